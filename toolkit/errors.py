@@ -1,0 +1,22 @@
+"""The one kind of error that a user meets: what happened, why, and what to try next."""
+
+
+class PocketError(Exception):
+    """An error with three facts: the thing that failed, its cause, and the next step."""
+
+    def __init__(self, what: str, because: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.because, self.hint = what, because, hint
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.because}" if self.because else self.what
+
+
+def format_error(error: BaseException) -> str:
+    """The lines that the command line prints; errors of other layers carry the same facts."""
+    lines = [f"Error: {getattr(error, 'what', '') or str(error) or type(error).__name__}"]
+    for label, name in (("  because: ", "because"), ("  try:     ", "hint")):
+        fact = getattr(error, name, "")
+        if fact:
+            lines.append(label + str(fact).replace("\n", "\n" + " " * len(label)))
+    return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""What the two executors of a plan have in common: the interface, and the checks before a run."""
+
+from collections.abc import Collection, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.errors import PocketError
+from toolkit.plan import Plan
+
+StopReason: TypeAlias = Literal["eos", "length", "context", "cancel"]
+
+
+class Executor(Protocol):
+    """A loaded plan of a language model. The caller's `past` is authoritative: rewinding is free.
+
+    Feeding n tokens at `past` fills positions past … past+n-1; past+n may not exceed max_context.
+    """
+
+    name: str
+    plan: Plan
+    load_s: float
+    device: str
+    stop_reason: StopReason  # why the last decode ended
+
+    def prefill(self, ids: Sequence[int], past: int) -> int:
+        """Feed ids, in chunks; return the greedy next id."""
+
+    def step(self, token: int, past: int) -> int:
+        """Feed one forced token through the decode phase; return the greedy next id."""
+
+    def decode(
+        self, token: int, past: int, count: int, stop: Collection[int]
+    ) -> Generator[int, None, None]:
+        """Feed `token`, yield the next id, feed it, … at most `count` ids.
+
+        A stop id is yielded, as the last one. Closing the generator cancels. A full context ends
+        it (`stop_reason` says so). The device runs one step ahead of the ids: after "eos" and
+        "cancel", `logits` may belong to the step behind the last id.
+        """
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """Logits [V] of the last position run."""
+
+    def score(self, ids: Sequence[int], past: int) -> npt.NDArray[np.float32]:
+        """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
+
+    def stats(self) -> dict[str, Any]:
+        """Figures: host_us_per_token, peak_rss_bytes, prefill_s, decode_s …"""
+
+    def close(self) -> None:
+        """Give the device's memory back (the runner: end the process)."""
+
+
+def open_executor(plan_path: Path, on: str = "runner", **options: Any) -> Executor:
+    """Load a plan on the C++ runner or on pyopencl (`on="host"`)."""
+    if on == "runner":
+        from toolkit.runner import RunnerExecutor
+
+        return cast(Executor, RunnerExecutor(plan_path, **options))
+    if on == "host":
+        from toolkit.host import HostExecutor
+
+        return HostExecutor(plan_path, **options)
+    raise PocketError(f"no executor is called '{on}'", hint="--on runner, or --on host")
+
+
+def check_tokens(plan: Plan, ids: Sequence[int], past: int) -> None:
+    """Raise unless these ids can be fed at this position."""
+    vocab, context = int(plan.model["vocab_size"]), int(plan.model["max_context"])
+    if not ids:
+        raise PocketError("no tokens to run", "the list of ids is empty", "give at least one id")
+    for position, token in enumerate(ids):
+        if not 0 <= token < vocab:
+            raise PocketError(
+                f"token id {token} at position {position} is out of range",
+                f"the model's vocabulary has ids 0 to {vocab - 1}",
+                "use the tokenizer that belongs to this model",
+            )
+    if past < 0 or past + len(ids) > context:
+        raise context_error(past, len(ids), context)
+
+
+def context_error(past: int, count: int, context: int) -> PocketError:
+    """The error for tokens that don't fit behind `past`."""
+    return PocketError(
+        f"{count} tokens at position {past} don't fit into the context",
+        f"the plan was compiled for {context} positions",
+        f"a shorter text, or compile with --max-context {max(past, 0) + count}",
+    )
+
+
+def chunks(plan: Plan, ids: Sequence[int], past: int) -> Iterator[tuple[Sequence[int], int]]:
+    """Split ids into prefill chunks: (ids of the chunk, its position)."""
+    size = int(plan.model["prefill_chunk"])
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size], past + start
+
+
+def checked_id(token: int, past: int) -> int:
+    """The id that the device chose; -1 there means that the logits were no numbers."""
+    if token < 0:
+        raise PocketError(
+            f"the logits at position {past} are not numbers",
+            "the model computed NaN or infinity there",
+            "pocketcl verify PLAN; an f16 model may need --weights f32",
+        )
+    return token
