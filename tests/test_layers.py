@@ -1,4 +1,4 @@
-"""Imports point one way, opencl_kernels <- onnx_passes <- toolkit, and each outside library has its place."""
+"""Imports go one way, opencl_kernels <- onnx_passes <- toolkit; libraries have their places."""
 
 import ast
 import sys

@@ -1,0 +1,47 @@
+"""PocketCL's product layer: `compile` a model to a plan, run it in a `Session`.
+
+import toolkit
+plan = toolkit.compile("model.onnx", device="pocl")
+session = toolkit.Session(plan)
+for token in session.generate([1, 2, 3], max_new_tokens=16): ...
+"""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toolkit.compile import CompileReport
+    from toolkit.session import Session
+
+__all__ = ["Session", "__version__", "compile"]
+__version__ = "0.1.0"
+
+
+def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "CompileReport":
+    """Compile an .onnx file or an exporter's folder; options are those of `pocketcl compile`."""
+    from toolkit.compile import compile as run
+    from toolkit.source import load_source
+
+    return run(load_source(Path(src)), Path(out) if out else None, **options)
+
+
+def __getattr__(name: str) -> Any:
+    """`Session` is imported when it is asked for: `import toolkit` must be quick."""
+    if name == "Session":
+        from toolkit.session import Session
+
+        return Session
+    raise AttributeError(f"module 'toolkit' has no attribute '{name}'")
+
+
+class _Package(ModuleType):
+    """Keeps `toolkit.compile` the function: importing a submodule would bind its name here."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name == "compile" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,151 @@
+"""What can be compiled for: profiles (devices.yaml), OpenCL devices here, phones on adb."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from toolkit.errors import PocketError
+from toolkit.paths import config_dir
+from toolkit.plan import FEATURES
+
+Profile: TypeAlias = dict[str, Any]
+CLASSES = ("cpu", "adreno", "mali", "generic")
+# In the wheel, and in a checkout.
+SHIPPED = (Path(__file__).parent / "facts/devices.yaml", Path(__file__).parents[1] / "devices.yaml")
+
+
+def resolve_device(name: str | None = None) -> Profile:
+    """The {name, class, align, features} of a named device, or of the one here."""
+    known = profiles()
+    if name is None:
+        return _here(known)
+    wanted = name.lower()
+    for key, facts in known.items():
+        if wanted in (key.lower(), str(facts.get("soc", "")).lower()):
+            return _essence(key, facts)
+    raise PocketError(
+        f"no device is called '{name}'",
+        f"the profiles are {', '.join(known)}",
+        f"one of these or its SoC, or a profile of your own in {_user_file()}",
+    )
+
+
+def profiles() -> dict[str, Profile]:
+    """Every profile by name: shipped ones, changed and joined by the user's own."""
+    shipped = _read(next(path for path in SHIPPED if path.exists()))
+    user = _read(_user_file()) if _user_file().exists() else {}
+    classes = {**shipped["classes"], **user.get("classes", {})}
+    found = {name: {**facts, "from": "shipped"} for name, facts in shipped["devices"].items()}
+    for name, facts in user.get("devices", {}).items():
+        found[name] = {**found.get(name, {}), **facts, "from": str(_user_file())}
+    return {name: _checked(name, facts, classes) for name, facts in found.items()}
+
+
+def match(platform: str, device: str, known: Mapping[str, Profile]) -> str:
+    """The profile of an OpenCL device, by the words of its entry; `generic` where none fits."""
+    names = f"{platform}\n{device}".lower()
+    for name, facts in known.items():
+        if any(word.lower() in names for word in facts.get("match", ())):
+            return name
+    return "generic"
+
+
+def overview() -> dict[str, Any]:
+    """What `pocketcl devices` reports."""
+    from toolkit.doctor import opencl_devices
+
+    known = profiles()
+    here = [{**d, "profile": match(d["platform"], d["name"], known)} for d in opencl_devices()]
+    listed = [{"name": name, **facts} for name, facts in known.items()]
+    return {"opencl": here, "phones": phones(), "profiles": listed}
+
+
+def find_adb() -> str | None:
+    """The adb program: $ADB, the PATH, or the Android SDK's."""
+    sdk = Path(os.environ.get("ANDROID_HOME", "/nonexistent")) / "platform-tools/adb"
+    return os.environ.get("ADB") or shutil.which("adb") or (str(sdk) if sdk.exists() else None)
+
+
+def phones() -> list[dict[str, str]]:
+    """Phones that adb sees: serial, state (`device` when usable) and model."""
+    adb = find_adb()
+    if adb is None:
+        return []
+    try:
+        done = subprocess.run([adb, "devices", "-l"], capture_output=True, text=True, timeout=15)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [_phone(line) for line in done.stdout.splitlines()[1:] if len(line.split()) >= 2]
+
+
+def _phone(line: str) -> dict[str, str]:
+    serial, state, *rest = line.split()
+    facts = dict(word.split(":", 1) for word in rest if ":" in word)
+    return {"serial": serial, "state": state, "model": facts.get("model", "")}
+
+
+def _here(known: Mapping[str, Profile]) -> Profile:
+    from toolkit.doctor import NO_DEVICE, best_device
+
+    device = best_device()
+    if device is None:
+        raise PocketError(
+            "no OpenCL device is here to compile for",
+            NO_DEVICE,
+            "--device NAME to compile for another one (pocketcl devices), or pocketcl doctor",
+        )
+    name = match(device["platform"], device["name"], known)
+    profile = _essence(name, known[name])
+    profile["align"] = max(profile["align"], device["align"])
+    profile["features"] = [f for f in profile["features"] if f in device["features"]]
+    return profile
+
+
+def _essence(name: str, facts: Profile) -> Profile:
+    """What a plan depends on; the rest of an entry is for people and estimates."""
+    features = [f for f in FEATURES if f in facts.get("features", ())]
+    return {"name": name, "class": facts["class"], "align": facts["align"], "features": features}
+
+
+def _checked(name: str, facts: Profile, classes: Mapping[str, Profile]) -> Profile:
+    where, kind = facts["from"], facts.get("class")
+    if kind not in CLASSES:
+        raise _fault(where, name, f"its class is {kind!r}", f"class: one of {', '.join(CLASSES)}")
+    full = {**classes.get(kind, {}), **facts}
+    align = full.get("align")
+    if not isinstance(align, int) or align <= 0 or align & (align - 1):
+        raise _fault(where, name, f"its align is {align!r}", "align: bytes, a power of two")
+    unknown = [f for f in full.get("features", ()) if f not in FEATURES]
+    if unknown:
+        raise _fault(where, name, f"feature {unknown[0]!r} is unknown", f"one of {FEATURES}")
+    return full
+
+
+def _read(path: Path) -> Profile:
+    try:
+        body = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PocketError(f"{path} cannot be read", str(error), "mend or remove it") from None
+    sections = body.values() if isinstance(body, dict) else [None]
+    if not all(
+        isinstance(s, dict) and all(isinstance(e, dict) for e in s.values()) for s in sections
+    ):
+        raise PocketError(
+            f"{path} is not a list of devices",
+            "it needs the form  devices: {NAME: {class: …}}",
+            "the shipped devices.yaml is an example",
+        )
+    return body
+
+
+def _fault(where: str, name: str, because: str, hint: str) -> PocketError:
+    return PocketError(f"device '{name}' in {where} is not usable", because, hint)
+
+
+def _user_file() -> Path:
+    return config_dir() / "devices.yaml"

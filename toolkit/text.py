@@ -1,0 +1,99 @@
+"""Text to token ids and back; ids become text piece by piece, never cutting a character."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from toolkit.errors import PocketError
+
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+UNFINISHED = "\ufffd"  # what a decoder writes for bytes that are no character (yet)
+
+
+class Text:
+    """The tokenizer of a plan or of a model's folder."""
+
+    def __init__(self, folder: Path, bos: int | None = None) -> None:
+        self.tokenizer = _load(folder / TOKENIZER_FILE)
+        self._bos = bos if _adds_bos(folder / TOKENIZER_CONFIG) else None
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a prompt, with the special tokens that the model expects around it."""
+        ids: list[int] = self.tokenizer.encode(text).ids
+        return ids if self._bos is None or ids[:1] == [self._bos] else [self._bos, *ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def stream(self, prompt: Sequence[int] = ()) -> "Stream":
+        """Decodes the ids that follow a prompt, one at a time."""
+        return Stream(self, prompt)
+
+
+class Stream:
+    """Ids in, text out as soon as its characters are whole.
+
+    A decoder may treat the start of a text apart (it drops the first space), so the last ids before
+    the new ones are decoded along: the new text is what they add.
+    """
+
+    def __init__(self, text: Text, prompt: Sequence[int] = ()) -> None:
+        self._text = text
+        self._known = list(prompt[-8:])  # ids whose text is out; a character has at most 4 bytes
+        self._new: list[int] = []
+
+    def push(self, token: int) -> str:
+        """The text that this id completes; often nothing."""
+        self._new.append(token)
+        piece = self._piece()
+        if not piece or piece.endswith(UNFINISHED):
+            return ""
+        self._known, self._new = self._new[-8:], []
+        return piece
+
+    def flush(self) -> str:
+        """What is left at the end, unfinished characters included."""
+        piece, self._new = self._piece(), []
+        return piece
+
+    def _piece(self) -> str:
+        before = self._text.decode(self._known)
+        return self._text.decode(self._known + self._new)[len(before) :]
+
+
+def load_text(folder: Path, model: dict[str, Any] | None = None) -> Text | None:
+    """The tokenizer beside a model or in a plan; None where none came with it."""
+    if not (folder / TOKENIZER_FILE).exists():
+        return None
+    return Text(folder, (model or {}).get("bos"))
+
+
+def parse_ids(text: str) -> list[int]:
+    """The ids of `--ids 1,2,3`."""
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise PocketError(
+            f"'{text:.60}' is not a list of token ids", str(error), "--ids 1,2,3"
+        ) from None
+
+
+def _load(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise PocketError(
+            f"{path} is not a tokenizer", str(error), "take it from the model's folder again"
+        ) from None
+
+
+def _adds_bos(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")).get("add_bos_token", False))
+    except (OSError, ValueError, AttributeError):
+        return False
