@@ -1,0 +1,19 @@
+"""Layer 1: OpenCL kernels and their numpy references; knows nothing of ONNX."""
+
+from __future__ import annotations
+
+from opencl_kernels.embed import EMBED
+from opencl_kernels.kernel import Argument, Kernel, default_knobs, source_text
+from opencl_kernels.rmsnorm import ADD_RMSNORM, ADD_RMSNORM_CPU, RMSNORM, RMSNORM_CPU
+from opencl_kernels.swiglu import SWIGLU
+
+KERNELS: dict[str, Kernel] = {
+    "embed": EMBED,
+    "rmsnorm": RMSNORM,
+    "rmsnorm_cpu": RMSNORM_CPU,
+    "add_rmsnorm": ADD_RMSNORM,
+    "add_rmsnorm_cpu": ADD_RMSNORM_CPU,
+    "swiglu": SWIGLU,
+}
+
+__all__ = ["KERNELS", "Argument", "Kernel", "default_knobs", "source_text"]

@@ -1,0 +1,107 @@
+"""Runs one kernel on an OpenCL device; with `toolkit`'s executors, all that imports pyopencl."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyopencl as cl
+
+from opencl_kernels.formats import DTYPES, Array
+from opencl_kernels.kernel import (
+    Argument,
+    Case,
+    Kernel,
+    Knobs,
+    row_count,
+    source_text,
+    symbol_header,
+    symbols,
+)
+
+GUARD = 0xA5  # byte that follows every buffer
+UNWRITTEN = 0xFF  # byte that outputs hold before the launch: NaN in both float types
+
+
+def choose_device(platform: str = "") -> Any:
+    """A device of the platform whose name has `platform` in it, else of the newest PoCL."""
+    wanted = platform or os.environ.get("POCKETCL_PLATFORM", "")
+    found = [p for p in cl.get_platforms() if wanted.lower() in f"{p.name} {p.version}".lower()]
+    found = [p for p in found if p.get_devices()]
+    if not found:
+        raise LookupError(f"no OpenCL platform has {wanted!r} in its name or version")
+    newest = max(found, key=lambda p: ("PoCL" in p.version and not wanted, p.version))
+    return newest.get_devices()[0]
+
+
+def program_text(source: str, defines: Mapping[str, int | float | str]) -> str:
+    """The #define header followed by the file."""
+    return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + source
+
+
+def build(
+    context: Any,
+    device: Any,
+    source: str,
+    defines: Mapping[str, int | float | str],
+    options: Sequence[str] = (),
+) -> Any:
+    """Compile a kernel's text for a device."""
+    text = program_text(source, defines)
+    return cl.Program(context, text).build(options=list(options), devices=[device])
+
+
+def all_defines(kernel: Kernel, case: Case, knobs: Knobs) -> dict[str, int | float | str]:
+    """The header of a launch outside a plan: symbols, M, then the kernel's own."""
+    header: dict[str, int | float | str] = {**symbol_header(int(case.get("B", 1)))}
+    if "M" in case:
+        header["M"] = row_count(case)
+    return {**header, **kernel.defines(case, knobs)}
+
+
+def launch(
+    queue: Any,
+    kernel: Kernel,
+    inputs: Mapping[str, Array],
+    case: Case,
+    knobs: Knobs,
+    guard_bytes: int = 64,
+    options: Sequence[str] = (),
+) -> tuple[dict[str, Array], Array]:
+    """Run a kernel once; return every buffer afterwards (`sym` too), and all guard bytes."""
+    defines = all_defines(kernel, case, knobs)
+    program = build(queue.context, queue.device, source_text(kernel.source), defines, options)
+    sym = Argument("sym", "i32", lambda _: symbols(case).shape, "in")
+    arguments = (sym, *kernel.arguments(case))
+    given = {**inputs, "sym": symbols(case)}
+    buffers = [_upload(queue, a, given.get(a.name), case, guard_bytes) for a in arguments]
+
+    size, local = kernel.grid(case, knobs)
+    getattr(program, kernel.name)(queue, size, local, *buffers)
+
+    outputs, guards = {}, []
+    for argument, buffer in zip(arguments, buffers, strict=True):
+        raw = np.empty(buffer.size, np.uint8)
+        cl.enqueue_copy(queue, raw, buffer)
+        body, guard = np.split(raw, [buffer.size - guard_bytes])
+        dtype = DTYPES[argument.storage(case)]
+        outputs[argument.name] = body.view(dtype).reshape(argument.shape(case))
+        guards.append(guard)
+    return outputs, np.concatenate(guards)
+
+
+def _upload(queue: Any, argument: Argument, value: Array | None, case: Case, guard: int) -> Any:
+    dtype, shape = DTYPES[argument.storage(case)], argument.shape(case)
+    raw = np.full(int(np.prod(shape)) * dtype.itemsize + guard, GUARD, np.uint8)
+    content = raw[: raw.size - guard]
+    if value is None:
+        content[:] = UNWRITTEN
+    else:
+        if value.shape != shape or value.dtype != dtype:
+            raise ValueError(f"{argument.name}: got {value.dtype}{value.shape}, not {dtype}{shape}")
+        content[:] = np.ascontiguousarray(value).view(np.uint8).reshape(-1)
+    return cl.Buffer(
+        queue.context, cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR, hostbuf=raw
+    )
