@@ -184,7 +184,8 @@ def to_json(plan: Plan) -> str:
 
 def digest(text: str) -> str:
     """Hash of plan.json above its last key, which holds it: so that an edit can be noticed."""
-    return hashlib.sha256(text.partition('"digest": ')[0].encode()).hexdigest()
+    above, found, _ = text.rpartition('\n"digest": ')
+    return hashlib.sha256((above if found else text).rstrip().encode()).hexdigest()
 
 
 def key_of(f: "dataclasses.Field[Any]") -> str:

@@ -1,0 +1,216 @@
+"""Where every scratch tensor lies in the arena, and how near that is to the least possible.
+
+Offsets are placed once, at the largest sizes over the box of symbols, and are right for every
+smaller shape. Source: Pisarchyk & Lee, "Efficient Memory Management for Deep Neural Net Inference"
+(2020), §5: greedy by size into the lowest gap.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+from toolkit.expr import Box, Expr, maximum
+from toolkit.plan import Buffer, Dispatch, Phase, Plan
+
+ROUNDS = 40  # how often a placement above the bound is tried again in another order
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """Bytes that are needed from step `first` to step `last`, both included."""
+
+    nbytes: int
+    first: int
+    last: int
+
+    def meets(self, other: "Lifetime") -> bool:
+        """Whether both are alive at the same step."""
+        return self.first <= other.last and other.first <= self.last
+
+
+def round_up(value: int, align: int) -> int:
+    """The next multiple of align."""
+    return -(-value // align) * align
+
+
+def lifetimes(phase: Phase) -> list[Lifetime]:
+    """Of every scratch: from the first step that touches it to the last (untouched: step 0)."""
+    touched: dict[int, list[int]] = {}
+    for number, step in enumerate(phase.steps):
+        for ref in step.args if isinstance(step, Dispatch) else ():
+            if len(ref) == 2 and ref[0] == "scratch":
+                touched.setdefault(ref[1], []).append(number)
+    if len({step.queue for step in phase.steps}) > 1:  # queues overtake each other: all at once
+        touched = {i: [0, len(phase.steps) - 1] for i in touched}
+    spans = [touched.get(i, [0]) for i in range(len(phase.scratch))]
+    return [
+        Lifetime(s.bytes, span[0], span[-1]) for s, span in zip(phase.scratch, spans, strict=True)
+    ]
+
+
+def place(items: Sequence[Lifetime], align: int) -> list[int]:
+    """Byte offset of every item; the best of a few orders, none of two live items overlapping."""
+    bound, best = lower_bound(items, align), None
+    for order in _orders(items, align):
+        offsets = _into_gaps(items, order, align)
+        height = peak(items, offsets, align)
+        if best is None or height < best[0]:
+            best = height, offsets
+        if best[0] == bound:
+            break
+    return best[1] if best else []
+
+
+def peak(items: Sequence[Lifetime], offsets: Sequence[int], align: int) -> int:
+    """Bytes of the arena that these offsets need."""
+    ends = (o + round_up(i.nbytes, align) for i, o in zip(items, offsets, strict=True))
+    return max(ends, default=0)
+
+
+def lower_bound(items: Sequence[Lifetime], align: int) -> int:
+    """The most bytes alive at any one step: no placement needs fewer."""
+    busiest = _alive_at_busiest_step(items, align)
+    return sum(round_up(items[i].nbytes, align) for i in busiest)
+
+
+def place_phase(phase: Phase, box: Box, align: int) -> Phase:
+    """The phase with bytes and offset of every scratch, for sizes up to the box's largest."""
+    narrowed = {**box, **phase.bounds}
+    sized = [dataclasses.replace(s, bytes=max(1, maximum(s.size, narrowed))) for s in phase.scratch]
+    items = lifetimes(dataclasses.replace(phase, scratch=tuple(sized)))
+    offsets = place(items, align)
+    placed = [dataclasses.replace(s, offset=o) for s, o in zip(sized, offsets, strict=True)]
+    return dataclasses.replace(
+        phase,
+        scratch=tuple(placed),
+        arena_bytes=peak(items, offsets, align),
+        lower_bound_bytes=lower_bound(items, align),
+    )
+
+
+def formulas(phase: Phase, align: int) -> tuple[str, str]:
+    """Peak and lower bound of a placed phase as expressions in its symbols, alignment apart."""
+    items = lifetimes(phase)
+    stack, bound = _tallest_stack(phase, items, align), _alive_at_busiest_step(items, align)
+    return _sum_of_sizes(phase, stack), _sum_of_sizes(phase, bound)
+
+
+def figures(plan: Plan) -> dict[str, Any]:
+    """The plan's memory in numbers, for `--json`."""
+    align = int(plan.profile["align"])
+    kinds = ("input", "output", "state")
+    return {
+        "weight_bytes": sum(w.bytes for w in plan.weights),
+        **{f"{k}_bytes": sum(b.bytes for b in plan.buffers if b.kind == k) for k in kinds},
+        "arena_bytes": {p.name: p.arena_bytes for p in plan.phases},
+        "arena_lower_bound_bytes": {p.name: p.lower_bound_bytes for p in plan.phases},
+        "arena_formula": {p.name: formulas(p, align)[0] for p in plan.phases},
+        "arena_lower_bound_formula": {p.name: formulas(p, align)[1] for p in plan.phases},
+    }
+
+
+def report(plan: Plan) -> str:
+    """What `inspect --memory` prints."""
+    return "\n".join(_report_lines(plan))
+
+
+def _report_lines(plan: Plan) -> Iterator[str]:
+    known = figures(plan)
+    yield f"weights     {_bytes(known['weight_bytes'])}  {len(plan.weights)} tensors"
+    yield f"states      {_bytes(known['state_bytes'])}"
+    for line in _grouped_states(plan):
+        yield f"  {line}"
+    for kind in ("input", "output"):
+        names = ", ".join(b.name for b in plan.buffers if b.kind == kind)
+        yield f"{kind + 's':<12}{_bytes(known[kind + '_bytes'])}  {names}"
+    arena = max(known["arena_bytes"].values(), default=0)
+    yield f"arena       {_bytes(arena)}  one, shared by the phases:"
+    for phase in plan.phases:
+        box = ", ".join(f"{n} {low}..{high}" for n, (low, high) in plan.box(phase).items())
+        top = known["arena_formula"][phase.name]
+        bound = known["arena_lower_bound_formula"][phase.name]
+        yield f"  {phase.name:<10}{_bytes(phase.arena_bytes)}  = {top}"
+        yield f"  {'  at least':<10}{_bytes(phase.lower_bound_bytes)}  = {bound}"
+        yield f"            {len(phase.scratch)} scratch tensors at {box}"
+
+
+def _grouped_states(plan: Plan) -> Iterator[str]:
+    """States of one shape on one line: every layer has the same."""
+    groups: dict[tuple[str, tuple[Expr, ...], str | None, int], list[Buffer]] = {}
+    for b in plan.buffers:
+        if b.kind == "state":
+            groups.setdefault((b.dtype, b.shape, b.update, b.bytes), []).append(b)
+    for (dtype, shape, update, nbytes), members in groups.items():
+        names = members[0].name + (f" … {members[-1].name}" if len(members) > 1 else "")
+        dims = " x ".join(str(d) for d in shape)
+        yield f"{_bytes(nbytes * len(members))}  {len(members)} x {dtype}[{dims}] {update}  {names}"
+
+
+def _bytes(count: int) -> str:
+    return f"{count:>15,} bytes"
+
+
+# --- placement ---------------------------------------------------------------------------------
+
+
+def _orders(items: Sequence[Lifetime], align: int) -> Iterator[list[int]]:
+    """Orders worth a try: by size, by size x duration, by first use; then what was on top first."""
+    every = range(len(items))
+    order = sorted(every, key=lambda i: -items[i].nbytes)
+    yield order
+    yield sorted(every, key=lambda i: -items[i].nbytes * (items[i].last - items[i].first + 1))
+    yield sorted(every, key=lambda i: (items[i].first, -items[i].nbytes))
+    for _ in range(ROUNDS if items else 0):
+        offsets = _into_gaps(items, order, align)
+        top = max(order, key=lambda i: offsets[i] + items[i].nbytes)
+        order = [top, *(i for i in order if i != top)]
+        yield order
+
+
+def _into_gaps(items: Sequence[Lifetime], order: Sequence[int], align: int) -> list[int]:
+    """Each item in turn at the lowest offset where nothing placed before is alive with it."""
+    offsets, placed = [0] * len(items), list[int]()
+    for i in order:
+        rivals = sorted((offsets[j], items[j].nbytes) for j in placed if items[j].meets(items[i]))
+        offset = 0
+        for start, nbytes in rivals:
+            if offset + items[i].nbytes <= start:
+                break
+            offset = max(offset, round_up(start + nbytes, align))
+        offsets[i] = offset
+        placed.append(i)
+    return offsets
+
+
+def _alive_at_busiest_step(items: Sequence[Lifetime], align: int) -> list[int]:
+    """Indices of the items alive at the step that needs the most bytes."""
+    change: dict[int, int] = {}
+    for item in items:
+        change[item.first] = change.get(item.first, 0) + round_up(item.nbytes, align)
+        change[item.last + 1] = change.get(item.last + 1, 0) - round_up(item.nbytes, align)
+    alive, most, busiest = 0, 0, -1
+    for step in sorted(change):
+        alive += change[step]
+        if alive > most:
+            most, busiest = alive, step
+    return [i for i, item in enumerate(items) if item.first <= busiest <= item.last]
+
+
+def _tallest_stack(phase: Phase, items: Sequence[Lifetime], align: int) -> list[int]:
+    """The scratch tensors that stand on each other below the top of the arena."""
+    offsets = [s.offset or 0 for s in phase.scratch]
+    ends = [o + round_up(i.nbytes, align) for o, i in zip(offsets, items, strict=True)]
+    stack: list[int] = []
+    below = list(range(len(items)))
+    while below:
+        stack.append(max(below, key=lambda i: ends[i]))
+        floor = offsets[stack[-1]]
+        below = [i for i in below if ends[i] == floor and items[i].meets(items[stack[-1]])]
+    return stack
+
+
+def _sum_of_sizes(phase: Phase, members: Sequence[int]) -> str:
+    return str(sympy.Add(*(phase.scratch[i].size for i in members)))
