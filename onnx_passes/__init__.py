@@ -1,0 +1,78 @@
+"""The graph passes, in order. A pass edits the model in place and returns the number of its rewrites.
+
+ONNX Runtime can run the model after every pass (`defined` attaches the `pocket` ops as functions): that is how each is
+tested, and how `pocketcl verify` finds the one that broke something.
+"""
+
+from collections.abc import Callable, Iterator
+
+import onnx_ir as ir
+
+from onnx_passes.cancel_transposes import cancel_transposes
+from onnx_passes.canonicalize_dims import COUNTERS, canonicalize_dims
+from onnx_passes.fold_constants import fold_constants
+from onnx_passes.fuse_attention import fuse_attention
+from onnx_passes.fuse_bias import fuse_bias
+from onnx_passes.fuse_qkv import fuse_qkv
+from onnx_passes.fuse_residual_norm import fuse_residual_norm
+from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
+from onnx_passes.fuse_rope import fuse_rope
+from onnx_passes.fuse_swiglu import fuse_swiglu
+from onnx_passes.graph import drop_unused, explaining
+from onnx_passes.kv_in_place import kv_in_place
+from onnx_passes.last_rows import last_rows
+from onnx_passes.ops import defined
+from onnx_passes.resolve_shapes import resolve_shapes
+from onnx_passes.shapes import infer
+from onnx_passes.split_gqa import split_gqa
+
+Pass = Callable[[ir.Model], int]
+
+PASSES: tuple[Pass, ...] = (
+    canonicalize_dims,  # first: later passes compare dimensions, and need to know what the inputs are for
+    fold_constants,  # rules look for constants, and exporters repeat them
+    resolve_shapes,  # so that what is left is arithmetic on tensors
+    fuse_rmsnorm,
+    fuse_rope,  # before attention: q and k become single values
+    split_gqa,  # beside it: the fused op of the GenAI builder reaches the same form
+    fuse_attention,  # needs the caches still spelled as Concat
+    kv_in_place,  # needs attention: it owns the cache
+    cancel_transposes,  # rope, attention and states are token-major: the exporters' transposes meet
+    fuse_bias,
+    fuse_swiglu,  # needs biases in the matmuls that it merges
+    fuse_qkv,  # needs the transposes gone
+    fuse_residual_norm,
+    last_rows,  # last: it splits the final norm from what feeds later layers
+)
+
+
+def rewrite(model: ir.Model) -> Iterator[tuple[str, int]]:
+    """Run PASSES in order, yielding (name, rewrites) after each, when the model is whole again."""
+    for run in PASSES:
+        count = run(model)
+        drop_unused(model)
+        _drop_unused_inputs(model)
+        infer(model)
+        yield run.__name__, count
+
+
+def why(model: ir.Model, name: str) -> list[str]:
+    """Run the passes up to `name` and return why its rules missed where they began to match."""
+    for run in PASSES:
+        with explaining() as reasons:
+            run(model)
+        drop_unused(model)
+        infer(model)
+        if run.__name__ == name:
+            return reasons
+    raise ValueError(f"no pass named {name}; there are {', '.join(run.__name__ for run in PASSES)}")
+
+
+def _drop_unused_inputs(model: ir.Model) -> None:
+    """Masks and positions go when nothing reads them any more; the counters stay."""
+    for value in list(model.graph.inputs):
+        if not value.uses() and not value.is_graph_output() and value.name not in COUNTERS:
+            model.graph.inputs.remove(value)
+
+
+__all__ = ["PASSES", "Pass", "defined", "rewrite", "why"]

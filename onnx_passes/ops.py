@@ -1,0 +1,53 @@
+"""The `pocket` ops as ONNX functions (ops.txt), attached to a model while something else than us has to understand it."""
+
+import contextlib
+import functools
+import importlib.resources
+import re
+from collections.abc import Iterator
+
+import onnx
+import onnx_ir as ir
+
+from onnx_passes.graph import DOMAIN
+
+OPSET = 18  # of the bodies: the oldest that our sources use
+_HEAD = re.compile(r"^(\w+)(?::(\w+))? (.*)$")
+
+
+@functools.cache
+def _definitions() -> tuple[onnx.FunctionProto, ...]:
+    text = importlib.resources.files("onnx_passes").joinpath("ops.txt").read_text()
+    blocks = re.split(r"\n\n+", re.sub(r"^#.*\n", "", text, flags=re.M))
+    return tuple(_parse(block) for block in blocks if block.strip())
+
+
+def _parse(block: str) -> onnx.FunctionProto:
+    """One function of ops.txt; `Name:overload` marks an overload, in heads and in calls."""
+    match = _HEAD.match(block.strip().split("\n")[0])
+    assert match is not None
+    name, overload, rest = match.groups()
+    calls = re.sub(r"pocket\.(\w+):(\w+)", r"pocket.\1__\2", block.strip().split("\n", 1)[1])
+    header = f'<domain: "{DOMAIN}", opset_import: ["": {OPSET}, "{DOMAIN}": 1]>\n'
+    function = onnx.parser.parse_function(f"{header}{name} {rest}\n{calls}")
+    function.overload = overload or ""
+    for node in function.node:
+        node.op_type, _, node.overload = node.op_type.partition("__")
+    return function
+
+
+@contextlib.contextmanager
+def defined(model: ir.Model) -> Iterator[ir.Model]:
+    """Attach the definitions of the `pocket` ops that the model uses; detach them at the end."""
+    before = dict(model.functions)
+    uses = any(node.domain == DOMAIN for node in model.graph)
+    if uses:
+        model.opset_imports[DOMAIN] = 1
+        for proto in _definitions():
+            function = ir.serde.deserialize_function(proto)
+            model.functions[function.identifier()] = function
+    try:
+        yield model
+    finally:
+        model.functions.clear()
+        model.functions.update(before)
