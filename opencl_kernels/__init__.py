@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from opencl_kernels.embed import EMBED
+from opencl_kernels.gemm import GEMM, GEMM_CPU
+from opencl_kernels.gemv import GEMV, GEMV_CPU
 from opencl_kernels.kernel import Argument, Kernel, default_knobs, source_text
 from opencl_kernels.rmsnorm import ADD_RMSNORM, ADD_RMSNORM_CPU, RMSNORM, RMSNORM_CPU
 from opencl_kernels.swiglu import SWIGLU
@@ -13,6 +15,10 @@ KERNELS: dict[str, Kernel] = {
     "rmsnorm_cpu": RMSNORM_CPU,
     "add_rmsnorm": ADD_RMSNORM,
     "add_rmsnorm_cpu": ADD_RMSNORM_CPU,
+    "gemm": GEMM,
+    "gemm_cpu": GEMM_CPU,
+    "gemv": GEMV,
+    "gemv_cpu": GEMV_CPU,
     "swiglu": SWIGLU,
 }
 
