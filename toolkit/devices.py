@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -63,6 +63,21 @@ def overview() -> dict[str, Any]:
     here = [{**d, "profile": match(d["platform"], d["name"], known)} for d in opencl_devices()]
     listed = [{"name": name, **facts} for name, facts in known.items()]
     return {"opencl": here, "phones": phones(), "profiles": listed}
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """The report of `pocketcl devices` for people."""
+    yield "OpenCL devices here"
+    for d in found["opencl"]:
+        yield f"  {d['profile']:<10}{d['name']} ({d['platform']} {d['driver']}), {d['type']}"
+    yield from [] if found["opencl"] else ["  none: pocketcl doctor says what is missing"]
+    yield "Phones"
+    for p in found["phones"]:
+        yield f"  {p['serial']}  {p['model']}  {p['state']}"
+    yield from [] if found["phones"] else ["  none"]
+    yield "Profiles (--device NAME or SoC)"
+    for p in found["profiles"]:
+        yield f"  {p['name']:<26}{p.get('soc', ''):<12}{p['class']:<9}{p.get('gpu') or p.get('about', '')}".rstrip()
 
 
 def find_adb() -> str | None:

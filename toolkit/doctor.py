@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,9 +35,26 @@ class Check:
     needed: bool = True
 
 
-def report() -> dict[str, Any]:
+def report(progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """What `pocketcl doctor` reports."""
-    return {"checks": [asdict(check) for check in checks()]}
+    found = []
+    for check in checks():
+        progress(f"checked: {check.name}")
+        found.append(asdict(check))
+    return {"checks": found}
+
+
+def lines(found: list[dict[str, Any]]) -> Iterator[str]:
+    """The report for people, with the commands to run at its end."""
+    for check in found:
+        mark = "ok" if check["ok"] else "MISSING" if check["needed"] else "-"
+        yield f"{mark:<8}{check['name']:<10}{check['detail']}"
+    remedies = [check for check in found if check["remedy"]]
+    if remedies:
+        yield ""
+    for check in remedies:
+        need = "" if check["ok"] or not check["needed"] else "   (needed)"
+        yield f"{check['name']:<10}{check['remedy']}{need}"
 
 
 def checks() -> Iterator[Check]:

@@ -1,7 +1,7 @@
 """A conversation with a plan: it knows what the KV cache holds, so that only new ids are fed."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Session:
         ids: Sequence[int],
         max_new_tokens: int = 128,
         stop: Collection[int] | None = None,
-    ) -> Iterator[int]:
+    ) -> Generator[int, None, None]:
         """Feed `ids` behind what the session holds and yield new ids, a stop id included.
 
         stop  ids that end the text; by default the model's own end-of-text ids
@@ -83,7 +83,9 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _generate(self, ids: list[int], limit: int, stops: frozenset[int]) -> Iterator[int]:
+    def _generate(
+        self, ids: list[int], limit: int, stops: frozenset[int]
+    ) -> Generator[int, None, None]:
         self.stop_reason, self.decode_s = "cancel", 0.0  # holds when the caller leaves early
         started = time.perf_counter()
         token = self.executor.prefill(ids, self.past)
@@ -95,7 +97,7 @@ class Session:
             return
         yield from self._decode(token, limit - 1, stops)
 
-    def _decode(self, token: int, count: int, stops: frozenset[int]) -> Iterator[int]:
+    def _decode(self, token: int, count: int, stops: frozenset[int]) -> Generator[int, None, None]:
         if self.past >= int(self.model["max_context"]):
             self.stop_reason = "context"
             return

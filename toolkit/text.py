@@ -1,8 +1,9 @@
 """Text to token ids and back; ids become text piece by piece, never cutting a character."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -66,11 +67,11 @@ class Stream:
         return self._text.decode(self._known + self._new)[len(before) :]
 
 
-def load_text(folder: Path, model: dict[str, Any] | None = None) -> Text | None:
+def load_text(folder: Path, model: Mapping[str, Any] = MappingProxyType({})) -> Text | None:
     """The tokenizer beside a model or in a plan; None where none came with it."""
     if not (folder / TOKENIZER_FILE).exists():
         return None
-    return Text(folder, (model or {}).get("bos"))
+    return Text(folder, model.get("bos"))
 
 
 def parse_ids(text: str) -> list[int]:

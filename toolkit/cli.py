@@ -1,0 +1,250 @@
+"""The command line: one verb per command; each calls one function of the module of its name.
+
+Modules are imported inside the commands, so that `pocketcl --help` answers at once.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from toolkit import __version__
+
+Progress = Callable[..., None]
+Command = Callable[..., None]
+
+
+class Failure(click.ClickException):
+    """An error of ours in three lines, exit code 1."""
+
+    def __init__(self, error: BaseException) -> None:
+        from toolkit.errors import format_error
+
+        super().__init__(str(error))
+        self.text = format_error(error)
+
+    def show(self, file: Any = None) -> None:
+        """Print it to stderr."""
+        click.echo(self.text, file=file, err=True)
+
+
+class Commands(click.Group):
+    """Turns every exception into one clear error; the traceback is there for who asks for it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        except Exception as error:
+            if os.environ.get("POCKETCL_DEBUG"):
+                raise
+            raise Failure(_known(error)) from None
+        finally:
+            PROGRESS("")
+
+
+def _known(error: Exception) -> Exception:
+    """The error itself where it explains itself; else what can be said about it."""
+    from toolkit.errors import PocketError
+
+    if getattr(error, "what", None):
+        return error
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return PocketError(f"{error.strerror or error}{where}", "the operating system refused", "")
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    kind = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return PocketError(
+        f"unexpected {kind}",
+        f"a bug of PocketCL, at {Path(frame.filename).name}:{frame.lineno}",
+        "POCKETCL_DEBUG=1 shows the traceback: please report it with the command",
+    )
+
+
+class _Progress:
+    """What is going on, on one line of stderr, and only on a terminal."""
+
+    shown = False
+
+    def __call__(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Replace the line; "" clears it."""
+        if not sys.stderr.isatty() or not (text or self.shown):
+            return
+        share = f" {100 * done // total} %" if total else ""
+        sys.stderr.write(f"\r\x1b[2K{text[:100]}{share}")
+        sys.stderr.flush()
+        self.shown = bool(text)
+
+
+PROGRESS = _Progress()
+
+
+def _report(figures: dict[str, Any], lines: Callable[[], Any], as_json: bool) -> None:
+    """Print figures as JSON, or lines of text."""
+    PROGRESS("")
+    click.echo(json.dumps(figures, indent=2) if as_json else "\n".join(lines()))
+
+
+def _writer(as_json: bool) -> Callable[[str], None]:
+    """Where text goes while it comes; with --json it stands in the figures."""
+    return (lambda _: None) if as_json else _write
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+PATH = click.Path(exists=True, path_type=Path)
+PLAN = click.argument("plan", type=click.Path(exists=True, file_okay=False, path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="Print figures as JSON.")
+ON = click.option("--on", type=click.Choice(["runner", "host"]), default="runner", help="Executor.")
+COUNT = click.IntRange(min=1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pocketcl")
+def cli() -> None:
+    """Compile an ONNX model for a phone's GPU (OpenCL) and run it there, or here."""
+
+
+@cli.command()
+@click.option("--on", type=click.Choice(["runner", "host"]), help="Executor.  [default: the best]")
+@JSON
+def demo(on: str | None, as_json: bool) -> None:
+    """Compile the embedded model, verify it, tell a story."""
+    from toolkit.demo import demo as run
+
+    figures = run(_writer(as_json), on, progress=PROGRESS)
+    if as_json:
+        _report(figures, list, as_json)
+
+
+@cli.command()
+@JSON
+def devices(as_json: bool) -> None:
+    """OpenCL devices here, phones on adb, profiles known."""
+    from toolkit.devices import lines, overview
+
+    found = overview()
+    _report(found, lambda: lines(found), as_json)
+
+
+@cli.command()
+@JSON
+def doctor(as_json: bool) -> None:
+    """What is missing here, and the command that mends it."""
+    from toolkit.doctor import lines, report
+
+    found = report(PROGRESS)
+    _report(found, lambda: lines(found["checks"]), as_json)
+    if not all(check["ok"] or not check["needed"] for check in found["checks"]):
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("path", metavar="MODEL|PLAN", type=PATH)
+@click.option("--memory", "view", flag_value="memory", help="A plan: where its bytes go.")
+@click.option("--unsupported", "view", flag_value="unsupported", help="Nodes without a kernel.")
+@click.option("--graph", "view", flag_value="graph", help="A model: its nodes after the passes.")
+@click.option("--why", metavar="PASS", help="A model: why a pass's rules left nodes alone.")
+@JSON
+def inspect(path: Path, view: str | None, why: str | None, as_json: bool) -> None:
+    """What a model or a plan is made of."""
+    from toolkit.inspect import inspect as run
+
+    figures, lines = run(path, view, why, PROGRESS)
+    _report(figures, lambda: lines, as_json)
+
+
+@cli.command("compile")
+@click.argument("src", type=PATH)
+@click.option("-o", "--out", metavar="PLAN", type=click.Path(path_type=Path), required=True)
+@click.option("--device", help="A profile or SoC (pocketcl devices).  [default: the device here]")
+@click.option("--weights", type=click.Choice(["source", "f32", "f16"]), default="source")
+@click.option("--max-context", type=COUNT, help="Tokens.  [default: the model's, at most 4096]")
+@click.option("--prefill-chunk", type=COUNT, help="Tokens that one prefill step takes at most.")
+@click.option("--activations", type=click.Choice(["f32", "f16"]), help="[default: by device]")
+@click.option("--kv", type=click.Choice(["f32", "f16"]), help="KV cache.  [default: by device]")
+@JSON
+def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Compile an .onnx file, or an exporter's folder, to a plan."""
+    from toolkit.compile import compile as run
+    from toolkit.inspect import compile_lines
+    from toolkit.source import load_source
+
+    report = run(load_source(src), out, progress=PROGRESS, **options)
+    figures = report.as_json()
+    _report(figures, lambda: compile_lines(report.path, figures), as_json)
+
+
+@cli.command()
+@PLAN
+@click.option("--model", type=PATH, metavar="SRC", help="The model, if it changed or moved.")
+@ON
+@JSON
+def verify(plan: Path, model: Path | None, on: str, as_json: bool) -> None:
+    """Compare a plan with its model in ONNX Runtime."""
+    from toolkit.verify import lines
+    from toolkit.verify import verify as run
+
+    figures = run(plan, model, on, PROGRESS)
+    _report(figures, lambda: lines(figures), as_json)
+    if not figures["ok"]:
+        sys.exit(1)
+
+
+@cli.command()
+@PLAN
+@click.option("--prompt", metavar="TEXT|-", help="What to continue; - reads stdin.")
+@click.option("--ids", metavar="1,2,3", help="The same as token ids.")
+@click.option("--max-new-tokens", type=COUNT, default=128, show_default=True)
+@click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
+@ON
+@JSON
+def run(plan: Path, prompt: str | None, ids: str | None, as_json: bool, **options: Any) -> None:
+    """Generate text (or ids) from a prompt."""
+    from toolkit.run import run_plan
+
+    if (prompt is None) == (ids is None):
+        raise click.UsageError("Give either --prompt TEXT or --ids 1,2,3.")
+    if prompt == "-":
+        prompt = sys.stdin.read()
+    figures = run_plan(plan, prompt, ids, write=_writer(as_json), progress=PROGRESS, **options)
+    _report(figures, list, as_json)
+    if figures["stop"] == "cancel":
+        sys.exit(1)
+
+
+@cli.command()
+@PLAN
+@click.option("--prompt-tokens", type=COUNT, default=64, show_default=True)
+@click.option("--new-tokens", type=COUNT, default=64, show_default=True)
+@click.option("--repeats", type=COUNT, default=5, show_default=True)
+@ON
+@JSON
+def bench(plan: Path, as_json: bool, **options: Any) -> None:
+    """How fast a plan runs: medians and their spread."""
+    from toolkit.bench import bench as run
+    from toolkit.bench import lines
+
+    figures = run(plan, progress=PROGRESS, **options)
+    _report(figures, lambda: lines(figures), as_json)
+
+
+def main() -> None:
+    """The entry point `pocketcl`."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()
