@@ -1,0 +1,140 @@
+// The part of OpenCL 1.2 that the runner calls. No OpenCL header: every function is looked up by dlsym.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cl {
+
+struct PlatformTag;
+struct DeviceTag;
+struct ContextTag;
+struct QueueTag;
+struct MemoryTag;
+struct ProgramTag;
+struct KernelTag;
+struct EventTag;
+using Platform = PlatformTag *;
+using Device = DeviceTag *;
+using Context = ContextTag *;
+using Queue = QueueTag *;
+using Memory = MemoryTag *;
+using Program = ProgramTag *;
+using Kernel = KernelTag *;
+using Event = EventTag *;
+using Int = int32_t;
+using Uint = uint32_t;
+using Bits = uint64_t;
+using Props = intptr_t;
+
+struct Region {
+  size_t origin, size;
+};
+
+// Values from the OpenCL 1.2 specification.
+enum : Uint {
+  DEVICE_NOT_FOUND = 0xFFFFFFFF,  // -1
+  PLATFORM_VERSION = 0x0901,
+  PLATFORM_NAME = 0x0902,
+  DEVICE_TYPE = 0x1000,
+  DEVICE_MAX_COMPUTE_UNITS = 0x1002,
+  DEVICE_MAX_MEM_ALLOC_SIZE = 0x1010,
+  DEVICE_IMAGE_SUPPORT = 0x1016,
+  DEVICE_MEM_BASE_ADDR_ALIGN = 0x1019,
+  DEVICE_GLOBAL_MEM_SIZE = 0x101F,
+  DEVICE_NAME = 0x102B,
+  DRIVER_VERSION = 0x102D,
+  DEVICE_EXTENSIONS = 0x1030,
+  DEVICE_HOST_UNIFIED_MEMORY = 0x1035,
+  PROGRAM_BINARY_SIZES = 0x1165,
+  PROGRAM_BINARIES = 0x1166,
+  PROGRAM_BUILD_LOG = 0x1183,
+  KERNEL_NUM_ARGS = 0x1191,
+  KERNEL_WORK_GROUP_SIZE = 0x11B0,
+  BUFFER_CREATE_TYPE_REGION = 0x1220,
+};
+enum : Bits { TYPE_CPU = 2, TYPE_GPU = 4, TYPE_ALL = 0xFFFFFFFF };
+enum : Bits { READ_WRITE = 1, READ_ONLY = 4, USE_HOST_PTR = 8 };
+
+// X(name, parameters): each becomes a function pointer cl::name for the function clname.
+#define CL_FUNCTIONS(X)                                                                          \
+  X(GetPlatformIDs, (Uint, Platform *, Uint *))                                                  \
+  X(GetPlatformInfo, (Platform, Uint, size_t, void *, size_t *))                                 \
+  X(GetDeviceIDs, (Platform, Bits, Uint, Device *, Uint *))                                      \
+  X(GetDeviceInfo, (Device, Uint, size_t, void *, size_t *))                                     \
+  X(ReleaseContext, (Context))                                                                   \
+  X(ReleaseCommandQueue, (Queue))                                                                \
+  X(ReleaseMemObject, (Memory))                                                                  \
+  X(ReleaseProgram, (Program))                                                                   \
+  X(ReleaseKernel, (Kernel))                                                                     \
+  X(ReleaseEvent, (Event))                                                                       \
+  X(BuildProgram, (Program, Uint, const Device *, const char *, void (*)(Program, void *), void *)) \
+  X(GetProgramInfo, (Program, Uint, size_t, void *, size_t *))                                   \
+  X(GetProgramBuildInfo, (Program, Device, Uint, size_t, void *, size_t *))                      \
+  X(GetKernelInfo, (Kernel, Uint, size_t, void *, size_t *))                                     \
+  X(GetKernelWorkGroupInfo, (Kernel, Device, Uint, size_t, void *, size_t *))                    \
+  X(SetKernelArg, (Kernel, Uint, size_t, const void *))                                          \
+  X(EnqueueNDRangeKernel, (Queue, Kernel, Uint, const size_t *, const size_t *, const size_t *,  \
+                           Uint, const Event *, Event *))                                        \
+  X(EnqueueReadBuffer, (Queue, Memory, Uint, size_t, size_t, void *, Uint, const Event *, Event *)) \
+  X(EnqueueWriteBuffer, (Queue, Memory, Uint, size_t, size_t, const void *, Uint, const Event *, Event *)) \
+  X(EnqueueFillBuffer, (Queue, Memory, const void *, size_t, size_t, size_t, Uint, const Event *, Event *)) \
+  X(Flush, (Queue))                                                                              \
+  X(Finish, (Queue))                                                                             \
+  X(WaitForEvents, (Uint, const Event *))
+
+// The same for functions that create something and report through their last parameter.
+#define CL_CREATORS(X)                                                                           \
+  X(Context, CreateContext, (const Props *, Uint, const Device *,                                \
+                             void (*)(const char *, const void *, size_t, void *), void *, Int *)) \
+  X(Queue, CreateCommandQueue, (Context, Device, Bits, Int *))                                   \
+  X(Memory, CreateBuffer, (Context, Bits, size_t, void *, Int *))                                \
+  X(Memory, CreateSubBuffer, (Memory, Bits, Uint, const void *, Int *))                          \
+  X(Program, CreateProgramWithSource, (Context, Uint, const char **, const size_t *, Int *))     \
+  X(Program, CreateProgramWithBinary, (Context, Uint, const Device *, const size_t *,            \
+                                       const unsigned char **, Int *, Int *))                    \
+  X(Kernel, CreateKernel, (Program, const char *, Int *))
+
+#define CL_DECLARE(name, parameters) extern Int(*name) parameters;
+#define CL_DECLARE_CREATOR(type, name, parameters) extern type(*name) parameters;
+CL_FUNCTIONS(CL_DECLARE)
+CL_CREATORS(CL_DECLARE_CREATOR)
+#undef CL_DECLARE
+#undef CL_DECLARE_CREATOR
+
+// Loads the library (`wanted` may be empty) and returns its name; throws pocket::Failure.
+std::string load(const std::string &wanted);
+
+std::string error_name(Int code);
+void check(Int code, const char *call);  // throws pocket::DeviceFailure unless the code is 0
+
+// Owns one OpenCL object and releases it.
+template <class T>
+class Owned {
+ public:
+  Owned() = default;
+  explicit Owned(T object) : object_(object) {}
+  Owned(Owned &&other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+  Owned &operator=(Owned &&other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~Owned() {
+    if (object_) release(object_);
+  }
+  T get() const { return object_; }
+  explicit operator bool() const { return object_; }
+
+ private:
+  static void release(Context c) { ReleaseContext(c); }
+  static void release(Queue q) { ReleaseCommandQueue(q); }
+  static void release(Memory m) { ReleaseMemObject(m); }
+  static void release(Program p) { ReleaseProgram(p); }
+  static void release(Kernel k) { ReleaseKernel(k); }
+  static void release(Event e) { ReleaseEvent(e); }
+  T object_ = nullptr;
+};
+
+}  // namespace cl

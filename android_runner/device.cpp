@@ -1,0 +1,155 @@
+#include "device.h"
+
+#include <algorithm>
+#include <cctype>
+#include <sstream>
+
+#include "failure.h"
+#include "json.h"
+
+namespace pocket {
+namespace {
+
+template <class Get, class Object>
+std::string info_text(Get get, Object object, cl::Uint key) {
+  size_t size = 0;
+  if (get(object, key, 0, nullptr, &size) != 0 || size == 0) return "";
+  std::string text(size, '\0');
+  if (get(object, key, size, &text[0], nullptr) != 0) return "";
+  text.resize(text.find('\0') == std::string::npos ? size : text.find('\0'));
+  while (!text.empty() && isspace(static_cast<unsigned char>(text.back()))) text.pop_back();
+  return text;
+}
+
+template <class T>
+T info(cl::Device id, cl::Uint key) {
+  T value{};
+  cl::check(cl::GetDeviceInfo(id, key, sizeof value, &value, nullptr), "clGetDeviceInfo");
+  return value;
+}
+
+std::set<std::string> features(cl::Device id) {
+  std::set<std::string> found;
+  std::istringstream extensions(info_text(cl::GetDeviceInfo, id, cl::DEVICE_EXTENSIONS));
+  for (std::string name; extensions >> name;) {
+    if (name == "cl_khr_fp16") found.insert("fp16");
+    if (name == "cl_khr_subgroups") found.insert("subgroups");
+    if (name == "cl_khr_integer_dot_product") found.insert("int_dot");
+  }
+  if (info<cl::Uint>(id, cl::DEVICE_IMAGE_SUPPORT)) found.insert("images");
+  return found;
+}
+
+DeviceFacts describe(cl::Platform platform, cl::Device id) {
+  return {platform,
+          id,
+          info_text(cl::GetPlatformInfo, platform, cl::PLATFORM_NAME),
+          info_text(cl::GetPlatformInfo, platform, cl::PLATFORM_VERSION),
+          info_text(cl::GetDeviceInfo, id, cl::DEVICE_NAME),
+          info_text(cl::GetDeviceInfo, id, cl::DRIVER_VERSION),
+          info<uint64_t>(id, cl::DEVICE_TYPE),
+          info<uint64_t>(id, cl::DEVICE_GLOBAL_MEM_SIZE),
+          info<uint64_t>(id, cl::DEVICE_MAX_MEM_ALLOC_SIZE),
+          info<cl::Uint>(id, cl::DEVICE_MAX_COMPUTE_UNITS),
+          std::max(info<cl::Uint>(id, cl::DEVICE_MEM_BASE_ADDR_ALIGN) / 8, 1u),
+          info<cl::Uint>(id, cl::DEVICE_HOST_UNIFIED_MEMORY) != 0,
+          features(id)};
+}
+
+std::string lower(std::string text) {
+  for (char &c : text) c = static_cast<char>(tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+bool checker(const DeviceFacts &facts) { return facts.platform_name == "Oclgrind"; }
+
+DeviceFacts choose(const std::string &wanted, const std::string &device_class) {
+  const uint64_t type = device_class == "cpu" ? cl::TYPE_CPU : cl::TYPE_GPU;
+  std::vector<DeviceFacts> fit;
+  std::string names;
+  for (const DeviceFacts &facts : list_devices()) {
+    const std::string name = facts.platform_version + ", " + facts.platform_name + ", " + facts.name;
+    names += (names.empty() ? "" : "; ") + name;
+    if (lower(name).find(lower(wanted)) != std::string::npos) fit.push_back(facts);
+  }
+  if (names.empty())
+    throw Failure("OpenCL lists no device", "no driver is installed, or it finds no hardware",
+                  "apt-get install pocl-opencl-icd    or  pip install 'pocketcl[desktop]'");
+  if (fit.empty()) throw Failure("no OpenCL device matches '" + wanted + "'", "the devices here: " + names,
+                                 "--platform with a part of one of these names");
+  for (const DeviceFacts &facts : fit)
+    if (facts.type & type && !checker(facts)) return facts;
+  return fit.front();
+}
+
+}  // namespace
+
+std::string DeviceFacts::json() const {
+  std::string list;
+  for (const std::string &feature : features) list += (list.empty() ? "" : ", ") + quote(feature);
+  return Record()
+      .add("name", name).add("platform", platform_name).add("platform_version", platform_version)
+      .add("driver", driver).add("type", type & cl::TYPE_GPU ? "gpu" : type & cl::TYPE_CPU ? "cpu" : "other")
+      .add("compute_units", int64_t{compute_units}).add("memory_bytes", static_cast<int64_t>(global_memory))
+      .add("largest_buffer_bytes", static_cast<int64_t>(largest_buffer)).add("align", int64_t{align})
+      .raw("unified_memory", unified ? "true" : "false").raw("features", "[" + list + "]").text();
+}
+
+std::vector<DeviceFacts> list_devices() {
+  cl::Uint count = 0;
+  if (cl::GetPlatformIDs(0, nullptr, &count) != 0) return {};  // the loader knows no driver
+  std::vector<cl::Platform> platforms(count);
+  if (count) cl::check(cl::GetPlatformIDs(count, platforms.data(), nullptr), "clGetPlatformIDs");
+  std::vector<DeviceFacts> found;
+  for (const cl::Platform platform : platforms) {
+    if (cl::GetDeviceIDs(platform, cl::TYPE_ALL, 0, nullptr, &count) != 0) continue;
+    std::vector<cl::Device> ids(count);
+    cl::check(cl::GetDeviceIDs(platform, cl::TYPE_ALL, count, ids.data(), nullptr), "clGetDeviceIDs");
+    for (const cl::Device id : ids) found.push_back(describe(platform, id));
+  }
+  std::stable_partition(found.begin(), found.end(), [](const DeviceFacts &f) { return !checker(f); });
+  return found;
+}
+
+Device::Device(const std::string &wanted, const std::string &device_class) : facts_(choose(wanted, device_class)) {
+  cl::Int code = 0;
+  const cl::Props props[] = {0x1084, reinterpret_cast<cl::Props>(facts_.platform), 0};  // CL_CONTEXT_PLATFORM
+  context_ = cl::Owned(cl::CreateContext(props, 1, &facts_.id, nullptr, nullptr, &code));
+  cl::check(code, "clCreateContext");
+  need_queues(1);
+}
+
+void Device::need_queues(size_t count) {
+  while (queues_.size() < count) {
+    cl::Int code = 0;
+    queues_.emplace_back(cl::CreateCommandQueue(context(), facts_.id, 0, &code));
+    cl::check(code, "clCreateCommandQueue");
+  }
+}
+
+cl::Owned<cl::Memory> Device::buffer(size_t bytes, const std::string &what, void *host) const {
+  if (bytes > facts_.largest_buffer)
+    throw Failure(what + " needs a buffer of " + std::to_string(bytes) + " bytes",
+                  facts_.name + " allows at most " + std::to_string(facts_.largest_buffer),
+                  "a smaller --max-context or --prefill-chunk, or a smaller model");
+  cl::Int code = 0;
+  const cl::Bits flags = host ? cl::READ_ONLY | cl::USE_HOST_PTR : cl::READ_WRITE;
+  cl::Owned<cl::Memory> memory(cl::CreateBuffer(context(), flags, bytes, host, &code));
+  cl::check(code, ("clCreateBuffer for " + what).c_str());
+  return memory;
+}
+
+void Device::wait() const {
+  for (const auto &queue : queues_) cl::check(cl::Finish(queue.get()), "clFinish");
+}
+
+cl::Owned<cl::Memory> part(const cl::Owned<cl::Memory> &whole, size_t offset, size_t bytes) {
+  cl::Int code = 0;
+  const cl::Region region{offset, bytes};
+  cl::Owned<cl::Memory> memory(
+      cl::CreateSubBuffer(whole.get(), 0, cl::BUFFER_CREATE_TYPE_REGION, &region, &code));
+  cl::check(code, "clCreateSubBuffer");
+  return memory;
+}
+
+}  // namespace pocket

@@ -1,0 +1,44 @@
+// The OpenCL device: which one, what it can do, and its memory.
+#pragma once
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cl_api.h"
+
+namespace pocket {
+
+struct DeviceFacts {
+  cl::Platform platform;
+  cl::Device id;
+  std::string platform_name, platform_version, name, driver;
+  uint64_t type, global_memory, largest_buffer;
+  uint32_t compute_units, align;  // align: of sub-buffers, in bytes
+  bool unified;                   // shares the host's memory
+  std::set<std::string> features;
+  std::string json() const;
+};
+
+std::vector<DeviceFacts> list_devices();  // Oclgrind, a checker, comes last
+
+class Device {
+ public:
+  // The first device whose platform or name contains `wanted`; by default one that suits the plan's class.
+  Device(const std::string &wanted, const std::string &device_class);
+
+  const DeviceFacts &facts() const { return facts_; }
+  cl::Context context() const { return context_.get(); }
+  cl::Queue queue(size_t index) const { return queues_[index].get(); }
+  void need_queues(size_t count);
+  cl::Owned<cl::Memory> buffer(size_t bytes, const std::string &what, void *host = nullptr) const;
+  void wait() const;  // for everything in every queue
+
+ private:
+  DeviceFacts facts_;
+  cl::Owned<cl::Context> context_;
+  std::vector<cl::Owned<cl::Queue>> queues_;
+};
+
+cl::Owned<cl::Memory> part(const cl::Owned<cl::Memory> &whole, size_t offset, size_t bytes);
+
+}  // namespace pocket

@@ -1,0 +1,159 @@
+#include "executor.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <set>
+#include <sstream>
+
+#include "failure.h"
+
+namespace pocket {
+namespace {
+
+// The lines of a driver's log that matter: from the first error on, at most six.
+std::string excerpt(const std::string &log) {
+  std::istringstream lines(log);
+  std::string out;
+  int taken = 0;
+  for (std::string line; taken < 6 && std::getline(lines, line);) {
+    if (taken == 0 && log.find("error") != std::string::npos && line.find("error") == std::string::npos) continue;
+    out += (taken++ ? "\n" : "") + line.substr(0, 200);
+  }
+  return out;
+}
+
+// Slots of the symbols that any launch size of the phase depends on.
+std::vector<size_t> grid_symbols(const Phase &phase) {
+  std::set<size_t> slots;
+  for (const Step &step : phase.steps)
+    for (const Variant &variant : step.variants)
+      for (const Expr &size : variant.global)
+        for (const Token &token : size)
+          if (token.op == Token::Symbol) slots.insert(static_cast<size_t>(token.value));
+  return {slots.begin(), slots.end()};
+}
+
+}  // namespace
+
+Executor::Executor(const Plan &plan, Device &device, const Memory &memory, ProgramCache &programs)
+    : plan_(plan), device_(device), memory_(memory), programs_(programs) {}
+
+const Executor::Build &Executor::build(size_t index) {
+  const auto found = builds_.find(index);
+  if (found != builds_.end()) return found->second;
+  const Program &program = plan_.programs[index];
+  Build build;
+  build.program = programs_.build(program.header + read_file(plan_.path(program.file)), build.log);
+  return builds_.emplace(index, std::move(build)).first->second;
+}
+
+// Why this variant can't run here; empty when it can, and then `kernel` is set.
+std::string Executor::refusal(const Variant &variant, cl::Owned<cl::Kernel> &kernel, size_t args) {
+  const Program &program = plan_.programs[variant.program];
+  const std::string name = plan_.files[program.file].path + " (" + program.kernel + ")";
+  for (const std::string &feature : variant.needs)
+    if (!device_.facts().features.count(feature)) return name + " needs " + feature + ", which the device lacks";
+  const Build &built = build(variant.program);
+  if (!built.program) return name + " does not build:\n" + excerpt(built.log);
+  cl::Int code = 0;
+  cl::Owned<cl::Kernel> made(cl::CreateKernel(built.program.get(), program.kernel.c_str(), &code));
+  if (code != 0) return name + " gives no kernel: " + cl::error_name(code);
+  cl::Uint parameters = 0;
+  cl::check(cl::GetKernelInfo(made.get(), cl::KERNEL_NUM_ARGS, sizeof parameters, &parameters, nullptr),
+            "clGetKernelInfo");
+  if (parameters != args)
+    return name + " takes " + std::to_string(parameters) + " arguments, the plan gives " + std::to_string(args);
+  size_t items = 1, most = 0;
+  for (const size_t size : variant.local) items *= size;
+  cl::check(cl::GetKernelWorkGroupInfo(made.get(), device_.facts().id, cl::KERNEL_WORK_GROUP_SIZE, sizeof most,
+                                       &most, nullptr),
+            "clGetKernelWorkGroupInfo");
+  if (items > most) return name + " allows work-groups of " + std::to_string(most) + " items here";
+  kernel = std::move(made);
+  return "";
+}
+
+Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
+  Launch launch{{}, step.queue, nullptr, {1, 1, 1}, {1, 1, 1}};
+  std::string reasons;
+  for (const Variant &variant : step.variants) {
+    const std::string reason = refusal(variant, launch.kernel, step.args.size());
+    if (reason.empty()) {
+      launch.variant = &variant;
+      std::copy(variant.local.begin(), variant.local.end(), launch.local);
+      bind(step, loaded, launch.kernel.get());
+      if (!reasons.empty()) fprintf(stderr, "note: %s: next variant, because %s\n", step.name.c_str(), reasons.c_str());
+      return launch;
+    }
+    reasons += (reasons.empty() ? "" : "\n") + reason;
+  }
+  throw Failure("no variant of " + step.name + " runs on " + device_.facts().name + " (driver " +
+                    device_.facts().driver + ")",
+                reasons, "edit the .cl file in the plan, or compile the model for this device");
+}
+
+void Executor::bind(const Step &step, const LoadedPhase &loaded, cl::Kernel kernel) const {
+  for (size_t i = 0; i < step.args.size(); ++i) {
+    const Argument &arg = step.args[i];
+    const cl::Memory memory = arg.kind == Argument::Symbols   ? memory_.symbols()
+                              : arg.kind == Argument::Scratch ? loaded.scratch[arg.index].get()
+                              : arg.kind == Argument::Weight  ? memory_.weight(arg.index)
+                                                              : memory_.buffer(arg.index);
+    const cl::Int code = cl::SetKernelArg(kernel, static_cast<cl::Uint>(i), sizeof memory, &memory);
+    if (code != 0)
+      throw Failure("argument " + std::to_string(i) + " of " + step.name + " is not accepted", cl::error_name(code),
+                    "compile the model again, or undo the last edit of its .cl file");
+  }
+}
+
+void Executor::load(const Phase &phase) {
+  LoadedPhase &loaded = phases_[phase.name];
+  loaded.phase = &phase;
+  loaded.grid_symbols = grid_symbols(phase);
+  for (const Scratch &scratch : phase.scratch) loaded.scratch.push_back(memory_.scratch(scratch));
+  for (const Step &step : phase.steps) {
+    if (step.kind == Step::Fetch) continue;  // the session reads what it needs, when it needs it
+    device_.need_queues(step.queue + 1);
+    if (step.kind == Step::Wait) loaded.launches.push_back({{}, step.queue, nullptr, {}, {}});
+    else loaded.launches.push_back(load_step(step, loaded));
+  }
+  // The session reads from queue 0 in order: a wait for it at the end would only stall the token loop.
+  while (!loaded.launches.empty() && !loaded.launches.back().kernel && loaded.launches.back().queue == 0)
+    loaded.launches.pop_back();
+}
+
+int64_t Executor::dispatches(const std::string &phase) const {
+  int64_t count = 0;
+  for (const Launch &launch : phases_.at(phase).launches) count += launch.kernel ? 1 : 0;
+  return count;
+}
+
+void Executor::size_grids(LoadedPhase &loaded, const std::vector<int64_t> &symbols) const {
+  std::vector<int64_t> now;
+  for (const size_t slot : loaded.grid_symbols) now.push_back(symbols[slot]);
+  if (loaded.sized && now == loaded.sized_for) return;
+  for (Launch &launch : loaded.launches)
+    for (size_t i = 0; launch.kernel && i < launch.variant->global.size(); ++i)
+      launch.global[i] = static_cast<size_t>(std::max<int64_t>(evaluate(launch.variant->global[i], symbols).value_or(0), 0));
+  loaded.sized_for = now;
+  loaded.sized = true;
+}
+
+void Executor::run(const std::string &phase, const std::vector<int64_t> &symbols) {
+  LoadedPhase &loaded = phases_.at(phase);
+  size_grids(loaded, symbols);
+  for (const Launch &launch : loaded.launches) {
+    const cl::Queue queue = device_.queue(launch.queue);
+    if (!launch.kernel) {
+      cl::check(cl::Finish(queue), "clFinish");
+    } else if (launch.global[0] && launch.global[1] && launch.global[2]) {
+      const auto dims = static_cast<cl::Uint>(launch.variant->global.size());
+      const size_t *local = launch.variant->local.empty() ? nullptr : launch.local;
+      cl::check(cl::EnqueueNDRangeKernel(queue, launch.kernel.get(), dims, nullptr, launch.global, local, 0, nullptr,
+                                         nullptr),
+                "clEnqueueNDRangeKernel");
+    }
+  }
+}
+
+}  // namespace pocket

@@ -1,0 +1,105 @@
+// The plan as the runner sees it: plan.json, loaded and checked before anything is allocated.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "expr.h"
+
+namespace pocket {
+
+constexpr int PLAN_FORMAT = 1;
+
+struct Symbol {
+  std::string name;
+  bool counted;  // written by a kernel: launches are sized for `range.high`
+  Range range;
+};
+
+struct Buffer {
+  std::string name, kind, dtype;  // kind: input, output or state
+  std::vector<Expr> shape;
+  int64_t bytes;
+};
+
+struct File {
+  std::string path;
+  int64_t bytes;
+  std::string sha256;
+  bool text() const;  // may be edited by hand; runs after a note
+};
+
+struct Weight {
+  std::string name;
+  size_t file;
+  int64_t offset, bytes;
+};
+
+struct Program {
+  size_t file;
+  std::string kernel, header;  // header: the #define lines that stand before the file
+};
+
+struct Scratch {
+  std::string name;
+  int64_t bytes, offset;
+};
+
+struct Argument {
+  enum Kind { Symbols, Scratch, Weight, Buffer } kind;
+  size_t index;
+};
+
+struct Variant {
+  size_t program;
+  std::vector<Expr> global;
+  std::vector<size_t> local;  // empty: the driver chooses
+  std::vector<std::string> needs;
+};
+
+struct Step {
+  enum Kind { Dispatch, Fetch, Wait } kind;
+  size_t queue;
+  std::string name;
+  std::vector<Argument> args;
+  std::vector<Variant> variants;  // in order of preference
+};
+
+struct Phase {
+  std::string name;
+  Box box;
+  int64_t arena_bytes;
+  std::vector<Scratch> scratch;
+  std::vector<Step> steps;
+};
+
+struct Model {
+  std::string kind;
+  int64_t batch, vocab_size, max_context, prefill_chunk;
+};
+
+struct Plan {
+  std::string folder;
+  Model model;
+  std::string device_class;
+  int64_t align;
+  std::vector<Symbol> symbols;
+  std::vector<Buffer> buffers;
+  std::vector<File> files;
+  std::vector<Weight> weights;
+  std::vector<Program> programs;
+  std::vector<Phase> phases;
+
+  const Phase *phase(const std::string &name) const;  // nullptr when absent
+  size_t buffer(const std::string &name) const;       // throws Failure when absent
+  size_t slot(const std::string &name) const;         // of a symbol; throws Failure when absent
+  std::string path(size_t file) const { return folder + "/" + files[file].path; }
+};
+
+// `path` is the plan's folder, or a plan.json in it under any name. Throws Failure.
+Plan load_plan(const std::string &path);
+
+int64_t dtype_size(const std::string &dtype);
+std::string read_file(const std::string &path);  // throws Failure
+
+}  // namespace pocket

@@ -1,0 +1,64 @@
+// A language model that runs: chunked prefill, single steps, the decode loop, scores. The caller's `past` is authoritative.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "executor.h"
+
+namespace pocket {
+
+struct Next {
+  int64_t id;  // the greedy next id
+  double seconds;
+};
+
+class Session {
+ public:
+  Session(const Plan &plan, const Device &device, const Memory &memory, Executor &executor);
+
+  using Interrupted = std::function<bool()>;
+  Next prefill(const std::vector<int64_t> &ids, int64_t past, const Interrupted &interrupted);
+  Next step(int64_t id, int64_t past);
+
+  // Calls `emit` with every new id, a stop id included; returns why it ended: eos, length, context or cancel.
+  std::string decode(int64_t id, int64_t past, int64_t count, const std::vector<int64_t> &stop,
+                     const std::function<void(int64_t)> &emit, const Interrupted &interrupted);
+
+  // Writes float32 logits: [ids, V] of a text; [V] of the last position run.
+  void score(const std::vector<int64_t> &ids, int64_t past, const std::string &path, const Interrupted &interrupted);
+  void logits(const std::string &path);
+
+  std::string stats() const;
+
+ private:
+  struct Pending {  // a decode step under way; its id arrives one step later
+    cl::Owned<cl::Event> arrived;
+    cl::Int id = 0;
+  };
+  void check_tokens(const std::vector<int64_t> &ids, int64_t past) const;
+  int64_t checked_id(int64_t id, int64_t past) const;
+  int64_t chunk(const char *phase) const;
+  void feed(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past, int64_t rows);
+  void send(int64_t past, Pending &pending);
+  void settle();
+  int64_t read_id(int64_t position);
+  std::vector<float> read_logits(int64_t row, int64_t rows);
+
+  const Plan &plan_;
+  const Device &device_;
+  const Memory &memory_;
+  Executor &executor_;
+  const size_t tokens_, ids_, logits_;       // buffers
+  const size_t seq_, past_, rows_;           // slots
+  std::vector<int64_t> symbols_;             // as the host knows them
+  Pending pending_[2];
+  int64_t last_rows_ = 0;                    // rows of logits that the last run left; 0: nothing ran
+  int64_t prefill_tokens_ = 0, decode_tokens_ = 0;
+  double prefill_s_ = 0, decode_s_ = 0, host_s_ = 0;
+};
+
+int64_t peak_rss_bytes();  // VmHWM; 0 where the system doesn't say
+double now();              // seconds of a steady clock
+
+}  // namespace pocket
