@@ -128,9 +128,9 @@ class Builder:
     ) -> Sequence[ir.Value]:
         """One node with `count` outputs."""
         node = ir.node(op_type, inputs, attributes, domain=domain, overload=overload, num_outputs=count)
-        node.name = f"{self.prefix}/{op_type}"
         for output in node.outputs:
             output.name = unique_name(self.graph, f"{self.prefix}/{op_type}")
+        node.name = node.outputs[0].name
         self.graph.insert_before(self.anchor, node)
         return node.outputs
 

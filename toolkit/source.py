@@ -1,0 +1,164 @@
+"""A model as an exporter left it: an .onnx file or a folder, with its tokenizer and generation settings."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from toolkit.errors import PocketError
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+SETTINGS_FILES = ("generation_config.json", "genai_config.json")
+PREFERRED = ("model.onnx", "decoder_model.onnx")
+OPSETS = range(11, 27)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that was found and can be read; `load` gives a fresh graph each time."""
+
+    onnx_path: Path
+    sha256: str  # of the .onnx file and of its external data
+    generation: Mapping[str, Any]  # eos (list), bos, max_context, where the exporter wrote them
+    files: Mapping[str, Path] = field(default_factory=dict)  # tokenizer and settings beside it
+
+    @property
+    def folder(self) -> Path:
+        """Where the model and what belongs to it lie."""
+        return self.onnx_path.parent
+
+    @property
+    def model(self) -> ir.Model:
+        """A fresh graph; weights are mapped, not read."""
+        return _read(self.onnx_path)
+
+
+def load_source(path: Path) -> Source:
+    """Find the model at `path` (an .onnx file or an exporter's folder) and check that it can be read."""
+    onnx_path = _find(Path(path)).resolve()
+    model = _read(onnx_path)
+    _check_opset(model, onnx_path)
+    data = sorted(_external_files(model, onnx_path))
+    files = {name: onnx_path.parent / name for name in (*TOKENIZER_FILES, *SETTINGS_FILES)}
+    present = {name: file for name, file in files.items() if file.is_file()}
+    return Source(onnx_path, _sha256([onnx_path, *data]), _generation(onnx_path.parent), present)
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise PocketError(f"there is no model at {path}", "no such file or folder", "check the path")
+    settings = _json(path / "genai_config.json")
+    named = settings.get("model", {}).get("decoder", {}).get("filename")
+    found = sorted(path.glob("*.onnx"))
+    for name in ([named] if named else []) + list(PREFERRED):
+        if (path / name).is_file():
+            return path / name
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(file.name for file in found) or "none"
+    raise PocketError(
+        f"{path} does not say which model to take", f".onnx files in it: {names}", "name one of them"
+    )
+
+
+def _read(path: Path) -> ir.Model:
+    try:
+        model = ir.load(path)
+    except OSError as error:
+        raise PocketError(f"{path} cannot be read", str(error), "check the file") from None
+    except Exception as error:  # protobuf and onnx_ir raise many kinds on damaged files
+        raise _damaged(path, error) from None
+    if model.graph is None or not len(model.graph) or not model.graph.outputs:
+        raise _damaged(path, "it holds no graph")
+    return model
+
+
+def _damaged(path: Path, error: object) -> PocketError:
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return PocketError(f"{path} is not a usable ONNX model", reason, "export or download it again")
+
+
+def _check_opset(model: ir.Model, path: Path) -> None:
+    version = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
+    if version is None or version not in OPSETS:
+        raise PocketError(
+            f"{path} uses opset {version}",
+            f"opsets {OPSETS.start} to {OPSETS.stop - 1} are known",
+            "export it again with one of these",
+        )
+
+
+def _external_files(model: ir.Model, path: Path) -> set[Path]:
+    """Files with the weights; each must be there and long enough."""
+    files: set[Path] = set()
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if not isinstance(tensor, ir.ExternalTensor):
+            continue
+        file = path.parent / tensor.location
+        if path.parent.resolve() not in file.resolve().parents:
+            raise _damaged(path, f"tensor {value.name} lies outside its folder, at {tensor.location}")
+        if not file.is_file():
+            raise PocketError(
+                f"the weights of {path} are missing",
+                f"tensor {value.name} is in {file.name}, which is not there",
+                "copy it beside the model: an export with external data is more than one file",
+            )
+        _check_length(value.name or "", tensor, file)
+        files.add(file)
+    return files
+
+
+def _check_length(name: str, tensor: ir.ExternalTensor, file: Path) -> None:
+    end, size = (tensor.offset or 0) + (tensor.length or tensor.nbytes), file.stat().st_size
+    if end > size or (tensor.length is not None and tensor.length < tensor.nbytes):
+        raise PocketError(
+            f"{file} is damaged",
+            f"tensor {name} ends at byte {end}, the file has {size}",
+            "copy or export it again: it was cut short",
+        )
+
+
+def _generation(folder: Path) -> dict[str, Any]:
+    """End and start tokens and the context, from what the exporters write; the most specific wins."""
+    settings: dict[str, Any] = {}
+    genai = _json(folder / "genai_config.json").get("model", {})
+    for facts in (_json(folder / "config.json"), _json(folder / "generation_config.json"), genai):
+        names = {"eos": "eos_token_id", "bos": "bos_token_id"}
+        settings |= {key: facts[name] for key, name in names.items() if facts.get(name) is not None}
+        for name in ("max_position_embeddings", "context_length"):
+            if isinstance(facts.get(name), int):
+                settings["max_context"] = facts[name]
+    eos = settings.get("eos", [])
+    settings["eos"] = [eos] if isinstance(eos, int) else list(eos)
+    return settings
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PocketError(f"{path} cannot be read", str(error), "mend or remove it") from None
+    return body if isinstance(body, dict) else {}
+
+
+def _sha256(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        for piece in _pieces(path):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            yield piece
