@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit import memory
 from toolkit.bench import dispatches, weight_bytes
@@ -18,6 +18,10 @@ def is_plan(path: Path) -> bool:
     return (path / PLAN_FILE).exists()
 
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
 def inspect(
     path: Path, view: str | None, name: str | None, progress: Callable[[str], None]
 ) -> tuple[dict[str, Any], list[str]]:
@@ -31,11 +35,12 @@ def inspect(
     if name is not None:
         missed = why(path, name)
         return {"pass": name, "why": missed}, missed
+    if view == "graph":
+        nodes = graph_lines(path)
+        return {"graph": nodes}, nodes
     report = model_report(path)
     if view == "unsupported":
         return {"unsupported": report["unsupported"]}, list(unsupported_lines(report))
-    if view == "graph":
-        return {"graph": report["graph"]}, list(report["graph"])
     return report, list(model_lines(report))
 
 
@@ -74,6 +79,17 @@ def why(path: Path, name: str) -> list[str]:
         raise PocketError(f"no pass is called '{name}'", f"the passes are {', '.join(known)}", "")
     lines: list[str] = onnx_passes.why(load_source(path).model, name)
     return lines or [f"{name}: nothing was missed"]
+
+
+def graph_lines(path: Path) -> list[str]:
+    """One line per node of the rewritten graph: outputs = op(inputs)."""
+    from onnx_passes import rewrite
+    from toolkit.source import load_source
+
+    model = load_source(path).model
+    for _ in rewrite(model):
+        pass
+    return [_node(node) for node in model.graph]
 
 
 def model_lines(report: dict[str, Any]) -> Iterator[str]:
@@ -150,6 +166,12 @@ def table(rows: Iterable[Sequence[Any]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
+
+
+def _node(node: "ir.Node") -> str:
+    outputs = ", ".join(f"{v.name} {v.dtype}{v.shape}" for v in node.outputs)
+    inputs = ", ".join("" if v is None else str(v.name) for v in node.inputs)
+    return f"{outputs} = {'.'.join(filter(None, (node.domain, node.op_type)))}({inputs})"
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
