@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from opencl_kernels.argmax import ARGMAX, ARGMAX_CPU
+from opencl_kernels.elementwise import ELEMENTWISE
 from opencl_kernels.embed import EMBED
 from opencl_kernels.gemm import GEMM, GEMM_CPU
 from opencl_kernels.gemv import GEMV, GEMV_CPU
 from opencl_kernels.kernel import Argument, Kernel, default_knobs, source_text
 from opencl_kernels.rmsnorm import ADD_RMSNORM, ADD_RMSNORM_CPU, RMSNORM, RMSNORM_CPU
+from opencl_kernels.rope_kv import ROPE_KV
 from opencl_kernels.swiglu import SWIGLU
 
 KERNELS: dict[str, Kernel] = {
@@ -20,6 +23,10 @@ KERNELS: dict[str, Kernel] = {
     "gemv": GEMV,
     "gemv_cpu": GEMV_CPU,
     "swiglu": SWIGLU,
+    "rope_kv": ROPE_KV,
+    "argmax": ARGMAX,
+    "argmax_cpu": ARGMAX_CPU,
+    "elementwise": ELEMENTWISE,
 }
 
 __all__ = ["KERNELS", "Argument", "Kernel", "default_knobs", "source_text"]

@@ -11,7 +11,7 @@ import pytest
 
 from opencl_kernels import KERNELS, Kernel, default_knobs
 from opencl_kernels.formats import Array
-from opencl_kernels.kernel import Case, Knobs, case_id, random_inputs
+from opencl_kernels.kernel import Case, Knobs, case_id, random_inputs, symbols
 from opencl_kernels.launch import GUARD, choose_device, launch
 
 cl = pytest.importorskip("pyopencl")
@@ -53,6 +53,7 @@ def nmse(actual: Array, expected: Array) -> float:
 def check(kernel: Kernel, case: Case, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
     """Outputs equal the reference; every other buffer is untouched."""
     expected = kernel.reference(inputs, case)
+    inputs = {**inputs, "sym": symbols(case)}
     for name, value in outputs.items():
         if name not in expected:
             if name in inputs:
