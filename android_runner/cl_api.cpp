@@ -44,7 +44,8 @@ template <class F>
 void find(void *library, const char *symbol, F &function) {
   function = reinterpret_cast<F>(dlsym(library, symbol));
   if (!function)
-    throw pocket::Failure("the OpenCL library is too old", std::string(symbol) + " is missing in it",
+    throw pocket::Failure("the OpenCL library is too old",
+                          std::string(symbol) + " is missing in it",
                           "install a driver for OpenCL 1.2 or newer");
 }
 
@@ -68,22 +69,43 @@ std::string error_name(Int code) {
     Int code;
     const char *name;
   } names[] = {
-      {-1, "DEVICE_NOT_FOUND"}, {-2, "DEVICE_NOT_AVAILABLE"}, {-3, "COMPILER_NOT_AVAILABLE"},
-      {-4, "MEM_OBJECT_ALLOCATION_FAILURE"}, {-5, "OUT_OF_RESOURCES"}, {-6, "OUT_OF_HOST_MEMORY"},
-      {-11, "BUILD_PROGRAM_FAILURE"}, {-13, "MISALIGNED_SUB_BUFFER_OFFSET"},
-      {-14, "EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST"}, {-30, "INVALID_VALUE"},
-      {-33, "INVALID_DEVICE"}, {-34, "INVALID_CONTEXT"}, {-36, "INVALID_COMMAND_QUEUE"},
-      {-38, "INVALID_MEM_OBJECT"}, {-42, "INVALID_BINARY"}, {-43, "INVALID_BUILD_OPTIONS"},
-      {-44, "INVALID_PROGRAM"}, {-45, "INVALID_PROGRAM_EXECUTABLE"}, {-46, "INVALID_KERNEL_NAME"},
-      {-48, "INVALID_KERNEL"}, {-49, "INVALID_ARG_INDEX"}, {-50, "INVALID_ARG_VALUE"},
-      {-51, "INVALID_ARG_SIZE"}, {-52, "INVALID_KERNEL_ARGS"}, {-53, "INVALID_WORK_DIMENSION"},
-      {-54, "INVALID_WORK_GROUP_SIZE"}, {-55, "INVALID_WORK_ITEM_SIZE"},
-      {-56, "INVALID_GLOBAL_OFFSET"}, {-59, "INVALID_OPERATION"}, {-61, "INVALID_BUFFER_SIZE"},
-      {-63, "INVALID_GLOBAL_WORK_SIZE"}, {-1001, "PLATFORM_NOT_FOUND_KHR"},
+      {-1, "DEVICE_NOT_FOUND"},
+      {-2, "DEVICE_NOT_AVAILABLE"},
+      {-3, "COMPILER_NOT_AVAILABLE"},
+      {-4, "MEM_OBJECT_ALLOCATION_FAILURE"},
+      {-5, "OUT_OF_RESOURCES"},
+      {-6, "OUT_OF_HOST_MEMORY"},
+      {-11, "BUILD_PROGRAM_FAILURE"},
+      {-13, "MISALIGNED_SUB_BUFFER_OFFSET"},
+      {-14, "EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST"},
+      {-30, "INVALID_VALUE"},
+      {-33, "INVALID_DEVICE"},
+      {-34, "INVALID_CONTEXT"},
+      {-36, "INVALID_COMMAND_QUEUE"},
+      {-38, "INVALID_MEM_OBJECT"},
+      {-42, "INVALID_BINARY"},
+      {-43, "INVALID_BUILD_OPTIONS"},
+      {-44, "INVALID_PROGRAM"},
+      {-45, "INVALID_PROGRAM_EXECUTABLE"},
+      {-46, "INVALID_KERNEL_NAME"},
+      {-48, "INVALID_KERNEL"},
+      {-49, "INVALID_ARG_INDEX"},
+      {-50, "INVALID_ARG_VALUE"},
+      {-51, "INVALID_ARG_SIZE"},
+      {-52, "INVALID_KERNEL_ARGS"},
+      {-53, "INVALID_WORK_DIMENSION"},
+      {-54, "INVALID_WORK_GROUP_SIZE"},
+      {-55, "INVALID_WORK_ITEM_SIZE"},
+      {-56, "INVALID_GLOBAL_OFFSET"},
+      {-59, "INVALID_OPERATION"},
+      {-61, "INVALID_BUFFER_SIZE"},
+      {-63, "INVALID_GLOBAL_WORK_SIZE"},
+      {-1001, "PLATFORM_NOT_FOUND_KHR"},
       {-9999, "an illegal access, seen by the driver"},
   };
   for (const auto &entry : names)
-    if (entry.code == code) return std::string("CL_") + entry.name + " (" + std::to_string(code) + ")";
+    if (entry.code == code)
+      return std::string("CL_") + entry.name + " (" + std::to_string(code) + ")";
   return "OpenCL error " + std::to_string(code);
 }
 

@@ -1,4 +1,5 @@
-// The part of OpenCL 1.2 that the runner calls. No OpenCL header: every function is looked up by dlsym.
+// The part of OpenCL 1.2 that the runner calls. No OpenCL header: every function is looked up by
+// dlsym.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -59,42 +60,47 @@ enum : Bits { TYPE_CPU = 2, TYPE_GPU = 4, TYPE_ALL = 0xFFFFFFFF };
 enum : Bits { READ_WRITE = 1, READ_ONLY = 4, USE_HOST_PTR = 8 };
 
 // X(name, parameters): each becomes a function pointer cl::name for the function clname.
-#define CL_FUNCTIONS(X)                                                                          \
-  X(GetPlatformIDs, (Uint, Platform *, Uint *))                                                  \
-  X(GetPlatformInfo, (Platform, Uint, size_t, void *, size_t *))                                 \
-  X(GetDeviceIDs, (Platform, Bits, Uint, Device *, Uint *))                                      \
-  X(GetDeviceInfo, (Device, Uint, size_t, void *, size_t *))                                     \
-  X(ReleaseContext, (Context))                                                                   \
-  X(ReleaseCommandQueue, (Queue))                                                                \
-  X(ReleaseMemObject, (Memory))                                                                  \
-  X(ReleaseProgram, (Program))                                                                   \
-  X(ReleaseKernel, (Kernel))                                                                     \
-  X(ReleaseEvent, (Event))                                                                       \
-  X(BuildProgram, (Program, Uint, const Device *, const char *, void (*)(Program, void *), void *)) \
-  X(GetProgramInfo, (Program, Uint, size_t, void *, size_t *))                                   \
-  X(GetProgramBuildInfo, (Program, Device, Uint, size_t, void *, size_t *))                      \
-  X(GetKernelInfo, (Kernel, Uint, size_t, void *, size_t *))                                     \
-  X(GetKernelWorkGroupInfo, (Kernel, Device, Uint, size_t, void *, size_t *))                    \
-  X(SetKernelArg, (Kernel, Uint, size_t, const void *))                                          \
-  X(EnqueueNDRangeKernel, (Queue, Kernel, Uint, const size_t *, const size_t *, const size_t *,  \
-                           Uint, const Event *, Event *))                                        \
-  X(EnqueueReadBuffer, (Queue, Memory, Uint, size_t, size_t, void *, Uint, const Event *, Event *)) \
-  X(EnqueueWriteBuffer, (Queue, Memory, Uint, size_t, size_t, const void *, Uint, const Event *, Event *)) \
-  X(EnqueueFillBuffer, (Queue, Memory, const void *, size_t, size_t, size_t, Uint, const Event *, Event *)) \
-  X(Flush, (Queue))                                                                              \
-  X(Finish, (Queue))                                                                             \
+#define CL_FUNCTIONS(X)                                                                         \
+  X(GetPlatformIDs, (Uint, Platform *, Uint *))                                                 \
+  X(GetPlatformInfo, (Platform, Uint, size_t, void *, size_t *))                                \
+  X(GetDeviceIDs, (Platform, Bits, Uint, Device *, Uint *))                                     \
+  X(GetDeviceInfo, (Device, Uint, size_t, void *, size_t *))                                    \
+  X(ReleaseContext, (Context))                                                                  \
+  X(ReleaseCommandQueue, (Queue))                                                               \
+  X(ReleaseMemObject, (Memory))                                                                 \
+  X(ReleaseProgram, (Program))                                                                  \
+  X(ReleaseKernel, (Kernel))                                                                    \
+  X(ReleaseEvent, (Event))                                                                      \
+  X(BuildProgram,                                                                               \
+    (Program, Uint, const Device *, const char *, void (*)(Program, void *), void *))           \
+  X(GetProgramInfo, (Program, Uint, size_t, void *, size_t *))                                  \
+  X(GetProgramBuildInfo, (Program, Device, Uint, size_t, void *, size_t *))                     \
+  X(GetKernelInfo, (Kernel, Uint, size_t, void *, size_t *))                                    \
+  X(GetKernelWorkGroupInfo, (Kernel, Device, Uint, size_t, void *, size_t *))                   \
+  X(SetKernelArg, (Kernel, Uint, size_t, const void *))                                         \
+  X(EnqueueNDRangeKernel, (Queue, Kernel, Uint, const size_t *, const size_t *, const size_t *, \
+                           Uint, const Event *, Event *))                                       \
+  X(EnqueueReadBuffer,                                                                          \
+    (Queue, Memory, Uint, size_t, size_t, void *, Uint, const Event *, Event *))                \
+  X(EnqueueWriteBuffer,                                                                         \
+    (Queue, Memory, Uint, size_t, size_t, const void *, Uint, const Event *, Event *))          \
+  X(EnqueueFillBuffer,                                                                          \
+    (Queue, Memory, const void *, size_t, size_t, size_t, Uint, const Event *, Event *))        \
+  X(Flush, (Queue))                                                                             \
+  X(Finish, (Queue))                                                                            \
   X(WaitForEvents, (Uint, const Event *))
 
 // The same for functions that create something and report through their last parameter.
-#define CL_CREATORS(X)                                                                           \
-  X(Context, CreateContext, (const Props *, Uint, const Device *,                                \
-                             void (*)(const char *, const void *, size_t, void *), void *, Int *)) \
-  X(Queue, CreateCommandQueue, (Context, Device, Bits, Int *))                                   \
-  X(Memory, CreateBuffer, (Context, Bits, size_t, void *, Int *))                                \
-  X(Memory, CreateSubBuffer, (Memory, Bits, Uint, const void *, Int *))                          \
-  X(Program, CreateProgramWithSource, (Context, Uint, const char **, const size_t *, Int *))     \
-  X(Program, CreateProgramWithBinary, (Context, Uint, const Device *, const size_t *,            \
-                                       const unsigned char **, Int *, Int *))                    \
+#define CL_CREATORS(X)                                                                          \
+  X(Context, CreateContext,                                                                     \
+    (const Props *, Uint, const Device *, void (*)(const char *, const void *, size_t, void *), \
+     void *, Int *))                                                                            \
+  X(Queue, CreateCommandQueue, (Context, Device, Bits, Int *))                                  \
+  X(Memory, CreateBuffer, (Context, Bits, size_t, void *, Int *))                               \
+  X(Memory, CreateSubBuffer, (Memory, Bits, Uint, const void *, Int *))                         \
+  X(Program, CreateProgramWithSource, (Context, Uint, const char **, const size_t *, Int *))    \
+  X(Program, CreateProgramWithBinary,                                                           \
+    (Context, Uint, const Device *, const size_t *, const unsigned char **, Int *, Int *))      \
   X(Kernel, CreateKernel, (Program, const char *, Int *))
 
 #define CL_DECLARE(name, parameters) extern Int(*name) parameters;

@@ -68,15 +68,17 @@ DeviceFacts choose(const std::string &wanted, const std::string &device_class) {
   std::vector<DeviceFacts> fit;
   std::string names;
   for (const DeviceFacts &facts : list_devices()) {
-    const std::string name = facts.platform_version + ", " + facts.platform_name + ", " + facts.name;
+    const std::string name =
+        facts.platform_version + ", " + facts.platform_name + ", " + facts.name;
     names += (names.empty() ? "" : "; ") + name;
     if (lower(name).find(lower(wanted)) != std::string::npos) fit.push_back(facts);
   }
   if (names.empty())
     throw Failure("OpenCL lists no device", "no driver is installed, or it finds no hardware",
                   "apt-get install pocl-opencl-icd    or  pip install 'pocketcl[desktop]'");
-  if (fit.empty()) throw Failure("no OpenCL device matches '" + wanted + "'", "the devices here: " + names,
-                                 "--platform with a part of one of these names");
+  if (fit.empty())
+    throw Failure("no OpenCL device matches '" + wanted + "'", "the devices here: " + names,
+                  "--platform with a part of one of these names");
   for (const DeviceFacts &facts : fit)
     if (facts.type & type && !checker(facts)) return facts;
   return fit.front();
@@ -88,11 +90,20 @@ std::string DeviceFacts::json() const {
   std::string list;
   for (const std::string &feature : features) list += (list.empty() ? "" : ", ") + quote(feature);
   return Record()
-      .add("name", name).add("platform", platform_name).add("platform_version", platform_version)
-      .add("driver", driver).add("type", type & cl::TYPE_GPU ? "gpu" : type & cl::TYPE_CPU ? "cpu" : "other")
-      .add("compute_units", int64_t{compute_units}).add("memory_bytes", static_cast<int64_t>(global_memory))
-      .add("largest_buffer_bytes", static_cast<int64_t>(largest_buffer)).add("align", int64_t{align})
-      .raw("unified_memory", unified ? "true" : "false").raw("features", "[" + list + "]").text();
+      .add("name", name)
+      .add("platform", platform_name)
+      .add("platform_version", platform_version)
+      .add("driver", driver)
+      .add("type", type & cl::TYPE_GPU   ? "gpu"
+                   : type & cl::TYPE_CPU ? "cpu"
+                                         : "other")
+      .add("compute_units", int64_t{compute_units})
+      .add("memory_bytes", static_cast<int64_t>(global_memory))
+      .add("largest_buffer_bytes", static_cast<int64_t>(largest_buffer))
+      .add("align", int64_t{align})
+      .raw("unified_memory", unified ? "true" : "false")
+      .raw("features", "[" + list + "]")
+      .text();
 }
 
 std::vector<DeviceFacts> list_devices() {
@@ -104,16 +115,20 @@ std::vector<DeviceFacts> list_devices() {
   for (const cl::Platform platform : platforms) {
     if (cl::GetDeviceIDs(platform, cl::TYPE_ALL, 0, nullptr, &count) != 0) continue;
     std::vector<cl::Device> ids(count);
-    cl::check(cl::GetDeviceIDs(platform, cl::TYPE_ALL, count, ids.data(), nullptr), "clGetDeviceIDs");
+    cl::check(cl::GetDeviceIDs(platform, cl::TYPE_ALL, count, ids.data(), nullptr),
+              "clGetDeviceIDs");
     for (const cl::Device id : ids) found.push_back(describe(platform, id));
   }
-  std::stable_partition(found.begin(), found.end(), [](const DeviceFacts &f) { return !checker(f); });
+  std::stable_partition(found.begin(), found.end(),
+                        [](const DeviceFacts &f) { return !checker(f); });
   return found;
 }
 
-Device::Device(const std::string &wanted, const std::string &device_class) : facts_(choose(wanted, device_class)) {
+Device::Device(const std::string &wanted, const std::string &device_class)
+    : facts_(choose(wanted, device_class)) {
   cl::Int code = 0;
-  const cl::Props props[] = {0x1084, reinterpret_cast<cl::Props>(facts_.platform), 0};  // CL_CONTEXT_PLATFORM
+  const cl::Props props[] = {0x1084, reinterpret_cast<cl::Props>(facts_.platform),
+                             0};  // CL_CONTEXT_PLATFORM
   context_ = cl::Owned(cl::CreateContext(props, 1, &facts_.id, nullptr, nullptr, &code));
   cl::check(code, "clCreateContext");
   need_queues(1);

@@ -23,7 +23,8 @@ std::vector<DeviceFacts> list_devices();  // Oclgrind, a checker, comes last
 
 class Device {
  public:
-  // The first device whose platform or name contains `wanted`; by default one that suits the plan's class.
+  // The first device whose platform or name contains `wanted`; by default one that suits the plan's
+  // class.
   Device(const std::string &wanted, const std::string &device_class);
 
   const DeviceFacts &facts() const { return facts_; }

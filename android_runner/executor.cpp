@@ -16,7 +16,9 @@ std::string excerpt(const std::string &log) {
   std::string out;
   int taken = 0;
   for (std::string line; taken < 6 && std::getline(lines, line);) {
-    if (taken == 0 && log.find("error") != std::string::npos && line.find("error") == std::string::npos) continue;
+    if (taken == 0 && log.find("error") != std::string::npos &&
+        line.find("error") == std::string::npos)
+      continue;
     out += (taken++ ? "\n" : "") + line.substr(0, 200);
   }
   return out;
@@ -52,21 +54,24 @@ std::string Executor::refusal(const Variant &variant, cl::Owned<cl::Kernel> &ker
   const Program &program = plan_.programs[variant.program];
   const std::string name = plan_.files[program.file].path + " (" + program.kernel + ")";
   for (const std::string &feature : variant.needs)
-    if (!device_.facts().features.count(feature)) return name + " needs " + feature + ", which the device lacks";
+    if (!device_.facts().features.count(feature))
+      return name + " needs " + feature + ", which the device lacks";
   const Build &built = build(variant.program);
   if (!built.program) return name + " does not build:\n" + excerpt(built.log);
   cl::Int code = 0;
   cl::Owned<cl::Kernel> made(cl::CreateKernel(built.program.get(), program.kernel.c_str(), &code));
   if (code != 0) return name + " gives no kernel: " + cl::error_name(code);
   cl::Uint parameters = 0;
-  cl::check(cl::GetKernelInfo(made.get(), cl::KERNEL_NUM_ARGS, sizeof parameters, &parameters, nullptr),
-            "clGetKernelInfo");
+  cl::check(
+      cl::GetKernelInfo(made.get(), cl::KERNEL_NUM_ARGS, sizeof parameters, &parameters, nullptr),
+      "clGetKernelInfo");
   if (parameters != args)
-    return name + " takes " + std::to_string(parameters) + " arguments, the plan gives " + std::to_string(args);
+    return name + " takes " + std::to_string(parameters) + " arguments, the plan gives " +
+           std::to_string(args);
   size_t items = 1, most = 0;
   for (const size_t size : variant.local) items *= size;
-  cl::check(cl::GetKernelWorkGroupInfo(made.get(), device_.facts().id, cl::KERNEL_WORK_GROUP_SIZE, sizeof most,
-                                       &most, nullptr),
+  cl::check(cl::GetKernelWorkGroupInfo(made.get(), device_.facts().id, cl::KERNEL_WORK_GROUP_SIZE,
+                                       sizeof most, &most, nullptr),
             "clGetKernelWorkGroupInfo");
   if (items > most) return name + " allows work-groups of " + std::to_string(most) + " items here";
   kernel = std::move(made);
@@ -82,7 +87,8 @@ Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
       launch.variant = &variant;
       std::copy(variant.local.begin(), variant.local.end(), launch.local);
       bind(step, loaded, launch.kernel.get());
-      if (!reasons.empty()) fprintf(stderr, "note: %s: next variant, because %s\n", step.name.c_str(), reasons.c_str());
+      if (!reasons.empty())
+        fprintf(stderr, "note: %s: next variant, because %s\n", step.name.c_str(), reasons.c_str());
       return launch;
     }
     reasons += (reasons.empty() ? "" : "\n") + reason;
@@ -101,7 +107,8 @@ void Executor::bind(const Step &step, const LoadedPhase &loaded, cl::Kernel kern
                                                               : memory_.buffer(arg.index);
     const cl::Int code = cl::SetKernelArg(kernel, static_cast<cl::Uint>(i), sizeof memory, &memory);
     if (code != 0)
-      throw Failure("argument " + std::to_string(i) + " of " + step.name + " is not accepted", cl::error_name(code),
+      throw Failure("argument " + std::to_string(i) + " of " + step.name + " is not accepted",
+                    cl::error_name(code),
                     "compile the model again, or undo the last edit of its .cl file");
   }
 }
@@ -117,8 +124,10 @@ void Executor::load(const Phase &phase) {
     if (step.kind == Step::Wait) loaded.launches.push_back({{}, step.queue, nullptr, {}, {}});
     else loaded.launches.push_back(load_step(step, loaded));
   }
-  // The session reads from queue 0 in order: a wait for it at the end would only stall the token loop.
-  while (!loaded.launches.empty() && !loaded.launches.back().kernel && loaded.launches.back().queue == 0)
+  // The session reads from queue 0 in order: a wait for it at the end would only stall the token
+  // loop.
+  while (!loaded.launches.empty() && !loaded.launches.back().kernel &&
+         loaded.launches.back().queue == 0)
     loaded.launches.pop_back();
 }
 
@@ -134,7 +143,8 @@ void Executor::size_grids(LoadedPhase &loaded, const std::vector<int64_t> &symbo
   if (loaded.sized && now == loaded.sized_for) return;
   for (Launch &launch : loaded.launches)
     for (size_t i = 0; launch.kernel && i < launch.variant->global.size(); ++i)
-      launch.global[i] = static_cast<size_t>(std::max<int64_t>(evaluate(launch.variant->global[i], symbols).value_or(0), 0));
+      launch.global[i] = static_cast<size_t>(
+          std::max<int64_t>(evaluate(launch.variant->global[i], symbols).value_or(0), 0));
   loaded.sized_for = now;
   loaded.sized = true;
 }
@@ -149,8 +159,8 @@ void Executor::run(const std::string &phase, const std::vector<int64_t> &symbols
     } else if (launch.global[0] && launch.global[1] && launch.global[2]) {
       const auto dims = static_cast<cl::Uint>(launch.variant->global.size());
       const size_t *local = launch.variant->local.empty() ? nullptr : launch.local;
-      cl::check(cl::EnqueueNDRangeKernel(queue, launch.kernel.get(), dims, nullptr, launch.global, local, 0, nullptr,
-                                         nullptr),
+      cl::check(cl::EnqueueNDRangeKernel(queue, launch.kernel.get(), dims, nullptr, launch.global,
+                                         local, 0, nullptr, nullptr),
                 "clEnqueueNDRangeKernel");
     }
   }

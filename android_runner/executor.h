@@ -1,4 +1,5 @@
-// Runs phases of a plan: one kernel object per dispatch, its arguments set once, so that a token costs only enqueues.
+// Runs phases of a plan: one kernel object per dispatch, its arguments set once, so that a token
+// costs only enqueues.
 #pragma once
 #include <map>
 #include <string>
@@ -20,8 +21,8 @@ struct LoadedPhase {
   const Phase *phase = nullptr;
   std::vector<Launch> launches;
   std::vector<cl::Owned<cl::Memory>> scratch;
-  std::vector<size_t> grid_symbols;    // slots that its launch sizes depend on
-  std::vector<int64_t> sized_for;      // their values at the last run
+  std::vector<size_t> grid_symbols;  // slots that its launch sizes depend on
+  std::vector<int64_t> sized_for;    // their values at the last run
   bool sized = false;
 };
 
@@ -51,7 +52,7 @@ class Executor {
   Device &device_;
   const Memory &memory_;
   ProgramCache &programs_;
-  std::map<size_t, Build> builds_;           // by program
+  std::map<size_t, Build> builds_;  // by program
   std::map<std::string, LoadedPhase> phases_;
 };
 

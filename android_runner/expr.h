@@ -1,4 +1,5 @@
-// Integer expressions in reverse Polish, e.g. ["seq", 63, "+", 64, "//"] with seq = 130 gives 3. Division floors.
+// Integer expressions in reverse Polish, e.g. ["seq", 63, "+", 64, "//"] with seq = 130 gives 3.
+// Division floors.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -30,12 +31,18 @@ inline std::optional<int64_t> divide(Token::Op op, int64_t a, int64_t b) {
 inline std::optional<int64_t> apply(Token::Op op, int64_t a, int64_t b) {
   int64_t out = 0;
   switch (op) {
-    case Token::Add: return __builtin_add_overflow(a, b, &out) ? std::nullopt : std::optional(out);
-    case Token::Sub: return __builtin_sub_overflow(a, b, &out) ? std::nullopt : std::optional(out);
-    case Token::Mul: return __builtin_mul_overflow(a, b, &out) ? std::nullopt : std::optional(out);
-    case Token::Min: return a < b ? a : b;
-    case Token::Max: return a > b ? a : b;
-    default: return divide(op, a, b);
+    case Token::Add:
+      return __builtin_add_overflow(a, b, &out) ? std::nullopt : std::optional(out);
+    case Token::Sub:
+      return __builtin_sub_overflow(a, b, &out) ? std::nullopt : std::optional(out);
+    case Token::Mul:
+      return __builtin_mul_overflow(a, b, &out) ? std::nullopt : std::optional(out);
+    case Token::Min:
+      return a < b ? a : b;
+    case Token::Max:
+      return a > b ? a : b;
+    default:
+      return divide(op, a, b);
   }
 }
 
@@ -57,7 +64,8 @@ inline std::optional<int64_t> evaluate(const Expr &code, const std::vector<int64
   return stack[0];
 }
 
-// Smallest and largest value over the corners of the box (of the symbols that occur; ends only beyond eight).
+// Smallest and largest value over the corners of the box (of the symbols that occur; ends only
+// beyond eight).
 inline std::optional<Range> over_corners(const Expr &code, const Box &box) {
   std::vector<int64_t> used, values;
   for (const Range &range : box) values.push_back(range.low);
@@ -74,7 +82,8 @@ inline std::optional<Range> over_corners(const Expr &code, const Box &box) {
     const auto value = evaluate(code, values);
     if (!value) return std::nullopt;
     if (!result) result = Range{*value, *value};
-    result = Range{*value < result->low ? *value : result->low, *value > result->high ? *value : result->high};
+    result = Range{*value < result->low ? *value : result->low,
+                   *value > result->high ? *value : result->high};
   }
   return result;
 }

@@ -31,9 +31,10 @@ class Parser {
       column = *p == '\n' ? 1 : column + 1;
       line += *p == '\n';
     }
-    throw Failure(name_ + " is not JSON",
-                  "line " + std::to_string(line) + ", column " + std::to_string(column) + ": " + because,
-                  "compile the plan again, or undo the last edit of " + name_);
+    throw Failure(
+        name_ + " is not JSON",
+        "line " + std::to_string(line) + ", column " + std::to_string(column) + ": " + because,
+        "compile the plan again, or undo the last edit of " + name_);
   }
 
   void space() {
@@ -207,7 +208,9 @@ const Json *Json::find(const std::string &key) const {
   return nullptr;
 }
 
-Json parse_json(const std::string &text, const std::string &name) { return Parser(text, name).document(); }
+Json parse_json(const std::string &text, const std::string &name) {
+  return Parser(text, name).document();
+}
 
 std::string quote(const std::string &text) {
   std::string out = "\"";

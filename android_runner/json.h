@@ -1,4 +1,5 @@
-// A strict JSON reader (RFC 8259: no comments, no trailing commas, no duplicate keys) and a small writer.
+// A strict JSON reader (RFC 8259: no comments, no trailing commas, no duplicate keys) and a small
+// writer.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -1,10 +1,11 @@
-// pocketcl-runner: runs a compiled plan on an OpenCL device. protocol.h has the commands that it reads from stdin.
+// pocketcl-runner: runs a compiled plan on an OpenCL device. protocol.h has the commands that it
+// reads from stdin.
 #include <cstdio>
 #include <cstring>
 #include <sstream>
 
-#include "protocol.h"
 #include "json.h"
+#include "protocol.h"
 
 namespace {
 
@@ -12,10 +13,12 @@ using namespace pocket;
 
 const char *const VERSION = "0.1.0";
 const char *const USAGE =
-    "usage: pocketcl-runner PLAN [--cl-lib PATH] [--platform SUBSTRING] [--cache DIR] [--phases NAME,NAME…]\n"
+    "usage: pocketcl-runner PLAN [--cl-lib PATH] [--platform SUBSTRING] [--cache DIR] [--phases "
+    "NAME,NAME…]\n"
     "       pocketcl-runner --check PLAN…     loads and checks plans, without OpenCL\n"
     "       pocketcl-runner --devices | --version | --help\n"
-    "PLAN is a plan's folder. --cache '' keeps no program binaries. --phases defaults to prefill,decode.\n";
+    "PLAN is a plan's folder. --cache '' keeps no program binaries. --phases defaults to "
+    "prefill,decode.\n";
 
 struct Options {
   std::vector<std::string> plans;
@@ -25,16 +28,25 @@ struct Options {
 
 // False when the command line makes no sense.
 bool parse(int count, char **words, Options &options) {
-  const struct { const char *name; std::string *value; } valued[] = {
-      {"--cl-lib", &options.library}, {"--platform", &options.platform},
-      {"--cache", &options.cache}, {"--phases", &options.phases}};
-  const struct { const char *name; bool *flag; } flags[] = {
-      {"--check", &options.check}, {"--devices", &options.devices},
-      {"--version", &options.version}, {"--help", &options.help}};
+  const struct {
+    const char *name;
+    std::string *value;
+  } valued[] = {{"--cl-lib", &options.library},
+                {"--platform", &options.platform},
+                {"--cache", &options.cache},
+                {"--phases", &options.phases}};
+  const struct {
+    const char *name;
+    bool *flag;
+  } flags[] = {{"--check", &options.check},
+               {"--devices", &options.devices},
+               {"--version", &options.version},
+               {"--help", &options.help}};
   for (int i = 1; i < count; ++i) {
     bool known = false;
     for (const auto &option : valued)
-      if (!known && strcmp(words[i], option.name) == 0 && i + 1 < count) *option.value = words[++i], known = true;
+      if (!known && strcmp(words[i], option.name) == 0 && i + 1 < count)
+        *option.value = words[++i], known = true;
     for (const auto &option : flags)
       if (!known && strcmp(words[i], option.name) == 0) *option.flag = known = true;
     if (!known && words[i][0] == '-') return false;
@@ -49,7 +61,9 @@ std::vector<const Phase *> chosen_phases(const Plan &plan, const std::string &na
   std::vector<const Phase *> phases;
   for (std::string name; std::getline(list, name, ',');) {
     const Phase *phase = plan.phase(name);
-    if (!phase) throw Failure("the plan has no phase '" + name + "'", "--phases names it", "one that plan.json has");
+    if (!phase)
+      throw Failure("the plan has no phase '" + name + "'", "--phases names it",
+                    "one that plan.json has");
     bool there = false;
     for (const Phase *other : phases) there |= other == phase;
     if (!there) phases.push_back(phase);
@@ -78,14 +92,21 @@ int check_plans(const Options &options) {
   return failed;
 }
 
-std::string ready(const Device &device, const Memory &memory, const ProgramCache &programs, double load_s) {
+std::string ready(const Device &device, const Memory &memory, const ProgramCache &programs,
+                  double load_s) {
   const DeviceFacts &facts = device.facts();
   return Record()
-      .add("device", facts.name).add("driver", facts.driver).add("platform", facts.platform_name)
-      .add("load_s", load_s).add("programs_built", int64_t{programs.built})
-      .add("programs_cached", int64_t{programs.cached}).add("arena_bytes", memory.arena_bytes)
-      .add("weight_bytes", memory.weight_bytes).add("state_bytes", memory.state_bytes)
-      .add("weights", memory.mapped() ? "mapped" : "uploaded").text();
+      .add("device", facts.name)
+      .add("driver", facts.driver)
+      .add("platform", facts.platform_name)
+      .add("load_s", load_s)
+      .add("programs_built", int64_t{programs.built})
+      .add("programs_cached", int64_t{programs.cached})
+      .add("arena_bytes", memory.arena_bytes)
+      .add("weight_bytes", memory.weight_bytes)
+      .add("state_bytes", memory.state_bytes)
+      .add("weights", memory.mapped() ? "mapped" : "uploaded")
+      .text();
 }
 
 void run_plan(const Options &options) {
@@ -105,7 +126,8 @@ void run_plan(const Options &options) {
 
 int run(const Options &options) {
   if (options.help) return fputs(USAGE, stdout) < 0;
-  if (options.version) return printf("pocketcl-runner %s (plan format %d)\n", VERSION, PLAN_FORMAT) < 0;
+  if (options.version)
+    return printf("pocketcl-runner %s (plan format %d)\n", VERSION, PLAN_FORMAT) < 0;
   if (options.check) return check_plans(options);
   if (options.devices) list_devices_as_json(options);
   else run_plan(options);
@@ -123,7 +145,8 @@ int main(int count, char **words) {
   } catch (const Failure &failure) {
     answer(failure);
   } catch (const std::bad_alloc &) {
-    answer(Failure("out of memory", "the system gave no more", "a smaller --max-context or a smaller model"));
+    answer(Failure("out of memory", "the system gave no more",
+                   "a smaller --max-context or a smaller model"));
   } catch (const std::exception &error) {
     answer(Failure("the runner failed", error.what(), "please report this"));
   }

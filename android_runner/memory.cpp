@@ -27,25 +27,29 @@ int64_t bytes_in_use(const Buffer &buffer, const std::vector<const Phase *> &pha
     }
     most = std::max(most, elements);
   }
-  return most > buffer.bytes ? buffer.bytes : std::min(buffer.bytes, most * dtype_size(buffer.dtype));
+  return most > buffer.bytes ? buffer.bytes
+                             : std::min(buffer.bytes, most * dtype_size(buffer.dtype));
 }
 
 void clear(const Device &device, cl::Memory memory, size_t bytes) {
   const cl::Int zero = 0;
   const size_t unit = bytes % 4 ? 1 : 4;
-  cl::check(cl::EnqueueFillBuffer(device.queue(0), memory, &zero, unit, 0, bytes, 0, nullptr, nullptr),
-            "clEnqueueFillBuffer");
+  cl::check(
+      cl::EnqueueFillBuffer(device.queue(0), memory, &zero, unit, 0, bytes, 0, nullptr, nullptr),
+      "clEnqueueFillBuffer");
 }
 
 }  // namespace
 
 MappedFile::MappedFile(const std::string &path, size_t size) : size_(size) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  void *data = file < 0 ? MAP_FAILED : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+  void *data =
+      file < 0 ? MAP_FAILED : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
   const int error = errno;
   if (file >= 0) close(file);
   if (data == MAP_FAILED)
-    throw Failure(path + " can't be mapped", strerror(error), "check the file's permissions and the free memory");
+    throw Failure(path + " can't be mapped", strerror(error),
+                  "check the file's permissions and the free memory");
   data_ = static_cast<char *>(data);
 }
 
@@ -59,14 +63,15 @@ MappedFile::~MappedFile() {
 Memory::Memory(const Plan &plan, const Device &device, const std::vector<const Phase *> &phases) {
   if (plan.align % device.facts().align)
     throw Failure("the plan does not fit this device",
-                  "its buffers lie at multiples of " + std::to_string(plan.align) + " bytes, " + device.facts().name +
-                      " needs " + std::to_string(device.facts().align),
+                  "its buffers lie at multiples of " + std::to_string(plan.align) + " bytes, " +
+                      device.facts().name + " needs " + std::to_string(device.facts().align),
                   "compile the model for this device");
   load_weights(plan, device);
   make_buffers(plan, device, phases);
   for (const Phase *phase : phases) arena_bytes = std::max(arena_bytes, phase->arena_bytes);
   if (arena_bytes) arena_ = device.buffer(arena_bytes, "the scratch memory");
-  symbols_ = device.buffer(sizeof(cl::Int) * std::max<size_t>(plan.symbols.size(), 1), "the symbols");
+  symbols_ =
+      device.buffer(sizeof(cl::Int) * std::max<size_t>(plan.symbols.size(), 1), "the symbols");
   device.wait();
 }
 
@@ -79,7 +84,8 @@ void Memory::load_weights(const Plan &plan, const Device &device) {
   }
 }
 
-// Where the device shares the host's memory it gets the mapping itself, else a copy and the mapping goes.
+// Where the device shares the host's memory it gets the mapping itself, else a copy and the mapping
+// goes.
 cl::Owned<cl::Memory> Memory::load_shard(const Plan &plan, const Device &device, size_t file) {
   MappedFile mapped(plan.path(file), plan.files[file].bytes);
   const std::string &name = plan.files[file].path;
@@ -90,13 +96,15 @@ cl::Owned<cl::Memory> Memory::load_shard(const Plan &plan, const Device &device,
   }
   auto buffer = device.buffer(mapped.size(), name);
   for (size_t at = 0; at < mapped.size(); at += PIECE)
-    cl::check(cl::EnqueueWriteBuffer(device.queue(0), buffer.get(), 1, at, std::min(PIECE, mapped.size() - at),
-                                     mapped.data() + at, 0, nullptr, nullptr),
+    cl::check(cl::EnqueueWriteBuffer(device.queue(0), buffer.get(), 1, at,
+                                     std::min(PIECE, mapped.size() - at), mapped.data() + at, 0,
+                                     nullptr, nullptr),
               "clEnqueueWriteBuffer");
   return buffer;
 }
 
-void Memory::make_buffers(const Plan &plan, const Device &device, const std::vector<const Phase *> &phases) {
+void Memory::make_buffers(const Plan &plan, const Device &device,
+                          const std::vector<const Phase *> &phases) {
   for (const Buffer &buffer : plan.buffers) {
     const int64_t bytes = bytes_in_use(buffer, phases);
     sizes_.push_back(bytes);

@@ -1,4 +1,5 @@
-// Everything that the plan keeps on the device: weights, states, inputs and outputs, symbols, and the arena.
+// Everything that the plan keeps on the device: weights, states, inputs and outputs, symbols, and
+// the arena.
 #pragma once
 #include <string>
 #include <vector>
@@ -8,7 +9,8 @@
 
 namespace pocket {
 
-// A weights file in memory; private and writable, because drivers pin host memory for writing, yet never written.
+// A weights file in memory; private and writable, because drivers pin host memory for writing, yet
+// never written.
 class MappedFile {
  public:
   MappedFile(const std::string &path, size_t size);
@@ -40,7 +42,8 @@ class Memory {
  private:
   void load_weights(const Plan &plan, const Device &device);
   cl::Owned<cl::Memory> load_shard(const Plan &plan, const Device &device, size_t file);
-  void make_buffers(const Plan &plan, const Device &device, const std::vector<const Phase *> &phases);
+  void make_buffers(const Plan &plan, const Device &device,
+                    const std::vector<const Phase *> &phases);
 
   std::vector<MappedFile> files_;  // first: outlives the buffers that use it
   std::vector<cl::Owned<cl::Memory>> shards_, weights_, buffers_;

@@ -1,4 +1,5 @@
-// Reads plan.json: the tables here, the phases in plan_phase.cpp, the files on disk in plan_files.cpp.
+// Reads plan.json: the tables here, the phases in plan_phase.cpp, the files on disk in
+// plan_files.cpp.
 #include "plan.h"
 
 #include "failure.h"
@@ -27,12 +28,14 @@ Symbol read_symbol(const Node &node, const Names &earlier) {
 }
 
 // Bytes of a dense tensor at the largest corner of the box.
-int64_t dense_bytes(const Node &node, const Names &symbols, const Box &box, const std::string &dtype) {
+int64_t dense_bytes(const Node &node, const Names &symbols, const Box &box,
+                    const std::string &dtype) {
   Expr code = {{Token::Number, dtype_size(dtype)}};
   for (const Node &dim : node.items()) {
     const Expr extent = dim.expression(symbols);
     const auto range = over_corners(extent, box);
-    if (!range || range->low < 0) dim.fail("the extent is negative or undefined within the symbols' bounds");
+    if (!range || range->low < 0)
+      dim.fail("the extent is negative or undefined within the symbols' bounds");
     code.push_back({Token::Number, range->high});
     code.push_back({Token::Mul, 0});
   }
@@ -41,15 +44,18 @@ int64_t dense_bytes(const Node &node, const Names &symbols, const Box &box, cons
   return *bytes;
 }
 
-const std::string &read_dtype(const Node &node) { return node.one_of({"f32", "f16", "i32", "i64", "u8"}); }
+const std::string &read_dtype(const Node &node) {
+  return node.one_of({"f32", "f16", "i32", "i64", "u8"});
+}
 
 Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
   Buffer buffer{node.at("name").text(), node.at("kind").one_of({"input", "output", "state"}),
-                read_dtype(node.at("dtype")), node.at("shape").expressions(symbols), node.at("bytes").bytes()};
+                read_dtype(node.at("dtype")), node.at("shape").expressions(symbols),
+                node.at("bytes").bytes()};
   const int64_t needed = dense_bytes(node.at("shape"), symbols, box, buffer.dtype);
   if (buffer.bytes < needed || buffer.bytes == 0)
-    node.at("bytes").fail(std::to_string(buffer.bytes) + " bytes can't hold the shape, which takes " +
-                          std::to_string(needed));
+    node.at("bytes").fail(std::to_string(buffer.bytes) +
+                          " bytes can't hold the shape, which takes " + std::to_string(needed));
   if (buffer.kind == "state") node.at("update").one_of({"append", "replace", "once"});
   return buffer;
 }
@@ -67,7 +73,8 @@ Weight read_weight(const Node &node, const std::vector<File> &files) {
   const size_t file = node.at("file").index(files.size(), "files");
   Weight weight{node.at("name").text(), file, node.at("offset").bytes(), node.at("bytes").bytes()};
   const int64_t needed = dense_bytes(node.at("shape"), {}, {}, read_dtype(node.at("dtype")));
-  if (weight.offset % WEIGHT_ALIGN) node.at("offset").fail("not a multiple of " + std::to_string(WEIGHT_ALIGN));
+  if (weight.offset % WEIGHT_ALIGN)
+    node.at("offset").fail("not a multiple of " + std::to_string(WEIGHT_ALIGN));
   if (weight.bytes < needed || weight.bytes == 0)
     node.at("bytes").fail("the shape takes " + std::to_string(needed) + " bytes");
   if (weight.offset + weight.bytes > files[file].bytes)
@@ -80,10 +87,12 @@ Program read_program(const Node &node, const std::vector<File> &files) {
   Program program{0, node.at("kernel").name(), ""};
   const std::string &source = node.at("source").text();
   while (program.file < files.size() && files[program.file].path != source) ++program.file;
-  if (program.file == files.size()) node.at("source").fail(quote(source) + " is not among the plan's files");
+  if (program.file == files.size())
+    node.at("source").fail(quote(source) + " is not among the plan's files");
   for (const Node &define : node.at("defines").items()) {
     const std::string &key = define.at(size_t{0}).text(), &value = define.at(1).text();
-    if ((key + value).find_first_of("\r\n") != std::string::npos) define.fail("a line break inside a #define");
+    if ((key + value).find_first_of("\r\n") != std::string::npos)
+      define.fail("a line break inside a #define");
     program.header += "#define " + key + " " + value + "\n";
   }
   return program;
@@ -96,9 +105,12 @@ void read_tables(const Node &root, Plan &plan, Names &symbols, Box &box) {
     box.push_back(plan.symbols.back().range);
   }
   for (const Node &node : root.at("files").items()) plan.files.push_back(read_entry(node));
-  for (const Node &node : root.at("buffers").items()) plan.buffers.push_back(read_buffer(node, symbols, box));
-  for (const Node &node : root.at("weights").items()) plan.weights.push_back(read_weight(node, plan.files));
-  for (const Node &node : root.at("programs").items()) plan.programs.push_back(read_program(node, plan.files));
+  for (const Node &node : root.at("buffers").items())
+    plan.buffers.push_back(read_buffer(node, symbols, box));
+  for (const Node &node : root.at("weights").items())
+    plan.weights.push_back(read_weight(node, plan.files));
+  for (const Node &node : root.at("programs").items())
+    plan.programs.push_back(read_program(node, plan.files));
 }
 
 }  // namespace
@@ -113,8 +125,16 @@ Plan read_plan(const Node &root, const std::string &folder) {
     throw Failure("plan.json: format " + std::to_string(format) + " is unknown",
                   "this runner reads format " + std::to_string(PLAN_FORMAT),
                   "compile the model again with the version of pocketcl that runs it");
-  Plan plan{folder, read_model(root.at("model")), root.at("profile").at("class").text(),
-            root.at("profile").at("align").integer(1, 1 << 20), {}, {}, {}, {}, {}, {}};
+  Plan plan{folder,
+            read_model(root.at("model")),
+            root.at("profile").at("class").text(),
+            root.at("profile").at("align").integer(1, 1 << 20),
+            {},
+            {},
+            {},
+            {},
+            {},
+            {}};
   if (plan.align & (plan.align - 1)) root.at("profile").at("align").fail("not a power of two");
   Names symbols;
   Box box;
@@ -122,7 +142,8 @@ Plan read_plan(const Node &root, const std::string &folder) {
   for (const Node &node : root.at("phases").items()) {
     plan.phases.push_back(read_phase(node, plan, symbols, box));
     for (size_t i = 0; i + 1 < plan.phases.size(); ++i)
-      if (plan.phases[i].name == plan.phases.back().name) node.at("name").fail("the phase stands there twice");
+      if (plan.phases[i].name == plan.phases.back().name)
+        node.at("name").fail("the phase stands there twice");
   }
   check_language_model(root, plan);
   return plan;

@@ -26,7 +26,7 @@ struct File {
   std::string path;
   int64_t bytes;
   std::string sha256;
-  bool text() const;  // may be edited by hand; runs after a note
+  bool text() const;  // people may edit it; then it runs after a note
 };
 
 struct Weight {
@@ -53,7 +53,7 @@ struct Argument {
 struct Variant {
   size_t program;
   std::vector<Expr> global;
-  std::vector<size_t> local;  // empty: the driver chooses
+  std::vector<size_t> local;
   std::vector<std::string> needs;
 };
 

@@ -21,40 +21,47 @@ bool ends_with(const std::string &text, const std::string &end) {
 }
 
 Failure missing(const std::string &path) {
-  return Failure(path + " can't be read", strerror(errno), "copy the whole plan folder, or compile the model again");
+  return Failure(path + " can't be read", strerror(errno),
+                 "copy the whole plan folder, or compile the model again");
 }
 
 void note_edit(const std::string &path) {
   fprintf(stderr, "note: %s was edited after the compile\n", path.c_str());
 }
 
-// Weights must be whole. A .cl or .json may have been edited: it is used, after a note that names it.
+// Weights must be whole. A .cl or .json may have been edited: it is used, after a note that names
+// it.
 void check_file(const Plan &plan, size_t index) {
   const File &file = plan.files[index];
   const std::string path = plan.path(index);
-  struct stat status {};
+  struct stat status{};
   if (stat(path.c_str(), &status) != 0) throw missing(path);
   const int64_t size = S_ISREG(status.st_mode) ? static_cast<int64_t>(status.st_size) : -1;
   if (file.text() && size >= 0) {
     if (size != file.bytes || sha256(read_file(path)) != file.sha256) note_edit(path);
   } else if (size != file.bytes) {
-    throw Failure(path + " is damaged",
-                  "it has " + std::to_string(size) + " bytes instead of " + std::to_string(file.bytes),
-                  "copy the plan folder again, or compile the model again");
+    throw Failure(
+        path + " is damaged",
+        "it has " + std::to_string(size) + " bytes instead of " + std::to_string(file.bytes),
+        "copy the plan folder again, or compile the model again");
   }
 }
 
-void need_buffer(const Node &root, const Plan &plan, const std::string &name, const char *dtype, int64_t bytes) {
+void need_buffer(const Node &root, const Plan &plan, const std::string &name, const char *dtype,
+                 int64_t bytes) {
   size_t i = 0;
   while (i < plan.buffers.size() && plan.buffers[i].name != name) ++i;
-  if (i == plan.buffers.size()) root.at("buffers").fail("a language model needs a buffer named " + quote(name));
+  if (i == plan.buffers.size())
+    root.at("buffers").fail("a language model needs a buffer named " + quote(name));
   const Node node = root.at("buffers").at(i);
   if (plan.buffers[i].dtype != dtype) node.at("dtype").fail("expected " + quote(dtype));
-  if (plan.buffers[i].bytes < bytes) node.at("bytes").fail("a language model needs " + std::to_string(bytes));
+  if (plan.buffers[i].bytes < bytes)
+    node.at("bytes").fail("a language model needs " + std::to_string(bytes));
 }
 
 void need_phase(const Node &root, const Plan &plan, const std::string &name) {
-  if (!plan.phase(name)) root.at("phases").fail("a language model needs a phase named " + quote(name));
+  if (!plan.phase(name))
+    root.at("phases").fail("a language model needs a phase named " + quote(name));
 }
 
 }  // namespace
@@ -70,13 +77,15 @@ const Phase *Plan::phase(const std::string &name) const {
 size_t Plan::buffer(const std::string &name) const {
   for (size_t i = 0; i < buffers.size(); ++i)
     if (buffers[i].name == name) return i;
-  throw Failure("the plan has no buffer named " + quote(name), "a language model needs it", "compile the model again");
+  throw Failure("the plan has no buffer named " + quote(name), "a language model needs it",
+                "compile the model again");
 }
 
 size_t Plan::slot(const std::string &name) const {
   for (size_t i = 0; i < symbols.size(); ++i)
     if (symbols[i].name == name) return i;
-  throw Failure("the plan has no symbol named " + quote(name), "a language model needs it", "compile the model again");
+  throw Failure("the plan has no symbol named " + quote(name), "a language model needs it",
+                "compile the model again");
 }
 
 void check_language_model(const Node &root, const Plan &plan) {
@@ -87,7 +96,8 @@ void check_language_model(const Node &root, const Plan &plan) {
   for (const auto &[name, reach] : needed) {
     size_t slot = 0;
     while (slot < plan.symbols.size() && plan.symbols[slot].name != name) ++slot;
-    if (slot == plan.symbols.size()) symbols.fail(std::string("a language model needs a symbol named ") + name);
+    if (slot == plan.symbols.size())
+      symbols.fail(std::string("a language model needs a symbol named ") + name);
     if (plan.symbols[slot].range.high < reach)
       symbols.at(slot).at("max").fail("the model needs at least " + std::to_string(reach));
   }
@@ -104,16 +114,18 @@ std::string read_file(const std::string &path) {
   std::string text;
   char piece[65536];
   size_t n = 0;
-  while ((n = fread(piece, 1, sizeof piece, file)) > 0 && text.size() <= LARGEST_TEXT) text.append(piece, n);
+  while ((n = fread(piece, 1, sizeof piece, file)) > 0 && text.size() <= LARGEST_TEXT)
+    text.append(piece, n);
   const bool failed = ferror(file);
   fclose(file);
   if (failed) throw missing(path);
-  if (text.size() > LARGEST_TEXT) throw Failure(path + " is too large", "no text of a plan has over 256 MiB", "");
+  if (text.size() > LARGEST_TEXT)
+    throw Failure(path + " is too large", "no text of a plan has over 256 MiB", "");
   return text;
 }
 
 Plan load_plan(const std::string &path) {
-  struct stat status {};
+  struct stat status{};
   if (stat(path.c_str(), &status) != 0) throw missing(path);
   const bool folder = S_ISDIR(status.st_mode);
   const size_t slash = path.rfind('/');

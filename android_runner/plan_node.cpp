@@ -23,7 +23,8 @@ Node Node::at(const char *key) const {
 
 Node Node::at(size_t index) const {
   if (value_->kind != Json::List) fail("expected a list");
-  if (index >= value_->list.size()) fail("the list has only " + std::to_string(value_->list.size()) + " items");
+  if (index >= value_->list.size())
+    fail("the list has only " + std::to_string(value_->list.size()) + " items");
   return Node(value_->list[index], path_ + "[" + std::to_string(index) + "]");
 }
 
@@ -46,14 +47,16 @@ std::vector<std::string> Node::keys() const {
 int64_t Node::integer(int64_t low, int64_t high) const {
   if (value_->kind != Json::Integer) fail("expected an integer");
   if (value_->integer < low || value_->integer > high)
-    fail(std::to_string(value_->integer) + " is not in " + std::to_string(low) + " … " + std::to_string(high));
+    fail(std::to_string(value_->integer) + " is not in " + std::to_string(low) + " … " +
+         std::to_string(high));
   return value_->integer;
 }
 
 size_t Node::index(size_t count, const char *of) const {
   const int64_t index = integer(INT64_MIN, INT64_MAX);
   if (index < 0 || static_cast<size_t>(index) >= count)
-    fail(std::to_string(index) + " is no index into " + of + ", which has " + std::to_string(count) + " entries");
+    fail(std::to_string(index) + " is no index into " + of + ", which has " +
+         std::to_string(count) + " entries");
   return static_cast<size_t>(index);
 }
 
@@ -80,7 +83,7 @@ std::string Node::name() const {
 
 Expr Node::expression(const std::vector<std::string> &symbols) const {
   static const std::map<std::string, Token::Op> operators = {
-      {"+", Token::Add},  {"-", Token::Sub}, {"*", Token::Mul},   {"//", Token::Div},
+      {"+", Token::Add}, {"-", Token::Sub},   {"*", Token::Mul},  {"//", Token::Div},
       {"%", Token::Mod}, {"min", Token::Min}, {"max", Token::Max}};
   if (value_->kind == Json::Integer) return {{Token::Number, value_->integer}};
   Expr code;
@@ -90,7 +93,8 @@ Expr Node::expression(const std::vector<std::string> &symbols) const {
       code.push_back({Token::Number, token.value_->integer});
       ++depth;
     } else if (const auto found = operators.find(token.text()); found != operators.end()) {
-      if (depth < 2) token.fail("the operator " + quote(token.text()) + " has fewer than two operands");
+      if (depth < 2)
+        token.fail("the operator " + quote(token.text()) + " has fewer than two operands");
       code.push_back({found->second, 0});
       --depth;
     } else {

@@ -17,14 +17,16 @@ const char *const MAGIC = "pocketcl program 1\n";  // then 64 hexadecimal digits
 const char *const OPTIONS = "";
 
 void make_folders(const std::string &path) {
-  for (size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1))
+  for (size_t slash = path.find('/', 1); slash != std::string::npos;
+       slash = path.find('/', slash + 1))
     mkdir(path.substr(0, slash).c_str(), 0755);
   mkdir(path.c_str(), 0755);
 }
 
 std::string build_log(cl::Program program, cl::Device device) {
   size_t size = 0;
-  if (cl::GetProgramBuildInfo(program, device, cl::PROGRAM_BUILD_LOG, 0, nullptr, &size) != 0) return "";
+  if (cl::GetProgramBuildInfo(program, device, cl::PROGRAM_BUILD_LOG, 0, nullptr, &size) != 0)
+    return "";
   std::string log(size, '\0');
   cl::GetProgramBuildInfo(program, device, cl::PROGRAM_BUILD_LOG, size, &log[0], nullptr);
   while (!log.empty() && (log.back() == '\0' || log.back() == '\n')) log.pop_back();
@@ -33,16 +35,19 @@ std::string build_log(cl::Program program, cl::Device device) {
 
 std::string binary_of(cl::Program program) {
   size_t size = 0;
-  if (cl::GetProgramInfo(program, cl::PROGRAM_BINARY_SIZES, sizeof size, &size, nullptr) != 0) return "";
+  if (cl::GetProgramInfo(program, cl::PROGRAM_BINARY_SIZES, sizeof size, &size, nullptr) != 0)
+    return "";
   std::string binary(size, '\0');
   char *start = &binary[0];
-  if (size && cl::GetProgramInfo(program, cl::PROGRAM_BINARIES, sizeof start, &start, nullptr) != 0) return "";
+  if (size && cl::GetProgramInfo(program, cl::PROGRAM_BINARIES, sizeof start, &start, nullptr) != 0)
+    return "";
   return binary;
 }
 
 }  // namespace
 
-ProgramCache::ProgramCache(std::string folder, const Device &device) : folder_(std::move(folder)), device_(device) {
+ProgramCache::ProgramCache(std::string folder, const Device &device)
+    : folder_(std::move(folder)), device_(device) {
   if (!folder_.empty()) make_folders(folder_);
 }
 
@@ -50,8 +55,9 @@ std::string ProgramCache::entry(const std::string &text) const {
   if (folder_.empty()) return "";
   const DeviceFacts &facts = device_.facts();
   std::string key;
-  for (const std::string &part : {std::string(MAGIC), text, std::string(OPTIONS), facts.name, facts.driver,
-                                  facts.platform_version, std::to_string(PLAN_FORMAT)})
+  for (const std::string &part :
+       {std::string(MAGIC), text, std::string(OPTIONS), facts.name, facts.driver,
+        facts.platform_version, std::to_string(PLAN_FORMAT)})
     key += std::to_string(part.size()) + ":" + part;
   return folder_ + "/" + sha256(key) + ".bin";
 }
@@ -72,10 +78,11 @@ cl::Owned<cl::Program> ProgramCache::from_binary(const std::string &path) const 
   const auto *data = reinterpret_cast<const unsigned char *>(binary.data());
   const size_t size = binary.size();
   cl::Int status = 0, code = 0;
-  cl::Owned<cl::Program> program(
-      cl::CreateProgramWithBinary(device_.context(), 1, &device_.facts().id, &size, &data, &status, &code));
+  cl::Owned<cl::Program> program(cl::CreateProgramWithBinary(
+      device_.context(), 1, &device_.facts().id, &size, &data, &status, &code));
   if (code != 0 || status != 0) return {};
-  if (cl::BuildProgram(program.get(), 1, &device_.facts().id, OPTIONS, nullptr, nullptr) != 0) return {};
+  if (cl::BuildProgram(program.get(), 1, &device_.facts().id, OPTIONS, nullptr, nullptr) != 0)
+    return {};
   return program;
 }
 
@@ -87,7 +94,8 @@ void ProgramCache::store(const std::string &path, cl::Program program) const {
   FILE *file = fopen(temporary.c_str(), "wb");
   if (!file) return;
   const bool whole = fwrite(content.data(), 1, content.size(), file) == content.size();
-  if (fclose(file) != 0 || !whole || rename(temporary.c_str(), path.c_str()) != 0) unlink(temporary.c_str());
+  if (fclose(file) != 0 || !whole || rename(temporary.c_str(), path.c_str()) != 0)
+    unlink(temporary.c_str());
 }
 
 cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string &log) {
@@ -99,7 +107,8 @@ cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string 
   const char *source = text.data();
   const size_t size = text.size();
   cl::Int code = 0;
-  cl::Owned<cl::Program> program(cl::CreateProgramWithSource(device_.context(), 1, &source, &size, &code));
+  cl::Owned<cl::Program> program(
+      cl::CreateProgramWithSource(device_.context(), 1, &source, &size, &code));
   cl::check(code, "clCreateProgramWithSource");
   code = cl::BuildProgram(program.get(), 1, &device_.facts().id, OPTIONS, nullptr, nullptr);
   if (code != 0) {

@@ -1,7 +1,8 @@
 // Builds programs, and keeps their binaries in a folder from one start to the next.
 //
-// An entry is named by the SHA-256 of everything that its content depends on and carries its own checksum, because
-// drivers take damaged binaries without a word. Whatever is wrong with an entry, the program is built from source.
+// An entry is named by the SHA-256 of everything that its content depends on and carries its own
+// checksum, because drivers take damaged binaries without a word. Whatever is wrong with an entry,
+// the program is built from source.
 #pragma once
 #include <string>
 

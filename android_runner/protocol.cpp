@@ -20,7 +20,8 @@ void on_interrupt(int) { interrupt = 1; }
 
 Failure usage(const std::string &line) {
   const std::string shown = line.size() > 60 ? line.substr(0, 60) + "…" : line;
-  return Failure("unknown or incomplete command '" + shown + "'", "the runner knows prefill PAST ID…, step PAST ID, "
+  return Failure("unknown or incomplete command '" + shown + "'",
+                 "the runner knows prefill PAST ID…, step PAST ID, "
                  "decode PAST ID N [STOP…], score PAST FILE ID…, logits FILE, stats, cancel, quit",
                  "see android_runner/protocol.h");
 }
@@ -50,7 +51,7 @@ std::string seconds(double value) {
 }  // namespace
 
 void watch_signals() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_interrupt;  // without SA_RESTART: a blocked read returns
   sigaction(SIGINT, &action, nullptr);
   signal(SIGPIPE, SIG_IGN);
@@ -66,7 +67,11 @@ void answer(const std::string &line) {
 }
 
 void answer(const Failure &failure) {
-  answer("error " + Record().add("what", failure.what()).add("because", failure.because).add("hint", failure.hint).text());
+  answer("error " + Record()
+                        .add("what", failure.what())
+                        .add("because", failure.because)
+                        .add("hint", failure.hint)
+                        .text());
 }
 
 bool Input::buffered(std::string &line) const {

@@ -3,7 +3,8 @@
 //   prefill PAST ID…          ok NEXT SECONDS
 //   step PAST ID              ok NEXT SECONDS
 //   decode PAST ID N [STOP…]  id X, one line per token as it comes; then done REASON SECONDS.
-//                             The line `cancel`, or SIGINT, ends it early. Outside of decode `cancel` does nothing.
+//                             The line `cancel`, or SIGINT, ends it early. Outside of decode
+//                             `cancel` does nothing.
 //   score PAST FILE ID…       ok SECONDS       float32 [IDs, V] in FILE
 //   logits FILE               ok               float32 [V] in FILE
 //   stats                     stats {…}
@@ -19,13 +20,14 @@
 
 namespace pocket {
 
-void answer(const std::string &line);  // flushed; ends the process quietly when nobody reads any more
+void answer(
+    const std::string &line);  // flushed; ends the process quietly when nobody reads any more
 void answer(const Failure &failure);
 
 // Lines of stdin, with a look at what has already arrived.
 class Input {
  public:
-  bool next(std::string &line);       // waits; false at the end of input or on SIGINT
+  bool next(std::string &line);        // waits; false at the end of input or on SIGINT
   bool take_if(const char *expected);  // takes the next line if it is there and says this
 
  private:

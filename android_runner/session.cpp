@@ -20,7 +20,8 @@ struct CloseFile {
 using OutputFile = std::unique_ptr<FILE, CloseFile>;
 
 Failure unwritable(const std::string &path) {
-  return Failure(path + " can't be written", strerror(errno), "check the folder and the free space");
+  return Failure(path + " can't be written", strerror(errno),
+                 "check the folder and the free space");
 }
 
 OutputFile create(const std::string &path) {
@@ -30,7 +31,8 @@ OutputFile create(const std::string &path) {
 }
 
 void append(FILE *file, const std::vector<float> &values, const std::string &path) {
-  if (fwrite(values.data(), sizeof(float), values.size(), file) != values.size() || fflush(file) != 0)
+  if (fwrite(values.data(), sizeof(float), values.size(), file) != values.size() ||
+      fflush(file) != 0)
     throw unwritable(path);
 }
 
@@ -45,12 +47,19 @@ double now() {
 }
 
 Session::Session(const Plan &plan, const Device &device, const Memory &memory, Executor &executor)
-    : plan_(plan), device_(device), memory_(memory), executor_(executor), tokens_(plan.buffer("tokens")),
-      ids_(plan.buffer("ids")), logits_(plan.buffer("logits")), seq_(plan.slot("seq")), past_(plan.slot("past")),
+    : plan_(plan),
+      device_(device),
+      memory_(memory),
+      executor_(executor),
+      tokens_(plan.buffer("tokens")),
+      ids_(plan.buffer("ids")),
+      logits_(plan.buffer("logits")),
+      seq_(plan.slot("seq")),
+      past_(plan.slot("past")),
       rows_(plan.slot("rows")) {
   if (plan.model.batch != 1)
-    throw Failure("the plan has batch " + std::to_string(plan.model.batch), "the runner runs one text at a time",
-                  "--on host, or compile with --batch 1");
+    throw Failure("the plan has batch " + std::to_string(plan.model.batch),
+                  "the runner runs one text at a time", "--on host, or compile with --batch 1");
   for (const Symbol &symbol : plan.symbols)
     symbols_.push_back(symbol.counted ? symbol.range.high : symbol.range.low);
 }
@@ -58,14 +67,17 @@ Session::Session(const Plan &plan, const Device &device, const Memory &memory, E
 void Session::check_tokens(const std::vector<int64_t> &ids, int64_t past) const {
   const int64_t vocab = plan_.model.vocab_size, context = plan_.model.max_context;
   const auto count = static_cast<int64_t>(ids.size());
-  if (ids.empty()) throw Failure("no tokens to run", "the list of ids is empty", "give at least one id");
+  if (ids.empty())
+    throw Failure("no tokens to run", "the list of ids is empty", "give at least one id");
   for (size_t i = 0; i < ids.size(); ++i)
     if (ids[i] < 0 || ids[i] >= vocab)
-      throw Failure("token id " + std::to_string(ids[i]) + " at position " + std::to_string(i) + " is out of range",
+      throw Failure("token id " + std::to_string(ids[i]) + " at position " + std::to_string(i) +
+                        " is out of range",
                     "the model's vocabulary has ids 0 to " + std::to_string(vocab - 1),
                     "use the tokenizer that belongs to this model");
   if (past < 0 || past > context || count > context - past)
-    throw Failure(std::to_string(count) + " tokens at position " + std::to_string(past) + " don't fit into the context",
+    throw Failure(std::to_string(count) + " tokens at position " + std::to_string(past) +
+                      " don't fit into the context",
                   "the plan was compiled for " + std::to_string(context) + " positions",
                   "a shorter text, or compile with a larger --max-context");
 }
@@ -73,7 +85,8 @@ void Session::check_tokens(const std::vector<int64_t> &ids, int64_t past) const 
 int64_t Session::checked_id(int64_t id, int64_t past) const {
   if (id >= 0 && id < plan_.model.vocab_size) return id;
   throw Failure("the logits at position " + std::to_string(past) + " are not numbers",
-                "the model computed NaN or infinity there", "pocketcl verify PLAN; an f16 model may need --weights f32");
+                "the model computed NaN or infinity there",
+                "pocketcl verify PLAN; an f16 model may need --weights f32");
 }
 
 int64_t Session::chunk(const char *phase) const {
@@ -81,24 +94,26 @@ int64_t Session::chunk(const char *phase) const {
 }
 
 // Puts ids and symbols on the device; what comes next reads them from there.
-void Session::feed(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past, int64_t rows) {
+void Session::feed(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past,
+                   int64_t rows) {
   const std::vector<cl::Int> tokens(ids.begin() + at, ids.begin() + at + count);
   symbols_[seq_] = static_cast<int64_t>(count);
   symbols_[past_] = past;
   symbols_[rows_] = rows;
   const std::vector<cl::Int> symbols(symbols_.begin(), symbols_.end());
-  cl::check(cl::EnqueueWriteBuffer(device_.queue(0), memory_.buffer(tokens_), 1, 0, 4 * tokens.size(), tokens.data(), 0,
-                                   nullptr, nullptr),
+  cl::check(cl::EnqueueWriteBuffer(device_.queue(0), memory_.buffer(tokens_), 1, 0,
+                                   4 * tokens.size(), tokens.data(), 0, nullptr, nullptr),
             "clEnqueueWriteBuffer");
-  cl::check(cl::EnqueueWriteBuffer(device_.queue(0), memory_.symbols(), 1, 0, 4 * symbols.size(), symbols.data(), 0,
-                                   nullptr, nullptr),
+  cl::check(cl::EnqueueWriteBuffer(device_.queue(0), memory_.symbols(), 1, 0, 4 * symbols.size(),
+                                   symbols.data(), 0, nullptr, nullptr),
             "clEnqueueWriteBuffer");
   last_rows_ = rows;
 }
 
 int64_t Session::read_id(int64_t position) {
   cl::Int id = 0;
-  cl::check(cl::EnqueueReadBuffer(device_.queue(0), memory_.buffer(ids_), 1, 4 * position, 4, &id, 0, nullptr, nullptr),
+  cl::check(cl::EnqueueReadBuffer(device_.queue(0), memory_.buffer(ids_), 1, 4 * position, 4, &id,
+                                  0, nullptr, nullptr),
             "clEnqueueReadBuffer");
   return id;
 }
@@ -107,15 +122,16 @@ std::vector<float> Session::read_logits(int64_t row, int64_t rows) {
   const size_t vocab = plan_.model.vocab_size, row_bytes = 4 * vocab;
   std::vector<float> values(rows * vocab);
   if (static_cast<int64_t>((row + rows) * row_bytes) > memory_.buffer_bytes(logits_))
-    throw Failure("the plan's buffer logits is too small", std::to_string(row + rows) + " rows don't fit",
-                  "compile the model again");
-  cl::check(cl::EnqueueReadBuffer(device_.queue(0), memory_.buffer(logits_), 1, row * row_bytes, rows * row_bytes,
-                                  values.data(), 0, nullptr, nullptr),
+    throw Failure("the plan's buffer logits is too small",
+                  std::to_string(row + rows) + " rows don't fit", "compile the model again");
+  cl::check(cl::EnqueueReadBuffer(device_.queue(0), memory_.buffer(logits_), 1, row * row_bytes,
+                                  rows * row_bytes, values.data(), 0, nullptr, nullptr),
             "clEnqueueReadBuffer");
   return values;
 }
 
-Next Session::prefill(const std::vector<int64_t> &ids, int64_t past, const Interrupted &interrupted) {
+Next Session::prefill(const std::vector<int64_t> &ids, int64_t past,
+                      const Interrupted &interrupted) {
   check_tokens(ids, past);
   const double start = now();
   const size_t size = chunk("prefill");
@@ -146,8 +162,8 @@ void Session::send(int64_t past, Pending &pending) {
   cl::Event event = nullptr;
   symbols_[past_] = past;
   executor_.run("decode", symbols_);
-  cl::check(cl::EnqueueReadBuffer(device_.queue(0), memory_.buffer(ids_), 0, 4 * (past + 1), 4, &pending.id, 0, nullptr,
-                                  &event),
+  cl::check(cl::EnqueueReadBuffer(device_.queue(0), memory_.buffer(ids_), 0, 4 * (past + 1), 4,
+                                  &pending.id, 0, nullptr, &event),
             "clEnqueueReadBuffer");
   pending.arrived = cl::Owned<cl::Event>(event);
   cl::check(cl::Flush(device_.queue(0)), "clFlush");
@@ -158,8 +174,10 @@ void Session::settle() {
   for (Pending &pending : pending_) pending.arrived = {};
 }
 
-std::string Session::decode(int64_t id, int64_t past, int64_t count, const std::vector<int64_t> &stop,
-                            const std::function<void(int64_t)> &emit, const Interrupted &interrupted) {
+std::string Session::decode(int64_t id, int64_t past, int64_t count,
+                            const std::vector<int64_t> &stop,
+                            const std::function<void(int64_t)> &emit,
+                            const Interrupted &interrupted) {
   if (past == plan_.model.max_context) return "context";
   check_tokens({id}, past);
   const int64_t steps = std::min(count, plan_.model.max_context - past);
@@ -191,7 +209,8 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count, const std::
 void Session::score(const std::vector<int64_t> &ids, int64_t past, const std::string &path,
                     const Interrupted &interrupted) {
   if (!executor_.has("score"))
-    throw Failure("the phase score is not loaded", plan_.phase("score") ? "it was not asked for" : "the plan has none",
+    throw Failure("the phase score is not loaded",
+                  plan_.phase("score") ? "it was not asked for" : "the plan has none",
                   "--phases prefill,decode,score");
   check_tokens(ids, past);
   const OutputFile file = create(path);
@@ -212,11 +231,15 @@ void Session::logits(const std::string &path) {
 
 std::string Session::stats() const {
   return Record()
-      .add("host_us_per_token", decode_tokens_ ? 1e6 * host_s_ / static_cast<double>(decode_tokens_) : 0.0)
+      .add("host_us_per_token",
+           decode_tokens_ ? 1e6 * host_s_ / static_cast<double>(decode_tokens_) : 0.0)
       .add("peak_rss_bytes", peak_rss_bytes())
       .add("dispatches_per_token", executor_.dispatches("decode"))
-      .add("prefill_s", prefill_s_).add("prefill_tokens", prefill_tokens_)
-      .add("decode_s", decode_s_).add("decode_tokens", decode_tokens_).text();
+      .add("prefill_s", prefill_s_)
+      .add("prefill_tokens", prefill_tokens_)
+      .add("decode_s", decode_s_)
+      .add("decode_tokens", decode_tokens_)
+      .text();
 }
 
 int64_t peak_rss_bytes() {

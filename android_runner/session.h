@@ -1,4 +1,5 @@
-// A language model that runs: chunked prefill, single steps, the decode loop, scores. The caller's `past` is authoritative.
+// A language model that runs: chunked prefill, single steps, the decode loop, scores. The caller's
+// `past` is authoritative.
 #pragma once
 #include <functional>
 #include <string>
@@ -21,12 +22,14 @@ class Session {
   Next prefill(const std::vector<int64_t> &ids, int64_t past, const Interrupted &interrupted);
   Next step(int64_t id, int64_t past);
 
-  // Calls `emit` with every new id, a stop id included; returns why it ended: eos, length, context or cancel.
+  // Calls `emit` with every new id, a stop id included; returns why it ended: eos, length, context
+  // or cancel.
   std::string decode(int64_t id, int64_t past, int64_t count, const std::vector<int64_t> &stop,
                      const std::function<void(int64_t)> &emit, const Interrupted &interrupted);
 
   // Writes float32 logits: [ids, V] of a text; [V] of the last position run.
-  void score(const std::vector<int64_t> &ids, int64_t past, const std::string &path, const Interrupted &interrupted);
+  void score(const std::vector<int64_t> &ids, int64_t past, const std::string &path,
+             const Interrupted &interrupted);
   void logits(const std::string &path);
 
   std::string stats() const;
@@ -49,11 +52,11 @@ class Session {
   const Device &device_;
   const Memory &memory_;
   Executor &executor_;
-  const size_t tokens_, ids_, logits_;       // buffers
-  const size_t seq_, past_, rows_;           // slots
-  std::vector<int64_t> symbols_;             // as the host knows them
+  const size_t tokens_, ids_, logits_;  // buffers
+  const size_t seq_, past_, rows_;      // slots
+  std::vector<int64_t> symbols_;        // as the host knows them
   Pending pending_[2];
-  int64_t last_rows_ = 0;                    // rows of logits that the last run left; 0: nothing ran
+  int64_t last_rows_ = 0;  // rows of logits that the last run left; 0: nothing ran
   int64_t prefill_tokens_ = 0, decode_tokens_ = 0;
   double prefill_s_ = 0, decode_s_ = 0, host_s_ = 0;
 };
