@@ -1,5 +1,4 @@
-// The part of OpenCL 1.2 that the runner calls. No OpenCL header: every function is looked up by
-// dlsym.
+// The part of OpenCL 1.2 that the runner calls; every function is looked up by dlsym.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -36,7 +35,6 @@ struct Region {
 
 // Values from the OpenCL 1.2 specification.
 enum : Uint {
-  DEVICE_NOT_FOUND = 0xFFFFFFFF,  // -1
   PLATFORM_VERSION = 0x0901,
   PLATFORM_NAME = 0x0902,
   DEVICE_TYPE = 0x1000,
@@ -55,6 +53,7 @@ enum : Uint {
   KERNEL_NUM_ARGS = 0x1191,
   KERNEL_WORK_GROUP_SIZE = 0x11B0,
   BUFFER_CREATE_TYPE_REGION = 0x1220,
+  CONTEXT_PLATFORM = 0x1084,
 };
 enum : Bits { TYPE_CPU = 2, TYPE_GPU = 4, TYPE_ALL = 0xFFFFFFFF };
 enum : Bits { READ_WRITE = 1, READ_ONLY = 4, USE_HOST_PTR = 8 };

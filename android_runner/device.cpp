@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <sstream>
+#include <tuple>
 
 #include "failure.h"
 #include "json.h"
@@ -63,8 +65,22 @@ std::string lower(std::string text) {
 
 bool checker(const DeviceFacts &facts) { return facts.platform_name == "Oclgrind"; }
 
+// "3.1+debian" gives {3, 1}: a newer driver compares greater.
+std::vector<int> numbers(const std::string &version) {
+  std::vector<int> found;
+  const char *at = version.c_str();
+  while (*at && found.size() < 2) {
+    char *end = nullptr;
+    if (isdigit(static_cast<unsigned char>(*at))) found.push_back(strtol(at, &end, 10)), at = end;
+    else ++at;
+  }
+  return found;
+}
+
+// Of the plan's kind (CPU or not), then with the newest driver, as toolkit/host.py chooses.
+// Oclgrind, a checker, only on request.
 DeviceFacts choose(const std::string &wanted, const std::string &device_class) {
-  const uint64_t type = device_class == "cpu" ? cl::TYPE_CPU : cl::TYPE_GPU;
+  const bool cpu = device_class == "cpu";
   std::vector<DeviceFacts> fit;
   std::string names;
   for (const DeviceFacts &facts : list_devices()) {
@@ -79,9 +95,13 @@ DeviceFacts choose(const std::string &wanted, const std::string &device_class) {
   if (fit.empty())
     throw Failure("no OpenCL device matches '" + wanted + "'", "the devices here: " + names,
                   "--platform with a part of one of these names");
-  for (const DeviceFacts &facts : fit)
-    if (facts.type & type && !checker(facts)) return facts;
-  return fit.front();
+  const auto rank = [cpu](const DeviceFacts &facts) {
+    const bool kind = ((facts.type & cl::TYPE_CPU) != 0) == cpu;
+    return std::tuple(!checker(facts), kind, numbers(facts.driver));
+  };
+  return *std::max_element(fit.begin(), fit.end(), [&](const DeviceFacts &a, const DeviceFacts &b) {
+    return rank(a) < rank(b);
+  });
 }
 
 }  // namespace
@@ -119,16 +139,13 @@ std::vector<DeviceFacts> list_devices() {
               "clGetDeviceIDs");
     for (const cl::Device id : ids) found.push_back(describe(platform, id));
   }
-  std::stable_partition(found.begin(), found.end(),
-                        [](const DeviceFacts &f) { return !checker(f); });
   return found;
 }
 
 Device::Device(const std::string &wanted, const std::string &device_class)
     : facts_(choose(wanted, device_class)) {
   cl::Int code = 0;
-  const cl::Props props[] = {0x1084, reinterpret_cast<cl::Props>(facts_.platform),
-                             0};  // CL_CONTEXT_PLATFORM
+  const cl::Props props[] = {cl::CONTEXT_PLATFORM, reinterpret_cast<cl::Props>(facts_.platform), 0};
   context_ = cl::Owned(cl::CreateContext(props, 1, &facts_.id, nullptr, nullptr, &code));
   cl::check(code, "clCreateContext");
   need_queues(1);

@@ -19,12 +19,11 @@ struct DeviceFacts {
   std::string json() const;
 };
 
-std::vector<DeviceFacts> list_devices();  // Oclgrind, a checker, comes last
+std::vector<DeviceFacts> list_devices();
 
 class Device {
  public:
-  // The first device whose platform or name contains `wanted`; by default one that suits the plan's
-  // class.
+  // The best device whose platform or name contains `wanted` (empty: any).
   Device(const std::string &wanted, const std::string &device_class);
 
   const DeviceFacts &facts() const { return facts_; }

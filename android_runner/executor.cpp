@@ -158,9 +158,8 @@ void Executor::run(const std::string &phase, const std::vector<int64_t> &symbols
       cl::check(cl::Finish(queue), "clFinish");
     } else if (launch.global[0] && launch.global[1] && launch.global[2]) {
       const auto dims = static_cast<cl::Uint>(launch.variant->global.size());
-      const size_t *local = launch.variant->local.empty() ? nullptr : launch.local;
       cl::check(cl::EnqueueNDRangeKernel(queue, launch.kernel.get(), dims, nullptr, launch.global,
-                                         local, 0, nullptr, nullptr),
+                                         launch.local, 0, nullptr, nullptr),
                 "clEnqueueNDRangeKernel");
     }
   }

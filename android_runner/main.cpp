@@ -1,6 +1,7 @@
 // pocketcl-runner: runs a compiled plan on an OpenCL device. protocol.h has the commands that it
 // reads from stdin.
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <sstream>
 
@@ -20,9 +21,15 @@ const char *const USAGE =
     "PLAN is a plan's folder. --cache '' keeps no program binaries. --phases defaults to "
     "prefill,decode.\n";
 
+std::string variable(const char *name) {
+  const char *value = getenv(name);
+  return value ? value : "";
+}
+
 struct Options {
   std::vector<std::string> plans;
-  std::string library, platform, cache = default_cache_folder(), phases = "prefill,decode";
+  std::string library, platform = variable("POCKETCL_PLATFORM"), cache = default_cache_folder();
+  std::string phases = "prefill,decode";
   bool check = false, devices = false, version = false, help = false;
 };
 

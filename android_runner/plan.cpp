@@ -14,7 +14,7 @@ Model read_model(const Node &node) {
   Model model{node.at("kind").one_of({"language-model"}), node.at("batch").integer(1, 65536),
               node.at("vocab_size").integer(1, MANY), node.at("max_context").integer(1, MANY),
               node.at("prefill_chunk").integer(1, MANY)};
-  for (const Node &id : node.at("eos").items()) id.integer(0, MANY);
+  for (const Node &id : node.at("eos").items()) id.integer(-MANY, MANY);
   return model;
 }
 
@@ -128,14 +128,13 @@ Plan read_plan(const Node &root, const std::string &folder) {
   Plan plan{folder,
             read_model(root.at("model")),
             root.at("profile").at("class").text(),
-            root.at("profile").at("align").integer(1, 1 << 20),
+            root.at("profile").at("align").integer(1, WEIGHT_ALIGN),
             {},
             {},
             {},
             {},
             {},
             {}};
-  if (plan.align & (plan.align - 1)) root.at("profile").at("align").fail("not a power of two");
   Names symbols;
   Box box;
   read_tables(root, plan, symbols, box);

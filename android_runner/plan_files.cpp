@@ -66,7 +66,11 @@ void need_phase(const Node &root, const Plan &plan, const std::string &name) {
 
 }  // namespace
 
-bool File::text() const { return ends_with(path, ".cl") || ends_with(path, ".json"); }
+bool File::text() const {
+  for (const char *suffix : {".cl", ".json", ".txt", ".jinja"})
+    if (ends_with(path, suffix)) return true;
+  return false;
+}
 
 const Phase *Plan::phase(const std::string &name) const {
   for (const Phase &phase : phases)

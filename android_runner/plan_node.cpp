@@ -28,8 +28,6 @@ Node Node::at(size_t index) const {
   return Node(value_->list[index], path_ + "[" + std::to_string(index) + "]");
 }
 
-bool Node::has(const char *key) const { return value_->find(key) != nullptr; }
-
 std::vector<Node> Node::items() const {
   if (value_->kind != Json::List) fail("expected a list");
   std::vector<Node> nodes;

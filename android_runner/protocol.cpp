@@ -21,8 +21,8 @@ void on_interrupt(int) { interrupt = 1; }
 Failure usage(const std::string &line) {
   const std::string shown = line.size() > 60 ? line.substr(0, 60) + "…" : line;
   return Failure("unknown or incomplete command '" + shown + "'",
-                 "the runner knows prefill PAST ID…, step PAST ID, "
-                 "decode PAST ID N [STOP…], score PAST FILE ID…, logits FILE, stats, cancel, quit",
+                 "the runner knows prefill PAST ID…, step PAST ID, decode PAST ID N [STOP…], "
+                 "score PAST FILE ID…, logits FILE, stats, cancel, quit",
                  "see android_runner/protocol.h");
 }
 

@@ -143,8 +143,7 @@ Next Session::prefill(const std::vector<int64_t> &ids, int64_t past,
   const int64_t last = past + ids.size();
   const int64_t id = read_id(last);
   const double seconds = now() - start;
-  prefill_s_ += seconds;
-  prefill_tokens_ += static_cast<int64_t>(ids.size());
+  prefill_s_ = seconds;
   return {checked_id(id, last - 1), seconds};
 }
 
@@ -199,10 +198,10 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
     if (std::find(stop.begin(), stop.end(), pending.id) != stop.end()) reason = "eos", more = false;
     else if (interrupted()) reason = "cancel", more = false;
   }
-  host_s_ += now() - start - waited;
+  host_s_ = now() - start - waited;
   settle();
-  decode_s_ += now() - start;
-  decode_tokens_ += taken;
+  decode_s_ = now() - start;
+  decode_tokens_ = taken;
   return reason;
 }
 
@@ -236,7 +235,6 @@ std::string Session::stats() const {
       .add("peak_rss_bytes", peak_rss_bytes())
       .add("dispatches_per_token", executor_.dispatches("decode"))
       .add("prefill_s", prefill_s_)
-      .add("prefill_tokens", prefill_tokens_)
       .add("decode_s", decode_s_)
       .add("decode_tokens", decode_tokens_)
       .text();

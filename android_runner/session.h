@@ -57,8 +57,8 @@ class Session {
   std::vector<int64_t> symbols_;        // as the host knows them
   Pending pending_[2];
   int64_t last_rows_ = 0;  // rows of logits that the last run left; 0: nothing ran
-  int64_t prefill_tokens_ = 0, decode_tokens_ = 0;
-  double prefill_s_ = 0, decode_s_ = 0, host_s_ = 0;
+  int64_t decode_tokens_ = 0;
+  double prefill_s_ = 0, decode_s_ = 0, host_s_ = 0;  // of the last prefill and decode
 };
 
 int64_t peak_rss_bytes();  // VmHWM; 0 where the system doesn't say
