@@ -61,7 +61,7 @@ def open_executor(plan_path: Path, on: str = "runner", **options: Any) -> Execut
 
         return cast(Executor, RunnerExecutor(plan_path, **options))
     if on == "host":
-        from toolkit.host import HostExecutor
+        from toolkit.generate import HostExecutor
 
         return HostExecutor(plan_path, **options)
     raise PocketError(f"no executor is called '{on}'", hint="--on runner, or --on host")
