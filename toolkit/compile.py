@@ -1,0 +1,171 @@
+"""Compile: import -> passes -> lowering -> memory -> plan."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+import onnx_passes
+from onnx_passes.graph import explaining
+from onnx_passes.roles import RoleError, roles_of
+from onnx_passes.shapes import unresolved_dims
+from opencl_kernels.kernel import source_text
+from toolkit.assemble import assemble
+from toolkit.devices import resolve_device
+from toolkit.errors import PocketError
+from toolkit.lower_ops import unsupported
+from toolkit.options import Options, choose
+from toolkit.plan import Plan
+from toolkit.rss import peak_rss
+from toolkit.source import Source
+from toolkit.weights import WeightTable
+from toolkit.write import write_plan
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What a compile did; `as_json` has the keys of `pocketcl compile --json`."""
+
+    path: Path
+    plan: Plan
+    figures: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as the command line prints them."""
+        return {"plan": str(self.path), **self.figures}
+
+
+def compile(
+    source: Source,
+    out: Path | None = None,
+    *,
+    device: str | None = None,
+    weights: str = "source",
+    max_context: int | None = None,
+    prefill_chunk: int | None = None,
+    activations: str | None = None,
+    kv: str | None = None,
+    progress: Progress | None = None,
+) -> CompileReport:
+    """Compile a model to a plan folder; `progress` is told what goes on."""
+    started, tell = time.perf_counter(), progress or (lambda _: None)
+    profile = resolve_device(device)
+    options = choose(source, profile, weights, max_context, prefill_chunk, activations, kv)
+    tell("reading the model")
+    model = source.model
+    nodes_before = len(model.graph)
+    passes = list(_rewrite(model, options, tell))
+    tell("choosing kernels and placing memory")
+    table = WeightTable(None if weights == "source" else weights)
+    plan = assemble(model, source, profile, options, table)
+    out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
+    kernels = {f"kernels/{name}": source_text(name) for name in sorted({Path(p.source).name for p in plan.programs})}
+    tell("packing weights")
+    plan = write_plan(out, plan, table.sources, kernels, dict(source.files), _packing(tell))
+    figures = _figures(plan, model, nodes_before, passes, time.perf_counter() - started)
+    return CompileReport(out, plan, figures)
+
+
+def rewritten_for(source: Source, plan: Plan) -> ir.Model:
+    """The final graph that a plan was lowered from, made again from its source."""
+    model = source.model
+    for _ in _rewrite(model, Options(**plan.model["options"]), lambda _: None):
+        pass
+    return model
+
+
+def inspect_model(source: Source) -> dict[str, Any]:
+    """Roles, symbols, passes and nodes without a kernel of a model, for `pocketcl inspect`."""
+    model = source.model
+    options = choose(source, {"class": "cpu"})
+    passes = [{"name": n, "rewrites": r, "seconds": s} for n, r, s in _passes(model, options, lambda _: None)]
+    roles = roles_of(model)
+    return {
+        "roles": {"tokens": roles.tokens, "mask": roles.mask, "positions": roles.positions, "logits": roles.logits,
+                  "cache": [list(pair) for pair in roles.cache]},
+        "symbols": model.metadata_props["pocket.symbols"].split(","),
+        "passes": passes,
+        "unsupported": [
+            {"name": node.name, "op": node.op_type, "shape": str(node.outputs[0].shape), "reason": reason}
+            for node in model.graph
+            if (reason := unsupported(node))
+        ],
+        "graph": [f"{', '.join(v.name or '' for v in n.outputs)} = {n.op_type}" for n in model.graph],
+    }  # fmt: skip
+
+
+def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict[str, Any]]:
+    """Run the passes; refuse what is left without a kernel or with open dimensions, naming it and why."""
+    with explaining() as reasons:
+        for name, rewrites, seconds in _passes(model, options, tell):
+            yield {"name": name, "rewrites": rewrites, "seconds": round(seconds, 4)}
+    _refuse_leftovers(model, reasons)
+
+
+def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple[str, int, float]]:
+    facts = {"context": options.context, "chunk": options.chunk, "batch": options.batch}
+    model.metadata_props.update({f"pocket.{key}": str(value) for key, value in facts.items()})
+    clock = time.perf_counter()
+    try:
+        for name, count in onnx_passes.rewrite(model):
+            tell(f"pass {name}: {count}")
+            yield name, count, time.perf_counter() - clock
+            clock = time.perf_counter()
+    except RoleError as error:
+        raise PocketError(error.what, error.because, error.hint) from None
+
+
+def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
+    for node in model.graph:
+        reason = unsupported(node)
+        if reason:
+            shape = node.outputs[0].shape
+            more = f"; {reasons[0]}" if reasons else ""
+            raise PocketError(
+                f"no kernel for {node.op_type} at {node.name} ({_type_of(node)} {shape})",
+                reason + more,
+                "pocketcl inspect MODEL --unsupported lists every such node",
+            )
+    names = unresolved_dims(model)
+    if names:
+        value = next(v for n in model.graph for v in n.outputs if v.name == names[0])
+        raise PocketError(
+            f"a dimension of {names[0]} cannot be resolved",
+            f"its shape is {value.shape}, which depends on the data ({len(names)} such values)",
+            "export with fixed sizes there; only batch, sequence and past may vary",
+        )
+
+
+def _type_of(node: ir.Node) -> str:
+    dtype = node.outputs[0].dtype
+    return "unknown type" if dtype is None else dtype.name.lower()
+
+
+def _packing(tell: Progress) -> Callable[[str, int, int], None]:
+    return lambda name, done, total: tell(f"packing weights: {done / 2**20:.0f} of {total / 2**20:.0f} MiB")
+
+
+def _figures(
+    plan: Plan, model: ir.Model, nodes_before: int, passes: list[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
+    return {
+        "nodes_before": nodes_before,
+        "nodes_after": len(model.graph),
+        "unresolved_dims": len(unresolved_dims(model)),
+        "passes": passes,
+        "dispatches": {phase.name: len(phase.dispatches()) for phase in plan.phases},
+        "weight_bytes": sum(weight.bytes for weight in plan.weights),
+        "state_bytes": sum(buffer.bytes for buffer in plan.buffers if buffer.kind == "state"),
+        "arena_bytes": {phase.name: phase.arena_bytes for phase in plan.phases},
+        "arena_lower_bound_bytes": {phase.name: phase.lower_bound_bytes for phase in plan.phases},
+        "max_context": plan.model["max_context"],
+        "prefill_chunk": plan.model["prefill_chunk"],
+        "device": plan.profile["name"],
+        "seconds": round(seconds, 3),
+        "peak_rss_bytes": peak_rss(),
+    }

@@ -1,0 +1,154 @@
+"""Lowering: each node of the rewritten graph becomes dispatches of kernels, once for every phase.
+
+A phase is the same graph with its own bounds (`decode`: seq = 1), so that each gets the kernels that suit it. Which
+kernels serve which op is the table HANDLERS (lower_ops.py); where values lie is decided later (memory.py).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import onnx_ir as ir
+import sympy
+
+from onnx_passes.shapes import as_expr
+from opencl_kernels import KERNELS
+from opencl_kernels.formats import dtype_bytes
+from opencl_kernels.kernel import Case, Kernel, default_knobs, symbol_header
+from toolkit.expr import symbol
+from toolkit.plan import Dispatch, Program, Ref, Scratch, Step, Variant
+from toolkit.weights import WeightTable
+
+Substitution = Mapping[sympy.Symbol, sympy.Expr]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value lies: a buffer, its element type, and whether only its last `rows` positions are meant."""
+
+    ref: Ref
+    dtype: str
+    last_rows: bool = False
+
+
+@dataclass
+class Programs:
+    """The distinct programs of a plan, by content."""
+
+    index: dict[Program, int] = field(default_factory=dict)
+
+    def add(self, program: Program) -> int:
+        """Its number, new or known."""
+        return self.index.setdefault(program, len(self.index))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is chosen once per compile."""
+
+    device_class: str
+    batch: int
+    context: int
+    activations: str  # storage of values between kernels: "f32" or "f16"
+    kv: str  # storage of KV states
+
+
+@dataclass
+class PhaseBuilder:
+    """Collects scratch and steps while the nodes of one phase are lowered."""
+
+    name: str
+    settings: Settings
+    weights: WeightTable
+    programs: Programs
+    buffers: Mapping[str, int]  # name -> index in the plan
+    at: Substitution  # symbols that are fixed in this phase
+    places: dict[ir.Value, Place] = field(default_factory=dict)
+    scratch: list[Scratch] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    done: set[ir.Node] = field(default_factory=set)  # nodes that an earlier one took along
+
+    def dims(self, value: ir.Value) -> list[sympy.Expr]:
+        """The value's shape in this phase."""
+        assert value.shape is not None, f"{value.name} has no shape"
+        return [as_expr(d).xreplace(dict(self.at)) for d in value.shape]
+
+    def rows(self, value: ir.Value) -> sympy.Expr:
+        """Rows of the value as a matrix: the product of its first two dimensions (batch, positions)."""
+        batch, positions = self.dims(value)[:2]
+        return batch * positions
+
+    def place(self, value: ir.Value | None) -> Place:
+        """Where an input lies."""
+        assert value is not None
+        return self.places[value]
+
+    def output(self, value: ir.Value, shape: list[sympy.Expr] | None = None) -> Place:
+        """New scratch for a value."""
+        dtype = self.settings.activations
+        shape = self.dims(value) if shape is None else shape
+        size = sympy.prod(shape) * dtype_bytes(dtype)
+        self.scratch.append(Scratch(value.name or "", dtype, tuple(shape), size))
+        self.places[value] = Place(("scratch", len(self.scratch) - 1), dtype)
+        return self.places[value]
+
+    def buffer(self, name: str) -> Ref:
+        """A buffer of the plan by name."""
+        return ("buffer", self.buffers[name])
+
+    def emit(self, name: str, family: str, case: Case, refs: Mapping[str, Ref]) -> None:
+        """One dispatch: the kernels of `family` that this device may run, best first."""
+        kernels = list(variants_of(family, self.settings.device_class))
+        arguments = kernels[0].arguments(case)
+        args: list[Ref] = [("symbols",), *(refs[argument.name] for argument in arguments)]
+        writes = [i + 1 for i, argument in enumerate(arguments) if argument.role in ("out", "inout")]
+        if family == "argmax":
+            writes.insert(0, 0)  # it moves `past` on
+        variants = tuple(self._variant(kernel, case) for kernel in kernels)
+        self.steps.append(Dispatch(0, name, tuple(args), tuple(writes), variants))
+
+    def _variant(self, kernel: Kernel, case: Case) -> Variant:
+        knobs = default_knobs(kernel, self.settings.device_class)
+        header = {**symbol_header(self.settings.batch), "M": c_expression(case["M"])} if "M" in case else symbol_header()
+        defines = {**header, **kernel.defines(case, knobs)}
+        text = tuple((key, str(value)) for key, value in defines.items())
+        number = self.programs.add(Program(f"kernels/{kernel.source}", kernel.name, text))
+        global_size, local_size = kernel.grid(case, knobs)
+        return Variant(number, tuple(sympy.sympify(g) for g in global_size), tuple(local_size))
+
+
+def variants_of(family: str, device_class: str) -> Iterator[Kernel]:
+    """Kernels of one family: the class's own first, then the portable one."""
+    own, portable = KERNELS.get(f"{family}_{device_class}"), KERNELS.get(family)
+    if own is not None:
+        yield own
+    if portable is not None and (device_class in portable.classes or "generic" in portable.classes):
+        yield portable
+
+
+def c_expression(expr: Any) -> str:
+    """A count as C over the symbols of a program's header, e.g. "(2*SEQ)"."""
+    names = {symbol(name): sympy.Symbol(name.upper()) for name in ("seq", "past", "rows")}
+    return f"({sympy.sympify(expr).xreplace(names)})"
+
+
+def lower_nodes(graph: ir.Graph, builder: PhaseBuilder) -> None:
+    """Run every node through its handler."""
+    from toolkit.lower_ops import handler_of
+
+    for node in graph:
+        if node not in builder.done:
+            handler_of(node)(builder, node)
+
+
+def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...]]:
+    """Scratch (without offsets yet) and steps, less the scratch that no step touches."""
+    dispatches = [step for step in builder.steps if isinstance(step, Dispatch)]
+    used = sorted({int(ref[-1]) for step in dispatches for ref in step.args if ref[0] == "scratch"})
+    renumber = {old: new for new, old in enumerate(used)}
+
+    def moved(ref: Ref) -> Ref:
+        return ("scratch", renumber[int(ref[-1])]) if ref[0] == "scratch" else ref
+
+    steps = [replace(s, args=tuple(map(moved, s.args))) if isinstance(s, Dispatch) else s for s in builder.steps]
+    return tuple(builder.scratch[i] for i in used), tuple(steps)

@@ -1,0 +1,141 @@
+"""Weights on their way into a plan: which packed tensors there are, each stored once, made when written.
+
+Packing is lazy and goes by pieces of rows, so that a large model needs little memory. Equal matrices (tied embedding
+and head, in whatever orientation the exporter left them) become one entry.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from opencl_kernels.formats import BLOCK, dtype_bytes, interleave_gate_up, numpy_dtype, pack_n16, padded
+from toolkit.plan import Ref
+from toolkit.write import SHARD_BYTES, WeightSource
+
+Array = npt.NDArray[Any]
+PIECE_BYTES = 16 * 2**20  # what is packed at a time
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows [first, first + rows) of a matrix, stored as one weight of the plan."""
+
+    ref: Ref
+    first: int
+    rows: int
+
+
+@dataclass
+class WeightTable:
+    """The weights of a plan in order of use. `storage`: "f32" or "f16" for matrices, None keeps the source's type."""
+
+    storage: str | None
+    shard_bytes: int = SHARD_BYTES
+    sources: list[WeightSource] = field(default_factory=list)
+    _known: dict[Any, list[Piece]] = field(default_factory=dict)
+    _matrices: list[tuple[ir.Value, bool, list[Piece]]] = field(default_factory=list)
+
+    def vector(self, value: ir.Value) -> Ref:
+        """A small tensor as float32 rows: norm scales, biases, rotary tables."""
+        key = (value, "rows")
+        if key not in self._known:
+            array = _array(value).astype(np.float32)
+            source = WeightSource(value.name or "", "f32", "rows", array.shape, array.nbytes, lambda: [array])
+            self._known[key] = [self._append(source, 0, array.shape[0])]
+        return self._known[key][0].ref
+
+    def matrix(self, value: ir.Value, transposed: bool) -> list[Piece]:
+        """A weight W[N, K] in layout n16: `value` is [K, N] if `transposed` (as MatMul has it), else [N, K]."""
+        key = (value, "n16")
+        if key not in self._known:
+            self._known[key] = self._twin(value, transposed) or self._pack(value, transposed)
+            self._matrices.append((value, transposed, self._known[key]))
+        return self._known[key]
+
+    def gate_up(self, value: ir.Value) -> tuple[Ref, int]:
+        """[K, 2F] with gate and up side by side, interleaved in blocks of 16 rows; (weight, rows with padding)."""
+        key = (value, "gate_up")
+        depth, width = _dims(value)
+        rows, half = 2 * padded(width // 2), width // 2
+        dtype = self.dtype(value)
+
+        def produce() -> Iterator[Array]:
+            whole = _array(value).T
+            for start, stop in self._steps(half, 2 * depth, dtype):
+                pair = interleave_gate_up(whole[start:stop], whole[half + start : half + stop])
+                yield pack_n16(pair.astype(numpy_dtype(dtype)))
+
+        if key not in self._known:
+            nbytes = rows * depth * dtype_bytes(dtype)
+            source = WeightSource(value.name or "", dtype, "n16", (rows, depth), nbytes, produce)
+            self._known[key] = [self._append(source, 0, rows)]
+        return self._known[key][0].ref, rows
+
+    def dtype(self, value: ir.Value) -> str:
+        """How a matrix is stored."""
+        if self.storage is not None:
+            return self.storage
+        return "f16" if value.dtype == ir.DataType.FLOAT16 else "f32"
+
+    def _pack(self, value: ir.Value, transposed: bool) -> list[Piece]:
+        rows, depth = _dims(value)[::-1] if transposed else _dims(value)
+        dtype = self.dtype(value)
+        limit = max(BLOCK, self.shard_bytes // (depth * dtype_bytes(dtype)) // BLOCK * BLOCK)
+        pieces = []
+        for first in range(0, rows, limit):
+            count = min(limit, rows - first)
+            nbytes = padded(count) * depth * dtype_bytes(dtype)
+            name = value.name or ""
+            source = WeightSource(
+                name if count == rows else f"{name}[{first}:{first + count}]",
+                dtype, "n16", (count, depth), nbytes, self._producer(value, transposed, first, count, dtype),
+            )  # fmt: skip
+            pieces.append(self._append(source, first, count))
+        return pieces
+
+    def _producer(
+        self, value: ir.Value, transposed: bool, first: int, count: int, dtype: str
+    ) -> Callable[[], Iterator[Array]]:
+        def produce() -> Iterator[Array]:
+            whole = _array(value)
+            whole = whole.T if transposed else whole
+            for start, stop in self._steps(count, whole.shape[1], dtype):
+                yield pack_n16(whole[first + start : first + stop].astype(numpy_dtype(dtype)))
+
+        return produce
+
+    @staticmethod
+    def _steps(rows: int, depth: int, dtype: str) -> Iterator[tuple[int, int]]:
+        step = max(BLOCK, PIECE_BYTES // (depth * dtype_bytes(dtype)) // BLOCK * BLOCK)
+        for start in range(0, rows, step):
+            yield start, min(rows, start + step)
+
+    def _twin(self, value: ir.Value, transposed: bool) -> list[Piece] | None:
+        """The pieces of an equal matrix that is stored already."""
+        shape = _dims(value)[::-1] if transposed else _dims(value)
+        for other, other_transposed, pieces in self._matrices:
+            other_shape = _dims(other)[::-1] if other_transposed else _dims(other)
+            if shape == other_shape and self.dtype(value) == self.dtype(other):
+                a, b = _array(value), _array(other)
+                if np.array_equal(a.T if transposed else a, b.T if other_transposed else b):
+                    return pieces
+        return None
+
+    def _append(self, source: WeightSource, first: int, rows: int) -> Piece:
+        self.sources.append(source)
+        return Piece(("weight", len(self.sources) - 1), first, rows)
+
+
+def _array(value: ir.Value) -> Array:
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def _dims(value: ir.Value) -> tuple[int, int]:
+    assert value.shape is not None
+    rows, columns = value.shape
+    return int(rows), int(columns)  # type: ignore[arg-type]
