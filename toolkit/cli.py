@@ -59,8 +59,9 @@ def _known(error: Exception) -> Exception:
     if getattr(error, "what", None):
         return error
     if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else ""
-        return PocketError(f"{error.strerror or error}{where}", "the operating system refused", "")
+        what = f"{error.filename or 'a file or program'} cannot be used"
+        hint = "check that it exists, its permissions, and the free space"
+        return PocketError(what, error.strerror or str(error), hint)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     kind = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return PocketError(

@@ -1,0 +1,129 @@
+"""Profiles: shipped and the user's own, found by name, by SoC and by what is here."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolkit import devices, doctor
+from toolkit.errors import PocketError
+
+GPU = {
+    "name": "Some GPU",
+    "platform": "Vendor",
+    "driver": "1.0",
+    "type": "gpu",
+    "compute_units": 4,
+    "memory_bytes": 1 << 30,
+    "align": 512,
+    "features": ["fp16", "images"],
+}
+POCL = {**GPU, "name": "pthread-x", "platform": "Portable Computing Language", "type": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The user's own devices.yaml, not there yet."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "pocketcl").mkdir()
+    return tmp_path / "pocketcl/devices.yaml"
+
+
+def here(monkeypatch: pytest.MonkeyPatch, *found: dict[str, Any]) -> None:
+    monkeypatch.setattr(doctor, "opencl_devices", lambda: list(found))
+
+
+@pytest.mark.parametrize("name", ["snapdragon-8-gen-2", "SM8550", "sm8550"])
+def test_by_name_or_soc(name: str) -> None:
+    profile = devices.resolve_device(name)
+    assert (profile["name"], profile["class"]) == ("snapdragon-8-gen-2", "adreno")
+    assert profile["features"] == ["fp16", "subgroups", "images"]  # of its class
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(PocketError) as error:
+        devices.resolve_device("nokia-3310")
+    assert "nokia-3310" in error.value.what
+    assert "pocl" in error.value.because and "dimensity-9300" in error.value.because
+
+
+def test_pocl_is_class_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    here(monkeypatch, POCL)
+    assert devices.resolve_device() == {
+        "name": "pocl",
+        "class": "cpu",
+        "align": 512,
+        "features": [],
+    }
+
+
+def test_a_gpu_comes_first_and_only_has_what_it_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    here(monkeypatch, POCL, GPU)
+    profile = devices.resolve_device()
+    assert (profile["name"], profile["class"], profile["align"]) == ("generic", "generic", 512)
+    assert profile["features"] == []
+
+
+def test_no_device_here_is_an_error_with_a_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    here(monkeypatch)
+    with pytest.raises(PocketError) as error:
+        devices.resolve_device()
+    assert "--device" in error.value.hint
+
+
+def test_the_newer_pocl_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = {**POCL, "driver": "3.0-rc2"}, {**POCL, "driver": "3.1+debian"}
+    here(monkeypatch, old, new)
+    assert doctor.best_device() == new
+    assert doctor._faster_pocl([old]) and not doctor._faster_pocl([old, new])
+
+
+def test_own_profiles_join_and_change_the_shipped_ones(config: Path) -> None:
+    config.write_text(
+        "devices:\n  pocl: {align: 256}\n  mine: {class: mali, soc: X1, features: [fp16]}\n"
+    )
+    assert devices.resolve_device("pocl")["align"] == 256
+    assert devices.resolve_device("x1")["features"] == ["fp16"]
+    assert devices.profiles()["mine"]["from"] == str(config)
+
+
+@pytest.mark.parametrize(
+    "text, fact",
+    [
+        ("devices: {a: {class: gpu}}", "class"),
+        ("devices: {a: {class: mali, align: 100}}", "align"),
+        ("devices: {a: {class: mali, features: [magic]}}", "magic"),
+        ("devices: [a, b]", "devices:"),
+        ("just words", "devices:"),
+        ("devices: {a: [", "line"),
+        ("devices: {a: null}", "devices:"),
+    ],
+)
+def test_a_bad_profile_is_named(config: Path, text: str, fact: str) -> None:
+    config.write_text(text)
+    with pytest.raises(PocketError) as error:
+        devices.profiles()
+    assert str(config) in error.value.what
+    assert fact in error.value.because
+
+
+def test_every_shipped_entry_says_where_it_is_from() -> None:
+    for name, facts in devices.profiles().items():
+        assert facts.get("source"), name
+
+
+def test_phones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    adb = tmp_path / "adb"
+    answer = (
+        "R5CT  device usb:1-1 product:a model:Pixel_8 device:shiba\\n0A1B  unauthorized usb:1-2"
+    )
+    adb.write_text(f"#!/bin/sh\nprintf 'List of devices attached\\n{answer}\\n\\n'\n")
+    os.chmod(adb, 0o755)
+    monkeypatch.setenv("ADB", str(adb))
+    assert devices.phones() == [
+        {"serial": "R5CT", "state": "device", "model": "Pixel_8"},
+        {"serial": "0A1B", "state": "unauthorized", "model": ""},
+    ]
+    monkeypatch.setenv("ADB", "/nonexistent/adb")
+    assert devices.phones() == []

@@ -1,0 +1,263 @@
+"""The C++ runner as an executor: one process per loaded plan, spoken to line by line.
+
+The protocol is described in android_runner/protocol.h.
+"""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Generator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.errors import PocketError
+from toolkit.executor import StopReason, check_tokens
+from toolkit.load import load_plan
+from toolkit.plan import Plan
+from toolkit.runner_build import build_runner, find_opencl, runner_environment
+
+__all__ = ["Process", "RunnerExecutor", "build_runner", "find_opencl", "runner_environment"]
+
+PHASES = ("prefill", "decode")
+
+
+class Process:
+    """A running pocketcl-runner: lines in, lines out, and the last words when it dies."""
+
+    def __init__(self, arguments: Sequence[str], folder: str, notes: bool = True) -> None:
+        """`folder` is where the runner writes; `notes`: show what it has to say on stderr."""
+        self._show = notes
+        self._last: deque[str] = deque(maxlen=8)
+        # A session of its own: Ctrl-C in the terminal reaches Python only, which sends `cancel`.
+        self._child = subprocess.Popen(
+            [str(build_runner()), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            cwd=folder,
+            env=runner_environment(),
+            start_new_session=True,
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def ask(self, command: str) -> list[str]:
+        """Send a command; return the words of its one answer."""
+        self.send(command)
+        try:
+            return self.answer()
+        except KeyboardInterrupt:
+            self.send("cancel")  # ends a prefill early; the answer must not be left in the pipe
+            with contextlib.suppress(PocketError):
+                self.answer()
+            raise
+
+    def send(self, command: str) -> None:
+        """Send a line."""
+        assert self._child.stdin
+        try:
+            self._child.stdin.write(command + "\n")
+            self._child.stdin.flush()
+        except (OSError, ValueError):
+            raise self._death() from None
+
+    def answer(self) -> list[str]:
+        """The words of the next line; an `error` line is raised."""
+        assert self._child.stdout
+        line = self._child.stdout.readline()
+        if not line.endswith("\n"):
+            raise self._death()
+        word, _, rest = line.strip().partition(" ")
+        if word == "error":
+            raise PocketError(**json.loads(rest))
+        return [word, rest] if word in ("ready", "stats") else line.split()
+
+    def end(self) -> None:
+        """Ask it to quit; kill it when it doesn't."""
+        with contextlib.suppress(PocketError):
+            self.send("quit")
+        try:
+            self._child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._listener.join(timeout=1)
+        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
+            with contextlib.suppress(OSError):
+                cast(Any, pipe).close()
+
+    def _listen(self) -> None:
+        assert self._child.stderr
+        for line in self._child.stderr:
+            self._last.append(line.rstrip())
+            if self._show and line.startswith("note: "):
+                print(line.rstrip(), file=sys.stderr)
+
+    def _death(self) -> PocketError:
+        try:
+            code = self._child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            code = self._child.wait()
+        self._listener.join(timeout=1)
+        how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        because = "\n".join([how, *(line for line in self._last if line)])
+        hint = "pocketcl doctor; the same run with --on host"
+        if code == -signal.SIGKILL:
+            hint = "perhaps memory ran out: a smaller --max-context or a smaller model"
+        return PocketError("the runner ended unexpectedly", because, hint)
+
+
+class RunnerExecutor:
+    """The Executor that runs a plan in the C++ runner."""
+
+    name = "runner"
+
+    def __init__(
+        self,
+        plan_path: Path,
+        phases: Sequence[str] = PHASES,
+        platform: str | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        """Load a plan; the phase `score` is loaded when it is first used.
+
+        platform  part of an OpenCL platform's or device's name; default $POCKETCL_PLATFORM
+        cache     folder of program binaries; default $XDG_CACHE_HOME/pocketcl/programs
+        """
+        self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
+        self.stop_reason: StopReason = "length"
+        self._arguments = [str(Path(plan_path).absolute())]
+        for option, value in (
+            ("--platform", platform),
+            ("--cache", cache),
+            ("--cl-lib", _loader()),
+        ):
+            self._arguments += [option, str(value)] if value is not None else []
+        self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
+        self._fed: list[int] = []  # the id at every position that the states hold
+        self._process: Process | None = None
+        self._start(phases)
+
+    def prefill(self, ids: Sequence[int], past: int) -> int:
+        """Feed ids, in chunks; return the greedy next id."""
+        check_tokens(self.plan, ids, past)
+        return int(self._feed(f"prefill {past} {_words(ids)}", ids, past)[1])
+
+    def step(self, token: int, past: int) -> int:
+        """Feed one forced token through the decode phase; return the greedy next id."""
+        check_tokens(self.plan, [token], past)
+        return int(self._feed(f"step {past} {token}", [token], past)[1])
+
+    def decode(
+        self, token: int, past: int, count: int, stop: Collection[int]
+    ) -> Generator[int, None, None]:
+        """Feed `token`, yield the next id, feed it, … at most `count`; closing cancels."""
+        self.stop_reason = "cancel"  # holds when the caller closes the generator
+        process = self._alive()
+        process.send(f"decode {past} {token} {count} {_words(sorted(stop))}")
+        running, ids = True, list[int]()
+        try:
+            while True:
+                try:
+                    word, value, *_ = process.answer()
+                except PocketError:
+                    running = False  # it has said all that it had to say
+                    raise
+                if word == "done":
+                    running, self.stop_reason = False, cast(StopReason, value)
+                    return
+                ids.append(int(value))
+                yield ids[-1]
+        finally:
+            self._remember([token, *ids[:-1]] if ids else [], past)  # the last id is not fed yet
+            if running:
+                self._cancel(process, past + len(ids))
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """Logits [V] of the last position run."""
+        self._alive().ask("logits logits.f32")
+        return self._read("logits.f32")
+
+    def score(self, ids: Sequence[int], past: int) -> npt.NDArray[np.float32]:
+        """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
+        check_tokens(self.plan, ids, past)
+        if "score" not in self._phases:
+            self._start((*self._phases, "score"))
+            self._replay(past)
+        self._feed(f"score {past} score.f32 {_words(ids)}", ids, past)
+        return self._read("score.f32").reshape(len(ids), -1)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures of the last runs, and of the process."""
+        return cast(dict[str, Any], json.loads(self._alive().ask("stats")[1]))
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process:
+            process.end()
+        self._folder.cleanup()
+
+    def _start(self, phases: Sequence[str]) -> None:
+        """Start the runner with these phases, in place of the one that runs."""
+        started, first = time.perf_counter(), self._process is None
+        if self._process:
+            self._process.end()
+        self._phases = tuple(phases)
+        arguments = [*self._arguments, "--phases", ",".join(phases)]
+        self._process = process = Process(arguments, self._folder.name, notes=first)
+        try:
+            self.ready: dict[str, Any] = json.loads(process.answer()[1])
+        except BaseException:
+            self.close()
+            raise
+        self.device: str = self.ready["device"]
+        self.load_s = time.perf_counter() - started
+
+    def _alive(self) -> Process:
+        if self._process is None:
+            raise PocketError("the runner is closed", "close() was called", "open it again")
+        return self._process
+
+    def _feed(self, command: str, ids: Sequence[int], past: int) -> list[str]:
+        words = self._alive().ask(command)
+        self._remember(ids, past)
+        return words
+
+    def _remember(self, ids: Sequence[int], past: int) -> None:
+        self._fed[past:] = ids
+
+    def _replay(self, past: int) -> None:
+        """Give the states what they held before position `past`."""
+        if past and self._fed[:past]:
+            self._alive().ask(f"prefill 0 {_words(self._fed[:past])}")
+
+    def _cancel(self, process: Process, past: int) -> None:
+        """End a decode whose ids nobody wants any more."""
+        ahead = 0
+        with contextlib.suppress(PocketError):  # a runner that died says so at the next command
+            process.send("cancel")
+            while process.answer()[0] == "id":
+                ahead += 1
+        # A ring holds its window and one chunk: further ahead the runner has overwritten the past.
+        if ahead >= int(self.plan.model["prefill_chunk"]):
+            self._replay(past)
+
+    def _read(self, name: str) -> npt.NDArray[np.float32]:
+        return np.fromfile(Path(self._folder.name, name), "<f4").astype(np.float32, copy=False)
+
+
+def _words(ids: Collection[int]) -> str:
+    return " ".join(str(int(token)) for token in ids)
