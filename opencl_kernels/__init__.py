@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from opencl_kernels.argmax import ARGMAX, ARGMAX_CPU
+from opencl_kernels.attention import (
+    ATTENTION_DECODE,
+    ATTENTION_DECODE_CPU,
+    ATTENTION_PREFILL,
+    ATTENTION_PREFILL_CPU,
+)
 from opencl_kernels.elementwise import ELEMENTWISE
 from opencl_kernels.embed import EMBED
 from opencl_kernels.gemm import GEMM, GEMM_CPU
@@ -24,6 +30,10 @@ KERNELS: dict[str, Kernel] = {
     "gemv_cpu": GEMV_CPU,
     "swiglu": SWIGLU,
     "rope_kv": ROPE_KV,
+    "attention_prefill": ATTENTION_PREFILL,
+    "attention_prefill_cpu": ATTENTION_PREFILL_CPU,
+    "attention_decode": ATTENTION_DECODE,
+    "attention_decode_cpu": ATTENTION_DECODE_CPU,
     "argmax": ARGMAX,
     "argmax_cpu": ARGMAX_CPU,
     "elementwise": ELEMENTWISE,

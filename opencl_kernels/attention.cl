@@ -1,0 +1,99 @@
+// y_MHK = softmax_j(q_MHK . k_jK * SCALE) v_jK over the visible keys of the states   class generic
+//
+//   q X[M, H, K], k_state and v_state KV[B, G, C, K], y Y[M, H, K]; row m is token i = m % SEQ of
+//   batch row b = m / SEQ; H / G query heads share a K/V head; any K
+//   Token i sees key j where START(b) <= j <= PAST+i and, with a WINDOW, j > PAST+i-WINDOW.
+//   A row that sees nothing (left padding) gives zeros.
+//   RING     key j lies in slot j % C (else in slot j)
+//   SOFTCAP  where defined, scores pass through SOFTCAP * tanh(score / SOFTCAP)
+//   PREFILL  1: attention_prefill, 0: attention_decode; same arguments, same results
+//   QB       tokens that share a pass over the keys: 1 in decode, in prefill 4 (default)
+//   WG       work-items per work-group and keys per tile (default 64)
+// A work-group is QB tokens of one (b, K/V head): groups (token block, K/V head, b). Per tile each
+// work-item scores one key for all rows, then owns columns of the head for all rows, so that each K
+// and V row is read once. Local memory: QB * H/G * (K + WG + 2) floats.
+#include "common.cl"
+#define HEADS (H / G)
+#define QR (QB * HEADS)                  // query rows of a group: token-major, then head
+#define OWN CEIL_DIV(K, WG)              // columns of a work-item
+#if PREFILL
+#define NAME attention_prefill
+#else
+#define NAME attention_decode
+#endif
+#if RING
+#define SLOT(j) ((j) % C)
+#else
+#define SLOT(j) (j)
+#endif
+#define LOWEST_KEY(self) (WINDOW ? max(start, (self) - WINDOW + 1) : start)
+#define QUERY(r) (((size_t)(b * seq + i0 + (r) / HEADS) * H + g * HEADS + (r) % HEADS) * K)
+
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
+          __global const STORAGE(KV_HALF) *k_state, __global const STORAGE(KV_HALF) *v_state,
+          __global STORAGE(Y_HALF) *y) {
+  __local float queries[QR][K], weights[QR][WG], top[QR], shrink[QR];
+  const int lane = get_local_id(0), i0 = get_group_id(0) * QB, g = get_group_id(1);
+  const int b = get_group_id(2), seq = SEQ, past = PAST, start = START(b);
+  const int rows = min(QB, seq - i0) * HEADS;            // the last block may be short
+  const int begin = LOWEST_KEY(past + i0), end = past + min(seq, i0 + QB);
+  const size_t state = ((size_t)b * G + g) * C * K;
+  float out[QR][OWN], total[QR];
+  for (int r = 0; r < QR; r++) {
+    total[r] = 0.0f;
+    for (int c = 0; c < OWN; c++) out[r][c] = 0.0f;
+  }
+  for (int i = lane; i < rows * K; i += WG)
+    queries[i / K][i % K] = LOAD(X_HALF, q, QUERY(i / K) + i % K) * SCALE;
+  for (int r = lane; r < rows; r += WG) top[r] = MASKED;
+  barrier(CLK_LOCAL_MEM_FENCE);
+  for (int j0 = begin; j0 < end; j0 += WG) {
+    const int j = j0 + lane, keys = min(WG, end - j0);
+    for (int r = 0; r < rows; r++) {
+      const int self = past + i0 + r / HEADS;
+      float score = MASKED;
+      if (j <= self && j >= LOWEST_KEY(self)) {
+        const size_t key = state + (size_t)SLOT(j) * K;
+        score = 0.0f;
+        for (int d = 0; d < K; d++) score = queries[r][d] * LOAD(KV_HALF, k_state, key + d) + score;
+#ifdef SOFTCAP
+        score = SOFTCAP * tanh(score / SOFTCAP);
+#endif
+      }
+      weights[r][lane] = score;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int r = lane; r < rows; r += WG) {              // the running maximum, a row per work-item
+      float highest = top[r];
+      for (int t = 0; t < keys; t++) highest = fmax(highest, weights[r][t]);
+      shrink[r] = exp(top[r] - highest);
+      top[r] = highest;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int r = 0; r < rows; r++) {
+      const float score = weights[r][lane];
+      weights[r][lane] = score > MASKED ? exp(score - top[r]) : 0.0f;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int r = 0; r < rows; r++) {
+      total[r] *= shrink[r];
+      for (int c = 0; c < OWN; c++) out[r][c] *= shrink[r];
+    }
+    for (int t = 0; t < keys; t++) {
+      const size_t value = state + (size_t)SLOT(j0 + t) * K;
+      float v[OWN];
+      for (int c = 0; c < OWN; c++)
+        v[c] = lane + c * WG < K ? LOAD(KV_HALF, v_state, value + lane + c * WG) : 0.0f;
+      for (int r = 0; r < rows; r++) {
+        total[r] += weights[r][t];
+        for (int c = 0; c < OWN; c++) out[r][c] = weights[r][t] * v[c] + out[r][c];
+      }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);                        // weights are about to be filled again
+  }
+  for (int r = 0; r < rows; r++)
+    for (int c = 0; c < OWN; c++)
+      if (lane + c * WG < K)
+        STORE(Y_HALF, total[r] > 0.0f ? out[r][c] / total[r] : 0.0f, y, QUERY(r) + lane + c * WG);
+}

@@ -1,0 +1,146 @@
+"""Attention over KV states with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from opencl_kernels.formats import Array
+from opencl_kernels.kernel import (
+    Argument,
+    Case,
+    Defines,
+    Grid,
+    Kernel,
+    Knobs,
+    c_float,
+    ceil_div,
+    cpu_grid,
+    nbytes,
+    storage_defines,
+    symbols,
+)
+from opencl_kernels.rope_kv import state_shape
+
+
+def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
+    """Token by token: softmax of the capped scores of the visible keys, times their values."""
+    H, G, C = case["H"], case["G"], case["C"]
+    seq, past, _, *start = symbols(case).tolist()
+    q_MHK = inputs["q"].astype(np.float64) * case["SCALE"]
+    y_MHK = np.zeros(q_MHK.shape)
+    for m in range(case["M"]):
+        b, self = m // seq, past + m % seq
+        first = max(start[b], self - case["WINDOW"] + 1) if case.get("WINDOW") else start[b]
+        keys = np.arange(first, self + 1)
+        if not len(keys):
+            continue  # left padding sees nothing
+        slots = keys % C if case.get("RING") else keys
+        k_HTK, v_HTK = (
+            np.repeat(inputs[name][b, :, slots].astype(np.float64).transpose(1, 0, 2), H // G, 0)
+            for name in ("k_state", "v_state")
+        )
+        scores_HT = np.einsum("hk,htk->ht", q_MHK[m], k_HTK)
+        if case.get("SOFTCAP"):
+            scores_HT = case["SOFTCAP"] * np.tanh(scores_HT / case["SOFTCAP"])
+        weights_HT = np.exp(scores_HT - scores_HT.max(-1, keepdims=True))
+        weights_HT /= weights_HT.sum(-1, keepdims=True)
+        y_MHK[m] = np.einsum("ht,htk->hk", weights_HT, v_HTK)
+    return {"y": y_MHK}
+
+
+def _arguments(case: Case) -> tuple[Argument, ...]:
+    return (
+        Argument("q", "x", lambda c: (c["M"], c["H"], c["K"]), "in"),
+        Argument("k_state", "kv", state_shape, "in"),
+        Argument("v_state", "kv", state_shape, "in"),
+        Argument("y", "y", lambda c: (c["M"], c["H"], c["K"]), "out"),
+    )
+
+
+def _defines(case: Case, knobs: Knobs, prefill: bool) -> Defines:
+    defines: Defines = {
+        **storage_defines(case, "x", "y", "kv"),
+        **{name: case[name] for name in ("H", "G", "K", "C")},
+        "B": case.get("B", 1),
+        "SCALE": c_float(case["SCALE"]),
+        "WINDOW": int(case.get("WINDOW", 0)),
+        "RING": int(case.get("RING", 0)),
+        "PREFILL": int(prefill),
+        "QB": knobs.get("QB", 1),
+    }
+    if case.get("SOFTCAP"):
+        defines["SOFTCAP"] = c_float(case["SOFTCAP"])
+    return {**defines, "WG": knobs["WG"]} if "WG" in knobs else defines
+
+
+def _prefill_defines(case: Case, knobs: Knobs) -> Defines:
+    return _defines(case, knobs, prefill=True)
+
+
+def _decode_defines(case: Case, knobs: Knobs) -> Defines:
+    return _defines(case, knobs, prefill=False)
+
+
+def _generic_grid(case: Case, knobs: Knobs) -> Grid:
+    batch = case.get("B", 1)
+    blocks = ceil_div(case["M"] // batch, knobs.get("QB", 1))
+    return (blocks * knobs["WG"], case["G"], batch), (knobs["WG"], 1, 1)
+
+
+def _work(case: Case) -> tuple[int, int]:
+    """As if every token saw every key that is there: the upper bound of a window or a mask."""
+    q, k_state, v_state, y = _arguments(case)
+    keys = case.get("past", 0) + case.get("seq", 1)
+    state = nbytes((k_state, v_state), case) * keys // case["C"]
+    return nbytes((q, y), case) + state, 4 * case["M"] * case["H"] * case["K"] * keys
+
+
+SMALL: Case = {"M": 1, "H": 2, "G": 1, "K": 8, "C": 6, "SCALE": 0.35, "seq": 1, "past": 4}
+MIXED: tuple[Case, ...] = (
+    {"M": 14, "H": 6, "G": 2, "K": 16, "C": 30, "SCALE": 0.25, "B": 2, "seq": 7, "past": 3,
+     "start": (0, 6)},
+    {"M": 5, "H": 4, "G": 1, "K": 30, "C": 24, "SCALE": 0.2, "seq": 5, "past": 40, "WINDOW": 17,
+     "RING": 1},
+    {"M": 3, "H": 3, "G": 3, "K": 100, "C": 70, "SCALE": 0.1, "seq": 3, "past": 65, "kv": "f16",
+     "x": "f16", "y": "f16", "SOFTCAP": 5.0},
+)  # fmt: skip
+PREFILL_CASES: tuple[Case, ...] = (
+    {**SMALL, "M": 3, "seq": 3, "past": 0},
+    *MIXED,
+    {"M": 65, "H": 2, "G": 2, "K": 64, "C": 200, "SCALE": 0.125, "seq": 65, "past": 63,
+     "kv": "f16"},
+    {"M": 37, "H": 4, "G": 2, "K": 128, "C": 37, "SCALE": 0.09, "seq": 37, "past": 0,
+     "WINDOW": 7, "start": (20,)},
+)  # fmt: skip
+DECODE_CASES: tuple[Case, ...] = (
+    SMALL,
+    *MIXED,
+    {"M": 2, "H": 4, "G": 2, "K": 64, "C": 130, "SCALE": 0.125, "B": 2, "seq": 1, "past": 128,
+     "start": (0, 100), "kv": "f16"},
+    {"M": 1, "H": 8, "G": 1, "K": 128, "C": 64, "SCALE": 0.09, "seq": 1, "past": 500,
+     "WINDOW": 63, "RING": 1},
+)  # fmt: skip
+
+
+def _kernel(name: str, knobs: Mapping[str, tuple[int, ...]]) -> Kernel:
+    cpu, prefill = name.endswith("_cpu"), "prefill" in name
+    return Kernel(
+        name=name,
+        source="attention_cpu.cl" if cpu else "attention.cl",
+        classes=("cpu",) if cpu else ("generic",),
+        arguments=_arguments,
+        reference=reference,
+        defines=_prefill_defines if prefill else _decode_defines,
+        grid=cpu_grid if cpu else _generic_grid,
+        work=_work,
+        knobs=knobs,
+        cases=PREFILL_CASES if prefill else DECODE_CASES,
+    )
+
+
+ATTENTION_PREFILL = _kernel("attention_prefill", {"WG": (64, 32), "QB": (4, 1)})
+ATTENTION_DECODE = _kernel("attention_decode", {"WG": (64, 32)})
+ATTENTION_PREFILL_CPU = _kernel("attention_prefill_cpu", {"GROUPS": (4, 3), "QB": (8, 16)})
+ATTENTION_DECODE_CPU = _kernel("attention_decode_cpu", {"GROUPS": (8, 3)})

@@ -1,0 +1,82 @@
+"""What random inputs don't show: keys that must not be read, logits that are no numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opencl_kernels import KERNELS, Kernel, default_knobs
+from opencl_kernels.argmax import best_id
+from opencl_kernels.formats import Array
+from opencl_kernels.kernel import Case, case_id, random_inputs, symbols
+from opencl_kernels.launch import launch
+
+ATTENTION = [
+    pytest.param(kernel, case, id=f"{name}-{case_id(case)}")
+    for name, kernel in KERNELS.items()
+    if name.startswith("attention")
+    for case in (kernel.cases[1], kernel.cases[2])
+]
+
+
+def forget_invisible(state: Array, case: Case) -> None:
+    """NaN in every slot that holds no key which any token may see."""
+    seq, past, _, *start = symbols(case).tolist()
+    for b in range(case.get("B", 1)):
+        first = max(start[b], past - case["WINDOW"] + 1) if case.get("WINDOW") else start[b]
+        hidden = np.ones(case["C"], bool)
+        hidden[np.arange(first, past + seq) % case["C"]] = False
+        state[b, :, hidden] = np.nan
+
+
+@pytest.mark.parametrize(("kernel", "case"), ATTENTION)
+def test_attention_reads_only_visible_keys(queue: Any, kernel: Kernel, case: Case) -> None:
+    inputs = random_inputs(kernel, case, np.random.default_rng(0))
+    for name in ("k_state", "v_state"):
+        forget_invisible(inputs[name], case)
+    outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
+    np.testing.assert_allclose(outputs["y"], kernel.reference(inputs, case)["y"], atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [KERNELS["attention_prefill"], KERNELS["attention_prefill_cpu"]])
+def test_padding_rows_of_attention_are_zero(queue: Any, kernel: Kernel) -> None:
+    case = kernel.cases[1]  # batch row 1 starts at 6: tokens 3, 4 and 5 see nothing
+    inputs = random_inputs(kernel, case, np.random.default_rng(0))
+    outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
+    assert (outputs["y"][7:10] == 0).all()
+    assert (outputs["y"][10] != 0).all()
+
+
+NAN, INF = float("nan"), float("inf")
+LOGITS = {
+    "tie_takes_the_lower_id": ({3: 7.0, 40: 7.0}, 3),
+    "tie_across_the_tail": ({15: 7.0, 64: 7.0}, 15),
+    "last_of_all": ({64: 7.0}, 64),
+    "a_nan_anywhere": ({3: 7.0, 64: NAN}, -1),
+    "nan_before_the_maximum": ({3: NAN, 40: 7.0}, -1),
+    "infinite_maximum": ({17: INF}, -1),
+    "some_minus_infinity": ({0: -INF, 1: 7.0, 64: -INF}, 1),
+    "all_minus_infinity": (dict.fromkeys(range(65), -INF), -1),
+    "all_nan": (dict.fromkeys(range(65), NAN), -1),
+    "lowest_float": (dict.fromkeys(range(65), float(np.finfo(np.float32).min)), 0),
+}
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmax_cpu"])
+@pytest.mark.parametrize(("changes", "expected"), LOGITS.values(), ids=LOGITS)
+def test_argmax_of_special_logits(
+    queue: Any, name: str, changes: dict[int, float], expected: int
+) -> None:
+    kernel = KERNELS[name]
+    case = kernel.cases[1]
+    inputs = random_inputs(kernel, case, np.random.default_rng(0))
+    inputs["logits"] = np.tanh(inputs["logits"])
+    for index, value in changes.items():
+        inputs["logits"][0, index] = value
+    assert best_id(inputs["logits"][0]) == expected
+    outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
+    assert outputs["tokens"].tolist() == [expected]
+    assert outputs["ids"][0, 5] == expected
+    assert outputs["sym"][1] == 5, "past must move on by seq"
