@@ -1,6 +1,5 @@
 """Language models on `host.Machine`: chunked prefill, decode, scoring, with dumps on request."""
 
-import resource
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from pathlib import Path
@@ -157,11 +156,8 @@ class HostExecutor:
         """Enqueue a phase; the answer waits for it and gives the id that it chose (score: 0)."""
         ready, started = self._phase(name), time.perf_counter()
         self._values["past"] = past
-        values, waits, token = (
-            dict(self._values),
-            list[Callable[[], object]](),
-            np.zeros(1, np.int32),
-        )
+        values, waits = dict(self._values), list[Callable[[], None]]()
+        token = np.zeros(1, np.int32)
 
         def fetch(index: int) -> None:
             if self.plan.buffers[index].name == "ids":
@@ -206,4 +202,7 @@ def _check_kind(plan: Plan) -> None:
 
 
 def _peak_rss_bytes() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """VmHWM: getrusage would count the parent process before exec as well."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)

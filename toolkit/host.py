@@ -135,12 +135,17 @@ class Machine:
 
     def read_later(
         self, buffer: cl.Buffer, into: npt.NDArray[Any], first: int
-    ) -> Callable[[], object]:
+    ) -> Callable[[], None]:
         """Enqueue a read of `into`'s size; call the answer before looking at it."""
         with _opencl("cannot read from the device"):
             offset = first * into.itemsize
             copied = cl.enqueue_copy(self.queue, into, buffer, src_offset=offset, is_blocking=False)
-        return copied.wait
+
+        def wait() -> None:
+            with _opencl("the device failed"):
+                copied.wait()
+
+        return wait
 
     def item(self, ready: Ready, ref: Ref) -> Scratch | Buffer | Weight:
         """The plan's entry for an argument."""
