@@ -13,6 +13,7 @@ from onnx_passes.canonicalize_dims import COUNTERS, canonicalize_dims
 from onnx_passes.fold_constants import fold_constants
 from onnx_passes.fuse_attention import fuse_attention
 from onnx_passes.fuse_bias import fuse_bias
+from onnx_passes.fuse_elementwise import fuse_elementwise
 from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
@@ -42,7 +43,8 @@ PASSES: tuple[Pass, ...] = (
     fuse_swiglu,  # needs biases in the matmuls that it merges
     fuse_qkv,  # needs the transposes gone
     fuse_residual_norm,
-    last_rows,  # last: it splits the final norm from what feeds later layers
+    last_rows,  # it splits the final norm from what feeds later layers
+    fuse_elementwise,  # last: what no other pass knew
 )
 
 

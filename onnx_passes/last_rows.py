@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from onnx_passes.fuse_bias import linear
-from onnx_passes.graph import DOMAIN, Builder, Miss, attribute, constant, explain, needed, operand, producer
+from onnx_passes.graph import DOMAIN, Builder, Miss, attribute, constant, explain, is_constant, needed, operand, producer
 from onnx_passes.graph import scalar, through
 from onnx_passes.roles import roles_of
 
@@ -12,7 +12,7 @@ def last_rows(model: ir.Model) -> int:
     """Select rows before the final norm; return 1, or 0 with a reason."""
     name = roles_of(model).logits
     logits = next(value for value in model.graph.outputs if value.name == name)
-    head = linear(through(logits, "Cast"))
+    head = linear(_below_scaling(logits))
     try:
         if head is None:
             raise Miss("the logits are not a matmul with a constant weight")
@@ -37,6 +37,16 @@ def _select(model: ir.Model, head: ir.Node) -> int:
     )
     head.replace_input_with(0, outputs[-1])
     return 1
+
+
+def _below_scaling(value: ir.Value | None) -> ir.Value | None:
+    """Look through what is done to every logit alone (scaling by constants, soft-capping)."""
+    while (node := producer(value, "Cast", "Mul", "Div", "Add", "Tanh")) is not None:
+        inner = [x for x in node.inputs if not is_constant(x)]
+        if len(inner) != 1:
+            break
+        value = inner[0]
+    return value
 
 
 def _before_last_token(x: ir.Value) -> ir.Value:

@@ -39,7 +39,7 @@ def _parse(block: str) -> onnx.FunctionProto:
 @contextlib.contextmanager
 def defined(model: ir.Model) -> Iterator[ir.Model]:
     """Attach the definitions of the `pocket` ops that the model uses; detach them at the end."""
-    before = dict(model.functions)
+    before = dict(model.functions)  # chains of elementwise ops bring their own definitions
     uses = any(node.domain == DOMAIN for node in model.graph)
     if uses:
         model.opset_imports[DOMAIN] = 1

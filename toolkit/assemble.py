@@ -90,7 +90,7 @@ def _builder(
 ) -> PhaseBuilder:  # fmt: skip
     settings = Settings(profile["class"], options.batch, options.context, options.activations, options.kv)
     index = {buffer.name: i for i, buffer in enumerate(buffers)}
-    builder = PhaseBuilder(name, settings, table, programs, index, FIXED[name])
+    builder = PhaseBuilder(name, settings, table, programs, index, model.functions, FIXED[name])
     tokens = roles_of(model).tokens
     for value in model.graph.inputs:
         if value.name == tokens:

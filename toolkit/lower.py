@@ -62,6 +62,7 @@ class PhaseBuilder:
     weights: WeightTable
     programs: Programs
     buffers: Mapping[str, int]  # name -> index in the plan
+    functions: Mapping[ir.OperatorIdentifier, ir.Function]  # bodies of elementwise chains
     at: Substitution  # symbols that are fixed in this phase
     places: dict[ir.Value, Place] = field(default_factory=dict)
     scratch: list[Scratch] = field(default_factory=list)
@@ -109,7 +110,7 @@ class PhaseBuilder:
 
     def _variant(self, kernel: Kernel, case: Case) -> Variant:
         knobs = default_knobs(kernel, self.settings.device_class)
-        header = {**symbol_header(self.settings.batch), "M": c_expression(case["M"])} if "M" in case else symbol_header()
+        header = symbol_header(self.settings.batch) | ({"M": c_expression(case["M"])} if "M" in case else {})
         defines = {**header, **kernel.defines(case, knobs)}
         text = tuple((key, str(value)) for key, value in defines.items())
         number = self.programs.add(Program(f"kernels/{kernel.source}", kernel.name, text))

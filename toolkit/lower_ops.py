@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import onnx_ir as ir
+import sympy
 
 from onnx_passes.graph import DOMAIN, attribute, constant, is_constant, needed, operand, sole_use
 from onnx_passes.masks import NO_WINDOW
 from onnx_passes.shapes import as_expr
+from toolkit.elementwise import expression, index_map
 from toolkit.errors import PocketError
-from toolkit.lower import PhaseBuilder, Place
+from toolkit.lower import PhaseBuilder, Place, c_expression
 
 Handler = Callable[[PhaseBuilder, ir.Node], None]
 GEMV_ROWS = 4  # up to so many rows a matmul is a GEMV
@@ -156,6 +158,22 @@ def _last_rows(b: PhaseBuilder, node: ir.Node) -> None:
     b.places[node.outputs[0]] = Place(source.ref, source.dtype, last_rows=True)
 
 
+def _elementwise(b: PhaseBuilder, node: ir.Node) -> None:
+    y = node.outputs[0]
+    place = _logits(b, y) if y.is_graph_output() else b.output(y)
+    shape = b.dims(y)
+    count = sympy.prod(shape)
+    case: dict[str, Any] = {"EXPR": expression(b.functions[node.op_identifier()]), "INPUTS": len(node.inputs)}
+    case |= {"COUNT": count, "COUNT_C": c_expression(count), "y": place.dtype}
+    refs = {"y": place.ref}
+    for i, value in enumerate(node.inputs):
+        assert value is not None
+        case[f"IDX{i}"] = index_map(shape, [as_expr(d) for d in value.shape or ()] if is_constant(value) else b.dims(value))
+        source = Place(b.weights.vector(value), "f32") if is_constant(value) else b.place(value)
+        case[f"a{i}"], refs[f"a{i}"] = source.dtype, source.ref
+    b.emit(_label(node), "elementwise", case, refs)
+
+
 HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Gather"): _embed,
     ("", "MatMul"): _matmul,
@@ -166,6 +184,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     (DOMAIN, "RopeKvWrite"): _rope_kv_write,
     (DOMAIN, "Attention"): _attention,
     (DOMAIN, "LastRows"): _last_rows,
+    (DOMAIN, "Elementwise"): _elementwise,
 }
 
 
