@@ -18,7 +18,7 @@ from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
 from onnx_passes.fuse_rope import fuse_rope
-from onnx_passes.fuse_swiglu import fuse_swiglu
+from onnx_passes.fuse_glu import fuse_glu
 from onnx_passes.graph import drop_unused, explaining
 from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
@@ -40,7 +40,7 @@ PASSES: tuple[Pass, ...] = (
     kv_in_place,  # needs attention: it owns the cache
     cancel_transposes,  # rope, attention and states are token-major: the exporters' transposes meet
     fuse_bias,
-    fuse_swiglu,  # needs biases in the matmuls that it merges
+    fuse_glu,  # needs biases in the matmuls that it merges
     fuse_qkv,  # needs the transposes gone
     fuse_residual_norm,
     last_rows,  # it splits the final norm from what feeds later layers

@@ -170,7 +170,7 @@ def _last_rows(context: Context, node: ir.Node) -> None:
         _set(context, node.outputs[0], [x.shape[0], ir.SymbolicDim("rows"), *x.shape[2:]], x)
 
 
-def _swiglu(context: Context, node: ir.Node) -> None:
+def _glu(context: Context, node: ir.Node) -> None:
     x = node.inputs[0]
     if x is not None and x.shape is not None:
         last = x.shape[-1]
@@ -203,7 +203,7 @@ def _then(original: Callable[..., None] | None, more: Callable[..., None]) -> Ca
 
 
 _OURS = {"RmsNorm": _like_first, "AddRmsNorm": _like_first, "Rope": _like_first, "KvWrite": _like_first,
-         "Attention": _like_first, "SwiGlu": _swiglu, "LastRows": _last_rows, "Linear": _linear,
+         "Attention": _like_first, "Glu": _glu, "LastRows": _last_rows, "Linear": _linear,
          "RopeKvWrite": _rope_kv_write}  # fmt: skip
 _MORE = {"ConstantOfShape": _shape_filler, "Mul": _shape_product, "Equal": _equal, "Where": _where}
 _registered = False

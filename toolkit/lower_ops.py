@@ -56,7 +56,7 @@ def _norm_case(b: PhaseBuilder, node: ir.Node, x: Place) -> dict[str, Any]:
 
 def _matmul(b: PhaseBuilder, node: ir.Node) -> None:
     y, weight = node.outputs[0], needed(node, 1)
-    glu = sole_use(y, "SwiGlu")
+    glu = sole_use(y, "Glu")
     if glu is not None and glu.domain == DOMAIN:
         _gate_up(b, node, glu)
         return
@@ -190,7 +190,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 
 def unsupported(node: ir.Node) -> str | None:
     """Why no kernel serves this node, or None if one does."""
-    if node.domain == DOMAIN and node.op_type == "SwiGlu":
+    if node.domain == DOMAIN and node.op_type == "Glu":
         source = node.inputs[0]
         return None if source is not None and sole_use(source) is node else "its matmul is read elsewhere too"
     if (node.domain, node.op_type) not in HANDLERS:

@@ -1,0 +1,52 @@
+"""act(gate) * up, gate and up being matmuls of one value  ->  pocket.Glu over one merged matmul.
+
+SwiGLU where act is silu, ReGLU where it is relu (Shazeer 2020, "GLU Variants Improve Transformer").
+"""
+
+import onnx_ir as ir
+
+from onnx_passes.fuse_bias import linear
+from onnx_passes.graph import DOMAIN, Builder, Miss, explain, needed, other, producer, replace, through
+from onnx_passes.merge_weights import merged
+
+
+def fuse_glu(model: ir.Model) -> int:
+    """Replace every gated unit; return how many."""
+    count = 0
+    for node in list(model.graph):
+        if node.op_type != "Mul":
+            continue
+        try:
+            count += _rewrite(node)
+        except Miss as miss:
+            explain(node, miss)
+    return count
+
+
+def _rewrite(node: ir.Node) -> bool:
+    for activated, up in (node.inputs, node.inputs[::-1]):
+        activation, gate = _activation(activated)
+        if gate is None:
+            continue
+        projections = [linear(gate), linear(up)]
+        if None in projections:
+            raise Miss("gate or up is not a matmul with a constant weight")
+        b = Builder(node)
+        both = merged(b, [p for p in projections if p is not None], f"{gate.name}+up")
+        replace(node, b.op("Glu", both, domain=DOMAIN, overload=activation))
+        return True
+    return False
+
+
+def _activation(value: ir.Value | None) -> tuple[str, ir.Value | None]:
+    """("silu", x) if `value` is x * sigmoid(x), ("relu", x) if it is relu(x)."""
+    node = producer(through(value, "Cast"), "Mul", "Swish", "Relu")
+    if node is None:
+        return "", None
+    if node.op_type != "Mul":
+        return {"Swish": "silu", "Relu": "relu"}[node.op_type], needed(node, 0)
+    for factor in node.inputs:
+        sigmoid = producer(factor, "Sigmoid")
+        if sigmoid is not None and factor is not None and other(node, factor) is sigmoid.inputs[0]:
+            return "silu", sigmoid.inputs[0]
+    return "", None
