@@ -1,0 +1,33 @@
+"""PoCL compiles the cpu kernels for 512-bit registers where the processor has them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("run_cases.py")
+CPUINFO = Path("/proc/cpuinfo")
+WIDE = ("gemm_cpu", "gemv_cpu", "attention_prefill_cpu", "attention_decode_cpu", "rmsnorm_cpu")
+
+
+@pytest.mark.skipif(not shutil.which("objdump"), reason="objdump (binutils) is not installed")
+@pytest.mark.skipif(
+    not CPUINFO.exists() or "avx512f" not in CPUINFO.read_text(), reason="no AVX-512 here"
+)
+@pytest.mark.parametrize("name", WIDE)
+def test_cpu_kernels_use_zmm_registers(name: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "POCL_CACHE_DIR": str(tmp_path), "PYOPENCL_NO_CACHE": "1"}
+    environment["PYTHONPATH"] = str(SCRIPT.parents[2])
+    command = [sys.executable, str(SCRIPT), name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    objects = list(tmp_path.rglob("*.so"))
+    if not objects:
+        pytest.skip("the device under test keeps no compiled kernels: not PoCL")
+    code = subprocess.run(["objdump", "-d", *objects], capture_output=True, text=True).stdout
+    assert "zmm" in code, f"{name} was compiled for narrower vectors"
