@@ -49,13 +49,23 @@ const Executor::Build &Executor::build(size_t index) {
   return builds_.emplace(index, std::move(build)).first->second;
 }
 
-// Why this variant can't run here; empty when it can, and then `kernel` is set.
-std::string Executor::refusal(const Variant &variant, cl::Owned<cl::Kernel> &kernel, size_t args) {
+std::string Executor::name_of(const Variant &variant) const {
   const Program &program = plan_.programs[variant.program];
-  const std::string name = plan_.files[program.file].path + " (" + program.kernel + ")";
+  return plan_.files[program.file].path + " (" + program.kernel + ")";
+}
+
+// Which feature this variant needs and the device lacks; empty when there is none.
+std::string Executor::lacking(const Variant &variant) const {
   for (const std::string &feature : variant.needs)
     if (!device_.facts().features.count(feature))
-      return name + " needs " + feature + ", which the device lacks";
+      return name_of(variant) + " needs " + feature + ", which the device lacks";
+  return "";
+}
+
+// Why this variant does not work here; empty when it does, and then `kernel` is set.
+std::string Executor::refusal(const Variant &variant, cl::Owned<cl::Kernel> &kernel, size_t args) {
+  const Program &program = plan_.programs[variant.program];
+  const std::string name = name_of(variant);
   const Build &built = build(variant.program);
   if (!built.program) return name + " does not build:\n" + excerpt(built.log);
   cl::Int code = 0;
@@ -78,20 +88,28 @@ std::string Executor::refusal(const Variant &variant, cl::Owned<cl::Kernel> &ker
   return "";
 }
 
+// Many dispatches share a variant that fails here: say it once.
+void Executor::note(const std::string &failures) {
+  if (!failures.empty() && noted_.insert(failures).second)
+    fprintf(stderr, "note: %s\nnote: the next variant is used instead\n", failures.c_str());
+}
+
 Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
   Launch launch{{}, step.queue, nullptr, {1, 1, 1}, {1, 1, 1}};
-  std::string reasons;
+  std::string reasons, failures;
   for (const Variant &variant : step.variants) {
-    const std::string reason = refusal(variant, launch.kernel, step.args.size());
+    const std::string lack = lacking(variant);
+    const std::string reason =
+        lack.empty() ? refusal(variant, launch.kernel, step.args.size()) : lack;
     if (reason.empty()) {
       launch.variant = &variant;
       std::copy(variant.local.begin(), variant.local.end(), launch.local);
       bind(step, loaded, launch.kernel.get());
-      if (!reasons.empty())
-        fprintf(stderr, "note: %s: next variant, because %s\n", step.name.c_str(), reasons.c_str());
+      note(failures);
       return launch;
     }
     reasons += (reasons.empty() ? "" : "\n") + reason;
+    if (lack.empty()) failures += (failures.empty() ? "" : "\n") + reason;
   }
   throw Failure("no variant of " + step.name + " runs on " + device_.facts().name + " (driver " +
                     device_.facts().driver + ")",

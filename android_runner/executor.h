@@ -2,6 +2,7 @@
 // costs only enqueues.
 #pragma once
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,9 @@ class Executor {
     std::string log;
   };
   const Build &build(size_t program);
+  std::string name_of(const Variant &variant) const;
+  std::string lacking(const Variant &variant) const;
+  void note(const std::string &failures);
   std::string refusal(const Variant &variant, cl::Owned<cl::Kernel> &kernel, size_t args);
   Launch load_step(const Step &step, const LoadedPhase &loaded);
   void bind(const Step &step, const LoadedPhase &loaded, cl::Kernel kernel) const;
@@ -54,6 +58,7 @@ class Executor {
   ProgramCache &programs_;
   std::map<size_t, Build> builds_;  // by program
   std::map<std::string, LoadedPhase> phases_;
+  std::set<std::string> noted_;
 };
 
 }  // namespace pocket

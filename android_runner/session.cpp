@@ -177,15 +177,15 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
                             const std::vector<int64_t> &stop,
                             const std::function<void(int64_t)> &emit,
                             const Interrupted &interrupted) {
-  if (past == plan_.model.max_context) return "context";
-  check_tokens({id}, past);
   const int64_t steps = std::min(count, plan_.model.max_context - past);
+  std::string reason = steps >= count ? "length" : "context";
+  if (steps <= 0) return reason;
+  check_tokens({id}, past);
   const double start = now();
   double waited = 0;
-  std::string reason = steps == count ? "length" : "context";
   feed({id}, 0, 1, past, 1);
   int64_t sent = 0, taken = 0;
-  for (bool more = steps > 0; more; ++taken, more = more && taken < steps) {
+  for (bool more = true; more; ++taken, more = more && taken < steps) {
     // The device always has the next step to do while the host looks at the last one's id.
     while (sent < steps && sent < taken + 2) send(past + sent, pending_[sent % 2]), ++sent;
     Pending &pending = pending_[taken % 2];

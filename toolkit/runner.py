@@ -5,13 +5,8 @@ The protocol is described in android_runner/protocol.h.
 
 import contextlib
 import json
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections import deque
 from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -23,100 +18,12 @@ from toolkit.errors import PocketError
 from toolkit.executor import StopReason, check_tokens
 from toolkit.load import load_plan
 from toolkit.plan import Plan
-from toolkit.runner_build import build_runner, find_opencl, runner_environment
+from toolkit.runner_build import build_runner, find_opencl
+from toolkit.runner_process import Process
 
-__all__ = ["Process", "RunnerExecutor", "build_runner", "find_opencl", "runner_environment"]
+__all__ = ["RunnerExecutor", "build_runner", "find_opencl"]
 
 PHASES = ("prefill", "decode")
-
-
-class Process:
-    """A running pocketcl-runner: lines in, lines out, and the last words when it dies."""
-
-    def __init__(self, arguments: Sequence[str], folder: str, notes: bool = True) -> None:
-        """`folder` is where the runner writes; `notes`: show what it has to say on stderr."""
-        self._show = notes
-        self._last: deque[str] = deque(maxlen=8)
-        # A session of its own: Ctrl-C in the terminal reaches Python only, which sends `cancel`.
-        self._child = subprocess.Popen(
-            [str(build_runner()), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            cwd=folder,
-            env=runner_environment(),
-            start_new_session=True,
-        )
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def ask(self, command: str) -> list[str]:
-        """Send a command; return the words of its one answer."""
-        self.send(command)
-        try:
-            return self.answer()
-        except KeyboardInterrupt:
-            self.send("cancel")  # ends a prefill early; the answer must not be left in the pipe
-            with contextlib.suppress(PocketError):
-                self.answer()
-            raise
-
-    def send(self, command: str) -> None:
-        """Send a line."""
-        assert self._child.stdin
-        try:
-            self._child.stdin.write(command + "\n")
-            self._child.stdin.flush()
-        except (OSError, ValueError):
-            raise self._death() from None
-
-    def answer(self) -> list[str]:
-        """The words of the next line; an `error` line is raised."""
-        assert self._child.stdout
-        line = self._child.stdout.readline()
-        if not line.endswith("\n"):
-            raise self._death()
-        word, _, rest = line.strip().partition(" ")
-        if word == "error":
-            raise PocketError(**json.loads(rest))
-        return [word, rest] if word in ("ready", "stats") else line.split()
-
-    def end(self) -> None:
-        """Ask it to quit; kill it when it doesn't."""
-        with contextlib.suppress(PocketError):
-            self.send("quit")
-        try:
-            self._child.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        self._listener.join(timeout=1)
-        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
-            with contextlib.suppress(OSError):
-                cast(Any, pipe).close()
-
-    def _listen(self) -> None:
-        assert self._child.stderr
-        for line in self._child.stderr:
-            self._last.append(line.rstrip())
-            if self._show and line.startswith("note: "):
-                print(line.rstrip(), file=sys.stderr)
-
-    def _death(self) -> PocketError:
-        try:
-            code = self._child.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            code = self._child.wait()
-        self._listener.join(timeout=1)
-        how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-        because = "\n".join([how, *(line for line in self._last if line)])
-        hint = "pocketcl doctor; the same run with --on host"
-        if code == -signal.SIGKILL:
-            hint = "perhaps memory ran out: a smaller --max-context or a smaller model"
-        return PocketError("the runner ended unexpectedly", because, hint)
 
 
 class RunnerExecutor:
@@ -139,11 +46,8 @@ class RunnerExecutor:
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
         self.stop_reason: StopReason = "length"
         self._arguments = [str(Path(plan_path).absolute())]
-        for option, value in (
-            ("--platform", platform),
-            ("--cache", cache),
-            ("--cl-lib", _loader()),
-        ):
+        options = {"--platform": platform, "--cache": cache, "--cl-lib": find_opencl()}
+        for option, value in options.items():
             self._arguments += [option, str(value)] if value is not None else []
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
         self._fed: list[int] = []  # the id at every position that the states hold
