@@ -45,7 +45,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Kernel:
-    """An OpenCL kernel with all that is known of it; the fields are described in the README."""
+    """An OpenCL kernel and all that selection, tests, tuning and benchmarks know of it."""
 
     name: str  # of the __kernel function
     source: str  # file in this folder
