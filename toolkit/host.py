@@ -41,6 +41,7 @@ EXTENSIONS = {
     "int_dot": "cl_khr_integer_dot_product",
 }
 FLAGS = cl.mem_flags
+UNEDIT = "undo edits in kernels/, or compile the model again for this device"
 
 
 @dataclass(frozen=True)
@@ -209,20 +210,21 @@ class Machine:
         raise PocketError(
             f"{step.name} has no kernel that builds on {device}",
             "\n".join(reasons),
-            "undo edits in kernels/, or compile the model again for this device",
+            UNEDIT,
         )
 
     def _kernel(
         self, built: cl.Program, program: Program, step: Dispatch, scratch: list[cl.Buffer]
     ) -> cl.Kernel:
         """One kernel object per dispatch, bound once: recorded steps need that (see the runner)."""
-        with _opencl(f"{program.source}: no usable kernel {program.kernel} for {step.name}"):
+        what = f"{program.source}: no usable kernel {program.kernel} for {step.name}"
+        with _opencl(what, UNEDIT):
             kernel = cl.Kernel(built, program.kernel)
             for number, ref in enumerate(step.args):
                 kernel.set_arg(number, self._memory(scratch, ref))
         if kernel.num_args != len(step.args):
             because = f"{program.kernel} takes {kernel.num_args}, the plan gives {len(step.args)}"
-            raise PocketError(f"wrong number of arguments for {step.name}", because)
+            raise PocketError(f"wrong number of arguments for {step.name}", because, UNEDIT)
         return kernel
 
     def _memory(self, scratch: list[cl.Buffer], ref: Ref) -> cl.Buffer:

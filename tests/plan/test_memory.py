@@ -1,0 +1,124 @@
+"""Placement: nothing alive overlaps, and the arena stays near the least possible."""
+
+import dataclasses
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolkit.errors import PocketError
+from toolkit.expr import symbol
+from toolkit.load import load_plan
+from toolkit.memory import (
+    Lifetime,
+    figures,
+    formulas,
+    lifetimes,
+    lower_bound,
+    peak,
+    place,
+    place_phase,
+    report,
+    round_up,
+)
+from toolkit.plan import Dispatch, Phase, Scratch, WaitStep
+
+ALIGN = 128
+SEQ = symbol("seq")
+
+
+def random_items(seed: int) -> list[Lifetime]:
+    generator = random.Random(seed)
+    sizes = (1, 127, 128, 129, 1000, 4096, 4097, 100_000)
+    items = []
+    for _ in range(generator.randint(0, 60)):
+        first = generator.randint(0, 40)
+        items.append(Lifetime(generator.choice(sizes), first, first + generator.randint(0, 9)))
+    return items
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_random_lifetimes_do_not_overlap(seed: int) -> None:
+    items = random_items(seed)
+    offsets = place(items, ALIGN)
+    for i, a in enumerate(items):
+        assert offsets[i] % ALIGN == 0
+        for j, b in enumerate(items[:i]):
+            if a.first <= b.last and b.first <= a.last:
+                apart = offsets[i] + a.nbytes <= offsets[j] or offsets[j] + b.nbytes <= offsets[i]
+                assert apart
+    by_step = [
+        sum(round_up(i.nbytes, ALIGN) for i in items if i.first <= step <= i.last)
+        for step in range(60)
+    ]
+    assert lower_bound(items, ALIGN) == max(by_step)
+    assert peak(items, offsets, ALIGN) >= max(by_step)
+
+
+def test_random_placements_are_near_the_bound() -> None:
+    ratios = []
+    for seed in range(100):
+        items = random_items(seed)
+        if items:
+            ratios.append(peak(items, place(items, ALIGN), ALIGN) / lower_bound(items, ALIGN))
+    assert sorted(ratios)[len(ratios) // 2] == 1
+    assert max(ratios) < 1.15
+
+
+def chain(sizes: list[Any], queues: tuple[int, ...] = (0,)) -> Phase:
+    """Step i reads scratch i and writes scratch i + 1."""
+    scratch = tuple(Scratch(f"t{i}", "f32", (s,), 4 * s) for i, s in enumerate(sizes))
+    steps = tuple(
+        Dispatch(queues[i % len(queues)], f"s{i}", (("scratch", i), ("scratch", i + 1)), (1,), ())
+        for i in range(len(sizes) - 1)
+    )
+    return Phase("run", {"seq": (1, 10)}, True, scratch, (*steps, WaitStep(queues[0])))
+
+
+def test_a_chain_needs_two_neighbours() -> None:
+    phase = place_phase(chain([SEQ * 64, SEQ * 32, SEQ * 64, SEQ * 32]), {"seq": (1, 99)}, ALIGN)
+    assert phase.arena_bytes == phase.lower_bound_bytes == 4 * 96 * 10
+    assert [s.bytes for s in phase.scratch] == [2560, 1280, 2560, 1280]
+    assert formulas(phase, ALIGN) == ("384*seq", "384*seq")
+
+
+def test_lifetimes_are_first_to_last_use() -> None:
+    assert [(i.first, i.last) for i in lifetimes(chain([1, 1, 1]))] == [(0, 0), (0, 1), (1, 1)]
+
+
+def test_several_queues_share_nothing() -> None:
+    phase = place_phase(chain([SEQ] * 4, queues=(0, 1)), {"seq": (1, 99)}, ALIGN)
+    assert len({s.offset for s in phase.scratch}) == 4
+
+
+def test_the_bounds_of_the_phase_narrow_the_box() -> None:
+    past = symbol("past")
+    phase = place_phase(chain([SEQ + past, 1]), {"seq": (1, 99), "past": (0, 5)}, ALIGN)
+    assert phase.scratch[0].bytes == 60
+    with pytest.raises(PocketError, match="no upper bound") as caught:
+        place_phase(chain([SEQ + past, 1]), {"past": (0, None)}, ALIGN)
+    assert "past" in caught.value.because
+
+
+def test_no_scratch_at_all() -> None:
+    phase = place_phase(Phase("run", {}, True, (), ()), {}, ALIGN)
+    assert (phase.arena_bytes, phase.lower_bound_bytes) == (0, 0)
+    assert formulas(phase, ALIGN) == ("0", "0")
+
+
+def test_same_phase_same_places() -> None:
+    first, second = (place_phase(chain([SEQ * k for k in (3, 9, 4, 9)]), {}, 64) for _ in "ab")
+    assert first == second
+    assert dataclasses.replace(first, arena_bytes=0) != first
+
+
+def test_report_of_a_plan(plan_path: Path) -> None:
+    plan = load_plan(plan_path)
+    text = report(plan)
+    for part in ("weights", "layers.0.k", "prefill", "decode", "score", "64*seq", "1,280 bytes"):
+        assert part in text
+    known = figures(plan)
+    assert known["state_bytes"] == 40 * 8 * 4
+    assert known["arena_bytes"].keys() == {"prefill", "decode", "score"}
+    assert known["weight_bytes"] == 2 * 4 * 23 * 8
