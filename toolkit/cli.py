@@ -92,7 +92,8 @@ PROGRESS = _Progress()
 def _report(figures: dict[str, Any], lines: Callable[[], Any], as_json: bool) -> None:
     """Print figures as JSON, or lines of text."""
     PROGRESS("")
-    click.echo(json.dumps(figures, indent=2) if as_json else "\n".join(lines()))
+    for text in [json.dumps(figures, indent=2)] if as_json else lines():
+        click.echo(text)
 
 
 def _writer(as_json: bool) -> Callable[[str], None]:

@@ -29,7 +29,7 @@ def demo(
         story = tell_story(plan, executor, max_new_tokens, write, tell)
     seconds = time.perf_counter() - started
     figures = {"compile": compiled, "verify": verified, "run": story, "seconds": seconds}
-    write("\n".join(["", *lines(figures), ""]))
+    write("\n\n" + "\n".join(lines(figures)) + "\n")
     return figures
 
 
@@ -46,13 +46,14 @@ def choose(on: str | None, write: Callable[[str], None], tell: Callable[[str], N
     """The executor asked for; without a wish the runner, or the host where no compiler is."""
     if on is not None:
         return on
-    from toolkit.runner import build_runner
+    from toolkit.runner_build import build_runner
 
     tell("building the runner (once)")
     try:
         build_runner()
     except PocketError as error:
-        write(f"The C++ runner can't be built here ({error}); using the Python executor.\n")
+        tell("")
+        write(f"{error.what}: {error.because.splitlines()[0]}. Going on with --on host.\n\n")
         return "host"
     return "runner"
 
@@ -101,15 +102,15 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
     memory = sum(compiled[k] for k in ("weight_bytes", "state_bytes"))
     memory += max(compiled["arena_bytes"].values())
     rows = [
-        ("device", f"{story['device']}, {story['executor']}"),
-        ("compile", f"{nodes} → {decode} dispatches a token", f"{compiled['seconds']:.1f} s"),
+        ("device", f"{story['device']} ({story['executor']})"),
+        ("compile", f"{nodes} → {decode} dispatches a token, in {compiled['seconds']:.1f} s"),
         ("verify", _verdict(verified)),
         ("first token", f"{1e3 * story['prefill_s']:.1f} ms"),
-        ("decode", f"{rate:,.0f} tokens/s", f"{tokens} tokens"),
+        ("decode", f"{rate:,.0f} tokens/s, {tokens} tokens"),
         ("memory", f"{size(memory)} on the device"),
         ("total", f"{figures['seconds']:.1f} s"),
     ]
-    yield from (f"  {line}" for line in table([(*row, "")[:3] for row in rows]))
+    yield from (f"  {line}" for line in table(rows))
 
 
 def worst(cases: list[dict[str, Any]]) -> float:
@@ -119,4 +120,4 @@ def worst(cases: list[dict[str, Any]]) -> float:
 
 def _verdict(result: dict[str, Any]) -> str:
     count = len(result["original"])
-    return f"{count} cases equal ONNX Runtime's, NMSE ≤ {worst(result['original']):.0e}"
+    return f"{count} cases against ONNX Runtime, NMSE ≤ {worst(result['original']):.0e}"

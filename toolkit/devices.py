@@ -77,7 +77,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield from [] if found["phones"] else ["  none"]
     yield "Profiles (--device NAME or SoC)"
     for p in found["profiles"]:
-        yield f"  {p['name']:<26}{p.get('soc', ''):<12}{p['class']:<9}{p.get('gpu') or p.get('about', '')}".rstrip()
+        what = p.get("gpu") or p.get("about", "")
+        yield f"  {p['name']:<26}{p.get('soc', ''):<12}{p['class']:<9}{what}".rstrip()
 
 
 def find_adb() -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from toolkit import memory
 from toolkit.bench import dispatches, weight_bytes
@@ -18,10 +18,6 @@ def is_plan(path: Path) -> bool:
     return (path / PLAN_FILE).exists()
 
 
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
-
 def inspect(
     path: Path, view: str | None, name: str | None, progress: Callable[[str], None]
 ) -> tuple[dict[str, Any], list[str]]:
@@ -35,10 +31,9 @@ def inspect(
     if name is not None:
         missed = why(path, name)
         return {"pass": name, "why": missed}, missed
-    if view == "graph":
-        nodes = graph_lines(path)
-        return {"graph": nodes}, nodes
     report = model_report(path)
+    if view == "graph":
+        return {"graph": report["graph"]}, list(report["graph"])
     if view == "unsupported":
         return {"unsupported": report["unsupported"]}, list(unsupported_lines(report))
     return report, list(model_lines(report))
@@ -72,30 +67,25 @@ def model_report(path: Path) -> dict[str, Any]:
 def why(path: Path, name: str) -> list[str]:
     """Why a pass's rules left nodes alone."""
     import onnx_passes
+    from toolkit.options import choose
     from toolkit.source import load_source
 
     known = [run.__name__ for run in onnx_passes.PASSES]
     if name not in known:
-        raise PocketError(f"no pass is called '{name}'", f"the passes are {', '.join(known)}", "")
-    lines: list[str] = onnx_passes.why(load_source(path).model, name)
+        hint = "one of these; pocketcl inspect MODEL shows what each did"
+        raise PocketError(f"no pass is called '{name}'", f"the passes are {', '.join(known)}", hint)
+    source = load_source(path)
+    model, options = source.model, choose(source, {"class": "cpu"})
+    facts = {"context": options.context, "chunk": options.chunk, "batch": options.batch}
+    model.metadata_props.update({f"pocket.{key}": str(value) for key, value in facts.items()})
+    lines = onnx_passes.why(model, name)
     return lines or [f"{name}: nothing was missed"]
-
-
-def graph_lines(path: Path) -> list[str]:
-    """One line per node of the rewritten graph: outputs = op(inputs)."""
-    from onnx_passes import rewrite
-    from toolkit.source import load_source
-
-    model = load_source(path).model
-    for _ in rewrite(model):
-        pass
-    return [_node(node) for node in model.graph]
 
 
 def model_lines(report: dict[str, Any]) -> Iterator[str]:
     """The report of a model for people."""
     yield from _section("roles", _pairs(report["roles"]))
-    yield from _section("symbols", _pairs(report["symbols"]))
+    yield from _section("symbols", [", ".join(report["symbols"])])
     passes = [(p["name"], f"{p['rewrites']:5}", f"{p['seconds']:.2f} s") for p in report["passes"]]
     yield from _section("passes", table(passes))
     yield from unsupported_lines(report)
@@ -168,12 +158,6 @@ def table(rows: Iterable[Sequence[Any]]) -> list[str]:
     ]
 
 
-def _node(node: "ir.Node") -> str:
-    outputs = ", ".join(f"{v.name} {v.dtype}{v.shape}" for v in node.outputs)
-    inputs = ", ".join("" if v is None else str(v.name) for v in node.inputs)
-    return f"{outputs} = {'.'.join(filter(None, (node.domain, node.op_type)))}({inputs})"
-
-
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
     yield f"{title}"
     yield from (f"  {line}" for line in lines)
@@ -182,7 +166,10 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 def _pairs(facts: dict[str, Any]) -> list[str]:
     return table(
-        (key, ", ".join(map(str, value)) if isinstance(value, list | tuple) else value)
+        (
+            key,
+            f"{len(value)} pairs: {value[0][0]} …" if isinstance(value, list) and value else value,
+        )
         for key, value in facts.items()
     )
 

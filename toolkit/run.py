@@ -72,7 +72,8 @@ def run_plan(
             "the runner dumps no tensors", "it keeps nothing but its answers", "--on host"
         )
     progress("loading the plan")
-    with Session(plan, on) as session:
+    options = {"dump": dump} if dump else {}
+    with Session(plan, on, **options) as session:
         output = Output(session, plan, write)
         fed = output.encode(prompt or "") if fed is None else fed
         progress("")
