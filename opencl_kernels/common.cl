@@ -43,6 +43,12 @@
 #define UNROLL _Pragma("unroll")
 #define MASKED (-65504.0f)                // the lowest half: finite, so that no NaN can come of it
 #define SILU(v) ((v) / (1.0f + exp(-(v))))
+#define RELU(v) fmax(v, 0.0f)
+#if ACT == 1 // what a gated unit does to its gate
+#define ACTIVATE RELU
+#else
+#define ACTIVATE SILU
+#endif
 #define SERIAL __attribute__((reqd_work_group_size(1, 1, 1)))
 
 // Tails go through a private array: extracting elements of a float16 defeats Oclgrind.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from opencl_kernels.formats import Array, unpack_n16
+from opencl_kernels.glu import gated
 from opencl_kernels.kernel import (
     Argument,
     Case,
@@ -19,17 +20,16 @@ from opencl_kernels.kernel import (
     nbytes,
     storage_defines,
 )
-from opencl_kernels.swiglu import silu
 
 
 def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
-    """y = x W^T + bias (SWIGLU: silu(gate) * up of it) at columns Y0 on; the rest of y stays."""
+    """y = x W^T + bias (GLU: act(gate) * up of it) at columns Y0 on; the rest of y stays."""
     w_NK = unpack_n16(inputs["w"], case["N"], case["K"]).astype(np.float64)
     x_MK = inputs["x"][:, : case["K"]].astype(np.float64)
     y_MN = x_MK @ w_NK.T + inputs.get("bias", np.zeros(1))
-    if case.get("SWIGLU"):
+    if case.get("GLU"):
         pairs = y_MN.reshape(case["M"], -1, 2, 16)
-        y_MN = (silu(pairs[:, :, 0]) * pairs[:, :, 1]).reshape(case["M"], -1)
+        y_MN = (gated(pairs, case)).reshape(case["M"], -1)
     wide = inputs.get("y", np.zeros((case["M"], row_width(case)))).astype(np.float64)
     first, columns = case.get("Y0", 0), output_columns(case)
     wide[:, first : first + columns] = y_MN[:, :columns]
@@ -37,8 +37,8 @@ def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
 
 
 def output_columns(case: Case) -> int:
-    """Columns that one launch writes: N, or F where SWIGLU folds gate and up."""
-    return int(case["F"] if case.get("SWIGLU") else case["N"])
+    """Columns that one launch writes: N, or F where GLU folds gate and up."""
+    return int(case["F"] if case.get("GLU") else case["N"])
 
 
 def row_width(case: Case) -> int:

@@ -1,5 +1,6 @@
 // y_MN = x_MK * W_NK^T (+ bias_N) for few rows: M = 1 in decode        class generic; any N and K
-// SWIGLU: y_MF = silu(gate_MF) * up_MF of that product, whose W is gate and up interleaved by 16
+// GLU: y_MF = act(gate_MF) * up_MF of that product, whose W is gate and up interleaved by 16;
+//   ACT 0 silu, 1 relu
 //
 //   x X[M, LDX], w W[ceil(N/16)][K][16] (n16), bias f32[N] where BIAS, y Y[M, LDY] from column Y0
 //   WG  work-items per block of 16 outputs: a power of two, at least 16 (default 64)
@@ -7,7 +8,7 @@
 // the WG/4 partial sums of each output meet in local memory. Groups (block, row).
 #include "common.cl"
 #define SLICES (WG / 4)
-#define STREAMS (SWIGLU ? 2 : 1)      // blocks of W per work-group
+#define STREAMS (GLU ? 2 : 1)      // blocks of W per work-group
 #if BIAS
 #define PARAMS                                                                                \
   __global const int *sym, __global const STORAGE(X_HALF) *x,                                 \
@@ -39,11 +40,11 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv(PARAMS) {
   }
   barrier(CLK_LOCAL_MEM_FENCE);
   const int out = block * 16 + lane;
-#if SWIGLU
+#if GLU
   if (lane < 16 && out < F) {
     const float gate = part[0][0][lane] + BIAS_OF(block * 32 + lane);
     const float up = part[STREAMS - 1][0][lane] + BIAS_OF(block * 32 + 16 + lane);
-    STORE(Y_HALF, SILU(gate) * up, y, (size_t)m * LDY + Y0 + out);
+    STORE(Y_HALF, ACTIVATE(gate) * up, y, (size_t)m * LDY + Y0 + out);
   }
 #else
   if (lane < 16 && out < N)

@@ -1,15 +1,17 @@
-"""Matrix product with a weight in the layout n16: for few rows, with SwiGLU folded in."""
+"""Matrix product with a weight in the layout n16: for few rows, with a gated unit folded in."""
 
 from __future__ import annotations
 
 from opencl_kernels import gemm
+from opencl_kernels.glu import activation_define
 from opencl_kernels.kernel import Case, Defines, Grid, Kernel, Knobs, ceil_div, cpu_grid
 
 
 def _defines(case: Case, knobs: Knobs, knob: str) -> Defines:
     return {
         **gemm.defines(case, knobs),
-        "SWIGLU": int(bool(case.get("SWIGLU"))),
+        "GLU": int(bool(case.get("GLU"))),
+        **activation_define(case),
         "F": case.get("F", 0),
         knob: knobs[knob],
     }
@@ -24,14 +26,14 @@ def _generic_defines(case: Case, knobs: Knobs) -> Defines:
 
 
 def _generic_grid(case: Case, knobs: Knobs) -> Grid:
-    blocks = ceil_div(case["N"], 32 if case.get("SWIGLU") else 16)
+    blocks = ceil_div(case["N"], 32 if case.get("GLU") else 16)
     return (blocks * knobs["WG"], case["M"]), (knobs["WG"], 1)
 
 
 CASES: tuple[Case, ...] = (
     {"M": 1, "N": 7, "K": 3},
     {"M": 1, "N": 65, "K": 63, "bias": True, "seq": 1},
-    {"M": 1, "N": 64, "F": 23, "K": 17, "SWIGLU": 1, "bias": True},
+    {"M": 1, "N": 64, "F": 23, "K": 17, "GLU": 1, "act": "relu", "bias": True},
     {"M": 3, "N": 48, "K": 65, "w": "f16", "x": "f16", "y": "f16"},
     {
         "M": 2,
@@ -44,7 +46,7 @@ CASES: tuple[Case, ...] = (
         "rows_n": 2,
         "seq": 9,
     },
-    {"M": 2, "N": 128, "F": 64, "K": 200, "SWIGLU": 1, "w": "f16", "B": 2, "seq": 1},
+    {"M": 2, "N": 128, "F": 64, "K": 200, "GLU": 1, "w": "f16", "B": 2, "seq": 1},
     {"M": 1, "N": 530, "K": 257, "w": "f16"},
 )
 

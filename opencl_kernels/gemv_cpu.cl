@@ -1,11 +1,12 @@
 // y_MN = x_MK * W_NK^T (+ bias_N) for few rows: M = 1 in decode            class cpu; any N and K
-// SWIGLU: y_MF = silu(gate_MF) * up_MF of that product, whose W is gate and up interleaved by 16
+// GLU: y_MF = act(gate_MF) * up_MF of that product, whose W is gate and up interleaved by 16;
+//   ACT 0 silu, 1 relu
 //
 //   x X[M, LDX], w W[ceil(N/16)][K][16] (n16), bias f32[N] where BIAS, y Y[M, LDY] from column Y0
 //   GROUPS    work-items (grid only); each streams its share of W once and in order
 //   PREFETCH  cache lines that W is asked for ahead of its use; 0 (default): leave it to the CPU
 // Two blocks of 16 outputs go at once, two accumulators each: two streams, four chains of FMAs.
-// With SWIGLU the two blocks are gate and up of the same 16 outputs.
+// With GLU the two blocks are gate and up of the same 16 outputs.
 #include "common.cl"
 #define BLOCKS CEIL_DIV(N, 16)
 #define PAIRS CEIL_DIV(BLOCKS, 2)
@@ -56,8 +57,8 @@ void gemv_cpu_body(int id, int n, PARAMS) {
 #endif
       const float16 a = a0 + a1, b = b0 + b1;
       const size_t out = (size_t)m * LDY + Y0;
-#if SWIGLU
-      STORE_SOME(Y_HALF, SILU(a) * b, y, out + n0 / 2, F - n0 / 2);
+#if GLU
+      STORE_SOME(Y_HALF, ACTIVATE(a) * b, y, out + n0 / 2, F - n0 / 2);
 #else
       STORE_SOME(Y_HALF, a, y, out + n0, N - n0);
       STORE_SOME(Y_HALF, b, y, out + n1, N - n1);

@@ -1,6 +1,6 @@
-"""From the rewritten graph of a language model to its plan: symbols, buffers, and a phase for each way to run it."""
+"""From the rewritten graph of a language model to its plan: symbols, buffers, phases."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx_ir as ir
@@ -13,7 +13,8 @@ from opencl_kernels.formats import dtype_bytes
 from toolkit.devices import Profile
 from toolkit.errors import PocketError
 from toolkit.expr import symbol
-from toolkit.lower import PhaseBuilder, Place, Programs, Settings, compact, lower_nodes
+from toolkit.lower import PhaseBuilder, Place, Programs, Settings, compact
+from toolkit.lower_ops import lower_nodes
 from toolkit.memory import place_phase
 from toolkit.options import Options
 from toolkit.plan import Buffer, HostStep, Phase, Plan, SymbolDecl
@@ -21,9 +22,11 @@ from toolkit.source import Source
 from toolkit.weights import WeightTable
 
 SCORE_BYTES = 16 * 2**20  # of logits that the score phase holds at a time
+STATE = "state."  # how `kv_in_place` names the states' inputs
 SCORE_ROWS = 8  # and at least so many rows of them
 
-# What is fixed in a phase, beside its bounds: decode is one token, prefill wants the last row, score wants all.
+# What is fixed in a phase beside its bounds: prefill wants the last row, decode is one token,
+# score wants every row.
 FIXED = {
     "prefill": {symbol("rows"): sympy.Integer(1)},
     "decode": {symbol("seq"): sympy.Integer(1), symbol("rows"): sympy.Integer(1)},
@@ -31,17 +34,23 @@ FIXED = {
 }
 
 
-def assemble(model: ir.Model, source: Source, profile: Profile, options: Options, table: WeightTable) -> Plan:
+def assemble(
+    model: ir.Model, source: Source, profile: Profile, options: Options, table: WeightTable
+) -> Plan:
     """Lower every phase; weights and files are filled in when the plan is written."""
     vocab = _vocabulary(model)
     score = min(options.chunk, max(SCORE_ROWS, SCORE_BYTES // (4 * vocab)))
     buffers = tuple(_buffers(model, options, vocab, score))
-    programs = Programs()
+    index, programs = {buffer.name: i for i, buffer in enumerate(buffers)}, Programs()
+    storage = options.activations, options.kv
+    settings = Settings(profile["class"], options.batch, options.context, *storage)
     symbols = _symbols(options)
     box = {s.name: (s.min, s.max) for s in symbols}
     phases = []
     for name, longest in (("prefill", options.chunk), ("decode", 1), ("score", score)):
-        builder = _builder(model, name, profile, options, table, programs, buffers)
+        functions, at = model.functions, FIXED[name]
+        builder = PhaseBuilder(name, settings, table, programs, index, functions, at)
+        builder.places |= _places(model, index, options.kv)
         lower_nodes(model.graph, builder)
         _end(builder, vocab, options)
         scratch, steps = compact(builder)
@@ -50,19 +59,21 @@ def assemble(model: ir.Model, source: Source, profile: Profile, options: Options
         phases.append(place_phase(phase, {**box, **bounds}, profile["align"]))
     facts = _facts(source, options, vocab, sum(b.kind == "state" for b in buffers) // 2)
     generator = f"pocketcl {toolkit.__version__}"
-    return Plan(generator, facts, profile, symbols, buffers, (), (), tuple(programs.index), tuple(phases))
+    return Plan(
+        generator, facts, profile, symbols, buffers, (), (), tuple(programs.index), tuple(phases)
+    )
 
 
 def _vocabulary(model: ir.Model) -> int:
     logits = next(v for v in model.graph.outputs if v.name == roles_of(model).logits)
-    size = None if logits.shape is None or logits.shape.rank() != 3 else logits.shape[2]
-    if not isinstance(size, int):
+    dims = [] if logits.shape is None else [as_expr(d) for d in logits.shape]
+    if len(dims) != 3 or dims[1] != symbol("rows") or not dims[2].is_Integer:
         raise PocketError(
             f"the logits have the shape {logits.shape}",
-            "a decoder's logits are [batch, sequence, vocabulary] with a known vocabulary",
-            "export the model with its language-model head",
+            "a matmul must give them, [batch, sequence, vocabulary], for any number of positions",
+            "pocketcl inspect MODEL --why last_rows",
         )
-    return size
+    return int(dims[2])
 
 
 def _symbols(options: Options) -> tuple[SymbolDecl, ...]:
@@ -75,36 +86,46 @@ def _symbols(options: Options) -> tuple[SymbolDecl, ...]:
 def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Iterator[Buffer]:
     batch, seq, rows = options.batch, symbol("seq"), symbol("rows")
     yield Buffer("tokens", "input", "i32", (batch, seq), 4 * batch * options.chunk)
-    yield Buffer("ids", "output", "i32", (batch, options.context + 1), 4 * batch * (options.context + 1))
+    yield Buffer(
+        "ids", "output", "i32", (batch, options.context + 1), 4 * batch * (options.context + 1)
+    )
     yield Buffer("logits", "output", "f32", (batch, rows, vocab), 4 * batch * score * vocab)
     for value in model.graph.inputs:
         if (value.name or "").startswith("state."):
             shape = tuple(as_expr(d) for d in value.shape or ())
             size = int(sympy.prod(shape)) * dtype_bytes(options.kv)
-            yield Buffer((value.name or "").removeprefix("state."), "state", options.kv, shape, size, "append")
+            yield Buffer(
+                (value.name or "").removeprefix("state."),
+                "state",
+                options.kv,
+                shape,
+                size,
+                "append",
+            )
 
 
-def _builder(
-    model: ir.Model, name: str, profile: Profile, options: Options, table: WeightTable, programs: Programs,
-    buffers: tuple[Buffer, ...],
-) -> PhaseBuilder:  # fmt: skip
-    settings = Settings(profile["class"], options.batch, options.context, options.activations, options.kv)
-    index = {buffer.name: i for i, buffer in enumerate(buffers)}
-    builder = PhaseBuilder(name, settings, table, programs, index, model.functions, FIXED[name])
-    tokens = roles_of(model).tokens
+def _places(model: ir.Model, index: Mapping[str, int], kv: str) -> dict[ir.Value, Place]:
+    """Where the graph's inputs lie: tokens and states are buffers of the plan."""
+    tokens, places = roles_of(model).tokens, {}
     for value in model.graph.inputs:
-        if value.name == tokens:
-            builder.places[value] = Place(builder.buffer("tokens"), "i32")
-        elif (value.name or "").startswith("state."):
-            builder.places[value] = Place(builder.buffer((value.name or "").removeprefix("state.")), options.kv)
-    return builder
+        name = value.name or ""
+        if name == tokens:
+            places[value] = Place(("buffer", index["tokens"]), "i32")
+        elif name.startswith(STATE):
+            places[value] = Place(("buffer", index[name.removeprefix(STATE)]), kv)
+    return places
 
 
 def _end(builder: PhaseBuilder, vocab: int, options: Options) -> None:
     """Prefill and decode choose the next id on the device; score hands out its logits."""
     fetched = "logits" if builder.name == "score" else "ids"
     if fetched == "ids":
-        case: dict[str, Any] = {"M": sympy.Integer(options.batch), "B": options.batch, "V": vocab, "C": options.context}
+        case: dict[str, Any] = {
+            "M": sympy.Integer(options.batch),
+            "B": options.batch,
+            "V": vocab,
+            "C": options.context,
+        }
         refs = {name: builder.buffer(name) for name in ("logits", "tokens", "ids")}
         builder.emit("next id", "argmax", case, refs)
     builder.steps.append(HostStep("fetch", builder.buffers[fetched]))

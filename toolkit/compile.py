@@ -64,7 +64,10 @@ def compile(
     table = WeightTable(None if weights == "source" else weights)
     plan = assemble(model, source, profile, options, table)
     out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
-    kernels = {f"kernels/{name}": source_text(name) for name in sorted({Path(p.source).name for p in plan.programs})}
+    kernels = {
+        f"kernels/{name}": source_text(name)
+        for name in sorted({Path(p.source).name for p in plan.programs})
+    }
     tell("packing weights")
     plan = write_plan(out, plan, table.sources, kernels, dict(source.files), _packing(tell))
     figures = _figures(plan, model, nodes_before, passes, time.perf_counter() - started)
@@ -83,24 +86,35 @@ def inspect_model(source: Source) -> dict[str, Any]:
     """Roles, symbols, passes and nodes without a kernel of a model, for `pocketcl inspect`."""
     model = source.model
     options = choose(source, {"class": "cpu"})
-    passes = [{"name": n, "rewrites": r, "seconds": s} for n, r, s in _passes(model, options, lambda _: None)]
+    passes = [
+        {"name": n, "rewrites": r, "seconds": s}
+        for n, r, s in _passes(model, options, lambda _: None)
+    ]
     roles = roles_of(model)
+    left = ((node, unsupported(node)) for node in model.graph)
     return {
-        "roles": {"tokens": roles.tokens, "mask": roles.mask, "positions": roles.positions, "logits": roles.logits,
-                  "cache": [list(pair) for pair in roles.cache]},
+        "roles": {"tokens": roles.tokens, "mask": roles.mask, "positions": roles.positions}
+        | {"logits": roles.logits, "cache": [list(pair) for pair in roles.cache]},
         "symbols": model.metadata_props["pocket.symbols"].split(","),
         "passes": passes,
-        "unsupported": [
-            {"name": node.name, "op": node.op_type, "shape": str(node.outputs[0].shape), "reason": reason}
-            for node in model.graph
-            if (reason := unsupported(node))
+        "unsupported": [_row(node, reason) for node, reason in left if reason],
+        "graph": [
+            f"{', '.join(v.name or '' for v in n.outputs)} = {_call(n)}" for n in model.graph
         ],
-        "graph": [f"{', '.join(v.name or '' for v in n.outputs)} = {n.op_type}" for n in model.graph],
-    }  # fmt: skip
+    }
+
+
+def _row(node: ir.Node, reason: str) -> dict[str, str]:
+    shape = str(node.outputs[0].shape)
+    return {"name": node.name or "", "op": node.op_type, "shape": shape, "reason": reason}
+
+
+def _call(node: ir.Node) -> str:
+    return f"{node.op_type}({', '.join(v.name or '' for v in node.inputs if v is not None)})"
 
 
 def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict[str, Any]]:
-    """Run the passes; refuse what is left without a kernel or with open dimensions, naming it and why."""
+    """Run the passes; refuse what is left without a kernel or with open dimensions."""
     with explaining() as reasons:
         for name, rewrites, seconds in _passes(model, options, tell):
             yield {"name": name, "rewrites": rewrites, "seconds": round(seconds, 4)}
@@ -147,7 +161,9 @@ def _type_of(node: ir.Node) -> str:
 
 
 def _packing(tell: Progress) -> Callable[[str, int, int], None]:
-    return lambda name, done, total: tell(f"packing weights: {done / 2**20:.0f} of {total / 2**20:.0f} MiB")
+    return lambda name, done, total: tell(
+        f"packing weights: {done / 2**20:.0f} of {total / 2**20:.0f} MiB"
+    )
 
 
 def _figures(

@@ -1,4 +1,4 @@
-"""Elementwise chains as OpenCL C: one expression over a0, a1 …, and where each input's element lies."""
+"""Elementwise chains as OpenCL C: one expression over a0, a1 …, and an index map per input."""
 
 import onnx_ir as ir
 import sympy
@@ -43,7 +43,7 @@ def expression(function: ir.Function) -> str:
 
 
 def index_map(shape: list[sympy.Expr], source: list[sympy.Expr]) -> str:
-    """The element of an input of shape `source` that element i of `shape` reads, as C (numpy's broadcasting)."""
+    """Which element of an input shaped `source` element i of `shape` reads, as C (broadcasting)."""
     padded = [sympy.Integer(1)] * (len(shape) - len(source)) + source
     if padded == shape:
         return "i"
@@ -55,4 +55,3 @@ def index_map(shape: list[sympy.Expr], source: list[sympy.Expr]) -> str:
             inner *= own
         outer *= size
     return " + ".join(terms) or "0"
-

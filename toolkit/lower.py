@@ -1,7 +1,8 @@
 """Lowering: each node of the rewritten graph becomes dispatches of kernels, once for every phase.
 
-A phase is the same graph with its own bounds (`decode`: seq = 1), so that each gets the kernels that suit it. Which
-kernels serve which op is the table HANDLERS (lower_ops.py); where values lie is decided later (memory.py).
+A phase is the same graph with its own bounds (`decode`: seq = 1), so that each gets the kernels
+that suit it. Which kernels serve which op is the table HANDLERS (lower_ops.py); where values lie
+is decided later (memory.py).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from onnx_passes.shapes import as_expr
 from opencl_kernels import KERNELS
 from opencl_kernels.formats import dtype_bytes
 from opencl_kernels.kernel import Case, Kernel, default_knobs, symbol_header
+from toolkit.errors import PocketError
 from toolkit.expr import symbol
 from toolkit.plan import Dispatch, Program, Ref, Scratch, Step, Variant
 from toolkit.weights import WeightTable
@@ -24,7 +26,7 @@ Substitution = Mapping[sympy.Symbol, sympy.Expr]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lies: a buffer, its element type, and whether only its last `rows` positions are meant."""
+    """Where a value lies, its element type, and whether only its last `rows` are meant."""
 
     ref: Ref
     dtype: str
@@ -75,7 +77,7 @@ class PhaseBuilder:
         return [as_expr(d).xreplace(dict(self.at)) for d in value.shape]
 
     def rows(self, value: ir.Value) -> sympy.Expr:
-        """Rows of the value as a matrix: the product of its first two dimensions (batch, positions)."""
+        """Rows of the value as a matrix: batch times positions."""
         batch, positions = self.dims(value)[:2]
         return batch * positions
 
@@ -102,7 +104,9 @@ class PhaseBuilder:
         kernels = list(variants_of(family, self.settings.device_class))
         arguments = kernels[0].arguments(case)
         args: list[Ref] = [("symbols",), *(refs[argument.name] for argument in arguments)]
-        writes = [i + 1 for i, argument in enumerate(arguments) if argument.role in ("out", "inout")]
+        writes = [
+            i + 1 for i, argument in enumerate(arguments) if argument.role in ("out", "inout")
+        ]
         if family == "argmax":
             writes.insert(0, 0)  # it moves `past` on
         variants = tuple(self._variant(kernel, case) for kernel in kernels)
@@ -110,7 +114,9 @@ class PhaseBuilder:
 
     def _variant(self, kernel: Kernel, case: Case) -> Variant:
         knobs = default_knobs(kernel, self.settings.device_class)
-        header = symbol_header(self.settings.batch) | ({"M": c_expression(case["M"])} if "M" in case else {})
+        header = symbol_header(self.settings.batch) | (
+            {"M": c_expression(case["M"])} if "M" in case else {}
+        )
         defines = {**header, **kernel.defines(case, knobs)}
         text = tuple((key, str(value)) for key, value in defines.items())
         number = self.programs.add(Program(f"kernels/{kernel.source}", kernel.name, text))
@@ -133,15 +139,6 @@ def c_expression(expr: Any) -> str:
     return f"({sympy.sympify(expr).xreplace(names)})"
 
 
-def lower_nodes(graph: ir.Graph, builder: PhaseBuilder) -> None:
-    """Run every node through its handler."""
-    from toolkit.lower_ops import handler_of
-
-    for node in graph:
-        if node not in builder.done:
-            handler_of(node)(builder, node)
-
-
 def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...]]:
     """Scratch (without offsets yet) and steps, less the scratch that no step touches."""
     dispatches = [step for step in builder.steps if isinstance(step, Dispatch)]
@@ -151,5 +148,19 @@ def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...
     def moved(ref: Ref) -> Ref:
         return ("scratch", renumber[int(ref[-1])]) if ref[0] == "scratch" else ref
 
-    steps = [replace(s, args=tuple(map(moved, s.args))) if isinstance(s, Dispatch) else s for s in builder.steps]
+    steps = [
+        replace(s, args=tuple(map(moved, s.args))) if isinstance(s, Dispatch) else s
+        for s in builder.steps
+    ]
     return tuple(builder.scratch[i] for i in used), tuple(steps)
+
+
+def label(node: ir.Node) -> str:
+    """What a person finds the dispatch by: the node's output."""
+    return (node.outputs[-1].name or node.op_type).strip("/")
+
+
+def refusal(node: ir.Node, because: str) -> PocketError:
+    """The error for a node that no kernel serves as it stands."""
+    hint = "pocketcl inspect MODEL --unsupported"
+    return PocketError(f"no kernel for {node.op_type} at {node.name}", because, hint)

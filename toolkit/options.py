@@ -1,4 +1,4 @@
-"""What is chosen once per compile: sizes and storage types, from the user, the model and the device."""
+"""What is chosen once per compile: sizes and storage types."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +34,9 @@ def choose(
     """The options of a compile; None takes the default for this model and device class."""
     for name, value in (("--max-context", max_context), ("--prefill-chunk", prefill_chunk)):
         if value is not None and value < 1:
-            raise PocketError(f"{name} {value} leaves no room", "it counts tokens", f"{name} {CHUNK}")
+            raise PocketError(
+                f"{name} {value} leaves no room", "it counts tokens", f"{name} {CHUNK}"
+            )
     context = _context(source, max_context)
     default = "f32" if profile["class"] == "cpu" else "f16"
     chunk = min(prefill_chunk or CHUNK, context)

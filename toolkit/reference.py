@@ -8,10 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime as ort
+import sympy
 
 from onnx_passes import defined
 from onnx_passes.canonicalize_dims import canonicalize_dims
 from onnx_passes.roles import Roles, roles_of
+from onnx_passes.shapes import as_expr
+from toolkit.expr import symbol
 from toolkit.plan import Plan
 from toolkit.source import Source
 
@@ -57,7 +60,10 @@ class Reference:
     def score(self, ids: list[int]) -> npt.NDArray[np.float32]:
         """Feed ids after what is cached; logits [len(ids), V]."""
         names = [i.name for i in self.session.get_inputs()]
-        feeds = {name: self.state[name] if name in self.state else self._feed(name, ids) for name in names}
+        feeds = {
+            name: self.state[name] if name in self.state else self._feed(name, ids)
+            for name in names
+        }
         values = dict(zip(self.outputs, self.session.run(None, feeds), strict=True))
         for past, present in self.caches.items():
             self.state[past] = values[present]
@@ -67,9 +73,10 @@ class Reference:
 
     def _feed(self, name: str, ids: list[int]) -> Array:
         seq, total = len(ids), self.past + len(ids)
-        at = {"seq": seq, "past": self.past, "rows": seq}
         value = self.inputs[name]
-        shape = [d if isinstance(d, int) else int(d.evaluate(at)) for d in value.shape or ()]
+        at = {symbol("seq"): sympy.Integer(seq), symbol("past"): sympy.Integer(self.past)}
+        at[symbol("rows")] = at[symbol("seq")]
+        shape = [int(as_expr(d).xreplace(at)) for d in value.shape or ()]
         dtype = value.dtype.numpy() if value.dtype is not None else np.dtype(np.int64)
         numbers = {
             self.roles.tokens: np.array(ids),
@@ -88,9 +95,11 @@ class Reference:
 
 
 def _caches(roles: Roles, outputs: list[str]) -> dict[str, str]:
-    """Input -> output of every cache: the exporter's pairs, or states once `kv_in_place` made them."""
+    """Input -> output of every cache: the exporter's pairs, or states after `kv_in_place`."""
     pairs = {past: present for past, present in roles.cache if present in outputs}
-    states = {o.replace("state_out.", "state.", 1): o for o in outputs if o.startswith("state_out.")}
+    states = {
+        o.replace("state_out.", "state.", 1): o for o in outputs if o.startswith("state_out.")
+    }
     return pairs | states
 
 

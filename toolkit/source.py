@@ -1,4 +1,4 @@
-"""A model as an exporter left it: an .onnx file or a folder, with its tokenizer and generation settings."""
+"""A model as an exporter left it: a file or a folder, with tokenizer and generation settings."""
 
 import hashlib
 import json
@@ -11,7 +11,12 @@ import onnx_ir as ir
 
 from toolkit.errors import PocketError
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
 SETTINGS_FILES = ("generation_config.json", "genai_config.json")
 PREFERRED = ("model.onnx", "decoder_model.onnx")
 OPSETS = range(11, 27)
@@ -38,7 +43,7 @@ class Source:
 
 
 def load_source(path: Path) -> Source:
-    """Find the model at `path` (an .onnx file or an exporter's folder) and check that it can be read."""
+    """Find the model at `path`, a file or an exporter's folder, and check that it is whole."""
     onnx_path = _find(Path(path)).resolve()
     model = _read(onnx_path)
     _check_opset(model, onnx_path)
@@ -52,9 +57,11 @@ def _find(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise PocketError(f"there is no model at {path}", "no such file or folder", "check the path")
+        raise PocketError(
+            f"there is no model at {path}", "no such file or folder", "check the path"
+        )
     settings = _json(path / "genai_config.json")
-    named = settings.get("model", {}).get("decoder", {}).get("filename")
+    named: str | None = settings.get("model", {}).get("decoder", {}).get("filename")
     found = sorted(path.glob("*.onnx"))
     for name in ([named] if named else []) + list(PREFERRED):
         if (path / name).is_file():
@@ -63,7 +70,9 @@ def _find(path: Path) -> Path:
         return found[0]
     names = ", ".join(file.name for file in found) or "none"
     raise PocketError(
-        f"{path} does not say which model to take", f".onnx files in it: {names}", "name one of them"
+        f"{path} does not say which model to take",
+        f".onnx files in it: {names}",
+        "name one of them",
     )
 
 
@@ -103,7 +112,9 @@ def _external_files(model: ir.Model, path: Path) -> set[Path]:
             continue
         file = path.parent / tensor.location
         if path.parent.resolve() not in file.resolve().parents:
-            raise _damaged(path, f"tensor {value.name} lies outside its folder, at {tensor.location}")
+            raise _damaged(
+                path, f"tensor {value.name} lies outside its folder, at {tensor.location}"
+            )
         if not file.is_file():
             raise PocketError(
                 f"the weights of {path} are missing",
@@ -126,7 +137,7 @@ def _check_length(name: str, tensor: ir.ExternalTensor, file: Path) -> None:
 
 
 def _generation(folder: Path) -> dict[str, Any]:
-    """End and start tokens and the context, from what the exporters write; the most specific wins."""
+    """End and start tokens and the context; of what exporters write, the most specific wins."""
     settings: dict[str, Any] = {}
     genai = _json(folder / "genai_config.json").get("model", {})
     for facts in (_json(folder / "config.json"), _json(folder / "generation_config.json"), genai):

@@ -1,7 +1,7 @@
-"""Weights on their way into a plan: which packed tensors there are, each stored once, made when written.
+"""Weights on their way into a plan: each packed tensor is stored once and made when written.
 
-Packing is lazy and goes by pieces of rows, so that a large model needs little memory. Equal matrices (tied embedding
-and head, in whatever orientation the exporter left them) become one entry.
+Packing is lazy and goes by pieces of rows, so that a large model needs little memory. Equal
+matrices (tied embedding and head, in whatever orientation the exporter left them) are one entry.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from opencl_kernels.formats import BLOCK, dtype_bytes, interleave_gate_up, numpy_dtype, pack_n16, padded
+from opencl_kernels.formats import (
+    BLOCK,
+    dtype_bytes,
+    interleave_gate_up,
+    numpy_dtype,
+    pack_n16,
+    padded,
+)
 from toolkit.plan import Ref
 from toolkit.write import SHARD_BYTES, WeightSource
 
@@ -31,7 +38,10 @@ class Piece:
 
 @dataclass
 class WeightTable:
-    """The weights of a plan in order of use. `storage`: "f32" or "f16" for matrices, None keeps the source's type."""
+    """The weights of a plan in order of use.
+
+    `storage` is the type of matrices, "f32" or "f16"; None keeps each source's own.
+    """
 
     storage: str | None
     shard_bytes: int = SHARD_BYTES
@@ -39,17 +49,19 @@ class WeightTable:
     _known: dict[Any, list[Piece]] = field(default_factory=dict)
     _matrices: list[tuple[ir.Value, bool, list[Piece]]] = field(default_factory=list)
 
-    def vector(self, value: ir.Value) -> Ref:
-        """A small tensor as float32 rows: norm scales, biases, rotary tables."""
-        key = (value, "rows")
+    def vector(self, value: ir.Value, first: int = 0, rows: int | None = None) -> Ref:
+        """A small tensor, or some rows of it, as float32: norm scales, biases, rotary tables."""
+        key = (value, "rows", first, rows)
         if key not in self._known:
-            array = _array(value).astype(np.float32)
-            source = WeightSource(value.name or "", "f32", "rows", array.shape, array.nbytes, lambda: [array])
-            self._known[key] = [self._append(source, 0, array.shape[0])]
+            whole = _array(value).astype(np.float32)
+            array = whole if rows is None else whole[first : first + rows]
+            name, size = value.name or "", array.nbytes
+            source = WeightSource(name, "f32", "rows", array.shape, size, lambda: [array])
+            self._known[key] = [self._append(source, first, array.size)]
         return self._known[key][0].ref
 
     def matrix(self, value: ir.Value, transposed: bool) -> list[Piece]:
-        """A weight W[N, K] in layout n16: `value` is [K, N] if `transposed` (as MatMul has it), else [N, K]."""
+        """W[N, K] in layout n16; `value` is [K, N] if `transposed` (as MatMul has it)."""
         key = (value, "n16")
         if key not in self._known:
             self._known[key] = self._twin(value, transposed) or self._pack(value, transposed)
@@ -57,7 +69,7 @@ class WeightTable:
         return self._known[key]
 
     def gate_up(self, value: ir.Value) -> tuple[Ref, int]:
-        """[K, 2F] with gate and up side by side, interleaved in blocks of 16 rows; (weight, rows with padding)."""
+        """[K, 2F], gate and up side by side, as one weight that interleaves them; and its rows."""
         key = (value, "gate_up")
         depth, width = _dims(value)
         rows, half = 2 * padded(width // 2), width // 2
@@ -90,10 +102,9 @@ class WeightTable:
             count = min(limit, rows - first)
             nbytes = padded(count) * depth * dtype_bytes(dtype)
             name = value.name or ""
-            source = WeightSource(
-                name if count == rows else f"{name}[{first}:{first + count}]",
-                dtype, "n16", (count, depth), nbytes, self._producer(value, transposed, first, count, dtype),
-            )  # fmt: skip
+            name = name if count == rows else f"{name}[{first}:{first + count}]"
+            produce = self._producer(value, transposed, first, count, dtype)
+            source = WeightSource(name, dtype, "n16", (count, depth), nbytes, produce)
             pieces.append(self._append(source, first, count))
         return pieces
 

@@ -1,8 +1,8 @@
-"""SwiGLU (Shazeer 2020, eq. 6 without the matrices): silu(gate) * up, interleaved by 16."""
+"""Gated linear units (Shazeer 2020, eq. 5 and 6, without the matrices): act(gate) * up."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -21,17 +21,26 @@ from opencl_kernels.kernel import (
     storage_defines,
 )
 
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {  # in the order of the define ACT
+    "silu": lambda x: np.asarray(x / (1 + np.exp(-x))),
+    "relu": lambda x: np.maximum(x, 0),
+}
 
-def silu(x: Array) -> Array:
-    """x * sigmoid(x), element by element."""
-    return np.asarray(x / (1 + np.exp(-x)))
+
+def gated(pairs: Array, case: Case) -> Array:
+    """act(gate) * up of [M, blocks, 2, 16]."""
+    return ACTIVATIONS[case.get("act", "silu")](pairs[:, :, 0]) * pairs[:, :, 1]
+
+
+def activation_define(case: Case) -> Defines:
+    """ACT: the place of the case's activation among those known."""
+    return {"ACT": list(ACTIVATIONS).index(case.get("act", "silu"))}
 
 
 def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
-    """silu(gate) * up of the first F columns."""
+    """act(gate) * up of the first F columns; gate and up are interleaved by 16."""
     pairs = inputs["gu"].astype(np.float64).reshape(case["M"], -1, 2, 16)
-    y = silu(pairs[:, :, 0]) * pairs[:, :, 1]
-    return {"y": y.reshape(case["M"], -1)[:, : case["F"]]}
+    return {"y": gated(pairs, case).reshape(case["M"], -1)[:, : case["F"]]}
 
 
 def _arguments(case: Case) -> tuple[Argument, ...]:
@@ -42,7 +51,8 @@ def _arguments(case: Case) -> tuple[Argument, ...]:
 
 
 def _defines(case: Case, knobs: Knobs) -> Defines:
-    return {**storage_defines(case, "x", "y"), "F": case["F"], "LOCAL": local_size(knobs)}
+    sizes: Defines = {"F": case["F"], "LOCAL": local_size(knobs)}
+    return {**storage_defines(case, "x", "y"), **activation_define(case), **sizes}
 
 
 def _grid(case: Case, knobs: Knobs) -> Grid:
@@ -53,9 +63,9 @@ def _work(case: Case) -> tuple[int, int]:
     return nbytes(_arguments(case), case), 5 * case["M"] * case["F"]
 
 
-SWIGLU = Kernel(
-    name="swiglu",
-    source="swiglu.cl",
+GLU = Kernel(
+    name="glu",
+    source="glu.cl",
     classes=("cpu", "generic"),
     arguments=_arguments,
     reference=reference,
@@ -65,7 +75,7 @@ SWIGLU = Kernel(
     knobs={"GROUPS": (8, 0)},
     cases=(
         {"M": 1, "F": 7},
-        {"M": 7, "F": 65, "seq": 7},
+        {"M": 7, "F": 65, "seq": 7, "act": "relu"},
         {"M": 4, "F": 64, "x": "f16", "y": "f16", "seq": 2, "B": 2},
     ),
 )

@@ -1,0 +1,42 @@
+"""Rotation with the writing of KV states, and attention over them."""
+
+from typing import Any
+
+import onnx_ir as ir
+
+from onnx_passes.graph import attribute, needed
+from toolkit.lower import PhaseBuilder, label
+from toolkit.lower_matmul import matrix_dims
+
+
+def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
+    """q turned; k (turned) and v into their states, in place: one buffer for in and out."""
+    qkv, cos, sin, k_state, v_state = (needed(node, i) for i in range(5))
+    q, k_out, v_out = node.outputs
+    b.places[k_out], b.places[v_out] = b.place(k_state), b.place(v_state)
+    rows, half = matrix_dims(cos)
+    case = _states(b, k_state) | {"M": b.rows(q), "H": attribute(node, "heads"), "CTX": rows}
+    case |= {"R": 2 * half, "INTERLEAVED": int(node.overload == "interleaved")}
+    case |= {"x": b.place(qkv).dtype, "y": b.settings.activations}
+    refs = {"qkv": b.place(qkv).ref, "cos": b.weights.vector(cos), "sin": b.weights.vector(sin)}
+    refs |= {"k_state": b.place(k_out).ref, "v_state": b.place(v_out).ref, "q": b.output(q).ref}
+    b.emit(label(node), "rope_kv", case, refs)
+
+
+def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
+    """One token per sequence (decode) and many (prefill) have kernels of their own."""
+    q, k_state, v_state = (needed(node, i) for i in range(3))
+    y, window = node.outputs[0], attribute(node, "window")
+    case = _states(b, k_state) | {"M": b.rows(y), "H": int(b.dims(q)[2]), "SOFTCAP": 0}
+    case |= {"SCALE": attribute(node, "scale"), "x": b.place(q).dtype, "y": b.settings.activations}
+    case["WINDOW"] = window if window < b.settings.context else 0  # beyond the context: none
+    family = "attention_decode" if case["M"] == b.settings.batch else "attention_prefill"
+    refs = {"q": b.place(q).ref, "k_state": b.place(k_state).ref, "v_state": b.place(v_state).ref}
+    b.emit(label(node), family, case, {**refs, "y": b.output(y).ref})
+
+
+def _states(b: PhaseBuilder, state: ir.Value) -> dict[str, Any]:
+    """What kernels must know of KV states [B, G, C, K]; fewer slots than the context make a ring."""
+    _, G, C, K = (int(d) for d in b.dims(state))
+    ring = int(b.settings.context > C)
+    return {"B": b.settings.batch, "G": G, "C": C, "K": K, "RING": ring, "kv": b.settings.kv}
