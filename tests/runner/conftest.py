@@ -89,7 +89,7 @@ def start(program: Path, cache: Path) -> Iterator[Start]:
     """Starts runners and ends those that a test leaves."""
     started: list[Talk] = []
 
-    def run(folder: Path, *options: str, **env: str) -> Talk:
+    def run(folder: Path, *options: str, program: Path = program, **env: str) -> Talk:
         arguments = [str(folder), "--cache", str(cache), "--cl-lib", str(find_opencl()), *options]
         started.append(Talk(program, arguments, runner_environment() | env))
         return started[-1]

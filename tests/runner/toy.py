@@ -1,8 +1,8 @@
 """A language model of four kernels, written by hand: embed, remember, recall, logits, argmax.
 
-y[p] = sum over j <= p of (p*3 + j*5) % 7 - 3 times table[id[j]];  logits[p] = y[p] @ head. The state keeps
-table[id[j]] for every position j, so that a wrong position, a wrong rewind or a lost token changes
-the answer. V vocabulary, D width, C context.
+y[p] = sum over j <= p of ((3p + 5j) % 7 - 3) * table[id[j]];  logits[p] = y[p] @ head. The state
+keeps table[id[j]] for every position j, so that a wrong position, a wrong rewind or a lost token
+changes the answer. V vocabulary, D width, C context.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SOURCES = {
     "embed": """__kernel void embed(__global const int *sym, __global const int *tokens,
                                     __global const float *table, __global float *x) {
   const int row = get_global_id(0) / D, d = get_global_id(0) % D;
-  x[row * D + d] = table[tokens[row] * D + d];
+  x[row * D + d] = table[max(tokens[row], 0) * D + d];  // -1: no numbers
 }
 """,
     "remember": """__kernel void remember(__global const int *sym, __global const float *x,

@@ -1,0 +1,223 @@
+"""RunnerExecutor: the interface, cancelling, a runner that dies, and where its parts come from."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy import CHUNK, C, Toy
+
+from toolkit import runner_build
+from toolkit.errors import PocketError
+from toolkit.executor import open_executor
+from toolkit.runner import RunnerExecutor
+from toolkit.runner_build import build_runner, find_opencl, runner_environment
+
+TEXT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8]
+
+
+@pytest.fixture
+def executor(toy: Toy, cache: Path) -> Any:
+    found = RunnerExecutor(toy.folder, cache=cache)
+    yield found
+    found.close()
+
+
+def pid(executor: RunnerExecutor) -> int:
+    assert executor._process
+    return executor._process._child.pid
+
+
+def test_generates(toy: Toy, executor: RunnerExecutor) -> None:
+    first = executor.prefill(TEXT, 0)
+    ids = list(executor.decode(first, len(TEXT), 9, ()))
+    assert [first, *ids] == toy.continued(TEXT, 10) and executor.stop_reason == "length"
+    assert executor.step(TEXT[4], 4) == toy.next(TEXT[:5])
+    assert executor.device and executor.load_s > 0 and executor.name == "runner"
+    assert executor.stats()["dispatches_per_token"] == 5
+
+
+def test_stop_and_context(toy: Toy, executor: RunnerExecutor) -> None:
+    expected = toy.continued(TEXT, 8)
+    first = executor.prefill(TEXT, 0)
+    stop = {expected[3], 49}
+    end = next(i for i, token in enumerate(expected) if i and token in stop)
+    assert list(executor.decode(first, len(TEXT), 20, stop)) == expected[1 : end + 1]
+    assert executor.stop_reason == "eos"
+    assert len(list(executor.decode(first, len(TEXT), 999, ()))) == C - len(TEXT)
+    assert executor.stop_reason == "context"
+
+
+def test_closing_cancels(toy: Toy, executor: RunnerExecutor) -> None:
+    first = executor.prefill(TEXT, 0)
+    ids = []
+    running = executor.decode(first, len(TEXT), 25, ())
+    for token in running:
+        ids.append(token)
+        if len(ids) == 3:
+            running.close()
+    assert [first, *ids] == toy.continued(TEXT, 4) and executor.stop_reason == "cancel"
+    rest = list(executor.decode(ids[-1], len(TEXT) + 3, 5, ()))
+    assert rest == toy.continued([*TEXT, first, *ids], 5)
+
+
+def test_cancelled_far_ahead_feeds_the_text_again(
+    toy: Toy, executor: RunnerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = executor.prefill(TEXT, 0)
+    running = executor.decode(first, len(TEXT), 25, ())
+    ids = [next(running), next(running)]
+    process, asked = executor._process, list[str]()
+    assert process
+    ask = process.ask
+    monkeypatch.setattr(process, "ask", lambda command: asked.append(command) or ask(command))
+    time.sleep(0.5)  # the runner needs no reader to come to its end
+    running.close()
+    assert asked == [f"prefill 0 {' '.join(map(str, [*TEXT, first, ids[0]]))}"]
+    assert executor.step(ids[1], len(TEXT) + 2) == toy.next([*TEXT, first, *ids])
+
+
+def test_logits_and_score(toy: Toy, executor: RunnerExecutor) -> None:
+    executor.prefill(TEXT, 0)
+    expected = toy.logits(TEXT)
+    np.testing.assert_allclose(executor.logits(), expected[-1], rtol=1e-4, atol=1e-4)
+    scores = executor.score(TEXT[6:], 6)  # loads the phase; what was fed before still counts
+    np.testing.assert_allclose(scores, expected[6:], rtol=1e-4, atol=1e-4)
+    assert scores.dtype == np.float32
+    before = pid(executor)
+    np.testing.assert_allclose(executor.score(TEXT, 0), expected, rtol=1e-4, atol=1e-4)
+    assert pid(executor) == before
+    assert executor.step(7, len(TEXT)) == toy.next([*TEXT, 7])
+
+
+@pytest.mark.parametrize("ids, past", [([50], 0), ([], 0), ([1] * 3, C - 2), ([1], -1)])
+def test_bad_tokens(executor: RunnerExecutor, ids: list[int], past: int) -> None:
+    for run in (executor.prefill, executor.score):
+        with pytest.raises(PocketError) as error:
+            run(ids, past)
+        assert error.value.because and error.value.hint
+
+
+def test_an_error_of_decode(toy: Toy, cache: Path) -> None:
+    toy.table[9] = np.inf
+    toy.save()
+    executor = RunnerExecutor(toy.folder, cache=cache)
+    with pytest.raises(PocketError, match="position 0 are not numbers"):
+        list(executor.decode(9, 0, 4, ()))
+    assert executor.prefill([3], 0) == toy.next([3])
+    executor.close()
+
+
+def test_a_killed_runner(executor: RunnerExecutor) -> None:
+    executor.prefill(TEXT, 0)
+    os.kill(pid(executor), signal.SIGKILL)
+    for _ in range(2):
+        with pytest.raises(PocketError) as error:
+            executor.step(1, len(TEXT))
+        assert error.value.what == "the runner ended unexpectedly"
+        assert error.value.because == "killed by SIGKILL" and "memory" in error.value.hint
+    executor.close()
+    with pytest.raises(PocketError, match="closed"):
+        executor.step(1, len(TEXT))
+
+
+def test_killed_while_decoding(toy: Toy, cache: Path) -> None:
+    slow = "  for (volatile int i = 0; i < 50000000; ++i);\n  tokens[0]"
+    toy.sources["pick"] = toy.sources["pick"].replace("  tokens[0]", slow)
+    toy.save()
+    executor = RunnerExecutor(toy.folder, cache=cache)
+    with pytest.raises(PocketError, match="killed by SIGSEGV"):
+        for _ in executor.decode(3, 0, 30, ()):
+            os.kill(pid(executor), signal.SIGSEGV)
+    executor.close()
+
+
+def test_a_failure_at_the_start(toy: Toy, cache: Path, capfd: Any) -> None:
+    file = toy.folder / "kernels" / "pick.cl"
+    file.write_text(file.read_text().replace("int best", "int worst"))
+    with pytest.raises(PocketError) as error:
+        RunnerExecutor(toy.folder, cache=cache)
+    assert "no variant of toy.pick runs" in error.value.what and "best" in error.value.because
+    assert capfd.readouterr().err == f"note: {file} was edited after the compile\n"
+
+
+def test_platform_option(toy: Toy, cache: Path) -> None:
+    with pytest.raises(PocketError, match="no OpenCL device matches 'nothing'"):
+        open_executor(toy.folder, "runner", platform="nothing", cache=cache)
+
+
+def test_runner_and_host_agree(toy: Toy, executor: RunnerExecutor) -> None:
+    host = open_executor(toy.folder, "host")
+    for run in (host, executor):
+        first = run.prefill(TEXT, 0)
+        ids = list(run.decode(first, len(TEXT), 12, ()))
+        assert [first, *ids] == toy.continued(TEXT, 13)
+    np.testing.assert_array_equal(host.score(TEXT, 0), executor.score(TEXT, 0))
+    host.close()
+
+
+# --- the program and its OpenCL ------------------------------------------------------------------
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(PocketError) as error:
+        build_runner()
+    assert "--on host" in error.value.hint and "apt-get install g++" in error.value.hint
+
+
+def test_with_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "sh -c 'echo no such flag >&2; exit 1'")
+    with pytest.raises(PocketError) as error:
+        build_runner()
+    assert "no such flag" in error.value.because and "--on host" in error.value.hint
+    assert not list(tmp_path.rglob("pocketcl-runner")) and not list(tmp_path.rglob("*.o"))
+
+
+def test_without_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(runner_build, "SOURCES", tmp_path)
+    with pytest.raises(PocketError, match="sources are missing"):
+        build_runner()
+
+
+@pytest.mark.slow
+def test_the_loader_and_driver_of_the_wheels(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without system OpenCL: pyopencl's loader, and PoCL from PyPI."""
+    if not importlib.util.find_spec("pocl_binary_distribution"):
+        pytest.skip("PyPI's PoCL is not installed")
+    program = build_runner()  # before the cache moves
+    monkeypatch.setattr("toolkit.runner_process.build_runner", lambda: program)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("OCL_ICD_VENDORS", "/nowhere")
+    for loader in (find_opencl(), runner_build._bundled("libOpenCL*.so*")[0]):
+        monkeypatch.setattr("toolkit.runner.find_opencl", lambda loader=loader: loader)
+        assert "icd-" in runner_environment()["OCL_ICD_VENDORS"]
+        try:
+            executor = RunnerExecutor(toy.folder)
+        except PocketError as error:  # it knows no processor that is younger than LLVM 14
+            assert "driver 3.0" in error.what and "unknown target CPU" in error.because
+            continue
+        assert executor.ready["driver"].startswith("3.0")
+        assert executor.prefill(TEXT, 0) == toy.next(TEXT)
+        executor.close()
+
+
+def test_system_drivers_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "some.icd").write_text("libsome.so\n")
+    for value in (tmp_path, tmp_path / "some.icd"):
+        monkeypatch.setenv("OCL_ICD_VENDORS", str(value))
+        assert runner_environment()["OCL_ICD_VENDORS"] == str(value)
+
+
+def test_chunk_of_the_toy_is_what_the_tests_rely_on() -> None:
+    assert CHUNK < len(TEXT) < C - 20
