@@ -41,6 +41,7 @@ EXTENSIONS = {
     "int_dot": "cl_khr_integer_dot_product",
 }
 FLAGS = cl.mem_flags
+NEWER_POCL = "this PoCL is older than the processor: apt-get install pocl-opencl-icd"
 UNEDIT = "undo edits in kernels/, or compile the model again for this device"
 
 
@@ -210,7 +211,7 @@ class Machine:
         raise PocketError(
             f"{step.name} has no kernel that builds on {device}",
             "\n".join(reasons),
-            UNEDIT,
+            NEWER_POCL if "unknown target CPU" in "".join(reasons) else UNEDIT,
         )
 
     def _kernel(
