@@ -16,6 +16,7 @@ from toolkit.paths import cache_dir
 
 NO_DEVICE = "OpenCL lists no device: no driver is installed"
 POCL_DEBIAN = "apt-get install pocl-opencl-icd"
+UNKNOWN_CPU = "unknown target CPU"  # what LLVM 14 in PyPI's PoCL 3.0 says to newer ones
 POCL_PYPI = "pip install 'pocketcl[desktop]'"
 EXTENSIONS = {
     "cl_khr_fp16": "fp16",
@@ -204,8 +205,12 @@ def _launch() -> Check:
         )
     if done.returncode == 0:
         return Check("launch", True, "a kernel was built, ran and answered")
-    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    return Check("launch", False, last[:200], "mend the checks above first")
+    said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    fault = next((line for line in said if line.startswith("error:")), said[-1])
+    if UNKNOWN_CPU in fault:
+        detail = "the OpenCL driver is older than this processor and can't compile for it"
+        return Check("launch", False, detail, POCL_DEBIAN)
+    return Check("launch", False, fault[:200], "mend the checks above first")
 
 
 def _compiler() -> Check:

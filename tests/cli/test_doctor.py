@@ -45,6 +45,15 @@ def test_a_driver_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert not check.ok and check.detail == "ld: not found"
 
 
+def test_a_driver_older_than_the_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\nprintf \"error: unknown target CPU 'x'\\nmore\\n\" >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(fake))
+    check = named("launch")
+    assert "older" in check.detail and "apt-get" in check.remedy
+
+
 def test_a_kernel_runs_here() -> None:
     check = named("launch")
     assert check.ok, check.detail

@@ -1,0 +1,104 @@
+"""Every f32 and f16 export of a Llama-family decoder: compiled, run, and held against ONNX Runtime."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.models.conftest import EXPORTS, FAMILIES, Plans
+from toolkit.bench import kv_copy_bytes
+from toolkit.executor import open_executor
+from toolkit.plan import Plan
+from toolkit.reference import Reference
+from toolkit.source import load_source
+from toolkit.verify import Case, greedy_ids, greedy_plan, prompt_of, random_ids, run_plan
+from toolkit.verify import measure, run_reference
+
+LIMIT = {"f32": 1e-8, "f16": 1e-4}  # NMSE of logits against the original model
+STEPS = 32
+
+
+def each_export() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("family", "spelling"), EXPORTS)
+
+
+def storage(plan: Plan) -> str:
+    return "f16" if any(w.dtype == "f16" for w in plan.weights) else "f32"
+
+
+@each_export()
+def test_logits_equal_the_original_model(plans: Plans, family: str, spelling: str) -> None:
+    report = plans(family, spelling)
+    plan, source = report.plan, load_source(Path(report.plan.model["source"]["path"]))
+    original, executor = Reference.original(source), open_executor(report.path, "runner")
+    try:
+        for count in (1, 2, 7, 64, 65):
+            case = Case(f"prefill-{count}", random_ids(plan, count), [])
+            compare(plan, run_plan(executor, case), run_reference(original, case), case.name)
+        greedy = greedy_ids(original, prompt_of(plan), STEPS, plan)
+        case = Case("decode", prompt_of(plan), greedy)
+        compare(plan, run_plan(executor, case), run_reference(original, case), case.name)
+        if storage(plan) == "f32":
+            assert greedy_plan(executor, prompt_of(plan), STEPS) == greedy
+    finally:
+        executor.close()
+
+
+def compare(plan: Plan, ours: np.ndarray, reference: np.ndarray, name: str) -> None:
+    """NMSE below the limit; the same top-1 wherever the reference is sure enough of its own."""
+    figures = measure(ours, reference)
+    assert figures["nmse"] < LIMIT[storage(plan)], f"{name}: {figures}"
+    second, first = np.sort(reference, axis=-1)[:, -2:].T
+    sure = first - second > (4 * figures["max_abs_err"] if storage(plan) == "f16" else 0)
+    assert (ours.argmax(-1) == reference.argmax(-1))[sure].all(), f"{name}: {figures}"
+    assert sure.any()
+
+
+@each_export()
+def test_host_and_runner_agree_token_for_token(plans: Plans, family: str, spelling: str) -> None:
+    report = plans(family, spelling)
+    prompt = prompt_of(report.plan)
+    ids = []
+    for on in ("runner", "host"):
+        executor = open_executor(report.path, on)
+        ids.append(greedy_plan(executor, prompt, 40))
+        executor.close()
+    assert ids[0] == ids[1]
+
+
+@each_export()
+def test_the_plan_is_tight(plans: Plans, family: str, spelling: str) -> None:
+    report = plans(family, spelling)
+    plan, figures = report.plan, report.as_json()
+    layers = int(plan.model["layers"])
+    assert figures["unresolved_dims"] == 0
+    assert figures["dispatches"]["decode"] <= 9 * layers + 4  # embedding, norm, head, next id
+    for phase in plan.phases:
+        assert kv_copy_bytes(plan, phase) == 0
+        assert phase.arena_bytes <= 1.05 * phase.lower_bound_bytes
+        assert phase.bounds["seq"][1] == 1 or phase.arena_bytes > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_exporters_agree_on_the_number_of_dispatches(plans: Plans, family: str) -> None:
+    counts = [plans(family, s).as_json()["dispatches"] for s in FAMILIES[family]]
+    for count in counts[1:]:
+        for phase, number in count.items():
+            assert abs(number - counts[0][phase]) <= 0.1 * counts[0][phase]
+
+
+def test_a_window_longer_than_its_ring_is_left_behind(plans: Plans, tmp_path: Path) -> None:
+    """Mistral's window of 8 tokens in a ring of 8 + chunk slots, far past its first turn."""
+    from tests.models.conftest import folder_of
+    from toolkit import compile
+
+    source = folder_of("random/mistral", "optimum")
+    if not source.exists():
+        pytest.skip(f"{source} is not here")
+    report = compile(source, tmp_path / "ring.plan", prefill_chunk=5)
+    states = [b for b in report.plan.buffers if b.kind == "state"]
+    assert {b.shape[2] for b in states} == {13}
+    original, executor = Reference.original(load_source(source)), open_executor(report.path, "runner")
+    case = Case("ring", random_ids(report.plan, 61), random_ids(report.plan, 40))
+    compare(report.plan, run_plan(executor, case), run_reference(original, case), "ring")
+    executor.close()
