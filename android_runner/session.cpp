@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -41,10 +39,6 @@ void stop_if(const Session::Interrupted &interrupted) {
 }
 
 }  // namespace
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 Session::Session(const Plan &plan, const Device &device, const Memory &memory, Executor &executor)
     : plan_(plan),
@@ -182,8 +176,9 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
   if (steps <= 0) return reason;
   check_tokens({id}, past);
   const double start = now();
-  double waited = 0;
   feed({id}, 0, 1, past, 1);
+  const double fed = now();
+  double waited = 0;
   int64_t sent = 0, taken = 0;
   for (bool more = true; more; ++taken, more = more && taken < steps) {
     // The device always has the next step to do while the host looks at the last one's id.
@@ -198,7 +193,7 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
     if (std::find(stop.begin(), stop.end(), pending.id) != stop.end()) reason = "eos", more = false;
     else if (interrupted()) reason = "cancel", more = false;
   }
-  host_s_ = now() - start - waited;
+  host_s_ = now() - fed - waited;
   settle();
   decode_s_ = now() - start;
   decode_tokens_ = taken;
@@ -238,17 +233,6 @@ std::string Session::stats() const {
       .add("decode_s", decode_s_)
       .add("decode_tokens", decode_tokens_)
       .text();
-}
-
-int64_t peak_rss_bytes() {
-  FILE *file = fopen("/proc/self/status", "r");
-  if (!file) return 0;
-  char line[256];
-  int64_t kilobytes = 0;
-  while (fgets(line, sizeof line, file))
-    if (strncmp(line, "VmHWM:", 6) == 0) kilobytes = strtoll(line + 6, nullptr, 10);
-  fclose(file);
-  return kilobytes * 1024;
 }
 
 }  // namespace pocket

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "executor.h"
+#include "system.h"
 
 namespace pocket {
 
@@ -60,8 +61,5 @@ class Session {
   int64_t decode_tokens_ = 0;
   double prefill_s_ = 0, decode_s_ = 0, host_s_ = 0;  // of the last prefill and decode
 };
-
-int64_t peak_rss_bytes();  // VmHWM; 0 where the system doesn't say
-double now();              // seconds of a steady clock
 
 }  // namespace pocket

@@ -326,3 +326,21 @@ def test_version_devices_and_usage(program: Path, start: Start, toy: Toy) -> Non
     assert "usage:" in run()[2] and "usage:" in run("--help")[1]
     listed = json.loads(start(toy.folder, "--devices").first)["devices"]
     assert {"name", "driver", "align", "features", "type"} <= set(listed[0])
+
+
+@pytest.mark.oclgrind
+def test_memory_that_is_not_shared(toy: Toy, start: Start, tmp_path: Path) -> None:
+    """Oclgrind's device has its own memory, and checks every call and every access."""
+    driver = Path("/usr/lib/oclgrind/liboclgrind-rt-icd.so")
+    if not driver.exists():
+        pytest.skip("Oclgrind is not installed")
+    (tmp_path / "oclgrind.icd").write_text(f"{driver}\n")
+    checks = {"OCLGRIND_CHECK_API": "1", "OCLGRIND_DATA_RACES": "1"}
+    talk = start(toy.folder, "--phases", "score", OCL_ICD_VENDORS=str(tmp_path), **checks)
+    assert talk.ready["weights"] == "uploaded"
+    first = talk.next(f"prefill 0 {words(TEXT)}")
+    ids, _ = talk.decode(f"decode {len(TEXT)} {first} 3")
+    assert [first, *ids] == toy.continued(TEXT, 4)
+    assert talk.ask(f"score 0 {tmp_path / 'scores'} {words(TEXT)}").startswith("ok ")
+    talk.send("quit")
+    assert talk.end() == (0, "")
