@@ -4,7 +4,7 @@ Two comparisons: with the rewritten graph, whose errors are ours (it decides `ok
 original model, which adds what rewriting and storage types cost.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -87,13 +87,13 @@ def compare(
             tell(f"{case.name}: ONNX Runtime, {'rewritten' if key == 'cases' else key}")
             rows[key].append({"name": case.name, **measure(ours, run_reference(reference, case))})
     own = greedy_plan(executor, prompt_of(plan), len(greedy))
-    limit = NMSE_LIMIT[precision(plan.model)]
+    limit = NMSE_LIMIT[precision(plan)]
     ok = all(row["nmse"] is not None and row["nmse"] < limit for row in rows["cases"])
     return {
         "ok": ok,
         **rows,
         "nmse_limit": limit,
-        "precision": precision(plan.model),
+        "precision": precision(plan),
         "greedy_match": own == greedy,
         "greedy_tokens": len(greedy),
         "executor": executor.name,
@@ -134,10 +134,11 @@ def source_of(plan: Plan, model: Path | None) -> Any:
     return source
 
 
-def precision(model: Mapping[str, Any]) -> str:
+def precision(plan: Plan) -> str:
     """`f16` where weights, activations or the KV cache are stored so."""
-    options = model.get("options", {})
-    return "f16" if "f16" in [options.get(k) for k in ("weights", "activations", "kv")] else "f32"
+    stored = {item.dtype for item in (*plan.weights, *plan.buffers)}
+    stored |= {scratch.dtype for phase in plan.phases for scratch in phase.scratch}
+    return "f16" if "f16" in stored else "f32"
 
 
 def prompt_of(plan: Plan) -> list[int]:

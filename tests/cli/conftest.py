@@ -104,7 +104,6 @@ def plan() -> Plan:
             "prefill_chunk": CHUNK,
             "eos": [EOS],
             "source": source,
-            "options": {"weights": "f32", "activations": "f32", "kv": "f32"},
         },
         profile={"name": "pocl", "class": "cpu", "align": 128},
         symbols=(SymbolDecl("seq", "input", 1, CHUNK), SymbolDecl("past", "input", 0, CONTEXT)),

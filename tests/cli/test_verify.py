@@ -2,6 +2,7 @@
 
 import json
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from toolkit import verify
 from toolkit.errors import PocketError
-from toolkit.plan import Plan
+from toolkit.plan import Plan, Weight
 
 
 class FakeScorer:
@@ -34,8 +35,6 @@ def compare(plan: Plan, executor: Any, noise: float = 0.0, original: float = 0.0
 
 
 def with_model(plan: Plan, **facts: Any) -> Plan:
-    from dataclasses import replace
-
     return replace(plan, model={**plan.model, **facts})
 
 
@@ -54,7 +53,7 @@ def test_the_rewritten_graph_decides(plan: Plan, executor: Any) -> None:
 
 
 def test_half_precision_has_its_own_limit(plan: Plan, executor: Any) -> None:
-    half = with_model(plan, options={"weights": "source", "activations": "f16", "kv": "f32"})
+    half = replace(plan, weights=(Weight("w", "f16", "n16", (16, 8), 0, 0, 256),))
     assert compare(half, executor, noise=1e-3)["ok"]
     assert not compare(half, executor, noise=1e-1)["ok"]
 
