@@ -1,18 +1,27 @@
-"""Every f32 and f16 export of a Llama-family decoder: compiled, run, and held against ONNX Runtime."""
+"""Every f32 and f16 export of a Llama-family decoder, run and held against ONNX Runtime."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from exports import EXPORTS, FAMILIES, Plans, folder_of
 
-from tests.models.conftest import EXPORTS, FAMILIES, Plans
+import toolkit
 from toolkit.bench import kv_copy_bytes
 from toolkit.executor import open_executor
 from toolkit.plan import Plan
 from toolkit.reference import Reference
 from toolkit.source import load_source
-from toolkit.verify import Case, greedy_ids, greedy_plan, prompt_of, random_ids, run_plan
-from toolkit.verify import measure, run_reference
+from toolkit.verify import (
+    Case,
+    greedy_ids,
+    greedy_plan,
+    measure,
+    prompt_of,
+    random_ids,
+    run_plan,
+    run_reference,
+)
 
 LIMIT = {"f32": 1e-8, "f16": 1e-4}  # NMSE of logits against the original model
 STEPS = 32
@@ -89,16 +98,16 @@ def test_exporters_agree_on_the_number_of_dispatches(plans: Plans, family: str) 
 
 def test_a_window_longer_than_its_ring_is_left_behind(plans: Plans, tmp_path: Path) -> None:
     """Mistral's window of 8 tokens in a ring of 8 + chunk slots, far past its first turn."""
-    from tests.models.conftest import folder_of
-    from toolkit import compile
-
     source = folder_of("random/mistral", "optimum")
     if not source.exists():
         pytest.skip(f"{source} is not here")
-    report = compile(source, tmp_path / "ring.plan", prefill_chunk=5)
+    report = toolkit.compile(source, tmp_path / "ring.plan", prefill_chunk=5)
     states = [b for b in report.plan.buffers if b.kind == "state"]
     assert {b.shape[2] for b in states} == {13}
-    original, executor = Reference.original(load_source(source)), open_executor(report.path, "runner")
+    original, executor = (
+        Reference.original(load_source(source)),
+        open_executor(report.path, "runner"),
+    )
     case = Case("ring", random_ids(report.plan, 61), random_ids(report.plan, 40))
     compare(report.plan, run_plan(executor, case), run_reference(original, case), "ring")
     executor.close()
