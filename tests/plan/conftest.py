@@ -35,7 +35,8 @@ SOURCE = """
 __kernel void embed(__global const int *sym, __global const int *tokens,
                     __global const float *table, __global float *x) {
   const int i = get_global_id(0);
-  for (int d = 0; d < D; d++) x[i * D + d] = table[tokens[i] * D + d];
+  const int id = clamp(tokens[i], 0, V - 1);    // -1 where the step before had no numbers
+  for (int d = 0; d < D; d++) x[i * D + d] = table[id * D + d];
 }
 __kernel void keep(__global const int *sym, __global const float *x, __global float *state) {
   const int i = get_global_id(0);
