@@ -136,7 +136,7 @@ def source_of(plan: Plan, model: Path | None) -> Any:
 
 def precision(plan: Plan) -> str:
     """`f16` where weights, activations or the KV cache are stored so."""
-    stored = {item.dtype for item in (*plan.weights, *plan.buffers)}
+    stored = {weight.dtype for weight in plan.weights} | {buffer.dtype for buffer in plan.buffers}
     stored |= {scratch.dtype for phase in plan.phases for scratch in phase.scratch}
     return "f16" if "f16" in stored else "f32"
 
