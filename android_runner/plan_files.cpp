@@ -29,6 +29,13 @@ void note_edit(const std::string &path) {
   fprintf(stderr, "note: %s was edited after the compile\n", path.c_str());
 }
 
+// Hash of plan.json above its last key, which holds it (toolkit/plan.py writes it).
+std::string digest_of(const std::string &text) {
+  std::string above = text.substr(0, text.rfind("\n\"digest\": "));
+  above.resize(above.find_last_not_of(" \t\r\n\f\v") + 1);
+  return sha256(above);
+}
+
 // Weights must be whole. A .cl or .json may have been edited: it is used, after a note that names
 // it.
 void check_file(const Plan &plan, size_t index) {
@@ -139,7 +146,7 @@ Plan load_plan(const std::string &path) {
   const std::string home = folder ? path : slash == std::string::npos ? "." : path.substr(0, slash);
   Plan plan = read_plan(Node(json, ""), home);
   const Json *digest = json.find("digest");
-  if (digest && digest->text != sha256(text.substr(0, text.find("\"digest\": ")))) note_edit(file);
+  if (!digest || digest->text != digest_of(text)) note_edit(file);
   for (size_t i = 0; i < plan.files.size(); ++i) check_file(plan, i);
   return plan;
 }

@@ -51,6 +51,7 @@ class RunnerExecutor:
             self._arguments += [option, str(value)] if value is not None else []
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
         self._fed: list[int] = []  # the id at every position that the states hold
+        self._earlier: dict[str, Any] = {}
         self._process: Process | None = None
         self._start(phases)
 
@@ -105,7 +106,9 @@ class RunnerExecutor:
 
     def stats(self) -> dict[str, Any]:
         """Figures of the last runs, and of the process."""
-        return cast(dict[str, Any], json.loads(self._alive().ask("stats")[1]))
+        found: dict[str, Any] = json.loads(self._alive().ask("stats")[1])
+        # A process that was started again for `score` knows nothing of the runs before.
+        return {key: value or self._earlier.get(key, value) for key, value in found.items()}
 
     def close(self) -> None:
         """End the process."""
@@ -118,6 +121,7 @@ class RunnerExecutor:
         """Start the runner with these phases, in place of the one that runs."""
         started, first = time.perf_counter(), self._process is None
         if self._process:
+            self._earlier = self.stats()
             self._process.end()
         self._phases = tuple(phases)
         arguments = [*self._arguments, "--phases", ",".join(phases)]

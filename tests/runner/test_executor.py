@@ -84,12 +84,14 @@ def test_cancelled_far_ahead_feeds_the_text_again(
 
 
 def test_logits_and_score(toy: Toy, executor: RunnerExecutor) -> None:
+    list(executor.decode(1, 0, 2, ()))
     executor.prefill(TEXT, 0)
     expected = toy.logits(TEXT)
     np.testing.assert_allclose(executor.logits(), expected[-1], rtol=1e-4, atol=1e-4)
     scores = executor.score(TEXT[6:], 6)  # loads the phase; what was fed before still counts
     np.testing.assert_allclose(scores, expected[6:], rtol=1e-4, atol=1e-4)
     assert scores.dtype == np.float32
+    assert executor.stats()["decode_tokens"] == 2  # of the process before
     before = pid(executor)
     np.testing.assert_allclose(executor.score(TEXT, 0), expected, rtol=1e-4, atol=1e-4)
     assert pid(executor) == before

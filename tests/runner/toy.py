@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.plan import digest
+
 V, D, C, CHUNK = 50, 16, 40, 8
 HEADER = [["SEQ", "sym[0]"], ["PAST", "sym[1]"], ["ROWS", "sym[2]"], ["V", str(V)], ["D", str(D)]]
 SOURCES = {
@@ -102,7 +104,7 @@ class Toy:
         if change:
             change(plan)
         text = json.dumps(plan, indent=1).removesuffix("\n}") + ",\n"
-        text += f'"digest": "{hashlib.sha256(text.encode()).hexdigest()}"\n}}\n'
+        text += f'"digest": "{digest(text)}"\n}}\n'
         (self.folder / "plan.json").write_text(text)
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
