@@ -44,7 +44,7 @@ def assemble(
     index, programs = {buffer.name: i for i, buffer in enumerate(buffers)}, Programs()
     storage = options.activations, options.kv
     settings = Settings(profile["class"], options.batch, options.context, *storage)
-    symbols = _symbols(options)
+    symbols = _symbols(options, score)
     box = {s.name: (s.min, s.max) for s in symbols}
     phases = []
     for name, longest in (("prefill", options.chunk), ("decode", 1), ("score", score)):
@@ -76,9 +76,9 @@ def _vocabulary(model: ir.Model) -> int:
     return int(dims[2])
 
 
-def _symbols(options: Options) -> tuple[SymbolDecl, ...]:
+def _symbols(options: Options, score: int) -> tuple[SymbolDecl, ...]:
     """Their order is that of the slots which `symbol_header` of the kernels reads."""
-    sizes = [("seq", 1, options.chunk), ("past", 0, options.context), ("rows", 1, options.chunk)]
+    sizes = [("seq", 1, options.chunk), ("past", 0, options.context), ("rows", 1, score)]
     starts = [(f"start.{b}", 0, options.context) for b in range(options.batch)]
     return tuple(SymbolDecl(name, "input", low, high) for name, low, high in sizes + starts)
 

@@ -92,9 +92,13 @@ def context_error(past: int, count: int, context: int) -> PocketError:
     )
 
 
-def chunks(plan: Plan, ids: Sequence[int], past: int) -> Iterator[tuple[Sequence[int], int]]:
-    """Split ids into prefill chunks: (ids of the chunk, its position)."""
+def chunks(
+    plan: Plan, ids: Sequence[int], past: int, phase: str = "prefill"
+) -> Iterator[tuple[Sequence[int], int]]:
+    """Split ids into what a phase takes at a time: (ids of the chunk, its position)."""
     size = int(plan.model["prefill_chunk"])
+    found = plan.phase(phase)
+    size = min(size, found.bounds["seq"][1]) if found and "seq" in found.bounds else size
     for start in range(0, len(ids), size):
         yield ids[start : start + size], past + start
 

@@ -102,7 +102,7 @@ class HostExecutor:
         """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
         check_tokens(self.plan, ids, past)
         rows = []
-        for part, at in chunks(self.plan, ids, past):
+        for part, at in chunks(self.plan, ids, past, "score"):
             self._bind(part, at, rows=len(part))
             self._enqueue("score", at)
             rows.append(self._logits(len(part)))
