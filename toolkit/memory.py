@@ -94,8 +94,8 @@ def place_phase(phase: Phase, box: Box, align: int) -> Phase:
 def formulas(phase: Phase, align: int) -> tuple[str, str]:
     """Peak and lower bound of a placed phase as expressions in its symbols, alignment apart."""
     items = lifetimes(phase)
-    stack, bound = _tallest_stack(phase, items, align), _alive_at_busiest_step(items, align)
-    return _sum_of_sizes(phase, stack), _sum_of_sizes(phase, bound)
+    busiest = _alive_at_busiest_step(items, align)
+    return _highest(phase, items, align), _sum_of_sizes(phase, busiest)
 
 
 def figures(plan: Plan) -> dict[str, Any]:
@@ -199,17 +199,16 @@ def _alive_at_busiest_step(items: Sequence[Lifetime], align: int) -> list[int]:
     return [i for i, item in enumerate(items) if item.first <= busiest <= item.last]
 
 
-def _tallest_stack(phase: Phase, items: Sequence[Lifetime], align: int) -> list[int]:
-    """The scratch tensors that stand on each other below the top of the arena."""
-    offsets = [s.offset or 0 for s in phase.scratch]
-    ends = [o + round_up(i.nbytes, align) for o, i in zip(offsets, items, strict=True)]
-    stack: list[int] = []
-    below = list(range(len(items)))
-    while below:
-        stack.append(max(below, key=lambda i: ends[i]))
-        floor = offsets[stack[-1]]
-        below = [i for i in below if ends[i] == floor and items[i].meets(items[stack[-1]])]
-    return stack
+def _highest(phase: Phase, items: Sequence[Lifetime], align: int) -> str:
+    """Where the scratch that ends highest begins, plus its size."""
+    ends = [
+        (s.offset or 0) + round_up(i.nbytes, align)
+        for s, i in zip(phase.scratch, items, strict=True)
+    ]
+    if not ends:
+        return "0"
+    top = phase.scratch[ends.index(max(ends))]
+    return str(sympy.Add(top.offset or 0, top.size))
 
 
 def _sum_of_sizes(phase: Phase, members: Sequence[int]) -> str:

@@ -80,7 +80,7 @@ def test_a_chain_needs_two_neighbours() -> None:
     phase = place_phase(chain([SEQ * 64, SEQ * 32, SEQ * 64, SEQ * 32]), {"seq": (1, 99)}, ALIGN)
     assert phase.arena_bytes == phase.lower_bound_bytes == 4 * 96 * 10
     assert [s.bytes for s in phase.scratch] == [2560, 1280, 2560, 1280]
-    assert formulas(phase, ALIGN) == ("384*seq", "384*seq")
+    assert formulas(phase, ALIGN) == ("128*seq + 2560", "384*seq")  # offset and size of the top
 
 
 def test_lifetimes_are_first_to_last_use() -> None:
