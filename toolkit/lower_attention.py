@@ -36,7 +36,7 @@ def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
 
 
 def _states(b: PhaseBuilder, state: ir.Value) -> dict[str, Any]:
-    """What kernels must know of KV states [B, G, C, K]; fewer slots than the context make a ring."""
+    """Of KV states [B, G, C, K]; fewer slots than the context make a ring."""
     _, G, C, K = (int(d) for d in b.dims(state))
     ring = int(b.settings.context > C)
     return {"B": b.settings.batch, "G": G, "C": C, "K": K, "RING": ring, "kv": b.settings.kv}
