@@ -1,7 +1,7 @@
-"""The graph passes, in order. A pass edits the model in place and returns the number of its rewrites.
+"""The graph passes, in order. A pass edits the model in place and returns how much it rewrote.
 
-ONNX Runtime can run the model after every pass (`defined` attaches the `pocket` ops as functions): that is how each is
-tested, and how `pocketcl verify` finds the one that broke something.
+ONNX Runtime can run the model after every pass (`defined` attaches the `pocket` ops as functions):
+that is how each is tested, and how `pocketcl verify` finds the one that broke something.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,27 +10,29 @@ import onnx_ir as ir
 
 from onnx_passes.cancel_transposes import cancel_transposes
 from onnx_passes.canonicalize_dims import COUNTERS, canonicalize_dims
+from onnx_passes.edit import drop_unused
 from onnx_passes.fold_constants import fold_constants
 from onnx_passes.fuse_attention import fuse_attention
 from onnx_passes.fuse_bias import fuse_bias
 from onnx_passes.fuse_elementwise import fuse_elementwise
+from onnx_passes.fuse_glu import fuse_glu
 from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
 from onnx_passes.fuse_rope import fuse_rope
-from onnx_passes.fuse_glu import fuse_glu
-from onnx_passes.graph import drop_unused, explaining
+from onnx_passes.graph import GraphError, explaining
+from onnx_passes.infer import infer
 from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
+from onnx_passes.normalize import drop_unused_inputs
 from onnx_passes.ops import defined
 from onnx_passes.resolve_shapes import resolve_shapes
-from onnx_passes.shapes import infer
 from onnx_passes.split_gqa import split_gqa
 
 Pass = Callable[[ir.Model], int]
 
 PASSES: tuple[Pass, ...] = (
-    canonicalize_dims,  # first: later passes compare dimensions, and need to know what the inputs are for
+    canonicalize_dims,  # first: later passes compare dimensions and ask for roles
     fold_constants,  # rules look for constants, and exporters repeat them
     resolve_shapes,  # so that what is left is arithmetic on tensors
     fuse_rmsnorm,
@@ -52,9 +54,7 @@ def rewrite(model: ir.Model) -> Iterator[tuple[str, int]]:
     """Run PASSES in order, yielding (name, rewrites) after each, when the model is whole again."""
     for run in PASSES:
         count = run(model)
-        drop_unused(model)
-        _drop_unused_inputs(model)
-        infer(model)
+        _mend(model)
         yield run.__name__, count
 
 
@@ -63,18 +63,17 @@ def why(model: ir.Model, name: str) -> list[str]:
     for run in PASSES:
         with explaining() as reasons:
             run(model)
-        drop_unused(model)
-        infer(model)
+        _mend(model)
         if run.__name__ == name:
             return reasons
     raise ValueError(f"no pass named {name}; there are {', '.join(run.__name__ for run in PASSES)}")
 
 
-def _drop_unused_inputs(model: ir.Model) -> None:
+def _mend(model: ir.Model) -> None:
     """Masks and positions go when nothing reads them any more; the counters stay."""
-    for value in list(model.graph.inputs):
-        if not value.uses() and not value.is_graph_output() and value.name not in COUNTERS:
-            model.graph.inputs.remove(value)
+    drop_unused(model)
+    drop_unused_inputs(model, keep=COUNTERS)
+    infer(model)
 
 
-__all__ = ["PASSES", "Pass", "defined", "rewrite", "why"]
+__all__ = ["PASSES", "GraphError", "Pass", "defined", "rewrite", "why"]

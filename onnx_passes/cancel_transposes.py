@@ -1,43 +1,42 @@
-"""Transposes that undo each other go, and so do reshapes of reshapes: what is left is token-major."""
+"""Transposes that undo each other go, and reshapes of reshapes: what is left is token-major."""
 
 import onnx_ir as ir
 
-from onnx_passes.graph import Builder, attribute, constant, producer, replace
+from onnx_passes.edit import Builder, replace
+from onnx_passes.graph import attribute, integers, operand, producer
 
 
 def cancel_transposes(model: ir.Model) -> int:
     """Remove pairs of inverse transposes and merge chains of reshapes; return how many."""
-    count = 0
-    for node in list(model.graph):
-        if node.op_type == "Transpose":
-            count += _inverse_pair(node)
-        elif node.op_type == "Reshape":
-            count += _reshape_chain(node)
-    return count
+    rules = {"Transpose": _inverse_pair, "Reshape": _reshape_chain}
+    nodes = [node for node in model.graph if node.op_type in rules and node.domain == ""]
+    return sum(rules[node.op_type](node) for node in nodes)
 
 
 def _inverse_pair(node: ir.Node) -> bool:
-    before = producer(node.inputs[0], "Transpose")
-    if before is None or before.inputs[0] is None or node.outputs[0].is_graph_output():
+    before = producer(operand(node, 0), "Transpose")
+    source = None if before is None else operand(before, 0)
+    if before is None or source is None or node.outputs[0].is_graph_output():
         return False
     perm, earlier = attribute(node, "perm"), attribute(before, "perm")
-    if perm is None or earlier is None or [earlier[i] for i in perm] != list(range(len(perm))):
+    if perm is None or earlier is None or [earlier[i] for i in perm] != sorted(perm):
         return False
-    replace(node, before.inputs[0])
+    replace(node, source)
     return True
 
 
 def _reshape_chain(node: ir.Node) -> bool:
     """Reshape(Reshape(x)): one reshape, or none if x has the shape already."""
-    before = producer(node.inputs[0], "Reshape")
-    source = None if before is None else before.inputs[0]
+    before = producer(operand(node, 0), "Reshape")
+    source = None if before is None else operand(before, 0)
+    shape = node.outputs[0].shape
     if source is None or source.shape is None or node.outputs[0].is_graph_output():
         return False
-    if source.shape == node.outputs[0].shape:
+    if source.shape == shape and all(isinstance(d, int) or d.value for d in shape):
         replace(node, source)
         return True
-    target = constant(node.inputs[1])
+    target = integers(operand(node, 1))
     if target is None or 0 in target:
         return False
-    replace(node, Builder(node).op("Reshape", source, node.inputs[1]))
+    replace(node, Builder(node).op("Reshape", source, operand(node, 1)))
     return True

@@ -1,6 +1,7 @@
 """Constant nodes become initializers; what is computed from constants alone is computed now.
 
-A large weight that is transposed or retyped stays unread: it becomes a lazy tensor, evaluated where it is packed.
+A large weight that is transposed or retyped stays unread: it becomes a lazy tensor, evaluated
+where it is packed.
 """
 
 from collections.abc import Callable
@@ -14,13 +15,14 @@ from onnx_ir.passes.common import (
 )
 from onnxscript.optimizer import fold_constants as fold
 
-from onnx_passes.graph import attribute, drop_unused, replace, unique_name
+from onnx_passes.edit import add_tensor, drop_unused, replace, unique_name
+from onnx_passes.graph import attribute, operand
 
 LIMIT = 16384  # elements
 
 
 def fold_constants(model: ir.Model) -> int:
-    """Fold, drop casts to the type that a value has already, unify equal subexpressions; return how many nodes went."""
+    """Fold, drop casts to a value's own type, unify equal subexpressions; return the nodes gone."""
     before = len(model.graph)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fold(model, onnx_shape_inference=False, input_size_limit=LIMIT, output_size_limit=LIMIT)
@@ -35,36 +37,35 @@ def fold_constants(model: ir.Model) -> int:
 
 def _drop_casts(model: ir.Model) -> None:
     for node in list(model.graph):
-        if node.op_type == "Cast" and node.inputs[0] is not None:
-            same = node.inputs[0].dtype == ir.DataType(node.attributes["to"].as_int())
-            if same and not node.outputs[0].is_graph_output():
-                replace(node, node.inputs[0])
+        source = operand(node, 0) if node.op_type == "Cast" else None
+        if source is None or node.outputs[0].is_graph_output():
+            continue
+        if source.dtype is not None and source.dtype == attribute(node, "to"):
+            replace(node, source)
 
 
 def _fold_weights(model: ir.Model) -> None:
     """Transpose and Cast of an initializer: a lazy initializer instead."""
     for node in list(model.graph):
-        source = node.inputs[0] if node.op_type in ("Transpose", "Cast") and node.inputs else None
+        source = operand(node, 0) if node.op_type in ("Transpose", "Cast") else None
         output = node.outputs[0]
         if source is None or source.const_value is None or output.is_graph_output():
             continue
         if output.dtype is None or output.shape is None or node.domain != "":
             continue
         name = unique_name(model.graph, f"{output.name}/value")
-        lazy = ir.LazyTensor(_change(node, source.const_value), dtype=output.dtype, shape=output.shape, name=name)
-        value = ir.val(name, dtype=output.dtype, shape=output.shape, const_value=lazy)
-        model.graph.register_initializer(value)
-        replace(node, value)
+        change = _change(node, source.const_value, output.dtype)
+        lazy = ir.LazyTensor(change, dtype=output.dtype, shape=output.shape, name=name)
+        replace(node, add_tensor(model.graph, lazy))
 
 
-def _change(node: ir.Node, tensor: ir.TensorProtocol) -> Callable[[], ir.Tensor]:
-    perm, dtype = attribute(node, "perm"), node.outputs[0].dtype
+def _change(
+    node: ir.Node, tensor: ir.TensorProtocol, dtype: ir.DataType
+) -> Callable[[], ir.TensorProtocol]:
+    perm, is_cast = attribute(node, "perm"), node.op_type == "Cast"
 
-    def evaluate() -> ir.Tensor:
+    def evaluate() -> ir.TensorProtocol:
         array = tensor.numpy()
-        if node.op_type == "Transpose":
-            return ir.Tensor(np.transpose(array, perm))
-        assert dtype is not None
-        return ir.Tensor(array.astype(dtype.numpy()))
+        return ir.tensor(array.astype(dtype.numpy()) if is_cast else np.transpose(array, perm))
 
     return evaluate

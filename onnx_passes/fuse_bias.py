@@ -2,27 +2,42 @@
 
 import onnx_ir as ir
 
-from onnx_passes.graph import DOMAIN, Builder, is_constant, other, producer, replace, sole_use
+from onnx_passes.edit import Builder, replace
+from onnx_passes.graph import (
+    DOMAIN,
+    dim,
+    is_constant,
+    operand,
+    other,
+    producer,
+    rank,
+    sole_use,
+)
 
 
 def fuse_bias(model: ir.Model) -> int:
     """Let matmuls take over the bias that follows them; return how many."""
-    count = 0
-    for node in list(model.graph):
-        if node.op_type != "MatMul" or not is_constant(node.inputs[1]):
-            continue
-        add = sole_use(node.outputs[0], "Add")
-        bias = None if add is None else other(add, node.outputs[0])
-        if add is None or bias is None or not is_constant(bias) or bias.shape is None or bias.shape.rank() != 1:
-            continue
-        y = Builder(add).op("Linear", *node.inputs, bias, domain=DOMAIN)
-        y.shape = add.outputs[0].shape
-        replace(add, y)
-        count += 1
-    return count
+    return sum(_fuse(node) for node in list(model.graph))
+
+
+def _fuse(node: ir.Node) -> bool:
+    weight = linear(node.outputs[0]) if node.op_type == "MatMul" else None
+    add = None if weight is None else sole_use(node.outputs[0], "Add")
+    bias = None if add is None else other(add, node.outputs[0])
+    if add is None or bias is None or not is_constant(bias) or rank(bias) != 1:
+        return False
+    if dim(bias, 0) != dim(node.inputs[1], 1):
+        return False
+    y = Builder(add).op("Linear", *node.inputs, bias, domain=DOMAIN)
+    y.shape = add.outputs[0].shape
+    replace(add, y)
+    return True
 
 
 def linear(value: ir.Value | None) -> ir.Node | None:
-    """The MatMul or Linear with a constant weight that makes `value`."""
+    """The MatMul or Linear with a constant matrix that makes `value`."""
     node = producer(value, "MatMul", "Linear")
-    return node if node is not None and is_constant(node.inputs[1]) else None
+    if node is None:
+        return None
+    weight = operand(node, 1)
+    return node if is_constant(weight) and rank(weight) == 2 else None

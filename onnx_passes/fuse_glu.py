@@ -5,8 +5,19 @@ SwiGLU where act is silu, ReGLU where it is relu (Shazeer 2020, "GLU Variants Im
 
 import onnx_ir as ir
 
+from onnx_passes.edit import Builder, replace
 from onnx_passes.fuse_bias import linear
-from onnx_passes.graph import DOMAIN, Builder, Miss, explain, needed, other, producer, replace, through
+from onnx_passes.graph import (
+    DOMAIN,
+    Miss,
+    attribute,
+    dim,
+    explain,
+    needed,
+    other,
+    producer,
+    through,
+)
 from onnx_passes.merge_weights import merged
 
 
@@ -29,11 +40,13 @@ def _rewrite(node: ir.Node) -> bool:
         if gate is None:
             continue
         projections = [linear(gate), linear(up)]
-        if None in projections:
+        pair = [p for p in projections if p is not None]
+        if len(pair) != 2:
             raise Miss("gate or up is not a matmul with a constant weight")
-        b = Builder(node)
-        both = merged(b, [p for p in projections if p is not None], f"{gate.name}+up")
-        replace(node, b.op("Glu", both, domain=DOMAIN, overload=activation))
+        if dim(gate, -1) != dim(up, -1):
+            raise Miss("gate and up differ in width")
+        both = merged(Builder(node), pair, f"{gate.name}+up")
+        replace(node, Builder(node).op("Glu", both, domain=DOMAIN, overload=activation))
         return True
     return False
 
@@ -43,8 +56,10 @@ def _activation(value: ir.Value | None) -> tuple[str, ir.Value | None]:
     node = producer(through(value, "Cast"), "Mul", "Swish", "Relu")
     if node is None:
         return "", None
-    if node.op_type != "Mul":
-        return {"Swish": "silu", "Relu": "relu"}[node.op_type], needed(node, 0)
+    if node.op_type == "Relu":
+        return "relu", needed(node, 0)
+    if node.op_type == "Swish":
+        return ("silu", needed(node, 0)) if attribute(node, "alpha", 1.0) == 1 else ("", None)
     for factor in node.inputs:
         sigmoid = producer(factor, "Sigmoid")
         if sigmoid is not None and factor is not None and other(node, factor) is sigmoid.inputs[0]:

@@ -1,22 +1,27 @@
-"""x + residual, then RMSNorm of the sum  ->  pocket.AddRmsNorm (the sum goes on as the next residual)."""
+"""x + residual, then RMSNorm of the sum  ->  pocket.AddRmsNorm (the sum is the next residual)."""
 
 import onnx_ir as ir
 
-from onnx_passes.graph import DOMAIN, Builder, is_constant, producer, replace
+from onnx_passes.edit import Builder, replace
+from onnx_passes.graph import DOMAIN, is_constant, producer
 
 
 def fuse_residual_norm(model: ir.Model) -> int:
     """Fuse every addition whose sum is normalised; return how many."""
-    count = 0
-    for node in list(model.graph):
-        add = producer(node.inputs[0], "Add") if node.domain == DOMAIN and node.op_type == "RmsNorm" else None
-        if add is None or any(x is None or is_constant(x) or x.shape != add.outputs[0].shape for x in add.inputs):
-            continue
-        b = Builder(add)
-        total, y = b.ops("AddRmsNorm", 2, *add.inputs, node.inputs[1], domain=DOMAIN, eps=node.attributes["eps"].as_float())
-        for new, old in ((total, add.outputs[0]), (y, node.outputs[0])):
-            new.type, new.shape = old.type, old.shape
-        replace(node, y)
-        replace(add, total)
-        count += 1
-    return count
+    norms = [n for n in model.graph if n.domain == DOMAIN and n.op_type == "RmsNorm"]
+    return sum(_fuse(node) for node in norms)
+
+
+def _fuse(node: ir.Node) -> bool:
+    add = producer(node.inputs[0], "Add")
+    if add is None or any(x is None or is_constant(x) for x in add.inputs):
+        return False
+    if any(x is not None and x.shape != add.outputs[0].shape for x in add.inputs):
+        return False
+    eps = node.attributes["eps"].as_float()
+    outputs = Builder(add).ops("AddRmsNorm", 2, *add.inputs, node.inputs[1], domain=DOMAIN, eps=eps)
+    for old, new in zip((add, node), outputs, strict=True):
+        new.type, new.shape = old.outputs[0].type, old.outputs[0].shape
+    replace(node, outputs[1])
+    replace(add, outputs[0])
+    return True

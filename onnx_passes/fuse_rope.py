@@ -1,26 +1,39 @@
-"""x * cos + rotate_half(x) * sin, or an exporter's RotaryEmbedding  ->  pocket.Rope, token-major, with stored tables.
+"""x * cos + rotate_half(x) * sin, or an exporter's RotaryEmbedding  ->  pocket.Rope, token-major.
 
-`pocket.Rope` works on [batch, seq, heads, width]; the transposes around it cancel later. (Su et al. 2021, eq. 34)
+`pocket.Rope` works on [batch, seq, heads, width] with stored tables; the transposes around it
+cancel later. (Su et al. 2021, eq. 34)
 """
 
-import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.graph import DOMAIN, Builder, Miss, attribute, explain, needed, operand, other, producer
-from onnx_passes.graph import replace, scalar, through
-from onnx_passes.rotary import Tables, computed_tables, stored_tables
-
-TURN = [0, 2, 1, 3]  # [B, H, S, K] <-> [B, S, H, K]
+from onnx_passes.edit import Builder, replace
+from onnx_passes.emit import rope, rope_by_token
+from onnx_passes.graph import (
+    Miss,
+    attribute,
+    dim,
+    explain,
+    integers,
+    needed,
+    operand,
+    other,
+    producer,
+    rank,
+    scalar,
+    through,
+)
+from onnx_passes.rotary import Tables, check_positions, computed_tables, stored_tables
 
 
 def fuse_rope(model: ir.Model) -> int:
     """Replace every rotary embedding; return how many."""
     count = 0
     for node in list(model.graph):
-        if node.op_type not in ("Add", "RotaryEmbedding"):
+        rule = {"Add": _spelled, "RotaryEmbedding": _fused}.get(node.op_type)
+        if rule is None:
             continue
         try:
-            count += _spelled(model, node) if node.op_type == "Add" else _fused(model, node)
+            count += rule(model, node)
         except Miss as miss:
             explain(node, miss)
     return count
@@ -31,17 +44,17 @@ def _spelled(model: ir.Model, node: ir.Node) -> bool:
     if found is None:
         return False
     x, cos, sin = found
-    width = None if x.shape is None or x.shape.rank() != 4 else x.shape[3]
-    if not isinstance(width, int):
+    width = dim(x, 3)
+    if x.shape is None or x.shape.rank() != 4 or width is None or "seq" not in x.shape[1:3]:
         raise Miss("the rotated value is not [batch, heads, seq, width]")
-    b = Builder(node)
-    tables = computed_tables(model, b, _unbroadcast(cos), _unbroadcast(sin), width)
-    replace(node, rope(model, b, x, tables, interleaved=False))
+    tables = computed_tables(model, _unbroadcast(cos), _unbroadcast(sin), width)
+    emit = rope if x.shape[2] == "seq" else rope_by_token
+    replace(node, emit(model, Builder(node), x, tables))
     return True
 
 
 def _rotation(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value] | None:
-    """(x, cos, sin) of Add(Mul(x, cos), Mul(Concat(-x2, x1), sin)), or None where no half is turned."""
+    """(x, cos, sin) of Add(Mul(x, cos), Mul(Concat(-x2, x1), sin)); None if no half is turned."""
     for straight, turned in (node.inputs, node.inputs[::-1]):
         left, right = producer(straight, "Mul"), producer(turned, "Mul")
         if left is None or right is None:
@@ -61,15 +74,34 @@ def _rotated_half(value: ir.Value | None) -> ir.Value | None:
     if join is None or len(join.inputs) != 2:
         return None
     negative = producer(join.inputs[0], "Neg")
-    upper = None if negative is None else producer(negative.inputs[0], "Slice", "Split")
-    lower = producer(join.inputs[1], "Slice", "Split")
-    if upper is None or lower is None or upper.inputs[0] is not lower.inputs[0]:
+    upper, lower = negative.inputs[0] if negative else None, join.inputs[1]
+    x = _half_of(lower, first=True)
+    if x is None or upper is None or _half_of(upper, first=False) is not x:
         return None
-    x = needed(lower, 0)
-    width = None if x.shape is None else x.shape[-1]
-    if upper.op_type == "Slice" and isinstance(width, int):
-        if (scalar(operand(lower, 1)), scalar(operand(upper, 1))) != (0, width // 2):
-            raise Miss("a head is not turned by halves")
+    if attribute(join, "axis") not in (-1, 3):
+        raise Miss("the halves are not joined along the width of a head")
+    return x
+
+
+def _half_of(value: ir.Value | None, first: bool) -> ir.Value | None:
+    """x if `value` is the first or second half of it along its last axis, by Slice or Split."""
+    node = producer(value, "Slice", "Split")
+    if node is None or value is None:
+        return None
+    x = needed(node, 0)
+    width, axis = dim(x, -1), (rank(x) or 0) - 1
+    if node.op_type == "Split":
+        at_last = attribute(node, "axis", 0) in (-1, axis)
+        halves = len(node.outputs) == 2 and dim(value, -1) == (width or 0) // 2
+        matches = halves and at_last and node.outputs[0 if first else 1] is value
+    else:
+        half = None if width is None else width // 2
+        begins = scalar(operand(node, 1)) == (0 if first else half)
+        along = (integers(operand(node, 3)) or [0])[0] in (-1, axis)
+        matches = begins and along and dim(value, -1) == half
+        matches = matches and scalar(operand(node, 4)) in (None, 1)
+    if not matches:
+        raise Miss("a head is not turned by halves")
     return x
 
 
@@ -81,48 +113,32 @@ def _unbroadcast(value: ir.Value) -> ir.Value:
 
 
 def _fused(model: ir.Model, node: ir.Node) -> bool:
-    """ONNX RotaryEmbedding (x, cos, sin, positions?) or com.microsoft's (x, positions, cos, sin)."""
-    x, b = needed(node, 0), Builder(node)
+    """ONNX's RotaryEmbedding (x, cos, sin, positions?), Microsoft's (x, positions, cos, sin)."""
+    x = needed(node, 0)
+    if attribute(node, "scale", 1.0) != 1.0 or attribute(node, "is_packed_batching", 0):
+        raise Miss("scaled and packed rotary embeddings are not supported")
     if node.domain == "com.microsoft":
-        tables = stored_tables(model, b, needed(node, 2), needed(node, 3))
+        check_positions(model, needed(node, 1))
+        tables = stored_tables(model, needed(node, 2), needed(node, 3))
     elif operand(node, 3) is not None:
-        tables = stored_tables(model, b, needed(node, 1), needed(node, 2))
+        check_positions(model, needed(node, 3))
+        tables = stored_tables(model, needed(node, 1), needed(node, 2))
     else:
         cos, sin = needed(node, 1), needed(node, 2)
-        pairs = None if cos.shape is None else cos.shape[-1]
-        if not isinstance(pairs, int):
+        pairs = dim(cos, -1)
+        if pairs is None:
             raise Miss("the width of its tables is unknown")
-        tables = computed_tables(model, b, cos, sin, 2 * pairs)
-    replace(node, _by_rank(model, b, node, x, tables))
+        tables = computed_tables(model, cos, sin, 2 * pairs)
+    replace(node, _by_rank(model, Builder(node), node, x, tables))
     return True
 
 
 def _by_rank(model: ir.Model, b: Builder, node: ir.Node, x: ir.Value, tables: Tables) -> ir.Value:
     interleaved = bool(attribute(node, "interleaved", 0))
-    if x.shape is not None and x.shape.rank() == 4:
+    if rank(x) == 4:
         return rope(model, b, x, tables, interleaved)
     heads = attribute(node, "num_heads", 0)
     if not heads:
         raise Miss("x has rank 3 and num_heads is not given")
-    split = b.op("Reshape", x, b.constant(shape_constant(0, 0, heads, -1)))
-    turned = b.op("Rope", split, *tables, *counters(model), domain=DOMAIN, overload="interleaved" if interleaved else "")
-    return b.op("Reshape", turned, b.constant(shape_constant(0, 0, -1)))
-
-
-def rope(model: ir.Model, b: Builder, x: ir.Value, tables: Tables, interleaved: bool) -> ir.Value:
-    """`pocket.Rope` of x [B, H, S, K], with the transposes to and from token-major."""
-    by_token = b.op("Transpose", x, perm=TURN)
-    overload = "interleaved" if interleaved else ""
-    turned = b.op("Rope", by_token, *tables, *counters(model), domain=DOMAIN, overload=overload)
-    return b.op("Transpose", turned, perm=TURN)
-
-
-def counters(model: ir.Model) -> tuple[ir.Value, ir.Value]:
-    """The graph inputs `past` and `start`."""
-    by_name = {value.name: value for value in model.graph.inputs}
-    return by_name["past"], by_name["start"]
-
-
-def shape_constant(*dims: int) -> np.ndarray:
-    """A Reshape target."""
-    return np.array(dims, np.int64)
+    split = b.op("Reshape", x, b.target(0, 0, heads, -1))
+    return b.op("Reshape", rope_by_token(model, b, split, tables, interleaved), b.target(0, 0, -1))

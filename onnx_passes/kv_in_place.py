@@ -1,27 +1,28 @@
 """Each pair of past input and present output becomes one state of fixed capacity, written in place.
 
-`present = Concat(past, new)` turns into `state_out.X = pocket.KvWrite(state.X, new, past)`: a pure function, so that
-ONNX Runtime still runs the graph; only the plan gives state and state_out one buffer. A layer that sees a window of
-w tokens gets a ring of w + chunk slots. (Transformer-Lite, section 3.4: KV as sub-tensors, no copies.)
+`present = Concat(past, new)` turns into `state_out.X = pocket.KvWrite(state.X, new, past)`: a pure
+function, so that ONNX Runtime still runs the graph; only the plan gives state and state_out one
+buffer. A layer that sees a window of w tokens gets a ring of w + chunk slots. (Transformer-Lite,
+section 3.4: KV as sub-tensors, no copies.)
 """
 
 import onnx_ir as ir
 
-from onnx_passes.fuse_rope import TURN, counters
-from onnx_passes.graph import DOMAIN, Builder, Miss, attribute, explain, needed, producer, replace
-from onnx_passes.roles import Roles, roles_of
+from onnx_passes.edit import Builder, replace
+from onnx_passes.emit import TURN, counters
+from onnx_passes.graph import DOMAIN, Miss, attribute, explain, needed, producer
+from onnx_passes.roles import roles_of
 
 
 def kv_in_place(model: ir.Model) -> int:
     """Turn caches into states, in the order of the layers; return how many."""
-    roles = roles_of(model)
-    values = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
-    layers = [node for node in model.graph if node.domain == DOMAIN and node.op_type == "Attention"]
+    layers = [n for n in model.graph if n.domain == DOMAIN and n.op_type == "Attention"]
+    pairs = set(roles_of(model).cache)
     count = 0
     for layer, node in enumerate(layers):
-        for letter, index in (("k", 1), ("v", 2)):
+        for index, letter in ((1, "k"), (2, "v")):
             try:
-                _make_state(model, node, index, f"layers.{layer}.{letter}", roles, values)
+                _make_state(model, node, index, f"layers.{layer}.{letter}", pairs)
                 count += 1
             except Miss as miss:
                 explain(node, miss)
@@ -29,24 +30,32 @@ def kv_in_place(model: ir.Model) -> int:
 
 
 def _make_state(
-    model: ir.Model, layer: ir.Node, index: int, name: str, roles: Roles, values: dict[str | None, ir.Value]
+    model: ir.Model, layer: ir.Node, index: int, name: str, pairs: set[tuple[str, str]]
 ) -> None:
     join = producer(layer.inputs[index], "Concat")
-    if join is None or len(join.inputs) != 2 or join.inputs[0] is None:
+    if join is None or len(join.inputs) != 2:
         raise Miss("its keys or values do not extend a cache")
-    past, new = join.inputs[0], needed(join, 1)
-    if (past.name, join.outputs[0].name) not in roles.cache or attribute(join, "axis") not in (-2, 2):
+    past, new, present = needed(join, 0), needed(join, 1), join.outputs[0]
+    at_tokens = attribute(join, "axis") in (-2, 2)
+    if (past.name, present.name) not in pairs or past.shape is None or not at_tokens:
         raise Miss("its keys or values do not extend a cache along the tokens")
-    assert past.shape is not None
-    state = ir.val(f"state.{name}", dtype=past.dtype, shape=[*past.shape[:2], _capacity(model, layer), past.shape[3]])
+    if len(past.uses()) != 1:
+        raise Miss(f"{past.name} is read elsewhere too")
+    dims = [*past.shape[:2], _capacity(model, layer, present), past.shape[3]]
+    state = ir.Value(name=f"state.{name}", shape=ir.Shape(dims), type=past.type)
     model.graph.inputs[model.graph.inputs.index(past)] = state
     b = Builder(join)
-    written = b.op("KvWrite", state, b.op("Transpose", new, perm=TURN), counters(model)[0], domain=DOMAIN)
-    written.dtype, written.shape = state.dtype, state.shape
+    by_token = b.op("Transpose", new, perm=TURN)
+    written = b.op("KvWrite", state, by_token, counters(model)[0], domain=DOMAIN)
+    written.type, written.shape = state.type, state.shape
     replace(join, written)
     written.name = f"state_out.{name}"
 
 
-def _capacity(model: ir.Model, layer: ir.Node) -> int:
+def _capacity(model: ir.Model, layer: ir.Node, present: ir.Value) -> int:
+    """Slots for the context, or for the widest window of the layers that read the cache."""
     context, chunk = (int(model.metadata_props[f"pocket.{key}"]) for key in ("context", "chunk"))
-    return int(min(context, attribute(layer, "window") + chunk))
+    if any(use.node.op_type != "Attention" for use in present.uses()):
+        raise Miss(f"{present.name} is read by other nodes than attention")
+    windows = [attribute(use.node, "window") for use in present.uses()]
+    return int(min(context, max(windows) + chunk))

@@ -1,10 +1,22 @@
-"""Logits are computed for the last `rows` positions only: the head and the final norm see no others."""
+"""Logits are computed for the last `rows` positions only: head and final norm see no others."""
 
 import onnx_ir as ir
 
+from onnx_passes.edit import Builder
 from onnx_passes.fuse_bias import linear
-from onnx_passes.graph import DOMAIN, Builder, Miss, attribute, constant, explain, is_constant, needed, operand, producer
-from onnx_passes.graph import scalar, through
+from onnx_passes.graph import (
+    DOMAIN,
+    Miss,
+    attribute,
+    explain,
+    integers,
+    is_constant,
+    needed,
+    operand,
+    producer,
+    scalar,
+    through,
+)
 from onnx_passes.roles import roles_of
 
 
@@ -16,27 +28,26 @@ def last_rows(model: ir.Model) -> int:
     try:
         if head is None:
             raise Miss("the logits are not a matmul with a constant weight")
-        return _select(model, head)
+        _select(model, head)
+        return 1
     except Miss as miss:
         explain(logits.producer() or model.graph[0], miss)
         return 0
 
 
-def _select(model: ir.Model, head: ir.Node) -> int:
+def _select(model: ir.Model, head: ir.Node) -> None:
     rows = next(value for value in model.graph.inputs if value.name == "rows")
     x = _before_last_token(needed(head, 0))
     norm = producer(x, "RmsNorm", "AddRmsNorm")
     b = Builder(head)
     if norm is None or (norm.op_type == "AddRmsNorm" and norm.outputs[0].uses()):
         head.replace_input_with(0, b.op("LastRows", x, rows, domain=DOMAIN))
-        return 1
-    count = len(norm.inputs) - 1  # all but gamma are rows
-    parts = [b.op("LastRows", value, rows, domain=DOMAIN) for value in norm.inputs[:count]]
-    outputs = b.ops(
-        norm.op_type, len(norm.outputs), *parts, norm.inputs[count], domain=DOMAIN, eps=norm.attributes["eps"].as_float()
-    )
+        return
+    *sources, gamma = norm.inputs
+    parts = [b.op("LastRows", value, rows, domain=DOMAIN) for value in sources]
+    eps = norm.attributes["eps"].as_float()
+    outputs = b.ops(norm.op_type, len(norm.outputs), *parts, gamma, domain=DOMAIN, eps=eps)
     head.replace_input_with(0, outputs[-1])
-    return 1
 
 
 def _below_scaling(value: ir.Value | None) -> ir.Value | None:
@@ -50,13 +61,13 @@ def _below_scaling(value: ir.Value | None) -> ir.Value | None:
 
 
 def _before_last_token(x: ir.Value) -> ir.Value:
-    """Undo an exporter's own choice of the last token (a Slice or Gather at -1 along the sequence)."""
+    """Undo an exporter's own choice of the last token (Slice or Gather at -1 along the tokens)."""
     node = producer(through(x, "Unsqueeze", "Reshape"), "Gather", "Slice")
     if node is None:
         return x
-    if node.op_type == "Gather" and attribute(node, "axis", 0) == 1 and scalar(operand(node, 1)) == -1:
-        return needed(node, 0)
-    starts, axes = constant(operand(node, 1)), constant(operand(node, 3))
-    if node.op_type == "Slice" and starts is not None and axes is not None and [*starts, *axes] == [-1, 1]:
-        return needed(node, 0)
-    return x
+    if node.op_type == "Gather":
+        at_last = attribute(node, "axis", 0) == 1 and scalar(operand(node, 1)) == -1
+    else:
+        at_last = integers(operand(node, 1)) == [-1] and integers(operand(node, 3)) == [1]
+        at_last = at_last and (integers(operand(node, 2)) or [0])[0] > 2**30
+    return needed(node, 0) if at_last else x

@@ -1,6 +1,7 @@
-"""Masks are recognised by what they compute: evaluated at several (seq, past), compared with closed forms.
+"""Masks are recognised by what they compute: evaluated at several (seq, past), compared with forms.
 
-Closed forms so far: causal, and causal within a window of w tokens, each with and without padding on the left.
+Closed forms so far: causal, and causal within a window of w tokens, each with and without padding
+on the left.
 """
 
 import numpy as np
@@ -8,44 +9,50 @@ import onnx_ir as ir
 
 from onnx_passes.evaluate import Subgraph
 from onnx_passes.graph import Miss
-from onnx_passes.roles import Roles
 
 NO_WINDOW = 2**31 - 1  # a window that never ends, as `pocket.Attention` writes it
-_SHAPES = ((1, 0, 0), (3, 0, 0), (5, 4, 0), (1, 9, 0), (7, 12, 0), (4, 6, 2), (6, 0, 3))  # seq, past, padding
+_SHAPES = ((1, 0, 0), (3, 0, 0), (5, 4, 0), (1, 9, 0), (7, 12, 0))  # seq, past, padding
+_PADDED = ((4, 6, 2), (6, 0, 3))
 
 
-def closed_form(model: ir.Model, mask: ir.Value, roles: Roles, context: int) -> int:
-    """The window of a causal mask (NO_WINDOW where it has none), or a Miss if the mask is something else."""
-    piece = Subgraph(model, [mask], roles)
-    window = _window(_allowed(piece, 1, context - 1), context)
-    for seq, past, padding in _SHAPES if roles.mask else _SHAPES[:-2]:
+def closed_form(model: ir.Model, mask: ir.Value, context: int) -> int:
+    """The window of a causal mask (NO_WINDOW if it has none), or a Miss if it is something else."""
+    piece = Subgraph(model, [mask])
+    seen = int(_allowed(piece, 1, context - 1)[0].sum())
+    window = NO_WINDOW if seen == context else seen
+    around = ((3, max(0, min(window, context) - 2), 0), (1, context - 1, 0))  # where windows begin
+    for seq, past, padding in (*_SHAPES, *around, *(_PADDED if piece.roles.mask else ())):
         allowed = _allowed(piece, seq, past, padding)
         for i in range(seq):
             expected = visible(past + i, past + seq, window, padding)
             if past + i >= padding and not np.array_equal(allowed[i], expected):
-                raise Miss(f"the mask is neither causal nor a window: query {past + i} sees {allowed[i].astype(int)}")
+                seen_by = allowed[i].astype(int)[:16]
+                raise Miss(
+                    f"the mask is neither causal nor a window: query {past + i} sees {seen_by}"
+                )
     return window
 
 
 def visible(position: int, total: int, window: int, padding: int) -> np.ndarray:
-    """Which of `total` keys the query at `position` sees: causal, within the window, right of the padding."""
+    """Which of `total` keys the query at `position` sees: causal, in the window, not padding."""
     j = np.arange(total)
-    return (j <= position) & (j > position - window) & (j >= padding)
-
-
-def _window(last_row: np.ndarray, context: int) -> int:
-    seen = int(last_row[0].sum())
-    return NO_WINDOW if seen == context else seen
+    return np.asarray((j <= position) & (j > position - window) & (j >= padding))
 
 
 def _allowed(piece: Subgraph, seq: int, past: int, padding: int = 0) -> np.ndarray:
-    """[seq, past + seq] booleans from a boolean mask (True attends) or an additive one (0 attends)."""
+    """[seq, past + seq] booleans from a boolean mask (True: seen) or an additive one (0: seen)."""
     (value,) = piece.run(seq, past, padding)
-    plane = np.broadcast_to(value, (*value.shape[:-2], seq, past + seq)).reshape(-1, seq, past + seq)
+    try:
+        plane = np.broadcast_to(value, (*value.shape[:-2], seq, past + seq))
+    except ValueError:
+        raise Miss(f"the mask is {value.shape} for seq={seq}, past={past}") from None
+    plane = plane.reshape(-1, seq, past + seq)
     if not (plane == plane[:1]).all():
         raise Miss("the mask differs between heads")
     if plane.dtype == np.bool_:
-        return plane[0]
+        return np.asarray(plane[0])
     if not ((plane[0] == 0) | (plane[0] < -1e4)).all():
-        raise Miss("the mask adds values other than 0 and a large negative number (a bias such as ALiBi)")
-    return plane[0] == 0
+        raise Miss(
+            "the mask adds values other than 0 and a large negative number (a bias such as ALiBi)"
+        )
+    return np.asarray(plane[0] == 0)

@@ -1,4 +1,7 @@
-"""The `pocket` ops as ONNX functions (ops.txt), attached to a model while something else than us has to understand it."""
+"""The `pocket` ops as ONNX functions (ops.txt).
+
+They are attached to a model while something else than us has to understand it.
+"""
 
 import contextlib
 import functools

@@ -1,16 +1,19 @@
-"""Shape arithmetic disappears: every integer that `infer` knows becomes a constant, every reshape a fixed target.
+"""Shape arithmetic disappears: known integers become constants, every reshape a fixed target.
 
-Reshape, Expand and Slice get constant operands (0 keeps a dimension, -1 is the symbolic one); where shape in equals
-shape out they vanish. What then still computes integers belongs to a mask or to positions, and goes with them.
+Reshape, Expand and Slice get constant operands (0 keeps a dimension, -1 is the symbolic one); where
+shape in equals shape out they vanish. What then still computes integers belongs to a mask or to
+positions, and goes with them.
 """
+
+import math
 
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.graph import Builder, attribute, drop_unused, is_constant, replace
-from onnx_passes.shapes import as_expr, infer, symbolic_value
-
-Dims = list[int | ir.SymbolicDim]
+from onnx_passes.edit import Builder, drop_unused, replace
+from onnx_passes.graph import attribute, is_constant, operand, producer
+from onnx_passes.infer import infer
+from onnx_passes.shapes import Dim, as_expr, symbolic_value
 
 
 def resolve_shapes(model: ir.Model) -> int:
@@ -18,7 +21,7 @@ def resolve_shapes(model: ir.Model) -> int:
     count = 0
     for node in list(model.graph):
         rewrite = _RULES.get(node.op_type)
-        if node.domain == "" and (_becomes_constant(node) or (rewrite is not None and rewrite(node))):
+        if node.domain == "" and (_becomes_constant(node) or (rewrite and rewrite(node))):
             count += 1
     drop_unused(model)
     infer(model)
@@ -27,84 +30,113 @@ def resolve_shapes(model: ir.Model) -> int:
 
 def _becomes_constant(node: ir.Node) -> bool:
     output = node.outputs[0]
-    if len(node.outputs) != 1 or output.is_graph_output() or output.dtype is None or not output.uses():
+    if len(node.outputs) != 1 or output.is_graph_output() or not output.uses():
         return False
-    values = symbolic_value(output) if output.dtype.is_integer() or output.dtype == ir.DataType.BOOL else None
-    dims = None if output.shape is None else list(output.shape)
-    if values is None or dims is None or not all(v.is_Integer for v in values):
+    dtype, sizes = output.dtype, _sizes(output)
+    if dtype is None or sizes is None or not (dtype.is_integer() or dtype == ir.DataType.BOOL):
         return False
-    if not all(isinstance(d, int) for d in dims) or int(np.prod(dims)) != len(values):
+    values = symbolic_value(output)
+    if values is None or math.prod(sizes) != len(values) or not all(v.is_Integer for v in values):
         return False
-    array = np.array([int(v) for v in values], output.dtype.numpy()).reshape(dims)
+    array = np.array([int(v) for v in values], dtype.numpy()).reshape(sizes)
     replace(node, Builder(node).constant(array, f"{output.name}/value"))
     return True
 
 
+def _sizes(value: ir.Value) -> list[int] | None:
+    """The shape, where all of it is known."""
+    dims = _dims(value) or []
+    sizes = [d for d in dims if isinstance(d, int)]
+    return sizes if value.shape is not None and len(sizes) == len(dims) else None
+
+
 def _same_shape(node: ir.Node) -> bool:
     """The node's output has its input's shape: for these ops, its values too."""
-    source, output = node.inputs[0], node.outputs[0]
-    if source is None or source.shape is None or source.shape != output.shape or output.is_graph_output():
+    source, output = operand(node, 0), node.outputs[0]
+    if source is None or source.shape is None or source.shape != output.shape:
+        return False
+    if output.is_graph_output() or not _is_known(source):
         return False
     replace(node, source)
     return True
 
 
+def _is_known(value: ir.Value) -> bool:
+    return all(isinstance(d, int) or d.value is not None for d in _dims(value) or ())
+
+
+def _slice(node: ir.Node) -> bool:
+    steps = operand(node, 4)
+    forward = steps is None or (
+        is_constant(steps) and all(v == 1 for v in symbolic_value(steps) or [0])
+    )
+    return forward and _same_shape(node)
+
+
 def _fix_reshape(node: ir.Node) -> bool:
     if _same_shape(node):
         return True
-    source, target = _dims(node.inputs[0]), _dims(node.outputs[0])
-    if source is None or target is None or (is_constant(node.inputs[1]) and not attribute(node, "allowzero")):
+    source, target = _dims(operand(node, 0)), _dims(node.outputs[0])
+    fixed_already = is_constant(operand(node, 1)) and not attribute(node, "allowzero")
+    if source is None or target is None or fixed_already or 0 in target:
         return False
     fixed = [d if isinstance(d, int) else -1 for d in target]
     if fixed.count(-1) > 1:  # keep the symbols that stay in place, infer the other
-        fixed = [0 if d == -1 and i < len(source) and source[i] == target[i] else d for i, d in enumerate(fixed)]
+        kept = [a == b for a, b in zip(target, source, strict=False)]
+        fixed = [0 if d == -1 and kept[i : i + 1] == [True] else d for i, d in enumerate(fixed)]
     return fixed.count(-1) <= 1 and _set_operand(node, fixed)
 
 
 def _fix_expand(node: ir.Node) -> bool:
     if _same_shape(node):
         return True
-    source, target = _dims(node.inputs[0]), _dims(node.outputs[0])
-    if source is None or target is None or is_constant(node.inputs[1]):
+    source, target = _dims(operand(node, 0)), _dims(node.outputs[0])
+    if source is None or target is None or is_constant(operand(node, 1)):
         return False
-    padded: Dims = [1] * (len(target) - len(source)) + source
-    fixed = [d if isinstance(d, int) else 1 if d == s else None for d, s in zip(target, padded, strict=True)]
-    return None not in fixed and _set_operand(node, fixed)  # type: ignore[arg-type]
+    padded: list[Dim] = [*([1] * (len(target) - len(source))), *source]
+    fixed = [d if isinstance(d, int) else 1 for d in target]
+    kept = all(isinstance(d, int) or d == s for d, s in zip(target, padded, strict=True))
+    return kept and _set_operand(node, fixed)
 
 
 def _set_operand(node: ir.Node, target: list[int]) -> bool:
-    node.replace_input_with(1, Builder(node).constant(np.array(target, np.int64), f"{node.outputs[0].name}/shape"))
+    node.replace_input_with(1, Builder(node).target(*target))
     node.attributes.pop("allowzero", None)
     return True
 
 
-def _single(node: ir.Node) -> bool:
+def _concat(node: ir.Node) -> bool:
     return len(node.inputs) == 1 and _same_shape(node)
 
 
 def _merge_transpose(node: ir.Node) -> bool:
-    """Reshape(Transpose(Reshape(x))) that only merges leading dims, swaps the last two, and splits again."""
-    turn = node.inputs[0].producer() if node.inputs[0] is not None else None
-    if turn is None or turn.op_type != "Transpose" or attribute(turn, "perm") != [0, 2, 1]:
+    """Reshape(Transpose(Reshape(x))): merges leading dims, swaps the last two, splits again."""
+    turn = producer(operand(node, 0), "Transpose")
+    merge = None if turn is None else producer(operand(turn, 0), "Reshape")
+    x = None if merge is None else operand(merge, 0)
+    source, target = _dims(x), _dims(node.outputs[0])
+    if turn is None or merge is None or source is None or target is None:
         return False
-    merge = turn.inputs[0].producer() if turn.inputs[0] is not None else None
-    if merge is None or merge.op_type != "Reshape" or merge.inputs[0] is None:
+    merged = _dims(merge.outputs[0]) or []
+    if attribute(turn, "perm") != [0, 2, 1] or (len(source), len(target)) != (4, 4):
         return False
-    source, target = _dims(merge.inputs[0]), _dims(node.outputs[0])
-    if source is None or target is None or len(source) != 4 or len(target) != 4:
+    if not _equal(merged[1:], source[2:]) or not _equal(target, [source[i] for i in (0, 1, 3, 2)]):
         return False
-    if [as_expr(d) for d in target] != [as_expr(source[i]) for i in (0, 1, 3, 2)]:
-        return False
-    replace(node, Builder(node).op("Transpose", merge.inputs[0], perm=[0, 1, 3, 2]))
+    replace(node, Builder(node).op("Transpose", x, perm=[0, 1, 3, 2]))
     return True
+
+
+def _equal(a: list[Dim], b: list[Dim]) -> bool:
+    known = all(isinstance(d, int) or d.value is not None for d in (*a, *b))
+    return known and [as_expr(d) for d in a] == [as_expr(d) for d in b]
 
 
 def _reshape(node: ir.Node) -> bool:
     return _merge_transpose(node) or _fix_reshape(node)
 
 
-def _dims(value: ir.Value | None) -> Dims | None:
+def _dims(value: ir.Value | None) -> list[Dim] | None:
     return None if value is None or value.shape is None else list(value.shape)
 
 
-_RULES = {"Reshape": _reshape, "Expand": _fix_expand, "Slice": _same_shape, "Concat": _single}
+_RULES = {"Reshape": _reshape, "Expand": _fix_expand, "Slice": _slice, "Concat": _concat}

@@ -1,6 +1,7 @@
-"""What each graph input and output is for, found by structure: names and configs only break ties.
+"""What each graph input and output is for, found by structure; names and configs only break ties.
 
-A language model has tokens, usually a mask and positions, pairs of past and present (one per cached K and V), and logits.
+A language model has tokens, usually a mask and positions, pairs of past and present (one per cached
+K and V), and logits.
 """
 
 import dataclasses
@@ -9,20 +10,35 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from onnx_passes.graph import attribute, is_constant, operand, through
+from onnx_passes.graph import (
+    GraphError,
+    attribute,
+    dim,
+    is_constant,
+    operand,
+    producer,
+    rank,
+    through,
+)
 
-# Ops that move or retype numbers without changing what they mean; a position is still a position behind them.
-_MOVES = ("Cast", "Unsqueeze", "Squeeze", "Reshape", "Expand", "Transpose", "Concat", "Identity", "Slice", "Gather")
+# Ops that move or retype numbers without changing what they mean: positions stay positions.
+_MOVES = (
+    *("Cast", "Unsqueeze", "Squeeze", "Reshape", "Expand", "Transpose", "Concat", "Identity"),
+    *("Slice", "Gather"),
+)
+# Ops that hand token ids on to the embedding unchanged.
+_HANDS_ON = ("Cast", "Reshape", "Identity", "Flatten", "Unsqueeze", "Squeeze")
 # (op type) -> {output index: input index} where the op itself extends a cache
-_CACHE_OPS = {"GroupQueryAttention": {1: 3, 2: 4}, "Attention": {1: 4, 2: 5}, "MultiHeadAttention": {1: 6, 2: 7}}
+_CACHE_OPS = {
+    "GroupQueryAttention": {1: 3, 2: 4},
+    "Attention": {1: 4, 2: 5},
+    "MultiHeadAttention": {1: 6, 2: 7},
+}
+_EXTENDING = ("Concat", "ScatterND", "ScatterElements", "TensorScatter")
 
 
-class RoleError(ValueError):
+class RoleError(GraphError):
     """The model's inputs or outputs do not look like a decoder's."""
-
-    def __init__(self, what: str, because: str, hint: str) -> None:
-        super().__init__(what)
-        self.what, self.because, self.hint = what, because, hint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,25 +63,39 @@ def roles_of(model: ir.Model) -> Roles:
 
 
 def find_roles(graph: ir.Graph) -> Roles:
-    """Assign a role to every input and output of a decoder, or raise RoleError naming the odd one."""
-    inputs = {value.name: value for value in graph.inputs if value.name and not value.is_initializer()}
+    """Assign a role to every input and output of a decoder, or raise RoleError naming the odd."""
+    inputs = {value.name: value for value in graph.inputs if value.name}
     cache = tuple(_cache_pairs(graph))
     tokens = [name for name, value in inputs.items() if _is_looked_up(value)]
     if len(tokens) != 1:
-        raise RoleError(
-            f"{'no' if not tokens else 'more than one'} input of the model is a sequence of token ids",
-            f"inputs: {', '.join(inputs)}; " + (f"looked up: {', '.join(tokens)}" if tokens else "none indexes a table"),
-            "export a decoder with its embedding, for example with optimum's text-generation-with-past",
-        )
-    rest = [name for name in inputs if name not in tokens and name not in {past for past, _ in cache}]
+        raise _no_tokens(list(inputs), tokens)
+    rest = [name for name in inputs if name not in {*tokens, *(past for past, _ in cache)}]
     positions = [name for name in rest if _reaches_rotation(inputs[name])]
     masks = [name for name in rest if name not in positions]
-    logits = [o.name for o in graph.outputs if o.name and o.name not in {present for _, present in cache}]
+    presents = {present for _, present in cache}
+    logits = [o.name for o in graph.outputs if o.name and o.name not in presents]
     _refuse_extra("input", masks[1:] + positions[1:])
     _refuse_extra("output", logits[1:])
     if not logits:
-        raise RoleError("the model has no logits", "every output is a cache", "export the language-model head too")
-    return Roles(tokens[0], logits[0], *((n[0] if n else None) for n in (masks, positions)), cache)  # type: ignore[misc]
+        raise RoleError(
+            "the model has no logits",
+            "every output is a cache",
+            "export the language-model head too",
+        )
+    return Roles(tokens[0], logits[0], _first(masks), _first(positions), cache)
+
+
+def _first(names: list[str]) -> str | None:
+    return names[0] if names else None
+
+
+def _no_tokens(inputs: list[str], tokens: list[str]) -> RoleError:
+    found = f"looked up: {', '.join(tokens)}" if tokens else "none indexes a table"
+    return RoleError(
+        f"{'more than one' if tokens else 'no'} input of the model is a sequence of token ids",
+        f"inputs: {', '.join(inputs)}; {found}",
+        "export a decoder with its embedding, for example by optimum's text-generation-with-past",
+    )
 
 
 def _refuse_extra(kind: str, names: list[str]) -> None:
@@ -79,39 +109,51 @@ def _refuse_extra(kind: str, names: list[str]) -> None:
 
 def _is_looked_up(value: ir.Value) -> bool:
     """Whether the value, or a retyped form of it, indexes a constant table of floats."""
-    for use in value.uses():
-        node = use.node
-        if node.op_type in ("Gather", "GatherBlockQuantized") and use.idx == 1 and _is_table(node.inputs[0]):
-            return True
-        if node.op_type in ("Cast", "Reshape", "Identity", "Flatten", "Unsqueeze") and use.idx == 0:
-            if _is_looked_up(node.outputs[0]):
+    seen: set[ir.Value] = set()
+    front = [value]
+    while front:
+        current = front.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        for node, index in current.uses():
+            gathers = node.op_type in ("Gather", "GatherBlockQuantized") and index == 1
+            if gathers and _is_table(operand(node, 0)):
                 return True
+            if node.op_type in _HANDS_ON and index == 0:
+                front += node.outputs
     return False
 
 
 def _is_table(value: ir.Value | None) -> bool:
     source = through(value, "Transpose", "Cast", "Identity")
-    if source is None or not is_constant(source) or source.shape is None or source.shape.rank() != 2:
+    if source is None or not is_constant(source) or _rank(source) != 2:
         return False
-    return source.dtype is None or source.dtype.is_floating_point() or source.dtype in (ir.DataType.UINT8,)
+    dtype = source.dtype
+    return dtype is None or dtype.is_floating_point() or dtype == ir.DataType.UINT8
+
+
+def _rank(value: ir.Value) -> int | None:
+    tensor = ir.convenience.get_const_tensor(value)
+    return rank(value) if tensor is None else len(tensor.shape)
 
 
 def _cache_pairs(graph: ir.Graph) -> Iterator[tuple[str, str]]:
     for output in graph.outputs:
-        node = output.producer()
-        if node is None or output.name is None:
-            continue
+        node = producer(output, *_CACHE_OPS, *_EXTENDING)
         past = None
-        if node.op_type in _CACHE_OPS:
-            past = operand(node, _CACHE_OPS[node.op_type].get(list(node.outputs).index(output), -1))
-        elif node.op_type in ("Concat", "ScatterND", "ScatterElements", "TensorScatter"):
+        if node is not None and node.op_type in _CACHE_OPS:
+            past = operand(
+                node, _CACHE_OPS[node.op_type].get(output.index() or 0, len(node.inputs))
+            )
+        elif node is not None:
             past = next((x for x in node.inputs if x is not None and x.is_graph_input()), None)
-        if past is not None and past.is_graph_input() and past.name:
+        if past is not None and past.is_graph_input() and past.name and output.name:
             yield past.name, output.name
 
 
 def _reaches_rotation(value: ir.Value) -> bool:
-    """Whether the value becomes an angle (Cos, Sin) or indexes rotary tables: then it is the positions."""
+    """Whether the value becomes an angle or indexes rotary tables: then it is the positions."""
     seen: set[ir.Value] = set()
     front = [(value, False)]
     while front:
@@ -119,25 +161,29 @@ def _reaches_rotation(value: ir.Value) -> bool:
         if current in seen:
             continue
         seen.add(current)
-        for use in current.uses():
-            node = use.node
-            if node.op_type in ("Cos", "Sin") or (node.op_type == "RotaryEmbedding" and use.idx in (1, 3)):
+        for node, index in current.uses():
+            rotary = node.op_type == "RotaryEmbedding" and index in (1, 3)
+            if node.op_type in ("Cos", "Sin") or rotary:
                 return True
-            if node.op_type in _MOVES and not (node.op_type == "Gather" and use.idx == 1 and multiplied):
+            if node.op_type in _MOVES and not (
+                node.op_type == "Gather" and index == 1 and multiplied
+            ):
                 front += [(output, multiplied) for output in node.outputs]
             if node.op_type in ("Mul", "MatMul", "Einsum") and not multiplied:
                 front += [(output, True) for output in node.outputs]
     return False
 
 
-def cache_heads(graph: ir.Graph, past: str) -> int | None:
-    """Head width of a cache that the exporter left symbolic: from the fused attention op that reads it."""
+def cache_widths(graph: ir.Graph) -> dict[str, int]:
+    """Head widths of caches that the exporter left symbolic: from the fused ops that read them."""
+    widths: dict[str, int] = {}
     for node in graph:
-        if node.op_type == "GroupQueryAttention" and any(x is not None and x.name == past for x in node.inputs[3:5]):
-            heads, groups = attribute(node, "num_heads"), attribute(node, "kv_num_heads")
-            query = node.inputs[0]
-            width = None if query is None or query.shape is None else query.shape[-1]
-            packed = operand(node, 1) is None
-            if isinstance(width, int):
-                return int(width // (heads + 2 * groups if packed else heads))
-    return None
+        heads, groups = attribute(node, "num_heads", 0), attribute(node, "kv_num_heads", 0)
+        width = dim(operand(node, 0), -1)
+        if node.op_type != "GroupQueryAttention" or width is None or not heads or not groups:
+            continue
+        packed = operand(node, 1) is None
+        for past in node.inputs[3:5]:
+            if past is not None and past.name:
+                widths[past.name] = width // (heads + 2 * groups if packed else heads)
+    return widths

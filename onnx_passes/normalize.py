@@ -1,0 +1,121 @@
+"""What every pass may rely on: no function calls, opset 18 or later, nodes that fit their schemas.
+
+Called by the first pass, before it looks at anything.
+"""
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
+from onnxscript.version_converter import ConvertVersionPass
+
+from onnx_passes.edit import drop_unused, unique_name
+from onnx_passes.graph import GraphError
+from onnx_passes.ops import OPSET
+
+RESERVED = ("past", "start", "rows")  # inputs that we add
+
+
+def normalize(model: ir.Model) -> None:
+    """Inline functions, raise the opset, check nodes, free our names, drop what nothing reads."""
+    RemoveInitializersFromInputsPass()(model)  # old exporters list every weight as an input
+    _inline(model)
+    _check_nodes(model)
+    _raise_opset(model)
+    drop_unused(model)
+    drop_unused_inputs(model)
+    _free_names(model)
+    _forget_dims(model)
+
+
+def drop_unused_inputs(model: ir.Model, keep: tuple[str, ...] = ()) -> None:
+    """Remove graph inputs that nothing reads, those named in `keep` excepted."""
+    for value in list(model.graph.inputs):
+        if not value.uses() and not value.is_graph_output() and value.name not in keep:
+            model.graph.inputs.remove(value)
+
+
+def _inline(model: ir.Model) -> None:
+    try:
+        InlinePass()(model)
+    except (ir.passes.PassError, ValueError) as error:
+        raise GraphError(
+            "the model's functions cannot be inlined",
+            str(error.__cause__ or error),
+            "export without model-local functions",
+        ) from error
+
+
+def _raise_opset(model: ir.Model) -> None:
+    version = model.opset_imports.setdefault("", OPSET)
+    if version >= OPSET:
+        return
+    ConvertVersionPass(OPSET, fallback=True)(model)
+    if model.opset_imports[""] < OPSET:
+        raise GraphError(
+            f"the model is written in opset {version}",
+            f"it could not be converted to opset {OPSET}",
+            f"export it again with opset {OPSET} or later",
+        )
+
+
+def _check_nodes(model: ir.Model) -> None:
+    """ONNX's own ops have the inputs, outputs and attributes that their schemas demand."""
+    version = model.opset_imports.get("", OPSET)
+    for node in model.graph.all_nodes():
+        fault = _fault(node, version) if node.domain == "" else None
+        if fault is not None:
+            raise GraphError(
+                f"the node {node.name or node.outputs[0].name} ({node.op_type}) is not valid",
+                fault,
+                "check the file with onnx.checker, or export it again",
+            )
+
+
+def _fault(node: ir.Node, version: int) -> str | None:
+    if not onnx.defs.has(node.op_type) or not node.outputs:
+        return None if node.outputs else "it has no outputs"
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version)
+    except onnx.defs.SchemaError:
+        return None  # no op of this opset: refused by name later, if nothing replaces it
+    for kind, count, least, most in (
+        ("inputs", len(node.inputs), schema.min_input, schema.max_input),
+        ("outputs", len(node.outputs), schema.min_output, schema.max_output),
+    ):
+        if not least <= count <= most:
+            return f"it has {count} {kind}; {least} to {most} are right"
+    single = onnx.defs.OpSchema.FormalParameterOption.Single
+    for index, formal in enumerate(schema.inputs):
+        if formal.option == single and node.inputs[index] is None:
+            return f"its input {formal.name} is missing"
+    for name, attribute in schema.attributes.items():
+        given = node.attributes.get(name)
+        if attribute.required and given is None:
+            return f"its attribute {name} is missing"
+        wanted: object = attribute.type  # an enum that compares with ints
+        if given is not None and wanted != given.type.value:
+            return f"its attribute {name} is of the wrong type"
+    return None
+
+
+def _free_names(model: ir.Model) -> None:
+    """No value of the model bears the name of an input that we add."""
+    for value in model.graph.inputs:
+        if value.name in RESERVED:
+            raise GraphError(
+                f"the model has an input named {value.name!r}",
+                f"{', '.join(RESERVED)} are inputs that the compiler adds",
+                "export it with another name for this input",
+            )
+    for node in model.graph.all_nodes():
+        for output in node.outputs:
+            if output.name in RESERVED:
+                output.name = unique_name(model.graph, f"{output.name}.of_model")
+
+
+def _forget_dims(model: ir.Model) -> None:
+    """The exporter's symbols get names that are safe to compute with; which ones is no matter."""
+    for index, value in enumerate(model.graph.inputs):
+        if value.shape is not None:
+            dims = enumerate(value.shape)
+            value.shape = ir.Shape([d if isinstance(d, int) else f"in{index}_{i}" for i, d in dims])

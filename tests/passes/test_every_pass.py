@@ -1,0 +1,97 @@
+"""ONNX Runtime runs the model after every pass, and it says the same as before."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from pass_helpers import DEMO, FAMILIES, SHARED, read
+
+import onnx_passes
+from onnx_passes.shapes import unresolved_dims
+from toolkit.reference import Reference
+from toolkit.source import load_source
+
+NAMES = [run.__name__ for run in onnx_passes.PASSES]
+SHAPE_OPS = {"Shape", "Size", "ConstantOfShape", "Range", "Expand", "NonZero"}
+PROMPTS = ((1, 3), (7, 2), (65, 2))  # tokens of the prefill, then of single steps
+SHORT = ((17, 2),)  # longer than the windows of the models
+CHECKED = ("resolve_shapes", "fuse_attention", NAMES[-1])
+EXPORTS = [(family, folder) for family, folders in FAMILIES.items() for folder in folders]
+
+
+def logits(reference: Reference, prompts: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """The logits of every position of every prompt, each from an empty cache."""
+    rows: list[np.ndarray] = []
+    for length, steps in prompts:
+        reference.reset()
+        ids = np.random.default_rng(length).integers(3, 500, length + steps).tolist()
+        rows.append(reference.score(ids[:length]))
+        rows += [reference.score([token]) for token in ids[length:]]
+    return np.concatenate(rows)
+
+
+def nmse(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.mean((actual - expected) ** 2) / np.mean(expected**2))
+
+
+def shape_only(model: ir.Model) -> list[str]:
+    """Nodes that compute integers alone; what looks tokens up is not among them."""
+    return [n.op_type for n in model.graph if n.op_type in SHAPE_OPS or _integer(n.outputs[0])]
+
+
+def _integer(value: ir.Value) -> bool:
+    return value.dtype is not None and value.dtype.is_integer()
+
+
+@pytest.fixture(scope="module")
+def demo_logits() -> np.ndarray:
+    return logits(Reference.original(load_source(DEMO)), PROMPTS)
+
+
+@pytest.fixture(scope="module")
+def demo_passes() -> Iterator[tuple[ir.Model, Iterator[tuple[str, int]]]]:
+    model = read(DEMO)
+    yield model, onnx_passes.rewrite(model)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_demo_model_says_the_same_after(
+    name: str,
+    demo_passes: tuple[ir.Model, Iterator[tuple[str, int]]],
+    demo_logits: np.ndarray,
+) -> None:
+    model, passes = demo_passes  # tests run in order: each continues where the one before stopped
+    assert name in [done for done, _ in [next(passes)]]
+    assert nmse(logits(Reference.of(model), PROMPTS), demo_logits) < 1e-10
+
+
+def test_nothing_of_shapes_is_left_in_the_demo_model() -> None:
+    model = read(DEMO)
+    counts = dict(onnx_passes.rewrite(model))
+    assert unresolved_dims(model) == []
+    assert shape_only(model) == []
+    assert counts["fuse_attention"] == 5 and counts["fuse_rmsnorm"] == 11
+    kinds = Counter(node.op_type for node in model.graph)
+    assert sum(kinds.values()) == 55 and kinds["MatMul"] == 21
+
+
+@pytest.mark.parametrize("family, folder", EXPORTS, ids=[folder for _, folder in EXPORTS])
+def test_exports_say_the_same_and_reach_one_form(family: str, folder: str) -> None:
+    path = SHARED / folder / "model.onnx"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    model = read(path)
+    before = logits(Reference.original(load_source(path)), SHORT)
+    half = any(v.dtype == ir.DataType.FLOAT16 for v in model.graph.inputs)
+    for name, _ in onnx_passes.rewrite(model):
+        if name in CHECKED:
+            after = logits(Reference.of(model), SHORT)
+            assert nmse(after, before) < (1e-4 if half else 1e-8), f"after {name}"
+    assert unresolved_dims(model) == [] and shape_only(model) == []
+    expected = FORMS.setdefault(family, Counter(node.op_type for node in model.graph))
+    assert Counter(node.op_type for node in model.graph) == expected
+
+
+FORMS: dict[str, Counter[str]] = {}
