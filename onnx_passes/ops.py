@@ -19,23 +19,22 @@ _HEAD = re.compile(r"^(\w+)(?::(\w+))? (.*)$")
 
 
 @functools.cache
-def _definitions() -> tuple[onnx.FunctionProto, ...]:
+def definitions() -> tuple[onnx.FunctionProto, ...]:
+    """All functions of ops.txt."""
     text = importlib.resources.files("onnx_passes").joinpath("ops.txt").read_text()
     blocks = re.split(r"\n\n+", re.sub(r"^#.*\n", "", text, flags=re.M))
     return tuple(_parse(block) for block in blocks if block.strip())
 
 
 def _parse(block: str) -> onnx.FunctionProto:
-    """One function of ops.txt; `Name:overload` marks an overload, in heads and in calls."""
-    match = _HEAD.match(block.strip().split("\n")[0])
+    """One function of ops.txt; its head is `Name` or `Name:overload`."""
+    head, body = block.strip().split("\n", 1)
+    match = _HEAD.match(head)
     assert match is not None
     name, overload, rest = match.groups()
-    calls = re.sub(r"pocket\.(\w+):(\w+)", r"pocket.\1__\2", block.strip().split("\n", 1)[1])
     header = f'<domain: "{DOMAIN}", opset_import: ["": {OPSET}, "{DOMAIN}": 1]>\n'
-    function = onnx.parser.parse_function(f"{header}{name} {rest}\n{calls}")
+    function = onnx.parser.parse_function(f"{header}{name} {rest}\n{body}")
     function.overload = overload or ""
-    for node in function.node:
-        node.op_type, _, node.overload = node.op_type.partition("__")
     return function
 
 
@@ -46,7 +45,7 @@ def defined(model: ir.Model) -> Iterator[ir.Model]:
     uses = any(node.domain == DOMAIN for node in model.graph)
     if uses:
         model.opset_imports[DOMAIN] = 1
-        for proto in _definitions():
+        for proto in definitions():
             function = ir.serde.deserialize_function(proto)
             model.functions[function.identifier()] = function
     try:

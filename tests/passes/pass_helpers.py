@@ -1,16 +1,26 @@
-"""The models that these tests run on: the embedded one, and a checkout's shared ones if there."""
+"""Models that these tests run on, and ONNX Runtime before and after a pass."""
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
+import onnxruntime as ort
 
+from onnx_passes import defined
+from onnx_passes.edit import drop_unused
+from onnx_passes.infer import infer
 from toolkit.source import load_source
+
+Feeds = dict[str, np.ndarray]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "toolkit" / "demo_model" / "model.onnx"
 SHARED = ROOT.parent / "shared" / "models"
 CONTEXT, CHUNK = 256, 64
 
+ROUTES = ("optimum", "dynamo", "dynamo23")
 # Folders that hold the same decoder, as different exporters wrote it.
 FAMILIES = {
     "stories260K": (
@@ -23,14 +33,10 @@ FAMILIES = {
         "real/stories260K-hd16-onnx-genai-fp16-webgpu",
     ),
     "trained": ("real/trained-llama_silu-onnx-optimum", "real/trained-llama_relu-onnx-optimum"),
-    "llama": tuple(
-        f"random/llama/{route}" for route in ("optimum", "dynamo", "dynamo23", "genai-fp32")
-    ),
-    "qwen2": tuple(
-        f"random/qwen2/{route}" for route in ("optimum", "dynamo", "dynamo23", "genai-fp32")
-    ),
+    "llama": tuple(f"random/llama/{route}" for route in (*ROUTES, "genai-fp32")),
+    "qwen2": tuple(f"random/qwen2/{route}" for route in (*ROUTES, "genai-fp32")),
     "mistral": (
-        *(f"random/mistral/{route}" for route in ("optimum", "dynamo", "dynamo23")),
+        *(f"random/mistral/{route}" for route in ROUTES),
         "random/mistral/genai-fp32-nowin",
     ),
 }
@@ -46,3 +52,52 @@ def noted(model: ir.Model, context: int = CONTEXT, chunk: int = CHUNK, batch: in
     facts = {"context": context, "chunk": chunk, "batch": batch}
     model.metadata_props.update({f"pocket.{key}": str(value) for key, value in facts.items()})
     return model
+
+
+def run(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """What ONNX Runtime says; feeds of inputs that the model has lost are left out."""
+    with defined(model):
+        model.ir_version = max(10, model.ir_version or 10)  # overloads of functions
+        proto = ir.to_proto(model)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+    names = {value.name for value in session.get_inputs()}
+    return list(session.run(None, {name: feeds[name] for name in names}))
+
+
+def random_feeds(model: ir.Model, sizes: Mapping[str, int], seed: int = 0) -> Feeds:
+    """Standard normal floats, zero integers, for every input at the given sizes."""
+    random = np.random.default_rng(seed)
+    feeds = {}
+    for value in model.graph.inputs:
+        shape = [
+            d if isinstance(d, int) else int(str(d.evaluate(sizes))) for d in value.shape or ()
+        ]
+        assert value.dtype is not None and value.name
+        floats = value.dtype.is_floating_point()
+        array = random.standard_normal(shape) if floats else np.zeros(shape)
+        feeds[value.name] = array.astype(value.dtype.numpy())
+    return feeds
+
+
+@contextlib.contextmanager
+def same_outputs(
+    model: ir.Model, feeds: Feeds | None = None, tolerance: float = 1e-5, **sizes: int
+) -> Iterator[None]:
+    """Run ONNX Runtime before and after what happens to the model inside, and compare."""
+    infer(model)
+    given = random_feeds(model, sizes) | (feeds or {})
+    before = run(model, given)
+    yield
+    drop_unused(model)
+    infer(model)
+    for expected, actual in zip(before, run(model, given), strict=True):
+        assert actual.dtype == expected.dtype
+        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def op_types(model: ir.Model) -> list[str]:
+    """The op types of what anything reads, in order."""
+    drop_unused(model)
+    return [node.op_type for node in model.graph]

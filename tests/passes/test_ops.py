@@ -1,0 +1,210 @@
+"""Every op of ops.txt against numpy: odd sizes, both storage types, every opset of our sources."""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from pass_helpers import run
+
+from onnx_passes.graph import DOMAIN
+from onnx_passes.masks import NO_WINDOW
+from onnx_passes.ops import definitions
+
+Array = np.ndarray
+RANDOM = np.random.default_rng(2)
+OPSETS = range(18, 25)
+# op -> the least to compare at: the tests of an op go through `call`, which notes it here
+CALLED: set[tuple[str, str]] = set()
+
+
+def call(op: str, *inputs: Array, opset: int = 18, outputs: int = 1, **attributes: Any) -> Any:
+    """`op`, or "op:overload", on arrays."""
+    op_type, _, overload = op.partition(":")
+    CALLED.add((op_type, overload))
+    values = [
+        ir.val(f"x{i}", dtype=ir.DataType.from_numpy(x.dtype), shape=x.shape)
+        for i, x in enumerate(inputs)
+    ]
+    node = ir.node(
+        op_type, values, attributes, domain=DOMAIN, overload=overload, num_outputs=outputs
+    )
+    for index, output in enumerate(node.outputs):
+        output.name, output.dtype = f"y{index}", values[0].dtype
+    imports = {"": opset, DOMAIN: 1}
+    graph = ir.Graph(values, node.outputs, nodes=[node], opset_imports=imports, name="one")
+    feeds = {f"x{i}": x for i, x in enumerate(inputs)}
+    found = run(ir.Model(graph, ir_version=10), feeds)
+    assert all(y.dtype == x.dtype for y, x in zip(found, inputs[:1] * outputs, strict=True))
+    return found[0] if outputs == 1 else found
+
+
+def random(*shape: int, dtype: Any = np.float32) -> Array:
+    return RANDOM.standard_normal(shape).astype(dtype)
+
+
+def count(*numbers: int) -> Array:
+    return np.array(numbers, np.int64)
+
+
+def close(actual: Array, expected: Array) -> None:
+    tolerance = 5e-3 if actual.dtype == np.float16 else 2e-5
+    np.testing.assert_allclose(
+        actual.astype(np.float64), expected.astype(np.float64), rtol=tolerance, atol=tolerance
+    )
+
+
+def norm(x: Array, gamma: Array, eps: float) -> Array:
+    wide = x.astype(np.float64)
+    return wide / np.sqrt(np.mean(wide * wide, axis=-1, keepdims=True) + eps) * gamma
+
+
+def positions(seq: int, past: int, start: Array) -> Array:
+    return np.maximum(past + np.arange(seq)[None] - start[:, None], 0)
+
+
+def rope(x: Array, cos: Array, sin: Array, past: int, start: Array, interleaved: bool) -> Array:
+    at, pairs = positions(x.shape[1], past, start), cos.shape[1]
+    y = x.astype(np.float64).copy()
+    even = slice(0, 2 * pairs, 2) if interleaved else slice(0, pairs)
+    odd = slice(1, 2 * pairs, 2) if interleaved else slice(pairs, 2 * pairs)
+    a, b = y[..., even].copy(), y[..., odd].copy()
+    c, s = cos[at][:, :, None], sin[at][:, :, None]
+    y[..., even], y[..., odd] = a * c - b * s, b * c + a * s
+    return y
+
+
+def kv_write(state: Array, new: Array, past: int) -> Array:
+    written = state.copy()
+    for i in range(new.shape[1]):
+        written[:, :, (past + i) % state.shape[2]] = new[:, i]
+    return written
+
+
+def attention(
+    q: Array, k: Array, v: Array, past: int, start: Array, scale: float, window: int
+) -> Array:
+    """Slots are positions modulo the capacity; the newest tokens are in them."""
+    y = np.zeros(q.shape, np.float64)
+    capacity, share, last = k.shape[2], q.shape[2] // k.shape[1], past + q.shape[1] - 1
+    for b, i, h in np.ndindex(q.shape[:3]):
+        first = max(start[b], past + i - window + 1, last - capacity + 1, 0)
+        keys = range(first, past + i + 1)
+        slots = [j % capacity for j in keys]
+        if not slots:
+            continue  # a row of padding: nothing reads it
+        scores = scale * k[b, h // share, slots].astype(np.float64) @ q[b, i, h].astype(np.float64)
+        weights = np.exp(scores - scores.max())
+        y[b, i, h] = weights / weights.sum() @ v[b, h // share, slots].astype(np.float64)
+    return y
+
+
+DTYPES = pytest.mark.parametrize("dtype", (np.float32, np.float16))
+
+
+@DTYPES
+@pytest.mark.parametrize("opset", OPSETS)
+def test_norms(dtype: Any, opset: int) -> None:
+    x, residual, gamma = random(2, 7, 65, dtype=dtype), random(2, 7, 65, dtype=dtype), random(65)
+    gamma = gamma.astype(dtype)
+    close(call("RmsNorm", x, gamma, eps=1e-5, opset=opset), norm(x, gamma, 1e-5))
+    total, y = call("AddRmsNorm", x, residual, gamma, eps=0.5, opset=opset, outputs=2)
+    close(total, x + residual)
+    close(y, norm(x + residual, gamma, 0.5))
+
+
+@DTYPES
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("interleaved", (False, True))
+def test_rope(dtype: Any, opset: int, interleaved: bool) -> None:
+    name = "Rope:interleaved" if interleaved else "Rope"
+    for width, pairs in ((14, 7), (13, 3)):  # whole heads, and heads that turn in part
+        x, cos, sin = random(2, 5, 3, width, dtype=dtype), random(11, pairs), random(11, pairs)
+        y = call(name, x, cos, sin, count(4), count(0, 6), opset=opset)
+        close(y, rope(x, cos, sin, 4, count(0, 6), interleaved))
+    if interleaved:  # as bodies of other ops call it
+        inner = call("RopeInterleaved", x, cos, sin, count(4), count(0, 6), opset=opset)
+        assert np.array_equal(inner, y)
+
+
+def test_positions() -> None:
+    x = np.zeros((2, 5, 1), np.int64)
+    found = call("Positions", x, count(3), count(0, 5))
+    assert np.array_equal(found, positions(5, 3, count(0, 5)))
+
+
+@DTYPES
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("past, seq", ((0, 1), (0, 9), (5, 4), (7, 5), (31, 9)))
+def test_kv_write_goes_round(dtype: Any, opset: int, past: int, seq: int) -> None:
+    state, new = random(2, 3, 9, 5, dtype=dtype), random(2, seq, 3, 5, dtype=dtype)
+    found = call("KvWrite", state, new, count(past), opset=opset)
+    assert np.array_equal(found, kv_write(state, new, past))
+
+
+@DTYPES
+@pytest.mark.parametrize("opset", OPSETS)
+def test_attention(dtype: Any, opset: int) -> None:
+    cases = ((0, 1, 12, NO_WINDOW), (4, 5, 9, NO_WINDOW), (3, 6, 12, 4), (20, 1, 12, NO_WINDOW))
+    for past, seq, capacity, window in cases:
+        q = random(2, seq, 6, 5, dtype=dtype)
+        k, v = random(2, 3, capacity, 5, dtype=dtype), random(2, 3, capacity, 5, dtype=dtype)
+        start = count(0, past // 2)
+        attributes = {"scale": 0.4, "window": window}
+        y = call("Attention", q, k, v, count(past), start, opset=opset, **attributes)
+        close(y, attention(q, k, v, past, start, 0.4, window))
+
+
+def test_attention_on_a_ring_sees_its_window() -> None:
+    window, chunk = 5, 4
+    k, v = random(1, 1, window + chunk, 3), random(1, 1, window + chunk, 3)
+    for past in (0, 6, 50):
+        q = random(1, chunk, 2, 3)
+        y = call("Attention", q, k, v, count(past), count(0), scale=1.0, window=window)
+        close(y, attention(q, k, v, past, count(0), 1.0, window))
+
+
+@DTYPES
+@pytest.mark.parametrize("opset", OPSETS)
+def test_glu_linear_and_last_rows(dtype: Any, opset: int) -> None:
+    x = random(2, 7, 26, dtype=dtype)
+    gate, up = np.split(x.astype(np.float64), 2, axis=-1)
+    close(call("Glu:silu", x, opset=opset), gate / (1 + np.exp(-gate)) * up)
+    close(call("Glu:relu", x, opset=opset), np.maximum(gate, 0) * up)
+    weight, bias = random(26, 5, dtype=dtype), random(5, dtype=dtype)
+    expected = x.astype(np.float64) @ weight + bias
+    np.testing.assert_allclose(
+        call("Linear", x, weight, bias, opset=opset), expected, rtol=2e-2, atol=2e-2
+    )
+    for rows in (1, 3, 7):
+        assert np.array_equal(call("LastRows", x, count(rows), opset=opset), x[:, -rows:])
+
+
+@DTYPES
+@pytest.mark.parametrize("interleaved", (False, True))
+def test_rope_kv_write(dtype: Any, interleaved: bool) -> None:
+    heads, groups, width, seq, past, start = 6, 2, 10, 5, 4, count(0, 3)
+    qkv = random(2, seq, (heads + 2 * groups) * width, dtype=dtype)
+    k_state, v_state = (random(2, groups, 9, width, dtype=dtype) for _ in range(2))
+    cos, sin = random(16, 5), random(16, 5)
+    name = "RopeKvWrite:interleaved" if interleaved else "RopeKvWrite"
+    inputs = (qkv, cos, sin, k_state, v_state, count(past), start)
+    attributes = {"heads": heads, "kv_heads": groups}
+    q, k_out, v_out = call(name, *inputs, outputs=3, **attributes)
+    split = qkv.reshape(2, seq, heads + 2 * groups, width)
+    q0, k0, v0 = np.split(split, [heads, heads + groups], axis=2)
+    close(q, rope(q0, cos, sin, past, start, interleaved))
+    close(k_out, kv_write(k_state, rope(k0, cos, sin, past, start, interleaved), past))
+    close(v_out, kv_write(v_state, v0, past))
+
+
+def test_split_heads() -> None:
+    x = random(2, 3, 5 * 4)
+    parts = call("SplitHeads", x, outputs=3, heads=3, kv_heads=1)
+    expected = np.split(x.reshape(2, 3, 5, 4), [3, 4], axis=2)
+    assert all(np.array_equal(a, b) for a, b in zip(parts, expected, strict=True))
+
+
+def test_every_op_was_called() -> None:
+    names = {(function.name, function.overload) for function in definitions()}
+    assert names == CALLED
