@@ -40,7 +40,7 @@ def from_softmax(node: ir.Node) -> Core:
     scores, mask = _split_mask(through(node.inputs[0], "Cast"))
     product, factor = _product(scores)
     if product is None:
-        made = producer(scores)
+        made = producer(_unscaled(scores)[0])
         by = f"comes from {made.op_type}" if made else "is an input"
         raise Miss(f"what goes into the softmax is no product of queries and keys: it {by}")
     (q, q_factor), (k, k_factor) = _unscaled(product.inputs[0]), _unscaled(product.inputs[1])

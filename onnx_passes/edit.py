@@ -100,6 +100,8 @@ def _stand_in(node: ir.Node, old: ir.Value, new: ir.Value) -> None:
         old.name, new.name = f"{old.name}/old", old.name
     if new.type is None:
         new.type = old.type
+    if new.shape is None:
+        new.shape = old.shape
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
 
 

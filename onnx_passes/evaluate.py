@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from onnx_passes.graph import Miss
+from onnx_passes.normalize import RESERVED
 from onnx_passes.roles import Roles, roles_of
 
 LARGE = 1 << 24  # elements: a piece that needs more is no mask and no table
@@ -98,9 +99,9 @@ def _bodies(node: ir.Node) -> list[ir.Graph]:
 
 def _refuse_data(values: list[ir.Value], roles: Roles) -> None:
     """Tokens and caches are fed with zeros: only their shapes may matter."""
-    data = {roles.tokens, *(past for past, _ in roles.cache)}
+    known = {roles.mask, roles.positions, *RESERVED}
     for value in _ancestors(values, _READ_SHAPES):
-        if value.is_graph_input() and value.name in data:
+        if value.is_graph_input() and value.name not in known and not value.is_initializer():
             raise Miss(f"it depends on what is in {value.name}")
 
 

@@ -28,9 +28,7 @@ def _fuse(node: ir.Node) -> bool:
         return False
     if dim(bias, 0) != dim(node.inputs[1], 1):
         return False
-    y = Builder(add).op("Linear", *node.inputs, bias, domain=DOMAIN)
-    y.shape = add.outputs[0].shape
-    replace(add, y)
+    replace(add, Builder(add).op("Linear", *node.inputs, bias, domain=DOMAIN))
     return True
 
 

@@ -81,7 +81,6 @@ def _fuse(model: ir.Model, chain: list[ir.Node]) -> None:
     function = _function(chain, inputs)
     model.functions[function.identifier()] = function
     y = Builder(last).op("Elementwise", *inputs, domain=DOMAIN, overload=function.overload)
-    y.type, y.shape = last.outputs[0].type, last.outputs[0].shape
     replace(last, y)
     for node in reversed(chain[:-1]):
         assert node.graph is not None

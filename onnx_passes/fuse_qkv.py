@@ -37,7 +37,6 @@ def _fuse(attention: ir.Node, name: str, order: dict[ir.Node, int]) -> None:
     counts = {"heads": parts[0][1], "kv_heads": parts[1][1]}
     new = b.ops("RopeKvWrite", 3, *inputs, domain=DOMAIN, overload=q_rope.overload, **counts)
     for node, value in zip(old, new, strict=True):
-        value.type, value.shape = node.outputs[0].type, node.outputs[0].shape
         replace(node, value)
 
 

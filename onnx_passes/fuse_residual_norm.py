@@ -20,8 +20,6 @@ def _fuse(node: ir.Node) -> bool:
         return False
     eps = node.attributes["eps"].as_float()
     outputs = Builder(add).ops("AddRmsNorm", 2, *add.inputs, node.inputs[1], domain=DOMAIN, eps=eps)
-    for old, new in zip((add, node), outputs, strict=True):
-        new.type, new.shape = old.outputs[0].type, old.outputs[0].shape
     replace(node, outputs[1])
     replace(add, outputs[0])
     return True

@@ -120,8 +120,7 @@ def _skip(node: ir.Node) -> bool:
 
 def _emit(node: ir.Node, x: ir.Value | None, gamma: ir.Value, eps: float) -> bool:
     _check_gamma(gamma, x)
-    y = Builder(node).op("RmsNorm", x, gamma, domain=DOMAIN, eps=float(eps))
-    replace(node, _like(y, node.outputs[0]))
+    replace(node, Builder(node).op("RmsNorm", x, gamma, domain=DOMAIN, eps=float(eps)))
     return True
 
 

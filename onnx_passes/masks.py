@@ -20,8 +20,11 @@ def closed_form(model: ir.Model, mask: ir.Value, context: int) -> int:
     piece = Subgraph(model, [mask])
     seen = int(_allowed(piece, 1, context - 1)[0].sum())
     window = NO_WINDOW if seen == context else seen
-    around = ((3, max(0, min(window, context) - 2), 0), (1, context - 1, 0))  # where windows begin
-    for seq, past, padding in (*_SHAPES, *around, *(_PADDED if piece.roles.mask else ())):
+    begins = max(0, min(window - 1, context - 3))  # the first tokens that a window keeps out
+    shapes = (*_SHAPES, *(_PADDED if piece.roles.mask else ()), (3, begins, 0), (1, context - 1, 0))
+    for seq, past, padding in shapes:
+        if past + seq > context:
+            continue
         allowed = _allowed(piece, seq, past, padding)
         for i in range(seq):
             expected = visible(past + i, past + seq, window, padding)

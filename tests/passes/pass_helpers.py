@@ -1,16 +1,21 @@
 """Models that these tests run on, and ONNX Runtime before and after a pass."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
 from onnx_passes import defined
+from onnx_passes.canonicalize_dims import COUNTERS
 from onnx_passes.edit import drop_unused
+from onnx_passes.graph import explaining
 from onnx_passes.infer import infer
+from onnx_passes.roles import Roles
 from toolkit.source import load_source
 
 Feeds = dict[str, np.ndarray]
@@ -101,3 +106,61 @@ def op_types(model: ir.Model) -> list[str]:
     """The op types of what anything reads, in order."""
     drop_unused(model)
     return [node.op_type for node in model.graph]
+
+
+def text(source: str, seed: int = 1) -> ir.Model:
+    """A model from ONNX text; initializers declared without values get random ones."""
+    model = onnx.parser.parse_model(source)
+    names = {tensor.name for tensor in model.graph.initializer}
+    inputs = {value.name for value in model.graph.input}
+    random = np.random.default_rng(seed)
+    made = {name for node in model.graph.node for name in node.output}
+    for value in list(model.graph.value_info):
+        if value.name in names | inputs | made:
+            continue
+        kind = value.type.tensor_type
+        shape = [dim.dim_value for dim in kind.shape.dim]
+        array = random.standard_normal(shape).astype(
+            onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        )
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+    return ir.from_proto(model)
+
+
+def missed(run_pass: Callable[[ir.Model], int], model: ir.Model) -> tuple[int, list[str]]:
+    """How often a pass fired, and the reasons of its misses."""
+    infer(model)
+    with explaining() as reasons:
+        count = run_pass(model)
+    return count, reasons
+
+
+def decoder(source: str, context: int = CONTEXT, chunk: int = CHUNK, **symbols: str) -> ir.Model:
+    """A piece of a decoder as it is after `canonicalize_dims`: symbols, counters, roles."""
+    for name, symbol in symbols.items():
+        source = re.sub(rf"(?<=[\[ ]){name}(?=[\],])", symbol, source)
+    model = noted(text(source), context, chunk)
+    inputs = [value.name for value in model.graph.inputs if value.uses()]
+    roles = Roles(
+        tokens="tokens",
+        logits=model.graph.outputs[0].name or "",
+        mask="mask" if "mask" in inputs else None,
+        positions="positions" if "positions" in inputs else None,
+        cache=tuple(
+            (name, name.replace("past_", "present_"))
+            for name in inputs
+            if name is not None and name.startswith("past_")
+        ),
+    )
+    notes = {"pocket.roles": roles.to_text(), "pocket.symbols": "seq,past,rows"}
+    model.metadata_props.update(notes)
+    for name in COUNTERS:
+        model.graph.inputs.append(ir.val(name, dtype=ir.DataType.INT64, shape=[1]))
+    for value in model.graph.inputs:
+        dims = [
+            d if isinstance(d, int) else str(d).replace("total", "past + seq")
+            for d in value.shape or ()
+        ]
+        value.shape = ir.Shape(dims)
+    infer(model)
+    return model
