@@ -189,6 +189,23 @@ def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
     _report(figures, lambda: compile_lines(report.path, figures), as_json)
 
 
+@cli.command("eval")
+@PLAN
+@click.option("--text", type=PATH, metavar="FILE", required=True, help="Text, or .npy of ids.")
+@click.option("--window", type=COUNT, help="Tokens.  [default: the context, at most 2048]")
+@click.option("--remainder", type=click.Choice(["keep", "drop"]), default="keep", show_default=True)
+@click.option("--model", type=PATH, metavar="SRC", help="The model, if it changed or moved.")
+@click.option("--reference/--no-reference", default=True, help="Also score the model itself.")
+@ON
+@JSON
+def eval_(plan: Path, as_json: bool, **options: Any) -> None:
+    """Perplexity over a text, next to the model's own, and the KL divergence."""
+    from toolkit.perplexity import evaluate, lines
+
+    figures = evaluate(plan, progress=PROGRESS, **options)
+    _report(figures, lambda: lines(figures), as_json)
+
+
 @cli.command()
 @PLAN
 @click.option("--model", type=PATH, metavar="SRC", help="The model, if it changed or moved.")

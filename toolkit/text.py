@@ -74,6 +74,18 @@ def load_text(folder: Path, model: Mapping[str, Any] = MappingProxyType({})) -> 
     return Text(folder, model.get("bos"))
 
 
+def read_text(path: Path) -> str:
+    """The text of a file, which must be UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PocketError(f"{path} cannot be read", str(error), "check the path") from None
+    except UnicodeDecodeError as error:
+        raise PocketError(
+            f"{path} is not UTF-8 text", str(error), "iconv -t UTF-8, or name a text file"
+        ) from None
+
+
 def parse_ids(text: str) -> list[int]:
     """The ids of `--ids 1,2,3`."""
     try:

@@ -1,0 +1,209 @@
+"""Perplexity of a plan over a text, next to its model's own, and how far they lie apart.
+
+Protocol (as GPTQ, Double Sparsity and DIP state it): the text is tokenised once and cut into
+windows that don't overlap; the cache is empty at the start of each; every token of a window but the
+first is predicted from those before it. perplexity = exp(sum of negative log likelihoods / tokens),
+summed in float64. What is left over at the end is a shorter window of its own, or dropped.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.errors import PocketError
+from toolkit.executor import Executor, open_executor
+from toolkit.plan import Plan
+from toolkit.text import load_text, read_text
+from toolkit.verify import Scorer, source_of
+
+Logits: TypeAlias = npt.NDArray[np.float32]
+WINDOW = 2048  # tokens, where the context allows
+PIECE = 128  # positions whose logits are held at a time
+
+
+@dataclass
+class Totals:
+    """Sums over predicted tokens; `of` names whose predictions they are."""
+
+    nll: float = 0.0
+    reference_nll: float = 0.0
+    divergence: float = 0.0  # KL(reference || plan)
+    same: int = 0  # positions with the same most likely token
+    tokens: int = 0
+    windows: list[float] = field(default_factory=list)  # NLL per token of each window
+
+
+def evaluate(
+    plan_path: Path,
+    text: Path,
+    window: int | None = None,
+    remainder: str = "keep",
+    model: Path | None = None,
+    reference: bool = True,
+    on: str = "runner",
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Score a text on a plan and on its model in ONNX Runtime; keys as in `pocketcl eval --json`.
+
+    text  a text file, or an .npy of token ids: [tokens], or [windows, tokens] as they are
+    """
+    tell = progress or (lambda _: None)
+    tell("loading")
+    executor = open_executor(plan_path, on, **options)
+    try:
+        plan = executor.plan
+        size = _window(int(plan.model["max_context"]), window)
+        windows = [
+            part for row in _rows(text, plan_path, plan) for part in cut(row, size, remainder)
+        ]
+        rival = _reference(source_of(plan, model)) if reference else None
+        totals, started = Totals(), time.perf_counter()
+        for number, part in enumerate(windows):
+            tell(_status(number, len(windows), totals, time.perf_counter() - started))
+            score_window(executor, rival, part, totals)
+        return _report(totals, size, remainder, len(windows), executor, rival is not None)
+    finally:
+        executor.close()
+
+
+def _rows(path: Path, plan_path: Path, plan: Plan) -> list[list[int]]:
+    """The ids of a file, in the rows that it has."""
+    if path.suffix == ".npy":
+        return _ids_of(path)
+    tokenizer = load_text(plan_path, plan.model)
+    if tokenizer is None:
+        raise PocketError(
+            "this plan can't read text",
+            "no tokenizer.json came with its model",
+            "--text IDS.npy with token ids, or compile again with tokenizer.json beside the model",
+        )
+    return [tokenizer.encode(read_text(path))]
+
+
+def _ids_of(path: Path) -> list[list[int]]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise PocketError(f"{path} cannot be read", str(error), "np.save an array of ids") from None
+    if array.ndim not in (1, 2) or array.dtype.kind not in "iu":
+        shape = f"{array.dtype} {list(array.shape)}"
+        raise PocketError(f"{path} holds {shape}", "token ids are one or two axes of integers")
+    rows: list[list[int]] = np.atleast_2d(array).tolist()
+    return rows
+
+
+def cut(ids: Sequence[int], size: int, remainder: str) -> Iterator[list[int]]:
+    """Windows of `size` ids; the rest is a window too ("keep") or left out ("drop")."""
+    for start in range(0, len(ids), size):
+        part = list(ids[start : start + size])
+        if len(part) == size or (remainder == "keep" and len(part) > 1):
+            yield part
+
+
+def score_window(executor: Executor, rival: Scorer | None, ids: list[int], totals: Totals) -> None:
+    """Add one window, piece by piece: logits of a whole window may be larger than the model."""
+    if rival is not None:
+        rival.reset()
+    before = totals.nll
+    for start in range(0, len(ids) - 1, PIECE):
+        part = ids[start : min(start + PIECE, len(ids) - 1)]
+        targets = np.array(ids[start + 1 : start + 1 + len(part)])
+        ours = log_softmax(executor.score(part, start))
+        totals.nll -= float(ours[np.arange(len(part)), targets].sum())
+        totals.tokens += len(part)
+        if rival is not None:
+            _add_reference(totals, log_softmax(rival.score(part)), ours, targets)
+    totals.windows.append((totals.nll - before) / (len(ids) - 1))
+
+
+def log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
+    """Over the last axis, in float64."""
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    return np.asarray(wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True)))
+
+
+def _add_reference(
+    totals: Totals,
+    theirs: npt.NDArray[np.float64],
+    ours: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.int64],
+) -> None:
+    totals.reference_nll -= float(theirs[np.arange(len(targets)), targets].sum())
+    totals.divergence += float((np.exp(theirs) * (theirs - ours)).sum())
+    totals.same += int((theirs.argmax(-1) == ours.argmax(-1)).sum())
+
+
+def _reference(source: Any) -> Scorer:
+    from toolkit.reference import Reference
+
+    return Reference.original(source)
+
+
+def _window(context: int, wanted: int | None) -> int:
+    if wanted is not None and not 2 <= wanted <= context:
+        raise PocketError(
+            f"a window of {wanted} tokens cannot be scored",
+            f"the plan holds {context} positions, and a prediction needs two tokens",
+            f"--window {min(WINDOW, context)}",
+        )
+    return wanted or min(WINDOW, context)
+
+
+def _status(done: int, count: int, totals: Totals, seconds: float) -> str:
+    if not done:
+        return f"window 1 of {count}"
+    left = seconds / done * (count - done)
+    so_far = np.exp(totals.nll / totals.tokens)
+    return f"window {done + 1} of {count}, perplexity {so_far:.3f} so far, {left:.0f} s left"
+
+
+def _report(
+    totals: Totals, size: int, remainder: str, count: int, executor: Executor, compared: bool
+) -> dict[str, Any]:
+    if not totals.tokens:
+        raise PocketError(
+            "the text is too short to be scored",
+            f"it has no window of {size} tokens" if remainder == "drop" else "it has one token",
+            "a longer text, or a smaller --window",
+        )
+    spread = float(np.std(totals.windows)) / np.sqrt(len(totals.windows))
+    figures = {
+        "perplexity": float(np.exp(totals.nll / totals.tokens)),
+        "nats_per_token": totals.nll / totals.tokens,
+        "standard_error": spread,  # of nats_per_token, over windows
+        "tokens": totals.tokens,
+        "windows": count,
+        "window": size,
+        "remainder": remainder,
+        "reference_perplexity": None,
+        "kl_divergence": None,
+        "same_top1": None,
+        "executor": executor.name,
+        "device": executor.device,
+    }
+    if compared:
+        figures["reference_perplexity"] = float(np.exp(totals.reference_nll / totals.tokens))
+        figures["kl_divergence"] = totals.divergence / totals.tokens
+        figures["same_top1"] = totals.same / totals.tokens
+    return figures
+
+
+def lines(figures: dict[str, Any]) -> Iterator[str]:
+    """The report for people."""
+    yield f"{figures['executor']} on {figures['device']}"
+    error = figures["standard_error"] * figures["perplexity"]
+    yield f"  perplexity     {figures['perplexity']:.4f} ± {error:.4f}"
+    if figures["reference_perplexity"] is not None:
+        yield f"  the original   {figures['reference_perplexity']:.4f} (ONNX Runtime)"
+        yield f"  KL divergence  {figures['kl_divergence']:.2e} nats a token"
+        yield f"  same top-1     {figures['same_top1']:.2%}"
+    rest = "the rest is dropped" if figures["remainder"] == "drop" else "the rest is kept"
+    count = f"{figures['tokens']:,} tokens in {figures['windows']} windows"
+    yield f"  predicted      {count} of at most {figures['window']}; {rest}"
