@@ -54,9 +54,14 @@ enum : Uint {
   KERNEL_WORK_GROUP_SIZE = 0x11B0,
   BUFFER_CREATE_TYPE_REGION = 0x1220,
   CONTEXT_PLATFORM = 0x1084,
+  PROFILING_QUEUED = 0x1280,
+  PROFILING_SUBMIT = 0x1281,
+  PROFILING_START = 0x1282,
+  PROFILING_END = 0x1283,
 };
 enum : Bits { TYPE_CPU = 2, TYPE_GPU = 4, TYPE_ALL = 0xFFFFFFFF };
 enum : Bits { READ_WRITE = 1, READ_ONLY = 4, USE_HOST_PTR = 8 };
+enum : Bits { QUEUE_PROFILING = 2 };
 
 // X(name, parameters): each becomes a function pointer cl::name for the function clname.
 #define CL_FUNCTIONS(X)                                                                         \
@@ -87,6 +92,7 @@ enum : Bits { READ_WRITE = 1, READ_ONLY = 4, USE_HOST_PTR = 8 };
     (Queue, Memory, const void *, size_t, size_t, size_t, Uint, const Event *, Event *))        \
   X(Flush, (Queue))                                                                             \
   X(Finish, (Queue))                                                                            \
+  X(GetEventProfilingInfo, (Event, Uint, size_t, void *, size_t *))                             \
   X(WaitForEvents, (Uint, const Event *))
 
 // The same for functions that create something and report through their last parameter.

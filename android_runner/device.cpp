@@ -142,8 +142,8 @@ std::vector<DeviceFacts> list_devices() {
   return found;
 }
 
-Device::Device(const std::string &wanted, const std::string &device_class)
-    : facts_(choose(wanted, device_class)) {
+Device::Device(const std::string &wanted, const std::string &device_class, bool profiling)
+    : facts_(choose(wanted, device_class)), profiling_(profiling) {
   cl::Int code = 0;
   const cl::Props props[] = {cl::CONTEXT_PLATFORM, reinterpret_cast<cl::Props>(facts_.platform), 0};
   context_ = cl::Owned(cl::CreateContext(props, 1, &facts_.id, nullptr, nullptr, &code));
@@ -154,7 +154,8 @@ Device::Device(const std::string &wanted, const std::string &device_class)
 void Device::need_queues(size_t count) {
   while (queues_.size() < count) {
     cl::Int code = 0;
-    queues_.emplace_back(cl::CreateCommandQueue(context(), facts_.id, 0, &code));
+    const cl::Bits flags = profiling_ ? cl::Bits{cl::QUEUE_PROFILING} : 0;
+    queues_.emplace_back(cl::CreateCommandQueue(context(), facts_.id, flags, &code));
     cl::check(code, "clCreateCommandQueue");
   }
 }

@@ -24,9 +24,10 @@ std::vector<DeviceFacts> list_devices();
 class Device {
  public:
   // The best device whose platform or name contains `wanted` (empty: any).
-  Device(const std::string &wanted, const std::string &device_class);
+  Device(const std::string &wanted, const std::string &device_class, bool profiling = false);
 
   const DeviceFacts &facts() const { return facts_; }
+  bool profiling() const { return profiling_; }  // its queues note when kernels run
   cl::Context context() const { return context_.get(); }
   cl::Queue queue(size_t index) const { return queues_[index].get(); }
   void need_queues(size_t count);
@@ -35,6 +36,7 @@ class Device {
 
  private:
   DeviceFacts facts_;
+  const bool profiling_;
   cl::Owned<cl::Context> context_;
   std::vector<cl::Owned<cl::Queue>> queues_;
 };

@@ -103,6 +103,7 @@ Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
         lack.empty() ? refusal(variant, launch.kernel, step.args.size()) : lack;
     if (reason.empty()) {
       launch.variant = &variant;
+      launch.step = &step;
       std::copy(variant.local.begin(), variant.local.end(), launch.local);
       bind(step, loaded, launch.kernel.get());
       note(failures);
@@ -170,17 +171,36 @@ void Executor::size_grids(LoadedPhase &loaded, const std::vector<int64_t> &symbo
 void Executor::run(const std::string &phase, const std::vector<int64_t> &symbols) {
   LoadedPhase &loaded = phases_.at(phase);
   size_grids(loaded, symbols);
+  if (profile_) profile_->begin(phase);
   for (const Launch &launch : loaded.launches) {
-    const cl::Queue queue = device_.queue(launch.queue);
-    if (!launch.kernel) {
-      cl::check(cl::Finish(queue), "clFinish");
-    } else if (launch.global[0] && launch.global[1] && launch.global[2]) {
-      const auto dims = static_cast<cl::Uint>(launch.variant->global.size());
-      cl::check(cl::EnqueueNDRangeKernel(queue, launch.kernel.get(), dims, nullptr, launch.global,
-                                         launch.local, 0, nullptr, nullptr),
-                "clEnqueueNDRangeKernel");
-    }
+    if (!launch.kernel) cl::check(cl::Finish(device_.queue(launch.queue)), "clFinish");
+    else if (launch.global[0] && launch.global[1] && launch.global[2]) enqueue(launch);
   }
+}
+
+void Executor::enqueue(const Launch &launch) {
+  const auto dims = static_cast<cl::Uint>(launch.variant->global.size());
+  cl::Event event = nullptr;
+  cl::check(cl::EnqueueNDRangeKernel(device_.queue(launch.queue), launch.kernel.get(), dims,
+                                     nullptr, launch.global, launch.local, 0, nullptr,
+                                     profile_ ? &event : nullptr),
+            "clEnqueueNDRangeKernel");
+  if (profile_)
+    profile_->add(*launch.step, plan_.programs[launch.variant->program].kernel, event);
+}
+
+void Executor::start_profile() {
+  if (!device_.profiling())
+    throw Failure("kernel times are not taken", "the runner was started without --profile",
+                  "start it with --profile");
+  profile_ = std::make_unique<Profile>();
+}
+
+std::string Executor::take_profile() {
+  if (!profile_) throw Failure("no profile was started", "profile alone starts one", "profile");
+  device_.wait();
+  const std::unique_ptr<Profile> taken = std::move(profile_);
+  return taken->json();
 }
 
 }  // namespace pocket

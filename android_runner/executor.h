@@ -2,11 +2,13 @@
 // costs only enqueues.
 #pragma once
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "memory.h"
+#include "profile.h"
 #include "program_cache.h"
 
 namespace pocket {
@@ -16,6 +18,7 @@ struct Launch {
   size_t queue;
   const Variant *variant;
   size_t global[3], local[3];
+  const Step *step = nullptr;
 };
 
 struct LoadedPhase {
@@ -35,6 +38,9 @@ class Executor {
   bool has(const std::string &phase) const { return phases_.count(phase); }
   int64_t dispatches(const std::string &phase) const;
 
+  void start_profile();         // of all that runs from here on, dispatch by dispatch
+  std::string take_profile();   // waits for it; see Profile::json
+
   // Enqueues the phase; `symbols` are the host's values, which launch sizes are computed from.
   void run(const std::string &phase, const std::vector<int64_t> &symbols);
 
@@ -50,6 +56,7 @@ class Executor {
   std::string refusal(const Variant &variant, cl::Owned<cl::Kernel> &kernel, size_t args);
   Launch load_step(const Step &step, const LoadedPhase &loaded);
   void bind(const Step &step, const LoadedPhase &loaded, cl::Kernel kernel) const;
+  void enqueue(const Launch &launch);
   void size_grids(LoadedPhase &loaded, const std::vector<int64_t> &symbols) const;
 
   const Plan &plan_;
@@ -59,6 +66,7 @@ class Executor {
   std::map<size_t, Build> builds_;  // by program
   std::map<std::string, LoadedPhase> phases_;
   std::set<std::string> noted_;
+  std::unique_ptr<Profile> profile_;  // while one is taken
 };
 
 }  // namespace pocket

@@ -15,11 +15,11 @@ using namespace pocket;
 const char *const VERSION = "0.1.0";
 const char *const USAGE =
     "usage: pocketcl-runner PLAN [--cl-lib PATH] [--platform SUBSTRING] [--cache DIR] [--phases "
-    "NAME,NAME…]\n"
+    "NAME,NAME…] [--profile]\n"
     "       pocketcl-runner --check PLAN…     loads and checks plans, without OpenCL\n"
     "       pocketcl-runner --devices | --version | --help\n"
     "PLAN is a plan's folder. --cache '' keeps no program binaries. --phases defaults to "
-    "prefill,decode.\n";
+    "prefill,decode. --profile: queues that can tell when each kernel ran.\n";
 
 std::string variable(const char *name) {
   const char *value = getenv(name);
@@ -30,7 +30,7 @@ struct Options {
   std::vector<std::string> plans;
   std::string library, platform = variable("POCKETCL_PLATFORM"), cache = default_cache_folder();
   std::string phases = "prefill,decode";
-  bool check = false, devices = false, version = false, help = false;
+  bool profile = false, check = false, devices = false, version = false, help = false;
 };
 
 // False when the command line makes no sense.
@@ -45,7 +45,8 @@ bool parse(int count, char **words, Options &options) {
   const struct {
     const char *name;
     bool *flag;
-  } flags[] = {{"--check", &options.check},
+  } flags[] = {{"--profile", &options.profile},
+               {"--check", &options.check},
                {"--devices", &options.devices},
                {"--version", &options.version},
                {"--help", &options.help}};
@@ -121,7 +122,7 @@ void run_plan(const Options &options) {
   const Plan plan = load_plan(options.plans[0]);
   const auto phases = chosen_phases(plan, options.phases);
   cl::load(options.library);
-  Device device(options.platform, plan.device_class);
+  Device device(options.platform, plan.device_class, options.profile);
   const Memory memory(plan, device, phases);
   ProgramCache programs(options.cache, device);
   Executor executor(plan, device, memory, programs);

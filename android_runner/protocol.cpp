@@ -22,7 +22,7 @@ Failure usage(const std::string &line) {
   const std::string shown = line.size() > 60 ? line.substr(0, 60) + "…" : line;
   return Failure("unknown or incomplete command '" + shown + "'",
                  "the runner knows prefill PAST ID…, step PAST ID, decode PAST ID N [STOP…], "
-                 "score PAST FILE ID…, logits FILE, stats, cancel, quit",
+                 "score PAST FILE ID…, logits FILE, profile [FILE], stats, cancel, quit",
                  "see android_runner/protocol.h");
 }
 
@@ -139,6 +139,9 @@ void Protocol::run(const std::string &line, const std::vector<std::string> &word
     answer("ok " + seconds(now() - start));
   } else if (command == "logits" && given >= 1) {
     session_.logits(words[1]);
+    answer("ok");
+  } else if (command == "profile" && given <= 1) {
+    given ? session_.profile(words[1]) : session_.profile();
     answer("ok");
   } else if (command == "stats" && given == 0) {
     answer("stats " + session_.stats());

@@ -7,6 +7,7 @@
 //                             `cancel` does nothing.
 //   score PAST FILE ID…       ok SECONDS       float32 [IDs, V] in FILE
 //   logits FILE               ok               float32 [V] in FILE
+//   profile [FILE]            ok               kernel times from here on; with FILE: written, ended
 //   stats                     stats {…}
 //   quit
 //

@@ -223,6 +223,15 @@ void Session::logits(const std::string &path) {
   append(create(path).get(), read_logits(last_rows_ - 1, 1), path);
 }
 
+void Session::profile() { executor_.start_profile(); }
+
+void Session::profile(const std::string &path) {
+  const std::string text = executor_.take_profile();
+  const OutputFile file = create(path);
+  if (fwrite(text.data(), 1, text.size(), file.get()) != text.size() || fflush(file.get()) != 0)
+    throw unwritable(path);
+}
+
 std::string Session::stats() const {
   return Record()
       .add("host_us_per_token",

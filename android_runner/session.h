@@ -33,6 +33,10 @@ class Session {
              const Interrupted &interrupted);
   void logits(const std::string &path);
 
+  // Starts to take kernel times; with a path, writes those taken there and ends it.
+  void profile();
+  void profile(const std::string &path);
+
   std::string stats() const;
 
  private:
