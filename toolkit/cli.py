@@ -5,6 +5,7 @@ Modules are imported inside the commands, so that `pocketcl --help` answers at o
 
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -77,11 +78,13 @@ class _Progress:
     shown = False
 
     def __call__(self, text: str, done: int = 0, total: int = 0) -> None:
-        """Replace the line; "" clears it."""
+        """Replace the line; "" clears it. The cursor waits at its start: a note writes over it."""
         if not sys.stderr.isatty() or not (text or self.shown):
             return
         share = f" {100 * done // total} %" if total else ""
-        sys.stderr.write(f"\r\x1b[2K{text[:100]}{share}")
+        room = shutil.get_terminal_size().columns - 1 - len(share)  # a longer line would wrap
+        line = f"{text[: max(room, 0)]}{share}\r" if text else ""
+        sys.stderr.write(f"\r\x1b[2K{line}")
         sys.stderr.flush()
         self.shown = bool(text)
 
@@ -109,8 +112,15 @@ def _write(text: str) -> None:
 PATH = click.Path(exists=True, path_type=Path)
 PLAN = click.argument("plan", type=click.Path(exists=True, file_okay=False, path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print figures as JSON.")
-ON = click.option("--on", type=click.Choice(["runner", "host"]), default="runner", help="Executor.")
+ON = click.option(
+    "--on",
+    type=click.Choice(["runner", "host"]),
+    default="runner",
+    show_default=True,
+    help="Executor: the C++ runner, or Python.",
+)
 COUNT = click.IntRange(min=1)
+F32_OR_F16 = click.Choice(["f32", "f16"])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -170,13 +180,26 @@ def inspect(path: Path, view: str | None, why: str | None, as_json: bool) -> Non
 
 @cli.command("compile")
 @click.argument("src", type=PATH)
-@click.option("-o", "--out", metavar="PLAN", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "-o",
+    "--out",
+    metavar="PLAN",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The folder to write; a plan that is there is replaced.",
+)
 @click.option("--device", help="A profile or SoC (pocketcl devices).  [default: the device here]")
-@click.option("--weights", type=click.Choice(["source", "f32", "f16"]), default="source")
+@click.option(
+    "--weights",
+    type=click.Choice(["source", "f32", "f16"]),
+    default="source",
+    show_default=True,
+    help="How weights are stored.",
+)
 @click.option("--max-context", type=COUNT, help="Tokens.  [default: the model's, at most 4096]")
 @click.option("--prefill-chunk", type=COUNT, help="Tokens that one prefill step takes at most.")
-@click.option("--activations", type=click.Choice(["f32", "f16"]), help="[default: by device]")
-@click.option("--kv", type=click.Choice(["f32", "f16"]), help="KV cache.  [default: by device]")
+@click.option("--activations", type=F32_OR_F16, help="Between steps.  [default: by device]")
+@click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")
 @JSON
 def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Compile an .onnx file, or an exporter's folder, to a plan."""

@@ -48,11 +48,10 @@ def choose(on: str | None, write: Callable[[str], None], tell: Callable[[str], N
         return on
     from toolkit.runner_build import build_runner
 
-    tell("building the runner (once)")
+    tell("")  # a build tells of itself
     try:
         build_runner()
     except PocketError as error:
-        tell("")
         write(f"{error.what}: {error.because.splitlines()[0]}. Going on with --on host.\n\n")
         return "host"
     return "runner"

@@ -171,7 +171,8 @@ def _opencl() -> Iterator[Check]:
         return
     best = best_device()
     for device in found:
-        used = ", used unless another is named" if device == best and len(found) > 1 else ""
+        chosen = device == best and len(found) > 1
+        used = ", used unless POCKETCL_PLATFORM names another" if chosen else ""
         yield Check(
             "opencl",
             True,

@@ -1,5 +1,6 @@
 """What a model or a plan is made of, as lines of text and as JSON."""
 
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from toolkit.errors import PocketError
 from toolkit.expr import Expr
 from toolkit.load import load_plan
 from toolkit.memory import figures
-from toolkit.plan import PLAN_FILE, Dispatch, HostStep, Phase, Plan, Ref, Step
+from toolkit.plan import PLAN_FILE, Dispatch, HostStep, Phase, Plan, Step
+
+WIDTH = 98  # of a line
 
 
 def is_plan(path: Path) -> bool:
@@ -33,7 +36,7 @@ def inspect(
         return {"pass": name, "why": missed}, missed
     report = model_report(path)
     if view == "graph":
-        return {"graph": report["graph"]}, list(report["graph"])
+        return {"graph": report["graph"]}, list(graph_lines(report))
     if view == "unsupported":
         return {"unsupported": report["unsupported"]}, list(unsupported_lines(report))
     return report, list(model_lines(report))
@@ -47,7 +50,7 @@ def _inspect_plan(
         raise PocketError(
             f"{path} is a plan, {flag} is asked of a model",
             "a plan has steps; the graph and the passes are the model's",
-            f"pocketcl inspect MODEL {flag}",
+            f"pocketcl inspect MODEL {flag}{f' {name}' if name else ''}",
         )
     plan = load_plan(path)
     if view == "memory":
@@ -97,6 +100,17 @@ def unsupported_lines(report: dict[str, Any]) -> Iterator[str]:
     yield from _section("nodes without a kernel", table(rows) or ["none"])
 
 
+def graph_lines(report: dict[str, Any]) -> Iterator[str]:
+    """Every node as `outputs = Op(inputs)`; what is too long for a line goes on in the next."""
+    for line in report["graph"]:
+        outputs, _, call = line.partition(" = ")
+        if len(line) <= WIDTH:
+            yield line
+        else:
+            yield outputs
+            yield from _wrapped(f"= {call}", "    ", "      ")
+
+
 def plan_report(plan: Plan) -> dict[str, Any]:
     """Figures of a plan."""
     return {
@@ -120,7 +134,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     weights = ("weights", f"{len(plan.weights)} tensors", "", "", size(weight_bytes(plan)))
     yield from _section("buffers", table([*buffers, weights]))
     for phase in plan.phases:
-        yield from _section(_title(phase), table(_steps(plan, phase)))
+        yield from _section(_title(phase), _steps(plan, phase))
 
 
 def compile_lines(path: Path, figures: dict[str, Any]) -> Iterator[str]:
@@ -181,25 +195,44 @@ def _title(phase: Phase) -> str:
     return f"{phase.name} ({bounds}): {len(phase.dispatches())} dispatches"
 
 
-def _steps(plan: Plan, phase: Phase) -> list[tuple[str, ...]]:
-    return [(f"{i}", *_step(plan, phase, step)) for i, step in enumerate(phase.steps)]
+def _steps(plan: Plan, phase: Phase) -> Iterator[str]:
+    """Per step a line that says what runs, and one that says on what."""
+    heads = table((f"{i}", *_head(plan, step)) for i, step in enumerate(phase.steps))
+    written: dict[int | str, int] = {}  # scratch tensors: the step that wrote them last
+    for number, (head, step) in enumerate(zip(heads, phase.steps, strict=True)):
+        yield head
+        if isinstance(step, Dispatch):
+            yield from _wrapped(", ".join(_args(plan, step, written)), " " * 6, " " * 8)
+            ours = (step.args[i] for i in step.writes)
+            written |= {ref[-1]: number for ref in ours if ref[0] == "scratch"}
 
 
-def _step(plan: Plan, phase: Phase, step: Step) -> tuple[str, ...]:
+def _head(plan: Plan, step: Step) -> tuple[str, ...]:
     if isinstance(step, Dispatch):
         best = step.variants[0]
-        kernel = plan.programs[best.program].kernel
-        args = ", ".join(_arg(plan, phase, i in step.writes, a) for i, a in enumerate(step.args))
-        return step.name, kernel, shape(best.global_size), args
+        return step.name, plan.programs[best.program].kernel, shape(best.global_size)
     if isinstance(step, HostStep):
-        return "", step.op, "", plan.buffers[step.buffer].name
-    return "", step.kind, "", ""
+        return plan.buffers[step.buffer].name, step.op, ""
+    return "", step.kind, ""
 
 
-def _arg(plan: Plan, phase: Phase, written: bool, ref: Ref) -> str:
-    if len(ref) == 1:
-        return "symbols"
-    kind, index = ref
-    named = plan.weights if kind == "weight" else plan.buffers
-    name = phase.scratch[index].name if kind == "scratch" else named[index].name
-    return f"{'→ ' if written else ''}{name}"
+def _args(plan: Plan, step: Dispatch, written: dict[int | str, int]) -> Iterator[str]:
+    """What a dispatch reads (#3: what step 3 wrote) and, after an arrow, what it hands on."""
+    for i, (kind, *index) in enumerate(step.args):
+        if kind in ("weight", "buffer"):
+            named = plan.weights if kind == "weight" else plan.buffers
+            yield f"{'→ ' if i in step.writes else ''}{named[index[0]].name}"
+        elif kind == "scratch" and i not in step.writes:
+            yield f"#{written.get(index[0], '?')}"
+
+
+def _wrapped(text: str, first: str, more: str) -> list[str]:
+    """Lines of at most WIDTH, broken at spaces only: a name stays whole."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=more,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -131,6 +131,13 @@ def test_inspect_a_model_and_a_plan(plan: Path) -> None:
     )
 
 
+def test_inspect_fits_a_terminal(plan: Path) -> None:
+    steps, graph = call("inspect", plan).stdout, call("inspect", DEMO, "--graph").stdout
+    assert max(map(len, (steps + graph).splitlines())) <= 100
+    assert "#2, rotary.cos, rotary.sin, → layers.0.k, → layers.0.v" in steps  # what step 2 wrote
+    assert "= MatMul(" in graph
+
+
 @pytest.mark.parametrize("args", [("--why", "fuse_nothing"), ("--memory",)])
 def test_inspect_refuses_what_a_model_has_not(args: tuple[str, ...]) -> None:
     error_of("inspect", DEMO, *args)
