@@ -20,7 +20,7 @@ from toolkit.lower_ops import unsupported
 from toolkit.options import Options, choose
 from toolkit.plan import Plan
 from toolkit.rss import peak_rss
-from toolkit.source import Source
+from toolkit.source import Source, page_release
 from toolkit.weights import WeightTable
 from toolkit.write import write_plan
 
@@ -58,10 +58,10 @@ def compile(
     options = choose(source, profile, weights, max_context, prefill_chunk, activations, kv)
     tell("reading the model")
     model = source.model
-    nodes_before = len(model.graph)
+    forget, nodes_before = page_release(model), len(model.graph)
     passes = list(_rewrite(model, options, tell))
     tell("choosing kernels and placing memory")
-    table = WeightTable(None if weights == "source" else weights)
+    table = WeightTable(None if weights == "source" else weights, forget)
     plan = assemble(model, source, profile, options, table)
     out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
     kernels = {

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import mmap
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,19 @@ def load_source(path: Path) -> Source:
     files = {name: onnx_path.parent / name for name in (*TOKENIZER_FILES, *SETTINGS_FILES)}
     present = {name: file for name, file in files.items() if file.is_file()}
     return Source(onnx_path, _sha256([onnx_path, *data]), _generation(onnx_path.parent), present)
+
+
+def page_release(model: ir.Model) -> Callable[[], None]:
+    """Give back the pages of mapped weights that were read: else a large model is all in memory."""
+    values = model.graph.initializers.values()
+    mapped = [v.const_value for v in values if isinstance(v.const_value, ir.ExternalTensor)]
+
+    def release() -> None:
+        for tensor in mapped:
+            if tensor.raw is not None:
+                tensor.raw.madvise(mmap.MADV_DONTNEED)
+
+    return release
 
 
 def _find(path: Path) -> Path:

@@ -4,8 +4,8 @@ Packing is lazy and goes by pieces of rows, so that a large model needs little m
 matrices (tied embedding and head, in whatever orientation the exporter left them) are one entry.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,16 @@ class Piece:
     rows: int
 
 
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix that is stored, and a corner of it to know it by."""
+
+    value: ir.Value
+    transposed: bool
+    corner: Array
+    pieces: list[Piece]
+
+
 @dataclass
 class WeightTable:
     """The weights of a plan in order of use.
@@ -44,10 +54,11 @@ class WeightTable:
     """
 
     storage: str | None
+    forget: Callable[[], None] = lambda: None  # gives back pages of the source that were read
     shard_bytes: int = SHARD_BYTES
     sources: list[WeightSource] = field(default_factory=list)
     _known: dict[Any, list[Piece]] = field(default_factory=dict)
-    _matrices: list[tuple[ir.Value, bool, list[Piece]]] = field(default_factory=list)
+    _matrices: list[Matrix] = field(default_factory=list)
 
     def vector(self, value: ir.Value, first: int = 0, rows: int | None = None) -> Ref:
         """A small tensor, or some rows of it, as float32: norm scales, biases, rotary tables."""
@@ -64,8 +75,10 @@ class WeightTable:
         """W[N, K] in layout n16; `value` is [K, N] if `transposed` (as MatMul has it)."""
         key = (value, "n16")
         if key not in self._known:
-            self._known[key] = self._twin(value, transposed) or self._pack(value, transposed)
-            self._matrices.append((value, transposed, self._known[key]))
+            corner = _rows(value, transposed)[:8, :8].copy()
+            pieces = self._twin(value, transposed, corner) or self._pack(value, transposed)
+            self._matrices.append(Matrix(value, transposed, corner, pieces))
+            self._known[key] = pieces
         return self._known[key]
 
     def gate_up(self, value: ir.Value) -> tuple[Ref, int]:
@@ -112,8 +125,7 @@ class WeightTable:
         self, value: ir.Value, transposed: bool, first: int, count: int, dtype: str
     ) -> Callable[[], Iterator[Array]]:
         def produce() -> Iterator[Array]:
-            whole = _array(value)
-            whole = whole.T if transposed else whole
+            whole = _rows(value, transposed)
             for start, stop in self._steps(count, whole.shape[1], dtype):
                 yield pack_n16(whole[first + start : first + stop].astype(numpy_dtype(dtype)))
 
@@ -125,25 +137,36 @@ class WeightTable:
         for start in range(0, rows, step):
             yield start, min(rows, start + step)
 
-    def _twin(self, value: ir.Value, transposed: bool) -> list[Piece] | None:
+    def _twin(self, value: ir.Value, transposed: bool, corner: Array) -> list[Piece] | None:
         """The pieces of an equal matrix that is stored already."""
-        shape = _dims(value)[::-1] if transposed else _dims(value)
-        for other, other_transposed, pieces in self._matrices:
-            other_shape = _dims(other)[::-1] if other_transposed else _dims(other)
-            if shape == other_shape and self.dtype(value) == self.dtype(other):
-                a, b = _array(value), _array(other)
-                if np.array_equal(a.T if transposed else a, b.T if other_transposed else b):
-                    return pieces
+        for other in self._matrices:
+            same = self.dtype(value) == self.dtype(other.value)
+            if same and np.array_equal(corner, other.corner):  # else: don't read all of it
+                theirs = _rows(other.value, other.transposed)
+                if np.array_equal(_rows(value, transposed), theirs):
+                    return other.pieces
         return None
 
     def _append(self, source: WeightSource, first: int, rows: int) -> Piece:
-        self.sources.append(source)
+        self.sources.append(replace(source, produce=self._forgetting(source.produce)))
         return Piece(("weight", len(self.sources) - 1), first, rows)
+
+    def _forgetting(self, produce: Callable[[], Iterable[Array]]) -> Callable[[], Iterator[Array]]:
+        def pieces() -> Iterator[Array]:
+            yield from produce()
+            self.forget()
+
+        return pieces
 
 
 def _array(value: ir.Value) -> Array:
     assert value.const_value is not None
     return value.const_value.numpy()
+
+
+def _rows(value: ir.Value, transposed: bool) -> Array:
+    """The matrix as [N, K]."""
+    return _array(value).T if transposed else _array(value)
 
 
 def _dims(value: ir.Value) -> tuple[int, int]:
