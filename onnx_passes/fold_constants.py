@@ -25,7 +25,13 @@ def fold_constants(model: ir.Model) -> int:
     """Fold, drop casts to a value's own type, unify equal subexpressions; return the nodes gone."""
     before = len(model.graph)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    fold(model, onnx_shape_inference=False, input_size_limit=LIMIT, output_size_limit=LIMIT)
+    fold(
+        model,
+        onnx_shape_inference=False,
+        input_size_limit=LIMIT,
+        output_size_limit=LIMIT,
+        should_fold=lambda node: None if _is_small(node) else False,  # not even a Transpose
+    )
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     IdentityEliminationPass()(model)
     _drop_casts(model)
@@ -33,6 +39,11 @@ def fold_constants(model: ir.Model) -> int:
     CommonSubexpressionEliminationPass()(model)
     drop_unused(model)
     return before - len(model.graph)
+
+
+def _is_small(node: ir.Node) -> bool:
+    tensors = (value.const_value for value in node.inputs if value is not None)
+    return all(tensor is None or tensor.size <= LIMIT for tensor in tensors)
 
 
 def _drop_casts(model: ir.Model) -> None:

@@ -4,10 +4,11 @@ import warnings
 
 import onnx_ir as ir
 import onnx_shape_inference as osi
+import sympy
 
 from onnx_passes.graph import GraphError
 from onnx_passes.shape_rules import register_rules
-from onnx_passes.shapes import Dim
+from onnx_passes.shapes import Dim, as_expr
 
 
 def infer(model: ir.Model) -> None:
@@ -23,7 +24,7 @@ def infer(model: ir.Model) -> None:
     for node in model.graph:
         for output in node.outputs:
             if output.shape is not None:
-                output.shape = ir.Shape([_number(dim) for dim in output.shape])
+                output.shape = ir.Shape([_simple(dim) for dim in output.shape])
 
 
 def _infer(model: ir.Model) -> None:
@@ -37,7 +38,11 @@ def _infer(model: ir.Model) -> None:
         ) from error
 
 
-def _number(dim: Dim) -> Dim:
-    """An int for a symbolic dimension that is one (the inference leaves some as text)."""
-    text = None if isinstance(dim, int) else dim.value
-    return int(text) if text is not None and text.isdecimal() else dim
+def _simple(dim: Dim) -> Dim:
+    """An int for a symbolic dimension that is one; quotients of sizes reduced."""
+    if isinstance(dim, int) or dim.value is None:
+        return dim
+    if "/" in dim.value:
+        reduced = as_expr(dim).replace(sympy.floor, lambda x: sympy.floor(sympy.cancel(x)))
+        return int(reduced) if reduced.is_Integer else ir.SymbolicDim(reduced)
+    return int(dim.value) if dim.value.isdecimal() else dim

@@ -1,0 +1,175 @@
+"""com.microsoft.GroupQueryAttention, and the states that caches become."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from pass_helpers import CHUNK, decoder, missed, op_types, run, same_outputs
+
+from onnx_passes.fuse_attention import fuse_attention
+from onnx_passes.kv_in_place import kv_in_place
+from onnx_passes.masks import NO_WINDOW
+from onnx_passes.split_gqa import split_gqa
+
+CONTEXT, WIDTH = 40, 16
+LENGTHS = """sum = ReduceSum<keepdims = 0>(mask, one)  less = Sub(sum, unit)
+  lengths = Cast<to = 6>(less)  shape = Shape<start = 1, end = 2>(mask)  t0 = Squeeze(shape)
+  total = Cast<to = 6>(t0)"""
+HEAD = """<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+before (%(inputs)s, int64[1, total] mask, float[1, 2, past, 16] past_k,
+  float[1, 2, past, 16] past_v)
+  => (float[1, S, 64] y, float[1, 2, total, 16] present_k, float[1, 2, total, 16] present_v)
+<int64 unit = {1}, int64[1] one = {1}, float[%(rows)s, 8] c, float[%(rows)s, 8] s>
+{ %(lengths)s
+  y, present_k, present_v = com.microsoft.GroupQueryAttention <num_heads = 4, kv_num_heads = 2
+  %(attributes)s>(%(operands)s, past_k, past_v, lengths, total %(more)s) }"""
+PACKED = {"inputs": "float[1, S, 128] qkv", "operands": "qkv, , "}
+APART = {
+    "inputs": "float[1, S, 64] q, float[1, S, 32] k, float[1, S, 32] v",
+    "operands": "q, k, v",
+}
+TURNED = {"attributes": ", do_rotary = 1", "more": ", c, s"}
+
+
+def gqa(**parts: str) -> ir.Model:
+    source = HEAD % {
+        "rows": "48",
+        "lengths": LENGTHS,
+        "attributes": "",
+        "more": "",
+        **PACKED,
+        **parts,
+    }
+    return decoder(source, context=CONTEXT, S="seq")
+
+
+def feeds(past: int, seq: int) -> dict[str, np.ndarray]:
+    return {
+        "mask": np.ones((1, past + seq), np.int64),
+        "past": np.array([past]),
+        "start": np.array([0]),
+        "rows": np.array([seq]),
+    }
+
+
+@pytest.mark.parametrize("past, seq", [(0, 1), (0, 9), (7, 1), (5, 4)])
+@pytest.mark.parametrize("operands", (PACKED, APART))
+@pytest.mark.parametrize("turned", ({}, TURNED))
+def test_splits_and_keeps_the_values(
+    past: int, seq: int, operands: dict[str, str], turned: dict[str, str]
+) -> None:
+    model = gqa(**operands, **turned)
+    if past and seq > 1:  # ONNX Runtime's op takes several tokens only into an empty cache
+        assert missed(split_gqa, model)[0] == 1
+        return
+    with same_outputs(model, feeds(past, seq), seq=seq, past=past, tolerance=2e-5):
+        assert split_gqa(model) == 1
+    ops = op_types(model)
+    assert ops.count("Rope") == (2 if turned else 0)
+    assert ops.count("Attention") == 1 and ops.count("Concat") == 2
+
+
+@pytest.mark.parametrize(
+    "attributes, scale, window, overload",
+    [
+        (", do_rotary = 1, rotary_interleaved = 1", 0.25, NO_WINDOW, "interleaved"),
+        (", do_rotary = 1, scale = 0.5", 0.5, NO_WINDOW, ""),
+        (", do_rotary = 1, local_window_size = 3", 0.25, 3, ""),
+    ],
+)
+def test_attributes(attributes: str, scale: float, window: int, overload: str) -> None:
+    model = gqa(attributes=attributes, more=", c, s")
+    with same_outputs(model, feeds(0, 9), seq=9, past=0, tolerance=2e-5):
+        assert split_gqa(model) == 1
+    (node,) = [n for n in model.graph if n.op_type == "Attention"]
+    assert node.attributes["scale"].as_float() == pytest.approx(scale)
+    assert node.attributes["window"].as_int() == window
+    assert {n.overload for n in model.graph if n.op_type == "Rope"} == {overload}
+
+
+@pytest.mark.parametrize(
+    "parts, reason",
+    [
+        ({"attributes": ", softcap = 30.0"}, "soft-capping"),
+        ({"attributes": ", smooth_softmax = 1"}, "smooth softmax"),
+        ({**TURNED, "rows": "39"}, "end at 39 positions, before the context of 40"),
+        ({"lengths": LENGTHS.replace("Sub(sum, unit)", "Add(sum, unit)")}, "not those of the mask"),
+        ({**TURNED, "more": ", c, s, positions",
+          "inputs": "float[1, S, 128] qkv, int64[1, S] positions"}, "input 9"),
+    ],
+)  # fmt: skip
+def test_leaves_alone_and_says_why(parts: dict[str, str], reason: str) -> None:
+    count, reasons = missed(split_gqa, gqa(**parts))
+    assert count == 0 and reason in reasons[0]
+
+
+def test_missing_caches_are_a_miss() -> None:
+    model = gqa()
+    model.graph[-1].replace_input_with(3, None)
+    count, reasons = missed(split_gqa, model)
+    assert count == 0 and "input 3 is missing" in reasons[0]
+
+
+def states(model: ir.Model, chunk: int = CHUNK) -> int:
+    model.metadata_props["pocket.chunk"] = str(chunk)
+    assert split_gqa(model) == 1
+    assert fuse_attention(model) == 0
+    return kv_in_place(model)
+
+
+def test_caches_become_states_and_decoding_goes_on() -> None:
+    expected, model = gqa(**TURNED), gqa(**TURNED)
+    assert states(model) == 2
+    names = [v.name for v in (*model.graph.inputs, *model.graph.outputs)]
+    assert [n for n in names if "state" in (n or "")] == [
+        *("state.layers.0.k", "state.layers.0.v"),
+        *("state_out.layers.0.k", "state_out.layers.0.v"),
+    ]
+    empty = np.zeros((1, 2, 0, WIDTH), np.float32)
+    cache = [empty, empty]
+    kept = [np.zeros((1, 2, CONTEXT, WIDTH), np.float32)] * 2
+    past = 0
+    for seq in (5, 1, 1, 1):
+        x = np.random.default_rng(past).standard_normal((1, seq, 128)).astype(np.float32)
+        given = {"qkv": x, **feeds(past, seq)}
+        y, *cache = run(expected, {**given, "past_k": cache[0], "past_v": cache[1]})
+        slots = {"state.layers.0.k": kept[0], "state.layers.0.v": kept[1]}
+        actual, *kept = run(model, {**given, **slots})
+        np.testing.assert_allclose(actual, y, rtol=1e-4, atol=1e-4)
+        past += seq
+
+
+@pytest.mark.parametrize("window, chunk, slots", [(3, 8, 11), (36, 8, 40), (-1, 8, 40)])
+def test_a_window_makes_a_ring(window: int, chunk: int, slots: int) -> None:
+    model = gqa(attributes=f", local_window_size = {window}")
+    assert states(model, chunk) == 2
+    state = next(v for v in model.graph.inputs if v.name == "state.layers.0.k")
+    assert state.shape == [1, 2, slots, WIDTH]
+
+
+def test_a_cache_that_is_read_elsewhere_is_no_state() -> None:
+    model = gqa()
+    assert split_gqa(model) == 1
+    past = next(v for v in model.graph.inputs if v.name == "past_k")
+    spy = ir.node("Neg", [past])
+    spy.outputs[0].name = "spy"
+    model.graph.append(spy)
+    model.graph.outputs.append(spy.outputs[0])
+    count, reasons = missed(kv_in_place, model)
+    assert count == 1 and "past_k is read elsewhere too" in reasons[0]
+
+
+def test_attention_without_a_cache_has_no_state() -> None:
+    model = gqa()
+    assert split_gqa(model) == 1
+    for node in model.graph:
+        if node.op_type == "Concat":
+            node.attributes["axis"] = ir.AttrInt64("axis", 1)
+    count, reasons = missed_without_shapes(model)
+    assert count == 0 and "do not extend a cache along the tokens" in reasons[0]
+
+
+def missed_without_shapes(model: ir.Model) -> tuple[int, list[str]]:
+    from onnx_passes.graph import explaining
+
+    with explaining() as reasons:
+        return kv_in_place(model), reasons
