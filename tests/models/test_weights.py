@@ -1,0 +1,83 @@
+"""Weights on their way into a plan: stored once, split where large, read in bounded memory."""
+
+import mmap
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from exports import DEMO
+
+import toolkit
+from opencl_kernels.formats import unpack_n16
+from toolkit.compile import CompileReport
+from toolkit.source import load_source, page_release
+from toolkit.verify import verify
+from toolkit.weights import WeightTable
+
+
+def value_of(array: np.ndarray, name: str = "w") -> ir.Value:
+    return ir.val(name, ir.DataType.FLOAT, array.shape, const_value=ir.tensor(array))
+
+
+def packed(table: WeightTable, index: int) -> np.ndarray:
+    return np.concatenate([piece.reshape(-1) for piece in table.sources[index].produce()])
+
+
+@pytest.mark.parametrize(("N", "K"), [(1, 1), (7, 63), (65, 33), (48, 16)])
+def test_a_matrix_arrives_in_n16(N: int, K: int) -> None:
+    array = np.random.default_rng(0).standard_normal((K, N), np.float32)
+    table = WeightTable(None)
+    (piece,) = table.matrix(value_of(array), transposed=True)
+    assert (piece.first, piece.rows) == (0, N)
+    np.testing.assert_array_equal(unpack_n16(packed(table, 0), N, K), array.T)
+
+
+def test_equal_matrices_are_stored_once_in_either_orientation() -> None:
+    array = np.random.default_rng(0).standard_normal((65, 33), np.float32)
+    near = array.copy()
+    near[-1, -1] += 1  # the same corner, another matrix
+    table = WeightTable(None)
+    first = table.matrix(value_of(array), transposed=False)
+    assert table.matrix(value_of(array.T.copy()), transposed=True) == first
+    assert table.matrix(value_of(near), transposed=False) != first
+    assert len(table.sources) == 2
+
+
+def test_a_large_matrix_is_split_by_rows() -> None:
+    array = np.random.default_rng(0).standard_normal((100, 64), np.float32)
+    table = WeightTable("f16", shard_bytes=32 * 64 * 2)
+    pieces = table.matrix(value_of(array), transposed=False)
+    assert [(p.first, p.rows) for p in pieces] == [(0, 32), (32, 32), (64, 32), (96, 4)]
+    rows = [unpack_n16(packed(table, i), p.rows, 64) for i, p in enumerate(pieces)]
+    np.testing.assert_array_equal(np.concatenate(rows), array.astype(np.float16))
+
+
+@pytest.mark.parametrize("on", ["host", "runner"])
+def test_a_model_of_split_weights_answers_the_same(
+    on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Embedding, head and projections in pieces of 256 KiB: several dispatches for one op."""
+
+    def small(storage: str | None, *rest: object) -> WeightTable:
+        return WeightTable(storage, shard_bytes=256 << 10)
+
+    monkeypatch.setattr(sys.modules["toolkit.compile"], "WeightTable", small)
+    report: CompileReport = toolkit.compile(DEMO, tmp_path / "split.plan")
+    assert max(w.bytes for w in report.plan.weights if "up" not in w.name) <= 256 << 10
+    assert verify(report.path, on=on)["ok"]
+
+
+def test_pages_of_external_data_are_given_back(tmp_path: Path) -> None:
+    model = load_source(DEMO).model
+    ir.save(model, tmp_path / "model.onnx", external_data="model.onnx.data")
+    again = load_source(tmp_path / "model.onnx").model
+    release = page_release(again)
+    tensors = [v.const_value for v in again.graph.initializers.values()]
+    outside = [t for t in tensors if isinstance(t, ir.ExternalTensor)]
+    before = [t.numpy().copy() for t in outside]
+    release()
+    assert outside and all(isinstance(t.raw, mmap.mmap) for t in outside)
+    for tensor, array in zip(outside, before, strict=True):  # still readable, from the file
+        np.testing.assert_array_equal(tensor.numpy(), array)
