@@ -3,30 +3,39 @@
 Uses ONNX's reference evaluator (numpy), on request in float64: rotary tables are computed that way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
+import sympy
 from onnx.reference import ReferenceEvaluator
 
-from onnx_passes.graph import Miss
+from onnx_passes.graph import Miss, is_constant, rank
 from onnx_passes.normalize import RESERVED
 from onnx_passes.roles import Roles, roles_of
+from onnx_passes.shapes import evaluated, symbolic_value
 
 LARGE = 1 << 24  # elements: a piece that needs more is no mask and no table
 _READ_SHAPES = ("Shape", "Size")  # ops that read nothing of a tensor but its shape
 
 
 class Subgraph:
-    """The ancestors of a few values, ready to be run for any sequence and past length."""
+    """The ancestors of a few values, ready to be run for any sequence and past length.
+
+    What is known as an expression of seq and past is fed, and what computes it left out.
+    """
 
     def __init__(self, model: ir.Model, values: Iterable[ir.Value], double: bool = False) -> None:
         """Extract what computes `values` from graph inputs; `double` widens float32 throughout."""
         self.roles, wanted = roles_of(model), list(values)
-        _refuse_data(wanted, self.roles)
         reached = _ancestors(wanted)
+        _refuse_data(reached, self.roles)
+        self.sizes = {
+            v: e for v, e in ((v, _expressions(v)) for v in reached if v not in wanted) if e
+        }
         self.used = [v for v in model.graph.inputs if v in reached and not v.is_initializer()]
-        piece = _extract(model, self.used, wanted)
+        piece = _extract(model, [*self.used, *self.sizes], wanted)
         if double:
             _widen(piece)
         built = ir.to_proto(ir.Model(piece, ir_version=10))
@@ -37,23 +46,43 @@ class Subgraph:
 
     def run(self, seq: int, past: int, padding: int = 0) -> list[np.ndarray]:
         """The values for `seq` new tokens after `past`; the first `padding` of all are padding."""
-        feeds = {v.name or "": self._feed(v, seq, past, padding) for v in self.used}
+        at = {"seq": seq, "past": past, "rows": seq}
         try:
-            found = self.evaluator.run(None, feeds)
+            feeds = {v.name: self._feed(v, at, padding) for v in self.used}
+            feeds |= {v.name: _elements(v, e, at) for v, e in self.sizes.items()}
+            found = self.evaluator.run(None, feeds)  # type: ignore[arg-type]  # all have names
         except Exception as error:  # anything: the piece may be valid only for other sizes
             raise Miss(f"evaluating it for seq={seq}, past={past} fails: {error}") from error
         return [np.asarray(value) for value in found]
 
-    def _feed(self, value: ir.Value, seq: int, past: int, padding: int) -> np.ndarray:
-        at = {"seq": seq, "past": past, "rows": seq}
-        shape = [d if isinstance(d, int) else int(str(d.evaluate(at))) for d in value.shape or ()]
+    def _feed(self, value: ir.Value, at: Mapping[str, int], padding: int) -> np.ndarray:
+        seq, past = at["seq"], at["past"]
         numbers = np.array({"past": past, "start": padding}.get(value.name or "", 0))
         if value.name == self.roles.mask:
             numbers = np.arange(past + seq) >= padding
         if value.name == self.roles.positions:
             numbers = np.maximum(np.arange(past, past + seq) - padding, 0)
-        dtype = ir.DataType.INT64 if value.dtype is None else value.dtype
-        return np.broadcast_to(numbers.astype(dtype.numpy()), shape).copy()
+        return np.broadcast_to(_array(value, numbers), _shape(value, at)).copy()
+
+
+def _array(value: ir.Value, numbers: npt.ArrayLike) -> np.ndarray:
+    dtype = ir.DataType.INT64 if value.dtype is None else value.dtype
+    return np.asarray(numbers).astype(dtype.numpy())
+
+
+def _shape(value: ir.Value, at: Mapping[str, int]) -> list[int]:
+    return [evaluated(dim, at) for dim in value.shape or ()]
+
+
+def _elements(value: ir.Value, elements: list[sympy.Expr], at: Mapping[str, int]) -> np.ndarray:
+    return _array(value, [evaluated(e, at) for e in elements]).reshape(_shape(value, at))
+
+
+def _expressions(value: ir.Value) -> list[sympy.Expr] | None:
+    """The elements of a computed shape, if they are all known."""
+    if value.producer() is None or is_constant(value) or rank(value) not in (0, 1):
+        return None
+    return symbolic_value(value)
 
 
 def _extract(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -> ir.Graph:
@@ -74,34 +103,35 @@ def _extract(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -
     return piece
 
 
-def _ancestors(values: Iterable[ir.Value], stop: tuple[str, ...] = ()) -> set[ir.Value]:
-    """Everything that `values` are computed from, themselves included; not beyond ops of `stop`."""
+def _ancestors(values: list[ir.Value]) -> set[ir.Value]:
+    """What `values` are computed from, themselves included; not beyond shapes that are known."""
     found: set[ir.Value] = set()
     front = list(values)
     while front:
         value = front.pop()
+        node = value.producer()
         if value in found:
             continue
         found.add(value)
-        node = value.producer()
-        if node is not None and node.op_type not in stop:
-            front += [v for v in node.inputs if v is not None]
-            front += [
-                v for g in _bodies(node) for n in g.all_nodes() for v in n.inputs if v is not None
-            ]
+        if node is not None and (value in values or _expressions(value) is None):
+            front += [v for n in _inside(node) for v in n.inputs if v is not None]
     return found
 
 
-def _bodies(node: ir.Node) -> list[ir.Graph]:
-    attributes = node.attributes.values()
-    return [a.as_graph() for a in attributes if a.type == ir.AttributeType.GRAPH]
+def _inside(node: ir.Node) -> list[ir.Node]:
+    """The node, and the nodes of its branches and loop bodies."""
+    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+    return [node, *(inner for body in bodies for inner in body.all_nodes())]
 
 
-def _refuse_data(values: list[ir.Value], roles: Roles) -> None:
+def _refuse_data(reached: set[ir.Value], roles: Roles) -> None:
     """Tokens and caches are fed with zeros: only their shapes may matter."""
     known = {roles.mask, roles.positions, *RESERVED}
-    for value in _ancestors(values, _READ_SHAPES):
-        if value.is_graph_input() and value.name not in known and not value.is_initializer():
+    for value in reached:
+        if not value.is_graph_input() or value.name in known or value.is_initializer():
+            continue
+        readers = [use.node for use in value.uses() if use.node.outputs[0] in reached]
+        if any(node.op_type not in _READ_SHAPES for node in readers):
             raise Miss(f"it depends on what is in {value.name}")
 
 

@@ -4,7 +4,7 @@ import ast
 import functools
 import json
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
 import onnx_shape_inference as osi
@@ -23,6 +23,12 @@ def as_expr(dim: Dim) -> sympy.Expr:
     if dim.value is None:
         raise ValueError("an unknown dimension has no expression")
     return parse(dim.value)
+
+
+def evaluated(dim: Dim | sympy.Expr, at: Mapping[str, int]) -> int:
+    """The number that a dimension or expression is at given values of the symbols."""
+    expr = as_expr(dim) if isinstance(dim, int | ir.SymbolicDim) else dim
+    return int(expr.subs({symbol: at[symbol.name] for symbol in expr.free_symbols}))
 
 
 @functools.lru_cache(4096)
