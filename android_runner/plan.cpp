@@ -13,7 +13,7 @@ constexpr int64_t WEIGHT_ALIGN = 16384, MANY = INT32_MAX;
 Model read_model(const Node &node) {
   Model model{node.at("kind").one_of({"language-model"}), node.at("batch").integer(1, 65536),
               node.at("vocab_size").integer(1, MANY), node.at("max_context").integer(1, MANY),
-              node.at("prefill_chunk").integer(1, MANY)};
+              node.at("prefill_chunk").integer(1, MANY), ""};
   for (const Node &id : node.at("eos").items()) id.integer(-MANY, MANY);
   return model;
 }
@@ -51,12 +51,13 @@ const std::string &read_dtype(const Node &node) {
 Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
   Buffer buffer{node.at("name").text(), node.at("kind").one_of({"input", "output", "state"}),
                 read_dtype(node.at("dtype")), node.at("shape").expressions(symbols),
-                node.at("bytes").bytes()};
+                node.at("bytes").bytes(), ""};
   const int64_t needed = dense_bytes(node.at("shape"), symbols, box, buffer.dtype);
   if (buffer.bytes < needed || buffer.bytes == 0)
     node.at("bytes").fail(std::to_string(buffer.bytes) +
                           " bytes can't hold the shape, which takes " + std::to_string(needed));
-  if (buffer.kind == "state") node.at("update").one_of({"append", "replace", "once"});
+  if (buffer.kind == "state")
+    buffer.update = node.at("update").one_of({"append", "replace", "once"});
   return buffer;
 }
 
@@ -126,6 +127,7 @@ Plan read_plan(const Node &root, const std::string &folder) {
                   "this runner reads format " + std::to_string(PLAN_FORMAT),
                   "compile the model again with the version of pocketcl that runs it");
   Plan plan{folder,
+            "",
             read_model(root.at("model")),
             root.at("profile").at("class").text(),
             root.at("profile").at("align").integer(1, WEIGHT_ALIGN),

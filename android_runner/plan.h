@@ -20,6 +20,7 @@ struct Buffer {
   std::string name, kind, dtype;  // kind: input, output or state
   std::vector<Expr> shape;
   int64_t bytes;
+  std::string update;  // of a state: append, replace or once
 };
 
 struct File {
@@ -76,10 +77,12 @@ struct Phase {
 struct Model {
   std::string kind;
   int64_t batch, vocab_size, max_context, prefill_chunk;
+  std::string sha256;  // of the model's files; empty where the plan doesn't say
 };
 
 struct Plan {
   std::string folder;
+  std::string digest;  // hash of plan.json as it is, edited or not
   Model model;
   std::string device_class;
   int64_t align;

@@ -145,8 +145,11 @@ Plan load_plan(const std::string &path) {
   const Json json = parse_json(text, "plan.json");
   const std::string home = folder ? path : slash == std::string::npos ? "." : path.substr(0, slash);
   Plan plan = read_plan(Node(json, ""), home);
-  const Json *digest = json.find("digest");
-  if (!digest || digest->text != digest_of(text)) note_edit(file);
+  const Json *digest = json.find("digest"), *source = json.find("model")->find("source");
+  const Json *sha256 = source && source->kind == Json::Dict ? source->find("sha256") : nullptr;
+  plan.model.sha256 = sha256 ? sha256->text : "";
+  plan.digest = digest_of(text);
+  if (!digest || digest->text != plan.digest) note_edit(file);
   for (size_t i = 0; i < plan.files.size(); ++i) check_file(plan, i);
   return plan;
 }

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 
 #include "json.h"
@@ -22,7 +23,8 @@ Failure usage(const std::string &line) {
   const std::string shown = line.size() > 60 ? line.substr(0, 60) + "…" : line;
   return Failure("unknown or incomplete command '" + shown + "'",
                  "the runner knows prefill PAST ID…, step PAST ID, decode PAST ID N [STOP…], "
-                 "score PAST FILE ID…, logits FILE, profile [FILE], stats, cancel, quit",
+                 "score PAST FILE ID…, logits FILE, save PAST FILE, load FILE, "
+                 "profile [FILE], stats, cancel, quit",
                  "see android_runner/protocol.h");
 }
 
@@ -121,6 +123,19 @@ void Protocol::decode(const std::vector<std::string> &words) {
   answer("done " + reason + " " + seconds(now() - start));
 }
 
+void Protocol::save(const std::string &line, const std::string &past) {
+  const std::string rest = line.substr(line.find(past, strlen("save ")) + past.size());
+  const size_t start = rest.find_first_not_of(' '), tab = rest.find('\t');
+  const std::string file = rest.substr(start, tab == std::string::npos ? tab : tab - start);
+  session_.save(file, number(past), tab == std::string::npos ? "" : rest.substr(tab + 1));
+  answer("ok");
+}
+
+void Protocol::load(const std::string &line) {
+  const Held &held = session_.load(line.substr(line.find_first_not_of(' ', strlen("load"))));
+  answer("ok " + std::to_string(held.ids.size()) + " " + std::to_string(held.reached));
+}
+
 void Protocol::run(const std::string &line, const std::vector<std::string> &words) {
   const std::string &command = words[0];
   const size_t given = words.size() - 1;
@@ -143,6 +158,10 @@ void Protocol::run(const std::string &line, const std::vector<std::string> &word
   } else if (command == "profile" && given <= 1) {
     given ? session_.profile(words[1]) : session_.profile();
     answer("ok");
+  } else if (command == "save" && given >= 2) {
+    save(line, words[1]);
+  } else if (command == "load" && given >= 1) {
+    load(line);
   } else if (command == "stats" && given == 0) {
     answer("stats " + session_.stats());
   } else if (command != "cancel") {  // one that came too late is no error

@@ -8,6 +8,9 @@
 //   score PAST FILE ID…       ok SECONDS       float32 [IDs, V] in FILE
 //   logits FILE               ok               float32 [V] in FILE
 //   profile [FILE]            ok               kernel times from here on; with FILE: written, ended
+//   save PAST FILE            ok               text and states up to PAST (state_file.h). FILE goes to
+//                             the end of the line, or to a tab; behind that, a JSON object to keep
+//   load FILE                 ok PAST REACHED  how far the text goes, and how far rings were filled
 //   stats                     stats {…}
 //   quit
 //
@@ -47,6 +50,8 @@ class Protocol {
   void run(const std::string &command, const std::vector<std::string> &words);
   bool interrupted();
   void decode(const std::vector<std::string> &words);
+  void save(const std::string &line, const std::string &past);
+  void load(const std::string &line);
 
   Session &session_;
   Input input_;

@@ -102,6 +102,7 @@ void Session::feed(const std::vector<int64_t> &ids, size_t at, size_t count, int
                                    symbols.data(), 0, nullptr, nullptr),
             "clEnqueueWriteBuffer");
   last_rows_ = rows;
+  held_.feed(tokens.data(), count, past);
 }
 
 int64_t Session::read_id(int64_t position) {
@@ -159,6 +160,7 @@ void Session::send(int64_t past, Pending &pending) {
                                   &pending.id, 0, nullptr, &event),
             "clEnqueueReadBuffer");
   pending.arrived = cl::Owned<cl::Event>(event);
+  held_.reach(past, 1);
   cl::check(cl::Flush(device_.queue(0)), "clFlush");
 }
 
@@ -190,6 +192,7 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
     waited += now() - before;
     if (pending.id < 0 || pending.id >= plan_.model.vocab_size) settle();
     emit(checked_id(pending.id, past + taken));
+    held_.ids.push_back(pending.id);
     if (std::find(stop.begin(), stop.end(), pending.id) != stop.end()) reason = "eos", more = false;
     else if (interrupted()) reason = "cancel", more = false;
   }
@@ -230,6 +233,14 @@ void Session::profile(const std::string &path) {
   const OutputFile file = create(path);
   if (fwrite(text.data(), 1, text.size(), file.get()) != text.size() || fflush(file.get()) != 0)
     throw unwritable(path);
+}
+
+void Session::save(const std::string &path, int64_t past, const std::string &note) {
+  save_state(path, plan_, device_, memory_, held_, past, note);
+}
+
+const Held &Session::load(const std::string &path) {
+  return held_ = load_state(path, plan_, device_, memory_);
 }
 
 std::string Session::stats() const {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "executor.h"
+#include "state_file.h"
 #include "system.h"
 
 namespace pocket {
@@ -37,6 +38,10 @@ class Session {
   void profile();
   void profile(const std::string &path);
 
+  // The first `past` positions of text and states, see state_file.h; `note` is the caller's.
+  void save(const std::string &path, int64_t past, const std::string &note);
+  const Held &load(const std::string &path);
+
   std::string stats() const;
 
  private:
@@ -61,6 +66,7 @@ class Session {
   const size_t seq_, past_, rows_;      // slots
   std::vector<int64_t> symbols_;        // as the host knows them
   Pending pending_[2];
+  Held held_;
   int64_t last_rows_ = 0;  // rows of logits that the last run left; 0: nothing ran
   int64_t decode_tokens_ = 0;
   double prefill_s_ = 0, decode_s_ = 0, host_s_ = 0;  // of the last prefill and decode

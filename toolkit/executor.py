@@ -1,6 +1,6 @@
 """What the two executors of a plan have in common: the interface, and the checks before a run."""
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
@@ -14,7 +14,8 @@ StopReason: TypeAlias = Literal["eos", "length", "context", "cancel"]
 
 
 class Executor(Protocol):
-    """A loaded plan of a language model. The caller's `past` is authoritative: rewinding is free.
+    """A loaded plan of a language model. The caller's `past` is authoritative: rewinding is free
+    as long as `holds` says so.
 
     Feeding n tokens at `past` fills positions past … past+n-1; past+n may not exceed max_context.
     """
@@ -24,6 +25,7 @@ class Executor(Protocol):
     load_s: float
     device: str
     stop_reason: StopReason  # why the last decode ended
+    reached: int  # positions that the states were filled up to, rewinding or not; see `holds`
 
     def prefill(self, ids: Sequence[int], past: int) -> int:
         """Feed ids, in chunks; return the greedy next id."""
@@ -46,6 +48,15 @@ class Executor(Protocol):
 
     def score(self, ids: Sequence[int], past: int) -> npt.NDArray[np.float32]:
         """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
+
+    def save_state(self, path: Path, past: int, note: Mapping[str, Any]) -> None:
+        """Write the first `past` positions of text and states to a file (state_file.py)."""
+
+    def load_state(self, path: Path) -> int:
+        """Take text and states from a file; return its `past`. A refused file changes nothing."""
+
+    def held_ids(self, past: int) -> list[int]:
+        """The ids at the first `past` positions."""
 
     def stats(self) -> dict[str, Any]:
         """Figures: host_us_per_token, peak_rss_bytes, prefill_s, decode_s …"""
@@ -81,6 +92,34 @@ def check_tokens(plan: Plan, ids: Sequence[int], past: int) -> None:
             )
     if past < 0 or past + len(ids) > context:
         raise context_error(past, len(ids), context)
+
+
+def holds(plan: Plan, reached: int, past: int) -> bool:
+    """Whether the states still hold what position `past` looks back on.
+
+    A ring has slots for its window and one chunk: filled up to `reached`, it has the window of each
+    of the last `prefill_chunk` positions. What lies further back is overwritten.
+    """
+    context, chunk = int(plan.model["max_context"]), int(plan.model["prefill_chunk"])
+    sizes = [int(b.shape[-2]) for b in plan.buffers if b.update == "append" and len(b.shape) > 1]
+    ring = min((size for size in sizes if size < context), default=context)
+    return past == 0 or reached <= ring or reached - past <= chunk
+
+
+def advanced(reached: int, past: int, count: int) -> int:
+    """`reached` when `count` ids were fed at `past`; a text that starts anew forgets the old."""
+    return count if past == 0 else max(reached, past + count)
+
+
+def check_held(ids: list[int], past: int) -> list[int]:
+    """The first `past` of the ids that the states hold."""
+    if not 0 <= past <= len(ids):
+        raise PocketError(
+            f"there are no {past} positions",
+            f"the states hold a text of {len(ids)} tokens",
+            "what was fed can be saved, and no more",
+        )
+    return ids[:past]
 
 
 def context_error(past: int, count: int, context: int) -> PocketError:

@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit import state_file
 from toolkit.dump import ALL, Dumped, Sink, check_names, print_dumped
 from toolkit.errors import PocketError
-from toolkit.executor import StopReason, check_tokens, checked_id, chunks
+from toolkit.executor import (
+    StopReason,
+    advanced,
+    check_held,
+    check_tokens,
+    checked_id,
+    chunks,
+)
 from toolkit.host import Machine, Ready, choose_device
-from toolkit.load import load_plan
+from toolkit.load import load_plan, plan_digest
 from toolkit.plan import Dispatch, Plan
 from toolkit.plan_reader import RECOMPILE
 
@@ -42,6 +50,9 @@ class HostExecutor:
         self.device = f"{device.name.strip()}, {device.platform.version.strip()}"
         self.dump, self.sink = frozenset(dump), sink
         self.stop_reason: StopReason = "length"
+        self.reached = 0
+        self._digest = plan_digest(path)
+        self._held: list[int] = []  # the id at every position that the states hold
         self._values: dict[str, int] = {}
         self._ready: dict[str, Ready] = {}
         self._stats = {"prefill_s": 0.0, "decode_s": 0.0, "enqueue_s": 0.0, "decode_tokens": 0}
@@ -85,6 +96,7 @@ class HostExecutor:
                 if done + 1 < steps:
                     ahead = self._enqueue("decode", past + done + 1)
                 token = checked_id(fetched(), past + done)
+                self._held.append(token)
                 self._stats["decode_s"] = time.perf_counter() - started
                 self._stats["decode_tokens"] = done + 1
                 yield token
@@ -107,6 +119,30 @@ class HostExecutor:
             self._enqueue("score", at)
             rows.append(self._logits(len(part)))
         return np.concatenate(rows)
+
+    def save_state(self, path: Path, past: int, note: Mapping[str, Any]) -> None:
+        """Write the first `past` positions of text and states to a file."""
+
+        def read(buffer: int, offset: int, count: int) -> bytes:
+            return self.machine.read(self.machine.buffers[buffer], "u8", [count], offset).tobytes()
+
+        ids = self.held_ids(past)
+        state_file.save(path, self.plan, self._digest, ids, self.reached, note, read)
+
+    def load_state(self, path: Path) -> int:
+        """Take text and states from a file; return its `past`."""
+        saved = state_file.load(path, self.plan, self._digest)
+        self.machine.write(self._buffers["ids"], np.array(saved.ids, np.int32))
+        for buffer, offset, content in saved.pieces():
+            self.machine.write(
+                self.machine.buffers[buffer], np.frombuffer(content, np.uint8), offset
+            )
+        self._held, self.reached = saved.ids, saved.reached
+        return saved.past
+
+    def held_ids(self, past: int) -> list[int]:
+        """The ids at the first `past` positions."""
+        return check_held(self._held[: self.reached], past)
 
     def stats(self) -> dict[str, Any]:
         """Figures of the last runs; host time is this code plus the enqueue calls."""
@@ -149,6 +185,7 @@ class HostExecutor:
         """Give the device tokens and symbols; from here on its argmax advances `past` itself."""
         known = {"seq": len(ids), "past": past, "rows": rows}
         self._values = {s.name: known.get(s.name, s.min) for s in self.plan.symbols}
+        self._held[past:] = ids
         self.machine.write(self._buffers["tokens"], np.array(ids, np.int32))
         self.machine.write(self.machine.symbols, np.array([*self._values.values()], np.int32))
 
@@ -156,6 +193,7 @@ class HostExecutor:
         """Enqueue a phase; the answer waits for it and gives the id that it chose (score: 0)."""
         ready, started = self._phase(name), time.perf_counter()
         self._values["past"] = past
+        self.reached = advanced(self.reached, past, self._values["seq"])
         values, waits = dict(self._values), list[Callable[[], None]]()
         token = np.zeros(1, np.int32)
 

@@ -119,10 +119,10 @@ class Machine:
                     if after:
                         after(number)
 
-    def write(self, buffer: cl.Buffer, content: npt.NDArray[np.int32]) -> None:
-        """Copy an array to the start of a buffer."""
+    def write(self, buffer: cl.Buffer, content: npt.NDArray[Any], offset: int = 0) -> None:
+        """Copy an array into a buffer, `offset` bytes behind its start."""
         with _opencl("cannot write to the device"):
-            cl.enqueue_copy(self.queue, buffer, content)
+            cl.enqueue_copy(self.queue, buffer, content, dst_offset=offset)
 
     def read(
         self, buffer: cl.Buffer, dtype: str, shape: Sequence[int], first: int = 0

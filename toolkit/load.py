@@ -39,6 +39,12 @@ def load_plan(path: Path, note: Callable[[str], None] = note_on_stderr) -> Plan:
     return plan
 
 
+def plan_digest(path: Path) -> str:
+    """What tells this plan from others: the hash of plan.json as it is now."""
+    with _readable(path / PLAN_FILE):
+        return digest((path / PLAN_FILE).read_bytes().decode())
+
+
 def check_hashes(path: Path, plan: Plan) -> None:
     """Hash every file that people don't edit; raise on the first that is not what was compiled."""
     for entry in plan.files:

@@ -7,15 +7,16 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from toolkit import state_file
 from toolkit.errors import PocketError
-from toolkit.executor import StopReason, check_tokens
+from toolkit.executor import StopReason, advanced, check_held, check_tokens
 from toolkit.load import load_plan
 from toolkit.plan import Plan
 from toolkit.runner_build import build_runner, find_opencl
@@ -50,6 +51,7 @@ class RunnerExecutor:
         for option, value in options.items():
             self._arguments += [option, str(value)] if value is not None else []
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
+        self.reached = 0
         self._fed: list[int] = []  # the id at every position that the states hold
         self._earlier: dict[str, Any] = {}
         self._process: Process | None = None
@@ -71,6 +73,7 @@ class RunnerExecutor:
         """Feed `token`, yield the next id, feed it, … at most `count`; closing cancels."""
         self.stop_reason = "cancel"  # holds when the caller closes the generator
         process = self._alive()
+        self.reached = advanced(self.reached, past, 1)
         process.send(f"decode {past} {token} {count} {_words(sorted(stop))}")
         running, ids = True, list[int]()
         try:
@@ -84,6 +87,8 @@ class RunnerExecutor:
                     running, self.stop_reason = False, cast(StopReason, value)
                     return
                 ids.append(int(value))
+                # The device is up to two steps ahead of the id that is told.
+                self.reached = advanced(self.reached, past + len(ids), 2)
                 yield ids[-1]
         finally:
             self._remember([token, *ids[:-1]] if ids else [], past)  # the last id is not fed yet
@@ -103,6 +108,21 @@ class RunnerExecutor:
             self._replay(past)
         self._feed(f"score {past} score.f32 {_words(ids)}", ids, past)
         return self._read("score.f32").reshape(len(ids), -1)
+
+    def save_state(self, path: Path, past: int, note: Mapping[str, Any]) -> None:
+        """Write the first `past` positions of text and states to a file."""
+        text = f"\t{json.dumps(dict(note))}" if note else ""
+        self._alive().ask(f"save {past} {_one_line(path)}{text}")
+
+    def load_state(self, path: Path) -> int:
+        """Take text and states from a file; return its `past`."""
+        _, past, reached = self._alive().ask(f"load {_one_line(path)}")
+        self._fed, self.reached = state_file.read_ids(path), int(reached)
+        return int(past)
+
+    def held_ids(self, past: int) -> list[int]:
+        """The ids at the first `past` positions."""
+        return check_held(self._fed, past)
 
     def stats(self) -> dict[str, Any]:
         """Figures of the last runs, and of the process."""
@@ -140,6 +160,7 @@ class RunnerExecutor:
         return self._process
 
     def _feed(self, command: str, ids: Sequence[int], past: int) -> list[str]:
+        self.reached = advanced(self.reached, past, len(ids))
         words = self._alive().ask(command)
         self._remember(ids, past)
         return words
@@ -151,6 +172,7 @@ class RunnerExecutor:
         """Give the states what they held before position `past`."""
         if past and self._fed[:past]:
             self._alive().ask(f"prefill 0 {_words(self._fed[:past])}")
+            self.reached = past
 
     def _cancel(self, process: Process, past: int) -> None:
         """End a decode whose ids nobody wants any more."""
@@ -159,12 +181,22 @@ class RunnerExecutor:
             process.send("cancel")
             while process.answer()[0] == "id":
                 ahead += 1
+        self.reached = advanced(self.reached, past, ahead + 2)
         # A ring holds its window and one chunk: further ahead the runner has overwritten the past.
         if ahead >= int(self.plan.model["prefill_chunk"]):
             self._replay(past)
 
     def _read(self, name: str) -> npt.NDArray[np.float32]:
         return np.fromfile(Path(self._folder.name, name), "<f4").astype(np.float32, copy=False)
+
+
+def _one_line(path: Path) -> str:
+    """A path as the last word of a command: of all characters only these two would end it."""
+    text = str(Path(path).absolute())
+    if "\n" in text or "\t" in text:
+        because = "the runner is told names in one line"
+        raise PocketError(f"{text!r} can't be used", because, "a name without tab and line break")
+    return text
 
 
 def _words(ids: Collection[int]) -> str:

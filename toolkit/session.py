@@ -1,21 +1,33 @@
-"""A conversation with a plan: it knows what the KV cache holds, so that only new ids are fed."""
+"""A text with a plan: it knows what the KV cache holds, so that only new ids are fed."""
 
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
-from toolkit.executor import Executor, StopReason, check_tokens, open_executor
+from toolkit.executor import (
+    Executor,
+    StopReason,
+    check_tokens,
+    chunks,
+    holds,
+    open_executor,
+)
+from toolkit.state_file import read_note
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Session:
-    """Generates greedily; `past` counts the positions in the KV cache.
+    """Generates greedily behind `history`, of which the KV cache holds the first `past` ids.
 
-    After `generate`: `stop_reason`, `prefill_s` and `decode_s` tell of the last run.
+    After `generate`: `stop_reason`, `prefill_s` and `decode_s` tell of the last run, `fed` how many
+    ids it had to prefill.
     """
 
     def __init__(self, plan: Any, on: str = "runner", **options: Any) -> None:
@@ -23,10 +35,11 @@ class Session:
         path = Path(getattr(plan, "path", plan))
         self.executor: Executor = open_executor(path, on, **options)
         self.model: Mapping[str, Any] = self.executor.plan.model
-        self.past = 0
+        self.history: list[int] = []  # the last id generated is not in the cache yet
+        self.past = self.fed = 0
         self.stop_reason: StopReason = "length"
         self.prefill_s = self.decode_s = 0.0
-        self._pending: list[int] = []  # the last id generated: its K and V aren't in the cache yet
+        self._interrupted = False
 
     def generate(
         self,
@@ -38,7 +51,7 @@ class Session:
 
         stop  ids that end the text; by default the model's own end-of-text ids
         """
-        ids = [*self._pending, *map(int, ids)]
+        ids = [*self.history[self.past :], *map(int, ids)]
         check_tokens(self.executor.plan, ids, self.past)
         if max_new_tokens < 1:
             raise PocketError(
@@ -49,11 +62,11 @@ class Session:
 
     def score(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Feed `ids` and return the logits [len(ids), V] of each."""
-        ids = [*self._pending, *map(int, ids)]
-        logits = self.executor.score(ids, self.past)
-        self.past, fresh = self.past + len(ids), len(ids) - len(self._pending)
-        self._pending = []
-        return logits[-fresh:]
+        fresh = [*map(int, ids)]
+        logits = self.executor.score([*self.history[self.past :], *fresh], self.past)
+        self.history += fresh
+        self.past = len(self.history)
+        return logits[-len(fresh) :]
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
         """Feed {"tokens": ids} behind what the session holds; return {"logits": [len(ids), V]}."""
@@ -66,8 +79,47 @@ class Session:
         return {"logits": self.score(np.asarray(inputs["tokens"]).reshape(-1).tolist())}
 
     def reset(self) -> None:
-        """Forget the conversation; nothing is freed or cleared, positions start again at 0."""
-        self.past, self._pending = 0, []
+        """Forget the text; nothing is freed or cleared, positions start again at 0."""
+        self.rewind(0)
+
+    def rewind(self, position: int) -> None:
+        """Keep only the first `position` ids of the text.
+
+        Free, but for states that are rings: they forget what lies too far back, and the text that
+        is left is fed again with the next ids.
+        """
+        del self.history[position:]
+        self.past = min(self.past, len(self.history))
+        if not holds(self.executor.plan, self.executor.reached, self.past):
+            self.past = 0
+
+    def resume(self, ids: Sequence[int]) -> list[int]:
+        """Rewind to what the text has in common with `ids`; return the rest, for `generate`."""
+        ids, same = list(ids), 0
+        while same < min(len(ids), len(self.history)) and ids[same] == self.history[same]:
+            same += 1
+        if same == len(ids) and same <= self.past:  # all fed: the last again, for what follows it
+            same = max(0, same - 1)
+        self.rewind(same)
+        return ids[same:]
+
+    def interrupt(self) -> None:
+        """Make `generate` end before its next id, or the next chunk of its prompt."""
+        self._interrupted = True
+
+    def save_state(self, path: Path, note: Mapping[str, Any] = NOTHING) -> None:
+        """Write text and KV cache to a file; `note` is the caller's own, see `load_state`."""
+        rest = self.history[self.past :]
+        if rest and len(self.history) <= int(self.model["max_context"]):
+            self.executor.prefill(rest, self.past)
+            self.past = len(self.history)
+        self.executor.save_state(path, self.past, note)
+
+    def load_state(self, path: Path) -> dict[str, Any]:
+        """Take text and KV cache from a file that belongs to this plan; return its note."""
+        past = self.executor.load_state(path)
+        self.history, self.past = self.executor.held_ids(past), past
+        return read_note(path)
 
     def stats(self) -> dict[str, Any]:
         """The executor's figures."""
@@ -87,10 +139,15 @@ class Session:
         self, ids: list[int], limit: int, stops: frozenset[int]
     ) -> Generator[int, None, None]:
         self.stop_reason, self.decode_s = "cancel", 0.0  # holds when the caller leaves early
-        started = time.perf_counter()
-        token = self.executor.prefill(ids, self.past)
-        self.prefill_s = time.perf_counter() - started
-        self._advance(len(ids), token)
+        self._interrupted = False
+        self.fed, started = len(ids), time.perf_counter()
+        for part, at in chunks(self.executor.plan, ids, self.past):
+            token = self.executor.prefill(part, at)
+            self.history[at:], self.past = part, at + len(part)
+            self.prefill_s = time.perf_counter() - started
+            if self._interrupted:
+                return
+        self.history.append(token)
         yield token
         if token in stops or limit == 1:
             self.stop_reason = "eos" if token in stops else "length"
@@ -105,13 +162,12 @@ class Session:
         steps = self.executor.decode(token, self.past, count, stops)
         try:
             for token in steps:
-                self._advance(1, token)
+                self.history.append(token)
+                self.past += 1
                 self.decode_s = time.perf_counter() - started
                 yield token
+                if self._interrupted:
+                    return
             self.stop_reason = self.executor.stop_reason
         finally:
             steps.close()
-
-    def _advance(self, fed: int, token: int) -> None:
-        self.past += fed
-        self._pending = [token]

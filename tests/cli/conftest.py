@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit.executor import check_tokens, chunks
+from toolkit.executor import advanced, check_held, check_tokens, chunks
 from toolkit.plan import Buffer, Dispatch, HostStep, Phase, Plan, Program, SymbolDecl, Variant
 
 VOCAB, CONTEXT, CHUNK, EOS = 32, 100, 16, 31
@@ -32,10 +32,14 @@ class FakeExecutor:
         self.stop_reason: Any = "length"
         self.calls: list[tuple[Any, ...]] = []
         self.closed = False
+        self.reached = 0
+        self.held: list[int] = []
         self._last = np.zeros(VOCAB, np.float32)
 
     def score(self, ids: Sequence[int], past: int) -> np.ndarray:
         check_tokens(self.plan, ids, past)
+        self.held[past:] = ids
+        self.reached = advanced(self.reached, past, len(ids))
         rows = np.stack([logits_row(token, past + i) for i, token in enumerate(ids)])
         rows[0] += self.noise
         self._last = rows[-1]
@@ -68,6 +72,9 @@ class FakeExecutor:
 
     def logits(self) -> np.ndarray:
         return self._last
+
+    def held_ids(self, past: int) -> list[int]:
+        return check_held(self.held, past)
 
     def stats(self) -> dict[str, Any]:
         return {"host_us_per_token": 12.5, "peak_rss_bytes": 1000}
