@@ -28,6 +28,7 @@ PLACES = {
     ),
     "click": ("toolkit/cli.py",),
     "yaml": ("toolkit/devices.py",),
+    "jinja2": ("toolkit/template_worker.py",),
     "onnx": ("onnx_passes/", "toolkit/"),
     "onnx_ir": ("onnx_passes/", "toolkit/"),
     "onnxruntime": ("toolkit/",),

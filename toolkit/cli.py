@@ -120,6 +120,14 @@ ON = click.option(
     help="Executor: the C++ runner, or Python.",
 )
 COUNT = click.IntRange(min=1)
+STATE = click.Path(dir_okay=False, path_type=Path)
+SYSTEM = click.option("--system", metavar="TEXT", help="A system message, for the chat template.")
+TEMPLATE_FILE = click.option(
+    "--template-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A chat template in place of the plan's.",
+)
 F32_OR_F16 = click.Choice(["f32", "f16"])
 
 
@@ -248,22 +256,53 @@ def verify(plan: Path, model: Path | None, on: str, as_json: bool) -> None:
 @cli.command()
 @PLAN
 @click.option("--prompt", metavar="TEXT|-", help="What to continue; - reads stdin.")
+@click.option("--prompt-file", metavar="FILE|-", help="The same from a file.")
 @click.option("--ids", metavar="1,2,3", help="The same as token ids.")
+@click.option("--template/--no-template", default=None, help="The prompt is a chat message.")
+@SYSTEM
+@TEMPLATE_FILE
 @click.option("--max-new-tokens", type=COUNT, default=128, show_default=True)
+@click.option("--load-state", type=STATE, metavar="FILE", help="Don't feed what it holds again.")
+@click.option("--save-state", type=STATE, metavar="FILE", help="Keep text and KV cache there.")
 @click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
 @ON
 @JSON
-def run(plan: Path, prompt: str | None, ids: str | None, as_json: bool, **options: Any) -> None:
-    """Generate text (or ids) from a prompt."""
-    from toolkit.run import run_plan
+def run(
+    plan: Path,
+    prompt: str | None,
+    prompt_file: str | None,
+    ids: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Generate text (or ids) from a prompt; without one, behind a loaded state."""
+    from toolkit.run import read_prompt, run_plan
 
-    if (prompt is None) == (ids is None):
-        raise click.UsageError("Give either --prompt TEXT or --ids 1,2,3.")
-    if prompt == "-":
-        prompt = sys.stdin.read()
+    given = sum(value is not None for value in (prompt, prompt_file, ids))
+    if given > 1 or (given == 0 and options["load_state"] is None):
+        raise click.UsageError("Give one of --prompt TEXT, --prompt-file FILE and --ids 1,2,3.")
+    if prompt == "-" or prompt_file is not None:
+        prompt = read_prompt(prompt_file or "-")
     figures = run_plan(plan, prompt, ids, write=_writer(as_json), progress=PROGRESS, **options)
     _report(figures, list, as_json)
     if figures["stop"] == "cancel":
+        sys.exit(1)
+
+
+@cli.command()
+@PLAN
+@SYSTEM
+@click.option("--no-template", is_flag=True, help="Continue plain text.")
+@TEMPLATE_FILE
+@click.option("--max-new-tokens", type=COUNT, default=512, show_default=True)
+@click.option("--state", type=STATE, metavar="FILE", help="Go on with this, and keep it there.")
+@ON
+@JSON
+def chat(plan: Path, as_json: bool, **options: Any) -> None:
+    """Talk to a plan; from a pipe, one message per line."""
+    from toolkit.repl import chat_with
+
+    if not chat_with(plan, write=_write, progress=PROGRESS, as_json=as_json, **options):
         sys.exit(1)
 
 

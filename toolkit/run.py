@@ -1,11 +1,13 @@
 """Generate from a prompt and print text while it comes."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import PocketError
 from toolkit.session import Session
+from toolkit.template import choose_template, decoded, read_text
 from toolkit.text import Text, load_text, parse_ids
 
 
@@ -22,16 +24,19 @@ class Output:
         if echo:
             write(echo)
 
-    def encode(self, prompt: str) -> list[int]:
-        """The ids of a prompt."""
+    def encode(self, prompt: str, special: bool = True) -> list[int]:
+        """The ids of a prompt; `special` as in `Text.encode`."""
         if self.text is None:
             raise PocketError(
                 "this plan can't read text",
                 "no tokenizer.json came with its model",
                 "--ids 1,2,3, or put tokenizer.json beside the model and compile again",
             )
-        ids = self.text.encode(prompt)
-        self._stream = self.text.stream(ids)
+        return self.behind(self.text.encode(prompt, special))
+
+    def behind(self, ids: list[int]) -> list[int]:
+        """Text goes on behind these ids."""
+        self._stream = self.text.stream(ids) if self.text else None
         return ids
 
     def push(self, token: int) -> None:
@@ -64,9 +69,19 @@ def run_plan(
     dump: Sequence[str],
     write: Callable[[str], None],
     progress: Callable[[str], None],
+    template: bool | None = None,
+    system: str | None = None,
+    template_file: Path | None = None,
+    load_state: Path | None = None,
+    save_state: Path | None = None,
 ) -> dict[str, Any]:
-    """What `pocketcl run` does: open a session, generate, print as it goes."""
+    """What `pocketcl run` does: open a session, generate, print as it goes.
+
+    With a loaded state, what the prompt has in common with it is not fed again; without a prompt
+    its text is continued.
+    """
     fed = None if ids is None else parse_ids(ids)
+    templated = prompt is not None and (template or system is not None or template_file is not None)
     if dump and on != "host":
         raise PocketError(
             "the runner dumps no tensors", "it keeps nothing but its answers", "--on host"
@@ -75,11 +90,41 @@ def run_plan(
     options = {"dump": dump} if dump else {}
     with Session(plan, on, **options) as session:
         output = Output(session, plan, write)
-        fed = output.encode(prompt or "") if fed is None else fed
+        if load_state:
+            session.load_state(load_state)
+        if templated:
+            prompt = as_message(plan, prompt or "", system, template_file)
+        if prompt is not None:
+            fed = output.encode(prompt, special=not templated)
+        fed = output.behind(list(session.history) if fed is None else fed)
         progress("")
-        figures = run(session, fed, max_new_tokens, output)
+        rest = session.resume(fed)
+        figures = run(session, rest, max_new_tokens, output)
+        figures["reused"] = len(fed) - session.fed
         write("\n")
+        if save_state:
+            session.save_state(save_state)
         return figures
+
+
+def as_message(plan: Path, prompt: str, system: str | None, own: Path | None) -> str:
+    """A prompt as the first message of a conversation."""
+    template = choose_template(plan, own)
+    if template is None:
+        because = "no chat template came with its model"
+        hint = "--template-file FILE, or without --template and --system"
+        raise PocketError("this plan knows no messages", because, hint)
+    messages = [{"role": "system", "content": system}] if system else []
+    try:
+        return template.render([*messages, {"role": "user", "content": prompt}])
+    finally:
+        template.close()
+
+
+def read_prompt(name: str) -> str:
+    """A prompt from a file, or from stdin where that is "-"; an editor's last line break goes."""
+    text = decoded(sys.stdin.buffer.read(), "stdin") if name == "-" else read_text(Path(name))
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def run(session: Session, ids: list[int], max_new_tokens: int, output: Output) -> dict[str, Any]:

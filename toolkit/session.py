@@ -57,6 +57,7 @@ class Session:
             raise PocketError(
                 f"max_new_tokens is {max_new_tokens}", "there is nothing to generate", "1 or more"
             )
+        self._interrupted = False
         stops = frozenset(self.model.get("eos", ()) if stop is None else stop)
         return self._generate(ids, max_new_tokens, stops)
 
@@ -139,7 +140,6 @@ class Session:
         self, ids: list[int], limit: int, stops: frozenset[int]
     ) -> Generator[int, None, None]:
         self.stop_reason, self.decode_s = "cancel", 0.0  # holds when the caller leaves early
-        self._interrupted = False
         self.fed, started = len(ids), time.perf_counter()
         for part, at in chunks(self.executor.plan, ids, self.past):
             token = self.executor.prefill(part, at)

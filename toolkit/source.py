@@ -17,6 +17,7 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
+    "chat_template.json",
 )
 SETTINGS_FILES = ("generation_config.json", "genai_config.json")
 PREFERRED = ("model.onnx", "decoder_model.onnx")

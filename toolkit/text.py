@@ -1,6 +1,7 @@
 """Text to token ids and back; ids become text piece by piece, never cutting a character."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -22,9 +23,19 @@ class Text:
         self.tokenizer = _load(folder / TOKENIZER_FILE)
         self._bos = bos if _adds_bos(folder / TOKENIZER_CONFIG) else None
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of a prompt, with the special tokens that the model expects around it."""
-        ids: list[int] = self.tokenizer.encode(text).ids
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """The ids of a prompt, with the special tokens that the model expects around it.
+
+        special  False for a text that has them already, as chat templates write them
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            because = f"character {error.start} is {text[error.start]!a}"
+            raise PocketError("the text is not UTF-8", because, "a text in UTF-8") from None
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=special).ids
+        if not special:
+            return ids
         return ids if self._bos is None or ids[:1] == [self._bos] else [self._bos, *ids]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -71,7 +82,15 @@ def load_text(folder: Path, model: Mapping[str, Any] = MappingProxyType({})) -> 
     """The tokenizer beside a model or in a plan; None where none came with it."""
     if not (folder / TOKENIZER_FILE).exists():
         return None
-    return Text(folder, model.get("bos"))
+    text = Text(folder, model.get("bos"))
+    theirs, ours = text.tokenizer.get_vocab_size(), int(model.get("vocab_size", sys.maxsize))
+    if theirs > ours:
+        raise PocketError(
+            "the tokenizer does not belong to this model",
+            f"{folder / TOKENIZER_FILE} has {theirs} tokens, the model {ours}",
+            "take tokenizer.json from the folder of this very model",
+        )
+    return text
 
 
 def read_text(path: Path) -> str:

@@ -16,7 +16,7 @@ import toolkit
 from toolkit import cli
 from toolkit.errors import PocketError
 
-COMMANDS = ("demo", "devices", "doctor", "inspect", "compile", "verify", "run", "bench")
+COMMANDS = ("demo", "devices", "doctor", "inspect", "compile", "verify", "run", "chat", "bench")
 POCKETCL = [sys.executable, "-m", "toolkit.cli"]
 
 
