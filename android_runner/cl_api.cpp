@@ -10,8 +10,11 @@ namespace cl {
 #define CL_DEFINE_CREATOR(type, name, parameters) type(*name) parameters = nullptr;
 CL_FUNCTIONS(CL_DEFINE)
 CL_CREATORS(CL_DEFINE_CREATOR)
+CL_COMMAND_BUFFER_FUNCTIONS(CL_DEFINE_CREATOR)
 
 namespace {
+
+void *(*extension_function)(Platform, const char *) = nullptr;
 
 // By name first (a desktop's loader, a phone's LD_LIBRARY_PATH), then where vendors put it.
 const char *const PLACES[] = {
@@ -61,7 +64,19 @@ std::string load(const std::string &wanted) {
 #define CL_FIND_CREATOR(type, name, parameters) find(library, "cl" #name, name);
   CL_FUNCTIONS(CL_FIND)
   CL_CREATORS(CL_FIND_CREATOR)
+  extension_function = reinterpret_cast<decltype(extension_function)>(
+      dlsym(library, "clGetExtensionFunctionAddressForPlatform"));
   return name;
+}
+
+bool load_command_buffers(Platform platform) {
+  if (!extension_function) return false;
+  bool complete = true;
+#define CL_LOOK_UP(type, name, parameters)                                             \
+  name = reinterpret_cast<type(*) parameters>(extension_function(platform, "cl" #name)); \
+  complete = complete && name;
+  CL_COMMAND_BUFFER_FUNCTIONS(CL_LOOK_UP)
+  return complete;
 }
 
 std::string error_name(Int code) {
@@ -100,6 +115,8 @@ std::string error_name(Int code) {
       {-59, "INVALID_OPERATION"},
       {-61, "INVALID_BUFFER_SIZE"},
       {-63, "INVALID_GLOBAL_WORK_SIZE"},
+      {-1138, "INVALID_COMMAND_BUFFER_KHR"},
+      {-1140, "INCOMPATIBLE_COMMAND_QUEUE_KHR"},
       {-1001, "PLATFORM_NOT_FOUND_KHR"},
       {-9999, "an illegal access, seen by the driver"},
   };

@@ -1,4 +1,5 @@
-// The part of OpenCL 1.2 that the runner calls; every function is looked up by dlsym.
+// The part of OpenCL 1.2 that the runner calls, every function looked up by dlsym; and an
+// extension.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +17,7 @@ struct MemoryTag;
 struct ProgramTag;
 struct KernelTag;
 struct EventTag;
+struct CommandBufferTag;
 using Platform = PlatformTag *;
 using Device = DeviceTag *;
 using Context = ContextTag *;
@@ -24,6 +26,7 @@ using Memory = MemoryTag *;
 using Program = ProgramTag *;
 using Kernel = KernelTag *;
 using Event = EventTag *;
+using CommandBuffer = CommandBufferTag *;
 using Int = int32_t;
 using Uint = uint32_t;
 using Bits = uint64_t;
@@ -53,6 +56,7 @@ enum : Uint {
   KERNEL_NUM_ARGS = 0x1191,
   KERNEL_WORK_GROUP_SIZE = 0x11B0,
   BUFFER_CREATE_TYPE_REGION = 0x1220,
+  DEVICE_COMMAND_BUFFER_REQUIRED_QUEUE_PROPERTIES = 0x12AA,
   CONTEXT_PLATFORM = 0x1084,
   PROFILING_QUEUED = 0x1280,
   PROFILING_SUBMIT = 0x1281,
@@ -108,15 +112,27 @@ enum : Bits { QUEUE_PROFILING = 2 };
     (Context, Uint, const Device *, const size_t *, const unsigned char **, Int *, Int *))      \
   X(Kernel, CreateKernel, (Program, const char *, Int *))
 
+// Of cl_khr_command_buffer; null until load_command_buffers has found them.
+#define CL_COMMAND_BUFFER_FUNCTIONS(X)                                                     \
+  X(CommandBuffer, CreateCommandBufferKHR, (Uint, const Queue *, const uint64_t *, Int *)) \
+  X(Int, FinalizeCommandBufferKHR, (CommandBuffer))                                        \
+  X(Int, ReleaseCommandBufferKHR, (CommandBuffer))                                         \
+  X(Int, CommandNDRangeKernelKHR,                                                          \
+    (CommandBuffer, Queue, const uint64_t *, Kernel, Uint, const size_t *, const size_t *, \
+     const size_t *, Uint, const Uint *, Uint *, void **))                                 \
+  X(Int, EnqueueCommandBufferKHR, (Uint, Queue *, CommandBuffer, Uint, const Event *, Event *))
+
 #define CL_DECLARE(name, parameters) extern Int(*name) parameters;
 #define CL_DECLARE_CREATOR(type, name, parameters) extern type(*name) parameters;
 CL_FUNCTIONS(CL_DECLARE)
 CL_CREATORS(CL_DECLARE_CREATOR)
+CL_COMMAND_BUFFER_FUNCTIONS(CL_DECLARE_CREATOR)
 #undef CL_DECLARE
 #undef CL_DECLARE_CREATOR
 
 // Loads the library (`wanted` may be empty) and returns its name; throws pocket::Failure.
 std::string load(const std::string &wanted);
+bool load_command_buffers(Platform platform);  // false: a function is missing
 
 std::string error_name(Int code);
 void check(Int code, const char *call);  // throws pocket::DeviceFailure unless the code is 0
@@ -145,6 +161,7 @@ class Owned {
   static void release(Program p) { ReleaseProgram(p); }
   static void release(Kernel k) { ReleaseKernel(k); }
   static void release(Event e) { ReleaseEvent(e); }
+  static void release(CommandBuffer b) { ReleaseCommandBufferKHR(b); }
   T object_ = nullptr;
 };
 

@@ -176,6 +176,20 @@ void Device::wait() const {
   for (const auto &queue : queues_) cl::check(cl::Finish(queue.get()), "clFinish");
 }
 
+std::string Device::cannot_record() const {
+  const std::string extension = "cl_khr_command_buffer";
+  const std::string all = info_text(cl::GetDeviceInfo, facts_.id, cl::DEVICE_EXTENSIONS);
+  if ((" " + all + " ").find(" " + extension + " ") == std::string::npos)
+    return "the device has no " + extension;
+  cl::Bits needed = 0;  // a driver that doesn't know the question needs nothing
+  if (cl::GetDeviceInfo(facts_.id, cl::DEVICE_COMMAND_BUFFER_REQUIRED_QUEUE_PROPERTIES,
+                        sizeof needed, &needed, nullptr) == 0 &&
+      needed & ~(profiling_ ? cl::Bits{cl::QUEUE_PROFILING} : 0))
+    return extension + " needs queues of another kind here";
+  const bool complete = cl::load_command_buffers(facts_.platform);
+  return complete ? "" : "a function of " + extension + " is missing";
+}
+
 cl::Owned<cl::Memory> part(const cl::Owned<cl::Memory> &whole, size_t offset, size_t bytes) {
   cl::Int code = 0;
   const cl::Region region{offset, bytes};

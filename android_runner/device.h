@@ -34,6 +34,9 @@ class Device {
   cl::Owned<cl::Memory> buffer(size_t bytes, const std::string &what, void *host = nullptr) const;
   void wait() const;  // for everything in every queue
 
+  // Why cl_khr_command_buffer can't be used here; empty when it can.
+  std::string cannot_record() const;
+
  private:
   DeviceFacts facts_;
   const bool profiling_;

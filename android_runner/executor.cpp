@@ -24,21 +24,18 @@ std::string excerpt(const std::string &log) {
   return out;
 }
 
-// Slots of the symbols that any launch size of the phase depends on.
-std::vector<size_t> grid_symbols(const Phase &phase) {
-  std::set<size_t> slots;
-  for (const Step &step : phase.steps)
-    for (const Variant &variant : step.variants)
-      for (const Expr &size : variant.global)
-        for (const Token &token : size)
-          if (token.op == Token::Symbol) slots.insert(static_cast<size_t>(token.value));
-  return {slots.begin(), slots.end()};
+size_t extent(const Expr &size, const std::vector<int64_t> &symbols) {
+  return static_cast<size_t>(std::max<int64_t>(evaluate(size, symbols).value_or(0), 0));
 }
 
 }  // namespace
 
 Executor::Executor(const Plan &plan, Device &device, const Memory &memory, ProgramCache &programs)
-    : plan_(plan), device_(device), memory_(memory), programs_(programs) {}
+    : plan_(plan),
+      device_(device),
+      memory_(memory),
+      programs_(programs),
+      phases_(plan.phases.size()) {}
 
 const Executor::Build &Executor::build(size_t index) {
   const auto found = builds_.find(index);
@@ -104,6 +101,7 @@ Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
     if (reason.empty()) {
       launch.variant = &variant;
       launch.step = &step;
+      launch.program = &plan_.programs[variant.program];
       std::copy(variant.local.begin(), variant.local.end(), launch.local);
       bind(step, loaded, launch.kernel.get());
       note(failures);
@@ -133,9 +131,8 @@ void Executor::bind(const Step &step, const LoadedPhase &loaded, cl::Kernel kern
 }
 
 void Executor::load(const Phase &phase) {
-  LoadedPhase &loaded = phases_[phase.name];
+  LoadedPhase &loaded = this->loaded(phase);
   loaded.phase = &phase;
-  loaded.grid_symbols = grid_symbols(phase);
   for (const Scratch &scratch : phase.scratch) loaded.scratch.push_back(memory_.scratch(scratch));
   for (const Step &step : phase.steps) {
     if (step.kind == Step::Fetch) continue;  // the session reads what it needs, when it needs it
@@ -148,45 +145,83 @@ void Executor::load(const Phase &phase) {
   while (!loaded.launches.empty() && !loaded.launches.back().kernel &&
          loaded.launches.back().queue == 0)
     loaded.launches.pop_back();
+  divide(loaded);
+}
+
+// Sizes that never change are computed now, the others noted; and launches become pieces: maximal
+// runs of dispatches of one queue, and the waits between them.
+void Executor::divide(LoadedPhase &loaded) const {
+  std::set<size_t> slots;
+  for (size_t i = 0; i < loaded.launches.size(); ++i) {
+    Launch &launch = loaded.launches[i];
+    for (size_t axis = 0; launch.kernel && axis < launch.variant->global.size(); ++axis) {
+      const Expr &size = launch.variant->global[axis];
+      bool fixed = true;
+      for (const Token &token : size)
+        if (token.op == Token::Symbol)
+          slots.insert(static_cast<size_t>(token.value)), fixed = false;
+      if (fixed) launch.global[axis] = extent(size, {});
+      else loaded.sized.push_back({i, axis, &size});
+    }
+  }
+  loaded.grid_symbols.assign(slots.begin(), slots.end());
+  loaded.sized_for.assign(slots.size(), INT64_MIN);
+  const Launch *at = loaded.launches.data(), *const end = at + loaded.launches.size();
+  while (at != end) {
+    const Launch *next = at + 1;
+    while (at->kernel && next != end && next->kernel && next->queue == at->queue) ++next;
+    const Run run{device_.queue(at->queue), at, at->kernel ? next : at};
+    loaded.pieces.push_back({run, at->kernel ? enqueue_plainly(run) : nullptr, nullptr});
+    at = next;
+  }
+}
+
+bool Executor::has(const std::string &name) const {
+  const Phase *phase = plan_.phase(name);
+  return phase && phases_[phase - plan_.phases.data()].phase;
 }
 
 int64_t Executor::dispatches(const std::string &phase) const {
   int64_t count = 0;
-  for (const Launch &launch : phases_.at(phase).launches) count += launch.kernel ? 1 : 0;
+  for (const Launch &launch : phases_[plan_.phase(phase) - plan_.phases.data()].launches)
+    count += launch.kernel ? 1 : 0;
   return count;
 }
 
+// Nothing is done where no symbol changed that a size depends on, nothing is recorded again where
+// no size changed.
 void Executor::size_grids(LoadedPhase &loaded, const std::vector<int64_t> &symbols) const {
-  std::vector<int64_t> now;
-  for (const size_t slot : loaded.grid_symbols) now.push_back(symbols[slot]);
-  if (loaded.sized && now == loaded.sized_for) return;
-  for (Launch &launch : loaded.launches)
-    for (size_t i = 0; launch.kernel && i < launch.variant->global.size(); ++i)
-      launch.global[i] = static_cast<size_t>(
-          std::max<int64_t>(evaluate(launch.variant->global[i], symbols).value_or(0), 0));
-  loaded.sized_for = now;
-  loaded.sized = true;
+  bool stale = false, changed = false;
+  for (size_t i = 0; i < loaded.grid_symbols.size(); ++i) {
+    const int64_t value = symbols[loaded.grid_symbols[i]];
+    stale = stale || loaded.sized_for[i] != value;
+    loaded.sized_for[i] = value;
+  }
+  if (!stale) return;
+  for (const Sized &sized : loaded.sized) {
+    const size_t size = extent(*sized.size, symbols);
+    size_t &now = loaded.launches[sized.launch].global[sized.axis];
+    changed = changed || now != size;
+    now = size;
+  }
+  for (const Piece &piece : loaded.pieces)
+    if (changed && piece.recorded) piece.recorded->resize();
 }
 
-void Executor::run(const std::string &phase, const std::vector<int64_t> &symbols) {
-  LoadedPhase &loaded = phases_.at(phase);
+void Executor::send(LoadedPhase &loaded, const std::vector<int64_t> &symbols, bool recorded) {
   size_grids(loaded, symbols);
-  if (profile_) profile_->begin(phase);
-  for (const Launch &launch : loaded.launches) {
-    if (!launch.kernel) cl::check(cl::Finish(device_.queue(launch.queue)), "clFinish");
-    else if (launch.global[0] && launch.global[1] && launch.global[2]) enqueue(launch);
+  if (profile_) profile_->begin(loaded.phase->name);
+  for (const Piece &piece : loaded.pieces) {
+    if (!piece.plain) cl::check(cl::Finish(piece.run.queue), "clFinish");
+    else (recorded && !profile_ ? piece.recorded : piece.plain)->send(profile_.get());
   }
 }
 
-void Executor::enqueue(const Launch &launch) {
-  const auto dims = static_cast<cl::Uint>(launch.variant->global.size());
-  cl::Event event = nullptr;
-  cl::check(cl::EnqueueNDRangeKernel(device_.queue(launch.queue), launch.kernel.get(), dims,
-                                     nullptr, launch.global, launch.local, 0, nullptr,
-                                     profile_ ? &event : nullptr),
-            "clEnqueueNDRangeKernel");
-  if (profile_)
-    profile_->add(*launch.step, plan_.programs[launch.variant->program].kernel, event);
+void Executor::run(const Phase &phase, const std::vector<int64_t> &symbols) {
+  LoadedPhase &loaded = this->loaded(phase);
+  if (last_ != &loaded) loaded.pace.interrupt();
+  last_ = &loaded;
+  send(loaded, symbols, loaded.pace.next());
 }
 
 void Executor::start_profile() {

@@ -31,7 +31,7 @@ int64_t bytes_in_use(const Buffer &buffer, const std::vector<const Phase *> &pha
                              : std::min(buffer.bytes, most * dtype_size(buffer.dtype));
 }
 
-void clear(const Device &device, cl::Memory memory, size_t bytes) {
+void fill_zero(const Device &device, cl::Memory memory, size_t bytes) {
   const cl::Int zero = 0;
   const size_t unit = bytes % 4 ? 1 : 4;
   cl::check(
@@ -109,9 +109,14 @@ void Memory::make_buffers(const Plan &plan, const Device &device,
     const int64_t bytes = bytes_in_use(buffer, phases);
     sizes_.push_back(bytes);
     buffers_.push_back(device.buffer(bytes, "the buffer " + buffer.name));
-    clear(device, buffers_.back().get(), bytes);
     if (buffer.kind == "state") state_bytes += bytes;
   }
+  clear(device);
+}
+
+void Memory::clear(const Device &device) const {
+  for (size_t i = 0; i < buffers_.size(); ++i) fill_zero(device, buffers_[i].get(), sizes_[i]);
+  device.wait();
 }
 
 cl::Owned<cl::Memory> Memory::scratch(const Scratch &scratch) const {

@@ -36,6 +36,8 @@ class Memory {
   cl::Memory symbols() const { return symbols_.get(); }
   cl::Owned<cl::Memory> scratch(const Scratch &scratch) const;
 
+  void clear(const Device &device) const;  // every buffer to zeros, as after the start
+
   int64_t weight_bytes = 0, state_bytes = 0, arena_bytes = 0;
   bool mapped() const { return !files_.empty(); }
 

@@ -69,6 +69,7 @@ struct Step {
 struct Phase {
   std::string name;
   Box box;
+  bool recordable;  // nothing but launch sizes changes from one run to the next
   int64_t arena_bytes;
   std::vector<Scratch> scratch;
   std::vector<Step> steps;

@@ -58,6 +58,11 @@ size_t Node::index(size_t count, const char *of) const {
   return static_cast<size_t>(index);
 }
 
+bool Node::boolean() const {
+  if (value_->kind != Json::Bool) fail("expected true or false");
+  return value_->flag;
+}
+
 const std::string &Node::text() const {
   if (value_->kind != Json::Text) fail("expected a string");
   if (value_->text.find('\0') != std::string::npos) fail("the string holds a zero character");

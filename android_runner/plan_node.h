@@ -22,6 +22,7 @@ class Node {
   int64_t integer(int64_t low, int64_t high) const;
   int64_t bytes() const { return integer(0, int64_t{1} << 42); }
   size_t index(size_t count, const char *of) const;  // an index into a table of `count`
+  bool boolean() const;
   const std::string &text() const;
   const std::string &one_of(const std::set<std::string> &choices) const;
   std::string name() const;  // a C identifier

@@ -139,6 +139,7 @@ void check_overlap(const Node &node, const Phase &phase) {
 Phase read_phase(const Node &node, const Plan &plan, const Names &symbols, const Box &box) {
   Phase phase{node.at("name").text(),
               read_bounds(node.at("bounds"), symbols, box),
+              node.at("recordable").boolean(),
               node.at("arena_bytes").bytes(),
               {},
               {}};

@@ -50,7 +50,8 @@ Session::Session(const Plan &plan, const Device &device, const Memory &memory, E
       logits_(plan.buffer("logits")),
       seq_(plan.slot("seq")),
       past_(plan.slot("past")),
-      rows_(plan.slot("rows")) {
+      rows_(plan.slot("rows")),
+      decode_phase_(plan.phase("decode")) {
   if (plan.model.batch != 1)
     throw Failure("the plan has batch " + std::to_string(plan.model.batch),
                   "the runner runs one text at a time", "--on host, or compile with --batch 1");
@@ -146,7 +147,7 @@ Next Session::step(int64_t id, int64_t past) {
   check_tokens({id}, past);
   const double start = now();
   feed({id}, 0, 1, past, 1);
-  executor_.run("decode", symbols_);
+  executor_.run(*decode_phase_, symbols_);
   const int64_t next = read_id(past + 1);
   return {checked_id(next, past), now() - start};
 }
@@ -155,7 +156,7 @@ Next Session::step(int64_t id, int64_t past) {
 void Session::send(int64_t past, Pending &pending) {
   cl::Event event = nullptr;
   symbols_[past_] = past;
-  executor_.run("decode", symbols_);
+  executor_.run(*decode_phase_, symbols_);
   cl::check(cl::EnqueueReadBuffer(device_.queue(0), memory_.buffer(ids_), 0, 4 * (past + 1), 4,
                                   &pending.id, 0, nullptr, &event),
             "clEnqueueReadBuffer");
@@ -252,6 +253,7 @@ std::string Session::stats() const {
       .add("prefill_s", prefill_s_)
       .add("decode_s", decode_s_)
       .add("decode_tokens", decode_tokens_)
+      .raw("recorded", executor_.choices())
       .text();
 }
 

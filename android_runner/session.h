@@ -64,6 +64,7 @@ class Session {
   Executor &executor_;
   const size_t tokens_, ids_, logits_;  // buffers
   const size_t seq_, past_, rows_;      // slots
+  const Phase *const decode_phase_;
   std::vector<int64_t> symbols_;        // as the host knows them
   Pending pending_[2];
   Held held_;
