@@ -15,11 +15,12 @@ using namespace pocket;
 const char *const VERSION = "0.1.0";
 const char *const USAGE =
     "usage: pocketcl-runner PLAN [--cl-lib PATH] [--platform SUBSTRING] [--cache DIR] [--phases "
-    "NAME,NAME…] [--profile]\n"
+    "NAME,NAME…] [--recorded auto|on|off] [--profile]\n"
     "       pocketcl-runner --check PLAN…     loads and checks plans, without OpenCL\n"
     "       pocketcl-runner --devices | --version | --help\n"
     "PLAN is a plan's folder. --cache '' keeps no program binaries. --phases defaults to "
-    "prefill,decode. --profile: queues that can tell when each kernel ran.\n";
+    "prefill,decode. --recorded (or $POCKETCL_RECORDED): whether steps of decode are recorded once\n"
+    "and replayed; auto measures. --profile: queues that can tell when each kernel ran.\n";
 
 std::string variable(const char *name) {
   const char *value = getenv(name);
@@ -29,7 +30,7 @@ std::string variable(const char *name) {
 struct Options {
   std::vector<std::string> plans;
   std::string library, platform = variable("POCKETCL_PLATFORM"), cache = default_cache_folder();
-  std::string phases = "prefill,decode";
+  std::string phases = "prefill,decode", recorded = variable("POCKETCL_RECORDED");
   bool profile = false, check = false, devices = false, version = false, help = false;
 };
 
@@ -41,7 +42,8 @@ bool parse(int count, char **words, Options &options) {
   } valued[] = {{"--cl-lib", &options.library},
                 {"--platform", &options.platform},
                 {"--cache", &options.cache},
-                {"--phases", &options.phases}};
+                {"--phases", &options.phases},
+                {"--recorded", &options.recorded}};
   const struct {
     const char *name;
     bool *flag;
@@ -60,6 +62,9 @@ bool parse(int count, char **words, Options &options) {
     if (!known && words[i][0] == '-') return false;
     if (!known) options.plans.push_back(words[i]);
   }
+  if (options.recorded.empty()) options.recorded = "auto";
+  const std::string &recorded = options.recorded;
+  if (recorded != "auto" && recorded != "on" && recorded != "off") return false;
   const bool alone = options.devices || options.version || options.help;
   return alone || (options.check ? !options.plans.empty() : options.plans.size() == 1);
 }
@@ -101,7 +106,7 @@ int check_plans(const Options &options) {
 }
 
 std::string ready(const Device &device, const Memory &memory, const ProgramCache &programs,
-                  double load_s) {
+                  const Executor &executor, double load_s) {
   const DeviceFacts &facts = device.facts();
   return Record()
       .add("device", facts.name)
@@ -114,6 +119,7 @@ std::string ready(const Device &device, const Memory &memory, const ProgramCache
       .add("weight_bytes", memory.weight_bytes)
       .add("state_bytes", memory.state_bytes)
       .add("weights", memory.mapped() ? "mapped" : "uploaded")
+      .raw("recorded", executor.choices())
       .text();
 }
 
@@ -128,7 +134,8 @@ void run_plan(const Options &options) {
   Executor executor(plan, device, memory, programs);
   Session session(plan, device, memory, executor);
   for (const Phase *phase : phases) executor.load(*phase);
-  answer("ready " + ready(device, memory, programs, now() - start));
+  executor.choose(options.recorded);
+  answer("ready " + ready(device, memory, programs, executor, now() - start));
   Protocol(session).serve();
 }
 

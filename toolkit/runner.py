@@ -38,16 +38,19 @@ class RunnerExecutor:
         phases: Sequence[str] = PHASES,
         platform: str | None = None,
         cache: Path | None = None,
+        recorded: str | None = None,
     ) -> None:
         """Load a plan; the phase `score` is loaded when it is first used.
 
         platform  part of an OpenCL platform's or device's name; default $POCKETCL_PLATFORM
         cache     folder of program binaries; default $XDG_CACHE_HOME/pocketcl/programs
+        recorded  replay decode steps: auto (measured), on or off; default $POCKETCL_RECORDED
         """
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
         self.stop_reason: StopReason = "length"
         self._arguments = [str(Path(plan_path).absolute())]
-        options = {"--platform": platform, "--cache": cache, "--cl-lib": find_opencl()}
+        options = {"--platform": platform, "--cache": cache, "--recorded": recorded}
+        options["--cl-lib"] = find_opencl()
         for option, value in options.items():
             self._arguments += [option, str(value)] if value is not None else []
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")

@@ -167,7 +167,7 @@ def phase(name: str, seq: list[int], rows: list[int], end: list[dict[str, Any]])
     return {
         "name": name,
         "bounds": {"seq": seq, "rows": rows},
-        "recordable": False,
+        "recordable": name == "decode",
         "arena_bytes": 2 * place,
         "lower_bound_bytes": 2 * size,
         "scratch": [
