@@ -16,9 +16,15 @@ def merged(b: Builder, nodes: Sequence[ir.Node], name: str) -> ir.Value:
         raise Miss("the projections do not read the same value")
     weight = _side_by_side(b.graph, [needed(node, 1) for node in nodes], f"{name}.weight")
     if all(operand(node, 2) is None for node in nodes):
-        return b.op("MatMul", x, weight)
+        return _named(b.op("MatMul", x, weight), b.graph, name)
     bias = np.concatenate([_bias(node) for node in nodes])
-    return b.op("Linear", x, weight, b.constant(bias, f"{name}.bias"), domain=DOMAIN)
+    y = b.op("Linear", x, weight, b.constant(bias, f"{name}.bias"), domain=DOMAIN)
+    return _named(y, b.graph, name)
+
+
+def _named(value: ir.Value, graph: ir.Graph, name: str) -> ir.Value:
+    value.name = unique_name(graph, name)
+    return value
 
 
 def _bias(node: ir.Node) -> np.ndarray:

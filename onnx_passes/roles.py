@@ -62,6 +62,20 @@ def roles_of(model: ir.Model) -> Roles:
     return Roles(**{**fields, "cache": tuple((past, present) for past, present in fields["cache"])})
 
 
+QUANTISED = ("MatMulNBits", "GatherBlockQuantized", "DequantizeLinear", "MatMulInteger", "QMoE")
+
+
+def refuse_quantised(graph: ir.Graph) -> None:
+    """Raise where weights are stored in few bits: a later version reads them."""
+    node = next((node for node in graph if node.op_type in QUANTISED), None)
+    if node is not None:
+        raise RoleError(
+            f"the weights are quantised: {node.op_type} at {node.name}",
+            "sources in 4 or 8 bits are not read yet",
+            "export the model in float32 or float16",
+        )
+
+
 def find_roles(graph: ir.Graph) -> Roles:
     """Assign a role to every input and output of a decoder, or raise RoleError naming the odd."""
     inputs = {value.name: value for value in graph.inputs if value.name}
@@ -74,6 +88,9 @@ def find_roles(graph: ir.Graph) -> Roles:
     masks = [name for name in rest if name not in positions]
     presents = {present for _, present in cache}
     logits = [o.name for o in graph.outputs if o.name and o.name not in presents]
+    learned = [name for name in masks if _is_looked_up(inputs[name], ("Add", "Sub"))]
+    if learned:
+        raise _learned_positions(learned[0])
     _refuse_extra("input", masks[1:] + positions[1:])
     _refuse_extra("output", logits[1:])
     if not logits:
@@ -98,6 +115,14 @@ def _no_tokens(inputs: list[str], tokens: list[str]) -> RoleError:
     )
 
 
+def _learned_positions(name: str) -> RoleError:
+    return RoleError(
+        f"the input {name!r} looks up learned positions",
+        "this architecture (as GPT-2 and OPT) adds position embeddings instead of rotating",
+        "Llama-family decoders are supported so far: Llama, Mistral, Qwen2 and their like",
+    )
+
+
 def _refuse_extra(kind: str, names: list[str]) -> None:
     if names:
         raise RoleError(
@@ -107,8 +132,8 @@ def _refuse_extra(kind: str, names: list[str]) -> None:
         )
 
 
-def _is_looked_up(value: ir.Value) -> bool:
-    """Whether the value, or a retyped form of it, indexes a constant table of floats."""
+def _is_looked_up(value: ir.Value, shifts: tuple[str, ...] = ()) -> bool:
+    """Whether the value, retyped or passed through `shifts`, indexes a constant table of floats."""
     seen: set[ir.Value] = set()
     front = [value]
     while front:
@@ -117,10 +142,9 @@ def _is_looked_up(value: ir.Value) -> bool:
             continue
         seen.add(current)
         for node, index in current.uses():
-            gathers = node.op_type in ("Gather", "GatherBlockQuantized") and index == 1
-            if gathers and _is_table(operand(node, 0)):
+            if node.op_type == "Gather" and index == 1 and _is_table(operand(node, 0)):
                 return True
-            if node.op_type in _HANDS_ON and index == 0:
+            if (node.op_type in _HANDS_ON and index == 0) or node.op_type in shifts:
                 front += node.outputs
     return False
 
@@ -129,8 +153,7 @@ def _is_table(value: ir.Value | None) -> bool:
     source = through(value, "Transpose", "Cast", "Identity")
     if source is None or not is_constant(source) or _rank(source) != 2:
         return False
-    dtype = source.dtype
-    return dtype is None or dtype.is_floating_point() or dtype == ir.DataType.UINT8
+    return source.dtype is None or source.dtype.is_floating_point()
 
 
 def _rank(value: ir.Value) -> int | None:

@@ -139,10 +139,10 @@ def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
         reason = unsupported(node)
         if reason:
             shape = node.outputs[0].shape
-            more = f"; {reasons[0]}" if reasons else ""
+            near = [r for r in reasons if r.startswith(f"{node.op_type} ")]  # where a pass gave up
             raise PocketError(
                 f"no kernel for {node.op_type} at {node.name} ({_type_of(node)} {shape})",
-                reason + more,
+                "; ".join([reason, *near[:1]]),
                 "pocketcl inspect MODEL --unsupported lists every such node",
             )
     names = unresolved_dims(model)

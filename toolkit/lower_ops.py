@@ -17,7 +17,6 @@ from toolkit.lower_attention import lower_attention, lower_rope_kv_write
 from toolkit.lower_matmul import logits_place, lower_matmul, matrix_dims
 
 Handler = Callable[[PhaseBuilder, ir.Node], None]
-QUANTISED = ("MatMulNBits", "GatherBlockQuantized", "DequantizeLinear", "MatMulInteger", "QMoE")
 
 
 def _embed(b: PhaseBuilder, node: ir.Node) -> None:
@@ -111,8 +110,6 @@ def unsupported(node: ir.Node) -> str | None:
         source = node.inputs[0]
         whole = source is not None and sole_use(source) is node and _is_product(source.producer())
         return None if whole else "gate and up do not come from one matmul that it alone reads"
-    if node.op_type in QUANTISED:
-        return "its weights are quantised: sources in 4 or 8 bits are not read yet"
     if (node.domain, node.op_type) not in HANDLERS:
         return "no kernel computes this op"
     if node.op_type == "Gather":
