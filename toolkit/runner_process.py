@@ -42,10 +42,24 @@ class Process:
         try:
             return self.answer()
         except KeyboardInterrupt:
-            self.send("cancel")  # ends a prefill early; the answer must not be left in the pipe
-            with contextlib.suppress(PocketError):
-                self.answer()
+            self.cancel()
             raise
+
+    def cancel(self) -> list[list[str]]:
+        """End what runs; return the answers that were still on their way.
+
+        Whether one was is not known (Ctrl-C may come right behind it), so `stats` marks the end.
+        """
+        self.send("cancel")
+        self.send("stats")
+        late: list[list[str]] = []
+        while not late or late[-1][0] != "stats":
+            try:
+                late.append(self.answer())
+            except PocketError:
+                if self._child.poll() is not None:  # it died
+                    raise
+        return late[:-1]
 
     def send(self, command: str) -> None:
         """Send a line."""
@@ -83,10 +97,13 @@ class Process:
 
     def _listen(self) -> None:
         assert self._child.stderr
-        for line in self._child.stderr:
-            self._last.append(line.rstrip())
-            if self._show and line.startswith("note: "):
-                print(line.rstrip(), file=sys.stderr)
+        more = False  # a note that ends in a colon goes on: the compiler's own words
+        for line in map(str.rstrip, self._child.stderr):
+            self._last.append(line)
+            note = line.startswith("note: ")
+            if self._show and (note or more):
+                print(line if note else f"  {line}", file=sys.stderr)
+            more = line.endswith(":") if note else more
 
     def _death(self) -> PocketError:
         try:
