@@ -6,25 +6,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 
 import onnx_passes
-from onnx_passes.graph import explaining
+from onnx_passes.graph import DOMAIN, explaining
 from onnx_passes.roles import RoleError, roles_of
 from onnx_passes.shapes import unresolved_dims
 from opencl_kernels.kernel import source_text
 from toolkit.assemble import assemble
 from toolkit.devices import resolve_device
 from toolkit.errors import PocketError
-from toolkit.lower_ops import unsupported
+from toolkit.lower_ops import HANDLERS, unsupported
 from toolkit.options import Options, choose
 from toolkit.plan import Plan
 from toolkit.rss import peak_rss
-from toolkit.source import Source, page_release
+from toolkit.source import Source, blaming, page_release
 from toolkit.weights import WeightTable
 from toolkit.write import write_plan
 
 Progress = Callable[[str], None]
+DOMAINS = ("", "ai.onnx", "com.microsoft", DOMAIN)
+SHAPE_OPS = frozenset(
+    [
+        *("Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Range", "Expand", "Where"),
+        *("Equal", "Cast", "ConstantOfShape", "Constant", "LessOrEqual", "And", "Not", "Add"),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -57,12 +65,13 @@ def compile(
     profile = resolve_device(device)
     options = choose(source, profile, weights, max_context, prefill_chunk, activations, kv)
     tell("reading the model")
-    model = source.model
-    forget, nodes_before = page_release(model), len(model.graph)
-    passes = list(_rewrite(model, options, tell))
-    tell("choosing kernels and placing memory")
-    table = WeightTable(None if weights == "source" else weights, forget)
-    plan = assemble(model, source, profile, options, table)
+    with blaming(source):
+        model = source.model
+        forget, nodes_before = page_release(model), len(model.graph)
+        passes = list(_rewrite(model, options, tell))
+        tell("choosing kernels and placing memory")
+        table = WeightTable(None if weights == "source" else weights, forget)
+        plan = assemble(model, source, profile, options, table)
     out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
     kernels = {
         f"kernels/{name}": source_text(name)
@@ -77,8 +86,9 @@ def compile(
 def rewritten_for(source: Source, plan: Plan) -> ir.Model:
     """The final graph that a plan was lowered from, made again from its source."""
     model = source.model
-    for _ in _rewrite(model, Options(**plan.model["options"]), lambda _: None):
-        pass
+    with blaming(source):
+        for _ in _rewrite(model, Options(**plan.model["options"]), lambda _: None):
+            pass
     return model
 
 
@@ -86,11 +96,12 @@ def inspect_model(source: Source) -> dict[str, Any]:
     """Roles, symbols, passes and nodes without a kernel of a model, for `pocketcl inspect`."""
     model = source.model
     options = choose(source, {"class": "cpu"})
-    passes = [
-        {"name": n, "rewrites": r, "seconds": s}
-        for n, r, s in _passes(model, options, lambda _: None)
-    ]
-    roles = roles_of(model)
+    with blaming(source):
+        passes = [
+            {"name": n, "rewrites": r, "seconds": s}
+            for n, r, s in _passes(model, options, lambda _: None)
+        ]
+        roles = roles_of(model)
     left = ((node, unsupported(node)) for node in model.graph)
     return {
         "roles": {"tokens": roles.tokens, "mask": roles.mask, "positions": roles.positions}
@@ -135,16 +146,10 @@ def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple
 
 
 def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
-    for node in model.graph:
-        reason = unsupported(node)
-        if reason:
-            shape = node.outputs[0].shape
-            near = [r for r in reasons if r.startswith(f"{node.op_type} ")]  # where a pass gave up
-            raise PocketError(
-                f"no kernel for {node.op_type} at {node.name} ({_type_of(node)} {shape})",
-                "; ".join([reason, *near[:1]]),
-                "pocketcl inspect MODEL --unsupported lists every such node",
-            )
+    left = [node for node in model.graph if unsupported(node)]
+    if left:
+        node = min(left, key=_how_likely_a_consequence)
+        raise _no_kernel(node, unsupported(node), reasons)
     names = unresolved_dims(model)
     if names:
         value = next(v for n in model.graph for v in n.outputs if v.name == names[0])
@@ -153,6 +158,22 @@ def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
             f"its shape is {value.shape}, which depends on the data ({len(names)} such values)",
             "export with fixed sizes there; only batch, sequence and past may vary",
         )
+
+
+def _how_likely_a_consequence(node: ir.Node) -> tuple[bool, bool, bool]:
+    """Small for an op that is strange itself: one such op leaves others behind that are not."""
+    known = node.op_type in {op_type for _, op_type in HANDLERS}
+    standard = node.domain in DOMAINS and (node.domain != "" or onnx.defs.has(node.op_type))
+    return standard, known, node.op_type in SHAPE_OPS
+
+
+def _no_kernel(node: ir.Node, reason: str | None, missed: list[str]) -> PocketError:
+    more = [line for line in missed if line.startswith(f"{node.op_type} ")]  # where a pass gave up
+    return PocketError(
+        f"no kernel for {node.op_type} at {node.name} ({_type_of(node)} {node.outputs[0].shape})",
+        "; ".join([reason or "none is written", *more[:1]]),
+        "pocketcl inspect MODEL --unsupported lists every such node",
+    )
 
 
 def _type_of(node: ir.Node) -> str:

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import logging
 import mmap
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 
 from toolkit.errors import PocketError
@@ -22,6 +25,13 @@ TOKENIZER_FILES = (
 SETTINGS_FILES = ("generation_config.json", "genai_config.json")
 PREFERRED = ("model.onnx", "decoder_model.onnx")
 OPSETS = range(11, 27)
+SETTINGS = {
+    "eos_token_id": "eos",
+    "bos_token_id": "bos",
+    "max_position_embeddings": "max_context",
+    "context_length": "max_context",
+}
+MEND = "mend it, take it from the model again, or remove it"
 
 
 @dataclass(frozen=True)
@@ -76,9 +86,9 @@ def _find(path: Path) -> Path:
             f"there is no model at {path}", "no such file or folder", "check the path"
         )
     settings = _json(path / "genai_config.json")
-    named: str | None = settings.get("model", {}).get("decoder", {}).get("filename")
+    named = _object(_object(settings, "model"), "decoder").get("filename")
     found = sorted(path.glob("*.onnx"))
-    for name in ([named] if named else []) + list(PREFERRED):
+    for name in ([named] if isinstance(named, str) else []) + list(PREFERRED):
         if (path / name).is_file():
             return path / name
     if len(found) == 1:
@@ -91,7 +101,26 @@ def _find(path: Path) -> Path:
     )
 
 
+@contextmanager
+def blaming(source: Source) -> Iterator[None]:
+    """Say that the model is invalid where that is why something failed.
+
+    ONNX's checker reads the whole model, so only a failure asks for it. Ops that it doesn't know
+    say nothing: exporters write some that only ONNX Runtime knows.
+    """
+    try:
+        yield
+    except Exception as error:
+        try:
+            onnx.checker.check_model(str(source.onnx_path), full_check=True)
+        except Exception as reason:
+            if "No Op registered" not in str(reason):
+                raise _damaged(source.onnx_path, reason) from error
+        raise
+
+
 def _read(path: Path) -> ir.Model:
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # what it warns of is an error here
     try:
         model = ir.load(path)
     except OSError as error:
@@ -100,10 +129,20 @@ def _read(path: Path) -> ir.Model:
         raise _damaged(path, error) from None
     if model.graph is None or not len(model.graph) or not model.graph.outputs:
         raise _damaged(path, "it holds no graph")
+    _check_inputs(model, path)
     return model
 
 
+def _check_inputs(model: ir.Model, path: Path) -> None:
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for value in node.inputs:
+            if value is not None and not (value.producer() or value.graph):
+                raise _damaged(path, f"node {node.name} reads {value.name}, which nothing makes")
+
+
 def _damaged(path: Path, error: object) -> PocketError:
+    while isinstance(error, Exception) and error.__cause__:
+        error = error.__cause__  # the first fault says more than what wraps it
     reason = str(error).strip().split("\n")[0] or type(error).__name__
     return PocketError(f"{path} is not a usable ONNX model", reason, "export or download it again")
 
@@ -153,17 +192,31 @@ def _check_length(name: str, tensor: ir.ExternalTensor, file: Path) -> None:
 
 def _generation(folder: Path) -> dict[str, Any]:
     """End and start tokens and the context; of what exporters write, the most specific wins."""
-    settings: dict[str, Any] = {}
-    genai = _json(folder / "genai_config.json").get("model", {})
-    for facts in (_json(folder / "config.json"), _json(folder / "generation_config.json"), genai):
-        names = {"eos": "eos_token_id", "bos": "bos_token_id"}
-        settings |= {key: facts[name] for key, name in names.items() if facts.get(name) is not None}
-        for name in ("max_position_embeddings", "context_length"):
-            if isinstance(facts.get(name), int):
-                settings["max_context"] = facts[name]
-    eos = settings.get("eos", [])
-    settings["eos"] = [eos] if isinstance(eos, int) else list(eos)
+    settings: dict[str, Any] = {"eos": []}
+    for file in (folder / name for name in ("config.json", *SETTINGS_FILES)):
+        facts = _json(file)
+        facts = _object(facts, "model") if file.name == "genai_config.json" else facts
+        for name, key in SETTINGS.items():
+            if facts.get(name) is not None:
+                settings[key] = _ids(file, name, facts[name])
+    for key in set(settings) - {"eos"}:
+        settings[key] = settings[key][0]
     return settings
+
+
+def _ids(file: Path, name: str, value: Any) -> list[int]:
+    """A number, or the numbers of an end-of-text list; a context has one that is not 0."""
+    many = isinstance(value, list) and name == "eos_token_id"
+    numbers = value if many else [value]
+    least = 1 if SETTINGS[name] == "max_context" else -1  # ids: some exporters write -1 for none
+    if all(type(n) is int and least <= n < 2**31 for n in numbers):
+        return list(numbers)
+    raise PocketError(f"{file} is damaged at {name}", f"{value!r:.60} is no number for it", MEND)
+
+
+def _object(body: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = body.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -172,7 +225,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise PocketError(f"{path} cannot be read", str(error), "mend or remove it") from None
+        raise PocketError(f"{path} cannot be read", str(error), MEND) from None
     return body if isinstance(body, dict) else {}
 
 

@@ -190,6 +190,14 @@ def run_reference(reference: Scorer, case: Case) -> Logits:
 def greedy_ids(reference: Scorer, prompt: list[int], count: int, plan: Plan) -> list[int]:
     """The ids that ONNX Runtime chooses after a prompt, as far as the context goes."""
     reference.reset()
+    known, vocab = reference.score([0]).shape[-1], int(plan.model["vocab_size"])
+    if known != vocab:
+        raise PocketError(
+            "this is not the plan's model",
+            f"its logits are of {known} tokens, the plan's of {vocab}",
+            "name with --model the model that was compiled",
+        )
+    reference.reset()
     row, ids = reference.score(prompt)[-1], list[int]()
     for _ in range(min(count, int(plan.model["max_context"]) - len(prompt))):
         ids.append(int(np.argmax(row)))
