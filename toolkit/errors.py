@@ -19,4 +19,4 @@ def format_error(error: BaseException) -> str:
         fact = getattr(error, name, "")
         if fact:
             lines.append(label + str(fact).replace("\n", "\n" + " " * len(label)))
-    return "\n".join(lines)
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in "\n".join(lines))

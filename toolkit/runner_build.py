@@ -19,6 +19,7 @@ from toolkit.paths import cache_dir
 SOURCES = Path(__file__).parents[1] / "android_runner"  # in a checkout and in an installed wheel
 FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra")
 REMEDY = "apt-get install g++; or --on host, which needs no compiler"
+CACHE = "set XDG_CACHE_HOME to a folder you can write to; pocketcl doctor"
 VENDORS = Path("/etc/OpenCL/vendors")
 
 
@@ -35,10 +36,17 @@ def build_runner() -> Path:
 
 def _compiler() -> list[str]:
     for command in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
-        words = shlex.split(command)
+        words = _words(command)
         if words and (path := shutil.which(words[0])):
             return [path, *words[1:]]
     raise PocketError("the runner can't be built", "no C++ compiler is here", REMEDY)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise PocketError(f"CXX is {command!r}", str(error), "unset it, or mend it") from None
 
 
 def _key(compiler: list[str], files: list[Path]) -> str:
@@ -66,7 +74,7 @@ def _compile(compiler: list[str], sources: list[Path], program: Path) -> None:
             _run([*compiler, "-o", f"{folder}/program", *objects, "-ldl", "-pthread"])
             os.replace(f"{folder}/program", program)
     except OSError as error:
-        raise PocketError("the runner can't be built", str(error), REMEDY) from None
+        raise PocketError("the runner can't be built", str(error), CACHE) from None
 
 
 def _run(command: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Text to token ids and back; ids become text piece by piece, never cutting a character."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,12 +108,13 @@ def read_text(path: Path) -> str:
 
 def parse_ids(text: str) -> list[int]:
     """The ids of `--ids 1,2,3`."""
-    try:
-        return [int(part) for part in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise PocketError(
-            f"'{text:.60}' is not a list of token ids", str(error), "--ids 1,2,3"
-        ) from None
+    parts = text.replace(",", " ").split()
+    for part in parts:
+        if not re.fullmatch("-?[0-9]{1,18}", part):
+            raise PocketError(
+                f"{text!a:.60} is not a list of token ids", f"{part!a:.30} is none", "--ids 1,2,3"
+            )
+    return [int(part) for part in parts]
 
 
 def _load(path: Path) -> Tokenizer:

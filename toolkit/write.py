@@ -51,7 +51,7 @@ def write_plan(
 
     Weight i of the plan is sources[i]. `texts` and `copies`: path in the plan -> text or file.
     """
-    out = out.resolve()
+    out = Path(os.path.realpath(out))  # pathlib's gives up on a loop of links
     check_target(out)
     weights = _laid_out(sources)
     needed = _bytes_needed(weights, texts, copies)
