@@ -111,6 +111,7 @@ std::string ready(const Device &device, const Memory &memory, const ProgramCache
   return Record()
       .add("device", facts.name)
       .add("driver", facts.driver)
+      .add("compute_units", int64_t{facts.compute_units})
       .add("platform", facts.platform_name)
       .add("load_s", load_s)
       .add("programs_built", int64_t{programs.built})

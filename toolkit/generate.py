@@ -23,12 +23,14 @@ from toolkit.host import Machine, Ready, choose_device
 from toolkit.load import load_plan, plan_digest
 from toolkit.plan import Dispatch, Plan
 from toolkit.plan_reader import RECOMPILE
+from toolkit.profile import Span
 
 
 class HostExecutor:
     """A language model's plan on a device of this machine; see `executor.Executor`.
 
     platform  part of the name of an OpenCL platform or device, else $POCKETCL_PLATFORM
+    profile   take kernel times between start_profile and take_profile
     dump      names of tensors ("all": every one) that `sink` gets behind each step that writes them
     """
 
@@ -40,13 +42,15 @@ class HostExecutor:
         platform: str | None = None,
         dump: Collection[str] = (),
         sink: Sink = print_dumped,
+        profile: bool = False,
     ) -> None:
         started = time.perf_counter()
         self.plan = load_plan(path)
         _check_kind(self.plan)
         check_names(self.plan, dump)
         device = choose_device(platform, self.plan.profile.get("class") == "cpu")
-        self.machine = Machine(path, self.plan, device)
+        self.machine = Machine(path, self.plan, device, profile)
+        self.compute_units = int(device.max_compute_units)
         self.device = f"{device.name.strip()}, {device.platform.version.strip()}"
         self.dump, self.sink = frozenset(dump), sink
         self.stop_reason: StopReason = "length"
@@ -154,6 +158,14 @@ class HostExecutor:
             "dispatches_per_token": len(self._phase("decode").launches),
             "peak_rss_bytes": _peak_rss_bytes(),
         }
+
+    def start_profile(self) -> None:
+        """Note from here on when each kernel runs."""
+        self.machine.noted = []
+
+    def take_profile(self) -> list[Span]:
+        """What ran since `start_profile`."""
+        return self.machine.take_profile()
 
     def close(self) -> None:
         """Give the device's memory back."""

@@ -32,6 +32,7 @@ from toolkit.plan import (
     Variant,
     Weight,
 )
+from toolkit.profile import Span
 
 Values: TypeAlias = Mapping[str, int]  # of the symbols
 Hook: TypeAlias = Callable[[int], None]  # called with the index of a buffer or step
@@ -51,6 +52,17 @@ class Launch:
 
     variant: Variant
     kernel: cl.Kernel
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A dispatch whose times are wanted."""
+
+    run: int
+    phase: Phase
+    step: Dispatch
+    launch: Launch
+    event: cl.Event
 
 
 class Ready:
@@ -76,19 +88,22 @@ class Ready:
 class Machine:
     """A plan on one OpenCL device."""
 
-    def __init__(self, path: Path, plan: Plan, device: cl.Device) -> None:
+    def __init__(self, path: Path, plan: Plan, device: cl.Device, profile: bool = False) -> None:
         """Allocate everything that the plan needs; kernels are built by `prepare`."""
         self.path, self.plan, self.device = path, plan, device
         _check_alignment(plan, device)
         with _opencl(f"cannot set up {device.name.strip()}"):
             self.context = cl.Context([device])
-            self.queue = cl.CommandQueue(self.context)
+            properties: Any = cl.command_queue_properties.PROFILING_ENABLE if profile else 0
+            self.queue = cl.CommandQueue(self.context, properties=properties)
         arena = max((p.arena_bytes for p in plan.phases), default=0)
         self.symbols = self._zeros("the symbols", 4 * len(plan.symbols))
         self.arena = self._zeros("the arena", max(1, arena))
         self.buffers = [self._zeros(b.name, b.bytes) for b in plan.buffers]
         self.shards = self._mapped_shards()
         self.weights = self._weights()
+        self.noted: list[Noted] | None = None  # while a profile is taken
+        self.runs = 0
         self._programs: dict[int, cl.Program | str] = {}  # a string: why it didn't build
 
     def prepare(self, phase: Phase) -> Ready:
@@ -105,7 +120,7 @@ class Machine:
 
     def run(self, ready: Ready, values: Values, fetch: Hook, after: Hook | None = None) -> None:
         """Enqueue a phase: `fetch` gets the buffer of each fetch step, `after` each dispatch."""
-        grids = ready.grid(values)
+        grids, self.runs = ready.grid(values), self.runs + 1
         with _opencl(f"phase {ready.phase.name} failed"):
             for number, step in enumerate(ready.phase.steps):
                 if isinstance(step, HostStep):
@@ -115,7 +130,10 @@ class Machine:
                 elif all(grids[number]):  # nothing to do at a size of zero
                     launch = ready.launches[number]
                     local = launch.variant.local_size
-                    cl.enqueue_nd_range_kernel(self.queue, launch.kernel, grids[number], local)
+                    size = grids[number]
+                    event = cl.enqueue_nd_range_kernel(self.queue, launch.kernel, size, local)
+                    if self.noted is not None:
+                        self.noted.append(Noted(self.runs, ready.phase, step, launch, event))
                     if after:
                         after(number)
 
@@ -149,6 +167,13 @@ class Machine:
 
         return wait
 
+    def take_profile(self) -> list[Span]:
+        """When each dispatch ran that was noted; ends the noting."""
+        self.queue.finish()
+        noted, self.noted = self.noted or [], None
+        with _opencl("kernel times are not taken"):
+            return [self._span(each) for each in noted]
+
     def item(self, ready: Ready, ref: Ref) -> Scratch | Buffer | Weight:
         """The plan's entry for an argument."""
         if len(ref) == 1:
@@ -173,6 +198,20 @@ class Machine:
             self.queue.finish()
         for memory in (*self.weights, *self.shards, *self.buffers, self.arena, self.symbols):
             memory.release()
+
+    def _span(self, noted: Noted) -> Span:
+        kernel = self.plan.programs[noted.launch.variant.program].kernel
+        times = noted.event.profile
+        return Span(
+            noted.run,
+            noted.phase.name,
+            noted.step.name,
+            kernel,
+            times.queued,
+            times.submit,
+            times.start,
+            times.end,
+        )
 
     def _zeros(self, name: str, nbytes: int) -> cl.Buffer:
         with _opencl(f"cannot allocate {nbytes} bytes for {name}"):

@@ -19,6 +19,7 @@ from toolkit.errors import PocketError
 from toolkit.executor import StopReason, advanced, check_held, check_tokens
 from toolkit.load import load_plan
 from toolkit.plan import Plan
+from toolkit.profile import Span
 from toolkit.runner_build import build_runner, find_opencl
 from toolkit.runner_process import Process
 
@@ -38,12 +39,14 @@ class RunnerExecutor:
         phases: Sequence[str] = PHASES,
         platform: str | None = None,
         cache: Path | None = None,
+        profile: bool = False,
         recorded: str | None = None,
     ) -> None:
         """Load a plan; the phase `score` is loaded when it is first used.
 
         platform  part of an OpenCL platform's or device's name; default $POCKETCL_PLATFORM
         cache     folder of program binaries; default $XDG_CACHE_HOME/pocketcl/programs
+        profile   take kernel times between start_profile and take_profile
         recorded  replay decode steps: auto (measured), on or off; default $POCKETCL_RECORDED
         """
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
@@ -53,6 +56,7 @@ class RunnerExecutor:
         options["--cl-lib"] = find_opencl()
         for option, value in options.items():
             self._arguments += [option, str(value)] if value is not None else []
+        self._arguments += ["--profile"] if profile else []
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
         self.reached = 0
         self._fed: list[int] = []  # the id at every position that the states hold
@@ -133,6 +137,16 @@ class RunnerExecutor:
         # A process that was started again for `score` knows nothing of the runs before.
         return {key: value or self._earlier.get(key, value) for key, value in found.items()}
 
+    def start_profile(self) -> None:
+        """Note from here on when each kernel runs."""
+        self._alive().ask("profile")
+
+    def take_profile(self) -> list[Span]:
+        """What ran since `start_profile`."""
+        self._alive().ask("profile profile.json")
+        text = Path(self._folder.name, "profile.json").read_text(encoding="utf-8")
+        return [Span(**entry) for entry in json.loads(text)]
+
     def close(self) -> None:
         """End the process."""
         process, self._process = self._process, None
@@ -155,6 +169,7 @@ class RunnerExecutor:
             self.close()
             raise
         self.device: str = self.ready["device"]
+        self.compute_units = int(self.ready["compute_units"])
         self.load_s = time.perf_counter() - started
 
     def _alive(self) -> Process:
