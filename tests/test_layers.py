@@ -21,9 +21,9 @@ PLACES = {
     "onnxscript": ("onnx_passes/",),
     "pyopencl": (
         "opencl_kernels/launch.py",
+        "opencl_kernels/timing.py",
         "toolkit/host.py",
         "toolkit/tune.py",
-        "toolkit/bench.py",
         "toolkit/doctor.py",
     ),
     "click": ("toolkit/cli.py",),

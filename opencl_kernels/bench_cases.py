@@ -1,0 +1,66 @@
+"""Sizes that kernels are timed at: those of models from 125 M to 8 B parameters.
+
+Rows M of 512 are a prefill, of 1 a decode step. A kernel without an entry is timed at its largest
+test case.
+"""
+
+from __future__ import annotations
+
+from opencl_kernels.kernel import Case, Kernel
+
+SHORT: Case = {"H": 12, "G": 4, "K": 64, "C": 2048, "SCALE": 0.125}
+LONG: Case = {**SHORT, "C": 8192}
+WIDE: Case = {"H": 32, "G": 8, "K": 128, "C": 8192, "SCALE": 0.088}
+ROTARY: Case = {"H": 12, "G": 4, "K": 64, "C": 2048, "R": 64, "CTX": 2048}
+
+GEMM: tuple[Case, ...] = tuple(
+    {"M": 512, "N": n, "K": k, "w": w, "seq": 512}
+    for w in ("f32", "f16")
+    for n, k in ((2048, 2048), (768, 768), (4096, 768), (2048, 5632))
+)
+GEMV: tuple[Case, ...] = tuple(
+    {"M": 1, "N": n, "K": k, "w": w, "seq": 1}
+    for w in ("f32", "f16")
+    for n, k in ((768, 768), (2048, 2048), (2048, 5632), (11264, 2048), (32000, 768))
+)
+NORM: tuple[Case, ...] = tuple(
+    {"M": m, "D": d, "EPS": 1e-5, "seq": m} for m in (1, 512) for d in (768, 2048)
+)
+PREFILL: tuple[Case, ...] = (
+    {"M": 512, "seq": 512, "past": 0, **SHORT},
+    {"M": 512, "seq": 512, "past": 1536, **SHORT},
+    {"M": 256, "seq": 256, "past": 7936, **LONG, "kv": "f16"},
+)
+DECODE: tuple[Case, ...] = (
+    {"M": 1, "seq": 1, "past": 511, **SHORT},
+    {"M": 1, "seq": 1, "past": 8191, **LONG},
+    {"M": 1, "seq": 1, "past": 8191, **LONG, "kv": "f16"},
+    {"M": 1, "seq": 1, "past": 8191, **WIDE, "kv": "f16"},
+)
+BENCH_CASES: dict[str, tuple[Case, ...]] = {
+    "embed": ({"M": 1, "V": 32000, "D": 768}, {"M": 512, "V": 32000, "D": 2048, "seq": 512}),
+    "rmsnorm": NORM,
+    "rmsnorm_cpu": NORM,
+    "add_rmsnorm": NORM,
+    "add_rmsnorm_cpu": NORM,
+    "gemm": GEMM,
+    "gemm_cpu": GEMM,
+    "gemv": GEMV,
+    "gemv_cpu": GEMV,
+    "glu": ({"M": 1, "F": 5632}, {"M": 512, "F": 2048, "seq": 512}),
+    "rope_kv": (
+        {"M": 1, "seq": 1, "past": 511, **ROTARY},
+        {"M": 512, "seq": 512, "past": 0, **ROTARY},
+    ),
+    "attention_prefill": PREFILL,
+    "attention_prefill_cpu": PREFILL,
+    "attention_decode": DECODE,
+    "attention_decode_cpu": DECODE,
+    "elementwise": ({"EXPR": "a0 + a1", "INPUTS": 2, "COUNT": 1 << 20},),
+}
+
+
+def bench_cases(kernel: Kernel) -> tuple[Case, ...]:
+    """The cases that a kernel is timed at."""
+    largest = max(kernel.cases, key=lambda case: kernel.work(case)[0])
+    return BENCH_CASES.get(kernel.name, (largest,))

@@ -1,0 +1,39 @@
+// What a device can do at most: bytes read from memory, and multiply-adds          any class
+//   rate_read          x f32[COUNT], COUNT a multiple of 128 * LANES        sums all of x
+//   rate_multiply_add  REPEATS times 8 chains of 16 lanes per work-item: 256 * REPEATS operations
+// y f32[16 * work-items] only keeps the compiler from leaving the work out.
+//   LANES     work-items that read side by side, 16 floats each: 1 on a CPU, whose work-items stream
+//             a stretch of x of their own, more on a GPU
+//   PREFETCH  cache lines that x is asked for ahead of its use; 0: leave it to the device
+#define UNROLL _Pragma("unroll")
+#if PREFETCH                          // a builtin of Clang that OpenCL C has no portable form of
+#define AHEAD(at)                                                                             \
+  UNROLL for (int line = 0; line < 8; line++)                                                 \
+      __builtin_prefetch((const void *)(size_t)((__global const char *)(x + (at)) +           \
+                                                (PREFETCH + line) * 64), 0, 3);
+#else
+#define AHEAD(at)
+#endif
+
+__kernel void rate_read(__global const float *x, __global float *y) {
+  const long item = get_global_id(0), teams = get_global_size(0) / LANES;
+  const long team = item / LANES, lane = item % LANES, blocks = COUNT / (128 * LANES);
+  float16 sum[8];
+  UNROLL for (int i = 0; i < 8; i++) sum[i] = 0.0f;
+  for (long block = team * blocks / teams; block < (team + 1) * blocks / teams; block++) {
+    const long at = (block * 8 * LANES + lane) * 16;
+    AHEAD(at)
+    UNROLL for (int i = 0; i < 8; i++) sum[i] += vload16(0, x + at + i * LANES * 16);
+  }
+  vstore16(sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7], item, y);
+}
+
+__kernel void rate_multiply_add(__global const float *x, __global float *y) {
+  const int item = get_global_id(0);
+  const float16 b = vload16(0, x), c = vload16(1, x);
+  float16 a[8];
+  UNROLL for (int i = 0; i < 8; i++) a[i] = vload16(i, x);
+  for (int repeat = 0; repeat < REPEATS; repeat++)
+    UNROLL for (int i = 0; i < 8; i++) a[i] = a[i] * b + c;
+  vstore16(a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7], item, y);
+}

@@ -1,0 +1,90 @@
+"""`bench --kernels`: which kernels and cases, the shares, and the picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from opencl_kernels import KERNELS
+from opencl_kernels.bench_cases import BENCH_CASES, bench_cases
+from toolkit.bench_kernels import bench_kernels, choose, lines
+from toolkit.bench_roofline import check_path, write_roofline
+from toolkit.errors import PocketError
+
+
+def row(kernel: str, flops: int, seconds: float) -> dict[str, Any]:
+    return {
+        "kernel": kernel,
+        "case": "M1",
+        "flops": flops,
+        "bytes": 1000,
+        "gflop_s": flops / seconds / 1e9,
+        "roof_share": 0.5,
+    }
+
+
+def test_the_table_names_kernels_and_sizes_that_they_take() -> None:
+    assert set(BENCH_CASES) <= set(KERNELS)
+    for kernel in KERNELS.values():
+        for case in bench_cases(kernel):
+            nbytes, flops = kernel.work(case)
+            assert nbytes > 0 and flops >= 0
+            if "seq" in case and "M" in case:
+                assert case["M"] == case["seq"] * case.get("B", 1) or case.get("rows") == "last"
+            if "past" in case and not case.get("RING"):
+                assert case["past"] + case["seq"] <= case["C"]
+
+
+def test_kernels_of_a_class_or_by_name() -> None:
+    everything = choose((), "", "cpu")
+    assert {kernel.name for kernel, _ in everything} == {
+        name for name, kernel in KERNELS.items() if "cpu" in kernel.classes
+    }
+    assert {kernel.name for kernel, _ in choose(("gemm",), "", "cpu")} == {"gemm"}
+    assert all(case["w"] == "f16" for _, case in choose(("gemv_cpu",), "wf16", "cpu"))
+    with pytest.raises(PocketError, match="no kernel is called 'gem'"):
+        choose(("gem",), "", "cpu")
+    with pytest.raises(PocketError, match="no case has"):
+        choose((), "nothing", "cpu")
+
+
+def test_figures_of_a_kernel() -> None:
+    figures = bench_kernels(("rmsnorm_cpu", "glu"), seconds=0.01)
+    assert {"device", "class", "rates", "kernels"} == set(figures)
+    assert figures["rates"]["read_gb_s"] > 0 and figures["rates"]["multiply_add_gflop_s"] > 0
+    for each in figures["kernels"]:
+        assert each["launches"] >= 5 and each["seconds"] > 0
+        rate = figures["rates"]["read_gb_s"]
+        assert each["read_share"] == pytest.approx(each["gb_s"] / rate)
+        assert each["roof_share"] >= max(each["read_share"], each["multiply_add_share"]) * 0.999
+    text = "\n".join(lines(figures))
+    assert "GFLOP/s" in text and "glu" in text
+    json.dumps(figures)
+
+
+def test_the_picture_has_a_mark_with_a_name_for_each_case(tmp_path: Path) -> None:
+    names = [f"kernel_{number}" for number in range(10)]
+    rows = [row(name, 10 ** (2 + number % 4), 1e-6) for number, name in enumerate(names)]
+    rates = {"read_gb_s": 20.0, "multiply_add_gflop_s": 300.0}
+    figures = {"device": "a <device>", "rates": rates, "kernels": [*rows, row("copy", 0, 1e-6)]}
+    write_roofline(tmp_path / "roof.svg", figures)
+    picture = ElementTree.parse(tmp_path / "roof.svg").getroot()
+    tag = "{http://www.w3.org/2000/svg}"
+    titles = [title.text or "" for title in picture.iter(f"{tag}title")]
+    assert [title.split()[0] for title in titles] == names
+    width, height = (float(v) for v in picture.attrib["viewBox"].split()[2:])
+    (line,) = picture.iter(f"{tag}polyline")
+    for point in line.attrib["points"].split():
+        x, y = map(float, point.split(","))
+        assert 0 <= x <= width and 0 <= y <= height
+
+
+def test_only_svg_and_only_where_there_is_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(PocketError, match=r"roof\.png"):
+        check_path(tmp_path / "roof.png")
+    with pytest.raises(PocketError, match="cannot be written"):
+        check_path(tmp_path / "none" / "roof.svg")
+    with pytest.raises(PocketError, match="nothing to draw"):
+        write_roofline(tmp_path / "roof.svg", {"kernels": [row("copy", 0, 1e-6)]})

@@ -1,0 +1,105 @@
+"""`pocketcl bench --kernels`: every kernel at realistic sizes, next to what the device can do."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from opencl_kernels import KERNELS, Kernel, default_knobs
+from opencl_kernels.bench_cases import bench_cases
+from opencl_kernels.kernel import Case, case_id
+from toolkit.errors import PocketError
+
+
+def bench_kernels(
+    names: Sequence[str] = (),
+    case: str = "",
+    seconds: float = 0.3,
+    progress: Callable[..., None] | None = None,
+) -> dict[str, Any]:
+    """Time kernels: those named, else all of the device's class; keys as in `--json`.
+
+    case     only cases whose name contains this
+    seconds  how long each is launched again and again
+    """
+    from opencl_kernels.timing import Timer
+
+    tell = progress or (lambda *_: None)
+    timer = Timer(seconds=seconds)
+    wanted = choose(names, case, timer.device_class)
+    tell("the device's own rates")
+    before, rows = timer.rates(), []
+    for done, (kernel, each) in enumerate(wanted):
+        tell(f"{kernel.name} {case_id(each)}", done, len(wanted))
+        knobs = default_knobs(kernel, timer.device_class)
+        rows.append((kernel, each, timer.time(kernel, each, knobs)))
+    after = timer.rates()  # a neighbour may have taken its share the first time
+    read = max(before.read, after.read)
+    multiply_add = max(before.multiply_add, after.multiply_add)
+    return {
+        "device": timer.name,
+        "class": timer.device_class,
+        "rates": {"read_gb_s": read / 1e9, "multiply_add_gflop_s": multiply_add / 1e9},
+        "kernels": [_row(*row, read, multiply_add) for row in rows],
+    }
+
+
+def choose(names: Sequence[str], case: str, device_class: str) -> list[tuple[Kernel, Case]]:
+    """The kernels and cases asked for."""
+    for name in names:
+        if name not in KERNELS:
+            raise PocketError(f"no kernel is called '{name}'", f"there are {', '.join(KERNELS)}")
+    kernels = [KERNELS[n] for n in names] or [
+        kernel for kernel in KERNELS.values() if device_class in kernel.classes
+    ]
+    found = [(k, each) for k in kernels for each in bench_cases(k) if case in case_id(each)]
+    if not found:
+        some = ", ".join(case_id(each) for each in bench_cases(kernels[0]))
+        raise PocketError(f"no case has '{case}' in its name", f"{kernels[0].name} has {some}")
+    return found
+
+
+def lines(figures: dict[str, Any]) -> Iterator[str]:
+    """The report for people."""
+    rates = figures["rates"]
+    yield figures["device"]
+    yield (  # activations that lie in a cache go beyond the read rate
+        f"it reads {rates['read_gb_s']:.1f} GB/s and does"
+        f" {rates['multiply_add_gflop_s']:.0f} GFLOP/s of multiply-adds; shares are of these"
+    )
+    width = max(len(row["case"]) for row in figures["kernels"])
+    name = ""
+    for row in figures["kernels"]:
+        if row["kernel"] != name:
+            name = row["kernel"]
+            yield name
+        yield f"  {row['case']:<{width}}  {_figures(row)}"
+
+
+def _figures(row: dict[str, Any]) -> str:
+    return (
+        f"{1e3 * row['seconds']:9.3f} ms ± {row['spread'] / 2:4.0%}"
+        f"  {row['gb_s']:6.1f} GB/s {row['read_share']:4.0%}"
+        f"  {row['gflop_s']:6.1f} GFLOP/s {row['multiply_add_share']:4.0%}"
+    )
+
+
+def _row(
+    kernel: Kernel, case: Case, timed: Any, read: float, multiply_add: float
+) -> dict[str, Any]:
+    nbytes, flops = kernel.work(case)
+    seconds = timed.seconds
+    return {
+        "kernel": kernel.name,
+        "case": case_id(case),
+        "seconds": seconds,
+        "spread": timed.spread,
+        "launches": timed.launches,
+        "copies": timed.copies,
+        "bytes": int(nbytes),
+        "flops": int(flops),
+        "gb_s": nbytes / seconds / 1e9,
+        "gflop_s": flops / seconds / 1e9,
+        "read_share": nbytes / seconds / read,
+        "multiply_add_share": flops / seconds / multiply_add,
+        # Of the time that the nearer of the two roofs asks for.
+        "roof_share": max(nbytes / read, flops / multiply_add) / seconds,
+    }
