@@ -1,142 +1,200 @@
-"""How fast a plan runs: prefill, decode and first token, medians of several repeats."""
+"""How fast a plan runs: prefill at several lengths, decode after one, loading, memory, overhead."""
 
+import os
 import statistics
-import time
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from toolkit import bench_plan
+from toolkit.bench_load import driver_cache, load_twice
+from toolkit.bench_plan import kv_copy_bytes
+from toolkit.bench_rivals import comparison, comparison_lines, open_rivals
+from toolkit.bench_trace import check_folder, write_trace
+from toolkit.bench_turns import Contestant, Ours, Turn, figures_of, take_turn, take_turns
 from toolkit.errors import PocketError
 from toolkit.executor import Executor, open_executor
-from toolkit.plan import Dispatch, HostStep, Phase, Plan
+from toolkit.plan import Plan
+from toolkit.profile import Profiled, Span, length_s, overhead_us, runs_of
 
-# Kernels that take a state without moving it: they write the new token's K and V, or only read.
-IN_PLACE = ("rope_kv", "attention_prefill", "attention_decode")
+LENGTHS = (1, 64, 512)  # of prompts, where the context has room
+PROFILED = 32  # decode steps whose kernels are looked at
+TRACED = 4  # runs behind the prefill that a timeline shows
+
+__all__ = ["bench", "kv_copy_bytes", "lines"]
 
 
 def bench(
     plan_path: Path,
-    prompt_tokens: int = 64,
+    prompt_tokens: int | Sequence[int] | None = None,
     new_tokens: int = 64,
     repeats: int = 5,
     on: str = "runner",
-    progress: Callable[[str], None] | None = None,
+    compare: Sequence[str] = (),
+    trace: Path | None = None,
+    progress: Callable[..., None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Load, warm up, repeat; keys as in `pocketcl bench --json`."""
-    tell = progress or (lambda _: None)
-    tell("loading")
-    executor = open_executor(plan_path, on, **options)
+    """Load, warm up, repeat; keys as in `pocketcl bench --json`.
+
+    prompt_tokens  lengths of prompts; decoding follows the last one
+    compare        names of rivals that take turns with us
+    trace          a file for the timeline of a prefill and some decode steps
+    """
+    tell = progress or (lambda *_: None)
+    if trace:
+        check_folder(trace)
+    with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
+        cache = Path(folder)
+        tell("loading")
+        executor, load = load_twice(plan_path, on, cache, options, open_executor)
+        try:
+            prompts = _prompts(executor.plan, prompt_tokens, new_tokens)
+            rivals = open_rivals(compare, executor.plan, threads_of(executor))
+            contestants: list[Contestant] = [Ours(executor), *rivals]
+            turns = take_turns(contestants, prompts, new_tokens, repeats, tell)
+            figures = _report(executor, load, prompts, turns[executor.name], new_tokens)
+            figures["compare"] = [
+                comparison(rival, turns[executor.name], turns[rival.name], prompts)
+                for rival in rivals
+            ]
+        finally:
+            executor.close()
+        tell("kernel times")
+        spans = profile(plan_path, on, cache, prompts[-1], new_tokens, options)
+    decoding = [span for span in spans if span.phase == "decode"]
+    figures["host_overhead_us"] = overhead_us(decoding)
+    figures["kernel_span_us"] = {name: span_us(spans, name) for name in ("prefill", "decode")}
+    if trace:
+        runs = runs_of(spans)
+        shown = [run for run in runs if run[0].phase != "decode"]
+        shown += [run for run in runs if run[0].phase == "decode"][:TRACED]
+        write_trace(trace, [span for run in shown for span in run], figures["device"])
+    return figures
+
+
+def profile(
+    plan_path: Path,
+    on: str,
+    cache: Path,
+    prompt: Sequence[int],
+    new_tokens: int,
+    options: dict[str, Any],
+) -> list[Span]:
+    """Kernel times of a prefill and the decode steps behind it; apart, for profiling costs time."""
+    own = {**options, "cache": cache / "programs"} if on == "runner" else options
+    with driver_cache(cache / "driver"):
+        executor = open_executor(plan_path, on, profile=True, **own)
     try:
-        plan = executor.plan
-        prompt = _prompt(plan, prompt_tokens, new_tokens)
-        tell("warming up")
-        _run(executor, prompt, min(new_tokens, 8))
-        runs = []
-        for i in range(repeats):
-            tell(f"repeat {i + 1} of {repeats}")
-            runs.append(_run(executor, prompt, new_tokens))
-        return _report(executor, prompt, new_tokens, runs)
+        count, profiled = min(new_tokens, PROFILED), cast(Profiled, executor)
+        take_turn(Ours(executor), prompt, min(count, 8))
+        profiled.start_profile()
+        take_turn(Ours(executor), prompt, count)
+        return profiled.take_profile()
     finally:
         executor.close()
 
 
+def span_us(spans: Sequence[Span], phase: str) -> float | None:
+    """Microseconds from first to last kernel of a run of this phase: the median."""
+    found = [1e6 * length_s(run) for run in runs_of(spans) if run[0].phase == phase]
+    return statistics.median(found) if found else None
+
+
+def threads_of(executor: Executor) -> int:
+    """As many threads as the device has compute units; all of this machine beside a GPU."""
+    if executor.plan.profile.get("class") == "cpu":
+        units = getattr(executor, "compute_units", None)
+        if units:
+            return int(units)
+    return os.cpu_count() or 1
+
+
 def lines(figures: dict[str, Any]) -> Iterator[str]:
     """The report for people."""
-    spread = figures["spread"]
-    yield f"{figures['device']}, {figures['executor']}"
-    for key, count in (("prefill", "prompt_tokens"), ("decode", "new_tokens")):
-        rate = f"{figures[f'{key}_tokens_per_s']:,.1f} tokens/s"
-        yield f"  {key:<13}{rate:<20}± {spread[key] / 2:.0%}   {figures[count]} tokens"
-    yield f"  first token  {1e3 * figures['first_token_s']:.1f} ms"
-    yield f"  load         {figures['load_s']:.2f} s"
-    yield f"  dispatches   {figures['dispatches_per_token']} a token"
-    if figures["host_us_per_token"] is not None:
-        yield f"  host         {figures['host_us_per_token']:.0f} µs a token"
-    yield f"  KV copied    {figures['kv_copy_bytes_per_token']} bytes a token"
-    yield f"  weights      {figures['weight_bytes'] / 1e6:.1f} MB"
+    yield f"{figures['device']}, {figures['executor']}, {figures['repeats']} repeats"
+    for row in figures["prefill"]:
+        rate = f"{row['tokens_per_s']:,.1f} tokens/s"
+        first = f"first token after {1e3 * row['seconds']:.1f} ms"
+        yield f"  prefill {row['tokens']:<6}{rate:<20}± {row['spread'] / 2:<6.0%}{first}"
+    rate = f"{figures['decode_tokens_per_s']:,.1f} tokens/s"
+    after = f"{figures['new_tokens']} tokens after {figures['prompt_tokens']}"
+    yield f"  decode        {rate:<20}± {figures['spread']['decode'] / 2:<6.0%}{after}"
+    cold, warm = figures["load"]["cold_s"], figures["load"]["warm_s"]
+    compiling = f", {cold:.2f} s with nothing compiled yet" if cold is not None else ""
+    yield f"  load          {warm:.2f} s{compiling}"
+    yield from _host_lines(figures)
+    parts = ", ".join(f"{key} {value / 1e6:.1f}" for key, value in figures["memory"].items())
+    yield f"  memory        {parts} MB"
     if figures["peak_rss_bytes"] is not None:
-        yield f"  peak memory  {figures['peak_rss_bytes'] / 1e6:.1f} MB"
+        yield f"  peak memory   {figures['peak_rss_bytes'] / 1e6:.1f} MB"
+    for found in figures["compare"]:
+        yield from comparison_lines(found)
 
 
-def dispatches(plan: Plan) -> dict[str, int]:
-    """Kernel launches of each phase."""
-    return {phase.name: len(phase.dispatches()) for phase in plan.phases}
+def _host_lines(figures: dict[str, Any]) -> Iterator[str]:
+    yield f"  dispatches    {figures['dispatches_per_token']} a token"
+    if figures["host_us_per_token"] is not None:
+        yield f"  host          {figures['host_us_per_token']:.0f} µs a token of its own work"
+    if figures["host_overhead_us"] is not None:
+        span = figures["kernel_span_us"]["decode"]
+        yield (
+            f"  overhead      {figures['host_overhead_us']:.0f} µs a decode step,"
+            f" beside {span:,.0f} µs from first to last kernel"
+        )
+    yield f"  KV copied     {figures['kv_copy_bytes_per_token']} bytes a token"
 
 
-def kv_copy_bytes(plan: Plan, phase: Phase) -> int:
-    """Bytes of KV cache that a phase's steps move beyond the new tokens' own K and V.
-
-    A step that takes a state is either one of IN_PLACE or counts with all the state's bytes.
-    """
-    moved = 0
-    for step in phase.steps:
-        if isinstance(step, HostStep):
-            moved += _state_bytes(plan, [step.buffer])
-        elif isinstance(step, Dispatch):
-            kernel = plan.programs[step.variants[0].program].kernel.removesuffix("_cpu")
-            if kernel not in IN_PLACE:
-                moved += _state_bytes(plan, [int(a[-1]) for a in step.args if a[0] == "buffer"])
-    return moved
-
-
-def weight_bytes(plan: Plan) -> int:
-    """Bytes of all packed weights."""
-    return sum(weight.bytes for weight in plan.weights)
-
-
-def _state_bytes(plan: Plan, buffers: list[int]) -> int:
-    return sum(plan.buffers[i].bytes for i in buffers if plan.buffers[i].kind == "state")
-
-
-def _prompt(plan: Plan, prompt_tokens: int, new_tokens: int) -> list[int]:
+def _prompts(plan: Plan, lengths: int | Sequence[int] | None, new_tokens: int) -> list[list[int]]:
     from toolkit.verify import random_ids
 
     context = int(plan.model["max_context"])
-    if prompt_tokens + new_tokens > context:
+    room = context - new_tokens
+    if lengths is None:
+        lengths = [n for n in LENGTHS if n <= room] or [max(1, room)]
+    wanted = [lengths] if isinstance(lengths, int) else list(lengths)
+    if max(wanted) > context or wanted[-1] > room:
         raise PocketError(
-            f"{prompt_tokens} prompt tokens and {new_tokens} new ones don't fit",
+            f"{max(wanted)} prompt tokens and {new_tokens} new ones don't fit",
             f"the plan was compiled for {context} positions",
             f"--prompt-tokens {context // 2} --new-tokens {context // 2}",
         )
-    return random_ids(plan, prompt_tokens)
-
-
-def _run(executor: Executor, prompt: list[int], new_tokens: int) -> dict[str, float]:
-    """Seconds of prefill (to the first token) and of the `new_tokens` decode steps after it."""
-    started = time.perf_counter()
-    token = executor.prefill(prompt, 0)
-    first = time.perf_counter()
-    count = sum(1 for _ in executor.decode(token, len(prompt), new_tokens, ()))
-    return {"prefill": first - started, "decode": (time.perf_counter() - first) / max(count, 1)}
+    return [random_ids(plan, n) for n in wanted]
 
 
 def _report(
-    executor: Executor, prompt: list[int], new_tokens: int, runs: list[dict[str, float]]
+    executor: Executor,
+    load: dict[str, Any],
+    prompts: list[list[int]],
+    turns: list[list[Turn]],
+    new_tokens: int,
 ) -> dict[str, Any]:
-    plan, stats = executor.plan, executor.stats()
+    plan, stats, last = executor.plan, executor.stats(), turns[-1]
     decode = plan.phase("decode")
-    seconds = {key: [run[key] for run in runs] for key in ("prefill", "decode")}
-    prefill_s = statistics.median(seconds["prefill"])
+    prefill = [
+        {"tokens": len(prompt), **figures_of([turn.prefill_s for turn in each], len(prompt))}
+        for prompt, each in zip(prompts, turns, strict=True)
+    ]
+    decoded = figures_of([turn.decode_s for turn in last if turn.decode_s is not None])
     return {
         "device": executor.device,
         "executor": executor.name,
-        "prefill_tokens_per_s": len(prompt) / prefill_s,
-        "decode_tokens_per_s": 1 / statistics.median(seconds["decode"]),
-        "first_token_s": prefill_s,
-        "load_s": executor.load_s,
+        "prefill_tokens_per_s": prefill[-1]["tokens_per_s"],
+        "decode_tokens_per_s": decoded["tokens_per_s"],
+        "first_token_s": prefill[-1]["seconds"],
+        "load_s": load["warm_s"],
         "dispatches_per_token": len(decode.dispatches()) if decode else 0,
         "kv_copy_bytes_per_token": kv_copy_bytes(plan, decode) if decode else 0,
         "host_us_per_token": stats.get("host_us_per_token"),
         "peak_rss_bytes": stats.get("peak_rss_bytes"),
-        "weight_bytes": weight_bytes(plan),
-        "spread": {key: _spread(values) for key, values in seconds.items()},
-        "prompt_tokens": len(prompt),
+        "weight_bytes": bench_plan.weight_bytes(plan),
+        "spread": {"prefill": prefill[-1]["spread"], "decode": decoded["spread"]},
+        "prompt_tokens": len(prompts[-1]),
         "new_tokens": new_tokens,
-        "repeats": len(runs),
+        "repeats": len(last),
+        "prefill": prefill,
+        "decode": {"after": len(prompts[-1]), **decoded},
+        "load": load,
+        "memory": bench_plan.memory(plan),
     }
-
-
-def _spread(values: list[float]) -> float:
-    """Slowest minus fastest, as a share of the median."""
-    return (max(values) - min(values)) / statistics.median(values)

@@ -306,20 +306,60 @@ def chat(plan: Path, as_json: bool, **options: Any) -> None:
         sys.exit(1)
 
 
-@cli.command()
-@PLAN
-@click.option("--prompt-tokens", type=COUNT, default=64, show_default=True)
-@click.option("--new-tokens", type=COUNT, default=64, show_default=True)
-@click.option("--repeats", type=COUNT, default=5, show_default=True)
-@ON
-@JSON
-def bench(plan: Path, as_json: bool, **options: Any) -> None:
-    """How fast a plan runs: medians and their spread."""
-    from toolkit.bench import bench as run
-    from toolkit.bench import lines
+class Counts(click.ParamType[list[int]]):
+    """Positive numbers between commas."""
 
-    figures = run(plan, progress=PROGRESS, **options)
-    _report(figures, lambda: lines(figures), as_json)
+    name = "list"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """`1,64,512` as a list."""
+        words: list[Any] = str(value).split(",")
+        return [COUNT.convert(word, param, ctx) for word in words]
+
+
+RIVALS = click.Choice(["onnxruntime", "onnxruntime-genai"])
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@cli.command()
+@click.argument("plan", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option("--prompt-tokens", type=Counts(), metavar="1,64,512", help="Lengths of prompts.")
+@click.option("--new-tokens", type=COUNT, default=64, show_default=True, help="After the last.")
+@click.option("--repeats", type=COUNT, default=5, show_default=True)
+@click.option("--compare", type=RIVALS, multiple=True, help="Run this in turn with the plan.")
+@click.option("--trace", type=FILE, metavar="FILE.json", help="Timeline for a trace viewer.")
+@ON
+@click.option("--kernels", is_flag=True, help="Instead of a plan: every kernel of this device.")
+@click.option("--kernel", metavar="NAME", multiple=True, help="--kernels: this one.")
+@click.option("--case", metavar="TEXT", default="", help="--kernels: cases with this in the name.")
+@click.option("--roofline", type=FILE, metavar="FILE.svg", help="--kernels: a picture.")
+@JSON
+def bench(
+    plan: Path | None,
+    as_json: bool,
+    kernels: bool,
+    kernel: tuple[str, ...],
+    case: str,
+    roofline: Path | None,
+    **options: Any,
+) -> None:
+    """How fast a plan runs, or the kernels: medians and their spread."""
+    from toolkit import bench as plans
+    from toolkit import bench_kernels
+
+    if (plan is None) != kernels:
+        raise click.UsageError("Give either a PLAN or --kernels.")
+    if plan:
+        figures = plans.bench(plan, progress=PROGRESS, **options)
+        return _report(figures, lambda: plans.lines(figures), as_json)
+    from toolkit.bench_roofline import check_path, write_roofline
+
+    if roofline:
+        check_path(roofline)
+    figures = bench_kernels.bench_kernels(kernel, case, progress=PROGRESS)
+    if roofline:
+        write_roofline(roofline, figures)
+    _report(figures, lambda: bench_kernels.lines(figures), as_json)
 
 
 def main() -> None:

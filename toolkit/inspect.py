@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import memory
-from toolkit.bench import dispatches, weight_bytes
+from toolkit.bench_plan import dispatches, weight_bytes
 from toolkit.errors import PocketError
 from toolkit.expr import Expr
 from toolkit.load import load_plan

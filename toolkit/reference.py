@@ -34,11 +34,11 @@ class Reference:
         self.reset()
 
     @classmethod
-    def original(cls, source: Source) -> Self:
-        """The exporter's file, as it is."""
+    def original(cls, source: Source, threads: int = 0) -> Self:
+        """The exporter's file, as it is; 0 threads: as many as ONNX Runtime likes."""
         model = source.model
         canonicalize_dims(model)
-        return cls(_session(str(source.onnx_path)), model)
+        return cls(_session(str(source.onnx_path), threads), model)
 
     @classmethod
     def rewritten(cls, source: Source, plan: Plan) -> Self:
@@ -112,7 +112,8 @@ def _session_of(model: ir.Model) -> ort.InferenceSession:
         return _session(str(path))
 
 
-def _session(model: str) -> ort.InferenceSession:
+def _session(model: str, threads: int = 0) -> ort.InferenceSession:
     options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -8,6 +8,7 @@ import pytest
 
 from toolkit.executor import advanced, check_held, check_tokens, chunks
 from toolkit.plan import Buffer, Dispatch, HostStep, Phase, Plan, Program, SymbolDecl, Variant
+from toolkit.profile import Span
 
 VOCAB, CONTEXT, CHUNK, EOS = 32, 100, 16, 31
 
@@ -78,6 +79,19 @@ class FakeExecutor:
 
     def stats(self) -> dict[str, Any]:
         return {"host_us_per_token": 12.5, "peak_rss_bytes": 1000}
+
+    def start_profile(self) -> None:
+        self.calls = []
+
+    def take_profile(self) -> list[Span]:
+        """A run of two kernels for the prefill and for every token decoded, 10 µs apart."""
+        decoded = sum(call[3] for call in self.calls if call[0] == "decode")
+        spans = []
+        for run in range(1 + decoded):
+            phase, at = ("decode" if run else "prefill"), 100_000 * run
+            spans.append(Span(run, phase, "a", "gemv", at, at + 1, at + 2_000, at + 50_000))
+            spans.append(Span(run, phase, "b", "argmax", at, at + 1, at + 51_000, at + 92_000))
+        return spans
 
     def close(self) -> None:
         self.closed = True

@@ -115,6 +115,25 @@ def test_bench(plan: Path, on: str) -> None:
     assert report["kv_copy_bytes_per_token"] == 0
     assert report["executor"] == on and report["peak_rss_bytes"] > 0
     assert report["host_us_per_token"] > 0 and report["decode_tokens_per_s"] > 0
+    assert [row["tokens"] for row in report["prefill"]] == [1, 64]
+    assert report["host_overhead_us"] > 0
+    cold, warm = report["load"]["cold_s"], report["load"]["warm_s"]
+    assert warm > 0 and (cold is None if on == "host" else cold > warm)
+
+
+@pytest.mark.parametrize("on", EXECUTORS)
+def test_bench_beside_a_rival_and_with_a_timeline(plan: Path, on: str, tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    more = ("--compare", "onnxruntime", "--trace", file, "--prompt-tokens", "5,33", "--on", on)
+    report = figures("bench", plan, "--repeats", 2, "--new-tokens", 4, *more)
+    (rival,) = report["compare"]
+    assert rival["rival"] == "onnxruntime" and rival["threads"] > 0
+    assert rival["same_ids"] and rival["logits_rows"] == {"ours": 1, "rival": 33}
+    assert [len(row["ratios"]) for row in rival["prefill"]] == [2, 2]
+    kernels = [e for e in json.loads(file.read_text())["traceEvents"] if e["tid"] == 2]
+    inspected = figures("inspect", plan)["dispatches"]
+    assert len([e for e in kernels if e["ph"] == "X"]) >= inspected["prefill"]
+    call("bench", plan, "--repeats", 1, "--new-tokens", 2, "--compare", "onnxruntime", "--on", on)
 
 
 def test_inspect_a_model_and_a_plan(plan: Path) -> None:
