@@ -6,11 +6,13 @@ Modules are imported inside the commands, so that `pocketcl --help` answers at o
 import json
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -364,6 +366,10 @@ def bench(
 
 def main() -> None:
     """The entry point `pocketcl`."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # a name that this terminal can't show is no reason to fail
+            cast(TextIOWrapper, stream).reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     cli()
 
 

@@ -277,7 +277,7 @@ class Machine:
         if index not in self._programs:
             program = self.plan.programs[index]
             header = "".join(f"#define {name} {value}\n" for name, value in program.defines)
-            text = header + (self.path / program.source).read_text(encoding="utf-8")
+            text = header + (self.path / program.source).read_text("utf-8", "replace")
             self._programs[index] = _build(self.context, text)
         return self._programs[index]
 

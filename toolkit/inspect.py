@@ -71,7 +71,7 @@ def why(path: Path, name: str) -> list[str]:
     """Why a pass's rules left nodes alone."""
     import onnx_passes
     from toolkit.options import choose
-    from toolkit.source import load_source
+    from toolkit.source import blaming, load_source
 
     known = [run.__name__ for run in onnx_passes.PASSES]
     if name not in known:
@@ -81,7 +81,8 @@ def why(path: Path, name: str) -> list[str]:
     model, options = source.model, choose(source, {"class": "cpu"})
     facts = {"context": options.context, "chunk": options.chunk, "batch": options.batch}
     model.metadata_props.update({f"pocket.{key}": str(value) for key, value in facts.items()})
-    lines = onnx_passes.why(model, name)
+    with blaming(source):
+        lines = onnx_passes.why(model, name)
     return lines or [f"{name}: nothing was missed"]
 
 
