@@ -20,28 +20,37 @@ def kv_in_place(model: ir.Model) -> int:
     pairs = set(roles_of(model).cache)
     count = 0
     for layer, node in enumerate(layers):
-        for index, letter in ((1, "k"), (2, "v")):
-            try:
-                _make_state(model, node, index, f"layers.{layer}.{letter}", pairs)
-                count += 1
-            except Miss as miss:
-                explain(node, miss)
+        try:
+            joins = [_extension(value, pairs) for value in node.inputs[1:3]]  # both, or neither
+        except Miss as miss:
+            explain(node, miss)
+            continue
+        for join, letter in zip(joins, "kv", strict=True):
+            _make_state(model, join, f"layers.{layer}.{letter}")
+            count += 1
     return count
 
 
-def _make_state(
-    model: ir.Model, layer: ir.Node, index: int, name: str, pairs: set[tuple[str, str]]
-) -> None:
-    join = producer(layer.inputs[index], "Concat")
+def _extension(value: ir.Value | None, pairs: set[tuple[str, str]]) -> ir.Node:
+    """The Concat of a past and its new tokens that attention alone reads."""
+    join = producer(value, "Concat")
     if join is None or len(join.inputs) != 2:
         raise Miss("its keys or values do not extend a cache")
-    past, new, present = needed(join, 0), needed(join, 1), join.outputs[0]
+    past, present = needed(join, 0), join.outputs[0]
     at_tokens = attribute(join, "axis") in (-2, 2)
     if (past.name, present.name) not in pairs or past.shape is None or not at_tokens:
         raise Miss("its keys or values do not extend a cache along the tokens")
     if len(past.uses()) != 1:
         raise Miss(f"{past.name} is read elsewhere too")
-    dims = [*past.shape[:2], _capacity(model, layer, present), past.shape[3]]
+    if any(use.node.op_type != "Attention" for use in present.uses()):
+        raise Miss(f"{present.name} is read by other nodes than attention")
+    return join
+
+
+def _make_state(model: ir.Model, join: ir.Node, name: str) -> None:
+    past, new = needed(join, 0), needed(join, 1)
+    assert past.shape is not None
+    dims = [*past.shape[:2], _capacity(model, join.outputs[0]), past.shape[3]]
     state = ir.Value(name=f"state.{name}", shape=ir.Shape(dims), type=past.type)
     model.graph.inputs[model.graph.inputs.index(past)] = state
     b = Builder(join)
@@ -52,10 +61,8 @@ def _make_state(
     written.name = f"state_out.{name}"
 
 
-def _capacity(model: ir.Model, layer: ir.Node, present: ir.Value) -> int:
+def _capacity(model: ir.Model, present: ir.Value) -> int:
     """Slots for the context, or for the widest window of the layers that read the cache."""
     context, chunk = (int(model.metadata_props[f"pocket.{key}"]) for key in ("context", "chunk"))
-    if any(use.node.op_type != "Attention" for use in present.uses()):
-        raise Miss(f"{present.name} is read by other nodes than attention")
-    windows = [attribute(use.node, "window") for use in present.uses()]
-    return int(min(context, max(windows) + chunk))
+    window = max(attribute(use.node, "window") for use in present.uses())
+    return int(min(context, window + chunk))

@@ -38,6 +38,8 @@ def last_rows(model: ir.Model) -> int:
 def _select(model: ir.Model, head: ir.Node) -> None:
     rows = next(value for value in model.graph.inputs if value.name == "rows")
     x = _before_last_token(needed(head, 0))
+    if x.shape is None or x.shape.rank() != 3 or x.shape[1] != "seq":
+        raise Miss(f"the head reads {x.shape}, not a row for each token")
     norm = producer(x, "RmsNorm", "AddRmsNorm")
     b = Builder(head)
     if norm is None or (norm.op_type == "AddRmsNorm" and norm.outputs[0].uses()):

@@ -9,38 +9,48 @@ import math
 
 import numpy as np
 import onnx_ir as ir
+import sympy
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from onnx_passes.edit import Builder, drop_unused, replace
 from onnx_passes.graph import attribute, is_constant, operand, producer
 from onnx_passes.infer import infer
 from onnx_passes.shapes import Dim, as_expr, symbolic_value
 
+Known = tuple[ir.DataType, tuple[int, ...], tuple[sympy.Expr, ...]]
+
 
 def resolve_shapes(model: ir.Model) -> int:
     """Replace known shape values and symbolic targets; return how many nodes changed."""
-    count = 0
+    count, known = 0, dict[Known, ir.Value]()
     for node in list(model.graph):
         rewrite = _RULES.get(node.op_type)
-        if node.domain == "" and (_becomes_constant(node) or (rewrite and rewrite(node))):
+        if node.domain == "" and (_is_known(node, known) or (rewrite and rewrite(node))):
             count += 1
+    CommonSubexpressionEliminationPass()(model)  # masks of equal sizes become one
     drop_unused(model)
     infer(model)
     return count
 
 
-def _becomes_constant(node: ir.Node) -> bool:
-    output = node.outputs[0]
+def _is_known(node: ir.Node, known: dict[Known, ir.Value]) -> bool:
+    """Integers become a constant, or the first value of the graph that is the same expressions."""
+    output, sizes = node.outputs[0], _sizes(node.outputs[0])
     if len(node.outputs) != 1 or output.is_graph_output() or not output.uses():
         return False
-    dtype, sizes = output.dtype, _sizes(output)
-    if dtype is None or sizes is None or not (dtype.is_integer() or dtype == ir.DataType.BOOL):
+    dtype, values = output.dtype, symbolic_value(output)
+    if dtype is None or not (dtype.is_integer() or dtype == ir.DataType.BOOL):
         return False
-    values = symbolic_value(output)
-    if values is None or math.prod(sizes) != len(values) or not all(v.is_Integer for v in values):
+    if sizes is None or values is None or math.prod(sizes) != len(values):
         return False
-    array = np.array([int(v) for v in values], dtype.numpy()).reshape(sizes)
-    replace(node, Builder(node).constant(array, f"{output.name}/value"))
-    return True
+    if all(v.is_Integer for v in values):
+        array = np.array([int(v) for v in values], dtype.numpy()).reshape(sizes)
+        replace(node, Builder(node).constant(array, f"{output.name}/value"))
+        return True
+    first = known.setdefault((dtype, tuple(sizes), tuple(values)), output)
+    if first is not output:
+        replace(node, first)
+    return first is not output
 
 
 def _sizes(value: ir.Value) -> list[int] | None:
@@ -55,13 +65,13 @@ def _same_shape(node: ir.Node) -> bool:
     source, output = operand(node, 0), node.outputs[0]
     if source is None or source.shape is None or source.shape != output.shape:
         return False
-    if output.is_graph_output() or not _is_known(source):
+    if output.is_graph_output() or not _has_shape(source):
         return False
     replace(node, source)
     return True
 
 
-def _is_known(value: ir.Value) -> bool:
+def _has_shape(value: ir.Value) -> bool:
     return all(isinstance(d, int) or d.value is not None for d in _dims(value) or ())
 
 

@@ -80,7 +80,7 @@ def _once(model: ir.Model, cos: ir.Value, sin: ir.Value, make: Callable[[int], A
 
 def _rows(table: np.ndarray, width: int) -> np.ndarray:
     """[positions, width / 2] from [..., positions, width] with equal halves, or not repeated."""
-    if table.ndim < 2 or table.shape[-1] not in (width, width // 2):
+    if table.ndim < 2 or table.shape[-1] not in (width, width // 2) or not table.size:
         raise Miss(f"its tables are {table.shape}, for heads of width {width}")
     planes = table.reshape(-1, *table.shape[-2:])
     if not (planes == planes[:1]).all():

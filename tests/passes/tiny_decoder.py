@@ -66,3 +66,38 @@ def tiny(replace: tuple[str, str] = ("", ""), **change: str) -> ir.Model:
     source = decoder_text(**change)
     assert replace[0] in source
     return noted(text(source.replace(*replace)), context=32, chunk=8)
+
+
+def layered(layers: int) -> ir.Model:
+    """The decoder with its layer repeated, each with a cache of its own."""
+    proto = ir.to_proto(text(decoder_text()))
+    _, *nodes = proto.graph.node
+    outputs = [name for node in nodes for name in node.output]
+    size = outputs.index("h2") + 1
+    body, tail = nodes[:size], nodes[size:]
+    own = {*outputs[:size], "cache_k", "cache_v"}
+    del proto.graph.node[1:]
+    for i in range(layers):
+        for node in body:
+            copy = proto.graph.node.add()
+            copy.CopyFrom(node)
+            copy.input[:] = [_of_layer(name, i, own) for name in node.input]
+            copy.output[:] = [_of_layer(name, i, own) for name in node.output]
+    proto.graph.node.extend(tail)
+    for node in proto.graph.node[-len(tail) :]:
+        node.input[:] = [_of_layer(name, layers - 1, {"h2"}) for name in node.input]
+    for values in (proto.graph.input, proto.graph.output):
+        caches = [value for value in values if value.name in own]
+        for value in caches:
+            values.remove(value)
+        for i in range(layers):
+            for value in caches:
+                values.add().CopyFrom(value)
+                values[-1].name = _of_layer(value.name, i, own)
+    return noted(ir.from_proto(proto), context=32, chunk=8)
+
+
+def _of_layer(name: str, layer: int, own: set[str]) -> str:
+    if name == "h":
+        return f"h2.{layer - 1}" if layer else name
+    return f"{name}.{layer}" if name in own else name
