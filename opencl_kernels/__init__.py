@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from opencl_kernels.argmax import ARGMAX, ARGMAX_CPU
 from opencl_kernels.attention import (
     ATTENTION_DECODE,
     ATTENTION_DECODE_CPU,
@@ -17,6 +16,7 @@ from opencl_kernels.glu import GLU
 from opencl_kernels.kernel import Argument, Kernel, default_knobs, source_text
 from opencl_kernels.rmsnorm import ADD_RMSNORM, ADD_RMSNORM_CPU, RMSNORM, RMSNORM_CPU
 from opencl_kernels.rope_kv import ROPE_KV
+from opencl_kernels.sample import SAMPLE, SAMPLE_CPU
 
 KERNELS: dict[str, Kernel] = {
     "embed": EMBED,
@@ -34,8 +34,8 @@ KERNELS: dict[str, Kernel] = {
     "attention_prefill_cpu": ATTENTION_PREFILL_CPU,
     "attention_decode": ATTENTION_DECODE,
     "attention_decode_cpu": ATTENTION_DECODE_CPU,
-    "argmax": ARGMAX,
-    "argmax_cpu": ARGMAX_CPU,
+    "sample": SAMPLE,
+    "sample_cpu": SAMPLE_CPU,
     "elementwise": ELEMENTWISE,
 }
 

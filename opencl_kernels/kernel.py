@@ -57,6 +57,7 @@ class Kernel:
     work: Callable[[Case], tuple[int, int]]  # bytes, flops
     knobs: Mapping[str, tuple[int, ...]]  # the first value is the default
     cases: tuple[Case, ...]
+    fixed: Callable[[Case], Mapping[str, Array]] = lambda _: {}  # inputs that are not random
 
 
 def default_knobs(kernel: Kernel, device_class: str = "cpu") -> dict[str, int]:
@@ -141,9 +142,9 @@ def symbols(case: Case) -> Array:
 
 def random_inputs(kernel: Kernel, case: Case, rng: np.random.Generator) -> dict[str, Array]:
     """Values for every argument that the kernel reads; ids reach a little past the vocabulary."""
-    inputs: dict[str, Array] = {}
+    inputs: dict[str, Array] = {**kernel.fixed(case)}
     for argument in kernel.arguments(case):
-        if argument.role == "out":
+        if argument.role == "out" or argument.name in inputs:
             continue
         dtype, shape = DTYPES[argument.storage(case)], argument.shape(case)
         if dtype.kind == "f":

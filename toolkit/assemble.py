@@ -10,6 +10,7 @@ import toolkit
 from onnx_passes.roles import roles_of
 from onnx_passes.shapes import as_expr
 from opencl_kernels.formats import dtype_bytes
+from opencl_kernels.sample import WORDS
 from toolkit.devices import Profile
 from toolkit.errors import PocketError
 from toolkit.expr import symbol
@@ -17,7 +18,7 @@ from toolkit.lower import PhaseBuilder, Place, Programs, Settings, compact
 from toolkit.lower_ops import lower_nodes
 from toolkit.memory import place_phase
 from toolkit.options import Options
-from toolkit.plan import Buffer, HostStep, Phase, Plan, SymbolDecl
+from toolkit.plan import Buffer, HostStep, Phase, Plan, Scratch, SymbolDecl
 from toolkit.source import Source
 from toolkit.weights import WeightTable
 
@@ -85,11 +86,12 @@ def _symbols(options: Options, score: int) -> tuple[SymbolDecl, ...]:
 
 def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Iterator[Buffer]:
     batch, seq, rows = options.batch, symbol("seq"), symbol("rows")
+    positions = options.context + 1
     yield Buffer("tokens", "input", "i32", (batch, seq), 4 * batch * options.chunk)
-    yield Buffer(
-        "ids", "output", "i32", (batch, options.context + 1), 4 * batch * (options.context + 1)
-    )
+    yield Buffer("ids", "output", "i32", (batch, positions), 4 * batch * positions)
     yield Buffer("logits", "output", "f32", (batch, rows, vocab), 4 * batch * score * vocab)
+    yield Buffer("sampling", "input", "i32", (WORDS,), 4 * WORDS)
+    yield Buffer("logprobs", "output", "f32", (batch, positions), 4 * batch * positions)
     for value in model.graph.inputs:
         if (value.name or "").startswith("state."):
             shape = tuple(as_expr(d) for d in value.shape or ())
@@ -126,8 +128,11 @@ def _end(builder: PhaseBuilder, vocab: int, options: Options) -> None:
             "V": vocab,
             "C": options.context,
         }
-        refs = {name: builder.buffer(name) for name in ("logits", "tokens", "ids")}
-        builder.emit("next id", "argmax", case, refs)
+        names = ("logits", "sampling", "tokens", "ids", "logprobs")
+        refs = {name: builder.buffer(name) for name in names}
+        refs["counts"] = ("scratch", len(builder.scratch))
+        builder.scratch.append(Scratch("counts", "i32", (vocab,), 4 * vocab))
+        builder.emit("next id", "sample", case, refs)
     builder.steps.append(HostStep("fetch", builder.buffers[fetched]))
 
 

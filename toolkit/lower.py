@@ -107,7 +107,7 @@ class PhaseBuilder:
         writes = [
             i + 1 for i, argument in enumerate(arguments) if argument.role in ("out", "inout")
         ]
-        if family == "argmax":
+        if family == "sample":
             writes.insert(0, 0)  # it moves `past` on
         variants = tuple(self._variant(kernel, case) for kernel in kernels)
         self.steps.append(Dispatch(0, name, tuple(args), tuple(writes), variants))
