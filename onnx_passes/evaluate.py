@@ -88,8 +88,9 @@ def _expressions(value: ir.Value) -> list[sympy.Expr] | None:
 def _extract(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -> ir.Graph:
     try:
         piece = ir.convenience.extract(model.graph, inputs=inputs, outputs=outputs)
-    except ValueError as error:
-        raise Miss(f"it cannot be cut out of the graph: {error}") from error
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]
+        raise Miss(f"it cannot be cut out of the graph: {reason}") from error
     ours = next((n for n in piece.all_nodes() if n.domain not in ("", "ai.onnx")), None)
     if ours is not None:
         raise Miss(f"it is computed by {ours.op_type}")

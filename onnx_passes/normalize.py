@@ -19,6 +19,7 @@ def normalize(model: ir.Model) -> None:
     """Inline functions, raise the opset, check nodes, free our names, drop what nothing reads."""
     RemoveInitializersFromInputsPass()(model)  # old exporters list every weight as an input
     _inline(model)
+    _sort(model)
     _check_nodes(model)
     _raise_opset(model)
     drop_unused(model)
@@ -42,6 +43,18 @@ def _inline(model: ir.Model) -> None:
             "the model's functions cannot be inlined",
             str(error.__cause__ or error),
             "export without model-local functions",
+        ) from error
+
+
+def _sort(model: ir.Model) -> None:
+    """Every value is computed before it is read."""
+    try:
+        model.graph.sort()
+    except ValueError as error:
+        raise GraphError(
+            "the model's graph has a cycle",
+            "a value is computed from itself",
+            "check the file with onnx.checker, or export it again",
         ) from error
 
 

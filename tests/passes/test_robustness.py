@@ -89,7 +89,7 @@ def _change_constant(tensor: onnx.TensorProto, luck: random.Random) -> None:
         array.reshape(-1)[:1].reshape(()),
         array.reshape(-1)[:0],
         array[None],
-        np.nan_to_num(array).astype(luck.choice((np.float16, np.float64, np.bool_))),
+        np.clip(array, -9, 9).astype(luck.choice((np.int64, np.float16, np.float64, np.bool_))),
         array * 0,
     ]
     changed = np.ascontiguousarray(luck.choice(forms))
