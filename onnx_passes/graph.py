@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft", "pocket")
 DOMAIN = "pocket"  # the op domain of everything that we invent
 
 _misses: list[str] | None = None
@@ -73,9 +74,18 @@ def integers(value: ir.Value | None) -> list[int] | None:
 
 
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
-    """The node that makes `value` if its op type is among `op_types` (all, if none is given)."""
+    """The node that makes `value` if it is one of the given ops, of a known domain; any, if none.
+
+    An op of a stranger's domain that bears an ONNX name may compute something else.
+    """
     node = None if value is None else value.producer()
-    return node if node is not None and (not op_types or node.op_type in op_types) else None
+    if node is None or not op_types:
+        return node
+    return node if _is_one_of(node, op_types) else None
+
+
+def _is_one_of(node: ir.Node, op_types: tuple[str, ...]) -> bool:
+    return node.op_type in op_types and node.domain in KNOWN_DOMAINS
 
 
 def through(value: ir.Value | None, *op_types: str) -> ir.Value | None:
@@ -137,4 +147,4 @@ def sole_use(value: ir.Value, *op_types: str) -> ir.Node | None:
     if len(uses) != 1 or value.is_graph_output():
         return None
     node = uses[0].node
-    return node if not op_types or node.op_type in op_types else None
+    return node if not op_types or _is_one_of(node, op_types) else None
