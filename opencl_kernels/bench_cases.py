@@ -37,6 +37,13 @@ DECODE: tuple[Case, ...] = (
     {"M": 1, "seq": 1, "past": 8191, **LONG, "kv": "f16"},
     {"M": 1, "seq": 1, "past": 8191, **WIDE, "kv": "f16"},
 )
+LAST: Case = {"M": 1, "B": 1, "seq": 1, "rows_n": 1, "rows": "last", "C": 2048, "past": 511}
+CUTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "repetition_penalty": 1.1}
+SAMPLE: tuple[Case, ...] = (
+    {**LAST, "V": 32000, "options": {}},
+    {**LAST, "V": 128256, "options": {}},
+    {**LAST, "V": 32000, "options": CUTS},
+)
 BENCH_CASES: dict[str, tuple[Case, ...]] = {
     "embed": ({"M": 1, "V": 32000, "D": 768}, {"M": 512, "V": 32000, "D": 2048, "seq": 512}),
     "rmsnorm": NORM,
@@ -56,6 +63,8 @@ BENCH_CASES: dict[str, tuple[Case, ...]] = {
     "attention_prefill_cpu": PREFILL,
     "attention_decode": DECODE,
     "attention_decode_cpu": DECODE,
+    "sample": SAMPLE,
+    "sample_cpu": SAMPLE,
     "elementwise": ({"EXPR": "a0 + a1", "INPUTS": 2, "COUNT": 1 << 20},),
 }
 

@@ -30,7 +30,9 @@ from opencl_kernels.launch import all_defines, build, choose_device
 
 COLD = 1 << 28  # bytes that no cache holds
 MOST_COPIES = 256
-SETTLE = 3  # launches that no figure comes from
+PARTS = 4  # that COLD is read in
+SETTLE = 2  # launches that no figure comes from
+SLICES = 4  # of the launches of a case, with something else in between
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,12 @@ class Timed:
 
 @dataclass(frozen=True)
 class Rates:
-    """The roof: the best that two kernels without any other work reached."""
+    """The roof: what two kernels without any other work reached, medians like the kernels'."""
 
     read: float  # bytes a second, from memory
     multiply_add: float  # float operations a second, two of each multiply-add
+    read_spread: float
+    multiply_add_spread: float
 
 
 class Timer:
@@ -66,13 +70,18 @@ class Timer:
         version = self.device.platform.version.split(",")[0].strip()
         self.name = f"{self.device.name.strip()}, {version}"
 
-    def time(self, kernel: Kernel, case: Case, knobs: Knobs) -> Timed:
-        """Launch a kernel on random values until there are figures enough."""
+    def time(
+        self, kernel: Kernel, case: Case, knobs: Knobs, between: Callable[[], None] = lambda: None
+    ) -> Timed:
+        """Launch a kernel on random values until there are figures enough.
+
+        `between` is called before, behind, and a few times on the way.
+        """
         text, defines = source_text(kernel.source), all_defines(kernel, case, knobs)
         program = build(self.context, self.device, text, defines)
         inputs = random_inputs(kernel, case, np.random.default_rng(0))
         arguments, values = kernel.arguments(case), symbols(case)
-        copies, sym = _copies(arguments, case), self._buffer(values)
+        copies, sym = _copies(arguments, case), self.buffer(values)
         buffers = [self._buffers(a, inputs.get(a.name), case, copies) for a in arguments]
         size, local = kernel.grid(case, knobs)
         bound = [cl.Kernel(program, kernel.name) for _ in range(copies)]
@@ -81,50 +90,26 @@ class Timer:
 
         def launch(number: int) -> float:
             cl.enqueue_copy(self.queue, sym, values)  # some kernels advance the position
-            return self._seconds(bound[number % copies], size, local)
+            return self.seconds_of(bound[number % copies], size, local)
 
-        return _timed(self._repeat(launch), copies)
+        return _timed(self._repeat(launch, between), copies)
 
-    def rates(self) -> Rates:
-        """Measure the roof; the best of many launches."""
-        return Rates(self._read_rate(), self._multiply_add_rate())
-
-    def _read_rate(self) -> float:
-        count = COLD // 4
-        x = self._buffer(np.zeros(count, np.float32))
-        lanes = 1 if self.device_class == "cpu" else 64
-        items = self.device.max_compute_units * (4 if lanes == 1 else 16 * lanes)
-        best = 0.0
-        for prefetch in (0, 40) if lanes == 1 and "PoCL" in self.name else (0,):
-            defines = {"COUNT": f"{count}L", "LANES": lanes, "PREFETCH": prefetch, "REPEATS": 1}
-            seconds = self._rate("rate_read", defines, x, items, lanes)
-            best = max(best, 4 * count / seconds)
-        return best
-
-    def _multiply_add_rate(self) -> float:
-        repeats, units = 1 << 15, self.device.max_compute_units
-        items, local = (4 * units, 1) if self.device_class == "cpu" else (1024 * units, 64)
-        defines = {"COUNT": "0L", "LANES": 1, "PREFETCH": 0, "REPEATS": repeats}
-        x = self._buffer(np.full(128, 0.5, np.float32))
-        seconds = self._rate("rate_multiply_add", defines, x, items, local)
-        return float(256 * repeats * items / seconds)
-
-    def _rate(self, name: str, defines: dict[str, Any], x: Any, items: int, local: int) -> float:
-        program = build(self.context, self.device, source_text("rates.cl"), defines)
-        kernel, y = cl.Kernel(program, name), self._buffer(np.zeros(16 * items, np.float32))
-        kernel.set_args(x, y)  # which does not keep them alive
-        return min(self._repeat(lambda _: self._seconds(kernel, (items,), (local,))))
-
-    def _repeat(self, launch: Callable[[int], float]) -> list[float]:
-        for number in range(SETTLE):
-            launch(number)
+    def _repeat(self, launch: Callable[[int], float], between: Callable[[], None]) -> list[float]:
         seconds: list[float] = []
-        end = time.perf_counter() + self.seconds
-        while len(seconds) < 5 or (time.perf_counter() < end and len(seconds) < 1000):
-            seconds.append(launch(SETTLE + len(seconds)))
+        for _ in range(SLICES):
+            between()
+            for number in range(SETTLE):
+                launch(len(seconds) + number)
+            end = time.perf_counter() + self.seconds / SLICES
+            for number in range(1000):
+                seconds.append(launch(len(seconds) + SETTLE))
+                if number and time.perf_counter() > end:
+                    break
+        between()
         return seconds
 
-    def _seconds(self, kernel: Any, size: tuple[int, ...], local: tuple[int, ...]) -> float:
+    def seconds_of(self, kernel: Any, size: tuple[int, ...], local: tuple[int, ...]) -> float:
+        """One launch, by the device's clock."""
         event = cl.enqueue_nd_range_kernel(self.queue, kernel, size, local)
         event.wait()
         return float(1e-9 * (event.profile.end - event.profile.start))
@@ -133,11 +118,76 @@ class Timer:
         """One buffer, or as many as there are copies of what comes from memory."""
         if value is None:
             value = np.zeros(argument.shape(case), DTYPES[argument.storage(case)])
-        return [self._buffer(value) for _ in range(copies if _is_cold(argument) else 1)]
+        return [self.buffer(value) for _ in range(copies if _is_cold(argument) else 1)]
 
-    def _buffer(self, content: Array) -> Any:
+    def buffer(self, content: Array) -> Any:
+        """A copy on the device."""
         flags = cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR
         return cl.Buffer(self.context, flags, hostbuf=np.ascontiguousarray(content))
+
+
+class Roof:
+    """The rates of a device, sampled again and again while kernels are timed.
+
+    Neighbours on the machine take a share of its memory that changes by the second: a roof of one
+    moment would tell nothing of a kernel's.
+    """
+
+    def __init__(self, timer: Timer) -> None:
+        self.timer, self.cpu = timer, timer.device_class == "cpu"
+        self.y = timer.buffer(np.zeros(16 * self._items(), np.float32))
+        # In parts whose launches are as short, and as rarely disturbed, as those of kernels.
+        part = np.random.default_rng(0).random(COLD // PARTS // 4, np.float32)
+        self.parts = [timer.buffer(part) for _ in range(PARTS)]
+        prefetches = (0, 40) if self.cpu and "PoCL" in timer.name else (0,)
+        reads = [self._kernels("rate_read", prefetch) for prefetch in prefetches]
+        self.kernels = {"rate_multiply_add": self._kernels("rate_multiply_add", 0)}
+        self.kernels["rate_read"] = min(reads, key=self._median)
+        self.seconds: dict[str, list[float]] = {name: [] for name in self.kernels}
+
+    def sample(self) -> None:
+        """A few launches of both."""
+        for name, kernels in self.kernels.items():
+            self._launch(kernels[-1])  # wakes the device
+            self.seconds[name] += [self._launch(kernel) for kernel in kernels]
+
+    @property
+    def samples(self) -> int:
+        """Launches so far; `rates` can begin at such a mark."""
+        return len(self.seconds["rate_read"])
+
+    def rates(self, since: int = 0) -> Rates:
+        """The medians of the samples."""
+        names = ("rate_read", "rate_multiply_add")
+        read, sums = (_timed(self.seconds[name][since:], 1) for name in names)
+        operations = 256 * self._repeats() * self._items()
+        spreads = read.spread, sums.spread
+        return Rates(COLD / PARTS / read.seconds, operations / sums.seconds, *spreads)
+
+    def _repeats(self) -> int:
+        return 1 << (18 if self.cpu else 15)
+
+    def _items(self) -> int:
+        return int(self.timer.device.max_compute_units) * (4 if self.cpu else 1024)
+
+    def _kernels(self, name: str, prefetch: int) -> list[Any]:
+        """The same kernel on every part."""
+        lanes, count = (1 if self.cpu else 64), COLD // PARTS // 4
+        sizes: dict[str, int | str] = {"COUNT": f"{count}L", "REPEATS": self._repeats()}
+        defines = {**sizes, "LANES": lanes, "PREFETCH": prefetch}
+        text = source_text("rates.cl")
+        program = build(self.timer.context, self.timer.device, text, defines)
+        kernels = [cl.Kernel(program, name) for _ in self.parts]
+        for kernel, part in zip(kernels, self.parts, strict=True):
+            kernel.set_args(part, self.y)
+        return kernels
+
+    def _median(self, kernels: list[Any]) -> float:
+        return float(np.median([self._launch(kernel) for kernel in 3 * kernels]))
+
+    def _launch(self, kernel: Any) -> float:
+        local = 1 if self.cpu else 64
+        return self.timer.seconds_of(kernel, (self._items(),), (local,))
 
 
 def _timed(seconds: list[float], copies: int) -> Timed:

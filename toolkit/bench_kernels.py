@@ -20,25 +20,30 @@ def bench_kernels(
     case     only cases whose name contains this
     seconds  how long each is launched again and again
     """
-    from opencl_kernels.timing import Timer
+    from opencl_kernels.timing import Roof, Timer
 
     tell = progress or (lambda *_: None)
     timer = Timer(seconds=seconds)
     wanted = choose(names, case, timer.device_class)
     tell("the device's own rates")
-    before, rows = timer.rates(), []
+    roof, rows = Roof(timer), []
     for done, (kernel, each) in enumerate(wanted):
         tell(f"{kernel.name} {case_id(each)}", done, len(wanted))
         knobs = default_knobs(kernel, timer.device_class)
-        rows.append((kernel, each, timer.time(kernel, each, knobs)))
-    after = timer.rates()  # a neighbour may have taken its share the first time
-    read = max(before.read, after.read)
-    multiply_add = max(before.multiply_add, after.multiply_add)
+        mark = roof.samples
+        timed = timer.time(kernel, each, knobs, roof.sample)
+        rows.append(_row(kernel, each, timed, roof.rates(mark)))
+    rates = roof.rates()
     return {
         "device": timer.name,
         "class": timer.device_class,
-        "rates": {"read_gb_s": read / 1e9, "multiply_add_gflop_s": multiply_add / 1e9},
-        "kernels": [_row(*row, read, multiply_add) for row in rows],
+        "rates": {
+            "read_gb_s": rates.read / 1e9,
+            "read_spread": rates.read_spread,
+            "multiply_add_gflop_s": rates.multiply_add / 1e9,
+            "multiply_add_spread": rates.multiply_add_spread,
+        },
+        "kernels": rows,
     }
 
 
@@ -62,8 +67,9 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
     rates = figures["rates"]
     yield figures["device"]
     yield (  # activations that lie in a cache go beyond the read rate
-        f"it reads {rates['read_gb_s']:.1f} GB/s and does"
-        f" {rates['multiply_add_gflop_s']:.0f} GFLOP/s of multiply-adds; shares are of these"
+        f"it reads {rates['read_gb_s']:.1f} GB/s ± {rates['read_spread'] / 2:.0%} and does"
+        f" {rates['multiply_add_gflop_s']:.0f} GFLOP/s ± {rates['multiply_add_spread'] / 2:.0%}"
+        " of multiply-adds; shares are of these"
     )
     width = max(len(row["case"]) for row in figures["kernels"])
     name = ""
@@ -82,10 +88,10 @@ def _figures(row: dict[str, Any]) -> str:
     )
 
 
-def _row(
-    kernel: Kernel, case: Case, timed: Any, read: float, multiply_add: float
-) -> dict[str, Any]:
+def _row(kernel: Kernel, case: Case, timed: Any, rates: Any) -> dict[str, Any]:
+    """Shares are of what the device did between the launches of this very case."""
     nbytes, flops = kernel.work(case)
+    read, multiply_add = rates.read, rates.multiply_add
     seconds = timed.seconds
     return {
         "kernel": kernel.name,
