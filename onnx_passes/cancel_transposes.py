@@ -19,7 +19,9 @@ def _inverse_pair(node: ir.Node) -> bool:
     if before is None or source is None or node.outputs[0].is_graph_output():
         return False
     perm, earlier = attribute(node, "perm"), attribute(before, "perm")
-    if perm is None or earlier is None or [earlier[i] for i in perm] != sorted(perm):
+    if perm is None or earlier is None or sorted(perm) != sorted(earlier):
+        return False
+    if sorted(perm) != list(range(len(perm))) or [earlier[i] for i in perm] != sorted(perm):
         return False
     replace(node, source)
     return True

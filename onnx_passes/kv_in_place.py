@@ -22,6 +22,8 @@ def kv_in_place(model: ir.Model) -> int:
     for layer, node in enumerate(layers):
         try:
             joins = [_extension(value, pairs) for value in node.inputs[1:3]]  # both, or neither
+            if joins[0] is joins[1]:
+                raise Miss("its keys and values are one cache")
         except Miss as miss:
             explain(node, miss)
             continue

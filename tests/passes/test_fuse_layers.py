@@ -179,6 +179,12 @@ def test_qkv_that_stay_apart(change: tuple[str, str], reason: str) -> None:
     assert count == 0 and reason in reasons[0]
 
 
+def test_transposes_of_different_ranks_are_left_alone() -> None:
+    model = text("""<ir_version: 10, opset_import: ["": 20]> before (float x) => (float y)
+    { a = Transpose<perm = [1, 0]>(x)  y0 = Transpose<perm = [0, 2, 1]>(a)  y = Neg(y0) }""")
+    assert cancel_transposes(model) == 0
+
+
 @pytest.mark.parametrize(
     "body, left",
     [

@@ -158,6 +158,15 @@ def test_a_cache_that_is_read_elsewhere_is_no_state() -> None:
     assert count == 0 and "past_k is read elsewhere too" in reasons[0]
 
 
+def test_one_cache_for_keys_and_values_is_no_state() -> None:
+    model = gqa()
+    assert split_gqa(model) == 1
+    node = next(n for n in model.graph if n.op_type == "Attention")
+    node.replace_input_with(2, node.inputs[1])
+    count, reasons = missed(kv_in_place, model)
+    assert count == 0 and "are one cache" in reasons[0]
+
+
 def test_attention_without_a_cache_has_no_state() -> None:
     model = gqa()
     assert split_gqa(model) == 1
