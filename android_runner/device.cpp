@@ -94,7 +94,7 @@ DeviceFacts choose(const std::string &wanted, const std::string &device_class) {
                   "apt-get install pocl-opencl-icd    or  pip install 'pocketcl[desktop]'");
   if (fit.empty())
     throw Failure("no OpenCL device matches '" + wanted + "'", "the devices here: " + names,
-                  "--platform with a part of one of these names");
+                  "POCKETCL_PLATFORM=… or --platform, a part of one of these names");
   const auto rank = [cpu](const DeviceFacts &facts) {
     const bool kind = ((facts.type & cl::TYPE_CPU) != 0) == cpu;
     return std::tuple(!checker(facts), kind, numbers(facts.driver));

@@ -110,9 +110,12 @@ Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
     reasons += (reasons.empty() ? "" : "\n") + reason;
     if (lack.empty()) failures += (failures.empty() ? "" : "\n") + reason;
   }
+  const bool old = reasons.find("unknown target CPU") != std::string::npos;
   throw Failure("no variant of " + step.name + " runs on " + device_.facts().name + " (driver " +
                     device_.facts().driver + ")",
-                reasons, "edit the .cl file in the plan, or compile the model for this device");
+                reasons,
+                old ? "this PoCL is older than the processor: apt-get install pocl-opencl-icd"
+                    : "edit the .cl file in the plan, or compile the model for this device");
 }
 
 void Executor::bind(const Step &step, const LoadedPhase &loaded, cl::Kernel kernel) const {

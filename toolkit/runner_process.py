@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,8 @@ class Process:
         how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
         because = "\n".join([how, *(line for line in self._last if line)])
         hint = "pocketcl doctor; the same run with --on host"
+        if code == -signal.SIGABRT and shutil.which("ld") is None:
+            hint = "apt-get install binutils: PoCL aborts where there is no `ld`"
         if code == -signal.SIGKILL:
             hint = "perhaps memory ran out: a smaller --max-context or a smaller model"
         return PocketError("the runner ended unexpectedly", because, hint)
