@@ -99,7 +99,7 @@ class Repl:
         number, _, text = rest.partition(" ")
         count = len(self.chat.turns)
         if not number.isdigit() or not 1 <= int(number) <= count or not text.strip():
-            because = f"there are {count} turns; it needs the number of one and a text"
+            because = f"it needs the number of a turn (there are {count}) and a text"
             raise PocketError("/edit doesn't say what to change", because, "/edit N TEXT, /history")
         self._ask(text.strip(), int(number) - 1)
 
@@ -125,12 +125,12 @@ class Repl:
 
     def _save(self, name: str) -> None:
         self.chat.save(_path(name))
-        self._say(f"{len(self.chat.turns)} turns are in {name}", saved=name)
+        self._say(f"saved to {name}: {_turns(len(self.chat.turns))}", saved=name)
 
     def _load(self, name: str) -> None:
         self.chat.load(_path(name))
         count, held = len(self.chat.turns), self.chat.session.past
-        self._say(f"{count} turns, {held} tokens", loaded=name, turns=count, held=held)
+        self._say(f"{_turns(count)}, {held} tokens", loaded=name, turns=count, held=held)
 
     def _stats(self, _: str) -> None:
         stats = self.chat.stats()
@@ -197,9 +197,10 @@ def _serve(repl: Repl) -> None:
         repl.run(_piped(sys.stdin.buffer))
         return
     session, turns = repl.chat.session, len(repl.chat.turns)
-    about = f"{session.executor.device}, context {repl.chat.context} tokens"
-    about += f", {turns} turns taken up" if turns else ""
-    print(f"{about}. /help lists commands, Ctrl-C stops an answer, Ctrl-D ends.", file=sys.stderr)
+    about = f"{_short(session.executor.device)}, context {repl.chat.context} tokens"
+    about += f", {_turns(turns)} taken up" if turns else ""
+    print(about, file=sys.stderr)
+    print("/help lists commands, Ctrl-C stops an answer, Ctrl-D ends", file=sys.stderr)
     repl.run(_typed())
     repl.failed = False  # whoever typed has seen it
 
@@ -228,14 +229,22 @@ def _typed() -> Iterator[str | PocketError]:
 
 
 def _stat_lines(stats: dict[str, Any]) -> Iterator[str]:
-    yield f"context   {stats['held']} of {stats['context']} tokens, {stats['turns']} turns"
+    yield f"context   {stats['held']} of {stats['context']} tokens, {_turns(stats['turns'])}"
     if "new" in stats:
-        yield (
-            f"last      {stats['reused']} tokens reused, {stats['fed']} fed in "
-            f"{stats['prefill_s']:.2f} s, {stats['new']} new in {stats['decode_s']:.2f} s"
+        yield f"prompt    {stats['reused']} tokens reused, {stats['fed']} fed" + _rate(
+            stats["fed"], stats["prefill_s"]
         )
+        yield f"answer    {stats['new']} tokens" + _rate(stats["new"] - 1, stats["decode_s"])
     yield f"memory    {stats['peak_rss_bytes'] / 2**20:.0f} MiB at most"
     yield f"device    {stats['device']}"
+
+
+def _rate(count: int, seconds: float) -> str:
+    return f" in {seconds:.3g} s ({count / seconds:.0f} tokens/s)" if count and seconds else ""
+
+
+def _turns(count: int) -> str:
+    return "1 turn" if count == 1 else f"{count} turns"
 
 
 def _short(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,6 +153,27 @@ def test_rewinding_works_however_far(model: Toy, tmp_path: Path, cache: Path, on
             session.rewind(position)
         fed = list(session.generate(TEXT, 3, stop=()))
         assert fed == model.continued(TEXT, 3)
+
+
+@pytest.mark.parametrize("on", EXECUTORS)
+def test_random_rewinds_and_reloads(model: Toy, tmp_path: Path, cache: Path, on: str) -> None:
+    chance, file = random.Random(5), tmp_path / "state"
+    with Session(model.folder, on, **({"cache": cache} if on == "runner" else {})) as session:
+        for _ in range(60):
+            if session.history and chance.random() < 0.3:
+                session.rewind(chance.randrange(len(session.history)))
+            if session.history and chance.random() < 0.3:
+                session.save_state(file)
+            if file.exists() and chance.random() < 0.3:
+                session.load_state(file)
+            keep = session.history[: chance.randint(0, min(len(session.history), 20))]
+            text = [*keep, *chance.choices(range(1, V), k=chance.randint(1, 12))]
+            expected = model.continued(text, 5)
+            answer = session.generate(session.resume(text), 5, stop=())
+            count = chance.choice([1, 2, 5])  # some are left early
+            assert [next(answer) for _ in range(count)] == expected[:count]
+            answer.close()
+            assert session.history == text + expected[:count]
 
 
 @pytest.mark.parametrize("reads", EXECUTORS)
