@@ -22,9 +22,6 @@ def load_twice(
     if on != "runner":
         executor = opener(plan_path, on, **options)
         return executor, {"cold_s": None, "warm_s": executor.load_s}
-    from toolkit.runner import build_runner
-
-    build_runner()  # the C++ compiler is no part of loading
     own = {**options, "cache": cache / "programs"}
     with driver_cache(cache / "driver"):
         cold = opener(plan_path, on, **own)
