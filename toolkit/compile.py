@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 import onnx_passes
 from onnx_passes.graph import DOMAIN, explaining
-from onnx_passes.roles import RoleError, roles_of
+from onnx_passes.roles import roles_of
 from onnx_passes.shapes import unresolved_dims
 from opencl_kernels.kernel import source_text
 from toolkit.assemble import assemble
@@ -141,7 +141,7 @@ def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple
             tell(f"pass {name}: {count}")
             yield name, count, time.perf_counter() - clock
             clock = time.perf_counter()
-    except RoleError as error:
+    except onnx_passes.GraphError as error:
         raise PocketError(error.what, error.because, error.hint) from None
 
 
