@@ -8,6 +8,11 @@ from opencl_kernels.attention import (
     ATTENTION_PREFILL,
     ATTENTION_PREFILL_CPU,
 )
+from opencl_kernels.attention_parts import (
+    ATTENTION_MERGE,
+    ATTENTION_PARTS,
+    ATTENTION_PARTS_CPU,
+)
 from opencl_kernels.elementwise import ELEMENTWISE
 from opencl_kernels.embed import EMBED
 from opencl_kernels.gemm import GEMM, GEMM_CPU
@@ -34,6 +39,9 @@ KERNELS: dict[str, Kernel] = {
     "attention_prefill_cpu": ATTENTION_PREFILL_CPU,
     "attention_decode": ATTENTION_DECODE,
     "attention_decode_cpu": ATTENTION_DECODE_CPU,
+    "attention_parts": ATTENTION_PARTS,
+    "attention_parts_cpu": ATTENTION_PARTS_CPU,
+    "attention_merge": ATTENTION_MERGE,
     "sample": SAMPLE,
     "sample_cpu": SAMPLE_CPU,
     "elementwise": ELEMENTWISE,

@@ -7,19 +7,30 @@
 //   RING     key j lies in slot j % C (else in slot j)
 //   SOFTCAP  where defined, scores pass through SOFTCAP * tanh(score / SOFTCAP)
 //   PREFILL  1: attention_prefill, 0: attention_decode; same arguments, same results
+//   SPLITS   0, or in decode attention_parts: the keys of a token are shared out to so many groups,
+//            which write, instead of y, what attention_merge puts together:
+//            parts f32[M, H, SPLITS, K+2]: weighted values, the greatest score, the weights' total
 //   QB       tokens that share a pass over the keys: 1 in decode, in prefill 4 (default)
 //   WG       work-items per work-group and keys per tile (default 64)
-// A work-group is QB tokens of one (b, K/V head): groups (token block, K/V head, b). Per tile each
-// work-item scores one key for all rows, then owns columns of the head for all rows, so that each K
+// A work-group is QB tokens of one (b, K/V head): groups (token block and split, K/V head, b). Per
+// tile each work-item scores one key for all rows, then owns columns of the head for all rows, so that each K
 // and V row is read once. Local memory: QB * H/G * (K + WG + 2) floats.
 #include "common.cl"
 #define HEADS (H / G)
 #define QR (QB * HEADS)                  // query rows of a group: token-major, then head
 #define OWN CEIL_DIV(K, WG)              // columns of a work-item
+#if SPLITS
+#define NAME attention_parts
+#define PIECES SPLITS
+#define OUTPUT __global float *parts
+#else
 #if PREFILL
 #define NAME attention_prefill
 #else
 #define NAME attention_decode
+#endif
+#define PIECES 1
+#define OUTPUT __global STORAGE(Y_HALF) *y
 #endif
 #if RING
 #define SLOT(j) ((j) % C)
@@ -32,12 +43,14 @@
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
           __global const STORAGE(KV_HALF) *k_state, __global const STORAGE(KV_HALF) *v_state,
-          __global STORAGE(Y_HALF) *y) {
+          OUTPUT) {
   __local float queries[QR][K], weights[QR][WG], top[QR], shrink[QR];
-  const int lane = get_local_id(0), i0 = get_group_id(0) * QB, g = get_group_id(1);
+  const int lane = get_local_id(0), i0 = get_group_id(0) / PIECES * QB, g = get_group_id(1);
   const int b = get_group_id(2), seq = SEQ, past = PAST, start = START(b);
   const int rows = min(QB, seq - i0) * HEADS;            // the last block may be short
-  const int begin = LOWEST_KEY(past + i0), end = past + min(seq, i0 + QB);
+  const int piece = get_group_id(0) % PIECES, lowest = LOWEST_KEY(past + i0);
+  const int last = past + min(seq, i0 + QB), share = CEIL_DIV(max(0, last - lowest), PIECES);
+  const int begin = lowest + piece * share, end = min(last, begin + share);
   const size_t state = ((size_t)b * G + g) * C * K;
   float out[QR][OWN], total[QR];
   for (int r = 0; r < QR; r++) {
@@ -92,8 +105,20 @@ void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
     }
     barrier(CLK_LOCAL_MEM_FENCE);                        // weights are about to be filled again
   }
+#if SPLITS
+  for (int r = 0; r < rows; r++) {
+    __global float *part = parts + (QUERY(r) / K * SPLITS + piece) * (K + 2);
+    for (int c = 0; c < OWN; c++)
+      if (lane + c * WG < K) part[lane + c * WG] = out[r][c];
+    if (lane == 0) {
+      part[K] = top[r];
+      part[K + 1] = total[r];
+    }
+  }
+#else
   for (int r = 0; r < rows; r++)
     for (int c = 0; c < OWN; c++)
       if (lane + c * WG < K)
         STORE(Y_HALF, total[r] > 0.0f ? out[r][c] / total[r] : 0.0f, y, QUERY(r) + lane + c * WG);
+#endif
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -23,34 +24,49 @@ from opencl_kernels.kernel import (
 )
 from opencl_kernels.rope_kv import state_shape
 
+MASKED = -65504.0  # the score of no key at all, as in common.cl
+
 
 def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
     """Token by token: softmax of the capped scores of the visible keys, times their values."""
-    H, G, C = case["H"], case["G"], case["C"]
-    seq, past, _, *start = symbols(case).tolist()
-    q_MHK = inputs["q"].astype(np.float64) * case["SCALE"]
-    y_MHK = np.zeros(q_MHK.shape)
-    for m in range(case["M"]):
-        b, self = m // seq, past + m % seq
-        first = max(start[b], self - case["WINDOW"] + 1) if case.get("WINDOW") else start[b]
-        keys = np.arange(first, self + 1)
-        if not len(keys):
-            continue  # left padding sees nothing
-        slots = keys % C if case.get("RING") else keys
-        k_HTK, v_HTK = (
-            np.repeat(inputs[name][b, :, slots].astype(np.float64).transpose(1, 0, 2), H // G, 0)
-            for name in ("k_state", "v_state")
-        )
-        scores_HT = np.einsum("hk,htk->ht", q_MHK[m], k_HTK)
-        if case.get("SOFTCAP"):
-            scores_HT = case["SOFTCAP"] * np.tanh(scores_HT / case["SOFTCAP"])
-        weights_HT = np.exp(scores_HT - scores_HT.max(-1, keepdims=True))
-        weights_HT /= weights_HT.sum(-1, keepdims=True)
-        y_MHK[m] = np.einsum("ht,htk->hk", weights_HT, v_HTK)
+    y_MHK = np.zeros(inputs["q"].shape)
+    for m, b, first, end in visible(case):
+        values_HK, _, total_H = attend(inputs, case, m, b, np.arange(first, end))
+        y_MHK[m] = values_HK / np.maximum(total_H, 1e-30)[:, None]
     return {"y": y_MHK}
 
 
-def _arguments(case: Case) -> tuple[Argument, ...]:
+def visible(case: Case) -> Iterator[tuple[int, int, int, int]]:
+    """Of every row m: its batch row, and the keys that it sees, first to end."""
+    seq, past, _, *start = symbols(case).tolist()
+    for m in range(case["M"]):
+        b, self = m // seq, past + m % seq
+        window = case.get("WINDOW")
+        yield m, b, max(start[b], self - window + 1) if window else start[b], self + 1
+
+
+def attend(
+    inputs: Mapping[str, Array], case: Case, m: int, b: int, keys: Array
+) -> tuple[Array, Array, Array]:
+    """Of each head: sum of weight * value, the greatest score, the sum of weights."""
+    H, G, C = case["H"], case["G"], case["C"]
+    if not len(keys):  # left padding, or more shares than keys
+        return np.zeros((H, case["K"])), np.full(H, MASKED), np.zeros(H)
+    slots = keys % C if case.get("RING") else keys
+    k_HTK, v_HTK = (
+        np.repeat(inputs[name][b, :, slots].astype(np.float64).transpose(1, 0, 2), H // G, 0)
+        for name in ("k_state", "v_state")
+    )
+    scores_HT = np.einsum("hk,htk->ht", inputs["q"][m].astype(np.float64) * case["SCALE"], k_HTK)
+    if case.get("SOFTCAP"):
+        scores_HT = case["SOFTCAP"] * np.tanh(scores_HT / case["SOFTCAP"])
+    top_H = scores_HT.max(-1)
+    weights_HT = np.exp(scores_HT - top_H[:, None])
+    return np.einsum("ht,htk->hk", weights_HT, v_HTK), top_H, weights_HT.sum(-1)
+
+
+def arguments(case: Case) -> tuple[Argument, ...]:
+    """q, both states, y."""
     return (
         Argument("q", "x", lambda c: (c["M"], c["H"], c["K"]), "in"),
         Argument("k_state", "kv", state_shape, "in"),
@@ -59,8 +75,9 @@ def _arguments(case: Case) -> tuple[Argument, ...]:
     )
 
 
-def _defines(case: Case, knobs: Knobs, prefill: bool) -> Defines:
-    defines: Defines = {
+def defines(case: Case, knobs: Knobs, prefill: bool = False) -> Defines:
+    """Sizes, masks and storage of attention."""
+    given: Defines = {
         **storage_defines(case, "x", "y", "kv"),
         **{name: case[name] for name in ("H", "G", "K", "C")},
         "B": case.get("B", 1),
@@ -69,29 +86,23 @@ def _defines(case: Case, knobs: Knobs, prefill: bool) -> Defines:
         "RING": int(case.get("RING", 0)),
         "PREFILL": int(prefill),
         "QB": knobs.get("QB", 1),
+        "SPLITS": case.get("SPLITS", 0),
     }
     if case.get("SOFTCAP"):
-        defines["SOFTCAP"] = c_float(case["SOFTCAP"])
-    return {**defines, "WG": knobs["WG"]} if "WG" in knobs else defines
+        given["SOFTCAP"] = c_float(case["SOFTCAP"])
+    return {**given, "WG": knobs["WG"]} if "WG" in knobs else given
 
 
-def _prefill_defines(case: Case, knobs: Knobs) -> Defines:
-    return _defines(case, knobs, prefill=True)
-
-
-def _decode_defines(case: Case, knobs: Knobs) -> Defines:
-    return _defines(case, knobs, prefill=False)
-
-
-def _generic_grid(case: Case, knobs: Knobs) -> Grid:
+def generic_grid(case: Case, knobs: Knobs) -> Grid:
+    """A work-group for each token block (and split), K/V head and batch row."""
     batch = case.get("B", 1)
-    blocks = ceil_div(case["M"] // batch, knobs.get("QB", 1))
+    blocks = ceil_div(case["M"] // batch, knobs.get("QB", 1)) * (case.get("SPLITS") or 1)
     return (blocks * knobs["WG"], case["G"], batch), (knobs["WG"], 1, 1)
 
 
-def _work(case: Case) -> tuple[int, int]:
+def work(case: Case) -> tuple[int, int]:
     """As if every token saw every key that is there: the upper bound of a window or a mask."""
-    q, k_state, v_state, y = _arguments(case)
+    q, k_state, v_state, y = arguments(case)
     keys = case.get("past", 0) + case.get("seq", 1)
     state = nbytes((k_state, v_state), case) * keys // case["C"]
     return nbytes((q, y), case) + state, 4 * case["M"] * case["H"] * case["K"] * keys
@@ -121,26 +132,31 @@ DECODE_CASES: tuple[Case, ...] = (
      "start": (0, 100), "kv": "f16"},
     {"M": 1, "H": 8, "G": 1, "K": 128, "C": 64, "SCALE": 0.09, "seq": 1, "past": 500,
      "WINDOW": 63, "RING": 1},
+    {"M": 1, "H": 7, "G": 1, "K": 100, "C": 33, "SCALE": 0.1, "seq": 1, "past": 31},
 )  # fmt: skip
 
 
-def _kernel(name: str, knobs: Mapping[str, tuple[int, ...]]) -> Kernel:
+def _kernel(name: str, source: str, knobs: Mapping[str, tuple[int, ...]]) -> Kernel:
     cpu, prefill = name.endswith("_cpu"), "prefill" in name
     return Kernel(
         name=name,
-        source="attention_cpu.cl" if cpu else "attention.cl",
+        source=source,
         classes=("cpu",) if cpu else ("generic",),
-        arguments=_arguments,
+        arguments=arguments,
         reference=reference,
-        defines=_prefill_defines if prefill else _decode_defines,
-        grid=cpu_grid if cpu else _generic_grid,
-        work=_work,
+        defines=partial(defines, prefill=prefill),
+        grid=cpu_grid if cpu else generic_grid,
+        work=work,
         knobs=knobs,
         cases=PREFILL_CASES if prefill else DECODE_CASES,
     )
 
 
-ATTENTION_PREFILL = _kernel("attention_prefill", {"WG": (64, 32), "QB": (4, 1)})
-ATTENTION_DECODE = _kernel("attention_decode", {"WG": (64, 32)})
-ATTENTION_PREFILL_CPU = _kernel("attention_prefill_cpu", {"GROUPS": (4, 3), "QB": (8, 16)})
-ATTENTION_DECODE_CPU = _kernel("attention_decode_cpu", {"GROUPS": (8, 3)})
+ATTENTION_PREFILL = _kernel("attention_prefill", "attention.cl", {"WG": (64, 32), "QB": (4, 1)})
+ATTENTION_DECODE = _kernel("attention_decode", "attention.cl", {"WG": (64, 32)})
+ATTENTION_PREFILL_CPU = _kernel(
+    "attention_prefill_cpu", "attention_cpu.cl", {"GROUPS": (4, 3), "QB": (16, 8)}
+)
+ATTENTION_DECODE_CPU = _kernel(
+    "attention_decode_cpu", "attention_decode_cpu.cl", {"GROUPS": (8, 3)}
+)

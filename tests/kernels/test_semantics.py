@@ -16,7 +16,7 @@ from opencl_kernels.sample import best_id, philox
 ATTENTION = [
     pytest.param(kernel, case, id=f"{name}-{case_id(case)}")
     for name, kernel in KERNELS.items()
-    if name.startswith("attention")
+    if name.startswith("attention") and name != "attention_merge"  # which reads no state
     for case in (kernel.cases[1], kernel.cases[2])
 ]
 
@@ -37,7 +37,8 @@ def test_attention_reads_only_visible_keys(queue: Any, kernel: Kernel, case: Cas
     for name in ("k_state", "v_state"):
         forget_invisible(inputs[name], case)
     outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
-    np.testing.assert_allclose(outputs["y"], kernel.reference(inputs, case)["y"], atol=1e-5)
+    for name, expected in kernel.reference(inputs, case).items():
+        np.testing.assert_allclose(outputs[name], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", [KERNELS["attention_prefill"], KERNELS["attention_prefill_cpu"]])
@@ -47,6 +48,18 @@ def test_padding_rows_of_attention_are_zero(queue: Any, kernel: Kernel) -> None:
     outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
     assert (outputs["y"][7:10] == 0).all()
     assert (outputs["y"][10] != 0).all()
+
+
+@pytest.mark.parametrize("kernel", [KERNELS["attention_parts"], KERNELS["attention_parts_cpu"]])
+def test_merged_parts_equal_attention(queue: Any, kernel: Kernel) -> None:
+    merge = KERNELS["attention_merge"]
+    for case in kernel.cases:
+        inputs = random_inputs(kernel, case, np.random.default_rng(0))
+        parts, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
+        merged, _ = launch(queue, merge, {"parts": parts["parts"]}, case, default_knobs(merge))
+        whole = KERNELS["attention_decode"].reference(inputs, case)["y"]
+        bar = 1e-2 if merged["y"].dtype == np.float16 else 1e-4
+        np.testing.assert_allclose(merged["y"], whole, rtol=bar, atol=bar)
 
 
 NAN, INF = float("nan"), float("inf")

@@ -12,7 +12,14 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("run_cases.py")
 CPUINFO = Path("/proc/cpuinfo")
-WIDE = ("gemm_cpu", "gemv_cpu", "attention_prefill_cpu", "attention_decode_cpu", "rmsnorm_cpu")
+WIDE = (
+    "gemm_cpu",
+    "gemv_cpu",
+    "attention_prefill_cpu",
+    "attention_decode_cpu",
+    "attention_parts_cpu",
+    "rmsnorm_cpu",
+)
 
 
 @pytest.mark.skipif(not shutil.which("objdump"), reason="objdump (binutils) is not installed")
