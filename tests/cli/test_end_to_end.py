@@ -192,7 +192,8 @@ def test_demo() -> None:
 
 def test_demo_takes_the_host_where_no_compiler_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr("shutil.which", lambda name: None)
+    linker = shutil.which("ld")
+    monkeypatch.setattr("shutil.which", lambda name: linker if name == "ld" else None)
     result = call("demo")
     assert result.exit_code == 0, result.output
     assert "--on host" in result.stdout and "(host)" in result.stdout
