@@ -23,7 +23,7 @@ Failure usage(const std::string &line) {
   const std::string shown = line.size() > 60 ? line.substr(0, 60) + "…" : line;
   return Failure("unknown or incomplete command '" + shown + "'",
                  "the runner knows prefill PAST ID…, step PAST ID, decode PAST ID N [STOP…], "
-                 "score PAST FILE ID…, logits FILE, save PAST FILE, load FILE, "
+                 "sampling W0 … W15, logprobs START STOP, score PAST FILE ID…, logits FILE, save PAST FILE, load FILE, "
                  "profile [FILE], stats, cancel, quit",
                  "see android_runner/protocol.h");
 }
@@ -42,6 +42,16 @@ std::vector<int64_t> numbers(const std::vector<std::string> &words, size_t from)
   std::vector<int64_t> values;
   for (size_t i = from; i < words.size(); ++i) values.push_back(number(words[i]));
   return values;
+}
+
+std::string listed(const std::vector<float> &values) {
+  std::string list;
+  char text[32];
+  for (const float value : values) {
+    snprintf(text, sizeof text, " %.9g", static_cast<double>(value));
+    list += text;
+  }
+  return list;
 }
 
 std::string seconds(double value) {
@@ -148,6 +158,11 @@ void Protocol::run(const std::string &line, const std::vector<std::string> &word
     answer("ok " + std::to_string(next.id) + " " + seconds(next.seconds));
   } else if (command == "decode" && given >= 3) {
     decode(words);
+  } else if (command == "sampling" && given == 16) {
+    session_.configure(numbers(words, 1));
+    answer("ok");
+  } else if (command == "logprobs" && given == 2) {
+    answer("logprobs" + listed(session_.logprobs(number(words[1]), number(words[2]))));
   } else if (command == "score" && given >= 3) {
     const double start = now();
     session_.score(numbers(words, 3), number(words[1]), words[2], stop);

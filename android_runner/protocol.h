@@ -1,5 +1,7 @@
 // The line protocol: commands on stdin, answers on stdout, one line each.
 //
+//   sampling W0 … W15         ok               how ids are chosen (opencl_kernels/sampling.cl)
+//   logprobs START STOP       logprobs X …     of the ids at these positions, if asked for
 //   prefill PAST ID…          ok NEXT SECONDS
 //   step PAST ID              ok NEXT SECONDS
 //   decode PAST ID N [STOP…]  id X, one line per token as it comes; then done REASON SECONDS.

@@ -126,6 +126,40 @@ std::vector<float> Session::read_logits(int64_t row, int64_t rows) {
   return values;
 }
 
+void Session::configure(const std::vector<int64_t> &words) {
+  const std::vector<cl::Int> values(words.begin(), words.end());
+  const size_t buffer = plan_.buffer("sampling");
+  if (memory_.buffer_bytes(buffer) != static_cast<int64_t>(4 * values.size()))
+    throw Failure(std::to_string(values.size()) + " words of sampling",
+                  "the plan's buffer holds " + std::to_string(memory_.buffer_bytes(buffer) / 4),
+                  "see opencl_kernels/sampling.cl");
+  cl::check(cl::EnqueueWriteBuffer(device_.queue(0), memory_.buffer(buffer), 1, 0,
+                                   4 * values.size(), values.data(), 0, nullptr, nullptr),
+            "clEnqueueWriteBuffer");
+}
+
+std::vector<float> Session::logprobs(int64_t start, int64_t stop) {
+  const size_t buffer = plan_.buffer("logprobs");
+  if (start < 0 || stop < start || 4 * stop > memory_.buffer_bytes(buffer))
+    throw Failure("there are no positions " + std::to_string(start) + " to " + std::to_string(stop),
+                  "the plan was compiled for " + std::to_string(plan_.model.max_context),
+                  "positions of ids that were chosen");
+  std::vector<float> values(stop - start);
+  if (!values.empty())
+    cl::check(cl::EnqueueReadBuffer(device_.queue(0), memory_.buffer(buffer), 1, 4 * start,
+                                    4 * values.size(), values.data(), 0, nullptr, nullptr),
+              "clEnqueueReadBuffer");
+  return values;
+}
+
+// Prefill and decode note on the device what they are fed, for penalties; score has no such step.
+void Session::note_ids(const std::vector<int64_t> &ids, int64_t past) {
+  const std::vector<cl::Int> tokens(ids.begin(), ids.end());
+  cl::check(cl::EnqueueWriteBuffer(device_.queue(0), memory_.buffer(ids_), 1, 4 * past,
+                                   4 * tokens.size(), tokens.data(), 0, nullptr, nullptr),
+            "clEnqueueWriteBuffer");
+}
+
 Next Session::prefill(const std::vector<int64_t> &ids, int64_t past,
                       const Interrupted &interrupted) {
   check_tokens(ids, past);
@@ -220,6 +254,7 @@ void Session::score(const std::vector<int64_t> &ids, int64_t past, const std::st
     executor_.run("score", symbols_);
     append(file.get(), read_logits(0, static_cast<int64_t>(count)), path);
   }
+  note_ids(ids, past);
 }
 
 void Session::logits(const std::string &path) {

@@ -12,7 +12,7 @@
 namespace pocket {
 
 struct Next {
-  int64_t id;  // the greedy next id
+  int64_t id;
   double seconds;
 };
 
@@ -28,6 +28,12 @@ class Session {
   // or cancel.
   std::string decode(int64_t id, int64_t past, int64_t count, const std::vector<int64_t> &stop,
                      const std::function<void(int64_t)> &emit, const Interrupted &interrupted);
+
+  // How ids are chosen from here on, in the words of opencl_kernels/sampling.cl; greedily before.
+  void configure(const std::vector<int64_t> &words);
+
+  // Of the ids chosen for positions from `start` up to `stop`, if the words ask for them.
+  std::vector<float> logprobs(int64_t start, int64_t stop);
 
   // Writes float32 logits: [ids, V] of a text; [V] of the last position run.
   void score(const std::vector<int64_t> &ids, int64_t past, const std::string &path,
@@ -56,6 +62,7 @@ class Session {
   void send(int64_t past, Pending &pending);
   void settle();
   int64_t read_id(int64_t position);
+  void note_ids(const std::vector<int64_t> &ids, int64_t past);
   std::vector<float> read_logits(int64_t row, int64_t rows);
 
   const Plan &plan_;

@@ -148,7 +148,7 @@ def _group_grid(case: Case, knobs: Knobs) -> Grid:
 def _work(case: Case) -> tuple[int, int]:
     """Greedy: one pass over the logits; at random about seventy over the weights."""
     passes = 70 if case.get("options", {}).get("temperature") else 1
-    return 4 * passes * case["B"] * case["V"], passes * case["B"] * case["V"]
+    return 4 * passes * case["B"] * case["V"], 3 * passes * case["B"] * case["V"]
 
 
 ONE: Case = {"M": 1, "B": 1, "seq": 1, "rows_n": 1, "rows": "last"}

@@ -168,7 +168,7 @@ class Chat:
                 new.append(token)
                 if token not in self.stops:
                     tell(stream.push(token))
-        tell(stream.flush())
+        tell(stream.flush() + session.tail)
         times = session.prefill_s, session.decode_s
         reused = len(ids) - session.fed
         return Reply("".join(pieces), new, session.stop_reason, reused, session.fed, *times)

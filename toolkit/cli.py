@@ -255,6 +255,25 @@ def verify(plan: Path, model: Path | None, on: str, as_json: bool) -> None:
         sys.exit(1)
 
 
+def sampling_options(command: Command) -> Command:
+    """The options of `toolkit.sampling` and those that end a text."""
+    options = [
+        click.option("--sample", is_flag=True, help="As the model's makers set it."),
+        click.option("--temperature", type=float, metavar="T", help="0: greedy.  [default: 0]"),
+        click.option("--top-k", type=int, metavar="K", help="The K likeliest ids, at most 256."),
+        click.option("--top-p", type=float, metavar="P", help="The fewest ids that make up P."),
+        click.option("--min-p", type=float, metavar="P", help="At least P of the likeliest one's."),
+        click.option("--repetition-penalty", type=float, metavar="R", help="1: none."),
+        click.option("--presence-penalty", type=float, metavar="A", help="0: none."),
+        click.option("--frequency-penalty", type=float, metavar="A", help="0: none."),
+        click.option("--seed", type=int, metavar="N", help="[default: another each time]"),
+        click.option("--stop", metavar="TEXT", multiple=True, help="Ends the text before it."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @PLAN
 @click.option("--prompt", metavar="TEXT|-", help="What to continue; - reads stdin.")
@@ -266,6 +285,8 @@ def verify(plan: Path, model: Path | None, on: str, as_json: bool) -> None:
 @click.option("--max-new-tokens", type=COUNT, default=128, show_default=True)
 @click.option("--load-state", type=STATE, metavar="FILE", help="Don't feed what it holds again.")
 @click.option("--save-state", type=STATE, metavar="FILE", help="Keep text and KV cache there.")
+@sampling_options
+@click.option("--logprobs", is_flag=True, default=None, help="Print each id and its own.")
 @click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
 @ON
 @JSON
@@ -298,6 +319,7 @@ def run(
 @TEMPLATE_FILE
 @click.option("--max-new-tokens", type=COUNT, default=512, show_default=True)
 @click.option("--state", type=STATE, metavar="FILE", help="Go on with this, and keep it there.")
+@sampling_options
 @ON
 @JSON
 def chat(plan: Path, as_json: bool, **options: Any) -> None:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from toolkit.errors import PocketError
 from toolkit.plan import Plan
+from toolkit.plan_reader import RECOMPILE
+from toolkit.sampling import Sampling
 
 StopReason: TypeAlias = Literal["eos", "length", "context", "cancel"]
 
@@ -27,11 +29,14 @@ class Executor(Protocol):
     stop_reason: StopReason  # why the last decode ended
     reached: int  # positions that the states were filled up to, rewinding or not; see `holds`
 
+    def configure(self, sampling: Sampling) -> None:
+        """How ids are chosen from here on; greedily until this is called."""
+
     def prefill(self, ids: Sequence[int], past: int) -> int:
-        """Feed ids, in chunks; return the greedy next id."""
+        """Feed ids, in chunks; return the next id."""
 
     def step(self, token: int, past: int) -> int:
-        """Feed one forced token through the decode phase; return the greedy next id."""
+        """Feed one forced token through the decode phase; return the next id."""
 
     def decode(
         self, token: int, past: int, count: int, stop: Collection[int]
@@ -45,6 +50,9 @@ class Executor(Protocol):
 
     def logits(self) -> npt.NDArray[np.float32]:
         """Logits [V] of the last position run."""
+
+    def logprobs(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Log-probabilities of ids chosen for these positions, if `configure` asked for them."""
 
     def score(self, ids: Sequence[int], past: int) -> npt.NDArray[np.float32]:
         """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
@@ -76,6 +84,25 @@ def open_executor(plan_path: Path, on: str = "runner", **options: Any) -> Execut
 
         return HostExecutor(plan_path, **options)
     raise PocketError(f"no executor is called '{on}'", hint="--on runner, or --on host")
+
+
+def can_sample(plan: Plan, sampling: Sampling) -> bool:
+    """False for a plan that knows only greedy ids, where no more is asked of it."""
+    if any(buffer.name == "sampling" for buffer in plan.buffers):
+        return True
+    if sampling == Sampling():
+        return False
+    raise PocketError(
+        "this plan can only choose the likeliest id", "it has no buffer 'sampling'", RECOMPILE
+    )
+
+
+def check_positions(plan: Plan, start: int, stop: int) -> None:
+    """Raise unless ids can have been chosen for these positions."""
+    context = int(plan.model["max_context"])
+    if not 0 <= start <= stop <= context + 1:
+        because = f"the plan has positions 0 to {context}"
+        raise PocketError(f"there are no positions {start} to {stop}", because)
 
 
 def check_tokens(plan: Plan, ids: Sequence[int], past: int) -> None:

@@ -14,7 +14,9 @@ from toolkit.errors import PocketError
 from toolkit.executor import (
     StopReason,
     advanced,
+    can_sample,
     check_held,
+    check_positions,
     check_tokens,
     checked_id,
     chunks,
@@ -24,6 +26,7 @@ from toolkit.load import load_plan, plan_digest
 from toolkit.plan import Dispatch, Plan
 from toolkit.plan_reader import RECOMPILE
 from toolkit.profile import Span
+from toolkit.sampling import Sampling
 
 
 class HostExecutor:
@@ -67,8 +70,13 @@ class HostExecutor:
             self._phase(phase)
         self.load_s = time.perf_counter() - started
 
+    def configure(self, sampling: Sampling) -> None:
+        """How ids are chosen from here on; greedily until this is called."""
+        if can_sample(self.plan, sampling):
+            self.machine.write(self._buffers["sampling"], sampling.words())
+
     def prefill(self, ids: Sequence[int], past: int) -> int:
-        """Feed ids, in chunks; return the greedy next id."""
+        """Feed ids, in chunks; return the next id."""
         check_tokens(self.plan, ids, past)
         started = time.perf_counter()
         for part, at in chunks(self.plan, ids, past):
@@ -79,7 +87,7 @@ class HostExecutor:
         return token
 
     def step(self, token: int, past: int) -> int:
-        """Feed one forced token through the decode phase; return the greedy next id."""
+        """Feed one forced token through the decode phase; return the next id."""
         check_tokens(self.plan, [token], past)
         self._bind([token], past)
         return checked_id(self._enqueue("decode", past)(), past)
@@ -114,6 +122,12 @@ class HostExecutor:
         last: npt.NDArray[np.float32] = self._logits(self._values.get("rows", 1))[-1]
         return last
 
+    def logprobs(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Log-probabilities of ids chosen for these positions, if `configure` asked for them."""
+        check_positions(self.plan, start, stop)
+        can_sample(self.plan, Sampling(logprobs=True))
+        return self.machine.read(self._buffers["logprobs"], "f32", [stop - start], start)
+
     def score(self, ids: Sequence[int], past: int) -> npt.NDArray[np.float32]:
         """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
         check_tokens(self.plan, ids, past)
@@ -122,6 +136,7 @@ class HostExecutor:
             self._bind(part, at, rows=len(part))
             self._enqueue("score", at)
             rows.append(self._logits(len(part)))
+            self.machine.write(self._buffers["ids"], np.array(part, np.int32), 4 * at)
         return np.concatenate(rows)
 
     def save_state(self, path: Path, past: int, note: Mapping[str, Any]) -> None:
@@ -194,7 +209,7 @@ class HostExecutor:
         return self._ready[name]
 
     def _bind(self, ids: Sequence[int], past: int, rows: int = 1) -> None:
-        """Give the device tokens and symbols; from here on its argmax advances `past` itself."""
+        """Give the device tokens and symbols; from here on it advances `past` itself."""
         known = {"seq": len(ids), "past": past, "rows": rows}
         self._values = {s.name: known.get(s.name, s.min) for s in self.plan.symbols}
         self._held[past:] = ids

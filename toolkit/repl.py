@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from toolkit.chat import Chat
 from toolkit.errors import PocketError, format_error
+from toolkit.run import sampling_of
 from toolkit.session import Session
 from toolkit.template import choose_template, decoded
 
@@ -169,9 +170,12 @@ def chat_with(
     write: Callable[[str], None],
     progress: Callable[[str], None],
     as_json: bool,
-    **generation: Any,
+    sample: bool = False,
+    stop: Sequence[str] = (),
+    **given: Any,
 ) -> bool:
     """What `pocketcl chat` does; False when a line failed that no person was there to see."""
+    generation = {"sampling": sampling_of(plan, sample, given), "stop_strings": stop}
     progress("loading the plan")
     found = None if no_template else choose_template(plan, template_file)
     with Session(plan, on) as session:

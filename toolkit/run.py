@@ -1,11 +1,13 @@
 """Generate from a prompt and print text while it comes."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import PocketError
+from toolkit.sampling import Sampling, choose_sampling, model_settings, without_effect
 from toolkit.session import Session
 from toolkit.template import choose_template, decoded, read_text
 from toolkit.text import Text, load_text, parse_ids
@@ -46,12 +48,16 @@ class Output:
         elif token not in self._eos:
             self._emit(self._stream.push(token))
 
-    def finish(self) -> str | None:
+    def finish(self, tail: str = "") -> str | None:
         """Print the rest; return the whole new text, None where there is no tokenizer."""
         if self._stream is None:
             return None
-        self._emit(self._stream.flush())
+        self._emit(self._stream.flush() + tail)
         return "".join(self._pieces)
+
+    def of(self, token: int) -> str:
+        """An id as a person may know it."""
+        return str(token) if self.text is None else f"{token} {self.text.decode([token])!r}"
 
     def _emit(self, piece: str) -> None:
         if piece:
@@ -74,11 +80,14 @@ def run_plan(
     template_file: Path | None = None,
     load_state: Path | None = None,
     save_state: Path | None = None,
+    sample: bool = False,
+    stop: Sequence[str] = (),
+    **given: Any,
 ) -> dict[str, Any]:
     """What `pocketcl run` does: open a session, generate, print as it goes.
 
     With a loaded state, what the prompt has in common with it is not fed again; without a prompt
-    its text is continued.
+    its text is continued. `sample` and what is `given` are for `choose_sampling`.
     """
     fed = None if ids is None else parse_ids(ids)
     templated = prompt is not None and (template or system is not None or template_file is not None)
@@ -86,6 +95,7 @@ def run_plan(
         raise PocketError(
             "the runner dumps no tensors", "it keeps nothing but its answers", "--on host"
         )
+    sampling = sampling_of(plan, sample, given)
     progress("loading the plan")
     options = {"dump": dump} if dump else {}
     with Session(plan, on, **options) as session:
@@ -99,12 +109,23 @@ def run_plan(
         fed = output.behind(list(session.history) if fed is None else fed)
         progress("")
         rest = session.resume(fed)
-        figures = run(session, rest, max_new_tokens, output)
+        figures = run(session, rest, max_new_tokens, output, sampling, stop)
         figures["reused"] = len(fed) - session.fed
         write("\n")
+        for line in logprob_lines(figures, output):
+            write(line)
         if save_state:
             session.save_state(save_state)
         return figures
+
+
+def sampling_of(plan: Path, sample: bool, given: Mapping[str, Any]) -> Sampling:
+    """What the options of a command line mean; a note tells of those that change nothing."""
+    sampling = choose_sampling(model_settings(plan) if sample else {}, given, sample)
+    for name in without_effect(sampling, given):
+        option = "--" + name.replace("_", "-")
+        print(f"note: {option} needs --temperature T or --sample: this is greedy", file=sys.stderr)
+    return sampling
 
 
 def as_message(plan: Path, prompt: str, system: str | None, own: Path | None) -> str:
@@ -127,10 +148,26 @@ def read_prompt(name: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def run(session: Session, ids: list[int], max_new_tokens: int, output: Output) -> dict[str, Any]:
-    """Generate greedily; keys as in `pocketcl run --json`. Ctrl-C keeps what is there."""
+def logprob_lines(figures: Mapping[str, Any], output: Output) -> Iterator[str]:
+    """A line for each new id, if their logprobs were asked for."""
+    for token, logprob in zip(figures["ids"], figures.get("logprobs", ()), strict=False):
+        yield f"{logprob:9.4f}  {output.of(token)}\n"
+
+
+GREEDY = Sampling()
+
+
+def run(
+    session: Session,
+    ids: list[int],
+    max_new_tokens: int,
+    output: Output,
+    sampling: Sampling = GREEDY,
+    stop: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Generate; keys as in `pocketcl run --json`. Ctrl-C keeps what is there."""
     new: list[int] = []
-    tokens = session.generate(ids, max_new_tokens)
+    tokens = session.generate(ids, max_new_tokens, sampling=sampling, stop_strings=stop)
     try:
         for token in tokens:
             new.append(token)
@@ -138,10 +175,15 @@ def run(session: Session, ids: list[int], max_new_tokens: int, output: Output) -
     except KeyboardInterrupt:
         tokens.close()
         session.stop_reason = "cancel"
-    return {
+    figures: dict[str, Any] = {
         "ids": new,
-        "text": output.finish(),
+        "text": output.finish(session.tail),
         "prefill_s": session.prefill_s,
         "decode_s": session.decode_s,
         "stop": session.stop_reason,
+        "stop_string": session.stop_string,
+        "sampling": {k: v for k, v in asdict(sampling).items() if k != "logprobs"},
     }
+    if sampling.logprobs:
+        figures["logprobs"] = [float(x) for x in session.logprobs()[: len(new)]]
+    return figures

@@ -16,12 +16,20 @@ import numpy.typing as npt
 
 from toolkit import state_file
 from toolkit.errors import PocketError
-from toolkit.executor import StopReason, advanced, check_held, check_tokens
+from toolkit.executor import (
+    StopReason,
+    advanced,
+    can_sample,
+    check_held,
+    check_positions,
+    check_tokens,
+)
 from toolkit.load import load_plan
 from toolkit.plan import Plan
 from toolkit.profile import Span
 from toolkit.runner_build import build_runner, find_opencl
 from toolkit.runner_process import Process
+from toolkit.sampling import Sampling
 
 __all__ = ["RunnerExecutor", "build_runner", "find_opencl"]
 
@@ -60,17 +68,24 @@ class RunnerExecutor:
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
         self.reached = 0
         self._fed: list[int] = []  # the id at every position that the states hold
+        self._sampling = ""  # the command that says how ids are chosen
         self._earlier: dict[str, Any] = {}
         self._process: Process | None = None
         self._start(phases)
 
+    def configure(self, sampling: Sampling) -> None:
+        """How ids are chosen from here on; greedily until this is called."""
+        if can_sample(self.plan, sampling):
+            self._sampling = f"sampling {_words(sampling.words().tolist())}"
+            self._alive().ask(self._sampling)
+
     def prefill(self, ids: Sequence[int], past: int) -> int:
-        """Feed ids, in chunks; return the greedy next id."""
+        """Feed ids, in chunks; return the next id."""
         check_tokens(self.plan, ids, past)
         return int(self._feed(f"prefill {past} {_words(ids)}", ids, past)[1])
 
     def step(self, token: int, past: int) -> int:
-        """Feed one forced token through the decode phase; return the greedy next id."""
+        """Feed one forced token through the decode phase; return the next id."""
         check_tokens(self.plan, [token], past)
         return int(self._feed(f"step {past} {token}", [token], past)[1])
 
@@ -106,6 +121,12 @@ class RunnerExecutor:
         """Logits [V] of the last position run."""
         self._alive().ask("logits logits.f32")
         return self._read("logits.f32")
+
+    def logprobs(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Log-probabilities of ids chosen for these positions, if `configure` asked for them."""
+        check_positions(self.plan, start, stop)
+        can_sample(self.plan, Sampling(logprobs=True))
+        return np.array(self._alive().ask(f"logprobs {start} {stop}")[1:], np.float32)
 
     def score(self, ids: Sequence[int], past: int) -> npt.NDArray[np.float32]:
         """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
@@ -169,6 +190,8 @@ class RunnerExecutor:
         except BaseException:
             self.close()
             raise
+        if self._sampling:
+            process.ask(self._sampling)
         self.device: str = self.ready["device"]
         self.compute_units = int(self.ready["compute_units"])
         self.load_s = time.perf_counter() - started
@@ -197,9 +220,7 @@ class RunnerExecutor:
         """End a decode whose ids nobody wants any more."""
         ahead = 0
         with contextlib.suppress(PocketError):  # a runner that died says so at the next command
-            process.send("cancel")
-            while process.answer()[0] == "id":
-                ahead += 1
+            ahead = sum(words[0] == "id" for words in process.cancel())
         self.reached = advanced(self.reached, past, ahead + 2)
         # A ring holds its window and one chunk: further ahead the runner has overwritten the past.
         if ahead >= int(self.plan.model["prefill_chunk"]):

@@ -18,38 +18,50 @@ from toolkit.executor import (
     holds,
     open_executor,
 )
+from toolkit.sampling import Sampling
 from toolkit.state_file import read_note
+from toolkit.text import StopStrings, Text, load_text
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Session:
-    """Generates greedily behind `history`, of which the KV cache holds the first `past` ids.
+    """Generates behind `history`, of which the KV cache holds the first `past` ids.
 
     After `generate`: `stop_reason`, `prefill_s` and `decode_s` tell of the last run, `fed` how many
-    ids it had to prefill.
+    ids it had to prefill; `stop_string` is the one that ended it, or None, and `tail` the text
+    between the last id and that.
     """
 
     def __init__(self, plan: Any, on: str = "runner", **options: Any) -> None:
         """`plan` is a folder, or what `toolkit.compile` returned."""
-        path = Path(getattr(plan, "path", plan))
+        self.path = path = Path(getattr(plan, "path", plan))
         self.executor: Executor = open_executor(path, on, **options)
         self.model: Mapping[str, Any] = self.executor.plan.model
         self.history: list[int] = []  # the last id generated is not in the cache yet
         self.past = self.fed = 0
         self.stop_reason: StopReason = "length"
         self.prefill_s = self.decode_s = 0.0
+        self.stop_string: str | None = None
+        self.tail = ""
         self._interrupted = False
+        self._first = 0  # position of the last run's first new id
+        self._text: Text | None = None
 
     def generate(
         self,
         ids: Sequence[int],
         max_new_tokens: int = 128,
         stop: Collection[int] | None = None,
+        sampling: Sampling | None = None,
+        stop_strings: Sequence[str] = (),
     ) -> Generator[int, None, None]:
         """Feed `ids` behind what the session holds and yield new ids, a stop id included.
 
-        stop  ids that end the text; by default the model's own end-of-text ids
+        stop          ids that end the text; by default the model's own end-of-text ids
+        sampling      how ids are chosen; by default greedily
+        stop_strings  end the text before them: an id comes when it can't be part of one any more,
+                      and what was generated beyond the last id is forgotten
         """
         ids = [*self.history[self.past :], *map(int, ids)]
         check_tokens(self.executor.plan, ids, self.past)
@@ -59,7 +71,15 @@ class Session:
             )
         self._interrupted = False
         stops = frozenset(self.model.get("eos", ()) if stop is None else stop)
-        return self._generate(ids, max_new_tokens, stops)
+        tokens = self._generate(ids, max_new_tokens, stops, sampling or Sampling())
+        if not stop_strings:
+            return tokens
+        stream = self._needed_text().stream([*self.history[: self.past], *ids])
+        return self._before(tokens, StopStrings(stream, stop_strings), stops)
+
+    def logprobs(self) -> npt.NDArray[np.float32]:
+        """Of the last run's ids, if its sampling asked for them."""
+        return self.executor.logprobs(self._first, max(self._first, len(self.history)))
 
     def score(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Feed `ids` and return the logits [len(ids), V] of each."""
@@ -136,10 +156,47 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _needed_text(self) -> Text:
+        """The tokenizer."""
+        self._text = self._text or load_text(self.path, self.model)
+        if self._text is None:
+            raise PocketError(
+                "this plan can't look for stop strings",
+                "no tokenizer.json came with its model",
+                "put tokenizer.json beside the model and compile again, or stop at ids",
+            )
+        return self._text
+
+    def _before(
+        self, tokens: Generator[int, None, None], strings: StopStrings, stops: frozenset[int]
+    ) -> Generator[int, None, None]:
+        """The ids before the first stop string; the session forgets the others."""
+        told = 0
+        try:
+            for token in tokens:
+                ended = token in stops
+                for safe in [*strings.flush(), token] if ended else strings.push(token):
+                    told += 1
+                    yield safe
+                if strings.found is not None:
+                    self.stop_reason, self.stop_string = "eos", strings.found
+                    self.tail = strings.tail
+                    break
+            else:
+                for safe in strings.flush():
+                    told += 1
+                    yield safe
+        finally:
+            tokens.close()
+            if len(self.history) > self._first + told:
+                self.rewind(self._first + told)
+
     def _generate(
-        self, ids: list[int], limit: int, stops: frozenset[int]
+        self, ids: list[int], limit: int, stops: frozenset[int], sampling: Sampling
     ) -> Generator[int, None, None]:
         self.stop_reason, self.decode_s = "cancel", 0.0  # holds when the caller leaves early
+        self.stop_string, self.tail, self._first = None, "", self.past + len(ids)
+        self.executor.configure(sampling)
         self.fed, started = len(ids), time.perf_counter()
         for part, at in chunks(self.executor.plan, ids, self.past):
             token = self.executor.prefill(part, at)

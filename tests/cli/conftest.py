@@ -9,6 +9,7 @@ import pytest
 from toolkit.executor import advanced, check_held, check_tokens, chunks
 from toolkit.plan import Buffer, Dispatch, HostStep, Phase, Plan, Program, SymbolDecl, Variant
 from toolkit.profile import Span
+from toolkit.sampling import Sampling
 
 VOCAB, CONTEXT, CHUNK, EOS = 32, 100, 16, 31
 
@@ -36,6 +37,9 @@ class FakeExecutor:
         self.reached = 0
         self.held: list[int] = []
         self._last = np.zeros(VOCAB, np.float32)
+
+    def configure(self, sampling: Sampling) -> None:
+        self.sampling = sampling
 
     def score(self, ids: Sequence[int], past: int) -> np.ndarray:
         check_tokens(self.plan, ids, past)
