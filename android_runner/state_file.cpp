@@ -46,7 +46,8 @@ Part part_of(const Plan &plan, size_t index, int64_t past) {
   const int64_t capacity = shape[shape.size() - 2];
   const int64_t width = dtype_size(buffer.dtype) * shape.back();
   const int64_t stride = capacity * width;
-  return {index, buffer.name, stride ? count / stride : 0, stride, std::min(past, capacity) * width};
+  const int64_t used = std::min(past, capacity) * width;
+  return {index, buffer.name, stride ? count / stride : 0, stride, used};
 }
 
 std::vector<Part> parts_of(const Plan &plan, int64_t past) {
