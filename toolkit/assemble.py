@@ -44,7 +44,9 @@ def assemble(
     buffers = tuple(_buffers(model, options, vocab, score))
     index, programs = {buffer.name: i for i, buffer in enumerate(buffers)}, Programs()
     storage = options.activations, options.kv
-    settings = Settings(profile["class"], options.batch, options.context, *storage)
+    settings = Settings(
+        profile["class"], options.batch, options.context, *storage, profile["compute_units"]
+    )
     symbols = _symbols(options, score)
     box = {s.name: (s.min, s.max) for s in symbols}
     phases = []

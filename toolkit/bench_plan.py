@@ -3,7 +3,7 @@
 from toolkit.plan import Dispatch, HostStep, Phase, Plan
 
 # Kernels that take a state without moving it: they write the new token's K and V, or only read.
-IN_PLACE = ("rope_kv", "attention_prefill", "attention_decode")
+IN_PLACE = ("rope_kv", "attention_prefill", "attention_decode", "attention_parts")
 
 
 def dispatches(plan: Plan) -> dict[str, int]:

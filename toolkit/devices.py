@@ -14,13 +14,14 @@ from toolkit.paths import config_dir
 from toolkit.plan import FEATURES
 
 Profile: TypeAlias = dict[str, Any]
+UNITS = 8  # compute units of a GPU whose entry says nothing of them
 CLASSES = ("cpu", "adreno", "mali", "generic")
 # In the wheel, and in a checkout.
 SHIPPED = (Path(__file__).parent / "facts/devices.yaml", Path(__file__).parents[1] / "devices.yaml")
 
 
 def resolve_device(name: str | None = None) -> Profile:
-    """The {name, class, align, features} of a named device, or of the one here."""
+    """The {name, class, align, features, compute_units} of a named device, or the one here."""
     known = profiles()
     if name is None:
         return _here(known)
@@ -119,13 +120,21 @@ def _here(known: Mapping[str, Profile]) -> Profile:
     profile = _essence(name, known[name])
     profile["align"] = max(profile["align"], device["align"])
     profile["features"] = [f for f in profile["features"] if f in device["features"]]
+    profile["compute_units"] = device["compute_units"]
     return profile
 
 
 def _essence(name: str, facts: Profile) -> Profile:
     """What a plan depends on; the rest of an entry is for people and estimates."""
     features = [f for f in FEATURES if f in facts.get("features", ())]
-    return {"name": name, "class": facts["class"], "align": facts["align"], "features": features}
+    few = os.cpu_count() or 1 if facts["class"] == "cpu" else UNITS
+    return {
+        "name": name,
+        "class": facts["class"],
+        "align": facts["align"],
+        "features": features,
+        "compute_units": facts.get("compute_units", few),
+    }
 
 
 def _checked(name: str, facts: Profile, classes: Mapping[str, Profile]) -> Profile:
@@ -136,6 +145,9 @@ def _checked(name: str, facts: Profile, classes: Mapping[str, Profile]) -> Profi
     align = full.get("align")
     if not isinstance(align, int) or align <= 0 or align & (align - 1):
         raise _fault(where, name, f"its align is {align!r}", "align: bytes, a power of two")
+    units = full.get("compute_units", UNITS)
+    if not isinstance(units, int) or units <= 0:
+        raise _fault(where, name, f"its compute_units are {units!r}", "compute_units: how many")
     unknown = [f for f in full.get("features", ()) if f not in FEATURES]
     if unknown:
         raise _fault(where, name, f"feature {unknown[0]!r} is unknown", f"one of {FEATURES}")

@@ -5,7 +5,7 @@ that suit it. Which kernels serve which op is the table HANDLERS (lower_ops.py);
 is decided later (memory.py).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,6 +53,7 @@ class Settings:
     context: int
     activations: str  # storage of values between kernels: "f32" or "f16"
     kv: str  # storage of KV states
+    compute_units: int  # of the device
 
 
 @dataclass
@@ -90,10 +91,14 @@ class PhaseBuilder:
         """New scratch for a value."""
         dtype = self.settings.activations
         shape = self.dims(value) if shape is None else shape
-        size = sympy.prod(shape) * dtype_bytes(dtype)
-        self.scratch.append(Scratch(value.name or "", dtype, tuple(shape), size))
-        self.places[value] = Place(("scratch", len(self.scratch) - 1), dtype)
+        self.places[value] = Place(self.temporary(value.name or "", dtype, shape), dtype)
         return self.places[value]
+
+    def temporary(self, name: str, dtype: str, shape: Sequence[Any]) -> Ref:
+        """New scratch for what is no value of the graph."""
+        size = sympy.prod(shape) * dtype_bytes(dtype)
+        self.scratch.append(Scratch(name, dtype, tuple(shape), size))
+        return ("scratch", len(self.scratch) - 1)
 
     def buffer(self, name: str) -> Ref:
         """A buffer of the plan by name."""

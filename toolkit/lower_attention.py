@@ -5,8 +5,13 @@ from typing import Any
 import onnx_ir as ir
 
 from onnx_passes.graph import attribute, needed
-from toolkit.lower import PhaseBuilder, label
+from opencl_kernels.attention_parts import parts_shape
+from opencl_kernels.kernel import Case, ceil_div
+from toolkit.lower import PhaseBuilder, Settings, label
 from toolkit.lower_matmul import matrix_dims
+
+LONG = 1024  # keys; below, a second launch costs more than it gains
+SHARE = 256  # keys that are worth a work-group of their own
 
 
 def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
@@ -30,9 +35,30 @@ def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
     case = _states(b, k_state) | {"M": b.rows(y), "H": int(b.dims(q)[2]), "SOFTCAP": 0}
     case |= {"SCALE": attribute(node, "scale"), "x": b.place(q).dtype, "y": b.settings.activations}
     case["WINDOW"] = window if window < b.settings.context else 0  # beyond the context: none
-    family = "attention_decode" if case["M"] == b.settings.batch else "attention_prefill"
     refs = {"q": b.place(q).ref, "k_state": b.place(k_state).ref, "v_state": b.place(v_state).ref}
-    b.emit(label(node), family, case, {**refs, "y": b.output(y).ref})
+    refs["y"] = b.output(y).ref
+    if case["M"] != b.settings.batch:
+        b.emit(label(node), "attention_prefill", case, refs)
+        return
+    split = shares(b.settings, case)
+    if not split:
+        b.emit(label(node), "attention_decode", case, refs)
+        return
+    case["SPLITS"], parts = split, f"{label(node)} parts"
+    refs["parts"] = b.temporary(parts, "f32", parts_shape(case))
+    b.emit(parts, "attention_parts", case, refs)
+    b.emit(label(node), "attention_merge", case, refs)
+
+
+def shares(settings: Settings, case: Case) -> int:
+    """Into how many parts a token's keys are split to fill the device; 0: not at all.
+
+    Two for each compute unit, of 256 keys or more, where the K/V heads alone are too few.
+    """
+    heads, keys = settings.batch * case["G"], min(case["C"], case["WINDOW"] or case["C"])
+    if heads >= settings.compute_units or keys < LONG:
+        return 0
+    return int(min(ceil_div(2 * settings.compute_units, heads), keys // SHARE))
 
 
 def _states(b: PhaseBuilder, state: ir.Value) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def test_pocl_is_class_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         "class": "cpu",
         "align": 512,
         "features": [],
+        "compute_units": 4,
     }
 
 

@@ -1,0 +1,57 @@
+"""Decode attention in shares: where it is chosen, and that a model answers the same with it."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exports import DEMO
+
+import toolkit
+from toolkit.lower import Settings
+from toolkit.lower_attention import shares
+from toolkit.verify import verify
+
+
+@pytest.mark.parametrize(
+    ("units", "batch", "heads", "keys", "window", "expected"),
+    [
+        (8, 1, 4, 8192, 0, 4),  # two work-groups for each compute unit
+        (8, 1, 3, 8192, 0, 6),
+        (8, 1, 8, 8192, 0, 0),  # the heads fill the device
+        (8, 2, 4, 8192, 0, 0),  # with the batch they do
+        (8, 1, 4, 1023, 0, 0),  # not worth a second launch
+        (64, 1, 4, 1024, 0, 4),  # shares of 256 keys or more
+        (8, 1, 4, 8192, 512, 0),  # no token sees more than its window
+        (2, 1, 1, 4096, 0, 4),
+    ],
+)
+def test_shares_fill_the_device(
+    units: int, batch: int, heads: int, keys: int, window: int, expected: int
+) -> None:
+    settings = Settings("cpu", batch, keys, "f32", "f32", units)
+    assert shares(settings, {"G": heads, "C": keys, "WINDOW": window}) == expected
+
+
+@pytest.mark.parametrize("device_class", ["cpu", "generic"])
+@pytest.mark.parametrize("on", ["host", "runner"])
+def test_a_model_with_shares_answers_the_same(
+    on: str, device_class: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lowering: Any = sys.modules["toolkit.lower_attention"]
+    monkeypatch.setattr(lowering, "LONG", 16)
+    monkeypatch.setattr(lowering, "SHARE", 4)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "pocketcl").mkdir()
+    profile = f"devices: {{many: {{class: {device_class}, compute_units: 24, align: 128}}}}\n"
+    (tmp_path / "pocketcl/devices.yaml").write_text(profile)
+
+    report = toolkit.compile(DEMO, tmp_path / "x.plan", device="many", activations="f32", kv="f32")
+
+    decode = report.plan.phase("decode")
+    assert decode is not None
+    layers = int(report.plan.model["layers"])
+    assert sum(step.name.endswith(" parts") for step in decode.dispatches()) == layers
+    assert len(decode.dispatches()) <= 9 * layers + 4
+    figures = verify(report.path, on=on)
+    assert figures["ok"], figures
