@@ -148,6 +148,10 @@ def test_interrupt_cancels(toy: Toy, start: Start) -> None:
         ("decode 0 1 -3", "unknown or incomplete"),
         ("prefill 0", "unknown or incomplete"),
         ("score 0 /nowhere/x 1", "/nowhere/x can't be written"),
+        ("sampling 1 2 3", "unknown or incomplete"),
+        (f"sampling {words([0] * 16)}", "the plan has no buffer"),
+        ("logprobs 0", "unknown or incomplete"),
+        ("logprobs 0 1", "the plan has no buffer"),
         ("sing", "unknown or incomplete command 'sing'"),
     ],
 )
