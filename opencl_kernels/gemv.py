@@ -71,6 +71,6 @@ GEMV_CPU = Kernel(
     defines=_cpu_defines,
     grid=cpu_grid,
     work=gemm.work,
-    knobs={"GROUPS": (8, 3), "PREFETCH": (0, 16, 40)},
+    knobs={"GROUPS": (8, 3), "PREFETCH": (32, 0)},
     cases=CASES,
 )

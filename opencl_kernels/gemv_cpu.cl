@@ -4,7 +4,7 @@
 //
 //   x X[M, LDX], w W[ceil(N/16)][K][16] (n16), bias f32[N] where BIAS, y Y[M, LDY] from column Y0
 //   GROUPS    work-items (grid only); each streams its share of W once and in order
-//   PREFETCH  cache lines that W is asked for ahead of its use; 0 (default): leave it to the CPU
+//   PREFETCH  cache lines that W is asked for ahead of its use (default 32); 0: leave it to the CPU
 // Two blocks of 16 outputs go at once, two accumulators each: two streams, four chains of FMAs.
 // With GLU the two blocks are gate and up of the same 16 outputs.
 #include "common.cl"
@@ -23,12 +23,9 @@
 #define ARGS sym, x, w, y
 #define START_AT(n0) 0.0f
 #endif
-#if PREFETCH                          // a builtin of Clang that OpenCL C has no portable form of
-#define LINES_PER_STEP (W_HALF ? 1 : 2)
-#define AHEAD(at)                                                                             \
-  UNROLL for (int line = 0; line < LINES_PER_STEP; line++)                                    \
-      __builtin_prefetch((const void *)(size_t)((__global const char *)(w + (at)) +           \
-                                                (PREFETCH + line) * 64), 0, 3);
+#define WIDTH (16 * sizeof(STORAGE(W_HALF)))       // bytes of a k in a stream
+#if PREFETCH
+#define AHEAD(at) ASK_FOR((__global const char *)(w + (at)) + PREFETCH * 64, 2 * WIDTH)
 #else
 #define AHEAD(at)
 #endif
