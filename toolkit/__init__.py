@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toolkit.compile import CompileReport
+    from toolkit.sampling import Sampling
     from toolkit.session import Session
 
-__all__ = ["Session", "__version__", "compile"]
+__all__ = ["Sampling", "Session", "__version__", "compile"]
 __version__ = "0.1.0"
 
 
@@ -28,7 +29,11 @@ def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "
 
 
 def __getattr__(name: str) -> Any:
-    """`Session` is imported when it is asked for: `import toolkit` must be quick."""
+    """Classes are imported when they are asked for: `import toolkit` must be quick."""
+    if name == "Sampling":
+        from toolkit.sampling import Sampling
+
+        return Sampling
     if name == "Session":
         from toolkit.session import Session
 
