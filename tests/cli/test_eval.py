@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import CONTEXT, VOCAB, FakeExecutor, logits_row
+from fake import CONTEXT, VOCAB, FakeExecutor, logits_row
 
 import toolkit.perplexity as perplexity
 from toolkit.cli import cli

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Start
+from talk import Start
 from test_loader import check, fuzz
 from toy import Toy
 

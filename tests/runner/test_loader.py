@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import failure
+from talk import failure
 from toy import Toy
 
 ABSENT = object()

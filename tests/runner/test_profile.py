@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Start
+from talk import Start
 from toy import CHUNK, Toy
 
 TIMES = ("queued", "submitted", "started", "ended")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Start, Talk
+from talk import Start, Talk
 from toy import HEADER, C, D, Toy
 
 from toolkit.runner import RunnerExecutor

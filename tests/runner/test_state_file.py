@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Start
+from talk import Start
 from toy import CHUNK, C, D, Toy, V
 
 from toolkit.errors import PocketError
