@@ -208,6 +208,7 @@ def inspect(path: Path, view: str | None, why: str | None, as_json: bool) -> Non
 )
 @click.option("--max-context", type=COUNT, help="Tokens.  [default: the model's, at most 4096]")
 @click.option("--prefill-chunk", type=COUNT, help="Tokens that one prefill step takes at most.")
+@click.option("--batch", type=COUNT, default=1, help="Texts that `eval --on host` scores at once.")
 @click.option("--activations", type=F32_OR_F16, help="Between steps.  [default: by device]")
 @click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")
 @JSON

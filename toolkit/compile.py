@@ -58,12 +58,13 @@ def compile(
     prefill_chunk: int | None = None,
     activations: str | None = None,
     kv: str | None = None,
+    batch: int = 1,
     progress: Progress | None = None,
 ) -> CompileReport:
     """Compile a model to a plan folder; `progress` is told what goes on."""
     started, tell = time.perf_counter(), progress or (lambda _: None)
     profile = resolve_device(device)
-    options = choose(source, profile, weights, max_context, prefill_chunk, activations, kv)
+    options = choose(source, profile, weights, max_context, prefill_chunk, activations, kv, batch)
     tell("reading the model")
     with blaming(source):
         model = source.model

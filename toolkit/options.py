@@ -30,6 +30,7 @@ def choose(
     prefill_chunk: int | None = None,
     activations: str | None = None,
     kv: str | None = None,
+    batch: int = 1,
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
     for name, value in (("--max-context", max_context), ("--prefill-chunk", prefill_chunk)):
@@ -40,7 +41,7 @@ def choose(
     context = _context(source, max_context)
     default = "f32" if profile["class"] == "cpu" else "f16"
     chunk = min(prefill_chunk or CHUNK, context)
-    return Options(context, chunk, weights, activations or default, kv or default)
+    return Options(context, chunk, weights, activations or default, kv or default, batch)
 
 
 def _context(source: Source, wanted: int | None) -> int:

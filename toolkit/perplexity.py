@@ -6,22 +6,25 @@ first is predicted from those before it. perplexity = exp(sum of negative log li
 summed in float64. What is left over at the end is a shorter window of its own, or dropped.
 """
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
 from toolkit.executor import Executor, open_executor
+from toolkit.load import load_plan
 from toolkit.plan import Plan
 from toolkit.text import load_text, read_text
 from toolkit.verify import Scorer, source_of
 
 Logits: TypeAlias = npt.NDArray[np.float32]
+Ids: TypeAlias = npt.NDArray[np.int64]
 WINDOW = 2048  # tokens, where the context allows
 PIECE = 128  # positions whose logits are held at a time
 
@@ -55,21 +58,61 @@ def evaluate(
     """
     tell = progress or (lambda _: None)
     tell("loading")
-    executor = open_executor(plan_path, on, **options)
+    plan = load_plan(plan_path)
+    size, batch = _window(int(plan.model["max_context"]), window), int(plan.model["batch"])
+    rows = _rows(text, plan_path, plan)
+    groups = list(grouped([w for row in rows for w in cut(row, size, remainder)], batch))
+    ours = _scorer(plan_path, on, batch, **options)
+    rival = _reference(source_of(plan, model)) if reference else None
     try:
-        plan = executor.plan
-        size = _window(int(plan.model["max_context"]), window)
-        windows = [
-            part for row in _rows(text, plan_path, plan) for part in cut(row, size, remainder)
-        ]
-        rival = _reference(source_of(plan, model)) if reference else None
         totals, started = Totals(), time.perf_counter()
-        for number, part in enumerate(windows):
-            tell(_status(number, len(windows), totals, time.perf_counter() - started))
-            score_window(executor, rival, part, totals)
-        return _report(totals, size, remainder, len(windows), executor, rival is not None)
+        for number, group in enumerate(groups):
+            tell(_status(number, len(groups), totals, time.perf_counter() - started))
+            score_windows(ours.score, rival, group, batch, totals)
+        return _report(totals, size, remainder, ours, rival is not None)
     finally:
-        executor.close()
+        ours.close()
+
+
+class Batched(Protocol):
+    """Logits [B, S, V] of several texts, appended to their caches."""
+
+    name: str
+    device: str
+
+    def score(self, ids_BS: Ids, past: int) -> Logits:
+        """Feed ids at position `past`."""
+
+    def close(self) -> None:
+        """Give memory back."""
+
+
+class OneText:
+    """An executor as a batch of one."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.name, self.device, self.close = executor.name, executor.device, executor.close
+        self._executor = executor
+
+    def score(self, ids_BS: Ids, past: int) -> Logits:
+        """Feed the only row."""
+        return self._executor.score(ids_BS[0].tolist(), past)[None]
+
+
+def _scorer(path: Path, on: str, batch: int, **options: Any) -> Batched:
+    if batch > 1 and on == "host":
+        from toolkit.batch import BatchScorer
+
+        return BatchScorer(path, **options)
+    return OneText(open_executor(path, on, **options))
+
+
+def grouped(windows: Sequence[list[int]], batch: int) -> Iterator[Ids]:
+    """Windows of equal length, up to `batch` at a time; in order, but for the shorter ones."""
+    for length in sorted({len(w) for w in windows}, reverse=True):
+        same = [w for w in windows if len(w) == length]
+        for start in range(0, len(same), batch):
+            yield np.array(same[start : start + batch])
 
 
 def _rows(path: Path, plan_path: Path, plan: Plan) -> list[list[int]]:
@@ -106,20 +149,32 @@ def cut(ids: Sequence[int], size: int, remainder: str) -> Iterator[list[int]]:
             yield part
 
 
-def score_window(executor: Executor, rival: Scorer | None, ids: list[int], totals: Totals) -> None:
-    """Add one window, piece by piece: logits of a whole window may be larger than the model."""
-    if rival is not None:
-        rival.reset()
-    before = totals.nll
-    for start in range(0, len(ids) - 1, PIECE):
-        part = ids[start : min(start + PIECE, len(ids) - 1)]
-        targets = np.array(ids[start + 1 : start + 1 + len(part)])
-        ours = log_softmax(executor.score(part, start))
-        totals.nll -= float(ours[np.arange(len(part)), targets].sum())
-        totals.tokens += len(part)
-        if rival is not None:
-            _add_reference(totals, log_softmax(rival.score(part)), ours, targets)
-    totals.windows.append((totals.nll - before) / (len(ids) - 1))
+def score_windows(
+    score: Callable[[Ids, int], Logits],
+    rival: Scorer | None,
+    ids_WT: Ids,
+    batch: int,
+    totals: Totals,
+) -> None:
+    """Add windows, piece by piece: logits of a whole window may be larger than the model."""
+    count, length = ids_WT.shape
+    full = np.resize(ids_WT, (batch, length))  # a short group is filled up with itself
+    rivals = [copy.copy(rival) for _ in range(count)] if rival is not None else []
+    for each in rivals:
+        each.reset()
+    sums = np.zeros(count)
+    for start in range(0, length - 1, PIECE):
+        stop = min(start + PIECE, length - 1)
+        ours = log_softmax(score(full[:, start:stop], start))[:count]
+        for w in range(count):
+            part, targets = ids_WT[w, start:stop], ids_WT[w, start + 1 : stop + 1]
+            sums[w] -= ours[w, np.arange(len(part)), targets].sum()
+            if rivals:
+                theirs = log_softmax(rivals[w].score(part.tolist()))
+                _add_reference(totals, theirs, ours[w], targets)
+    totals.nll += float(sums.sum())
+    totals.tokens += count * (length - 1)
+    totals.windows += (sums / (length - 1)).tolist()
 
 
 def log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
@@ -165,7 +220,7 @@ def _status(done: int, count: int, totals: Totals, seconds: float) -> str:
 
 
 def _report(
-    totals: Totals, size: int, remainder: str, count: int, executor: Executor, compared: bool
+    totals: Totals, size: int, remainder: str, executor: Batched, compared: bool
 ) -> dict[str, Any]:
     if not totals.tokens:
         raise PocketError(
@@ -179,7 +234,7 @@ def _report(
         "nats_per_token": totals.nll / totals.tokens,
         "standard_error": spread,  # of nats_per_token, over windows
         "tokens": totals.tokens,
-        "windows": count,
+        "windows": len(totals.windows),
         "window": size,
         "remainder": remainder,
         "reference_perplexity": None,

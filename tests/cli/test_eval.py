@@ -41,7 +41,8 @@ def test_sums_equal_numpy(
     monkeypatch.setattr(perplexity, "PIECE", piece)
     ids = np.random.default_rng(0).integers(0, VOCAB, 63).tolist()
     totals = perplexity.Totals()
-    perplexity.score_window(executor, FakeScorer(), ids, totals)
+    ours = perplexity.OneText(executor)
+    perplexity.score_windows(ours.score, FakeScorer(), np.array([ids]), 1, totals)
     p, q = probabilities(ids[:-1], 1.0), probabilities(ids[:-1], 0.9)
     at = np.arange(62), np.array(ids[1:])
     assert totals.tokens == 62
@@ -59,6 +60,40 @@ def test_windows_keep_or_drop_the_rest() -> None:
         10,
         10,
     ]  # one id predicts none
+
+
+def test_windows_of_equal_length_go_together() -> None:
+    windows = [[1, 2, 3], [4, 5, 6], [7, 8], [9, 10, 11]]
+    groups = [group.tolist() for group in perplexity.grouped(windows, 2)]
+    assert groups == [[[1, 2, 3], [4, 5, 6]], [[9, 10, 11]], [[7, 8]]]
+
+
+def test_a_batch_scores_as_single_texts(tmp_path: Path, demo_plan: Path) -> None:
+    """Five windows and a shorter one in batches of three, on a plan with chunks of 16."""
+    ids = np.random.default_rng(2).integers(0, 1024, 5 * 40 + 9)
+    np.save(tmp_path / "ids.npy", ids)
+    out, run = tmp_path / "three.plan", CliRunner()
+    options = ["-o", str(out), "--batch", "3", "--prefill-chunk", "16"]
+    assert run.invoke(cli, ["compile", str(DEMO), *options]).exit_code == 0
+    figures = []
+    for plan in (out, demo_plan):
+        arguments = [
+            "--text",
+            str(tmp_path / "ids.npy"),
+            "--window",
+            "40",
+            "--on",
+            "host",
+            "--json",
+        ]
+        done = run.invoke(cli, ["eval", str(plan), *arguments])
+        assert done.exit_code == 0, done.output
+        figures.append(json.loads(done.stdout))
+    assert figures[0]["windows"] == figures[1]["windows"] == 6
+    assert figures[0]["perplexity"] == pytest.approx(figures[1]["perplexity"], rel=1e-6)
+    assert figures[0]["kl_divergence"] < 1e-9
+    refused = run.invoke(cli, ["run", str(out), "--ids", "1", "--on", "host"])
+    assert refused.exit_code == 1 and "batch" in refused.stderr
 
 
 @pytest.mark.parametrize("window", [1, CONTEXT + 1])
