@@ -429,7 +429,14 @@ def test_a_terminal(plan: Path) -> None:
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "toolkit.cli", "chat", str(plan), "--max-new-tokens", "300"]
     child = subprocess.Popen(
-        command, stdin=follower, stdout=follower, stderr=follower, cwd=ROOT, start_new_session=True
+        command,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        cwd=ROOT,
+        start_new_session=True,
+        # Started in the background, a test run ignores SIGINT, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(follower)
     seen = ""
