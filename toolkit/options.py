@@ -7,7 +7,9 @@ from typing import Any
 from toolkit.errors import PocketError
 from toolkit.source import Source
 
-CONTEXT, CHUNK = 4096, 256  # tokens; defaults, where the model's own context is not smaller
+CONTEXT = 4096  # tokens; a default, where the model's own context is not smaller
+CHUNK = 256  # tokens of a prefill step: short enough for a phone's screen
+CPU_CHUNK = 512  # there is no screen to wait for, and weights are read less often
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def choose(
             )
     context = _context(source, max_context)
     default = "f32" if profile["class"] == "cpu" else "f16"
-    chunk = min(prefill_chunk or CHUNK, context)
+    usual = CPU_CHUNK if profile["class"] == "cpu" else CHUNK
+    chunk = min(prefill_chunk or usual, context)
     return Options(context, chunk, weights, activations or default, kv or default, batch)
 
 
