@@ -41,7 +41,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = Path(shutil.copytree(DEMO, folder / "model"))
     config = json.loads((model / "tokenizer_config.json").read_text())
     (model / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": TEMPLATE}))
-    toolkit.compile(model, folder / "chat.plan", device="pocl")
+    toolkit.compile(model, folder / "chat.plan", device="pocl", prefill_chunk=256)
     return folder / "chat.plan"
 
 
@@ -435,8 +435,6 @@ def test_a_terminal(plan: Path) -> None:
         stderr=follower,
         cwd=ROOT,
         start_new_session=True,
-        # Started in the background, a test run ignores SIGINT, and its children would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(follower)
     seen = ""

@@ -45,7 +45,7 @@ def error_of(*args: Any) -> str:
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     plan = tmp_path_factory.mktemp("plans") / "demo.plan"
-    return plan, figures("compile", DEMO, "-o", plan, "--device", "pocl")
+    return plan, figures("compile", DEMO, "-o", plan, "--device", "pocl", "--prefill-chunk", 256)
 
 
 @pytest.fixture
