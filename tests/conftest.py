@@ -1,6 +1,19 @@
-"""What holds for every test."""
+"""Options of the test run."""
+
+from __future__ import annotations
 
 import signal
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="Write golden files anew.")
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden"))
 
 
 def pytest_configure() -> None:
