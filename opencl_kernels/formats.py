@@ -1,12 +1,19 @@
-"""Bit formats that kernels and passes share: names of element types, and the weight layout n16.
+"""Bit formats that kernels and passes share: names of element types, weight layouts, E0M4 codes.
 
 n16 stores a weight W[N, K] (N outputs) as [ceil(N/16)][K][16], zero padded: element (n, k) lies at
 ((n // 16) * K + k) * 16 + n % 16. One vector load brings 16 outputs of one k, so that a matrix
 product never transposes; the same bytes serve gemm, gemv and, with N = V and K = D, the embedding.
+
+Coded weights are W = scale * (code - zero) with a scale and a zero point per group along K. Their
+codes lie as words of 32 bits, [ceil(N/16)][K/8][16] for 4 bits (E0M4: Transformer-Lite, section
+3.3) and [ceil(N/16)][K/4][16] for 8: a word holds consecutive k of one row, so placed that a mask,
+an OR and now and then a rotation make a float of each (see BITS). Scales and zero points lie as
+[ceil(N/16)][groups][16].
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +28,16 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "f16": np.dtype(np.float16),
     "i32": np.dtype(np.int32),
     "i64": np.dtype(np.int64),
+    "u32": np.dtype(np.uint32),
     "u8": np.dtype(np.uint8),
 }
+CODED = {"e0m4": 4, "q8": 8}  # storage types of coded weights, and the bits of a code
+# Where the lowest bit of each code of a word lies, in the order of k. A code of 4 bits at 19 is
+# the top of a float's mantissa: ORed with 1.0 it reads 1 + code/16; at 15, ORed with 16.0, it
+# reads 16 + code/16; at 11, with 256.0, 256 + code/16. The others get there by rotations of
+# 12 and 24 bits. 8 bits: at 15 (1.0) and 7 (256.0), and by a rotation of 16.
+PLACES = {4: (19, 15, 11, 7, 3, 31, 27, 23), 8: (15, 7, 31, 23)}
+GROUPS = (16, 32, 64, 128, 256)  # codes along K that share a scale
 
 
 class FormatError(ValueError):
@@ -93,3 +108,61 @@ def interleave_gate_up(gate_FK: Array, up_FK: Array) -> Array:
     pair = np.zeros((2, padded(rows), columns), gate_FK.dtype)
     pair[0, :rows], pair[1, :rows] = gate_FK, up_FK
     return pair.reshape(2, -1, BLOCK, columns).transpose(1, 0, 2, 3).reshape(-1, columns)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A weight W[N, K] as codes: scale * (code - zero), rounded nowhere.
+
+    codes_NK  uint8, below 2**bits
+    scale_NG  float32 or float16, G = ceil(K / group)
+    zero_NG   uint8, float32 or float16; None stands for 2**(bits - 1) everywhere
+    """
+
+    codes_NK: Array
+    scale_NG: Array
+    zero_NG: Array | None
+    bits: int
+    group: int
+
+    def values(self) -> Array:
+        """W[N, K] in float32."""
+        depth = self.codes_NK.shape[1]
+        zero = np.float32(2 ** (self.bits - 1)) if self.zero_NG is None else self._wide(self.zero_NG)
+        codes = self.codes_NK.astype(np.float32)
+        return np.asarray((codes - zero) * self._wide(self.scale_NG)[:, :depth])
+
+    def _wide(self, per_group: Array) -> Array:
+        wide = np.repeat(per_group.astype(np.float32), self.group, axis=1)
+        return wide[:, : self.codes_NK.shape[1]]
+
+    def rows(self, first: int, stop: int) -> Coded:
+        """Rows first .. stop - 1."""
+        zero = None if self.zero_NG is None else self.zero_NG[first:stop]
+        codes, scale = self.codes_NK[first:stop], self.scale_NG[first:stop]
+        return Coded(codes, scale, zero, self.bits, self.group)
+
+
+def pack_codes(codes_NK: Array, bits: int, group: int) -> Array:
+    """uint8 codes [N, K] -> uint32 words [ceil(N/16), KP * bits / 32, 16], KP whole groups."""
+    rows, columns = codes_NK.shape
+    full = np.zeros((padded(rows), -(-columns // group) * group), np.uint64)
+    full[:rows, :columns] = codes_NK
+    parts = full.reshape(-1, BLOCK, full.shape[1] * bits // 32, 32 // bits)
+    wide = np.bitwise_or.reduce(parts << np.array(PLACES[bits], np.uint64), axis=-1)
+    words = (wide | wide >> np.uint64(32)).astype(np.uint32)  # what passed bit 31 starts again at 0
+    return np.ascontiguousarray(words.transpose(0, 2, 1))
+
+
+def unpack_codes(words: Array, bits: int, N: int, K: int) -> Array:
+    """The inverse of `pack_codes`: uint8 codes [N, K]."""
+    places = np.array(PLACES[bits], np.uint64)
+    wide = words.astype(np.uint64)
+    doubled = (wide | wide << np.uint64(32))[..., None] >> places
+    codes = (doubled & np.uint64(2**bits - 1)).astype(np.uint8)  # [blocks, words, 16, places]
+    return np.ascontiguousarray(codes.transpose(0, 2, 1, 3).reshape(padded(N), -1)[:N, :K])
+
+
+def pack_groups(per_group_NG: Array) -> Array:
+    """Scales or zero points [N, G] -> [ceil(N/16), G, 16]; rows beyond N are zero."""
+    return pack_n16(per_group_NG)
