@@ -120,6 +120,6 @@ GEMM_CPU = Kernel(
     defines=_cpu_defines,
     grid=cpu_grid,
     work=work,
-    knobs={"GROUPS": (8, 3), "MR": (12, 6), "KC": (256, 128)},
+    knobs={"GROUPS": (8, 3), "MR": (12, 6), "KC": (2048, 128)},
     cases=CASES,
 )
