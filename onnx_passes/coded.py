@@ -33,7 +33,7 @@ class CodedWeight:
 
 
 class CodedTensor(ir.LazyTensor):
-    """The float values of a `CodedWeight`: [K, N] if `transposed` (as MatMul has it), else [N, K]."""
+    """A `CodedWeight` as floats: [K, N] if `transposed` (as MatMul has it), else [N, K]."""
 
     def __init__(
         self, weight: CodedWeight, dtype: ir.DataType, transposed: bool, name: str | None = None
@@ -82,9 +82,7 @@ def stacked(weights: Sequence[CodedWeight]) -> CodedWeight | None:
         codes = np.concatenate([p.codes_NK for p in parts])
         return Coded(codes, np.concatenate([p.scale_NG for p in parts]), zeros_NG, bits, group)
 
-    return replace(
-        weights[0], N=starts[-1], bits=bits, group=group, zero=zero, make=make
-    )
+    return replace(weights[0], N=starts[-1], bits=bits, group=group, zero=zero, make=make)
 
 
 def _widened(part: Coded, bits: int, group: int, zero: str | None) -> Coded:

@@ -38,5 +38,5 @@
 #endif
 #define CODED_PARAM __global const uint *w, __global const STORAGE(SCALE_HALF) *scale, ZERO_PARAM
 #define CODED_ARG w, scale, ZERO_ARG
-#define WORD_AT(block, k) (((size_t)(block) * GROUPS_K * WORDS + (k) / CODES) * 16)
-#define GROUP_AT(block, k) (((size_t)(block) * GROUPS_K + (k) / GROUP) * 16)
+#define WORD_AT(n, k) (((size_t)((n) / 32) * GROUPS_K * WORDS + (k) / CODES) * 32 + (n) % 32)
+#define GROUP_AT(n, k) (((size_t)((n) / 32) * GROUPS_K + (k) / GROUP) * 32 + (n) % 32)

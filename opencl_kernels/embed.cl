@@ -32,8 +32,8 @@ void embed_body(int id, int n, PARAMS) {
 #endif
     for (int d = d0; d < min(d0 + 16, D); d++) {
 #if BITS
-      const uint word = w[WORD_AT(row / 16, d) + row % 16];
-      const size_t at = GROUP_AT(row / 16, d) + row % 16;
+      const uint word = w[WORD_AT(row, d)];
+      const size_t at = GROUP_AT(row, d);
       const float s = LOAD(SCALE_HALF, scale, at);
       const float value = CODE(word, d % CODES) * (s * UNIT) + (-UNIT - ZERO1(at)) * s;
 #else

@@ -5,10 +5,10 @@ n16 stores a weight W[N, K] (N outputs) as [ceil(N/16)][K][16], zero padded: ele
 product never transposes; the same bytes serve gemm, gemv and, with N = V and K = D, the embedding.
 
 Coded weights are W = scale * (code - zero) with a scale and a zero point per group along K. Their
-codes lie as words of 32 bits, [ceil(N/16)][K/8][16] for 4 bits (E0M4: Transformer-Lite, section
-3.3) and [ceil(N/16)][K/4][16] for 8: a word holds consecutive k of one row, so placed that a mask,
-an OR and now and then a rotation make a float of each (see BITS). Scales and zero points lie as
-[ceil(N/16)][groups][16].
+codes lie as words of 32 bits, [ceil(N/32)][K/8][32] for 4 bits (E0M4: Transformer-Lite, section
+3.3) and [ceil(N/32)][K/4][32] for 8: a word holds consecutive k of one row, so placed that a mask,
+an OR and now and then a rotation make a float of each (see PLACES). Scales and zero points lie as
+[ceil(N/32)][groups][32]. A kernel that makes 32 outputs at a time reads all of them as one stream.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 BLOCK = 16  # rows of a weight that lie side by side
+STRIP = 32  # rows of a coded one
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
@@ -71,13 +72,13 @@ def dtype_bytes(name: str) -> int:
     return DTYPES[name].itemsize
 
 
-def padded(rows: int) -> int:
-    """`rows` rounded up to whole blocks of 16."""
-    return -(-rows // BLOCK) * BLOCK
+def padded(rows: int, block: int = BLOCK) -> int:
+    """`rows` rounded up to whole blocks."""
+    return -(-rows // block) * block
 
 
-def pack_n16(weight_NK: Array) -> Array:
-    """W[N, K] -> [ceil(N/16), K, 16] of the same type; rows beyond N are zero."""
+def pack_n16(weight_NK: Array, block: int = BLOCK) -> Array:
+    """W[N, K] -> [ceil(N/16), K, 16] of the same type; rows beyond N are zero. Other blocks too."""
     if weight_NK.ndim != 2:
         raise FormatError(
             f"cannot pack a weight of shape {weight_NK.shape}",
@@ -85,14 +86,14 @@ def pack_n16(weight_NK: Array) -> Array:
             "merge its axes to two",
         )
     rows, columns = weight_NK.shape
-    full = np.zeros((padded(rows), columns), weight_NK.dtype)
+    full = np.zeros((padded(rows, block), columns), weight_NK.dtype)
     full[:rows] = weight_NK
-    return np.ascontiguousarray(full.reshape(-1, BLOCK, columns).transpose(0, 2, 1))
+    return np.ascontiguousarray(full.reshape(-1, block, columns).transpose(0, 2, 1))
 
 
-def unpack_n16(packed: Array, N: int, K: int) -> Array:
+def unpack_n16(packed: Array, N: int, K: int, block: int = BLOCK) -> Array:
     """The inverse of `pack_n16`: [ceil(N/16), K, 16] -> W[N, K]."""
-    blocks = packed.reshape(-1, K, BLOCK)
+    blocks = packed.reshape(-1, K, block)
     return np.ascontiguousarray(blocks.transpose(0, 2, 1).reshape(-1, K)[:N])
 
 
@@ -125,15 +126,15 @@ class Coded:
     bits: int
     group: int
 
-    def values(self) -> Array:
-        """W[N, K] in float32."""
-        depth = self.codes_NK.shape[1]
-        zero = np.float32(2 ** (self.bits - 1)) if self.zero_NG is None else self._wide(self.zero_NG)
-        codes = self.codes_NK.astype(np.float32)
-        return np.asarray((codes - zero) * self._wide(self.scale_NG)[:, :depth])
+    def values(self, dtype: npt.DTypeLike = np.float32) -> Array:
+        """W[N, K]."""
+        centre = np.full(1, 2 ** (self.bits - 1), dtype)
+        zero = centre if self.zero_NG is None else self._wide(self.zero_NG, dtype)
+        codes = self.codes_NK.astype(dtype)
+        return np.asarray((codes - zero) * self._wide(self.scale_NG, dtype))
 
-    def _wide(self, per_group: Array) -> Array:
-        wide = np.repeat(per_group.astype(np.float32), self.group, axis=1)
+    def _wide(self, per_group: Array, dtype: npt.DTypeLike) -> Array:
+        wide = np.repeat(per_group.astype(dtype), self.group, axis=1)
         return wide[:, : self.codes_NK.shape[1]]
 
     def rows(self, first: int, stop: int) -> Coded:
@@ -144,11 +145,11 @@ class Coded:
 
 
 def pack_codes(codes_NK: Array, bits: int, group: int) -> Array:
-    """uint8 codes [N, K] -> uint32 words [ceil(N/16), KP * bits / 32, 16], KP whole groups."""
+    """uint8 codes [N, K] -> uint32 words [ceil(N/32), KP * bits / 32, 32], KP whole groups."""
     rows, columns = codes_NK.shape
-    full = np.zeros((padded(rows), -(-columns // group) * group), np.uint64)
+    full = np.zeros((padded(rows, STRIP), padded(columns, group)), np.uint64)
     full[:rows, :columns] = codes_NK
-    parts = full.reshape(-1, BLOCK, full.shape[1] * bits // 32, 32 // bits)
+    parts = full.reshape(-1, STRIP, full.shape[1] * bits // 32, 32 // bits)
     wide = np.bitwise_or.reduce(parts << np.array(PLACES[bits], np.uint64), axis=-1)
     words = (wide | wide >> np.uint64(32)).astype(np.uint32)  # what passed bit 31 starts again at 0
     return np.ascontiguousarray(words.transpose(0, 2, 1))
@@ -159,10 +160,10 @@ def unpack_codes(words: Array, bits: int, N: int, K: int) -> Array:
     places = np.array(PLACES[bits], np.uint64)
     wide = words.astype(np.uint64)
     doubled = (wide | wide << np.uint64(32))[..., None] >> places
-    codes = (doubled & np.uint64(2**bits - 1)).astype(np.uint8)  # [blocks, words, 16, places]
-    return np.ascontiguousarray(codes.transpose(0, 2, 1, 3).reshape(padded(N), -1)[:N, :K])
+    codes = (doubled & np.uint64(2**bits - 1)).astype(np.uint8)  # [strips, words, 32, places]
+    return np.ascontiguousarray(codes.transpose(0, 2, 1, 3).reshape(padded(N, STRIP), -1)[:N, :K])
 
 
 def pack_groups(per_group_NG: Array) -> Array:
-    """Scales or zero points [N, G] -> [ceil(N/16), G, 16]; rows beyond N are zero."""
-    return pack_n16(per_group_NG)
+    """Scales or zero points [N, G] -> [ceil(N/32), G, 32]; rows beyond N are zero."""
+    return pack_n16(per_group_NG, STRIP)

@@ -13,13 +13,13 @@
 #define PART4(k) vload4(0, &ws[column / 4][k][column % 4 * 4])
 #endif
 #if BITS
-float weight(CODED_PARAM int block, int k, int lane) {
-  const uint word = w[WORD_AT(block, k) + lane];
-  const size_t at = GROUP_AT(block, k) + lane;
+float weight(CODED_PARAM int n, int k) {
+  const uint word = w[WORD_AT(n, k)];
+  const size_t at = GROUP_AT(n, k);
   const float s = LOAD(SCALE_HALF, scale, at);
   return CODE(word, k % CODES) * (s * UNIT) + (-UNIT - ZERO1(at)) * s;
 }
-#define WEIGHT(block, k, lane) weight(CODED_ARG block, k, lane)
+#define WEIGHT(block, k, lane) weight(CODED_ARG (block) * 16 + (lane), k)
 #else
 #define WEIGHT(block, k, lane) LOAD(W_HALF, w, ((size_t)(block) * K + (k)) * 16 + lane)
 #endif

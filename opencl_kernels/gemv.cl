@@ -23,8 +23,8 @@
 #if BITS
 #define ADD_STEP(sum, block, k, four)                                                         \
   {                                                                                           \
-    const uint4 word = vload4(0, w + WORD_AT(block, k) + four);                               \
-    const size_t at = GROUP_AT(block, k) + four;                                              \
+    const uint4 word = vload4(0, w + WORD_AT((block) * 16 + four, k));                        \
+    const size_t at = GROUP_AT((block) * 16 + four, k);                                       \
     const float4 s = LOAD4(SCALE_HALF, scale, at), b = (-UNIT - ZERO4(at)) * s;               \
     for (int j = 0; j < CODES && (k) + j < K; j++)                                            \
       sum = NORMED((k) + j) * (CODE4(word, j) * (s * UNIT) + b) + sum;                        \

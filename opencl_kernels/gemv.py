@@ -36,7 +36,17 @@ CASES: tuple[Case, ...] = (
     {"M": 1, "N": 65, "K": 63, "bias": True, "residual": True, "seq": 1},
     {"M": 1, "N": 64, "F": 23, "K": 17, "GLU": 1, "act": "relu", "bias": True, "EPS": 1e-5},
     {"M": 3, "N": 48, "K": 65, "w": "f16", "x": "f16", "y": "f16", "residual": True, "EPS": 1e-5},
-    {"M": 2, "N": 33, "K": 31, "Y0": 3, "LDY": 50, "LDX": 40, "rows": "last", "rows_n": 2, "seq": 9},
+    {
+        "M": 2,
+        "N": 33,
+        "K": 31,
+        "Y0": 3,
+        "LDY": 50,
+        "LDX": 40,
+        "rows": "last",
+        "rows_n": 2,
+        "seq": 9,
+    },
     {"M": 2, "N": 128, "F": 64, "K": 200, "GLU": 1, "w": "f16", "B": 2, "seq": 1},
     {"M": 1, "N": 530, "K": 257, "w": "f16"},
 )
@@ -74,6 +84,6 @@ GEMV_CODED_CPU = Kernel(
     defines=_defines,
     grid=cpu_grid,
     work=matmul.work,
-    knobs={"GROUPS": (8, 3), "PREFETCH": (48, 0), "HINT": (3, 2)},
+    knobs={"GROUPS": (8, 3), "PREFETCH": (64, 0), "HINT": (3, 2)},
     cases=CODES,
 )

@@ -69,25 +69,21 @@ void gemv_coded_cpu_body(int id, int n, PARAMS) {
 #endif
     }
     for (int pair = SPLIT(id, n, PAIRS); pair < SPLIT(id + 1, n, PAIRS); pair++) {
-      const int second = pair * 2 + 1 < BLOCKS ? pair * 2 + 1 : pair * 2;   // a lone last block
       const float *v = (const float *)row;
-      __global const uint *p = w + WORD_AT(pair * 2, 0), *q = w + WORD_AT(second, 0);
-      size_t s = GROUP_AT(pair * 2, 0), t = GROUP_AT(second, 0);
+      __global const uint *p = w + WORD_AT(pair * 32, 0);
+      size_t s = GROUP_AT(pair * 32, 0);
       float16 a = 0.0f, b = 0.0f;
-      for (int g = 0; g < GROUPS_K; g++, s += 16, t += 16) {
+      for (int g = 0; g < GROUPS_K; g++, s += 32) {
         float16 a0 = starts[g], b0 = starts[g], a1 = 0.0f, b1 = 0.0f;
-        UNROLL for (int i = 0; i < WORDS; i += 2, p += 32, q += 32, v += 2 * CODES) {
-          AHEAD(p)
-          AHEAD(q)
-          AHEAD(p + 16)
-          AHEAD(q + 16)
+        UNROLL for (int i = 0; i < WORDS; i += 2, p += 64, v += 2 * CODES) {
+          UNROLL for (int line = 0; line < 4; line++) AHEAD(p + line * 16)
           ADD_WORD(a0, vload16(0, p), v)
-          ADD_WORD(b0, vload16(0, q), v)
-          ADD_WORD(a1, vload16(0, p + 16), v + CODES)
-          ADD_WORD(b1, vload16(0, q + 16), v + CODES)
+          ADD_WORD(b0, vload16(1, p), v)
+          ADD_WORD(a1, vload16(2, p), v + CODES)
+          ADD_WORD(b1, vload16(3, p), v + CODES)
         }
         a = LOAD16(SCALE_HALF, scale, s) * (LESS_ZERO(s) (a0 + a1)) + a;
-        b = LOAD16(SCALE_HALF, scale, t) * (LESS_ZERO(t) (b0 + b1)) + b;
+        b = LOAD16(SCALE_HALF, scale, s + 16) * (LESS_ZERO(s + 16) (b0 + b1)) + b;
       }
       FINISH(a * UNIT, b * UNIT)
     }

@@ -5,8 +5,8 @@
 //   RESIDUAL  r X[M, LDY] from column Y0 is added at the end
 //   GLU       y_MF = act(gate_MF) * up_MF, w being gate and up interleaved by 16; ACT 0 silu, 1 relu
 //   BITS 0    w W[ceil(N/16)][K][16] (n16)
-//   BITS > 0  coded: w u32[ceil(N/16)][GROUPS_K * GROUP / CODES][16], scale S[ceil(N/16)][GROUPS_K][16],
-//             zero [ceil(N/16)][GROUPS_K][16] where ZERO: 1 u8, 2 half, 3 float (0: it is 2^(BITS-1))
+//   BITS > 0  coded: w u32[ceil(N/32)][GROUPS_K * WORDS][32], scale S[ceil(N/32)][GROUPS_K][32],
+//             zero [ceil(N/32)][GROUPS_K][32] where ZERO: 1 u8, 2 half, 3 float (0: it is 2^(BITS-1))
 #include "common.cl"
 #if NORM
 #define GAMMA_PARAM __global const float *gamma,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from opencl_kernels.formats import CODED, Array, unpack_codes, unpack_n16
+from opencl_kernels.formats import CODED, STRIP, Array, Coded, unpack_codes, unpack_n16
 from opencl_kernels.glu import activation_define, gated
 from opencl_kernels.kernel import (
     Argument,
@@ -29,10 +29,10 @@ def weight_arguments(case: Case, name: str, rows: str, depth: str) -> tuple[Argu
     """The weight, and where it is coded its scales and zero points; `rows`, `depth`: case keys."""
     if case.get("w") not in CODED:
         return (Argument(name, "w", lambda c: (ceil_div(c[rows], 16), c[depth], 16), "weight"),)
-    codes = Argument(name, "u32", lambda c: (ceil_div(c[rows], 16), words(c, depth), 16), "weight")
+    codes = Argument(name, "u32", lambda c: (ceil_div(c[rows], 32), words(c, depth), 32), "weight")
     per_group = [("scale", str(case["scale"])), ("zero", str(case.get("zero", "")))]
     return codes, *(
-        Argument(n, dtype, lambda c: (ceil_div(c[rows], 16), groups(c, depth), 16), "weight")
+        Argument(n, dtype, lambda c: (ceil_div(c[rows], 32), groups(c, depth), 32), "weight")
         for n, dtype in per_group
         if dtype
     )
@@ -61,16 +61,14 @@ def weight_values(inputs: Mapping[str, Array], case: Case, name: str, N: int, K:
     """W[N, K] in float64."""
     if case.get("w") not in CODED:
         return unpack_n16(inputs[name], N, K).astype(np.float64)
-    bits = CODED[case["w"]]
-    codes_NK = unpack_codes(inputs[name], bits, N, K).astype(np.float64)
-    shape = -(-K // case["GROUP"])
+    bits, group = CODED[case["w"]], case["GROUP"]
     scale, zero = (
-        np.repeat(unpack_n16(inputs[n], N, shape).astype(np.float64), case["GROUP"], 1)[:, :K]
-        if n in inputs
-        else np.array(2.0 ** (bits - 1))
+        None if n not in inputs else unpack_n16(inputs[n], N, -(-K // group), STRIP)
         for n in ("scale", "zero")
     )
-    return np.asarray(scale * (codes_NK - zero))
+    codes_NK = unpack_codes(inputs[name], bits, N, K)
+    assert scale is not None
+    return Coded(codes_NK, scale, zero, bits, group).values(np.float64)
 
 
 def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
