@@ -38,6 +38,17 @@ class Matrix:
         return self.value.const_value
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        """N, K."""
+        rows, columns = self.tensor.shape.numpy()
+        return (columns, rows) if self.transposed else (rows, columns)
+
+    @property
+    def kept_bits(self) -> int | None:
+        """Of a float that a rule keeps."""
+        return {"f16": 16, "f32": 32}.get(self.value.metadata_props.get(KEPT, ""))
+
+    @property
     def names(self) -> set[str]:
         """What a pattern may match."""
         readers = {use.node.name or "" for use in self.value.uses()}
@@ -61,8 +72,8 @@ def quantize_e0m4(model: ir.Model) -> int:
     group = int(model.metadata_props.get("pocket.group", "32"))
     matrices = list(find_matrices(model))
     kept = _kept(matrices, json.loads(model.metadata_props.get("pocket.keep", "[]")))
-    gamma = {matrix.value: _gamma(matrix) for matrix in matrices}
-    _share(matrices, gamma)
+    tied = _tied(matrices)
+    made: dict[ir.Value, CodedWeight] = {}
     count = 0
     for matrix in matrices:
         if isinstance(matrix.tensor, CodedTensor):
@@ -70,7 +81,12 @@ def quantize_e0m4(model: ir.Model) -> int:
         if matrix.value in kept:
             matrix.value.metadata_props[KEPT] = kept[matrix.value]
             continue
-        _quantize(matrix, group, gamma[matrix.value])
+        first = tied.get(matrix.value, matrix)
+        if first.value not in made:
+            made[first.value] = _quantized(first, group)
+        name, dtype = matrix.value.name, matrix.tensor.dtype
+        weight = made[first.value]
+        matrix.value.const_value = CodedTensor(weight, dtype, matrix.transposed, name)
         count += 1
     return count
 
@@ -100,10 +116,11 @@ def _kept(matrices: list[Matrix], rules: list[str]) -> dict[ir.Value, str]:
         pattern, _, dtype = rule.rpartition("=")
         found = [m for m in matrices if any(fnmatchcase(name, pattern) for name in m.names)]
         if not found:
-            words = sorted({m.word or m.value.name or "" for m in matrices})
+            words = sorted({m.word for m in matrices} - {""})
+            words += [m.value.name or "" for m in matrices if not m.word]
             raise GraphError(
                 f"--keep {rule} fits no weight of this model",
-                f"there are {', '.join(words[:12])}{' …' if words[12:] else ''}",
+                f"there are {', '.join(words[:8])}{' …' if words[8:] else ''}",
                 "name a weight or its node; * stands for any text (--keep '*down_proj*=f16')",
             )
         kept |= {m.value: dtype for m in found}
@@ -121,30 +138,24 @@ def _gamma(matrix: Matrix) -> Array | None:
     return constant(norm.inputs[-1])
 
 
-def _share(matrices: list[Matrix], gamma: dict[ir.Value, Array | None]) -> None:
-    """An embedding that is the head's weight too is quantised as that one: they stay one."""
-    for head in (m for m in matrices if m.word == "lm_head"):
-        for table in (m for m in matrices if m.word == "embed"):
-            if _equal(head, table):
-                gamma[table.value] = gamma[head.value]
+def _tied(matrices: list[Matrix]) -> dict[ir.Value, Matrix]:
+    """Embeddings that are the head's weight too: they stay one, rounded as the head."""
+    pairs = ((a, b) for a in matrices for b in matrices if (a.word, b.word) == ("embed", "lm_head"))
+    return {table.value: head for table, head in pairs if _equal(table, head)}
 
 
 def _equal(a: Matrix, b: Matrix) -> bool:
-    if _sizes(a) != _sizes(b) or a.tensor.dtype != b.tensor.dtype:
+    if a.sizes != b.sizes or a.tensor.dtype != b.tensor.dtype:
         return False
-    spans = ((first, min(first + STEP, _sizes(a)[0])) for first in range(0, _sizes(a)[0], STEP))
+    spans = ((first, min(first + STEP, a.sizes[0])) for first in range(0, a.sizes[0], STEP))
     return all((a.rows(*span) == b.rows(*span)).all() for span in spans)
 
 
-def _sizes(matrix: Matrix) -> tuple[int, int]:
-    """N, K."""
-    rows, columns = matrix.tensor.shape.numpy()
-    return (columns, rows) if matrix.transposed else (rows, columns)
-
-
-def _quantize(matrix: Matrix, group: int, gamma: Array | None) -> None:
-    importance = None if gamma is None else gamma.astype("float32") ** 2
+def _quantized(matrix: Matrix, group: int) -> CodedWeight:
+    """The weight in codes, made by rows when somebody asks for them."""
     tensor, axis, name = matrix.tensor, int(matrix.transposed), matrix.value.name or ""
+    gamma = _gamma(matrix)
+    importance = None if gamma is None else gamma.astype("float32") ** 2
 
     def floats(first: int, stop: int) -> Array:
         return _upright(part(tensor, axis, first, stop), axis)
@@ -159,6 +170,4 @@ def _quantize(matrix: Matrix, group: int, gamma: Array | None) -> None:
                 f"--keep '{matrix.word or name}=f32' leaves it as it is",
             ) from None
 
-    N, K = _sizes(matrix)
-    weight = CodedWeight(N, K, BITS, group, "f16", "u8", make, floats)
-    matrix.value.const_value = CodedTensor(weight, tensor.dtype, matrix.transposed, name)
+    return CodedWeight(*matrix.sizes, BITS, group, "f16", "u8", make, floats)
