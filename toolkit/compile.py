@@ -15,6 +15,7 @@ from onnx_passes.roles import roles_of
 from onnx_passes.shapes import unresolved_dims
 from opencl_kernels.kernel import source_text
 from toolkit.assemble import assemble
+from toolkit.cooperative import with_steps
 from toolkit.devices import resolve_device
 from toolkit.errors import PocketError
 from toolkit.lower_ops import HANDLERS, unsupported
@@ -78,9 +79,11 @@ def compile(
         f"kernels/{name}": source_text(name)
         for name in sorted({Path(p.source).name for p in plan.programs})
     }
+    plan, kernels, alone = with_steps(plan, kernels)
     tell("packing weights")
     plan = write_plan(out, plan, table.sources, kernels, dict(source.files), _packing(tell))
     figures = _figures(plan, model, nodes_before, passes, time.perf_counter() - started)
+    figures["cooperative"] = alone or "decode"
     return CompileReport(out, plan, figures)
 
 
