@@ -106,7 +106,7 @@ class Steps : public Recorder {
 }  // namespace
 
 std::string cannot_cooperate(const DeviceFacts &facts) {
-  if (!(facts.type & cl::TYPE_CPU) || !facts.unified) return "the device is no CPU";
+  if (!(facts.type & cl::TYPE_CPU)) return "the device is no CPU";
   if (facts.compute_units > 1 && facts.platform_name != "Portable Computing Language")
     return "only of PoCL it is known that work-groups run side by side";
   return "";

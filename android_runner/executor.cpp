@@ -219,13 +219,13 @@ void Executor::send(LoadedPhase &loaded, const std::vector<int64_t> &symbols, Wa
   if (profile_) profile_->begin(loaded.phase->name);
   for (const Piece &piece : loaded.pieces) {
     if (!piece.at(Way::Plain)) cl::check(cl::Finish(piece.run.queue), "clFinish");
-    else piece.at(profile_ ? Way::Plain : way)->send(profile_.get());
+    else piece.at(way)->send(profile_.get());
   }
 }
 
 void Executor::run(const Phase &phase, const std::vector<int64_t> &symbols) {
   LoadedPhase &loaded = this->loaded(phase);
-  send(loaded, symbols, loaded.pace.next());
+  send(loaded, symbols, profile_ ? Way::Plain : loaded.pace.next());
 }
 
 void Executor::start_profile() {

@@ -82,8 +82,8 @@ void Pace::fall_back() {
   resting_ = true;
   if (++failures_ == TOLD && !noted_) {
     noted_ = true;
-    fprintf(stderr, "note: %s steps became slower (%.0f us, plain ones %.0f us): less of them\n",
-            kind, 1e6 * step_s_[index(fast_)], 1e6 * plain_s());
+    fprintf(stderr, "note: %s steps became slower than plain ones, as where other processes run: "
+            "plain ones meanwhile\n", kind);
   }
   begin(Way::Plain);
 }

@@ -72,7 +72,8 @@ std::string Executor::results() const {
 // Whether both ways compute the same; it also warms them up. A driver that does not keep the
 // arguments of a recorded dispatch is found out here.
 bool Executor::agree(LoadedPhase &loaded, Way way) {
-  const int64_t steps = std::min<int64_t>(4, positions(plan_, *loaded.phase));
+  const bool slow = try_steps(loaded, way, 1) > ENOUGH_S;  // the machine has other things to do
+  const int64_t steps = slow ? 1 : std::min<int64_t>(4, positions(plan_, *loaded.phase));
   memory_.clear(device_);
   try_steps(loaded, Way::Plain, steps);
   const std::string plain = results();
@@ -92,7 +93,7 @@ Way Executor::compare(LoadedPhase &loaded, const std::vector<Way> &others) {
   const auto steps =
       std::clamp<int64_t>(static_cast<int64_t>(BATCH_S / slowest), 1,
                           std::min<int64_t>(8, positions(plan_, *loaded.phase)));
-  for (int round = 0; round < ROUNDS && (round == 0 || now() - start < ENOUGH_S); ++round)
+  for (int round = 0; round < ROUNDS && now() - start < ENOUGH_S; ++round)
     for (const Way way : ways) {
       double &least = best[static_cast<size_t>(way)];
       least = std::min(least, try_steps(loaded, way, steps));

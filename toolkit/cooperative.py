@@ -17,7 +17,7 @@ from toolkit.preprocess import Preprocessor, declared
 
 PHASE = "decode"
 SOURCE = f"kernels/{PHASE}.steps.cl"
-WRAPPER = re.compile(r"^__kernel\b[^{;]*\{.*?^\}\n?", re.M | re.S)
+WRAPPER = re.compile(r"^__kernel\b[^{;]*\{(?:[^\n]*\}[ \t]*$|.*?^\})\n?", re.M | re.S)
 DEFINED = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.M)
 ALONE = re.compile(  # only a work-item of a launch of its own can say these
     r"get_(global|local|group|num|work)_\w+|(work_group_)?barrier|__local|local|__kernel|kernel"
@@ -36,16 +36,34 @@ STEPS = """
 // its two counters lie in cache lines of their own.
 #define ARG(i) ((__global void *)op[2 + (i)])
 #define LEFT 32
-#if defined(__x86_64__)
-#define RELAX __builtin_ia32_pause();
+#define SPINS 400                        // some 20 µs; who waits longer lets others have the core
+#if defined(__linux__) && defined(__x86_64__)
+#define RELAX __builtin_ia32_pause()
+#define YIELD(r) __asm__ volatile("syscall" : "=a"(r) : "a"(24L) : "rcx", "r11", "memory")
+#elif defined(__linux__) && defined(__aarch64__)
+#define RELAX __asm__ volatile("yield")
+#define YIELD(r)                                                                              \
+  {{                                                                                           \
+    register long number __asm__("x8") = 124, result __asm__("x0");                           \
+    __asm__ volatile("svc #0" : "=r"(result) : "r"(number) : "memory");                       \
+    r = result;                                                                               \
+  }}
 #else
 #define RELAX
+#define YIELD(r) r = 0
 #endif
 
+// The other work-group may wait for this very core: where somebody else computes on the second one,
+// the system puts both on the first, and each meeting would take a time slice. Kernels can call no
+// function of the system, PoCL links none; so sched_yield is called by its number.
 void meet(volatile __global int *meeting, int goal) {{
+  long ignored;
   mem_fence(CLK_GLOBAL_MEM_FENCE);
   atomic_inc(meeting);
-  while (*meeting < goal) RELAX
+  for (int spins = 0; *meeting < goal; spins++) {{
+    if (spins < SPINS) RELAX;
+    else YIELD(ignored);
+  }}
   mem_fence(CLK_GLOBAL_MEM_FENCE);
 }}
 
@@ -117,7 +135,8 @@ def _part(number: int, program: Program, text: str) -> Iterator[str]:
         raise PocketError(where, f"{alone} stands outside of its __kernel function")
     yield f"// --- {number}: {program.kernel} ".ljust(98, "-")
     yield header.rstrip()
-    yield from (f"#define {name} {name}__{number}" for name in names)
+    for name in names:  # which OpenCL may have a macro for
+        yield f'#pragma push_macro("{name}")\n#undef {name}\n#define {name} {name}__{number}'
     yield text.rstrip()
-    macros = dict.fromkeys([*DEFINED.findall(header + text), *names])
-    yield from (f"#undef {name}" for name in macros)
+    yield from (f"#undef {name}" for name in dict.fromkeys(DEFINED.findall(header + text)))
+    yield from (f'#pragma pop_macro("{name}")' for name in names)
