@@ -45,7 +45,7 @@ int64_t dense_bytes(const Node &node, const Names &symbols, const Box &box,
 }
 
 const std::string &read_dtype(const Node &node) {
-  return node.one_of({"f32", "f16", "i32", "i64", "u8"});
+  return node.one_of({"f32", "f16", "i32", "i64", "u32", "u8"});
 }
 
 Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {

@@ -16,8 +16,7 @@ from opencl_kernels.attention_parts import (
 from opencl_kernels.elementwise import ELEMENTWISE
 from opencl_kernels.embed import EMBED
 from opencl_kernels.gemm import GEMM, GEMM_CPU
-from opencl_kernels.gemv import GEMV, GEMV_CPU
-from opencl_kernels.glu import GLU
+from opencl_kernels.gemv import GEMV, GEMV_CODED_CPU, GEMV_CPU
 from opencl_kernels.kernel import Argument, Kernel, default_knobs, source_text
 from opencl_kernels.rmsnorm import ADD_RMSNORM, ADD_RMSNORM_CPU, RMSNORM, RMSNORM_CPU
 from opencl_kernels.rope_kv import ROPE_KV
@@ -33,7 +32,7 @@ KERNELS: dict[str, Kernel] = {
     "gemm_cpu": GEMM_CPU,
     "gemv": GEMV,
     "gemv_cpu": GEMV_CPU,
-    "glu": GLU,
+    "gemv_coded_cpu": GEMV_CODED_CPU,
     "rope_kv": ROPE_KV,
     "attention_prefill": ATTENTION_PREFILL,
     "attention_prefill_cpu": ATTENTION_PREFILL_CPU,

@@ -23,6 +23,10 @@ GEMV: tuple[Case, ...] = tuple(
     for w in ("f32", "f16")
     for n, k in ((768, 768), (2048, 2048), (2048, 5632), (11264, 2048), (32000, 768))
 )
+CODES: Case = {"w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8"}
+CODED_GEMM: tuple[Case, ...] = tuple({**case, **CODES} for case in GEMM[:4])
+CODED_GEMV: tuple[Case, ...] = tuple({**case, **CODES} for case in GEMV[:5])
+FEW: tuple[Case, ...] = tuple({**CODED_GEMM[0], "M": m, "seq": m} for m in (2, 4, 8, 16))
 NORM: tuple[Case, ...] = tuple(
     {"M": m, "D": d, "EPS": 1e-5, "seq": m} for m in (1, 512) for d in (768, 2048)
 )
@@ -51,11 +55,11 @@ BENCH_CASES: dict[str, tuple[Case, ...]] = {
     "rmsnorm_cpu": NORM,
     "add_rmsnorm": NORM,
     "add_rmsnorm_cpu": NORM,
-    "gemm": GEMM,
-    "gemm_cpu": GEMM,
-    "gemv": GEMV,
+    "gemm": GEMM + CODED_GEMM,
+    "gemm_cpu": GEMM + CODED_GEMM + FEW,
+    "gemv": GEMV + CODED_GEMV,
     "gemv_cpu": GEMV,
-    "glu": ({"M": 1, "F": 5632}, {"M": 512, "F": 2048, "seq": 512}),
+    "gemv_coded_cpu": CODED_GEMV,
     "rope_kv": (
         {"M": 1, "seq": 1, "past": 511, **ROTARY},
         {"M": 512, "seq": 512, "past": 0, **ROTARY},

@@ -50,12 +50,13 @@
 #define ACTIVATE SILU
 #endif
 #if defined(__x86_64__) || defined(__aarch64__) // PoCL: Clang, straight to the CPU; no Oclgrind
+#define PREFETCH_LINE(p, hint) __builtin_prefetch((const void *)(size_t)(p), 0, hint);
+#else
+#define PREFETCH_LINE(p, hint)
+#endif
 #define ASK_FOR(p, bytes)             /* brings memory near that is needed soon */            \
   UNROLL for (int ahead = 0; ahead < (int)(bytes); ahead += 64)                               \
-      __builtin_prefetch((const void *)(size_t)((__global const char *)(p) + ahead), 0, 3);
-#else
-#define ASK_FOR(p, bytes)
-#endif
+      PREFETCH_LINE((__global const char *)(p) + ahead, 3)
 #define SERIAL __attribute__((reqd_work_group_size(1, 1, 1)))
 
 // 16 halves from anywhere. PoCL 3.1's own vload_half16 faults where `p` is not a multiple of 16

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from opencl_kernels.formats import Array, unpack_n16
+from opencl_kernels import matmul
+from opencl_kernels.formats import Array
 from opencl_kernels.kernel import (
     Argument,
     Case,
@@ -24,7 +25,7 @@ from opencl_kernels.kernel import (
 
 def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
     """y[m] = table[tokens[m]]; a piece (V0 given) writes only the rows whose ids it holds."""
-    table_VD = unpack_n16(inputs["table"], case["V"], case["D"]).astype(np.float64)
+    table_VD = matmul.weight_values(inputs, case, "w", case["V"], case["D"])
     tokens_M = inputs["tokens"] - case.get("V0", 0)
     y_MD = table_VD[np.clip(tokens_M, 0, case["V"] - 1)]
     if "V0" in case:
@@ -36,14 +37,15 @@ def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
 def _arguments(case: Case) -> tuple[Argument, ...]:
     return (
         Argument("tokens", "i32", lambda c: (c["M"],), "in"),
-        Argument("table", "w", lambda c: (ceil_div(c["V"], 16), c["D"], 16), "weight"),
+        *matmul.weight_arguments(case, "w", "V", "D"),
         Argument("y", "y", lambda c: (c["M"], c["D"]), "inout" if "V0" in case else "out"),
     )
 
 
 def _defines(case: Case, knobs: Knobs) -> Defines:
     return {
-        **storage_defines(case, "w", "y"),
+        **storage_defines(case, "y"),
+        **matmul.weight_defines(case),
         "D": case["D"],
         "V": case["V"],
         "PIECE": int("V0" in case),
@@ -57,10 +59,9 @@ def _grid(case: Case, knobs: Knobs) -> Grid:
 
 
 def _work(case: Case) -> tuple[int, int]:
-    everything = nbytes(_arguments(case), case)
-    return everything - nbytes(_arguments(case)[1:2], case) * (case["V"] - case["M"]) // case[
-        "V"
-    ], 0
+    _, *table, y = _arguments(case)
+    rows = nbytes(tuple(table), case) * case["M"] // case["V"]
+    return rows + nbytes((y,), case), 0
 
 
 EMBED = Kernel(
@@ -79,5 +80,7 @@ EMBED = Kernel(
         {"M": 9, "V": 97, "D": 64, "w": "f16", "seq": 9},
         {"M": 12, "V": 33, "D": 40, "w": "f16", "y": "f16", "B": 2, "seq": 6},
         {"M": 40, "V": 23, "V0": 16, "D": 17},
+        {"M": 9, "V": 65, "D": 40, "w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8"},
+        {"M": 21, "V": 33, "V0": 16, "D": 65, "w": "q8", "GROUP": 16, "scale": "f32"},
     ),
 )

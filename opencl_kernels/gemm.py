@@ -1,101 +1,58 @@
-"""Matrix product with a weight in the layout n16: for many rows (gemm; few rows: gemv.py)."""
+"""Matrix product for many rows, weights in the layout n16 or in codes (few rows: gemv.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-
-from opencl_kernels.formats import Array, unpack_n16
-from opencl_kernels.glu import gated
-from opencl_kernels.kernel import (
-    Argument,
-    Case,
-    Defines,
-    Grid,
-    Kernel,
-    Knobs,
-    ceil_div,
-    cpu_grid,
-    nbytes,
-    storage_defines,
-)
-
-
-def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
-    """y = x W^T + bias (GLU: act(gate) * up of it) at columns Y0 on; the rest of y stays."""
-    w_NK = unpack_n16(inputs["w"], case["N"], case["K"]).astype(np.float64)
-    x_MK = inputs["x"][:, : case["K"]].astype(np.float64)
-    y_MN = x_MK @ w_NK.T + inputs.get("bias", np.zeros(1))
-    if case.get("GLU"):
-        pairs = y_MN.reshape(case["M"], -1, 2, 16)
-        y_MN = (gated(pairs, case)).reshape(case["M"], -1)
-    wide = inputs.get("y", np.zeros((case["M"], row_width(case)))).astype(np.float64)
-    first, columns = case.get("Y0", 0), output_columns(case)
-    wide[:, first : first + columns] = y_MN[:, :columns]
-    return {"y": wide}
-
-
-def output_columns(case: Case) -> int:
-    """Columns that one launch writes: N, or F where GLU folds gate and up."""
-    return int(case["F"] if case.get("GLU") else case["N"])
-
-
-def row_width(case: Case) -> int:
-    """LDY: elements from one row of y to the next."""
-    return int(case.get("LDY", output_columns(case)))
-
-
-def arguments(case: Case) -> tuple[Argument, ...]:
-    """x, w, the bias if there is one, y (which keeps its other columns where it is wider)."""
-    part = row_width(case) != output_columns(case)
-    x = Argument("x", "x", lambda c: (c["M"], c.get("LDX", c["K"])), "in")
-    w = Argument("w", "w", lambda c: (ceil_div(c["N"], 16), c["K"], 16), "weight")
-    bias = Argument("bias", "f32", lambda c: (c["N"],), "weight")
-    y = Argument("y", "y", lambda c: (c["M"], row_width(c)), "inout" if part else "out")
-    return (x, w, bias, y) if case.get("bias") else (x, w, y)
-
-
-def defines(case: Case, knobs: Knobs) -> Defines:
-    """Sizes, strides and options of one product."""
-    return {
-        **storage_defines(case, "x", "w", "y"),
-        "N": case["N"],
-        "K": case["K"],
-        "LDX": case.get("LDX", case["K"]),
-        "LDY": row_width(case),
-        "Y0": case.get("Y0", 0),
-        "BIAS": int(bool(case.get("bias"))),
-    }
-
-
-def work(case: Case) -> tuple[int, int]:
-    """Every buffer once; a multiplication and an addition per weight and row."""
-    return nbytes(arguments(case), case), 2 * case["M"] * case["N"] * case["K"]
+from opencl_kernels import matmul
+from opencl_kernels.kernel import Case, Defines, Grid, Kernel, Knobs, ceil_div, cpu_grid
 
 
 def _cpu_defines(case: Case, knobs: Knobs) -> Defines:
-    sliced = case.get("y", "f32") == "f32"  # a half y cannot hold sums between slices
-    depth = min(knobs["KC"], case["K"]) if sliced else case["K"]
-    return {**defines(case, knobs), "MR": knobs["MR"], "KC": depth}
+    depth = min(knobs["KC"], case["K"]) if _sliced(case) else case["K"]
+    group = case.get("GROUP", 1)
+    sizes: Defines = {"MR": knobs["MR"], "KC": depth, "FEW": knobs["FEW"]}
+    return {**matmul.defines(case), **sizes, "PANEL_ROWS": ceil_div(depth, group) * group}
+
+
+def _sliced(case: Case) -> bool:
+    """Whether sums may wait in y: not as halves, nor where y is narrower than the product.
+
+    And a slice of codes is whole groups.
+    """
+    return case.get("y", "f32") == "f32" and not case.get("GLU")
 
 
 def _generic_defines(case: Case, knobs: Knobs) -> Defines:
-    return {**defines(case, knobs), "MR": knobs["MR"]}
+    return {**matmul.defines(case), "MR": knobs["MR"]}
 
 
 def _generic_grid(case: Case, knobs: Knobs) -> Grid:
     return (8 * ceil_div(case["N"], 32), 8 * ceil_div(case["M"], 8 * knobs["MR"])), (8, 8)
 
 
+CODES: tuple[Case, ...] = (
+    {"M": 5, "N": 7, "K": 3, "w": "e0m4", "GROUP": 16, "scale": "f32"},
+    {"M": 19, "N": 33, "K": 40, "w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8", "seq": 19},
+    {"M": 17, "N": 64, "F": 25, "K": 65, "w": "e0m4", "GROUP": 64, "scale": "f16", "zero": "f16",
+     "GLU": 1, "bias": True},
+    {"M": 63, "N": 49, "K": 300, "w": "q8", "GROUP": 128, "scale": "f32", "zero": "u8",
+     "residual": True, "x": "f16", "y": "f16"},
+    {"M": 2, "N": 20, "K": 257, "w": "q8", "GROUP": 16, "scale": "f16", "Y0": 5, "LDY": 31},
+    {"M": 21, "N": 35, "K": 600, "w": "e0m4", "GROUP": 256, "scale": "f32", "zero": "f32",
+     "residual": True, "seq": 7, "B": 3},
+    {"M": 65, "N": 97, "K": 520, "w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8",
+     "residual": True},
+    {"M": 18, "N": 65, "K": 530, "w": "q8", "GROUP": 32, "scale": "f16", "seq": 18},
+)  # fmt: skip
 CASES: tuple[Case, ...] = (
     {"M": 5, "N": 7, "K": 3},
     {"M": 1, "N": 16, "K": 1},
     {"M": 17, "N": 48, "K": 30, "w": "f16", "bias": True},
-    {"M": 7, "N": 35, "K": 65, "x": "f16", "y": "f16", "w": "f16"},
+    {"M": 7, "N": 35, "K": 65, "x": "f16", "y": "f16", "w": "f16", "residual": True},
     {"M": 3, "N": 20, "K": 9, "Y0": 5, "LDY": 31, "LDX": 12},
     {"M": 6, "N": 33, "K": 300, "y": "f16", "B": 2, "seq": 3},
-    {"M": 63, "N": 65, "K": 515, "bias": True, "seq": 63},
+    {"M": 7, "N": 160, "F": 65, "K": 33, "GLU": 1, "act": "relu", "seq": 7},
+    {"M": 4, "N": 128, "F": 64, "K": 65, "GLU": 1, "w": "f16", "y": "f16", "bias": True},
+    {"M": 63, "N": 65, "K": 515, "bias": True, "residual": True, "seq": 63},
     {"M": 26, "N": 97, "K": 600, "w": "f16", "seq": 13, "B": 2},
 )
 
@@ -103,23 +60,23 @@ GEMM = Kernel(
     name="gemm",
     source="gemm.cl",
     classes=("generic",),
-    arguments=arguments,
-    reference=reference,
+    arguments=matmul.arguments,
+    reference=matmul.reference,
     defines=_generic_defines,
     grid=_generic_grid,
-    work=work,
+    work=matmul.work,
     knobs={"MR": (4, 8)},
-    cases=CASES,
+    cases=CODES + CASES,
 )
 GEMM_CPU = Kernel(
     name="gemm_cpu",
     source="gemm_cpu.cl",
     classes=("cpu",),
-    arguments=arguments,
-    reference=reference,
+    arguments=matmul.arguments,
+    reference=matmul.reference,
     defines=_cpu_defines,
     grid=cpu_grid,
-    work=work,
-    knobs={"GROUPS": (8, 3), "MR": (12, 6), "KC": (256, 128)},
-    cases=CASES,
+    work=matmul.work,
+    knobs={"GROUPS": (8, 3), "MR": (12, 6), "KC": (2048, 256), "FEW": (16, 0)},
+    cases=CODES + CASES,
 )

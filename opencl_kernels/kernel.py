@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from opencl_kernels.formats import DTYPES, Array
+from opencl_kernels.formats import CODED, DTYPES, Array
 
 Case = Mapping[str, Any]
 Knobs = Mapping[str, int]
@@ -149,6 +149,9 @@ def random_inputs(kernel: Kernel, case: Case, rng: np.random.Generator) -> dict[
         dtype, shape = DTYPES[argument.storage(case)], argument.shape(case)
         if dtype.kind == "f":
             inputs[argument.name] = rng.standard_normal(shape).astype(dtype)
+        elif dtype.kind == "u":  # codes, and zero points that such codes may have
+            limit = 2**32 if argument.name == "w" else 2 ** CODED[case["w"]]
+            inputs[argument.name] = rng.integers(0, limit, shape).astype(dtype)
         else:
             limit = int(case.get("V0", 0)) + int(case["V"])
             inputs[argument.name] = rng.integers(-2, limit + 3, shape).astype(dtype)

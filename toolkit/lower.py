@@ -33,6 +33,15 @@ class Place:
     last_rows: bool = False
 
 
+@dataclass(frozen=True)
+class Norm:
+    """An RMSNorm that is left to the products which read it."""
+
+    x: Place
+    gamma: ir.Value
+    eps: float
+
+
 @dataclass
 class Programs:
     """The distinct programs of a plan, by content."""
@@ -71,6 +80,8 @@ class PhaseBuilder:
     scratch: list[Scratch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     done: set[ir.Node] = field(default_factory=set)  # nodes that an earlier one took along
+    norms: dict[ir.Value, Norm] = field(default_factory=dict)  # that products begin with
+    summed: set[ir.Node] = field(default_factory=set)  # AddRmsNorms whose sum a product ends with
 
     def dims(self, value: ir.Value) -> list[sympy.Expr]:
         """The value's shape in this phase."""
@@ -131,7 +142,8 @@ class PhaseBuilder:
 
 def variants_of(family: str, device_class: str) -> Iterator[Kernel]:
     """Kernels of one family: the class's own first, then the portable one."""
-    own, portable = KERNELS.get(f"{family}_{device_class}"), KERNELS.get(family)
+    own = KERNELS.get(f"{family}_{device_class}")
+    portable = KERNELS.get(family.removesuffix("_coded"))
     if own is not None:
         yield own
     if portable is not None and (device_class in portable.classes or "generic" in portable.classes):

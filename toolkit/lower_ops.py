@@ -14,7 +14,14 @@ from onnx_passes.graph import DOMAIN, attribute, is_constant, needed, sole_use
 from toolkit.elementwise import expression, index_map
 from toolkit.lower import PhaseBuilder, Place, c_expression, label, refusal
 from toolkit.lower_attention import lower_attention, lower_rope_kv_write
-from toolkit.lower_matmul import logits_place, lower_matmul, matrix_dims
+from toolkit.lower_matmul import (
+    is_product,
+    logits_place,
+    lower_matmul,
+    matrix_dims,
+    norm_of,
+    take_norm,
+)
 
 Handler = Callable[[PhaseBuilder, ir.Node], None]
 
@@ -25,20 +32,28 @@ def _embed(b: PhaseBuilder, node: ir.Node) -> None:
     pieces = b.weights.matrix(table, transposed=False)
     for piece in pieces:
         case: dict[str, Any] = {"M": b.rows(y), "V": piece.rows, "D": matrix_dims(table)[1]}
-        case |= {"w": b.weights.dtype(table), "y": place.dtype}
+        case |= {**b.weights.case(table), "y": place.dtype}
         case |= {"V0": piece.first} if len(pieces) > 1 else {}
-        refs = {"tokens": b.place(node.inputs[1]).ref, "table": piece.ref, "y": place.ref}
+        refs = {"tokens": b.place(node.inputs[1]).ref, **piece.refs, "y": place.ref}
         b.emit("embed", "embed", case, refs)
 
 
 def _rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
-    x = b.place(node.inputs[0])
-    refs = {"x": x.ref, "gamma": b.weights.vector(needed(node, 1))}
-    refs["y"] = b.output(node.outputs[0]).ref
+    _norm(b, node, b.place(node.inputs[0]))
+
+
+def _norm(b: PhaseBuilder, node: ir.Node, x: Place) -> None:
+    norm, y = norm_of(b, node, x), node.outputs[-1]
+    if take_norm(b, y, norm):
+        return
+    refs = {"x": x.ref, "gamma": b.weights.vector(norm.gamma), "y": b.output(y).ref}
     b.emit(label(node), "rmsnorm", _norm_case(b, node, x), refs)
 
 
 def _add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
+    if node in b.summed:
+        _norm(b, node, b.places[node.outputs[0]])
+        return
     x, r = b.place(node.inputs[0]), b.place(node.inputs[1])
     refs = {"x": x.ref, "r": r.ref, "gamma": b.weights.vector(needed(node, 2))}
     refs |= {name: b.output(v).ref for name, v in zip(("sum", "y"), node.outputs, strict=True)}
@@ -108,13 +123,13 @@ def unsupported(node: ir.Node) -> str | None:
     """Why no kernel serves this node, or None if one does."""
     if node.domain == DOMAIN and node.op_type == "Glu":  # the matmul before it takes it along
         source = node.inputs[0]
-        whole = source is not None and sole_use(source) is node and _is_product(source.producer())
+        whole = source is not None and sole_use(source) is node and is_product(source.producer())
         return None if whole else "gate and up do not come from one matmul that it alone reads"
     if (node.domain, node.op_type) not in HANDLERS:
         return "no kernel computes this op"
     if node.op_type == "Gather":
         return _against_gather(node)
-    if node.op_type == "MatMul" and not _is_product(node):
+    if node.op_type == "MatMul" and not is_product(node):
         return "only a constant matrix can be multiplied with"
     return None
 
@@ -125,10 +140,3 @@ def _against_gather(node: ir.Node) -> str | None:
     if not rows or table.shape is None or table.shape.rank() != 2:
         return "only rows of a constant matrix can be gathered"
     return None if needed(node, 1).is_graph_input() else "only token ids can choose the rows"
-
-
-def _is_product(node: ir.Node | None) -> bool:
-    if node is None or node.op_type not in ("MatMul", "Linear"):
-        return False
-    weight = needed(node, 1)
-    return is_constant(weight) and weight.shape is not None and weight.shape.rank() == 2

@@ -1,0 +1,104 @@
+"""Weights that are known by codes: float tensors to every pass and to ONNX Runtime.
+
+Passes transpose, merge and look at a `CodedTensor` as at any lazy initializer; only the weight
+table of the plan asks for its codes, some rows at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from opencl_kernels.formats import Coded
+
+
+@dataclass(frozen=True)
+class CodedWeight:
+    """A weight W[N, K] in codes of 4 or 8 bits, made when it is asked for.
+
+    make   rows [first, stop) of it
+    scale  float32 or float16; zero: u8, f32 or f16, or None where it is half of all codes
+    """
+
+    N: int
+    K: int
+    bits: int
+    group: int
+    scale: str
+    zero: str | None
+    make: Callable[[int, int], Coded]
+
+
+class CodedTensor(ir.LazyTensor):
+    """A `CodedWeight` as floats: [K, N] if `transposed` (as MatMul has it), else [N, K]."""
+
+    def __init__(
+        self, weight: CodedWeight, dtype: ir.DataType, transposed: bool, name: str | None = None
+    ) -> None:
+        shape = [weight.K, weight.N] if transposed else [weight.N, weight.K]
+        super().__init__(self._values, dtype=dtype, shape=ir.Shape(shape), name=name)
+        self.weight, self.transposed = weight, transposed
+
+    def _values(self) -> ir.TensorProtocol:
+        values_NK = self.weight.make(0, self.weight.N).values().astype(self.dtype.numpy())
+        return ir.tensor(values_NK.T if self.transposed else values_NK)
+
+    def turned(self, name: str) -> CodedTensor:
+        """Its transpose."""
+        return CodedTensor(self.weight, self.dtype, not self.transposed, name)
+
+
+def coded(value: ir.Value | None) -> CodedTensor | None:
+    """The coded tensor behind a value, or None."""
+    tensor = None if value is None else value.const_value
+    return tensor if isinstance(tensor, CodedTensor) else None
+
+
+def stacked(weights: Sequence[CodedWeight]) -> CodedWeight | None:
+    """Weights of equal depth as one, rows below rows; None where their scales differ in type.
+
+    Codes never change: 4 bits among 8 get wider words, coarse groups repeat their scale, and a
+    zero point that was understood is written out.
+    """
+    bits, group = max(w.bits for w in weights), min(w.group for w in weights)
+    zeros = {w.zero for w in weights} | ({"u8"} if len({w.bits for w in weights}) > 1 else set())
+    if len({(w.K, w.scale) for w in weights}) != 1 or len(zeros - {None}) > 1:
+        return None
+    zero = next(iter(zeros - {None}), None)
+    if zero not in (None, "u8") and None in zeros:
+        return None
+    starts = np.cumsum([0, *(w.N for w in weights)]).tolist()
+
+    def make(first: int, stop: int) -> Coded:
+        parts = [
+            _widened(w.make(max(first, a) - a, min(stop, b) - a), bits, group, zero)
+            for w, a, b in zip(weights, starts, starts[1:], strict=False)
+            if max(first, a) < min(stop, b)
+        ]
+        zeros_NG = None if zero is None else np.concatenate([_zero(p) for p in parts])
+        codes = np.concatenate([p.codes_NK for p in parts])
+        return Coded(codes, np.concatenate([p.scale_NG for p in parts]), zeros_NG, bits, group)
+
+    return replace(weights[0], N=starts[-1], bits=bits, group=group, zero=zero, make=make)
+
+
+def _widened(part: Coded, bits: int, group: int, zero: str | None) -> Coded:
+    """The same weight with `bits` and `group`, its zero points written out if `zero`."""
+    groups = -(-part.codes_NK.shape[1] // group)
+
+    def finer(per_group: np.ndarray) -> np.ndarray:
+        return np.repeat(per_group, part.group // group, axis=1)[:, :groups]
+
+    zeros = part.zero_NG
+    if zeros is None and zero is not None:
+        zeros = np.full(part.scale_NG.shape, 2 ** (part.bits - 1), np.uint8)
+    zeros = None if zeros is None else finer(zeros)
+    return Coded(part.codes_NK, finer(part.scale_NG), zeros, bits, group)
+
+
+def _zero(part: Coded) -> np.ndarray:
+    assert part.zero_NG is not None
+    return part.zero_NG
