@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnx_passes.graph import dim, rank
 from onnx_passes.infer import infer
 from onnx_passes.normalize import RESERVED, normalize
-from onnx_passes.roles import RoleError, Roles, cache_widths, find_roles, refuse_quantised
+from onnx_passes.roles import RoleError, Roles, cache_widths, find_roles
 from onnx_passes.shapes import Dim
 
 SYMBOLS = ("seq", "past", "rows")
@@ -22,7 +22,6 @@ def canonicalize_dims(model: ir.Model) -> int:
     """Name roles and symbols; return how many inputs got new dimensions."""
     normalize(model)
     graph = model.graph
-    refuse_quantised(graph)
     roles = find_roles(graph)
     batch = int(model.metadata_props.get("pocket.batch", "1"))
     notes = {"pocket.roles": roles.to_text(), "pocket.symbols": ",".join(SYMBOLS)}

@@ -6,13 +6,13 @@ table of the plan asks for its codes, some rows at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from opencl_kernels.formats import Coded
+from opencl_kernels.formats import Coded, numpy_dtype
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ class CodedTensor(ir.LazyTensor):
         """Its transpose."""
         return CodedTensor(self.weight, self.dtype, not self.transposed, name)
 
+    def retyped(self, dtype: ir.DataType, name: str) -> CodedTensor:
+        """The same codes, read as another type of floats."""
+        return CodedTensor(self.weight, dtype, self.transposed, name)
+
 
 def coded(value: ir.Value | None) -> CodedTensor | None:
     """The coded tensor behind a value, or None."""
@@ -58,23 +62,23 @@ def coded(value: ir.Value | None) -> CodedTensor | None:
 
 
 def stacked(weights: Sequence[CodedWeight]) -> CodedWeight | None:
-    """Weights of equal depth as one, rows below rows; None where their scales differ in type.
+    """Weights of equal depth as one, rows below rows; None where their depths differ.
 
-    Codes never change: 4 bits among 8 get wider words, coarse groups repeat their scale, and a
-    zero point that was understood is written out.
+    No value changes: 4 bits among 8 get wider words, coarse groups repeat their scale, scales and
+    zero points take the widest type among them, and a zero point that was understood is written
+    out where others have one.
     """
+    if len({w.K for w in weights}) != 1:
+        return None
     bits, group = max(w.bits for w in weights), min(w.group for w in weights)
-    zeros = {w.zero for w in weights} | ({"u8"} if len({w.bits for w in weights}) > 1 else set())
-    if len({(w.K, w.scale) for w in weights}) != 1 or len(zeros - {None}) > 1:
-        return None
-    zero = next(iter(zeros - {None}), None)
-    if zero not in (None, "u8") and None in zeros:
-        return None
+    scale = _widest(w.scale for w in weights)
+    zeros = [w.zero for w in weights] + (["u8"] if len({w.bits for w in weights}) > 1 else [])
+    zero = _widest(zeros)
     starts = np.cumsum([0, *(w.N for w in weights)]).tolist()
 
     def make(first: int, stop: int) -> Coded:
         parts = [
-            _widened(w.make(max(first, a) - a, min(stop, b) - a), bits, group, zero)
+            _widened(w.make(max(first, a) - a, min(stop, b) - a), bits, group, scale, zero)
             for w, a, b in zip(weights, starts, starts[1:], strict=False)
             if max(first, a) < min(stop, b)
         ]
@@ -82,21 +86,27 @@ def stacked(weights: Sequence[CodedWeight]) -> CodedWeight | None:
         codes = np.concatenate([p.codes_NK for p in parts])
         return Coded(codes, np.concatenate([p.scale_NG for p in parts]), zeros_NG, bits, group)
 
-    return replace(weights[0], N=starts[-1], bits=bits, group=group, zero=zero, make=make)
+    return CodedWeight(starts[-1], weights[0].K, bits, group, scale or "f32", zero, make)
 
 
-def _widened(part: Coded, bits: int, group: int, zero: str | None) -> Coded:
+def _widest(types: Iterable[str | None]) -> str | None:
+    """The type that holds all the others exactly."""
+    return max(types, key=(None, "u8", "f16", "f32").index)
+
+
+def _widened(part: Coded, bits: int, group: int, scale: str | None, zero: str | None) -> Coded:
     """The same weight with `bits` and `group`, its zero points written out if `zero`."""
     groups = -(-part.codes_NK.shape[1] // group)
 
-    def finer(per_group: np.ndarray) -> np.ndarray:
-        return np.repeat(per_group, part.group // group, axis=1)[:, :groups]
+    def finer(per_group: np.ndarray, dtype: str) -> np.ndarray:
+        wide = np.repeat(per_group.astype(numpy_dtype(dtype)), part.group // group, axis=1)
+        return wide[:, :groups]
 
     zeros = part.zero_NG
     if zeros is None and zero is not None:
         zeros = np.full(part.scale_NG.shape, 2 ** (part.bits - 1), np.uint8)
-    zeros = None if zeros is None else finer(zeros)
-    return Coded(part.codes_NK, finer(part.scale_NG), zeros, bits, group)
+    zeros = None if zeros is None or zero is None else finer(zeros, zero)
+    return Coded(part.codes_NK, finer(part.scale_NG, scale or "f32"), zeros, bits, group)
 
 
 def _zero(part: Coded) -> np.ndarray:

@@ -4,8 +4,6 @@ A large weight that is transposed or retyped stays unread: it becomes a lazy ten
 where it is packed.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import (
@@ -15,8 +13,10 @@ from onnx_ir.passes.common import (
 )
 from onnxscript.optimizer import fold_constants as fold
 
+from onnx_passes.coded import CodedTensor, coded
 from onnx_passes.edit import add_tensor, drop_unused, replace, unique_name
 from onnx_passes.graph import attribute, operand
+from onnx_passes.lazy import Retyped, Turned
 
 LIMIT = 16384  # elements
 
@@ -42,6 +42,8 @@ def fold_constants(model: ir.Model) -> int:
 
 
 def _is_small(node: ir.Node) -> bool:
+    if any(coded(value) for value in node.inputs):
+        return False  # it would lose its codes
     tensors = (value.const_value for value in node.inputs if value is not None)
     return all(tensor is None or tensor.size <= LIMIT for tensor in tensors)
 
@@ -65,18 +67,23 @@ def _fold_weights(model: ir.Model) -> None:
         if output.dtype is None or output.shape is None or node.domain != "":
             continue
         name = unique_name(model.graph, f"{output.name}/value")
-        change = _change(node, source.const_value, output.dtype)
-        lazy = ir.LazyTensor(change, dtype=output.dtype, shape=output.shape, name=name)
-        replace(node, add_tensor(model.graph, lazy))
+        changed = _change(node, source.const_value, output.dtype, output.shape, name)
+        replace(node, add_tensor(model.graph, changed))
 
 
 def _change(
-    node: ir.Node, tensor: ir.TensorProtocol, dtype: ir.DataType
-) -> Callable[[], ir.TensorProtocol]:
-    perm, is_cast = attribute(node, "perm"), node.op_type == "Cast"
+    node: ir.Node, tensor: ir.TensorProtocol, dtype: ir.DataType, shape: ir.Shape, name: str
+) -> ir.TensorProtocol:
+    """The tensor as a Transpose or Cast makes it, unread; codes stay codes."""
+    is_cast = node.op_type == "Cast"
+    if isinstance(tensor, CodedTensor) and (not is_cast or dtype.is_floating_point()):
+        return tensor.retyped(dtype, name) if is_cast else tensor.turned(name)
+    if len(tensor.shape) == 2:
+        return Retyped(tensor, dtype, name) if is_cast else Turned(tensor, name)
+    perm = attribute(node, "perm")
 
     def evaluate() -> ir.TensorProtocol:
         array = tensor.numpy()
         return ir.tensor(array.astype(dtype.numpy()) if is_cast else np.transpose(array, perm))
 
-    return evaluate
+    return ir.LazyTensor(evaluate, dtype=dtype, shape=shape, name=name)

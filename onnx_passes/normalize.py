@@ -1,4 +1,5 @@
-"""What every pass may rely on: no function calls, opset 18 or later, nodes that fit their schemas.
+"""What every pass may rely on: no function calls, opset 18 or later, nodes that fit their schemas,
+weights that are tensors of floats (some of them in codes, see `onnx_passes.coded`).
 
 Called by the first pass, before it looks at anything.
 """
@@ -11,17 +12,19 @@ from onnxscript.version_converter import ConvertVersionPass
 from onnx_passes.edit import drop_unused, unique_name
 from onnx_passes.graph import GraphError
 from onnx_passes.ops import OPSET
+from onnx_passes.read_coded_weights import read_coded_weights
 
 RESERVED = ("past", "start", "rows")  # inputs that we add
 
 
 def normalize(model: ir.Model) -> None:
-    """Inline functions, raise the opset, check nodes, free our names, drop what nothing reads."""
+    """Inline functions, raise the opset, check nodes, read codes, drop what nothing reads."""
     RemoveInitializersFromInputsPass()(model)  # old exporters list every weight as an input
     _inline(model)
     _sort(model)
     _check_nodes(model)
     _raise_opset(model)
+    read_coded_weights(model)
     drop_unused(model)
     drop_unused_inputs(model)
     _free_names(model)

@@ -62,20 +62,6 @@ def roles_of(model: ir.Model) -> Roles:
     return Roles(**{**fields, "cache": tuple((past, present) for past, present in fields["cache"])})
 
 
-QUANTISED = ("MatMulNBits", "GatherBlockQuantized", "DequantizeLinear", "MatMulInteger", "QMoE")
-
-
-def refuse_quantised(graph: ir.Graph) -> None:
-    """Raise where weights are stored in few bits: a later version reads them."""
-    node = next((node for node in graph if node.op_type in QUANTISED), None)
-    if node is not None:
-        raise RoleError(
-            f"the weights are quantised: {node.op_type} at {node.name}",
-            "sources in 4 or 8 bits are not read yet",
-            "export the model in float32 or float16",
-        )
-
-
 def find_roles(graph: ir.Graph) -> Roles:
     """Assign a role to every input and output of a decoder, or raise RoleError naming the odd."""
     inputs = {value.name: value for value in graph.inputs if value.name}

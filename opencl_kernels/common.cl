@@ -52,7 +52,7 @@
 #if defined(__x86_64__) || defined(__aarch64__) // PoCL: Clang, straight to the CPU; no Oclgrind
 #define PREFETCH_LINE(p, hint) __builtin_prefetch((const void *)(size_t)(p), 0, hint);
 #else
-#define PREFETCH_LINE(p, hint)
+#define PREFETCH_LINE(p, hint) ;
 #endif
 #define ASK_FOR(p, bytes)             /* brings memory near that is needed soon */            \
   UNROLL for (int ahead = 0; ahead < (int)(bytes); ahead += 64)                               \

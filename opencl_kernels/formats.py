@@ -147,12 +147,16 @@ class Coded:
 def pack_codes(codes_NK: Array, bits: int, group: int) -> Array:
     """uint8 codes [N, K] -> uint32 words [ceil(N/32), KP * bits / 32, 32], KP whole groups."""
     rows, columns = codes_NK.shape
-    full = np.zeros((padded(rows, STRIP), padded(columns, group)), np.uint64)
+    full = np.zeros((padded(rows, STRIP), padded(columns, group)), np.uint8)
     full[:rows, :columns] = codes_NK
-    parts = full.reshape(-1, STRIP, full.shape[1] * bits // 32, 32 // bits)
-    wide = np.bitwise_or.reduce(parts << np.array(PLACES[bits], np.uint64), axis=-1)
-    words = (wide | wide >> np.uint64(32)).astype(np.uint32)  # what passed bit 31 starts again at 0
-    return np.ascontiguousarray(words.transpose(0, 2, 1))
+    parts = full.reshape(-1, STRIP, full.shape[1] * bits // 32, 32 // bits).transpose(3, 0, 2, 1)
+    words = np.zeros(parts.shape[1:], np.uint32)
+    for part, place in zip(parts, PLACES[bits], strict=True):
+        wide = part.astype(np.uint32)
+        words |= wide << np.uint32(place)
+        if place + bits > 32:  # what passes bit 31 starts again at 0
+            words |= wide >> np.uint32(32 - place)
+    return words
 
 
 def unpack_codes(words: Array, bits: int, N: int, K: int) -> Array:

@@ -8,7 +8,8 @@
 #define KT 16
 #define TM (8 * MR)                   // rows of a work-group
 #if GLU
-#define PART4(k) (float4)(vload2(0, &ws[0][k][column * 2]), vload2(0, &ws[1][k][column * 2]))
+#define AT(block, k, i) ws[block][k][column * 2 + i]
+#define PART4(k) (float4)(AT(0, k, 0), AT(0, k, 1), AT(1, k, 0), AT(1, k, 1))
 #else
 #define PART4(k) vload4(0, &ws[column / 4][k][column % 4 * 4])
 #endif

@@ -123,6 +123,7 @@ void fill(CODED_PARAM int n0, int k0, int depth, float16 *to) {
                  N - strip * 32 - 16);
 FEW_FUNCTION(8)
 FEW_FUNCTION(4)
+FEW_FUNCTION(2)
 FEW_FUNCTION(1)
 #endif
 
@@ -134,6 +135,7 @@ void gemm_cpu_body(int id, int n, PARAMS) {
       int m = 0;
       FEW_ROWS(8)
       FEW_ROWS(4)
+      FEW_ROWS(2)
       FEW_ROWS(1)
     }
     return;

@@ -51,7 +51,7 @@ def test_kernels_of_a_class_or_by_name() -> None:
 
 
 def test_figures_of_a_kernel() -> None:
-    figures = bench_kernels(("rmsnorm_cpu", "glu"), seconds=0.01)
+    figures = bench_kernels(("rmsnorm_cpu", "rope_kv"), seconds=0.01)
     assert {"device", "class", "rates", "kernels"} == set(figures)
     assert figures["rates"]["read_gb_s"] > 0 and figures["rates"]["multiply_add_gflop_s"] > 0
     for each in figures["kernels"]:
@@ -59,7 +59,7 @@ def test_figures_of_a_kernel() -> None:
         assert each["read_share"] > 0 and each["multiply_add_share"] > 0
         assert each["roof_share"] >= max(each["read_share"], each["multiply_add_share"]) * 0.999
     text = "\n".join(lines(figures))
-    assert "GFLOP/s" in text and "glu" in text
+    assert "GFLOP/s" in text and "rope_kv" in text
     json.dumps(figures)
 
 

@@ -36,7 +36,8 @@ def run(queue: Any, kernel: Kernel, case: Case, options: Sequence[str]) -> None:
     outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel), 0, options)
     for key, expected in kernel.reference(inputs, case).items():
         bar = 1e-2 if outputs[key].dtype == np.float16 else 1e-4
-        np.testing.assert_allclose(outputs[key], expected, rtol=bar, atol=bar)
+        size = max(1.0, float(np.abs(expected).max()))  # sums cancel
+        np.testing.assert_allclose(outputs[key], expected, rtol=bar, atol=bar * size)
 
 
 def main() -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from opencl_kernels import KERNELS, Kernel, default_knobs
-from opencl_kernels.formats import Array
+from opencl_kernels.formats import CODED, Array, pack_codes, pack_groups
 from opencl_kernels.kernel import Case, case_id, random_inputs, symbols
 from opencl_kernels.launch import launch
 from opencl_kernels.sample import best_id, philox
 
+STORAGE = {bits: name for name, bits in CODED.items()}
 ATTENTION = [
     pytest.param(kernel, case, id=f"{name}-{case_id(case)}")
     for name, kernel in KERNELS.items()
@@ -29,6 +30,25 @@ def forget_invisible(state: Array, case: Case) -> None:
         hidden = np.ones(case["C"], bool)
         hidden[np.arange(first, past + seq) % case["C"]] = False
         state[b, :, hidden] = np.nan
+
+
+@pytest.mark.parametrize("name", ["gemv", "gemv_coded_cpu", "gemm", "gemm_cpu", "embed"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_every_code_reads_as_its_value(queue: Any, name: str, bits: int) -> None:
+    """All codes, one after the other, times 1: what comes out is scale * (code - zero)."""
+    kernel, count = KERNELS[name], 2**bits
+    table = pack_codes(np.arange(count, dtype=np.uint8)[:, None], bits, 16)
+    case = {"M": 1, "N": count, "K": 1, "w": STORAGE[bits], "GROUP": 16, "scale": "f32"}
+    case |= {"zero": "u8"}
+    scale = pack_groups(np.full((count, 1), 0.75, np.float32))
+    inputs = {"w": table, "scale": scale, "zero": pack_groups(np.full((count, 1), 5, np.uint8))}
+    if name == "embed":
+        case |= {"M": count, "V": count, "D": 1}
+        inputs["tokens"] = np.arange(count, dtype=np.int32)
+    else:
+        inputs["x"] = np.ones((1, 1), np.float32)
+    outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
+    assert outputs["y"].reshape(-1).tolist() == [0.75 * (code - 5) for code in range(count)]
 
 
 @pytest.mark.parametrize(("kernel", "case"), ATTENTION)
