@@ -103,7 +103,7 @@ Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
       launch.step = &step;
       launch.program = &plan_.programs[variant.program];
       std::copy(variant.local.begin(), variant.local.end(), launch.local);
-      bind(step, loaded, launch.kernel.get());
+      bind(step, loaded, launch);
       note(failures);
       return launch;
     }
@@ -118,14 +118,16 @@ Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
                     : "edit the .cl file in the plan, or compile the model for this device");
 }
 
-void Executor::bind(const Step &step, const LoadedPhase &loaded, cl::Kernel kernel) const {
+void Executor::bind(const Step &step, const LoadedPhase &loaded, Launch &launch) const {
   for (size_t i = 0; i < step.args.size(); ++i) {
     const Argument &arg = step.args[i];
     const cl::Memory memory = arg.kind == Argument::Symbols   ? memory_.symbols()
                               : arg.kind == Argument::Scratch ? loaded.scratch[arg.index].get()
                               : arg.kind == Argument::Weight  ? memory_.weight(arg.index)
                                                               : memory_.buffer(arg.index);
-    const cl::Int code = cl::SetKernelArg(kernel, static_cast<cl::Uint>(i), sizeof memory, &memory);
+    launch.args.push_back(memory);
+    const cl::Int code = cl::SetKernelArg(launch.kernel.get(), static_cast<cl::Uint>(i),
+                                          sizeof memory, &memory);
     if (code != 0)
       throw Failure("argument " + std::to_string(i) + " of " + step.name + " is not accepted",
                     cl::error_name(code),
@@ -174,7 +176,7 @@ void Executor::divide(LoadedPhase &loaded) const {
     const Launch *next = at + 1;
     while (at->kernel && next != end && next->kernel && next->queue == at->queue) ++next;
     const Run run{device_.queue(at->queue), at, at->kernel ? next : at};
-    loaded.pieces.push_back({run, at->kernel ? enqueue_plainly(run) : nullptr, nullptr});
+    loaded.pieces.push_back({run, {at->kernel ? enqueue_plainly(run) : nullptr}});
     at = next;
   }
 }
@@ -208,23 +210,22 @@ void Executor::size_grids(LoadedPhase &loaded, const std::vector<int64_t> &symbo
     now = size;
   }
   for (const Piece &piece : loaded.pieces)
-    if (changed && piece.recorded) piece.recorded->resize();
+    for (const auto &way : piece.ways)
+      if (changed && way) way->resize();
 }
 
-void Executor::send(LoadedPhase &loaded, const std::vector<int64_t> &symbols, bool recorded) {
+void Executor::send(LoadedPhase &loaded, const std::vector<int64_t> &symbols, Way way) {
   size_grids(loaded, symbols);
   if (profile_) profile_->begin(loaded.phase->name);
   for (const Piece &piece : loaded.pieces) {
-    if (!piece.plain) cl::check(cl::Finish(piece.run.queue), "clFinish");
-    else (recorded && !profile_ ? piece.recorded : piece.plain)->send(profile_.get());
+    if (!piece.at(Way::Plain)) cl::check(cl::Finish(piece.run.queue), "clFinish");
+    else piece.at(way)->send(profile_.get());
   }
 }
 
 void Executor::run(const Phase &phase, const std::vector<int64_t> &symbols) {
   LoadedPhase &loaded = this->loaded(phase);
-  if (last_ != &loaded) loaded.pace.interrupt();
-  last_ = &loaded;
-  send(loaded, symbols, loaded.pace.next());
+  send(loaded, symbols, profile_ ? Way::Plain : loaded.pace.next());
 }
 
 void Executor::start_profile() {

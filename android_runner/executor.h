@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cooperative.h"
 #include "memory.h"
 #include "pace.h"
 #include "profile.h"
@@ -17,7 +18,8 @@ namespace pocket {
 
 struct Piece {
   Run run;  // empty: wait for the queue
-  std::unique_ptr<Recorder> plain, recorded;
+  std::unique_ptr<Recorder> ways[WAYS];  // plain always, the others where they are tried
+  Recorder *at(Way way) const { return ways[static_cast<size_t>(way)].get(); }
 };
 
 // A launch size that depends on symbols.
@@ -48,9 +50,10 @@ class Executor {
   void start_profile();        // of all that runs from here on, dispatch by dispatch, unrecorded
   std::string take_profile();  // waits for it; see Profile::json
 
-  // Whether recordable phases are replayed; `wanted`: auto, on or off. After the last load and
-  // before anything runs, because it lets some steps run and clears all buffers after them.
-  void choose(const std::string &wanted);
+  // Whether recordable phases are replayed, or run cooperatively; each auto, on or off. After the
+  // last load and before anything runs, because it lets some steps run and clears all buffers after
+  // them.
+  void choose(const std::string &recorded, const std::string &cooperative);
   std::string choices() const;  // as JSON
 
   // Enqueues the phase; `symbols` are the host's values, which launch sizes are computed from. By
@@ -59,6 +62,10 @@ class Executor {
   void run(const std::string &phase, const std::vector<int64_t> &symbols) {
     run(*plan_.phase(phase), symbols);
   }
+  // How long the earliest run of the phase took of which this is not told yet; and that the others
+  // won't be told of.
+  void took(const Phase &phase, double seconds) { loaded(phase).pace.took(seconds); }
+  void settled(const Phase &phase) { loaded(phase).pace.settled(); }
 
  private:
   struct Build {
@@ -72,16 +79,19 @@ class Executor {
   std::string refusal(const Variant &variant, cl::Owned<cl::Kernel> &kernel, size_t args);
   LoadedPhase &loaded(const Phase &phase) { return phases_[&phase - plan_.phases.data()]; }
   Launch load_step(const Step &step, const LoadedPhase &loaded);
-  void bind(const Step &step, const LoadedPhase &loaded, cl::Kernel kernel) const;
+  void bind(const Step &step, const LoadedPhase &loaded, Launch &launch) const;
   void divide(LoadedPhase &loaded) const;
   void size_grids(LoadedPhase &loaded, const std::vector<int64_t> &symbols) const;
-  void send(LoadedPhase &loaded, const std::vector<int64_t> &symbols, bool recorded);
+  void send(LoadedPhase &loaded, const std::vector<int64_t> &symbols, Way way);
 
-  std::string record(LoadedPhase &loaded, const std::string &wanted);
-  bool agree(LoadedPhase &loaded);
+  std::string lacking(const LoadedPhase &loaded, Way way) const;
+  void make(LoadedPhase &loaded, Way way);
+  std::string prepare(LoadedPhase &loaded, Way way);
+  bool agree(LoadedPhase &loaded, Way way);
   std::string results() const;
-  double try_steps(LoadedPhase &loaded, bool recorded, int64_t steps);
-  void compare(LoadedPhase &loaded, int64_t steps);
+  double try_steps(LoadedPhase &loaded, Way way, int64_t steps);
+  void settle(LoadedPhase &loaded, const std::vector<Way> &others, Way wanted);
+  Way compare(LoadedPhase &loaded, const std::vector<Way> &others);
 
   const Plan &plan_;
   Device &device_;
@@ -90,7 +100,6 @@ class Executor {
   std::map<size_t, Build> builds_;  // by program
   std::vector<LoadedPhase> phases_;  // as in the plan
   std::set<std::string> noted_;
-  const LoadedPhase *last_ = nullptr;  // that ran
   std::unique_ptr<Profile> profile_;   // while one is taken
 };
 

@@ -15,12 +15,14 @@ using namespace pocket;
 const char *const VERSION = "0.1.0";
 const char *const USAGE =
     "usage: pocketcl-runner PLAN [--cl-lib PATH] [--platform SUBSTRING] [--cache DIR] [--phases "
-    "NAME,NAME…] [--recorded auto|on|off] [--profile]\n"
+    "NAME,NAME…] [--recorded auto|on|off] [--cooperative "
+    "auto|on|off] [--profile]\n"
     "       pocketcl-runner --check PLAN…     loads and checks plans, without OpenCL\n"
     "       pocketcl-runner --devices | --version | --help\n"
     "PLAN is a plan's folder. --cache '' keeps no program binaries. --phases defaults to "
     "prefill,decode. --recorded (or $POCKETCL_RECORDED): whether steps of decode are recorded once\n"
-    "and replayed; auto measures. --profile: queues that can tell when each kernel ran.\n";
+    "and replayed. --cooperative (or $POCKETCL_COOPERATIVE): whether they run in one launch, on CPUs.\n"
+    "Both: auto measures. --profile: queues that can tell when each kernel ran.\n";
 
 std::string variable(const char *name) {
   const char *value = getenv(name);
@@ -31,6 +33,7 @@ struct Options {
   std::vector<std::string> plans;
   std::string library, platform = variable("POCKETCL_PLATFORM"), cache = default_cache_folder();
   std::string phases = "prefill,decode", recorded = variable("POCKETCL_RECORDED");
+  std::string cooperative = variable("POCKETCL_COOPERATIVE");
   bool profile = false, check = false, devices = false, version = false, help = false;
 };
 
@@ -43,7 +46,8 @@ bool parse(int count, char **words, Options &options) {
                 {"--platform", &options.platform},
                 {"--cache", &options.cache},
                 {"--phases", &options.phases},
-                {"--recorded", &options.recorded}};
+                {"--recorded", &options.recorded},
+                {"--cooperative", &options.cooperative}};
   const struct {
     const char *name;
     bool *flag;
@@ -62,9 +66,10 @@ bool parse(int count, char **words, Options &options) {
     if (!known && words[i][0] == '-') return false;
     if (!known) options.plans.push_back(words[i]);
   }
-  if (options.recorded.empty()) options.recorded = "auto";
-  const std::string &recorded = options.recorded;
-  if (recorded != "auto" && recorded != "on" && recorded != "off") return false;
+  for (std::string *wish : {&options.recorded, &options.cooperative}) {
+    if (wish->empty()) *wish = "auto";
+    if (*wish != "auto" && *wish != "on" && *wish != "off") return false;
+  }
   const bool alone = options.devices || options.version || options.help;
   return alone || (options.check ? !options.plans.empty() : options.plans.size() == 1);
 }
@@ -135,7 +140,7 @@ void run_plan(const Options &options) {
   Executor executor(plan, device, memory, programs);
   Session session(plan, device, memory, executor);
   for (const Phase *phase : phases) executor.load(*phase);
-  executor.choose(options.recorded);
+  executor.choose(options.recorded, options.cooperative);
   answer("ready " + ready(device, memory, programs, executor, now() - start));
   Protocol(session).serve();
 }

@@ -4,51 +4,101 @@
 #include <cstdio>
 
 #include "json.h"
-#include "system.h"
 
 namespace pocket {
 
-void Pace::choose(bool recorded, const std::string &why) { recorded_ = recorded, why_ = why; }
-
-// A check lets some steps go the recorded way, then some the plain way, and compares how far they
-// lie apart. Both ways compute the same, so nobody else notices.
-bool Pace::next() {
-  if (!recorded_ || !watched_) return recorded_;
-  const int at = ++step_ - (EVERY - 2 * WINDOW);  // of the check
-  if (at < 0) return true;
-  const double time = now();
-  if (at > 0) steps_s_[at - 1] = time - last_;
-  last_ = time;
-  if (at < 2 * WINDOW) return at < WINDOW;
-  step_ = 0;
-  judge();
-  return recorded_;
+const char *name_of(Way way) {
+  return way == Way::Plain ? "plain" : way == Way::Recorded ? "command-buffer" : "cooperative";
 }
 
-void Pace::interrupt() { step_ = std::min(step_, EVERY - 2 * WINDOW - 1); }
-
-double Pace::typical(int window) {
-  double *first = steps_s_ + window * WINDOW + SETTLE, *end = steps_s_ + (window + 1) * WINDOW;
-  double *middle = first + (end - first) / 2;
-  std::nth_element(first, middle, end);
-  return *middle;
+void Pace::watch(Way fast) {
+  watched_ = true;
+  resting_ = now_ == Way::Plain;
+  fast_ = fast;
+  rest_s_ = resting_ ? LONGEST_S : 0;
 }
 
-void Pace::judge() {
-  measured(typical(1), typical(0));
-  strikes_ = recorded_s_ > MARGIN * plain_s_ ? strikes_ + 1 : 0;
-  if (strikes_ < STRIKES) return;
-  choose(false, "recorded steps became slower");
-  fprintf(stderr, "note: recorded steps became slower (%.0f us, plain ones %.0f us): no more\n",
-          1e6 * recorded_s_, 1e6 * plain_s_);
+Way Pace::next() {
+  if (watched_ && count_ < UNDER_WAY) sent_[(first_ + count_++) % UNDER_WAY] = now_;
+  return now_;
+}
+
+void Pace::settled() { count_ = 0; }
+
+// A step of the way that was left is only counted as lost: its slowness has had its effect.
+void Pace::took(double seconds) {
+  if (!count_) return;
+  const Way way = sent_[first_];
+  first_ = (first_ + 1) % UNDER_WAY, --count_;
+  if (way != now_) {
+    if (resting_ && way == fast_) rest_s_ += std::max(0.0, seconds - plain_s()) / LOSS;
+  } else if (way == Way::Plain) {
+    rest_s_ -= seconds;
+    if (++steps_ > SETTLE) take(seconds);
+    ran_plain();
+  } else {
+    ++steps_;
+    take(seconds);
+    ran_fast(seconds);
+  }
+}
+
+// Keeps the last steps' times; the middle one is typical.
+void Pace::take(double seconds) {
+  window_[taken_++ % WINDOW] = seconds;
+  if (taken_ < WINDOW) return;
+  double sorted[WINDOW];
+  std::copy(window_, window_ + WINDOW, sorted);
+  std::nth_element(sorted, sorted + WINDOW / 2, sorted + WINDOW);
+  step_s_[index(now_)] = sorted[WINDOW / 2];
+}
+
+void Pace::ran_fast(double seconds) {
+  lost_s_ += seconds - plain_s();
+  const bool full = taken_ >= WINDOW && taken_ % WINDOW == 0;
+  if (seconds > JUMP * plain_s() || (full && step_s_[index(fast_)] > MARGIN * plain_s())) {
+    fall_back();
+  } else if (steps_ == WINDOW) {
+    failures_ = 0;
+  } else if (steps_ == EVERY) {
+    begin(Way::Plain);
+  }
+}
+
+// Back to the other way as soon as the plain time is known again and the rest is over.
+void Pace::ran_plain() {
+  if (taken_ < WINDOW || (resting_ && rest_s_ > 0)) return;
+  if (resting_) why_ = "measured";
+  resting_ = false;
+  lost_s_ = 0;
+  begin(fast_);
+}
+
+void Pace::fall_back() {
+  const char *const kind = fast_ == Way::Recorded ? "recorded" : "cooperative";
+  const double grown = plain_s() * WINDOW * (1 << std::min(failures_, 20));
+  rest_s_ = std::max(std::min(grown, LONGEST_S), std::max(lost_s_, 0.0) / LOSS);
+  why_ = std::string(kind) + " steps became slower";
+  resting_ = true;
+  if (++failures_ == TOLD && !noted_) {
+    noted_ = true;
+    fprintf(stderr, "note: %s steps became slower than plain ones, as where other processes run: "
+            "plain ones meanwhile\n", kind);
+  }
+  begin(Way::Plain);
 }
 
 std::string Pace::json() const {
+  Record refused;
+  for (const Way way : {Way::Recorded, Way::Cooperative})
+    if (!refused_[index(way)].empty()) refused.add(name_of(way), refused_[index(way)]);
   return Record()
-      .add("chosen", recorded_ ? "command-buffer" : "plain")
+      .add("chosen", name_of(resting_ ? Way::Plain : fast_))
       .add("why", why_)
-      .add("plain_us", 1e6 * plain_s_)
-      .add("recorded_us", 1e6 * recorded_s_)
+      .add("plain_us", 1e6 * step_s_[index(Way::Plain)])
+      .add("recorded_us", 1e6 * step_s_[index(Way::Recorded)])
+      .add("cooperative_us", 1e6 * step_s_[index(Way::Cooperative)])
+      .raw("refused", refused.text())
       .text();
 }
 

@@ -62,7 +62,7 @@ Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
 }
 
 File read_entry(const Node &node) {
-  File file{node.at("path").text(), node.at("bytes").bytes(), node.at("sha256").text()};
+  File file{node.at("path").text(), node.at("bytes").bytes(), node.at("sha256").text(), false};
   const std::string inside = "/" + file.path + "/";
   if (file.path.empty() || file.path[0] == '/' || inside.find("/../") != std::string::npos)
     node.at("path").fail("the path leads out of the plan's folder");
@@ -128,6 +128,7 @@ Plan read_plan(const Node &root, const std::string &folder) {
                   "compile the model again with the version of pocketcl that runs it");
   Plan plan{folder,
             "",
+            false,
             read_model(root.at("model")),
             root.at("profile").at("class").text(),
             root.at("profile").at("align").integer(1, WEIGHT_ALIGN),

@@ -1,6 +1,7 @@
 // The plan as the runner sees it: plan.json, loaded and checked before anything is allocated.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,8 @@ struct File {
   std::string path;
   int64_t bytes;
   std::string sha256;
-  bool text() const;  // people may edit it; then it runs after a note
+  bool edited = false;  // since the compile
+  bool text() const;    // people may edit it; then it runs after a note
 };
 
 struct Weight {
@@ -73,6 +75,7 @@ struct Phase {
   int64_t arena_bytes;
   std::vector<Scratch> scratch;
   std::vector<Step> steps;
+  std::optional<size_t> cooperative;  // the program that runs all dispatches in one launch
 };
 
 struct Model {
@@ -83,7 +86,8 @@ struct Model {
 
 struct Plan {
   std::string folder;
-  std::string digest;  // hash of plan.json as it is, edited or not
+  std::string digest;   // hash of plan.json as it is, edited or not
+  bool edited = false;  // plan.json, since the compile
   Model model;
   std::string device_class;
   int64_t align;

@@ -38,14 +38,15 @@ std::string digest_of(const std::string &text) {
 
 // Weights must be whole. A .cl or .json may have been edited: it is used, after a note that names
 // it.
-void check_file(const Plan &plan, size_t index) {
-  const File &file = plan.files[index];
+void check_file(Plan &plan, size_t index) {
+  File &file = plan.files[index];
   const std::string path = plan.path(index);
   struct stat status{};
   if (stat(path.c_str(), &status) != 0) throw missing(path);
   const int64_t size = S_ISREG(status.st_mode) ? static_cast<int64_t>(status.st_size) : -1;
   if (file.text() && size >= 0) {
-    if (size != file.bytes || sha256(read_file(path)) != file.sha256) note_edit(path);
+    file.edited = size != file.bytes || sha256(read_file(path)) != file.sha256;
+    if (file.edited) note_edit(path);
   } else if (size != file.bytes) {
     throw Failure(
         path + " is damaged",
@@ -149,7 +150,8 @@ Plan load_plan(const std::string &path) {
   const Json *sha256 = source && source->kind == Json::Dict ? source->find("sha256") : nullptr;
   plan.model.sha256 = sha256 ? sha256->text : "";
   plan.digest = digest_of(text);
-  if (!digest || digest->text != plan.digest) note_edit(file);
+  plan.edited = !digest || digest->text != plan.digest;
+  if (plan.edited) note_edit(file);
   for (size_t i = 0; i < plan.files.size(); ++i) check_file(plan, i);
   return plan;
 }

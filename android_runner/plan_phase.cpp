@@ -142,12 +142,16 @@ Phase read_phase(const Node &node, const Plan &plan, const Names &symbols, const
               node.at("recordable").boolean(),
               node.at("arena_bytes").bytes(),
               {},
-              {}};
+              {},
+              std::nullopt};
   const Context context{plan, symbols, phase};
   for (const Node &entry : node.at("scratch").items())
     phase.scratch.push_back(read_scratch(entry, context));
   for (const Node &step : node.at("steps").items()) phase.steps.push_back(read_step(step, context));
   check_overlap(node, phase);
+  if (node.has("cooperative"))
+    phase.cooperative =
+        node.at("cooperative").at("program").index(plan.programs.size(), "programs");
   return phase;
 }
 

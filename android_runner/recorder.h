@@ -1,5 +1,6 @@
 // A run of dispatches on its way to the device, again and again: enqueued one by one, or recorded
-// once and replayed. Qualcomm's recordable queues will be a third Recorder.
+// once and replayed, or all in one launch (cooperative.h). Qualcomm's recordable queues will be one
+// more Recorder.
 #pragma once
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@ struct Launch {
   size_t global[3], local[3];
   const Step *step = nullptr;
   const Program *program = nullptr;
+  std::vector<cl::Memory> args = {};
   cl::Uint dims() const { return static_cast<cl::Uint>(variant->global.size()); }
   bool empty() const { return !global[0] || !global[1] || !global[2]; }
 };

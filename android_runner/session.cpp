@@ -183,6 +183,7 @@ Next Session::step(int64_t id, int64_t past) {
   feed({id}, 0, 1, past, 1);
   executor_.run(*decode_phase_, symbols_);
   const int64_t next = read_id(past + 1);
+  executor_.took(*decode_phase_, now() - start);
   return {checked_id(next, past), now() - start};
 }
 
@@ -201,6 +202,7 @@ void Session::send(int64_t past, Pending &pending) {
 
 void Session::settle() {
   device_.wait();
+  executor_.settled(*decode_phase_);
   for (Pending &pending : pending_) pending.arrived = {};
 }
 
@@ -215,7 +217,7 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
   const double start = now();
   feed({id}, 0, 1, past, 1);
   const double fed = now();
-  double waited = 0;
+  double waited = 0, arrived = fed;
   int64_t sent = 0, taken = 0;
   for (bool more = true; more; ++taken, more = more && taken < steps) {
     // The device always has the next step to do while the host looks at the last one's id.
@@ -224,7 +226,9 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
     const double before = now();
     const cl::Event event = pending.arrived.get();
     cl::check(cl::WaitForEvents(1, &event), "clWaitForEvents");
-    waited += now() - before;
+    const double last = std::exchange(arrived, now());
+    waited += arrived - before;
+    executor_.took(*decode_phase_, arrived - last);
     if (pending.id < 0 || pending.id >= plan_.model.vocab_size) settle();
     emit(checked_id(pending.id, past + taken));
     held_.ids.push_back(pending.id);

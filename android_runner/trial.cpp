@@ -13,7 +13,7 @@ namespace {
 constexpr int ROUNDS = 9;
 constexpr double ENOUGH_S = 0.2;  // no further round after this time
 constexpr double BATCH_S = 0.01;  // at least one step, at most eight
-constexpr double MARGIN = 0.97;   // recording must save this much: a tie goes to the simpler way
+constexpr double MARGIN = 0.97;   // another way must save this much: a tie goes to the plain one
 
 std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase) {
   std::vector<int64_t> symbols;
@@ -22,10 +22,15 @@ std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase) {
   return symbols;
 }
 
+int64_t positions(const Plan &plan, const Phase &phase) {
+  const Range past = phase.box[plan.slot("past")];
+  return past.high - past.low + 1;
+}
+
 }  // namespace
 
 // Seconds per step, from the phase's first position on.
-double Executor::try_steps(LoadedPhase &loaded, bool recorded, int64_t steps) {
+double Executor::try_steps(LoadedPhase &loaded, Way way, int64_t steps) {
   std::vector<int64_t> symbols = smallest_symbols(plan_, *loaded.phase);
   const std::vector<cl::Int> words(symbols.begin(), symbols.end());
   cl::check(cl::EnqueueWriteBuffer(device_.queue(0), memory_.symbols(), 1, 0, 4 * words.size(),
@@ -38,7 +43,7 @@ double Executor::try_steps(LoadedPhase &loaded, bool recorded, int64_t steps) {
   for (int64_t i = 0; i < steps; ++i, ++symbols[past]) {
     cl::Event event = arrived[i % 2].get();
     if (event) cl::check(cl::WaitForEvents(1, &event), "clWaitForEvents");
-    send(loaded, symbols, recorded);
+    send(loaded, symbols, way);
     cl::check(cl::EnqueueReadBuffer(device_.queue(0), memory_.buffer(ids), 0, 0, 4, &id, 0, nullptr,
                                     &event),
               "clEnqueueReadBuffer");
@@ -66,59 +71,117 @@ std::string Executor::results() const {
 
 // Whether both ways compute the same; it also warms them up. A driver that does not keep the
 // arguments of a recorded dispatch is found out here.
-bool Executor::agree(LoadedPhase &loaded) {
-  const Range past = loaded.phase->box[plan_.slot("past")];
-  const int64_t steps = std::min<int64_t>(4, past.high - past.low + 1);
+bool Executor::agree(LoadedPhase &loaded, Way way) {
+  const bool slow = try_steps(loaded, way, 1) > ENOUGH_S;  // the machine has other things to do
+  const int64_t steps = slow ? 1 : std::min<int64_t>(4, positions(plan_, *loaded.phase));
   memory_.clear(device_);
-  try_steps(loaded, false, steps);
+  try_steps(loaded, Way::Plain, steps);
   const std::string plain = results();
   memory_.clear(device_);
-  try_steps(loaded, true, steps);
+  try_steps(loaded, way, steps);
   return results() == plain;
 }
 
-// The best of some rounds, so that a disturbed one does not decide.
-void Executor::compare(LoadedPhase &loaded, int64_t most) {
-  const double start = now(), once = try_steps(loaded, false, 1);
-  const auto steps = std::clamp<int64_t>(static_cast<int64_t>(BATCH_S / once), 1, most);
-  double plain = once, recorded = 1e9;
-  for (int round = 0; round < ROUNDS && (round == 0 || now() - start < ENOUGH_S); ++round) {
-    recorded = std::min(recorded, try_steps(loaded, true, steps));
-    plain = std::min(plain, try_steps(loaded, false, steps));
+// The fastest, by the best of some rounds, so that a disturbed one does not decide.
+Way Executor::compare(LoadedPhase &loaded, const std::vector<Way> &others) {
+  std::vector<Way> ways = {Way::Plain};
+  ways.insert(ways.end(), others.begin(), others.end());
+  const double start = now();
+  double best[WAYS], slowest = 0;
+  for (const Way way : ways)
+    slowest = std::max(slowest, best[static_cast<size_t>(way)] = try_steps(loaded, way, 1));
+  const auto steps =
+      std::clamp<int64_t>(static_cast<int64_t>(BATCH_S / slowest), 1,
+                          std::min<int64_t>(8, positions(plan_, *loaded.phase)));
+  for (int round = 0; round < ROUNDS && now() - start < ENOUGH_S; ++round)
+    for (const Way way : ways) {
+      double &least = best[static_cast<size_t>(way)];
+      least = std::min(least, try_steps(loaded, way, steps));
+    }
+  Way fastest = Way::Plain;
+  for (const Way way : ways) {
+    loaded.pace.measured(way, best[static_cast<size_t>(way)]);
+    const double bar = (fastest == Way::Plain ? MARGIN : 1) * best[static_cast<size_t>(fastest)];
+    if (best[static_cast<size_t>(way)] < bar) fastest = way;
   }
-  loaded.pace.measured(plain, recorded);
-  loaded.pace.choose(recorded < MARGIN * plain, "measured");
+  return fastest;
 }
 
-// Why the phase can't be recorded; empty when it is.
-std::string Executor::record(LoadedPhase &loaded, const std::string &wanted) try {
+// What the way needs and is not there; empty when it can be tried.
+std::string Executor::lacking(const LoadedPhase &loaded, Way way) const {
+  if (way == Way::Recorded) return device_.cannot_record();
+  if (!loaded.phase->cooperative) return "the plan has no program for it";
+  if (plan_.edited) return "plan.json was edited";
+  if (device_.profiling()) return "kernel times are taken";
+  for (const Launch &launch : loaded.launches) {
+    if (!launch.kernel) continue;
+    const File &file = plan_.files[launch.program->file];
+    if (file.edited) return file.path + " was edited";
+    if (launch.variant != &launch.step->variants[0]) return launch.step->name + " runs as a variant";
+    if (launch.queue != 0) return launch.step->name + " has a queue of its own";
+  }
+  return cannot_cooperate(device_.facts());
+}
+
+void Executor::make(LoadedPhase &loaded, Way way) {
+  std::unique_ptr<Cooperation> cooperation;
+  if (way == Way::Cooperative) {
+    const Build &steps = build(*loaded.phase->cooperative);
+    if (!steps.program)
+      throw DeviceFailure("the step kernel does not build", steps.log.substr(0, 400), "");
+    cooperation = std::make_unique<Cooperation>(device_, programs_, steps.program.get());
+    if (!cooperation->side_by_side() && !cooperation->side_by_side())
+      throw DeviceFailure("work-groups do not run side by side", "some waited in vain", "");
+  }
   for (Piece &piece : loaded.pieces)
-    if (piece.plain) piece.recorded = record_in_command_buffers(piece.run);
-  const Range past = loaded.phase->box[plan_.slot("past")];
-  const bool same = agree(loaded);
-  if (same) compare(loaded, std::min<int64_t>(8, past.high - past.low + 1));
-  memory_.clear(device_);
-  if (!same) return "recorded steps compute something else";
-  if (wanted == "on") loaded.pace.choose(true, "asked for");
-  else loaded.pace.watch();
-  return "";
+    if (piece.at(Way::Plain))
+      piece.ways[static_cast<size_t>(way)] =
+          cooperation ? cooperation->recorder(piece.run) : record_in_command_buffers(piece.run);
+}
+
+// Why the phase can't go this way; empty when it can.
+std::string Executor::prepare(LoadedPhase &loaded, Way way) try {
+  const std::string lack = lacking(loaded, way);
+  if (!lack.empty()) return lack;
+  make(loaded, way);
+  if (agree(loaded, way)) return "";
+  return std::string(way == Way::Recorded ? "recorded" : "cooperative") +
+         " steps compute something else";
 } catch (const DeviceFailure &failure) {
   return failure.what() + (", " + failure.because);
 }
 
-void Executor::choose(const std::string &wanted) {
+void Executor::choose(const std::string &recorded, const std::string &cooperative) {
   for (LoadedPhase &loaded : phases_) {
     if (!loaded.phase || !loaded.phase->recordable) continue;
-    std::string lack = wanted == "off" ? "asked for"
-                                       : device_.cannot_record();
-    if (lack.empty()) lack = record(loaded, wanted);
-    if (lack.empty()) continue;
-    for (Piece &piece : loaded.pieces) piece.recorded = nullptr;
-    loaded.pace.choose(false, lack);
-    if (wanted == "on")
-      fprintf(stderr, "note: the steps of %s are not recorded: %s\n", loaded.phase->name.c_str(),
-              lack.c_str());
+    std::vector<Way> others;
+    Way wanted = Way::Plain;
+    for (const Way way : {Way::Recorded, Way::Cooperative}) {
+      const std::string &wish = way == Way::Recorded ? recorded : cooperative;
+      const std::string lack = wish == "off" ? "asked for" : prepare(loaded, way);
+      loaded.pace.refused(way, lack);
+      if (lack.empty()) {
+        others.push_back(way);
+        if (wish == "on") wanted = way;
+      } else {
+        for (Piece &piece : loaded.pieces) piece.ways[static_cast<size_t>(way)] = nullptr;
+        if (wish == "on")
+          fprintf(stderr, "note: the steps of %s are not %s: %s\n", loaded.phase->name.c_str(),
+                  way == Way::Recorded ? "recorded" : "cooperative", lack.c_str());
+      }
+    }
+    settle(loaded, others, wanted);
   }
+}
+
+// The way that is asked for, for good; else the fastest, watched.
+void Executor::settle(LoadedPhase &loaded, const std::vector<Way> &others, Way wanted) {
+  if (others.empty()) return loaded.pace.choose(Way::Plain, loaded.pace.refusal());
+  const Way fastest = compare(loaded, others);
+  memory_.clear(device_);
+  if (wanted != Way::Plain) return loaded.pace.choose(wanted, "asked for");
+  loaded.pace.choose(fastest, "measured");
+  loaded.pace.watch(fastest == Way::Plain ? others.back() : fastest);
 }
 
 std::string Executor::choices() const {

@@ -28,9 +28,9 @@ from opencl_kernels.kernel import (
 )
 from opencl_kernels.launch import all_defines, build, choose_device
 
-COLD = 1 << 28  # bytes that no cache holds
+COLD = 1 << 28  # bytes that few caches hold: at least so many lie between two uses of one
 MOST_COPIES = 256
-PARTS = 4  # that COLD is read in
+PARTS = 4  # that as much is read in
 SETTLE = 2  # launches that no figure comes from
 SLICES = 4  # of the launches of a case, with something else in between
 
@@ -69,6 +69,8 @@ class Timer:
         self.device_class = "cpu" if is_cpu else "generic"
         version = self.device.platform.version.split(",")[0].strip()
         self.name = f"{self.device.name.strip()}, {version}"
+        most = self.device.global_mem_size // 8
+        self.cold = min(max(COLD, 2 * self.device.global_mem_cache_size), most)
 
     def time(
         self, kernel: Kernel, case: Case, knobs: Knobs, between: Callable[[], None] = lambda: None
@@ -81,7 +83,7 @@ class Timer:
         program = build(self.context, self.device, text, defines)
         inputs = random_inputs(kernel, case, np.random.default_rng(0))
         arguments, values = kernel.arguments(case), symbols(case)
-        copies, sym = _copies(arguments, case), self.buffer(values)
+        copies, sym = _copies(arguments, case, self.cold), self.buffer(values)
         buffers = [self._buffers(a, inputs.get(a.name), case, copies) for a in arguments]
         size, local = kernel.grid(case, knobs)
         bound = [cl.Kernel(program, kernel.name) for _ in range(copies)]
@@ -137,7 +139,7 @@ class Roof:
         self.timer, self.cpu = timer, timer.device_class == "cpu"
         self.y = timer.buffer(np.zeros(16 * self._items(), np.float32))
         # In parts whose launches are as short, and as rarely disturbed, as those of kernels.
-        part = np.random.default_rng(0).random(COLD // PARTS // 4, np.float32)
+        part = np.random.default_rng(0).random(timer.cold // PARTS // 4, np.float32)
         self.parts = [timer.buffer(part) for _ in range(PARTS)]
         prefetches = (0, 40) if self.cpu and "PoCL" in timer.name else (0,)
         reads = [self._kernels("rate_read", prefetch) for prefetch in prefetches]
@@ -162,7 +164,7 @@ class Roof:
         read, sums = (_timed(self.seconds[name][since:], 1) for name in names)
         operations = 256 * self._repeats() * self._items()
         spreads = read.spread, sums.spread
-        return Rates(COLD / PARTS / read.seconds, operations / sums.seconds, *spreads)
+        return Rates(self.timer.cold / PARTS / read.seconds, operations / sums.seconds, *spreads)
 
     def _repeats(self) -> int:
         return 1 << (18 if self.cpu else 15)
@@ -172,7 +174,8 @@ class Roof:
 
     def _kernels(self, name: str, prefetch: int) -> list[Any]:
         """The same kernel on every part."""
-        lanes, count = (1 if self.cpu else 64), COLD // PARTS // 4
+        lanes = 1 if self.cpu else 64
+        count = self.timer.cold // PARTS // 4 // (128 * lanes) * (128 * lanes)
         sizes: dict[str, int | str] = {"COUNT": f"{count}L", "REPEATS": self._repeats()}
         defines = {**sizes, "LANES": lanes, "PREFETCH": prefetch}
         text = source_text("rates.cl")
@@ -199,6 +202,6 @@ def _is_cold(argument: Argument) -> bool:
     return argument.role == "weight" or argument.name.endswith("_state")
 
 
-def _copies(arguments: tuple[Argument, ...], case: Case) -> int:
-    cold = nbytes(tuple(a for a in arguments if _is_cold(a)), case)
-    return max(1, min(MOST_COPIES, COLD // cold)) if cold else 1
+def _copies(arguments: tuple[Argument, ...], case: Case, cold: int) -> int:
+    each = nbytes(tuple(a for a in arguments if _is_cold(a)), case)
+    return max(1, min(MOST_COPIES, cold // each)) if each else 1

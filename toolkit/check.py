@@ -167,6 +167,9 @@ def _phase_problems(at: str, phase: Phase, plan: Plan) -> Iterator[PocketError]:
     box = plan.box(phase)
     if not 0 <= phase.arena_bytes < 2**62:
         yield damaged(f"{at}.arena_bytes", f"{phase.arena_bytes} is impossible")
+    if phase.cooperative is not None:
+        number = phase.cooperative.program
+        yield from _index_problems(f"{at}.cooperative.program", number, len(plan.programs))
     for i, s in enumerate(phase.scratch):
         yield from _scratch_problems(f"{at}.scratch[{i}]", s, phase, plan)
     for i, step in enumerate(phase.steps):

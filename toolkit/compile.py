@@ -15,6 +15,7 @@ from onnx_passes.roles import roles_of
 from onnx_passes.shapes import unresolved_dims
 from opencl_kernels.kernel import source_text
 from toolkit.assemble import assemble
+from toolkit.cooperative import with_steps
 from toolkit.devices import resolve_device
 from toolkit.errors import PocketError
 from toolkit.lower_ops import HANDLERS, unsupported
@@ -81,10 +82,12 @@ def compile(
         f"kernels/{name}": source_text(name)
         for name in sorted({Path(p.source).name for p in plan.programs})
     }
+    plan, kernels, alone = with_steps(plan, kernels)
     doing = "quantising and packing weights" if weights == "e0m4" else "packing weights"
     tell(doing)
     plan = write_plan(out, plan, table.sources, kernels, dict(source.files), _packing(tell, doing))
     figures = _figures(plan, model, nodes_before, passes, time.perf_counter() - started)
+    figures["cooperative"] = alone or "decode"
     return CompileReport(out, plan, figures)
 
 

@@ -134,6 +134,13 @@ class Scratch:
 
 
 @dataclass(frozen=True)
+class Cooperative:
+    """All dispatches of a phase as one launch of this program (toolkit/cooperative.py)."""
+
+    program: int
+
+
+@dataclass(frozen=True)
 class Phase:
     """A straight list of steps, run with the symbols inside `bounds`."""
 
@@ -144,6 +151,7 @@ class Phase:
     steps: tuple[Step, ...]
     arena_bytes: int = 0
     lower_bound_bytes: int = 0
+    cooperative: Cooperative | None = None  # another way to run the same dispatches
 
     def dispatches(self) -> list[Dispatch]:
         """The kernel launches among the steps."""

@@ -71,7 +71,8 @@ def _of_model(path: Path, group: int | None, keep: Sequence[str]) -> ir.Model:
 def _row(matrix: Matrix, same: str | None) -> dict[str, Any]:
     """One weight: sizes, and where it was quantised here, what that costs; `same`: a twin."""
     N, K = matrix.sizes
-    row: dict[str, Any] = {"name": matrix.value.name, "N": N, "K": K, "same_as": same}
+    names = {"name": matrix.value.name, "node": matrix.node.name, "same_as": same}
+    row: dict[str, Any] = {**names, "N": N, "K": K}
     tensor = coded(matrix.value)
     if tensor is None:
         assert matrix.value.dtype is not None
@@ -158,11 +159,12 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    sizes = (f"{row['bits']}", f"{row['group'] or '–'}", f"{row['N']} × {row['K']}", row["name"])
-    if row["same_as"]:
-        return ("as", "", "", "", *sizes[:3], f"{row['same_as']}, {row['name']}")
+    anonymous = row["name"].startswith("onnx::")  # as torch.onnx calls what it transposed
+    name = row["node"] if anonymous else row["name"]
+    sizes = (f"{row['bits']}", f"{row['group'] or '–'}", f"{row['N']} × {row['K']}", name)
     if "rms_error" not in row:
-        return ("as it came" if row["group"] else "float", "", "", "", *sizes)
+        why = "tied" if row["same_as"] else "as it came" if row["group"] else "float"
+        return (why, "", "", "", *sizes)
     worst, outliers = row["worst_group"], row["outliers"]
     where = f"{worst['rms_error']:.1%} at {worst['row']}, {worst['column']}"
     share = f"{outliers * 1e6:.0f} ppm" if outliers else "none"

@@ -49,6 +49,7 @@ class RunnerExecutor:
         cache: Path | None = None,
         profile: bool = False,
         recorded: str | None = None,
+        cooperative: str | None = None,
     ) -> None:
         """Load a plan; the phase `score` is loaded when it is first used.
 
@@ -56,12 +57,13 @@ class RunnerExecutor:
         cache     folder of program binaries; default $XDG_CACHE_HOME/pocketcl/programs
         profile   take kernel times between start_profile and take_profile
         recorded  replay decode steps: auto (measured), on or off; default $POCKETCL_RECORDED
+        cooperative  each in one launch, on CPUs; likewise, default $POCKETCL_COOPERATIVE
         """
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
         self.stop_reason: StopReason = "length"
         self._arguments = [str(Path(plan_path).absolute())]
-        options = {"--platform": platform, "--cache": cache, "--recorded": recorded}
-        options["--cl-lib"] = find_opencl()
+        options = {"--platform": platform, "--cache": cache, "--cl-lib": find_opencl()}
+        options |= {"--recorded": recorded, "--cooperative": cooperative}
         for option, value in options.items():
             self._arguments += [option, str(value)] if value is not None else []
         self._arguments += ["--profile"] if profile else []

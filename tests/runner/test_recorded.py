@@ -265,11 +265,14 @@ def test_off_and_the_environment(toy: Toy, start: Start) -> None:
         start(toy.folder, "--recorded", "off"),
         start(toy.folder, POCKETCL_RECORDED="off"),
     ):
+        why = {"command-buffer": "asked for", "cooperative": "the plan has no program for it"}
         assert chosen(talk) == {
             "chosen": "plain",
             "why": "asked for",
             "plain_us": 0,
             "recorded_us": 0,
+            "cooperative_us": 0,
+            "refused": why,
         }
     wrong = start(toy.folder, "--recorded", "maybe")
     assert wrong.end()[0] == 2
