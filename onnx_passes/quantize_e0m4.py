@@ -70,6 +70,7 @@ def quantize_e0m4(model: ir.Model) -> int:
     if model.metadata_props.get("pocket.weights") != "e0m4":
         return 0
     group = int(model.metadata_props.get("pocket.group", "32"))
+    symmetric = model.metadata_props.get("pocket.symmetric") == "True"
     matrices = list(find_matrices(model))
     kept = _kept(matrices, json.loads(model.metadata_props.get("pocket.keep", "[]")))
     tied = _tied(matrices)
@@ -83,7 +84,7 @@ def quantize_e0m4(model: ir.Model) -> int:
             continue
         first = tied.get(matrix.value, matrix)
         if first.value not in made:
-            made[first.value] = _quantized(first, group)
+            made[first.value] = _quantized(first, group, symmetric)
         name, dtype = matrix.value.name, matrix.tensor.dtype
         weight = made[first.value]
         matrix.value.const_value = CodedTensor(weight, dtype, matrix.transposed, name)
@@ -151,7 +152,7 @@ def _equal(a: Matrix, b: Matrix) -> bool:
     return all((a.rows(*span) == b.rows(*span)).all() for span in spans)
 
 
-def _quantized(matrix: Matrix, group: int) -> CodedWeight:
+def _quantized(matrix: Matrix, group: int, symmetric: bool) -> CodedWeight:
     """The weight in codes, made by rows when somebody asks for them."""
     tensor, axis, name = matrix.tensor, int(matrix.transposed), matrix.value.name or ""
     gamma = _gamma(matrix)
@@ -162,7 +163,7 @@ def _quantized(matrix: Matrix, group: int) -> CodedWeight:
 
     def make(first: int, stop: int) -> Coded:
         try:
-            return quantize(floats(first, stop), group, importance)
+            return quantize(floats(first, stop), group, importance, symmetric)
         except Unquantizable as error:
             raise GraphError(
                 f"{name} cannot be stored in 4 bits",
@@ -170,4 +171,5 @@ def _quantized(matrix: Matrix, group: int) -> CodedWeight:
                 f"--keep '{matrix.word or name}=f32' leaves it as it is",
             ) from None
 
-    return CodedWeight(*matrix.sizes, BITS, group, "f16", "u8", make, floats)
+    zero = None if symmetric else "u8"
+    return CodedWeight(*matrix.sizes, BITS, group, "f16", zero, make, floats)

@@ -151,6 +151,7 @@ GROUP = click.option(
     type=click.Choice([16, 32, 64, 128, 256]),
     help="e0m4: weights that share a scale.  [default: 32]",
 )
+SYMMETRIC = click.option("--symmetric", is_flag=True, help="e0m4: no zero points, fewer bytes.")
 KEEP = click.option(
     "--keep",
     type=Rule(),
@@ -208,15 +209,15 @@ def doctor(as_json: bool) -> None:
 @click.option("--why", metavar="PASS", help="A model: why a pass's rules left nodes alone.")
 @click.option("--quality", "view", flag_value="quality", help="What E0M4 costs each weight.")
 @GROUP
+@SYMMETRIC
 @KEEP
 @JSON
 def inspect(
     path: Path,
     view: str | None,
     why: str | None,
-    group: int | None,
-    keep: tuple[str, ...],
     as_json: bool,
+    **options: Any,
 ) -> None:
     """What a model or a plan is made of."""
     from toolkit.inspect import inspect as run
@@ -225,10 +226,10 @@ def inspect(
         from toolkit.quality import lines as quality_lines
         from toolkit.quality import quality
 
-        costs = quality(path, group, keep, PROGRESS)
+        costs = quality(path, progress=PROGRESS, **options)
         return _report(costs, lambda: quality_lines(costs), as_json)
-    if group is not None or keep:
-        raise click.UsageError("--group and --keep go with --quality.")
+    if any(options.values()):
+        raise click.UsageError("--group, --symmetric and --keep go with --quality.")
     figures, lines = run(path, view, why, PROGRESS)
     _report(figures, lambda: lines, as_json)
 
@@ -252,6 +253,7 @@ def inspect(
     help="How weights are stored.",
 )
 @GROUP
+@SYMMETRIC
 @KEEP
 @click.option("--max-context", type=COUNT, help="Tokens.  [default: the model's, at most 4096]")
 @click.option("--prefill-chunk", type=COUNT, help="Tokens that one prefill step takes at most.")
@@ -265,8 +267,9 @@ def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
     from toolkit.inspect import compile_lines
     from toolkit.source import load_source
 
-    if options["weights"] != "e0m4" and (options["group"] or options["keep"]):
-        raise click.UsageError("--group and --keep go with --weights e0m4.")
+    of_codes = any(options[name] for name in ("group", "symmetric", "keep"))
+    if of_codes and options["weights"] != "e0m4":
+        raise click.UsageError("--group, --symmetric and --keep go with --weights e0m4.")
     report = run(load_source(src), out, progress=PROGRESS, **options)
     figures = report.as_json()
     _report(figures, lambda: compile_lines(report.path, figures), as_json)

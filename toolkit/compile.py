@@ -1,7 +1,7 @@
 """Compile: import -> passes -> lowering -> memory -> plan."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,21 +54,16 @@ def compile(
     out: Path | None = None,
     *,
     device: str | None = None,
-    weights: str = "source",
-    max_context: int | None = None,
-    prefill_chunk: int | None = None,
-    activations: str | None = None,
-    kv: str | None = None,
-    batch: int = 1,
-    group: int | None = None,
-    keep: Sequence[str] = (),
     progress: Progress | None = None,
+    **chosen: Any,
 ) -> CompileReport:
-    """Compile a model to a plan folder; `progress` is told what goes on."""
+    """Compile a model to a plan folder; `progress` is told what goes on.
+
+    What is `chosen` are options of `toolkit.options.choose`: weights, max_context, group, …
+    """
     started, tell = time.perf_counter(), progress or (lambda _: None)
     profile = resolve_device(device)
-    sizes = max_context, prefill_chunk
-    options = choose(source, profile, weights, *sizes, activations, kv, batch, group, keep)
+    options = choose(source, profile, **chosen)
     tell("reading the model")
     with blaming(source):
         model = source.model
@@ -83,7 +78,7 @@ def compile(
         for name in sorted({Path(p.source).name for p in plan.programs})
     }
     plan, kernels, alone = with_steps(plan, kernels)
-    doing = "quantising and packing weights" if weights == "e0m4" else "packing weights"
+    doing = "quantising and packing weights" if options.weights == "e0m4" else "packing weights"
     tell(doing)
     plan = write_plan(out, plan, table.sources, kernels, dict(source.files), _packing(tell, doing))
     figures = _figures(plan, model, nodes_before, passes, time.perf_counter() - started)

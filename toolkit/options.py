@@ -27,6 +27,7 @@ class Options:
     kv: str
     batch: int = 1
     group: int = GROUP  # e0m4: codes that share a scale
+    symmetric: bool = False  # e0m4: no zero points
     keep: Sequence[str] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
 
     @property
@@ -37,9 +38,10 @@ class Options:
     @property
     def facts(self) -> dict[str, str]:
         """What the passes find in the model's metadata."""
-        numbers = {"context": self.context, "chunk": self.chunk, "batch": self.batch}
-        facts = {"weights": self.weights, "group": self.group, "keep": json.dumps([*self.keep])}
-        return {f"pocket.{key}": str(value) for key, value in {**numbers, **facts}.items()}
+        facts: dict[str, Any] = {"context": self.context, "chunk": self.chunk, "batch": self.batch}
+        facts |= {"weights": self.weights, "group": self.group, "symmetric": self.symmetric}
+        facts["keep"] = json.dumps([*self.keep])
+        return {f"pocket.{key}": str(value) for key, value in facts.items()}
 
 
 def choose(
@@ -52,6 +54,7 @@ def choose(
     kv: str | None = None,
     batch: int = 1,
     group: int | None = None,
+    symmetric: bool = False,
     keep: Sequence[str] = (),
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
@@ -60,16 +63,16 @@ def choose(
             raise PocketError(
                 f"{name} {value} leaves no room", "it counts tokens", f"{name} {CHUNK}"
             )
-    _check_weights(weights, group, keep)
+    _check_weights(weights, group, symmetric, keep)
     context = _context(source, max_context)
     default = "f32" if profile["class"] == "cpu" else "f16"
     usual = CPU_CHUNK if profile["class"] == "cpu" else CHUNK
     chunk = min(prefill_chunk or usual, context)
     types = weights, activations or default, kv or default
-    return Options(context, chunk, *types, batch, group or GROUP, tuple(keep))
+    return Options(context, chunk, *types, batch, group or GROUP, symmetric, tuple(keep))
 
 
-def _check_weights(weights: str, group: int | None, keep: Sequence[str]) -> None:
+def _check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequence[str]) -> None:
     if weights not in WEIGHTS:
         raise PocketError(
             f"weights cannot be stored as {weights!r}", f"known: {', '.join(WEIGHTS)}", "e0m4"
@@ -77,9 +80,10 @@ def _check_weights(weights: str, group: int | None, keep: Sequence[str]) -> None
     if group is not None and group not in GROUPS:
         sizes = ", ".join(map(str, GROUPS))
         raise PocketError(f"--group {group} is not known", f"kernels know {sizes}", f"{GROUP}")
-    if weights != "e0m4" and (group is not None or keep):
+    given = {"--group": group is not None, "--symmetric": symmetric, "--keep": bool(keep)}
+    if weights != "e0m4" and any(given.values()):
         raise PocketError(
-            f"{'--keep' if keep else '--group'} has no meaning with --weights {weights}",
+            f"{next(k for k in given if given[k])} has no meaning with --weights {weights}",
             "it says how weights are quantised",
             "add --weights e0m4",
         )

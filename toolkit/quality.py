@@ -21,11 +21,13 @@ STEP = 1 << 20  # weights that are read at a time
 def quality(
     path: Path,
     group: int | None = None,
+    symmetric: bool = False,
     keep: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Figures per weight of a model as `--weights e0m4` would store it, or of a plan's model."""
-    model = _of_plan(path, group, keep) if is_plan(path) else _of_model(path, group, keep)
+    given = {"group": group, "symmetric": symmetric, "keep": keep}
+    model = _of_plan(path, given) if is_plan(path) else _of_model(path, given)
     rows: list[dict[str, Any]] = []
     seen: dict[int, str] = {}
     for matrix in find_matrices(model):
@@ -36,16 +38,16 @@ def quality(
     return {"weights": rows, "total": _total(rows)}
 
 
-def _of_plan(path: Path, group: int | None, keep: Sequence[str]) -> ir.Model:
+def _of_plan(path: Path, given: dict[str, Any]) -> ir.Model:
     from toolkit.compile import rewritten_for
     from toolkit.load import load_plan
     from toolkit.verify import source_of
 
     plan = load_plan(path)
     stored = plan.model["options"]["weights"]
-    if group is not None or keep:
+    if any(given.values()):
         hint = f"pocketcl inspect {plan.model['source']['path']} --quality …"
-        because = "--group and --keep are chosen by the compile"
+        because = "--group, --symmetric and --keep are chosen by the compile"
         raise PocketError(f"{path} is a plan", because, hint)
     if stored != "e0m4":
         raise PocketError(
@@ -57,13 +59,13 @@ def _of_plan(path: Path, group: int | None, keep: Sequence[str]) -> ir.Model:
     return model
 
 
-def _of_model(path: Path, group: int | None, keep: Sequence[str]) -> ir.Model:
+def _of_model(path: Path, given: dict[str, Any]) -> ir.Model:
     from toolkit.compile import rewrite_with
     from toolkit.options import choose
     from toolkit.source import load_source
 
     source = load_source(path)
-    options = choose(source, {"class": "cpu"}, "e0m4", group=group, keep=keep)
+    options = choose(source, {"class": "cpu"}, "e0m4", **given)
     model: ir.Model = rewrite_with(source, options)
     return model
 

@@ -39,6 +39,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> CompileReport:
         (["--weights", "e0m4", "--keep", "lm_head=q8"], "is not PATTERN=f16 or PATTERN=f32"),
         (["--weights", "e0m4", "--keep", "=f16"], "is not PATTERN=f16 or PATTERN=f32"),
         (["--weights", "f16", "--group", "64"], "go with --weights e0m4"),
+        (["--symmetric"], "go with --weights e0m4"),
         (["--keep", "lm_head=f16"], "go with --weights e0m4"),
     ],
 )
@@ -117,6 +118,12 @@ def test_the_report_of_a_plan_is_that_of_its_options(report: CompileReport) -> N
     refused = call("inspect", report.path, "--quality", "--group", 32)
     assert refused.exit_code == 1 and "chosen by the compile" in refused.stderr
     assert call("inspect", DEMO, "--group", 32).exit_code == 2
+
+
+def test_symmetric_codes_have_no_zero_points() -> None:
+    options = ("--quality", "--symmetric", "--json")
+    row, *_ = json.loads(call("inspect", DEMO, *options).stdout)["weights"]
+    assert row["bits_per_weight"] == 4.5 and 0.05 < row["rms_error"] < 0.15
 
 
 def test_a_plan_that_was_not_quantised_says_so(tmp_path: Path) -> None:
