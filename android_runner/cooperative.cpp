@@ -11,17 +11,6 @@ namespace {
 constexpr size_t COUNTERS = 64;  // ints; the step kernel keeps two, in cache lines of their own
 constexpr cl::Int PATIENCE = 50'000'000;  // looks at a counter, which take some 50 ms
 
-const char *const PROBE = R"(
-__kernel void address(__global const uchar *what, __global ulong *found, int i) {
-  found[i] = (ulong)what;
-}
-__kernel void meet(volatile __global int *arrived, __global int *met, int patience) {
-  atomic_inc(arrived);
-  while (*arrived < (int)get_num_groups(0) && patience > 0) patience--;
-  met[get_group_id(0)] = patience > 0;
-}
-)";
-
 void set(cl::Kernel kernel, cl::Uint index, cl::Memory memory) {
   cl::check(cl::SetKernelArg(kernel, index, sizeof memory, &memory), "clSetKernelArg");
 }
@@ -112,23 +101,16 @@ std::string cannot_cooperate(const DeviceFacts &facts) {
   return "";
 }
 
-Cooperation::Cooperation(const Device &device, ProgramCache &programs, cl::Program steps)
-    : device_(device), steps_(steps) {
-  std::string log;
-  probe_ = programs.build(PROBE, log);
-  if (!probe_) throw DeviceFailure("addresses can't be taken", log, "");
-}
-
-cl::Owned<cl::Kernel> Cooperation::kernel(cl::Program program, const char *name) const {
+cl::Owned<cl::Kernel> Cooperation::kernel(const char *name) const {
   cl::Int code = 0;
-  cl::Owned<cl::Kernel> made(cl::CreateKernel(program, name, &code));
+  cl::Owned<cl::Kernel> made(cl::CreateKernel(program_, name, &code));
   cl::check(code, "clCreateKernel");
   return made;
 }
 
 bool Cooperation::side_by_side() const {
   const size_t groups = device_.facts().compute_units;
-  const auto meet = kernel(probe_.get(), "meet");
+  const auto meet = kernel("side_by_side");
   const auto arrived = device_.buffer(4 * COUNTERS, "a counter");
   const auto met = device_.buffer(4 * groups, "work-groups that met");
   clear(device_.queue(0), arrived.get());
@@ -141,7 +123,7 @@ bool Cooperation::side_by_side() const {
 }
 
 std::vector<uint64_t> Cooperation::addresses(const std::vector<cl::Memory> &memories) const {
-  const auto address = kernel(probe_.get(), "address");
+  const auto address = kernel("address");
   const auto found = device_.buffer(8 * memories.size(), "addresses");
   set(address.get(), 1, found.get());
   for (size_t i = 0; i < memories.size(); ++i) {
@@ -165,7 +147,7 @@ std::unique_ptr<Recorder> Cooperation::recorder(const Run &run) const {
   for (size_t i = 0; i < found.size(); ++i) known[memories[i]] = found[i];
   auto meeting = device_.buffer(4 * COUNTERS, "a counter");
   clear(run.queue, meeting.get());
-  return std::make_unique<Steps>(run, device_.facts().compute_units, kernel(steps_, "steps"),
+  return std::make_unique<Steps>(run, device_.facts().compute_units, kernel("steps"),
                                  device_.buffer(8 * words, "the table of ops"), std::move(meeting),
                                  std::move(known));
 }

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "device.h"
-#include "program_cache.h"
 #include "recorder.h"
 
 namespace pocket {
@@ -18,19 +17,19 @@ std::string cannot_cooperate(const DeviceFacts &facts);
 
 class Cooperation {
  public:
-  Cooperation(const Device &device, ProgramCache &programs, cl::Program steps);
+  // Of a program with the kernels `steps`, `address` and `side_by_side`.
+  Cooperation(const Device &device, cl::Program program) : device_(device), program_(program) {}
 
   // Whether as many work-groups as there are cores run at the same time, in one try.
   bool side_by_side() const;
   std::unique_ptr<Recorder> recorder(const Run &run) const;
 
  private:
-  cl::Owned<cl::Kernel> kernel(cl::Program program, const char *name) const;
+  cl::Owned<cl::Kernel> kernel(const char *name) const;
   std::vector<uint64_t> addresses(const std::vector<cl::Memory> &memories) const;
 
   const Device &device_;
-  const cl::Program steps_;
-  cl::Owned<cl::Program> probe_;
+  const cl::Program program_;
 };
 
 }  // namespace pocket

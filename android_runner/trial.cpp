@@ -129,7 +129,7 @@ void Executor::make(LoadedPhase &loaded, Way way) {
     const Build &steps = build(*loaded.phase->cooperative);
     if (!steps.program)
       throw DeviceFailure("the step kernel does not build", steps.log.substr(0, 400), "");
-    cooperation = std::make_unique<Cooperation>(device_, programs_, steps.program.get());
+    cooperation = std::make_unique<Cooperation>(device_, steps.program.get());
     if (!cooperation->side_by_side() && !cooperation->side_by_side())
       throw DeviceFailure("work-groups do not run side by side", "some waited in vain", "");
   }
@@ -174,14 +174,16 @@ void Executor::choose(const std::string &recorded, const std::string &cooperativ
   }
 }
 
-// The way that is asked for, for good; else the fastest, watched.
+// The way that is asked for, for good; else the fastest, watched. Where that is the plain one, the
+// machine may have been busy: work-groups that meet get another chance later.
 void Executor::settle(LoadedPhase &loaded, const std::vector<Way> &others, Way wanted) {
   if (others.empty()) return loaded.pace.choose(Way::Plain, loaded.pace.refusal());
   const Way fastest = compare(loaded, others);
   memory_.clear(device_);
   if (wanted != Way::Plain) return loaded.pace.choose(wanted, "asked for");
   loaded.pace.choose(fastest, "measured");
-  loaded.pace.watch(fastest == Way::Plain ? others.back() : fastest);
+  const Way other = fastest == Way::Plain ? others.back() : fastest;
+  if (fastest != Way::Plain || other == Way::Cooperative) loaded.pace.watch(other);
 }
 
 std::string Executor::choices() const {

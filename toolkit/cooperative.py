@@ -79,6 +79,17 @@ void steps(__global const ulong *ops, int count, volatile __global int *meeting)
   }}
   if (atomic_inc(meeting + LEFT) == n - 1) meeting[0] = meeting[LEFT] = 0;
 }}
+
+// For the executor: what goes into the table, and whether work-groups can wait for each other.
+__kernel void address(__global const uchar *what, __global ulong *found, int i) {{
+  found[i] = (ulong)what;
+}}
+
+__kernel void side_by_side(volatile __global int *arrived, __global int *met, int patience) {{
+  atomic_inc(arrived);
+  while (*arrived < (int)get_num_groups(0) && patience > 0) patience--;
+  met[get_group_id(0)] = patience > 0;
+}}
 """
 
 

@@ -20,6 +20,11 @@ COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 DEFINE = re.compile(r"([A-Za-z_]\w*)(\(([^)]*)\))?(.*)", re.S)
 NUMBER = re.compile(r"(0[xX][\da-fA-F]+|\d+)[uUlL]*")
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+KNOWN = re.compile(  # what is no name of the file's own
+    r"__\w+|\w+_t|(u?(char|short|int|long)|float|double|half|bool)(2|3|4|8|16)?|void|unsigned"
+    r"|signed|const|constant|global|local|private|kernel|static|inline|extern|volatile|restrict"
+    r"|typedef|struct|union|enum|attribute"
+)
 C_OPERATORS = {"&&": " and ", "||": " or ", "!": " not ", "/": "//"}
 
 
@@ -195,10 +200,3 @@ def declared(tokens: list[str]) -> Iterator[str]:
             continue
         if depth == 0 or (enum and depth == 1 and tokens[i - 1] in ("{", ",")):
             yield token
-
-
-KNOWN = re.compile(  # what is no name of the file's own
-    r"__\w+|\w+_t|(u?(char|short|int|long)|float|double|half|bool)(2|3|4|8|16)?|void|unsigned"
-    r"|signed|const|constant|global|local|private|kernel|static|inline|extern|volatile|restrict"
-    r"|typedef|struct|union|enum|attribute"
-)

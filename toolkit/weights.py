@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnx_passes.coded import coded
+from onnx_passes.quantize_e0m4 import KEPT
 from toolkit.plan import Ref
 from toolkit.storage import Storage, codes, floats
 from toolkit.write import SHARD_BYTES, WeightSource
@@ -71,6 +72,7 @@ class WeightTable:
             storage = self._storage(value, transposed)
             corner = storage.corner()
             pieces = self._twin(storage, corner) or self._pack(value.name or "", storage)
+            self.forget()
             self._matrices.append(Matrix(storage, corner, pieces))
             self._known[key] = pieces
         return self._known[key]
@@ -92,7 +94,8 @@ class WeightTable:
         if tensor is not None and self.storage is None:
             return codes(tensor.weight)
         own = "f16" if value.dtype == ir.DataType.FLOAT16 else "f32"
-        return floats(value, transposed, self.storage or own)
+        kept = value.metadata_props.get(KEPT)
+        return floats(value, transposed, self.storage or kept or own)
 
     def _pack(self, name: str, storage: Storage) -> list[Piece]:
         limit = storage.rows_within(self.shard_bytes)

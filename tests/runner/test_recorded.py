@@ -324,6 +324,12 @@ def test_goes_back_when_recorded_becomes_slower(toy: Toy, shimmed: Shimmed) -> N
             break
     assert chosen(talk)["why"] == "recorded steps became slower"
     assert counts.of(lambda: talk.decode("decode 0 3 30"))["replayed"] == 0
+
+    def tried_again() -> None:  # a few steps at a time, after rests; that is worth a note
+        for _ in range(300):
+            talk.decode("decode 0 3 30")
+
+    assert 1 < counts.of(tried_again)["replayed"] < 300
     assert "recorded steps became slower" in errors_of(talk)
 
 
