@@ -151,26 +151,32 @@ std::string Executor::prepare(LoadedPhase &loaded, Way way) try {
   return failure.what() + (", " + failure.because);
 }
 
+// Makes the way ready, unless there is a reason against it.
+bool Executor::offer(LoadedPhase &loaded, Way way, const std::string &wish) {
+  const std::string lack = wish == "off" ? "asked for" : prepare(loaded, way);
+  loaded.pace.refused(way, lack);
+  if (lack.empty()) return true;
+  for (Piece &piece : loaded.pieces) piece.ways[static_cast<size_t>(way)] = nullptr;
+  if (wish == "on")
+    fprintf(stderr, "note: the steps of %s are not %s: %s\n", loaded.phase->name.c_str(),
+            way == Way::Recorded ? "recorded" : "cooperative", lack.c_str());
+  return false;
+}
+
 void Executor::choose(const std::string &recorded, const std::string &cooperative) {
+  const std::pair<Way, std::string> wishes[] = {{Way::Recorded, recorded},
+                                                {Way::Cooperative, cooperative}};
   for (LoadedPhase &loaded : phases_) {
     if (!loaded.phase || !loaded.phase->recordable) continue;
     std::vector<Way> others;
     Way wanted = Way::Plain;
-    for (const Way way : {Way::Recorded, Way::Cooperative}) {
-      const std::string &wish = way == Way::Recorded ? recorded : cooperative;
-      const std::string lack = wish == "off" ? "asked for" : prepare(loaded, way);
-      loaded.pace.refused(way, lack);
-      if (lack.empty()) {
-        others.push_back(way);
-        if (wish == "on") wanted = way;
-      } else {
-        for (Piece &piece : loaded.pieces) piece.ways[static_cast<size_t>(way)] = nullptr;
-        if (wish == "on")
-          fprintf(stderr, "note: the steps of %s are not %s: %s\n", loaded.phase->name.c_str(),
-                  way == Way::Recorded ? "recorded" : "cooperative", lack.c_str());
-      }
+    for (const auto &[way, wish] : wishes) {
+      if (!offer(loaded, way, wish)) continue;
+      others.push_back(way);
+      if (wish == "on") wanted = way;
     }
     settle(loaded, others, wanted);
+    memory_.clear(device_);
   }
 }
 
@@ -179,7 +185,6 @@ void Executor::choose(const std::string &recorded, const std::string &cooperativ
 void Executor::settle(LoadedPhase &loaded, const std::vector<Way> &others, Way wanted) {
   if (others.empty()) return loaded.pace.choose(Way::Plain, loaded.pace.refusal());
   const Way fastest = compare(loaded, others);
-  memory_.clear(device_);
   if (wanted != Way::Plain) return loaded.pace.choose(wanted, "asked for");
   loaded.pace.choose(fastest, "measured");
   const Way other = fastest == Way::Plain ? others.back() : fastest;
