@@ -26,6 +26,7 @@ from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
 from onnx_passes.normalize import drop_unused_inputs
 from onnx_passes.ops import defined
+from onnx_passes.quantize_e0m4 import quantize_e0m4
 from onnx_passes.resolve_shapes import resolve_shapes
 from onnx_passes.split_gqa import split_gqa
 
@@ -46,7 +47,8 @@ PASSES: tuple[Pass, ...] = (
     fuse_qkv,  # needs the transposes gone
     fuse_residual_norm,
     last_rows,  # it splits the final norm from what feeds later layers
-    fuse_elementwise,  # last: what no other pass knew
+    fuse_elementwise,  # what no other pass knew
+    quantize_e0m4,  # last: every weight has its final form, and codes are not merged again
 )
 
 

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from opencl_kernels.formats import Coded, numpy_dtype
+from opencl_kernels.formats import Array, Coded, numpy_dtype
 
 
 @dataclass(frozen=True)
 class CodedWeight:
     """A weight W[N, K] in codes of 4 or 8 bits, made when it is asked for.
 
-    make   rows [first, stop) of it
-    scale  float32 or float16; zero: u8, f32 or f16, or None where it is half of all codes
+    make    rows [first, stop) of it
+    scale   f32 or f16; zero: u8, f32 or f16, or None where it is half of all codes
+    floats  the same rows before they were quantised, where that was done here
     """
 
     N: int
@@ -30,6 +31,7 @@ class CodedWeight:
     scale: str
     zero: str | None
     make: Callable[[int, int], Coded]
+    floats: Callable[[int, int], Array] | None = None
 
 
 class CodedTensor(ir.LazyTensor):

@@ -133,6 +133,33 @@ TEMPLATE_FILE = click.option(
 F32_OR_F16 = click.Choice(["f32", "f16"])
 
 
+class Rule(click.ParamType[str]):
+    """PATTERN=f16 or PATTERN=f32."""
+
+    name = "rule"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The same text, if it is a rule."""
+        pattern, _, dtype = str(value).rpartition("=")
+        if not pattern or dtype not in ("f16", "f32"):
+            self.fail(f"{value!r} is not PATTERN=f16 or PATTERN=f32", param, ctx)
+        return value
+
+
+GROUP = click.option(
+    "--group",
+    type=click.Choice([16, 32, 64, 128, 256]),
+    help="e0m4: weights that share a scale.  [default: 32]",
+)
+KEEP = click.option(
+    "--keep",
+    type=Rule(),
+    multiple=True,
+    metavar="PATTERN=f16|f32",
+    help="e0m4: weights that stay float, by name; also lm_head, embed.",
+)
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pocketcl")
 def cli() -> None:
@@ -179,11 +206,29 @@ def doctor(as_json: bool) -> None:
 @click.option("--unsupported", "view", flag_value="unsupported", help="Nodes without a kernel.")
 @click.option("--graph", "view", flag_value="graph", help="A model: its nodes after the passes.")
 @click.option("--why", metavar="PASS", help="A model: why a pass's rules left nodes alone.")
+@click.option("--quality", "view", flag_value="quality", help="What E0M4 costs each weight.")
+@GROUP
+@KEEP
 @JSON
-def inspect(path: Path, view: str | None, why: str | None, as_json: bool) -> None:
+def inspect(
+    path: Path,
+    view: str | None,
+    why: str | None,
+    group: int | None,
+    keep: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """What a model or a plan is made of."""
     from toolkit.inspect import inspect as run
 
+    if view == "quality":
+        from toolkit.quality import lines as quality_lines
+        from toolkit.quality import quality
+
+        costs = quality(path, group, keep, PROGRESS)
+        return _report(costs, lambda: quality_lines(costs), as_json)
+    if group is not None or keep:
+        raise click.UsageError("--group and --keep go with --quality.")
     figures, lines = run(path, view, why, PROGRESS)
     _report(figures, lambda: lines, as_json)
 
@@ -201,11 +246,13 @@ def inspect(path: Path, view: str | None, why: str | None, as_json: bool) -> Non
 @click.option("--device", help="A profile or SoC (pocketcl devices).  [default: the device here]")
 @click.option(
     "--weights",
-    type=click.Choice(["source", "f32", "f16"]),
+    type=click.Choice(["source", "f32", "f16", "e0m4"]),
     default="source",
     show_default=True,
     help="How weights are stored.",
 )
+@GROUP
+@KEEP
 @click.option("--max-context", type=COUNT, help="Tokens.  [default: the model's, at most 4096]")
 @click.option("--prefill-chunk", type=COUNT, help="Tokens that one prefill step takes at most.")
 @click.option("--batch", type=COUNT, default=1, help="Texts that `eval --on host` scores at once.")
@@ -218,6 +265,8 @@ def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
     from toolkit.inspect import compile_lines
     from toolkit.source import load_source
 
+    if options["weights"] != "e0m4" and (options["group"] or options["keep"]):
+        raise click.UsageError("--group and --keep go with --weights e0m4.")
     report = run(load_source(src), out, progress=PROGRESS, **options)
     figures = report.as_json()
     _report(figures, lambda: compile_lines(report.path, figures), as_json)

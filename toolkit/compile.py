@@ -1,7 +1,7 @@
 """Compile: import -> passes -> lowering -> memory -> plan."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,19 +60,22 @@ def compile(
     activations: str | None = None,
     kv: str | None = None,
     batch: int = 1,
+    group: int | None = None,
+    keep: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> CompileReport:
     """Compile a model to a plan folder; `progress` is told what goes on."""
     started, tell = time.perf_counter(), progress or (lambda _: None)
     profile = resolve_device(device)
-    options = choose(source, profile, weights, max_context, prefill_chunk, activations, kv, batch)
+    sizes = max_context, prefill_chunk
+    options = choose(source, profile, weights, *sizes, activations, kv, batch, group, keep)
     tell("reading the model")
     with blaming(source):
         model = source.model
         forget, nodes_before = page_release(model), len(model.graph)
         passes = list(_rewrite(model, options, tell))
         tell("choosing kernels and placing memory")
-        table = WeightTable(None if weights == "source" else weights, forget)
+        table = WeightTable(options.storage, forget)
         plan = assemble(model, source, profile, options, table)
     out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
     kernels = {
@@ -80,8 +83,9 @@ def compile(
         for name in sorted({Path(p.source).name for p in plan.programs})
     }
     plan, kernels, alone = with_steps(plan, kernels)
-    tell("packing weights")
-    plan = write_plan(out, plan, table.sources, kernels, dict(source.files), _packing(tell))
+    doing = "quantising and packing weights" if weights == "e0m4" else "packing weights"
+    tell(doing)
+    plan = write_plan(out, plan, table.sources, kernels, dict(source.files), _packing(tell, doing))
     figures = _figures(plan, model, nodes_before, passes, time.perf_counter() - started)
     figures["cooperative"] = alone or "decode"
     return CompileReport(out, plan, figures)
@@ -89,9 +93,14 @@ def compile(
 
 def rewritten_for(source: Source, plan: Plan) -> ir.Model:
     """The final graph that a plan was lowered from, made again from its source."""
+    return rewrite_with(source, Options(**plan.model["options"]))
+
+
+def rewrite_with(source: Source, options: Options) -> ir.Model:
+    """A model after all passes."""
     model = source.model
     with blaming(source):
-        for _ in _rewrite(model, Options(**plan.model["options"]), lambda _: None):
+        for _ in _rewrite(model, options, lambda _: None):
             pass
     return model
 
@@ -137,8 +146,7 @@ def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict
 
 
 def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple[str, int, float]]:
-    facts = {"context": options.context, "chunk": options.chunk, "batch": options.batch}
-    model.metadata_props.update({f"pocket.{key}": str(value) for key, value in facts.items()})
+    model.metadata_props.update(options.facts)
     clock = time.perf_counter()
     try:
         for name, count in onnx_passes.rewrite(model):
@@ -185,9 +193,9 @@ def _type_of(node: ir.Node) -> str:
     return "unknown type" if dtype is None else dtype.name.lower()
 
 
-def _packing(tell: Progress) -> Callable[[str, int, int], None]:
+def _packing(tell: Progress, doing: str) -> Callable[[str, int, int], None]:
     return lambda name, done, total: tell(
-        f"packing weights: {done / 2**20:.0f} of {total / 2**20:.0f} MiB"
+        f"{doing}: {done / 2**20:.0f} of {total / 2**20:.0f} MiB ({name})"
     )
 
 

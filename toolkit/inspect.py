@@ -79,8 +79,7 @@ def why(path: Path, name: str) -> list[str]:
         raise PocketError(f"no pass is called '{name}'", f"the passes are {', '.join(known)}", hint)
     source = load_source(path)
     model, options = source.model, choose(source, {"class": "cpu"})
-    facts = {"context": options.context, "chunk": options.chunk, "batch": options.batch}
-    model.metadata_props.update({f"pocket.{key}": str(value) for key, value in facts.items()})
+    model.metadata_props.update(options.facts)
     with blaming(source):
         lines = onnx_passes.why(model, name)
     return lines or [f"{name}: nothing was missed"]

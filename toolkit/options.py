@@ -1,14 +1,18 @@
 """What is chosen once per compile: sizes and storage types."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opencl_kernels.formats import GROUPS
 from toolkit.errors import PocketError
 from toolkit.source import Source
 
 CONTEXT = 4096  # tokens; a default, where the model's own context is not smaller
 CHUNK = 256  # tokens of a prefill step: short enough for a phone's screen
+GROUP = 32  # weights that share a scale
+WEIGHTS = ("source", "f32", "f16", "e0m4")
 CPU_CHUNK = 512  # there is no screen to wait for, and weights are read less often
 
 
@@ -18,10 +22,24 @@ class Options:
 
     context: int
     chunk: int
-    weights: str  # "source", "f32", "f16"
+    weights: str  # one of WEIGHTS
     activations: str
     kv: str
     batch: int = 1
+    group: int = GROUP  # e0m4: codes that share a scale
+    keep: Sequence[str] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
+
+    @property
+    def storage(self) -> str | None:
+        """The type that every matrix is stored in; None: each in its own, or in its codes."""
+        return self.weights if self.weights in ("f32", "f16") else None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the passes find in the model's metadata."""
+        numbers = {"context": self.context, "chunk": self.chunk, "batch": self.batch}
+        facts = {"weights": self.weights, "group": self.group, "keep": json.dumps([*self.keep])}
+        return {f"pocket.{key}": str(value) for key, value in {**numbers, **facts}.items()}
 
 
 def choose(
@@ -33,6 +51,8 @@ def choose(
     activations: str | None = None,
     kv: str | None = None,
     batch: int = 1,
+    group: int | None = None,
+    keep: Sequence[str] = (),
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
     for name, value in (("--max-context", max_context), ("--prefill-chunk", prefill_chunk)):
@@ -40,11 +60,37 @@ def choose(
             raise PocketError(
                 f"{name} {value} leaves no room", "it counts tokens", f"{name} {CHUNK}"
             )
+    _check_weights(weights, group, keep)
     context = _context(source, max_context)
     default = "f32" if profile["class"] == "cpu" else "f16"
     usual = CPU_CHUNK if profile["class"] == "cpu" else CHUNK
     chunk = min(prefill_chunk or usual, context)
-    return Options(context, chunk, weights, activations or default, kv or default, batch)
+    types = weights, activations or default, kv or default
+    return Options(context, chunk, *types, batch, group or GROUP, tuple(keep))
+
+
+def _check_weights(weights: str, group: int | None, keep: Sequence[str]) -> None:
+    if weights not in WEIGHTS:
+        raise PocketError(
+            f"weights cannot be stored as {weights!r}", f"known: {', '.join(WEIGHTS)}", "e0m4"
+        )
+    if group is not None and group not in GROUPS:
+        sizes = ", ".join(map(str, GROUPS))
+        raise PocketError(f"--group {group} is not known", f"kernels know {sizes}", f"{GROUP}")
+    if weights != "e0m4" and (group is not None or keep):
+        raise PocketError(
+            f"{'--keep' if keep else '--group'} has no meaning with --weights {weights}",
+            "it says how weights are quantised",
+            "add --weights e0m4",
+        )
+    for rule in keep:
+        pattern, _, dtype = rule.rpartition("=")
+        if not pattern or dtype not in ("f16", "f32"):
+            raise PocketError(
+                f"--keep {rule} is no rule",
+                "a rule is PATTERN=f16 or PATTERN=f32",
+                "--keep lm_head=f16, --keep '*down_proj*=f32'",
+            )
 
 
 def _context(source: Source, wanted: int | None) -> int:
