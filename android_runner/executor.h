@@ -62,9 +62,10 @@ class Executor {
   void run(const std::string &phase, const std::vector<int64_t> &symbols) {
     run(*plan_.phase(phase), symbols);
   }
-  // How long the earliest run of the phase took of which this is not told yet; and that the others
-  // won't be told of.
+  // How long the earliest run of the phase took of which this is not told yet, or that nobody knows;
+  // and that the others won't be told of.
   void took(const Phase &phase, double seconds) { loaded(phase).pace.took(seconds); }
+  void skip(const Phase &phase) { loaded(phase).pace.skip(); }
   void settled(const Phase &phase) { loaded(phase).pace.settled(); }
 
  private:
@@ -87,6 +88,7 @@ class Executor {
   std::string lacking(const LoadedPhase &loaded, Way way) const;
   void make(LoadedPhase &loaded, Way way);
   std::string prepare(LoadedPhase &loaded, Way way);
+  bool offer(LoadedPhase &loaded, Way way, const std::string &wish);
   bool agree(LoadedPhase &loaded, Way way);
   std::string results() const;
   double try_steps(LoadedPhase &loaded, Way way, int64_t steps);

@@ -25,13 +25,18 @@ Way Pace::next() {
 
 void Pace::settled() { count_ = 0; }
 
+void Pace::skip() {
+  if (count_) first_ = (first_ + 1) % UNDER_WAY, --count_;
+}
+
 // A step of the way that was left is only counted as lost: its slowness has had its effect.
 void Pace::took(double seconds) {
   if (!count_) return;
   const Way way = sent_[first_];
-  first_ = (first_ + 1) % UNDER_WAY, --count_;
+  skip();
   if (way != now_) {
-    if (resting_ && way == fast_) rest_s_ += std::max(0.0, seconds - plain_s()) / LOSS;
+    if (resting_ && way == fast_)
+      rest_s_ = std::min(rest_s_ + std::max(0.0, seconds - plain_s()) / LOSS, ENOUGH_S);
   } else if (way == Way::Plain) {
     rest_s_ -= seconds;
     if (++steps_ > SETTLE) take(seconds);
@@ -77,7 +82,7 @@ void Pace::ran_plain() {
 void Pace::fall_back() {
   const char *const kind = fast_ == Way::Recorded ? "recorded" : "cooperative";
   const double grown = plain_s() * WINDOW * (1 << std::min(failures_, 20));
-  rest_s_ = std::max(std::min(grown, LONGEST_S), std::max(lost_s_, 0.0) / LOSS);
+  rest_s_ = std::min(std::max(std::min(grown, LONGEST_S), lost_s_ / LOSS), ENOUGH_S);
   why_ = std::string(kind) + " steps became slower";
   resting_ = true;
   if (++failures_ == TOLD && !noted_) {

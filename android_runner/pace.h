@@ -26,6 +26,7 @@ class Pace {
 
   Way next();                 // before every step: its way
   void took(double seconds);  // the earliest step not told of yet
+  void skip();                // nobody knows how long that one took
   void settled();             // steps that are under way won't be told of
 
   std::string json() const;
@@ -38,6 +39,7 @@ class Pace {
   static constexpr double MARGIN = 1.05;    // several steps that are this much slower end it
   static constexpr double LOSS = 0.1;       // of a rest: what the try before it may have cost
   static constexpr double LONGEST_S = 4.0;  // rests grow up to this
+  static constexpr double ENOUGH_S = 15.0;  // whatever was lost: the process may have been stopped
   static constexpr int TOLD = 3;            // failed tries in a row that are worth a note
   static constexpr size_t UNDER_WAY = 8;    // steps, at most
 

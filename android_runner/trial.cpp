@@ -82,7 +82,9 @@ bool Executor::agree(LoadedPhase &loaded, Way way) {
   return results() == plain;
 }
 
-// The fastest, by the best of some rounds, so that a disturbed one does not decide.
+// Whether the last of the other ways is faster than the plain one, by the best of some rounds, so
+// that a disturbed one does not decide. Recorded steps are only measured where there are cooperative
+// ones: they can hardly be the faster of the two, unless the machine is busy, and that passes.
 Way Executor::compare(LoadedPhase &loaded, const std::vector<Way> &others) {
   std::vector<Way> ways = {Way::Plain};
   ways.insert(ways.end(), others.begin(), others.end());
@@ -98,13 +100,9 @@ Way Executor::compare(LoadedPhase &loaded, const std::vector<Way> &others) {
       double &least = best[static_cast<size_t>(way)];
       least = std::min(least, try_steps(loaded, way, steps));
     }
-  Way fastest = Way::Plain;
-  for (const Way way : ways) {
-    loaded.pace.measured(way, best[static_cast<size_t>(way)]);
-    const double bar = (fastest == Way::Plain ? MARGIN : 1) * best[static_cast<size_t>(fastest)];
-    if (best[static_cast<size_t>(way)] < bar) fastest = way;
-  }
-  return fastest;
+  for (const Way way : ways) loaded.pace.measured(way, best[static_cast<size_t>(way)]);
+  const bool faster = best[static_cast<size_t>(others.back())] < MARGIN * best[0];
+  return faster ? others.back() : Way::Plain;
 }
 
 // What the way needs and is not there; empty when it can be tried.
@@ -151,39 +149,43 @@ std::string Executor::prepare(LoadedPhase &loaded, Way way) try {
   return failure.what() + (", " + failure.because);
 }
 
+// Makes the way ready, unless there is a reason against it.
+bool Executor::offer(LoadedPhase &loaded, Way way, const std::string &wish) {
+  const std::string lack = wish == "off" ? "asked for" : prepare(loaded, way);
+  loaded.pace.refused(way, lack);
+  if (lack.empty()) return true;
+  for (Piece &piece : loaded.pieces) piece.ways[static_cast<size_t>(way)] = nullptr;
+  if (wish == "on")
+    fprintf(stderr, "note: the steps of %s are not %s: %s\n", loaded.phase->name.c_str(),
+            way == Way::Recorded ? "recorded" : "cooperative", lack.c_str());
+  return false;
+}
+
 void Executor::choose(const std::string &recorded, const std::string &cooperative) {
+  const std::pair<Way, std::string> wishes[] = {{Way::Recorded, recorded},
+                                                {Way::Cooperative, cooperative}};
   for (LoadedPhase &loaded : phases_) {
     if (!loaded.phase || !loaded.phase->recordable) continue;
     std::vector<Way> others;
     Way wanted = Way::Plain;
-    for (const Way way : {Way::Recorded, Way::Cooperative}) {
-      const std::string &wish = way == Way::Recorded ? recorded : cooperative;
-      const std::string lack = wish == "off" ? "asked for" : prepare(loaded, way);
-      loaded.pace.refused(way, lack);
-      if (lack.empty()) {
-        others.push_back(way);
-        if (wish == "on") wanted = way;
-      } else {
-        for (Piece &piece : loaded.pieces) piece.ways[static_cast<size_t>(way)] = nullptr;
-        if (wish == "on")
-          fprintf(stderr, "note: the steps of %s are not %s: %s\n", loaded.phase->name.c_str(),
-                  way == Way::Recorded ? "recorded" : "cooperative", lack.c_str());
-      }
+    for (const auto &[way, wish] : wishes) {
+      if (!offer(loaded, way, wish)) continue;
+      others.push_back(way);
+      if (wish == "on") wanted = way;
     }
     settle(loaded, others, wanted);
+    memory_.clear(device_);
   }
 }
 
-// The way that is asked for, for good; else the fastest, watched. Where that is the plain one, the
+// The way that is asked for, for good; else the faster one, watched. Where that is the plain one, the
 // machine may have been busy: work-groups that meet get another chance later.
 void Executor::settle(LoadedPhase &loaded, const std::vector<Way> &others, Way wanted) {
   if (others.empty()) return loaded.pace.choose(Way::Plain, loaded.pace.refusal());
-  const Way fastest = compare(loaded, others);
-  memory_.clear(device_);
+  const Way faster = compare(loaded, others), other = others.back();
   if (wanted != Way::Plain) return loaded.pace.choose(wanted, "asked for");
-  loaded.pace.choose(fastest, "measured");
-  const Way other = fastest == Way::Plain ? others.back() : fastest;
-  if (fastest != Way::Plain || other == Way::Cooperative) loaded.pace.watch(other);
+  loaded.pace.choose(faster, "measured");
+  if (faster == other || other == Way::Cooperative) loaded.pace.watch(other);
 }
 
 std::string Executor::choices() const {

@@ -37,32 +37,35 @@ STEPS = """
 #define ARG(i) ((__global void *)op[2 + (i)])
 #define LEFT 32
 #define SPINS 400                        // some 20 µs; who waits longer lets others have the core
-#if defined(__linux__) && defined(__x86_64__)
-#define RELAX __builtin_ia32_pause()
-#define YIELD(r) __asm__ volatile("syscall" : "=a"(r) : "a"(24L) : "rcx", "r11", "memory")
-#elif defined(__linux__) && defined(__aarch64__)
-#define RELAX __asm__ volatile("yield")
-#define YIELD(r)                                                                              \
-  {{                                                                                           \
-    register long number __asm__("x8") = 124, result __asm__("x0");                           \
-    __asm__ volatile("svc #0" : "=r"(result) : "r"(number) : "memory");                       \
-    r = result;                                                                               \
-  }}
-#else
-#define RELAX
-#define YIELD(r) r = 0
-#endif
 
 // The other work-group may wait for this very core: where somebody else computes on the second one,
 // the system puts both on the first, and each meeting would take a time slice. Kernels can call no
 // function of the system, PoCL links none; so sched_yield is called by its number.
+#if defined(__linux__) && defined(__x86_64__)
+void let_others() {{
+  long result;
+  __asm__ volatile("syscall" : "=a"(result) : "a"(24L) : "rcx", "r11", "memory");
+}}
+#elif defined(__linux__) && defined(__aarch64__)
+void let_others() {{
+  register long number __asm__("x8") = 124, result __asm__("x0");
+  __asm__ volatile("svc #0" : "=r"(result) : "r"(number) : "memory");
+}}
+#else
+void let_others() {{}}
+#endif
+#if defined(__x86_64__)
+#define RELAX __builtin_ia32_pause();
+#else
+#define RELAX
+#endif
+
 void meet(volatile __global int *meeting, int goal) {{
-  long ignored;
   mem_fence(CLK_GLOBAL_MEM_FENCE);
   atomic_inc(meeting);
   for (int spins = 0; *meeting < goal; spins++) {{
-    if (spins < SPINS) RELAX;
-    else YIELD(ignored);
+    if (spins >= SPINS) let_others();
+    RELAX
   }}
   mem_fence(CLK_GLOBAL_MEM_FENCE);
 }}

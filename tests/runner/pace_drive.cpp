@@ -22,6 +22,8 @@ int main() {
     } else if (word == "took") {
       std::cin >> a;
       pace.took(1e-6 * a);
+    } else if (word == "skip") {
+      pace.skip();
     } else if (word == "settled") {
       pace.settled();
     } else {

