@@ -22,6 +22,7 @@ from toolkit.options import Options, choose
 from toolkit.plan import Plan
 from toolkit.rss import peak_rss
 from toolkit.source import Source, blaming, page_release
+from toolkit.tuned import tuned_table
 from toolkit.weights import WeightTable
 from toolkit.write import write_plan
 
@@ -59,9 +60,13 @@ def compile(
     activations: str | None = None,
     kv: str | None = None,
     batch: int = 1,
+    tuned: bool = True,
     progress: Progress | None = None,
 ) -> CompileReport:
-    """Compile a model to a plan folder; `progress` is told what goes on."""
+    """Compile a model to a plan folder; `progress` is told what goes on.
+
+    tuned  use knobs that `pocketcl tune` found for the device
+    """
     started, tell = time.perf_counter(), progress or (lambda _: None)
     profile = resolve_device(device)
     options = choose(source, profile, weights, max_context, prefill_chunk, activations, kv, batch)
@@ -72,7 +77,8 @@ def compile(
         passes = list(_rewrite(model, options, tell))
         tell("choosing kernels and placing memory")
         table = WeightTable(None if weights == "source" else weights, forget)
-        plan = assemble(model, source, profile, options, table)
+        knobs = tuned_table(profile["name"]) if tuned else {}
+        plan = assemble(model, source, profile, options, table, knobs)
     out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
     kernels = {
         f"kernels/{name}": source_text(name)
@@ -204,6 +210,7 @@ def _figures(
         "max_context": plan.model["max_context"],
         "prefill_chunk": plan.model["prefill_chunk"],
         "device": plan.profile["name"],
+        "tuned": sum(bool(program.knobs) for program in plan.programs),
         "seconds": round(seconds, 3),
         "peak_rss_bytes": peak_rss(),
     }
