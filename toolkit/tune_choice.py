@@ -33,8 +33,8 @@ class Compared:
 
     @property
     def worse(self) -> bool:
-        """A loss beyond the margin, however uncertain."""
-        return self.ratio < 1 - MARGIN
+        """A loss beyond the margin and beyond the spread."""
+        return 1 - self.ratio > max(MARGIN, self.spread)
 
 
 def compare(before: Sequence[float], after: Sequence[float]) -> Compared:

@@ -12,7 +12,7 @@ from toolkit.tune_choice import WHOLE, Round
 from toolkit.tune_plan import PHASES, Spot, product_of, write_trial
 
 SHORT = 8  # tokens of a short prompt: a turn of a chat, or the end of a long prompt
-DECODED = 8  # tokens in a round
+DECODED = 16  # tokens in a round
 TIMES = 4  # that it is fed in a round: it is over soon, and quickly disturbed
 Layout = dict[str, list[tuple[str, Spot | None]]]  # of each phase: names and spots in order
 
@@ -59,12 +59,8 @@ class Trial:
         return found | self._seconds("decode")
 
     def _seconds(self, step: str) -> dict[tuple[Spot, str], float]:
-        runs = [seconds_of(run, self.layout) for run in runs_of(self.executor.take_profile())]
-        spots = {spot for run in runs for spot in run}
-        return {
-            (spot, step): statistics.median(run[spot] for run in runs if spot in run)
-            for spot in spots
-        }
+        runs = runs_of(self.executor.take_profile())
+        return {(spot, step): time for spot, time in seconds_of(runs, self.layout).items()}
 
 
 def layout_of(plan: Plan) -> Layout:
@@ -82,15 +78,25 @@ def layout_of(plan: Plan) -> Layout:
     }
 
 
-def seconds_of(run: Sequence[Span], layout: Layout) -> dict[Spot, float]:
-    """Seconds of every spot in one run; dispatches of size zero are no part of it."""
-    found: dict[Spot, float] = {WHOLE: length_s(run)}
+def seconds_of(runs: Sequence[Sequence[Span]], layout: Layout) -> dict[Spot, float]:
+    """Seconds of every spot in a run: its median dispatch times how many a run has.
+
+    A spot's dispatches are equal, one in each layer: few of them are disturbed, sums often are.
+    """
+    times: dict[Spot, list[float]] = {WHOLE: [length_s(run) for run in runs]}
+    for run in runs:
+        for spot, span in _dispatches(run, layout):
+            times.setdefault(spot, []).append(1e-9 * (span.ended - span.started))
+    return {spot: statistics.median(each) * len(each) / len(runs) for spot, each in times.items()}
+
+
+def _dispatches(run: Sequence[Span], layout: Layout) -> Iterator[tuple[Spot, Span]]:
+    """The spans of a run that have knobs; dispatches of size zero have no span."""
     dispatches = iter(layout[run[0].phase])
     for span in run:
         spot = next((spot for name, spot in dispatches if name == span.name), None)
         if spot is not None and span.kernel == spot[0]:
-            found[spot] = found.get(spot, 0.0) + 1e-9 * (span.ended - span.started)
-    return found
+            yield spot, span
 
 
 def _prompts(plan: Plan) -> Iterator[tuple[str, list[int]]]:

@@ -6,9 +6,11 @@ import pytest
 
 from opencl_kernels import KERNELS, default_knobs
 from toolkit.expr import symbol
+from toolkit.profile import Span
 from toolkit.tune_choice import WHOLE, Compared, best, compare, per_step, stages, trials, verdict
 from toolkit.tune_plan import Product
 from toolkit.tune_report import judged
+from toolkit.tune_trial import seconds_of
 
 CASE = {"M": 1, "N": 64, "K": 64, "w": "f32", "seq": 1}
 GEMV = Product(KERNELS["gemv_cpu"], CASE)
@@ -52,7 +54,7 @@ def test_a_gain_is_beyond_margin_and_spread(
 
 def test_a_gain_in_one_step_must_not_cost_another() -> None:
     gain = Compared(1.2, 1.1, 1.3, 0.01)
-    same, loss = Compared(0.99, 0.9, 1.1, 0.05), Compared(0.9, 0.5, 1.3, 0.4)
+    same, loss = Compared(0.9, 0.5, 1.3, 0.4), Compared(0.9, 0.8, 1.0, 0.05)
     assert verdict({"decode": gain, "prefill 8": same}) == ("decode", gain)
     assert verdict({"decode": gain, "prefill 8": loss}) is None
     assert verdict({"decode": same}) is None and verdict({}) is None
@@ -119,3 +121,20 @@ def test_the_report_keeps_what_wins_again() -> None:
         {},
         None,
     )
+
+
+def span(run: int, name: str, microseconds: int, kernel: str = "gemv_cpu") -> Span:
+    start = 1_000_000 * run + 10_000 * int(name)
+    return Span(run, "decode", name, kernel, start, start, start, start + 1000 * microseconds)
+
+
+def test_a_disturbed_dispatch_does_not_count() -> None:
+    """Two runs of three layers; of a fourth dispatch nothing ran, a fifth fell back."""
+    layout: Any = {"decode": [(str(n), SPOT) for n in range(5)]}
+    runs = [
+        [span(0, "0", 5), span(0, "1", 900), span(0, "2", 4), span(0, "4", 9, "gemv")],
+        [span(1, "0", 5), span(1, "1", 5), span(1, "2", 6), span(1, "4", 9, "gemv")],
+    ]
+    found = seconds_of(runs, layout)
+    assert found[SPOT] == pytest.approx(3 * 5e-6)
+    assert set(found) == {SPOT, WHOLE}
