@@ -72,7 +72,7 @@ GEMV_CPU = Kernel(
     defines=_defines,
     grid=cpu_grid,
     work=matmul.work,
-    knobs={"GROUPS": (8, 3), "PREFETCH": (32, 0)},
+    knobs={"GROUPS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
     cases=CASES,
 )
 GEMV_CODED_CPU = Kernel(
@@ -84,6 +84,6 @@ GEMV_CODED_CPU = Kernel(
     defines=_defines,
     grid=cpu_grid,
     work=matmul.work,
-    knobs={"GROUPS": (8, 3), "PREFETCH": (64, 0), "HINT": (3, 2)},
+    knobs={"GROUPS": (8, 2, 3, 4, 16), "PREFETCH": (64, 0, 32, 128), "HINT": (3, 2)},
     cases=CODES,
 )

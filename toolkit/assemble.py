@@ -11,6 +11,7 @@ from onnx_passes.roles import roles_of
 from onnx_passes.shapes import as_expr
 from opencl_kernels.formats import dtype_bytes
 from opencl_kernels.sample import WORDS
+from opencl_kernels.tuned import Table
 from toolkit.devices import Profile
 from toolkit.errors import PocketError
 from toolkit.expr import symbol
@@ -36,7 +37,12 @@ FIXED = {
 
 
 def assemble(
-    model: ir.Model, source: Source, profile: Profile, options: Options, table: WeightTable
+    model: ir.Model,
+    source: Source,
+    profile: Profile,
+    options: Options,
+    table: WeightTable,
+    tuned: Table,
 ) -> Plan:
     """Lower every phase; weights and files are filled in when the plan is written."""
     vocab = _vocabulary(model)
@@ -45,7 +51,7 @@ def assemble(
     index, programs = {buffer.name: i for i, buffer in enumerate(buffers)}, Programs()
     storage = options.activations, options.kv
     settings = Settings(
-        profile["class"], options.batch, options.context, *storage, profile["compute_units"]
+        profile["class"], options.batch, options.context, *storage, profile["compute_units"], tuned
     )
     symbols = _symbols(options, score)
     box = {s.name: (s.min, s.max) for s in symbols}

@@ -1,4 +1,4 @@
-"""A folder that appears all at once or not at all.
+"""A folder, or a file, that appears all at once or not at all.
 
 It is filled under a temporary name beside its place and renamed at the end. The temporary folder is
 locked while its compile lives; one that nobody holds is left over from a killed compile and is
@@ -68,6 +68,22 @@ def _remove_leftovers(out: Path) -> None:
             pass  # another compile is at work there
         finally:
             os.close(lock)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that at any moment it holds either what it held before or all of `text`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=_prefix(path), dir=path.parent)
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
 def put_in_place(folder: Path, out: Path) -> None:

@@ -260,6 +260,7 @@ def inspect(
 @click.option("--batch", type=COUNT, default=1, help="Texts that `eval --on host` scores at once.")
 @click.option("--activations", type=F32_OR_F16, help="Between steps.  [default: by device]")
 @click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")
+@click.option("--tuned/--no-tuned", default=True, help="Use knobs that `tune` found.")
 @JSON
 def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Compile an .onnx file, or an exporter's folder, to a plan."""
@@ -437,6 +438,21 @@ def bench(
     if roofline:
         write_roofline(roofline, figures)
     _report(figures, lambda: bench_kernels.lines(figures), as_json)
+
+
+@cli.command()
+@PLAN
+@click.option("--save", is_flag=True, help="Also write the table that comes with a checkout.")
+@click.option("--kernel", "kernels", metavar="NAME", multiple=True, help="Only this one.")
+@click.option("--repeats", type=COUNT, default=7, show_default=True, help="Of every trial.")
+@JSON
+def tune(plan: Path, as_json: bool, **options: Any) -> None:
+    """Find faster settings of a plan's kernels, for later compiles."""
+    from toolkit.tune import lines
+    from toolkit.tune import tune as run
+
+    figures = run(plan, progress=PROGRESS, **options)
+    _report(figures, lambda: lines(figures), as_json)
 
 
 def main() -> None:

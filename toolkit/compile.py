@@ -23,6 +23,7 @@ from toolkit.options import Options, choose
 from toolkit.plan import Plan
 from toolkit.rss import peak_rss
 from toolkit.source import Source, blaming, page_release
+from toolkit.tuned import tuned_table
 from toolkit.weights import WeightTable
 from toolkit.write import write_plan
 
@@ -54,12 +55,14 @@ def compile(
     out: Path | None = None,
     *,
     device: str | None = None,
+    tuned: bool = True,
     progress: Progress | None = None,
     **chosen: Any,
 ) -> CompileReport:
     """Compile a model to a plan folder; `progress` is told what goes on.
 
     What is `chosen` are options of `toolkit.options.choose`: weights, max_context, group, …
+    tuned  use knobs that `pocketcl tune` found for the device
     """
     started, tell = time.perf_counter(), progress or (lambda _: None)
     profile = resolve_device(device)
@@ -71,7 +74,8 @@ def compile(
         passes = list(_rewrite(model, options, tell))
         tell("choosing kernels and placing memory")
         table = WeightTable(options.storage, forget)
-        plan = assemble(model, source, profile, options, table)
+        knobs = tuned_table(profile["name"]) if tuned else {}
+        plan = assemble(model, source, profile, options, table, knobs)
     out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
     kernels = {
         f"kernels/{name}": source_text(name)
@@ -210,6 +214,7 @@ def _figures(
         "max_context": plan.model["max_context"],
         "prefill_chunk": plan.model["prefill_chunk"],
         "device": plan.profile["name"],
+        "tuned": sum(bool(program.knobs) for program in plan.programs),
         "seconds": round(seconds, 3),
         "peak_rss_bytes": peak_rss(),
     }

@@ -146,6 +146,8 @@ def compile_lines(path: Path, figures: dict[str, Any]) -> Iterator[str]:
     yield f"  weights {size(figures['weight_bytes'])}, {memory}"
     if figures.get("max_context"):
         yield f"  context {figures['max_context']} tokens (--max-context)"
+    if figures.get("tuned"):
+        yield f"  {figures['tuned']} programs with tuned knobs (--no-tuned)"
     yield f"  {figures['seconds']:.1f} s, peak memory {size(figures['peak_rss_bytes'])}"
 
 

@@ -15,7 +15,8 @@ import sympy
 from onnx_passes.shapes import as_expr
 from opencl_kernels import KERNELS
 from opencl_kernels.formats import dtype_bytes
-from opencl_kernels.kernel import Case, Kernel, default_knobs, symbol_header
+from opencl_kernels.kernel import Case, Kernel, Knobs, symbol_header
+from opencl_kernels.tuned import Table, changed, knobs_for
 from toolkit.errors import PocketError
 from toolkit.expr import symbol
 from toolkit.plan import Dispatch, Program, Ref, Scratch, Step, Variant
@@ -63,6 +64,7 @@ class Settings:
     activations: str  # storage of values between kernels: "f32" or "f16"
     kv: str  # storage of KV states
     compute_units: int  # of the device
+    tuned: Table = field(default_factory=dict)  # knobs that were found by measuring
 
 
 @dataclass
@@ -129,15 +131,28 @@ class PhaseBuilder:
         self.steps.append(Dispatch(0, name, tuple(args), tuple(writes), variants))
 
     def _variant(self, kernel: Kernel, case: Case) -> Variant:
-        knobs = default_knobs(kernel, self.settings.device_class)
-        header = symbol_header(self.settings.batch) | (
-            {"M": c_expression(case["M"])} if "M" in case else {}
-        )
-        defines = {**header, **kernel.defines(case, knobs)}
-        text = tuple((key, str(value)) for key, value in defines.items())
-        number = self.programs.add(Program(f"kernels/{kernel.source}", kernel.name, text))
-        global_size, local_size = kernel.grid(case, knobs)
-        return Variant(number, tuple(sympy.sympify(g) for g in global_size), tuple(local_size))
+        device_class = self.settings.device_class
+        knobs = knobs_for(kernel, case, device_class, self.settings.tuned)
+        found = changed(kernel, knobs, device_class)
+        return variant_of(kernel, case, knobs, self.settings.batch, self.programs, found)
+
+
+def variant_of(
+    kernel: Kernel,
+    case: Case,
+    knobs: Knobs,
+    batch: int,
+    programs: Programs,
+    tuned: Knobs | None = None,
+) -> Variant:
+    """A kernel on a case as a dispatch runs it; its program joins the others."""
+    rows = {"M": c_expression(case["M"])} if "M" in case else {}
+    defines = {**symbol_header(batch), **rows, **kernel.defines(case, knobs)}
+    text = tuple((key, str(value)) for key, value in defines.items())
+    program = Program(f"kernels/{kernel.source}", kernel.name, text, dict(case), tuned or None)
+    global_size, local_size = kernel.grid(case, knobs)
+    sizes = tuple(sympy.sympify(g) for g in global_size)
+    return Variant(programs.add(program), sizes, tuple(local_size))
 
 
 def variants_of(family: str, device_class: str) -> Iterator[Kernel]:

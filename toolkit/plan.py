@@ -70,11 +70,16 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Program:
-    """One build: `#define` lines, then the text of `source`; `kernel` is the function to run."""
+    """One build: `#define` lines, then the text of `source`; `kernel` is the function to run.
+
+    What `defines` came from is for people and `pocketcl tune`: no executor reads it.
+    """
 
     source: str
     kernel: str
     defines: tuple[tuple[str, str], ...]
+    case: Mapping[str, Any] | None = field(default=None, compare=False)  # sizes and storage
+    knobs: Mapping[str, int] | None = field(default=None, compare=False)  # those found by tuning
 
 
 @dataclass(frozen=True)

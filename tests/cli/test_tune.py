@@ -1,0 +1,281 @@
+"""`pocketcl tune`: what it measures, keeps and tells; and compiles that use what it found."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from toolkit import cli, tuned
+from toolkit import tune as tune_module
+from toolkit.errors import PocketError
+from toolkit.load import load_plan
+from toolkit.plan import Dispatch, Plan
+from toolkit.profile import Span
+from toolkit.tune import lines, tune
+from toolkit.tune_plan import PHASES, defaults, tunable, with_knobs, write_trial
+
+DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
+KEYS = {"device", "driver", "profile", "date", "repeats", "tuned", "kernels", "steps", "files",
+        "seconds"}  # fmt: skip
+ROW = {"kernel", "shape", "step", "default_s", "knobs", "ratio", "low", "high"}
+READY = {"device": "a CPU", "driver": "3.1", "platform": "Portable Computing Language"}
+
+
+def call(*args: Any) -> Result:
+    return CliRunner().invoke(cli.cli, [str(arg) for arg in args])
+
+
+def figures(*args: Any) -> dict[str, Any]:
+    result = call(*args, "--json")
+    assert result.exit_code == 0, result.output
+    report: dict[str, Any] = json.loads(result.stdout)
+    return report
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Tables of this test only; the runner that is built already serves."""
+    from toolkit.runner_build import build_runner
+
+    program = build_runner()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("toolkit.runner.build_runner", lambda: program)
+    monkeypatch.setattr("toolkit.runner_process.build_runner", lambda: program)
+    monkeypatch.setattr(tuned, "PACKAGE", tmp_path / "package/opencl_kernels")
+    return tmp_path / "cache/pocketcl/tuned/pocl.json"
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plans") / "demo.plan"
+    figures("compile", DEMO, "-o", path, "--device", "pocl", "--no-tuned")
+    return path
+
+
+class Fake:
+    """A runner whose kernels take as long as `seconds` says of a dispatch's program and size."""
+
+    ready = READY
+
+    def __init__(self, path: Path, seconds: Callable[[Any, Any], int]) -> None:
+        self.plan, self.seconds, self.spans = load_plan(path), seconds, list[Span]()
+        self.runs = self.clock = 0
+
+    def start_profile(self) -> None:
+        self.spans = []
+
+    def take_profile(self) -> list[Span]:
+        return self.spans
+
+    def prefill(self, ids: Any, past: int) -> int:
+        self.run("prefill")
+        return 1
+
+    def decode(self, token: int, past: int, count: int, stop: Any) -> Any:
+        for _ in range(count):
+            self.run("decode")
+            yield 1
+
+    def close(self) -> None:
+        pass
+
+    def run(self, name: str) -> None:
+        phase = self.plan.phase(name)
+        assert phase is not None
+        for step in phase.steps:
+            if isinstance(step, Dispatch):
+                self.note(phase.name, step)
+        self.runs += 1
+
+    def note(self, phase: str, step: Dispatch) -> None:
+        variant = step.variants[0]
+        program = self.plan.programs[variant.program]
+        begin, self.clock = self.clock, self.clock + self.seconds(program, variant)
+        times = (begin, begin, begin, self.clock)
+        self.spans.append(Span(self.runs, phase, step.name, program.kernel, *times))
+
+
+def opener(seconds: Callable[[Any, Any], int]) -> Any:
+    return lambda path, on, **options: Fake(path, seconds)
+
+
+def likes_16(program: Any, variant: Any) -> int:
+    """Nanoseconds: gemv_cpu is faster with PREFETCH 16, and with 4 groups."""
+    if program.kernel != "gemv_cpu":
+        return 1000
+    lines = dict(program.defines)["PREFETCH"]
+    return 1000 - 200 * (lines == "16") - 100 * (variant.global_size == (4,))
+
+
+def test_finds_what_is_faster_and_keeps_it(plan: Path, own_cache: Path) -> None:
+    found = tune(plan, repeats=2, opener=opener(likes_16))
+    assert set(found) == KEYS and all(set(row) == ROW for row in found["kernels"])
+    gemvs = [row for row in found["kernels"] if row["kernel"] == "gemv_cpu"]
+    assert gemvs and found["tuned"] == len(gemvs)
+    for row in gemvs:
+        assert row["knobs"] == {"GROUPS": 4, "PREFETCH": 16}
+        assert row["ratio"] == pytest.approx(10 / 7)
+    assert found["files"] == [str(own_cache)]
+    body = json.loads(own_cache.read_text())
+    assert body["device"] == "a CPU" and body["driver"] == "3.1" and body["date"] == found["date"]
+    shapes = body["kernels"]["gemv_cpu"]
+    assert shapes == {row["shape"]: {"GROUPS": 4, "PREFETCH": 16} for row in gemvs}
+    assert set(body["kernels"]["gemm_cpu"]["Mseq N256 K128 f32"]) == set()  # measured: the default
+    text = "\n".join(lines(found))
+    assert "GROUPS=4 PREFETCH=16" in text and "× 1.43" in text and str(own_cache) in text
+
+
+def test_the_same_times_give_the_same_table(plan: Path, own_cache: Path) -> None:
+    tune(plan, repeats=2, opener=opener(likes_16))
+    first = own_cache.read_bytes()
+    tune(plan, repeats=2, opener=opener(likes_16))
+    assert own_cache.read_bytes() == first
+
+
+def test_nothing_is_better(plan: Path, own_cache: Path) -> None:
+    found = tune(plan, repeats=1, opener=opener(lambda *_: 1000))
+    assert found["tuned"] == 0 and all(row["ratio"] is None for row in found["kernels"])
+    assert all(
+        not knobs for knobs in json.loads(own_cache.read_text())["kernels"]["gemv_cpu"].values()
+    )
+    json.dumps(found)
+
+
+def test_one_kernel_only(plan: Path, own_cache: Path) -> None:
+    tune(plan, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
+    assert list(json.loads(own_cache.read_text())["kernels"]) == ["gemv_cpu"]
+    with pytest.raises(PocketError, match="no kernel 'gemv'"):
+        tune(plan, kernels=["gemv"], opener=opener(likes_16))
+
+
+def test_ctrl_c_keeps_the_stages_that_are_done(
+    plan: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune_module.Tuner, "judge", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune(plan, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
+    knobs = json.loads(own_cache.read_text())["kernels"]["gemv_cpu"].values()
+    assert all(each == {"GROUPS": 4, "PREFETCH": 16} for each in knobs)
+
+
+def test_a_trial_that_does_not_load_is_left_out(plan: Path, own_cache: Path) -> None:
+    def picky(path: Path, on: str, **options: Any) -> Fake:
+        programs = load_plan(path).programs
+        if any(("PREFETCH", "64") in program.defines for program in programs):
+            raise PocketError("out of registers")
+        return Fake(path, likes_16)
+
+    assert tune(plan, kernels=["gemv_cpu"], repeats=1, opener=picky)["tuned"] > 0
+
+
+def test_another_device_is_refused(
+    plan: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fake, "ready", {**READY, "platform": "QUALCOMM", "device": "Adreno"})
+    with pytest.raises(PocketError, match="compiled for pocl") as raised:
+        tune(plan, opener=opener(likes_16))
+    assert raised.value.hint and not own_cache.exists()
+
+
+def test_save_outside_a_checkout_is_refused_at_once(plan: Path) -> None:
+    result = call("tune", plan, "--save")
+    assert result.exit_code == 1 and "--save has no place" in result.stderr
+    assert "try:" in result.stderr
+
+
+def test_save_writes_the_shipped_table_too(plan: Path, tmp_path: Path) -> None:
+    (tmp_path / "package/opencl_kernels").mkdir(parents=True)
+    (tmp_path / "package/pyproject.toml").write_text("")
+    found = tune(plan, save=True, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
+    user, shipped = (Path(file) for file in found["files"])
+    assert shipped == tmp_path / "package/opencl_kernels/tuned/pocl.json"
+    assert user.read_bytes() == shipped.read_bytes()
+
+
+def test_an_older_plan_says_what_to_do(plan: Path, tmp_path: Path) -> None:
+    """Its programs do not say what they were made from."""
+    older = tmp_path / "older.plan"
+    older.mkdir()
+    for file in plan.iterdir():
+        (older / file.name).symlink_to(file)
+    body = json.loads((older / "plan.json").read_text())
+    for program in body["programs"]:
+        del program["case"]
+    (older / "plan.json").unlink()
+    (older / "plan.json").write_text(json.dumps(body))
+    result = call("tune", older)
+    assert result.exit_code == 1
+    assert "cannot be tuned" in result.stderr and "compile the model again" in result.stderr
+
+
+def test_an_edited_case_is_no_case(plan: Path) -> None:
+    body = load_plan(plan)
+    for case in ({"N": 3}, {"M": ["bad", "+"]}, {"M": 1, "N": "x"}, {"w": 5}):
+        spoiled = tuple(vars(p) | {"case": case} for p in body.programs)
+        programs = tuple(type(body.programs[0])(**fields) for fields in spoiled)
+        with pytest.raises(PocketError, match="cannot be tuned"):
+            tunable(Plan(**{**vars(body), "programs": programs}))
+
+
+def test_a_trial_at_the_defaults_is_the_plan_itself(plan: Path, tmp_path: Path) -> None:
+    body = load_plan(plan)
+    products = tunable(body)
+    same = with_knobs(body, defaults(products, body))
+    write_trial(tmp_path / "trial.plan", plan, same)
+    notes: list[str] = []
+    read = load_plan(tmp_path / "trial.plan", notes.append)
+    assert notes == []
+    assert set(read.programs) == set(body.programs)
+    for name in PHASES:
+        assert programs_of(read, name) == programs_of(body, name)
+
+
+def programs_of(plan: Plan, name: str) -> list[Any]:
+    phase = plan.phase(name)
+    variants = [v for d in phase.dispatches() for v in d.variants] if phase else []
+    return [(plan.programs[v.program], v.global_size, v.local_size) for v in variants]
+
+
+def test_a_compile_uses_what_was_found(plan: Path, own_cache: Path, tmp_path: Path) -> None:
+    tune(plan, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
+    report = figures("compile", DEMO, "-o", tmp_path / "a.plan", "--device", "pocl")
+    assert report["tuned"] > 0
+    body = load_plan(tmp_path / "a.plan")
+    gemvs = [program for program in body.programs if program.kernel == "gemv_cpu"]
+    assert report["tuned"] == len(gemvs)
+    assert all(program.knobs == {"GROUPS": 4, "PREFETCH": 16} for program in gemvs)
+    assert all(("PREFETCH", "16") in program.defines for program in gemvs)
+    assert call("verify", tmp_path / "a.plan").exit_code == 0
+    figures("compile", DEMO, "-o", tmp_path / "b.plan", "--device", "pocl")
+    texts = [(tmp_path / name / "plan.json").read_bytes() for name in ("a.plan", "b.plan")]
+    assert hashlib.sha256(texts[0]).digest() == hashlib.sha256(texts[1]).digest()
+    assert figures("compile", DEMO, "-o", tmp_path / "c.plan", "--no-tuned")["tuned"] == 0
+    assert (
+        json.loads((tmp_path / "c.plan/plan.json").read_text())["programs"]
+        == json.loads((plan / "plan.json").read_text())["programs"]
+    )
+
+
+def test_a_compile_minds_no_damaged_table(own_cache: Path, tmp_path: Path) -> None:
+    own_cache.parent.mkdir(parents=True)
+    own_cache.write_text("{")
+    result = call("compile", DEMO, "-o", tmp_path / "a.plan", "--device", "pocl")
+    assert result.exit_code == 0
+    assert result.stderr.count("note:") == 1 and str(own_cache) in result.stderr
+
+
+@pytest.mark.slow
+def test_a_real_run(plan: Path, own_cache: Path) -> None:
+    found = figures("tune", plan, "--kernel", "gemv_cpu", "--repeats", 1)
+    assert set(found) == KEYS
+    assert {row["kernel"] for row in found["kernels"]} == {"gemv_cpu"}
+    assert {row["step"] for row in found["steps"]} >= {"decode", "prefill 8"}
+    assert all(row["default_s"] > 0 for row in found["kernels"])
+    assert json.loads(own_cache.read_text())["profile"] == "pocl"
