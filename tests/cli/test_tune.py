@@ -243,6 +243,7 @@ def programs_of(plan: Plan, name: str) -> list[Any]:
     return [(plan.programs[v.program], v.global_size, v.local_size) for v in variants]
 
 
+@pytest.mark.slow
 def test_a_compile_uses_what_was_found(plan: Path, own_cache: Path, tmp_path: Path) -> None:
     tune(plan, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
     report = figures("compile", DEMO, "-o", tmp_path / "a.plan", "--device", "pocl")
