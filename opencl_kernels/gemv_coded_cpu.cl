@@ -28,13 +28,20 @@
 #define SIXTEEN 0x41800000u
 #if PREFETCH
 #define AHEAD(p) PREFETCH_LINE((p) + PREFETCH * 16, HINT)
+#define SCALES_AHEAD(at) PREFETCH_LINE(scale + (at) + 32 * GROUPS_AHEAD, HINT)
+#define ZEROS_AHEAD(at) PREFETCH_LINE(zero + (at) + 32 * GROUPS_AHEAD, HINT)
+#define GROUPS_AHEAD CEIL_DIV(PREFETCH, 2 * WORDS)
 #else
 #define AHEAD(p) ;
+#define SCALES_AHEAD(at)
+#define ZEROS_AHEAD(at)
 #endif
 #if ZERO
 #define LESS_ZERO(at) ZERO16(at) * zeros[g] +
 #else
 #define LESS_ZERO(at)
+#undef ZEROS_AHEAD
+#define ZEROS_AHEAD(at)
 #endif
 #define STEPS (GROUP / 16)               // vectors of x in a group
 
@@ -64,6 +71,8 @@ void gemv_coded_cpu_body(int id, int n, PARAMS) {
       float16 a = 0.0f, b = 0.0f;
       for (int g = 0; g < GROUPS_K; g++, s += 32) {
         float16 a0 = starts[g], b0 = starts[g], a1 = 0.0f, b1 = 0.0f;
+        SCALES_AHEAD(s)
+        ZEROS_AHEAD(s)
         UNROLL for (int i = 0; i < WORDS; i += 2, p += 64, v += 2 * CODES) {
           UNROLL for (int line = 0; line < 4; line++) AHEAD(p + line * 16)
           ADD_WORD(a0, vload16(0, p), v)

@@ -48,6 +48,7 @@ class Storage:
     block: int  # rows that lie side by side
     parts: tuple[Part, ...]
     open: Callable[[], Reader]
+    origin: object = None  # where codes come from: the same one gives the same codes
 
     def corner(self) -> Array:
         """A few elements to know the matrix by."""
@@ -55,6 +56,8 @@ class Storage:
 
     def equals(self, other: "Storage") -> bool:
         """Whether all elements are the same."""
+        if self.origin is not None and self.origin is other.origin:
+            return True
         ours, theirs = self.open(), other.open()
         return self.N == other.N and all(
             np.array_equal(a, b)
@@ -145,4 +148,4 @@ def codes(weight: CodedWeight) -> Storage:
 
     parts = [Part("w", "u32", name, words, pack)]
     parts += [Part(key, dtype, "n32", groups, pack_groups) for key, dtype in kinds]
-    return Storage(weight.N, case, STRIP, tuple(parts), lambda: rows)
+    return Storage(weight.N, case, STRIP, tuple(parts), lambda: rows, weight)

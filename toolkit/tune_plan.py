@@ -133,7 +133,7 @@ def _phase(phase: Phase, redone: Any) -> Phase:
         replace(s, variants=tuple(map(redone, s.variants))) if isinstance(s, Dispatch) else s
         for s in phase.steps
     ]
-    return replace(phase, steps=tuple(steps))
+    return replace(phase, steps=tuple(steps), cooperative=None)  # that program has other knobs
 
 
 def _inputs(dispatch: Dispatch) -> int:
