@@ -26,6 +26,7 @@ Array = npt.NDArray[Any]
 Reader = Callable[[int, int], list[Array]]  # rows [first, stop) of every part
 PIECE_BYTES = 16 * 2**20  # what is packed at a time
 NAMES = {4: "e0m4", 8: "q8"}
+SCALES = "n32"  # layout of scales and zero points
 
 
 @dataclass(frozen=True)
@@ -147,5 +148,5 @@ def codes(weight: CodedWeight) -> Storage:
         return pack_codes(codes_NK, weight.bits, weight.group)
 
     parts = [Part("w", "u32", name, words, pack)]
-    parts += [Part(key, dtype, "n32", groups, pack_groups) for key, dtype in kinds]
+    parts += [Part(key, dtype, SCALES, groups, pack_groups) for key, dtype in kinds]
     return Storage(weight.N, case, STRIP, tuple(parts), lambda: rows, weight)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from toolkit.errors import PocketError
 from toolkit.executor import Executor
 from toolkit.plan import Plan
+from toolkit.storage import SCALES
 
 Logits: TypeAlias = npt.NDArray[np.float32]
 PREFILLS = (1, 2, 7, 64, 65)
@@ -135,8 +136,9 @@ def source_of(plan: Plan, model: Path | None) -> Any:
 
 
 def precision(plan: Plan) -> str:
-    """`f16` where weights, activations or the KV cache are stored so."""
-    stored = {weight.dtype for weight in plan.weights} | {buffer.dtype for buffer in plan.buffers}
+    """`f16` where weights, activations or the KV cache are stored so; scales of codes are exact."""
+    stored = {weight.dtype for weight in plan.weights if weight.layout != SCALES}
+    stored |= {buffer.dtype for buffer in plan.buffers}
     stored |= {scratch.dtype for phase in plan.phases for scratch in phase.scratch}
     return "f16" if "f16" in stored else "f32"
 
