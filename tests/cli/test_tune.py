@@ -207,7 +207,7 @@ def test_an_older_plan_says_what_to_do(plan: Path, tmp_path: Path) -> None:
         (older / file.name).symlink_to(file)
     body = json.loads((older / "plan.json").read_text())
     for program in body["programs"]:
-        del program["case"]
+        program.pop("case", None)
     (older / "plan.json").unlink()
     (older / "plan.json").write_text(json.dumps(body))
     result = call("tune", older)
@@ -232,7 +232,8 @@ def test_a_trial_at_the_defaults_is_the_plan_itself(plan: Path, tmp_path: Path) 
     notes: list[str] = []
     read = load_plan(tmp_path / "trial.plan", notes.append)
     assert notes == []
-    assert set(read.programs) == set(body.programs)
+    whole_step = {p for p in body.programs if p.kernel == "steps"}  # its knobs are the dispatches'
+    assert len(whole_step) == 1 and set(read.programs) == set(body.programs) - whole_step
     for name in PHASES:
         assert programs_of(read, name) == programs_of(body, name)
 
