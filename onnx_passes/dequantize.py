@@ -12,6 +12,7 @@ from onnx_passes.edit import add_tensor, replace, unique_name
 from onnx_passes.graph import Miss, attribute, explain, operand
 from onnx_passes.stored_codes import (
     CODES,
+    FLOATS,
     SIGNED,
     CodeMatrix,
     Codes,
@@ -22,6 +23,7 @@ from onnx_passes.stored_codes import (
     float_rows,
     float_type,
     stored,
+    whole,
 )
 from opencl_kernels.formats import GROUPS, Array
 
@@ -50,7 +52,9 @@ def read_dequantized(node: ir.Node) -> bool:
 
 
 def _result_type(node: ir.Node, scale: ir.TensorProtocol) -> ir.DataType:
-    stated = attribute(node, "output_dtype", 0)
+    stated = whole(node, "output_dtype", 0)
+    if stated and stated not in [dtype.value for dtype in FLOATS]:
+        raise fault(node, f"its output_dtype is {stated}; float, float16 and bfloat16 are read")
     return ir.DataType(stated) if stated else scale.dtype
 
 
@@ -59,12 +63,15 @@ def _check(
 ) -> tuple[int, int | None]:
     """(axis, block) of a node whose inputs fit together; block None where a scale has no block."""
     shape, rank = x[1], len(x[1])
+    if scale[0].dtype not in FLOATS or x[0].dtype not in (*CODES, ir.DataType.INT32):
+        types = f"{x[0].dtype.name.lower()} with scales in {scale[0].dtype.name.lower()}"
+        raise fault(node, f"its codes are {types}; integers of 4 or 8 bits and floats are right")
     axis, block = attribute(node, "axis", 1), attribute(node, "block_size", 0)
-    axis = axis + rank if axis < 0 else axis
+    stated, axis = axis, axis + rank if axis < 0 else axis
     if _is_one(scale) and not block:
         wanted: list[int] = list(scale[1])
     elif not 0 <= axis < rank:
-        raise fault(node, f"its axis is {axis}, and it has {rank}")
+        raise fault(node, f"its axis is {stated}, and it has {rank}")
     elif block:
         wanted = [-(-d // block) if i == axis else d for i, d in enumerate(shape)]
     else:

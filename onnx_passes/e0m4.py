@@ -83,7 +83,7 @@ def _by_group(rows_NK: Array, group: int, groups: int) -> Array:
 
 
 def _check(weights: Array) -> None:
-    largest = np.abs(weights).max(initial=0)
+    largest = float(np.abs(weights).max(initial=0))
     if not np.isfinite(largest):
         raise Unquantizable("it has weights that are NaN or infinite")
     if largest * 2 * SHRINK[-1] / 8 > HALF_MAX:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.coded import CodedTensor, CodedWeight
@@ -124,6 +125,12 @@ def _kept(matrices: list[Matrix], rules: list[str]) -> dict[ir.Value, str]:
                 f"there are {', '.join(words[:8])}{' …' if words[8:] else ''}",
                 "name a weight or its node; * stands for any text (--keep '*down_proj*=f16')",
             )
+        if all(isinstance(m.tensor, CodedTensor) for m in found):
+            raise GraphError(
+                f"--keep {rule} fits no weight that is in floats",
+                "those it names came quantised, and codes of a source are kept",
+                "leave it out; --weights f16 stores all of the model as floats",
+            )
         kept |= {m.value: dtype for m in found}
     return kept
 
@@ -157,6 +164,9 @@ def _quantized(matrix: Matrix, group: int, symmetric: bool) -> CodedWeight:
     tensor, axis, name = matrix.tensor, int(matrix.transposed), matrix.value.name or ""
     gamma = _gamma(matrix)
     importance = None if gamma is None else gamma.astype("float32") ** 2
+    if importance is not None and not np.isfinite(importance).all():
+        because = "the norm before it scales by NaN, infinity, or more than float32 can square"
+        raise GraphError(f"{name} cannot be stored in 4 bits", because, "check the model's file")
 
     def floats(first: int, stop: int) -> Array:
         return _upright(part(tensor, axis, first, stop), axis)

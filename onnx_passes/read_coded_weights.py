@@ -13,6 +13,7 @@ from onnx_passes.edit import Builder, add_tensor, replace, unique_name
 from onnx_passes.graph import GraphError, attribute, needed, operand
 from onnx_passes.stored_codes import (
     AGAIN,
+    FLOATS,
     SIGNED,
     CodeMatrix,
     Codes,
@@ -23,10 +24,10 @@ from onnx_passes.stored_codes import (
     float_rows,
     float_type,
     stored,
+    whole,
 )
 from opencl_kernels.formats import GROUPS
 
-FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 NIBBLES = (ir.DataType.INT4, ir.DataType.UINT4)
 # What else computes with codes: it has other weights, or activations in 8 bits.
 REFUSED = (
@@ -69,23 +70,25 @@ def _refuse_others(graph: ir.Graph) -> None:
 
 def _matmul(node: ir.Node, tied: Tied) -> None:
     """MatMulNBits: x [.., K], B [N, blocks, bytes], scales, zero points, g_idx, bias [N]."""
-    N, K = attribute(node, "N", 0), attribute(node, "K", 0)
+    N, K, bias = whole(node, "N", 0), whole(node, "K", 0), operand(node, 5)
     if operand(node, 4) is not None:
         raise fault(node, "it reorders its groups (g_idx)", "quantise without act-order (desc_act)")
     if attribute(node, "weight_prepacked", 0):
         raise fault(node, "its codes are packed for CUDA", "export it for the CPU")
+    known = stored(bias)
+    if known is not None and (known[0].dtype not in FLOATS or known[1] != (N,)):
+        raise fault(node, f"its bias is {_text(known)}; floats [{N}] are right")
     weight, dtype = _blocks(node, (N, K), (1, 2, 3), tied)
     b = Builder(node)
     tensor = CodedTensor(weight, dtype, True, _name(b.graph, node))
     y = b.op("MatMul", needed(node, 0), add_tensor(b.graph, tensor))
-    bias = operand(node, 5)
     _stand_in(node, y if bias is None else b.op("Add", y, bias))
 
 
 def _gather(node: ir.Node, tied: Tied) -> None:
     """GatherBlockQuantized: table [V, D] in codes, indices, scales, zero points."""
     found = stored(operand(node, 0))
-    axes = attribute(node, "gather_axis", 0), attribute(node, "quantize_axis", 1)
+    axes = whole(node, "gather_axis", 0), whole(node, "quantize_axis", 1)
     if found is None or len(found[1]) != 2:
         raise fault(node, "its table is not a constant matrix")
     if axes[0] != 0 or axes[1] not in (1, -1):
@@ -111,7 +114,7 @@ def _name(graph: ir.Graph, node: ir.Node) -> str:
 
 
 def _bits(node: ir.Node) -> int:
-    bits = int(attribute(node, "bits", 4))
+    bits = whole(node, "bits", 4)
     if bits not in (4, 8):
         raise fault(node, f"its codes have {bits} bits; 4 and 8 are read", f"{AGAIN} in 4 or 8")
     return bits
@@ -126,7 +129,7 @@ def _blocks(
     head) share the weight.
     """
     data, scales, zeros = (stored(operand(node, place)) for place in places)
-    (N, K), bits, block = sizes, _bits(node), int(attribute(node, "block_size", 128))
+    (N, K), bits, block = sizes, _bits(node), whole(node, "block_size", 128)
     if data is None or scales is None:
         raise fault(node, f"its {'codes' if data is None else 'scales'} are not constants")
     if block not in GROUPS or N < 1 or K < 1:

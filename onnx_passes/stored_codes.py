@@ -19,6 +19,7 @@ from opencl_kernels.formats import GROUPS, Array, Coded
 
 SIGNED = (ir.DataType.INT4, ir.DataType.INT8)
 CODES = (*SIGNED, ir.DataType.UINT4, ir.DataType.UINT8)
+FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 Rows = Callable[[int, int], Array]  # rows [first, stop) of a matrix
 AGAIN = "export or quantise the model again"
 
@@ -27,6 +28,14 @@ def fault(node: ir.Node, because: str, hint: str = AGAIN) -> GraphError:
     """The error of a quantised node that cannot be read."""
     what = f"the quantised weight of {node.name or node.outputs[0].name} ({node.op_type})"
     return GraphError(f"{what} cannot be read", because, hint)
+
+
+def whole(node: ir.Node, name: str, default: int) -> int:
+    """An attribute that must be an integer; the checker does not know ONNX Runtime's ops."""
+    value = attribute(node, name, default)
+    if type(value) is not int:
+        raise fault(node, f"its attribute {name} is {value!r}, which is no integer")
+    return value
 
 
 def stored(value: ir.Value | None) -> tuple[ir.TensorProtocol, tuple[int, ...]] | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def compile(
         model = source.model
         forget, nodes_before = page_release(model), len(model.graph)
         passes = list(_rewrite(model, options, tell))
+    with _reading_weights(source), blaming(source):
         tell("choosing kernels and placing memory")
         table = WeightTable(options.storage, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
@@ -84,10 +86,28 @@ def compile(
     plan, kernels, alone = with_steps(plan, kernels)
     doing = "quantising and packing weights" if options.weights == "e0m4" else "packing weights"
     tell(doing)
-    plan = write_plan(out, plan, table.sources, kernels, dict(source.files), _packing(tell, doing))
+    with _reading_weights(source):
+        told = _packing(tell, doing)
+        plan = write_plan(out, plan, table.sources, kernels, dict(source.files), told)
     figures = _figures(plan, model, nodes_before, passes, time.perf_counter() - started)
     figures["cooperative"] = alone or "decode"
     return CompileReport(out, plan, figures)
+
+
+@contextmanager
+def _reading_weights(source: Source) -> Iterator[None]:
+    """What lazy weights refuse, and damage that only shows when they are read."""
+    try:
+        yield
+    except PocketError:
+        raise
+    except onnx_passes.GraphError as error:
+        raise PocketError(error.what, error.because, error.hint) from None
+    except ValueError as error:
+        hint = "check the file with onnx.checker, or export it again"
+        raise PocketError(
+            f"the weights of {source.onnx_path} cannot be read", str(error), hint
+        ) from error
 
 
 def rewritten_for(source: Source, plan: Plan) -> ir.Model:

@@ -5,6 +5,7 @@ The protocol is described in android_runner/protocol.h.
 
 import contextlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
@@ -63,7 +64,8 @@ class RunnerExecutor:
         self.stop_reason: StopReason = "length"
         self._arguments = [str(Path(plan_path).absolute())]
         options = {"--platform": platform, "--cache": cache, "--cl-lib": find_opencl()}
-        options |= {"--recorded": recorded, "--cooperative": cooperative}
+        options |= {"--recorded": _wish("recorded", recorded)}
+        options |= {"--cooperative": _wish("cooperative", cooperative)}
         for option, value in options.items():
             self._arguments += [option, str(value)] if value is not None else []
         self._arguments += ["--profile"] if profile else []
@@ -243,3 +245,13 @@ def _one_line(path: Path) -> str:
 
 def _words(ids: Collection[int]) -> str:
     return " ".join(str(int(token)) for token in ids)
+
+
+def _wish(name: str, value: str | None) -> str | None:
+    """How decode steps go, or what the environment says of it, if that is a word that is known."""
+    variable = f"POCKETCL_{name.upper()}"
+    wish = value or os.environ.get(variable) or None
+    if wish not in (None, "auto", "on", "off"):
+        what = f"{name}={wish!r}" if value else f"{variable} is {wish!r}"
+        raise PocketError(what, "it must be auto, on or off", f"unset {variable}, or set it so")
+    return wish

@@ -7,14 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
+import toolkit
 from toolkit import cli
+from toolkit.errors import PocketError
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
+SHARED = Path(__file__).parents[3] / "shared/models"
 Edit = Callable[[onnx.GraphProto], Any]
 
 
@@ -270,3 +274,38 @@ def test_folder_with_no_or_many_models(folder: Path, fails: Any) -> None:
     (folder / "a.onnx").unlink()
     (folder / "b.onnx").unlink()
     fails(folder, "does not say which model", "none")
+
+
+# --- weights -------------------------------------------------------------------------------------
+
+
+def largest(graph: onnx.GraphProto) -> onnx.TensorProto:
+    return max(graph.initializer, key=lambda t: len(t.raw_data))
+
+
+def test_weights_that_are_no_numbers_have_no_codes(edited: Any, tmp_path: Path) -> None:
+    def spoil(graph: onnx.GraphProto) -> None:
+        weight = largest(graph)
+        values = numpy_helper.to_array(weight).copy()
+        values[-1, 3] = np.nan
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+
+    model, before = edited(spoil), sorted(tmp_path.rglob("*"))
+    with pytest.raises(PocketError, match="cannot be stored in 4 bits") as error:
+        toolkit.compile(model, tmp_path / "x.plan", device="pocl", weights="e0m4")
+    assert "NaN" in str(error.value.because) and "--keep" in str(error.value.hint)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_type_that_does_not_fit_its_bytes(fails: Any, tmp_path: Path) -> None:
+    """ONNX's checker looks at the bytes of no scale; they are read when weights are packed."""
+    source = SHARED / "real/stories260K-hd16-onnx-genai-int4-cpu"
+    if not source.exists():
+        pytest.skip(f"{source} is not here")
+    for file in source.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    model = onnx.load(tmp_path / "model.onnx")
+    name = "model.layers.0.attn.qkv_proj.MatMul.weight_scales"
+    next(t for t in model.graph.initializer if t.name == name).data_type = TensorProto.BFLOAT16
+    onnx.save(model, tmp_path / "model.onnx")
+    fails(tmp_path, "weights of", "cannot be read")

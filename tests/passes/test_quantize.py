@@ -224,6 +224,15 @@ def test_rules_keep_weights(rules: list[str], kept: dict[str, str]) -> None:
         assert isinstance(matrix.tensor, CodedTensor) != (kind in kept)
 
 
+def test_a_rule_that_only_fits_codes_is_an_error() -> None:
+    path = SHARED / "real/stories260K-hd16-onnx-genai-int4-cpu/model.onnx"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    with pytest.raises(GraphError, match="fits no weight that is in floats") as error:
+        rewritten(path, 32, "lm_head=f16")
+    assert "codes of a source are kept" in error.value.because and error.value.hint
+
+
 def test_a_rule_that_fits_nothing_is_an_error() -> None:
     with pytest.raises(GraphError) as error:
         rewritten(DEMO, 32, "lmhead=f16")

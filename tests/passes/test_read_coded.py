@@ -196,12 +196,16 @@ def test_matmul_nbits_at_random(seed: int) -> None:
         ({"zeros": np.ones((16, 2), np.uint8)}, ["zero points are uint8 [16, 2]", "16 bytes"]),
         ({"B": np.ones((16, 2, 16), np.float32)}, ["its codes are float [16, 2, 16]"]),
         ({"weight_prepacked": 1}, ["packed for CUDA"]),
+        ({"bits": "x"}, ["bits is 'x'", "no integer"]),
+        ({"block_size": [32]}, ["block_size is [32]"]),
+        ({"N": 1.5}, ["N is 1.5"]),
+        ({"bias": np.ones(7, np.float32)}, ["its bias is float [7]", "[16] are right"]),
     ],
 )
 def test_damaged_nodes_are_named(change: dict[str, Any], words: list[str]) -> None:
     attributes, inputs, _ = nbits(16, 64, 4, 32)
     for key, value in change.items():
-        kind = inputs if key in ("g_idx", "scales", "zeros", "B") else attributes
+        kind = inputs if key in ("g_idx", "scales", "zeros", "B", "bias") else attributes
         kind[key] = value
     with pytest.raises(GraphError) as error:
         read_coded_weights(ir.from_proto(matmul(attributes, inputs)))
@@ -415,12 +419,21 @@ def test_codes_that_kernels_cannot_read_become_floats_and_say_why(
         ({"s": np.ones((4, 5), np.float32)}, "its scales are [4, 5] for codes [64, 48]"),
         ({"z": np.zeros((4, 48), np.uint8)}, "another type than its codes"),
         ({"z": np.zeros((3, 48), np.int8)}, "its zero points are [3, 48]"),
+        ({"s": np.ones((4, 48), np.int32)}, "int8 with scales in int32"),
+        ({"s": np.ones((4, 48), np.float64)}, "int8 with scales in double"),
+        ({"q": np.ones((64, 48), np.float16)}, "its codes are float16"),
+        ({"output_dtype": 7}, "its output_dtype is 7"),
+        ({"output_dtype": 999}, "its output_dtype is 999"),
     ],
 )
-def test_damaged_dequantize_linear(change: dict[str, np.ndarray], words: str) -> None:
+def test_damaged_dequantize_linear(change: dict[str, Any], words: str) -> None:
     case = Linear(TensorProto.INT8, axis=0, block=16)
     proto = case.proto("matmul")
     for name, array in change.items():
+        if name == "output_dtype":
+            node = next(n for n in proto.graph.node if n.op_type == "DequantizeLinear")
+            node.attribute.append(onnx.helper.make_attribute(name, array))
+            continue
         (old,) = [t for t in proto.graph.initializer if t.name == name]
         old.CopyFrom(tensor(array, name))
     with pytest.raises(GraphError) as error:

@@ -14,6 +14,7 @@ from test_recorded import DEMO, TEXT, answers, errors_of, script
 from together import add_steps, together, with_twist
 from toy import C, Toy
 
+from toolkit.errors import PocketError
 from toolkit.runner import RunnerExecutor
 
 
@@ -126,6 +127,13 @@ def test_as_an_option_of_the_executor(joined: Toy, cache: Path) -> None:
         first = executor.prefill(TEXT, 0)
         assert [first, *executor.decode(first, len(TEXT), 12, ())] == joined.continued(TEXT, 13)
         executor.close()
+
+
+@pytest.mark.parametrize("name", ["COOPERATIVE", "RECORDED"])
+def test_an_unknown_wish_is_named(joined: Toy, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"POCKETCL_{name}", "nonsense")
+    with pytest.raises(PocketError, match=f"POCKETCL_{name} is 'nonsense'"):
+        RunnerExecutor(joined.folder)
 
 
 def test_by_the_environment(joined: Toy, start: Start) -> None:
