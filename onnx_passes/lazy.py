@@ -6,6 +6,7 @@ nobody who goes through a large weight by rows evaluates all of it each time.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -46,9 +47,9 @@ class Lazy(ir.LazyTensor):
         super().__init__(self._whole, dtype=dtype, shape=ir.Shape(shape), name=name)
         self.sources, self.former = tuple(sources), tuple(former)
 
+    @abstractmethod
     def part(self, axis: int, first: int, stop: int) -> Array:
         """Elements [first, stop) along `axis`."""
-        raise NotImplementedError
 
     def _whole(self) -> ir.TensorProtocol:
         return ir.tensor(self.part(0, 0, int(self.shape[0])))  # type: ignore[arg-type]

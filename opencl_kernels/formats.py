@@ -137,12 +137,6 @@ class Coded:
         wide = np.repeat(per_group.astype(dtype), self.group, axis=1)
         return wide[:, : self.codes_NK.shape[1]]
 
-    def rows(self, first: int, stop: int) -> Coded:
-        """Rows first .. stop - 1."""
-        zero = None if self.zero_NG is None else self.zero_NG[first:stop]
-        codes, scale = self.codes_NK[first:stop], self.scale_NG[first:stop]
-        return Coded(codes, scale, zero, self.bits, self.group)
-
 
 def pack_codes(codes_NK: Array, bits: int, group: int) -> Array:
     """uint8 codes [N, K] -> uint32 words [ceil(N/32), KP * bits / 32, 32], KP whole groups."""

@@ -29,19 +29,20 @@
 #if PREFETCH
 #define AHEAD(p) PREFETCH_LINE((p) + PREFETCH * 16, HINT)
 #define SCALES_AHEAD(at) PREFETCH_LINE(scale + (at) + 32 * GROUPS_AHEAD, HINT)
-#define ZEROS_AHEAD(at) PREFETCH_LINE(zero + (at) + 32 * GROUPS_AHEAD, HINT)
 #define GROUPS_AHEAD CEIL_DIV(PREFETCH, 2 * WORDS)
 #else
 #define AHEAD(p) ;
 #define SCALES_AHEAD(at)
+#endif
+#if PREFETCH && ZERO
+#define ZEROS_AHEAD(at) PREFETCH_LINE(zero + (at) + 32 * GROUPS_AHEAD, HINT)
+#else
 #define ZEROS_AHEAD(at)
 #endif
 #if ZERO
 #define LESS_ZERO(at) ZERO16(at) * zeros[g] +
 #else
 #define LESS_ZERO(at)
-#undef ZEROS_AHEAD
-#define ZEROS_AHEAD(at)
 #endif
 #define STEPS (GROUP / 16)               // vectors of x in a group
 

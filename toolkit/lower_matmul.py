@@ -102,16 +102,15 @@ def _residual(b: PhaseBuilder, node: ir.Node) -> tuple[Place, ir.Value] | None:
     if rows is not None and _all_rows(b, rows.outputs[0]):
         value = rows.outputs[0]
     add = sole_use(value, "AddRmsNorm")
-    if add is None or add.inputs[0] is add.inputs[1]:
+    if add is None or add.inputs[0] is add.inputs[1] or not _all_rows(b, needed(add, 0)):
         return None
     other = next(v for v in add.inputs[:2] if v is not value)
-    for source in _views(other):
-        place = b.places.get(source) if _all_rows(b, needed(add, 0)) else None
-        if place is not None and place.dtype == b.settings.activations:
-            b.summed.add(add)
-            b.done |= {rows} if rows is not None else set()
-            return place, add.outputs[0]
-    return None
+    place = next((b.places[source] for source in _views(other) if source in b.places), None)
+    if place is None or place.dtype != b.settings.activations:
+        return None
+    b.summed.add(add)
+    b.done |= {rows} if rows is not None else set()
+    return place, add.outputs[0]
 
 
 def _views(value: ir.Value | None) -> Iterator[ir.Value]:

@@ -458,7 +458,13 @@ def random_weight(N: int, K: int, bits: int, group: int, scale: Any, zero: Any, 
     zeros = None if zero is None else random.integers(0, 2**bits, (N, groups)).astype(zero)
     whole = Coded(codes, scales, zeros, bits, group)
     names = {np.float32: "f32", np.float16: "f16", np.uint8: "u8", None: None}
-    return CodedWeight(N, K, bits, group, names[scale] or "", names[zero], whole.rows)
+
+    def make(first: int, stop: int) -> Coded:
+        zeros = None if whole.zero_NG is None else whole.zero_NG[first:stop]
+        parts = whole.codes_NK[first:stop], whole.scale_NG[first:stop], zeros
+        return Coded(*parts, bits, group)
+
+    return CodedWeight(N, K, bits, group, names[scale] or "", names[zero], make)
 
 
 @pytest.mark.parametrize("seed", range(20))
