@@ -172,13 +172,15 @@ def chat_with(
     as_json: bool,
     sample: bool = False,
     stop: Sequence[str] = (),
+    serial: str | None = None,
     **given: Any,
 ) -> bool:
     """What `pocketcl chat` does; False when a line failed that no person was there to see."""
     generation = {"sampling": sampling_of(plan, sample, given), "stop_strings": stop}
     progress("loading the plan")
     found = None if no_template else choose_template(plan, template_file)
-    with Session(plan, on) as session:
+    options = {"serial": serial} if on == "phone" else {}
+    with Session(plan, on, **options) as session:
         chat = Chat(session, plan, found, system or "", max_new_tokens, generation)
         repl = Repl(chat, write, as_json)
         progress("")
