@@ -13,7 +13,17 @@ import click
 
 from toolkit import __version__, cli_phone, cli_run
 from toolkit.cli_base import Commands, report, writer
-from toolkit.cli_options import COUNT, F32_OR_F16, GROUP, JSON, KEEP, PATH, SERIAL, SYMMETRIC, on_option
+from toolkit.cli_options import (
+    COUNT,
+    F32_OR_F16,
+    GROUP,
+    JSON,
+    KEEP,
+    PATH,
+    SERIAL,
+    SYMMETRIC,
+    on_option,
+)
 from toolkit.progress import PROGRESS
 
 
@@ -128,11 +138,13 @@ def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
     from toolkit.source import load_source
 
     of_codes = any(options[name] for name in ("group", "symmetric", "keep"))
+    if options["serial"] is not None and options["device"] != "phone":
+        raise click.UsageError("--serial goes with --device phone.")
     if of_codes and options["weights"] != "e0m4":
         raise click.UsageError("--group, --symmetric and --keep go with --weights e0m4.")
-    report = run(load_source(src), out, progress=PROGRESS, **options)
-    figures = report.as_json()
-    report(figures, lambda: compile_lines(report.path, figures), as_json)
+    done = run(load_source(src), out, progress=PROGRESS, **options)
+    figures = done.as_json()
+    report(figures, lambda: compile_lines(done.path, figures), as_json)
 
 
 for command in (*cli_run.COMMANDS, cli_phone.phone):

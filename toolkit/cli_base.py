@@ -67,7 +67,7 @@ def _known(error: Exception) -> Exception:
     )
 
 
-def report(figures: dict[str, Any], lines: Callable[[], Any], as_json: bool) -> None:
+def report(figures: Any, lines: Callable[[], Any], as_json: bool) -> None:
     """Print figures as JSON, or lines of text."""
     PROGRESS("")
     for text in [json.dumps(figures, indent=2)] if as_json else lines():
@@ -80,7 +80,6 @@ def writer(as_json: bool) -> Callable[[str], None]:
 
 
 def write(text: str) -> None:
+    """Print text now, without a line break of its own."""
     sys.stdout.write(text)
     sys.stdout.flush()
-
-

@@ -141,11 +141,13 @@ def bench(
 
     if (plan is None) != kernels:
         raise click.UsageError("Give either a PLAN or --kernels.")
-    if options.get("serial") == "all":
-        return _bench_all(plan, as_json, **options)
+    if plan and options.get("serial") == "all":
+        return _bench_all(plan, as_json, options)
     if plan:
         figures = plans.bench(plan, progress=PROGRESS, **options)
         return report(figures, lambda: plans.lines(figures), as_json)
+    if options["on"] == "phone":
+        raise click.UsageError("--kernels measures the device here.")
     from toolkit.bench_roofline import check_path, write_roofline
 
     if roofline:
@@ -154,6 +156,15 @@ def bench(
     if roofline:
         write_roofline(roofline, figures)
     report(figures, lambda: bench_kernels.lines(figures), as_json)
+
+
+def _bench_all(plan: Path, as_json: bool, options: dict[str, Any]) -> None:
+    from toolkit.bench_phones import bench_all, lines
+
+    found = bench_all(plan, progress=PROGRESS, **options)
+    report(found, lambda: lines(found), as_json)
+    if any("error" in figures for figures in found):
+        sys.exit(1)
 
 
 @click.command()

@@ -56,6 +56,7 @@ def compile(
     out: Path | None = None,
     *,
     device: str | None = None,
+    serial: str | None = None,
     tuned: bool = True,
     progress: Progress | None = None,
     **chosen: Any,
@@ -63,10 +64,11 @@ def compile(
     """Compile a model to a plan folder; `progress` is told what goes on.
 
     What is `chosen` are options of `toolkit.options.choose`: weights, max_context, group, …
+    serial  of `device="phone"`: which one
     tuned  use knobs that `pocketcl tune` found for the device
     """
     started, tell = time.perf_counter(), progress or (lambda _: None)
-    profile = resolve_device(device)
+    profile = resolve_device(device, serial)
     options = choose(source, profile, **chosen)
     tell("reading the model")
     with blaming(source):

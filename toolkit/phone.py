@@ -19,8 +19,8 @@ MiB = 2**20
 
 # One line for each fact: its name, "=", its value.
 ABOUT = r"""
-for p in ro.product.manufacturer ro.product.model ro.product.cpu.abilist ro.build.version.sdk \
-    ro.build.version.release ro.soc.manufacturer ro.soc.model ro.board.platform ro.hardware; do
+for p in ro.product.manufacturer ro.product.model ro.product.cpu.abilist ro.product.cpu.abi \
+    ro.build.version.sdk ro.build.version.release ro.soc.model ro.board.platform ro.hardware; do
   echo "$p=$(getprop $p)"
 done
 while read -r name size unit; do
@@ -51,11 +51,12 @@ def about(phone: Phone) -> About:
     facts = {name: value.strip() for name, _, value in pairs}
     maker, model = facts.get("ro.product.manufacturer", ""), facts.get("ro.product.model", "")
     socs = ("ro.soc.model", "ro.board.platform", "ro.hardware")  # the first since Android 12
+    abis = facts.get("ro.product.cpu.abilist") or facts.get("ro.product.cpu.abi", "")
     gpu, driver = _gles(facts.get("gles", ""))
     return About(
         model=" ".join(filter(None, [maker, model])) or phone.model,
         soc=next((facts[name] for name in socs if facts.get(name)), ""),
-        abis=tuple(filter(None, facts.get("ro.product.cpu.abilist", "").split(","))),
+        abis=tuple(filter(None, abis.split(","))),
         api=_number(facts.get("ro.build.version.sdk")),
         android=facts.get("ro.build.version.release", ""),
         gpu=gpu,

@@ -117,7 +117,7 @@ class Store:
     def survey(self) -> Survey:
         """What is there; asked once."""
         if self._found is None:
-            with _only_one(self.phone):  # what is on its way must not be taken for a leftover
+            with only_one(self.phone):  # what is on its way must not be taken for a leftover
                 text = self.phone.shell(SURVEY, timeout=600)
             self._found = _read_survey(self.phone, text)
         return self._found
@@ -142,7 +142,7 @@ class Store:
         missing = self.missing(items)
         self.check_space(items)
         if missing or tree not in self.survey().trees:
-            with _only_one(self.phone):
+            with only_one(self.phone):
                 self._push(missing)
                 self._link(tree, items)
         self.transfer.skipped_files += len(items) - len(missing)
@@ -270,7 +270,7 @@ def _damaged(phone: Phone, item: Item) -> PocketError:
 
 
 @contextmanager
-def _only_one(phone: Phone) -> Iterator[None]:
+def only_one(phone: Phone) -> Iterator[None]:
     """Pushes of this computer to a phone wait for each other."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in phone.serial)
