@@ -328,3 +328,25 @@ def test_an_export_without_the_settings_that_told_its_context(tmp_path: Path, fa
     model = Path(shutil.copytree(SHARED / "random/llama/genai-fp32", tmp_path / "model"))
     (model / "genai_config.json").unlink()
     fails(model, "GroupQueryAttention", "rotary tables end at 256", "--max-context 256")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e6])
+@pytest.mark.parametrize("kind", ["gamma", "matrix"])
+def test_weights_that_are_no_numbers_of_their_type(
+    edited: Any, tmp_path: Path, kind: str, bad: float
+) -> None:
+    def spoil(graph: onnx.GraphProto) -> None:
+        norms = [t for t in graph.initializer if "layernorm" in t.name]
+        weight = norms[0] if kind == "gamma" else largest(graph)
+        values = numpy_helper.to_array(weight).copy()
+        values.flat[-1] = bad
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+
+    model, before = edited(spoil), sorted(tmp_path.rglob("*"))
+    if bad == 1e6 and kind == "gamma":  # kept in float32, where it is a number
+        toolkit.compile(model, tmp_path / "x.plan", device="pocl", weights="f16")
+        return
+    with pytest.raises(PocketError, match=r"weight .* can't be stored") as error:
+        toolkit.compile(model, tmp_path / "x.plan", device="pocl", weights="f16")
+    assert "NaN, infinite or too large for" in error.value.because
+    assert sorted(tmp_path.rglob("*")) == before
