@@ -226,7 +226,7 @@ def _typed() -> Iterator[str | PocketError]:
         try:
             yield input("> ")
         except UnicodeDecodeError as error:
-            yield PocketError("what was typed is not UTF-8", str(error), "a terminal in UTF-8")
+            yield PocketError("what was typed is not UTF-8", error, "a terminal in UTF-8")
         except KeyboardInterrupt:
             print("\n[/quit or Ctrl-D ends]", file=sys.stderr)
         except EOFError:
