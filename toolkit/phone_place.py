@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.adb import Done, find_phone
-from toolkit.errors import PocketError, reason
+from toolkit.errors import PocketError
 from toolkit.load import TEXT_SUFFIXES
 from toolkit.phone import (
     About,
@@ -104,7 +104,7 @@ class OnPhone:
             os.replace(partial, path)
         except OSError as error:
             hint = "check the folder and the free space"
-            raise PocketError(f"{path} can't be written", reason(error), hint) from None
+            raise PocketError(f"{path} can't be written", error, hint) from None
         finally:
             partial.unlink(missing_ok=True)
             self.phone.run(f"rm -f {self._session}/{STATE}")
