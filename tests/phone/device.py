@@ -13,7 +13,7 @@ from typing import Any, Literal
 from adbd import Stream, Transport
 from adbd_shell import shell
 from adbd_sync import Sync
-from phone_files import PhoneFiles
+from phone_files import DATA, PhoneFiles
 from phone_root import PhoneRoot
 
 FEATURES = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir,fixed_push_symlink_timestamp"
@@ -162,7 +162,8 @@ async def _forward(stream: Stream, port: int) -> None:
 Make = Callable[..., Device]
 
 
-def native_device(folder: Path, **properties: str) -> Device:
-    """A device that runs this machine's programs."""
+def native_device(folder: Path, data: Path | None = None, **properties: str) -> Device:
+    """A device that runs this machine's programs; `data` as of PhoneRoot, compiled kernels too."""
     files = PhoneFiles(folder, properties)
-    return Device(files, PhoneRoot(files))
+    environment = {"POCL_CACHE_DIR": f"{DATA}/pocl"}
+    return Device(files, PhoneRoot(files, data=data, environment=environment))
