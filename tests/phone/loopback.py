@@ -49,7 +49,7 @@ def _serve(native: bool, command: list[str]) -> int:
         else:
             data = cache_dir() / "phone-data"  # pushed plans and compiled kernels stay
             data.mkdir(parents=True, exist_ok=True)
-            print("making the phone's root (once, about a minute) …", file=sys.stderr)
+            print("making the phone (the first time it takes a minute) …", file=sys.stderr)
             device = arm64_device(Path(folder, "phone"), data)
         device.start()
         try:

@@ -105,10 +105,6 @@ class PhoneRoot:
         if not mounted:
             self._outside("mount", "--bind", str(stand_in), f"{self.folder}{path}")
 
-    def hide(self, folder: str) -> None:
-        """Show an empty folder of the device in place of what it holds."""
-        self._outside("mount", "-t", "tmpfs", "tmpfs", f"{self.folder}{folder}")
-
     def _outside(self, *command: str) -> None:
         """Run this machine's program in the namespace, on this machine's paths."""
         subprocess.run([*self._enter(), *command], check=True, capture_output=True)

@@ -15,7 +15,7 @@ if [ -n "$qemu" ]; then
   printf '%s' ":phone-arm64:M::$magic:$mask:$qemu:F" >/proc/sys/fs/binfmt_misc/register
 fi
 
-for name in bin sbin lib lib32 lib64 libx32 usr etc system vendor; do
+for name in bin sbin lib lib32 lib64 libx32 usr etc; do
   if [ -L "$source/$name" ]; then
     ln -sfn "$(readlink "$source/$name")" "$root/$name"
   elif [ -d "$source/$name" ]; then

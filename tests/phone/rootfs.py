@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import os
 import platform
 import re
@@ -30,28 +31,36 @@ TOOLS = {  # what must be there, and the package it comes from
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
 }
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-KERNELS = "/data/misc/pocl"
-BIONIC = "apex/com.android.runtime/lib64/bionic"  # where Android has libc.so
 LINKER = "aarch64-linux-gnu-ld"
+LIBRARIES = "lib/aarch64-linux-gnu"  # where the dynamic linker looks first
+OPENCL = "vendor/lib64/libOpenCL.so"
+BIONIC = "apex/com.android.runtime/lib64/bionic"  # where Android has libc.so
+KERNELS = "/data/misc/pocl"  # PoCL's own cache, as a driver has one
+# Under qemu PoCL's compiler needs 5 s for a kernel; 2 s without optimisation, and when it doesn't
+# compile it again for small launches and for those at offset 0.
+ENVIRONMENT = {
+    "POCL_CACHE_DIR": KERNELS,
+    "POCL_WORK_GROUP_SPECIALIZATION": "0",
+    "POCL_EXTRA_BUILD_FLAGS": "-cl-opt-disable",
+}
 
 
 def arm64_root(files: PhoneFiles, folders: Mapping[str, Path]) -> PhoneRoot:
     """An arm64 phone's file system; each of `folders` is shown at its path."""
     source = phone_rootfs()
-    build_bionic(source, files.folder / BIONIC)
-    compiled = cache_dir() / f"{source.name}-kernels"  # PoCL's own cache, as a driver has one
+    _add_android(source, files.folder)
+    compiled = cache_dir() / f"{source.name}-kernels"
     compiled.mkdir(exist_ok=True)
-    folders = {KERNELS: compiled} | dict(folders)
     qemu = shutil.which("qemu-aarch64-static") or ""
-    return PhoneRoot(files, source, qemu, folders, {"POCL_CACHE_DIR": KERNELS})
+    return PhoneRoot(files, source, qemu, {KERNELS: compiled, **folders}, ENVIRONMENT)
 
 
 def phone_rootfs() -> Path:
-    """The root's folder; builds it when there is none of this recipe."""
+    """The folder with programs and libraries; made when there is none of this recipe."""
     if absent := [package for tool, package in TOOLS.items() if not shutil.which(tool)]:
         raise Unavailable(f"tools are missing: apt-get install {' '.join(absent)}")
-    key = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    root = cache_dir() / f"phone-{key}"
+    recipe = repr((SUITE, PACKAGES, inspect.getsource(_build), inspect.getsource(_copy_linker)))
+    root = cache_dir() / f"phone-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     root.parent.mkdir(parents=True, exist_ok=True)
     with root.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes ask at once
@@ -69,27 +78,12 @@ def _build(root: Path) -> None:
         wanted = ["--architectures=arm64", f"--include={','.join(PACKAGES)}", *_apt_options()]
         places = [SUITE, str(root), str(sources)]
         _run("mmdebstrap", "--quiet", "--variant=extract", *wanted, *places)
-    for name in ("system/bin", "vendor/lib64"):
-        (root / name).mkdir(parents=True)
-    _link_programs(root / "system/bin")
-    (root / "vendor/lib64/libOpenCL.so").symlink_to("/usr/lib/aarch64-linux-gnu/libOpenCL.so.1")
-    # The dynamic linker's own search path, as Android's is of its folders.
-    (root / "usr/lib/libOpenCL.so").symlink_to("/vendor/lib64/libOpenCL.so")
-    for name in ("libc.so", "libm.so", "libdl.so"):
-        (root / "usr/lib" / name).symlink_to(f"/{BIONIC}/{name}")
-    _copy_linker(root)
+    # What Android's linker finds in its own folders.
+    for place in (OPENCL, *(f"{BIONIC}/{name}.so" for name in ("libc", "libm", "libdl"))):
+        (root / LIBRARIES / Path(place).name).symlink_to(f"/{place}")
     (root / "etc/passwd").write_text("root:x:0:0::/:/system/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
-
-
-def _link_programs(folder: Path) -> None:
-    """Android's shell, tools and dynamic linker."""
-    (folder / "sh").symlink_to("/bin/mksh")
-    (folder / "linker64").symlink_to("/lib/ld-linux-aarch64.so.1")
-    root = folder.parents[1]
-    for tool in _run("qemu-aarch64-static", "-L", str(root), str(root / "bin/toybox")).split():
-        if not (folder / tool).is_symlink():
-            (folder / tool).symlink_to("/bin/toybox")
+    _copy_linker(root)
 
 
 def _copy_linker(root: Path) -> None:
@@ -104,6 +98,20 @@ def _copy_linker(root: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target)
+
+
+def _add_android(root: Path, folder: Path) -> None:
+    """Android's shell, tools, dynamic linker, C library and driver, at their places."""
+    programs, driver = folder / "system/bin", folder / OPENCL
+    programs.mkdir(parents=True)
+    driver.parent.mkdir(parents=True)
+    (programs / "sh").symlink_to("/bin/mksh")
+    (programs / "linker64").symlink_to("/lib/ld-linux-aarch64.so.1")
+    for tool in _run("qemu-aarch64-static", "-L", str(root), str(root / "bin/toybox")).split():
+        if not (programs / tool).is_symlink():
+            (programs / tool).symlink_to("/bin/toybox")
+    driver.symlink_to("/usr/lib/aarch64-linux-gnu/libOpenCL.so.1")
+    build_bionic(root, folder / BIONIC)
 
 
 # --- apt ---------------------------------------------------------------------------------------
