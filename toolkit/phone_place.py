@@ -98,6 +98,7 @@ class OnPhone:
         """The runner writes into its folder; what it wrote appears at `path`, whole or not."""
         partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
         try:
+            partial.touch()
             with _named(STATE, path):
                 yield STATE
             self.phone.pull(f"{self._session}/{STATE}", partial)
@@ -106,7 +107,8 @@ class OnPhone:
             hint = "check the folder and the free space"
             raise PocketError(f"{path} can't be written", error, hint) from None
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             self.phone.run(f"rm -f {self._session}/{STATE}")
 
     @contextmanager

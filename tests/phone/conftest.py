@@ -12,6 +12,10 @@ from adb_server import AdbServer
 from device import Device, Faults, Make, arm64_device, native_device
 from phone_root import Unavailable
 
+from toolkit.compile import compile
+from toolkit.runner_build import build_runner
+from toolkit.source import load_source
+
 
 def absent(reason: str) -> NoReturn:
     """Skip a test that this machine can't run; fail where a phone must be there (CI)."""
@@ -44,8 +48,8 @@ def make_phone(adb: AdbServer, tmp_path: Path) -> Iterator[Make]:
     """Makes connected devices that run this machine's programs, with these properties."""
     made: list[Device] = []
 
-    def make(name: str, **properties: str) -> Device:
-        device = native_device(tmp_path / name, **properties)
+    def make(name: str, data: Path | None = None, **properties: str) -> Device:
+        device = native_device(tmp_path / name, data, **properties)
         try:
             device.start()
         except Unavailable as reason:
@@ -92,3 +96,36 @@ def phone(make_phone: Make) -> Device:
 @pytest.fixture
 def two_phones(make_phone: Make) -> tuple[Device, Device]:
     return make_phone("first"), make_phone("second", **{"ro.product.model": "Second"})
+
+
+# --- plans on phones -----------------------------------------------------------------------------
+
+DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
+ARM64 = {"ro.product.cpu.abi": "arm64-v8a"}  # what the toolkit asks for, whatever runs here
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model as a plan for PoCL."""
+    plan = tmp_path_factory.mktemp("plans") / "demo.plan"
+    return compile(load_source(DEMO), plan, device="pocl").path
+
+
+@pytest.fixture(scope="session")
+def warm_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phone's storage, and what PoCL compiled: for tests that don't mind what is there."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def own_runner(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine's runner in the place of the one for phones."""
+    program = build_runner()
+    monkeypatch.setenv("POCKETCL_PHONE_RUNNER", str(program))
+    return program
+
+
+@pytest.fixture
+def warm_phone(make_phone: Make, own_runner: Path, warm_data: Path) -> Device:
+    """A phone that has run the demo before, if another test did."""
+    return make_phone("warm", data=warm_data, **ARM64)

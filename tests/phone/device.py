@@ -163,10 +163,12 @@ async def _forward(stream: Stream, port: int) -> None:
 Make = Callable[..., Device]
 
 
-def native_device(folder: Path, **properties: str) -> Device:
-    """A device that runs this machine's programs."""
+def native_device(folder: Path, data: Path | None = None, **properties: str) -> Device:
+    """A device that runs this machine's programs; `data` is its /data/local/tmp, kernels too."""
     files = PhoneFiles(folder, properties)
-    return Device(files, PhoneRoot(files))
+    environment = {"POCL_CACHE_DIR": f"{DATA}/pocl"}
+    root = PhoneRoot(files, folders={DATA: data} if data else {}, environment=environment)
+    return Device(files, root)
 
 
 def arm64_device(folder: Path, data: Path | None = None, **properties: str) -> Device:
