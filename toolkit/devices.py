@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -126,12 +127,12 @@ def _on_phone(serial: str | None) -> Profile:
     """The profile of a phone, with no feature that its own OpenCL lacks."""
     from toolkit.phone_place import OnPhone
 
-    place = OnPhone(serial)
-    check_system(place.about)
-    place.install_runner()
-    device = place.opencl()[0]
     known = profiles()
-    name = match_phone(place.about.soc, device["name"], known)
+    with closing(OnPhone(serial)) as place:
+        check_system(place.about)
+        place.install_runner()
+        device = place.opencl()[0]
+    name = match_phone(place.about.soc, f"{device['name']}, {device['platform']}", known)
     return _as_reported(name, known[name], device)
 
 

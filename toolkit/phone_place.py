@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from toolkit.adb import Done, find_phone
+from toolkit.adb import find_phone
+from toolkit.adb_program import Done
 from toolkit.android_build import VARIABLE, build_android_runner
 from toolkit.errors import PocketError
 from toolkit.load import TEXT_SUFFIXES
@@ -23,7 +24,8 @@ from toolkit.phone import (
     parse_devices,
 )
 from toolkit.phone_death import explain
-from toolkit.phone_store import HOME, Item, Store, file_item
+from toolkit.phone_layout import HOME
+from toolkit.phone_store import Item, Store, file_item
 from toolkit.plan import PLAN_FILE, Plan
 
 PROGRAM = "pocketcl-runner"

@@ -21,7 +21,7 @@ from device import Device
 from toolkit import cli
 from toolkit.adb import Gone, find_phone
 from toolkit.errors import PocketError
-from toolkit.phone_store import HOME
+from toolkit.phone_layout import HOME
 from toolkit.session import Session
 
 PROMPT = [0, 377, 379]
