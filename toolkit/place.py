@@ -37,6 +37,9 @@ class Place(Protocol):
     def loading(self, path: Path) -> AbstractContextManager[str]:
         """The name under which the runner finds the file at `path` here."""
 
+    def local(self, text: str) -> str:
+        """What the runner says, with files called as they are here."""
+
     def death(self, code: int, said: Sequence[str]) -> PocketError:
         """Why a runner ended: its exit code (negative: a signal), the last lines of its stderr."""
 
@@ -92,6 +95,10 @@ class Here:
     def loading(self, path: Path) -> Iterator[str]:
         """The path itself."""
         yield one_line(path)
+
+    def local(self, text: str) -> str:
+        """The same: names are the ones here."""
+        return text
 
     def death(self, code: int, said: Sequence[str]) -> PocketError:
         """What a signal or a code may mean on a desktop."""

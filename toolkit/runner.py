@@ -62,14 +62,13 @@ class RunnerExecutor:
         self.stop_reason: StopReason = "length"
         self.place: Place = place or Here()
         self.name = self.place.executor
+        wishes = {"--platform": platform, "--recorded": _wish("recorded", recorded)}
+        wishes |= {"--cooperative": _wish("cooperative", cooperative)}
+        words = [word for k, v in wishes.items() if v is not None for word in (k, v)]
+        words += ["--profile"] if profile else []
         # Copies to a phone, and the C++ compiler's time, are no part of loading.
-        self._arguments = [self.place.prepare(Path(plan_path), self.plan)]
-        self._arguments += self.place.options(cache)
-        options = {"--platform": platform, "--recorded": _wish("recorded", recorded)}
-        options |= {"--cooperative": _wish("cooperative", cooperative)}
-        for option, value in options.items():
-            self._arguments += [option, str(value)] if value is not None else []
-        self._arguments += ["--profile"] if profile else []
+        where = self.place.prepare(Path(plan_path), self.plan)
+        self._arguments = [where, *self.place.options(cache), *words]
         self.reached = 0
         self._fed: list[int] = []  # the id at every position that the states hold
         self._sampling = ""  # the command that says how ids are chosen
