@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <mutex>
+
 #include "failure.h"
 
 namespace cl {
@@ -13,6 +15,12 @@ CL_CREATORS(CL_DEFINE_CREATOR)
 CL_COMMAND_BUFFER_FUNCTIONS(CL_DEFINE_CREATOR)
 
 namespace {
+
+// The functions belong to the process: one library serves every plan that is open in it.
+std::mutex loading;
+void *loaded = nullptr;
+std::string loaded_name;
+Platform recording = nullptr;  // whose command buffers were looked up
 
 void *(*extension_function)(Platform, const char *) = nullptr;
 
@@ -55,27 +63,42 @@ void find(void *library, const char *symbol, F &function) {
 }  // namespace
 
 std::string load(const std::string &wanted) {
+  const std::lock_guard<std::mutex> lock(loading);
+  if (loaded && wanted.empty()) return loaded_name;
   std::string name, errors;
   void *library = open_library(wanted, name, errors);
   if (!library)
     throw pocket::Failure("no OpenCL library is here", errors,
                           "apt-get install pocl-opencl-icd, or --cl-lib PATH");
+  if (loaded) {
+    const bool same = library == loaded;
+    dlclose(library);
+    if (same) return loaded_name;
+    throw pocket::Failure(name + " can't be loaded too",
+                          "this process uses " + loaded_name + " already",
+                          "one OpenCL library for all plans of a process");
+  }
 #define CL_FIND(name, parameters) find(library, "cl" #name, name);
 #define CL_FIND_CREATOR(type, name, parameters) find(library, "cl" #name, name);
   CL_FUNCTIONS(CL_FIND)
   CL_CREATORS(CL_FIND_CREATOR)
   extension_function = reinterpret_cast<decltype(extension_function)>(
       dlsym(library, "clGetExtensionFunctionAddressForPlatform"));
+  loaded = library;
+  loaded_name = name;
   return name;
 }
 
+// Of one platform: those of another may be other functions.
 bool load_command_buffers(Platform platform) {
-  if (!extension_function) return false;
+  const std::lock_guard<std::mutex> lock(loading);
+  if (!extension_function || recording) return recording && recording == platform;
   bool complete = true;
-#define CL_LOOK_UP(type, name, parameters)                                             \
+#define CL_LOOK_UP(type, name, parameters)                                               \
   name = reinterpret_cast<type(*) parameters>(extension_function(platform, "cl" #name)); \
   complete = complete && name;
   CL_COMMAND_BUFFER_FUNCTIONS(CL_LOOK_UP)
+  if (complete) recording = platform;
   return complete;
 }
 

@@ -130,9 +130,11 @@ CL_COMMAND_BUFFER_FUNCTIONS(CL_DECLARE_CREATOR)
 #undef CL_DECLARE
 #undef CL_DECLARE_CREATOR
 
-// Loads the library (`wanted` may be empty) and returns its name; throws pocket::Failure.
+// Loads the library (`wanted` may be empty), once for the process, and returns its name; throws
+// pocket::Failure. Both may be called from any thread.
 std::string load(const std::string &wanted);
-bool load_command_buffers(Platform platform);  // false: a function is missing
+bool load_command_buffers(
+    Platform platform);  // false: a function is missing, or another's are used
 
 std::string error_name(Int code);
 void check(Int code, const char *call);  // throws pocket::DeviceFailure unless the code is 0

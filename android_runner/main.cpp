@@ -3,8 +3,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <sstream>
 
+#include "engine.h"
 #include "json.h"
 #include "protocol.h"
 
@@ -12,7 +12,6 @@ namespace {
 
 using namespace pocket;
 
-const char *const VERSION = "0.1.0";
 const char *const USAGE =
     "usage: pocketcl-runner PLAN [--cl-lib PATH] [--platform SUBSTRING] [--cache DIR] [--phases "
     "NAME,NAME…] [--recorded auto|on|off] [--cooperative "
@@ -20,8 +19,10 @@ const char *const USAGE =
     "       pocketcl-runner --check PLAN…     loads and checks plans, without OpenCL\n"
     "       pocketcl-runner --devices | --version | --help\n"
     "PLAN is a plan's folder. --cache '' keeps no program binaries. --phases defaults to "
-    "prefill,decode. --recorded (or $POCKETCL_RECORDED): whether steps of decode are recorded once\n"
-    "and replayed. --cooperative (or $POCKETCL_COOPERATIVE): whether they run in one launch, on CPUs.\n"
+    "prefill,decode. --recorded (or $POCKETCL_RECORDED): whether steps of decode are recorded "
+    "once\n"
+    "and replayed. --cooperative (or $POCKETCL_COOPERATIVE): whether they run in one launch, on "
+    "CPUs.\n"
     "Both: auto measures. --profile: queues that can tell when each kernel ran.\n";
 
 std::string variable(const char *name) {
@@ -29,12 +30,19 @@ std::string variable(const char *name) {
   return value ? value : "";
 }
 
+EngineOptions from_environment() {
+  EngineOptions engine;
+  engine.platform = variable("POCKETCL_PLATFORM");
+  engine.cache = default_cache_folder();
+  engine.recorded = variable("POCKETCL_RECORDED");
+  engine.cooperative = variable("POCKETCL_COOPERATIVE");
+  return engine;
+}
+
 struct Options {
+  EngineOptions engine = from_environment();
   std::vector<std::string> plans;
-  std::string library, platform = variable("POCKETCL_PLATFORM"), cache = default_cache_folder();
-  std::string phases = "prefill,decode", recorded = variable("POCKETCL_RECORDED");
-  std::string cooperative = variable("POCKETCL_COOPERATIVE");
-  bool profile = false, check = false, devices = false, version = false, help = false;
+  bool check = false, devices = false, version = false, help = false;
 };
 
 // False when the command line makes no sense.
@@ -42,16 +50,14 @@ bool parse(int count, char **words, Options &options) {
   const struct {
     const char *name;
     std::string *value;
-  } valued[] = {{"--cl-lib", &options.library},
-                {"--platform", &options.platform},
-                {"--cache", &options.cache},
-                {"--phases", &options.phases},
-                {"--recorded", &options.recorded},
-                {"--cooperative", &options.cooperative}};
+  } valued[] = {
+      {"--cl-lib", &options.engine.library},    {"--platform", &options.engine.platform},
+      {"--cache", &options.engine.cache},       {"--phases", &options.engine.phases},
+      {"--recorded", &options.engine.recorded}, {"--cooperative", &options.engine.cooperative}};
   const struct {
     const char *name;
     bool *flag;
-  } flags[] = {{"--profile", &options.profile},
+  } flags[] = {{"--profile", &options.engine.profile},
                {"--check", &options.check},
                {"--devices", &options.devices},
                {"--version", &options.version},
@@ -66,7 +72,7 @@ bool parse(int count, char **words, Options &options) {
     if (!known && words[i][0] == '-') return false;
     if (!known) options.plans.push_back(words[i]);
   }
-  for (std::string *wish : {&options.recorded, &options.cooperative}) {
+  for (std::string *wish : {&options.engine.recorded, &options.engine.cooperative}) {
     if (wish->empty()) *wish = "auto";
     if (*wish != "auto" && *wish != "on" && *wish != "off") return false;
   }
@@ -74,23 +80,8 @@ bool parse(int count, char **words, Options &options) {
   return alone || (options.check ? !options.plans.empty() : options.plans.size() == 1);
 }
 
-std::vector<const Phase *> chosen_phases(const Plan &plan, const std::string &names) {
-  std::istringstream list(names + ",prefill,decode");  // these two belong to every session
-  std::vector<const Phase *> phases;
-  for (std::string name; std::getline(list, name, ',');) {
-    const Phase *phase = plan.phase(name);
-    if (!phase)
-      throw Failure("the plan has no phase '" + name + "'", "--phases names it",
-                    "one that plan.json has");
-    bool there = false;
-    for (const Phase *other : phases) there |= other == phase;
-    if (!there) phases.push_back(phase);
-  }
-  return phases;
-}
-
 void list_devices_as_json(const Options &options) {
-  const std::string library = cl::load(options.library);
+  const std::string library = cl::load(options.engine.library);
   std::string list;
   for (const DeviceFacts &facts : list_devices()) list += (list.empty() ? "" : ", ") + facts.json();
   answer(Record().add("library", library).raw("devices", "[" + list + "]").text());
@@ -110,39 +101,11 @@ int check_plans(const Options &options) {
   return failed;
 }
 
-std::string ready(const Device &device, const Memory &memory, const ProgramCache &programs,
-                  const Executor &executor, double load_s) {
-  const DeviceFacts &facts = device.facts();
-  return Record()
-      .add("device", facts.name)
-      .add("driver", facts.driver)
-      .add("compute_units", int64_t{facts.compute_units})
-      .add("platform", facts.platform_name)
-      .add("load_s", load_s)
-      .add("programs_built", int64_t{programs.built})
-      .add("programs_cached", int64_t{programs.cached})
-      .add("arena_bytes", memory.arena_bytes)
-      .add("weight_bytes", memory.weight_bytes)
-      .add("state_bytes", memory.state_bytes)
-      .add("weights", memory.mapped() ? "mapped" : "uploaded")
-      .raw("recorded", executor.choices())
-      .text();
-}
-
-void run_plan(const Options &options) {
-  const double start = now();
-  const Plan plan = load_plan(options.plans[0]);
-  const auto phases = chosen_phases(plan, options.phases);
-  cl::load(options.library);
-  Device device(options.platform, plan.device_class, options.profile);
-  const Memory memory(plan, device, phases);
-  ProgramCache programs(options.cache, device);
-  Executor executor(plan, device, memory, programs);
-  Session session(plan, device, memory, executor);
-  for (const Phase *phase : phases) executor.load(*phase);
-  executor.choose(options.recorded, options.cooperative);
-  answer("ready " + ready(device, memory, programs, executor, now() - start));
-  Protocol(session).serve();
+void run_plan(EngineOptions options, const std::string &plan) {
+  options.plan = plan;
+  Engine engine(options);
+  answer("ready " + engine.facts());
+  Protocol(engine.session()).serve();
 }
 
 int run(const Options &options) {
@@ -151,7 +114,7 @@ int run(const Options &options) {
     return printf("pocketcl-runner %s (plan format %d)\n", VERSION, PLAN_FORMAT) < 0;
   if (options.check) return check_plans(options);
   if (options.devices) list_devices_as_json(options);
-  else run_plan(options);
+  else run_plan(options.engine, options.plans[0]);
   return 0;
 }
 
