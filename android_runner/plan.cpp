@@ -11,10 +11,14 @@ namespace {
 constexpr int64_t WEIGHT_ALIGN = 16384, MANY = INT32_MAX;
 
 Model read_model(const Node &node) {
-  Model model{node.at("kind").one_of({"language-model"}), node.at("batch").integer(1, 65536),
-              node.at("vocab_size").integer(1, MANY), node.at("max_context").integer(1, MANY),
-              node.at("prefill_chunk").integer(1, MANY), ""};
-  for (const Node &id : node.at("eos").items()) id.integer(-MANY, MANY);
+  Model model{node.at("kind").one_of({"language-model"}),
+              node.at("batch").integer(1, 65536),
+              node.at("vocab_size").integer(1, MANY),
+              node.at("max_context").integer(1, MANY),
+              node.at("prefill_chunk").integer(1, MANY),
+              "",
+              {}};
+  for (const Node &id : node.at("eos").items()) model.eos.push_back(id.integer(-MANY, MANY));
   return model;
 }
 
@@ -49,9 +53,9 @@ const std::string &read_dtype(const Node &node) {
 }
 
 Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
-  Buffer buffer{node.at("name").text(), node.at("kind").one_of({"input", "output", "state"}),
+  Buffer buffer{node.at("name").text(),       node.at("kind").one_of({"input", "output", "state"}),
                 read_dtype(node.at("dtype")), node.at("shape").expressions(symbols),
-                node.at("bytes").bytes(), ""};
+                node.at("bytes").bytes(),     ""};
   const int64_t needed = dense_bytes(node.at("shape"), symbols, box, buffer.dtype);
   if (buffer.bytes < needed || buffer.bytes == 0)
     node.at("bytes").fail(std::to_string(buffer.bytes) +

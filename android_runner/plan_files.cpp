@@ -41,7 +41,7 @@ std::string digest_of(const std::string &text) {
 void check_file(Plan &plan, size_t index) {
   File &file = plan.files[index];
   const std::string path = plan.path(index);
-  struct stat status{};
+  struct stat status {};
   if (stat(path.c_str(), &status) != 0) throw missing(path);
   const int64_t size = S_ISREG(status.st_mode) ? static_cast<int64_t>(status.st_size) : -1;
   if (file.text() && size >= 0) {
@@ -93,6 +93,12 @@ size_t Plan::buffer(const std::string &name) const {
                 "compile the model again");
 }
 
+bool Plan::has_buffer(const std::string &name) const {
+  for (const Buffer &buffer : buffers)
+    if (buffer.name == name) return true;
+  return false;
+}
+
 size_t Plan::slot(const std::string &name) const {
   for (size_t i = 0; i < symbols.size(); ++i)
     if (symbols[i].name == name) return i;
@@ -137,7 +143,7 @@ std::string read_file(const std::string &path) {
 }
 
 Plan load_plan(const std::string &path) {
-  struct stat status{};
+  struct stat status {};
   if (stat(path.c_str(), &status) != 0) throw missing(path);
   const bool folder = S_ISDIR(status.st_mode);
   const size_t slash = path.rfind('/');
