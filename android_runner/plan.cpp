@@ -60,8 +60,12 @@ Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
   if (buffer.bytes < needed || buffer.bytes == 0)
     node.at("bytes").fail(std::to_string(buffer.bytes) +
                           " bytes can't hold the shape, which takes " + std::to_string(needed));
-  if (buffer.kind == "state")
-    buffer.update = node.at("update").one_of({"append", "replace", "once"});
+  if (buffer.kind != "state") return buffer;
+  buffer.update = node.at("update").one_of({"append", "replace", "once"});
+  for (size_t i = 0; i < buffer.shape.size(); ++i)
+    for (const Token &token : buffer.shape[i])
+      if (token.op == Token::Symbol)
+        node.at("shape").at(i).fail("a state has one capacity, whatever the symbols are");
   return buffer;
 }
 
@@ -78,6 +82,8 @@ Weight read_weight(const Node &node, const std::vector<File> &files) {
   const size_t file = node.at("file").index(files.size(), "files");
   Weight weight{node.at("name").text(), file, node.at("offset").bytes(), node.at("bytes").bytes()};
   const int64_t needed = dense_bytes(node.at("shape"), {}, {}, read_dtype(node.at("dtype")));
+  if (files[file].text())  // people edit these, so that they may be shorter than the plan says
+    node.at("file").fail(quote(files[file].path) + " is a text");
   if (weight.offset % WEIGHT_ALIGN)
     node.at("offset").fail("not a multiple of " + std::to_string(WEIGHT_ALIGN));
   if (weight.bytes < needed || weight.bytes == 0)

@@ -30,8 +30,19 @@ Session::Session(const Plan &plan, const Device &device, const Memory &memory, E
   if (plan.model.batch != 1)
     throw Failure("the plan has batch " + std::to_string(plan.model.batch),
                   "the runner runs one text at a time", "--on host, or compile with --batch 1");
+  need_room(tokens_, 4 * chunk("prefill"));
+  need_room(ids_, 4 * (plan.model.max_context + 1));
   for (const Symbol &symbol : plan.symbols)
     symbols_.push_back(symbol.counted ? symbol.range.high : symbol.range.low);
+}
+
+// By its shape, in the phases that are loaded: a plan may list more bytes than are ever used.
+void Session::need_room(size_t buffer, int64_t bytes) const {
+  if (memory_.buffer_bytes(buffer) < bytes)
+    throw Failure("the plan's buffer " + plan_.buffers[buffer].name + " is too small",
+                  "its shape takes " + std::to_string(memory_.buffer_bytes(buffer)) +
+                      " bytes, a text needs " + std::to_string(bytes),
+                  "compile the model again, or undo the last edit of plan.json");
 }
 
 void Session::check_tokens(const std::vector<int64_t> &ids, int64_t past) const {
@@ -225,6 +236,7 @@ void Session::check_score(const std::vector<int64_t> &ids, int64_t past) const {
     throw Failure("the phase score is not loaded",
                   plan_.phase("score") ? "it was not asked for" : "the plan has none",
                   "--phases prefill,decode,score");
+  need_room(tokens_, 4 * chunk("score"));
   check_tokens(ids, past);
 }
 

@@ -57,6 +57,7 @@ class Session {
     cl::Owned<cl::Event> arrived;
     cl::Int id = 0;
   };
+  void need_room(size_t buffer, int64_t bytes) const;
   void check_tokens(const std::vector<int64_t> &ids, int64_t past) const;
   int64_t checked_id(int64_t id, int64_t past) const;
   int64_t chunk(const char *phase) const;

@@ -255,7 +255,7 @@ void save_state(const std::string &path, const Plan &plan, const Device &device,
                   "the states hold a text of " + std::to_string(most) + " tokens",
                   "what was fed can be saved, and no more");
   if (!note.empty() && parse_json(note, "note").kind != Json::Dict)
-    throw Failure("the note is no JSON object", "save PAST FILE<tab>{…}", "");
+    throw Failure("the note is no JSON object", "it has to be one", "save PAST FILE<tab>{…}");
   NewFile file(path);
   const std::string first = header(plan, past, held.reached, note);
   file.write(first.data(), first.size());

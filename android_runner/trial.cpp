@@ -27,6 +27,17 @@ int64_t positions(const Plan &plan, const Phase &phase) {
   return past.high - past.low + 1;
 }
 
+// Whatever is thrown, nothing is under way afterwards that writes to the host.
+struct Rest {
+  const Device &device;
+  ~Rest() {
+    try {
+      device.wait();
+    } catch (const Failure &) {  // what was thrown first is what is told
+    }
+  }
+};
+
 }  // namespace
 
 // Seconds per step, from the phase's first position on.
@@ -40,6 +51,7 @@ double Executor::try_steps(LoadedPhase &loaded, Way way, int64_t steps) {
   const double start = now();
   cl::Owned<cl::Event> arrived[2];  // as in a session: two steps under way, a look at each id
   cl::Int id = 0;
+  const Rest rest{device_};
   for (int64_t i = 0; i < steps; ++i, ++symbols[past]) {
     cl::Event event = arrived[i % 2].get();
     if (event) cl::check(cl::WaitForEvents(1, &event), "clWaitForEvents");
@@ -83,8 +95,9 @@ bool Executor::agree(LoadedPhase &loaded, Way way) {
 }
 
 // Whether the last of the other ways is faster than the plain one, by the best of some rounds, so
-// that a disturbed one does not decide. Recorded steps are only measured where there are cooperative
-// ones: they can hardly be the faster of the two, unless the machine is busy, and that passes.
+// that a disturbed one does not decide. Recorded steps are only measured where there are
+// cooperative ones: they can hardly be the faster of the two, unless the machine is busy, and that
+// passes.
 Way Executor::compare(LoadedPhase &loaded, const std::vector<Way> &others) {
   std::vector<Way> ways = {Way::Plain};
   ways.insert(ways.end(), others.begin(), others.end());
@@ -92,9 +105,8 @@ Way Executor::compare(LoadedPhase &loaded, const std::vector<Way> &others) {
   double best[WAYS], slowest = 0;
   for (const Way way : ways)
     slowest = std::max(slowest, best[static_cast<size_t>(way)] = try_steps(loaded, way, 1));
-  const auto steps =
-      std::clamp<int64_t>(static_cast<int64_t>(BATCH_S / slowest), 1,
-                          std::min<int64_t>(8, positions(plan_, *loaded.phase)));
+  const auto steps = std::clamp<int64_t>(static_cast<int64_t>(BATCH_S / slowest), 1,
+                                         std::min<int64_t>(8, positions(plan_, *loaded.phase)));
   for (int round = 0; round < ROUNDS && now() - start < ENOUGH_S; ++round)
     for (const Way way : ways) {
       double &least = best[static_cast<size_t>(way)];
@@ -115,7 +127,8 @@ std::string Executor::lacking(const LoadedPhase &loaded, Way way) const {
     if (!launch.kernel) continue;
     const File &file = plan_.files[launch.program->file];
     if (file.edited) return file.path + " was edited";
-    if (launch.variant != &launch.step->variants[0]) return launch.step->name + " runs as a variant";
+    if (launch.variant != &launch.step->variants[0])
+      return launch.step->name + " runs as a variant";
     if (launch.queue != 0) return launch.step->name + " has a queue of its own";
   }
   return cannot_cooperate(device_.facts());
@@ -178,8 +191,8 @@ void Executor::choose(const std::string &recorded, const std::string &cooperativ
   }
 }
 
-// The way that is asked for, for good; else the faster one, watched. Where that is the plain one, the
-// machine may have been busy: work-groups that meet get another chance later.
+// The way that is asked for, for good; else the faster one, watched. Where that is the plain one,
+// the machine may have been busy: work-groups that meet get another chance later.
 void Executor::settle(LoadedPhase &loaded, const std::vector<Way> &others, Way wanted) {
   if (others.empty()) return loaded.pace.choose(Way::Plain, loaded.pace.refusal());
   const Way faster = compare(loaded, others), other = others.back();
