@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <mutex>
 
 namespace cl {
 namespace {
@@ -153,9 +154,11 @@ class Search {
   }
 
   std::string name;
+  void *handle = nullptr;
 
  private:
-  bool judge(const std::string &tried, void *handle) {
+  bool judge(const std::string &tried, void *opened) {
+    handle = opened;
     const char *error = handle ? nullptr : dlerror();
     std::string reason = handle ? refusal(handle) : error ? error : "it can't be loaded";
     name = tried;
@@ -170,26 +173,54 @@ class Search {
   bool opened_ = false;  // one was complete and listed no platform
 };
 
+// --- what is loaded ------------------------------------------------------------------------------
+
+// The functions belong to the process: one library serves every plan that is open in it.
+std::mutex loading;
+Search *loaded = nullptr;
+Platform recording = nullptr;  // whose command buffers were looked up
+
+// Another name may be of the same library.
+void check_same(const std::string &wanted) {
+  void *const handle = dlopen(wanted.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle) dlclose(handle);
+  if (handle != loaded->handle)
+    throw pocket::Failure(wanted + " can't be loaded too",
+                          "this process uses " + loaded->name + " already",
+                          "one OpenCL library for all plans of a process");
+}
+
+bool find_library(Search &search, const std::string &wanted) {
+  if (!wanted.empty()) return search.attempt(wanted);
+  return std::any_of(std::begin(PLACES), std::end(PLACES),
+                     [&](const char *place) { return search.attempt(place); }) ||
+         search.attempt_sphal();
+}
+
 }  // namespace
 
 std::string load(const std::string &wanted) {
-  Search search;
-  const bool found = wanted.empty()
-                         ? std::any_of(std::begin(PLACES), std::end(PLACES),
-                                       [&](const char *place) { return search.attempt(place); }) ||
-                               search.attempt_sphal()
-                         : search.attempt(wanted);
-  if (!found) throw search.failure();
-  return search.name;
+  const std::lock_guard<std::mutex> lock(loading);
+  if (loaded) {
+    if (!wanted.empty() && wanted != loaded->name) check_same(wanted);
+    return loaded->name;
+  }
+  static Search search;
+  search = Search();
+  if (!find_library(search, wanted)) throw search.failure();
+  loaded = &search;
+  return loaded->name;
 }
 
 bool load_command_buffers(Platform platform) {
-  if (!extension_function) return false;
+  const std::lock_guard<std::mutex> lock(loading);
+  if (!extension_function || recording) return recording && recording == platform;
   bool complete = true;
 #define CL_LOOK_UP(type, name, parameters)                                               \
   name = reinterpret_cast<type(*) parameters>(extension_function(platform, "cl" #name)); \
   complete = complete && name;
   CL_COMMAND_BUFFER_FUNCTIONS(CL_LOOK_UP)
+  if (complete) recording = platform;
   return complete;
 }
 

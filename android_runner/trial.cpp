@@ -20,6 +20,17 @@ int64_t positions(const Plan &plan, const Phase &phase) {
   return past.high - past.low + 1;
 }
 
+// Whatever is thrown, nothing is under way afterwards that writes to the host.
+struct Rest {
+  const Device &device;
+  ~Rest() {
+    try {
+      device.wait();
+    } catch (const Failure &) {  // what was thrown first is what is told
+    }
+  }
+};
+
 }  // namespace
 
 // Seconds per step, from the phase's first position on.
@@ -33,6 +44,7 @@ double Executor::try_steps(LoadedPhase &loaded, Way way, int64_t steps) {
   const double start = now();
   cl::Owned<cl::Event> arrived[2];  // as in a session: two steps under way, a look at each id
   cl::Int id = 0;
+  const Rest rest{device_};
   for (int64_t i = 0; i < steps; ++i, ++symbols[past]) {
     cl::Event event = arrived[i % 2].get();
     if (event) cl::check(cl::WaitForEvents(1, &event), "clWaitForEvents");
