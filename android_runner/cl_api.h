@@ -94,6 +94,7 @@ enum : Bits { QUEUE_PROFILING = 2 };
     (Queue, Memory, Uint, size_t, size_t, const void *, Uint, const Event *, Event *))          \
   X(EnqueueFillBuffer,                                                                          \
     (Queue, Memory, const void *, size_t, size_t, size_t, Uint, const Event *, Event *))        \
+  X(EnqueueUnmapMemObject, (Queue, Memory, void *, Uint, const Event *, Event *))               \
   X(Flush, (Queue))                                                                             \
   X(Finish, (Queue))                                                                            \
   X(GetEventProfilingInfo, (Event, Uint, size_t, void *, size_t *))                             \
@@ -110,7 +111,9 @@ enum : Bits { QUEUE_PROFILING = 2 };
   X(Program, CreateProgramWithSource, (Context, Uint, const char **, const size_t *, Int *))    \
   X(Program, CreateProgramWithBinary,                                                           \
     (Context, Uint, const Device *, const size_t *, const unsigned char **, Int *, Int *))      \
-  X(Kernel, CreateKernel, (Program, const char *, Int *))
+  X(Kernel, CreateKernel, (Program, const char *, Int *))                                       \
+  X(void *, EnqueueMapBuffer,                                                                   \
+    (Queue, Memory, Uint, Bits, size_t, size_t, Uint, const Event *, Event *, Int *))
 
 // Of cl_khr_command_buffer; null until load_command_buffers has found them.
 #define CL_COMMAND_BUFFER_FUNCTIONS(X)                                                     \

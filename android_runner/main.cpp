@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "json.h"
+#include "probe.h"
 #include "protocol.h"
 #include "text.h"
 
@@ -19,10 +20,16 @@ const char *const USAGE =
     "auto|on|off] [--profile]\n"
     "       pocketcl-runner --check PLAN…     loads and checks plans, without OpenCL\n"
     "       pocketcl-runner --devices | --version | --help\n"
+    "       pocketcl-runner --probe FILE.cl [--scratch DIR] [--cl-lib PATH] [--platform "
+    "SUBSTRING]\n"
     "PLAN is a plan's folder. --cache '' keeps no program binaries. --phases defaults to "
-    "prefill,decode. --recorded (or $POCKETCL_RECORDED): whether steps of decode are recorded once\n"
-    "and replayed. --cooperative (or $POCKETCL_COOPERATIVE): whether they run in one launch, on CPUs.\n"
-    "Both: auto measures. --profile: queues that can tell when each kernel ran.\n";
+    "prefill,decode. --recorded (or $POCKETCL_RECORDED): whether steps of decode are recorded "
+    "once\n"
+    "and replayed. --cooperative (or $POCKETCL_COOPERATIVE): whether they run in one launch, on "
+    "CPUs.\n"
+    "Both: auto measures. --profile: queues that can tell when each kernel ran. --probe measures "
+    "a\n"
+    "device with the kernels of rates.cl and probe.cl, and the storage that DIR is on.\n";
 
 std::string variable(const char *name) {
   const char *value = getenv(name);
@@ -34,6 +41,7 @@ struct Options {
   std::string library, platform = variable("POCKETCL_PLATFORM"), cache = default_cache_folder();
   std::string phases = "prefill,decode", recorded = variable("POCKETCL_RECORDED");
   std::string cooperative = variable("POCKETCL_COOPERATIVE");
+  std::string probe, scratch;
   bool profile = false, check = false, devices = false, version = false, help = false;
 };
 
@@ -42,12 +50,10 @@ bool parse(int count, char **words, Options &options) {
   const struct {
     const char *name;
     std::string *value;
-  } valued[] = {{"--cl-lib", &options.library},
-                {"--platform", &options.platform},
-                {"--cache", &options.cache},
-                {"--phases", &options.phases},
-                {"--recorded", &options.recorded},
-                {"--cooperative", &options.cooperative}};
+  } valued[] = {{"--cl-lib", &options.library},    {"--platform", &options.platform},
+                {"--cache", &options.cache},       {"--phases", &options.phases},
+                {"--recorded", &options.recorded}, {"--cooperative", &options.cooperative},
+                {"--probe", &options.probe},       {"--scratch", &options.scratch}};
   const struct {
     const char *name;
     bool *flag;
@@ -70,7 +76,7 @@ bool parse(int count, char **words, Options &options) {
     if (wish->empty()) *wish = "auto";
     if (*wish != "auto" && *wish != "on" && *wish != "off") return false;
   }
-  const bool alone = options.devices || options.version || options.help;
+  const bool alone = options.devices || options.version || options.help || !options.probe.empty();
   return alone || (options.check ? !options.plans.empty() : options.plans.size() == 1);
 }
 
@@ -149,6 +155,8 @@ int run(const Options &options) {
   if (options.version)
     return printf("pocketcl-runner %s (plan format %d)\n", VERSION, PLAN_FORMAT) < 0;
   if (options.check) return check_plans(options);
+  if (!options.probe.empty())
+    return answer(probe({options.library, options.platform, options.probe, options.scratch})), 0;
   if (options.devices) list_devices_as_json(options);
   else run_plan(options);
   return 0;
