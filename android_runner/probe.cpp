@@ -103,9 +103,9 @@ std::vector<double> sample(const std::function<double()> &once, double limit_s, 
   return found;
 }
 
-Bench::Bench(const ProbeOptions &options)
+Bench::Bench(const ProbeOptions &options, bool profiling)
     : library_(cl::load(options.library)),
-      device_(options.platform, "generic"),
+      device_(options.platform, "generic", profiling),
       source_(read_file(options.source)) {}
 
 uint64_t Bench::limit(cl::Uint key) const {
@@ -140,6 +140,23 @@ void Bench::launch(cl::Kernel kernel, size_t items, size_t local) const {
 }
 
 void Bench::finish() const { cl::check(cl::Finish(queue()), "clFinish"); }
+
+double Bench::seconds(cl::Kernel kernel, size_t items, size_t local) const {
+  cl::Event handle = nullptr;
+  const double begun = now();
+  cl::check(
+      cl::EnqueueNDRangeKernel(queue(), kernel, 1, nullptr, &items, &local, 0, nullptr, &handle),
+      "clEnqueueNDRangeKernel");
+  const cl::Owned<cl::Event> event(handle);
+  finish();
+  const double outside = now() - begun;
+  uint64_t start = 0, end = 0;
+  const bool told =
+      cl::GetEventProfilingInfo(handle, cl::PROFILING_START, 8, &start, nullptr) == 0 &&
+      cl::GetEventProfilingInfo(handle, cl::PROFILING_END, 8, &end, nullptr) == 0 && end > start;
+  const double inside = 1e-9 * static_cast<double>(end - start);
+  return told && inside > 0.5 * outside && inside < outside ? inside : outside;
+}
 
 void set_buffer(cl::Kernel kernel, cl::Uint index, cl::Memory memory) {
   cl::check(cl::SetKernelArg(kernel, index, sizeof memory, &memory), "clSetKernelArg");

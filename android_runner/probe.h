@@ -37,7 +37,7 @@ std::vector<double> sample(const std::function<double()> &once, double limit_s, 
 // A device whose kernels are built from the probe's source.
 class Bench {
  public:
-  explicit Bench(const ProbeOptions &options);
+  explicit Bench(const ProbeOptions &options, bool profiling = false);
   const std::string &library() const { return library_; }
   const Device &device() const { return device_; }
   bool cpu() const { return device_.facts().type & cl::TYPE_CPU; }
@@ -46,6 +46,8 @@ class Bench {
   cl::Owned<cl::Kernel> kernel(const std::string &defines, const char *name);
   void launch(cl::Kernel kernel, size_t items, size_t local) const;
   void finish() const;
+  // One launch by the device's clock, if it is profiled and makes sense; else by ours.
+  double seconds(cl::Kernel kernel, size_t items, size_t local) const;
 
  private:
   const std::string library_;

@@ -11,10 +11,11 @@ namespace {
 
 constexpr cl::Uint DEVICE_GLOBAL_MEM_CACHE_SIZE = 0x101E;
 constexpr size_t COLD =
-    size_t{1} << 28;             // bytes that few caches hold, as in opencl_kernels/timing.py
-constexpr double LONG_S = 0.01;  // a sample: beside it a launch and a finish cost nothing
-constexpr double RATE_S = 1.2;   // all samples of one rate
-constexpr size_t ENOUGH = 60;
+    size_t{1} << 28;              // bytes that few caches hold, as in opencl_kernels/timing.py
+constexpr size_t PARTS = 4;       // that as much is read in: short launches are rarely disturbed
+constexpr double LONG_S = 0.003;  // a launch: beside it what a clock gets wrong is nothing
+constexpr double RATE_S = 1;      // all launches of one rate
+constexpr size_t ENOUGH = 200;
 constexpr int REPEATS = 1 << 12;
 constexpr size_t MOST_ITEMS = size_t{1} << 20;
 
@@ -34,6 +35,22 @@ double timed(const Bench &bench, const std::function<void()> &enqueue) {
   enqueue();
   bench.finish();
   return now() - start;
+}
+
+// A buffer whose every page is real.
+cl::Owned<cl::Memory> filled(const Bench &bench, size_t bytes) {
+  auto memory = bench.device().buffer(bytes, "the probe");
+  const float value = 0.25f;
+  cl::check(cl::EnqueueFillBuffer(bench.queue(), memory.get(), &value, sizeof value, 0, bytes, 0,
+                                  nullptr, nullptr),
+            "clEnqueueFillBuffer");
+  bench.finish();
+  return memory;
+}
+
+std::vector<double> each_of(double amount, std::vector<double> seconds) {
+  for (double &value : seconds) value = amount / value;
+  return seconds;
 }
 
 std::string rate(const std::vector<double> &rates, const char *unit) {
@@ -57,42 +74,36 @@ Shape shape(const Bench &bench, size_t more) {
 }  // namespace
 
 std::string probe_read(const ProbeOptions &options) {
-  Bench bench(options);
+  Bench bench(options, true);
   const DeviceFacts &facts = bench.device().facts();
   const Shape shaped = shape(bench, 1024);
   const size_t cold = std::max<size_t>(COLD, 2 * bench.limit(DEVICE_GLOBAL_MEM_CACHE_SIZE));
-  const size_t room = std::min<uint64_t>({cold, facts.largest_buffer, facts.global_memory / 8,
-                                          static_cast<uint64_t>(available_bytes()) / 4});
-  const size_t count = room / 4 / (128 * shaped.lanes) * (128 * shaped.lanes);
+  const size_t room =
+      std::min<uint64_t>({cold, PARTS * facts.largest_buffer, facts.global_memory / 8,
+                          static_cast<uint64_t>(available_bytes()) / 4});
+  const size_t count = room / PARTS / 4 / (128 * shaped.lanes) * (128 * shaped.lanes);
   if (count == 0) throw Failure("nothing can be read", "too little memory is free", "");
-  const auto x = bench.device().buffer(4 * count, "the probe");
   const auto y = bench.device().buffer(64 * shaped.items, "the probe");
-  const float value = 0.25f;
-  cl::check(cl::EnqueueFillBuffer(bench.queue(), x.get(), &value, sizeof value, 0, 4 * count, 0,
-                                  nullptr, nullptr),
-            "clEnqueueFillBuffer");
-  bench.finish();
+  std::vector<cl::Owned<cl::Memory>> parts;
+  for (size_t i = 0; i < PARTS; ++i) parts.push_back(filled(bench, 4 * count));
   std::vector<double> best;
-  for (const int prefetch :
-       {0, 40}) {  // PoCL needs to be told what comes; GPUs don't know the builtin
+  for (const int prefetch : {0, 40}) {  // PoCL gains by being told; GPUs don't know the builtin
     if (prefetch && !bench.cpu()) break;
     const auto kernel = bench.kernel(defines(shaped.lanes, count, prefetch, false), "rate_read");
-    set_buffer(kernel.get(), 0, x.get());
     set_buffer(kernel.get(), 1, y.get());
-    std::vector<double> rates;
-    for (const double seconds : sample(
-             [&] {
-               return timed(bench, [&] { bench.launch(kernel.get(), shaped.items, shaped.local); });
-             },
-             RATE_S, ENOUGH))
-      rates.push_back(4.0 * static_cast<double>(count) / seconds);
+    size_t launches = 0;
+    const auto once = [&] {
+      set_buffer(kernel.get(), 0, parts[launches++ % PARTS].get());
+      return bench.seconds(kernel.get(), shaped.items, shaped.local);
+    };
+    const auto rates = each_of(4.0 * static_cast<double>(count), sample(once, RATE_S, ENOUGH));
     if (best.empty() || summary(rates).middle > summary(best).middle) best = rates;
   }
   return rate(best, "bytes_per_s");
 }
 
 std::string probe_multiply_add(const ProbeOptions &options, bool half) {
-  Bench bench(options);
+  Bench bench(options, true);
   if (half && !bench.device().facts().features.count("fp16"))
     throw Failure("no half arithmetic", "the device does not have cl_khr_fp16", "");
   const Shape shaped = shape(bench, 64);
@@ -110,14 +121,11 @@ std::string probe_multiply_add(const ProbeOptions &options, bool half) {
   set_buffer(kernel.get(), 0, x.get());
   set_buffer(kernel.get(), 1, y.get());
   size_t items = shaped.items;
-  const auto once = [&] {
-    return timed(bench, [&] { bench.launch(kernel.get(), items, shaped.local); });
-  };
+  const auto once = [&] { return bench.seconds(kernel.get(), items, shaped.local); };
   once();
   while (items * 2 <= MOST_ITEMS && once() < LONG_S) items *= 2;
-  std::vector<double> rates;
-  for (const double seconds : sample(once, RATE_S, ENOUGH))
-    rates.push_back(256.0 * REPEATS * static_cast<double>(items) / seconds);
+  const auto rates =
+      each_of(256.0 * REPEATS * static_cast<double>(items), sample(once, RATE_S, ENOUGH));
   return rate(rates, "operations_per_s");
 }
 
