@@ -210,14 +210,16 @@ std::string probe_allocation(const ProbeOptions &options) {
   std::string single_why, total_why;
   const uint64_t single = largest(holder, std::min(bound, reported / page * page), single_why);
   const uint64_t sum = total(holder, bound, single, total_why);
+  const std::string ours =
+      bound < MOST / page * page ? "half of the free memory" : "the probe asks for no more";
   return Record()
       .add("reported_bytes", static_cast<int64_t>(reported))
       .add("largest_bytes", static_cast<int64_t>(single))
       .add("largest_stopped", !single_why.empty() ? single_why
-                              : reported > bound  ? "half of the free memory"
+                              : reported > bound  ? ours
                                                   : "the reported limit")
       .add("total_bytes", static_cast<int64_t>(sum))
-      .add("total_stopped", total_why.empty() ? "half of the free memory" : total_why)
+      .add("total_stopped", total_why.empty() ? ours : total_why)
       .text();
 }
 

@@ -31,8 +31,8 @@ def match_phone(
 ) -> str:
     """The name of a phone's profile.
 
-    By its SoC, else by a GPU that only one entry has, else by a platform that only one SoC has, else
-    the entry of the GPU's family, else `generic`.
+    By its SoC, else by a GPU that only one entry has, else by a platform that only one SoC has,
+    else the entry of the GPU's family, else `generic`.
 
     props     of getprop, as far as they are there
     gpu_name  CL_DEVICE_NAME, and CL_DEVICE_VERSION behind it where the name is bare; may be empty

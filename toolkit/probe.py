@@ -1,4 +1,4 @@
-"""`pocketcl devices --probe`: measure a device with the runner, and keep what it found as a profile."""
+"""`pocketcl devices --probe`: measure a device with the runner, and make a profile of it."""
 
 import datetime
 import json
@@ -133,19 +133,16 @@ def _host(part: Mapping[str, Any]) -> str:
         pointer = f"fails: {shared['because']}"
     else:
         pointer = f"maps in {shared['map_us']:.0f} µs" if shared["right"] else "gives wrong values"
-    return (
-        f"to it {part['write']['bytes_per_s'] / 1e9:.1f} GB/s, from it"
-        f" {part['read']['bytes_per_s'] / 1e9:.1f}; {part['bytes'] >> 20} MiB of the host's: {pointer}"
-    )
+    write, read = (part[way]["bytes_per_s"] / 1e9 for way in ("write", "read"))
+    size = part["bytes"] >> 20
+    return f"to it {write:.1f} GB/s, from it {read:.1f}; {size} MiB of the host's: {pointer}"
 
 
 def _limits(device: Mapping[str, Any]) -> str:
-    features = ", ".join(device["features"]) or "none of ours"
-    return (
-        f"up to {device['max_work_group']}, {device['local_memory_bytes'] >> 10} KiB"
-        f" {device['local_memory_type']} memory, {'' if device['unified_memory'] else 'not '}unified;"
-        f" features: {features}"
-    )
+    features = ", ".join(device["features"]) or "none that kernels use"
+    local = f"{device['local_memory_bytes'] >> 10} KiB of {device['local_memory_type']} memory each"
+    shared = "memory shared with the host" if device["unified_memory"] else "memory of its own"
+    return f"up to {device['max_work_group']} items, {local}; {shared}; {features}"
 
 
 def _cores(cores: list[Mapping[str, Any]]) -> str:
