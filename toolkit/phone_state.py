@@ -7,7 +7,7 @@ leave parts out, SELinux forbids others.
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from toolkit.errors import PocketError
@@ -17,7 +17,13 @@ MARK = "=== "
 # Of PowerManager.THERMAL_STATUS_*: what Android says of the whole phone.
 THERMAL = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 LOOK_S = 5.0  # between two looks at a phone that cools
-BATTERY_TYPES, SKIN_TYPES = ("battery",), ("skin", "virtual-skin", "quiet", "shell_front")
+SKIN_TYPES = ("skin", "quiet", "shell_front")  # in the names of sensors
+
+# A line of the HAL, in HIDL's words (".name = SKIN, .hotThrottlingThresholds = [NaN, 39.0]") or
+# AIDL's ("name: SKIN, hotThrottlingThresholds: [NaN, 39.0]").
+LIMITS = re.compile(
+    r"\bname\s*[=:]\s*([^,}\n]+),[^\n]*?\bhotThrottlingThresholds\s*[=:]\s*\[([^\]]*)\]"
+)
 
 # Sections by name; a file that can't be read prints nothing.
 ASK = r"""
@@ -33,7 +39,8 @@ for f in /sys/class/kgsl/kgsl-3d0/gpuclk /sys/class/kgsl/kgsl-3d0/max_gpuclk \
     /sys/class/kgsl/kgsl-3d0/devfreq/cur_freq /sys/class/kgsl/kgsl-3d0/devfreq/max_freq \
     /sys/class/kgsl/kgsl-3d0/gpu_busy_percentage /sys/class/kgsl/kgsl-3d0/thermal_pwrlevel \
     /sys/class/devfreq/*.mali/cur_freq /sys/class/devfreq/*.mali/max_freq \
-    /sys/class/misc/mali0/device/devfreq/*/cur_freq /sys/class/misc/mali0/device/devfreq/*/max_freq \
+    /sys/class/misc/mali0/device/devfreq/*/cur_freq \
+    /sys/class/misc/mali0/device/devfreq/*/max_freq \
     /sys/kernel/gpu/gpu_clock /sys/kernel/gpu/gpu_max_clock /sys/kernel/ged/hal/current_freqency; do
   [ -r "$f" ] && echo "$f $(cat $f)"
 done
@@ -143,7 +150,7 @@ def parse_state(text: str, at_s: float) -> PhoneState:
         screen_on=parse_screen(power),
         power_save=_flag(power, "mLowPowerModeEnabled"),
     )
-    return PhoneState(**{**vars(found), "missing": _missing(found)})
+    return replace(found, missing=_missing(found))
 
 
 def sections(text: str) -> dict[str, str]:
@@ -185,17 +192,8 @@ def parse_thermal(
     live = text.partition("Current temperatures from HAL")[2]
     live = live.partition("Current cooling devices")[0].partition("Temperature static")[0]
     found = _temperatures(live) or _temperatures(text)
-    pattern = r"mName=([^,}]+), mHotThrottlingThresholds=\[([^\]]*)\]"
-    pattern = pattern.replace(", mHot", ".*?mHot")
     limits = {
-        name: tuple(map(_limit, values.split(",")))
-        for name, values in re.findall(r"TemperatureThreshold\{" + r".*?" + pattern, text)
-    }
-    limits |= {
-        name: tuple(map(_limit, values.split(",")))
-        for values, name in re.findall(
-            r"mHotThrottlingThresholds=\[([^\]]*)\][^}]*?mName=([^,}]+)\}", text
-        )
+        name.strip(): tuple(map(_limit, values.split(","))) for name, values in LIMITS.findall(text)
     }
     return (int(status[1]) if status else None), found, limits
 
