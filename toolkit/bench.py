@@ -10,9 +10,9 @@ from toolkit import bench_plan
 from toolkit.bench_load import compiling_into, empty_cache, load_twice
 from toolkit.bench_plan import kv_copy_bytes
 from toolkit.bench_rivals import comparison, comparison_lines, open_rivals
-from toolkit.bench_trace import check_folder, write_trace
 from toolkit.bench_state import Watch, shell_of
 from toolkit.bench_state import lines as state_lines
+from toolkit.bench_trace import check_folder, write_trace
 from toolkit.bench_turns import Contestant, Ours, Turn, figures_of, take_turn, take_turns
 from toolkit.errors import PocketError
 from toolkit.executor import Executor, on_phone, open_executor

@@ -7,6 +7,7 @@ true, false or null (unknown), "reasons", "first_throttled_repeat", "cooled", "b
 import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from toolkit.bench_turns import Turn
@@ -93,7 +94,7 @@ def slower(turns: Sequence[Turn]) -> str:
     if len(rates) < 3:
         return ""
     middle = statistics.median(rates)
-    steps = [abs(b - a) / middle for a, b in zip(rates, rates[1:], strict=False)]
+    steps = [abs(b - a) / middle for a, b in pairwise(rates)]
     lost = 1 - rates[-1] / rates[0]
     if lost < max(SLOWER, 2 * statistics.median(steps)):
         return ""
