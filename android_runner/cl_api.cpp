@@ -1,7 +1,5 @@
 #include "cl_api.h"
 
-#include <dlfcn.h>
-
 #include "failure.h"
 
 namespace cl {
@@ -11,73 +9,6 @@ namespace cl {
 CL_FUNCTIONS(CL_DEFINE)
 CL_CREATORS(CL_DEFINE_CREATOR)
 CL_COMMAND_BUFFER_FUNCTIONS(CL_DEFINE_CREATOR)
-
-namespace {
-
-void *(*extension_function)(Platform, const char *) = nullptr;
-
-// By name first (a desktop's loader, a phone's LD_LIBRARY_PATH), then where vendors put it.
-const char *const PLACES[] = {
-    "libOpenCL.so.1",
-    "libOpenCL.so",
-    "/vendor/lib64/libOpenCL.so",
-    "/system/vendor/lib64/libOpenCL.so",
-    "/system/lib64/libOpenCL.so",
-    "/vendor/lib64/egl/libGLES_mali.so",
-    "/system/vendor/lib64/egl/libGLES_mali.so",
-    "libmali.so",
-    "libPVROCL.so",
-};
-
-void *open_library(const std::string &wanted, std::string &name, std::string &errors) {
-  const auto attempt = [&](const std::string &path) {
-    void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    const char *error = library ? nullptr : dlerror();
-    if (error) errors += (errors.empty() ? "" : "; ") + std::string(error);
-    name = path;
-    return library;
-  };
-  if (!wanted.empty()) return attempt(wanted);
-  for (const char *place : PLACES)
-    if (void *library = attempt(place)) return library;
-  return nullptr;
-}
-
-template <class F>
-void find(void *library, const char *symbol, F &function) {
-  function = reinterpret_cast<F>(dlsym(library, symbol));
-  if (!function)
-    throw pocket::Failure("the OpenCL library is too old",
-                          std::string(symbol) + " is missing in it",
-                          "install a driver for OpenCL 1.2 or newer");
-}
-
-}  // namespace
-
-std::string load(const std::string &wanted) {
-  std::string name, errors;
-  void *library = open_library(wanted, name, errors);
-  if (!library)
-    throw pocket::Failure("no OpenCL library is here", errors,
-                          "apt-get install pocl-opencl-icd, or --cl-lib PATH");
-#define CL_FIND(name, parameters) find(library, "cl" #name, name);
-#define CL_FIND_CREATOR(type, name, parameters) find(library, "cl" #name, name);
-  CL_FUNCTIONS(CL_FIND)
-  CL_CREATORS(CL_FIND_CREATOR)
-  extension_function = reinterpret_cast<decltype(extension_function)>(
-      dlsym(library, "clGetExtensionFunctionAddressForPlatform"));
-  return name;
-}
-
-bool load_command_buffers(Platform platform) {
-  if (!extension_function) return false;
-  bool complete = true;
-#define CL_LOOK_UP(type, name, parameters)                                             \
-  name = reinterpret_cast<type(*) parameters>(extension_function(platform, "cl" #name)); \
-  complete = complete && name;
-  CL_COMMAND_BUFFER_FUNCTIONS(CL_LOOK_UP)
-  return complete;
-}
 
 std::string error_name(Int code) {
   static const struct {

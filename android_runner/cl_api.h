@@ -1,5 +1,5 @@
-// The part of OpenCL 1.2 that the runner calls, every function looked up by dlsym; and an
-// extension.
+// The part of OpenCL 1.2 that the runner calls, every function looked up in the library that
+// cl_library.h finds; and an extension.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -58,6 +58,10 @@ enum : Uint {
   BUFFER_CREATE_TYPE_REGION = 0x1220,
   DEVICE_COMMAND_BUFFER_REQUIRED_QUEUE_PROPERTIES = 0x12AA,
   CONTEXT_PLATFORM = 0x1084,
+  QUEUE_PROPERTIES = 0x1093,
+  QUEUE_PRIORITY = 0x1096,         // of cl_khr_priority_hints
+  CONTEXT_PERF_HINT = 0x40C2,      // of cl_qcom_perf_hint: this + 1 is high, + 2 normal, + 3 low
+  CONTEXT_PRIORITY_HINT = 0x40C9,  // of cl_qcom_priority_hint, likewise
   PROFILING_QUEUED = 0x1280,
   PROFILING_SUBMIT = 0x1281,
   PROFILING_START = 0x1282,
@@ -67,24 +71,14 @@ enum : Bits { TYPE_CPU = 2, TYPE_GPU = 4, TYPE_ALL = 0xFFFFFFFF };
 enum : Bits { READ_WRITE = 1, READ_ONLY = 4, USE_HOST_PTR = 8 };
 enum : Bits { QUEUE_PROFILING = 2 };
 
-// X(name, parameters): each becomes a function pointer cl::name for the function clname.
-#define CL_FUNCTIONS(X)                                                                         \
+// X(name, parameters): each becomes a function pointer cl::name for the function clname. A library
+// without one of these can't be used.
+#define CL_NEEDED(X)                                                                            \
   X(GetPlatformIDs, (Uint, Platform *, Uint *))                                                 \
-  X(GetPlatformInfo, (Platform, Uint, size_t, void *, size_t *))                                \
   X(GetDeviceIDs, (Platform, Bits, Uint, Device *, Uint *))                                     \
   X(GetDeviceInfo, (Device, Uint, size_t, void *, size_t *))                                    \
-  X(ReleaseContext, (Context))                                                                  \
-  X(ReleaseCommandQueue, (Queue))                                                               \
-  X(ReleaseMemObject, (Memory))                                                                 \
-  X(ReleaseProgram, (Program))                                                                  \
-  X(ReleaseKernel, (Kernel))                                                                    \
-  X(ReleaseEvent, (Event))                                                                      \
   X(BuildProgram,                                                                               \
     (Program, Uint, const Device *, const char *, void (*)(Program, void *), void *))           \
-  X(GetProgramInfo, (Program, Uint, size_t, void *, size_t *))                                  \
-  X(GetProgramBuildInfo, (Program, Device, Uint, size_t, void *, size_t *))                     \
-  X(GetKernelInfo, (Kernel, Uint, size_t, void *, size_t *))                                    \
-  X(GetKernelWorkGroupInfo, (Kernel, Device, Uint, size_t, void *, size_t *))                   \
   X(SetKernelArg, (Kernel, Uint, size_t, const void *))                                         \
   X(EnqueueNDRangeKernel, (Queue, Kernel, Uint, const size_t *, const size_t *, const size_t *, \
                            Uint, const Event *, Event *))                                       \
@@ -92,28 +86,61 @@ enum : Bits { QUEUE_PROFILING = 2 };
     (Queue, Memory, Uint, size_t, size_t, void *, Uint, const Event *, Event *))                \
   X(EnqueueWriteBuffer,                                                                         \
     (Queue, Memory, Uint, size_t, size_t, const void *, Uint, const Event *, Event *))          \
-  X(EnqueueFillBuffer,                                                                          \
-    (Queue, Memory, const void *, size_t, size_t, size_t, Uint, const Event *, Event *))        \
-  X(EnqueueUnmapMemObject, (Queue, Memory, void *, Uint, const Event *, Event *))               \
   X(Flush, (Queue))                                                                             \
   X(Finish, (Queue))                                                                            \
-  X(GetEventProfilingInfo, (Event, Uint, size_t, void *, size_t *))                             \
   X(WaitForEvents, (Uint, const Event *))
 
-// The same for functions that create something and report through their last parameter.
-#define CL_CREATORS(X)                                                                          \
+// Where one of these is missing, cl::name answers CL_INVALID_OPERATION: it only tells something, or
+// makes something faster.
+#define CL_HELPFUL(X)                                                         \
+  X(GetPlatformInfo, (Platform, Uint, size_t, void *, size_t *))              \
+  X(GetProgramInfo, (Program, Uint, size_t, void *, size_t *))                \
+  X(GetProgramBuildInfo, (Program, Device, Uint, size_t, void *, size_t *))   \
+  X(GetKernelInfo, (Kernel, Uint, size_t, void *, size_t *))                  \
+  X(GetKernelWorkGroupInfo, (Kernel, Device, Uint, size_t, void *, size_t *)) \
+  X(GetEventProfilingInfo, (Event, Uint, size_t, void *, size_t *))           \
+  X(CreateKernelsInProgram, (Program, Uint, Kernel *, Uint *))                \
+  X(SetUserEventStatus, (Event, Int))                                         \
+  X(EnqueueUnmapMemObject, (Queue, Memory, void *, Uint, const Event *, Event *))
+
+// Where one of these is missing, the objects live on.
+#define CL_RELEASES(X)            \
+  X(ReleaseContext, (Context))    \
+  X(ReleaseCommandQueue, (Queue)) \
+  X(ReleaseMemObject, (Memory))   \
+  X(ReleaseProgram, (Program))    \
+  X(ReleaseKernel, (Kernel))      \
+  X(ReleaseEvent, (Event))
+
+// Of OpenCL 1.2; where it is missing, written by clEnqueueWriteBuffer.
+#define CL_FILL(X)     \
+  X(EnqueueFillBuffer, \
+    (Queue, Memory, const void *, size_t, size_t, size_t, Uint, const Event *, Event *))
+
+#define CL_FUNCTIONS(X) CL_NEEDED(X) CL_HELPFUL(X) CL_RELEASES(X) CL_FILL(X)
+
+// X(type, name, parameters): functions that create something and report through their last
+// parameter.
+#define CL_CREATORS_NEEDED(X)                                                                   \
   X(Context, CreateContext,                                                                     \
     (const Props *, Uint, const Device *, void (*)(const char *, const void *, size_t, void *), \
      void *, Int *))                                                                            \
-  X(Queue, CreateCommandQueue, (Context, Device, Bits, Int *))                                  \
   X(Memory, CreateBuffer, (Context, Bits, size_t, void *, Int *))                               \
   X(Memory, CreateSubBuffer, (Memory, Bits, Uint, const void *, Int *))                         \
   X(Program, CreateProgramWithSource, (Context, Uint, const char **, const size_t *, Int *))    \
-  X(Program, CreateProgramWithBinary,                                                           \
-    (Context, Uint, const Device *, const size_t *, const unsigned char **, Int *, Int *))      \
-  X(Kernel, CreateKernel, (Program, const char *, Int *))                                       \
-  X(void *, EnqueueMapBuffer,                                                                   \
+  X(Kernel, CreateKernel, (Program, const char *, Int *))
+
+// Null where they are missing. One of the two for queues must be there.
+#define CL_CREATORS_HELPFUL(X)                                                             \
+  X(Queue, CreateCommandQueue, (Context, Device, Bits, Int *))                             \
+  X(Queue, CreateCommandQueueWithProperties, (Context, Device, const uint64_t *, Int *))   \
+  X(Program, CreateProgramWithBinary,                                                      \
+    (Context, Uint, const Device *, const size_t *, const unsigned char **, Int *, Int *)) \
+  X(Event, CreateUserEvent, (Context, Int *))                                              \
+  X(void *, EnqueueMapBuffer,                                                              \
     (Queue, Memory, Uint, Bits, size_t, size_t, Uint, const Event *, Event *, Int *))
+
+#define CL_CREATORS(X) CL_CREATORS_NEEDED(X) CL_CREATORS_HELPFUL(X)
 
 // Of cl_khr_command_buffer; null until load_command_buffers has found them.
 #define CL_COMMAND_BUFFER_FUNCTIONS(X)                                                     \
@@ -132,10 +159,6 @@ CL_CREATORS(CL_DECLARE_CREATOR)
 CL_COMMAND_BUFFER_FUNCTIONS(CL_DECLARE_CREATOR)
 #undef CL_DECLARE
 #undef CL_DECLARE_CREATOR
-
-// Loads the library (`wanted` may be empty) and returns its name; throws pocket::Failure.
-std::string load(const std::string &wanted);
-bool load_command_buffers(Platform platform);  // false: a function is missing
 
 std::string error_name(Int code);
 void check(Int code, const char *call);  // throws pocket::DeviceFailure unless the code is 0

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <cstdlib>
 #include <tuple>
 
+#include "cl_library.h"
 #include "failure.h"
 #include "json.h"
 #include "text.h"
@@ -142,22 +144,57 @@ std::vector<DeviceFacts> list_devices() {
   return found;
 }
 
-Device::Device(const std::string &wanted, const std::string &device_class, bool profiling)
+Device::Device(const std::string &wanted, const std::string &device_class, bool profiling,
+               const std::string &priority)
     : facts_(choose(wanted, device_class)), profiling_(profiling) {
+  hints_ = priority_hints(priority, info_text(cl::GetDeviceInfo, facts_.id, cl::DEVICE_EXTENSIONS));
+  if (priority != "normal" && !hints_.any())
+    fprintf(stderr, "note: the driver takes no hints: --priority %s changes nothing\n",
+            priority.c_str());
+  try {
+    context_ = make_context();
+    queues_.push_back(make_queue());
+  } catch (const DeviceFailure &failure) {
+    if (!hints_.any()) throw;
+    fprintf(stderr, "note: the driver takes no --priority: %s\n", failure.because.c_str());
+    hints_ = {};
+    context_ = make_context();
+    queues_.push_back(make_queue());
+  }
+}
+
+cl::Owned<cl::Context> Device::make_context() const {
+  std::vector<cl::Props> props = {cl::CONTEXT_PLATFORM,
+                                  reinterpret_cast<cl::Props>(facts_.platform)};
+  props.insert(props.end(), hints_.context.begin(), hints_.context.end());
+  props.push_back(0);
   cl::Int code = 0;
-  const cl::Props props[] = {cl::CONTEXT_PLATFORM, reinterpret_cast<cl::Props>(facts_.platform), 0};
-  context_ = cl::Owned(cl::CreateContext(props, 1, &facts_.id, nullptr, nullptr, &code));
+  cl::Owned<cl::Context> made(
+      cl::CreateContext(props.data(), 1, &facts_.id, nullptr, nullptr, &code));
   cl::check(code, "clCreateContext");
-  need_queues(1);
+  return made;
+}
+
+// The older function where it is enough: not every driver has the newer one.
+cl::Owned<cl::Queue> Device::make_queue() const {
+  const cl::Bits flags = profiling_ ? cl::Bits{cl::QUEUE_PROFILING} : 0;
+  cl::Int code = 0;
+  if (hints_.queue.empty() && cl::CreateCommandQueue) {
+    cl::Owned<cl::Queue> made(cl::CreateCommandQueue(context(), facts_.id, flags, &code));
+    cl::check(code, "clCreateCommandQueue");
+    return made;
+  }
+  std::vector<uint64_t> props = {cl::QUEUE_PROPERTIES, flags};
+  props.insert(props.end(), hints_.queue.begin(), hints_.queue.end());
+  props.push_back(0);
+  cl::Owned<cl::Queue> made(
+      cl::CreateCommandQueueWithProperties(context(), facts_.id, props.data(), &code));
+  cl::check(code, "clCreateCommandQueueWithProperties");
+  return made;
 }
 
 void Device::need_queues(size_t count) {
-  while (queues_.size() < count) {
-    cl::Int code = 0;
-    const cl::Bits flags = profiling_ ? cl::Bits{cl::QUEUE_PROFILING} : 0;
-    queues_.emplace_back(cl::CreateCommandQueue(context(), facts_.id, flags, &code));
-    cl::check(code, "clCreateCommandQueue");
-  }
+  while (queues_.size() < count) queues_.push_back(make_queue());
 }
 
 cl::Owned<cl::Memory> Device::buffer(size_t bytes, const std::string &what, void *host) const {
@@ -179,8 +216,7 @@ void Device::wait() const {
 std::string Device::cannot_record() const {
   const std::string extension = "cl_khr_command_buffer";
   const std::string all = info_text(cl::GetDeviceInfo, facts_.id, cl::DEVICE_EXTENSIONS);
-  if ((" " + all + " ").find(" " + extension + " ") == std::string::npos)
-    return "the device has no " + extension;
+  if (!lists(all, extension)) return "the device has no " + extension;
   cl::Bits needed = 0;  // a driver that doesn't know the question needs nothing
   if (cl::GetDeviceInfo(facts_.id, cl::DEVICE_COMMAND_BUFFER_REQUIRED_QUEUE_PROPERTIES,
                         sizeof needed, &needed, nullptr) == 0 &&

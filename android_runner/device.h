@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cl_api.h"
+#include "priority.h"
 
 namespace pocket {
 
@@ -24,12 +25,14 @@ std::vector<DeviceFacts> list_devices();
 class Device {
  public:
   // The best device whose platform or name contains `wanted` (empty: any).
-  Device(const std::string &wanted, const std::string &device_class, bool profiling = false);
+  Device(const std::string &wanted, const std::string &device_class, bool profiling = false,
+         const std::string &priority = "normal");
 
   const DeviceFacts &facts() const { return facts_; }
   bool profiling() const { return profiling_; }  // its queues note when kernels run
   cl::Context context() const { return context_.get(); }
   cl::Queue queue(size_t index) const { return queues_[index].get(); }
+  bool is_cpu() const { return facts_.type & cl::TYPE_CPU; }
   void need_queues(size_t count);
   cl::Owned<cl::Memory> buffer(size_t bytes, const std::string &what, void *host = nullptr) const;
   void wait() const;  // for everything in every queue
@@ -38,8 +41,12 @@ class Device {
   std::string cannot_record() const;
 
  private:
+  cl::Owned<cl::Context> make_context() const;
+  cl::Owned<cl::Queue> make_queue() const;
+
   DeviceFacts facts_;
   const bool profiling_;
+  Hints hints_;
   cl::Owned<cl::Context> context_;
   std::vector<cl::Owned<cl::Queue>> queues_;
 };

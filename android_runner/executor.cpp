@@ -10,6 +10,8 @@
 namespace pocket {
 namespace {
 
+constexpr size_t SHORT_LAUNCHES = 8;  // of one position take about the time of one of a chunk
+
 // The lines of a driver's log that matter: from the first error on, at most six.
 std::string excerpt(const std::string &log) {
   std::string out;
@@ -24,63 +26,76 @@ std::string excerpt(const std::string &log) {
   return out;
 }
 
-size_t extent(const Expr &size, const std::vector<int64_t> &symbols) {
-  return static_cast<size_t>(std::max<int64_t>(evaluate(size, symbols).value_or(0), 0));
-}
-
 }  // namespace
 
-Executor::Executor(const Plan &plan, Device &device, const Memory &memory, ProgramCache &programs)
+Executor::Executor(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
+                   size_t flush_every)
     : plan_(plan),
       device_(device),
       memory_(memory),
       programs_(programs),
+      flush_every_(flush_every),
       phases_(plan.phases.size()) {}
 
-const Executor::Build &Executor::build(size_t index) {
-  const auto found = builds_.find(index);
-  if (found != builds_.end()) return found->second;
-  const Program &program = plan_.programs[index];
-  Build build;
-  build.program = programs_.build(program.header + read_file(plan_.path(program.file)), build.log);
-  return builds_.emplace(index, std::move(build)).first->second;
+// The first variant of each dispatch that may work here, as far as is known.
+std::set<size_t> Executor::likely_programs(const std::vector<const Phase *> &phases,
+                                           bool cooperative) {
+  std::set<size_t> found;
+  for (const Phase *phase : phases) {
+    if (cooperative && phase->cooperative) found.insert(*phase->cooperative);
+    for (const Step &step : phase->steps)
+      for (const Variant &variant : step.variants)
+        if (lacking(variant).empty() && !programs_.hopeless(variant.program)) {
+          found.insert(variant.program);
+          break;
+        }
+  }
+  return found;
 }
 
-std::string Executor::name_of(const Variant &variant) const {
-  const Program &program = plan_.programs[variant.program];
-  return plan_.files[program.file].path + " (" + program.kernel + ")";
+// Again and again: where a program fails, the next variant's is wanted.
+void Executor::prepare(const std::vector<const Phase *> &phases, bool cooperative) {
+  std::set<size_t> known;
+  for (bool more = true; more;) {
+    more = false;
+    std::vector<size_t> wanted;
+    for (const size_t program : likely_programs(phases, cooperative))
+      if (known.insert(program).second) wanted.push_back(program), more = true;
+    programs_.prepare(wanted);
+  }
 }
 
 // Which feature this variant needs and the device lacks; empty when there is none.
 std::string Executor::lacking(const Variant &variant) const {
   for (const std::string &feature : variant.needs)
     if (!device_.facts().features.count(feature))
-      return name_of(variant) + " needs " + feature + ", which the device lacks";
+      return programs_.name(variant.program) + " needs " + feature + ", which the device lacks";
   return "";
 }
 
 // Why this variant does not work here; empty when it does, and then `kernel` is set.
 std::string Executor::refusal(const Variant &variant, cl::Owned<cl::Kernel> &kernel, size_t args) {
   const Program &program = plan_.programs[variant.program];
-  const std::string name = name_of(variant);
-  const Build &built = build(variant.program);
+  const std::string name = programs_.name(variant.program);
+  const Programs::Build &built = programs_.get(variant.program);
   if (!built.program) return name + " does not build:\n" + excerpt(built.log);
   cl::Int code = 0;
+  programs_.risk(Journal::Build, variant.program, "creating the kernel of " + name);
   cl::Owned<cl::Kernel> made(cl::CreateKernel(built.program.get(), program.kernel.c_str(), &code));
+  programs_.journal().done();
   if (code != 0) return name + " gives no kernel: " + cl::error_name(code);
-  cl::Uint parameters = 0;
-  cl::check(
-      cl::GetKernelInfo(made.get(), cl::KERNEL_NUM_ARGS, sizeof parameters, &parameters, nullptr),
-      "clGetKernelInfo");
-  if (parameters != args)
+  cl::Uint parameters = 0;  // a driver that can't tell will refuse an argument or a launch
+  if (cl::GetKernelInfo(made.get(), cl::KERNEL_NUM_ARGS, sizeof parameters, &parameters, nullptr) ==
+          0 &&
+      parameters != args)
     return name + " takes " + std::to_string(parameters) + " arguments, the plan gives " +
            std::to_string(args);
   size_t items = 1, most = 0;
   for (const size_t size : variant.local) items *= size;
-  cl::check(cl::GetKernelWorkGroupInfo(made.get(), device_.facts().id, cl::KERNEL_WORK_GROUP_SIZE,
-                                       sizeof most, &most, nullptr),
-            "clGetKernelWorkGroupInfo");
-  if (items > most) return name + " allows work-groups of " + std::to_string(most) + " items here";
+  if (cl::GetKernelWorkGroupInfo(made.get(), device_.facts().id, cl::KERNEL_WORK_GROUP_SIZE,
+                                 sizeof most, &most, nullptr) == 0 &&
+      items > most)
+    return name + " allows work-groups of " + std::to_string(most) + " items here";
   kernel = std::move(made);
   return "";
 }
@@ -126,8 +141,8 @@ void Executor::bind(const Step &step, const LoadedPhase &loaded, Launch &launch)
                               : arg.kind == Argument::Weight  ? memory_.weight(arg.index)
                                                               : memory_.buffer(arg.index);
     launch.args.push_back(memory);
-    const cl::Int code = cl::SetKernelArg(launch.kernel.get(), static_cast<cl::Uint>(i),
-                                          sizeof memory, &memory);
+    const cl::Int code =
+        cl::SetKernelArg(launch.kernel.get(), static_cast<cl::Uint>(i), sizeof memory, &memory);
     if (code != 0)
       throw Failure("argument " + std::to_string(i) + " of " + step.name + " is not accepted",
                     cl::error_name(code),
@@ -171,12 +186,14 @@ void Executor::divide(LoadedPhase &loaded) const {
   }
   loaded.grid_symbols.assign(slots.begin(), slots.end());
   loaded.sized_for.assign(slots.size(), INT64_MIN);
+  // Launches of one position are short: they may wait for more of each other.
+  const size_t flush_every = flush_every_ * (loaded.phase->recordable ? SHORT_LAUNCHES : 1);
   const Launch *at = loaded.launches.data(), *const end = at + loaded.launches.size();
   while (at != end) {
     const Launch *next = at + 1;
     while (at->kernel && next != end && next->kernel && next->queue == at->queue) ++next;
     const Run run{device_.queue(at->queue), at, at->kernel ? next : at};
-    loaded.pieces.push_back({run, {at->kernel ? enqueue_plainly(run) : nullptr}});
+    loaded.pieces.push_back({run, {at->kernel ? enqueue_plainly(run, flush_every) : nullptr}});
     at = next;
   }
 }
@@ -216,11 +233,30 @@ void Executor::size_grids(LoadedPhase &loaded, const std::vector<int64_t> &symbo
 
 void Executor::send(LoadedPhase &loaded, const std::vector<int64_t> &symbols, Way way) {
   size_grids(loaded, symbols);
+  if (!loaded.tried && way == Way::Plain && !profile_) return send_carefully(loaded);
   if (profile_) profile_->begin(loaded.phase->name);
   for (const Piece &piece : loaded.pieces) {
     if (!piece.at(Way::Plain)) cl::check(cl::Finish(piece.run.queue), "clFinish");
     else piece.at(way)->send(profile_.get());
   }
+}
+
+// The first time: a program's first launch ends before the next is sent, so that the journal of a
+// driver that dies names it.
+void Executor::send_carefully(LoadedPhase &loaded) {
+  std::set<const Program *> seen;
+  for (const Launch &launch : loaded.launches) {
+    const cl::Queue queue = device_.queue(launch.queue);
+    const bool first = launch.kernel && !launch.empty() && seen.insert(launch.program).second;
+    if (first)
+      programs_.risk(Journal::Launch, launch.variant->program,
+                     "launching " + launch.step->name +
+                         " for the first time: " + programs_.name(launch.variant->program));
+    if (launch.kernel) enqueue(queue, launch);
+    if (first || !launch.kernel) cl::check(cl::Finish(queue), "clFinish");
+  }
+  programs_.journal().done();
+  loaded.tried = true;
 }
 
 void Executor::run(const Phase &phase, const std::vector<int64_t> &symbols) {

@@ -1,7 +1,6 @@
 // Runs phases of a plan: one kernel object per dispatch, its arguments set once, so that a token
 // costs only enqueues; or a replay, where that was measured to be faster.
 #pragma once
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -11,13 +10,13 @@
 #include "memory.h"
 #include "pace.h"
 #include "profile.h"
-#include "program_cache.h"
+#include "programs.h"
 #include "recorder.h"
 
 namespace pocket {
 
 struct Piece {
-  Run run;  // empty: wait for the queue
+  Run run;                               // empty: wait for the queue
   std::unique_ptr<Recorder> ways[WAYS];  // plain always, the others where they are tried
   Recorder *at(Way way) const { return ways[static_cast<size_t>(way)].get(); }
 };
@@ -37,12 +36,18 @@ struct LoadedPhase {
   std::vector<size_t> grid_symbols;  // slots that these sizes depend on
   std::vector<int64_t> sized_for;    // their values at the last run
   Pace pace;
+  bool tried = false;  // its launches have run, one at a time
 };
 
 class Executor {
  public:
-  Executor(const Plan &plan, Device &device, const Memory &memory, ProgramCache &programs);
+  // `flush_every`: so many launches of a phase that handles several positions; 0 leaves it to the
+  // driver.
+  Executor(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
+           size_t flush_every);
 
+  // Has what these phases need built by several processes at once, where there is a choice of it.
+  void prepare(const std::vector<const Phase *> &phases, bool cooperative);
   void load(const Phase &phase);
   bool has(const std::string &phase) const;
   int64_t dispatches(const std::string &phase) const;
@@ -62,19 +67,14 @@ class Executor {
   void run(const std::string &phase, const std::vector<int64_t> &symbols) {
     run(*plan_.phase(phase), symbols);
   }
-  // How long the earliest run of the phase took of which this is not told yet, or that nobody knows;
-  // and that the others won't be told of.
+  // How long the earliest run of the phase took of which this is not told yet, or that nobody
+  // knows; and that the others won't be told of.
   void took(const Phase &phase, double seconds) { loaded(phase).pace.took(seconds); }
   void skip(const Phase &phase) { loaded(phase).pace.skip(); }
   void settled(const Phase &phase) { loaded(phase).pace.settled(); }
 
  private:
-  struct Build {
-    cl::Owned<cl::Program> program;
-    std::string log;
-  };
-  const Build &build(size_t program);
-  std::string name_of(const Variant &variant) const;
+  std::set<size_t> likely_programs(const std::vector<const Phase *> &phases, bool cooperative);
   std::string lacking(const Variant &variant) const;
   void note(const std::string &failures);
   std::string refusal(const Variant &variant, cl::Owned<cl::Kernel> &kernel, size_t args);
@@ -84,6 +84,7 @@ class Executor {
   void divide(LoadedPhase &loaded) const;
   void size_grids(LoadedPhase &loaded, const std::vector<int64_t> &symbols) const;
   void send(LoadedPhase &loaded, const std::vector<int64_t> &symbols, Way way);
+  void send_carefully(LoadedPhase &loaded);
 
   std::string lacking(const LoadedPhase &loaded, Way way) const;
   void make(LoadedPhase &loaded, Way way);
@@ -98,11 +99,11 @@ class Executor {
   const Plan &plan_;
   Device &device_;
   const Memory &memory_;
-  ProgramCache &programs_;
-  std::map<size_t, Build> builds_;  // by program
+  Programs &programs_;
+  const size_t flush_every_;
   std::vector<LoadedPhase> phases_;  // as in the plan
   std::set<std::string> noted_;
-  std::unique_ptr<Profile> profile_;   // while one is taken
+  std::unique_ptr<Profile> profile_;  // while one is taken
 };
 
 }  // namespace pocket

@@ -2,6 +2,8 @@
 // plan_files.cpp.
 #include "plan.h"
 
+#include <algorithm>
+
 #include "failure.h"
 #include "plan_parts.h"
 
@@ -149,6 +151,17 @@ Plan read_plan(const Node &root, const std::string &folder) {
   }
   check_language_model(root, plan);
   return plan;
+}
+
+std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase) {
+  std::vector<int64_t> symbols;
+  for (size_t i = 0; i < plan.symbols.size(); ++i)
+    symbols.push_back(plan.symbols[i].counted ? phase.box[i].high : phase.box[i].low);
+  return symbols;
+}
+
+size_t extent(const Expr &size, const std::vector<int64_t> &symbols) {
+  return static_cast<size_t>(std::max<int64_t>(evaluate(size, symbols).value_or(0), 0));
 }
 
 }  // namespace pocket

@@ -107,6 +107,10 @@ struct Plan {
 // `path` is the plan's folder, or a plan.json in it under any name. Throws Failure.
 Plan load_plan(const std::string &path);
 
+// Of a phase's first run: a value for every symbol. Counted ones are sized for their greatest.
+std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase);
+size_t extent(const Expr &size, const std::vector<int64_t> &symbols);  // of a launch
+
 int64_t dtype_size(const std::string &dtype);
 std::string read_file(const std::string &path);  // throws Failure
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "cl_library.h"
 #include "failure.h"
 #include "plan.h"
 #include "system.h"

@@ -126,6 +126,8 @@ struct Host {
 };
 
 void *map(const Bench &bench, cl::Memory memory, cl::Bits flags, size_t bytes) {
+  if (!cl::EnqueueMapBuffer)
+    throw Failure("no buffer can be mapped", "the library has no clEnqueueMapBuffer", "");
   cl::Int code = 0;
   void *data =
       cl::EnqueueMapBuffer(bench.queue(), memory, 1, flags, 0, bytes, 0, nullptr, nullptr, &code);

@@ -1,12 +1,11 @@
 #include "program_cache.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
+#include <vector>
 
-#include "failure.h"
+#include "files.h"
 #include "plan.h"
 #include "sha256.h"
 
@@ -15,13 +14,6 @@ namespace {
 
 const char *const MAGIC = "pocketcl program 1\n";  // then 64 hexadecimal digits, then the binary
 const char *const OPTIONS = "";
-
-void make_folders(const std::string &path) {
-  for (size_t slash = path.find('/', 1); slash != std::string::npos;
-       slash = path.find('/', slash + 1))
-    mkdir(path.substr(0, slash).c_str(), 0755);
-  mkdir(path.c_str(), 0755);
-}
 
 std::string build_log(cl::Program program, cl::Device device) {
   size_t size = 0;
@@ -44,37 +36,55 @@ std::string binary_of(cl::Program program) {
   return binary;
 }
 
+// Mali compiles when kernels are made: without them its binary holds next to nothing.
+std::vector<cl::Owned<cl::Kernel>> all_kernels(cl::Program program) {
+  std::vector<cl::Kernel> made;
+  cl::Uint count = 0;
+  if (cl::CreateKernelsInProgram(program, 0, nullptr, &count) == 0) made.resize(count);
+  if (count && cl::CreateKernelsInProgram(program, count, made.data(), nullptr) != 0) made.clear();
+  std::vector<cl::Owned<cl::Kernel>> owned;
+  for (const cl::Kernel kernel : made) owned.emplace_back(kernel);
+  return owned;
+}
+
 }  // namespace
 
 ProgramCache::ProgramCache(std::string folder, const Device &device)
     : folder_(std::move(folder)), device_(device) {
-  if (!folder_.empty()) make_folders(folder_);
+  if (folder_.empty()) return;
+  make_folders(folder_);
+  if (access(folder_.c_str(), R_OK | W_OK | X_OK) != 0) folder_.clear();
+  else remove_halves(folder_);
 }
 
-std::string ProgramCache::entry(const std::string &text) const {
-  if (folder_.empty()) return "";
+std::string ProgramCache::key(const std::string &text) const {
   const DeviceFacts &facts = device_.facts();
   std::string key;
   for (const std::string &part :
        {std::string(MAGIC), text, std::string(OPTIONS), facts.name, facts.driver,
         facts.platform_version, std::to_string(PLAN_FORMAT)})
     key += std::to_string(part.size()) + ":" + part;
-  return folder_ + "/" + sha256(key) + ".bin";
+  return sha256(key);
 }
 
-cl::Owned<cl::Program> ProgramCache::from_binary(const std::string &path) const {
-  if (path.empty() || access(path.c_str(), R_OK) != 0) return {};
-  std::string file;
-  try {
-    file = read_file(path);
-  } catch (const Failure &) {
-    return {};
-  }
-  const std::string magic = MAGIC;
+std::string ProgramCache::file(const std::string &key, const char *ending) const {
+  return folder_ + "/" + key + ending;
+}
+
+// Of a whole entry; empty where there is none.
+std::string ProgramCache::binary(const std::string &key) const {
+  const std::string text = usable() ? text_of(file(key, ".bin")) : "", magic = MAGIC;
   const size_t head = magic.size() + 64;
-  if (file.size() <= head || file.compare(0, magic.size(), magic) != 0) return {};
-  const std::string binary = file.substr(head);
-  if (sha256(binary) != file.substr(magic.size(), 64)) return {};
+  if (text.size() <= head || text.compare(0, magic.size(), magic) != 0) return "";
+  const std::string binary = text.substr(head);
+  return sha256(binary) == text.substr(magic.size(), 64) ? binary : "";
+}
+
+bool ProgramCache::has(const std::string &key) const { return !binary(key).empty(); }
+
+cl::Owned<cl::Program> ProgramCache::load(const std::string &key) const {
+  const std::string binary = this->binary(key);
+  if (binary.empty() || !cl::CreateProgramWithBinary) return {};
   const auto *data = reinterpret_cast<const unsigned char *>(binary.data());
   const size_t size = binary.size();
   cl::Int status = 0, code = 0;
@@ -86,24 +96,13 @@ cl::Owned<cl::Program> ProgramCache::from_binary(const std::string &path) const 
   return program;
 }
 
-void ProgramCache::store(const std::string &path, cl::Program program) const {
-  const std::string binary = path.empty() ? "" : binary_of(program);
-  if (binary.empty()) return;
-  const std::string temporary = path + "." + std::to_string(getpid());
-  const std::string content = MAGIC + sha256(binary) + binary;
-  FILE *file = fopen(temporary.c_str(), "wb");
-  if (!file) return;
-  const bool whole = fwrite(content.data(), 1, content.size(), file) == content.size();
-  if (fclose(file) != 0 || !whole || rename(temporary.c_str(), path.c_str()) != 0)
-    unlink(temporary.c_str());
+void ProgramCache::store(const std::string &key, cl::Program program) const {
+  const std::string binary = usable() ? binary_of(program) : "";
+  if (!binary.empty()) write_whole(file(key, ".bin"), MAGIC + sha256(binary) + binary);
 }
 
-cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string &log) {
-  const std::string path = entry(text);
-  if (auto program = from_binary(path)) {
-    ++cached;
-    return program;
-  }
+cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string &log,
+                                           const Prepare &prepare) const {
   const char *source = text.data();
   const size_t size = text.size();
   cl::Int code = 0;
@@ -116,9 +115,32 @@ cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string 
     if (log.empty()) log = cl::error_name(code);
     return {};
   }
-  ++built;
-  store(path, program.get());
+  const auto kernels = all_kernels(program.get());  // alive while the binary is taken
+  if (prepare) prepare(program.get());
+  store(key(text), program.get());
   return program;
+}
+
+// --- programs that the driver died of ------------------------------------------------------------
+
+std::string ProgramCache::death_file(const std::string &key) const { return file(key, ".bad"); }
+
+std::string ProgramCache::death(const std::string &key) const {
+  std::string text = usable() ? text_of(death_file(key)) : "";
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text.rfind(ONCE, 0) == 0 ? "" : text;
+}
+
+void ProgramCache::remember_death(const std::string &key, const std::string &what) const {
+  if (usable()) write_whole(death_file(key), what + "\n");
+}
+
+void ProgramCache::forget_death(const std::string &key) const {
+  if (usable()) unlink(death_file(key).c_str());
+}
+
+void ProgramCache::drop(const std::string &key) const {
+  if (usable()) unlink(file(key, ".bin").c_str());
 }
 
 std::string default_cache_folder() {

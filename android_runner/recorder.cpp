@@ -5,17 +5,17 @@ namespace {
 
 class Plain : public Recorder {
  public:
-  explicit Plain(const Run &run) : run_(run) {}
+  Plain(const Run &run, size_t flush_every) : run_(run), flush_every_(flush_every) {}
 
   void send(Profile *profile) override {
+    size_t waiting = 0;
     for (const Launch *launch = run_.begin; launch != run_.end; ++launch) {
       if (launch->empty()) continue;
       cl::Event event = nullptr;
-      cl::check(cl::EnqueueNDRangeKernel(run_.queue, launch->kernel.get(), launch->dims(), nullptr,
-                                         launch->global, launch->local, 0, nullptr,
-                                         profile ? &event : nullptr),
-                "clEnqueueNDRangeKernel");
+      enqueue(run_.queue, *launch, profile ? &event : nullptr);
       if (profile) profile->add(*launch->step, launch->program->kernel, event);
+      if (flush_every_ && ++waiting % flush_every_ == 0)
+        cl::check(cl::Flush(run_.queue), "clFlush");
     }
   }
 
@@ -23,6 +23,7 @@ class Plain : public Recorder {
 
  private:
   const Run run_;
+  const size_t flush_every_;
 };
 
 // Two command buffers in turn, because a second step is sent while the first one runs and one that
@@ -70,8 +71,7 @@ class CommandBuffers : public Recorder {
     tape.buffer = {};
     tape.stale = false;
     cl::Int code = 0;
-    cl::Owned<cl::CommandBuffer> buffer(
-        cl::CreateCommandBufferKHR(1, &run_.queue, nullptr, &code));
+    cl::Owned<cl::CommandBuffer> buffer(cl::CreateCommandBufferKHR(1, &run_.queue, nullptr, &code));
     cl::check(code, "clCreateCommandBufferKHR");
     bool any = false;
     for (const Launch *launch = run_.begin; launch != run_.end; ++launch) {
@@ -93,7 +93,16 @@ class CommandBuffers : public Recorder {
 
 }  // namespace
 
-std::unique_ptr<Recorder> enqueue_plainly(const Run &run) { return std::make_unique<Plain>(run); }
+void enqueue(cl::Queue queue, const Launch &launch, cl::Event *event) {
+  if (launch.empty()) return;
+  cl::check(cl::EnqueueNDRangeKernel(queue, launch.kernel.get(), launch.dims(), nullptr,
+                                     launch.global, launch.local, 0, nullptr, event),
+            "clEnqueueNDRangeKernel");
+}
+
+std::unique_ptr<Recorder> enqueue_plainly(const Run &run, size_t flush_every) {
+  return std::make_unique<Plain>(run, flush_every);
+}
 
 std::unique_ptr<Recorder> record_in_command_buffers(const Run &run) {
   return std::make_unique<CommandBuffers>(run);

@@ -41,7 +41,11 @@ class Recorder {
   virtual void resize() = 0;  // the launch sizes have changed
 };
 
-std::unique_ptr<Recorder> enqueue_plainly(const Run &run);
+void enqueue(cl::Queue queue, const Launch &launch, cl::Event *event = nullptr);
+
+// `flush_every` so many launches, if not 0: what a GPU is given in one piece keeps the screen
+// waiting.
+std::unique_ptr<Recorder> enqueue_plainly(const Run &run, size_t flush_every = 0);
 
 // By cl_khr_command_buffer, which Device::cannot_record has looked for.
 std::unique_ptr<Recorder> record_in_command_buffers(const Run &run);

@@ -15,13 +15,6 @@ constexpr double ENOUGH_S = 0.2;  // no further round after this time
 constexpr double BATCH_S = 0.01;  // at least one step, at most eight
 constexpr double MARGIN = 0.97;   // another way must save this much: a tie goes to the plain one
 
-std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase) {
-  std::vector<int64_t> symbols;
-  for (size_t i = 0; i < plan.symbols.size(); ++i)
-    symbols.push_back(plan.symbols[i].counted ? phase.box[i].high : phase.box[i].low);
-  return symbols;
-}
-
 int64_t positions(const Plan &plan, const Phase &phase) {
   const Range past = phase.box[plan.slot("past")];
   return past.high - past.low + 1;
@@ -83,8 +76,9 @@ bool Executor::agree(LoadedPhase &loaded, Way way) {
 }
 
 // Whether the last of the other ways is faster than the plain one, by the best of some rounds, so
-// that a disturbed one does not decide. Recorded steps are only measured where there are cooperative
-// ones: they can hardly be the faster of the two, unless the machine is busy, and that passes.
+// that a disturbed one does not decide. Recorded steps are only measured where there are
+// cooperative ones: they can hardly be the faster of the two, unless the machine is busy, and that
+// passes.
 Way Executor::compare(LoadedPhase &loaded, const std::vector<Way> &others) {
   std::vector<Way> ways = {Way::Plain};
   ways.insert(ways.end(), others.begin(), others.end());
@@ -92,9 +86,8 @@ Way Executor::compare(LoadedPhase &loaded, const std::vector<Way> &others) {
   double best[WAYS], slowest = 0;
   for (const Way way : ways)
     slowest = std::max(slowest, best[static_cast<size_t>(way)] = try_steps(loaded, way, 1));
-  const auto steps =
-      std::clamp<int64_t>(static_cast<int64_t>(BATCH_S / slowest), 1,
-                          std::min<int64_t>(8, positions(plan_, *loaded.phase)));
+  const auto steps = std::clamp<int64_t>(static_cast<int64_t>(BATCH_S / slowest), 1,
+                                         std::min<int64_t>(8, positions(plan_, *loaded.phase)));
   for (int round = 0; round < ROUNDS && now() - start < ENOUGH_S; ++round)
     for (const Way way : ways) {
       double &least = best[static_cast<size_t>(way)];
@@ -115,7 +108,8 @@ std::string Executor::lacking(const LoadedPhase &loaded, Way way) const {
     if (!launch.kernel) continue;
     const File &file = plan_.files[launch.program->file];
     if (file.edited) return file.path + " was edited";
-    if (launch.variant != &launch.step->variants[0]) return launch.step->name + " runs as a variant";
+    if (launch.variant != &launch.step->variants[0])
+      return launch.step->name + " runs as a variant";
     if (launch.queue != 0) return launch.step->name + " has a queue of its own";
   }
   return cannot_cooperate(device_.facts());
@@ -124,7 +118,7 @@ std::string Executor::lacking(const LoadedPhase &loaded, Way way) const {
 void Executor::make(LoadedPhase &loaded, Way way) {
   std::unique_ptr<Cooperation> cooperation;
   if (way == Way::Cooperative) {
-    const Build &steps = build(*loaded.phase->cooperative);
+    const Programs::Build &steps = programs_.get(*loaded.phase->cooperative);
     if (!steps.program)
       throw DeviceFailure("the step kernel does not build", steps.log.substr(0, 400), "");
     cooperation = std::make_unique<Cooperation>(device_, steps.program.get());
@@ -178,8 +172,8 @@ void Executor::choose(const std::string &recorded, const std::string &cooperativ
   }
 }
 
-// The way that is asked for, for good; else the faster one, watched. Where that is the plain one, the
-// machine may have been busy: work-groups that meet get another chance later.
+// The way that is asked for, for good; else the faster one, watched. Where that is the plain one,
+// the machine may have been busy: work-groups that meet get another chance later.
 void Executor::settle(LoadedPhase &loaded, const std::vector<Way> &others, Way wanted) {
   if (others.empty()) return loaded.pace.choose(Way::Plain, loaded.pace.refusal());
   const Way faster = compare(loaded, others), other = others.back();

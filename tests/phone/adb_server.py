@@ -1,4 +1,4 @@
-"""An adb server of our own: a private port, a private home, gone at the end."""
+"""An adb server: one of our own, with a private port and a private home, or the user's."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ import socket
 import subprocess
 from pathlib import Path
 
+from phone_root import Unavailable
+
+PORT = "ANDROID_ADB_SERVER_PORT"
+
 
 class AdbServer:
-    """Runs adb commands; the user's own server and its devices are never seen."""
+    """Runs adb commands for one server."""
 
-    def __init__(self, home: Path) -> None:
-        """`home` takes its keys and its log."""
-        self.adb = shutil.which(os.environ.get("ADB") or "adb") or "adb"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = str(probe.getsockname()[1])
-        self._env = {"ANDROID_ADB_SERVER_PORT": self.port, "HOME": str(home)}
-        self._env |= {
-            "ANDROID_USER_HOME": str(home),
-            "TMPDIR": str(home),
-            "ADB_MDNS_OPENSCREEN": "0",
-        }
+    def __init__(self, home: Path | None = None) -> None:
+        """A private one, whose keys and log lie in `home`; without `home` the user's own."""
+        found = shutil.which(os.environ.get("ADB") or "adb")
+        if not found:
+            raise Unavailable("no adb: apt-get install adb")
+        self.adb, self.env = found, dict(os.environ)
+        if home:
+            names = ("HOME", "ANDROID_USER_HOME", "TMPDIR")
+            self.env |= dict.fromkeys(names, str(home)) | {PORT: str(_free_port())}
+
+    @property
+    def port(self) -> str:
+        """Where a private one listens."""
+        return self.env[PORT]
 
     def start(self) -> None:
         """Start the server."""
@@ -37,14 +43,14 @@ class AdbServer:
         """Connect a device, also one that was there before and went away."""
         self("disconnect", serial, check=False)
         said = self("connect", serial)
-        if "connected" not in said:
-            raise RuntimeError(said)
+        if "connected to" not in said:
+            raise Unavailable(f"adb connect {serial}: {said.strip()}")
 
     def __call__(self, *words: str, check: bool = True, timeout: float = 60) -> str:
         """Run `adb WORDS`; return what it says on both streams."""
         done = subprocess.run(
             [self.adb, *words],
-            env=os.environ | self._env,
+            env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -55,3 +61,10 @@ class AdbServer:
         if check and done.returncode:
             raise RuntimeError(f"adb {' '.join(words)}: {done.returncode}: {done.stdout.strip()}")
         return done.stdout
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from adb_server import AdbServer
-from device import Device, Make, native_device
+from device import Device, Faults, Make, arm64_device, native_device
 from phone_root import Unavailable
 
 from toolkit.compile import compile
@@ -17,7 +17,7 @@ from toolkit.runner_build import build_runner
 from toolkit.source import load_source
 
 
-def absent(reason: str) -> None:
+def absent(reason: str) -> NoReturn:
     """Skip a test that this machine can't run; fail where a phone must be there (CI)."""
     if os.environ.get("POCKETCL_NEED_PHONE"):
         pytest.fail(reason)
@@ -26,9 +26,10 @@ def absent(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
-    if not shutil.which("adb"):
-        absent("no adb: apt-get install adb")
-    server = AdbServer(tmp_path_factory.mktemp("adb"))
+    try:
+        server = AdbServer(tmp_path_factory.mktemp("adb"))
+    except Unavailable as reason:
+        absent(str(reason))
     server.start()
     yield server
     server.stop()
@@ -61,6 +62,30 @@ def make_phone(adb: AdbServer, tmp_path: Path) -> Iterator[Make]:
     for device in made:
         device.stop()
         adb("disconnect", device.serial, check=False)
+
+
+@pytest.fixture(scope="session")
+def arm64_device_on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
+    try:
+        device = arm64_device(tmp_path_factory.mktemp("arm64") / "phone")
+        device.start()
+    except Unavailable as reason:
+        absent(str(reason))
+    yield device
+    device.stop()
+
+
+@pytest.fixture
+def arm64_phone(adb: AdbServer, arm64_device_on: Device) -> Device:
+    """The one arm64 device of this process: what earlier tests compiled on it stays."""
+    device = arm64_device_on
+    device.faults = Faults()
+    device.received.clear()
+    if f"{device.serial}\tdevice" not in adb("devices"):
+        device.unplug()
+        device.plug_in()
+        adb.connect(device.serial)
+    return device
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from typing import Any, Literal
 from adbd import Stream, Transport
 from adbd_shell import shell
 from adbd_sync import Sync
-from phone_files import DATA, PhoneFiles
+from phone_files import ARM64, DATA, PhoneFiles
 from phone_root import PhoneRoot
+from rootfs import arm64_root
 
 FEATURES = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir,fixed_push_symlink_timestamp"
 
@@ -163,7 +164,14 @@ Make = Callable[..., Device]
 
 
 def native_device(folder: Path, data: Path | None = None, **properties: str) -> Device:
-    """A device that runs this machine's programs; `data` as of PhoneRoot, compiled kernels too."""
+    """A device that runs this machine's programs; `data` is its /data/local/tmp, kernels too."""
     files = PhoneFiles(folder, properties)
     environment = {"POCL_CACHE_DIR": f"{DATA}/pocl"}
-    return Device(files, PhoneRoot(files, data=data, environment=environment))
+    root = PhoneRoot(files, folders={DATA: data} if data else {}, environment=environment)
+    return Device(files, root)
+
+
+def arm64_device(folder: Path, data: Path | None = None, **properties: str) -> Device:
+    """A device that runs arm64 programs of Android's kind; `data` is its /data/local/tmp."""
+    files = PhoneFiles(folder, ARM64 | properties)
+    return Device(files, arm64_root(files, {DATA: data} if data else {}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from subprocess import PIPE
 
@@ -28,20 +29,22 @@ class PhoneRoot:
         self,
         files: PhoneFiles,
         source: Path = Path("/"),
-        data: Path | None = None,
-        qemu: Path | None = None,
-        environment: dict[str, str] | None = None,
+        qemu: str = "",
+        folders: Mapping[str, Path] = {},
+        environment: Mapping[str, str] = {},
     ) -> None:
         """Where the parts come from.
 
         source       folder of programs and libraries: / is this machine's
-        data         the folder shown as /data/local/tmp; default: one in the files' folder
         qemu         the program that runs those of another processor
+        folders      {path of the device: the folder of this machine shown there}
         environment  more of it for every command
         """
         self.folder, self._files = files.folder, files
-        self._words = [str(word or "") for word in (files.folder, source, data, qemu)]
-        self._environment = environment or {}
+        self._words = [str(files.folder), str(source), qemu]
+        for path, folder in folders.items():
+            self._words += [path, str(folder)]
+        self._environment = dict(environment)
         self._limited = False
 
     def start(self) -> None:
@@ -101,10 +104,6 @@ class PhoneRoot:
         stand_in.write_text(text)
         if not mounted:
             self._outside("mount", "--bind", str(stand_in), f"{self.folder}{path}")
-
-    def hide(self, folder: str) -> None:
-        """Show an empty folder of the device in place of what it holds."""
-        self._outside("mount", "-t", "tmpfs", "tmpfs", f"{self.folder}{folder}")
 
     def _outside(self, *command: str) -> None:
         """Run this machine's program in the namespace, on this machine's paths."""

@@ -286,7 +286,8 @@ def test_no_opencl_library(toy: Toy, start: Start) -> None:
 
 def test_not_an_opencl_library(toy: Toy, start: Start) -> None:
     facts = failure(start(toy.folder, "--cl-lib", "libm.so.6").first)
-    assert "clGetPlatformIDs is missing" in facts["because"]
+    assert "libm.so.6: clGetPlatformIDs, " in facts["because"]
+    assert "clCreateKernel" in facts["because"] and "are missing in it" in facts["because"]
 
 
 def test_no_device(toy: Toy, start: Start) -> None:

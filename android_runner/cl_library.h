@@ -1,0 +1,24 @@
+// Finds the OpenCL library, on a desktop or a phone, and every function in it.
+//
+// By name first, then where vendors put it, in the order that other engines have proved on phones.
+// A Pixel's library has no cl* symbols, but a function that hands them out. The next library is
+// tried where one can't be loaded, lacks a function that is needed, or lists no platform.
+#pragma once
+#include <string>
+
+#include "cl_api.h"
+#include "failure.h"
+
+namespace cl {
+
+struct NoLibrary : pocket::Failure {
+  using Failure::Failure;
+};
+
+// Loads the library and returns its name; only the one that is `wanted`, if that isn't empty.
+// Throws NoLibrary, which tells of every library tried.
+std::string load(const std::string &wanted);
+
+bool load_command_buffers(Platform platform);  // false: a function is missing
+
+}  // namespace cl

@@ -1,0 +1,119 @@
+#include "programs.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "failure.h"
+
+namespace pocket {
+namespace {
+
+const char *const REFUSED = "the driver refuses it";
+
+// A CPU's driver is a common program: a crash has other reasons there than the kernel.
+bool is_fragile(const BuildOptions &options, const DeviceFacts &facts) {
+  return options.children == "on" || !(facts.type & cl::TYPE_CPU);
+}
+
+}  // namespace
+
+std::string source_of(const Plan &plan, size_t program) {
+  return plan.programs[program].header + read_file(plan.path(plan.programs[program].file));
+}
+
+Programs::Programs(const Plan &plan, const Device &device, const ProgramCache &cache,
+                   Journal &journal, BuildOptions options)
+    : plan_(plan),
+      cache_(cache),
+      journal_(journal),
+      options_(std::move(options)),
+      children_(cache.usable() && !options_.command.empty() && options_.children != "off"),
+      remembers_(is_fragile(options_, device.facts())) {}
+
+std::string Programs::name(size_t program) const {
+  const Program &named = plan_.programs[program];
+  return plan_.files[named.file].path + " (" + named.kernel + ")";
+}
+
+const std::string &Programs::key(size_t program) {
+  std::string &key = keys_[program];
+  if (key.empty()) key = cache_.key(source_of(plan_, program));
+  return key;
+}
+
+void Programs::risk(Journal::Task task, size_t program, const std::string &what) {
+  journal_.about_to(task, key(program), what);
+}
+
+// What is known of an earlier process; and forgotten, where it is to be tried again.
+std::string Programs::remembered(size_t program) {
+  const std::string death = cache_.death(key(program));
+  if (death.empty()) return "";
+  if (options_.retry_bad) return cache_.forget_death(key(program)), "";
+  return "the driver " + death + "\n(remembered in " + cache_.death_file(key(program)) +
+         " for this driver; --retry-bad tries again)";
+}
+
+// Why the program is not to be used; empty where it may be.
+std::string Programs::reason(size_t program) {
+  const auto found = reasons_.find(program);
+  return found != reasons_.end() ? found->second : reasons_[program] = remembered(program);
+}
+
+void Programs::note(size_t program, const Outcome &outcome) {
+  if (outcome.kind == Outcome::Built) fresh_.insert(program);
+  if (outcome.kind == Outcome::Refused) reasons_[program] = REFUSED;
+  if (outcome.kind == Outcome::Untried && !alone_) {
+    alone_ = true;
+    fprintf(stderr, "note: programs are not built in a child process: %s\n", outcome.how.c_str());
+  }
+  if (outcome.kind != Outcome::Died && outcome.kind != Outcome::Interrupted) return;
+  const std::string death = outcome.how + " while building " + name(program) +
+                            (outcome.chatter.empty() ? "" : ":\n" + outcome.chatter);
+  reasons_[program] = "the driver " + death;
+  if (outcome.kind == Outcome::Died && remembers_) cache_.remember_death(key(program), death);
+}
+
+void Programs::prepare(const std::vector<size_t> &programs) {
+  if (!children_ || alone_) return;
+  std::map<std::string, size_t> missing;  // by key: programs of equal text are built once
+  for (const size_t program : programs)
+    if (!builds_.count(program) && reason(program).empty() && !cache_.has(key(program)))
+      missing.emplace(key(program), program);
+  std::vector<size_t> order;
+  for (const auto &entry : missing) order.push_back(entry.second);
+  if (order.empty()) return;
+  // The largest first: what takes long should not begin last.
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return source_of(plan_, a).size() > source_of(plan_, b).size();
+  });
+  for (const auto &[program, outcome] : BuildFarm(options_.command, options_.limit_s).build(order))
+    note(program, outcome);
+}
+
+// A program that a child could not build is built here again for the driver's words.
+Programs::Build Programs::make(size_t program) {
+  Build build;
+  risk(Journal::Load, program, "loading the binary of " + name(program));
+  build.program = cache_.load(key(program));
+  if (build.program) {
+    ++(fresh_.count(program) ? built : cached);
+  } else {
+    risk(Journal::Build, program, "building " + name(program));
+    build.program = cache_.build(source_of(plan_, program), build.log);
+    if (build.program) ++built;
+  }
+  journal_.done();
+  return build;
+}
+
+const Programs::Build &Programs::get(size_t program) {
+  const auto found = builds_.find(program);
+  if (found != builds_.end()) return found->second;
+  prepare({program});
+  const std::string death = reason(program);
+  const bool tell = death.empty() || death == REFUSED;
+  return builds_.emplace(program, tell ? make(program) : Build{{}, death}).first->second;
+}
+
+}  // namespace pocket
