@@ -8,6 +8,7 @@
 #include "engine.h"
 #include "json.h"
 #include "own_program.h"
+#include "probe.h"
 #include "protocol.h"
 
 namespace {
@@ -17,6 +18,8 @@ using namespace pocket;
 const char *const USAGE =
     "usage: pocketcl-runner PLAN [OPTION…]\n"
     "       pocketcl-runner --check PLAN…     loads and checks plans, without OpenCL\n"
+    "       pocketcl-runner --probe FILE.cl [--scratch DIR]   measures a device with the kernels\n"
+    "                                         of rates.cl and probe.cl, and the storage of DIR\n"
     "       pocketcl-runner --devices | --version | --help\n"
     "PLAN is a plan's folder. Options, some of them with an environment variable:\n"
     "  --cl-lib PATH, --platform SUBSTRING   which OpenCL, which device ($POCKETCL_PLATFORM)\n"
@@ -58,6 +61,7 @@ EngineOptions from_environment() {
 struct Options {
   EngineOptions engine = from_environment();
   std::vector<std::string> plans;
+  std::string probe, scratch;
   bool build = false, check = false, devices = false, version = false, help = false;
 };
 
@@ -84,7 +88,7 @@ bool sensible(Options &options, const std::string &limit, const std::string &flu
       (!flush.empty() && !read_number(flush, engine.flush)))
     return false;
   engine.builds.limit_s = static_cast<double>(limit_s);
-  const bool alone = options.devices || options.version || options.help;
+  const bool alone = options.devices || options.version || options.help || !options.probe.empty();
   return alone || (options.check ? !options.plans.empty() : options.plans.size() == 1);
 }
 
@@ -105,7 +109,9 @@ bool parse(int count, char **words, Options &options) {
                 {"--child-builds", &engine.builds.children},
                 {"--build-limit", &limit},
                 {"--journal", &engine.journal},
-                {"--flush", &flush}};
+                {"--flush", &flush},
+                {"--probe", &options.probe},
+                {"--scratch", &options.scratch}};
   const struct {
     const char *name;
     bool *flag;
@@ -128,6 +134,11 @@ bool parse(int count, char **words, Options &options) {
   }
   if (!options.plans.empty()) engine.plan = options.plans[0];
   return sensible(options, limit, flush);
+}
+
+void probe_device(const Options &options) {
+  const EngineOptions &engine = options.engine;
+  answer(probe({engine.library, engine.platform, options.probe, options.scratch}));
 }
 
 void list_devices_as_json(const Options &options) {
@@ -163,6 +174,7 @@ int run(const Options &options) {
     return printf("pocketcl-runner %s (plan format %d)\n", VERSION, PLAN_FORMAT) < 0;
   if (options.check) return check_plans(options);
   if (options.devices) list_devices_as_json(options);
+  else if (!options.probe.empty()) probe_device(options);
   else if (options.build) serve_builds(options.engine);
   else run_plan(options.engine);
   return 0;
