@@ -46,7 +46,7 @@ std::string variable(const char *name) {
 
 struct Options {
   std::vector<std::string> plans;
-  std::string library, platform = variable("POCKETCL_PLATFORM"), cache = default_cache_folder();
+  std::string library = variable("POCKETCL_CL_LIB"), platform = variable("POCKETCL_PLATFORM"), cache = default_cache_folder();
   std::string phases = "prefill,decode", recorded = variable("POCKETCL_RECORDED");
   std::string cooperative = variable("POCKETCL_COOPERATIVE"), journal;
   std::string child_builds = variable("POCKETCL_CHILD_BUILDS"), limit = "180", flush;
