@@ -4,12 +4,12 @@
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
-#include <sstream>
 #include <tuple>
 
 #include "cl_library.h"
 #include "failure.h"
 #include "json.h"
+#include "text.h"
 
 namespace pocket {
 namespace {
@@ -34,8 +34,8 @@ T info(cl::Device id, cl::Uint key) {
 
 std::set<std::string> features(cl::Device id) {
   std::set<std::string> found;
-  std::istringstream extensions(info_text(cl::GetDeviceInfo, id, cl::DEVICE_EXTENSIONS));
-  for (std::string name; extensions >> name;) {
+  const std::string extensions = info_text(cl::GetDeviceInfo, id, cl::DEVICE_EXTENSIONS);
+  for (const std::string &name : pieces(extensions, " ")) {
     if (name == "cl_khr_fp16") found.insert("fp16");
     if (name == "cl_khr_subgroups") found.insert("subgroups");
     if (name == "cl_khr_integer_dot_product") found.insert("int_dot");

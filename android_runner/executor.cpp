@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <set>
-#include <sstream>
 
 #include "failure.h"
+#include "text.h"
 
 namespace pocket {
 namespace {
@@ -14,13 +14,13 @@ constexpr size_t SHORT_LAUNCHES = 8;  // of one position take about the time of 
 
 // The lines of a driver's log that matter: from the first error on, at most six.
 std::string excerpt(const std::string &log) {
-  std::istringstream lines(log);
   std::string out;
   int taken = 0;
-  for (std::string line; taken < 6 && std::getline(lines, line);) {
+  for (const std::string &line : pieces(log, "\n")) {
     if (taken == 0 && log.find("error") != std::string::npos &&
         line.find("error") == std::string::npos)
       continue;
+    if (taken == 6) break;
     out += (taken++ ? "\n" : "") + line.substr(0, 200);
   }
   return out;

@@ -3,13 +3,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <sstream>
 
 #include "build_farm.h"
 #include "cl_library.h"
 #include "json.h"
 #include "own_program.h"
 #include "protocol.h"
+#include "text.h"
 
 namespace {
 
@@ -107,9 +107,8 @@ bool parse(int count, char **words, Options &options) {
 }
 
 std::vector<const Phase *> chosen_phases(const Plan &plan, const std::string &names) {
-  std::istringstream list(names + ",prefill,decode");  // these two belong to every session
-  std::vector<const Phase *> phases;
-  for (std::string name; std::getline(list, name, ',');) {
+  std::vector<const Phase *> phases;  // the last two belong to every session
+  for (const std::string &name : pieces(names + ",prefill,decode", ",")) {
     const Phase *phase = plan.phase(name);
     if (!phase)
       throw Failure("the plan has no phase '" + name + "'", "--phases names it",

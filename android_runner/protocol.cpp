@@ -8,9 +8,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <sstream>
 
 #include "json.h"
+#include "text.h"
 
 namespace pocket {
 namespace {
@@ -63,9 +63,7 @@ std::string seconds(double value) {
 }  // namespace
 
 void watch_signals() {
-  struct sigaction action{};
-  action.sa_handler = on_interrupt;  // without SA_RESTART: a blocked read returns
-  sigaction(SIGINT, &action, nullptr);
+  signal(SIGINT, on_interrupt);
   signal(SIGPIPE, SIG_IGN);
 }
 
@@ -94,8 +92,11 @@ bool Input::buffered(std::string &line) const {
   return true;
 }
 
+// False at the end of input. A signal ends a poll, while a read goes on after it.
 bool Input::fill() {
   char piece[65536];
+  pollfd ready{STDIN_FILENO, POLLIN, 0};
+  if (poll(&ready, 1, -1) < 0) return errno == EINTR;
   const ssize_t n = read(STDIN_FILENO, piece, sizeof piece);
   if (n > 0) held_.append(piece, static_cast<size_t>(n));
   return n > 0;
@@ -186,9 +187,7 @@ void Protocol::run(const std::string &line, const std::vector<std::string> &word
 
 // False when the process must end: the device failed, or quit.
 bool Protocol::handle(const std::string &line) {
-  std::istringstream stream(line);
-  std::vector<std::string> words;
-  for (std::string word; stream >> word;) words.push_back(word);
+  const std::vector<std::string> words = pieces(line, " \t\v\f\r\n");
   if (words.empty()) return true;
   if (words[0] == "quit") return false;
   try {

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +51,22 @@ def temporary_beside(out: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def fill_once(out: Path, fill: Callable[[Path], None]) -> None:
+    """Make the folder `out` by `fill`, unless it is there; who comes meanwhile waits for it."""
+    if out.is_dir():
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(out.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.is_dir():
+            with temporary_beside(out) as folder:
+                fill(folder)
+                put_in_place(folder, out)
+    finally:
         os.close(lock)
 
 

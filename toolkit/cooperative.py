@@ -48,14 +48,15 @@ void let_others() {{
 }}
 #elif defined(__linux__) && defined(__aarch64__)
 void let_others() {{
-  register long number __asm__("x8") = 124, result __asm__("x0");
-  __asm__ volatile("svc #0" : "=r"(result) : "r"(number) : "memory");
+  __asm__ volatile("mov x8, #124; svc #0" ::: "x0", "x8", "memory");
 }}
 #else
 void let_others() {{}}
 #endif
 #if defined(__x86_64__)
 #define RELAX __builtin_ia32_pause();
+#elif defined(__aarch64__)
+#define RELAX __asm__ volatile("yield");
 #else
 #define RELAX
 #endif

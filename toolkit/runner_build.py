@@ -8,11 +8,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
+from toolkit.atomic import fill_once
 from toolkit.errors import PocketError
 from toolkit.paths import cache_dir
 
@@ -23,22 +25,58 @@ CACHE = "set XDG_CACHE_HOME to a folder you can write to; pocketcl doctor"
 VENDORS = Path("/etc/OpenCL/vendors")
 
 
+@dataclass(frozen=True)
+class Toolchain:
+    """The commands that make a runner, and what else decides how it turns out."""
+
+    name: str  # of what is made, in the cache and for people
+    compile: tuple[str, ...]  # before -c SOURCE -o OBJECT
+    link: tuple[str, ...]  # before -o PROGRAM OBJECT…
+    libraries: tuple[str, ...]  # behind the objects
+    identity: tuple[object, ...]  # tells this compiler from others with the same commands
+    remedy: str  # for the user, where a command fails
+    environment: Callable[[Path], Mapping[str, str]] = lambda _: os.environ  # of a build's folder
+    check: Callable[[Path], None] = lambda _: None  # raises where the program is not as it must be
+
+
 def build_runner() -> Path:
     """The runner's program; compiled when there is none of these sources and this compiler."""
-    compiler, files = _compiler(), sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")])
+    compiler = _compiler()
+    status = os.stat(os.path.realpath(compiler[0]))
+    return build(
+        Toolchain(
+            name="runner",
+            compile=(*compiler, *FLAGS),
+            link=compiler,
+            libraries=("-ldl", "-pthread"),
+            identity=(status.st_mtime_ns, status.st_size),
+            remedy=REMEDY,
+        )
+    )
+
+
+def build(toolchain: Toolchain) -> Path:
+    """The program that `toolchain` makes of the runner's sources; made once, whole or not at all.
+
+    Raises:
+        PocketError: there are no sources, a command fails, or the check does.
+    """
+    files = sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")])
     if not files:
         raise PocketError("the runner's sources are missing", f"{SOURCES} holds none", "reinstall")
-    program = cache_dir() / f"runner-{_key(compiler, files)}" / "pocketcl-runner"
-    if not program.exists():
-        _compile(compiler, [f for f in files if f.suffix == ".cpp"], program)
-    return program
+    folder = cache_dir() / f"{toolchain.name}-{_key(toolchain, files)}"
+    try:
+        fill_once(folder, partial(_make, toolchain, [f for f in files if f.suffix == ".cpp"]))
+    except OSError as error:
+        raise PocketError(f"the {toolchain.name} can't be built", str(error), CACHE) from None
+    return folder / "pocketcl-runner"
 
 
-def _compiler() -> list[str]:
+def _compiler() -> tuple[str, ...]:
     for command in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
         words = _words(command)
         if words and (path := shutil.which(words[0])):
-            return [path, *words[1:]]
+            return (path, *words[1:])
     raise PocketError("the runner can't be built", "no C++ compiler is here", REMEDY)
 
 
@@ -49,39 +87,42 @@ def _words(command: str) -> list[str]:
         raise PocketError(f"CXX is {command!r}", str(error), "unset it, or mend it") from None
 
 
-def _key(compiler: list[str], files: list[Path]) -> str:
-    """What the program depends on: sources, flags, and which compiler this is."""
-    status = os.stat(os.path.realpath(compiler[0]))
-    digest = hashlib.sha256(repr((compiler, status.st_mtime_ns, status.st_size, FLAGS)).encode())
+def _key(toolchain: Toolchain, files: list[Path]) -> str:
+    """What the program depends on: sources, commands, and which compiler this is."""
+    t = toolchain
+    digest = hashlib.sha256(repr((t.compile, t.link, t.libraries, t.identity)).encode())
     for file in files:
         digest.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _compile(compiler: list[str], sources: list[Path], program: Path) -> None:
+def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
+    """Compile and link in a folder that holds only the program at the end."""
     if sys.stderr.isatty():
-        print("building the runner (once) …", file=sys.stderr)
-    try:
-        program.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=program.parent) as folder:
-            objects = [f"{folder}/{source.stem}.o" for source in sources]
-            commands = [
-                [*compiler, *FLAGS, "-c", str(source), "-o", target]
-                for source, target in zip(sources, objects, strict=True)
-            ]
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                list(pool.map(_run, commands))
-            _run([*compiler, "-o", f"{folder}/program", *objects, "-ldl", "-pthread"])
-            os.replace(f"{folder}/program", program)
-    except OSError as error:
-        raise PocketError("the runner can't be built", str(error), CACHE) from None
+        print(f"building the {toolchain.name} (once) …", file=sys.stderr)
+    work = folder / "objects"
+    work.mkdir()
+    run = partial(_run, toolchain, toolchain.environment(work))
+    objects = [f"{work}/{source.stem}.o" for source in sources]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        commands = [
+            (*toolchain.compile, "-c", str(source), "-o", target)
+            for source, target in zip(sources, objects, strict=True)
+        ]
+        list(pool.map(run, commands))
+    program = folder / "pocketcl-runner"
+    run((*toolchain.link, "-o", str(program), *objects, *toolchain.libraries))
+    toolchain.check(program)
+    shutil.rmtree(work)
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+def _run(toolchain: Toolchain, environment: Mapping[str, str], command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, errors="replace"
+    )
     if done.returncode:
         because = "\n".join([shlex.join(command)[:200], *done.stderr.strip().splitlines()[:8]])
-        raise PocketError("the runner can't be built", because, REMEDY)
+        raise PocketError(f"the {toolchain.name} can't be built", because, toolchain.remedy)
 
 
 # --- OpenCL on a desktop -----------------------------------------------------------------------
