@@ -44,9 +44,10 @@ def stored_tables(model: ir.Model, cos: ir.Value, sin: ir.Value) -> Tables:
         if arrays[0] is None or arrays[1] is None or arrays[0].ndim != 2:
             raise Miss("its rotary tables are not constants of two dimensions")
         if len(arrays[0]) < context:
+            rows = len(arrays[0])
             raise Miss(
-                f"its rotary tables end at {len(arrays[0])} positions, "
-                f"before the context of {context}"
+                f"its rotary tables end at {rows} positions, before the context of {context}: "
+                f"--max-context {rows} fits"
             )
         return arrays[0][:context], arrays[1][:context]
 

@@ -26,7 +26,7 @@ PLACES = {
         "toolkit/tune.py",
         "toolkit/doctor.py",
     ),
-    "click": ("toolkit/cli.py",),
+    "click": ("toolkit/cli",),
     "yaml": ("toolkit/devices.py",),
     "jinja2": ("toolkit/template_worker.py",),
     "onnx": ("onnx_passes/", "toolkit/"),

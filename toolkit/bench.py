@@ -2,19 +2,18 @@
 
 import os
 import statistics
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from toolkit import bench_plan
-from toolkit.bench_load import driver_cache, load_twice
+from toolkit.bench_load import compiling_into, empty_cache, load_twice
 from toolkit.bench_plan import kv_copy_bytes
 from toolkit.bench_rivals import comparison, comparison_lines, open_rivals
 from toolkit.bench_trace import check_folder, write_trace
 from toolkit.bench_turns import Contestant, Ours, Turn, figures_of, take_turn, take_turns
 from toolkit.errors import PocketError
-from toolkit.executor import Executor, open_executor
+from toolkit.executor import Executor, on_phone, open_executor
 from toolkit.plan import Plan
 from toolkit.profile import Profiled, Span, length_s, overhead_us, runs_of
 
@@ -45,8 +44,12 @@ def bench(
     tell = progress or (lambda *_: None)
     if trace:
         check_folder(trace)
-    with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
-        cache = Path(folder)
+    if compare and on == "phone":
+        because = "rivals run on this computer, the plan on the phone"
+        raise PocketError(
+            "there is nothing to compare", because, "without --compare, or --on runner"
+        )
+    with empty_cache(on, options.get("serial")) as cache:
         tell("loading")
         executor, load = load_twice(plan_path, on, cache, options, open_executor)
         try:
@@ -83,8 +86,7 @@ def profile(
     options: dict[str, Any],
 ) -> list[Span]:
     """Kernel times of a prefill and the decode steps behind it; apart, for profiling costs time."""
-    own = {**options, "cache": cache / "programs"} if on == "runner" else options
-    with driver_cache(cache / "driver"):
+    with compiling_into(cache, on, options) as own:
         executor = open_executor(plan_path, on, profile=True, **own)
     try:
         count, profiled = min(new_tokens, PROFILED), cast(Profiled, executor)
@@ -197,4 +199,5 @@ def _report(
         "decode": {"after": len(prompts[-1]), **decoded},
         "load": load,
         "memory": bench_plan.memory(plan),
+        **on_phone(executor),
     }

@@ -1,11 +1,14 @@
 """How long a plan takes to load: with nothing compiled yet, and with every program in the cache."""
 
 import os
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from toolkit.errors import PocketError
 from toolkit.executor import Executor, open_executor
 
 Opener = Callable[..., Executor]
@@ -19,15 +22,39 @@ def load_twice(
     Cold and warm is meant of programs; the plan's files are in the system's page cache either way.
     The host executor shares this process's OpenCL, whose caches cannot be emptied: warm only.
     """
-    if on != "runner":
-        executor = opener(plan_path, on, **options)
-        return executor, {"cold_s": None, "warm_s": executor.load_s}
-    own = {**options, "cache": cache / "programs"}
-    with driver_cache(cache / "driver"):
+    with compiling_into(cache, on, options) as own:
         cold = opener(plan_path, on, **own)
+        if on == "host":
+            return cold, {"cold_s": None, "warm_s": cold.load_s}
         cold.close()
         warm = opener(plan_path, on, **own)
     return warm, {"cold_s": cold.load_s, "warm_s": warm.load_s}
+
+
+@contextmanager
+def empty_cache(on: str, serial: str | None = None) -> Iterator[Path]:
+    """A folder for compiled programs where the plan runs, gone at the end."""
+    if on != "phone":
+        with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
+            yield Path(folder)
+        return
+    from toolkit.adb import find_phone
+    from toolkit.phone_store import HOME
+
+    folder = f"cold/{uuid.uuid4().hex}"
+    try:
+        yield Path(folder)
+    finally:
+        with suppress(PocketError):  # a phone that went away: `phone clean` removes it
+            find_phone(serial).run(f"rm -rf {HOME}/{folder}")
+
+
+@contextmanager
+def compiling_into(cache: Path, on: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The options of an executor that keeps there what it compiles, where it has a say in it."""
+    own = options if on == "host" else {**options, "cache": cache / "programs"}
+    with driver_cache(cache / "driver") if on == "runner" else nullcontext():
+        yield own
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def compile(
     out: Path | None = None,
     *,
     device: str | None = None,
+    serial: str | None = None,
     tuned: bool = True,
     progress: Progress | None = None,
     **chosen: Any,
@@ -63,10 +64,11 @@ def compile(
     """Compile a model to a plan folder; `progress` is told what goes on.
 
     What is `chosen` are options of `toolkit.options.choose`: weights, max_context, group, …
+    serial  of `device="phone"`: which one
     tuned  use knobs that `pocketcl tune` found for the device
     """
     started, tell = time.perf_counter(), progress or (lambda _: None)
-    profile = resolve_device(device)
+    profile = resolve_device(device, serial)
     options = choose(source, profile, **chosen)
     tell("reading the model")
     with blaming(source):
@@ -106,7 +108,7 @@ def _reading_weights(source: Source) -> Iterator[None]:
     except ValueError as error:
         hint = "check the file with onnx.checker, or export it again"
         raise PocketError(
-            f"the weights of {source.onnx_path} cannot be read", str(error), hint
+            f"the weights of {source.onnx_path} cannot be read", error, hint
         ) from error
 
 
@@ -179,8 +181,8 @@ def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple
 def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
     left = [node for node in model.graph if unsupported(node)]
     if left:
-        node = min(left, key=_how_likely_a_consequence)
-        raise _no_kernel(node, unsupported(node), reasons)
+        node = min(left, key=lambda node: _how_likely_a_consequence(node, reasons))
+        raise _no_kernel(node, unsupported(node), _missed(node, reasons))
     names = unresolved_dims(model)
     if names:
         value = next(v for n in model.graph for v in n.outputs if v.name == names[0])
@@ -191,18 +193,24 @@ def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
         )
 
 
-def _how_likely_a_consequence(node: ir.Node) -> tuple[bool, bool, bool]:
+def _how_likely_a_consequence(node: ir.Node, reasons: list[str]) -> tuple[bool, bool, bool, bool]:
     """Small for an op that is strange itself: one such op leaves others behind that are not."""
+    explained = bool(_missed(node, reasons))
     known = node.op_type in {op_type for _, op_type in HANDLERS}
     standard = node.domain in DOMAINS and (node.domain != "" or onnx.defs.has(node.op_type))
-    return standard, known, node.op_type in SHAPE_OPS
+    return standard, not explained, known, node.op_type in SHAPE_OPS
+
+
+def _missed(node: ir.Node, reasons: list[str]) -> list[str]:
+    """Where passes gave up at this node, or at one of its kind."""
+    own = [line for line in reasons if line.startswith(f"{node.op_type} {node.name}: ")]
+    return own or [line for line in reasons if line.startswith(f"{node.op_type} ")]
 
 
 def _no_kernel(node: ir.Node, reason: str | None, missed: list[str]) -> PocketError:
-    more = [line for line in missed if line.startswith(f"{node.op_type} ")]  # where a pass gave up
     return PocketError(
         f"no kernel for {node.op_type} at {node.name} ({_type_of(node)} {node.outputs[0].shape})",
-        "; ".join([reason or "none is written", *more[:1]]),
+        "; ".join([reason or "none is written", *missed[:1]]),
         "pocketcl inspect MODEL --unsupported lists every such node",
     )
 

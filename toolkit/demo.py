@@ -17,28 +17,31 @@ def demo(
     on: str | None = None,
     max_new_tokens: int = 160,
     progress: Callable[[str], None] | None = None,
+    serial: str | None = None,
 ) -> dict[str, Any]:
     """Run the demo; `write` gets text as it comes. Returns the figures."""
     tell = progress or (lambda _: None)
     with tempfile.TemporaryDirectory(prefix="pocketcl-demo-") as folder:
         started = time.perf_counter()
         plan = Path(folder) / "demo.plan"
-        compiled = compile_model(plan, tell)
+        options = {"serial": serial} if on == "phone" else {}
+        device = {"device": "phone", **options} if options else {}
+        compiled = compile_model(plan, tell, **device)
         executor = choose(on, write, tell)
-        verified = check(plan, executor, tell)
-        story = tell_story(plan, executor, max_new_tokens, write, tell)
+        verified = check(plan, executor, tell, **options)
+        story = tell_story(plan, executor, max_new_tokens, write, tell, **options)
     seconds = time.perf_counter() - started
     figures = {"compile": compiled, "verify": verified, "run": story, "seconds": seconds}
     write("\n\n" + "\n".join(lines(figures)) + "\n")
     return figures
 
 
-def compile_model(plan: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Compile the embedded model for the device here."""
+def compile_model(plan: Path, tell: Callable[[str], None], **options: Any) -> dict[str, Any]:
+    """Compile the embedded model, for the device here unless another is named."""
     from toolkit.compile import compile
     from toolkit.source import load_source
 
-    report: dict[str, Any] = compile(load_source(MODEL), plan, progress=tell).as_json()
+    report: dict[str, Any] = compile(load_source(MODEL), plan, progress=tell, **options).as_json()
     return report
 
 
@@ -57,11 +60,11 @@ def choose(on: str | None, write: Callable[[str], None], tell: Callable[[str], N
     return "runner"
 
 
-def check(plan: Path, on: str, tell: Callable[[str], None]) -> dict[str, Any]:
+def check(plan: Path, on: str, tell: Callable[[str], None], **options: Any) -> dict[str, Any]:
     """Verify; a demo that computes something else is no demo."""
     from toolkit.verify import verify
 
-    result = verify(plan, on=on, progress=tell)
+    result = verify(plan, on=on, progress=tell, **options)
     if not result["ok"]:
         raise PocketError(
             "the demo's plan doesn't compute what its model computes",
@@ -77,13 +80,14 @@ def tell_story(
     max_new_tokens: int,
     write: Callable[[str], None],
     tell: Callable[[str], None],
+    **options: Any,
 ) -> dict[str, Any]:
     """Generate a story, text on the way."""
     from toolkit.run import Output, run
     from toolkit.session import Session
 
     tell("loading the plan")
-    with Session(plan, on) as session:
+    with Session(plan, on, **options) as session:
         tell("")
         output = Output(session, plan, write, echo=PROMPT)
         result = run(session, output.encode(PROMPT), max_new_tokens, output)

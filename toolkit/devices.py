@@ -1,16 +1,17 @@
 """What can be compiled for: profiles (devices.yaml), OpenCL devices here, phones on adb."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
+from toolkit.adb import Phone, Seen, all_phones
 from toolkit.errors import PocketError
 from toolkit.paths import config_dir
+from toolkit.phone import about, check_system
 from toolkit.plan import FEATURES
 
 Profile: TypeAlias = dict[str, Any]
@@ -20,9 +21,14 @@ CLASSES = ("cpu", "adreno", "mali", "generic")
 SHIPPED = (Path(__file__).parent / "facts/devices.yaml", Path(__file__).parents[1] / "devices.yaml")
 
 
-def resolve_device(name: str | None = None) -> Profile:
-    """The {name, class, align, features, compute_units} of a named device, or the one here."""
+def resolve_device(name: str | None = None, serial: str | None = None) -> Profile:
+    """The {name, class, align, features, compute_units} of a named device, or the one here.
+
+    `phone` is the phone on adb, `serial` which one.
+    """
     known = profiles()
+    if name == "phone":
+        return _on_phone(serial)
     if name is None:
         return _here(known)
     wanted = name.lower()
@@ -74,7 +80,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield from [] if found["opencl"] else ["  none: pocketcl doctor says what is missing"]
     yield "Phones"
     for p in found["phones"]:
-        yield f"  {p['serial']}  {p['model']}  {p['state']}"
+        yield f"  {p['serial']}  {_phone_line(p)}"
     yield from [] if found["phones"] else ["  none"]
     yield "Profiles (--device NAME or SoC)"
     for p in found["profiles"]:
@@ -82,28 +88,51 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {p['name']:<26}{p.get('soc', ''):<12}{p['class']:<9}{what}".rstrip()
 
 
-def find_adb() -> str | None:
-    """The adb program: $ADB, the PATH, or the Android SDK's."""
-    sdk = Path(os.environ.get("ANDROID_HOME", "/nonexistent")) / "platform-tools/adb"
-    return os.environ.get("ADB") or shutil.which("adb") or (str(sdk) if sdk.exists() else None)
+def _phone_line(facts: Mapping[str, Any]) -> str:
+    if "soc" not in facts:
+        return f"{facts['model'] or 'a phone'}: {facts['state']} (pocketcl doctor)"
+    words = [facts["model"], facts["soc"], facts["gpu"], facts["driver"]]
+    words += [f"Android {facts['android']}", f"profile {facts['profile']}"]
+    return ", ".join(filter(None, words))
 
 
-def phones() -> list[dict[str, str]]:
-    """Phones that adb sees: serial, state (`device` when usable) and model."""
-    adb = find_adb()
-    if adb is None:
-        return []
+def phones() -> list[dict[str, Any]]:
+    """Phones that adb sees: serial, state (`device` when usable), model; of usable ones more."""
     try:
-        done = subprocess.run([adb, "devices", "-l"], capture_output=True, text=True, timeout=15)
-    except (OSError, subprocess.TimeoutExpired):
+        return [_phone(seen) for seen in all_phones()]
+    except PocketError:  # doctor says what is wrong with adb
         return []
-    return [_phone(line) for line in done.stdout.splitlines()[1:] if len(line.split()) >= 2]
 
 
-def _phone(line: str) -> dict[str, str]:
-    serial, state, *rest = line.split()
-    facts = dict(word.split(":", 1) for word in rest if ":" in word)
-    return {"serial": serial, "state": state, "model": facts.get("model", "")}
+def _phone(seen: Seen) -> dict[str, Any]:
+    facts: dict[str, Any] = asdict(seen)
+    if seen.state != "device":
+        return facts
+    try:
+        found = about(Phone(seen.serial, seen.model))
+    except PocketError as error:  # it was unplugged just now
+        return {**facts, "state": str(error)}
+    named = {"soc": found.soc, "android": found.android, "gpu": found.gpu, "driver": found.driver}
+    return {**facts, **named, "profile": match_phone(found.soc, found.gpu, profiles())}
+
+
+def match_phone(soc: str, gpu: str, known: Mapping[str, Profile]) -> str:
+    """The profile of a phone: by its SoC, else by its GPU's name."""
+    socs = {str(facts.get("soc", "")).lower(): name for name, facts in known.items()}
+    return socs.get(soc.lower(), "") or match("", gpu, known)
+
+
+def _on_phone(serial: str | None) -> Profile:
+    """The profile of a phone, with no feature that its own OpenCL lacks."""
+    from toolkit.phone_place import OnPhone
+
+    place = OnPhone(serial)
+    check_system(place.about)
+    place.install_runner()
+    device = place.opencl()[0]
+    known = profiles()
+    name = match_phone(place.about.soc, device["name"], known)
+    return _as_reported(name, known[name], device)
 
 
 def _here(known: Mapping[str, Profile]) -> Profile:
@@ -117,7 +146,12 @@ def _here(known: Mapping[str, Profile]) -> Profile:
             "--device NAME to compile for another one (pocketcl devices), or pocketcl doctor",
         )
     name = match(device["platform"], device["name"], known)
-    profile = _essence(name, known[name])
+    return _as_reported(name, known[name], device)
+
+
+def _as_reported(name: str, facts: Profile, device: Mapping[str, Any]) -> Profile:
+    """A profile as far as the device in hand bears it out."""
+    profile = _essence(name, facts)
     profile["align"] = max(profile["align"], device["align"])
     profile["features"] = [f for f in profile["features"] if f in device["features"]]
     profile["compute_units"] = device["compute_units"]

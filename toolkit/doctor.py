@@ -36,10 +36,14 @@ class Check:
     needed: bool = True
 
 
-def report(progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """What `pocketcl doctor` reports."""
+def report(
+    serial: str | None = None, progress: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """What `pocketcl doctor` reports; with a serial also what this phone lacks."""
+    from toolkit.doctor_phone import phone_checks
+
     found = []
-    for check in checks():
+    for check in (*checks(), *phone_checks(serial)):
         progress(f"checked: {check.name}")
         found.append(asdict(check))
     return {"checks": found}
@@ -67,7 +71,6 @@ def checks() -> Iterator[Check]:
     yield _launch()
     yield _compiler()
     yield _cache()
-    yield _adb()
 
 
 def opencl_devices() -> list[dict[str, Any]]:
@@ -232,13 +235,3 @@ def _cache() -> Check:
     except OSError as error:
         return Check("cache", False, str(error), "set XDG_CACHE_HOME to a folder you can write to")
     return Check("cache", True, f"{folder}, {free / 1e9:.1f} GB free")
-
-
-def _adb() -> Check:
-    from toolkit.devices import find_adb, phones
-
-    if find_adb() is None:
-        detail = "not found; only phones need it"
-        return Check("adb", False, detail, "apt-get install adb", needed=False)
-    seen = [f"{p['model'] or p['serial']} ({p['state']})" for p in phones()]
-    return Check("adb", True, ", ".join(seen) or "no phone is connected", needed=False)

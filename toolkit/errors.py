@@ -4,12 +4,17 @@
 class PocketError(Exception):
     """An error with three facts: the thing that failed, its cause, and the next step."""
 
-    def __init__(self, what: str, because: str = "", hint: str = "") -> None:
+    def __init__(self, what: str, because: str | Exception = "", hint: str = "") -> None:
         super().__init__(what)
-        self.what, self.because, self.hint = what, because, hint
+        self.what, self.because, self.hint = what, reason(because), hint
 
     def __str__(self) -> str:
         return f"{self.what}: {self.because}" if self.because else self.what
+
+
+def reason(error: object) -> str:
+    """What an error says, in words: of the system's without their number and path."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def format_error(error: BaseException) -> str:

@@ -74,16 +74,31 @@ class Executor(Protocol):
 
 
 def open_executor(plan_path: Path, on: str = "runner", **options: Any) -> Executor:
-    """Load a plan on the C++ runner or on pyopencl (`on="host"`)."""
+    """Load a plan on the C++ runner, here or on a phone, or on pyopencl (`on="host"`).
+
+    serial  which phone; by default the only one there is
+    """
     if on == "runner":
         from toolkit.runner import RunnerExecutor
 
         return cast(Executor, RunnerExecutor(plan_path, **options))
+    if on == "phone":
+        from toolkit.phone_place import OnPhone
+        from toolkit.runner import RunnerExecutor
+
+        place = OnPhone(options.pop("serial", None))
+        return cast(Executor, RunnerExecutor(plan_path, place=place, **options))
     if on == "host":
         from toolkit.generate import HostExecutor
 
         return HostExecutor(plan_path, **options)
-    raise PocketError(f"no executor is called '{on}'", hint="--on runner, or --on host")
+    raise PocketError(f"no executor is called '{on}'", hint="--on runner, phone or host")
+
+
+def on_phone(executor: Executor) -> dict[str, Any]:
+    """{"phone": …}: which phone it is and what was copied to it; nothing where it runs here."""
+    figures = getattr(getattr(executor, "place", None), "figures", None)
+    return {"phone": figures()} if figures else {}
 
 
 def can_sample(plan: Plan, sampling: Sampling) -> bool:

@@ -78,4 +78,4 @@ def _readable(file: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise PocketError(f"{file} is missing", "the plan lists it", RECOMPILE) from None
     except (OSError, ValueError) as error:
-        raise PocketError(f"cannot read {file}", str(error), RECOMPILE) from None
+        raise PocketError(f"cannot read {file}", error, RECOMPILE) from None

@@ -133,7 +133,7 @@ def _ids_of(path: Path) -> list[list[int]]:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise PocketError(f"{path} cannot be read", str(error), "np.save an array of ids") from None
+        raise PocketError(f"{path} cannot be read", error, "np.save an array of ids") from None
     if array.ndim not in (1, 2) or array.dtype.kind not in "iu":
         shape = f"{array.dtype} {list(array.shape)}"
         raise PocketError(f"{path} holds {shape}", "token ids are one or two axes of integers")

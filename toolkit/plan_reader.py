@@ -20,7 +20,7 @@ def from_json(text: str, where: str = PLAN_FILE) -> Plan:
     try:
         body = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise PocketError(f"{where} is not JSON", str(error), RECOMPILE) from None
+        raise PocketError(f"{where} is not JSON", error, RECOMPILE) from None
     if not isinstance(body, dict) or "format" not in body:
         raise PocketError(f"{where} is not a plan", "it has no key 'format'", RECOMPILE)
     if type(body["format"]) is not int or body["format"] != FORMAT:

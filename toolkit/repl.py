@@ -172,13 +172,15 @@ def chat_with(
     as_json: bool,
     sample: bool = False,
     stop: Sequence[str] = (),
+    serial: str | None = None,
     **given: Any,
 ) -> bool:
     """What `pocketcl chat` does; False when a line failed that no person was there to see."""
     generation = {"sampling": sampling_of(plan, sample, given), "stop_strings": stop}
     progress("loading the plan")
     found = None if no_template else choose_template(plan, template_file)
-    with Session(plan, on) as session:
+    options = {"serial": serial} if on == "phone" else {}
+    with Session(plan, on, **options) as session:
         chat = Chat(session, plan, found, system or "", max_new_tokens, generation)
         repl = Repl(chat, write, as_json)
         progress("")
@@ -224,7 +226,7 @@ def _typed() -> Iterator[str | PocketError]:
         try:
             yield input("> ")
         except UnicodeDecodeError as error:
-            yield PocketError("what was typed is not UTF-8", str(error), "a terminal in UTF-8")
+            yield PocketError("what was typed is not UTF-8", error, "a terminal in UTF-8")
         except KeyboardInterrupt:
             print("\n[/quit or Ctrl-D ends]", file=sys.stderr)
         except EOFError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import PocketError
+from toolkit.executor import on_phone
 from toolkit.sampling import Sampling, choose_sampling, model_settings, without_effect
 from toolkit.session import Session
 from toolkit.template import choose_template, decoded, read_text
@@ -82,6 +83,7 @@ def run_plan(
     save_state: Path | None = None,
     sample: bool = False,
     stop: Sequence[str] = (),
+    serial: str | None = None,
     **given: Any,
 ) -> dict[str, Any]:
     """What `pocketcl run` does: open a session, generate, print as it goes.
@@ -97,7 +99,8 @@ def run_plan(
         )
     sampling = sampling_of(plan, sample, given)
     progress("loading the plan")
-    options = {"dump": dump} if dump else {}
+    options: dict[str, Any] = {"dump": dump} if dump else {}
+    options |= {"serial": serial} if on == "phone" else {}
     with Session(plan, on, **options) as session:
         output = Output(session, plan, write)
         if load_state:
@@ -111,6 +114,7 @@ def run_plan(
         rest = session.resume(fed)
         figures = run(session, rest, max_new_tokens, output, sampling, stop)
         figures["reused"] = len(fed) - session.fed
+        figures |= on_phone(session.executor)
         write("\n")
         for line in logprob_lines(figures, output):
             write(line)

@@ -6,7 +6,6 @@ The protocol is described in android_runner/protocol.h.
 import contextlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
@@ -26,50 +25,51 @@ from toolkit.executor import (
     check_tokens,
 )
 from toolkit.load import load_plan
+from toolkit.place import Here, Place
 from toolkit.plan import Plan
 from toolkit.profile import Span
-from toolkit.runner_build import build_runner, find_opencl
 from toolkit.runner_process import Process
 from toolkit.sampling import Sampling
-
-__all__ = ["RunnerExecutor", "build_runner", "find_opencl"]
 
 PHASES = ("prefill", "decode")
 
 
 class RunnerExecutor:
-    """The Executor that runs a plan in the C++ runner."""
-
-    name = "runner"
+    """The Executor that runs a plan in the C++ runner, here or on a phone."""
 
     def __init__(
         self,
         plan_path: Path,
         phases: Sequence[str] = PHASES,
         platform: str | None = None,
-        cache: Path | None = None,
+        cache: Path | str | None = None,
         profile: bool = False,
         recorded: str | None = None,
         cooperative: str | None = None,
+        place: Place | None = None,
     ) -> None:
         """Load a plan; the phase `score` is loaded when it is first used.
 
         platform  part of an OpenCL platform's or device's name; default $POCKETCL_PLATFORM
-        cache     folder of program binaries; default $XDG_CACHE_HOME/pocketcl/programs
+        cache     folder of program binaries; default $XDG_CACHE_HOME/pocketcl/programs, or
+                  the phone's own
         profile   take kernel times between start_profile and take_profile
         recorded  replay decode steps: auto (measured), on or off; default $POCKETCL_RECORDED
         cooperative  each in one launch, on CPUs; likewise, default $POCKETCL_COOPERATIVE
+        place     where it runs; default: on this computer
         """
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
         self.stop_reason: StopReason = "length"
-        self._arguments = [str(Path(plan_path).absolute())]
-        options = {"--platform": platform, "--cache": cache, "--cl-lib": find_opencl()}
-        options |= {"--recorded": _wish("recorded", recorded)}
+        self.place: Place = place or Here()
+        self.name = self.place.executor
+        # Copies to a phone, and the C++ compiler's time, are no part of loading.
+        self._arguments = [self.place.prepare(Path(plan_path), self.plan)]
+        self._arguments += self.place.options(cache)
+        options = {"--platform": platform, "--recorded": _wish("recorded", recorded)}
         options |= {"--cooperative": _wish("cooperative", cooperative)}
         for option, value in options.items():
             self._arguments += [option, str(value)] if value is not None else []
         self._arguments += ["--profile"] if profile else []
-        self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
         self.reached = 0
         self._fed: list[int] = []  # the id at every position that the states hold
         self._sampling = ""  # the command that says how ids are chosen
@@ -144,11 +144,13 @@ class RunnerExecutor:
     def save_state(self, path: Path, past: int, note: Mapping[str, Any]) -> None:
         """Write the first `past` positions of text and states to a file."""
         text = f"\t{json.dumps(dict(note))}" if note else ""
-        self._alive().ask(f"save {past} {_one_line(path)}{text}")
+        with self.place.saving(Path(path)) as name:
+            self._alive().ask(f"save {past} {name}{text}")
 
     def load_state(self, path: Path) -> int:
         """Take text and states from a file; return its `past`."""
-        _, past, reached = self._alive().ask(f"load {_one_line(path)}")
+        with self.place.loading(Path(path)) as name:
+            _, past, reached = self._alive().ask(f"load {name}")
         self._fed, self.reached = state_file.read_ids(path), int(reached)
         return int(past)
 
@@ -169,7 +171,7 @@ class RunnerExecutor:
     def take_profile(self) -> list[Span]:
         """What ran since `start_profile`."""
         self._alive().ask("profile profile.json")
-        text = Path(self._folder.name, "profile.json").read_text(encoding="utf-8")
+        text = self.place.fetch("profile.json").read_text(encoding="utf-8")
         return [Span(**entry) for entry in json.loads(text)]
 
     def close(self) -> None:
@@ -177,18 +179,17 @@ class RunnerExecutor:
         process, self._process = self._process, None
         if process:
             process.end()
-        self._folder.cleanup()
+        self.place.close()
 
     def _start(self, phases: Sequence[str]) -> None:
         """Start the runner with these phases, in place of the one that runs."""
-        build_runner()  # the C++ compiler's time is no part of loading
         started, first = time.perf_counter(), self._process is None
         if self._process:
             self._earlier = self.stats()
             self._process.end()
         self._phases = tuple(phases)
         arguments = [*self._arguments, "--phases", ",".join(phases)]
-        self._process = process = Process(arguments, self._folder.name, notes=first)
+        self._process = process = Process(self.place, arguments, notes=first)
         try:
             self.ready: dict[str, Any] = json.loads(process.answer()[1])
         except BaseException:
@@ -231,16 +232,7 @@ class RunnerExecutor:
             self._replay(past)
 
     def _read(self, name: str) -> npt.NDArray[np.float32]:
-        return np.fromfile(Path(self._folder.name, name), "<f4").astype(np.float32, copy=False)
-
-
-def _one_line(path: Path) -> str:
-    """A path as the last word of a command: of all characters only these two would end it."""
-    text = str(Path(path).absolute())
-    if "\n" in text or "\t" in text:
-        because = "the runner is told names in one line"
-        raise PocketError(f"{text!r} can't be used", because, "a name without tab and line break")
-    return text
+        return np.fromfile(self.place.fetch(name), "<f4").astype(np.float32, copy=False)
 
 
 def _words(ids: Collection[int]) -> str:

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -12,28 +10,17 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from toolkit.errors import PocketError
-from toolkit.runner_build import build_runner, runner_environment
+from toolkit.place import Place
 
 
 class Process:
     """A running pocketcl-runner: lines in, lines out, and the last words when it dies."""
 
-    def __init__(self, arguments: Sequence[str], folder: str, notes: bool = True) -> None:
-        """`folder` is where the runner writes; `notes`: show what it has to say on stderr."""
-        self._show = notes
+    def __init__(self, place: Place, arguments: Sequence[str], notes: bool = True) -> None:
+        """Start it at a place. `notes`: show what it has to say on stderr."""
+        self._show, self._place = notes, place
         self._last: deque[str] = deque(maxlen=8)
-        # A session of its own: Ctrl-C in the terminal reaches Python only, which sends `cancel`.
-        self._child = subprocess.Popen(
-            [str(build_runner()), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            cwd=folder,
-            env=runner_environment(),
-            start_new_session=True,
-        )
+        self._child = place.start(arguments)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -95,6 +82,7 @@ class Process:
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             with contextlib.suppress(OSError):
                 cast(Any, pipe).close()
+        self._place.leave()
 
     def _listen(self) -> None:
         assert self._child.stderr
@@ -113,11 +101,4 @@ class Process:
             self._child.kill()
             code = self._child.wait()
         self._listener.join(timeout=1)
-        how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-        because = "\n".join([how, *(line for line in self._last if line)])
-        hint = "pocketcl doctor; the same run with --on host"
-        if code == -signal.SIGABRT and shutil.which("ld") is None:
-            hint = "apt-get install binutils: PoCL aborts where there is no `ld`"
-        if code == -signal.SIGKILL:
-            hint = "perhaps memory ran out: a smaller --max-context or a smaller model"
-        return PocketError("the runner ended unexpectedly", because, hint)
+        return self._place.death(code, [line for line in self._last if line])

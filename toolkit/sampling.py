@@ -91,7 +91,7 @@ def model_settings(plan: Path) -> dict[str, Any]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, AttributeError) as error:
-            raise PocketError(f"{plan / name} cannot be read", str(error), "mend it") from None
+            raise PocketError(f"{plan / name} cannot be read", error, "mend it") from None
     return found
 
 

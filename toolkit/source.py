@@ -5,7 +5,7 @@ import json
 import logging
 import mmap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,13 +124,23 @@ def _read(path: Path) -> ir.Model:
     try:
         model = ir.load(path)
     except OSError as error:
-        raise PocketError(f"{path} cannot be read", str(error), "check the file") from None
+        raise PocketError(f"{path} cannot be read", error, "check the file") from None
     except Exception as error:  # protobuf and onnx_ir raise many kinds on damaged files
-        raise _damaged(path, error) from None
+        raise _damaged(path, _bad_number(path) or error) from None
     if model.graph is None or not len(model.graph) or not model.graph.outputs:
         raise _damaged(path, "it holds no graph")
     _check_inputs(model, path)
     return model
+
+
+def _bad_number(path: Path) -> str | None:
+    """Which tensor says where its data lie in something that is no number."""
+    with suppress(Exception):  # a file that is damaged elsewhere says so itself
+        for tensor in onnx.load(path, load_external_data=False).graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key in ("offset", "length") and not entry.value.isdecimal():
+                    return f"the {entry.key} of tensor {tensor.name} is {entry.value!r:.40}"
+    return None
 
 
 def _check_inputs(model: ir.Model, path: Path) -> None:
@@ -225,7 +235,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise PocketError(f"{path} cannot be read", str(error), MEND) from None
+        raise PocketError(f"{path} cannot be read", error, MEND) from None
     return body if isinstance(body, dict) else {}
 
 

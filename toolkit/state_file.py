@@ -90,9 +90,8 @@ def save(
     try:
         _write(Path(path), content())
     except OSError as error:
-        because = error.strerror or str(error)
         hint = "check the folder and the free space"
-        raise PocketError(f"{path} can't be written", because, hint) from None
+        raise PocketError(f"{path} can't be written", error, hint) from None
 
 
 def load(path: Path, plan: Plan, digest: str) -> Saved:
@@ -107,8 +106,7 @@ def load(path: Path, plan: Plan, digest: str) -> Saved:
             start = len(first)
             ids = _ids(path, plan, file, start, past)
     except OSError as error:
-        because = error.strerror or str(error)
-        raise PocketError(f"{path} can't be read", because, "check the path") from None
+        raise PocketError(f"{path} can't be read", error, "check the path") from None
 
     def pieces() -> Iterator[tuple[int, int, bytes]]:
         with path.open("rb") as file:

@@ -126,8 +126,7 @@ def read_text(file: Path) -> str:
     try:
         return decoded(file.read_bytes(), str(file))
     except OSError as error:
-        because = error.strerror or str(error)
-        raise PocketError(f"{file} can't be read", because, "check the path") from None
+        raise PocketError(f"{file} can't be read", error, "check the path") from None
 
 
 def decoded(content: bytes, name: str) -> str:
@@ -163,5 +162,5 @@ def _json(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise PocketError(f"{file} can't be read", str(error), "mend or remove it") from None
+        raise PocketError(f"{file} can't be read", error, "mend or remove it") from None
     return body if isinstance(body, dict) else {}

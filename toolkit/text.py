@@ -160,10 +160,10 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise PocketError(f"{path} cannot be read", str(error), "check the path") from None
+        raise PocketError(f"{path} cannot be read", error, "check the path") from None
     except UnicodeDecodeError as error:
         raise PocketError(
-            f"{path} is not UTF-8 text", str(error), "iconv -t UTF-8, or name a text file"
+            f"{path} is not UTF-8 text", error, "iconv -t UTF-8, or name a text file"
         ) from None
 
 
@@ -183,7 +183,7 @@ def _load(path: Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise PocketError(
-            f"{path} is not a tokenizer", str(error), "take it from the model's folder again"
+            f"{path} is not a tokenizer", error, "take it from the model's folder again"
         ) from None
 
 

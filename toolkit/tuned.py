@@ -79,8 +79,7 @@ def write_table(path: Path, facts: Mapping[str, str], table: Table) -> None:
     try:
         atomic.write_text(path, f"{{\n{text}\n}}\n")
     except OSError as error:
-        because = error.strerror or str(error)
-        raise PocketError(f"cannot write {path}", because, "check permissions and space") from None
+        raise PocketError(f"cannot write {path}", error, "check permissions and space") from None
 
 
 def check_checkout(profile: str) -> Path:

@@ -4,7 +4,7 @@ Packing is lazy and goes by pieces of rows, so that a large model needs little m
 matrices (tied embedding and head, in whatever orientation the exporter left them) are one entry.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from onnx_passes.coded import coded
 from onnx_passes.quantize_e0m4 import KEPT
+from toolkit.errors import PocketError
 from toolkit.plan import Ref
 from toolkit.storage import Storage, codes, floats
 from toolkit.write import SHARD_BYTES, WeightSource
@@ -119,12 +120,23 @@ class WeightTable:
         return None
 
     def _append(self, source: WeightSource) -> Ref:
-        self.sources.append(replace(source, produce=self._forgetting(source.produce)))
+        self.sources.append(replace(source, produce=self._checking(source)))
         return ("weight", len(self.sources) - 1)
 
-    def _forgetting(self, produce: Callable[[], Iterable[Array]]) -> Callable[[], Iterator[Array]]:
+    def _checking(self, source: WeightSource) -> Callable[[], Iterator[Array]]:
         def pieces() -> Iterator[Array]:
-            yield from produce()
+            for array in source.produce():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise _not_finite(source)
+                yield array
             self.forget()
 
         return pieces
+
+
+def _not_finite(source: WeightSource) -> PocketError:
+    return PocketError(
+        f"weight {source.name} can't be stored",
+        f"it has values that are NaN, infinite or too large for {source.dtype}",
+        "export it again; --weights f32 where it is large",
+    )

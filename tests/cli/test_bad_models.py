@@ -137,6 +137,18 @@ def test_missing_or_short_external_data(folder: Path, fails: Any) -> None:
     fails(model, "the weights of", "is in model.data, which is not there", "copy it beside")
 
 
+@pytest.mark.parametrize(("key", "value"), [("offset", "abc"), ("offset", "-5"), ("length", "1e3")])
+def test_external_data_at_no_number(folder: Path, fails: Any, key: str, value: str) -> None:
+    path, _ = external(folder)
+    model = onnx.load(path, load_external_data=False)
+    entries = [e for e in model.graph.initializer[2].external_data if e.key == key]
+    for entry in entries:
+        entry.value = value
+    onnx.save(model, path)
+    assert entries
+    fails(path, f"the {key} of tensor {model.graph.initializer[2].name} is '{value}'")
+
+
 @pytest.mark.parametrize("location", ["../model.data", "/etc/passwd", "sub/../../model.data"])
 def test_external_data_outside_its_folder(folder: Path, fails: Any, location: str) -> None:
     path, data = external(folder)
@@ -309,3 +321,32 @@ def test_a_type_that_does_not_fit_its_bytes(fails: Any, tmp_path: Path) -> None:
     next(t for t in model.graph.initializer if t.name == name).data_type = TensorProto.BFLOAT16
     onnx.save(model, tmp_path / "model.onnx")
     fails(tmp_path, "weights of", "cannot be read")
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the collection of exports")
+def test_an_export_without_the_settings_that_told_its_context(tmp_path: Path, fails: Any) -> None:
+    model = Path(shutil.copytree(SHARED / "random/llama/genai-fp32", tmp_path / "model"))
+    (model / "genai_config.json").unlink()
+    fails(model, "GroupQueryAttention", "rotary tables end at 256", "--max-context 256")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e6])
+@pytest.mark.parametrize("kind", ["gamma", "matrix"])
+def test_weights_that_are_no_numbers_of_their_type(
+    edited: Any, tmp_path: Path, kind: str, bad: float
+) -> None:
+    def spoil(graph: onnx.GraphProto) -> None:
+        norms = [t for t in graph.initializer if "layernorm" in t.name]
+        weight = norms[0] if kind == "gamma" else largest(graph)
+        values = numpy_helper.to_array(weight).copy()
+        values.flat[-1] = bad
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+
+    model, before = edited(spoil), sorted(tmp_path.rglob("*"))
+    if bad == 1e6 and kind == "gamma":  # kept in float32, where it is a number
+        toolkit.compile(model, tmp_path / "x.plan", device="pocl", weights="f16")
+        return
+    with pytest.raises(PocketError, match=r"weight .* can't be stored") as error:
+        toolkit.compile(model, tmp_path / "x.plan", device="pocl", weights="f16")
+    assert "NaN, infinite or too large for" in error.value.because
+    assert sorted(tmp_path.rglob("*")) == before

@@ -43,8 +43,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     program = build_runner()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("toolkit.runner.build_runner", lambda: program)
-    monkeypatch.setattr("toolkit.runner_process.build_runner", lambda: program)
+    monkeypatch.setattr("toolkit.place.build_runner", lambda: program)
     monkeypatch.setattr(tuned, "PACKAGE", tmp_path / "package/opencl_kernels")
     return tmp_path / "cache/pocketcl/tuned/pocl.json"
 

@@ -198,11 +198,11 @@ def test_the_loader_and_driver_of_the_wheels(
     if not importlib.util.find_spec("pocl_binary_distribution"):
         pytest.skip("PyPI's PoCL is not installed")
     program = build_runner()  # before the cache moves
-    monkeypatch.setattr("toolkit.runner_process.build_runner", lambda: program)
+    monkeypatch.setattr("toolkit.place.build_runner", lambda: program)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("OCL_ICD_VENDORS", "/nowhere")
     for loader in (find_opencl(), runner_build._bundled("libOpenCL*.so*")[0]):
-        monkeypatch.setattr("toolkit.runner.find_opencl", lambda loader=loader: loader)
+        monkeypatch.setattr("toolkit.place.find_opencl", lambda loader=loader: loader)
         assert "icd-" in runner_environment()["OCL_ICD_VENDORS"]
         try:
             executor = RunnerExecutor(toy.folder)

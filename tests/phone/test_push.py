@@ -1,0 +1,246 @@
+"""Only what changed is copied, it arrives whole, and what was interrupted goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from adb_server import AdbServer
+from device import Device
+
+from toolkit import phone_store
+from toolkit.adb import Gone, find_phone
+from toolkit.errors import PocketError
+from toolkit.phone_store import HOME, Item, Store, Transfer, file_item
+
+MiB = 2**20
+
+
+class Files:
+    """A folder of files that a test writes and pushes as one tree."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.write("plan.json", b"{}")
+        self.write("kernels/a.cl", b"kernel a")
+        self.write("kernels/b.cl", b"kernel b")
+        self.write("weights.0.bin", os.urandom(3 * MiB))
+        self.write("weights.1.bin", os.urandom(2 * MiB))
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+    def items(self) -> list[Item]:
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return [file_item(str(path.relative_to(self.folder)), path) for path in paths]
+
+    def bytes(self, *names: str) -> int:
+        return sum(item.bytes for item in self.items() if not names or item.path in names)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path / "plan")
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a megabyte go one by one, as shards of 256 MiB do."""
+    monkeypatch.setattr(phone_store, "BATCH_BYTES", MiB)
+
+
+@dataclass
+class Pushed:
+    tree: str
+    transfer: Transfer
+
+
+def push(files: Files) -> Pushed:
+    """What a new process does."""
+    store = Store(find_phone())
+    return Pushed(store.install("plans", files.items()), store.transfer)
+
+
+def received(phone: Device) -> int:
+    """Bytes that came over the cable since the last look."""
+    total = sum(phone.received.values())
+    phone.received.clear()
+    return total
+
+
+def test_everything_arrives_once(phone: Device, files: Files) -> None:
+    store = push(files)
+    assert received(phone) == files.bytes() == store.transfer.pushed_bytes
+    assert (store.transfer.pushed_files, store.transfer.skipped_files) == (5, 0)
+    for item in files.items():
+        assert (
+            find_phone()
+            .shell(f"cat {HOME}/{store.tree}/{item.path} | sha256sum")
+            .startswith(item.sha256)
+        )
+    again = push(files)
+    assert received(phone) == 0
+    assert (again.transfer.pushed_files, again.transfer.skipped_files) == (0, 5)
+    assert again.transfer.pushed_bytes == 0
+
+
+def test_only_the_file_that_changed_is_copied(phone: Device, files: Files) -> None:
+    push(files)
+    received(phone)
+    files.write("kernels/b.cl", b"kernel b, edited")
+    store = push(files)
+    assert received(phone) == files.bytes("kernels/b.cl") == store.transfer.pushed_bytes
+    text = find_phone().shell(f"cat {HOME}/{store.tree}/kernels/b.cl")
+    assert text == "kernel b, edited"
+
+
+def test_plans_share_what_is_equal(phone: Device, files: Files, tmp_path: Path) -> None:
+    first = push(files)
+    received(phone)
+    other = Files(tmp_path / "other")
+    for name in ("weights.0.bin", "weights.1.bin"):
+        other.write(name, (files.folder / name).read_bytes())
+    other.write("plan.json", b'{"other": 1}')
+    second = push(other)
+    assert received(phone) == other.bytes("plan.json")
+    assert second.tree != first.tree
+    assert find_phone().shell(f"cat {HOME}/{first.tree}/plan.json") == "{}"
+
+
+def test_equal_contents_of_one_plan_are_copied_once(phone: Device, files: Files) -> None:
+    files.write("kernels/b.cl", b"kernel a")
+    push(files)
+    assert received(phone) == files.bytes() - len(b"kernel a")
+
+
+def test_an_unplugged_push_goes_on_where_it_broke(
+    phone: Device, adb: AdbServer, files: Files, small_batches: None
+) -> None:
+    phone.faults.unplug_after = 4 * MiB  # in the second of the shards
+    with pytest.raises(Gone) as error:
+        push(files)
+    assert "weights.1.bin" in error.value.what and phone.serial in error.value.what
+    assert "3.0 of 5.0 MiB had arrived" in error.value.because
+    assert "connect it again" in error.value.hint
+    received(phone)
+    phone.plug_in()
+    adb.connect(phone.serial)
+    store = push(files)
+    assert received(phone) == files.bytes("weights.1.bin")
+    assert store.transfer.skipped_files == 4
+    assert find_phone().shell(f"ls {HOME}/incoming") == ""
+
+
+def test_whole_files_of_a_broken_batch_are_kept(
+    phone: Device, adb: AdbServer, files: Files
+) -> None:
+    phone.faults.unplug_after = 4 * MiB
+    with pytest.raises(Gone):
+        push(files)
+    received(phone)
+    phone.plug_in()
+    adb.connect(phone.serial)
+    push(files)
+    assert received(phone) == files.bytes("weights.1.bin")
+
+
+def test_a_blob_that_lost_bytes_is_copied_again(phone: Device, files: Files) -> None:
+    push(files)
+    received(phone)
+    item = next(item for item in files.items() if item.path == "weights.0.bin")
+    find_phone().shell(f"printf x > {HOME}/blobs/{item.sha256}")
+    push(files)
+    assert received(phone) == item.bytes
+
+
+def test_too_little_storage_is_said_before_anything_is_copied(phone: Device, files: Files) -> None:
+    phone.root.limit_storage(66 * MiB)
+    with pytest.raises(PocketError, match="too little storage") as error:
+        push(files)
+    assert "5 MiB" in error.value.because and "free" in error.value.because
+    assert "phone clean" in error.value.hint
+    assert received(phone) == 0
+
+
+def test_storage_that_fills_up_meanwhile(
+    phone: Device, files: Files, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phone_store, "MARGIN", -(2**40))
+    phone.root.limit_storage(4 * MiB)
+    with pytest.raises(PocketError, match="could not be copied") as error:
+        push(files)
+    assert "storage is full" in error.value.because and "phone clean" in error.value.hint
+    received(phone)
+    phone.root.limit_storage(100 * MiB)
+    push(files)
+    assert received(phone) == files.bytes("weights.1.bin")
+
+
+def test_weights_that_are_damaged_here_are_named(phone: Device, files: Files) -> None:
+    items = files.items()
+    files.write("weights.0.bin", b"x" * (3 * MiB))
+    with pytest.raises(PocketError, match="damaged") as error:
+        Store(find_phone()).install("plans", items)
+    assert str(files.folder / "weights.0.bin") in error.value.what
+    assert "plan lists" in error.value.because
+
+
+def test_what_arrives_otherwise_is_refused(
+    phone: Device, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that changed on the way; the phone's own SHA-256 finds them."""
+    found = find_phone()
+    honest = type(found).push
+
+    def damaging(self: object, sources: list[Path], target: str) -> None:
+        honest(found, sources, target)
+        for source in sources:
+            found.shell(f"printf x | dd of={target}{source.name} conv=notrunc 2>/dev/null")
+
+    with monkeypatch.context() as broken, pytest.raises(PocketError, match="arrived damaged"):
+        broken.setattr(type(found), "push", damaging)
+        push(files)
+    assert find_phone().shell(f"ls {HOME}/blobs {HOME}/plans").split() == [
+        f"{HOME}/blobs:",
+        f"{HOME}/plans:",
+    ]
+
+
+def test_names_are_only_names(phone: Device, files: Files) -> None:
+    for name in ("a b.cl", "$(reboot).cl", 'it\'s "it".cl', "-n.cl"):
+        files.write(f"kernels/{name}", name.encode())
+    store = push(files)
+    for name in ("a b.cl", "$(reboot).cl", 'it\'s "it".cl', "-n.cl"):
+        found = phone.root.locate(f"{HOME}/{store.tree}/kernels/{name}")
+        assert found.is_symlink()
+    listed = find_phone().shell(f"cd {HOME}/{store.tree}/kernels && cat ./*")
+    assert "$(reboot).cl" in listed and "a b.cl" in listed
+
+
+def test_a_layout_of_another_version(phone: Device, files: Files) -> None:
+    find_phone().shell(f"mkdir {HOME} && echo 99 > {HOME}/layout")
+    with pytest.raises(PocketError, match="another version") as error:
+        push(files)
+    assert "'99'" in error.value.because and "phone clean --all" in error.value.hint
+
+
+def test_two_pushes_at_once_wait_for_each_other(phone: Device, files: Files) -> None:
+    phone.faults.bytes_per_second = 4 * MiB
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
+        "from test_push import Files, push; files = object.__new__(Files)\n"
+        "files.folder = Path(sys.argv[2]); print(push(files).transfer.pushed_bytes)"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(files.folder)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [int(child.communicate(timeout=60)[0]) for child in started]
+    assert [child.returncode for child in started] == [0, 0]
+    assert files.bytes() in said
+    blobs = find_phone().shell(f"cd {HOME}/blobs && sha256sum *").split()
+    assert blobs[0::2] == blobs[1::2]

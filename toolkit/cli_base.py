@@ -1,0 +1,85 @@
+"""What every command has: errors in words, figures as text or JSON, shared options."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from toolkit.progress import PROGRESS
+
+Command = Callable[..., None]
+
+
+class Failure(click.ClickException):
+    """An error of ours in three lines, exit code 1."""
+
+    def __init__(self, error: BaseException) -> None:
+        from toolkit.errors import format_error
+
+        super().__init__(str(error))
+        self.text = format_error(error)
+
+    def show(self, file: Any = None) -> None:
+        """Print it to stderr."""
+        click.echo(self.text, file=file, err=True)
+
+
+class Commands(click.Group):
+    """Turns every exception into one clear error; the traceback is there for who asks for it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        except Exception as error:
+            if os.environ.get("POCKETCL_DEBUG"):
+                raise
+            raise Failure(_known(error)) from None
+        finally:
+            PROGRESS("")
+
+
+def _known(error: Exception) -> Exception:
+    """The error itself where it explains itself; else what can be said about it."""
+    from toolkit.errors import PocketError
+
+    if getattr(error, "what", None):
+        return error
+    if isinstance(error, OSError):
+        what = f"{error.filename or 'a file or program'} cannot be used"
+        hint = "check that it exists, its permissions, and the free space"
+        return PocketError(what, error.strerror or str(error), hint)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    kind = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return PocketError(
+        f"unexpected {kind}",
+        f"a bug of PocketCL, at {Path(frame.filename).name}:{frame.lineno}",
+        "POCKETCL_DEBUG=1 shows the traceback: please report it with the command",
+    )
+
+
+def report(figures: Any, lines: Callable[[], Any], as_json: bool) -> None:
+    """Print figures as JSON, or lines of text."""
+    PROGRESS("")
+    for text in [json.dumps(figures, indent=2)] if as_json else lines():
+        click.echo(text)
+
+
+def writer(as_json: bool) -> Callable[[str], None]:
+    """Where text goes while it comes; with --json it stands in the figures."""
+    return (lambda _: None) if as_json else write
+
+
+def write(text: str) -> None:
+    """Print text now, without a line break of its own."""
+    sys.stdout.write(text)
+    sys.stdout.flush()

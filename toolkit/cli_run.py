@@ -1,0 +1,185 @@
+"""The commands that run a plan: run, chat, verify, eval, bench, tune."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from toolkit.cli_base import report, write, writer
+from toolkit.cli_options import (
+    COUNT,
+    FILE,
+    JSON,
+    ON,
+    PATH,
+    PLAN,
+    RIVALS,
+    STATE,
+    SYSTEM,
+    TEMPLATE_FILE,
+    Counts,
+    sampling_options,
+)
+from toolkit.progress import PROGRESS
+
+
+@click.command("eval")
+@PLAN
+@click.option("--text", type=PATH, metavar="FILE", required=True, help="Text, or .npy of ids.")
+@click.option("--window", type=COUNT, help="Tokens.  [default: the context, at most 2048]")
+@click.option("--remainder", type=click.Choice(["keep", "drop"]), default="keep", show_default=True)
+@click.option("--model", type=PATH, metavar="SRC", help="The model, if it changed or moved.")
+@click.option("--reference/--no-reference", default=True, help="Also score the model itself.")
+@ON
+@JSON
+def eval_(plan: Path, as_json: bool, **options: Any) -> None:
+    """Perplexity over a text, next to the model's own, and the KL divergence."""
+    from toolkit.perplexity import evaluate, lines
+
+    figures = evaluate(plan, progress=PROGRESS, **options)
+    report(figures, lambda: lines(figures), as_json)
+
+
+@click.command()
+@PLAN
+@click.option("--model", type=PATH, metavar="SRC", help="The model, if it changed or moved.")
+@ON
+@JSON
+def verify(plan: Path, as_json: bool, **options: Any) -> None:
+    """Compare a plan with its model in ONNX Runtime."""
+    from toolkit.verify import lines
+    from toolkit.verify import verify as run
+
+    figures = run(plan, progress=PROGRESS, **options)
+    report(figures, lambda: lines(figures), as_json)
+    if not figures["ok"]:
+        sys.exit(1)
+
+
+@click.command()
+@PLAN
+@click.option("--prompt", metavar="TEXT|-", help="What to continue; - reads stdin.")
+@click.option("--prompt-file", metavar="FILE|-", help="The same from a file.")
+@click.option("--ids", metavar="1,2,3", help="The same as token ids.")
+@click.option("--template/--no-template", default=None, help="The prompt is a chat message.")
+@SYSTEM
+@TEMPLATE_FILE
+@click.option("--max-new-tokens", type=COUNT, default=128, show_default=True)
+@click.option("--load-state", type=STATE, metavar="FILE", help="Don't feed what it holds again.")
+@click.option("--save-state", type=STATE, metavar="FILE", help="Keep text and KV cache there.")
+@sampling_options
+@click.option("--logprobs", is_flag=True, default=None, help="Print each id and its own.")
+@click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
+@ON
+@JSON
+def run(
+    plan: Path,
+    prompt: str | None,
+    prompt_file: str | None,
+    ids: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Generate text (or ids) from a prompt; without one, behind a loaded state."""
+    from toolkit.run import read_prompt, run_plan
+
+    given = sum(value is not None for value in (prompt, prompt_file, ids))
+    if given > 1 or (given == 0 and options["load_state"] is None):
+        raise click.UsageError("Give one of --prompt TEXT, --prompt-file FILE and --ids 1,2,3.")
+    if prompt == "-" or prompt_file is not None:
+        prompt = read_prompt(prompt_file or "-")
+    figures = run_plan(plan, prompt, ids, write=writer(as_json), progress=PROGRESS, **options)
+    report(figures, list, as_json)
+    if figures["stop"] == "cancel":
+        sys.exit(1)
+
+
+@click.command()
+@PLAN
+@SYSTEM
+@click.option("--no-template", is_flag=True, help="Continue plain text.")
+@TEMPLATE_FILE
+@click.option("--max-new-tokens", type=COUNT, default=512, show_default=True)
+@click.option("--state", type=STATE, metavar="FILE", help="Go on with this, and keep it there.")
+@sampling_options
+@ON
+@JSON
+def chat(plan: Path, as_json: bool, **options: Any) -> None:
+    """Talk to a plan; from a pipe, one message per line."""
+    from toolkit.repl import chat_with
+
+    if not chat_with(plan, write=write, progress=PROGRESS, as_json=as_json, **options):
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("plan", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option("--prompt-tokens", type=Counts(), metavar="1,64,512", help="Lengths of prompts.")
+@click.option("--new-tokens", type=COUNT, default=64, show_default=True, help="After the last.")
+@click.option("--repeats", type=COUNT, default=5, show_default=True)
+@click.option("--compare", type=RIVALS, multiple=True, help="Run this in turn with the plan.")
+@click.option("--trace", type=FILE, metavar="FILE.json", help="Timeline for a trace viewer.")
+@ON
+@click.option("--kernels", is_flag=True, help="Instead of a plan: every kernel of this device.")
+@click.option("--kernel", metavar="NAME", multiple=True, help="--kernels: this one.")
+@click.option("--case", metavar="TEXT", default="", help="--kernels: cases with this in the name.")
+@click.option("--roofline", type=FILE, metavar="FILE.svg", help="--kernels: a picture.")
+@JSON
+def bench(
+    plan: Path | None,
+    as_json: bool,
+    kernels: bool,
+    kernel: tuple[str, ...],
+    case: str,
+    roofline: Path | None,
+    **options: Any,
+) -> None:
+    """How fast a plan runs, or the kernels: medians and their spread."""
+    from toolkit import bench as plans
+    from toolkit import bench_kernels
+
+    if (plan is None) != kernels:
+        raise click.UsageError("Give either a PLAN or --kernels.")
+    if plan and options.get("serial") == "all":
+        return _bench_all(plan, as_json, options)
+    if plan:
+        figures = plans.bench(plan, progress=PROGRESS, **options)
+        return report(figures, lambda: plans.lines(figures), as_json)
+    if options["on"] == "phone":
+        raise click.UsageError("--kernels measures the device here.")
+    from toolkit.bench_roofline import check_path, write_roofline
+
+    if roofline:
+        check_path(roofline)
+    figures = bench_kernels.bench_kernels(kernel, case, progress=PROGRESS)
+    if roofline:
+        write_roofline(roofline, figures)
+    report(figures, lambda: bench_kernels.lines(figures), as_json)
+
+
+def _bench_all(plan: Path, as_json: bool, options: dict[str, Any]) -> None:
+    from toolkit.bench_phones import bench_all, lines
+
+    found = bench_all(plan, progress=PROGRESS, **options)
+    report(found, lambda: lines(found), as_json)
+    if any("error" in figures for figures in found):
+        sys.exit(1)
+
+
+@click.command()
+@PLAN
+@click.option("--save", is_flag=True, help="Also write the table that comes with a checkout.")
+@click.option("--kernel", "kernels", metavar="NAME", multiple=True, help="Only this one.")
+@click.option("--repeats", type=COUNT, default=7, show_default=True, help="Of every trial.")
+@JSON
+def tune(plan: Path, as_json: bool, **options: Any) -> None:
+    """Find faster settings of a plan's kernels, for later compiles."""
+    from toolkit.tune import lines
+    from toolkit.tune import tune as run
+
+    figures = run(plan, progress=PROGRESS, **options)
+    report(figures, lambda: lines(figures), as_json)
+
+
+COMMANDS = (run, chat, verify, eval_, bench, tune)

@@ -1,0 +1,120 @@
+"""Where a runner runs: how it is started, how files come and go, how its end is explained."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from toolkit.errors import PocketError
+from toolkit.plan import Plan
+from toolkit.runner_build import build_runner, find_opencl, runner_environment
+
+
+class Place(Protocol):
+    """This computer, or a phone (phone_place.py). A runner there has a working folder."""
+
+    executor: str  # as figures call it: "runner", "phone"
+
+    def prepare(self, path: Path, plan: Plan) -> str:
+        """Bring runner and plan there, where they are not yet; return the plan's path there."""
+
+    def options(self, cache: Path | str | None) -> list[str]:
+        """Options of the runner that depend on the place; `cache` is a folder there."""
+
+    def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
+        """Start the runner, its streams as pipes."""
+
+    def fetch(self, name: str) -> Path:
+        """A file that the runner wrote into its working folder, as a file here."""
+
+    def saving(self, path: Path) -> AbstractContextManager[str]:
+        """The name under which the runner writes what is at `path` here in the end."""
+
+    def loading(self, path: Path) -> AbstractContextManager[str]:
+        """The name under which the runner finds the file at `path` here."""
+
+    def death(self, code: int, said: Sequence[str]) -> PocketError:
+        """Why a runner ended: its exit code (negative: a signal), the last lines of its stderr."""
+
+    def leave(self) -> None:
+        """The runner has ended: clear its working folder."""
+
+    def close(self) -> None:
+        """Nothing is started there any more."""
+
+
+class Here:
+    """This computer."""
+
+    executor = "runner"
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
+
+    def prepare(self, path: Path, plan: Plan) -> str:
+        """Build the runner where there is none."""
+        build_runner()
+        return str(path.absolute())
+
+    def options(self, cache: Path | str | None) -> list[str]:
+        """Caches are in $XDG_CACHE_HOME by default; the loader may be the one in a wheel."""
+        given = {"--cache": cache, "--cl-lib": find_opencl()}
+        return [w for k, v in given.items() if v is not None for w in (k, str(v))]
+
+    def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
+        """Start it in a session of its own: Ctrl-C reaches Python only, which sends `cancel`."""
+        return subprocess.Popen(
+            [str(build_runner()), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            cwd=self._folder.name,
+            env=runner_environment(),
+            start_new_session=True,
+        )
+
+    def fetch(self, name: str) -> Path:
+        """The file itself."""
+        return Path(self._folder.name, name)
+
+    @contextmanager
+    def saving(self, path: Path) -> Iterator[str]:
+        """The path itself."""
+        yield one_line(path)
+
+    @contextmanager
+    def loading(self, path: Path) -> Iterator[str]:
+        """The path itself."""
+        yield one_line(path)
+
+    def death(self, code: int, said: Sequence[str]) -> PocketError:
+        """What a signal or a code may mean on a desktop."""
+        how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        hint = "pocketcl doctor; the same run with --on host"
+        if code == -signal.SIGABRT and shutil.which("ld") is None:
+            hint = "apt-get install binutils: PoCL aborts where there is no `ld`"
+        if code == -signal.SIGKILL:
+            hint = "perhaps memory ran out: a smaller --max-context or a smaller model"
+        return PocketError("the runner ended unexpectedly", "\n".join([how, *said]), hint)
+
+    def leave(self) -> None:
+        """The next runner may use the folder."""
+
+    def close(self) -> None:
+        """Remove the working folder."""
+        self._folder.cleanup()
+
+
+def one_line(path: Path) -> str:
+    """A path as the last word of a command: of all characters only these two would end it."""
+    text = str(Path(path).absolute())
+    if "\n" in text or "\t" in text:
+        because = "the runner is told names in one line"
+        raise PocketError(f"{text!r} can't be used", because, "a name without tab and line break")
+    return text
