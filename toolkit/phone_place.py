@@ -26,6 +26,7 @@ from toolkit.phone import (
 from toolkit.phone_death import explain
 from toolkit.phone_layout import HOME
 from toolkit.phone_store import Item, Store, file_item
+from toolkit.place import task_of
 from toolkit.plan import PLAN_FILE, Plan
 
 PROGRAM = "pocketcl-runner"
@@ -142,7 +143,7 @@ class OnPhone:
         try:
             process = self._session.rpartition("/")[2]
             journal = self.phone.run(f"cat {HOME}/{self._cache}/journal.{process}", timeout=20).out
-            return explain(self.phone, code, said, _task(journal))
+            return explain(self.phone, code, said, task_of(journal))
         except PocketError as error:  # the phone itself is gone
             return error
 
@@ -182,9 +183,3 @@ def phone_runner() -> Path:
         because = f"{VARIABLE} names {named}: no program is there"
         raise PocketError("the phone's runner is missing", because, "unset it, or mend it")
     return Path(named) if named else build_android_runner()
-
-
-def _task(journal: str) -> str:
-    """What a runner was at: of "PROCESS TASK KEY WORDS…" in its journal (journal.h) the words."""
-    words = journal.partition("\n")[0].split(" ", 3)
-    return words[3] if len(words) == 4 else ""
