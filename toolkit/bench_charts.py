@@ -99,7 +99,7 @@ def memory_chart(figures: Figures) -> str:
             text(
                 left,
                 y + 50,
-                f"the process at its peak, on the processor's side: {peak:,.1f} MB",
+                f"the process at its peak (resident): {peak:,.1f} MB",
                 kind="note",
             )
         )
@@ -141,10 +141,9 @@ def comparison_chart(found: Sequence[Figures]) -> str:
     for number, (rival, name, row) in enumerate(lines):
         y = top + step * number
         ours, theirs = row["ours"]["tokens_per_s"], row["rival"]["tokens_per_s"]
-        body.append(text(left, y + 10, f"{name}: {row['ratio']:.2f} × {rival}"))
+        words = f"{name}: {ours:,.1f} tokens/s, {rival[:24]} {theirs:,.1f}"
+        body.append(text(left, y + 10, words))
         body += _row_of_dots(axis, y + 24, row["ratios"], row["ratio"])
-        note = f"{ours:,.1f} against {theirs:,.1f} tokens/s"
-        body.append(f"<g>{tip(note)}</g>")
     return _svg(bottom + 22, body)
 
 
@@ -219,10 +218,10 @@ def _columns(
     unit: str,
     what: str,
 ) -> str:
-    top, bottom = 24, 214
+    top, bottom = 30, 220
     y = Axis([*medians, *(v for each in values for v in each)], bottom, top)
     width = (RIGHT - LEFT) / len(names)
-    body = [text(LEFT - 46, top - 10, unit, kind="note"), *rows((LEFT, RIGHT), y)]
+    body = [text(LEFT - 46, top - 14, unit, kind="note"), *rows((LEFT, RIGHT), y)]
     for number, name in enumerate(names):
         middle = LEFT + width * (number + 0.5)
         body.append(text(middle, bottom + 16, name, "middle"))
