@@ -20,3 +20,5 @@ list(GET zig_and_sysroot 1 POCKETCL_SYSROOT)
 set(CMAKE_CXX_COMPILER ${zig} c++ -target aarch64-linux-musl)
 set(CMAKE_CXX_LINK_EXECUTABLE
   "${zig} ld.lld -o <TARGET> ${POCKETCL_SYSROOT}/crt0.o ${POCKETCL_SYSROOT}/compat.o <OBJECTS> -L ${POCKETCL_SYSROOT} @${CMAKE_CURRENT_LIST_DIR}/link.txt")
+set(CMAKE_CXX_ARCHIVE_CREATE "${zig} ar qc <TARGET> <OBJECTS>")
+set(CMAKE_CXX_ARCHIVE_FINISH "")
