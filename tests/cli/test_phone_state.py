@@ -1,7 +1,7 @@
 """What phones tell of heat, clocks, battery and memory.
 
-The answers here are written by hand after the formats of AOSP's dumpsys and of vendors' kernels; none
-was recorded from a phone.
+The answers here are written by hand after the formats of AOSP's dumpsys and of vendors' kernels;
+none was recorded from a phone.
 """
 
 import itertools
@@ -71,7 +71,7 @@ Current temperatures from HAL:
 Current cooling devices from HAL:
  CoolingDevice{mValue=0, mType=0, mName=fan}
 Temperature static thresholds from HAL:
- {.type = SKIN, .name = skin, .hotThrottlingThresholds = [NaN, 40.0, 43.0, 46.0, 50.0, 95.0, 95.0], \
+ {.type = SKIN, .name = skin, .hotThrottlingThresholds = [NaN, 40.0, 43.0, 46.0, 50.0, 95.0], \
 .coldThrottlingThresholds = [NaN, NaN], .vrThrottlingThreshold = 58.0}
 """
 OLD = """IsStatusOverride: false
@@ -152,7 +152,7 @@ def test_gpu_clocks(text: str, expected: tuple[float | None, ...]) -> None:
 
 def test_clusters() -> None:
     low, big, odd = parse_clusters(
-        "0 1804800 2265600 2265600 0 1 2\n7 2841600 2841600 3302400 7\n3 748800\nnothing here\n4   \n"
+        "0 1804800 2265600 2265600 0 1 2\n7 2841600 2841600 3302400 7\n3 748800\nnothing\n4   \n"
     )
     assert (low.cores, low.mhz, low.limit_mhz, low.max_mhz) == ((0, 1, 2), 1804.8, 2265.6, 2265.6)
     assert (big.cores, big.limit_mhz) == ((7,), 2841.6)
