@@ -3,11 +3,18 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <mutex>
 
 namespace cl {
 namespace {
 
 constexpr Int INVALID_OPERATION = -59;
+
+// The functions belong to the process: one library serves every plan that is open in it.
+std::mutex loading;
+void *loaded = nullptr;
+std::string loaded_name;
+Platform recording = nullptr;  // whose command buffers were looked up
 
 const char *const PLACES[] = {
     "libOpenCL.so.1",
@@ -152,14 +159,14 @@ class Search {
                                "apt-get install pocl-opencl-icd, or --cl-lib PATH");
   }
 
-  std::string name;
+  std::string name;  // of the library that can be used
+  void *library = nullptr;
 
  private:
   bool judge(const std::string &tried, void *handle) {
     const char *error = handle ? nullptr : dlerror();
     std::string reason = handle ? refusal(handle) : error ? error : "it can't be loaded";
-    name = tried;
-    if (reason.empty()) return true;
+    if (reason.empty()) return library = handle, name = tried, true;
     opened_ |= handle && reason.rfind("it lists", 0) == 0;
     if (reason.find(tried) == std::string::npos) reason = tried + ": " + reason;
     reasons_ += (reasons_.empty() ? "" : "; ") + reason;
@@ -170,9 +177,21 @@ class Search {
   bool opened_ = false;  // one was complete and listed no platform
 };
 
+std::string same_again(const std::string &wanted) {
+  if (wanted.empty()) return loaded_name;
+  void *const library = dlopen(wanted.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library) dlclose(library);
+  if (library == loaded) return loaded_name;
+  throw pocket::Failure(wanted + " can't be loaded too",
+                        "this process uses " + loaded_name + " already",
+                        "one OpenCL library for all plans of a process");
+}
+
 }  // namespace
 
 std::string load(const std::string &wanted) {
+  const std::lock_guard<std::mutex> lock(loading);
+  if (loaded) return same_again(wanted);
   Search search;
   const bool found = wanted.empty()
                          ? std::any_of(std::begin(PLACES), std::end(PLACES),
@@ -180,16 +199,20 @@ std::string load(const std::string &wanted) {
                                search.attempt_sphal()
                          : search.attempt(wanted);
   if (!found) throw search.failure();
-  return search.name;
+  loaded = search.library;
+  return loaded_name = search.name;
 }
 
+// Of one platform: those of another may be other functions.
 bool load_command_buffers(Platform platform) {
-  if (!extension_function) return false;
+  const std::lock_guard<std::mutex> lock(loading);
+  if (!extension_function || recording) return recording && recording == platform;
   bool complete = true;
 #define CL_LOOK_UP(type, name, parameters)                                               \
   name = reinterpret_cast<type(*) parameters>(extension_function(platform, "cl" #name)); \
   complete = complete && name;
   CL_COMMAND_BUFFER_FUNCTIONS(CL_LOOK_UP)
+  if (complete) recording = platform;
   return complete;
 }
 

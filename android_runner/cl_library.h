@@ -15,10 +15,11 @@ struct NoLibrary : pocket::Failure {
   using Failure::Failure;
 };
 
-// Loads the library and returns its name; only the one that is `wanted`, if that isn't empty.
-// Throws NoLibrary, which tells of every library tried.
+// Loads the library, once for the process, and returns its name; only the one that is `wanted`, if
+// that isn't empty. Throws NoLibrary, which tells of every library tried. Both from any thread.
 std::string load(const std::string &wanted);
 
-bool load_command_buffers(Platform platform);  // false: a function is missing
+// False: a function is missing, or another platform's are used.
+bool load_command_buffers(Platform platform);
 
 }  // namespace cl

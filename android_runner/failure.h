@@ -16,4 +16,9 @@ struct DeviceFailure : Failure {
   using Failure::Failure;
 };
 
+// The caller ended the run, between two chunks of it.
+struct Cancelled : Failure {
+  Cancelled() : Failure("interrupted", "the run was cancelled", "what was fed so far is held") {}
+};
+
 }  // namespace pocket

@@ -227,6 +227,7 @@ std::string quote(const std::string &text) {
 Record &Record::add(const char *key, double value) {
   char text[40];
   snprintf(text, sizeof text, "%.9g", std::isfinite(value) ? value : 0.0);
+  if (char *comma = strchr(text, ',')) *comma = '.';  // an app may have set a locale
   return raw(key, text);
 }
 

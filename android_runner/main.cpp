@@ -1,90 +1,123 @@
 // pocketcl-runner: runs a compiled plan on an OpenCL device. protocol.h has the commands that it
 // reads from stdin.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 
 #include "build_farm.h"
 #include "cl_library.h"
+#include "engine.h"
 #include "json.h"
 #include "own_program.h"
 #include "probe.h"
 #include "protocol.h"
-#include "text.h"
 
 namespace {
 
 using namespace pocket;
 
-const char *const VERSION = "0.1.0";
 const char *const USAGE =
-    "usage: pocketcl-runner PLAN [--cl-lib PATH] [--platform SUBSTRING] [--cache DIR] [--phases "
-    "NAME,NAME…] [--recorded auto|on|off] [--cooperative "
-    "auto|on|off] [--child-builds auto|on|off] [--retry-bad] [--build-limit SECONDS] [--journal "
-    "FILE] "
-    "[--priority low|normal|high] [--flush N] [--profile]\n"
-    "       pocketcl-runner --check PLAN…     loads and checks plans, without OpenCL\n"
+    "usage: pocketcl-runner PLAN [OPTION]…       runs the plan in this folder\n"
+    "       pocketcl-runner --check PLAN…        loads and checks plans, without OpenCL\n"
+    "       pocketcl-runner PLAN --build         builds programs, whose numbers are read from "
+    "stdin\n"
+    "       pocketcl-runner --probe FILE.cl [--scratch DIR]   measures a device with the kernels\n"
+    "                                         of rates.cl and probe.cl, and the storage of DIR\n"
     "       pocketcl-runner --devices | --version | --help\n"
-    "       pocketcl-runner --probe FILE.cl [--scratch DIR] [--cl-lib PATH] [--platform "
-    "SUBSTRING]\n"
-    "PLAN is a plan's folder. --cache '' keeps no program binaries. --phases defaults to "
-    "prefill,decode. --recorded (or $POCKETCL_RECORDED): whether steps of decode are recorded "
-    "once\n"
-    "and replayed. --cooperative (or $POCKETCL_COOPERATIVE): whether they run in one launch, on "
-    "CPUs.\n"
-    "Both: auto measures. --child-builds (or $POCKETCL_CHILD_BUILDS): programs are built in child\n"
-    "processes, which a driver may kill; --build-limit: for one program (180). What a driver died "
-    "of is\n"
-    "remembered in the cache; --retry-bad forgets it. --journal: where it is noted what a driver "
-    "may\n"
-    "die of (in the cache). --priority (or $POCKETCL_PRIORITY): what the driver is asked for "
-    "(normal).\n"
-    "--flush: the driver is given every N dispatches (2 on GPUs, 0: as it likes). --profile: "
-    "queues that can tell when each kernel ran. --probe measures a device with the kernels of\n"
-    "rates.cl and probe.cl, and the storage that DIR is on.\n";
+    "--cl-lib PATH ($POCKETCL_CL_LIB)     the OpenCL library; else the first that lists a "
+    "platform\n"
+    "--platform TEXT ($POCKETCL_PLATFORM) part of a platform's or device's name\n"
+    "--phases NAME,NAME…                  what is loaded beside prefill and decode\n"
+    "--cache DIR                          of program binaries; '' keeps none\n"
+    "--recorded auto|on|off ($POCKETCL_RECORDED)        steps of decode are recorded and replayed\n"
+    "--cooperative auto|on|off ($POCKETCL_COOPERATIVE)  they run in one launch, on CPUs; auto "
+    "measures both\n"
+    "--child-builds auto|on|off ($POCKETCL_CHILD_BUILDS)  programs are built by child processes. "
+    "What a GPU's\n"
+    "                                     driver dies of is remembered in the cache; on: of any "
+    "driver\n"
+    "--build-limit SECONDS                for one program in a child; 180\n"
+    "--retry-bad                          what a driver died of is tried again\n"
+    "--journal FILE                       notes what a driver may die of; else in the cache\n"
+    "--priority low|normal|high ($POCKETCL_PRIORITY)    what the driver is asked for; normal\n"
+    "--flush N                            the driver is given every N launches; 2 on GPUs, 0: as "
+    "it "
+    "likes\n"
+    "--profile                            queues that can tell when each kernel ran\n";
 
 std::string variable(const char *name) {
   const char *value = getenv(name);
   return value ? value : "";
 }
 
+EngineOptions from_environment() {
+  EngineOptions engine;
+  engine.platform = variable("POCKETCL_PLATFORM");
+  engine.library = variable("POCKETCL_CL_LIB");
+  engine.cache = default_cache_folder();
+  engine.builds.children = variable("POCKETCL_CHILD_BUILDS");
+  engine.priority = variable("POCKETCL_PRIORITY");
+  engine.recorded = variable("POCKETCL_RECORDED");
+  engine.cooperative = variable("POCKETCL_COOPERATIVE");
+  return engine;
+}
+
 struct Options {
+  EngineOptions engine = from_environment();
   std::vector<std::string> plans;
-  std::string library, platform = variable("POCKETCL_PLATFORM"), cache = default_cache_folder();
-  std::string phases = "prefill,decode", recorded = variable("POCKETCL_RECORDED");
-  std::string cooperative = variable("POCKETCL_COOPERATIVE"), journal;
-  std::string child_builds = variable("POCKETCL_CHILD_BUILDS"), limit = "180", flush;
-  std::string priority = variable("POCKETCL_PRIORITY");
   std::string probe, scratch;
-  char **words = nullptr;  // all of them
-  bool build = false, retry_bad = false;
-  bool profile = false, check = false, devices = false, version = false, help = false;
+  std::string limit, flush;
+  bool build = false, check = false, devices = false, version = false, help = false;
 };
+
+bool one_of(std::string &value, std::initializer_list<const char *> words, const char *otherwise) {
+  if (value.empty()) value = otherwise;
+  return std::find(words.begin(), words.end(), value) != words.end();
+}
+
+bool number(const std::string &word, int &value) {
+  if (!word.empty()) value = atoi(word.c_str());
+  return word.size() < 7 && word.find_first_not_of("0123456789") == std::string::npos;
+}
+
+// False where a value makes no sense.
+bool understood(Options &options) {
+  EngineOptions &engine = options.engine;
+  int limit = static_cast<int>(engine.builds.limit_s);
+  bool good =
+      number(options.limit, limit) && limit > 0 && number(options.flush, engine.flush_every);
+  engine.builds.limit_s = limit;
+  for (std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.children})
+    good = one_of(*wish, {"auto", "on", "off"}, "auto") && good;
+  return one_of(engine.priority, {"low", "normal", "high"}, "normal") && good;
+}
 
 // False when the command line makes no sense.
 bool parse(int count, char **words, Options &options) {
   const struct {
     const char *name;
     std::string *value;
-  } valued[] = {{"--cl-lib", &options.library},
-                {"--platform", &options.platform},
-                {"--cache", &options.cache},
-                {"--phases", &options.phases},
-                {"--recorded", &options.recorded},
-                {"--cooperative", &options.cooperative},
-                {"--child-builds", &options.child_builds},
+  } valued[] = {{"--cl-lib", &options.engine.library},
+                {"--platform", &options.engine.platform},
+                {"--cache", &options.engine.cache},
+                {"--phases", &options.engine.phases},
+                {"--recorded", &options.engine.recorded},
+                {"--cooperative", &options.engine.cooperative},
+                {"--priority", &options.engine.priority},
+                {"--child-builds", &options.engine.builds.children},
                 {"--build-limit", &options.limit},
-                {"--journal", &options.journal},
-                {"--priority", &options.priority},
+                {"--journal", &options.engine.journal},
                 {"--flush", &options.flush},
                 {"--probe", &options.probe},
                 {"--scratch", &options.scratch}};
   const struct {
     const char *name;
     bool *flag;
-  } flags[] = {{"--profile", &options.profile},
+  } flags[] = {{"--profile", &options.engine.profile},
+               {"--retry-bad", &options.engine.builds.retry_bad},
                {"--build", &options.build},
-               {"--retry-bad", &options.retry_bad},
                {"--check", &options.check},
                {"--devices", &options.devices},
                {"--version", &options.version},
@@ -99,46 +132,22 @@ bool parse(int count, char **words, Options &options) {
     if (!known && words[i][0] == '-') return false;
     if (!known) options.plans.push_back(words[i]);
   }
-  for (std::string *wish : {&options.recorded, &options.cooperative, &options.child_builds}) {
-    if (wish->empty()) *wish = "auto";
-    if (*wish != "auto" && *wish != "on" && *wish != "off") return false;
-  }
-  if (options.priority.empty()) options.priority = "normal";
-  for (const std::string &number : {options.limit, options.flush})
-    if (number.find_first_not_of("0123456789") != std::string::npos || number.size() > 6)
-      return false;
-  if (options.priority != "low" && options.priority != "normal" && options.priority != "high")
-    return false;
+  if (!understood(options)) return false;
   const bool alone = options.devices || options.version || options.help || !options.probe.empty();
+  if (!options.plans.empty()) options.engine.plan = options.plans[0];
   return alone || (options.check ? !options.plans.empty() : options.plans.size() == 1);
 }
 
-std::vector<const Phase *> chosen_phases(const Plan &plan, const std::string &names) {
-  std::vector<const Phase *> phases;  // the last two belong to every session
-  for (const std::string &name : pieces(names + ",prefill,decode", ",")) {
-    const Phase *phase = plan.phase(name);
-    if (!phase)
-      throw Failure("the plan has no phase '" + name + "'", "--phases names it",
-                    "one that plan.json has");
-    bool there = false;
-    for (const Phase *other : phases) there |= other == phase;
-    if (!there) phases.push_back(phase);
-  }
-  return phases;
-}
-
-std::string load_library(const Options &options) try {
-  return cl::load(options.library);
-} catch (const cl::NoLibrary &) {
-  restart_among_vendor_libraries(options.words);
-  throw;
-}
-
 void list_devices_as_json(const Options &options) {
-  const std::string library = load_library(options);
+  const std::string library = cl::load(options.engine.library);
   std::string list;
   for (const DeviceFacts &facts : list_devices()) list += (list.empty() ? "" : ", ") + facts.json();
   answer(Record().add("library", library).raw("devices", "[" + list + "]").text());
+}
+
+void probe_device(const Options &options) {
+  const EngineOptions &engine = options.engine;
+  answer(probe({engine.library, engine.platform, options.probe, options.scratch}));
 }
 
 int check_plans(const Options &options) {
@@ -155,58 +164,30 @@ int check_plans(const Options &options) {
   return failed;
 }
 
-std::string ready(const Device &device, const Memory &memory, const Programs &programs,
-                  const Executor &executor, double load_s) {
-  const DeviceFacts &facts = device.facts();
-  return Record()
-      .add("device", facts.name)
-      .add("driver", facts.driver)
-      .add("compute_units", int64_t{facts.compute_units})
-      .add("platform", facts.platform_name)
-      .add("load_s", load_s)
-      .add("programs_built", int64_t{programs.built})
-      .add("programs_cached", int64_t{programs.cached})
-      .add("arena_bytes", memory.arena_bytes)
-      .add("weight_bytes", memory.weight_bytes)
-      .add("state_bytes", memory.state_bytes)
-      .add("weights", memory.mapped() ? "mapped" : "uploaded")
-      .raw("recorded", executor.choices())
-      .text();
+// How a child is started that builds what this process needs.
+std::vector<std::string> child(const EngineOptions &options) {
+  std::vector<std::string> command = {own_program(), options.plan, "--build", "--cache",
+                                      options.cache};
+  for (const auto &[name, value] :
+       {std::pair<const char *, std::string>{"--cl-lib", options.library},
+        {"--platform", options.platform}})
+    if (!value.empty()) command.insert(command.end(), {name, value});
+  return command;
 }
 
-BuildOptions build_options(const Options &options) {
-  BuildOptions builds{options.child_builds, {own_program(), options.plans[0], "--build"}};
-  builds.command.insert(builds.command.end(), {"--cache", options.cache});
-  if (!options.library.empty())
-    builds.command.insert(builds.command.end(), {"--cl-lib", options.library});
-  if (!options.platform.empty())
-    builds.command.insert(builds.command.end(), {"--platform", options.platform});
-  builds.limit_s = atoi(options.limit.c_str());
-  builds.retry_bad = options.retry_bad;
-  return builds;
+void run_plan(EngineOptions options) {
+  options.builds.command = child(options);
+  options.watch_crashes = true;
+  Engine engine(options);
+  answer("ready " + engine.facts());
+  Protocol(engine.session()).serve();
 }
 
-void run_plan(const Options &options) {
-  const double start = now();
-  const Plan plan = load_plan(options.plans[0]);
-  const auto phases = chosen_phases(plan, options.phases);
-  load_library(options);
-  Device device(options.platform, plan.device_class, options.profile, options.priority);
-  const ProgramCache cache(options.cache, device);
-  if (options.build) return serve_builds(plan, device, cache);
-  settle_journals(cache, options.journal);
-  Journal journal(options.journal.empty() ? journal_in(cache.folder()) : options.journal);
-  journal.watch_crashes();
-  const Memory memory(plan, device, phases);
-  Programs programs(plan, device, cache, journal, build_options(options));
-  const int flush = options.flush.empty() ? (device.is_cpu() ? 0 : 2) : atoi(options.flush.c_str());
-  Executor executor(plan, device, memory, programs, static_cast<size_t>(flush));
-  Session session(plan, device, memory, executor);
-  executor.prepare(phases, device.is_cpu() && options.cooperative != "off");
-  for (const Phase *phase : phases) executor.load(*phase);
-  executor.choose(options.recorded, options.cooperative);
-  answer("ready " + ready(device, memory, programs, executor, now() - start));
-  Protocol(session).serve();
+void build_programs(const EngineOptions &options) {
+  const Plan plan = load_plan(options.plan);
+  cl::load(options.library);
+  const Device device(options.platform, plan.device_class);
+  serve_builds(plan, device, ProgramCache(options.cache, device));
 }
 
 int run(const Options &options) {
@@ -214,10 +195,10 @@ int run(const Options &options) {
   if (options.version)
     return printf("pocketcl-runner %s (plan format %d)\n", VERSION, PLAN_FORMAT) < 0;
   if (options.check) return check_plans(options);
-  if (!options.probe.empty())
-    return answer(probe({options.library, options.platform, options.probe, options.scratch})), 0;
   if (options.devices) list_devices_as_json(options);
-  else run_plan(options);
+  else if (!options.probe.empty()) probe_device(options);
+  else if (options.build) build_programs(options.engine);
+  else run_plan(options.engine);
   return 0;
 }
 
@@ -225,11 +206,13 @@ int run(const Options &options) {
 
 int main(int count, char **words) {
   Options options;
-  options.words = words;
   if (!parse(count, words, options)) return fputs(USAGE, stderr), 2;
   watch_signals();
   try {
     return run(options);
+  } catch (const cl::NoLibrary &failure) {
+    restart_among_vendor_libraries(words);
+    answer(failure);
   } catch (const Failure &failure) {
     answer(failure);
   } catch (const std::bad_alloc &) {

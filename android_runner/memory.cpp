@@ -66,13 +66,25 @@ Memory::Memory(const Plan &plan, const Device &device, const std::vector<const P
                   "its buffers lie at multiples of " + std::to_string(plan.align) + " bytes, " +
                       device.facts().name + " needs " + std::to_string(device.facts().align),
                   "compile the model for this device");
-  load_weights(plan, device);
-  make_buffers(plan, device, phases);
+  for (const Buffer &buffer : plan.buffers) sizes_.push_back(bytes_in_use(buffer, phases));
   for (const Phase *phase : phases) arena_bytes = std::max(arena_bytes, phase->arena_bytes);
+  check_room(device);
+  load_weights(plan, device);
+  make_buffers(plan, device);
   if (arena_bytes) arena_ = device.buffer(arena_bytes, "the scratch memory");
   symbols_ =
       device.buffer(sizeof(cl::Int) * std::max<size_t>(plan.symbols.size(), 1), "the symbols");
   device.wait();
+}
+
+// Weights don't count: where memory is shared they are mapped, and the system can let go of them.
+void Memory::check_room(const Device &device) const {
+  int64_t needed = arena_bytes;
+  for (const int64_t bytes : sizes_) needed += bytes;
+  if (needed > static_cast<int64_t>(device.facts().global_memory))
+    throw Failure("the plan needs " + std::to_string(needed) + " bytes besides its weights",
+                  device.facts().name + " has " + std::to_string(device.facts().global_memory),
+                  "a smaller --max-context or --prefill-chunk, or a smaller model");
 }
 
 void Memory::load_weights(const Plan &plan, const Device &device) {
@@ -103,13 +115,10 @@ cl::Owned<cl::Memory> Memory::load_shard(const Plan &plan, const Device &device,
   return buffer;
 }
 
-void Memory::make_buffers(const Plan &plan, const Device &device,
-                          const std::vector<const Phase *> &phases) {
-  for (const Buffer &buffer : plan.buffers) {
-    const int64_t bytes = bytes_in_use(buffer, phases);
-    sizes_.push_back(bytes);
-    buffers_.push_back(device.buffer(bytes, "the buffer " + buffer.name));
-    if (buffer.kind == "state") state_bytes += bytes;
+void Memory::make_buffers(const Plan &plan, const Device &device) {
+  for (size_t i = 0; i < sizes_.size(); ++i) {
+    buffers_.push_back(device.buffer(sizes_[i], "the buffer " + plan.buffers[i].name));
+    if (plan.buffers[i].kind == "state") state_bytes += sizes_[i];
   }
   clear(device);
 }

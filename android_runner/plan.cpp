@@ -13,10 +13,14 @@ namespace {
 constexpr int64_t WEIGHT_ALIGN = 16384, MANY = INT32_MAX;
 
 Model read_model(const Node &node) {
-  Model model{node.at("kind").one_of({"language-model"}), node.at("batch").integer(1, 65536),
-              node.at("vocab_size").integer(1, MANY), node.at("max_context").integer(1, MANY),
-              node.at("prefill_chunk").integer(1, MANY), ""};
-  for (const Node &id : node.at("eos").items()) id.integer(-MANY, MANY);
+  Model model{node.at("kind").one_of({"language-model"}),
+              node.at("batch").integer(1, 65536),
+              node.at("vocab_size").integer(1, MANY),
+              node.at("max_context").integer(1, MANY),
+              node.at("prefill_chunk").integer(1, MANY),
+              "",
+              {}};
+  for (const Node &id : node.at("eos").items()) model.eos.push_back(id.integer(-MANY, MANY));
   return model;
 }
 
@@ -51,15 +55,19 @@ const std::string &read_dtype(const Node &node) {
 }
 
 Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
-  Buffer buffer{node.at("name").text(), node.at("kind").one_of({"input", "output", "state"}),
+  Buffer buffer{node.at("name").text(),       node.at("kind").one_of({"input", "output", "state"}),
                 read_dtype(node.at("dtype")), node.at("shape").expressions(symbols),
-                node.at("bytes").bytes(), ""};
+                node.at("bytes").bytes(),     ""};
   const int64_t needed = dense_bytes(node.at("shape"), symbols, box, buffer.dtype);
   if (buffer.bytes < needed || buffer.bytes == 0)
     node.at("bytes").fail(std::to_string(buffer.bytes) +
                           " bytes can't hold the shape, which takes " + std::to_string(needed));
-  if (buffer.kind == "state")
-    buffer.update = node.at("update").one_of({"append", "replace", "once"});
+  if (buffer.kind != "state") return buffer;
+  buffer.update = node.at("update").one_of({"append", "replace", "once"});
+  for (size_t i = 0; i < buffer.shape.size(); ++i)
+    for (const Token &token : buffer.shape[i])
+      if (token.op == Token::Symbol)
+        node.at("shape").at(i).fail("a state has one capacity, whatever the symbols are");
   return buffer;
 }
 
@@ -76,6 +84,8 @@ Weight read_weight(const Node &node, const std::vector<File> &files) {
   const size_t file = node.at("file").index(files.size(), "files");
   Weight weight{node.at("name").text(), file, node.at("offset").bytes(), node.at("bytes").bytes()};
   const int64_t needed = dense_bytes(node.at("shape"), {}, {}, read_dtype(node.at("dtype")));
+  if (files[file].text())  // people edit these, so that they may be shorter than the plan says
+    node.at("file").fail(quote(files[file].path) + " is a text");
   if (weight.offset % WEIGHT_ALIGN)
     node.at("offset").fail("not a multiple of " + std::to_string(WEIGHT_ALIGN));
   if (weight.bytes < needed || weight.bytes == 0)

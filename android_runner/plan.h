@@ -82,6 +82,7 @@ struct Model {
   std::string kind;
   int64_t batch, vocab_size, max_context, prefill_chunk;
   std::string sha256;  // of the model's files; empty where the plan doesn't say
+  std::vector<int64_t> eos;
 };
 
 struct Plan {
@@ -100,7 +101,8 @@ struct Plan {
 
   const Phase *phase(const std::string &name) const;  // nullptr when absent
   size_t buffer(const std::string &name) const;       // throws Failure when absent
-  size_t slot(const std::string &name) const;         // of a symbol; throws Failure when absent
+  bool has_buffer(const std::string &name) const;
+  size_t slot(const std::string &name) const;  // of a symbol; throws Failure when absent
   std::string path(size_t file) const { return folder + "/" + files[file].path; }
 };
 

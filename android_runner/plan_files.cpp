@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -41,7 +42,7 @@ std::string digest_of(const std::string &text) {
 void check_file(Plan &plan, size_t index) {
   File &file = plan.files[index];
   const std::string path = plan.path(index);
-  struct stat status{};
+  struct stat status {};
   if (stat(path.c_str(), &status) != 0) throw missing(path);
   const int64_t size = S_ISREG(status.st_mode) ? static_cast<int64_t>(status.st_size) : -1;
   if (file.text() && size >= 0) {
@@ -67,9 +68,27 @@ void need_buffer(const Node &root, const Plan &plan, const std::string &name, co
     node.at("bytes").fail("a language model needs " + std::to_string(bytes));
 }
 
-void need_phase(const Node &root, const Plan &plan, const std::string &name) {
-  if (!plan.phase(name))
-    root.at("phases").fail("a language model needs a phase named " + quote(name));
+// Sizes hold within a phase's bounds only: it must take whatever a session gives it.
+void need_bounds(const Node &node, const Plan &plan, const Phase &phase) {
+  const auto need = [&](const char *name, int64_t low, int64_t high) {
+    const Range range = phase.box[plan.slot(name)];
+    if (range.low > low || range.high < high)
+      node.at("bounds").fail(std::string(name) + " must include " + std::to_string(low) + " to " +
+                             std::to_string(high));
+  };
+  const int64_t chunk = std::min(plan.model.prefill_chunk, phase.box[plan.slot("seq")].high);
+  need("seq", 1, 1);
+  need("past", 0, plan.model.max_context - 1);
+  need("rows", 1, phase.name == "score" ? chunk : 1);
+}
+
+void need_phases(const Node &root, const Plan &plan) {
+  for (const char *name : {"prefill", "decode"})
+    if (!plan.phase(name))
+      root.at("phases").fail("a language model needs a phase named " + quote(name));
+  for (const char *name : {"prefill", "decode", "score"})
+    if (const Phase *phase = plan.phase(name))
+      need_bounds(root.at("phases").at(phase - plan.phases.data()), plan, *phase);
 }
 
 }  // namespace
@@ -91,6 +110,12 @@ size_t Plan::buffer(const std::string &name) const {
     if (buffers[i].name == name) return i;
   throw Failure("the plan has no buffer named " + quote(name), "a language model needs it",
                 "compile the model again");
+}
+
+bool Plan::has_buffer(const std::string &name) const {
+  for (const Buffer &buffer : buffers)
+    if (buffer.name == name) return true;
+  return false;
 }
 
 size_t Plan::slot(const std::string &name) const {
@@ -116,8 +141,7 @@ void check_language_model(const Node &root, const Plan &plan) {
   need_buffer(root, plan, "tokens", "i32", 4 * model.batch * model.prefill_chunk);
   need_buffer(root, plan, "ids", "i32", 4 * model.batch * (model.max_context + 1));
   need_buffer(root, plan, "logits", "f32", 4 * model.batch * model.vocab_size);
-  need_phase(root, plan, "prefill");
-  need_phase(root, plan, "decode");
+  need_phases(root, plan);
 }
 
 std::string read_file(const std::string &path) {
@@ -132,12 +156,13 @@ std::string read_file(const std::string &path) {
   fclose(file);
   if (failed) throw missing(path);
   if (text.size() > LARGEST_TEXT)
-    throw Failure(path + " is too large", "no text of a plan has over 256 MiB", "");
+    throw Failure(path + " is too large", "no text of a plan has over 256 MiB",
+                  "copy the plan folder again, or compile the model again");
   return text;
 }
 
 Plan load_plan(const std::string &path) {
-  struct stat status{};
+  struct stat status {};
   if (stat(path.c_str(), &status) != 0) throw missing(path);
   const bool folder = S_ISDIR(status.st_mode);
   const size_t slash = path.rfind('/');

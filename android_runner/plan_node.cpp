@@ -13,7 +13,10 @@ void Node::fail(const std::string &because) const {
                 "compile the model again, or undo the last edit of plan.json");
 }
 
-bool Node::has(const char *key) const { return value_->kind == Json::Dict && value_->find(key); }
+bool Node::has(const char *key) const {
+  const Json *found = value_->kind == Json::Dict ? value_->find(key) : nullptr;
+  return found && found->kind != Json::Null;
+}
 
 Node Node::at(const char *key) const {
   if (value_->kind != Json::Dict) fail("expected an object");

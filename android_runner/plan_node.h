@@ -14,7 +14,7 @@ class Node {
   Node(const Json &value, std::string path) : value_(&value), path_(std::move(path)) {}
 
   [[noreturn]] void fail(const std::string &because) const;
-  bool has(const char *key) const;
+  bool has(const char *key) const;        // and it is not null
   Node at(const char *key) const;         // fails when absent
   Node at(size_t index) const;            // fails when out of range
   std::vector<Node> items() const;        // of a list

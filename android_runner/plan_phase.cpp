@@ -30,6 +30,7 @@ Scratch read_scratch(const Node &node, const Context &context) {
   const auto size = over_corners(node.at("size").expression(context.symbols), context.phase.box);
   if (!size || size->low < 0)
     node.at("size").fail("negative or undefined within the phase's bounds");
+  if (scratch.bytes == 0) node.at("bytes").fail("an empty buffer");
   if (scratch.bytes < size->high)
     node.at("bytes").fail("the size is " + std::to_string(size->high) +
                           " bytes at the phase's bounds");

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "json.h"
+#include "output.h"
 #include "text.h"
 
 namespace pocket {
@@ -23,7 +24,8 @@ Failure usage(const std::string &line) {
   const std::string shown = line.size() > 60 ? line.substr(0, 60) + "…" : line;
   return Failure("unknown or incomplete command '" + shown + "'",
                  "the runner knows prefill PAST ID…, step PAST ID, decode PAST ID N [STOP…], "
-                 "sampling W0 … W15, logprobs START STOP, score PAST FILE ID…, logits FILE, save PAST FILE, load FILE, "
+                 "sampling W0 … W15, logprobs START STOP, score PAST FILE ID…, logits FILE, save "
+                 "PAST FILE, load FILE, "
                  "profile [FILE], stats, cancel, quit",
                  "see android_runner/protocol.h");
 }
@@ -134,6 +136,24 @@ void Protocol::decode(const std::vector<std::string> &words) {
   answer("done " + reason + " " + seconds(now() - start));
 }
 
+void Protocol::score(const std::vector<std::string> &words) {
+  const double start = now();
+  const std::vector<int64_t> ids = numbers(words, 3);
+  const int64_t past = number(words[1]);
+  session_.check_score(ids, past);
+  Output file(words[2]);
+  session_.score(
+      ids, past, [&file](const std::vector<float> &rows) { file.write(rows); },
+      [this] { return interrupted(); });
+  answer("ok " + seconds(now() - start));
+}
+
+void Protocol::profile(const std::string &path) {
+  if (path.empty()) return session_.start_profile();
+  const std::string spans = session_.take_profile();
+  Output(path).write(spans.data(), spans.size());
+}
+
 void Protocol::save(const std::string &line, const std::string &past) {
   const std::string rest = line.substr(line.find(past, strlen("save ")) + past.size());
   const size_t start = rest.find_first_not_of(' '), tab = rest.find('\t');
@@ -165,14 +185,13 @@ void Protocol::run(const std::string &line, const std::vector<std::string> &word
   } else if (command == "logprobs" && given == 2) {
     answer("logprobs" + listed(session_.logprobs(number(words[1]), number(words[2]))));
   } else if (command == "score" && given >= 3) {
-    const double start = now();
-    session_.score(numbers(words, 3), number(words[1]), words[2], stop);
-    answer("ok " + seconds(now() - start));
+    score(words);
   } else if (command == "logits" && given >= 1) {
-    session_.logits(words[1]);
+    const std::vector<float> values = session_.logits();
+    Output(words[1]).write(values);
     answer("ok");
   } else if (command == "profile" && given <= 1) {
-    given ? session_.profile(words[1]) : session_.profile();
+    profile(given ? words[1] : "");
     answer("ok");
   } else if (command == "save" && given >= 2) {
     save(line, words[1]);

@@ -52,6 +52,8 @@ class Protocol {
   void run(const std::string &command, const std::vector<std::string> &words);
   bool interrupted();
   void decode(const std::vector<std::string> &words);
+  void score(const std::vector<std::string> &words);
+  void profile(const std::string &path);
   void save(const std::string &line, const std::string &past);
   void load(const std::string &line);
 

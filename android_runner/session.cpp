@@ -1,10 +1,6 @@
 #include "session.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <memory>
 #include <utility>
 
 #include "failure.h"
@@ -13,30 +9,8 @@
 namespace pocket {
 namespace {
 
-struct CloseFile {
-  void operator()(FILE *file) const { fclose(file); }
-};
-using OutputFile = std::unique_ptr<FILE, CloseFile>;
-
-Failure unwritable(const std::string &path) {
-  return Failure(path + " can't be written", strerror(errno),
-                 "check the folder and the free space");
-}
-
-OutputFile create(const std::string &path) {
-  OutputFile file(fopen(path.c_str(), "wb"));
-  if (!file) throw unwritable(path);
-  return file;
-}
-
-void append(FILE *file, const std::vector<float> &values, const std::string &path) {
-  if (fwrite(values.data(), sizeof(float), values.size(), file) != values.size() ||
-      fflush(file) != 0)
-    throw unwritable(path);
-}
-
 void stop_if(const Session::Interrupted &interrupted) {
-  if (interrupted()) throw Failure("interrupted", "the run was cancelled", "");
+  if (interrupted()) throw Cancelled();
 }
 
 }  // namespace
@@ -56,8 +30,19 @@ Session::Session(const Plan &plan, const Device &device, const Memory &memory, E
   if (plan.model.batch != 1)
     throw Failure("the plan has batch " + std::to_string(plan.model.batch),
                   "the runner runs one text at a time", "--on host, or compile with --batch 1");
+  need_room(tokens_, 4 * chunk("prefill"));
+  need_room(ids_, 4 * (plan.model.max_context + 1));
   for (const Symbol &symbol : plan.symbols)
     symbols_.push_back(symbol.counted ? symbol.range.high : symbol.range.low);
+}
+
+// By its shape, in the phases that are loaded: a plan may list more bytes than are ever used.
+void Session::need_room(size_t buffer, int64_t bytes) const {
+  if (memory_.buffer_bytes(buffer) < bytes)
+    throw Failure("the plan's buffer " + plan_.buffers[buffer].name + " is too small",
+                  "its shape takes " + std::to_string(memory_.buffer_bytes(buffer)) +
+                      " bytes, a text needs " + std::to_string(bytes),
+                  "compile the model again, or undo the last edit of plan.json");
 }
 
 void Session::check_tokens(const std::vector<int64_t> &ids, int64_t past) const {
@@ -117,10 +102,10 @@ int64_t Session::read_id(int64_t position) {
 
 std::vector<float> Session::read_logits(int64_t row, int64_t rows) {
   const size_t vocab = plan_.model.vocab_size, row_bytes = 4 * vocab;
-  std::vector<float> values(rows * vocab);
-  if (static_cast<int64_t>((row + rows) * row_bytes) > memory_.buffer_bytes(logits_))
+  if (row + rows > memory_.buffer_bytes(logits_) / static_cast<int64_t>(row_bytes))
     throw Failure("the plan's buffer logits is too small",
                   std::to_string(row + rows) + " rows don't fit", "compile the model again");
+  std::vector<float> values(rows * vocab);
   cl::check(cl::EnqueueReadBuffer(device_.queue(0), memory_.buffer(logits_), 1, row * row_bytes,
                                   rows * row_bytes, values.data(), 0, nullptr, nullptr),
             "clEnqueueReadBuffer");
@@ -246,37 +231,32 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
   return reason;
 }
 
-void Session::score(const std::vector<int64_t> &ids, int64_t past, const std::string &path,
-                    const Interrupted &interrupted) {
+void Session::check_score(const std::vector<int64_t> &ids, int64_t past) const {
   if (!executor_.has("score"))
     throw Failure("the phase score is not loaded",
                   plan_.phase("score") ? "it was not asked for" : "the plan has none",
                   "--phases prefill,decode,score");
+  need_room(tokens_, 4 * chunk("score"));
   check_tokens(ids, past);
-  const OutputFile file = create(path);
+}
+
+void Session::score(const std::vector<int64_t> &ids, int64_t past, const Take &take,
+                    const Interrupted &interrupted) {
+  check_score(ids, past);
   const size_t size = chunk("score");
   for (size_t at = 0; at < ids.size(); at += size) {
     stop_if(interrupted);
     const size_t count = std::min(size, ids.size() - at);
     feed(ids, at, count, past + at, static_cast<int64_t>(count));
     executor_.run("score", symbols_);
-    append(file.get(), read_logits(0, static_cast<int64_t>(count)), path);
+    take(read_logits(0, static_cast<int64_t>(count)));
   }
   note_ids(ids, past);
 }
 
-void Session::logits(const std::string &path) {
+std::vector<float> Session::logits() {
   if (last_rows_ == 0) throw Failure("there are no logits yet", "nothing was run", "prefill first");
-  append(create(path).get(), read_logits(last_rows_ - 1, 1), path);
-}
-
-void Session::profile() { executor_.start_profile(); }
-
-void Session::profile(const std::string &path) {
-  const std::string text = executor_.take_profile();
-  const OutputFile file = create(path);
-  if (fwrite(text.data(), 1, text.size(), file.get()) != text.size() || fflush(file.get()) != 0)
-    throw unwritable(path);
+  return read_logits(last_rows_ - 1, 1);
 }
 
 void Session::save(const std::string &path, int64_t past, const std::string &note) {

@@ -35,18 +35,20 @@ class Session {
   // Of the ids chosen for positions from `start` up to `stop`, if the words ask for them.
   std::vector<float> logprobs(int64_t start, int64_t stop);
 
-  // Writes float32 logits: [ids, V] of a text; [V] of the last position run.
-  void score(const std::vector<int64_t> &ids, int64_t past, const std::string &path,
+  // Logits of a text: `take` gets them chunk by chunk, together [ids, V].
+  using Take = std::function<void(const std::vector<float> &)>;
+  void score(const std::vector<int64_t> &ids, int64_t past, const Take &take,
              const Interrupted &interrupted);
-  void logits(const std::string &path);
+  void check_score(const std::vector<int64_t> &ids, int64_t past) const;  // what score checks first
+  std::vector<float> logits();  // [V], of the last position run
 
-  // Starts to take kernel times; with a path, writes those taken there and ends it.
-  void profile();
-  void profile(const std::string &path);
+  void start_profile() { executor_.start_profile(); }
+  std::string take_profile() { return executor_.take_profile(); }  // as JSON; ends it
 
   // The first `past` positions of text and states, see state_file.h; `note` is the caller's.
   void save(const std::string &path, int64_t past, const std::string &note);
   const Held &load(const std::string &path);
+  const Held &held() const { return held_; }
 
   std::string stats() const;
 
@@ -55,6 +57,7 @@ class Session {
     cl::Owned<cl::Event> arrived;
     cl::Int id = 0;
   };
+  void need_room(size_t buffer, int64_t bytes) const;
   void check_tokens(const std::vector<int64_t> &ids, int64_t past) const;
   int64_t checked_id(int64_t id, int64_t past) const;
   int64_t chunk(const char *phase) const;
@@ -72,7 +75,7 @@ class Session {
   const size_t tokens_, ids_, logits_;  // buffers
   const size_t seq_, past_, rows_;      // slots
   const Phase *const decode_phase_;
-  std::vector<int64_t> symbols_;        // as the host knows them
+  std::vector<int64_t> symbols_;  // as the host knows them
   Pending pending_[2];
   Held held_;
   int64_t last_rows_ = 0;  // rows of logits that the last run left; 0: nothing ran

@@ -12,13 +12,14 @@
 
 #include "failure.h"
 #include "json.h"
+#include "output.h"
 #include "sha256.h"
 
 namespace pocket {
 namespace {
 
 constexpr int VERSION = 1;
-constexpr int64_t SEAL = 65;                   // the checksum in hexadecimal, a line break
+constexpr int64_t SEAL = 65;  // the checksum in hexadecimal, a line break
 constexpr size_t LONGEST_HEADER = 16 << 20;
 constexpr int64_t PIECE = 1 << 20;
 const char *const SAVE_AGAIN = "save it again";
@@ -64,11 +65,6 @@ std::string names_of(const std::vector<Part> &parts) {
 }
 
 // --- writing -------------------------------------------------------------------------------------
-
-Failure unwritable(const std::string &path) {
-  return Failure(path + " can't be written", strerror(errno),
-                 "check the folder and the free space");
-}
 
 // A file under another name, which takes the place of `path` when it is whole.
 class NewFile {
@@ -192,10 +188,9 @@ void check_plan(const std::string &path, const Plan &plan, const Json &facts) {
                       std::to_string(plan.model.max_context),
                   "compile with --max-context " + std::to_string(past) + " or more");
   if (fact(path, facts, "plan", Json::Text).text != plan.digest)
-    throw Failure(
-        path + " belongs to another plan",
-        "the model is the same, but the plan was compiled with other options or edited",
-        SAVE_AGAIN);
+    throw Failure(path + " belongs to another plan",
+                  "the model is the same, but the plan was compiled with other options or edited",
+                  SAVE_AGAIN);
 }
 
 Facts read_facts(const std::string &path, const Plan &plan, const std::string &line) {
@@ -223,8 +218,8 @@ void check_size(const std::string &path, const Plan &plan, const Facts &facts, i
   int64_t expected = facts.start + 4 * facts.past + SEAL;
   for (const Part &part : parts_of(plan, facts.past)) expected += part.blocks * part.bytes;
   if (size != expected)
-    throw damaged(path, "it has " + std::to_string(size) + " bytes instead of " +
-                            std::to_string(expected));
+    throw damaged(
+        path, "it has " + std::to_string(size) + " bytes instead of " + std::to_string(expected));
 }
 
 void read_exactly(const std::string &path, FILE *file, void *into, size_t size) {
@@ -245,32 +240,22 @@ Held read_text(const std::string &path, const Plan &plan, const Facts &facts, FI
 
 void write_buffer(const Device &device, cl::Memory memory, size_t offset, size_t size,
                   const void *data) {
-  cl::check(cl::EnqueueWriteBuffer(device.queue(0), memory, 1, offset, size, data, 0, nullptr,
-                                   nullptr),
-            "clEnqueueWriteBuffer");
+  cl::check(
+      cl::EnqueueWriteBuffer(device.queue(0), memory, 1, offset, size, data, 0, nullptr, nullptr),
+      "clEnqueueWriteBuffer");
 }
 
 }  // namespace
 
-void Held::feed(const cl::Int *fed, size_t count, int64_t past) {
-  ids.resize(past);
-  ids.insert(ids.end(), fed, fed + count);
-  reach(past, static_cast<int64_t>(count));
-}
-
-void Held::reach(int64_t past, int64_t count) {
-  reached = past == 0 ? count : std::max(reached, past + count);
-}
-
 void save_state(const std::string &path, const Plan &plan, const Device &device,
                 const Memory &memory, const Held &held, int64_t past, const std::string &note) {
-  const int64_t most = std::min<int64_t>(held.ids.size(), held.reached);
+  const int64_t most = held.length();
   if (past < 1 || past > most)
     throw Failure("there are no " + std::to_string(past) + " positions to save",
                   "the states hold a text of " + std::to_string(most) + " tokens",
                   "what was fed can be saved, and no more");
   if (!note.empty() && parse_json(note, "note").kind != Json::Dict)
-    throw Failure("the note is no JSON object", "save PAST FILE<tab>{…}", "");
+    throw Failure("the note is no JSON object", "it has to be one", "save PAST FILE<tab>{…}");
   NewFile file(path);
   const std::string first = header(plan, past, held.reached, note);
   file.write(first.data(), first.size());
@@ -279,10 +264,10 @@ void save_state(const std::string &path, const Plan &plan, const Device &device,
   for (const Part &part : parts_of(plan, past)) {
     rows.resize(part.bytes);
     for (int64_t block = 0; block < part.blocks && part.bytes; ++block) {
-      cl::check(cl::EnqueueReadBuffer(device.queue(0), memory.buffer(part.buffer), 1,
-                                      block * part.stride, part.bytes, rows.data(), 0, nullptr,
-                                      nullptr),
-                "clEnqueueReadBuffer");
+      cl::check(
+          cl::EnqueueReadBuffer(device.queue(0), memory.buffer(part.buffer), 1, block * part.stride,
+                                part.bytes, rows.data(), 0, nullptr, nullptr),
+          "clEnqueueReadBuffer");
       file.write(rows.data(), rows.size());
     }
   }
@@ -292,7 +277,7 @@ void save_state(const std::string &path, const Plan &plan, const Device &device,
 Held load_state(const std::string &path, const Plan &plan, const Device &device,
                 const Memory &memory) {
   const OpenFile file(fopen(path.c_str(), "rb"));
-  struct stat status{};
+  struct stat status {};
   if (!file || fstat(fileno(file.get()), &status) != 0)
     throw Failure(path + " can't be read", strerror(errno), "check the path");
   const std::string line = first_line(path, file.get());

@@ -20,6 +20,17 @@ int64_t positions(const Plan &plan, const Phase &phase) {
   return past.high - past.low + 1;
 }
 
+// Whatever is thrown, nothing is under way afterwards that writes to the host.
+struct Rest {
+  const Device &device;
+  ~Rest() {
+    try {
+      device.wait();
+    } catch (const Failure &) {  // what was thrown first is what is told
+    }
+  }
+};
+
 }  // namespace
 
 // Seconds per step, from the phase's first position on.
@@ -33,6 +44,7 @@ double Executor::try_steps(LoadedPhase &loaded, Way way, int64_t steps) {
   const double start = now();
   cl::Owned<cl::Event> arrived[2];  // as in a session: two steps under way, a look at each id
   cl::Int id = 0;
+  const Rest rest{device_};
   for (int64_t i = 0; i < steps; ++i, ++symbols[past]) {
     cl::Event event = arrived[i % 2].get();
     if (event) cl::check(cl::WaitForEvents(1, &event), "clWaitForEvents");
@@ -135,11 +147,19 @@ void Executor::make(LoadedPhase &loaded, Way way) {
 std::string Executor::prepare(LoadedPhase &loaded, Way way) try {
   const std::string lack = lacking(loaded, way);
   if (!lack.empty()) return lack;
+  const std::string steps = way == Way::Recorded ? "recorded steps" : "cooperative steps";
+  const std::string trial = "trying " + steps + " of " + loaded.phase->name;
+  const std::string death = programs_.death_of(trial);
+  if (!death.empty()) return death;
+  if (!loaded.tried) try_steps(loaded, Way::Plain, 1);  // so that no kernel of it can be to blame
+  programs_.risk(trial);
   make(loaded, way);
-  if (agree(loaded, way)) return "";
-  return std::string(way == Way::Recorded ? "recorded" : "cooperative") +
-         " steps compute something else";
+  programs_.risk(trial);  // again: there was a program to get
+  const bool same = agree(loaded, way);
+  programs_.journal().done();
+  return same ? "" : steps + " compute something else";
 } catch (const DeviceFailure &failure) {
+  programs_.journal().done();
   return failure.what() + (", " + failure.because);
 }
 

@@ -1,10 +1,7 @@
-"""What the runner's loader refuses, without OpenCL (`--check`), and a fuzz of its JSON reader."""
+"""What the runner's loader refuses, without OpenCL (`--check`)."""
 
 from __future__ import annotations
 
-import copy
-import json
-import random
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -232,82 +229,3 @@ def test_json_values(program: Path, toy: Toy) -> None:
         '"\u00e9\u20ac\U0001f600\\n" is none of'
         in failure(check(program, toy.folder)[1][0])["because"]
     )
-
-
-# --- fuzz ----------------------------------------------------------------------------------------
-
-VALUES: list[Any] = [
-    *(0, 1, -1, 2**31, 2**63 - 1, -(2**63), 2**64, 1.5, 1e300, True, None, "", "seq", "+", "//"),
-    *([], {}, [[]], ["seq", 0, "%"], [2**62, 4, "*"], "x" * 5000, ["scratch", 1], ["symbols"]),
-]
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) in a JSON value."""
-    found: list[tuple[Any, Any]] = []
-    for key in list(value) if isinstance(value, dict) else range(len(value)):
-        found.append((value, key))
-        if isinstance(value[key], dict | list):
-            found += places(value[key])
-    return found
-
-
-def mutate_value(text: str, dice: random.Random) -> bytes:
-    """Valid JSON with a few values replaced, removed or swapped."""
-    plan = json.loads(text)
-    for _ in range(dice.randint(1, 3)):
-        spots = places(plan)
-        values = [container[key] for container, key in spots]
-        container, key = dice.choice(spots)
-        if dice.random() < 0.2:
-            del container[key]
-        elif dice.random() < 0.3:
-            container[key] = copy.deepcopy(dice.choice(values))
-        else:
-            container[key] = dice.choice(VALUES)
-    return json.dumps(plan).encode()
-
-
-def mutate_bytes(text: str, dice: random.Random) -> bytes:
-    """A few bytes changed, inserted, cut or doubled."""
-    data = bytearray(text.encode())
-    for _ in range(dice.randint(1, 4)):
-        at, length = dice.randrange(len(data)), dice.randint(1, 30)
-        kind = dice.randrange(4)
-        if kind == 0:
-            data[at] = dice.choice(b'{}[]",:0123456789-+eE.\\u\x00\xff ')
-        elif kind == 1:
-            data[at:at] = data[dice.randrange(len(data)) :][:length]
-        elif kind == 2:
-            del data[at : at + length]
-        else:
-            data = data[: at + 1] if dice.random() < 0.1 else data
-    return bytes(data)
-
-
-def fuzz(program: Path, toy: Toy, count: int, seed: int) -> dict[str, int]:
-    """Load mutated plans, many to a process: each gives one line, none a signal."""
-    dice = random.Random(seed)
-    text = (toy.folder / "plan.json").read_text()
-    outcomes = {"ok": 0, "error": 0}
-    for start in range(0, count, 500):
-        plans = [toy.folder / f"{i}.json" for i in range(start, min(start + 500, count))]
-        for plan in plans:
-            mutate = dice.choice((mutate_value, mutate_bytes))
-            plan.write_bytes(mutate(text, dice))
-        code, lines, errors = check(program, *plans)
-        assert code in (0, 1), (
-            f"exit code {code} after {len(lines)} of {len(plans)} plans\n{errors}"
-        )
-        assert len(lines) == len(plans)
-        for line in lines:
-            word = line.split(" ", 1)[0]
-            outcomes[word] += 1
-            if word == "error":
-                failure(line)
-    return outcomes
-
-
-def test_fuzz(program: Path, toy: Toy) -> None:
-    outcomes = fuzz(program, toy, 4000, seed=1)
-    assert outcomes["ok"] > 50 and outcomes["error"] > 2000

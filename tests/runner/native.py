@@ -1,0 +1,67 @@
+"""C and C++ of the tests, and the runner's sources, compiled: objects and results are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from toolkit.paths import cache_dir
+from toolkit.runner_build import SOURCES
+
+HERE = Path(__file__).parent
+INTO_ONE_FILE = ("-fvisibility=hidden", f"-Wl,--version-script={SOURCES / 'pocketcl.map'}")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+
+
+def compiler(language: str) -> list[str]:
+    """The command for .c or .cpp, by $CC or $CXX as everywhere."""
+    command = {".c": ("CC", "cc"), ".cpp": ("CXX", "c++")}[language]
+    return shlex.split(os.environ.get(*command))
+
+
+def runner_sources(*without: str) -> list[Path]:
+    """The runner's .cpp files."""
+    return sorted(f for f in SOURCES.glob("*.cpp") if f.name not in without)
+
+
+def build(name: str, sources: Sequence[Path], *flags: str) -> Path:
+    """A program, or with -shared a library; of the same sources and flags it is built once."""
+    headers = [*SOURCES.glob("*.h"), *SOURCES.glob("include/*.h")]
+    seen = hashlib.sha256(b"".join(f.read_bytes() for f in sorted(headers))).hexdigest()
+    compile_flags = [f for f in flags if f not in ("-shared",) and not f.startswith("-Wl,")]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(lambda f: _object(f, [*compile_flags, "-fPIC"], seen), sources))
+    target = cache_dir() / "tests" / _key([str(o) for o in objects], flags) / name
+    if not target.exists():
+        cpp = any(f.suffix == ".cpp" for f in sources)
+        command = compiler(".cpp" if cpp else ".c")
+        _make(target, [*command, *flags, *map(str, objects), "-ldl", "-pthread"])
+    return target
+
+
+def _object(source: Path, flags: Sequence[str], headers: str) -> Path:
+    standard = "-std=c11" if source.suffix == ".c" else "-std=c++17"
+    command = [*compiler(source.suffix), standard, "-O1", "-Wall", "-Wextra", "-Werror"]
+    command += [*flags, f"-I{SOURCES}", f"-I{SOURCES / 'include'}"]
+    key = _key([headers, source.name, source.read_text()], command)
+    target = cache_dir() / "tests" / f"{source.stem}-{key}.o"
+    if not target.exists():
+        _make(target, [*command, "-c", str(source)])
+    return target
+
+
+def _key(*parts: Sequence[str]) -> str:
+    return hashlib.sha256(repr([list(p) for p in parts]).encode()).hexdigest()[:16]
+
+
+def _make(target: Path, command: Sequence[str]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}")
+    done = subprocess.run([*command, "-o", str(temporary)], capture_output=True, text=True)
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr}"
+    temporary.replace(target)
