@@ -51,7 +51,7 @@ std::string Programs::remembered(const std::string &key) const {
   if (death.empty()) return "";
   if (options_.retry_bad) return cache_.forget_death(key), "";
   return "the driver " + death + "\n(remembered in " + cache_.death_file(key) +
-         " for this driver; --retry-bad tries again)";
+         " for this driver; POCKETCL_RETRY_BAD=1 tries again)";
 }
 
 // Why the program is not to be used; empty where it may be.

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -164,11 +165,12 @@ def _on_phone(serial: str | None) -> Profile:
     """The profile of a phone, with no feature that its own OpenCL lacks."""
     from toolkit.phone_place import OnPhone
 
-    place = OnPhone(serial)
-    check_system(place.about)
-    place.install_runner()
-    device = place.opencl()[0]
-    name = _profile_of(place.about.soc, device["name"], device["driver"])
+    with closing(OnPhone(serial)) as place:
+        check_system(place.about)
+        place.install_runner()
+        device = place.opencl()[0]
+    gpu = f"{device['name']}, {device['platform']}"
+    name = _profile_of(place.about.soc, gpu, device["driver"])
     return _as_reported(name, profiles()[name], device)
 
 

@@ -14,7 +14,7 @@ from toolkit.adb import find_phone
 from toolkit.errors import PocketError
 from toolkit.executor import open_executor
 from toolkit.phone import about, check_class, parse_devices
-from toolkit.phone_store import HOME
+from toolkit.phone_layout import HOME
 
 ARM64 = {"ro.product.cpu.abi": "arm64-v8a"}
 LOADER = "/usr/lib/x86_64-linux-gnu/libOpenCL.so.1"

@@ -11,7 +11,7 @@
  *   FAKE_DEATH       segv, abort, exit, hang, kill or none: how it ends in clBuildProgram of a source that
  *                    says FATAL, or
  *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
- *                    "load": when its binary is loaded */
+ *                    "load": when its binary is loaded, "record": in any recording */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -149,6 +149,20 @@ P clCreateCommandQueueWithProperties(P context, P device, const uint64_t *props,
   return REAL(clCreateCommandQueueWithProperties)(context, device, known, code);
 }
 
+static P (*real_record)(unsigned, C, C, int *);
+
+static P record(unsigned n, C queues, C props, int *code) {
+  die();
+  return real_record(n, queues, props, code);
+}
+
+void *clGetExtensionFunctionAddressForPlatform(P platform, const char *name) {
+  P found = REAL(clGetExtensionFunctionAddressForPlatform)(platform, name);
+  if (!found || !at("record") || strcmp(name, "clCreateCommandBufferKHR")) return found;
+  real_record = (P(*)(unsigned, C, C, int *))found;
+  return (P)record;
+}
+
 int clFlush(P queue) {
   tell("flush\n");
   return REAL(clFlush)(queue);
@@ -171,7 +185,8 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clGetPlatformIDs) OWN(clGetDeviceInfo) OWN(clCreateProgramWithSource)
       OWN(clCreateProgramWithBinary) OWN(clBuildProgram) OWN(clCreateKernel)
       OWN(clCreateKernelsInProgram) OWN(clEnqueueNDRangeKernel) OWN(clCreateContext)
-      OWN(clCreateCommandQueueWithProperties) OWN(clFlush)};
+      OWN(clCreateCommandQueueWithProperties) OWN(clFlush)
+      OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];
   snprintf(between, sizeof between, ",%s,", name);
   if (!enabled || strstr(setting("FAKE_MISSING"), between)) return NULL;
