@@ -37,9 +37,9 @@ def probe(
         measured_file(save)  # a bad name is an error before anything is measured
     (progress or (lambda *_: None))("measuring: about 20 seconds")
     with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
-        source = Path(folder, "probe.cl")
-        source.write_text("\n".join(map(source_text, SOURCES)), encoding="utf-8")
-        figures = _on_phone(source, serial) if on == "phone" else _here(source)
+        file = Path(folder, "probe.cl")
+        file.write_text(source(), encoding="utf-8")
+        figures = _on_phone(file, serial) if on == "phone" else _here(file)
     if "error" in figures["device"]:
         fault = figures["device"]
         raise PocketError(fault["error"], fault["because"], "pocketcl doctor")
@@ -48,11 +48,15 @@ def probe(
     return figures
 
 
+def source() -> str:
+    """The kernels of a probe."""
+    return "\n".join(map(source_text, SOURCES))
+
+
 def profile_of(figures: Mapping[str, Any], day: datetime.date) -> Figures:
     """The entry of devices.yaml that a probe's figures make; parts that failed are left out."""
     device = figures["device"]
     kind = figures.get("class", "generic")
-    source = f"S measured by pocketcl on {day}, driver {device['driver']}"
     entry = {
         "about": f"{device['name']} ({device['platform']})",
         "class": kind,
@@ -69,7 +73,7 @@ def profile_of(figures: Mapping[str, Any], day: datetime.date) -> Figures:
         "max_work_group": device["max_work_group"],
         "local_memory": device["local_memory_bytes"],
         **{name: _flash(figures, size, order) for name, size, order in FLASH},
-        "source": source,
+        "source": f"S measured by pocketcl on {day}, driver {device['driver']}",
     }
     return {name: value for name, value in entry.items() if value is not None}
 
