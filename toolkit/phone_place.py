@@ -1,6 +1,5 @@
 """A phone as the place where a runner runs."""
 
-import importlib
 import os
 import shlex
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.adb import Done, find_phone
+from toolkit.android_build import VARIABLE, build_android_runner
 from toolkit.errors import PocketError
 from toolkit.load import TEXT_SUFFIXES
 from toolkit.phone import (
@@ -28,7 +28,6 @@ from toolkit.plan import PLAN_FILE, Plan
 
 PROGRAM = "pocketcl-runner"
 STATE = "text.state"  # a state file in the runner's working folder
-JOURNAL = "doing"  # what the runner is at, in its working folder
 UP = "../../"  # from a session's folder to HOME
 
 
@@ -43,7 +42,7 @@ class OnPhone:
         self.store = Store(self.phone)
         self.about: About = about(self.phone)
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
-        self._runner = self._session = ""
+        self._runner = self._cache = self._session = ""
 
     def prepare(self, path: Path, plan: Plan) -> str:
         """Check the phone, then copy what it lacks: the runner first, which looks for OpenCL."""
@@ -71,7 +70,8 @@ class OnPhone:
 
     def options(self, cache: Path | str | None) -> list[str]:
         """Compiled programs stay on the phone, in `cache` below HOME."""
-        return ["--cache", f"{UP}{cache or 'cache'}"]
+        self._cache = str(cache or "cache")
+        return ["--cache", UP + self._cache]
 
     def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
         """Start the runner in a folder named by its process; its first line says which."""
@@ -129,8 +129,9 @@ class OnPhone:
     def death(self, code: int, said: Sequence[str]) -> PocketError:
         """Exit codes in words, and what the runner was at."""
         try:
-            journal = self.phone.run(f"cat {self._session}/{JOURNAL}", timeout=20).out
-            return explain(self.phone, code, said, journal.strip().rpartition("\n")[2])
+            process = self._session.rpartition("/")[2]
+            journal = self.phone.run(f"cat {HOME}/{self._cache}/journal.{process}", timeout=20).out
+            return explain(self.phone, code, said, _task(journal))
         except PocketError as error:  # the phone itself is gone
             return error
 
@@ -164,14 +165,18 @@ def items_of(path: Path, plan: Plan) -> list[Item]:
 
 
 def phone_runner() -> Path:
-    """The runner for phones: $POCKETCL_PHONE_RUNNER, or one that is built when there is none."""
-    if named := os.environ.get("POCKETCL_PHONE_RUNNER"):
-        if not os.access(named, os.X_OK):
-            because = f"POCKETCL_PHONE_RUNNER names {named}: no program is there"
-            raise PocketError("the phone's runner is missing", because, "unset it, or mend it")
-        return Path(named)
-    program: Path = importlib.import_module("toolkit.android_build").build_android_runner()
-    return program
+    """The runner for phones: the one that a variable names, as it is, or one that is built."""
+    named = os.environ.get(VARIABLE)
+    if named and not os.access(named, os.X_OK):
+        because = f"{VARIABLE} names {named}: no program is there"
+        raise PocketError("the phone's runner is missing", because, "unset it, or mend it")
+    return Path(named) if named else build_android_runner()
+
+
+def _task(journal: str) -> str:
+    """What a runner was at: of "PROCESS TASK KEY WORDS…" in its journal (journal.h) the words."""
+    words = journal.partition("\n")[0].split(" ", 3)
+    return words[3] if len(words) == 4 else ""
 
 
 @contextmanager

@@ -175,15 +175,14 @@ def test_a_killed_runner_is_explained_by_memory(session: Session, warm_phone: De
 
 def test_a_crash_is_the_drivers(session: Session, warm_phone: Device) -> None:
     pid = sessions(warm_phone)[0]
-    journal = warm_phone.root.locate(f"{HOME}/sessions/{pid}/doing")
-    journal.write_text("loading\nbuilding gemv.cl (gemv)\n")
-    for _ in range(2):  # LLVM, inside PoCL, catches the first: a real fault would come again
-        os.kill(pid, signal.SIGSEGV)
-        time.sleep(0.1)
+    journal = warm_phone.root.locate(f"{HOME}/cache/journal.{pid}")
+    journal.write_text(f"{pid} build {'0' * 64} building gemv.cl (gemv)\n")
+    os.kill(pid, signal.SIGSEGV)
     with pytest.raises(PocketError) as error:
         list(session.generate(PROMPT, 2))
     assert "driver crashed while it was building gemv.cl (gemv)" in error.value.what
     assert "exit code 139" in error.value.because
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_phone_that_is_unplugged_while_it_runs(session: Session, warm_phone: Device) -> None:
