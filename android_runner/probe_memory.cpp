@@ -164,7 +164,7 @@ std::string shared(Bench &bench, cl::Bits flags, void *data) {
       },
       0.3, 30));
   return Record()
-      .raw("right", right ? "true" : "false")
+      .add_flag("right", right)
       .add("map_us", 1e6 * mapped.middle)
       .add("map_spread", mapped.spread)
       .text();
