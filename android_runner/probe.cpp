@@ -84,6 +84,10 @@ std::string in_child(const std::function<std::string()> &part) {
 
 }  // namespace
 
+const char *const PROBE_DEFINES =
+    "#define LANES 1\n#define COUNT 128L\n#define REPEATS 1\n#define PREFETCH 0\n"
+    "#define STRIDE 1024\n";
+
 Summary summary(std::vector<double> values) {
   if (values.empty()) return {};
   std::sort(values.begin(), values.end());

@@ -56,6 +56,10 @@ class Bench {
   std::map<std::string, cl::Owned<cl::Program>> programs_;  // by their defines
 };
 
+// What rates.cl and probe.cl need where only the kernels of probe.cl are used.
+extern const char *const PROBE_DEFINES;
+constexpr size_t PROBE_STRIDE = 1024;  // of uint: a page of 4 KiB
+
 void set_buffer(cl::Kernel kernel, cl::Uint index, cl::Memory memory);
 
 // The parts, each an object of JSON.

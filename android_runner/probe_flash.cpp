@@ -187,7 +187,7 @@ std::string probe_flash(const ProbeOptions &options) {
   return Record()
       .add("file_bytes", static_cast<int64_t>(scratch.bytes()))
       .add("write_bytes_per_s", scratch.write_rate())
-      .raw("direct", scratch.direct() ? "true" : "false")
+      .add_flag("direct", scratch.direct())
       .add("why_not_direct", scratch.why_not())
       .raw("reads", "[" + list + "]")
       .text();
@@ -207,7 +207,7 @@ std::string probe_cores() {
             Record()
                 .add("core", int64_t{core})
                 .raw("max_mhz", khz > 0 ? std::to_string(khz / 1000) : "null")
-                .raw("usable", CPU_ISSET(core, &allowed) ? "true" : "false")
+                .add_flag("usable", CPU_ISSET(core, &allowed))
                 .text();
   }
   return "[" + list + "]";

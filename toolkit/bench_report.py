@@ -13,11 +13,11 @@ from typing import Any
 from toolkit.atomic import write_text
 from toolkit.bench_charts import (
     comparison_chart,
-    decode_chart,
     memory_chart,
     phones_chart,
     prefill_chart,
 )
+from toolkit.bench_time_chart import decode_chart
 from toolkit.bench_trace import check_folder
 from toolkit.errors import PocketError
 

@@ -10,19 +10,16 @@ from collections.abc import Callable
 import pytest
 
 from toolkit.errors import PocketError
-from toolkit.phone_state import (
-    ASK,
+from toolkit.phone_parse import (
     parse_battery,
     parse_clusters,
     parse_gpu,
     parse_screen,
-    parse_state,
     parse_thermal,
     parse_zones,
-    read_state,
     sections,
-    wait_until_cool,
 )
+from toolkit.phone_state import ASK, parse_state, read_state, wait_until_cool
 
 BATTERY = """Current Battery Service state:
   AC powered: false

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from toolkit import devices, probe
+from toolkit import devices, probe, probe_report
 from toolkit.errors import PocketError
 from toolkit.runner_build import find_opencl, runner_environment
 
@@ -114,7 +114,7 @@ def test_a_profile_of_it(
     assert facts["bandwidth_measured_gbs"] == pytest.approx(
         found["read"]["bytes_per_s"] / 1e9, 1e-3
     )
-    text = "\n".join(probe.lines(figures))
+    text = "\n".join(probe_report.lines(figures))
     assert "GB/s" in text and "flash" in text and str(path) in text
     # The user's own file is above what was measured.
     (tmp_path / "pocketcl/devices.yaml").write_text("devices: {my-pc: {compute_units: 77}}\n")
@@ -128,7 +128,7 @@ def test_parts_that_failed_are_not_in_the_profile(found: dict[str, Any]) -> None
     entry = probe.profile_of(figures, datetime.date(2026, 1, 2))
     assert entry["class"] == "adreno" and "2026-01-02" in entry["source"]
     assert not {"bandwidth_measured_gbs", "max_alloc", "ufs_random_4k_gbs"} & set(entry)
-    assert "killed by signal 11" in "\n".join(probe.lines(figures))
+    assert "killed by signal 11" in "\n".join(probe_report.lines(figures))
 
 
 @pytest.mark.parametrize("name", ["../evil", "UPPER", "", "a b", ".hidden"])
