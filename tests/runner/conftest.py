@@ -11,6 +11,7 @@ import pytest
 from talk import Start, Talk
 from toy import Toy
 
+import toolkit
 from toolkit.runner_build import build_runner, find_opencl, runner_environment
 
 
@@ -36,6 +37,13 @@ def fake_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([*command, "-ldl"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return library
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plan = tmp_path_factory.mktemp("demo") / "demo.plan"
+    toolkit.compile(Path(toolkit.__file__).parent / "demo_model", plan, device="pocl")
+    return plan
 
 
 @pytest.fixture
