@@ -99,7 +99,8 @@ enum : Bits { QUEUE_PROFILING = 2 };
   X(GetKernelInfo, (Kernel, Uint, size_t, void *, size_t *))                  \
   X(GetKernelWorkGroupInfo, (Kernel, Device, Uint, size_t, void *, size_t *)) \
   X(GetEventProfilingInfo, (Event, Uint, size_t, void *, size_t *))           \
-  X(CreateKernelsInProgram, (Program, Uint, Kernel *, Uint *))
+  X(CreateKernelsInProgram, (Program, Uint, Kernel *, Uint *))                \
+  X(EnqueueUnmapMemObject, (Queue, Memory, void *, Uint, const Event *, Event *))
 
 // Where one of these is missing, the objects live on.
 #define CL_RELEASES(X)            \
@@ -129,11 +130,13 @@ enum : Bits { QUEUE_PROFILING = 2 };
   X(Kernel, CreateKernel, (Program, const char *, Int *))
 
 // Null where they are missing. One of the two for queues must be there.
-#define CL_CREATORS_HELPFUL(X)                                                           \
-  X(Queue, CreateCommandQueue, (Context, Device, Bits, Int *))                           \
-  X(Queue, CreateCommandQueueWithProperties, (Context, Device, const uint64_t *, Int *)) \
-  X(Program, CreateProgramWithBinary,                                                    \
-    (Context, Uint, const Device *, const size_t *, const unsigned char **, Int *, Int *))
+#define CL_CREATORS_HELPFUL(X)                                                             \
+  X(Queue, CreateCommandQueue, (Context, Device, Bits, Int *))                             \
+  X(Queue, CreateCommandQueueWithProperties, (Context, Device, const uint64_t *, Int *))   \
+  X(Program, CreateProgramWithBinary,                                                      \
+    (Context, Uint, const Device *, const size_t *, const unsigned char **, Int *, Int *)) \
+  X(void *, EnqueueMapBuffer,                                                              \
+    (Queue, Memory, Uint, Bits, size_t, size_t, Uint, const Event *, Event *, Int *))
 
 #define CL_CREATORS(X) CL_CREATORS_NEEDED(X) CL_CREATORS_HELPFUL(X)
 

@@ -11,6 +11,7 @@
 #include "engine.h"
 #include "json.h"
 #include "own_program.h"
+#include "probe.h"
 #include "protocol.h"
 
 namespace {
@@ -22,6 +23,8 @@ const char *const USAGE =
     "       pocketcl-runner --check PLAN…        loads and checks plans, without OpenCL\n"
     "       pocketcl-runner PLAN --build         builds programs, whose numbers are read from "
     "stdin\n"
+    "       pocketcl-runner --probe FILE.cl [--scratch DIR]   measures a device with the kernels\n"
+    "                                         of rates.cl and probe.cl, and the storage of DIR\n"
     "       pocketcl-runner --devices | --version | --help\n"
     "--cl-lib PATH ($POCKETCL_CL_LIB)     the OpenCL library; else the first that lists a "
     "platform\n"
@@ -65,6 +68,7 @@ EngineOptions from_environment() {
 struct Options {
   EngineOptions engine = from_environment();
   std::vector<std::string> plans;
+  std::string probe, scratch;
   std::string limit, flush;
   bool build = false, check = false, devices = false, version = false, help = false;
 };
@@ -106,7 +110,9 @@ bool parse(int count, char **words, Options &options) {
                 {"--child-builds", &options.engine.builds.children},
                 {"--build-limit", &options.limit},
                 {"--journal", &options.engine.journal},
-                {"--flush", &options.flush}};
+                {"--flush", &options.flush},
+                {"--probe", &options.probe},
+                {"--scratch", &options.scratch}};
   const struct {
     const char *name;
     bool *flag;
@@ -128,7 +134,7 @@ bool parse(int count, char **words, Options &options) {
     if (!known) options.plans.push_back(words[i]);
   }
   if (!understood(options)) return false;
-  const bool alone = options.devices || options.version || options.help;
+  const bool alone = options.devices || options.version || options.help || !options.probe.empty();
   if (!options.plans.empty()) options.engine.plan = options.plans[0];
   return alone || (options.check ? !options.plans.empty() : options.plans.size() == 1);
 }
@@ -138,6 +144,11 @@ void list_devices_as_json(const Options &options) {
   std::string list;
   for (const DeviceFacts &facts : list_devices()) list += (list.empty() ? "" : ", ") + facts.json();
   answer(Record().add("library", library).raw("devices", "[" + list + "]").text());
+}
+
+void probe_device(const Options &options) {
+  const EngineOptions &engine = options.engine;
+  answer(probe({engine.library, engine.platform, options.probe, options.scratch}));
 }
 
 int check_plans(const Options &options) {
@@ -186,6 +197,7 @@ int run(const Options &options) {
     return printf("pocketcl-runner %s (plan format %d)\n", VERSION, PLAN_FORMAT) < 0;
   if (options.check) return check_plans(options);
   if (options.devices) list_devices_as_json(options);
+  else if (!options.probe.empty()) probe_device(options);
   else if (options.build) build_programs(options.engine);
   else run_plan(options.engine);
   return 0;
