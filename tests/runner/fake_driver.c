@@ -61,13 +61,13 @@ static int is_child(void) {
 
 static void die(void) {
   const char *death = setting("FAKE_DEATH");
-  if (!strcmp(death, "none")) return;
+  if (!strcmp(death, "none") || (!strcmp(death, "kill-child") && !is_child())) return;
   fprintf(stderr, "the fake compiler is lost\n");
   if (!strcmp(death, "segv")) *(volatile int *)8 = 1;
   if (!strcmp(death, "abort")) abort();
   if (!strcmp(death, "exit")) exit(3);
   if (!strcmp(death, "kill")) raise(SIGKILL);
-  if (!strcmp(death, "kill-child") && is_child()) raise(SIGKILL);
+  if (!strcmp(death, "kill-child")) raise(SIGKILL);
   if (!strcmp(death, "hang")) pause();
 }
 
