@@ -8,8 +8,8 @@
  *   FAKE_GPU         the device says that it is one
  *   FAKE_VERSION     of the driver
  *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
- *   FAKE_DEATH       segv, abort, exit, hang, kill or none: how it ends in clBuildProgram of a source that
- *                    says FATAL, or
+ *   FAKE_DEATH       segv, abort, exit, hang, kill, kill-child or none: how
+ *                    it ends in clBuildProgram of a source that says FATAL, or
  *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
  *                    "load": when its binary is loaded, "record": in any recording */
 #define _GNU_SOURCE
@@ -51,14 +51,23 @@ static void tell(const char *format, ...) {
   close(file);
 }
 
+static int is_child(void) {
+  char words[4096];
+  const int file = open("/proc/self/cmdline", O_RDONLY);
+  const ssize_t size = read(file, words, sizeof words);
+  close(file);
+  return size > 0 && memmem(words, size, "--build", sizeof "--build");
+}
+
 static void die(void) {
   const char *death = setting("FAKE_DEATH");
-  if (!strcmp(death, "none")) return;
+  if (!strcmp(death, "none") || (!strcmp(death, "kill-child") && !is_child())) return;
   fprintf(stderr, "the fake compiler is lost\n");
   if (!strcmp(death, "segv")) *(volatile int *)8 = 1;
   if (!strcmp(death, "abort")) abort();
   if (!strcmp(death, "exit")) exit(3);
   if (!strcmp(death, "kill")) raise(SIGKILL);
+  if (!strcmp(death, "kill-child")) raise(SIGKILL);
   if (!strcmp(death, "hang")) pause();
 }
 

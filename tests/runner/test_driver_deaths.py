@@ -131,10 +131,13 @@ def test_of_a_cpu_nothing_is_remembered(fatal: Toy, driver: Driver, tmp_path: Pa
     assert not list((tmp_path / "own").glob("*.bad"))
 
 
-def test_killed_from_outside_is_not_the_driver(fatal: Toy, driver: Driver, tmp_path: Path) -> None:
-    talk = driver("kill", "--child-builds", "on")
+def test_a_child_killed_from_outside_is_not_the_driver(
+    fatal: Toy, driver: Driver, tmp_path: Path
+) -> None:
+    """As where memory ran out: one compiler alone, in the runner, may have enough."""
+    talk = driver("kill-child", "--child-builds", "on")
     is_right(talk, fatal)
-    assert "was killed by SIGKILL" in talk.end()[1]
+    assert talk.end() == (0, "")
     assert not list((tmp_path / "own").glob("*.bad"))
 
 
