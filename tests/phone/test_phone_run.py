@@ -232,7 +232,7 @@ def test_ctrl_c_keeps_the_text_and_ends_the_runner(warm_phone: Device, demo: Pat
     assert sessions(warm_phone) == []
 
 
-LISTED = '{"library": "x", "devices": [{"name": "pthread", "platform": "Portable"}]}'
+LISTED = '{"library": "x", "devices": [{"name": "a", "platform": "Portable", "driver": "1"}]}'
 FAKE = f"#!/bin/sh\ncase $1 in --devices) echo '{LISTED}';; *) SCRIPT;; esac\n"
 
 
