@@ -151,7 +151,10 @@ Outcome death(Child &child, bool late, double limit_s) {
 size_t cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? static_cast<size_t>(CPU_COUNT(&set)) : 1;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  size_t count = 0;
+  for (size_t i = 0; i < CPU_SETSIZE; ++i) count += CPU_ISSET(i, &set) ? 1 : 0;
+  return count;
 }
 
 // The children at work, and what is left to do.

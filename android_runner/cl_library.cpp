@@ -10,6 +10,12 @@ namespace {
 
 constexpr Int INVALID_OPERATION = -59;
 
+// The functions belong to the process: one library serves every plan that is open in it.
+std::mutex loading;
+void *loaded = nullptr;
+std::string loaded_name;
+Platform recording = nullptr;  // whose command buffers were looked up
+
 const char *const PLACES[] = {
     "libOpenCL.so.1",
     "libOpenCL.so",
@@ -153,16 +159,14 @@ class Search {
                                "apt-get install pocl-opencl-icd, or --cl-lib PATH");
   }
 
-  std::string name;
-  void *handle = nullptr;
+  std::string name;  // of the library that can be used
+  void *library = nullptr;
 
  private:
-  bool judge(const std::string &tried, void *opened) {
-    handle = opened;
+  bool judge(const std::string &tried, void *handle) {
     const char *error = handle ? nullptr : dlerror();
     std::string reason = handle ? refusal(handle) : error ? error : "it can't be loaded";
-    name = tried;
-    if (reason.empty()) return true;
+    if (reason.empty()) return library = handle, name = tried, true;
     opened_ |= handle && reason.rfind("it lists", 0) == 0;
     if (reason.find(tried) == std::string::npos) reason = tried + ": " + reason;
     reasons_ += (reasons_.empty() ? "" : "; ") + reason;
@@ -173,45 +177,33 @@ class Search {
   bool opened_ = false;  // one was complete and listed no platform
 };
 
-// --- what is loaded ------------------------------------------------------------------------------
-
-// The functions belong to the process: one library serves every plan that is open in it.
-std::mutex loading;
-Search *loaded = nullptr;
-Platform recording = nullptr;  // whose command buffers were looked up
-
-// Another name may be of the same library.
-void check_same(const std::string &wanted) {
-  void *const handle = dlopen(wanted.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle) dlclose(handle);
-  if (handle != loaded->handle)
-    throw pocket::Failure(wanted + " can't be loaded too",
-                          "this process uses " + loaded->name + " already",
-                          "one OpenCL library for all plans of a process");
-}
-
-bool find_library(Search &search, const std::string &wanted) {
-  if (!wanted.empty()) return search.attempt(wanted);
-  return std::any_of(std::begin(PLACES), std::end(PLACES),
-                     [&](const char *place) { return search.attempt(place); }) ||
-         search.attempt_sphal();
+std::string same_again(const std::string &wanted) {
+  if (wanted.empty()) return loaded_name;
+  void *const library = dlopen(wanted.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library) dlclose(library);
+  if (library == loaded) return loaded_name;
+  throw pocket::Failure(wanted + " can't be loaded too",
+                        "this process uses " + loaded_name + " already",
+                        "one OpenCL library for all plans of a process");
 }
 
 }  // namespace
 
 std::string load(const std::string &wanted) {
   const std::lock_guard<std::mutex> lock(loading);
-  if (loaded) {
-    if (!wanted.empty() && wanted != loaded->name) check_same(wanted);
-    return loaded->name;
-  }
-  static Search search;
-  search = Search();
-  if (!find_library(search, wanted)) throw search.failure();
-  loaded = &search;
-  return loaded->name;
+  if (loaded) return same_again(wanted);
+  Search search;
+  const bool found = wanted.empty()
+                         ? std::any_of(std::begin(PLACES), std::end(PLACES),
+                                       [&](const char *place) { return search.attempt(place); }) ||
+                               search.attempt_sphal()
+                         : search.attempt(wanted);
+  if (!found) throw search.failure();
+  loaded = search.library;
+  return loaded_name = search.name;
 }
 
+// Of one platform: those of another may be other functions.
 bool load_command_buffers(Platform platform) {
   const std::lock_guard<std::mutex> lock(loading);
   if (!extension_function || recording) return recording && recording == platform;

@@ -16,8 +16,7 @@ struct NoLibrary : pocket::Failure {
 };
 
 // Loads the library, once for the process, and returns its name; only the one that is `wanted`, if
-// that isn't empty. Throws NoLibrary, which tells of every library tried. Both may be called from
-// any thread.
+// that isn't empty. Throws NoLibrary, which tells of every library tried. Both from any thread.
 std::string load(const std::string &wanted);
 
 // False: a function is missing, or another platform's are used.

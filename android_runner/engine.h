@@ -4,8 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "journal.h"
-#include "programs.h"
 #include "session.h"
 
 namespace pocket {
@@ -18,13 +16,12 @@ struct EngineOptions {
   std::string cache;                                    // of program binaries; empty: none
   std::string phases = "prefill,decode";                // these two are always among them
   std::string recorded = "auto", cooperative = "auto";  // auto, on or off
-  std::string priority = "normal";                      // low, normal or high
-  int64_t flush = -1;            // dispatches until the driver is given them; -1: by device
-  bool profile = false;          // queues that tell when each kernel ran
-  std::string journal;           // a file; empty: in the cache
-  bool watch_crashes = false;    // crash signals leave their name in the journal (a program only)
-  std::string program;           // one that builds as a child (--build); empty: none is started
-  BuildOptions builds;           // less the command
+  std::string priority = "normal";                      // low, normal or high: see priority.h
+  std::string journal;         // where risky calls are noted; empty: in the cache's folder
+  bool watch_crashes = false;  // crash signals are noted in it, too; not for a library
+  bool profile = false;        // queues that tell when each kernel ran
+  int flush_every = -1;        // launches; 0: as the driver likes; -1: as suits the device
+  BuildOptions builds;
 };
 
 class Engine {
@@ -43,16 +40,13 @@ class Engine {
   const std::vector<const Phase *> phases_;
   const std::string library_;  // loaded before the device is looked for
   Device device_;
+  const Memory memory_;
   const ProgramCache cache_;
   Journal journal_;
-  const Memory memory_;
   Programs programs_;
   Executor executor_;
   Session session_;
   double load_s_ = 0;
 };
-
-// The child's side of a load whose programs are built by children: until the end of its input.
-void serve_builds(const EngineOptions &options);
 
 }  // namespace pocket

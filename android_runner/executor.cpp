@@ -26,6 +26,16 @@ std::string excerpt(const std::string &log) {
   return out;
 }
 
+std::string hint(const std::string &reasons, bool cpu) {
+  const auto says = [&](const char *word) { return reasons.find(word) != std::string::npos; };
+  if (says("unknown target CPU"))
+    return "this PoCL is older than the processor: apt-get install pocl-opencl-icd";
+  if (cpu && says("SIGABRT")) return "apt-get install binutils: PoCL aborts where there is no `ld`";
+  if (says("the driver "))
+    return "a newer driver, POCKETCL_RETRY_BAD=1 to try again, or compile for this device";
+  return "edit the .cl file in the plan, or compile the model for this device";
+}
+
 }  // namespace
 
 Executor::Executor(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
@@ -125,12 +135,9 @@ Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
     reasons += (reasons.empty() ? "" : "\n") + reason;
     if (lack.empty()) failures += (failures.empty() ? "" : "\n") + reason;
   }
-  const bool old = reasons.find("unknown target CPU") != std::string::npos;
   throw Failure("no variant of " + step.name + " runs on " + device_.facts().name + " (driver " +
                     device_.facts().driver + ")",
-                reasons,
-                old ? "this PoCL is older than the processor: apt-get install pocl-opencl-icd"
-                    : "edit the .cl file in the plan, or compile the model for this device");
+                reasons, hint(reasons, device_.is_cpu()));
 }
 
 void Executor::bind(const Step &step, const LoadedPhase &loaded, Launch &launch) const {

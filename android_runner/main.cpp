@@ -1,13 +1,17 @@
 // pocketcl-runner: runs a compiled plan on an OpenCL device. protocol.h has the commands that it
 // reads from stdin.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 
+#include "build_farm.h"
 #include "cl_library.h"
 #include "engine.h"
 #include "json.h"
 #include "own_program.h"
+#include "probe.h"
 #include "protocol.h"
 
 namespace {
@@ -15,102 +19,105 @@ namespace {
 using namespace pocket;
 
 const char *const USAGE =
-    "usage: pocketcl-runner PLAN [OPTION…]\n"
-    "       pocketcl-runner --check PLAN…     loads and checks plans, without OpenCL\n"
+    "usage: pocketcl-runner PLAN [OPTION]…       runs the plan in this folder\n"
+    "       pocketcl-runner --check PLAN…        loads and checks plans, without OpenCL\n"
+    "       pocketcl-runner PLAN --build         builds programs, whose numbers are read from "
+    "stdin\n"
+    "       pocketcl-runner --probe FILE.cl [--scratch DIR]   measures a device with the kernels\n"
+    "                                         of rates.cl and probe.cl, and the storage of DIR\n"
     "       pocketcl-runner --devices | --version | --help\n"
-    "PLAN is a plan's folder. Options, some of them with an environment variable:\n"
-    "  --cl-lib PATH, --platform SUBSTRING   which OpenCL, which device ($POCKETCL_PLATFORM)\n"
-    "  --phases NAME,NAME…                   default: prefill,decode\n"
-    "  --recorded auto|on|off                steps of decode are recorded once and replayed\n"
-    "                                        ($POCKETCL_RECORDED); auto measures\n"
-    "  --cooperative auto|on|off             they run in one launch, on CPUs\n"
-    "                                        ($POCKETCL_COOPERATIVE); auto measures\n"
-    "  --priority low|normal|high            what the driver is asked for ($POCKETCL_PRIORITY)\n"
-    "  --flush N                             the driver is given every N dispatches (2 on GPUs,\n"
-    "                                        0: as it likes)\n"
-    "  --profile                             queues that can tell when each kernel ran\n"
-    "  --cache DIR                           of program binaries; '' keeps none\n"
-    "  --child-builds auto|on|off            programs are built in child processes, which a driver\n"
-    "                                        may kill ($POCKETCL_CHILD_BUILDS)\n"
-    "  --build-limit SECONDS                 for one program in a child (180)\n"
-    "  --retry-bad                           build also what this driver died of before\n"
-    "  --journal FILE                        where it is noted what a driver may die of (default:\n"
-    "                                        in the cache)\n";
+    "--cl-lib PATH ($POCKETCL_CL_LIB)     the OpenCL library; else the first that lists a "
+    "platform\n"
+    "--platform TEXT ($POCKETCL_PLATFORM) part of a platform's or device's name\n"
+    "--phases NAME,NAME…                  what is loaded beside prefill and decode\n"
+    "--cache DIR                          of program binaries; '' keeps none\n"
+    "--recorded auto|on|off ($POCKETCL_RECORDED)        steps of decode are recorded and replayed\n"
+    "--cooperative auto|on|off ($POCKETCL_COOPERATIVE)  they run in one launch, on CPUs; auto "
+    "measures both\n"
+    "--child-builds auto|on|off ($POCKETCL_CHILD_BUILDS)  programs are built by child processes. "
+    "What a GPU's\n"
+    "                                     driver dies of is remembered in the cache; on: of any "
+    "driver\n"
+    "--build-limit SECONDS                for one program in a child; 180\n"
+    "--retry-bad ($POCKETCL_RETRY_BAD=1)  what a driver died of is tried again\n"
+    "--journal FILE                       notes what a driver may die of; else in the cache\n"
+    "--priority low|normal|high ($POCKETCL_PRIORITY)    what the driver is asked for; normal\n"
+    "--flush N                            the driver is given every N launches; 2 on GPUs, 0: as "
+    "it "
+    "likes\n"
+    "--profile                            queues that can tell when each kernel ran\n";
 
-std::string variable(const char *name, const char *otherwise) {
+std::string variable(const char *name) {
   const char *value = getenv(name);
-  return value && *value ? value : otherwise;
+  return value ? value : "";
 }
 
 EngineOptions from_environment() {
   EngineOptions engine;
-  engine.platform = variable("POCKETCL_PLATFORM", "");
+  engine.platform = variable("POCKETCL_PLATFORM");
+  engine.library = variable("POCKETCL_CL_LIB");
   engine.cache = default_cache_folder();
-  engine.recorded = variable("POCKETCL_RECORDED", "auto");
-  engine.cooperative = variable("POCKETCL_COOPERATIVE", "auto");
-  engine.priority = variable("POCKETCL_PRIORITY", "normal");
-  engine.builds.children = variable("POCKETCL_CHILD_BUILDS", "auto");
-  engine.watch_crashes = true;
-  engine.program = own_program();
+  engine.builds.children = variable("POCKETCL_CHILD_BUILDS");
+  engine.builds.retry_bad = !variable("POCKETCL_RETRY_BAD").empty();
+  engine.priority = variable("POCKETCL_PRIORITY");
+  engine.recorded = variable("POCKETCL_RECORDED");
+  engine.cooperative = variable("POCKETCL_COOPERATIVE");
   return engine;
 }
 
 struct Options {
   EngineOptions engine = from_environment();
   std::vector<std::string> plans;
+  std::string probe, scratch;
+  std::string limit, flush;
   bool build = false, check = false, devices = false, version = false, help = false;
 };
 
-bool one_of(const std::string &word, std::initializer_list<const char *> known) {
-  for (const char *other : known)
-    if (word == other) return true;
-  return false;
+bool one_of(std::string &value, std::initializer_list<const char *> words, const char *otherwise) {
+  if (value.empty()) value = otherwise;
+  return std::find(words.begin(), words.end(), value) != words.end();
 }
 
-// False when it is no number of at most six digits.
-bool read_number(const std::string &word, int64_t &value) {
-  const bool digits = word.find_first_not_of("0123456789") == std::string::npos;
-  if (word.empty() || !digits || word.size() > 6) return false;
-  value = atoi(word.c_str());
-  return true;
+bool number(const std::string &word, int &value) {
+  if (!word.empty()) value = atoi(word.c_str());
+  return word.size() < 7 && word.find_first_not_of("0123456789") == std::string::npos;
 }
 
-bool sensible(Options &options, const std::string &limit, const std::string &flush) {
+// False where a value makes no sense.
+bool understood(Options &options) {
   EngineOptions &engine = options.engine;
-  for (const std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.children})
-    if (!one_of(*wish, {"auto", "on", "off"})) return false;
-  int64_t limit_s = 0;
-  if (!one_of(engine.priority, {"low", "normal", "high"}) || !read_number(limit, limit_s) ||
-      (!flush.empty() && !read_number(flush, engine.flush)))
-    return false;
-  engine.builds.limit_s = static_cast<double>(limit_s);
-  const bool alone = options.devices || options.version || options.help;
-  return alone || (options.check ? !options.plans.empty() : options.plans.size() == 1);
+  int limit = static_cast<int>(engine.builds.limit_s);
+  bool good =
+      number(options.limit, limit) && limit > 0 && number(options.flush, engine.flush_every);
+  engine.builds.limit_s = limit;
+  for (std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.children})
+    good = one_of(*wish, {"auto", "on", "off"}, "auto") && good;
+  return one_of(engine.priority, {"low", "normal", "high"}, "normal") && good;
 }
 
 // False when the command line makes no sense.
 bool parse(int count, char **words, Options &options) {
-  EngineOptions &engine = options.engine;
-  std::string limit = "180", flush;
   const struct {
     const char *name;
     std::string *value;
-  } valued[] = {{"--cl-lib", &engine.library},
-                {"--platform", &engine.platform},
-                {"--cache", &engine.cache},
-                {"--phases", &engine.phases},
-                {"--recorded", &engine.recorded},
-                {"--cooperative", &engine.cooperative},
-                {"--priority", &engine.priority},
-                {"--child-builds", &engine.builds.children},
-                {"--build-limit", &limit},
-                {"--journal", &engine.journal},
-                {"--flush", &flush}};
+  } valued[] = {{"--cl-lib", &options.engine.library},
+                {"--platform", &options.engine.platform},
+                {"--cache", &options.engine.cache},
+                {"--phases", &options.engine.phases},
+                {"--recorded", &options.engine.recorded},
+                {"--cooperative", &options.engine.cooperative},
+                {"--priority", &options.engine.priority},
+                {"--child-builds", &options.engine.builds.children},
+                {"--build-limit", &options.limit},
+                {"--journal", &options.engine.journal},
+                {"--flush", &options.flush},
+                {"--probe", &options.probe},
+                {"--scratch", &options.scratch}};
   const struct {
     const char *name;
     bool *flag;
-  } flags[] = {{"--profile", &engine.profile},
-               {"--retry-bad", &engine.builds.retry_bad},
+  } flags[] = {{"--profile", &options.engine.profile},
+               {"--retry-bad", &options.engine.builds.retry_bad},
                {"--build", &options.build},
                {"--check", &options.check},
                {"--devices", &options.devices},
@@ -126,8 +133,10 @@ bool parse(int count, char **words, Options &options) {
     if (!known && words[i][0] == '-') return false;
     if (!known) options.plans.push_back(words[i]);
   }
-  if (!options.plans.empty()) engine.plan = options.plans[0];
-  return sensible(options, limit, flush);
+  if (!understood(options)) return false;
+  const bool alone = options.devices || options.version || options.help || !options.probe.empty();
+  if (!options.plans.empty()) options.engine.plan = options.plans[0];
+  return alone || (options.check ? !options.plans.empty() : options.plans.size() == 1);
 }
 
 void list_devices_as_json(const Options &options) {
@@ -135,6 +144,11 @@ void list_devices_as_json(const Options &options) {
   std::string list;
   for (const DeviceFacts &facts : list_devices()) list += (list.empty() ? "" : ", ") + facts.json();
   answer(Record().add("library", library).raw("devices", "[" + list + "]").text());
+}
+
+void probe_device(const Options &options) {
+  const EngineOptions &engine = options.engine;
+  answer(probe({engine.library, engine.platform, options.probe, options.scratch}));
 }
 
 int check_plans(const Options &options) {
@@ -151,10 +165,30 @@ int check_plans(const Options &options) {
   return failed;
 }
 
-void run_plan(const EngineOptions &options) {
+// How a child is started that builds what this process needs.
+std::vector<std::string> child(const EngineOptions &options) {
+  std::vector<std::string> command = {own_program(), options.plan, "--build", "--cache",
+                                      options.cache};
+  for (const auto &[name, value] :
+       {std::pair<const char *, std::string>{"--cl-lib", options.library},
+        {"--platform", options.platform}})
+    if (!value.empty()) command.insert(command.end(), {name, value});
+  return command;
+}
+
+void run_plan(EngineOptions options) {
+  options.builds.command = child(options);
+  options.watch_crashes = true;
   Engine engine(options);
   answer("ready " + engine.facts());
   Protocol(engine.session()).serve();
+}
+
+void build_programs(const EngineOptions &options) {
+  const Plan plan = load_plan(options.plan);
+  cl::load(options.library);
+  const Device device(options.platform, plan.device_class);
+  serve_builds(plan, device, ProgramCache(options.cache, device));
 }
 
 int run(const Options &options) {
@@ -163,16 +197,10 @@ int run(const Options &options) {
     return printf("pocketcl-runner %s (plan format %d)\n", VERSION, PLAN_FORMAT) < 0;
   if (options.check) return check_plans(options);
   if (options.devices) list_devices_as_json(options);
-  else if (options.build) serve_builds(options.engine);
+  else if (!options.probe.empty()) probe_device(options);
+  else if (options.build) build_programs(options.engine);
   else run_plan(options.engine);
   return 0;
-}
-
-int run(const Options &options, char **words) try {
-  return run(options);
-} catch (const cl::NoLibrary &) {
-  restart_among_vendor_libraries(words);
-  throw;
 }
 
 }  // namespace
@@ -182,7 +210,10 @@ int main(int count, char **words) {
   if (!parse(count, words, options)) return fputs(USAGE, stderr), 2;
   watch_signals();
   try {
-    return run(options, words);
+    return run(options);
+  } catch (const cl::NoLibrary &failure) {
+    restart_among_vendor_libraries(words);
+    answer(failure);
   } catch (const Failure &failure) {
     answer(failure);
   } catch (const std::bad_alloc &) {

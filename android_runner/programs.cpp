@@ -46,18 +46,18 @@ void Programs::risk(Journal::Task task, size_t program, const std::string &what)
 }
 
 // What is known of an earlier process; and forgotten, where it is to be tried again.
-std::string Programs::remembered(size_t program) {
-  const std::string death = cache_.death(key(program));
+std::string Programs::remembered(const std::string &key) const {
+  const std::string death = remembers_ ? cache_.death(key) : "";
   if (death.empty()) return "";
-  if (options_.retry_bad) return cache_.forget_death(key(program)), "";
-  return "the driver " + death + "\n(remembered in " + cache_.death_file(key(program)) +
-         " for this driver; --retry-bad tries again)";
+  if (options_.retry_bad) return cache_.forget_death(key), "";
+  return "the driver " + death + "\n(remembered in " + cache_.death_file(key) +
+         " for this driver; POCKETCL_RETRY_BAD=1 tries again)";
 }
 
 // Why the program is not to be used; empty where it may be.
 std::string Programs::reason(size_t program) {
   const auto found = reasons_.find(program);
-  return found != reasons_.end() ? found->second : reasons_[program] = remembered(program);
+  return found != reasons_.end() ? found->second : reasons_[program] = remembered(key(program));
 }
 
 void Programs::note(size_t program, const Outcome &outcome) {

@@ -39,8 +39,11 @@ class Programs {
   bool hopeless(size_t program) { return !reason(program).empty(); }
   std::string name(size_t program) const;  // "kernels/gemv.cl (gemv)"
 
-  // Notes what is about to be done with the program, or with none, until journal().done().
+  // Notes what is about to be done with the program, or with the plan, until journal().done().
   void risk(Journal::Task task, size_t program, const std::string &what);
+  void risk(const std::string &what) { journal_.about_to(Journal::Launch, key_of(what), what); }
+  // How an earlier process died of that; empty where it didn't.
+  std::string death_of(const std::string &what) const { return remembered(key_of(what)); }
   Journal &journal() const { return journal_; }
 
   int built = 0, cached = 0;
@@ -48,7 +51,8 @@ class Programs {
  private:
   const std::string &key(size_t program);
   std::string reason(size_t program);
-  std::string remembered(size_t program);
+  std::string key_of(const std::string &what) const { return cache_.key(plan_.digest + what); }
+  std::string remembered(const std::string &key) const;
   void note(size_t program, const Outcome &outcome);
   Build make(size_t program);
 

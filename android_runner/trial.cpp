@@ -147,11 +147,19 @@ void Executor::make(LoadedPhase &loaded, Way way) {
 std::string Executor::prepare(LoadedPhase &loaded, Way way) try {
   const std::string lack = lacking(loaded, way);
   if (!lack.empty()) return lack;
+  const std::string steps = way == Way::Recorded ? "recorded steps" : "cooperative steps";
+  const std::string trial = "trying " + steps + " of " + loaded.phase->name;
+  const std::string death = programs_.death_of(trial);
+  if (!death.empty()) return death;
+  if (!loaded.tried) try_steps(loaded, Way::Plain, 1);  // so that no kernel of it can be to blame
+  programs_.risk(trial);
   make(loaded, way);
-  if (agree(loaded, way)) return "";
-  return std::string(way == Way::Recorded ? "recorded" : "cooperative") +
-         " steps compute something else";
+  programs_.risk(trial);  // again: there was a program to get
+  const bool same = agree(loaded, way);
+  programs_.journal().done();
+  return same ? "" : steps + " compute something else";
 } catch (const DeviceFailure &failure) {
+  programs_.journal().done();
   return failure.what() + (", " + failure.because);
 }
 

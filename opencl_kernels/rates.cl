@@ -1,6 +1,7 @@
 // What a device can do at most: bytes read from memory, and multiply-adds          any class
 //   rate_read          x f32[COUNT], COUNT a multiple of 128 * LANES        sums all of x
 //   rate_multiply_add  REPEATS times 8 chains of 16 lanes per work-item: 256 * REPEATS operations
+//   rate_multiply_add_half  the same in half; x in [0, 0.5), so that no value leaves [0, 1]
 // y f32[16 * work-items] only keeps the compiler from leaving the work out.
 //   LANES     work-items that read side by side, 16 floats each: 1 on a CPU, whose work-items stream
 //             a stretch of x of their own, more on a GPU
@@ -37,3 +38,16 @@ __kernel void rate_multiply_add(__global const float *x, __global float *y) {
     UNROLL for (int i = 0; i < 8; i++) a[i] = a[i] * b + c;
   vstore16(a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7], item, y);
 }
+
+#ifdef HAVE_FP16
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+__kernel void rate_multiply_add_half(__global const float *x, __global float *y) {
+  const int item = get_global_id(0);
+  const half16 b = convert_half16(vload16(0, x)), c = convert_half16(vload16(1, x));
+  half16 a[8];
+  UNROLL for (int i = 0; i < 8; i++) a[i] = convert_half16(vload16(i, x));
+  for (int repeat = 0; repeat < REPEATS; repeat++)
+    UNROLL for (int i = 0; i < 8; i++) a[i] = a[i] * b + c;
+  vstore16(convert_float16(a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7]), item, y);
+}
+#endif

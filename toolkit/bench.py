@@ -1,15 +1,18 @@
 """How fast a plan runs: prefill at several lengths, decode after one, loading, memory, overhead."""
 
+import datetime
 import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from toolkit import bench_plan
+from toolkit import __version__, bench_plan
 from toolkit.bench_load import compiling_into, empty_cache, load_twice
 from toolkit.bench_plan import kv_copy_bytes
 from toolkit.bench_rivals import comparison, comparison_lines, open_rivals
+from toolkit.bench_state import Watch, shell_of
+from toolkit.bench_state import lines as state_lines
 from toolkit.bench_trace import check_folder, write_trace
 from toolkit.bench_turns import Contestant, Ours, Turn, figures_of, take_turn, take_turns
 from toolkit.errors import PocketError
@@ -32,6 +35,7 @@ def bench(
     on: str = "runner",
     compare: Sequence[str] = (),
     trace: Path | None = None,
+    cool_to: float | None = None,
     progress: Callable[..., None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -40,6 +44,7 @@ def bench(
     prompt_tokens  lengths of prompts; decoding follows the last one
     compare        names of rivals that take turns with us
     trace          a file for the timeline of a prefill and some decode steps
+    cool_to        wait before each repeat until the device's skin is at most so warm, in °C
     """
     tell = progress or (lambda *_: None)
     if trace:
@@ -56,8 +61,12 @@ def bench(
             prompts = _prompts(executor.plan, prompt_tokens, new_tokens)
             rivals = open_rivals(compare, executor.plan, threads_of(executor))
             contestants: list[Contestant] = [Ours(executor), *rivals]
-            turns = take_turns(contestants, prompts, new_tokens, repeats, tell)
+            watch = Watch(shell_of(executor), cool_to, tell)
+            turns = take_turns(contestants, prompts, new_tokens, repeats, tell, watch.before_repeat)
+            watch.look()
             figures = _report(executor, load, prompts, turns[executor.name], new_tokens)
+            figures["about"]["plan"] = plan_path.absolute().name
+            figures["conditions"] = watch.report(turns[executor.name][-1])
             figures["compare"] = [
                 comparison(rival, turns[executor.name], turns[rival.name], prompts)
                 for rival in rivals
@@ -131,8 +140,23 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
     yield f"  memory        {parts} MB"
     if figures["peak_rss_bytes"] is not None:
         yield f"  peak memory   {figures['peak_rss_bytes'] / 1e6:.1f} MB"
+    yield from state_lines(figures["conditions"])
     for found in figures["compare"]:
         yield from comparison_lines(found)
+
+
+def about(executor: Executor) -> dict[str, Any]:
+    """What was run, where, and when."""
+    plan, ready = executor.plan, getattr(executor, "ready", {})
+    path = str(plan.model.get("source", {}).get("path", ""))
+    return {
+        "model": Path(path).parent.name if path.endswith(".onnx") else Path(path).name,
+        "profile": plan.profile.get("name"),
+        "driver": ready.get("driver"),
+        "platform": ready.get("platform"),
+        "date": datetime.datetime.now().astimezone().isoformat(" ", "minutes"),
+        "pocketcl": f"PocketCL {__version__}",
+    }
 
 
 def _host_lines(figures: dict[str, Any]) -> Iterator[str]:
@@ -180,6 +204,7 @@ def _report(
     ]
     decoded = figures_of([turn.decode_s for turn in last if turn.decode_s is not None])
     return {
+        "about": about(executor),
         "device": executor.device,
         "executor": executor.name,
         "prefill_tokens_per_s": prefill[-1]["tokens_per_s"],
@@ -199,5 +224,10 @@ def _report(
         "decode": {"after": len(prompts[-1]), **decoded},
         "load": load,
         "memory": bench_plan.memory(plan),
+        "series": {
+            "prefill_s": [[turn.prefill_s for turn in each] for each in turns],
+            "decode_s": [turn.decode_s for turn in last],
+            "at_s": [turn.at_s for turn in last],
+        },
         **on_phone(executor),
     }

@@ -1,6 +1,5 @@
 """The roofline picture (Williams et al. 2009) of `bench --kernels`, as SVG."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -8,16 +7,10 @@ from typing import Any
 
 from toolkit.bench_trace import check_folder
 from toolkit.errors import PocketError
+from toolkit.svg import COLOURS, SHAPES, LogAxis
 
 WIDTH, HEIGHT = 960, 560
 LEFT, RIGHT, TOP, BOTTOM = 76, 700, 56, 490  # of the plot; the legend stands right of it
-COLOURS = ("#4269d0", "#efb118", "#ff725c", "#3ca951", "#a463f2", "#9c6b4e", "#97bbf5", "#6cc5b0")
-SHAPES = (  # around (0, 0): kernels of one colour differ in it
-    '<circle r="5"/>',
-    '<rect x="-4.5" y="-4.5" width="9" height="9"/>',
-    '<path d="M0-6L5.5 4.5H-5.5Z"/>',
-    '<path d="M0-6.5L6 0L0 6.5L-6 0Z"/>',
-)
 
 
 def write_roofline(path: Path, figures: Mapping[str, Any]) -> None:
@@ -40,29 +33,11 @@ def check_path(path: Path) -> None:
     check_folder(path)
 
 
-class _Axis:
-    """A logarithmic axis over whole decades."""
-
-    def __init__(self, values: Sequence[float], first: float, last: float) -> None:
-        self.low = math.floor(math.log10(min(values)))
-        self.high = max(self.low + 1, math.ceil(math.log10(max(values))))
-        self.first, self.last = first, last
-
-    def at(self, value: float) -> float:
-        """Where a value lies on the picture."""
-        share = (math.log10(value) - self.low) / (self.high - self.low)
-        return round(self.first + share * (self.last - self.first), 1)
-
-    def decades(self) -> list[float]:
-        """The values at the lines of the grid."""
-        return [10.0**power for power in range(self.low, self.high + 1)]
-
-
 def _picture(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     read, peak = figures["rates"]["read_gb_s"], figures["rates"]["multiply_add_gflop_s"]
     intensity = [row["flops"] / row["bytes"] for row in rows]
-    x = _Axis([*intensity, peak / read], LEFT, RIGHT)
-    y = _Axis([*(row["gflop_s"] for row in rows), peak], BOTTOM, TOP)
+    x = LogAxis([*intensity, peak / read], LEFT, RIGHT)
+    y = LogAxis([*(row["gflop_s"] for row in rows), peak], BOTTOM, TOP)
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
         ' font-family="system-ui, sans-serif" font-size="12" fill="#222">'
@@ -75,12 +50,12 @@ def _picture(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> I
     yield "</svg>"
 
 
-def _grid(x: _Axis, y: _Axis) -> Iterator[str]:
-    for value in x.decades():
+def _grid(x: LogAxis, y: LogAxis) -> Iterator[str]:
+    for value in x.ticks():
         at = x.at(value)
         yield f'<path d="M{at} {TOP}V{BOTTOM}" stroke="#ddd"/>'
         yield f'<text x="{at}" y="{BOTTOM + 18}" text-anchor="middle">{value:g}</text>'
-    for value in y.decades():
+    for value in y.ticks():
         at = y.at(value)
         yield f'<path d="M{LEFT} {at}H{RIGHT}" stroke="#ddd"/>'
         yield f'<text x="{LEFT - 8}" y="{at + 4}" text-anchor="end">{value:g}</text>'
@@ -93,7 +68,7 @@ def _grid(x: _Axis, y: _Axis) -> Iterator[str]:
     )
 
 
-def _roof(x: _Axis, y: _Axis, read: float, peak: float) -> Iterator[str]:
+def _roof(x: LogAxis, y: LogAxis, read: float, peak: float) -> Iterator[str]:
     # The slope begins where it enters the plot: at its left or its lower edge.
     start = max(10.0**x.low, 10.0**y.low / read)
     knee = max(start, peak / read)
@@ -104,7 +79,7 @@ def _roof(x: _Axis, y: _Axis, read: float, peak: float) -> Iterator[str]:
     yield f'<text x="{RIGHT}" y="{y.at(peak) - 8}" text-anchor="end">{label}</text>'
 
 
-def _points(x: _Axis, y: _Axis, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _points(x: LogAxis, y: LogAxis, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     names = list(dict.fromkeys(row["kernel"] for row in rows))
     marks = {name: _mark(number) for number, name in enumerate(names)}
     for row in rows:

@@ -18,6 +18,7 @@ class Turn:
     prefill_s: float  # to the first token
     decode_s: float | None  # per token after the first; None: nothing was decoded
     ids: tuple[int, ...]  # the new ones
+    at_s: float = 0.0  # when it began, by this computer's steady clock
 
 
 class Contestant(Protocol):
@@ -50,12 +51,12 @@ class Ours:
 
 def take_turn(contestant: Contestant, prompt: Sequence[int], count: int) -> Turn:
     """A prefill, then `count` decode steps, on the clock."""
-    started = time.perf_counter()
+    at_s, started = time.monotonic(), time.perf_counter()
     token = contestant.start(prompt)
     first = time.perf_counter()
     ids = list(contestant.decode(token, count)) if count else []
     decode_s = (time.perf_counter() - first) / len(ids) if ids else None
-    return Turn(first - started, decode_s, (token, *ids))
+    return Turn(first - started, decode_s, (token, *ids), at_s)
 
 
 def take_turns(
@@ -64,10 +65,11 @@ def take_turns(
     new_tokens: int,
     repeats: int,
     tell: Callable[..., None],
+    between: Callable[[], None] = lambda: None,
 ) -> dict[str, list[list[Turn]]]:
     """Every contestant's turns, [prompt][repeat]: A B A B …, after a warm-up of each.
 
-    Only the last prompt is decoded after.
+    Only the last prompt is decoded after. `between` is called before each repeat.
     """
     tell("warming up")
     for contestant in contestants:
@@ -75,6 +77,7 @@ def take_turns(
             take_turn(contestant, prompt, min(new_tokens, 8) if prompt is prompts[-1] else 0)
     turns: dict[str, list[list[Turn]]] = {c.name: [[] for _ in prompts] for c in contestants}
     for repeat in range(repeats):
+        between()
         for number, prompt in enumerate(prompts):
             tell(f"repeat {repeat + 1} of {repeats}, prompt of {len(prompt)}")
             count = new_tokens if prompt is prompts[-1] else 0

@@ -46,9 +46,24 @@ def demo(on: str | None, as_json: bool, serial: str | None = None) -> None:
 
 
 @cli.command()
+@click.option("--probe", is_flag=True, help="Instead: measure the device.")
+@click.option("--save", metavar="NAME", help="--probe: make a profile of it.")
+@click.option("--on", type=click.Choice(["runner", "phone"]), help="--probe: which device.")
+@SERIAL
 @JSON
-def devices(as_json: bool) -> None:
-    """OpenCL devices here, phones on adb, profiles known."""
+def devices(
+    probe: bool, save: str | None, on: str | None, serial: str | None, as_json: bool
+) -> None:
+    """OpenCL devices here, phones on adb, profiles known; or what a device can do."""
+    if probe:
+        from toolkit.probe import lines as probe_lines
+        from toolkit.probe import probe as run
+
+        where = on or ("phone" if serial else "runner")
+        figures = run(where, serial, save, PROGRESS)
+        return report(figures, lambda: probe_lines(figures), as_json)
+    if save or on or serial:
+        raise click.UsageError("--save, --on and --serial go with --probe.")
     from toolkit.devices import lines, overview
 
     found = overview()

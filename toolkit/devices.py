@@ -1,14 +1,19 @@
 """What can be compiled for: profiles (devices.yaml), OpenCL devices here, phones on adb."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import yaml
 
 from toolkit.adb import Phone, Seen, all_phones
+from toolkit.atomic import write_text
+from toolkit.device_match import driver_notes, match_phone, socs
 from toolkit.errors import PocketError
 from toolkit.paths import config_dir
 from toolkit.phone import about, check_system
@@ -33,7 +38,7 @@ def resolve_device(name: str | None = None, serial: str | None = None) -> Profil
         return _here(known)
     wanted = name.lower()
     for key, facts in known.items():
-        if wanted in (key.lower(), str(facts.get("soc", "")).lower()):
+        if wanted in (key.lower(), *(soc.lower() for soc in socs(facts))):
             return _essence(key, facts)
     raise PocketError(
         f"no device is called '{name}'",
@@ -43,14 +48,45 @@ def resolve_device(name: str | None = None, serial: str | None = None) -> Profil
 
 
 def profiles() -> dict[str, Profile]:
-    """Every profile by name: shipped ones, changed and joined by the user's own."""
-    shipped = _read(next(path for path in SHIPPED if path.exists()))
-    user = _read(_user_file()) if _user_file().exists() else {}
-    classes = {**shipped["classes"], **user.get("classes", {})}
-    found = {name: {**facts, "from": "shipped"} for name, facts in shipped["devices"].items()}
-    for name, facts in user.get("devices", {}).items():
-        found[name] = {**found.get(name, {}), **facts, "from": str(_user_file())}
+    """Every profile by name: shipped, measured by `devices --probe`, the user's own.
+
+    A later one changes and joins an earlier one of its name. Each file has one author: the shipped
+    one is PocketCL's, those in devices.d are a probe's, devices.yaml is the user's.
+    """
+    found: dict[str, Profile] = {}
+    classes: dict[str, Profile] = {}
+    for path in _files():
+        body = _shipped_body() if path in SHIPPED else _read(path)
+        classes |= body.get("classes", {})
+        origin = "shipped" if path in SHIPPED else str(path)
+        for name, facts in body.get("devices", {}).items():
+            found[name] = {**found.get(name, {}), **facts, "from": origin}
     return {name: _checked(name, facts, classes) for name, facts in found.items()}
+
+
+def known_faults(driver: str) -> list[str]:
+    """What is known to go wrong with a driver of this version."""
+    return driver_notes(driver, cast(Any, _shipped_body().get("drivers", [])))
+
+
+def write_measured(name: str, facts: Profile) -> Path:
+    """Keep a profile that `devices --probe` measured; an earlier one of that name is replaced."""
+    path = measured_file(name)
+    _checked(name, {**facts, "from": str(path)}, _shipped_body()["classes"])
+    text = yaml.safe_dump({"devices": {name: facts}}, sort_keys=False, width=110)
+    write_text(path, f"# Written by `pocketcl devices --probe`; devices.yaml overrules it.\n{text}")
+    return path
+
+
+def measured_file(name: str) -> Path:
+    """Where `devices --probe --save NAME` keeps what it found."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+        raise PocketError(
+            f"'{name}' cannot be the name of a device",
+            "it becomes a file: lower-case letters, digits, - . _",
+            "a name like my-phone",
+        )
+    return config_dir() / "devices.d" / f"{name}.yaml"
 
 
 def match(platform: str, device: str, known: Mapping[str, Profile]) -> str:
@@ -67,7 +103,14 @@ def overview() -> dict[str, Any]:
     from toolkit.doctor import opencl_devices
 
     known = profiles()
-    here = [{**d, "profile": match(d["platform"], d["name"], known)} for d in opencl_devices()]
+    here = [
+        {
+            **d,
+            "profile": match(d["platform"], d["name"], known),
+            "known_faults": known_faults(d["driver"]),
+        }
+        for d in opencl_devices()
+    ]
     listed = [{"name": name, **facts} for name, facts in known.items()]
     return {"opencl": here, "phones": phones(), "profiles": listed}
 
@@ -77,6 +120,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield "OpenCL devices here"
     for d in found["opencl"]:
         yield f"  {d['profile']:<10}{d['name']} ({d['platform']} {d['driver']}), {d['type']}"
+        yield from (f"    known fault: {fault}" for fault in d["known_faults"])
     yield from [] if found["opencl"] else ["  none: pocketcl doctor says what is missing"]
     yield "Phones"
     for p in found["phones"]:
@@ -85,7 +129,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield "Profiles (--device NAME or SoC)"
     for p in found["profiles"]:
         what = p.get("gpu") or p.get("about", "")
-        yield f"  {p['name']:<26}{p.get('soc', ''):<12}{p['class']:<9}{what}".rstrip()
+        soc = ", ".join(socs(p))
+        yield f"  {p['name']:<26}{soc:<20}{p['class']:<9}{what}".rstrip()
 
 
 def _phone_line(facts: Mapping[str, Any]) -> str:
@@ -113,26 +158,24 @@ def _phone(seen: Seen) -> dict[str, Any]:
     except PocketError as error:  # it was unplugged just now
         return {**facts, "state": str(error)}
     named = {"soc": found.soc, "android": found.android, "gpu": found.gpu, "driver": found.driver}
-    return {**facts, **named, "profile": match_phone(found.soc, found.gpu, profiles())}
-
-
-def match_phone(soc: str, gpu: str, known: Mapping[str, Profile]) -> str:
-    """The profile of a phone: by its SoC, else by its GPU's name."""
-    socs = {str(facts.get("soc", "")).lower(): name for name, facts in known.items()}
-    return socs.get(soc.lower(), "") or match("", gpu, known)
+    return {**facts, **named, "profile": _profile_of(found.soc, found.gpu, found.driver)}
 
 
 def _on_phone(serial: str | None) -> Profile:
     """The profile of a phone, with no feature that its own OpenCL lacks."""
     from toolkit.phone_place import OnPhone
 
-    place = OnPhone(serial)
-    check_system(place.about)
-    place.install_runner()
-    device = place.opencl()[0]
-    known = profiles()
-    name = match_phone(place.about.soc, device["name"], known)
-    return _as_reported(name, known[name], device)
+    with closing(OnPhone(serial)) as place:
+        check_system(place.about)
+        place.install_runner()
+        device = place.opencl()[0]
+    gpu = f"{device['name']}, {device['platform']}"
+    name = _profile_of(place.about.soc, gpu, device["driver"])
+    return _as_reported(name, profiles()[name], device)
+
+
+def _profile_of(soc: str, gpu: str, driver: str) -> str:
+    return match_phone({"ro.soc.model": soc}, gpu, driver, profiles())
 
 
 def _here(known: Mapping[str, Profile]) -> Profile:
@@ -193,7 +236,8 @@ def _read(path: Path) -> Profile:
         body = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PocketError(f"{path} cannot be read", str(error), "mend or remove it") from None
-    sections = body.values() if isinstance(body, dict) else [None]
+    named = ("classes", "devices")
+    sections = [body.get(name, {}) for name in named] if isinstance(body, dict) else [None]
     if not all(
         isinstance(s, dict) and all(isinstance(e, dict) for e in s.values()) for s in sections
     ):
@@ -207,6 +251,20 @@ def _read(path: Path) -> Profile:
 
 def _fault(where: str, name: str, because: str, hint: str) -> PocketError:
     return PocketError(f"device '{name}' in {where} is not usable", because, hint)
+
+
+def _files() -> list[Path]:
+    measured = sorted((config_dir() / "devices.d").glob("*.yaml"))
+    return [_shipped(), *measured, *([_user_file()] if _user_file().exists() else [])]
+
+
+@cache
+def _shipped_body() -> Profile:
+    return _read(_shipped())
+
+
+def _shipped() -> Path:
+    return next(path for path in SHIPPED if path.exists())
 
 
 def _user_file() -> Path:

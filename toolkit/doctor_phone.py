@@ -1,14 +1,17 @@
 """What is missing for a phone: on this computer, on the cable, on the phone."""
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
-from toolkit.adb import NO_PHONE, UNUSABLE, Phone, Seen, adb, all_phones
+from toolkit.adb import NO_PHONE, Phone, Seen, all_phones, unusable
+from toolkit.adb_program import adb
 from toolkit.doctor import Check
 from toolkit.errors import PocketError
 
 
 def phone_checks(serial: str | None = None) -> Iterator[Check]:
-    """adb, the runner for phones, and each phone (or the one of this serial, which is needed)."""
+    """adb, the runner for phones, each phone; the one of this serial is looked at closely."""
     try:
         program, seen = adb()[0], all_phones()
     except PocketError as error:
@@ -20,7 +23,7 @@ def phone_checks(serial: str | None = None) -> Iterator[Check]:
         detail = "none is connected" if serial is None else f"none has the serial {serial}"
         yield Check("phone", False, detail, NO_PHONE, needed=serial is not None)
         return
-    yield _attempt("runner", _runner, serial is not None)
+    yield _attempt("runner", _toolchain, serial is not None)
     for phone in chosen:
         yield from _phone(phone, serial is not None)
 
@@ -28,18 +31,27 @@ def phone_checks(serial: str | None = None) -> Iterator[Check]:
 def _phone(seen: Seen, needed: bool) -> Iterator[Check]:
     name = seen.model or seen.serial
     if seen.state != "device":
-        why, hint = UNUSABLE.get(seen.state, (f"adb calls it '{seen.state}'", "adb reconnect"))
+        why, hint = unusable(seen.state)
         yield Check("phone", False, f"{name}: {why}", hint, needed)
         return
     phone = Phone(seen.serial, seen.model)
     yield _attempt("phone", lambda: _system(phone), needed)
-    yield _attempt("opencl", lambda: _opencl(phone), needed)
+    if needed:  # it may have to build the runner, which takes minutes
+        yield _attempt("opencl", lambda: _opencl(phone), needed)
 
 
-def _runner() -> str:
-    from toolkit.phone_place import phone_runner
+def _toolchain() -> str:
+    """What builds the runner for phones, on first use."""
+    from toolkit.android_build import VARIABLE, find_ndk
+    from toolkit.android_sysroot import REMEDY, find_zig
 
-    return f"{phone_runner()} (for phones)"
+    if named := os.environ.get(VARIABLE):
+        return f"{named} (${VARIABLE})"
+    if found := find_ndk():
+        return f"for phones: the Android NDK in {found}"
+    if found := find_zig():
+        return f"for phones: {found}"
+    raise PocketError("nothing here can build it for phones", "no Android NDK, no zig", REMEDY)
 
 
 def _system(phone: Phone) -> str:
@@ -55,14 +67,11 @@ def _system(phone: Phone) -> str:
 def _opencl(phone: Phone) -> str:
     from toolkit.phone_place import OnPhone
 
-    place = OnPhone(phone.serial)
-    try:
+    with closing(OnPhone(phone.serial)) as place:
         place.install_runner()
         found = [f"{d['name']} ({d['platform']} {d['driver']})" for d in place.opencl()]
         free = place.store.survey().free / 1e9
-        return f"{', '.join(found)} on {place.about.model}; {free:.1f} GB storage free"
-    finally:
-        place.close()
+    return f"{', '.join(found)} on {place.about.model}; {free:.1f} GB storage free"
 
 
 def _attempt(name: str, check: Callable[[], str], needed: bool) -> Check:

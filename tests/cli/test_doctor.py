@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from toolkit import doctor
+from toolkit.doctor_phone import phone_checks
 
 
 def named(name: str) -> doctor.Check:
@@ -19,13 +20,19 @@ def test_every_failing_check_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.delenv("ADB", raising=False)
     monkeypatch.delenv("ANDROID_HOME", raising=False)
-    failing = [check for check in doctor.checks() if not check.ok]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    failing = [check for check in (*doctor.checks(), *phone_checks()) if not check.ok]
     assert {check.name for check in failing} >= {"opencl", "linker", "compiler", "adb", "packages"}
     assert all(check.remedy for check in failing)
 
 
-def test_only_adb_is_optional() -> None:
-    assert [check.name for check in doctor.checks() if not check.needed] == ["adb"]
+def test_phones_are_optional_unless_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert all(check.needed for check in doctor.checks())
+    monkeypatch.setenv("ADB", str(tmp_path / "none"))
+    assert [check.needed for check in phone_checks()] == [False]
+    assert [check.needed for check in phone_checks("R5CT")] == [True]
 
 
 def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from toolkit import devices, doctor_phone
 from toolkit.adb import find_phone
 from toolkit.errors import PocketError
 from toolkit.executor import open_executor
+from toolkit.load import load_plan
 from toolkit.phone import about, check_class, parse_devices
-from toolkit.phone_store import HOME
+from toolkit.phone_layout import HOME
 
 ARM64 = {"ro.product.cpu.abi": "arm64-v8a"}
 LOADER = "/usr/lib/x86_64-linux-gnu/libOpenCL.so.1"
@@ -95,13 +96,18 @@ def test_a_system_that_is_too_old(
     assert pushed(device) == 0
 
 
-def test_too_little_memory(arm64: Device, demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_little_memory(arm64: Device, demo: Path) -> None:
     meminfo(arm64, 60_000)
     error = refused(demo)
     assert "too little memory" in error.what and "--max-context" in error.hint
     assert "weights 4" in error.because and "59 MiB are free" in error.because
     assert pushed(arm64) == 0
-    meminfo(arm64, 80_000)
+
+
+def test_tight_memory_is_noted(
+    warm_phone: Device, demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meminfo(warm_phone, 80_000)
     open_executor(demo, "phone").close()
     assert "memory will be tight" in capsys.readouterr().err
 
@@ -131,14 +137,13 @@ def test_a_library_without_devices() -> None:
 
 
 def test_a_plan_for_another_gpu_is_noted(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from toolkit.load import load_plan
-
     plan = load_plan(demo)
-    device = {"platform": "QUALCOMM Snapdragon(TM)", "name": "QUALCOMM Adreno(TM) 750"}
-    check_class(plan, [device], "Phone")
+    adreno = {"platform": "QUALCOMM Snapdragon(TM)", "name": "QUALCOMM Adreno(TM) 750"}
+    check_class(plan, [{**adreno, "driver": "OpenCL 3.0"}], "Phone")
     said = capsys.readouterr().err
     assert "compiled for cpu" in said and "--device phone" in said and "750" in said
-    check_class(plan, [{"platform": "Portable Computing Language", "name": "pthread"}], "Phone")
+    pocl = {"platform": "Portable Computing Language", "name": "pthread", "driver": "3.1"}
+    check_class(plan, [pocl], "Phone")
     assert capsys.readouterr().err == ""
 
 
@@ -154,8 +159,11 @@ def test_compile_for_the_phone(arm64: Device, own_runner: Path) -> None:
 
 def test_doctor_looks_at_the_phone(arm64: Device) -> None:
     checks = {check.name: check for check in doctor_phone.phone_checks()}
-    assert list(checks) == ["adb", "runner", "phone", "opencl"]
+    assert list(checks) == ["adb", "runner", "phone"]
     assert all(check.ok and not check.needed for check in checks.values())
+    checks = {check.name: check for check in doctor_phone.phone_checks(arm64.serial)}
+    assert list(checks) == ["adb", "runner", "phone", "opencl"]
+    assert all(check.ok for check in checks.values())
     assert arm64.serial in checks["phone"].detail and "storage free" in checks["opencl"].detail
     missing = list(doctor_phone.phone_checks("nobody"))
     assert not missing[-1].ok and missing[-1].needed and "USB debugging" in missing[-1].remedy

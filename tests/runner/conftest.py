@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = tmp_path_factory.mktemp("demo") / "demo.plan"
     toolkit.compile(Path(toolkit.__file__).parent / "demo_model", plan, device="pocl")
     return plan
+
+
+@pytest.fixture(scope="session")
+def fake_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A driver that stands before the real one; see fake_driver.c."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if not compiler:
+        pytest.skip("no C compiler")
+    library = tmp_path_factory.mktemp("fake") / "libOpenCL-pixel.so"
+    source = Path(__file__).with_name("fake_driver.c")
+    command = [compiler, "-shared", "-fPIC", "-O1", "-fvisibility=hidden", "-o", library, source]
+    done = subprocess.run([*command, "-ldl"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return library
 
 
 @pytest.fixture

@@ -202,7 +202,7 @@ def test_the_loader_and_driver_of_the_wheels(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("OCL_ICD_VENDORS", "/nowhere")
     for loader in (find_opencl(), runner_build._bundled("libOpenCL*.so*")[0]):
-        monkeypatch.setattr("toolkit.runner.find_opencl", lambda loader=loader: loader)
+        monkeypatch.setattr("toolkit.place.find_opencl", lambda loader=loader: loader)
         assert "icd-" in runner_environment()["OCL_ICD_VENDORS"]
         try:
             executor = RunnerExecutor(toy.folder)

@@ -1,0 +1,196 @@
+/* A driver for the runner's --cl-lib that stands before the system's. Like a Pixel's library it has
+ * no cl* symbols, but hands the functions out, and it can lack some, list nothing, call itself
+ * something else, write down what it is asked, and die of kernels that are marked. By environment:
+ *   FAKE_REAL        the library that does the work; by default the loader by name
+ *   FAKE_MISSING     names of functions that it lacks, each between commas
+ *   FAKE_EMPTY       lists no platform
+ *   FAKE_EXTENSIONS  listed in addition
+ *   FAKE_GPU         the device says that it is one
+ *   FAKE_VERSION     of the driver
+ *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
+ *   FAKE_DEATH       segv, abort, exit, hang, kill or none: how it ends in clBuildProgram of a source that
+ *                    says FATAL, or
+ *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
+ *                    "load": when its binary is loaded, "record": in any recording */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef void *P;
+typedef const void *C;
+typedef const size_t *S;
+
+static void *library;
+static int enabled;
+static P marked[64], marked_kernels[64];
+static int programs, kernels;
+
+#define REAL(name) ((__typeof__(&name))dlsym(library, #name))
+
+static const char *setting(const char *name) {
+  const char *value = getenv(name);
+  return value ? value : "";
+}
+
+static void tell(const char *format, ...) {
+  char line[200];
+  va_list list;
+  va_start(list, format);
+  const int size = vsnprintf(line, sizeof line, format, list);
+  va_end(list);
+  const int file = open(setting("FAKE_LOG"), O_WRONLY | O_APPEND | O_CREAT, 0644);
+  if (file < 0) return;
+  if (write(file, line, size) != size) abort();
+  close(file);
+}
+
+static void die(void) {
+  const char *death = setting("FAKE_DEATH");
+  if (!strcmp(death, "none")) return;
+  fprintf(stderr, "the fake compiler is lost\n");
+  if (!strcmp(death, "segv")) *(volatile int *)8 = 1;
+  if (!strcmp(death, "abort")) abort();
+  if (!strcmp(death, "exit")) exit(3);
+  if (!strcmp(death, "kill")) raise(SIGKILL);
+  if (!strcmp(death, "hang")) pause();
+}
+
+static int is_in(P *list, int count, P what) {
+  while (count--)
+    if (list[count] == what) return 1;
+  return 0;
+}
+
+static int at(const char *where) { return !strcmp(setting("FAKE_AT"), where); }
+
+int clGetPlatformIDs(unsigned n, P list, unsigned *count) {
+  if (!*setting("FAKE_EMPTY")) return REAL(clGetPlatformIDs)(n, list, count);
+  return -1001;
+}
+
+int clGetDeviceInfo(P device, unsigned key, size_t size, P value, size_t *needed) {
+  int code = REAL(clGetDeviceInfo)(device, key, size, value, needed);
+  if (key == 0x1000 && *setting("FAKE_GPU") && value) *(uint64_t *)value = 4;
+  const char *more = key == 0x1030 ? setting("FAKE_EXTENSIONS") : "";
+  if (key == 0x102D && *setting("FAKE_VERSION")) {
+    more = setting("FAKE_VERSION");
+    if (value) *(char *)value = 0;
+  }
+  if (*more && value) strcat(strcat(value, " "), more);
+  if (*more && needed) *needed += strlen(more) + 2;
+  return *more ? 0 : code;
+}
+
+P clCreateProgramWithSource(P context, unsigned n, const char **texts, S sizes, int *code) {
+  P made = REAL(clCreateProgramWithSource)(context, n, texts, sizes, code);
+  if (memmem(texts[0], sizes[0], "FATAL", 5)) marked[programs++] = made;
+  return made;
+}
+
+P clCreateProgramWithBinary(P context, unsigned n, C devices, S sizes, const unsigned char **data,
+                            int *status, int *code) {
+  P made = REAL(clCreateProgramWithBinary)(context, n, devices, sizes, data, status, code);
+  if (memmem(data[0], sizes[0], "fatal_name", 10)) {
+    marked[programs++] = made;
+    tell("load\n");
+    if (at("load")) die();
+  }
+  return made;
+}
+
+int clBuildProgram(P program, unsigned n, C devices, const char *options, P call, P data) {
+  if (is_in(marked, programs, program)) {
+    tell("build\n");
+    if (at("")) die();
+  }
+  return REAL(clBuildProgram)(program, n, devices, options, call, data);
+}
+
+P clCreateKernel(P program, const char *name, int *code) {
+  P made = REAL(clCreateKernel)(program, name, code);
+  if (is_in(marked, programs, program)) {
+    marked_kernels[kernels++] = made;
+    if (at("kernel")) die();
+  }
+  return made;
+}
+
+int clCreateKernelsInProgram(P program, unsigned n, P list, unsigned *count) {
+  if (is_in(marked, programs, program) && at("kernel")) die();
+  return REAL(clCreateKernelsInProgram)(program, n, list, count);
+}
+
+int clEnqueueNDRangeKernel(P q, P k, unsigned d, S o, S g, S l, unsigned n, C w, P e) {
+  if (is_in(marked_kernels, kernels, k) && at("launch")) {
+    tell("launch\n");
+    die();
+  }
+  return REAL(clEnqueueNDRangeKernel)(q, k, d, o, g, l, n, w, e);
+}
+
+/* Hints that the real driver does not know are told and left out. */
+P clCreateContext(const intptr_t *props, unsigned n, C devices, P call, P data, int *code) {
+  for (const intptr_t *at = props + 2; *at; at += 2) tell("context %lx=%lx\n", at[0], at[1]);
+  const intptr_t known[] = {props[0], props[1], 0};
+  return REAL(clCreateContext)(known, n, devices, call, data, code);
+}
+
+P clCreateCommandQueueWithProperties(P context, P device, const uint64_t *props, int *code) {
+  for (const uint64_t *at = props; *at; at += 2) tell("queue %lx=%lx\n", at[0], at[1]);
+  if (strstr(setting("FAKE_EXTENSIONS"), "refused") && props[2]) return *code = -30, NULL;
+  const uint64_t known[] = {props[0], props[1], 0};
+  return REAL(clCreateCommandQueueWithProperties)(context, device, known, code);
+}
+
+static P (*real_record)(unsigned, C, C, int *);
+
+static P record(unsigned n, C queues, C props, int *code) {
+  die();
+  return real_record(n, queues, props, code);
+}
+
+void *clGetExtensionFunctionAddressForPlatform(P platform, const char *name) {
+  P found = REAL(clGetExtensionFunctionAddressForPlatform)(platform, name);
+  if (!found || !at("record") || strcmp(name, "clCreateCommandBufferKHR")) return found;
+  real_record = (P(*)(unsigned, C, C, int *))found;
+  return (P)record;
+}
+
+int clFlush(P queue) {
+  tell("flush\n");
+  return REAL(clFlush)(queue);
+}
+
+#define EXPORTED __attribute__((visibility("default")))
+
+EXPORTED void enableOpenCL(void) {
+  const char *real = *setting("FAKE_REAL") ? setting("FAKE_REAL") : "libOpenCL.so.1";
+  library = dlopen(real, RTLD_NOW | RTLD_LOCAL);
+  enabled = library != NULL;
+}
+
+EXPORTED void *loadOpenCLPointer(const char *name) {
+  static const struct {
+    const char *name;
+    void *function;
+  } own[] = {
+#define OWN(name) {#name, (void *)name},
+      OWN(clGetPlatformIDs) OWN(clGetDeviceInfo) OWN(clCreateProgramWithSource)
+      OWN(clCreateProgramWithBinary) OWN(clBuildProgram) OWN(clCreateKernel)
+      OWN(clCreateKernelsInProgram) OWN(clEnqueueNDRangeKernel) OWN(clCreateContext)
+      OWN(clCreateCommandQueueWithProperties) OWN(clFlush)
+      OWN(clGetExtensionFunctionAddressForPlatform)};
+  char between[80];
+  snprintf(between, sizeof between, ",%s,", name);
+  if (!enabled || strstr(setting("FAKE_MISSING"), between)) return NULL;
+  for (size_t i = 0; i < sizeof own / sizeof *own; ++i)
+    if (!strcmp(own[i].name, name)) return dlsym(library, name) ? own[i].function : NULL;
+  return dlsym(library, name);
+}
