@@ -26,6 +26,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plan = tmp_path_factory.mktemp("demo") / "demo.plan"
+    toolkit.compile(Path(toolkit.__file__).parent / "demo_model", plan, device="pocl")
+    return plan
+
+
+@pytest.fixture(scope="session")
 def fake_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A driver that stands before the real one; see fake_driver.c."""
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -37,13 +44,6 @@ def fake_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([*command, "-ldl"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return library
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    plan = tmp_path_factory.mktemp("demo") / "demo.plan"
-    toolkit.compile(Path(toolkit.__file__).parent / "demo_model", plan, device="pocl")
-    return plan
 
 
 @pytest.fixture
