@@ -131,14 +131,17 @@ def test_mutated_plans(good: Path, tmp_path: Path, part: int) -> None:
     assert len(outcomes) > 10  # it gets to many places
 
 
-def test_every_call_may_fail(good: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recorded", ["off", "on"])
+def test_every_call_may_fail(good: Path, tmp_path: Path, recorded: str) -> None:
     """Each call of OpenCL in turn, in a plan that is good: nothing is left, everything is told."""
     process = Fuzz(tmp_path)
-    answers = [process.ask(f"{n} on {good}") for n in range(400)]
+    answers = [process.ask(f"{n} {recorded} {good}") for n in range(400)]
     errors = process.end()
     assert not errors, errors
     outcomes = Counter(kind(answer) for answer in answers)
-    assert outcomes["ok"] >= 1 and outcomes["the OpenCL device failed in"] > 200
+    assert outcomes["ok"] >= 1 and outcomes["the OpenCL device failed in"] > 100
+    if recorded == "off":  # nothing is measured, so that every run makes the same calls
+        assert set(answers[300:]) == {"ok"}
 
 
 WORDS = ("prefill", "step", "decode", "sampling", "logprobs", "score", "logits", "save", "load")
