@@ -18,7 +18,7 @@ struct Outcome {
     Built,
     Refused,      // the driver said no
     Died,         // the driver crashed, left the process or took too long
-    Interrupted,  // the child was killed from outside
+    Interrupted,  // the child was killed from outside, perhaps for want of memory
     Untried,      // no child could be started
   } kind;
   std::string how;      // "was killed by SIGSEGV"

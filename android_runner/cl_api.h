@@ -100,7 +100,6 @@ enum : Bits { QUEUE_PROFILING = 2 };
   X(GetKernelWorkGroupInfo, (Kernel, Device, Uint, size_t, void *, size_t *)) \
   X(GetEventProfilingInfo, (Event, Uint, size_t, void *, size_t *))           \
   X(CreateKernelsInProgram, (Program, Uint, Kernel *, Uint *))                \
-  X(SetUserEventStatus, (Event, Int))                                         \
   X(EnqueueUnmapMemObject, (Queue, Memory, void *, Uint, const Event *, Event *))
 
 // Where one of these is missing, the objects live on.
@@ -136,7 +135,6 @@ enum : Bits { QUEUE_PROFILING = 2 };
   X(Queue, CreateCommandQueueWithProperties, (Context, Device, const uint64_t *, Int *))   \
   X(Program, CreateProgramWithBinary,                                                      \
     (Context, Uint, const Device *, const size_t *, const unsigned char **, Int *, Int *)) \
-  X(Event, CreateUserEvent, (Context, Int *))                                              \
   X(void *, EnqueueMapBuffer,                                                              \
     (Queue, Memory, Uint, Bits, size_t, size_t, Uint, const Event *, Event *, Int *))
 

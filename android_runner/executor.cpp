@@ -32,8 +32,7 @@ std::string hint(const std::string &reasons, bool cpu) {
     return "this PoCL is older than the processor: apt-get install pocl-opencl-icd";
   if (cpu && says("SIGABRT")) return "apt-get install binutils: PoCL aborts where there is no `ld`";
   if (says("the driver "))
-    return "a newer driver, --retry-bad to try this one again, or compile the model for this "
-           "device";
+    return "a newer driver, POCKETCL_RETRY_BAD=1 to try again, or compile for this device";
   return "edit the .cl file in the plan, or compile the model for this device";
 }
 

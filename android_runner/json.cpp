@@ -224,6 +224,16 @@ std::string quote(const std::string &text) {
   return out + "\"";
 }
 
+Record &Record::add(const char *key, const std::string &value) { return raw(key, quote(value)); }
+
+Record &Record::add(const char *key, const char *value) { return raw(key, quote(value)); }
+
+Record &Record::add(const char *key, int64_t value) { return raw(key, std::to_string(value)); }
+
+Record &Record::add_flag(const char *key, bool value) { return raw(key, value ? "true" : "false"); }
+
+std::string Record::text() const { return "{" + body_ + "}"; }
+
 Record &Record::add(const char *key, double value) {
   char text[40];
   snprintf(text, sizeof text, "%.9g", std::isfinite(value) ? value : 0.0);

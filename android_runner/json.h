@@ -37,12 +37,13 @@ std::string quote(const std::string &text);
 // Writes one flat object: Record().add("a", 1).add("b", "x").text() is {"a": 1, "b": "x"}.
 class Record {
  public:
-  Record &add(const char *key, const std::string &value) { return raw(key, quote(value)); }
-  Record &add(const char *key, const char *value) { return raw(key, quote(value)); }
-  Record &add(const char *key, int64_t value) { return raw(key, std::to_string(value)); }
+  Record &add(const char *key, const std::string &value);
+  Record &add(const char *key, const char *value);
+  Record &add(const char *key, int64_t value);
   Record &add(const char *key, double value);
+  Record &add_flag(const char *key, bool value);
   Record &raw(const char *key, const std::string &json);
-  std::string text() const { return "{" + body_ + "}"; }
+  std::string text() const;
 
  private:
   std::string body_;

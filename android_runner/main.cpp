@@ -39,7 +39,7 @@ const char *const USAGE =
     "                                     driver dies of is remembered in the cache; on: of any "
     "driver\n"
     "--build-limit SECONDS                for one program in a child; 180\n"
-    "--retry-bad                          what a driver died of is tried again\n"
+    "--retry-bad ($POCKETCL_RETRY_BAD=1)  what a driver died of is tried again\n"
     "--journal FILE                       notes what a driver may die of; else in the cache\n"
     "--priority low|normal|high ($POCKETCL_PRIORITY)    what the driver is asked for; normal\n"
     "--flush N                            the driver is given every N launches; 2 on GPUs, 0: as "
@@ -58,6 +58,7 @@ EngineOptions from_environment() {
   engine.library = variable("POCKETCL_CL_LIB");
   engine.cache = default_cache_folder();
   engine.builds.children = variable("POCKETCL_CHILD_BUILDS");
+  engine.builds.retry_bad = !variable("POCKETCL_RETRY_BAD").empty();
   engine.priority = variable("POCKETCL_PRIORITY");
   engine.recorded = variable("POCKETCL_RECORDED");
   engine.cooperative = variable("POCKETCL_COOPERATIVE");

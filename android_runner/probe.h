@@ -4,7 +4,6 @@
 // a time limit: a part that fails says why in its place, and the others go on.
 #pragma once
 #include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -53,8 +52,13 @@ class Bench {
   const std::string library_;
   Device device_;
   const std::string source_;
-  std::map<std::string, cl::Owned<cl::Program>> programs_;  // by their defines
+  std::string defines_;  // of the program built last; kernels keep theirs alive
+  cl::Owned<cl::Program> program_;
 };
+
+// What rates.cl and probe.cl need where only the kernels of probe.cl are used.
+extern const char *const PROBE_DEFINES;
+constexpr size_t PROBE_STRIDE = 1024;  // of uint: a page of 4 KiB
 
 void set_buffer(cl::Kernel kernel, cl::Uint index, cl::Memory memory);
 

@@ -1,16 +1,15 @@
 // How fast a file is read from storage, by the size of the reads; and the processor's cores.
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <thread>
 
 #include "failure.h"
 #include "probe.h"
@@ -119,31 +118,52 @@ class Scratch {
   std::string why_not_;
 };
 
-// Bytes a second of some threads that read blocks, each its own share of the file, in order or not.
-double read_rate(const Scratch &scratch, size_t size, int threads, bool random, uint64_t seed) {
-  const size_t blocks = scratch.bytes() / size / static_cast<size_t>(threads);
-  std::atomic<size_t> total{0};
-  std::atomic<bool> failed{false};
-  scratch.forget(random);
-  const double start = now();
-  const auto work = [&](int thread) {
+// What a thread reads: blocks of its own share of the file, in order or not.
+struct Reader {
+  const Scratch *scratch;
+  size_t size, first, blocks;
+  bool random;
+  uint64_t seed;
+  double until;
+  size_t done = 0;  // never more than the share: what was read once may be in a cache
+  bool failed = false;
+  pthread_t thread = {};
+
+  void read() {
     const Pages block(size);
-    const size_t first = blocks * static_cast<size_t>(thread);
-    uint64_t state = seed * 2654435761u + static_cast<uint64_t>(thread) + 1;
-    size_t done = 0;  // never more than the share: what was read once may be in a cache
-    while (done < blocks && now() - start < READ_S) {
-      const size_t at = first + (random ? next(state) % blocks : done);
-      const ssize_t got = pread(scratch.file(), block.data, size, static_cast<off_t>(at * size));
+    while (done < blocks && now() < until) {
+      const size_t at = first + (random ? next(seed) % blocks : done);
+      const ssize_t got = pread(scratch->file(), block.data, size, static_cast<off_t>(at * size));
       if (got != static_cast<ssize_t>(size)) return void(failed = true);
       ++done;
     }
-    total += done;
-  };
-  std::vector<std::thread> others;
-  for (int thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
-  work(0);
-  for (std::thread &other : others) other.join();
-  if (failed) throw Failure("the file can't be read", reason(), "");
+  }
+};
+
+void *start_reader(void *reader) {
+  static_cast<Reader *>(reader)->read();
+  return nullptr;
+}
+
+// Bytes a second of some threads together.
+double read_rate(const Scratch &scratch, size_t size, int threads, bool random, uint64_t seed) {
+  const size_t blocks = scratch.bytes() / size / static_cast<size_t>(threads);
+  scratch.forget(random);
+  const double start = now();
+  std::vector<Reader> readers;
+  for (int i = 0; i < threads; ++i)
+    readers.push_back({&scratch, size, blocks * static_cast<size_t>(i), blocks, random,
+                       seed * 2654435761u + static_cast<uint64_t>(i) + 1, start + READ_S});
+  for (int i = 1; i < threads; ++i)
+    if (const int code = pthread_create(&readers[i].thread, nullptr, start_reader, &readers[i]))
+      throw Failure("no thread can be started", strerror(code), "");
+  readers[0].read();
+  for (int i = 1; i < threads; ++i) pthread_join(readers[i].thread, nullptr);
+  size_t total = 0;
+  for (const Reader &reader : readers) {
+    if (reader.failed) throw Failure("the file can't be read", reason(), "");
+    total += reader.done;
+  }
   return static_cast<double>(total * size) / (now() - start);
 }
 
@@ -187,7 +207,7 @@ std::string probe_flash(const ProbeOptions &options) {
   return Record()
       .add("file_bytes", static_cast<int64_t>(scratch.bytes()))
       .add("write_bytes_per_s", scratch.write_rate())
-      .raw("direct", scratch.direct() ? "true" : "false")
+      .add_flag("direct", scratch.direct())
       .add("why_not_direct", scratch.why_not())
       .raw("reads", "[" + list + "]")
       .text();
@@ -207,7 +227,7 @@ std::string probe_cores() {
             Record()
                 .add("core", int64_t{core})
                 .raw("max_mhz", khz > 0 ? std::to_string(khz / 1000) : "null")
-                .raw("usable", CPU_ISSET(core, &allowed) ? "true" : "false")
+                .add_flag("usable", CPU_ISSET(core, &allowed))
                 .text();
   }
   return "[" + list + "]";

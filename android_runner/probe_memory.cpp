@@ -1,8 +1,5 @@
 // What a device holds: its limits as reported, and as found by trying.
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "failure.h"
@@ -22,16 +19,11 @@ enum : cl::Uint {
   DEVICE_IMAGE_MAX_BUFFER_SIZE = 0x1040,
   DEVICE_IMAGE_PITCH_ALIGNMENT = 0x104A,
 };
-constexpr cl::Bits MAP_READ = 1, MAP_WRITE = 2, ALLOC_HOST_PTR = 16;
 
-constexpr size_t STRIDE = 1024;               // of uint: a page of 4 KiB
+constexpr size_t STRIDE = PROBE_STRIDE;
 constexpr size_t COUNTERS = 1024;             // work-items: one alone would take seconds
 constexpr uint64_t MOST = uint64_t{4} << 30;  // no model for a phone asks for more at once
 constexpr double PART_S = 4;                  // no further buffer after this time
-constexpr size_t HOST_BYTES = size_t{64} << 20;
-const char *const DEFINES =
-    "#define LANES 1\n#define COUNT 128L\n#define REPEATS 1\n#define PREFETCH 0\n"
-    "#define STRIDE 1024\n";
 
 // Creates buffers and makes every page of them real, which is where drivers that promise too much
 // are found out.
@@ -39,8 +31,8 @@ class Holder {
  public:
   explicit Holder(Bench &bench)
       : bench_(bench),
-        touch_(bench.kernel(DEFINES, "probe_touch")),
-        count_(bench.kernel(DEFINES, "probe_count")),
+        touch_(bench.kernel(PROBE_DEFINES, "probe_touch")),
+        count_(bench.kernel(PROBE_DEFINES, "probe_count")),
         answer_(bench.device().buffer(4 * COUNTERS, "the probe")) {}
 
   // Empty when a buffer of so many bytes holds what is written into it; else why not.
@@ -112,70 +104,6 @@ uint64_t total(Holder &holder, uint64_t bound, uint64_t single, std::string &why
   return sum;
 }
 
-struct Host {
-  explicit Host(size_t bytes) : size(bytes) {
-    data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) throw std::bad_alloc();
-    memset(data, 1, size);
-  }
-  Host(const Host &) = delete;
-  Host &operator=(const Host &) = delete;
-  ~Host() { munmap(data, size); }
-  size_t size;
-  void *data;
-};
-
-void *map(const Bench &bench, cl::Memory memory, cl::Bits flags, size_t bytes) {
-  if (!cl::EnqueueMapBuffer)
-    throw Failure("no buffer can be mapped", "the library has no clEnqueueMapBuffer", "");
-  cl::Int code = 0;
-  void *data =
-      cl::EnqueueMapBuffer(bench.queue(), memory, 1, flags, 0, bytes, 0, nullptr, nullptr, &code);
-  cl::check(code, "clEnqueueMapBuffer");
-  return data;
-}
-
-void unmap(const Bench &bench, cl::Memory memory, void *data) {
-  cl::check(cl::EnqueueUnmapMemObject(bench.queue(), memory, data, 0, nullptr, nullptr),
-            "clEnqueueUnmapMemObject");
-  bench.finish();
-}
-
-// How a buffer behaves that the host can look into: right values both ways, and what a map costs.
-std::string shared(Bench &bench, cl::Bits flags, void *data) {
-  cl::Int code = 0;
-  const cl::Owned<cl::Memory> memory(
-      cl::CreateBuffer(bench.device().context(), cl::READ_WRITE | flags, HOST_BYTES, data, &code));
-  cl::check(code, "clCreateBuffer");
-  const auto store = bench.kernel(DEFINES, "probe_store");
-  set_buffer(store.get(), 0, memory.get());
-  const uint32_t value = 0x1234567;
-  cl::check(cl::SetKernelArg(store.get(), 1, sizeof value, &value), "clSetKernelArg");
-  bench.launch(store.get(), HOST_BYTES / 4, 1 << 6);
-  const auto *seen = static_cast<const uint32_t *>(map(bench, memory.get(), MAP_READ, HOST_BYTES));
-  bool right = true;
-  for (size_t i = 0; i < HOST_BYTES / 4; i += STRIDE) right &= seen[i] == value;
-  unmap(bench, memory.get(), const_cast<uint32_t *>(seen));
-  const Summary mapped = summary(sample(
-      [&] {
-        const double start = now();
-        unmap(bench, memory.get(), map(bench, memory.get(), MAP_READ | MAP_WRITE, HOST_BYTES));
-        return now() - start;
-      },
-      0.3, 30));
-  return Record()
-      .raw("right", right ? "true" : "false")
-      .add("map_us", 1e6 * mapped.middle)
-      .add("map_spread", mapped.spread)
-      .text();
-}
-
-std::string attempt(const std::function<std::string()> &part) try {
-  return part();
-} catch (const Failure &failure) {
-  return Record().add("error", failure.what()).add("because", failure.because).text();
-}
-
 }  // namespace
 
 std::string probe_limits(const ProbeOptions &options) {
@@ -228,7 +156,7 @@ std::string probe_allocation(const ProbeOptions &options) {
 std::string probe_alignment(const ProbeOptions &options) {
   Bench bench(options);
   const size_t reported = bench.device().facts().align, bytes = 1 << 16;
-  const auto store = bench.kernel(DEFINES, "probe_store");
+  const auto store = bench.kernel(PROBE_DEFINES, "probe_store");
   const auto whole = bench.device().buffer(bytes, "the probe");
   size_t smallest = 0;
   for (size_t align = 4; align <= reported && !smallest; align *= 2) {
@@ -253,38 +181,6 @@ std::string probe_alignment(const ProbeOptions &options) {
   return Record()
       .add("reported_bytes", static_cast<int64_t>(reported))
       .add("smallest_bytes", static_cast<int64_t>(smallest))
-      .text();
-}
-
-std::string probe_host(const ProbeOptions &options) {
-  Bench bench(options);
-  Host host(HOST_BYTES);
-  const auto memory = bench.device().buffer(HOST_BYTES, "the probe");
-  const auto copied = [&](bool to_device) {
-    std::vector<double> rates;
-    for (const double seconds : sample(
-             [&] {
-               const double start = now();
-               cl::check(to_device
-                             ? cl::EnqueueWriteBuffer(bench.queue(), memory.get(), 1, 0, HOST_BYTES,
-                                                      host.data, 0, nullptr, nullptr)
-                             : cl::EnqueueReadBuffer(bench.queue(), memory.get(), 1, 0, HOST_BYTES,
-                                                     host.data, 0, nullptr, nullptr),
-                         to_device ? "clEnqueueWriteBuffer" : "clEnqueueReadBuffer");
-               return now() - start;
-             },
-             0.4, 30))
-      rates.push_back(static_cast<double>(HOST_BYTES) / seconds);
-    const Summary found = summary(rates);
-    return Record().add("bytes_per_s", found.middle).add("spread", found.spread).text();
-  };
-  const std::string write = copied(true), read = copied(false);
-  return Record()
-      .add("bytes", static_cast<int64_t>(HOST_BYTES))
-      .raw("write", write)
-      .raw("read", read)
-      .raw("use_host_ptr", attempt([&] { return shared(bench, cl::USE_HOST_PTR, host.data); }))
-      .raw("alloc_host_ptr", attempt([&] { return shared(bench, ALLOC_HOST_PTR, nullptr); }))
       .text();
 }
 

@@ -8,6 +8,7 @@
 namespace pocket {
 namespace {
 
+constexpr double PATIENCE_S = 3600;
 const char *const REFUSED = "the driver refuses it";
 
 // A CPU's driver is a common program: a crash has other reasons there than the kernel.
@@ -51,7 +52,7 @@ std::string Programs::remembered(const std::string &key) const {
   if (death.empty()) return "";
   if (options_.retry_bad) return cache_.forget_death(key), "";
   return "the driver " + death + "\n(remembered in " + cache_.death_file(key) +
-         " for this driver; --retry-bad tries again)";
+         " for this driver; POCKETCL_RETRY_BAD=1 tries again)";
 }
 
 // Why the program is not to be used; empty where it may be.
@@ -67,11 +68,11 @@ void Programs::note(size_t program, const Outcome &outcome) {
     alone_ = true;
     fprintf(stderr, "note: programs are not built in a child process: %s\n", outcome.how.c_str());
   }
-  if (outcome.kind != Outcome::Died && outcome.kind != Outcome::Interrupted) return;
+  if (outcome.kind != Outcome::Died) return;  // where there were too many, one alone may do it
   const std::string death = outcome.how + " while building " + name(program) +
                             (outcome.chatter.empty() ? "" : ":\n" + outcome.chatter);
   reasons_[program] = "the driver " + death;
-  if (outcome.kind == Outcome::Died && remembers_) cache_.remember_death(key(program), death);
+  if (remembers_) cache_.remember_death(key(program), death);
 }
 
 void Programs::prepare(const std::vector<size_t> &programs) {
@@ -87,7 +88,9 @@ void Programs::prepare(const std::vector<size_t> &programs) {
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return source_of(plan_, a).size() > source_of(plan_, b).size();
   });
-  for (const auto &[program, outcome] : BuildFarm(options_.command, options_.limit_s).build(order))
+  // A CPU's compiler doesn't hang, but may be one of many programs, or emulated.
+  const double limit_s = remembers_ ? options_.limit_s : PATIENCE_S;
+  for (const auto &[program, outcome] : BuildFarm(options_.command, limit_s).build(order))
     note(program, outcome);
 }
 

@@ -1,25 +1,20 @@
-"""The adb program, and phones as it reaches them: commands there, files to and fro.
+"""Phones as adb reaches them: commands there, files to and fro.
 
 Everything goes through Google's own `adb`: its server knows USB, pairing and every version of the
 daemon on the phone. Commands use its shell protocol 2 (`shell -T`), which carries an exit code and
 keeps stdout and stderr apart; phones have it since Android 7.
 """
 
-import importlib.util
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
+from toolkit.adb_program import Done, adb, run_adb
 from toolkit.errors import PocketError
 
-OLDEST = (1, 0, 36)  # of adb: the first with `shell -T`, and exit codes of what ran on the phone
-INSTALL = "apt-get install adb    or  pip install 'pocketcl[android]'"
-SDKS = ("~/Android/Sdk", "~/Library/Android/sdk")  # where Android Studio puts its SDK
 ADB_SAYS = re.compile(r"^(adb: |error: |\* )", re.MULTILINE)  # its own words, not the phone's
 # What adb calls a phone that can't be used yet -> what that means, and what to do.
 UNUSABLE = {
@@ -40,6 +35,8 @@ UNUSABLE = {
     "sideload": ("it waits for an update", "adb reboot"),
     "bootloader": ("it is in its boot loader", "fastboot reboot"),
 }
+STATES = "|".join(["device", *UNUSABLE, r"[a-z]+"])
+LINE = re.compile(rf"(\S+|\S.*?\S)\s+({STATES})\b(.*)")
 NO_PHONE = (
     "on the phone: Settings > About phone > tap 'Build number' seven times, then System > Developer"
     " options > USB debugging; plug it in. Without a cable: pocketcl phone pair"
@@ -53,15 +50,6 @@ class Seen:
     serial: str
     state: str
     model: str = ""
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command on the phone ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Phone:
@@ -121,7 +109,7 @@ class Phone:
         state = self.state()
         if state == "device":
             return
-        how = UNUSABLE[state][0] if state in UNUSABLE else "adb doesn't see it any more"
+        how = unusable(state)[0] if state else "adb doesn't see it any more"
         because = "\n".join(filter(None, [f"unplugged? {how}", *_own_words(said)]))
         raise Gone(
             f"{self.model} ({self.serial}) went away",
@@ -152,22 +140,6 @@ class Gone(PocketError):
     """The phone is not connected any more."""
 
 
-def run_adb(*words: str, timeout: float = 30, text: str = "") -> Done:
-    """Run adb on this computer."""
-    try:
-        done = subprocess.run(
-            [*adb(), *words],
-            capture_output=True,
-            input=text,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout,
-        )
-    except OSError as error:
-        raise PocketError("adb can't be run", f"{adb()[0]}: {error.strerror}", INSTALL) from None
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
 def all_phones() -> list[Seen]:
     """What adb sees, usable or not; its server is started where none runs."""
     done = run_adb("devices", "-l")
@@ -176,7 +148,7 @@ def all_phones() -> list[Seen]:
         hint = "adb kill-server, then adb start-server; another program may hold port 5037"
         raise PocketError("adb's server can't be reached", because, hint)
     lines = done.out.partition("List of devices attached")[2].splitlines()
-    return [_seen(line) for line in lines if len(line.split()) >= 2]
+    return [seen for line in lines if (seen := _seen(line))]
 
 
 def find_phone(serial: str | None = None) -> Phone:
@@ -193,10 +165,15 @@ def find_phone(serial: str | None = None) -> Phone:
         raise PocketError(f"{len(usable)} phones are connected", because, "name one with --serial")
     if not usable:
         phone = found[0]
-        why, hint = UNUSABLE.get(phone.state, (f"adb calls it '{phone.state}'", "adb reconnect"))
+        why, hint = unusable(phone.state)
         name = phone.model or phone.serial
-        raise PocketError(f"the phone {name} can't be used yet", why, hint)
+        raise PocketError(f"{name} can't be used yet", why, hint)
     return Phone(usable[0].serial, usable[0].model)
+
+
+def unusable(state: str) -> tuple[str, str]:
+    """What a state of adb's means, and what to do."""
+    return UNUSABLE.get(state, (f"adb calls it '{state}'", "adb reconnect"))
 
 
 def usable_phones() -> list[Phone]:
@@ -204,51 +181,12 @@ def usable_phones() -> list[Phone]:
     return [Phone(seen.serial, seen.model) for seen in all_phones() if seen.state == "device"]
 
 
-def adb() -> tuple[str, ...]:
-    """The command that starts adb; one that is too old is an error."""
-    program = find_adb()
-    if program is None:
-        raise PocketError("adb is not installed", "phones are reached through it", INSTALL)
-    return (_checked(program),)
-
-
-@cache
-def _checked(program: str) -> str:
-    try:
-        done = subprocess.run([program, "version"], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PocketError("adb can't be run", f"{program}: {error}", INSTALL) from None
-    found = re.search(r"version (\d+)\.(\d+)\.(\d+)", done.stdout)
-    if found is None:
-        said = (done.stderr or done.stdout).strip()[:200]
-        raise PocketError(f"{program} is no adb", said or "it tells no version", "unset ADB")
-    if tuple(map(int, found.groups())) < OLDEST:
-        because = f"{program} is {found[0]}; exit codes need {'.'.join(map(str, OLDEST))}"
-        raise PocketError("adb is too old", because, INSTALL)
-    return program
-
-
-def find_adb() -> str | None:
-    """The adb program: $ADB, the PATH, an Android SDK's, or the one in the wheel of adbutils."""
-    if named := os.environ.get("ADB"):
-        return named
-    if found := shutil.which("adb"):
-        return found
-    roots = [os.environ.get(name, "") for name in ("ANDROID_HOME", "ANDROID_SDK_ROOT")]
-    places = [Path(root) / "platform-tools/adb" for root in (*filter(None, roots), *SDKS)]
-    spec = importlib.util.find_spec("adbutils")  # looked up, not imported
-    if spec and spec.origin:
-        places.append(Path(spec.origin).parent / "binaries/adb")
-    expanded = (place.expanduser() for place in places)
-    return next((str(place) for place in expanded if os.access(place, os.X_OK)), None)
-
-
-def _seen(line: str) -> Seen:
-    serial, rest = line.split(maxsplit=1)
-    # "no permissions (user in plugdev group; …); see [http…]" is one state of several words.
-    state = "no permissions" if rest.startswith("no permissions") else rest.split()[0]
-    facts = dict(word.split(":", 1) for word in rest.split() if ":" in word)
-    return Seen(serial, state, facts.get("model", ""))
+def _seen(line: str) -> Seen | None:
+    """A line of `adb devices -l`; a serial that mDNS gave may hold spaces."""
+    if (found := LINE.match(line)) is None:
+        return None
+    facts = dict(word.split(":", 1) for word in found[3].split() if ":" in word)
+    return Seen(found[1], found[2], facts.get("model", ""))
 
 
 def _missing(serial: str | None, seen: Sequence[Seen]) -> PocketError:

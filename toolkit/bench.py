@@ -1,12 +1,13 @@
 """How fast a plan runs: prefill at several lengths, decode after one, loading, memory, overhead."""
 
+import datetime
 import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from toolkit import bench_plan
+from toolkit import __version__, bench_plan
 from toolkit.bench_load import compiling_into, empty_cache, load_twice
 from toolkit.bench_plan import kv_copy_bytes
 from toolkit.bench_rivals import comparison, comparison_lines, open_rivals
@@ -64,6 +65,7 @@ def bench(
             turns = take_turns(contestants, prompts, new_tokens, repeats, tell, watch.before_repeat)
             watch.look()
             figures = _report(executor, load, prompts, turns[executor.name], new_tokens)
+            figures["about"]["plan"] = plan_path.absolute().name
             figures["conditions"] = watch.report(turns[executor.name][-1])
             figures["compare"] = [
                 comparison(rival, turns[executor.name], turns[rival.name], prompts)
@@ -143,6 +145,20 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
         yield from comparison_lines(found)
 
 
+def about(executor: Executor) -> dict[str, Any]:
+    """What was run, where, and when."""
+    plan, ready = executor.plan, getattr(executor, "ready", {})
+    path = str(plan.model.get("source", {}).get("path", ""))
+    return {
+        "model": Path(path).parent.name if path.endswith(".onnx") else Path(path).name,
+        "profile": plan.profile.get("name"),
+        "driver": ready.get("driver"),
+        "platform": ready.get("platform"),
+        "date": datetime.datetime.now().astimezone().isoformat(" ", "minutes"),
+        "pocketcl": f"PocketCL {__version__}",
+    }
+
+
 def _host_lines(figures: dict[str, Any]) -> Iterator[str]:
     yield f"  dispatches    {figures['dispatches_per_token']} a token"
     if figures["host_us_per_token"] is not None:
@@ -188,6 +204,7 @@ def _report(
     ]
     decoded = figures_of([turn.decode_s for turn in last if turn.decode_s is not None])
     return {
+        "about": about(executor),
         "device": executor.device,
         "executor": executor.name,
         "prefill_tokens_per_s": prefill[-1]["tokens_per_s"],

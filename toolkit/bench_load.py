@@ -39,7 +39,7 @@ def empty_cache(on: str, serial: str | None = None) -> Iterator[Path]:
             yield Path(folder)
         return
     from toolkit.adb import find_phone
-    from toolkit.phone_store import HOME
+    from toolkit.phone_layout import HOME
 
     folder = f"cold/{uuid.uuid4().hex}"
     try:

@@ -56,8 +56,8 @@ def devices(
 ) -> None:
     """OpenCL devices here, phones on adb, profiles known; or what a device can do."""
     if probe:
-        from toolkit.probe import lines as probe_lines
         from toolkit.probe import probe as run
+        from toolkit.probe_report import lines as probe_lines
 
         where = on or ("phone" if serial else "runner")
         figures = run(where, serial, save, PROGRESS)

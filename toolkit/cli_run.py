@@ -120,6 +120,8 @@ def chat(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option("--repeats", type=COUNT, default=5, show_default=True)
 @click.option("--compare", type=RIVALS, multiple=True, help="Run this in turn with the plan.")
 @click.option("--trace", type=FILE, metavar="FILE.json", help="Timeline for a trace viewer.")
+@click.option("--report", "page", type=FILE, metavar="FILE.html", help="A page with pictures.")
+@click.option("--cool-to", type=float, metavar="°C", help="Wait for that before each repeat.")
 @ON
 @click.option("--kernels", is_flag=True, help="Instead of a plan: every kernel of this device.")
 @click.option("--kernel", metavar="NAME", multiple=True, help="--kernels: this one.")
@@ -133,6 +135,7 @@ def bench(
     kernel: tuple[str, ...],
     case: str,
     roofline: Path | None,
+    page: Path | None,
     **options: Any,
 ) -> None:
     """How fast a plan runs, or the kernels: medians and their spread."""
@@ -141,10 +144,17 @@ def bench(
 
     if (plan is None) != kernels:
         raise click.UsageError("Give either a PLAN or --kernels.")
+    if page:
+        from toolkit.bench_report import check_report
+
+        if kernels:
+            raise click.UsageError("--report goes with a PLAN; --kernels has --roofline.")
+        check_report(page)
     if plan and options.get("serial") == "all":
-        return _bench_all(plan, as_json, options)
+        return _bench_all(plan, as_json, page, options)
     if plan:
         figures = plans.bench(plan, progress=PROGRESS, **options)
+        _write_page(page, [figures])
         return report(figures, lambda: plans.lines(figures), as_json)
     if options["on"] == "phone":
         raise click.UsageError("--kernels measures the device here.")
@@ -158,10 +168,18 @@ def bench(
     report(figures, lambda: bench_kernels.lines(figures), as_json)
 
 
-def _bench_all(plan: Path, as_json: bool, options: dict[str, Any]) -> None:
+def _write_page(page: Path | None, found: list[dict[str, Any]]) -> None:
+    if page:
+        from toolkit.bench_report import write_report
+
+        write_report(page, found)
+
+
+def _bench_all(plan: Path, as_json: bool, page: Path | None, options: dict[str, Any]) -> None:
     from toolkit.bench_phones import bench_all, lines
 
     found = bench_all(plan, progress=PROGRESS, **options)
+    _write_page(page, found)
     report(found, lambda: lines(found), as_json)
     if any("error" in figures for figures in found):
         sys.exit(1)

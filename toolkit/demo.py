@@ -83,6 +83,7 @@ def tell_story(
     **options: Any,
 ) -> dict[str, Any]:
     """Generate a story, text on the way."""
+    from toolkit.executor import on_phone
     from toolkit.run import Output, run
     from toolkit.session import Session
 
@@ -91,7 +92,8 @@ def tell_story(
         tell("")
         output = Output(session, plan, write, echo=PROMPT)
         result = run(session, output.encode(PROMPT), max_new_tokens, output)
-        return {**result, **session.stats(), "device": session.executor.device, "executor": on}
+        where = {"device": session.executor.device, "executor": on, **on_phone(session.executor)}
+        return {**result, **session.stats(), **where}
 
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:

@@ -3,7 +3,9 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -54,7 +56,7 @@ def profiles() -> dict[str, Profile]:
     found: dict[str, Profile] = {}
     classes: dict[str, Profile] = {}
     for path in _files():
-        body = _read(path)
+        body = _shipped_body() if path in SHIPPED else _read(path)
         classes |= body.get("classes", {})
         origin = "shipped" if path in SHIPPED else str(path)
         for name, facts in body.get("devices", {}).items():
@@ -64,13 +66,13 @@ def profiles() -> dict[str, Profile]:
 
 def known_faults(driver: str) -> list[str]:
     """What is known to go wrong with a driver of this version."""
-    return driver_notes(driver, cast(Any, _read(_shipped()).get("drivers", [])))
+    return driver_notes(driver, cast(Any, _shipped_body().get("drivers", [])))
 
 
 def write_measured(name: str, facts: Profile) -> Path:
     """Keep a profile that `devices --probe` measured; an earlier one of that name is replaced."""
     path = measured_file(name)
-    _checked(name, {**facts, "from": str(path)}, _read(_shipped())["classes"])
+    _checked(name, {**facts, "from": str(path)}, _shipped_body()["classes"])
     text = yaml.safe_dump({"devices": {name: facts}}, sort_keys=False, width=110)
     write_text(path, f"# Written by `pocketcl devices --probe`; devices.yaml overrules it.\n{text}")
     return path
@@ -163,11 +165,12 @@ def _on_phone(serial: str | None) -> Profile:
     """The profile of a phone, with no feature that its own OpenCL lacks."""
     from toolkit.phone_place import OnPhone
 
-    place = OnPhone(serial)
-    check_system(place.about)
-    place.install_runner()
-    device = place.opencl()[0]
-    name = _profile_of(place.about.soc, device["name"], device["driver"])
+    with closing(OnPhone(serial)) as place:
+        check_system(place.about)
+        place.install_runner()
+        device = place.opencl()[0]
+    gpu = f"{device['name']}, {device['platform']}"
+    name = _profile_of(place.about.soc, gpu, device["driver"])
     return _as_reported(name, profiles()[name], device)
 
 
@@ -253,6 +256,11 @@ def _fault(where: str, name: str, because: str, hint: str) -> PocketError:
 def _files() -> list[Path]:
     measured = sorted((config_dir() / "devices.d").glob("*.yaml"))
     return [_shipped(), *measured, *([_user_file()] if _user_file().exists() else [])]
+
+
+@cache
+def _shipped_body() -> Profile:
+    return _read(_shipped())
 
 
 def _shipped() -> Path:

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
-from toolkit.adb import NO_PHONE, UNUSABLE, Phone, Seen, adb, all_phones
+from toolkit.adb import NO_PHONE, Phone, Seen, all_phones, unusable
+from toolkit.adb_program import adb
 from toolkit.doctor import Check
 from toolkit.errors import PocketError
 
@@ -29,7 +31,7 @@ def phone_checks(serial: str | None = None) -> Iterator[Check]:
 def _phone(seen: Seen, needed: bool) -> Iterator[Check]:
     name = seen.model or seen.serial
     if seen.state != "device":
-        why, hint = UNUSABLE.get(seen.state, (f"adb calls it '{seen.state}'", "adb reconnect"))
+        why, hint = unusable(seen.state)
         yield Check("phone", False, f"{name}: {why}", hint, needed)
         return
     phone = Phone(seen.serial, seen.model)
@@ -65,14 +67,11 @@ def _system(phone: Phone) -> str:
 def _opencl(phone: Phone) -> str:
     from toolkit.phone_place import OnPhone
 
-    place = OnPhone(phone.serial)
-    try:
+    with closing(OnPhone(phone.serial)) as place:
         place.install_runner()
         found = [f"{d['name']} ({d['platform']} {d['driver']})" for d in place.opencl()]
         free = place.store.survey().free / 1e9
-        return f"{', '.join(found)} on {place.about.model}; {free:.1f} GB storage free"
-    finally:
-        place.close()
+    return f"{', '.join(found)} on {place.about.model}; {free:.1f} GB storage free"
 
 
 def _attempt(name: str, check: Callable[[], str], needed: bool) -> Check:

@@ -95,7 +95,7 @@ def open_executor(plan_path: Path, on: str = "runner", **options: Any) -> Execut
     raise PocketError(f"no executor is called '{on}'", hint="--on runner, phone or host")
 
 
-def on_phone(executor: Executor) -> dict[str, Any]:
+def on_phone(executor: object) -> dict[str, Any]:
     """{"phone": …}: which phone it is and what was copied to it; nothing where it runs here."""
     figures = getattr(getattr(executor, "place", None), "figures", None)
     return {"phone": figures()} if figures else {}

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
-from toolkit.executor import Executor, open_executor
+from toolkit.executor import Executor, on_phone, open_executor
 from toolkit.load import load_plan
 from toolkit.plan import Plan
 from toolkit.text import load_text, read_text
@@ -92,7 +92,7 @@ class OneText:
 
     def __init__(self, executor: Executor) -> None:
         self.name, self.device, self.close = executor.name, executor.device, executor.close
-        self._executor = executor
+        self._executor, self.place = executor, getattr(executor, "place", None)
 
     def score(self, ids_BS: Ids, past: int) -> Logits:
         """Feed the only row."""
@@ -242,6 +242,7 @@ def _report(
         "same_top1": None,
         "executor": executor.name,
         "device": executor.device,
+        **on_phone(executor),
     }
     if compared:
         figures["reference_perplexity"] = float(np.exp(totals.reference_nll / totals.tokens))

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from toolkit.adb import Phone
-from toolkit.phone_store import HOME, MiB, only_one
+from toolkit.phone_layout import HOME, MiB
+from toolkit.phone_store import only_one
 
 # Lists sessions that run and what they use, removes the rest; prints kilobytes before and after.
 # $all: the runner too, and the folder itself when nothing is left in it.

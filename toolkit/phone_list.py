@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from toolkit.adb import UNUSABLE, Phone, Seen, all_phones
+from toolkit.adb import Phone, Seen, all_phones, unusable
 from toolkit.phone import about
-from toolkit.phone_store import MiB
+from toolkit.phone_layout import MiB
 
 USED = """
 cd /data/local/tmp/pocketcl 2>/dev/null || exit 0
@@ -27,7 +27,7 @@ def lines(found: list[dict[str, Any]]) -> Iterator[str]:
     """The report for people."""
     for facts in found:
         if "about" not in facts:
-            why, hint = UNUSABLE.get(facts["state"], (facts["state"], "adb reconnect"))
+            why, hint = unusable(facts["state"])
             yield f"{facts['serial']}  {facts['model'] or 'a phone'}: {why}; {hint}"
             continue
         known, used = facts["about"], facts["used"]

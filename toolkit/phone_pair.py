@@ -4,7 +4,8 @@ import re
 import time
 from collections.abc import Iterator
 
-from toolkit.adb import all_phones, run_adb
+from toolkit.adb import all_phones
+from toolkit.adb_program import run_adb
 from toolkit.errors import PocketError
 
 STEPS = """\

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from toolkit.adb import Done, find_phone
+from toolkit.adb import find_phone
+from toolkit.adb_program import Done
 from toolkit.android_build import VARIABLE, build_android_runner
 from toolkit.errors import PocketError
 from toolkit.load import TEXT_SUFFIXES
@@ -23,7 +24,9 @@ from toolkit.phone import (
     parse_devices,
 )
 from toolkit.phone_death import explain
-from toolkit.phone_store import HOME, Item, Store, file_item
+from toolkit.phone_layout import HOME
+from toolkit.phone_store import Item, Store, file_item
+from toolkit.place import task_of
 from toolkit.plan import PLAN_FILE, Plan
 
 PROGRAM = "pocketcl-runner"
@@ -43,6 +46,7 @@ class OnPhone:
         self.about: About = about(self.phone)
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
         self._runner = self._cache = self._session = ""
+        self._names: dict[str, Path] = {}  # of files there, as the runner calls them -> here
 
     def prepare(self, path: Path, plan: Plan) -> str:
         """Check the phone, then copy what it lacks: the runner first, which looks for OpenCL."""
@@ -53,7 +57,9 @@ class OnPhone:
         self.install_runner()
         if self.store.missing(items):
             check_class(plan, self.opencl(), self.about.model)
-        return UP + self.store.install("plans", items)
+        there = UP + self.store.install("plans", items)
+        self._names[there] = path
+        return there
 
     def install_runner(self) -> None:
         """Bring the runner to the phone."""
@@ -99,8 +105,8 @@ class OnPhone:
         partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
         try:
             partial.touch()
-            with _named(STATE, path):
-                yield STATE
+            self._names[STATE] = path
+            yield STATE
             self.phone.pull(f"{self._session}/{STATE}", partial)
             os.replace(partial, path)
         except OSError as error:
@@ -120,18 +126,24 @@ class OnPhone:
             link = Path(folder, STATE)
             link.symlink_to(path.absolute())
             self.phone.push([link], f"{self._session}/")
+        self._names[STATE] = path
         try:
-            with _named(STATE, path):
-                yield STATE
+            yield STATE
         finally:
             self.phone.run(f"rm -f {self._session}/{STATE}")
+
+    def local(self, text: str) -> str:
+        """Plan and state file by their names here."""
+        for there, here in self._names.items():
+            text = text.replace(there, str(here))
+        return text
 
     def death(self, code: int, said: Sequence[str]) -> PocketError:
         """Exit codes in words, and what the runner was at."""
         try:
             process = self._session.rpartition("/")[2]
             journal = self.phone.run(f"cat {HOME}/{self._cache}/journal.{process}", timeout=20).out
-            return explain(self.phone, code, said, _task(journal))
+            return explain(self.phone, code, said, task_of(journal))
         except PocketError as error:  # the phone itself is gone
             return error
 
@@ -171,19 +183,3 @@ def phone_runner() -> Path:
         because = f"{VARIABLE} names {named}: no program is there"
         raise PocketError("the phone's runner is missing", because, "unset it, or mend it")
     return Path(named) if named else build_android_runner()
-
-
-def _task(journal: str) -> str:
-    """What a runner was at: of "PROCESS TASK KEY WORDS…" in its journal (journal.h) the words."""
-    words = journal.partition("\n")[0].split(" ", 3)
-    return words[3] if len(words) == 4 else ""
-
-
-@contextmanager
-def _named(there: str, here: Path) -> Iterator[None]:
-    """Errors name the file here, not the copy on the phone."""
-    try:
-        yield
-    except PocketError as error:
-        what, because = (fact.replace(there, str(here)) for fact in (error.what, error.because))
-        raise PocketError(what, because, error.hint) from None

@@ -1,18 +1,4 @@
-"""What lies on a phone, and how it gets there: only what is not there yet.
-
-    /data/local/tmp/pocketcl/
-      layout              the version of this list
-      blobs/SHA256        contents, each once, whoever shares it
-      incoming/SHA256     contents on their way; what an unplugged cable left whole is taken up
-      plans/TREE/…        a plan: symbolic links into blobs
-      bin/TREE/…          a runner, likewise
-      cache/              compiled programs; cold/… for `bench`
-      sessions/PID/       what a running runner reads and writes besides
-
-A blob gets its name after the phone itself found its SHA-256 right, so a name and a size say that
-it is whole; a TREE, named by the hash of its list, appears when all of its links are there. Links
-are symbolic because Android's policy forbids hard ones to adb's shell.
-"""
+"""Bringing files to a phone: only what is not there yet, whole, and going on where it broke."""
 
 import fcntl
 import hashlib
@@ -22,60 +8,17 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.adb import Gone, Phone
 from toolkit.errors import PocketError
 from toolkit.paths import cache_dir
+from toolkit.phone_layout import ACCEPT, HOME, LINK, MiB, Survey, survey
 from toolkit.progress import PROGRESS
 
-HOME = "/data/local/tmp/pocketcl"
-LAYOUT = 1
 BATCH_FILES, BATCH_BYTES = 64, 16 * 2**20  # pushed and checked together
 MARGIN = 64 * 2**20  # bytes of storage to leave free
-MiB = 2**20
-
-# Prints what is known of the folder; what no living process owns any more goes on the way.
-SURVEY = """
-cd /data/local/tmp && mkdir -p pocketcl && cd pocketcl || exit 1
-[ -e layout ] || echo LAYOUT > layout || exit 1
-echo "layout $(cat layout)"
-mkdir -p blobs incoming plans bin cache sessions || exit 1
-for s in sessions/*; do
-  [ ! -d "$s" ] || grep -q pocketcl "/proc/${s#sessions/}/cmdline" 2>/dev/null || rm -rf "$s"
-done
-cd incoming
-for f in *; do
-  [ -f "$f" ] || continue
-  sum=$(sha256sum < "$f")
-  if [ "${sum%% *}" = "$f" ]; then mv "$f" "../blobs/$f"; else rm -f "$f"; fi
-done
-cd ..
-for t in plans/* bin/*; do [ ! -d "$t" ] || echo "tree $t"; done
-cd blobs && stat -c 'blob %s %n' * 2>/dev/null
-echo "free $(df -k . | tail -n 1)"
-""".replace("LAYOUT", str(LAYOUT))
-
-# Moves the files named by $names to the blobs if their SHA-256 is their name; prints those.
-ACCEPT = """
-cd /data/local/tmp/pocketcl/incoming || exit 1
-good=$(sha256sum $names | while read -r sum name; do
-  [ "$sum" = "$name" ] && echo "$name"
-done)
-[ -z "$good" ] || { sync && mv $good ../blobs/ && echo $good; }
-"""
-
-# Lines of "SHA256 UP PATH" on stdin become links below $tree, which appears last.
-LINK = """
-cd /data/local/tmp/pocketcl || exit 1
-rm -rf "$tree.new"
-while read -r sha up path; do
-  link="$tree.new/$path"
-  mkdir -p "${link%/*}" && ln -s "${up}blobs/$sha" "$link" || exit 1
-done
-rm -rf "$tree" && mv "$tree.new" "$tree"
-"""
 
 
 @dataclass(frozen=True)
@@ -98,15 +41,6 @@ class Transfer:
     push_s: float = 0.0
 
 
-@dataclass
-class Survey:
-    """What is on the phone already: bytes of every blob, trees, free storage in bytes."""
-
-    blobs: dict[str, int] = field(default_factory=dict)
-    trees: set[str] = field(default_factory=set)
-    free: int = 0
-
-
 class Store:
     """The folder of PocketCL on a phone."""
 
@@ -118,8 +52,7 @@ class Store:
         """What is there; asked once."""
         if self._found is None:
             with only_one(self.phone):  # what is on its way must not be taken for a leftover
-                text = self.phone.shell(SURVEY, timeout=600)
-            self._found = _read_survey(self.phone, text)
+                self._found = survey(self.phone)
         return self._found
 
     def missing(self, items: Sequence[Item]) -> list[Item]:
@@ -209,26 +142,6 @@ def file_item(path: str, source: Path) -> Item:
     with source.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     return Item(path, source, found, source.stat().st_size)
-
-
-def _read_survey(phone: Phone, text: str) -> Survey:
-    survey, layout = Survey(), ""
-    for line in text.splitlines():
-        word, _, rest = line.partition(" ")
-        if word == "blob":
-            size, name = rest.split(" ", 1)
-            survey.blobs[name] = int(size)
-        elif word == "tree":
-            survey.trees.add(rest)
-        elif word == "layout":
-            layout = rest
-        elif word == "free":
-            survey.free = 1024 * int(rest.split()[3])  # Filesystem 1K-blocks Used Available …
-    if layout != str(LAYOUT):
-        because = f"its layout is {layout!r}, this PocketCL writes {LAYOUT}"
-        what = f"{HOME} on {phone.model} is of another version"
-        raise PocketError(what, because, f"pocketcl phone clean --all --serial {phone.serial}")
-    return survey
 
 
 def _tree_hash(items: Sequence[Item]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from toolkit.errors import PocketError
+from toolkit.paths import cache_dir
 from toolkit.plan import Plan
 from toolkit.runner_build import build_runner, find_opencl, runner_environment
 
@@ -37,6 +38,9 @@ class Place(Protocol):
     def loading(self, path: Path) -> AbstractContextManager[str]:
         """The name under which the runner finds the file at `path` here."""
 
+    def local(self, text: str) -> str:
+        """What the runner says, with files called as they are here."""
+
     def death(self, code: int, said: Sequence[str]) -> PocketError:
         """Why a runner ended: its exit code (negative: a signal), the last lines of its stderr."""
 
@@ -54,6 +58,7 @@ class Here:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
+        self._cache, self._process = Path(), 0
 
     def prepare(self, path: Path, plan: Plan) -> str:
         """Build the runner where there is none."""
@@ -62,12 +67,13 @@ class Here:
 
     def options(self, cache: Path | str | None) -> list[str]:
         """Caches are in $XDG_CACHE_HOME by default; the loader may be the one in a wheel."""
+        self._cache = Path(cache or cache_dir() / "programs")
         given = {"--cache": cache, "--cl-lib": find_opencl()}
         return [w for k, v in given.items() if v is not None for w in (k, str(v))]
 
     def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
         """Start it in a session of its own: Ctrl-C reaches Python only, which sends `cancel`."""
-        return subprocess.Popen(
+        child = subprocess.Popen(
             [str(build_runner()), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -78,6 +84,8 @@ class Here:
             env=runner_environment(),
             start_new_session=True,
         )
+        self._process = child.pid
+        return child
 
     def fetch(self, name: str) -> Path:
         """The file itself."""
@@ -93,15 +101,23 @@ class Here:
         """The path itself."""
         yield one_line(path)
 
+    def local(self, text: str) -> str:
+        """The same: names are the ones here."""
+        return text
+
     def death(self, code: int, said: Sequence[str]) -> PocketError:
         """What a signal or a code may mean on a desktop."""
         how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        journal = self._cache / f"journal.{self._process}"
+        doing = task_of(journal.read_text(errors="replace")) if journal.is_file() else ""
+        what = f"the driver crashed while {doing}" if doing else "the runner ended unexpectedly"
         hint = "pocketcl doctor; the same run with --on host"
         if code == -signal.SIGABRT and shutil.which("ld") is None:
             hint = "apt-get install binutils: PoCL aborts where there is no `ld`"
         if code == -signal.SIGKILL:
+            what = f"the runner was killed while {doing}" if doing else what
             hint = "perhaps memory ran out: a smaller --max-context or a smaller model"
-        return PocketError("the runner ended unexpectedly", "\n".join([how, *said]), hint)
+        return PocketError(what, "\n".join([how, *said]), hint)
 
     def leave(self) -> None:
         """The next runner may use the folder."""
@@ -109,6 +125,12 @@ class Here:
     def close(self) -> None:
         """Remove the working folder."""
         self._folder.cleanup()
+
+
+def task_of(journal: str) -> str:
+    """What a runner was at: of "PROCESS TASK KEY WORDS…" in its journal (journal.h) the words."""
+    words = journal.partition("\n")[0].split(" ", 3)
+    return words[3] if len(words) == 4 else ""
 
 
 def one_line(path: Path) -> str:

@@ -4,7 +4,7 @@ import datetime
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,9 @@ def probe(
         measured_file(save)  # a bad name is an error before anything is measured
     (progress or (lambda *_: None))("measuring: about 20 seconds")
     with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
-        source = Path(folder, "probe.cl")
-        source.write_text("\n".join(map(source_text, SOURCES)), encoding="utf-8")
-        figures = _on_phone(source, serial) if on == "phone" else _here(source)
+        file = Path(folder, "probe.cl")
+        file.write_text(source(), encoding="utf-8")
+        figures = _on_phone(file, serial) if on == "phone" else _here(file)
     if "error" in figures["device"]:
         fault = figures["device"]
         raise PocketError(fault["error"], fault["because"], "pocketcl doctor")
@@ -48,11 +48,15 @@ def probe(
     return figures
 
 
+def source() -> str:
+    """The kernels of a probe."""
+    return "\n".join(map(source_text, SOURCES))
+
+
 def profile_of(figures: Mapping[str, Any], day: datetime.date) -> Figures:
     """The entry of devices.yaml that a probe's figures make; parts that failed are left out."""
     device = figures["device"]
     kind = figures.get("class", "generic")
-    source = f"S measured by pocketcl on {day}, driver {device['driver']}"
     entry = {
         "about": f"{device['name']} ({device['platform']})",
         "class": kind,
@@ -69,111 +73,9 @@ def profile_of(figures: Mapping[str, Any], day: datetime.date) -> Figures:
         "max_work_group": device["max_work_group"],
         "local_memory": device["local_memory_bytes"],
         **{name: _flash(figures, size, order) for name, size, order in FLASH},
-        "source": source,
+        "source": f"S measured by pocketcl on {day}, driver {device['driver']}",
     }
     return {name: value for name, value in entry.items() if value is not None}
-
-
-def lines(figures: Mapping[str, Any]) -> Iterator[str]:
-    """The report for people."""
-    device = figures["device"]
-    yield f"{device['name']} ({device['platform']} {device['driver']}), profile {figures['class']}"
-    for label, part, text in _rows(figures):
-        fault = figures[part] if isinstance(figures[part], dict) else {}
-        failed = f"failed: {fault.get('error')}: {fault.get('because')}"
-        yield f"  {label:<14}{failed if 'error' in fault else text()}"
-    yield from _flash_lines(figures["flash"])
-    yield f"  {figures['seconds']:.1f} s"
-    if figures["saved"]:
-        yield f"kept in {figures['saved']}; --device takes its name"
-    else:
-        yield "not kept: --save NAME makes a profile of it"
-
-
-def _rows(figures: Mapping[str, Any]) -> list[tuple[str, str, Callable[[], str]]]:
-    def rate(part: str, key: str, unit: float, name: str) -> Callable[[], str]:
-        return lambda: (
-            f"{figures[part][key] / unit:,.1f} {name} ± {figures[part]['spread'] / 2:.0%}"
-        )
-
-    return [
-        ("read", "read", rate("read", "bytes_per_s", 1e9, "GB/s")),
-        ("fp32", "multiply_add_f32", rate("multiply_add_f32", "operations_per_s", 1e9, "GFLOP/s")),
-        ("fp16", "multiply_add_f16", rate("multiply_add_f16", "operations_per_s", 1e9, "GFLOP/s")),
-        ("launch", "launch", lambda: _launch(figures["launch"])),
-        ("allocation", "allocation", lambda: _allocation(figures["allocation"])),
-        ("sub-buffers", "alignment", lambda: _alignment(figures["alignment"])),
-        ("host copies", "host", lambda: _host(figures["host"])),
-        ("work-groups", "device", lambda: _limits(figures["device"])),
-        ("cores", "cores", lambda: _cores(figures["cores"])),
-    ]
-
-
-def _launch(part: Mapping[str, float]) -> str:
-    return (
-        f"{part['queued_us']:.1f} µs in a queue of {part['batch']},"
-        f" {part['finish_us']:.0f} µs alone with its finish"
-    )
-
-
-def _allocation(part: Mapping[str, Any]) -> str:
-    return (
-        f"{part['largest_bytes'] / 1e9:.2f} GB at once ({part['largest_stopped']}),"
-        f" {part['total_bytes'] / 1e9:.2f} GB in all ({part['total_stopped']})"
-    )
-
-
-def _alignment(part: Mapping[str, int]) -> str:
-    return f"at multiples of {part['smallest_bytes']} bytes, {part['reported_bytes']} reported"
-
-
-def _host(part: Mapping[str, Any]) -> str:
-    shared = part["use_host_ptr"]
-    if "error" in shared:
-        pointer = f"fails: {shared['because']}"
-    else:
-        pointer = f"maps in {shared['map_us']:.0f} µs" if shared["right"] else "gives wrong values"
-    write, read = (part[way]["bytes_per_s"] / 1e9 for way in ("write", "read"))
-    size = part["bytes"] >> 20
-    return f"to it {write:.1f} GB/s, from it {read:.1f}; {size} MiB of the host's: {pointer}"
-
-
-def _limits(device: Mapping[str, Any]) -> str:
-    features = ", ".join(device["features"]) or "none that kernels use"
-    local = f"{device['local_memory_bytes'] >> 10} KiB of {device['local_memory_type']} memory each"
-    shared = "memory shared with the host" if device["unified_memory"] else "memory of its own"
-    return f"up to {device['max_work_group']} items, {local}; {shared}; {features}"
-
-
-def _cores(cores: list[Mapping[str, Any]]) -> str:
-    clocks: dict[Any, int] = {}
-    for core in cores:
-        clocks[core["max_mhz"]] = clocks.get(core["max_mhz"], 0) + 1
-    named = [f"{n} at {mhz} MHz" if mhz else f"{n} of unknown clock" for mhz, n in clocks.items()]
-    return ", ".join(named)
-
-
-def _flash_lines(flash: Mapping[str, Any]) -> Iterator[str]:
-    if "error" in flash:
-        yield f"  {'flash':<14}failed: {flash['error']}: {flash['because']}"
-        return
-    how = (
-        "past the page cache"
-        if flash["direct"]
-        else f"page cache emptied ({flash['why_not_direct']})"
-    )
-    yield f"  {'flash, MB/s':<14}reads of {flash['file_bytes'] >> 20} MiB, {how}; ± half the spread"
-    columns = [(order, threads) for threads in (1, 4) for order in ("random", "sequential")]
-    heads = [f"{order} ×{threads}" for order, threads in columns]
-    yield f"    {'':>8}" + "".join(f"{head:>19}" for head in heads)
-    for size in sorted({row["bytes"] for row in flash["reads"]}):
-        found = {(r["order"], r["threads"]): r for r in flash["reads"] if r["bytes"] == size}
-        cells = [
-            f"{r['bytes_per_s'] / 1e6:,.0f} ± {r['spread'] / 2:.0%}"
-            for r in map(found.get, columns)
-            if r
-        ]
-        yield f"    {size >> 10:>4} KiB" + "".join(f"{cell:>19}" for cell in cells)
 
 
 def _here(source: Path) -> Figures:

@@ -5,7 +5,6 @@ The protocol is described in android_runner/protocol.h.
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from toolkit.load import load_plan
 from toolkit.place import Here, Place
 from toolkit.plan import Plan
 from toolkit.profile import Span
+from toolkit.runner_options import runner_options
 from toolkit.runner_process import Process
 from toolkit.sampling import Sampling
 
@@ -47,6 +47,7 @@ class RunnerExecutor:
         recorded: str | None = None,
         cooperative: str | None = None,
         place: Place | None = None,
+        priority: str | None = None,
     ) -> None:
         """Load a plan; the phase `score` is loaded when it is first used.
 
@@ -57,19 +58,18 @@ class RunnerExecutor:
         recorded  replay decode steps: auto (measured), on or off; default $POCKETCL_RECORDED
         cooperative  each in one launch, on CPUs; likewise, default $POCKETCL_COOPERATIVE
         place     where it runs; default: on this computer
+        priority  what the driver is asked for: low, normal or high; default $POCKETCL_PRIORITY
         """
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
         self.stop_reason: StopReason = "length"
         self.place: Place = place or Here()
         self.name = self.place.executor
+        words = ["--platform", platform] if platform is not None else []
+        words += runner_options(recorded=recorded, cooperative=cooperative, priority=priority)
+        words += ["--profile"] if profile else []
         # Copies to a phone, and the C++ compiler's time, are no part of loading.
-        self._arguments = [self.place.prepare(Path(plan_path), self.plan)]
-        self._arguments += self.place.options(cache)
-        options = {"--platform": platform, "--recorded": _wish("recorded", recorded)}
-        options |= {"--cooperative": _wish("cooperative", cooperative)}
-        for option, value in options.items():
-            self._arguments += [option, str(value)] if value is not None else []
-        self._arguments += ["--profile"] if profile else []
+        where = self.place.prepare(Path(plan_path), self.plan)
+        self._arguments = [where, *self.place.options(cache), *words]
         self.reached = 0
         self._fed: list[int] = []  # the id at every position that the states hold
         self._sampling = ""  # the command that says how ids are chosen
@@ -237,13 +237,3 @@ class RunnerExecutor:
 
 def _words(ids: Collection[int]) -> str:
     return " ".join(str(int(token)) for token in ids)
-
-
-def _wish(name: str, value: str | None) -> str | None:
-    """How decode steps go, or what the environment says of it, if that is a word that is known."""
-    variable = f"POCKETCL_{name.upper()}"
-    wish = value or os.environ.get(variable) or None
-    if wish not in (None, "auto", "on", "off"):
-        what = f"{name}={wish!r}" if value else f"{variable} is {wish!r}"
-        raise PocketError(what, "it must be auto, on or off", f"unset {variable}, or set it so")
-    return wish

@@ -66,7 +66,8 @@ class Process:
             raise self._death()
         word, _, rest = line.strip().partition(" ")
         if word == "error":
-            raise PocketError(**json.loads(rest))
+            facts = json.loads(rest).items()
+            raise PocketError(**{name: self._place.local(fact) for name, fact in facts})
         return [word, rest] if word in ("ready", "stats") else line.split()
 
     def end(self) -> None:
@@ -87,7 +88,7 @@ class Process:
     def _listen(self) -> None:
         assert self._child.stderr
         more = False  # a note that ends in a colon goes on: the compiler's own words
-        for line in map(str.rstrip, self._child.stderr):
+        for line in map(self._place.local, map(str.rstrip, self._child.stderr)):
             self._last.append(line)
             note = line.startswith("note: ")
             if self._show and (note or more):

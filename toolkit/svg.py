@@ -41,12 +41,14 @@ class Axis:
         last: float,
         zero: bool = True,
         steps: int = 4,
+        tight: bool = False,
     ) -> None:
+        """`tight`: the axis ends at the largest value, not at a round number."""
         low, high = (0.0 if zero else min(values)), max(values)
         high = high if high > low else low + 1
         self.step = round_step((high - low) / steps)
         self.low = math.floor(low / self.step) * self.step
-        self.high = math.ceil(high / self.step - 1e-9) * self.step
+        self.high = high if tight else math.ceil(high / self.step - 1e-9) * self.step
         self.first, self.last = first, last
 
     def at(self, value: float) -> float:
@@ -56,7 +58,7 @@ class Axis:
 
     def ticks(self) -> list[float]:
         """The values at the lines of the grid."""
-        count = round((self.high - self.low) / self.step)
+        count = math.floor((self.high - self.low) / self.step + 1e-9)
         return [self.low + self.step * i for i in range(count + 1)]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
-from toolkit.executor import Executor
+from toolkit.executor import Executor, on_phone
 from toolkit.plan import Plan
 from toolkit.storage import SCALES
 
@@ -99,6 +99,7 @@ def compare(
         "greedy_tokens": len(greedy),
         "executor": executor.name,
         "device": executor.device,
+        **on_phone(executor),
     }
 
 

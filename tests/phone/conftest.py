@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from adb_server import AdbServer
 from device import Device, Faults, Make, arm64_device, native_device
+from needed import absent
 from phone_root import Unavailable
 
 from toolkit.compile import compile
 from toolkit.runner_build import build_runner
 from toolkit.source import load_source
-
-
-def absent(reason: str) -> NoReturn:
-    """Skip a test that this machine can't run; fail where a phone must be there (CI)."""
-    if os.environ.get("POCKETCL_NEED_PHONE"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -25,12 +27,14 @@ class Faults:
     """What goes wrong from now on; a test changes it at any time.
 
     unplug_after      the cable comes off when so many more bytes have been pushed
+    full_after        likewise, the storage is full: something else has filled it in between
     bytes_per_second  of the cable, both ways together
     exit_codes        {part of a command: the code told in place of its own}
     state             what adb sees when it next connects
     """
 
     unplug_after: int | None = None
+    full_after: int | None = None
     bytes_per_second: float | None = None
     exit_codes: dict[str, int] = field(default_factory=dict)
     state: Literal["device", "unauthorized", "offline"] = "device"
@@ -126,13 +130,18 @@ class Device:
         await shell(stream, argv, environment, v2, pretend=next(codes, None))
 
     def _pushed(self, path: str, size: int) -> None:
-        left = self.faults.unplug_after
-        if left is not None and left < size:
-            self.faults.unplug_after = None
-            self._loop.create_task(self._leave())
-            raise ConnectionResetError
-        if left is not None:
-            self.faults.unplug_after = left - size
+        """What happens when a file gets `size` more bytes."""
+        faults = self.faults
+        if faults.unplug_after is not None:
+            faults.unplug_after -= size
+            if faults.unplug_after < 0:
+                faults.unplug_after = None
+                self._loop.create_task(self._leave())
+                raise ConnectionResetError
+        if faults.full_after is not None:
+            faults.full_after -= size
+            if faults.full_after < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.received[path] += size
 
     async def _pace(self, size: int) -> None:

@@ -13,8 +13,9 @@ from toolkit import devices, doctor_phone
 from toolkit.adb import find_phone
 from toolkit.errors import PocketError
 from toolkit.executor import open_executor
+from toolkit.load import load_plan
 from toolkit.phone import about, check_class, parse_devices
-from toolkit.phone_store import HOME
+from toolkit.phone_layout import HOME
 
 ARM64 = {"ro.product.cpu.abi": "arm64-v8a"}
 LOADER = "/usr/lib/x86_64-linux-gnu/libOpenCL.so.1"
@@ -136,14 +137,13 @@ def test_a_library_without_devices() -> None:
 
 
 def test_a_plan_for_another_gpu_is_noted(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from toolkit.load import load_plan
-
     plan = load_plan(demo)
-    device = {"platform": "QUALCOMM Snapdragon(TM)", "name": "QUALCOMM Adreno(TM) 750"}
-    check_class(plan, [device], "Phone")
+    adreno = {"platform": "QUALCOMM Snapdragon(TM)", "name": "QUALCOMM Adreno(TM) 750"}
+    check_class(plan, [{**adreno, "driver": "OpenCL 3.0"}], "Phone")
     said = capsys.readouterr().err
     assert "compiled for cpu" in said and "--device phone" in said and "750" in said
-    check_class(plan, [{"platform": "Portable Computing Language", "name": "pthread"}], "Phone")
+    pocl = {"platform": "Portable Computing Language", "name": "pthread", "driver": "3.1"}
+    check_class(plan, [pocl], "Phone")
     assert capsys.readouterr().err == ""
 
 

@@ -21,7 +21,7 @@ from device import Device
 from toolkit import cli
 from toolkit.adb import Gone, find_phone
 from toolkit.errors import PocketError
-from toolkit.phone_store import HOME
+from toolkit.phone_layout import HOME
 from toolkit.session import Session
 
 PROMPT = [0, 377, 379]
@@ -80,7 +80,7 @@ def test_an_edited_kernel_is_used(warm_phone: Device, demo: Path, tmp_path: Path
     kernel.write_text(f"// {os.urandom(8).hex()}\n{kernel.read_text()}")
     warm_phone.received.clear()
     found = call("run", plan, "--on", "phone", "--ids", 1, "--max-new-tokens", 1, "--json")
-    assert "embed.cl was edited" in found.stderr
+    assert f"note: {kernel} was edited" in found.stderr
     assert sum(warm_phone.received.values()) == kernel.stat().st_size
     assert json.loads(found.stdout)["phone"]["pushed_files"] == 1
 
@@ -196,6 +196,15 @@ def test_a_phone_that_is_unplugged_while_it_runs(session: Session, warm_phone: D
     wait_for(lambda: not Path(f"/proc/{pid}").exists())  # the phone's side ends too
 
 
+def test_no_runner_stays_when_adb_dies(session: Session, warm_phone: Device) -> None:
+    pid = sessions(warm_phone)[0]
+    process = session.executor._process  # type: ignore[attr-defined]
+    process._child.kill()
+    with pytest.raises(PocketError):
+        list(session.generate(PROMPT, 2))
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
 def test_no_runner_stays_when_its_pocketcl_dies(
     warm_phone: Device, demo: Path, tmp_path: Path
 ) -> None:
@@ -223,7 +232,7 @@ def test_ctrl_c_keeps_the_text_and_ends_the_runner(warm_phone: Device, demo: Pat
     assert sessions(warm_phone) == []
 
 
-LISTED = '{"library": "x", "devices": [{"name": "pthread", "platform": "Portable"}]}'
+LISTED = '{"library": "x", "devices": [{"name": "a", "platform": "Portable", "driver": "1"}]}'
 FAKE = f"#!/bin/sh\ncase $1 in --devices) echo '{LISTED}';; *) SCRIPT;; esac\n"
 
 

@@ -15,7 +15,8 @@ from device import Device
 from toolkit import phone_store
 from toolkit.adb import Gone, find_phone
 from toolkit.errors import PocketError
-from toolkit.phone_store import HOME, Item, Store, Transfer, file_item
+from toolkit.phone_layout import HOME
+from toolkit.phone_store import Item, Store, Transfer, file_item
 
 MiB = 2**20
 

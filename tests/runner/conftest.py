@@ -11,6 +11,7 @@ import pytest
 from talk import Start, Talk
 from toy import Toy
 
+import toolkit
 from toolkit.runner_build import build_runner, find_opencl, runner_environment
 
 
@@ -22,6 +23,13 @@ def program() -> Path:
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plan = tmp_path_factory.mktemp("demo") / "demo.plan"
+    toolkit.compile(Path(toolkit.__file__).parent / "demo_model", plan, device="pocl")
+    return plan
 
 
 @pytest.fixture(scope="session")

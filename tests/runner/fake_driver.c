@@ -8,10 +8,10 @@
  *   FAKE_GPU         the device says that it is one
  *   FAKE_VERSION     of the driver
  *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
- *   FAKE_DEATH       segv, abort, exit, hang, kill or none: how it ends in clBuildProgram of a source that
- *                    says FATAL, or
+ *   FAKE_DEATH       segv, abort, exit, hang, kill, kill-child or none: how
+ *                    it ends in clBuildProgram of a source that says FATAL, or
  *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
- *                    "load": when its binary is loaded */
+ *                    "load": when its binary is loaded, "record": in any recording */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -51,14 +51,23 @@ static void tell(const char *format, ...) {
   close(file);
 }
 
+static int is_child(void) {
+  char words[4096];
+  const int file = open("/proc/self/cmdline", O_RDONLY);
+  const ssize_t size = read(file, words, sizeof words);
+  close(file);
+  return size > 0 && memmem(words, size, "--build", sizeof "--build");
+}
+
 static void die(void) {
   const char *death = setting("FAKE_DEATH");
-  if (!strcmp(death, "none")) return;
+  if (!strcmp(death, "none") || (!strcmp(death, "kill-child") && !is_child())) return;
   fprintf(stderr, "the fake compiler is lost\n");
   if (!strcmp(death, "segv")) *(volatile int *)8 = 1;
   if (!strcmp(death, "abort")) abort();
   if (!strcmp(death, "exit")) exit(3);
   if (!strcmp(death, "kill")) raise(SIGKILL);
+  if (!strcmp(death, "kill-child")) raise(SIGKILL);
   if (!strcmp(death, "hang")) pause();
 }
 
@@ -149,6 +158,20 @@ P clCreateCommandQueueWithProperties(P context, P device, const uint64_t *props,
   return REAL(clCreateCommandQueueWithProperties)(context, device, known, code);
 }
 
+static P (*real_record)(unsigned, C, C, int *);
+
+static P record(unsigned n, C queues, C props, int *code) {
+  die();
+  return real_record(n, queues, props, code);
+}
+
+void *clGetExtensionFunctionAddressForPlatform(P platform, const char *name) {
+  P found = REAL(clGetExtensionFunctionAddressForPlatform)(platform, name);
+  if (!found || !at("record") || strcmp(name, "clCreateCommandBufferKHR")) return found;
+  real_record = (P(*)(unsigned, C, C, int *))found;
+  return (P)record;
+}
+
 int clFlush(P queue) {
   tell("flush\n");
   return REAL(clFlush)(queue);
@@ -171,7 +194,8 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clGetPlatformIDs) OWN(clGetDeviceInfo) OWN(clCreateProgramWithSource)
       OWN(clCreateProgramWithBinary) OWN(clBuildProgram) OWN(clCreateKernel)
       OWN(clCreateKernelsInProgram) OWN(clEnqueueNDRangeKernel) OWN(clCreateContext)
-      OWN(clCreateCommandQueueWithProperties) OWN(clFlush)};
+      OWN(clCreateCommandQueueWithProperties) OWN(clFlush)
+      OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];
   snprintf(between, sizeof between, ",%s,", name);
   if (!enabled || strstr(setting("FAKE_MISSING"), between)) return NULL;

@@ -28,7 +28,7 @@ def mutated(text: str, seed: str) -> bytes:
     """A plan.json that differs from `text` in a few places."""
     dice = random.Random(seed)
     if dice.random() < 0.15:
-        return of_bytes(text, dice)
+        return of_bytes(text.encode(), dice)
     plan = json.loads(text)
     for _ in range(dice.choice((1, 1, 1, 2, 3))):
         change = dice.choice(CHANGES)
@@ -55,9 +55,9 @@ def place(plan: Any, dice: random.Random, fits: Callable[[Any, Any], bool]) -> t
     return dice.choice(found) if found else ({"": 0}, "")
 
 
-def of_bytes(text: str, dice: random.Random) -> bytes:
+def of_bytes(content: bytes, dice: random.Random) -> bytes:
     """A few bytes changed, inserted, taken out, or the rest cut off."""
-    data = bytearray(text.encode())
+    data = bytearray(content)
     for _ in range(dice.randint(1, 4)):
         at, length = dice.randrange(len(data)), dice.randint(1, 30)
         kind = dice.randrange(4)

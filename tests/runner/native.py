@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from toolkit.paths import cache_dir
@@ -34,14 +36,27 @@ def build(name: str, sources: Sequence[Path], *flags: str) -> Path:
     headers = [*SOURCES.glob("*.h"), *SOURCES.glob("include/*.h")]
     seen = hashlib.sha256(b"".join(f.read_bytes() for f in sorted(headers))).hexdigest()
     compile_flags = [f for f in flags if f not in ("-shared",) and not f.startswith("-Wl,")]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _alone(), ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda f: _object(f, [*compile_flags, "-fPIC"], seen), sources))
-    target = cache_dir() / "tests" / _key([str(o) for o in objects], flags) / name
-    if not target.exists():
-        cpp = any(f.suffix == ".cpp" for f in sources)
-        command = compiler(".cpp" if cpp else ".c")
-        _make(target, [*command, *flags, *map(str, objects), "-ldl", "-pthread"])
+        target = _folder() / _key([str(o) for o in objects], flags) / name
+        if not target.exists():
+            cpp = any(f.suffix == ".cpp" for f in sources)
+            command = compiler(".cpp" if cpp else ".c")
+            _make(target, [*command, *flags, *map(str, objects), "-ldl", "-pthread"])
     return target
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Test processes side by side want the same: one builds it, the others wait."""
+    _folder().mkdir(parents=True, exist_ok=True)
+    with (_folder() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _folder() -> Path:
+    return cache_dir() / "tests"
 
 
 def _object(source: Path, flags: Sequence[str], headers: str) -> Path:
@@ -49,7 +64,7 @@ def _object(source: Path, flags: Sequence[str], headers: str) -> Path:
     command = [*compiler(source.suffix), standard, "-O1", "-Wall", "-Wextra", "-Werror"]
     command += [*flags, f"-I{SOURCES}", f"-I{SOURCES / 'include'}"]
     key = _key([headers, source.name, source.read_text()], command)
-    target = cache_dir() / "tests" / f"{source.stem}-{key}.o"
+    target = _folder() / f"{source.stem}-{key}.o"
     if not target.exists():
         _make(target, [*command, "-c", str(source)])
     return target

@@ -1,4 +1,4 @@
-"""Builds: by CMake, on first use, and with sanitizers for the fuzz."""
+"""Builds: by CMake, as a program and inside of an app, and on first use."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from talk import Start
-from test_loader import check, fuzz
 from toy import Toy
 
-from toolkit.runner_build import SOURCES, build_runner
+from toolkit.runner_build import SOURCES, build_runner, runner_environment
 
 pytestmark = pytest.mark.slow
 JOBS = str(os.cpu_count() or 1)
-SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all -O1 -g"
+APP = """
+cmake_minimum_required(VERSION 3.16)
+project(app C CXX)
+add_subdirectory(@SOURCES@ pocketcl EXCLUDE_FROM_ALL)
+add_executable(app @SOURCES@/examples/generate.c)
+target_link_libraries(app PRIVATE pocketcl)
+"""
 
 
-def cmake(build: Path, *options: str) -> Path:
+def cmake(build: Path, *options: str, source: Path = SOURCES) -> Path:
     """Configure and build; the program."""
     if not shutil.which("cmake"):
         pytest.skip("no cmake")
-    subprocess.run(["cmake", "-S", SOURCES, "-B", build, *options], check=True, capture_output=True)
+    subprocess.run(["cmake", "-S", source, "-B", build, *options], check=True, capture_output=True)
     done = subprocess.run(["cmake", "--build", build, "-j", JOBS], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return build / "pocketcl-runner"
@@ -51,6 +55,27 @@ def test_cmake(tmp_path: Path) -> None:
     }
 
 
+def test_inside_of_an_app(toy: Toy, cache: Path, tmp_path: Path) -> None:
+    """By add_subdirectory, and what is installed."""
+    (tmp_path / "CMakeLists.txt").write_text(APP.replace("@SOURCES@", str(SOURCES)))
+    app = cmake(tmp_path / "build", source=tmp_path).with_name("app")
+    assert not (tmp_path / "build" / "pocketcl" / "pocketcl-runner").exists()
+    env = runner_environment() | {"POCKETCL_CACHE": str(cache)}
+    command = [str(app), str(toy.folder), "1", "3", "1", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.stdout == f"{toy.next([3, 1, 4])}\n", done.stderr
+
+
+def test_installed(tmp_path: Path) -> None:
+    cmake(tmp_path / "build", "-DBUILD_SHARED_LIBS=ON")
+    target = tmp_path / "to"
+    command = ["cmake", "--install", str(tmp_path / "build"), "--prefix", str(target)]
+    subprocess.run(command, check=True, capture_output=True)
+    names = {str(f.relative_to(target)) for f in target.rglob("*") if f.is_file()}
+    assert {"bin/pocketcl-runner", "include/pocketcl.h", "lib/libpocketcl.so"} <= names
+    assert needed_libraries(target / "lib" / "libpocketcl.so")
+
+
 def test_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     program = build_runner()
@@ -61,18 +86,3 @@ def test_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "c++ -DOTHER")
     monkeypatch.setattr("toolkit.runner_build._compile", lambda *_: None)
     assert build_runner() != program
-
-
-def test_fuzz_and_a_run_with_sanitizers(toy: Toy, tmp_path: Path, start: Start) -> None:
-    program = cmake(
-        tmp_path / "build", f"-DCMAKE_CXX_FLAGS={SANITIZERS}", "-DCMAKE_BUILD_TYPE=None"
-    )
-    assert check(program, toy.folder)[0] == 0
-    outcomes = fuzz(program, toy, 2000, seed=2)
-    assert outcomes["ok"] and outcomes["error"]
-    talk = start(toy.folder, program=program, ASAN_OPTIONS="detect_leaks=0")
-    assert talk.next("prefill 0 1 2 3 4 5 6 7 8 9") == toy.next([1, 2, 3, 4, 5, 6, 7, 8, 9])
-    first = toy.next([1, 2, 3])
-    assert talk.decode(f"decode 3 {first} 9")[1] == "length"
-    assert "unknown" in talk.error("x" * 5000)["what"]
-    assert talk.end() == (0, "")

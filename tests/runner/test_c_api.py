@@ -48,13 +48,6 @@ def opened(api: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[O
         handle.close()
 
 
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    plan = tmp_path_factory.mktemp("demo") / "demo.plan"
-    toolkit.compile(Path(toolkit.__file__).parent / "demo_model", plan, device="pocl")
-    return plan
-
-
 def refused(call: Callable[..., Any], *arguments: Any) -> Refused:
     with pytest.raises(Refused) as error:
         call(*arguments)
@@ -389,7 +382,7 @@ def test_the_library_gives_away_only_its_own_names() -> None:
 
 def test_the_example(toy: Toy, cache: Path) -> None:
     sources = [*runner_sources("main.cpp", "protocol.cpp"), SOURCES / "examples" / "generate.c"]
-    program = build("generate", sources)
+    program = build("generate", sources, "-fvisibility=hidden")
     env = runner_environment() | {"POCKETCL_CACHE": str(cache)}
 
     def run(*words: object) -> subprocess.CompletedProcess[str]:

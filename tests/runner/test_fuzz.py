@@ -6,8 +6,10 @@ the plans of seeds and says how to run them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import random
 import select
 import subprocess
 import sys
@@ -16,11 +18,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from mutate import write_case
+from mutate import of_bytes, write_case
 from native import HERE, SANITIZERS, build, runner_sources
 from toy import C, Toy, buffer
 
 CASES = int(os.environ.get("POCKETCL_FUZZ_CASES", "10000"))
+PARTS = 4  # for processes side by side
+pytestmark = pytest.mark.slow
 PATIENCE = 60.0  # seconds for one plan; fuzz_plan ends itself before
 STRICT = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=0",
@@ -119,9 +123,11 @@ def with_sampling(toy: Toy) -> Path:
     return toy.folder
 
 
-def test_mutated_plans(good: Path, tmp_path: Path) -> None:
-    outcomes = fuzz(good, tmp_path, [str(i) for i in range(CASES)])
-    assert outcomes.total() == CASES and outcomes["ok"] > CASES // 20
+@pytest.mark.parametrize("part", range(PARTS))
+def test_mutated_plans(good: Path, tmp_path: Path, part: int) -> None:
+    seeds = [str(i) for i in range(part, CASES, PARTS)]
+    outcomes = fuzz(good, tmp_path, seeds)
+    assert outcomes.total() == len(seeds) and outcomes["ok"] > len(seeds) // 20
     assert len(outcomes) > 10  # it gets to many places
 
 
@@ -133,6 +139,93 @@ def test_every_call_may_fail(good: Path, tmp_path: Path) -> None:
     assert not errors, errors
     outcomes = Counter(kind(answer) for answer in answers)
     assert outcomes["ok"] >= 1 and outcomes["the OpenCL device failed in"] > 200
+
+
+WORDS = ("prefill", "step", "decode", "sampling", "logprobs", "score", "logits", "save", "load")
+ANSWERS = ("ok", "id", "done", "error", "stats", "logprobs")
+
+
+def command(dice: random.Random) -> bytes:
+    """A line for the runner: a command with arguments that mostly make no sense."""
+    if dice.random() < 0.1:
+        return dice.randbytes(dice.randint(0, 300)).replace(b"\n", b" ").replace(b"quit", b"")
+    word = dice.choice((*WORDS, "stats", "profile", "cancel", "sing"))
+    numbers = (
+        "0",
+        "1",
+        "3",
+        "7",
+        "39",
+        "40",
+        "-1",
+        "49",
+        "50",
+        "2147483647",
+        "2147483648",
+        "x",
+        "1e3",
+    )
+    words = [dice.choice(numbers) for _ in range(dice.choice((0, 1, 2, 3, 3, 9, 16, 50)))]
+    if word in ("score", "save", "load", "logits"):
+        words.insert(
+            dice.choice((0, 1, 1)), dice.choice(("out", "no/where", "state", "\t", "out\t{}"))
+        )
+    space = dice.choice((" ", " ", " ", "  ", "\t"))
+    return space.join([word, *words]).encode()
+
+
+def damaged_states(good: bytes, folder: Path, count: int) -> list[bytes]:
+    """Lines that load state files with a few bytes changed; every other has a right checksum."""
+    lines = []
+    for i in range(count):
+        content = of_bytes(good, random.Random(f"state {i}"))
+        if i % 2:
+            content = content[:-65] + hashlib.sha256(content[:-65]).hexdigest().encode() + b"\n"
+        elif content == good:
+            continue
+        (folder / f"state.{i}").write_bytes(content)
+        lines.append(f"load state.{i}".encode())
+    return lines
+
+
+def talk(good: Path, folder: Path, lines: Sequence[bytes]) -> list[str]:
+    """What the runner, built with sanitizers, answers to these lines, and then to `quit`."""
+    program = build("pocketcl-runner", runner_sources(), *SANITIZERS)
+    options = ["--cl-lib", str(null_device(*SANITIZERS)), "--cache", "", "--phases", "score"]
+    done = subprocess.run(
+        [str(program), str(good), *options],
+        input=b"\n".join([*lines, b"quit\n"]),
+        capture_output=True,
+        cwd=folder,
+        env=os.environ | STRICT,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode(errors="replace")
+    return done.stdout.decode(errors="replace").splitlines()[1:]
+
+
+def test_commands(good: Path, tmp_path: Path) -> None:
+    dice = random.Random(1)
+    lines = [command(dice) for _ in range(4000)]
+    answers = talk(good, tmp_path, lines)
+    assert {answer.split(" ")[0] for answer in answers} == set(ANSWERS)
+    for answer in answers:
+        if answer.startswith("error "):
+            kind(answer.removeprefix("error "))
+
+
+def test_damaged_states(good: Path, tmp_path: Path) -> None:
+    ids = " ".join(["0"] * 20)
+    assert talk(good, tmp_path, [f"prefill 0 {ids}".encode(), b"save 20 state"])[1] == "ok"
+    state = (tmp_path / "state").read_bytes()
+    loads = damaged_states(state, tmp_path, 1000)
+    answers = talk(good, tmp_path, [*loads, b"load state"])
+    assert len(answers) == len(loads) + 1 and answers[-1] == "ok 20 20"
+    for line, answer in zip(loads, answers, strict=False):
+        if answer.startswith("error "):
+            kind(answer.removeprefix("error "))
+        else:  # with a right checksum the states may hold anything
+            assert int(line.rsplit(b".")[1]) % 2 == 1, line
 
 
 def main(folder: Path, seeds: Sequence[str]) -> Iterator[str]:

@@ -15,13 +15,26 @@ from toy import Toy
 from toolkit.runner_build import find_opencl, runner_environment
 
 TEXT = [3, 1, 4, 1, 5]
-OPTIONAL = (
-    "clGetPlatformInfo clGetProgramInfo clGetProgramBuildInfo clGetKernelInfo "
-    "clGetKernelWorkGroupInfo clGetEventProfilingInfo clCreateKernelsInProgram clSetUserEventStatus "
-    "clReleaseContext clReleaseCommandQueue clReleaseMemObject clReleaseProgram clReleaseKernel "
-    "clReleaseEvent clEnqueueFillBuffer clCreateCommandQueueWithProperties "
-    "clCreateProgramWithBinary clGetExtensionFunctionAddressForPlatform"
-).split()
+QCOM = "cl_qcom_priority_hint cl_qcom_perf_hint"
+OPTIONAL = [
+    "clGetPlatformInfo",
+    "clGetProgramInfo",
+    "clGetProgramBuildInfo",
+    "clGetKernelInfo",
+    "clGetKernelWorkGroupInfo",
+    "clGetEventProfilingInfo",
+    "clCreateKernelsInProgram",
+    "clReleaseContext",
+    "clReleaseCommandQueue",
+    "clReleaseMemObject",
+    "clReleaseProgram",
+    "clReleaseKernel",
+    "clReleaseEvent",
+    "clEnqueueFillBuffer",
+    "clCreateCommandQueueWithProperties",
+    "clCreateProgramWithBinary",
+    "clGetExtensionFunctionAddressForPlatform",
+]
 
 
 def devices(program: Path, *options: str, **env: str) -> tuple[str, str]:
@@ -43,9 +56,7 @@ def answers_rightly(toy: Toy, start: Start, library: Path, **env: str) -> None:
     assert talk.end()[0] == 0
 
 
-def test_a_library_that_hands_out_its_functions(
-    toy: Toy, start: Start, fake_driver: Path
-) -> None:
+def test_a_library_that_hands_out_its_functions(toy: Toy, start: Start, fake_driver: Path) -> None:
     answers_rightly(toy, start, fake_driver)
 
 
@@ -171,9 +182,9 @@ def hints(toy: Toy, start: Start, library: Path, log: Path, *options: str, **env
         ("normal", "cl_khr_priority_hints cl_qcom_priority_hint cl_qcom_perf_hint", []),
         ("low", "cl_khr_priority_hints cl_qcom_priority_hint", ["queue 1093=0", "queue 1096=4"]),
         ("high", "cl_khr_priority_hints", ["queue 1093=0", "queue 1096=1"]),
-        ("low", "cl_qcom_priority_hint cl_qcom_perf_hint", ["context 40c9=40cc"]),
+        ("low", QCOM, ["context 40c9=40cc"]),
         ("high", "cl_qcom_perf_hint", ["context 40c2=40c3"]),
-        ("high", "cl_qcom_priority_hint cl_qcom_perf_hint", ["context 40c9=40ca", "context 40c2=40c3"]),
+        ("high", QCOM, ["context 40c9=40ca", "context 40c2=40c3"]),
     ],
 )  # fmt: skip
 def test_priority(

@@ -1,0 +1,254 @@
+"""The very program that is pushed to phones, on an arm64 system: what only it can show.
+
+The tests share one device and what is compiled on it: the first to come pays.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from adb_server import AdbServer
+from device import Device, arm64_device
+from needed import absent
+from phone_files import DATA
+from rootfs import LIBRARIES, OPENCL, phone_rootfs
+from test_phone_run import call, figures, sessions
+
+from toolkit.compile import compile
+from toolkit.errors import PocketError
+from toolkit.load import load_plan
+from toolkit.phone_place import OnPhone
+from toolkit.phone_store import HOME
+from toolkit.session import Session
+from toolkit.source import load_source
+
+DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
+PROMPT = [0, 377, 379]
+IDS = ("--ids", "0,377,379", "--max-new-tokens", 12)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runner() -> Path:
+    """Built as for any phone."""
+    from toolkit.android_build import build_android_runner
+
+    try:
+        return build_android_runner()
+    except PocketError as error:
+        absent(f"{error.what}: {error.hint}")
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo with the kernels of phones' GPUs; half storage, float arithmetic."""
+    path = tmp_path_factory.mktemp("plans") / "demo.plan"
+    return compile(load_source(DEMO), path, device="generic").path
+
+
+@pytest.fixture
+def empty_phone(arm64_phone: Device) -> Iterator[Device]:
+    """The device with 256 MiB of storage that hold nothing."""
+    arm64_phone.root.limit_storage(256 << 20)
+    yield arm64_phone
+    arm64_phone.root.restore_storage()
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def test_the_program_is_the_one_that_was_built(arm64_phone: Device, runner: Path) -> None:
+    place = OnPhone(arm64_phone.serial)
+    place.install_runner()
+    pushed = arm64_phone.root.locate(HOME).glob("bin/*/pocketcl-runner")
+    assert runner.read_bytes() in [path.resolve().read_bytes() for path in pushed]
+    assert place.opencl()[0]["name"] == "pthread"
+
+
+def test_tokens_are_the_desktops(arm64_phone: Device, plan: Path) -> None:
+    here = figures("run", plan, *IDS)
+    there = figures("run", plan, "--on", "phone", *IDS)
+    assert there["ids"] == here["ids"] and there["text"] == here["text"]
+    assert there["phone"]["serial"] == arm64_phone.serial
+    arm64_phone.received.clear()
+    assert figures("run", plan, "--on", "phone", *IDS)["ids"] == here["ids"]
+    assert sum(arm64_phone.received.values()) == 0
+
+
+def test_verify(arm64_phone: Device, plan: Path) -> None:
+    found = figures("verify", plan, "--on", "phone")
+    assert found["ok"] and all(case["top1_match"] == 1 for case in found["cases"])
+
+
+def test_bench(arm64_phone: Device, plan: Path) -> None:
+    options = ("--prompt-tokens", 8, "--new-tokens", 4, "--repeats", 2)
+    found = figures("bench", plan, "--on", "phone", *options)
+    assert found["executor"] == "phone" and found["phone"]["model"] == "PocketCL Loopback arm64"
+    assert found["prefill_tokens_per_s"] > 0 and found["decode_tokens_per_s"] > 0
+
+
+def test_chat(arm64_phone: Device, plan: Path) -> None:
+    command = [sys.executable, "-m", "toolkit.cli", "chat", str(plan), "--on", "phone", "--json"]
+    done = subprocess.run(
+        [*command, "--max-new-tokens", "4"], input="A dog\nA cat\n", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["turn"] for line in done.stdout.splitlines()] == [1, 2]
+
+
+def test_only_an_edited_kernel_is_copied(arm64_phone: Device, plan: Path, tmp_path: Path) -> None:
+    edited = Path(shutil.copytree(plan, tmp_path / "edited.plan"))
+    kernel = edited / "kernels/embed.cl"
+    kernel.write_text(f"// another\n{kernel.read_text()}")
+    here, there = figures("run", plan, *IDS), figures("run", edited, "--on", "phone", *IDS)
+    assert there["ids"] == here["ids"]
+    blobs = {path: size for path, size in arm64_phone.received.items()}
+    assert sum(blobs.values()) == kernel.stat().st_size and there["phone"]["pushed_files"] == 1
+
+
+def test_two_phones(adb: AdbServer, arm64_phone: Device, plan: Path, tmp_path: Path) -> None:
+    """The second has a copy of the first one's storage: nothing is pushed, nothing compiled."""
+    figures("run", plan, "--on", "phone", *IDS)
+    data = shutil.copytree(arm64_phone.root.locate(DATA), tmp_path / "data", symlinks=True)
+    second = arm64_device(tmp_path / "second", Path(data), **{"ro.product.model": "Second"})
+    second.start()
+    try:
+        adb.connect(second.serial)
+        assert "--serial" in call("run", plan, "--on", "phone", *IDS).stderr
+        options = ("--prompt-tokens", 4, "--new-tokens", 2, "--repeats", 1, "--json")
+        done = call("bench", plan, "--on", "phone", "--serial", "all", *options)
+        found = {each["phone"]["serial"]: each for each in json.loads(done.stdout)}
+        assert found.keys() == {arm64_phone.serial, second.serial}
+        assert all(each["decode_tokens_per_s"] > 0 for each in found.values()), done.stdout
+        assert found[second.serial]["phone"]["pushed_bytes"] == 0
+    finally:
+        second.stop()
+        adb("disconnect", second.serial, check=False)
+
+
+# --- ends ----------------------------------------------------------------------------------------
+
+
+def test_a_wrong_option(arm64_phone: Device, adb: AdbServer) -> None:
+    """Exit code 2, and the usage on stderr."""
+    OnPhone(arm64_phone.serial).install_runner()
+    command = [adb.adb, "-s", arm64_phone.serial, "shell", f"{HOME}/bin/*/pocketcl-runner --no"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and "--cl-lib" in done.stderr
+
+
+def test_killed(arm64_phone: Device, plan: Path) -> None:
+    with Session(plan, "phone") as session:
+        list(session.generate(PROMPT, 2))
+        os.kill(sessions(arm64_phone)[0], signal.SIGKILL)
+        with pytest.raises(PocketError) as error:
+            list(session.generate([5], 3))
+    assert "killed" in error.value.what and "exit code 137" in error.value.because
+    assert "memory ran out" in error.value.because and "MiB are free" in error.value.because
+
+
+@pytest.fixture
+def driver(arm64_phone: Device) -> Iterator[Path]:
+    """Where the device has its OpenCL library, for a test to put another there."""
+    path = arm64_phone.files.folder / OPENCL
+    ours = os.readlink(path)
+    path.unlink()
+    yield path
+    path.unlink(missing_ok=True)
+    path.symlink_to(ours)
+
+
+def crash_in(call_name: str, driver: Path) -> None:
+    source = Path(__file__).with_name("crashing_driver.c")
+    real = phone_rootfs() / "usr" / LIBRARIES / "libOpenCL.so.1"
+    flags = ["-shared", "-fPIC", "-nostdlib", "-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined"]
+    words = ["aarch64-linux-gnu-gcc", f"-D{call_name}", *flags, str(source), str(real)]
+    subprocess.run([*words, "-o", str(driver)], check=True)
+
+
+def test_a_driver_that_crashes_in_its_compiler(
+    driver: Path, empty_phone: Device, plan: Path
+) -> None:
+    """Only a child dies of it. The words say where: in which kernel."""
+    crash_in("IN_BUILD", driver)
+    with pytest.raises(PocketError) as error:
+        Session(plan, "phone")
+    text = str(error.value)
+    assert "SIGSEGV" in text and "embed" in text
+
+
+def test_a_driver_that_crashes_at_a_launch(driver: Path, arm64_phone: Device, plan: Path) -> None:
+    crash_in("IN_LAUNCH", driver)
+    with pytest.raises(PocketError) as error, Session(plan, "phone") as session:
+        list(session.generate(PROMPT, 2))
+    assert "driver crashed while" in error.value.what and "exit code 139" in error.value.because
+
+
+def test_no_opencl(driver: Path, arm64_phone: Device, plan: Path) -> None:
+    with pytest.raises(PocketError) as error:
+        Session(plan, "phone")
+    assert "OpenCL" in error.value.what and "libOpenCL" in error.value.because
+
+
+def test_out_of_memory(arm64_phone: Device, plan: Path) -> None:
+    """The system gives no more: an error in words, whoever of runner and driver asked."""
+    arm64_phone.root.limits = ["prlimit", f"--data={150 << 20}"]
+    try:
+        with pytest.raises(PocketError) as error:
+            Session(plan, "phone")
+    finally:
+        arm64_phone.root.limits = []
+    assert "memory" in str(error.value)
+
+
+# --- storage and cable ---------------------------------------------------------------------------
+
+
+def prepare(phone: Device, plan: Path) -> OnPhone:
+    place = OnPhone(phone.serial)
+    place.prepare(plan, load_plan(plan))
+    return place
+
+
+def test_unplugged_in_mid_push(adb: AdbServer, empty_phone: Device, plan: Path) -> None:
+    empty_phone.faults.unplug_after = 2 << 20
+    with pytest.raises(PocketError, match="went away"):
+        prepare(empty_phone, plan)
+    empty_phone.plug_in()
+    adb.connect(empty_phone.serial)
+    arrived = sum(empty_phone.received.values())
+    empty_phone.received.clear()
+    transfer = prepare(empty_phone, plan).store.transfer
+    assert sum(empty_phone.received.values()) == transfer.pushed_bytes
+    assert transfer.skipped_files > 0  # the runner was there
+    assert arrived + transfer.pushed_bytes < 2 * sum(file.stat().st_size for file in files(plan))
+    assert prepare(empty_phone, plan).store.transfer.pushed_bytes == 0
+
+
+def files(plan: Path) -> list[Path]:
+    return [path for path in plan.rglob("*") if path.is_file()]
+
+
+def test_too_little_storage(empty_phone: Device, plan: Path) -> None:
+    """Seen before anything is copied."""
+    empty_phone.root.limit_storage(3 << 20)
+    with pytest.raises(PocketError, match="too little storage"):
+        prepare(empty_phone, plan)
+
+
+def test_storage_that_fills_in_mid_push(empty_phone: Device, plan: Path) -> None:
+    empty_phone.faults.full_after = 2 << 20
+    with pytest.raises(PocketError) as error:
+        prepare(empty_phone, plan)
+    assert "its storage is full" in error.value.because
+    assert os.strerror(errno.ENOSPC) in error.value.because
+    empty_phone.faults.full_after = None
+    assert prepare(empty_phone, plan).store.transfer.pushed_bytes > 0

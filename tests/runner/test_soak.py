@@ -1,0 +1,61 @@
+"""20,000 tokens over many sessions: memory stays where it was after a quarter of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from native import HERE
+from soak import TEXT, rss
+from talk import Start
+from toy import C, Toy
+
+from toolkit.runner_build import find_opencl, runner_environment
+
+pytestmark = pytest.mark.slow
+TOKENS = 20_000
+FLAT = 4 << 20  # bytes, the allocators' own ups and downs; at most 1 MiB was seen
+
+
+def test_many_texts_in_one_process(toy: Toy, start: Start) -> None:
+    talk = start(toy.folder)
+    process, told = str(talk.child.pid), 0
+    expected = toy.continued(TEXT, C - len(TEXT) + 1)
+    memory = []
+    while told < TOKENS:
+        first = talk.next(f"prefill 0 {' '.join(map(str, TEXT))}")
+        ids, _ = talk.decode(f"decode {len(TEXT)} {first} {C}")
+        assert [first, *ids] == expected
+        told += len(ids) + 1
+        memory.append(rss(process))
+    assert memory[-1] - memory[len(memory) // 4] < FLAT
+
+
+def test_many_processes(toy: Toy, start: Start) -> None:
+    """Each needs as much as the first: what lies in the cache does not grow either."""
+    memory = []
+    for _ in range(20):
+        talk = start(toy.folder)
+        first = talk.next(f"prefill 0 {' '.join(map(str, TEXT))}")
+        talk.decode(f"decode {len(TEXT)} {first} {C}")
+        memory.append(rss(str(talk.child.pid)))
+        assert talk.end()[0] == 0
+    assert max(memory[5:]) - max(memory[:5]) < FLAT
+
+
+def test_many_handles(demo: Path, cache: Path) -> None:
+    """A compiled model, opened and closed 100 times in one process."""
+    options = {"plan": str(demo), "cache": str(cache), "library": str(find_opencl())}
+    told = soak(**options, rounds=100, tokens=TOKENS // 100)
+    assert told["ids"] == TOKENS
+    assert told["end"] - told["quarter"] < FLAT
+
+
+def soak(**options: object) -> dict[str, int]:
+    command = [sys.executable, str(HERE / "soak.py"), json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True, env=runner_environment())
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
