@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import absent
+from needed import absent
 
 from toolkit import elf
 from toolkit.android_build import VARIABLE, build_android_runner, zig_toolchain
