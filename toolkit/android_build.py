@@ -13,6 +13,7 @@ from toolkit.android_sysroot import (
     symbols,
     sysroot,
     zig_environment,
+    zig_version,
 )
 from toolkit.elf import API_LEVEL, PAGE, check_program
 from toolkit.errors import PocketError
@@ -39,6 +40,15 @@ def build_android_runner() -> Path:
         return Path(given)
     ndk = find_ndk()
     return build(ndk_toolchain(ndk) if ndk else zig_toolchain())
+
+
+def describe_toolchain() -> str:
+    """What will build it, for people; empty where nothing can."""
+    if given := os.environ.get(VARIABLE):
+        return f"{VARIABLE}={given}"
+    if ndk := find_ndk():
+        return f"NDK {ndk}"
+    return f"zig {zig_version()}" if find_zig() else ""
 
 
 def find_ndk() -> Path | None:
@@ -69,6 +79,10 @@ def _clang(ndk: Path) -> Path | None:
     return next(iter(sorted(ndk.glob("toolchains/llvm/prebuilt/*/bin/clang++"))), None)
 
 
+def _words(name: str) -> str:
+    return (BIONIC / name).read_text()
+
+
 def ndk_toolchain(ndk: Path) -> Toolchain:
     """The NDK's clang itself: its CMake file would need a CMake, and sets the same options."""
     clang = _clang(ndk)
@@ -81,7 +95,11 @@ def ndk_toolchain(ndk: Path) -> Toolchain:
         compile=(*common, f"@{BIONIC / 'compile.txt'}"),
         link=(*common, "-flto", "-pie", "-static-libstdc++", "-s", "-Wl,--gc-sections", page),
         libraries=("-ldl", "-lm"),
-        identity=(clang.stat().st_mtime_ns, properties.is_file() and properties.read_text()),
+        identity=(
+            clang.stat().st_mtime_ns,
+            properties.is_file() and properties.read_text(),
+            _words("compile.txt"),
+        ),
         remedy=f"another NDK, or none ({NDK_VARIABLES[0]}= and pip install 'pocketcl[android]')",
         check=partial(check_program, symbols=None, hint=NOT_OURS),
     )
@@ -101,7 +119,7 @@ def zig_toolchain() -> Toolchain:
         compile=(str(zig), "c++", *TARGET, f"@{BIONIC / 'compile.txt'}"),
         link=(str(zig), "ld.lld", *starts, f"@{BIONIC / 'link.txt'}", f"-L{root}"),
         libraries=(),
-        identity=(),  # the sysroot's name tells
+        identity=(_words("compile.txt"), _words("link.txt")),  # the sysroot's name tells the rest
         remedy=REMEDY,
         environment=zig_environment,
         check=partial(check_program, symbols=allowed, hint=NOT_OURS),

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,7 @@ BIONIC = Path(__file__).parents[1] / "android_runner" / "bionic"
 REMEDY = "pip install 'pocketcl[android]'; or an NDK, and ANDROID_NDK_HOME=its folder"
 TARGET = ("-target", "aarch64-linux-musl")
 ARCHIVES = ("libc++.a", "libc++abi.a", "libunwind.a", "libcompiler_rt.a")
+STARTS = ("crt0.S", "compat.cpp")
 UNIT = "int *unit() { return new int; }\n"
 
 
@@ -55,42 +57,43 @@ def symbols() -> dict[str, dict[str, int]]:
 
 def sysroot(zig: Path) -> Path:
     """The folder with crt0.o, compat.o, stubs and C++ libraries; made once, in about a minute."""
+    libraries = cache_dir() / f"zig-{zig_version()}-arm64"
+    fill_once(libraries, lambda folder: _fill_libraries(zig, folder))
     digest = hashlib.sha256(f"{zig_version()} {Path(__file__).read_text()}".encode())
-    for source in sorted(BIONIC.iterdir()):
-        digest.update(source.name.encode() + source.read_bytes())
+    for name in ("symbols.txt", "compile.txt", *STARTS):
+        digest.update((BIONIC / name).read_bytes())
     folder = cache_dir() / f"android-sysroot-{digest.hexdigest()[:16]}"
-    fill_once(folder, lambda temporary: _fill(zig, temporary))
+    fill_once(folder, lambda temporary: _fill(zig, libraries, temporary))
     return folder
 
 
-def _fill(zig: Path, folder: Path) -> None:
+def _fill(zig: Path, libraries: Path, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        for path in libraries.iterdir():
+            shutil.copy(path, folder)
+        for name in STARTS:
+            target = folder / f"{Path(name).stem}.o"
+            words = [f"@{BIONIC / 'compile.txt'}", "-fno-lto", "-c", str(BIONIC / name)]
+            run_zig(zig, Path(work), "c++", *TARGET, *words, "-o", str(target))
+        for library, names in symbols().items():
+            _stub(zig, Path(work), folder / f"{library}.so", names)
+
+
+def _fill_libraries(zig: Path, folder: Path) -> None:
+    """The static libraries that zig puts into its caches when it links something."""
     if sys.stderr.isatty():
         print("building zig's C++ library for arm64 (once) …", file=sys.stderr)
-    caches = folder / "caches"
-    try:
-        for name, path in _cxx_archives(zig, caches).items():
-            shutil.copy(path, folder / name)
-        for name in ("crt0.S", "compat.cpp"):
-            target = folder / f"{Path(name).stem}.o"
-            compile_words = [f"@{BIONIC / 'compile.txt'}", "-fno-lto", "-c", str(BIONIC / name)]
-            run_zig(zig, caches, "c++", *TARGET, *compile_words, "-o", str(target))
-        for library, names in symbols().items():
-            _stub(zig, caches, folder / f"{library}.so", names)
-    finally:
-        shutil.rmtree(caches, ignore_errors=True)
-
-
-def _cxx_archives(zig: Path, caches: Path) -> dict[str, Path]:
-    """The static libraries that zig puts into its caches when it links something."""
-    caches.mkdir()
-    unit = caches / "unit.cpp"
-    unit.write_text(UNIT)
-    run_zig(zig, caches, "c++", *TARGET, "-Os", "-shared", str(unit), "-o", f"{unit}.so")
-    found = {name: list(caches.rglob(name)) for name in ARCHIVES}
-    if wrong := [f"{len(paths)} times {name}" for name, paths in found.items() if len(paths) != 1]:
-        because = f"zig {zig_version()} made {', '.join(wrong)}"
-        raise PocketError("the phone's C++ libraries can't be built", because, REMEDY)
-    return {name: paths[0] for name, paths in found.items()}
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        unit = Path(work) / "unit.cpp"
+        unit.write_text(UNIT)
+        words = (*TARGET, "-Os", "-shared", str(unit), "-o", f"{unit}.so")
+        run_zig(zig, Path(work), "c++", *words)
+        found = {name: list(Path(work).rglob(name)) for name in ARCHIVES}
+        if wrong := [f"{len(paths)} {name}" for name, paths in found.items() if len(paths) != 1]:
+            because = f"zig {zig_version()} made {', '.join(wrong)} instead of one"
+            raise PocketError("the phone's C++ libraries can't be built", because, REMEDY)
+        for paths in found.values():
+            shutil.copy(paths[0], folder)
 
 
 def _stub(zig: Path, caches: Path, library: Path, names: dict[str, int]) -> None:

@@ -71,6 +71,7 @@ def checks() -> Iterator[Check]:
     yield _launch()
     yield _compiler()
     yield _cache()
+    yield _android()
 
 
 def opencl_devices() -> list[dict[str, Any]]:
@@ -235,3 +236,16 @@ def _cache() -> Check:
     except OSError as error:
         return Check("cache", False, str(error), "set XDG_CACHE_HOME to a folder you can write to")
     return Check("cache", True, f"{folder}, {free / 1e9:.1f} GB free")
+
+
+def _android() -> Check:
+    from toolkit.android_build import describe_toolchain
+    from toolkit.android_sysroot import REMEDY
+    from toolkit.errors import PocketError
+
+    try:
+        found = describe_toolchain()
+    except PocketError as error:
+        return Check("android", False, str(error), error.hint, needed=False)
+    detail = found or "neither an NDK nor zig; only phones need one"
+    return Check("android", bool(found), detail, "" if found else REMEDY, needed=False)

@@ -61,7 +61,7 @@ def build(toolchain: Toolchain) -> Path:
     Raises:
         PocketError: there are no sources, a command fails, or the check does.
     """
-    files = sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")])
+    files = sorted(f for kind in ("*.cpp", "*.h", "include/*.h") for f in SOURCES.glob(kind))
     if not files:
         raise PocketError("the runner's sources are missing", f"{SOURCES} holds none", "reinstall")
     folder = cache_dir() / f"{toolchain.name}-{_key(toolchain, files)}"

@@ -84,5 +84,5 @@ def test_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = program.stat().st_mtime_ns
     assert build_runner() == program and program.stat().st_mtime_ns == changed
     monkeypatch.setenv("CXX", "c++ -DOTHER")
-    monkeypatch.setattr("toolkit.runner_build._compile", lambda *_: None)
+    monkeypatch.setattr("toolkit.runner_build._make", lambda *_: None)
     assert build_runner() != program
