@@ -27,7 +27,7 @@ PLACES = {
         "toolkit/doctor.py",
     ),
     "click": ("toolkit/cli",),
-    "yaml": ("toolkit/devices.py",),
+    "yaml": ("toolkit/profiles.py",),
     "jinja2": ("toolkit/template_worker.py",),
     "onnx": ("onnx_passes/", "toolkit/"),
     "onnx_ir": ("onnx_passes/", "toolkit/"),

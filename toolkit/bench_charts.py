@@ -24,8 +24,6 @@ def prefill_chart(figures: Figures) -> str:
 
 def phones_chart(found: Sequence[Figures]) -> str:
     """Decode rates of several devices, one row each."""
-    from toolkit.bench_report import device_name
-
     rates = [[1 / s for s in series_of(f, "decode_s") if s] for f in found]
     medians = [float(f["decode_tokens_per_s"]) for f in found]
     top, step = 28, 44
@@ -43,6 +41,12 @@ def phones_chart(found: Sequence[Figures]) -> str:
         body.append(text(LEFT - 46, y + 8, name))
         body += _row_of_dots(axis, y + 22, rates[number], medians[number])
     return svg(bottom + 22, body)
+
+
+def device_name(figures: Figures) -> str:
+    """A phone's model, else the OpenCL device."""
+    phone = figures.get("phone") or {}
+    return str(phone.get("model") or figures.get("device") or "a device")
 
 
 def memory_chart(figures: Figures) -> str:

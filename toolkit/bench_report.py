@@ -13,6 +13,7 @@ from typing import Any
 from toolkit.atomic import write_text
 from toolkit.bench_charts import (
     comparison_chart,
+    device_name,
     memory_chart,
     phones_chart,
     prefill_chart,
@@ -63,12 +64,6 @@ def page(found: Sequence[Figures]) -> Iterator[str]:
     yield f'<section><h2>How this was measured</h2><p class="how">{escape(HOW)}</p></section>'
     yield from _raw(found)
     yield "</main>\n</body>\n</html>"
-
-
-def device_name(figures: Figures) -> str:
-    """A phone's model, else the OpenCL device."""
-    phone = figures.get("phone") or {}
-    return str(phone.get("model") or figures.get("device") or "a device")
 
 
 def _style() -> str:

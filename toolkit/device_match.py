@@ -27,7 +27,7 @@ Profile = dict[str, Any]
 
 
 def match_phone(
-    props: Mapping[str, str], gpu_name: str, driver: str, known: Mapping[str, Profile] | None = None
+    props: Mapping[str, str], gpu_name: str, driver: str, known: Mapping[str, Profile]
 ) -> str:
     """The name of a phone's profile.
 
@@ -38,10 +38,6 @@ def match_phone(
     gpu_name  CL_DEVICE_NAME, and CL_DEVICE_VERSION behind it where the name is bare; may be empty
     driver    CL_DRIVER_VERSION; may be empty
     """
-    if known is None:
-        from toolkit.devices import profiles
-
-        known = profiles()
     values = [props.get(name, "") for name in SOC_PROPERTIES]
     gpu = f"{gpu_name}\n{driver}"
     found = (

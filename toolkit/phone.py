@@ -119,7 +119,7 @@ def parse_devices(output: str, model: str) -> list[dict[str, Any]]:
 
 def check_class(plan: Plan, devices: list[dict[str, Any]], model: str) -> None:
     """Notes: known faults of the driver; that the plan was compiled for another kind of GPU."""
-    from toolkit.devices import known_faults, match, profiles
+    from toolkit.profiles import known_faults, match, profiles
 
     for fault in known_faults(" ".join(str(d["driver"]) for d in devices)):
         print(f"note: the OpenCL driver of {model} is known for this: {fault}", file=sys.stderr)

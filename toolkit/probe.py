@@ -31,7 +31,7 @@ def probe(
 
     save  the name of a profile to write
     """
-    from toolkit.devices import measured_file, write_measured
+    from toolkit.profiles import measured_file, write_measured
 
     if save:
         measured_file(save)  # a bad name is an error before anything is measured
@@ -79,8 +79,8 @@ def profile_of(figures: Mapping[str, Any], day: datetime.date) -> Figures:
 
 
 def _here(source: Path) -> Figures:
-    from toolkit.devices import match, profiles
     from toolkit.paths import cache_dir
+    from toolkit.profiles import match, profiles
     from toolkit.runner_build import build_runner, find_opencl, runner_environment
 
     scratch = cache_dir()
@@ -103,10 +103,10 @@ def _here(source: Path) -> Figures:
 
 def _on_phone(source: Path, serial: str | None) -> Figures:
     from toolkit.device_match import match_phone
-    from toolkit.devices import profiles
     from toolkit.phone import check_system
     from toolkit.phone_place import UP, OnPhone
     from toolkit.phone_store import file_item
+    from toolkit.profiles import profiles
 
     place = OnPhone(serial)
     try:

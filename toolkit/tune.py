@@ -18,11 +18,11 @@ from opencl_kernels.tuned import changed
 from toolkit import tuned
 from toolkit.bench_load import driver_cache
 from toolkit.bench_turns import PAUSE
-from toolkit.devices import match, profiles
 from toolkit.errors import PocketError
 from toolkit.executor import open_executor
 from toolkit.load import load_plan
 from toolkit.plan import Plan
+from toolkit.profiles import match, profiles
 from toolkit.tune_choice import Round, best, stages, trials
 from toolkit.tune_plan import Choice, Product, Spot, defaults, tunable, with_knobs
 from toolkit.tune_report import judged, lines

@@ -8,6 +8,7 @@ import yaml
 
 from toolkit import devices
 from toolkit.device_match import driver_notes, gpu_key, match_phone, socs
+from toolkit.profiles import known_faults, profiles
 
 SHIPPED: dict[str, Any] = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "devices.yaml").read_text(encoding="utf-8")
@@ -108,8 +109,8 @@ def test_no_soc_and_no_platform_twice() -> None:
 def test_every_entry_is_found_by_its_soc_alone(name: str) -> None:
     for soc in socs(SHIPPED["devices"][name]):
         for prop in ("ro.soc.model", "ro.board.platform", "ro.hardware"):
-            assert match_phone({prop: soc}, "", "") == name
-        assert match_phone({"ro.soc.model": f"{soc.upper()}-AB"}, "", "") == name
+            assert match_phone({prop: soc}, "", "", profiles()) == name
+        assert match_phone({"ro.soc.model": f"{soc.upper()}-AB"}, "", "", profiles()) == name
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_every_entry_is_found_by_its_soc_alone(name: str) -> None:
     ],
 )
 def test_match(props: dict[str, str], gpu: str, name: str) -> None:
-    assert match_phone(props, gpu, "") == name
+    assert match_phone(props, gpu, "", profiles()) == name
 
 
 def test_gpus_in_any_spelling() -> None:
@@ -166,12 +167,12 @@ def test_a_name_of_several_socs_resolves() -> None:
 )
 def test_known_faults(compiler: str, words: list[str]) -> None:
     driver = f"OpenCL 3.0 QUALCOMM build: commit #1 changeid #2 Date: 11/16/22 Compiler {compiler}"
-    found = devices.known_faults(driver)
+    found = known_faults(driver)
     assert len(found) == len(words)
     for note, word in zip(found, words, strict=True):
         assert word in note and note.endswith(")")
 
 
 def test_no_faults_are_known_of_other_drivers() -> None:
-    assert devices.known_faults("3.1+debian") == devices.known_faults("") == []
+    assert known_faults("3.1+debian") == known_faults("") == []
     assert driver_notes("Compiler E031.38.01.08", []) == []

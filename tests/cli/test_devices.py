@@ -8,6 +8,7 @@ import pytest
 
 from toolkit import devices, doctor
 from toolkit.errors import PocketError
+from toolkit.profiles import profiles
 
 GPU = {
     "name": "Some GPU",
@@ -86,7 +87,7 @@ def test_own_profiles_join_and_change_the_shipped_ones(config: Path) -> None:
     )
     assert devices.resolve_device("pocl")["align"] == 256
     assert devices.resolve_device("x1")["features"] == ["fp16"]
-    assert devices.profiles()["mine"]["from"] == str(config)
+    assert profiles()["mine"]["from"] == str(config)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +105,13 @@ def test_own_profiles_join_and_change_the_shipped_ones(config: Path) -> None:
 def test_a_bad_profile_is_named(config: Path, text: str, fact: str) -> None:
     config.write_text(text)
     with pytest.raises(PocketError) as error:
-        devices.profiles()
+        profiles()
     assert str(config) in error.value.what
     assert fact in error.value.because
 
 
 def test_every_shipped_entry_says_where_it_is_from() -> None:
-    for name, facts in devices.profiles().items():
+    for name, facts in profiles().items():
         assert facts.get("source"), name
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from toolkit import devices, probe, probe_report
 from toolkit.errors import PocketError
+from toolkit.profiles import measured_file, profiles
 from toolkit.runner_build import find_opencl, runner_environment
 
 RATES = {"read": "bytes_per_s", "multiply_add_f32": "operations_per_s"}
@@ -108,7 +109,7 @@ def test_a_profile_of_it(
     path = Path(figures["saved"])
     assert path == tmp_path / "pocketcl/devices.d/my-pc.yaml"
     assert devices.resolve_device("my-pc")["class"] == "cpu"
-    facts = devices.profiles()["my-pc"]
+    facts = profiles()["my-pc"]
     assert facts["from"] == str(path)
     assert facts["source"].startswith("S measured by pocketcl ") and "driver" in facts["source"]
     assert facts["bandwidth_measured_gbs"] == pytest.approx(
@@ -134,4 +135,4 @@ def test_parts_that_failed_are_not_in_the_profile(found: dict[str, Any]) -> None
 @pytest.mark.parametrize("name", ["../evil", "UPPER", "", "a b", ".hidden"])
 def test_a_name_that_is_no_file_name(name: str) -> None:
     with pytest.raises(PocketError, match="cannot be the name"):
-        devices.measured_file(name)
+        measured_file(name)
