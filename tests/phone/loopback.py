@@ -55,7 +55,8 @@ def _serve(native: bool, command: list[str]) -> int:
         try:
             adb.connect(device.serial)
             print(f"{device.serial} is connected", flush=True)
-            return subprocess.call(command) if command else _wait()
+            named = {"ANDROID_SERIAL": device.serial}  # the command's phone, whatever else is there
+            return subprocess.call(command, env=os.environ | named) if command else _wait()
         finally:
             adb("disconnect", device.serial, check=False)
             device.stop()

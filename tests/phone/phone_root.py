@@ -46,7 +46,6 @@ class PhoneRoot:
             self._words += [path, str(folder)]
         self._environment = dict(environment)
         self._limited = False
-        self.limits: list[str] = []  # what every command is started by: prlimit and its options
 
     def start(self) -> None:
         """Make the files and the namespace."""
@@ -74,7 +73,7 @@ class PhoneRoot:
     def argv(self, command: str) -> list[str]:
         """What runs a shell command on the device; an empty one is the shell itself."""
         shell = ["/system/bin/sh", "-c", command] if command else ["/system/bin/sh"]
-        return [*self.limits, *self._enter("--root", "--wd"), *shell]
+        return [*self._enter("--root", "--wd"), *shell]
 
     @property
     def environment(self) -> dict[str, str]:

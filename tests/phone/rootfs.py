@@ -34,6 +34,7 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 LINKER = "aarch64-linux-gnu-ld"
 LIBRARIES = "lib/aarch64-linux-gnu"  # where the dynamic linker looks first
 OPENCL = "vendor/lib64/libOpenCL.so"
+LOADER = "usr/lib/opencl"  # Debian's, where nobody looks for a libOpenCL.so.1: phones have none
 BIONIC = "apex/com.android.runtime/lib64/bionic"  # where Android has libc.so
 KERNELS = "/data/misc/pocl"  # PoCL's own cache, as a driver has one
 # Under qemu PoCL's compiler needs 5 s for a kernel; 2 s without optimisation, and when it doesn't
@@ -77,10 +78,14 @@ def _build(root: Path) -> None:
         sources.write_text(_sources())
         wanted = ["--architectures=arm64", f"--include={','.join(PACKAGES)}", *_apt_options()]
         places = [SUITE, str(root), str(sources)]
-        _run("mmdebstrap", "--quiet", "--variant=extract", *wanted, *places)
+        mode = "root" if os.geteuid() == 0 else "chrootless"
+        _run("mmdebstrap", "--quiet", f"--mode={mode}", "--variant=extract", *wanted, *places)
     # What Android's linker finds in its own folders.
     for place in (OPENCL, *(f"{BIONIC}/{name}.so" for name in ("libc", "libm", "libdl"))):
         (root / LIBRARIES / Path(place).name).symlink_to(f"/{place}")
+    (root / LOADER).mkdir()
+    for file in (root / "usr" / LIBRARIES).glob("libOpenCL.so*"):
+        file.rename(root / LOADER / file.name)
     (root / "etc/passwd").write_text("root:x:0:0::/:/system/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     _copy_linker(root)
@@ -110,7 +115,7 @@ def _add_android(root: Path, folder: Path) -> None:
     for tool in _run("qemu-aarch64-static", "-L", str(root), str(root / "bin/toybox")).split():
         if not (programs / tool).is_symlink():
             (programs / tool).symlink_to("/bin/toybox")
-    driver.symlink_to("/usr/lib/aarch64-linux-gnu/libOpenCL.so.1")
+    driver.symlink_to(f"/{LOADER}/libOpenCL.so.1")
     build_bionic(root, folder / BIONIC)
 
 

@@ -20,7 +20,7 @@ from adb_server import AdbServer
 from device import Device, arm64_device
 from needed import absent
 from phone_files import DATA
-from rootfs import LIBRARIES, OPENCL, phone_rootfs
+from rootfs import LOADER, OPENCL, phone_rootfs
 from test_phone_run import call, figures, sessions
 
 from toolkit.compile import compile
@@ -60,6 +60,19 @@ def empty_phone(arm64_phone: Device) -> Iterator[Device]:
     arm64_phone.root.limit_storage(256 << 20)
     yield arm64_phone
     arm64_phone.root.restore_storage()
+
+
+@pytest.fixture
+def twin(adb: AdbServer, arm64_phone: Device, plan: Path, tmp_path: Path) -> Iterator[Device]:
+    """A second phone, with a copy of the first one's storage: the plan and what was compiled."""
+    figures("run", plan, "--on", "phone", *IDS)
+    data = shutil.copytree(arm64_phone.root.locate(DATA), tmp_path / "data", symlinks=True)
+    second = arm64_device(tmp_path / "second", Path(data), **{"ro.product.model": "Second"})
+    second.start()
+    adb.connect(second.serial)
+    yield second
+    second.stop()
+    adb("disconnect", second.serial, check=False)
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -110,28 +123,21 @@ def test_only_an_edited_kernel_is_copied(arm64_phone: Device, plan: Path, tmp_pa
     kernel.write_text(f"// another\n{kernel.read_text()}")
     here, there = figures("run", plan, *IDS), figures("run", edited, "--on", "phone", *IDS)
     assert there["ids"] == here["ids"]
-    blobs = {path: size for path, size in arm64_phone.received.items()}
-    assert sum(blobs.values()) == kernel.stat().st_size and there["phone"]["pushed_files"] == 1
+    assert (
+        sum(arm64_phone.received.values()) == kernel.stat().st_size
+        and there["phone"]["pushed_files"] == 1
+    )
 
 
-def test_two_phones(adb: AdbServer, arm64_phone: Device, plan: Path, tmp_path: Path) -> None:
-    """The second has a copy of the first one's storage: nothing is pushed, nothing compiled."""
-    figures("run", plan, "--on", "phone", *IDS)
-    data = shutil.copytree(arm64_phone.root.locate(DATA), tmp_path / "data", symlinks=True)
-    second = arm64_device(tmp_path / "second", Path(data), **{"ro.product.model": "Second"})
-    second.start()
-    try:
-        adb.connect(second.serial)
-        assert "--serial" in call("run", plan, "--on", "phone", *IDS).stderr
-        options = ("--prompt-tokens", 4, "--new-tokens", 2, "--repeats", 1, "--json")
-        done = call("bench", plan, "--on", "phone", "--serial", "all", *options)
-        found = {each["phone"]["serial"]: each for each in json.loads(done.stdout)}
-        assert found.keys() == {arm64_phone.serial, second.serial}
-        assert all(each["decode_tokens_per_s"] > 0 for each in found.values()), done.stdout
-        assert found[second.serial]["phone"]["pushed_bytes"] == 0
-    finally:
-        second.stop()
-        adb("disconnect", second.serial, check=False)
+def test_two_phones(arm64_phone: Device, twin: Device, plan: Path) -> None:
+    """Nothing is pushed to the second: it has all that the first one has."""
+    assert "--serial" in call("run", plan, "--on", "phone", *IDS).stderr
+    options = ("--prompt-tokens", 4, "--new-tokens", 2, "--repeats", 1, "--json")
+    done = call("bench", plan, "--on", "phone", "--serial", "all", *options)
+    found = {each["phone"]["serial"]: each for each in json.loads(done.stdout)}
+    assert found.keys() == {arm64_phone.serial, twin.serial}
+    assert all(each["decode_tokens_per_s"] > 0 for each in found.values()), done.stdout
+    assert found[twin.serial]["phone"]["pushed_bytes"] == 0
 
 
 # --- ends ----------------------------------------------------------------------------------------
@@ -155,22 +161,29 @@ def test_killed(arm64_phone: Device, plan: Path) -> None:
     assert "memory ran out" in error.value.because and "MiB are free" in error.value.because
 
 
+def driver_of(phone: Device) -> Path:
+    """Where the device has its OpenCL library, which is taken away."""
+    path = phone.files.folder / OPENCL
+    path.unlink()
+    return path
+
+
 @pytest.fixture
 def driver(arm64_phone: Device) -> Iterator[Path]:
-    """Where the device has its OpenCL library, for a test to put another there."""
+    """The place of the library that is gone for a while."""
     path = arm64_phone.files.folder / OPENCL
     ours = os.readlink(path)
-    path.unlink()
-    yield path
+    yield driver_of(arm64_phone)
     path.unlink(missing_ok=True)
     path.symlink_to(ours)
 
 
-def crash_in(call_name: str, driver: Path) -> None:
-    source = Path(__file__).with_name("crashing_driver.c")
-    real = phone_rootfs() / "usr" / LIBRARIES / "libOpenCL.so.1"
-    flags = ["-shared", "-fPIC", "-nostdlib", "-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined"]
-    words = ["aarch64-linux-gnu-gcc", f"-D{call_name}", *flags, str(source), str(real)]
+def build_driver(fault: str, driver: Path) -> None:
+    source = Path(__file__).with_name("failing_driver.c")
+    real = phone_rootfs() / LOADER / "libOpenCL.so.1"
+    flags = ["-shared", "-fPIC", "-nostdlib", f"-Wl,-rpath,/{LOADER},--no-as-needed"]
+    flags += ["-Wl,--allow-shlib-undefined"]
+    words = ["aarch64-linux-gnu-gcc", f"-D{fault}", *flags, str(source), str(real)]
     subprocess.run([*words, "-o", str(driver)], check=True)
 
 
@@ -178,18 +191,20 @@ def test_a_driver_that_crashes_in_its_compiler(
     driver: Path, empty_phone: Device, plan: Path
 ) -> None:
     """Only a child dies of it. The words say where: in which kernel."""
-    crash_in("IN_BUILD", driver)
+    build_driver("CRASH_IN_BUILD", driver)
     with pytest.raises(PocketError) as error:
         Session(plan, "phone")
     text = str(error.value)
     assert "SIGSEGV" in text and "embed" in text
 
 
-def test_a_driver_that_crashes_at_a_launch(driver: Path, arm64_phone: Device, plan: Path) -> None:
-    crash_in("IN_LAUNCH", driver)
-    with pytest.raises(PocketError) as error, Session(plan, "phone") as session:
+def test_a_driver_that_crashes_at_a_launch(twin: Device, plan: Path) -> None:
+    """On a phone of its own: what was built stays there as bad for its driver."""
+    build_driver("CRASH_IN_LAUNCH", driver_of(twin))
+    with pytest.raises(PocketError) as error, Session(plan, "phone", serial=twin.serial) as session:
         list(session.generate(PROMPT, 2))
-    assert "driver crashed while" in error.value.what and "exit code 139" in error.value.because
+    assert "the OpenCL driver crashed while it was launching embed" in error.value.what
+    assert "exit code 139" in error.value.because
 
 
 def test_no_opencl(driver: Path, arm64_phone: Device, plan: Path) -> None:
@@ -198,15 +213,12 @@ def test_no_opencl(driver: Path, arm64_phone: Device, plan: Path) -> None:
     assert "OpenCL" in error.value.what and "libOpenCL" in error.value.because
 
 
-def test_out_of_memory(arm64_phone: Device, plan: Path) -> None:
-    """The system gives no more: an error in words, whoever of runner and driver asked."""
-    arm64_phone.root.limits = ["prlimit", f"--data={150 << 20}"]
-    try:
-        with pytest.raises(PocketError) as error:
-            Session(plan, "phone")
-    finally:
-        arm64_phone.root.limits = []
-    assert "memory" in str(error.value)
+def test_a_driver_without_memory(driver: Path, arm64_phone: Device, plan: Path) -> None:
+    build_driver("NO_MEMORY", driver)
+    with pytest.raises(PocketError) as error:
+        Session(plan, "phone")
+    assert "CL_MEM_OBJECT_ALLOCATION_FAILURE" in error.value.because
+    assert "free memory" in error.value.hint
 
 
 # --- storage and cable ---------------------------------------------------------------------------
