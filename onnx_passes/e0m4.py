@@ -31,6 +31,10 @@ class Unquantizable(ValueError):
     """A weight that has no codes."""
 
 
+class NotFinite(Unquantizable):
+    """A weight that has no value as a float either."""
+
+
 def quantize(
     weight_NK: Array, group: int, importance_K: Array | None = None, symmetric: bool = False
 ) -> Coded:
@@ -85,7 +89,7 @@ def _by_group(rows_NK: Array, group: int, groups: int) -> Array:
 def _check(weights: Array) -> None:
     largest = float(np.abs(weights).max(initial=0))
     if not np.isfinite(largest):
-        raise Unquantizable("it has weights that are NaN or infinite")
+        raise NotFinite("it has weights that are NaN or infinite")
     if largest * 2 * SHRINK[-1] / 8 > HALF_MAX:
         raise Unquantizable(f"a weight of {largest:.3g} needs a scale beyond float16")
 

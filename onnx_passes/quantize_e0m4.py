@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.coded import CodedTensor, CodedWeight
-from onnx_passes.e0m4 import BITS, Unquantizable, quantize
+from onnx_passes.e0m4 import BITS, NotFinite, Unquantizable, quantize
 from onnx_passes.graph import GraphError, attribute, constant, is_constant, operand, rank, through
 from onnx_passes.lazy import names_of, part
 from onnx_passes.roles import roles_of
@@ -175,11 +175,9 @@ def _quantized(matrix: Matrix, group: int, symmetric: bool) -> CodedWeight:
         try:
             return quantize(floats(first, stop), group, importance, symmetric)
         except Unquantizable as error:
-            raise GraphError(
-                f"{name} cannot be stored in 4 bits",
-                str(error),
-                f"--keep '{matrix.word or name}=f32' leaves it as it is",
-            ) from None
+            keep = f"--keep '{matrix.word or name}=f32' leaves it as it is"
+            hint = "export it again" if isinstance(error, NotFinite) else keep
+            raise GraphError(f"{name} cannot be stored in 4 bits", str(error), hint) from None
 
     zero = None if symmetric else "u8"
     return CodedWeight(*matrix.sizes, BITS, group, "f16", zero, make, floats)

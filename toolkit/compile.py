@@ -67,8 +67,9 @@ def compile(
     serial  of `device="phone"`: which one
     tuned  use knobs that `pocketcl tune` found for the device
     """
-    started, tell = time.perf_counter(), progress or (lambda _: None)
-    profile = resolve_device(device, serial)
+    tell = progress or (lambda _: None)
+    profile = resolve_device(device, serial)  # of a phone it may build the runner first
+    started = time.perf_counter()
     options = choose(source, profile, **chosen)
     tell("reading the model")
     with blaming(source):

@@ -21,6 +21,7 @@ def test_every_failing_check_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.delenv("ADB", raising=False)
     monkeypatch.delenv("ANDROID_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # nor in a wheel
     failing = [check for check in (*doctor.checks(), *phone_checks()) if not check.ok]
     assert {check.name for check in failing} >= {"opencl", "linker", "compiler", "adb", "packages"}
     assert all(check.remedy for check in failing)
@@ -29,7 +30,7 @@ def test_every_failing_check_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_phones_are_optional_unless_one_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert all(check.needed for check in doctor.checks())
+    assert [check.name for check in doctor.checks() if not check.needed] == ["android"]
     monkeypatch.setenv("ADB", str(tmp_path / "none"))
     assert [check.needed for check in phone_checks()] == [False]
     assert [check.needed for check in phone_checks("R5CT")] == [True]
