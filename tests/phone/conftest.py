@@ -68,7 +68,7 @@ def arm64_device_on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device
 
 
 @pytest.fixture
-def arm64_phone(adb: AdbServer, arm64_device_on: Device) -> Device:
+def arm64_phone(adb: AdbServer, arm64_device_on: Device) -> Iterator[Device]:
     """The one arm64 device of this process: what earlier tests compiled on it stays."""
     device = arm64_device_on
     device.faults = Faults()
@@ -77,7 +77,8 @@ def arm64_phone(adb: AdbServer, arm64_device_on: Device) -> Device:
         device.unplug()
         device.plug_in()
         adb.connect(device.serial)
-    return device
+    yield device
+    adb("disconnect", device.serial, check=False)  # other tests have phones of their own
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +72,18 @@ def test_bench_waits_until_the_phone_is_cool(
     warm_phone.files.set_service("thermalservice", thermal(0, 41.0))
     before = len(warm_phone.commands)
 
+    ended = threading.Event()
+
     def cool_down() -> None:  # once it was seen to be too warm
         while not any("dumpsys battery" in c for c in warm_phone.commands[before:]):
-            time.sleep(0.02)
+            if ended.wait(0.02):
+                return
         warm_phone.files.set_service("thermalservice", thermal(0, 34.0))
 
     fan = threading.Thread(target=cool_down)
     fan.start()
     result = call("bench", demo, *BENCH, "--cool-to", 35, "--json")
+    ended.set()
     fan.join()
     assert result.exit_code == 0, result.output
     conditions = json.loads(result.stdout)["conditions"]
