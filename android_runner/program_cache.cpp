@@ -80,8 +80,6 @@ std::string ProgramCache::binary(const std::string &key) const {
   return sha256(binary) == text.substr(magic.size(), 64) ? binary : "";
 }
 
-bool ProgramCache::has(const std::string &key) const { return !binary(key).empty(); }
-
 cl::Owned<cl::Program> ProgramCache::load(const std::string &key) const {
   const std::string binary = this->binary(key);
   if (binary.empty() || !cl::CreateProgramWithBinary) return {};

@@ -21,7 +21,6 @@ class ProgramCache {
   const std::string &folder() const { return folder_; }
   std::string key(const std::string &text) const;
 
-  bool has(const std::string &key) const;                     // a whole entry
   cl::Owned<cl::Program> load(const std::string &key) const;  // none where that fails
 
   // Builds from source and keeps the binary, after `prepare` if there is one; or none, and then

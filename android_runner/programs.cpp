@@ -79,44 +79,50 @@ void Programs::prepare(const std::vector<size_t> &programs) {
   if (!children_ || alone_) return;
   std::map<std::string, size_t> missing;  // by key: programs of equal text are built once
   for (const size_t program : programs)
-    if (!builds_.count(program) && reason(program).empty() && !cache_.has(key(program)))
+    if (!builds_.count(program) && reason(program).empty() && !load(program))
       missing.emplace(key(program), program);
-  std::vector<size_t> order;
-  for (const auto &entry : missing) order.push_back(entry.second);
-  if (order.empty()) return;
+  if (missing.empty()) return;
+  std::vector<std::pair<size_t, size_t>> sized;  // bytes of source, program
+  for (const auto &entry : missing)
+    sized.emplace_back(source_of(plan_, entry.second).size(), entry.second);
   // The largest first: what takes long should not begin last.
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return source_of(plan_, a).size() > source_of(plan_, b).size();
-  });
+  std::sort(sized.rbegin(), sized.rend());
+  std::vector<size_t> order;
+  for (const auto &entry : sized) order.push_back(entry.second);
   // A CPU's compiler doesn't hang, but may be one of many programs, or emulated.
   const double limit_s = remembers_ ? options_.limit_s : PATIENCE_S;
   for (const auto &[program, outcome] : BuildFarm(options_.command, limit_s).build(order))
     note(program, outcome);
 }
 
+// Takes it from the cache; false where it isn't there, or the driver doesn't take it.
+bool Programs::load(size_t program) {
+  risk(Journal::Load, program, "loading the binary of " + name(program));
+  Build build{cache_.load(key(program)), ""};
+  journal_.done();
+  if (!build.program) return false;
+  ++(fresh_.count(program) ? built : cached);
+  builds_.emplace(program, std::move(build));
+  return true;
+}
+
 // A program that a child could not build is built here again for the driver's words.
 Programs::Build Programs::make(size_t program) {
   Build build;
-  risk(Journal::Load, program, "loading the binary of " + name(program));
-  build.program = cache_.load(key(program));
-  if (build.program) {
-    ++(fresh_.count(program) ? built : cached);
-  } else {
-    risk(Journal::Build, program, "building " + name(program));
-    build.program = cache_.build(source_of(plan_, program), build.log);
-    if (build.program) ++built;
-  }
+  risk(Journal::Build, program, "building " + name(program));
+  build.program = cache_.build(source_of(plan_, program), build.log);
+  if (build.program) ++built;
   journal_.done();
   return build;
 }
 
 const Programs::Build &Programs::get(size_t program) {
-  const auto found = builds_.find(program);
-  if (found != builds_.end()) return found->second;
-  prepare({program});
-  const std::string death = reason(program);
+  if (!builds_.count(program)) prepare({program});  // which takes it from the cache, if it can
+  const std::string death = builds_.count(program) ? "" : reason(program);
   const bool tell = death.empty() || death == REFUSED;
-  return builds_.emplace(program, tell ? make(program) : Build{{}, death}).first->second;
+  if (!builds_.count(program) && (!tell || !load(program)))
+    builds_.emplace(program, tell ? make(program) : Build{{}, death});
+  return builds_.at(program);
 }
 
 }  // namespace pocket

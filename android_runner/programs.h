@@ -54,6 +54,7 @@ class Programs {
   std::string key_of(const std::string &what) const { return cache_.key(plan_.digest + what); }
   std::string remembered(const std::string &key) const;
   void note(size_t program, const Outcome &outcome);
+  bool load(size_t program);
   Build make(size_t program);
 
   const Plan &plan_;

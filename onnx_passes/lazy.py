@@ -52,7 +52,7 @@ class Lazy(ir.LazyTensor):
         """Elements [first, stop) along `axis`."""
 
     def _whole(self) -> ir.TensorProtocol:
-        return ir.tensor(self.part(0, 0, int(self.shape[0])))  # type: ignore[arg-type]
+        return ir.tensor(self.part(0, 0, self.shape.numpy()[0]))
 
 
 class Turned(Lazy):

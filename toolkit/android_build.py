@@ -20,6 +20,7 @@ from toolkit.errors import PocketError
 from toolkit.runner_build import Toolchain, build
 
 VARIABLE = "POCKETCL_PHONE_RUNNER"
+ARM64 = "aarch64"
 NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT")
 SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
 SDK_FOLDERS = ("Android/Sdk", "Library/Android/sdk")  # Android Studio's, on Linux and on macOS
@@ -27,19 +28,29 @@ NAME = "android-runner"
 NOT_OURS = "please report this; another toolchain may do: the NDK, or pocketcl[android] without"
 
 
-def build_android_runner() -> Path:
+def build_android_runner(machine: str = ARM64) -> Path:
     """The runner's program for arm64 Android; made when there is none of this toolchain.
 
-    `$POCKETCL_PHONE_RUNNER` names one that is ready.
+    `$POCKETCL_PHONE_RUNNER` names one that is ready. The rules of elf.py are for arm64: they don't
+    hold where the phone's `machine` (of `uname -m`) is another, an emulator's for example.
 
     Raises:
         PocketError: there is no toolchain, it fails, or the program breaks a rule of elf.py.
     """
     if given := os.environ.get(VARIABLE):
-        check_program(Path(given), None, f"{VARIABLE}=a runner built for arm64, or unset it")
-        return Path(given)
+        return _checked(Path(given), machine)
     ndk = find_ndk()
     return build(ndk_toolchain(ndk) if ndk else zig_toolchain())
+
+
+def _checked(given: Path, machine: str) -> Path:
+    hint = f"{VARIABLE}=a runner built for the phone, or unset it"
+    if not os.access(given, os.X_OK) or given.is_dir():
+        because = f"{VARIABLE} names {given}: no program is there"
+        raise PocketError("the phone's runner is missing", because, hint)
+    if machine == ARM64:
+        check_program(given, None, hint)
+    return given
 
 
 def describe_toolchain() -> str:

@@ -12,6 +12,7 @@ from onnx_passes.shapes import as_expr
 from opencl_kernels.formats import dtype_bytes
 from opencl_kernels.sample import WORDS
 from opencl_kernels.tuned import Table
+from toolkit.device_match import Profile
 from toolkit.errors import PocketError
 from toolkit.expr import symbol
 from toolkit.lower import PhaseBuilder, Place, Programs, Settings, compact
@@ -19,7 +20,6 @@ from toolkit.lower_ops import lower_nodes
 from toolkit.memory import place_phase
 from toolkit.options import Options
 from toolkit.plan import Buffer, HostStep, Phase, Plan, Scratch, SymbolDecl
-from toolkit.profiles import Profile
 from toolkit.source import Source
 from toolkit.weights import WeightTable
 

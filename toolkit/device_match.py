@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 # In this order: the property made for it (Android 12), then what older phones say.
 SOC_PROPERTIES = (
@@ -23,7 +23,7 @@ GPU_NAMES = (  # what tells one GPU from another in CL_DEVICE_NAME, by vendor
 )
 COMPILER = re.compile(r"Compiler (E\d+|DX)\.(\d+(?:\.\d+)*)")
 
-Profile = dict[str, Any]
+Profile: TypeAlias = dict[str, Any]
 
 
 def match_phone(

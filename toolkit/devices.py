@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from toolkit.adb import Phone, Seen, all_phones
-from toolkit.device_match import match_phone, socs
+from toolkit.device_match import Profile, match_phone, socs
 from toolkit.errors import PocketError
 from toolkit.phone import about, check_system
 from toolkit.plan import FEATURES
-from toolkit.profiles import UNITS, Profile, known_faults, match, profiles, user_file
+from toolkit.profiles import UNITS, known_faults, match, profiles, user_file
 
 
 def resolve_device(name: str | None = None, serial: str | None = None) -> Profile:

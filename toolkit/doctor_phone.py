@@ -1,6 +1,5 @@
 """What is missing for a phone: on this computer, on the cable, on the phone."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -11,7 +10,7 @@ from toolkit.errors import PocketError
 
 
 def phone_checks(serial: str | None = None) -> Iterator[Check]:
-    """adb, the runner for phones, each phone; the one of this serial is looked at closely."""
+    """adb, each phone; the one of this serial is looked at closely."""
     try:
         program, seen = adb()[0], all_phones()
     except PocketError as error:
@@ -23,7 +22,6 @@ def phone_checks(serial: str | None = None) -> Iterator[Check]:
         detail = "none is connected" if serial is None else f"none has the serial {serial}"
         yield Check("phone", False, detail, NO_PHONE, needed=serial is not None)
         return
-    yield _attempt("runner", _toolchain, serial is not None)
     for phone in chosen:
         yield from _phone(phone, serial is not None)
 
@@ -38,20 +36,6 @@ def _phone(seen: Seen, needed: bool) -> Iterator[Check]:
     yield _attempt("phone", lambda: _system(phone), needed)
     if needed:  # it may have to build the runner, which takes minutes
         yield _attempt("opencl", lambda: _opencl(phone), needed)
-
-
-def _toolchain() -> str:
-    """What builds the runner for phones, on first use."""
-    from toolkit.android_build import VARIABLE, find_ndk
-    from toolkit.android_sysroot import REMEDY, find_zig
-
-    if named := os.environ.get(VARIABLE):
-        return f"{named} (${VARIABLE})"
-    if found := find_ndk():
-        return f"for phones: the Android NDK in {found}"
-    if found := find_zig():
-        return f"for phones: {found}"
-    raise PocketError("nothing here can build it for phones", "no Android NDK, no zig", REMEDY)
 
 
 def _system(phone: Phone) -> str:

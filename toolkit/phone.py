@@ -9,13 +9,13 @@ from typing import Any
 from toolkit import bench_plan
 from toolkit.adb import Phone
 from toolkit.errors import PocketError
+from toolkit.phone_layout import MiB
 from toolkit.plan import Plan
 
 ABI = "arm64-v8a"
 OLDEST_API = 26  # Android 8, which the runner is linked for
 TIGHT = 0.8  # of the free memory: above it, a warning
 DRIVER_BYTES = 64 * 2**20  # what drivers keep beside our buffers; an estimate
-MiB = 2**20
 
 # One line for each fact: its name, "=", its value.
 ABOUT = r"""
@@ -26,6 +26,7 @@ done
 while read -r name size unit; do
   case $name in MemTotal:|MemAvailable:) echo "$name=$size";; esac
 done < /proc/meminfo
+echo "machine=$(uname -m)"
 echo "gles=$(dumpsys SurfaceFlinger 2>/dev/null | grep -m 1 GLES:)"
 """
 
@@ -36,6 +37,7 @@ class About:
 
     model: str
     soc: str
+    machine: str  # of its kernel, as `uname -m` says it
     abis: tuple[str, ...]
     api: int  # 33 is Android 13
     android: str
@@ -56,6 +58,7 @@ def about(phone: Phone) -> About:
     return About(
         model=" ".join(filter(None, [maker, model])) or phone.model,
         soc=next((facts[name] for name in socs if facts.get(name)), ""),
+        machine=facts.get("machine", ""),
         abis=tuple(filter(None, abis.split(","))),
         api=_number(facts.get("ro.build.version.sdk")),
         android=facts.get("ro.build.version.release", ""),

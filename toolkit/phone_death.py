@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from toolkit.adb import Phone
 from toolkit.errors import PocketError
-from toolkit.phone import MiB, about
+from toolkit.phone import about
+from toolkit.phone_layout import MiB
 
 SIGNAL = 128  # the shell's exit code of a program that a signal ended is 128 + its number
 SIGHUP, SIGILL, SIGABRT, SIGBUS, SIGKILL, SIGSEGV, SIGTERM = 1, 4, 6, 7, 9, 11, 15

@@ -12,7 +12,7 @@ from typing import Any
 
 from toolkit.adb import find_phone
 from toolkit.adb_program import Done
-from toolkit.android_build import VARIABLE, build_android_runner
+from toolkit.android_build import build_android_runner
 from toolkit.errors import PocketError
 from toolkit.load import TEXT_SUFFIXES
 from toolkit.phone import (
@@ -63,7 +63,7 @@ class OnPhone:
 
     def install_runner(self) -> None:
         """Bring the runner to the phone."""
-        program = file_item(PROGRAM, phone_runner())
+        program = file_item(PROGRAM, build_android_runner(self.about.machine))
         self._runner = f"{self.store.install('bin', [program])}/{PROGRAM}"
         self.phone.shell(f"cd {HOME} && [ -x {self._runner} ] || chmod 755 {self._runner}")
 
@@ -174,12 +174,3 @@ def items_of(path: Path, plan: Plan) -> list[Item]:
         else:
             items.append(Item(entry.path, source, entry.sha256, entry.bytes))
     return items
-
-
-def phone_runner() -> Path:
-    """The runner for phones: the one that a variable names, as it is, or one that is built."""
-    named = os.environ.get(VARIABLE)
-    if named and not os.access(named, os.X_OK):
-        because = f"{VARIABLE} names {named}: no program is there"
-        raise PocketError("the phone's runner is missing", because, "unset it, or mend it")
-    return Path(named) if named else build_android_runner()

@@ -4,17 +4,16 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import yaml
 
 from toolkit.atomic import write_text
-from toolkit.device_match import driver_notes
+from toolkit.device_match import Profile, driver_notes
 from toolkit.errors import PocketError
 from toolkit.paths import config_dir
 from toolkit.plan import FEATURES
 
-Profile: TypeAlias = dict[str, Any]
 UNITS = 8  # compute units of a GPU whose entry says nothing of them
 CLASSES = ("cpu", "adreno", "mali", "generic")
 # In the wheel, and in a checkout.

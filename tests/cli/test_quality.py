@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -61,9 +62,9 @@ def test_a_wrong_command_line(args: list[str], words: str, tmp_path: Path) -> No
         ({"weights": "e0m4", "keep": ["a=f8"]}, "--keep a=f8 is no rule"),
     ],
 )
-def test_the_same_from_python(options: dict[str, object], words: str) -> None:
+def test_the_same_from_python(options: dict[str, Any], words: str) -> None:
     with pytest.raises(PocketError) as error:
-        choose(load_source(DEMO), {"class": "cpu"}, **options)  # type: ignore[arg-type]
+        choose(load_source(DEMO), {"class": "cpu"}, **options)
     assert words in error.value.what and error.value.because and error.value.hint
 
 

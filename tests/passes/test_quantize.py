@@ -243,7 +243,9 @@ def test_a_rule_that_fits_nothing_is_an_error() -> None:
 def test_weights_without_codes_are_named() -> None:
     model = read(DEMO)
     name = "onnx::MatMul_1627"
-    array = model.graph.initializers[name].const_value.numpy().copy()  # type: ignore[union-attr]
+    tensor = model.graph.initializers[name].const_value
+    assert tensor is not None
+    array = tensor.numpy().copy()
     array[3, 100] = np.nan
     model.graph.initializers[name].const_value = ir.tensor(array, name=name)
     model.metadata_props["pocket.weights"] = "e0m4"

@@ -19,6 +19,8 @@ from phone_files import ARM64, DATA, PhoneFiles
 from phone_root import PhoneRoot
 from rootfs import arm64_root
 
+Unready = Literal["unauthorized", "offline"]
+
 FEATURES = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir,fixed_push_symlink_timestamp"
 
 
@@ -37,7 +39,7 @@ class Faults:
     full_after: int | None = None
     bytes_per_second: float | None = None
     exit_codes: dict[str, int] = field(default_factory=dict)
-    state: Literal["device", "unauthorized", "offline"] = "device"
+    state: Literal["device"] | Unready = "device"
 
 
 class Device:

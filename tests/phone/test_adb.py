@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from adb_server import AdbServer
-from device import Device, Make
+from device import Device, Make, Unready
 
 from toolkit.adb import UNUSABLE, Gone, Phone, all_phones, find_phone
 from toolkit.adb_program import adb, find_adb
@@ -222,10 +222,10 @@ def test_what_the_phone_says_is_not_taken_for_adb(phone: Device) -> None:
 
 
 @pytest.mark.parametrize("state", ["unauthorized", "offline"])
-def test_a_real_phone_that_is_not_ready(make_phone: Make, adb: AdbServer, state: str) -> None:
+def test_a_real_phone_that_is_not_ready(make_phone: Make, adb: AdbServer, state: Unready) -> None:
     device = make_phone("phone")
     device.unplug()
-    device.faults.state = state  # type: ignore[assignment]
+    device.faults.state = state
     device.plug_in()
     adb("disconnect", device.serial, check=False)
     adb("connect", device.serial, check=False)

@@ -133,8 +133,11 @@ def test_a_runner_that_the_user_names(
     monkeypatch.setenv(VARIABLE, str(runner))
     assert build_android_runner() == runner
     (tmp_path / "text").write_text("#!/bin/sh\n")
-    for name, because in (("text", "not a 64-bit ELF file"), ("absent", "No such file")):
+    (tmp_path / "text").chmod(0o755)
+    for name, because in (("text", "not a 64-bit ELF file"), ("absent", "no program is there")):
         monkeypatch.setenv(VARIABLE, str(tmp_path / name))
         with pytest.raises(PocketError) as error:
             build_android_runner()
         assert because in error.value.because and VARIABLE in error.value.hint
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "text"))
+    assert build_android_runner("x86_64") == tmp_path / "text"  # an emulator's own

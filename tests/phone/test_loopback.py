@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from adb_server import AdbServer
-from device import Device
+from device import Device, Unready
 
 DATA = "/data/local/tmp"
 
@@ -145,9 +145,9 @@ def test_a_wrong_exit_code(adb: AdbServer, phone: Device) -> None:
 
 
 @pytest.mark.parametrize("state", ["unauthorized", "offline"])
-def test_a_device_that_refuses(adb: AdbServer, phone: Device, state: str) -> None:
+def test_a_device_that_refuses(adb: AdbServer, phone: Device, state: Unready) -> None:
     phone.unplug()
-    phone.faults.state = state  # type: ignore[assignment]
+    phone.faults.state = state
     phone.plug_in()
     adb("disconnect", phone.serial, check=False)
     with subprocess.Popen([adb.adb, "connect", phone.serial], stdout=subprocess.DEVNULL) as client:

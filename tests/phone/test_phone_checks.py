@@ -159,10 +159,10 @@ def test_compile_for_the_phone(arm64: Device, own_runner: Path) -> None:
 
 def test_doctor_looks_at_the_phone(arm64: Device) -> None:
     checks = {check.name: check for check in doctor_phone.phone_checks()}
-    assert list(checks) == ["adb", "runner", "phone"]
+    assert list(checks) == ["adb", "phone"]
     assert all(check.ok and not check.needed for check in checks.values())
     checks = {check.name: check for check in doctor_phone.phone_checks(arm64.serial)}
-    assert list(checks) == ["adb", "runner", "phone", "opencl"]
+    assert list(checks) == ["adb", "phone", "opencl"]
     assert all(check.ok for check in checks.values())
     assert arm64.serial in checks["phone"].detail and "storage free" in checks["opencl"].detail
     missing = list(doctor_phone.phone_checks("nobody"))

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner, Result
@@ -22,6 +22,7 @@ from toolkit import cli
 from toolkit.adb import Gone, find_phone
 from toolkit.errors import PocketError
 from toolkit.phone_layout import HOME
+from toolkit.runner import RunnerExecutor
 from toolkit.session import Session
 
 PROMPT = [0, 377, 379]
@@ -198,8 +199,7 @@ def test_a_phone_that_is_unplugged_while_it_runs(session: Session, warm_phone: D
 
 def test_no_runner_stays_when_adb_dies(session: Session, warm_phone: Device) -> None:
     pid = sessions(warm_phone)[0]
-    process = session.executor._process  # type: ignore[attr-defined]
-    process._child.kill()
+    cast(RunnerExecutor, session.executor)._alive()._child.kill()
     with pytest.raises(PocketError):
         list(session.generate(PROMPT, 2))
     wait_for(lambda: not Path(f"/proc/{pid}").exists())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from native import HERE, build
 from talk import Start, Talk
 from toy import Toy
 
@@ -33,17 +32,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fake_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fake_driver() -> Path:
     """A driver that stands before the real one; see fake_driver.c."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if not compiler:
-        pytest.skip("no C compiler")
-    library = tmp_path_factory.mktemp("fake") / "libOpenCL-pixel.so"
-    source = Path(__file__).with_name("fake_driver.c")
-    command = [compiler, "-shared", "-fPIC", "-O1", "-fvisibility=hidden", "-o", library, source]
-    done = subprocess.run([*command, "-ldl"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return library
+    return build("libOpenCL-pixel.so", [HERE / "fake_driver.c"], "-shared", "-fvisibility=hidden")
 
 
 @pytest.fixture
