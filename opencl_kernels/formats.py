@@ -55,18 +55,6 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return DTYPES[name]
 
 
-def dtype_name(dtype: npt.DTypeLike) -> str:
-    """The plan's name of a numpy type, e.g. "f16" of float16."""
-    for name, known in DTYPES.items():
-        if known == np.dtype(dtype):
-            return name
-    raise FormatError(
-        f"no storage type for {np.dtype(dtype)}",
-        f"the formats are {', '.join(DTYPES)}",
-        "convert the array first",
-    )
-
-
 def dtype_bytes(name: str) -> int:
     """Bytes of one element."""
     return DTYPES[name].itemsize

@@ -41,12 +41,6 @@ def length_s(spans: Sequence[Span]) -> float:
     return 1e-9 * (max(s.ended for s in spans) - min(s.started for s in spans))
 
 
-def gaps_us(spans: Sequence[Span]) -> float:
-    """Microseconds inside a run in which no kernel ran: the device was between two."""
-    gaps = [max(0, after.started - before.ended) for before, after in pairwise(spans)]
-    return sum(gaps) / 1e3
-
-
 def overhead_us(spans: Sequence[Span]) -> float | None:
     """Step wall time less the span of its kernels, in a token loop: the median of its steps.
 
