@@ -11,8 +11,8 @@
 
 A blob gets its name after the phone itself found its SHA-256 right, so a name and a size say that
 it is whole; a TREE, named by the hash of its list, appears when all of its links are there. Links
-are symbolic: AOSP's SELinux policy doesn't grant `link` to adb's shell (create_file_perms; read, not
-tried).
+are symbolic: AOSP's SELinux policy doesn't grant `link` to adb's shell (create_file_perms; read,
+not tried).
 """
 
 from dataclasses import dataclass, field
