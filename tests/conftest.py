@@ -6,13 +6,6 @@ import signal
 
 import pytest
 
-LONGEST = "test_arm64.py"  # one device for all of its tests, minutes of compiling
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, beside the others instead of behind them."""
-    items.sort(key=lambda item: item.path.name != LONGEST)
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Write golden files anew.")
