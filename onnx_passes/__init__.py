@@ -29,11 +29,13 @@ from onnx_passes.ops import defined
 from onnx_passes.quantize_e0m4 import quantize_e0m4
 from onnx_passes.resolve_shapes import resolve_shapes
 from onnx_passes.split_gqa import split_gqa
+from onnx_passes.split_variadic import split_variadic
 
 Pass = Callable[[ir.Model], int]
 
 PASSES: tuple[Pass, ...] = (
     canonicalize_dims,  # first: later passes compare dimensions and ask for roles
+    split_variadic,  # rules know ops of two operands
     fold_constants,  # rules look for constants, and exporters repeat them
     resolve_shapes,  # so that what is left is arithmetic on tensors
     fuse_rmsnorm,

@@ -11,13 +11,8 @@ import onnx_ir as ir
 
 from onnx_passes.edit import Builder, replace
 from onnx_passes.graph import DOMAIN, constant, is_constant, opset, rank, scalar
+from opencl_kernels.scalar_ops import SCALAR_OPS
 
-ELEMENTWISE = frozenset(
-    (
-        *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Exp", "Log", "Sqrt", "Reciprocal", "Pow"),
-        *("Max", "Min", "Sigmoid", "Tanh", "Relu", "Erf", "Identity"),
-    )
-)
 MAX_INPUTS = 8  # buffers that the kernel takes
 MAX_NODES = 64  # of one chain
 
@@ -35,7 +30,7 @@ def fuse_elementwise(model: ir.Model) -> int:
 
 def _is_elementwise(node: ir.Node) -> bool:
     output = node.outputs[0]
-    if node.domain != "" or node.op_type not in ELEMENTWISE or output.shape is None:
+    if node.domain != "" or node.op_type not in SCALAR_OPS or output.shape is None:
         return False
     values = (*node.inputs, output)
     return all(

@@ -23,6 +23,10 @@
 #define VALUE(j) const float a##j = LOAD(A##j##_HALF, p##j, IDX##j(i));
 #define PARAMS __global const int *sym, EACH(PARAM) __global STORAGE(Y_HALF) *y
 
+// What is not a number stays so: fmax and fmin would drop it.
+float larger(float a, float b) { return a > b || a != a ? a : b; }
+float smaller(float a, float b) { return a < b || a != a ? a : b; }
+
 void elementwise_body(int id, int n, PARAMS) {
   const int count = COUNT;
   for (int i = SPLIT(id, n, count); i < SPLIT(id + 1, n, count); i++) {

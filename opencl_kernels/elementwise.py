@@ -7,6 +7,7 @@ COUNT), "a0" ... and "y" (storage types), COUNT_C (COUNT as a C expression over 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,9 +34,13 @@ FUNCTIONS: dict[str, Any] = {  # the C functions of reference expressions
     "sqrt": np.sqrt,
     "tanh": np.tanh,
     "fabs": np.abs,
-    "fmax": np.maximum,
-    "fmin": np.minimum,
+    "pow": np.power,
+    "erf": np.vectorize(math.erf, otypes=[float]),
+    "larger": np.maximum,
+    "smaller": np.minimum,
     "SILU": lambda v: v / (1 + np.exp(-v)),
+    "INFINITY": np.inf,
+    "NAN": np.nan,
 }
 
 
@@ -91,7 +96,7 @@ ELEMENTWISE = Kernel(
     cases=(
         {"EXPR": "a0 + a1", "INPUTS": 2, "COUNT": 7},
         {"EXPR": "0.5f", "INPUTS": 0, "COUNT": 63},
-        {"EXPR": "fmax(a0 - a1, 0.25f) * exp(a2)", "INPUTS": 3, "COUNT": 65, "SIZE1": 13,
+        {"EXPR": "larger(a0 - a1, 0.25f) * exp(a2)", "INPUTS": 3, "COUNT": 65, "SIZE1": 13,
          "IDX1": "i % 13", "SIZE2": 5, "IDX2": "i / 13"},
         {"EXPR": "SILU(a0) * a1", "INPUTS": 2, "COUNT": 84, "COUNT_C": "(SEQ*12)", "seq": 7,
          "a0": "f16", "y": "f16"},

@@ -98,8 +98,12 @@ def ceil_div(a: Any, b: int) -> Any:
 
 
 def c_float(value: float) -> str:
-    """A float literal of OpenCL C (without the suffix it would be a double)."""
-    return f"{float(value)!r}f"
+    """A float of OpenCL C; a literal without the suffix would be a double."""
+    with np.errstate(over="ignore"):  # what is beyond all floats is infinite
+        number = np.float32(value)
+    if np.isfinite(number):
+        return f"{float(value)!r}f"
+    return "NAN" if np.isnan(number) else f"{'-' if number < 0 else ''}INFINITY"
 
 
 def storage_defines(case: Case, *names: str) -> Defines:

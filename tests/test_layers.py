@@ -13,7 +13,7 @@ FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py")
 # What a layer may import of our own; a longer name allows only that module.
 OURS = {
     "opencl_kernels": ("opencl_kernels",),
-    "onnx_passes": ("onnx_passes", "opencl_kernels.formats"),
+    "onnx_passes": ("onnx_passes", "opencl_kernels.formats", "opencl_kernels.scalar_ops"),
     "toolkit": LAYERS,
 }
 # The only places that may import a library; libraries not named here may be imported anywhere.

@@ -58,12 +58,13 @@ def assemble(
     phases = []
     for name, longest in (("prefill", options.chunk), ("decode", 1), ("score", score)):
         functions, at = model.functions, FIXED[name]
-        builder = PhaseBuilder(name, settings, table, programs, index, functions, at)
+        bounds = {"seq": (1, longest), "rows": (1, longest if name == "score" else 1)}
+        where = functions, at, {**box, **bounds}
+        builder = PhaseBuilder(name, settings, table, programs, buffers, *where)
         builder.places |= _places(model, index, options.kv)
         lower_nodes(model.graph, builder)
         _end(builder, vocab, options)
         scratch, steps = compact(builder)
-        bounds = {"seq": (1, longest), "rows": (1, longest if name == "score" else 1)}
         phase = Phase(name, bounds, name == "decode", scratch, steps)
         phases.append(place_phase(phase, {**box, **bounds}, profile["align"]))
     facts = _facts(source, options, vocab, sum(b.kind == "state" for b in buffers) // 2)
@@ -141,7 +142,7 @@ def _end(builder: PhaseBuilder, vocab: int, options: Options) -> None:
         refs["counts"] = ("scratch", len(builder.scratch))
         builder.scratch.append(Scratch("counts", "i32", (vocab,), 4 * vocab))
         builder.emit("next id", "sample", case, refs)
-    builder.steps.append(HostStep("fetch", builder.buffers[fetched]))
+    builder.steps.append(HostStep("fetch", int(builder.buffer(fetched)[-1])))
 
 
 def _facts(source: Source, options: Options, vocab: int, layers: int) -> dict[str, Any]:

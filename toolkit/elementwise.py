@@ -4,29 +4,8 @@ import onnx_ir as ir
 import sympy
 
 from opencl_kernels.kernel import c_float
+from opencl_kernels.scalar_ops import SCALAR_OPS
 from toolkit.lower import c_expression
-
-# ONNX op -> C over its operands {0}, {1}
-C_OF = {
-    "Add": "({0} + {1})",
-    "Sub": "({0} - {1})",
-    "Mul": "({0} * {1})",
-    "Div": "({0} / {1})",
-    "Neg": "(-{0})",
-    "Abs": "fabs({0})",
-    "Exp": "exp({0})",
-    "Log": "log({0})",
-    "Sqrt": "sqrt({0})",
-    "Reciprocal": "(1.0f / {0})",
-    "Pow": "pow({0}, {1})",
-    "Max": "fmax({0}, {1})",
-    "Min": "fmin({0}, {1})",
-    "Sigmoid": "(1.0f / (1.0f + exp(-{0})))",
-    "Tanh": "tanh({0})",
-    "Relu": "fmax({0}, 0.0f)",
-    "Erf": "erf({0})",
-    "Identity": "{0}",
-}
 
 
 def expression(function: ir.Function) -> str:
@@ -38,7 +17,7 @@ def expression(function: ir.Function) -> str:
             text[node.outputs[0]] = c_float(float(number.reshape(())))
         else:
             operands = [text[value] for value in node.inputs if value is not None]
-            text[node.outputs[0]] = C_OF[node.op_type].format(*operands)
+            text[node.outputs[0]] = SCALAR_OPS[node.op_type].format(*operands)
     return text[function.outputs[0]]
 
 
@@ -49,6 +28,8 @@ def index_map(shape: list[sympy.Expr], source: list[sympy.Expr]) -> str:
         return "i"
     terms, outer, inner = [], sympy.Integer(1), sympy.Integer(1)
     for size, own in zip(reversed(shape), reversed(padded), strict=True):
+        if own not in (1, size):
+            raise ValueError(f"{source} does not broadcast to {shape}")
         if own != 1:
             place = "i" if outer == 1 else f"(i / {c_expression(outer)})"
             terms.append(f"{place} % {c_expression(size)} * {c_expression(inner)}")

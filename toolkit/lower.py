@@ -5,6 +5,7 @@ that suit it. Which kernels serve which op is the table HANDLERS (lower_ops.py);
 is decided later (memory.py).
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,8 +19,9 @@ from opencl_kernels.formats import dtype_bytes
 from opencl_kernels.kernel import Case, Kernel, Knobs, symbol_header
 from opencl_kernels.tuned import Table, changed, knobs_for
 from toolkit.errors import PocketError
-from toolkit.expr import symbol
-from toolkit.plan import Dispatch, Program, Ref, Scratch, Step, Variant
+from toolkit.expr import Box, product, symbol
+from toolkit.fits import Extent, check_fit
+from toolkit.plan import Buffer, Dispatch, Program, Ref, Scratch, Step, Variant
 from toolkit.weights import WeightTable
 
 Substitution = Mapping[sympy.Symbol, sympy.Expr]
@@ -75,9 +77,10 @@ class PhaseBuilder:
     settings: Settings
     weights: WeightTable
     programs: Programs
-    buffers: Mapping[str, int]  # name -> index in the plan
+    buffers: Sequence[Buffer]  # of the plan
     functions: Mapping[ir.OperatorIdentifier, ir.Function]  # bodies of elementwise chains
     at: Substitution  # symbols that are fixed in this phase
+    box: Box  # bounds of the symbols in this phase
     places: dict[ir.Value, Place] = field(default_factory=dict)
     scratch: list[Scratch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -91,8 +94,12 @@ class PhaseBuilder:
         return [as_expr(d).xreplace(dict(self.at)) for d in value.shape]
 
     def rows(self, value: ir.Value) -> sympy.Expr:
-        """Rows of the value as a matrix: batch times positions."""
-        batch, positions = self.dims(value)[:2]
+        """Rows of the value as a matrix: all of its dimensions but the last."""
+        return sympy.prod(self.dims(value)[:-1])
+
+    def tokens(self, value: ir.Value) -> sympy.Expr:
+        """Tokens of a value [batch, seq, heads, width]."""
+        batch, positions, _, _ = self.dims(value)
         return batch * positions
 
     def place(self, value: ir.Value | None) -> Place:
@@ -115,12 +122,14 @@ class PhaseBuilder:
 
     def buffer(self, name: str) -> Ref:
         """A buffer of the plan by name."""
-        return ("buffer", self.buffers[name])
+        return ("buffer", [buffer.name for buffer in self.buffers].index(name))
 
     def emit(self, name: str, family: str, case: Case, refs: Mapping[str, Ref]) -> None:
         """One dispatch: the kernels of `family` that this device may run, best first."""
         kernels = list(variants_of(family, self.settings.device_class))
         arguments = kernels[0].arguments(case)
+        extents = {argument.name: self._extent(refs[argument.name]) for argument in arguments}
+        check_fit(name, arguments, {**case, **self._sizes()}, extents, self.box)
         args: list[Ref] = [("symbols",), *(refs[argument.name] for argument in arguments)]
         writes = [
             i + 1 for i, argument in enumerate(arguments) if argument.role in ("out", "inout")
@@ -129,6 +138,20 @@ class PhaseBuilder:
             writes.insert(0, 0)  # it moves `past` on
         variants = tuple(self._variant(kernel, case) for kernel in kernels)
         self.steps.append(Dispatch(0, name, tuple(args), tuple(writes), variants))
+
+    def _extent(self, ref: Ref) -> Extent:
+        """What an argument of a dispatch holds."""
+        kind, index = ref[0], int(ref[-1])
+        if kind == "weight":
+            source = self.weights.sources[index]
+            return Extent(source.dtype, math.prod(source.shape))
+        held = self.scratch[index] if kind == "scratch" else self.buffers[index]
+        return Extent(held.dtype, sympy.sympify(product(held.shape)).xreplace(dict(self.at)))
+
+    def _sizes(self) -> dict[str, sympy.Expr]:
+        """The symbols, by the words that shapes of arguments have for them."""
+        words = {"seq": symbol("seq"), "rows_n": symbol("rows")}
+        return {word: size.xreplace(dict(self.at)) for word, size in words.items()}
 
     def _variant(self, kernel: Kernel, case: Case) -> Variant:
         device_class = self.settings.device_class

@@ -20,7 +20,7 @@ def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
     q, k_out, v_out = node.outputs
     b.places[k_out], b.places[v_out] = b.place(k_state), b.place(v_state)
     rows, half = matrix_dims(cos)
-    case = _states(b, k_state) | {"M": b.rows(q), "H": attribute(node, "heads"), "CTX": rows}
+    case = _states(b, k_state) | {"M": b.tokens(q), "H": attribute(node, "heads"), "CTX": rows}
     case |= {"R": 2 * half, "INTERLEAVED": int(node.overload == "interleaved")}
     case |= {"x": b.place(qkv).dtype, "y": b.settings.activations}
     refs = {"qkv": b.place(qkv).ref, "cos": b.weights.vector(cos), "sin": b.weights.vector(sin)}
@@ -32,7 +32,7 @@ def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
     """One token per sequence (decode) and many (prefill) have kernels of their own."""
     q, k_state, v_state = (needed(node, i) for i in range(3))
     y, window = node.outputs[0], attribute(node, "window")
-    case = _states(b, k_state) | {"M": b.rows(y), "H": int(b.dims(q)[2]), "SOFTCAP": 0}
+    case = _states(b, k_state) | {"M": b.tokens(y), "H": int(b.dims(q)[2]), "SOFTCAP": 0}
     case |= {"SCALE": attribute(node, "scale"), "x": b.place(q).dtype, "y": b.settings.activations}
     case["WINDOW"] = window if window < b.settings.context else 0  # beyond the context: none
     refs = {"q": b.place(q).ref, "k_state": b.place(k_state).ref, "v_state": b.place(v_state).ref}

@@ -94,6 +94,7 @@ def _elementwise(b: PhaseBuilder, node: ir.Node) -> None:
         known = is_constant(value)
         source = Place(b.weights.vector(value), "f32") if known else b.place(value)
         case[f"IDX{i}"] = index_map(shape, b.dims(value))
+        case |= {f"SIZE{i}": size} if (size := sympy.prod(b.dims(value))) != count else {}
         case[f"a{i}"], refs[f"a{i}"] = source.dtype, source.ref
     b.emit(label(node), "elementwise", case, refs)
 

@@ -1,0 +1,131 @@
+"""Decoders that are spelled in unusual ways, as plans: what they compute, against ONNX Runtime."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import sympy
+from pass_helpers import text
+from tiny_decoder import decoder_text
+
+import toolkit
+from opencl_kernels import KERNELS
+from opencl_kernels.formats import DTYPES
+from toolkit.compile import CompileReport
+from toolkit.expr import maximum, symbol
+from toolkit.plan import Plan
+from toolkit.verify import verify
+
+EMBEDDED = "h = Gather(table, input_ids)"
+DOWN = "down = MatMul(mix, wd)"
+CONSTANTS = "float scale = {0.3535534}"
+
+
+def compiled(
+    folder: Path, *changes: tuple[str, str], constants: str = "", opset: str = "18"
+) -> CompileReport:
+    """The tiny decoder with pieces of its text replaced, as a plan."""
+    source = decoder_text(opset=opset)
+    for old, new in ((CONSTANTS, CONSTANTS + constants), *changes):
+        assert old in source
+        source = source.replace(old, new)
+    ir.save(text(source), folder / "model.onnx")
+    sizes = {"max_context": 32, "prefill_chunk": 8}
+    return toolkit.compile(folder / "model.onnx", folder / "m.plan", **sizes)
+
+
+def check(done: CompileReport) -> None:
+    report = verify(done.path, on="host")
+    assert report["ok"] and report["greedy_match"], report
+    assert all(case["nmse"] < 1e-9 for case in report["original"]), report
+
+
+ODD = {
+    "products on flattened tokens": (
+        (DOWN, "wide = Reshape(mix, into) thin = MatMul(wide, wd) down = Reshape(thin, back)"),
+        ", int64[2] into = {-1, 48}, int64[3] back = {1, -1, 32}",
+    ),
+    "norms over heads": (
+        (
+            "o = MatMul(o2, wo)",
+            """mixed = MatMul(o2, wo) by_head = Reshape(mixed, heads)
+            squares = Mul(by_head, by_head) average = ReduceMean(squares, last)
+            shifted = Add(average, eps) root = Sqrt(shifted)
+            unit = Div(by_head, root) normed = Mul(unit, gh) o = Reshape(normed, merged)""",
+        ),
+        ", int64[4] heads = {0, 0, 4, 8}, int64[3] merged = {0, 0, 32}, float[8] gh",
+    ),
+    "any number of operands, and constants that are infinite": (
+        (
+            EMBEDDED,
+            """raw = Gather(table, input_ids) half = Mul(raw, scale) most = Max(raw, half, floor)
+            only = Min(most) sum = Sum(only, raw, half, row) third = Mean(sum, raw, half)
+            above = Max(third, never) below = Min(above, ever) h = Relu(below)""",
+        ),
+        ", float floor = {0.01}, float never = {-inf}, float ever = {inf}, float[32] row",
+    ),
+}
+
+
+def test_unusual_spellings_compute_the_same(tmp_path: Path) -> None:
+    changes, constants = zip(*ODD.values(), strict=True)
+    check(compiled(tmp_path, *changes, constants="".join(constants)))
+
+
+# --- no dispatch touches more than its arguments hold -------------------------------------------
+
+EDGES = {"h": EMBEDDED, "o": "o = MatMul(o2, wo)", "down": DOWN}  # values [batch, seq, 32]
+FORMS = {"flat": ("-1, 32", 32), "rows": ("1, -1, 32", 32), "heads": ("0, 0, 4, 8", 8)}
+STEPS = {  # over the last axis, {n} wide
+    "scale": "float[{n}] w_{i}|s_{i} = Mul(a_{i}, w_{i})",
+    "matrix": "float[{n}, {n}] w_{i}|s_{i} = MatMul(a_{i}, w_{i})",
+    "bias": "float[{n}, {n}] w_{i}, float[{n}] b_{i}"
+    "|p_{i} = MatMul(a_{i}, w_{i}) s_{i} = Add(p_{i}, b_{i})",
+    "norm": "float[{n}] w_{i}|s_{i} = RMSNormalization<axis = -1>(a_{i}, w_{i})",
+    "sum": "float[{n}] w_{i}|p_{i} = Mul(a_{i}, w_{i}) s_{i} = Add(a_{i}, p_{i})",
+}
+
+
+def odd_decoder(seed: int) -> dict[str, Any]:
+    """Random detours through other ranks: changes of the text, and the constants that they need."""
+    luck, changes, constants = np.random.default_rng(seed), [], ", int64[3] whole = {1, -1, 32}"
+    for i, edge in enumerate(luck.permutation(list(EDGES))[: luck.integers(1, 4)]):
+        shape, width = FORMS[str(luck.choice(list(FORMS)))]
+        weights, steps = STEPS[str(luck.choice(list(STEPS)))].format(i=i, n=width).split("|")
+        rank = shape.count(",") + 1
+        constants += f", int64[{rank}] t_{i} = {{{shape}}}, {weights}"
+        before = EDGES[edge].replace(f"{edge} =", f"e_{i} =")
+        detour = f"{before} a_{i} = Reshape(e_{i}, t_{i}) {steps} {edge} = Reshape(s_{i}, whole)"
+        changes.append((EDGES[edge], detour))
+    return {"changes": changes, "constants": constants}
+
+
+def touched(plan: Plan) -> Iterator[tuple[str, int, int]]:
+    """(argument, bytes that its kernel touches at most, bytes of its memory) of all dispatches."""
+    tables = {"buffer": plan.buffers, "weight": plan.weights}
+    for phase in plan.phases:
+        box = plan.box(phase)
+        fixed = {symbol(name): low for name, (low, high) in box.items() if low == high}
+        for step in phase.dispatches():
+            program = plan.programs[step.variants[0].program]
+            sizes = {"seq": symbol("seq"), "rows_n": symbol("rows")}
+            arguments = KERNELS[program.kernel].arguments({**program.case, **sizes})
+            for argument, (kind, index) in zip(arguments, step.args[1:], strict=True):
+                shape = argument.shape({**program.case, **sizes})
+                elements = sympy.sympify(sympy.prod(shape)).subs(fixed)
+                size = DTYPES[argument.storage(program.case)].itemsize
+                held = {**tables, "scratch": phase.scratch}[kind][index]
+                yield f"{step.name}.{argument.name}", maximum(elements, box) * size, held.bytes
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_dispatch_touches_more_than_its_arguments_hold(seed: int, tmp_path: Path) -> None:
+    odd = odd_decoder(seed)
+    done = compiled(tmp_path, *odd["changes"], constants=odd["constants"], opset="23")
+    for name, needed, held in touched(done.plan):
+        assert needed <= held, name
+    if seed < 2:
+        check(done)
