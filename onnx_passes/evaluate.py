@@ -1,6 +1,8 @@
 """Run a piece of the graph on chosen inputs, to recognise it by what it computes.
 
-Uses ONNX's reference evaluator (numpy), on request in float64: rotary tables are computed that way.
+Uses ONNX's reference evaluator (numpy), on request in float64: rotary tables are computed that
+way. How much it computes is limited beforehand, and the shapes that it finds must be those that
+were inferred (evaluation_checks.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,12 +13,12 @@ import onnx_ir as ir
 import sympy
 from onnx.reference import ReferenceEvaluator
 
+from onnx_passes.evaluation_checks import LARGE, check_inferred, check_work
 from onnx_passes.graph import Miss, is_constant, rank
 from onnx_passes.normalize import RESERVED
 from onnx_passes.roles import Roles, roles_of
 from onnx_passes.shapes import evaluated, symbolic_value
 
-LARGE = 1 << 24  # elements: a piece that needs more is no mask and no table
 _READ_SHAPES = ("Shape", "Size")  # ops that read nothing of a tensor but its shape
 
 
@@ -29,7 +31,8 @@ class Subgraph:
     def __init__(self, model: ir.Model, values: Iterable[ir.Value], double: bool = False) -> None:
         """Extract what computes `values` from graph inputs; `double` widens float32 throughout."""
         self.roles, wanted = roles_of(model), list(values)
-        reached = _ancestors(wanted)
+        self.reached = reached = _ancestors(wanted)
+        self.wanted = [value.name or "" for value in wanted]
         _refuse_data(reached, self.roles)
         self.sizes = {
             v: e for v, e in ((v, _expressions(v)) for v in reached if v not in wanted) if e
@@ -47,13 +50,16 @@ class Subgraph:
     def run(self, seq: int, past: int, padding: int = 0) -> list[np.ndarray]:
         """The values for `seq` new tokens after `past`; the first `padding` of all are padding."""
         at = {"seq": seq, "past": past, "rows": seq}
+        check_work(self.reached, at)
         try:
-            feeds = {v.name: self._feed(v, at, padding) for v in self.used}
-            feeds |= {v.name: _elements(v, e, at) for v, e in self.sizes.items()}
-            found = self.evaluator.run(None, feeds)  # type: ignore[arg-type]  # all have names
+            feeds = {v.name or "": self._feed(v, at, padding) for v in self.used}
+            feeds |= {v.name or "": _elements(v, e, at) for v, e in self.sizes.items()}
+            found = dict(self.evaluator.run(None, feeds, intermediate=True))
         except Exception as error:  # anything: the piece may be valid only for other sizes
             raise Miss(f"evaluating it for seq={seq}, past={past} fails: {error}") from error
-        return [np.asarray(value) for value in found]
+        arrays = {name: np.asarray(value) for name, value in found.items() if value is not None}
+        check_inferred(self.reached, arrays, at)
+        return [arrays[name] for name in self.wanted]
 
     def _feed(self, value: ir.Value, at: Mapping[str, int], padding: int) -> np.ndarray:
         seq, past = at["seq"], at["past"]

@@ -1,95 +1,24 @@
-"""Shape inference of our own ops, and of what `onnx-shape-inference` lacks of ONNX's.
+"""Shape inference of our own ops; and the place where all rules join the inference's own.
 
 A rule sets shape and type of a node's outputs, and the elements of small integer tensors that
 are shapes themselves (Expand targets above all).
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import onnx_ir as ir
 import onnx_shape_inference as osi
 
-from onnx_passes.graph import DOMAIN, attribute, integers, operand
-from onnx_passes.shapes import SMALL, Dim, as_expr
-
-Elements = list[Dim]
-
-
-class Context(Protocol):
-    """What rules use of the inference's context (its own class comes without type information)."""
-
-    def set_shape_and_dtype(
-        self, value: ir.Value, shape: ir.Shape | None, dtype: ir.DataType | None
-    ) -> bool:
-        """Note both of a value, where given."""
-
-    def get_symbolic_value(self, value: ir.Value) -> Elements | None:
-        """The elements of a shape, as far as they are known."""
-
-    def set_symbolic_value(self, value: ir.Value, data: Elements) -> None:
-        """Note the elements of a shape."""
-
-
-Rule = Callable[[Context, ir.Node], None]
-
-
-def _elements(context: Context, node: ir.Node, index: int) -> Elements | None:
-    """Symbolic elements of an input, constants included."""
-    value = operand(node, index)
-    if value is None:
-        return None
-    tensor = ir.convenience.get_const_tensor(value)
-    numbers = integers(value) if tensor is not None and tensor.size < SMALL else None
-    return context.get_symbolic_value(value) if numbers is None else [*numbers]
+from onnx_passes.graph import DOMAIN, attribute, operand
+from onnx_passes.rule_context import Context, Rule
+from onnx_passes.shape_values import VALUES
+from onnx_passes.shapes import Dim
+from onnx_passes.sound_rules import BEHIND, INSTEAD
 
 
 def _set(context: Context, output: ir.Value, dims: Sequence[Dim], like: ir.Value) -> None:
     context.set_shape_and_dtype(output, ir.Shape(dims), like.dtype)
-
-
-def _shape_filler(context: Context, node: ir.Node) -> None:
-    """ConstantOfShape of a known length: exporters build Expand targets so."""
-    sizes = _elements(context, node, 0)
-    tensor = attribute(node, "value")
-    fill = 0 if tensor is None else tensor.numpy().reshape(-1)[0]
-    if sizes is not None and len(sizes) == 1 and isinstance(sizes[0], int) and sizes[0] < SMALL:
-        context.set_symbolic_value(node.outputs[0], [int(fill)] * sizes[0])
-
-
-def _shape_product(context: Context, node: ir.Node) -> None:
-    a, b = _elements(context, node, 0), _elements(context, node, 1)
-    if a and b and (len(a) == len(b) or 1 in (len(a), len(b))):
-        count = max(len(a), len(b))
-        pairs = zip(a * (count // len(a)), b * (count // len(b)), strict=True)
-        context.set_symbolic_value(node.outputs[0], [x * y for x, y in pairs])
-
-
-def _equal(context: Context, node: ir.Node) -> None:
-    """Equal of shape elements: a size, at least 0, is never the -1 that marks an inferred one."""
-    a, b = _elements(context, node, 0), _elements(context, node, 1)
-    if a is None or b is None or len(a) != len(b):
-        return
-    answers = [_same(x, y) for x, y in zip(a, b, strict=True)]
-    if None not in answers:
-        context.set_symbolic_value(node.outputs[0], [int(bool(x)) for x in answers])
-
-
-def _same(a: Dim, b: Dim) -> bool | None:
-    difference = (as_expr(a) - as_expr(b)).expand()
-    if difference == 0:
-        return True
-    return False if difference.is_positive or difference.is_negative else None
-
-
-def _where(context: Context, node: ir.Node) -> None:
-    condition, a, b = (_elements(context, node, i) for i in range(3))
-    if condition is None or a is None or b is None or not len(condition) == len(a) == len(b):
-        return
-    if all(isinstance(c, int) for c in condition):
-        chosen = [x if c else y for c, x, y in zip(condition, a, b, strict=True)]
-        context.set_symbolic_value(node.outputs[0], chosen)
 
 
 def _like_first(context: Context, node: ir.Node) -> None:
@@ -142,17 +71,11 @@ _OURS: dict[str, Rule] = {
     "Linear": _linear,
     "RopeKvWrite": _rope_kv_write,
 }
-_MORE: dict[str, Rule] = {
-    "ConstantOfShape": _shape_filler,
-    "Mul": _shape_product,
-    "Equal": _equal,
-    "Where": _where,
-}
 
 
 @functools.cache
 def register_rules() -> None:
-    """Add our rules to the inference, once; on ONNX's ops ours run after the library's."""
+    """Add our rules to the inference, once; on ONNX's ops most run behind the library's."""
     osi.registry.collect()
     for op_type, rule in _OURS.items():
         osi.registry.register(DOMAIN, op_type, since_version=1)(rule)
@@ -160,16 +83,17 @@ def register_rules() -> None:
         "com.microsoft", "SkipSimplifiedLayerNormalization", since_version=1
     )
     skip(_skip_norm)
-    for op_type, rule in _MORE.items():
-        originals = {v: osi.registry.get("", op_type, version=v) for v in range(1, 27)}
-        for version, original in originals.items():
-            osi.registry.register("", op_type, since_version=version)(_then(original, rule))
+    for op_type in {*VALUES, *BEHIND, *INSTEAD}:
+        theirs = {v: osi.registry.get("", op_type, version=v) for v in range(1, 28)}
+        for version, rule in theirs.items():
+            rules = INSTEAD.get(op_type, rule), BEHIND.get(op_type), VALUES.get(op_type)
+            osi.registry.register("", op_type, since_version=version)(_in_turn(rules))
 
 
-def _then(original: Rule | None, more: Rule) -> Rule:
-    def both(context: Context, node: ir.Node) -> None:
-        if original is not None:
-            original(context, node)
-        more(context, node)
+def _in_turn(rules: Sequence[Rule | None]) -> Rule:
+    def run(context: Context, node: ir.Node) -> None:
+        for rule in rules:
+            if rule is not None:
+                rule(context, node)
 
-    return both
+    return run

@@ -14,6 +14,8 @@ from onnx_passes.graph import integers
 
 Dim = int | ir.SymbolicDim
 SMALL = 64  # elements: no shape is longer
+MOST_POWER = 8  # of a size: no tensor has as many dimensions
+MOST_TEXT = 4096  # characters of an expression
 
 
 def as_expr(dim: Dim) -> sympy.Expr:
@@ -23,6 +25,19 @@ def as_expr(dim: Dim) -> sympy.Expr:
     if dim.value is None:
         raise ValueError("an unknown dimension has no expression")
     return parse(dim.value)
+
+
+def as_dim(expr: sympy.Expr) -> Dim:
+    """The inverse of `as_expr`."""
+    return int(expr) if expr.is_Integer else ir.SymbolicDim(expr)
+
+
+def is_anonymous(dim: Dim) -> bool:
+    """Whether a size is unknown, or a name that the inference made up for an unknown one."""
+    if isinstance(dim, int):
+        return False
+    names = () if dim.value is None else (s.name for s in as_expr(dim).free_symbols)
+    return dim.value is None or any(name.startswith("_d") for name in names)
 
 
 def evaluated(dim: Dim | sympy.Expr, at: Mapping[str, int]) -> int:
@@ -38,9 +53,18 @@ def parse(text: str) -> sympy.Expr:
     Not with sympy's own reader: that evaluates Python, and the text may come from a model file.
     """
     try:
+        if len(text) > MOST_TEXT:
+            raise ValueError("it is too long")
         return _expr(ast.parse(text, mode="eval").body)
-    except (SyntaxError, KeyError, TypeError) as error:
-        raise ValueError(f"{text!r} is no expression of dimensions") from error
+    except (SyntaxError, KeyError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{text!r:.100} is no expression of dimensions") from error
+
+
+def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+    """Of small exponents: others would be computed for ever."""
+    if not exponent.is_Integer or not 0 <= exponent <= MOST_POWER:
+        raise ValueError(f"the exponent {exponent} is not 0 to {MOST_POWER}")
+    return base**exponent
 
 
 _OPERATORS: dict[type[ast.AST], Callable[..., sympy.Expr]] = {
@@ -50,7 +74,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., sympy.Expr]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
+    ast.Pow: _power,
     ast.USub: operator.neg,
 }
 _FUNCTIONS = {

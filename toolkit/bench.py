@@ -17,6 +17,7 @@ from toolkit.bench_trace import check_folder, write_trace
 from toolkit.bench_turns import Contestant, Ours, Turn, figures_of, take_turn, take_turns
 from toolkit.errors import PocketError
 from toolkit.executor import Executor, on_phone, open_executor
+from toolkit.origin import noted
 from toolkit.plan import Plan
 from toolkit.profile import Profiled, Span, length_s, overhead_us, runs_of
 
@@ -148,7 +149,7 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
 def about(executor: Executor) -> dict[str, Any]:
     """What was run, where, and when."""
     plan, ready = executor.plan, getattr(executor, "ready", {})
-    path = str(plan.model.get("source", {}).get("path", ""))
+    path = noted(plan, "path")
     return {
         "model": Path(path).parent.name if path.endswith(".onnx") else Path(path).name,
         "profile": plan.profile.get("name"),

@@ -21,6 +21,7 @@ from toolkit.devices import resolve_device
 from toolkit.errors import PocketError
 from toolkit.lower_ops import HANDLERS, unsupported
 from toolkit.options import Options, choose
+from toolkit.origin import options_of
 from toolkit.plan import Plan
 from toolkit.rss import peak_rss
 from toolkit.source import Source, blaming, page_release
@@ -115,7 +116,7 @@ def _reading_weights(source: Source) -> Iterator[None]:
 
 def rewritten_for(source: Source, plan: Plan) -> ir.Model:
     """The final graph that a plan was lowered from, made again from its source."""
-    return rewrite_with(source, Options(**plan.model["options"]))
+    return rewrite_with(source, options_of(plan))
 
 
 def rewrite_with(source: Source, options: Options) -> ir.Model:

@@ -28,7 +28,7 @@ class Options:
     batch: int = 1
     group: int = GROUP  # e0m4: codes that share a scale
     symmetric: bool = False  # e0m4: no zero points
-    keep: Sequence[str] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
+    keep: tuple[str, ...] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
 
     @property
     def storage(self) -> str | None:
@@ -63,7 +63,7 @@ def choose(
             raise PocketError(
                 f"{name} {value} leaves no room", "it counts tokens", f"{name} {CHUNK}"
             )
-    _check_weights(weights, group, symmetric, keep)
+    check_weights(weights, group, symmetric, keep)
     context = _context(source, max_context)
     default = "f32" if profile["class"] == "cpu" else "f16"
     usual = CPU_CHUNK if profile["class"] == "cpu" else CHUNK
@@ -72,7 +72,8 @@ def choose(
     return Options(context, chunk, *types, batch, group or GROUP, symmetric, tuple(keep))
 
 
-def _check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequence[str]) -> None:
+def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequence[str]) -> None:
+    """Raise where no compile stores weights so; `group` is None where it wasn't chosen."""
     if weights not in WEIGHTS:
         raise PocketError(
             f"weights cannot be stored as {weights!r}", f"known: {', '.join(WEIGHTS)}", "e0m4"

@@ -30,7 +30,7 @@ def from_json(text: str, where: str = PLAN_FILE) -> Plan:
             RECOMPILE,
         )
     try:
-        plan: Plan = _decode(Plan, body, "")
+        plan: Plan = decode(Plan, body, "")
     except PocketError as error:
         raise PocketError(f"{where} is damaged at {error.what}", error.because, RECOMPILE) from None
     return plan
@@ -45,7 +45,7 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _decode(hint: Any, value: Any, path: str) -> Any:
+def decode(hint: Any, value: Any, path: str) -> Any:
     """The value as the type that a field declares."""
     if hint in (int, str, bool):
         return _scalar(hint, value, path)
@@ -62,7 +62,7 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
     if get_origin(hint) is Mapping:
         return _mapping(get_args(hint)[1], value, path)
     if get_origin(hint) is types.UnionType:  # X | None
-        return None if value is None else _decode(get_args(hint)[0], value, path)
+        return None if value is None else decode(get_args(hint)[0], value, path)
     return value  # Any: model and profile carry what their readers know
 
 
@@ -108,7 +108,7 @@ def _record(cls: type, value: Any, path: str) -> Any:
     for f in dataclasses.fields(cls):
         key, at = key_of(f), f"{path}.{key_of(f)}".lstrip(".")
         if key in value:
-            found[f.name] = _decode(hints[f.name], value[key], at)
+            found[f.name] = decode(hints[f.name], value[key], at)
         elif f.default is dataclasses.MISSING:
             raise damaged(at, "the key is missing")
     return cls(**found)
@@ -121,14 +121,14 @@ def _tuple(hints: tuple[Any, ...], value: Any, path: str) -> Any:
         raise damaged(path, f"expected {len(hints)} entries, found {len(value)}")
     each = [hints[0]] * len(value) if hints[-1] is ... else hints
     return tuple(
-        _decode(h, v, f"{path}[{i}]") for i, (h, v) in enumerate(zip(each, value, strict=True))
+        decode(h, v, f"{path}[{i}]") for i, (h, v) in enumerate(zip(each, value, strict=True))
     )
 
 
 def _mapping(hint: Any, value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise damaged(path, f"expected an object, found {value!r:.60}")
-    return {_scalar(str, k, path): _decode(hint, v, f"{path}.{k}") for k, v in value.items()}
+    return {_scalar(str, k, path): decode(hint, v, f"{path}.{k}") for k, v in value.items()}
 
 
 @cache

@@ -41,19 +41,20 @@ def quality(
 def _of_plan(path: Path, given: dict[str, Any]) -> ir.Model:
     from toolkit.compile import rewritten_for
     from toolkit.load import load_plan
+    from toolkit.origin import options_of, origin_of
     from toolkit.verify import source_of
 
     plan = load_plan(path)
-    stored = plan.model["options"]["weights"]
+    stored = options_of(plan).weights
     if any(given.values()):
-        hint = f"pocketcl inspect {plan.model['source']['path']} --quality …"
+        hint = f"pocketcl inspect {origin_of(plan).path} --quality …"
         because = "--group, --symmetric and --keep are chosen by the compile"
         raise PocketError(f"{path} is a plan", because, hint)
     if stored != "e0m4":
         raise PocketError(
             f"no weight of {path} was quantised by its compile",
             f"it was compiled with --weights {stored}",
-            f"pocketcl inspect {plan.model['source']['path']} --quality",
+            f"pocketcl inspect {origin_of(plan).path} --quality",
         )
     model: ir.Model = rewritten_for(source_of(plan, None), plan)
     return model

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
+from toolkit.origin import noted
 from toolkit.plan import DTYPE_BYTES, Buffer, Plan
 
 VERSION = 1
@@ -133,16 +134,15 @@ def read_ids(path: Path) -> list[int]:
 
 def header(plan: Plan, digest: str, past: int, reached: int, note: Mapping[str, Any]) -> bytes:
     """The first line."""
-    facts = {"pocketcl_state": VERSION, "model": model_of(plan), "plan": digest, "past": past}
+    facts = {
+        "pocketcl_state": VERSION,
+        "model": noted(plan, "sha256"),
+        "plan": digest,
+        "past": past,
+    }
     names = [part.name for part in parts_of(plan, past)]
     facts |= {"reached": reached, "states": names, "note": dict(note)}
     return json.dumps(facts).encode() + b"\n"
-
-
-def model_of(plan: Plan) -> str:
-    """The sha256 of the model that a plan was compiled from."""
-    source = plan.model.get("source")
-    return str(source.get("sha256", "")) if isinstance(source, Mapping) else ""
 
 
 def _part(index: int, buffer: Buffer, past: int) -> Part:
@@ -198,8 +198,9 @@ def _facts(path: Path, line: bytes) -> dict[str, Any]:
 
 def _check_fits(path: Path, plan: Plan, digest: str, facts: Mapping[str, Any]) -> int:
     past, context = int(facts["past"]), int(plan.model["max_context"])
-    if facts["model"] != model_of(plan):
-        because = f"the model's sha256 is {facts['model'][:12]}… there, {model_of(plan)[:12]}… here"
+    ours = noted(plan, "sha256")
+    if facts["model"] != ours:
+        because = f"the model's sha256 is {facts['model'][:12]}… there, {ours[:12]}… here"
         raise PocketError(f"{path} belongs to another model", because, "take the plan it is from")
     if past > context:
         because = f"its text has {past} tokens, the plan was compiled for {context}"

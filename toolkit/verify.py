@@ -116,10 +116,11 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 
 def source_of(plan: Plan, model: Path | None) -> Any:
     """The model that the plan was compiled from, unchanged, or the one that the user names."""
+    from toolkit.origin import origin_of
     from toolkit.source import load_source
 
-    recorded = plan.model["source"]
-    path = model or Path(recorded["path"])
+    recorded = origin_of(plan)
+    path = model or Path(recorded.path)
     if not path.exists():
         raise PocketError(
             f"the plan's model is not at {path}",
@@ -127,10 +128,10 @@ def source_of(plan: Plan, model: Path | None) -> Any:
             "pocketcl verify PLAN --model SRC",
         )
     source = load_source(path)
-    if model is None and source.sha256 != recorded["sha256"]:
+    if model is None and source.sha256 != recorded.sha256:
         raise PocketError(
             f"{path} has changed since the plan was compiled",
-            f"SHA-256 {source.sha256[:12]}… now, {recorded['sha256'][:12]}… then",
+            f"SHA-256 {source.sha256[:12]}… now, {recorded.sha256[:12]}… then",
             "compile it again, or compare on purpose with --model SRC",
         )
     return source
