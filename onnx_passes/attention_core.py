@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_passes.graph import (
     Miss,
     attribute,
+    check_attributes,
     dim,
     is_constant,
     needed,
@@ -19,6 +20,14 @@ from onnx_passes.graph import (
     scalar,
     through,
 )
+
+# Of ONNX's Attention: what is read, or has no meaning here; and at which values the rest has none.
+# A window counts from the first token of the block where the op doesn't hold the cache itself.
+ATTRIBUTES = (
+    *("scale", "is_causal", "q_num_heads", "kv_num_heads", "softmax_precision"),
+    "qk_matmul_output_mode",
+)
+DEFAULTS = {"softcap": 0.0, "left_window_size": -1, "right_window_size": -1}
 
 
 class Core(NamedTuple):
@@ -130,10 +139,9 @@ def _product_of(dims: Sequence[int | ir.SymbolicDim]) -> int:
 def from_op(node: ir.Node) -> Core:
     """ONNX Attention, opset 23 and later, on values of rank 4."""
     q, k, v = (needed(node, i) for i in range(3))
+    check_attributes(node, ATTRIBUTES, **DEFAULTS)
     if operand(node, 4) is not None or operand(node, 5) is not None:
         raise Miss("past inputs of the Attention op are not supported")
-    if attribute(node, "softcap", 0.0):
-        raise Miss("soft-capping is not supported")
     if operand(node, 6) is not None or any(output.uses() for output in node.outputs[1:]):
         raise Miss("lengths and further outputs of the Attention op are not supported")
     if attribute(node, "is_causal", 0):
@@ -141,5 +149,5 @@ def from_op(node: ir.Node) -> Core:
     width = dim(q, 3)
     if rank(q) != 4 or width is None:
         raise Miss("q is not [batch, heads, seq, width]")
-    scale = attribute(node, "scale") or 1 / math.sqrt(width)
+    scale = attribute(node, "scale", 1 / math.sqrt(width))
     return Core(q, unexpanded(k), unexpanded(v), scale, operand(node, 3), node)

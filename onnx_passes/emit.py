@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from onnx_passes.edit import Builder
-from onnx_passes.graph import DOMAIN, Miss, dim
+from onnx_passes.graph import DOMAIN, Miss, dim, finite
 
 TURN = [0, 2, 1, 3]  # [B, H, S, K] <-> [B, S, H, K]
 
@@ -49,7 +49,7 @@ def attention(
 ) -> ir.Value:
     """`pocket.Attention` of q [B,S,H,K] over k, v [B,G,T,K]."""
     inputs = (q, k, v, *counters(model))
-    return b.op("Attention", *inputs, domain=DOMAIN, scale=float(scale), window=window)
+    return b.op("Attention", *inputs, domain=DOMAIN, scale=finite(scale, "scale"), window=window)
 
 
 def check_heads(heads: int | None, width: int | None, keys: ir.Value, values: ir.Value) -> None:

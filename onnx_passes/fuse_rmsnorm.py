@@ -12,8 +12,10 @@ from onnx_passes.graph import (
     DOMAIN,
     Miss,
     attribute,
+    check_attributes,
     dim,
     explain,
+    finite,
     integers,
     is_constant,
     needed,
@@ -94,6 +96,7 @@ def _check_mean(reduce: ir.Node, x: ir.Value) -> None:
 
 def _fused(node: ir.Node) -> bool:
     x = needed(node, 0)
+    check_attributes(node, ("axis", "epsilon"), stash_type=1)
     if attribute(node, "axis", -1) not in (-1, (rank(x) or 0) - 1):
         raise Miss("the norm is not over the last axis")
     if any(output.uses() for output in node.outputs[1:]):
@@ -104,6 +107,7 @@ def _fused(node: ir.Node) -> bool:
 def _skip(node: ir.Node) -> bool:
     """SkipSimplifiedLayerNormalization: y, mean and deviation (only for training), the sum."""
     x, skip, gamma = (needed(node, i) for i in range(3))
+    check_attributes(node, ("epsilon",))
     if any(output.uses() for output in node.outputs[1:3]):
         raise Miss("its mean or deviation is read")
     _check_gamma(gamma, x)
@@ -112,7 +116,7 @@ def _skip(node: ir.Node) -> bool:
     b = Builder(node)
     if operand(node, 3) is not None:
         x = _like(b.op("Add", x, operand(node, 3)), x)
-    epsilon = float(attribute(node, "epsilon", 1e-5))
+    epsilon = finite(attribute(node, "epsilon", 1e-5), "epsilon")
     total, y = b.ops("AddRmsNorm", 2, x, skip, gamma, domain=DOMAIN, eps=epsilon)
     replace(node, _like(y, x), None, None, _like(total, x))
     return True
@@ -120,7 +124,7 @@ def _skip(node: ir.Node) -> bool:
 
 def _emit(node: ir.Node, x: ir.Value | None, gamma: ir.Value, eps: float) -> bool:
     _check_gamma(gamma, x)
-    replace(node, Builder(node).op("RmsNorm", x, gamma, domain=DOMAIN, eps=float(eps)))
+    replace(node, Builder(node).op("RmsNorm", x, gamma, domain=DOMAIN, eps=finite(eps, "epsilon")))
     return True
 
 

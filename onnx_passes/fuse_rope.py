@@ -11,6 +11,7 @@ from onnx_passes.emit import rope, rope_by_token
 from onnx_passes.graph import (
     Miss,
     attribute,
+    check_attributes,
     dim,
     explain,
     integers,
@@ -115,8 +116,8 @@ def _unbroadcast(value: ir.Value) -> ir.Value:
 def _fused(model: ir.Model, node: ir.Node) -> bool:
     """ONNX's RotaryEmbedding (x, cos, sin, positions?), Microsoft's (x, positions, cos, sin)."""
     x = needed(node, 0)
-    if attribute(node, "scale", 1.0) != 1.0 or attribute(node, "is_packed_batching", 0):
-        raise Miss("scaled and packed rotary embeddings are not supported")
+    known = ("interleaved", "num_heads", "rotary_embedding_dim")
+    check_attributes(node, known, scale=1.0, is_packed_batching=0)
     if node.domain == "com.microsoft":
         check_positions(model, needed(node, 1))
         tables = stored_tables(model, needed(node, 2), needed(node, 3))

@@ -1,7 +1,8 @@
 """Small tools for reading an `onnx_ir` graph: constants, producers, uses; reasons for misses."""
 
 import contextlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,24 @@ def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
     if attr is None:
         return default
     return list(attr.value) if isinstance(attr.value, tuple) else attr.value
+
+
+def check_attributes(node: ir.Node, known: Iterable[str], **expected: Any) -> None:
+    """A Miss for an attribute that is neither `known` nor what is `expected`, as its default is.
+
+    An op grows attributes with its versions; one that a rule passes over would be ignored silently.
+    """
+    for name in node.attributes:
+        found = attribute(node, name)
+        if name not in known and (name not in expected or found != expected[name]):
+            raise Miss(f"its attribute {name} = {found!s:.40} is not supported")
+
+
+def finite(number: float, name: str) -> float:
+    """The number; a Miss where a kernel could not be told it."""
+    if not math.isfinite(number):
+        raise Miss(f"its {name} is {number}")
+    return float(number)
 
 
 def opset(node: ir.Node) -> int:

@@ -34,6 +34,7 @@ _CACHE_OPS = {
     "Attention": {1: 4, 2: 5},
     "MultiHeadAttention": {1: 6, 2: 7},
 }
+_RETYPED = ("Cast", "Identity")
 _EXTENDING = ("Concat", "ScatterND", "ScatterElements", "TensorScatter")
 
 
@@ -148,16 +149,19 @@ def _rank(value: ir.Value) -> int | None:
 
 
 def _cache_pairs(graph: ir.Graph) -> Iterator[tuple[str, str]]:
+    """Pasts and presents, through casts: some exporters write them even to a value's own type."""
     for output in graph.outputs:
-        node = producer(output, *_CACHE_OPS, *_EXTENDING)
-        past = None
-        if node is not None and node.op_type in _CACHE_OPS:
-            past = operand(
-                node, _CACHE_OPS[node.op_type].get(output.index() or 0, len(node.inputs))
-            )
-        elif node is not None:
-            past = next((x for x in node.inputs if x is not None and x.is_graph_input()), None)
-        if past is not None and past.is_graph_input() and past.name and output.name:
+        present = through(output, *_RETYPED)
+        node = producer(present, *_CACHE_OPS, *_EXTENDING)
+        if node is None or present is None:
+            continue
+        extended = [*node.inputs]
+        if node.op_type in _CACHE_OPS:
+            index = _CACHE_OPS[node.op_type].get(present.index() or 0, len(extended))
+            extended = [operand(node, index)]
+        sources = (through(value, *_RETYPED) for value in extended)
+        past = next((x for x in sources if x is not None and x.is_graph_input()), None)
+        if past is not None and past.name and output.name:
             yield past.name, output.name
 
 

@@ -13,10 +13,19 @@ import onnx_ir as ir
 from onnx_passes.edit import Builder, replace
 from onnx_passes.emit import TURN, attention, check_heads, rope_by_token
 from onnx_passes.evaluate import Subgraph
-from onnx_passes.graph import Miss, attribute, dim, explain, needed, operand
+from onnx_passes.graph import Miss, attribute, check_attributes, dim, explain, needed, operand
 from onnx_passes.masks import NO_WINDOW
 from onnx_passes.rotary import stored_tables
 
+# What is read, or has no meaning here; and at which values the rest has none.
+ATTRIBUTES = (
+    *("num_heads", "kv_num_heads", "scale", "do_rotary", "rotary_interleaved"),
+    *("local_window_size", "qk_norm_epsilon"),
+)
+DEFAULTS = {
+    **{"softcap": 0.0, "smooth_softmax": 0, "qk_output": 0, "sliding_window_cache": 0},
+    **{"k_quant_type": "NONE", "v_quant_type": "NONE", "kv_cache_bit_width": 0},
+}
 Lengths = tuple[ir.Value, ir.Value]
 
 
@@ -38,9 +47,8 @@ def split_gqa(model: ir.Model) -> int:
 
 
 def _check_supported(node: ir.Node) -> None:
-    if attribute(node, "softcap", 0.0) or attribute(node, "smooth_softmax", 0):
-        raise Miss("soft-capping and smooth softmax are not supported")
-    if attribute(node, "qk_output", 0) or any(output.uses() for output in node.outputs[3:]):
+    check_attributes(node, ATTRIBUTES, **DEFAULTS)
+    if any(output.uses() for output in node.outputs[3:]):
         raise Miss("its output of scores is not supported")
     extra = [i for i in range(9, len(node.inputs)) if node.inputs[i] is not None]
     if extra:

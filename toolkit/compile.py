@@ -138,7 +138,7 @@ def inspect_model(source: Source) -> dict[str, Any]:
             for n, r, s in _passes(model, options, lambda _: None)
         ]
         roles = roles_of(model)
-    left = ((node, unsupported(node)) for node in model.graph)
+    left = ((node, unsupported(node, roles.tokens)) for node in model.graph)
     return {
         "roles": {"tokens": roles.tokens, "mask": roles.mask, "positions": roles.positions}
         | {"logits": roles.logits, "cache": [list(pair) for pair in roles.cache]},
@@ -181,10 +181,11 @@ def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple
 
 
 def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
-    left = [node for node in model.graph if unsupported(node)]
+    tokens = roles_of(model).tokens
+    left = [node for node in model.graph if unsupported(node, tokens)]
     if left:
         node = min(left, key=lambda node: _how_likely_a_consequence(node, reasons))
-        raise _no_kernel(node, unsupported(node), _missed(node, reasons))
+        raise _no_kernel(node, unsupported(node, tokens), _missed(node, reasons))
     names = unresolved_dims(model)
     if names:
         value = next(v for n in model.graph for v in n.outputs if v.name == names[0])

@@ -24,6 +24,7 @@ from toolkit.fits import Extent, check_fit
 from toolkit.plan import Buffer, Dispatch, Program, Ref, Scratch, Step, Variant
 from toolkit.weights import WeightTable
 
+UNSUPPORTED = "pocketcl inspect MODEL --unsupported"
 Substitution = Mapping[sympy.Symbol, sympy.Expr]
 
 
@@ -105,6 +106,9 @@ class PhaseBuilder:
     def place(self, value: ir.Value | None) -> Place:
         """Where an input lies."""
         assert value is not None
+        if value not in self.places:
+            because = "only token ids and caches come from outside as data"
+            raise PocketError(f"{value.name} is read as data", because, UNSUPPORTED)
         return self.places[value]
 
     def output(self, value: ir.Value, shape: list[sympy.Expr] | None = None) -> Place:
@@ -217,5 +221,4 @@ def label(node: ir.Node) -> str:
 
 def refusal(node: ir.Node, because: str) -> PocketError:
     """The error for a node that no kernel serves as it stands."""
-    hint = "pocketcl inspect MODEL --unsupported"
-    return PocketError(f"no kernel for {node.op_type} at {node.name}", because, hint)
+    return PocketError(f"no kernel for {node.op_type} at {node.name}", because, UNSUPPORTED)

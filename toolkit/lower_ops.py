@@ -120,8 +120,8 @@ def lower_nodes(graph: ir.Graph, builder: PhaseBuilder) -> None:
             HANDLERS[(node.domain, node.op_type)](builder, node)
 
 
-def unsupported(node: ir.Node) -> str | None:
-    """Why no kernel serves this node, or None if one does."""
+def unsupported(node: ir.Node, tokens: str) -> str | None:
+    """Why no kernel serves this node, or None if one does; `tokens`: the graph's input of ids."""
     if node.domain == DOMAIN and node.op_type == "Glu":  # the matmul before it takes it along
         source = node.inputs[0]
         whole = source is not None and sole_use(source) is node and is_product(source.producer())
@@ -129,15 +129,15 @@ def unsupported(node: ir.Node) -> str | None:
     if (node.domain, node.op_type) not in HANDLERS:
         return "no kernel computes this op"
     if node.op_type == "Gather":
-        return _against_gather(node)
+        return _against_gather(node, tokens)
     if node.op_type == "MatMul" and not is_product(node):
         return "only a constant matrix can be multiplied with"
     return None
 
 
-def _against_gather(node: ir.Node) -> str | None:
+def _against_gather(node: ir.Node, tokens: str) -> str | None:
     table = needed(node, 0)
     rows = is_constant(table) and attribute(node, "axis", 0) == 0
     if not rows or table.shape is None or table.shape.rank() != 2:
         return "only rows of a constant matrix can be gathered"
-    return None if needed(node, 1).is_graph_input() else "only token ids can choose the rows"
+    return None if needed(node, 1).name == tokens else "only token ids can choose the rows"

@@ -53,6 +53,16 @@ def test_roles_come_from_structure() -> None:
     }
 
 
+def test_caches_are_found_behind_casts() -> None:
+    """CodeGen's exports cast the present to the type that it has already."""
+    joins = "new_k = Concat<axis = 2>(cache_k, kr)  new_v = Concat<axis = -2>(cache_v, v)"
+    casts = """pk = Cast<to = 1>(cache_k) jk = Concat<axis = 2>(pk, kr) new_k = Cast<to = 1>(jk)
+      jv = Concat<axis = -2>(cache_v, v)  iv = Identity(jv)  new_v = Cast<to = 1>(iv)"""
+    model = tiny((joins, casts))
+    assert fused(model)
+    assert roles_of(model).cache == (("cache_k", "new_k"), ("cache_v", "new_v"))
+
+
 def test_all_passes_keep_what_the_decoder_says() -> None:
     given, model = tiny(), tiny()
     assert fused(model)

@@ -193,7 +193,10 @@ def test_the_attention_op(mask: str, attributes: str, scale: float, opset: int) 
     [
         ("Attention(q, k, v)", "it has no mask"),
         ("Attention<is_causal = 1>(q, k, v)", "is_causal is set"),
-        ("Attention<softcap = 20.0>(q, k, v, seen)", "soft-capping"),
+        ("Attention<softcap = 20.0>(q, k, v, seen)", "attribute softcap"),
+        ("Attention<left_window_size = 3>(q, k, v, seen)", "attribute left_window_size = 3"),
+        ("Attention<right_window_size = 0>(q, k, v, seen)", "attribute right_window_size"),
+        ("Attention<novelty = 1>(q, k, v, seen)", "attribute novelty"),
         ("Attention(q, k, v, seen, k, v)", "past inputs"),
     ],
 )

@@ -16,6 +16,7 @@ from opencl_kernels import KERNELS
 from opencl_kernels.formats import DTYPES
 from toolkit.compile import CompileReport
 from toolkit.expr import maximum, symbol
+from toolkit.lower_ops import unsupported
 from toolkit.plan import Plan
 from toolkit.verify import verify
 
@@ -129,3 +130,12 @@ def test_no_dispatch_touches_more_than_its_arguments_hold(seed: int, tmp_path: P
         assert needed <= held, name
     if seed < 2:
         check(done)
+
+
+def test_only_token_ids_choose_rows() -> None:
+    model = text("""<ir_version: 10, opset_import: ["": 18]>
+    g (int64[1, S] ids, int64[1, S] kinds) => (float[1, S, 4] y) <float[9, 4] table>
+    { a = Gather(table, ids)  b = Gather(table, kinds)  y = Add(a, b) }""")
+    mine, other, _ = model.graph
+    assert unsupported(mine, "ids") is None
+    assert unsupported(other, "ids") == "only token ids can choose the rows"

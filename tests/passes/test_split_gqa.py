@@ -89,8 +89,9 @@ def test_attributes(attributes: str, scale: float, window: int, overload: str) -
 @pytest.mark.parametrize(
     "parts, reason",
     [
-        ({"attributes": ", softcap = 30.0"}, "soft-capping"),
-        ({"attributes": ", smooth_softmax = 1"}, "smooth softmax"),
+        ({"attributes": ", softcap = 30.0"}, "attribute softcap"),
+        ({"attributes": ", sliding_window_cache = 1"}, "attribute sliding_window_cache"),
+        ({"attributes": ", smooth_softmax = 1"}, "attribute smooth_softmax"),
         ({**TURNED, "rows": "39"}, "end at 39 positions, before the context of 40"),
         ({"lengths": LENGTHS.replace("Sub(sum, unit)", "Add(sum, unit)")}, "not those of the mask"),
         ({**TURNED, "more": ", c, s, positions",
