@@ -22,9 +22,8 @@ from toolkit.errors import PocketError
 from toolkit.expr import Box, product, symbol
 from toolkit.fits import Extent, check_fit
 from toolkit.plan import Buffer, Dispatch, Program, Ref, Scratch, Step, Variant
-from toolkit.weights import WeightTable
+from toolkit.weights import UNSUPPORTED, WeightTable
 
-UNSUPPORTED = "pocketcl inspect MODEL --unsupported"
 Substitution = Mapping[sympy.Symbol, sympy.Expr]
 
 

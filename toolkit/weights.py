@@ -20,6 +20,7 @@ from toolkit.storage import Storage, codes, floats
 from toolkit.write import SHARD_BYTES, WeightSource
 
 Array = npt.NDArray[Any]
+UNSUPPORTED = "pocketcl inspect MODEL --unsupported"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class WeightTable:
         key = (value, "rows", first, rows)
         if key not in self._known:
             assert value.const_value is not None
+            if value.const_value.dtype.is_integer():  # floats end at 2^24, where integers go on
+                because = "vectors of a plan are floats"
+                raise PocketError(f"{value.name} is a vector of integers", because, UNSUPPORTED)
             whole = value.const_value.numpy().astype(np.float32)
             array = whole if rows is None else whole[first : first + rows]
             name, size = value.name or "", array.nbytes
