@@ -1,4 +1,4 @@
-"""What a kernel touches is compared with what its arguments hold, for every value of the symbols."""
+"""What a kernel touches is compared with what its arguments hold, whatever the symbols are."""
 
 from typing import Any
 
