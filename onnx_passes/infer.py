@@ -11,6 +11,9 @@ from onnx_passes.shape_rules import register_rules
 from onnx_passes.shapes import Dim, as_expr
 
 
+LARGEST = 2**48  # elements along an axis, and far beyond any memory
+
+
 def infer(model: ir.Model) -> None:
     """Give every value its shape and type, from the inputs alone; no declared shape is trusted."""
     register_rules()
@@ -25,6 +28,17 @@ def infer(model: ir.Model) -> None:
         for output in node.outputs:
             if output.shape is not None:
                 output.shape = ir.Shape([_simple(dim) for dim in output.shape])
+                _check_sizes(output)
+
+
+def _check_sizes(value: ir.Value) -> None:
+    for dim in value.shape or ():
+        if isinstance(dim, int) and not 0 <= dim <= LARGEST:
+            raise GraphError(
+                "the model's shapes do not fit together",
+                f"{value.name} would have the shape {value.shape}",
+                "check the file with onnx.checker, or export it again",
+            )
 
 
 def _infer(model: ir.Model) -> None:

@@ -148,3 +148,12 @@ def test_large_weights_are_folded_without_reading_them() -> None:
     weight = model.graph[0].inputs[1]
     assert weight is not None and isinstance(weight.const_value, ir.LazyTensor)
     assert weight.shape == [8, 30000]
+
+
+def test_sizes_beyond_any_memory_are_a_clear_error() -> None:
+    model = text("""<ir_version: 10, opset_import: ["": 18]>
+    g (float[2, 3] x) => (float[a, 3] y) <int64[2] far = {9223372036854775807, 3},
+     float[1, 3] row> { y = Expand(row, far) }""")
+    with pytest.raises(GraphError, match="do not fit together") as refused:
+        infer(model)
+    assert "9223372036854775807" in refused.value.because
