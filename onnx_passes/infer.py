@@ -10,7 +10,6 @@ from onnx_passes.graph import GraphError
 from onnx_passes.shape_rules import register_rules
 from onnx_passes.shapes import Dim, as_expr
 
-
 LARGEST = 2**48  # elements along an axis, and far beyond any memory
 
 
