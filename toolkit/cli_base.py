@@ -29,6 +29,12 @@ class Failure(click.ClickException):
         click.echo(self.text, file=file, err=True)
 
 
+class WrongPath(Failure):
+    """The same for a path that is not there: exit code 2, as of every wrong argument."""
+
+    exit_code = 2
+
+
 class Commands(click.Group):
     """Turns every exception into one clear error; the traceback is there for who asks for it."""
 
@@ -43,9 +49,15 @@ class Commands(click.Group):
         except Exception as error:
             if os.environ.get("POCKETCL_DEBUG"):
                 raise
-            raise Failure(_known(error)) from None
+            raise _failure(_known(error)) from None
         finally:
             PROGRESS("")
+
+
+def _failure(error: Exception) -> Failure:
+    from toolkit.errors import NotThere
+
+    return WrongPath(error) if isinstance(error, NotThere) else Failure(error)
 
 
 def _known(error: Exception) -> Exception:

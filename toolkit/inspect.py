@@ -11,6 +11,7 @@ from toolkit.errors import PocketError
 from toolkit.expr import Expr
 from toolkit.load import load_plan
 from toolkit.memory import figures
+from toolkit.nearest import unknown
 from toolkit.plan import PLAN_FILE, Dispatch, HostStep, Phase, Plan, Step
 
 WIDTH = 98  # of a line
@@ -75,8 +76,12 @@ def why(path: Path, name: str) -> list[str]:
 
     known = [run.__name__ for run in onnx_passes.PASSES]
     if name not in known:
-        hint = "one of these; pocketcl inspect MODEL shows what each did"
-        raise PocketError(f"no pass is called '{name}'", f"the passes are {', '.join(known)}", hint)
+        raise unknown(
+            f"no pass is called '{name}'",
+            name,
+            known,
+            f"pocketcl inspect {path} shows what each did",
+        )
     source = load_source(path)
     model, options = source.model, choose(source, {"class": "cpu"})
     model.metadata_props.update(options.facts)

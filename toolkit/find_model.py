@@ -1,0 +1,138 @@
+"""Which .onnx file is meant by what was typed, or the sentence that leads to one."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from toolkit.errors import NotThere, PocketError
+from toolkit.foreign import Seen, refuse
+from toolkit.foreign_files import FILES
+from toolkit.foreign_folders import FOLDERS
+from toolkit.foreign_marks import is_onnx
+from toolkit.foreign_steps import CONFIG, run_plan
+from toolkit.hubs import export, fetch, is_address, repository_of
+from toolkit.nearest import nearest
+from toolkit.plan import PLAN_FILE
+
+PREFERRED = ("model.onnx", "decoder_model.onnx")
+INSIDE = "onnx"  # where repositories made for transformers.js keep their models
+ENDINGS = (".onnx", ".gguf", ".safetensors", ".plan", ".bin", ".pt", ".ort", ".json", ".zip")
+TELLS_NOTHING = re.compile(r"((decoder_)?(with_past_)?model(_merged)?|decoder)(?=$|[-_.])")
+NO_DOWNLOADS = "PocketCL reads files of this machine and downloads nothing"
+
+
+def find_model(path: Path) -> Path:
+    """The .onnx file of a path: itself, or the one in an exporter's folder."""
+    if not path.exists():
+        raise not_there(path, "model")
+    if (found := _found(path)) is not None:
+        return found
+    names = sorted(Seen(path).names)
+    because = f"in it: {', '.join(names[:6])}{', …' * (len(names) > 6)}" if names else "it is empty"
+    raise PocketError(f"{path} holds no ONNX model", because, "name the folder of an export")
+
+
+def refuse_model(path: Path) -> None:
+    """Raise if a path in the place of a plan is not there, or is known to be something else."""
+    if not path.exists():
+        raise not_there(path, "plan")
+    if (path / PLAN_FILE).is_file():
+        return
+    if plans := sorted(path.glob(f"*/{PLAN_FILE}")) if path.is_dir() else []:
+        because = f"plans in it: {', '.join(plan.parent.name for plan in plans)}"
+        raise PocketError(f"{path} is not a plan itself", because, run_plan(plans[0].parent))
+    found = _found(path)
+    if found is not None and is_onnx(Seen(found)):
+        because = "a model is compiled once; what runs is the plan that comes of it"
+        hint = f"pocketcl compile {quote(str(path))}\n{run_plan(Path(plan_name(found)))}"
+        raise PocketError(f"{path} is a model, and not compiled yet", because, hint)
+
+
+def home_of(model: Path) -> Path:
+    """Where a model's tokenizer and settings lie: beside it, or above a folder named `onnx`."""
+    folder = model.parent
+    inside = folder.name == INSIDE and not (folder / CONFIG).exists()
+    return folder.parent if inside and (folder.parent / CONFIG).exists() else folder
+
+
+def plan_name(model: Path) -> str:
+    """NAME.plan for a model: after its file, or after its folder where that tells more."""
+    model = Path(os.path.abspath(model))
+    folder = model.parent.parent if model.parent.name == INSIDE else model.parent
+    if folder.parent.name == "snapshots":  # a hub's cache: models--OWNER--NAME/snapshots/HASH
+        folder = folder.parent.parent
+    name = re.sub(r"[-_.]onnx$", "", folder.name.rpartition("--")[2], flags=re.IGNORECASE)
+    said = TELLS_NOTHING.match(model.stem)
+    return f"{name or 'model'}{model.stem[said.end() :]}.plan" if said else f"{model.stem}.plan"
+
+
+def _found(path: Path) -> Path | None:
+    """The same, or None where nothing is recognised."""
+    if path.is_file():
+        refuse(path, FILES)
+        return path
+    refuse(path, FOLDERS[:1])
+    for folder in (path, path / INSIDE):
+        if (found := _chosen(folder)) is not None:
+            refuse(found, FILES)
+            return found
+    if deeper := [*sorted(path.glob("*/*.onnx")), *sorted(path.glob("*/*/*.onnx"))]:
+        raise _several(path, deeper)
+    refuse(path, FOLDERS)
+    return None
+
+
+def _chosen(folder: Path) -> Path | None:
+    """The model that a folder names, that has a usual name, or that is the only one."""
+    named: Any = Seen(folder).settings("genai_config.json")
+    for key in ("model", "decoder", "filename"):
+        named = named.get(key) if isinstance(named, dict) else None
+    for name in ([named] if isinstance(named, str) else []) + list(PREFERRED):
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(folder.glob("*.onnx"))
+    if len(found) > 1:
+        raise _several(folder, found)
+    return found[0] if found else None
+
+
+def _several(folder: Path, models: Sequence[Path]) -> PocketError:
+    names = [str(model.relative_to(folder)) for model in models[:8]]
+    because = f".onnx files in it: {', '.join(names)}{', …' * (len(models) > 8)}"
+    hint = f"name one of them: pocketcl compile {quote(str(models[0]))}"
+    return PocketError(f"{folder} does not say which model to take", because, hint)
+
+
+def not_there(path: Path, kind: str) -> PocketError:
+    """The error for a path that does not exist: a hub's name, an address, or a slip of the keys."""
+    text = re.sub(r"^(\w+):/+", r"\1://", str(path))  # pathlib keeps one slash of an address
+    place = repository_of(text)
+    if is_address(text):
+        hint = fetch(place, text) if place else "download it, then compile the file or its folder"
+        return PocketError(f"{text} is an address", NO_DOWNLOADS, hint)
+    if place and not path.parent.exists() and not text.lower().endswith(ENDINGS):
+        because = f"there is no such folder; of a hub's model: {NO_DOWNLOADS}"
+        return PocketError(f"{text} is not here", because, fetch(place))
+    return _slip(path, kind)
+
+
+def _slip(path: Path, kind: str) -> NotThere:
+    missing = path
+    while not missing.parent.exists():
+        missing = missing.parent
+    close = nearest(missing.name, [entry.name for entry in _entries(missing.parent)])
+    because = f"{'there is' if missing == path else missing} no such file or folder"
+    hint = " or ".join(str(missing.with_name(name)) for name in close) or "check the path"
+    if not close and kind == "model" and not path.suffix and path.parent == Path():
+        hint = f"check the path; of a hub's model of this name:\n{export(path.name)}"
+    return NotThere(f"there is no {kind} at {path}", because, hint)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
