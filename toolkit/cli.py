@@ -19,9 +19,10 @@ from toolkit.cli_options import (
     GROUP,
     JSON,
     KEEP,
-    PATH,
+    MODEL,
     SERIAL,
     SYMMETRIC,
+    UserPath,
     on_option,
 )
 from toolkit.progress import PROGRESS
@@ -85,7 +86,7 @@ def doctor(serial: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("path", metavar="MODEL|PLAN", type=PATH)
+@click.argument("path", metavar="MODEL|PLAN", type=MODEL)
 @click.option("--memory", "view", flag_value="memory", help="A plan: where its bytes go.")
 @click.option("--unsupported", "view", flag_value="unsupported", help="Nodes without a kernel.")
 @click.option("--graph", "view", flag_value="graph", help="A model: its nodes after the passes.")
@@ -118,14 +119,14 @@ def inspect(
 
 
 @cli.command("compile")
-@click.argument("src", type=PATH)
+@click.argument("src", type=MODEL)
+@click.argument("more", metavar="", nargs=-1)
 @click.option(
     "-o",
     "--out",
     metavar="PLAN",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The folder to write; a plan that is there is replaced.",
+    type=UserPath(),
+    help="The folder to write; a plan there is replaced.  [default: NAME.plan, here]",
 )
 @click.option("--device", help="A profile, a SoC, or phone.  [default: the device here]")
 @SERIAL
@@ -146,12 +147,16 @@ def inspect(
 @click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")
 @click.option("--tuned/--no-tuned", default=True, help="Use knobs that `tune` found.")
 @JSON
-def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
+def compile_(
+    src: Path, more: tuple[str, ...], out: Path | None, as_json: bool, **options: Any
+) -> None:
     """Compile an .onnx file, or an exporter's folder, to a plan."""
     from toolkit.compile import compile as run
     from toolkit.inspect import compile_lines
     from toolkit.source import load_source
 
+    if more:
+        raise click.UsageError(f"The plan's folder is an option: compile {src} -o {more[0]}")
     of_codes = any(options[name] for name in ("group", "symmetric", "keep"))
     if options["serial"] is not None and options["device"] != "phone":
         raise click.UsageError("--serial goes with --device phone.")
@@ -159,7 +164,7 @@ def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
         raise click.UsageError("--group, --symmetric and --keep go with --weights e0m4.")
     done = run(load_source(src), out, progress=PROGRESS, **options)
     figures = done.as_json()
-    report(figures, lambda: compile_lines(done.path, figures), as_json)
+    report(figures, lambda: compile_lines(done.path, figures, named=out is not None), as_json)
 
 
 for command in (*cli_run.COMMANDS, cli_phone.phone):

@@ -19,6 +19,7 @@ from toolkit.assemble import assemble
 from toolkit.cooperative import with_steps
 from toolkit.devices import resolve_device
 from toolkit.errors import PocketError
+from toolkit.find_model import plan_name
 from toolkit.lower_ops import HANDLERS, unsupported
 from toolkit.options import Options, choose
 from toolkit.plan import Plan
@@ -26,7 +27,7 @@ from toolkit.rss import peak_rss
 from toolkit.source import Source, blaming, page_release
 from toolkit.tuned import tuned_table
 from toolkit.weights import WeightTable
-from toolkit.write import write_plan
+from toolkit.write import check_out, write_plan
 
 Progress = Callable[[str], None]
 DOMAINS = ("", "ai.onnx", "com.microsoft", DOMAIN)
@@ -64,6 +65,7 @@ def compile(
     """Compile a model to a plan folder; `progress` is told what goes on.
 
     What is `chosen` are options of `toolkit.options.choose`: weights, max_context, group, …
+    out  the plan's folder; by default NAME.plan in the current one
     serial  of `device="phone"`: which one
     tuned  use knobs that `pocketcl tune` found for the device
     """
@@ -71,6 +73,7 @@ def compile(
     profile = resolve_device(device, serial)  # of a phone it may build the runner first
     started = time.perf_counter()
     options = choose(source, profile, **chosen)
+    out = check_out(Path(plan_name(source.onnx_path)) if out is None else out)
     tell("reading the model")
     with blaming(source):
         model = source.model
@@ -81,7 +84,6 @@ def compile(
         table = WeightTable(options.storage, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
         plan = assemble(model, source, profile, options, table, knobs)
-    out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
     kernels = {
         f"kernels/{name}": source_text(name)
         for name in sorted({Path(p.source).name for p in plan.programs})

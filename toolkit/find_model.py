@@ -74,6 +74,9 @@ def _found(path: Path) -> Path | None:
     if path.is_file():
         refuse(path, FILES)
         return path
+    if not path.is_dir():
+        because = "it is read more than once, from a file or a folder"
+        raise PocketError(f"{path} is neither a file nor a folder", because, "save it to a file")
     refuse(path, FOLDERS[:1])
     for folder in (path, path / INSIDE):
         if (found := _chosen(folder)) is not None:

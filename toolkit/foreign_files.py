@@ -7,6 +7,7 @@ from toolkit.foreign_marks import (
     called,
     flatbuffer,
     is_archive,
+    is_empty,
     is_openvino,
     is_safetensors,
     is_text,
@@ -50,7 +51,7 @@ def _in_plan(seen: Seen) -> bool:
 
 
 FILES = (
-    Kind("not a usable ONNX model", lambda seen: not seen.head, "the file is empty", AGAIN),
+    Kind("not a usable ONNX model", is_empty, "the file is empty", AGAIN),
     POINTER,
     Kind(
         "a part of a plan, compiled already",

@@ -10,6 +10,11 @@ TORCH_MEMBERS = (b"data.pkl", b"/.format_version", b"/.data/", b"/byteorder", b"
 ARCHIVES = (b"PK\3\4", b"\x1f\x8b", b"\xfd7zXZ\0", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd", b"BZh")
 
 
+def is_empty(seen: Seen) -> bool:
+    """Files without a byte; those that can't be read have some."""
+    return seen.path.stat().st_size == 0
+
+
 def starts(*marks: bytes) -> Test:
     """Files that begin with one of these."""
     return lambda seen: seen.head.startswith(marks)
@@ -39,7 +44,7 @@ def is_text(seen: Seen) -> bool:
     """UTF-8 without control characters; the last character may be cut off."""
     text = seen.head.decode(errors="ignore")
     whole = len(seen.head) - len(text.encode()) < 4
-    return whole and all(c.isprintable() or c.isspace() for c in text)
+    return whole and bool(text) and all(c.isprintable() or c.isspace() for c in text)
 
 
 def is_safetensors(seen: Seen) -> bool:

@@ -142,8 +142,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield from _section(_title(phase), _steps(plan, phase))
 
 
-def compile_lines(path: Path, figures: dict[str, Any]) -> Iterator[str]:
-    """What `pocketcl compile` says at its end."""
+def compile_lines(path: Path, figures: dict[str, Any], named: bool = True) -> Iterator[str]:
+    """What `pocketcl compile` says at its end; of a folder that nobody `named` also how to."""
     phases = ", ".join(f"{count} in {name}" for name, count in figures["dispatches"].items())
     arena = max(figures["arena_bytes"].values(), default=0)
     memory = f"states {size(figures['state_bytes'])}, scratch {size(arena)}"
@@ -154,6 +154,7 @@ def compile_lines(path: Path, figures: dict[str, Any]) -> Iterator[str]:
     if figures.get("tuned"):
         yield f"  {figures['tuned']} programs with tuned knobs (--no-tuned)"
     yield f"  {figures['seconds']:.1f} s, peak memory {size(figures['peak_rss_bytes'])}"
+    yield from [] if named else [f"  written to {path}, in the current folder (-o PLAN: elsewhere)"]
 
 
 def shape(dims: Sequence[Expr]) -> str:

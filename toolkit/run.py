@@ -147,9 +147,20 @@ def as_message(plan: Path, prompt: str, system: str | None, own: Path | None) ->
 
 
 def read_prompt(name: str) -> str:
-    """A prompt from a file, or from stdin where that is "-"; an editor's last line break goes."""
-    text = decoded(sys.stdin.buffer.read(), "stdin") if name == "-" else read_text(Path(name))
-    return text.removesuffix("\n").removesuffix("\r")
+    """A prompt from a file, or from stdin where that is "-"; an editor's last line break goes.
+
+    Line ends of Windows become line feeds: models were trained on these.
+    """
+    path = Path(name).expanduser()
+    text = decoded(sys.stdin.buffer.read(), "stdin") if name == "-" else read_text(path)
+    return text.replace("\r\n", "\n").removesuffix("\n")
+
+
+def piped_prompt() -> str | None:
+    """What comes through a pipe; None from a terminal, or where nothing comes."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    return read_prompt("-") or None
 
 
 def logprob_lines(figures: Mapping[str, Any], output: Output) -> Iterator[str]:

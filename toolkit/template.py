@@ -4,6 +4,7 @@ The templates come with the model, in Jinja2. They are run in a process of their
 (template_worker.py).
 """
 
+import codecs
 import json
 import os
 import select
@@ -130,9 +131,10 @@ def read_text(file: Path) -> str:
 
 
 def decoded(content: bytes, name: str) -> str:
-    """Bytes as text; `name` says whose they are."""
+    """Bytes as text; `name` says whose they are. A mark at the start tells UTF-16."""
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         because = f"byte 0x{content[error.start]:02x} at {error.start} begins no character"
         hint = "convert it: iconv -f ISO-8859-1 -t UTF-8"

@@ -1,0 +1,5 @@
+"""`python -m toolkit` is `pocketcl`."""
+
+from toolkit.cli import main
+
+main()
