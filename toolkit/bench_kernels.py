@@ -52,7 +52,7 @@ def choose(names: Sequence[str], case: str, device_class: str) -> list[tuple[Ker
     """The kernels and cases asked for."""
     for name in names:
         if name not in KERNELS:
-            hint = "one of these; without --kernel it is every kernel of this device"
+            hint = "without --kernel it is every kernel of this device"
             raise unknown(f"no kernel is called '{name}'", name, KERNELS, hint)
     kernels = [KERNELS[n] for n in names] or [
         kernel for kernel in KERNELS.values() if device_class in kernel.classes

@@ -27,8 +27,16 @@ from toolkit.cli_options import (
 )
 from toolkit.progress import PROGRESS
 
+ORDER = ("demo", "compile", "run", "chat", "verify", "eval", "bench", "tune", "inspect")
+START = """\b
+Start here:
+  pocketcl demo                             a story from the embedded model
+  pocketcl compile llama/                   writes llama.plan, here
+  pocketcl run llama.plan "Once upon a time"
+"""
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=Commands, epilog=START, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pocketcl")
 def cli() -> None:
     """Compile an ONNX model for a phone's GPU (OpenCL) and run it there, or here."""
@@ -55,7 +63,7 @@ def demo(on: str | None, as_json: bool, serial: str | None = None) -> None:
 def devices(
     probe: bool, save: str | None, on: str | None, serial: str | None, as_json: bool
 ) -> None:
-    """OpenCL devices here, phones on adb, profiles known; or what a device can do."""
+    """What there is: OpenCL devices, phones, profiles; or what one can do."""
     if probe:
         from toolkit.probe import probe as run
         from toolkit.probe_report import lines as probe_lines
@@ -75,7 +83,7 @@ def devices(
 @SERIAL
 @JSON
 def doctor(serial: str | None, as_json: bool) -> None:
-    """What is missing here or on a phone, and the command that mends it."""
+    """What is missing here or on a phone, and what mends it."""
     from toolkit.doctor import lines
     from toolkit.doctor import report as run
 
@@ -167,8 +175,17 @@ def compile_(
     report(figures, lambda: compile_lines(done.path, figures, named=out is not None), as_json)
 
 
+@cli.command("help", hidden=True)
+@click.argument("name", required=False)
+@click.pass_context
+def help_(ctx: click.Context, name: str | None) -> None:
+    """The same as --help."""
+    cli.main([*([name] if name else []), "--help"], prog_name=ctx.find_root().info_name)
+
+
 for command in (*cli_run.COMMANDS, cli_phone.phone):
     cli.add_command(command)
+cli.commands = {name: cli.commands[name] for name in (*ORDER, *cli.commands)}  # as help lists them
 
 
 def main() -> None:

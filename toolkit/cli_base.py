@@ -38,6 +38,10 @@ class WrongPath(Failure):
 class Commands(click.Group):
     """Turns every exception into one clear error; the traceback is there for who asks for it."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are of use, not in the alphabet's."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:

@@ -19,6 +19,8 @@ class UserPath(click.Path):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """The path, if it is as it must be."""
+        if not value:
+            self.fail("It is empty.", param, ctx)
         return super().convert(os.path.expanduser(value), param, ctx)
 
 

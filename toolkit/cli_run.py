@@ -39,7 +39,7 @@ PROMPTS = "--prompt TEXT, --prompt-file FILE or --ids 1,2,3"
 @ON
 @JSON
 def eval_(plan: Path, as_json: bool, **options: Any) -> None:
-    """Perplexity over a text, next to the model's own, and the KL divergence."""
+    """Perplexity over a text, next to the model's own."""
     from toolkit.perplexity import evaluate, lines
 
     figures = evaluate(plan, progress=PROGRESS, **options)
@@ -65,7 +65,7 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 @click.command()
 @PLAN
 @click.argument("words", metavar="[PROMPT]", nargs=-1)
-@click.option("-p", "--prompt", metavar="TEXT|-", help="The same; - reads stdin, as a pipe does.")
+@click.option("-p", "--prompt", metavar="TEXT|-", help="PROMPT, too; - reads stdin.")
 @click.option("--prompt-file", metavar="FILE|-", help="The same from a file.")
 @click.option("--ids", metavar="1,2,3", help="The same as token ids.")
 @click.option("--template/--no-template", default=None, help="The prompt is a chat message.")
@@ -88,11 +88,12 @@ def run(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Continue a prompt: PROMPT, what is piped in, or behind a loaded state nothing."""
+    """Generate text from a prompt, which may be piped in."""
     from toolkit.run import piped_prompt, read_prompt, run_plan
 
     if len(words) > 1:
-        raise click.UsageError(f'Put the prompt into quotes: {plan} "{" ".join(words)}"')
+        prompt = " ".join(words)
+        raise click.UsageError(f'Put the prompt into quotes: pocketcl run {plan} "{prompt}"')
     given = [value for value in (*words, prompt, prompt_file, ids) if value is not None]
     if len(given) > 1:
         raise click.UsageError(f"Give one prompt: PROMPT, {PROMPTS}.")

@@ -37,6 +37,12 @@ SHAPE_OPS = frozenset(
         *("Equal", "Cast", "ConstantOfShape", "Constant", "LessOrEqual", "And", "Not", "Add"),
     ]
 )
+NO_CACHE = (
+    "the model keeps no KV cache",
+    "a decoder of text takes past keys and values and gives new ones; this model does not",
+    "export a decoder with --task text-generation-with-past; of any other model "
+    "pocketcl inspect MODEL --unsupported lists what has no kernel",
+)
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,8 @@ def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple
 
 def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
     left = [node for node in model.graph if unsupported(node)]
+    if left and not roles_of(model).cache:
+        raise PocketError(*NO_CACHE)
     if left:
         node = min(left, key=lambda node: _how_likely_a_consequence(node, reasons))
         raise _no_kernel(node, unsupported(node), _missed(node, reasons))

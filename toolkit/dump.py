@@ -46,7 +46,7 @@ def check_names(plan: Plan, names: Collection[str]) -> None:
                 f"no tensor is called '{name}'",
                 name,
                 sorted(known),
-                f"one of these, or --dump {ALL}",
+                f"--dump {ALL} shows every one",
             )
 
 

@@ -92,7 +92,8 @@ def open_executor(plan_path: Path, on: str = "runner", **options: Any) -> Execut
         from toolkit.generate import HostExecutor
 
         return HostExecutor(plan_path, **options)
-    raise PocketError(f"no executor is called '{on}'", hint="--on runner, phone or host")
+    known = "runner, host and phone are known"
+    raise PocketError(f"no executor is called {on!r:.40}", known, '--on host; on="host"')
 
 
 def on_phone(executor: object) -> dict[str, Any]:

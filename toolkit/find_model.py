@@ -7,47 +7,54 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from toolkit.errors import NotThere, PocketError
+from toolkit.errors import PocketError
 from toolkit.foreign import Seen, refuse
 from toolkit.foreign_files import FILES
-from toolkit.foreign_folders import FOLDERS
+from toolkit.foreign_folders import FOLDERS, WHATEVER_IT_HOLDS
 from toolkit.foreign_marks import is_onnx
 from toolkit.foreign_steps import CONFIG, run_plan
-from toolkit.hubs import export, fetch, is_address, repository_of
-from toolkit.nearest import nearest
+from toolkit.missing_path import not_there
 from toolkit.plan import PLAN_FILE
 
 PREFERRED = ("model.onnx", "decoder_model.onnx")
 INSIDE = "onnx"  # where repositories made for transformers.js keep their models
-ENDINGS = (".onnx", ".gguf", ".safetensors", ".plan", ".bin", ".pt", ".ort", ".json", ".zip")
+DEPTH = 3  # folders within folders that are looked into
 TELLS_NOTHING = re.compile(r"((decoder_)?(with_past_)?model(_merged)?|decoder)(?=$|[-_.])")
-NO_DOWNLOADS = "PocketCL reads files of this machine and downloads nothing"
 
 
 def find_model(path: Path) -> Path:
-    """The .onnx file of a path: itself, or the one in an exporter's folder."""
+    """The .onnx file of a path, itself or the one in an exporter's folder; where it really lies."""
     if not path.exists():
-        raise not_there(path, "model")
+        raise not_there(path, f"there is no model at {path}")
     if (found := _found(path)) is not None:
-        return found
+        return _behind_links(found)
     names = sorted(Seen(path).names)
     because = f"in it: {', '.join(names[:6])}{', …' * (len(names) > 6)}" if names else "it is empty"
     raise PocketError(f"{path} holds no ONNX model", because, "name the folder of an export")
 
 
+def _behind_links(model: Path) -> Path:
+    """What lies beside a model is beside its file, not beside a link to it.
+
+    But for a hub's cache: there all files are links, to files that are called by their checksum.
+    """
+    real = model.resolve()
+    return real if real.suffix == model.suffix else model.parent.resolve() / model.name
+
+
 def refuse_model(path: Path) -> None:
     """Raise if a path in the place of a plan is not there, or is known to be something else."""
     if not path.exists():
-        raise not_there(path, "plan")
+        raise not_there(path, f"{path} is not a plan")
     if (path / PLAN_FILE).is_file():
         return
     if plans := sorted(path.glob(f"*/{PLAN_FILE}")) if path.is_dir() else []:
         because = f"plans in it: {', '.join(plan.parent.name for plan in plans)}"
         raise PocketError(f"{path} is not a plan itself", because, run_plan(plans[0].parent))
-    found = _found(path)
-    if found is not None and is_onnx(Seen(found)):
+    if (found := _found(path)) is not None and is_onnx(Seen(found)):
         because = "a model is compiled once; what runs is the plan that comes of it"
-        hint = f"pocketcl compile {quote(str(path))}\n{run_plan(Path(plan_name(found)))}"
+        plan = Path(plan_name(_behind_links(found)))
+        hint = f"pocketcl compile {quote(str(path))}\n{run_plan(plan)}"
         raise PocketError(f"{path} is a model, and not compiled yet", because, hint)
 
 
@@ -77,13 +84,15 @@ def _found(path: Path) -> Path | None:
     if not path.is_dir():
         because = "it is read more than once, from a file or a folder"
         raise PocketError(f"{path} is neither a file nor a folder", because, "save it to a file")
-    refuse(path, FOLDERS[:1])
     for folder in (path, path / INSIDE):
+        if folder.is_dir():
+            refuse(folder, WHATEVER_IT_HOLDS)
         if (found := _chosen(folder)) is not None:
             refuse(found, FILES)
             return found
-    if deeper := [*sorted(path.glob("*/*.onnx")), *sorted(path.glob("*/*/*.onnx"))]:
-        raise _several(path, deeper)
+    for depth in range(1, DEPTH + 1):
+        if deeper := sorted(path.glob("*/" * depth + "*.onnx")):
+            raise _several(path, deeper)
     refuse(path, FOLDERS)
     return None
 
@@ -107,35 +116,3 @@ def _several(folder: Path, models: Sequence[Path]) -> PocketError:
     because = f".onnx files in it: {', '.join(names)}{', …' * (len(models) > 8)}"
     hint = f"name one of them: pocketcl compile {quote(str(models[0]))}"
     return PocketError(f"{folder} does not say which model to take", because, hint)
-
-
-def not_there(path: Path, kind: str) -> PocketError:
-    """The error for a path that does not exist: a hub's name, an address, or a slip of the keys."""
-    text = re.sub(r"^(\w+):/+", r"\1://", str(path))  # pathlib keeps one slash of an address
-    place = repository_of(text)
-    if is_address(text):
-        hint = fetch(place, text) if place else "download it, then compile the file or its folder"
-        return PocketError(f"{text} is an address", NO_DOWNLOADS, hint)
-    if place and not path.parent.exists() and not text.lower().endswith(ENDINGS):
-        because = f"there is no such folder; of a hub's model: {NO_DOWNLOADS}"
-        return PocketError(f"{text} is not here", because, fetch(place))
-    return _slip(path, kind)
-
-
-def _slip(path: Path, kind: str) -> NotThere:
-    missing = path
-    while not missing.parent.exists():
-        missing = missing.parent
-    close = nearest(missing.name, [entry.name for entry in _entries(missing.parent)])
-    because = f"{'there is' if missing == path else missing} no such file or folder"
-    hint = " or ".join(str(missing.with_name(name)) for name in close) or "check the path"
-    if not close and kind == "model" and not path.suffix and path.parent == Path():
-        hint = f"check the path; of a hub's model of this name:\n{export(path.name)}"
-    return NotThere(f"there is no {kind} at {path}", because, hint)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []

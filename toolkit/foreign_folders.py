@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 from toolkit.foreign import Kind, Seen, is_pointer, pull
 from toolkit.foreign_files import OTHER_ENGINE
@@ -54,8 +55,28 @@ def _source(seen: Seen) -> str:
     return f"it was made from {path}" if path else f"it has {PLAN_FILE}"
 
 
-FOLDERS = (
+def _translates(seen: Seen) -> bool:
+    starts = {name.partition("_model")[0] for name in seen.names if name.endswith(".onnx")}
+    return starts >= {"encoder", "decoder"}
+
+
+def _inspect(seen: Seen) -> str:
+    first = next(path for path in seen.ending(".onnx") if path.name.startswith("encoder"))
+    return f"pocketcl inspect {quote(str(first))} --unsupported lists what no kernel runs"
+
+
+# Said of a folder even where .onnx files are in it.
+WHATEVER_IT_HOLDS = (
     Kind("a plan, compiled already", holds(PLAN_FILE), _source, lambda seen: run_plan(seen.path)),
+    Kind(
+        "an encoder and a decoder, not one ONNX model",
+        _translates,
+        "PocketCL compiles decoders of text that stand alone",
+        _inspect,
+    ),
+)
+FOLDERS = (
+    *WHATEVER_IT_HOLDS,
     Kind(
         "a clone without its large files",
         lambda seen: bool(_pointers(seen)),

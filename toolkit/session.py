@@ -26,7 +26,6 @@ from toolkit.text import StopStrings, Text, check_stop_strings, load_text
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 PROMPT = "a prompt: a text, or token ids"
-STOPS = "a set of ids that end a text"
 
 
 class Session:
@@ -73,7 +72,7 @@ class Session:
         ids = [*self.history[self.past :], *fresh]
         check_tokens(self.executor.plan, ids, self.past)
         limit = whole("max_new_tokens", max_new_tokens)
-        stops = id_set(self.model.get("eos", ()) if stop is None else stop, STOPS)
+        stops = id_set(self.model.get("eos", ()) if stop is None else stop)
         strings = check_stop_strings(stop_strings)
         tokens = self._generate(ids, limit, stops, checked_sampling(sampling))
         self._interrupted = False
@@ -132,14 +131,14 @@ class Session:
         Free, but for states that are rings: they forget what lies too far back, and the text that
         is left is fed again with the next ids.
         """
-        del self.history[position:]
+        del self.history[whole("position", position, least=0) :]
         self.past = min(self.past, len(self.history))
         if not holds(self.executor.plan, self.executor.reached, self.past):
             self.past = 0
 
     def resume(self, ids: Sequence[int]) -> list[int]:
         """Rewind to what the text has in common with `ids`; return the rest, for `generate`."""
-        ids, same = list(ids), 0
+        ids, same = token_ids(ids), 0
         while same < min(len(ids), len(self.history)) and ids[same] == self.history[same]:
             same += 1
         if same == len(ids) and same <= self.past:  # all fed: the last again, for what follows it

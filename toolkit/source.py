@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import mmap
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -58,8 +57,7 @@ class Source:
 
 def load_source(path: Path) -> Source:
     """Find the model at `path`, a file or an exporter's folder, and check that it is whole."""
-    found = find_model(path)
-    onnx_path = found.parent.resolve() / found.name  # a hub's cache has links instead of files
+    onnx_path = find_model(path)
     home = home_of(onnx_path)
     files = {name: home / name for name in (*TOKENIZER_FILES, *SETTINGS_FILES)}
     present = {name: file for name, file in files.items() if file.is_file()}
@@ -157,8 +155,8 @@ def _external_files(model: ir.Model, path: Path) -> set[Path]:
         tensor = value.const_value
         if not isinstance(tensor, ir.ExternalTensor):
             continue
-        file = Path(os.path.abspath(path.parent / tensor.location))  # links stay as they are
-        if path.parent not in file.parents:
+        file = path.parent / tensor.location
+        if path.parent.resolve() not in file.resolve().parents:
             raise _damaged(
                 path, f"tensor {value.name} lies outside its folder, at {tensor.location}"
             )

@@ -4,7 +4,6 @@ The templates come with the model, in Jinja2. They are run in a process of their
 (template_worker.py).
 """
 
-import codecs
 import json
 import os
 import select
@@ -124,17 +123,21 @@ def special_tokens(folder: Path) -> dict[str, Any]:
 
 def read_text(file: Path) -> str:
     """The text of a file that must be UTF-8."""
+    return decoded(read_bytes(file), str(file))
+
+
+def read_bytes(file: Path) -> bytes:
+    """The content of a file."""
     try:
-        return decoded(file.read_bytes(), str(file))
+        return file.read_bytes()
     except OSError as error:
         raise PocketError(f"{file} can't be read", error, "check the path") from None
 
 
 def decoded(content: bytes, name: str) -> str:
-    """Bytes as text; `name` says whose they are. A mark at the start tells UTF-16."""
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    """Bytes as text; `name` says whose they are."""
     try:
-        return content.decode("utf-16" if wide else "utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         because = f"byte 0x{content[error.start]:02x} at {error.start} begins no character"
         hint = "convert it: iconv -f ISO-8859-1 -t UTF-8"

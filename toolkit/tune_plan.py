@@ -83,7 +83,7 @@ def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Spot, Product]:
     known = {name for name, _ in found}
     for name in names:
         if name not in known:
-            hint = "one of the plan that has knobs; pocketcl inspect PLAN shows all its kernels"
+            hint = "pocketcl inspect PLAN shows its kernels"
             raise unknown(f"the plan has no kernel '{name}' with knobs", name, sorted(known), hint)
     return {spot: found[spot] for spot in found if not names or spot[0] in names}
 
