@@ -21,7 +21,13 @@ class UserPath(click.Path):
         """The path, if it is as it must be."""
         if not value:
             self.fail("It is empty.", param, ctx)
-        return super().convert(os.path.expanduser(value), param, ctx)
+        path = os.path.expanduser(value)
+        if self.exists and not os.path.exists(path):
+            from toolkit.missing_path import near_paths
+
+            near = " or ".join(near_paths(Path(path)))
+            self.fail(f"{value} does not exist.{f' Did you mean {near}?' if near else ''}")
+        return super().convert(path, param, ctx)
 
 
 class PlanPath(UserPath):

@@ -24,16 +24,26 @@ def not_there(path: Path, what: str) -> PocketError:
     return _slip(path, what)
 
 
-def _slip(path: Path, what: str) -> NotThere:
-    missing = path
-    while not missing.parent.exists():
-        missing = missing.parent
+def near_paths(path: Path) -> list[str]:
+    """What is there and called much like the first part of a path that is not there."""
+    missing = _missing_part(path)
     close = nearest(missing.name, [entry.name for entry in _entries(missing.parent)])
+    return [str(missing.with_name(name)) for name in close]
+
+
+def _slip(path: Path, what: str) -> NotThere:
+    missing, close = _missing_part(path), near_paths(path)
     because = f"there is no {'such folder or file' if missing == path else f'folder {missing}'}"
-    hint = " or ".join(str(missing.with_name(name)) for name in close) or "check the path"
+    hint = " or ".join(close) or "check the path"
     if not close and repository_of(f"hub/{path}"):
         hint = f"check the path; of a hub's model of this name:\n{export(path.name)}"
     return NotThere(what, because, hint)
+
+
+def _missing_part(path: Path) -> Path:
+    while not path.parent.exists():
+        path = path.parent
+    return path
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import PocketError
+from toolkit.missing_path import near_paths
 
 CONFIG = "tokenizer_config.json"
 SPECIALS = "special_tokens_map.json"
@@ -131,7 +132,9 @@ def read_bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise PocketError(f"{file} can't be read", error, "check the path") from None
+        near = [] if file.exists() else near_paths(file)
+        hint = " or ".join(near) or "check the path"
+        raise PocketError(f"{file} can't be read", error, hint) from None
 
 
 def decoded(content: bytes, name: str) -> str:

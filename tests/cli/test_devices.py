@@ -53,8 +53,12 @@ def test_an_unknown_name_says_where_the_known_ones_are() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "name"),
-    [("Snapdragon 8 Gen 2", "snapdragon-8-gen-2"), ("sm-8550", "snapdragon-8-gen-2")]
-    + [("Adreno 740", "snapdragon-8-gen-2"), ("Immortalis G720", "dimensity-9300")],
+    [
+        ("Snapdragon 8 Gen 2", "snapdragon-8-gen-2"),
+        ("sm-8550", "snapdragon-8-gen-2"),
+        ("Adreno 740", "snapdragon-8-gen-2"),
+        ("Immortalis G720", "dimensity-9300"),
+    ],
 )
 def test_by_other_spellings_and_by_a_gpu_that_one_has(typed: str, name: str) -> None:
     assert devices.resolve_device(typed)["name"] == name

@@ -114,6 +114,15 @@ def test_the_model_to_verify_with_may_be_none_as_well(plan: Path) -> None:
     assert "llama" in facts_of(call(*args, "lama"), 2)
 
 
+def test_a_slip_in_the_name_of_another_file(plan: Path, here: Path) -> None:
+    (here / "letter.txt").write_text("Dear")
+    for option in ("--text", "--template-file"):
+        command = "eval" if option == "--text" else "run"
+        assert "Did you mean letter.txt?" in usage_of(call(command, plan, option, "leter.txt"))
+    error = facts_of(call("run", plan, "--prompt-file", "leter.txt"))
+    assert "letter.txt" in error.splitlines()[2]
+
+
 def test_a_file_that_is_none(here: Path) -> None:
     assert "neither a file nor a folder" in facts_of(call("compile", os.devnull))
     assert "empty" in usage_of(call("compile", ""))

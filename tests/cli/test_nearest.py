@@ -14,7 +14,7 @@ NAMES = ("gemm", "gemv_cpu", "rmsnorm", "add_rmsnorm", "attention_decode")
         ("gem", "gemm"),
         ("GEMV-CPU", "gemv_cpu"),
         ("rms_norm", "rmsnorm"),
-        ("atention decode", NAMES[4]),
+        ("atention", NAMES[4]),
     ],
 )
 def test_nearest(word: str, first: str) -> None:
