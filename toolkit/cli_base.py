@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -41,6 +42,16 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they are of use, not in the alphabet's."""
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of a name; a path in its place lacks its verb."""
+        name = args[0]
+        if name not in self.commands and Path(name).exists():
+            verb = "run" if (Path(name) / "plan.json").exists() else "compile"
+            raise click.UsageError(f"A command comes first: pocketcl {verb} {quote(name)}", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

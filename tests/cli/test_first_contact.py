@@ -361,6 +361,11 @@ def test_a_mistyped_command(typed: str, meant: str) -> None:
     assert f"'{meant}'" in usage_of(call(typed, "x"))
 
 
+def test_a_path_without_a_command(plan: Path) -> None:
+    assert "pocketcl run llama.plan" in usage_of(call(plan, "Once"))
+    assert "pocketcl compile llama" in usage_of(call("llama"))
+
+
 def test_a_mistyped_option() -> None:
     assert "--weights" in usage_of(call("compile", "x", "--wieghts", "f16"))
 
