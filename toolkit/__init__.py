@@ -3,7 +3,8 @@
 import toolkit
 plan = toolkit.compile("model.onnx", device="pocl")
 session = toolkit.Session(plan)
-for token in session.generate([1, 2, 3], max_new_tokens=16): ...
+for token in session.generate("Once upon a time", max_new_tokens=16): ...
+print(session.decode(session.history))
 """
 
 import sys
@@ -21,11 +22,16 @@ __version__ = "0.1.0"
 
 
 def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "CompileReport":
-    """Compile an .onnx file or an exporter's folder; options are those of `pocketcl compile`."""
+    """Compile an .onnx file or an exporter's folder; options are those of `pocketcl compile`.
+
+    out  the plan's folder; by default NAME.plan here, after the model's folder or file
+    """
+    from toolkit.arguments import path_of
     from toolkit.compile import compile as run
     from toolkit.source import load_source
 
-    return run(load_source(Path(src)), Path(out) if out else None, **options)
+    plan = None if out is None else path_of(out, "a folder for the plan", '"llama.plan"')
+    return run(load_source(path_of(src, "a model", 'toolkit.compile("llama/")')), plan, **options)
 
 
 def __getattr__(name: str) -> Any:

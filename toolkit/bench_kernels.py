@@ -7,6 +7,7 @@ from opencl_kernels import KERNELS, Kernel, default_knobs
 from opencl_kernels.bench_cases import bench_cases
 from opencl_kernels.kernel import Case, case_id
 from toolkit.errors import PocketError
+from toolkit.nearest import unknown
 
 
 def bench_kernels(
@@ -51,7 +52,8 @@ def choose(names: Sequence[str], case: str, device_class: str) -> list[tuple[Ker
     """The kernels and cases asked for."""
     for name in names:
         if name not in KERNELS:
-            raise PocketError(f"no kernel is called '{name}'", f"there are {', '.join(KERNELS)}")
+            hint = "without --kernel it is every kernel of this device"
+            raise unknown(f"no kernel is called '{name}'", name, KERNELS, hint)
     kernels = [KERNELS[n] for n in names] or [
         kernel for kernel in KERNELS.values() if device_class in kernel.classes
     ]

@@ -19,15 +19,24 @@ from toolkit.cli_options import (
     GROUP,
     JSON,
     KEEP,
-    PATH,
+    MODEL,
     SERIAL,
     SYMMETRIC,
+    UserPath,
     on_option,
 )
 from toolkit.progress import PROGRESS
 
+ORDER = ("demo", "compile", "run", "chat", "verify", "eval", "bench", "tune", "inspect")
+START = """\b
+Start here:
+  pocketcl demo                             a story from the embedded model
+  pocketcl compile llama/                   writes llama.plan, here
+  pocketcl run llama.plan "Once upon a time"
+"""
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=Commands, epilog=START, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pocketcl")
 def cli() -> None:
     """Compile an ONNX model for a phone's GPU (OpenCL) and run it there, or here."""
@@ -54,7 +63,7 @@ def demo(on: str | None, as_json: bool, serial: str | None = None) -> None:
 def devices(
     probe: bool, save: str | None, on: str | None, serial: str | None, as_json: bool
 ) -> None:
-    """OpenCL devices here, phones on adb, profiles known; or what a device can do."""
+    """What there is: OpenCL devices, phones, profiles; or what one can do."""
     if probe:
         from toolkit.probe import probe as run
         from toolkit.probe_report import lines as probe_lines
@@ -74,7 +83,7 @@ def devices(
 @SERIAL
 @JSON
 def doctor(serial: str | None, as_json: bool) -> None:
-    """What is missing here or on a phone, and the command that mends it."""
+    """What is missing here or on a phone, and what mends it."""
     from toolkit.doctor import lines
     from toolkit.doctor import report as run
 
@@ -85,7 +94,7 @@ def doctor(serial: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("path", metavar="MODEL|PLAN", type=PATH)
+@click.argument("path", metavar="MODEL|PLAN", type=MODEL)
 @click.option("--memory", "view", flag_value="memory", help="A plan: where its bytes go.")
 @click.option("--unsupported", "view", flag_value="unsupported", help="Nodes without a kernel.")
 @click.option("--graph", "view", flag_value="graph", help="A model: its nodes after the passes.")
@@ -118,14 +127,14 @@ def inspect(
 
 
 @cli.command("compile")
-@click.argument("src", type=PATH)
+@click.argument("src", type=MODEL)
+@click.argument("more", metavar="", nargs=-1)
 @click.option(
     "-o",
     "--out",
     metavar="PLAN",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The folder to write; a plan that is there is replaced.",
+    type=UserPath(),
+    help="The folder to write; a plan there is replaced.  [default: NAME.plan, here]",
 )
 @click.option("--device", help="A profile, a SoC, or phone.  [default: the device here]")
 @SERIAL
@@ -146,12 +155,16 @@ def inspect(
 @click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")
 @click.option("--tuned/--no-tuned", default=True, help="Use knobs that `tune` found.")
 @JSON
-def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
+def compile_(
+    src: Path, more: tuple[str, ...], out: Path | None, as_json: bool, **options: Any
+) -> None:
     """Compile an .onnx file, or an exporter's folder, to a plan."""
     from toolkit.compile import compile as run
     from toolkit.inspect import compile_lines
     from toolkit.source import load_source
 
+    if more:
+        raise click.UsageError(f"The plan's folder is an option: compile {src} -o {more[0]}")
     of_codes = any(options[name] for name in ("group", "symmetric", "keep"))
     if options["serial"] is not None and options["device"] != "phone":
         raise click.UsageError("--serial goes with --device phone.")
@@ -159,11 +172,20 @@ def compile_(src: Path, out: Path, as_json: bool, **options: Any) -> None:
         raise click.UsageError("--group, --symmetric and --keep go with --weights e0m4.")
     done = run(load_source(src), out, progress=PROGRESS, **options)
     figures = done.as_json()
-    report(figures, lambda: compile_lines(done.path, figures), as_json)
+    report(figures, lambda: compile_lines(done.path, figures, named=out is not None), as_json)
+
+
+@cli.command("help", hidden=True)
+@click.argument("name", required=False)
+@click.pass_context
+def help_(ctx: click.Context, name: str | None) -> None:
+    """The same as --help."""
+    cli.main([*([name] if name else []), "--help"], prog_name=ctx.find_root().info_name)
 
 
 for command in (*cli_run.COMMANDS, cli_phone.phone):
     cli.add_command(command)
+cli.commands = {name: cli.commands[name] for name in (*ORDER, *cli.commands)}  # as help lists them
 
 
 def main() -> None:

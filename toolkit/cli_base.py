@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -29,8 +30,28 @@ class Failure(click.ClickException):
         click.echo(self.text, file=file, err=True)
 
 
+class WrongPath(Failure):
+    """The same for a path that is not there: exit code 2, as of every wrong argument."""
+
+    exit_code = 2
+
+
 class Commands(click.Group):
     """Turns every exception into one clear error; the traceback is there for who asks for it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are of use, not in the alphabet's."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of a name; a path in its place lacks its verb."""
+        name = args[0]
+        if name not in self.commands and Path(name).exists():
+            verb = "run" if (Path(name) / "plan.json").exists() else "compile"
+            raise click.UsageError(f"A command comes first: pocketcl {verb} {quote(name)}", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -43,9 +64,15 @@ class Commands(click.Group):
         except Exception as error:
             if os.environ.get("POCKETCL_DEBUG"):
                 raise
-            raise Failure(_known(error)) from None
+            raise _failure(_known(error)) from None
         finally:
             PROGRESS("")
+
+
+def _failure(error: Exception) -> Failure:
+    from toolkit.errors import NotThere
+
+    return WrongPath(error) if isinstance(error, NotThere) else Failure(error)
 
 
 def _known(error: Exception) -> Exception:

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,66 @@ from typing import Any
 import click
 
 Command = Callable[..., None]
-PATH = click.Path(exists=True, path_type=Path)
-PLAN = click.argument("plan", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+
+class UserPath(click.Path):
+    """A path; `~` is expanded where the shell left it, as in --out=~/plans."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The path, if it is as it must be."""
+        if not value:
+            self.fail("It is empty.", param, ctx)
+        path = os.path.expanduser(value)
+        if self.exists and not os.path.exists(path):
+            from toolkit.missing_path import near_paths
+
+            near = " or ".join(near_paths(Path(path)))
+            self.fail(f"{value} does not exist.{f' Did you mean {near}?' if near else ''}")
+        return super().convert(path, param, ctx)
+
+
+class PlanPath(UserPath):
+    """A plan's folder; what is known to be something else gets the sentence that leads on."""
+
+    name = "plan"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The path of a folder; whether it is a plan says who loads it."""
+        from toolkit.find_model import refuse_model
+
+        path = super().convert(value, param, ctx)
+        refuse_model(path)
+        return path
+
+    def get_missing_message(self, param: Any, ctx: Any) -> str:
+        """How to come to a plan."""
+        here = ", ".join(sorted(str(path.parent) for path in Path().glob("*/plan.json"))[:6])
+        return f"Plans here: {here}." if here else "`pocketcl compile MODEL` makes one of a model."
+
+
+class ModelPath(UserPath):
+    """What is to be compiled; what it is, and whether it is there, says who looks for the model."""
+
+    def get_missing_message(self, param: Any, ctx: Any) -> str:
+        """What it may be."""
+        return "An .onnx file, or the folder of an export; `pocketcl demo` needs none."
+
+
+PATH = UserPath(exists=True)
+MODEL = ModelPath()
+PLAN = click.argument("plan", type=PlanPath())
 JSON = click.option("--json", "as_json", is_flag=True, help="Print figures as JSON.")
 PLACES = click.Choice(["runner", "host", "phone"])
 SERIAL = click.option("--serial", metavar="S", help="Which phone, when there are several.")
 COUNT = click.IntRange(min=1)
-STATE = click.Path(dir_okay=False, path_type=Path)
+STATE = UserPath(dir_okay=False)
 SYSTEM = click.option("--system", metavar="TEXT", help="A system message, for the chat template.")
 TEMPLATE_FILE = click.option(
     "--template-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=UserPath(exists=True, dir_okay=False),
     metavar="FILE",
     help="A chat template in place of the plan's.",
 )
@@ -82,7 +132,9 @@ def sampling_options(command: Command) -> Command:
     """The options of `toolkit.sampling` and those that end a text."""
     options = [
         click.option("--sample", is_flag=True, help="As the model's makers set it."),
-        click.option("--temperature", type=float, metavar="T", help="0: greedy.  [default: 0]"),
+        click.option(
+            "-t", "--temperature", type=float, metavar="T", help="0: greedy.  [default: 0]"
+        ),
         click.option("--top-k", type=int, metavar="K", help="The K likeliest ids, at most 256."),
         click.option("--top-p", type=float, metavar="P", help="The fewest ids that make up P."),
         click.option("--min-p", type=float, metavar="P", help="At least P of the likeliest one's."),
@@ -109,4 +161,4 @@ class Counts(click.ParamType[list[int]]):
 
 
 RIVALS = click.Choice(["onnxruntime", "onnxruntime-genai"])
-FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = UserPath(dir_okay=False)

@@ -8,7 +8,7 @@ from toolkit.cli_options import JSON, SERIAL
 
 @click.group()
 def phone() -> None:
-    """Phones on adb: pair one over Wi-Fi, see what lies on it, clean it."""
+    """Phones on adb: pair one, see what lies on it, clean it."""
 
 
 @phone.command()

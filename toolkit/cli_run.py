@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from toolkit.cli_options import (
     COUNT,
     FILE,
     JSON,
+    MODEL,
     ON,
     PATH,
     PLAN,
@@ -19,9 +21,12 @@ from toolkit.cli_options import (
     SYSTEM,
     TEMPLATE_FILE,
     Counts,
+    PlanPath,
     sampling_options,
 )
 from toolkit.progress import PROGRESS
+
+PROMPTS = "--prompt TEXT, --prompt-file FILE or --ids 1,2,3"
 
 
 @click.command("eval")
@@ -29,12 +34,12 @@ from toolkit.progress import PROGRESS
 @click.option("--text", type=PATH, metavar="FILE", required=True, help="Text, or .npy of ids.")
 @click.option("--window", type=COUNT, help="Tokens.  [default: the context, at most 2048]")
 @click.option("--remainder", type=click.Choice(["keep", "drop"]), default="keep", show_default=True)
-@click.option("--model", type=PATH, metavar="SRC", help="The model, if it changed or moved.")
+@click.option("--model", type=MODEL, metavar="SRC", help="The model, if it changed or moved.")
 @click.option("--reference/--no-reference", default=True, help="Also score the model itself.")
 @ON
 @JSON
 def eval_(plan: Path, as_json: bool, **options: Any) -> None:
-    """Perplexity over a text, next to the model's own, and the KL divergence."""
+    """Perplexity over a text, next to the model's own."""
     from toolkit.perplexity import evaluate, lines
 
     figures = evaluate(plan, progress=PROGRESS, **options)
@@ -43,7 +48,7 @@ def eval_(plan: Path, as_json: bool, **options: Any) -> None:
 
 @click.command()
 @PLAN
-@click.option("--model", type=PATH, metavar="SRC", help="The model, if it changed or moved.")
+@click.option("--model", type=MODEL, metavar="SRC", help="The model, if it changed or moved.")
 @ON
 @JSON
 def verify(plan: Path, as_json: bool, **options: Any) -> None:
@@ -59,13 +64,14 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 
 @click.command()
 @PLAN
-@click.option("--prompt", metavar="TEXT|-", help="What to continue; - reads stdin.")
+@click.argument("words", metavar="[PROMPT]", nargs=-1)
+@click.option("-p", "--prompt", metavar="TEXT|-", help="PROMPT, too; - reads stdin.")
 @click.option("--prompt-file", metavar="FILE|-", help="The same from a file.")
 @click.option("--ids", metavar="1,2,3", help="The same as token ids.")
 @click.option("--template/--no-template", default=None, help="The prompt is a chat message.")
 @SYSTEM
 @TEMPLATE_FILE
-@click.option("--max-new-tokens", type=COUNT, default=128, show_default=True)
+@click.option("-n", "--max-new-tokens", type=COUNT, default=128, show_default=True)
 @click.option("--load-state", type=STATE, metavar="FILE", help="Don't feed what it holds again.")
 @click.option("--save-state", type=STATE, metavar="FILE", help="Keep text and KV cache there.")
 @sampling_options
@@ -75,20 +81,28 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 @JSON
 def run(
     plan: Path,
+    words: tuple[str, ...],
     prompt: str | None,
     prompt_file: str | None,
     ids: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Generate text (or ids) from a prompt; without one, behind a loaded state."""
-    from toolkit.run import read_prompt, run_plan
+    """Generate text from a prompt, which may be piped in."""
+    from toolkit.run import piped_prompt, read_prompt, run_plan
 
-    given = sum(value is not None for value in (prompt, prompt_file, ids))
-    if given > 1 or (given == 0 and options["load_state"] is None):
-        raise click.UsageError("Give one of --prompt TEXT, --prompt-file FILE and --ids 1,2,3.")
+    if len(words) > 1:
+        prompt = " ".join(words)
+        raise click.UsageError(f'Put the prompt into quotes: pocketcl run {plan} "{prompt}"')
+    given = [value for value in (*words, prompt, prompt_file, ids) if value is not None]
+    if len(given) > 1:
+        raise click.UsageError(f"Give one prompt: PROMPT, {PROMPTS}.")
+    prompt = next(iter(words), prompt)
     if prompt == "-" or prompt_file is not None:
         prompt = read_prompt(prompt_file or "-")
+    elif not given and options["load_state"] is None and (prompt := piped_prompt()) is None:
+        example = f'pocketcl run {quote(str(plan))} "Once upon a time"'
+        raise click.UsageError(f"There is no prompt: {example}, a pipe, {PROMPTS}.")
     figures = run_plan(plan, prompt, ids, write=writer(as_json), progress=PROGRESS, **options)
     report(figures, list, as_json)
     if figures["stop"] == "cancel":
@@ -100,7 +114,7 @@ def run(
 @SYSTEM
 @click.option("--no-template", is_flag=True, help="Continue plain text.")
 @TEMPLATE_FILE
-@click.option("--max-new-tokens", type=COUNT, default=512, show_default=True)
+@click.option("-n", "--max-new-tokens", type=COUNT, default=512, show_default=True)
 @click.option("--state", type=STATE, metavar="FILE", help="Go on with this, and keep it there.")
 @sampling_options
 @ON
@@ -114,7 +128,7 @@ def chat(plan: Path, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("plan", required=False, type=click.Path(exists=True, path_type=Path))
+@click.argument("plan", required=False, type=PlanPath())
 @click.option("--prompt-tokens", type=Counts(), metavar="1,64,512", help="Lengths of prompts.")
 @click.option("--new-tokens", type=COUNT, default=64, show_default=True, help="After the last.")
 @click.option("--repeats", type=COUNT, default=5, show_default=True)

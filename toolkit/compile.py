@@ -19,6 +19,7 @@ from toolkit.assemble import assemble
 from toolkit.cooperative import with_steps
 from toolkit.devices import resolve_device
 from toolkit.errors import PocketError
+from toolkit.find_model import plan_name
 from toolkit.lower_ops import HANDLERS, unsupported
 from toolkit.options import Options, choose
 from toolkit.origin import options_of
@@ -27,7 +28,7 @@ from toolkit.rss import peak_rss
 from toolkit.source import Source, blaming, page_release
 from toolkit.tuned import tuned_table
 from toolkit.weights import WeightTable
-from toolkit.write import write_plan
+from toolkit.write import check_out, write_plan
 
 Progress = Callable[[str], None]
 DOMAINS = ("", "ai.onnx", "com.microsoft", DOMAIN)
@@ -36,6 +37,12 @@ SHAPE_OPS = frozenset(
         *("Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Range", "Expand", "Where"),
         *("Equal", "Cast", "ConstantOfShape", "Constant", "LessOrEqual", "And", "Not", "Add"),
     ]
+)
+NO_CACHE = (
+    "the model keeps no KV cache",
+    "a decoder of text takes past keys and values and gives new ones; this model does not",
+    "export a decoder with --task text-generation-with-past; of any other model "
+    "pocketcl inspect MODEL --unsupported lists what has no kernel",
 )
 
 
@@ -65,6 +72,7 @@ def compile(
     """Compile a model to a plan folder; `progress` is told what goes on.
 
     What is `chosen` are options of `toolkit.options.choose`: weights, max_context, group, …
+    out  the plan's folder; by default NAME.plan in the current one
     serial  of `device="phone"`: which one
     tuned  use knobs that `pocketcl tune` found for the device
     """
@@ -72,6 +80,7 @@ def compile(
     profile = resolve_device(device, serial)  # of a phone it may build the runner first
     started = time.perf_counter()
     options = choose(source, profile, **chosen)
+    out = check_out(Path(plan_name(source.onnx_path)) if out is None else out)
     tell("reading the model")
     with blaming(source):
         model = source.model
@@ -82,7 +91,6 @@ def compile(
         table = WeightTable(options.storage, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
         plan = assemble(model, source, profile, options, table, knobs)
-    out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
     kernels = {
         f"kernels/{name}": source_text(name)
         for name in sorted({Path(p.source).name for p in plan.programs})
@@ -181,11 +189,13 @@ def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple
 
 
 def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
-    tokens = roles_of(model).tokens
-    left = [node for node in model.graph if unsupported(node, tokens)]
+    roles = roles_of(model)
+    left = [node for node in model.graph if unsupported(node, roles.tokens)]
+    if left and not roles.cache:
+        raise PocketError(*NO_CACHE)
     if left:
         node = min(left, key=lambda node: _how_likely_a_consequence(node, reasons))
-        raise _no_kernel(node, unsupported(node, tokens), _missed(node, reasons))
+        raise _no_kernel(node, unsupported(node, roles.tokens), _missed(node, reasons))
     names = unresolved_dims(model)
     if names:
         value = next(v for n in model.graph for v in n.outputs if v.name == names[0])

@@ -7,32 +7,31 @@ from dataclasses import asdict
 from typing import Any
 
 from toolkit.adb import Phone, Seen, all_phones
+from toolkit.arguments import text_of
 from toolkit.device_match import Profile, match_phone, socs
+from toolkit.device_names import named, unknown_device
 from toolkit.errors import PocketError
 from toolkit.phone import about, check_system
 from toolkit.plan import FEATURES
-from toolkit.profiles import UNITS, known_faults, match, profiles, user_file
+from toolkit.profiles import UNITS, known_faults, match, profiles
 
 
 def resolve_device(name: str | None = None, serial: str | None = None) -> Profile:
     """The {name, class, align, features, compute_units} of a named device, or the one here.
 
-    `phone` is the phone on adb, `serial` which one.
+    `phone` is the phone on adb, `serial` which one; the serial itself will do as a name.
     """
     known = profiles()
-    if name == "phone":
-        return _on_phone(serial)
     if name is None:
         return _here(known)
-    wanted = name.lower()
-    for key, facts in known.items():
-        if wanted in (key.lower(), *(soc.lower() for soc in socs(facts))):
-            return _essence(key, facts)
-    raise PocketError(
-        f"no device is called '{name}'",
-        f"the profiles are {', '.join(known)}",
-        f"one of these or its SoC, or a profile of your own in {user_file()}",
-    )
+    name = text_of(name, "a device")
+    if name == "phone":
+        return _on_phone(serial)
+    if (found := named(name, known)) is not None:
+        return _essence(found, known[found])
+    if name in (phone.serial for phone in _seen()):
+        return _on_phone(name)
+    raise unknown_device(name, known)
 
 
 def overview() -> dict[str, Any]:
@@ -80,8 +79,12 @@ def _phone_line(facts: Mapping[str, Any]) -> str:
 
 def phones() -> list[dict[str, Any]]:
     """Phones that adb sees: serial, state (`device` when usable), model; of usable ones more."""
+    return [_phone(seen) for seen in _seen()]
+
+
+def _seen() -> list[Seen]:
     try:
-        return [_phone(seen) for seen in all_phones()]
+        return all_phones()
     except PocketError:  # doctor says what is wrong with adb
         return []
 

@@ -1,6 +1,5 @@
 """Tensors looked at while a plan runs (`run --on host --dump NAME`)."""
 
-import difflib
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.errors import PocketError
+from toolkit.nearest import unknown
 from toolkit.plan import Plan
 
 ALL = "all"
@@ -43,9 +42,12 @@ def check_names(plan: Plan, names: Collection[str]) -> None:
     known |= {b.name for b in plan.buffers} | {ALL}
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            hint = f"--dump {' or '.join(near)}, or --dump {ALL}" if near else f"--dump {ALL}"
-            raise PocketError(f"no tensor is called '{name}'", "the plan has none of it", hint)
+            raise unknown(
+                f"no tensor is called '{name}'",
+                name,
+                sorted(known),
+                f"--dump {ALL} shows every one",
+            )
 
 
 def _summary(value: npt.NDArray[Any]) -> str:

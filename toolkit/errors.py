@@ -12,6 +12,10 @@ class PocketError(Exception):
         return f"{self.what}: {self.because}" if self.because else self.what
 
 
+class NotThere(PocketError):
+    """A path that was named and does not exist: on the command line a wrong argument."""
+
+
 def reason(error: object) -> str:
     """What an error says, in words: of the system's without their number and path."""
     return getattr(error, "strerror", None) or str(error)

@@ -92,7 +92,8 @@ def open_executor(plan_path: Path, on: str = "runner", **options: Any) -> Execut
         from toolkit.generate import HostExecutor
 
         return HostExecutor(plan_path, **options)
-    raise PocketError(f"no executor is called '{on}'", hint="--on runner, phone or host")
+    known = "runner, host and phone are known"
+    raise PocketError(f"no executor is called {on!r:.40}", known, '--on host; on="host"')
 
 
 def on_phone(executor: object) -> dict[str, Any]:
@@ -122,9 +123,17 @@ def check_positions(plan: Plan, start: int, stop: int) -> None:
 
 def check_tokens(plan: Plan, ids: Sequence[int], past: int) -> None:
     """Raise unless these ids can be fed at this position."""
-    vocab, context = int(plan.model["vocab_size"]), int(plan.model["max_context"])
+    context = int(plan.model["max_context"])
     if not ids:
         raise PocketError("no tokens to run", "the list of ids is empty", "give at least one id")
+    check_vocabulary(plan, ids)
+    if past < 0 or past + len(ids) > context:
+        raise context_error(past, len(ids), context)
+
+
+def check_vocabulary(plan: Plan, ids: Sequence[int]) -> None:
+    """Raise unless the model knows these ids."""
+    vocab = int(plan.model["vocab_size"])
     for position, token in enumerate(ids):
         if not 0 <= token < vocab:
             raise PocketError(
@@ -132,8 +141,6 @@ def check_tokens(plan: Plan, ids: Sequence[int], past: int) -> None:
                 f"the model's vocabulary has ids 0 to {vocab - 1}",
                 "use the tokenizer that belongs to this model",
             )
-    if past < 0 or past + len(ids) > context:
-        raise context_error(past, len(ids), context)
 
 
 def holds(plan: Plan, reached: int, past: int) -> bool:

@@ -11,6 +11,7 @@ from toolkit.errors import PocketError
 from toolkit.expr import Expr
 from toolkit.load import load_plan
 from toolkit.memory import figures
+from toolkit.nearest import unknown
 from toolkit.plan import PLAN_FILE, Dispatch, HostStep, Phase, Plan, Step
 
 WIDTH = 98  # of a line
@@ -75,8 +76,12 @@ def why(path: Path, name: str) -> list[str]:
 
     known = [run.__name__ for run in onnx_passes.PASSES]
     if name not in known:
-        hint = "one of these; pocketcl inspect MODEL shows what each did"
-        raise PocketError(f"no pass is called '{name}'", f"the passes are {', '.join(known)}", hint)
+        raise unknown(
+            f"no pass is called '{name}'",
+            name,
+            known,
+            f"pocketcl inspect {path} shows what each did",
+        )
     source = load_source(path)
     model, options = source.model, choose(source, {"class": "cpu"})
     model.metadata_props.update(options.facts)
@@ -137,8 +142,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield from _section(_title(phase), _steps(plan, phase))
 
 
-def compile_lines(path: Path, figures: dict[str, Any]) -> Iterator[str]:
-    """What `pocketcl compile` says at its end."""
+def compile_lines(path: Path, figures: dict[str, Any], named: bool = True) -> Iterator[str]:
+    """What `pocketcl compile` says at its end; of a folder that nobody `named` also how to."""
     phases = ", ".join(f"{count} in {name}" for name, count in figures["dispatches"].items())
     arena = max(figures["arena_bytes"].values(), default=0)
     memory = f"states {size(figures['state_bytes'])}, scratch {size(arena)}"
@@ -149,6 +154,7 @@ def compile_lines(path: Path, figures: dict[str, Any]) -> Iterator[str]:
     if figures.get("tuned"):
         yield f"  {figures['tuned']} programs with tuned knobs (--no-tuned)"
     yield f"  {figures['seconds']:.1f} s, peak memory {size(figures['peak_rss_bytes'])}"
+    yield from [] if named else [f"  written to {path}, in the current folder (-o PLAN: elsewhere)"]
 
 
 def shape(dims: Sequence[Expr]) -> str:

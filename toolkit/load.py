@@ -11,6 +11,7 @@ from pathlib import Path
 
 from toolkit.check import check_plan
 from toolkit.errors import PocketError
+from toolkit.find_model import refuse_model
 from toolkit.plan import PLAN_FILE, FileEntry, Plan, digest
 from toolkit.plan_reader import RECOMPILE, from_json
 
@@ -26,7 +27,8 @@ def load_plan(path: Path, note: Callable[[str], None] = note_on_stderr) -> Plan:
     """The checked plan of a folder; `note` gets one line for every text file that was edited."""
     where = path / PLAN_FILE
     if not where.is_file():
-        because = f"it has no {PLAN_FILE}" if path.is_dir() else "there is no such folder"
+        refuse_model(path)
+        because = f"it has no {PLAN_FILE}"
         raise PocketError(f"{path} is not a plan", because, "pocketcl compile SRC -o PLAN")
     with _readable(where):
         text = where.read_bytes().decode()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opencl_kernels.formats import GROUPS
+from toolkit.arguments import whole
 from toolkit.errors import PocketError
 from toolkit.source import Source
 
@@ -58,18 +59,19 @@ def choose(
     keep: Sequence[str] = (),
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
-    for name, value in (("--max-context", max_context), ("--prefill-chunk", prefill_chunk)):
-        if value is not None and value < 1:
-            raise PocketError(
-                f"{name} {value} leaves no room", "it counts tokens", f"{name} {CHUNK}"
-            )
+    counts = {"max_context": max_context, "prefill_chunk": prefill_chunk, "batch": batch}
+    for name, value in counts.items():
+        if value is not None:
+            whole(name, value)
+    keep = tuple(keep) if isinstance(keep, list | tuple) else (str(keep),)
     check_weights(weights, group, symmetric, keep)
+    _check_types(activations=activations, kv=kv)
     context = _context(source, max_context)
     default = "f32" if profile["class"] == "cpu" else "f16"
     usual = CPU_CHUNK if profile["class"] == "cpu" else CHUNK
     chunk = min(prefill_chunk or usual, context)
     types = weights, activations or default, kv or default
-    return Options(context, chunk, *types, batch, group or GROUP, symmetric, tuple(keep))
+    return Options(context, chunk, *types, batch, group or GROUP, symmetric, keep)
 
 
 def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequence[str]) -> None:
@@ -89,13 +91,19 @@ def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequen
             "add --weights e0m4",
         )
     for rule in keep:
-        pattern, _, dtype = rule.rpartition("=")
+        pattern, _, dtype = str(rule).rpartition("=")
         if not pattern or dtype not in ("f16", "f32"):
             raise PocketError(
                 f"--keep {rule} is no rule",
                 "a rule is PATTERN=f16 or PATTERN=f32",
                 "--keep lm_head=f16, --keep '*down_proj*=f32'",
             )
+
+
+def _check_types(**chosen: str | None) -> None:
+    for name, dtype in chosen.items():
+        if dtype not in (None, "f32", "f16"):
+            raise PocketError(f"{name} cannot be stored as {dtype!r:.60}", "known: f32, f16", "f16")
 
 
 def _context(source: Source, wanted: int | None) -> int:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from toolkit.chat import Chat
 from toolkit.errors import PocketError, format_error
+from toolkit.nearest import unknown
 from toolkit.run import sampling_of
 from toolkit.session import Session
 from toolkit.template import choose_template, decoded
@@ -73,13 +74,13 @@ class Repl:
         if line.startswith("/") and not line.startswith("//"):
             word, _, rest = line.partition(" ")
             if word not in self._commands:
-                raise PocketError(f"{word} is no command", f"known are {self._known()}", "/help")
+                known = [*self._commands, "/quit"]
+                raise unknown(
+                    f"{word} is no command", word, known, "/help lists them; // begins a message"
+                )
             self._commands[word](rest.strip())
         else:
             self._ask(line.removeprefix("/") if line.startswith("//") else line)
-
-    def _known(self) -> str:
-        return ", ".join([*self._commands, "/quit"])
 
     def _ask(self, text: str, keep: int | None = None) -> None:
         chat, self._refused = self.chat, text

@@ -1,7 +1,10 @@
 """Generate from a prompt and print text while it comes."""
 
+import codecs
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from toolkit.errors import PocketError
 from toolkit.executor import on_phone
 from toolkit.sampling import Sampling, choose_sampling, model_settings, without_effect
 from toolkit.session import Session
-from toolkit.template import choose_template, decoded, read_text
+from toolkit.template import choose_template, decoded, read_bytes
 from toolkit.text import Text, load_text, parse_ids
 
 
@@ -147,9 +150,24 @@ def as_message(plan: Path, prompt: str, system: str | None, own: Path | None) ->
 
 
 def read_prompt(name: str) -> str:
-    """A prompt from a file, or from stdin where that is "-"; an editor's last line break goes."""
-    text = decoded(sys.stdin.buffer.read(), "stdin") if name == "-" else read_text(Path(name))
-    return text.removesuffix("\n").removesuffix("\r")
+    """A prompt from a file, or from stdin where that is "-"; an editor's last line break goes.
+
+    Text as Windows writes it, in UTF-16 or with its line ends, is what models know: line feeds.
+    """
+    path = Path(os.path.expanduser(name))
+    content = sys.stdin.buffer.read() if name == "-" else read_bytes(path)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with suppress(UnicodeDecodeError):
+            content = content.decode("utf-16").encode()
+    text = decoded(content, "stdin" if name == "-" else name)
+    return text.replace("\r\n", "\n").removesuffix("\n")
+
+
+def piped_prompt() -> str | None:
+    """What comes through a pipe; None from a terminal, or where nothing comes."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    return read_prompt("-") or None
 
 
 def logprob_lines(figures: Mapping[str, Any], output: Output) -> Iterator[str]:

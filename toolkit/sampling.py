@@ -61,6 +61,15 @@ class Sampling:
         return sample.words(**dataclasses.asdict(self))
 
 
+def checked_sampling(given: Any) -> Sampling:
+    """What was given, greedy where that is None; anything else is no way to choose ids."""
+    if given is None or isinstance(given, Sampling):
+        return given or Sampling()
+    because = f"it is of type {type(given).__name__}"
+    hint = "toolkit.Sampling(temperature=0.8)"
+    raise PocketError(f"{given!r:.60} does not say how to choose ids", because, hint)
+
+
 LIMITS: dict[str, tuple[float, float]] = {
     "temperature": (0, 100),
     "top_k": (0, MOST_CANDIDATES),

@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.arguments import id_set, path_of, text_of, token_ids, whole
 from toolkit.errors import PocketError
 from toolkit.executor import (
     Executor,
     StopReason,
     check_tokens,
+    check_vocabulary,
     chunks,
     holds,
     open_executor,
 )
-from toolkit.sampling import Sampling
+from toolkit.sampling import Sampling, checked_sampling
 from toolkit.state_file import read_note
-from toolkit.text import StopStrings, Text, load_text
+from toolkit.text import StopStrings, Text, check_stop_strings, load_text
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+PROMPT = "a prompt: a text, or token ids"
 
 
 class Session:
@@ -35,7 +38,8 @@ class Session:
 
     def __init__(self, plan: Any, on: str = "runner", **options: Any) -> None:
         """`plan` is a folder, or what `toolkit.compile` returned."""
-        self.path = path = Path(getattr(plan, "path", plan))
+        plan = getattr(plan, "path", plan)
+        self.path = path = path_of(plan, "a plan", 'toolkit.Session("llama.plan")')
         self.executor: Executor = open_executor(path, on, **options)
         self.model: Mapping[str, Any] = self.executor.plan.model
         self.history: list[int] = []  # the last id generated is not in the cache yet
@@ -50,40 +54,55 @@ class Session:
 
     def generate(
         self,
-        ids: Sequence[int],
+        prompt: str | Sequence[int] | npt.NDArray[np.integer[Any]],
         max_new_tokens: int = 128,
         stop: Collection[int] | None = None,
         sampling: Sampling | None = None,
         stop_strings: Sequence[str] = (),
     ) -> Generator[int, None, None]:
-        """Feed `ids` behind what the session holds and yield new ids, a stop id included.
+        """Feed a prompt behind what the session holds and yield new ids, a stop id included.
 
+        prompt        a text, as `encode` takes it, or token ids
         stop          ids that end the text; by default the model's own end-of-text ids
         sampling      how ids are chosen; by default greedily
         stop_strings  end the text before them: an id comes when it can't be part of one any more,
                       and what was generated beyond the last id is forgotten
         """
-        ids = [*self.history[self.past :], *map(int, ids)]
+        fresh = self.encode(prompt) if isinstance(prompt, str) else token_ids(prompt, PROMPT)
+        ids = [*self.history[self.past :], *fresh]
         check_tokens(self.executor.plan, ids, self.past)
-        if max_new_tokens < 1:
-            raise PocketError(
-                f"max_new_tokens is {max_new_tokens}", "there is nothing to generate", "1 or more"
-            )
+        limit = whole("max_new_tokens", max_new_tokens)
+        stops = id_set(self.model.get("eos", ()) if stop is None else stop)
+        strings = check_stop_strings(stop_strings)
+        tokens = self._generate(ids, limit, stops, checked_sampling(sampling))
         self._interrupted = False
-        stops = frozenset(self.model.get("eos", ()) if stop is None else stop)
-        tokens = self._generate(ids, max_new_tokens, stops, sampling or Sampling())
-        if not stop_strings:
+        if not strings:
             return tokens
-        stream = self._needed_text().stream([*self.history[: self.past], *ids])
-        return self._before(tokens, StopStrings(stream, stop_strings), stops)
+        text = self._needed_text("look for stop strings", "stop at ids")
+        stream = text.stream([*self.history[: self.past], *ids])
+        return self._before(tokens, StopStrings(stream, strings), stops)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text as `pocketcl run` feeds them.
+
+        Special tokens that the model expects around a text come with one that begins it.
+        """
+        tokenizer = self._needed_text("read text", "give token ids")
+        return tokenizer.encode(text_of(text, "a text"), special=not self.history)
+
+    def decode(self, ids: Sequence[int] | npt.NDArray[np.integer[Any]]) -> str:
+        """The text of ids, special tokens left out."""
+        fresh = token_ids(ids)
+        check_vocabulary(self.executor.plan, fresh)
+        return self._needed_text("write text", "take the ids as they are").decode(fresh)
 
     def logprobs(self) -> npt.NDArray[np.float32]:
         """Of the last run's ids, if its sampling asked for them."""
         return self.executor.logprobs(self._first, max(self._first, len(self.history)))
 
-    def score(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+    def score(self, ids: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
         """Feed `ids` and return the logits [len(ids), V] of each."""
-        fresh = [*map(int, ids)]
+        fresh = token_ids(ids)
         logits = self.executor.score([*self.history[self.past :], *fresh], self.past)
         self.history += fresh
         self.past = len(self.history)
@@ -91,13 +110,16 @@ class Session:
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
         """Feed {"tokens": ids} behind what the session holds; return {"logits": [len(ids), V]}."""
-        if set(inputs) != {"tokens"}:
+        if not isinstance(inputs, Mapping) or set(inputs) != {"tokens"}:
+            given = sorted(map(str, inputs)) if isinstance(inputs, Mapping) else inputs
             raise PocketError(
-                f"a language model has no inputs {sorted(set(inputs) - {'tokens'})}",
+                f"a language model has no inputs {given!r:.60}",
                 "it takes one input, tokens",
                 'session.run({"tokens": [1, 2, 3]})',
             )
-        return {"logits": self.score(np.asarray(inputs["tokens"]).reshape(-1).tolist())}
+        tokens = inputs["tokens"]
+        nested = isinstance(tokens, list) and len(tokens) == 1 and isinstance(tokens[0], list)
+        return {"logits": self.score(tokens[0] if nested else tokens)}
 
     def reset(self) -> None:
         """Forget the text; nothing is freed or cleared, positions start again at 0."""
@@ -109,14 +131,14 @@ class Session:
         Free, but for states that are rings: they forget what lies too far back, and the text that
         is left is fed again with the next ids.
         """
-        del self.history[position:]
+        del self.history[whole("position", position, least=0) :]
         self.past = min(self.past, len(self.history))
         if not holds(self.executor.plan, self.executor.reached, self.past):
             self.past = 0
 
     def resume(self, ids: Sequence[int]) -> list[int]:
         """Rewind to what the text has in common with `ids`; return the rest, for `generate`."""
-        ids, same = list(ids), 0
+        ids, same = token_ids(ids), 0
         while same < min(len(ids), len(self.history)) and ids[same] == self.history[same]:
             same += 1
         if same == len(ids) and same <= self.past:  # all fed: the last again, for what follows it
@@ -156,14 +178,14 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _needed_text(self) -> Text:
+    def _needed_text(self, purpose: str, otherwise: str) -> Text:
         """The tokenizer."""
         self._text = self._text or load_text(self.path, self.model)
         if self._text is None:
             raise PocketError(
-                "this plan can't look for stop strings",
+                f"this plan can't {purpose}",
                 "no tokenizer.json came with its model",
-                "put tokenizer.json beside the model and compile again, or stop at ids",
+                f"put tokenizer.json beside the model and compile again, or {otherwise}",
             )
         return self._text
 

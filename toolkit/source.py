@@ -14,6 +14,8 @@ import onnx
 import onnx_ir as ir
 
 from toolkit.errors import PocketError
+from toolkit.find_model import find_model, home_of
+from toolkit.foreign import refuse
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -23,7 +25,6 @@ TOKENIZER_FILES = (
     "chat_template.json",
 )
 SETTINGS_FILES = ("generation_config.json", "genai_config.json")
-PREFERRED = ("model.onnx", "decoder_model.onnx")
 OPSETS = range(11, 27)
 SETTINGS = {
     "eos_token_id": "eos",
@@ -56,13 +57,16 @@ class Source:
 
 def load_source(path: Path) -> Source:
     """Find the model at `path`, a file or an exporter's folder, and check that it is whole."""
-    onnx_path = _find(Path(path)).resolve()
+    onnx_path = find_model(path)
+    home = home_of(onnx_path)
+    files = {name: home / name for name in (*TOKENIZER_FILES, *SETTINGS_FILES)}
+    present = {name: file for name, file in files.items() if file.is_file()}
+    for file in present.values():
+        refuse(file)
     model = _read(onnx_path)
     _check_opset(model, onnx_path)
     data = sorted(_external_files(model, onnx_path))
-    files = {name: onnx_path.parent / name for name in (*TOKENIZER_FILES, *SETTINGS_FILES)}
-    present = {name: file for name, file in files.items() if file.is_file()}
-    return Source(onnx_path, _sha256([onnx_path, *data]), _generation(onnx_path.parent), present)
+    return Source(onnx_path, _sha256([onnx_path, *data]), _generation(home), present)
 
 
 def page_release(model: ir.Model) -> Callable[[], None]:
@@ -76,29 +80,6 @@ def page_release(model: ir.Model) -> Callable[[], None]:
                 tensor.raw.madvise(mmap.MADV_DONTNEED)
 
     return release
-
-
-def _find(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise PocketError(
-            f"there is no model at {path}", "no such file or folder", "check the path"
-        )
-    settings = _json(path / "genai_config.json")
-    named = _object(_object(settings, "model"), "decoder").get("filename")
-    found = sorted(path.glob("*.onnx"))
-    for name in ([named] if isinstance(named, str) else []) + list(PREFERRED):
-        if (path / name).is_file():
-            return path / name
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(file.name for file in found) or "none"
-    raise PocketError(
-        f"{path} does not say which model to take",
-        f".onnx files in it: {names}",
-        "name one of them",
-    )
 
 
 @contextmanager
@@ -193,6 +174,7 @@ def _external_files(model: ir.Model, path: Path) -> set[Path]:
 def _check_length(name: str, tensor: ir.ExternalTensor, file: Path) -> None:
     end, size = (tensor.offset or 0) + (tensor.length or tensor.nbytes), file.stat().st_size
     if end > size or (tensor.length is not None and tensor.length < tensor.nbytes):
+        refuse(file)
         raise PocketError(
             f"{file} is damaged",
             f"tensor {name} ends at byte {end}, the file has {size}",

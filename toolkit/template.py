@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import PocketError
+from toolkit.missing_path import near_paths
 
 CONFIG = "tokenizer_config.json"
 SPECIALS = "special_tokens_map.json"
@@ -123,10 +124,17 @@ def special_tokens(folder: Path) -> dict[str, Any]:
 
 def read_text(file: Path) -> str:
     """The text of a file that must be UTF-8."""
+    return decoded(read_bytes(file), str(file))
+
+
+def read_bytes(file: Path) -> bytes:
+    """The content of a file."""
     try:
-        return decoded(file.read_bytes(), str(file))
+        return file.read_bytes()
     except OSError as error:
-        raise PocketError(f"{file} can't be read", error, "check the path") from None
+        near = [] if file.exists() else near_paths(file)
+        hint = " or ".join(near) or "check the path"
+        raise PocketError(f"{file} can't be read", error, hint) from None
 
 
 def decoded(content: bytes, name: str) -> str:

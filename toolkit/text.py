@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -133,10 +133,10 @@ class StopStrings:
 
 def check_stop_strings(strings: Sequence[str]) -> tuple[str, ...]:
     """Raise unless each of them can be found in a text."""
-    if isinstance(strings, str) or not all(isinstance(s, str) and s for s in strings):
-        raise PocketError(
-            f"{list(strings)!r:.60} are no stop strings", "each is a text, not empty", "--stop TEXT"
-        )
+    many = isinstance(strings, Iterable) and not isinstance(strings, str)
+    if not many or not all(isinstance(s, str) and s for s in strings):
+        because = "it takes a list of texts, none of them empty"
+        raise PocketError(f"{strings!r:.60} are no stop strings", because, "--stop TEXT")
     return tuple(strings)
 
 

@@ -13,6 +13,7 @@ from opencl_kernels.tuned import other_values, shape_key
 from toolkit.errors import PocketError
 from toolkit.expr import from_rpn
 from toolkit.lower import Programs, variant_of
+from toolkit.nearest import unknown
 from toolkit.plan import (
     PLAN_FILE,
     Dispatch,
@@ -82,8 +83,8 @@ def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Spot, Product]:
     known = {name for name, _ in found}
     for name in names:
         if name not in known:
-            because = f"it has {', '.join(sorted(known))}"
-            raise PocketError(f"the plan has no kernel '{name}' with knobs", because)
+            hint = "pocketcl inspect PLAN shows its kernels"
+            raise unknown(f"the plan has no kernel '{name}' with knobs", name, sorted(known), hint)
     return {spot: found[spot] for spot in found if not names or spot[0] in names}
 
 

@@ -121,7 +121,7 @@ def source_of(plan: Plan, model: Path | None) -> Any:
 
     recorded = origin_of(plan)
     path = model or Path(recorded.path)
-    if not path.exists():
+    if model is None and not path.exists():
         raise PocketError(
             f"the plan's model is not at {path}",
             "a plan remembers where its model was, it doesn't contain it",

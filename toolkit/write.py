@@ -66,6 +66,16 @@ def write_plan(
     return complete
 
 
+def check_out(out: Path) -> Path:
+    """Raise unless a plan can be written to `out`: before the work of a compile, not after it."""
+    check_target(Path(os.path.realpath(out)))
+    above = _existing(Path(os.path.abspath(out)).parent)
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        because = f"{above} is {'not writable' if above.is_dir() else 'no folder'}"
+        raise PocketError(f"cannot write the plan to {out}", because, "choose another -o")
+    return out
+
+
 # --- weights -----------------------------------------------------------------------------------
 
 

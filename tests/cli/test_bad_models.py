@@ -285,7 +285,7 @@ def test_folder_with_no_or_many_models(folder: Path, fails: Any) -> None:
     fails(folder, "does not say which model", "a.onnx, b.onnx", "name one")
     (folder / "a.onnx").unlink()
     (folder / "b.onnx").unlink()
-    fails(folder, "does not say which model", "none")
+    fails(folder, "without its weights", "nor an .onnx file", "hf download")
 
 
 # --- weights -------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def test_version() -> None:
         ["unknown"],
         ["compile"],
         ["compile", "no-such-file.onnx", "-o", "x"],
-        ["compile", "pyproject.toml"],
+        ["compile", "tests", "x.plan"],
         ["verify", "no-such-plan"],
         ["run", "tests"],
         ["run", "tests", "--prompt", "a", "--ids", "1"],

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from toolkit import devices, doctor
+from toolkit import device_match, devices, doctor
+from toolkit.adb import Seen
+from toolkit.device_names import named
 from toolkit.errors import PocketError
 from toolkit.profiles import profiles
 
@@ -42,11 +44,42 @@ def test_by_name_or_soc(name: str) -> None:
     assert profile["features"] == ["fp16", "subgroups", "images"]  # of its class
 
 
-def test_an_unknown_name_lists_the_known_ones() -> None:
+def test_an_unknown_name_says_where_the_known_ones_are() -> None:
     with pytest.raises(PocketError) as error:
         devices.resolve_device("nokia-3310")
     assert "nokia-3310" in error.value.what
-    assert "pocl" in error.value.because and "dimensity-9300" in error.value.because
+    assert "profiles" in error.value.because and "pocketcl devices" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("Snapdragon 8 Gen 2", "snapdragon-8-gen-2"),
+        ("sm-8550", "snapdragon-8-gen-2"),
+        ("Adreno 740", "snapdragon-8-gen-2"),
+        ("Immortalis G720", "dimensity-9300"),
+    ],
+)
+def test_by_other_spellings_and_by_a_gpu_that_one_has(typed: str, name: str) -> None:
+    assert devices.resolve_device(typed)["name"] == name
+
+
+def test_a_gpu_that_several_have() -> None:
+    with pytest.raises(PocketError, match="snapdragon-8-plus-gen-1"):
+        devices.resolve_device("adreno 730")
+
+
+def test_every_profile_is_found_by_its_names() -> None:
+    known = profiles()
+    for name, facts in known.items():
+        for word in (name, *device_match.socs(facts)):
+            assert named(word.upper().replace("-", " "), known) == name
+
+
+def test_by_the_serial_of_a_phone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "all_phones", lambda: [Seen("R5CT30ABCDE", "device")])
+    monkeypatch.setattr(devices, "_on_phone", lambda serial: {"name": serial})
+    assert devices.resolve_device("R5CT30ABCDE") == {"name": "R5CT30ABCDE"}
 
 
 def test_pocl_is_class_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
