@@ -19,6 +19,8 @@ def closed_form(model: ir.Model, mask: ir.Value, context: int) -> int:
     """The window of a causal mask (NO_WINDOW if it has none), or a Miss if it is something else."""
     piece = Subgraph(model, [mask])
     seen = int(_allowed(piece, 1, context - 1)[0].sum())
+    if not seen:  # what softmax makes of nothing differs between runtimes
+        raise Miss("the mask hides every key")
     window = NO_WINDOW if seen == context else seen
     begins = max(0, min(window - 1, context - 3))  # the first tokens that a window keeps out
     shapes = (*_SHAPES, *(_PADDED if piece.roles.mask else ()), (3, begins, 0), (1, context - 1, 0))

@@ -115,7 +115,7 @@ def _record(cls: type, value: Any, path: str) -> Any:
 
 
 def _tuple(hints: tuple[Any, ...], value: Any, path: str) -> Any:
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):  # a plan that was never written has tuples
         raise damaged(path, f"expected a list, found {value!r:.60}")
     if hints[-1] is not ... and len(value) != len(hints):
         raise damaged(path, f"expected {len(hints)} entries, found {len(value)}")

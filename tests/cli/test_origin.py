@@ -22,6 +22,7 @@ def with_model(plan: Plan, **facts: Any) -> Plan:
 def test_what_the_compiler_wrote(plan: Plan) -> None:
     plan = with_model(plan, options=OPTIONS, source=SOURCE)
     assert options_of(plan) == Options(**{**OPTIONS, "keep": ("lm_head=f16",)})
+    assert options_of(with_model(plan, options=vars(options_of(plan)))) == options_of(plan)
     assert origin_of(plan) == Origin(**SOURCE) and noted(plan, "path") == SOURCE["path"]
 
 

@@ -163,6 +163,11 @@ def test_leaves_alone_and_says_why(change: dict[str, str], reason: str) -> None:
     assert any(reason in line for line in reasons), reasons
 
 
+def test_a_mask_that_hides_everything_is_none_of_ours() -> None:
+    count, reasons = missed(fuse_attention, attention(mask="ok = Less(cols, nil)"))
+    assert count == 0 and "the mask hides every key" in reasons[0]
+
+
 def test_a_mask_may_not_depend_on_tokens() -> None:
     model = attention(
         mask="other = Equal(mask, w)  oi = Not(other)  ok = Identity(oi)", padded=False
