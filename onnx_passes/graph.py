@@ -1,7 +1,7 @@
 """Small tools for reading an `onnx_ir` graph: constants, producers, uses; reasons for misses."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,10 @@ class GraphError(ValueError):
     def __init__(self, what: str, because: str, hint: str) -> None:
         super().__init__(f"{what}: {because}")
         self.what, self.because, self.hint = what, because, hint
+
+
+class InvalidModel(GraphError):
+    """The model breaks a rule of ONNX itself: every runtime refuses it."""
 
 
 class Miss(Exception):
@@ -101,6 +105,13 @@ def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
     if attr is None:
         return default
     return list(attr.value) if isinstance(attr.value, tuple) else attr.value
+
+
+def check_attributes(node: ir.Node, known: Iterable[str]) -> None:
+    """A Miss where a node has an attribute that is not known: it may change what is computed."""
+    strange = sorted(set(node.attributes) - set(known))
+    if strange:
+        raise Miss(f"its attribute {strange[0]} is not known")
 
 
 def opset(node: ir.Node) -> int:

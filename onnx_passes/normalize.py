@@ -10,7 +10,7 @@ from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 from onnxscript.version_converter import ConvertVersionPass
 
 from onnx_passes.edit import drop_unused, unique_name
-from onnx_passes.graph import GraphError
+from onnx_passes.graph import GraphError, InvalidModel
 from onnx_passes.ops import OPSET
 from onnx_passes.read_coded_weights import read_coded_weights
 
@@ -20,8 +20,8 @@ RESERVED = ("past", "start", "rows")  # inputs that we add
 def normalize(model: ir.Model) -> None:
     """Inline functions, raise the opset, check nodes, read codes, drop what nothing reads."""
     RemoveInitializersFromInputsPass()(model)  # old exporters list every weight as an input
-    _inline(model)
     _sort(model)
+    _inline(model)
     _check_nodes(model)
     _raise_opset(model)
     read_coded_weights(model)
@@ -29,6 +29,7 @@ def normalize(model: ir.Model) -> None:
     drop_unused_inputs(model)
     _free_names(model)
     _forget_dims(model)
+    _forget_domains(model)
 
 
 def drop_unused_inputs(model: ir.Model, keep: tuple[str, ...] = ()) -> None:
@@ -52,12 +53,13 @@ def _inline(model: ir.Model) -> None:
 def _sort(model: ir.Model) -> None:
     """Every value is computed before it is read."""
     try:
-        model.graph.sort()
+        for part in (model.graph, *(f.graph for f in model.functions.values())):
+            part.sort()
     except ValueError as error:
-        raise GraphError(
+        raise InvalidModel(
             "the model's graph has a cycle",
             "a value is computed from itself",
-            "check the file with onnx.checker, or export it again",
+            "export it again, or mend what edited it",
         ) from error
 
 
@@ -80,7 +82,7 @@ def _check_nodes(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         fault = _fault(node, version) if node.domain == "" else None
         if fault is not None:
-            raise GraphError(
+            raise InvalidModel(
                 f"the node {node.name or node.outputs[0].name} ({node.op_type}) is not valid",
                 fault,
                 "check the file with onnx.checker, or export it again",
@@ -135,3 +137,10 @@ def _forget_dims(model: ir.Model) -> None:
         if value.shape is not None:
             dims = enumerate(value.shape)
             value.shape = ir.Shape([d if isinstance(d, int) else f"in{index}_{i}" for i, d in dims])
+
+
+def _forget_domains(model: ir.Model) -> None:
+    """ONNX Runtime's optimizer imports every domain that it knows, with or without nodes of it."""
+    used = {node.domain for node in model.graph.all_nodes()}
+    for domain in set(model.opset_imports) - used - {""}:
+        del model.opset_imports[domain]

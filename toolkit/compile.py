@@ -17,13 +17,14 @@ from onnx_passes.shapes import unresolved_dims
 from opencl_kernels.kernel import source_text
 from toolkit.assemble import assemble
 from toolkit.cooperative import with_steps
+from toolkit.damage import blaming
 from toolkit.devices import resolve_device
 from toolkit.errors import PocketError
 from toolkit.lower_ops import HANDLERS, unsupported
 from toolkit.options import Options, choose
 from toolkit.plan import Plan
 from toolkit.rss import peak_rss
-from toolkit.source import Source, blaming, page_release
+from toolkit.source import Source, page_release
 from toolkit.tuned import tuned_table
 from toolkit.weights import WeightTable
 from toolkit.write import write_plan
@@ -72,11 +73,11 @@ def compile(
     started = time.perf_counter()
     options = choose(source, profile, **chosen)
     tell("reading the model")
-    with blaming(source):
+    with blaming(source.onnx_path):
         model = source.model
         forget, nodes_before = page_release(model), len(model.graph)
         passes = list(_rewrite(model, options, tell))
-    with _reading_weights(source), blaming(source):
+    with _reading_weights(source), blaming(source.onnx_path):
         tell("choosing kernels and placing memory")
         table = WeightTable(options.storage, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
@@ -121,7 +122,7 @@ def rewritten_for(source: Source, plan: Plan) -> ir.Model:
 def rewrite_with(source: Source, options: Options) -> ir.Model:
     """A model after all passes."""
     model = source.model
-    with blaming(source):
+    with blaming(source.onnx_path):
         for _ in _rewrite(model, options, lambda _: None):
             pass
     return model
@@ -131,7 +132,7 @@ def inspect_model(source: Source) -> dict[str, Any]:
     """Roles, symbols, passes and nodes without a kernel of a model, for `pocketcl inspect`."""
     model = source.model
     options = choose(source, {"class": "cpu"})
-    with blaming(source):
+    with blaming(source.onnx_path):
         passes = [
             {"name": n, "rewrites": r, "seconds": s}
             for n, r, s in _passes(model, options, lambda _: None)
@@ -170,13 +171,10 @@ def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict
 def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple[str, int, float]]:
     model.metadata_props.update(options.facts)
     clock = time.perf_counter()
-    try:
-        for name, count in onnx_passes.rewrite(model):
-            tell(f"pass {name}: {count}")
-            yield name, count, time.perf_counter() - clock
-            clock = time.perf_counter()
-    except onnx_passes.GraphError as error:
-        raise PocketError(error.what, error.because, error.hint) from None
+    for name, count in onnx_passes.rewrite(model):
+        tell(f"pass {name}: {count}")
+        yield name, count, time.perf_counter() - clock
+        clock = time.perf_counter()
 
 
 def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:

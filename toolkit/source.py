@@ -5,7 +5,7 @@ import json
 import logging
 import mmap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from toolkit.damage import damaged, unreadable
 from toolkit.errors import PocketError
 
 TOKENIZER_FILES = (
@@ -56,7 +57,7 @@ class Source:
 
 def load_source(path: Path) -> Source:
     """Find the model at `path`, a file or an exporter's folder, and check that it is whole."""
-    onnx_path = _find(Path(path)).resolve()
+    onnx_path = _find(Path(path)).absolute()  # a link stays one: in a hub's cache all files are
     model = _read(onnx_path)
     _check_opset(model, onnx_path)
     data = sorted(_external_files(model, onnx_path))
@@ -101,24 +102,6 @@ def _find(path: Path) -> Path:
     )
 
 
-@contextmanager
-def blaming(source: Source) -> Iterator[None]:
-    """Say that the model is invalid where that is why something failed.
-
-    ONNX's checker reads the whole model, so only a failure asks for it. Ops that it doesn't know
-    say nothing: exporters write some that only ONNX Runtime knows.
-    """
-    try:
-        yield
-    except Exception as error:
-        try:
-            onnx.checker.check_model(str(source.onnx_path), full_check=True)
-        except Exception as reason:
-            if "No Op registered" not in str(reason):
-                raise _damaged(source.onnx_path, reason) from error
-        raise
-
-
 def _read(path: Path) -> ir.Model:
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # what it warns of is an error here
     try:
@@ -126,11 +109,22 @@ def _read(path: Path) -> ir.Model:
     except OSError as error:
         raise PocketError(f"{path} cannot be read", error, "check the file") from None
     except Exception as error:  # protobuf and onnx_ir raise many kinds on damaged files
-        raise _damaged(path, _bad_number(path) or error) from None
+        raise unreadable(path, _bad_number(path) or error) from None
     if model.graph is None or not len(model.graph) or not model.graph.outputs:
-        raise _damaged(path, "it holds no graph")
+        raise unreadable(path, "it holds no graph")
     _check_inputs(model, path)
+    for part in (model.graph, *(f.graph for f in model.functions.values())):
+        _name_once(part.opset_imports)
+    _locate(model, path)
     return model
+
+
+def _name_once(imports: dict[str, int]) -> None:
+    """ONNX's own domain has two names; where both are imported, the first one counts."""
+    found = [imports[name] for name in imports if name in ("", "ai.onnx")]
+    imports.pop("ai.onnx", None)
+    if found:
+        imports[""] = found[0]
 
 
 def _bad_number(path: Path) -> str | None:
@@ -147,23 +141,44 @@ def _check_inputs(model: ir.Model, path: Path) -> None:
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         for value in node.inputs:
             if value is not None and not (value.producer() or value.graph):
-                raise _damaged(path, f"node {node.name} reads {value.name}, which nothing makes")
+                raise unreadable(path, _unmade(path, node, value.name))
 
 
-def _damaged(path: Path, error: object) -> PocketError:
-    while isinstance(error, Exception) and error.__cause__:
-        error = error.__cause__  # the first fault says more than what wraps it
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
-    return PocketError(f"{path} is not a usable ONNX model", reason, "export or download it again")
+def _unmade(path: Path, node: ir.Node, name: str | None) -> str:
+    graph = onnx.load(path, load_external_data=False).graph
+    if name in (tensor.values.name for tensor in graph.sparse_initializer):
+        return f"its tensor {name} is sparse"
+    return f"node {node.name} ({node.op_type}) reads {name}, which nothing makes"
 
 
 def _check_opset(model: ir.Model, path: Path) -> None:
-    version = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
+    version = model.opset_imports.get("")
     if version is None or version not in OPSETS:
         raise PocketError(
             f"{path} uses opset {version}",
             f"opsets {OPSETS.start} to {OPSETS.stop - 1} are known",
             "export it again with one of these",
+        )
+
+
+def _locate(model: ir.Model, path: Path) -> None:
+    """Give external weights their full path, if it lies beside the model or what that links to.
+
+    onnx_ir would follow no link and read no file of two names, and a hub's cache is made of links.
+    """
+    allowed = {path.parent.resolve(), path.resolve().parent}
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if not isinstance(tensor, ir.ExternalTensor):
+            continue
+        file = path.parent / tensor.location
+        if not allowed & set(file.resolve().parents):
+            outside = f"tensor {value.name} lies outside its folder, at {tensor.location}"
+            raise damaged(path, outside)
+        value.const_value = ir.ExternalTensor(
+            *(file, tensor.offset, tensor.length, tensor.dtype),
+            shape=tensor.shape,
+            name=tensor.name,
         )
 
 
@@ -174,11 +189,7 @@ def _external_files(model: ir.Model, path: Path) -> set[Path]:
         tensor = value.const_value
         if not isinstance(tensor, ir.ExternalTensor):
             continue
-        file = path.parent / tensor.location
-        if path.parent.resolve() not in file.resolve().parents:
-            raise _damaged(
-                path, f"tensor {value.name} lies outside its folder, at {tensor.location}"
-            )
+        file = Path(tensor.path)
         if not file.is_file():
             raise PocketError(
                 f"the weights of {path} are missing",
