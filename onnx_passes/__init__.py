@@ -26,6 +26,7 @@ from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
 from onnx_passes.normalize import drop_unused_inputs
 from onnx_passes.ops import defined
+from onnx_passes.plain_ops import plain_ops
 from onnx_passes.quantize_e0m4 import quantize_e0m4
 from onnx_passes.resolve_shapes import resolve_shapes
 from onnx_passes.split_gqa import split_gqa
@@ -34,6 +35,7 @@ Pass = Callable[[ir.Model], int]
 
 PASSES: tuple[Pass, ...] = (
     canonicalize_dims,  # first: later passes compare dimensions and ask for roles
+    plain_ops,  # so that every rule below finds ONNX's own spelling
     fold_constants,  # rules look for constants, and exporters repeat them
     resolve_shapes,  # so that what is left is arithmetic on tensors
     fuse_rmsnorm,

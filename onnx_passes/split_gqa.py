@@ -13,11 +13,27 @@ import onnx_ir as ir
 from onnx_passes.edit import Builder, replace
 from onnx_passes.emit import TURN, attention, check_heads, rope_by_token
 from onnx_passes.evaluate import Subgraph
-from onnx_passes.graph import Miss, attribute, dim, explain, needed, operand
+from onnx_passes.graph import Miss, attribute, check_attributes, dim, explain, needed, operand
 from onnx_passes.masks import NO_WINDOW
 from onnx_passes.rotary import stored_tables
 
 Lengths = tuple[ir.Value, ir.Value]
+_READ = (
+    *("num_heads", "kv_num_heads", "do_rotary", "rotary_interleaved", "scale"),
+    *("local_window_size", "qk_norm_epsilon"),
+)
+# What other values would ask for, and the values of the op without it: the first is the default,
+# which ONNX Runtime's optimizer writes out.
+_USUAL = {
+    "softcap": ("soft-capping", 0.0),
+    "smooth_softmax": ("smooth softmax", -1, 0),
+    "qk_output": ("its output of scores", 0),
+    "causal": ("attention to later tokens", 1),
+    "sliding_window_cache": ("a cache as long as its window", 0),
+    "kv_cache_bit_width": ("a quantised cache", 0),
+    "k_quant_type": ("a quantised cache", "NONE"),
+    "v_quant_type": ("a quantised cache", "NONE"),
+}
 
 
 def split_gqa(model: ir.Model) -> int:
@@ -38,9 +54,11 @@ def split_gqa(model: ir.Model) -> int:
 
 
 def _check_supported(node: ir.Node) -> None:
-    if attribute(node, "softcap", 0.0) or attribute(node, "smooth_softmax", 0):
-        raise Miss("soft-capping and smooth softmax are not supported")
-    if attribute(node, "qk_output", 0) or any(output.uses() for output in node.outputs[3:]):
+    check_attributes(node, (*_READ, *_USUAL))
+    for name, (what, *usual) in _USUAL.items():
+        if attribute(node, name, usual[0]) not in usual:
+            raise Miss(f"{what} is not supported ({name} {attribute(node, name)})")
+    if any(output.uses() for output in node.outputs[3:]):
         raise Miss("its output of scores is not supported")
     extra = [i for i in range(9, len(node.inputs)) if node.inputs[i] is not None]
     if extra:
