@@ -13,6 +13,7 @@ from onnx_passes.infer import infer
 from onnx_passes.normalize import RESERVED, normalize
 from onnx_passes.roles import RoleError, Roles, cache_widths, find_roles
 from onnx_passes.shapes import Dim
+from onnx_passes.widen_floats import widen_floats
 
 SYMBOLS = ("seq", "past", "rows")
 COUNTERS = RESERVED
@@ -21,6 +22,7 @@ COUNTERS = RESERVED
 def canonicalize_dims(model: ir.Model) -> int:
     """Name roles and symbols; return how many inputs got new dimensions."""
     normalize(model)
+    widen_floats(model)
     graph = model.graph
     roles = find_roles(graph)
     batch = int(model.metadata_props.get("pocket.batch", "1"))
