@@ -8,6 +8,7 @@ expressions (optimum): none is trusted. Also new graph inputs, as later passes r
 
 import onnx_ir as ir
 
+from onnx_passes.fixed_sizes import note_fixed_sizes
 from onnx_passes.graph import dim, rank
 from onnx_passes.infer import infer
 from onnx_passes.normalize import RESERVED, normalize
@@ -28,8 +29,11 @@ def canonicalize_dims(model: ir.Model) -> int:
     batch = int(model.metadata_props.get("pocket.batch", "1"))
     notes = {"pocket.roles": roles.to_text(), "pocket.symbols": ",".join(SYMBOLS)}
     model.metadata_props.update(notes)
+    note_fixed_sizes(model, roles, batch)
     inputs = {value.name: value for value in graph.inputs}
     _shape_sequences(inputs, roles, batch)
+    for past, _ in roles.cache:
+        inputs[past].shape = _growing(inputs[past], batch)
     infer(model)  # a first time, for head widths that only the weights know
     widths = cache_widths(graph)
     for past, _ in roles.cache:
@@ -60,6 +64,13 @@ def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: in
                 "export with the exporter's default inputs",
             )
         inputs[name].shape = ir.Shape(by_rank[found])
+
+
+def _growing(past: ir.Value, batch: int) -> ir.Shape | None:
+    """The shape of a cache of any length, as far as it is known."""
+    if past.shape is None or past.shape.rank() != 4:
+        return past.shape
+    return ir.Shape([batch, past.shape[1], "past", past.shape[3]])
 
 
 def _cache_shape(past: ir.Value, width: int | None, batch: int) -> ir.Shape:

@@ -25,6 +25,10 @@ class InvalidModel(GraphError):
     """The model breaks a rule of ONNX itself: every runtime refuses it."""
 
 
+class SizeError(GraphError):
+    """The sizes of values contradict each other."""
+
+
 class Miss(Exception):
     """A pattern began to match and then did not; the message says why."""
 

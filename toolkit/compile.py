@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 import onnx_passes
+from onnx_passes.fixed_sizes import exported_for, fixed_sizes
 from onnx_passes.graph import DOMAIN, explaining
 from onnx_passes.roles import roles_of
 from onnx_passes.shapes import unresolved_dims
@@ -178,11 +179,17 @@ def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple
 
 
 def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
-    left = [node for node in model.graph if unsupported(node)]
+    left, fixed = [node for node in model.graph if unsupported(node)], fixed_sizes(model)
     if left:
         node = min(left, key=lambda node: _how_likely_a_consequence(node, reasons))
-        raise _no_kernel(node, unsupported(node), _missed(node, reasons))
+        missed = _missed(node, reasons)
+        if fixed and _is_standard(node):
+            where = f"{node.op_type} {node.name} can't be computed for other sizes"
+            raise exported_for(fixed, (missed or [where])[0])
+        raise _no_kernel(node, unsupported(node), missed)
     names = unresolved_dims(model)
+    if names and fixed:
+        raise exported_for(fixed, f"a dimension of {names[0]} depends on them")
     if names:
         value = next(v for n in model.graph for v in n.outputs if v.name == names[0])
         raise PocketError(
@@ -196,8 +203,11 @@ def _how_likely_a_consequence(node: ir.Node, reasons: list[str]) -> tuple[bool, 
     """Small for an op that is strange itself: one such op leaves others behind that are not."""
     explained = bool(_missed(node, reasons))
     known = node.op_type in {op_type for _, op_type in HANDLERS}
-    standard = node.domain in DOMAINS and (node.domain != "" or onnx.defs.has(node.op_type))
-    return standard, not explained, known, node.op_type in SHAPE_OPS
+    return _is_standard(node), not explained, known, node.op_type in SHAPE_OPS
+
+
+def _is_standard(node: ir.Node) -> bool:
+    return node.domain in DOMAINS and (node.domain != "" or onnx.defs.has(node.op_type))
 
 
 def _missed(node: ir.Node, reasons: list[str]) -> list[str]:

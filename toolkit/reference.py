@@ -11,6 +11,7 @@ import sympy
 
 from onnx_passes import defined
 from onnx_passes.canonicalize_dims import canonicalize_dims
+from onnx_passes.fixed_sizes import fixed_sizes
 from onnx_passes.roles import Roles, roles_of
 from onnx_passes.shapes import as_expr
 from toolkit.expr import symbol
@@ -19,6 +20,7 @@ from toolkit.plan import Plan
 from toolkit.source import Source
 
 Array = npt.NDArray[Any]
+_LAST_ONLY = "computes the last row of a call only: to score a text, it was fed token by token"
 
 
 class Reference:
@@ -33,14 +35,23 @@ class Reference:
         self.outputs = [output.name for output in session.get_outputs()]
         self.caches = _caches(self.roles, self.outputs)
         self.past, self.last_only = 0, False
+        self.notes: list[str] = []
         self.reset()
 
     @classmethod
     def original(cls, source: Source, threads: int = 0) -> Self:
-        """The exporter's file, as it is; 0 threads: as many as ONNX Runtime likes."""
+        """The exporter's file; 0 threads: as many as ONNX Runtime likes.
+
+        As it is, unless it fixes sizes of its inputs: those are left open then.
+        """
         model = source.model
         canonicalize_dims(model)
-        return cls(open_session(source.onnx_path, threads), model)
+        fixed = fixed_sizes(model)
+        if not fixed:
+            return cls(open_session(source.onnx_path, threads), model)
+        found = cls(_session_of(_opened(source.model), threads), model)
+        found.notes.append(f"fixes sizes ({fixed}): it was run with these left open")
+        return found
 
     @classmethod
     def rewritten(cls, source: Source, plan: Plan) -> Self:
@@ -52,6 +63,7 @@ class Reference:
     @classmethod
     def of(cls, model: ir.Model) -> Self:
         """A model in memory, after any pass."""
+        model.ir_version = 10  # the first that has overloads of functions
         return cls(_session_of(model), model)
 
     def reset(self) -> None:
@@ -69,6 +81,8 @@ class Reference:
         if not self.last_only:
             return rows
         self.past, self.state = before
+        if _LAST_ONLY not in self.notes:
+            self.notes.append(_LAST_ONLY)
         return np.concatenate([self.feed([token]) for token in ids])
 
     def feed(self, ids: list[int]) -> npt.NDArray[np.float32]:
@@ -137,10 +151,20 @@ def _numpy_type(name: str) -> str:
     return {"float": "float32", "double": "float64", "string": "object"}.get(inner, inner)
 
 
-def _session_of(model: ir.Model) -> Any:
+def _opened(model: ir.Model) -> ir.Model:
+    """The model without any size that it declares, but for those of its weights."""
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.shape = None if value.shape is None else ir.Shape([None] * value.shape.rank())
+    for node in model.graph.all_nodes():
+        for output in node.outputs:
+            if not output.is_graph_output():
+                output.shape = None
+    return model
+
+
+def _session_of(model: ir.Model, threads: int = 0) -> Any:
     """Through a file: weights may lie outside the model's own, and a protobuf ends at 2 GiB."""
     with defined(model), tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
-        model.ir_version = 10  # the first that has overloads of functions
         path = Path(folder) / "model.onnx"
         ir.save(model, path, external_data="model.onnx.data")
-        return open_session(path)
+        return open_session(path, threads)

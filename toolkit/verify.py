@@ -27,7 +27,7 @@ NMSE_LIMIT = {"f32": 1e-8, "f16": 1e-4}
 class Scorer(Protocol):
     """ONNX Runtime on a graph, with its own KV cache."""
 
-    last_only: bool  # the graph was seen to compute the logits of a call's last id only
+    notes: list[str]  # how the graph had to be run, where that is not as it stands
 
     def reset(self) -> None:
         """Empty the cache."""
@@ -102,7 +102,7 @@ def compare(
         **rows,
         "nmse_limit": limit,
         "precision": precision(plan),
-        "original_rows": "last" if original is not None and original.last_only else "all",
+        "original_notes": [] if original is None else original.notes,
         "greedy_match": own == greedy,
         "greedy_tokens": len(greedy),
         "executor": executor.name,
@@ -120,8 +120,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
             yield from (f"  {_line(case)}" for case in result[key])
     if not result["original"]:
         yield f"not against the original model: {result['original_refused']}"
-    if result["original_rows"] == "last":
-        yield "  the original computes a call's last row only: for score it was fed token by token"
+    yield from (f"  the original {note}" for note in result["original_notes"])
     same = "the same" if result["greedy_match"] else "NOT the same"
     yield f"greedy: {same} {result['greedy_tokens']} tokens as {known}"
     verdict = "ok" if result["ok"] else "FAILED"

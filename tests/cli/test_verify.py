@@ -17,7 +17,7 @@ from toolkit.plan import Plan, Weight
 class FakeScorer:
     """ONNX Runtime's part, played by another copy of the fake model."""
 
-    last_only = False
+    notes: tuple[str, ...] = ()
 
     def __init__(self, executor: Any) -> None:
         self.executor, self.past = executor, 0
