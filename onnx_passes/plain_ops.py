@@ -15,6 +15,7 @@ import onnx_ir as ir
 from onnx_passes.edit import Builder, replace
 from onnx_passes.graph import Miss, attribute, check_attributes, explain, needed, operand, rank
 from onnx_passes.plain_attention import multi_head_attention
+from onnx_passes.shape_rules import turned_order
 
 Values = Sequence[ir.Value | None]
 
@@ -104,15 +105,10 @@ def _matmul(_: ir.Model, b: Builder, node: ir.Node) -> Values:
 def _turned(b: Builder, node: ir.Node, index: int, side: str) -> ir.Value:
     """An operand with its last two axes turned, or its first one moved behind the other batches."""
     x = needed(node, index)
-    turn, batch = attribute(node, f"trans{side}", 0), attribute(node, f"transBatch{side}", 0)
     size = rank(x)
     if size is None:
         raise Miss(f"the rank of its operand {side} is unknown")
-    order = list(range(size))
-    if batch and size > 2:
-        order[:-1] = [*order[1:-1], 0]
-    if turn and size > 1:
-        order[-2:] = order[:-3:-1]
+    order = turned_order(node, side, size)
     return x if order == list(range(size)) else b.op("Transpose", x, perm=order)
 
 
