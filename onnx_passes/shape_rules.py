@@ -147,15 +147,16 @@ def turned_order(node: ir.Node, side: str, size: int) -> list[int]:
 
 def _fused_matmul(context: Context, node: ir.Node) -> None:
     """The library turns no batches."""
-    shapes = []
+    shapes: list[list[Dim]] = []
     for side, value in zip("AB", node.inputs, strict=False):
-        if value is None or value.shape is None:
+        if value is None or value.shape is None or value.shape.rank() < 2:
             return
         order = turned_order(node, side, value.shape.rank())
         shapes.append([value.shape[axis] for axis in order])
     (*more_a, rows, _), (*more_b, _, columns) = shapes
     longest = max(len(more_a), len(more_b))
-    padded = [[1] * (longest - len(more)) + more for more in (more_a, more_b)]
+    ones: list[Dim] = [1] * longest
+    padded = [(ones + more)[len(more) :] for more in (more_a, more_b)]
     batches = [b if a == 1 else a for a, b in zip(*padded, strict=True)]
     assert node.inputs[0] is not None
     _set(context, node.outputs[0], [*batches, rows, columns], node.inputs[0])

@@ -120,11 +120,11 @@ def _read(path: Path) -> ir.Model:
 
 
 def _name_once(imports: dict[str, int]) -> None:
-    """ONNX's own domain has two names; where both are imported, the first one counts."""
+    """ONNX's own domain has two names; where both are imported, the last one counts."""
     found = [imports[name] for name in imports if name in ("", "ai.onnx")]
     imports.pop("ai.onnx", None)
     if found:
-        imports[""] = found[0]
+        imports[""] = found[-1]
 
 
 def _bad_number(path: Path) -> str | None:
