@@ -37,14 +37,19 @@ def refusals(what: str) -> Iterator[None]:
         raise Refused(what, _reason(error), hint) from error
 
 
-def open_session(path: Path | str, threads: int = 0, optimise: bool = True) -> ort.InferenceSession:
-    """The model of a file on the CPU; 0 threads: as many as ONNX Runtime likes. Raises Refused."""
+def open_session(
+    path: Path, threads: int = 0, optimise: bool = True, name: str | None = None
+) -> ort.InferenceSession:
+    """The model of a file on the CPU; 0 threads: as many as ONNX Runtime likes. Raises Refused.
+
+    name  what errors call it, where the file is only a copy
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what it has to say is in the error
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    with refusals(f"{NAME} cannot load {path}"):
+    with refusals(f"{NAME} cannot load {name or path}"):
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 

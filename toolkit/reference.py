@@ -49,7 +49,7 @@ class Reference:
         fixed = fixed_sizes(model)
         if not fixed:
             return cls(open_session(source.onnx_path, threads), model)
-        found = cls(_session_of(_opened(source.model), threads), model)
+        found = cls(_session_of(_opened(source.model), str(source.onnx_path), threads), model)
         found.notes.append(f"fixes sizes ({fixed}): it was run with these left open")
         return found
 
@@ -64,7 +64,7 @@ class Reference:
     def of(cls, model: ir.Model) -> Self:
         """A model in memory, after any pass."""
         model.ir_version = 10  # the first that has overloads of functions
-        return cls(_session_of(model), model)
+        return cls(_session_of(model, "the rewritten graph"), model)
 
     def reset(self) -> None:
         """Empty the cache."""
@@ -162,9 +162,9 @@ def _opened(model: ir.Model) -> ir.Model:
     return model
 
 
-def _session_of(model: ir.Model, threads: int = 0) -> Any:
+def _session_of(model: ir.Model, name: str, threads: int = 0) -> Any:
     """Through a file: weights may lie outside the model's own, and a protobuf ends at 2 GiB."""
     with defined(model), tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
         path = Path(folder) / "model.onnx"
         ir.save(model, path, external_data="model.onnx.data")
-        return open_session(path, threads)
+        return open_session(path, threads, name=name)

@@ -103,7 +103,8 @@ def _find(path: Path) -> Path:
 
 
 def _read(path: Path) -> ir.Model:
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # what it warns of is an error here
+    for name in ("onnx_ir", "onnxscript"):  # what they warn of is an error here, or nothing
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         model = ir.load(path)
     except OSError as error:

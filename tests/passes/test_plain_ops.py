@@ -4,8 +4,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
-from pass_helpers import decoder, missed, op_types, same_outputs, text
+from pass_helpers import decoder, missed, noted, op_types, same_outputs, text
+from tiny_decoder import decoder_text, tiny
 
+import onnx_passes
 from onnx_passes.masks import NO_WINDOW
 from onnx_passes.plain_ops import ACTIVATIONS, RULES, plain_ops
 
@@ -156,6 +158,26 @@ def test_causal_attention_over_a_cache(past: int, seq: int) -> None:
 def test_attention_that_is_left_alone(parts: dict[str, str], reason: str) -> None:
     count, reasons = missed(plain_ops, mha(**parts))
     assert count == 0 and reason in reasons[0]
+
+
+def test_a_decoder_with_the_op_reaches_the_form_of_the_others() -> None:
+    """As builders write it: keys and values repeated for every query head, joined for the op."""
+    source = decoder_text().replace('["": 18]', '["": 18, "com.microsoft": 1]')
+    start, end = source.index("kt = Transpose"), source.index("o = MatMul(o2, wo)")
+    joined = "  ".join(
+        f"{x}t = Transpose<perm = [0, 2, 1, 3]>({long})  {x}3 = Reshape({x}t, flat)"
+        for x, long in (("qq", "qr"), ("kk", "ke"), ("vv", "ve"))
+    )
+    call = "o2 = com.microsoft.MultiHeadAttention<num_heads = 4>(qq3, kk3, vv3, , , bias)"
+    flat = "flat = Concat<axis = 0>(ub, minus, v32)"
+    body = f"{flat}  {joined}  {call}\n  "
+    source = source[:start] + body + source[end:]
+    source = source.replace("int64[1] v8 = {8},", "int64[1] v8 = {8}, int64[1] v32 = {32},")
+    plain, model = tiny(), noted(text(source), context=32, chunk=8)
+    for each in (plain, model):
+        for _ in onnx_passes.rewrite(each):
+            pass
+    assert op_types(model) == op_types(plain)
 
 
 def test_heads_that_were_joined_just_before_are_not_split_again() -> None:
