@@ -11,6 +11,7 @@ from onnx_passes.emit import rope, rope_by_token
 from onnx_passes.graph import (
     Miss,
     attribute,
+    check_attributes,
     dim,
     explain,
     integers,
@@ -23,6 +24,9 @@ from onnx_passes.graph import (
     through,
 )
 from onnx_passes.rotary import Tables, check_positions, computed_tables, stored_tables
+
+# Of both ops; how much of a head is turned, the tables' width tells.
+_ATTRIBUTES = ("interleaved", "num_heads", "rotary_embedding_dim", "scale", "is_packed_batching")
 
 
 def fuse_rope(model: ir.Model) -> int:
@@ -115,6 +119,7 @@ def _unbroadcast(value: ir.Value) -> ir.Value:
 def _fused(model: ir.Model, node: ir.Node) -> bool:
     """ONNX's RotaryEmbedding (x, cos, sin, positions?), Microsoft's (x, positions, cos, sin)."""
     x = needed(node, 0)
+    check_attributes(node, _ATTRIBUTES)
     if attribute(node, "scale", 1.0) != 1.0 or attribute(node, "is_packed_batching", 0):
         raise Miss("scaled and packed rotary embeddings are not supported")
     if node.domain == "com.microsoft":

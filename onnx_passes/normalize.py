@@ -4,11 +4,11 @@ weights that are tensors of floats (some of them in codes, see `onnx_passes.code
 Called by the first pass, before it looks at anything.
 """
 
-import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 from onnxscript.version_converter import ConvertVersionPass
 
+from onnx_passes.check_nodes import check_nodes
 from onnx_passes.edit import drop_unused, unique_name
 from onnx_passes.graph import GraphError, InvalidModel
 from onnx_passes.ops import OPSET
@@ -22,7 +22,7 @@ def normalize(model: ir.Model) -> None:
     RemoveInitializersFromInputsPass()(model)  # old exporters list every weight as an input
     _sort(model)
     _inline(model)
-    _check_nodes(model)
+    check_nodes(model)
     _raise_opset(model)
     read_coded_weights(model)
     drop_unused(model)
@@ -74,46 +74,6 @@ def _raise_opset(model: ir.Model) -> None:
             f"it could not be converted to opset {OPSET}",
             f"export it again with opset {OPSET} or later",
         )
-
-
-def _check_nodes(model: ir.Model) -> None:
-    """ONNX's own ops have the inputs, outputs and attributes that their schemas demand."""
-    version = model.opset_imports.get("", OPSET)
-    for node in model.graph.all_nodes():
-        fault = _fault(node, version) if node.domain == "" else None
-        if fault is not None:
-            raise InvalidModel(
-                f"the node {node.name or node.outputs[0].name} ({node.op_type}) is not valid",
-                fault,
-                "check the file with onnx.checker, or export it again",
-            )
-
-
-def _fault(node: ir.Node, version: int) -> str | None:
-    if not onnx.defs.has(node.op_type) or not node.outputs:
-        return None if node.outputs else "it has no outputs"
-    try:
-        schema = onnx.defs.get_schema(node.op_type, version)
-    except onnx.defs.SchemaError:
-        return None  # no op of this opset: refused by name later, if nothing replaces it
-    for kind, count, least, most in (
-        ("inputs", len(node.inputs), schema.min_input, schema.max_input),
-        ("outputs", len(node.outputs), schema.min_output, schema.max_output),
-    ):
-        if not least <= count <= most:
-            return f"it has {count} {kind}; {least} to {most} are right"
-    single = onnx.defs.OpSchema.FormalParameterOption.Single
-    for index, formal in enumerate(schema.inputs):
-        if formal.option == single and node.inputs[index] is None:
-            return f"its input {formal.name} is missing"
-    for name, attribute in schema.attributes.items():
-        given = node.attributes.get(name)
-        if attribute.required and given is None:
-            return f"its attribute {name} is missing"
-        wanted: object = attribute.type  # an enum that compares with ints
-        if given is not None and wanted != given.type.value:
-            return f"its attribute {name} is of the wrong type"
-    return None
 
 
 def _free_names(model: ir.Model) -> None:

@@ -50,7 +50,8 @@ def open_session(
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     with refusals(f"{NAME} cannot load {name or path}"):
-        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # enable_fallback: else it tries again, and prints so on stdout
+        return ort.InferenceSession(path, options, ["CPUExecutionProvider"], enable_fallback=0)
 
 
 def run_session(session: ort.InferenceSession, feeds: Arrays) -> list[npt.NDArray[Any]]:
