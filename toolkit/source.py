@@ -13,8 +13,9 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from toolkit.damage import damaged, unreadable
+from toolkit.damage import unreadable
 from toolkit.errors import PocketError
+from toolkit.external_data import external_files, locate
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -60,7 +61,7 @@ def load_source(path: Path) -> Source:
     onnx_path = _find(Path(path)).absolute()  # a link stays one: in a hub's cache all files are
     model = _read(onnx_path)
     _check_opset(model, onnx_path)
-    data = sorted(_external_files(model, onnx_path))
+    data = sorted(external_files(model, onnx_path))
     files = {name: onnx_path.parent / name for name in (*TOKENIZER_FILES, *SETTINGS_FILES)}
     present = {name: file for name, file in files.items() if file.is_file()}
     return Source(onnx_path, _sha256([onnx_path, *data]), _generation(onnx_path.parent), present)
@@ -116,7 +117,7 @@ def _read(path: Path) -> ir.Model:
     _check_inputs(model, path)
     for part in (model.graph, *(f.graph for f in model.functions.values())):
         _name_once(part.opset_imports)
-    _locate(model, path)
+    locate(model, path)
     return model
 
 
@@ -159,56 +160,6 @@ def _check_opset(model: ir.Model, path: Path) -> None:
             f"{path} uses opset {version}",
             f"opsets {OPSETS.start} to {OPSETS.stop - 1} are known",
             "export it again with one of these",
-        )
-
-
-def _locate(model: ir.Model, path: Path) -> None:
-    """Give external weights their full path, if it lies beside the model or what that links to.
-
-    onnx_ir would follow no link and read no file of two names, and a hub's cache is made of links.
-    """
-    allowed = {path.parent.resolve(), path.resolve().parent}
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor):
-            continue
-        file = path.parent / tensor.location
-        if not allowed & set(file.resolve().parents):
-            outside = f"tensor {value.name} lies outside its folder, at {tensor.location}"
-            raise damaged(path, outside)
-        value.const_value = ir.ExternalTensor(
-            *(file, tensor.offset, tensor.length, tensor.dtype),
-            shape=tensor.shape,
-            name=tensor.name,
-        )
-
-
-def _external_files(model: ir.Model, path: Path) -> set[Path]:
-    """Files with the weights; each must be there and long enough."""
-    files: set[Path] = set()
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor):
-            continue
-        file = Path(tensor.path)
-        if not file.is_file():
-            raise PocketError(
-                f"the weights of {path} are missing",
-                f"tensor {value.name} is in {file.name}, which is not there",
-                "copy it beside the model: an export with external data is more than one file",
-            )
-        _check_length(value.name or "", tensor, file)
-        files.add(file)
-    return files
-
-
-def _check_length(name: str, tensor: ir.ExternalTensor, file: Path) -> None:
-    end, size = (tensor.offset or 0) + (tensor.length or tensor.nbytes), file.stat().st_size
-    if end > size or (tensor.length is not None and tensor.length < tensor.nbytes):
-        raise PocketError(
-            f"{file} is damaged",
-            f"tensor {name} ends at byte {end}, the file has {size}",
-            "copy or export it again: it was cut short",
         )
 
 

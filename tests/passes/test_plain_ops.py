@@ -9,7 +9,8 @@ from tiny_decoder import decoder_text, tiny
 
 import onnx_passes
 from onnx_passes.masks import NO_WINDOW
-from onnx_passes.plain_ops import ACTIVATIONS, RULES, plain_ops
+from onnx_passes.plain_ops import RULES, plain_ops
+from onnx_passes.plain_rules import ACTIVATIONS
 
 HEAD = '<ir_version: 10, opset_import: ["": 18, "com.microsoft": 1]> before '
 
