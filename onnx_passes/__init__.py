@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_passes.cancel_transposes import cancel_transposes
 from onnx_passes.canonicalize_dims import COUNTERS, canonicalize_dims
 from onnx_passes.edit import drop_unused
+from onnx_passes.fixed_sizes import naming_fixed_sizes
 from onnx_passes.fold_constants import fold_constants
 from onnx_passes.fuse_attention import fuse_attention
 from onnx_passes.fuse_bias import fuse_bias
@@ -26,6 +27,7 @@ from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
 from onnx_passes.normalize import drop_unused_inputs
 from onnx_passes.ops import defined
+from onnx_passes.plain_ops import plain_ops
 from onnx_passes.quantize_e0m4 import quantize_e0m4
 from onnx_passes.resolve_shapes import resolve_shapes
 from onnx_passes.split_gqa import split_gqa
@@ -35,6 +37,7 @@ Pass = Callable[[ir.Model], int]
 
 PASSES: tuple[Pass, ...] = (
     canonicalize_dims,  # first: later passes compare dimensions and ask for roles
+    plain_ops,  # so that every rule below finds ONNX's own spelling
     split_variadic,  # rules know ops of two operands
     fold_constants,  # rules look for constants, and exporters repeat them
     resolve_shapes,  # so that what is left is arithmetic on tensors
@@ -57,17 +60,18 @@ PASSES: tuple[Pass, ...] = (
 def rewrite(model: ir.Model) -> Iterator[tuple[str, int]]:
     """Run PASSES in order, yielding (name, rewrites) after each, when the model is whole again."""
     for run in PASSES:
-        count = run(model)
-        _mend(model)
+        with naming_fixed_sizes(model):
+            count = run(model)
+            _mend(model)
         yield run.__name__, count
 
 
 def why(model: ir.Model, name: str) -> list[str]:
     """Run the passes up to `name` and return why its rules missed where they began to match."""
     for run in PASSES:
-        with explaining() as reasons:
+        with explaining() as reasons, naming_fixed_sizes(model):
             run(model)
-        _mend(model)
+            _mend(model)
         if run.__name__ == name:
             return reasons
     raise ValueError(f"no pass named {name}; there are {', '.join(run.__name__ for run in PASSES)}")

@@ -8,11 +8,13 @@ expressions (optimum): none is trusted. Also new graph inputs, as later passes r
 
 import onnx_ir as ir
 
+from onnx_passes.fixed_sizes import note_fixed_sizes
 from onnx_passes.graph import dim, rank
 from onnx_passes.infer import infer
 from onnx_passes.normalize import RESERVED, normalize
 from onnx_passes.roles import RoleError, Roles, cache_widths, find_roles
 from onnx_passes.shapes import Dim
+from onnx_passes.widen_floats import widen_floats
 
 SYMBOLS = ("seq", "past", "rows")
 COUNTERS = RESERVED
@@ -21,13 +23,17 @@ COUNTERS = RESERVED
 def canonicalize_dims(model: ir.Model) -> int:
     """Name roles and symbols; return how many inputs got new dimensions."""
     normalize(model)
+    widen_floats(model)
     graph = model.graph
     roles = find_roles(graph)
     batch = int(model.metadata_props.get("pocket.batch", "1"))
     notes = {"pocket.roles": roles.to_text(), "pocket.symbols": ",".join(SYMBOLS)}
     model.metadata_props.update(notes)
+    note_fixed_sizes(model, roles, batch)
     inputs = {value.name: value for value in graph.inputs}
     _shape_sequences(inputs, roles, batch)
+    for past, _ in roles.cache:
+        inputs[past].shape = _growing(inputs[past], batch)
     infer(model)  # a first time, for head widths that only the weights know
     widths = cache_widths(graph)
     for past, _ in roles.cache:
@@ -58,6 +64,13 @@ def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: in
                 "export with the exporter's default inputs",
             )
         inputs[name].shape = ir.Shape(by_rank[found])
+
+
+def _growing(past: ir.Value, batch: int) -> ir.Shape | None:
+    """The shape of a cache of any length, as far as it is known."""
+    if past.shape is None or past.shape.rank() != 4:
+        return past.shape
+    return ir.Shape([batch, past.shape[1], "past", past.shape[3]])
 
 
 def _cache_shape(past: ir.Value, width: int | None, batch: int) -> ir.Shape:

@@ -13,10 +13,10 @@ from onnx_ir.passes.common import (
 )
 from onnxscript.optimizer import fold_constants as fold
 
-from onnx_passes.coded import CodedTensor, coded
+from onnx_passes.coded import CodedTensor
 from onnx_passes.edit import add_tensor, drop_unused, replace, unique_name
 from onnx_passes.graph import attribute, operand
-from onnx_passes.lazy import Retyped, Turned
+from onnx_passes.lazy import Lazy, Retyped, Turned
 
 LIMIT = 16384  # elements
 
@@ -42,9 +42,11 @@ def fold_constants(model: ir.Model) -> int:
 
 
 def _is_small(node: ir.Node) -> bool:
-    if any(coded(value) for value in node.inputs):
+    tensors = [value.const_value for value in node.inputs if value is not None]
+    if any(isinstance(tensor, CodedTensor) for tensor in tensors):
         return False  # it would lose its codes
-    tensors = (value.const_value for value in node.inputs if value is not None)
+    if node.op_type in ("Transpose", "Cast") and any(isinstance(t, Lazy) for t in tensors):
+        return False  # it would lose the type it came in
     return all(tensor is None or tensor.size <= LIMIT for tensor in tensors)
 
 

@@ -116,7 +116,7 @@ def _skip(node: ir.Node) -> bool:
     b = Builder(node)
     if operand(node, 3) is not None:
         x = _like(b.op("Add", x, operand(node, 3)), x)
-    epsilon = finite(attribute(node, "epsilon", 1e-5), "epsilon")
+    epsilon = finite(attribute(node, "epsilon", 1e-12), "epsilon")
     total, y = b.ops("AddRmsNorm", 2, x, skip, gamma, domain=DOMAIN, eps=epsilon)
     replace(node, _like(y, x), None, None, _like(total, x))
     return True

@@ -25,6 +25,9 @@ from onnx_passes.graph import (
 )
 from onnx_passes.rotary import Tables, check_positions, computed_tables, stored_tables
 
+# Of both ops; how much of a head is turned, the tables' width tells.
+_ATTRIBUTES = ("interleaved", "num_heads", "rotary_embedding_dim")
+
 
 def fuse_rope(model: ir.Model) -> int:
     """Replace every rotary embedding; return how many."""
@@ -116,8 +119,7 @@ def _unbroadcast(value: ir.Value) -> ir.Value:
 def _fused(model: ir.Model, node: ir.Node) -> bool:
     """ONNX's RotaryEmbedding (x, cos, sin, positions?), Microsoft's (x, positions, cos, sin)."""
     x = needed(node, 0)
-    known = ("interleaved", "num_heads", "rotary_embedding_dim")
-    check_attributes(node, known, scale=1.0, is_packed_batching=0)
+    check_attributes(node, _ATTRIBUTES, scale=1.0, is_packed_batching=0)
     if node.domain == "com.microsoft":
         check_positions(model, needed(node, 1))
         tables = stored_tables(model, needed(node, 2), needed(node, 3))
@@ -134,12 +136,18 @@ def _fused(model: ir.Model, node: ir.Node) -> bool:
     return True
 
 
+def _heads_of(node: ir.Node, x: ir.Value, tables: Tables) -> int:
+    """As many as rows of the tables fit into x: so Microsoft's op counts where nothing is said."""
+    width, pairs = dim(x, -1), dim(tables[0], -1)
+    if node.domain != "com.microsoft" or not width or not pairs or width % (2 * pairs):
+        raise Miss("x has rank 3 and num_heads is not given")
+    return width // (2 * pairs)
+
+
 def _by_rank(model: ir.Model, b: Builder, node: ir.Node, x: ir.Value, tables: Tables) -> ir.Value:
     interleaved = bool(attribute(node, "interleaved", 0))
     if rank(x) == 4:
         return rope(model, b, x, tables, interleaved)
-    heads = attribute(node, "num_heads", 0)
-    if not heads:
-        raise Miss("x has rank 3 and num_heads is not given")
+    heads = attribute(node, "num_heads", 0) or _heads_of(node, x, tables)
     split = b.op("Reshape", x, b.target(0, 0, heads, -1))
     return b.op("Reshape", rope_by_token(model, b, split, tables, interleaved), b.target(0, 0, -1))

@@ -22,6 +22,14 @@ class GraphError(ValueError):
         self.what, self.because, self.hint = what, because, hint
 
 
+class InvalidModel(GraphError):
+    """The model breaks a rule of ONNX itself: every runtime refuses it."""
+
+
+class SizeError(GraphError):
+    """The sizes of values contradict each other."""
+
+
 class Miss(Exception):
     """A pattern began to match and then did not; the message says why."""
 
@@ -111,8 +119,10 @@ def check_attributes(node: ir.Node, known: Iterable[str], **expected: Any) -> No
     """
     for name in node.attributes:
         found = attribute(node, name)
-        if name not in known and (name not in expected or found != expected[name]):
+        if name in expected and found != expected[name]:
             raise Miss(f"its attribute {name} = {found!s:.40} is not supported")
+        if name not in known and name not in expected:
+            raise Miss(f"its attribute {name} is not known")
 
 
 def finite(number: float, name: str) -> float:

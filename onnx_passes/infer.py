@@ -6,7 +6,7 @@ import onnx_ir as ir
 import onnx_shape_inference as osi
 import sympy
 
-from onnx_passes.graph import GraphError
+from onnx_passes.graph import SizeError
 from onnx_passes.shape_rules import register_rules
 from onnx_passes.shapes import Dim, as_expr
 
@@ -33,7 +33,7 @@ def infer(model: ir.Model) -> None:
 def _check_sizes(value: ir.Value) -> None:
     for dim in value.shape or ():
         if isinstance(dim, int) and not 0 <= dim <= LARGEST:
-            raise GraphError(
+            raise SizeError(
                 "the model's shapes do not fit together",
                 f"{value.name} would have the shape {value.shape}",
                 "check the file with onnx.checker, or export it again",
@@ -44,7 +44,7 @@ def _infer(model: ir.Model) -> None:
     try:
         osi.infer_symbolic_shapes(model, warn_on_missing=False, adopt_declared_symbols=False)
     except (osi.ShapeInferenceError, osi.OpUsageError) as error:
-        raise GraphError(
+        raise SizeError(
             "the model's shapes do not fit together",
             str(error).split("\n")[0],
             "check the file with onnx.checker, or export it again",

@@ -33,6 +33,15 @@ def names_of(tensor: ir.TensorProtocol) -> Iterator[str]:
             yield from names_of(source)
 
 
+def stored_in(tensor: ir.TensorProtocol) -> ir.DataType:
+    """The type that a tensor's numbers came in, where it is only written in a wider one."""
+    if not isinstance(tensor, Retyped | Turned | Joined):
+        return tensor.dtype
+    types = {stored_in(source) for source in tensor.sources}
+    narrowest = types.pop() if len(types) == 1 else tensor.dtype
+    return min(narrowest, tensor.dtype, key=lambda dtype: dtype.bitwidth)
+
+
 class Lazy(ir.LazyTensor):
     """A matrix made from others, its `sources`; `former`: names of nodes that it replaces."""
 

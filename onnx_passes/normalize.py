@@ -4,13 +4,13 @@ weights that are tensors of floats (some of them in codes, see `onnx_passes.code
 Called by the first pass, before it looks at anything.
 """
 
-import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 from onnxscript.version_converter import ConvertVersionPass
 
+from onnx_passes.check_nodes import check_nodes
 from onnx_passes.edit import drop_unused, unique_name
-from onnx_passes.graph import GraphError
+from onnx_passes.graph import GraphError, InvalidModel
 from onnx_passes.ops import OPSET
 from onnx_passes.read_coded_weights import read_coded_weights
 
@@ -20,15 +20,16 @@ RESERVED = ("past", "start", "rows")  # inputs that we add
 def normalize(model: ir.Model) -> None:
     """Inline functions, raise the opset, check nodes, read codes, drop what nothing reads."""
     RemoveInitializersFromInputsPass()(model)  # old exporters list every weight as an input
-    _inline(model)
     _sort(model)
-    _check_nodes(model)
+    _inline(model)
+    check_nodes(model)
     _raise_opset(model)
     read_coded_weights(model)
     drop_unused(model)
     drop_unused_inputs(model)
     _free_names(model)
     _forget_dims(model)
+    _forget_domains(model)
 
 
 def drop_unused_inputs(model: ir.Model, keep: tuple[str, ...] = ()) -> None:
@@ -52,12 +53,13 @@ def _inline(model: ir.Model) -> None:
 def _sort(model: ir.Model) -> None:
     """Every value is computed before it is read."""
     try:
-        model.graph.sort()
+        for part in (model.graph, *(f.graph for f in model.functions.values())):
+            part.sort()
     except ValueError as error:
-        raise GraphError(
+        raise InvalidModel(
             "the model's graph has a cycle",
             "a value is computed from itself",
-            "check the file with onnx.checker, or export it again",
+            "export it again, or mend what edited it",
         ) from error
 
 
@@ -72,46 +74,6 @@ def _raise_opset(model: ir.Model) -> None:
             f"it could not be converted to opset {OPSET}",
             f"export it again with opset {OPSET} or later",
         )
-
-
-def _check_nodes(model: ir.Model) -> None:
-    """ONNX's own ops have the inputs, outputs and attributes that their schemas demand."""
-    version = model.opset_imports.get("", OPSET)
-    for node in model.graph.all_nodes():
-        fault = _fault(node, version) if node.domain == "" else None
-        if fault is not None:
-            raise GraphError(
-                f"the node {node.name or node.outputs[0].name} ({node.op_type}) is not valid",
-                fault,
-                "check the file with onnx.checker, or export it again",
-            )
-
-
-def _fault(node: ir.Node, version: int) -> str | None:
-    if not onnx.defs.has(node.op_type) or not node.outputs:
-        return None if node.outputs else "it has no outputs"
-    try:
-        schema = onnx.defs.get_schema(node.op_type, version)
-    except onnx.defs.SchemaError:
-        return None  # no op of this opset: refused by name later, if nothing replaces it
-    for kind, count, least, most in (
-        ("inputs", len(node.inputs), schema.min_input, schema.max_input),
-        ("outputs", len(node.outputs), schema.min_output, schema.max_output),
-    ):
-        if not least <= count <= most:
-            return f"it has {count} {kind}; {least} to {most} are right"
-    single = onnx.defs.OpSchema.FormalParameterOption.Single
-    for index, formal in enumerate(schema.inputs):
-        if formal.option == single and node.inputs[index] is None:
-            return f"its input {formal.name} is missing"
-    for name, attribute in schema.attributes.items():
-        given = node.attributes.get(name)
-        if attribute.required and given is None:
-            return f"its attribute {name} is missing"
-        wanted: object = attribute.type  # an enum that compares with ints
-        if given is not None and wanted != given.type.value:
-            return f"its attribute {name} is of the wrong type"
-    return None
 
 
 def _free_names(model: ir.Model) -> None:
@@ -135,3 +97,10 @@ def _forget_dims(model: ir.Model) -> None:
         if value.shape is not None:
             dims = enumerate(value.shape)
             value.shape = ir.Shape([d if isinstance(d, int) else f"in{index}_{i}" for i, d in dims])
+
+
+def _forget_domains(model: ir.Model) -> None:
+    """ONNX Runtime's optimizer imports every domain that it knows, with or without nodes of it."""
+    used = {node.domain for node in model.graph.all_nodes()}
+    for domain in set(model.opset_imports) - used - {""}:
+        del model.opset_imports[domain]

@@ -64,6 +64,33 @@ def _rope_kv_write(context: Context, node: ir.Node) -> None:
                 _set(context, node.outputs[0], dims, qkv)
 
 
+def turned_order(node: ir.Node, side: str, size: int) -> list[int]:
+    """How FusedMatMul turns its operand "A" or "B": the last two axes, the first of the batches."""
+    order = list(range(size))
+    if attribute(node, f"transBatch{side}", 0) and size > 2:
+        order[:-1] = [*order[1:-1], 0]
+    if attribute(node, f"trans{side}", 0) and size > 1:
+        order[-2:] = order[:-3:-1]
+    return order
+
+
+def _fused_matmul(context: Context, node: ir.Node) -> None:
+    """The library turns no batches."""
+    shapes: list[list[Dim]] = []
+    for side, value in zip("AB", node.inputs, strict=False):
+        if value is None or value.shape is None or value.shape.rank() < 2:
+            return
+        order = turned_order(node, side, value.shape.rank())
+        shapes.append([value.shape[axis] for axis in order])
+    (*more_a, rows, _), (*more_b, _, columns) = shapes
+    longest = max(len(more_a), len(more_b))
+    ones: list[Dim] = [1] * longest
+    padded = [(ones + more)[len(more) :] for more in (more_a, more_b)]
+    batches = [b if a == 1 else a for a, b in zip(*padded, strict=True)]
+    assert node.inputs[0] is not None
+    _set(context, node.outputs[0], [*batches, rows, columns], node.inputs[0])
+
+
 _OURS: dict[str, Rule] = {
     **dict.fromkeys(("RmsNorm", "AddRmsNorm", "Rope", "KvWrite", "Attention"), _like_first),
     "Glu": _glu,
@@ -83,6 +110,7 @@ def register_rules() -> None:
         "com.microsoft", "SkipSimplifiedLayerNormalization", since_version=1
     )
     skip(_skip_norm)
+    osi.registry.register("com.microsoft", "FusedMatMul", since_version=1)(_fused_matmul)
     for op_type in {*VALUES, *BEHIND, *INSTEAD}:
         theirs = {v: osi.registry.get("", op_type, version=v) for v in range(1, 28)}
         for version, rule in theirs.items():

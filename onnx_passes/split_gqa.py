@@ -17,16 +17,23 @@ from onnx_passes.graph import Miss, attribute, check_attributes, dim, explain, n
 from onnx_passes.masks import NO_WINDOW
 from onnx_passes.rotary import stored_tables
 
-# What is read, or has no meaning here; and at which values the rest has none.
-ATTRIBUTES = (
-    *("num_heads", "kv_num_heads", "scale", "do_rotary", "rotary_interleaved"),
+Lengths = tuple[ir.Value, ir.Value]
+_READ = (
+    *("num_heads", "kv_num_heads", "do_rotary", "rotary_interleaved", "scale"),
     *("local_window_size", "qk_norm_epsilon"),
 )
-DEFAULTS = {
-    **{"softcap": 0.0, "smooth_softmax": 0, "qk_output": 0, "sliding_window_cache": 0},
-    **{"k_quant_type": "NONE", "v_quant_type": "NONE", "kv_cache_bit_width": 0},
+# What other values would ask for, and the values of the op without it: the first is the default,
+# which ONNX Runtime's optimizer writes out.
+_USUAL = {
+    "softcap": ("soft-capping", 0.0),
+    "smooth_softmax": ("smooth softmax", -1, 0),
+    "qk_output": ("its output of scores", 0),
+    "causal": ("attention to later tokens", 1),
+    "sliding_window_cache": ("a cache as long as its window", 0),
+    "kv_cache_bit_width": ("a quantised cache", 0),
+    "k_quant_type": ("a quantised cache", "NONE"),
+    "v_quant_type": ("a quantised cache", "NONE"),
 }
-Lengths = tuple[ir.Value, ir.Value]
 
 
 def split_gqa(model: ir.Model) -> int:
@@ -47,7 +54,10 @@ def split_gqa(model: ir.Model) -> int:
 
 
 def _check_supported(node: ir.Node) -> None:
-    check_attributes(node, ATTRIBUTES, **DEFAULTS)
+    check_attributes(node, (*_READ, *_USUAL))
+    for name, (what, *usual) in _USUAL.items():
+        if attribute(node, name, usual[0]) not in usual:
+            raise Miss(f"{what} is not supported ({name} {attribute(node, name)})")
     if any(output.uses() for output in node.outputs[3:]):
         raise Miss("its output of scores is not supported")
     extra = [i for i in range(9, len(node.inputs)) if node.inputs[i] is not None]

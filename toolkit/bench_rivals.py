@@ -5,6 +5,7 @@ import importlib.util
 import json
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,17 +50,17 @@ class OnnxRuntime:
     def logits_rows(self, prompt: Sequence[int]) -> int:
         """As many as tokens, unless the export keeps only the last."""
         self.reference.reset()
-        return len(self.reference.score(list(prompt)))
+        return len(self.reference.feed(list(prompt)))
 
     def start(self, prompt: Sequence[int]) -> int:
         """Feed a prompt to an empty cache."""
         self.reference.reset()
-        return int(np.argmax(self.reference.score(list(prompt))[-1]))
+        return int(np.argmax(self.reference.feed(list(prompt))[-1]))
 
     def decode(self, token: int, count: int) -> Iterator[int]:
         """One run a token."""
         for _ in range(count):
-            token = int(np.argmax(self.reference.score([token])[-1]))
+            token = int(np.argmax(self.reference.feed([token])[-1]))
             yield token
 
 
@@ -90,7 +91,8 @@ class GenAi:
         config = self.og.Config(str(folder))
         options = {"session_options": {"intra_op_num_threads": threads}}
         config.overlay(json.dumps({"model": {"decoder": options}}))
-        self.model: Any = self.og.Model(config)
+        with self._refusals(f"load {folder}"):
+            self.model: Any = self.og.Model(config)
         self.generator: Any = None
 
     def logits_rows(self, prompt: Sequence[int]) -> int:
@@ -100,6 +102,11 @@ class GenAi:
 
     def start(self, prompt: Sequence[int]) -> int:
         """Feed a prompt to a generator that goes back to its beginning."""
+        with self._refusals("feed a prompt"):
+            self._feed(prompt)
+        return self._next()
+
+    def _feed(self, prompt: Sequence[int]) -> None:
         if self.generator is None:
             params = self.og.GeneratorParams(self.model)
             # Up to the end: an end-of-text id must not stop a benchmark.
@@ -109,7 +116,6 @@ class GenAi:
         else:
             self.generator.rewind_to(0)
         self.generator.append_tokens(np.array(prompt, np.int32))
-        return self._next()
 
     def decode(self, token: int, count: int) -> Iterator[int]:
         """The generator feeds its last token itself."""
@@ -117,8 +123,14 @@ class GenAi:
             yield self._next()
 
     def _next(self) -> int:
-        self.generator.generate_next_token()
+        with self._refusals("go on"):
+            self.generator.generate_next_token()
         return int(self.generator.get_next_tokens()[0])
+
+    def _refusals(self, what: str) -> AbstractContextManager[None]:
+        from toolkit.onnx_runtime import refusals
+
+        return refusals(f"ONNX Runtime GenAI {self.version} cannot {what}")
 
 
 RIVALS: dict[str, Callable[[Plan, int], Rival]] = {r.name: r for r in (OnnxRuntime, GenAi)}

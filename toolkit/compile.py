@@ -11,12 +11,14 @@ import onnx
 import onnx_ir as ir
 
 import onnx_passes
+from onnx_passes.fixed_sizes import exported_for, fixed_sizes
 from onnx_passes.graph import DOMAIN, explaining
 from onnx_passes.roles import roles_of
 from onnx_passes.shapes import unresolved_dims
 from opencl_kernels.kernel import source_text
 from toolkit.assemble import assemble
 from toolkit.cooperative import with_steps
+from toolkit.damage import blaming
 from toolkit.devices import resolve_device
 from toolkit.errors import PocketError
 from toolkit.find_model import plan_name
@@ -25,7 +27,7 @@ from toolkit.options import Options, choose
 from toolkit.origin import options_of
 from toolkit.plan import Plan
 from toolkit.rss import peak_rss
-from toolkit.source import Source, blaming, page_release
+from toolkit.source import Source, page_release
 from toolkit.tuned import tuned_table
 from toolkit.weights import WeightTable
 from toolkit.write import check_out, write_plan
@@ -82,11 +84,11 @@ def compile(
     options = choose(source, profile, **chosen)
     out = check_out(Path(plan_name(source.onnx_path)) if out is None else out)
     tell("reading the model")
-    with blaming(source):
+    with blaming(source.onnx_path):
         model = source.model
         forget, nodes_before = page_release(model), len(model.graph)
         passes = list(_rewrite(model, options, tell))
-    with _reading_weights(source), blaming(source):
+    with _reading_weights(source), blaming(source.onnx_path):
         tell("choosing kernels and placing memory")
         table = WeightTable(options.storage, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
@@ -130,7 +132,7 @@ def rewritten_for(source: Source, plan: Plan) -> ir.Model:
 def rewrite_with(source: Source, options: Options) -> ir.Model:
     """A model after all passes."""
     model = source.model
-    with blaming(source):
+    with blaming(source.onnx_path):
         for _ in _rewrite(model, options, lambda _: None):
             pass
     return model
@@ -140,7 +142,7 @@ def inspect_model(source: Source) -> dict[str, Any]:
     """Roles, symbols, passes and nodes without a kernel of a model, for `pocketcl inspect`."""
     model = source.model
     options = choose(source, {"class": "cpu"})
-    with blaming(source):
+    with blaming(source.onnx_path):
         passes = [
             {"name": n, "rewrites": r, "seconds": s}
             for n, r, s in _passes(model, options, lambda _: None)
@@ -179,24 +181,27 @@ def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict
 def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple[str, int, float]]:
     model.metadata_props.update(options.facts)
     clock = time.perf_counter()
-    try:
-        for name, count in onnx_passes.rewrite(model):
-            tell(f"pass {name}: {count}")
-            yield name, count, time.perf_counter() - clock
-            clock = time.perf_counter()
-    except onnx_passes.GraphError as error:
-        raise PocketError(error.what, error.because, error.hint) from None
+    for name, count in onnx_passes.rewrite(model):
+        tell(f"pass {name}: {count}")
+        yield name, count, time.perf_counter() - clock
+        clock = time.perf_counter()
 
 
 def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
-    roles = roles_of(model)
+    roles, fixed = roles_of(model), fixed_sizes(model)
     left = [node for node in model.graph if unsupported(node, roles.tokens)]
     if left and not roles.cache:
         raise PocketError(*NO_CACHE)
     if left:
         node = min(left, key=lambda node: _how_likely_a_consequence(node, reasons))
-        raise _no_kernel(node, unsupported(node, roles.tokens), _missed(node, reasons))
+        missed = _missed(node, reasons)
+        if fixed and _is_standard(node):
+            where = f"{node.op_type} {node.name} can't be computed for other sizes"
+            raise exported_for(fixed, (missed or [where])[0])
+        raise _no_kernel(node, unsupported(node, roles.tokens), missed)
     names = unresolved_dims(model)
+    if names and fixed:
+        raise exported_for(fixed, f"a dimension of {names[0]} depends on them")
     if names:
         value = next(v for n in model.graph for v in n.outputs if v.name == names[0])
         raise PocketError(
@@ -210,8 +215,11 @@ def _how_likely_a_consequence(node: ir.Node, reasons: list[str]) -> tuple[bool, 
     """Small for an op that is strange itself: one such op leaves others behind that are not."""
     explained = bool(_missed(node, reasons))
     known = node.op_type in {op_type for _, op_type in HANDLERS}
-    standard = node.domain in DOMAINS and (node.domain != "" or onnx.defs.has(node.op_type))
-    return standard, not explained, known, node.op_type in SHAPE_OPS
+    return _is_standard(node), not explained, known, node.op_type in SHAPE_OPS
+
+
+def _is_standard(node: ir.Node) -> bool:
+    return node.domain in DOMAINS and (node.domain != "" or onnx.defs.has(node.op_type))
 
 
 def _missed(node: ir.Node, reasons: list[str]) -> list[str]:

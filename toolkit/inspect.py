@@ -71,8 +71,9 @@ def model_report(path: Path) -> dict[str, Any]:
 def why(path: Path, name: str) -> list[str]:
     """Why a pass's rules left nodes alone."""
     import onnx_passes
+    from toolkit.damage import blaming
     from toolkit.options import choose
-    from toolkit.source import blaming, load_source
+    from toolkit.source import load_source
 
     known = [run.__name__ for run in onnx_passes.PASSES]
     if name not in known:
@@ -85,7 +86,7 @@ def why(path: Path, name: str) -> list[str]:
     source = load_source(path)
     model, options = source.model, choose(source, {"class": "cpu"})
     model.metadata_props.update(options.facts)
-    with blaming(source):
+    with blaming(source.onnx_path):
         lines = onnx_passes.why(model, name)
     return lines or [f"{name}: nothing was missed"]
 

@@ -196,9 +196,14 @@ def _add_reference(
 
 
 def _reference(source: Any) -> Scorer:
+    from toolkit.onnx_runtime import Refused
     from toolkit.reference import Reference
 
-    return Reference.original(source)
+    try:
+        return Reference.original(source)
+    except Refused as error:
+        hint = "--no-reference scores the plan alone"
+        raise PocketError(error.what, error.because, hint) from error
 
 
 def _window(context: int, wanted: int | None) -> int:

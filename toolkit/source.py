@@ -5,7 +5,7 @@ import json
 import logging
 import mmap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from toolkit.damage import unreadable
 from toolkit.errors import PocketError
+from toolkit.external_data import external_files, locate
 from toolkit.find_model import find_model, home_of
 from toolkit.foreign import refuse
 
@@ -65,7 +67,7 @@ def load_source(path: Path) -> Source:
         refuse(file)
     model = _read(onnx_path)
     _check_opset(model, onnx_path)
-    data = sorted(_external_files(model, onnx_path))
+    data = sorted(external_files(model, onnx_path))
     return Source(onnx_path, _sha256([onnx_path, *data]), _generation(home), present)
 
 
@@ -82,36 +84,30 @@ def page_release(model: ir.Model) -> Callable[[], None]:
     return release
 
 
-@contextmanager
-def blaming(source: Source) -> Iterator[None]:
-    """Say that the model is invalid where that is why something failed.
-
-    ONNX's checker reads the whole model, so only a failure asks for it. Ops that it doesn't know
-    say nothing: exporters write some that only ONNX Runtime knows.
-    """
-    try:
-        yield
-    except Exception as error:
-        try:
-            onnx.checker.check_model(str(source.onnx_path), full_check=True)
-        except Exception as reason:
-            if "No Op registered" not in str(reason):
-                raise _damaged(source.onnx_path, reason) from error
-        raise
-
-
 def _read(path: Path) -> ir.Model:
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # what it warns of is an error here
+    for name in ("onnx_ir", "onnxscript"):  # what they warn of is an error here, or nothing
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         model = ir.load(path)
     except OSError as error:
         raise PocketError(f"{path} cannot be read", error, "check the file") from None
     except Exception as error:  # protobuf and onnx_ir raise many kinds on damaged files
-        raise _damaged(path, _bad_number(path) or error) from None
+        raise unreadable(path, _bad_number(path) or error) from None
     if model.graph is None or not len(model.graph) or not model.graph.outputs:
-        raise _damaged(path, "it holds no graph")
+        raise unreadable(path, "it holds no graph")
     _check_inputs(model, path)
+    for part in (model.graph, *(f.graph for f in model.functions.values())):
+        _name_once(part.opset_imports)
+    locate(model, path)
     return model
+
+
+def _name_once(imports: dict[str, int]) -> None:
+    """ONNX's own domain has two names; where both are imported, the last one counts."""
+    found = [imports[name] for name in imports if name in ("", "ai.onnx")]
+    imports.pop("ai.onnx", None)
+    if found:
+        imports[""] = found[-1]
 
 
 def _bad_number(path: Path) -> str | None:
@@ -128,57 +124,23 @@ def _check_inputs(model: ir.Model, path: Path) -> None:
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         for value in node.inputs:
             if value is not None and not (value.producer() or value.graph):
-                raise _damaged(path, f"node {node.name} reads {value.name}, which nothing makes")
+                raise unreadable(path, _unmade(path, node, value.name))
 
 
-def _damaged(path: Path, error: object) -> PocketError:
-    while isinstance(error, Exception) and error.__cause__:
-        error = error.__cause__  # the first fault says more than what wraps it
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
-    return PocketError(f"{path} is not a usable ONNX model", reason, "export or download it again")
+def _unmade(path: Path, node: ir.Node, name: str | None) -> str:
+    graph = onnx.load(path, load_external_data=False).graph
+    if name in (tensor.values.name for tensor in graph.sparse_initializer):
+        return f"its tensor {name} is sparse"
+    return f"node {node.name} ({node.op_type}) reads {name}, which nothing makes"
 
 
 def _check_opset(model: ir.Model, path: Path) -> None:
-    version = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
+    version = model.opset_imports.get("")
     if version is None or version not in OPSETS:
         raise PocketError(
             f"{path} uses opset {version}",
             f"opsets {OPSETS.start} to {OPSETS.stop - 1} are known",
             "export it again with one of these",
-        )
-
-
-def _external_files(model: ir.Model, path: Path) -> set[Path]:
-    """Files with the weights; each must be there and long enough."""
-    files: set[Path] = set()
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor):
-            continue
-        file = path.parent / tensor.location
-        if path.parent.resolve() not in file.resolve().parents:
-            raise _damaged(
-                path, f"tensor {value.name} lies outside its folder, at {tensor.location}"
-            )
-        if not file.is_file():
-            raise PocketError(
-                f"the weights of {path} are missing",
-                f"tensor {value.name} is in {file.name}, which is not there",
-                "copy it beside the model: an export with external data is more than one file",
-            )
-        _check_length(value.name or "", tensor, file)
-        files.add(file)
-    return files
-
-
-def _check_length(name: str, tensor: ir.ExternalTensor, file: Path) -> None:
-    end, size = (tensor.offset or 0) + (tensor.length or tensor.nbytes), file.stat().st_size
-    if end > size or (tensor.length is not None and tensor.length < tensor.nbytes):
-        refuse(file)
-        raise PocketError(
-            f"{file} is damaged",
-            f"tensor {name} ends at byte {end}, the file has {size}",
-            "copy or export it again: it was cut short",
         )
 
 

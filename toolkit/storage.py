@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from onnx_passes import lazy
 from onnx_passes.coded import CodedWeight
 from opencl_kernels.formats import (
     BLOCK,
@@ -125,11 +126,12 @@ def floats(value: ir.Value, transposed: bool, dtype: str) -> Storage:
     tensor = value.const_value
 
     def begin() -> Reader:
-        whole = tensor.numpy().T if transposed else tensor.numpy()
+        source = tensor if isinstance(tensor, lazy.Lazy) else ir.tensor(tensor.numpy())
 
         def read(first: int, stop: int) -> list[Array]:
+            rows = lazy.part(source, int(transposed), first, stop)
             with np.errstate(over="ignore"):  # who stores it looks for infinities
-                return [whole[first:stop].astype(numpy_dtype(dtype))]
+                return [(rows.T if transposed else rows).astype(numpy_dtype(dtype))]
 
         return read
 

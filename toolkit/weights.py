@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnx_passes.coded import coded
+from onnx_passes.lazy import stored_in
 from onnx_passes.quantize_e0m4 import KEPT
 from toolkit.errors import PocketError
 from toolkit.plan import Ref
@@ -98,7 +99,8 @@ class WeightTable:
         tensor = coded(value)
         if tensor is not None and self.storage is None:
             return codes(tensor.weight)
-        own = "f16" if value.dtype == ir.DataType.FLOAT16 else "f32"
+        assert value.const_value is not None
+        own = "f16" if stored_in(value.const_value) == ir.DataType.FLOAT16 else "f32"
         kept = value.metadata_props.get(KEPT)
         return floats(value, transposed, self.storage or kept or own)
 

@@ -17,6 +17,8 @@ from toolkit.plan import Plan, Weight
 class FakeScorer:
     """ONNX Runtime's part, played by another copy of the fake model."""
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, executor: Any) -> None:
         self.executor, self.past = executor, 0
 
@@ -27,6 +29,8 @@ class FakeScorer:
         rows = self.executor.score(ids, self.past)
         self.past += len(ids)
         return rows
+
+    feed = score
 
 
 def compare(plan: Plan, executor: Any, noise: float = 0.0, original: float = 0.0) -> dict[str, Any]:

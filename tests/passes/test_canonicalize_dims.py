@@ -170,6 +170,11 @@ REFUSED = {
         "is not valid: its attribute axis is missing",
     ),
     "a cycle": (("h1 = Add(h, o)", "h1 = Add(h, h2)"), ("", ""), "the model's graph has a cycle"),
+    "an unknown attribute": (
+        ("f4 = Concat<axis = -1>(f3, f3)", "f4 = Concat<axis = -1, way = 1>(f3, f3)"),
+        ("", ""),
+        "is not valid: its attribute way is not known",
+    ),
     "an attribute of another type": (
         ("f4 = Concat<axis = -1>(f3, f3)", "f4 = Concat<axis = 1.5>(f3, f3)"),
         ("", ""),

@@ -1,5 +1,6 @@
 """RMSNorm in every spelling that exporters use."""
 
+import numpy as np
 import pytest
 from pass_helpers import missed, op_types, same_outputs, text
 
@@ -126,6 +127,13 @@ SKIP = """<ir_version: 10, opset_import: ["": 18, "com.microsoft": 1]>
 before (float[B, S, 64] x, float[B, S, 64] r) => (float[B, S, 64] y %s) <float[64] g, float[64] b>
 { %s }"""
 CALL = "= com.microsoft.SkipSimplifiedLayerNormalization <epsilon = 0.01>"
+
+
+def test_skip_norm_has_an_epsilon_of_its_own() -> None:
+    model = text(SKIP % ("", "y = com.microsoft.SkipSimplifiedLayerNormalization (x, r, g)"))
+    small = {name: np.full((1, 3, 64), 1e-5, np.float32) for name in "xr"}
+    with same_outputs(model, small, B=1, S=3):
+        assert fuse_rmsnorm(model) == 1
 
 
 @pytest.mark.parametrize(

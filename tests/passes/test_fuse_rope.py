@@ -166,6 +166,14 @@ def test_stored_tables_that_do_not_fit(domain: str, rows: int, body: str, reason
     assert count == 0 and reason in reasons[0]
 
 
+def test_rank_three_has_as_many_heads_as_tables_fit_in() -> None:
+    source = HEAD % "y = com.microsoft.RotaryEmbedding(x, positions, c, s)"
+    source = source.replace("float[4] frequencies", "float[20, 4] c, float[20, 4] s")
+    model = rotary(source.replace("[1, 3, S, 8]", "[1, S, 24]"))
+    with same_outputs(model, feeds(9, 7), seq=7, past=9):
+        assert fuse_rope(model) == 1
+
+
 def test_rank_three_without_heads_says_so() -> None:
     count, reasons = missed(fuse_rope, op23("RotaryEmbedding(x, c, s)", "[1, S, 24]"))
     assert count == 0 and "num_heads is not given" in reasons[0]

@@ -1,8 +1,10 @@
 """com.microsoft.GroupQueryAttention, and the states that caches become."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from pass_helpers import CHUNK, decoder, missed, op_types, run, same_outputs
 
 from onnx_passes.fuse_attention import fuse_attention
@@ -86,12 +88,34 @@ def test_attributes(attributes: str, scale: float, window: int, overload: str) -
     assert {n.overload for n in model.graph if n.op_type == "Rope"} == {overload}
 
 
+@pytest.mark.parametrize("attribute", ["smooth_softmax", "qk_output"])
+def test_zero_is_no_more_than_nothing(attribute: str) -> None:
+    assert missed(split_gqa, gqa(attributes=f", {attribute} = 0"))[0] == 1
+
+
+def test_defaults_that_are_written_out() -> None:
+    """As ONNX Runtime's optimizer does with every one of them."""
+    schemas = (s for s in runtime.get_all_operator_schema() if s.domain == "com.microsoft")
+    schema = next(s for s in schemas if s.name == "GroupQueryAttention")
+    model = gqa()
+    node = next(n for n in model.graph if n.op_type == "GroupQueryAttention")
+    for name, facts in schema.attributes.items():
+        proto = onnx.AttributeProto.FromString(facts._default_value)
+        if name not in node.attributes and proto.name:
+            node.attributes[name] = ir.serde.deserialize_attribute(proto)
+    assert len(node.attributes) > 8
+    assert missed(split_gqa, model)[0] == 1
+
+
 @pytest.mark.parametrize(
     "parts, reason",
     [
-        ({"attributes": ", softcap = 30.0"}, "attribute softcap"),
-        ({"attributes": ", sliding_window_cache = 1"}, "attribute sliding_window_cache"),
-        ({"attributes": ", smooth_softmax = 1"}, "attribute smooth_softmax"),
+        ({"attributes": ", softcap = 30.0"}, "soft-capping"),
+        ({"attributes": ", smooth_softmax = 1"}, "smooth softmax"),
+        ({"attributes": ", causal = 0"}, "attention to later tokens"),
+        ({"attributes": ', k_quant_type = "PER_TENSOR"'}, "a quantised cache"),
+        ({"attributes": ", sliding_window_cache = 1"}, "a cache as long as its window"),
+        ({"attributes": ", tau = 1"}, "its attribute tau is not known"),
         ({**TURNED, "rows": "39"}, "end at 39 positions, before the context of 40"),
         ({"lengths": LENGTHS.replace("Sub(sum, unit)", "Add(sum, unit)")}, "not those of the mask"),
         ({**TURNED, "more": ", c, s, positions",

@@ -1,0 +1,40 @@
+"""Every model of the collection, decoders and others: it compiles, or is refused in words."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from exports import COLLECTION
+
+from toolkit import cli
+
+FOLDERS = ("demo", "random", "real", "more/decoders", "more/others", "more/real")
+WHOLE = ("demo", "random")  # where all of them are known to compile
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_compiles_or_says_why(folder: str, tmp_path: Path) -> None:
+    models = sorted((COLLECTION / folder).rglob("*.onnx"))
+    if not models:
+        pytest.skip(f"{COLLECTION / folder} is not here")
+    faults = {}
+    for model in models:
+        fault = fault_of(model, tmp_path / "x.plan")
+        if fault or (folder in WHOLE and not (tmp_path / "x.plan").exists()):
+            faults[str(model.relative_to(COLLECTION))] = fault
+        shutil.rmtree(tmp_path / "x.plan", ignore_errors=True)
+    assert not faults
+
+
+def fault_of(model: Path, out: Path) -> str:
+    """What is wrong with how a compile ended; "" for a plan, or an error of three facts."""
+    args = ["compile", str(model), "-o", str(out), "--device", "pocl"]
+    result = CliRunner().invoke(cli.cli, args)
+    if result.exit_code == 0:
+        return "" if (out / "plan.json").is_file() else "it left no plan"
+    labels = [line[:11] for line in result.stderr.splitlines() if line[:11].strip()]
+    ours = result.exit_code == 1 and not out.exists() and "unexpected" not in result.stderr
+    said = len(labels) == 3 and labels[1:] == ["  because: ", "  try:     "]
+    blamed = "usable ONNX model" in result.stderr or "download" in result.stderr
+    return "" if ours and said and not blamed else result.output

@@ -1,0 +1,76 @@
+"""ONNX Runtime behind one door: whatever it throws becomes one error of the house's form."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnxruntime as ort
+
+from toolkit.errors import PocketError
+
+NAME = f"ONNX Runtime {ort.__version__}"
+Arrays = Mapping[str, npt.NDArray[Any]]
+# What stands before the reason: the kind, the file that was loaded, the line of C++ that threw.
+_PREFIXES = (
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : ",
+    r"^Load model from .*? failed:",
+    r"^/\S+:\d+ [^()]*\([^()]*\) ",
+)
+# It knows what such a model means, it only has no code for it.
+_NOT_DAMAGED = ("is not a registered function/op", "Could not find an implementation")
+
+
+class Refused(PocketError):
+    """ONNX Runtime cannot load or run a model."""
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Turn what ONNX Runtime throws, which has no common class, into `Refused`: what it can't."""
+    try:
+        yield
+    except Exception as error:
+        hint = "the plan runs without it; to compare, export a form of the model that it knows"
+        raise Refused(what, _reason(error), hint) from error
+
+
+def open_session(
+    path: Path, threads: int = 0, optimise: bool = True, name: str | None = None
+) -> ort.InferenceSession:
+    """The model of a file on the CPU; 0 threads: as many as ONNX Runtime likes. Raises Refused.
+
+    name  what errors call it, where the file is only a copy
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what it has to say is in the error
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    with refusals(f"{NAME} cannot load {name or path}"):
+        # enable_fallback: else it tries again, and prints so on stdout
+        return ort.InferenceSession(path, options, ["CPUExecutionProvider"], enable_fallback=0)
+
+
+def run_session(session: ort.InferenceSession, feeds: Arrays) -> list[npt.NDArray[Any]]:
+    """All outputs of a model. Raises Refused."""
+    with refusals(f"{NAME} cannot run the model"):
+        return list(session.run(None, dict(feeds)))
+
+
+def finds_damage(path: Path) -> bool:
+    """Whether ONNX Runtime refuses a file for what is in it, and not for what it cannot do."""
+    try:
+        open_session(path, optimise=False)
+    except Refused as error:
+        return not any(words in error.because for words in _NOT_DAMAGED)
+    return False
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    for prefix in _PREFIXES:
+        text = re.sub(prefix, "", text)
+    return text
