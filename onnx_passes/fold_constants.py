@@ -8,7 +8,6 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     CommonSubexpressionEliminationPass,
-    IdentityEliminationPass,
     LiftConstantsToInitializersPass,
 )
 from onnxscript.optimizer import fold_constants as fold
@@ -33,7 +32,6 @@ def fold_constants(model: ir.Model) -> int:
         should_fold=lambda node: None if _is_small(node) else False,  # not even a Transpose
     )
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    IdentityEliminationPass()(model)
     _drop_casts(model)
     _fold_weights(model)
     CommonSubexpressionEliminationPass()(model)
@@ -51,12 +49,19 @@ def _is_small(node: ir.Node) -> bool:
 
 
 def _drop_casts(model: ir.Model) -> None:
+    """Identity, and Cast to a value's own type."""
     for node in list(model.graph):
-        source = operand(node, 0) if node.op_type == "Cast" else None
-        if source is None or node.outputs[0].is_graph_output():
+        source = operand(node, 0) if node.op_type in ("Cast", "Identity") else None
+        if source is None or (node.outputs[0].is_graph_output() and not _may_be_output(source)):
             continue
-        if source.dtype is not None and source.dtype == attribute(node, "to"):
+        own = source.dtype is not None and source.dtype == attribute(node, "to")
+        if own or node.op_type == "Identity":
             replace(node, source)
+
+
+def _may_be_output(value: ir.Value) -> bool:
+    """Whether a node makes the value, and makes it for no output yet."""
+    return value.producer() is not None and not value.is_graph_output()
 
 
 def _fold_weights(model: ir.Model) -> None:
