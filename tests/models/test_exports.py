@@ -84,7 +84,7 @@ def test_the_plan_is_tight(plans: Plans, family: str, spelling: str) -> None:
     assert figures["dispatches"]["decode"] <= 9 * layers + 4  # embedding, norm, head, next id
     for phase in plan.phases:
         assert kv_copy_bytes(plan, phase) == 0
-        assert phase.arena_bytes <= 1.05 * phase.lower_bound_bytes
+        assert phase.arena_bytes == phase.lower_bound_bytes
         assert phase.bounds["seq"][1] == 1 or phase.arena_bytes > 0
 
 
