@@ -17,7 +17,7 @@ from toolkit.arena import Lifetime, lower_bound
 from toolkit.packing import Array, Packing
 
 WORK = 20_000_000  # rivals looked at (see `packing.LOOK`): one or two seconds
-SLICE = 8  # a ceiling is lower by this part of what is left to the bound
+SLICE = 16  # a ceiling is lower by this part of what is left to the bound
 
 
 def place(items: Sequence[Lifetime], align: int) -> list[int]:

@@ -88,6 +88,12 @@ def test_the_plan_is_tight(plans: Plans, family: str, spelling: str) -> None:
         assert phase.bounds["seq"][1] == 1 or phase.arena_bytes > 0
 
 
+def test_scaled_branches_take_no_room(plans: Plans) -> None:
+    """Granite multiplies what it adds to the residual, so that four tensors meet at each sum."""
+    for phase in plans("more/decoders/granite4", "granite4_attn-genai-int4").plan.phases:
+        assert phase.arena_bytes == phase.lower_bound_bytes
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_exporters_agree_on_the_number_of_dispatches(plans: Plans, family: str) -> None:
     counts = [plans(family, s).as_json()["dispatches"] for s in FAMILIES[family]]
