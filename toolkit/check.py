@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from toolkit.arena import overlap
 from toolkit.errors import PocketError
 from toolkit.expr import Box, Expr, evaluate, interval, maximum, product, symbols_of
 from toolkit.memory import lifetimes
@@ -192,19 +193,10 @@ def _scratch_problems(at: str, s: Scratch, phase: Phase, plan: Plan) -> Iterator
 
 
 def _overlaps(at: str, phase: Phase) -> Iterator[PocketError]:
-    """Pairs of scratch tensors that share bytes while both are in use."""
-    spans = [
-        (s.offset or 0, (s.offset or 0) + s.bytes, life, i)
-        for i, (s, life) in enumerate(zip(phase.scratch, lifetimes(phase), strict=True))
-    ]
-    spans.sort(key=lambda s: s[0])
-    for k, (_, end, life, i) in enumerate(spans):
-        for start, _, other, j in itertools.islice(spans, k + 1, None):
-            if start >= end:
-                break
-            if life.meets(other):
-                names = f"{phase.scratch[i].name!r} and {phase.scratch[j].name!r}"
-                yield damaged(f"{at}.scratch[{j}].offset", f"{names} overlap while both are in use")
+    """Two scratch tensors that share bytes while both are in use."""
+    if pair := overlap(lifetimes(phase), [s.offset or 0 for s in phase.scratch]):
+        names = " and ".join(repr(phase.scratch[i].name) for i in pair)
+        yield damaged(f"{at}.scratch[{pair[1]}].offset", f"{names} overlap while both are in use")
 
 
 def _step_problems(

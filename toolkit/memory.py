@@ -1,39 +1,19 @@
 """Where every scratch tensor lies in the arena, and how near that is to the least possible.
 
 Offsets are placed once, at the largest sizes over the box of symbols, and are right for every
-smaller shape. Source: Pisarchyk & Lee, "Efficient Memory Management for Deep Neural Net Inference"
-(2020), §5: greedy by size into the lowest gap.
+smaller shape.
 """
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sympy
 
+from toolkit.arena import Lifetime, alive_at_busiest_step, lower_bound, peak, round_up
 from toolkit.expr import Box, Expr, maximum
+from toolkit.placement import place
 from toolkit.plan import Buffer, Dispatch, Phase, Plan
-
-ROUNDS = 40  # how often a placement above the bound is tried again in another order
-
-
-@dataclass(frozen=True)
-class Lifetime:
-    """Bytes that are needed from step `first` to step `last`, both included."""
-
-    nbytes: int
-    first: int
-    last: int
-
-    def meets(self, other: "Lifetime") -> bool:
-        """Whether both are alive at the same step."""
-        return self.first <= other.last and other.first <= self.last
-
-
-def round_up(value: int, align: int) -> int:
-    """The next multiple of align."""
-    return -(-value // align) * align
 
 
 def lifetimes(phase: Phase) -> list[Lifetime]:
@@ -49,31 +29,6 @@ def lifetimes(phase: Phase) -> list[Lifetime]:
     return [
         Lifetime(s.bytes, span[0], span[-1]) for s, span in zip(phase.scratch, spans, strict=True)
     ]
-
-
-def place(items: Sequence[Lifetime], align: int) -> list[int]:
-    """Byte offset of every item; the best of a few orders, none of two live items overlapping."""
-    bound, best = lower_bound(items, align), None
-    for order in _orders(items, align):
-        offsets = _into_gaps(items, order, align)
-        height = peak(items, offsets, align)
-        if best is None or height < best[0]:
-            best = height, offsets
-        if best[0] == bound:
-            break
-    return best[1] if best else []
-
-
-def peak(items: Sequence[Lifetime], offsets: Sequence[int], align: int) -> int:
-    """Bytes of the arena that these offsets need."""
-    ends = (o + round_up(i.nbytes, align) for i, o in zip(items, offsets, strict=True))
-    return max(ends, default=0)
-
-
-def lower_bound(items: Sequence[Lifetime], align: int) -> int:
-    """The most bytes alive at any one step: no placement needs fewer."""
-    busiest = _alive_at_busiest_step(items, align)
-    return sum(round_up(items[i].nbytes, align) for i in busiest)
 
 
 def place_phase(phase: Phase, box: Box, align: int) -> Phase:
@@ -94,7 +49,7 @@ def place_phase(phase: Phase, box: Box, align: int) -> Phase:
 def formulas(phase: Phase, align: int) -> tuple[str, str]:
     """Peak and lower bound of a placed phase as expressions in its symbols, alignment apart."""
     items = lifetimes(phase)
-    busiest = _alive_at_busiest_step(items, align)
+    busiest = alive_at_busiest_step(items, align)
     return _highest(phase, items, align), _sum_of_sizes(phase, busiest)
 
 
@@ -151,52 +106,6 @@ def _grouped_states(plan: Plan) -> Iterator[str]:
 
 def _bytes(count: int) -> str:
     return f"{count:>15,} bytes"
-
-
-# --- placement ---------------------------------------------------------------------------------
-
-
-def _orders(items: Sequence[Lifetime], align: int) -> Iterator[list[int]]:
-    """Orders worth a try: by size, by size x duration, by first use; then what was on top first."""
-    every = range(len(items))
-    order = sorted(every, key=lambda i: -items[i].nbytes)
-    yield order
-    yield sorted(every, key=lambda i: -items[i].nbytes * (items[i].last - items[i].first + 1))
-    yield sorted(every, key=lambda i: (items[i].first, -items[i].nbytes))
-    for _ in range(ROUNDS if items else 0):
-        offsets = _into_gaps(items, order, align)
-        top = max(order, key=lambda i: offsets[i] + items[i].nbytes)
-        order = [top, *(i for i in order if i != top)]
-        yield order
-
-
-def _into_gaps(items: Sequence[Lifetime], order: Sequence[int], align: int) -> list[int]:
-    """Each item in turn at the lowest offset where nothing placed before is alive with it."""
-    offsets, placed = [0] * len(items), list[int]()
-    for i in order:
-        rivals = sorted((offsets[j], items[j].nbytes) for j in placed if items[j].meets(items[i]))
-        offset = 0
-        for start, nbytes in rivals:
-            if offset + items[i].nbytes <= start:
-                break
-            offset = max(offset, round_up(start + nbytes, align))
-        offsets[i] = offset
-        placed.append(i)
-    return offsets
-
-
-def _alive_at_busiest_step(items: Sequence[Lifetime], align: int) -> list[int]:
-    """Indices of the items alive at the step that needs the most bytes."""
-    change: dict[int, int] = {}
-    for item in items:
-        change[item.first] = change.get(item.first, 0) + round_up(item.nbytes, align)
-        change[item.last + 1] = change.get(item.last + 1, 0) - round_up(item.nbytes, align)
-    alive, most, busiest = 0, 0, -1
-    for step in sorted(change):
-        alive += change[step]
-        if alive > most:
-            most, busiest = alive, step
-    return [i for i, item in enumerate(items) if item.first <= busiest <= item.last]
 
 
 def _highest(phase: Phase, items: Sequence[Lifetime], align: int) -> str:

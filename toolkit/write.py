@@ -18,9 +18,9 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.arena import round_up
 from toolkit.atomic import check_target, put_in_place, temporary_beside
 from toolkit.errors import PocketError
-from toolkit.memory import round_up
 from toolkit.plan import PLAN_FILE, WEIGHT_ALIGN, FileEntry, Plan, Weight, to_json
 
 SHARD_BYTES = 256 * 2**20

@@ -1,7 +1,6 @@
-"""Placement: nothing alive overlaps, and the arena stays near the least possible."""
+"""The memory of a phase: lifetimes and sizes of its scratch, and what is reported of its arena."""
 
 import dataclasses
-import random
 from pathlib import Path
 from typing import Any
 
@@ -10,60 +9,11 @@ import pytest
 from toolkit.errors import PocketError
 from toolkit.expr import symbol
 from toolkit.load import load_plan
-from toolkit.memory import (
-    Lifetime,
-    figures,
-    formulas,
-    lifetimes,
-    lower_bound,
-    peak,
-    place,
-    place_phase,
-    report,
-    round_up,
-)
+from toolkit.memory import figures, formulas, lifetimes, place_phase, report
 from toolkit.plan import Dispatch, Phase, Scratch, WaitStep
 
 ALIGN = 128
 SEQ = symbol("seq")
-
-
-def random_items(seed: int) -> list[Lifetime]:
-    generator = random.Random(seed)
-    sizes = (1, 127, 128, 129, 1000, 4096, 4097, 100_000)
-    items = []
-    for _ in range(generator.randint(0, 60)):
-        first = generator.randint(0, 40)
-        items.append(Lifetime(generator.choice(sizes), first, first + generator.randint(0, 9)))
-    return items
-
-
-@pytest.mark.parametrize("seed", range(300))
-def test_random_lifetimes_do_not_overlap(seed: int) -> None:
-    items = random_items(seed)
-    offsets = place(items, ALIGN)
-    for i, a in enumerate(items):
-        assert offsets[i] % ALIGN == 0
-        for j, b in enumerate(items[:i]):
-            if a.first <= b.last and b.first <= a.last:
-                apart = offsets[i] + a.nbytes <= offsets[j] or offsets[j] + b.nbytes <= offsets[i]
-                assert apart
-    by_step = [
-        sum(round_up(i.nbytes, ALIGN) for i in items if i.first <= step <= i.last)
-        for step in range(60)
-    ]
-    assert lower_bound(items, ALIGN) == max(by_step)
-    assert peak(items, offsets, ALIGN) >= max(by_step)
-
-
-def test_random_placements_are_near_the_bound() -> None:
-    ratios = []
-    for seed in range(100):
-        items = random_items(seed)
-        if items:
-            ratios.append(peak(items, place(items, ALIGN), ALIGN) / lower_bound(items, ALIGN))
-    assert sorted(ratios)[len(ratios) // 2] == 1
-    assert max(ratios) < 1.15
 
 
 def chain(sizes: list[Any], queues: tuple[int, ...] = (0,)) -> Phase:
