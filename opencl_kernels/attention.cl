@@ -86,7 +86,7 @@ void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int r = 0; r < rows; r++) {
       const float score = weights[r][lane];
-      weights[r][lane] = score > MASKED ? exp(score - top[r]) : 0.0f;
+      weights[r][lane] = score <= MASKED ? 0.0f : exp(score - top[r]);     // NaN stays NaN
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int r = 0; r < rows; r++) {
@@ -119,6 +119,6 @@ void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
   for (int r = 0; r < rows; r++)
     for (int c = 0; c < OWN; c++)
       if (lane + c * WG < K)
-        STORE(Y_HALF, total[r] > 0.0f ? out[r][c] / total[r] : 0.0f, y, QUERY(r) + lane + c * WG);
+        STORE(Y_HALF, total[r] == 0.0f ? 0.0f : out[r][c] / total[r], y, QUERY(r) + lane + c * WG);
 #endif
 }

@@ -51,7 +51,7 @@ def merge_reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]
     )
     weights = np.exp(top - top.max(2, keepdims=True))
     total = (weights * total).sum(2)
-    return {"y": np.where(total > 0, (weights * values).sum(2) / np.where(total > 0, total, 1), 0)}
+    return {"y": (weights * values).sum(2) / np.where(total == 0, 1, total)}
 
 
 def parts_shape(case: Case) -> tuple[Any, ...]:
