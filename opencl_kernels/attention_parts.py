@@ -129,10 +129,11 @@ def _parts(name: str, knobs: Mapping[str, tuple[int, ...]]) -> Kernel:
         work=_parts_work,
         knobs=knobs,
         cases=PARTS_CASES,
+        local_bytes=attention.local_bytes,
     )
 
 
-ATTENTION_PARTS = _parts("attention_parts", {"WG": (64, 32)})
+ATTENTION_PARTS = _parts("attention_parts", {"WG": (64, 32), "HB": attention.HEAD_BLOCKS})
 ATTENTION_PARTS_CPU = _parts("attention_parts_cpu", {"GROUPS": (8, 3)})
 ATTENTION_MERGE = Kernel(
     name="attention_merge",
