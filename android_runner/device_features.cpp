@@ -3,8 +3,8 @@
 // reports is held against both (tests/runner/device_reports.json).
 #include "device_features.h"
 
+#include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <vector>
 
 #include "cl_info.h"
@@ -60,7 +60,7 @@ std::set<std::string> names(cl::Device id) {
     found.insert(std::move(name));
   if (version(id) >= 30)
     for (const NameVersion &entry : language_features(id))
-      found.emplace(entry.name, strnlen(entry.name, sizeof entry.name));
+      found.emplace(entry.name, std::find(entry.name, entry.name + sizeof entry.name, '\0'));
   return found;
 }
 
