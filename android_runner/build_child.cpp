@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "build_farm.h"
+#include "device_fit.h"
 #include "failure.h"
 
 namespace pocket {
@@ -78,6 +79,7 @@ class Rehearsal {
     for (const Expr &size : variant.global) global.push_back(extent(size, symbols));
     if (std::count(global.begin(), global.end(), 0u)) return;
     const auto kernel = this->kernel(plan_.programs[index_].kernel.c_str());
+    if (!excess(variant, kernel.get(), device_.facts()).empty()) return;  // PoCL would abort
     for (cl::Uint i = 0; i < step.args.size(); ++i)
       set(kernel.get(), i, argument(phase, step.args[i], symbols));
     launch(kernel.get(), global, variant.local);

@@ -6,7 +6,9 @@
 #include <cstdlib>
 #include <tuple>
 
+#include "cl_info.h"
 #include "cl_library.h"
+#include "device_features.h"
 #include "failure.h"
 #include "json.h"
 #include "text.h"
@@ -14,50 +16,21 @@
 namespace pocket {
 namespace {
 
-template <class Get, class Object>
-std::string info_text(Get get, Object object, cl::Uint key) {
-  size_t size = 0;
-  if (get(object, key, 0, nullptr, &size) != 0 || size == 0) return "";
-  std::string text(size, '\0');
-  if (get(object, key, size, &text[0], nullptr) != 0) return "";
-  text.resize(text.find('\0') == std::string::npos ? size : text.find('\0'));
-  while (!text.empty() && isspace(static_cast<unsigned char>(text.back()))) text.pop_back();
-  return text;
-}
-
-template <class T>
-T info(cl::Device id, cl::Uint key) {
-  T value{};
-  cl::check(cl::GetDeviceInfo(id, key, sizeof value, &value, nullptr), "clGetDeviceInfo");
-  return value;
-}
-
-std::set<std::string> features(cl::Device id) {
-  std::set<std::string> found;
-  const std::string extensions = info_text(cl::GetDeviceInfo, id, cl::DEVICE_EXTENSIONS);
-  for (const std::string &name : pieces(extensions, " ")) {
-    if (name == "cl_khr_fp16") found.insert("fp16");
-    if (name == "cl_khr_subgroups") found.insert("subgroups");
-    if (name == "cl_khr_integer_dot_product") found.insert("int_dot");
-  }
-  if (info<cl::Uint>(id, cl::DEVICE_IMAGE_SUPPORT)) found.insert("images");
-  return found;
-}
-
 DeviceFacts describe(cl::Platform platform, cl::Device id) {
   return {platform,
           id,
-          info_text(cl::GetPlatformInfo, platform, cl::PLATFORM_NAME),
-          info_text(cl::GetPlatformInfo, platform, cl::PLATFORM_VERSION),
-          info_text(cl::GetDeviceInfo, id, cl::DEVICE_NAME),
-          info_text(cl::GetDeviceInfo, id, cl::DRIVER_VERSION),
-          info<uint64_t>(id, cl::DEVICE_TYPE),
-          info<uint64_t>(id, cl::DEVICE_GLOBAL_MEM_SIZE),
-          info<uint64_t>(id, cl::DEVICE_MAX_MEM_ALLOC_SIZE),
-          info<cl::Uint>(id, cl::DEVICE_MAX_COMPUTE_UNITS),
-          std::max(info<cl::Uint>(id, cl::DEVICE_MEM_BASE_ADDR_ALIGN) / 8, 1u),
-          info<cl::Uint>(id, cl::DEVICE_HOST_UNIFIED_MEMORY) != 0,
-          features(id)};
+          cl::info_text(cl::GetPlatformInfo, platform, cl::PLATFORM_NAME),
+          cl::info_text(cl::GetPlatformInfo, platform, cl::PLATFORM_VERSION),
+          cl::info_text(cl::GetDeviceInfo, id, cl::DEVICE_NAME),
+          cl::info_text(cl::GetDeviceInfo, id, cl::DRIVER_VERSION),
+          cl::info<uint64_t>(id, cl::DEVICE_TYPE),
+          cl::info<uint64_t>(id, cl::DEVICE_GLOBAL_MEM_SIZE),
+          cl::info<uint64_t>(id, cl::DEVICE_MAX_MEM_ALLOC_SIZE),
+          cl::info<uint64_t>(id, cl::DEVICE_LOCAL_MEM_SIZE),
+          cl::info<cl::Uint>(id, cl::DEVICE_MAX_COMPUTE_UNITS),
+          std::max(cl::info<cl::Uint>(id, cl::DEVICE_MEM_BASE_ADDR_ALIGN) / 8, 1u),
+          cl::info<cl::Uint>(id, cl::DEVICE_HOST_UNIFIED_MEMORY) != 0,
+          device_features(id)};
 }
 
 std::string lower(std::string text) {
@@ -122,6 +95,7 @@ std::string DeviceFacts::json() const {
       .add("compute_units", int64_t{compute_units})
       .add("memory_bytes", static_cast<int64_t>(global_memory))
       .add("largest_buffer_bytes", static_cast<int64_t>(largest_buffer))
+      .add("local_memory_bytes", static_cast<int64_t>(local_memory))
       .add("align", int64_t{align})
       .raw("unified_memory", unified ? "true" : "false")
       .raw("features", "[" + list + "]")
@@ -147,7 +121,8 @@ std::vector<DeviceFacts> list_devices() {
 Device::Device(const std::string &wanted, const std::string &device_class, bool profiling,
                const std::string &priority)
     : facts_(choose(wanted, device_class)), profiling_(profiling) {
-  hints_ = priority_hints(priority, info_text(cl::GetDeviceInfo, facts_.id, cl::DEVICE_EXTENSIONS));
+  hints_ = priority_hints(priority,
+                          cl::info_text(cl::GetDeviceInfo, facts_.id, cl::DEVICE_EXTENSIONS));
   if (priority != "normal" && !hints_.any())
     fprintf(stderr, "note: the driver takes no hints: --priority %s changes nothing\n",
             priority.c_str());
@@ -215,7 +190,7 @@ void Device::wait() const {
 
 std::string Device::cannot_record() const {
   const std::string extension = "cl_khr_command_buffer";
-  const std::string all = info_text(cl::GetDeviceInfo, facts_.id, cl::DEVICE_EXTENSIONS);
+  const std::string all = cl::info_text(cl::GetDeviceInfo, facts_.id, cl::DEVICE_EXTENSIONS);
   if (!lists(all, extension)) return "the device has no " + extension;
   cl::Bits needed = 0;  // a driver that doesn't know the question needs nothing
   if (cl::GetDeviceInfo(facts_.id, cl::DEVICE_COMMAND_BUFFER_REQUIRED_QUEUE_PROPERTIES,

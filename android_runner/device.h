@@ -13,7 +13,7 @@ struct DeviceFacts {
   cl::Platform platform;
   cl::Device id;
   std::string platform_name, platform_version, name, driver;
-  uint64_t type, global_memory, largest_buffer;
+  uint64_t type, global_memory, largest_buffer, local_memory;  // local: of a work-group
   uint32_t compute_units, align;  // align: of sub-buffers, in bytes
   bool unified;                   // shares the host's memory
   std::set<std::string> features;

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <set>
 
+#include "device_fit.h"
 #include "failure.h"
 #include "text.h"
 
@@ -55,7 +56,7 @@ std::set<size_t> Executor::likely_programs(const std::vector<const Phase *> &pha
     if (cooperative && phase->cooperative) found.insert(*phase->cooperative);
     for (const Step &step : phase->steps)
       for (const Variant &variant : step.variants)
-        if (lacking(variant).empty() && !programs_.hopeless(variant.program)) {
+        if (lack(variant, device_.facts()).empty() && !programs_.hopeless(variant.program)) {
           found.insert(variant.program);
           break;
         }
@@ -75,14 +76,6 @@ void Executor::prepare(const std::vector<const Phase *> &phases, bool cooperativ
   }
 }
 
-// Which feature this variant needs and the device lacks; empty when there is none.
-std::string Executor::lacking(const Variant &variant) const {
-  for (const std::string &feature : variant.needs)
-    if (!device_.facts().features.count(feature))
-      return programs_.name(variant.program) + " needs " + feature + ", which the device lacks";
-  return "";
-}
-
 // Why this variant does not work here; empty when it does, and then `kernel` is set.
 std::string Executor::refusal(const Variant &variant, cl::Owned<cl::Kernel> &kernel, size_t args) {
   const Program &program = plan_.programs[variant.program];
@@ -100,12 +93,8 @@ std::string Executor::refusal(const Variant &variant, cl::Owned<cl::Kernel> &ker
       parameters != args)
     return name + " takes " + std::to_string(parameters) + " arguments, the plan gives " +
            std::to_string(args);
-  size_t items = 1, most = 0;
-  for (const size_t size : variant.local) items *= size;
-  if (cl::GetKernelWorkGroupInfo(made.get(), device_.facts().id, cl::KERNEL_WORK_GROUP_SIZE,
-                                 sizeof most, &most, nullptr) == 0 &&
-      items > most)
-    return name + " allows work-groups of " + std::to_string(most) + " items here";
+  const std::string beyond = excess(variant, made.get(), device_.facts());
+  if (!beyond.empty()) return name + " " + beyond;
   kernel = std::move(made);
   return "";
 }
@@ -120,9 +109,10 @@ Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
   Launch launch{{}, step.queue, nullptr, {1, 1, 1}, {1, 1, 1}};
   std::string reasons, failures;
   for (const Variant &variant : step.variants) {
-    const std::string lack = lacking(variant);
-    const std::string reason =
-        lack.empty() ? refusal(variant, launch.kernel, step.args.size()) : lack;
+    const std::string lacking = lack(variant, device_.facts());
+    const std::string reason = lacking.empty()
+                                   ? refusal(variant, launch.kernel, step.args.size())
+                                   : programs_.name(variant.program) + " " + lacking;
     if (reason.empty()) {
       launch.variant = &variant;
       launch.step = &step;
@@ -133,7 +123,7 @@ Launch Executor::load_step(const Step &step, const LoadedPhase &loaded) {
       return launch;
     }
     reasons += (reasons.empty() ? "" : "\n") + reason;
-    if (lack.empty()) failures += (failures.empty() ? "" : "\n") + reason;
+    if (lacking.empty()) failures += (failures.empty() ? "" : "\n") + reason;
   }
   throw Failure("no variant of " + step.name + " runs on " + device_.facts().name + " (driver " +
                     device_.facts().driver + ")",

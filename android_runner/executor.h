@@ -75,7 +75,6 @@ class Executor {
 
  private:
   std::set<size_t> likely_programs(const std::vector<const Phase *> &phases, bool cooperative);
-  std::string lacking(const Variant &variant) const;
   void note(const std::string &failures);
   std::string refusal(const Variant &variant, cl::Owned<cl::Kernel> &kernel, size_t args);
   LoadedPhase &loaded(const Phase &phase) { return phases_[&phase - plan_.phases.data()]; }

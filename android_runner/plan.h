@@ -58,6 +58,7 @@ struct Variant {
   std::vector<Expr> global;
   std::vector<size_t> local;
   std::vector<std::string> needs;
+  int64_t local_bytes;  // of local memory, that a work-group takes
 };
 
 struct Step {

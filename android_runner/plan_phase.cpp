@@ -73,10 +73,12 @@ Variant read_variant(const Node &node, const Context &context) {
   Variant variant{node.at("program").index(context.plan.programs.size(), "programs"),
                   node.at("global").expressions(context.symbols),
                   {},
-                  {}};
+                  {},
+                  0};
   for (const Node &size : node.at("local").items()) variant.local.push_back(size.integer(1, 65536));
   for (const Node &feature : node.at("requires").items())
     variant.needs.push_back(feature.one_of({"fp16", "subgroups", "images", "int_dot"}));
+  if (node.has("local_bytes")) variant.local_bytes = node.at("local_bytes").integer(0, INT32_MAX);
   check_grid(node, variant, context.phase.box);
   return variant;
 }

@@ -15,7 +15,6 @@ enum : cl::Uint {
   DEVICE_IMAGE2D_MAX_WIDTH = 0x1011,
   DEVICE_IMAGE2D_MAX_HEIGHT = 0x1012,
   DEVICE_LOCAL_MEM_TYPE = 0x1022,
-  DEVICE_LOCAL_MEM_SIZE = 0x1023,
   DEVICE_IMAGE_MAX_BUFFER_SIZE = 0x1040,
   DEVICE_IMAGE_PITCH_ALIGNMENT = 0x104A,
 };
@@ -115,7 +114,6 @@ std::string probe_limits(const ProbeOptions &options) {
       Record()
           .add("library", bench.library())
           .add("max_work_group", number(DEVICE_MAX_WORK_GROUP_SIZE))
-          .add("local_memory_bytes", number(DEVICE_LOCAL_MEM_SIZE))
           .add("local_memory_type", kind == 1   ? "local"
                                     : kind == 2 ? "global"
                                                 : "none")

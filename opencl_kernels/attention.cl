@@ -11,13 +11,15 @@
 //            which write, instead of y, what attention_merge puts together:
 //            parts f32[M, H, SPLITS, K+2]: weighted values, the greatest score, the weights' total
 //   QB       tokens that share a pass over the keys: 1 in decode, in prefill 4 (default)
+//   HB       query heads that share it: all H/G of a K/V head (default) where they find room
 //   WG       work-items per work-group and keys per tile (default 64)
-// A work-group is QB tokens of one (b, K/V head): groups (token block and split, K/V head, b). Per
-// tile each work-item scores one key for all rows, then owns columns of the head for all rows, so that each K
-// and V row is read once. Local memory: QB * H/G * (K + WG + 2) floats.
+// A work-group is QB tokens of HB heads of one (b, K/V head): groups (token block and split, K/V
+// head and block of its query heads, b). Per tile each work-item scores one key for all rows, then
+// owns columns of the head for all rows. Local memory: QB * HB * (K + WG + 2) floats.
 #include "common.cl"
 #define HEADS (H / G)
-#define QR (QB * HEADS)                  // query rows of a group: token-major, then head
+#define HEAD_BLOCKS CEIL_DIV(HEADS, HB)
+#define QR (QB * HB)                     // query rows of a group: token-major, then head
 #define OWN CEIL_DIV(K, WG)              // columns of a work-item
 #if SPLITS
 #define NAME attention_parts
@@ -38,16 +40,18 @@
 #define SLOT(j) (j)
 #endif
 #define LOWEST_KEY(self) (WINDOW ? max(start, (self) - WINDOW + 1) : start)
-#define QUERY(r) (((size_t)(b * seq + i0 + (r) / HEADS) * H + g * HEADS + (r) % HEADS) * K)
+#define ROW(r) ((size_t)(b * seq + i0 + (r) / heads) * H + g * HEADS + h0 + (r) % heads)
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
           __global const STORAGE(KV_HALF) *k_state, __global const STORAGE(KV_HALF) *v_state,
           OUTPUT) {
   __local float queries[QR][K], weights[QR][WG], top[QR], shrink[QR];
-  const int lane = get_local_id(0), i0 = get_group_id(0) / PIECES * QB, g = get_group_id(1);
+  const int lane = get_local_id(0), i0 = get_group_id(0) / PIECES * QB;
+  const int g = get_group_id(1) / HEAD_BLOCKS, h0 = get_group_id(1) % HEAD_BLOCKS * HB;
   const int b = get_group_id(2), seq = SEQ, past = PAST, start = START(b);
-  const int rows = min(QB, seq - i0) * HEADS;            // the last block may be short
+  const int heads = HEADS % HB ? min(HB, HEADS - h0) : HB;   // the last block may be short,
+  const int rows = min(QB, seq - i0) * heads;                // of heads and of tokens
   const int piece = get_group_id(0) % PIECES, lowest = LOWEST_KEY(past + i0);
   const int last = past + min(seq, i0 + QB), share = CEIL_DIV(max(0, last - lowest), PIECES);
   const int begin = lowest + piece * share, end = min(last, begin + share);
@@ -58,13 +62,13 @@ void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
     for (int c = 0; c < OWN; c++) out[r][c] = 0.0f;
   }
   for (int i = lane; i < rows * K; i += WG)
-    queries[i / K][i % K] = LOAD(X_HALF, q, QUERY(i / K) + i % K) * SCALE;
+    queries[i / K][i % K] = LOAD(X_HALF, q, ROW(i / K) * K + i % K) * SCALE;
   for (int r = lane; r < rows; r += WG) top[r] = MASKED;
   barrier(CLK_LOCAL_MEM_FENCE);
   for (int j0 = begin; j0 < end; j0 += WG) {
     const int j = j0 + lane, keys = min(WG, end - j0);
     for (int r = 0; r < rows; r++) {
-      const int self = past + i0 + r / HEADS;
+      const int self = past + i0 + r / heads;
       float score = MASKED;
       if (j <= self && j >= LOWEST_KEY(self)) {
         const size_t key = state + (size_t)SLOT(j) * K;
@@ -86,7 +90,7 @@ void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int r = 0; r < rows; r++) {
       const float score = weights[r][lane];
-      weights[r][lane] = score > MASKED ? exp(score - top[r]) : 0.0f;
+      weights[r][lane] = score <= MASKED ? 0.0f : exp(score - top[r]);     // NaN stays NaN
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int r = 0; r < rows; r++) {
@@ -107,7 +111,7 @@ void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
   }
 #if SPLITS
   for (int r = 0; r < rows; r++) {
-    __global float *part = parts + (QUERY(r) / K * SPLITS + piece) * (K + 2);
+    __global float *part = parts + (ROW(r) * SPLITS + piece) * (K + 2);
     for (int c = 0; c < OWN; c++)
       if (lane + c * WG < K) part[lane + c * WG] = out[r][c];
     if (lane == 0) {
@@ -119,6 +123,7 @@ void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
   for (int r = 0; r < rows; r++)
     for (int c = 0; c < OWN; c++)
       if (lane + c * WG < K)
-        STORE(Y_HALF, total[r] > 0.0f ? out[r][c] / total[r] : 0.0f, y, QUERY(r) + lane + c * WG);
+        STORE(Y_HALF, total[r] == 0.0f ? 0.0f : out[r][c] / total[r], y,
+              ROW(r) * K + lane + c * WG);
 #endif
 }

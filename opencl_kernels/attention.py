@@ -88,16 +88,33 @@ def defines(case: Case, knobs: Knobs, prefill: bool = False) -> Defines:
         "QB": knobs.get("QB", 1),
         "SPLITS": case.get("SPLITS", 0),
     }
+    if "WG" in knobs:
+        given |= {"HB": heads_per_group(case, knobs), "WG": knobs["WG"]}
     if case.get("SOFTCAP"):
         given["SOFTCAP"] = c_float(case["SOFTCAP"])
-    return {**given, "WG": knobs["WG"]} if "WG" in knobs else given
+    return given
+
+
+def heads_per_group(case: Case, knobs: Knobs) -> int:
+    """Query heads of a work-group, of those that share a K/V head: HB, all where it is 0."""
+    heads = int(case["H"]) // int(case["G"])
+    return min(knobs["HB"], heads) or heads
+
+
+def local_bytes(case: Case, knobs: Knobs) -> int:
+    """Of each query row its K floats, WG weights of keys, the greatest score, the shrinking."""
+    if "WG" not in knobs:  # class cpu
+        return 0
+    rows = knobs.get("QB", 1) * heads_per_group(case, knobs)
+    return rows * (int(case["K"]) + knobs["WG"] + 2) * 4
 
 
 def generic_grid(case: Case, knobs: Knobs) -> Grid:
-    """A work-group for each token block (and split), K/V head and batch row."""
+    """A work-group for each token block (and split), block of a K/V head's heads, and batch row."""
     batch = case.get("B", 1)
     blocks = ceil_div(case["M"] // batch, knobs.get("QB", 1)) * (case.get("SPLITS") or 1)
-    return (blocks * knobs["WG"], case["G"], batch), (knobs["WG"], 1, 1)
+    shares = case["G"] * ceil_div(case["H"] // case["G"], heads_per_group(case, knobs))
+    return (blocks * knobs["WG"], shares, batch), (knobs["WG"], 1, 1)
 
 
 def work(case: Case) -> tuple[int, int]:
@@ -149,11 +166,15 @@ def _kernel(name: str, source: str, knobs: Mapping[str, tuple[int, ...]]) -> Ker
         work=work,
         knobs=knobs,
         cases=PREFILL_CASES if prefill else DECODE_CASES,
+        local_bytes=local_bytes,
     )
 
 
-ATTENTION_PREFILL = _kernel("attention_prefill", "attention.cl", {"WG": (64, 32), "QB": (4, 1)})
-ATTENTION_DECODE = _kernel("attention_decode", "attention.cl", {"WG": (64, 32)})
+HEAD_BLOCKS = (0, 16, 8, 4)  # HB: fewer heads where all of a K/V head are too much for local memory
+ATTENTION_PREFILL = _kernel(
+    "attention_prefill", "attention.cl", {"WG": (64, 32), "QB": (4, 2, 1), "HB": HEAD_BLOCKS}
+)
+ATTENTION_DECODE = _kernel("attention_decode", "attention.cl", {"WG": (64, 32), "HB": HEAD_BLOCKS})
 ATTENTION_PREFILL_CPU = _kernel(
     "attention_prefill_cpu", "attention_cpu.cl", {"GROUPS": (4, 3), "QB": (16, 8)}
 )

@@ -24,7 +24,7 @@ void attention_merge_body(int id, int n, PARAMS) {
       total = weight * part[K + 1] + total;
       sum = weight * LOAD_SOME(0, part, first, K - first) + sum;
     }
-    const float scale = total > 0.0f ? 1.0f / total : 0.0f;
+    const float scale = total == 0.0f ? 0.0f : 1.0f / total;
     STORE_SOME(Y_HALF, sum * scale, y, row * K + first, K - first);
   }
 }

@@ -51,7 +51,7 @@ def merge_reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]
     )
     weights = np.exp(top - top.max(2, keepdims=True))
     total = (weights * total).sum(2)
-    return {"y": np.where(total > 0, (weights * values).sum(2) / np.where(total > 0, total, 1), 0)}
+    return {"y": (weights * values).sum(2) / np.where(total == 0, 1, total)}
 
 
 def parts_shape(case: Case) -> tuple[Any, ...]:
@@ -129,10 +129,11 @@ def _parts(name: str, knobs: Mapping[str, tuple[int, ...]]) -> Kernel:
         work=_parts_work,
         knobs=knobs,
         cases=PARTS_CASES,
+        local_bytes=attention.local_bytes,
     )
 
 
-ATTENTION_PARTS = _parts("attention_parts", {"WG": (64, 32)})
+ATTENTION_PARTS = _parts("attention_parts", {"WG": (64, 32), "HB": attention.HEAD_BLOCKS})
 ATTENTION_PARTS_CPU = _parts("attention_parts_cpu", {"GROUPS": (8, 3)})
 ATTENTION_MERGE = Kernel(
     name="attention_merge",

@@ -21,7 +21,7 @@
 #define LOAD4_0(p, i) vload4(0, (p) + (i))
 #define LOAD4_1(p, i) vload_half4(0, (p) + (i))
 #define LOAD16_0(p, i) vload16(0, (p) + (i))
-#define LOAD16_1(p, i) load_half16((__global const ushort *)(p) + (i))
+#define LOAD16_1(p, i) load_half16((p) + (i))
 #define LOAD(h, p, i) JOIN(LOAD_, h)(p, i)
 #define LOAD4(h, p, i) JOIN(LOAD4_, h)(p, i)
 #define LOAD16(h, p, i) JOIN(LOAD16_, h)(p, i)
@@ -43,13 +43,14 @@
 #define UNROLL _Pragma("unroll")
 #define MASKED (-65504.0f)                // the lowest half: finite, so that no NaN can come of it
 #define SILU(v) ((v) / (1.0f + exp(-(v))))
-#define RELU(v) fmax(v, 0.0f)
+#define RELU(v) ((v) < 0.0f ? 0.0f : (v))  // not fmax, which makes a number of NaN
 #if ACT == 1 // what a gated unit does to its gate
 #define ACTIVATE RELU
 #else
 #define ACTIVATE SILU
 #endif
-#if defined(__x86_64__) || defined(__aarch64__) // PoCL: Clang, straight to the CPU; no Oclgrind
+#if defined(__x86_64__) || defined(__aarch64__) // PoCL: Clang, straight to the CPU; no other driver
+#define POCL_CPU 1
 #define PREFETCH_LINE(p, hint) __builtin_prefetch((const void *)(size_t)(p), 0, hint);
 #else
 #define PREFETCH_LINE(p, hint) ;
@@ -60,13 +61,18 @@
 #define SERIAL __attribute__((reqd_work_group_size(1, 1, 1)))
 
 // 16 halves from anywhere. PoCL 3.1's own vload_half16 faults where `p` is not a multiple of 16
-// bytes, and converts 8 at a time.
-float16 load_half16(__global const ushort *p) {
-  const ushort16 bits = vload16(0, p);
+// bytes, and converts 8 at a time. Elsewhere no pointer to a vector is cast: phones' compilers take
+// the vector for something else.
+float16 load_half16(__global const half *p) {
+#if POCL_CPU
+  const ushort16 bits = vload16(0, (__global const ushort *)p);
 #ifdef __AVX512F__
   return __builtin_ia32_vcvtph2ps512_mask(as_short16(bits), (float16)(0.0f), -1, 4);
 #else
   return vload_half16(0, (const half *)&bits);
+#endif
+#else
+  return vload_half16(0, p);
 #endif
 }
 

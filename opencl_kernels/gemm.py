@@ -29,6 +29,11 @@ def _generic_grid(case: Case, knobs: Knobs) -> Grid:
     return (8 * ceil_div(case["N"], 32), 8 * ceil_div(case["M"], 8 * knobs["MR"])), (8, 8)
 
 
+def _generic_local_bytes(case: Case, knobs: Knobs) -> int:
+    """A slice of 16 k of 8 * MR rows of x and of 32 columns of W."""
+    return 4 * 16 * (8 * knobs["MR"] + 32)
+
+
 CODES: tuple[Case, ...] = (
     {"M": 5, "N": 7, "K": 3, "w": "e0m4", "GROUP": 16, "scale": "f32"},
     {"M": 19, "N": 33, "K": 40, "w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8", "seq": 19},
@@ -67,6 +72,7 @@ GEMM = Kernel(
     work=matmul.work,
     knobs={"MR": (4, 8)},
     cases=CODES + CASES,
+    local_bytes=_generic_local_bytes,
 )
 GEMM_CPU = Kernel(
     name="gemm_cpu",

@@ -16,6 +16,12 @@ def _generic_grid(case: Case, knobs: Knobs) -> Grid:
     return (blocks * knobs["WG"], case["M"]), (knobs["WG"], 1)
 
 
+def _generic_local_bytes(case: Case, knobs: Knobs) -> int:
+    """16 partial sums of each slice of K, of gates and ups; the norm's sum of squares."""
+    sums = 16 * (knobs["WG"] // 4) * (2 if case.get("GLU") else 1)
+    return 4 * (sums + (knobs["WG"] if "EPS" in case else 0))
+
+
 CODES: tuple[Case, ...] = (
     {"M": 1, "N": 7, "K": 3, "w": "e0m4", "GROUP": 16, "scale": "f16"},
     {"M": 1, "N": 65, "K": 63, "w": "e0m4", "GROUP": 32, "scale": "f32", "zero": "u8", "bias": True,
@@ -62,6 +68,7 @@ GEMV = Kernel(
     work=matmul.work,
     knobs={"WG": (64, 16, 128)},
     cases=CODES + CASES,
+    local_bytes=_generic_local_bytes,
 )
 GEMV_CPU = Kernel(
     name="gemv_cpu",

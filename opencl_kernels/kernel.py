@@ -57,6 +57,7 @@ class Kernel:
     work: Callable[[Case], tuple[int, int]]  # bytes, flops
     knobs: Mapping[str, tuple[int, ...]]  # the first value is the default
     cases: tuple[Case, ...]
+    local_bytes: Callable[[Case, Knobs], int] = lambda *_: 0  # that a work-group takes
     fixed: Callable[[Case], Mapping[str, Array]] = lambda _: {}  # inputs that are not random
 
 

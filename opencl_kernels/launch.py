@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,13 @@ def choose_device(platform: str = "") -> Any:
     return newest.get_devices()[0]
 
 
+@contextmanager
+def open_queue(platform: str = "") -> Iterator[Any]:
+    """A queue on `choose_device`; its context lives as long, which not every driver sees to."""
+    context = cl.Context([choose_device(platform)])
+    yield cl.CommandQueue(context)
+
+
 def program_text(source: str, defines: Mapping[str, int | float | str]) -> str:
     """The #define header followed by the file."""
     return "".join(f"#define {name} {value}\n" for name, value in defines.items()) + source
@@ -61,6 +69,15 @@ def all_defines(kernel: Kernel, case: Case, knobs: Knobs) -> dict[str, int | flo
     return {**header, **kernel.defines(case, knobs)}
 
 
+def built_kernel(
+    queue: Any, kernel: Kernel, case: Case, knobs: Knobs, options: Sequence[str] = ()
+) -> Any:
+    """The kernel as OpenCL has it, for a launch outside a plan."""
+    defines = all_defines(kernel, case, knobs)
+    program = build(queue.context, queue.device, source_text(kernel.source), defines, options)
+    return cl.Kernel(program, kernel.name)
+
+
 def launch(
     queue: Any,
     kernel: Kernel,
@@ -71,15 +88,27 @@ def launch(
     options: Sequence[str] = (),
 ) -> tuple[dict[str, Array], Array]:
     """Run a kernel once; return every buffer afterwards (`sym` too), and all guard bytes."""
-    defines = all_defines(kernel, case, knobs)
-    program = build(queue.context, queue.device, source_text(kernel.source), defines, options)
+    built = built_kernel(queue, kernel, case, knobs, options)
+    return launch_built(queue, built, kernel, inputs, case, knobs, guard_bytes)
+
+
+def launch_built(
+    queue: Any,
+    built: Any,
+    kernel: Kernel,
+    inputs: Mapping[str, Array],
+    case: Case,
+    knobs: Knobs,
+    guard_bytes: int = 64,
+) -> tuple[dict[str, Array], Array]:
+    """The same of a `built_kernel`."""
     sym = Argument("sym", "i32", lambda _: symbols(case).shape, "in")
     arguments = (sym, *kernel.arguments(case))
     given = {**inputs, "sym": symbols(case)}
     buffers = [_upload(queue, a, given.get(a.name), case, guard_bytes) for a in arguments]
 
     size, local = kernel.grid(case, knobs)
-    getattr(program, kernel.name)(queue, size, local, *buffers)
+    built(queue, size, local, *buffers)
 
     outputs, guards = {}, []
     for argument, buffer in zip(arguments, buffers, strict=True):
@@ -90,6 +119,12 @@ def launch(
         outputs[argument.name] = body.view(dtype).reshape(argument.shape(case))
         guards.append(guard)
     return outputs, np.concatenate(guards)
+
+
+def local_memory(queue: Any, built: Any) -> int:
+    """What the driver says that a work-group of a built kernel takes of local memory, in bytes."""
+    asked = cl.kernel_work_group_info.LOCAL_MEM_SIZE
+    return int(built.get_work_group_info(asked, queue.device))
 
 
 def _upload(queue: Any, argument: Argument, value: Array | None, case: Case, guard: int) -> Any:

@@ -101,6 +101,7 @@ def _kernel(name: str, cpu: bool) -> Kernel:
         work=partial(_work, add=add),
         knobs={"GROUPS": (8, 3)} if cpu else {"WG": (64, 16)},
         cases=CASES,
+        local_bytes=lambda _, knobs: 4 * knobs.get("WG", 0),  # a sum of squares each
     )
 
 

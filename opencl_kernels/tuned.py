@@ -1,8 +1,13 @@
-"""Knobs that were found by measuring: tables of kernel -> shape -> knobs, and shapes' names."""
+"""Which knobs a case is compiled with: what was found by measuring, as far as it finds room.
+
+Measured knobs are tables of kernel -> shape -> knobs. Room is the bytes of local memory that a
+work-group may take.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 from opencl_kernels.kernel import Case, Kernel, Knobs, default_knobs
@@ -26,23 +31,40 @@ def shape_key(case: Case) -> str:
     return " ".join(words) or "any"
 
 
-def knobs_for(kernel: Kernel, case: Case, device_class: str, table: Table) -> dict[str, int]:
-    """The knobs that a case is compiled with: the table's, else the defaults."""
-    found = table.get(kernel.name, {}).get(shape_key(case), {})
-    return {**default_knobs(kernel, device_class), **found}
+def usual_knobs(kernel: Kernel, case: Case, device_class: str, room: int) -> dict[str, int] | None:
+    """The first knobs that find room, the defaults before all others; None where none do."""
+    each = _combinations(kernel, device_class)
+    return next((knobs for knobs in each if kernel.local_bytes(case, knobs) <= room), None)
 
 
-def changed(kernel: Kernel, knobs: Knobs, device_class: str) -> dict[str, int]:
-    """The knobs that are not at their default."""
-    usual = default_knobs(kernel, device_class)
+def least_local_bytes(kernel: Kernel, case: Case, device_class: str) -> int:
+    """What the kernel takes of local memory with the knobs that take least."""
+    return min(kernel.local_bytes(case, knobs) for knobs in _combinations(kernel, device_class))
+
+
+def knobs_for(kernel: Kernel, case: Case, usual: Knobs, table: Table, room: int) -> dict[str, int]:
+    """The usual knobs, or the table's where these find room."""
+    tuned = {**usual, **table.get(kernel.name, {}).get(shape_key(case), {})}
+    return tuned if kernel.local_bytes(case, tuned) <= room else {**usual}
+
+
+def changed(knobs: Knobs, usual: Knobs) -> dict[str, int]:
+    """The knobs that differ from the usual ones."""
     return {name: value for name, value in knobs.items() if value != usual.get(name)}
 
 
-def other_values(kernel: Kernel, name: str, device_class: str) -> tuple[int, ...]:
-    """Values of a knob besides the default; GROUPS = 0 and others belong to different classes."""
+def values_of(kernel: Kernel, name: str, device_class: str) -> tuple[int, ...]:
+    """Values of a knob, the default first; GROUPS = 0 and others belong to different classes."""
     usual = default_knobs(kernel, device_class)[name]
-    values = (value for value in kernel.knobs[name] if value != usual)
-    return tuple(v for v in values if name != "GROUPS" or bool(v) == bool(usual))
+    others = (value for value in kernel.knobs[name] if value != usual)
+    return usual, *(v for v in others if name != "GROUPS" or bool(v) == bool(usual))
+
+
+def _combinations(kernel: Kernel, device_class: str) -> Iterator[dict[str, int]]:
+    """The defaults, then other values, those of the last knob first."""
+    usual = default_knobs(kernel, device_class)
+    values = (values_of(kernel, name, device_class) for name in usual)
+    return (dict(zip(usual, each, strict=True)) for each in product(*values))
 
 
 def _text(value: Any) -> str:

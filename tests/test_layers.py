@@ -25,6 +25,8 @@ PLACES = {
         "toolkit/host.py",
         "toolkit/tune.py",
         "toolkit/doctor.py",
+        "toolkit/device_features.py",
+        "toolkit/device_fit.py",
     ),
     "click": ("toolkit/cli",),
     "yaml": ("toolkit/profiles.py",),

@@ -50,9 +50,8 @@ def assemble(
     buffers = tuple(_buffers(model, options, vocab, score))
     index, programs = {buffer.name: i for i, buffer in enumerate(buffers)}, Programs()
     storage = options.activations, options.kv
-    settings = Settings(
-        profile["class"], options.batch, options.context, *storage, profile["compute_units"], tuned
-    )
+    device = profile["compute_units"], profile["local_memory"]
+    settings = Settings(profile["class"], options.batch, options.context, *storage, *device, tuned)
     symbols = _symbols(options, score)
     box = {s.name: (s.min, s.max) for s in symbols}
     phases = []

@@ -60,6 +60,9 @@ def _problems(plan: Plan) -> Iterator[PocketError]:
     align = plan.profile.get("align")
     if type(align) is not int or not 0 < align <= WEIGHT_ALIGN:
         yield damaged("profile.align", f"{align!r:.40} is no alignment in bytes")
+    if not _is_size(plan.profile.get("local_memory", 1)):  # younger than the format
+        room = plan.profile["local_memory"]
+        yield damaged("profile.local_memory", f"{room!r:.40} is no size of local memory")
     for key in ("buffers", "weights", "phases"):
         yield from _unique(key, [item.name for item in getattr(plan, key)])
     for i, buffer in enumerate(plan.buffers):
@@ -240,6 +243,8 @@ def _variant_problems(at: str, v: Variant, plan: Plan, box: Box) -> Iterator[Poc
     for name in v.requires:
         if name not in FEATURES:
             yield damaged(f"{at}.requires", f"unknown feature {name!r}")
+    if not 0 <= (v.local_bytes or 0) <= INT32_MAX:
+        yield damaged(f"{at}.local_bytes", f"{v.local_bytes} is no size of local memory")
 
 
 def _at_corners(expr: Expr, box: Box) -> Iterator[int]:

@@ -17,7 +17,9 @@ from toolkit.profiles import UNITS, known_faults, match, profiles
 
 
 def resolve_device(name: str | None = None, serial: str | None = None) -> Profile:
-    """The {name, class, align, features, compute_units} of a named device, or the one here.
+    """The profile of a named device, or of the one here, as far as a plan depends on it.
+
+    name, class, align, features, compute_units, local_memory.
 
     `phone` is the phone on adb, `serial` which one; the serial itself will do as a name.
     """
@@ -138,6 +140,7 @@ def _as_reported(name: str, facts: Profile, device: Mapping[str, Any]) -> Profil
     profile["align"] = max(profile["align"], device["align"])
     profile["features"] = [f for f in profile["features"] if f in device["features"]]
     profile["compute_units"] = device["compute_units"]
+    profile["local_memory"] = min(profile["local_memory"], device["local_memory_bytes"])
     return profile
 
 
@@ -151,4 +154,5 @@ def _essence(name: str, facts: Profile) -> Profile:
         "align": facts["align"],
         "features": features,
         "compute_units": facts.get("compute_units", few),
+        "local_memory": facts["local_memory"],
     }

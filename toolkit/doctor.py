@@ -12,17 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from toolkit.device_features import device_features
 from toolkit.paths import cache_dir
 
 NO_DEVICE = "OpenCL lists no device: no driver is installed"
 POCL_DEBIAN = "apt-get install pocl-opencl-icd"
 UNKNOWN_CPU = "unknown target CPU"  # what LLVM 14 in PyPI's PoCL 3.0 says to newer ones
 POCL_PYPI = "pip install 'pocketcl[desktop]'"
-EXTENSIONS = {
-    "cl_khr_fp16": "fp16",
-    "cl_khr_subgroups": "subgroups",
-    "cl_khr_integer_dot_product": "int_dot",
-}
 
 
 @dataclass(frozen=True)
@@ -127,7 +123,6 @@ def _key(device: dict[str, Any]) -> tuple[str, str]:
 
 def _describe(p: Any, d: Any) -> dict[str, Any]:
     kinds = {2: "cpu", 4: "gpu", 8: "accelerator"}  # CL_DEVICE_TYPE_*
-    features = [feature for name, feature in EXTENSIONS.items() if name in d.extensions.split()]
     return {
         "name": d.name.strip(),
         "platform": p.name.strip(),
@@ -136,7 +131,8 @@ def _describe(p: Any, d: Any) -> dict[str, Any]:
         "compute_units": d.max_compute_units,
         "memory_bytes": d.global_mem_size,
         "align": d.mem_base_addr_align // 8,
-        "features": features + (["images"] if d.image_support else []),
+        "local_memory_bytes": d.local_mem_size,
+        "features": device_features(d),
     }
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyopencl as cl
 
 from opencl_kernels.formats import DTYPES
+from toolkit.device_fit import excess, lack
 from toolkit.errors import PocketError
 from toolkit.expr import evaluate, symbols_of
 from toolkit.plan import (
@@ -37,11 +38,6 @@ from toolkit.profile import Span
 
 Values: TypeAlias = Mapping[str, int]  # of the symbols
 Hook: TypeAlias = Callable[[int], None]  # called with the index of a buffer or step
-EXTENSIONS = {
-    "fp16": "cl_khr_fp16",
-    "subgroups": "cl_khr_subgroups",
-    "int_dot": "cl_khr_integer_dot_product",
-}
 FLAGS = cl.mem_flags
 NEWER_POCL = "this PoCL is older than the processor: apt-get install pocl-opencl-icd"
 NO_LINKER, LINKER = "it needs `ld`, which is not on the PATH", "apt-get install binutils"
@@ -245,22 +241,29 @@ class Machine:
             return [shard.get_sub_region(offset, nbytes) for shard, offset, nbytes in places]
 
     def _launch(self, step: Dispatch, scratch: list[cl.Buffer]) -> Launch:
-        """The first variant that the device has the features for and whose program builds."""
+        """The first variant that the device has everything for and whose program builds."""
         reasons = []
         for variant in step.variants:
-            program = self.plan.programs[variant.program]
-            lacking = [f for f in variant.requires if not _has(self.device, f)]
-            built = f"it needs {lacking[0]}" if lacking else self._program(variant.program)
-            if isinstance(built, str):
-                reasons.append(f"{program.source}: {built}")
-                continue
-            return Launch(variant, self._kernel(built, program, step, scratch))
+            found = self._usable(variant, step, scratch)
+            if not isinstance(found, str):
+                return Launch(variant, found)
+            reasons.append(f"{self.plan.programs[variant.program].source}: {found}")
         device = f"{self.device.name.strip()} (driver {self.device.driver_version})"
         raise PocketError(
-            f"{step.name} has no kernel that builds on {device}",
+            f"{step.name} has no kernel that runs on {device}",
             "\n".join(reasons),
             NEWER_POCL if "unknown target CPU" in "".join(reasons) else UNEDIT,
         )
+
+    def _usable(
+        self, variant: Variant, step: Dispatch, scratch: list[cl.Buffer]
+    ) -> cl.Kernel | str:
+        """The kernel of a variant, ready to launch, or why it can't be used here."""
+        built = lack(variant, self.device) or self._program(variant.program)
+        if isinstance(built, str):
+            return built
+        kernel = self._kernel(built, self.plan.programs[variant.program], step, scratch)
+        return excess(kernel, variant, self.device) or kernel
 
     def _kernel(
         self, built: cl.Program, program: Program, step: Dispatch, scratch: list[cl.Buffer]
@@ -319,12 +322,6 @@ def _devices(platform: cl.Platform) -> list[cl.Device]:
         return platform.get_devices()
     except cl.Error:  # a driver without a device
         return []
-
-
-def _has(device: cl.Device, feature: str) -> bool:
-    if feature == "images":
-        return bool(device.image_support)
-    return EXTENSIONS[feature] in device.extensions.split()
 
 
 def _build(context: cl.Context, text: str) -> cl.Program | str:

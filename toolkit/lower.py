@@ -17,7 +17,7 @@ from onnx_passes.shapes import as_expr
 from opencl_kernels import KERNELS
 from opencl_kernels.formats import dtype_bytes
 from opencl_kernels.kernel import Case, Kernel, Knobs, symbol_header
-from opencl_kernels.tuned import Table, changed, knobs_for
+from opencl_kernels.tuned import Table, changed, knobs_for, least_local_bytes, usual_knobs
 from toolkit.errors import PocketError
 from toolkit.expr import Box, product, symbol
 from toolkit.fits import Extent, check_fit
@@ -66,6 +66,7 @@ class Settings:
     activations: str  # storage of values between kernels: "f32" or "f16"
     kv: str  # storage of KV states
     compute_units: int  # of the device
+    local_memory: int  # of the device: bytes that a work-group may take
     tuned: Table = field(default_factory=dict)  # knobs that were found by measuring
 
 
@@ -128,7 +129,11 @@ class PhaseBuilder:
         return ("buffer", [buffer.name for buffer in self.buffers].index(name))
 
     def emit(self, name: str, family: str, case: Case, refs: Mapping[str, Ref]) -> None:
-        """One dispatch: the kernels of `family` that this device may run, best first."""
+        """One dispatch: the kernels of `family` that this device may run, best first.
+
+        A kernel that takes more local memory than the device has is left out; raises where that
+        leaves none.
+        """
         kernels = list(variants_of(family, self.settings.device_class))
         arguments = kernels[0].arguments(case)
         extents = {argument.name: self._extent(refs[argument.name]) for argument in arguments}
@@ -139,7 +144,9 @@ class PhaseBuilder:
         ]
         if family == "sample":
             writes.insert(0, 0)  # it moves `past` on
-        variants = tuple(self._variant(kernel, case) for kernel in kernels)
+        variants = tuple(filter(None, (self._variant(kernel, case) for kernel in kernels)))
+        if not variants:
+            raise _no_room(name, kernels, case, self.settings)
         self.steps.append(Dispatch(0, name, tuple(args), tuple(writes), variants))
 
     def _extent(self, ref: Ref) -> Extent:
@@ -156,11 +163,15 @@ class PhaseBuilder:
         words = {"seq": symbol("seq"), "rows_n": symbol("rows")}
         return {word: size.xreplace(dict(self.at)) for word, size in words.items()}
 
-    def _variant(self, kernel: Kernel, case: Case) -> Variant:
-        device_class = self.settings.device_class
-        knobs = knobs_for(kernel, case, device_class, self.settings.tuned)
-        found = changed(kernel, knobs, device_class)
-        return variant_of(kernel, case, knobs, self.settings.batch, self.programs, found)
+    def _variant(self, kernel: Kernel, case: Case) -> Variant | None:
+        """None where the device has too little local memory, whatever the knobs."""
+        settings = self.settings
+        usual = usual_knobs(kernel, case, settings.device_class, settings.local_memory)
+        if usual is None:
+            return None
+        knobs = knobs_for(kernel, case, usual, settings.tuned, settings.local_memory)
+        found = changed(knobs, usual)
+        return variant_of(kernel, case, knobs, settings.batch, self.programs, found)
 
 
 def variant_of(
@@ -178,7 +189,8 @@ def variant_of(
     program = Program(f"kernels/{kernel.source}", kernel.name, text, dict(case), tuned or None)
     global_size, local_size = kernel.grid(case, knobs)
     sizes = tuple(sympy.sympify(g) for g in global_size)
-    return Variant(programs.add(program), sizes, tuple(local_size))
+    local_bytes = kernel.local_bytes(case, knobs) or None
+    return Variant(programs.add(program), sizes, tuple(local_size), local_bytes=local_bytes)
 
 
 def variants_of(family: str, device_class: str) -> Iterator[Kernel]:
@@ -216,6 +228,17 @@ def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...
 def label(node: ir.Node) -> str:
     """What a person finds the dispatch by: the node's output."""
     return (node.outputs[-1].name or node.op_type).strip("/")
+
+
+def _no_room(name: str, kernels: Sequence[Kernel], case: Case, settings: Settings) -> PocketError:
+    """The error for a dispatch whose kernels all take too much local memory."""
+    needed = ((least_local_bytes(k, case, settings.device_class), k.name) for k in kernels)
+    because = ", ".join(f"{kernel} takes {least} bytes or more" for least, kernel in needed)
+    return PocketError(
+        f"no kernel for {name} fits into the device's local memory",
+        f"{because}; the device has {settings.local_memory}",
+        "--device of one that has more: local_memory in its profile (pocketcl devices --json)",
+    )
 
 
 def refusal(node: ir.Node, because: str) -> PocketError:

@@ -84,12 +84,16 @@ class Program:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run a dispatch; `requires` names device features (FEATURES)."""
+    """One way to run a dispatch; `requires` names device features (FEATURES).
+
+    `local_bytes` are what a work-group takes of local memory; not written where it takes none.
+    """
 
     program: int
     global_size: tuple[Expr, ...] = field(metadata={"key": "global"})
     local_size: tuple[int, ...] = field(metadata={"key": "local"})
     requires: tuple[str, ...] = ()
+    local_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from toolkit.paths import config_dir
 from toolkit.plan import FEATURES
 
 UNITS = 8  # compute units of a GPU whose entry says nothing of them
+LOCAL_MEMORY = 32768  # bytes that OpenCL 1.1 and later promise a work-group on any device
 CLASSES = ("cpu", "adreno", "mali", "generic")
 # In the wheel, and in a checkout.
 SHIPPED = (Path(__file__).parent / "facts/devices.yaml", Path(__file__).parents[1] / "devices.yaml")
@@ -75,13 +76,16 @@ def _checked(name: str, facts: Profile, classes: Mapping[str, Profile]) -> Profi
     where, kind = facts["from"], facts.get("class")
     if kind not in CLASSES:
         raise _fault(where, name, f"its class is {kind!r}", f"class: one of {', '.join(CLASSES)}")
-    full = {**classes.get(kind, {}), **facts}
+    full = {"local_memory": LOCAL_MEMORY, **classes.get(kind, {}), **facts}
     align = full.get("align")
     if not isinstance(align, int) or align <= 0 or align & (align - 1):
         raise _fault(where, name, f"its align is {align!r}", "align: bytes, a power of two")
     units = full.get("compute_units", UNITS)
     if not isinstance(units, int) or units <= 0:
         raise _fault(where, name, f"its compute_units are {units!r}", "compute_units: how many")
+    room = full["local_memory"]
+    if not isinstance(room, int) or room <= 0:
+        raise _fault(where, name, f"its local_memory is {room!r}", "local_memory: bytes")
     unknown = [f for f in full.get("features", ()) if f not in FEATURES]
     if unknown:
         raise _fault(where, name, f"feature {unknown[0]!r} is unknown", f"one of {FEATURES}")

@@ -24,7 +24,15 @@ from toolkit.load import load_plan
 from toolkit.plan import Plan
 from toolkit.profiles import match, profiles
 from toolkit.tune_choice import Round, best, stages, trials
-from toolkit.tune_plan import Choice, Product, Spot, defaults, tunable, with_knobs
+from toolkit.tune_plan import (
+    Choice,
+    Product,
+    Spot,
+    defaults,
+    local_memory,
+    tunable,
+    with_knobs,
+)
 from toolkit.tune_report import judged, lines
 from toolkit.tune_trial import Trial
 
@@ -80,7 +88,7 @@ class Tuner:
         self.path, self.plan, self.repeats = path, plan, repeats
         self.folder, self.opener = folder, opener
         self.tell: Callable[..., None] = lambda *_: None
-        self.kind = str(plan.profile["class"])
+        self.kind, self.room = str(plan.profile["class"]), local_memory(plan)
         self.products: dict[Spot, Product] = tunable(plan, kernels)
         self.usual: Choice = defaults(self.products, plan)
         self.facts: dict[str, str] = {}  # of the device, once something ran on it
@@ -88,7 +96,7 @@ class Tuner:
 
     def stage(self, number: int, now: Choice) -> Choice:
         """The better of the values of every kernel's knob of this number."""
-        tried = list(trials(self.products, now, number, self.kind))
+        tried = list(trials(self.products, now, number, self.kind, self.room))
         if not tried:
             return now
         before, *after = self.rounds(f"knob {number + 1} of {stages(self.products)}", [now, *tried])
@@ -130,7 +138,7 @@ class Tuner:
 
     def changed(self, spot: Spot, knobs: Knobs) -> dict[str, int]:
         """Those that are not at their default."""
-        return changed(self.products[spot].kernel, knobs, self.kind)
+        return changed(knobs, self.usual[spot])
 
     def keep(self, files: Sequence[Path], choice: Choice) -> None:
         """Write a choice as a table."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from opencl_kernels.kernel import Knobs
-from opencl_kernels.tuned import other_values
+from opencl_kernels.tuned import values_of
 from toolkit.lower import Programs
 from toolkit.tune_plan import Choice, Product, Spot
 
@@ -89,11 +89,14 @@ def stages(products: Mapping[Spot, Product]) -> int:
 
 
 def trials(
-    products: Mapping[Spot, Product], now: Choice, stage: int, device_class: str
+    products: Mapping[Spot, Product], now: Choice, stage: int, device_class: str, room: int
 ) -> Iterator[dict[Spot, Knobs]]:
-    """Choices for a stage: every spot takes its next other value of one knob, all at once."""
+    """Choices for a stage: every spot takes its next other value of one knob, all at once.
+
+    room  bytes of local memory that a work-group may take
+    """
     others = {
-        spot: list(_others(product, now[spot], stage, device_class))
+        spot: list(_others(product, now[spot], stage, device_class, room))
         for spot, product in products.items()
     }
     for number in range(max(map(len, others.values()))):
@@ -102,16 +105,18 @@ def trials(
         }
 
 
-def _others(product: Product, now: Knobs, stage: int, device_class: str) -> Iterator[Knobs]:
-    """The present knobs with each other value of one; those that change nothing are left out."""
+def _others(
+    product: Product, now: Knobs, stage: int, device_class: str, room: int
+) -> Iterator[Knobs]:
+    """The present knobs with each other value of one, where it finds room and changes anything."""
     names = list(product.kernel.knobs)
     if stage >= len(names):
         return
     programs = Programs()
     seen = [product.variant(now, 1, programs)]
-    for value in other_values(product.kernel, names[stage], device_class):
+    for value in values_of(product.kernel, names[stage], device_class):
         knobs = {**now, names[stage]: value}
         variant = product.variant(knobs, 1, programs)
-        if variant not in seen:
+        if variant not in seen and (variant.local_bytes or 0) <= room:
             seen.append(variant)
             yield knobs

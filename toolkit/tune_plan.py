@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from opencl_kernels import KERNELS, Kernel
-from opencl_kernels.kernel import Case, Knobs, default_knobs, source_text
-from opencl_kernels.tuned import other_values, shape_key
+from opencl_kernels.kernel import Case, Knobs, source_text
+from opencl_kernels.tuned import shape_key, usual_knobs, values_of
 from toolkit.errors import PocketError
 from toolkit.expr import from_rpn
 from toolkit.lower import Programs, variant_of
@@ -26,6 +26,7 @@ from toolkit.plan import (
     to_json,
 )
 from toolkit.plan_reader import RECOMPILE
+from toolkit.profiles import LOCAL_MEMORY
 
 PHASES = ("prefill", "decode")  # whose kernels are timed
 Spot: TypeAlias = tuple[str, str]  # kernel, shape: what has knobs of its own
@@ -58,9 +59,14 @@ def product_of(program: Program) -> Product | None:
         case = {k: from_rpn(v) if isinstance(v, list) else v for k, v in program.case.items()}
         found = Product(kernel, case)
         found.variant({n: values[0] for n, values in kernel.knobs.items()}, 1, Programs())
-    except (PocketError, LookupError, TypeError, ValueError, AttributeError):
+    except (PocketError, LookupError, ArithmeticError, TypeError, ValueError, AttributeError):
         return None  # an edited case
     return found
+
+
+def local_memory(plan: Plan) -> int:
+    """Bytes that a work-group may take on the device that the plan was compiled for."""
+    return int(plan.profile.get("local_memory", LOCAL_MEMORY))
 
 
 def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Spot, Product]:
@@ -75,7 +81,9 @@ def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Spot, Product]:
             product = products[dispatch.variants[0].program]
             if product is None or len(product.kernel.arguments(product.case)) != _inputs(dispatch):
                 continue
-            if any(other_values(product.kernel, name, kind) for name in product.kernel.knobs):
+            if usual_knobs(product.kernel, product.case, kind, local_memory(plan)) is None:
+                continue  # the plan was compiled by another version, or edited
+            if any(values_of(product.kernel, name, kind)[1:] for name in product.kernel.knobs):
                 found.setdefault(product.spot, product)
     if not found:
         because = "it does not say which shapes its kernels were made for"
@@ -89,9 +97,10 @@ def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Spot, Product]:
 
 
 def defaults(products: Mapping[Spot, Product], plan: Plan) -> dict[Spot, dict[str, int]]:
-    """Every spot at its defaults."""
-    kind = str(plan.profile["class"])
-    return {spot: default_knobs(product.kernel, kind) for spot, product in products.items()}
+    """Every spot at its defaults, as far as these find room."""
+    kind, room = str(plan.profile["class"]), local_memory(plan)
+    usual = {s: usual_knobs(each.kernel, each.case, kind, room) for s, each in products.items()}
+    return {spot: knobs for spot, knobs in usual.items() if knobs is not None}
 
 
 def with_knobs(plan: Plan, choice: Choice) -> Plan:

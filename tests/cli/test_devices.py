@@ -20,6 +20,7 @@ GPU = {
     "compute_units": 4,
     "memory_bytes": 1 << 30,
     "align": 512,
+    "local_memory_bytes": 16384,
     "features": ["fp16", "images"],
 }
 POCL = {**GPU, "name": "pthread-x", "platform": "Portable Computing Language", "type": "cpu"}
@@ -90,6 +91,7 @@ def test_pocl_is_class_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         "align": 512,
         "features": [],
         "compute_units": 4,
+        "local_memory": 16384,  # less than its class has
     }
 
 
@@ -129,6 +131,8 @@ def test_own_profiles_join_and_change_the_shipped_ones(config: Path) -> None:
         ("devices: {a: {class: gpu}}", "class"),
         ("devices: {a: {class: mali, align: 100}}", "align"),
         ("devices: {a: {class: mali, features: [magic]}}", "magic"),
+        ("devices: {a: {class: mali, local_memory: 32 KiB}}", "32 KiB"),
+        ("devices: {a: {class: mali, local_memory: 0}}", "local_memory"),
         ("devices: [a, b]", "devices:"),
         ("just words", "devices:"),
         ("devices: {a: [", "line"),

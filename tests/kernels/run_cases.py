@@ -14,11 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyopencl as cl
 
 from opencl_kernels import KERNELS, Kernel, default_knobs
 from opencl_kernels.kernel import Case, random_inputs
-from opencl_kernels.launch import choose_device, launch
+from opencl_kernels.launch import launch, open_queue
 
 
 def spoiled(kernel: Kernel) -> Kernel:
@@ -47,14 +46,14 @@ def main() -> None:
     parser.add_argument("--flops", type=int, default=0)
     parser.add_argument("--option", action="append", default=[])
     arguments = parser.parse_args()
-    queue = cl.CommandQueue(cl.Context([choose_device()]))
-    for name in arguments.kernels:
-        kernel = KERNELS[name]
-        for case in kernel.cases:
-            if case is not kernel.cases[0] and kernel.work(case)[1] > arguments.flops:
-                continue
-            run(queue, spoiled(kernel) if arguments.spoil else kernel, case, arguments.option)
-        print("done", name, flush=True)
+    with open_queue() as queue:
+        for name in arguments.kernels:
+            kernel = KERNELS[name]
+            for case in kernel.cases:
+                if case is not kernel.cases[0] and kernel.work(case)[1] > arguments.flops:
+                    continue
+                run(queue, spoiled(kernel) if arguments.spoil else kernel, case, arguments.option)
+            print("done", name, flush=True)
 
 
 if __name__ == "__main__":

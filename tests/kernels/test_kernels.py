@@ -13,7 +13,7 @@ import pytest
 from opencl_kernels import KERNELS, Kernel, default_knobs
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Case, Knobs, case_id, random_inputs, symbols
-from opencl_kernels.launch import GUARD, launch
+from opencl_kernels.launch import GUARD, built_kernel, launch_built, local_memory
 
 SEED = int(os.environ.get("POCKETCL_SEED", "0"))  # other random inputs for every case
 KNOB_CASES = 2  # cases that also run with every other value of each knob
@@ -64,7 +64,9 @@ def test_kernel_equals_numpy(queue: Any, kernel: Kernel, case: Case, knobs: Knob
     seed = SEED ^ zlib.crc32(f"{kernel.name}{case_id(case)}".encode())
     inputs = random_inputs(kernel, case, np.random.default_rng(seed))
 
-    outputs, guard = launch(queue, kernel, inputs, case, knobs)
+    built = built_kernel(queue, kernel, case, knobs)
+    outputs, guard = launch_built(queue, built, kernel, inputs, case, knobs)
 
     assert (guard == GUARD).all(), f"{kernel.name} wrote past the end of a buffer"
     check(kernel, case, inputs, outputs)
+    assert local_memory(queue, built) == kernel.local_bytes(case, knobs)

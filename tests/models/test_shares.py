@@ -29,7 +29,7 @@ from toolkit.verify import verify
 def test_shares_fill_the_device(
     units: int, batch: int, heads: int, keys: int, window: int, expected: int
 ) -> None:
-    settings = Settings("cpu", batch, keys, "f32", "f32", units)
+    settings = Settings("cpu", batch, keys, "f32", "f32", units, 32768)
     assert shares(settings, {"G": heads, "C": keys, "WINDOW": window}) == expected
 
 

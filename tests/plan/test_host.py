@@ -173,11 +173,47 @@ def test_falls_back_to_the_next_variant(edit: Any, toy: Any) -> None:
     assert executor.prefill(PROMPT, 0) == toy.feed(PROMPT, 0)[-1].argmax()
 
 
+HUNGRY = """__kernel void embed(__global const int *sym, __global const int *tokens,
+                                    __global const float *table, __global float *x) {
+  volatile __local float most[1 << 20];
+  most[get_local_id(0)] = x[0];
+  x[0] = most[get_local_id(0)];
+}
+"""
+
+
+@pytest.mark.parametrize("good_too", [True, False])
+def test_a_variant_that_takes_too_much_local_memory_is_left_alone(
+    edit: Any, toy: Any, good_too: bool
+) -> None:
+    """By what the plan says, before it is built; and by what the built kernel takes."""
+
+    def change(body: Any) -> None:
+        hungry = {"source": "kernels/hungry.cl", "kernel": "embed", "defines": []}
+        body["files"].append({"path": hungry["source"], "bytes": len(HUNGRY), "sha256": ""})
+        body["programs"] += [{**hungry, "kernel": "never"}, hungry]
+        count = len(body["programs"])
+        good = variants(body, 0, 0)[0]
+        told = {**good, "program": count - 2, "local_bytes": 2**30}
+        found = {**good, "program": count - 1, "local_bytes": 64}
+        variants(body, 0, 0)[:] = [told, found, *([good] if good_too else [])]
+
+    path = edit(change)
+    (path / "kernels/hungry.cl").write_text(HUNGRY)
+    if good_too:
+        assert HostExecutor(path).prefill(PROMPT, 0) == toy.feed(PROMPT, 0)[-1].argmax()
+        return
+    with pytest.raises(PocketError, match="embed has no kernel that runs") as caught:
+        HostExecutor(path)
+    assert "needs 1073741824 bytes of local memory, the device has" in caught.value.because
+    assert "takes 4194304 bytes of local memory" in caught.value.because
+
+
 def test_no_variant_builds(edit: Any) -> None:
     path = edit(lambda body: None)
     kernel = path / "kernels/toy.cl"
     kernel.write_text(kernel.read_text().replace("float sum", "flot sum"))
-    with pytest.raises(PocketError, match="embed has no kernel that builds") as caught:
+    with pytest.raises(PocketError, match="embed has no kernel that runs") as caught:
         HostExecutor(path)
     assert "kernels/toy.cl" in caught.value.because
     assert "flot" in caught.value.because

@@ -88,7 +88,7 @@ def test_a_kernel_that_did_not_run_was_not_measured() -> None:
 def test_one_trial_takes_a_value_of_every_kernel() -> None:
     products = {each.spot: each for each in (GEMV, GEMM)}
     now: Any = {spot: default_knobs(product.kernel) for spot, product in products.items()}
-    tried = list(trials(products, now, 0, "cpu"))
+    tried = list(trials(products, now, 0, "cpu", 0))
     assert [each[SPOT]["GROUPS"] for each in tried] == [2, 3, 4, 16]
     assert [each[GEMM.spot]["GROUPS"] for each in tried] == [3, 4, 16, 8]  # then as before
     assert stages(products) == len(KERNELS["gemm_cpu"].knobs)
@@ -98,7 +98,17 @@ def test_a_value_that_changes_nothing_is_not_tried() -> None:
     """A slice of K longer than K."""
     now: Any = {GEMM.spot: default_knobs(GEMM.kernel)}
     depth = list(GEMM.kernel.knobs).index("KC")
-    assert list(trials({GEMM.spot: GEMM}, now, depth, "cpu")) == []
+    assert list(trials({GEMM.spot: GEMM}, now, depth, "cpu", 0)) == []
+
+
+def test_a_value_that_finds_no_room_is_not_tried() -> None:
+    heads = {"M": 1, "H": 8, "G": 1, "K": 256, "C": 64, "SCALE": 0.1, "seq": 1}
+    product = Product(KERNELS["attention_prefill"], heads)
+    now: Any = {product.spot: {"WG": 64, "QB": 2, "HB": 0}}
+    number = list(product.kernel.knobs).index("QB")
+    for room, values in ((1 << 20, [4, 1]), (32768, [1]), (0, [])):
+        tried = trials({product.spot: product}, now, number, "generic", room)
+        assert [each[product.spot]["QB"] for each in tried] == values
 
 
 def test_the_report_keeps_what_wins_again() -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from opencl_kernels import KERNELS, default_knobs
-from opencl_kernels.tuned import changed, knobs_for, other_values, shape_key
+from opencl_kernels.kernel import Case
+from opencl_kernels.tuned import (
+    changed,
+    knobs_for,
+    least_local_bytes,
+    shape_key,
+    usual_knobs,
+    values_of,
+)
 from toolkit import tuned
 from toolkit.errors import PocketError
 from toolkit.expr import from_rpn, symbol, to_rpn
@@ -63,14 +71,38 @@ def test_the_order_of_a_case_does_not_matter() -> None:
 def test_knobs_that_are_not_in_the_table_keep_their_default() -> None:
     kernel = KERNELS["gemv_coded_cpu"]
     usual = default_knobs(kernel)
-    assert knobs_for(kernel, CODED, "cpu", TABLE) == {**usual, "PREFETCH": 32}
-    assert knobs_for(kernel, {**CODED, "N": 64}, "cpu", TABLE) == usual
-    assert changed(kernel, {**usual, "PREFETCH": 32}, "cpu") == {"PREFETCH": 32}
+    assert knobs_for(kernel, CODED, usual, TABLE, 0) == {**usual, "PREFETCH": 32}
+    assert knobs_for(kernel, {**CODED, "N": 64}, usual, TABLE, 0) == usual
+    assert changed({**usual, "PREFETCH": 32}, usual) == {"PREFETCH": 32}
+
+
+GEMMA: Case = {"M": 5, "H": 8, "G": 1, "K": 256, "C": 64, "SCALE": 0.06, "seq": 5}
+
+
+def test_knobs_are_the_first_that_find_room() -> None:
+    kernel = KERNELS["attention_prefill"]
+    usual = {"WG": 64, "QB": 4, "HB": 0}
+    assert usual_knobs(kernel, GEMMA, "generic", 1 << 20) == usual
+    assert kernel.local_bytes(GEMMA, usual) == 41216
+    assert usual_knobs(kernel, GEMMA, "generic", 41216) == usual
+    assert usual_knobs(kernel, GEMMA, "generic", 41215) == {**usual, "HB": 4}
+    least = least_local_bytes(kernel, GEMMA, "generic")
+    assert usual_knobs(kernel, GEMMA, "generic", least) == {"WG": 32, "QB": 1, "HB": 4}
+    assert usual_knobs(kernel, GEMMA, "generic", least - 1) is None
+
+
+def test_tuned_knobs_that_find_no_room_are_not_taken() -> None:
+    kernel = KERNELS["attention_prefill"]
+    usual = {"WG": 64, "QB": 4, "HB": 4}
+    table = {kernel.name: {shape_key(GEMMA): {"QB": 1, "HB": 0}}}
+    assert knobs_for(kernel, GEMMA, usual, table, 32768) == {"WG": 64, "QB": 1, "HB": 0}
+    table = {kernel.name: {shape_key(GEMMA): {"HB": 8}}}
+    assert knobs_for(kernel, GEMMA, usual, table, 32768) == usual
 
 
 def test_a_launch_size_of_another_class_is_not_tried() -> None:
-    assert other_values(KERNELS["embed"], "GROUPS", "cpu") == (1,)
-    assert other_values(KERNELS["embed"], "GROUPS", "generic") == ()
+    assert values_of(KERNELS["embed"], "GROUPS", "cpu") == (8, 1)
+    assert values_of(KERNELS["embed"], "GROUPS", "generic") == (0,)
 
 
 def test_what_is_written_is_read(file: Path, notes: list[str]) -> None:

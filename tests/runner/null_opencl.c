@@ -5,7 +5,12 @@
  * It is strict where drivers crash: what a caller may never do is counted as misuse, and named.
  * And it counts what it has made and nobody released. For one thread.
  *
- *   NULL_CL_FAIL=N   the Nth call that may fail does, once, with CL_OUT_OF_RESOURCES */
+ *   NULL_CL_FAIL=N         the Nth call that may fail does, once, with CL_OUT_OF_RESOURCES
+ *   NULL_CL_EXTENSIONS     what the device says: names between spaces
+ *   NULL_CL_C_FEATURES     likewise, of OpenCL C 3.0
+ *   NULL_CL_VERSION        likewise, a text
+ *   NULL_CL_HALF_CONFIG, NULL_CL_SUB_GROUPS, NULL_CL_IMAGES     numbers
+ *                          what is unset, the device doesn't know, but for extensions and images */
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -14,7 +19,7 @@
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
-enum { LARGEST = 1 << 26, TOTAL = 1 << 28, ALIGN = 128, MOST_ARGS = 64 };
+enum { LARGEST = 1 << 26, TOTAL = 1 << 28, ALIGN = 128, LOCAL = 1 << 15, MOST_ARGS = 64 };
 enum {
   SUCCESS = 0,
   ALLOCATION_FAILURE = -4,
@@ -134,19 +139,47 @@ EXPORT int clGetPlatformInfo(P p, unsigned key, size_t room, void *into, size_t 
   TEXT("Null");
 }
 
+/* The list of a text's words, each with a version, as OpenCL 3.0 has it. */
+static int versioned(const char *words, size_t room, void *into, size_t *size) {
+  struct NameVersion {
+    uint32_t version;
+    char name[64];
+  } list[64] = {{0, ""}};
+  size_t count = 0;
+  for (; *words && count < 64; ++count) {
+    const size_t length = strcspn(words, " ");
+    memcpy(list[count].name, words, length);
+    words += length + strspn(words + length, " ");
+  }
+  return answer(list, count * sizeof *list, room, into, size);
+}
+
 EXPORT int clGetDeviceInfo(P d, unsigned key, size_t room, void *into, size_t *size) {
   if (d != &device) return misuse(-33, "no device");
+  const char *extensions = getenv("NULL_CL_EXTENSIONS"), *images = getenv("NULL_CL_IMAGES");
+  const char *half = getenv("NULL_CL_HALF_CONFIG"), *groups = getenv("NULL_CL_SUB_GROUPS");
+  const char *c_features = getenv("NULL_CL_C_FEATURES"), *version = getenv("NULL_CL_VERSION");
   switch (key) {
     case 0x1000: ANSWER(uint64_t, 2);       /* TYPE: CPU */
     case 0x1002: ANSWER(uint32_t, 1);       /* MAX_COMPUTE_UNITS */
     case 0x1010: ANSWER(uint64_t, LARGEST); /* MAX_MEM_ALLOC_SIZE */
-    case 0x1016: ANSWER(uint32_t, 1);       /* IMAGE_SUPPORT */
+    case 0x1016: ANSWER(uint32_t, images ? (uint32_t)atol(images) : 1); /* IMAGE_SUPPORT */
     case 0x1019: ANSWER(uint32_t, 8 * ALIGN);
     case 0x101F: ANSWER(uint64_t, TOTAL); /* GLOBAL_MEM_SIZE */
+    case 0x1023: ANSWER(uint64_t, LOCAL);
     case 0x102B: TEXT("null device");
     case 0x102D: TEXT("1.0");
-    case 0x1030: TEXT("cl_khr_fp16 cl_khr_command_buffer");
+    case 0x102F: TEXT(version ? version : "OpenCL 1.2 null");
+    case 0x1030: TEXT(extensions ? extensions : "cl_khr_fp16 cl_khr_command_buffer");
+    case 0x1033: /* HALF_FP_CONFIG */
+      if (!half) return INVALID_VALUE;
+      ANSWER(uint64_t, (uint64_t)atol(half));
     case 0x1035: ANSWER(uint32_t, 1); /* HOST_UNIFIED_MEMORY */
+    case 0x105C: /* MAX_NUM_SUB_GROUPS */
+      if (!groups) return INVALID_VALUE;
+      ANSWER(uint32_t, (uint32_t)atol(groups));
+    case 0x106F: /* OPENCL_C_FEATURES */
+      return c_features ? versioned(c_features, room, into, size) : INVALID_VALUE;
     default: return INVALID_VALUE;
   }
 }
@@ -334,8 +367,9 @@ EXPORT int clGetKernelInfo(P k, unsigned key, size_t room, void *into, size_t *s
 
 EXPORT int clGetKernelWorkGroupInfo(P k, P d, unsigned key, size_t room, void *into, size_t *size) {
   (void)d;
-  if (!is(k, KERNEL) || key != 0x11B0) return misuse(-48, "no kernel");
+  if (!is(k, KERNEL) || (key != 0x11B0 && key != 0x11B2)) return misuse(-48, "no kernel");
   if (fails()) return OUT_OF_RESOURCES;
+  if (key == 0x11B2) ANSWER(uint64_t, 0); /* LOCAL_MEM_SIZE */
   ANSWER(size_t, 4096);
 }
 

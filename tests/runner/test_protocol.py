@@ -253,6 +253,45 @@ def test_falls_back_to_the_next_variant(toy: Toy, start: Start) -> None:
     assert "narrow) takes 1 arguments, the plan gives 4" in errors and "int_dot" not in errors
 
 
+HUNGRY = """__kernel void hungry(__global const int *sym, __global const int *tokens,
+                                     __global const float *table, __global float *x) {
+  volatile __local float most[1 << 20];
+  most[get_local_id(0)] = x[0];
+  x[0] = most[get_local_id(0)];
+}
+"""
+
+
+@pytest.mark.parametrize("good_too", [True, False])
+def test_a_variant_that_takes_too_much_local_memory_is_left_alone(
+    toy: Toy, start: Start, good_too: bool
+) -> None:
+    """By what the plan says, before it is built; and by what the built kernel takes."""
+    toy.sources |= {"never": "what cannot be built\n", "hungry": HUNGRY}
+    toy.save()
+
+    def change(plan: dict[str, Any]) -> None:
+        for name in ("never", "hungry"):
+            entry = {"source": f"kernels/{name}.cl", "kernel": name, "defines": []}
+            plan["programs"].append(entry)
+        for phase in plan["phases"]:
+            good = phase["steps"][0]["variants"][0]
+            told = {**good, "program": 5, "local_bytes": 2**30}
+            found = {**good, "program": 6, "local_bytes": 64}
+            phase["steps"][0]["variants"] = [told, found, *([good] if good_too else [])]
+
+    toy.save_json(change)
+    talk = start(toy.folder)
+    if good_too:
+        assert talk.next("prefill 0 3 1 4") == toy.next([3, 1, 4])
+        code, errors = talk.end()
+        assert code == 0 and "hungry) takes 4194304 bytes of local memory" in errors
+        return
+    facts = failure(talk.first)
+    assert "never) needs 1073741824 bytes of local memory, the device has" in facts["because"]
+    assert "hungry) takes 4194304 bytes of local memory" in facts["because"]
+
+
 def test_no_variant_builds(toy: Toy, start: Start) -> None:
     toy.sources["pick"] = toy.sources["pick"].replace("int best", "int worst")
     toy.save()

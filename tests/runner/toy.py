@@ -143,6 +143,7 @@ def dispatch(
 ) -> dict[str, Any]:
     """A step with one variant."""
     variant = {"program": list(SOURCES).index(name), "global": [size], "local": [1], "requires": []}
+    variant["local_bytes"] = 0
     facts = {"kind": "dispatch", "queue": 0, "name": f"toy.{name}", "args": args}
     return facts | {"writes": writes, "variants": [variant]}
 

@@ -1,0 +1,60 @@
+"""What an OpenCL device can do, in the plan's words, however its driver says it.
+
+What was an extension becomes part of OpenCL and then loses its name, and vendors have names of
+their own. The runner has the same rules (android_runner/device_features.cpp); one list of reports
+is held against both (tests/runner/device_reports.json).
+"""
+
+import re
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Names of extensions and of features of OpenCL C 3.0, each of which brings the built-in functions
+# of a feature of ours. Not among them: cl_qcom_dot_product8, whose operands have other signs, and
+# cl_qcom_subgroup_shuffle, which has no sums.
+NAMES = {
+    "fp16": {"cl_khr_fp16"},
+    "subgroups": {"cl_khr_subgroups", "cl_intel_subgroups", "__opencl_c_subgroups"},
+    "int_dot": {
+        "cl_khr_integer_dot_product",
+        "__opencl_c_integer_dot_product_input_4x8bit",
+        "__opencl_c_integer_dot_product_input_4x8bit_packed",
+        "cl_arm_integer_dot_product_int8",
+        "cl_arm_integer_dot_product_accumulate_int8",
+    },
+}
+
+
+def device_features(device: Any) -> list[str]:
+    """The features of a pyopencl device, among the FEATURES of plans."""
+    import pyopencl as cl
+
+    ask, none, version = cl.device_info, list[Any](), _version(device)
+    said = set(_answer(device, ask.EXTENSIONS, "").split())
+    if version >= (3, 0):
+        said |= {str(each.name) for each in _answer(device, ask.OPENCL_C_FEATURES, none)}
+    has = {feature: bool(said & names) for feature, names in NAMES.items()}
+    has["fp16"] |= version >= (3, 0) and bool(_answer(device, ask.HALF_FP_CONFIG, 0))
+    has["subgroups"] |= version >= (2, 1) and _answer(device, ask.MAX_NUM_SUB_GROUPS, 0) > 0
+    has["images"] = bool(_answer(device, ask.IMAGE_SUPPORT, 0))
+    return [feature for feature in has if has[feature]]
+
+
+def _version(device: Any) -> tuple[int, ...]:
+    """Of OpenCL. Drivers are asked only what their version knows: some complain."""
+    import pyopencl as cl
+
+    found = re.match(r"OpenCL (\d+)\.(\d+)", _answer(device, cl.device_info.VERSION, ""))
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def _answer(device: Any, question: int, otherwise: T) -> T:
+    """What a device says, if it does."""
+    import pyopencl as cl
+
+    try:
+        answer: T = device.get_info(question)
+    except cl.Error:
+        return otherwise
+    return answer
