@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "bounds.h"
 #include "failure.h"
 
 namespace pocket {
@@ -22,7 +23,7 @@ int64_t bytes_in_use(const Buffer &buffer, const std::vector<const Phase *> &pha
   for (const Phase *phase : phases) {
     int64_t elements = 1;
     for (const Expr &dim : buffer.shape) {
-      const auto extent = over_corners(dim, phase->box);
+      const auto extent = bounds(dim, phase->box);
       if (!extent || __builtin_mul_overflow(elements, extent->high, &elements)) return buffer.bytes;
     }
     most = std::max(most, elements);

@@ -358,8 +358,8 @@ static int ready(const Object *kernel, unsigned dims, S global, S local) {
   for (unsigned i = 0; i < dims; ++i) {
     if (local[i] == 0) return misuse(INVALID_WORK_GROUP_SIZE, "an empty work-group");
     if (global[i] == 0) return misuse(-63, "nothing to do");
-    /* Loaders look at the corners of a size only: in between this is how they learn it. */
-    if (global[i] % local[i]) return INVALID_WORK_GROUP_SIZE;
+    if (global[i] % local[i])
+      return misuse(INVALID_WORK_GROUP_SIZE, "%zu items in groups of %zu", global[i], local[i]);
   }
   return SUCCESS;
 }
