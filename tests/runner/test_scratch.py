@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -59,8 +61,8 @@ CASES = {
     ),
     "a multiple at both ends only": (
         both(
-            put(f"{STEPS}.0.variants.0.global", [["seq", 7, "%", 4, "*"]]),  # 4 at 1 and 8
-            put(f"{STEPS}.0.variants.0.local", [8]),
+            put(f"{STEPS}.0.variants.0.global", [["seq", 7, "%", 3, "+"]]),  # 4 at 1 and 8
+            put(f"{STEPS}.0.variants.0.local", [4]),
         ),
         "phases[0].steps[0].variants[0].global[0]",
     ),
@@ -99,6 +101,45 @@ def test_same_answer(program: Path, toy: Toy, check: Any, name: str) -> None:
     edit, named = CASES[name]
     toy.save_json(edit)
     assert check(program, toy.folder) == (named or "")
+
+
+def random_places(seed: int) -> tuple[Edit, bool]:
+    """Scratch tensors somewhere, each used by two steps; whether some overlap while in use."""
+    dice = random.Random(seed)
+    places = [(128 * dice.randrange(12), 128 * dice.randint(1, 3)) for _ in range(6)]
+    lives = [sorted(dice.choices(range(12), k=2)) for _ in places]
+
+    def change(plan: dict[str, Any]) -> None:
+        phase = plan["phases"][0]
+        x, remember = {**phase["scratch"][0], "size": 1, "shape": [1]}, phase["steps"][1]
+        phase["arena_bytes"] = 128 * 15
+        phase["scratch"] = [
+            {**x, "name": f"t{i}", "offset": offset, "bytes": size}
+            for i, (offset, size) in enumerate(places)
+        ]
+        phase["steps"] = [
+            {**remember, "writes": [], "args": [["scratch", i] for i in used] or [["symbols"]]}
+            for step in range(12)
+            for used in [[i for i, life in enumerate(lives) if step in life]]
+        ]
+
+    pairs = itertools.combinations(zip(places, lives, strict=True), 2)
+    wrong = any(
+        a[0] < b[0] + b[1] and b[0] < a[0] + a[1] and p[0] <= q[1] and q[0] <= p[1]
+        for (a, p), (b, q) in pairs
+    )
+    return change, wrong
+
+
+@pytest.mark.parametrize("check", [check_by_runner, check_by_host])
+def test_every_overlap_is_found(program: Path, toy: Toy, check: Any) -> None:
+    found = set()
+    for seed in range(60):
+        edit, wrong = random_places(seed)
+        toy.save_json(edit)
+        assert check(program, toy.folder).endswith(".offset") == wrong, seed
+        found.add(wrong)
+    assert found == {True, False}
 
 
 MANY = 5000
