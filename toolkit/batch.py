@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
+from toolkit.executor import check_states
 from toolkit.host import Machine, choose_device
 from toolkit.load import load_plan
 
@@ -23,6 +24,7 @@ class BatchScorer:
 
     def __init__(self, path: Path, platform: str | None = None, **_: Any) -> None:
         self.plan = load_plan(path)
+        check_states(self.plan)
         phase = self.plan.phase("score")
         if phase is None:
             raise PocketError(f"{path} cannot score", "it has no phase `score`", "compile it again")

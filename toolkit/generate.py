@@ -17,6 +17,7 @@ from toolkit.executor import (
     can_sample,
     check_held,
     check_positions,
+    check_states,
     check_tokens,
     checked_id,
     chunks,
@@ -50,6 +51,7 @@ class HostExecutor:
         started = time.perf_counter()
         self.plan = load_plan(path)
         _check_kind(self.plan)
+        check_states(self.plan)
         check_names(self.plan, dump)
         device = choose_device(platform, self.plan.profile.get("class") == "cpu")
         self.machine = Machine(path, self.plan, device, profile)

@@ -21,6 +21,7 @@ from toolkit.executor import (
     can_sample,
     check_held,
     check_positions,
+    check_states,
     check_tokens,
 )
 from toolkit.load import load_plan
@@ -61,6 +62,7 @@ class RunnerExecutor:
         priority  what the driver is asked for: low, normal or high; default $POCKETCL_PRIORITY
         """
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
+        check_states(self.plan)
         self.stop_reason: StopReason = "length"
         self.place: Place = place or Here()
         self.name = self.place.executor

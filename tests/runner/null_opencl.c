@@ -5,7 +5,9 @@
  * It is strict where drivers crash: what a caller may never do is counted as misuse, and named.
  * And it counts what it has made and nobody released. For one thread.
  *
- *   NULL_CL_FAIL=N   the Nth call that may fail does, once, with CL_OUT_OF_RESOURCES */
+ *   NULL_CL_FAIL=N     the Nth call that may fail does, once, with CL_OUT_OF_RESOURCES
+ *   NULL_CL_MEMORY=N   the device says that it has so many bytes
+ *   NULL_CL_UNIFIED=0  and that they are its own, not the host's */
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -109,6 +111,11 @@ static int answer(const void *value, size_t have, size_t room, void *into, size_
   } while (0)
 #define TEXT(text) return answer(text, strlen(text) + 1, room, into, size)
 
+static long number_of(const char *name, long otherwise) {
+  const char *value = getenv(name);
+  return value ? atol(value) : otherwise;
+}
+
 /* --- platform and device --------------------------------------------------------------------- */
 
 typedef void *P;
@@ -142,11 +149,11 @@ EXPORT int clGetDeviceInfo(P d, unsigned key, size_t room, void *into, size_t *s
     case 0x1010: ANSWER(uint64_t, LARGEST); /* MAX_MEM_ALLOC_SIZE */
     case 0x1016: ANSWER(uint32_t, 1);       /* IMAGE_SUPPORT */
     case 0x1019: ANSWER(uint32_t, 8 * ALIGN);
-    case 0x101F: ANSWER(uint64_t, TOTAL); /* GLOBAL_MEM_SIZE */
+    case 0x101F: ANSWER(uint64_t, (uint64_t)number_of("NULL_CL_MEMORY", TOTAL));
     case 0x102B: TEXT("null device");
     case 0x102D: TEXT("1.0");
     case 0x1030: TEXT("cl_khr_fp16 cl_khr_command_buffer");
-    case 0x1035: ANSWER(uint32_t, 1); /* HOST_UNIFIED_MEMORY */
+    case 0x1035: ANSWER(uint32_t, (uint32_t)number_of("NULL_CL_UNIFIED", 1));
     default: return INVALID_VALUE;
   }
 }
