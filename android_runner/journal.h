@@ -1,8 +1,9 @@
 // What the runner is about to do that a driver may die of, in a file: whoever finds it knows where.
 //
 // One line: the process, and during a risky call the task, a key (of a program in the cache, or -),
-// and words for people. The file is removed at a good end. `crashed` behind it was written by the
-// dying process itself; without, it may as well have been killed from outside.
+// and words for people. The file is locked by its process, and removed at a good end. `crashed`
+// behind it was written by the dying process itself; without, it may as well have been killed from
+// outside.
 #pragma once
 #include <string>
 

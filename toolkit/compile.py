@@ -16,6 +16,7 @@ from onnx_passes.roles import roles_of
 from onnx_passes.shapes import unresolved_dims
 from opencl_kernels.kernel import source_text
 from toolkit.assemble import assemble
+from toolkit.atomic import check_target
 from toolkit.cooperative import with_steps
 from toolkit.devices import resolve_device
 from toolkit.errors import PocketError
@@ -68,6 +69,8 @@ def compile(
     tuned  use knobs that `pocketcl tune` found for the device
     """
     tell = progress or (lambda _: None)
+    out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
+    check_target(out)  # before the work, not only at its end
     profile = resolve_device(device, serial)  # of a phone it may build the runner first
     started = time.perf_counter()
     options = choose(source, profile, **chosen)
@@ -81,7 +84,6 @@ def compile(
         table = WeightTable(options.storage, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
         plan = assemble(model, source, profile, options, table, knobs)
-    out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
     kernels = {
         f"kernels/{name}": source_text(name)
         for name in sorted({Path(p.source).name for p in plan.programs})

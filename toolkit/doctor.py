@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from toolkit.paths import cache_dir
+from toolkit.own_files import make_own_folder, weakness
+from toolkit.paths import cache_home
 
 NO_DEVICE = "OpenCL lists no device: no driver is installed"
 POCL_DEBIAN = "apt-get install pocl-opencl-icd"
@@ -228,13 +229,16 @@ def _compiler() -> Check:
 
 
 def _cache() -> Check:
-    folder = cache_dir()
+    folder, remedy = cache_home(), "set XDG_CACHE_HOME to a folder that only you can write to"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_own_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
+        why = weakness(folder)
     except OSError as error:
         return Check("cache", False, str(error), "set XDG_CACHE_HOME to a folder you can write to")
+    if why:
+        return Check("cache", False, f"{folder} is not used: {why}", f"remove it, or {remedy}")
     return Check("cache", True, f"{folder}, {free / 1e9:.1f} GB free")
 
 

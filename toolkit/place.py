@@ -68,7 +68,8 @@ class Here:
     def options(self, cache: Path | str | None) -> list[str]:
         """Caches are in $XDG_CACHE_HOME by default; the loader may be the one in a wheel."""
         self._cache = Path(cache or cache_dir() / "programs")
-        given = {"--cache": cache, "--cl-lib": find_opencl()}
+        chosen = self._cache if cache is None else cache  # "": none
+        given = {"--cache": chosen, "--cl-lib": find_opencl()}
         return [w for k, v in given.items() if v is not None for w in (k, str(v))]
 
     def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":

@@ -163,12 +163,12 @@ def _vendors_folder(drivers: list[Path]) -> Path:
     lines = {icd.name: str(icd.parent / icd.read_text().strip()) for icd in drivers}
     key = hashlib.sha256(repr(sorted(lines.items())).encode()).hexdigest()[:16]
     folder = cache_dir() / f"icd-{key}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, line in lines.items():
-        if not (folder / name).exists():
-            temporary = folder / f"{name}.{os.getpid()}"
-            temporary.write_text(line + "\n")
-            temporary.replace(folder / name)
+
+    def fill(temporary: Path) -> None:
+        for name, line in lines.items():
+            (temporary / name).write_text(line + "\n")
+
+    fill_once(folder, fill)
     return folder
 
 
