@@ -245,3 +245,60 @@ def test_two_pushes_at_once_wait_for_each_other(phone: Device, files: Files) -> 
     assert files.bytes() in said
     blobs = find_phone().shell(f"cd {HOME}/blobs && sha256sum *").split()
     assert blobs[0::2] == blobs[1::2]
+
+
+# --- others on the phone -------------------------------------------------------------------------
+
+
+def modes(phone: Device) -> str:
+    """The folder's, and that of each folder in it."""
+    folders = "blobs incoming plans bin cache sessions"
+    return " ".join(find_phone().shell(f"cd {HOME} && stat -c %a . {folders}").split())
+
+
+@pytest.mark.parametrize("umask", ["000", "777"])
+def test_the_folder_is_its_owners_only(phone: Device, files: Files, umask: str) -> None:
+    """adb's shell has the umask 0 on some phones."""
+    shell = type(phone.root).argv
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            type(phone.root), "argv", lambda self, words: shell(self, f"umask {umask}\n{words}")
+        )
+        push(files)
+    assert modes(phone) == " ".join(["700"] * 7)
+
+
+@pytest.mark.parametrize("mode", ["777", "755"])
+def test_what_others_could_write_to_is_checked_again(
+    phone: Device, files: Files, mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """adbd lets all write to the files that it makes: only contents with the right hash stay."""
+    tree = push(files).tree
+    weights = next(item for item in files.items() if item.path == "weights.0.bin")
+    evil = f"cd {HOME} && chmod {mode} . && printf x | dd of=blobs/{weights.sha256} conv=notrunc"
+    find_phone().shell(f"{evil} 2>&1; mkdir -p cache bin/evil; echo x > cache/x.bin")
+    received(phone)
+    capsys.readouterr()
+    assert push(files).tree == tree and received(phone) == weights.bytes
+    assert modes(phone) == " ".join(["700"] * 7)
+    assert find_phone().shell(f"cd {HOME} && ls cache bin").split() == ["bin:", "cache:"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"note: others could write to {HOME} on ") and "checked again" in line
+    push(files)
+    assert received(phone) == 0 and capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+@pytest.mark.parametrize("how", ["folder", "link"])
+def test_a_folder_of_another_user_is_not_used(phone: Device, files: Files, how: str) -> None:
+    data = phone.root.locate(HOME).parent
+    if how == "folder":
+        (data / "pocketcl").mkdir()
+        os.chown(data / "pocketcl", 65534, 65534)
+    else:
+        (data / "other").mkdir()
+        (data / "pocketcl").symlink_to("other")
+    with pytest.raises(PocketError, match="can't be used") as error:
+        push(files)
+    assert "owns it" in error.value.because and f"rm -rf {HOME}" in error.value.hint
+    assert received(phone) == 0 and not list((data / "pocketcl").iterdir())
