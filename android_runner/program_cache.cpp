@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "files.h"
+#include "linker.h"
 #include "own_files.h"
 #include "plan.h"
 #include "sha256.h"
@@ -123,6 +124,7 @@ void ProgramCache::store(const std::string &key, cl::Program program) const {
 
 cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string &log,
                                            const Prepare &prepare) const {
+  check_linker(device_.facts());
   const char *source = text.data();
   const size_t size = text.size();
   cl::Int code = 0;

@@ -58,6 +58,7 @@ class Programs {
   Build make(size_t program);
 
   const Plan &plan_;
+  const DeviceFacts &facts_;
   const ProgramCache &cache_;
   Journal &journal_;
   const BuildOptions options_;

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from toolkit.linker import find_linker
 from toolkit.own_files import make_own_folder, weakness
 from toolkit.paths import cache_home
 
@@ -194,7 +195,7 @@ def _faster_pocl(found: list[dict[str, Any]]) -> str:
 
 
 def _linker() -> Check:
-    path = shutil.which("ld")
+    path = find_linker()
     remedy = "" if path else "apt-get install binutils"
     return Check("linker", bool(path), path or "no `ld`: PoCL aborts without it", remedy)
 

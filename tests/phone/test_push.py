@@ -29,8 +29,8 @@ class Files:
         self.write("plan.json", b"{}")
         self.write("kernels/a.cl", b"kernel a")
         self.write("kernels/b.cl", b"kernel b")
-        self.write("weights.0.bin", os.urandom(3 * MiB))
-        self.write("weights.1.bin", os.urandom(2 * MiB))
+        self.write("weights.0.bin", b"w" + os.urandom(3 * MiB - 1))  # tests spoil the first byte
+        self.write("weights.1.bin", b"w" + os.urandom(2 * MiB - 1))
 
     def write(self, path: str, data: bytes) -> None:
         target = self.folder / path
