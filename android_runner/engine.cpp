@@ -65,6 +65,7 @@ Engine::Engine(const EngineOptions &options)
   if (options.watch_crashes) journal_.watch_crashes();
   executor_.prepare(phases_, device_.is_cpu() && options.cooperative != "off");
   for (const Phase *phase : phases_) executor_.load(*phase);
+  check_same(plan_);
   executor_.choose(options.recorded, options.cooperative);
   load_s_ = now() - start_;
 }

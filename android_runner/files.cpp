@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 
 namespace pocket {
@@ -28,6 +29,12 @@ bool is_still_there(const std::string &path, int file) {
          opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
 }
 
+// Who takes it for a leftover holds it until that is gone.
+void wait_for_lock(int file) {
+  while (flock(file, LOCK_EX) != 0 && errno == EINTR) {
+  }
+}
+
 void remove_if_left(const std::string &path) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (file < 0) return;
@@ -48,7 +55,7 @@ void remove_leftovers(const std::string &folder, const Matches &matches) {
 
 NewFile::NewFile(const std::string &path, mode_t mode) : path_(path) {
   for (int handle = create(); handle >= 0; close(handle), handle = create()) {
-    lock(handle);
+    wait_for_lock(handle);
     if (!is_still_there(temporary_, handle)) continue;
     if (fchmod(handle, mode) == 0) file_.reset(fdopen(handle, "wb"));
     return;

@@ -140,6 +140,8 @@ Plan read_plan(const Node &root, const std::string &folder) {
                   "compile the model again with the version of pocketcl that runs it");
   Plan plan{folder,
             "",
+            "",
+            {},
             false,
             read_model(root.at("model")),
             root.at("profile").at("class").text(),

@@ -23,6 +23,8 @@ from toolkit.own_files import make_own_folder, seal, weakness_within
 from toolkit.paths import unsafe
 from toolkit.plan import PLAN_FILE
 
+PARTIAL = ".partial-"
+
 
 def check_target(out: Path) -> None:
     """Raise unless a plan may be written to `out`: it is free, an empty folder or an older plan."""
@@ -57,7 +59,7 @@ def _is_plan_folder(folder: Path) -> bool:
 @contextmanager
 def temporary_beside(out: Path) -> Iterator[Path]:
     """A folder beside `out`, its maker's only, that is gone at the end, whatever happens."""
-    _remove_leftovers(out)
+    _remove_leftovers(out.parent, _prefix(out))
     folder, lock = _locked_folder(out)
     try:
         yield folder
@@ -74,16 +76,24 @@ def fill_once(out: Path, fill: Callable[[Path], None]) -> None:
     if out.is_dir() and not weakness_within(out):
         return
     make_own_folder(out.parent)
-    lock = os.open(out.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone_in(out.parent):
         if out.is_dir() and (why := weakness_within(out)):
             _set_aside(out, why)
         if not out.is_dir():
+            _remove_leftovers(out.parent)  # of other versions, too
             with temporary_beside(out) as folder:
                 fill(folder)
                 seal(folder)
                 put_in_place(folder, out)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Who else asks for this folder waits meanwhile."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(lock)
 
@@ -128,7 +138,7 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` at a good end."""
-    _remove_leftovers(path)
+    _remove_leftovers(path.parent, _prefix(path))
     name, handle = _locked_file(path)
     try:
         with open(handle, "wb", closefd=False) as file:
@@ -147,7 +157,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _prefix(out: Path) -> str:
-    return f".{out.name}.partial-"
+    return f".{out.name}{PARTIAL}"
 
 
 def _locked_folder(out: Path) -> tuple[Path, int]:
@@ -176,8 +186,9 @@ def _hold(path: Path, handle: int) -> bool:
     return False
 
 
-def _remove_leftovers(out: Path) -> None:
-    for path in [path for path in out.parent.iterdir() if path.name.startswith(_prefix(out))]:
+def _remove_leftovers(folder: Path, beginning: str = ".") -> None:
+    names = [name for name in os.listdir(folder) if name.startswith(beginning)]
+    for path in [folder / name for name in names if PARTIAL in name]:
         with suppress(OSError):  # it is held, another user's, or gone
             _remove_unless_held(path)
 
