@@ -18,6 +18,7 @@ namespace {
 
 const char *const PREFIX = "journal.";
 const char *const TASKS[] = {"build", "load", "launch"};
+const char *const AGAIN = "-again";  // behind a task, where an earlier process ended in the same
 const int CRASHES[] = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE};
 
 int crash_file = -1;
@@ -65,7 +66,8 @@ bool is_key(const std::string &word) {
 
 void remember(const ProgramCache &cache, const Entry &entry) {
   const std::string before = cache.noted_death(entry.key);
-  const bool sure = !entry.crash.empty() || before.rfind(ProgramCache::ONCE, 0) == 0;
+  const bool again = entry.task.find(AGAIN) != std::string::npos;
+  const bool sure = !entry.crash.empty() || (again && before.rfind(ProgramCache::ONCE, 0) == 0);
   const std::string how = entry.crash.empty() ? "ended" : "crashed (" + entry.crash + ")";
   if (before.empty() || sure)
     cache.remember_death(entry.key, (sure ? "" : ProgramCache::ONCE) + how + " while " + entry.what);
@@ -75,7 +77,7 @@ void settle(const ProgramCache &cache, const std::string &path) {
   std::string why;
   const Entry entry = parse(text_of_own(path, why));
   if (unlink(path.c_str()) != 0 || !is_key(entry.key)) return;
-  if (entry.task == TASKS[Journal::Load]) cache.drop(entry.key);
+  if (entry.task.rfind(TASKS[Journal::Load], 0) == 0) cache.drop(entry.key);
   else remember(cache, entry);
 }
 
@@ -114,8 +116,9 @@ void Journal::write_line(const std::string &words) {
   if (ftruncate(file_, 0) == 0 && write(file_, line.data(), line.size()) < 0) return;
 }
 
-void Journal::about_to(Task task, const std::string &key, const std::string &what) {
-  write_line(std::string(" ") + TASKS[task] + " " + (key.empty() ? "-" : key) + " " + what);
+void Journal::about_to(Task task, const std::string &key, const std::string &what, bool suspected) {
+  write_line(std::string(" ") + TASKS[task] + (suspected ? AGAIN : "") + " " +
+             (key.empty() ? "-" : key) + " " + what);
 }
 
 void Journal::done() { write_line(""); }

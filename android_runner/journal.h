@@ -19,7 +19,8 @@ class Journal {
   Journal(const Journal &) = delete;
   ~Journal();
 
-  void about_to(Task task, const std::string &key, const std::string &what);
+  // `suspected`: an earlier process ended there, and this one knows.
+  void about_to(Task task, const std::string &key, const std::string &what, bool suspected);
   void done();
   bool open() const { return file_ >= 0; }
 
@@ -37,8 +38,8 @@ class Journal {
 std::string journal_in(const std::string &folder);  // a name for this process's own
 
 // Reads the journals that dead processes left in the cache's folder, and at `path`; and removes
-// them. A program that a process crashed of, or in which two ended, is remembered as the driver's
-// death; a binary is dropped.
+// them. A program that a process crashed of, or in which one ended and later another, is remembered
+// as the driver's death (several that were killed at once are no proof); a binary is dropped.
 void settle_journals(const ProgramCache &cache, const std::string &path);
 
 }  // namespace pocket

@@ -45,7 +45,13 @@ const std::string &Programs::key(size_t program) {
 }
 
 void Programs::risk(Journal::Task task, size_t program, const std::string &what) {
-  journal_.about_to(task, key(program), what);
+  note(task, key(program), what);
+}
+
+void Programs::risk(const std::string &what) { note(Journal::Launch, key_of(what), what); }
+
+void Programs::note(Journal::Task task, const std::string &key, const std::string &what) {
+  journal_.about_to(task, key, what, !cache_.noted_death(key).empty());
 }
 
 // What is known of an earlier process; and forgotten, where it is to be tried again.

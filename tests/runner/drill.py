@@ -248,9 +248,9 @@ class Drill:
         self.counts = Counter[str]()
 
     def run(self, seconds: float) -> Counter[str]:
-        """For so long; then one process more, undisturbed."""
+        """For so long, and until everything has happened; then one process more, undisturbed."""
         over = time.monotonic() + seconds
-        while time.monotonic() < over:
+        while time.monotonic() < over or not all(map(self.counts.get, ("done", "killed", "seen"))):
             while len(self.living) < AT_ONCE:
                 self.start()
             time.sleep(self.dice.uniform(0, 0.02))

@@ -273,6 +273,26 @@ def test_ended_twice_in_the_same_place(fatal: Toy, driver: Driver, tmp_path: Pat
     assert "the driver ended while launching toy.embed" in again.end()[1]
 
 
+def test_two_killed_at_once_are_no_proof(
+    fatal: Toy, start: Start, fake_driver: Path, tmp_path: Path
+) -> None:
+    """Whoever kills all at once, as a system that is shut down, says nothing of a driver."""
+    env = {"FAKE_REAL": str(find_opencl()), "FAKE_GPU": "1"}
+    options = ("--cl-lib", str(fake_driver), "--cache", str(tmp_path / "own"))
+    options += ("--child-builds", "off")
+    start(fatal.folder, *options, **env).end()
+    key = next((tmp_path / "own").glob("*.bin")).stem
+    for process in ("1111111", "1111112"):
+        words = f"{process} build {key} building it\n"
+        (tmp_path / "own" / f"journal.{process}").write_text(words)
+    for _ in range(2):
+        talk = start(fatal.folder, *options, **env)
+        is_right(talk, fatal)
+        assert "the next variant" not in talk.end()[1]
+    (noted,) = (tmp_path / "own").glob("*.bad")
+    assert noted.stem == key and noted.read_text().startswith("once: ended while")
+
+
 def test_a_binary_that_is_fatal_to_load_is_dropped(
     fatal: Toy, driver: Driver, tmp_path: Path
 ) -> None:
