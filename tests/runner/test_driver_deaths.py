@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +146,26 @@ def test_a_kernel_that_is_fatal_to_make(fatal: Toy, driver: Driver, tmp_path: Pa
     """As on Mali, whose compiler starts then."""
     is_right(driver("segv", "--child-builds", "on", at="kernel"), fatal)
     assert list((tmp_path / "own").glob("*.bad"))
+
+
+def test_a_plan_that_is_replaced_while_it_loads(
+    fatal: Toy, driver: Driver, log: Path, tmp_path: Path
+) -> None:
+    """Its weights are of one plan then, its kernels perhaps of the other."""
+
+    def replace() -> None:
+        while not builds(log):
+            time.sleep(0.05)
+        copy = fatal.folder / "another"
+        copy.write_bytes((fatal.folder / "plan.json").read_bytes())
+        copy.replace(fatal.folder / "plan.json")
+
+    other = threading.Thread(target=replace)
+    other.start()
+    facts = failure(driver("hang", "--child-builds", "on", "--build-limit", "2").first)
+    other.join()
+    assert facts["what"] == f"{fatal.folder} was replaced while it was read"
+    assert "another compile" in facts["because"] and facts["hint"] == "run it again"
 
 
 # --- children ------------------------------------------------------------------------------------

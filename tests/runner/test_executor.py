@@ -182,6 +182,20 @@ def test_states_that_cannot_be_taken_back(toy: Toy, start: Start, cache: Path, u
     assert facts["what"] == what and f"'{update}'" in facts["because"] and facts["hint"]
 
 
+@pytest.mark.parametrize("on", ["host", "runner"])
+def test_a_plan_that_is_replaced_before_all_is_loaded(toy: Toy, cache: Path, on: str) -> None:
+    """The phase `score` is loaded when it is first used: it would be of another plan."""
+    executor = open_executor(toy.folder, on, **({"cache": cache} if on == "runner" else {}))
+    executor.prefill(TEXT, 0)
+    other = Toy(toy.folder.with_name("other"), seed=1)
+    (other.folder / "plan.json").replace(toy.folder / "plan.json")
+    with pytest.raises(PocketError) as error:
+        executor.score(TEXT, 0)
+    assert error.value.what == f"{toy.folder} was replaced while it was read"
+    assert error.value.because and error.value.hint == "run it again"
+    executor.close()
+
+
 # --- the program and its OpenCL ------------------------------------------------------------------
 
 
