@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,20 +233,56 @@ def test_a_layout_of_another_version(phone: Device, files: Files) -> None:
     assert "'99'" in error.value.because and "phone clean --all" in error.value.hint
 
 
+PUSH = """
+import sys; sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from test_push import Files, push
+files = object.__new__(Files)
+files.folder = Path(sys.argv[2])
+print(push(files).transfer.pushed_bytes)
+"""
+
+
+def pushing(files: Files) -> subprocess.Popen[str]:
+    """Another process that pushes these."""
+    command = [sys.executable, "-c", PUSH, str(Path(__file__).parent), str(files.folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def blobs_are_whole() -> bool:
+    found = find_phone().shell(f"cd {HOME}/blobs && sha256sum *").split()
+    return found[0::2] == found[1::2]
+
+
 def test_two_pushes_at_once_wait_for_each_other(phone: Device, files: Files) -> None:
     phone.faults.bytes_per_second = 4 * MiB
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
-        "from test_push import Files, push; files = object.__new__(Files)\n"
-        "files.folder = Path(sys.argv[2]); print(push(files).transfer.pushed_bytes)"
-    )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(files.folder)]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    started = [pushing(files) for _ in range(2)]
     said = [int(child.communicate(timeout=60)[0]) for child in started]
     assert [child.returncode for child in started] == [0, 0]
-    assert files.bytes() in said
-    blobs = find_phone().shell(f"cd {HOME}/blobs && sha256sum *").split()
-    assert blobs[0::2] == blobs[1::2]
+    assert files.bytes() in said and blobs_are_whole()
+
+
+def test_pushes_that_are_killed_leave_nothing_half(
+    phone: Device, files: Files, tmp_path: Path
+) -> None:
+    """Six at once, of two plans that share their weights; four are killed."""
+    phone.faults.bytes_per_second = 8 * MiB
+    other = Files(tmp_path / "other")
+    other.write("weights.0.bin", (files.folder / "weights.0.bin").read_bytes())
+    started = [pushing(each) for each in (files, other) * 3]
+    for child in random.sample(started, 4):
+        time.sleep(random.uniform(0.2, 1.5))
+        child.kill()
+    for child in started:
+        child.communicate(timeout=60)
+        assert child.returncode in (0, -9)
+    phone.faults.bytes_per_second = None
+    for each in (files, other):
+        tree = push(each).tree
+        for item in each.items():
+            told = find_phone().shell(f"sha256sum < {HOME}/{tree}/{item.path}")
+            assert told.startswith(item.sha256)
+    assert blobs_are_whole() and find_phone().shell(f"ls {HOME}/incoming") == ""
 
 
 # --- others on the phone -------------------------------------------------------------------------
