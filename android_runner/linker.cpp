@@ -5,15 +5,17 @@
 #include <cstdlib>
 
 #include "failure.h"
-#include "text.h"
 
 namespace pocket {
 namespace {
 
 bool on_the_path(const std::string &program) {
   const char *const path = getenv("PATH");
-  for (const std::string &folder : pieces(path ? path : "", ":"))
+  for (std::string rest = path ? path : ""; !rest.empty();) {
+    const std::string folder = rest.substr(0, rest.find(':'));
     if (access((folder + "/" + program).c_str(), X_OK) == 0) return true;
+    rest.erase(0, folder.size() + 1);
+  }
   return false;
 }
 

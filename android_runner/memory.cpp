@@ -45,9 +45,12 @@ struct Needs {
   int64_t weights = 0, states = 0, buffers = 0, arena = 0;
   int64_t besides_weights() const { return sum(sum(states, buffers), arena); }
   std::string text(bool mapped) const {
-    return "weights " + std::to_string(weights) + (mapped ? " (mapped, not copied)" : "") +
-           ", states " + std::to_string(states) + ", buffers " + std::to_string(buffers) +
-           ", arena " + std::to_string(arena);
+    char words[200];
+    snprintf(words, sizeof words, "weights %lld%s, states %lld, buffers %lld, arena %lld",
+             static_cast<long long>(weights), mapped ? " (mapped, not copied)" : "",
+             static_cast<long long>(states), static_cast<long long>(buffers),
+             static_cast<long long>(arena));
+    return words;
   }
 };
 

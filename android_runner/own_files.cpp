@@ -5,9 +5,6 @@
 #include <unistd.h>
 
 #include <climits>
-#include <vector>
-
-#include "text.h"
 
 namespace pocket {
 namespace {
@@ -27,7 +24,7 @@ std::string of_own(const std::string &path, const struct stat &status) {
 
 bool trusted(uid_t user) {
   return user == 0 || user == geteuid() ||
-         (user == ANDROIDS_SYSTEM && access("/system/bin/linker64", X_OK) == 0);
+         (user == ANDROIDS_SYSTEM && access("/system/bin/sh", X_OK) == 0);
 }
 
 // Of a folder above, or a link on the way: whoever can exchange what is below. A group may: systems
@@ -52,11 +49,12 @@ std::string absolute(const std::string &path) {
 
 std::string above(const std::string &path) { return path.substr(0, path.rfind('/')); }
 
-// The names of a path, in front of those that are to come.
-void add_names(const std::string &path, std::vector<std::string> &rest) {
-  const std::vector<std::string> names = pieces(path, "/");
-  for (size_t i = names.size(); i-- > 0;)
-    if (!names[i].empty() && names[i] != ".") rest.push_back(names[i]);
+// Takes the first name off a path.
+std::string next_name(std::string &path) {
+  path.erase(0, path.find_first_not_of('/'));
+  const std::string name = path.substr(0, path.find('/'));
+  path.erase(0, name.size());
+  return name;
 }
 
 }  // namespace
@@ -71,26 +69,25 @@ void make_own_folder(const std::string &path) {
 
 // Name by name from the root on, and along links.
 std::string weakness(const std::string &folder) {
-  std::vector<std::string> rest;  // the next name last
-  add_names(absolute(folder), rest);
-  std::string at;  // empty: the root
+  std::string at, rest = absolute(folder);  // at: empty for the root
   for (int links = 0; links < MOST_LINKS;) {
-    const std::string here = at.empty() ? "/" : at;
+    const std::string here = at.empty() ? "/" : at, name = next_name(rest);
     struct stat status {};
     if (lstat(here.c_str(), &status) != 0) return "";
     const bool link = S_ISLNK(status.st_mode);
-    if (!link && rest.empty()) return of_own(here, status);
+    if (!link && name.empty()) return of_own(here, status);
     const std::string why = on_the_way(here, status);
     if (!why.empty()) return why;
     if (link) {
       const std::string target = target_of(here);
-      add_names(target, rest);
       at = target.rfind('/', 0) == 0 ? "" : above(at);
+      rest = target + "/" + name + rest;
       ++links;
+    } else if (name == "..") {
+      at = above(at);
+    } else if (name != ".") {
+      at += "/" + name;
     }
-    if (rest.empty()) continue;
-    at = rest.back() == ".." ? above(at) : at + "/" + rest.back();
-    rest.pop_back();
   }
   return folder + " is a link without an end";
 }

@@ -1,8 +1,5 @@
 // Whether the places of a phase's scratch memory leave each other alone.
 #include <algorithm>
-#include <iterator>
-#include <map>
-#include <tuple>
 
 #include "plan_parts.h"
 
@@ -34,34 +31,47 @@ std::vector<Life> lives(const Phase &phase) {
   return alive;
 }
 
+// The scratch buffers that come into use at each step, and those that go behind it.
+struct Changes {
+  std::vector<size_t> come, go;
+};
+
+std::vector<Changes> changes_of(const Phase &phase) {
+  std::vector<Changes> changes(phase.steps.size() + 1);  // without a step all are at step 0
+  const std::vector<Life> alive = lives(phase);
+  for (size_t i = 0; i < alive.size(); ++i) {
+    changes[alive[i].first].come.push_back(i);
+    changes[alive[i].last].go.push_back(i);
+  }
+  return changes;
+}
+
 }  // namespace
 
 // Step by step: what is in use lies in the order of offsets, apart from each other, so that only
 // its neighbours can overlap what comes.
 void check_overlap(const Node &node, const Phase &phase) {
-  const std::vector<Life> alive = lives(phase);
-  std::vector<std::tuple<size_t, bool, size_t>> changes;  // step, whether it comes, which
-  for (size_t i = 0; i < alive.size(); ++i) {
-    changes.emplace_back(alive[i].first, true, i);
-    changes.emplace_back(alive[i].last + 1, false, i);
-  }
-  std::sort(changes.begin(), changes.end());
-  std::map<int64_t, size_t> in_use;  // by offset
-  const auto end_of = [&](size_t i) { return phase.scratch[i].offset + phase.scratch[i].bytes; };
-  for (const auto &[step, comes, i] : changes) {
-    const int64_t offset = phase.scratch[i].offset;
-    if (!comes) {
-      in_use.erase(offset);
-      continue;
+  std::vector<size_t> in_use;
+  const auto below = [&](size_t a, size_t b) {
+    return phase.scratch[a].offset < phase.scratch[b].offset;
+  };
+  const auto place_of = [&](size_t i) {
+    return std::lower_bound(in_use.begin(), in_use.end(), i, below);
+  };
+  const auto check = [&](size_t i, size_t other) {
+    const Scratch &a = phase.scratch[i], &b = phase.scratch[other];
+    if (a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes)
+      node.at("scratch").at(i).at("offset").fail("overlaps scratch[" + std::to_string(other) +
+                                                 "], which is in use then");
+  };
+  for (const Changes &step : changes_of(phase)) {
+    for (const size_t i : step.come) {
+      const auto place = place_of(i);
+      if (place != in_use.end()) check(i, *place);
+      if (place != in_use.begin()) check(i, place[-1]);
+      in_use.insert(place, i);
     }
-    const auto above = in_use.lower_bound(offset);
-    const bool into = above != in_use.end() && above->first < end_of(i);
-    const bool out_of = above != in_use.begin() && end_of(std::prev(above)->second) > offset;
-    if (into || out_of)
-      node.at("scratch").at(i).at("offset").fail(
-          "overlaps scratch[" + std::to_string((into ? above : std::prev(above))->second) +
-          "], which is in use then");
-    in_use.emplace(offset, i);
+    for (const size_t i : step.go) in_use.erase(place_of(i));
   }
 }
 

@@ -106,7 +106,8 @@ def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
     work = folder / "objects"
     work.mkdir()
     run = partial(_run, toolchain, toolchain.environment(work))
-    _try_out(toolchain, work, run)
+    if find_linker() is None:
+        _try_out(toolchain, work, run)  # a compiler may find a linker where we don't look
     objects = [f"{work}/{source.stem}.o" for source in sources]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         commands = [
@@ -121,7 +122,7 @@ def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
 
 
 def _try_out(toolchain: Toolchain, work: Path, run: Callable[[tuple[str, ...]], None]) -> None:
-    """Make the least program: what is missing, `ld` perhaps, shows in a moment, not at the end."""
+    """Make the least program: that it can't be linked shows in a moment, not at the end."""
     source, made = work / "least.cpp", str(work / "least.o")
     source.write_text("int main() { return 0; }\n")
     run((*toolchain.compile, "-c", str(source), "-o", made))
