@@ -30,8 +30,8 @@ Plan with_known_states(Plan plan) {
   for (const Buffer &buffer : plan.buffers)
     if (buffer.kind == "state" && buffer.update != "append")
       throw Failure("the state " + buffer.name + " can't be run",
-                    "its update is '" + buffer.update +
-                        "': steps run ahead of the ids, and only what is appended can be taken back",
+                    "its update is '" + buffer.update + "': steps run ahead of the ids, and only " +
+                        "what is appended can be taken back",
                     "a model whose states are appended to, as a KV cache is");
   return plan;
 }

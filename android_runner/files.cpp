@@ -85,7 +85,8 @@ bool NewFile::keep(bool safe_on_disk) {
   return true;
 }
 
-// A cache's file is not worth a word where it can't be written, and after a power cut it is checked.
+// A cache's file is not worth a word where it can't be written. What a power cut spoils is noticed
+// when it is read.
 void write_whole(const std::string &path, const std::string &content) {
   NewFile file(path, S_IRUSR | S_IWUSR);
   if (file.open() && file.write(content.data(), content.size())) file.keep(false);

@@ -70,7 +70,8 @@ void remember(const ProgramCache &cache, const Entry &entry) {
   const bool sure = !entry.crash.empty() || (again && before.rfind(ProgramCache::ONCE, 0) == 0);
   const std::string how = entry.crash.empty() ? "ended" : "crashed (" + entry.crash + ")";
   if (before.empty() || sure)
-    cache.remember_death(entry.key, (sure ? "" : ProgramCache::ONCE) + how + " while " + entry.what);
+    cache.remember_death(entry.key,
+                         (sure ? "" : ProgramCache::ONCE) + how + " while " + entry.what);
 }
 
 void settle(const ProgramCache &cache, const std::string &path) {

@@ -113,8 +113,8 @@ Memory::Memory(const Plan &plan, const Device &device, const std::vector<const P
   device.wait();
 }
 
-// Weights that the device reads in the host's memory are no reason to refuse: they are mapped, and the
-// system can let go of them.
+// Weights that the device reads in the host's memory are no reason to refuse: they are mapped, and
+// the system can let go of them.
 void Memory::check_room(const Plan &plan, const Device &device) const {
   const DeviceFacts &facts = device.facts();
   const Needs needs = needs_of(plan, sizes_, arena_bytes);

@@ -118,8 +118,8 @@ struct Plan {
 // `path` is the plan's folder, or a plan.json in it under any name. Throws Failure.
 Plan load_plan(const std::string &path);
 
-// Throws Failure where another plan has taken the place of the one that was loaded, so that what was
-// read since may be of both.
+// Throws Failure where another plan has taken the place of the one that was loaded, so that what
+// was read since may be of both.
 void check_same(const Plan &plan);
 
 // Of a phase's first run: a value for every symbol. Counted ones are sized for their greatest.

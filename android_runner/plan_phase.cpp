@@ -63,7 +63,8 @@ void check_grid(const Node &node, const Variant &variant, const Box &box) {
   for (size_t i = 0; i < variant.global.size(); ++i) {
     const auto range = bounds(variant.global[i], box);
     const Node size = node.at("global").at(i);
-    if (!range || range->low < 0) size.fail("may be negative or undefined within the phase's bounds");
+    if (!range || range->low < 0)
+      size.fail("may be negative or undefined within the phase's bounds");
     if (range->high > UINT32_MAX) size.fail("more than 2^32 work-items");
     const int64_t local = static_cast<int64_t>(variant.local[i]);
     if (range->divisor % local) size.fail("not a multiple of the local size everywhere");

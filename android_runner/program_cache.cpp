@@ -50,8 +50,8 @@ std::vector<cl::Owned<cl::Kernel>> all_kernels(cl::Program program) {
   return owned;
 }
 
-// Programs run on the device, and with a CPU's driver in this process: nobody else may have a hand in
-// them.
+// Programs run on the device, and with a CPU's driver in this process: nobody else may have a hand
+// in them.
 void warn(const std::string &name, const std::string &why) {
   fprintf(stderr,
           "note: %s is not used for compiled programs, because %s: remove it, or choose a folder "

@@ -15,8 +15,8 @@ namespace pocket {
 
 class ProgramCache {
  public:
-  // An empty folder name: no cache. A folder that can't be written costs only the time to build, and
-  // so does one that others can write to, after a note.
+  // An empty folder name: no cache. A folder that can't be written costs only the time to build,
+  // and so does one that others can write to, after a note.
   ProgramCache(std::string folder, const Device &device);
 
   bool usable() const { return !folder_.empty(); }  // files can be written here

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from toolkit.errors import PocketError
 from toolkit.exchange import exchange
-from toolkit.own_files import make_own_folder, seal, weakness_within
+from toolkit.own_files import make_own_folder, seal, weakness, weakness_within
 from toolkit.paths import unsafe
 from toolkit.plan import PLAN_FILE
 
@@ -73,9 +73,12 @@ def fill_once(out: Path, fill: Callable[[Path], None]) -> None:
 
     Who comes meanwhile waits for it. One that others can change is set aside, after a note.
     """
-    if out.is_dir() and not weakness_within(out):
-        return
+    with suppress(FileNotFoundError):  # it is just being set aside
+        if out.is_dir() and not weakness_within(out):
+            return
     make_own_folder(out.parent)
+    if why := weakness(out.parent):
+        raise PocketError(f"{out.parent} can't be used", why, "a folder that only you can write to")
     with alone_in(out.parent):
         if out.is_dir() and (why := weakness_within(out)):
             _set_aside(out, why)

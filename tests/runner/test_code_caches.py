@@ -15,6 +15,7 @@ from test_own_files import as_root, folder, of_stranger
 from toolkit import runner_build
 from toolkit.atomic import fill_once
 from toolkit.doctor import _cache as doctors_check
+from toolkit.errors import PocketError
 from toolkit.paths import cache_dir
 from toolkit.runner_build import build_runner, runner_environment
 
@@ -158,6 +159,13 @@ def test_drivers_are_named_by_their_owner_only(
     (vendors / "wheel.icd").write_text("/evil.so\n")
     assert Path(runner_environment()["OCL_ICD_VENDORS"]) == vendors
     assert (vendors / "wheel.icd").read_text() == f"{tmp_path}/libwheel.so\n"
+
+
+def test_no_code_is_made_where_others_can_change_it(tmp_path: Path) -> None:
+    with pytest.raises(PocketError, match="can't be used") as error:
+        fill_once(folder(tmp_path / "all's", 0o777) / "it", lambda _: None)
+    assert "others can write to" in error.value.because and error.value.hint
+    assert not list((tmp_path / "all's").iterdir())
 
 
 def test_of_several_that_want_it_one_makes_it(tmp_path: Path) -> None:
