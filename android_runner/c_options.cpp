@@ -68,6 +68,8 @@ EngineOptions engine_options(const pocketcl_options *given) {
   options.library = text(known.library);
   options.platform = text(known.platform);
   options.cache = text(known.cache);
+  // Of its own, because Android lets a group into the folder for an app's caches.
+  if (!options.cache.empty()) options.cache += "/pocketcl";
   options.phases = text(known.phases);
   options.recorded = wish("recorded", known.recorded);
   options.cooperative = wish("cooperative", known.cooperative);

@@ -24,6 +24,18 @@ std::vector<const Phase *> chosen_phases(const Plan &plan, const std::string &na
   return phases;
 }
 
+// What was appended beyond the text is simply written again. Any other state would be left as the
+// steps made it that ran ahead of the last id, after a stop, a rewind or at a new text.
+Plan with_known_states(Plan plan) {
+  for (const Buffer &buffer : plan.buffers)
+    if (buffer.kind == "state" && buffer.update != "append")
+      throw Failure("the state " + buffer.name + " can't be run",
+                    "its update is '" + buffer.update + "': steps run ahead of the ids, and only " +
+                        "what is appended can be taken back",
+                    "a model whose states are appended to, as a KV cache is");
+  return plan;
+}
+
 std::string journal_file(const EngineOptions &options, const ProgramCache &cache) {
   settle_journals(cache, options.journal);
   return options.journal.empty() ? journal_in(cache.folder()) : options.journal;
@@ -40,7 +52,7 @@ size_t flush_every(const EngineOptions &options, const Device &device) {
 
 Engine::Engine(const EngineOptions &options)
     : start_(now()),
-      plan_(load_plan(options.plan)),
+      plan_(with_known_states(load_plan(options.plan))),
       phases_(chosen_phases(plan_, options.phases)),
       library_(cl::load(options.library)),
       device_(options.platform, plan_.device_class, options.profile, options.priority),
@@ -53,6 +65,7 @@ Engine::Engine(const EngineOptions &options)
   if (options.watch_crashes) journal_.watch_crashes();
   executor_.prepare(phases_, device_.is_cpu() && options.cooperative != "off");
   for (const Phase *phase : phases_) executor_.load(*phase);
+  check_same(plan_);
   executor_.choose(options.recorded, options.cooperative);
   load_s_ = now() - start_;
 }

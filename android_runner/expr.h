@@ -46,46 +46,29 @@ inline std::optional<int64_t> apply(Token::Op op, int64_t a, int64_t b) {
   }
 }
 
-// The value, or nothing where a division by zero or an overflow happens.
-inline std::optional<int64_t> evaluate(const Expr &code, const std::vector<int64_t> &symbols) {
-  int64_t stack[MAX_STACK];
+// Runs the code on a stack of values; nothing where an operation has no value.
+template <class Value, class Load, class Apply>
+std::optional<Value> on_stack(const Expr &code, const Load &load, const Apply &apply) {
+  Value stack[MAX_STACK];
   int depth = 0;
   for (const Token &token : code) {
-    if (token.op == Token::Number) {
-      stack[depth++] = token.value;
-    } else if (token.op == Token::Symbol) {
-      stack[depth++] = symbols[token.value];
-    } else {
-      const auto value = apply(token.op, stack[depth - 2], stack[depth - 1]);
-      if (!value) return std::nullopt;
-      stack[--depth - 1] = *value;
+    if (token.op == Token::Number || token.op == Token::Symbol) {
+      stack[depth++] = load(token);
+      continue;
     }
+    const std::optional<Value> value = apply(token.op, stack[depth - 2], stack[depth - 1]);
+    if (!value) return std::nullopt;
+    stack[--depth - 1] = *value;
   }
   return stack[0];
 }
 
-// Smallest and largest value over the corners of the box (of the symbols that occur; ends only
-// beyond eight).
-inline std::optional<Range> over_corners(const Expr &code, const Box &box) {
-  std::vector<int64_t> used, values;
-  for (const Range &range : box) values.push_back(range.low);
-  for (const Token &token : code) {
-    bool known = token.op != Token::Symbol;
-    for (const int64_t slot : used) known |= slot == token.value;
-    if (!known) used.push_back(token.value);
-  }
-  const bool every = used.size() <= 8;
-  std::optional<Range> result;
-  for (uint32_t corner = 0; corner < (every ? 1u << used.size() : 2u); ++corner) {
-    for (size_t i = 0; i < used.size(); ++i)
-      values[used[i]] = (every ? corner >> i & 1 : corner) ? box[used[i]].high : box[used[i]].low;
-    const auto value = evaluate(code, values);
-    if (!value) return std::nullopt;
-    if (!result) result = Range{*value, *value};
-    result = Range{*value < result->low ? *value : result->low,
-                   *value > result->high ? *value : result->high};
-  }
-  return result;
+// The value, or nothing where a division by zero or an overflow happens.
+inline std::optional<int64_t> evaluate(const Expr &code, const std::vector<int64_t> &symbols) {
+  const auto load = [&](const Token &token) {
+    return token.op == Token::Symbol ? symbols[token.value] : token.value;
+  };
+  return on_stack<int64_t>(code, load, apply);
 }
 
 }  // namespace pocket

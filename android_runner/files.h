@@ -1,16 +1,44 @@
-// Small files of the runner's own.
+// Files that appear all at once or not at all.
 #pragma once
+#include <sys/types.h>
+
+#include <cstdio>
+#include <memory>
 #include <string>
 
 namespace pocket {
 
-void make_folders(const std::string &path);
-std::string text_of(const std::string &path);  // empty where it can't be read
-void write_whole(const std::string &path, const std::string &content);  // all of it or nothing
+// A file under another name, which takes the place of `path` when it is whole. It is locked for as
+// long as it is written: one that nobody holds is left over from a process that was killed.
+class NewFile {
+ public:
+  NewFile(const std::string &path, mode_t mode);
+  NewFile(const NewFile &) = delete;
+  ~NewFile();
 
-// Removes what a write_whole left in the folder whose process is dead.
-void remove_halves(const std::string &folder);
+  // False where that fails; errno says why.
+  bool open() const { return file_ != nullptr; }
+  bool write(const void *data, size_t size);
+  bool keep(bool safe_on_disk);
 
-bool alive(int process);
+ private:
+  int create();
+
+  struct Close {
+    void operator()(FILE *file) const { fclose(file); }
+  };
+  const std::string path_;
+  std::string temporary_;  // empty when it is kept
+  std::unique_ptr<FILE, Close> file_;
+};
+
+void write_whole(const std::string &path, const std::string &content);  // for its owner, or nothing
+
+// Removes what was left over in the folder: of all files, or of those that were to become `path`.
+void remove_leftovers_in(const std::string &folder);
+void remove_leftovers_of(const std::string &path);
+
+// Locks an open file; false where another process holds it, or the file system knows no locks.
+bool lock(int file);
 
 }  // namespace pocket

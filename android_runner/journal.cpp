@@ -2,22 +2,23 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "files.h"
+#include "own_files.h"
 
 namespace pocket {
 namespace {
 
 const char *const PREFIX = "journal.";
 const char *const TASKS[] = {"build", "load", "launch"};
+const char *const AGAIN = "-again";  // behind a task, where an earlier process ended in the same
 const int CRASHES[] = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE};
 
 int crash_file = -1;
@@ -39,7 +40,6 @@ void on_crash(int number) {
 
 // The fields of a journal; no key where there is nothing to read.
 struct Entry {
-  pid_t process = 0;
   std::string task, key, what, crash;
 };
 
@@ -52,7 +52,7 @@ std::string until(std::string &text, char end) {
 
 Entry parse(std::string text) {
   Entry entry;
-  entry.process = static_cast<pid_t>(strtol(until(text, ' ').c_str(), nullptr, 10));
+  until(text, ' ');  // the process
   entry.task = until(text, ' ');
   entry.key = until(text, ' ');
   entry.what = until(text, '\n');
@@ -65,35 +65,49 @@ bool is_key(const std::string &word) {
 }
 
 void remember(const ProgramCache &cache, const Entry &entry) {
-  const std::string before = text_of(cache.death_file(entry.key));
-  const bool sure = !entry.crash.empty() || before.rfind(ProgramCache::ONCE, 0) == 0;
+  const std::string before = cache.noted_death(entry.key);
+  const bool again = entry.task.find(AGAIN) != std::string::npos;
+  const bool sure = !entry.crash.empty() || (again && before.rfind(ProgramCache::ONCE, 0) == 0);
   const std::string how = entry.crash.empty() ? "ended" : "crashed (" + entry.crash + ")";
   if (before.empty() || sure)
-    cache.remember_death(entry.key, (sure ? "" : ProgramCache::ONCE) + how + " while " + entry.what);
+    cache.remember_death(entry.key,
+                         (sure ? "" : ProgramCache::ONCE) + how + " while " + entry.what);
 }
 
 void settle(const ProgramCache &cache, const std::string &path) {
-  const std::string text = text_of(path);
-  const Entry entry = parse(text);
-  if (entry.process > 0 && alive(entry.process)) return;
-  if (unlink(path.c_str()) != 0 || !is_key(entry.key)) return;  // another process has seen to it
-  if (entry.task == TASKS[Journal::Load]) cache.drop(entry.key);
+  std::string why;
+  const Entry entry = parse(text_of_own(path, why));
+  if (unlink(path.c_str()) != 0 || !is_key(entry.key)) return;
+  if (entry.task.rfind(TASKS[Journal::Load], 0) == 0) cache.drop(entry.key);
   else remember(cache, entry);
+}
+
+// Its process holds a journal for as long as it lives: that is so in another container too, whose
+// processes have numbers of their own.
+void settle_if_left(const ProgramCache &cache, const std::string &path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (file < 0) return;
+  if (lock(file)) settle(cache, path);
+  close(file);
 }
 
 }  // namespace
 
 Journal::Journal(const std::string &path) : path_(path) {
-  constexpr int FLAGS = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC;
-  if (!path_.empty()) file_ = ::open(path_.c_str(), FLAGS, 0644);
+  constexpr int FLAGS = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW;
+  if (!path_.empty()) file_ = ::open(path_.c_str(), FLAGS, S_IRUSR | S_IWUSR);
+  if (file_ >= 0 && !lock(file_)) {  // a process of another container, or a disk without locks
+    close(file_);
+    file_ = -1;
+  }
   done();
 }
 
 Journal::~Journal() {
   if (file_ < 0) return;
   if (crash_file == file_) crash_file = -1;
-  close(file_);
   unlink(path_.c_str());
+  close(file_);
 }
 
 // A full disk costs the note only.
@@ -103,8 +117,9 @@ void Journal::write_line(const std::string &words) {
   if (ftruncate(file_, 0) == 0 && write(file_, line.data(), line.size()) < 0) return;
 }
 
-void Journal::about_to(Task task, const std::string &key, const std::string &what) {
-  write_line(std::string(" ") + TASKS[task] + " " + (key.empty() ? "-" : key) + " " + what);
+void Journal::about_to(Task task, const std::string &key, const std::string &what, bool suspected) {
+  write_line(std::string(" ") + TASKS[task] + (suspected ? AGAIN : "") + " " +
+             (key.empty() ? "-" : key) + " " + what);
 }
 
 void Journal::done() { write_line(""); }
@@ -131,7 +146,7 @@ void settle_journals(const ProgramCache &cache, const std::string &path) {
     closedir(folder);
   }
   if (!path.empty()) found.push_back(path);
-  for (const std::string &file : found) settle(cache, file);
+  for (const std::string &file : found) settle_if_left(cache, file);
 }
 
 }  // namespace pocket

@@ -1,8 +1,9 @@
 // What the runner is about to do that a driver may die of, in a file: whoever finds it knows where.
 //
 // One line: the process, and during a risky call the task, a key (of a program in the cache, or -),
-// and words for people. The file is removed at a good end. `crashed` behind it was written by the
-// dying process itself; without, it may as well have been killed from outside.
+// and words for people. The file is locked by its process, and removed at a good end. `crashed`
+// behind it was written by the dying process itself; without, it may as well have been killed from
+// outside.
 #pragma once
 #include <string>
 
@@ -18,7 +19,8 @@ class Journal {
   Journal(const Journal &) = delete;
   ~Journal();
 
-  void about_to(Task task, const std::string &key, const std::string &what);
+  // `suspected`: an earlier process ended there, and this one knows.
+  void about_to(Task task, const std::string &key, const std::string &what, bool suspected);
   void done();
   bool open() const { return file_ >= 0; }
 
@@ -36,8 +38,8 @@ class Journal {
 std::string journal_in(const std::string &folder);  // a name for this process's own
 
 // Reads the journals that dead processes left in the cache's folder, and at `path`; and removes
-// them. A program that a process crashed of, or in which two ended, is remembered as the driver's
-// death; a binary is dropped.
+// them. A program that a process crashed of, or in which one ended and later another, is remembered
+// as the driver's death (several that were killed at once are no proof); a binary is dropped.
 void settle_journals(const ProgramCache &cache, const std::string &path);
 
 }  // namespace pocket

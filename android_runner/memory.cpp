@@ -6,8 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <set>
 
+#include "bounds.h"
 #include "failure.h"
 
 namespace pocket {
@@ -22,13 +25,46 @@ int64_t bytes_in_use(const Buffer &buffer, const std::vector<const Phase *> &pha
   for (const Phase *phase : phases) {
     int64_t elements = 1;
     for (const Expr &dim : buffer.shape) {
-      const auto extent = over_corners(dim, phase->box);
+      const auto extent = bounds(dim, phase->box);
       if (!extent || __builtin_mul_overflow(elements, extent->high, &elements)) return buffer.bytes;
     }
     most = std::max(most, elements);
   }
   return most > buffer.bytes ? buffer.bytes
                              : std::min(buffer.bytes, most * dtype_size(buffer.dtype));
+}
+
+// So large that it fits nowhere, where it can't be counted.
+int64_t sum(int64_t a, int64_t b) {
+  int64_t total = 0;
+  return __builtin_add_overflow(a, b, &total) ? INT64_MAX : total;
+}
+
+// Bytes on the device, by what they are for.
+struct Needs {
+  int64_t weights = 0, states = 0, buffers = 0, arena = 0;
+  int64_t besides_weights() const { return sum(sum(states, buffers), arena); }
+  std::string text(bool mapped) const {
+    char words[200];
+    snprintf(words, sizeof words, "weights %lld%s, states %lld, buffers %lld, arena %lld",
+             static_cast<long long>(weights), mapped ? " (mapped, not copied)" : "",
+             static_cast<long long>(states), static_cast<long long>(buffers),
+             static_cast<long long>(arena));
+    return words;
+  }
+};
+
+Needs needs_of(const Plan &plan, const std::vector<int64_t> &sizes, int64_t arena) {
+  Needs needs;
+  needs.arena = arena;
+  std::set<size_t> files;
+  for (const Weight &weight : plan.weights) files.insert(weight.file);
+  for (const size_t file : files) needs.weights = sum(needs.weights, plan.files[file].bytes);
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    int64_t &kind = plan.buffers[i].kind == "state" ? needs.states : needs.buffers;
+    kind = sum(kind, sizes[i]);
+  }
+  return needs;
 }
 
 void fill_zero(const Device &device, cl::Memory memory, size_t bytes) {
@@ -68,7 +104,7 @@ Memory::Memory(const Plan &plan, const Device &device, const std::vector<const P
                   "compile the model for this device");
   for (const Buffer &buffer : plan.buffers) sizes_.push_back(bytes_in_use(buffer, phases));
   for (const Phase *phase : phases) arena_bytes = std::max(arena_bytes, phase->arena_bytes);
-  check_room(device);
+  check_room(plan, device);
   load_weights(plan, device);
   make_buffers(plan, device);
   if (arena_bytes) arena_ = device.buffer(arena_bytes, "the scratch memory");
@@ -77,14 +113,20 @@ Memory::Memory(const Plan &plan, const Device &device, const std::vector<const P
   device.wait();
 }
 
-// Weights don't count: where memory is shared they are mapped, and the system can let go of them.
-void Memory::check_room(const Device &device) const {
-  int64_t needed = arena_bytes;
-  for (const int64_t bytes : sizes_) needed += bytes;
-  if (needed > static_cast<int64_t>(device.facts().global_memory))
-    throw Failure("the plan needs " + std::to_string(needed) + " bytes besides its weights",
-                  device.facts().name + " has " + std::to_string(device.facts().global_memory),
-                  "a smaller --max-context or --prefill-chunk, or a smaller model");
+// Weights that the device reads in the host's memory are no reason to refuse: they are mapped, and
+// the system can let go of them.
+void Memory::check_room(const Plan &plan, const Device &device) const {
+  const DeviceFacts &facts = device.facts();
+  const Needs needs = needs_of(plan, sizes_, arena_bytes);
+  const int64_t room = static_cast<int64_t>(facts.global_memory), besides = needs.besides_weights();
+  const int64_t all = sum(besides, needs.weights), needed = facts.unified ? besides : all;
+  const std::string has =
+      facts.name + " has " + std::to_string(room) + " bytes: " + needs.text(facts.unified);
+  if (needed > room)
+    throw Failure("the plan needs " + std::to_string(needed) + " bytes" +
+                      (facts.unified ? " besides its weights" : ""),
+                  has, "a smaller --max-context or --prefill-chunk, or a smaller model");
+  if (all > room) fprintf(stderr, "note: the plan needs more memory than %s\n", has.c_str());
 }
 
 void Memory::load_weights(const Plan &plan, const Device &device) {

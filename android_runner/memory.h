@@ -45,7 +45,7 @@ class Memory {
   void load_weights(const Plan &plan, const Device &device);
   cl::Owned<cl::Memory> load_shard(const Plan &plan, const Device &device, size_t file);
   void make_buffers(const Plan &plan, const Device &device);
-  void check_room(const Device &device) const;
+  void check_room(const Plan &plan, const Device &device) const;
 
   std::vector<MappedFile> files_;  // first: outlives the buffers that use it
   std::vector<cl::Owned<cl::Memory>> shards_, weights_, buffers_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "bounds.h"
 #include "failure.h"
 #include "plan_parts.h"
 
@@ -33,15 +34,14 @@ Symbol read_symbol(const Node &node, const Names &earlier) {
   return {name, counted, {low, node.at("max").integer(low, MANY)}};
 }
 
-// Bytes of a dense tensor at the largest corner of the box.
+// Bytes of a dense tensor that is as large as it can be in the box.
 int64_t dense_bytes(const Node &node, const Names &symbols, const Box &box,
                     const std::string &dtype) {
   Expr code = {{Token::Number, dtype_size(dtype)}};
   for (const Node &dim : node.items()) {
-    const Expr extent = dim.expression(symbols);
-    const auto range = over_corners(extent, box);
+    const auto range = bounds(dim.expression(symbols), box);
     if (!range || range->low < 0)
-      dim.fail("the extent is negative or undefined within the symbols' bounds");
+      dim.fail("the extent may be negative or undefined within the symbols' bounds");
     code.push_back({Token::Number, range->high});
     code.push_back({Token::Mul, 0});
   }
@@ -140,6 +140,8 @@ Plan read_plan(const Node &root, const std::string &folder) {
                   "compile the model again with the version of pocketcl that runs it");
   Plan plan{folder,
             "",
+            "",
+            {},
             false,
             read_model(root.at("model")),
             root.at("profile").at("class").text(),

@@ -24,6 +24,13 @@ struct Buffer {
   std::string update;  // of a state: append, replace or once
 };
 
+// Tells a file from another that takes its name.
+struct FileIdentity {
+  uint64_t device = 0, number = 0;
+  int64_t seconds = 0, nanoseconds = 0, bytes = -1;
+  bool operator==(const FileIdentity &other) const;
+};
+
 struct File {
   std::string path;
   int64_t bytes;
@@ -89,6 +96,8 @@ struct Model {
 struct Plan {
   std::string folder;
   std::string digest;   // hash of plan.json as it is, edited or not
+  std::string file;     // plan.json's name
+  FileIdentity identity;
   bool edited = false;  // plan.json, since the compile
   Model model;
   std::string device_class;
@@ -109,6 +118,10 @@ struct Plan {
 
 // `path` is the plan's folder, or a plan.json in it under any name. Throws Failure.
 Plan load_plan(const std::string &path);
+
+// Throws Failure where another plan has taken the place of the one that was loaded, so that what
+// was read since may be of both.
+void check_same(const Plan &plan);
 
 // Of a phase's first run: a value for every symbol. Counted ones are sized for their greatest.
 std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase);

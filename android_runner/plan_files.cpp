@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <tuple>
 
 #include "failure.h"
 #include "plan_parts.h"
@@ -24,6 +25,14 @@ bool ends_with(const std::string &text, const std::string &end) {
 Failure missing(const std::string &path) {
   return Failure(path + " can't be read", strerror(errno),
                  "copy the whole plan folder, or compile the model again");
+}
+
+FileIdentity identity_of(const std::string &path) {
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) return {};
+  return {static_cast<uint64_t>(status.st_dev), static_cast<uint64_t>(status.st_ino),
+          static_cast<int64_t>(status.st_mtim.tv_sec), static_cast<int64_t>(status.st_mtim.tv_nsec),
+          static_cast<int64_t>(status.st_size)};
 }
 
 void note_edit(const std::string &path) {
@@ -93,6 +102,11 @@ void need_phases(const Node &root, const Plan &plan) {
 
 }  // namespace
 
+bool FileIdentity::operator==(const FileIdentity &other) const {
+  return std::tie(device, number, seconds, nanoseconds, bytes) ==
+         std::tie(other.device, other.number, other.seconds, other.nanoseconds, other.bytes);
+}
+
 bool File::text() const {
   for (const char *suffix : {".cl", ".json", ".txt", ".jinja"})
     if (ends_with(path, suffix)) return true;
@@ -161,12 +175,19 @@ std::string read_file(const std::string &path) {
   return text;
 }
 
+void check_same(const Plan &plan) {
+  if (identity_of(plan.file) == plan.identity) return;
+  throw Failure(plan.folder + " was replaced while it was read",
+                "another compile wrote to it, or it was edited", "run it again");
+}
+
 Plan load_plan(const std::string &path) {
   struct stat status {};
   if (stat(path.c_str(), &status) != 0) throw missing(path);
   const bool folder = S_ISDIR(status.st_mode);
   const size_t slash = path.rfind('/');
   const std::string file = folder ? path + "/plan.json" : path;
+  const FileIdentity identity = identity_of(file);
   const std::string text = read_file(file);
   const Json json = parse_json(text, "plan.json");
   const std::string home = folder ? path : slash == std::string::npos ? "." : path.substr(0, slash);
@@ -175,6 +196,8 @@ Plan load_plan(const std::string &path) {
   const Json *sha256 = source && source->kind == Json::Dict ? source->find("sha256") : nullptr;
   plan.model.sha256 = sha256 ? sha256->text : "";
   plan.digest = digest_of(text);
+  plan.file = file;
+  plan.identity = identity;
   plan.edited = !digest || digest->text != plan.digest;
   if (plan.edited) note_edit(file);
   for (size_t i = 0; i < plan.files.size(); ++i) check_file(plan, i);

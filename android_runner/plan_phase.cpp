@@ -1,6 +1,7 @@
 // One phase of plan.json: its scratch memory and its steps.
 #include <algorithm>
 
+#include "bounds.h"
 #include "plan_parts.h"
 
 namespace pocket {
@@ -27,9 +28,9 @@ Box read_bounds(const Node &node, const Names &symbols, Box box) {
 
 Scratch read_scratch(const Node &node, const Context &context) {
   Scratch scratch{node.at("name").text(), node.at("bytes").bytes(), node.at("offset").bytes()};
-  const auto size = over_corners(node.at("size").expression(context.symbols), context.phase.box);
+  const auto size = bounds(node.at("size").expression(context.symbols), context.phase.box);
   if (!size || size->low < 0)
-    node.at("size").fail("negative or undefined within the phase's bounds");
+    node.at("size").fail("may be negative or undefined within the phase's bounds");
   if (scratch.bytes == 0) node.at("bytes").fail("an empty buffer");
   if (scratch.bytes < size->high)
     node.at("bytes").fail("the size is " + std::to_string(size->high) +
@@ -60,12 +61,13 @@ void check_grid(const Node &node, const Variant &variant, const Box &box) {
   if (variant.local.size() != variant.global.size())
     node.at("local").fail("expected as many sizes as in global");
   for (size_t i = 0; i < variant.global.size(); ++i) {
-    const auto range = over_corners(variant.global[i], box);
+    const auto range = bounds(variant.global[i], box);
     const Node size = node.at("global").at(i);
-    if (!range || range->low < 0) size.fail("negative or undefined within the phase's bounds");
+    if (!range || range->low < 0)
+      size.fail("may be negative or undefined within the phase's bounds");
     if (range->high > UINT32_MAX) size.fail("more than 2^32 work-items");
     const int64_t local = static_cast<int64_t>(variant.local[i]);
-    if (range->low % local || range->high % local) size.fail("not a multiple of the local size");
+    if (range->divisor % local) size.fail("not a multiple of the local size everywhere");
   }
 }
 
@@ -103,38 +105,10 @@ Step read_step(const Node &node, const Context &context) {
   if (kind == "wait") return {Step::Wait, node.at("queue").index(QUEUES, "the queues"), "", {}, {}};
   node.at("op").one_of({"fetch"});
   return {Step::Fetch,
-          0,
+          node.has("queue") ? node.at("queue").index(QUEUES, "the queues") : 0,
           "",
           {{Argument::Buffer, node.at("buffer").index(context.plan.buffers.size(), "buffers")}},
           {}};
-}
-
-struct Life {
-  size_t first, last;
-};
-
-// From the first step that names a scratch buffer to the last.
-std::vector<Life> lives(const Phase &phase) {
-  std::vector<Life> alive(phase.scratch.size(), {SIZE_MAX, 0});
-  for (size_t i = 0; i < phase.steps.size(); ++i)
-    for (const Argument &arg : phase.steps[i].args)
-      if (arg.kind == Argument::Scratch) {
-        Life &life = alive[arg.index];
-        life = {std::min(life.first, i), i};
-      }
-  return alive;
-}
-
-void check_overlap(const Node &node, const Phase &phase) {
-  const std::vector<Life> alive = lives(phase);
-  for (size_t i = 0; i < phase.scratch.size(); ++i)
-    for (size_t j = 0; j < i; ++j) {
-      const Scratch &a = phase.scratch[i], &b = phase.scratch[j];
-      const bool together = alive[i].first <= alive[j].last && alive[j].first <= alive[i].last;
-      if (together && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes)
-        node.at("scratch").at(i).at("offset").fail("overlaps scratch[" + std::to_string(j) +
-                                                   "], which is in use then");
-    }
 }
 
 }  // namespace

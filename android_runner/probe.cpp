@@ -11,6 +11,7 @@
 
 #include "cl_library.h"
 #include "failure.h"
+#include "linker.h"
 #include "plan.h"
 #include "system.h"
 
@@ -124,6 +125,7 @@ uint64_t Bench::limit(cl::Uint key) const {
 cl::Owned<cl::Kernel> Bench::kernel(const std::string &defines, const char *name) {
   cl::Int code = 0;
   if (!program_ || defines != defines_) {
+    check_linker(device_.facts());
     const std::string text = defines + source_;
     const char *start = text.data();
     const size_t size = text.size();

@@ -2,10 +2,13 @@
 
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <vector>
 
 #include "files.h"
+#include "linker.h"
+#include "own_files.h"
 #include "plan.h"
 #include "sha256.h"
 
@@ -47,14 +50,25 @@ std::vector<cl::Owned<cl::Kernel>> all_kernels(cl::Program program) {
   return owned;
 }
 
+// Programs run on the device, and with a CPU's driver in this process: nobody else may have a hand
+// in them.
+void warn(const std::string &name, const std::string &why) {
+  fprintf(stderr,
+          "note: %s is not used for compiled programs, because %s: remove it, or choose a folder "
+          "that only you can write to\n",
+          name.c_str(), why.c_str());
+}
+
 }  // namespace
 
 ProgramCache::ProgramCache(std::string folder, const Device &device)
     : folder_(std::move(folder)), device_(device) {
   if (folder_.empty()) return;
-  make_folders(folder_);
-  if (access(folder_.c_str(), R_OK | W_OK | X_OK) != 0) folder_.clear();
-  else remove_halves(folder_);
+  make_own_folder(folder_);
+  const std::string why = weakness(folder_);
+  if (!why.empty()) warn(folder_, why);
+  if (!why.empty() || access(folder_.c_str(), R_OK | W_OK | X_OK) != 0) folder_.clear();
+  else remove_leftovers_in(folder_);
 }
 
 std::string ProgramCache::key(const std::string &text) const {
@@ -71,9 +85,18 @@ std::string ProgramCache::file(const std::string &key, const char *ending) const
   return folder_ + "/" + key + ending;
 }
 
+// The content of one of our files; empty where there is none, or where others can write to it.
+std::string ProgramCache::text(const std::string &path) const {
+  if (!usable()) return "";
+  std::string why;
+  const std::string found = text_of_own(path, why);
+  if (!why.empty() && !warned_.exchange(true)) warn(path, why);
+  return found;
+}
+
 // Of a whole entry; empty where there is none.
 std::string ProgramCache::binary(const std::string &key) const {
-  const std::string text = usable() ? text_of(file(key, ".bin")) : "", magic = MAGIC;
+  const std::string text = this->text(file(key, ".bin")), magic = MAGIC;
   const size_t head = magic.size() + 64;
   if (text.size() <= head || text.compare(0, magic.size(), magic) != 0) return "";
   const std::string binary = text.substr(head);
@@ -101,6 +124,7 @@ void ProgramCache::store(const std::string &key, cl::Program program) const {
 
 cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string &log,
                                            const Prepare &prepare) const {
+  check_linker(device_.facts());
   const char *source = text.data();
   const size_t size = text.size();
   cl::Int code = 0;
@@ -124,9 +148,14 @@ cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string 
 std::string ProgramCache::death_file(const std::string &key) const { return file(key, ".bad"); }
 
 std::string ProgramCache::death(const std::string &key) const {
-  std::string text = usable() ? text_of(death_file(key)) : "";
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text.rfind(ONCE, 0) == 0 ? "" : text;
+  const std::string found = noted_death(key);
+  return found.rfind(ONCE, 0) == 0 ? "" : found;
+}
+
+std::string ProgramCache::noted_death(const std::string &key) const {
+  std::string found = text(death_file(key));
+  while (!found.empty() && found.back() == '\n') found.pop_back();
+  return found;
 }
 
 void ProgramCache::remember_death(const std::string &key, const std::string &what) const {

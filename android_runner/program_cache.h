@@ -5,6 +5,7 @@
 // too, and carries its own checksum, because drivers take damaged binaries without a word. Whatever
 // is wrong with an entry, the program is built from source.
 #pragma once
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -14,7 +15,8 @@ namespace pocket {
 
 class ProgramCache {
  public:
-  // An empty folder name: no cache. A folder that can't be written costs only the time to build.
+  // An empty folder name: no cache. A folder that can't be written costs only the time to build,
+  // and so does one that others can write to, after a note.
   ProgramCache(std::string folder, const Device &device);
 
   bool usable() const { return !folder_.empty(); }  // files can be written here
@@ -33,6 +35,7 @@ class ProgramCache {
   // begins with ONCE is only suspected: the process may as well have been killed from outside.
   static constexpr const char *ONCE = "once: ";
   std::string death(const std::string &key) const;
+  std::string noted_death(const std::string &key) const;  // a suspected one, too
   void remember_death(const std::string &key, const std::string &what) const;
   void forget_death(const std::string &key) const;
   std::string death_file(const std::string &key) const;
@@ -40,11 +43,13 @@ class ProgramCache {
 
  private:
   std::string file(const std::string &key, const char *ending) const;
+  std::string text(const std::string &path) const;
   std::string binary(const std::string &key) const;
   void store(const std::string &key, cl::Program program) const;
 
   std::string folder_;
   const Device &device_;
+  mutable std::atomic<bool> warned_{false};  // of a file
 };
 
 std::string default_cache_folder();

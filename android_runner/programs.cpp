@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "failure.h"
+#include "linker.h"
 
 namespace pocket {
 namespace {
@@ -25,6 +26,7 @@ std::string source_of(const Plan &plan, size_t program) {
 Programs::Programs(const Plan &plan, const Device &device, const ProgramCache &cache,
                    Journal &journal, BuildOptions options)
     : plan_(plan),
+      facts_(device.facts()),
       cache_(cache),
       journal_(journal),
       options_(std::move(options)),
@@ -43,7 +45,13 @@ const std::string &Programs::key(size_t program) {
 }
 
 void Programs::risk(Journal::Task task, size_t program, const std::string &what) {
-  journal_.about_to(task, key(program), what);
+  note(task, key(program), what);
+}
+
+void Programs::risk(const std::string &what) { note(Journal::Launch, key_of(what), what); }
+
+void Programs::note(Journal::Task task, const std::string &key, const std::string &what) {
+  journal_.about_to(task, key, what, !cache_.noted_death(key).empty());
 }
 
 // What is known of an earlier process; and forgotten, where it is to be tried again.
@@ -82,6 +90,7 @@ void Programs::prepare(const std::vector<size_t> &programs) {
     if (!builds_.count(program) && reason(program).empty() && !load(program))
       missing.emplace(key(program), program);
   if (missing.empty()) return;
+  check_linker(facts_);  // a child would abort for every program
   std::vector<std::pair<size_t, size_t>> sized;  // bytes of source, program
   for (const auto &entry : missing)
     sized.emplace_back(source_of(plan_, entry.second).size(), entry.second);

@@ -41,7 +41,7 @@ class Programs {
 
   // Notes what is about to be done with the program, or with the plan, until journal().done().
   void risk(Journal::Task task, size_t program, const std::string &what);
-  void risk(const std::string &what) { journal_.about_to(Journal::Launch, key_of(what), what); }
+  void risk(const std::string &what);
   // How an earlier process died of that; empty where it didn't.
   std::string death_of(const std::string &what) const { return remembered(key_of(what)); }
   Journal &journal() const { return journal_; }
@@ -54,10 +54,12 @@ class Programs {
   std::string key_of(const std::string &what) const { return cache_.key(plan_.digest + what); }
   std::string remembered(const std::string &key) const;
   void note(size_t program, const Outcome &outcome);
+  void note(Journal::Task task, const std::string &key, const std::string &what);
   bool load(size_t program);
   Build make(size_t program);
 
   const Plan &plan_;
+  const DeviceFacts &facts_;
   const ProgramCache &cache_;
   Journal &journal_;
   const BuildOptions options_;

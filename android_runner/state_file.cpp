@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "failure.h"
+#include "files.h"
 #include "json.h"
 #include "output.h"
 #include "sha256.h"
@@ -66,43 +67,26 @@ std::string names_of(const std::vector<Part> &parts) {
 
 // --- writing -------------------------------------------------------------------------------------
 
-// A file under another name, which takes the place of `path` when it is whole.
-class NewFile {
+// A new file that carries its checksum at the end.
+class SealedFile {
  public:
-  explicit NewFile(const std::string &path) : path_(path) {
-    const size_t name = path.rfind('/') + 1;  // npos + 1 is 0
-    temporary_ = path.substr(0, name) + "." + path.substr(name) + ".partial-XXXXXX";
-    const int handle = mkstemp(temporary_.data());
-    if (handle < 0) throw unwritable(path);
-    file_.reset(fdopen(handle, "wb"));
-    if (!file_ || fchmod(handle, 0644) != 0) fail();
-  }
-  NewFile(const NewFile &) = delete;
-  ~NewFile() {
-    if (!kept_) unlink(temporary_.c_str());
+  explicit SealedFile(const std::string &path) : path_(path), file_(path, 0644) {
+    if (!file_.open()) throw unwritable(path_);
+    remove_leftovers_of(path_);
   }
   void write(const void *data, size_t size) {
     hash_.update(data, size);
-    if (fwrite(data, 1, size, file_.get()) != size) fail();
+    if (!file_.write(data, size)) throw unwritable(path_);
   }
   void keep() {
     const std::string seal = hash_.hex() + "\n";
-    if (fwrite(seal.data(), 1, seal.size(), file_.get()) != seal.size()) fail();
-    if (fflush(file_.get()) != 0 || fsync(fileno(file_.get())) != 0) fail();
-    if (rename(temporary_.c_str(), path_.c_str()) != 0) fail();
-    kept_ = true;
+    if (!file_.write(seal.data(), seal.size()) || !file_.keep(true)) throw unwritable(path_);
   }
 
  private:
-  [[noreturn]] void fail() const {
-    const Failure failure = unwritable(path_);
-    unlink(temporary_.c_str());
-    throw failure;
-  }
-  std::string path_, temporary_;
-  OpenFile file_;
+  const std::string path_;
+  NewFile file_;
   Sha256 hash_;
-  bool kept_ = false;
 };
 
 std::string header(const Plan &plan, int64_t past, int64_t reached, const std::string &note) {
@@ -256,7 +240,7 @@ void save_state(const std::string &path, const Plan &plan, const Device &device,
                   "what was fed can be saved, and no more");
   if (!note.empty() && parse_json(note, "note").kind != Json::Dict)
     throw Failure("the note is no JSON object", "it has to be one", "save PAST FILE<tab>{…}");
-  NewFile file(path);
+  SealedFile file(path);
   const std::string first = header(plan, past, held.reached, note);
   file.write(first.data(), first.size());
   file.write(held.ids.data(), 4 * static_cast<size_t>(past));

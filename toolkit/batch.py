@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
+from toolkit.executor import check_states
 from toolkit.host import Machine, choose_device
-from toolkit.load import load_plan
+from toolkit.load import SamePlan, load_plan
 
 Ids = npt.NDArray[np.int64]
 
@@ -22,7 +23,9 @@ class BatchScorer:
     name = "host"
 
     def __init__(self, path: Path, platform: str | None = None, **_: Any) -> None:
+        same = SamePlan(path)
         self.plan = load_plan(path)
+        check_states(self.plan)
         phase = self.plan.phase("score")
         if phase is None:
             raise PocketError(f"{path} cannot score", "it has no phase `score`", "compile it again")
@@ -30,6 +33,7 @@ class BatchScorer:
         self.device = f"{device.name.strip()}, {device.platform.version.strip()}"
         self.machine = Machine(path, self.plan, device)
         self.ready, self.longest = self.machine.prepare(phase), phase.bounds["seq"][1]
+        same.check()
         self.buffers = dict(
             zip((b.name for b in self.plan.buffers), self.machine.buffers, strict=True)
         )

@@ -7,6 +7,7 @@ from opencl_kernels import KERNELS, Kernel, default_knobs
 from opencl_kernels.bench_cases import bench_cases
 from opencl_kernels.kernel import Case, case_id
 from toolkit.errors import PocketError
+from toolkit.linker import check_linker
 from toolkit.nearest import unknown
 
 
@@ -25,6 +26,7 @@ def bench_kernels(
 
     tell = progress or (lambda *_: None)
     timer = Timer(seconds=seconds)
+    check_linker(timer.device.platform.name)
     wanted = choose(names, case, timer.device_class)
     tell("the device's own rates")
     roof, rows = Roof(timer), []

@@ -23,6 +23,8 @@ def demo(
     tell = progress or (lambda _: None)
     with tempfile.TemporaryDirectory(prefix="pocketcl-demo-") as folder:
         started = time.perf_counter()
+        if on != "phone":
+            check_linker_here()
         plan = Path(folder) / "demo.plan"
         options = {"serial": serial} if on == "phone" else {}
         device = {"device": "phone", **options} if options else {}
@@ -34,6 +36,17 @@ def demo(
     figures = {"compile": compiled, "verify": verified, "run": story, "seconds": seconds}
     write("\n\n" + "\n".join(lines(figures)) + "\n")
     return figures
+
+
+def check_linker_here() -> None:
+    """Raise where the device here can't run what takes a while to compile."""
+    from toolkit.doctor import best_device
+    from toolkit.linker import check_linker, find_linker
+
+    if find_linker() is None and (best := best_device()):
+        from toolkit.host import choose_device
+
+        check_linker(choose_device(prefer_cpu=best["type"] == "cpu").platform.name)
 
 
 def compile_model(plan: Path, tell: Callable[[str], None], **options: Any) -> dict[str, Any]:

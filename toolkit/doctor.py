@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolkit.device_features import device_features
-from toolkit.paths import cache_dir
+from toolkit.linker import find_linker
+from toolkit.own_files import make_own_folder, weakness
+from toolkit.paths import cache_home
 
 NO_DEVICE = "OpenCL lists no device: no driver is installed"
 POCL_DEBIAN = "apt-get install pocl-opencl-icd"
@@ -189,7 +191,7 @@ def _faster_pocl(found: list[dict[str, Any]]) -> str:
 
 
 def _linker() -> Check:
-    path = shutil.which("ld")
+    path = find_linker()
     remedy = "" if path else "apt-get install binutils"
     return Check("linker", bool(path), path or "no `ld`: PoCL aborts without it", remedy)
 
@@ -224,13 +226,16 @@ def _compiler() -> Check:
 
 
 def _cache() -> Check:
-    folder = cache_dir()
+    folder, remedy = cache_home(), "set XDG_CACHE_HOME to a folder that only you can write to"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_own_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
+        why = weakness(folder)
     except OSError as error:
         return Check("cache", False, str(error), "set XDG_CACHE_HOME to a folder you can write to")
+    if why:
+        return Check("cache", False, f"{folder} is not used: {why}", f"remove it, or {remedy}")
     return Check("cache", True, f"{folder}, {free / 1e9:.1f} GB free")
 
 

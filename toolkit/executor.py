@@ -102,6 +102,22 @@ def on_phone(executor: object) -> dict[str, Any]:
     return {"phone": figures()} if figures else {}
 
 
+def check_states(plan: Plan) -> None:
+    """Raise where a state is of a kind that no executor can run.
+
+    What was appended beyond the text is simply written again. Any other state would be left as the
+    steps made it that ran ahead of the last id, after a stop, a rewind or at a new text.
+    """
+    for buffer in plan.buffers:
+        if buffer.kind == "state" and buffer.update != "append":
+            raise PocketError(
+                f"the state {buffer.name} can't be run",
+                f"its update is '{buffer.update}': steps run ahead of the ids, and only what is "
+                "appended can be taken back",
+                "a model whose states are appended to, as a KV cache is",
+            )
+
+
 def can_sample(plan: Plan, sampling: Sampling) -> bool:
     """False for a plan that knows only greedy ids, where no more is asked of it."""
     if any(buffer.name == "sampling" for buffer in plan.buffers):

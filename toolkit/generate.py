@@ -17,12 +17,13 @@ from toolkit.executor import (
     can_sample,
     check_held,
     check_positions,
+    check_states,
     check_tokens,
     checked_id,
     chunks,
 )
 from toolkit.host import Machine, Ready, choose_device
-from toolkit.load import load_plan, plan_digest
+from toolkit.load import SamePlan, load_plan, plan_digest
 from toolkit.plan import Dispatch, Plan
 from toolkit.plan_reader import RECOMPILE
 from toolkit.profile import Span
@@ -48,8 +49,10 @@ class HostExecutor:
         profile: bool = False,
     ) -> None:
         started = time.perf_counter()
+        self._same = SamePlan(path)
         self.plan = load_plan(path)
         _check_kind(self.plan)
+        check_states(self.plan)
         check_names(self.plan, dump)
         device = choose_device(platform, self.plan.profile.get("class") == "cpu")
         self.machine = Machine(path, self.plan, device, profile)
@@ -205,7 +208,9 @@ class HostExecutor:
             phase = self.plan.phase(name)
             if phase is None:
                 raise PocketError(f"the plan has no phase '{name}'", hint=RECOMPILE)
-            self._ready[name] = self.machine.prepare(phase)
+            ready = self.machine.prepare(phase)
+            self._same.check()
+            self._ready[name] = ready
         return self._ready[name]
 
     def _bind(self, ids: Sequence[int], past: int, rows: int = 1) -> None:

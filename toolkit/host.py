@@ -6,7 +6,6 @@ language model (chunks, positions, the token loop) stands in `generate.py`.
 
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from opencl_kernels.formats import DTYPES
 from toolkit.device_fit import excess, lack
 from toolkit.errors import PocketError
 from toolkit.expr import evaluate, symbols_of
+from toolkit.linker import check_linker
 from toolkit.plan import (
     Buffer,
     Dispatch,
@@ -40,7 +40,6 @@ Values: TypeAlias = Mapping[str, int]  # of the symbols
 Hook: TypeAlias = Callable[[int], None]  # called with the index of a buffer or step
 FLAGS = cl.mem_flags
 NEWER_POCL = "this PoCL is older than the processor: apt-get install pocl-opencl-icd"
-NO_LINKER, LINKER = "it needs `ld`, which is not on the PATH", "apt-get install binutils"
 UNEDIT = "undo edits in kernels/, or compile the model again for this device"
 
 
@@ -83,12 +82,6 @@ class Ready:
         return self.grids[key]
 
 
-def _check_linker(device: cl.Device) -> None:
-    """PoCL links what it compiles with `ld`, and aborts the whole process where there is none."""
-    if "Portable" in device.platform.name and shutil.which("ld") is None:
-        raise PocketError("PoCL cannot build kernels here", NO_LINKER, LINKER)
-
-
 class Machine:
     """A plan on one OpenCL device."""
 
@@ -96,7 +89,7 @@ class Machine:
         """Allocate everything that the plan needs; kernels are built by `prepare`."""
         self.path, self.plan, self.device = path, plan, device
         _check_alignment(plan, device)
-        _check_linker(device)
+        check_linker(device.platform.name)
         with _opencl(f"cannot set up {device.name.strip()}"):
             self.context = cl.Context([device])
             properties: Any = cl.command_queue_properties.PROFILING_ENABLE if profile else 0

@@ -41,6 +41,28 @@ def load_plan(path: Path, note: Callable[[str], None] = note_on_stderr) -> Plan:
     return plan
 
 
+class SamePlan:
+    """A plan folder, to be sure later that it is still the one that was read."""
+
+    def __init__(self, path: Path) -> None:
+        """Before it is read."""
+        self._path, self._seen = path, _identity(path)
+
+    def check(self) -> None:
+        """Raise where another has taken its place: what was read may be of both."""
+        if _identity(self._path) != self._seen:
+            what = f"{self._path} was replaced while it was read"
+            raise PocketError(what, "another compile wrote to it, or it was edited", "run it again")
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = (path / PLAN_FILE).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
 def plan_digest(path: Path) -> str:
     """What tells this plan from others: the hash of plan.json as it is now."""
     with _readable(path / PLAN_FILE):

@@ -1,17 +1,57 @@
 """Where PocketCL keeps what is the user's: caches and own device profiles (XDG folders)."""
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+
+from toolkit.own_files import make_own_folder, weakness
 
 
 def cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/pocketcl`: everything in it can be deleted at any time."""
+    """`$XDG_CACHE_HOME/pocketcl`: everything in it can be deleted at any time.
+
+    Programs lie in it that are run. Where others can change it, a note says so, and a folder that
+    is only the user's takes its place.
+    """
+    return _safe(cache_home())
+
+
+def cache_home() -> Path:
+    """Where the cache should be, safe or not."""
     return _base("XDG_CACHE_HOME", ".cache") / "pocketcl"
 
 
 def config_dir() -> Path:
     """`$XDG_CONFIG_HOME/pocketcl`: the user's own device profiles."""
     return _base("XDG_CONFIG_HOME", ".config") / "pocketcl"
+
+
+def unsafe(path: Path, why: str, instead: str) -> str:
+    """The sentence for a part of the cache that others can change."""
+    hint = "remove it, or set XDG_CACHE_HOME to a folder that only you can write to"
+    return f"note: {path} is not used, because {why}; {instead}: {hint}"
+
+
+@cache
+def _safe(wanted: Path) -> Path:
+    """The folder, made where it is missing; or the one that is used instead of it."""
+    with suppress(OSError):  # who wants to write there will tell
+        make_own_folder(wanted)
+    why = weakness(wanted)
+    if not why:
+        return wanted
+    other = Path(tempfile.gettempdir(), f"pocketcl-{os.geteuid()}")
+    make_own_folder(other)
+    if weakness(other):
+        other = Path(tempfile.mkdtemp(prefix="pocketcl-"))
+        atexit.register(shutil.rmtree, other, ignore_errors=True)
+    print(unsafe(wanted, why, f"{other} takes its place"), file=sys.stderr)
+    return other
 
 
 def _base(variable: str, default: str) -> Path:

@@ -9,6 +9,10 @@
       cache/              compiled programs; cold/… for `bench`
       sessions/PID/       what a running runner reads and writes besides
 
+The folder is its owner's only: programs lie in it that are run, and adbd makes files that all may
+write to. One that others could come into (adb's shell has no umask) is closed to them, and all that
+is in it checked again.
+
 A blob gets its name after the phone itself found its SHA-256 right, so a name and a size say that
 it is whole; a TREE, named by the hash of its list, appears when all of its links are there. Links
 are symbolic: AOSP's SELinux policy doesn't grant `link` to adb's shell (create_file_perms; read,
@@ -19,17 +23,33 @@ from dataclasses import dataclass, field
 
 from toolkit.adb import Phone
 from toolkit.errors import PocketError
+from toolkit.load import note_on_stderr
 
 HOME = "/data/local/tmp/pocketcl"
 LAYOUT = 1
 MiB = 2**20
 
-# Prints what is known of the folder; what no living process owns any more goes on the way.
+# Prints what is known of the folder; what no living process owns any more goes on the way. The
+# sticky bit marks a folder that was closed to others and is not cleaned yet.
 SURVEY = """
-cd /data/local/tmp && mkdir -p pocketcl && cd pocketcl || exit 1
+umask 077
+cd /data/local/tmp || exit 1
+[ ! -L pocketcl ] || { echo "stranger $(stat -c %u pocketcl)"; exit 0; }
+[ -d pocketcl ] || mkdir pocketcl || exit 1
+cd pocketcl || exit 1
+owner=$(stat -c %u .)
+[ "$owner" = "$(id -u)" ] || { echo "stranger $owner"; exit 0; }
+[ ! -e layout ] || [ "$(cat layout)" = LAYOUT ] || { echo "layout $(cat layout)"; exit 0; }
+case $(stat -c %a .) in 700 | 2700) ;; *)
+  chmod 1700 . && rm -rf plans bin cache cold || exit 1
+  [ ! -d blobs ] || { rm -rf incoming && mv blobs incoming; } || exit 1
+  chmod 700 . && echo closed || exit 1
+esac
 [ -e layout ] || echo LAYOUT > layout || exit 1
 echo "layout $(cat layout)"
-mkdir -p blobs incoming plans bin cache sessions || exit 1
+for f in blobs incoming plans bin cache sessions; do
+  mkdir -p $f && chmod 700 $f || exit 1
+done
 for s in sessions/*; do
   [ ! -d "$s" ] || grep -q pocketcl "/proc/${s#sessions/}/cmdline" 2>/dev/null || rm -rf "$s"
 done
@@ -75,6 +95,9 @@ class Survey:
     free: int = 0
 
 
+CLOSED = "it was closed to them, and what is in it was checked again"
+
+
 def survey(phone: Phone) -> Survey:
     """Look, and remove what no living process owns."""
     found, layout = Survey(), ""
@@ -87,6 +110,10 @@ def survey(phone: Phone) -> Survey:
             found.trees.add(rest)
         elif word == "layout":
             layout = rest
+        elif word == "stranger":
+            raise _of_stranger(phone, rest)
+        elif word == "closed":
+            note_on_stderr(f"note: others could write to {HOME} on {phone.model}; {CLOSED}")
         elif word == "free":
             found.free = 1024 * int(rest.split()[3])  # Filesystem 1K-blocks Used Available …
     if layout != str(LAYOUT):
@@ -94,3 +121,9 @@ def survey(phone: Phone) -> Survey:
         what = f"{HOME} on {phone.model} is of another version"
         raise PocketError(what, because, f"pocketcl phone clean --all --serial {phone.serial}")
     return found
+
+
+def _of_stranger(phone: Phone, owner: str) -> PocketError:
+    what = f"{HOME} on {phone.model} can't be used"
+    because = f"user {owner} owns it, or has put a link there, and could change what is run from it"
+    return PocketError(what, because, f"remove it as that user: adb shell rm -rf {HOME}")

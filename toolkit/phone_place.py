@@ -13,6 +13,7 @@ from typing import Any
 from toolkit.adb import find_phone
 from toolkit.adb_program import Done
 from toolkit.android_build import build_android_runner
+from toolkit.atomic import temporary_beside
 from toolkit.errors import PocketError
 from toolkit.load import TEXT_SUFFIXES
 from toolkit.phone import (
@@ -102,19 +103,16 @@ class OnPhone:
     @contextmanager
     def saving(self, path: Path) -> Iterator[str]:
         """The runner writes into its folder; what it wrote appears at `path`, whole or not."""
-        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
         try:
-            partial.touch()
-            self._names[STATE] = path
-            yield STATE
-            self.phone.pull(f"{self._session}/{STATE}", partial)
-            os.replace(partial, path)
+            with temporary_beside(path) as folder:
+                self._names[STATE] = path
+                yield STATE
+                self.phone.pull(f"{self._session}/{STATE}", folder / STATE)
+                os.replace(folder / STATE, path)
         except OSError as error:
             hint = "check the folder and the free space"
             raise PocketError(f"{path} can't be written", error, hint) from None
         finally:
-            with suppress(OSError):
-                partial.unlink()
             self.phone.run(f"rm -f {self._session}/{STATE}")
 
     @contextmanager

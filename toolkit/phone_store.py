@@ -185,9 +185,8 @@ def _damaged(phone: Phone, item: Item) -> PocketError:
 @contextmanager
 def only_one(phone: Phone) -> Iterator[None]:
     """Pushes of this computer to a phone wait for each other."""
-    cache_dir().mkdir(parents=True, exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in phone.serial)
-    lock = os.open(cache_dir() / f"phone-{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    lock = os.open(cache_dir() / f"phone-{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

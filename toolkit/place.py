@@ -1,6 +1,5 @@
 """Where a runner runs: how it is started, how files come and go, how its end is explained."""
 
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from toolkit.errors import PocketError
+from toolkit.linker import find_linker
 from toolkit.paths import cache_dir
 from toolkit.plan import Plan
 from toolkit.runner_build import build_runner, find_opencl, runner_environment
@@ -68,7 +68,8 @@ class Here:
     def options(self, cache: Path | str | None) -> list[str]:
         """Caches are in $XDG_CACHE_HOME by default; the loader may be the one in a wheel."""
         self._cache = Path(cache or cache_dir() / "programs")
-        given = {"--cache": cache, "--cl-lib": find_opencl()}
+        chosen = self._cache if cache is None else cache  # "": none
+        given = {"--cache": chosen, "--cl-lib": find_opencl()}
         return [w for k, v in given.items() if v is not None for w in (k, str(v))]
 
     def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
@@ -112,7 +113,7 @@ class Here:
         doing = task_of(journal.read_text(errors="replace")) if journal.is_file() else ""
         what = f"the driver crashed while {doing}" if doing else "the runner ended unexpectedly"
         hint = "pocketcl doctor; the same run with --on host"
-        if code == -signal.SIGABRT and shutil.which("ld") is None:
+        if code == -signal.SIGABRT and find_linker() is None:
             hint = "apt-get install binutils: PoCL aborts where there is no `ld`"
         if code == -signal.SIGKILL:
             what = f"the runner was killed while {doing}" if doing else what

@@ -83,9 +83,7 @@ def _here(source: Path) -> Figures:
     from toolkit.profiles import match, profiles
     from toolkit.runner_build import build_runner, find_opencl, runner_environment
 
-    scratch = cache_dir()
-    scratch.mkdir(parents=True, exist_ok=True)
-    command = [str(build_runner()), "--probe", str(source), "--scratch", str(scratch)]
+    command = [str(build_runner()), "--probe", str(source), "--scratch", str(cache_dir())]
     library = find_opencl()
     command += ["--cl-lib", str(library)] if library else []
     try:

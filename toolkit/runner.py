@@ -21,9 +21,10 @@ from toolkit.executor import (
     can_sample,
     check_held,
     check_positions,
+    check_states,
     check_tokens,
 )
-from toolkit.load import load_plan
+from toolkit.load import SamePlan, load_plan
 from toolkit.place import Here, Place
 from toolkit.plan import Plan
 from toolkit.profile import Span
@@ -60,7 +61,9 @@ class RunnerExecutor:
         place     where it runs; default: on this computer
         priority  what the driver is asked for: low, normal or high; default $POCKETCL_PRIORITY
         """
+        self._same = SamePlan(Path(plan_path))
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
+        check_states(self.plan)
         self.stop_reason: StopReason = "length"
         self.place: Place = place or Here()
         self.name = self.place.executor
@@ -192,6 +195,7 @@ class RunnerExecutor:
         self._process = process = Process(self.place, arguments, notes=first)
         try:
             self.ready: dict[str, Any] = json.loads(process.answer()[1])
+            self._same.check()  # the runner has read it by itself
         except BaseException:
             self.close()
             raise

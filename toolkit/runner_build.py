@@ -16,6 +16,8 @@ from pathlib import Path
 
 from toolkit.atomic import fill_once
 from toolkit.errors import PocketError
+from toolkit.linker import REMEDY as LINKER_REMEDY
+from toolkit.linker import find_linker
 from toolkit.paths import cache_dir
 
 SOURCES = Path(__file__).parents[1] / "android_runner"  # in a checkout and in an installed wheel
@@ -50,7 +52,7 @@ def build_runner() -> Path:
             link=compiler,
             libraries=("-ldl", "-pthread"),
             identity=(status.st_mtime_ns, status.st_size),
-            remedy=REMEDY,
+            remedy=REMEDY if find_linker() else LINKER_REMEDY,
         )
     )
 
@@ -77,7 +79,8 @@ def _compiler() -> tuple[str, ...]:
         words = _words(command)
         if words and (path := shutil.which(words[0])):
             return (path, *words[1:])
-    raise PocketError("the runner can't be built", "no C++ compiler is here", REMEDY)
+    linker = "" if find_linker() else ", and no `ld`: neither is on the PATH"
+    raise PocketError("the runner can't be built", f"no C++ compiler is here{linker}", REMEDY)
 
 
 def _words(command: str) -> list[str]:
@@ -103,6 +106,8 @@ def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
     work = folder / "objects"
     work.mkdir()
     run = partial(_run, toolchain, toolchain.environment(work))
+    if find_linker() is None:
+        _try_out(toolchain, work, run)  # a compiler may find a linker where we don't look
     objects = [f"{work}/{source.stem}.o" for source in sources]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         commands = [
@@ -114,6 +119,14 @@ def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
     run((*toolchain.link, "-o", str(program), *objects, *toolchain.libraries))
     toolchain.check(program)
     shutil.rmtree(work)
+
+
+def _try_out(toolchain: Toolchain, work: Path, run: Callable[[tuple[str, ...]], None]) -> None:
+    """Make the least program: that it can't be linked shows in a moment, not at the end."""
+    source, made = work / "least.cpp", str(work / "least.o")
+    source.write_text("int main() { return 0; }\n")
+    run((*toolchain.compile, "-c", str(source), "-o", made))
+    run((*toolchain.link, "-o", str(work / "least"), made, *toolchain.libraries))
 
 
 def _run(toolchain: Toolchain, environment: Mapping[str, str], command: tuple[str, ...]) -> None:
@@ -163,12 +176,12 @@ def _vendors_folder(drivers: list[Path]) -> Path:
     lines = {icd.name: str(icd.parent / icd.read_text().strip()) for icd in drivers}
     key = hashlib.sha256(repr(sorted(lines.items())).encode()).hexdigest()[:16]
     folder = cache_dir() / f"icd-{key}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, line in lines.items():
-        if not (folder / name).exists():
-            temporary = folder / f"{name}.{os.getpid()}"
-            temporary.write_text(line + "\n")
-            temporary.replace(folder / name)
+
+    def fill(temporary: Path) -> None:
+        for name, line in lines.items():
+            (temporary / name).write_text(line + "\n")
+
+    fill_once(folder, fill)
     return folder
 
 

@@ -16,7 +16,6 @@ runner reads and writes the same files (android_runner/state_file.cpp).
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.atomic import replacing
 from toolkit.errors import PocketError
 from toolkit.origin import noted
 from toolkit.plan import DTYPE_BYTES, Buffer, Plan
@@ -242,19 +242,9 @@ def _damaged(path: Path, because: str) -> PocketError:
 
 
 def _write(path: Path, content: Iterable[bytes]) -> None:
-    """Under another name first: a file that is there is replaced by a whole one."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.partial-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            sha = hashlib.sha256()
-            for piece in content:
-                sha.update(piece)
-                file.write(piece)
-            file.write(sha.hexdigest().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    sha = hashlib.sha256()
+    with replacing(path) as file:
+        for piece in content:
+            sha.update(piece)
+            file.write(piece)
+        file.write(sha.hexdigest().encode() + b"\n")

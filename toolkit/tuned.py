@@ -72,12 +72,11 @@ def read_table(path: Path, note: Note) -> Table:
 
 def write_table(path: Path, facts: Mapping[str, str], table: Table) -> None:
     """Join a table to what the file holds, all at once; `facts` say where and when it came from."""
-    known = merged(read_table(path, lambda _: None), table)
-    head = {"format": FORMAT, **facts}
-    kernels = ",\n".join(f"{json.dumps(name)}: {_lines(known[name])}" for name in known)
-    text = json.dumps(head)[1:-1] + f',\n"kernels": {{\n{kernels}\n}}'
     try:
-        atomic.write_text(path, f"{{\n{text}\n}}\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.alone_in(path.parent):  # another tune may join its table to the same file
+            known = merged(read_table(path, lambda _: None), table)
+            atomic.write_text(path, _text(facts, known))
     except OSError as error:
         raise PocketError(f"cannot write {path}", error, "check permissions and space") from None
 
@@ -97,6 +96,12 @@ def check_checkout(profile: str) -> Path:
 
 def _file_name(profile: str) -> str:
     return re.sub(r"[^\w.-]", "_", profile) + ".json"
+
+
+def _text(facts: Mapping[str, str], table: Table) -> str:
+    kernels = ",\n".join(f"{json.dumps(name)}: {_lines(table[name])}" for name in table)
+    head = json.dumps({"format": FORMAT, **facts})[1:-1]
+    return f'{{\n{head},\n"kernels": {{\n{kernels}\n}}\n}}\n'
 
 
 def _lines(shapes: Mapping[str, Mapping[str, int]]) -> str:

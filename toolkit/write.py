@@ -55,14 +55,17 @@ def write_plan(
     check_target(out)
     weights = _laid_out(sources)
     needed = _bytes_needed(weights, texts, copies)
-    with _explained(out, needed), temporary_beside(out) as folder:
-        _check_space(out.parent, needed)
-        shards = _write_shards(folder, weights, sources, progress)
-        others = [_write(folder, p, [t.encode()]) for p, t in sorted(texts.items())]
-        others += [_write(folder, p, _pieces(c)) for p, c in sorted(copies.items())]
-        complete = dataclasses.replace(plan, weights=tuple(weights), files=(*shards, *others))
-        _write(folder, PLAN_FILE, [to_json(complete).encode()])
-        put_in_place(folder, out)
+    with _explained(out, needed):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_beside(out) as folder:
+            _check_space(out.parent, needed)
+            shards = _write_shards(folder, weights, sources, progress)
+            others = [_write(folder, p, [t.encode()]) for p, t in sorted(texts.items())]
+            others += [_write(folder, p, _pieces(c)) for p, c in sorted(copies.items())]
+            complete = dataclasses.replace(plan, weights=tuple(weights), files=(*shards, *others))
+            _write(folder, PLAN_FILE, [to_json(complete).encode()])
+            folder.chmod(0o755)  # until now only its maker's; a plan is an ordinary folder
+            put_in_place(folder, out)
     return complete
 
 

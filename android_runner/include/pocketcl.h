@@ -48,8 +48,9 @@ POCKETCL_API const char *pocketcl_version(void);
 typedef struct pocketcl_options {
   size_t size;             /* sizeof(pocketcl_options), by which a library knows an older header */
   const char *plan;        /* the plan's folder */
-  const char *cache;       /* a folder for compiled kernels, made if needed; NULL: none are kept, and
-                              every open compiles all of them, which takes seconds */
+  const char *cache;       /* a folder for compiled kernels, in which one is made that only the app can
+                              write to; NULL: none are kept, and every open compiles all of them,
+                              which takes seconds */
   const char *library;     /* the OpenCL library; NULL: the one that is found first */
   const char *platform;    /* part of an OpenCL platform's or device's name; NULL: the best device */
   const char *phases;      /* "prefill,decode" and what else is used: "score"; NULL: these two */

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +31,8 @@ class Files:
         self.write("plan.json", b"{}")
         self.write("kernels/a.cl", b"kernel a")
         self.write("kernels/b.cl", b"kernel b")
-        self.write("weights.0.bin", os.urandom(3 * MiB))
-        self.write("weights.1.bin", os.urandom(2 * MiB))
+        self.write("weights.0.bin", b"w" + os.urandom(3 * MiB - 1))  # tests spoil the first byte
+        self.write("weights.1.bin", b"w" + os.urandom(2 * MiB - 1))
 
     def write(self, path: str, data: bytes) -> None:
         target = self.folder / path
@@ -231,17 +233,110 @@ def test_a_layout_of_another_version(phone: Device, files: Files) -> None:
     assert "'99'" in error.value.because and "phone clean --all" in error.value.hint
 
 
+PUSH = """
+import sys; sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from test_push import Files, push
+files = object.__new__(Files)
+files.folder = Path(sys.argv[2])
+print(push(files).transfer.pushed_bytes)
+"""
+
+
+def pushing(files: Files) -> subprocess.Popen[str]:
+    """Another process that pushes these."""
+    command = [sys.executable, "-c", PUSH, str(Path(__file__).parent), str(files.folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def blobs_are_whole() -> bool:
+    found = find_phone().shell(f"cd {HOME}/blobs && sha256sum *").split()
+    return found[0::2] == found[1::2]
+
+
 def test_two_pushes_at_once_wait_for_each_other(phone: Device, files: Files) -> None:
     phone.faults.bytes_per_second = 4 * MiB
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
-        "from test_push import Files, push; files = object.__new__(Files)\n"
-        "files.folder = Path(sys.argv[2]); print(push(files).transfer.pushed_bytes)"
-    )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(files.folder)]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    started = [pushing(files) for _ in range(2)]
     said = [int(child.communicate(timeout=60)[0]) for child in started]
     assert [child.returncode for child in started] == [0, 0]
-    assert files.bytes() in said
-    blobs = find_phone().shell(f"cd {HOME}/blobs && sha256sum *").split()
-    assert blobs[0::2] == blobs[1::2]
+    assert files.bytes() in said and blobs_are_whole()
+
+
+def test_pushes_that_are_killed_leave_nothing_half(
+    phone: Device, files: Files, tmp_path: Path
+) -> None:
+    """Six at once, of two plans that share their weights; four are killed."""
+    phone.faults.bytes_per_second = 8 * MiB
+    other = Files(tmp_path / "other")
+    other.write("weights.0.bin", (files.folder / "weights.0.bin").read_bytes())
+    started = [pushing(each) for each in (files, other) * 3]
+    for child in random.sample(started, 4):
+        time.sleep(random.uniform(0.2, 1.5))
+        child.kill()
+    for child in started:
+        child.communicate(timeout=60)
+        assert child.returncode in (0, -9)
+    phone.faults.bytes_per_second = None
+    for each in (files, other):
+        tree = push(each).tree
+        for item in each.items():
+            told = find_phone().shell(f"sha256sum < {HOME}/{tree}/{item.path}")
+            assert told.startswith(item.sha256)
+    assert blobs_are_whole() and find_phone().shell(f"ls {HOME}/incoming") == ""
+
+
+# --- others on the phone -------------------------------------------------------------------------
+
+
+def modes(phone: Device) -> str:
+    """The folder's, and that of each folder in it."""
+    folders = "blobs incoming plans bin cache sessions"
+    return " ".join(find_phone().shell(f"cd {HOME} && stat -c %a . {folders}").split())
+
+
+@pytest.mark.parametrize("umask", ["000", "777"])
+def test_the_folder_is_its_owners_only(phone: Device, files: Files, umask: str) -> None:
+    """adb's shell has the umask 0 on some phones."""
+    shell = type(phone.root).argv
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            type(phone.root), "argv", lambda self, words: shell(self, f"umask {umask}\n{words}")
+        )
+        push(files)
+    assert modes(phone) == " ".join(["700"] * 7)
+
+
+@pytest.mark.parametrize("mode", ["777", "755"])
+def test_what_others_could_write_to_is_checked_again(
+    phone: Device, files: Files, mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """adbd lets all write to the files that it makes: only contents with the right hash stay."""
+    tree = push(files).tree
+    weights = next(item for item in files.items() if item.path == "weights.0.bin")
+    evil = f"cd {HOME} && chmod {mode} . && printf x | dd of=blobs/{weights.sha256} conv=notrunc"
+    find_phone().shell(f"{evil} 2>&1; mkdir -p cache bin/evil; echo x > cache/x.bin")
+    received(phone)
+    capsys.readouterr()
+    assert push(files).tree == tree and received(phone) == weights.bytes
+    assert modes(phone) == " ".join(["700"] * 7)
+    assert find_phone().shell(f"cd {HOME} && ls cache bin").split() == ["bin:", "cache:"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"note: others could write to {HOME} on ") and "checked again" in line
+    push(files)
+    assert received(phone) == 0 and capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+@pytest.mark.parametrize("how", ["folder", "link"])
+def test_a_folder_of_another_user_is_not_used(phone: Device, files: Files, how: str) -> None:
+    data = phone.root.locate(HOME).parent
+    if how == "folder":
+        (data / "pocketcl").mkdir()
+        os.chown(data / "pocketcl", 65534, 65534)
+    else:
+        (data / "other").mkdir()
+        (data / "pocketcl").symlink_to("other")
+    with pytest.raises(PocketError, match="can't be used") as error:
+        push(files)
+    assert "owns it" in error.value.because and f"rm -rf {HOME}" in error.value.hint
+    assert received(phone) == 0 and not list((data / "pocketcl").iterdir())

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,22 @@ def test_a_file_is_left_alone(write: Any, tmp_path: Path) -> None:
     assert (tmp_path / "model.onnx").read_text() == "precious"
 
 
+@pytest.mark.parametrize("inside", ["a.plan", "kernels/a.plan", "kernels", "new/deep/a.plan"])
+def test_a_folder_inside_of_a_plan_is_refused(write: Any, own_plan: Path, inside: str) -> None:
+    before = contents(own_plan)
+    with pytest.raises(PocketError, match="lies inside of a plan") as caught:
+        write(own_plan / inside)
+    assert str(own_plan) in caught.value.because and "-o" in caught.value.hint
+    assert contents(own_plan.parent) == {f"toy.plan/{k}": v for k, v in before.items()}
+    assert not (own_plan / "new").exists()
+
+
+def test_a_link_into_a_plan_is_refused(write: Any, own_plan: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(own_plan / "kernels")
+    with pytest.raises(PocketError, match="lies inside of a plan"):
+        write(tmp_path / "link" / "a.plan")
+
+
 def test_a_link_to_a_plan_stays_a_link(write: Any, own_plan: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(own_plan)
     write(tmp_path / "link", texts={"kernels/toy.cl": "new"})
@@ -158,22 +175,52 @@ def test_a_failure_leaves_things_as_they_were(
     assert os.listdir(tmp_path) == (["a.plan"] if existing else [])
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 def test_a_failed_rename_puts_the_old_plan_back(
-    write: Any, own_plan: Path, monkeypatch: pytest.MonkeyPatch
+    write: Any, own_plan: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
+    """Where the file system can exchange two names at once, and where it can't."""
     before = contents(own_plan)
     rename, calls = Path.rename, list[Path]()
 
-    def second_fails(self: Path, target: Path) -> Path:
+    def third_fails(self: Path, target: Path) -> Path:
         calls.append(self)
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise PermissionError(errno.EACCES, "no", str(self))
         return rename(self, target)
 
-    monkeypatch.setattr(Path, "rename", second_fails)
+    number = errno.EACCES if at_once else errno.ENOSYS
+    monkeypatch.setattr("toolkit.exchange._renameat2", lambda *_: number)
+    monkeypatch.setattr(Path, "rename", third_fails)
     with pytest.raises(PocketError, match="cannot write the plan"):
         write(own_plan)
     assert contents(own_plan.parent) == {f"toy.plan/{k}": v for k, v in before.items()}
+    assert os.listdir(own_plan.parent) == ["toy.plan"]
+
+
+def test_names_are_exchanged_one_after_the_other_where_it_must_be(
+    write: Any, own_plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolkit.exchange._renameat2", lambda *_: errno.EINVAL)
+    write(own_plan, texts={"kernels/toy.cl": "new"})
+    assert (own_plan / "kernels/toy.cl").read_text() == "new"
+    assert os.listdir(own_plan.parent) == ["toy.plan"]
+
+
+def test_at_no_moment_there_is_no_plan(write: Any, own_plan: Path) -> None:
+    missing, over = list[bool](), threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            missing.append(not own_plan.exists())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(20):
+        write(own_plan)
+    over.set()
+    watcher.join()
+    assert missing and not any(missing)
 
 
 def test_a_weight_of_another_size_is_refused(

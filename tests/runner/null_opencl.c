@@ -6,6 +6,8 @@
  * And it counts what it has made and nobody released. For one thread.
  *
  *   NULL_CL_FAIL=N         the Nth call that may fail does, once, with CL_OUT_OF_RESOURCES
+ *   NULL_CL_MEMORY=N       the device says that it has so many bytes
+ *   NULL_CL_UNIFIED=0      and that they are its own, not the host's
  *   NULL_CL_EXTENSIONS     what the device says: names between spaces
  *   NULL_CL_C_FEATURES     likewise, of OpenCL C 3.0
  *   NULL_CL_VERSION        likewise, a text
@@ -114,6 +116,11 @@ static int answer(const void *value, size_t have, size_t room, void *into, size_
   } while (0)
 #define TEXT(text) return answer(text, strlen(text) + 1, room, into, size)
 
+static long number_of(const char *name, long otherwise) {
+  const char *value = getenv(name);
+  return value ? atol(value) : otherwise;
+}
+
 /* --- platform and device --------------------------------------------------------------------- */
 
 typedef void *P;
@@ -165,7 +172,7 @@ EXPORT int clGetDeviceInfo(P d, unsigned key, size_t room, void *into, size_t *s
     case 0x1010: ANSWER(uint64_t, LARGEST); /* MAX_MEM_ALLOC_SIZE */
     case 0x1016: ANSWER(uint32_t, images ? (uint32_t)atol(images) : 1); /* IMAGE_SUPPORT */
     case 0x1019: ANSWER(uint32_t, 8 * ALIGN);
-    case 0x101F: ANSWER(uint64_t, TOTAL); /* GLOBAL_MEM_SIZE */
+    case 0x101F: ANSWER(uint64_t, (uint64_t)number_of("NULL_CL_MEMORY", TOTAL));
     case 0x1023: ANSWER(uint64_t, LOCAL);
     case 0x102B: TEXT("null device");
     case 0x102D: TEXT("1.0");
@@ -174,7 +181,7 @@ EXPORT int clGetDeviceInfo(P d, unsigned key, size_t room, void *into, size_t *s
     case 0x1033: /* HALF_FP_CONFIG */
       if (!half) return INVALID_VALUE;
       ANSWER(uint64_t, (uint64_t)atol(half));
-    case 0x1035: ANSWER(uint32_t, 1); /* HOST_UNIFIED_MEMORY */
+    case 0x1035: ANSWER(uint32_t, (uint32_t)number_of("NULL_CL_UNIFIED", 1));
     case 0x105C: /* MAX_NUM_SUB_GROUPS */
       if (!groups) return INVALID_VALUE;
       ANSWER(uint32_t, (uint32_t)atol(groups));
@@ -392,8 +399,8 @@ static int ready(const Object *kernel, unsigned dims, S global, S local) {
   for (unsigned i = 0; i < dims; ++i) {
     if (local[i] == 0) return misuse(INVALID_WORK_GROUP_SIZE, "an empty work-group");
     if (global[i] == 0) return misuse(-63, "nothing to do");
-    /* Loaders look at the corners of a size only: in between this is how they learn it. */
-    if (global[i] % local[i]) return INVALID_WORK_GROUP_SIZE;
+    if (global[i] % local[i])
+      return misuse(INVALID_WORK_GROUP_SIZE, "%zu items in groups of %zu", global[i], local[i]);
   }
   return SUCCESS;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,26 @@ def test_a_kernel_that_is_fatal_to_make(fatal: Toy, driver: Driver, tmp_path: Pa
     assert list((tmp_path / "own").glob("*.bad"))
 
 
+def test_a_plan_that_is_replaced_while_it_loads(
+    fatal: Toy, driver: Driver, log: Path, tmp_path: Path
+) -> None:
+    """Its weights are of one plan then, its kernels perhaps of the other."""
+
+    def replace() -> None:
+        while not builds(log):
+            time.sleep(0.05)
+        copy = fatal.folder / "another"
+        copy.write_bytes((fatal.folder / "plan.json").read_bytes())
+        copy.replace(fatal.folder / "plan.json")
+
+    other = threading.Thread(target=replace)
+    other.start()
+    facts = failure(driver("hang", "--child-builds", "on", "--build-limit", "2").first)
+    other.join()
+    assert facts["what"] == f"{fatal.folder} was replaced while it was read"
+    assert "another compile" in facts["because"] and facts["hint"] == "run it again"
+
+
 # --- children ------------------------------------------------------------------------------------
 
 
@@ -271,6 +292,26 @@ def test_ended_twice_in_the_same_place(fatal: Toy, driver: Driver, tmp_path: Pat
     again = driver("kill", "--child-builds", "off", at="launch", FAKE_GPU="1")
     is_right(again, fatal)
     assert "the driver ended while launching toy.embed" in again.end()[1]
+
+
+def test_two_killed_at_once_are_no_proof(
+    fatal: Toy, start: Start, fake_driver: Path, tmp_path: Path
+) -> None:
+    """Whoever kills all at once, as a system that is shut down, says nothing of a driver."""
+    env = {"FAKE_REAL": str(find_opencl()), "FAKE_GPU": "1"}
+    options = ("--cl-lib", str(fake_driver), "--cache", str(tmp_path / "own"))
+    options += ("--child-builds", "off")
+    start(fatal.folder, *options, **env).end()
+    key = next((tmp_path / "own").glob("*.bin")).stem
+    for process in ("1111111", "1111112"):
+        words = f"{process} build {key} building it\n"
+        (tmp_path / "own" / f"journal.{process}").write_text(words)
+    for _ in range(2):
+        talk = start(fatal.folder, *options, **env)
+        is_right(talk, fatal)
+        assert "the next variant" not in talk.end()[1]
+    (noted,) = (tmp_path / "own").glob("*.bad")
+    assert noted.stem == key and noted.read_text().startswith("once: ended while")
 
 
 def test_a_binary_that_is_fatal_to_load_is_dropped(

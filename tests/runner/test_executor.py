@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from talk import Start, failure
 from toy import CHUNK, C, Toy
 
 from toolkit import runner_build
+from toolkit.batch import BatchScorer
 from toolkit.errors import PocketError
 from toolkit.executor import open_executor
 from toolkit.runner import RunnerExecutor
@@ -162,6 +164,36 @@ def test_runner_and_host_agree(toy: Toy, executor: RunnerExecutor) -> None:
         assert [first, *ids] == toy.continued(TEXT, 13)
     np.testing.assert_array_equal(host.score(TEXT, 0), executor.score(TEXT, 0))
     host.close()
+
+
+@pytest.mark.parametrize("update", ["replace", "once"])
+def test_states_that_cannot_be_taken_back(toy: Toy, start: Start, cache: Path, update: str) -> None:
+    """Steps run ahead of the ids: both executors, and the runner by itself, say so at the start."""
+    toy.save_json(lambda plan: plan["buffers"][3].update(update=update))
+    what = "the state state can't be run"
+    for on in ("host", "runner"):
+        with pytest.raises(PocketError) as error:
+            open_executor(toy.folder, on, **({"cache": cache} if on == "runner" else {}))
+        assert error.value.what == what and f"'{update}'" in error.value.because
+        assert error.value.hint
+    with pytest.raises(PocketError, match=what):
+        BatchScorer(toy.folder)
+    facts = failure(start(toy.folder).first)
+    assert facts["what"] == what and f"'{update}'" in facts["because"] and facts["hint"]
+
+
+@pytest.mark.parametrize("on", ["host", "runner"])
+def test_a_plan_that_is_replaced_before_all_is_loaded(toy: Toy, cache: Path, on: str) -> None:
+    """The phase `score` is loaded when it is first used: it would be of another plan."""
+    executor = open_executor(toy.folder, on, **({"cache": cache} if on == "runner" else {}))
+    executor.prefill(TEXT, 0)
+    other = Toy(toy.folder.with_name("other"), seed=1)
+    (other.folder / "plan.json").replace(toy.folder / "plan.json")
+    with pytest.raises(PocketError) as error:
+        executor.score(TEXT, 0)
+    assert error.value.what == f"{toy.folder} was replaced while it was read"
+    assert error.value.because and error.value.hint == "run it again"
+    executor.close()
 
 
 # --- the program and its OpenCL ------------------------------------------------------------------

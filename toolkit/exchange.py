@@ -1,0 +1,44 @@
+"""Two files or folders exchange their names."""
+
+import ctypes
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux: renameat2(2)
+CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+
+
+def exchange(first: Path, second: Path) -> None:
+    """Both at once, where the file system can do that; else one is without a name for a moment."""
+    number = _renameat2(first, second)
+    if number in CANNOT:
+        _one_after_the_other(first, second)
+    elif number:
+        raise OSError(number, os.strerror(number), str(second))
+
+
+def _renameat2(first: Path, second: Path) -> int:
+    """The error's number; 0 where there is none."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return errno.ENOSYS
+    names = (AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second))
+    return ctypes.get_errno() if call(*names, ctypes.c_uint(RENAME_EXCHANGE)) else 0
+
+
+def _one_after_the_other(first: Path, second: Path) -> None:
+    aside = first.with_name(f"{first.name}.old")
+    lock = os.open(second, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it is no leftover
+        second.rename(aside)
+        try:
+            first.rename(second)
+        except BaseException:
+            aside.rename(second)
+            raise
+        aside.rename(first)
+    finally:
+        os.close(lock)
