@@ -17,7 +17,6 @@ from onnx_passes.roles import roles_of
 from onnx_passes.shapes import unresolved_dims
 from opencl_kernels.kernel import source_text
 from toolkit.assemble import assemble
-from toolkit.atomic import check_target
 from toolkit.cooperative import with_steps
 from toolkit.damage import blaming
 from toolkit.devices import resolve_device
@@ -80,12 +79,10 @@ def compile(
     tuned  use knobs that `pocketcl tune` found for the device
     """
     tell = progress or (lambda _: None)
-    out = Path(out) if out is not None else Path(f"{source.folder.name}.plan")
-    check_target(out)  # before the work, not only at its end
+    out = check_out(Path(plan_name(source.onnx_path)) if out is None else out)
     profile = resolve_device(device, serial)  # of a phone it may build the runner first
     started = time.perf_counter()
     options = choose(source, profile, **chosen)
-    out = check_out(Path(plan_name(source.onnx_path)) if out is None else out)
     tell("reading the model")
     with blaming(source.onnx_path):
         model = source.model
