@@ -1,5 +1,5 @@
 // What holds for an expression everywhere in a box of symbols: interval arithmetic, which is sound
-// and not always tight, and a number that divides every value. toolkit/bounds.py computes the same.
+// and not always tight, and a number that divides every value. toolkit/plan/bounds.py does the same.
 #pragma once
 #include <algorithm>
 #include <cstdlib>

@@ -10,7 +10,8 @@ namespace pocket {
 
 EngineOptions engine_options(const pocketcl_options *given);
 
-// The words of opencl_kernels/sampling.cl, by the limits of toolkit/sampling.py; null: greedy.
+// The words of sampling.clh in opencl_kernels/include/, by the limits of
+// toolkit/generation/sampling.py; null: greedy.
 std::vector<int64_t> sampling_words(const pocketcl_sampling *given);
 
 }  // namespace pocket

@@ -1,4 +1,4 @@
-// A whole run in one launch, on CPUs: the plan's step kernel (toolkit/cooperative.py) calls the body
+// A whole run in one launch, on CPUs: the plan's step kernel (toolkit/compiler/cooperative.py) calls the body
 // of every kernel in turn, and its work-groups, one per core, meet at a spinning barrier between.
 // That needs workers that run side by side, as PoCL's do, and memory that a kernel can reach by
 // address, as it can where the device's is the host's.

@@ -52,7 +52,8 @@ std::vector<int> numbers(const std::string &version) {
   return found;
 }
 
-// Of the plan's kind (CPU or not), then with the newest driver, as toolkit/host.py chooses.
+// Of the plan's kind (CPU or not), then with the newest driver, as the Python executor chooses
+// (toolkit/executors/machine.py).
 // Oclgrind, a checker, only on request.
 DeviceFacts choose(const std::string &wanted, const std::string &device_class) {
   const bool cpu = device_class == "cpu";

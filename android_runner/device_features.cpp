@@ -1,5 +1,5 @@
 // What was an extension becomes part of OpenCL and then loses its name, and vendors have names of
-// their own. The Python executor has the same rules (toolkit/device_features.py); one list of
+// their own. The Python executor has the same rules (toolkit/devices/features.py); one list of
 // reports is held against both (tests/runner/device_reports.json).
 #include "device_features.h"
 

@@ -1,5 +1,5 @@
 // Whether a variant of a dispatch can run on a device, before and after it is built. The Python
-// executor asks the same in toolkit/device_fit.py.
+// executor asks the same in toolkit/executors/device_fit.py.
 #pragma once
 #include <string>
 

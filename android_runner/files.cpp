@@ -12,7 +12,7 @@
 namespace pocket {
 namespace {
 
-const char *const PARTIAL = ".partial-";  // then six characters; toolkit/atomic.py calls them alike
+const char *const PARTIAL = ".partial-";  // then six characters; toolkit/files.py calls them alike
 const char *const OLDER = ".half.";       // as they were called before
 
 std::string folder_of(const std::string &path) { return path.substr(0, path.rfind('/') + 1); }

@@ -14,7 +14,7 @@ namespace pocket {
 
 struct ProbeOptions {
   std::string library, platform;  // as for a plan
-  std::string source;   // a file: opencl_kernels/rates.cl and probe.cl, one after the other
+  std::string source;   // a file: opencl_kernels/probes/rates.cl and probe.cl, one after the other
   std::string scratch;  // a folder for the file that flash is read from; empty: no flash
 };
 

@@ -1,6 +1,6 @@
 // The line protocol: commands on stdin, answers on stdout, one line each.
 //
-//   sampling W0 … W15         ok               how ids are chosen (opencl_kernels/sampling.cl)
+//   sampling W0 … W15         ok               how ids are chosen (sampling.clh)
 //   logprobs START STOP       logprobs X …     of the ids at these positions, if asked for
 //   prefill PAST ID…          ok NEXT SECONDS
 //   step PAST ID              ok NEXT SECONDS

@@ -118,7 +118,7 @@ void Session::configure(const std::vector<int64_t> &words) {
   if (memory_.buffer_bytes(buffer) != static_cast<int64_t>(4 * values.size()))
     throw Failure(std::to_string(values.size()) + " words of sampling",
                   "the plan's buffer holds " + std::to_string(memory_.buffer_bytes(buffer) / 4),
-                  "see opencl_kernels/sampling.cl");
+                  "see opencl_kernels/include/sampling.clh");
   cl::check(cl::EnqueueWriteBuffer(device_.queue(0), memory_.buffer(buffer), 1, 0,
                                    4 * values.size(), values.data(), 0, nullptr, nullptr),
             "clEnqueueWriteBuffer");

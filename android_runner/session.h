@@ -29,7 +29,7 @@ class Session {
   std::string decode(int64_t id, int64_t past, int64_t count, const std::vector<int64_t> &stop,
                      const std::function<void(int64_t)> &emit, const Interrupted &interrupted);
 
-  // How ids are chosen from here on, in the words of opencl_kernels/sampling.cl; greedily before.
+  // How ids are chosen from here on, in the words of sampling.clh; greedily before.
   void configure(const std::vector<int64_t> &words);
 
   // Of the ids chosen for positions from `start` up to `stop`, if the words ask for them.

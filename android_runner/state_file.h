@@ -1,5 +1,5 @@
 // A text and the states that belong to it, in a file that both executors read and write;
-// toolkit/state_file.py describes the format.
+// toolkit/plan/state_file.py describes the format.
 #pragma once
 #include <string>
 

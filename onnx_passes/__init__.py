@@ -6,12 +6,11 @@ that is how each is tested, and how `pocketcl verify` finds the one that broke s
 
 from collections.abc import Callable, Iterator
 
-import onnx_ir as ir
+import onnx_ir
 
+from onnx_passes.analysis.fixed_sizes import naming_fixed_sizes
 from onnx_passes.cancel_transposes import cancel_transposes
 from onnx_passes.canonicalize_dims import COUNTERS, canonicalize_dims
-from onnx_passes.edit import drop_unused
-from onnx_passes.fixed_sizes import naming_fixed_sizes
 from onnx_passes.fold_constants import fold_constants
 from onnx_passes.fuse_attention import fuse_attention
 from onnx_passes.fuse_bias import fuse_bias
@@ -21,19 +20,20 @@ from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
 from onnx_passes.fuse_rope import fuse_rope
-from onnx_passes.graph import GraphError, explaining
-from onnx_passes.infer import infer
+from onnx_passes.ir.edit import drop_unused
+from onnx_passes.ir.graph import GraphError, explaining
+from onnx_passes.ir.infer import infer
+from onnx_passes.ir.ops import defined
 from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
 from onnx_passes.normalize import drop_unused_inputs
-from onnx_passes.ops import defined
 from onnx_passes.plain_ops import plain_ops
 from onnx_passes.quantize_e0m4 import quantize_e0m4
 from onnx_passes.resolve_shapes import resolve_shapes
 from onnx_passes.split_gqa import split_gqa
 from onnx_passes.split_variadic import split_variadic
 
-Pass = Callable[[ir.Model], int]
+Pass = Callable[[onnx_ir.Model], int]
 
 PASSES: tuple[Pass, ...] = (
     canonicalize_dims,  # first: later passes compare dimensions and ask for roles
@@ -57,7 +57,7 @@ PASSES: tuple[Pass, ...] = (
 )
 
 
-def rewrite(model: ir.Model) -> Iterator[tuple[str, int]]:
+def rewrite(model: onnx_ir.Model) -> Iterator[tuple[str, int]]:
     """Run PASSES in order, yielding (name, rewrites) after each, when the model is whole again."""
     for run in PASSES:
         with naming_fixed_sizes(model):
@@ -66,7 +66,7 @@ def rewrite(model: ir.Model) -> Iterator[tuple[str, int]]:
         yield run.__name__, count
 
 
-def why(model: ir.Model, name: str) -> list[str]:
+def why(model: onnx_ir.Model, name: str) -> list[str]:
     """Run the passes up to `name` and return why its rules missed where they began to match."""
     for run in PASSES:
         with explaining() as reasons, naming_fixed_sizes(model):
@@ -77,7 +77,7 @@ def why(model: ir.Model, name: str) -> list[str]:
     raise ValueError(f"no pass named {name}; there are {', '.join(run.__name__ for run in PASSES)}")
 
 
-def _mend(model: ir.Model) -> None:
+def _mend(model: onnx_ir.Model) -> None:
     """Masks and positions go when nothing reads them any more; the counters stay."""
     drop_unused(model)
     drop_unused_inputs(model, keep=COUNTERS)

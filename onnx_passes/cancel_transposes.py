@@ -2,8 +2,8 @@
 
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder, replace
-from onnx_passes.graph import attribute, integers, operand, producer
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.graph import attribute, integers, operand, producer
 
 
 def cancel_transposes(model: ir.Model) -> int:

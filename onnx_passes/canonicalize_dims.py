@@ -8,12 +8,12 @@ expressions (optimum): none is trusted. Also new graph inputs, as later passes r
 
 import onnx_ir as ir
 
-from onnx_passes.fixed_sizes import note_fixed_sizes
-from onnx_passes.graph import dim, rank
-from onnx_passes.infer import infer
+from onnx_passes.analysis.fixed_sizes import note_fixed_sizes
+from onnx_passes.analysis.roles import RoleError, Roles, cache_widths, find_roles
+from onnx_passes.ir.dims import Dim
+from onnx_passes.ir.graph import dim, rank
+from onnx_passes.ir.infer import infer
 from onnx_passes.normalize import RESERVED, normalize
-from onnx_passes.roles import RoleError, Roles, cache_widths, find_roles
-from onnx_passes.shapes import Dim
 from onnx_passes.widen_floats import widen_floats
 
 SYMBOLS = ("seq", "past", "rows")

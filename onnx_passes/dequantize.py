@@ -7,10 +7,10 @@ for each index along an axis, or for each block along it.
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.coded import CodedTensor
-from onnx_passes.edit import add_tensor, replace, unique_name
-from onnx_passes.graph import Miss, attribute, explain, operand
-from onnx_passes.stored_codes import (
+from onnx_passes.ir.edit import add_tensor, replace, unique_name
+from onnx_passes.ir.graph import Miss, attribute, explain, operand
+from onnx_passes.weights.quantized import CodedTensor
+from onnx_passes.weights.stored import (
     CODES,
     FLOATS,
     SIGNED,

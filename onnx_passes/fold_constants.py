@@ -12,10 +12,10 @@ from onnx_ir.passes.common import (
 )
 from onnxscript.optimizer import fold_constants as fold
 
-from onnx_passes.coded import CodedTensor
-from onnx_passes.edit import add_tensor, drop_unused, replace, unique_name
-from onnx_passes.graph import attribute, operand
-from onnx_passes.lazy import Lazy, Retyped, Turned
+from onnx_passes.ir.edit import add_tensor, drop_unused, replace, unique_name
+from onnx_passes.ir.graph import attribute, operand
+from onnx_passes.weights.lazy import Lazy, Retyped, Turned
+from onnx_passes.weights.quantized import CodedTensor
 
 LIMIT = 16384  # elements
 

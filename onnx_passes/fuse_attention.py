@@ -7,11 +7,11 @@ K and V are [batch, kv_head, total, width].
 
 import onnx_ir as ir
 
-from onnx_passes.attention_core import Core, from_op, from_softmax
-from onnx_passes.edit import Builder, replace
-from onnx_passes.emit import TURN, attention, check_heads
-from onnx_passes.graph import Miss, dim, explain
-from onnx_passes.masks import closed_form
+from onnx_passes.analysis.attention import Core, from_op, from_softmax
+from onnx_passes.analysis.masks import closed_form
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.emit import TURN, attention, check_heads
+from onnx_passes.ir.graph import Miss, dim, explain
 
 
 def fuse_attention(model: ir.Model) -> int:

@@ -2,8 +2,8 @@
 
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder, replace
-from onnx_passes.graph import (
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.graph import (
     DOMAIN,
     dim,
     is_constant,

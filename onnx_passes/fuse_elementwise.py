@@ -9,9 +9,9 @@ import hashlib
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder, replace
-from onnx_passes.graph import DOMAIN, constant, is_constant, opset, rank, scalar
-from opencl_kernels.scalar_ops import SCALAR_OPS
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.graph import DOMAIN, constant, is_constant, opset, rank, scalar
+from opencl_kernels.elementwise.functions import SCALAR_OPS
 
 MAX_INPUTS = 8  # buffers that the kernel takes
 MAX_NODES = 64  # of one chain

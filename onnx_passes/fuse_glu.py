@@ -5,9 +5,9 @@ SwiGLU where act is silu, ReGLU where it is relu (Shazeer 2020, "GLU Variants Im
 
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder, replace
 from onnx_passes.fuse_bias import linear
-from onnx_passes.graph import (
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.graph import (
     DOMAIN,
     Miss,
     attribute,
@@ -18,7 +18,7 @@ from onnx_passes.graph import (
     producer,
     through,
 )
-from onnx_passes.merge_weights import merged
+from onnx_passes.weights.concat import merged
 
 
 def fuse_glu(model: ir.Model) -> int:

@@ -2,10 +2,10 @@
 
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder, replace
 from onnx_passes.fuse_bias import linear
-from onnx_passes.graph import DOMAIN, Miss, dim, explain, needed, operand, producer, rank
-from onnx_passes.merge_weights import merged
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.graph import DOMAIN, Miss, dim, explain, needed, operand, producer, rank
+from onnx_passes.weights.concat import merged
 
 
 def fuse_qkv(model: ir.Model) -> int:

@@ -7,8 +7,8 @@ SimplifiedLayerNormalization. Twice per layer, once at the end.
 
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder, replace
-from onnx_passes.graph import (
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.graph import (
     DOMAIN,
     Miss,
     attribute,

@@ -6,9 +6,10 @@ cancel later. (Su et al. 2021, eq. 34)
 
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder, replace
-from onnx_passes.emit import rope, rope_by_token
-from onnx_passes.graph import (
+from onnx_passes.analysis.rotary import Tables, check_positions, computed_tables, stored_tables
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.emit import rope, rope_by_token
+from onnx_passes.ir.graph import (
     Miss,
     attribute,
     check_attributes,
@@ -23,7 +24,6 @@ from onnx_passes.graph import (
     scalar,
     through,
 )
-from onnx_passes.rotary import Tables, check_positions, computed_tables, stored_tables
 
 # Of both ops; how much of a head is turned, the tables' width tells.
 _ATTRIBUTES = ("interleaved", "num_heads", "rotary_embedding_dim")

@@ -8,10 +8,10 @@ section 3.4: KV as sub-tensors, no copies.)
 
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder, replace
-from onnx_passes.emit import TURN, counters
-from onnx_passes.graph import DOMAIN, Miss, attribute, explain, needed, producer
-from onnx_passes.roles import roles_of
+from onnx_passes.analysis.roles import roles_of
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.emit import TURN, counters
+from onnx_passes.ir.graph import DOMAIN, Miss, attribute, explain, needed, producer
 
 
 def kv_in_place(model: ir.Model) -> int:

@@ -2,9 +2,10 @@
 
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder
+from onnx_passes.analysis.roles import roles_of
 from onnx_passes.fuse_bias import linear
-from onnx_passes.graph import (
+from onnx_passes.ir.edit import Builder
+from onnx_passes.ir.graph import (
     DOMAIN,
     Miss,
     attribute,
@@ -17,7 +18,6 @@ from onnx_passes.graph import (
     scalar,
     through,
 )
-from onnx_passes.roles import roles_of
 
 
 def last_rows(model: ir.Model) -> int:

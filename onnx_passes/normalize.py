@@ -1,5 +1,5 @@
 """What every pass may rely on: no function calls, opset 18 or later, nodes that fit their schemas,
-weights that are tensors of floats (some of them in codes, see `onnx_passes.coded`).
+weights that are tensors of floats (some of them in codes, see `onnx_passes.weights.quantized`).
 
 Called by the first pass, before it looks at anything.
 """
@@ -8,10 +8,10 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 from onnxscript.version_converter import ConvertVersionPass
 
-from onnx_passes.check_nodes import check_nodes
-from onnx_passes.edit import drop_unused, unique_name
-from onnx_passes.graph import GraphError, InvalidModel
-from onnx_passes.ops import OPSET
+from onnx_passes.ir.check_nodes import check_nodes
+from onnx_passes.ir.edit import drop_unused, unique_name
+from onnx_passes.ir.graph import GraphError, InvalidModel
+from onnx_passes.ir.ops import OPSET
 from onnx_passes.read_coded_weights import read_coded_weights
 
 RESERVED = ("past", "start", "rows")  # inputs that we add

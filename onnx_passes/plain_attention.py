@@ -9,10 +9,10 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder
-from onnx_passes.emit import TURN, attention
-from onnx_passes.graph import Miss, attribute, dim, needed, operand, producer, rank
-from onnx_passes.masks import NO_WINDOW
+from onnx_passes.analysis.masks import NO_WINDOW
+from onnx_passes.ir.edit import Builder
+from onnx_passes.ir.emit import TURN, attention
+from onnx_passes.ir.graph import Miss, attribute, dim, needed, operand, producer, rank
 
 
 def multi_head_attention(model: ir.Model, b: Builder, node: ir.Node) -> list[ir.Value | None]:

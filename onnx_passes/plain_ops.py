@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnx_passes import plain_rules as rules
-from onnx_passes.edit import Builder, replace
-from onnx_passes.graph import Miss, check_attributes, explain
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.graph import Miss, check_attributes, explain
 from onnx_passes.plain_attention import multi_head_attention
 
 

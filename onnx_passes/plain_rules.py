@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder
-from onnx_passes.graph import Miss, attribute, needed, operand, rank
-from onnx_passes.shape_rules import turned_order
+from onnx_passes.ir.edit import Builder
+from onnx_passes.ir.graph import Miss, attribute, needed, operand, rank
+from onnx_passes.ir.shape_rules import turned_order
 
 Values = Sequence[ir.Value | None]
 # Activations of FusedGemm and the names of their own attributes.

@@ -12,11 +12,19 @@ from fnmatch import fnmatchcase
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.coded import CodedTensor, CodedWeight
-from onnx_passes.e0m4 import BITS, NotFinite, Unquantizable, quantize
-from onnx_passes.graph import GraphError, attribute, constant, is_constant, operand, rank, through
-from onnx_passes.lazy import names_of, part
-from onnx_passes.roles import roles_of
+from onnx_passes.analysis.roles import roles_of
+from onnx_passes.ir.graph import (
+    GraphError,
+    attribute,
+    constant,
+    is_constant,
+    operand,
+    rank,
+    through,
+)
+from onnx_passes.weights.e0m4 import BITS, NotFinite, Unquantizable, quantize
+from onnx_passes.weights.lazy import names_of, part
+from onnx_passes.weights.quantized import CodedTensor, CodedWeight
 from opencl_kernels.formats import Array, Coded
 
 KEPT = "pocket.storage"  # metadata of a weight that stays float: "f16" or "f32"

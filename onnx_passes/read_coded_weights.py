@@ -7,11 +7,11 @@ MatMul, Gather and a constant: every later pass, and ONNX Runtime, sees a float 
 
 import onnx_ir as ir
 
-from onnx_passes.coded import CodedTensor, CodedWeight
 from onnx_passes.dequantize import read_dequantized
-from onnx_passes.edit import Builder, add_tensor, replace, unique_name
-from onnx_passes.graph import GraphError, attribute, needed, operand
-from onnx_passes.stored_codes import (
+from onnx_passes.ir.edit import Builder, add_tensor, replace, unique_name
+from onnx_passes.ir.graph import GraphError, attribute, needed, operand
+from onnx_passes.weights.quantized import CodedTensor, CodedWeight
+from onnx_passes.weights.stored import (
     AGAIN,
     FLOATS,
     SIGNED,

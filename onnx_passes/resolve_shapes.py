@@ -12,10 +12,10 @@ import onnx_ir as ir
 import sympy
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
-from onnx_passes.edit import Builder, drop_unused, replace
-from onnx_passes.graph import attribute, is_constant, operand, producer
-from onnx_passes.infer import infer
-from onnx_passes.shapes import Dim, as_expr, symbolic_value
+from onnx_passes.ir.dims import Dim, as_expr, symbolic_value
+from onnx_passes.ir.edit import Builder, drop_unused, replace
+from onnx_passes.ir.graph import attribute, is_constant, operand, producer
+from onnx_passes.ir.infer import infer
 
 Known = tuple[ir.DataType, tuple[int, ...], tuple[sympy.Expr, ...]]
 

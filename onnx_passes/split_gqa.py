@@ -10,12 +10,12 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder, replace
-from onnx_passes.emit import TURN, attention, check_heads, rope_by_token
-from onnx_passes.evaluate import Subgraph
-from onnx_passes.graph import Miss, attribute, check_attributes, dim, explain, needed, operand
-from onnx_passes.masks import NO_WINDOW
-from onnx_passes.rotary import stored_tables
+from onnx_passes.analysis.masks import NO_WINDOW
+from onnx_passes.analysis.rotary import stored_tables
+from onnx_passes.analysis.subgraph import Subgraph
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.emit import TURN, attention, check_heads, rope_by_token
+from onnx_passes.ir.graph import Miss, attribute, check_attributes, dim, explain, needed, operand
 
 Lengths = tuple[ir.Value, ir.Value]
 _READ = (

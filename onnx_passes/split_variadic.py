@@ -6,8 +6,8 @@ One operand is the answer itself; more go two at a time, from the left.
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.edit import Builder, replace
-from onnx_passes.graph import needed
+from onnx_passes.ir.edit import Builder, replace
+from onnx_passes.ir.graph import needed
 
 _PAIRWISE = {"Max": "Max", "Min": "Min", "Sum": "Add", "Mean": "Add"}
 

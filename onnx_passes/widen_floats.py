@@ -9,11 +9,11 @@ roles are looked for.
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.coded import CodedTensor
-from onnx_passes.edit import replace
-from onnx_passes.graph import attribute, operand
-from onnx_passes.infer import infer
-from onnx_passes.lazy import Retyped
+from onnx_passes.ir.edit import replace
+from onnx_passes.ir.graph import attribute, operand
+from onnx_passes.ir.infer import infer
+from onnx_passes.weights.lazy import Retyped
+from onnx_passes.weights.quantized import CodedTensor
 
 NARROW = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 WIDE = ir.DataType.FLOAT

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from opencl_kernels.attention import (
+from opencl_kernels.attention.attention import (
     ATTENTION_DECODE,
     ATTENTION_DECODE_CPU,
     ATTENTION_PREFILL,
     ATTENTION_PREFILL_CPU,
 )
-from opencl_kernels.attention_parts import (
+from opencl_kernels.attention.rope_kv import ROPE_KV
+from opencl_kernels.attention.split import (
     ATTENTION_MERGE,
     ATTENTION_PARTS,
     ATTENTION_PARTS_CPU,
 )
-from opencl_kernels.elementwise import ELEMENTWISE
-from opencl_kernels.embed import EMBED
-from opencl_kernels.gemm import GEMM, GEMM_CPU
-from opencl_kernels.gemv import GEMV, GEMV_CODED_CPU, GEMV_CPU
+from opencl_kernels.elementwise.elementwise import ELEMENTWISE
+from opencl_kernels.embedding.embed import EMBED
 from opencl_kernels.kernel import Argument, Kernel, default_knobs, source_text
-from opencl_kernels.rmsnorm import ADD_RMSNORM, ADD_RMSNORM_CPU, RMSNORM, RMSNORM_CPU
-from opencl_kernels.rope_kv import ROPE_KV
-from opencl_kernels.sample import SAMPLE, SAMPLE_CPU
+from opencl_kernels.matmul.gemm import GEMM, GEMM_CPU
+from opencl_kernels.matmul.gemv import GEMV, GEMV_CODED_CPU, GEMV_CPU
+from opencl_kernels.norm.rmsnorm import ADD_RMSNORM, ADD_RMSNORM_CPU, RMSNORM, RMSNORM_CPU
+from opencl_kernels.sampling.sample import SAMPLE, SAMPLE_CPU
 
 KERNELS: dict[str, Kernel] = {
     "embed": EMBED,

@@ -26,6 +26,7 @@ Grid = tuple[tuple[Any, ...], tuple[int, ...]]
 Role = Literal["in", "out", "inout", "weight"]
 
 FOLDER = Path(__file__).parent
+INCLUDE = FOLDER / "include"
 GENERIC_LOCAL = 64  # work-group of kernels that need none: one work-item per item
 
 
@@ -48,7 +49,7 @@ class Kernel:
     """An OpenCL kernel and all that selection, tests, tuning and benchmarks know of it."""
 
     name: str  # of the __kernel function
-    source: str  # file in this folder
+    source: str  # its .cl file, in the folder of its family
     classes: tuple[str, ...]  # of devices
     arguments: Callable[[Case], tuple[Argument, ...]]  # in order, after the leading `sym`
     reference: Callable[[Mapping[str, Array], Case], dict[str, Array]]
@@ -71,8 +72,24 @@ def default_knobs(kernel: Kernel, device_class: str = "cpu") -> dict[str, int]:
 
 def source_text(source: str) -> str:
     """A .cl file with its includes written out, so that a plan's kernel stands alone."""
-    text = (FOLDER / source).read_text(encoding="utf-8")
-    return re.sub(r'#include "([\w.]+)"\n', lambda found: source_text(found[1]), text)
+    return _with_includes(_source_file(source))
+
+
+def _source_file(source: str) -> Path:
+    """Names of .cl files are unique, whatever their folders: a plan has one folder for all."""
+    (found,) = FOLDER.glob(f"*/{source}")
+    return found
+
+
+def _with_includes(path: Path) -> str:
+    """Files that are included lie beside the file, or in include/."""
+
+    def included(name: str) -> str:
+        beside = path.with_name(name)
+        return _with_includes(beside if beside.exists() else INCLUDE / name)
+
+    text = path.read_text(encoding="utf-8")
+    return re.sub(r'#include "([\w.]+)"\n', lambda found: included(found[1]), text)
 
 
 def symbol_header(batch: int = 1) -> dict[str, str]:

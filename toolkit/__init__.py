@@ -7,15 +7,13 @@ for token in session.generate("Once upon a time", max_new_tokens=16): ...
 print(session.decode(session.history))
 """
 
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toolkit.compile import CompileReport
-    from toolkit.sampling import Sampling
-    from toolkit.session import Session
+    from toolkit.compiler.pipeline import CompileReport
+    from toolkit.generation.sampling import Sampling
+    from toolkit.generation.session import Session
 
 __all__ = ["Sampling", "Session", "__version__", "compile"]
 __version__ = "0.1.0"
@@ -27,8 +25,8 @@ def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "
     out  the plan's folder; by default NAME.plan here, after the model's folder or file
     """
     from toolkit.arguments import path_of
-    from toolkit.compile import compile as run
-    from toolkit.source import load_source
+    from toolkit.compiler.pipeline import compile as run
+    from toolkit.compiler.source import load_source
 
     plan = None if out is None else path_of(out, "a folder for the plan", '"llama.plan"')
     return run(load_source(path_of(src, "a model", 'toolkit.compile("llama/")')), plan, **options)
@@ -37,22 +35,11 @@ def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "
 def __getattr__(name: str) -> Any:
     """Classes are imported when they are asked for: `import toolkit` must be quick."""
     if name == "Sampling":
-        from toolkit.sampling import Sampling
+        from toolkit.generation.sampling import Sampling
 
         return Sampling
     if name == "Session":
-        from toolkit.session import Session
+        from toolkit.generation.session import Session
 
         return Session
     raise AttributeError(f"module 'toolkit' has no attribute '{name}'")
-
-
-class _Package(ModuleType):
-    """Keeps `toolkit.compile` the function: importing a submodule would bind its name here."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name == "compile" and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -8,7 +8,7 @@ set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES POCKETCL_PYTHON)
 
 set(POCKETCL_PYTHON python3 CACHE STRING "A Python that has pocketcl[android]")
 execute_process(
-  COMMAND ${POCKETCL_PYTHON} -m toolkit.android_sysroot
+  COMMAND ${POCKETCL_PYTHON} -m toolkit.toolchain.sysroot
   OUTPUT_VARIABLE zig_and_sysroot OUTPUT_STRIP_TRAILING_WHITESPACE
   RESULT_VARIABLE failed)
 if(failed)

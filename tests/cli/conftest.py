@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 from fake import CHUNK, CONTEXT, EOS, VOCAB, FakeExecutor
 
-from toolkit.plan import Buffer, Dispatch, HostStep, Phase, Plan, Program, SymbolDecl, Variant
+from toolkit.plan.schema import (
+    Buffer,
+    Dispatch,
+    HostStep,
+    Phase,
+    Plan,
+    Program,
+    SymbolDecl,
+    Variant,
+)
 
 
 def dispatch(name: str, program: int, *args: Any, writes: tuple[int, ...] = ()) -> Dispatch:

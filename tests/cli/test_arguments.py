@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import toolkit
-from toolkit import session as module
 from toolkit.arguments import path_of, token_ids
 from toolkit.errors import PocketError
+from toolkit.generation import session as module
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 IDS = [0, 7, 12]

@@ -273,7 +273,7 @@ def test_damaged_settings_are_named(folder: Path, fails: Any, name: str, facts: 
 
 @pytest.mark.parametrize("facts", [{"model": 5}, {"model": {"decoder": {"filename": 7}}}, [], 3])
 def test_settings_of_another_form_say_nothing(folder: Path, facts: Any) -> None:
-    from toolkit.source import load_source
+    from toolkit.compiler.source import load_source
 
     (folder / "genai_config.json").write_text(json.dumps(facts))
     assert load_source(folder).generation["eos"] == [1]

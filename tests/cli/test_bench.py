@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from toolkit import bench, bench_rivals
-from toolkit.bench_plan import kv_copy_bytes
-from toolkit.bench_turns import Turn, take_turns
+from toolkit.bench import plan_bench as bench
+from toolkit.bench import rivals as bench_rivals
+from toolkit.bench.turns import Turn, take_turns
 from toolkit.errors import PocketError
-from toolkit.plan import Dispatch, HostStep, Phase, Plan, Variant
+from toolkit.plan.figures import kv_copy_bytes
+from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan, Variant
 
 KEYS = [
     "device",

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from toolkit.bench_report import page, write_report
-from toolkit.bench_state import Watch
-from toolkit.bench_turns import Turn, figures_of
+from toolkit.bench.conditions import Watch
+from toolkit.bench.report.page import page, write_report
+from toolkit.bench.turns import Turn, figures_of
 from toolkit.errors import PocketError
-from toolkit.phone_state import Battery, Cluster, PhoneState
+from toolkit.phone.state import Battery, Cluster, PhoneState
 
 EVIL = '</script><script>alert(1)</script>"><img src=x onerror=alert(2)>&'
 VOID = {"meta", "br", "img", "link", "hr", "input"}

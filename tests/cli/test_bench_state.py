@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from toolkit import bench
-from toolkit.bench_state import Watch, heat_signs, lines, shell_of, slower
-from toolkit.bench_turns import Turn, take_turns
-from toolkit.phone_state import Battery, Cluster, PhoneState
+from toolkit.bench import plan_bench as bench
+from toolkit.bench.conditions import Watch, heat_signs, lines, shell_of, slower
+from toolkit.bench.turns import Turn, take_turns
+from toolkit.phone.state import Battery, Cluster, PhoneState
 
 
 def state(**facts: Any) -> PhoneState:
@@ -128,7 +128,7 @@ def test_cooling_gives_up_once() -> None:
         return False, "still hot"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toolkit.bench_state.wait_until_cool", impatient)
+        patch.setattr("toolkit.bench.conditions.wait_until_cool", impatient)
         found.cool()
         found.cool()
     assert (asked, found.cooled) == ([35.0], ["still hot"])

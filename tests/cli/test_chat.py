@@ -18,12 +18,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import toolkit
-from toolkit import cli, state_file
-from toolkit.chat import Chat, Reply, Turn, stop_ids
+from toolkit import cli
 from toolkit.errors import PocketError
-from toolkit.session import Session
-from toolkit.template import ChatTemplate, load_template
-from toolkit.text import load_text
+from toolkit.generation.chat import Chat, Reply, Turn, stop_ids
+from toolkit.generation.chat_template import ChatTemplate, load_template
+from toolkit.generation.session import Session
+from toolkit.generation.tokenizer import load_text
+from toolkit.plan import state_file
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "toolkit/demo_model"
@@ -285,7 +286,7 @@ def test_a_tokenizer_of_another_model(plan: Path, tmp_path: Path) -> None:
 
 def test_ctrl_c_stops_the_answer_and_keeps_the_session(plan: Path) -> None:
     code = (
-        "import sys, os, signal, toolkit.runner as r; old = r.RunnerExecutor.decode\n"
+        "import sys, os, signal, toolkit.executors.runner as r; old = r.RunnerExecutor.decode\n"
         "def decode(*args):\n"
         "    tokens = old(*args)\n"
         "    for i, token in enumerate(tokens):\n"
@@ -427,7 +428,7 @@ def test_a_terminal(plan: Path) -> None:
     import pty
 
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "toolkit.cli", "chat", str(plan), "--max-new-tokens", "300"]
+    command = [sys.executable, "-m", "toolkit", "chat", str(plan), "--max-new-tokens", "300"]
     child = subprocess.Popen(
         command,
         stdin=follower,

@@ -17,7 +17,7 @@ from toolkit import cli
 from toolkit.errors import PocketError
 
 COMMANDS = ("demo", "devices", "doctor", "inspect", "compile", "verify", "run", "chat", "bench")
-POCKETCL = [sys.executable, "-m", "toolkit.cli"]
+POCKETCL = [sys.executable, "-m", "toolkit"]
 
 
 def call(*args: str, **options: Any) -> Result:
@@ -108,7 +108,7 @@ def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def overview() -> None:
         raise error
 
-    monkeypatch.setattr("toolkit.devices.overview", overview)
+    monkeypatch.setattr("toolkit.devices.resolve.overview", overview)
 
 
 def test_errors_have_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:

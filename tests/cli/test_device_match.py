@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from toolkit import devices
-from toolkit.device_match import driver_notes, gpu_key, match_phone, socs
-from toolkit.profiles import known_faults, profiles
+from toolkit.devices import resolve as devices
+from toolkit.devices.match import driver_notes, gpu_key, match_phone, socs
+from toolkit.devices.profiles import known_faults, profiles
 
 SHIPPED: dict[str, Any] = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "devices.yaml").read_text(encoding="utf-8")

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from toolkit import device_match, devices, doctor
-from toolkit.adb import Seen
-from toolkit.device_names import named
+from toolkit.cli import doctor
+from toolkit.devices import match as device_match
+from toolkit.devices import resolve as devices
+from toolkit.devices.names import named
+from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
-from toolkit.profiles import profiles
+from toolkit.phone.adb import Seen
 
 GPU = {
     "name": "Some GPU",

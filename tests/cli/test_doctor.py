@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from toolkit import doctor
-from toolkit.doctor_phone import phone_checks
+from toolkit.cli import doctor
+from toolkit.cli.doctor_phone import phone_checks
 
 
 def named(name: str) -> doctor.Check:

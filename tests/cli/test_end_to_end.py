@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import toolkit
-from toolkit import cli, doctor
+from toolkit import cli
+from toolkit.cli import doctor
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 PROMPT = "Once upon a time"
@@ -254,7 +255,7 @@ def test_an_edited_kernel_runs_after_a_note(copy: Path, on: str) -> None:
     kernel = copy / "kernels/embed.cl"
     kernel.write_text(kernel.read_text() + "\n// edited\n")
     done = subprocess.run(
-        [sys.executable, "-m", "toolkit.cli", "run", copy, "--ids", "0,377", "--on", on],
+        [sys.executable, "-m", "toolkit", "run", copy, "--ids", "0,377", "--on", on],
         capture_output=True,
         text=True,
         cwd=DEMO.parents[1],
@@ -277,7 +278,7 @@ def test_a_changed_source_needs_model(copy: Path, tmp_path: Path) -> None:
 def test_ctrl_c_keeps_what_was_finished(plan: Path) -> None:
     args = ["run", plan, "--prompt", PROMPT, "--max-new-tokens", "300", "--on", "host", "--json"]
     code = (
-        "import sys, _thread, toolkit.generate as g; old = g.HostExecutor.decode\n"
+        "import sys, _thread, toolkit.executors.host as g; old = g.HostExecutor.decode\n"
         "def decode(*args):\n"
         "    for i, token in enumerate(old(*args)):\n"
         "        if i == 5: _thread.interrupt_main()\n"
@@ -301,7 +302,7 @@ def test_a_compile_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, os, signal, toolkit.compile as c\n"
         "def write_plan(*args): os.kill(os.getpid(), signal.SIGINT)\n"
-        "sys.modules['toolkit.compile'].write_plan = write_plan\n"
+        "sys.modules['toolkit.compiler.pipeline'].write_plan = write_plan\n"
         "from toolkit.cli import cli; cli(sys.argv[1:])"
     )
     args = ["compile", str(DEMO), "-o", str(tmp_path / "x.plan"), "--device", "pocl"]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from toolkit.errors import PocketError, format_error
-from toolkit.runner_build import build_runner, find_opencl
-from toolkit.text import load_text, parse_ids
+from toolkit.generation.tokenizer import load_text, parse_ids
+from toolkit.toolchain.build import build_runner, find_opencl
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 
@@ -21,7 +21,7 @@ DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 def start(*args: Any, **env: str) -> subprocess.Popen[str]:
     """The command line as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "toolkit.cli", *map(str, args)],
+        [sys.executable, "-m", "toolkit", *map(str, args)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

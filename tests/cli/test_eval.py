@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner
 from fake import CONTEXT, VOCAB, FakeExecutor, logits_row
 
-import toolkit.perplexity as perplexity
+import toolkit
+import toolkit.evaluation.perplexity as perplexity
 from toolkit.cli import cli
 from toolkit.errors import PocketError
 
-DEMO = Path(perplexity.__file__).parent / "demo_model"
+DEMO = Path(toolkit.__file__).parent / "demo_model"
 
 
 class FakeScorer:

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 import toolkit
 from toolkit import cli
 from toolkit.errors import PocketError
-from toolkit.find_model import find_model, home_of, plan_name
+from toolkit.foreign.find_model import find_model, home_of, plan_name
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 EXPORT = "optimum-cli export onnx --model"
@@ -321,7 +321,7 @@ def test_no_prompt_or_several(run: Callable[..., Result]) -> None:
 def test_a_terminal_is_not_read(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from toolkit import run as module
+    from toolkit.generation import run as module
 
     class Terminal:
         def isatty(self) -> bool:

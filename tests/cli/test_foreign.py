@@ -19,10 +19,10 @@ from foreign import (
 )
 
 from toolkit import cli
-from toolkit.foreign import Seen
-from toolkit.foreign_files import FILES
-from toolkit.foreign_folders import FOLDERS
-from toolkit.gguf import origin
+from toolkit.foreign.files import FILES
+from toolkit.foreign.folders import FOLDERS
+from toolkit.foreign.gguf import origin
+from toolkit.foreign.kinds import Seen
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 EXPORT = "optimum-cli export onnx --model"

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from toolkit.compiler.options import Options
+from toolkit.compiler.origin import Origin, noted, options_of, origin_of
 from toolkit.errors import PocketError
-from toolkit.options import Options
-from toolkit.origin import Origin, noted, options_of, origin_of
-from toolkit.plan import Plan
+from toolkit.plan.schema import Plan
 
 OPTIONS = {"context": 64, "chunk": 8, "weights": "e0m4", "activations": "f32", "kv": "f16"}
 OPTIONS |= {"batch": 1, "group": 32, "symmetric": False, "keep": ["lm_head=f16"]}

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from toolkit.errors import PocketError
-from toolkit.phone_parse import (
+from toolkit.phone.state import ASK, parse_state, read_state, wait_until_cool
+from toolkit.phone.state_parse import (
     parse_battery,
     parse_clusters,
     parse_gpu,
@@ -19,7 +20,6 @@ from toolkit.phone_parse import (
     parse_zones,
     sections,
 )
-from toolkit.phone_state import ASK, parse_state, read_state, wait_until_cool
 
 BATTERY = """Current Battery Service state:
   AC powered: false

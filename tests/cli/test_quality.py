@@ -10,14 +10,14 @@ from click.testing import CliRunner, Result
 from onnx import numpy_helper
 
 import toolkit
-from onnx_passes.coded import CodedTensor
 from onnx_passes.quantize_e0m4 import find_matrices
+from onnx_passes.weights.quantized import CodedTensor
 from toolkit.cli import cli
-from toolkit.compile import CompileReport, rewritten_for
+from toolkit.compiler.options import choose
+from toolkit.compiler.pipeline import CompileReport, rewritten_for
+from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
-from toolkit.load import load_plan
-from toolkit.options import choose
-from toolkit.source import load_source
+from toolkit.plan.load import load_plan
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 

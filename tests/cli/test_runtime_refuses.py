@@ -12,10 +12,12 @@ from click.testing import CliRunner, Result
 from onnx import helper, numpy_helper
 
 import toolkit
-from toolkit import bench_rivals, cli, onnx_runtime, verify
-from toolkit.load import load_plan
-from toolkit.reference import Reference
-from toolkit.source import load_source
+from toolkit import cli, onnx_runtime
+from toolkit.bench import rivals as bench_rivals
+from toolkit.compiler.source import load_source
+from toolkit.evaluation import verify
+from toolkit.evaluation.onnxruntime_reference import Reference
+from toolkit.plan.load import load_plan
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 IDS = [5, 17, 300, 45, 6, 91, 12]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import toolkit
-from toolkit import session as module
 from toolkit.errors import PocketError
+from toolkit.generation import session as module
 
 
 @pytest.fixture

@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 
-from toolkit import template_worker
+from toolkit.compiler.source import TOKENIZER_FILES
 from toolkit.errors import PocketError
-from toolkit.source import TOKENIZER_FILES
-from toolkit.template import PLACES, ChatTemplate, load_template, special_tokens, template_from
+from toolkit.generation import chat_template_worker as template_worker
+from toolkit.generation.chat_template import (
+    PLACES,
+    ChatTemplate,
+    load_template,
+    special_tokens,
+    template_from,
+)
 
 CHATML = (
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content']"
@@ -156,7 +162,7 @@ def test_a_hostile_template_is_an_error(made: Any, name: str) -> None:
 def test_an_endless_template_is_stopped(
     made: Any, monkeypatch: pytest.MonkeyPatch, template: str
 ) -> None:
-    monkeypatch.setattr("toolkit.template.SECONDS", 1.0)
+    monkeypatch.setattr("toolkit.generation.chat_template.SECONDS", 1.0)
     with pytest.raises(PocketError, match="was stopped"):
         made(template).render(HELLO)
 
@@ -169,10 +175,10 @@ def test_the_worker_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stopped_template_can_be_used_again(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     template = made("{{ 9 ** (499999999 * (messages | length - 1)) }}")
     assert template.render(HELLO) == "1"
-    monkeypatch.setattr("toolkit.template.SECONDS", 0.5)
+    monkeypatch.setattr("toolkit.generation.chat_template.SECONDS", 0.5)
     with pytest.raises(PocketError, match="was stopped"):
         template.render(TALK)
-    monkeypatch.setattr("toolkit.template.SECONDS", 10.0)
+    monkeypatch.setattr("toolkit.generation.chat_template.SECONDS", 10.0)
     assert template.render(HELLO) == "1"
 
 

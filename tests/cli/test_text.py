@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from toolkit.errors import PocketError
-from toolkit.text import Text, load_text, parse_ids
+from toolkit.generation.tokenizer import Text, load_text, parse_ids
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 TRICKY = 'Once upon a time, naïve café — 日本語 🙂 "hi".  Two  spaces\n\nnew \ufffd line'

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from toolkit import cli, tuned
-from toolkit import tune as tune_module
+from toolkit import cli
+from toolkit.compiler import tuned
 from toolkit.errors import PocketError
-from toolkit.load import load_plan
-from toolkit.plan import Dispatch, Plan
-from toolkit.profile import Span
-from toolkit.tune import lines, tune
-from toolkit.tune_plan import PHASES, defaults, tunable, with_knobs, write_trial
+from toolkit.executors.spans import Span
+from toolkit.plan.load import load_plan
+from toolkit.plan.schema import Dispatch, Plan
+from toolkit.tuning import tuner as tune_module
+from toolkit.tuning.trial_plan import PHASES, defaults, tunable, with_knobs, write_trial
+from toolkit.tuning.tuner import lines, tune
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 KEYS = {"device", "driver", "profile", "date", "repeats", "tuned", "kernels", "steps", "files",
@@ -39,11 +40,11 @@ def figures(*args: Any) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Tables of this test only; the runner that is built already serves."""
-    from toolkit.runner_build import build_runner
+    from toolkit.toolchain.build import build_runner
 
     program = build_runner()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("toolkit.place.build_runner", lambda: program)
+    monkeypatch.setattr("toolkit.executors.target.build_runner", lambda: program)
     monkeypatch.setattr(tuned, "PACKAGE", tmp_path / "package/opencl_kernels")
     return tmp_path / "cache/pocketcl/tuned/pocl.json"
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit import verify
 from toolkit.errors import PocketError
-from toolkit.plan import Plan, Weight
+from toolkit.evaluation import verify
+from toolkit.plan.schema import Plan, Weight
 
 
 class FakeScorer:
@@ -88,7 +88,7 @@ def test_measure() -> None:
 
 def fake_source(monkeypatch: pytest.MonkeyPatch, sha256: str) -> None:
     found = types.SimpleNamespace(sha256=sha256)
-    monkeypatch.setattr("toolkit.source.load_source", lambda path: found)
+    monkeypatch.setattr("toolkit.compiler.source.load_source", lambda path: found)
 
 
 def test_a_changed_model_is_an_error_unless_named(

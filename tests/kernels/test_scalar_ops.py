@@ -10,10 +10,10 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from opencl_kernels import KERNELS, default_knobs
+from opencl_kernels.elementwise.functions import SCALAR_OPS
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import c_float
 from opencl_kernels.launch import launch
-from opencl_kernels.scalar_ops import SCALAR_OPS
 
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.3, -2.7, 60.0, -60.0, np.inf, -np.inf, np.nan)
 

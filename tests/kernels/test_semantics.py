@@ -11,7 +11,7 @@ from opencl_kernels import KERNELS, Kernel, default_knobs
 from opencl_kernels.formats import CODED, Array, pack_codes, pack_groups
 from opencl_kernels.kernel import Case, case_id, random_inputs, symbols
 from opencl_kernels.launch import launch
-from opencl_kernels.sample import best_id, philox
+from opencl_kernels.sampling.sample import best_id, philox
 
 STORAGE = {bits: name for name, bits in CODED.items()}
 ATTENTION = [

@@ -7,12 +7,10 @@ import pytest
 from exports import EXPORTS, FAMILIES, Plans, folder_of
 
 import toolkit
-from toolkit.bench import kv_copy_bytes
-from toolkit.executor import open_executor
-from toolkit.plan import Plan
-from toolkit.reference import Reference
-from toolkit.source import load_source
-from toolkit.verify import (
+from toolkit.bench.plan_bench import kv_copy_bytes
+from toolkit.compiler.source import load_source
+from toolkit.evaluation.onnxruntime_reference import Reference
+from toolkit.evaluation.verify import (
     Case,
     greedy_ids,
     greedy_plan,
@@ -22,6 +20,8 @@ from toolkit.verify import (
     run_plan,
     run_reference,
 )
+from toolkit.executors.interface import open_executor
+from toolkit.plan.schema import Plan
 
 LIMIT = {"f32": 1e-8, "f16": 1e-4}  # NMSE of logits against the original model
 STEPS = 32

@@ -12,7 +12,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.optimizer import optimize_model
 
 import toolkit
-from toolkit.verify import verify
+from toolkit.evaluation.verify import verify
 
 Tool = Callable[[Path, Path], None]
 LEVELS = ort.GraphOptimizationLevel

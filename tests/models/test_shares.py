@@ -8,9 +8,9 @@ import pytest
 from exports import DEMO
 
 import toolkit
-from toolkit.lower import Settings
-from toolkit.lower_attention import shares
-from toolkit.verify import verify
+from toolkit.compiler.lowering.attention import shares
+from toolkit.compiler.lowering.builder import Settings
+from toolkit.evaluation.verify import verify
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_shares_fill_the_device(
 def test_a_model_with_shares_answers_the_same(
     on: str, device_class: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lowering: Any = sys.modules["toolkit.lower_attention"]
+    lowering: Any = sys.modules["toolkit.compiler.lowering.attention"]
     monkeypatch.setattr(lowering, "LONG", 16)
     monkeypatch.setattr(lowering, "SHARE", 4)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))

@@ -11,10 +11,10 @@ from exports import DEMO
 
 import toolkit
 from opencl_kernels.formats import unpack_n16
-from toolkit.compile import CompileReport
-from toolkit.source import load_source, page_release
-from toolkit.verify import verify
-from toolkit.weights import WeightTable
+from toolkit.compiler.pipeline import CompileReport
+from toolkit.compiler.source import load_source, page_release
+from toolkit.compiler.weights.table import WeightTable
+from toolkit.evaluation.verify import verify
 
 
 def value_of(array: np.ndarray, name: str = "w") -> ir.Value:
@@ -63,7 +63,7 @@ def test_a_model_of_split_weights_answers_the_same(
     def small(storage: str | None, *rest: object) -> WeightTable:
         return WeightTable(storage, shard_bytes=256 << 10)
 
-    monkeypatch.setattr(sys.modules["toolkit.compile"], "WeightTable", small)
+    monkeypatch.setattr(sys.modules["toolkit.compiler.pipeline"], "WeightTable", small)
     report: CompileReport = toolkit.compile(DEMO, tmp_path / "split.plan")
     assert max(w.bytes for w in report.plan.weights if "up" not in w.name) <= 256 << 10
     assert verify(report.path, on=on)["ok"]

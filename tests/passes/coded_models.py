@@ -11,9 +11,9 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_passes.coded import CodedTensor, coded
-from onnx_passes.edit import drop_unused
+from onnx_passes.ir.edit import drop_unused
 from onnx_passes.read_coded_weights import read_coded_weights
+from onnx_passes.weights.quantized import CodedTensor, coded
 from opencl_kernels.formats import Coded
 
 F32, F16 = TensorProto.FLOAT, TensorProto.FLOAT16

@@ -11,12 +11,12 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from onnx_passes import defined
+from onnx_passes.analysis.roles import Roles
 from onnx_passes.canonicalize_dims import COUNTERS
-from onnx_passes.edit import drop_unused
-from onnx_passes.graph import explaining
-from onnx_passes.infer import infer
-from onnx_passes.roles import Roles
-from toolkit.source import load_source
+from onnx_passes.ir.edit import drop_unused
+from onnx_passes.ir.graph import explaining
+from onnx_passes.ir.infer import infer
+from toolkit.compiler.source import load_source
 
 Feeds = dict[str, np.ndarray]
 

@@ -7,10 +7,10 @@ from pass_helpers import noted, run, text
 from tiny_decoder import decoder_text, tiny
 
 import onnx_passes
+from onnx_passes.analysis.roles import RoleError, roles_of
 from onnx_passes.canonicalize_dims import canonicalize_dims
-from onnx_passes.graph import GraphError
-from onnx_passes.roles import RoleError, roles_of
-from onnx_passes.shapes import unresolved_dims
+from onnx_passes.ir.dims import unresolved_dims
+from onnx_passes.ir.graph import GraphError
 
 FUSED = {"MatMul": 4, "AddRmsNorm": 2, "RopeKvWrite": 1, "Attention": 1, "Glu": 1, "Linear": 1}
 

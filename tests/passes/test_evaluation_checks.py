@@ -4,8 +4,8 @@ import onnx_ir as ir
 import pytest
 from pass_helpers import decoder
 
-from onnx_passes.evaluate import Subgraph
-from onnx_passes.graph import GraphError, Miss
+from onnx_passes.analysis.subgraph import Subgraph
+from onnx_passes.ir.graph import GraphError, Miss
 
 HEAD = """<ir_version: 10, opset_import: ["": 18]>
 before (int64[1, total] mask, float[1, S, 4] x) => (float[1, S, 4] y)

@@ -9,9 +9,9 @@ import pytest
 from pass_helpers import DEMO, FAMILIES, SHARED, read
 
 import onnx_passes
-from onnx_passes.shapes import unresolved_dims
-from toolkit.reference import Reference
-from toolkit.source import load_source
+from onnx_passes.ir.dims import unresolved_dims
+from toolkit.compiler.source import load_source
+from toolkit.evaluation.onnxruntime_reference import Reference
 
 NAMES = [run.__name__ for run in onnx_passes.PASSES]
 SHAPE_OPS = {"Shape", "Size", "ConstantOfShape", "Range", "Expand", "NonZero"}

@@ -5,9 +5,9 @@ import pytest
 from tiny_decoder import tiny
 
 import onnx_passes
-from onnx_passes.fixed_sizes import fixed_sizes
-from onnx_passes.graph import GraphError
-from onnx_passes.shapes import unresolved_dims
+from onnx_passes.analysis.fixed_sizes import fixed_sizes
+from onnx_passes.ir.dims import unresolved_dims
+from onnx_passes.ir.graph import GraphError
 
 
 def left(model: ir.Model) -> list[str]:

@@ -5,8 +5,8 @@ import onnx_ir as ir
 import pytest
 from pass_helpers import decoder, missed, op_types, same_outputs
 
+from onnx_passes.analysis.masks import NO_WINDOW
 from onnx_passes.fuse_attention import fuse_attention
-from onnx_passes.masks import NO_WINDOW
 
 CONTEXT = 24
 # Where the queries and keys stand, and the causal mask of them: [1, 1, S, T] booleans.

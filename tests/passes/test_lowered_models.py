@@ -14,11 +14,11 @@ from tiny_decoder import decoder_text
 import toolkit
 from opencl_kernels import KERNELS
 from opencl_kernels.formats import DTYPES
-from toolkit.compile import CompileReport
-from toolkit.expr import maximum, symbol
-from toolkit.lower_ops import unsupported
-from toolkit.plan import Plan
-from toolkit.verify import verify
+from toolkit.compiler.lowering.table import unsupported
+from toolkit.compiler.pipeline import CompileReport
+from toolkit.evaluation.verify import verify
+from toolkit.plan.expr import maximum, symbol
+from toolkit.plan.schema import Plan
 
 EMBEDDED = "h = Gather(table, input_ids)"
 DOWN = "down = MatMul(mix, wd)"

@@ -7,9 +7,9 @@ import onnx_ir as ir
 import pytest
 from pass_helpers import run
 
-from onnx_passes.graph import DOMAIN
-from onnx_passes.masks import NO_WINDOW
-from onnx_passes.ops import definitions
+from onnx_passes.analysis.masks import NO_WINDOW
+from onnx_passes.ir.graph import DOMAIN
+from onnx_passes.ir.ops import definitions
 
 Array = np.ndarray
 RANDOM = np.random.default_rng(2)

@@ -8,7 +8,7 @@ from pass_helpers import decoder, missed, noted, op_types, same_outputs, text
 from tiny_decoder import decoder_text, tiny
 
 import onnx_passes
-from onnx_passes.masks import NO_WINDOW
+from onnx_passes.analysis.masks import NO_WINDOW
 from onnx_passes.plain_ops import RULES, plain_ops
 from onnx_passes.plain_rules import ACTIVATIONS
 

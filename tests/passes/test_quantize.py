@@ -11,12 +11,12 @@ from pass_helpers import DEMO, SHARED, read
 
 import onnx_passes
 from onnx_passes import defined
-from onnx_passes.coded import CodedTensor, coded
-from onnx_passes.e0m4 import Unquantizable, quantize
-from onnx_passes.graph import GraphError
-from onnx_passes.lazy import Joined, Retyped, Turned, names_of, part
+from onnx_passes.ir.graph import GraphError
 from onnx_passes.quantize_e0m4 import KEPT, find_matrices
-from toolkit.reference import Reference
+from onnx_passes.weights.e0m4 import Unquantizable, quantize
+from onnx_passes.weights.lazy import Joined, Retyped, Turned, names_of, part
+from onnx_passes.weights.quantized import CodedTensor, coded
+from toolkit.evaluation.onnxruntime_reference import Reference
 
 SEEDS = range(12)
 

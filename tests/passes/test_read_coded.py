@@ -8,10 +8,10 @@ import pytest
 from coded_models import F16, F32, Linear, answer
 from onnx import TensorProto, helper
 
-from onnx_passes.coded import CodedWeight, coded, stacked
 from onnx_passes.fold_constants import fold_constants
-from onnx_passes.infer import infer
+from onnx_passes.ir.infer import infer
 from onnx_passes.read_coded_weights import read_coded_weights
+from onnx_passes.weights.quantized import CodedWeight, coded, stacked
 from opencl_kernels.formats import Coded
 
 

@@ -11,10 +11,10 @@ import pytest
 from pass_helpers import SHARED, read
 
 import onnx_passes
-from onnx_passes.coded import CodedTensor
 from onnx_passes.quantize_e0m4 import find_matrices
-from toolkit.reference import Reference
-from toolkit.source import load_source
+from onnx_passes.weights.quantized import CodedTensor
+from toolkit.compiler.source import load_source
+from toolkit.evaluation.onnxruntime_reference import Reference
 
 SOURCES = [
     *(f"real/stories260K-hd16-onnx-genai-int4-cpu{s}" for s in ("", "-asym-bs16", "-bs64-untied")),

@@ -9,9 +9,9 @@ import pytest
 from coded_models import F16, F32, Linear, model, reads, tensor, weight_of
 from onnx import TensorProto, helper
 
-from onnx_passes.coded import coded
-from onnx_passes.graph import GraphError, explaining
+from onnx_passes.ir.graph import GraphError, explaining
 from onnx_passes.read_coded_weights import read_coded_weights
+from onnx_passes.weights.quantized import coded
 
 
 @pytest.mark.parametrize("use", ["matmul", "turned", "gather"])

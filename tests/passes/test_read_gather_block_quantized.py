@@ -6,9 +6,9 @@ import pytest
 from coded_models import F16, F32, INTS, NP, answer, model, nbits, pack, reads, weight_of
 from onnx import TensorProto, helper
 
-from onnx_passes.coded import coded
-from onnx_passes.edit import drop_unused
+from onnx_passes.ir.edit import drop_unused
 from onnx_passes.read_coded_weights import read_coded_weights
+from onnx_passes.weights.quantized import coded
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from coded_models import F16, F32, NP, model, nbits, reads, weight_of
 from onnx import helper
 
-from onnx_passes.graph import GraphError
+from onnx_passes.ir.graph import GraphError
 from onnx_passes.read_coded_weights import read_coded_weights
 
 

@@ -12,10 +12,10 @@ from pass_helpers import DEMO, noted, text
 from tiny_decoder import decoder_text, tiny
 
 import onnx_passes
+from onnx_passes.analysis.roles import Roles
 from onnx_passes.canonicalize_dims import COUNTERS
-from onnx_passes.graph import GraphError
-from onnx_passes.roles import Roles
-from onnx_passes.shapes import unresolved_dims
+from onnx_passes.ir.dims import unresolved_dims
+from onnx_passes.ir.graph import GraphError
 
 TINY = ir.to_proto(text(decoder_text()))
 OPS = (

@@ -6,10 +6,10 @@ import sympy
 from pass_helpers import decoder, op_types, same_outputs, text
 
 from onnx_passes.fold_constants import fold_constants
-from onnx_passes.graph import GraphError
-from onnx_passes.infer import infer
+from onnx_passes.ir.dims import as_expr, parse, symbolic_value, unresolved_dims
+from onnx_passes.ir.graph import GraphError
+from onnx_passes.ir.infer import infer
 from onnx_passes.resolve_shapes import resolve_shapes
-from onnx_passes.shapes import as_expr, parse, symbolic_value, unresolved_dims
 
 SEQ, PAST = (sympy.Symbol(name, integer=True, nonnegative=True) for name in ("seq", "past"))
 

@@ -9,8 +9,8 @@ import pytest
 from onnx.backend.test.case.node import TestCase, collect_testcases
 from pass_helpers import text
 
-from onnx_passes.infer import infer
-from onnx_passes.shapes import as_expr, symbolic_value
+from onnx_passes.ir.dims import as_expr, symbolic_value
+from onnx_passes.ir.infer import infer
 
 KNOWLEDGE = ("all shapes", "no shape", "names", "not the first")
 

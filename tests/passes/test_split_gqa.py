@@ -7,9 +7,9 @@ import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from pass_helpers import CHUNK, decoder, missed, op_types, run, same_outputs
 
+from onnx_passes.analysis.masks import NO_WINDOW
 from onnx_passes.fuse_attention import fuse_attention
 from onnx_passes.kv_in_place import kv_in_place
-from onnx_passes.masks import NO_WINDOW
 from onnx_passes.split_gqa import split_gqa
 
 CONTEXT, WIDTH = 40, 16
@@ -203,7 +203,7 @@ def test_attention_without_a_cache_has_no_state() -> None:
 
 
 def missed_without_shapes(model: ir.Model) -> tuple[int, list[str]]:
-    from onnx_passes.graph import explaining
+    from onnx_passes.ir.graph import explaining
 
     with explaining() as reasons:
         return kv_in_place(model), reasons

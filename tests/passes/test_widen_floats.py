@@ -9,7 +9,7 @@ from pass_helpers import noted, run, text
 from tiny_decoder import decoder_text, tiny
 
 import onnx_passes
-from onnx_passes.lazy import Joined, Retyped, Turned, stored_in
+from onnx_passes.weights.lazy import Joined, Retyped, Turned, stored_in
 from onnx_passes.widen_floats import widen_floats
 
 KEPT = {  # ops that a converter leaves in float32, with casts around them

@@ -11,9 +11,9 @@ from device import Device, Faults, Make, arm64_device, native_device
 from needed import absent
 from phone_root import Unavailable
 
-from toolkit.compile import compile
-from toolkit.runner_build import build_runner
-from toolkit.source import load_source
+from toolkit.compiler.pipeline import compile
+from toolkit.compiler.source import load_source
+from toolkit.toolchain.build import build_runner
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import pytest
 from adb_server import AdbServer
 from device import Device, Make, Unready
 
-from toolkit.adb import UNUSABLE, Gone, Phone, all_phones, find_phone
-from toolkit.adb_program import adb, find_adb
 from toolkit.errors import PocketError
+from toolkit.phone.adb import UNUSABLE, Gone, Phone, all_phones, find_phone
+from toolkit.phone.adb_program import adb, find_adb
 
 
 @pytest.fixture
@@ -79,10 +79,10 @@ def test_the_adb_of_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolkit.adb_program.find_adb", lambda: None)
+    monkeypatch.setattr("toolkit.phone.adb_program.find_adb", lambda: None)
     error = refused()
     assert "not installed" in error.what and "apt-get install adb" in error.hint
-    monkeypatch.setattr("toolkit.adb_program.find_adb", lambda: str(tmp_path / "gone"))
+    monkeypatch.setattr("toolkit.phone.adb_program.find_adb", lambda: str(tmp_path / "gone"))
     assert "can't be run" in refused().what
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from toolkit import doctor
-from toolkit.android_build import (
+from toolkit.cli import doctor
+from toolkit.errors import PocketError
+from toolkit.toolchain.android import (
     NDK_VARIABLES,
     SDK_VARIABLES,
     VARIABLE,
     build_android_runner,
     find_ndk,
 )
-from toolkit.errors import PocketError
-from toolkit.runner_build import SOURCES
+from toolkit.toolchain.build import SOURCES
 
 # It stands for an NDK's clang++, which can't be had here: it writes down how it was called.
 CLANG = """#!/bin/sh
@@ -88,7 +88,7 @@ def test_commands_for_an_ndk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_without_any_toolchain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolkit.android_build.find_zig", lambda: None)
+    monkeypatch.setattr("toolkit.toolchain.android.find_zig", lambda: None)
     with pytest.raises(PocketError) as error:
         build_android_runner()
     assert "pip install 'pocketcl[android]'" in error.value.hint

@@ -23,13 +23,13 @@ from phone_files import DATA
 from rootfs import LOADER, OPENCL, phone_rootfs
 from test_phone_run import call, figures, sessions
 
-from toolkit.compile import compile
+from toolkit.compiler.pipeline import compile
+from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
-from toolkit.load import load_plan
-from toolkit.phone_place import OnPhone
-from toolkit.phone_store import HOME
-from toolkit.session import Session
-from toolkit.source import load_source
+from toolkit.executors.phone_target import OnPhone
+from toolkit.generation.session import Session
+from toolkit.phone.store import HOME
+from toolkit.plan.load import load_plan
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 PROMPT = [0, 377, 379]
@@ -39,7 +39,7 @@ IDS = ("--ids", "0,377,379", "--max-new-tokens", 12)
 @pytest.fixture(scope="module", autouse=True)
 def runner() -> Path:
     """Built as for any phone."""
-    from toolkit.android_build import build_android_runner
+    from toolkit.toolchain.android import build_android_runner
 
     try:
         return build_android_runner()
@@ -109,7 +109,7 @@ def test_bench(arm64_phone: Device, plan: Path) -> None:
 
 
 def test_chat(arm64_phone: Device, plan: Path) -> None:
-    command = [sys.executable, "-m", "toolkit.cli", "chat", str(plan), "--on", "phone", "--json"]
+    command = [sys.executable, "-m", "toolkit", "chat", str(plan), "--on", "phone", "--json"]
     done = subprocess.run(
         [*command, "--max-new-tokens", "4"], input="A dog\nA cat\n", capture_output=True, text=True
     )

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from needed import absent
 
-from toolkit import elf
-from toolkit.android_build import VARIABLE, build_android_runner, zig_toolchain
-from toolkit.android_sysroot import find_zig, symbols
 from toolkit.errors import PocketError
-from toolkit.runner_build import build
+from toolkit.toolchain import elf
+from toolkit.toolchain.android import VARIABLE, build_android_runner, zig_toolchain
+from toolkit.toolchain.build import build
+from toolkit.toolchain.sysroot import find_zig, symbols
 
 LARGEST = 320_000
 ALLOWED = frozenset(name for names in symbols().values() for name in names)

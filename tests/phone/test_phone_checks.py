@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from device import Device, Make
 
-from toolkit import devices, doctor_phone
-from toolkit.adb import find_phone
+from toolkit.cli import doctor_phone
+from toolkit.devices import resolve as devices
 from toolkit.errors import PocketError
-from toolkit.executor import open_executor
-from toolkit.load import load_plan
-from toolkit.phone import about, check_class, parse_devices
-from toolkit.phone_layout import HOME
+from toolkit.executors.interface import open_executor
+from toolkit.phone.about import about, check_class, parse_devices
+from toolkit.phone.adb import find_phone
+from toolkit.phone.layout import HOME
+from toolkit.plan.load import load_plan
 
 ARM64 = {"ro.product.cpu.abi": "arm64-v8a"}
 LOADER = "/usr/lib/x86_64-linux-gnu/libOpenCL.so.1"

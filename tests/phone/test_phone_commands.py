@@ -10,12 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 from device import Device
 
-from toolkit import cli, phone_pair
-from toolkit.adb import Seen, find_phone
-from toolkit.adb_program import Done
+from toolkit import cli
 from toolkit.errors import PocketError
-from toolkit.phone_layout import HOME
-from toolkit.phone_store import Item, Store, file_item
+from toolkit.phone import pair as phone_pair
+from toolkit.phone.adb import Seen, find_phone
+from toolkit.phone.adb_program import Done
+from toolkit.phone.layout import HOME
+from toolkit.phone.store import Item, Store, file_item
 from toolkit.progress import Progress
 
 

@@ -12,10 +12,12 @@ from click.testing import CliRunner, Result
 from device import Device
 from phone_files import SERVICES
 
-from toolkit import cli, devices, phone_state
-from toolkit.adb import find_phone
-from toolkit.phone_layout import HOME
-from toolkit.phone_state import read_state
+from toolkit import cli
+from toolkit.devices import resolve as devices
+from toolkit.phone import state as phone_state
+from toolkit.phone.adb import find_phone
+from toolkit.phone.layout import HOME
+from toolkit.phone.state import read_state
 
 BENCH = ("--on", "phone", "--prompt-tokens", 8, "--new-tokens", 4, "--repeats", 3)
 

@@ -19,11 +19,11 @@ from click.testing import CliRunner, Result
 from device import Device
 
 from toolkit import cli
-from toolkit.adb import Gone, find_phone
 from toolkit.errors import PocketError
-from toolkit.phone_layout import HOME
-from toolkit.runner import RunnerExecutor
-from toolkit.session import Session
+from toolkit.executors.runner import RunnerExecutor
+from toolkit.generation.session import Session
+from toolkit.phone.adb import Gone, find_phone
+from toolkit.phone.layout import HOME
 
 PROMPT = [0, 377, 379]
 
@@ -142,7 +142,7 @@ def test_a_bad_state_is_named_as_it_is_called_here(session: Session, tmp_path: P
 
 
 def test_chat_from_a_pipe(warm_phone: Device, demo: Path) -> None:
-    command = [sys.executable, "-m", "toolkit.cli", "chat", str(demo), "--on", "phone", "--json"]
+    command = [sys.executable, "-m", "toolkit", "chat", str(demo), "--on", "phone", "--json"]
     text = "Once upon a time\n/stats\nThe dog\n"
     done = subprocess.run(
         [*command, "--max-new-tokens", "6"], input=text, capture_output=True, text=True, timeout=120
@@ -208,7 +208,7 @@ def test_no_runner_stays_when_adb_dies(session: Session, warm_phone: Device) -> 
 def test_no_runner_stays_when_its_pocketcl_dies(
     warm_phone: Device, demo: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "toolkit.cli", "chat", str(demo), "--on", "phone"]
+    command = [sys.executable, "-m", "toolkit", "chat", str(demo), "--on", "phone"]
     chat = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     wait_for(lambda: sessions(warm_phone) != [])
     pid = sessions(warm_phone)[0]
@@ -220,7 +220,7 @@ def test_no_runner_stays_when_its_pocketcl_dies(
 
 
 def test_ctrl_c_keeps_the_text_and_ends_the_runner(warm_phone: Device, demo: Path) -> None:
-    command = [sys.executable, "-m", "toolkit.cli", "run", str(demo), "--on", "phone"]
+    command = [sys.executable, "-m", "toolkit", "run", str(demo), "--on", "phone"]
     options = ["--ids", "0,377,379", "--max-new-tokens", "300"]
     warm_phone.faults.bytes_per_second = 2000  # a token takes a while to come
     run = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)

@@ -14,11 +14,11 @@ import pytest
 from adb_server import AdbServer
 from device import Device
 
-from toolkit import phone_store
-from toolkit.adb import Gone, find_phone
 from toolkit.errors import PocketError
-from toolkit.phone_layout import HOME
-from toolkit.phone_store import Item, Store, Transfer, file_item
+from toolkit.phone import store as phone_store
+from toolkit.phone.adb import Gone, find_phone
+from toolkit.phone.layout import HOME
+from toolkit.phone.store import Item, Store, Transfer, file_item
 
 MiB = 2**20
 

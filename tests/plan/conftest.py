@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit.expr import symbol
-from toolkit.memory import place_phase
-from toolkit.plan import (
+from toolkit.compiler.memory.phases import place_phase
+from toolkit.plan.expr import symbol
+from toolkit.plan.schema import (
     Buffer,
     Dispatch,
     HostStep,
@@ -26,7 +26,7 @@ from toolkit.plan import (
     SymbolDecl,
     Variant,
 )
-from toolkit.write import WeightSource, write_plan
+from toolkit.plan.write import WeightSource, write_plan
 
 V, D, CONTEXT, CHUNK = 23, 8, 40, 5
 SEQ, PAST, ROWS = symbol("seq"), symbol("past"), symbol("rows")

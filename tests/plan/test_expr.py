@@ -8,7 +8,7 @@ import pytest
 import sympy
 
 from toolkit.errors import PocketError, format_error
-from toolkit.expr import evaluate, from_rpn, interval, maximum, symbol, symbols_of, to_rpn
+from toolkit.plan.expr import evaluate, from_rpn, interval, maximum, symbol, symbols_of, to_rpn
 
 SEQ, PAST, ROWS = symbol("seq"), symbol("past"), symbol("rows")
 BOX = {"seq": (1, 70), "past": (0, 9), "rows": (1, 3)}

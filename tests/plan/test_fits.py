@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from opencl_kernels.kernel import Argument
+from toolkit.compiler.lowering.fits import Extent, check_fit
 from toolkit.errors import PocketError
-from toolkit.expr import symbol
-from toolkit.fits import Extent, check_fit
+from toolkit.plan.expr import symbol
 
 SEQ, PAST = symbol("seq"), symbol("past")
 BOX = {"seq": (1, 64), "past": (0, 1000)}

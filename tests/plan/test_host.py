@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit.dump import Dumped
 from toolkit.errors import PocketError
-from toolkit.executor import open_executor
-from toolkit.generate import HostExecutor
+from toolkit.executors.dump import Dumped
+from toolkit.executors.host import HostExecutor
+from toolkit.executors.interface import open_executor
 
 CONTEXT, CHUNK, V, D = 40, 5, 23, 8
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from toolkit.errors import PocketError
-from toolkit.load import check_hashes, load_plan
-from toolkit.plan import Plan
+from toolkit.plan.load import check_hashes, load_plan
+from toolkit.plan.schema import Plan
 
 Edit = Callable[[Callable[[Any], Any]], Path]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from toolkit.compiler.memory.phases import figures, formulas, lifetimes, place_phase, report
 from toolkit.errors import PocketError
-from toolkit.expr import symbol
-from toolkit.load import load_plan
-from toolkit.memory import figures, formulas, lifetimes, place_phase, report
-from toolkit.plan import Dispatch, Phase, Scratch, WaitStep
+from toolkit.plan.expr import symbol
+from toolkit.plan.load import load_plan
+from toolkit.plan.schema import Dispatch, Phase, Scratch, WaitStep
 
 ALIGN = 128
 SEQ = symbol("seq")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from toolkit.arena import Lifetime, lower_bound, overlap, peak, round_up
-from toolkit.placement import place
+from toolkit.compiler.memory.placement import place
+from toolkit.plan.arena import Lifetime, lower_bound, overlap, peak, round_up
 
 ALIGN = 128
 Items = list[Lifetime]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from toolkit.errors import PocketError
-from toolkit.plan import Dispatch, digest, to_json
-from toolkit.plan_reader import from_json
+from toolkit.plan.reader import from_json
+from toolkit.plan.schema import Dispatch, digest, to_json
 
 
 @pytest.fixture

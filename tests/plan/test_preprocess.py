@@ -3,8 +3,8 @@
 import pytest
 
 from opencl_kernels import KERNELS, source_text
+from toolkit.compiler.c_preprocessor import Preprocessor, declared
 from toolkit.errors import PocketError
-from toolkit.preprocess import Preprocessor, declared
 
 
 def words(text: str) -> str:

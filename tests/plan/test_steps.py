@@ -11,12 +11,12 @@ import pyopencl as cl
 import pytest
 
 from opencl_kernels.launch import choose_device
-from toolkit.check import check_plan
-from toolkit.cooperative import compose, with_steps
+from toolkit.compiler.cooperative import compose, with_steps
 from toolkit.errors import PocketError
-from toolkit.load import load_plan
-from toolkit.plan import Dispatch, Plan, Program, Variant, to_json
-from toolkit.plan_reader import from_json
+from toolkit.plan.check import check_plan
+from toolkit.plan.load import load_plan
+from toolkit.plan.reader import from_json
+from toolkit.plan.schema import Dispatch, Plan, Program, Variant, to_json
 
 # Both have a helper, a type and macros of the same names; one is called as a function of OpenCL.
 FIRST = """
@@ -179,7 +179,7 @@ def test_a_damaged_key_is_one_error(edit: Callable[..., Path], value: Any, fault
 
 def test_the_demo_in_one_text(tmp_path: Path) -> None:
     from toolkit import compile
-    from toolkit.demo import MODEL
+    from toolkit.cli.demo import MODEL
 
     report = compile(MODEL, tmp_path / "demo.plan")
     steps = decode(report.plan)

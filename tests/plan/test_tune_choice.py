@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from opencl_kernels import KERNELS, default_knobs
-from toolkit.expr import symbol
-from toolkit.profile import Span
-from toolkit.tune_choice import WHOLE, Compared, best, compare, per_step, stages, trials, verdict
-from toolkit.tune_plan import Product
-from toolkit.tune_report import judged
-from toolkit.tune_trial import seconds_of
+from toolkit.executors.spans import Span
+from toolkit.plan.expr import symbol
+from toolkit.tuning.choice import WHOLE, Compared, best, compare, per_step, stages, trials, verdict
+from toolkit.tuning.report import judged
+from toolkit.tuning.trial import seconds_of
+from toolkit.tuning.trial_plan import Product
 
 CASE = {"M": 1, "N": 64, "K": 64, "w": "f32", "seq": 1}
 GEMV = Product(KERNELS["gemv_cpu"], CASE)

@@ -17,9 +17,9 @@ from opencl_kernels.tuned import (
     usual_knobs,
     values_of,
 )
-from toolkit import tuned
+from toolkit.compiler import tuned
 from toolkit.errors import PocketError
-from toolkit.expr import from_rpn, symbol, to_rpn
+from toolkit.plan.expr import from_rpn, symbol, to_rpn
 
 CODED = {"M": 1, "N": 2048, "K": 2048, "w": "e0m4", "GROUP": 32, "scale": "f16"}
 SHAPE = "N2048 K2048 e0m4 32"

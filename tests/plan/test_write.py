@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import toolkit.write
+import toolkit.plan.write
 from toolkit.errors import PocketError
-from toolkit.load import check_hashes, load_plan
-from toolkit.write import WeightSource
+from toolkit.plan.load import check_hashes, load_plan
+from toolkit.plan.write import WeightSource
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -66,7 +66,7 @@ def test_weights_are_aligned_and_complete(write: Any, toy: Any, tmp_path: Path) 
 
 
 def test_shards_are_bounded(write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolkit.write, "SHARD_BYTES", 65536)
+    monkeypatch.setattr(toolkit.plan.write, "SHARD_BYTES", 65536)
     sources = [floats(f"w{i}", count, 3) for i, count in enumerate((5000, 9000, 16384, 1, 16383))]
     plan = write(tmp_path / "a.plan", sources=sources)
     placed = [(w.file, w.offset) for w in plan.weights]
@@ -244,7 +244,7 @@ import os, signal, sys
 sys.path[:0] = {path!r}
 import conftest, numpy as np
 from pathlib import Path
-from toolkit.write import WeightSource
+from toolkit.plan.write import WeightSource
 def die():
     yield np.zeros(4, np.float32)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -313,7 +313,7 @@ def test_a_small_file_system(write: Any, tmp_path: Path, monkeypatch: pytest.Mon
     if mounted.returncode:
         pytest.skip("may not mount here")
     try:
-        monkeypatch.setattr(toolkit.write, "_check_space", lambda parent, needed: None)
+        monkeypatch.setattr(toolkit.plan.write, "_check_space", lambda parent, needed: None)
         with pytest.raises(PocketError, match="no space for the plan") as caught:
             write(tmp_path / "a.plan", sources=[floats("big", 2**20)])
         assert caught.value.because == "it needs 4.0 MiB, 1.0 MiB are free"

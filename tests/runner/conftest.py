@@ -11,7 +11,7 @@ from talk import Start, Talk
 from toy import Toy
 
 import toolkit
-from toolkit.runner_build import build_runner, find_opencl, runner_environment
+from toolkit.toolchain.build import build_runner, find_opencl, runner_environment
 
 
 @pytest.fixture(scope="session")

@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 
 from opencl_kernels import KERNELS
-from toolkit import state_file
-from toolkit.atomic import fill_once, write_text
+from toolkit.compiler.tuned import read_table, write_table
 from toolkit.errors import PocketError
-from toolkit.load import SamePlan, check_hashes, load_plan
-from toolkit.tuned import read_table, write_table
-from toolkit.write import WeightSource
+from toolkit.files import fill_once, write_text
+from toolkit.plan import state_file
+from toolkit.plan.load import SamePlan, check_hashes, load_plan
+from toolkit.plan.write import WeightSource
 
 AT_ONCE = 8
 SHAPES = 400

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from toolkit.paths import cache_dir
-from toolkit.runner_build import SOURCES
+from toolkit.toolchain.build import SOURCES
 
 HERE = Path(__file__).parent
 INTO_ONE_FILE = ("-fvisibility=hidden", f"-Wl,--version-script={SOURCES / 'pocketcl.map'}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from toy import Toy
 
-from toolkit.runner_build import SOURCES, build_runner, runner_environment
+from toolkit.toolchain.build import SOURCES, build_runner, runner_environment
 
 pytestmark = pytest.mark.slow
 JOBS = str(os.cpu_count() or 1)
@@ -84,5 +84,5 @@ def test_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = program.stat().st_mtime_ns
     assert build_runner() == program and program.stat().st_mtime_ns == changed
     monkeypatch.setenv("CXX", "c++ -DOTHER")
-    monkeypatch.setattr("toolkit.runner_build._make", lambda *_: None)
+    monkeypatch.setattr("toolkit.toolchain.build._make", lambda *_: None)
     assert build_runner() != program

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from test_own_files import as_root, folder, of_stranger
 
-from toolkit import runner_build
-from toolkit.atomic import fill_once
-from toolkit.doctor import _cache as doctors_check
+from toolkit.cli.doctor import _cache as doctors_check
 from toolkit.errors import PocketError
+from toolkit.files import fill_once
 from toolkit.paths import cache_dir
-from toolkit.runner_build import build_runner, runner_environment
+from toolkit.toolchain import build as runner_build
+from toolkit.toolchain.build import build_runner, runner_environment
 
 # Stands for c++: it makes files that all may write to, if the umask lets it.
 COMPILER = """#!/bin/sh

@@ -15,7 +15,7 @@ from together import add_steps, together, with_twist
 from toy import C, Toy
 
 from toolkit.errors import PocketError
-from toolkit.runner import RunnerExecutor
+from toolkit.executors.runner import RunnerExecutor
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ class FakeDevice:
 
 @pytest.mark.parametrize("report", REPORTS, ids=lambda report: report["name"])
 def test_python_finds_the_features(report: dict[str, Any]) -> None:
-    from toolkit.device_features import device_features
+    from toolkit.devices.features import device_features
 
     assert sorted(device_features(FakeDevice(report))) == report["features"]
 
@@ -69,6 +69,6 @@ def test_the_runner_finds_the_features(
 
 
 def test_every_feature_of_a_plan_is_found_in_some_report() -> None:
-    from toolkit.plan import FEATURES
+    from toolkit.plan.schema import FEATURES
 
     assert {feature for report in REPORTS for feature in report["features"]} == set(FEATURES)

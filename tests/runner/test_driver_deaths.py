@@ -15,9 +15,9 @@ from talk import Start, Talk, failure
 from toy import SOURCES, Toy
 
 from toolkit.errors import PocketError
-from toolkit.runner import RunnerExecutor
-from toolkit.runner_build import find_opencl
-from toolkit.runner_options import runner_options
+from toolkit.executors.runner import RunnerExecutor
+from toolkit.executors.runner_options import runner_options
+from toolkit.toolchain.build import find_opencl
 
 Driver = Callable[..., Talk]
 
@@ -363,7 +363,7 @@ def test_a_recording_that_is_fatal_is_not_tried_again(
 def test_the_error_in_python_says_where(
     fatal: Toy, fake_driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolkit.place.find_opencl", lambda: fake_driver)
+    monkeypatch.setattr("toolkit.executors.target.find_opencl", lambda: fake_driver)
     monkeypatch.setenv("FAKE_REAL", str(find_opencl()))
     monkeypatch.setenv("POCKETCL_CHILD_BUILDS", "off")
     for death, at, what in (

@@ -14,12 +14,12 @@ import pytest
 from talk import Start, failure
 from toy import CHUNK, C, Toy
 
-from toolkit import runner_build
-from toolkit.batch import BatchScorer
 from toolkit.errors import PocketError
-from toolkit.executor import open_executor
-from toolkit.runner import RunnerExecutor
-from toolkit.runner_build import build_runner, find_opencl, runner_environment
+from toolkit.executors.host_batch import BatchScorer
+from toolkit.executors.interface import open_executor
+from toolkit.executors.runner import RunnerExecutor
+from toolkit.toolchain import build as runner_build
+from toolkit.toolchain.build import build_runner, find_opencl, runner_environment
 
 TEXT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8]
 
@@ -230,11 +230,11 @@ def test_the_loader_and_driver_of_the_wheels(
     if not importlib.util.find_spec("pocl_binary_distribution"):
         pytest.skip("PyPI's PoCL is not installed")
     program = build_runner()  # before the cache moves
-    monkeypatch.setattr("toolkit.place.build_runner", lambda: program)
+    monkeypatch.setattr("toolkit.executors.target.build_runner", lambda: program)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("OCL_ICD_VENDORS", "/nowhere")
     for loader in (find_opencl(), runner_build._bundled("libOpenCL*.so*")[0]):
-        monkeypatch.setattr("toolkit.place.find_opencl", lambda loader=loader: loader)
+        monkeypatch.setattr("toolkit.executors.target.find_opencl", lambda loader=loader: loader)
         assert "icd-" in runner_environment()["OCL_ICD_VENDORS"]
         try:
             executor = RunnerExecutor(toy.folder)

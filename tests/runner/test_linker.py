@@ -15,13 +15,13 @@ from native import HERE, build
 from talk import Start, failure
 from toy import Toy
 
-from toolkit import demo as demo_module
-from toolkit import runner_build
 from toolkit.cli import cli
+from toolkit.cli import demo as demo_module
 from toolkit.errors import PocketError
-from toolkit.executor import open_executor
-from toolkit.linker import check_linker, find_linker
-from toolkit.runner_build import build_runner
+from toolkit.executors.interface import open_executor
+from toolkit.toolchain import build as runner_build
+from toolkit.toolchain.build import build_runner
+from toolkit.toolchain.linker import check_linker, find_linker
 
 WITHOUT = ["missing", "unset", "empty"]
 
@@ -137,7 +137,7 @@ def test_neither_compiler_nor_linker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_empty_environment(toy: Toy) -> None:
     """`env -i`: shutil.which would look into folders that PoCL doesn't know."""
-    words = [sys.executable, "-m", "toolkit.cli", "run", str(toy.folder), "--ids", "1"]
+    words = [sys.executable, "-m", "toolkit", "run", str(toy.folder), "--ids", "1"]
     env = {"HOME": os.environ.get("HOME", "/"), "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([*words, "--on", "host"], env=env, capture_output=True, text=True)
     assert done.returncode == 1 and "`ld`" in done.stderr and "Traceback" not in done.stderr

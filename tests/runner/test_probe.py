@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from toolkit import devices, probe, probe_report
+from toolkit.devices import probe, probe_report
+from toolkit.devices import resolve as devices
+from toolkit.devices.profiles import measured_file, profiles
 from toolkit.errors import PocketError
-from toolkit.profiles import measured_file, profiles
-from toolkit.runner_build import find_opencl, runner_environment
+from toolkit.toolchain.build import find_opencl, runner_environment
 
 RATES = {"read": "bytes_per_s", "multiply_add_f32": "operations_per_s"}
 

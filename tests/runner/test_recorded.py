@@ -15,7 +15,7 @@ import pytest
 from talk import Start, Talk
 from toy import HEADER, C, D, Toy
 
-from toolkit.runner import RunnerExecutor
+from toolkit.executors.runner import RunnerExecutor
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 TEXT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8]

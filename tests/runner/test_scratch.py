@@ -15,7 +15,7 @@ from test_loader import put
 from toy import Toy
 
 from toolkit.errors import PocketError
-from toolkit.load import load_plan
+from toolkit.plan.load import load_plan
 
 Edit = Callable[[dict[str, Any]], None]
 Y, STEPS = "phases.0.scratch.1.offset", "phases.0.steps"

@@ -14,7 +14,7 @@ from golden_sizes import GOLDEN, MALFORMED, Size
 from native import HERE, SANITIZERS, SOURCES, build
 
 from toolkit.errors import PocketError
-from toolkit.expr import divisor, evaluate, from_rpn, interval, to_rpn
+from toolkit.plan.expr import divisor, evaluate, from_rpn, interval, to_rpn
 
 Answer = dict[str, Any]  # {"bounds": […] | None, "at": [… | None]}, or {"malformed": …}
 OPERATORS: dict[str, Callable[[int, int], int]] = {

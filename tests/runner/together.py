@@ -7,8 +7,8 @@ from typing import Any
 
 from toy import HEADER, Toy
 
-from toolkit.cooperative import compose
-from toolkit.load import load_plan
+from toolkit.compiler.cooperative import compose
+from toolkit.plan.load import load_plan
 
 SHARE = """
 #define SHARE(id, n, count) ((int)((long)(id) * (count) / (n)))

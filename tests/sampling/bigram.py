@@ -13,10 +13,10 @@ import numpy as np
 
 from opencl_kernels import KERNELS, default_knobs, source_text
 from opencl_kernels.kernel import symbol_header
-from opencl_kernels.sample import choose, words
-from toolkit.expr import symbol
-from toolkit.memory import place_phase
-from toolkit.plan import (
+from opencl_kernels.sampling.sample import choose, words
+from toolkit.compiler.memory.phases import place_phase
+from toolkit.plan.expr import symbol
+from toolkit.plan.schema import (
     Buffer,
     Dispatch,
     HostStep,
@@ -28,7 +28,7 @@ from toolkit.plan import (
     SymbolDecl,
     Variant,
 )
-from toolkit.write import WeightSource, write_plan
+from toolkit.plan.write import WeightSource, write_plan
 
 V, CONTEXT, CHUNK = 1003, 260, 8
 SEQ, ROWS = symbol("seq"), symbol("rows")

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from bigram import CHUNK, V, continued, table, write_bigram
 
-from opencl_kernels.sample import logprob
+from opencl_kernels.sampling.sample import logprob
 from toolkit.errors import PocketError
-from toolkit.executor import can_sample
-from toolkit.plan import Plan
-from toolkit.sampling import Sampling
-from toolkit.session import Session
+from toolkit.executors.interface import can_sample
+from toolkit.generation.sampling import Sampling
+from toolkit.generation.session import Session
+from toolkit.plan.schema import Plan
 
 GOLDEN = Path(__file__).with_name("golden.json")
 COUNT = 200

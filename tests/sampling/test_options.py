@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from toolkit import cli
 from toolkit.errors import PocketError
-from toolkit.sampling import Sampling, choose_sampling, model_settings, without_effect
+from toolkit.generation.sampling import Sampling, choose_sampling, model_settings, without_effect
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 
 import toolkit
 from toolkit.errors import PocketError
-from toolkit.sampling import Sampling
-from toolkit.session import Session
-from toolkit.text import StopStrings, Stream, Text, load_text
+from toolkit.generation.sampling import Sampling
+from toolkit.generation.session import Session
+from toolkit.generation.tokenizer import StopStrings, Stream, Text, load_text
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 PROMPT = "Once upon a time"

@@ -1,0 +1,1 @@
+"""What a part of the graph computes; nothing is edited."""

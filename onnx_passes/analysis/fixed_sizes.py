@@ -1,0 +1,55 @@
+"""Sizes that the exporter fixed although they vary from call to call: what it says of its inputs.
+
+A graph that computes them from its inputs serves every length all the same. Where it has them in
+its constants, it can't be compiled, and what is declared is the reason.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx_ir as ir
+
+from onnx_passes.analysis.roles import Roles
+from onnx_passes.ir.graph import GraphError, SizeError
+
+_NOTE = "pocket.fixed"
+
+
+def note_fixed_sizes(model: ir.Model, roles: Roles, batch: int) -> None:
+    """Keep in the model's metadata what is declared; called before dimensions get our symbols."""
+    model.metadata_props[_NOTE] = ", ".join(_declared(model.graph, roles, batch))
+
+
+def fixed_sizes(model: ir.Model) -> str:
+    """Inputs with their fixed shapes, in words; "" where all that varies is left open."""
+    return model.metadata_props.get(_NOTE, "")
+
+
+@contextmanager
+def naming_fixed_sizes(model: ir.Model) -> Iterator[None]:
+    """Where shapes contradict each other and sizes were fixed, say that this is why."""
+    try:
+        yield
+    except SizeError as error:
+        fixed = fixed_sizes(model)
+        raise exported_for(fixed, error.because) if fixed else error from None
+
+
+def exported_for(fixed: str, because: str) -> GraphError:
+    """The error for a graph that has fixed sizes in its constants."""
+    hint = "export it again with dynamic axes for batch, sequence, past and total length"
+    return GraphError(f"the model is exported for fixed sizes: {fixed}", because, hint)
+
+
+def _declared(graph: ir.Graph, roles: Roles, batch: int) -> Iterator[str]:
+    """Every input of a role that fixes a size, and the first cache for all of them."""
+    caches = {past for past, _ in roles.cache[:1]}
+    for value in graph.inputs:
+        if value.name not in {roles.tokens, roles.positions, roles.mask, *caches}:
+            continue
+        dims = list(value.shape or ())
+        heads = (1, 3) if value.name in caches else (1,) if len(dims) == 4 else ()
+        varying = [(axis, d) for axis, d in enumerate(dims) if axis not in heads]
+        if any(isinstance(d, int) and (axis > 0 or d != batch) for axis, d in varying):
+            names = [str(d) if isinstance(d, int) else "…" for d in dims]
+            yield f"{value.name} [{', '.join(names)}]"

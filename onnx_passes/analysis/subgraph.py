@@ -1,0 +1,160 @@
+"""Run a piece of the graph on chosen inputs, to recognise it by what it computes.
+
+Uses ONNX's reference evaluator (numpy), on request in float64: rotary tables are computed that
+way. How much it computes is limited beforehand, and the shapes that it finds must be those that
+were inferred (evaluation_checks.py).
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import sympy
+from onnx.reference import ReferenceEvaluator
+
+from onnx_passes.analysis.evaluation_checks import LARGE, check_inferred, check_work
+from onnx_passes.analysis.roles import Roles, roles_of
+from onnx_passes.ir.dims import evaluated, symbolic_value
+from onnx_passes.ir.graph import Miss, is_constant, rank
+from onnx_passes.normalize import RESERVED
+
+_READ_SHAPES = ("Shape", "Size")  # ops that read nothing of a tensor but its shape
+
+
+class Subgraph:
+    """The ancestors of a few values, ready to be run for any sequence and past length.
+
+    What is known as an expression of seq and past is fed, and what computes it left out.
+    """
+
+    def __init__(self, model: ir.Model, values: Iterable[ir.Value], double: bool = False) -> None:
+        """Extract what computes `values` from graph inputs; `double` widens float32 throughout."""
+        self.roles, wanted = roles_of(model), list(values)
+        self.reached = reached = _ancestors(wanted)
+        self.wanted = [value.name or "" for value in wanted]
+        _refuse_data(reached, self.roles)
+        self.sizes = {
+            v: e for v, e in ((v, _expressions(v)) for v in reached if v not in wanted) if e
+        }
+        self.used = [v for v in model.graph.inputs if v in reached and not v.is_initializer()]
+        piece = _extract(model, [*self.used, *self.sizes], wanted)
+        if double:
+            _widen(piece)
+        built = ir.to_proto(ir.Model(piece, ir_version=10))
+        try:
+            self.evaluator = ReferenceEvaluator(built)
+        except Exception as error:  # anything: the evaluator meets ops that it does not know
+            raise Miss(f"it cannot be evaluated: {error}") from error
+
+    def run(self, seq: int, past: int, padding: int = 0) -> list[np.ndarray]:
+        """The values for `seq` new tokens after `past`; the first `padding` of all are padding."""
+        at = {"seq": seq, "past": past, "rows": seq}
+        check_work(self.reached, at)
+        try:
+            feeds = {v.name or "": self._feed(v, at, padding) for v in self.used}
+            feeds |= {v.name or "": _elements(v, e, at) for v, e in self.sizes.items()}
+            found = dict(self.evaluator.run(None, feeds, intermediate=True))
+        except Exception as error:  # anything: the piece may be valid only for other sizes
+            raise Miss(f"evaluating it for seq={seq}, past={past} fails: {error}") from error
+        arrays = {name: np.asarray(value) for name, value in found.items() if value is not None}
+        check_inferred(self.reached, arrays, at)
+        return [arrays[name] for name in self.wanted]
+
+    def _feed(self, value: ir.Value, at: Mapping[str, int], padding: int) -> np.ndarray:
+        seq, past = at["seq"], at["past"]
+        numbers = np.array({"past": past, "start": padding}.get(value.name or "", 0))
+        if value.name == self.roles.mask:
+            numbers = np.arange(past + seq) >= padding
+        if value.name == self.roles.positions:
+            numbers = np.maximum(np.arange(past, past + seq) - padding, 0)
+        return np.broadcast_to(_array(value, numbers), _shape(value, at)).copy()
+
+
+def _array(value: ir.Value, numbers: npt.ArrayLike) -> np.ndarray:
+    dtype = ir.DataType.INT64 if value.dtype is None else value.dtype
+    return np.asarray(numbers).astype(dtype.numpy())
+
+
+def _shape(value: ir.Value, at: Mapping[str, int]) -> list[int]:
+    return [evaluated(dim, at) for dim in value.shape or ()]
+
+
+def _elements(value: ir.Value, elements: list[sympy.Expr], at: Mapping[str, int]) -> np.ndarray:
+    return _array(value, [evaluated(e, at) for e in elements]).reshape(_shape(value, at))
+
+
+def _expressions(value: ir.Value) -> list[sympy.Expr] | None:
+    """The elements of a computed shape, if they are all known."""
+    if value.producer() is None or is_constant(value) or rank(value) not in (0, 1):
+        return None
+    return symbolic_value(value)
+
+
+def _extract(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -> ir.Graph:
+    try:
+        piece = ir.convenience.extract(model.graph, inputs=inputs, outputs=outputs)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]
+        raise Miss(f"it cannot be cut out of the graph: {reason}") from error
+    ours = next((n for n in piece.all_nodes() if n.domain not in ("", "ai.onnx")), None)
+    if ours is not None:
+        raise Miss(f"it is computed by {ours.op_type}")
+    sizes = {
+        v: 0 if v.const_value is None else v.const_value.size for v in piece.initializers.values()
+    }
+    large = next((v for v, size in sizes.items() if size > LARGE), None)
+    if large is not None:
+        raise Miss(f"it needs the large tensor {large.name}")
+    piece.opset_imports.update(model.opset_imports)
+    return piece
+
+
+def _ancestors(values: list[ir.Value]) -> set[ir.Value]:
+    """What `values` are computed from, themselves included; not beyond shapes that are known."""
+    found: set[ir.Value] = set()
+    front = list(values)
+    while front:
+        value = front.pop()
+        node = value.producer()
+        if value in found:
+            continue
+        found.add(value)
+        if node is not None and (value in values or _expressions(value) is None):
+            front += [v for n in _inside(node) for v in n.inputs if v is not None]
+    return found
+
+
+def _inside(node: ir.Node) -> list[ir.Node]:
+    """The node, and the nodes of its branches and loop bodies."""
+    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+    return [node, *(inner for body in bodies for inner in body.all_nodes())]
+
+
+def _refuse_data(reached: set[ir.Value], roles: Roles) -> None:
+    """Tokens and caches are fed with zeros: only their shapes may matter."""
+    known = {roles.mask, roles.positions, *RESERVED}
+    for value in reached:
+        if not value.is_graph_input() or value.name in known or value.is_initializer():
+            continue
+        readers = [use.node for use in value.uses() if use.node.outputs[0] in reached]
+        if any(node.op_type not in _READ_SHAPES for node in readers):
+            raise Miss(f"it depends on what is in {value.name}")
+
+
+def _widen(piece: ir.Graph) -> None:
+    """float32 becomes float64: in constants, and in what values are cast to."""
+    wide, narrow = ir.DataType.DOUBLE, ir.DataType.FLOAT
+    for value in piece.initializers.values():
+        if value.const_value is not None and value.const_value.dtype == narrow:
+            value.const_value = ir.tensor(
+                value.const_value.numpy().astype(np.float64), name=value.name
+            )
+            value.dtype = wide
+    for node in piece.all_nodes():
+        for name, attr in list(node.attributes.items()):
+            if attr.type == ir.AttributeType.TENSOR and attr.as_tensor().dtype == narrow:
+                array = attr.as_tensor().numpy().astype(np.float64)
+                node.attributes[name] = ir.AttrTensor(name, ir.tensor(array))
+            elif node.op_type == "Cast" and name == "to" and attr.as_int() == narrow:
+                node.attributes[name] = ir.AttrInt64(name, int(wide))

@@ -1,0 +1,1 @@
+"""The graph: reading and editing it, shapes, the `pocket` ops."""

@@ -1,0 +1,61 @@
+"""Shape inference: `onnx-shape-inference` with what it lacks, behind one function."""
+
+import warnings
+
+import onnx_ir as ir
+import onnx_shape_inference as osi
+import sympy
+
+from onnx_passes.ir.dims import Dim, as_expr
+from onnx_passes.ir.graph import SizeError
+from onnx_passes.ir.shape_rules import register_rules
+
+LARGEST = 2**48  # elements along an axis, and far beyond any memory
+
+
+def infer(model: ir.Model) -> None:
+    """Give every value its shape and type, from the inputs alone; no declared shape is trusted."""
+    register_rules()
+    for node in model.graph.all_nodes():
+        for output in node.outputs:
+            output.shape = None
+            output.metadata_props.pop(osi.SYM_DATA_KEY, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _infer(model)
+    for node in model.graph:
+        for output in node.outputs:
+            if output.shape is not None:
+                output.shape = ir.Shape([_simple(dim) for dim in output.shape])
+                _check_sizes(output)
+
+
+def _check_sizes(value: ir.Value) -> None:
+    for dim in value.shape or ():
+        if isinstance(dim, int) and not 0 <= dim <= LARGEST:
+            raise SizeError(
+                "the model's shapes do not fit together",
+                f"{value.name} would have the shape {value.shape}",
+                "check the file with onnx.checker, or export it again",
+            )
+
+
+def _infer(model: ir.Model) -> None:
+    try:
+        osi.infer_symbolic_shapes(model, warn_on_missing=False, adopt_declared_symbols=False)
+    except (osi.ShapeInferenceError, osi.OpUsageError) as error:
+        raise SizeError(
+            "the model's shapes do not fit together",
+            str(error).split("\n")[0],
+            "check the file with onnx.checker, or export it again",
+        ) from error
+
+
+def _simple(dim: Dim) -> Dim:
+    """An int for a symbolic dimension that is one; quotients of sizes reduced."""
+    if isinstance(dim, int) or dim.value is None:
+        return dim
+    if "/" in dim.value:
+        reduced = as_expr(dim).replace(sympy.floor, lambda x: sympy.floor(sympy.cancel(x)))
+        return int(reduced) if reduced.is_Integer else ir.SymbolicDim(reduced)
+    return int(dim.value) if dim.value.isdecimal() else dim

@@ -1,0 +1,63 @@
+"""Matmuls of the same input, as one: weights side by side, joined where they are asked for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnx_passes.ir.edit import Builder, add_tensor, unique_name
+from onnx_passes.ir.graph import DOMAIN, Miss, constant, dim, explain, needed, operand
+from onnx_passes.weights.lazy import Joined
+from onnx_passes.weights.quantized import CodedTensor, stacked
+
+
+def merged(b: Builder, nodes: Sequence[ir.Node], name: str) -> ir.Value:
+    """One MatMul (or Linear) giving what `nodes` give, side by side along the last axis."""
+    x = needed(nodes[0], 0)
+    if any(node.inputs[0] is not x for node in nodes):
+        raise Miss("the projections do not read the same value")
+    weight = _side_by_side(b.graph, nodes, f"{name}.weight")
+    if all(operand(node, 2) is None for node in nodes):
+        return _named(b.op("MatMul", x, weight), b.graph, name)
+    bias = np.concatenate([_bias(node) for node in nodes])
+    y = b.op("Linear", x, weight, b.constant(bias, f"{name}.bias"), domain=DOMAIN)
+    return _named(y, b.graph, name)
+
+
+def _named(value: ir.Value, graph: ir.Graph, name: str) -> ir.Value:
+    value.name = unique_name(graph, name)
+    return value
+
+
+def _bias(node: ir.Node) -> np.ndarray:
+    weight, bias = needed(node, 1), constant(operand(node, 2))
+    if bias is not None:
+        return bias
+    return np.zeros(dim(weight, 1) or 0, None if weight.dtype is None else weight.dtype.numpy())
+
+
+def _side_by_side(graph: ir.Graph, nodes: Sequence[ir.Node], name: str) -> ir.Value:
+    """The weights [K, N] as one; as codes where all of them are, else as floats."""
+    weights = [needed(node, 1) for node in nodes]
+    widths = [dim(weight, 1) for weight in weights]
+    if len({(weight.dtype, dim(weight, 0)) for weight in weights}) != 1:
+        raise Miss("the projections' weights differ in type or depth")
+    tensors = [weight.const_value for weight in weights if weight.const_value is not None]
+    if None in widths or len(tensors) != len(weights):
+        raise Miss("a projection's weight is not a constant matrix")
+    full = unique_name(graph, name)
+    names = [node.name for node in nodes if node.name]
+    merged = _stacked(tensors, full, nodes[0])
+    return add_tensor(graph, Joined(tensors, full, names) if merged is None else merged)
+
+
+def _stacked(tensors: Sequence[ir.TensorProtocol], name: str, node: ir.Node) -> CodedTensor | None:
+    """Coded weights as one; where only some are coded, codes are lost."""
+    found = [tensor for tensor in tensors if isinstance(tensor, CodedTensor)]
+    if not found:
+        return None
+    if len(found) < len(tensors) or not all(tensor.transposed for tensor in found):
+        explain(node, "only some of its projections' weights are in codes: all become floats")
+        return None
+    weight = stacked([tensor.weight for tensor in found])
+    return None if weight is None else CodedTensor(weight, found[0].dtype, True, name)

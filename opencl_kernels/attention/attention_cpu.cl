@@ -1,0 +1,142 @@
+// y_MHK = softmax_j(q_MHK . k_jK * SCALE) v_jK over the visible keys of the states       class cpu
+//
+//   q X[M, H, K], k_state and v_state KV[B, G, C, K], y Y[M, H, K]; row m is token i = m % SEQ of
+//   batch row b = m / SEQ; H / G query heads share a K/V head; any K
+//   Token i sees key j where START(b) <= j <= PAST+i and, with a WINDOW, j > PAST+i-WINDOW.
+//   A row that sees nothing (left padding) gives zeros.
+//   RING     key j lies in slot j % C (else in slot j)
+//   SOFTCAP  where defined, scores pass through SOFTCAP * tanh(score / SOFTCAP)
+//   QB       tokens that share a pass over the keys, a multiple of 8 (default 16)
+//   GROUPS   work-items (grid only)
+// An item is QB tokens of one (b, K/V head). Keys go by BLOCK: transposed once for all QB * H/G
+// query rows, so that scores are a matrix product with 16 keys per vector; then a step of the
+// online softmax; then the product with the values, read where they lie.
+#include "attention_states.clh"
+#define QR (QB * HEADS)                  // query rows of an item: token-major, then head
+#define RT 8                             // query rows of a register tile
+#define CT (KP % 2 ? 1 : 2)              // vectors of values in it
+#define BLOCK 32
+#define TILES (BLOCK / 16)
+#define PARAMS                                                                                \
+  __global const int *sym, __global const STORAGE(X_HALF) *q, STATE k_state, STATE v_state,   \
+      __global STORAGE(Y_HALF) *y
+
+// across[KP*16][TILES]: element d of 16 keys to a vector; keys beyond `keys` become zero
+void transpose(STATE k_head, int j, int keys, vector *across) {
+  for (int t = 0; t < BLOCK; t += 4)
+    for (int c = 0; c < KP; c++) {
+      vector rows[4];
+      UNROLL for (int i = 0; i < 4; i++) {
+        const int count = t + i < keys ? K - c * 16 : 0;
+        rows[i].whole = LOAD_SOME(KV_HALF, k_head, (size_t)SLOT(j + t + i) * K + c * 16, count);
+      }
+      UNROLL for (int e = 0; e < 4; e++) {
+        const float4 r = rows[0].part4[e], s = rows[1].part4[e];
+        const float4 u = rows[2].part4[e], v = rows[3].part4[e];
+        vector *to = across + (c * 16 + e * 4) * TILES + t / 16;
+        to[0 * TILES].part4[t % 16 / 4] = (float4)(r.x, s.x, u.x, v.x);
+        to[1 * TILES].part4[t % 16 / 4] = (float4)(r.y, s.y, u.y, v.y);
+        to[2 * TILES].part4[t % 16 / 4] = (float4)(r.z, s.z, u.z, v.z);
+        to[3 * TILES].part4[t % 16 / 4] = (float4)(r.w, s.w, u.w, v.w);
+      }
+    }
+}
+
+// scores[QR][TILES] of query rows q[QR][KP*16]
+void score(const float *q, const vector *across, float16 *scores) {
+  for (int r = 0; r < QR; r += RT) {
+    float16 sum[RT * TILES];
+    UNROLL for (int i = 0; i < RT * TILES; i++) sum[i] = 0.0f;
+    for (int d = 0; d < K; d++)
+      UNROLL for (int i = 0; i < RT * TILES; i++)
+        sum[i] = q[(r + i / TILES) * KP * 16 + d] * across[d * TILES + i % TILES].whole + sum[i];
+    UNROLL for (int i = 0; i < RT * TILES; i++) scores[r * TILES + i] = sum[i];
+  }
+}
+
+// One step of the online softmax of a row: scores -> weights of the keys lowest .. highest, where
+// key j is the first; returns by how much what was summed before has to shrink.
+float soften(float16 *scores, int j, int lowest, int highest, float *top, float16 *total) {
+  float16 s[TILES], most = MASKED;
+  int16 visible[TILES];
+  UNROLL for (int i = 0; i < TILES; i++) {
+    s[i] = scores[i];
+#ifdef SOFTCAP
+    s[i] = SOFTCAP * tanh(s[i] / SOFTCAP);
+#endif
+    visible[i] = (LANES + (j + i * 16) >= lowest) & (LANES + (j + i * 16) <= highest);
+    most = fmax(most, select((float16)(MASKED), s[i], visible[i]));
+  }
+  const float before = *top, now = fmax(before, max16(most));
+  const float shrink = now > before ? exp(before - now) : 1.0f;
+  *total *= shrink;
+  UNROLL for (int i = 0; i < TILES; i++) {
+    scores[i] = select((float16)(0.0f), exp(s[i] - now), visible[i]);
+    *total += scores[i];
+  }
+  *top = now;
+  return shrink;
+}
+
+// out[QR][KP] = out * shrink + weights[QR][BLOCK] * values of the keys j, j+1 ...
+void mix(const float *weights, const float *shrink, STATE v_head, int j, int keys, float16 *out) {
+  for (int r = 0; r < QR; r += RT)
+    for (int c = 0; c < KP; c += CT) {
+      float16 sum[RT * CT];
+      UNROLL for (int i = 0; i < RT * CT; i++)
+        sum[i] = out[(r + i / CT) * KP + c + i % CT] * shrink[r + i / CT];
+      for (int t = 0; t < keys; t++) {
+        const size_t from = (size_t)SLOT(j + t) * K + c * 16;
+        float16 v[CT];
+        UNROLL for (int i = 0; i < CT; i++)
+          v[i] = LOAD_SOME(KV_HALF, v_head, from + i * 16, K - (c + i) * 16);
+        UNROLL for (int i = 0; i < RT * CT; i++)
+          sum[i] = weights[(r + i / CT) * BLOCK + t] * v[i % CT] + sum[i];
+      }
+      UNROLL for (int i = 0; i < RT * CT; i++) out[(r + i / CT) * KP + c + i % CT] = sum[i];
+    }
+}
+
+void attention_prefill_cpu_body(int id, int n, PARAMS) {
+  const int seq = SEQ, past = PAST, blocks = CEIL_DIV(seq, QB), items = B * G * blocks;
+  float16 queries[QR * KP], out[QR * KP], scores[QR * TILES], totals[QR];
+  vector across[KP * 16 * TILES];
+  float top[QR], shrink[QR];
+  for (int item = SPLIT(id, n, items); item < SPLIT(id + 1, n, items); item++) {
+    const int b = item / (G * blocks), g = item / blocks % G, i0 = item % blocks * QB;
+    const int rows = min(QB, seq - i0) * HEADS;          // the last block may be short
+    const size_t state = ((size_t)b * G + g) * C * K;
+    for (int r = 0; r < QR; r++) {
+      const size_t from = ((size_t)(b * seq + i0 + r / HEADS) * H + g * HEADS + r % HEADS) * K;
+      for (int c = 0; c < KP; c++) {
+        const int count = r < rows ? K - c * 16 : 0;
+        queries[r * KP + c] = LOAD_SOME(X_HALF, q, from + c * 16, count) * SCALE;
+        out[r * KP + c] = 0.0f;
+      }
+      top[r] = MASKED;
+      totals[r] = 0.0f;
+    }
+    const int start = START(b), end = min(past + i0 + QB, past + seq);
+    const int begin = WINDOW ? max(start, past + i0 - WINDOW + 1) : start;
+    for (int j = begin; j < end; j += BLOCK) {
+      transpose(k_state + state, j, end - j, across);
+      score((const float *)queries, across, scores);
+      for (int r = 0; r < QR; r++) {
+        const int self = past + i0 + r / HEADS, highest = min(self, end - 1);
+        const int lowest = WINDOW ? max(start, self - WINDOW + 1) : start;
+        shrink[r] = soften(scores + r * TILES, j, lowest, highest, top + r, totals + r);
+      }
+      mix((const float *)scores, shrink, v_state + state, j, min(BLOCK, end - j), out);
+    }
+    for (int r = 0; r < rows; r++) {
+      const size_t to = ((size_t)(b * seq + i0 + r / HEADS) * H + g * HEADS + r % HEADS) * K;
+      const float total = sum16(totals[r]), scale = total > 0.0f ? 1.0f / total : 0.0f;
+      for (int c = 0; c < KP; c++)
+        STORE_SOME(Y_HALF, out[r * KP + c] * scale, y, to + c * 16, K - c * 16);
+    }
+  }
+}
+
+__kernel SERIAL void attention_prefill_cpu(PARAMS) {
+  attention_prefill_cpu_body(get_global_id(0), get_global_size(0), sym, q, k_state, v_state, y);
+}

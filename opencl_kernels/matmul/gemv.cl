@@ -1,0 +1,80 @@
+// y_MN = x_MK * W_NK^T for few rows: M = 1 in decode                   class generic; any N and K
+//
+//   Arguments, NORM, BIAS, RESIDUAL, GLU: see matmul.cl; w of any kind
+//   WG  work-items per block of 16 outputs: a power of two, at least 16 (default 64)
+// Four neighbours hold one k, or one word of codes, with four outputs each, so that a work-group
+// reads W in one piece; the WG/4 partial sums of each output meet in local memory. Groups (block,
+// row).
+#include "matmul.clh"
+#define SLICES (WG / 4)
+#define STREAMS (GLU ? 2 : 1)      // blocks of W per work-group
+#if NORM
+#define NORMED(k) LOAD(X_HALF, x, (size_t)m * LDX + (k)) * shrink * gamma[k]
+#else
+#define NORMED(k) LOAD(X_HALF, x, (size_t)m * LDX + (k))
+#endif
+#if BITS
+#define STEP CODES
+#else
+#define STEP 1
+#endif
+
+// What STEP k of four outputs from n on add to a sum.
+#if BITS
+#define ADD_STEP(sum, block, k, four)                                                         \
+  {                                                                                           \
+    const uint4 word = vload4(0, w + WORD_AT((block) * 16 + four, k));                        \
+    const size_t at = GROUP_AT((block) * 16 + four, k);                                       \
+    const float4 s = LOAD4(SCALE_HALF, scale, at), b = (-UNIT - ZERO4(at)) * s;               \
+    for (int j = 0; j < CODES && (k) + j < K; j++)                                            \
+      sum = NORMED((k) + j) * (CODE4(word, j) * (s * UNIT) + b) + sum;                        \
+  }
+#else
+#define ADD_STEP(sum, block, k, four)                                                         \
+  sum = NORMED(k) * LOAD4(W_HALF, w, ((size_t)(block) * K + (k)) * 16 + four) + sum;
+#endif
+
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv(PARAMS) {
+  __local float part[STREAMS][SLICES][16];
+  const int lane = get_local_id(0), slice = lane / 4, four = lane % 4 * 4;
+  const int block = get_group_id(0), m = get_group_id(1);
+#if NORM
+  __local float squares[WG];
+  float square = 0.0f;
+  for (int k = lane; k < K; k += WG) {
+    const float v = LOAD(X_HALF, x, (size_t)m * LDX + k);
+    square = v * v + square;
+  }
+  squares[lane] = square;
+  for (int width = WG / 2; width > 0; width /= 2) {
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (lane < width) squares[lane] += squares[lane + width];
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  const float shrink = rsqrt(squares[0] / K + EPS);
+#endif
+  for (int s = 0; s < STREAMS; s++) {
+    float4 sum = 0.0f;
+    for (int k = slice * STEP; k < K; k += SLICES * STEP)
+      ADD_STEP(sum, block * STREAMS + s, k, four)
+    vstore4(sum, 0, &part[s][slice][four]);
+  }
+  for (int width = SLICES / 2; width > 0; width /= 2) {                     // tree sum
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int s = 0; s < STREAMS && slice < width; s++)
+      vstore4(vload4(0, &part[s][slice][four]) + vload4(0, &part[s][slice + width][four]), 0,
+              &part[s][slice][four]);
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  const int out = block * 16 + lane;
+  const size_t at = (size_t)m * LDY + Y0 + out;
+#if GLU
+  if (lane < 16 && out < F) {
+    const float gate = part[0][0][lane] + BIAS_OF(block * 32 + lane);
+    const float up = part[STREAMS - 1][0][lane] + BIAS_OF(block * 32 + 16 + lane);
+    STORE(Y_HALF, ACTIVATE(gate) * up, y, at);
+  }
+#else
+  if (lane < 16 && out < N) STORE(Y_HALF, part[0][0][lane] + REST_OF(out, at), y, at);
+#endif
+}

@@ -1,0 +1,210 @@
+"""The next id, chosen on the device, greedily or at random; and the step of the position.
+
+The reference sorts where the kernels search: same ids, another way. How options become words is
+`words`; what they mean is said to users in `toolkit/generation/sampling.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from opencl_kernels.formats import Array
+from opencl_kernels.kernel import Argument, Case, Defines, Grid, Kernel, Knobs, cpu_grid, symbols
+
+WORDS = 16
+FLOATS = {"temperature": 0, "top_p": 2, "min_p": 3}
+FLOATS |= {"repetition_penalty": 4, "presence_penalty": 5, "frequency_penalty": 6}
+INTEGERS = {"top_k": 1, "window": 9, "logprobs": 10}
+DEFAULTS = {"top_p": 1.0, "repetition_penalty": 1.0}
+UNIT = np.float32(2**30)  # the largest weight
+
+
+def words(seed: int = 0, **options: float) -> Array:
+    """The kernel's `sampling` argument: floats by their bits, the seed in two words."""
+    packed = np.zeros(WORDS, np.int32)
+    for name, value in {**DEFAULTS, **options}.items():
+        if name in FLOATS:
+            packed.view(np.float32)[FLOATS[name]] = value
+        else:
+            packed[INTEGERS[name]] = value
+    packed.view(np.uint32)[7:9] = seed & 0xFFFFFFFF, seed >> 32
+    return packed
+
+
+def philox(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Philox4x32-10: four random words of a key and a counter.
+
+    Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011), §3.3.
+    """
+    (k0, k1), (c0, c1, c2, c3) = key, counter
+    for _ in range(10):
+        a, b = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = b >> 32 ^ c1 ^ k0, b & 0xFFFFFFFF, a >> 32 ^ c3 ^ k1, a & 0xFFFFFFFF
+        k0, k1 = k0 + 0x9E3779B9 & 0xFFFFFFFF, k1 + 0xBB67AE85 & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def best_id(logits_V: Array) -> int:
+    """The lowest id of the maximum; -1 if the maximum is no number (any NaN makes it NaN)."""
+    top = np.max(logits_V)
+    return int(np.argmax(logits_V)) if np.isfinite(top) else -1
+
+
+def penalised(logits_V: Array, words_16: Array, text: Array) -> Array:
+    """Logits less what the ids of the text cost."""
+    repeat, flat, each = words_16.view(np.float32)[4:7]
+    window = int(words_16[9])
+    text = text[-window:] if window > 0 else text
+    text = text[(text >= 0) & (text < logits_V.size)]
+    count = np.bincount(text, minlength=logits_V.size).astype(np.float32)
+    repeat = np.float32(1) if words_16[4] == 0 else repeat
+    scaled = np.where(logits_V > 0, logits_V / repeat, logits_V * repeat)
+    return np.where(count > 0, scaled - flat - each * count, logits_V)
+
+
+def weights(values_V: Array, temperature: Any = 1.0) -> Array:
+    """2^30 exp((value - largest) / temperature) as integers, in float32 like the kernels."""
+    scale = np.float32(1.44269504) / np.float32(temperature)
+    return np.asarray(np.exp2((values_V - values_V.max()) * scale) * UNIT).astype(np.uint64)
+
+
+def kept_ids(weights_V: Array, words_16: Array) -> Array:
+    """The ids that top-k, top-p and min-p leave, ascending."""
+    _, _, top_p, min_p = words_16.view(np.float32)[:4]
+    order = np.argsort(-weights_V.astype(np.int64), kind="stable")
+    order = order[: int(words_16[1]) or None]
+    if top_p < 1:
+        sums = np.cumsum(weights_V[order])
+        goal = max(1, int(sums[-1]) * int(top_p * np.float32(2**24)) >> 24)
+        order = order[: int(np.searchsorted(sums, np.uint64(goal))) + 1]
+    order = order[weights_V[order] >= np.uint64(np.ceil(min_p * UNIT))]
+    return np.sort(order)
+
+
+def choose(logits_V: Array, words_16: Array, text: Array, row: int = 0) -> int:
+    """The id that follows a text."""
+    temperature, _, top_p, _ = words_16.view(np.float32)[:4]
+    values = penalised(logits_V, words_16, text)
+    best = best_id(values)
+    if best < 0 or temperature <= 0 or words_16[1] == 1 or top_p <= 0:
+        return best
+    weights_V = weights(values, temperature)
+    ids = kept_ids(weights_V, words_16)
+    sums = np.cumsum(weights_V[ids])
+    low, high = words_16.view(np.uint32)[7:9].tolist()
+    random = philox((low, high), (len(text), row, 0, 0))[0] >> 8
+    return int(ids[np.searchsorted(sums, np.uint64(int(sums[-1]) * random >> 24), side="right")])
+
+
+def logprob(logits_V: Array, token: int) -> float:
+    """Of the model's own distribution: before penalties, temperature and cuts."""
+    x = logits_V.astype(np.float64)
+    return float(x[token] - x.max() - np.log(np.exp(x - x.max()).sum())) if token >= 0 else 0.0
+
+
+def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
+    """The text's ids, the new ones, their logprobs; `past` moves on by `seq`."""
+    seq, past, rows, *start = sym = symbols(case)
+    logits = inputs["logits"].reshape(case["B"], rows, case["V"])
+    tokens, ids, logprobs = (inputs[name].copy() for name in ("tokens", "ids", "logprobs"))
+    end = past + seq
+    ids[:, past:end] = tokens.reshape(case["B"], seq)
+    for b, row in enumerate(logits[:, -1]):
+        text = np.concatenate([np.full(start[b], -1, np.int32), ids[b, start[b] : end]])
+        tokens[b] = ids[b, end] = choose(row, inputs["sampling"], text, b)
+        if inputs["sampling"][10]:
+            logprobs[b, end] = logprob(row, tokens[b])
+    sym[1] = end
+    return {"tokens": tokens, "ids": ids, "logprobs": logprobs, "sym": sym}
+
+
+def _arguments(case: Case) -> tuple[Argument, ...]:
+    return (
+        Argument("logits", "f32", lambda c: (c["M"], c["V"]), "in"),
+        Argument("sampling", "i32", lambda c: (WORDS,), "in"),
+        Argument("tokens", "i32", lambda c: (c["B"] * c["seq"],), "inout"),
+        Argument("counts", "i32", lambda c: (c["V"],), "out"),
+        Argument("ids", "i32", lambda c: (c["B"], c["C"] + 1), "inout"),
+        Argument("logprobs", "f32", lambda c: (c["B"], c["C"] + 1), "inout"),
+    )
+
+
+def _fixed(case: Case) -> dict[str, Array]:
+    return {"sampling": words(**case["options"])}
+
+
+def _defines(case: Case, knobs: Knobs) -> Defines:
+    sizes: Defines = {name: case[name] for name in ("B", "V", "C")}
+    return {**sizes, "WG": knobs["WG"]} if "WG" in knobs else sizes
+
+
+def _group_grid(case: Case, knobs: Knobs) -> Grid:
+    return (knobs["WG"],), (knobs["WG"],)
+
+
+def _work(case: Case) -> tuple[int, int]:
+    """Greedy: one pass over the logits; at random about seventy over the weights."""
+    passes = 70 if case.get("options", {}).get("temperature") else 1
+    return 4 * passes * case["B"] * case["V"], 3 * passes * case["B"] * case["V"]
+
+
+ONE: Case = {"M": 1, "B": 1, "seq": 1, "rows_n": 1, "rows": "last"}
+PENALTIES = {"repetition_penalty": 1.3, "presence_penalty": 0.5, "frequency_penalty": 0.25}
+HOT = {"temperature": 1.5, "seed": 7, "logprobs": 1}
+OPTIONS: tuple[dict[str, float], ...] = (
+    {"temperature": 0.7},
+    {"temperature": 1.5, "seed": 2**63 + 5},
+    {**HOT, "top_k": 1},
+    {**HOT, "top_k": 40},
+    {**HOT, "top_k": 256},
+    {**HOT, "top_p": 0.0},
+    {**HOT, "top_p": 0.01},
+    {**HOT, "top_p": 0.9},
+    {**HOT, "min_p": 0.05},
+    {**HOT, "min_p": 1.0},
+    {**HOT, "top_k": 200, "top_p": 0.8},
+    {"temperature": 0.01, "top_k": 50},
+    {"temperature": 100.0, "top_p": 0.999},
+    {"repetition_penalty": 1.3},
+    {"repetition_penalty": 0.5, "temperature": 1.0},
+    {"presence_penalty": 2.0, "logprobs": 1},
+    {"frequency_penalty": -1.5, "temperature": 1.0, "seed": 3},
+    {**PENALTIES, "window": 3},
+    {**HOT, **PENALTIES, "window": 4, "top_k": 100, "top_p": 0.9, "min_p": 0.02},
+)
+CASES: tuple[Case, ...] = (
+    {**ONE, "V": 7, "C": 4, "past": 3, "options": {"temperature": 1.0, "top_k": 3, "top_p": 0.8}},
+    {**ONE, "V": 7, "C": 4, "past": 3, "options": {}},
+    {**ONE, "V": 65, "C": 9, "seq": 5, "past": 0, "options": {"logprobs": 1, **PENALTIES}},
+    {**ONE, "V": 64, "C": 90, "past": 80, "options": {**HOT, **PENALTIES}},
+    *({**ONE, "V": 1003, "C": 9, "seq": 4, "past": 3, "options": o} for o in OPTIONS),
+    {**ONE, "V": 32003, "C": 9, "past": 3, "options": {**HOT, **PENALTIES, "top_p": 0.95}},
+    {"M": 6, "V": 1003, "B": 2, "C": 9, "seq": 4, "past": 2, "rows_n": 3, "rows": "last"}
+    | {"start": (0, 3), "options": {**HOT, **PENALTIES, "top_k": 60}},
+    {"M": 6, "V": 1003, "B": 2, "C": 9, "seq": 4, "past": 2, "rows_n": 3, "rows": "last"}
+    | {"options": {}},
+)
+
+
+def _kernel(name: str, cpu: bool) -> Kernel:
+    return Kernel(
+        name=name,
+        source=f"{name}.cl",
+        classes=("cpu",) if cpu else ("generic",),
+        arguments=_arguments,
+        reference=reference,
+        defines=_defines,
+        grid=cpu_grid if cpu else _group_grid,
+        work=_work,
+        knobs={"GROUPS": (1, 3)} if cpu else {"WG": (256, 32)},
+        cases=CASES,
+        local_bytes=lambda _, knobs: (8 + 4) * knobs.get("WG", 0),  # a sum and a value each
+        fixed=_fixed,
+    )
+
+
+SAMPLE = _kernel("sample", cpu=False)
+SAMPLE_CPU = _kernel("sample_cpu", cpu=True)

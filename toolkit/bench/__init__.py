@@ -1,0 +1,1 @@
+"""How fast a plan is, and how fast others are."""

@@ -1,0 +1,115 @@
+"""`pocketcl bench --kernels`: every kernel at realistic sizes, next to what the device can do."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from opencl_kernels import KERNELS, Kernel, default_knobs
+from opencl_kernels.bench_cases import bench_cases
+from opencl_kernels.kernel import Case, case_id
+from toolkit.errors import PocketError
+from toolkit.nearest import unknown
+from toolkit.toolchain.linker import check_linker
+
+
+def bench_kernels(
+    names: Sequence[str] = (),
+    case: str = "",
+    seconds: float = 0.3,
+    progress: Callable[..., None] | None = None,
+) -> dict[str, Any]:
+    """Time kernels: those named, else all of the device's class; keys as in `--json`.
+
+    case     only cases whose name contains this
+    seconds  how long each is launched again and again
+    """
+    from opencl_kernels.timing import Roof, Timer
+
+    tell = progress or (lambda *_: None)
+    timer = Timer(seconds=seconds)
+    check_linker(timer.device.platform.name)
+    wanted = choose(names, case, timer.device_class)
+    tell("the device's own rates")
+    roof, rows = Roof(timer), []
+    for done, (kernel, each) in enumerate(wanted):
+        tell(f"{kernel.name} {case_id(each)}", done, len(wanted))
+        knobs = default_knobs(kernel, timer.device_class)
+        mark = roof.samples
+        timed = timer.time(kernel, each, knobs, roof.sample)
+        rows.append(_row(kernel, each, timed, roof.rates(mark)))
+    rates = roof.rates()
+    return {
+        "device": timer.name,
+        "class": timer.device_class,
+        "rates": {
+            "read_gb_s": rates.read / 1e9,
+            "read_spread": rates.read_spread,
+            "multiply_add_gflop_s": rates.multiply_add / 1e9,
+            "multiply_add_spread": rates.multiply_add_spread,
+        },
+        "kernels": rows,
+    }
+
+
+def choose(names: Sequence[str], case: str, device_class: str) -> list[tuple[Kernel, Case]]:
+    """The kernels and cases asked for."""
+    for name in names:
+        if name not in KERNELS:
+            hint = "without --kernel it is every kernel of this device"
+            raise unknown(f"no kernel is called '{name}'", name, KERNELS, hint)
+    kernels = [KERNELS[n] for n in names] or [
+        kernel for kernel in KERNELS.values() if device_class in kernel.classes
+    ]
+    found = [(k, each) for k in kernels for each in bench_cases(k) if case in case_id(each)]
+    if not found:
+        some = ", ".join(case_id(each) for each in bench_cases(kernels[0]))
+        raise PocketError(f"no case has '{case}' in its name", f"{kernels[0].name} has {some}")
+    return found
+
+
+def lines(figures: dict[str, Any]) -> Iterator[str]:
+    """The report for people."""
+    rates = figures["rates"]
+    yield figures["device"]
+    yield (  # activations that lie in a cache go beyond the read rate
+        f"it reads {rates['read_gb_s']:.1f} GB/s ± {rates['read_spread'] / 2:.0%} and does"
+        f" {rates['multiply_add_gflop_s']:.0f} GFLOP/s ± {rates['multiply_add_spread'] / 2:.0%}"
+        " of multiply-adds; shares are of these"
+    )
+    width = max(len(row["case"]) for row in figures["kernels"])
+    name = ""
+    for row in figures["kernels"]:
+        if row["kernel"] != name:
+            name = row["kernel"]
+            yield name
+        yield f"  {row['case']:<{width}}  {_figures(row)}"
+
+
+def _figures(row: dict[str, Any]) -> str:
+    return (
+        f"{1e3 * row['seconds']:9.3f} ms ± {row['spread'] / 2:4.0%}"
+        f"  {row['gb_s']:6.1f} GB/s {row['read_share']:4.0%}"
+        f"  {row['gflop_s']:6.1f} GFLOP/s {row['multiply_add_share']:4.0%}"
+    )
+
+
+def _row(kernel: Kernel, case: Case, timed: Any, rates: Any) -> dict[str, Any]:
+    """Shares are of what the device did between the launches of this very case."""
+    nbytes, flops = kernel.work(case)
+    read, multiply_add = rates.read, rates.multiply_add
+    seconds = timed.seconds
+    return {
+        "kernel": kernel.name,
+        "case": case_id(case),
+        "seconds": seconds,
+        "spread": timed.spread,
+        "launches": timed.launches,
+        "copies": timed.copies,
+        "bytes": int(nbytes),
+        "flops": int(flops),
+        "gb_s": nbytes / seconds / 1e9,
+        "gflop_s": flops / seconds / 1e9,
+        "read_share": nbytes / seconds / read,
+        "multiply_add_share": flops / seconds / multiply_add,
+        # Of the time that the nearer of the two roofs asks for.
+        "roof_share": max(nbytes / read, flops / multiply_add) / seconds,
+    }

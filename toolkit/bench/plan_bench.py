@@ -1,0 +1,235 @@
+"""How fast a plan runs: prefill at several lengths, decode after one, loading, memory, overhead."""
+
+import datetime
+import os
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from toolkit import __version__
+from toolkit.bench.conditions import Watch, shell_of
+from toolkit.bench.conditions import lines as state_lines
+from toolkit.bench.load import compiling_into, empty_cache, load_twice
+from toolkit.bench.rivals import comparison, comparison_lines, open_rivals
+from toolkit.bench.timeline import check_folder, write_trace
+from toolkit.bench.turns import Contestant, Ours, Turn, figures_of, take_turn, take_turns
+from toolkit.compiler.origin import noted
+from toolkit.errors import PocketError
+from toolkit.executors.interface import Executor, on_phone, open_executor
+from toolkit.executors.spans import Profiled, Span, length_s, overhead_us, runs_of
+from toolkit.plan import figures as bench_plan
+from toolkit.plan.figures import kv_copy_bytes
+from toolkit.plan.schema import Plan
+
+LENGTHS = (1, 64, 512)  # of prompts, where the context has room
+PROFILED = 32  # decode steps whose kernels are looked at
+TRACED = 4  # runs behind the prefill that a timeline shows
+
+__all__ = ["bench", "kv_copy_bytes", "lines"]
+
+
+def bench(
+    plan_path: Path,
+    prompt_tokens: int | Sequence[int] | None = None,
+    new_tokens: int = 64,
+    repeats: int = 5,
+    on: str = "runner",
+    compare: Sequence[str] = (),
+    trace: Path | None = None,
+    cool_to: float | None = None,
+    progress: Callable[..., None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Load, warm up, repeat; keys as in `pocketcl bench --json`.
+
+    prompt_tokens  lengths of prompts; decoding follows the last one
+    compare        names of rivals that take turns with us
+    trace          a file for the timeline of a prefill and some decode steps
+    cool_to        wait before each repeat until the device's skin is at most so warm, in °C
+    """
+    tell = progress or (lambda *_: None)
+    if trace:
+        check_folder(trace)
+    if compare and on == "phone":
+        because = "rivals run on this computer, the plan on the phone"
+        raise PocketError(
+            "there is nothing to compare", because, "without --compare, or --on runner"
+        )
+    with empty_cache(on, options.get("serial")) as cache:
+        tell("loading")
+        executor, load = load_twice(plan_path, on, cache, options, open_executor)
+        try:
+            prompts = _prompts(executor.plan, prompt_tokens, new_tokens)
+            rivals = open_rivals(compare, executor.plan, threads_of(executor))
+            contestants: list[Contestant] = [Ours(executor), *rivals]
+            watch = Watch(shell_of(executor), cool_to, tell)
+            turns = take_turns(contestants, prompts, new_tokens, repeats, tell, watch.before_repeat)
+            watch.look()
+            figures = _report(executor, load, prompts, turns[executor.name], new_tokens)
+            figures["about"]["plan"] = plan_path.absolute().name
+            figures["conditions"] = watch.report(turns[executor.name][-1])
+            figures["compare"] = [
+                comparison(rival, turns[executor.name], turns[rival.name], prompts)
+                for rival in rivals
+            ]
+        finally:
+            executor.close()
+        tell("kernel times")
+        spans = profile(plan_path, on, cache, prompts[-1], new_tokens, options)
+    decoding = [span for span in spans if span.phase == "decode"]
+    figures["host_overhead_us"] = overhead_us(decoding)
+    figures["kernel_span_us"] = {name: span_us(spans, name) for name in ("prefill", "decode")}
+    if trace:
+        runs = runs_of(spans)
+        shown = [run for run in runs if run[0].phase != "decode"]
+        shown += [run for run in runs if run[0].phase == "decode"][:TRACED]
+        write_trace(trace, [span for run in shown for span in run], figures["device"])
+    return figures
+
+
+def profile(
+    plan_path: Path,
+    on: str,
+    cache: Path,
+    prompt: Sequence[int],
+    new_tokens: int,
+    options: dict[str, Any],
+) -> list[Span]:
+    """Kernel times of a prefill and the decode steps behind it; apart, for profiling costs time."""
+    with compiling_into(cache, on, options) as own:
+        executor = open_executor(plan_path, on, profile=True, **own)
+    try:
+        count, profiled = min(new_tokens, PROFILED), cast(Profiled, executor)
+        take_turn(Ours(executor), prompt, min(count, 8))
+        profiled.start_profile()
+        take_turn(Ours(executor), prompt, count)
+        return profiled.take_profile()
+    finally:
+        executor.close()
+
+
+def span_us(spans: Sequence[Span], phase: str) -> float | None:
+    """Microseconds from first to last kernel of a run of this phase: the median."""
+    found = [1e6 * length_s(run) for run in runs_of(spans) if run[0].phase == phase]
+    return statistics.median(found) if found else None
+
+
+def threads_of(executor: Executor) -> int:
+    """As many threads as the device has compute units; all of this machine beside a GPU."""
+    if executor.plan.profile.get("class") == "cpu":
+        units = getattr(executor, "compute_units", None)
+        if units:
+            return int(units)
+    return os.cpu_count() or 1
+
+
+def lines(figures: dict[str, Any]) -> Iterator[str]:
+    """The report for people."""
+    yield f"{figures['device']}, {figures['executor']}, {figures['repeats']} repeats"
+    for row in figures["prefill"]:
+        rate = f"{row['tokens_per_s']:,.1f} tokens/s"
+        first = f"first token after {1e3 * row['seconds']:.1f} ms"
+        yield f"  prefill {row['tokens']:<6}{rate:<20}± {row['spread'] / 2:<6.0%}{first}"
+    rate = f"{figures['decode_tokens_per_s']:,.1f} tokens/s"
+    after = f"{figures['new_tokens']} tokens after {figures['prompt_tokens']}"
+    yield f"  decode        {rate:<20}± {figures['spread']['decode'] / 2:<6.0%}{after}"
+    cold, warm = figures["load"]["cold_s"], figures["load"]["warm_s"]
+    compiling = f", {cold:.2f} s with nothing compiled yet" if cold is not None else ""
+    yield f"  load          {warm:.2f} s{compiling}"
+    yield from _host_lines(figures)
+    parts = ", ".join(f"{key} {value / 1e6:.1f}" for key, value in figures["memory"].items())
+    yield f"  memory        {parts} MB"
+    if figures["peak_rss_bytes"] is not None:
+        yield f"  peak memory   {figures['peak_rss_bytes'] / 1e6:.1f} MB"
+    yield from state_lines(figures["conditions"])
+    for found in figures["compare"]:
+        yield from comparison_lines(found)
+
+
+def about(executor: Executor) -> dict[str, Any]:
+    """What was run, where, and when."""
+    plan, ready = executor.plan, getattr(executor, "ready", {})
+    path = noted(plan, "path")
+    return {
+        "model": Path(path).parent.name if path.endswith(".onnx") else Path(path).name,
+        "profile": plan.profile.get("name"),
+        "driver": ready.get("driver"),
+        "platform": ready.get("platform"),
+        "date": datetime.datetime.now().astimezone().isoformat(" ", "minutes"),
+        "pocketcl": f"PocketCL {__version__}",
+    }
+
+
+def _host_lines(figures: dict[str, Any]) -> Iterator[str]:
+    yield f"  dispatches    {figures['dispatches_per_token']} a token"
+    if figures["host_us_per_token"] is not None:
+        yield f"  host          {figures['host_us_per_token']:.0f} µs a token of its own work"
+    if figures["host_overhead_us"] is not None:
+        span = figures["kernel_span_us"]["decode"]
+        yield (
+            f"  overhead      {figures['host_overhead_us']:.0f} µs a decode step,"
+            f" beside {span:,.0f} µs from first to last kernel"
+        )
+    yield f"  KV copied     {figures['kv_copy_bytes_per_token']} bytes a token"
+
+
+def _prompts(plan: Plan, lengths: int | Sequence[int] | None, new_tokens: int) -> list[list[int]]:
+    from toolkit.evaluation.verify import random_ids
+
+    context = int(plan.model["max_context"])
+    room = context - new_tokens
+    if lengths is None:
+        lengths = [n for n in LENGTHS if n <= room] or [max(1, room)]
+    wanted = [lengths] if isinstance(lengths, int) else list(lengths)
+    if max(wanted) > context or wanted[-1] > room:
+        raise PocketError(
+            f"{max(wanted)} prompt tokens and {new_tokens} new ones don't fit",
+            f"the plan was compiled for {context} positions",
+            f"--prompt-tokens {context // 2} --new-tokens {context // 2}",
+        )
+    return [random_ids(plan, n) for n in wanted]
+
+
+def _report(
+    executor: Executor,
+    load: dict[str, Any],
+    prompts: list[list[int]],
+    turns: list[list[Turn]],
+    new_tokens: int,
+) -> dict[str, Any]:
+    plan, stats, last = executor.plan, executor.stats(), turns[-1]
+    decode = plan.phase("decode")
+    prefill = [
+        {"tokens": len(prompt), **figures_of([turn.prefill_s for turn in each], len(prompt))}
+        for prompt, each in zip(prompts, turns, strict=True)
+    ]
+    decoded = figures_of([turn.decode_s for turn in last if turn.decode_s is not None])
+    return {
+        "about": about(executor),
+        "device": executor.device,
+        "executor": executor.name,
+        "prefill_tokens_per_s": prefill[-1]["tokens_per_s"],
+        "decode_tokens_per_s": decoded["tokens_per_s"],
+        "first_token_s": prefill[-1]["seconds"],
+        "load_s": load["warm_s"],
+        "dispatches_per_token": len(decode.dispatches()) if decode else 0,
+        "kv_copy_bytes_per_token": kv_copy_bytes(plan, decode) if decode else 0,
+        "host_us_per_token": stats.get("host_us_per_token"),
+        "peak_rss_bytes": stats.get("peak_rss_bytes"),
+        "weight_bytes": bench_plan.weight_bytes(plan),
+        "spread": {"prefill": prefill[-1]["spread"], "decode": decoded["spread"]},
+        "prompt_tokens": len(prompts[-1]),
+        "new_tokens": new_tokens,
+        "repeats": len(last),
+        "prefill": prefill,
+        "decode": {"after": len(prompts[-1]), **decoded},
+        "load": load,
+        "memory": bench_plan.memory(plan),
+        "series": {
+            "prefill_s": [[turn.prefill_s for turn in each] for each in turns],
+            "decode_s": [turn.decode_s for turn in last],
+            "at_s": [turn.at_s for turn in last],
+        },
+        **on_phone(executor),
+    }

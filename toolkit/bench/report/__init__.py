@@ -1,0 +1,1 @@
+"""The page that a bench writes, and its charts."""

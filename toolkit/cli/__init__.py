@@ -1,0 +1,5 @@
+"""The command line: click; one module per group of verbs."""
+
+from toolkit.cli.commands import cli, main
+
+__all__ = ["cli", "main"]

@@ -1,0 +1,199 @@
+"""The command line: one verb per command; each calls one function of the module of its name.
+
+Modules are imported inside the commands, so that `pocketcl --help` answers at once.
+"""
+
+import signal
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from toolkit import __version__
+from toolkit.cli import phone as cli_phone
+from toolkit.cli import run as cli_run
+from toolkit.cli.base import Commands, report, writer
+from toolkit.cli.options import (
+    COUNT,
+    F32_OR_F16,
+    GROUP,
+    JSON,
+    KEEP,
+    MODEL,
+    SERIAL,
+    SYMMETRIC,
+    UserPath,
+    on_option,
+)
+from toolkit.progress import PROGRESS
+
+ORDER = ("demo", "compile", "run", "chat", "verify", "eval", "bench", "tune", "inspect")
+START = """\b
+Start here:
+  pocketcl demo                             a story from the embedded model
+  pocketcl compile llama/                   writes llama.plan, here
+  pocketcl run llama.plan "Once upon a time"
+"""
+
+
+@click.group(cls=Commands, epilog=START, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pocketcl")
+def cli() -> None:
+    """Compile an ONNX model for a phone's GPU (OpenCL) and run it there, or here."""
+
+
+@cli.command()
+@on_option(None, "Where the plan runs.  [default: runner, if it can be built]")
+@JSON
+def demo(on: str | None, as_json: bool, serial: str | None = None) -> None:
+    """Compile the embedded model, verify it, tell a story."""
+    from toolkit.cli.demo import demo as run
+
+    figures = run(writer(as_json), on, serial=serial, progress=PROGRESS)
+    if as_json:
+        report(figures, list, as_json)
+
+
+@cli.command()
+@click.option("--probe", is_flag=True, help="Instead: measure the device.")
+@click.option("--save", metavar="NAME", help="--probe: make a profile of it.")
+@click.option("--on", type=click.Choice(["runner", "phone"]), help="--probe: which device.")
+@SERIAL
+@JSON
+def devices(
+    probe: bool, save: str | None, on: str | None, serial: str | None, as_json: bool
+) -> None:
+    """What there is: OpenCL devices, phones, profiles; or what one can do."""
+    if probe:
+        from toolkit.devices.probe import probe as run
+        from toolkit.devices.probe_report import lines as probe_lines
+
+        where = on or ("phone" if serial else "runner")
+        figures = run(where, serial, save, PROGRESS)
+        return report(figures, lambda: probe_lines(figures), as_json)
+    if save or on or serial:
+        raise click.UsageError("--save, --on and --serial go with --probe.")
+    from toolkit.devices.resolve import lines, overview
+
+    found = overview()
+    report(found, lambda: lines(found), as_json)
+
+
+@cli.command()
+@SERIAL
+@JSON
+def doctor(serial: str | None, as_json: bool) -> None:
+    """What is missing here or on a phone, and what mends it."""
+    from toolkit.cli.doctor import lines
+    from toolkit.cli.doctor import report as run
+
+    found = run(serial, PROGRESS)
+    report(found, lambda: lines(found["checks"]), as_json)
+    if not all(check["ok"] or not check["needed"] for check in found["checks"]):
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("path", metavar="MODEL|PLAN", type=MODEL)
+@click.option("--memory", "view", flag_value="memory", help="A plan: where its bytes go.")
+@click.option("--unsupported", "view", flag_value="unsupported", help="Nodes without a kernel.")
+@click.option("--graph", "view", flag_value="graph", help="A model: its nodes after the passes.")
+@click.option("--why", metavar="PASS", help="A model: why a pass's rules left nodes alone.")
+@click.option("--quality", "view", flag_value="quality", help="What E0M4 costs each weight.")
+@GROUP
+@SYMMETRIC
+@KEEP
+@JSON
+def inspect(
+    path: Path,
+    view: str | None,
+    why: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """What a model or a plan is made of."""
+    from toolkit.cli.inspection import inspect as run
+
+    if view == "quality":
+        from toolkit.evaluation.quality import lines as quality_lines
+        from toolkit.evaluation.quality import quality
+
+        costs = quality(path, progress=PROGRESS, **options)
+        return report(costs, lambda: quality_lines(costs), as_json)
+    if any(options.values()):
+        raise click.UsageError("--group, --symmetric and --keep go with --quality.")
+    figures, lines = run(path, view, why, PROGRESS)
+    report(figures, lambda: lines, as_json)
+
+
+@cli.command("compile")
+@click.argument("src", type=MODEL)
+@click.argument("more", metavar="", nargs=-1)
+@click.option(
+    "-o",
+    "--out",
+    metavar="PLAN",
+    type=UserPath(),
+    help="The folder to write; a plan there is replaced.  [default: NAME.plan, here]",
+)
+@click.option("--device", help="A profile, a SoC, or phone.  [default: the device here]")
+@SERIAL
+@click.option(
+    "--weights",
+    type=click.Choice(["source", "f32", "f16", "e0m4"]),
+    default="source",
+    show_default=True,
+    help="How weights are stored.",
+)
+@GROUP
+@SYMMETRIC
+@KEEP
+@click.option("--max-context", type=COUNT, help="Tokens.  [default: the model's, at most 4096]")
+@click.option("--prefill-chunk", type=COUNT, help="Tokens that one prefill step takes at most.")
+@click.option("--batch", type=COUNT, default=1, help="Texts that `eval --on host` scores at once.")
+@click.option("--activations", type=F32_OR_F16, help="Between steps.  [default: by device]")
+@click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")
+@click.option("--tuned/--no-tuned", default=True, help="Use knobs that `tune` found.")
+@JSON
+def compile_(
+    src: Path, more: tuple[str, ...], out: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Compile an .onnx file, or an exporter's folder, to a plan."""
+    from toolkit.cli.inspection import compile_lines
+    from toolkit.compiler.pipeline import compile as run
+    from toolkit.compiler.source import load_source
+
+    if more:
+        raise click.UsageError(f"The plan's folder is an option: compile {src} -o {more[0]}")
+    of_codes = any(options[name] for name in ("group", "symmetric", "keep"))
+    if options["serial"] is not None and options["device"] != "phone":
+        raise click.UsageError("--serial goes with --device phone.")
+    if of_codes and options["weights"] != "e0m4":
+        raise click.UsageError("--group, --symmetric and --keep go with --weights e0m4.")
+    done = run(load_source(src), out, progress=PROGRESS, **options)
+    figures = done.as_json()
+    report(figures, lambda: compile_lines(done.path, figures, named=out is not None), as_json)
+
+
+@cli.command("help", hidden=True)
+@click.argument("name", required=False)
+@click.pass_context
+def help_(ctx: click.Context, name: str | None) -> None:
+    """The same as --help."""
+    cli.main([*([name] if name else []), "--help"], prog_name=ctx.find_root().info_name)
+
+
+for command in (*cli_run.COMMANDS, cli_phone.phone):
+    cli.add_command(command)
+cli.commands = {name: cli.commands[name] for name in (*ORDER, *cli.commands)}  # as help lists them
+
+
+def main() -> None:
+    """The entry point `pocketcl`."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # a name that this terminal can't show is no reason to fail
+            cast(TextIOWrapper, stream).reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+    cli()

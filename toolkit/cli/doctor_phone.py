@@ -1,0 +1,70 @@
+"""What is missing for a phone: on this computer, on the cable, on the phone."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from toolkit.cli.doctor import Check
+from toolkit.errors import PocketError
+from toolkit.phone.adb import NO_PHONE, Phone, Seen, all_phones, unusable
+from toolkit.phone.adb_program import adb
+
+
+def phone_checks(serial: str | None = None) -> Iterator[Check]:
+    """adb, each phone; the one of this serial is looked at closely."""
+    try:
+        program, seen = adb()[0], all_phones()
+    except PocketError as error:
+        yield _failed("adb", error, needed=serial is not None)
+        return
+    yield Check("adb", True, program, needed=False)
+    chosen = [phone for phone in seen if serial in (None, phone.serial)]
+    if not chosen:
+        detail = "none is connected" if serial is None else f"none has the serial {serial}"
+        yield Check("phone", False, detail, NO_PHONE, needed=serial is not None)
+        return
+    for phone in chosen:
+        yield from _phone(phone, serial is not None)
+
+
+def _phone(seen: Seen, needed: bool) -> Iterator[Check]:
+    name = seen.model or seen.serial
+    if seen.state != "device":
+        why, hint = unusable(seen.state)
+        yield Check("phone", False, f"{name}: {why}", hint, needed)
+        return
+    phone = Phone(seen.serial, seen.model)
+    yield _attempt("phone", lambda: _system(phone), needed)
+    if needed:  # it may have to build the runner, which takes minutes
+        yield _attempt("opencl", lambda: _opencl(phone), needed)
+
+
+def _system(phone: Phone) -> str:
+    from toolkit.phone.about import about, check_system
+
+    found = about(phone)
+    check_system(found)
+    memory = f"{found.available_bytes / 1e9:.1f} of {found.memory_bytes / 1e9:.1f} GB memory free"
+    words = [found.model, found.soc, f"Android {found.android}", memory, phone.serial]
+    return ", ".join(filter(None, words))
+
+
+def _opencl(phone: Phone) -> str:
+    from toolkit.executors.phone_target import OnPhone
+
+    with closing(OnPhone(phone.serial)) as place:
+        place.install_runner()
+        found = [f"{d['name']} ({d['platform']} {d['driver']})" for d in place.opencl()]
+        free = place.store.survey().free / 1e9
+    return f"{', '.join(found)} on {place.about.model}; {free:.1f} GB storage free"
+
+
+def _attempt(name: str, check: Callable[[], str], needed: bool) -> Check:
+    try:
+        return Check(name, True, check(), needed=needed)
+    except PocketError as error:
+        return _failed(name, error, needed)
+
+
+def _failed(name: str, error: PocketError, needed: bool) -> Check:
+    detail = " ".join(str(error).splitlines())[:300]
+    return Check(name, False, detail, error.hint or "pocketcl doctor --serial S", needed)

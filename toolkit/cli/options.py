@@ -1,0 +1,164 @@
+"""Options that several commands share."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., None]
+
+
+class UserPath(click.Path):
+    """A path; `~` is expanded where the shell left it, as in --out=~/plans."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The path, if it is as it must be."""
+        if not value:
+            self.fail("It is empty.", param, ctx)
+        path = os.path.expanduser(value)
+        if self.exists and not os.path.exists(path):
+            from toolkit.foreign.missing_path import near_paths
+
+            near = " or ".join(near_paths(Path(path)))
+            self.fail(f"{value} does not exist.{f' Did you mean {near}?' if near else ''}")
+        return super().convert(path, param, ctx)
+
+
+class PlanPath(UserPath):
+    """A plan's folder; what is known to be something else gets the sentence that leads on."""
+
+    name = "plan"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The path of a folder; whether it is a plan says who loads it."""
+        from toolkit.foreign.find_model import refuse_model
+
+        path = super().convert(value, param, ctx)
+        refuse_model(path)
+        return path
+
+    def get_missing_message(self, param: Any, ctx: Any) -> str:
+        """How to come to a plan."""
+        here = ", ".join(sorted(str(path.parent) for path in Path().glob("*/plan.json"))[:6])
+        return f"Plans here: {here}." if here else "`pocketcl compile MODEL` makes one of a model."
+
+
+class ModelPath(UserPath):
+    """What is to be compiled; what it is, and whether it is there, says who looks for the model."""
+
+    def get_missing_message(self, param: Any, ctx: Any) -> str:
+        """What it may be."""
+        return "An .onnx file, or the folder of an export; `pocketcl demo` needs none."
+
+
+PATH = UserPath(exists=True)
+MODEL = ModelPath()
+PLAN = click.argument("plan", type=PlanPath())
+JSON = click.option("--json", "as_json", is_flag=True, help="Print figures as JSON.")
+PLACES = click.Choice(["runner", "host", "phone"])
+SERIAL = click.option("--serial", metavar="S", help="Which phone, when there are several.")
+COUNT = click.IntRange(min=1)
+STATE = UserPath(dir_okay=False)
+SYSTEM = click.option("--system", metavar="TEXT", help="A system message, for the chat template.")
+TEMPLATE_FILE = click.option(
+    "--template-file",
+    type=UserPath(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="A chat template in place of the plan's.",
+)
+F32_OR_F16 = click.Choice(["f32", "f16"])
+
+
+class Rule(click.ParamType[str]):
+    """PATTERN=f16 or PATTERN=f32."""
+
+    name = "rule"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The same text, if it is a rule."""
+        pattern, _, dtype = str(value).rpartition("=")
+        if not pattern or dtype not in ("f16", "f32"):
+            self.fail(f"{value!r} is not PATTERN=f16 or PATTERN=f32", param, ctx)
+        return value
+
+
+GROUP = click.option(
+    "--group",
+    type=click.Choice([16, 32, 64, 128, 256]),
+    help="e0m4: weights that share a scale.  [default: 32]",
+)
+SYMMETRIC = click.option("--symmetric", is_flag=True, help="e0m4: no zero points, fewer bytes.")
+KEEP = click.option(
+    "--keep",
+    type=Rule(),
+    multiple=True,
+    metavar="PATTERN=f16|f32",
+    help="e0m4: weights that stay float, by name; also lm_head, embed.",
+)
+
+
+def on_option(
+    default: str | None = "runner", hint: str = "The C++ runner, Python, or a phone on adb."
+) -> Callable[[Command], Command]:
+    """--on and --serial; the command gets `serial` only with `on="phone"`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def checked(*args: Any, serial: str | None, **options: Any) -> None:
+            if options["on"] == "phone":
+                options["serial"] = serial
+            elif serial is not None:
+                raise click.UsageError("--serial goes with --on phone.")
+            command(*args, **options)
+
+        where = click.option(
+            "--on", type=PLACES, default=default, show_default=default is not None, help=hint
+        )
+        return where(SERIAL(checked))
+
+    return decorate
+
+
+ON = on_option()
+
+
+def sampling_options(command: Command) -> Command:
+    """The options of `toolkit.generation.sampling` and those that end a text."""
+    options = [
+        click.option("--sample", is_flag=True, help="As the model's makers set it."),
+        click.option(
+            "-t", "--temperature", type=float, metavar="T", help="0: greedy.  [default: 0]"
+        ),
+        click.option("--top-k", type=int, metavar="K", help="The K likeliest ids, at most 256."),
+        click.option("--top-p", type=float, metavar="P", help="The fewest ids that make up P."),
+        click.option("--min-p", type=float, metavar="P", help="At least P of the likeliest one's."),
+        click.option("--repetition-penalty", type=float, metavar="R", help="1: none."),
+        click.option("--presence-penalty", type=float, metavar="A", help="0: none."),
+        click.option("--frequency-penalty", type=float, metavar="A", help="0: none."),
+        click.option("--seed", type=int, metavar="N", help="[default: another each time]"),
+        click.option("--stop", metavar="TEXT", multiple=True, help="Ends the text before it."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+class Counts(click.ParamType[list[int]]):
+    """Positive numbers between commas."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """`1,64,512` as a list."""
+        words: list[Any] = str(value).split(",")
+        return [COUNT.convert(word, param, ctx) for word in words]
+
+
+RIVALS = click.Choice(["onnxruntime", "onnxruntime-genai"])
+FILE = UserPath(dir_okay=False)

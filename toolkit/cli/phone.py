@@ -1,0 +1,51 @@
+"""The commands around phones: list them, pair one, give its storage back."""
+
+import click
+
+from toolkit.cli.base import report
+from toolkit.cli.options import JSON, SERIAL
+
+
+@click.group()
+def phone() -> None:
+    """Phones on adb: pair one, see what lies on it, clean it."""
+
+
+@phone.command()
+@click.option("--all", "everything", is_flag=True, help="The runner too, and the folder itself.")
+@SERIAL
+@JSON
+def clean(everything: bool, serial: str | None, as_json: bool) -> None:
+    """Remove plans, compiled programs and old runners; what runs now is left alone."""
+    from toolkit.phone.adb import find_phone
+    from toolkit.phone.clean import clean as run
+    from toolkit.phone.clean import lines
+
+    figures = run(find_phone(serial), everything)
+    report(figures, lambda: lines(figures), as_json)
+
+
+@phone.command("list")
+@JSON
+def list_(as_json: bool) -> None:
+    """Phones, their state, and what lies on them."""
+    from toolkit.phone.overview import lines, overview
+
+    found = overview()
+    report({"phones": found}, lambda: lines(found), as_json)
+
+
+@phone.command()
+@click.argument("address", metavar="[HOST:PORT", required=False)
+@click.argument("code", metavar="CODE]", required=False)
+def pair(address: str | None, code: str | None) -> None:
+    """Pair with a phone over Wi-Fi; without arguments: how that goes."""
+    from toolkit.phone.pair import STEPS
+    from toolkit.phone.pair import pair as run
+
+    if address is None:
+        return click.echo(STEPS)
+    if code is None:
+        raise click.UsageError("Give HOST:PORT and CODE as the phone shows them.")
+    for line in run(address, code):
+        click.echo(line)

@@ -1,0 +1,1 @@
+"""Source, passes, lowering, memory, plan."""

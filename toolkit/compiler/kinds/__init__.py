@@ -1,0 +1,1 @@
+"""What kinds of model there are: the buffers and phases of each."""

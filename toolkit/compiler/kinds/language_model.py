@@ -1,0 +1,160 @@
+"""From the rewritten graph of a language model to its plan: symbols, buffers, phases."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import onnx_ir as ir
+import sympy
+
+import toolkit
+from onnx_passes.analysis.roles import roles_of
+from onnx_passes.ir.dims import as_expr
+from opencl_kernels.formats import dtype_bytes
+from opencl_kernels.sampling.sample import WORDS
+from opencl_kernels.tuned import Table
+from toolkit.compiler.lowering.builder import PhaseBuilder, Place, Programs, Settings, compact
+from toolkit.compiler.lowering.table import lower_nodes
+from toolkit.compiler.memory.phases import place_phase
+from toolkit.compiler.options import Options
+from toolkit.compiler.source import Source
+from toolkit.compiler.weights.table import WeightTable
+from toolkit.devices.match import Profile
+from toolkit.errors import PocketError
+from toolkit.plan.expr import symbol
+from toolkit.plan.schema import Buffer, HostStep, Phase, Plan, Scratch, SymbolDecl
+
+SCORE_BYTES = 16 * 2**20  # of logits that the score phase holds at a time
+STATE = "state."  # how `kv_in_place` names the states' inputs
+SCORE_ROWS = 8  # and at least so many rows of them
+
+# What is fixed in a phase beside its bounds: prefill wants the last row, decode is one token,
+# score wants every row.
+FIXED = {
+    "prefill": {symbol("rows"): sympy.Integer(1)},
+    "decode": {symbol("seq"): sympy.Integer(1), symbol("rows"): sympy.Integer(1)},
+    "score": {symbol("rows"): symbol("seq")},
+}
+
+
+def assemble(
+    model: ir.Model,
+    source: Source,
+    profile: Profile,
+    options: Options,
+    table: WeightTable,
+    tuned: Table,
+) -> Plan:
+    """Lower every phase; weights and files are filled in when the plan is written."""
+    vocab = _vocabulary(model)
+    score = min(options.chunk, max(SCORE_ROWS, SCORE_BYTES // (4 * vocab)))
+    buffers = tuple(_buffers(model, options, vocab, score))
+    index, programs = {buffer.name: i for i, buffer in enumerate(buffers)}, Programs()
+    storage = options.activations, options.kv
+    device = profile["compute_units"], profile["local_memory"]
+    settings = Settings(profile["class"], options.batch, options.context, *storage, *device, tuned)
+    symbols = _symbols(options, score)
+    box = {s.name: (s.min, s.max) for s in symbols}
+    phases = []
+    for name, longest in (("prefill", options.chunk), ("decode", 1), ("score", score)):
+        functions, at = model.functions, FIXED[name]
+        bounds = {"seq": (1, longest), "rows": (1, longest if name == "score" else 1)}
+        where = functions, at, {**box, **bounds}
+        builder = PhaseBuilder(name, settings, table, programs, buffers, *where)
+        builder.places |= _places(model, index, options.kv)
+        lower_nodes(model.graph, builder)
+        _end(builder, vocab, options)
+        scratch, steps = compact(builder)
+        phase = Phase(name, bounds, name == "decode", scratch, steps)
+        phases.append(place_phase(phase, {**box, **bounds}, profile["align"]))
+    facts = _facts(source, options, vocab, sum(b.kind == "state" for b in buffers) // 2)
+    generator = f"pocketcl {toolkit.__version__}"
+    return Plan(
+        generator, facts, profile, symbols, buffers, (), (), tuple(programs.index), tuple(phases)
+    )
+
+
+def _vocabulary(model: ir.Model) -> int:
+    logits = next(v for v in model.graph.outputs if v.name == roles_of(model).logits)
+    dims = [] if logits.shape is None else [as_expr(d) for d in logits.shape]
+    if len(dims) != 3 or dims[1] != symbol("rows") or not dims[2].is_Integer:
+        raise PocketError(
+            f"the logits have the shape {logits.shape}",
+            "a matmul must give them, [batch, sequence, vocabulary], for any number of positions",
+            "pocketcl inspect MODEL --why last_rows",
+        )
+    return int(dims[2])
+
+
+def _symbols(options: Options, score: int) -> tuple[SymbolDecl, ...]:
+    """Their order is that of the slots which `symbol_header` of the kernels reads."""
+    sizes = [("seq", 1, options.chunk), ("past", 0, options.context), ("rows", 1, score)]
+    starts = [(f"start.{b}", 0, options.context) for b in range(options.batch)]
+    return tuple(SymbolDecl(name, "input", low, high) for name, low, high in sizes + starts)
+
+
+def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Iterator[Buffer]:
+    batch, seq, rows = options.batch, symbol("seq"), symbol("rows")
+    positions = options.context + 1
+    yield Buffer("tokens", "input", "i32", (batch, seq), 4 * batch * options.chunk)
+    yield Buffer("ids", "output", "i32", (batch, positions), 4 * batch * positions)
+    yield Buffer("logits", "output", "f32", (batch, rows, vocab), 4 * batch * score * vocab)
+    yield Buffer("sampling", "input", "i32", (WORDS,), 4 * WORDS)
+    yield Buffer("logprobs", "output", "f32", (batch, positions), 4 * batch * positions)
+    for value in model.graph.inputs:
+        if (value.name or "").startswith("state."):
+            shape = tuple(as_expr(d) for d in value.shape or ())
+            size = int(sympy.prod(shape)) * dtype_bytes(options.kv)
+            yield Buffer(
+                (value.name or "").removeprefix("state."),
+                "state",
+                options.kv,
+                shape,
+                size,
+                "append",
+            )
+
+
+def _places(model: ir.Model, index: Mapping[str, int], kv: str) -> dict[ir.Value, Place]:
+    """Where the graph's inputs lie: tokens and states are buffers of the plan."""
+    tokens, places = roles_of(model).tokens, {}
+    for value in model.graph.inputs:
+        name = value.name or ""
+        if name == tokens:
+            places[value] = Place(("buffer", index["tokens"]), "i32")
+        elif name.startswith(STATE):
+            places[value] = Place(("buffer", index[name.removeprefix(STATE)]), kv)
+    return places
+
+
+def _end(builder: PhaseBuilder, vocab: int, options: Options) -> None:
+    """Prefill and decode choose the next id on the device; score hands out its logits."""
+    fetched = "logits" if builder.name == "score" else "ids"
+    if fetched == "ids":
+        case: dict[str, Any] = {
+            "M": sympy.Integer(options.batch),
+            "B": options.batch,
+            "V": vocab,
+            "C": options.context,
+        }
+        names = ("logits", "sampling", "tokens", "ids", "logprobs")
+        refs = {name: builder.buffer(name) for name in names}
+        refs["counts"] = ("scratch", len(builder.scratch))
+        builder.scratch.append(Scratch("counts", "i32", (vocab,), 4 * vocab))
+        builder.emit("next id", "sample", case, refs)
+    builder.steps.append(HostStep("fetch", int(builder.buffer(fetched)[-1])))
+
+
+def _facts(source: Source, options: Options, vocab: int, layers: int) -> dict[str, Any]:
+    """The plan's `model` entry."""
+    return {
+        "kind": "language-model",
+        "batch": options.batch,
+        "vocab_size": vocab,
+        "max_context": options.context,
+        "prefill_chunk": options.chunk,
+        "layers": layers,
+        "eos": list(source.generation["eos"]),
+        "bos": source.generation.get("bos"),
+        "source": {"path": str(source.onnx_path), "sha256": source.sha256},
+        "options": vars(options),
+    }

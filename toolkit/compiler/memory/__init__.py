@@ -1,0 +1,1 @@
+"""Where the scratch tensors of a phase lie in its arena."""

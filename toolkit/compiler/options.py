@@ -1,0 +1,117 @@
+"""What is chosen once per compile: sizes and storage types."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opencl_kernels.formats import GROUPS
+from toolkit.arguments import whole
+from toolkit.compiler.source import Source
+from toolkit.errors import PocketError
+
+CONTEXT = 4096  # tokens; a default, where the model's own context is not smaller
+CHUNK = 256  # tokens of a prefill step: short enough for a phone's screen
+GROUP = 32  # weights that share a scale
+WEIGHTS = ("source", "f32", "f16", "e0m4")
+CPU_CHUNK = 512  # there is no screen to wait for, and weights are read less often
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that a plan depends on besides its model and device; kept in the plan."""
+
+    context: int
+    chunk: int
+    weights: str  # one of WEIGHTS
+    activations: str
+    kv: str
+    batch: int = 1
+    group: int = GROUP  # e0m4: codes that share a scale
+    symmetric: bool = False  # e0m4: no zero points
+    keep: tuple[str, ...] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
+
+    @property
+    def storage(self) -> str | None:
+        """The type that every matrix is stored in; None: each in its own, or in its codes."""
+        return self.weights if self.weights in ("f32", "f16") else None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the passes find in the model's metadata."""
+        facts: dict[str, Any] = {"context": self.context, "chunk": self.chunk, "batch": self.batch}
+        facts |= {"weights": self.weights, "group": self.group, "symmetric": self.symmetric}
+        facts["keep"] = json.dumps([*self.keep])
+        return {f"pocket.{key}": str(value) for key, value in facts.items()}
+
+
+def choose(
+    source: Source,
+    profile: Mapping[str, Any],
+    weights: str = "source",
+    max_context: int | None = None,
+    prefill_chunk: int | None = None,
+    activations: str | None = None,
+    kv: str | None = None,
+    batch: int = 1,
+    group: int | None = None,
+    symmetric: bool = False,
+    keep: Sequence[str] = (),
+) -> Options:
+    """The options of a compile; None takes the default for this model and device class."""
+    counts = {"max_context": max_context, "prefill_chunk": prefill_chunk, "batch": batch}
+    for name, value in counts.items():
+        if value is not None:
+            whole(name, value)
+    keep = tuple(keep) if isinstance(keep, list | tuple) else (str(keep),)
+    check_weights(weights, group, symmetric, keep)
+    _check_types(activations=activations, kv=kv)
+    context = _context(source, max_context)
+    default = "f32" if profile["class"] == "cpu" else "f16"
+    usual = CPU_CHUNK if profile["class"] == "cpu" else CHUNK
+    chunk = min(prefill_chunk or usual, context)
+    types = weights, activations or default, kv or default
+    return Options(context, chunk, *types, batch, group or GROUP, symmetric, keep)
+
+
+def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequence[str]) -> None:
+    """Raise where no compile stores weights so; `group` is None where it wasn't chosen."""
+    if weights not in WEIGHTS:
+        raise PocketError(
+            f"weights cannot be stored as {weights!r}", f"known: {', '.join(WEIGHTS)}", "e0m4"
+        )
+    if group is not None and group not in GROUPS:
+        sizes = ", ".join(map(str, GROUPS))
+        raise PocketError(f"--group {group} is not known", f"kernels know {sizes}", f"{GROUP}")
+    given = {"--group": group is not None, "--symmetric": symmetric, "--keep": bool(keep)}
+    if weights != "e0m4" and any(given.values()):
+        raise PocketError(
+            f"{next(k for k in given if given[k])} has no meaning with --weights {weights}",
+            "it says how weights are quantised",
+            "add --weights e0m4",
+        )
+    for rule in keep:
+        pattern, _, dtype = str(rule).rpartition("=")
+        if not pattern or dtype not in ("f16", "f32"):
+            raise PocketError(
+                f"--keep {rule} is no rule",
+                "a rule is PATTERN=f16 or PATTERN=f32",
+                "--keep lm_head=f16, --keep '*down_proj*=f32'",
+            )
+
+
+def _check_types(**chosen: str | None) -> None:
+    for name, dtype in chosen.items():
+        if dtype not in (None, "f32", "f16"):
+            raise PocketError(f"{name} cannot be stored as {dtype!r:.60}", "known: f32, f16", "f16")
+
+
+def _context(source: Source, wanted: int | None) -> int:
+    limit = source.generation.get("max_context")
+    if wanted is not None and limit is not None and wanted > limit:
+        raise PocketError(
+            f"a context of {wanted} tokens is more than this model has",
+            f"its own limit is {limit}",
+            f"--max-context {limit} or less",
+        )
+    return wanted or min(limit or CONTEXT, CONTEXT)

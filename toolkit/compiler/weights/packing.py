@@ -1,0 +1,159 @@
+"""How a matrix is stored in a plan: as floats in the layout n16, or as codes with their scales."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from onnx_passes.weights import lazy
+from onnx_passes.weights.quantized import CodedWeight
+from opencl_kernels.formats import (
+    BLOCK,
+    STRIP,
+    dtype_bytes,
+    interleave_gate_up,
+    numpy_dtype,
+    pack_codes,
+    pack_groups,
+    pack_n16,
+    padded,
+)
+from toolkit.plan.write import WeightSource
+
+Array = npt.NDArray[Any]
+Reader = Callable[[int, int], list[Array]]  # rows [first, stop) of every part
+PIECE_BYTES = 16 * 2**20  # what is packed at a time
+NAMES = {4: "e0m4", 8: "q8"}
+SCALES = "n32"  # layout of scales and zero points
+
+
+@dataclass(frozen=True)
+class Part:
+    """One array of a stored matrix, which becomes one argument of the kernels."""
+
+    argument: str
+    dtype: str
+    layout: str
+    columns: int  # of the packed array
+    pack: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A matrix W[N, K] and how it is stored; `open` begins to read its rows."""
+
+    N: int
+    case: dict[str, Any]  # in the kernels' words
+    block: int  # rows that lie side by side
+    parts: tuple[Part, ...]
+    open: Callable[[], Reader]
+    origin: object = None  # where codes come from: the same one gives the same codes
+
+    def corner(self) -> Array:
+        """A few elements to know the matrix by."""
+        return self.open()(0, min(8, self.N))[0][:, :8].copy()
+
+    def equals(self, other: "Storage") -> bool:
+        """Whether all elements are the same."""
+        if self.origin is not None and self.origin is other.origin:
+            return True
+        ours, theirs = self.open(), other.open()
+        return self.N == other.N and all(
+            np.array_equal(a, b)
+            for span in self._spans(0, self.N)
+            for a, b in zip(ours(*span), theirs(*span), strict=True)
+        )
+
+    def interleaved(self) -> "Storage":
+        """Gate and up [2F, K] with their rows interleaved by 16."""
+        half = self.N // 2
+
+        def begin() -> Reader:
+            read = self.open()
+
+            def rows(first: int, stop: int) -> list[Array]:
+                start, end = first // 2, min(stop // 2, half)
+                pair = read(start, end), read(half + start, half + end)
+                return [interleave_gate_up(gate, up) for gate, up in zip(*pair, strict=True)]
+
+            return rows
+
+        return replace(self, N=2 * padded(half), open=begin)
+
+    def rows_within(self, limit: int) -> int:
+        """So many rows have a first (and largest) part of at most `limit` bytes."""
+        return max(STRIP, limit // self._row_bytes(self.parts[0]) // STRIP * STRIP)
+
+    def sources(self, name: str, first: int, count: int) -> Iterator[tuple[str, WeightSource]]:
+        """(argument, weight of the plan) for each part of `count` rows.
+
+        Rows are made once, when the first part is written; the others, which are small, wait.
+        """
+        waiting: dict[str, list[Array]] = {}
+
+        def lead() -> Iterator[Array]:
+            read = self.open()
+            for span in self._spans(first, count):
+                arrays = [p.pack(a) for p, a in zip(self.parts, read(*span), strict=True)]
+                for part, array in zip(self.parts[1:], arrays[1:], strict=True):
+                    waiting.setdefault(part.argument, []).append(array)
+                yield arrays[0]
+
+        for i, part in enumerate(self.parts):
+            key, shape = part.argument, (padded(count, self.block), part.columns)
+            nbytes = padded(count, self.block) * self._row_bytes(part)
+            produce = lead if i == 0 else lambda key=key: waiting.pop(key)
+            label = name if i == 0 else f"{name}.{key}"
+            yield key, WeightSource(label, part.dtype, part.layout, shape, nbytes, produce)
+
+    def _row_bytes(self, part: Part) -> int:
+        return part.columns * dtype_bytes(part.dtype)
+
+    def _spans(self, first: int, count: int) -> Iterator[tuple[int, int]]:
+        step = self.rows_within(PIECE_BYTES)
+        for start in range(first, first + count, step):
+            yield start, min(first + count, start + step)
+
+
+def floats(value: ir.Value, transposed: bool, dtype: str) -> Storage:
+    """Float storage of a constant, which is [K, N] if `transposed`, else [N, K]."""
+    assert value.shape is not None and value.const_value is not None
+    sizes = [int(d) for d in value.shape]  # type: ignore[arg-type]
+    N, K = sizes[::-1] if transposed else sizes
+    tensor = value.const_value
+
+    def begin() -> Reader:
+        source = tensor if isinstance(tensor, lazy.Lazy) else ir.tensor(tensor.numpy())
+
+        def read(first: int, stop: int) -> list[Array]:
+            rows = lazy.part(source, int(transposed), first, stop)
+            with np.errstate(over="ignore"):  # who stores it looks for infinities
+                return [(rows.T if transposed else rows).astype(numpy_dtype(dtype))]
+
+        return read
+
+    part = Part("w", dtype, "n16", K, pack_n16)
+    return Storage(N, {"w": dtype}, BLOCK, (part,), begin)
+
+
+def codes(weight: CodedWeight) -> Storage:
+    """Codes as they are, with scales and zero points."""
+    name, groups = NAMES[weight.bits], padded(weight.K, weight.group) // weight.group
+    words = groups * weight.group * weight.bits // 32
+    case = {"w": name, "GROUP": weight.group, "scale": weight.scale, "zero": weight.zero or ""}
+    kinds = [("scale", weight.scale), *([("zero", weight.zero)] if weight.zero else [])]
+
+    def rows(first: int, stop: int) -> list[Array]:
+        made = weight.make(first, stop)
+        extra = [] if made.zero_NG is None else [made.zero_NG]
+        return [made.codes_NK, made.scale_NG, *extra]
+
+    def pack(codes_NK: Array) -> Array:
+        return pack_codes(codes_NK, weight.bits, weight.group)
+
+    parts = [Part("w", "u32", name, words, pack)]
+    parts += [Part(key, dtype, SCALES, groups, pack_groups) for key, dtype in kinds]
+    return Storage(weight.N, case, STRIP, tuple(parts), lambda: rows, weight)

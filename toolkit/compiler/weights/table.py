@@ -1,0 +1,148 @@
+"""Weights on their way into a plan: each packed tensor is stored once and made when written.
+
+Packing is lazy and goes by pieces of rows, so that a large model needs little memory. Equal
+matrices (tied embedding and head, in whatever orientation the exporter left them) are one entry.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from onnx_passes.quantize_e0m4 import KEPT
+from onnx_passes.weights.lazy import stored_in
+from onnx_passes.weights.quantized import coded
+from toolkit.compiler.weights.packing import Storage, codes, floats
+from toolkit.errors import PocketError
+from toolkit.plan.schema import Ref
+from toolkit.plan.write import SHARD_BYTES, WeightSource
+
+Array = npt.NDArray[Any]
+UNSUPPORTED = "pocketcl inspect MODEL --unsupported"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows [first, first + rows) of a matrix; `refs`: its weights in the plan, by argument."""
+
+    refs: Mapping[str, Ref]
+    first: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix that is stored, and a corner of it to know it by."""
+
+    storage: Storage
+    corner: Array
+    pieces: list[Piece]
+
+
+@dataclass
+class WeightTable:
+    """The weights of a plan in order of use.
+
+    `storage` is the type of matrices, "f32" or "f16"; None keeps each source's own.
+    """
+
+    storage: str | None
+    forget: Callable[[], None] = lambda: None  # gives back pages of the source that were read
+    shard_bytes: int = SHARD_BYTES
+    sources: list[WeightSource] = field(default_factory=list)
+    _known: dict[Any, list[Piece]] = field(default_factory=dict)
+    _matrices: list[Matrix] = field(default_factory=list)
+
+    def vector(self, value: ir.Value, first: int = 0, rows: int | None = None) -> Ref:
+        """A small tensor, or some rows of it, as float32: norm scales, biases, rotary tables."""
+        key = (value, "rows", first, rows)
+        if key not in self._known:
+            assert value.const_value is not None
+            if value.const_value.dtype.is_integer():  # floats end at 2^24, where integers go on
+                because = "vectors of a plan are floats"
+                raise PocketError(f"{value.name} is a vector of integers", because, UNSUPPORTED)
+            whole = value.const_value.numpy().astype(np.float32)
+            array = whole if rows is None else whole[first : first + rows]
+            name, size = value.name or "", array.nbytes
+            source = WeightSource(name, "f32", "rows", array.shape, size, lambda: [array])
+            self._known[key] = [Piece({"w": self._append(source)}, first, array.size)]
+        return self._known[key][0].refs["w"]
+
+    def matrix(self, value: ir.Value, transposed: bool) -> list[Piece]:
+        """W[N, K] as it is stored; `value` is [K, N] if `transposed` (as MatMul has it)."""
+        key = (value, "rows of 16")
+        if key not in self._known:
+            storage = self._storage(value, transposed)
+            corner = storage.corner()
+            pieces = self._twin(storage, corner) or self._pack(value.name or "", storage)
+            self.forget()
+            self._matrices.append(Matrix(storage, corner, pieces))
+            self._known[key] = pieces
+        return self._known[key]
+
+    def gate_up(self, value: ir.Value) -> list[Piece]:
+        """[K, 2F], gate and up side by side, as one weight that interleaves their rows by 16."""
+        key = (value, "gate_up")
+        if key not in self._known:
+            storage = self._storage(value, transposed=True).interleaved()
+            self._known[key] = self._pack(value.name or "", storage)
+        return self._known[key]
+
+    def case(self, value: ir.Value) -> dict[str, Any]:
+        """How a matrix is stored, in the kernels' words."""
+        return self._storage(value, transposed=True).case
+
+    def _storage(self, value: ir.Value, transposed: bool) -> Storage:
+        tensor = coded(value)
+        if tensor is not None and self.storage is None:
+            return codes(tensor.weight)
+        assert value.const_value is not None
+        own = "f16" if stored_in(value.const_value) == ir.DataType.FLOAT16 else "f32"
+        kept = value.metadata_props.get(KEPT)
+        return floats(value, transposed, self.storage or kept or own)
+
+    def _pack(self, name: str, storage: Storage) -> list[Piece]:
+        limit = storage.rows_within(self.shard_bytes)
+        pieces = []
+        for first in range(0, storage.N, limit):
+            count = min(limit, storage.N - first)
+            part = name if count == storage.N else f"{name}[{first}:{first + count}]"
+            refs = {
+                argument: self._append(source)
+                for argument, source in storage.sources(part, first, count)
+            }
+            pieces.append(Piece(refs, first, count))
+        return pieces
+
+    def _twin(self, storage: Storage, corner: Array) -> list[Piece] | None:
+        """The pieces of an equal matrix that is stored already."""
+        for other in self._matrices:  # corners first: not all of it is read
+            alike = storage.case == other.storage.case and np.array_equal(corner, other.corner)
+            if alike and storage.equals(other.storage):
+                return other.pieces
+        return None
+
+    def _append(self, source: WeightSource) -> Ref:
+        self.sources.append(replace(source, produce=self._checking(source)))
+        return ("weight", len(self.sources) - 1)
+
+    def _checking(self, source: WeightSource) -> Callable[[], Iterator[Array]]:
+        def pieces() -> Iterator[Array]:
+            for array in source.produce():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise _not_finite(source)
+                yield array
+            self.forget()
+
+        return pieces
+
+
+def _not_finite(source: WeightSource) -> PocketError:
+    return PocketError(
+        f"weight {source.name} can't be stored",
+        f"it has values that are NaN, infinite or too large for {source.dtype}",
+        "export it again; --weights f32 where it is large",
+    )

@@ -1,0 +1,1 @@
+"""Which device, class and profile; measuring one."""

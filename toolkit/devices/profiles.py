@@ -1,0 +1,136 @@
+"""Profiles of devices: what devices.yaml, a probe and the user say of them."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from toolkit.devices.match import Profile, driver_notes
+from toolkit.errors import PocketError
+from toolkit.files import write_text
+from toolkit.paths import config_dir
+from toolkit.plan.schema import FEATURES
+
+UNITS = 8  # compute units of a GPU whose entry says nothing of them
+LOCAL_MEMORY = 32768  # bytes that OpenCL 1.1 and later promise a work-group on any device
+CLASSES = ("cpu", "adreno", "mali", "generic")
+# In the wheel, and in a checkout.
+SHIPPED = (
+    Path(__file__).parents[1] / "facts/devices.yaml",
+    Path(__file__).parents[2] / "devices.yaml",
+)
+
+
+def profiles() -> dict[str, Profile]:
+    """Every profile by name: shipped, measured by `devices --probe`, the user's own.
+
+    A later one changes and joins an earlier one of its name. Each file has one author: the shipped
+    one is PocketCL's, those in devices.d are a probe's, devices.yaml is the user's.
+    """
+    found: dict[str, Profile] = {}
+    classes: dict[str, Profile] = {}
+    for path in _files():
+        body = _shipped_body() if path in SHIPPED else _read(path)
+        classes |= body.get("classes", {})
+        origin = "shipped" if path in SHIPPED else str(path)
+        for name, facts in body.get("devices", {}).items():
+            found[name] = {**found.get(name, {}), **facts, "from": origin}
+    return {name: _checked(name, facts, classes) for name, facts in found.items()}
+
+
+def known_faults(driver: str) -> list[str]:
+    """What is known to go wrong with a driver of this version."""
+    return driver_notes(driver, cast(Any, _shipped_body().get("drivers", [])))
+
+
+def write_measured(name: str, facts: Profile) -> Path:
+    """Keep a profile that `devices --probe` measured; an earlier one of that name is replaced."""
+    path = measured_file(name)
+    _checked(name, {**facts, "from": str(path)}, _shipped_body()["classes"])
+    text = yaml.safe_dump({"devices": {name: facts}}, sort_keys=False, width=110)
+    write_text(path, f"# Written by `pocketcl devices --probe`; devices.yaml overrules it.\n{text}")
+    return path
+
+
+def measured_file(name: str) -> Path:
+    """Where `devices --probe --save NAME` keeps what it found."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+        raise PocketError(
+            f"'{name}' cannot be the name of a device",
+            "it becomes a file: lower-case letters, digits, - . _",
+            "a name like my-phone",
+        )
+    return config_dir() / "devices.d" / f"{name}.yaml"
+
+
+def match(platform: str, device: str, known: Mapping[str, Profile]) -> str:
+    """The profile of an OpenCL device, by the words of its entry; `generic` where none fits."""
+    names = f"{platform}\n{device}".lower()
+    for name, facts in known.items():
+        if any(word.lower() in names for word in facts.get("match", ())):
+            return name
+    return "generic"
+
+
+def _checked(name: str, facts: Profile, classes: Mapping[str, Profile]) -> Profile:
+    where, kind = facts["from"], facts.get("class")
+    if kind not in CLASSES:
+        raise _fault(where, name, f"its class is {kind!r}", f"class: one of {', '.join(CLASSES)}")
+    full = {"local_memory": LOCAL_MEMORY, **classes.get(kind, {}), **facts}
+    align = full.get("align")
+    if not isinstance(align, int) or align <= 0 or align & (align - 1):
+        raise _fault(where, name, f"its align is {align!r}", "align: bytes, a power of two")
+    units = full.get("compute_units", UNITS)
+    if not isinstance(units, int) or units <= 0:
+        raise _fault(where, name, f"its compute_units are {units!r}", "compute_units: how many")
+    room = full["local_memory"]
+    if not isinstance(room, int) or room <= 0:
+        raise _fault(where, name, f"its local_memory is {room!r}", "local_memory: bytes")
+    unknown = [f for f in full.get("features", ()) if f not in FEATURES]
+    if unknown:
+        raise _fault(where, name, f"feature {unknown[0]!r} is unknown", f"one of {FEATURES}")
+    return full
+
+
+def _read(path: Path) -> Profile:
+    try:
+        body = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PocketError(f"{path} cannot be read", error, "mend or remove it") from None
+    named = ("classes", "devices")
+    sections = [body.get(name, {}) for name in named] if isinstance(body, dict) else [None]
+    if not all(
+        isinstance(s, dict) and all(isinstance(e, dict) for e in s.values()) for s in sections
+    ):
+        raise PocketError(
+            f"{path} is not a list of devices",
+            "it needs the form  devices: {NAME: {class: …}}",
+            "the shipped devices.yaml is an example",
+        )
+    return body
+
+
+def _fault(where: str, name: str, because: str, hint: str) -> PocketError:
+    return PocketError(f"device '{name}' in {where} is not usable", because, hint)
+
+
+def _files() -> list[Path]:
+    measured = sorted((config_dir() / "devices.d").glob("*.yaml"))
+    return [_shipped(), *measured, *([user_file()] if user_file().exists() else [])]
+
+
+@cache
+def _shipped_body() -> Profile:
+    return _read(_shipped())
+
+
+def _shipped() -> Path:
+    return next(path for path in SHIPPED if path.exists())
+
+
+def user_file() -> Path:
+    """Where the user's own profiles are; it need not be there."""
+    return config_dir() / "devices.yaml"

@@ -1,0 +1,170 @@
+"""The oracle: ONNX Runtime on a decoder, original or after any pass, with its own KV cache."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import sympy
+
+from onnx_passes import defined
+from onnx_passes.analysis.fixed_sizes import fixed_sizes
+from onnx_passes.analysis.roles import Roles, roles_of
+from onnx_passes.canonicalize_dims import canonicalize_dims
+from onnx_passes.ir.dims import as_expr
+from toolkit.compiler.source import Source
+from toolkit.onnx_runtime import Refused, open_session, run_session
+from toolkit.plan.expr import symbol
+from toolkit.plan.schema import Plan
+
+Array = npt.NDArray[Any]
+_LAST_ONLY = "computes the last row of a call only: to score a text, it was fed token by token"
+
+
+class Reference:
+    """A decoder in ONNX Runtime; what is fed goes on from the cache and extends it."""
+
+    def __init__(self, session: Any, model: ir.Model) -> None:
+        """`model` tells roles and shapes; `session` runs it, or an earlier form of it."""
+        self.session, self.roles = session, roles_of(model)
+        self.inputs = {v.name: v for v in model.graph.inputs if v.name}
+        self.types = {i.name: _numpy_type(i.type) for i in session.get_inputs()}
+        self.unread = {i.name: i.shape for i in session.get_inputs() if i.name not in self.inputs}
+        self.outputs = [output.name for output in session.get_outputs()]
+        self.caches = _caches(self.roles, self.outputs)
+        self.past, self.last_only = 0, False
+        self.notes: list[str] = []
+        self.reset()
+
+    @classmethod
+    def original(cls, source: Source, threads: int = 0) -> Self:
+        """The exporter's file; 0 threads: as many as ONNX Runtime likes.
+
+        As it is, unless it fixes sizes of its inputs: those are left open then.
+        """
+        model = source.model
+        canonicalize_dims(model)
+        fixed = fixed_sizes(model)
+        if not fixed:
+            return cls(open_session(source.onnx_path, threads), model)
+        found = cls(_session_of(_opened(source.model), str(source.onnx_path), threads), model)
+        found.notes.append(f"fixes sizes ({fixed}): it was run with these left open")
+        return found
+
+    @classmethod
+    def rewritten(cls, source: Source, plan: Plan) -> Self:
+        """The final graph that the plan was lowered from."""
+        from toolkit.compiler.pipeline import rewritten_for
+
+        return cls.of(rewritten_for(source, plan))
+
+    @classmethod
+    def of(cls, model: ir.Model) -> Self:
+        """A model in memory, after any pass."""
+        model.ir_version = 10  # the first that has overloads of functions
+        return cls(_session_of(model, "the rewritten graph"), model)
+
+    def reset(self) -> None:
+        """Empty the cache."""
+        self.past = 0
+        self.state = {past: self._zeros(past) for past in self.caches}
+
+    def score(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        """Feed ids after what is cached; logits [len(ids), V].
+
+        One id after the other where the graph computes the logits of the last one only.
+        """
+        before = self.past, self.state
+        rows = self.feed(ids)
+        if not self.last_only:
+            return rows
+        self.past, self.state = before
+        if _LAST_ONLY not in self.notes:
+            self.notes.append(_LAST_ONLY)
+        return np.concatenate([self.feed([token]) for token in ids])
+
+    def feed(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        """Feed ids after what is cached, at once; logits [len(ids), V], or [1, V] of the last."""
+        feeds = {
+            name: self.state[name] if name in self.state else self._feed(name, ids)
+            for name in self.types
+        }
+        values = dict(zip(self.outputs, run_session(self.session, feeds), strict=True))
+        self.state = {past: values[present] for past, present in self.caches.items()}
+        self.past += len(ids)
+        logits = values[self.roles.logits]
+        rows = np.asarray(logits, dtype=np.float32).reshape(-1, logits.shape[-1])
+        self.last_only = self.last_only or len(rows) < len(ids)
+        return rows
+
+    def _feed(self, name: str, ids: list[int]) -> Array:
+        if name in self.unread:  # by any node: only its type and rank must be right
+            shape = [d if isinstance(d, int) else 1 for d in self.unread[name]]
+            return np.full(shape, "" if self.types[name] == "object" else 0, self.types[name])
+        seq, total = len(ids), self.past + len(ids)
+        at = {symbol("seq"): sympy.Integer(seq), symbol("past"): sympy.Integer(self.past)}
+        at[symbol("rows")] = at[symbol("seq")]
+        value = self.inputs[name]
+        shape = [int(as_expr(d).xreplace(at)) for d in value.shape or ()]
+        numbers = {
+            self.roles.tokens: np.array(ids),
+            self.roles.mask: np.ones(total),
+            self.roles.positions: np.arange(self.past, total),
+            "past": np.array([self.past]),
+            "start": np.zeros(1),
+            "rows": np.array([seq]),
+        }[name]
+        return np.broadcast_to(numbers.astype(self.types[name]), shape)
+
+    def _zeros(self, past: str) -> Array:
+        value = self.inputs[past]
+        shape = [d if isinstance(d, int) else 0 for d in value.shape or ()]
+        return np.zeros(shape, self.types[past])
+
+
+def original_or_why(source: Source) -> tuple[Reference | None, str | None]:
+    """The exporter's file, or why ONNX Runtime refuses it: some kinds of ops only when they run."""
+    try:
+        original = Reference.original(source)
+        original.feed([0, 0])
+        original.feed([0])
+    except Refused as error:
+        return None, str(error)
+    original.reset()
+    return original, None
+
+
+def _caches(roles: Roles, outputs: list[str]) -> dict[str, str]:
+    """Input -> output of every cache: the exporter's pairs, or states after `kv_in_place`."""
+    pairs = {past: present for past, present in roles.cache if present in outputs}
+    states = {
+        o.replace("state_out.", "state.", 1): o for o in outputs if o.startswith("state_out.")
+    }
+    return pairs | states
+
+
+def _numpy_type(name: str) -> str:
+    """Of ONNX Runtime's name for a type, such as `tensor(float16)`."""
+    inner = name.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64", "string": "object"}.get(inner, inner)
+
+
+def _opened(model: ir.Model) -> ir.Model:
+    """The model without any size that it declares, but for those of its weights."""
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.shape = None if value.shape is None else ir.Shape([None] * value.shape.rank())
+    for node in model.graph.all_nodes():
+        for output in node.outputs:
+            if not output.is_graph_output():
+                output.shape = None
+    return model
+
+
+def _session_of(model: ir.Model, name: str, threads: int = 0) -> Any:
+    """Through a file: weights may lie outside the model's own, and a protobuf ends at 2 GiB."""
+    with defined(model), tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
+        path = Path(folder) / "model.onnx"
+        ir.save(model, path, external_data="model.onnx.data")
+        return open_session(path, threads, name=name)

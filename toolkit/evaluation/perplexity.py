@@ -1,0 +1,270 @@
+"""Perplexity of a plan over a text, next to its model's own, and how far they lie apart.
+
+Protocol (as GPTQ, Double Sparsity and DIP state it): the text is tokenised once and cut into
+windows that don't overlap; the cache is empty at the start of each; every token of a window but the
+first is predicted from those before it. perplexity = exp(sum of negative log likelihoods / tokens),
+summed in float64. What is left over at the end is a shorter window of its own, or dropped.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.errors import PocketError
+from toolkit.evaluation.verify import Scorer, source_of
+from toolkit.executors.interface import Executor, on_phone, open_executor
+from toolkit.generation.tokenizer import load_text, read_text
+from toolkit.plan.load import load_plan
+from toolkit.plan.schema import Plan
+
+Logits: TypeAlias = npt.NDArray[np.float32]
+Ids: TypeAlias = npt.NDArray[np.int64]
+WINDOW = 2048  # tokens, where the context allows
+PIECE = 128  # positions whose logits are held at a time
+
+
+@dataclass
+class Totals:
+    """Sums over predicted tokens; `of` names whose predictions they are."""
+
+    nll: float = 0.0
+    reference_nll: float = 0.0
+    divergence: float = 0.0  # KL(reference || plan)
+    same: int = 0  # positions with the same most likely token
+    tokens: int = 0
+    windows: list[float] = field(default_factory=list)  # NLL per token of each window
+
+
+def evaluate(
+    plan_path: Path,
+    text: Path,
+    window: int | None = None,
+    remainder: str = "keep",
+    model: Path | None = None,
+    reference: bool = True,
+    on: str = "runner",
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Score a text on a plan and on its model in ONNX Runtime; keys as in `pocketcl eval --json`.
+
+    text  a text file, or an .npy of token ids: [tokens], or [windows, tokens] as they are
+    """
+    tell = progress or (lambda _: None)
+    tell("loading")
+    plan = load_plan(plan_path)
+    size, batch = _window(int(plan.model["max_context"]), window), int(plan.model["batch"])
+    rows = _rows(text, plan_path, plan)
+    groups = list(grouped([w for row in rows for w in cut(row, size, remainder)], batch))
+    ours = _scorer(plan_path, on, batch, **options)
+    rival = _reference(source_of(plan, model)) if reference else None
+    try:
+        totals, started = Totals(), time.perf_counter()
+        for number, group in enumerate(groups):
+            tell(_status(number, len(groups), totals, time.perf_counter() - started))
+            score_windows(ours.score, rival, group, batch, totals)
+        return _report(totals, size, remainder, ours, rival is not None)
+    finally:
+        ours.close()
+
+
+class Batched(Protocol):
+    """Logits [B, S, V] of several texts, appended to their caches."""
+
+    name: str
+    device: str
+
+    def score(self, ids_BS: Ids, past: int) -> Logits:
+        """Feed ids at position `past`."""
+
+    def close(self) -> None:
+        """Give memory back."""
+
+
+class OneText:
+    """An executor as a batch of one."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.name, self.device, self.close = executor.name, executor.device, executor.close
+        self._executor, self.place = executor, getattr(executor, "place", None)
+
+    def score(self, ids_BS: Ids, past: int) -> Logits:
+        """Feed the only row."""
+        return self._executor.score(ids_BS[0].tolist(), past)[None]
+
+
+def _scorer(path: Path, on: str, batch: int, **options: Any) -> Batched:
+    if batch > 1 and on == "host":
+        from toolkit.executors.host_batch import BatchScorer
+
+        return BatchScorer(path, **options)
+    return OneText(open_executor(path, on, **options))
+
+
+def grouped(windows: Sequence[list[int]], batch: int) -> Iterator[Ids]:
+    """Windows of equal length, up to `batch` at a time; in order, but for the shorter ones."""
+    for length in sorted({len(w) for w in windows}, reverse=True):
+        same = [w for w in windows if len(w) == length]
+        for start in range(0, len(same), batch):
+            yield np.array(same[start : start + batch])
+
+
+def _rows(path: Path, plan_path: Path, plan: Plan) -> list[list[int]]:
+    """The ids of a file, in the rows that it has."""
+    if path.suffix == ".npy":
+        return _ids_of(path)
+    tokenizer = load_text(plan_path, plan.model)
+    if tokenizer is None:
+        raise PocketError(
+            "this plan can't read text",
+            "no tokenizer.json came with its model",
+            "--text IDS.npy with token ids, or compile again with tokenizer.json beside the model",
+        )
+    return [tokenizer.encode(read_text(path))]
+
+
+def _ids_of(path: Path) -> list[list[int]]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise PocketError(f"{path} cannot be read", error, "np.save an array of ids") from None
+    if array.ndim not in (1, 2) or array.dtype.kind not in "iu":
+        shape = f"{array.dtype} {list(array.shape)}"
+        raise PocketError(f"{path} holds {shape}", "token ids are one or two axes of integers")
+    rows: list[list[int]] = np.atleast_2d(array).tolist()
+    return rows
+
+
+def cut(ids: Sequence[int], size: int, remainder: str) -> Iterator[list[int]]:
+    """Windows of `size` ids; the rest is a window too ("keep") or left out ("drop")."""
+    for start in range(0, len(ids), size):
+        part = list(ids[start : start + size])
+        if len(part) == size or (remainder == "keep" and len(part) > 1):
+            yield part
+
+
+def score_windows(
+    score: Callable[[Ids, int], Logits],
+    rival: Scorer | None,
+    ids_WT: Ids,
+    batch: int,
+    totals: Totals,
+) -> None:
+    """Add windows, piece by piece: logits of a whole window may be larger than the model."""
+    count, length = ids_WT.shape
+    full = np.resize(ids_WT, (batch, length))  # a short group is filled up with itself
+    rivals = [copy.copy(rival) for _ in range(count)] if rival is not None else []
+    for each in rivals:
+        each.reset()
+    sums = np.zeros(count)
+    for start in range(0, length - 1, PIECE):
+        stop = min(start + PIECE, length - 1)
+        ours = log_softmax(score(full[:, start:stop], start))[:count]
+        for w in range(count):
+            part, targets = ids_WT[w, start:stop], ids_WT[w, start + 1 : stop + 1]
+            sums[w] -= ours[w, np.arange(len(part)), targets].sum()
+            if rivals:
+                theirs = log_softmax(rivals[w].score(part.tolist()))
+                _add_reference(totals, theirs, ours[w], targets)
+    totals.nll += float(sums.sum())
+    totals.tokens += count * (length - 1)
+    totals.windows += (sums / (length - 1)).tolist()
+
+
+def log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
+    """Over the last axis, in float64."""
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    return np.asarray(wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True)))
+
+
+def _add_reference(
+    totals: Totals,
+    theirs: npt.NDArray[np.float64],
+    ours: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.int64],
+) -> None:
+    totals.reference_nll -= float(theirs[np.arange(len(targets)), targets].sum())
+    totals.divergence += float((np.exp(theirs) * (theirs - ours)).sum())
+    totals.same += int((theirs.argmax(-1) == ours.argmax(-1)).sum())
+
+
+def _reference(source: Any) -> Scorer:
+    from toolkit.evaluation.onnxruntime_reference import Reference
+    from toolkit.onnx_runtime import Refused
+
+    try:
+        return Reference.original(source)
+    except Refused as error:
+        hint = "--no-reference scores the plan alone"
+        raise PocketError(error.what, error.because, hint) from error
+
+
+def _window(context: int, wanted: int | None) -> int:
+    if wanted is not None and not 2 <= wanted <= context:
+        raise PocketError(
+            f"a window of {wanted} tokens cannot be scored",
+            f"the plan holds {context} positions, and a prediction needs two tokens",
+            f"--window {min(WINDOW, context)}",
+        )
+    return wanted or min(WINDOW, context)
+
+
+def _status(done: int, count: int, totals: Totals, seconds: float) -> str:
+    if not done:
+        return f"window 1 of {count}"
+    left = seconds / done * (count - done)
+    so_far = np.exp(totals.nll / totals.tokens)
+    return f"window {done + 1} of {count}, perplexity {so_far:.3f} so far, {left:.0f} s left"
+
+
+def _report(
+    totals: Totals, size: int, remainder: str, executor: Batched, compared: bool
+) -> dict[str, Any]:
+    if not totals.tokens:
+        raise PocketError(
+            "the text is too short to be scored",
+            f"it has no window of {size} tokens" if remainder == "drop" else "it has one token",
+            "a longer text, or a smaller --window",
+        )
+    spread = float(np.std(totals.windows)) / np.sqrt(len(totals.windows))
+    figures = {
+        "perplexity": float(np.exp(totals.nll / totals.tokens)),
+        "nats_per_token": totals.nll / totals.tokens,
+        "standard_error": spread,  # of nats_per_token, over windows
+        "tokens": totals.tokens,
+        "windows": len(totals.windows),
+        "window": size,
+        "remainder": remainder,
+        "reference_perplexity": None,
+        "kl_divergence": None,
+        "same_top1": None,
+        "executor": executor.name,
+        "device": executor.device,
+        **on_phone(executor),
+    }
+    if compared:
+        figures["reference_perplexity"] = float(np.exp(totals.reference_nll / totals.tokens))
+        figures["kl_divergence"] = totals.divergence / totals.tokens
+        figures["same_top1"] = totals.same / totals.tokens
+    return figures
+
+
+def lines(figures: dict[str, Any]) -> Iterator[str]:
+    """The report for people."""
+    yield f"{figures['executor']} on {figures['device']}"
+    error = figures["standard_error"] * figures["perplexity"]
+    yield f"  perplexity     {figures['perplexity']:.4f} ± {error:.4f}"
+    if figures["reference_perplexity"] is not None:
+        yield f"  the original   {figures['reference_perplexity']:.4f} (ONNX Runtime)"
+        yield f"  KL divergence  {figures['kl_divergence']:.2e} nats a token"
+        yield f"  same top-1     {figures['same_top1']:.2%}"
+    rest = "the rest is dropped" if figures["remainder"] == "drop" else "the rest is kept"
+    count = f"{figures['tokens']:,} tokens in {figures['windows']} windows"
+    yield f"  predicted      {count} of at most {figures['window']}; {rest}"

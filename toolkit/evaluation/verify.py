@@ -1,0 +1,251 @@
+"""Does a plan compute what its model computes? Against ONNX Runtime, logits and greedy tokens.
+
+Two comparisons: with the rewritten graph, whose errors are ours (it decides `ok`), and with the
+original model, which adds what rewriting and storage types cost. Where ONNX Runtime refuses the
+original, the second is left out, and the report says why.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.compiler.weights.packing import SCALES
+from toolkit.errors import PocketError
+from toolkit.executors.interface import Executor, on_phone
+from toolkit.plan.schema import Plan
+
+Logits: TypeAlias = npt.NDArray[np.float32]
+PREFILLS = (1, 2, 7, 64, 65)
+DECODE_PROMPT, DECODE_STEPS = 7, 32
+NMSE_LIMIT = {"f32": 1e-8, "f16": 1e-4}
+
+
+class Scorer(Protocol):
+    """ONNX Runtime on a graph, with its own KV cache."""
+
+    notes: list[str]  # how the graph had to be run, where that is not as it stands
+
+    def reset(self) -> None:
+        """Empty the cache."""
+
+    def score(self, ids: list[int]) -> Logits:
+        """Append ids to the cache; logits [len(ids), V]."""
+
+    def feed(self, ids: list[int]) -> Logits:
+        """The same in one call; logits [len(ids), V], or [1, V] of the last id."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison: what is fed, and which rows of logits are looked at."""
+
+    name: str
+    prompt: list[int]
+    forced: list[int]  # then fed one at a time, whatever the model would have said
+    all_rows: bool = False  # score phase: every row; else the last one and those of the decode
+
+
+def verify(
+    plan_path: Path,
+    model: Path | None = None,
+    on: str = "runner",
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Compare a plan with its model; keys as in `pocketcl verify --json`."""
+    from toolkit.evaluation.onnxruntime_reference import Reference, original_or_why
+    from toolkit.executors.interface import open_executor
+    from toolkit.plan.load import check_hashes
+
+    tell = progress or (lambda _: None)
+    tell("loading the plan")
+    executor = open_executor(plan_path, on, **options)
+    try:
+        plan = executor.plan
+        tell("hashing the plan's files")
+        check_hashes(plan_path, plan)
+        source = source_of(plan, model)
+        tell("loading the model into ONNX Runtime")
+        original, refused = original_or_why(source)
+        rewritten: Scorer = Reference.rewritten(source, plan)
+        return compare(plan, executor, rewritten, original, tell) | {"original_refused": refused}
+    finally:
+        executor.close()
+
+
+def compare(
+    plan: Plan,
+    executor: Executor,
+    rewritten: Scorer,
+    original: Scorer | None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run every case on the plan and on both references, or on the rewritten graph alone."""
+    references = {"cases": rewritten} | ({"original": original} if original is not None else {})
+    rows: dict[str, list[dict[str, Any]]] = {"cases": [], "original": []}
+    greedy = greedy_ids(original or rewritten, prompt_of(plan), DECODE_STEPS, plan)
+    for case in cases_of(plan, greedy):
+        tell(f"{case.name}: {executor.name}")
+        ours = run_plan(executor, case)
+        for key, reference in references.items():
+            tell(f"{case.name}: ONNX Runtime, {'rewritten' if key == 'cases' else key}")
+            rows[key].append({"name": case.name, **measure(ours, run_reference(reference, case))})
+    own = greedy_plan(executor, prompt_of(plan), len(greedy))
+    limit = NMSE_LIMIT[precision(plan)]
+    ok = all(row["nmse"] is not None and row["nmse"] < limit for row in rows["cases"])
+    return {
+        "ok": ok,
+        **rows,
+        "nmse_limit": limit,
+        "precision": precision(plan),
+        "original_notes": [] if original is None else original.notes,
+        "greedy_match": own == greedy,
+        "greedy_tokens": len(greedy),
+        "executor": executor.name,
+        "device": executor.device,
+        **on_phone(executor),
+    }
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """The report for people."""
+    known = "the original model" if result["original"] else "the rewritten graph"
+    for key, title in (("cases", "the rewritten graph"), ("original", "the original model")):
+        if result[key]:
+            yield f"{result['executor']} against {title} in ONNX Runtime"
+            yield from (f"  {_line(case)}" for case in result[key])
+    if not result["original"]:
+        yield f"not against the original model: {result['original_refused']}"
+    yield from (f"  the original {note}" for note in result["original_notes"])
+    same = "the same" if result["greedy_match"] else "NOT the same"
+    yield f"greedy: {same} {result['greedy_tokens']} tokens as {known}"
+    verdict = "ok" if result["ok"] else "FAILED"
+    yield f"{verdict}: NMSE below {result['nmse_limit']:.0e} is asked for {result['precision']}"
+
+
+def source_of(plan: Plan, model: Path | None) -> Any:
+    """The model that the plan was compiled from, unchanged, or the one that the user names."""
+    from toolkit.compiler.origin import origin_of
+    from toolkit.compiler.source import load_source
+
+    recorded = origin_of(plan)
+    path = model or Path(recorded.path)
+    if model is None and not path.exists():
+        raise PocketError(
+            f"the plan's model is not at {path}",
+            "a plan remembers where its model was, it doesn't contain it",
+            "pocketcl verify PLAN --model SRC",
+        )
+    source = load_source(path)
+    if model is None and source.sha256 != recorded.sha256:
+        raise PocketError(
+            f"{path} has changed since the plan was compiled",
+            f"SHA-256 {source.sha256[:12]}… now, {recorded.sha256[:12]}… then",
+            "compile it again, or compare on purpose with --model SRC",
+        )
+    return source
+
+
+def precision(plan: Plan) -> str:
+    """`f16` where weights, activations or the KV cache are stored so; scales of codes are exact."""
+    stored = {weight.dtype for weight in plan.weights if weight.layout != SCALES}
+    stored |= {buffer.dtype for buffer in plan.buffers}
+    stored |= {scratch.dtype for phase in plan.phases for scratch in phase.scratch}
+    return "f16" if "f16" in stored else "f32"
+
+
+def prompt_of(plan: Plan) -> list[int]:
+    """The ids before the decode steps: the same for every run and machine."""
+    return random_ids(plan, min(DECODE_PROMPT, int(plan.model["max_context"])))
+
+
+def random_ids(plan: Plan, count: int) -> list[int]:
+    """Ids all over the vocabulary; the first ones are the same for every count."""
+    generator = np.random.default_rng(0)
+    return [int(i) for i in generator.integers(0, int(plan.model["vocab_size"]), count)]
+
+
+def cases_of(plan: Plan, greedy: list[int]) -> Iterator[Case]:
+    """Prefill at several lengths, two chunks, every row of a text, and decode steps."""
+    context, chunk = int(plan.model["max_context"]), int(plan.model["prefill_chunk"])
+    for n in sorted({*PREFILLS, chunk + 1}):
+        if n <= context:
+            yield Case(f"prefill-{n}", random_ids(plan, n), [])
+    n = min(PREFILLS[-1], context)
+    yield Case(f"score-{n}", random_ids(plan, n), [], all_rows=True)
+    prompt = prompt_of(plan)
+    forced = greedy[: context - len(prompt)]
+    if forced:
+        yield Case(f"decode-{len(forced)}", prompt, forced)
+
+
+def run_plan(executor: Executor, case: Case) -> Logits:
+    """The plan's logits for a case, [rows, V]."""
+    if case.all_rows:
+        return executor.score(case.prompt, 0)
+    executor.prefill(case.prompt, 0)
+    rows = [executor.logits()]
+    for i, token in enumerate(case.forced):
+        executor.step(token, len(case.prompt) + i)
+        rows.append(executor.logits())
+    return np.stack(rows)
+
+
+def run_reference(reference: Scorer, case: Case) -> Logits:
+    """ONNX Runtime's logits for the same rows."""
+    reference.reset()
+    if case.all_rows:
+        return reference.score(case.prompt)
+    prompt = reference.feed(case.prompt)
+    return np.concatenate([prompt[-1:], *(reference.feed([token]) for token in case.forced)])
+
+
+def greedy_ids(reference: Scorer, prompt: list[int], count: int, plan: Plan) -> list[int]:
+    """The ids that ONNX Runtime chooses after a prompt, as far as the context goes."""
+    reference.reset()
+    known, vocab = reference.feed([0]).shape[-1], int(plan.model["vocab_size"])
+    if known != vocab:
+        raise PocketError(
+            "this is not the plan's model",
+            f"its logits are of {known} tokens, the plan's of {vocab}",
+            "name with --model the model that was compiled",
+        )
+    reference.reset()
+    row, ids = reference.feed(prompt)[-1], list[int]()
+    for _ in range(min(count, int(plan.model["max_context"]) - len(prompt))):
+        ids.append(int(np.argmax(row)))
+        row = reference.feed(ids[-1:])[-1]
+    return ids
+
+
+def greedy_plan(executor: Executor, prompt: list[int], count: int) -> list[int]:
+    """The ids that the plan chooses, by its own prefill and token loop."""
+    if not count:
+        return []
+    first = executor.prefill(prompt, 0)
+    rest = executor.decode(first, len(prompt), count - 1, ()) if count > 1 else ()
+    return [first, *rest]
+
+
+def measure(ours: Logits, reference: Logits) -> dict[str, Any]:
+    """max_abs_err, nmse = Σ(a-b)²/Σb², and the share of rows whose largest logit is the same."""
+    a, b = ours.astype(np.float64), reference.astype(np.float64)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):  # JSON has no NaN
+        return {"max_abs_err": None, "nmse": None, "top1_match": 0.0}
+    error = a - b
+    return {
+        "max_abs_err": float(np.abs(error).max()),
+        "nmse": float((error**2).sum() / max((b**2).sum(), 1e-30)),
+        "top1_match": float(np.mean(a.argmax(-1) == b.argmax(-1))),
+    }
+
+
+def _line(case: dict[str, Any]) -> str:
+    if case["nmse"] is None:
+        return f"{case['name']:<14}not numbers"
+    error = f"max error {case['max_abs_err']:.1e}   NMSE {case['nmse']:.1e}"
+    return f"{case['name']:<14}{error}   same top-1 {case['top1_match']:.0%}"

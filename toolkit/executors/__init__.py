@@ -1,0 +1,1 @@
+"""Run a plan: Python here, the C++ runner here or on a phone, behind one interface."""

@@ -1,0 +1,243 @@
+"""The C++ runner as an executor: one process per loaded plan, spoken to line by line.
+
+The protocol is described in android_runner/protocol.h.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Collection, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.errors import PocketError
+from toolkit.executors.interface import (
+    StopReason,
+    advanced,
+    can_sample,
+    check_held,
+    check_positions,
+    check_states,
+    check_tokens,
+)
+from toolkit.executors.runner_options import runner_options
+from toolkit.executors.runner_process import Process
+from toolkit.executors.spans import Span
+from toolkit.executors.target import Here, Place
+from toolkit.generation.sampling import Sampling
+from toolkit.plan import state_file
+from toolkit.plan.load import SamePlan, load_plan
+from toolkit.plan.schema import Plan
+
+PHASES = ("prefill", "decode")
+
+
+class RunnerExecutor:
+    """The Executor that runs a plan in the C++ runner, here or on a phone."""
+
+    def __init__(
+        self,
+        plan_path: Path,
+        phases: Sequence[str] = PHASES,
+        platform: str | None = None,
+        cache: Path | str | None = None,
+        profile: bool = False,
+        recorded: str | None = None,
+        cooperative: str | None = None,
+        place: Place | None = None,
+        priority: str | None = None,
+    ) -> None:
+        """Load a plan; the phase `score` is loaded when it is first used.
+
+        platform  part of an OpenCL platform's or device's name; default $POCKETCL_PLATFORM
+        cache     folder of program binaries; default $XDG_CACHE_HOME/pocketcl/programs, or
+                  the phone's own
+        profile   take kernel times between start_profile and take_profile
+        recorded  replay decode steps: auto (measured), on or off; default $POCKETCL_RECORDED
+        cooperative  each in one launch, on CPUs; likewise, default $POCKETCL_COOPERATIVE
+        place     where it runs; default: on this computer
+        priority  what the driver is asked for: low, normal or high; default $POCKETCL_PRIORITY
+        """
+        self._same = SamePlan(Path(plan_path))
+        self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
+        check_states(self.plan)
+        self.stop_reason: StopReason = "length"
+        self.place: Place = place or Here()
+        self.name = self.place.executor
+        words = ["--platform", platform] if platform is not None else []
+        words += runner_options(recorded=recorded, cooperative=cooperative, priority=priority)
+        words += ["--profile"] if profile else []
+        # Copies to a phone, and the C++ compiler's time, are no part of loading.
+        where = self.place.prepare(Path(plan_path), self.plan)
+        self._arguments = [where, *self.place.options(cache), *words]
+        self.reached = 0
+        self._fed: list[int] = []  # the id at every position that the states hold
+        self._sampling = ""  # the command that says how ids are chosen
+        self._earlier: dict[str, Any] = {}
+        self._process: Process | None = None
+        self._start(phases)
+
+    def configure(self, sampling: Sampling) -> None:
+        """How ids are chosen from here on; greedily until this is called."""
+        if can_sample(self.plan, sampling):
+            self._sampling = f"sampling {_words(sampling.words().tolist())}"
+            self._alive().ask(self._sampling)
+
+    def prefill(self, ids: Sequence[int], past: int) -> int:
+        """Feed ids, in chunks; return the next id."""
+        check_tokens(self.plan, ids, past)
+        return int(self._feed(f"prefill {past} {_words(ids)}", ids, past)[1])
+
+    def step(self, token: int, past: int) -> int:
+        """Feed one forced token through the decode phase; return the next id."""
+        check_tokens(self.plan, [token], past)
+        return int(self._feed(f"step {past} {token}", [token], past)[1])
+
+    def decode(
+        self, token: int, past: int, count: int, stop: Collection[int]
+    ) -> Generator[int, None, None]:
+        """Feed `token`, yield the next id, feed it, … at most `count`; closing cancels."""
+        self.stop_reason = "cancel"  # holds when the caller closes the generator
+        process = self._alive()
+        self.reached = advanced(self.reached, past, 1)
+        process.send(f"decode {past} {token} {count} {_words(sorted(stop))}")
+        running, ids = True, list[int]()
+        try:
+            while True:
+                try:
+                    word, value, *_ = process.answer()
+                except PocketError:
+                    running = False  # it has said all that it had to say
+                    raise
+                if word == "done":
+                    running, self.stop_reason = False, cast(StopReason, value)
+                    return
+                ids.append(int(value))
+                # The device is up to two steps ahead of the id that is told.
+                self.reached = advanced(self.reached, past + len(ids), 2)
+                yield ids[-1]
+        finally:
+            self._remember([token, *ids[:-1]] if ids else [], past)  # the last id is not fed yet
+            if running:
+                self._cancel(process, past + len(ids))
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """Logits [V] of the last position run."""
+        self._alive().ask("logits logits.f32")
+        return self._read("logits.f32")
+
+    def logprobs(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Log-probabilities of ids chosen for these positions, if `configure` asked for them."""
+        check_positions(self.plan, start, stop)
+        can_sample(self.plan, Sampling(logprobs=True))
+        return np.array(self._alive().ask(f"logprobs {start} {stop}")[1:], np.float32)
+
+    def score(self, ids: Sequence[int], past: int) -> npt.NDArray[np.float32]:
+        """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
+        check_tokens(self.plan, ids, past)
+        if "score" not in self._phases:
+            self._start((*self._phases, "score"))
+            self._replay(past)
+        self._feed(f"score {past} score.f32 {_words(ids)}", ids, past)
+        return self._read("score.f32").reshape(len(ids), -1)
+
+    def save_state(self, path: Path, past: int, note: Mapping[str, Any]) -> None:
+        """Write the first `past` positions of text and states to a file."""
+        text = f"\t{json.dumps(dict(note))}" if note else ""
+        with self.place.saving(Path(path)) as name:
+            self._alive().ask(f"save {past} {name}{text}")
+
+    def load_state(self, path: Path) -> int:
+        """Take text and states from a file; return its `past`."""
+        with self.place.loading(Path(path)) as name:
+            _, past, reached = self._alive().ask(f"load {name}")
+        self._fed, self.reached = state_file.read_ids(path), int(reached)
+        return int(past)
+
+    def held_ids(self, past: int) -> list[int]:
+        """The ids at the first `past` positions."""
+        return check_held(self._fed, past)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures of the last runs, and of the process."""
+        found: dict[str, Any] = json.loads(self._alive().ask("stats")[1])
+        # A process that was started again for `score` knows nothing of the runs before.
+        return {key: value or self._earlier.get(key, value) for key, value in found.items()}
+
+    def start_profile(self) -> None:
+        """Note from here on when each kernel runs."""
+        self._alive().ask("profile")
+
+    def take_profile(self) -> list[Span]:
+        """What ran since `start_profile`."""
+        self._alive().ask("profile profile.json")
+        text = self.place.fetch("profile.json").read_text(encoding="utf-8")
+        return [Span(**entry) for entry in json.loads(text)]
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process:
+            process.end()
+        self.place.close()
+
+    def _start(self, phases: Sequence[str]) -> None:
+        """Start the runner with these phases, in place of the one that runs."""
+        started, first = time.perf_counter(), self._process is None
+        if self._process:
+            self._earlier = self.stats()
+            self._process.end()
+        self._phases = tuple(phases)
+        arguments = [*self._arguments, "--phases", ",".join(phases)]
+        self._process = process = Process(self.place, arguments, notes=first)
+        try:
+            self.ready: dict[str, Any] = json.loads(process.answer()[1])
+            self._same.check()  # the runner has read it by itself
+        except BaseException:
+            self.close()
+            raise
+        if self._sampling:
+            process.ask(self._sampling)
+        self.device: str = self.ready["device"]
+        self.compute_units = int(self.ready["compute_units"])
+        self.load_s = time.perf_counter() - started
+
+    def _alive(self) -> Process:
+        if self._process is None:
+            raise PocketError("the runner is closed", "close() was called", "open it again")
+        return self._process
+
+    def _feed(self, command: str, ids: Sequence[int], past: int) -> list[str]:
+        self.reached = advanced(self.reached, past, len(ids))
+        words = self._alive().ask(command)
+        self._remember(ids, past)
+        return words
+
+    def _remember(self, ids: Sequence[int], past: int) -> None:
+        self._fed[past:] = ids
+
+    def _replay(self, past: int) -> None:
+        """Give the states what they held before position `past`."""
+        if past and self._fed[:past]:
+            self._alive().ask(f"prefill 0 {_words(self._fed[:past])}")
+            self.reached = past
+
+    def _cancel(self, process: Process, past: int) -> None:
+        """End a decode whose ids nobody wants any more."""
+        ahead = 0
+        with contextlib.suppress(PocketError):  # a runner that died says so at the next command
+            ahead = sum(words[0] == "id" for words in process.cancel())
+        self.reached = advanced(self.reached, past, ahead + 2)
+        # A ring holds its window and one chunk: further ahead the runner has overwritten the past.
+        if ahead >= int(self.plan.model["prefill_chunk"]):
+            self._replay(past)
+
+    def _read(self, name: str) -> npt.NDArray[np.float32]:
+        return np.fromfile(self.place.fetch(name), "<f4").astype(np.float32, copy=False)
+
+
+def _words(ids: Collection[int]) -> str:
+    return " ".join(str(int(token)) for token in ids)

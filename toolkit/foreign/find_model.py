@@ -1,0 +1,118 @@
+"""Which .onnx file is meant by what was typed, or the sentence that leads to one."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from toolkit.errors import PocketError
+from toolkit.foreign.files import FILES
+from toolkit.foreign.folders import FOLDERS, WHATEVER_IT_HOLDS
+from toolkit.foreign.kinds import Seen, refuse
+from toolkit.foreign.marks import is_onnx
+from toolkit.foreign.missing_path import not_there
+from toolkit.foreign.steps import CONFIG, run_plan
+from toolkit.plan.schema import PLAN_FILE
+
+PREFERRED = ("model.onnx", "decoder_model.onnx")
+INSIDE = "onnx"  # where repositories made for transformers.js keep their models
+DEPTH = 3  # folders within folders that are looked into
+TELLS_NOTHING = re.compile(r"((decoder_)?(with_past_)?model(_merged)?|decoder)(?=$|[-_.])")
+
+
+def find_model(path: Path) -> Path:
+    """The .onnx file of a path, itself or the one in an exporter's folder; where it really lies."""
+    if not path.exists():
+        raise not_there(path, f"there is no model at {path}")
+    if (found := _found(path)) is not None:
+        return _behind_links(found)
+    names = sorted(Seen(path).names)
+    because = f"in it: {', '.join(names[:6])}{', …' * (len(names) > 6)}" if names else "it is empty"
+    raise PocketError(f"{path} holds no ONNX model", because, "name the folder of an export")
+
+
+def _behind_links(model: Path) -> Path:
+    """What lies beside a model is beside its file, not beside a link to it.
+
+    But for a hub's cache: there all files are links, to files that are called by their checksum.
+    """
+    real = model.resolve()
+    return real if real.suffix == model.suffix else model.parent.resolve() / model.name
+
+
+def refuse_model(path: Path) -> None:
+    """Raise if a path in the place of a plan is not there, or is known to be something else."""
+    if not path.exists():
+        raise not_there(path, f"{path} is not a plan")
+    if (path / PLAN_FILE).is_file():
+        return
+    if plans := sorted(path.glob(f"*/{PLAN_FILE}")) if path.is_dir() else []:
+        because = f"plans in it: {', '.join(plan.parent.name for plan in plans)}"
+        raise PocketError(f"{path} is not a plan itself", because, run_plan(plans[0].parent))
+    if (found := _found(path)) is not None and is_onnx(Seen(found)):
+        because = "a model is compiled once; what runs is the plan that comes of it"
+        plan = Path(plan_name(_behind_links(found)))
+        hint = f"pocketcl compile {quote(str(path))}\n{run_plan(plan)}"
+        raise PocketError(f"{path} is a model, and not compiled yet", because, hint)
+
+
+def home_of(model: Path) -> Path:
+    """Where a model's tokenizer and settings lie: beside it, or above a folder named `onnx`."""
+    folder = model.parent
+    inside = folder.name == INSIDE and not (folder / CONFIG).exists()
+    return folder.parent if inside and (folder.parent / CONFIG).exists() else folder
+
+
+def plan_name(model: Path) -> str:
+    """NAME.plan for a model: after its file, or after its folder where that tells more."""
+    model = Path(os.path.abspath(model))
+    folder = model.parent.parent if model.parent.name == INSIDE else model.parent
+    if folder.parent.name == "snapshots":  # a hub's cache: models--OWNER--NAME/snapshots/HASH
+        folder = folder.parent.parent
+    name = re.sub(r"[-_.]onnx$", "", folder.name.rpartition("--")[2], flags=re.IGNORECASE)
+    said = TELLS_NOTHING.match(model.stem)
+    return f"{name or 'model'}{model.stem[said.end() :]}.plan" if said else f"{model.stem}.plan"
+
+
+def _found(path: Path) -> Path | None:
+    """The same, or None where nothing is recognised."""
+    if path.is_file():
+        refuse(path, FILES)
+        return path
+    if not path.is_dir():
+        because = "it is read more than once, from a file or a folder"
+        raise PocketError(f"{path} is neither a file nor a folder", because, "save it to a file")
+    for folder in (path, path / INSIDE):
+        if folder.is_dir():
+            refuse(folder, WHATEVER_IT_HOLDS)
+        if (found := _chosen(folder)) is not None:
+            refuse(found, FILES)
+            return found
+    for depth in range(1, DEPTH + 1):
+        if deeper := sorted(path.glob("*/" * depth + "*.onnx")):
+            raise _several(path, deeper)
+    refuse(path, FOLDERS)
+    return None
+
+
+def _chosen(folder: Path) -> Path | None:
+    """The model that a folder names, that has a usual name, or that is the only one."""
+    named: Any = Seen(folder).settings("genai_config.json")
+    for key in ("model", "decoder", "filename"):
+        named = named.get(key) if isinstance(named, dict) else None
+    for name in ([named] if isinstance(named, str) else []) + list(PREFERRED):
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(folder.glob("*.onnx"))
+    if len(found) > 1:
+        raise _several(folder, found)
+    return found[0] if found else None
+
+
+def _several(folder: Path, models: Sequence[Path]) -> PocketError:
+    names = [str(model.relative_to(folder)) for model in models[:8]]
+    because = f".onnx files in it: {', '.join(names)}{', …' * (len(models) > 8)}"
+    hint = f"name one of them: pocketcl compile {quote(str(models[0]))}"
+    return PocketError(f"{folder} does not say which model to take", because, hint)

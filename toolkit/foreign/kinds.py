@@ -1,0 +1,97 @@
+"""What people hand over in place of an ONNX model: recognised, with the step that leads on.
+
+Each kind is a row of a table (`files.py`, `folders.py`): how it is recognised, what it is, why that
+is no model for PocketCL, and what to do. Files are known by their content; by their name only where
+a format has no mark of its own.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from toolkit.errors import PocketError
+
+HEAD = 4096  # bytes of a file that are looked at
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file or a folder, as far as its kind can be told from it."""
+
+    path: Path
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first bytes of a file; none of what is not a file that can be read."""
+        try:
+            with self.path.open("rb") as file:
+                return file.read(HEAD)
+        except OSError:
+            return b""
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What lies in a folder."""
+        return frozenset(entry.name for entry in self.path.iterdir())
+
+    def ending(self, *suffixes: str) -> list[Path]:
+        """What lies in a folder and has one of these endings, in order."""
+        return [self.path / name for name in sorted(self.names) if name.lower().endswith(suffixes)]
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file of a folder; empty where there is none."""
+        try:
+            body = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return body if isinstance(body, dict) else {}
+
+
+Words = str | Callable[[Seen], str]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Things that are no ONNX model; `what` completes "X is …"."""
+
+    what: str
+    fits: Callable[[Seen], bool]
+    because: Words
+    hint: Words
+
+    def error(self, seen: Seen) -> PocketError:
+        """What is said of one of them."""
+        words = [
+            text if isinstance(text, str) else text(seen) for text in (self.because, self.hint)
+        ]
+        return PocketError(f"{seen.path} is {self.what}", *words)
+
+
+def is_pointer(seen: Seen) -> bool:
+    """What git leaves in the place of a large file until it is pulled."""
+    return seen.head.startswith(b"version https://git-lfs")
+
+
+POINTER = Kind(
+    "a Git LFS pointer, and not the file itself",
+    is_pointer,
+    "git copied a note of three lines; the file is still on the server",
+    lambda seen: pull(seen.path.parent),
+)
+
+
+def pull(folder: Path) -> str:
+    """The command that fetches what git left on the server."""
+    return f"git -C {quote(str(folder))} lfs pull (with git-lfs installed), or download the file"
+
+
+def refuse(path: Path, kinds: Iterable[Kind] = (POINTER,)) -> None:
+    """Raise if this is one of these kinds."""
+    seen = Seen(path)
+    for kind in kinds:
+        if kind.fits(seen):
+            raise kind.error(seen)

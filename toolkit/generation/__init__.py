@@ -1,0 +1,1 @@
+"""Text in, text out: sessions, tokenizer, templates, chat, sampling."""

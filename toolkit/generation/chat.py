@@ -1,0 +1,222 @@
+"""A conversation with a plan: the messages, the text they make, and what the KV cache holds of it.
+
+Every turn renders the whole conversation anew and feeds what the cache doesn't hold yet, so that a
+change anywhere in it (undo, edit, another system message) is just another text.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from toolkit.errors import PocketError
+from toolkit.generation.chat_template import ChatTemplate, special_tokens
+from toolkit.generation.session import Session
+from toolkit.generation.tokenizer import Text, load_text
+
+NOTE = "chat"  # the key of a state file's note
+Emit = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What was said, and what was answered."""
+
+    user: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer; of the ids before it the cache held `reused` and `fed` were fed."""
+
+    text: str
+    ids: list[int]
+    stop: str
+    reused: int
+    fed: int
+    prefill_s: float
+    decode_s: float
+
+
+class Chat:
+    """Turns of a conversation; a failed or refused one leaves it as it was."""
+
+    def __init__(
+        self,
+        session: Session,
+        plan: Path,
+        template: ChatTemplate | None,
+        system: str = "",
+        max_new_tokens: int = 512,
+        generation: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """`template`: None continues what was said as plain text. `generation`: for generate()."""
+        self.session, self.template = session, template
+        self.text, self.plan = needed_text(plan, session.model), plan
+        self.turns: list[Turn] = []
+        self.system, self.limit, self.generation = system, max_new_tokens, generation
+        self.stops = stop_ids(self.text, plan, session.model)
+        self.last: Reply | None = None
+
+    @property
+    def context(self) -> int:
+        """Tokens that the plan can hold."""
+        return int(self.session.model["max_context"])
+
+    def ask(self, user: str, emit: Emit, keep: int | None = None) -> Reply:
+        """Answer `user` behind the first `keep` turns (all of them); `emit` gets the text."""
+        turns = self.turns[:keep]
+        ids = self.ids([*turns, Turn(user, "")])
+        if len(ids) > self.context:
+            raise PocketError(
+                "the conversation does not fit any more",
+                f"with this message it has {len(ids)} tokens, the context holds {self.context}",
+                "/drop forgets the oldest turn, /reset all of them",
+            )
+        reply = self._answer(ids, emit)
+        self.turns, self.last = turns, reply
+        if reply.ids or reply.stop != "cancel":
+            self.turns.append(Turn(user, reply.text))
+        return reply
+
+    def ids(self, turns: Sequence[Turn]) -> list[int]:
+        """The ids of a conversation, up to where the last answer begins if it is empty."""
+        if self.template is None:
+            return self.text.encode(_plain(self.system, turns))
+        messages = [{"role": "system", "content": self.system}] if self.system else []
+        for turn in turns:
+            messages.append({"role": "user", "content": turn.user})
+            messages.append({"role": "assistant", "content": turn.answer})
+        if turns and not turns[-1].answer:
+            messages.pop()
+        return self.text.encode(self.template.render(messages), special=False)
+
+    def undo(self) -> Turn:
+        """Take the last turn back."""
+        if not self.turns:
+            raise PocketError("there is no turn to take back", "nothing was said", "say something")
+        return self.turns.pop()
+
+    def drop(self) -> Turn:
+        """Forget the oldest turn."""
+        if not self.turns:
+            raise PocketError("there is no turn to drop", "nothing was said", "a shorter message")
+        return self.turns.pop(0)
+
+    def reset(self) -> None:
+        """Forget everything but the system message."""
+        self.turns = []
+        self.session.reset()
+
+    def set_system(self, text: str) -> None:
+        """Another system message, from the start of this conversation on."""
+        old, self.system = self.system, text
+        try:
+            self.ids([*self.turns, Turn("…", "")])
+        except PocketError:
+            self.system = old
+            raise
+
+    def save(self, path: Path) -> None:
+        """Write the conversation and its KV cache to a file."""
+        turns = [[turn.user, turn.answer] for turn in self.turns]
+        self.session.save_state(path, {NOTE: {"system": self.system, "turns": turns}})
+
+    def load(self, path: Path) -> None:
+        """Take up the conversation of a file; one without conversation gives its cache only."""
+        found = self.session.load_state(path).get(NOTE, {"system": self.system, "turns": []})
+        try:
+            turns = [Turn(str(user), str(answer)) for user, answer in found["turns"]]
+            self.system, self.turns = str(found["system"]), turns
+        except (KeyError, TypeError, ValueError):
+            because = "its note is not as /save writes it"
+            raise PocketError(f"{path} holds no conversation", because, "/save FILE") from None
+
+    def stats(self) -> dict[str, Any]:
+        """Where the conversation stands, what the last answer took, the executor's figures."""
+        last = self.last
+        found: dict[str, Any] = {"turns": len(self.turns), "context": self.context}
+        found |= {"held": self.session.past, "device": self.session.executor.device}
+        if last:
+            found |= {"reused": last.reused, "fed": last.fed, "new": len(last.ids)}
+            found |= {"prefill_s": last.prefill_s, "decode_s": last.decode_s, "stop": last.stop}
+        return found | {"peak_rss_bytes": self.session.stats().get("peak_rss_bytes", 0)}
+
+    def close(self) -> None:
+        """End the template's process."""
+        if self.template:
+            self.template.close()
+
+    def _answer(self, ids: list[int], emit: Emit) -> Reply:
+        session, new, pieces = self.session, list[int](), list[str]()
+        stream = self.text.stream(ids)
+        rest = session.resume(ids)
+
+        def tell(piece: str) -> None:
+            if piece:
+                pieces.append(piece)
+                emit(piece)
+
+        tokens = session.generate(rest, self.limit, self.stops, **self.generation)
+        with ctrl_c(session):
+            for token in tokens:
+                new.append(token)
+                if token not in self.stops:
+                    tell(stream.push(token))
+        tell(stream.flush() + session.tail)
+        times = session.prefill_s, session.decode_s
+        reused = len(ids) - session.fed
+        return Reply("".join(pieces), new, session.stop_reason, reused, session.fed, *times)
+
+
+@contextmanager
+def ctrl_c(session: Session) -> Iterator[None]:
+    """Ctrl-C ends the answer and nothing else; who presses it three times means it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = 0
+
+    def stop(*_: object) -> None:
+        nonlocal pressed
+        pressed += 1
+        session.interrupt()
+        if pressed == 3:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def needed_text(plan: Path, model: Mapping[str, Any]) -> Text:
+    """The tokenizer of a plan, without which there are only ids."""
+    text = load_text(plan, model)
+    if text is None:
+        raise PocketError(
+            "this plan can't read text",
+            "no tokenizer.json came with its model",
+            "put tokenizer.json beside the model and compile again; run takes --ids",
+        )
+    return text
+
+
+def stop_ids(text: Text, plan: Path, model: Mapping[str, Any]) -> frozenset[int]:
+    """Ids that end an answer: the model's, and the tokenizer's eos_token, which may be another."""
+    own = text.tokenizer.token_to_id(special_tokens(plan).get("eos_token", ""))
+    return frozenset(model.get("eos", ())) | (frozenset() if own is None else {own})
+
+
+def _plain(system: str, turns: Sequence[Turn]) -> str:
+    """What was said as one text, each message on a line of its own."""
+    text = system
+    for turn in turns:
+        text += ("\n" if text and not text.endswith("\n") else "") + turn.user + turn.answer
+    return text

@@ -1,0 +1,211 @@
+"""Generate from a prompt and print text while it comes."""
+
+import codecs
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import PocketError
+from toolkit.executors.interface import on_phone
+from toolkit.generation.chat_template import choose_template, decoded, read_bytes
+from toolkit.generation.sampling import Sampling, choose_sampling, model_settings, without_effect
+from toolkit.generation.session import Session
+from toolkit.generation.tokenizer import Text, load_text, parse_ids
+
+
+class Output:
+    """What a run prints: the text of each id, or the ids of a plan without tokenizer."""
+
+    def __init__(
+        self, session: Session, plan: Path, write: Callable[[str], None], echo: str = ""
+    ) -> None:
+        self.text: Text | None = load_text(plan, session.model)
+        self._eos = frozenset(session.model.get("eos", ()))
+        self._write, self._stream = write, None if self.text is None else self.text.stream()
+        self._pieces: list[str] = []
+        if echo:
+            write(echo)
+
+    def encode(self, prompt: str, special: bool = True) -> list[int]:
+        """The ids of a prompt; `special` as in `Text.encode`."""
+        if self.text is None:
+            raise PocketError(
+                "this plan can't read text",
+                "no tokenizer.json came with its model",
+                "--ids 1,2,3, or put tokenizer.json beside the model and compile again",
+            )
+        return self.behind(self.text.encode(prompt, special))
+
+    def behind(self, ids: list[int]) -> list[int]:
+        """Text goes on behind these ids."""
+        self._stream = self.text.stream(ids) if self.text else None
+        return ids
+
+    def push(self, token: int) -> None:
+        """Print what this id adds."""
+        if self._stream is None:
+            self._write(f"{token} ")
+        elif token not in self._eos:
+            self._emit(self._stream.push(token))
+
+    def finish(self, tail: str = "") -> str | None:
+        """Print the rest; return the whole new text, None where there is no tokenizer."""
+        if self._stream is None:
+            return None
+        self._emit(self._stream.flush() + tail)
+        return "".join(self._pieces)
+
+    def of(self, token: int) -> str:
+        """An id as a person may know it."""
+        return str(token) if self.text is None else f"{token} {self.text.decode([token])!r}"
+
+    def _emit(self, piece: str) -> None:
+        if piece:
+            self._pieces.append(piece)
+            self._write(piece)
+
+
+def run_plan(
+    plan: Path,
+    prompt: str | None,
+    ids: str | None,
+    *,
+    max_new_tokens: int,
+    on: str,
+    dump: Sequence[str],
+    write: Callable[[str], None],
+    progress: Callable[[str], None],
+    template: bool | None = None,
+    system: str | None = None,
+    template_file: Path | None = None,
+    load_state: Path | None = None,
+    save_state: Path | None = None,
+    sample: bool = False,
+    stop: Sequence[str] = (),
+    serial: str | None = None,
+    **given: Any,
+) -> dict[str, Any]:
+    """What `pocketcl run` does: open a session, generate, print as it goes.
+
+    With a loaded state, what the prompt has in common with it is not fed again; without a prompt
+    its text is continued. `sample` and what is `given` are for `choose_sampling`.
+    """
+    fed = None if ids is None else parse_ids(ids)
+    templated = prompt is not None and (template or system is not None or template_file is not None)
+    if dump and on != "host":
+        raise PocketError(
+            "the runner dumps no tensors", "it keeps nothing but its answers", "--on host"
+        )
+    sampling = sampling_of(plan, sample, given)
+    progress("loading the plan")
+    options: dict[str, Any] = {"dump": dump} if dump else {}
+    options |= {"serial": serial} if on == "phone" else {}
+    with Session(plan, on, **options) as session:
+        output = Output(session, plan, write)
+        if load_state:
+            session.load_state(load_state)
+        if templated:
+            prompt = as_message(plan, prompt or "", system, template_file)
+        if prompt is not None:
+            fed = output.encode(prompt, special=not templated)
+        fed = output.behind(list(session.history) if fed is None else fed)
+        progress("")
+        rest = session.resume(fed)
+        figures = run(session, rest, max_new_tokens, output, sampling, stop)
+        figures["reused"] = len(fed) - session.fed
+        figures |= on_phone(session.executor)
+        write("\n")
+        for line in logprob_lines(figures, output):
+            write(line)
+        if save_state:
+            session.save_state(save_state)
+        return figures
+
+
+def sampling_of(plan: Path, sample: bool, given: Mapping[str, Any]) -> Sampling:
+    """What the options of a command line mean; a note tells of those that change nothing."""
+    sampling = choose_sampling(model_settings(plan) if sample else {}, given, sample)
+    for name in without_effect(sampling, given):
+        option = "--" + name.replace("_", "-")
+        print(f"note: {option} needs --temperature T or --sample: this is greedy", file=sys.stderr)
+    return sampling
+
+
+def as_message(plan: Path, prompt: str, system: str | None, own: Path | None) -> str:
+    """A prompt as the first message of a conversation."""
+    template = choose_template(plan, own)
+    if template is None:
+        because = "no chat template came with its model"
+        hint = "--template-file FILE, or without --template and --system"
+        raise PocketError("this plan knows no messages", because, hint)
+    messages = [{"role": "system", "content": system}] if system else []
+    try:
+        return template.render([*messages, {"role": "user", "content": prompt}])
+    finally:
+        template.close()
+
+
+def read_prompt(name: str) -> str:
+    """A prompt from a file, or from stdin where that is "-"; an editor's last line break goes.
+
+    Text as Windows writes it, in UTF-16 or with its line ends, is what models know: line feeds.
+    """
+    path = Path(os.path.expanduser(name))
+    content = sys.stdin.buffer.read() if name == "-" else read_bytes(path)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with suppress(UnicodeDecodeError):
+            content = content.decode("utf-16").encode()
+    text = decoded(content, "stdin" if name == "-" else name)
+    return text.replace("\r\n", "\n").removesuffix("\n")
+
+
+def piped_prompt() -> str | None:
+    """What comes through a pipe; None from a terminal, or where nothing comes."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    return read_prompt("-") or None
+
+
+def logprob_lines(figures: Mapping[str, Any], output: Output) -> Iterator[str]:
+    """A line for each new id, if their logprobs were asked for."""
+    for token, logprob in zip(figures["ids"], figures.get("logprobs", ()), strict=False):
+        yield f"{logprob:9.4f}  {output.of(token)}\n"
+
+
+GREEDY = Sampling()
+
+
+def run(
+    session: Session,
+    ids: list[int],
+    max_new_tokens: int,
+    output: Output,
+    sampling: Sampling = GREEDY,
+    stop: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Generate; keys as in `pocketcl run --json`. Ctrl-C keeps what is there."""
+    new: list[int] = []
+    tokens = session.generate(ids, max_new_tokens, sampling=sampling, stop_strings=stop)
+    try:
+        for token in tokens:
+            new.append(token)
+            output.push(token)
+    except KeyboardInterrupt:
+        tokens.close()
+        session.stop_reason = "cancel"
+    figures: dict[str, Any] = {
+        "ids": new,
+        "text": output.finish(session.tail),
+        "prefill_s": session.prefill_s,
+        "decode_s": session.decode_s,
+        "stop": session.stop_reason,
+        "stop_string": session.stop_string,
+        "sampling": {k: v for k, v in asdict(sampling).items() if k != "logprobs"},
+    }
+    if sampling.logprobs:
+        figures["logprobs"] = [float(x) for x in session.logprobs()[: len(new)]]
+    return figures

@@ -1,0 +1,1 @@
+"""What adb reaches: a phone, its storage, its state."""

@@ -1,0 +1,151 @@
+"""What kind of phone it is, and whether it can run a plan: said before anything is copied to it."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.errors import PocketError
+from toolkit.phone.adb import Phone
+from toolkit.phone.layout import MiB
+from toolkit.plan import figures as bench_plan
+from toolkit.plan.schema import Plan
+
+ABI = "arm64-v8a"
+OLDEST_API = 26  # Android 8, which the runner is linked for
+TIGHT = 0.8  # of the free memory: above it, a warning
+DRIVER_BYTES = 64 * 2**20  # what drivers keep beside our buffers; an estimate
+
+# One line for each fact: its name, "=", its value.
+ABOUT = r"""
+for p in ro.product.manufacturer ro.product.model ro.product.cpu.abilist ro.product.cpu.abi \
+    ro.build.version.sdk ro.build.version.release ro.soc.model ro.board.platform ro.hardware; do
+  echo "$p=$(getprop $p)"
+done
+while read -r name size unit; do
+  case $name in MemTotal:|MemAvailable:) echo "$name=$size";; esac
+done < /proc/meminfo
+echo "machine=$(uname -m)"
+echo "gles=$(dumpsys SurfaceFlinger 2>/dev/null | grep -m 1 GLES:)"
+"""
+
+
+@dataclass(frozen=True)
+class About:
+    """A phone in facts; what it doesn't tell is empty or 0."""
+
+    model: str
+    soc: str
+    machine: str  # of its kernel, as `uname -m` says it
+    abis: tuple[str, ...]
+    api: int  # 33 is Android 13
+    android: str
+    gpu: str
+    driver: str
+    memory_bytes: int
+    available_bytes: int  # what programs can take without pushing others out (MemAvailable)
+
+
+def about(phone: Phone) -> About:
+    """Ask a phone what it is."""
+    pairs = (line.partition("=") for line in phone.shell(ABOUT, check=False).splitlines())
+    facts = {name: value.strip() for name, _, value in pairs}
+    maker, model = facts.get("ro.product.manufacturer", ""), facts.get("ro.product.model", "")
+    socs = ("ro.soc.model", "ro.board.platform", "ro.hardware")  # the first since Android 12
+    abis = facts.get("ro.product.cpu.abilist") or facts.get("ro.product.cpu.abi", "")
+    gpu, driver = _gles(facts.get("gles", ""))
+    return About(
+        model=" ".join(filter(None, [maker, model])) or phone.model,
+        soc=next((facts[name] for name in socs if facts.get(name)), ""),
+        machine=facts.get("machine", ""),
+        abis=tuple(filter(None, abis.split(","))),
+        api=_number(facts.get("ro.build.version.sdk")),
+        android=facts.get("ro.build.version.release", ""),
+        gpu=gpu,
+        driver=driver,
+        memory_bytes=1024 * _number(facts.get("MemTotal:")),
+        available_bytes=1024 * _number(facts.get("MemAvailable:")),
+    )
+
+
+def check_system(found: About) -> None:
+    """Raise unless our program can start there."""
+    if ABI not in found.abis:
+        has = ", ".join(found.abis) or "none that it names"
+        because = f"the runner is built for {ABI}; its processor runs {has}"
+        raise PocketError(f"{found.model} can't run it", because, "a phone with a 64-bit system")
+    if found.api < OLDEST_API:
+        because = f"Android {found.android or '?'} is API level {found.api}"
+        hint = f"Android 8 (API level {OLDEST_API}) or newer"
+        raise PocketError(f"the system of {found.model} is too old", because, hint)
+
+
+def needed_bytes(plan: Plan) -> int:
+    """Memory that a loaded plan takes: weights, states, buffers and arena, and the driver's own."""
+    return sum(bench_plan.memory(plan).values()) + DRIVER_BYTES
+
+
+def check_memory(plan: Plan, found: About) -> None:
+    """Raise where a plan can't fit into the free memory; a note where it is tight."""
+    need, free = needed_bytes(plan), found.available_bytes
+    if not free:  # it doesn't tell
+        return
+    parts = ", ".join(f"{name} {size / MiB:,.0f}" for name, size in _parts(plan))
+    text = f"{need / MiB:,.0f} MiB ({parts}), {free / MiB:,.0f} MiB are free"
+    if need > free:
+        hint = "close apps or restart the phone; a smaller --max-context, --weights e0m4"
+        raise PocketError(f"{found.model} has too little memory", f"the plan takes {text}", hint)
+    if need > TIGHT * free:
+        note = f"note: memory will be tight on {found.model}: the plan takes {text}"
+        print(note, file=sys.stderr)
+
+
+def parse_devices(output: str, model: str) -> list[dict[str, Any]]:
+    """The OpenCL devices that `pocketcl-runner --devices` prints; none is an error."""
+    line = output.strip().splitlines()[-1] if output.strip() else ""
+    if line.startswith("error "):
+        fault: Mapping[str, str] = json.loads(line.removeprefix("error "))
+        what = f"{model} has no OpenCL that the runner can use"
+        because = f"{fault['what']}: {fault['because']}" if fault["because"] else fault["what"]
+        raise PocketError(what, because, "some phones come without it; pocketcl doctor --serial S")
+    try:
+        found: list[dict[str, Any]] = json.loads(line)["devices"]
+    except (ValueError, KeyError, TypeError):
+        because = f"it printed {output.strip()[-200:]!r}"
+        raise PocketError(f"the runner doesn't work on {model}", because, "report this") from None
+    if not found:
+        because = "the library lists no device"
+        raise PocketError(f"{model} has no OpenCL device", because, "a system update may help")
+    return found
+
+
+def check_class(plan: Plan, devices: list[dict[str, Any]], model: str) -> None:
+    """Notes: known faults of the driver; that the plan was compiled for another kind of GPU."""
+    from toolkit.devices.profiles import known_faults, match, profiles
+
+    for fault in known_faults(" ".join(str(d["driver"]) for d in devices)):
+        print(f"note: the OpenCL driver of {model} is known for this: {fault}", file=sys.stderr)
+    known = profiles()
+    wanted = str(plan.profile.get("class", "generic"))
+    names = [match(d["platform"], d["name"], known) for d in devices]
+    kinds = {known[name]["class"] for name in names}
+    if wanted not in kinds and kinds:
+        there = ", ".join(d["name"] for d in devices)
+        note = f"note: the plan was compiled for {wanted} ({plan.profile.get('name')})"
+        hint = "pocketcl compile SRC -o PLAN --device phone suits it"
+        print(f"{note}, {model} has {there}: {hint}", file=sys.stderr)
+
+
+def _parts(plan: Plan) -> list[tuple[str, int]]:
+    return [*bench_plan.memory(plan).items(), ("driver about", DRIVER_BYTES)]
+
+
+def _gles(line: str) -> tuple[str, str]:
+    """GPU and driver of "GLES: Qualcomm, Adreno (TM) 740, OpenGL ES 3.2 V@0676.42 (…)"."""
+    words = [word.strip() for word in line.partition("GLES:")[2].split(",", 2)]
+    return (words[1], words[2].removeprefix("OpenGL ES ")) if len(words) == 3 else ("", "")
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0

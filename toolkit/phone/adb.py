@@ -1,0 +1,203 @@
+"""Phones as adb reaches them: commands there, files to and fro.
+
+Everything goes through Google's own `adb`: its server knows USB, pairing and every version of the
+daemon on the phone. Commands use its shell protocol 2 (`shell -T`), which carries an exit code and
+keeps stdout and stderr apart; phones have it since Android 7.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.errors import PocketError
+from toolkit.phone.adb_program import Done, adb, run_adb
+
+ADB_SAYS = re.compile(r"^(adb: |error: |\* )", re.MULTILINE)  # its own words, not the phone's
+# What adb calls a phone that can't be used yet -> what that means, and what to do.
+UNUSABLE = {
+    "unauthorized": (
+        "it doesn't trust this computer yet",
+        "unlock it and accept the dialog 'Allow USB debugging?'",
+    ),
+    "authorizing": ("it is being asked to trust this computer", "unlock it and accept the dialog"),
+    "offline": (
+        "it is connected, but doesn't answer",
+        "unplug it and plug it in again; over Wi-Fi: adb disconnect, then adb connect HOST:PORT",
+    ),
+    "no permissions": (
+        "this user may not open the USB device",
+        "apt-get install android-sdk-platform-tools-common (udev rules), then plug it in again",
+    ),
+    "recovery": ("it is in recovery mode", "adb reboot"),
+    "sideload": ("it waits for an update", "adb reboot"),
+    "bootloader": ("it is in its boot loader", "fastboot reboot"),
+}
+STATES = "|".join(["device", *UNUSABLE, r"[a-z]+"])
+LINE = re.compile(rf"(\S+|\S.*?\S)\s+({STATES})\b(.*)")
+NO_PHONE = (
+    "on the phone: Settings > About phone > tap 'Build number' seven times, then System > Developer"
+    " options > USB debugging; plug it in. Without a cable: pocketcl phone pair"
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A line of `adb devices`: `state` is "device" when the phone can be used."""
+
+    serial: str
+    state: str
+    model: str = ""
+
+
+class Phone:
+    """A phone that adb reaches."""
+
+    def __init__(self, serial: str, model: str = "") -> None:
+        self.serial, self.model = serial, model or serial
+
+    def run(self, command: str, timeout: float = 60, text: str = "") -> Done:
+        """Run a command in the phone's shell, with `text` on its stdin; any exit code is fine."""
+        done = self._adb("shell", "-T", command, timeout=timeout, text=text)
+        if done.code and ADB_SAYS.search(done.err):
+            self.check_connection(done.err)
+        return done
+
+    def shell(self, command: str, timeout: float = 60, check: bool = True, text: str = "") -> str:
+        """What a command prints to stdout; `check`: raise when its exit code is not 0."""
+        done = self.run(command, timeout, text)
+        if check and done.code:
+            said = done.err.strip() or done.out.strip()[-500:]
+            because = "\n".join(filter(None, [f"exit code {done.code}", said]))
+            raise PocketError(f"a command failed on {self.model}: {command[:120]}", because)
+        return done.out
+
+    def start(self, command: str) -> subprocess.Popen[str]:
+        """Start a command, its three streams as pipes; the end of its stdin reaches it too."""
+        return subprocess.Popen(
+            [*adb(), "-s", self.serial, "shell", "-T", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C in the terminal is not for adb
+        )
+
+    def push(self, sources: Sequence[Path], target: str, timeout: float = 3600) -> None:
+        """Copy files to the phone; into a folder where `target` is one."""
+        done = self._adb("push", *map(str, sources), target, timeout=timeout)
+        if done.code:
+            names = ", ".join(source.name for source in sources[:3])
+            names += f" and {len(sources) - 3} more" if len(sources) > 3 else ""
+            self._copy_failed(f"{names} could not be copied to {self.model}", done)
+
+    def pull(self, source: str, target: Path, timeout: float = 3600) -> None:
+        """Copy a file from the phone."""
+        done = self._adb("pull", source, str(target), timeout=timeout)
+        if done.code:
+            self._copy_failed(f"{source} could not be copied from {self.model}", done)
+
+    def state(self) -> str:
+        """As adb says it: "device" when it can be used, "" when it isn't there."""
+        return next((seen.state for seen in all_phones() if seen.serial == self.serial), "")
+
+    def check_connection(self, said: str = "") -> None:
+        """Raise when the phone is not reached any more."""
+        state = self.state()
+        if state == "device":
+            return
+        how = unusable(state)[0] if state else "adb doesn't see it any more"
+        because = "\n".join(filter(None, [f"unplugged? {how}", *_own_words(said)]))
+        raise Gone(
+            f"{self.model} ({self.serial}) went away",
+            because,
+            "connect it again and repeat the command: what is on the phone is not copied again",
+        )
+
+    def _copy_failed(self, what: str, done: Done) -> None:
+        self.check_connection(done.err)
+        said = "\n".join(_own_words(done.err + done.out)) or f"adb ended with {done.code}"
+        if "No space left" in said:
+            raise PocketError(what, f"its storage is full\n{said}", "pocketcl phone clean")
+        raise PocketError(what, said, "pocketcl doctor --serial " + self.serial)
+
+    def _adb(self, *words: str, timeout: float, text: str = "") -> Done:
+        try:
+            return run_adb("-s", self.serial, *words, timeout=timeout, text=text)
+        except subprocess.TimeoutExpired:
+            self.check_connection()
+            raise PocketError(
+                f"{self.model} doesn't answer",
+                f"`adb {words[0]}` took more than {timeout:.0f} s",
+                "unlock it, or restart it; adb kill-server",
+            ) from None
+
+
+class Gone(PocketError):
+    """The phone is not connected any more."""
+
+
+def all_phones() -> list[Seen]:
+    """What adb sees, usable or not; its server is started where none runs."""
+    done = run_adb("devices", "-l")
+    if done.code:
+        because = "\n".join(_own_words(done.err)) or f"exit code {done.code}"
+        hint = "adb kill-server, then adb start-server; another program may hold port 5037"
+        raise PocketError("adb's server can't be reached", because, hint)
+    lines = done.out.partition("List of devices attached")[2].splitlines()
+    return [seen for line in lines if (seen := _seen(line))]
+
+
+def find_phone(serial: str | None = None) -> Phone:
+    """The phone of this serial; without one ($ANDROID_SERIAL, as for adb) the only one there is."""
+    serial = serial or os.environ.get("ANDROID_SERIAL") or None
+    seen = all_phones()
+    found = [phone for phone in seen if serial in (None, phone.serial)]
+    if not found:
+        raise _missing(serial, seen)
+    usable = [phone for phone in found if phone.state == "device"]
+    if len(usable) > 1:
+        names = ", ".join(f"{phone.serial} ({phone.model})" for phone in usable)
+        because = f"adb sees {names}"
+        raise PocketError(f"{len(usable)} phones are connected", because, "name one with --serial")
+    if not usable:
+        phone = found[0]
+        why, hint = unusable(phone.state)
+        name = phone.model or phone.serial
+        raise PocketError(f"{name} can't be used yet", why, hint)
+    return Phone(usable[0].serial, usable[0].model)
+
+
+def unusable(state: str) -> tuple[str, str]:
+    """What a state of adb's means, and what to do."""
+    return UNUSABLE.get(state, (f"adb calls it '{state}'", "adb reconnect"))
+
+
+def usable_phones() -> list[Phone]:
+    """Every phone that can be used now, for work on all of them."""
+    return [Phone(seen.serial, seen.model) for seen in all_phones() if seen.state == "device"]
+
+
+def _seen(line: str) -> Seen | None:
+    """A line of `adb devices -l`; a serial that mDNS gave may hold spaces."""
+    if (found := LINE.match(line)) is None:
+        return None
+    facts = dict(word.split(":", 1) for word in found[3].split() if ":" in word)
+    return Seen(found[1], found[2], facts.get("model", ""))
+
+
+def _missing(serial: str | None, seen: Sequence[Seen]) -> PocketError:
+    if serial is None:
+        return PocketError("no phone is connected", "adb sees none", NO_PHONE)
+    there = ", ".join(phone.serial for phone in seen) or "none"
+    hint = "pocketcl devices" if seen else NO_PHONE
+    return PocketError(f"no phone has the serial {serial}", f"adb sees {there}", hint)
+
+
+def _own_words(text: str) -> list[str]:
+    """The lines of adb's output that say what went wrong."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if ADB_SAYS.match(line) or "error" in line.lower()][:3]

@@ -1,0 +1,1 @@
+"""The plan as values and as JSON: read, check, load, write, expressions, state files."""

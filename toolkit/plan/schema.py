@@ -1,0 +1,239 @@
+"""The plan: what a compile writes and an executor runs, as frozen values and as plan.json.
+
+Each class is one kind of JSON object and each field one key. An index ("program": 5) counts lines
+of the list of that name; `"#"` in a line is that count, for the reader: nothing depends on it.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+from toolkit.plan.expr import Box, Expr, to_rpn
+
+FORMAT = 1
+PLAN_FILE = "plan.json"
+WEIGHT_ALIGN = 16384
+DTYPE_BYTES = {"f32": 4, "f16": 2, "i32": 4, "i64": 8, "u32": 4, "u8": 1}
+FEATURES = ("fp16", "subgroups", "images", "int_dot")
+LISTS = ("symbols", "buffers", "weights", "files", "programs", "phases", "scratch", "steps")
+
+# ("symbols",) or (kind, index): ("scratch", 3), ("weight", 12), ("buffer", 0)
+Ref: TypeAlias = tuple[str] | tuple[str, int]
+
+
+@dataclass(frozen=True)
+class SymbolDecl:
+    """A symbol of the plan; its place in the list is its slot in the int32 symbols buffer."""
+
+    name: str
+    kind: str  # "input": bound by the host, "count": written by a kernel
+    min: int
+    max: int
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory that outlives a phase: an input, an output or a state."""
+
+    name: str
+    kind: str  # "input" | "output" | "state"
+    dtype: str
+    shape: tuple[Expr, ...]
+    bytes: int
+    update: str | None = None  # states: "append" | "replace" | "once"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A packed tensor: bytes `offset` … `offset + bytes` of a weights file."""
+
+    name: str
+    dtype: str
+    layout: str
+    shape: tuple[int, ...]
+    file: int
+    offset: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the plan folder, plan.json excepted."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """One build: `#define` lines, then the text of `source`; `kernel` is the function to run.
+
+    What `defines` came from is for people and `pocketcl tune`: no executor reads it.
+    """
+
+    source: str
+    kernel: str
+    defines: tuple[tuple[str, str], ...]
+    case: Mapping[str, Any] | None = field(default=None, compare=False)  # sizes and storage
+    knobs: Mapping[str, int] | None = field(default=None, compare=False)  # those found by tuning
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a dispatch; `requires` names device features (FEATURES).
+
+    `local_bytes` are what a work-group takes of local memory; not written where it takes none.
+    """
+
+    program: int
+    global_size: tuple[Expr, ...] = field(metadata={"key": "global"})
+    local_size: tuple[int, ...] = field(metadata={"key": "local"})
+    requires: tuple[str, ...] = ()
+    local_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """A kernel launch; variants stand in order of preference and share arguments and storage."""
+
+    kind: ClassVar[str] = "dispatch"
+    queue: int
+    name: str
+    args: tuple[Ref, ...]
+    writes: tuple[int, ...]  # indices into args
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class HostStep:
+    """A named built-in of the executor: "fetch" reads a buffer back."""
+
+    kind: ClassVar[str] = "host"
+    op: str
+    buffer: int
+    queue: int = 0
+
+
+@dataclass(frozen=True)
+class WaitStep:
+    """Wait until everything in the queue has finished."""
+
+    kind: ClassVar[str] = "wait"
+    queue: int = 0
+
+
+Step: TypeAlias = Dispatch | HostStep | WaitStep
+STEPS: dict[str, type[Step]] = {s.kind: s for s in (Dispatch, HostStep, WaitStep)}
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Memory of one phase, placed in the arena; `bytes` is `size` at its largest."""
+
+    name: str
+    dtype: str
+    shape: tuple[Expr, ...]
+    size: Expr
+    bytes: int = 0
+    offset: int | None = None  # None until memory.place_phase
+
+
+@dataclass(frozen=True)
+class Cooperative:
+    """All dispatches of a phase as one launch of this program (toolkit/compiler/cooperative.py)."""
+
+    program: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A straight list of steps, run with the symbols inside `bounds`."""
+
+    name: str
+    bounds: Mapping[str, tuple[int, int]]
+    recordable: bool
+    scratch: tuple[Scratch, ...]
+    steps: tuple[Step, ...]
+    arena_bytes: int = 0
+    lower_bound_bytes: int = 0
+    cooperative: Cooperative | None = None  # another way to run the same dispatches
+
+    def dispatches(self) -> list[Dispatch]:
+        """The kernel launches among the steps."""
+        return [step for step in self.steps if isinstance(step, Dispatch)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A compiled model; everything but the contents of its files."""
+
+    generator: str
+    model: Mapping[str, Any]
+    profile: Mapping[str, Any]
+    symbols: tuple[SymbolDecl, ...]
+    buffers: tuple[Buffer, ...]
+    weights: tuple[Weight, ...]
+    files: tuple[FileEntry, ...]
+    programs: tuple[Program, ...]
+    phases: tuple[Phase, ...]
+    format: int = FORMAT
+
+    def phase(self, name: str) -> Phase | None:
+        """The phase of this name, if the plan has it."""
+        return next((p for p in self.phases if p.name == name), None)
+
+    def box(self, phase: Phase | None = None) -> Box:
+        """Bounds of every symbol, narrowed by the phase."""
+        return {s.name: (s.min, s.max) for s in self.symbols} | dict(phase.bounds if phase else {})
+
+
+def to_json(plan: Plan) -> str:
+    """The text of plan.json: one line per symbol, weight, file, program and step."""
+    body = _plain(plan)
+    body = {"format": body.pop("format"), **body}
+    text = "{\n" + "".join(f"{json.dumps(k)}: {_layout(k, v)},\n" for k, v in body.items())
+    return text + f'"digest": "{digest(text)}"\n}}\n'
+
+
+def digest(text: str) -> str:
+    """Hash of plan.json above its last key, which holds it: so that an edit can be noticed."""
+    above, found, _ = text.rpartition('\n"digest": ')
+    return hashlib.sha256((above if found else text).rstrip().encode()).hexdigest()
+
+
+def key_of(f: "dataclasses.Field[Any]") -> str:
+    """The JSON key of a field."""
+    return str(f.metadata.get("key", f.name))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = {key_of(f): getattr(value, f.name) for f in dataclasses.fields(value)}
+        kind = {"kind": value.kind} if isinstance(value, Dispatch | HostStep | WaitStep) else {}
+        return kind | {k: _plain(v) for k, v in pairs.items() if v is not None}
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, str | bool | float | None) else to_rpn(value)
+
+
+def _layout(key: str, value: Any) -> str:
+    """A list of objects line by line, numbered; a phase with its own lists below it."""
+    if key not in LISTS:
+        return json.dumps(value)
+    lines = [_object({"#": i, **item}) for i, item in enumerate(value)]
+    return "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
+
+
+def _object(item: dict[str, Any]) -> str:
+    nested = [k for k in ("scratch", "steps") if isinstance(item.get(k), list)]
+    flat = {k: v for k, v in item.items() if k not in nested}
+    if not nested:
+        return json.dumps(flat)
+    lists = "".join(f',\n"{k}": {_layout(k, item[k])}' for k in nested)
+    return json.dumps(flat)[:-1] + lists + "}"

@@ -1,0 +1,1 @@
+"""Makes runner programs (c++, NDK, zig) and checks them."""

@@ -1,0 +1,195 @@
+"""The C++ runner as a program: built on first use, and the OpenCL library that it will load."""
+
+import ctypes
+import hashlib
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from toolkit.errors import PocketError
+from toolkit.files import fill_once
+from toolkit.paths import cache_dir
+from toolkit.toolchain.linker import REMEDY as LINKER_REMEDY
+from toolkit.toolchain.linker import find_linker
+
+SOURCES = Path(__file__).parents[2] / "android_runner"  # in a checkout and in an installed wheel
+FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra")
+REMEDY = "apt-get install g++; or --on host, which needs no compiler"
+CACHE = "set XDG_CACHE_HOME to a folder you can write to; pocketcl doctor"
+VENDORS = Path("/etc/OpenCL/vendors")
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """The commands that make a runner, and what else decides how it turns out."""
+
+    name: str  # of what is made, in the cache and for people
+    compile: tuple[str, ...]  # before -c SOURCE -o OBJECT
+    link: tuple[str, ...]  # before -o PROGRAM OBJECT…
+    libraries: tuple[str, ...]  # behind the objects
+    identity: tuple[object, ...]  # tells this compiler from others with the same commands
+    remedy: str  # for the user, where a command fails
+    environment: Callable[[Path], Mapping[str, str]] = lambda _: os.environ  # of a build's folder
+    check: Callable[[Path], None] = lambda _: None  # raises where the program is not as it must be
+
+
+def build_runner() -> Path:
+    """The runner's program; compiled when there is none of these sources and this compiler."""
+    compiler = _compiler()
+    status = os.stat(os.path.realpath(compiler[0]))
+    return build(
+        Toolchain(
+            name="runner",
+            compile=(*compiler, *FLAGS),
+            link=compiler,
+            libraries=("-ldl", "-pthread"),
+            identity=(status.st_mtime_ns, status.st_size),
+            remedy=REMEDY if find_linker() else LINKER_REMEDY,
+        )
+    )
+
+
+def build(toolchain: Toolchain) -> Path:
+    """The program that `toolchain` makes of the runner's sources; made once, whole or not at all.
+
+    Raises:
+        PocketError: there are no sources, a command fails, or the check does.
+    """
+    files = sorted(f for kind in ("*.cpp", "*.h", "include/*.h") for f in SOURCES.glob(kind))
+    if not files:
+        raise PocketError("the runner's sources are missing", f"{SOURCES} holds none", "reinstall")
+    folder = cache_dir() / f"{toolchain.name}-{_key(toolchain, files)}"
+    try:
+        fill_once(folder, partial(_make, toolchain, [f for f in files if f.suffix == ".cpp"]))
+    except OSError as error:
+        raise PocketError(f"the {toolchain.name} can't be built", str(error), CACHE) from None
+    return folder / "pocketcl-runner"
+
+
+def _compiler() -> tuple[str, ...]:
+    for command in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
+        words = _words(command)
+        if words and (path := shutil.which(words[0])):
+            return (path, *words[1:])
+    linker = "" if find_linker() else ", and no `ld`: neither is on the PATH"
+    raise PocketError("the runner can't be built", f"no C++ compiler is here{linker}", REMEDY)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise PocketError(f"CXX is {command!r}", str(error), "unset it, or mend it") from None
+
+
+def _key(toolchain: Toolchain, files: list[Path]) -> str:
+    """What the program depends on: sources, commands, and which compiler this is."""
+    t = toolchain
+    digest = hashlib.sha256(repr((t.compile, t.link, t.libraries, t.identity)).encode())
+    for file in files:
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
+    """Compile and link in a folder that holds only the program at the end."""
+    if sys.stderr.isatty():
+        print(f"building the {toolchain.name} (once) …", file=sys.stderr)
+    work = folder / "objects"
+    work.mkdir()
+    run = partial(_run, toolchain, toolchain.environment(work))
+    if find_linker() is None:
+        _try_out(toolchain, work, run)  # a compiler may find a linker where we don't look
+    objects = [f"{work}/{source.stem}.o" for source in sources]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        commands = [
+            (*toolchain.compile, "-c", str(source), "-o", target)
+            for source, target in zip(sources, objects, strict=True)
+        ]
+        list(pool.map(run, commands))
+    program = folder / "pocketcl-runner"
+    run((*toolchain.link, "-o", str(program), *objects, *toolchain.libraries))
+    toolchain.check(program)
+    shutil.rmtree(work)
+
+
+def _try_out(toolchain: Toolchain, work: Path, run: Callable[[tuple[str, ...]], None]) -> None:
+    """Make the least program: that it can't be linked shows in a moment, not at the end."""
+    source, made = work / "least.cpp", str(work / "least.o")
+    source.write_text("int main() { return 0; }\n")
+    run((*toolchain.compile, "-c", str(source), "-o", made))
+    run((*toolchain.link, "-o", str(work / "least"), made, *toolchain.libraries))
+
+
+def _run(toolchain: Toolchain, environment: Mapping[str, str], command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode:
+        because = "\n".join([shlex.join(command)[:200], *done.stderr.strip().splitlines()[:8]])
+        raise PocketError(f"the {toolchain.name} can't be built", because, toolchain.remedy)
+
+
+# --- OpenCL on a desktop -----------------------------------------------------------------------
+
+
+@cache
+def find_opencl() -> Path | None:
+    """The OpenCL loader for the runner: the system's, else the one inside pyopencl's wheel."""
+    for name in ("libOpenCL.so.1", "libOpenCL.so"):
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return Path(name)
+    return next(iter(_bundled("libOpenCL*.so*")), None)
+
+
+def runner_environment() -> dict[str, str]:
+    """The environment in which the runner finds the drivers that pyopencl finds."""
+    found, drivers = dict(os.environ), _bundled("*.icd")
+    if package := _pyopencl():
+        found["PYOPENCL_HOME"] = str(package)  # its loader dereferences this without a look
+    if drivers and not _system_drivers():
+        found["OCL_ICD_VENDORS"] = str(_vendors_folder(drivers))
+    return found
+
+
+def _system_drivers() -> bool:
+    """Whether the loader finds drivers by itself: .icd files, or a library named by the user."""
+    vendors = Path(os.environ.get("OCL_ICD_VENDORS") or VENDORS)
+    if vendors.is_dir():
+        return any(vendors.glob("*.icd"))
+    return vendors.is_file() or "OCL_ICD_FILENAMES" in os.environ
+
+
+def _vendors_folder(drivers: list[Path]) -> Path:
+    """A folder of .icd files with absolute paths: a wheel's name its library only."""
+    lines = {icd.name: str(icd.parent / icd.read_text().strip()) for icd in drivers}
+    key = hashlib.sha256(repr(sorted(lines.items())).encode()).hexdigest()[:16]
+    folder = cache_dir() / f"icd-{key}"
+
+    def fill(temporary: Path) -> None:
+        for name, line in lines.items():
+            (temporary / name).write_text(line + "\n")
+
+    fill_once(folder, fill)
+    return folder
+
+
+def _bundled(pattern: str) -> list[Path]:
+    package = _pyopencl()
+    return sorted((package / ".libs").glob(pattern)) if package else []
+
+
+def _pyopencl() -> Path | None:
+    spec = importlib.util.find_spec("pyopencl")  # looked up, not imported
+    return Path(spec.origin).parent if spec and spec.origin else None

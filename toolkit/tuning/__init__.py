@@ -1,0 +1,1 @@
+"""Which knobs of kernels are faster."""

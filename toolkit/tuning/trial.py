@@ -1,0 +1,108 @@
+"""One trial: a plan with some choice of knobs, loaded, and rounds of its steps on the clock."""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from toolkit.executors.spans import Span, length_s, runs_of
+from toolkit.plan.schema import Plan
+from toolkit.tuning.choice import WHOLE, Round
+from toolkit.tuning.trial_plan import PHASES, Spot, product_of, write_trial
+
+SHORT = 8  # tokens of a short prompt: a turn of a chat, or the end of a long prompt
+DECODED = 16  # tokens in a round
+TIMES = 4  # that it is fed in a round: it is over soon, and quickly disturbed
+Layout = dict[str, list[tuple[str, Spot | None]]]  # of each phase: names and spots in order
+
+
+class Trial:
+    """A loaded plan; each `round` is a short prompt, a whole chunk and decode steps behind it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        plan_path: Path,
+        plan: Plan,
+        opener: Callable[..., Any],
+        cache: Path,
+    ) -> None:
+        """Write the plan to `folder`, and load it."""
+        write_trial(folder, plan_path, plan)
+        self.layout, self.prompts = layout_of(plan), dict(_prompts(plan))
+        self.executor = opener(folder, "runner", profile=True, cache=cache)
+
+    def __enter__(self) -> "Trial":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.executor.close()
+
+    def round(self) -> Round:
+        """Seconds of every spot in each kind of step."""
+        found: dict[tuple[Spot, str], float] = {}
+        token, past = 0, 0
+        for step, ids in self.prompts.items():
+            self.executor.start_profile()
+            for _ in range(TIMES if len(ids) <= SHORT else 1):
+                token, past = self.executor.prefill(ids, 0), len(ids)
+            found |= self._seconds(step)
+        self.executor.start_profile()
+        for _ in self.executor.decode(token, past, DECODED, ()):
+            pass
+        return found | self._seconds("decode")
+
+    def _seconds(self, step: str) -> dict[tuple[Spot, str], float]:
+        runs = runs_of(self.executor.take_profile())
+        return {(spot, step): time for spot, time in seconds_of(runs, self.layout).items()}
+
+
+def layout_of(plan: Plan) -> Layout:
+    """The dispatches of the phases that are timed."""
+    products = [product_of(program) for program in plan.programs]
+
+    def spot(number: int) -> Spot | None:
+        product = products[number]
+        return product.spot if product else None
+
+    return {
+        phase.name: [(d.name, spot(d.variants[0].program)) for d in phase.dispatches()]
+        for phase in plan.phases
+        if phase.name in PHASES
+    }
+
+
+def seconds_of(runs: Sequence[Sequence[Span]], layout: Layout) -> dict[Spot, float]:
+    """Seconds of every spot in a run: its median dispatch times how many a run has.
+
+    A spot's dispatches are equal, one in each layer: few of them are disturbed, sums often are.
+    """
+    times: dict[Spot, list[float]] = {WHOLE: [length_s(run) for run in runs]}
+    for run in runs:
+        for spot, span in _dispatches(run, layout):
+            times.setdefault(spot, []).append(1e-9 * (span.ended - span.started))
+    return {spot: statistics.median(each) * len(each) / len(runs) for spot, each in times.items()}
+
+
+def _dispatches(run: Sequence[Span], layout: Layout) -> Iterator[tuple[Spot, Span]]:
+    """The spans of a run that have knobs; dispatches of size zero have no span."""
+    dispatches = iter(layout[run[0].phase])
+    for span in run:
+        spot = next((spot for name, spot in dispatches if name == span.name), None)
+        if spot is not None and span.kernel == spot[0]:
+            yield spot, span
+
+
+def _prompts(plan: Plan) -> Iterator[tuple[str, list[int]]]:
+    from toolkit.evaluation.verify import random_ids
+
+    room = int(plan.model["max_context"]) - DECODED
+    longest = max(1, min(int(plan.model["prefill_chunk"]), room))
+    for length in sorted({min(SHORT, longest), longest}):
+        yield f"prefill {length}", random_ids(plan, length)

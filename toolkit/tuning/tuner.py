@@ -1,0 +1,175 @@
+"""`pocketcl tune`: knobs of a plan's kernels, found in whole steps of the plan itself.
+
+A trial is the plan with other knobs, run by the runner with kernel times; trials take turns with
+what they are compared to. Since times are per dispatch, one trial tells of every kernel at once:
+each takes its next value of a knob. Weights come from memory, as they do whenever the plan runs.
+"""
+
+import datetime
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from opencl_kernels.kernel import Knobs
+from opencl_kernels.tuned import changed
+from toolkit.bench.load import driver_cache
+from toolkit.bench.turns import PAUSE
+from toolkit.compiler import tuned
+from toolkit.devices.profiles import match, profiles
+from toolkit.errors import PocketError
+from toolkit.executors.interface import open_executor
+from toolkit.plan.load import load_plan
+from toolkit.plan.schema import Plan
+from toolkit.tuning.choice import Round, best, stages, trials
+from toolkit.tuning.report import judged, lines
+from toolkit.tuning.trial import Trial
+from toolkit.tuning.trial_plan import (
+    Choice,
+    Product,
+    Spot,
+    defaults,
+    local_memory,
+    tunable,
+    with_knobs,
+)
+
+__all__ = ["lines", "tune"]
+
+
+def tune(
+    plan_path: Path,
+    save: bool = False,
+    kernels: Sequence[str] = (),
+    repeats: int = 7,
+    progress: Callable[..., None] | None = None,
+    opener: Callable[..., Any] = open_executor,
+) -> dict[str, Any]:
+    """Find knobs, and keep them for later compiles; keys as in `pocketcl tune --json`.
+
+    save     also write the table that is shipped, in a checkout
+    kernels  only these
+    repeats  rounds of every trial
+    """
+    started, plan = time.perf_counter(), load_plan(plan_path)
+    profile = str(plan.profile["name"])
+    files = [tuned.user_file(profile), *([tuned.check_checkout(profile)] if save else [])]
+    with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
+        tuner = Tuner(plan_path, plan, kernels, repeats, Path(folder), opener)
+        tuner.tell = progress or tuner.tell
+        with driver_cache(tuner.folder / "driver"):  # no one else needs what trials build
+            choice = tuner.usual
+            for number in range(stages(tuner.products)):
+                choice = tuner.stage(number, choice)
+                found = {
+                    spot: knobs for spot, knobs in choice.items() if tuner.changed(spot, knobs)
+                }
+                tuner.keep(files, found)  # so that Ctrl-C keeps what is done
+            figures, choice = tuner.judge(choice)
+            tuner.keep(files, choice)
+    seconds = round(time.perf_counter() - started, 3)
+    return {**figures, "files": [str(file) for file in files], "seconds": seconds}
+
+
+class Tuner:
+    """A plan, and trials of its knobs."""
+
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        kernels: Sequence[str],
+        repeats: int,
+        folder: Path,
+        opener: Callable[..., Any],
+    ) -> None:
+        self.path, self.plan, self.repeats = path, plan, repeats
+        self.folder, self.opener = folder, opener
+        self.tell: Callable[..., None] = lambda *_: None
+        self.kind, self.room = str(plan.profile["class"]), local_memory(plan)
+        self.products: dict[Spot, Product] = tunable(plan, kernels)
+        self.usual: Choice = defaults(self.products, plan)
+        self.facts: dict[str, str] = {}  # of the device, once something ran on it
+        self.opened = 0
+
+    def stage(self, number: int, now: Choice) -> Choice:
+        """The better of the values of every kernel's knob of this number."""
+        tried = list(trials(self.products, now, number, self.kind, self.room))
+        if not tried:
+            return now
+        before, *after = self.rounds(f"knob {number + 1} of {stages(self.products)}", [now, *tried])
+        pairs = list(zip(tried, after, strict=True))
+        return {spot: best(spot, before, pairs) or now[spot] for spot in now}
+
+    def judge(self, choice: Choice) -> tuple[dict[str, Any], Choice]:
+        """The report, and the choice less what doesn't win against the defaults again."""
+        differs = any(self.changed(spot, knobs) for spot, knobs in choice.items())
+        tried = [self.usual, choice] if differs else [self.usual]
+        measured = self.rounds("comparing with the defaults", tried)
+        figures, won = judged(choice, measured[0], measured[-1], self.changed)
+        kept = {spot: knobs if spot in won else self.usual[spot] for spot, knobs in choice.items()}
+        return {**self.facts, "repeats": self.repeats, **figures}, kept
+
+    def rounds(self, what: str, choices: Sequence[Choice]) -> list[list[Round]]:
+        """Every choice's rounds, in turn: A B C A B C …, behind a warm-up of each.
+
+        None of a choice that can't be loaded, the first excepted: its knobs are too much for here.
+        """
+        found: list[list[Round]] = [[] for _ in choices]
+        with ExitStack() as stack:
+            opened = dict[int, Trial]()
+            for number, choice in enumerate(choices):
+                self.tell(f"{what}: building kernels", number, len(choices))
+                try:
+                    opened[number] = stack.enter_context(self._open(choice))
+                    opened[number].round()
+                except PocketError:
+                    opened.pop(number, None)
+                    if number == 0:
+                        raise
+            for repeat in range(self.repeats):
+                self.tell(what, repeat, self.repeats)
+                for number, trial in opened.items():
+                    time.sleep(PAUSE)
+                    found[number].append(trial.round())
+        return found
+
+    def changed(self, spot: Spot, knobs: Knobs) -> dict[str, int]:
+        """Those that are not at their default."""
+        return changed(knobs, self.usual[spot])
+
+    def keep(self, files: Sequence[Path], choice: Choice) -> None:
+        """Write a choice as a table."""
+        table: dict[str, dict[str, Knobs]] = {}
+        for (name, shape), knobs in choice.items():
+            table.setdefault(name, {})[shape] = self.changed((name, shape), knobs)
+        for file in files if table else ():
+            tuned.write_table(file, self.facts, table)
+
+    def _open(self, choice: Choice) -> Trial:
+        self.opened += 1
+        folder, plan = self.folder / f"{self.opened}.plan", with_knobs(self.plan, choice)
+        trial = Trial(folder, self.path, plan, self.opener, self.folder / "programs")
+        if not self.facts:
+            try:
+                self.facts = facts_of(self.plan, trial.executor.ready)
+            except BaseException:
+                trial.executor.close()
+                raise
+        return trial
+
+
+def facts_of(plan: Plan, ready: dict[str, Any]) -> dict[str, str]:
+    """The device and the day, for the table; refuse a plan that was compiled for another one."""
+    device, profile = str(ready["device"]), str(plan.profile["name"])
+    here = match(ready["platform"], device, profiles())
+    if here != profile:
+        raise PocketError(
+            f"the plan was compiled for {profile}, but {device} is {here}",
+            "knobs hold for the device that they were measured on",
+            "compile the model for the device here: pocketcl compile SRC -o PLAN",
+        )
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"profile": profile, "device": device, "driver": str(ready["driver"]), "date": today}
