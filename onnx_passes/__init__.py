@@ -20,13 +20,12 @@ from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
 from onnx_passes.fuse_rope import fuse_rope
-from onnx_passes.ir.edit import drop_unused
+from onnx_passes.ir.edit import drop_unused, drop_unused_inputs
 from onnx_passes.ir.graph import GraphError, explaining
 from onnx_passes.ir.infer import infer
 from onnx_passes.ir.ops import defined
 from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
-from onnx_passes.normalize import drop_unused_inputs
 from onnx_passes.plain_ops import plain_ops
 from onnx_passes.quantize_e0m4 import quantize_e0m4
 from onnx_passes.resolve_shapes import resolve_shapes

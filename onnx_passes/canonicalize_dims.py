@@ -11,9 +11,9 @@ import onnx_ir as ir
 from onnx_passes.analysis.fixed_sizes import note_fixed_sizes
 from onnx_passes.analysis.roles import RoleError, Roles, cache_widths, find_roles
 from onnx_passes.ir.dims import Dim
-from onnx_passes.ir.graph import dim, rank
+from onnx_passes.ir.graph import RESERVED, dim, rank
 from onnx_passes.ir.infer import infer
-from onnx_passes.normalize import RESERVED, normalize
+from onnx_passes.normalize import normalize
 from onnx_passes.widen_floats import widen_floats
 
 SYMBOLS = ("seq", "past", "rows")

@@ -3,16 +3,7 @@
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, replace
-from onnx_passes.ir.graph import (
-    DOMAIN,
-    dim,
-    is_constant,
-    operand,
-    other,
-    producer,
-    rank,
-    sole_use,
-)
+from onnx_passes.ir.graph import DOMAIN, dim, is_constant, linear, other, rank, sole_use
 
 
 def fuse_bias(model: ir.Model) -> int:
@@ -30,12 +21,3 @@ def _fuse(node: ir.Node) -> bool:
         return False
     replace(add, Builder(add).op("Linear", *node.inputs, bias, domain=DOMAIN))
     return True
-
-
-def linear(value: ir.Value | None) -> ir.Node | None:
-    """The MatMul or Linear with a constant matrix that makes `value`."""
-    node = producer(value, "MatMul", "Linear")
-    if node is None:
-        return None
-    weight = operand(node, 1)
-    return node if is_constant(weight) and rank(weight) == 2 else None

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, replace
-from onnx_passes.ir.graph import DOMAIN, constant, is_constant, opset, rank, scalar
+from onnx_passes.ir.graph import DOMAIN, constant, is_constant, opset, rank, scalar, sole_reader
 from opencl_kernels.elementwise.functions import SCALAR_OPS
 
 MAX_INPUTS = 8  # buffers that the kernel takes
@@ -52,12 +52,6 @@ def _chain(last: ir.Node) -> list[ir.Node]:
             chain.append(node)
             front += list(node.inputs)
     return chain
-
-
-def sole_reader(value: ir.Value) -> ir.Node | None:
-    """The one node that reads `value`, once or twice (x * x)."""
-    readers = {use.node for use in value.uses()}
-    return readers.pop() if len(readers) == 1 and not value.is_graph_output() else None
 
 
 def _inputs(chain: list[ir.Node]) -> list[ir.Value]:

@@ -5,7 +5,6 @@ SwiGLU where act is silu, ReGLU where it is relu (Shazeer 2020, "GLU Variants Im
 
 import onnx_ir as ir
 
-from onnx_passes.fuse_bias import linear
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.graph import (
     DOMAIN,
@@ -13,6 +12,7 @@ from onnx_passes.ir.graph import (
     attribute,
     dim,
     explain,
+    linear,
     needed,
     other,
     producer,

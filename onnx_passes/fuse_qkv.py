@@ -2,9 +2,8 @@
 
 import onnx_ir as ir
 
-from onnx_passes.fuse_bias import linear
 from onnx_passes.ir.edit import Builder, replace
-from onnx_passes.ir.graph import DOMAIN, Miss, dim, explain, needed, operand, producer, rank
+from onnx_passes.ir.graph import DOMAIN, Miss, dim, explain, linear, needed, operand, producer, rank
 from onnx_passes.weights.concat import merged
 
 

@@ -3,7 +3,6 @@
 import onnx_ir as ir
 
 from onnx_passes.analysis.roles import roles_of
-from onnx_passes.fuse_bias import linear
 from onnx_passes.ir.edit import Builder
 from onnx_passes.ir.graph import (
     DOMAIN,
@@ -12,6 +11,7 @@ from onnx_passes.ir.graph import (
     explain,
     integers,
     is_constant,
+    linear,
     needed,
     operand,
     producer,

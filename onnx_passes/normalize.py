@@ -9,12 +9,10 @@ from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 from onnxscript.version_converter import ConvertVersionPass
 
 from onnx_passes.ir.check_nodes import check_nodes
-from onnx_passes.ir.edit import drop_unused, unique_name
-from onnx_passes.ir.graph import GraphError, InvalidModel
+from onnx_passes.ir.edit import drop_unused, drop_unused_inputs, unique_name
+from onnx_passes.ir.graph import RESERVED, GraphError, InvalidModel
 from onnx_passes.ir.ops import OPSET
 from onnx_passes.read_coded_weights import read_coded_weights
-
-RESERVED = ("past", "start", "rows")  # inputs that we add
 
 
 def normalize(model: ir.Model) -> None:
@@ -30,13 +28,6 @@ def normalize(model: ir.Model) -> None:
     _free_names(model)
     _forget_dims(model)
     _forget_domains(model)
-
-
-def drop_unused_inputs(model: ir.Model, keep: tuple[str, ...] = ()) -> None:
-    """Remove graph inputs that nothing reads, those named in `keep` excepted."""
-    for value in list(model.graph.inputs):
-        if not value.uses() and not value.is_graph_output() and value.name not in keep:
-            model.graph.inputs.remove(value)
 
 
 def _inline(model: ir.Model) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toolkit.compiler.pipeline import CompileReport
-    from toolkit.generation.sampling import Sampling
+    from toolkit.compiler.report import CompileReport
+    from toolkit.executors.sampling import Sampling
     from toolkit.generation.session import Session
 
 __all__ = ["Sampling", "Session", "__version__", "compile"]
@@ -35,7 +35,7 @@ def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "
 def __getattr__(name: str) -> Any:
     """Classes are imported when they are asked for: `import toolkit` must be quick."""
     if name == "Sampling":
-        from toolkit.generation.sampling import Sampling
+        from toolkit.executors.sampling import Sampling
 
         return Sampling
     if name == "Session":

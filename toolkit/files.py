@@ -7,7 +7,6 @@ and is removed by the next. The runner does the same with its files (android_run
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import sys
@@ -21,36 +20,8 @@ from toolkit.errors import PocketError
 from toolkit.exchange import exchange
 from toolkit.own_files import make_own_folder, seal, weakness, weakness_within
 from toolkit.paths import unsafe
-from toolkit.plan.schema import PLAN_FILE
 
 PARTIAL = ".partial-"
-
-
-def check_target(out: Path) -> None:
-    """Raise unless a plan may be written to `out`: it is free, an empty folder or an older plan."""
-    out = Path(os.path.realpath(out))
-    if plan := next(filter(_is_plan_folder, out.parents), None):
-        raise PocketError(
-            f"{out} lies inside of a plan",
-            f"{plan} is one, and a compile replaces a plan with all that is in it",
-            "choose another -o, beside it",
-        )
-    if out.is_dir() and (not any(out.iterdir()) or _is_plan_folder(out)):
-        return
-    if out.exists():
-        raise PocketError(
-            f"{out} exists and is not a plan",
-            "a compile replaces only a plan folder of PocketCL",
-            "choose another -o, or remove it first",
-        )
-
-
-def _is_plan_folder(folder: Path) -> bool:
-    try:
-        body = json.loads((folder / PLAN_FILE).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(body, dict) and str(body.get("generator", "")).startswith("pocketcl")
 
 
 # --- folders -----------------------------------------------------------------------------------
@@ -87,7 +58,7 @@ def fill_once(out: Path, fill: Callable[[Path], None]) -> None:
             with temporary_beside(out) as folder:
                 fill(folder)
                 seal(folder)
-                put_in_place(folder, out)
+                put_in_place(folder, out, lambda _: None)
 
 
 @contextmanager
@@ -107,15 +78,16 @@ def _set_aside(out: Path, why: str) -> None:
     print(unsafe(aside, why, "it is made anew"), file=sys.stderr)
 
 
-def put_in_place(folder: Path, out: Path) -> None:
+def put_in_place(folder: Path, out: Path, check: Callable[[Path], None]) -> None:
     """Make everything in `folder` safe on disk, then give it the name `out`.
 
     What was there before has the name `folder` afterwards: at no moment there is nothing.
+    `check` raises where `out` may not be replaced.
     """
     for inner in (folder, *(f for f in folder.rglob("*") if f.is_dir())):
         _sync_folder(inner)
     while True:
-        check_target(out)  # again: packing took its time
+        check(out)
         try:
             folder.rename(out)  # to a free name, or an empty folder
             break
@@ -214,3 +186,9 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_folder(path: Path) -> None:
+    """Raise if a file cannot be written there, before minutes of measuring."""
+    if not path.absolute().parent.is_dir():
+        raise PocketError(f"{path} cannot be written", "its folder does not exist", "another path")

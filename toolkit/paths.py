@@ -11,6 +11,8 @@ from pathlib import Path
 
 from toolkit.own_files import make_own_folder, weakness
 
+PLAN_FILE = "plan.json"  # in every plan's folder
+
 
 def cache_dir() -> Path:
     """`$XDG_CACHE_HOME/pocketcl`: everything in it can be deleted at any time.

@@ -26,3 +26,8 @@ class Progress:
 
 
 PROGRESS = Progress()
+
+
+def note_on_stderr(line: str) -> None:
+    """Where notes go by default."""
+    print(line, file=sys.stderr)

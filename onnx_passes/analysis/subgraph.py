@@ -16,8 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_passes.analysis.evaluation_checks import LARGE, check_inferred, check_work
 from onnx_passes.analysis.roles import Roles, roles_of
 from onnx_passes.ir.dims import evaluated, symbolic_value
-from onnx_passes.ir.graph import Miss, is_constant, rank
-from onnx_passes.normalize import RESERVED
+from onnx_passes.ir.graph import RESERVED, Miss, is_constant, rank
 
 _READ_SHAPES = ("Shape", "Size")  # ops that read nothing of a tensor but its shape
 

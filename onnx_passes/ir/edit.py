@@ -108,3 +108,10 @@ def _stand_in(node: ir.Node, old: ir.Value, new: ir.Value) -> None:
 def drop_unused(model: ir.Model) -> None:
     """Remove nodes and initializers that nothing reads any more."""
     RemoveUnusedNodesPass()(model)
+
+
+def drop_unused_inputs(model: ir.Model, keep: tuple[str, ...] = ()) -> None:
+    """Remove graph inputs that nothing reads, those named in `keep` excepted."""
+    for value in list(model.graph.inputs):
+        if not value.uses() and not value.is_graph_output() and value.name not in keep:
+            model.graph.inputs.remove(value)

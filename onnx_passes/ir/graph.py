@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft", "pocket")
 DOMAIN = "pocket"  # the op domain of everything that we invent
+RESERVED = ("past", "start", "rows")  # inputs that we add
 
 _misses: list[str] | None = None
 
@@ -177,3 +178,18 @@ def sole_use(value: ir.Value, *op_types: str) -> ir.Node | None:
         return None
     node = uses[0].node
     return node if not op_types or _is_one_of(node, op_types) else None
+
+
+def linear(value: ir.Value | None) -> ir.Node | None:
+    """The MatMul or Linear with a constant matrix that makes `value`."""
+    node = producer(value, "MatMul", "Linear")
+    if node is None:
+        return None
+    weight = operand(node, 1)
+    return node if is_constant(weight) and rank(weight) == 2 else None
+
+
+def sole_reader(value: ir.Value) -> ir.Node | None:
+    """The one node that reads `value`, once or twice (x * x)."""
+    readers = {use.node for use in value.uses()}
+    return readers.pop() if len(readers) == 1 and not value.is_graph_output() else None

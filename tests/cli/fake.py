@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.executors.interface import advanced, check_held, check_tokens, chunks
+from toolkit.executors.history import advanced, check_held
+from toolkit.executors.interface import check_tokens, chunks
+from toolkit.executors.sampling import Sampling
 from toolkit.executors.spans import Span
-from toolkit.generation.sampling import Sampling
 from toolkit.plan.schema import Plan
 
 VOCAB, CONTEXT, CHUNK, EOS = 32, 100, 16, 31

@@ -8,6 +8,7 @@ import pytest
 
 from toolkit.cli import doctor
 from toolkit.devices import match as device_match
+from toolkit.devices import opencl
 from toolkit.devices import resolve as devices
 from toolkit.devices.names import named
 from toolkit.devices.profiles import profiles
@@ -37,7 +38,7 @@ def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def here(monkeypatch: pytest.MonkeyPatch, *found: dict[str, Any]) -> None:
-    monkeypatch.setattr(doctor, "opencl_devices", lambda: list(found))
+    monkeypatch.setattr(opencl, "opencl_devices", lambda: list(found))
 
 
 @pytest.mark.parametrize("name", ["snapdragon-8-gen-2", "SM8550", "sm8550"])
@@ -114,7 +115,7 @@ def test_no_device_here_is_an_error_with_a_way_on(monkeypatch: pytest.MonkeyPatc
 def test_the_newer_pocl_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = {**POCL, "driver": "3.0-rc2"}, {**POCL, "driver": "3.1+debian"}
     here(monkeypatch, old, new)
-    assert doctor.best_device() == new
+    assert opencl.best_device() == new
     assert doctor._faster_pocl([old]) and not doctor._faster_pocl([old, new])
 
 

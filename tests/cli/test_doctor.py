@@ -6,16 +6,18 @@ from typing import Any
 import pytest
 
 from toolkit.cli import doctor
+from toolkit.cli.checks import Check
 from toolkit.cli.doctor_phone import phone_checks
+from toolkit.devices import opencl
 
 
-def named(name: str) -> doctor.Check:
+def named(name: str) -> Check:
     return next(check for check in doctor.checks() if check.name == name)
 
 
 def test_every_failing_check_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(doctor, "opencl_devices", list)
+    monkeypatch.setattr(opencl, "opencl_devices", list)
     monkeypatch.setattr(doctor, "_version", lambda package: None)
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.delenv("ADB", raising=False)

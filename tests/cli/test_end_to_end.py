@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 import toolkit
 from toolkit import cli
-from toolkit.cli import doctor
+from toolkit.devices import opencl
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 PROMPT = "Once upon a time"
@@ -221,7 +221,7 @@ def test_an_unknown_device_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_no_opencl_device(plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "opencl_devices", list)
+    monkeypatch.setattr(opencl, "opencl_devices", list)
     assert "--device" in error_of("compile", DEMO, "-o", tmp_path / "x.plan")
     monkeypatch.setenv("POCKETCL_PLATFORM", "no such platform")
     for on in EXECUTORS:

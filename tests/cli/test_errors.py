@@ -13,7 +13,8 @@ import pytest
 
 from toolkit.errors import PocketError, format_error
 from toolkit.generation.tokenizer import load_text, parse_ids
-from toolkit.toolchain.build import build_runner, find_opencl
+from toolkit.toolchain.build import build_runner
+from toolkit.toolchain.opencl_loader import find_opencl
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from toolkit.compiler.options import Options
-from toolkit.compiler.origin import Origin, noted, options_of, origin_of
+from toolkit.compiler.options import Options, options_of
 from toolkit.errors import PocketError
+from toolkit.plan.origin import Origin, noted, origin_of
 from toolkit.plan.schema import Plan
 
 OPTIONS = {"context": 64, "chunk": 8, "weights": "e0m4", "activations": "f32", "kv": "f16"}

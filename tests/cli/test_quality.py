@@ -14,7 +14,8 @@ from onnx_passes.quantize_e0m4 import find_matrices
 from onnx_passes.weights.quantized import CodedTensor
 from toolkit.cli import cli
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import CompileReport, rewritten_for
+from toolkit.compiler.pipeline import rewritten_for
+from toolkit.compiler.report import CompileReport
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.plan.load import load_plan

@@ -11,6 +11,7 @@ import pytest
 
 from toolkit.errors import PocketError
 from toolkit.evaluation import verify
+from toolkit.evaluation.inputs import source_of
 from toolkit.plan.schema import Plan, Weight
 
 
@@ -99,13 +100,13 @@ def test_a_changed_model_is_an_error_unless_named(
     recorded = with_model(plan, source={"path": str(model), "sha256": "a" * 64})
     fake_source(monkeypatch, "b" * 64)
     with pytest.raises(PocketError, match="has changed"):
-        verify.source_of(recorded, None)
-    assert verify.source_of(recorded, model).sha256 == "b" * 64
+        source_of(recorded, None)
+    assert source_of(recorded, model).sha256 == "b" * 64
     fake_source(monkeypatch, "a" * 64)
-    assert verify.source_of(recorded, None).sha256 == "a" * 64
+    assert source_of(recorded, None).sha256 == "a" * 64
 
 
 def test_a_model_that_is_gone_is_asked_for(plan: Plan) -> None:
     with pytest.raises(PocketError) as error:
-        verify.source_of(plan, None)
+        source_of(plan, None)
     assert "--model" in error.value.hint

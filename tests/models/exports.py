@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import toolkit
-from toolkit.compiler.pipeline import CompileReport
+from toolkit.compiler.report import CompileReport
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "toolkit/demo_model"

@@ -9,6 +9,7 @@ from exports import EXPORTS, FAMILIES, Plans, folder_of
 import toolkit
 from toolkit.bench.plan_bench import kv_copy_bytes
 from toolkit.compiler.source import load_source
+from toolkit.evaluation.inputs import random_ids
 from toolkit.evaluation.onnxruntime_reference import Reference
 from toolkit.evaluation.verify import (
     Case,
@@ -16,11 +17,10 @@ from toolkit.evaluation.verify import (
     greedy_plan,
     measure,
     prompt_of,
-    random_ids,
     run_plan,
     run_reference,
 )
-from toolkit.executors.interface import open_executor
+from toolkit.executors.open import open_executor
 from toolkit.plan.schema import Plan
 
 LIMIT = {"f32": 1e-8, "f16": 1e-4}  # NMSE of logits against the original model

@@ -10,7 +10,8 @@ from grouped_decoder import write_decoder
 import toolkit
 from toolkit.errors import PocketError
 from toolkit.evaluation.verify import verify
-from toolkit.plan.schema import PLAN_FILE, Plan
+from toolkit.paths import PLAN_FILE
+from toolkit.plan.schema import Plan
 
 CONTEXT = 16
 HEADS = {"Gemma 2B": (8, 1, 256), "ChatGLM2 6B": (32, 2, 128), "Falcon 7B": (71, 1, 64)}

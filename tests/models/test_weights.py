@@ -11,7 +11,7 @@ from exports import DEMO
 
 import toolkit
 from opencl_kernels.formats import unpack_n16
-from toolkit.compiler.pipeline import CompileReport
+from toolkit.compiler.report import CompileReport
 from toolkit.compiler.source import load_source, page_release
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.evaluation.verify import verify

@@ -15,7 +15,7 @@ import toolkit
 from opencl_kernels import KERNELS
 from opencl_kernels.formats import DTYPES
 from toolkit.compiler.lowering.table import unsupported
-from toolkit.compiler.pipeline import CompileReport
+from toolkit.compiler.report import CompileReport
 from toolkit.evaluation.verify import verify
 from toolkit.plan.expr import maximum, symbol
 from toolkit.plan.schema import Plan

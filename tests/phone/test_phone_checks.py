@@ -12,10 +12,12 @@ from device import Device, Make
 from toolkit.cli import doctor_phone
 from toolkit.devices import resolve as devices
 from toolkit.errors import PocketError
-from toolkit.executors.interface import open_executor
-from toolkit.phone.about import about, check_class, parse_devices
+from toolkit.executors.open import open_executor
+from toolkit.executors.phone_target import check_class
+from toolkit.phone.about import about
 from toolkit.phone.adb import find_phone
 from toolkit.phone.layout import HOME
+from toolkit.phone.runner import parse_devices
 from toolkit.plan.load import load_plan
 
 ARM64 = {"ro.product.cpu.abi": "arm64-v8a"}

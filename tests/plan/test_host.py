@@ -10,7 +10,7 @@ import pytest
 from toolkit.errors import PocketError
 from toolkit.executors.dump import Dumped
 from toolkit.executors.host import HostExecutor
-from toolkit.executors.interface import open_executor
+from toolkit.executors.open import open_executor
 
 CONTEXT, CHUNK, V, D = 40, 5, 23, 8
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from toolkit.compiler.memory.phases import figures, formulas, lifetimes, place_phase, report
+from toolkit.compiler.memory.phases import place_phase
 from toolkit.errors import PocketError
+from toolkit.plan.arena import lifetimes
 from toolkit.plan.expr import symbol
+from toolkit.plan.figures import figures, formulas, report
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Dispatch, Phase, Scratch, WaitStep
 

@@ -11,7 +11,8 @@ from talk import Start, Talk
 from toy import Toy
 
 import toolkit
-from toolkit.toolchain.build import build_runner, find_opencl, runner_environment
+from toolkit.toolchain.build import build_runner
+from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from toy import Toy
 
-from toolkit.toolchain.build import SOURCES, build_runner, runner_environment
+from toolkit.toolchain.build import SOURCES, build_runner
+from toolkit.toolchain.opencl_loader import runner_environment
 
 pytestmark = pytest.mark.slow
 JOBS = str(os.cpu_count() or 1)

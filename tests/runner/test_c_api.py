@@ -20,7 +20,8 @@ from talk import Start
 from toy import CHUNK, C, Toy, V
 
 import toolkit
-from toolkit.toolchain.build import SOURCES, find_opencl, runner_environment
+from toolkit.toolchain.build import SOURCES
+from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 TEXT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8]
 SLOW = "  for (volatile int i = 0; i < 20000000; ++i);\n  tokens[0]"

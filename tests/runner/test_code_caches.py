@@ -16,8 +16,9 @@ from toolkit.cli.doctor import _cache as doctors_check
 from toolkit.errors import PocketError
 from toolkit.files import fill_once
 from toolkit.paths import cache_dir
-from toolkit.toolchain import build as runner_build
-from toolkit.toolchain.build import build_runner, runner_environment
+from toolkit.toolchain import opencl_loader
+from toolkit.toolchain.build import build_runner
+from toolkit.toolchain.opencl_loader import runner_environment
 
 # Stands for c++: it makes files that all may write to, if the umask lets it.
 COMPILER = """#!/bin/sh
@@ -150,8 +151,8 @@ def test_drivers_are_named_by_their_owner_only(
 ) -> None:
     """An .icd file names a library that is loaded."""
     (tmp_path / "wheel.icd").write_text("libwheel.so\n")
-    monkeypatch.setattr(runner_build, "_bundled", lambda _: [tmp_path / "wheel.icd"])
-    monkeypatch.setattr(runner_build, "_system_drivers", lambda: False)
+    monkeypatch.setattr(opencl_loader, "_bundled", lambda _: [tmp_path / "wheel.icd"])
+    monkeypatch.setattr(opencl_loader, "_system_drivers", lambda: False)
     vendors = Path(runner_environment()["OCL_ICD_VENDORS"])
     assert (vendors / "wheel.icd").read_text() == f"{tmp_path}/libwheel.so\n"
     assert others_may(home.parent) == {0}

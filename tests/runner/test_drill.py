@@ -17,7 +17,7 @@ from drill import WORKS
 from native import HERE, build
 from toy import Toy
 
-from toolkit.toolchain.build import find_opencl, runner_environment
+from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 SECONDS = os.environ.get("POCKETCL_DRILL_SECONDS", "2")
 

@@ -17,7 +17,7 @@ from toy import SOURCES, Toy
 from toolkit.errors import PocketError
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.executors.runner_options import runner_options
-from toolkit.toolchain.build import find_opencl
+from toolkit.toolchain.opencl_loader import find_opencl
 
 Driver = Callable[..., Talk]
 

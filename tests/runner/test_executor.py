@@ -16,10 +16,12 @@ from toy import CHUNK, C, Toy
 
 from toolkit.errors import PocketError
 from toolkit.executors.host_batch import BatchScorer
-from toolkit.executors.interface import open_executor
+from toolkit.executors.open import open_executor
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.toolchain import build as runner_build
-from toolkit.toolchain.build import build_runner, find_opencl, runner_environment
+from toolkit.toolchain import opencl_loader
+from toolkit.toolchain.build import build_runner
+from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 TEXT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8]
 
@@ -233,7 +235,7 @@ def test_the_loader_and_driver_of_the_wheels(
     monkeypatch.setattr("toolkit.executors.target.build_runner", lambda: program)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("OCL_ICD_VENDORS", "/nowhere")
-    for loader in (find_opencl(), runner_build._bundled("libOpenCL*.so*")[0]):
+    for loader in (find_opencl(), opencl_loader._bundled("libOpenCL*.so*")[0]):
         monkeypatch.setattr("toolkit.executors.target.find_opencl", lambda loader=loader: loader)
         assert "icd-" in runner_environment()["OCL_ICD_VENDORS"]
         try:

@@ -12,7 +12,7 @@ import pytest
 from talk import Start, failure
 from toy import Toy
 
-from toolkit.toolchain.build import find_opencl, runner_environment
+from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 TEXT = [3, 1, 4, 1, 5]
 QCOM = "cl_qcom_priority_hint cl_qcom_perf_hint"

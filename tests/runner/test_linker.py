@@ -18,7 +18,7 @@ from toy import Toy
 from toolkit.cli import cli
 from toolkit.cli import demo as demo_module
 from toolkit.errors import PocketError
-from toolkit.executors.interface import open_executor
+from toolkit.executors.open import open_executor
 from toolkit.toolchain import build as runner_build
 from toolkit.toolchain.build import build_runner
 from toolkit.toolchain.linker import check_linker, find_linker

@@ -15,7 +15,7 @@ from toolkit.devices import probe, probe_report
 from toolkit.devices import resolve as devices
 from toolkit.devices.profiles import measured_file, profiles
 from toolkit.errors import PocketError
-from toolkit.toolchain.build import find_opencl, runner_environment
+from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 RATES = {"read": "bytes_per_s", "multiply_add_f32": "operations_per_s"}
 

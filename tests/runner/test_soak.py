@@ -13,7 +13,7 @@ from soak import TEXT, rss
 from talk import Start
 from toy import C, Toy
 
-from toolkit.toolchain.build import find_opencl, runner_environment
+from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 pytestmark = pytest.mark.slow
 TOKENS = 20_000

@@ -15,7 +15,9 @@ from talk import Start
 from toy import CHUNK, C, D, Toy, V
 
 from toolkit.errors import PocketError
-from toolkit.executors.interface import Executor, holds, open_executor
+from toolkit.executors.history import holds
+from toolkit.executors.interface import Executor
+from toolkit.executors.open import open_executor
 from toolkit.generation.session import Session
 
 TEXT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9, 7, 9, 32, 38, 46]

@@ -18,7 +18,7 @@ from bigram import CHUNK, V, continued, table, write_bigram
 from opencl_kernels.sampling.sample import logprob
 from toolkit.errors import PocketError
 from toolkit.executors.interface import can_sample
-from toolkit.generation.sampling import Sampling
+from toolkit.executors.sampling import Sampling
 from toolkit.generation.session import Session
 from toolkit.plan.schema import Plan
 

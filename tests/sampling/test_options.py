@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from toolkit import cli
 from toolkit.errors import PocketError
-from toolkit.generation.sampling import Sampling, choose_sampling, model_settings, without_effect
+from toolkit.executors.sampling import Sampling
+from toolkit.generation.sampling import choose_sampling, model_settings, without_effect
 
 
 @pytest.mark.parametrize(

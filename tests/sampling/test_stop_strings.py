@@ -10,7 +10,7 @@ import pytest
 
 import toolkit
 from toolkit.errors import PocketError
-from toolkit.generation.sampling import Sampling
+from toolkit.executors.sampling import Sampling
 from toolkit.generation.session import Session
 from toolkit.generation.tokenizer import StopStrings, Stream, Text, load_text
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import PocketError
-from toolkit.executors.interface import Executor, open_executor
+from toolkit.executors.interface import Executor
+from toolkit.executors.open import open_executor
 
 Opener = Callable[..., Executor]
 

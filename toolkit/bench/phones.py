@@ -37,7 +37,7 @@ def bench_all(
 
 def lines(found: list[dict[str, Any]]) -> Iterator[str]:
     """A table: one row for each phone."""
-    from toolkit.cli.inspection import table
+    from toolkit.tables import table
 
     rows = [("phone", "prefill", "decode", "first token", "load", "device")]
     for figures in found:

@@ -12,14 +12,16 @@ from toolkit.bench.conditions import Watch, shell_of
 from toolkit.bench.conditions import lines as state_lines
 from toolkit.bench.load import compiling_into, empty_cache, load_twice
 from toolkit.bench.rivals import comparison, comparison_lines, open_rivals
-from toolkit.bench.timeline import check_folder, write_trace
+from toolkit.bench.timeline import write_trace
 from toolkit.bench.turns import Contestant, Ours, Turn, figures_of, take_turn, take_turns
-from toolkit.compiler.origin import noted
 from toolkit.errors import PocketError
-from toolkit.executors.interface import Executor, on_phone, open_executor
+from toolkit.executors.interface import Executor
+from toolkit.executors.open import on_phone, open_executor
 from toolkit.executors.spans import Profiled, Span, length_s, overhead_us, runs_of
+from toolkit.files import check_folder
 from toolkit.plan import figures as bench_plan
 from toolkit.plan.figures import kv_copy_bytes
+from toolkit.plan.origin import noted
 from toolkit.plan.schema import Plan
 
 LENGTHS = (1, 64, 512)  # of prompts, where the context has room
@@ -175,7 +177,7 @@ def _host_lines(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _prompts(plan: Plan, lengths: int | Sequence[int] | None, new_tokens: int) -> list[list[int]]:
-    from toolkit.evaluation.verify import random_ids
+    from toolkit.evaluation.inputs import random_ids
 
     context = int(plan.model["max_context"])
     room = context - new_tokens

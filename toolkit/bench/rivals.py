@@ -41,8 +41,8 @@ class OnnxRuntime:
     def __init__(self, plan: Plan, threads: int) -> None:
         import onnxruntime
 
+        from toolkit.evaluation.inputs import source_of
         from toolkit.evaluation.onnxruntime_reference import Reference
-        from toolkit.evaluation.verify import source_of
 
         self.version, self.threads = onnxruntime.__version__, threads
         self.reference = Reference.original(source_of(plan, None), threads)
@@ -70,7 +70,7 @@ class GenAi:
     name = "onnxruntime-genai"
 
     def __init__(self, plan: Plan, threads: int) -> None:
-        from toolkit.evaluation.verify import source_of
+        from toolkit.evaluation.inputs import source_of
 
         if not importlib.util.find_spec("onnxruntime_genai"):
             raise PocketError(

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import PocketError
 from toolkit.executors.spans import Span, length_s, runs_of
 
 TRACKS = {1: "phases", 2: "kernels", 3: "device idle between kernels", 4: "enqueued by the host"}
@@ -20,12 +19,6 @@ def write_trace(path: Path, spans: Sequence[Span], device: str) -> None:
     events = list(_events(spans, device))
     text = json.dumps({"displayTimeUnit": "ms", "traceEvents": events})
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def check_folder(path: Path) -> None:
-    """Raise if a file cannot be written there, before minutes of measuring."""
-    if not path.absolute().parent.is_dir():
-        raise PocketError(f"{path} cannot be written", "its folder does not exist", "another path")
 
 
 def _events(spans: Sequence[Span], device: str) -> Iterator[Event]:

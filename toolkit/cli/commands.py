@@ -161,8 +161,8 @@ def compile_(
     src: Path, more: tuple[str, ...], out: Path | None, as_json: bool, **options: Any
 ) -> None:
     """Compile an .onnx file, or an exporter's folder, to a plan."""
-    from toolkit.cli.inspection import compile_lines
     from toolkit.compiler.pipeline import compile as run
+    from toolkit.compiler.report import compile_lines
     from toolkit.compiler.source import load_source
 
     if more:

@@ -40,7 +40,7 @@ def demo(
 
 def check_linker_here() -> None:
     """Raise where the device here can't run what takes a while to compile."""
-    from toolkit.cli.doctor import best_device
+    from toolkit.devices.opencl import best_device
     from toolkit.toolchain.linker import check_linker, find_linker
 
     if find_linker() is None and (best := best_device()):
@@ -96,7 +96,7 @@ def tell_story(
     **options: Any,
 ) -> dict[str, Any]:
     """Generate a story, text on the way."""
-    from toolkit.executors.interface import on_phone
+    from toolkit.executors.open import on_phone
     from toolkit.generation.run import Output, run
     from toolkit.generation.session import Session
 
@@ -111,7 +111,7 @@ def tell_story(
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:
     """The table at the end."""
-    from toolkit.cli.inspection import size, table
+    from toolkit.tables import size, table
 
     compiled, verified, story = figures["compile"], figures["verify"], figures["run"]
     tokens, decode = len(story["ids"]), compiled["dispatches"]["decode"]

@@ -9,29 +9,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from toolkit.devices.features import device_features
+from toolkit.cli.checks import Check
+from toolkit.devices import opencl
 from toolkit.own_files import make_own_folder, weakness
 from toolkit.paths import cache_home
 from toolkit.toolchain.linker import find_linker
 
-NO_DEVICE = "OpenCL lists no device: no driver is installed"
 POCL_DEBIAN = "apt-get install pocl-opencl-icd"
 UNKNOWN_CPU = "unknown target CPU"  # what LLVM 14 in PyPI's PoCL 3.0 says to newer ones
 POCL_PYPI = "pip install 'pocketcl[desktop]'"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the report; `needed` ones must be ok for compile and run."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-    needed: bool = True
 
 
 def report(
@@ -72,38 +61,12 @@ def checks() -> Iterator[Check]:
     yield _android()
 
 
-def opencl_devices() -> list[dict[str, Any]]:
-    """The OpenCL devices here; Oclgrind is a checker and isn't listed."""
-    try:
-        import pyopencl as cl
-
-        platforms = cl.get_platforms()
-    except Exception:  # ImportError, or the loader's "no platform": either way there is no device
-        return []
-    found = []
-    for p in platforms:
-        try:
-            found += [_describe(p, d) for d in p.get_devices() if "Oclgrind" not in p.name]
-        except cl.Error:  # a driver without a device
-            continue
-    return found
-
-
-def best_device() -> dict[str, Any] | None:
-    """The device that compile and run mean when none is named: a GPU, else the newest driver."""
-
-    def rank(device: dict[str, Any]) -> tuple[bool, list[int]]:
-        return device["type"] != "cpu", [int(n) for n in re.findall(r"\d+", device["driver"])[:2]]
-
-    return max(opencl_devices(), key=rank, default=None)
-
-
 def try_launch() -> None:
     """Build and run one kernel on the best device; for a child process, since drivers abort."""
     import numpy as np
     import pyopencl as cl
 
-    wanted = best_device() or {}
+    wanted = opencl.best_device() or {}
     devices = [d for p in cl.get_platforms() for d in p.get_devices()]
     device = next(d for d in devices if (d.name, d.driver_version) == _key(wanted))
     context = cl.Context([device])
@@ -121,21 +84,6 @@ def try_launch() -> None:
 
 def _key(device: dict[str, Any]) -> tuple[str, str]:
     return device.get("name", ""), device.get("driver", "")
-
-
-def _describe(p: Any, d: Any) -> dict[str, Any]:
-    kinds = {2: "cpu", 4: "gpu", 8: "accelerator"}  # CL_DEVICE_TYPE_*
-    return {
-        "name": d.name.strip(),
-        "platform": p.name.strip(),
-        "driver": d.driver_version,
-        "type": next((kind for bit, kind in kinds.items() if d.type & bit), "other"),
-        "compute_units": d.max_compute_units,
-        "memory_bytes": d.global_mem_size,
-        "align": d.mem_base_addr_align // 8,
-        "local_memory_bytes": d.local_mem_size,
-        "features": device_features(d),
-    }
 
 
 def _python() -> Check:
@@ -167,11 +115,11 @@ def _version(package: str) -> str | None:
 
 
 def _opencl() -> Iterator[Check]:
-    found = opencl_devices()
+    found = opencl.opencl_devices()
     if not found:
-        yield Check("opencl", False, NO_DEVICE, f"{POCL_DEBIAN}    or  {POCL_PYPI}")
+        yield Check("opencl", False, opencl.NO_DEVICE, f"{POCL_DEBIAN}    or  {POCL_PYPI}")
         return
-    best = best_device()
+    best = opencl.best_device()
     for device in found:
         chosen = device == best and len(found) > 1
         used = ", used unless POCKETCL_PLATFORM names another" if chosen else ""

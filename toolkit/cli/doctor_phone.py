@@ -1,9 +1,8 @@
 """What is missing for a phone: on this computer, on the cable, on the phone."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 
-from toolkit.cli.doctor import Check
+from toolkit.cli.checks import Check
 from toolkit.errors import PocketError
 from toolkit.phone.adb import NO_PHONE, Phone, Seen, all_phones, unusable
 from toolkit.phone.adb_program import adb
@@ -49,13 +48,13 @@ def _system(phone: Phone) -> str:
 
 
 def _opencl(phone: Phone) -> str:
-    from toolkit.executors.phone_target import OnPhone
+    from toolkit.phone.runner import PhoneRunner
 
-    with closing(OnPhone(phone.serial)) as place:
-        place.install_runner()
-        found = [f"{d['name']} ({d['platform']} {d['driver']})" for d in place.opencl()]
-        free = place.store.survey().free / 1e9
-    return f"{', '.join(found)} on {place.about.model}; {free:.1f} GB storage free"
+    runner = PhoneRunner(phone.serial)
+    runner.install_runner()
+    found = [f"{d['name']} ({d['platform']} {d['driver']})" for d in runner.opencl()]
+    free = runner.store.survey().free / 1e9
+    return f"{', '.join(found)} on {runner.about.model}; {free:.1f} GB storage free"
 
 
 def _attempt(name: str, check: Callable[[], str], needed: bool) -> Check:

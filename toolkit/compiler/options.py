@@ -9,6 +9,9 @@ from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
+from toolkit.plan.origin import readable
+from toolkit.plan.reader import decode
+from toolkit.plan.schema import Plan
 
 CONTEXT = 4096  # tokens; a default, where the model's own context is not smaller
 CHUNK = 256  # tokens of a prefill step: short enough for a phone's screen
@@ -115,3 +118,17 @@ def _context(source: Source, wanted: int | None) -> int:
             f"--max-context {limit} or less",
         )
     return wanted or min(limit or CONTEXT, CONTEXT)
+
+
+FLOATS = ("f32", "f16")
+
+
+def options_of(plan: Plan) -> Options:
+    """What a plan was compiled with; raises where no compile takes what plan.json says."""
+    with readable("options"):
+        found: Options = decode(Options, plan.model.get("options"), "model.options")
+        check_weights(found.weights, None, False, found.keep)
+        types, sizes = (found.activations, found.kv), (found.context, found.chunk, found.batch)
+        if set(types) - set(FLOATS) or min(sizes) < 1 or found.group not in GROUPS:
+            raise PocketError("model.options", f"no compile takes {vars(found)}")
+        return found

@@ -3,25 +3,20 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
 
 import onnx_passes
-from onnx_passes.analysis.fixed_sizes import exported_for, fixed_sizes
-from onnx_passes.analysis.roles import roles_of
-from onnx_passes.ir.dims import unresolved_dims
-from onnx_passes.ir.graph import DOMAIN, explaining
+from onnx_passes.ir.graph import explaining
 from opencl_kernels.kernel import source_text
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.kinds.language_model import assemble
-from toolkit.compiler.lowering.table import HANDLERS, unsupported
-from toolkit.compiler.options import Options, choose
-from toolkit.compiler.origin import options_of
+from toolkit.compiler.options import Options, choose, options_of
+from toolkit.compiler.refusals import refuse_leftovers
+from toolkit.compiler.report import CompileReport, figures_of
 from toolkit.compiler.source import Source, page_release
 from toolkit.compiler.tuned import tuned_table
 from toolkit.compiler.weights.table import WeightTable
@@ -30,35 +25,8 @@ from toolkit.errors import PocketError
 from toolkit.foreign.find_model import plan_name
 from toolkit.plan.schema import Plan
 from toolkit.plan.write import check_out, write_plan
-from toolkit.rss import peak_rss
 
 Progress = Callable[[str], None]
-DOMAINS = ("", "ai.onnx", "com.microsoft", DOMAIN)
-SHAPE_OPS = frozenset(
-    [
-        *("Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Range", "Expand", "Where"),
-        *("Equal", "Cast", "ConstantOfShape", "Constant", "LessOrEqual", "And", "Not", "Add"),
-    ]
-)
-NO_CACHE = (
-    "the model keeps no KV cache",
-    "a decoder of text takes past keys and values and gives new ones; this model does not",
-    "export a decoder with --task text-generation-with-past; of any other model "
-    "pocketcl inspect MODEL --unsupported lists what has no kernel",
-)
-
-
-@dataclass(frozen=True)
-class CompileReport:
-    """What a compile did; `as_json` has the keys of `pocketcl compile --json`."""
-
-    path: Path
-    plan: Plan
-    figures: dict[str, Any]
-
-    def as_json(self) -> dict[str, Any]:
-        """The figures as the command line prints them."""
-        return {"plan": str(self.path), **self.figures}
 
 
 def compile(
@@ -103,7 +71,7 @@ def compile(
     with _reading_weights(source):
         told = _packing(tell, doing)
         plan = write_plan(out, plan, table.sources, kernels, dict(source.files), told)
-    figures = _figures(plan, model, nodes_before, passes, time.perf_counter() - started)
+    figures = figures_of(plan, model, nodes_before, passes, time.perf_counter() - started)
     figures["cooperative"] = alone or "decode"
     return CompileReport(out, plan, figures)
 
@@ -138,47 +106,18 @@ def rewrite_with(source: Source, options: Options) -> ir.Model:
     return model
 
 
-def inspect_model(source: Source) -> dict[str, Any]:
-    """Roles, symbols, passes and nodes without a kernel of a model, for `pocketcl inspect`."""
-    model = source.model
-    options = choose(source, {"class": "cpu"})
-    with blaming(source.onnx_path):
-        passes = [
-            {"name": n, "rewrites": r, "seconds": s}
-            for n, r, s in _passes(model, options, lambda _: None)
-        ]
-        roles = roles_of(model)
-    left = ((node, unsupported(node, roles.tokens)) for node in model.graph)
-    return {
-        "roles": {"tokens": roles.tokens, "mask": roles.mask, "positions": roles.positions}
-        | {"logits": roles.logits, "cache": [list(pair) for pair in roles.cache]},
-        "symbols": model.metadata_props["pocket.symbols"].split(","),
-        "passes": passes,
-        "unsupported": [_row(node, reason) for node, reason in left if reason],
-        "graph": [
-            f"{', '.join(v.name or '' for v in n.outputs)} = {_call(n)}" for n in model.graph
-        ],
-    }
-
-
-def _row(node: ir.Node, reason: str) -> dict[str, str]:
-    shape = str(node.outputs[0].shape)
-    return {"name": node.name or "", "op": node.op_type, "shape": shape, "reason": reason}
-
-
-def _call(node: ir.Node) -> str:
-    return f"{node.op_type}({', '.join(v.name or '' for v in node.inputs if v is not None)})"
-
-
 def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict[str, Any]]:
     """Run the passes; refuse what is left without a kernel or with open dimensions."""
     with explaining() as reasons:
-        for name, rewrites, seconds in _passes(model, options, tell):
+        for name, rewrites, seconds in run_passes(model, options, tell):
             yield {"name": name, "rewrites": rewrites, "seconds": round(seconds, 4)}
-    _refuse_leftovers(model, reasons)
+    refuse_leftovers(model, reasons)
 
 
-def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple[str, int, float]]:
+def run_passes(
+    model: ir.Model, options: Options, tell: Progress
+) -> Iterator[tuple[str, int, float]]:
+    """Run the passes, yielding (name, rewrites, seconds) after each."""
     model.metadata_props.update(options.facts)
     clock = time.perf_counter()
     for name, count in onnx_passes.rewrite(model):
@@ -187,83 +126,7 @@ def _passes(model: ir.Model, options: Options, tell: Progress) -> Iterator[tuple
         clock = time.perf_counter()
 
 
-def _refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
-    roles, fixed = roles_of(model), fixed_sizes(model)
-    left = [node for node in model.graph if unsupported(node, roles.tokens)]
-    if left and not roles.cache:
-        raise PocketError(*NO_CACHE)
-    if left:
-        node = min(left, key=lambda node: _how_likely_a_consequence(node, reasons))
-        missed = _missed(node, reasons)
-        if fixed and _is_standard(node):
-            where = f"{node.op_type} {node.name} can't be computed for other sizes"
-            raise exported_for(fixed, (missed or [where])[0])
-        raise _no_kernel(node, unsupported(node, roles.tokens), missed)
-    names = unresolved_dims(model)
-    if names and fixed:
-        raise exported_for(fixed, f"a dimension of {names[0]} depends on them")
-    if names:
-        value = next(v for n in model.graph for v in n.outputs if v.name == names[0])
-        raise PocketError(
-            f"a dimension of {names[0]} cannot be resolved",
-            f"its shape is {value.shape}, which depends on the data ({len(names)} such values)",
-            "export with fixed sizes there; only batch, sequence and past may vary",
-        )
-
-
-def _how_likely_a_consequence(node: ir.Node, reasons: list[str]) -> tuple[bool, bool, bool, bool]:
-    """Small for an op that is strange itself: one such op leaves others behind that are not."""
-    explained = bool(_missed(node, reasons))
-    known = node.op_type in {op_type for _, op_type in HANDLERS}
-    return _is_standard(node), not explained, known, node.op_type in SHAPE_OPS
-
-
-def _is_standard(node: ir.Node) -> bool:
-    return node.domain in DOMAINS and (node.domain != "" or onnx.defs.has(node.op_type))
-
-
-def _missed(node: ir.Node, reasons: list[str]) -> list[str]:
-    """Where passes gave up at this node, or at one of its kind."""
-    own = [line for line in reasons if line.startswith(f"{node.op_type} {node.name}: ")]
-    return own or [line for line in reasons if line.startswith(f"{node.op_type} ")]
-
-
-def _no_kernel(node: ir.Node, reason: str | None, missed: list[str]) -> PocketError:
-    return PocketError(
-        f"no kernel for {node.op_type} at {node.name} ({_type_of(node)} {node.outputs[0].shape})",
-        "; ".join([reason or "none is written", *missed[:1]]),
-        "pocketcl inspect MODEL --unsupported lists every such node",
-    )
-
-
-def _type_of(node: ir.Node) -> str:
-    dtype = node.outputs[0].dtype
-    return "unknown type" if dtype is None else dtype.name.lower()
-
-
 def _packing(tell: Progress, doing: str) -> Callable[[str, int, int], None]:
     return lambda name, done, total: tell(
         f"{doing}: {done / 2**20:.0f} of {total / 2**20:.0f} MiB ({name})"
     )
-
-
-def _figures(
-    plan: Plan, model: ir.Model, nodes_before: int, passes: list[dict[str, Any]], seconds: float
-) -> dict[str, Any]:
-    return {
-        "nodes_before": nodes_before,
-        "nodes_after": len(model.graph),
-        "unresolved_dims": len(unresolved_dims(model)),
-        "passes": passes,
-        "dispatches": {phase.name: len(phase.dispatches()) for phase in plan.phases},
-        "weight_bytes": sum(weight.bytes for weight in plan.weights),
-        "state_bytes": sum(buffer.bytes for buffer in plan.buffers if buffer.kind == "state"),
-        "arena_bytes": {phase.name: phase.arena_bytes for phase in plan.phases},
-        "arena_lower_bound_bytes": {phase.name: phase.lower_bound_bytes for phase in plan.phases},
-        "max_context": plan.model["max_context"],
-        "prefill_chunk": plan.model["prefill_chunk"],
-        "device": plan.profile["name"],
-        "tuned": sum(bool(program.knobs) for program in plan.programs),
-        "seconds": round(seconds, 3),
-        "peak_rss_bytes": peak_rss(),
-    }

@@ -20,7 +20,7 @@ from opencl_kernels.tuned import Table
 from toolkit import files as atomic
 from toolkit.errors import PocketError
 from toolkit.paths import cache_dir
-from toolkit.plan.load import note_on_stderr
+from toolkit.progress import note_on_stderr
 
 FORMAT = 1
 PACKAGE = Path(opencl_kernels.__file__).parent

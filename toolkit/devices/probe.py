@@ -81,7 +81,8 @@ def profile_of(figures: Mapping[str, Any], day: datetime.date) -> Figures:
 def _here(source: Path) -> Figures:
     from toolkit.devices.profiles import match, profiles
     from toolkit.paths import cache_dir
-    from toolkit.toolchain.build import build_runner, find_opencl, runner_environment
+    from toolkit.toolchain.build import build_runner
+    from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
     command = [str(build_runner()), "--probe", str(source), "--scratch", str(cache_dir())]
     library = find_opencl()
@@ -102,34 +103,31 @@ def _here(source: Path) -> Figures:
 def _on_phone(source: Path, serial: str | None) -> Figures:
     from toolkit.devices.match import match_phone
     from toolkit.devices.profiles import profiles
-    from toolkit.executors.phone_target import UP, OnPhone
     from toolkit.phone.about import check_system
+    from toolkit.phone.runner import UP, PhoneRunner
     from toolkit.phone.store import file_item
 
-    place = OnPhone(serial)
+    runner = PhoneRunner(serial)
+    check_system(runner.about)
+    runner.install_runner()
+    tree = runner.store.install("plans", [file_item(source.name, source)])
+    child = runner.start(["--probe", f"{UP}{tree}/{source.name}", "--scratch", "."])
     try:
-        check_system(place.about)
-        place.install_runner()
-        tree = place.store.install("plans", [file_item(source.name, source)])
-        child = place.start(["--probe", f"{UP}{tree}/{source.name}", "--scratch", "."])
-        try:
-            out, err = child.communicate(timeout=LIMIT_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise _endless() from None
-        finally:
-            place.leave()
-        if child.returncode and "error " not in out:
-            raise place.death(child.returncode, err.splitlines()[-8:])
-        figures = _parsed(out, child.returncode, err)
-        device, known = figures["device"], profiles()
-        if "error" not in device:
-            props = {"ro.soc.model": place.about.soc}
-            name = match_phone(props, device["name"], device["driver"], known)
-            figures |= {"class": known[name]["class"], "soc": place.about.soc}
-        return {**figures, "phone": place.figures()}
+        out, err = child.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        raise _endless() from None
     finally:
-        place.close()
+        runner.leave()
+    if child.returncode and "error " not in out:
+        raise runner.death(child.returncode, err.splitlines()[-8:])
+    figures = _parsed(out, child.returncode, err)
+    device, known = figures["device"], profiles()
+    if "error" not in device:
+        props = {"ro.soc.model": runner.about.soc}
+        name = match_phone(props, device["name"], device["driver"], known)
+        figures |= {"class": known[name]["class"], "soc": runner.about.soc}
+    return {**figures, "phone": runner.figures()}
 
 
 def _endless() -> PocketError:

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
 from toolkit.arguments import text_of
+from toolkit.devices import opencl
 from toolkit.devices.match import Profile, match_phone, socs
 from toolkit.devices.names import named, unknown_device
 from toolkit.devices.profiles import UNITS, known_faults, match, profiles
@@ -38,8 +38,6 @@ def resolve_device(name: str | None = None, serial: str | None = None) -> Profil
 
 def overview() -> dict[str, Any]:
     """What `pocketcl devices` reports."""
-    from toolkit.cli.doctor import opencl_devices
-
     known = profiles()
     here = [
         {
@@ -47,7 +45,7 @@ def overview() -> dict[str, Any]:
             "profile": match(d["platform"], d["name"], known),
             "known_faults": known_faults(d["driver"]),
         }
-        for d in opencl_devices()
+        for d in opencl.opencl_devices()
     ]
     listed = [{"name": name, **facts} for name, facts in known.items()]
     return {"opencl": here, "phones": phones(), "profiles": listed}
@@ -105,14 +103,14 @@ def _phone(seen: Seen) -> dict[str, Any]:
 
 def _on_phone(serial: str | None) -> Profile:
     """The profile of a phone, with no feature that its own OpenCL lacks."""
-    from toolkit.executors.phone_target import OnPhone
+    from toolkit.phone.runner import PhoneRunner
 
-    with closing(OnPhone(serial)) as place:
-        check_system(place.about)
-        place.install_runner()
-        device = place.opencl()[0]
+    runner = PhoneRunner(serial)
+    check_system(runner.about)
+    runner.install_runner()
+    device = runner.opencl()[0]
     gpu = f"{device['name']}, {device['platform']}"
-    name = _profile_of(place.about.soc, gpu, device["driver"])
+    name = _profile_of(runner.about.soc, gpu, device["driver"])
     return _as_reported(name, profiles()[name], device)
 
 
@@ -121,13 +119,11 @@ def _profile_of(soc: str, gpu: str, driver: str) -> str:
 
 
 def _here(known: Mapping[str, Profile]) -> Profile:
-    from toolkit.cli.doctor import NO_DEVICE, best_device
-
-    device = best_device()
+    device = opencl.best_device()
     if device is None:
         raise PocketError(
             "no OpenCL device is here to compile for",
-            NO_DEVICE,
+            opencl.NO_DEVICE,
             "--device NAME to compile for another one (pocketcl devices), or pocketcl doctor",
         )
     name = match(device["platform"], device["name"], known)

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
-from toolkit.evaluation.verify import Scorer, source_of
-from toolkit.executors.interface import Executor, on_phone, open_executor
+from toolkit.evaluation.inputs import Scorer, source_of
+from toolkit.executors.interface import Executor
+from toolkit.executors.open import on_phone, open_executor
 from toolkit.generation.tokenizer import load_text, read_text
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Plan

@@ -11,8 +11,9 @@ import onnx_ir as ir
 from onnx_passes.quantize_e0m4 import Matrix, find_matrices
 from onnx_passes.weights.quantized import CodedWeight, coded
 from opencl_kernels.formats import Array, dtype_bytes
-from toolkit.cli.inspection import is_plan, table
 from toolkit.errors import PocketError
+from toolkit.plan.load import is_plan
+from toolkit.tables import table
 
 SIGMAS = 6  # a weight so many standard deviations from 0 is an outlier
 STEP = 1 << 20  # weights that are read at a time
@@ -39,10 +40,11 @@ def quality(
 
 
 def _of_plan(path: Path, given: dict[str, Any]) -> ir.Model:
-    from toolkit.compiler.origin import options_of, origin_of
+    from toolkit.compiler.options import options_of
     from toolkit.compiler.pipeline import rewritten_for
-    from toolkit.evaluation.verify import source_of
+    from toolkit.evaluation.inputs import source_of
     from toolkit.plan.load import load_plan
+    from toolkit.plan.origin import origin_of
 
     plan = load_plan(path)
     stored = options_of(plan).weights

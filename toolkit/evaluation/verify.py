@@ -8,35 +8,20 @@ original, the second is left out, and the report says why.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from toolkit.compiler.weights.packing import SCALES
 from toolkit.errors import PocketError
-from toolkit.executors.interface import Executor, on_phone
+from toolkit.evaluation.inputs import Logits, Scorer, random_ids, source_of
+from toolkit.executors.interface import Executor
+from toolkit.executors.open import on_phone
 from toolkit.plan.schema import Plan
 
-Logits: TypeAlias = npt.NDArray[np.float32]
 PREFILLS = (1, 2, 7, 64, 65)
 DECODE_PROMPT, DECODE_STEPS = 7, 32
 NMSE_LIMIT = {"f32": 1e-8, "f16": 1e-4}
-
-
-class Scorer(Protocol):
-    """ONNX Runtime on a graph, with its own KV cache."""
-
-    notes: list[str]  # how the graph had to be run, where that is not as it stands
-
-    def reset(self) -> None:
-        """Empty the cache."""
-
-    def score(self, ids: list[int]) -> Logits:
-        """Append ids to the cache; logits [len(ids), V]."""
-
-    def feed(self, ids: list[int]) -> Logits:
-        """The same in one call; logits [len(ids), V], or [1, V] of the last id."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +43,7 @@ def verify(
 ) -> dict[str, Any]:
     """Compare a plan with its model; keys as in `pocketcl verify --json`."""
     from toolkit.evaluation.onnxruntime_reference import Reference, original_or_why
-    from toolkit.executors.interface import open_executor
+    from toolkit.executors.open import open_executor
     from toolkit.plan.load import check_hashes
 
     tell = progress or (lambda _: None)
@@ -127,29 +112,6 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield f"{verdict}: NMSE below {result['nmse_limit']:.0e} is asked for {result['precision']}"
 
 
-def source_of(plan: Plan, model: Path | None) -> Any:
-    """The model that the plan was compiled from, unchanged, or the one that the user names."""
-    from toolkit.compiler.origin import origin_of
-    from toolkit.compiler.source import load_source
-
-    recorded = origin_of(plan)
-    path = model or Path(recorded.path)
-    if model is None and not path.exists():
-        raise PocketError(
-            f"the plan's model is not at {path}",
-            "a plan remembers where its model was, it doesn't contain it",
-            "pocketcl verify PLAN --model SRC",
-        )
-    source = load_source(path)
-    if model is None and source.sha256 != recorded.sha256:
-        raise PocketError(
-            f"{path} has changed since the plan was compiled",
-            f"SHA-256 {source.sha256[:12]}… now, {recorded.sha256[:12]}… then",
-            "compile it again, or compare on purpose with --model SRC",
-        )
-    return source
-
-
 def precision(plan: Plan) -> str:
     """`f16` where weights, activations or the KV cache are stored so; scales of codes are exact."""
     stored = {weight.dtype for weight in plan.weights if weight.layout != SCALES}
@@ -161,12 +123,6 @@ def precision(plan: Plan) -> str:
 def prompt_of(plan: Plan) -> list[int]:
     """The ids before the decode steps: the same for every run and machine."""
     return random_ids(plan, min(DECODE_PROMPT, int(plan.model["max_context"])))
-
-
-def random_ids(plan: Plan, count: int) -> list[int]:
-    """Ids all over the vocabulary; the first ones are the same for every count."""
-    generator = np.random.default_rng(0)
-    return [int(i) for i in generator.integers(0, int(plan.model["vocab_size"]), count)]
 
 
 def cases_of(plan: Plan, greedy: list[int]) -> Iterator[Case]:

@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from toolkit.errors import PocketError
 from toolkit.executors.dump import ALL, Dumped, Sink, check_names, print_dumped
+from toolkit.executors.history import advanced, check_held
 from toolkit.executors.interface import (
     StopReason,
-    advanced,
     can_sample,
-    check_held,
     check_positions,
     check_states,
     check_tokens,
@@ -22,8 +21,8 @@ from toolkit.executors.interface import (
     chunks,
 )
 from toolkit.executors.machine import Machine, Ready, choose_device
+from toolkit.executors.sampling import Sampling
 from toolkit.executors.spans import Span
-from toolkit.generation.sampling import Sampling
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan, plan_digest
 from toolkit.plan.reader import RECOMPILE

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
-from toolkit.generation.sampling import Sampling
+from toolkit.executors.sampling import Sampling
 from toolkit.plan.reader import RECOMPILE
 from toolkit.plan.schema import Plan
 
@@ -73,35 +73,6 @@ class Executor(Protocol):
         """Give the device's memory back (the runner: end the process)."""
 
 
-def open_executor(plan_path: Path, on: str = "runner", **options: Any) -> Executor:
-    """Load a plan on the C++ runner, here or on a phone, or on pyopencl (`on="host"`).
-
-    serial  which phone; by default the only one there is
-    """
-    if on == "runner":
-        from toolkit.executors.runner import RunnerExecutor
-
-        return cast(Executor, RunnerExecutor(plan_path, **options))
-    if on == "phone":
-        from toolkit.executors.phone_target import OnPhone
-        from toolkit.executors.runner import RunnerExecutor
-
-        place = OnPhone(options.pop("serial", None))
-        return cast(Executor, RunnerExecutor(plan_path, place=place, **options))
-    if on == "host":
-        from toolkit.executors.host import HostExecutor
-
-        return HostExecutor(plan_path, **options)
-    known = "runner, host and phone are known"
-    raise PocketError(f"no executor is called {on!r:.40}", known, '--on host; on="host"')
-
-
-def on_phone(executor: object) -> dict[str, Any]:
-    """{"phone": …}: which phone it is and what was copied to it; nothing where it runs here."""
-    figures = getattr(getattr(executor, "place", None), "figures", None)
-    return {"phone": figures()} if figures else {}
-
-
 def check_states(plan: Plan) -> None:
     """Raise where a state is of a kind that no executor can run.
 
@@ -157,34 +128,6 @@ def check_vocabulary(plan: Plan, ids: Sequence[int]) -> None:
                 f"the model's vocabulary has ids 0 to {vocab - 1}",
                 "use the tokenizer that belongs to this model",
             )
-
-
-def holds(plan: Plan, reached: int, past: int) -> bool:
-    """Whether the states still hold what position `past` looks back on.
-
-    A ring has slots for its window and one chunk: filled up to `reached`, it has the window of each
-    of the last `prefill_chunk` positions. What lies further back is overwritten.
-    """
-    context, chunk = int(plan.model["max_context"]), int(plan.model["prefill_chunk"])
-    sizes = [int(b.shape[-2]) for b in plan.buffers if b.update == "append" and len(b.shape) > 1]
-    ring = min((size for size in sizes if size < context), default=context)
-    return past == 0 or reached <= ring or reached - past <= chunk
-
-
-def advanced(reached: int, past: int, count: int) -> int:
-    """`reached` when `count` ids were fed at `past`; a text that starts anew forgets the old."""
-    return count if past == 0 else max(reached, past + count)
-
-
-def check_held(ids: list[int], past: int) -> list[int]:
-    """The first `past` of the ids that the states hold."""
-    if not 0 <= past <= len(ids):
-        raise PocketError(
-            f"there are no {past} positions",
-            f"the states hold a text of {len(ids)} tokens",
-            "what was fed can be saved, and no more",
-        )
-    return ids[:past]
 
 
 def context_error(past: int, count: int, context: int) -> PocketError:

@@ -1,52 +1,34 @@
 """A phone as the place where a runner runs."""
 
 import os
-import shlex
-import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import PocketError
-from toolkit.executors.target import task_of
 from toolkit.files import temporary_beside
-from toolkit.phone.about import (
-    About,
-    about,
-    check_class,
-    check_memory,
-    check_system,
-    parse_devices,
-)
-from toolkit.phone.adb import find_phone
-from toolkit.phone.adb_program import Done
-from toolkit.phone.exit_reason import explain
-from toolkit.phone.layout import HOME
-from toolkit.phone.store import Item, Store, file_item
+from toolkit.paths import PLAN_FILE
+from toolkit.phone.about import check_memory, check_system
+from toolkit.phone.runner import UP, PhoneRunner
+from toolkit.phone.store import Item, file_item
 from toolkit.plan.load import TEXT_SUFFIXES
-from toolkit.plan.schema import PLAN_FILE, Plan
-from toolkit.toolchain.android import build_android_runner
+from toolkit.plan.schema import Plan
 
-PROGRAM = "pocketcl-runner"
 STATE = "text.state"  # a state file in the runner's working folder
-UP = "../../"  # from a session's folder to HOME
 
 
-class OnPhone:
-    """A phone: `phone.serial`, `store.transfer` (what was copied), `about`."""
+class OnPhone(PhoneRunner):
+    """A phone and what belongs to a plan on it: its files, state files, copies of them here."""
 
     executor = "phone"
 
     def __init__(self, serial: str | None = None) -> None:
         """Find the phone: of this serial, or the only one there is."""
-        self.phone = find_phone(serial)
-        self.store = Store(self.phone)
-        self.about: About = about(self.phone)
+        super().__init__(serial)
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
-        self._runner = self._cache = self._session = ""
         self._names: dict[str, Path] = {}  # of files there, as the runner calls them -> here
 
     def prepare(self, path: Path, plan: Plan) -> str:
@@ -62,37 +44,10 @@ class OnPhone:
         self._names[there] = path
         return there
 
-    def install_runner(self) -> None:
-        """Bring the runner to the phone."""
-        program = file_item(PROGRAM, build_android_runner(self.about.machine))
-        self._runner = f"{self.store.install('bin', [program])}/{PROGRAM}"
-        self.phone.shell(f"cd {HOME} && [ -x {self._runner} ] || chmod 755 {self._runner}")
-
-    def opencl(self) -> list[dict[str, Any]]:
-        """The phone's OpenCL devices, as its runner finds them."""
-        done: Done = self.phone.run(f"cd {HOME} && {self._runner} --devices")
-        if done.code > 1:
-            raise explain(self.phone, done.code, done.err.splitlines()[-8:], "looking for OpenCL")
-        return parse_devices(done.out, self.about.model)
-
     def options(self, cache: Path | str | None) -> list[str]:
         """Compiled programs stay on the phone, in `cache` below HOME."""
         self._cache = str(cache or "cache")
         return ["--cache", UP + self._cache]
-
-    def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
-        """Start the runner in a folder named by its process; its first line says which."""
-        words = shlex.join([UP + self._runner, *arguments])
-        folder = "sessions/$$"
-        command = f"cd {HOME} && rm -rf {folder} && mkdir -p {folder} && cd {folder}"
-        child = self.phone.start(f"{command} && echo session $$ && exec {words}")
-        assert child.stdout and child.stderr
-        word, _, number = child.stdout.readline().strip().partition(" ")
-        if word != "session" or not number.isdigit():
-            said = child.communicate()[1].splitlines()
-            raise explain(self.phone, child.returncode, said[-8:], "")
-        self._session = f"{HOME}/sessions/{number}"
-        return child
 
     def fetch(self, name: str) -> Path:
         """A copy of the file."""
@@ -136,30 +91,9 @@ class OnPhone:
             text = text.replace(there, str(here))
         return text
 
-    def death(self, code: int, said: Sequence[str]) -> PocketError:
-        """Exit codes in words, and what the runner was at."""
-        try:
-            process = self._session.rpartition("/")[2]
-            journal = self.phone.run(f"cat {HOME}/{self._cache}/journal.{process}", timeout=20).out
-            return explain(self.phone, code, said, task_of(journal))
-        except PocketError as error:  # the phone itself is gone
-            return error
-
-    def leave(self) -> None:
-        """Remove the working folder; one that stays, the next run removes."""
-        if self._session:
-            with suppress(PocketError):
-                self.phone.run(f"rm -rf {self._session}", timeout=20)
-            self._session = ""
-
     def close(self) -> None:
         """Remove the copies here."""
         self._folder.cleanup()
-
-    def figures(self) -> dict[str, Any]:
-        """Which phone it is, and what was copied to it."""
-        known = {"serial": self.phone.serial, **asdict(self.about)}
-        return {**known, **asdict(self.store.transfer)}
 
 
 def items_of(path: Path, plan: Plan) -> list[Item]:
@@ -172,3 +106,20 @@ def items_of(path: Path, plan: Plan) -> list[Item]:
         else:
             items.append(Item(entry.path, source, entry.sha256, entry.bytes))
     return items
+
+
+def check_class(plan: Plan, devices: list[dict[str, Any]], model: str) -> None:
+    """Notes: known faults of the driver; that the plan was compiled for another kind of GPU."""
+    from toolkit.devices.profiles import known_faults, match, profiles
+
+    for fault in known_faults(" ".join(str(d["driver"]) for d in devices)):
+        print(f"note: the OpenCL driver of {model} is known for this: {fault}", file=sys.stderr)
+    known = profiles()
+    wanted = str(plan.profile.get("class", "generic"))
+    names = [match(d["platform"], d["name"], known) for d in devices]
+    kinds = {known[name]["class"] for name in names}
+    if wanted not in kinds and kinds:
+        there = ", ".join(d["name"] for d in devices)
+        note = f"note: the plan was compiled for {wanted} ({plan.profile.get('name')})"
+        hint = "pocketcl compile SRC -o PLAN --device phone suits it"
+        print(f"{note}, {model} has {there}: {hint}", file=sys.stderr)

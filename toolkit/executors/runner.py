@@ -14,20 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
+from toolkit.executors.history import advanced, check_held
 from toolkit.executors.interface import (
     StopReason,
-    advanced,
     can_sample,
-    check_held,
     check_positions,
     check_states,
     check_tokens,
 )
 from toolkit.executors.runner_options import runner_options
 from toolkit.executors.runner_process import Process
+from toolkit.executors.sampling import Sampling
 from toolkit.executors.spans import Span
 from toolkit.executors.target import Here, Place
-from toolkit.generation.sampling import Sampling
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan
 from toolkit.plan.schema import Plan

@@ -10,9 +10,11 @@ from typing import Protocol
 
 from toolkit.errors import PocketError
 from toolkit.paths import cache_dir
+from toolkit.phone.exit_reason import task_of
 from toolkit.plan.schema import Plan
-from toolkit.toolchain.build import build_runner, find_opencl, runner_environment
+from toolkit.toolchain.build import build_runner
 from toolkit.toolchain.linker import find_linker
+from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 
 class Place(Protocol):
@@ -126,12 +128,6 @@ class Here:
     def close(self) -> None:
         """Remove the working folder."""
         self._folder.cleanup()
-
-
-def task_of(journal: str) -> str:
-    """What a runner was at: of "PROCESS TASK KEY WORDS…" in its journal (journal.h) the words."""
-    words = journal.partition("\n")[0].split(" ", 3)
-    return words[3] if len(words) == 4 else ""
 
 
 def one_line(path: Path) -> str:

@@ -25,7 +25,7 @@ from toolkit.foreign.steps import (
     has_settings,
     run_plan,
 )
-from toolkit.plan.schema import PLAN_FILE
+from toolkit.paths import PLAN_FILE
 
 AGAIN = "export or download it again"
 OTHER_ENGINE = "an engine of its own reads it; PocketCL reads ONNX"

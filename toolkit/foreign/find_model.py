@@ -14,7 +14,7 @@ from toolkit.foreign.kinds import Seen, refuse
 from toolkit.foreign.marks import is_onnx
 from toolkit.foreign.missing_path import not_there
 from toolkit.foreign.steps import CONFIG, run_plan
-from toolkit.plan.schema import PLAN_FILE
+from toolkit.paths import PLAN_FILE
 
 PREFERRED = ("model.onnx", "decoder_model.onnx")
 INSIDE = "onnx"  # where repositories made for transformers.js keep their models

@@ -18,7 +18,7 @@ from toolkit.foreign.steps import (
     run_plan,
     writes_text,
 )
-from toolkit.plan.schema import PLAN_FILE
+from toolkit.paths import PLAN_FILE
 
 WEIGHTS = re.compile(r".*\.(safetensors|gguf|pth)|(pytorch|flax|tf)_model.*\.(bin|msgpack|h5)")
 OF_ENGINES = (".mnn", ".tflite", ".litertlm", ".task", ".pte", ".mlpackage", ".mlmodelc")

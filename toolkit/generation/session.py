@@ -11,16 +11,10 @@ import numpy.typing as npt
 
 from toolkit.arguments import id_set, path_of, text_of, token_ids, whole
 from toolkit.errors import PocketError
-from toolkit.executors.interface import (
-    Executor,
-    StopReason,
-    check_tokens,
-    check_vocabulary,
-    chunks,
-    holds,
-    open_executor,
-)
-from toolkit.generation.sampling import Sampling, checked_sampling
+from toolkit.executors.history import holds
+from toolkit.executors.interface import Executor, StopReason, check_tokens, check_vocabulary, chunks
+from toolkit.executors.open import open_executor
+from toolkit.executors.sampling import Sampling, checked_sampling
 from toolkit.generation.tokenizer import StopStrings, Text, check_stop_strings, load_text
 from toolkit.plan.state_file import read_note
 

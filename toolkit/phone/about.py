@@ -1,10 +1,7 @@
 """What kind of phone it is, and whether it can run a plan: said before anything is copied to it."""
 
-import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from toolkit.errors import PocketError
 from toolkit.phone.adb import Phone
@@ -99,42 +96,6 @@ def check_memory(plan: Plan, found: About) -> None:
     if need > TIGHT * free:
         note = f"note: memory will be tight on {found.model}: the plan takes {text}"
         print(note, file=sys.stderr)
-
-
-def parse_devices(output: str, model: str) -> list[dict[str, Any]]:
-    """The OpenCL devices that `pocketcl-runner --devices` prints; none is an error."""
-    line = output.strip().splitlines()[-1] if output.strip() else ""
-    if line.startswith("error "):
-        fault: Mapping[str, str] = json.loads(line.removeprefix("error "))
-        what = f"{model} has no OpenCL that the runner can use"
-        because = f"{fault['what']}: {fault['because']}" if fault["because"] else fault["what"]
-        raise PocketError(what, because, "some phones come without it; pocketcl doctor --serial S")
-    try:
-        found: list[dict[str, Any]] = json.loads(line)["devices"]
-    except (ValueError, KeyError, TypeError):
-        because = f"it printed {output.strip()[-200:]!r}"
-        raise PocketError(f"the runner doesn't work on {model}", because, "report this") from None
-    if not found:
-        because = "the library lists no device"
-        raise PocketError(f"{model} has no OpenCL device", because, "a system update may help")
-    return found
-
-
-def check_class(plan: Plan, devices: list[dict[str, Any]], model: str) -> None:
-    """Notes: known faults of the driver; that the plan was compiled for another kind of GPU."""
-    from toolkit.devices.profiles import known_faults, match, profiles
-
-    for fault in known_faults(" ".join(str(d["driver"]) for d in devices)):
-        print(f"note: the OpenCL driver of {model} is known for this: {fault}", file=sys.stderr)
-    known = profiles()
-    wanted = str(plan.profile.get("class", "generic"))
-    names = [match(d["platform"], d["name"], known) for d in devices]
-    kinds = {known[name]["class"] for name in names}
-    if wanted not in kinds and kinds:
-        there = ", ".join(d["name"] for d in devices)
-        note = f"note: the plan was compiled for {wanted} ({plan.profile.get('name')})"
-        hint = "pocketcl compile SRC -o PLAN --device phone suits it"
-        print(f"{note}, {model} has {there}: {hint}", file=sys.stderr)
 
 
 def _parts(plan: Plan) -> list[tuple[str, int]]:

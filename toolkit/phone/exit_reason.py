@@ -53,3 +53,9 @@ def _free(phone: Phone) -> str:
     free = about(phone).available_bytes
     system = "Android (lmkd) or the kernel ends the largest program then"
     return f"; {system}. Without it {free / MiB:,.0f} MiB are free" if free else f"; {system}"
+
+
+def task_of(journal: str) -> str:
+    """What a runner was at: of "PROCESS TASK KEY WORDS…" in its journal (journal.h) the words."""
+    words = journal.partition("\n")[0].split(" ", 3)
+    return words[3] if len(words) == 4 else ""

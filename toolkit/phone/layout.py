@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from toolkit.errors import PocketError
 from toolkit.phone.adb import Phone
-from toolkit.plan.load import note_on_stderr
+from toolkit.progress import note_on_stderr
 
 HOME = "/data/local/tmp/pocketcl"
 LAYOUT = 1

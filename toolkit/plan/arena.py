@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from toolkit.plan.schema import Dispatch, Phase
+
 
 @dataclass(frozen=True)
 class Lifetime:
@@ -63,3 +65,18 @@ def alive_at_busiest_step(items: Sequence[Lifetime], align: int) -> list[int]:
         if alive > most:
             most, busiest = alive, step
     return [i for i, item in enumerate(items) if item.first <= busiest <= item.last]
+
+
+def lifetimes(phase: Phase) -> list[Lifetime]:
+    """Of every scratch: from the first step that touches it to the last (untouched: step 0)."""
+    touched: dict[int, list[int]] = {}
+    for number, step in enumerate(phase.steps):
+        for ref in step.args if isinstance(step, Dispatch) else ():
+            if len(ref) == 2 and ref[0] == "scratch":
+                touched.setdefault(ref[1], []).append(number)
+    if len({step.queue for step in phase.steps}) > 1:  # queues overtake each other: all at once
+        touched = {i: [0, len(phase.steps) - 1] for i in touched}
+    spans = [touched.get(i, [0]) for i in range(len(phase.scratch))]
+    return [
+        Lifetime(s.bytes, span[0], span[-1]) for s, span in zip(phase.scratch, spans, strict=True)
+    ]

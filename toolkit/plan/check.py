@@ -9,15 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from toolkit.compiler.memory.phases import lifetimes
 from toolkit.errors import PocketError
-from toolkit.plan.arena import overlap
+from toolkit.paths import PLAN_FILE
+from toolkit.plan.arena import lifetimes, overlap
 from toolkit.plan.expr import Box, Expr, divisor, interval, maximum, product, symbols_of
 from toolkit.plan.reader import RECOMPILE, damaged
 from toolkit.plan.schema import (
     DTYPE_BYTES,
     FEATURES,
-    PLAN_FILE,
     WEIGHT_ALIGN,
     Buffer,
     Dispatch,

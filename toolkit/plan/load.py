@@ -4,23 +4,19 @@ Order: the format, types of all values, files, then meaning: kinds, indices, bou
 """
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from toolkit.errors import PocketError
 from toolkit.foreign.find_model import refuse_model
+from toolkit.paths import PLAN_FILE
 from toolkit.plan.check import check_plan
 from toolkit.plan.reader import RECOMPILE, from_json
-from toolkit.plan.schema import PLAN_FILE, FileEntry, Plan, digest
+from toolkit.plan.schema import FileEntry, Plan, digest
+from toolkit.progress import note_on_stderr
 
 TEXT_SUFFIXES = (".cl", ".json", ".txt", ".jinja")  # people edit these; their hash is cheap
-
-
-def note_on_stderr(line: str) -> None:
-    """Where notes go by default."""
-    print(line, file=sys.stderr)
 
 
 def load_plan(path: Path, note: Callable[[str], None] = note_on_stderr) -> Plan:
@@ -103,3 +99,8 @@ def _readable(file: Path) -> Iterator[None]:
         raise PocketError(f"{file} is missing", "the plan lists it", RECOMPILE) from None
     except (OSError, ValueError) as error:
         raise PocketError(f"cannot read {file}", error, RECOMPILE) from None
+
+
+def is_plan(path: Path) -> bool:
+    """Whether this is a plan's folder (else it is taken for a model)."""
+    return (path / PLAN_FILE).exists()

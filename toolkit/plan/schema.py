@@ -14,7 +14,6 @@ from typing import Any, ClassVar, TypeAlias
 from toolkit.plan.expr import Box, Expr, to_rpn
 
 FORMAT = 1
-PLAN_FILE = "plan.json"
 WEIGHT_ALIGN = 16384
 DTYPE_BYTES = {"f32": 4, "f16": 2, "i32": 4, "i64": 8, "u32": 4, "u8": 1}
 FEATURES = ("fp16", "subgroups", "images", "int_dot")

@@ -24,9 +24,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.compiler.origin import noted
 from toolkit.errors import PocketError
 from toolkit.files import replacing
+from toolkit.plan.origin import noted
 from toolkit.plan.schema import DTYPE_BYTES, Buffer, Plan
 
 VERSION = 1

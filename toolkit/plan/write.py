@@ -7,6 +7,7 @@ memory; every file is hashed on the way.
 import dataclasses
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
-from toolkit.files import check_target, put_in_place, temporary_beside
+from toolkit.files import put_in_place, temporary_beside
+from toolkit.paths import PLAN_FILE
 from toolkit.plan.arena import round_up
-from toolkit.plan.schema import PLAN_FILE, WEIGHT_ALIGN, FileEntry, Plan, Weight, to_json
+from toolkit.plan.schema import WEIGHT_ALIGN, FileEntry, Plan, Weight, to_json
 
 SHARD_BYTES = 256 * 2**20
 Progress = Callable[[str, int, int], None]  # what is being written, bytes done, bytes in all
@@ -65,7 +67,7 @@ def write_plan(
             complete = dataclasses.replace(plan, weights=tuple(weights), files=(*shards, *others))
             _write(folder, PLAN_FILE, [to_json(complete).encode()])
             folder.chmod(0o755)  # until now only its maker's; a plan is an ordinary folder
-            put_in_place(folder, out)
+            put_in_place(folder, out, check_target)  # again: packing took its time
     return complete
 
 
@@ -219,3 +221,30 @@ def _explained(out: Path, needed: int) -> Iterator[None]:
 
 def _existing(path: Path) -> Path:
     return next(p for p in (path, *path.parents) if p.exists())
+
+
+def check_target(out: Path) -> None:
+    """Raise unless a plan may be written to `out`: it is free, an empty folder or an older plan."""
+    out = Path(os.path.realpath(out))
+    if plan := next(filter(_is_plan_folder, out.parents), None):
+        raise PocketError(
+            f"{out} lies inside of a plan",
+            f"{plan} is one, and a compile replaces a plan with all that is in it",
+            "choose another -o, beside it",
+        )
+    if out.is_dir() and (not any(out.iterdir()) or _is_plan_folder(out)):
+        return
+    if out.exists():
+        raise PocketError(
+            f"{out} exists and is not a plan",
+            "a compile replaces only a plan folder of PocketCL",
+            "choose another -o, or remove it first",
+        )
+
+
+def _is_plan_folder(folder: Path) -> bool:
+    try:
+        body = json.loads((folder / PLAN_FILE).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(body, dict) and str(body.get("generator", "")).startswith("pocketcl")

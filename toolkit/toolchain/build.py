@@ -1,8 +1,6 @@
 """The C++ runner as a program: built on first use, and the OpenCL library that it will load."""
 
-import ctypes
 import hashlib
-import importlib.util
 import os
 import shlex
 import shutil
@@ -11,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from toolkit.errors import PocketError
@@ -24,7 +22,6 @@ SOURCES = Path(__file__).parents[2] / "android_runner"  # in a checkout and in a
 FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra")
 REMEDY = "apt-get install g++; or --on host, which needs no compiler"
 CACHE = "set XDG_CACHE_HOME to a folder you can write to; pocketcl doctor"
-VENDORS = Path("/etc/OpenCL/vendors")
 
 
 @dataclass(frozen=True)
@@ -139,57 +136,3 @@ def _run(toolchain: Toolchain, environment: Mapping[str, str], command: tuple[st
 
 
 # --- OpenCL on a desktop -----------------------------------------------------------------------
-
-
-@cache
-def find_opencl() -> Path | None:
-    """The OpenCL loader for the runner: the system's, else the one inside pyopencl's wheel."""
-    for name in ("libOpenCL.so.1", "libOpenCL.so"):
-        try:
-            ctypes.CDLL(name)
-        except OSError:
-            continue
-        return Path(name)
-    return next(iter(_bundled("libOpenCL*.so*")), None)
-
-
-def runner_environment() -> dict[str, str]:
-    """The environment in which the runner finds the drivers that pyopencl finds."""
-    found, drivers = dict(os.environ), _bundled("*.icd")
-    if package := _pyopencl():
-        found["PYOPENCL_HOME"] = str(package)  # its loader dereferences this without a look
-    if drivers and not _system_drivers():
-        found["OCL_ICD_VENDORS"] = str(_vendors_folder(drivers))
-    return found
-
-
-def _system_drivers() -> bool:
-    """Whether the loader finds drivers by itself: .icd files, or a library named by the user."""
-    vendors = Path(os.environ.get("OCL_ICD_VENDORS") or VENDORS)
-    if vendors.is_dir():
-        return any(vendors.glob("*.icd"))
-    return vendors.is_file() or "OCL_ICD_FILENAMES" in os.environ
-
-
-def _vendors_folder(drivers: list[Path]) -> Path:
-    """A folder of .icd files with absolute paths: a wheel's name its library only."""
-    lines = {icd.name: str(icd.parent / icd.read_text().strip()) for icd in drivers}
-    key = hashlib.sha256(repr(sorted(lines.items())).encode()).hexdigest()[:16]
-    folder = cache_dir() / f"icd-{key}"
-
-    def fill(temporary: Path) -> None:
-        for name, line in lines.items():
-            (temporary / name).write_text(line + "\n")
-
-    fill_once(folder, fill)
-    return folder
-
-
-def _bundled(pattern: str) -> list[Path]:
-    package = _pyopencl()
-    return sorted((package / ".libs").glob(pattern)) if package else []
-
-
-def _pyopencl() -> Path | None:
-    spec = importlib.util.find_spec("pyopencl")  # looked up, not imported
-    return Path(spec.origin).parent if spec and spec.origin else None

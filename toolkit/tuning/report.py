@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from opencl_kernels.kernel import Knobs
-from toolkit.cli.inspection import table
+from toolkit.tables import table
 from toolkit.tuning.choice import WHOLE, Compared, Round, per_step, verdict
 from toolkit.tuning.trial_plan import Choice, Spot
 

@@ -100,7 +100,7 @@ def _dispatches(run: Sequence[Span], layout: Layout) -> Iterator[tuple[Spot, Spa
 
 
 def _prompts(plan: Plan) -> Iterator[tuple[str, list[int]]]:
-    from toolkit.evaluation.verify import random_ids
+    from toolkit.evaluation.inputs import random_ids
 
     room = int(plan.model["max_context"]) - DECODED
     longest = max(1, min(int(plan.model["prefill_chunk"]), room))

@@ -14,19 +14,10 @@ from toolkit.compiler.lowering.builder import Programs, variant_of
 from toolkit.devices.profiles import LOCAL_MEMORY
 from toolkit.errors import PocketError
 from toolkit.nearest import unknown
+from toolkit.paths import PLAN_FILE
 from toolkit.plan.expr import from_rpn
 from toolkit.plan.reader import RECOMPILE
-from toolkit.plan.schema import (
-    PLAN_FILE,
-    Dispatch,
-    FileEntry,
-    Phase,
-    Plan,
-    Program,
-    Step,
-    Variant,
-    to_json,
-)
+from toolkit.plan.schema import Dispatch, FileEntry, Phase, Plan, Program, Step, Variant, to_json
 
 PHASES = ("prefill", "decode")  # whose kernels are timed
 Spot: TypeAlias = tuple[str, str]  # kernel, shape: what has knobs of its own

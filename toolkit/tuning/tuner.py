@@ -20,7 +20,7 @@ from toolkit.bench.turns import PAUSE
 from toolkit.compiler import tuned
 from toolkit.devices.profiles import match, profiles
 from toolkit.errors import PocketError
-from toolkit.executors.interface import open_executor
+from toolkit.executors.open import open_executor
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Plan
 from toolkit.tuning.choice import Round, best, stages, trials

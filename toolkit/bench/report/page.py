@@ -18,9 +18,8 @@ from toolkit.bench.report.charts import (
     prefill_chart,
 )
 from toolkit.bench.report.time_chart import decode_chart
-from toolkit.bench.timeline import check_folder
 from toolkit.errors import PocketError
-from toolkit.files import write_text
+from toolkit.files import check_folder, write_text
 
 Figures = Mapping[str, Any]
 HOW = """

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.bench.report.svg import COLOURS, SHAPES, LogAxis
-from toolkit.bench.timeline import check_folder
 from toolkit.errors import PocketError
+from toolkit.files import check_folder
 
 WIDTH, HEIGHT = 960, 560
 LEFT, RIGHT, TOP, BOTTOM = 76, 700, 56, 490  # of the plot; the legend stands right of it

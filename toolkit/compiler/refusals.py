@@ -1,0 +1,80 @@
+"""What is refused after the passes: nodes without a kernel, dimensions that stay open."""
+
+import onnx
+import onnx_ir as ir
+
+from onnx_passes.analysis.fixed_sizes import exported_for, fixed_sizes
+from onnx_passes.analysis.roles import roles_of
+from onnx_passes.ir.dims import unresolved_dims
+from onnx_passes.ir.graph import DOMAIN
+from toolkit.compiler.lowering.table import HANDLERS, unsupported
+from toolkit.errors import PocketError
+
+DOMAINS = ("", "ai.onnx", "com.microsoft", DOMAIN)
+SHAPE_OPS = frozenset(
+    [
+        *("Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Range", "Expand", "Where"),
+        *("Equal", "Cast", "ConstantOfShape", "Constant", "LessOrEqual", "And", "Not", "Add"),
+    ]
+)
+NO_CACHE = (
+    "the model keeps no KV cache",
+    "a decoder of text takes past keys and values and gives new ones; this model does not",
+    "export a decoder with --task text-generation-with-past; of any other model "
+    "pocketcl inspect MODEL --unsupported lists what has no kernel",
+)
+
+
+def refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
+    """Raise where a node has no kernel or a dimension is open; `reasons`: why rules missed."""
+    roles, fixed = roles_of(model), fixed_sizes(model)
+    left = [node for node in model.graph if unsupported(node, roles.tokens)]
+    if left and not roles.cache:
+        raise PocketError(*NO_CACHE)
+    if left:
+        node = min(left, key=lambda node: _how_likely_a_consequence(node, reasons))
+        missed = _missed(node, reasons)
+        if fixed and _is_standard(node):
+            where = f"{node.op_type} {node.name} can't be computed for other sizes"
+            raise exported_for(fixed, (missed or [where])[0])
+        raise _no_kernel(node, unsupported(node, roles.tokens), missed)
+    names = unresolved_dims(model)
+    if names and fixed:
+        raise exported_for(fixed, f"a dimension of {names[0]} depends on them")
+    if names:
+        value = next(v for n in model.graph for v in n.outputs if v.name == names[0])
+        raise PocketError(
+            f"a dimension of {names[0]} cannot be resolved",
+            f"its shape is {value.shape}, which depends on the data ({len(names)} such values)",
+            "export with fixed sizes there; only batch, sequence and past may vary",
+        )
+
+
+def _how_likely_a_consequence(node: ir.Node, reasons: list[str]) -> tuple[bool, bool, bool, bool]:
+    """Small for an op that is strange itself: one such op leaves others behind that are not."""
+    explained = bool(_missed(node, reasons))
+    known = node.op_type in {op_type for _, op_type in HANDLERS}
+    return _is_standard(node), not explained, known, node.op_type in SHAPE_OPS
+
+
+def _is_standard(node: ir.Node) -> bool:
+    return node.domain in DOMAINS and (node.domain != "" or onnx.defs.has(node.op_type))
+
+
+def _missed(node: ir.Node, reasons: list[str]) -> list[str]:
+    """Where passes gave up at this node, or at one of its kind."""
+    own = [line for line in reasons if line.startswith(f"{node.op_type} {node.name}: ")]
+    return own or [line for line in reasons if line.startswith(f"{node.op_type} ")]
+
+
+def _no_kernel(node: ir.Node, reason: str | None, missed: list[str]) -> PocketError:
+    return PocketError(
+        f"no kernel for {node.op_type} at {node.name} ({_type_of(node)} {node.outputs[0].shape})",
+        "; ".join([reason or "none is written", *missed[:1]]),
+        "pocketcl inspect MODEL --unsupported lists every such node",
+    )
+
+
+def _type_of(node: ir.Node) -> str:
+    dtype = node.outputs[0].dtype
+    return "unknown type" if dtype is None else dtype.name.lower()

@@ -1,0 +1,64 @@
+"""What a compile did: figures for `--json`, lines for people."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from onnx_passes.ir.dims import unresolved_dims
+from toolkit.plan.schema import Plan
+from toolkit.rss import peak_rss
+from toolkit.tables import size
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What a compile did; `as_json` has the keys of `pocketcl compile --json`."""
+
+    path: Path
+    plan: Plan
+    figures: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as the command line prints them."""
+        return {"plan": str(self.path), **self.figures}
+
+
+def figures_of(
+    plan: Plan, model: ir.Model, nodes_before: int, passes: list[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
+    """The figures of `pocketcl compile --json`."""
+    return {
+        "nodes_before": nodes_before,
+        "nodes_after": len(model.graph),
+        "unresolved_dims": len(unresolved_dims(model)),
+        "passes": passes,
+        "dispatches": {phase.name: len(phase.dispatches()) for phase in plan.phases},
+        "weight_bytes": sum(weight.bytes for weight in plan.weights),
+        "state_bytes": sum(buffer.bytes for buffer in plan.buffers if buffer.kind == "state"),
+        "arena_bytes": {phase.name: phase.arena_bytes for phase in plan.phases},
+        "arena_lower_bound_bytes": {phase.name: phase.lower_bound_bytes for phase in plan.phases},
+        "max_context": plan.model["max_context"],
+        "prefill_chunk": plan.model["prefill_chunk"],
+        "device": plan.profile["name"],
+        "tuned": sum(bool(program.knobs) for program in plan.programs),
+        "seconds": round(seconds, 3),
+        "peak_rss_bytes": peak_rss(),
+    }
+
+
+def compile_lines(path: Path, figures: dict[str, Any], named: bool = True) -> Iterator[str]:
+    """What `pocketcl compile` says at its end; of a folder that nobody `named` also how to."""
+    phases = ", ".join(f"{count} in {name}" for name, count in figures["dispatches"].items())
+    arena = max(figures["arena_bytes"].values(), default=0)
+    memory = f"states {size(figures['state_bytes'])}, scratch {size(arena)}"
+    yield f"{path}: {figures['nodes_before']} nodes → {figures['nodes_after']}, dispatches {phases}"
+    yield f"  weights {size(figures['weight_bytes'])}, {memory}"
+    if figures.get("max_context"):
+        yield f"  context {figures['max_context']} tokens (--max-context)"
+    if figures.get("tuned"):
+        yield f"  {figures['tuned']} programs with tuned knobs (--no-tuned)"
+    yield f"  {figures['seconds']:.1f} s, peak memory {size(figures['peak_rss_bytes'])}"
+    yield from [] if named else [f"  written to {path}, in the current folder (-o PLAN: elsewhere)"]

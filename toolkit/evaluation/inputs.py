@@ -1,0 +1,56 @@
+"""What is fed to a plan and to its model: the model itself, ids, and what scores them."""
+
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.errors import PocketError
+from toolkit.plan.schema import Plan
+
+Logits: TypeAlias = npt.NDArray[np.float32]
+
+
+class Scorer(Protocol):
+    """ONNX Runtime on a graph, with its own KV cache."""
+
+    notes: list[str]  # how the graph had to be run, where that is not as it stands
+
+    def reset(self) -> None:
+        """Empty the cache."""
+
+    def score(self, ids: list[int]) -> Logits:
+        """Append ids to the cache; logits [len(ids), V]."""
+
+    def feed(self, ids: list[int]) -> Logits:
+        """The same in one call; logits [len(ids), V], or [1, V] of the last id."""
+
+
+def source_of(plan: Plan, model: Path | None) -> Any:
+    """The model that the plan was compiled from, unchanged, or the one that the user names."""
+    from toolkit.compiler.source import load_source
+    from toolkit.plan.origin import origin_of
+
+    recorded = origin_of(plan)
+    path = model or Path(recorded.path)
+    if model is None and not path.exists():
+        raise PocketError(
+            f"the plan's model is not at {path}",
+            "a plan remembers where its model was, it doesn't contain it",
+            "pocketcl verify PLAN --model SRC",
+        )
+    source = load_source(path)
+    if model is None and source.sha256 != recorded.sha256:
+        raise PocketError(
+            f"{path} has changed since the plan was compiled",
+            f"SHA-256 {source.sha256[:12]}… now, {recorded.sha256[:12]}… then",
+            "compile it again, or compare on purpose with --model SRC",
+        )
+    return source
+
+
+def random_ids(plan: Plan, count: int) -> list[int]:
+    """Ids all over the vocabulary; the first ones are the same for every count."""
+    generator = np.random.default_rng(0)
+    return [int(i) for i in generator.integers(0, int(plan.model["vocab_size"]), count)]

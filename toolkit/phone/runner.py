@@ -1,0 +1,99 @@
+"""The runner on a phone: brought there, started, asked for its devices, its end explained."""
+
+import json
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from toolkit.errors import PocketError
+from toolkit.phone.about import About, about
+from toolkit.phone.adb import find_phone
+from toolkit.phone.adb_program import Done
+from toolkit.phone.exit_reason import explain, task_of
+from toolkit.phone.layout import HOME
+from toolkit.phone.store import Store, file_item
+from toolkit.toolchain.android import build_android_runner
+
+PROGRAM = "pocketcl-runner"
+UP = "../../"  # from a session's folder to HOME
+
+
+class PhoneRunner:
+    """A phone with a runner: `phone.serial`, `store.transfer` (what was copied), `about`."""
+
+    def __init__(self, serial: str | None = None) -> None:
+        """Find the phone: of this serial, or the only one there is."""
+        self.phone = find_phone(serial)
+        self.store = Store(self.phone)
+        self.about: About = about(self.phone)
+        self._runner = self._cache = self._session = ""
+
+    def install_runner(self) -> None:
+        """Bring the runner to the phone."""
+        program = file_item(PROGRAM, build_android_runner(self.about.machine))
+        self._runner = f"{self.store.install('bin', [program])}/{PROGRAM}"
+        self.phone.shell(f"cd {HOME} && [ -x {self._runner} ] || chmod 755 {self._runner}")
+
+    def opencl(self) -> list[dict[str, Any]]:
+        """The phone's OpenCL devices, as its runner finds them."""
+        done: Done = self.phone.run(f"cd {HOME} && {self._runner} --devices")
+        if done.code > 1:
+            raise explain(self.phone, done.code, done.err.splitlines()[-8:], "looking for OpenCL")
+        return parse_devices(done.out, self.about.model)
+
+    def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
+        """Start the runner in a folder named by its process; its first line says which."""
+        words = shlex.join([UP + self._runner, *arguments])
+        folder = "sessions/$$"
+        command = f"cd {HOME} && rm -rf {folder} && mkdir -p {folder} && cd {folder}"
+        child = self.phone.start(f"{command} && echo session $$ && exec {words}")
+        assert child.stdout and child.stderr
+        word, _, number = child.stdout.readline().strip().partition(" ")
+        if word != "session" or not number.isdigit():
+            said = child.communicate()[1].splitlines()
+            raise explain(self.phone, child.returncode, said[-8:], "")
+        self._session = f"{HOME}/sessions/{number}"
+        return child
+
+    def death(self, code: int, said: Sequence[str]) -> PocketError:
+        """Exit codes in words, and what the runner was at."""
+        try:
+            process = self._session.rpartition("/")[2]
+            journal = self.phone.run(f"cat {HOME}/{self._cache}/journal.{process}", timeout=20).out
+            return explain(self.phone, code, said, task_of(journal))
+        except PocketError as error:  # the phone itself is gone
+            return error
+
+    def leave(self) -> None:
+        """Remove the working folder; one that stays, the next run removes."""
+        if self._session:
+            with suppress(PocketError):
+                self.phone.run(f"rm -rf {self._session}", timeout=20)
+            self._session = ""
+
+    def figures(self) -> dict[str, Any]:
+        """Which phone it is, and what was copied to it."""
+        known = {"serial": self.phone.serial, **asdict(self.about)}
+        return {**known, **asdict(self.store.transfer)}
+
+
+def parse_devices(output: str, model: str) -> list[dict[str, Any]]:
+    """The OpenCL devices that `pocketcl-runner --devices` prints; none is an error."""
+    line = output.strip().splitlines()[-1] if output.strip() else ""
+    if line.startswith("error "):
+        fault: Mapping[str, str] = json.loads(line.removeprefix("error "))
+        what = f"{model} has no OpenCL that the runner can use"
+        because = f"{fault['what']}: {fault['because']}" if fault["because"] else fault["what"]
+        raise PocketError(what, because, "some phones come without it; pocketcl doctor --serial S")
+    try:
+        found: list[dict[str, Any]] = json.loads(line)["devices"]
+    except (ValueError, KeyError, TypeError):
+        because = f"it printed {output.strip()[-200:]!r}"
+        raise PocketError(f"the runner doesn't work on {model}", because, "report this") from None
+    if not found:
+        because = "the library lists no device"
+        raise PocketError(f"{model} has no OpenCL device", because, "a system update may help")
+    return found

@@ -1,0 +1,78 @@
+"""What a plan is made of, as JSON and as lines of text."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from toolkit.plan.expr import Expr
+from toolkit.plan.figures import dispatches, figures, weight_bytes
+from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan, Step
+from toolkit.tables import section, size, table, wrapped
+
+
+def plan_report(plan: Plan) -> dict[str, Any]:
+    """Figures of a plan."""
+    return {
+        "model": dict(plan.model),
+        "profile": dict(plan.profile),
+        "symbols": {s.name: [s.min, s.max] for s in plan.symbols},
+        "dispatches": dispatches(plan),
+        **figures(plan),
+    }
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """A plan for people: what it is, its buffers, and every step of every phase."""
+    report = plan_report(plan)
+    facts = [(k, v) for k, v in report["model"].items() if not isinstance(v, dict | list)]
+    profile = ", ".join(f"{k} {v}" for k, v in plan.profile.items() if v)
+    yield from section("model", table([*facts, ("device", profile)]))
+    bounds = [(s.name, s.kind, f"{s.min} … {s.max}") for s in plan.symbols]
+    yield from section("symbols", table(bounds))
+    buffers = [(b.name, b.kind, b.dtype, shape(b.shape), size(b.bytes)) for b in plan.buffers]
+    weights = ("weights", f"{len(plan.weights)} tensors", "", "", size(weight_bytes(plan)))
+    yield from section("buffers", table([*buffers, weights]))
+    for phase in plan.phases:
+        yield from section(_title(phase), _steps(plan, phase))
+
+
+def shape(dims: Sequence[Expr]) -> str:
+    """[1, 8, 512, 64]."""
+    return f"[{', '.join(map(str, dims))}]"
+
+
+def _title(phase: Phase) -> str:
+    bounds = ", ".join(
+        f"{k} = {a}" if a == b else f"{a} ≤ {k} ≤ {b}" for k, (a, b) in phase.bounds.items()
+    )
+    return f"{phase.name} ({bounds}): {len(phase.dispatches())} dispatches"
+
+
+def _steps(plan: Plan, phase: Phase) -> Iterator[str]:
+    """Per step a line that says what runs, and one that says on what."""
+    heads = table((f"{i}", *_head(plan, step)) for i, step in enumerate(phase.steps))
+    written: dict[int | str, int] = {}  # scratch tensors: the step that wrote them last
+    for number, (head, step) in enumerate(zip(heads, phase.steps, strict=True)):
+        yield head
+        if isinstance(step, Dispatch):
+            yield from wrapped(", ".join(_args(plan, step, written)), " " * 6, " " * 8)
+            ours = (step.args[i] for i in step.writes)
+            written |= {ref[-1]: number for ref in ours if ref[0] == "scratch"}
+
+
+def _head(plan: Plan, step: Step) -> tuple[str, ...]:
+    if isinstance(step, Dispatch):
+        best = step.variants[0]
+        return step.name, plan.programs[best.program].kernel, shape(best.global_size)
+    if isinstance(step, HostStep):
+        return plan.buffers[step.buffer].name, step.op, ""
+    return "", step.kind, ""
+
+
+def _args(plan: Plan, step: Dispatch, written: dict[int | str, int]) -> Iterator[str]:
+    """What a dispatch reads (#3: what step 3 wrote) and, after an arrow, what it hands on."""
+    for i, (kind, *index) in enumerate(step.args):
+        if kind in ("weight", "buffer"):
+            named = plan.weights if kind == "weight" else plan.buffers
+            yield f"{'→ ' if i in step.writes else ''}{named[index[0]].name}"
+        elif kind == "scratch" and i not in step.writes:
+            yield f"#{written.get(index[0], '?')}"
