@@ -10,13 +10,14 @@ print(session.decode(session.history))
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.version import __version__
+
 if TYPE_CHECKING:
     from toolkit.compiler.report import CompileReport
     from toolkit.executors.sampling import Sampling
     from toolkit.generation.session import Session
 
 __all__ = ["Sampling", "Session", "__version__", "compile"]
-__version__ = "0.1.0"
 
 
 def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "CompileReport":

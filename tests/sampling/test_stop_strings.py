@@ -12,7 +12,8 @@ import toolkit
 from toolkit.errors import PocketError
 from toolkit.executors.sampling import Sampling
 from toolkit.generation.session import Session
-from toolkit.generation.tokenizer import StopStrings, Stream, Text, load_text
+from toolkit.generation.stop_strings import StopStrings
+from toolkit.generation.tokenizer import Stream, Text, load_text
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 PROMPT = "Once upon a time"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from toolkit import __version__
 from toolkit.bench.conditions import Watch, shell_of
 from toolkit.bench.conditions import lines as state_lines
 from toolkit.bench.load import compiling_into, empty_cache, load_twice
@@ -23,6 +22,7 @@ from toolkit.plan import figures as bench_plan
 from toolkit.plan.figures import kv_copy_bytes
 from toolkit.plan.origin import noted
 from toolkit.plan.schema import Plan
+from toolkit.version import __version__
 
 LENGTHS = (1, 64, 512)  # of prompts, where the context has room
 PROFILED = 32  # decode steps whose kernels are looked at

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import click
 
-from toolkit import __version__
 from toolkit.cli import phone as cli_phone
 from toolkit.cli import run as cli_run
 from toolkit.cli.base import Commands, report, writer
@@ -28,6 +27,7 @@ from toolkit.cli.options import (
     on_option,
 )
 from toolkit.progress import PROGRESS
+from toolkit.version import __version__
 
 ORDER = ("demo", "compile", "run", "chat", "verify", "eval", "bench", "tune", "inspect")
 START = """\b

@@ -13,6 +13,7 @@ from toolkit.plan.origin import readable
 from toolkit.plan.reader import decode
 from toolkit.plan.schema import Plan
 
+FLOATS = ("f32", "f16")
 CONTEXT = 4096  # tokens; a default, where the model's own context is not smaller
 CHUNK = 256  # tokens of a prefill step: short enough for a phone's screen
 GROUP = 32  # weights that share a scale
@@ -118,9 +119,6 @@ def _context(source: Source, wanted: int | None) -> int:
             f"--max-context {limit} or less",
         )
     return wanted or min(limit or CONTEXT, CONTEXT)
-
-
-FLOATS = ("f32", "f16")
 
 
 def options_of(plan: Plan) -> Options:

@@ -15,7 +15,8 @@ from toolkit.executors.history import holds
 from toolkit.executors.interface import Executor, StopReason, check_tokens, check_vocabulary, chunks
 from toolkit.executors.open import open_executor
 from toolkit.executors.sampling import Sampling, checked_sampling
-from toolkit.generation.tokenizer import StopStrings, Text, check_stop_strings, load_text
+from toolkit.generation.stop_strings import StopStrings, check_stop_strings
+from toolkit.generation.tokenizer import Text, load_text
 from toolkit.plan.state_file import read_note
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})

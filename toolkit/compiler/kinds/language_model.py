@@ -6,7 +6,6 @@ from typing import Any
 import onnx_ir as ir
 import sympy
 
-import toolkit
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.dims import as_expr
 from opencl_kernels.formats import dtype_bytes
@@ -22,6 +21,7 @@ from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.plan.expr import symbol
 from toolkit.plan.schema import Buffer, HostStep, Phase, Plan, Scratch, SymbolDecl
+from toolkit.version import __version__
 
 SCORE_BYTES = 16 * 2**20  # of logits that the score phase holds at a time
 STATE = "state."  # how `kv_in_place` names the states' inputs
@@ -67,7 +67,7 @@ def assemble(
         phase = Phase(name, bounds, name == "decode", scratch, steps)
         phases.append(place_phase(phase, {**box, **bounds}, profile["align"]))
     facts = _facts(source, options, vocab, sum(b.kind == "state" for b in buffers) // 2)
-    generator = f"pocketcl {toolkit.__version__}"
+    generator = f"pocketcl {__version__}"
     return Plan(
         generator, facts, profile, symbols, buffers, (), (), tuple(programs.index), tuple(phases)
     )

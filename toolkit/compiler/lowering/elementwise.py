@@ -1,11 +1,15 @@
 """Elementwise chains as OpenCL C: one expression over a0, a1 …, and an index map per input."""
 
+from typing import Any
+
 import onnx_ir as ir
 import sympy
 
+from onnx_passes.ir.graph import is_constant, needed
 from opencl_kernels.elementwise.functions import SCALAR_OPS
 from opencl_kernels.kernel import c_float
-from toolkit.compiler.lowering.builder import c_expression
+from toolkit.compiler.lowering.builder import PhaseBuilder, Place, c_expression, label
+from toolkit.compiler.lowering.matmul import logits_place
 
 
 def expression(function: ir.Function) -> str:
@@ -36,3 +40,22 @@ def index_map(shape: list[sympy.Expr], source: list[sympy.Expr]) -> str:
             inner *= own
         outer *= size
     return " + ".join(terms) or "0"
+
+
+def lower_elementwise(b: PhaseBuilder, node: ir.Node) -> None:
+    """A chain of ops as one dispatch."""
+    y = node.outputs[0]
+    place = logits_place(b, y) if y.is_graph_output() else b.output(y)
+    shape, text = b.dims(y), expression(b.functions[node.op_identifier()])
+    count = sympy.prod(shape)
+    case: dict[str, Any] = {"EXPR": text, "INPUTS": len(node.inputs), "y": place.dtype}
+    case |= {"COUNT": count, "COUNT_C": c_expression(count)}
+    refs = {"y": place.ref}
+    for i in range(len(node.inputs)):
+        value = needed(node, i)
+        known = is_constant(value)
+        source = Place(b.weights.vector(value), "f32") if known else b.place(value)
+        case[f"IDX{i}"] = index_map(shape, b.dims(value))
+        case |= {f"SIZE{i}": size} if (size := sympy.prod(b.dims(value))) != count else {}
+        case[f"a{i}"], refs[f"a{i}"] = source.dtype, source.ref
+    b.emit(label(node), "elementwise", case, refs)

@@ -1,0 +1,3 @@
+"""The version of PocketCL, for pyproject.toml too."""
+
+__version__ = "0.1.0"
