@@ -11,7 +11,7 @@ namespace pocket {
 EngineOptions engine_options(const pocketcl_options *given);
 
 // The words of sampling.clh in opencl_kernels/include/, by the limits of
-// toolkit/generation/sampling.py; null: greedy.
+// toolkit/executors/sampling.py; null: greedy.
 std::vector<int64_t> sampling_words(const pocketcl_sampling *given);
 
 }  // namespace pocket

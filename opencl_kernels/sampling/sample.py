@@ -1,7 +1,7 @@
 """The next id, chosen on the device, greedily or at random; and the step of the position.
 
 The reference sorts where the kernels search: same ids, another way. How options become words is
-`words`; what they mean is said to users in `toolkit/generation/sampling.py`.
+`words`; what they mean is said to users in `toolkit/executors/sampling.py`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from toolkit import cli
 from toolkit.errors import PocketError
 from toolkit.executors.sampling import Sampling
-from toolkit.generation.sampling import choose_sampling, model_settings, without_effect
+from toolkit.generation.sampling_settings import choose_sampling, model_settings, without_effect
 
 
 @pytest.mark.parametrize(

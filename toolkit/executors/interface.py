@@ -58,7 +58,7 @@ class Executor(Protocol):
         """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
 
     def save_state(self, path: Path, past: int, note: Mapping[str, Any]) -> None:
-        """Write the first `past` positions of text and states to a file (state_file.py)."""
+        """Write the first `past` positions of text and states to a file (plan/state_file.py)."""
 
     def load_state(self, path: Path) -> int:
         """Take text and states from a file; return its `past`. A refused file changes nothing."""

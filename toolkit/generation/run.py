@@ -13,7 +13,7 @@ from toolkit.errors import PocketError
 from toolkit.executors.open import on_phone
 from toolkit.executors.sampling import Sampling
 from toolkit.generation.chat_template import choose_template, decoded, read_bytes
-from toolkit.generation.sampling import choose_sampling, model_settings, without_effect
+from toolkit.generation.sampling_settings import choose_sampling, model_settings, without_effect
 from toolkit.generation.session import Session
 from toolkit.generation.tokenizer import Text, load_text, parse_ids
 

@@ -1,7 +1,4 @@
-"""How the next id is chosen: what a user may ask for, and the words that tell the device.
-
-Order on the device: penalties, temperature, top-k, top-p, min-p, then a draw (sampling.clh).
-"""
+"""The sampling options of a text: what the user gave, what the model's makers use, the rest."""
 
 import dataclasses
 import json
