@@ -300,7 +300,7 @@ def test_ctrl_c_keeps_what_was_finished(plan: Path) -> None:
 
 def test_a_compile_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys, os, signal, toolkit.compile as c\n"
+        "import sys, os, signal, toolkit.compiler.pipeline as c\n"
         "def write_plan(*args): os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.modules['toolkit.compiler.pipeline'].write_plan = write_plan\n"
         "from toolkit.cli import cli; cli(sys.argv[1:])"

@@ -18,7 +18,7 @@ from toolkit.executors.interface import Executor
 from toolkit.executors.open import on_phone, open_executor
 from toolkit.executors.spans import Profiled, Span, length_s, overhead_us, runs_of
 from toolkit.files import check_folder
-from toolkit.plan import figures as bench_plan
+from toolkit.plan import figures as plan_figures
 from toolkit.plan.figures import kv_copy_bytes
 from toolkit.plan.origin import noted
 from toolkit.plan.schema import Plan
@@ -219,7 +219,7 @@ def _report(
         "kv_copy_bytes_per_token": kv_copy_bytes(plan, decode) if decode else 0,
         "host_us_per_token": stats.get("host_us_per_token"),
         "peak_rss_bytes": stats.get("peak_rss_bytes"),
-        "weight_bytes": bench_plan.weight_bytes(plan),
+        "weight_bytes": plan_figures.weight_bytes(plan),
         "spread": {"prefill": prefill[-1]["spread"], "decode": decoded["spread"]},
         "prompt_tokens": len(prompts[-1]),
         "new_tokens": new_tokens,
@@ -227,7 +227,7 @@ def _report(
         "prefill": prefill,
         "decode": {"after": len(prompts[-1]), **decoded},
         "load": load,
-        "memory": bench_plan.memory(plan),
+        "memory": plan_figures.memory(plan),
         "series": {
             "prefill_s": [[turn.prefill_s for turn in each] for each in turns],
             "decode_s": [turn.decode_s for turn in last],

@@ -129,7 +129,7 @@ ON = on_option()
 
 
 def sampling_options(command: Command) -> Command:
-    """The options of `toolkit.generation.sampling` and those that end a text."""
+    """The options of `toolkit.Sampling` and those that end a text."""
     options = [
         click.option("--sample", is_flag=True, help="As the model's makers set it."),
         click.option(

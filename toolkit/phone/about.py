@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from toolkit.errors import PocketError
 from toolkit.phone.adb import Phone
 from toolkit.phone.layout import MiB
-from toolkit.plan import figures as bench_plan
+from toolkit.plan.figures import memory
 from toolkit.plan.schema import Plan
 
 ABI = "arm64-v8a"
@@ -80,7 +80,7 @@ def check_system(found: About) -> None:
 
 def needed_bytes(plan: Plan) -> int:
     """Memory that a loaded plan takes: weights, states, buffers and arena, and the driver's own."""
-    return sum(bench_plan.memory(plan).values()) + DRIVER_BYTES
+    return sum(memory(plan).values()) + DRIVER_BYTES
 
 
 def check_memory(plan: Plan, found: About) -> None:
@@ -99,7 +99,7 @@ def check_memory(plan: Plan, found: About) -> None:
 
 
 def _parts(plan: Plan) -> list[tuple[str, int]]:
-    return [*bench_plan.memory(plan).items(), ("driver about", DRIVER_BYTES)]
+    return [*memory(plan).items(), ("driver about", DRIVER_BYTES)]
 
 
 def _gles(line: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What a plan costs by its steps alone: launches, bytes kept, bytes of KV cache copied."""
+"""What a plan costs, in numbers and as text: launches, memory, bytes of KV cache copied."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
