@@ -9,7 +9,7 @@ import pytest
 import sympy
 
 from opencl_kernels import KERNELS, Kernel, default_knobs, source_text
-from opencl_kernels.kernel import Case, Knobs, row_count
+from opencl_kernels.kernel import FOLDER, Case, Knobs, row_count
 
 CASES = [
     pytest.param(kernel, case, device_class, id=f"{name}-{index}-{device_class}")
@@ -42,6 +42,13 @@ def test_source_stands_alone_and_has_its_kernel(name: str) -> None:
     assert kernel.name == name
     assert "#include" not in text
     assert re.search(rf"\b{name}\b", text), "the file never names its kernel"
+
+
+def test_files_have_names_of_their_own() -> None:
+    """A plan has one folder for the kernels of all families."""
+    names = [path.name for path in FOLDER.rglob("*.cl")]
+    assert len(set(names)) == len(names)
+    assert {kernel.source for kernel in KERNELS.values()} <= set(names)
 
 
 @pytest.mark.parametrize("name", KERNELS)
