@@ -1,0 +1,16 @@
+// What the structs of include/pocketcl.h mean to the runner. Throws Failure.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "include/pocketcl.h"
+#include "session/engine.h"
+
+namespace pocket {
+
+EngineOptions engine_options(const pocketcl_options *given);
+
+// The words of opencl_kernels/sampling.cl, by the limits of toolkit/sampling.py; null: greedy.
+std::vector<int64_t> sampling_words(const pocketcl_sampling *given);
+
+}  // namespace pocket
