@@ -8,12 +8,14 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 
 namespace pocket {
 namespace {
 
 const char *const PARTIAL = ".partial-";  // then six characters; toolkit/atomic.py calls them alike
 const char *const OLDER = ".half.";       // as they were called before
+constexpr size_t LARGEST_TEXT = 256 << 20;
 
 std::string folder_of(const std::string &path) { return path.substr(0, path.rfind('/') + 1); }
 
@@ -52,6 +54,28 @@ void remove_leftovers(const std::string &folder, const Matches &matches) {
 }
 
 }  // namespace
+
+Failure unreadable(const std::string &path) {
+  return Failure(path + " can't be read", strerror(errno),
+                 "copy the whole plan folder, or compile the model again");
+}
+
+std::string read_file(const std::string &path) {
+  FILE *file = fopen(path.c_str(), "rb");
+  if (!file) throw unreadable(path);
+  std::string text;
+  char piece[65536];
+  size_t n = 0;
+  while ((n = fread(piece, 1, sizeof piece, file)) > 0 && text.size() <= LARGEST_TEXT)
+    text.append(piece, n);
+  const bool failed = ferror(file);
+  fclose(file);
+  if (failed) throw unreadable(path);
+  if (text.size() > LARGEST_TEXT)
+    throw Failure(path + " is too large", "no text of a plan has over 256 MiB",
+                  "copy the plan folder again, or compile the model again");
+  return text;
+}
 
 NewFile::NewFile(const std::string &path, mode_t mode) : path_(path) {
   for (int handle = create(); handle >= 0; close(handle), handle = create()) {

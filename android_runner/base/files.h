@@ -1,4 +1,4 @@
-// Files that appear all at once or not at all.
+// Files of a plan, read whole; and files that appear all at once or not at all.
 #pragma once
 #include <sys/types.h>
 
@@ -6,7 +6,12 @@
 #include <memory>
 #include <string>
 
+#include "base/failure.h"
+
 namespace pocket {
+
+Failure unreadable(const std::string &path);     // by errno
+std::string read_file(const std::string &path);  // throws Failure
 
 // A file under another name, which takes the place of `path` when it is whole. It is locked for as
 // long as it is written: one that nobody holds is left over from a process that was killed.

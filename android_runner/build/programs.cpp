@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/failure.h"
+#include "base/files.h"
 #include "opencl/linker.h"
 
 namespace pocket {

@@ -4,27 +4,20 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <tuple>
 
 #include "base/failure.h"
+#include "base/files.h"
 #include "base/sha256.h"
-#include "plan/plan_parts.h"
+#include "plan/json_node.h"
+#include "plan/plan.h"
 
 namespace pocket {
 namespace {
 
-constexpr int64_t LARGEST_TEXT = 256 << 20;
-
 bool ends_with(const std::string &text, const std::string &end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
-Failure missing(const std::string &path) {
-  return Failure(path + " can't be read", strerror(errno),
-                 "copy the whole plan folder, or compile the model again");
 }
 
 FileIdentity identity_of(const std::string &path) {
@@ -52,7 +45,7 @@ void check_file(Plan &plan, size_t index) {
   File &file = plan.files[index];
   const std::string path = plan.path(index);
   struct stat status {};
-  if (stat(path.c_str(), &status) != 0) throw missing(path);
+  if (stat(path.c_str(), &status) != 0) throw unreadable(path);
   const int64_t size = S_ISREG(status.st_mode) ? static_cast<int64_t>(status.st_size) : -1;
   if (file.text() && size >= 0) {
     file.edited = size != file.bytes || sha256(read_file(path)) != file.sha256;
@@ -158,23 +151,6 @@ void check_language_model(const Node &root, const Plan &plan) {
   need_phases(root, plan);
 }
 
-std::string read_file(const std::string &path) {
-  FILE *file = fopen(path.c_str(), "rb");
-  if (!file) throw missing(path);
-  std::string text;
-  char piece[65536];
-  size_t n = 0;
-  while ((n = fread(piece, 1, sizeof piece, file)) > 0 && text.size() <= LARGEST_TEXT)
-    text.append(piece, n);
-  const bool failed = ferror(file);
-  fclose(file);
-  if (failed) throw missing(path);
-  if (text.size() > LARGEST_TEXT)
-    throw Failure(path + " is too large", "no text of a plan has over 256 MiB",
-                  "copy the plan folder again, or compile the model again");
-  return text;
-}
-
 void check_same(const Plan &plan) {
   if (identity_of(plan.file) == plan.identity) return;
   throw Failure(plan.folder + " was replaced while it was read",
@@ -183,7 +159,7 @@ void check_same(const Plan &plan) {
 
 Plan load_plan(const std::string &path) {
   struct stat status {};
-  if (stat(path.c_str(), &status) != 0) throw missing(path);
+  if (stat(path.c_str(), &status) != 0) throw unreadable(path);
   const bool folder = S_ISDIR(status.st_mode);
   const size_t slash = path.rfind('/');
   const std::string file = folder ? path + "/plan.json" : path;

@@ -1,4 +1,5 @@
-// A value of plan.json that knows its path of keys, so that every complaint can name it.
+// A value of plan.json that knows its path of keys, so that every complaint can name it; and what
+// the parts of the loader share of it. The rest of the runner sees only plan.h.
 #pragma once
 #include <set>
 #include <string>
@@ -8,6 +9,10 @@
 #include "plan/expr.h"
 
 namespace pocket {
+
+struct Plan;
+struct Phase;
+using Names = std::vector<std::string>;
 
 class Node {
  public:
@@ -34,5 +39,10 @@ class Node {
   const Json *value_;
   std::string path_;
 };
+
+Plan read_plan(const Node &root, const std::string &folder);
+Phase read_phase(const Node &node, const Plan &plan, const Names &symbols, const Box &box);
+void check_overlap(const Node &node, const Phase &phase);  // of scratch that is in use at once
+void check_language_model(const Node &root, const Plan &plan);
 
 }  // namespace pocket

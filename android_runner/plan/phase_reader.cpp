@@ -2,7 +2,8 @@
 #include <algorithm>
 
 #include "plan/bounds.h"
-#include "plan/plan_parts.h"
+#include "plan/json_node.h"
+#include "plan/plan.h"
 
 namespace pocket {
 namespace {

@@ -1,12 +1,12 @@
-// Reads plan.json: the tables here, the phases in plan_phase.cpp, the files on disk in
-// plan_files.cpp.
+// Reads plan.json: the tables here, the phases in phase_reader.cpp, the files on disk in
+// file_checks.cpp.
 #include "plan/plan.h"
 
 #include <algorithm>
 
 #include "base/failure.h"
 #include "plan/bounds.h"
-#include "plan/plan_parts.h"
+#include "plan/json_node.h"
 
 namespace pocket {
 namespace {

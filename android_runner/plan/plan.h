@@ -128,6 +128,5 @@ std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase);
 size_t extent(const Expr &size, const std::vector<int64_t> &symbols);  // of a launch
 
 int64_t dtype_size(const std::string &dtype);
-std::string read_file(const std::string &path);  // throws Failure
 
 }  // namespace pocket

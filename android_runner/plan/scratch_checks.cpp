@@ -1,7 +1,8 @@
 // Whether the places of a phase's scratch memory leave each other alone.
 #include <algorithm>
 
-#include "plan/plan_parts.h"
+#include "plan/json_node.h"
+#include "plan/plan.h"
 
 namespace pocket {
 namespace {

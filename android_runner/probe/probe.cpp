@@ -10,10 +10,10 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "base/files.h"
 #include "base/os.h"
 #include "opencl/cl_library.h"
 #include "opencl/linker.h"
-#include "plan/plan.h"
 
 namespace pocket {
 namespace {
