@@ -1,4 +1,4 @@
-// The child's side of build_farm.h.
+// The child's side of compile_pool.h.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

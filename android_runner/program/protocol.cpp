@@ -27,7 +27,7 @@ Failure usage(const std::string &line) {
                  "sampling W0 … W15, logprobs START STOP, score PAST FILE ID…, logits FILE, save "
                  "PAST FILE, load FILE, "
                  "profile [FILE], stats, cancel, quit",
-                 "see android_runner/protocol.h");
+                 "see android_runner/program/protocol.h");
 }
 
 int64_t number(const std::string &word) {
@@ -36,7 +36,7 @@ int64_t number(const std::string &word) {
   const int64_t value = strtoll(word.c_str(), &end, 10);
   if (word.empty() || *end || errno || value > INT32_MAX || value < INT32_MIN)
     throw Failure("'" + word + "' is not a 32-bit integer", "the command needs a number there",
-                  "see android_runner/protocol.h");
+                  "see android_runner/program/protocol.h");
   return value;
 }
 
