@@ -2,7 +2,7 @@
 
 It is filled under a temporary name beside its place and renamed at the end. What is temporary is
 locked for as long as its process lives; what nobody holds is left over from one that was killed,
-and is removed by the next. The runner does the same with its files (android_runner/files.cpp).
+and is removed by the next. The runner does the same with its files (android_runner/base/files.cpp).
 """
 
 import errno

@@ -1,6 +1,6 @@
 """Files and folders that only their owner can change: what is run comes from such.
 
-The runner looks at its own caches in the same way (android_runner/own_files.cpp).
+The runner looks at its own caches in the same way (android_runner/base/own_files.cpp).
 """
 
 import errno

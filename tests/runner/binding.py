@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from native import INTO_ONE_FILE, build, runner_sources
+from native import INTO_ONE_FILE, build, library_sources
 
 OK, ERROR, CANCELLED, BUSY, LOST = range(5)
 EOS, LENGTH, CONTEXT, CANCEL = range(4)
@@ -36,7 +36,7 @@ class Sampling(c.Structure):
 
 def build_library() -> Path:
     """libpocketcl.so, as CMake builds it."""
-    sources = runner_sources("main.cpp", "protocol.cpp")
+    sources = library_sources()
     return build("libpocketcl.so", sources, "-shared", *INTO_ONE_FILE)
 
 

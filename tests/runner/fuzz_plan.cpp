@@ -18,9 +18,9 @@
 #include <cstring>
 #include <string>
 
-#include "engine.h"
-#include "failure.h"
-#include "json.h"
+#include "base/failure.h"
+#include "base/json.h"
+#include "session/engine.h"
 
 namespace {
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from toolkit.paths import cache_dir
-from toolkit.toolchain.build import SOURCES
+from toolkit.toolchain.build import SOURCES, runner_headers, runner_sources
 
 HERE = Path(__file__).parent
 INTO_ONE_FILE = ("-fvisibility=hidden", f"-Wl,--version-script={SOURCES / 'pocketcl.map'}")
@@ -26,15 +26,14 @@ def compiler(language: str) -> list[str]:
     return shlex.split(os.environ.get(*command))
 
 
-def runner_sources(*without: str) -> list[Path]:
-    """The runner's .cpp files."""
-    return sorted(f for f in SOURCES.glob("*.cpp") if f.name not in without)
+def library_sources() -> list[Path]:
+    """The .cpp files of the library: the runner's without those of its program."""
+    return [file for file in runner_sources() if file.parent.name != "program"]
 
 
 def build(name: str, sources: Sequence[Path], *flags: str) -> Path:
     """A program, or with -shared a library; of the same sources and flags it is built once."""
-    headers = [*SOURCES.glob("*.h"), *SOURCES.glob("include/*.h")]
-    seen = hashlib.sha256(b"".join(f.read_bytes() for f in sorted(headers))).hexdigest()
+    seen = hashlib.sha256(b"".join(f.read_bytes() for f in runner_headers())).hexdigest()
     compile_flags = [f for f in flags if f not in ("-shared",) and not f.startswith("-Wl,")]
     with _alone(), ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda f: _object(f, [*compile_flags, "-fPIC"], seen), sources))

@@ -4,7 +4,7 @@
 #include <iostream>
 #include <string>
 
-#include "pace.h"
+#include "executor/mode_switch.h"
 
 int main() {
   using namespace pocket;

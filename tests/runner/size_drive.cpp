@@ -4,9 +4,9 @@
 #include <iostream>
 #include <string>
 
-#include "bounds.h"
-#include "failure.h"
-#include "plan_node.h"
+#include "base/failure.h"
+#include "plan/bounds.h"
+#include "plan/json_node.h"
 
 namespace {
 

@@ -15,7 +15,7 @@ import binding
 import numpy as np
 import pytest
 from binding import BUSY, CANCEL, CONTEXT, EOS, ERROR, LENGTH, LOST, Handle, Refused
-from native import HERE, build, compiler, runner_sources
+from native import HERE, build, compiler, library_sources
 from talk import Start
 from toy import CHUNK, C, Toy, V
 
@@ -382,7 +382,7 @@ def test_the_library_gives_away_only_its_own_names() -> None:
 
 
 def test_the_example(toy: Toy, cache: Path) -> None:
-    sources = [*runner_sources("main.cpp", "protocol.cpp"), SOURCES / "examples" / "generate.c"]
+    sources = [*library_sources(), SOURCES / "examples" / "generate.c"]
     program = build("generate", sources, "-fvisibility=hidden")
     env = runner_environment() | {"POCKETCL_CACHE": str(cache)}
 

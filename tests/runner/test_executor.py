@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,30 @@ def test_with_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_without_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runner_build, "SOURCES", tmp_path)
     with pytest.raises(PocketError, match="sources are missing"):
+        build_runner()
+
+
+def test_sources_of_one_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In two folders; and headers are included by their path from the root."""
+    sources = {
+        "first/part.h": "int first();",
+        "first/part.cpp": '#include "first/part.h"\nint first() { return 40; }',
+        "second/part.h": "int second();",
+        "second/part.cpp": '#include "second/part.h"\nint second() { return 2; }',
+        "program/main.cpp": '#include "first/part.h"\n#include "second/part.h"\n'
+        "int main() { return first() + second(); }",
+        "bionic/compat.cpp": "#error for Android only",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    monkeypatch.setattr(runner_build, "SOURCES", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    program = build_runner()
+    assert subprocess.run([program]).returncode == 42
+    (tmp_path / "third").mkdir()  # what moves is no longer what was built
+    (tmp_path / "second/part.h").rename(tmp_path / "third/part.h")
+    with pytest.raises(PocketError, match="can't be built"):
         build_runner()
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from mutate import of_bytes, write_case
-from native import HERE, SANITIZERS, build, runner_sources
+from native import HERE, SANITIZERS, build, library_sources, runner_sources
 from toy import C, Toy, buffer
 
 CASES = int(os.environ.get("POCKETCL_FUZZ_CASES", "10000"))
@@ -38,7 +38,7 @@ def null_device(*flags: str) -> Path:
 
 def fuzz_program() -> list[str]:
     """The command, built with sanitizers."""
-    sources = [*runner_sources("main.cpp", "protocol.cpp"), HERE / "fuzz_plan.cpp"]
+    sources = [*library_sources(), HERE / "fuzz_plan.cpp"]
     return [str(build("fuzz_plan", sources, *SANITIZERS)), str(null_device(*SANITIZERS))]
 
 

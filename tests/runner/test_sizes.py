@@ -25,7 +25,7 @@ OPERATORS: dict[str, Callable[[int, int], int]] = {
 
 def ask_runner(sizes: Sequence[Size]) -> list[Answer]:
     """What the runner makes of them."""
-    sources = [HERE / "size_drive.cpp", SOURCES / "plan_node.cpp", SOURCES / "json.cpp"]
+    sources = [HERE / "size_drive.cpp", SOURCES / "plan/json_node.cpp", SOURCES / "base/json.cpp"]
     program = build("size_drive", sources, *SANITIZERS)
     lines = [
         json.dumps(

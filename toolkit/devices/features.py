@@ -1,8 +1,8 @@
 """What an OpenCL device can do, in the plan's words, however its driver says it.
 
 What was an extension becomes part of OpenCL and then loses its name, and vendors have names of
-their own. The runner has the same rules (android_runner/device_features.cpp); one list of reports
-is held against both (tests/runner/device_reports.json).
+their own. The runner has the same rules (android_runner/opencl/device_features.cpp); one list of
+reports is held against both (tests/runner/device_reports.json).
 """
 
 import re

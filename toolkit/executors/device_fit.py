@@ -1,6 +1,6 @@
 """Whether a variant of a dispatch can run on an OpenCL device, before and after it is built.
 
-The runner asks the same in android_runner/executor.cpp.
+The runner asks the same in android_runner/build/device_fit.cpp.
 """
 
 import math

@@ -1,6 +1,6 @@
 """The C++ runner as an executor: one process per loaded plan, spoken to line by line.
 
-The protocol is described in android_runner/protocol.h.
+The protocol is described in android_runner/program/protocol.h.
 """
 
 import contextlib

@@ -10,7 +10,7 @@
 The first line is JSON (broken here to fit). "model" is the sha256 of the model, "plan" the digest
 of plan.json: the file is for that plan only. "reached" says how far rings were filled (see
 executor.holds). "note" is what the caller wants to find again. All numbers are little-endian. The
-runner reads and writes the same files (android_runner/state_file.cpp).
+runner reads and writes the same files (android_runner/session/state_file.cpp).
 """
 
 import hashlib

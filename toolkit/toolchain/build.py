@@ -60,15 +60,25 @@ def build(toolchain: Toolchain) -> Path:
     Raises:
         PocketError: there are no sources, a command fails, or the check does.
     """
-    files = sorted(f for kind in ("*.cpp", "*.h", "include/*.h") for f in SOURCES.glob(kind))
-    if not files:
+    sources = runner_sources()
+    if not sources:
         raise PocketError("the runner's sources are missing", f"{SOURCES} holds none", "reinstall")
-    folder = cache_dir() / f"{toolchain.name}-{_key(toolchain, files)}"
+    folder = cache_dir() / f"{toolchain.name}-{_key(toolchain, [*sources, *runner_headers()])}"
     try:
-        fill_once(folder, partial(_make, toolchain, [f for f in files if f.suffix == ".cpp"]))
+        fill_once(folder, partial(_make, toolchain, sources))
     except OSError as error:
         raise PocketError(f"the {toolchain.name} can't be built", str(error), CACHE) from None
     return folder / "pocketcl-runner"
+
+
+def runner_sources() -> list[Path]:
+    """The runner's .cpp files; those of bionic/ belong to the sysroot of Android."""
+    return sorted(file for file in SOURCES.glob("*/*.cpp") if file.parent.name != "bionic")
+
+
+def runner_headers() -> list[Path]:
+    """The runner's .h files, which its sources include by their path from SOURCES."""
+    return sorted(SOURCES.glob("*/*.h"))
 
 
 def _compiler() -> tuple[str, ...]:
@@ -92,7 +102,8 @@ def _key(toolchain: Toolchain, files: list[Path]) -> str:
     t = toolchain
     digest = hashlib.sha256(repr((t.compile, t.link, t.libraries, t.identity)).encode())
     for file in files:
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
+        name = file.relative_to(SOURCES).as_posix()
+        digest.update(f"{name} {file.stat().st_size}\n".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -105,10 +116,11 @@ def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
     run = partial(_run, toolchain, toolchain.environment(work))
     if find_linker() is None:
         _try_out(toolchain, work, run)  # a compiler may find a linker where we don't look
-    objects = [f"{work}/{source.stem}.o" for source in sources]
+    objects = [_object_of(source, work) for source in sources]
+    compiles = (*toolchain.compile, f"-I{SOURCES}")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         commands = [
-            (*toolchain.compile, "-c", str(source), "-o", target)
+            (*compiles, "-c", str(source), "-o", target)
             for source, target in zip(sources, objects, strict=True)
         ]
         list(pool.map(run, commands))
@@ -116,6 +128,13 @@ def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
     run((*toolchain.link, "-o", str(program), *objects, *toolchain.libraries))
     toolchain.check(program)
     shutil.rmtree(work)
+
+
+def _object_of(source: Path, work: Path) -> str:
+    """Where its object goes: folders keep apart sources of one name, as they do in SOURCES."""
+    target = work / source.relative_to(SOURCES).with_suffix(".o")
+    target.parent.mkdir(exist_ok=True)
+    return str(target)
 
 
 def _try_out(toolchain: Toolchain, work: Path, run: Callable[[tuple[str, ...]], None]) -> None:

@@ -1,0 +1,39 @@
+#include "build/device_fit.h"
+
+namespace pocket {
+namespace {
+
+std::string too_much(uint64_t local, const DeviceFacts &device) {
+  return std::to_string(local) + " bytes of local memory, the device has " +
+         std::to_string(device.local_memory);
+}
+
+// 0 from a driver that can't tell: it will refuse the launch.
+template <class T>
+T ask(cl::Kernel kernel, const DeviceFacts &device, cl::Uint what) {
+  T answer{};
+  const cl::Int code =
+      cl::GetKernelWorkGroupInfo(kernel, device.id, what, sizeof answer, &answer, nullptr);
+  return code == 0 ? answer : T{};
+}
+
+}  // namespace
+
+std::string lack(const Variant &variant, const DeviceFacts &device) {
+  for (const std::string &feature : variant.needs)
+    if (!device.features.count(feature)) return "needs " + feature + ", which the device lacks";
+  const auto needed = static_cast<uint64_t>(variant.local_bytes);
+  return needed > device.local_memory ? "needs " + too_much(needed, device) : "";
+}
+
+std::string excess(const Variant &variant, cl::Kernel kernel, const DeviceFacts &device) {
+  const auto taken = ask<uint64_t>(kernel, device, cl::KERNEL_LOCAL_MEM_SIZE);
+  if (taken > device.local_memory) return "takes " + too_much(taken, device);
+  const auto most = ask<size_t>(kernel, device, cl::KERNEL_WORK_GROUP_SIZE);
+  size_t items = 1;
+  for (const size_t size : variant.local) items *= size;
+  const bool small = most && items > most;
+  return small ? "allows work-groups of " + std::to_string(most) + " items here" : "";
+}
+
+}  // namespace pocket

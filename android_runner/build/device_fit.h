@@ -1,0 +1,17 @@
+// Whether a variant of a dispatch can run on a device, before and after it is built. The Python
+// executor asks the same in toolkit/executors/device_fit.py.
+#pragma once
+#include <string>
+
+#include "opencl/device.h"
+#include "plan/plan.h"
+
+namespace pocket {
+
+// What the plan says that a variant needs, and the device hasn't; empty where it has all.
+std::string lack(const Variant &variant, const DeviceFacts &device);
+
+// What a built kernel takes beyond what the device has, edited or by its driver; else empty.
+std::string excess(const Variant &variant, cl::Kernel kernel, const DeviceFacts &device);
+
+}  // namespace pocket

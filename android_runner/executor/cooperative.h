@@ -1,0 +1,35 @@
+// A whole run in one launch, on CPUs: the plan's step kernel (toolkit/compiler/cooperative.py) calls the body
+// of every kernel in turn, and its work-groups, one per core, meet at a spinning barrier between.
+// That needs workers that run side by side, as PoCL's do, and memory that a kernel can reach by
+// address, as it can where the device's is the host's.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "executor/recorder.h"
+#include "opencl/device.h"
+
+namespace pocket {
+
+// Why this device can't; empty when, as far as it says of itself, it can.
+std::string cannot_cooperate(const DeviceFacts &facts);
+
+class Cooperation {
+ public:
+  // Of a program with the kernels `steps`, `address` and `side_by_side`.
+  Cooperation(const Device &device, cl::Program program) : device_(device), program_(program) {}
+
+  // Whether as many work-groups as there are cores run at the same time, in one try.
+  bool side_by_side() const;
+  std::unique_ptr<Recorder> recorder(const Run &run) const;
+
+ private:
+  cl::Owned<cl::Kernel> kernel(const char *name) const;
+  std::vector<uint64_t> addresses(const std::vector<cl::Memory> &memories) const;
+
+  const Device &device_;
+  const cl::Program program_;
+};
+
+}  // namespace pocket

@@ -1,0 +1,56 @@
+// Everything that the plan keeps on the device: weights, states, inputs and outputs, symbols, and
+// the arena.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "opencl/device.h"
+#include "plan/plan.h"
+
+namespace pocket {
+
+// A weights file in memory; private and writable, because drivers pin host memory for writing, yet
+// never written.
+class MappedFile {
+ public:
+  MappedFile(const std::string &path, size_t size);
+  MappedFile(MappedFile &&other) noexcept;
+  MappedFile(const MappedFile &) = delete;
+  ~MappedFile();
+  char *data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  char *data_;
+  size_t size_;
+};
+
+class Memory {
+ public:
+  // For the phases in use: what only other phases need is not allocated.
+  Memory(const Plan &plan, const Device &device, const std::vector<const Phase *> &phases);
+
+  cl::Memory weight(size_t index) const { return weights_[index].get(); }
+  cl::Memory buffer(size_t index) const { return buffers_[index].get(); }
+  int64_t buffer_bytes(size_t index) const { return sizes_[index]; }
+  cl::Memory symbols() const { return symbols_.get(); }
+  cl::Owned<cl::Memory> scratch(const Scratch &scratch) const;
+
+  void clear(const Device &device) const;  // every buffer to zeros, as after the start
+
+  int64_t weight_bytes = 0, state_bytes = 0, arena_bytes = 0;
+  bool mapped() const { return !files_.empty(); }
+
+ private:
+  void load_weights(const Plan &plan, const Device &device);
+  cl::Owned<cl::Memory> load_shard(const Plan &plan, const Device &device, size_t file);
+  void make_buffers(const Plan &plan, const Device &device);
+  void check_room(const Plan &plan, const Device &device) const;
+
+  std::vector<MappedFile> files_;  // first: outlives the buffers that use it
+  std::vector<cl::Owned<cl::Memory>> shards_, weights_, buffers_;
+  std::vector<int64_t> sizes_;  // of buffers_, in bytes
+  cl::Owned<cl::Memory> symbols_, arena_;
+};
+
+}  // namespace pocket

@@ -1,0 +1,53 @@
+// A run of dispatches on its way to the device, again and again: enqueued one by one, or recorded
+// once and replayed, or all in one launch (cooperative.h). Qualcomm's recordable queues will be one
+// more Recorder.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "executor/profile.h"
+#include "opencl/cl_api.h"
+#include "plan/plan.h"
+
+namespace pocket {
+
+// The kernel object is this launch's own and its arguments are never set again: PoCL up to 4.0
+// reads them when a recording is replayed.
+struct Launch {
+  cl::Owned<cl::Kernel> kernel;  // none: wait for the queue
+  size_t queue;
+  const Variant *variant;
+  size_t global[3], local[3];
+  const Step *step = nullptr;
+  const Program *program = nullptr;
+  std::vector<cl::Memory> args = {};
+  cl::Uint dims() const { return static_cast<cl::Uint>(variant->global.size()); }
+  bool empty() const { return !global[0] || !global[1] || !global[2]; }
+};
+
+// Launches of one queue that follow each other with nothing between them.
+struct Run {
+  cl::Queue queue;
+  const Launch *begin, *end;
+};
+
+class Recorder {
+ public:
+  virtual ~Recorder() = default;
+  // The run once, in its queue's order. A profile, if one is given, learns when each dispatch ran;
+  // recordings can't tell.
+  virtual void send(Profile *profile) = 0;
+  virtual void resize() = 0;  // the launch sizes have changed
+};
+
+void enqueue(cl::Queue queue, const Launch &launch, cl::Event *event = nullptr);
+
+// `flush_every` so many launches, if not 0: what a GPU is given in one piece keeps the screen
+// waiting.
+std::unique_ptr<Recorder> enqueue_plainly(const Run &run, size_t flush_every = 0);
+
+// By cl_khr_command_buffer, which Device::cannot_record has looked for.
+std::unique_ptr<Recorder> record_in_command_buffers(const Run &run);
+
+}  // namespace pocket

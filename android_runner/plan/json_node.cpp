@@ -1,0 +1,127 @@
+#include "plan/json_node.h"
+
+#include <cctype>
+#include <map>
+
+#include "base/failure.h"
+
+namespace pocket {
+
+void Node::fail(const std::string &because) const {
+  const std::string path = path_.empty() ? "the top level" : path_;
+  throw Failure("plan.json is not a valid plan: " + path, because,
+                "compile the model again, or undo the last edit of plan.json");
+}
+
+bool Node::has(const char *key) const {
+  const Json *found = value_->kind == Json::Dict ? value_->find(key) : nullptr;
+  return found && found->kind != Json::Null;
+}
+
+Node Node::at(const char *key) const {
+  if (value_->kind != Json::Dict) fail("expected an object");
+  const Json *found = value_->find(key);
+  const Node child(found ? *found : *value_, path_.empty() ? key : path_ + "." + key);
+  if (!found) child.fail("the key is missing");
+  return child;
+}
+
+Node Node::at(size_t index) const {
+  if (value_->kind != Json::List) fail("expected a list");
+  if (index >= value_->list.size())
+    fail("the list has only " + std::to_string(value_->list.size()) + " items");
+  return Node(value_->list[index], path_ + "[" + std::to_string(index) + "]");
+}
+
+std::vector<Node> Node::items() const {
+  if (value_->kind != Json::List) fail("expected a list");
+  std::vector<Node> nodes;
+  for (size_t i = 0; i < value_->list.size(); ++i) nodes.push_back(at(i));
+  return nodes;
+}
+
+std::vector<std::string> Node::keys() const {
+  if (value_->kind != Json::Dict) fail("expected an object");
+  std::vector<std::string> keys;
+  for (const Member &member : value_->members) keys.push_back(member.key);
+  return keys;
+}
+
+int64_t Node::integer(int64_t low, int64_t high) const {
+  if (value_->kind != Json::Integer) fail("expected an integer");
+  if (value_->integer < low || value_->integer > high)
+    fail(std::to_string(value_->integer) + " is not in " + std::to_string(low) + " … " +
+         std::to_string(high));
+  return value_->integer;
+}
+
+size_t Node::index(size_t count, const char *of) const {
+  const int64_t index = integer(INT64_MIN, INT64_MAX);
+  if (index < 0 || static_cast<size_t>(index) >= count)
+    fail(std::to_string(index) + " is no index into " + of + ", which has " +
+         std::to_string(count) + " entries");
+  return static_cast<size_t>(index);
+}
+
+bool Node::boolean() const {
+  if (value_->kind != Json::Bool) fail("expected true or false");
+  return value_->flag;
+}
+
+const std::string &Node::text() const {
+  if (value_->kind != Json::Text) fail("expected a string");
+  if (value_->text.find('\0') != std::string::npos) fail("the string holds a zero character");
+  return value_->text;
+}
+
+const std::string &Node::one_of(const std::set<std::string> &choices) const {
+  std::string list;
+  for (const std::string &choice : choices) list += (list.empty() ? "" : ", ") + choice;
+  if (!choices.count(text())) fail(quote(text()) + " is none of " + list);
+  return value_->text;
+}
+
+std::string Node::name() const {
+  const std::string &word = text();
+  bool good = !word.empty() && !isdigit(static_cast<unsigned char>(word[0]));
+  for (const unsigned char c : word) good = good && c < 128 && (isalnum(c) || c == '_');
+  if (!good) fail(quote(word) + " is not an identifier");
+  return word;
+}
+
+Expr Node::expression(const std::vector<std::string> &symbols) const {
+  static const std::map<std::string, Token::Op> operators = {
+      {"+", Token::Add}, {"-", Token::Sub},   {"*", Token::Mul},  {"//", Token::Div},
+      {"%", Token::Mod}, {"min", Token::Min}, {"max", Token::Max}};
+  if (value_->kind == Json::Integer) return {{Token::Number, value_->integer}};
+  Expr code;
+  int depth = 0;
+  for (const Node &token : items()) {
+    if (token.value_->kind == Json::Integer) {
+      code.push_back({Token::Number, token.value_->integer});
+      ++depth;
+    } else if (const auto found = operators.find(token.text()); found != operators.end()) {
+      if (depth < 2)
+        token.fail("the operator " + quote(token.text()) + " has fewer than two operands");
+      code.push_back({found->second, 0});
+      --depth;
+    } else {
+      size_t slot = 0;
+      while (slot < symbols.size() && symbols[slot] != token.text()) ++slot;
+      if (slot == symbols.size()) token.fail("unknown symbol or operator " + quote(token.text()));
+      code.push_back({Token::Symbol, static_cast<int64_t>(slot)});
+      ++depth;
+    }
+    if (depth > MAX_STACK) token.fail("the expression needs too deep a stack");
+  }
+  if (depth != 1) fail("the expression leaves " + std::to_string(depth) + " values instead of one");
+  return code;
+}
+
+std::vector<Expr> Node::expressions(const std::vector<std::string> &symbols) const {
+  std::vector<Expr> list;
+  for (const Node &item : items()) list.push_back(item.expression(symbols));
+  return list;
+}
+
+}  // namespace pocket

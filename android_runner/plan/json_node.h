@@ -1,0 +1,48 @@
+// A value of plan.json that knows its path of keys, so that every complaint can name it; and what
+// the parts of the loader share of it. The rest of the runner sees only plan.h.
+#pragma once
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "plan/expr.h"
+
+namespace pocket {
+
+struct Plan;
+struct Phase;
+using Names = std::vector<std::string>;
+
+class Node {
+ public:
+  Node(const Json &value, std::string path) : value_(&value), path_(std::move(path)) {}
+
+  [[noreturn]] void fail(const std::string &because) const;
+  bool has(const char *key) const;        // and it is not null
+  Node at(const char *key) const;         // fails when absent
+  Node at(size_t index) const;            // fails when out of range
+  std::vector<Node> items() const;        // of a list
+  std::vector<std::string> keys() const;  // of an object
+
+  int64_t integer(int64_t low, int64_t high) const;
+  int64_t bytes() const { return integer(0, int64_t{1} << 42); }
+  size_t index(size_t count, const char *of) const;  // an index into a table of `count`
+  bool boolean() const;
+  const std::string &text() const;
+  const std::string &one_of(const std::set<std::string> &choices) const;
+  std::string name() const;  // a C identifier
+  Expr expression(const std::vector<std::string> &symbols) const;
+  std::vector<Expr> expressions(const std::vector<std::string> &symbols) const;
+
+ private:
+  const Json *value_;
+  std::string path_;
+};
+
+Plan read_plan(const Node &root, const std::string &folder);
+Phase read_phase(const Node &node, const Plan &plan, const Names &symbols, const Box &box);
+void check_overlap(const Node &node, const Phase &phase);  // of scratch that is in use at once
+void check_language_model(const Node &root, const Plan &plan);
+
+}  // namespace pocket

@@ -1,0 +1,136 @@
+// One phase of plan.json: its scratch memory and its steps.
+#include <algorithm>
+
+#include "plan/bounds.h"
+#include "plan/json_node.h"
+#include "plan/plan.h"
+
+namespace pocket {
+namespace {
+
+constexpr size_t QUEUES = 16;
+
+struct Context {
+  const Plan &plan;
+  const Names &symbols;
+  const Phase &phase;
+};
+
+Box read_bounds(const Node &node, const Names &symbols, Box box) {
+  for (const std::string &key : node.keys()) {
+    const Node bound = node.at(key.c_str());
+    const size_t slot = std::find(symbols.begin(), symbols.end(), key) - symbols.begin();
+    if (slot == symbols.size()) bound.fail("there is no symbol of this name");
+    const int64_t low = bound.at(size_t{0}).integer(box[slot].low, box[slot].high);
+    box[slot] = {low, bound.at(1).integer(low, box[slot].high)};
+  }
+  return box;
+}
+
+Scratch read_scratch(const Node &node, const Context &context) {
+  Scratch scratch{node.at("name").text(), node.at("bytes").bytes(), node.at("offset").bytes()};
+  const auto size = bounds(node.at("size").expression(context.symbols), context.phase.box);
+  if (!size || size->low < 0)
+    node.at("size").fail("may be negative or undefined within the phase's bounds");
+  if (scratch.bytes == 0) node.at("bytes").fail("an empty buffer");
+  if (scratch.bytes < size->high)
+    node.at("bytes").fail("the size is " + std::to_string(size->high) +
+                          " bytes at the phase's bounds");
+  if (scratch.offset % context.plan.align)
+    node.at("offset").fail("not a multiple of the profile's alignment, " +
+                           std::to_string(context.plan.align));
+  if (scratch.offset + scratch.bytes > context.phase.arena_bytes)
+    node.at("offset").fail("the buffer ends behind the arena's " +
+                           std::to_string(context.phase.arena_bytes) + " bytes");
+  return scratch;
+}
+
+Argument read_argument(const Node &node, const Context &context) {
+  const std::string &kind = node.at(size_t{0}).one_of({"symbols", "scratch", "weight", "buffer"});
+  if (kind == "symbols") return {Argument::Symbols, 0};
+  const Node index = node.at(1);
+  if (kind == "scratch")
+    return {Argument::Scratch, index.index(context.phase.scratch.size(), "the phase's scratch")};
+  if (kind == "weight")
+    return {Argument::Weight, index.index(context.plan.weights.size(), "weights")};
+  return {Argument::Buffer, index.index(context.plan.buffers.size(), "buffers")};
+}
+
+void check_grid(const Node &node, const Variant &variant, const Box &box) {
+  if (variant.global.empty() || variant.global.size() > 3)
+    node.at("global").fail("expected one to three sizes");
+  if (variant.local.size() != variant.global.size())
+    node.at("local").fail("expected as many sizes as in global");
+  for (size_t i = 0; i < variant.global.size(); ++i) {
+    const auto range = bounds(variant.global[i], box);
+    const Node size = node.at("global").at(i);
+    if (!range || range->low < 0)
+      size.fail("may be negative or undefined within the phase's bounds");
+    if (range->high > UINT32_MAX) size.fail("more than 2^32 work-items");
+    const int64_t local = static_cast<int64_t>(variant.local[i]);
+    if (range->divisor % local) size.fail("not a multiple of the local size everywhere");
+  }
+}
+
+Variant read_variant(const Node &node, const Context &context) {
+  Variant variant{node.at("program").index(context.plan.programs.size(), "programs"),
+                  node.at("global").expressions(context.symbols),
+                  {},
+                  {},
+                  0};
+  for (const Node &size : node.at("local").items()) variant.local.push_back(size.integer(1, 65536));
+  for (const Node &feature : node.at("requires").items())
+    variant.needs.push_back(feature.one_of({"fp16", "subgroups", "images", "int_dot"}));
+  if (node.has("local_bytes")) variant.local_bytes = node.at("local_bytes").integer(0, INT32_MAX);
+  check_grid(node, variant, context.phase.box);
+  return variant;
+}
+
+Step read_dispatch(const Node &node, const Context &context) {
+  Step step{
+      Step::Dispatch, node.at("queue").index(QUEUES, "the queues"), node.at("name").text(), {}, {}};
+  for (const Node &arg : node.at("args").items()) step.args.push_back(read_argument(arg, context));
+  for (const Node &index : node.at("writes").items()) {
+    const size_t written = index.index(step.args.size(), "args");
+    if (step.args[written].kind == Argument::Weight) index.fail("a weight can't be written");
+  }
+  for (const Node &variant : node.at("variants").items())
+    step.variants.push_back(read_variant(variant, context));
+  if (step.variants.empty()) node.at("variants").fail("a dispatch needs at least one variant");
+  return step;
+}
+
+Step read_step(const Node &node, const Context &context) {
+  const std::string &kind = node.at("kind").one_of({"dispatch", "host", "wait"});
+  if (kind == "dispatch") return read_dispatch(node, context);
+  if (kind == "wait") return {Step::Wait, node.at("queue").index(QUEUES, "the queues"), "", {}, {}};
+  node.at("op").one_of({"fetch"});
+  return {Step::Fetch,
+          node.has("queue") ? node.at("queue").index(QUEUES, "the queues") : 0,
+          "",
+          {{Argument::Buffer, node.at("buffer").index(context.plan.buffers.size(), "buffers")}},
+          {}};
+}
+
+}  // namespace
+
+Phase read_phase(const Node &node, const Plan &plan, const Names &symbols, const Box &box) {
+  Phase phase{node.at("name").text(),
+              read_bounds(node.at("bounds"), symbols, box),
+              node.at("recordable").boolean(),
+              node.at("arena_bytes").bytes(),
+              {},
+              {},
+              std::nullopt};
+  const Context context{plan, symbols, phase};
+  for (const Node &entry : node.at("scratch").items())
+    phase.scratch.push_back(read_scratch(entry, context));
+  for (const Node &step : node.at("steps").items()) phase.steps.push_back(read_step(step, context));
+  check_overlap(node, phase);
+  if (node.has("cooperative"))
+    phase.cooperative =
+        node.at("cooperative").at("program").index(plan.programs.size(), "programs");
+  return phase;
+}
+
+}  // namespace pocket

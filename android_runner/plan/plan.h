@@ -1,0 +1,132 @@
+// The plan as the runner sees it: plan.json, loaded and checked before anything is allocated.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "plan/expr.h"
+
+namespace pocket {
+
+constexpr int PLAN_FORMAT = 1;
+
+struct Symbol {
+  std::string name;
+  bool counted;  // written by a kernel: launches are sized for `range.high`
+  Range range;
+};
+
+struct Buffer {
+  std::string name, kind, dtype;  // kind: input, output or state
+  std::vector<Expr> shape;
+  int64_t bytes;
+  std::string update;  // of a state: append, replace or once
+};
+
+// Tells a file from another that takes its name.
+struct FileIdentity {
+  uint64_t device = 0, number = 0;
+  int64_t seconds = 0, nanoseconds = 0, bytes = -1;
+  bool operator==(const FileIdentity &other) const;
+};
+
+struct File {
+  std::string path;
+  int64_t bytes;
+  std::string sha256;
+  bool edited = false;  // since the compile
+  bool text() const;    // people may edit it; then it runs after a note
+};
+
+struct Weight {
+  std::string name;
+  size_t file;
+  int64_t offset, bytes;
+};
+
+struct Program {
+  size_t file;
+  std::string kernel, header;  // header: the #define lines that stand before the file
+};
+
+struct Scratch {
+  std::string name;
+  int64_t bytes, offset;
+};
+
+struct Argument {
+  enum Kind { Symbols, Scratch, Weight, Buffer } kind;
+  size_t index;
+};
+
+struct Variant {
+  size_t program;
+  std::vector<Expr> global;
+  std::vector<size_t> local;
+  std::vector<std::string> needs;
+  int64_t local_bytes;  // of local memory, that a work-group takes
+};
+
+struct Step {
+  enum Kind { Dispatch, Fetch, Wait } kind;
+  size_t queue;
+  std::string name;
+  std::vector<Argument> args;
+  std::vector<Variant> variants;  // in order of preference
+};
+
+struct Phase {
+  std::string name;
+  Box box;
+  bool recordable;  // nothing but launch sizes changes from one run to the next
+  int64_t arena_bytes;
+  std::vector<Scratch> scratch;
+  std::vector<Step> steps;
+  std::optional<size_t> cooperative;  // the program that runs all dispatches in one launch
+};
+
+struct Model {
+  std::string kind;
+  int64_t batch, vocab_size, max_context, prefill_chunk;
+  std::string sha256;  // of the model's files; empty where the plan doesn't say
+  std::vector<int64_t> eos;
+};
+
+struct Plan {
+  std::string folder;
+  std::string digest;   // hash of plan.json as it is, edited or not
+  std::string file;     // plan.json's name
+  FileIdentity identity;
+  bool edited = false;  // plan.json, since the compile
+  Model model;
+  std::string device_class;
+  int64_t align;
+  std::vector<Symbol> symbols;
+  std::vector<Buffer> buffers;
+  std::vector<File> files;
+  std::vector<Weight> weights;
+  std::vector<Program> programs;
+  std::vector<Phase> phases;
+
+  const Phase *phase(const std::string &name) const;  // nullptr when absent
+  size_t buffer(const std::string &name) const;       // throws Failure when absent
+  bool has_buffer(const std::string &name) const;
+  size_t slot(const std::string &name) const;  // of a symbol; throws Failure when absent
+  std::string path(size_t file) const { return folder + "/" + files[file].path; }
+};
+
+// `path` is the plan's folder, or a plan.json in it under any name. Throws Failure.
+Plan load_plan(const std::string &path);
+
+// Throws Failure where another plan has taken the place of the one that was loaded, so that what
+// was read since may be of both.
+void check_same(const Plan &plan);
+
+// Of a phase's first run: a value for every symbol. Counted ones are sized for their greatest.
+std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase);
+size_t extent(const Expr &size, const std::vector<int64_t> &symbols);  // of a launch
+
+int64_t dtype_size(const std::string &dtype);
+
+}  // namespace pocket

@@ -1,0 +1,158 @@
+// What a device reads, computes and launches a second.
+#include <algorithm>
+#include <cstdint>
+
+#include "base/failure.h"
+#include "base/os.h"
+#include "probe/probe.h"
+
+namespace pocket {
+namespace {
+
+constexpr cl::Uint DEVICE_GLOBAL_MEM_CACHE_SIZE = 0x101E;
+constexpr size_t COLD =
+    size_t{1} << 28;              // bytes that few caches hold, as in opencl_kernels/timing.py
+constexpr size_t PARTS = 4;       // that as much is read in: short launches are rarely disturbed
+constexpr double LONG_S = 0.003;  // a launch: beside it what a clock gets wrong is nothing
+constexpr double RATE_S = 1;      // all launches of one rate
+constexpr size_t ENOUGH = 200;
+constexpr int REPEATS = 1 << 12;
+constexpr size_t MOST_ITEMS = size_t{1} << 20;
+
+std::string defined(const char *name, const std::string &value) {
+  return std::string("#define ") + name + " " + value + "\n";
+}
+
+std::string defines(size_t lanes, size_t count, int prefetch, bool half) {
+  return defined("LANES", std::to_string(lanes)) + defined("COUNT", std::to_string(count) + "L") +
+         defined("REPEATS", std::to_string(REPEATS)) +
+         defined("PREFETCH", std::to_string(prefetch)) + defined("STRIDE", "1024") +
+         (half ? defined("HAVE_FP16", "1") : "");
+}
+
+double timed(const Bench &bench, const std::function<void()> &enqueue) {
+  const double start = now();
+  enqueue();
+  bench.finish();
+  return now() - start;
+}
+
+// A buffer whose every page is real.
+cl::Owned<cl::Memory> filled(const Bench &bench, size_t bytes) {
+  auto memory = bench.device().buffer(bytes, "the probe");
+  const float value = 0.25f;
+  cl::check(cl::EnqueueFillBuffer(bench.queue(), memory.get(), &value, sizeof value, 0, bytes, 0,
+                                  nullptr, nullptr),
+            "clEnqueueFillBuffer");
+  bench.finish();
+  return memory;
+}
+
+std::vector<double> each_of(double amount, std::vector<double> seconds) {
+  for (double &value : seconds) value = amount / value;
+  return seconds;
+}
+
+std::string rate(const std::vector<double> &rates, const char *unit) {
+  const Summary found = summary(rates);
+  return Record()
+      .add(unit, found.middle)
+      .add("spread", found.spread)
+      .add("samples", static_cast<int64_t>(found.count))
+      .text();
+}
+
+struct Shape {
+  size_t lanes, local, items;
+};
+
+Shape shape(const Bench &bench, size_t more) {
+  const size_t units = std::max<size_t>(bench.device().facts().compute_units, 1);
+  return bench.cpu() ? Shape{1, 1, 4 * units} : Shape{64, 64, more * units};
+}
+
+}  // namespace
+
+std::string probe_read(const ProbeOptions &options) {
+  Bench bench(options, true);
+  const DeviceFacts &facts = bench.device().facts();
+  const Shape shaped = shape(bench, 1024);
+  const size_t cold = std::max<size_t>(COLD, 2 * bench.limit(DEVICE_GLOBAL_MEM_CACHE_SIZE));
+  const size_t room =
+      std::min<uint64_t>({cold, PARTS * facts.largest_buffer, facts.global_memory / 8,
+                          static_cast<uint64_t>(available_bytes()) / 4});
+  const size_t count = room / PARTS / 4 / (128 * shaped.lanes) * (128 * shaped.lanes);
+  if (count == 0) throw Failure("nothing can be read", "too little memory is free", "");
+  const auto y = bench.device().buffer(64 * shaped.items, "the probe");
+  std::vector<cl::Owned<cl::Memory>> parts;
+  for (size_t i = 0; i < PARTS; ++i) parts.push_back(filled(bench, 4 * count));
+  std::vector<double> best;
+  for (const int prefetch : {0, 40}) {  // PoCL gains by being told; GPUs don't know the builtin
+    if (prefetch && !bench.cpu()) break;
+    const auto kernel = bench.kernel(defines(shaped.lanes, count, prefetch, false), "rate_read");
+    set_buffer(kernel.get(), 1, y.get());
+    size_t launches = 0;
+    const auto once = [&] {
+      set_buffer(kernel.get(), 0, parts[launches++ % PARTS].get());
+      return bench.seconds(kernel.get(), shaped.items, shaped.local);
+    };
+    const auto rates = each_of(4.0 * static_cast<double>(count), sample(once, RATE_S, ENOUGH));
+    if (best.empty() || summary(rates).middle > summary(best).middle) best = rates;
+  }
+  return rate(best, "bytes_per_s");
+}
+
+std::string probe_multiply_add(const ProbeOptions &options, bool half) {
+  Bench bench(options, true);
+  if (half && !bench.device().facts().features.count("fp16"))
+    throw Failure("no half arithmetic", "the device does not have cl_khr_fp16", "");
+  const Shape shaped = shape(bench, 64);
+  const auto kernel = bench.kernel(defines(shaped.lanes, 128, 0, half),
+                                   half ? "rate_multiply_add_half" : "rate_multiply_add");
+  std::vector<float> values(256);
+  uint32_t seed = 1;
+  for (float &value : values)
+    value = static_cast<float>((seed = seed * 1664525 + 1013904223) >> 8) * 0x1p-25f;  // < 0.5
+  const auto x = bench.device().buffer(4 * values.size(), "the probe");
+  const auto y = bench.device().buffer(64 * MOST_ITEMS, "the probe");
+  cl::check(cl::EnqueueWriteBuffer(bench.queue(), x.get(), 1, 0, 4 * values.size(), values.data(),
+                                   0, nullptr, nullptr),
+            "clEnqueueWriteBuffer");
+  set_buffer(kernel.get(), 0, x.get());
+  set_buffer(kernel.get(), 1, y.get());
+  size_t items = shaped.items;
+  const auto once = [&] { return bench.seconds(kernel.get(), items, shaped.local); };
+  once();
+  while (items * 2 <= MOST_ITEMS && once() < LONG_S) items *= 2;
+  const auto rates =
+      each_of(256.0 * REPEATS * static_cast<double>(items), sample(once, RATE_S, ENOUGH));
+  return rate(rates, "operations_per_s");
+}
+
+std::string probe_launch(const ProbeOptions &options) {
+  constexpr int BATCH = 200;
+  Bench bench(options);
+  const auto kernel = bench.kernel(defines(1, 128, 0, false), "probe_nothing");
+  const auto y = bench.device().buffer(4096, "the probe");
+  set_buffer(kernel.get(), 0, y.get());
+  const auto alone = summary(
+      sample([&] { return timed(bench, [&] { bench.launch(kernel.get(), 1, 1); }); }, 0.5, 200));
+  const auto queued = summary(sample(
+      [&] {
+        return timed(bench,
+                     [&] {
+                       for (int i = 0; i < BATCH; ++i) bench.launch(kernel.get(), 1, 1);
+                     }) /
+               BATCH;
+      },
+      0.5, 100));
+  return Record()
+      .add("finish_us", 1e6 * alone.middle)
+      .add("finish_spread", alone.spread)
+      .add("queued_us", 1e6 * queued.middle)
+      .add("queued_spread", queued.spread)
+      .add("batch", int64_t{BATCH})
+      .text();
+}
+
+}  // namespace pocket

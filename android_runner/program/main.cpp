@@ -1,0 +1,226 @@
+// pocketcl-runner: runs a compiled plan on an OpenCL device. protocol.h has the commands that it
+// reads from stdin.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+
+#include "base/json.h"
+#include "base/self_exec.h"
+#include "build/compile_pool.h"
+#include "opencl/cl_library.h"
+#include "probe/probe.h"
+#include "program/protocol.h"
+#include "session/engine.h"
+
+namespace {
+
+using namespace pocket;
+
+const char *const USAGE =
+    "usage: pocketcl-runner PLAN [OPTION]…       runs the plan in this folder\n"
+    "       pocketcl-runner --check PLAN…        loads and checks plans, without OpenCL\n"
+    "       pocketcl-runner PLAN --build         builds programs, whose numbers are read from "
+    "stdin\n"
+    "       pocketcl-runner --probe FILE.cl [--scratch DIR]   measures a device with the kernels\n"
+    "                                         of rates.cl and probe.cl, and the storage of DIR\n"
+    "       pocketcl-runner --devices | --version | --help\n"
+    "--cl-lib PATH ($POCKETCL_CL_LIB)     the OpenCL library; else the first that lists a "
+    "platform\n"
+    "--platform TEXT ($POCKETCL_PLATFORM) part of a platform's or device's name\n"
+    "--phases NAME,NAME…                  what is loaded beside prefill and decode\n"
+    "--cache DIR                          of program binaries; '' keeps none\n"
+    "--recorded auto|on|off ($POCKETCL_RECORDED)        steps of decode are recorded and replayed\n"
+    "--cooperative auto|on|off ($POCKETCL_COOPERATIVE)  they run in one launch, on CPUs; auto "
+    "measures both\n"
+    "--child-builds auto|on|off ($POCKETCL_CHILD_BUILDS)  programs are built by child processes. "
+    "What a GPU's\n"
+    "                                     driver dies of is remembered in the cache; on: of any "
+    "driver\n"
+    "--build-limit SECONDS                for one program in a child; 180\n"
+    "--retry-bad ($POCKETCL_RETRY_BAD=1)  what a driver died of is tried again\n"
+    "--journal FILE                       notes what a driver may die of; else in the cache\n"
+    "--priority low|normal|high ($POCKETCL_PRIORITY)    what the driver is asked for; normal\n"
+    "--flush N                            the driver is given every N launches; 2 on GPUs, 0: as "
+    "it "
+    "likes\n"
+    "--profile                            queues that can tell when each kernel ran\n";
+
+std::string variable(const char *name) {
+  const char *value = getenv(name);
+  return value ? value : "";
+}
+
+EngineOptions from_environment() {
+  EngineOptions engine;
+  engine.platform = variable("POCKETCL_PLATFORM");
+  engine.library = variable("POCKETCL_CL_LIB");
+  engine.cache = default_cache_folder();
+  engine.builds.children = variable("POCKETCL_CHILD_BUILDS");
+  engine.builds.retry_bad = !variable("POCKETCL_RETRY_BAD").empty();
+  engine.priority = variable("POCKETCL_PRIORITY");
+  engine.recorded = variable("POCKETCL_RECORDED");
+  engine.cooperative = variable("POCKETCL_COOPERATIVE");
+  return engine;
+}
+
+struct Options {
+  EngineOptions engine = from_environment();
+  std::vector<std::string> plans;
+  std::string probe, scratch;
+  std::string limit, flush;
+  bool build = false, check = false, devices = false, version = false, help = false;
+};
+
+bool one_of(std::string &value, std::initializer_list<const char *> words, const char *otherwise) {
+  if (value.empty()) value = otherwise;
+  return std::find(words.begin(), words.end(), value) != words.end();
+}
+
+bool number(const std::string &word, int &value) {
+  if (!word.empty()) value = atoi(word.c_str());
+  return word.size() < 7 && word.find_first_not_of("0123456789") == std::string::npos;
+}
+
+// False where a value makes no sense.
+bool understood(Options &options) {
+  EngineOptions &engine = options.engine;
+  int limit = static_cast<int>(engine.builds.limit_s);
+  bool good =
+      number(options.limit, limit) && limit > 0 && number(options.flush, engine.flush_every);
+  engine.builds.limit_s = limit;
+  for (std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.children})
+    good = one_of(*wish, {"auto", "on", "off"}, "auto") && good;
+  return one_of(engine.priority, {"low", "normal", "high"}, "normal") && good;
+}
+
+// False when the command line makes no sense.
+bool parse(int count, char **words, Options &options) {
+  const struct {
+    const char *name;
+    std::string *value;
+  } valued[] = {{"--cl-lib", &options.engine.library},
+                {"--platform", &options.engine.platform},
+                {"--cache", &options.engine.cache},
+                {"--phases", &options.engine.phases},
+                {"--recorded", &options.engine.recorded},
+                {"--cooperative", &options.engine.cooperative},
+                {"--priority", &options.engine.priority},
+                {"--child-builds", &options.engine.builds.children},
+                {"--build-limit", &options.limit},
+                {"--journal", &options.engine.journal},
+                {"--flush", &options.flush},
+                {"--probe", &options.probe},
+                {"--scratch", &options.scratch}};
+  const struct {
+    const char *name;
+    bool *flag;
+  } flags[] = {{"--profile", &options.engine.profile},
+               {"--retry-bad", &options.engine.builds.retry_bad},
+               {"--build", &options.build},
+               {"--check", &options.check},
+               {"--devices", &options.devices},
+               {"--version", &options.version},
+               {"--help", &options.help}};
+  for (int i = 1; i < count; ++i) {
+    bool known = false;
+    for (const auto &option : valued)
+      if (!known && strcmp(words[i], option.name) == 0 && i + 1 < count)
+        *option.value = words[++i], known = true;
+    for (const auto &option : flags)
+      if (!known && strcmp(words[i], option.name) == 0) *option.flag = known = true;
+    if (!known && words[i][0] == '-') return false;
+    if (!known) options.plans.push_back(words[i]);
+  }
+  if (!understood(options)) return false;
+  const bool alone = options.devices || options.version || options.help || !options.probe.empty();
+  if (!options.plans.empty()) options.engine.plan = options.plans[0];
+  return alone || (options.check ? !options.plans.empty() : options.plans.size() == 1);
+}
+
+void list_devices_as_json(const Options &options) {
+  const std::string library = cl::load(options.engine.library);
+  std::string list;
+  for (const DeviceFacts &facts : list_devices()) list += (list.empty() ? "" : ", ") + facts.json();
+  answer(Record().add("library", library).raw("devices", "[" + list + "]").text());
+}
+
+void probe_device(const Options &options) {
+  const EngineOptions &engine = options.engine;
+  answer(probe({engine.library, engine.platform, options.probe, options.scratch}));
+}
+
+int check_plans(const Options &options) {
+  int failed = 0;
+  for (const std::string &path : options.plans) {
+    try {
+      const Plan plan = load_plan(path);
+      answer("ok " + std::to_string(plan.phases.size()) + " phases");
+    } catch (const Failure &failure) {
+      answer(failure);
+      failed = 1;
+    }
+  }
+  return failed;
+}
+
+// How a child is started that builds what this process needs.
+std::vector<std::string> child(const EngineOptions &options) {
+  std::vector<std::string> command = {own_program(), options.plan, "--build", "--cache",
+                                      options.cache};
+  for (const auto &[name, value] :
+       {std::pair<const char *, std::string>{"--cl-lib", options.library},
+        {"--platform", options.platform}})
+    if (!value.empty()) command.insert(command.end(), {name, value});
+  return command;
+}
+
+void run_plan(EngineOptions options) {
+  options.builds.command = child(options);
+  options.watch_crashes = true;
+  Engine engine(options);
+  answer("ready " + engine.facts());
+  Protocol(engine.session()).serve();
+}
+
+void build_programs(const EngineOptions &options) {
+  const Plan plan = load_plan(options.plan);
+  cl::load(options.library);
+  const Device device(options.platform, plan.device_class);
+  serve_builds(plan, device, ProgramCache(options.cache, device));
+}
+
+int run(const Options &options) {
+  if (options.help) return fputs(USAGE, stdout) < 0;
+  if (options.version)
+    return printf("pocketcl-runner %s (plan format %d)\n", VERSION, PLAN_FORMAT) < 0;
+  if (options.check) return check_plans(options);
+  if (options.devices) list_devices_as_json(options);
+  else if (!options.probe.empty()) probe_device(options);
+  else if (options.build) build_programs(options.engine);
+  else run_plan(options.engine);
+  return 0;
+}
+
+}  // namespace
+
+int main(int count, char **words) {
+  Options options;
+  if (!parse(count, words, options)) return fputs(USAGE, stderr), 2;
+  watch_signals();
+  try {
+    return run(options);
+  } catch (const cl::NoLibrary &failure) {
+    restart_among_vendor_libraries(words);
+    answer(failure);
+  } catch (const Failure &failure) {
+    answer(failure);
+  } catch (const std::bad_alloc &) {
+    answer(Failure("out of memory", "the system gave no more",
+                   "a smaller --max-context or a smaller model"));
+  } catch (const std::exception &error) {
+    answer(Failure("the runner failed", error.what(), "please report this"));
+  }
+  return 1;
+}

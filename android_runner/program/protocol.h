@@ -1,0 +1,66 @@
+// The line protocol: commands on stdin, answers on stdout, one line each.
+//
+//   sampling W0 … W15         ok               how ids are chosen (sampling.clh)
+//   logprobs START STOP       logprobs X …     of the ids at these positions, if asked for
+//   prefill PAST ID…          ok NEXT SECONDS
+//   step PAST ID              ok NEXT SECONDS
+//   decode PAST ID N [STOP…]  id X, one line per token as it comes; then done REASON SECONDS.
+//                             The line `cancel`, or SIGINT, ends it early. Outside of decode
+//                             `cancel` does nothing.
+//   score PAST FILE ID…       ok SECONDS       float32 [IDs, V] in FILE
+//   logits FILE               ok               float32 [V] in FILE
+//   profile [FILE]            ok               kernel times from here on; with FILE: written, ended
+//   save PAST FILE            ok               text and states up to PAST (state_file.h). FILE ends
+//                             with the line or a tab; behind that, a JSON object to keep
+//   load FILE                 ok PAST REACHED  how far the text goes, and how far rings were filled
+//   stats                     stats {…}
+//   quit
+//
+// A command that can't be done answers error {"what", "because", "hint"}; the next one may follow.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "base/failure.h"
+#include "session/session.h"
+
+namespace pocket {
+
+void answer(
+    const std::string &line);  // flushed; ends the process quietly when nobody reads any more
+void answer(const Failure &failure);
+
+// Lines of stdin, with a look at what has already arrived.
+class Input {
+ public:
+  bool next(std::string &line);        // waits; false at the end of input or on SIGINT
+  bool take_if(const char *expected);  // takes the next line if it is there and says this
+
+ private:
+  bool buffered(std::string &line) const;
+  bool fill();
+  std::string held_;
+};
+
+class Protocol {
+ public:
+  explicit Protocol(Session &session) : session_(session) {}
+  void serve();  // until quit, the end of input, or SIGINT
+
+ private:
+  bool handle(const std::string &line);
+  void run(const std::string &command, const std::vector<std::string> &words);
+  bool interrupted();
+  void decode(const std::vector<std::string> &words);
+  void score(const std::vector<std::string> &words);
+  void profile(const std::string &path);
+  void save(const std::string &line, const std::string &past);
+  void load(const std::string &line);
+
+  Session &session_;
+  Input input_;
+};
+
+void watch_signals();  // SIGINT sets a flag, SIGPIPE is an error of write
+
+}  // namespace pocket

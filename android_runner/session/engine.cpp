@@ -1,0 +1,100 @@
+#include "session/engine.h"
+
+#include <algorithm>
+
+#include "base/failure.h"
+#include "base/json.h"
+#include "opencl/cl_library.h"
+
+namespace pocket {
+namespace {
+
+std::vector<const Phase *> chosen_phases(const Plan &plan, const std::string &names) {
+  std::vector<const Phase *> phases;
+  const std::string list = names + ",prefill,decode,";
+  for (size_t at = 0, end = 0; (end = list.find(',', at)) != std::string::npos; at = end + 1) {
+    const std::string name = list.substr(at, end - at);
+    if (name.empty()) continue;
+    const Phase *phase = plan.phase(name);
+    if (!phase)
+      throw Failure("the plan has no phase '" + name + "'", "it was asked for",
+                    "one that plan.json has");
+    if (std::find(phases.begin(), phases.end(), phase) == phases.end()) phases.push_back(phase);
+  }
+  return phases;
+}
+
+// What was appended beyond the text is simply written again. Any other state would be left as the
+// steps made it that ran ahead of the last id, after a stop, a rewind or at a new text.
+Plan with_known_states(Plan plan) {
+  for (const Buffer &buffer : plan.buffers)
+    if (buffer.kind == "state" && buffer.update != "append")
+      throw Failure("the state " + buffer.name + " can't be run",
+                    "its update is '" + buffer.update + "': steps run ahead of the ids, and only " +
+                        "what is appended can be taken back",
+                    "a model whose states are appended to, as a KV cache is");
+  return plan;
+}
+
+std::string journal_file(const EngineOptions &options, const ProgramCache &cache) {
+  settle_journals(cache, options.journal);
+  return options.journal.empty() ? journal_in(cache.folder()) : options.journal;
+}
+
+// On a GPU a long prefill would hold the screen up: p95 of a frame was 7 ms with 2, 63 ms with 4
+// and 123 ms without, on an Adreno 740 (flutter_gemma issue 381).
+size_t flush_every(const EngineOptions &options, const Device &device) {
+  if (options.flush_every >= 0) return static_cast<size_t>(options.flush_every);
+  return device.is_cpu() ? 0 : 2;
+}
+
+}  // namespace
+
+Engine::Engine(const EngineOptions &options)
+    : start_(now()),
+      plan_(with_known_states(load_plan(options.plan))),
+      phases_(chosen_phases(plan_, options.phases)),
+      library_(cl::load(options.library)),
+      device_(options.platform, plan_.device_class, options.profile, options.priority),
+      memory_(plan_, device_, phases_),
+      cache_(options.cache, device_),
+      journal_(journal_file(options, cache_)),
+      programs_(plan_, device_, cache_, journal_, options.builds),
+      executor_(plan_, device_, memory_, programs_, flush_every(options, device_)),
+      session_(plan_, device_, memory_, executor_) {
+  if (options.watch_crashes) journal_.watch_crashes();
+  executor_.prepare(phases_, device_.is_cpu() && options.cooperative != "off");
+  for (const Phase *phase : phases_) executor_.load(*phase);
+  check_same(plan_);
+  executor_.choose(options.recorded, options.cooperative);
+  load_s_ = now() - start_;
+}
+
+// A step may be under way whose id nobody waits for any more; it would be written into freed
+// memory.
+Engine::~Engine() {
+  try {
+    device_.wait();
+  } catch (const Failure &) {  // the device failed before, and that was told
+  }
+}
+
+std::string Engine::facts() const {
+  const DeviceFacts &facts = device_.facts();
+  return Record()
+      .add("device", facts.name)
+      .add("driver", facts.driver)
+      .add("compute_units", int64_t{facts.compute_units})
+      .add("platform", facts.platform_name)
+      .add("load_s", load_s_)
+      .add("programs_built", int64_t{programs_.built})
+      .add("programs_cached", int64_t{programs_.cached})
+      .add("arena_bytes", memory_.arena_bytes)
+      .add("weight_bytes", memory_.weight_bytes)
+      .add("state_bytes", memory_.state_bytes)
+      .add("weights", memory_.mapped() ? "mapped" : "uploaded")
+      .raw("recorded", executor_.choices())
+      .text();
+}
+
+}  // namespace pocket

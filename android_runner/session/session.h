@@ -1,0 +1,86 @@
+// A language model that runs: chunked prefill, single steps, the decode loop, scores. The caller's
+// `past` is authoritative.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/os.h"
+#include "executor/executor.h"
+#include "session/state_file.h"
+
+namespace pocket {
+
+struct Next {
+  int64_t id;
+  double seconds;
+};
+
+class Session {
+ public:
+  Session(const Plan &plan, const Device &device, const Memory &memory, Executor &executor);
+
+  using Interrupted = std::function<bool()>;
+  Next prefill(const std::vector<int64_t> &ids, int64_t past, const Interrupted &interrupted);
+  Next step(int64_t id, int64_t past);
+
+  // Calls `emit` with every new id, a stop id included; returns why it ended: eos, length, context
+  // or cancel.
+  std::string decode(int64_t id, int64_t past, int64_t count, const std::vector<int64_t> &stop,
+                     const std::function<void(int64_t)> &emit, const Interrupted &interrupted);
+
+  // How ids are chosen from here on, in the words of sampling.clh; greedily before.
+  void configure(const std::vector<int64_t> &words);
+
+  // Of the ids chosen for positions from `start` up to `stop`, if the words ask for them.
+  std::vector<float> logprobs(int64_t start, int64_t stop);
+
+  // Logits of a text: `take` gets them chunk by chunk, together [ids, V].
+  using Take = std::function<void(const std::vector<float> &)>;
+  void score(const std::vector<int64_t> &ids, int64_t past, const Take &take,
+             const Interrupted &interrupted);
+  void check_score(const std::vector<int64_t> &ids, int64_t past) const;  // what score checks first
+  std::vector<float> logits();  // [V], of the last position run
+
+  void start_profile() { executor_.start_profile(); }
+  std::string take_profile() { return executor_.take_profile(); }  // as JSON; ends it
+
+  // The first `past` positions of text and states, see state_file.h; `note` is the caller's.
+  void save(const std::string &path, int64_t past, const std::string &note);
+  const Held &load(const std::string &path);
+  const Held &held() const { return held_; }
+
+  std::string stats() const;
+
+ private:
+  struct Pending {  // a decode step under way; its id arrives one step later
+    cl::Owned<cl::Event> arrived;
+    cl::Int id = 0;
+  };
+  void need_room(size_t buffer, int64_t bytes) const;
+  void check_tokens(const std::vector<int64_t> &ids, int64_t past) const;
+  int64_t checked_id(int64_t id, int64_t past) const;
+  int64_t chunk(const char *phase) const;
+  void feed(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past, int64_t rows);
+  void send(int64_t past, Pending &pending);
+  void settle();
+  int64_t read_id(int64_t position);
+  void note_ids(const std::vector<int64_t> &ids, int64_t past);
+  std::vector<float> read_logits(int64_t row, int64_t rows);
+
+  const Plan &plan_;
+  const Device &device_;
+  const Memory &memory_;
+  Executor &executor_;
+  const size_t tokens_, ids_, logits_;  // buffers
+  const size_t seq_, past_, rows_;      // slots
+  const Phase *const decode_phase_;
+  std::vector<int64_t> symbols_;  // as the host knows them
+  Pending pending_[2];
+  Held held_;
+  int64_t last_rows_ = 0;  // rows of logits that the last run left; 0: nothing ran
+  int64_t decode_tokens_ = 0;
+  double prefill_s_ = 0, decode_s_ = 0, host_s_ = 0;  // of the last prefill and decode
+};
+
+}  // namespace pocket
