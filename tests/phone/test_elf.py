@@ -16,6 +16,7 @@ from toolkit.android_sysroot import find_zig, symbols
 from toolkit.errors import PocketError
 from toolkit.runner_build import build
 
+pytestmark = pytest.mark.slow  # zig takes a minute
 LARGEST = 320_000
 ALLOWED = frozenset(name for names in symbols().values() for name in names)
 DEBUG, UNKNOWN_TAG = 21, 99
