@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 
 import pytest
+
+# Compiling kernels is most of what a cold run does. PoCL compiles one again for small launches and
+# for those at offset 0, and optimises it, which models of this size don't need: half of the time
+# goes without both. .ci/run tests the kernels optimised as well, as users get them.
+QUICK = {"POCL_WORK_GROUP_SPECIALIZATION": "0", "POCL_EXTRA_BUILD_FLAGS": "-cl-opt-disable"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,6 +24,17 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 
 
 def pytest_configure() -> None:
-    """A test run in the background ignores SIGINT, which what it starts would inherit."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
+        use_caches_of_tests()
+    # A test run in the background ignores SIGINT, which what it starts would inherit.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def use_caches_of_tests() -> None:
+    """Nothing that tests compile is found by the user's own runs, nor the other way."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ["XDG_CACHE_HOME"] = str(user / "pocketcl-tests")
+    os.environ["POCL_CACHE_DIR"] = str(user / "pocketcl-tests/pocl")
+    for name, value in QUICK.items():
+        os.environ.setdefault(name, value)

@@ -33,7 +33,7 @@ def test_shares_fill_the_device(
     assert shares(settings, {"G": heads, "C": keys, "WINDOW": window}) == expected
 
 
-@pytest.mark.parametrize("device_class", ["cpu", "generic"])
+@pytest.mark.parametrize("device_class", ["cpu", pytest.param("generic", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("on", ["host", "runner"])
 def test_a_model_with_shares_answers_the_same(
     on: str, device_class: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -32,7 +32,9 @@ from toolkit.phone.store import HOME
 from toolkit.plan.load import load_plan
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
+pytestmark = pytest.mark.slow
 PROMPT = [0, 377, 379]
+CONTEXT = 48  # under qemu each token of a test takes its time
 IDS = ("--ids", "0,377,379", "--max-new-tokens", 12)
 
 
@@ -51,7 +53,7 @@ def runner() -> Path:
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo with the kernels of phones' GPUs; half storage, float arithmetic."""
     path = tmp_path_factory.mktemp("plans") / "demo.plan"
-    return compile(load_source(DEMO), path, device="generic").path
+    return compile(load_source(DEMO), path, device="generic", max_context=CONTEXT).path
 
 
 @pytest.fixture

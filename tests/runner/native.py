@@ -17,6 +17,7 @@ from toolkit.toolchain.build import SOURCES, runner_headers, runner_sources
 
 HERE = Path(__file__).parent
 INTO_ONE_FILE = ("-fvisibility=hidden", f"-Wl,--version-script={SOURCES / 'pocketcl.map'}")
+# In the order in which .ci/run names them, so that its objects serve here.
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 
 
@@ -60,8 +61,9 @@ def _folder() -> Path:
 
 def _object(source: Path, flags: Sequence[str], headers: str) -> Path:
     standard = "-std=c11" if source.suffix == ".c" else "-std=c++17"
-    command = [*compiler(source.suffix), standard, "-O1", "-Wall", "-Wextra", "-Werror"]
-    command += [*flags, f"-I{SOURCES}", f"-I{SOURCES / 'include'}"]
+    program, *given = compiler(source.suffix)
+    command = [program, standard, "-O1", "-Wall", "-Wextra", "-Werror"]
+    command += [*given, *flags, f"-I{SOURCES}", f"-I{SOURCES / 'include'}"]
     key = _key([headers, source.name, source.read_text()], command)
     target = _folder() / f"{source.stem}-{key}.o"
     if not target.exists():

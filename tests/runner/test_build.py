@@ -40,8 +40,14 @@ def needed_libraries(program: Path) -> set[str]:
     return {line.split("[")[1].rstrip("]") for line in text.splitlines() if "(NEEDED)" in line}
 
 
-def test_cmake(tmp_path: Path) -> None:
-    program = cmake(tmp_path)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build folder, with the library as a shared one; .ci/run builds without options."""
+    return cmake(tmp_path_factory.mktemp("build"), "-DBUILD_SHARED_LIBS=ON").parent
+
+
+def test_cmake(built: Path) -> None:
+    program = built / "pocketcl-runner"
     done = subprocess.run([program, "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("pocketcl-runner")
     names = {name.split(".")[0] for name in needed_libraries(program)}
@@ -67,10 +73,9 @@ def test_inside_of_an_app(toy: Toy, cache: Path, tmp_path: Path) -> None:
     assert done.stdout == f"{toy.next([3, 1, 4])}\n", done.stderr
 
 
-def test_installed(tmp_path: Path) -> None:
-    cmake(tmp_path / "build", "-DBUILD_SHARED_LIBS=ON")
+def test_installed(built: Path, tmp_path: Path) -> None:
     target = tmp_path / "to"
-    command = ["cmake", "--install", str(tmp_path / "build"), "--prefix", str(target)]
+    command = ["cmake", "--install", str(built), "--prefix", str(target)]
     subprocess.run(command, check=True, capture_output=True)
     names = {str(f.relative_to(target)) for f in target.rglob("*") if f.is_file()}
     assert {"bin/pocketcl-runner", "include/pocketcl.h", "lib/libpocketcl.so"} <= names

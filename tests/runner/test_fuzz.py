@@ -22,7 +22,7 @@ from mutate import of_bytes, write_case
 from native import HERE, SANITIZERS, build, library_sources, runner_sources
 from toy import C, Toy, buffer
 
-CASES = int(os.environ.get("POCKETCL_FUZZ_CASES", "10000"))
+CASES = int(os.environ.get("POCKETCL_FUZZ_CASES", "20000"))  # CI takes fewer
 PARTS = 4  # for processes side by side
 pytestmark = pytest.mark.slow
 PATIENCE = 60.0  # seconds for one plan; fuzz_plan ends itself before
@@ -39,7 +39,8 @@ def null_device(*flags: str) -> Path:
 def fuzz_program() -> list[str]:
     """The command, built with sanitizers."""
     sources = [*library_sources(), HERE / "fuzz_plan.cpp"]
-    return [str(build("fuzz_plan", sources, *SANITIZERS)), str(null_device(*SANITIZERS))]
+    program = build("fuzz_plan", sources, *SANITIZERS, "-fvisibility=hidden")
+    return [str(program), str(null_device(*SANITIZERS))]
 
 
 class Fuzz:
@@ -193,7 +194,7 @@ def damaged_states(good: bytes, folder: Path, count: int) -> list[bytes]:
 
 def talk(good: Path, folder: Path, lines: Sequence[bytes]) -> list[str]:
     """What the runner, built with sanitizers, answers to these lines, and then to `quit`."""
-    program = build("pocketcl-runner", runner_sources(), *SANITIZERS)
+    program = build("pocketcl-runner", runner_sources(), *SANITIZERS, "-fvisibility=hidden")
     options = ["--cl-lib", str(null_device(*SANITIZERS)), "--cache", "", "--phases", "score"]
     done = subprocess.run(
         [str(program), str(good), *options],
