@@ -58,7 +58,12 @@ def fill_once(out: Path, fill: Callable[[Path], None]) -> None:
             with temporary_beside(out) as folder:
                 fill(folder)
                 seal(folder)
-                put_in_place(folder, out, lambda _: None)
+                put_in_place(folder, out, _check_no_file)
+
+
+def _check_no_file(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise PocketError(f"{out} is in the way", "a folder belongs there", "remove it")
 
 
 @contextmanager

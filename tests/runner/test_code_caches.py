@@ -180,3 +180,11 @@ def test_of_several_that_want_it_one_makes_it(tmp_path: Path) -> None:
         fill_once(tmp_path / "new" / "deep" / "it", fill)
     assert len(made) == 1 and (tmp_path / "new/deep/it/a").read_text() == "whole"
     assert others_may(tmp_path / "new") == {0}
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "it").write_text("mine")
+    with pytest.raises(PocketError, match="is in the way") as error:
+        fill_once(tmp_path / "it", lambda _: None)
+    assert error.value.hint == "remove it" and (tmp_path / "it").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
