@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 from adb_server import AdbServer
+from commands import call, figures, sessions
 from device import Device, arm64_device
 from needed import absent
 from phone_files import DATA
 from rootfs import LOADER, OPENCL, phone_rootfs
-from test_phone_run import call, figures, sessions
 
 from toolkit.compiler.pipeline import compile
 from toolkit.compiler.source import load_source

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import call, figures, sessions
 from device import Device
 
-from toolkit import cli
 from toolkit.errors import PocketError
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.generation.session import Session
@@ -26,22 +25,6 @@ from toolkit.phone.adb import Gone, find_phone
 from toolkit.phone.layout import HOME
 
 PROMPT = [0, 377, 379]
-
-
-def call(*args: Any) -> Result:
-    return CliRunner().invoke(cli.cli, [str(arg) for arg in args])
-
-
-def figures(*args: Any) -> dict[str, Any]:
-    result = call(*args, "--json")
-    assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
-
-
-def sessions(phone: Device) -> list[int]:
-    """The processes that have a folder on the phone."""
-    return [int(path.name) for path in phone.root.locate(f"{HOME}/sessions").glob("*")]
 
 
 def wait_for(happened: Callable[[], bool]) -> None:

@@ -56,9 +56,9 @@ def test_files_are_listed_with_size_and_hash(write: Any, tmp_path: Path) -> None
     check_hashes(tmp_path / "a.plan", plan)
 
 
-def test_weights_are_aligned_and_complete(write: Any, toy: Any, tmp_path: Path) -> None:
+def test_weights_are_aligned_and_complete(write: Any, numpy_toy: Any, tmp_path: Path) -> None:
     plan = write(tmp_path / "a.plan")
-    for weight, expected in zip(plan.weights, (toy.table, toy.head), strict=True):
+    for weight, expected in zip(plan.weights, (numpy_toy.table, numpy_toy.head), strict=True):
         assert weight.offset % 16384 == 0
         file = tmp_path / "a.plan" / plan.files[weight.file].path
         found = np.fromfile(file, "<f4", weight.bytes // 4, offset=weight.offset)
@@ -242,19 +242,18 @@ def test_a_missing_file_to_copy(write: Any, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 sys.path[:0] = {path!r}
-import conftest, numpy as np
+import numpy as np, toy_plan
 from pathlib import Path
 from toolkit.plan.write import WeightSource
 def die():
     yield np.zeros(4, np.float32)
     os.kill(os.getpid(), signal.SIGKILL)
-conftest.write_toy(Path({out!r}), sources=[WeightSource("w", "f32", "plain", (8,), 32, die)])
+toy_plan.write_toy(Path({out!r}), sources=[WeightSource("w", "f32", "plain", (8,), 32, die)])
 """
 
 
 def test_leftovers_of_a_killed_compile_are_removed(write: Any, tmp_path: Path) -> None:
-    path = [str(Path(__file__).parent), *sys.path]
-    code = KILLED.format(path=path, out=str(tmp_path / "a.plan"))
+    code = KILLED.format(path=sys.path, out=str(tmp_path / "a.plan"))
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
     (left,) = os.listdir(tmp_path)
     assert left.startswith(".a.plan.partial-")

@@ -15,7 +15,7 @@ import binding
 import numpy as np
 import pytest
 from binding import BUSY, CANCEL, CONTEXT, EOS, ERROR, LENGTH, LOST, Handle, Refused
-from native import HERE, build, compiler, library_sources
+from native import DRIVERS, build, compiler, library_sources
 from talk import Start
 from toy import CHUNK, C, Toy, V
 
@@ -397,5 +397,5 @@ def test_the_example(toy: Toy, cache: Path) -> None:
     assert [int(line) for line in done.stdout.split()] == expected, done.stderr
     assert done.returncode == 0 and '"decode_tokens"' in done.stderr
     assert run().returncode == 2
-    lost = run(HERE, 1, 1)
+    lost = run(DRIVERS, 1, 1)
     assert lost.returncode == 1 and "hint: " in lost.stderr and os.sep in lost.stderr

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import TEXT, answers, errors_of, script
 from talk import Start, Talk, failure
-from test_recorded import DEMO, TEXT, answers, errors_of, script
 from together import add_steps, together, with_twist
 from toy import C, Toy
 
 from toolkit.errors import PocketError
 from toolkit.executors.runner import RunnerExecutor
+
+DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 
 
 @pytest.fixture

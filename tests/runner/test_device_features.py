@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from native import HERE, build
+from native import DRIVERS, build
 
-REPORTS = json.loads((HERE / "device_reports.json").read_text())
+REPORTS = json.loads(Path(__file__).with_name("device_reports.json").read_text())
 SAID = ("version", "extensions", "c_features", "half_config", "sub_groups", "images")
 SINCE = {"c_features": "OpenCL 3.0", "half_config": "OpenCL 3.0", "sub_groups": "OpenCL 2.1"}
 
@@ -50,7 +50,7 @@ def test_python_finds_the_features(report: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def null_device() -> Path:
-    return build("libnull_opencl.so", [HERE / "null_opencl.c"], "-shared")
+    return build("libnull_opencl.so", [DRIVERS / "null_opencl.c"], "-shared")
 
 
 @pytest.mark.parametrize("report", REPORTS, ids=lambda report: report["name"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from drill import WORKS
-from native import HERE, build
+from native import DRIVERS, SUPPORT, build
 from toy import Toy
 
 from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
@@ -26,7 +26,7 @@ def drill(name: str, folder: Path, **environment: str) -> dict[str, int]:
     """The counts, once nothing was half and nobody failed."""
     seed = str(random.SystemRandom().randrange(10**6))
     folder.mkdir()
-    command = [sys.executable, HERE / "drill.py", name, folder, SECONDS, seed]
+    command = [sys.executable, SUPPORT / "drill.py", name, folder, SECONDS, seed]
     done = subprocess.run(
         command, capture_output=True, text=True, env=runner_environment() | environment
     )
@@ -44,7 +44,7 @@ def test_nothing_is_half(tmp_path: Path, name: str) -> None:
 
 def test_runners_share_a_cold_cache(toy: Toy, program: Path, tmp_path: Path) -> None:
     """On the null device: a start takes milliseconds."""
-    null = build("libnull_opencl.so", [HERE / "null_opencl.c"], "-shared")
+    null = build("libnull_opencl.so", [DRIVERS / "null_opencl.c"], "-shared")
     words = [str(program), str(toy.folder), "--cl-lib", str(null), "--child-builds", "on"]
     counts = drill("programs", tmp_path / "drill", DRILL_RUNNER=json.dumps(words))
     assert counts["done"] and counts["killed"] and counts["seen"]

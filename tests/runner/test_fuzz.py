@@ -1,7 +1,8 @@
 """Mutated plans, state files and commands on the null device: answers, and nothing else.
 
-A plan that breaks it is named by its seed. `python tests/runner/test_fuzz.py FOLDER SEED…` writes
-the plans of seeds and says how to run them.
+A plan that breaks it is named by its seed. This writes the plans of seeds and says how to run them:
+
+    PYTHONPATH=tests/support python tests/runner/test_fuzz.py FOLDER SEED…
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from mutate import of_bytes, write_case
-from native import HERE, SANITIZERS, build, library_sources, runner_sources
+from native import DRIVERS, SANITIZERS, SUPPORT, build, library_sources, runner_sources
 from toy import C, Toy, buffer
 
 CASES = int(os.environ.get("POCKETCL_FUZZ_CASES", "20000"))  # CI takes fewer
@@ -33,12 +34,12 @@ STRICT = {
 
 
 def null_device(*flags: str) -> Path:
-    return build("libnull_opencl.so", [HERE / "null_opencl.c"], "-shared", *flags)
+    return build("libnull_opencl.so", [DRIVERS / "null_opencl.c"], "-shared", *flags)
 
 
 def fuzz_program() -> list[str]:
     """The command, built with sanitizers."""
-    sources = [*library_sources(), HERE / "fuzz_plan.cpp"]
+    sources = [*library_sources(), DRIVERS / "fuzz_plan.cpp"]
     program = build("fuzz_plan", sources, *SANITIZERS, "-fvisibility=hidden")
     return [str(program), str(null_device(*SANITIZERS))]
 
@@ -89,7 +90,7 @@ def fuzz(good: Path, folder: Path, seeds: Sequence[str]) -> Counter[str]:
         line = write_case(good, folder, seed)
         answer = process.ask(line)
         if not answer:
-            again = f"python {HERE / 'test_fuzz.py'} FOLDER {seed}"
+            again = f"PYTHONPATH={SUPPORT} python {__file__} FOLDER {seed}"
             raise AssertionError(f"plan {seed} ({line}):\n{process.end()}\nagain: {again}")
         outcomes[kind(answer)] += 1
         plan = Path(line.split(" ", 2)[2])

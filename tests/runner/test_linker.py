@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from native import HERE, build
+from native import DRIVERS, build
 from talk import Start, failure
 from toy import Toy
 
@@ -101,7 +101,7 @@ def test_the_runner_says_so_before_it_builds(
 
 
 def test_other_platforms_build_without(toy: Toy, start: Start, tools: Path) -> None:
-    null = build("libnull_opencl.so", [HERE / "null_opencl.c"], "-shared")
+    null = build("libnull_opencl.so", [DRIVERS / "null_opencl.c"], "-shared")
     talk = start(toy.folder, "--cl-lib", str(null), "--cache", "", PATH=str(tools))
     assert talk.ready["programs_built"] == 5
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from edits import ABSENT, put
 from talk import failure
 from toy import Toy
-
-ABSENT = object()
 
 
 def check(program: Path, *plans: Path) -> tuple[int, list[str], str]:
@@ -20,24 +18,6 @@ def check(program: Path, *plans: Path) -> tuple[int, list[str], str]:
     done = subprocess.run(command, capture_output=True, timeout=120)
     lines = done.stdout.decode(errors="replace").splitlines()
     return done.returncode, lines, done.stderr.decode(errors="replace")
-
-
-def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """A change of one key: "phases.0.steps.1.queue"."""
-
-    def change(plan: dict[str, Any]) -> None:
-        *steps, last = [int(p) if p.isdigit() else p for p in path.split(".")]
-        at: Any = plan
-        for step in steps:
-            at = at[step]
-        if value is ABSENT:
-            del at[last]
-        elif isinstance(at, list) and last == len(at):
-            at.append(value)
-        else:
-            at[last] = value
-
-    return change
 
 
 STEP, VARIANT = "phases.0.steps.0", "phases.0.steps.0.variants.0"

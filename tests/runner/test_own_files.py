@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 import sys
@@ -10,25 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from native import HERE, build
+from native import DRIVERS, build
+from strangers import as_root, folder, of_stranger
 from talk import Start
 from toy import Toy
 
 from toolkit.own_files import make_own_folder, weakness
-
-STRANGER = 65534
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
-
-
-def of_stranger(path: Path) -> Path:
-    os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
-    return path
-
-
-def folder(path: Path, mode: int = 0o700) -> Path:
-    path.mkdir(exist_ok=True)
-    path.chmod(mode)
-    return path
 
 
 def link(path: Path, target: Path | str) -> Path:
@@ -75,7 +61,7 @@ CASES: dict[str, tuple[Make, str]] = {
 
 @pytest.fixture(scope="module")
 def null_device() -> Path:
-    return build("libnull_opencl.so", [HERE / "null_opencl.c"], "-shared")
+    return build("libnull_opencl.so", [DRIVERS / "null_opencl.c"], "-shared")
 
 
 @as_root

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -12,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native import DRIVERS
+from scripts import TEXT, answers, errors_of, script
 from talk import Start, Talk
 from toy import HEADER, C, D, Toy
 
 from toolkit.executors.runner import RunnerExecutor
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
-TEXT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8]
 COUNTERS = ("allocated", "built", "enqueued", "replayed", "refused", "recorded")
 BLOCKS = """__kernel void blocks(__global const int *sym, __global const float *state,
                                      __global float *y) {
@@ -57,7 +57,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not compiler:
         pytest.skip("no C compiler")
     library = tmp_path_factory.mktemp("shim") / "shim.so"
-    source = Path(__file__).with_name("shim.c")
+    source = DRIVERS / "shim.c"
     link = ["-Wl,--no-as-needed", "-l:libOpenCL.so.1", "-ldl"]
     command = [compiler, "-shared", "-fPIC", "-O1", "-o", library, source, *link]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -110,43 +110,6 @@ def bucketed(toy: Toy) -> Toy:
 
 def chosen(talk: Talk) -> dict[str, Any]:
     return dict(json.loads(talk.ask("stats").removeprefix("stats "))["recorded"]["decode"])
-
-
-def errors_of(talk: Talk) -> str:
-    talk.send("quit")
-    return talk.end()[1]
-
-
-def script(vocabulary: int, context: int, chunk: int, seed: int) -> list[str]:
-    """Prefills, forced steps and decodes at random positions, with rewinds; over 64 steps."""
-    draw = random.Random(seed)
-    lines, past, steps = [f"prefill 0 {' '.join(map(str, TEXT))}"], len(TEXT), 0
-    while steps < 80:
-        if past > context - 14 or draw.random() < 0.3:
-            past = draw.randrange(1, past)  # what lies before is still there
-        ids = [draw.randrange(vocabulary) for _ in range(draw.randrange(1, chunk + 4))]
-        kind = draw.choice(["prefill", "step", "decode", "decode"])
-        if kind == "prefill":
-            lines.append(f"prefill {past} {' '.join(map(str, ids))}")
-            past += len(ids)
-        elif kind == "step":
-            lines.append(f"step {past} {ids[0]}")
-            past, steps = past + 1, steps + 1
-        else:
-            count = draw.randrange(1, 12)
-            lines.append(f"decode {past} {ids[0]} {count}")
-            past, steps = past + count, steps + count
-    return lines
-
-
-def answers(talk: Talk, lines: Sequence[str], file: Path) -> list[Any]:
-    """The ids, and the bytes of the logits, after every line."""
-    found: list[Any] = []
-    for line in lines:
-        found.append(talk.decode(line) if line.startswith("decode") else talk.next(line))
-        assert talk.ask(f"logits {file}") == "ok"
-        found.append(file.read_bytes())
-    return found
 
 
 def same_both_ways(start: Start, folder: Path, lines: Sequence[str], file: Path) -> None:

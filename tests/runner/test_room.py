@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from native import HERE, build
+from native import DRIVERS, build
 from talk import Start, failure
 from toy import CHUNK, C, D, Toy, V
 
@@ -18,7 +18,7 @@ BESIDES = STATES + BUFFERS + ARENA
 
 @pytest.fixture(scope="module")
 def null_device() -> Path:
-    return build("libnull_opencl.so", [HERE / "null_opencl.c"], "-shared")
+    return build("libnull_opencl.so", [DRIVERS / "null_opencl.c"], "-shared")
 
 
 @pytest.mark.parametrize("unified", [True, False])

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edits import put
 from talk import failure
-from test_loader import put
 from toy import Toy
 
 from toolkit.errors import PocketError

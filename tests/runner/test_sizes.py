@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from golden_sizes import GOLDEN, MALFORMED, Size
-from native import HERE, SANITIZERS, SOURCES, build
+from native import DRIVERS, SANITIZERS, SOURCES, build
 
 from toolkit.errors import PocketError
 from toolkit.plan.expr import divisor, evaluate, from_rpn, interval, to_rpn
@@ -25,7 +25,11 @@ OPERATORS: dict[str, Callable[[int, int], int]] = {
 
 def ask_runner(sizes: Sequence[Size]) -> list[Answer]:
     """What the runner makes of them."""
-    sources = [HERE / "size_drive.cpp", SOURCES / "plan/json_node.cpp", SOURCES / "base/json.cpp"]
+    sources = [
+        DRIVERS / "size_drive.cpp",
+        SOURCES / "plan/json_node.cpp",
+        SOURCES / "base/json.cpp",
+    ]
     program = build("size_drive", sources, *SANITIZERS)
     lines = [
         json.dumps(

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from native import HERE
+from native import SUPPORT
 from soak import TEXT, rss
 from talk import Start
 from toy import C, Toy
@@ -55,7 +55,7 @@ def test_many_handles(demo: Path, cache: Path) -> None:
 
 
 def soak(**options: object) -> dict[str, int]:
-    command = [sys.executable, str(HERE / "soak.py"), json.dumps(options)]
+    command = [sys.executable, str(SUPPORT / "soak.py"), json.dumps(options)]
     done = subprocess.run(command, capture_output=True, text=True, env=runner_environment())
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))

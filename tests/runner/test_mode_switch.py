@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from native import DRIVERS
 
 RUNNER = Path(__file__).parents[2] / "android_runner"
 PLAIN, FAST = 1000.0, 500.0
@@ -20,9 +21,9 @@ Cost = Callable[[float], float]  # of a step, in microseconds, at a time in micr
 
 @pytest.fixture(scope="session")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = tmp_path_factory.mktemp("pace") / "drive"
+    program = tmp_path_factory.mktemp("mode_switch") / "drive"
     ours = [RUNNER / "executor/mode_switch.cpp", RUNNER / "base/json.cpp"]
-    sources = [Path(__file__).with_name("pace_drive.cpp"), *ours]
+    sources = [DRIVERS / "mode_switch_drive.cpp", *ours]
     compiler = shutil.which("g++") or shutil.which("c++") or ""
     command = [compiler, "-std=c++17", f"-I{RUNNER}", "-o", program, *sources]
     subprocess.run(command, check=True)

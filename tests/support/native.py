@@ -15,7 +15,8 @@ from pathlib import Path
 from toolkit.paths import cache_dir
 from toolkit.toolchain.build import SOURCES, runner_headers, runner_sources
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parent
+DRIVERS = SUPPORT / "drivers"
 INTO_ONE_FILE = ("-fvisibility=hidden", f"-Wl,--version-script={SOURCES / 'pocketcl.map'}")
 # In the order in which .ci/run names them, so that its objects serve here.
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_own_files import as_root, folder, of_stranger
+from strangers import as_root, folder, of_stranger
 
 from toolkit.cli.doctor import _cache as doctors_check
 from toolkit.errors import PocketError

@@ -1,6 +1,6 @@
 """Eight processes at once that want the same, some of them killed: a drill, and its works.
 
-    python tests/runner/drill.py WORK FOLDER SECONDS SEED
+    python tests/support/drill.py WORK FOLDER SECONDS SEED
 
 prints {"done": …, "killed": …, "failed": …, "seen": …} of one work; `seen` counts looks from
 outside that found something. A look that finds a half, and a process that fails unasked, end it
@@ -10,7 +10,6 @@ with an error.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import random
@@ -20,11 +19,10 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from toy_plan import write_toy
 
 from opencl_kernels import KERNELS
 from toolkit.compiler.tuned import read_table, write_table
@@ -37,17 +35,6 @@ from toolkit.plan.write import WeightSource
 AT_ONCE = 8
 SHAPES = 400
 KERNEL = next(iter(KERNELS))
-
-
-@cache
-def toy_plans() -> Any:
-    """tests/plan/conftest.py, which writes the plan of a toy."""
-    place = Path(__file__).parents[1] / "plan" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("toy_plans", place)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Work:
@@ -76,7 +63,6 @@ class Compiles(Work):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        toy_plans()  # once, not in each process
         self.there = False
 
     def do(self, dice: random.Random) -> None:
@@ -91,7 +77,7 @@ class Compiles(Work):
             for i in range(3)
         ]
         texts = {"kernels/toy.cl": f"// {number}\n", "generation_config.json": f'{{"n": {number}}}'}
-        toy_plans().write_toy(self.folder / "a.plan", sources=sources, texts=texts)
+        write_toy(self.folder / "a.plan", sources=sources, texts=texts)
 
     def look(self) -> bool:
         plan_path, same = self.folder / "a.plan", SamePlan(self.folder / "a.plan")
@@ -179,7 +165,7 @@ class States(Work):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        toy_plans().write_toy(folder / "toy.plan")
+        write_toy(folder / "toy.plan")
         self.plan = load_plan(folder / "toy.plan")
 
     def do(self, dice: random.Random) -> None:

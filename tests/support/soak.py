@@ -1,6 +1,8 @@
 """Opens and closes a plan by the C API, again and again; tells the memory in between, as JSON.
 
-python soak.py OPTIONS, a JSON object: the fields of pocketcl_options, `rounds` and `tokens`.
+    python tests/support/soak.py OPTIONS
+
+OPTIONS is a JSON object: the fields of pocketcl_options, `rounds` and `tokens`.
 """
 
 from __future__ import annotations

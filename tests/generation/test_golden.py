@@ -1,6 +1,6 @@
 """Host and runner choose the ids that numpy chooses: the same texts, kept in golden.json.
 
-A change of what the sampler means: pytest tests/sampling --update-golden, and say so.
+A change of what the sampler means: pytest tests/generation --update-golden, and say so.
 """
 
 from __future__ import annotations

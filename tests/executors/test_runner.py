@@ -1,11 +1,9 @@
-"""RunnerExecutor: the interface, cancelling, a runner that dies, and where its parts come from."""
+"""RunnerExecutor: the interface, cancelling, and a runner that dies."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,6 @@ from toolkit.errors import PocketError
 from toolkit.executors.host_batch import BatchScorer
 from toolkit.executors.open import open_executor
 from toolkit.executors.runner import RunnerExecutor
-from toolkit.toolchain import build as runner_build
-from toolkit.toolchain import opencl_loader
-from toolkit.toolchain.build import build_runner
-from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 TEXT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8]
 
@@ -197,87 +191,6 @@ def test_a_plan_that_is_replaced_before_all_is_loaded(toy: Toy, cache: Path, on:
     assert error.value.what == f"{toy.folder} was replaced while it was read"
     assert error.value.because and error.value.hint == "run it again"
     executor.close()
-
-
-# --- the program and its OpenCL ------------------------------------------------------------------
-
-
-def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(PocketError) as error:
-        build_runner()
-    assert "--on host" in error.value.hint and "apt-get install g++" in error.value.hint
-
-
-def test_with_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("CXX", "sh -c 'echo no such flag >&2; exit 1'")
-    with pytest.raises(PocketError) as error:
-        build_runner()
-    assert "no such flag" in error.value.because and "--on host" in error.value.hint
-    assert not list(tmp_path.rglob("pocketcl-runner")) and not list(tmp_path.rglob("*.o"))
-
-
-def test_without_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(runner_build, "SOURCES", tmp_path)
-    with pytest.raises(PocketError, match="sources are missing"):
-        build_runner()
-
-
-def test_sources_of_one_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In two folders; and headers are included by their path from the root."""
-    sources = {
-        "first/part.h": "int first();",
-        "first/part.cpp": '#include "first/part.h"\nint first() { return 40; }',
-        "second/part.h": "int second();",
-        "second/part.cpp": '#include "second/part.h"\nint second() { return 2; }',
-        "program/main.cpp": '#include "first/part.h"\n#include "second/part.h"\n'
-        "int main() { return first() + second(); }",
-        "bionic/compat.cpp": "#error for Android only",
-    }
-    for name, text in sources.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
-    monkeypatch.setattr(runner_build, "SOURCES", tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    program = build_runner()
-    assert subprocess.run([program]).returncode == 42
-    (tmp_path / "third").mkdir()  # what moves is no longer what was built
-    (tmp_path / "second/part.h").rename(tmp_path / "third/part.h")
-    with pytest.raises(PocketError, match="can't be built"):
-        build_runner()
-
-
-@pytest.mark.slow
-def test_the_loader_and_driver_of_the_wheels(
-    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A machine without system OpenCL: pyopencl's loader, and PoCL from PyPI."""
-    if not importlib.util.find_spec("pocl_binary_distribution"):
-        pytest.skip("PyPI's PoCL is not installed")
-    program = build_runner()  # before the cache moves
-    monkeypatch.setattr("toolkit.executors.target.build_runner", lambda: program)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("OCL_ICD_VENDORS", "/nowhere")
-    for loader in (find_opencl(), opencl_loader._bundled("libOpenCL*.so*")[0]):
-        monkeypatch.setattr("toolkit.executors.target.find_opencl", lambda loader=loader: loader)
-        assert "icd-" in runner_environment()["OCL_ICD_VENDORS"]
-        try:
-            executor = RunnerExecutor(toy.folder)
-        except PocketError as error:  # it knows no processor that is younger than LLVM 14
-            assert "driver 3.0" in error.what and "unknown target CPU" in error.because
-            continue
-        assert executor.ready["driver"].startswith("3.0")
-        assert executor.prefill(TEXT, 0) == toy.next(TEXT)
-        executor.close()
-
-
-def test_system_drivers_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "some.icd").write_text("libsome.so\n")
-    for value in (tmp_path, tmp_path / "some.icd"):
-        monkeypatch.setenv("OCL_ICD_VENDORS", str(value))
-        assert runner_environment()["OCL_ICD_VENDORS"] == str(value)
 
 
 def test_chunk_of_the_toy_is_what_the_tests_rely_on() -> None:

@@ -7,44 +7,18 @@ import random
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from adb_server import AdbServer
 from device import Device
+from pushes import Files, MiB, push
 
 from toolkit.errors import PocketError
 from toolkit.phone import store as phone_store
 from toolkit.phone.adb import Gone, find_phone
 from toolkit.phone.layout import HOME
-from toolkit.phone.store import Item, Store, Transfer, file_item
-
-MiB = 2**20
-
-
-class Files:
-    """A folder of files that a test writes and pushes as one tree."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.write("plan.json", b"{}")
-        self.write("kernels/a.cl", b"kernel a")
-        self.write("kernels/b.cl", b"kernel b")
-        self.write("weights.0.bin", b"w" + os.urandom(3 * MiB - 1))  # tests spoil the first byte
-        self.write("weights.1.bin", b"w" + os.urandom(2 * MiB - 1))
-
-    def write(self, path: str, data: bytes) -> None:
-        target = self.folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-
-    def items(self) -> list[Item]:
-        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return [file_item(str(path.relative_to(self.folder)), path) for path in paths]
-
-    def bytes(self, *names: str) -> int:
-        return sum(item.bytes for item in self.items() if not names or item.path in names)
+from toolkit.phone.store import Store
 
 
 @pytest.fixture
@@ -56,18 +30,6 @@ def files(tmp_path: Path) -> Files:
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a megabyte go one by one, as shards of 256 MiB do."""
     monkeypatch.setattr(phone_store, "BATCH_BYTES", MiB)
-
-
-@dataclass
-class Pushed:
-    tree: str
-    transfer: Transfer
-
-
-def push(files: Files) -> Pushed:
-    """What a new process does."""
-    store = Store(find_phone())
-    return Pushed(store.install("plans", files.items()), store.transfer)
 
 
 def received(phone: Device) -> int:
@@ -236,7 +198,7 @@ def test_a_layout_of_another_version(phone: Device, files: Files) -> None:
 PUSH = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from test_push import Files, push
+from pushes import Files, push
 files = object.__new__(Files)
 files.folder = Path(sys.argv[2])
 print(push(files).transfer.pushed_bytes)

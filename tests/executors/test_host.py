@@ -24,72 +24,72 @@ def executor(plan_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("n", [1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 12])
-def test_prefill_in_chunks(executor: HostExecutor, toy: Any, n: int) -> None:
-    expected = toy.feed(PROMPT[:n], 0)[-1]
+def test_prefill_in_chunks(executor: HostExecutor, numpy_toy: Any, n: int) -> None:
+    expected = numpy_toy.feed(PROMPT[:n], 0)[-1]
     assert executor.prefill(PROMPT[:n], 0) == expected.argmax()
     np.testing.assert_array_equal(executor.logits(), expected)
 
 
-def test_forced_steps(executor: HostExecutor, toy: Any) -> None:
+def test_forced_steps(executor: HostExecutor, numpy_toy: Any) -> None:
     executor.prefill(PROMPT, 0)
-    toy.feed(PROMPT, 0)
+    numpy_toy.feed(PROMPT, 0)
     for i, token in enumerate([7, 0, 22]):
-        expected = toy.feed([token], len(PROMPT) + i)[-1]
+        expected = numpy_toy.feed([token], len(PROMPT) + i)[-1]
         assert executor.step(token, len(PROMPT) + i) == expected.argmax()
         np.testing.assert_array_equal(executor.logits(), expected)
 
 
-def test_decode_is_greedy(executor: HostExecutor, toy: Any) -> None:
+def test_decode_is_greedy(executor: HostExecutor, numpy_toy: Any) -> None:
     first = executor.prefill(PROMPT, 0)
-    toy.feed(PROMPT, 0)
+    numpy_toy.feed(PROMPT, 0)
     found = list(executor.decode(first, len(PROMPT), 9, ()))
-    assert found == toy.greedy(first, len(PROMPT), 9)
+    assert found == numpy_toy.greedy(first, len(PROMPT), 9)
     assert executor.stop_reason == "length"
     assert executor.stats()["dispatches_per_token"] == 6
 
 
-def test_decode_stops_behind_a_stop_id(executor: HostExecutor, toy: Any) -> None:
+def test_decode_stops_behind_a_stop_id(executor: HostExecutor, numpy_toy: Any) -> None:
     first = executor.prefill(PROMPT, 0)
-    toy.feed(PROMPT, 0)
-    expected = toy.greedy(first, len(PROMPT), 9)
+    numpy_toy.feed(PROMPT, 0)
+    expected = numpy_toy.greedy(first, len(PROMPT), 9)
     stop = expected[3]
     found = list(executor.decode(first, len(PROMPT), 9, {stop}))
     assert found == expected[: expected.index(stop) + 1]
     assert executor.stop_reason == "eos"
 
 
-def test_closing_cancels_and_a_new_run_is_right(executor: HostExecutor, toy: Any) -> None:
+def test_closing_cancels_and_a_new_run_is_right(executor: HostExecutor, numpy_toy: Any) -> None:
     first = executor.prefill(PROMPT, 0)
     steps = executor.decode(first, len(PROMPT), 9, ())
     next(steps)
     steps.close()
     assert executor.stop_reason == "cancel"
-    assert executor.prefill(PROMPT[:7], 0) == toy.feed(PROMPT[:7], 0)[-1].argmax()
+    assert executor.prefill(PROMPT[:7], 0) == numpy_toy.feed(PROMPT[:7], 0)[-1].argmax()
 
 
-def test_decode_ends_with_the_context(executor: HostExecutor, toy: Any) -> None:
+def test_decode_ends_with_the_context(executor: HostExecutor, numpy_toy: Any) -> None:
     first = executor.prefill(PROMPT, 0)
-    toy.feed(PROMPT, 0)
+    numpy_toy.feed(PROMPT, 0)
     room = CONTEXT - len(PROMPT)
     found = list(executor.decode(first, len(PROMPT), 1000, ()))
-    assert found == toy.greedy(first, len(PROMPT), room)
+    assert found == numpy_toy.greedy(first, len(PROMPT), room)
     assert executor.stop_reason == "context"
     assert list(executor.decode(first, CONTEXT, 5, ())) == []
     assert executor.stop_reason == "context"
 
 
-def test_score_gives_every_row(executor: HostExecutor, toy: Any) -> None:
-    np.testing.assert_array_equal(executor.score(PROMPT, 0), toy.feed(PROMPT, 0))
-    np.testing.assert_array_equal(executor.score(PROMPT[:3], 12), toy.feed(PROMPT[:3], 12))
-    np.testing.assert_array_equal(executor.logits(), toy.feed(PROMPT[:3], 12)[-1])
+def test_score_gives_every_row(executor: HostExecutor, numpy_toy: Any) -> None:
+    np.testing.assert_array_equal(executor.score(PROMPT, 0), numpy_toy.feed(PROMPT, 0))
+    np.testing.assert_array_equal(executor.score(PROMPT[:3], 12), numpy_toy.feed(PROMPT[:3], 12))
+    np.testing.assert_array_equal(executor.logits(), numpy_toy.feed(PROMPT[:3], 12)[-1])
 
 
-def test_rewinding_is_lowering_past(executor: HostExecutor, toy: Any) -> None:
+def test_rewinding_is_lowering_past(executor: HostExecutor, numpy_toy: Any) -> None:
     first = executor.prefill(PROMPT, 0)
     list(executor.decode(first, len(PROMPT), 6, ()))
-    toy.feed(PROMPT, 0)
-    assert executor.prefill([8, 8, 8, 8, 8, 8], 4) == toy.feed([8] * 6, 4)[-1].argmax()
-    assert executor.step(3, 10) == toy.feed([3], 10)[-1].argmax()
+    numpy_toy.feed(PROMPT, 0)
+    assert executor.prefill([8, 8, 8, 8, 8, 8], 4) == numpy_toy.feed([8] * 6, 4)[-1].argmax()
+    assert executor.step(3, 10) == numpy_toy.feed([3], 10)[-1].argmax()
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ def test_bad_tokens(executor: HostExecutor, ids: list[int], past: int, fault: st
             run(ids, past)
 
 
-def test_a_full_context_can_be_filled_exactly(executor: HostExecutor, toy: Any) -> None:
+def test_a_full_context_can_be_filled_exactly(executor: HostExecutor, numpy_toy: Any) -> None:
     ids = (PROMPT * 4)[:CONTEXT]
-    assert executor.prefill(ids, 0) == toy.feed(ids, 0)[-1].argmax()
+    assert executor.prefill(ids, 0) == numpy_toy.feed(ids, 0)[-1].argmax()
 
 
 def test_logits_that_are_no_numbers(own_plan: Path) -> None:
@@ -124,7 +124,7 @@ def test_logits_that_are_no_numbers(own_plan: Path) -> None:
         list(executor.decode(1, 2, 4, ()))
 
 
-def test_dump_all(plan_path: Path, toy: Any) -> None:
+def test_dump_all(plan_path: Path, numpy_toy: Any) -> None:
     seen: list[Dumped] = []
     executor = HostExecutor(plan_path, dump=["all"], sink=seen.append)
     executor.prefill([3, 1, 4], 0)
@@ -132,11 +132,11 @@ def test_dump_all(plan_path: Path, toy: Any) -> None:
         (0, "x"), (1, "layers.0.k"), (2, "y"), (4, "logits"),
         (5, "symbols"), (5, "tokens"), (5, "ids"),
     ]  # fmt: skip
-    np.testing.assert_array_equal(seen[0].value, toy.table[[3, 1, 4]])
-    np.testing.assert_array_equal(seen[1].value[:3], toy.table[[3, 1, 4]])
+    np.testing.assert_array_equal(seen[0].value, numpy_toy.table[[3, 1, 4]])
+    np.testing.assert_array_equal(seen[1].value[:3], numpy_toy.table[[3, 1, 4]])
     assert seen[3].value.shape == (1, V)
     assert "prefill 0 embed: x float32[3 x 8]" in str(seen[0])
-    np.testing.assert_array_equal(executor.tensor("prefill", "head"), toy.head)
+    np.testing.assert_array_equal(executor.tensor("prefill", "head"), numpy_toy.head)
     assert executor.tensor("prefill", "y").shape == (3, D)
 
 
@@ -157,7 +157,7 @@ def variants(body: Any, phase: int, step: int) -> Any:
     return body["phases"][phase]["steps"][step]["variants"]
 
 
-def test_falls_back_to_the_next_variant(edit: Any, toy: Any) -> None:
+def test_falls_back_to_the_next_variant(edit: Any, numpy_toy: Any) -> None:
     def change(body: Any) -> None:
         broken = {
             "source": "kernels/toy.cl",
@@ -170,7 +170,7 @@ def test_falls_back_to_the_next_variant(edit: Any, toy: Any) -> None:
         variants(body, 0, 0)[:] = [unable, {**good, "program": len(body["programs"]) - 1}, good]
 
     executor = HostExecutor(edit(change))
-    assert executor.prefill(PROMPT, 0) == toy.feed(PROMPT, 0)[-1].argmax()
+    assert executor.prefill(PROMPT, 0) == numpy_toy.feed(PROMPT, 0)[-1].argmax()
 
 
 HUNGRY = """__kernel void embed(__global const int *sym, __global const int *tokens,
@@ -184,7 +184,7 @@ HUNGRY = """__kernel void embed(__global const int *sym, __global const int *tok
 
 @pytest.mark.parametrize("good_too", [True, False])
 def test_a_variant_that_takes_too_much_local_memory_is_left_alone(
-    edit: Any, toy: Any, good_too: bool
+    edit: Any, numpy_toy: Any, good_too: bool
 ) -> None:
     """By what the plan says, before it is built; and by what the built kernel takes."""
 
@@ -201,7 +201,7 @@ def test_a_variant_that_takes_too_much_local_memory_is_left_alone(
     path = edit(change)
     (path / "kernels/hungry.cl").write_text(HUNGRY)
     if good_too:
-        assert HostExecutor(path).prefill(PROMPT, 0) == toy.feed(PROMPT, 0)[-1].argmax()
+        assert HostExecutor(path).prefill(PROMPT, 0) == numpy_toy.feed(PROMPT, 0)[-1].argmax()
         return
     with pytest.raises(PocketError, match="embed has no kernel that runs") as caught:
         HostExecutor(path)

@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 import pytest
 from click.testing import CliRunner
-from foreign import (
+from foreign_files import (
     PAGE,
     POINTER,
     config,

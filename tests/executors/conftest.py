@@ -1,0 +1,16 @@
+"""Toys for both executors, the runner's program, and runners that tests start."""
+
+from runner_fixtures import cache, program, start, toy
+from toy_plan import edit, numpy_toy, own_plan, plan_path, write
+
+__all__ = [
+    "cache",
+    "edit",
+    "numpy_toy",
+    "own_plan",
+    "plan_path",
+    "program",
+    "start",
+    "toy",
+    "write",
+]
