@@ -11,6 +11,7 @@ from adb_server import AdbServer
 from device import Device
 
 
+@pytest.mark.slow
 def test_an_arm64_phone(adb: AdbServer, arm64_phone: Device) -> None:
     def shell(command: str) -> str:
         return adb("-s", arm64_phone.serial, "shell", command)
