@@ -205,13 +205,15 @@ def test_no_runner_stays_when_its_pocketcl_dies(
 def test_ctrl_c_keeps_the_text_and_ends_the_runner(warm_phone: Device, demo: Path) -> None:
     command = [sys.executable, "-m", "toolkit", "run", str(demo), "--on", "phone"]
     options = ["--ids", "0,377,379", "--max-new-tokens", "300"]
+    call("run", demo, "--on", "phone", "--ids", 1, "--max-new-tokens", 1)  # nothing is to be pushed
     warm_phone.faults.bytes_per_second = 2000  # a token takes a while to come
-    run = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+    # Without a buffer, in which communicate() would leave what read() took too much.
+    run = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, bufsize=0)
     assert run.stdout
     assert run.stdout.read(4)
     run.send_signal(signal.SIGINT)
     rest = run.communicate(timeout=60)[0]
-    assert run.returncode == 1 and rest.endswith("\n")
+    assert run.returncode == 1 and rest.endswith(b"\n")
     assert sessions(warm_phone) == []
 
 
