@@ -2,87 +2,116 @@
 
 from __future__ import annotations
 
-from opencl_kernels.kernel import Case, Defines, Grid, Kernel, Knobs, ceil_div, cpu_grid
+from dataclasses import replace
+from typing import Any
+
+from opencl_kernels.case import At, Defines, ceil_div
+from opencl_kernels.family import Family
+from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires, worker_grid
+from opencl_kernels.layouts import F16, F32, quantized
 from opencl_kernels.matmul import matmul
+from opencl_kernels.matmul.glu import Glu
+from opencl_kernels.matmul.matmul import Product
 
 
-def _cpu_defines(case: Case, knobs: Knobs) -> Defines:
-    depth = min(knobs["KC"], case["K"]) if _sliced(case) else case["K"]
-    group = case.get("GROUP", 1)
+def _supports(case: Product) -> str | None:
+    return "it has no norm before the product" if case.norm else None
+
+
+def _cpu_defines(case: Product, knobs: Knobs) -> Defines:
+    depth = min(knobs["KC"], case.K) if _sliced(case) else case.K
+    group = case.w.group or 1
     sizes: Defines = {"MR": knobs["MR"], "KC": depth, "FEW": knobs["FEW"]}
     return {**matmul.defines(case), **sizes, "PANEL_ROWS": ceil_div(depth, group) * group}
 
 
-def _sliced(case: Case) -> bool:
+def _sliced(case: Product) -> bool:
     """Whether sums may wait in y: not as halves, nor where y is narrower than the product.
 
     And a slice of codes is whole groups.
     """
-    return case.get("y", "f32") == "f32" and not case.get("GLU")
+    return case.y == "f32" and case.glu is None
 
 
-def _generic_defines(case: Case, knobs: Knobs) -> Defines:
+def _portable_defines(case: Product, knobs: Knobs) -> Defines:
     return {**matmul.defines(case), "MR": knobs["MR"]}
 
 
-def _generic_grid(case: Case, knobs: Knobs) -> Grid:
-    return (8 * ceil_div(case["N"], 32), 8 * ceil_div(case["M"], 8 * knobs["MR"])), (8, 8)
+def _portable_grid(case: Any, knobs: Knobs) -> Grid:
+    return (8 * ceil_div(case.N, 32), 8 * ceil_div(case.M, 8 * knobs["MR"])), (8, 8)
 
 
-def _generic_local_bytes(case: Case, knobs: Knobs) -> int:
+def _portable_requires(_: Product, knobs: Knobs) -> Requires:
     """A slice of 16 k of 8 * MR rows of x and of 32 columns of W."""
-    return 4 * 16 * (8 * knobs["MR"] + 32)
+    return Requires(local_bytes=4 * 16 * (8 * knobs["MR"] + 32))
 
 
-CODES: tuple[Case, ...] = (
-    {"M": 5, "N": 7, "K": 3, "w": "e0m4", "GROUP": 16, "scale": "f32"},
-    {"M": 19, "N": 33, "K": 40, "w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8", "seq": 19},
-    {"M": 17, "N": 64, "F": 25, "K": 65, "w": "e0m4", "GROUP": 64, "scale": "f16", "zero": "f16",
-     "GLU": 1, "bias": True},
-    {"M": 63, "N": 49, "K": 300, "w": "q8", "GROUP": 128, "scale": "f32", "zero": "u8",
-     "residual": True, "x": "f16", "y": "f16"},
-    {"M": 2, "N": 20, "K": 257, "w": "q8", "GROUP": 16, "scale": "f16", "Y0": 5, "LDY": 31},
-    {"M": 21, "N": 35, "K": 600, "w": "e0m4", "GROUP": 256, "scale": "f32", "zero": "f32",
-     "residual": True, "seq": 7, "B": 3},
-    {"M": 65, "N": 97, "K": 520, "w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8",
-     "residual": True},
-    {"M": 18, "N": 65, "K": 530, "w": "q8", "GROUP": 32, "scale": "f16", "seq": 18},
-)  # fmt: skip
-CASES: tuple[Case, ...] = (
-    {"M": 5, "N": 7, "K": 3},
-    {"M": 1, "N": 16, "K": 1},
-    {"M": 17, "N": 48, "K": 30, "w": "f16", "bias": True},
-    {"M": 7, "N": 35, "K": 65, "x": "f16", "y": "f16", "w": "f16", "residual": True},
-    {"M": 3, "N": 20, "K": 9, "Y0": 5, "LDY": 31, "LDX": 12},
-    {"M": 6, "N": 33, "K": 300, "y": "f16", "B": 2, "seq": 3},
-    {"M": 7, "N": 160, "F": 65, "K": 33, "GLU": 1, "act": "relu", "seq": 7},
-    {"M": 4, "N": 128, "F": 64, "K": 65, "GLU": 1, "w": "f16", "y": "f16", "bias": True},
-    {"M": 63, "N": 65, "K": 515, "bias": True, "residual": True, "seq": 63},
-    {"M": 26, "N": 97, "K": 600, "w": "f16", "seq": 13, "B": 2},
+def _rows(seq: int, batch: int = 1) -> dict[str, Any]:
+    return {"at": At(seq=seq), "B": batch}
+
+
+QUANTIZED_CASES = (
+    Product(M=5, N=7, K=3, w=quantized("e0m4", 16, "f32")),
+    Product(M=19, N=33, K=40, w=quantized("e0m4", 32, "f16", "u8"), **_rows(19)),
+    Product(M=17, N=64, K=65, w=quantized("e0m4", 64, "f16", "f16"), glu=Glu(25), bias=True),
+    Product(
+        M=63, N=49, K=300, w=quantized("q8", 128, "f32", "u8"), residual=True, x="f16", y="f16"
+    ),
+    Product(M=2, N=20, K=257, w=quantized("q8", 16, "f16"), Y0=5, LDY=31),
+    Product(
+        M=21, N=35, K=600, w=quantized("e0m4", 256, "f32", "f32"), residual=True, **_rows(7, 3)
+    ),
+    Product(M=65, N=97, K=520, w=quantized("e0m4", 32, "f16", "u8"), residual=True),
+    Product(M=18, N=65, K=530, w=quantized("q8", 32, "f16"), **_rows(18)),
 )
-
-GEMM = Kernel(
-    name="gemm",
-    source="gemm.cl",
-    classes=("generic",),
-    arguments=matmul.arguments,
-    reference=matmul.reference,
-    defines=_generic_defines,
-    grid=_generic_grid,
-    work=matmul.work,
-    knobs={"MR": (4, 8)},
-    cases=CODES + CASES,
-    local_bytes=_generic_local_bytes,
+FLOAT_CASES = (
+    Product(M=5, N=7, K=3),
+    Product(M=1, N=16, K=1),
+    Product(M=17, N=48, K=30, w=F16, bias=True),
+    Product(M=7, N=35, K=65, x="f16", y="f16", w=F16, residual=True),
+    Product(M=3, N=20, K=9, Y0=5, LDY=31, LDX=12),
+    Product(M=6, N=33, K=300, y="f16", **_rows(3, 2)),
+    Product(M=7, N=160, K=33, glu=Glu(65, "relu"), **_rows(7)),
+    Product(M=4, N=128, K=65, glu=Glu(64), w=F16, y="f16", bias=True),
+    Product(M=63, N=65, K=515, bias=True, residual=True, **_rows(63)),
+    Product(M=26, N=97, K=600, w=F16, **_rows(13, 2)),
 )
+FLOAT_BENCH = tuple(
+    Product(M=512, N=n, K=k, w=w, **_rows(512))
+    for w in (F32, F16)
+    for n, k in ((2048, 2048), (768, 768), (4096, 768), (2048, 5632))
+)
+QUANTIZED_BENCH = tuple(
+    replace(case, w=quantized("e0m4", 32, "f16", "u8")) for case in FLOAT_BENCH[:4]
+)
+FEW_BENCH = tuple(replace(QUANTIZED_BENCH[0], M=m, **_rows(m)) for m in (2, 4, 8, 16))
+
 GEMM_CPU = Kernel(
     name="gemm_cpu",
     source="gemm_cpu.cl",
     classes=("cpu",),
+    defines=_cpu_defines,
+    grid=worker_grid,
+    knobs={"WORKERS": (8, 3, 4, 16), "MR": (12, 6), "KC": (2048, 256), "FEW": (16, 0)},
+    supports=_supports,
+)
+GEMM = Kernel(
+    name="gemm",
+    source="gemm.cl",
+    classes=("generic",),
+    defines=_portable_defines,
+    grid=_portable_grid,
+    knobs={"MR": (4, 8)},
+    supports=_supports,
+    requires=_portable_requires,
+)
+FAMILY = Family(
+    name="gemm",
+    case=Product,
     arguments=matmul.arguments,
     reference=matmul.reference,
-    defines=_cpu_defines,
-    grid=cpu_grid,
     work=matmul.work,
-    knobs={"GROUPS": (8, 3, 4, 16), "MR": (12, 6), "KC": (2048, 256), "FEW": (16, 0)},
-    cases=CODES + CASES,
+    cases=QUANTIZED_CASES + FLOAT_CASES,
+    bench_cases=FLOAT_BENCH + QUANTIZED_BENCH + FEW_BENCH,
+    kernels=(GEMM_CPU, GEMM),
 )

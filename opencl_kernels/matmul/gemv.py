@@ -1,96 +1,109 @@
-"""Matrix product for few rows, with the norm before it and a gated unit behind it folded in."""
+"""Matrix product for few rows, with the norm before it and a gated unit after it folded in."""
 
 from __future__ import annotations
 
-from opencl_kernels.kernel import Case, Defines, Grid, Kernel, Knobs, ceil_div, cpu_grid
+from dataclasses import replace
+from typing import Any
+
+from opencl_kernels.case import At, Defines, ceil_div
+from opencl_kernels.family import Family
+from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires, worker_grid
+from opencl_kernels.layouts import F16, F32, quantized
 from opencl_kernels.matmul import matmul
+from opencl_kernels.matmul.glu import Glu
+from opencl_kernels.matmul.matmul import Norm, Product
 
 
-def _defines(case: Case, knobs: Knobs) -> Defines:
-    own: Defines = {name: value for name, value in knobs.items() if name != "GROUPS"}
+def _supports_floats(case: Product) -> str | None:
+    return "it reads floats" if case.w.bits else None
+
+
+def _supports_codes(case: Product) -> str | None:
+    return None if case.w.bits else "it reads codes"
+
+
+def _defines(case: Product, knobs: Knobs) -> Defines:
+    own: Defines = {name: value for name, value in knobs.items() if name != "WORKERS"}
     return {**matmul.defines(case), **own}
 
 
-def _generic_grid(case: Case, knobs: Knobs) -> Grid:
-    blocks = ceil_div(case["N"], 32 if case.get("GLU") else 16)
-    return (blocks * knobs["WG"], case["M"]), (knobs["WG"], 1)
+def _portable_grid(case: Any, knobs: Knobs) -> Grid:
+    blocks = ceil_div(case.N, 32 if case.glu else 16)
+    return (blocks * knobs["WG"], case.M), (knobs["WG"], 1)
 
 
-def _generic_local_bytes(case: Case, knobs: Knobs) -> int:
+def _portable_requires(case: Product, knobs: Knobs) -> Requires:
     """16 partial sums of each slice of K, of gates and ups; the norm's sum of squares."""
-    sums = 16 * (knobs["WG"] // 4) * (2 if case.get("GLU") else 1)
-    return 4 * (sums + (knobs["WG"] if "EPS" in case else 0))
+    sums = 16 * (knobs["WG"] // 4) * (2 if case.glu else 1)
+    return Requires(local_bytes=4 * (sums + (knobs["WG"] if case.norm else 0)))
 
 
-CODES: tuple[Case, ...] = (
-    {"M": 1, "N": 7, "K": 3, "w": "e0m4", "GROUP": 16, "scale": "f16"},
-    {"M": 1, "N": 65, "K": 63, "w": "e0m4", "GROUP": 32, "scale": "f32", "zero": "u8", "bias": True,
-     "seq": 1},
-    {"M": 1, "N": 64, "F": 23, "K": 40, "w": "q8", "GROUP": 16, "scale": "f16", "GLU": 1,
-     "EPS": 1e-5},
-    {"M": 3, "N": 48, "K": 129, "w": "e0m4", "GROUP": 128, "scale": "f16", "zero": "f32",
-     "residual": True, "x": "f16", "y": "f16"},
-    {"M": 1, "N": 33, "K": 300, "w": "q8", "GROUP": 256, "scale": "f32", "zero": "u8", "Y0": 3,
-     "LDY": 50, "residual": True},
-    {"M": 1, "N": 530, "K": 257, "w": "q8", "GROUP": 64, "scale": "f16", "zero": "f16"},
-    {"M": 2, "N": 96, "F": 47, "K": 512, "w": "e0m4", "GROUP": 64, "scale": "f16", "zero": "u8",
-     "GLU": 1, "act": "relu", "EPS": 1e-6, "bias": True, "B": 2, "seq": 1},
-    {"M": 1, "N": 1030, "K": 515, "w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8"},
+ONE = At(seq=1)
+QUANTIZED_CASES = (
+    Product(M=1, N=7, K=3, w=quantized("e0m4", 16, "f16")),
+    Product(M=1, N=65, K=63, w=quantized("e0m4", 32, "f32", "u8"), bias=True, at=ONE),
+    Product(M=1, N=64, K=40, w=quantized("q8", 16, "f16"), glu=Glu(23), norm=Norm(1e-5)),
+    Product(
+        M=3, N=48, K=129, w=quantized("e0m4", 128, "f16", "f32"), residual=True, x="f16", y="f16"
+    ),
+    Product(M=1, N=33, K=300, w=quantized("q8", 256, "f32", "u8"), Y0=3, LDY=50, residual=True),
+    Product(M=1, N=530, K=257, w=quantized("q8", 64, "f16", "f16")),
+    Product(M=2, N=96, K=512, w=quantized("e0m4", 64, "f16", "u8"), glu=Glu(47, "relu"),
+            norm=Norm(1e-6), bias=True, B=2, at=ONE),
+    Product(M=1, N=1030, K=515, w=quantized("e0m4", 32, "f16", "u8")),
 )  # fmt: skip
-CASES: tuple[Case, ...] = (
-    {"M": 1, "N": 7, "K": 3},
-    {"M": 1, "N": 65, "K": 63, "bias": True, "residual": True, "seq": 1},
-    {"M": 1, "N": 64, "F": 23, "K": 17, "GLU": 1, "act": "relu", "bias": True, "EPS": 1e-5},
-    {"M": 3, "N": 48, "K": 65, "w": "f16", "x": "f16", "y": "f16", "residual": True, "EPS": 1e-5},
-    {
-        "M": 2,
-        "N": 33,
-        "K": 31,
-        "Y0": 3,
-        "LDY": 50,
-        "LDX": 40,
-        "rows": "last",
-        "rows_n": 2,
-        "seq": 9,
-    },
-    {"M": 2, "N": 128, "F": 64, "K": 200, "GLU": 1, "w": "f16", "B": 2, "seq": 1},
-    {"M": 1, "N": 530, "K": 257, "w": "f16"},
+FLOAT_CASES = (
+    Product(M=1, N=7, K=3),
+    Product(M=1, N=65, K=63, bias=True, residual=True, at=ONE),
+    Product(M=1, N=64, K=17, glu=Glu(23, "relu"), bias=True, norm=Norm(1e-5)),
+    Product(M=3, N=48, K=65, w=F16, x="f16", y="f16", residual=True, norm=Norm(1e-5)),
+    Product(M=2, N=33, K=31, Y0=3, LDY=50, LDX=40, last_rows=True, at=At(seq=9, rows=2)),
+    Product(M=2, N=128, K=200, glu=Glu(64), w=F16, B=2, at=ONE),
+    Product(M=1, N=530, K=257, w=F16),
+)
+FLOAT_BENCH = tuple(
+    Product(M=1, N=n, K=k, w=w, at=ONE)
+    for w in (F32, F16)
+    for n, k in ((768, 768), (2048, 2048), (2048, 5632), (11264, 2048), (32000, 768))
+)
+QUANTIZED_BENCH = tuple(
+    replace(case, w=quantized("e0m4", 32, "f16", "u8")) for case in FLOAT_BENCH[:5]
 )
 
-GEMV = Kernel(
-    name="gemv",
-    source="gemv.cl",
-    classes=("generic",),
-    arguments=matmul.arguments,
-    reference=matmul.reference,
+GEMV_QUANTIZED_CPU = Kernel(
+    name="gemv_quantized_cpu",
+    source="gemv_quantized_cpu.cl",
+    classes=("cpu",),
     defines=_defines,
-    grid=_generic_grid,
-    work=matmul.work,
-    knobs={"WG": (64, 16, 128)},
-    cases=CODES + CASES,
-    local_bytes=_generic_local_bytes,
+    grid=worker_grid,
+    knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (64, 0, 32, 128), "HINT": (3, 2)},
+    supports=_supports_codes,
 )
 GEMV_CPU = Kernel(
     name="gemv_cpu",
     source="gemv_cpu.cl",
     classes=("cpu",),
-    arguments=matmul.arguments,
-    reference=matmul.reference,
     defines=_defines,
-    grid=cpu_grid,
-    work=matmul.work,
-    knobs={"GROUPS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
-    cases=CASES,
+    grid=worker_grid,
+    knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
+    supports=_supports_floats,
 )
-GEMV_CODED_CPU = Kernel(
-    name="gemv_coded_cpu",
-    source="gemv_coded_cpu.cl",
-    classes=("cpu",),
+GEMV = Kernel(
+    name="gemv",
+    source="gemv.cl",
+    classes=("generic",),
+    defines=_defines,
+    grid=_portable_grid,
+    knobs={"WG": (64, 16, 128)},
+    requires=_portable_requires,
+)
+FAMILY = Family(
+    name="gemv",
+    case=Product,
     arguments=matmul.arguments,
     reference=matmul.reference,
-    defines=_defines,
-    grid=cpu_grid,
     work=matmul.work,
-    knobs={"GROUPS": (8, 2, 3, 4, 16), "PREFETCH": (64, 0, 32, 128), "HINT": (3, 2)},
-    cases=CODES,
+    cases=QUANTIZED_CASES + FLOAT_CASES,
+    bench_cases=FLOAT_BENCH + QUANTIZED_BENCH,
+    kernels=(GEMV_QUANTIZED_CPU, GEMV_CPU, GEMV),
 )

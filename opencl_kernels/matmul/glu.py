@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from opencl_kernels.formats import Array
-from opencl_kernels.kernel import Case, Defines
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {  # in the order of the define ACT
     "silu": lambda x: np.asarray(x * (0.5 + 0.5 * np.tanh(x / 2))),  # x * sigmoid(x)
@@ -15,11 +15,25 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {  # in the order of the defi
 }
 
 
-def gated(pairs: Array, case: Case) -> Array:
-    """act(gate) * up of [M, blocks, 2, 16]."""
-    return ACTIVATIONS[case.get("act", "silu")](pairs[:, :, 0]) * pairs[:, :, 1]
+@dataclass(frozen=True)
+class Glu:
+    """A gated unit at the end of a product of gates and ups, interleaved by 16 rows."""
 
+    F: int  # columns of the unit
+    activation: str = "silu"
 
-def activation_define(case: Case) -> Defines:
-    """ACT: the place of the case's activation among those known."""
-    return {"ACT": list(ACTIVATIONS).index(case.get("act", "silu"))}
+    def __post_init__(self) -> None:
+        """Refuse what no kernel computes."""
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"no kernel computes the activation {self.activation!r}")
+
+    def __call__(self, gates_ups: Array) -> Array:
+        """act(gate) * up: [M, 2 * FP] -> [M, FP]."""
+        pairs = gates_ups.reshape(len(gates_ups), -1, 2, 16)
+        product = ACTIVATIONS[self.activation](pairs[:, :, 0]) * pairs[:, :, 1]
+        return np.asarray(product.reshape(len(gates_ups), -1))
+
+    @property
+    def act(self) -> int:
+        """The define ACT: the place of the activation among those known."""
+        return list(ACTIVATIONS).index(self.activation)

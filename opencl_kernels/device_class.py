@@ -1,0 +1,69 @@
+"""Classes of devices: what a compile chooses for one, and whose kernels it may run.
+
+A class runs the kernels that name it, then those of its parent. `generic` is OpenCL C 1.2 with
+what every driver has, so that each class ends in kernels that run anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+Values = Mapping[str, Mapping[str, tuple[int, ...]]]  # kernel -> knob -> values, default first
+
+
+@dataclass(frozen=True)
+class DeviceClass:
+    """What is chosen alike for all devices of a class."""
+
+    name: str
+    parent: str | None
+    activations: str  # storage of values between kernels: "f32" or "f16"
+    kv: str  # storage of KV states
+    chunk: int  # tokens of a prefill step
+    few_rows: int  # a product of so many rows or fewer reads its weight once for each row
+    few_rows_quantized: int  # the same where each reading decodes the weight
+    layouts: Mapping[str, str]  # of weights, by storage type (layouts.py)
+    knobs: Values = field(default_factory=dict)  # where a kernel's own values do not suit
+    cooperative: bool = False  # runs a phase as one launch, whose work-items wait for each other
+
+
+WEIGHTS = {"f32": "n16", "f16": "n16", "e0m4": "e0m4", "q8": "q8"}
+
+CPU = DeviceClass(
+    name="cpu",
+    parent="generic",
+    activations="f32",
+    kv="f32",
+    chunk=512,  # there is no screen to wait for, and weights are read less often
+    few_rows=4,
+    few_rows_quantized=1,
+    layouts=WEIGHTS,
+    knobs={  # fat work-items, about as many as cores
+        "embed": {"WORKERS": (8, 1)},
+        "rope_kv": {"WORKERS": (8,)},
+        "attention_combine": {"WORKERS": (2,)},
+        "elementwise": {"WORKERS": (8,)},
+    },
+    cooperative=True,
+)
+GENERIC = DeviceClass(
+    name="generic",
+    parent=None,
+    activations="f16",
+    kv="f16",
+    chunk=256,  # short enough for a phone's screen
+    few_rows=4,
+    few_rows_quantized=1,
+    layouts=WEIGHTS,
+)
+ADRENO = replace(GENERIC, name="adreno", parent="generic")
+MALI = replace(GENERIC, name="mali", parent="generic")
+
+CLASSES: dict[str, DeviceClass] = {each.name: each for each in (CPU, ADRENO, MALI, GENERIC)}
+
+
+def lineage(device_class: DeviceClass) -> list[DeviceClass]:
+    """The class, its parent, and so on."""
+    parent = device_class.parent
+    return [device_class, *(lineage(CLASSES[parent]) if parent is not None else ())]
