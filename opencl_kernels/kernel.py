@@ -63,10 +63,10 @@ class Kernel:
 
 
 def default_knobs(kernel: Kernel, device_class: str = "cpu") -> dict[str, int]:
-    """The first value of each knob; a kernel of both classes has GROUPS = 0 outside `cpu`."""
+    """The first value of each knob; a kernel of both classes has WORKERS = 0 outside `cpu`."""
     knobs = {name: values[0] for name, values in kernel.knobs.items()}
-    if device_class != "cpu" and 0 in kernel.knobs.get("GROUPS", ()):
-        knobs["GROUPS"] = 0
+    if device_class != "cpu" and 0 in kernel.knobs.get("WORKERS", ()):
+        knobs["WORKERS"] = 0
     return knobs
 
 
@@ -130,20 +130,20 @@ def storage_defines(case: Case, *names: str) -> Defines:
 
 
 def cpu_grid(case: Case, knobs: Knobs) -> Grid:
-    """GROUPS work-items, each its own work-group, whatever the sizes."""
-    return (knobs["GROUPS"],), (1,)
+    """WORKERS work-items, each its own work-group, whatever the sizes."""
+    return (knobs["WORKERS"],), (1,)
 
 
 def item_grid(items: Any, knobs: Knobs) -> Grid:
-    """The grid of a kernel of both classes: GROUPS fat work-items, or one for each item."""
-    if knobs["GROUPS"]:
-        return (knobs["GROUPS"],), (1,)
+    """The grid of a kernel of both classes: WORKERS fat work-items, or one for each item."""
+    if knobs["WORKERS"]:
+        return (knobs["WORKERS"],), (1,)
     return (ceil_div(items, GENERIC_LOCAL) * GENERIC_LOCAL,), (GENERIC_LOCAL,)
 
 
 def local_size(knobs: Knobs) -> int:
     """The LOCAL define that belongs to `item_grid`."""
-    return 1 if knobs["GROUPS"] else GENERIC_LOCAL
+    return 1 if knobs["WORKERS"] else GENERIC_LOCAL
 
 
 def nbytes(arguments: tuple[Argument, ...], case: Case) -> int:

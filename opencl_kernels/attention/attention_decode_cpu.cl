@@ -4,7 +4,7 @@
 //   SPLITS   0: attention_decode_cpu; else attention_parts_cpu, which shares the keys of a token out
 //            to so many items. Instead of y it writes, for attention_merge to put together,
 //            parts f32[M, H, SPLITS, K+2]: weighted values, the greatest score, the weights' total
-//   GROUPS   work-items (grid only)
+//   WORKERS  work-items (grid only)
 // An item is one token of one (b, K/V head), or one split of it. Keys go by BLOCK: their scores, the
 // online softmax, then the values. Rows of K and V are read where they lie, once for all HR heads
 // whose sums find room in the registers; while one of the two is read, the other is asked for.

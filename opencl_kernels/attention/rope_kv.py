@@ -100,7 +100,7 @@ ROPE_KV = Kernel(
     defines=_defines,
     grid=_grid,
     work=_work,
-    knobs={"GROUPS": (8, 0)},
+    knobs={"WORKERS": (8, 0)},
     cases=(
         {"M": 1, "H": 2, "G": 1, "K": 8, "R": 8, "C": 5, "CTX": 5, "seq": 1, "past": 3},
         {"M": 3, "H": 3, "G": 3, "K": 10, "R": 0, "C": 7, "seq": 3, "past": 4},

@@ -134,7 +134,7 @@ def _parts(name: str, knobs: Mapping[str, tuple[int, ...]]) -> Kernel:
 
 
 ATTENTION_PARTS = _parts("attention_parts", {"WG": (64, 32), "HB": attention.HEAD_BLOCKS})
-ATTENTION_PARTS_CPU = _parts("attention_parts_cpu", {"GROUPS": (8, 3)})
+ATTENTION_PARTS_CPU = _parts("attention_parts_cpu", {"WORKERS": (8, 3)})
 ATTENTION_MERGE = Kernel(
     name="attention_merge",
     source="attention_merge.cl",
@@ -144,7 +144,7 @@ ATTENTION_MERGE = Kernel(
     defines=_merge_defines,
     grid=_merge_grid,
     work=_merge_work,
-    knobs={"GROUPS": (2, 0)},
+    knobs={"WORKERS": (2, 0)},
     cases=MERGE_CASES,
     fixed=_some_parts,
 )

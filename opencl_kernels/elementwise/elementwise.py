@@ -92,7 +92,7 @@ ELEMENTWISE = Kernel(
     defines=_defines,
     grid=_grid,
     work=_work,
-    knobs={"GROUPS": (8, 0)},
+    knobs={"WORKERS": (8, 0)},
     cases=(
         {"EXPR": "a0 + a1", "INPUTS": 2, "COUNT": 7},
         {"EXPR": "0.5f", "INPUTS": 0, "COUNT": 63},

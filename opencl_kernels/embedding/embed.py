@@ -73,7 +73,7 @@ EMBED = Kernel(
     defines=_defines,
     grid=_grid,
     work=_work,
-    knobs={"GROUPS": (8, 0, 1)},
+    knobs={"WORKERS": (8, 0, 1)},
     cases=(
         {"M": 1, "V": 7, "D": 5},
         {"M": 7, "V": 65, "D": 63},

@@ -83,6 +83,6 @@ GEMM_CPU = Kernel(
     defines=_cpu_defines,
     grid=cpu_grid,
     work=matmul.work,
-    knobs={"GROUPS": (8, 3, 4, 16), "MR": (12, 6), "KC": (2048, 256), "FEW": (16, 0)},
+    knobs={"WORKERS": (8, 3, 4, 16), "MR": (12, 6), "KC": (2048, 256), "FEW": (16, 0)},
     cases=CODES + CASES,
 )

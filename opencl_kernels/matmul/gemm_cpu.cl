@@ -1,7 +1,7 @@
 // y_MN = x_MK * W_NK^T for many rows: prefill                              class cpu; any M, N and K
 //
 //   Arguments, BIAS, RESIDUAL, GLU: see matmul.cl
-//   GROUPS  work-items (grid only); each has a range of 32-column strips
+//   WORKERS  work-items (grid only); each has a range of 32-column strips
 //   MR      rows of the register tile: MR x 32 outputs, 2 * MR accumulators (default 12)
 //   KC      slice of K over which all rows pass before the next one; between slices the sums wait in
 //           y, so a half y and GLU have KC = K. The default, 2048, is all of K in most models: the

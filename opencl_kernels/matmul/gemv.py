@@ -7,7 +7,7 @@ from opencl_kernels.matmul import matmul
 
 
 def _defines(case: Case, knobs: Knobs) -> Defines:
-    own: Defines = {name: value for name, value in knobs.items() if name != "GROUPS"}
+    own: Defines = {name: value for name, value in knobs.items() if name != "WORKERS"}
     return {**matmul.defines(case), **own}
 
 
@@ -79,7 +79,7 @@ GEMV_CPU = Kernel(
     defines=_defines,
     grid=cpu_grid,
     work=matmul.work,
-    knobs={"GROUPS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
+    knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
     cases=CASES,
 )
 GEMV_CODED_CPU = Kernel(
@@ -91,6 +91,6 @@ GEMV_CODED_CPU = Kernel(
     defines=_defines,
     grid=cpu_grid,
     work=matmul.work,
-    knobs={"GROUPS": (8, 2, 3, 4, 16), "PREFETCH": (64, 0, 32, 128), "HINT": (3, 2)},
+    knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (64, 0, 32, 128), "HINT": (3, 2)},
     cases=CODES,
 )

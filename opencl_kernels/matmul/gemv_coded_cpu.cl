@@ -1,7 +1,7 @@
 // y_MN = x_MK * W_NK^T for few rows, W in codes of 4 bits (E0M4) or 8       class cpu; any N and K
 //
 //   Arguments, NORM, BIAS, RESIDUAL, GLU: see matmul.cl; the codes: coded.cl
-//   GROUPS    work-items (grid only); each streams its share of W once and in order
+//   WORKERS   work-items (grid only); each streams its share of W once and in order
 //   PREFETCH  cache lines that the codes are asked for ahead of their use; 0: leave it to the CPU
 //   HINT      of that prefetch: 3 to all caches, 2 past the first
 // y = sum_g scale_g (UNIT sum_k (c_k - offset_k) x_k - zero_g sum_k x_k), c_k the code of k as it is

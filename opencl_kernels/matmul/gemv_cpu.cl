@@ -1,7 +1,7 @@
 // y_MN = x_MK * W_NK^T for few rows: M = 1 in decode                       class cpu; any N and K
 //
 //   Arguments, NORM, BIAS, RESIDUAL, GLU: see matmul.cl; w of float or half in the layout n16
-//   GROUPS    work-items (grid only); each streams its share of W once and in order
+//   WORKERS   work-items (grid only); each streams its share of W once and in order
 //   PREFETCH  cache lines that W is asked for ahead of its use (default 32); 0: leave it to the CPU
 // Two blocks of 16 outputs go at once, two accumulators each: two streams, four chains of FMAs.
 // With GLU the two blocks are gate and up of the same 16 outputs.

@@ -99,7 +99,7 @@ def _kernel(name: str, cpu: bool) -> Kernel:
         defines=partial(_defines, add=add),
         grid=cpu_grid if cpu else _row_grid,
         work=partial(_work, add=add),
-        knobs={"GROUPS": (8, 3)} if cpu else {"WG": (64, 16)},
+        knobs={"WORKERS": (8, 3)} if cpu else {"WG": (64, 16)},
         cases=CASES,
         local_bytes=lambda _, knobs: 4 * knobs.get("WG", 0),  # a sum of squares each
     )

@@ -199,7 +199,7 @@ def _kernel(name: str, cpu: bool) -> Kernel:
         defines=_defines,
         grid=cpu_grid if cpu else _group_grid,
         work=_work,
-        knobs={"GROUPS": (1, 3)} if cpu else {"WG": (256, 32)},
+        knobs={"WORKERS": (1, 3)} if cpu else {"WG": (256, 32)},
         cases=CASES,
         local_bytes=lambda _, knobs: (8 + 4) * knobs.get("WG", 0),  # a sum and a value each
         fixed=_fixed,

@@ -101,8 +101,8 @@ def test_tuned_knobs_that_find_no_room_are_not_taken() -> None:
 
 
 def test_a_launch_size_of_another_class_is_not_tried() -> None:
-    assert values_of(KERNELS["embed"], "GROUPS", "cpu") == (8, 1)
-    assert values_of(KERNELS["embed"], "GROUPS", "generic") == (0,)
+    assert values_of(KERNELS["embed"], "WORKERS", "cpu") == (8, 1)
+    assert values_of(KERNELS["embed"], "WORKERS", "generic") == (0,)
 
 
 def test_what_is_written_is_read(file: Path, notes: list[str]) -> None:
