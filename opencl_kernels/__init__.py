@@ -10,9 +10,9 @@ from opencl_kernels.attention.attention import (
 )
 from opencl_kernels.attention.rope_kv import ROPE_KV
 from opencl_kernels.attention.split import (
-    ATTENTION_MERGE,
-    ATTENTION_PARTS,
-    ATTENTION_PARTS_CPU,
+    ATTENTION_COMBINE,
+    ATTENTION_SPLIT,
+    ATTENTION_SPLIT_CPU,
 )
 from opencl_kernels.elementwise.elementwise import ELEMENTWISE
 from opencl_kernels.embedding.embed import EMBED
@@ -38,9 +38,9 @@ KERNELS: dict[str, Kernel] = {
     "attention_prefill_cpu": ATTENTION_PREFILL_CPU,
     "attention_decode": ATTENTION_DECODE,
     "attention_decode_cpu": ATTENTION_DECODE_CPU,
-    "attention_parts": ATTENTION_PARTS,
-    "attention_parts_cpu": ATTENTION_PARTS_CPU,
-    "attention_merge": ATTENTION_MERGE,
+    "attention_split": ATTENTION_SPLIT,
+    "attention_split_cpu": ATTENTION_SPLIT_CPU,
+    "attention_combine": ATTENTION_COMBINE,
     "sample": SAMPLE,
     "sample_cpu": SAMPLE_CPU,
     "elementwise": ELEMENTWISE,

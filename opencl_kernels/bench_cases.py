@@ -43,7 +43,7 @@ DECODE: tuple[Case, ...] = (
 )
 LAST: Case = {"M": 1, "B": 1, "seq": 1, "rows_n": 1, "rows": "last", "C": 2048, "past": 511}
 CUTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "repetition_penalty": 1.1}
-PARTS: tuple[Case, ...] = tuple({**case, "SPLITS": 4} for case in DECODE[1:])
+SPLIT: tuple[Case, ...] = tuple({**case, "SPLITS": 4} for case in DECODE[1:])
 SAMPLE: tuple[Case, ...] = (
     {**LAST, "V": 32000, "options": {}},
     {**LAST, "V": 128256, "options": {}},
@@ -68,9 +68,9 @@ BENCH_CASES: dict[str, tuple[Case, ...]] = {
     "attention_prefill_cpu": PREFILL,
     "attention_decode": DECODE,
     "attention_decode_cpu": DECODE,
-    "attention_parts": PARTS,
-    "attention_parts_cpu": PARTS,
-    "attention_merge": PARTS,
+    "attention_split": SPLIT,
+    "attention_split_cpu": SPLIT,
+    "attention_combine": SPLIT,
     "sample": SAMPLE,
     "sample_cpu": SAMPLE,
     "elementwise": ({"EXPR": "a0 + a1", "INPUTS": 2, "COUNT": 1 << 20},),

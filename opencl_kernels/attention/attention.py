@@ -50,7 +50,7 @@ def attend(
 ) -> tuple[Array, Array, Array]:
     """Of each head: sum of weight * value, the greatest score, the sum of weights."""
     H, G, C = case["H"], case["G"], case["C"]
-    if not len(keys):  # left padding, or more shares than keys
+    if not len(keys):  # left padding, or more splits than keys
         return np.zeros((H, case["K"])), np.full(H, MASKED), np.zeros(H)
     slots = keys % C if case.get("RING") else keys
     k_HTK, v_HTK = (
@@ -113,8 +113,8 @@ def generic_grid(case: Case, knobs: Knobs) -> Grid:
     """A work-group for each token block (and split), block of a K/V head's heads, and batch row."""
     batch = case.get("B", 1)
     blocks = ceil_div(case["M"] // batch, knobs.get("QB", 1)) * (case.get("SPLITS") or 1)
-    shares = case["G"] * ceil_div(case["H"] // case["G"], heads_per_group(case, knobs))
-    return (blocks * knobs["WG"], shares, batch), (knobs["WG"], 1, 1)
+    heads = case["G"] * ceil_div(case["H"] // case["G"], heads_per_group(case, knobs))
+    return (blocks * knobs["WG"], heads, batch), (knobs["WG"], 1, 1)
 
 
 def work(case: Case) -> tuple[int, int]:

@@ -18,7 +18,7 @@ WIDE = (
     "gemv_coded_cpu",
     "attention_prefill_cpu",
     "attention_decode_cpu",
-    "attention_parts_cpu",
+    "attention_split_cpu",
     "rmsnorm_cpu",
 )
 
