@@ -18,7 +18,7 @@ from opencl_kernels.elementwise.elementwise import ELEMENTWISE
 from opencl_kernels.embedding.embed import EMBED
 from opencl_kernels.kernel import Argument, Kernel, default_knobs, source_text
 from opencl_kernels.matmul.gemm import GEMM, GEMM_CPU
-from opencl_kernels.matmul.gemv import GEMV, GEMV_CODED_CPU, GEMV_CPU
+from opencl_kernels.matmul.gemv import GEMV, GEMV_CPU, GEMV_QUANTIZED_CPU
 from opencl_kernels.norm.rmsnorm import ADD_RMSNORM, ADD_RMSNORM_CPU, RMSNORM, RMSNORM_CPU
 from opencl_kernels.sampling.sample import SAMPLE, SAMPLE_CPU
 
@@ -32,7 +32,7 @@ KERNELS: dict[str, Kernel] = {
     "gemm_cpu": GEMM_CPU,
     "gemv": GEMV,
     "gemv_cpu": GEMV_CPU,
-    "gemv_coded_cpu": GEMV_CODED_CPU,
+    "gemv_quantized_cpu": GEMV_QUANTIZED_CPU,
     "rope_kv": ROPE_KV,
     "attention_prefill": ATTENTION_PREFILL,
     "attention_prefill_cpu": ATTENTION_PREFILL_CPU,

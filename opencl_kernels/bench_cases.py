@@ -24,9 +24,9 @@ GEMV: tuple[Case, ...] = tuple(
     for n, k in ((768, 768), (2048, 2048), (2048, 5632), (11264, 2048), (32000, 768))
 )
 CODES: Case = {"w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8"}
-CODED_GEMM: tuple[Case, ...] = tuple({**case, **CODES} for case in GEMM[:4])
-CODED_GEMV: tuple[Case, ...] = tuple({**case, **CODES} for case in GEMV[:5])
-FEW: tuple[Case, ...] = tuple({**CODED_GEMM[0], "M": m, "seq": m} for m in (2, 4, 8, 16))
+QUANTIZED_GEMM: tuple[Case, ...] = tuple({**case, **CODES} for case in GEMM[:4])
+QUANTIZED_GEMV: tuple[Case, ...] = tuple({**case, **CODES} for case in GEMV[:5])
+FEW: tuple[Case, ...] = tuple({**QUANTIZED_GEMM[0], "M": m, "seq": m} for m in (2, 4, 8, 16))
 NORM: tuple[Case, ...] = tuple(
     {"M": m, "D": d, "EPS": 1e-5, "seq": m} for m in (1, 512) for d in (768, 2048)
 )
@@ -55,11 +55,11 @@ BENCH_CASES: dict[str, tuple[Case, ...]] = {
     "rmsnorm_cpu": NORM,
     "add_rmsnorm": NORM,
     "add_rmsnorm_cpu": NORM,
-    "gemm": GEMM + CODED_GEMM,
-    "gemm_cpu": GEMM + CODED_GEMM + FEW,
-    "gemv": GEMV + CODED_GEMV,
+    "gemm": GEMM + QUANTIZED_GEMM,
+    "gemm_cpu": GEMM + QUANTIZED_GEMM + FEW,
+    "gemv": GEMV + QUANTIZED_GEMV,
     "gemv_cpu": GEMV,
-    "gemv_coded_cpu": CODED_GEMV,
+    "gemv_quantized_cpu": QUANTIZED_GEMV,
     "rope_kv": (
         {"M": 1, "seq": 1, "past": 511, **ROTARY},
         {"M": 512, "seq": 512, "past": 0, **ROTARY},

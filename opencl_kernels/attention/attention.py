@@ -176,7 +176,7 @@ ATTENTION_PREFILL = _kernel(
 )
 ATTENTION_DECODE = _kernel("attention_decode", "attention.cl", {"WG": (64, 32), "HB": HEAD_BLOCKS})
 ATTENTION_PREFILL_CPU = _kernel(
-    "attention_prefill_cpu", "attention_cpu.cl", {"WORKERS": (4, 3), "QB": (16, 8)}
+    "attention_prefill_cpu", "attention_prefill_cpu.cl", {"WORKERS": (4, 3), "QB": (16, 8)}
 )
 ATTENTION_DECODE_CPU = _kernel(
     "attention_decode_cpu", "attention_decode_cpu.cl", {"WORKERS": (8, 3)}

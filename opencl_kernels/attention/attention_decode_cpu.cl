@@ -1,6 +1,6 @@
 // y_MHK = softmax_j(q_MHK . k_jK * SCALE) v_jK over the visible keys of the states       class cpu
 //
-//   Arguments, visible keys, RING and SOFTCAP: as in attention_cpu.cl, for one token or few.
+//   Arguments, visible keys, RING and SOFTCAP: as in attention_prefill_cpu.cl, for one token or few.
 //   SPLITS   0: attention_decode_cpu; else attention_split_cpu, which splits the keys of a token
 //            among so many items. Instead of y it writes, for attention_combine to read,
 //            splits f32[M, H, SPLITS, K+2]: weighted values, the greatest score, the weights' total
@@ -8,7 +8,7 @@
 // An item is one token of one (b, K/V head), or one split of it. Keys go by BLOCK: their scores, the
 // online softmax, then the values. Rows of K and V are read where they lie, once for all HR heads
 // whose sums find room in the registers; while one of the two is read, the other is asked for.
-#include "attention_states.clh"
+#include "attention_cpu.clh"
 #define PASSES CEIL_DIV(HEADS * KP, 24)  // of the 32 registers
 #define HR CEIL_DIV(HEADS, PASSES)       // heads of a pass
 #define QR (CEIL_DIV(HEADS, HR) * HR)

@@ -82,9 +82,9 @@ GEMV_CPU = Kernel(
     knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
     cases=CASES,
 )
-GEMV_CODED_CPU = Kernel(
-    name="gemv_coded_cpu",
-    source="gemv_coded_cpu.cl",
+GEMV_QUANTIZED_CPU = Kernel(
+    name="gemv_quantized_cpu",
+    source="gemv_quantized_cpu.cl",
     classes=("cpu",),
     arguments=matmul.arguments,
     reference=matmul.reference,

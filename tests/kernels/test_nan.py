@@ -22,7 +22,7 @@ GATED = {
     "gemm_cpu of codes": {**GLU, **CODES},
     "gemv": {**GLU, **ONE_ROW},
     "gemv_cpu": {**GLU, **ONE_ROW},
-    "gemv_coded_cpu": {**GLU, **ONE_ROW, **CODES},
+    "gemv_quantized_cpu": {**GLU, **ONE_ROW, **CODES},
 }
 BASE: Case = {"H": 6, "G": 2, "K": 30, "C": 90, "SCALE": 0.2, "past": 70}
 ATTENTION: dict[str, Case] = {
