@@ -24,9 +24,9 @@ GEMV: tuple[Case, ...] = tuple(
     for n, k in ((768, 768), (2048, 2048), (2048, 5632), (11264, 2048), (32000, 768))
 )
 CODES: Case = {"w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8"}
-CODED_GEMM: tuple[Case, ...] = tuple({**case, **CODES} for case in GEMM[:4])
-CODED_GEMV: tuple[Case, ...] = tuple({**case, **CODES} for case in GEMV[:5])
-FEW: tuple[Case, ...] = tuple({**CODED_GEMM[0], "M": m, "seq": m} for m in (2, 4, 8, 16))
+QUANTIZED_GEMM: tuple[Case, ...] = tuple({**case, **CODES} for case in GEMM[:4])
+QUANTIZED_GEMV: tuple[Case, ...] = tuple({**case, **CODES} for case in GEMV[:5])
+FEW: tuple[Case, ...] = tuple({**QUANTIZED_GEMM[0], "M": m, "seq": m} for m in (2, 4, 8, 16))
 NORM: tuple[Case, ...] = tuple(
     {"M": m, "D": d, "EPS": 1e-5, "seq": m} for m in (1, 512) for d in (768, 2048)
 )
@@ -43,7 +43,7 @@ DECODE: tuple[Case, ...] = (
 )
 LAST: Case = {"M": 1, "B": 1, "seq": 1, "rows_n": 1, "rows": "last", "C": 2048, "past": 511}
 CUTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "repetition_penalty": 1.1}
-PARTS: tuple[Case, ...] = tuple({**case, "SPLITS": 4} for case in DECODE[1:])
+SPLIT: tuple[Case, ...] = tuple({**case, "SPLITS": 4} for case in DECODE[1:])
 SAMPLE: tuple[Case, ...] = (
     {**LAST, "V": 32000, "options": {}},
     {**LAST, "V": 128256, "options": {}},
@@ -55,11 +55,11 @@ BENCH_CASES: dict[str, tuple[Case, ...]] = {
     "rmsnorm_cpu": NORM,
     "add_rmsnorm": NORM,
     "add_rmsnorm_cpu": NORM,
-    "gemm": GEMM + CODED_GEMM,
-    "gemm_cpu": GEMM + CODED_GEMM + FEW,
-    "gemv": GEMV + CODED_GEMV,
+    "gemm": GEMM + QUANTIZED_GEMM,
+    "gemm_cpu": GEMM + QUANTIZED_GEMM + FEW,
+    "gemv": GEMV + QUANTIZED_GEMV,
     "gemv_cpu": GEMV,
-    "gemv_coded_cpu": CODED_GEMV,
+    "gemv_quantized_cpu": QUANTIZED_GEMV,
     "rope_kv": (
         {"M": 1, "seq": 1, "past": 511, **ROTARY},
         {"M": 512, "seq": 512, "past": 0, **ROTARY},
@@ -68,9 +68,9 @@ BENCH_CASES: dict[str, tuple[Case, ...]] = {
     "attention_prefill_cpu": PREFILL,
     "attention_decode": DECODE,
     "attention_decode_cpu": DECODE,
-    "attention_parts": PARTS,
-    "attention_parts_cpu": PARTS,
-    "attention_merge": PARTS,
+    "attention_split": SPLIT,
+    "attention_split_cpu": SPLIT,
+    "attention_combine": SPLIT,
     "sample": SAMPLE,
     "sample_cpu": SAMPLE,
     "elementwise": ({"EXPR": "a0 + a1", "INPUTS": 2, "COUNT": 1 << 20},),

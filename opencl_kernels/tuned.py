@@ -54,10 +54,10 @@ def changed(knobs: Knobs, usual: Knobs) -> dict[str, int]:
 
 
 def values_of(kernel: Kernel, name: str, device_class: str) -> tuple[int, ...]:
-    """Values of a knob, the default first; GROUPS = 0 and others belong to different classes."""
+    """Values of a knob, the default first; WORKERS = 0 and others belong to different classes."""
     usual = default_knobs(kernel, device_class)[name]
     others = (value for value in kernel.knobs[name] if value != usual)
-    return usual, *(v for v in others if name != "GROUPS" or bool(v) == bool(usual))
+    return usual, *(v for v in others if name != "WORKERS" or bool(v) == bool(usual))
 
 
 def _combinations(kernel: Kernel, device_class: str) -> Iterator[dict[str, int]]:

@@ -7,9 +7,9 @@
 //   RING     key j lies in slot j % C (else in slot j)
 //   SOFTCAP  where defined, scores pass through SOFTCAP * tanh(score / SOFTCAP)
 //   PREFILL  1: attention_prefill, 0: attention_decode; same arguments, same results
-//   SPLITS   0, or in decode attention_parts: the keys of a token are shared out to so many groups,
-//            which write, instead of y, what attention_merge puts together:
-//            parts f32[M, H, SPLITS, K+2]: weighted values, the greatest score, the weights' total
+//   SPLITS   0, or in decode attention_split: the keys of a token are split among so many groups,
+//            which write, instead of y, what attention_combine reads:
+//            splits f32[M, H, SPLITS, K+2]: weighted values, the greatest score, the weights' total
 //   QB       tokens that share a pass over the keys: 1 in decode, in prefill 4 (default)
 //   HB       query heads that share it: all H/G of a K/V head (default) where they find room
 //   WG       work-items per work-group and keys per tile (default 64)
@@ -22,16 +22,16 @@
 #define QR (QB * HB)                     // query rows of a group: token-major, then head
 #define OWN CEIL_DIV(K, WG)              // columns of a work-item
 #if SPLITS
-#define NAME attention_parts
-#define PIECES SPLITS
-#define OUTPUT __global float *parts
+#define NAME attention_split
+#define SPLIT_COUNT SPLITS
+#define OUTPUT __global float *splits
 #else
 #if PREFILL
 #define NAME attention_prefill
 #else
 #define NAME attention_decode
 #endif
-#define PIECES 1
+#define SPLIT_COUNT 1
 #define OUTPUT __global STORAGE(Y_HALF) *y
 #endif
 #if RING
@@ -47,14 +47,14 @@ void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
           __global const STORAGE(KV_HALF) *k_state, __global const STORAGE(KV_HALF) *v_state,
           OUTPUT) {
   __local float queries[QR][K], weights[QR][WG], top[QR], shrink[QR];
-  const int lane = get_local_id(0), i0 = get_group_id(0) / PIECES * QB;
+  const int lane = get_local_id(0), i0 = get_group_id(0) / SPLIT_COUNT * QB;
   const int g = get_group_id(1) / HEAD_BLOCKS, h0 = get_group_id(1) % HEAD_BLOCKS * HB;
   const int b = get_group_id(2), seq = SEQ, past = PAST, start = START(b);
   const int heads = HEADS % HB ? min(HB, HEADS - h0) : HB;   // the last block may be short,
   const int rows = min(QB, seq - i0) * heads;                // of heads and of tokens
-  const int piece = get_group_id(0) % PIECES, lowest = LOWEST_KEY(past + i0);
-  const int last = past + min(seq, i0 + QB), share = CEIL_DIV(max(0, last - lowest), PIECES);
-  const int begin = lowest + piece * share, end = min(last, begin + share);
+  const int split = get_group_id(0) % SPLIT_COUNT, lowest = LOWEST_KEY(past + i0);
+  const int last = past + min(seq, i0 + QB), most = CEIL_DIV(max(0, last - lowest), SPLIT_COUNT);
+  const int begin = lowest + split * most, end = min(last, begin + most);
   const size_t state = ((size_t)b * G + g) * C * K;
   float out[QR][OWN], total[QR];
   for (int r = 0; r < QR; r++) {
@@ -111,7 +111,7 @@ void NAME(__global const int *sym, __global const STORAGE(X_HALF) *q,
   }
 #if SPLITS
   for (int r = 0; r < rows; r++) {
-    __global float *part = parts + (ROW(r) * SPLITS + piece) * (K + 2);
+    __global float *part = splits + (ROW(r) * SPLITS + split) * (K + 2);
     for (int c = 0; c < OWN; c++)
       if (lane + c * WG < K) part[lane + c * WG] = out[r][c];
     if (lane == 0) {

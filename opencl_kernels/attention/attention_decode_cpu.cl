@@ -1,26 +1,26 @@
 // y_MHK = softmax_j(q_MHK . k_jK * SCALE) v_jK over the visible keys of the states       class cpu
 //
-//   Arguments, visible keys, RING and SOFTCAP: as in attention_cpu.cl, for one token or few.
-//   SPLITS   0: attention_decode_cpu; else attention_parts_cpu, which shares the keys of a token out
-//            to so many items. Instead of y it writes, for attention_merge to put together,
-//            parts f32[M, H, SPLITS, K+2]: weighted values, the greatest score, the weights' total
-//   GROUPS   work-items (grid only)
+//   Arguments, visible keys, RING and SOFTCAP: as in attention_prefill_cpu.cl, for one token or few.
+//   SPLITS   0: attention_decode_cpu; else attention_split_cpu, which splits the keys of a token
+//            among so many items. Instead of y it writes, for attention_combine to read,
+//            splits f32[M, H, SPLITS, K+2]: weighted values, the greatest score, the weights' total
+//   WORKERS  work-items (grid only)
 // An item is one token of one (b, K/V head), or one split of it. Keys go by BLOCK: their scores, the
 // online softmax, then the values. Rows of K and V are read where they lie, once for all HR heads
 // whose sums find room in the registers; while one of the two is read, the other is asked for.
-#include "attention_states.clh"
+#include "attention_cpu.clh"
 #define PASSES CEIL_DIV(HEADS * KP, 24)  // of the 32 registers
 #define HR CEIL_DIV(HEADS, PASSES)       // heads of a pass
 #define QR (CEIL_DIV(HEADS, HR) * HR)
 #define BLOCK 32
 #if SPLITS
-#define NAME attention_parts_cpu
-#define PIECES SPLITS
-#define OUTPUT __global float *parts
-#define OUTPUT_ARG parts
+#define NAME attention_split_cpu
+#define SPLIT_COUNT SPLITS
+#define OUTPUT __global float *splits
+#define OUTPUT_ARG splits
 #else
 #define NAME attention_decode_cpu
-#define PIECES 1
+#define SPLIT_COUNT 1
 #define OUTPUT __global STORAGE(Y_HALF) *y
 #define OUTPUT_ARG y
 #endif
@@ -87,12 +87,13 @@ void mix(const float *weights, const float *shrink, STATE v_head, STATE k_head, 
 }
 
 void JOIN(NAME, _body)(int id, int n, PARAMS) {
-  const int seq = SEQ, items = B * G * seq * PIECES;
+  const int seq = SEQ, items = B * G * seq * SPLIT_COUNT;
   float16 queries[QR * KP], out[QR * KP], scores[HR * BLOCK / 16], totals[QR];
   float top[QR], shrink[HR];
   for (int item = SPLIT(id, n, items); item < SPLIT(id + 1, n, items); item++) {
-    const int piece = item % PIECES, i = item / PIECES % seq, g = item / PIECES / seq % G;
-    const int b = item / PIECES / seq / G, self = PAST + i, start = START(b);
+    const int split = item % SPLIT_COUNT, i = item / SPLIT_COUNT % seq;
+    const int g = item / SPLIT_COUNT / seq % G, b = item / SPLIT_COUNT / seq / G;
+    const int self = PAST + i, start = START(b);
     const size_t row = (size_t)(b * seq + i) * H + g * HEADS;
     STATE k_head = k_state + ((size_t)b * G + g) * C * K;
     STATE v_head = v_state + ((size_t)b * G + g) * C * K;
@@ -106,8 +107,8 @@ void JOIN(NAME, _body)(int id, int n, PARAMS) {
       top[r] = MASKED;
     }
     const int lowest = WINDOW ? max(start, self - WINDOW + 1) : start;
-    const int share = CEIL_DIV(max(0, self + 1 - lowest), PIECES), begin = lowest + piece * share;
-    const int end = min(self + 1, begin + share);
+    const int most = CEIL_DIV(max(0, self + 1 - lowest), SPLIT_COUNT), begin = lowest + split * most;
+    const int end = min(self + 1, begin + most);
     for (int j = begin; j < end; j += BLOCK)
       for (int r = 0; r < HEADS; r += HR) {
         const int keys = min(BLOCK, end - j);
@@ -119,7 +120,7 @@ void JOIN(NAME, _body)(int id, int n, PARAMS) {
     for (int r = 0; r < HEADS; r++) {
       const float total = sum16(totals[r]);
 #if SPLITS
-      __global float *part = parts + ((row + r) * SPLITS + piece) * (K + 2);
+      __global float *part = splits + ((row + r) * SPLITS + split) * (K + 2);
       for (int c = 0; c < KP; c++) STORE_SOME(0, out[r * KP + c], part, c * 16, K - c * 16);
       part[K] = top[r];
       part[K + 1] = total;

@@ -1,6 +1,6 @@
 // y_MD = table_VD[tokens_M]        rows of the embedding; its layout n16 is that of any weight
 //
-//   tokens i32[M], table W[ceil(V/16)][D][16] or in codes (matmul.cl, with K = D), y Y[M, D]
+//   tokens i32[M], table W[ceil(V/16)][D][16] or in codes (matmul.clh, with K = D), y Y[M, D]
 //   V        rows of this table (or of this piece of it)
 //   PIECE 0  the whole table: ids are clamped into 0 .. V-1
 //   PIECE 1  rows V0 .. V0+V-1 of a larger one: rows of y with other ids are left alone
@@ -9,9 +9,9 @@
 #include "common.clh"
 #if BITS
 #define K D
-#include "coded.clh"
-#define TABLE_PARAM CODED_PARAM
-#define TABLE_ARG CODED_ARG
+#include "quantized.clh"
+#define TABLE_PARAM QUANTIZED_PARAM
+#define TABLE_ARG QUANTIZED_ARG
 #else
 #define TABLE_PARAM __global const STORAGE(W_HALF) *w,
 #define TABLE_ARG w,

@@ -1,6 +1,6 @@
 // y_MN = x_MK * W_NK^T for many rows: prefill                       class generic; any M, N and K
 //
-//   Arguments, BIAS, RESIDUAL, GLU: see matmul.cl; w of any kind
+//   Arguments, BIAS, RESIDUAL, GLU: see matmul.clh; w of any kind
 //   MR  rows of one work-item (default 4); it has 4 columns of each, with GLU 2 gates and their ups
 // A work-group of 8 x 8 makes 8*MR rows and 32 columns; slices of KT = 16 of x and W go through
 // local memory. Groups (columns, rows).
@@ -14,13 +14,13 @@
 #define PART4(k) vload4(0, &ws[column / 4][k][column % 4 * 4])
 #endif
 #if BITS
-float weight(CODED_PARAM int n, int k) {
+float weight(QUANTIZED_PARAM int n, int k) {
   const uint word = w[WORD_AT(n, k)];
   const size_t at = GROUP_AT(n, k);
   const float s = LOAD(SCALE_HALF, scale, at);
   return CODE(word, k % CODES) * (s * UNIT) + (-UNIT - ZERO1(at)) * s;
 }
-#define WEIGHT(block, k, lane) weight(CODED_ARG (block) * 16 + (lane), k)
+#define WEIGHT(block, k, lane) weight(QUANTIZED_ARG (block) * 16 + (lane), k)
 #else
 #define WEIGHT(block, k, lane) LOAD(W_HALF, w, ((size_t)(block) * K + (k)) * 16 + lane)
 #endif

@@ -1,7 +1,7 @@
 // y_MN = x_MK * W_NK^T for many rows: prefill                              class cpu; any M, N and K
 //
-//   Arguments, BIAS, RESIDUAL, GLU: see matmul.cl
-//   GROUPS  work-items (grid only); each has a range of 32-column strips
+//   Arguments, BIAS, RESIDUAL, GLU: see matmul.clh
+//   WORKERS  work-items (grid only); each has a range of 32-column strips
 //   MR      rows of the register tile: MR x 32 outputs, 2 * MR accumulators (default 12)
 //   KC      slice of K over which all rows pass before the next one; between slices the sums wait in
 //           y, so a half y and GLU have KC = K. The default, 2048, is all of K in most models: the
@@ -78,7 +78,7 @@ TILE_FUNCTION(4)
 TILE_FUNCTION(1)
 
 #if BITS
-#include "gemm_coded.clh"
+#include "gemm_quantized_cpu.clh"
 #endif
 
 void gemm_cpu_body(int id, int n, PARAMS) {
@@ -103,8 +103,8 @@ void gemm_cpu_body(int id, int n, PARAMS) {
       const int n0 = strip * 32, n1 = n0 + 16, depth = min(KC, K - k0);
       const float16 start0 = BIAS16(n0), start1 = BIAS16(n1);
 #if BITS
-      fill(CODED_ARG n0, k0, depth, w0);
-      fill(CODED_ARG n1, k0, depth, w1);
+      fill(QUANTIZED_ARG n0, k0, depth, w0);
+      fill(QUANTIZED_ARG n1, k0, depth, w1);
 #else
       const size_t from0 = ((size_t)n0 * K) + (size_t)k0 * 16;
       const size_t from1 = n1 < N ? from0 + (size_t)K * 16 : from0;          // a lone last block

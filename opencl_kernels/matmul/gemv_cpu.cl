@@ -1,12 +1,12 @@
 // y_MN = x_MK * W_NK^T for few rows: M = 1 in decode                       class cpu; any N and K
 //
-//   Arguments, NORM, BIAS, RESIDUAL, GLU: see matmul.cl; w of float or half in the layout n16
-//   GROUPS    work-items (grid only); each streams its share of W once and in order
+//   Arguments, NORM, BIAS, RESIDUAL, GLU: see matmul.clh; w of float or half in the layout n16
+//   WORKERS   work-items (grid only); each streams its share of W once and in order
 //   PREFETCH  cache lines that W is asked for ahead of its use (default 32); 0: leave it to the CPU
 // Two blocks of 16 outputs go at once, two accumulators each: two streams, four chains of FMAs.
 // With GLU the two blocks are gate and up of the same 16 outputs.
 #include "matmul.clh"
-#include "gemv_ends.clh"
+#include "gemv_cpu.clh"
 #define WIDTH (16 * sizeof(STORAGE(W_HALF)))       // bytes of a k in a stream
 #if PREFETCH
 #define AHEAD(at) ASK_FOR((__global const char *)(w + (at)) + PREFETCH * 64, 2 * WIDTH)

@@ -3,7 +3,7 @@
 //   x, r X[., D], gamma f32[D], sum X[M, D], y Y[M, D]          class cpu; any D
 //   ADD     1: the kernel is add_rmsnorm_cpu, reads r and writes sum
 //   ROW(m)  row of x and r that output row m comes from (m, or the last ROWS of each SEQ)
-//   GROUPS  work-items (grid only)
+//   WORKERS  work-items (grid only)
 #include "common.clh"
 #if ADD
 #define NAME add_rmsnorm_cpu

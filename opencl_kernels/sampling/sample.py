@@ -1,7 +1,7 @@
 """The next id, chosen on the device, greedily or at random; and the step of the position.
 
-The reference sorts where the kernels search: same ids, another way. How options become words is
-`words`; what they mean is said to users in `toolkit/executors/sampling.py`.
+The reference sorts where the kernels search: same ids, another way. How options are packed is
+`packed_parameters`; what they mean is said to users in `toolkit/executors/sampling.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, Case, Defines, Grid, Kernel, Knobs, cpu_grid, symbols
 
-WORDS = 16
+PARAMETERS = 16
 FLOATS = {"temperature": 0, "top_p": 2, "min_p": 3}
 FLOATS |= {"repetition_penalty": 4, "presence_penalty": 5, "frequency_penalty": 6}
 INTEGERS = {"top_k": 1, "window": 9, "logprobs": 10}
@@ -22,9 +22,9 @@ DEFAULTS = {"top_p": 1.0, "repetition_penalty": 1.0}
 UNIT = np.float32(2**30)  # the largest weight
 
 
-def words(seed: int = 0, **options: float) -> Array:
-    """The kernel's `sampling` argument: floats by their bits, the seed in two words."""
-    packed = np.zeros(WORDS, np.int32)
+def packed_parameters(seed: int = 0, **options: float) -> Array:
+    """The kernel's `sampling` argument: floats by their bits, the seed in two elements."""
+    packed = np.zeros(PARAMETERS, np.int32)
     for name, value in {**DEFAULTS, **options}.items():
         if name in FLOATS:
             packed.view(np.float32)[FLOATS[name]] = value
@@ -53,14 +53,14 @@ def best_id(logits_V: Array) -> int:
     return int(np.argmax(logits_V)) if np.isfinite(top) else -1
 
 
-def penalised(logits_V: Array, words_16: Array, text: Array) -> Array:
+def penalised(logits_V: Array, packed_16: Array, text: Array) -> Array:
     """Logits less what the ids of the text cost."""
-    repeat, flat, each = words_16.view(np.float32)[4:7]
-    window = int(words_16[9])
+    repeat, flat, each = packed_16.view(np.float32)[4:7]
+    window = int(packed_16[9])
     text = text[-window:] if window > 0 else text
     text = text[(text >= 0) & (text < logits_V.size)]
     count = np.bincount(text, minlength=logits_V.size).astype(np.float32)
-    repeat = np.float32(1) if words_16[4] == 0 else repeat
+    repeat = np.float32(1) if packed_16[4] == 0 else repeat
     scaled = np.where(logits_V > 0, logits_V / repeat, logits_V * repeat)
     return np.where(count > 0, scaled - flat - each * count, logits_V)
 
@@ -71,11 +71,11 @@ def weights(values_V: Array, temperature: Any = 1.0) -> Array:
     return np.asarray(np.exp2((values_V - values_V.max()) * scale) * UNIT).astype(np.uint64)
 
 
-def kept_ids(weights_V: Array, words_16: Array) -> Array:
+def kept_ids(weights_V: Array, packed_16: Array) -> Array:
     """The ids that top-k, top-p and min-p leave, ascending."""
-    _, _, top_p, min_p = words_16.view(np.float32)[:4]
+    _, _, top_p, min_p = packed_16.view(np.float32)[:4]
     order = np.argsort(-weights_V.astype(np.int64), kind="stable")
-    order = order[: int(words_16[1]) or None]
+    order = order[: int(packed_16[1]) or None]
     if top_p < 1:
         sums = np.cumsum(weights_V[order])
         goal = max(1, int(sums[-1]) * int(top_p * np.float32(2**24)) >> 24)
@@ -84,17 +84,17 @@ def kept_ids(weights_V: Array, words_16: Array) -> Array:
     return np.sort(order)
 
 
-def choose(logits_V: Array, words_16: Array, text: Array, row: int = 0) -> int:
+def choose(logits_V: Array, packed_16: Array, text: Array, row: int = 0) -> int:
     """The id that follows a text."""
-    temperature, _, top_p, _ = words_16.view(np.float32)[:4]
-    values = penalised(logits_V, words_16, text)
+    temperature, _, top_p, _ = packed_16.view(np.float32)[:4]
+    values = penalised(logits_V, packed_16, text)
     best = best_id(values)
-    if best < 0 or temperature <= 0 or words_16[1] == 1 or top_p <= 0:
+    if best < 0 or temperature <= 0 or packed_16[1] == 1 or top_p <= 0:
         return best
     weights_V = weights(values, temperature)
-    ids = kept_ids(weights_V, words_16)
+    ids = kept_ids(weights_V, packed_16)
     sums = np.cumsum(weights_V[ids])
-    low, high = words_16.view(np.uint32)[7:9].tolist()
+    low, high = packed_16.view(np.uint32)[7:9].tolist()
     random = philox((low, high), (len(text), row, 0, 0))[0] >> 8
     return int(ids[np.searchsorted(sums, np.uint64(int(sums[-1]) * random >> 24), side="right")])
 
@@ -124,7 +124,7 @@ def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
 def _arguments(case: Case) -> tuple[Argument, ...]:
     return (
         Argument("logits", "f32", lambda c: (c["M"], c["V"]), "in"),
-        Argument("sampling", "i32", lambda c: (WORDS,), "in"),
+        Argument("sampling", "i32", lambda c: (PARAMETERS,), "in"),
         Argument("tokens", "i32", lambda c: (c["B"] * c["seq"],), "inout"),
         Argument("counts", "i32", lambda c: (c["V"],), "out"),
         Argument("ids", "i32", lambda c: (c["B"], c["C"] + 1), "inout"),
@@ -133,7 +133,7 @@ def _arguments(case: Case) -> tuple[Argument, ...]:
 
 
 def _fixed(case: Case) -> dict[str, Array]:
-    return {"sampling": words(**case["options"])}
+    return {"sampling": packed_parameters(**case["options"])}
 
 
 def _defines(case: Case, knobs: Knobs) -> Defines:
@@ -199,7 +199,7 @@ def _kernel(name: str, cpu: bool) -> Kernel:
         defines=_defines,
         grid=cpu_grid if cpu else _group_grid,
         work=_work,
-        knobs={"GROUPS": (1, 3)} if cpu else {"WG": (256, 32)},
+        knobs={"WORKERS": (1, 3)} if cpu else {"WG": (256, 32)},
         cases=CASES,
         local_bytes=lambda _, knobs: (8 + 4) * knobs.get("WG", 0),  # a sum and a value each
         fixed=_fixed,

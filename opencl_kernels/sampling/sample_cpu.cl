@@ -74,7 +74,7 @@ Best best_of(__global const float *x, __global const uint *counts, const Options
     lanes += 16;
   }
   float value[16];
-  int id[16], wrong[16], nan = 0;        // lanes meet through memory: see TAILS in common.cl
+  int id[16], wrong[16], nan = 0;        // lanes meet through memory: see TAILS in common.clh
   vstore16(best, 0, value);
   vstore16(best_id, 0, id);
   vstore16(bad, 0, wrong);

@@ -23,7 +23,7 @@ from toolkit.plan.expr import from_rpn, symbol, to_rpn
 
 CODED = {"M": 1, "N": 2048, "K": 2048, "w": "e0m4", "GROUP": 32, "scale": "f16"}
 SHAPE = "N2048 K2048 e0m4 32"
-TABLE = {"gemv_coded_cpu": {SHAPE: {"PREFETCH": 32}}}
+TABLE = {"gemv_quantized_cpu": {SHAPE: {"PREFETCH": 32}}}
 FACTS = {"profile": "pocl", "device": "a CPU", "driver": "3.1", "date": "2026-01-31"}
 
 
@@ -69,7 +69,7 @@ def test_the_order_of_a_case_does_not_matter() -> None:
 
 
 def test_knobs_that_are_not_in_the_table_keep_their_default() -> None:
-    kernel = KERNELS["gemv_coded_cpu"]
+    kernel = KERNELS["gemv_quantized_cpu"]
     usual = default_knobs(kernel)
     assert knobs_for(kernel, CODED, usual, TABLE, 0) == {**usual, "PREFETCH": 32}
     assert knobs_for(kernel, {**CODED, "N": 64}, usual, TABLE, 0) == usual
@@ -101,8 +101,8 @@ def test_tuned_knobs_that_find_no_room_are_not_taken() -> None:
 
 
 def test_a_launch_size_of_another_class_is_not_tried() -> None:
-    assert values_of(KERNELS["embed"], "GROUPS", "cpu") == (8, 1)
-    assert values_of(KERNELS["embed"], "GROUPS", "generic") == (0,)
+    assert values_of(KERNELS["embed"], "WORKERS", "cpu") == (8, 1)
+    assert values_of(KERNELS["embed"], "WORKERS", "generic") == (0,)
 
 
 def test_what_is_written_is_read(file: Path, notes: list[str]) -> None:
@@ -116,11 +116,11 @@ def test_what_is_written_is_read(file: Path, notes: list[str]) -> None:
 
 def test_what_the_file_knew_of_other_shapes_stays(file: Path) -> None:
     tuned.write_table(file, FACTS, TABLE)
-    more = {"gemv_coded_cpu": {"N64 K64 q8 32": {"HINT": 2}}, "gemv_cpu": {"N7 K3 f32": {}}}
+    more = {"gemv_quantized_cpu": {"N64 K64 q8 32": {"HINT": 2}}, "gemv_cpu": {"N7 K3 f32": {}}}
     tuned.write_table(file, FACTS, more)
-    tuned.write_table(file, FACTS, {"gemv_coded_cpu": {SHAPE: {}}})
+    tuned.write_table(file, FACTS, {"gemv_quantized_cpu": {SHAPE: {}}})
     found = tuned.read_table(file, print)
-    assert found["gemv_coded_cpu"] == {SHAPE: {}, "N64 K64 q8 32": {"HINT": 2}}
+    assert found["gemv_quantized_cpu"] == {SHAPE: {}, "N64 K64 q8 32": {"HINT": 2}}
     assert found["gemv_cpu"] == {"N7 K3 f32": {}}
 
 
@@ -157,7 +157,7 @@ def test_a_damaged_file_is_ignored_with_one_note(file: Path, notes: list[str], t
 def test_what_is_unknown_is_ignored(
     file: Path, notes: list[str], kernels: Any, left: Any, fault: str
 ) -> None:
-    write(file, json.dumps({"format": 1, "kernels": {**kernels, "gemv_coded_cpu": {}}}))
+    write(file, json.dumps({"format": 1, "kernels": {**kernels, "gemv_quantized_cpu": {}}}))
     assert tuned.read_table(file, notes.append).get("gemv_cpu", {}) == left
     assert len(notes) == 1 and fault in notes[0]
 

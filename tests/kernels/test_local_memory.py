@@ -70,8 +70,8 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
         yield "gemv", {**each, **CODES, "M": 1, "EPS": 1e-6}
     yield "attention_prefill", {**heads, "M": 256, "seq": 256}
     yield "attention_decode", {**heads, "M": 1, "seq": 1}
-    yield "attention_parts", {**heads, "M": 1, "seq": 1, "SPLITS": 16}
-    yield "attention_merge", {**heads, "M": 1, "seq": 1, "SPLITS": 16}
+    yield "attention_split", {**heads, "M": 1, "seq": 1, "SPLITS": 16}
+    yield "attention_combine", {**heads, "M": 1, "seq": 1, "SPLITS": 16}
     yield "sample", {"M": 1, "B": 1, "V": V, "C": 4096}
     yield "elementwise", {"EXPR": "a0 + a1", "INPUTS": 2, "COUNT": 256 * D}
 
@@ -104,7 +104,7 @@ SMALL = {
 LAUNCHES: dict[str, Case] = {
     "attention_prefill": {"M": 7, "seq": 7, "C": 20, "past": 11, "WINDOW": 9, "kv": "f16"},
     "attention_decode": {"M": 2, "seq": 1, "B": 2, "C": 21, "past": 20, "start": (0, 3)},
-    "attention_parts": {"M": 2, "seq": 1, "B": 2, "C": 21, "past": 20, "start": (0, 3),
+    "attention_split": {"M": 2, "seq": 1, "B": 2, "C": 21, "past": 20, "start": (0, 3),
                         "SPLITS": 3},
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ GATED = {
     "gemm_cpu of codes": {**GLU, **CODES},
     "gemv": {**GLU, **ONE_ROW},
     "gemv_cpu": {**GLU, **ONE_ROW},
-    "gemv_coded_cpu": {**GLU, **ONE_ROW, **CODES},
+    "gemv_quantized_cpu": {**GLU, **ONE_ROW, **CODES},
 }
 BASE: Case = {"H": 6, "G": 2, "K": 30, "C": 90, "SCALE": 0.2, "past": 70}
 ATTENTION: dict[str, Case] = {
@@ -30,8 +30,8 @@ ATTENTION: dict[str, Case] = {
     "attention_prefill_cpu": {**BASE, "M": 7, "seq": 7},
     "attention_decode": {**BASE, "M": 1, "seq": 1},
     "attention_decode_cpu": {**BASE, "M": 1, "seq": 1},
-    "attention_parts": {**BASE, "M": 1, "seq": 1, "SPLITS": 3},
-    "attention_parts_cpu": {**BASE, "M": 1, "seq": 1, "SPLITS": 3},
+    "attention_split": {**BASE, "M": 1, "seq": 1, "SPLITS": 3},
+    "attention_split_cpu": {**BASE, "M": 1, "seq": 1, "SPLITS": 3},
 }
 
 
@@ -66,11 +66,11 @@ def test_relu_of_a_row_that_is_no_number(queue: Any, name: str, case: Case) -> N
 
 
 def attended(queue: Any, name: str, inputs: dict[str, Array], case: Case) -> Array:
-    """y, of the shares put together."""
+    """y, of the splits combined."""
     outputs = run(queue, KERNELS[name], inputs, case)
     if "SPLITS" in case:
-        merge = KERNELS["attention_merge"]
-        outputs = run(queue, merge, {"parts": outputs["parts"]}, case)
+        combine = KERNELS["attention_combine"]
+        outputs = run(queue, combine, {"splits": outputs["splits"]}, case)
     return outputs["y"]
 
 
@@ -105,12 +105,12 @@ def test_attention_where_nothing_is_a_number(queue: Any, name: str, case: Case) 
 @pytest.mark.parametrize("column", [3, -2, -1])
 def test_a_share_that_is_no_number(queue: Any, column: int) -> None:
     """Among its values, as its greatest score, or as its weights' total."""
-    kernel, case = KERNELS["attention_merge"], ATTENTION["attention_parts"]
-    parts = kernel.fixed(case)["parts"].copy()
-    parts[0, 2, 1, column] = np.nan
-    y = run(queue, kernel, {"parts": parts}, case)["y"]
+    kernel, case = KERNELS["attention_combine"], ATTENTION["attention_split"]
+    splits = kernel.fixed(case)["splits"].copy()
+    splits[0, 2, 1, column] = np.nan
+    y = run(queue, kernel, {"splits": splits}, case)["y"]
     np.testing.assert_array_equal(
-        np.isnan(y), np.isnan(kernel.reference({"parts": parts}, case)["y"])
+        np.isnan(y), np.isnan(kernel.reference({"splits": splits}, case)["y"])
     )
     assert np.isnan(y[0, 2, 3])
 

@@ -12,7 +12,7 @@ from opencl_kernels.formats import GROUPS
 from opencl_kernels.kernel import Case, random_inputs
 from opencl_kernels.launch import GUARD, launch
 
-NAMES = ("gemm_cpu", "gemv_coded_cpu", "gemm", "gemv", "embed")
+NAMES = ("gemm_cpu", "gemv_quantized_cpu", "gemm", "gemv", "embed")
 
 
 def random_case(name: str, rng: np.random.Generator) -> Case:

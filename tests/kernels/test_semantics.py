@@ -17,7 +17,7 @@ STORAGE = {bits: name for name, bits in CODED.items()}
 ATTENTION = [
     pytest.param(kernel, case, id=f"{name}-{case_id(case)}")
     for name, kernel in KERNELS.items()
-    if name.startswith("attention") and name != "attention_merge"  # which reads no state
+    if name.startswith("attention") and name != "attention_combine"  # which reads no state
     for case in (kernel.cases[1], kernel.cases[2])
 ]
 
@@ -32,7 +32,7 @@ def forget_invisible(state: Array, case: Case) -> None:
         state[b, :, hidden] = np.nan
 
 
-@pytest.mark.parametrize("name", ["gemv", "gemv_coded_cpu", "gemm", "gemm_cpu", "embed"])
+@pytest.mark.parametrize("name", ["gemv", "gemv_quantized_cpu", "gemm", "gemm_cpu", "embed"])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_every_code_reads_as_its_value(queue: Any, name: str, bits: int) -> None:
     """All codes, one after the other, times 1: what comes out is scale * (code - zero)."""
@@ -70,16 +70,18 @@ def test_padding_rows_of_attention_are_zero(queue: Any, kernel: Kernel) -> None:
     assert (outputs["y"][10] != 0).all()
 
 
-@pytest.mark.parametrize("kernel", [KERNELS["attention_parts"], KERNELS["attention_parts_cpu"]])
-def test_merged_parts_equal_attention(queue: Any, kernel: Kernel) -> None:
-    merge = KERNELS["attention_merge"]
+@pytest.mark.parametrize("kernel", [KERNELS["attention_split"], KERNELS["attention_split_cpu"]])
+def test_combined_splits_equal_attention(queue: Any, kernel: Kernel) -> None:
+    combine = KERNELS["attention_combine"]
     for case in kernel.cases:
         inputs = random_inputs(kernel, case, np.random.default_rng(0))
-        parts, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
-        merged, _ = launch(queue, merge, {"parts": parts["parts"]}, case, default_knobs(merge))
+        splits, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
+        combined, _ = launch(
+            queue, combine, {"splits": splits["splits"]}, case, default_knobs(combine)
+        )
         whole = KERNELS["attention_decode"].reference(inputs, case)["y"]
-        bar = 1e-2 if merged["y"].dtype == np.float16 else 1e-4
-        np.testing.assert_allclose(merged["y"], whole, rtol=bar, atol=bar)
+        bar = 1e-2 if combined["y"].dtype == np.float16 else 1e-4
+        np.testing.assert_allclose(combined["y"], whole, rtol=bar, atol=bar)
 
 
 NAN, INF = float("nan"), float("inf")

@@ -15,10 +15,10 @@ CPUINFO = Path("/proc/cpuinfo")
 WIDE = (
     "gemm_cpu",
     "gemv_cpu",
-    "gemv_coded_cpu",
+    "gemv_quantized_cpu",
     "attention_prefill_cpu",
     "attention_decode_cpu",
-    "attention_parts_cpu",
+    "attention_split_cpu",
     "rmsnorm_cpu",
 )
 

@@ -89,8 +89,8 @@ def test_one_trial_takes_a_value_of_every_kernel() -> None:
     products = {each.spot: each for each in (GEMV, GEMM)}
     now: Any = {spot: default_knobs(product.kernel) for spot, product in products.items()}
     tried = list(trials(products, now, 0, "cpu", 0))
-    assert [each[SPOT]["GROUPS"] for each in tried] == [2, 3, 4, 16]
-    assert [each[GEMM.spot]["GROUPS"] for each in tried] == [3, 4, 16, 8]  # then as before
+    assert [each[SPOT]["WORKERS"] for each in tried] == [2, 3, 4, 16]
+    assert [each[GEMM.spot]["WORKERS"] for each in tried] == [3, 4, 16, 8]  # then as before
     assert stages(products) == len(KERNELS["gemm_cpu"].knobs)
 
 

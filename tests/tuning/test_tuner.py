@@ -117,16 +117,16 @@ def test_finds_what_is_faster_and_keeps_it(plan: Path, own_cache: Path) -> None:
     gemvs = [row for row in found["kernels"] if row["kernel"] == "gemv_cpu"]
     assert gemvs and found["tuned"] == len(gemvs)
     for row in gemvs:
-        assert row["knobs"] == {"GROUPS": 4, "PREFETCH": 16}
+        assert row["knobs"] == {"WORKERS": 4, "PREFETCH": 16}
         assert row["ratio"] == pytest.approx(10 / 7)
     assert found["files"] == [str(own_cache)]
     body = json.loads(own_cache.read_text())
     assert body["device"] == "a CPU" and body["driver"] == "3.1" and body["date"] == found["date"]
     shapes = body["kernels"]["gemv_cpu"]
-    assert shapes == {row["shape"]: {"GROUPS": 4, "PREFETCH": 16} for row in gemvs}
+    assert shapes == {row["shape"]: {"WORKERS": 4, "PREFETCH": 16} for row in gemvs}
     assert set(body["kernels"]["gemm_cpu"]["Mseq N256 K128 f32"]) == set()  # measured: the default
     text = "\n".join(lines(found))
-    assert "GROUPS=4 PREFETCH=16" in text and "× 1.43" in text and str(own_cache) in text
+    assert "WORKERS=4 PREFETCH=16" in text and "× 1.43" in text and str(own_cache) in text
 
 
 def test_the_same_times_give_the_same_table(plan: Path, own_cache: Path) -> None:
@@ -162,7 +162,7 @@ def test_ctrl_c_keeps_the_stages_that_are_done(
     with pytest.raises(KeyboardInterrupt):
         tune(plan, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
     knobs = json.loads(own_cache.read_text())["kernels"]["gemv_cpu"].values()
-    assert all(each == {"GROUPS": 4, "PREFETCH": 16} for each in knobs)
+    assert all(each == {"WORKERS": 4, "PREFETCH": 16} for each in knobs)
 
 
 def test_a_trial_that_does_not_load_is_left_out(plan: Path, own_cache: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_compile_uses_what_was_found(plan: Path, own_cache: Path, tmp_path: Pa
     body = load_plan(tmp_path / "a.plan")
     gemvs = [program for program in body.programs if program.kernel == "gemv_cpu"]
     assert report["tuned"] == len(gemvs)
-    assert all(program.knobs == {"GROUPS": 4, "PREFETCH": 16} for program in gemvs)
+    assert all(program.knobs == {"WORKERS": 4, "PREFETCH": 16} for program in gemvs)
     assert all(("PREFETCH", "16") in program.defines for program in gemvs)
     assert call("verify", tmp_path / "a.plan").exit_code == 0
     figures("compile", DEMO, "-o", tmp_path / "b.plan", "--device", "pocl")

@@ -1,7 +1,7 @@
 """Files of tuned knobs, one for each device profile: the user's own before the shipped ones.
 
 {"format": 1, "profile": "pocl", "device": …, "driver": …, "date": …,
- "kernels": {"gemv_coded_cpu": {"N2048 K2048 e0m4 32": {"PREFETCH": 32}}}}
+ "kernels": {"gemv_quantized_cpu": {"N2048 K2048 e0m4 32": {"PREFETCH": 32}}}}
 
 A shape without knobs was measured to be best at the defaults. `tune` is the only author; what a
 file holds that is unknown here is ignored, for its kernels may be of another version.

@@ -54,7 +54,7 @@ class Sampling:
 
     def words(self) -> npt.NDArray[np.int32]:
         """What the kernel reads."""
-        return sample.words(**dataclasses.asdict(self))
+        return sample.packed_parameters(**dataclasses.asdict(self))
 
 
 def checked_sampling(given: Any) -> Sampling:

@@ -10,7 +10,7 @@ from toolkit.plan.expr import Expr
 from toolkit.plan.schema import Buffer, Dispatch, HostStep, Phase, Plan
 
 # Kernels that take a state without moving it: they write the new token's K and V, or only read.
-IN_PLACE = ("rope_kv", "attention_prefill", "attention_decode", "attention_parts")
+IN_PLACE = ("rope_kv", "attention_prefill", "attention_decode", "attention_split")
 
 
 def dispatches(plan: Plan) -> dict[str, int]:

@@ -9,7 +9,7 @@ import sympy
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.dims import as_expr
 from opencl_kernels.formats import dtype_bytes
-from opencl_kernels.sampling.sample import WORDS
+from opencl_kernels.sampling.sample import PARAMETERS
 from opencl_kernels.tuned import Table
 from toolkit.compiler.lowering.builder import PhaseBuilder, Place, Programs, Settings, compact
 from toolkit.compiler.lowering.table import lower_nodes
@@ -98,7 +98,7 @@ def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Itera
     yield Buffer("tokens", "input", "i32", (batch, seq), 4 * batch * options.chunk)
     yield Buffer("ids", "output", "i32", (batch, positions), 4 * batch * positions)
     yield Buffer("logits", "output", "f32", (batch, rows, vocab), 4 * batch * score * vocab)
-    yield Buffer("sampling", "input", "i32", (WORDS,), 4 * WORDS)
+    yield Buffer("sampling", "input", "i32", (PARAMETERS,), 4 * PARAMETERS)
     yield Buffer("logprobs", "output", "f32", (batch, positions), 4 * batch * positions)
     for value in model.graph.inputs:
         if (value.name or "").startswith("state."):

@@ -5,13 +5,13 @@ from typing import Any
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import attribute, needed
-from opencl_kernels.attention.split import parts_shape
+from opencl_kernels.attention.split import splits_shape
 from opencl_kernels.kernel import Case, ceil_div
 from toolkit.compiler.lowering.builder import PhaseBuilder, Settings, label
 from toolkit.compiler.lowering.matmul import matrix_dims
 
 LONG = 1024  # keys; below, a second launch costs more than it gains
-SHARE = 256  # keys that are worth a work-group of their own
+SPLIT_KEYS = 256  # keys that are worth a work-group of their own
 
 
 def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
@@ -40,25 +40,25 @@ def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
     if case["M"] != b.settings.batch:
         b.emit(label(node), "attention_prefill", case, refs)
         return
-    split = shares(b.settings, case)
-    if not split:
+    count = split_count(b.settings, case)
+    if not count:
         b.emit(label(node), "attention_decode", case, refs)
         return
-    case["SPLITS"], parts = split, f"{label(node)} parts"
-    refs["parts"] = b.temporary(parts, "f32", parts_shape(case))
-    b.emit(parts, "attention_parts", case, refs)
-    b.emit(label(node), "attention_merge", case, refs)
+    case["SPLITS"], splits = count, f"{label(node)} splits"
+    refs["splits"] = b.temporary(splits, "f32", splits_shape(case))
+    b.emit(splits, "attention_split", case, refs)
+    b.emit(label(node), "attention_combine", case, refs)
 
 
-def shares(settings: Settings, case: Case) -> int:
-    """Into how many parts a token's keys are split to fill the device; 0: not at all.
+def split_count(settings: Settings, case: Case) -> int:
+    """Into how many splits a token's keys go to fill the device; 0: not at all.
 
     Two for each compute unit, of 256 keys or more, where the K/V heads alone are too few.
     """
     heads, keys = settings.batch * case["G"], min(case["C"], case["WINDOW"] or case["C"])
     if heads >= settings.compute_units or keys < LONG:
         return 0
-    return int(min(ceil_div(2 * settings.compute_units, heads), keys // SHARE))
+    return int(min(ceil_div(2 * settings.compute_units, heads), keys // SPLIT_KEYS))
 
 
 def _states(b: PhaseBuilder, state: ir.Value) -> dict[str, Any]:

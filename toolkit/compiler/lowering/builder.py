@@ -196,7 +196,7 @@ def variant_of(
 def variants_of(family: str, device_class: str) -> Iterator[Kernel]:
     """Kernels of one family: the class's own first, then the portable one."""
     own = KERNELS.get(f"{family}_{device_class}")
-    portable = KERNELS.get(family.removesuffix("_coded"))
+    portable = KERNELS.get(family.removesuffix("_quantized"))
     if own is not None:
         yield own
     if portable is not None and (device_class in portable.classes or "generic" in portable.classes):

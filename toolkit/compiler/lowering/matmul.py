@@ -72,7 +72,7 @@ def _product(b: PhaseBuilder, node: ir.Node, y: Place) -> tuple[dict[str, Any], 
 
 def _family(case: dict[str, Any]) -> str:
     few = case["M"].is_Integer and int(case["M"]) <= (1 if case["w"] in CODED else GEMV_ROWS)
-    return "gemm" if not few else "gemv_coded" if case["w"] in CODED else "gemv"
+    return "gemm" if not few else "gemv_quantized" if case["w"] in CODED else "gemv"
 
 
 # --- what goes into a product -------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // y_MHK = sum_s exp(top_s - max top) values_sK / sum_s exp(top_s - max top) total_s
 //
-//   parts f32[M, H, SPLITS, K+2]: what attention_parts found in each share of the keys, values_K,
+//   splits f32[M, H, SPLITS, K+2]: what attention_split found in each split of the keys, values_K,
 //   top and total; y Y[M, H, K]                                 both classes; any K
 //   A row without any key (total 0) gives zeros.
 //   LOCAL    work-group size: 1 on cpu
@@ -8,14 +8,14 @@
 #include "common.clh"
 #define COLUMNS CEIL_DIV(K, 16)
 #define PARAMS                                                                                \
-  __global const int *sym, __global const float *parts, __global STORAGE(Y_HALF) *y
+  __global const int *sym, __global const float *splits, __global STORAGE(Y_HALF) *y
 
-void attention_merge_body(int id, int n, PARAMS) {
+void attention_combine_body(int id, int n, PARAMS) {
   const int items = (M) * H * COLUMNS;
   for (int item = SPLIT(id, n, items); item < SPLIT(id + 1, n, items); item++) {
     const int first = item % COLUMNS * 16;
     const size_t row = item / COLUMNS;
-    __global const float *part = parts + row * SPLITS * (K + 2);
+    __global const float *part = splits + row * SPLITS * (K + 2);
     float top = MASKED, total = 0.0f;
     float16 sum = 0.0f;
     for (int s = 0; s < SPLITS; s++) top = fmax(top, part[s * (K + 2) + K]);
@@ -29,6 +29,6 @@ void attention_merge_body(int id, int n, PARAMS) {
   }
 }
 
-__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void attention_merge(PARAMS) {
-  attention_merge_body(get_global_id(0), get_global_size(0), sym, parts, y);
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void attention_combine(PARAMS) {
+  attention_combine_body(get_global_id(0), get_global_size(0), sym, splits, y);
 }

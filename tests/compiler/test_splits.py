@@ -1,4 +1,4 @@
-"""Decode attention in shares: where it is chosen, and that a model answers the same with it."""
+"""Decode attention in splits: where it is chosen, and that a model answers the same with it."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from exports import DEMO
 
 import toolkit
-from toolkit.compiler.lowering.attention import shares
+from toolkit.compiler.lowering.attention import split_count
 from toolkit.compiler.lowering.builder import Settings
 from toolkit.evaluation.verify import verify
 
@@ -21,26 +21,26 @@ from toolkit.evaluation.verify import verify
         (8, 1, 8, 8192, 0, 0),  # the heads fill the device
         (8, 2, 4, 8192, 0, 0),  # with the batch they do
         (8, 1, 4, 1023, 0, 0),  # not worth a second launch
-        (64, 1, 4, 1024, 0, 4),  # shares of 256 keys or more
+        (64, 1, 4, 1024, 0, 4),  # splits of 256 keys or more
         (8, 1, 4, 8192, 512, 0),  # no token sees more than its window
         (2, 1, 1, 4096, 0, 4),
     ],
 )
-def test_shares_fill_the_device(
+def test_splits_fill_the_device(
     units: int, batch: int, heads: int, keys: int, window: int, expected: int
 ) -> None:
     settings = Settings("cpu", batch, keys, "f32", "f32", units, 32768)
-    assert shares(settings, {"G": heads, "C": keys, "WINDOW": window}) == expected
+    assert split_count(settings, {"G": heads, "C": keys, "WINDOW": window}) == expected
 
 
 @pytest.mark.parametrize("device_class", ["cpu", pytest.param("generic", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("on", ["host", "runner"])
-def test_a_model_with_shares_answers_the_same(
+def test_a_model_with_splits_answers_the_same(
     on: str, device_class: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lowering: Any = sys.modules["toolkit.compiler.lowering.attention"]
     monkeypatch.setattr(lowering, "LONG", 16)
-    monkeypatch.setattr(lowering, "SHARE", 4)
+    monkeypatch.setattr(lowering, "SPLIT_KEYS", 4)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "pocketcl").mkdir()
     profile = f"devices: {{many: {{class: {device_class}, compute_units: 24, align: 128}}}}\n"
@@ -51,7 +51,7 @@ def test_a_model_with_shares_answers_the_same(
     decode = report.plan.phase("decode")
     assert decode is not None
     layers = int(report.plan.model["layers"])
-    assert sum(step.name.endswith(" parts") for step in decode.dispatches()) == layers
+    assert sum(step.name.endswith(" splits") for step in decode.dispatches()) == layers
     assert len(decode.dispatches()) <= 9 * layers + 4
     figures = verify(report.path, on=on)
     assert figures["ok"], figures

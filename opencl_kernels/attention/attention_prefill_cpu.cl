@@ -7,11 +7,11 @@
 //   RING     key j lies in slot j % C (else in slot j)
 //   SOFTCAP  where defined, scores pass through SOFTCAP * tanh(score / SOFTCAP)
 //   QB       tokens that share a pass over the keys, a multiple of 8 (default 16)
-//   GROUPS   work-items (grid only)
+//   WORKERS  work-items (grid only)
 // An item is QB tokens of one (b, K/V head). Keys go by BLOCK: transposed once for all QB * H/G
 // query rows, so that scores are a matrix product with 16 keys per vector; then a step of the
 // online softmax; then the product with the values, read where they lie.
-#include "attention_states.clh"
+#include "attention_cpu.clh"
 #define QR (QB * HEADS)                  // query rows of an item: token-major, then head
 #define RT 8                             // query rows of a register tile
 #define CT (KP % 2 ? 1 : 2)              // vectors of values in it

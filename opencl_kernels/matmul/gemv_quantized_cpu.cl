@@ -1,7 +1,7 @@
 // y_MN = x_MK * W_NK^T for few rows, W in codes of 4 bits (E0M4) or 8       class cpu; any N and K
 //
-//   Arguments, NORM, BIAS, RESIDUAL, GLU: see matmul.cl; the codes: coded.cl
-//   GROUPS    work-items (grid only); each streams its share of W once and in order
+//   Arguments, NORM, BIAS, RESIDUAL, GLU: see matmul.clh; the codes: quantized.clh
+//   WORKERS   work-items (grid only); each streams its share of W once and in order
 //   PREFETCH  cache lines that the codes are asked for ahead of their use; 0: leave it to the CPU
 //   HINT      of that prefetch: 3 to all caches, 2 past the first
 // y = sum_g scale_g (UNIT sum_k (c_k - offset_k) x_k - zero_g sum_k x_k), c_k the code of k as it is
@@ -11,7 +11,7 @@
 // 256 for the third, would save 5 % of the instructions and cost 256 times the squared error.)
 // Two blocks of 16 outputs go at once, two accumulators each.
 #include "matmul.clh"
-#include "gemv_ends.clh"
+#include "gemv_cpu.clh"
 #if BITS == 4
 #define OFFSETS (float16)(1, 16, 1, 16, 1, 16, 1, 16, 1, 16, 1, 16, 1, 16, 1, 16)
 #define ADD_WORD(sum, word, v)                                                                \
@@ -46,7 +46,7 @@
 #endif
 #define STEPS (GROUP / 16)               // vectors of x in a group
 
-void gemv_coded_cpu_body(int id, int n, PARAMS) {
+void gemv_quantized_cpu_body(int id, int n, PARAMS) {
   float16 row[GROUPS_K * STEPS];
   float starts[GROUPS_K];
 #if ZERO
@@ -89,6 +89,6 @@ void gemv_coded_cpu_body(int id, int n, PARAMS) {
   }
 }
 
-__kernel SERIAL void gemv_coded_cpu(PARAMS) {
-  gemv_coded_cpu_body(get_global_id(0), get_global_size(0), ARGS);
+__kernel SERIAL void gemv_quantized_cpu(PARAMS) {
+  gemv_quantized_cpu_body(get_global_id(0), get_global_size(0), ARGS);
 }
