@@ -10,17 +10,10 @@ from typing import Any
 import numpy as np
 import pyopencl as cl
 
+from opencl_kernels.case import Case, row_count, symbol_header, symbols
+from opencl_kernels.family import Family
 from opencl_kernels.formats import DTYPES, Array
-from opencl_kernels.kernel import (
-    Argument,
-    Case,
-    Kernel,
-    Knobs,
-    row_count,
-    source_text,
-    symbol_header,
-    symbols,
-)
+from opencl_kernels.kernel import Argument, Kernel, Knobs, source_text
 
 GUARD = 0xA5  # byte that follows every buffer
 UNWRITTEN = 0xFF  # byte that outputs hold before the launch: NaN in both float types
@@ -63,8 +56,8 @@ def build(
 
 def all_defines(kernel: Kernel, case: Case, knobs: Knobs) -> dict[str, int | float | str]:
     """The header of a launch outside a plan: symbols, M, then the kernel's own."""
-    header: dict[str, int | float | str] = {**symbol_header(int(case.get("B", 1)))}
-    if "M" in case:
+    header: dict[str, int | float | str] = {**symbol_header(case.B)}
+    if hasattr(case, "M"):
         header["M"] = row_count(case)
     return {**header, **kernel.defines(case, knobs)}
 
@@ -80,6 +73,7 @@ def built_kernel(
 
 def launch(
     queue: Any,
+    family: Family,
     kernel: Kernel,
     inputs: Mapping[str, Array],
     case: Case,
@@ -89,12 +83,13 @@ def launch(
 ) -> tuple[dict[str, Array], Array]:
     """Run a kernel once; return every buffer afterwards (`sym` too), and all guard bytes."""
     built = built_kernel(queue, kernel, case, knobs, options)
-    return launch_built(queue, built, kernel, inputs, case, knobs, guard_bytes)
+    return launch_built(queue, built, family, kernel, inputs, case, knobs, guard_bytes)
 
 
 def launch_built(
     queue: Any,
     built: Any,
+    family: Family,
     kernel: Kernel,
     inputs: Mapping[str, Array],
     case: Case,
@@ -102,21 +97,21 @@ def launch_built(
     guard_bytes: int = 64,
 ) -> tuple[dict[str, Array], Array]:
     """The same of a `built_kernel`."""
-    sym = Argument("sym", "i32", lambda _: symbols(case).shape, "in")
-    arguments = (sym, *kernel.arguments(case))
+    sym = Argument("sym", "i32", symbols(case).shape, family.symbols)
+    arguments = (sym, *family.arguments(case))
     given = {**inputs, "sym": symbols(case)}
-    buffers = [_upload(queue, a, given.get(a.name), case, guard_bytes) for a in arguments]
+    buffers = [_upload(queue, a, given.get(a.name), guard_bytes) for a in arguments]
 
     size, local = kernel.grid(case, knobs)
-    built(queue, size, local, *buffers)
+    built(queue, tuple(map(int, size)), local, *buffers)
 
     outputs, guards = {}, []
     for argument, buffer in zip(arguments, buffers, strict=True):
         raw = np.empty(buffer.size, np.uint8)
         cl.enqueue_copy(queue, raw, buffer)
         body, guard = np.split(raw, [buffer.size - guard_bytes])
-        dtype = DTYPES[argument.storage(case)]
-        outputs[argument.name] = body.view(dtype).reshape(argument.shape(case))
+        dtype = DTYPES[argument.dtype]
+        outputs[argument.name] = body.view(dtype).reshape(_shape(argument))
         guards.append(guard)
     return outputs, np.concatenate(guards)
 
@@ -127,8 +122,12 @@ def local_memory(queue: Any, built: Any) -> int:
     return int(built.get_work_group_info(asked, queue.device))
 
 
-def _upload(queue: Any, argument: Argument, value: Array | None, case: Case, guard: int) -> Any:
-    dtype, shape = DTYPES[argument.storage(case)], argument.shape(case)
+def _shape(argument: Argument) -> tuple[int, ...]:
+    return tuple(map(int, argument.shape))
+
+
+def _upload(queue: Any, argument: Argument, value: Array | None, guard: int) -> Any:
+    dtype, shape = DTYPES[argument.dtype], _shape(argument)
     raw = np.full(int(np.prod(shape)) * dtype.itemsize + guard, GUARD, np.uint8)
     content = raw[: raw.size - guard]
     if value is None:

@@ -15,17 +15,11 @@ from typing import Any
 import numpy as np
 import pyopencl as cl
 
+from opencl_kernels.case import Case, symbols
+from opencl_kernels.device_class import CPU, GENERIC
+from opencl_kernels.family import Family, random_inputs
 from opencl_kernels.formats import DTYPES, Array
-from opencl_kernels.kernel import (
-    Argument,
-    Case,
-    Kernel,
-    Knobs,
-    nbytes,
-    random_inputs,
-    source_text,
-    symbols,
-)
+from opencl_kernels.kernel import Argument, Kernel, Knobs, nbytes, source_text
 from opencl_kernels.launch import all_defines, build, choose_device
 
 COLD = 1 << 28  # bytes that few caches hold: at least so many lie between two uses of one
@@ -66,25 +60,30 @@ class Timer:
         profiled = cl.command_queue_properties.PROFILING_ENABLE
         self.queue = cl.CommandQueue(self.context, properties=profiled)
         is_cpu = self.device.type & cl.device_type.CPU
-        self.device_class = "cpu" if is_cpu else "generic"
+        self.device_class = CPU if is_cpu else GENERIC
         version = self.device.platform.version.split(",")[0].strip()
         self.name = f"{self.device.name.strip()}, {version}"
         most = self.device.global_mem_size // 8
         self.cold = min(max(COLD, 2 * self.device.global_mem_cache_size), most)
 
     def time(
-        self, kernel: Kernel, case: Case, knobs: Knobs, between: Callable[[], None] = lambda: None
+        self,
+        family: Family,
+        kernel: Kernel,
+        case: Case,
+        knobs: Knobs,
+        between: Callable[[], None] = lambda: None,
     ) -> Timed:
         """Launch a kernel on random values until there are figures enough.
 
-        `between` is called before, behind, and a few times on the way.
+        `between` is called before, after, and a few times on the way.
         """
         text, defines = source_text(kernel.source), all_defines(kernel, case, knobs)
         program = build(self.context, self.device, text, defines)
-        inputs = random_inputs(kernel, case, np.random.default_rng(0))
-        arguments, values = kernel.arguments(case), symbols(case)
-        copies, sym = _copies(arguments, case, self.cold), self.buffer(values)
-        buffers = [self._buffers(a, inputs.get(a.name), case, copies) for a in arguments]
+        inputs = random_inputs(family, case, np.random.default_rng(0))
+        arguments, values = family.arguments(case), symbols(case)
+        copies, sym = _copies(arguments, self.cold), self.buffer(values)
+        buffers = [self._buffers(a, inputs.get(a.name), copies) for a in arguments]
         size, local = kernel.grid(case, knobs)
         bound = [cl.Kernel(program, kernel.name) for _ in range(copies)]
         for number, each in enumerate(bound):
@@ -116,10 +115,10 @@ class Timer:
         event.wait()
         return float(1e-9 * (event.profile.end - event.profile.start))
 
-    def _buffers(self, argument: Argument, value: Array | None, case: Case, copies: int) -> Any:
+    def _buffers(self, argument: Argument, value: Array | None, copies: int) -> Any:
         """One buffer, or as many as there are copies of what comes from memory."""
         if value is None:
-            value = np.zeros(argument.shape(case), DTYPES[argument.storage(case)])
+            value = np.zeros(argument.shape, DTYPES[argument.dtype])
         return [self.buffer(value) for _ in range(copies if _is_cold(argument) else 1)]
 
     def buffer(self, content: Array) -> Any:
@@ -136,7 +135,7 @@ class Roof:
     """
 
     def __init__(self, timer: Timer) -> None:
-        self.timer, self.cpu = timer, timer.device_class == "cpu"
+        self.timer, self.cpu = timer, timer.device_class is CPU
         self.y = timer.buffer(np.zeros(16 * self._items(), np.float32))
         # In parts whose launches are as short, and as rarely disturbed, as those of kernels.
         part = np.random.default_rng(0).random(timer.cold // PARTS // 4, np.float32)
@@ -199,9 +198,9 @@ def _timed(seconds: list[float], copies: int) -> Timed:
 
 
 def _is_cold(argument: Argument) -> bool:
-    return argument.role == "weight" or argument.name.endswith("_state")
+    return argument.role == "weight" or argument.is_state
 
 
-def _copies(arguments: tuple[Argument, ...], case: Case, cold: int) -> int:
-    each = nbytes(tuple(a for a in arguments if _is_cold(a)), case)
+def _copies(arguments: tuple[Argument, ...], cold: int) -> int:
+    each = nbytes(tuple(a for a in arguments if _is_cold(a)))
     return max(1, min(MOST_COPIES, cold // each)) if each else 1

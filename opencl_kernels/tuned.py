@@ -10,42 +10,61 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from opencl_kernels.kernel import Case, Kernel, Knobs, default_knobs
+from opencl_kernels.case import Case
+from opencl_kernels.device_class import CLASSES, lineage
+from opencl_kernels.kernel import Kernel, Knobs
 
 Table = Mapping[str, Mapping[str, Knobs]]  # knobs that are not named keep their default
 
-# What tells shapes apart, in the order of a name; the dimension key stands in kernel.py. Strides,
+# What tells shapes apart, in the order of a name; the dimension key stands in case.py. Strides,
 # epsilons and the capacity of states are left out: knobs hold for every one of them.
-SIZES = ("M", "COUNT", "B", "N", "H", "G", "K", "V", "D", "R", "WINDOW", "SPLITS")
+SIZES = ("M", "count", "B", "N", "H", "G", "K", "V", "D", "R", "WINDOW", "SPLITS")
 STORAGE = ("x", "y", "kv")  # named where it is not float
-OPTIONS = {"zero": "zero", "bias": "bias", "residual": "residual", "GLU": "glu"}
+OPTIONS = ("bias", "residual", "glu")
 
 
 def shape_key(case: Case) -> str:
     """A case's shape for people and tables: "N2048 K2048 e0m4 32"; many rows: "Mseq N2048 …"."""
-    words = [f"{size}{_text(case[size])}" for size in SIZES if case.get(size, 0) not in (0, 1)]
-    words += [str(case[name]) for name in ("w", "GROUP", "EXPR") if name in case]
-    words += [word for name, word in OPTIONS.items() if case.get(name)]
-    words += ["norm"] if "N" in case and "EPS" in case else []
-    words += [f"{name}-f16" for name in STORAGE if case.get(name) == "f16"]
+    sizes = {name.upper(): getattr(case, name, 0) for name in SIZES}
+    words = [f"{name}{_text(size)}" for name, size in sizes.items() if size not in (0, 1)]
+    words += _stored(case)
+    words += [name for name in OPTIONS if getattr(case, name, None)]
+    words += ["norm"] if getattr(case, "norm", None) else []
+    words += [f"{name}-f16" for name in STORAGE if getattr(case, name, "") == "f16"]
     return " ".join(words) or "any"
+
+
+def _stored(case: Any) -> Iterator[str]:
+    """How its weight is stored, or which expression it computes."""
+    if (weight := getattr(case, "w", None)) is not None:
+        yield weight.dtype
+        yield from [str(weight.group)] if weight.group else []
+        yield from ["zero"] if weight.zero else []
+    elif expression := getattr(case, "expression", ""):
+        yield expression
+
+
+def default_knobs(kernel: Kernel, device_class: str) -> dict[str, int]:
+    """The first value of each knob on a class of devices."""
+    return {name: values_of(kernel, name, device_class)[0] for name in kernel.knobs}
 
 
 def usual_knobs(kernel: Kernel, case: Case, device_class: str, room: int) -> dict[str, int] | None:
     """The first knobs that find room, the defaults before all others; None where none do."""
     each = _combinations(kernel, device_class)
-    return next((knobs for knobs in each if kernel.local_bytes(case, knobs) <= room), None)
+    return next((knobs for knobs in each if _fits(kernel, case, knobs, room)), None)
 
 
 def least_local_bytes(kernel: Kernel, case: Case, device_class: str) -> int:
     """What the kernel takes of local memory with the knobs that take least."""
-    return min(kernel.local_bytes(case, knobs) for knobs in _combinations(kernel, device_class))
+    each = _combinations(kernel, device_class)
+    return min(kernel.requires(case, knobs).local_bytes for knobs in each)
 
 
 def knobs_for(kernel: Kernel, case: Case, usual: Knobs, table: Table, room: int) -> dict[str, int]:
     """The usual knobs, or the table's where these find room."""
     tuned = {**usual, **table.get(kernel.name, {}).get(shape_key(case), {})}
-    return tuned if kernel.local_bytes(case, tuned) <= room else {**usual}
+    return tuned if _fits(kernel, case, tuned, room) else {**usual}
 
 
 def changed(knobs: Knobs, usual: Knobs) -> dict[str, int]:
@@ -54,17 +73,21 @@ def changed(knobs: Knobs, usual: Knobs) -> dict[str, int]:
 
 
 def values_of(kernel: Kernel, name: str, device_class: str) -> tuple[int, ...]:
-    """Values of a knob, the default first; WORKERS = 0 and others belong to different classes."""
-    usual = default_knobs(kernel, device_class)[name]
-    others = (value for value in kernel.knobs[name] if value != usual)
-    return usual, *(v for v in others if name != "WORKERS" or bool(v) == bool(usual))
+    """Values of a knob, the default first: the class's, its parent's, or the kernel's own."""
+    for each in lineage(CLASSES[device_class]):
+        if name in each.knobs.get(kernel.name, {}):
+            return each.knobs[kernel.name][name]
+    return kernel.knobs[name]
+
+
+def _fits(kernel: Kernel, case: Case, knobs: Knobs, room: int) -> bool:
+    return kernel.requires(case, knobs).local_bytes <= room
 
 
 def _combinations(kernel: Kernel, device_class: str) -> Iterator[dict[str, int]]:
     """The defaults, then other values, those of the last knob first."""
-    usual = default_knobs(kernel, device_class)
-    values = (values_of(kernel, name, device_class) for name in usual)
-    return (dict(zip(usual, each, strict=True)) for each in product(*values))
+    values = (values_of(kernel, name, device_class) for name in kernel.knobs)
+    return (dict(zip(kernel.knobs, each, strict=True)) for each in product(*values))
 
 
 def _text(value: Any) -> str:

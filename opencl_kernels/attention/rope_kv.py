@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,7 @@ def _work(case: Any) -> tuple[int, int]:
     return moved, 3 * case.M * (case.H + case.G) * case.R
 
 
-SMALL = {"H": 12, "G": 4, "K": 64, "C": 2048, "R": 64, "CTX": 2048}
+DECODE = Rotation(M=1, H=12, G=4, K=64, C=2048, R=64, CTX=2048, at=At(seq=1, past=511))
 ROPE_KV = Kernel(
     name="rope_kv",
     source="rope_kv.cl",
@@ -140,8 +140,8 @@ FAMILY = Family(
                  at=At(seq=7, past=2, start=(0, 5))),
     ),
     bench_cases=(
-        Rotation(M=1, at=At(seq=1, past=511), **SMALL),
-        Rotation(M=512, at=At(seq=512), **SMALL),
+        DECODE,
+        replace(DECODE, M=512, at=At(seq=512)),
     ),
     kernels=(ROPE_KV,),
     keeps_states=True,

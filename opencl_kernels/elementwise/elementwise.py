@@ -195,8 +195,10 @@ FAMILY = Family(
         ),
         Chain(
             count=130,
-            steps=("Mul a1 a2", "Add a0 t0", "Sub t1 a3", "Mul a4 a5", "Add t2 t3", "Mul a6 a7")
-            + ("Sub t4 t5",),
+            steps=(
+                *("Mul a1 a2", "Add a0 t0", "Sub t1 a3", "Mul a4 a5", "Add t2 t3"),
+                *("Mul a6 a7", "Sub t4 t5"),
+            ),
             inputs=4 * TWO,
         ),
     ),

@@ -91,9 +91,7 @@ CASES = (
     Rows(M=1, D=64, EPS=1e-5, last_rows=True, at=At(seq=5, rows=1)),
     Rows(M=6, D=30, EPS=1e-5, last_rows=True, B=2, at=At(seq=7, rows=3)),
 )
-BENCH_CASES = tuple(
-    Rows(M=m, D=d, EPS=1e-5, at=At(seq=m)) for m in (1, 512) for d in (768, 2048)
-)
+BENCH_CASES = tuple(Rows(M=m, D=d, EPS=1e-5, at=At(seq=m)) for m in (1, 512) for d in (768, 2048))
 
 
 def _family(name: str, add: bool) -> Family:

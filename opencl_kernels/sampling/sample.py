@@ -7,12 +7,15 @@ The reference sorts where the kernels search: same ids, another way. How options
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from opencl_kernels.case import At, Case, Defines, Size, symbols
+from opencl_kernels.family import Family, token_ids
 from opencl_kernels.formats import Array
-from opencl_kernels.kernel import Argument, Case, Defines, Grid, Kernel, Knobs, cpu_grid, symbols
+from opencl_kernels.kernel import Argument, Grid, Kernel, Knobs, Requires, worker_grid
 
 PARAMETERS = 16
 FLOATS = {"temperature": 0, "top_p": 2, "min_p": 3}
@@ -22,7 +25,17 @@ DEFAULTS = {"top_p": 1.0, "repetition_penalty": 1.0}
 UNIT = np.float32(2**30)  # the largest weight
 
 
-def packed_parameters(seed: int = 0, **options: float) -> Array:
+@dataclass(frozen=True, kw_only=True)
+class Choice(Case):
+    """The next id of each of B texts, from logits [M, V]; texts have room for C tokens."""
+
+    M: Size
+    V: int
+    C: int
+    options: Mapping[str, float] | None = None  # of tests: what `packed_parameters` takes
+
+
+def packed_parameters(seed: float = 0, **options: float) -> Array:
     """The kernel's `sampling` argument: floats by their bits, the seed in two elements."""
     packed = np.zeros(PARAMETERS, np.int32)
     for name, value in {**DEFAULTS, **options}.items():
@@ -30,7 +43,7 @@ def packed_parameters(seed: int = 0, **options: float) -> Array:
             packed.view(np.float32)[FLOATS[name]] = value
         else:
             packed[INTEGERS[name]] = value
-    packed.view(np.uint32)[7:9] = seed & 0xFFFFFFFF, seed >> 32
+    packed.view(np.uint32)[7:9] = int(seed) & 0xFFFFFFFF, int(seed) >> 32
     return packed
 
 
@@ -105,13 +118,13 @@ def logprob(logits_V: Array, token: int) -> float:
     return float(x[token] - x.max() - np.log(np.exp(x - x.max()).sum())) if token >= 0 else 0.0
 
 
-def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
+def reference(inputs: Mapping[str, Array], case: Choice) -> dict[str, Array]:
     """The text's ids, the new ones, their logprobs; `past` moves on by `seq`."""
     seq, past, rows, *start = sym = symbols(case)
-    logits = inputs["logits"].reshape(case["B"], rows, case["V"])
+    logits = inputs["logits"].reshape(case.B, rows, case.V)
     tokens, ids, logprobs = (inputs[name].copy() for name in ("tokens", "ids", "logprobs"))
     end = past + seq
-    ids[:, past:end] = tokens.reshape(case["B"], seq)
+    ids[:, past:end] = tokens.reshape(case.B, seq)
     for b, row in enumerate(logits[:, -1]):
         text = np.concatenate([np.full(start[b], -1, np.int32), ids[b, start[b] : end]])
         tokens[b] = ids[b, end] = choose(row, inputs["sampling"], text, b)
@@ -121,37 +134,42 @@ def reference(inputs: Mapping[str, Array], case: Case) -> dict[str, Array]:
     return {"tokens": tokens, "ids": ids, "logprobs": logprobs, "sym": sym}
 
 
-def _arguments(case: Case) -> tuple[Argument, ...]:
+def _arguments(case: Choice) -> tuple[Argument, ...]:
+    new, text = (case.B * case.symbols.seq,), (case.B, case.C + 1)
     return (
-        Argument("logits", "f32", lambda c: (c["M"], c["V"]), "in"),
-        Argument("sampling", "i32", lambda c: (PARAMETERS,), "in"),
-        Argument("tokens", "i32", lambda c: (c["B"] * c["seq"],), "inout"),
-        Argument("counts", "i32", lambda c: (c["V"],), "out"),
-        Argument("ids", "i32", lambda c: (c["B"], c["C"] + 1), "inout"),
-        Argument("logprobs", "f32", lambda c: (c["B"], c["C"] + 1), "inout"),
+        Argument("logits", "f32", (case.M, case.V), "in"),
+        Argument("sampling", "i32", (PARAMETERS,), "in"),
+        Argument("tokens", "i32", new, "inout", random=token_ids(new, case.V)),
+        Argument("counts", "i32", (case.V,), "out"),
+        Argument("ids", "i32", text, "inout", random=token_ids(text, case.V)),
+        Argument("logprobs", "f32", text, "inout"),
     )
 
 
-def _fixed(case: Case) -> dict[str, Array]:
-    return {"sampling": packed_parameters(**case["options"])}
+def _inputs(case: Choice) -> dict[str, Array]:
+    return {"sampling": packed_parameters(**(case.options or {}))}
 
 
-def _defines(case: Case, knobs: Knobs) -> Defines:
-    sizes: Defines = {name: case[name] for name in ("B", "V", "C")}
+def _defines(case: Choice, knobs: Knobs) -> Defines:
+    sizes: Defines = {"B": case.B, "V": case.V, "C": case.C}
     return {**sizes, "WG": knobs["WG"]} if "WG" in knobs else sizes
 
 
-def _group_grid(case: Case, knobs: Knobs) -> Grid:
+def _group_grid(case: Choice, knobs: Knobs) -> Grid:
     return (knobs["WG"],), (knobs["WG"],)
 
 
-def _work(case: Case) -> tuple[int, int]:
+def _group_requires(_: Choice, knobs: Knobs) -> Requires:
+    """A sum and a value of each work-item."""
+    return Requires(local_bytes=(8 + 4) * knobs["WG"])
+
+
+def _work(case: Choice) -> tuple[int, int]:
     """Greedy: one pass over the logits; at random about seventy over the weights."""
-    passes = 70 if case.get("options", {}).get("temperature") else 1
-    return 4 * passes * case["B"] * case["V"], 3 * passes * case["B"] * case["V"]
+    passes = 70 if (case.options or {}).get("temperature") else 1
+    return 4 * passes * case.B * case.V, 3 * passes * case.B * case.V
 
 
-ONE: Case = {"M": 1, "B": 1, "seq": 1, "rows_n": 1, "rows": "last"}
 PENALTIES = {"repetition_penalty": 1.3, "presence_penalty": 0.5, "frequency_penalty": 0.25}
 HOT = {"temperature": 1.5, "seed": 7, "logprobs": 1}
 OPTIONS: tuple[dict[str, float], ...] = (
@@ -175,36 +193,48 @@ OPTIONS: tuple[dict[str, float], ...] = (
     {**PENALTIES, "window": 3},
     {**HOT, **PENALTIES, "window": 4, "top_k": 100, "top_p": 0.9, "min_p": 0.02},
 )
-CASES: tuple[Case, ...] = (
-    {**ONE, "V": 7, "C": 4, "past": 3, "options": {"temperature": 1.0, "top_k": 3, "top_p": 0.8}},
-    {**ONE, "V": 7, "C": 4, "past": 3, "options": {}},
-    {**ONE, "V": 65, "C": 9, "seq": 5, "past": 0, "options": {"logprobs": 1, **PENALTIES}},
-    {**ONE, "V": 64, "C": 90, "past": 80, "options": {**HOT, **PENALTIES}},
-    *({**ONE, "V": 1003, "C": 9, "seq": 4, "past": 3, "options": o} for o in OPTIONS),
-    {**ONE, "V": 32003, "C": 9, "past": 3, "options": {**HOT, **PENALTIES, "top_p": 0.95}},
-    {"M": 6, "V": 1003, "B": 2, "C": 9, "seq": 4, "past": 2, "rows_n": 3, "rows": "last"}
-    | {"start": (0, 3), "options": {**HOT, **PENALTIES, "top_k": 60}},
-    {"M": 6, "V": 1003, "B": 2, "C": 9, "seq": 4, "past": 2, "rows_n": 3, "rows": "last"}
-    | {"options": {}},
+ONE = Choice(M=1, V=7, C=4, last_rows=True, at=At(past=3))
+SOME = replace(ONE, V=1003, C=9, at=At(seq=4, past=3))
+TWO = replace(SOME, M=6, B=2, at=At(seq=4, past=2, rows=3))
+CASES = (
+    replace(ONE, options={"temperature": 1.0, "top_k": 3, "top_p": 0.8}),
+    ONE,
+    replace(ONE, V=65, C=9, at=At(seq=5), options={"logprobs": 1, **PENALTIES}),
+    replace(ONE, V=64, C=90, at=At(past=80), options={**HOT, **PENALTIES}),
+    *(replace(SOME, options=options) for options in OPTIONS),
+    replace(ONE, V=32003, C=9, options={**HOT, **PENALTIES, "top_p": 0.95}),
+    replace(TWO, at=replace(TWO.symbols, start=(0, 3)), options={**HOT, **PENALTIES, "top_k": 60}),
+    TWO,
 )
+CUTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "repetition_penalty": 1.1}
+LONG = replace(ONE, V=32000, C=2048, at=At(past=511))
 
-
-def _kernel(name: str, cpu: bool) -> Kernel:
-    return Kernel(
-        name=name,
-        source=f"{name}.cl",
-        classes=("cpu",) if cpu else ("generic",),
-        arguments=_arguments,
-        reference=reference,
-        defines=_defines,
-        grid=cpu_grid if cpu else _group_grid,
-        work=_work,
-        knobs={"WORKERS": (1, 3)} if cpu else {"WG": (256, 32)},
-        cases=CASES,
-        local_bytes=lambda _, knobs: (8 + 4) * knobs.get("WG", 0),  # a sum and a value each
-        fixed=_fixed,
-    )
-
-
-SAMPLE = _kernel("sample", cpu=False)
-SAMPLE_CPU = _kernel("sample_cpu", cpu=True)
+SAMPLE_CPU = Kernel(
+    name="sample_cpu",
+    source="sample_cpu.cl",
+    classes=("cpu",),
+    defines=_defines,
+    grid=worker_grid,
+    knobs={"WORKERS": (1, 3)},
+)
+SAMPLE = Kernel(
+    name="sample",
+    source="sample.cl",
+    classes=("generic",),
+    defines=_defines,
+    grid=_group_grid,
+    knobs={"WG": (256, 32)},
+    requires=_group_requires,
+)
+FAMILY = Family(
+    name="sample",
+    case=Choice,
+    arguments=_arguments,
+    reference=reference,
+    work=_work,
+    cases=CASES,
+    bench_cases=(LONG, replace(LONG, V=128256), replace(LONG, options=CUTS)),
+    kernels=(SAMPLE_CPU, SAMPLE),
+    inputs=_inputs,
+    symbols="inout",
+)

@@ -6,9 +6,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from opencl_kernels.bench_cases import BENCH_CASES, bench_cases
 
 from opencl_kernels import KERNELS
-from opencl_kernels.bench_cases import BENCH_CASES, bench_cases
 from toolkit.bench.kernel_bench import bench_kernels, choose, lines
 from toolkit.bench.report.roofline import check_path, write_roofline
 from toolkit.errors import PocketError

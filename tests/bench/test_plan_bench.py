@@ -10,9 +10,9 @@ import pytest
 
 from toolkit.bench import plan_bench as bench
 from toolkit.bench import rivals as bench_rivals
+from toolkit.bench.kv_copies import kv_copy_bytes
 from toolkit.bench.turns import Turn, take_turns
 from toolkit.errors import PocketError
-from toolkit.plan.figures import kv_copy_bytes
 from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan, Variant
 
 KEYS = [

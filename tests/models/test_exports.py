@@ -7,7 +7,7 @@ import pytest
 from exports import EXPORTS, FAMILIES, Plans, folder_of
 
 import toolkit
-from toolkit.bench.plan_bench import kv_copy_bytes
+from toolkit.bench.kv_copies import kv_copy_bytes
 from toolkit.compiler.source import load_source
 from toolkit.evaluation.inputs import random_ids
 from toolkit.evaluation.onnxruntime_reference import Reference

@@ -10,17 +10,17 @@ from toolkit.plan.expr import symbol
 from toolkit.tuning.choice import WHOLE, Compared, best, compare, per_step, stages, trials, verdict
 from toolkit.tuning.report import judged
 from toolkit.tuning.trial import seconds_of
-from toolkit.tuning.trial_plan import Product
+from toolkit.tuning.trial_plan import KernelCase
 
 CASE = {"M": 1, "N": 64, "K": 64, "w": "f32", "seq": 1}
-GEMV = Product(KERNELS["gemv_cpu"], CASE)
-GEMM = Product(KERNELS["gemm_cpu"], {**CASE, "M": symbol("seq")})
-SPOT = GEMV.spot
+GEMV = KernelCase(KERNELS["gemv_cpu"], CASE)
+GEMM = KernelCase(KERNELS["gemm_cpu"], {**CASE, "M": symbol("seq")})
+SPOT = GEMV.site
 USUAL = default_knobs(GEMV.kernel)
 
 
 def rounds(*decode: float, prefill: float | None = None, whole: float = 10.0) -> list[Any]:
-    """Rounds in which the spot took so many seconds of a decode step."""
+    """Rounds in which the site took so many seconds of a decode step."""
     found: list[dict[Any, float]] = []
     for seconds in decode:
         found.append({(SPOT, "decode"): seconds, (WHOLE, "decode"): whole})
@@ -86,35 +86,37 @@ def test_a_kernel_that_did_not_run_was_not_measured() -> None:
 
 
 def test_one_trial_takes_a_value_of_every_kernel() -> None:
-    products = {each.spot: each for each in (GEMV, GEMM)}
-    now: Any = {spot: default_knobs(product.kernel) for spot, product in products.items()}
-    tried = list(trials(products, now, 0, "cpu", 0))
+    kernel_cases = {each.site: each for each in (GEMV, GEMM)}
+    now: Any = {
+        site: default_knobs(kernel_case.kernel) for site, kernel_case in kernel_cases.items()
+    }
+    tried = list(trials(kernel_cases, now, 0, "cpu", 0))
     assert [each[SPOT]["WORKERS"] for each in tried] == [2, 3, 4, 16]
-    assert [each[GEMM.spot]["WORKERS"] for each in tried] == [3, 4, 16, 8]  # then as before
-    assert stages(products) == len(KERNELS["gemm_cpu"].knobs)
+    assert [each[GEMM.site]["WORKERS"] for each in tried] == [3, 4, 16, 8]  # then as before
+    assert stages(kernel_cases) == len(KERNELS["gemm_cpu"].knobs)
 
 
 def test_a_value_that_changes_nothing_is_not_tried() -> None:
     """A slice of K longer than K."""
-    now: Any = {GEMM.spot: default_knobs(GEMM.kernel)}
+    now: Any = {GEMM.site: default_knobs(GEMM.kernel)}
     depth = list(GEMM.kernel.knobs).index("KC")
-    assert list(trials({GEMM.spot: GEMM}, now, depth, "cpu", 0)) == []
+    assert list(trials({GEMM.site: GEMM}, now, depth, "cpu", 0)) == []
 
 
 def test_a_value_that_finds_no_room_is_not_tried() -> None:
     heads = {"M": 1, "H": 8, "G": 1, "K": 256, "C": 64, "SCALE": 0.1, "seq": 1}
-    product = Product(KERNELS["attention_prefill"], heads)
-    now: Any = {product.spot: {"WG": 64, "QB": 2, "HB": 0}}
-    number = list(product.kernel.knobs).index("QB")
+    kernel_case = KernelCase(KERNELS["attention_prefill"], heads)
+    now: Any = {kernel_case.site: {"WG": 64, "QB": 2, "HB": 0}}
+    number = list(kernel_case.kernel.knobs).index("QB")
     for room, values in ((1 << 20, [4, 1]), (32768, [1]), (0, [])):
-        tried = trials({product.spot: product}, now, number, "generic", room)
-        assert [each[product.spot]["QB"] for each in tried] == values
+        tried = trials({kernel_case.site: kernel_case}, now, number, "generic", room)
+        assert [each[kernel_case.site]["QB"] for each in tried] == values
 
 
 def test_the_report_keeps_what_wins_again() -> None:
     choice: Any = {SPOT: {**USUAL, "PREFETCH": 16}}
 
-    def changed(spot: Any, knobs: Any) -> dict[str, int]:
+    def changed(site: Any, knobs: Any) -> dict[str, int]:
         return {name: value for name, value in knobs.items() if value != USUAL[name]}
 
     before = rounds(1.0, 1.0, 1.0, prefill=4.0)

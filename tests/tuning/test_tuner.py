@@ -226,8 +226,8 @@ def test_an_edited_case_is_no_case(plan: Path) -> None:
 
 def test_a_trial_at_the_defaults_is_the_plan_itself(plan: Path, tmp_path: Path) -> None:
     body = load_plan(plan)
-    products = tunable(body)
-    same = with_knobs(body, defaults(products, body))
+    kernel_cases = tunable(body)
+    same = with_knobs(body, defaults(kernel_cases, body))
     write_trial(tmp_path / "trial.plan", plan, same)
     notes: list[str] = []
     read = load_plan(tmp_path / "trial.plan", notes.append)

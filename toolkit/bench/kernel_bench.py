@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from opencl_kernels import KERNELS, Kernel, default_knobs
-from opencl_kernels.bench_cases import bench_cases
-from opencl_kernels.kernel import Case, case_id
+from opencl_kernels import FAMILIES, KERNELS, Family, Kernel
+from opencl_kernels.case import Case, case_id
+from opencl_kernels.family import kernels_for
+from opencl_kernels.tuned import default_knobs
 from toolkit.errors import PocketError
 from toolkit.nearest import unknown
 from toolkit.toolchain.linker import check_linker
@@ -27,19 +28,20 @@ def bench_kernels(
     tell = progress or (lambda *_: None)
     timer = Timer(seconds=seconds)
     check_linker(timer.device.platform.name)
-    wanted = choose(names, case, timer.device_class)
+    device_class = timer.device_class.name
+    wanted = choose(names, case, device_class)
     tell("the device's own rates")
     roof, rows = Roof(timer), []
-    for done, (kernel, each) in enumerate(wanted):
+    for done, (family, kernel, each) in enumerate(wanted):
         tell(f"{kernel.name} {case_id(each)}", done, len(wanted))
-        knobs = default_knobs(kernel, timer.device_class)
+        knobs = default_knobs(kernel, device_class)
         mark = roof.samples
-        timed = timer.time(kernel, each, knobs, roof.sample)
-        rows.append(_row(kernel, each, timed, roof.rates(mark)))
+        timed = timer.time(family, kernel, each, knobs, roof.sample)
+        rows.append(_row(family, kernel, each, timed, roof.rates(mark)))
     rates = roof.rates()
     return {
         "device": timer.name,
-        "class": timer.device_class,
+        "class": device_class,
         "rates": {
             "read_gb_s": rates.read / 1e9,
             "read_spread": rates.read_spread,
@@ -50,20 +52,35 @@ def bench_kernels(
     }
 
 
-def choose(names: Sequence[str], case: str, device_class: str) -> list[tuple[Kernel, Case]]:
-    """The kernels and cases asked for."""
+def choose(names: Sequence[str], case: str, device_class: str) -> list[tuple[Family, Kernel, Case]]:
+    """The kernels and cases asked for: without names, the class's own kernel of each case."""
     for name in names:
         if name not in KERNELS:
             hint = "without --kernel it is every kernel of this device"
             raise unknown(f"no kernel is called '{name}'", name, KERNELS, hint)
-    kernels = [KERNELS[n] for n in names] or [
-        kernel for kernel in KERNELS.values() if device_class in kernel.classes
-    ]
-    found = [(k, each) for k in kernels for each in bench_cases(k) if case in case_id(each)]
+    every = list(_named(names) if names else _of_class(device_class))
+    found = [each for each in every if case in case_id(each[2])]
     if not found:
-        some = ", ".join(case_id(each) for each in bench_cases(kernels[0]))
-        raise PocketError(f"no case has '{case}' in its name", f"{kernels[0].name} has {some}")
+        kernel = every[0][1]
+        some = ", ".join(case_id(each) for _, of, each in every if of is kernel)
+        raise PocketError(f"no case has '{case}' in its name", f"{kernel.name} has {some}")
     return found
+
+
+def _named(names: Sequence[str]) -> Iterator[tuple[Family, Kernel, Case]]:
+    for family in FAMILIES.values():
+        for kernel in (each for each in family.kernels if each.name in names):
+            for case in family.bench_cases:
+                if kernel.supports(case) is None:
+                    yield family, kernel, case
+
+
+def _of_class(device_class: str) -> Iterator[tuple[Family, Kernel, Case]]:
+    for family in FAMILIES.values():
+        for kernel in (each for each in family.kernels if device_class in each.classes):
+            for case in family.bench_cases:
+                if kernel in kernels_for(family, device_class, case):
+                    yield family, kernel, case
 
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:
@@ -92,9 +109,9 @@ def _figures(row: dict[str, Any]) -> str:
     )
 
 
-def _row(kernel: Kernel, case: Case, timed: Any, rates: Any) -> dict[str, Any]:
+def _row(family: Family, kernel: Kernel, case: Case, timed: Any, rates: Any) -> dict[str, Any]:
     """Shares are of what the device did between the launches of this very case."""
-    nbytes, flops = kernel.work(case)
+    nbytes, flops = family.work(case)
     read, multiply_add = rates.read, rates.multiply_add
     seconds = timed.seconds
     return {

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from toolkit.bench.conditions import Watch, shell_of
 from toolkit.bench.conditions import lines as state_lines
+from toolkit.bench.kv_copies import kv_copy_bytes
 from toolkit.bench.load import compiling_into, empty_cache, load_twice
 from toolkit.bench.rivals import comparison, comparison_lines, open_rivals
 from toolkit.bench.timeline import write_trace
@@ -19,7 +20,6 @@ from toolkit.executors.open import on_phone, open_executor
 from toolkit.executors.spans import Profiled, Span, length_s, overhead_us, runs_of
 from toolkit.files import check_folder
 from toolkit.plan import figures as plan_figures
-from toolkit.plan.figures import kv_copy_bytes
 from toolkit.plan.origin import noted
 from toolkit.plan.schema import Plan
 from toolkit.version import __version__
@@ -28,7 +28,7 @@ LENGTHS = (1, 64, 512)  # of prompts, where the context has room
 PROFILED = 32  # decode steps whose kernels are looked at
 TRACED = 4  # runs behind the prefill that a timeline shows
 
-__all__ = ["bench", "kv_copy_bytes", "lines"]
+__all__ = ["bench", "lines"]
 
 
 def bench(

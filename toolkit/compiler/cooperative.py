@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from opencl_kernels.device_class import CLASSES
 from toolkit.compiler.c_preprocessor import Preprocessor, declared
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Cooperative, Dispatch, Phase, Plan, Program
@@ -104,7 +105,8 @@ def with_steps(plan: Plan, kernels: Mapping[str, str]) -> tuple[Plan, dict[str, 
     the plan -> text.
     """
     phase = plan.phase(PHASE)
-    if plan.profile.get("class") != "cpu" or phase is None or plan.model.get("batch", 1) != 1:
+    kind = CLASSES.get(str(plan.profile.get("class")))
+    if kind is None or not kind.cooperative or phase is None or plan.model.get("batch", 1) != 1:
         return plan, dict(kernels), "only decode of one text on a CPU runs as one launch"
     try:
         text = compose(plan, phase, kernels)

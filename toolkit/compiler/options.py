@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
 from toolkit.compiler.source import Source
@@ -15,10 +16,8 @@ from toolkit.plan.schema import Plan
 
 FLOATS = ("f32", "f16")
 CONTEXT = 4096  # tokens; a default, where the model's own context is not smaller
-CHUNK = 256  # tokens of a prefill step: short enough for a phone's screen
 GROUP = 32  # weights that share a scale
 WEIGHTS = ("source", "f32", "f16", "e0m4")
-CPU_CHUNK = 512  # there is no screen to wait for, and weights are read less often
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,9 @@ def choose(
     check_weights(weights, group, symmetric, keep)
     _check_types(activations=activations, kv=kv)
     context = _context(source, max_context)
-    default = "f32" if profile["class"] == "cpu" else "f16"
-    usual = CPU_CHUNK if profile["class"] == "cpu" else CHUNK
-    chunk = min(prefill_chunk or usual, context)
-    types = weights, activations or default, kv or default
+    usual = CLASSES[profile["class"]]
+    chunk = min(prefill_chunk or usual.chunk, context)
+    types = weights, activations or usual.activations, kv or usual.kv
     return Options(context, chunk, *types, batch, group or GROUP, symmetric, keep)
 
 

@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 import onnx_passes
 from onnx_passes.ir.graph import explaining
-from opencl_kernels.kernel import source_text
+from opencl_kernels import source_text
+from opencl_kernels.device_class import CLASSES
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.kinds.language_model import assemble
@@ -58,7 +59,7 @@ def compile(
         passes = list(_rewrite(model, options, tell))
     with _reading_weights(source), blaming(source.onnx_path):
         tell("choosing kernels and placing memory")
-        table = WeightTable(options.storage, forget)
+        table = WeightTable(options.storage, CLASSES[profile["class"]].layouts, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
         plan = assemble(model, source, profile, options, table, knobs)
     kernels = {

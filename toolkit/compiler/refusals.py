@@ -7,7 +7,7 @@ from onnx_passes.analysis.fixed_sizes import exported_for, fixed_sizes
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.dims import unresolved_dims
 from onnx_passes.ir.graph import DOMAIN
-from toolkit.compiler.lowering.table import HANDLERS, unsupported
+from toolkit.compiler.lowering.table import LOWERINGS, unsupported
 from toolkit.errors import PocketError
 
 DOMAINS = ("", "ai.onnx", "com.microsoft", DOMAIN)
@@ -53,7 +53,7 @@ def refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
 def _how_likely_a_consequence(node: ir.Node, reasons: list[str]) -> tuple[bool, bool, bool, bool]:
     """Small for an op that is strange itself: one such op leaves others behind that are not."""
     explained = bool(_missed(node, reasons))
-    known = node.op_type in {op_type for _, op_type in HANDLERS}
+    known = node.op_type in {op_type for _, op_type in LOWERINGS}
     return _is_standard(node), not explained, known, node.op_type in SHAPE_OPS
 
 

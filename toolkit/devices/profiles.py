@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import yaml
 
+from opencl_kernels.device_class import CLASSES
 from toolkit.devices.match import Profile, driver_notes
 from toolkit.errors import PocketError
 from toolkit.files import write_text
@@ -16,7 +17,6 @@ from toolkit.plan.schema import FEATURES
 
 UNITS = 8  # compute units of a GPU whose entry says nothing of them
 LOCAL_MEMORY = 32768  # bytes that OpenCL 1.1 and later promise a work-group on any device
-CLASSES = ("cpu", "adreno", "mali", "generic")
 # In the wheel, and in a checkout.
 SHIPPED = (
     Path(__file__).parents[1] / "facts/devices.yaml",

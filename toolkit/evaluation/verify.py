@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.compiler.weights.packing import SCALES
+from opencl_kernels.layouts import SCALES
 from toolkit.errors import PocketError
 from toolkit.evaluation.inputs import Logits, Scorer, random_ids, source_of
 from toolkit.executors.interface import Executor

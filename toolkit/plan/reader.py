@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import types
 from collections.abc import Mapping
 from functools import cache
@@ -50,6 +51,8 @@ def decode(hint: Any, value: Any, path: str) -> Any:
     """The value as the type that a field declares."""
     if hint in (int, str, bool):
         return _scalar(hint, value, path)
+    if hint is float:
+        return _number(value, path)
     if hint == Expr:
         return _expression(value, path)
     if hint == Ref:
@@ -75,6 +78,12 @@ def _scalar(hint: type, value: Any, path: str) -> Any:
     if isinstance(value, str) and not value.isprintable():
         raise damaged(path, f"{value!a:.60} has characters that no name has")
     return value
+
+
+def _number(value: Any, path: str) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise damaged(path, f"expected a number, found {value!r:.60}")
+    return float(value)
 
 
 def _expression(value: Any, path: str) -> Expr:

@@ -7,14 +7,14 @@ from typing import TypeAlias
 
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.tuned import values_of
-from toolkit.compiler.lowering.builder import Programs
-from toolkit.tuning.trial_plan import Choice, Product, Spot
+from toolkit.compiler.lowering.variants import Programs
+from toolkit.tuning.trial_plan import Choice, KernelCase, Site
 
 MARGIN = 0.03  # a gain below this is no gain
 SHARE = 0.01  # of a step: what takes less is left alone, its times are noise
-WHOLE: Spot = ("", "")  # a step from its first kernel's start to its last one's end
-# Seconds of each spot in each kind of step ("decode"), as one round found them.
-Round: TypeAlias = Mapping[tuple[Spot, str], float]
+WHOLE: Site = ("", "")  # a step from its first kernel's start to its last one's end
+# Seconds of each site in each kind of step ("decode"), as one round found them.
+Round: TypeAlias = Mapping[tuple[Site, str], float]
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,22 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Compared:
     return Compared(middle, min(ratios), max(ratios), max(middle - low, high - middle))
 
 
-def per_step(spot: Spot, before: Sequence[Round], after: Sequence[Round]) -> dict[str, Compared]:
-    """The comparison in every kind of step that the spot has a share in.
+def per_step(site: Site, before: Sequence[Round], after: Sequence[Round]) -> dict[str, Compared]:
+    """The comparison in every kind of step that the site has a share in.
 
     None at all where `after` lacks one: its kernel did not build, and another ran in its place.
     """
-    steps = [step for at, step in before[0] if at == spot and _share(spot, step, before) >= SHARE]
-    if not all((spot, step) in each for each in after for step in steps):
+    steps = [step for at, step in before[0] if at == site and _share(site, step, before) >= SHARE]
+    if not all((site, step) in each for each in after for step in steps):
         return {}
     return {
-        step: compare([r[spot, step] for r in before], [r[spot, step] for r in after])
+        step: compare([r[site, step] for r in before], [r[site, step] for r in after])
         for step in steps
     }
 
 
-def _share(spot: Spot, step: str, rounds: Sequence[Round]) -> float:
-    return statistics.median(each[spot, step] / each[WHOLE, step] for each in rounds)
+def _share(site: Site, step: str, rounds: Sequence[Round]) -> float:
+    return statistics.median(each[site, step] / each[WHOLE, step] for each in rounds)
 
 
 def verdict(steps: Mapping[str, Compared]) -> tuple[str, Compared] | None:
@@ -72,51 +72,51 @@ def verdict(steps: Mapping[str, Compared]) -> tuple[str, Compared] | None:
 
 
 def best(
-    spot: Spot, before: Sequence[Round], trials: Sequence[tuple[Choice, Sequence[Round]]]
+    site: Site, before: Sequence[Round], trials: Sequence[tuple[Choice, Sequence[Round]]]
 ) -> Knobs | None:
     """The knobs of the best trial; None where none is better than before."""
     found: list[tuple[float, Knobs]] = []
     for choice, rounds in trials:
-        gain = verdict(per_step(spot, before, rounds)) if rounds else None
+        gain = verdict(per_step(site, before, rounds)) if rounds else None
         if gain:
-            found.append((gain[1].ratio, choice[spot]))
+            found.append((gain[1].ratio, choice[site]))
     return max(found, key=lambda each: each[0])[1] if found else None
 
 
-def stages(products: Mapping[Spot, Product]) -> int:
+def stages(kernel_cases: Mapping[Site, KernelCase]) -> int:
     """Knobs are tried one after the other: as many stages as the kernel with most of them has."""
-    return max(len(product.kernel.knobs) for product in products.values())
+    return max(len(each.kernel.knobs) for each in kernel_cases.values())
 
 
 def trials(
-    products: Mapping[Spot, Product], now: Choice, stage: int, device_class: str, room: int
-) -> Iterator[dict[Spot, Knobs]]:
-    """Choices for a stage: every spot takes its next other value of one knob, all at once.
+    kernel_cases: Mapping[Site, KernelCase], now: Choice, stage: int, device_class: str, room: int
+) -> Iterator[dict[Site, Knobs]]:
+    """Choices for a stage: every site takes its next other value of one knob, all at once.
 
     room  bytes of local memory that a work-group may take
     """
     others = {
-        spot: list(_others(product, now[spot], stage, device_class, room))
-        for spot, product in products.items()
+        site: list(_others(kernel_case, now[site], stage, device_class, room))
+        for site, kernel_case in kernel_cases.items()
     }
     for number in range(max(map(len, others.values()))):
         yield {
-            spot: each[number] if number < len(each) else now[spot] for spot, each in others.items()
+            site: each[number] if number < len(each) else now[site] for site, each in others.items()
         }
 
 
 def _others(
-    product: Product, now: Knobs, stage: int, device_class: str, room: int
+    kernel_case: KernelCase, now: Knobs, stage: int, device_class: str, room: int
 ) -> Iterator[Knobs]:
     """The present knobs with each other value of one, where it finds room and changes anything."""
-    names = list(product.kernel.knobs)
+    names = list(kernel_case.kernel.knobs)
     if stage >= len(names):
         return
     programs = Programs()
-    seen = [product.variant(now, 1, programs)]
-    for value in values_of(product.kernel, names[stage], device_class):
+    seen = [kernel_case.variant(now, 1, programs)]
+    for value in values_of(kernel_case.kernel, names[stage], device_class):
         knobs = {**now, names[stage]: value}
-        variant = product.variant(knobs, 1, programs)
+        variant = kernel_case.variant(knobs, 1, programs)
         if variant not in seen and (variant.local_bytes or 0) <= room:
             seen.append(variant)
             yield knobs

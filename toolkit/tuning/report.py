@@ -7,7 +7,7 @@ from typing import Any
 from opencl_kernels.kernel import Knobs
 from toolkit.tables import table
 from toolkit.tuning.choice import WHOLE, Compared, Round, per_step, verdict
-from toolkit.tuning.trial_plan import Choice, Spot
+from toolkit.tuning.trial_plan import Choice, Site
 
 NO_GAIN = {"ratio": None, "low": None, "high": None}
 
@@ -16,20 +16,20 @@ def judged(
     choice: Choice,
     before: Sequence[Round],
     after: Sequence[Round],
-    changed: Callable[[Spot, Knobs], Mapping[str, int]],
-) -> tuple[dict[str, Any], set[Spot]]:
-    """Rows of the report, and the spots whose knobs beat the defaults.
+    changed: Callable[[Site, Knobs], Mapping[str, int]],
+) -> tuple[dict[str, Any], set[Site]]:
+    """Rows of the report, and the sites whose knobs beat the defaults.
 
     before, after  rounds of the defaults and of the choice, in turn
-    changed        the knobs of a spot that are not at their default
+    changed        the knobs of a site that are not at their default
     """
     rows, won = [], set()
-    for spot in sorted(choice):
-        steps, knobs = per_step(spot, before, after), changed(spot, choice[spot])
+    for site in sorted(choice):
+        steps, knobs = per_step(site, before, after), changed(site, choice[site])
         gain = verdict(steps) if knobs else None
-        won |= {spot} if gain else set()
+        won |= {site} if gain else set()
         if steps:
-            rows.append(_row(spot, steps, before, gain, knobs))
+            rows.append(_row(site, steps, before, gain, knobs))
     whole = [{"step": s, **_figures(c)} for s, c in per_step(WHOLE, before, after).items()]
     return {"tuned": len(won), "kernels": rows, "steps": whole}, won
 
@@ -44,16 +44,16 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _row(
-    spot: Spot,
+    site: Site,
     steps: Mapping[str, Compared],
     before: Sequence[Round],
     gain: tuple[str, Compared] | None,
     knobs: Mapping[str, int],
 ) -> dict[str, Any]:
     """The step that gained most; without a gain, the one that takes longest."""
-    seconds = {s: statistics.median(each[spot, s] for each in before) for s in steps}
+    seconds = {s: statistics.median(each[site, s] for each in before) for s in steps}
     step = gain[0] if gain else max(seconds, key=lambda s: seconds[s])
-    head = {"kernel": spot[0], "shape": spot[1], "step": step, "default_s": seconds[step]}
+    head = {"kernel": site[0], "shape": site[1], "step": step, "default_s": seconds[step]}
     found = _figures(gain[1]) if gain else NO_GAIN
     return {**head, "knobs": dict(knobs) if gain else {}, **found}
 

@@ -9,12 +9,12 @@ from typing import Any
 from toolkit.executors.spans import Span, length_s, runs_of
 from toolkit.plan.schema import Plan
 from toolkit.tuning.choice import WHOLE, Round
-from toolkit.tuning.trial_plan import PHASES, Spot, product_of, write_trial
+from toolkit.tuning.trial_plan import PHASES, Site, kernel_case_of, write_trial
 
 SHORT = 8  # tokens of a short prompt: a turn of a chat, or the end of a long prompt
 DECODED = 16  # tokens in a round
 TIMES = 4  # that it is fed in a round: it is over soon, and quickly disturbed
-Layout = dict[str, list[tuple[str, Spot | None]]]  # of each phase: names and spots in order
+Layout = dict[str, list[tuple[str, Site | None]]]  # of each phase: names and sites in order
 
 
 class Trial:
@@ -45,8 +45,8 @@ class Trial:
         self.executor.close()
 
     def round(self) -> Round:
-        """Seconds of every spot in each kind of step."""
-        found: dict[tuple[Spot, str], float] = {}
+        """Seconds of every site in each kind of step."""
+        found: dict[tuple[Site, str], float] = {}
         token, past = 0, 0
         for step, ids in self.prompts.items():
             self.executor.start_profile()
@@ -58,45 +58,45 @@ class Trial:
             pass
         return found | self._seconds("decode")
 
-    def _seconds(self, step: str) -> dict[tuple[Spot, str], float]:
+    def _seconds(self, step: str) -> dict[tuple[Site, str], float]:
         runs = runs_of(self.executor.take_profile())
-        return {(spot, step): time for spot, time in seconds_of(runs, self.layout).items()}
+        return {(site, step): time for site, time in seconds_of(runs, self.layout).items()}
 
 
 def layout_of(plan: Plan) -> Layout:
     """The dispatches of the phases that are timed."""
-    products = [product_of(program) for program in plan.programs]
+    kernel_cases = [kernel_case_of(program) for program in plan.programs]
 
-    def spot(number: int) -> Spot | None:
-        product = products[number]
-        return product.spot if product else None
+    def site(number: int) -> Site | None:
+        kernel_case = kernel_cases[number]
+        return kernel_case.site if kernel_case else None
 
     return {
-        phase.name: [(d.name, spot(d.variants[0].program)) for d in phase.dispatches()]
+        phase.name: [(d.name, site(d.variants[0].program)) for d in phase.dispatches()]
         for phase in plan.phases
         if phase.name in PHASES
     }
 
 
-def seconds_of(runs: Sequence[Sequence[Span]], layout: Layout) -> dict[Spot, float]:
-    """Seconds of every spot in a run: its median dispatch times how many a run has.
+def seconds_of(runs: Sequence[Sequence[Span]], layout: Layout) -> dict[Site, float]:
+    """Seconds of every site in a run: its median dispatch times how many a run has.
 
-    A spot's dispatches are equal, one in each layer: few of them are disturbed, sums often are.
+    A site's dispatches are equal, one in each layer: few of them are disturbed, sums often are.
     """
-    times: dict[Spot, list[float]] = {WHOLE: [length_s(run) for run in runs]}
+    times: dict[Site, list[float]] = {WHOLE: [length_s(run) for run in runs]}
     for run in runs:
-        for spot, span in _dispatches(run, layout):
-            times.setdefault(spot, []).append(1e-9 * (span.ended - span.started))
-    return {spot: statistics.median(each) * len(each) / len(runs) for spot, each in times.items()}
+        for site, span in _dispatches(run, layout):
+            times.setdefault(site, []).append(1e-9 * (span.ended - span.started))
+    return {site: statistics.median(each) * len(each) / len(runs) for site, each in times.items()}
 
 
-def _dispatches(run: Sequence[Span], layout: Layout) -> Iterator[tuple[Spot, Span]]:
+def _dispatches(run: Sequence[Span], layout: Layout) -> Iterator[tuple[Site, Span]]:
     """The spans of a run that have knobs; dispatches of size zero have no span."""
     dispatches = iter(layout[run[0].phase])
     for span in run:
-        spot = next((spot for name, spot in dispatches if name == span.name), None)
-        if spot is not None and span.kernel == spot[0]:
-            yield spot, span
+        site = next((site for name, site in dispatches if name == span.name), None)
+        if site is not None and span.kernel == site[0]:
+            yield site, span
 
 
 def _prompts(plan: Plan) -> Iterator[tuple[str, list[int]]]:

@@ -2,37 +2,38 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from opencl_kernels import KERNELS, Kernel
-from opencl_kernels.kernel import Case, Knobs, source_text
+from opencl_kernels import KERNELS, Family, Kernel, family_of, source_text
+from opencl_kernels.case import Case
+from opencl_kernels.kernel import Knobs
 from opencl_kernels.tuned import shape_key, usual_knobs, values_of
-from toolkit.compiler.lowering.builder import Programs, variant_of
+from toolkit.compiler.lowering.variants import Programs, variant_of
 from toolkit.devices.profiles import LOCAL_MEMORY
 from toolkit.errors import PocketError
 from toolkit.nearest import unknown
 from toolkit.paths import PLAN_FILE
-from toolkit.plan.expr import from_rpn
-from toolkit.plan.reader import RECOMPILE
+from toolkit.plan.reader import RECOMPILE, decode
 from toolkit.plan.schema import Dispatch, FileEntry, Phase, Plan, Program, Step, Variant, to_json
 
 PHASES = ("prefill", "decode")  # whose kernels are timed
-Spot: TypeAlias = tuple[str, str]  # kernel, shape: what has knobs of its own
-Choice: TypeAlias = Mapping[Spot, Knobs]
+Site: TypeAlias = tuple[str, str]  # kernel, shape: what has knobs of its own
+Choice: TypeAlias = Mapping[Site, Knobs]
 
 
 @dataclass(frozen=True)
-class Product:
+class KernelCase:
     """A kernel on a case, as some program of the plan runs it."""
 
+    family: Family
     kernel: Kernel
     case: Case
 
     @property
-    def spot(self) -> Spot:
+    def site(self) -> Site:
         """Its line in the table."""
         return self.kernel.name, shape_key(self.case)
 
@@ -41,18 +42,17 @@ class Product:
         return variant_of(self.kernel, self.case, knobs, batch, programs)
 
 
-def product_of(program: Program) -> Product | None:
+def kernel_case_of(program: Program) -> KernelCase | None:
     """What a program was made from; None where the plan, or this version, doesn't know."""
     kernel = KERNELS.get(program.kernel)
     if kernel is None or program.case is None:
         return None
+    family = family_of(program.kernel)
     try:
-        case = {k: from_rpn(v) if isinstance(v, list) else v for k, v in program.case.items()}
-        found = Product(kernel, case)
-        found.variant({n: values[0] for n, values in kernel.knobs.items()}, 1, Programs())
-    except (PocketError, LookupError, ArithmeticError, TypeError, ValueError, AttributeError):
-        return None  # an edited case
-    return found
+        case: Case = decode(family.case, program.case, "case")
+    except (PocketError, ValueError):  # an edited case
+        return None
+    return KernelCase(family, kernel, case) if kernel.supports(case) is None else None
 
 
 def local_memory(plan: Plan) -> int:
@@ -60,22 +60,12 @@ def local_memory(plan: Plan) -> int:
     return int(plan.profile.get("local_memory", LOCAL_MEMORY))
 
 
-def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Spot, Product]:
+def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Site, KernelCase]:
     """What can be tuned in a plan: of every dispatch the variant that its device prefers.
 
     names  of kernels, where only these are wanted
     """
-    kind, found = str(plan.profile["class"]), dict[Spot, Product]()
-    products = [product_of(program) for program in plan.programs]
-    for phase in plan.phases:
-        for dispatch in phase.dispatches() if phase.name in PHASES else ():
-            product = products[dispatch.variants[0].program]
-            if product is None or len(product.kernel.arguments(product.case)) != _inputs(dispatch):
-                continue
-            if usual_knobs(product.kernel, product.case, kind, local_memory(plan)) is None:
-                continue  # the plan was compiled by another version, or edited
-            if any(values_of(product.kernel, name, kind)[1:] for name in product.kernel.knobs):
-                found.setdefault(product.spot, product)
+    found = dict(_tunable(plan))
     if not found:
         because = "it does not say which shapes its kernels were made for"
         raise PocketError("this plan cannot be tuned", because, RECOMPILE)
@@ -84,27 +74,39 @@ def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Spot, Product]:
         if name not in known:
             hint = "pocketcl inspect PLAN shows its kernels"
             raise unknown(f"the plan has no kernel '{name}' with knobs", name, sorted(known), hint)
-    return {spot: found[spot] for spot in found if not names or spot[0] in names}
+    return {site: found[site] for site in found if not names or site[0] in names}
 
 
-def defaults(products: Mapping[Spot, Product], plan: Plan) -> dict[Spot, dict[str, int]]:
-    """Every spot at its defaults, as far as these find room."""
+def _tunable(plan: Plan) -> Iterator[tuple[Site, KernelCase]]:
+    kind, cases = str(plan.profile["class"]), [kernel_case_of(each) for each in plan.programs]
+    for phase in plan.phases:
+        for dispatch in phase.dispatches() if phase.name in PHASES else ():
+            each = cases[dispatch.variants[0].program]
+            if each is None or len(each.family.arguments(each.case)) != _inputs(dispatch):
+                continue
+            if usual_knobs(each.kernel, each.case, kind, local_memory(plan)) is None:
+                continue  # the plan was compiled by another version, or edited
+            if any(values_of(each.kernel, name, kind)[1:] for name in each.kernel.knobs):
+                yield each.site, each
+
+
+def defaults(kernel_cases: Mapping[Site, KernelCase], plan: Plan) -> dict[Site, dict[str, int]]:
+    """Every site at its defaults, as far as these find room."""
     kind, room = str(plan.profile["class"]), local_memory(plan)
-    usual = {s: usual_knobs(each.kernel, each.case, kind, room) for s, each in products.items()}
-    return {spot: knobs for spot, knobs in usual.items() if knobs is not None}
+    usual = {s: usual_knobs(each.kernel, each.case, kind, room) for s, each in kernel_cases.items()}
+    return {site: knobs for site, knobs in usual.items() if knobs is not None}
 
 
 def with_knobs(plan: Plan, choice: Choice) -> Plan:
     """The plan with these knobs; what has none in `choice` stays as it is."""
     programs, batch = Programs(), int(plan.model["batch"])
-    products = [product_of(program) for program in plan.programs]
+    cases = [kernel_case_of(program) for program in plan.programs]
 
     def redone(variant: Variant) -> Variant:
-        product = products[variant.program]
-        if product is None or product.spot not in choice:
+        each = cases[variant.program]
+        if each is None or each.site not in choice:
             return replace(variant, program=programs.add(plan.programs[variant.program]))
-        new = product.variant(choice[product.spot], batch, programs)
-        return replace(new, requires=variant.requires)
+        return each.variant(choice[each.site], batch, programs)
 
     phases = tuple(_phase(phase, redone) for phase in plan.phases)
     return replace(plan, programs=tuple(programs.index), phases=phases)

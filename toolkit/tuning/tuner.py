@@ -28,8 +28,8 @@ from toolkit.tuning.report import judged, lines
 from toolkit.tuning.trial import Trial
 from toolkit.tuning.trial_plan import (
     Choice,
-    Product,
-    Spot,
+    KernelCase,
+    Site,
     defaults,
     local_memory,
     tunable,
@@ -61,10 +61,10 @@ def tune(
         tuner.tell = progress or tuner.tell
         with driver_cache(tuner.folder / "driver"):  # no one else needs what trials build
             choice = tuner.usual
-            for number in range(stages(tuner.products)):
+            for number in range(stages(tuner.kernel_cases)):
                 choice = tuner.stage(number, choice)
                 found = {
-                    spot: knobs for spot, knobs in choice.items() if tuner.changed(spot, knobs)
+                    site: knobs for site, knobs in choice.items() if tuner.changed(site, knobs)
                 }
                 tuner.keep(files, found)  # so that Ctrl-C keeps what is done
             figures, choice = tuner.judge(choice)
@@ -89,27 +89,28 @@ class Tuner:
         self.folder, self.opener = folder, opener
         self.tell: Callable[..., None] = lambda *_: None
         self.kind, self.room = str(plan.profile["class"]), local_memory(plan)
-        self.products: dict[Spot, Product] = tunable(plan, kernels)
-        self.usual: Choice = defaults(self.products, plan)
+        self.kernel_cases: dict[Site, KernelCase] = tunable(plan, kernels)
+        self.usual: Choice = defaults(self.kernel_cases, plan)
         self.facts: dict[str, str] = {}  # of the device, once something ran on it
         self.opened = 0
 
     def stage(self, number: int, now: Choice) -> Choice:
         """The better of the values of every kernel's knob of this number."""
-        tried = list(trials(self.products, now, number, self.kind, self.room))
+        tried = list(trials(self.kernel_cases, now, number, self.kind, self.room))
         if not tried:
             return now
-        before, *after = self.rounds(f"knob {number + 1} of {stages(self.products)}", [now, *tried])
+        knob = f"knob {number + 1} of {stages(self.kernel_cases)}"
+        before, *after = self.rounds(knob, [now, *tried])
         pairs = list(zip(tried, after, strict=True))
-        return {spot: best(spot, before, pairs) or now[spot] for spot in now}
+        return {site: best(site, before, pairs) or now[site] for site in now}
 
     def judge(self, choice: Choice) -> tuple[dict[str, Any], Choice]:
         """The report, and the choice less what doesn't win against the defaults again."""
-        differs = any(self.changed(spot, knobs) for spot, knobs in choice.items())
+        differs = any(self.changed(site, knobs) for site, knobs in choice.items())
         tried = [self.usual, choice] if differs else [self.usual]
         measured = self.rounds("comparing with the defaults", tried)
         figures, won = judged(choice, measured[0], measured[-1], self.changed)
-        kept = {spot: knobs if spot in won else self.usual[spot] for spot, knobs in choice.items()}
+        kept = {site: knobs if site in won else self.usual[site] for site, knobs in choice.items()}
         return {**self.facts, "repeats": self.repeats, **figures}, kept
 
     def rounds(self, what: str, choices: Sequence[Choice]) -> list[list[Round]]:
@@ -136,9 +137,9 @@ class Tuner:
                     found[number].append(trial.round())
         return found
 
-    def changed(self, spot: Spot, knobs: Knobs) -> dict[str, int]:
+    def changed(self, site: Site, knobs: Knobs) -> dict[str, int]:
         """Those that are not at their default."""
-        return changed(knobs, self.usual[spot])
+        return changed(knobs, self.usual[site])
 
     def keep(self, files: Sequence[Path], choice: Choice) -> None:
         """Write a choice as a table."""

@@ -8,11 +8,13 @@ import sympy
 
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.dims import as_expr
+from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import dtype_bytes
-from opencl_kernels.sampling.sample import PARAMETERS
+from opencl_kernels.sampling.sample import PARAMETERS, Choice
 from opencl_kernels.tuned import Table
-from toolkit.compiler.lowering.builder import PhaseBuilder, Place, Programs, Settings, compact
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder, compact
 from toolkit.compiler.lowering.table import lower_nodes
+from toolkit.compiler.lowering.variants import Programs, Settings
 from toolkit.compiler.memory.phases import place_phase
 from toolkit.compiler.options import Options
 from toolkit.compiler.source import Source
@@ -51,7 +53,8 @@ def assemble(
     index, programs = {buffer.name: i for i, buffer in enumerate(buffers)}, Programs()
     storage = options.activations, options.kv
     device = profile["compute_units"], profile["local_memory"]
-    settings = Settings(profile["class"], options.batch, options.context, *storage, *device, tuned)
+    kind, sizes = CLASSES[profile["class"]], (options.batch, options.context)
+    settings = Settings(kind, *sizes, *storage, *device, tuned)
     symbols = _symbols(options, score)
     box = {s.name: (s.min, s.max) for s in symbols}
     phases = []
@@ -60,7 +63,7 @@ def assemble(
         bounds = {"seq": (1, longest), "rows": (1, longest if name == "score" else 1)}
         where = functions, at, {**box, **bounds}
         builder = PhaseBuilder(name, settings, table, programs, buffers, *where)
-        builder.places |= _places(model, index, options.kv)
+        builder.locations |= _locations(model, index, options.kv)
         lower_nodes(model.graph, builder)
         _end(builder, vocab, options)
         scratch, steps = compact(builder)
@@ -114,28 +117,24 @@ def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Itera
             )
 
 
-def _places(model: ir.Model, index: Mapping[str, int], kv: str) -> dict[ir.Value, Place]:
+def _locations(model: ir.Model, index: Mapping[str, int], kv: str) -> dict[ir.Value, Location]:
     """Where the graph's inputs lie: tokens and states are buffers of the plan."""
-    tokens, places = roles_of(model).tokens, {}
+    tokens, locations = roles_of(model).tokens, {}
     for value in model.graph.inputs:
         name = value.name or ""
         if name == tokens:
-            places[value] = Place(("buffer", index["tokens"]), "i32")
+            locations[value] = Location(("buffer", index["tokens"]), "i32")
         elif name.startswith(STATE):
-            places[value] = Place(("buffer", index[name.removeprefix(STATE)]), kv)
-    return places
+            locations[value] = Location(("buffer", index[name.removeprefix(STATE)]), kv)
+    return locations
 
 
 def _end(builder: PhaseBuilder, vocab: int, options: Options) -> None:
     """Prefill and decode choose the next id on the device; score hands out its logits."""
     fetched = "logits" if builder.name == "score" else "ids"
     if fetched == "ids":
-        case: dict[str, Any] = {
-            "M": sympy.Integer(options.batch),
-            "B": options.batch,
-            "V": vocab,
-            "C": options.context,
-        }
+        batch = options.batch
+        case = Choice(M=sympy.Integer(batch), B=batch, V=vocab, C=options.context)
         names = ("logits", "sampling", "tokens", "ids", "logprobs")
         refs = {name: builder.buffer(name) for name in names}
         refs["counts"] = ("scratch", len(builder.scratch))

@@ -1,61 +1,64 @@
-"""Elementwise chains as OpenCL C: one expression over a0, a1 …, and an index map per input."""
-
-from typing import Any
+"""Elementwise chains: their ops as steps of one kernel, and an index map per input."""
 
 import onnx_ir as ir
 import sympy
 
-from onnx_passes.ir.graph import is_constant, needed
-from opencl_kernels.elementwise.functions import SCALAR_OPS
-from opencl_kernels.kernel import c_float
-from toolkit.compiler.lowering.builder import PhaseBuilder, Place, c_expression, label
-from toolkit.compiler.lowering.matmul import logits_place
+from onnx_passes.ir.graph import DOMAIN, is_constant, needed
+from opencl_kernels.elementwise.elementwise import Chain, Operand, Term
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
+from toolkit.compiler.lowering.lowering import Lowering
+from toolkit.compiler.lowering.matmul import logits
 
 
-def expression(function: ir.Function) -> str:
-    """The body of a `pocket.Elementwise` as one C expression."""
-    text = {value: f"a{i}" for i, value in enumerate(function.inputs)}
+def chain_steps(function: ir.Function) -> tuple[str, ...]:
+    """The body of a `pocket.Elementwise` as steps of a `Chain`."""
+    names = {value: f"a{i}" for i, value in enumerate(function.inputs)}
+    steps: list[str] = []
     for node in function:
         if node.op_type == "Constant":
             number = node.attributes["value"].as_tensor().numpy()
-            text[node.outputs[0]] = c_float(float(number.reshape(())))
+            names[node.outputs[0]] = repr(float(number.reshape(())))
         else:
-            operands = [text[value] for value in node.inputs if value is not None]
-            text[node.outputs[0]] = SCALAR_OPS[node.op_type].format(*operands)
-    return text[function.outputs[0]]
+            operands = [names[value] for value in node.inputs if value is not None]
+            names[node.outputs[0]] = f"t{len(steps)}"
+            steps.append(" ".join([node.op_type, *operands]))
+    last = names[function.outputs[0]]
+    return tuple(steps) if last == f"t{len(steps) - 1}" else (*steps, f"Identity {last}")
 
 
-def index_map(shape: list[sympy.Expr], source: list[sympy.Expr]) -> str:
-    """Which element of an input shaped `source` element i of `shape` reads, as C (broadcasting)."""
+def index_map(shape: list[sympy.Expr], source: list[sympy.Expr]) -> tuple[Term, ...] | None:
+    """Which element of an input shaped `source` element i of `shape` reads (broadcasting)."""
     padded = [sympy.Integer(1)] * (len(shape) - len(source)) + source
     if padded == shape:
-        return "i"
+        return None
     terms, outer, inner = [], sympy.Integer(1), sympy.Integer(1)
     for size, own in zip(reversed(shape), reversed(padded), strict=True):
         if own not in (1, size):
             raise ValueError(f"{source} does not broadcast to {shape}")
         if own != 1:
-            place = "i" if outer == 1 else f"(i / {c_expression(outer)})"
-            terms.append(f"{place} % {c_expression(size)} * {c_expression(inner)}")
+            terms.append(Term(outer, size, inner))
             inner *= own
         outer *= size
-    return " + ".join(terms) or "0"
+    return tuple(terms)
 
 
 def lower_elementwise(b: PhaseBuilder, node: ir.Node) -> None:
     """A chain of ops as one dispatch."""
     y = node.outputs[0]
-    place = logits_place(b, y) if y.is_graph_output() else b.output(y)
-    shape, text = b.dims(y), expression(b.functions[node.op_identifier()])
-    count = sympy.prod(shape)
-    case: dict[str, Any] = {"EXPR": text, "INPUTS": len(node.inputs), "y": place.dtype}
-    case |= {"COUNT": count, "COUNT_C": c_expression(count)}
-    refs = {"y": place.ref}
+    into = logits(b, y) if y.is_graph_output() else b.output(y)
+    shape, refs, operands = b.dims(y), {"y": into.ref}, []
     for i in range(len(node.inputs)):
         value = needed(node, i)
         known = is_constant(value)
-        source = Place(b.weights.vector(value), "f32") if known else b.place(value)
-        case[f"IDX{i}"] = index_map(shape, b.dims(value))
-        case |= {f"SIZE{i}": size} if (size := sympy.prod(b.dims(value))) != count else {}
-        case[f"a{i}"], refs[f"a{i}"] = source.dtype, source.ref
+        source = Location(b.weights.vector(value), "f32") if known else b.location(value)
+        dims = b.dims(value)
+        size = sympy.prod(dims)
+        same = size == sympy.prod(shape)
+        operands.append(Operand(source.dtype, 0 if same else size, index_map(shape, dims)))
+        refs[f"a{i}"] = source.ref
+    steps = chain_steps(b.functions[node.op_identifier()])
+    case = Chain(count=sympy.prod(shape), steps=steps, inputs=tuple(operands), y=into.dtype)
     b.emit(label(node), "elementwise", case, refs)
+
+
+CHAINS = (Lowering(DOMAIN, "Elementwise", lower_elementwise),)

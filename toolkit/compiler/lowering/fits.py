@@ -1,7 +1,7 @@
 """No dispatch touches more than its arguments hold, whatever the symbols are within their bounds.
 
-Kernels say what they touch (`Kernel.arguments`), so that this is proved once, when a dispatch is
-made, and not where a kernel writes past a buffer.
+Families say what their kernels touch (`Family.arguments`), so that this is proved once, when a
+dispatch is made, and not where a kernel writes past a buffer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy
 
-from opencl_kernels.kernel import Argument, Case
+from opencl_kernels import Argument
 from toolkit.errors import PocketError
 from toolkit.plan.expr import Box, Expr, maximum
 
@@ -27,33 +27,28 @@ class Extent:
 
 
 def check_fit(
-    name: str,
-    arguments: Sequence[Argument],
-    case: Case,
-    extents: Mapping[str, Extent],
-    box: Box,
+    name: str, arguments: Sequence[Argument], extents: Mapping[str, Extent], box: Box
 ) -> None:
-    """Raise unless the arguments of dispatch `name` hold what its kernel touches.
+    """Raise unless the arguments of dispatch `name` hold what its kernels touch.
 
-    case     with the symbols that argument shapes depend on
     extents  of each argument, by its name
     box      bounds of the symbols
     """
-    for problem in _problems(arguments, case, extents, box):
+    for problem in _problems(arguments, extents, box):
         raise PocketError(f"{name} cannot be lowered", *problem)
 
 
 def _problems(
-    arguments: Sequence[Argument], case: Case, extents: Mapping[str, Extent], box: Box
+    arguments: Sequence[Argument], extents: Mapping[str, Extent], box: Box
 ) -> Iterator[tuple[str, str]]:
     for argument in arguments:
-        held, storage = extents[argument.name], argument.storage(case)
-        touched = _count(argument.shape(case))
-        if storage != held.dtype:
-            yield f"its kernel reads {argument.name} as {storage}, it is {held.dtype}", REPORT
-        if maximum(_count([touched - held.elements]), box) > 0:
+        memory, touched = extents[argument.name], _count(argument.shape)
+        if argument.dtype != memory.dtype:
+            because = f"its kernel reads {argument.name} as {argument.dtype}"
+            yield f"{because}, it is {memory.dtype}", REPORT
+        if maximum(_count([touched - memory.elements]), box) > 0:
             because = f"its kernel touches {touched} elements of {argument.name}"
-            yield f"{because}, which has {held.elements}", REPORT
+            yield f"{because}, which has {memory.elements}", REPORT
         if (most := maximum(touched, box)) > MOST_ELEMENTS:
             because = f"{argument.name} has up to {most:,} elements, kernels count to 2^31"
             yield because, "a smaller --max-context, --prefill-chunk or --batch"

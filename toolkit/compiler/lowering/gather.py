@@ -1,22 +1,39 @@
 """Rows of a table that token ids choose."""
 
-from typing import Any
-
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import needed
+from onnx_passes.ir.graph import attribute, is_constant, needed
+from opencl_kernels.embedding.embed import Lookup
 from toolkit.compiler.lowering.builder import PhaseBuilder
+from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matmul import matrix_dims
 
 
 def lower_embed(b: PhaseBuilder, node: ir.Node) -> None:
     """A table that is split over files takes one dispatch for each piece."""
     table, y = needed(node, 0), node.outputs[0]
-    place = b.output(y)
+    into = b.output(y)
     pieces = b.weights.matrix(table, transposed=False)
     for piece in pieces:
-        case: dict[str, Any] = {"M": b.rows(y), "V": piece.rows, "D": matrix_dims(table)[1]}
-        case |= {**b.weights.case(table), "y": place.dtype}
-        case |= {"V0": piece.first} if len(pieces) > 1 else {}
-        refs = {"tokens": b.place(node.inputs[1]).ref, **piece.refs, "y": place.ref}
+        case = Lookup(
+            M=b.rows(y),
+            V=piece.rows,
+            D=matrix_dims(table)[1],
+            V0=piece.first if len(pieces) > 1 else None,
+            w=b.weights.stored(table),
+            y=into.dtype,
+        )
+        refs = {"tokens": b.location(node.inputs[1]).ref, **piece.refs, "y": into.ref}
         b.emit("embed", "embed", case, refs)
+
+
+def check_gather(node: ir.Node, tokens: str) -> str | None:
+    """Kernels read rows of constant matrices, chosen by token ids."""
+    table = needed(node, 0)
+    rows = is_constant(table) and attribute(node, "axis", 0) == 0
+    if not rows or table.shape is None or table.shape.rank() != 2:
+        return "only rows of a constant matrix can be gathered"
+    return None if needed(node, 1).name == tokens else "only token ids can choose the rows"
+
+
+GATHER = (Lowering("", "Gather", lower_embed, check_gather),)

@@ -1,149 +1,87 @@
-"""Matmuls with constant weights: GEMM for many rows, GEMV for few; what stands around them goes in.
+"""Matmuls with constant weights: GEMM for many rows, GEMV for few; fused.py says with what."""
 
-A gated unit is the product's end, and so is the sum with the residual stream; where a product has
-few rows, the norm before it is its beginning.
-"""
-
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 import onnx_ir as ir
 
 from onnx_passes.ir.dims import as_expr
-from onnx_passes.ir.graph import DOMAIN, attribute, is_constant, needed, operand, sole_use
-from opencl_kernels.formats import CODED
-from toolkit.compiler.lowering.builder import Norm, PhaseBuilder, Place, label, refusal
-
-GEMV_ROWS = 4  # up to so many rows a matmul is a GEMV; with codes, whose decoding costs, one
+from onnx_passes.ir.graph import DOMAIN, needed, operand, sole_use
+from opencl_kernels.matmul.glu import Glu
+from opencl_kernels.matmul.matmul import Norm, Product
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
+from toolkit.compiler.lowering.fused import few_rows, gated_unit, is_product, residual
+from toolkit.compiler.lowering.lowering import Lowering
+from toolkit.plan.schema import Ref
 
 
 def lower_matmul(b: PhaseBuilder, node: ir.Node) -> None:
     """MatMul or Linear; a weight that is split over files takes one dispatch for each piece."""
-    y = node.outputs[0]
-    glu = sole_use(y, "Glu")
-    if glu is not None and glu.domain == DOMAIN:
+    glu = gated_unit(node)
+    if glu is not None:
         _gate_up(b, node, glu)
         return
-    K, N = matrix_dims(needed(node, 1))
-    rest = _residual(b, node)
-    place = logits_place(b, y) if y.is_graph_output() else b.output(y if rest is None else rest[1])
-    case, refs = _product(b, node, place)
+    y, rest = node.outputs[0], residual(b, node)
+    _, N = matrix_dims(needed(node, 1))
+    into = logits(b, y) if y.is_graph_output() else b.output(y if rest is None else rest[1])
+    case, refs = _product(b, node, into)
     if rest is not None:
-        case["residual"], refs["r"] = True, rest[0].ref
+        case, refs["r"] = replace(case, residual=True), rest[0].ref
     pieces = b.weights.matrix(needed(node, 1), transposed=True)
     for piece in pieces:
-        each = {**case, "N": piece.rows, "K": K}
-        if case["bias"]:
+        each = replace(case, N=piece.rows)
+        if case.bias:
             refs["bias"] = b.weights.vector(needed(node, 2), piece.first, piece.rows)
         if len(pieces) > 1:
-            each |= {"Y0": piece.first, "LDY": N}
-        b.emit(label(node), _family(each), each, {**refs, **piece.refs, "y": place.ref})
+            each = replace(each, Y0=piece.first, LDY=N)
+        _emit(b, node, each, {**refs, **piece.refs, "y": into.ref})
 
 
 def _gate_up(b: PhaseBuilder, node: ir.Node, glu: ir.Node) -> None:
     """One matmul for both, whose end is the gated product."""
-    if operand(node, 2) is not None:
-        raise refusal(node, "gate and up have biases, which the interleaved weight does not hold")
-    K, width = matrix_dims(needed(node, 1))
-    place = b.output(glu.outputs[0])
-    case, refs = _product(b, node, place)
+    _, width = matrix_dims(needed(node, 1))
+    into = b.output(glu.outputs[0])
+    case, refs = _product(b, node, into)
     b.done.add(glu)
     pieces = b.weights.gate_up(needed(node, 1))
     for piece in pieces:
         first = piece.first // 2
         columns = min(piece.rows // 2, width // 2 - first)
-        each = {**case, "N": piece.rows, "K": K, "GLU": 1, "F": columns, "act": glu.overload}
+        each = replace(case, N=piece.rows, glu=Glu(columns, glu.overload))
         if len(pieces) > 1:
-            each |= {"Y0": first, "LDY": width // 2}
-        b.emit(label(node), _family(each), each, {**refs, **piece.refs, "y": place.ref})
+            each = replace(each, Y0=first, LDY=width // 2)
+        _emit(b, node, each, {**refs, **piece.refs, "y": into.ref})
 
 
-def _product(b: PhaseBuilder, node: ir.Node, y: Place) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Case and arguments of a product, but for those of its weight."""
-    source = needed(node, 0)
+def _product(b: PhaseBuilder, node: ir.Node, y: Location) -> tuple[Product, dict[str, Ref]]:
+    """Case and arguments of a product, but for the rows of its weight."""
+    source, weight = needed(node, 0), needed(node, 1)
     norm = b.norms.get(source)
-    x = b.place(source) if norm is None else norm.x
-    case = {"M": b.rows(node.outputs[0]), "x": x.dtype, "y": y.dtype}
-    case |= {"bias": operand(node, 2) is not None, **b.weights.case(needed(node, 1))}
-    if norm is None:
-        return case, {"x": x.ref}
-    return {**case, "EPS": norm.eps}, {"x": x.ref, "gamma": b.weights.vector(norm.gamma)}
+    x = b.location(source) if norm is None else norm.x
+    K, N = matrix_dims(weight)
+    case = Product(
+        M=b.rows(node.outputs[0]),
+        N=N,
+        K=K,
+        x=x.dtype,
+        y=y.dtype,
+        w=b.weights.stored(weight),
+        norm=None if norm is None else Norm(norm.eps),
+        bias=operand(node, 2) is not None,
+    )
+    gamma = {} if norm is None else {"gamma": b.weights.vector(norm.gamma)}
+    return case, {"x": x.ref, **gamma}
 
 
-def _family(case: dict[str, Any]) -> str:
-    few = case["M"].is_Integer and int(case["M"]) <= (1 if case["w"] in CODED else GEMV_ROWS)
-    return "gemm" if not few else "gemv_quantized" if case["w"] in CODED else "gemv"
+def _emit(b: PhaseBuilder, node: ir.Node, case: Product, refs: Mapping[str, Ref]) -> None:
+    few = few_rows(b, node.outputs[0], needed(node, 1))
+    b.emit(label(node), "gemv" if few else "gemm", case, refs)
 
 
-# --- what goes into a product -------------------------------------------------------------------
-
-
-def take_norm(b: PhaseBuilder, y: ir.Value, norm: Norm) -> bool:
-    """Leave a norm to the products that read it, where all that do are GEMVs."""
-    nodes = [use.node for use in y.uses()]
-    rows = {"M": b.rows(y)}
-    if norm.x.last_rows and not _all_rows(b, y):
-        return False
-    products = all(is_product(n) and n.inputs[0] is y for n in nodes)
-    if not products or y.is_graph_output():
-        return False
-    if any(_family({**rows, **b.weights.case(needed(n, 1))}) == "gemm" for n in nodes):
-        return False
-    b.norms[y] = norm
-    return True
-
-
-def _residual(b: PhaseBuilder, node: ir.Node) -> tuple[Place, ir.Value] | None:
-    """The place that a product is added to, and the sum, if only an AddRmsNorm reads the product.
-
-    The sum then is the product's end, and the AddRmsNorm a norm.
-    """
-    value, rows = node.outputs[0], sole_use(node.outputs[0], "LastRows")
-    if rows is not None and _all_rows(b, rows.outputs[0]):
-        value = rows.outputs[0]
-    add = sole_use(value, "AddRmsNorm")
-    if add is None or add.inputs[0] is add.inputs[1] or not _all_rows(b, needed(add, 0)):
-        return None
-    other = next(v for v in add.inputs[:2] if v is not value)
-    place = next((b.places[source] for source in _views(other) if source in b.places), None)
-    if place is None or place.dtype != b.settings.activations:
-        return None
-    b.summed.add(add)
-    b.done |= {rows} if rows is not None else set()
-    return place, add.outputs[0]
-
-
-def _views(value: ir.Value | None) -> Iterator[ir.Value]:
-    """The value, and what it is the last rows of."""
-    while value is not None:
-        yield value
-        node = value.producer()
-        value = node.inputs[0] if node is not None and node.op_type == "LastRows" else None
-
-
-def _all_rows(b: PhaseBuilder, value: ir.Value) -> bool:
-    """Whether, in this phase, a value that may hold last rows holds all of them."""
-    first = list(_views(value))[-1]
-    return bool(b.rows(first) == b.rows(value))
-
-
-def is_product(node: ir.Node | None) -> bool:
-    """Whether a node is a matmul with a constant matrix."""
-    if node is None or node.op_type not in ("MatMul", "Linear"):
-        return False
-    weight = needed(node, 1)
-    return is_constant(weight) and weight.shape is not None and weight.shape.rank() == 2
-
-
-def norm_of(b: PhaseBuilder, node: ir.Node, x: Place) -> Norm:
-    """What an RmsNorm or AddRmsNorm does to x."""
-    return Norm(x, needed(node, len(node.inputs) - 1), attribute(node, "eps"))
-
-
-def logits_place(b: PhaseBuilder, y: ir.Value) -> Place:
+def logits(b: PhaseBuilder, y: ir.Value) -> Location:
     """The buffer that hands out logits."""
-    b.places[y] = Place(b.buffer("logits"), "f32")
-    return b.places[y]
+    b.locations[y] = Location(b.buffer("logits"), "f32")
+    return b.locations[y]
 
 
 def matrix_dims(value: ir.Value) -> tuple[int, int]:
@@ -151,3 +89,31 @@ def matrix_dims(value: ir.Value) -> tuple[int, int]:
     assert value.shape is not None
     rows, columns = (int(as_expr(d)) for d in value.shape)
     return rows, columns
+
+
+def check_product(node: ir.Node, _: str) -> str | None:
+    """Weights are constant; gates and ups, whose rows are interleaved, have no bias."""
+    if not is_product(node):
+        return "only a constant matrix can be multiplied with"
+    if gated_unit(node) is not None and operand(node, 2) is not None:
+        return "gate and up have biases, which the interleaved weight does not hold"
+    return None
+
+
+def check_glu(node: ir.Node, _: str) -> str | None:
+    """The product before it computes it."""
+    source = node.inputs[0]
+    whole = source is not None and sole_use(source) is node and is_product(source.producer())
+    return None if whole else "gate and up do not come from one matmul that it alone reads"
+
+
+def lower_glu(b: PhaseBuilder, node: ir.Node) -> None:
+    """Nothing is left to do: its product has computed it."""
+    assert node in b.done, "a Glu stands after its product"
+
+
+PRODUCTS = (
+    Lowering("", "MatMul", lower_matmul, check_product),
+    Lowering(DOMAIN, "Linear", lower_matmul, check_product),
+    Lowering(DOMAIN, "Glu", lower_glu, check_glu),
+)

@@ -1,40 +1,53 @@
-"""Norms, unless a product takes them in."""
-
-from typing import Any
+"""Norms, unless a product computes them."""
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import attribute, needed
-from toolkit.compiler.lowering.builder import PhaseBuilder, Place, label
-from toolkit.compiler.lowering.matmul import norm_of, take_norm
+from onnx_passes.ir.graph import DOMAIN, attribute, needed
+from opencl_kernels.norm.rmsnorm import Rows
+from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
+from toolkit.compiler.lowering.fused import leave_to_products
+from toolkit.compiler.lowering.lowering import Lowering
 
 
 def lower_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
     """y = norm(x)."""
-    _norm(b, node, b.place(node.inputs[0]))
+    _norm(b, node, b.location(node.inputs[0]))
 
 
-def _norm(b: PhaseBuilder, node: ir.Node, x: Place) -> None:
-    norm, y = norm_of(b, node, x), node.outputs[-1]
-    if take_norm(b, y, norm):
+def _norm(b: PhaseBuilder, node: ir.Node, x: Location) -> None:
+    gamma = needed(node, len(node.inputs) - 1)
+    norm, y = PendingNorm(x, gamma, attribute(node, "eps")), node.outputs[-1]
+    if leave_to_products(b, y, norm):
         return
     refs = {"x": x.ref, "gamma": b.weights.vector(norm.gamma), "y": b.output(y).ref}
     b.emit(label(node), "rmsnorm", _norm_case(b, node, x), refs)
 
 
 def lower_add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
-    """sum = x + r, y = norm(sum); the sum may be done where the product before it ends."""
+    """sum = x + r, y = norm(sum); the product before it may compute the sum."""
     if node in b.summed:
-        _norm(b, node, b.places[node.outputs[0]])
+        _norm(b, node, b.locations[node.outputs[0]])
         return
-    x, r = b.place(node.inputs[0]), b.place(node.inputs[1])
+    x, r = b.location(node.inputs[0]), b.location(node.inputs[1])
     refs = {"x": x.ref, "r": r.ref, "gamma": b.weights.vector(needed(node, 2))}
     refs |= {name: b.output(v).ref for name, v in zip(("sum", "y"), node.outputs, strict=True)}
     b.emit(label(node), "add_rmsnorm", _norm_case(b, node, x), refs)
 
 
-def _norm_case(b: PhaseBuilder, node: ir.Node, x: Place) -> dict[str, Any]:
+def _norm_case(b: PhaseBuilder, node: ir.Node, x: Location) -> Rows:
     y = node.outputs[-1]
-    case = {"M": b.rows(y), "D": int(b.dims(y)[-1]), "EPS": attribute(node, "eps")}
-    case |= {"x": x.dtype, "y": b.settings.activations}
-    return {**case, "rows": "last"} if x.last_rows else case
+    return Rows(
+        B=b.settings.batch if x.last_rows else 1,
+        M=b.rows(y),
+        D=int(b.dims(y)[-1]),
+        EPS=attribute(node, "eps"),
+        x=x.dtype,
+        y=b.settings.activations,
+        last_rows=x.last_rows,
+    )
+
+
+NORMS = (
+    Lowering(DOMAIN, "RmsNorm", lower_rmsnorm),
+    Lowering(DOMAIN, "AddRmsNorm", lower_add_rmsnorm),
+)

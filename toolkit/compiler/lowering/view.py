@@ -1,19 +1,31 @@
 """Ops that move nothing: the same bytes, seen otherwise."""
 
+from dataclasses import replace
+
 import onnx_ir as ir
 
-from toolkit.compiler.lowering.builder import PhaseBuilder, Place, refusal
+from onnx_passes.ir.graph import DOMAIN
+from toolkit.compiler.lowering.builder import PhaseBuilder
+from toolkit.compiler.lowering.lowering import Lowering
 
 
-def lower_view(b: PhaseBuilder, node: ir.Node) -> None:
+def lower_reshape(b: PhaseBuilder, node: ir.Node) -> None:
     """Same bytes, other shape."""
-    b.places[node.outputs[0]] = b.place(node.inputs[0])
+    b.locations[node.outputs[0]] = b.location(node.inputs[0])
 
 
 def lower_last_rows(b: PhaseBuilder, node: ir.Node) -> None:
-    """Only norms read it: they map their rows to these."""
-    for use in node.outputs[0].uses():
-        if use.node.op_type not in ("RmsNorm", "AddRmsNorm"):
-            raise refusal(node, f"{use.node.op_type} reads the last rows; only a norm may")
-    source = b.place(node.inputs[0])
-    b.places[node.outputs[0]] = Place(source.ref, source.dtype, last_rows=True)
+    """The norms that read it map their rows to these."""
+    b.locations[node.outputs[0]] = replace(b.location(node.inputs[0]), last_rows=True)
+
+
+def check_last_rows(node: ir.Node, _: str) -> str | None:
+    """Norms map rows; no other kernel does."""
+    readers = {use.node.op_type for use in node.outputs[0].uses()} - {"RmsNorm", "AddRmsNorm"}
+    return f"{min(readers)} reads the last rows; only a norm may" if readers else None
+
+
+VIEWS = (
+    Lowering("", "Reshape", lower_reshape),
+    Lowering(DOMAIN, "LastRows", lower_last_rows, check_last_rows),
+)

@@ -10,35 +10,13 @@ import onnx_ir as ir
 
 from onnx_passes.weights import lazy
 from onnx_passes.weights.quantized import CodedWeight
-from opencl_kernels.formats import (
-    BLOCK,
-    STRIP,
-    dtype_bytes,
-    interleave_gate_up,
-    numpy_dtype,
-    pack_codes,
-    pack_groups,
-    pack_n16,
-    padded,
-)
+from opencl_kernels.formats import STRIP, dtype_bytes, interleave_gate_up, numpy_dtype, padded
+from opencl_kernels.layouts import LAYOUTS, Part, Stored
 from toolkit.plan.write import WeightSource
 
 Array = npt.NDArray[Any]
 Reader = Callable[[int, int], list[Array]]  # rows [first, stop) of every part
 PIECE_BYTES = 16 * 2**20  # what is packed at a time
-NAMES = {4: "e0m4", 8: "q8"}
-SCALES = "n32"  # layout of scales and zero points
-
-
-@dataclass(frozen=True)
-class Part:
-    """One array of a stored matrix, which becomes one argument of the kernels."""
-
-    argument: str
-    dtype: str
-    layout: str
-    columns: int  # of the packed array
-    pack: Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -46,11 +24,20 @@ class Storage:
     """A matrix W[N, K] and how it is stored; `open` begins to read its rows."""
 
     N: int
-    case: dict[str, Any]  # in the kernels' words
-    block: int  # rows that lie side by side
-    parts: tuple[Part, ...]
+    K: int
+    stored: Stored
     open: Callable[[], Reader]
     origin: object = None  # where codes come from: the same one gives the same codes
+
+    @property
+    def block(self) -> int:
+        """Rows that lie side by side."""
+        return LAYOUTS[self.stored.layout].block
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Its arrays, the largest first."""
+        return LAYOUTS[self.stored.layout].parts(self.stored, self.K)
 
     def corner(self) -> Array:
         """A few elements to know the matrix by."""
@@ -118,7 +105,7 @@ class Storage:
             yield start, min(first + count, start + step)
 
 
-def floats(value: ir.Value, transposed: bool, dtype: str) -> Storage:
+def floats(value: ir.Value, transposed: bool, dtype: str, layout: str) -> Storage:
     """Float storage of a constant, which is [K, N] if `transposed`, else [N, K]."""
     assert value.shape is not None and value.const_value is not None
     sizes = [int(d) for d in value.shape]  # type: ignore[arg-type]
@@ -130,30 +117,21 @@ def floats(value: ir.Value, transposed: bool, dtype: str) -> Storage:
 
         def read(first: int, stop: int) -> list[Array]:
             rows = lazy.part(source, int(transposed), first, stop)
-            with np.errstate(over="ignore"):  # who stores it looks for infinities
+            with np.errstate(over="ignore"):  # WeightTable reports what overflows
                 return [(rows.T if transposed else rows).astype(numpy_dtype(dtype))]
 
         return read
 
-    part = Part("w", dtype, "n16", K, pack_n16)
-    return Storage(N, {"w": dtype}, BLOCK, (part,), begin)
+    return Storage(N, K, Stored(dtype, layout), begin)
 
 
-def codes(weight: CodedWeight) -> Storage:
+def codes(weight: CodedWeight, dtype: str, layout: str) -> Storage:
     """Codes as they are, with scales and zero points."""
-    name, groups = NAMES[weight.bits], padded(weight.K, weight.group) // weight.group
-    words = groups * weight.group * weight.bits // 32
-    case = {"w": name, "GROUP": weight.group, "scale": weight.scale, "zero": weight.zero or ""}
-    kinds = [("scale", weight.scale), *([("zero", weight.zero)] if weight.zero else [])]
+    stored = Stored(dtype, layout, weight.group, weight.scale, weight.zero or "")
 
     def rows(first: int, stop: int) -> list[Array]:
         made = weight.make(first, stop)
         extra = [] if made.zero_NG is None else [made.zero_NG]
         return [made.codes_NK, made.scale_NG, *extra]
 
-    def pack(codes_NK: Array) -> Array:
-        return pack_codes(codes_NK, weight.bits, weight.group)
-
-    parts = [Part("w", "u32", name, words, pack)]
-    parts += [Part(key, dtype, SCALES, groups, pack_groups) for key, dtype in kinds]
-    return Storage(weight.N, case, STRIP, tuple(parts), lambda: rows, weight)
+    return Storage(weight.N, weight.K, stored, lambda: rows, weight)

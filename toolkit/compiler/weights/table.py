@@ -15,12 +15,16 @@ import onnx_ir as ir
 from onnx_passes.quantize_e0m4 import KEPT
 from onnx_passes.weights.lazy import stored_in
 from onnx_passes.weights.quantized import coded
+from opencl_kernels.device_class import WEIGHTS
+from opencl_kernels.formats import CODED
+from opencl_kernels.layouts import Stored
 from toolkit.compiler.weights.packing import Storage, codes, floats
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Ref
 from toolkit.plan.write import SHARD_BYTES, WeightSource
 
 Array = npt.NDArray[Any]
+TYPES = {bits: dtype for dtype, bits in CODED.items()}
 UNSUPPORTED = "pocketcl inspect MODEL --unsupported"
 
 
@@ -46,10 +50,12 @@ class Matrix:
 class WeightTable:
     """The weights of a plan in order of use.
 
-    `storage` is the type of matrices, "f32" or "f16"; None keeps each source's own.
+    `storage` is the type of matrices, "f32" or "f16"; None keeps each source's own. `layouts` are
+    those of the device class, by type.
     """
 
     storage: str | None
+    layouts: Mapping[str, str] = field(default_factory=lambda: WEIGHTS)
     forget: Callable[[], None] = lambda: None  # gives back pages of the source that were read
     shard_bytes: int = SHARD_BYTES
     sources: list[WeightSource] = field(default_factory=list)
@@ -91,18 +97,20 @@ class WeightTable:
             self._known[key] = self._pack(value.name or "", storage)
         return self._known[key]
 
-    def case(self, value: ir.Value) -> dict[str, Any]:
-        """How a matrix is stored, in the kernels' words."""
-        return self._storage(value, transposed=True).case
+    def stored(self, value: ir.Value) -> Stored:
+        """How a matrix is stored."""
+        return self._storage(value, transposed=True).stored
 
     def _storage(self, value: ir.Value, transposed: bool) -> Storage:
         tensor = coded(value)
         if tensor is not None and self.storage is None:
-            return codes(tensor.weight)
+            dtype = TYPES[tensor.weight.bits]
+            return codes(tensor.weight, dtype, self.layouts[dtype])
         assert value.const_value is not None
         own = "f16" if stored_in(value.const_value) == ir.DataType.FLOAT16 else "f32"
         kept = value.metadata_props.get(KEPT)
-        return floats(value, transposed, self.storage or kept or own)
+        dtype = self.storage or kept or own
+        return floats(value, transposed, dtype, self.layouts[dtype])
 
     def _pack(self, name: str, storage: Storage) -> list[Piece]:
         limit = storage.rows_within(self.shard_bytes)
@@ -120,7 +128,7 @@ class WeightTable:
     def _twin(self, storage: Storage, corner: Array) -> list[Piece] | None:
         """The pieces of an equal matrix that is stored already."""
         for other in self._matrices:  # corners first: not all of it is read
-            alike = storage.case == other.storage.case and np.array_equal(corner, other.corner)
+            alike = storage.stored == other.storage.stored and np.array_equal(corner, other.corner)
             if alike and storage.equals(other.storage):
                 return other.pieces
         return None

@@ -1,0 +1,80 @@
+"""What goes into a product: the norm before it, the gated unit or the residual sum after it."""
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from onnx_passes.ir.graph import DOMAIN, is_constant, needed, sole_use
+from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder
+
+
+def leave_to_products(b: PhaseBuilder, y: ir.Value, norm: PendingNorm) -> bool:
+    """Leave a norm to the products that read it, where all that do have few rows."""
+    nodes = [use.node for use in y.uses()]
+    if norm.x.last_rows and not has_all_rows(b, y):
+        return False
+    products = all(is_product(n) and n.inputs[0] is y for n in nodes)
+    if not products or y.is_graph_output():
+        return False
+    if not all(few_rows(b, y, needed(n, 1)) for n in nodes):
+        return False
+    b.norms[y] = norm
+    return True
+
+
+def few_rows(b: PhaseBuilder, y: ir.Value, weight: ir.Value) -> bool:
+    """Whether the product of a weight that gives as many rows as `y` has is a GEMV."""
+    rows, device_class = b.rows(y), b.settings.device_class
+    quantized = b.weights.stored(weight).bits
+    most = device_class.few_rows_quantized if quantized else device_class.few_rows
+    return bool(rows.is_Integer and int(rows) <= most)
+
+
+def residual(b: PhaseBuilder, node: ir.Node) -> tuple[Location, ir.Value] | None:
+    """Where that lies to which a product is added, and the sum.
+
+    None unless an AddRmsNorm alone reads the product: the sum then is the product's end, and the
+    AddRmsNorm a norm.
+    """
+    value, rows = node.outputs[0], sole_use(node.outputs[0], "LastRows")
+    if rows is not None and has_all_rows(b, rows.outputs[0]):
+        value = rows.outputs[0]
+    add = sole_use(value, "AddRmsNorm")
+    if add is None or add.inputs[0] is add.inputs[1] or not has_all_rows(b, needed(add, 0)):
+        return None
+    other = next(v for v in add.inputs[:2] if v is not value)
+    known = (b.locations[source] for source in _views(other) if source in b.locations)
+    location = next(known, None)
+    if location is None or location.dtype != b.settings.activations:
+        return None
+    b.summed.add(add)
+    b.done |= {rows} if rows is not None else set()
+    return location, add.outputs[0]
+
+
+def _views(value: ir.Value | None) -> Iterator[ir.Value]:
+    """The value, and what it is the last rows of."""
+    while value is not None:
+        yield value
+        node = value.producer()
+        value = node.inputs[0] if node is not None and node.op_type == "LastRows" else None
+
+
+def has_all_rows(b: PhaseBuilder, value: ir.Value) -> bool:
+    """Whether, in this phase, a value that may hold last rows holds all of them."""
+    first = list(_views(value))[-1]
+    return bool(b.rows(first) == b.rows(value))
+
+
+def gated_unit(product: ir.Node) -> ir.Node | None:
+    """The Glu that alone reads a product of gates and ups."""
+    glu = sole_use(product.outputs[0], "Glu")
+    return glu if glu is not None and glu.domain == DOMAIN else None
+
+
+def is_product(node: ir.Node | None) -> bool:
+    """Whether a node is a matmul with a constant matrix."""
+    if node is None or node.op_type not in ("MatMul", "Linear"):
+        return False
+    weight = needed(node, 1)
+    return is_constant(weight) and weight.shape is not None and weight.shape.rank() == 2

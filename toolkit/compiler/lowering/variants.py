@@ -1,0 +1,104 @@
+"""A dispatch's variants: which kernels of a family a device may run, with which knobs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy
+
+from opencl_kernels import Family, Kernel
+from opencl_kernels.case import as_json, c_expression, symbol_header
+from opencl_kernels.device_class import DeviceClass
+from opencl_kernels.family import kernels_for
+from opencl_kernels.kernel import Knobs
+from opencl_kernels.tuned import Table, changed, knobs_for, least_local_bytes, usual_knobs
+from toolkit.errors import PocketError
+from toolkit.plan.schema import Program, Variant
+
+
+@dataclass
+class Programs:
+    """The distinct programs of a plan, by content."""
+
+    index: dict[Program, int] = field(default_factory=dict)
+
+    def add(self, program: Program) -> int:
+        """Its number, new or known."""
+        return self.index.setdefault(program, len(self.index))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is chosen once per compile."""
+
+    device_class: DeviceClass
+    batch: int
+    context: int
+    activations: str  # storage of values between kernels: "f32" or "f16"
+    kv: str  # storage of KV states
+    compute_units: int  # of the device
+    local_memory: int  # of the device: bytes that a work-group may take
+    tuned: Table = field(default_factory=dict)  # knobs that were found by measuring
+
+
+def variants_of(
+    name: str, family: Family, case: Any, settings: Settings, programs: Programs
+) -> tuple[Variant, ...]:
+    """Variants of dispatch `name`, best first.
+
+    A kernel that takes more local memory than the device has is left out; raises where that
+    leaves none.
+    """
+    kernels = kernels_for(family, settings.device_class.name, case)
+    found = tuple(_fitting(kernels, case, settings, programs))
+    if not found:
+        raise _no_room(name, kernels, case, settings)
+    return found
+
+
+def _fitting(
+    kernels: Sequence[Kernel], case: Any, settings: Settings, programs: Programs
+) -> Iterator[Variant]:
+    room = settings.local_memory
+    for kernel in kernels:
+        usual = usual_knobs(kernel, case, settings.device_class.name, room)
+        if usual is not None:
+            knobs = knobs_for(kernel, case, usual, settings.tuned, room)
+            tuned = changed(knobs, usual)
+            yield variant_of(kernel, case, knobs, settings.batch, programs, tuned)
+
+
+def variant_of(
+    kernel: Kernel,
+    case: Any,
+    knobs: Knobs,
+    batch: int,
+    programs: Programs,
+    tuned: Knobs | None = None,
+) -> Variant:
+    """A kernel on a case as a dispatch runs it; its program joins the others."""
+    rows = {"M": c_expression(case.M)} if hasattr(case, "M") else {}
+    defines = {**symbol_header(batch), **rows, **kernel.defines(case, knobs)}
+    text = tuple((key, str(value)) for key, value in defines.items())
+    program = Program(f"kernels/{kernel.source}", kernel.name, text, as_json(case), tuned or None)
+    global_size, local_size = kernel.grid(case, knobs)
+    needs = kernel.requires(case, knobs)
+    return Variant(
+        programs.add(program),
+        tuple(sympy.sympify(g) for g in global_size),
+        tuple(local_size),
+        requires=needs.features,
+        local_bytes=needs.local_bytes or None,
+    )
+
+
+def _no_room(name: str, kernels: Sequence[Kernel], case: Any, settings: Settings) -> PocketError:
+    """The error for a dispatch whose kernels all take too much local memory."""
+    device_class = settings.device_class.name
+    needed = ((least_local_bytes(k, case, device_class), k.name) for k in kernels)
+    because = ", ".join(f"{kernel} takes {least} bytes or more" for least, kernel in needed)
+    return PocketError(
+        f"no kernel for {name} fits into the device's local memory",
+        f"{because}; the device has {settings.local_memory}",
+        "--device of one that has more: local_memory in its profile (pocketcl devices --json)",
+    )
