@@ -2,7 +2,8 @@
 
 import pytest
 
-from opencl_kernels import KERNELS, source_text
+from opencl_kernels import KERNELS, family_of, source_text
+from opencl_kernels.tuned import default_knobs
 from toolkit.compiler.c_preprocessor import Preprocessor, declared
 from toolkit.errors import PocketError
 
@@ -67,10 +68,9 @@ def test_finds_names_of_the_file(text: str, names: str) -> None:
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_every_kernel_declares_itself(name: str) -> None:
-    from opencl_kernels.kernel import default_knobs
-
     kernel = KERNELS[name]
-    defines = kernel.defines(kernel.cases[0], default_knobs(kernel))
+    case = next(c for c in family_of(name).cases if kernel.supports(c) is None)
+    defines = kernel.defines(case, default_knobs(kernel, kernel.classes[0]))
     header = "".join(f"#define {key} {value}\n" for key, value in defines.items())
     names = set(declared(Preprocessor().tokens(header + source_text(kernel.source))))
     assert kernel.name in names and "load_some_0" in names

@@ -4,19 +4,18 @@ from typing import Any
 
 import pytest
 
-from opencl_kernels.kernel import Argument
+from opencl_kernels import Argument
 from toolkit.compiler.lowering.fits import Extent, check_fit
 from toolkit.errors import PocketError
 from toolkit.plan.expr import symbol
 
 SEQ, PAST = symbol("seq"), symbol("past")
 BOX = {"seq": (1, 64), "past": (0, 1000)}
-X = Argument("x", "x", lambda c: (c["M"], c["K"]), "in")
 
 
 def fits(rows: Any, width: Any, held: Any, dtype: str = "f16") -> None:
-    case = {"M": rows, "K": width, "x": "f16"}
-    check_fit("layers.0.qkv", (X,), case, {"x": Extent(dtype, held)}, BOX)
+    x = Argument("x", "f16", (rows, width), "in")
+    check_fit("layers.0.qkv", (x,), {"x": Extent(dtype, held)}, BOX)
 
 
 @pytest.mark.parametrize("held", [8 * SEQ, 8 * SEQ + PAST, SEQ * 2 * 4, 8 * 64])

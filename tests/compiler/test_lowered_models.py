@@ -1,6 +1,7 @@
 """Decoders that are spelled in unusual ways, as plans: what they compute, against ONNX Runtime."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from pass_helpers import text
 from tiny_decoder import decoder_text
 
 import toolkit
-from opencl_kernels import KERNELS
+from opencl_kernels import family_of
+from opencl_kernels.case import At
 from opencl_kernels.formats import DTYPES
 from toolkit.compiler.lowering.table import unsupported
 from toolkit.compiler.report import CompileReport
 from toolkit.evaluation.verify import verify
 from toolkit.plan.expr import maximum, symbol
-from toolkit.plan.schema import Plan
+from toolkit.plan.reader import decode, from_json
+from toolkit.plan.schema import Plan, to_json
 
 EMBEDDED = "h = Gather(table, input_ids)"
 DOWN = "down = MatMul(mix, wd)"
@@ -106,18 +109,19 @@ def odd_decoder(seed: int) -> dict[str, Any]:
 
 def touched(plan: Plan) -> Iterator[tuple[str, int, int]]:
     """(argument, bytes that its kernel touches at most, bytes of its memory) of all dispatches."""
+    plan = from_json(to_json(plan))
     tables = {"buffer": plan.buffers, "weight": plan.weights}
     for phase in plan.phases:
         box = plan.box(phase)
         fixed = {symbol(name): low for name, (low, high) in box.items() if low == high}
         for step in phase.dispatches():
             program = plan.programs[step.variants[0].program]
-            sizes = {"seq": symbol("seq"), "rows_n": symbol("rows")}
-            arguments = KERNELS[program.kernel].arguments({**program.case, **sizes})
+            family, at = family_of(program.kernel), At(symbol("seq"), rows=symbol("rows"))
+            case = decode(family.case, program.case, "case")
+            arguments = family.arguments(replace(case, at=at))
             for argument, (kind, index) in zip(arguments, step.args[1:], strict=True):
-                shape = argument.shape({**program.case, **sizes})
-                elements = sympy.sympify(sympy.prod(shape)).subs(fixed)
-                size = DTYPES[argument.storage(program.case)].itemsize
+                elements = sympy.sympify(sympy.prod(argument.shape)).subs(fixed)
+                size = DTYPES[argument.dtype].itemsize
                 held = {**tables, "scratch": phase.scratch}[kind][index]
                 yield f"{step.name}.{argument.name}", maximum(elements, box) * size, held.bytes
 

@@ -8,8 +8,10 @@ import pytest
 from exports import DEMO
 
 import toolkit
+from opencl_kernels.attention.attention import Heads
+from opencl_kernels.device_class import CPU
 from toolkit.compiler.lowering.attention import split_count
-from toolkit.compiler.lowering.builder import Settings
+from toolkit.compiler.lowering.variants import Settings
 from toolkit.evaluation.verify import verify
 
 
@@ -29,8 +31,9 @@ from toolkit.evaluation.verify import verify
 def test_splits_fill_the_device(
     units: int, batch: int, heads: int, keys: int, window: int, expected: int
 ) -> None:
-    settings = Settings("cpu", batch, keys, "f32", "f32", units, 32768)
-    assert split_count(settings, {"G": heads, "C": keys, "WINDOW": window}) == expected
+    case = Heads(M=1, H=heads, G=heads, K=64, C=keys, WINDOW=window)
+    settings = Settings(CPU, batch, keys, "f32", "f32", units, 32768)
+    assert split_count(settings, case) == expected
 
 
 @pytest.mark.parametrize("device_class", ["cpu", pytest.param("generic", marks=pytest.mark.slow)])

@@ -2,15 +2,22 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from opencl_kernels import KERNELS, default_knobs
-from opencl_kernels.kernel import Case
+from opencl_kernels import KERNELS
+from opencl_kernels.attention.attention import Heads
+from opencl_kernels.case import At, Case
+from opencl_kernels.layouts import quantized
+from opencl_kernels.matmul.glu import Glu
+from opencl_kernels.matmul.matmul import Norm, Product
+from opencl_kernels.norm.rmsnorm import Rows
 from opencl_kernels.tuned import (
     changed,
+    default_knobs,
     knobs_for,
     least_local_bytes,
     shape_key,
@@ -21,7 +28,7 @@ from toolkit.compiler import tuned
 from toolkit.errors import PocketError
 from toolkit.plan.expr import from_rpn, symbol, to_rpn
 
-CODED = {"M": 1, "N": 2048, "K": 2048, "w": "e0m4", "GROUP": 32, "scale": "f16"}
+CODES = Product(M=1, N=2048, K=2048, w=quantized("e0m4", 32, "f16"))
 SHAPE = "N2048 K2048 e0m4 32"
 TABLE = {"gemv_quantized_cpu": {SHAPE: {"PREFETCH": 32}}}
 FACTS = {"profile": "pocl", "device": "a CPU", "driver": "3.1", "date": "2026-01-31"}
@@ -46,44 +53,43 @@ def write(file: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     "case, key",
     [
-        (CODED, SHAPE),
-        ({**CODED, "zero": "u8", "GLU": 1, "EPS": 1e-5}, f"{SHAPE} zero glu norm"),
-        ({**CODED, "M": symbol("seq"), "residual": True}, f"Mseq {SHAPE} residual"),
-        ({**CODED, "M": 2 * symbol("seq"), "B": 2}, f"M2*seq B2 {SHAPE}"),
-        ({"M": 3, "D": 64, "EPS": 1e-5, "x": "f16", "y": "f16"}, "M3 D64 x-f16 y-f16"),
-        ({"M": 1, "H": 12, "G": 4, "K": 64, "C": 99, "kv": "f16"}, "H12 G4 K64 kv-f16"),
-        ({}, "any"),
+        (CODES, SHAPE),
+        (
+            replace(CODES, w=quantized("e0m4", 32, "f16", "u8"), glu=Glu(5), norm=Norm(1e-5)),
+            f"{SHAPE} zero glu norm",
+        ),
+        (replace(CODES, M=symbol("seq"), residual=True), f"Mseq {SHAPE} residual"),
+        (replace(CODES, M=2 * symbol("seq"), B=2), f"M2*seq B2 {SHAPE}"),
+        (Rows(M=3, D=64, EPS=1e-5, x="f16", y="f16"), "M3 D64 x-f16 y-f16"),
+        (Heads(M=1, H=12, G=4, K=64, C=99, kv="f16"), "H12 G4 K64 kv-f16"),
+        (Case(), "any"),
     ],
 )
-def test_a_shapes_name(case: dict[str, Any], key: str) -> None:
+def test_a_shapes_name(case: Case, key: str) -> None:
     assert shape_key(case) == key
 
 
 def test_a_shape_has_the_same_name_when_it_was_read_from_a_plan() -> None:
     rows = 3 * symbol("seq") + 1
-    assert shape_key({**CODED, "M": from_rpn(to_rpn(rows))}) == shape_key({**CODED, "M": rows})
-
-
-def test_the_order_of_a_case_does_not_matter() -> None:
-    assert shape_key(dict(reversed(CODED.items()))) == SHAPE
+    assert shape_key(replace(CODES, M=from_rpn(to_rpn(rows)))) == shape_key(replace(CODES, M=rows))
 
 
 def test_knobs_that_are_not_in_the_table_keep_their_default() -> None:
     kernel = KERNELS["gemv_quantized_cpu"]
-    usual = default_knobs(kernel)
-    assert knobs_for(kernel, CODED, usual, TABLE, 0) == {**usual, "PREFETCH": 32}
-    assert knobs_for(kernel, {**CODED, "N": 64}, usual, TABLE, 0) == usual
+    usual = default_knobs(kernel, "cpu")
+    assert knobs_for(kernel, CODES, usual, TABLE, 0) == {**usual, "PREFETCH": 32}
+    assert knobs_for(kernel, replace(CODES, N=64), usual, TABLE, 0) == usual
     assert changed({**usual, "PREFETCH": 32}, usual) == {"PREFETCH": 32}
 
 
-GEMMA: Case = {"M": 5, "H": 8, "G": 1, "K": 256, "C": 64, "SCALE": 0.06, "seq": 5}
+GEMMA = Heads(M=5, H=8, G=1, K=256, C=64, SCALE=0.06, at=At(seq=5))
 
 
 def test_knobs_are_the_first_that_find_room() -> None:
     kernel = KERNELS["attention_prefill"]
     usual = {"WG": 64, "QB": 4, "HB": 0}
     assert usual_knobs(kernel, GEMMA, "generic", 1 << 20) == usual
-    assert kernel.local_bytes(GEMMA, usual) == 41216
+    assert kernel.requires(GEMMA, usual).local_bytes == 41216
     assert usual_knobs(kernel, GEMMA, "generic", 41216) == usual
     assert usual_knobs(kernel, GEMMA, "generic", 41215) == {**usual, "HB": 4}
     least = least_local_bytes(kernel, GEMMA, "generic")

@@ -15,25 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from opencl_kernels import KERNELS, Kernel, default_knobs
-from opencl_kernels.kernel import Case, random_inputs
+from opencl_kernels import KERNELS, Family, Kernel, family_of
+from opencl_kernels.case import Case
+from opencl_kernels.family import random_inputs
 from opencl_kernels.launch import launch, open_queue
+from opencl_kernels.tuned import default_knobs
 
 
 def spoiled(kernel: Kernel) -> Kernel:
-    """The kernel told of more rows than its buffers have: a store out of bounds."""
-    case = kernel.cases[0]
+    """The kernel with more rows than its buffers have: a store out of bounds."""
 
-    def defines(_: Case, knobs: dict[str, int]) -> dict[str, int | float | str]:
-        return {**kernel.defines(case, knobs), "D": case["D"] + 1}
+    def defines(case: Any, knobs: dict[str, int]) -> dict[str, int | float | str]:
+        return {**kernel.defines(case, knobs), "D": case.D + 1}
 
     return replace(kernel, defines=defines)
 
 
-def run(queue: Any, kernel: Kernel, case: Case, options: Sequence[str]) -> None:
-    inputs = random_inputs(kernel, case, np.random.default_rng(0))
-    outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel), 0, options)
-    for key, expected in kernel.reference(inputs, case).items():
+def run(queue: Any, family: Family, kernel: Kernel, case: Case, options: Sequence[str]) -> None:
+    inputs = random_inputs(family, case, np.random.default_rng(0))
+    knobs = default_knobs(kernel, kernel.classes[0])
+    outputs, _ = launch(queue, family, kernel, inputs, case, knobs, 0, options)
+    for key, expected in family.reference(inputs, case).items():
         bar = 1e-2 if outputs[key].dtype == np.float16 else 1e-4
         size = max(1.0, float(np.abs(expected).max()))  # sums cancel
         np.testing.assert_allclose(outputs[key], expected, rtol=bar, atol=bar * size)
@@ -48,11 +50,12 @@ def main() -> None:
     arguments = parser.parse_args()
     with open_queue() as queue:
         for name in arguments.kernels:
-            kernel = KERNELS[name]
-            for case in kernel.cases:
-                if case is not kernel.cases[0] and kernel.work(case)[1] > arguments.flops:
-                    continue
-                run(queue, spoiled(kernel) if arguments.spoil else kernel, case, arguments.option)
+            family, kernel = family_of(name), KERNELS[name]
+            launched = spoiled(kernel) if arguments.spoil else kernel
+            cases = [case for case in family.cases if kernel.supports(case) is None]
+            small = [case for case in cases[1:] if family.work(case)[1] <= arguments.flops]
+            for case in (cases[0], *small):
+                run(queue, family, launched, case, arguments.option)
             print("done", name, flush=True)
 
 

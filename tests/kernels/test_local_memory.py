@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
-from opencl_kernels import KERNELS, Kernel
-from opencl_kernels.kernel import Case, Knobs, random_inputs
+from opencl_kernels import KERNELS, Kernel, family_of
+from opencl_kernels.attention.attention import Heads
+from opencl_kernels.attention.rope_kv import Rotation
+from opencl_kernels.case import At, Case
+from opencl_kernels.elementwise.elementwise import Chain, Operand
+from opencl_kernels.embedding.embed import Lookup
+from opencl_kernels.family import random_inputs
+from opencl_kernels.kernel import Knobs
 from opencl_kernels.launch import GUARD, launch
+from opencl_kernels.layouts import quantized
+from opencl_kernels.matmul.glu import Glu
+from opencl_kernels.matmul.matmul import Norm, Product
+from opencl_kernels.norm.rmsnorm import Rows
+from opencl_kernels.sampling.sample import Choice
 from opencl_kernels.tuned import usual_knobs
 
 ROOM = 32768
@@ -45,35 +57,36 @@ SHAPES = {  # H, G, K, D, F, V, from the models' config.json
     "wide heads on one": (128, 1, 512, 4096, 16384, 32000),
 }
 GENERIC = {name for name, kernel in KERNELS.items() if "generic" in kernel.classes}
-CODES = {"w": "e0m4", "GROUP": 32, "scale": "f16", "zero": "u8"}
+CODES = quantized("e0m4", 32, "f16", "u8")
 
 
 def cases_of(model: str) -> Iterator[tuple[str, Case]]:
     """What the phases of such a model launch: many rows, then one."""
     H, G, K, D, F, V = SHAPES[model]
-    heads = {"H": H, "G": G, "K": K, "C": 4096, "SCALE": K**-0.5, "kv": "f16"}
-    products: tuple[Case, ...] = (
-        {"N": (H + 2 * G) * K, "K": D, "bias": True},
-        {"N": D, "K": H * K, "residual": True},
-        {"N": 2 * F, "F": F, "K": D, "GLU": 1},
-        {"N": D, "K": F, "residual": True},
-        {"N": V, "K": D},
+    sizes: dict[str, Any] = {"H": H, "G": G, "K": K, "C": 4096, "kv": "f16"}
+    products = (
+        Product(M=1, N=(H + 2 * G) * K, K=D, w=CODES, bias=True),
+        Product(M=1, N=D, K=H * K, w=CODES, residual=True),
+        Product(M=1, N=2 * F, K=D, w=CODES, glu=Glu(F)),
+        Product(M=1, N=D, K=F, w=CODES, residual=True),
+        Product(M=1, N=V, K=D, w=CODES),
     )
     for rows in (256, 1):
-        yield "embed", {"M": rows, "V": V, "D": D, **CODES}
-        yield "rmsnorm", {"M": rows, "D": D, "EPS": 1e-6}
-        yield "add_rmsnorm", {"M": rows, "D": D, "EPS": 1e-6}
-        yield "rope_kv", {**heads, "M": rows, "R": K, "CTX": 4096}
+        yield "embed", Lookup(M=rows, V=V, D=D, w=CODES)
+        yield "rmsnorm", Rows(M=rows, D=D, EPS=1e-6)
+        yield "add_rmsnorm", Rows(M=rows, D=D, EPS=1e-6)
+        yield "rope_kv", Rotation(M=rows, R=K, CTX=4096, **sizes)
         for each in products:
-            yield "gemm", {**each, **CODES, "M": rows}
+            yield "gemm", replace(each, M=rows)
     for each in products:
-        yield "gemv", {**each, **CODES, "M": 1, "EPS": 1e-6}
-    yield "attention_prefill", {**heads, "M": 256, "seq": 256}
-    yield "attention_decode", {**heads, "M": 1, "seq": 1}
-    yield "attention_split", {**heads, "M": 1, "seq": 1, "SPLITS": 16}
-    yield "attention_combine", {**heads, "M": 1, "seq": 1, "SPLITS": 16}
-    yield "sample", {"M": 1, "B": 1, "V": V, "C": 4096}
-    yield "elementwise", {"EXPR": "a0 + a1", "INPUTS": 2, "COUNT": 256 * D}
+        yield "gemv", replace(each, norm=Norm(1e-6))
+    one = Heads(M=1, SCALE=K**-0.5, at=At(seq=1), **sizes)
+    yield "attention_prefill", replace(one, M=256, at=At(seq=256))
+    yield "attention_decode", one
+    yield "attention_split", replace(one, SPLITS=16)
+    yield "attention_combine", replace(one, SPLITS=16)
+    yield "sample", Choice(M=1, V=V, C=4096)
+    yield "elementwise", Chain(count=256 * D, steps=("Add a0 a1",), inputs=(Operand(), Operand()))
 
 
 def test_every_kernel_of_gpus_is_counted() -> None:
@@ -85,7 +98,7 @@ def test_kernels_of_real_models_fit(model: str) -> None:
     for name, case in cases_of(model):
         knobs = usual_knobs(KERNELS[name], case, "generic", ROOM)
         assert knobs is not None, (name, case)
-        assert KERNELS[name].local_bytes(case, knobs) <= ROOM
+        assert KERNELS[name].requires(case, knobs).local_bytes <= ROOM
 
 
 def test_common_shapes_keep_the_defaults() -> None:
@@ -97,43 +110,46 @@ def test_common_shapes_keep_the_defaults() -> None:
                 assert usual_knobs(KERNELS[name], case, "generic", ROOM) == usual
 
 
-SMALL = {
-    "Gemma": {"H": 8, "G": 1, "K": 256, "SCALE": 0.06},
-    "Falcon": {"H": 71, "G": 1, "K": 64, "SCALE": 0.12},
-}
-LAUNCHES: dict[str, Case] = {
-    "attention_prefill": {"M": 7, "seq": 7, "C": 20, "past": 11, "WINDOW": 9, "kv": "f16"},
-    "attention_decode": {"M": 2, "seq": 1, "B": 2, "C": 21, "past": 20, "start": (0, 3)},
-    "attention_split": {"M": 2, "seq": 1, "B": 2, "C": 21, "past": 20, "start": (0, 3),
-                        "SPLITS": 3},
+LAUNCHES = {
+    "attention_prefill": Heads(M=7, H=1, G=1, K=1, C=20, WINDOW=9, kv="f16",
+                               at=At(seq=7, past=11)),
+    "attention_decode": Heads(M=2, H=1, G=1, K=1, C=21, B=2, at=At(seq=1, past=20, start=(0, 3))),
+    "attention_split": Heads(M=2, H=1, G=1, K=1, C=21, B=2, SPLITS=3,
+                             at=At(seq=1, past=20, start=(0, 3))),
 }  # fmt: skip
+
+
+def like_gemma(case: Heads) -> Heads:
+    return replace(case, H=8, G=1, K=256, SCALE=0.06)
+
+
+def like_falcon(case: Heads) -> Heads:
+    return replace(case, H=71, G=1, K=64, SCALE=0.12)
 
 
 def fitting(kernel: Kernel, case: Case) -> Iterator[Knobs]:
     """Every combination of values whose local memory a phone has."""
     for values in product(*kernel.knobs.values()):
         knobs = dict(zip(kernel.knobs, values, strict=True))
-        if kernel.local_bytes(case, knobs) <= ROOM:
+        if kernel.requires(case, knobs).local_bytes <= ROOM:
             yield knobs
 
 
 def each_launch() -> Iterator[Any]:
-    for (model, heads), (name, sizes) in product(SMALL.items(), LAUNCHES.items()):
-        case = {**heads, **sizes}
-        seen = []
+    for like, (name, sizes) in product((like_gemma, like_falcon), LAUNCHES.items()):
+        case, seen = like(sizes), []
         for knobs in fitting(KERNELS[name], case):
             if (defines := KERNELS[name].defines(case, knobs)) not in seen:
                 seen.append(defines)
                 label = "_".join(f"{knob}{value}" for knob, value in knobs.items())
-                yield pytest.param(KERNELS[name], case, knobs, id=f"{model}-{name}-{label}")
+                yield pytest.param(name, case, knobs, id=f"{like.__name__}-{name}-{label}")
 
 
-@pytest.mark.parametrize(("kernel", "case", "knobs"), list(each_launch()))
-def test_any_knobs_give_the_same_answer(
-    queue: Any, kernel: Kernel, case: Case, knobs: Knobs
-) -> None:
-    inputs = random_inputs(kernel, case, np.random.default_rng(0))
-    outputs, guard = launch(queue, kernel, inputs, case, knobs)
-    for name, expected in kernel.reference(inputs, case).items():
-        np.testing.assert_allclose(outputs[name], expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize(("name", "case", "knobs"), list(each_launch()))
+def test_any_knobs_give_the_same_answer(queue: Any, name: str, case: Heads, knobs: Knobs) -> None:
+    family = family_of(name)
+    inputs = random_inputs(family, case, np.random.default_rng(0))
+    outputs, guard = launch(queue, family, KERNELS[name], inputs, case, knobs)
+    for key, expected in family.reference(inputs, case).items():
+        np.testing.assert_allclose(outputs[key], expected, rtol=1e-4, atol=1e-5)
     assert (guard == GUARD).all()

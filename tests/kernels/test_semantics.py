@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from opencl_kernels import KERNELS, Kernel, default_knobs
+from opencl_kernels import FAMILIES, KERNELS, family_of
+from opencl_kernels.attention.attention import Heads
+from opencl_kernels.case import At, Case, case_id, symbols
+from opencl_kernels.embedding.embed import Lookup
+from opencl_kernels.family import random_inputs
 from opencl_kernels.formats import CODED, Array, pack_codes, pack_groups
-from opencl_kernels.kernel import Case, case_id, random_inputs, symbols
 from opencl_kernels.launch import launch
-from opencl_kernels.sampling.sample import best_id, philox
+from opencl_kernels.layouts import quantized
+from opencl_kernels.matmul.matmul import Product
+from opencl_kernels.sampling.sample import Choice, best_id, philox
+from opencl_kernels.tuned import default_knobs
 
 STORAGE = {bits: name for name, bits in CODED.items()}
 ATTENTION = [
-    pytest.param(kernel, case, id=f"{name}-{case_id(case)}")
-    for name, kernel in KERNELS.items()
+    pytest.param(kernel.name, case, id=f"{kernel.name}-{case_id(case)}")
+    for name, family in FAMILIES.items()
     if name.startswith("attention") and name != "attention_combine"  # which reads no state
-    for case in (kernel.cases[1], kernel.cases[2])
+    for kernel in family.kernels
+    for case in (family.cases[1], family.cases[2])
 ]
 
 
-def forget_invisible(state: Array, case: Case) -> None:
+def run(queue: Any, name: str, inputs: dict[str, Array], case: Case) -> dict[str, Array]:
+    kernel = KERNELS[name]
+    knobs = default_knobs(kernel, kernel.classes[0])
+    return launch(queue, family_of(name), kernel, inputs, case, knobs)[0]
+
+
+def inputs_of(name: str, case: Case) -> dict[str, Array]:
+    return random_inputs(family_of(name), case, np.random.default_rng(0))
+
+
+def forget_invisible(state: Array, case: Heads) -> None:
     """NaN in every slot that holds no key which any token may see."""
     seq, past, _, *start = symbols(case).tolist()
-    for b in range(case.get("B", 1)):
-        first = max(start[b], past - case["WINDOW"] + 1) if case.get("WINDOW") else start[b]
-        hidden = np.ones(case["C"], bool)
-        hidden[np.arange(first, past + seq) % case["C"]] = False
+    for b in range(case.B):
+        first = max(start[b], past - case.WINDOW + 1) if case.WINDOW else start[b]
+        hidden = np.ones(case.C, bool)
+        hidden[np.arange(first, past + seq) % case.C] = False
         state[b, :, hidden] = np.nan
 
 
@@ -36,50 +54,45 @@ def forget_invisible(state: Array, case: Case) -> None:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_every_code_reads_as_its_value(queue: Any, name: str, bits: int) -> None:
     """All codes, one after the other, times 1: what comes out is scale * (code - zero)."""
-    kernel, count = KERNELS[name], 2**bits
+    count, weight = 2**bits, quantized(STORAGE[bits], 16, "f32", "u8")
     table = pack_codes(np.arange(count, dtype=np.uint8)[:, None], bits, 16)
-    case = {"M": 1, "N": count, "K": 1, "w": STORAGE[bits], "GROUP": 16, "scale": "f32"}
-    case |= {"zero": "u8"}
+    case: Case = Product(M=1, N=count, K=1, w=weight)
     scale = pack_groups(np.full((count, 1), 0.75, np.float32))
     inputs = {"w": table, "scale": scale, "zero": pack_groups(np.full((count, 1), 5, np.uint8))}
     if name == "embed":
-        case |= {"M": count, "V": count, "D": 1}
+        case = Lookup(M=count, V=count, D=1, w=weight)
         inputs["tokens"] = np.arange(count, dtype=np.int32)
     else:
         inputs["x"] = np.ones((1, 1), np.float32)
-    outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
+    outputs = run(queue, name, inputs, case)
     assert outputs["y"].reshape(-1).tolist() == [0.75 * (code - 5) for code in range(count)]
 
 
-@pytest.mark.parametrize(("kernel", "case"), ATTENTION)
-def test_attention_reads_only_visible_keys(queue: Any, kernel: Kernel, case: Case) -> None:
-    inputs = random_inputs(kernel, case, np.random.default_rng(0))
-    for name in ("k_state", "v_state"):
-        forget_invisible(inputs[name], case)
-    outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
-    for name, expected in kernel.reference(inputs, case).items():
-        np.testing.assert_allclose(outputs[name], expected, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize(("name", "case"), ATTENTION)
+def test_attention_reads_only_visible_keys(queue: Any, name: str, case: Heads) -> None:
+    inputs = inputs_of(name, case)
+    for state in ("k_state", "v_state"):
+        forget_invisible(inputs[state], case)
+    outputs = run(queue, name, inputs, case)
+    for key, expected in family_of(name).reference(inputs, case).items():
+        np.testing.assert_allclose(outputs[key], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", [KERNELS["attention_prefill"], KERNELS["attention_prefill_cpu"]])
-def test_padding_rows_of_attention_are_zero(queue: Any, kernel: Kernel) -> None:
-    case = kernel.cases[1]  # batch row 1 starts at 6: tokens 3, 4 and 5 see nothing
-    inputs = random_inputs(kernel, case, np.random.default_rng(0))
-    outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
+@pytest.mark.parametrize("name", ["attention_prefill", "attention_prefill_cpu"])
+def test_padding_rows_of_attention_are_zero(queue: Any, name: str) -> None:
+    case = family_of(name).cases[1]  # text 1 starts at 6: tokens 3, 4 and 5 see nothing
+    outputs = run(queue, name, inputs_of(name, case), case)
     assert (outputs["y"][7:10] == 0).all()
     assert (outputs["y"][10] != 0).all()
 
 
-@pytest.mark.parametrize("kernel", [KERNELS["attention_split"], KERNELS["attention_split_cpu"]])
-def test_combined_splits_equal_attention(queue: Any, kernel: Kernel) -> None:
-    combine = KERNELS["attention_combine"]
-    for case in kernel.cases:
-        inputs = random_inputs(kernel, case, np.random.default_rng(0))
-        splits, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
-        combined, _ = launch(
-            queue, combine, {"splits": splits["splits"]}, case, default_knobs(combine)
-        )
-        whole = KERNELS["attention_decode"].reference(inputs, case)["y"]
+@pytest.mark.parametrize("name", ["attention_split", "attention_split_cpu"])
+def test_combined_splits_equal_attention(queue: Any, name: str) -> None:
+    for case in family_of(name).cases:
+        inputs = inputs_of(name, case)
+        splits = run(queue, name, inputs, case)["splits"]
+        combined = run(queue, "attention_combine", {"splits": splits}, case)
+        whole = FAMILIES["attention_decode"].reference(inputs, case)["y"]
         bar = 1e-2 if combined["y"].dtype == np.float16 else 1e-4
         np.testing.assert_allclose(combined["y"], whole, rtol=bar, atol=bar)
 
@@ -99,7 +112,7 @@ LOGITS = {
 }
 
 
-SAMPLE_CASE: Case = {"M": 1, "B": 1, "V": 65, "C": 9, "seq": 5, "past": 0, "rows": "last"}
+SAMPLE_CASE = Choice(M=1, V=65, C=9, last_rows=True, at=At(seq=5))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
@@ -108,15 +121,14 @@ SAMPLE_CASE: Case = {"M": 1, "B": 1, "V": 65, "C": 9, "seq": 5, "past": 0, "rows
 def test_ids_of_special_logits(
     queue: Any, name: str, changes: dict[int, float], expected: int, temperature: float
 ) -> None:
-    kernel = KERNELS[name]
     options = {"temperature": temperature, "top_p": 0.1} if temperature else {}
-    case = {**SAMPLE_CASE, "options": {**options, "logprobs": 1}}
-    inputs = random_inputs(kernel, case, np.random.default_rng(0))
+    case = replace(SAMPLE_CASE, options={**options, "logprobs": 1})
+    inputs = inputs_of(name, case)
     inputs["logits"] = np.tanh(inputs["logits"])
     for index, value in changes.items():
         inputs["logits"][0, index] = value
     assert best_id(inputs["logits"][0]) == expected
-    outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
+    outputs = run(queue, name, inputs, case)
     if len(changes) < 65 or expected < 0:  # ids that are equally likely may all be drawn
         assert outputs["tokens"][0] == expected
         assert outputs["ids"][0, 5] == expected
@@ -128,15 +140,14 @@ def test_ids_of_special_logits(
 @pytest.mark.parametrize("name", ["sample", "sample_cpu"])
 def test_draws_follow_the_probabilities(queue: Any, name: str) -> None:
     """Chi-square over 2,000 seeds: 20 ids, 19 degrees of freedom, 99.9 % of fair draws below 44."""
-    kernel = KERNELS[name]
     logits = np.random.default_rng(1).standard_normal((1, 20)).astype(np.float32)
     draws, expected = 2000, np.exp(logits[0].astype(np.float64) / 0.8)
     expected *= draws / expected.sum()
-    sized = {"M": draws, "B": draws, "rows_n": 1, "V": 20, "C": 3, "seq": 1, "past": 1}
-    case = {**sized, "rows": "last", "options": {"temperature": 0.8, "seed": 11}}
-    inputs = random_inputs(kernel, case, np.random.default_rng(0))
-    inputs["logits"] = np.repeat(logits, draws, 0)
-    outputs, _ = launch(queue, kernel, inputs, case, default_knobs(kernel))
+    options = {"temperature": 0.8, "seed": 11}
+    sized = Choice(M=draws, B=draws, V=20, C=3, options=options)
+    case = replace(sized, last_rows=True, at=At(seq=1, past=1))
+    inputs = inputs_of(name, case) | {"logits": np.repeat(logits, draws, 0)}
+    outputs = run(queue, name, inputs, case)
     found = np.bincount(outputs["tokens"], minlength=20)
     assert np.sum((found - expected) ** 2 / expected) < 44
 

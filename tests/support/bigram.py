@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from opencl_kernels import KERNELS, default_knobs, source_text
-from opencl_kernels.kernel import symbol_header
-from opencl_kernels.sampling.sample import choose, words
+from opencl_kernels import KERNELS, source_text
+from opencl_kernels.case import symbol_header
+from opencl_kernels.sampling.sample import Choice, choose, packed_parameters
+from opencl_kernels.tuned import default_knobs
 from toolkit.compiler.memory.phases import place_phase
 from toolkit.plan.expr import symbol
 from toolkit.plan.schema import (
@@ -48,8 +49,8 @@ def table() -> np.ndarray:
 
 
 def continued(logits: np.ndarray, prompt: list[int], count: int, **options: Any) -> list[int]:
-    """What numpy writes behind a prompt."""
-    text, packed = list(prompt), words(**options)
+    """What numpy writes after a prompt."""
+    text, packed = list(prompt), packed_parameters(**options)
     for _ in range(count):
         text.append(choose(logits[text[-1]], packed, np.array(text, np.int32)))
     return text[len(prompt) :]
@@ -65,8 +66,8 @@ def write_bigram(out: Path, logits: np.ndarray, kernel: str = "sample_cpu") -> N
     ]
     facts = {"kind": "language-model", "batch": 1, "vocab_size": V, "max_context": CONTEXT}
     header = tuple(symbol_header().items())
-    case = {"B": 1, "V": V, "C": CONTEXT}
-    knobs = default_knobs(KERNELS[kernel])
+    case = Choice(M=1, V=V, C=CONTEXT)
+    knobs = default_knobs(KERNELS[kernel], "cpu")
     defines = KERNELS[kernel].defines(case, knobs)
     bounds = [("seq", 1, CHUNK), ("past", 0, CONTEXT), ("rows", 1, CHUNK), ("start.0", 0, CONTEXT)]
     plan = Plan(

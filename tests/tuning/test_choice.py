@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
-from opencl_kernels import KERNELS, default_knobs
+from opencl_kernels import KERNELS, family_of
+from opencl_kernels.attention.attention import Heads
+from opencl_kernels.case import At, Case
+from opencl_kernels.matmul.matmul import Product
+from opencl_kernels.tuned import default_knobs
 from toolkit.executors.spans import Span
 from toolkit.plan.expr import symbol
 from toolkit.tuning.choice import WHOLE, Compared, best, compare, per_step, stages, trials, verdict
@@ -12,20 +16,24 @@ from toolkit.tuning.report import judged
 from toolkit.tuning.trial import seconds_of
 from toolkit.tuning.trial_plan import KernelCase
 
-CASE = {"M": 1, "N": 64, "K": 64, "w": "f32", "seq": 1}
-GEMV = KernelCase(KERNELS["gemv_cpu"], CASE)
-GEMM = KernelCase(KERNELS["gemm_cpu"], {**CASE, "M": symbol("seq")})
-SPOT = GEMV.site
-USUAL = default_knobs(GEMV.kernel)
+
+def kernel_case(name: str, case: Case) -> KernelCase:
+    return KernelCase(family_of(name), KERNELS[name], case)
+
+
+GEMV = kernel_case("gemv_cpu", Product(M=1, N=64, K=64))
+GEMM = kernel_case("gemm_cpu", Product(M=symbol("seq"), N=64, K=64))
+SITE = GEMV.site
+USUAL = default_knobs(GEMV.kernel, "cpu")
 
 
 def rounds(*decode: float, prefill: float | None = None, whole: float = 10.0) -> list[Any]:
     """Rounds in which the site took so many seconds of a decode step."""
     found: list[dict[Any, float]] = []
     for seconds in decode:
-        found.append({(SPOT, "decode"): seconds, (WHOLE, "decode"): whole})
+        found.append({(SITE, "decode"): seconds, (WHOLE, "decode"): whole})
         if prefill is not None:
-            found[-1] |= {(SPOT, "prefill 8"): prefill, (WHOLE, "prefill 8"): whole}
+            found[-1] |= {(SITE, "prefill 8"): prefill, (WHOLE, "prefill 8"): whole}
     return found
 
 
@@ -66,55 +74,53 @@ def test_the_fastest_trial_wins() -> None:
     before = rounds(1.0, 1.0, 1.0)
     slow, fast = {**USUAL, "PREFETCH": 0}, {**USUAL, "PREFETCH": 16}
     tried = [
-        ({SPOT: slow}, rounds(0.9, 0.9, 0.9)),
-        ({SPOT: fast}, rounds(0.8, 0.8, 0.8)),
-        ({SPOT: {**USUAL, "PREFETCH": 64}}, []),  # could not be loaded
+        ({SITE: slow}, rounds(0.9, 0.9, 0.9)),
+        ({SITE: fast}, rounds(0.8, 0.8, 0.8)),
+        ({SITE: {**USUAL, "PREFETCH": 64}}, []),  # could not be loaded
     ]
-    assert best(SPOT, before, tried) == fast
-    assert best(SPOT, before, [({SPOT: slow}, rounds(0.99, 0.99, 0.99))]) is None
+    assert best(SITE, before, tried) == fast
+    assert best(SITE, before, [({SITE: slow}, rounds(0.99, 0.99, 0.99))]) is None
 
 
 def test_what_takes_no_time_is_left_alone() -> None:
     before, after = rounds(1.0, 1.0, whole=200.0), rounds(0.5, 0.5, whole=200.0)
-    assert per_step(SPOT, before, after) == {}
-    assert list(per_step(SPOT, rounds(1.0, prefill=0.01), rounds(1.0, prefill=1.0))) == ["decode"]
+    assert per_step(SITE, before, after) == {}
+    assert list(per_step(SITE, rounds(1.0, prefill=0.01), rounds(1.0, prefill=1.0))) == ["decode"]
 
 
 def test_a_kernel_that_did_not_run_was_not_measured() -> None:
     """The portable variant ran in its place."""
-    assert per_step(SPOT, rounds(1.0, 1.0), [{(WHOLE, "decode"): 0.1}] * 2) == {}
+    assert per_step(SITE, rounds(1.0, 1.0), [{(WHOLE, "decode"): 0.1}] * 2) == {}
 
 
 def test_one_trial_takes_a_value_of_every_kernel() -> None:
     kernel_cases = {each.site: each for each in (GEMV, GEMM)}
-    now: Any = {
-        site: default_knobs(kernel_case.kernel) for site, kernel_case in kernel_cases.items()
-    }
+    now: Any = {site: default_knobs(each.kernel, "cpu") for site, each in kernel_cases.items()}
     tried = list(trials(kernel_cases, now, 0, "cpu", 0))
-    assert [each[SPOT]["WORKERS"] for each in tried] == [2, 3, 4, 16]
+    assert [each[SITE]["WORKERS"] for each in tried] == [2, 3, 4, 16]
     assert [each[GEMM.site]["WORKERS"] for each in tried] == [3, 4, 16, 8]  # then as before
     assert stages(kernel_cases) == len(KERNELS["gemm_cpu"].knobs)
 
 
 def test_a_value_that_changes_nothing_is_not_tried() -> None:
     """A slice of K longer than K."""
-    now: Any = {GEMM.site: default_knobs(GEMM.kernel)}
+    now: Any = {GEMM.site: default_knobs(GEMM.kernel, "cpu")}
     depth = list(GEMM.kernel.knobs).index("KC")
     assert list(trials({GEMM.site: GEMM}, now, depth, "cpu", 0)) == []
 
 
 def test_a_value_that_finds_no_room_is_not_tried() -> None:
-    heads = {"M": 1, "H": 8, "G": 1, "K": 256, "C": 64, "SCALE": 0.1, "seq": 1}
-    kernel_case = KernelCase(KERNELS["attention_prefill"], heads)
-    now: Any = {kernel_case.site: {"WG": 64, "QB": 2, "HB": 0}}
-    number = list(kernel_case.kernel.knobs).index("QB")
+    heads = Heads(M=1, H=8, G=1, K=256, C=64, SCALE=0.1, at=At(seq=1))
+    prefill = kernel_case("attention_prefill", heads)
+    now: Any = {prefill.site: {"WG": 64, "QB": 2, "HB": 0}}
+    number = list(prefill.kernel.knobs).index("QB")
     for room, values in ((1 << 20, [4, 1]), (32768, [1]), (0, [])):
-        tried = trials({kernel_case.site: kernel_case}, now, number, "generic", room)
-        assert [each[kernel_case.site]["QB"] for each in tried] == values
+        tried = trials({prefill.site: prefill}, now, number, "generic", room)
+        assert [each[prefill.site]["QB"] for each in tried] == values
 
 
 def test_the_report_keeps_what_wins_again() -> None:
-    choice: Any = {SPOT: {**USUAL, "PREFETCH": 16}}
+    choice: Any = {SITE: {**USUAL, "PREFETCH": 16}}
 
     def changed(site: Any, knobs: Any) -> dict[str, int]:
         return {name: value for name, value in knobs.items() if value != USUAL[name]}
@@ -122,7 +128,7 @@ def test_the_report_keeps_what_wins_again() -> None:
     before = rounds(1.0, 1.0, 1.0, prefill=4.0)
     figures, won = judged(choice, before, rounds(0.8, 0.8, 0.8, prefill=4.0), changed)
     row = figures["kernels"][0]
-    assert won == {SPOT} and figures["tuned"] == 1
+    assert won == {SITE} and figures["tuned"] == 1
     assert (row["step"], row["knobs"], row["ratio"]) == ("decode", {"PREFETCH": 16}, 1.25)
     figures, won = judged(choice, before, before, changed)
     row = figures["kernels"][0]
@@ -142,11 +148,11 @@ def span(run: int, name: str, microseconds: int, kernel: str = "gemv_cpu") -> Sp
 
 def test_a_disturbed_dispatch_does_not_count() -> None:
     """Two runs of three layers; of a fourth dispatch nothing ran, a fifth fell back."""
-    layout: Any = {"decode": [(str(n), SPOT) for n in range(5)]}
+    layout: Any = {"decode": [(str(n), SITE) for n in range(5)]}
     runs = [
         [span(0, "0", 5), span(0, "1", 900), span(0, "2", 4), span(0, "4", 9, "gemv")],
         [span(1, "0", 5), span(1, "1", 5), span(1, "2", 6), span(1, "4", 9, "gemv")],
     ]
     found = seconds_of(runs, layout)
-    assert found[SPOT] == pytest.approx(3 * 5e-6)
-    assert set(found) == {SPOT, WHOLE}
+    assert found[SITE] == pytest.approx(3 * 5e-6)
+    assert set(found) == {SITE, WHOLE}

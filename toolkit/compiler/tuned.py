@@ -16,7 +16,8 @@ from typing import Any
 
 import opencl_kernels
 from opencl_kernels import KERNELS
-from opencl_kernels.tuned import Table
+from opencl_kernels.device_class import CLASSES
+from opencl_kernels.tuned import Table, values_of
 from toolkit import files as atomic
 from toolkit.errors import PocketError
 from toolkit.paths import cache_dir
@@ -124,4 +125,7 @@ def _shapes(name: str, shapes: Any, faults: list[str]) -> Iterator[tuple[str, di
 
 
 def _known(kernel: str, knob: str, value: Any) -> bool:
-    return type(value) is int and value in KERNELS[kernel].knobs.get(knob, ())
+    """Whether a class of devices has such a knob; which one a file is for, it doesn't say."""
+    of = KERNELS[kernel]
+    classes = CLASSES if knob in of.knobs else ()
+    return type(value) is int and any(value in values_of(of, knob, each) for each in classes)

@@ -1,0 +1,101 @@
+"""Kernels launched outside a plan: where, on which cases, and what must hold of each launch."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opencl_kernels import FAMILIES, Family, Kernel
+from opencl_kernels.case import Case, case_id, symbols
+from opencl_kernels.device_class import CLASSES
+from opencl_kernels.family import kernels_for, random_inputs
+from opencl_kernels.formats import Array
+from opencl_kernels.kernel import Knobs
+from opencl_kernels.launch import GUARD, built_kernel, launch_built, local_memory
+from opencl_kernels.tuned import default_knobs, values_of
+
+SEED = int(os.environ.get("POCKETCL_SEED", "0"))  # other random inputs for every case
+LARGE = 2  # cases that also run with every other value of each knob
+
+
+@pytest.fixture(scope="session")
+def queue() -> Iterator[Any]:
+    """A queue on the device that POCKETCL_PLATFORM names, else on the newest PoCL."""
+    cl = pytest.importorskip("pyopencl")
+    from opencl_kernels.launch import open_queue
+
+    with ExitStack() as stack:
+        try:
+            queue = stack.enter_context(open_queue())
+        except (LookupError, cl.Error) as error:
+            pytest.skip(f"no OpenCL device: {error}")
+        yield queue
+
+
+def every_case(classes: Iterable[str] = CLASSES) -> Iterator[Any]:
+    """Each case of a family on the kernels that each class has for it, at the class's knobs.
+
+    The last few (larger) cases run at every other value of each knob too. What two classes launch
+    alike is launched once.
+    """
+    seen = set()
+    for family, device_class in product(FAMILIES.values(), classes):
+        for index, case in enumerate(family.cases):
+            for kernel in kernels_for(family, device_class, case):
+                for knobs in knobs_of(kernel, device_class, index >= len(family.cases) - LARGE):
+                    label = "_".join(f"{name}{value}" for name, value in knobs.items())
+                    name = f"{kernel.name}-{case_id(case)}-{label}"
+                    if name not in seen:
+                        seen.add(name)
+                        yield pytest.param(family, kernel, case, knobs, id=name)
+
+
+def knobs_of(kernel: Kernel, device_class: str, others: bool) -> Iterator[Knobs]:
+    """The class's defaults, then each knob in turn at its other values."""
+    usual = default_knobs(kernel, device_class)
+    yield usual
+    for name in usual if others else ():
+        for value in values_of(kernel, name, device_class)[1:]:
+            yield {**usual, name: value}
+
+
+def nmse(actual: Array, expected: Array) -> float:
+    """Squared error over the squared size of what was expected."""
+    error = float(np.sum((actual.astype(np.float64) - expected) ** 2))
+    return error / max(float(np.sum(expected.astype(np.float64) ** 2)), 1e-30)
+
+
+def check(family: Family, case: Case, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
+    """Outputs equal the reference; every other buffer is untouched."""
+    expected = family.reference(inputs, case)
+    inputs = {**inputs, "sym": symbols(case)}
+    for name, value in outputs.items():
+        if name not in expected:
+            if name in inputs:
+                assert value.tobytes() == inputs[name].tobytes(), f"{name} was changed"
+        elif value.dtype.kind == "i":
+            np.testing.assert_array_equal(value, expected[name])
+        else:
+            assert np.isfinite(value).all(), f"{name} has elements that are not finite"
+            bar = 1e-6 if value.dtype == np.float16 else 1e-10
+            assert nmse(value, expected[name]) < bar, name
+
+
+def check_launch(queue: Any, family: Family, kernel: Kernel, case: Case, knobs: Knobs) -> None:
+    """A kernel computes what its family says, inside its buffers, in the memory it asked for."""
+    seed = SEED ^ zlib.crc32(f"{kernel.name}{case_id(case)}".encode())
+    inputs = random_inputs(family, case, np.random.default_rng(seed))
+
+    built = built_kernel(queue, kernel, case, knobs)
+    outputs, guard = launch_built(queue, built, family, kernel, inputs, case, knobs)
+
+    assert (guard == GUARD).all(), f"{kernel.name} wrote past the end of a buffer"
+    check(family, case, inputs, outputs)
+    assert local_memory(queue, built) == kernel.requires(case, knobs).local_bytes
