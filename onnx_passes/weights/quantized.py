@@ -1,6 +1,6 @@
 """Weights that are known by codes: float tensors to every pass and to ONNX Runtime.
 
-Passes transpose, merge and look at a `CodedTensor` as at any lazy initializer; only the weight
+Passes transpose, merge and look at a `QuantizedTensor` as at any lazy initializer; only the weight
 table of the plan asks for its codes, some rows at a time.
 """
 
@@ -16,7 +16,7 @@ from opencl_kernels.formats import Array, Coded, numpy_dtype
 
 
 @dataclass(frozen=True)
-class CodedWeight:
+class QuantizedWeight:
     """A weight W[N, K] in codes of 4 or 8 bits, made when it is asked for.
 
     make    rows [first, stop) of it
@@ -34,11 +34,11 @@ class CodedWeight:
     floats: Callable[[int, int], Array] | None = None
 
 
-class CodedTensor(ir.LazyTensor):
-    """A `CodedWeight` as floats: [K, N] if `transposed` (as MatMul has it), else [N, K]."""
+class QuantizedTensor(ir.LazyTensor):
+    """A `QuantizedWeight` as floats: [K, N] if `transposed` (as MatMul has it), else [N, K]."""
 
     def __init__(
-        self, weight: CodedWeight, dtype: ir.DataType, transposed: bool, name: str | None = None
+        self, weight: QuantizedWeight, dtype: ir.DataType, transposed: bool, name: str | None = None
     ) -> None:
         shape = [weight.K, weight.N] if transposed else [weight.N, weight.K]
         super().__init__(self._values, dtype=dtype, shape=ir.Shape(shape), name=name)
@@ -48,22 +48,22 @@ class CodedTensor(ir.LazyTensor):
         values_NK = self.weight.make(0, self.weight.N).values().astype(self.dtype.numpy())
         return ir.tensor(values_NK.T if self.transposed else values_NK)
 
-    def turned(self, name: str) -> CodedTensor:
+    def transpose(self, name: str) -> QuantizedTensor:
         """Its transpose."""
-        return CodedTensor(self.weight, self.dtype, not self.transposed, name)
+        return QuantizedTensor(self.weight, self.dtype, not self.transposed, name)
 
-    def retyped(self, dtype: ir.DataType, name: str) -> CodedTensor:
+    def cast(self, dtype: ir.DataType, name: str) -> QuantizedTensor:
         """The same codes, read as another type of floats."""
-        return CodedTensor(self.weight, dtype, self.transposed, name)
+        return QuantizedTensor(self.weight, dtype, self.transposed, name)
 
 
-def coded(value: ir.Value | None) -> CodedTensor | None:
-    """The coded tensor behind a value, or None."""
+def quantized(value: ir.Value | None) -> QuantizedTensor | None:
+    """The quantized tensor behind a value, or None."""
     tensor = None if value is None else value.const_value
-    return tensor if isinstance(tensor, CodedTensor) else None
+    return tensor if isinstance(tensor, QuantizedTensor) else None
 
 
-def stacked(weights: Sequence[CodedWeight]) -> CodedWeight | None:
+def stacked(weights: Sequence[QuantizedWeight]) -> QuantizedWeight | None:
     """Weights of equal depth as one, rows below rows; None where their depths differ.
 
     No value changes: 4 bits among 8 get wider words, coarse groups repeat their scale, scales and
@@ -88,7 +88,7 @@ def stacked(weights: Sequence[CodedWeight]) -> CodedWeight | None:
         codes = np.concatenate([p.codes_NK for p in parts])
         return Coded(codes, np.concatenate([p.scale_NG for p in parts]), zeros_NG, bits, group)
 
-    return CodedWeight(starts[-1], weights[0].K, bits, group, scale or "f32", zero, make)
+    return QuantizedWeight(starts[-1], weights[0].K, bits, group, scale or "f32", zero, make)
 
 
 def _widest(types: Iterable[str | None]) -> str | None:

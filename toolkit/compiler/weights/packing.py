@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnx_passes.weights import lazy
-from onnx_passes.weights.quantized import CodedWeight
+from onnx_passes.weights.quantized import QuantizedWeight
 from opencl_kernels.formats import (
     BLOCK,
     STRIP,
@@ -139,7 +139,7 @@ def floats(value: ir.Value, transposed: bool, dtype: str) -> Storage:
     return Storage(N, {"w": dtype}, BLOCK, (part,), begin)
 
 
-def codes(weight: CodedWeight) -> Storage:
+def codes(weight: QuantizedWeight) -> Storage:
     """Codes as they are, with scales and zero points."""
     name, groups = NAMES[weight.bits], padded(weight.K, weight.group) // weight.group
     words = groups * weight.group * weight.bits // 32

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnx_passes.quantize_e0m4 import KEPT
+from onnx_passes.analysis.matrices import KEPT
 from onnx_passes.weights.lazy import stored_in
-from onnx_passes.weights.quantized import coded
+from onnx_passes.weights.quantized import quantized
 from toolkit.compiler.weights.packing import Storage, codes, floats
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Ref
@@ -96,7 +96,7 @@ class WeightTable:
         return self._storage(value, transposed=True).case
 
     def _storage(self, value: ir.Value, transposed: bool) -> Storage:
-        tensor = coded(value)
+        tensor = quantized(value)
         if tensor is not None and self.storage is None:
             return codes(tensor.weight)
         assert value.const_value is not None
