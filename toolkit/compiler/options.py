@@ -40,8 +40,15 @@ class Options:
     @property
     def facts(self) -> Facts:
         """What of it the passes need."""
-        quantisation = self.weights, self.group, self.symmetric, self.keep
-        return Facts(self.context, self.chunk, self.batch, *quantisation)
+        return Facts(
+            context=self.context,
+            chunk=self.chunk,
+            batch=self.batch,
+            weights=self.weights,
+            group=self.group,
+            symmetric=self.symmetric,
+            keep=self.keep,
+        )
 
 
 def choose(
