@@ -1,4 +1,4 @@
-"""The graph passes, in order. A pass edits the model in place and returns how much it rewrote.
+"""The graph passes, in order. A pass edits the model in place and returns what it did.
 
 ONNX Runtime can run the model after every pass (`defined` attaches the `pocket` ops as functions):
 that is how each is tested, and how `pocketcl verify` finds the one that broke something.
@@ -9,9 +9,14 @@ from collections.abc import Callable, Iterator
 import onnx_ir
 
 from onnx_passes.analysis.fixed_sizes import naming_fixed_sizes
+from onnx_passes.analysis.roles import has_roles
 from onnx_passes.cancel_transposes import cancel_transposes
-from onnx_passes.canonicalize_dims import COUNTERS, canonicalize_dims
+from onnx_passes.canonicalize_dims import canonicalize_dims
+from onnx_passes.check_nodes import check_nodes
+from onnx_passes.dequantize import dequantize
+from onnx_passes.drop_constant_inputs import drop_constant_inputs
 from onnx_passes.fold_constants import fold_constants
+from onnx_passes.free_names import free_names
 from onnx_passes.fuse_attention import fuse_attention
 from onnx_passes.fuse_bias import fuse_bias
 from onnx_passes.fuse_elementwise import fuse_elementwise
@@ -20,22 +25,44 @@ from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
 from onnx_passes.fuse_rope import fuse_rope
+from onnx_passes.inline_functions import inline_functions
 from onnx_passes.ir.edit import drop_unused, drop_unused_inputs
-from onnx_passes.ir.graph import GraphError, explaining
+from onnx_passes.ir.facts import Facts
+from onnx_passes.ir.graph import COUNTERS, GraphError
 from onnx_passes.ir.infer import infer
 from onnx_passes.ir.ops import defined
+from onnx_passes.ir.rules import Missed, Outcome
 from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
 from onnx_passes.plain_ops import plain_ops
+from onnx_passes.prune import prune
 from onnx_passes.quantize_e0m4 import quantize_e0m4
+from onnx_passes.raise_opset import raise_opset
+from onnx_passes.read_quantized_weights import read_quantized_weights
 from onnx_passes.resolve_shapes import resolve_shapes
+from onnx_passes.sort_nodes import sort_nodes
 from onnx_passes.split_gqa import split_gqa
 from onnx_passes.split_variadic import split_variadic
+from onnx_passes.widen_floats import widen_floats
 
-Pass = Callable[[onnx_ir.Model], int]
+Pass = Callable[[onnx_ir.Model], Outcome]
 
+# From whatever a file holds to a graph whose inputs have roles and whose sizes are symbols.
+INTAKE: tuple[Pass, ...] = (
+    drop_constant_inputs,  # first: weights are constants to all that follows
+    sort_nodes,  # inlining goes through nodes in order
+    inline_functions,  # so that there is one graph to check
+    check_nodes,  # before anything relies on inputs and attributes
+    raise_opset,  # only valid nodes can be converted
+    dequantize,  # so that floats are floats, with or without codes
+    read_quantized_weights,  # after dequantize: it refuses what is quantised still
+    prune,  # after weights are read: their former parts go, too
+    free_names,  # before shapes are inferred: they are computed with the names
+    widen_floats,  # before roles: casts hide what inputs are for
+    canonicalize_dims,
+)
 PASSES: tuple[Pass, ...] = (
-    canonicalize_dims,  # first: later passes compare dimensions and ask for roles
+    *INTAKE,
     plain_ops,  # so that every rule below finds ONNX's own spelling
     split_variadic,  # rules know ops of two operands
     fold_constants,  # rules look for constants, and exporters repeat them
@@ -52,35 +79,55 @@ PASSES: tuple[Pass, ...] = (
     fuse_residual_norm,
     last_rows,  # it splits the final norm from what feeds later layers
     fuse_elementwise,  # what no other pass knew
-    quantize_e0m4,  # last: every weight has its final form, and codes are not merged again
+    quantize_e0m4,  # last: every weight has its final form, and is not merged again
 )
 
 
-def rewrite(model: onnx_ir.Model) -> Iterator[tuple[str, int]]:
-    """Run PASSES in order, yielding (name, rewrites) after each, when the model is whole again."""
+def rewrite(model: onnx_ir.Model) -> Iterator[tuple[str, Outcome]]:
+    """Run PASSES in order, yielding each one's name and outcome when the model is whole again."""
     for run in PASSES:
-        with naming_fixed_sizes(model):
-            count = run(model)
-            _mend(model)
-        yield run.__name__, count
+        yield run.__name__, _whole_after(run, model)
 
 
-def why(model: onnx_ir.Model, name: str) -> list[str]:
-    """Run the passes up to `name` and return why its rules missed where they began to match."""
-    for run in PASSES:
-        with explaining() as reasons, naming_fixed_sizes(model):
-            run(model)
-            _mend(model)
-        if run.__name__ == name:
-            return reasons
+def intake(model: onnx_ir.Model) -> None:
+    """Run only the passes up to `canonicalize_dims`: roles and symbols, of the model as it came."""
+    for run in INTAKE:
+        _whole_after(run, model)
+
+
+def why(model: onnx_ir.Model, name: str) -> tuple[Missed, ...]:
+    """Run the passes up to `name` and return where its rules missed."""
+    for done, outcome in rewrite(model):
+        if done == name:
+            return outcome.misses
     raise ValueError(f"no pass named {name}; there are {', '.join(run.__name__ for run in PASSES)}")
 
 
-def _mend(model: onnx_ir.Model) -> None:
-    """Masks and positions go when nothing reads them any more; the counters stay."""
-    drop_unused(model)
-    drop_unused_inputs(model, keep=COUNTERS)
-    infer(model)
+def _whole_after(run: Pass, model: onnx_ir.Model) -> Outcome:
+    """What the pass did; then what nothing reads goes, and shapes are inferred.
+
+    Not before there are roles: `prune` has its place, and the exporter's dimensions mean nothing.
+    Masks and positions go when nothing reads them any more; the counters stay.
+    """
+    with naming_fixed_sizes(model):
+        outcome = run(model)
+        if has_roles(model):
+            drop_unused(model)
+            drop_unused_inputs(model, keep=COUNTERS)
+            infer(model)
+    return outcome
 
 
-__all__ = ["PASSES", "GraphError", "Pass", "defined", "rewrite", "why"]
+__all__ = [
+    "INTAKE",
+    "PASSES",
+    "Facts",
+    "GraphError",
+    "Missed",
+    "Outcome",
+    "Pass",
+    "defined",
+    "intake",
+    "rewrite",
+    "why",
+]

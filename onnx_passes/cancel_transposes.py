@@ -4,16 +4,15 @@ import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.graph import attribute, integers, operand, producer
+from onnx_passes.ir.rules import Outcome, Rules, apply
 
 
-def cancel_transposes(model: ir.Model) -> int:
-    """Remove pairs of inverse transposes and merge chains of reshapes; return how many."""
-    rules = {"Transpose": _inverse_pair, "Reshape": _reshape_chain}
-    nodes = [node for node in model.graph if node.op_type in rules and node.domain == ""]
-    return sum(rules[node.op_type](node) for node in nodes)
+def cancel_transposes(model: ir.Model) -> Outcome:
+    """Remove pairs of inverse transposes and merge chains of reshapes."""
+    return apply(model, RULES)
 
 
-def _inverse_pair(node: ir.Node) -> bool:
+def _inverse_pair(_: ir.Model, node: ir.Node) -> bool:
     before = producer(operand(node, 0), "Transpose")
     source = None if before is None else operand(before, 0)
     if before is None or source is None or node.outputs[0].is_graph_output():
@@ -27,7 +26,7 @@ def _inverse_pair(node: ir.Node) -> bool:
     return True
 
 
-def _reshape_chain(node: ir.Node) -> bool:
+def _reshape_chain(_: ir.Model, node: ir.Node) -> bool:
     """Reshape(Reshape(x)): one reshape, or none if x has the shape already."""
     before = producer(operand(node, 0), "Reshape")
     source = None if before is None else operand(before, 0)
@@ -42,3 +41,6 @@ def _reshape_chain(node: ir.Node) -> bool:
         return False
     replace(node, Builder(node).op("Reshape", source, operand(node, 1)))
     return True
+
+
+RULES: Rules = {("", "Transpose"): _inverse_pair, ("", "Reshape"): _reshape_chain}

@@ -9,26 +9,28 @@ expressions (optimum): none is trusted. Also new graph inputs, as later passes r
 import onnx_ir as ir
 
 from onnx_passes.analysis.fixed_sizes import note_fixed_sizes
-from onnx_passes.analysis.roles import RoleError, Roles, cache_widths, find_roles
+from onnx_passes.analysis.roles import (
+    RoleError,
+    Roles,
+    find_roles,
+    note_roles,
+)
+from onnx_passes.analysis.uses import cache_widths
 from onnx_passes.ir.dims import Dim
-from onnx_passes.ir.graph import RESERVED, dim, rank
+from onnx_passes.ir.facts import Facts
+from onnx_passes.ir.graph import COUNTERS, dim, rank
 from onnx_passes.ir.infer import infer
-from onnx_passes.normalize import normalize
-from onnx_passes.widen_floats import widen_floats
-
-SYMBOLS = ("seq", "past", "rows")
-COUNTERS = RESERVED
+from onnx_passes.ir.rules import Outcome
 
 
-def canonicalize_dims(model: ir.Model) -> int:
-    """Name roles and symbols; return how many inputs got new dimensions."""
-    normalize(model)
-    widen_floats(model)
-    graph = model.graph
+def canonicalize_dims(model: ir.Model) -> Outcome:
+    """Name roles and symbols; count the inputs that got new dimensions.
+
+    Raises RoleError where inputs and outputs are not those of a decoder.
+    """
+    graph, batch = model.graph, Facts.of(model).batch
     roles = find_roles(graph)
-    batch = int(model.metadata_props.get("pocket.batch", "1"))
-    notes = {"pocket.roles": roles.to_text(), "pocket.symbols": ",".join(SYMBOLS)}
-    model.metadata_props.update(notes)
+    note_roles(model, roles)
     note_fixed_sizes(model, roles, batch)
     inputs = {value.name: value for value in graph.inputs}
     _shape_sequences(inputs, roles, batch)
@@ -42,7 +44,7 @@ def canonicalize_dims(model: ir.Model) -> int:
         shape = [batch if name == "start" else 1]
         graph.inputs.append(ir.val(name, dtype=ir.DataType.INT64, shape=shape))
     infer(model)
-    return len(inputs)
+    return Outcome(len(inputs))
 
 
 def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: int) -> None:

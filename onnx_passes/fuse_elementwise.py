@@ -5,27 +5,31 @@ content: ONNX Runtime runs it, and the lowering reads the expression from it.
 """
 
 import hashlib
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.graph import DOMAIN, constant, is_constant, opset, rank, scalar, sole_reader
+from onnx_passes.ir.rules import Outcome, attempt
 from opencl_kernels.elementwise.functions import SCALAR_OPS
 
 MAX_INPUTS = 8  # buffers that the kernel takes
 MAX_NODES = 64  # of one chain
 
 
-def fuse_elementwise(model: ir.Model) -> int:
-    """Fuse chains, each from its last node upwards; return how many."""
+def fuse_elementwise(model: ir.Model) -> Outcome:
+    """Fuse chains, each from its last node upwards."""
     order = {node: i for i, node in enumerate(model.graph)}
-    count = 0
-    for node in reversed(list(model.graph)):
-        if node.graph is not None and _is_elementwise(node):
-            _fuse(model, sorted(_chain(node), key=order.__getitem__))
-            count += 1
-    return count
+    return attempt((node, partial(_fuse_up, model, node, order)) for node in reversed([*order]))
+
+
+def _fuse_up(model: ir.Model, node: ir.Node, order: dict[ir.Node, int]) -> bool:
+    if not _is_elementwise(node):
+        return False
+    _fuse(model, sorted(_chain(node), key=order.__getitem__))
+    return True
 
 
 def _is_elementwise(node: ir.Node) -> bool:

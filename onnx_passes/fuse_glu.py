@@ -8,33 +8,24 @@ import onnx_ir as ir
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.graph import (
     DOMAIN,
-    Miss,
     attribute,
     dim,
-    explain,
     linear,
     needed,
     other,
     producer,
     through,
 )
+from onnx_passes.ir.rules import Done, Miss, Outcome, Rules, apply
 from onnx_passes.weights.concat import merged
 
 
-def fuse_glu(model: ir.Model) -> int:
-    """Replace every gated unit; return how many."""
-    count = 0
-    for node in list(model.graph):
-        if node.op_type != "Mul":
-            continue
-        try:
-            count += _rewrite(node)
-        except Miss as miss:
-            explain(node, miss)
-    return count
+def fuse_glu(model: ir.Model) -> Outcome:
+    """Replace every gated unit."""
+    return apply(model, RULES)
 
 
-def _rewrite(node: ir.Node) -> bool:
+def _fuse(_: ir.Model, node: ir.Node) -> Done:
     for activated, up in (node.inputs, node.inputs[::-1]):
         activation, gate = _activation(activated)
         if gate is None:
@@ -45,9 +36,9 @@ def _rewrite(node: ir.Node) -> bool:
             raise Miss("gate or up is not a matmul with a constant weight")
         if dim(gate, -1) != dim(up, -1):
             raise Miss("gate and up differ in width")
-        both = merged(Builder(node), pair, f"{gate.name}+up")
+        both, loss = merged(Builder(node), pair, f"{gate.name}+up")
         replace(node, Builder(node).op("Glu", both, domain=DOMAIN, overload=activation))
-        return True
+        return loss or True
     return False
 
 
@@ -65,3 +56,6 @@ def _activation(value: ir.Value | None) -> tuple[str, ir.Value | None]:
         if sigmoid is not None and factor is not None and other(node, factor) is sigmoid.inputs[0]:
             return "silu", sigmoid.inputs[0]
     return "", None
+
+
+RULES: Rules = {("", "Mul"): _fuse}

@@ -1,27 +1,26 @@
 """q, k and v projections, rotation and the writing of both caches  ->  pocket.RopeKvWrite."""
 
+from functools import partial
+
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, replace
-from onnx_passes.ir.graph import DOMAIN, Miss, dim, explain, linear, needed, operand, producer, rank
+from onnx_passes.ir.emit import attentions
+from onnx_passes.ir.graph import DOMAIN, dim, linear, needed, operand, producer, rank
+from onnx_passes.ir.rules import Done, Loss, Miss, Outcome, attempt
 from onnx_passes.weights.concat import merged
 
 
-def fuse_qkv(model: ir.Model) -> int:
-    """Fuse what stands before every attention; return how many."""
+def fuse_qkv(model: ir.Model) -> Outcome:
+    """Fuse what stands before every attention."""
     order = {node: i for i, node in enumerate(model.graph)}
-    layers = [n for n in order if n.domain == DOMAIN and n.op_type == "Attention"]
-    count = 0
-    for layer, node in enumerate(layers):
-        try:
-            _fuse(node, f"layers.{layer}.qkv", order)
-            count += 1
-        except Miss as miss:
-            explain(node, miss)
-    return count
+    return attempt(
+        (node, partial(_fuse, node, f"layers.{layer}.qkv", order))
+        for layer, node in enumerate(attentions(model))
+    )
 
 
-def _fuse(attention: ir.Node, name: str, order: dict[ir.Node, int]) -> None:
+def _fuse(attention: ir.Node, name: str, order: dict[ir.Node, int]) -> Done:
     k_write = _made_by(attention.inputs[1], "KvWrite", "the keys are not written to a state")
     v_write = _made_by(attention.inputs[2], "KvWrite", "the values are not written to a state")
     q_rope = _made_by(attention.inputs[0], "Rope", "the queries are not rotated")
@@ -31,12 +30,13 @@ def _fuse(attention: ir.Node, name: str, order: dict[ir.Node, int]) -> None:
     parts = [_split_heads(x) for x in (q_rope.inputs[0], k_rope.inputs[0], v_write.inputs[1])]
     old = (q_rope, k_write, v_write)
     b = Builder(max(old, key=order.__getitem__))  # all inputs of the others are there by then
-    qkv = _packed(b, [part for part, _ in parts], name)
+    qkv, loss = _packed(b, [part for part, _ in parts], name)
     inputs = (qkv, *q_rope.inputs[1:3], k_write.inputs[0], v_write.inputs[0], *q_rope.inputs[3:])
     counts = {"heads": parts[0][1], "kv_heads": parts[1][1]}
     new = b.ops("RopeKvWrite", 3, *inputs, domain=DOMAIN, overload=q_rope.overload, **counts)
     for node, value in zip(old, new, strict=True):
         replace(node, value)
+    return loss or True
 
 
 def _made_by(value: ir.Value | None, op_type: str, otherwise: str) -> ir.Node:
@@ -57,11 +57,11 @@ def _split_heads(value: ir.Value | None) -> tuple[ir.Value, int]:
     return source, heads
 
 
-def _packed(b: Builder, parts: list[ir.Value], name: str) -> ir.Value:
+def _packed(b: Builder, parts: list[ir.Value], name: str) -> tuple[ir.Value, Loss | None]:
     """q, k, v side by side: the value they were split from, or one matmul in place of three."""
     split = producer(parts[0], "Split")
     if split is not None and tuple(split.outputs) == tuple(parts):
-        return needed(split, 0)
+        return needed(split, 0), None
     projections = [node for part in parts if (node := linear(part)) is not None]
     if len(projections) != len(parts):
         raise Miss("queries, keys or values are not matmuls with constant weights")

@@ -4,15 +4,15 @@ import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.graph import DOMAIN, is_constant, producer
+from onnx_passes.ir.rules import Outcome, Rules, apply
 
 
-def fuse_residual_norm(model: ir.Model) -> int:
-    """Fuse every addition whose sum is normalised; return how many."""
-    norms = [n for n in model.graph if n.domain == DOMAIN and n.op_type == "RmsNorm"]
-    return sum(_fuse(node) for node in norms)
+def fuse_residual_norm(model: ir.Model) -> Outcome:
+    """Fuse every addition whose sum is normalised."""
+    return apply(model, RULES)
 
 
-def _fuse(node: ir.Node) -> bool:
+def _fuse(_: ir.Model, node: ir.Node) -> bool:
     add = producer(node.inputs[0], "Add")
     if add is None or any(x is None or is_constant(x) for x in add.inputs):
         return False
@@ -23,3 +23,6 @@ def _fuse(node: ir.Node) -> bool:
     replace(node, outputs[1])
     replace(add, outputs[0])
     return True
+
+
+RULES: Rules = {(DOMAIN, "RmsNorm"): _fuse}

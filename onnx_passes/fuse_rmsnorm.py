@@ -10,11 +10,9 @@ import onnx_ir as ir
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.graph import (
     DOMAIN,
-    Miss,
     attribute,
     check_attributes,
     dim,
-    explain,
     finite,
     integers,
     is_constant,
@@ -25,23 +23,15 @@ from onnx_passes.ir.graph import (
     scalar,
     through,
 )
+from onnx_passes.ir.rules import Miss, Outcome, Rules, apply
 
 
-def fuse_rmsnorm(model: ir.Model) -> int:
-    """Replace every RMSNorm; return how many."""
-    count = 0
-    for node in list(model.graph):
-        rule = _RULES.get((node.domain, node.op_type))
-        if rule is None or node.graph is None:
-            continue
-        try:
-            count += rule(node)
-        except Miss as miss:
-            explain(node, miss)
-    return count
+def fuse_rmsnorm(model: ir.Model) -> Outcome:
+    """Replace every RMSNorm."""
+    return apply(model, RULES)
 
 
-def _spelled(node: ir.Node) -> bool:
+def _spelled(_: ir.Model, node: ir.Node) -> bool:
     """`node` is the last Mul: gamma times the normalised x."""
     scaled = _constant_first(node)
     found = None if scaled is None else _normalised(through(scaled[1], "Cast"))
@@ -94,7 +84,7 @@ def _check_mean(reduce: ir.Node, x: ir.Value) -> None:
         raise Miss("the mean drops its axis")
 
 
-def _fused(node: ir.Node) -> bool:
+def _fused(_: ir.Model, node: ir.Node) -> bool:
     x = needed(node, 0)
     check_attributes(node, ("axis", "epsilon"), stash_type=1)
     if attribute(node, "axis", -1) not in (-1, (rank(x) or 0) - 1):
@@ -104,7 +94,7 @@ def _fused(node: ir.Node) -> bool:
     return _emit(node, x, needed(node, 1), attribute(node, "epsilon", 1e-5))
 
 
-def _skip(node: ir.Node) -> bool:
+def _skip(_: ir.Model, node: ir.Node) -> bool:
     """SkipSimplifiedLayerNormalization: y, mean and deviation (only for training), the sum."""
     x, skip, gamma = (needed(node, i) for i in range(3))
     check_attributes(node, ("epsilon",))
@@ -146,7 +136,7 @@ def _constant_first(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
     return (a, b) if is_constant(a) else (b, a)
 
 
-_RULES = {
+RULES: Rules = {
     ("", "Mul"): _spelled,
     ("", "RMSNormalization"): _fused,
     ("", "SimplifiedLayerNormalization"): _fused,

@@ -10,11 +10,9 @@ from onnx_passes.analysis.rotary import Tables, check_positions, computed_tables
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import rope, rope_by_token
 from onnx_passes.ir.graph import (
-    Miss,
     attribute,
     check_attributes,
     dim,
-    explain,
     integers,
     needed,
     operand,
@@ -24,23 +22,15 @@ from onnx_passes.ir.graph import (
     scalar,
     through,
 )
+from onnx_passes.ir.rules import Miss, Outcome, Rules, apply
 
 # Of both ops; how much of a head is turned, the tables' width tells.
 _ATTRIBUTES = ("interleaved", "num_heads", "rotary_embedding_dim")
 
 
-def fuse_rope(model: ir.Model) -> int:
-    """Replace every rotary embedding; return how many."""
-    count = 0
-    for node in list(model.graph):
-        rule = {"Add": _spelled, "RotaryEmbedding": _fused}.get(node.op_type)
-        if rule is None:
-            continue
-        try:
-            count += rule(model, node)
-        except Miss as miss:
-            explain(node, miss)
-    return count
+def fuse_rope(model: ir.Model) -> Outcome:
+    """Replace every rotary embedding."""
+    return apply(model, RULES)
 
 
 def _spelled(model: ir.Model, node: ir.Node) -> bool:
@@ -151,3 +141,10 @@ def _by_rank(model: ir.Model, b: Builder, node: ir.Node, x: ir.Value, tables: Ta
     heads = attribute(node, "num_heads", 0) or _heads_of(node, x, tables)
     split = b.op("Reshape", x, b.target(0, 0, heads, -1))
     return b.op("Reshape", rope_by_token(model, b, split, tables, interleaved), b.target(0, 0, -1))
+
+
+RULES: Rules = {
+    ("", "Add"): _spelled,
+    ("", "RotaryEmbedding"): _fused,
+    ("com.microsoft", "RotaryEmbedding"): _fused,
+}

@@ -6,31 +6,34 @@ buffer. A layer that sees a window of w tokens gets a ring of w + chunk slots. (
 section 3.4: KV as sub-tensors, no copies.)
 """
 
+from functools import partial
+
 import onnx_ir as ir
 
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.edit import Builder, replace
-from onnx_passes.ir.emit import TURN, counters
-from onnx_passes.ir.graph import DOMAIN, Miss, attribute, explain, needed, producer
+from onnx_passes.ir.emit import SWAP_HEADS_TOKENS, attentions, counters
+from onnx_passes.ir.facts import Facts
+from onnx_passes.ir.graph import DOMAIN, attribute, needed, producer
+from onnx_passes.ir.rules import Miss, Outcome, attempt
 
 
-def kv_in_place(model: ir.Model) -> int:
-    """Turn caches into states, in the order of the layers; return how many."""
-    layers = [n for n in model.graph if n.domain == DOMAIN and n.op_type == "Attention"]
+def kv_in_place(model: ir.Model) -> Outcome:
+    """Turn the caches of layers into states; a layer's two count as one rewrite."""
     pairs = set(roles_of(model).cache)
-    count = 0
-    for layer, node in enumerate(layers):
-        try:
-            joins = [_extension(value, pairs) for value in node.inputs[1:3]]  # both, or neither
-            if joins[0] is joins[1]:
-                raise Miss("its keys and values are one cache")
-        except Miss as miss:
-            explain(node, miss)
-            continue
-        for join, letter in zip(joins, "kv", strict=True):
-            _make_state(model, join, f"layers.{layer}.{letter}")
-            count += 1
-    return count
+    return attempt(
+        (node, partial(_make_states, model, node, f"layers.{layer}", pairs))
+        for layer, node in enumerate(attentions(model))
+    )
+
+
+def _make_states(model: ir.Model, node: ir.Node, name: str, pairs: set[tuple[str, str]]) -> bool:
+    joins = [_extension(value, pairs) for value in node.inputs[1:3]]  # both, or neither
+    if joins[0] is joins[1]:
+        raise Miss("its keys and values are one cache")
+    for join, letter in zip(joins, "kv", strict=True):
+        _make_state(model, join, f"{name}.{letter}")
+    return True
 
 
 def _extension(value: ir.Value | None, pairs: set[tuple[str, str]]) -> ir.Node:
@@ -56,7 +59,7 @@ def _make_state(model: ir.Model, join: ir.Node, name: str) -> None:
     state = ir.Value(name=f"state.{name}", shape=ir.Shape(dims), type=past.type)
     model.graph.inputs[model.graph.inputs.index(past)] = state
     b = Builder(join)
-    by_token = b.op("Transpose", new, perm=TURN)
+    by_token = b.op("Transpose", new, perm=SWAP_HEADS_TOKENS)
     written = b.op("KvWrite", state, by_token, counters(model)[0], domain=DOMAIN)
     written.type, written.shape = state.type, state.shape
     replace(join, written)
@@ -65,6 +68,6 @@ def _make_state(model: ir.Model, join: ir.Node, name: str) -> None:
 
 def _capacity(model: ir.Model, present: ir.Value) -> int:
     """Slots for the context, or for the widest window of the layers that read the cache."""
-    context, chunk = (int(model.metadata_props[f"pocket.{key}"]) for key in ("context", "chunk"))
+    facts = Facts.of(model)
     window = max(attribute(use.node, "window") for use in present.uses())
-    return int(min(context, window + chunk))
+    return int(min(facts.context, window + facts.chunk))

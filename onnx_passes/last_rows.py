@@ -1,14 +1,14 @@
 """Logits are computed for the last `rows` positions only: head and final norm see no others."""
 
+from functools import partial
+
 import onnx_ir as ir
 
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.edit import Builder
 from onnx_passes.ir.graph import (
     DOMAIN,
-    Miss,
     attribute,
-    explain,
     integers,
     is_constant,
     linear,
@@ -18,24 +18,20 @@ from onnx_passes.ir.graph import (
     scalar,
     through,
 )
+from onnx_passes.ir.rules import Miss, Outcome, attempt
 
 
-def last_rows(model: ir.Model) -> int:
-    """Select rows before the final norm; return 1, or 0 with a reason."""
+def last_rows(model: ir.Model) -> Outcome:
+    """Select rows before the final norm."""
     name = roles_of(model).logits
     logits = next(value for value in model.graph.outputs if value.name == name)
+    return attempt([(logits.producer() or model.graph[0], partial(_select, model, logits))])
+
+
+def _select(model: ir.Model, logits: ir.Value) -> bool:
     head = linear(_below_scaling(logits))
-    try:
-        if head is None:
-            raise Miss("the logits are not a matmul with a constant weight")
-        _select(model, head)
-        return 1
-    except Miss as miss:
-        explain(logits.producer() or model.graph[0], miss)
-        return 0
-
-
-def _select(model: ir.Model, head: ir.Node) -> None:
+    if head is None:
+        raise Miss("the logits are not a matmul with a constant weight")
     rows = next(value for value in model.graph.inputs if value.name == "rows")
     x = _before_last_token(needed(head, 0))
     if x.shape is None or x.shape.rank() != 3 or x.shape[1] != "seq":
@@ -44,12 +40,13 @@ def _select(model: ir.Model, head: ir.Node) -> None:
     b = Builder(head)
     if norm is None or (norm.op_type == "AddRmsNorm" and norm.outputs[0].uses()):
         head.replace_input_with(0, b.op("LastRows", x, rows, domain=DOMAIN))
-        return
+        return True
     *sources, gamma = norm.inputs
     parts = [b.op("LastRows", value, rows, domain=DOMAIN) for value in sources]
     eps = norm.attributes["eps"].as_float()
     outputs = b.ops(norm.op_type, len(norm.outputs), *parts, gamma, domain=DOMAIN, eps=eps)
     head.replace_input_with(0, outputs[-1])
+    return True
 
 
 def _below_scaling(value: ir.Value | None) -> ir.Value | None:

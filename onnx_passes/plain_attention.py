@@ -11,8 +11,9 @@ import onnx_ir as ir
 
 from onnx_passes.analysis.masks import NO_WINDOW
 from onnx_passes.ir.edit import Builder
-from onnx_passes.ir.emit import TURN, attention
-from onnx_passes.ir.graph import Miss, attribute, dim, needed, operand, producer, rank
+from onnx_passes.ir.emit import SWAP_HEADS_TOKENS, attention
+from onnx_passes.ir.graph import attribute, dim, needed, operand, producer, rank
+from onnx_passes.ir.rules import Miss
 
 
 def multi_head_attention(model: ir.Model, b: Builder, node: ir.Node) -> list[ir.Value | None]:
@@ -26,9 +27,13 @@ def multi_head_attention(model: ir.Model, b: Builder, node: ir.Node) -> list[ir.
     presents = [k, v] if len(node.outputs) > 1 else presents
     scale = attribute(node, "scale", 0.0) or 1 / math.sqrt((dim(needed(node, 0), -1) or 1) // heads)
     if attribute(node, "unidirectional", 0):
-        y = attention(model, b, b.op("Transpose", q, perm=TURN), k, v, scale, NO_WINDOW)
+        y = attention(
+            model, b, b.op("Transpose", q, perm=SWAP_HEADS_TOKENS), k, v, scale, NO_WINDOW
+        )
     else:
-        y = b.op("Transpose", _attended(b, q, k, v, scale, operand(node, 5)), perm=TURN)
+        y = b.op(
+            "Transpose", _attended(b, q, k, v, scale, operand(node, 5)), perm=SWAP_HEADS_TOKENS
+        )
     return [b.op("Reshape", y, b.target(0, 0, -1)), *presents]
 
 
@@ -71,11 +76,11 @@ def _by_head(b: Builder, x: ir.Value, heads: int) -> ir.Value:
     turned = None if joined is None else producer(joined.inputs[0], "Transpose")
     if (
         turned is not None
-        and attribute(turned, "perm") == TURN
+        and attribute(turned, "perm") == SWAP_HEADS_TOKENS
         and dim(turned.inputs[0], 1) == heads
     ):
         return needed(turned, 0)
-    return b.op("Transpose", b.op("Reshape", x, b.target(0, 0, heads, -1)), perm=TURN)
+    return b.op("Transpose", b.op("Reshape", x, b.target(0, 0, heads, -1)), perm=SWAP_HEADS_TOKENS)
 
 
 def _attended(

@@ -12,48 +12,45 @@ import onnx_ir as ir
 
 from onnx_passes import plain_rules as rules
 from onnx_passes.ir.edit import Builder, replace
-from onnx_passes.ir.graph import Miss, check_attributes, explain
+from onnx_passes.ir.graph import check_attributes
+from onnx_passes.ir.rules import Outcome, Rules, apply
 from onnx_passes.plain_attention import multi_head_attention
 
 
 @dataclass(frozen=True)
-class Rule:
+class Spelling:
     """What a node of an op becomes; `attributes` are all that are understood."""
 
-    rewrite: Callable[[ir.Model, Builder, ir.Node], rules.Values]
+    spell: Callable[[ir.Model, Builder, ir.Node], rules.Values]
     attributes: tuple[str, ...] = ()
 
-
-def plain_ops(model: ir.Model) -> int:
-    """Replace every node that has a rule; return how many."""
-    count = 0
-    for node in list(model.graph):
-        rule = RULES.get(node.op_type) if node.domain == "com.microsoft" else None
-        if rule is None:
-            continue
-        try:
-            check_attributes(node, rule.attributes)
-            replace(node, *rule.rewrite(model, Builder(node), node))
-            count += 1
-        except Miss as miss:
-            explain(node, miss)
-    return count
+    def __call__(self, model: ir.Model, node: ir.Node) -> bool:
+        """Rewrite the node, as a rule does."""
+        check_attributes(node, self.attributes)
+        replace(node, *self.spell(model, Builder(node), node))
+        return True
 
 
-_TURNS = ("alpha", "transA", "transB")
+def plain_ops(model: ir.Model) -> Outcome:
+    """Replace every node that has a rule."""
+    return apply(model, RULES)
+
+
+_SIDES = ("alpha", "transA", "transB")
 _FUSED = ("activation", "activation_alpha", "activation_beta", "activation_gamma")
-RULES = {
-    "QuickGelu": Rule(rules.quick_gelu, ("alpha",)),
-    "Gelu": Rule(rules.gelu),
-    "BiasGelu": Rule(rules.gelu),
-    "FastGelu": Rule(rules.fast_gelu),
-    "FusedMatMul": Rule(rules.matmul, (*_TURNS, "transBatchA", "transBatchB")),
-    "TransposeMatMul": Rule(rules.matmul, _TURNS),
-    "FusedGemm": Rule(rules.gemm, (*_TURNS, "beta", *_FUSED)),
-    "SkipLayerNormalization": Rule(rules.skip_layer_norm, ("epsilon",)),
-    "BiasAdd": Rule(rules.bias_add),
-    "Trilu": Rule(rules.same, ("upper",)),
-    "MultiHeadAttention": Rule(
+SPELLINGS = {
+    "QuickGelu": Spelling(rules.quick_gelu, ("alpha",)),
+    "Gelu": Spelling(rules.gelu),
+    "BiasGelu": Spelling(rules.gelu),
+    "FastGelu": Spelling(rules.fast_gelu),
+    "FusedMatMul": Spelling(rules.matmul, (*_SIDES, "transBatchA", "transBatchB")),
+    "TransposeMatMul": Spelling(rules.matmul, _SIDES),
+    "FusedGemm": Spelling(rules.gemm, (*_SIDES, "beta", *_FUSED)),
+    "SkipLayerNormalization": Spelling(rules.skip_layer_norm, ("epsilon",)),
+    "BiasAdd": Spelling(rules.bias_add),
+    "Trilu": Spelling(rules.same, ("upper",)),
+    "MultiHeadAttention": Spelling(
         multi_head_attention, ("num_heads", "scale", "unidirectional", "mask_filter_value")
     ),
 }
+RULES: Rules = {("com.microsoft", op_type): rule for op_type, rule in SPELLINGS.items()}

@@ -7,7 +7,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder
-from onnx_passes.ir.graph import Miss, attribute, needed, operand, rank
+from onnx_passes.ir.graph import attribute, needed, operand, rank
+from onnx_passes.ir.rules import Miss
 from onnx_passes.ir.shape_rules import turned_order
 
 Values = Sequence[ir.Value | None]

@@ -1,146 +1,78 @@
 """The weights of matmuls and the embedding in codes of 4 bits, where the compile asks for it.
 
-Runs behind all merging. Codes that came with the model stay as they are; what `--keep` names stays
+Runs after all merging. Weights that came quantized stay as they are; what `--keep` names stays
 float and is marked with the type to store it in.
 """
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.roles import roles_of
-from onnx_passes.ir.graph import (
-    GraphError,
-    attribute,
-    constant,
-    is_constant,
-    operand,
-    rank,
-    through,
-)
+from onnx_passes.analysis.matrices import KEPT, Matrix, find_matrices, rows_of
+from onnx_passes.ir.facts import Facts
+from onnx_passes.ir.graph import GraphError, constant, is_op, operand, through
+from onnx_passes.ir.rules import Outcome
 from onnx_passes.weights.e0m4 import BITS, NotFinite, Unquantizable, quantize
-from onnx_passes.weights.lazy import names_of, part
-from onnx_passes.weights.quantized import CodedTensor, CodedWeight
-from opencl_kernels.formats import Array, Coded
+from onnx_passes.weights.quantized import QuantizedTensor, QuantizedWeight
+from opencl_kernels.formats import Array, Quantized
 
-KEPT = "pocket.storage"  # metadata of a weight that stays float: "f16" or "f32"
 STEP = 256  # rows that are compared at a time
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """A weight, who reads it, and where it lies as [K, N] (as MatMul has it) or [N, K]."""
-
-    value: ir.Value
-    node: ir.Node
-    word: str  # what rules call it by: "embed", "lm_head", or "" for the others
-    transposed: bool
-
-    @property
-    def tensor(self) -> ir.TensorProtocol:
-        """Its values, unread."""
-        assert self.value.const_value is not None
-        return self.value.const_value
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """N, K."""
-        rows, columns = self.tensor.shape.numpy()
-        return (columns, rows) if self.transposed else (rows, columns)
-
-    @property
-    def kept_bits(self) -> int | None:
-        """Of a float that a rule keeps."""
-        return {"f16": 16, "f32": 32}.get(self.value.metadata_props.get(KEPT, ""))
-
-    @property
-    def names(self) -> set[str]:
-        """What a pattern may match."""
-        readers = {use.node.name or "" for use in self.value.uses()}
-        return {self.word, self.value.name or "", *readers, *names_of(self.tensor)} - {""}
-
-    def rows(self, first: int, stop: int) -> Array:
-        """Rows [first, stop) of W[N, K]."""
-        axis = int(self.transposed)
-        return _upright(part(self.tensor, axis, first, stop), axis)
-
-
-def _upright(array: Array, axis: int) -> Array:
-    """W[N, K] of what lies so that N runs along `axis`."""
-    return array.T if axis else array
-
-
-def quantize_e0m4(model: ir.Model) -> int:
-    """Turn matrices into coded tensors, made when they are packed; return how many."""
-    if model.metadata_props.get("pocket.weights") != "e0m4":
-        return 0
-    group = int(model.metadata_props.get("pocket.group", "32"))
-    symmetric = model.metadata_props.get("pocket.symmetric") == "True"
+def quantize_e0m4(model: ir.Model) -> Outcome:
+    """Turn matrices into quantized tensors, which are made when they are packed."""
+    facts = Facts.of(model)
+    if facts.weights != "e0m4":
+        return Outcome(0)
     matrices = list(find_matrices(model))
-    kept = _kept(matrices, json.loads(model.metadata_props.get("pocket.keep", "[]")))
+    kept = _kept(matrices, facts.keep)
+    for value, dtype in kept.items():
+        value.metadata_props[KEPT] = dtype
     tied = _tied(matrices)
-    made: dict[ir.Value, CodedWeight] = {}
-    count = 0
-    for matrix in matrices:
-        if isinstance(matrix.tensor, CodedTensor):
-            continue
-        if matrix.value in kept:
-            matrix.value.metadata_props[KEPT] = kept[matrix.value]
-            continue
+    floats = [m for m in matrices if m.value not in kept and not _is_quantized(m)]
+    made: dict[ir.Value, QuantizedWeight] = {}
+    for matrix in floats:
         first = tied.get(matrix.value, matrix)
         if first.value not in made:
-            made[first.value] = _quantized(first, group, symmetric)
-        name, dtype = matrix.value.name, matrix.tensor.dtype
-        weight = made[first.value]
-        matrix.value.const_value = CodedTensor(weight, dtype, matrix.transposed, name)
-        count += 1
-    return count
+            made[first.value] = _quantized(first, facts)
+        stored = made[first.value], matrix.tensor.dtype, matrix.transposed, matrix.value.name
+        matrix.value.const_value = QuantizedTensor(*stored)
+    return Outcome(len(floats))
 
 
-def find_matrices(model: ir.Model) -> Iterator[Matrix]:
-    """Constant weights of matmuls and embeddings, each once."""
-    seen: set[ir.Value] = set()
-    logits = roles_of(model).logits
-    for node in model.graph:
-        matmul = node.op_type in ("MatMul", "Linear")
-        embedding = node.op_type == "Gather" and attribute(node, "axis", 0) == 0
-        value = operand(node, 1 if matmul else 0) if matmul or embedding else None
-        if value is None or value in seen or not is_constant(value) or rank(value) != 2:
-            continue
-        if value.dtype is None or not value.dtype.is_floating_point():
-            continue
-        seen.add(value)
-        head = any(output.name == logits for output in node.outputs)
-        word = "embed" if embedding else "lm_head" if head else ""
-        yield Matrix(value, node, word, matmul)
+def _is_quantized(matrix: Matrix) -> bool:
+    return isinstance(matrix.tensor, QuantizedTensor)
 
 
-def _kept(matrices: list[Matrix], rules: list[str]) -> dict[ir.Value, str]:
+def _kept(matrices: list[Matrix], rules: Iterable[str]) -> dict[ir.Value, str]:
     """Weights that stay float, by rules PATTERN=TYPE of which the last that fits holds."""
     kept: dict[ir.Value, str] = {}
     for rule in rules:
         pattern, _, dtype = rule.rpartition("=")
         found = [m for m in matrices if any(fnmatchcase(name, pattern) for name in m.names)]
         if not found:
-            words = sorted({m.word for m in matrices} - {""})
-            words += [m.value.name or "" for m in matrices if not m.word]
-            raise GraphError(
-                f"--keep {rule} fits no weight of this model",
-                f"there are {', '.join(words[:8])}{' …' if words[8:] else ''}",
-                "name a weight or its node; * stands for any text (--keep '*down_proj*=f16')",
-            )
-        if all(isinstance(m.tensor, CodedTensor) for m in found):
+            raise _fits_nothing(rule, matrices)
+        floats = [m for m in found if not _is_quantized(m)]
+        if not floats:
             raise GraphError(
                 f"--keep {rule} fits no weight that is in floats",
-                "those it names came quantised, and codes of a source are kept",
+                "those it names came quantized, and codes of a source are kept",
                 "leave it out; --weights f16 stores all of the model as floats",
             )
-        kept |= {m.value: dtype for m in found}
+        kept |= {m.value: dtype for m in floats}
     return kept
+
+
+def _fits_nothing(rule: str, matrices: list[Matrix]) -> GraphError:
+    words = sorted({m.word for m in matrices} - {""})
+    words += [m.value.name or "" for m in matrices if not m.word]
+    return GraphError(
+        f"--keep {rule} fits no weight of this model",
+        f"there are {', '.join(words[:8])}{' …' if words[8:] else ''}",
+        "name a weight or its node; * stands for any text (--keep '*down_proj*=f16')",
+    )
 
 
 def _gamma(matrix: Matrix) -> Array | None:
@@ -149,7 +81,7 @@ def _gamma(matrix: Matrix) -> Array | None:
         return None
     source = through(operand(matrix.node, 0), "LastRows", "Reshape")
     norm = None if source is None else source.producer()
-    if norm is None or norm.op_type not in ("RmsNorm", "AddRmsNorm"):
+    if norm is None or not is_op(norm, "RmsNorm", "AddRmsNorm"):
         return None
     return constant(norm.inputs[-1])
 
@@ -167,25 +99,35 @@ def _equal(a: Matrix, b: Matrix) -> bool:
     return all((a.rows(*span) == b.rows(*span)).all() for span in spans)
 
 
-def _quantized(matrix: Matrix, group: int, symmetric: bool) -> CodedWeight:
+def _quantized(matrix: Matrix, facts: Facts) -> QuantizedWeight:
     """The weight in codes, made by rows when somebody asks for them."""
-    tensor, axis, name = matrix.tensor, int(matrix.transposed), matrix.value.name or ""
-    gamma = _gamma(matrix)
-    importance = None if gamma is None else gamma.astype("float32") ** 2
-    if importance is not None and not np.isfinite(importance).all():
-        because = "the norm before it scales by NaN, infinity, or more than float32 can square"
-        raise GraphError(f"{name} cannot be stored in 4 bits", because, "check the model's file")
+    # the matrix's own tensor is replaced by what is made here
+    tensor, name = matrix.tensor, matrix.value.name or ""
+    importance = _importance(matrix)
 
     def floats(first: int, stop: int) -> Array:
-        return _upright(part(tensor, axis, first, stop), axis)
+        return rows_of(tensor, matrix.transposed, first, stop)
 
-    def make(first: int, stop: int) -> Coded:
+    def make(first: int, stop: int) -> Quantized:
         try:
-            return quantize(floats(first, stop), group, importance, symmetric)
+            return quantize(floats(first, stop), facts.group, importance, facts.symmetric)
         except Unquantizable as error:
             keep = f"--keep '{matrix.word or name}=f32' leaves it as it is"
             hint = "export it again" if isinstance(error, NotFinite) else keep
             raise GraphError(f"{name} cannot be stored in 4 bits", str(error), hint) from None
 
-    zero = None if symmetric else "u8"
-    return CodedWeight(*matrix.sizes, BITS, group, "f16", zero, make, floats)
+    zero = None if facts.symmetric else "u8"
+    return QuantizedWeight(*matrix.sizes, BITS, facts.group, "f16", zero, make, floats)
+
+
+def _importance(matrix: Matrix) -> Array | None:
+    """What an error in each column of K counts; None: the same in all."""
+    gamma = _gamma(matrix)
+    importance = None if gamma is None else gamma.astype("float32") ** 2
+    if importance is not None and not np.isfinite(importance).all():
+        raise GraphError(
+            f"{matrix.value.name} cannot be stored in 4 bits",
+            "the norm before it scales by NaN, infinity, or more than float32 can square",
+            "check the model's file",
+        )
+    return importance

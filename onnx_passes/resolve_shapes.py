@@ -6,6 +6,7 @@ positions, and goes with them.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -16,21 +17,26 @@ from onnx_passes.ir.dims import Dim, as_expr, symbolic_value
 from onnx_passes.ir.edit import Builder, drop_unused, replace
 from onnx_passes.ir.graph import attribute, is_constant, operand, producer
 from onnx_passes.ir.infer import infer
+from onnx_passes.ir.rules import Done, Outcome, Rules, attempt
 
 Known = tuple[ir.DataType, tuple[int, ...], tuple[sympy.Expr, ...]]
 
 
-def resolve_shapes(model: ir.Model) -> int:
-    """Replace known shape values and symbolic targets; return how many nodes changed."""
-    count, known = 0, dict[Known, ir.Value]()
-    for node in list(model.graph):
-        rewrite = _RULES.get(node.op_type)
-        if node.domain == "" and (_is_known(node, known) or (rewrite and rewrite(node))):
-            count += 1
+def resolve_shapes(model: ir.Model) -> Outcome:
+    """Replace known shape values and symbolic targets."""
+    known: dict[Known, ir.Value] = {}
+    outcome = attempt((node, partial(_resolve, model, node, known)) for node in list(model.graph))
     CommonSubexpressionEliminationPass()(model)  # masks of equal sizes become one
     drop_unused(model)
     infer(model)
-    return count
+    return outcome
+
+
+def _resolve(model: ir.Model, node: ir.Node, known: dict[Known, ir.Value]) -> Done:
+    if node.domain == "" and _is_known(node, known):
+        return True
+    rule = RULES.get((node.domain, node.op_type))
+    return rule is not None and rule(model, node)
 
 
 def _is_known(node: ir.Node, known: dict[Known, ir.Value]) -> bool:
@@ -75,7 +81,7 @@ def _has_shape(value: ir.Value) -> bool:
     return all(isinstance(d, int) or d.value is not None for d in _dims(value) or ())
 
 
-def _slice(node: ir.Node) -> bool:
+def _slice(_: ir.Model, node: ir.Node) -> bool:
     steps = operand(node, 4)
     forward = steps is None or (
         is_constant(steps) and all(v == 1 for v in symbolic_value(steps) or [0])
@@ -97,7 +103,7 @@ def _fix_reshape(node: ir.Node) -> bool:
     return fixed.count(-1) <= 1 and _set_operand(node, fixed)
 
 
-def _fix_expand(node: ir.Node) -> bool:
+def _fix_expand(_: ir.Model, node: ir.Node) -> bool:
     if _same_shape(node):
         return True
     source, target = _dims(operand(node, 0)), _dims(node.outputs[0])
@@ -115,7 +121,7 @@ def _set_operand(node: ir.Node, target: list[int]) -> bool:
     return True
 
 
-def _concat(node: ir.Node) -> bool:
+def _concat(_: ir.Model, node: ir.Node) -> bool:
     return len(node.inputs) == 1 and _same_shape(node)
 
 
@@ -141,7 +147,7 @@ def _equal(a: list[Dim], b: list[Dim]) -> bool:
     return known and [as_expr(d) for d in a] == [as_expr(d) for d in b]
 
 
-def _reshape(node: ir.Node) -> bool:
+def _reshape(_: ir.Model, node: ir.Node) -> bool:
     return _merge_transpose(node) or _fix_reshape(node)
 
 
@@ -149,4 +155,9 @@ def _dims(value: ir.Value | None) -> list[Dim] | None:
     return None if value is None or value.shape is None else list(value.shape)
 
 
-_RULES = {"Reshape": _reshape, "Expand": _fix_expand, "Slice": _slice, "Concat": _concat}
+RULES: Rules = {
+    ("", "Reshape"): _reshape,
+    ("", "Expand"): _fix_expand,
+    ("", "Slice"): _slice,
+    ("", "Concat"): _concat,
+}

@@ -14,8 +14,9 @@ from onnx_passes.analysis.masks import NO_WINDOW
 from onnx_passes.analysis.rotary import stored_tables
 from onnx_passes.analysis.subgraph import Subgraph
 from onnx_passes.ir.edit import Builder, replace
-from onnx_passes.ir.emit import TURN, attention, check_heads, rope_by_token
-from onnx_passes.ir.graph import Miss, attribute, check_attributes, dim, explain, needed, operand
+from onnx_passes.ir.emit import SWAP_HEADS_TOKENS, attention, check_heads, rope_by_token
+from onnx_passes.ir.graph import attribute, check_attributes, dim, needed, operand
+from onnx_passes.ir.rules import Miss, Outcome, Rules, apply
 
 Lengths = tuple[ir.Value, ir.Value]
 _READ = (
@@ -36,21 +37,16 @@ _USUAL = {
 }
 
 
-def split_gqa(model: ir.Model) -> int:
-    """Replace every GroupQueryAttention; return how many."""
-    counting: set[Lengths] = set()
-    count = 0
-    for node in list(model.graph):
-        if node.op_type != "GroupQueryAttention":
-            continue
-        try:
-            _check_supported(node)
-            _check_lengths(model, (needed(node, 5), needed(node, 6)), counting)
-            _split(model, node)
-            count += 1
-        except Miss as miss:
-            explain(node, miss)
-    return count
+def split_gqa(model: ir.Model) -> Outcome:
+    """Replace every GroupQueryAttention."""
+    return apply(model, RULES)
+
+
+def _split(model: ir.Model, node: ir.Node) -> bool:
+    _check_supported(node)
+    _check_lengths(model, (needed(node, 5), needed(node, 6)))
+    _replace(model, node)
+    return True
 
 
 def _check_supported(node: ir.Node) -> None:
@@ -67,19 +63,20 @@ def _check_supported(node: ir.Node) -> None:
         raise Miss("its numbers of heads are not given")
 
 
-def _check_lengths(model: ir.Model, lengths: Lengths, counting: set[Lengths]) -> None:
+def _check_lengths(model: ir.Model, lengths: Lengths) -> None:
     """A Miss unless seqlens_k is past + seq - 1 and the total past + seq."""
-    if lengths in counting:
+    known: set[Lengths] = model.graph.meta.setdefault("pocket_lengths", set())
+    if lengths in known:  # all layers share them
         return
     piece = Subgraph(model, lengths)
     for seq, past in ((1, 0), (4, 3), (1, 6)):
         last, total = piece.run(seq, past)
         if np.any(last != past + seq - 1) or np.any(total != past + seq):
             raise Miss("its lengths are not those of the mask")
-    counting.add(lengths)
+    known.add(lengths)
 
 
-def _split(model: ir.Model, node: ir.Node) -> None:
+def _replace(model: ir.Model, node: ir.Node) -> None:
     heads, past_k, past_v = attribute(node, "num_heads"), needed(node, 3), needed(node, 4)
     width = dim(past_k, 3)
     check_heads(heads, width, past_k, past_v)
@@ -92,7 +89,7 @@ def _split(model: ir.Model, node: ir.Node) -> None:
         interleaved = bool(attribute(node, "rotary_interleaved", 0))
         q, k = (rope_by_token(model, b, x, tables, interleaved) for x in (q, k))
     present_k, present_v = (
-        b.op("Concat", past, b.op("Transpose", new, perm=TURN), axis=2)
+        b.op("Concat", past, b.op("Transpose", new, perm=SWAP_HEADS_TOKENS), axis=2)
         for past, new in ((past_k, k), (past_v, v))
     )
     scale = attribute(node, "scale", 0.0) or 1 / math.sqrt(width or 1)
@@ -116,3 +113,6 @@ def _heads(b: Builder, node: ir.Node, heads: int, groups: int) -> list[ir.Value]
         parts = list(b.ops("Split", 3, parts[0], b.constant(sizes), axis=-1))
     counts = (heads, groups, groups)
     return [b.op("Reshape", x, b.target(0, 0, n, -1)) for x, n in zip(parts, counts, strict=True)]
+
+
+RULES: Rules = {("com.microsoft", "GroupQueryAttention"): _split}

@@ -8,18 +8,18 @@ import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.graph import needed
+from onnx_passes.ir.rules import Outcome, Rules, apply
 
-_PAIRWISE = {"Max": "Max", "Min": "Min", "Sum": "Add", "Mean": "Add"}
-
-
-def split_variadic(model: ir.Model) -> int:
-    """Replace every such op that is not a Max or Min of two; return how many."""
-    nodes = [node for node in model.graph if node.op_type in _PAIRWISE and node.domain == ""]
-    return sum(_split(node) for node in nodes)
+PAIRWISE = {"Max": "Max", "Min": "Min", "Sum": "Add", "Mean": "Add"}
 
 
-def _split(node: ir.Node) -> bool:
-    pairwise, count = _PAIRWISE[node.op_type], len(node.inputs)
+def split_variadic(model: ir.Model) -> Outcome:
+    """Replace every such op that is not a Max or Min of two."""
+    return apply(model, RULES)
+
+
+def _split(_: ir.Model, node: ir.Node) -> bool:
+    pairwise, count = PAIRWISE[node.op_type], len(node.inputs)
     if pairwise == node.op_type and count == 2:
         return False
     b, total = Builder(node), needed(node, 0)
@@ -35,3 +35,6 @@ def _number(b: Builder, count: int, node: ir.Node) -> ir.Value:
     dtype = node.outputs[0].dtype
     assert dtype is not None, "shapes and types are inferred before this pass"
     return b.constant(np.array(count, dtype.numpy()))
+
+
+RULES: Rules = {("", op_type): _split for op_type in PAIRWISE}

@@ -12,20 +12,24 @@ import onnx_ir as ir
 from onnx_passes.ir.edit import replace
 from onnx_passes.ir.graph import attribute, operand
 from onnx_passes.ir.infer import infer
-from onnx_passes.weights.lazy import Retyped
-from onnx_passes.weights.quantized import CodedTensor
+from onnx_passes.ir.rules import Outcome
+from onnx_passes.weights.lazy import Cast
+from onnx_passes.weights.quantized import QuantizedTensor
 
 NARROW = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 WIDE = ir.DataType.FLOAT
 
 
-def widen_floats(model: ir.Model) -> None:
-    """Retype every float16 and bfloat16 value, and drop the casts between floats."""
-    values = _values(model.graph)
-    narrow = [value for value in values if value.dtype in NARROW]
+def widen_floats(model: ir.Model) -> Outcome:
+    """Retype every float16 and bfloat16 value, and drop the casts between floats.
+
+    Counts the values and the nodes that name such a type.
+    """
+    narrow = [value for value in _values(model.graph) if value.dtype in NARROW]
     nodes = list(model.graph.all_nodes())
-    if not narrow and not any(_names_narrow(node) for node in nodes):
-        return
+    rewrites = len(narrow) + sum(_names_narrow(node) for node in nodes)
+    if not rewrites:
+        return Outcome(0)
     for value in narrow:
         value.dtype = WIDE
         if value.const_value is not None:
@@ -36,6 +40,7 @@ def widen_floats(model: ir.Model) -> None:
     for node in nodes:
         if node.op_type == "Cast" and _is_idle(node):
             replace(node, operand(node, 0))
+    return Outcome(rewrites)
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:
@@ -69,10 +74,10 @@ def _widen_attributes(node: ir.Node) -> None:
 
 def _widened(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     name = tensor.name or ""
-    if isinstance(tensor, CodedTensor):
-        return tensor.retyped(WIDE, name)
+    if isinstance(tensor, QuantizedTensor):
+        return tensor.cast(WIDE, name)
     if len(tensor.shape) == 2:
-        return Retyped(tensor, WIDE, name)
+        return Cast(tensor, WIDE, name)
 
     def evaluate() -> ir.TensorProtocol:
         return ir.tensor(tensor.numpy().astype(np.float32))

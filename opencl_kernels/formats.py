@@ -4,11 +4,12 @@ n16 stores a weight W[N, K] (N outputs) as [ceil(N/16)][K][16], zero padded: ele
 ((n // 16) * K + k) * 16 + n % 16. One vector load brings 16 outputs of one k, so that a matrix
 product never transposes; the same bytes serve gemm, gemv and, with N = V and K = D, the embedding.
 
-Coded weights are W = scale * (code - zero) with a scale and a zero point per group along K. Their
-codes lie as words of 32 bits, [ceil(N/32)][K/8][32] for 4 bits (E0M4: Transformer-Lite, section
-3.3) and [ceil(N/32)][K/4][32] for 8: a word holds consecutive k of one row, so placed that a mask,
-an OR and now and then a rotation make a float of each (see PLACES). Scales and zero points lie as
-[ceil(N/32)][groups][32]. A kernel that makes 32 outputs at a time reads all of them as one stream.
+Quantized weights are W = scale * (code - zero) with a scale and a zero point per group along K.
+Their codes lie as words of 32 bits, [ceil(N/32)][K/8][32] for 4 bits (E0M4: Transformer-Lite,
+section 3.3) and [ceil(N/32)][K/4][32] for 8: a word holds consecutive k of one row, so placed that
+a mask, an OR and now and then a rotation make a float of each (see BIT_POSITIONS). Scales and zero
+points lie as [ceil(N/32)][groups][32]. A kernel that makes 32 outputs at a time reads all of them
+as one stream.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 BLOCK = 16  # rows of a weight that lie side by side
-STRIP = 32  # rows of a coded one
+STRIP = 32  # rows of a quantized one
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
@@ -32,12 +33,12 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "u32": np.dtype(np.uint32),
     "u8": np.dtype(np.uint8),
 }
-CODED = {"e0m4": 4, "q8": 8}  # storage types of coded weights, and the bits of a code
+QUANTIZED = {"e0m4": 4, "q8": 8}  # storage types of quantized weights, and the bits of a code
 # Where the lowest bit of each code of a word lies, in the order of k. A code of 4 bits at 19 is
 # the top of a float's mantissa: ORed with 1.0 it reads 1 + code/16; at 15, ORed with 16.0, it
 # reads 16 + code/16; at 11, with 256.0, 256 + code/16. The others get there by rotations of
 # 12 and 24 bits. 8 bits: at 15 (1.0) and 7 (256.0), and by a rotation of 16.
-PLACES = {4: (19, 15, 11, 7, 3, 31, 27, 23), 8: (15, 7, 31, 23)}
+BIT_POSITIONS = {4: (19, 15, 11, 7, 3, 31, 27, 23), 8: (15, 7, 31, 23)}
 GROUPS = (16, 32, 64, 128, 256)  # codes along K that share a scale
 
 
@@ -100,7 +101,7 @@ def interleave_gate_up(gate_FK: Array, up_FK: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Coded:
+class Quantized:
     """A weight W[N, K] as codes: scale * (code - zero), rounded nowhere.
 
     codes_NK  uint8, below 2**bits
@@ -133,20 +134,20 @@ def pack_codes(codes_NK: Array, bits: int, group: int) -> Array:
     full[:rows, :columns] = codes_NK
     parts = full.reshape(-1, STRIP, full.shape[1] * bits // 32, 32 // bits).transpose(3, 0, 2, 1)
     words = np.zeros(parts.shape[1:], np.uint32)
-    for part, place in zip(parts, PLACES[bits], strict=True):
+    for part, position in zip(parts, BIT_POSITIONS[bits], strict=True):
         wide = part.astype(np.uint32)
-        words |= wide << np.uint32(place)
-        if place + bits > 32:  # what passes bit 31 starts again at 0
-            words |= wide >> np.uint32(32 - place)
+        words |= wide << np.uint32(position)
+        if position + bits > 32:  # what passes bit 31 starts again at 0
+            words |= wide >> np.uint32(32 - position)
     return words
 
 
 def unpack_codes(words: Array, bits: int, N: int, K: int) -> Array:
     """The inverse of `pack_codes`: uint8 codes [N, K]."""
-    places = np.array(PLACES[bits], np.uint64)
+    positions = np.array(BIT_POSITIONS[bits], np.uint64)
     wide = words.astype(np.uint64)
-    doubled = (wide | wide << np.uint64(32))[..., None] >> places
-    codes = (doubled & np.uint64(2**bits - 1)).astype(np.uint8)  # [strips, words, 32, places]
+    doubled = (wide | wide << np.uint64(32))[..., None] >> positions
+    codes = (doubled & np.uint64(2**bits - 1)).astype(np.uint8)  # [strips, words, 32, positions]
     return np.ascontiguousarray(codes.transpose(0, 2, 1, 3).reshape(padded(N, STRIP), -1)[:N, :K])
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from opencl_kernels.case import Defines, ceil_div
 from opencl_kernels.formats import (
     BLOCK,
-    CODED,
     DTYPES,
     GROUPS,
+    QUANTIZED,
     STRIP,
     Array,
-    Coded,
+    Quantized,
     pack_codes,
     pack_groups,
     pack_n16,
@@ -46,15 +46,15 @@ class Stored:
 
     def __post_init__(self) -> None:
         """Refuse what no kernel reads."""
-        if self.dtype not in (*CODED, "f32", "f16") or self.layout not in LAYOUTS:
+        if self.dtype not in (*QUANTIZED, "f32", "f16") or self.layout not in LAYOUTS:
             raise ValueError(f"no weight is stored as {self.dtype!r} in {self.layout!r}")
-        if self.dtype in CODED and self.group not in GROUPS:
+        if self.dtype in QUANTIZED and self.group not in GROUPS:
             raise ValueError(f"codes in groups of {self.group}")
 
     @property
     def bits(self) -> int:
         """Of a code; 0 where the weight is floats."""
-        return CODED.get(self.dtype, 0)
+        return QUANTIZED.get(self.dtype, 0)
 
     def groups(self, depth: int) -> int:
         """Groups along the depth of codes."""
@@ -127,7 +127,7 @@ def _unpack_codes(inputs: Mapping[str, Array], stored: Stored, N: int, K: int) -
     )
     codes_NK = unpack_codes(inputs["w"], stored.bits, N, K)
     assert scale is not None
-    return Coded(codes_NK, scale, zero, stored.bits, stored.group).values(np.float64)
+    return Quantized(codes_NK, scale, zero, stored.bits, stored.group).values(np.float64)
 
 
 def _integers(limit: int) -> Callable[[tuple[int, ...], np.random.Generator], Array]:

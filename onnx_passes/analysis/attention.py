@@ -7,11 +7,11 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import (
-    Miss,
     attribute,
     check_attributes,
     dim,
     is_constant,
+    is_op,
     needed,
     operand,
     opset,
@@ -20,6 +20,7 @@ from onnx_passes.ir.graph import (
     scalar,
     through,
 )
+from onnx_passes.ir.rules import Miss
 
 # Of ONNX's Attention: what is read, or has no meaning here; and at which values the rest has none.
 # A window counts from the first token of the block where the op doesn't hold the cache itself.
@@ -64,16 +65,16 @@ def _weighted_sum(weights: ir.Value) -> ir.Node:
     """The MatMul with V that the softmax ends in, through casts and the guard against NaN rows."""
     for use in weights.uses():
         node = use.node
-        if node.op_type == "MatMul" and use.idx == 0:
+        if is_op(node, "MatMul") and use.idx == 0:
             return node
-        if node.op_type == "Cast" or (use.idx == 2 and _is_guard(node)):
+        if is_op(node, "Cast") or (use.idx == 2 and _is_guard(node)):
             return _weighted_sum(node.outputs[0])
     raise Miss("the softmax does not end in a product with values")
 
 
 def _is_guard(node: ir.Node) -> bool:
     """Where(IsNaN(x), 0, x)."""
-    test = producer(node.inputs[0], "IsNaN") if node.op_type == "Where" else None
+    test = producer(node.inputs[0], "IsNaN") if is_op(node, "Where") else None
     return test is not None and test.inputs[0] is node.inputs[2] and scalar(node.inputs[1]) == 0
 
 

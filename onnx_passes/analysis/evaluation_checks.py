@@ -12,7 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.ir.dims import evaluated, is_anonymous
-from onnx_passes.ir.graph import GraphError, Miss
+from onnx_passes.ir.graph import GraphError
+from onnx_passes.ir.rules import Miss
 from opencl_kernels.elementwise.functions import SCALAR_OPS
 
 LARGE = 1 << 24  # elements: a piece that needs a larger value is no mask and no table

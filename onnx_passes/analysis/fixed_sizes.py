@@ -12,17 +12,18 @@ import onnx_ir as ir
 from onnx_passes.analysis.roles import Roles
 from onnx_passes.ir.graph import GraphError, SizeError
 
-_NOTE = "pocket.fixed"
+_KEY = "pocket_fixed_sizes"
 
 
 def note_fixed_sizes(model: ir.Model, roles: Roles, batch: int) -> None:
-    """Keep in the model's metadata what is declared; called before dimensions get our symbols."""
-    model.metadata_props[_NOTE] = ", ".join(_declared(model.graph, roles, batch))
+    """Keep what is declared; called before dimensions get our symbols."""
+    model.meta[_KEY] = ", ".join(_declared(model.graph, roles, batch))
 
 
 def fixed_sizes(model: ir.Model) -> str:
     """Inputs with their fixed shapes, in words; "" where all that varies is left open."""
-    return model.metadata_props.get(_NOTE, "")
+    found: str = model.meta.get(_KEY, "")
+    return found
 
 
 @contextmanager

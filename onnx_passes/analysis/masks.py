@@ -8,15 +8,23 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.subgraph import Subgraph
-from onnx_passes.ir.graph import Miss
+from onnx_passes.ir.facts import Facts
+from onnx_passes.ir.rules import Miss
 
 NO_WINDOW = 2**31 - 1  # a window that never ends, as `pocket.Attention` writes it
 _SHAPES = ((1, 0, 0), (3, 0, 0), (5, 4, 0), (1, 9, 0), (7, 12, 0))  # seq, past, padding
 _PADDED = ((4, 6, 2), (6, 0, 3))
 
 
-def closed_form(model: ir.Model, mask: ir.Value, context: int) -> int:
+def closed_form(model: ir.Model, mask: ir.Value) -> int:
     """The window of a causal mask (NO_WINDOW if it has none), or a Miss if it is something else."""
+    known: dict[ir.Value, int] = model.graph.meta.setdefault("pocket_windows", {})
+    if mask not in known:  # all layers share a mask
+        known[mask] = _window(model, mask, Facts.of(model).context)
+    return known[mask]
+
+
+def _window(model: ir.Model, mask: ir.Value, context: int) -> int:
     piece = Subgraph(model, [mask])
     seen = int(_allowed(piece, 1, context - 1)[0].sum())
     if not seen:  # what softmax makes of nothing differs between runtimes

@@ -11,7 +11,9 @@ import onnx_ir as ir
 
 from onnx_passes.analysis.subgraph import Subgraph
 from onnx_passes.ir.edit import add_constant
-from onnx_passes.ir.graph import Miss, constant
+from onnx_passes.ir.facts import Facts
+from onnx_passes.ir.graph import constant
+from onnx_passes.ir.rules import Miss
 
 Tables = tuple[ir.Value, ir.Value]
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -71,7 +73,7 @@ def _once(model: ir.Model, cos: ir.Value, sin: ir.Value, make: Callable[[int], A
     """All layers share the tables of one pair of values."""
     cache: dict[Tables, Tables] = model.graph.meta.setdefault("pocket_rotary", {})
     if (cos, sin) not in cache:
-        arrays = make(int(model.metadata_props["pocket.context"]))
+        arrays = make(Facts.of(model).context)
         cache[cos, sin] = (
             add_constant(model.graph, arrays[0].astype(np.float32), "rotary.cos"),
             add_constant(model.graph, arrays[1].astype(np.float32), "rotary.sin"),

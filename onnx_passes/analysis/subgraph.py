@@ -16,7 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx_passes.analysis.evaluation_checks import LARGE, check_inferred, check_work
 from onnx_passes.analysis.roles import Roles, roles_of
 from onnx_passes.ir.dims import evaluated, symbolic_value
-from onnx_passes.ir.graph import RESERVED, Miss, is_constant, rank
+from onnx_passes.ir.graph import COUNTERS, is_constant, rank
+from onnx_passes.ir.rules import Miss
 
 _READ_SHAPES = ("Shape", "Size")  # ops that read nothing of a tensor but its shape
 
@@ -132,7 +133,7 @@ def _inside(node: ir.Node) -> list[ir.Node]:
 
 def _refuse_data(reached: set[ir.Value], roles: Roles) -> None:
     """Tokens and caches are fed with zeros: only their shapes may matter."""
-    known = {roles.mask, roles.positions, *RESERVED}
+    known = {roles.mask, roles.positions, *COUNTERS}
     for value in reached:
         if not value.is_graph_input() or value.name in known or value.is_initializer():
             continue

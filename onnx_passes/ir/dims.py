@@ -15,6 +15,7 @@ from onnx_passes.ir.graph import integers
 Dim = int | ir.SymbolicDim
 SMALL = 64  # elements: no shape is longer
 MOST_POWER = 8  # of a size: no tensor has as many dimensions
+SYMBOLS = ("seq", "past", "rows")  # that dimensions are written in, from canonicalize_dims on
 MOST_TEXT = 4096  # characters of an expression
 
 
@@ -118,7 +119,7 @@ def symbolic_value(value: ir.Value | None) -> list[sympy.Expr] | None:
 
 def unresolved_dims(model: ir.Model) -> list[str]:
     """Names of values with a dimension that is unknown or an anonymous symbol of the inference."""
-    known = set(model.metadata_props.get("pocket.symbols", "").split(","))
+    known = set(SYMBOLS)
     return [
         output.name
         for node in model.graph

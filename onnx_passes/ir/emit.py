@@ -3,9 +3,10 @@
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder
-from onnx_passes.ir.graph import DOMAIN, Miss, dim, finite
+from onnx_passes.ir.graph import DOMAIN, dim, finite
+from onnx_passes.ir.rules import Miss
 
-TURN = [0, 2, 1, 3]  # [B, H, S, K] <-> [B, S, H, K]
+SWAP_HEADS_TOKENS = [0, 2, 1, 3]  # [B, H, S, K] <-> [B, S, H, K]
 
 
 def counters(model: ir.Model) -> tuple[ir.Value, ir.Value]:
@@ -22,8 +23,10 @@ def rope(
     interleaved: bool = False,
 ) -> ir.Value:
     """`pocket.Rope` of x [B,H,S,K], with the transposes to and from token-major."""
-    by_token = b.op("Transpose", x, perm=TURN)
-    return b.op("Transpose", rope_by_token(model, b, by_token, tables, interleaved), perm=TURN)
+    by_token = b.op("Transpose", x, perm=SWAP_HEADS_TOKENS)
+    return b.op(
+        "Transpose", rope_by_token(model, b, by_token, tables, interleaved), perm=SWAP_HEADS_TOKENS
+    )
 
 
 def rope_by_token(
@@ -50,6 +53,11 @@ def attention(
     """`pocket.Attention` of q [B,S,H,K] over k, v [B,G,T,K]."""
     inputs = (q, k, v, *counters(model))
     return b.op("Attention", *inputs, domain=DOMAIN, scale=finite(scale, "scale"), window=window)
+
+
+def attentions(model: ir.Model) -> list[ir.Node]:
+    """Every `pocket.Attention`: one a layer, in the order of the layers."""
+    return [n for n in model.graph if (n.domain, n.op_type) == (DOMAIN, "Attention")]
 
 
 def check_heads(heads: int | None, width: int | None, keys: ir.Value, values: ir.Value) -> None:

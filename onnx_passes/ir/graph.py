@@ -1,18 +1,17 @@
-"""Small tools for reading an `onnx_ir` graph: constants, producers, uses; reasons for misses."""
+"""Small tools for reading an `onnx_ir` graph: constants, producers, uses."""
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from onnx_passes.ir.rules import Miss
+
 KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft", "pocket")
 DOMAIN = "pocket"  # the op domain of everything that we invent
-RESERVED = ("past", "start", "rows")  # inputs that we add
-
-_misses: list[str] | None = None
+COUNTERS = ("past", "start", "rows")  # inputs that `canonicalize_dims` adds
 
 
 class GraphError(ValueError):
@@ -29,27 +28,6 @@ class InvalidModel(GraphError):
 
 class SizeError(GraphError):
     """The sizes of values contradict each other."""
-
-
-class Miss(Exception):
-    """A pattern began to match and then did not; the message says why."""
-
-
-@contextlib.contextmanager
-def explaining() -> Iterator[list[str]]:
-    """Collect the reasons of every near miss while the block runs."""
-    global _misses
-    before, _misses = _misses, []
-    try:
-        yield _misses
-    finally:
-        _misses = before
-
-
-def explain(node: ir.Node, reason: object) -> None:
-    """Note why a pattern that began at `node` did not match."""
-    if _misses is not None:
-        _misses.append(f"{node.op_type} {node.name or node.outputs[0].name}: {reason}")
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
@@ -84,17 +62,18 @@ def integers(value: ir.Value | None) -> list[int] | None:
 
 
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
-    """The node that makes `value` if it is one of the given ops, of a known domain; any, if none.
-
-    An op of a stranger's domain that bears an ONNX name may compute something else.
-    """
+    """The node that makes `value` if it is one of the given ops (see `is_op`); any, if none."""
     node = None if value is None else value.producer()
     if node is None or not op_types:
         return node
-    return node if _is_one_of(node, op_types) else None
+    return node if is_op(node, *op_types) else None
 
 
-def _is_one_of(node: ir.Node, op_types: tuple[str, ...]) -> bool:
+def is_op(node: ir.Node, *op_types: str) -> bool:
+    """Whether the node is one of these ops, of a domain that we know.
+
+    An op of a stranger's domain that bears an ONNX name may compute something else.
+    """
     return node.op_type in op_types and node.domain in KNOWN_DOMAINS
 
 
@@ -177,7 +156,7 @@ def sole_use(value: ir.Value, *op_types: str) -> ir.Node | None:
     if len(uses) != 1 or value.is_graph_output():
         return None
     node = uses[0].node
-    return node if not op_types or _is_one_of(node, op_types) else None
+    return node if not op_types or is_op(node, *op_types) else None
 
 
 def linear(value: ir.Value | None) -> ir.Node | None:

@@ -1,5 +1,6 @@
 """Shape inference: `onnx-shape-inference` with what it lacks, behind one function."""
 
+import contextlib
 import warnings
 
 import onnx_ir as ir
@@ -7,8 +8,9 @@ import onnx_shape_inference as osi
 import sympy
 
 from onnx_passes.ir.dims import Dim, as_expr
-from onnx_passes.ir.graph import SizeError
-from onnx_passes.ir.shape_rules import register_rules
+from onnx_passes.ir.graph import DOMAIN, SizeError
+from onnx_passes.ir.ops import defined
+from onnx_passes.ir.shape_rules import OURS, register_rules
 
 LARGEST = 2**48  # elements along an axis, and far beyond any memory
 
@@ -20,7 +22,8 @@ def infer(model: ir.Model) -> None:
         for output in node.outputs:
             output.shape = None
             output.metadata_props.pop(osi.SYM_DATA_KEY, None)
-    with warnings.catch_warnings():
+    bodies = defined(model) if _needs_bodies(model) else contextlib.nullcontext()
+    with warnings.catch_warnings(), bodies:
         warnings.simplefilter("ignore")
         _infer(model)
     for node in model.graph:
@@ -28,6 +31,12 @@ def infer(model: ir.Model) -> None:
             if output.shape is not None:
                 output.shape = ir.Shape([_simple(dim) for dim in output.shape])
                 _check_sizes(output)
+
+
+def _needs_bodies(model: ir.Model) -> bool:
+    """Whether an op of ours has no rule, so that its shapes follow from its body in ops.txt."""
+    ours = (node for node in model.graph.all_nodes() if node.domain == DOMAIN)
+    return any(n.op_type not in OURS and n.op_identifier() not in model.functions for n in ours)
 
 
 def _check_sizes(value: ir.Value) -> None:

@@ -42,6 +42,7 @@ def _parse(block: str) -> onnx.FunctionProto:
 def defined(model: ir.Model) -> Iterator[ir.Model]:
     """Attach the definitions of the `pocket` ops that the model uses; detach them at the end."""
     before = dict(model.functions)  # chains of elementwise ops bring their own definitions
+    imports = dict(model.opset_imports)
     uses = any(node.domain == DOMAIN for node in model.graph)
     if uses:
         model.opset_imports[DOMAIN] = 1
@@ -53,3 +54,5 @@ def defined(model: ir.Model) -> Iterator[ir.Model]:
     finally:
         model.functions.clear()
         model.functions.update(before)
+        model.opset_imports.clear()
+        model.opset_imports.update(imports)

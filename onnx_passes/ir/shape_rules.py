@@ -1,4 +1,4 @@
-"""Shape inference of our own ops; and the place where all rules join the inference's own.
+"""Shape rules of our own ops; and the place where all rules join the inference's own.
 
 A rule sets shape and type of a node's outputs, and the elements of small integer tensors that
 are shapes themselves (Expand targets above all).
@@ -14,7 +14,7 @@ from onnx_passes.ir.dims import Dim
 from onnx_passes.ir.graph import DOMAIN, attribute, operand
 from onnx_passes.ir.rule_context import Context, Rule
 from onnx_passes.ir.shape_values import VALUES
-from onnx_passes.ir.sound_rules import BEHIND, INSTEAD
+from onnx_passes.ir.sound_rules import AFTER, INSTEAD
 
 
 def _set(context: Context, output: ir.Value, dims: Sequence[Dim], like: ir.Value) -> None:
@@ -91,7 +91,9 @@ def _fused_matmul(context: Context, node: ir.Node) -> None:
     _set(context, node.outputs[0], [*batches, rows, columns], node.inputs[0])
 
 
-_OURS: dict[str, Rule] = {
+# An op of ours that is not here is inferred through its body. Here are those whose body does not
+# tell a size (LastRows, RopeKvWrite), and for the time that takes, those that every layer has.
+OURS: dict[str, Rule] = {
     **dict.fromkeys(("RmsNorm", "AddRmsNorm", "Rope", "KvWrite", "Attention"), _like_first),
     "Glu": _glu,
     "LastRows": _last_rows,
@@ -102,19 +104,19 @@ _OURS: dict[str, Rule] = {
 
 @functools.cache
 def register_rules() -> None:
-    """Add our rules to the inference, once; on ONNX's ops most run behind the library's."""
+    """Add our rules to the inference, once; on ONNX's ops most run after the library's."""
     osi.registry.collect()
-    for op_type, rule in _OURS.items():
+    for op_type, rule in OURS.items():
         osi.registry.register(DOMAIN, op_type, since_version=1)(rule)
     skip = osi.registry.register(
         "com.microsoft", "SkipSimplifiedLayerNormalization", since_version=1
     )
     skip(_skip_norm)
     osi.registry.register("com.microsoft", "FusedMatMul", since_version=1)(_fused_matmul)
-    for op_type in {*VALUES, *BEHIND, *INSTEAD}:
+    for op_type in {*VALUES, *AFTER, *INSTEAD}:
         theirs = {v: osi.registry.get("", op_type, version=v) for v in range(1, 28)}
         for version, rule in theirs.items():
-            rules = INSTEAD.get(op_type, rule), BEHIND.get(op_type), VALUES.get(op_type)
+            rules = INSTEAD.get(op_type, rule), AFTER.get(op_type), VALUES.get(op_type)
             osi.registry.register("", op_type, since_version=version)(_in_turn(rules))
 
 

@@ -1,7 +1,7 @@
 """Rules of inference that correct, or replace, those of `onnx-shape-inference` that guess.
 
 A shape that nobody can know stays unknown: two sizes of different names may be equal, or one of
-them 1; a slice may end behind the end of the tensor; what is expanded may be larger than the
+them 1; a slice may end beyond the end of the tensor; what is expanded may be larger than the
 target. (tests/passes/test_sound_rules.py holds all rules to ONNX's own test cases.)
 """
 
@@ -96,7 +96,7 @@ def _forget(context: Context, value: ir.Value, axes: Iterable[int], numbers: boo
     value.shape = ir.Shape(dims)
 
 
-BEHIND: dict[str, Rule] = {
+AFTER: dict[str, Rule] = {
     **dict.fromkeys(BROADCASTING, _broadcast),
     "MatMul": _matmul,
     "Compress": _chosen,

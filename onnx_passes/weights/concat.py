@@ -6,22 +6,28 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, add_tensor, unique_name
-from onnx_passes.ir.graph import DOMAIN, Miss, constant, dim, explain, needed, operand
-from onnx_passes.weights.lazy import Joined
-from onnx_passes.weights.quantized import CodedTensor, stacked
+from onnx_passes.ir.graph import DOMAIN, constant, dim, needed, operand
+from onnx_passes.ir.rules import Loss, Miss
+from onnx_passes.weights.lazy import Concat
+from onnx_passes.weights.quantized import QuantizedTensor, stacked
+
+MIXED = "only some of its projections' weights are quantized: all become floats"
 
 
-def merged(b: Builder, nodes: Sequence[ir.Node], name: str) -> ir.Value:
-    """One MatMul (or Linear) giving what `nodes` give, side by side along the last axis."""
+def merged(b: Builder, nodes: Sequence[ir.Node], name: str) -> tuple[ir.Value, Loss | None]:
+    """One MatMul (or Linear) giving what `nodes` give, side by side along the last axis.
+
+    And what is lost by that: weights of which only some are quantized become floats, all of them.
+    """
     x = needed(nodes[0], 0)
     if any(node.inputs[0] is not x for node in nodes):
         raise Miss("the projections do not read the same value")
-    weight = _side_by_side(b.graph, nodes, f"{name}.weight")
+    weight, loss = _side_by_side(b.graph, nodes, f"{name}.weight")
     if all(operand(node, 2) is None for node in nodes):
-        return _named(b.op("MatMul", x, weight), b.graph, name)
+        return _named(b.op("MatMul", x, weight), b.graph, name), loss
     bias = np.concatenate([_bias(node) for node in nodes])
     y = b.op("Linear", x, weight, b.constant(bias, f"{name}.bias"), domain=DOMAIN)
-    return _named(y, b.graph, name)
+    return _named(y, b.graph, name), loss
 
 
 def _named(value: ir.Value, graph: ir.Graph, name: str) -> ir.Value:
@@ -36,8 +42,10 @@ def _bias(node: ir.Node) -> np.ndarray:
     return np.zeros(dim(weight, 1) or 0, None if weight.dtype is None else weight.dtype.numpy())
 
 
-def _side_by_side(graph: ir.Graph, nodes: Sequence[ir.Node], name: str) -> ir.Value:
-    """The weights [K, N] as one; as codes where all of them are, else as floats."""
+def _side_by_side(
+    graph: ir.Graph, nodes: Sequence[ir.Node], name: str
+) -> tuple[ir.Value, Loss | None]:
+    """The weights [K, N] as one: quantized where all of them are, else floats."""
     weights = [needed(node, 1) for node in nodes]
     widths = [dim(weight, 1) for weight in weights]
     if len({(weight.dtype, dim(weight, 0)) for weight in weights}) != 1:
@@ -47,17 +55,17 @@ def _side_by_side(graph: ir.Graph, nodes: Sequence[ir.Node], name: str) -> ir.Va
         raise Miss("a projection's weight is not a constant matrix")
     full = unique_name(graph, name)
     names = [node.name for node in nodes if node.name]
-    merged = _stacked(tensors, full, nodes[0])
-    return add_tensor(graph, Joined(tensors, full, names) if merged is None else merged)
+    joined = _stacked(tensors, full)
+    if joined is not None:
+        return add_tensor(graph, joined), None
+    loses = any(isinstance(tensor, QuantizedTensor) for tensor in tensors)
+    return add_tensor(graph, Concat(tensors, full, names)), Loss(MIXED) if loses else None
 
 
-def _stacked(tensors: Sequence[ir.TensorProtocol], name: str, node: ir.Node) -> CodedTensor | None:
-    """Coded weights as one; where only some are coded, codes are lost."""
-    found = [tensor for tensor in tensors if isinstance(tensor, CodedTensor)]
-    if not found:
-        return None
-    if len(found) < len(tensors) or not all(tensor.transposed for tensor in found):
-        explain(node, "only some of its projections' weights are in codes: all become floats")
+def _stacked(tensors: Sequence[ir.TensorProtocol], name: str) -> QuantizedTensor | None:
+    """Quantized weights as one; None where some are floats or lie otherwise."""
+    found = [t for t in tensors if isinstance(t, QuantizedTensor) and t.transposed]
+    if len(found) < len(tensors):
         return None
     weight = stacked([tensor.weight for tensor in found])
-    return None if weight is None else CodedTensor(weight, found[0].dtype, True, name)
+    return None if weight is None else QuantizedTensor(weight, found[0].dtype, True, name)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from opencl_kernels.formats import Array, Coded
+from opencl_kernels.formats import Array, Quantized
 
 BITS, TOP = 4, np.float32(15)
 SHRINK = np.linspace(0.7, 1.1, 9, dtype=np.float32)  # of a group's range; within 0.2 % of 180 tries
@@ -37,7 +37,7 @@ class NotFinite(Unquantizable):
 
 def quantize(
     weight_NK: Array, group: int, importance_K: Array | None = None, symmetric: bool = False
-) -> Coded:
+) -> Quantized:
     """W[N, K] in codes; `importance_K`: what a squared error in each column counts.
 
     Rows are independent of each other. Symmetric codes have no zero points: 8 stands for zero, and
@@ -52,7 +52,7 @@ def quantize(
         for first in range(0, N, step)
     ]
     codes, scale, zero = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Coded(codes, scale, None if symmetric else zero, BITS, group)
+    return Quantized(codes, scale, None if symmetric else zero, BITS, group)
 
 
 def _rows(

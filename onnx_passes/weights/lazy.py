@@ -35,7 +35,7 @@ def names_of(tensor: ir.TensorProtocol) -> Iterator[str]:
 
 def stored_in(tensor: ir.TensorProtocol) -> ir.DataType:
     """The type that a tensor's numbers came in, where it is only written in a wider one."""
-    if not isinstance(tensor, Retyped | Turned | Joined):
+    if not isinstance(tensor, Cast | Transposed | Concat):
         return tensor.dtype
     types = {stored_in(source) for source in tensor.sources}
     narrowest = types.pop() if len(types) == 1 else tensor.dtype
@@ -64,7 +64,7 @@ class Lazy(ir.LazyTensor):
         return ir.tensor(self.part(0, 0, self.shape.numpy()[0]))
 
 
-class Turned(Lazy):
+class Transposed(Lazy):
     """The transpose of a matrix."""
 
     def __init__(self, source: ir.TensorProtocol, name: str) -> None:
@@ -76,7 +76,7 @@ class Turned(Lazy):
         return part(self.sources[0], 1 - axis, first, stop).T
 
 
-class Retyped(Lazy):
+class Cast(Lazy):
     """A matrix in another type of floats."""
 
     def __init__(self, source: ir.TensorProtocol, dtype: ir.DataType, name: str) -> None:
@@ -88,7 +88,7 @@ class Retyped(Lazy):
         return part(self.sources[0], axis, first, stop).astype(self.dtype.numpy())
 
 
-class Joined(Lazy):
+class Concat(Lazy):
     """Matrices of one type and height, side by side."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """Weights that are known by codes: float tensors to every pass and to ONNX Runtime.
 
-Passes transpose, merge and look at a `CodedTensor` as at any lazy initializer; only the weight
+Passes transpose, merge and look at a `QuantizedTensor` as at any lazy initializer; only the weight
 table of the plan asks for its codes, some rows at a time.
 """
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from opencl_kernels.formats import Array, Coded, numpy_dtype
+from opencl_kernels.formats import Array, Quantized, numpy_dtype
 
 
 @dataclass(frozen=True)
-class CodedWeight:
+class QuantizedWeight:
     """A weight W[N, K] in codes of 4 or 8 bits, made when it is asked for.
 
     make    rows [first, stop) of it
@@ -30,15 +30,15 @@ class CodedWeight:
     group: int
     scale: str
     zero: str | None
-    make: Callable[[int, int], Coded]
+    make: Callable[[int, int], Quantized]
     floats: Callable[[int, int], Array] | None = None
 
 
-class CodedTensor(ir.LazyTensor):
-    """A `CodedWeight` as floats: [K, N] if `transposed` (as MatMul has it), else [N, K]."""
+class QuantizedTensor(ir.LazyTensor):
+    """A `QuantizedWeight` as floats: [K, N] if `transposed` (as MatMul has it), else [N, K]."""
 
     def __init__(
-        self, weight: CodedWeight, dtype: ir.DataType, transposed: bool, name: str | None = None
+        self, weight: QuantizedWeight, dtype: ir.DataType, transposed: bool, name: str | None = None
     ) -> None:
         shape = [weight.K, weight.N] if transposed else [weight.N, weight.K]
         super().__init__(self._values, dtype=dtype, shape=ir.Shape(shape), name=name)
@@ -48,22 +48,22 @@ class CodedTensor(ir.LazyTensor):
         values_NK = self.weight.make(0, self.weight.N).values().astype(self.dtype.numpy())
         return ir.tensor(values_NK.T if self.transposed else values_NK)
 
-    def turned(self, name: str) -> CodedTensor:
+    def transpose(self, name: str) -> QuantizedTensor:
         """Its transpose."""
-        return CodedTensor(self.weight, self.dtype, not self.transposed, name)
+        return QuantizedTensor(self.weight, self.dtype, not self.transposed, name)
 
-    def retyped(self, dtype: ir.DataType, name: str) -> CodedTensor:
+    def cast(self, dtype: ir.DataType, name: str) -> QuantizedTensor:
         """The same codes, read as another type of floats."""
-        return CodedTensor(self.weight, dtype, self.transposed, name)
+        return QuantizedTensor(self.weight, dtype, self.transposed, name)
 
 
-def coded(value: ir.Value | None) -> CodedTensor | None:
-    """The coded tensor behind a value, or None."""
+def quantized(value: ir.Value | None) -> QuantizedTensor | None:
+    """The quantized tensor behind a value, or None."""
     tensor = None if value is None else value.const_value
-    return tensor if isinstance(tensor, CodedTensor) else None
+    return tensor if isinstance(tensor, QuantizedTensor) else None
 
 
-def stacked(weights: Sequence[CodedWeight]) -> CodedWeight | None:
+def stacked(weights: Sequence[QuantizedWeight]) -> QuantizedWeight | None:
     """Weights of equal depth as one, rows below rows; None where their depths differ.
 
     No value changes: 4 bits among 8 get wider words, coarse groups repeat their scale, scales and
@@ -78,7 +78,7 @@ def stacked(weights: Sequence[CodedWeight]) -> CodedWeight | None:
     zero = _widest(zeros)
     starts = np.cumsum([0, *(w.N for w in weights)]).tolist()
 
-    def make(first: int, stop: int) -> Coded:
+    def make(first: int, stop: int) -> Quantized:
         parts = [
             _widened(w.make(max(first, a) - a, min(stop, b) - a), bits, group, scale, zero)
             for w, a, b in zip(weights, starts, starts[1:], strict=False)
@@ -86,9 +86,9 @@ def stacked(weights: Sequence[CodedWeight]) -> CodedWeight | None:
         ]
         zeros_NG = None if zero is None else np.concatenate([_zero(p) for p in parts])
         codes = np.concatenate([p.codes_NK for p in parts])
-        return Coded(codes, np.concatenate([p.scale_NG for p in parts]), zeros_NG, bits, group)
+        return Quantized(codes, np.concatenate([p.scale_NG for p in parts]), zeros_NG, bits, group)
 
-    return CodedWeight(starts[-1], weights[0].K, bits, group, scale or "f32", zero, make)
+    return QuantizedWeight(starts[-1], weights[0].K, bits, group, scale or "f32", zero, make)
 
 
 def _widest(types: Iterable[str | None]) -> str | None:
@@ -96,7 +96,9 @@ def _widest(types: Iterable[str | None]) -> str | None:
     return max(types, key=(None, "u8", "f16", "f32").index)
 
 
-def _widened(part: Coded, bits: int, group: int, scale: str | None, zero: str | None) -> Coded:
+def _widened(
+    part: Quantized, bits: int, group: int, scale: str | None, zero: str | None
+) -> Quantized:
     """The same weight with `bits` and `group`, its zero points written out if `zero`."""
     groups = -(-part.codes_NK.shape[1] // group)
 
@@ -108,9 +110,9 @@ def _widened(part: Coded, bits: int, group: int, scale: str | None, zero: str | 
     if zeros is None and zero is not None:
         zeros = np.full(part.scale_NG.shape, 2 ** (part.bits - 1), np.uint8)
     zeros = None if zeros is None or zero is None else finer(zeros, zero)
-    return Coded(part.codes_NK, finer(part.scale_NG, scale or "f32"), zeros, bits, group)
+    return Quantized(part.codes_NK, finer(part.scale_NG, scale or "f32"), zeros, bits, group)
 
 
-def _zero(part: Coded) -> np.ndarray:
+def _zero(part: Quantized) -> np.ndarray:
     assert part.zero_NG is not None
     return part.zero_NG

@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 from onnx import numpy_helper
 
 import toolkit
-from onnx_passes.quantize_e0m4 import find_matrices
-from onnx_passes.weights.quantized import CodedTensor
+from onnx_passes.analysis.matrices import find_matrices
+from onnx_passes.weights.quantized import QuantizedTensor
 from toolkit.cli import cli
 from toolkit.compiler.options import choose
 from toolkit.compiler.pipeline import rewritten_for
@@ -81,7 +81,7 @@ def test_the_plan_keeps_the_options_and_makes_the_same_graph_again(report: Compi
     chosen = {key: plan.model["options"][key] for key in ("weights", "group", "keep")}
     assert chosen == {"weights": "e0m4", "group": 64, "keep": ["*down_proj*=f32"]}
     matrices = list(find_matrices(rewritten_for(load_source(DEMO), plan)))
-    kept = [m for m in matrices if not isinstance(m.tensor, CodedTensor)]
+    kept = [m for m in matrices if not isinstance(m.tensor, QuantizedTensor)]
     assert len(matrices) == 22 and len(kept) == 5
     assert all("down_proj" in " ".join(m.names) for m in kept)
 

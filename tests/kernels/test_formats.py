@@ -8,7 +8,7 @@ import pytest
 from opencl_kernels import formats
 from opencl_kernels.formats import (
     GROUPS,
-    Coded,
+    Quantized,
     interleave_gate_up,
     pack_codes,
     pack_groups,
@@ -80,8 +80,8 @@ def test_values_of_codes_follow_scale_and_zero() -> None:
     codes = np.array([[0, 7, 15, 1, 8]], np.uint8)
     scale = np.array([[0.5, 2.0]], np.float16)
     zero = np.array([[7, 0]], np.uint8)
-    assert Coded(codes, scale, zero, 4, 3).values().tolist() == [[-3.5, 0, 4, 2, 16]]
-    assert Coded(codes, scale, None, 4, 3).values().tolist() == [[-4, -0.5, 3.5, -14, 0]]
+    assert Quantized(codes, scale, zero, 4, 3).values().tolist() == [[-3.5, 0, 4, 2, 16]]
+    assert Quantized(codes, scale, None, 4, 3).values().tolist() == [[-4, -0.5, 3.5, -14, 0]]
 
 
 def test_sizes_of_types() -> None:

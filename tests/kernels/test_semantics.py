@@ -13,14 +13,14 @@ from opencl_kernels.attention.attention import Heads
 from opencl_kernels.case import At, Case, case_id, symbols
 from opencl_kernels.embedding.embed import Lookup
 from opencl_kernels.family import random_inputs
-from opencl_kernels.formats import CODED, Array, pack_codes, pack_groups
+from opencl_kernels.formats import QUANTIZED, Array, pack_codes, pack_groups
 from opencl_kernels.launch import launch
 from opencl_kernels.layouts import quantized
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.sampling.sample import Choice, best_id, philox
 from opencl_kernels.tuned import default_knobs
 
-STORAGE = {bits: name for name, bits in CODED.items()}
+STORAGE = {bits: name for name, bits in QUANTIZED.items()}
 ATTENTION = [
     pytest.param(kernel.name, case, id=f"{kernel.name}-{case_id(case)}")
     for name, family in FAMILIES.items()

@@ -74,10 +74,10 @@ def test_compiles_and_computes_the_same(route: str, tool: str, tmp_path: Path) -
     toolkit.compile(folder, tmp_path / "x.plan", device="pocl")
     result = verify(tmp_path / "x.plan")
     assert result["ok"], result["cases"]
-    half, coded = "half" in tool, "int4" in route  # the original computes in half, or with int8
-    limit = 1e-2 if coded else 1e-3 if half else 1e-8
+    half, quantized = "half" in tool, "int4" in route  # the original computes in half, or with int8
+    limit = 1e-2 if quantized else 1e-3 if half else 1e-8
     assert all(case["nmse"] < limit for case in result["original"]), result["original"]
-    assert coded or half or result["greedy_match"]
+    assert quantized or half or result["greedy_match"]
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -5,7 +5,8 @@ import pytest
 from pass_helpers import decoder
 
 from onnx_passes.analysis.subgraph import Subgraph
-from onnx_passes.ir.graph import GraphError, Miss
+from onnx_passes.ir.graph import GraphError
+from onnx_passes.ir.rules import Miss
 
 HEAD = """<ir_version: 10, opset_import: ["": 18]>
 before (int64[1, total] mask, float[1, S, 4] x) => (float[1, S, 4] y)

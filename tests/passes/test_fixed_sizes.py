@@ -1,10 +1,13 @@
 """Batch, sequence and past lengths that an export fixes: declared only, or in its constants."""
 
+from dataclasses import replace
+
 import onnx_ir as ir
 import pytest
 from tiny_decoder import tiny
 
 import onnx_passes
+from onnx_passes import Facts
 from onnx_passes.analysis.fixed_sizes import fixed_sizes
 from onnx_passes.ir.dims import unresolved_dims
 from onnx_passes.ir.graph import GraphError
@@ -49,7 +52,7 @@ BATCH = ("ub = Unsqueeze(batch, v0)", "ub = Identity(v2)")
 
 def batched(batch: int, **change: str) -> ir.Model:
     model = tiny(BATCH, **change)
-    model.metadata_props["pocket.batch"] = str(batch)
+    replace(Facts.of(model), batch=batch).note(model)
     return model
 
 

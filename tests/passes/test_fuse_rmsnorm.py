@@ -39,7 +39,7 @@ def norm(square: str = "Pow", unit: str = "Reciprocal", scale: str = "n g", **ch
 def test_fuses_and_keeps_the_values(square: str, unit: str, scale: str) -> None:
     model = text(norm(square, unit, scale))
     with same_outputs(model, B=2, S=3):
-        assert fuse_rmsnorm(model) == 1
+        assert fuse_rmsnorm(model).rewrites == 1
     assert op_types(model) == ["RmsNorm"]
     assert model.graph[0].attributes["eps"].as_float() == pytest.approx(1e-5)
 
@@ -47,13 +47,13 @@ def test_fuses_and_keeps_the_values(square: str, unit: str, scale: str) -> None:
 def test_fuses_any_order_of_the_sum_and_a_positive_axis() -> None:
     model = text(norm(sum="eps m", axis="2"))
     with same_outputs(model, B=1, S=1):
-        assert fuse_rmsnorm(model) == 1
+        assert fuse_rmsnorm(model).rewrites == 1
 
 
 def test_fuses_axes_as_an_attribute() -> None:
     source = norm().replace('"": 18', '"": 17')
     model = text(source.replace("ReduceMean(q, last)", "ReduceMean<axes = [-1]>(q)"))
-    assert fuse_rmsnorm(model) == 1
+    assert fuse_rmsnorm(model).rewrites == 1
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_leaves_alone_and_says_why(change: dict[str, str], reason: str) -> None:
 )
 def test_leaves_what_is_no_norm(old: str, new: str) -> None:
     assert old in norm()
-    assert fuse_rmsnorm(text(norm().replace(old, new))) == 0
+    assert fuse_rmsnorm(text(norm().replace(old, new))).rewrites == 0
 
 
 def test_takes_the_casts_of_half_precision_away() -> None:
@@ -96,7 +96,7 @@ def test_takes_the_casts_of_half_precision_away() -> None:
     { x = Cast<to = 1>(h)  p = Pow(x, two)  m = ReduceMean(p, last)  e = Add(m, eps)
       s = Sqrt(e)  r = Reciprocal(s)  n = Mul(x, r)  c = Cast<to = 10>(n)  y = Mul(g, c) }""")
     with same_outputs(model, B=1, S=3, tolerance=4e-3):
-        assert fuse_rmsnorm(model) == 1
+        assert fuse_rmsnorm(model).rewrites == 1
     assert op_types(model) == ["RmsNorm"]
 
 
@@ -111,7 +111,7 @@ def test_replaces_the_ops_of_exporters(op: str) -> None:
     model = text(f"""{OPS[op]} before (float[B, S, 64] x) => (float[B, S, 64] y) <float[64] g>
     {{ y = {op} <axis = -1, epsilon = 0.01> (x, g) }}""")
     with same_outputs(model, B=2, S=3):
-        assert fuse_rmsnorm(model) == 1
+        assert fuse_rmsnorm(model).rewrites == 1
     assert op_types(model) == ["RmsNorm"]
     assert model.graph[0].attributes["eps"].as_float() == pytest.approx(0.01)
 
@@ -133,7 +133,7 @@ def test_skip_norm_has_an_epsilon_of_its_own() -> None:
     model = text(SKIP % ("", "y = com.microsoft.SkipSimplifiedLayerNormalization (x, r, g)"))
     small = {name: np.full((1, 3, 64), 1e-5, np.float32) for name in "xr"}
     with same_outputs(model, small, B=1, S=3):
-        assert fuse_rmsnorm(model) == 1
+        assert fuse_rmsnorm(model).rewrites == 1
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_skip_norm_gives_the_sum_as_well(outputs: str, call: str) -> None:
     for output in model.graph[0].outputs[1:3]:
         output.name = ""  # left out
     with same_outputs(model, B=2, S=3):
-        assert fuse_rmsnorm(model) == 1
+        assert fuse_rmsnorm(model).rewrites == 1
     assert op_types(model)[-1] == "AddRmsNorm"
 
 
@@ -158,4 +158,4 @@ def test_a_scale_that_is_no_constant_stays() -> None:
         norm().replace("before (float[B, S, 64] x)", "before (float[B, S, 64] x, float[64] g)")
     )
     model.graph.initializers.pop("g", None)
-    assert fuse_rmsnorm(model) == 0
+    assert fuse_rmsnorm(model).rewrites == 0

@@ -1,6 +1,6 @@
 """Four-bit weights: the quantiser's error and edge cases, the pass, its rules, what it costs."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,12 @@ import pytest
 from pass_helpers import DEMO, SHARED, read
 
 import onnx_passes
-from onnx_passes import defined
+from onnx_passes import Facts, defined
+from onnx_passes.analysis.matrices import KEPT, find_matrices
 from onnx_passes.ir.graph import GraphError
-from onnx_passes.quantize_e0m4 import KEPT, find_matrices
 from onnx_passes.weights.e0m4 import Unquantizable, quantize
-from onnx_passes.weights.lazy import Joined, Retyped, Turned, names_of, part
-from onnx_passes.weights.quantized import CodedTensor, coded
+from onnx_passes.weights.lazy import Cast, Concat, Transposed, names_of, part
+from onnx_passes.weights.quantized import QuantizedTensor, quantized
 from toolkit.evaluation.onnxruntime_reference import Reference
 
 SEEDS = range(12)
@@ -48,19 +48,19 @@ def random_case(seed: int) -> tuple[np.ndarray, int]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_codes_of_any_shape_are_legal_and_near(seed: int, symmetric: bool) -> None:
     weight, group = random_case(seed)
-    coded = quantize(weight, group, symmetric=symmetric)
+    made = quantize(weight, group, symmetric=symmetric)
     N, K = weight.shape
-    assert coded.codes_NK.shape == (N, K) and coded.codes_NK.dtype == np.uint8
-    assert coded.codes_NK.max() <= 15 and (coded.bits, coded.group) == (4, group)
-    assert coded.scale_NG.shape == (N, -(-K // group)) and coded.scale_NG.dtype == np.float16
-    assert (coded.zero_NG is None) == symmetric
-    if coded.zero_NG is not None:
-        assert coded.zero_NG.dtype == np.uint8 and coded.zero_NG.max() <= 15
-        error = np.square(coded.values() - weight).sum()
+    assert made.codes_NK.shape == (N, K) and made.codes_NK.dtype == np.uint8
+    assert made.codes_NK.max() <= 15 and (made.bits, made.group) == (4, group)
+    assert made.scale_NG.shape == (N, -(-K // group)) and made.scale_NG.dtype == np.float16
+    assert (made.zero_NG is None) == symmetric
+    if made.zero_NG is not None:
+        assert made.zero_NG.dtype == np.uint8 and made.zero_NG.max() <= 15
+        error = np.square(made.values() - weight).sum()
         assert error <= 1.001 * np.square(plain(weight, group) - weight).sum()
     # half a step away, unless it was worth clipping
-    scale = np.abs(np.repeat(coded.scale_NG.astype(np.float32), group, 1)[:, :K])
-    assert np.mean(np.abs(coded.values() - weight) <= 0.51 * scale) > 0.9
+    scale = np.abs(np.repeat(made.scale_NG.astype(np.float32), group, 1)[:, :K])
+    assert np.mean(np.abs(made.values() - weight) <= 0.51 * scale) > 0.9
 
 
 @pytest.mark.parametrize("group", [16, 32, 64])
@@ -102,10 +102,10 @@ def test_zeros_are_exact_and_so_is_a_zero_among_others() -> None:
     weight = np.zeros((4, 64), np.float32)
     weight[1, :32] = np.linspace(0.5, 3, 32)
     weight[2, 5] = 1e-38
-    coded = quantize(weight, 32)
-    values = coded.values()
+    made = quantize(weight, 32)
+    values = made.values()
     assert (values[[0, 3]] == 0).all() and (values[1, 32:] == 0).all()
-    assert (coded.scale_NG[0] == 0).all()
+    assert (made.scale_NG[0] == 0).all()
     mixed = np.random.default_rng(0).standard_normal((8, 64), np.float32)
     mixed[:, ::7] = 0
     assert (quantize(mixed, 32).values()[:, ::7] == 0).all()
@@ -145,9 +145,9 @@ def test_large_weights_that_still_fit() -> None:
 def test_parts_of_lazy_matrices_are_parts_of_the_whole() -> None:
     random = np.random.default_rng(0)
     a, b = (random.standard_normal(shape, np.float32) for shape in ((5, 8), (3, 8)))
-    turned = [Turned(ir.tensor(x, name=n), f"{n}.T") for x, n in ((a, "a"), (b, "b"))]
-    joined = Joined(turned, "ab", ["node"])
-    half = Retyped(joined, ir.DataType.FLOAT16, "half")
+    turned = [Transposed(ir.tensor(x, name=n), f"{n}.T") for x, n in ((a, "a"), (b, "b"))]
+    joined = Concat(turned, "ab", ["node"])
+    half = Cast(joined, ir.DataType.FLOAT16, "half")
     whole = np.concatenate([a, b]).T
     np.testing.assert_array_equal(joined.numpy(), whole)
     np.testing.assert_array_equal(half.numpy(), whole.astype(np.float16))
@@ -162,28 +162,27 @@ def test_parts_of_lazy_matrices_are_parts_of_the_whole() -> None:
 
 def rewritten(path: Path, group: int = 32, *keep: str) -> ir.Model:
     model = ir.external_data.load_to_model(read(path))
-    facts = {"weights": "e0m4", "group": str(group), "keep": json.dumps(keep)}
-    model.metadata_props.update({f"pocket.{key}": value for key, value in facts.items()})
+    replace(Facts.of(model), weights="e0m4", group=group, keep=keep).note(model)
     dict(onnx_passes.rewrite(model))
     return model
 
 
 def test_it_does_nothing_unasked() -> None:
     model = read(DEMO)
-    assert dict(onnx_passes.rewrite(model))["quantize_e0m4"] == 0
+    assert dict(onnx_passes.rewrite(model))["quantize_e0m4"].rewrites == 0
 
 
 def test_every_matrix_is_coded_and_ort_runs_their_values() -> None:
     model = rewritten(DEMO, 64)
     matrices = list(find_matrices(model))
-    assert len(matrices) == 22 and all(isinstance(m.tensor, CodedTensor) for m in matrices)
+    assert len(matrices) == 22 and all(isinstance(m.tensor, QuantizedTensor) for m in matrices)
     floats = read(DEMO)
     dict(onnx_passes.rewrite(floats))
     for ours, theirs in zip(matrices, find_matrices(floats), strict=True):
         original = theirs.rows(0, theirs.sizes[0])
         error = np.linalg.norm(ours.tensor.numpy() - theirs.tensor.numpy())
         assert 0 < error < 0.12 * np.linalg.norm(original)
-        found = coded(ours.value)
+        found = quantized(ours.value)
         assert found is not None and found.weight.floats is not None
         np.testing.assert_array_equal(found.weight.floats(3, 9), original[3:9])
         values = found.weight.make(3, 9).values()
@@ -197,7 +196,7 @@ def test_every_matrix_is_coded_and_ort_runs_their_values() -> None:
 
 def test_tied_weights_stay_tied() -> None:
     model = rewritten(DEMO)
-    by_word = {m.word: coded(m.value) for m in find_matrices(model) if m.word}
+    by_word = {m.word: quantized(m.value) for m in find_matrices(model) if m.word}
     embed, head = by_word["embed"], by_word["lm_head"]
     assert embed is not None and head is not None and embed.weight is head.weight
     assert not embed.transposed and head.transposed
@@ -221,7 +220,7 @@ def test_rules_keep_weights(rules: list[str], kept: dict[str, str]) -> None:
         kinds = {"qkv": "qkv", "down_proj": "down", "+up": "up", "o_proj": "o"}
         kind = matrix.word or next(k for text, k in kinds.items() if text in names)
         assert matrix.value.metadata_props.get(KEPT) == kept.get(kind)
-        assert isinstance(matrix.tensor, CodedTensor) != (kind in kept)
+        assert isinstance(matrix.tensor, QuantizedTensor) != (kind in kept)
 
 
 def test_a_rule_that_only_fits_codes_is_an_error() -> None:
@@ -248,9 +247,9 @@ def test_weights_without_codes_are_named() -> None:
     array = tensor.numpy().copy()
     array[3, 100] = np.nan
     model.graph.initializers[name].const_value = ir.tensor(array, name=name)
-    model.metadata_props["pocket.weights"] = "e0m4"
+    replace(Facts.of(model), weights="e0m4").note(model)
     dict(onnx_passes.rewrite(model))
-    weight = coded(model.graph.initializers[name])
+    weight = quantized(model.graph.initializers[name])
     assert weight is not None
     weight.weight.make(0, 100)
     with pytest.raises(GraphError) as error:
@@ -264,14 +263,14 @@ def test_codes_of_the_source_are_not_quantised_again() -> None:
     if not path.exists():
         pytest.skip(f"{path} is not here")
     model = rewritten(path, 64)
-    groups = {m.word: t.weight.group for m in find_matrices(model) if (t := coded(m.value))}
+    groups = {m.word: t.weight.group for m in find_matrices(model) if (t := quantized(m.value))}
     assert groups == {"embed": 64, "lm_head": 16, "": 16}  # only the embedding was in floats
 
 
 def test_rows_of_a_merged_matrix_are_read_from_their_part_alone() -> None:
     reads: list[tuple[int, int]] = []
 
-    class Watched(Turned):
+    class Watched(Transposed):
         def part(self, axis: int, first: int, stop: int) -> np.ndarray:
             reads.append((first, stop))
             return super().part(axis, first, stop)
@@ -279,7 +278,7 @@ def test_rows_of_a_merged_matrix_are_read_from_their_part_alone() -> None:
     parts = [
         Watched(ir.tensor(np.zeros((4096, 64), np.float32), name=n), f"{n}.T") for n in ("a", "b")
     ]
-    part(Joined(parts, "ab"), 1, 4000, 4100)
+    part(Concat(parts, "ab"), 1, 4000, 4100)
     assert reads == [(4000, 4096), (0, 4)]
 
 

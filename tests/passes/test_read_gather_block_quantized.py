@@ -3,12 +3,12 @@
 import numpy as np
 import onnx_ir as ir
 import pytest
-from coded_models import F16, F32, INTS, NP, answer, model, nbits, pack, reads, weight_of
 from onnx import TensorProto, helper
+from quantized_models import F16, F32, INTS, NP, answer, model, nbits, pack, reads, weight_of
 
 from onnx_passes.ir.edit import drop_unused
-from onnx_passes.read_coded_weights import read_coded_weights
-from onnx_passes.weights.quantized import coded
+from onnx_passes.read_quantized_weights import read_quantized_weights
+from onnx_passes.weights.quantized import quantized
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,12 @@ def test_gather_block_quantized(
         domain="com.microsoft",
         **attributes,
     )
-    after = reads(model([node], constants, TensorProto.INT64, dtype), np.arange(V)[None], 1e-6)
+    after = reads(
+        read_quantized_weights,
+        model([node], constants, TensorProto.INT64, dtype),
+        np.arange(V)[None],
+        1e-6,
+    )
     weight = weight_of(after)
     assert (weight.weight.N, weight.weight.K, weight.weight.bits) == (V, D, bits)
     assert not weight.transposed
@@ -70,9 +75,9 @@ def test_tied_codes_are_one_weight() -> None:
     ]
     proto = model(nodes, constants, TensorProto.INT64)
     after = ir.from_proto(proto)
-    assert read_coded_weights(after) == 2
+    assert read_quantized_weights(after).rewrites == 2
     drop_unused(after)
-    gather, head = (coded(v) for n in after.graph for v in n.inputs if coded(v))
+    gather, head = (quantized(v) for n in after.graph for v in n.inputs if quantized(v))
     assert gather is not None and head is not None and gather.weight is head.weight
     ours, theirs = (answer(m, np.arange(48)) for m in (ir.to_proto(after), proto))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)

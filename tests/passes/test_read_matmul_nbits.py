@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from coded_models import F16, F32, NP, model, nbits, reads, weight_of
 from onnx import helper
+from quantized_models import F16, F32, NP, model, nbits, reads, weight_of
 
 from onnx_passes.ir.graph import GraphError
-from onnx_passes.read_coded_weights import read_coded_weights
+from onnx_passes.read_quantized_weights import read_quantized_weights
 
 
 def matmul(
@@ -40,7 +40,9 @@ CASES = [
 def test_matmul_nbits(N: int, K: int, bits: int, block: int, zero: str, dtype: int) -> None:
     attributes, inputs, expected = nbits(N, K, bits, block, dtype, zero, seed=N)
     x = np.random.default_rng(1).standard_normal((3, K)).astype(NP[dtype])
-    after = reads(matmul(attributes, inputs, dtype), x, 2e-6 if dtype == F32 else 3e-3)
+    after = reads(
+        read_quantized_weights, matmul(attributes, inputs, dtype), x, 2e-6 if dtype == F32 else 3e-3
+    )
     found = weight_of(after)
     made = found.weight.make(0, N)
     for field in ("codes_NK", "scale_NG", "zero_NG"):
@@ -68,7 +70,7 @@ def test_matmul_nbits_at_random(seed: int) -> None:
         inputs["bias"] = dice.standard_normal(N).astype(np.float32)
     attributes["accuracy_level"] = int(dice.choice([0, 1]))
     x = dice.standard_normal((int(dice.integers(1, 5)), K)).astype(np.float32)
-    after = reads(matmul(attributes, inputs), x, 5e-6)
+    after = reads(read_quantized_weights, matmul(attributes, inputs), x, 5e-6)
     assert [n.op_type for n in after.graph] == ["MatMul", "Add"][: 1 + ("bias" in inputs)]
 
 
@@ -99,7 +101,7 @@ def test_damaged_nodes_are_named(change: dict[str, Any], words: list[str]) -> No
         kind = inputs if key in ("g_idx", "scales", "zeros", "B", "bias") else attributes
         kind[key] = value
     with pytest.raises(GraphError) as error:
-        read_coded_weights(ir.from_proto(matmul(attributes, inputs)))
+        read_quantized_weights(ir.from_proto(matmul(attributes, inputs)))
     assert error.value.what == "the quantised weight of node (MatMulNBits) cannot be read"
     assert all(word in f"{error.value.because} {error.value.hint}" for word in words), error.value
     assert error.value.hint
@@ -115,7 +117,7 @@ def test_scales_that_are_no_numbers_are_refused_when_read(
     assert damaged is not None
     damaged[5, 1] = fault
     after = ir.from_proto(matmul(attributes, inputs))
-    read_coded_weights(after)
+    read_quantized_weights(after)
     weight = weight_of(after).weight
     weight.make(0, 5)
     with pytest.raises(GraphError, match=f"of node .*a {kind} of it is NaN or infinite"):

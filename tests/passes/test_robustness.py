@@ -12,10 +12,9 @@ from pass_helpers import DEMO, noted, text
 from tiny_decoder import decoder_text, tiny
 
 import onnx_passes
-from onnx_passes.analysis.roles import Roles
-from onnx_passes.canonicalize_dims import COUNTERS
+from onnx_passes.analysis.roles import Roles, note_roles
 from onnx_passes.ir.dims import unresolved_dims
-from onnx_passes.ir.graph import GraphError
+from onnx_passes.ir.graph import COUNTERS, GraphError
 
 TINY = ir.to_proto(text(decoder_text()))
 OPS = (
@@ -188,8 +187,7 @@ def test_each_pass_alone_on_odd_graphs(case: str, opset: int) -> None:
 def odd(source: str) -> ir.Model:
     model = noted(ir.from_onnx_text(source))
     roles = Roles("tokens", model.graph.outputs[0].name or "", None, None, ())
-    notes = {"pocket.roles": roles.to_text(), "pocket.symbols": "seq,past,rows"}
-    model.metadata_props.update(notes)
+    note_roles(model, roles)
     for name in COUNTERS:
         model.graph.inputs.append(ir.val(name, dtype=ir.DataType.INT64, shape=[1]))
     return model

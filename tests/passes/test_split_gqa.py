@@ -1,5 +1,7 @@
 """com.microsoft.GroupQueryAttention, and the states that caches become."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -7,6 +9,7 @@ import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from pass_helpers import CHUNK, decoder, missed, op_types, run, same_outputs
 
+from onnx_passes import Facts
 from onnx_passes.analysis.masks import NO_WINDOW
 from onnx_passes.fuse_attention import fuse_attention
 from onnx_passes.kv_in_place import kv_in_place
@@ -64,7 +67,7 @@ def test_splits_and_keeps_the_values(
         assert missed(split_gqa, model)[0] == 1
         return
     with same_outputs(model, feeds(past, seq), seq=seq, past=past, tolerance=2e-5):
-        assert split_gqa(model) == 1
+        assert split_gqa(model).rewrites == 1
     ops = op_types(model)
     assert ops.count("Rope") == (2 if turned else 0)
     assert ops.count("Attention") == 1 and ops.count("Concat") == 2
@@ -81,7 +84,7 @@ def test_splits_and_keeps_the_values(
 def test_attributes(attributes: str, scale: float, window: int, overload: str) -> None:
     model = gqa(attributes=attributes, more=", c, s")
     with same_outputs(model, feeds(0, 9), seq=9, past=0, tolerance=2e-5):
-        assert split_gqa(model) == 1
+        assert split_gqa(model).rewrites == 1
     (node,) = [n for n in model.graph if n.op_type == "Attention"]
     assert node.attributes["scale"].as_float() == pytest.approx(scale)
     assert node.attributes["window"].as_int() == window
@@ -135,15 +138,15 @@ def test_missing_caches_are_a_miss() -> None:
 
 
 def states(model: ir.Model, chunk: int = CHUNK) -> int:
-    model.metadata_props["pocket.chunk"] = str(chunk)
-    assert split_gqa(model) == 1
-    assert fuse_attention(model) == 0
-    return kv_in_place(model)
+    replace(Facts.of(model), chunk=chunk).note(model)
+    assert split_gqa(model).rewrites == 1
+    assert fuse_attention(model).rewrites == 0
+    return kv_in_place(model).rewrites
 
 
 def test_caches_become_states_and_decoding_goes_on() -> None:
     expected, model = gqa(**TURNED), gqa(**TURNED)
-    assert states(model) == 2
+    assert states(model) == 1
     names = [v.name for v in (*model.graph.inputs, *model.graph.outputs)]
     assert [n for n in names if "state" in (n or "")] == [
         *("state.layers.0.k", "state.layers.0.v"),
@@ -166,14 +169,14 @@ def test_caches_become_states_and_decoding_goes_on() -> None:
 @pytest.mark.parametrize("window, chunk, slots", [(3, 8, 11), (36, 8, 40), (-1, 8, 40)])
 def test_a_window_makes_a_ring(window: int, chunk: int, slots: int) -> None:
     model = gqa(attributes=f", local_window_size = {window}")
-    assert states(model, chunk) == 2
+    assert states(model, chunk) == 1
     state = next(v for v in model.graph.inputs if v.name == "state.layers.0.k")
     assert state.shape == [1, 2, slots, WIDTH]
 
 
 def test_a_cache_that_is_read_elsewhere_is_no_state() -> None:
     model = gqa()
-    assert split_gqa(model) == 1
+    assert split_gqa(model).rewrites == 1
     past = next(v for v in model.graph.inputs if v.name == "past_k")
     spy = ir.node("Neg", [past])
     spy.outputs[0].name = "spy"
@@ -185,7 +188,7 @@ def test_a_cache_that_is_read_elsewhere_is_no_state() -> None:
 
 def test_one_cache_for_keys_and_values_is_no_state() -> None:
     model = gqa()
-    assert split_gqa(model) == 1
+    assert split_gqa(model).rewrites == 1
     node = next(n for n in model.graph if n.op_type == "Attention")
     node.replace_input_with(2, node.inputs[1])
     count, reasons = missed(kv_in_place, model)
@@ -194,16 +197,10 @@ def test_one_cache_for_keys_and_values_is_no_state() -> None:
 
 def test_attention_without_a_cache_has_no_state() -> None:
     model = gqa()
-    assert split_gqa(model) == 1
+    assert split_gqa(model).rewrites == 1
     for node in model.graph:
         if node.op_type == "Concat":
             node.attributes["axis"] = ir.AttrInt64("axis", 1)
-    count, reasons = missed_without_shapes(model)
-    assert count == 0 and "do not extend a cache along the tokens" in reasons[0]
-
-
-def missed_without_shapes(model: ir.Model) -> tuple[int, list[str]]:
-    from onnx_passes.ir.graph import explaining
-
-    with explaining() as reasons:
-        return kv_in_place(model), reasons
+    outcome = kv_in_place(model)  # without shapes, which would contradict each other
+    assert outcome.rewrites == 0
+    assert "do not extend a cache along the tokens" in outcome.misses[0].reason

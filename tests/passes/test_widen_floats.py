@@ -9,7 +9,7 @@ from pass_helpers import noted, run, text
 from tiny_decoder import decoder_text, tiny
 
 import onnx_passes
-from onnx_passes.weights.lazy import Joined, Retyped, Turned, stored_in
+from onnx_passes.weights.lazy import Cast, Concat, Transposed, stored_in
 from onnx_passes.widen_floats import widen_floats
 
 KEPT = {  # ops that a converter leaves in float32, with casts around them
@@ -85,11 +85,11 @@ def test_weights_know_the_type_they_came_in() -> None:
 def test_the_narrowest_type_on_the_way_is_the_one_that_counts() -> None:
     """float32 that an exporter cast to half before its use is float16 from then on."""
     single = ir.tensor(np.ones((2, 3), np.float32), name="w")
-    narrow = Retyped(single, ir.DataType.FLOAT16, "h")
-    wide = Retyped(narrow, ir.DataType.FLOAT, "f")
+    narrow = Cast(single, ir.DataType.FLOAT16, "h")
+    wide = Cast(narrow, ir.DataType.FLOAT, "f")
     assert stored_in(single) == ir.DataType.FLOAT
-    assert stored_in(narrow) == stored_in(Turned(wide, "t")) == ir.DataType.FLOAT16
-    assert stored_in(Joined([single, wide], "j")) == ir.DataType.FLOAT
+    assert stored_in(narrow) == stored_in(Transposed(wide, "t")) == ir.DataType.FLOAT16
+    assert stored_in(Concat([single, wide], "j")) == ir.DataType.FLOAT
 
 
 def test_branches_constants_and_bfloat16() -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,10 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onnx_passes import defined
-from onnx_passes.analysis.roles import Roles
-from onnx_passes.canonicalize_dims import COUNTERS
+from onnx_passes import Facts, Pass, defined
+from onnx_passes.analysis.roles import Roles, note_roles
 from onnx_passes.ir.edit import drop_unused
-from onnx_passes.ir.graph import explaining
+from onnx_passes.ir.graph import COUNTERS
 from onnx_passes.ir.infer import infer
 from toolkit.compiler.source import load_source
 
@@ -53,9 +52,8 @@ def read(path: Path, **facts: int) -> ir.Model:
 
 
 def noted(model: ir.Model, context: int = CONTEXT, chunk: int = CHUNK, batch: int = 1) -> ir.Model:
-    """The model, with context, chunk and batch in its metadata."""
-    facts = {"context": context, "chunk": chunk, "batch": batch}
-    model.metadata_props.update({f"pocket.{key}": str(value) for key, value in facts.items()})
+    """The model, with context, chunk and batch noted."""
+    Facts(context, chunk, batch).note(model)
     return model
 
 
@@ -127,12 +125,11 @@ def text(source: str, seed: int = 1) -> ir.Model:
     return ir.from_proto(model)
 
 
-def missed(run_pass: Callable[[ir.Model], int], model: ir.Model) -> tuple[int, list[str]]:
+def missed(run_pass: Pass, model: ir.Model) -> tuple[int, list[str]]:
     """How often a pass fired, and the reasons of its misses."""
     infer(model)
-    with explaining() as reasons:
-        count = run_pass(model)
-    return count, reasons
+    outcome = run_pass(model)
+    return outcome.rewrites, [str(miss) for miss in outcome.misses]
 
 
 def decoder(source: str, context: int = CONTEXT, chunk: int = CHUNK, **symbols: str) -> ir.Model:
@@ -152,8 +149,7 @@ def decoder(source: str, context: int = CONTEXT, chunk: int = CHUNK, **symbols: 
             if name is not None and name.startswith("past_")
         ),
     )
-    notes = {"pocket.roles": roles.to_text(), "pocket.symbols": "seq,past,rows"}
-    model.metadata_props.update(notes)
+    note_roles(model, roles)
     for name in COUNTERS:
         model.graph.inputs.append(ir.val(name, dtype=ir.DataType.INT64, shape=[1]))
     for value in model.graph.inputs:

@@ -1,5 +1,6 @@
 """A whole decoder of one layer in ONNX text, as an exporter would spell it: 107 nodes."""
 
+import numpy as np
 import onnx_ir as ir
 from pass_helpers import noted, text
 
@@ -66,6 +67,20 @@ def tiny(replace: tuple[str, str] = ("", ""), **change: str) -> ir.Model:
     source = decoder_text(**change)
     assert replace[0] in source
     return noted(text(source.replace(*replace)), context=32, chunk=8)
+
+
+def feeds(seq: int, past: int = 0) -> dict[str, np.ndarray]:
+    """For the decoder as it is given, and as the passes leave it; the caches are empty."""
+    ids = np.random.default_rng(4).integers(0, 40, (1, seq))
+    mask, positions = np.ones((1, past + seq), np.int64), np.arange(past, past + seq)[None]
+    cache = np.zeros((1, 2, past, 8), np.float32)
+    state = np.zeros((1, 2, 32, 8), np.float32)
+    return {
+        **{"input_ids": ids, "attention_mask": mask, "position_ids": positions},
+        **{"cache_k": cache, "cache_v": cache},
+        **{"state.layers.0.k": state, "state.layers.0.v": state},
+        **{"past": np.array([past]), "start": np.array([0]), "rows": np.array([seq])},
+    }
 
 
 def layered(layers: int) -> ir.Model:

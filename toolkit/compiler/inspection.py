@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 import onnx_passes
 from onnx_passes.analysis.roles import roles_of
+from onnx_passes.ir.dims import SYMBOLS
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.lowering.table import unsupported
 from toolkit.compiler.options import choose
@@ -34,9 +35,9 @@ def why(path: Path, name: str) -> list[str]:
         )
     source = load_source(path)
     model, options = source.model, choose(source, {"class": "cpu"})
-    model.metadata_props.update(options.facts)
+    options.facts.note(model)
     with blaming(source.onnx_path):
-        lines = onnx_passes.why(model, name)
+        lines = [str(miss) for miss in onnx_passes.why(model, name)]
     return lines or [f"{name}: nothing was missed"]
 
 
@@ -82,15 +83,15 @@ def inspect_model(source: Source) -> dict[str, Any]:
     options = choose(source, {"class": "cpu"})
     with blaming(source.onnx_path):
         passes = [
-            {"name": n, "rewrites": r, "seconds": s}
-            for n, r, s in run_passes(model, options, lambda _: None)
+            {"name": name, "rewrites": outcome.rewrites, "seconds": seconds}
+            for name, outcome, seconds in run_passes(model, options, lambda _: None)
         ]
         roles = roles_of(model)
     left = ((node, unsupported(node, roles.tokens)) for node in model.graph)
     return {
         "roles": {"tokens": roles.tokens, "mask": roles.mask, "positions": roles.positions}
         | {"logits": roles.logits, "cache": [list(pair) for pair in roles.cache]},
-        "symbols": model.metadata_props["pocket.symbols"].split(","),
+        "symbols": [*SYMBOLS],
         "passes": passes,
         "unsupported": [_row(node, reason) for node, reason in left if reason],
         "graph": [

@@ -1,10 +1,10 @@
 """What is chosen once per compile: sizes and storage types."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onnx_passes import Facts
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
@@ -15,8 +15,6 @@ from toolkit.plan.reader import decode
 from toolkit.plan.schema import Plan
 
 FLOATS = ("f32", "f16")
-CONTEXT = 4096  # tokens; a default, where the model's own context is not smaller
-GROUP = 32  # weights that share a scale
 WEIGHTS = ("source", "f32", "f16", "e0m4")
 
 
@@ -29,10 +27,10 @@ class Options:
     weights: str  # one of WEIGHTS
     activations: str
     kv: str
-    batch: int = 1
-    group: int = GROUP  # e0m4: codes that share a scale
-    symmetric: bool = False  # e0m4: no zero points
-    keep: tuple[str, ...] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
+    batch: int = Facts.batch
+    group: int = Facts.group
+    symmetric: bool = Facts.symmetric
+    keep: tuple[str, ...] = Facts.keep
 
     @property
     def storage(self) -> str | None:
@@ -40,26 +38,31 @@ class Options:
         return self.weights if self.weights in ("f32", "f16") else None
 
     @property
-    def facts(self) -> dict[str, str]:
-        """What the passes find in the model's metadata."""
-        facts: dict[str, Any] = {"context": self.context, "chunk": self.chunk, "batch": self.batch}
-        facts |= {"weights": self.weights, "group": self.group, "symmetric": self.symmetric}
-        facts["keep"] = json.dumps([*self.keep])
-        return {f"pocket.{key}": str(value) for key, value in facts.items()}
+    def facts(self) -> Facts:
+        """What of it the passes need."""
+        return Facts(
+            context=self.context,
+            chunk=self.chunk,
+            batch=self.batch,
+            weights=self.weights,
+            group=self.group,
+            symmetric=self.symmetric,
+            keep=self.keep,
+        )
 
 
 def choose(
     source: Source,
     profile: Mapping[str, Any],
-    weights: str = "source",
+    weights: str = Facts.weights,
     max_context: int | None = None,
     prefill_chunk: int | None = None,
     activations: str | None = None,
     kv: str | None = None,
-    batch: int = 1,
+    batch: int = Facts.batch,
     group: int | None = None,
-    symmetric: bool = False,
-    keep: Sequence[str] = (),
+    symmetric: bool = Facts.symmetric,
+    keep: Sequence[str] = Facts.keep,
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
     counts = {"max_context": max_context, "prefill_chunk": prefill_chunk, "batch": batch}
@@ -73,7 +76,7 @@ def choose(
     usual = CLASSES[profile["class"]]
     chunk = min(prefill_chunk or usual.chunk, context)
     types = weights, activations or usual.activations, kv or usual.kv
-    return Options(context, chunk, *types, batch, group or GROUP, symmetric, keep)
+    return Options(context, chunk, *types, batch, group or Facts.group, symmetric, keep)
 
 
 def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequence[str]) -> None:
@@ -84,7 +87,9 @@ def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequen
         )
     if group is not None and group not in GROUPS:
         sizes = ", ".join(map(str, GROUPS))
-        raise PocketError(f"--group {group} is not known", f"kernels know {sizes}", f"{GROUP}")
+        raise PocketError(
+            f"--group {group} is not known", f"kernels know {sizes}", f"{Facts.group}"
+        )
     given = {"--group": group is not None, "--symmetric": symmetric, "--keep": bool(keep)}
     if weights != "e0m4" and any(given.values()):
         raise PocketError(
@@ -116,7 +121,7 @@ def _context(source: Source, wanted: int | None) -> int:
             f"its own limit is {limit}",
             f"--max-context {limit} or less",
         )
-    return wanted or min(limit or CONTEXT, CONTEXT)
+    return wanted or min(limit or Facts.context, Facts.context)
 
 
 def options_of(plan: Plan) -> Options:

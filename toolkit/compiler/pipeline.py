@@ -9,7 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 import onnx_passes
-from onnx_passes.ir.graph import explaining
+from onnx_passes import Missed, Outcome
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
 from toolkit.compiler.cooperative import with_steps
@@ -109,21 +109,22 @@ def rewrite_with(source: Source, options: Options) -> ir.Model:
 
 def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict[str, Any]]:
     """Run the passes; refuse what is left without a kernel or with open dimensions."""
-    with explaining() as reasons:
-        for name, rewrites, seconds in run_passes(model, options, tell):
-            yield {"name": name, "rewrites": rewrites, "seconds": round(seconds, 4)}
-    refuse_leftovers(model, reasons)
+    misses: list[Missed] = []
+    for name, outcome, seconds in run_passes(model, options, tell):
+        misses += outcome.misses
+        yield {"name": name, "rewrites": outcome.rewrites, "seconds": round(seconds, 4)}
+    refuse_leftovers(model, misses)
 
 
 def run_passes(
     model: ir.Model, options: Options, tell: Progress
-) -> Iterator[tuple[str, int, float]]:
-    """Run the passes, yielding (name, rewrites, seconds) after each."""
-    model.metadata_props.update(options.facts)
+) -> Iterator[tuple[str, Outcome, float]]:
+    """Run the passes, yielding (name, outcome, seconds) after each."""
+    options.facts.note(model)
     clock = time.perf_counter()
-    for name, count in onnx_passes.rewrite(model):
-        tell(f"pass {name}: {count}")
-        yield name, count, time.perf_counter() - clock
+    for name, outcome in onnx_passes.rewrite(model):
+        tell(f"pass {name}: {outcome.rewrites}")
+        yield name, outcome, time.perf_counter() - clock
         clock = time.perf_counter()
 
 

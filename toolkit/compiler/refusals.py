@@ -1,8 +1,11 @@
 """What is refused after the passes: nodes without a kernel, dimensions that stay open."""
 
+from collections.abc import Sequence
+
 import onnx
 import onnx_ir as ir
 
+from onnx_passes import Missed
 from onnx_passes.analysis.fixed_sizes import exported_for, fixed_sizes
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.dims import unresolved_dims
@@ -25,15 +28,15 @@ NO_CACHE = (
 )
 
 
-def refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
-    """Raise where a node has no kernel or a dimension is open; `reasons`: why rules missed."""
+def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
+    """Raise where a node has no kernel or a dimension is open; `misses`: those of all passes."""
     roles, fixed = roles_of(model), fixed_sizes(model)
     left = [node for node in model.graph if unsupported(node, roles.tokens)]
     if left and not roles.cache:
         raise PocketError(*NO_CACHE)
     if left:
-        node = min(left, key=lambda node: _how_likely_a_consequence(node, reasons))
-        missed = _missed(node, reasons)
+        node = min(left, key=lambda node: _how_likely_a_consequence(node, misses))
+        missed = _missed(node, misses)
         if fixed and _is_standard(node):
             where = f"{node.op_type} {node.name} can't be computed for other sizes"
             raise exported_for(fixed, (missed or [where])[0])
@@ -50,9 +53,11 @@ def refuse_leftovers(model: ir.Model, reasons: list[str]) -> None:
         )
 
 
-def _how_likely_a_consequence(node: ir.Node, reasons: list[str]) -> tuple[bool, bool, bool, bool]:
+def _how_likely_a_consequence(
+    node: ir.Node, misses: Sequence[Missed]
+) -> tuple[bool, bool, bool, bool]:
     """Small for an op that is strange itself: one such op leaves others behind that are not."""
-    explained = bool(_missed(node, reasons))
+    explained = bool(_missed(node, misses))
     known = node.op_type in {op_type for _, op_type in LOWERINGS}
     return _is_standard(node), not explained, known, node.op_type in SHAPE_OPS
 
@@ -61,10 +66,11 @@ def _is_standard(node: ir.Node) -> bool:
     return node.domain in DOMAINS and (node.domain != "" or onnx.defs.has(node.op_type))
 
 
-def _missed(node: ir.Node, reasons: list[str]) -> list[str]:
+def _missed(node: ir.Node, misses: Sequence[Missed]) -> list[str]:
     """Where passes gave up at this node, or at one of its kind."""
-    own = [line for line in reasons if line.startswith(f"{node.op_type} {node.name}: ")]
-    return own or [line for line in reasons if line.startswith(f"{node.op_type} ")]
+    alike = [miss for miss in misses if miss.op_type == node.op_type]
+    own = [miss for miss in alike if miss.node == node.name]
+    return [str(miss) for miss in own or alike]
 
 
 def _no_kernel(node: ir.Node, reason: str | None, missed: list[str]) -> PocketError:

@@ -9,10 +9,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 import sympy
 
-from onnx_passes import defined
+from onnx_passes import defined, intake
 from onnx_passes.analysis.fixed_sizes import fixed_sizes
-from onnx_passes.analysis.roles import Roles, roles_of
-from onnx_passes.canonicalize_dims import canonicalize_dims
+from onnx_passes.analysis.roles import Roles, has_roles, roles_of
 from onnx_passes.ir.dims import as_expr
 from toolkit.compiler.source import Source
 from toolkit.onnx_runtime import Refused, open_session, run_session
@@ -45,7 +44,7 @@ class Reference:
         As it is, unless it fixes sizes of its inputs: those are left open then.
         """
         model = source.model
-        canonicalize_dims(model)
+        intake(model)
         fixed = fixed_sizes(model)
         if not fixed:
             return cls(open_session(source.onnx_path, threads), model)
@@ -61,10 +60,14 @@ class Reference:
         return cls.of(rewritten_for(source, plan))
 
     @classmethod
-    def of(cls, model: ir.Model) -> Self:
-        """A model in memory, after any pass."""
+    def of(cls, model: ir.Model, taken_in: ir.Model | None = None) -> Self:
+        """A model in memory, after any pass.
+
+        `taken_in` is the same model after the intake: it tells the roles of one that has none yet.
+        """
         model.ir_version = 10  # the first that has overloads of functions
-        return cls(_session_of(model, "the rewritten graph"), model)
+        known = model if taken_in is None or has_roles(model) else taken_in
+        return cls(_session_of(model, "the rewritten graph"), known)
 
     def reset(self) -> None:
         """Empty the cache."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.quantize_e0m4 import Matrix, find_matrices
-from onnx_passes.weights.quantized import CodedWeight, coded
+from onnx_passes.analysis.matrices import Matrix, find_matrices
+from onnx_passes.weights.quantized import QuantizedWeight, quantized
 from opencl_kernels.formats import Array, dtype_bytes
 from toolkit.errors import PocketError
 from toolkit.plan.load import is_plan
@@ -33,7 +33,7 @@ def quality(
     seen: dict[int, str] = {}
     for matrix in find_matrices(model):
         progress(f"quantising {matrix.value.name}")
-        tensor, name = coded(matrix.value), matrix.value.name or ""
+        tensor, name = quantized(matrix.value), matrix.value.name or ""
         same = None if tensor is None else seen.setdefault(id(tensor.weight), name)
         rows.append(_row(matrix, None if same == name else same))
     return {"weights": rows, "total": _total(rows)}
@@ -78,7 +78,7 @@ def _row(matrix: Matrix, same: str | None) -> dict[str, Any]:
     N, K = matrix.sizes
     names = {"name": matrix.value.name, "node": matrix.node.name, "same_as": same}
     row: dict[str, Any] = {**names, "N": N, "K": K}
-    tensor = coded(matrix.value)
+    tensor = quantized(matrix.value)
     if tensor is None:
         assert matrix.value.dtype is not None
         return {**row, "bits": matrix.kept_bits or matrix.value.dtype.bitwidth, "group": None}
@@ -87,7 +87,7 @@ def _row(matrix: Matrix, same: str | None) -> dict[str, Any]:
     return {**row, **measure(weight)} if weight.floats is not None and not same else row
 
 
-def measure(weight: CodedWeight) -> dict[str, Any]:
+def measure(weight: QuantizedWeight) -> dict[str, Any]:
     """Errors of a weight that was quantised: relative RMS, largest, worst group; its outliers."""
     spans = list(_spans(weight))
     power = sum(float(np.square(_floats(weight, *s), dtype=np.float64).sum()) for s in spans)
@@ -105,7 +105,7 @@ def measure(weight: CodedWeight) -> dict[str, Any]:
 
 
 def _errors(
-    weight: CodedWeight, rms: float, first: int, stop: int
+    weight: QuantizedWeight, rms: float, first: int, stop: int
 ) -> tuple[float, float, float, tuple[int, int], int]:
     """Of some rows: squared error, largest error, RMS of the worst group, where, outliers."""
     floats = _floats(weight, first, stop)
@@ -120,18 +120,18 @@ def _errors(
     return total, float(errors.max()), worst, (first + int(row), int(column)), outliers
 
 
-def _floats(weight: CodedWeight, first: int, stop: int) -> Array:
+def _floats(weight: QuantizedWeight, first: int, stop: int) -> Array:
     assert weight.floats is not None
     return weight.floats(first, stop).astype(np.float32)
 
 
-def _spans(weight: CodedWeight) -> Iterator[tuple[int, int]]:
+def _spans(weight: QuantizedWeight) -> Iterator[tuple[int, int]]:
     step = max(1, STEP // weight.K)
     for first in range(0, weight.N, step):
         yield first, min(weight.N, first + step)
 
 
-def _bits(weight: CodedWeight) -> float:
+def _bits(weight: QuantizedWeight) -> float:
     """What a weight takes, with its share of scale and zero point."""
     extra = dtype_bytes(weight.scale) + (dtype_bytes(weight.zero) if weight.zero else 0)
     return weight.bits + 8 * extra / weight.group

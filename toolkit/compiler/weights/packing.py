@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnx_passes.weights import lazy
-from onnx_passes.weights.quantized import CodedWeight
+from onnx_passes.weights.quantized import QuantizedWeight
 from opencl_kernels.formats import STRIP, dtype_bytes, interleave_gate_up, numpy_dtype, padded
 from opencl_kernels.layouts import LAYOUTS, Part, Stored
 from toolkit.plan.write import WeightSource
@@ -125,7 +125,7 @@ def floats(value: ir.Value, transposed: bool, dtype: str, layout: str) -> Storag
     return Storage(N, K, Stored(dtype, layout), begin)
 
 
-def codes(weight: CodedWeight, dtype: str, layout: str) -> Storage:
+def codes(weight: QuantizedWeight, dtype: str, layout: str) -> Storage:
     """Codes as they are, with scales and zero points."""
     stored = Stored(dtype, layout, weight.group, weight.scale, weight.zero or "")
 

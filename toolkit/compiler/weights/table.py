@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnx_passes.quantize_e0m4 import KEPT
+from onnx_passes.analysis.matrices import KEPT
 from onnx_passes.weights.lazy import stored_in
-from onnx_passes.weights.quantized import coded
+from onnx_passes.weights.quantized import quantized
 from opencl_kernels.device_class import WEIGHTS
-from opencl_kernels.formats import CODED
+from opencl_kernels.formats import QUANTIZED
 from opencl_kernels.layouts import Stored
 from toolkit.compiler.weights.packing import Storage, codes, floats
 from toolkit.errors import PocketError
@@ -24,7 +24,7 @@ from toolkit.plan.schema import Ref
 from toolkit.plan.write import SHARD_BYTES, WeightSource
 
 Array = npt.NDArray[Any]
-TYPES = {bits: dtype for dtype, bits in CODED.items()}
+TYPES = {bits: dtype for dtype, bits in QUANTIZED.items()}
 UNSUPPORTED = "pocketcl inspect MODEL --unsupported"
 
 
@@ -102,7 +102,7 @@ class WeightTable:
         return self._storage(value, transposed=True).stored
 
     def _storage(self, value: ir.Value, transposed: bool) -> Storage:
-        tensor = coded(value)
+        tensor = quantized(value)
         if tensor is not None and self.storage is None:
             dtype = TYPES[tensor.weight.bits]
             return codes(tensor.weight, dtype, self.layouts[dtype])

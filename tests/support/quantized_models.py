@@ -11,10 +11,10 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx_passes import Pass
 from onnx_passes.ir.edit import drop_unused
-from onnx_passes.read_coded_weights import read_coded_weights
-from onnx_passes.weights.quantized import CodedTensor, coded
-from opencl_kernels.formats import Coded
+from onnx_passes.weights.quantized import QuantizedTensor, quantized
+from opencl_kernels.formats import Quantized
 
 F32, F16 = TensorProto.FLOAT, TensorProto.FLOAT16
 NP = {F32: np.float32, F16: np.float16}
@@ -70,10 +70,12 @@ def answer(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(None, {"x": x})[0])
 
 
-def reads(proto: onnx.ModelProto, x: np.ndarray, tolerance: float = 2e-6) -> ir.Model:
-    """The model after the intake, which answers as before."""
+def reads(
+    run_pass: Pass, proto: onnx.ModelProto, x: np.ndarray, tolerance: float = 2e-6
+) -> ir.Model:
+    """The model after a pass that reads its one weight; it answers as before."""
     after = ir.from_proto(proto)
-    assert read_coded_weights(after) == 1
+    assert run_pass(after).rewrites == 1
     drop_unused(after)
     ours, theirs = answer(ir.to_proto(after), x), answer(proto, x)
     assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
@@ -82,15 +84,15 @@ def reads(proto: onnx.ModelProto, x: np.ndarray, tolerance: float = 2e-6) -> ir.
     return after
 
 
-def weight_of(after: ir.Model) -> CodedTensor:
-    (found,) = [v.const_value for v in after.graph.initializers.values() if coded(v)]
-    assert isinstance(found, CodedTensor)
+def weight_of(after: ir.Model) -> QuantizedTensor:
+    (found,) = [v.const_value for v in after.graph.initializers.values() if quantized(v)]
+    assert isinstance(found, QuantizedTensor)
     return found
 
 
 def nbits(
     N: int, K: int, bits: int, block: int, dtype: int = F32, zero: str = "", seed: int = 0
-) -> tuple[dict[str, Any], dict[str, np.ndarray | None], Coded]:
+) -> tuple[dict[str, Any], dict[str, np.ndarray | None], Quantized]:
     """Attributes and inputs of a MatMulNBits, and what they mean."""
     random, blocks = np.random.default_rng(seed), -(-K // block)
     codes = random.integers(0, 2**bits, (N, blocks * block)).astype(np.uint8)
@@ -104,7 +106,7 @@ def nbits(
     inputs = {"B": pack(codes, bits).reshape(N, blocks, -1), "scales": scale, "zeros": given[zero]}
     kept = {"": None, "packed": zeros, "float": given["float"]}[zero]
     attributes = {"N": N, "K": K, "bits": bits, "block_size": block}
-    return attributes, inputs, Coded(codes[:, :K], scale, kept, bits, block)
+    return attributes, inputs, Quantized(codes[:, :K], scale, kept, bits, block)
 
 
 @dataclasses.dataclass

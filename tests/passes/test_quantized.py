@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from coded_models import F16, F32, Linear, answer
 from onnx import TensorProto, helper
+from quantized_models import F16, F32, Linear, answer
 
+from onnx_passes.dequantize import dequantize
 from onnx_passes.fold_constants import fold_constants
 from onnx_passes.ir.infer import infer
-from onnx_passes.read_coded_weights import read_coded_weights
-from onnx_passes.weights.quantized import CodedWeight, coded, stacked
-from opencl_kernels.formats import Coded
+from onnx_passes.weights.quantized import QuantizedWeight, quantized, stacked
+from opencl_kernels.formats import Quantized
 
 
 def random_weight(N: int, K: int, bits: int, group: int, scale: Any, zero: Any, seed: int) -> Any:
@@ -20,15 +20,15 @@ def random_weight(N: int, K: int, bits: int, group: int, scale: Any, zero: Any, 
     codes = random.integers(0, 2**bits, (N, K)).astype(np.uint8)
     scales = random.random((N, groups)).astype(scale)
     zeros = None if zero is None else random.integers(0, 2**bits, (N, groups)).astype(zero)
-    whole = Coded(codes, scales, zeros, bits, group)
+    whole = Quantized(codes, scales, zeros, bits, group)
     names = {np.float32: "f32", np.float16: "f16", np.uint8: "u8", None: None}
 
-    def make(first: int, stop: int) -> Coded:
+    def make(first: int, stop: int) -> Quantized:
         zeros = None if whole.zero_NG is None else whole.zero_NG[first:stop]
         parts = whole.codes_NK[first:stop], whole.scale_NG[first:stop], zeros
-        return Coded(*parts, bits, group)
+        return Quantized(*parts, bits, group)
 
-    return CodedWeight(N, K, bits, group, names[scale] or "", names[zero], make)
+    return QuantizedWeight(N, K, bits, group, names[scale] or "", names[zero], make)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -68,11 +68,11 @@ def test_transposes_and_casts_keep_the_codes() -> None:
     proto.graph.node.insert(3, back)
     proto.graph.node[-1].input[1] = "d"
     after = ir.from_proto(proto)
-    read_coded_weights(after)
+    dequantize(after)
     infer(after)
     fold_constants(after)
     assert [n.op_type for n in after.graph] == ["MatMul"]
-    found = coded(after.graph[0].inputs[1])
+    found = quantized(after.graph[0].inputs[1])
     assert found is not None and found.transposed and found.dtype == ir.DataType.FLOAT
     ours, theirs = (answer(m, case.x("turned")) for m in (ir.to_proto(after), proto))
     np.testing.assert_allclose(ours, theirs, rtol=1e-3)

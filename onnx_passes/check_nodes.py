@@ -5,10 +5,11 @@ import onnx_ir as ir
 
 from onnx_passes.ir.graph import InvalidModel
 from onnx_passes.ir.ops import OPSET
+from onnx_passes.ir.rules import Outcome
 
 
-def check_nodes(model: ir.Model) -> None:
-    """Raise InvalidModel for the first node that doesn't fit its schema."""
+def check_nodes(model: ir.Model) -> Outcome:
+    """Raise InvalidModel for the first node that doesn't fit its schema; nothing is rewritten."""
     version = model.opset_imports.get("", OPSET)
     for node in model.graph.all_nodes():
         fault = _fault(node, version) if node.domain == "" else None
@@ -18,6 +19,7 @@ def check_nodes(model: ir.Model) -> None:
                 fault,
                 "check the file with onnx.checker, or export it again",
             )
+    return Outcome(0)
 
 
 def _fault(node: ir.Node, version: int) -> str | None:

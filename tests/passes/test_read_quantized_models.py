@@ -11,8 +11,8 @@ import pytest
 from pass_helpers import SHARED, read
 
 import onnx_passes
-from onnx_passes.quantize_e0m4 import find_matrices
-from onnx_passes.weights.quantized import CodedTensor
+from onnx_passes.analysis.matrices import find_matrices
+from onnx_passes.weights.quantized import QuantizedTensor
 from toolkit.compiler.source import load_source
 from toolkit.evaluation.onnxruntime_reference import Reference
 
@@ -45,7 +45,7 @@ def test_models_say_the_same_and_every_weight_keeps_its_codes(
     dict(onnx_passes.rewrite(after))
     assert not {n.op_type for n in after.graph} & {"MatMulNBits", "GatherBlockQuantized"}
     products = [m for m in find_matrices(after) if m.transposed]
-    assert products and all(isinstance(m.tensor, CodedTensor) for m in products)
+    assert products and all(isinstance(m.tensor, QuantizedTensor) for m in products)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as copy:
         onnx.save(exact(path), Path(copy) / "model.onnx")

@@ -4,11 +4,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from pass_helpers import noted, run, text
-from tiny_decoder import decoder_text, tiny
+from tiny_decoder import decoder_text, feeds, tiny
 
 import onnx_passes
+from onnx_passes import INTAKE, Outcome, intake
 from onnx_passes.analysis.roles import RoleError, roles_of
-from onnx_passes.canonicalize_dims import canonicalize_dims
 from onnx_passes.ir.dims import unresolved_dims
 from onnx_passes.ir.graph import GraphError
 
@@ -23,22 +23,16 @@ def fused(model: ir.Model) -> bool:
     return unresolved_dims(model) == [] and all(ops.count(op) == n for op, n in FUSED.items())
 
 
-def feeds(seq: int, past: int = 0) -> dict[str, np.ndarray]:
-    ids = np.random.default_rng(4).integers(0, 40, (1, seq))
-    mask, positions = np.ones((1, past + seq), np.int64), np.arange(past, past + seq)[None]
-    cache = np.zeros((1, 2, past, 8), np.float32)
-    state = np.zeros((1, 2, 32, 8), np.float32)
-    return {
-        **{"input_ids": ids, "attention_mask": mask, "position_ids": positions},
-        **{"cache_k": cache, "cache_v": cache},
-        **{"state.layers.0.k": state, "state.layers.0.v": state},
-        **{"past": np.array([past]), "start": np.array([0]), "rows": np.array([seq])},
-    }
+def counts(model: ir.Model) -> dict[str, int]:
+    """What each pass of the intake counts, and nothing is missed."""
+    found: dict[str, Outcome] = {run.__name__: run(model) for run in INTAKE}
+    assert all(outcome.misses == () for outcome in found.values())
+    return {name: outcome.rewrites for name, outcome in found.items() if outcome.rewrites}
 
 
 def test_roles_come_from_structure() -> None:
     model = tiny()
-    assert canonicalize_dims(model) == 5
+    intake(model)
     roles = roles_of(model)
     assert (roles.tokens, roles.mask, roles.positions) == (
         *("input_ids", "attention_mask", "position_ids"),
@@ -51,6 +45,27 @@ def test_roles_come_from_structure() -> None:
         **{"position_ids": "[1,seq]", "cache_k": "[1,2,past,8]", "cache_v": "[1,2,past,8]"},
         **{"past": "[1]", "start": "[1]", "rows": "[1]"},
     }
+
+
+def test_each_pass_of_the_intake_counts_its_own() -> None:
+    """A model with something to do for each, beside the names of its dimensions and its roles."""
+    body = "sg = Sigmoid(gate)  act = Mul(gate, sg)\n  mix = Mul(act, up)"
+    function = """
+<domain: "own", opset_import: ["": 17]>
+Swiglu (gate, up) => (mix) { s = Sigmoid(gate)  a = Mul(gate, s)  mix = Mul(a, up) }"""
+    source = decoder_text(opset="17").replace('["": 17]', '["": 17, "own": 1]')
+    for i in (1, 2, 3):
+        source = source.replace(f"ReduceMean(p{i}, last)", f"ReduceMean<axes = [-1]>(p{i})")
+    source = source.replace(body, "mix = own.Swiglu(gate, up)") + function
+    source = source.replace("before = Sub(total, seq)", "past = Sub(total, seq) before = Neg(past)")
+    source = source.replace("int64[B, S] position_ids,", "int64[B, S] position_ids, bool unread,")
+    model = noted(text(source), context=32, chunk=8)
+    last = model.graph[-1]  # out of order
+    model.graph.remove(last)
+    model.graph.insert_before(model.graph[0], [last])
+    found = counts(model)
+    assert found.pop("sort_nodes") > 100 and found.pop("free_names") > 10
+    assert found == {"inline_functions": 1, "raise_opset": 1, "prune": 1, "canonicalize_dims": 5}
 
 
 def test_caches_are_found_behind_casts() -> None:
@@ -189,7 +204,7 @@ def test_refuses(case: str) -> None:
     source = decoder_text().replace(*first).replace(*second)
     assert source != decoder_text()
     with pytest.raises(GraphError) as caught:
-        canonicalize_dims(noted(text(source)))
+        intake(noted(text(source)))
     error = caught.value
     assert message in f"{error.what}: {error.because}" and error.hint
     assert isinstance(error, RoleError) or "role" not in message
@@ -197,7 +212,7 @@ def test_refuses(case: str) -> None:
 
 def test_our_names_inside_the_model_are_freed() -> None:
     model = tiny(("before = Sub(total, seq)", "past = Sub(total, seq)  before = Neg(past)"))
-    canonicalize_dims(model)
+    intake(model)
     names = [v.name for n in model.graph for v in n.outputs]
     assert "past" not in names and "past.of_model" in names
 
@@ -205,6 +220,7 @@ def test_our_names_inside_the_model_are_freed() -> None:
 def test_initializers_that_are_inputs_are_constants() -> None:
     model = tiny()
     model.graph.inputs.extend(list(model.graph.initializers.values()))
+    assert counts(model)["drop_constant_inputs"] == len(model.graph.initializers)
     assert fused(model)
 
 

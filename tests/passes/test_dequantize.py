@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from coded_models import F16, F32, Linear, model, reads, tensor, weight_of
 from onnx import TensorProto, helper
+from quantized_models import F16, F32, Linear, model, reads, tensor, weight_of
 
-from onnx_passes.ir.graph import GraphError, explaining
-from onnx_passes.read_coded_weights import read_coded_weights
-from onnx_passes.weights.quantized import coded
+from onnx_passes.dequantize import dequantize
+from onnx_passes.ir.graph import GraphError
+from onnx_passes.read_quantized_weights import read_quantized_weights
+from onnx_passes.weights.quantized import quantized
 
 
 @pytest.mark.parametrize("use", ["matmul", "turned", "gather"])
@@ -35,11 +36,11 @@ from onnx_passes.weights.quantized import coded
     ids=lambda c: f"{TensorProto.DataType.Name(c.kind)}-axis{c.axis}-{c.block}-{c.single}-{c.zero}",
 )
 def test_dequantize_linear(case: Linear, use: str) -> None:
-    after = reads(case.proto(use), case.x(use), 1e-6 if case.dtype == F32 else 1e-3)
+    after = reads(dequantize, case.proto(use), case.x(use), 1e-6 if case.dtype == F32 else 1e-3)
     along = 0 if use == "matmul" else 1  # where K runs
     axis = case.axis % 2
     keeps = case.single or ((axis == along) if case.block else (axis != along))
-    found = [coded(v) for v in after.graph.initializers.values() if coded(v)]
+    found = [quantized(v) for v in after.graph.initializers.values() if quantized(v)]
     assert len(found) == int(keeps)
     if found:
         weight = weight_of(after).weight
@@ -65,9 +66,9 @@ def test_dequantize_linear(case: Linear, use: str) -> None:
 def test_codes_that_kernels_cannot_read_become_floats_and_say_why(
     case: Linear, use: str, reason: str
 ) -> None:
-    with explaining() as reasons:
-        reads(case.proto(use), case.x(use))
-    assert any(reason in line and "node" in line for line in reasons), reasons
+    reads(dequantize, case.proto(use), case.x(use))
+    (miss,) = dequantize(ir.from_proto(case.proto(use))).misses
+    assert reason in miss.reason and miss.node == "node"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_damaged_dequantize_linear(change: dict[str, Any], words: str) -> None:
         (old,) = [t for t in proto.graph.initializer if t.name == name]
         old.CopyFrom(tensor(array, name))
     with pytest.raises(GraphError) as error:
-        read_coded_weights(ir.from_proto(proto))
+        dequantize(ir.from_proto(proto))
     assert words in error.value.because and "node (DequantizeLinear)" in error.value.what
 
 
@@ -102,4 +103,4 @@ def test_damaged_dequantize_linear(change: dict[str, Any], words: str) -> None:
 def test_other_quantisation_is_refused_by_name(op_type: str) -> None:
     node = helper.make_node(op_type, ["x", "x"], ["y"], "node", domain="")
     with pytest.raises(GraphError, match=f"{op_type} at node"):
-        read_coded_weights(ir.from_proto(model([node], {}, F32)))
+        read_quantized_weights(ir.from_proto(model([node], {}, F32)))

@@ -1,0 +1,35 @@
+"""What a compile asks of the passes: sizes, and how weights are stored.
+
+The model object carries them, not its file: nothing that a file says is taken for a choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+_KEY = "pocket_facts"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Choices of a compile that passes depend on; the defaults are those of the command line."""
+
+    context: int = 4096  # tokens that caches and rotary tables have room for
+    chunk: int = 256  # tokens of a prefill step: short enough for a phone's screen
+    batch: int = 1
+    weights: str = "source"  # source, f32, f16 or e0m4
+    group: int = 32  # e0m4: weights that share a scale
+    symmetric: bool = False  # e0m4: no zero points
+    keep: tuple[str, ...] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
+
+    @classmethod
+    def of(cls, model: ir.Model) -> Facts:
+        """What was noted for the model, or the defaults."""
+        found: Facts = model.meta.get(_KEY) or cls()
+        return found
+
+    def note(self, model: ir.Model) -> None:
+        """Let passes that work on the model find these facts."""
+        model.meta[_KEY] = self
