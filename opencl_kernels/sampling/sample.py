@@ -32,7 +32,7 @@ class Choice(Case):
     M: Size
     V: int
     C: int
-    options: Mapping[str, float] | None = None  # of tests: what `packed_parameters` takes
+    options: Mapping[str, Any] | None = None  # of tests: what `packed_parameters` takes
 
 
 def packed_parameters(seed: float = 0, **options: float) -> Array:

@@ -1,4 +1,4 @@
-"""Products with quantized weights at random sizes, groups, storage types and options, against numpy."""
+"""Products with quantized weights at random sizes, groups, storage and options, against numpy."""
 
 from __future__ import annotations
 
