@@ -1,4 +1,4 @@
-"""Weights that are known by codes: float tensors to every pass and to ONNX Runtime.
+"""Quantised weights, which are float tensors to every pass and to ONNX Runtime.
 
 Passes transpose, merge and look at a `QuantizedTensor` as at any lazy initializer; only the weight
 table of the plan asks for its codes, some rows at a time.
@@ -58,7 +58,7 @@ class QuantizedTensor(ir.LazyTensor):
 
 
 def quantized(value: ir.Value | None) -> QuantizedTensor | None:
-    """The quantized tensor behind a value, or None."""
+    """The quantised tensor of an initializer, or None."""
     tensor = None if value is None else value.const_value
     return tensor if isinstance(tensor, QuantizedTensor) else None
 

@@ -39,7 +39,7 @@ def compile(
     progress: Progress | None = None,
     **chosen: Any,
 ) -> CompileReport:
-    """Compile a model to a plan folder; `progress` is told what goes on.
+    """Compile a model to a plan folder; `progress` gets a line for each step.
 
     What is `chosen` are options of `compiler.options.choose`: weights, max_context, group, …
     out  the plan's folder; by default NAME.plan in the current one
@@ -69,8 +69,8 @@ def compile(
     doing = "quantising and packing weights" if options.weights == "e0m4" else "packing weights"
     tell(doing)
     with _reading_weights(source):
-        told = _packing(tell, doing)
-        plan = write_plan(out, plan, table.sources, kernels, dict(source.files), told)
+        packing = _packing(tell, doing)
+        plan = write_plan(out, plan, table.sources, kernels, dict(source.files), packing)
     figures = figures_of(plan, model, nodes_before, passes, time.perf_counter() - started)
     figures["cooperative"] = alone or "decode"
     return CompileReport(out, plan, figures)
