@@ -9,7 +9,8 @@ from onnx_passes.ir.edit import Builder, add_tensor, unique_name
 from onnx_passes.ir.graph import DOMAIN, constant, dim, needed, operand
 from onnx_passes.ir.rules import Loss, Miss
 from onnx_passes.weights.lazy import Concat
-from onnx_passes.weights.quantized import QuantizedTensor, stacked
+from onnx_passes.weights.quantized import QuantizedTensor
+from onnx_passes.weights.stacked import stacked
 
 MIXED = "only some of its projections' weights are quantised: all become floats"
 

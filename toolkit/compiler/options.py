@@ -65,6 +65,7 @@ def choose(
     keep: Sequence[str] = Facts.keep,
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
+    # what was given fits its type, and each other
     counts = {"max_context": max_context, "prefill_chunk": prefill_chunk, "batch": batch}
     for name, value in counts.items():
         if value is not None:
@@ -72,6 +73,7 @@ def choose(
     keep = tuple(keep) if isinstance(keep, list | tuple) else (str(keep),)
     check_weights(weights, group, symmetric, keep)
     _check_types(activations=activations, kv=kv)
+    # what was not given follows from the model and the device class
     context = _context(source, max_context)
     default = "f32" if profile["class"] == "cpu" else "f16"
     usual = CPU_CHUNK if profile["class"] == "cpu" else Facts.chunk
