@@ -112,7 +112,7 @@ def _quantized(matrix: Matrix, facts: Facts) -> QuantizedWeight:
         try:
             return quantize(floats(first, stop), facts.group, importance, facts.symmetric)
         except Unquantizable as error:
-            keep = f"--keep '{matrix.word or name}=f32' leaves it as it is"
+            keep = f"add --keep '{matrix.word or name}=f32'"
             hint = "export it again" if isinstance(error, NotFinite) else keep
             raise GraphError(f"{name} cannot be stored in 4 bits", str(error), hint) from None
 

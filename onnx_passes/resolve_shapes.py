@@ -126,7 +126,10 @@ def _concat(_: ir.Model, node: ir.Node) -> bool:
 
 
 def _merge_transpose(node: ir.Node) -> bool:
-    """Reshape(Transpose(Reshape(x))): merges leading dims, swaps the last two, splits again."""
+    """Reshape(Transpose(Reshape(x))) becomes a Transpose of x.
+
+    Exporters merge the leading dimensions, swap the last two, and split the leading ones again.
+    """
     swap = producer(operand(node, 0), "Transpose")
     merge = None if swap is None else producer(operand(swap, 0), "Reshape")
     x = None if merge is None else operand(merge, 0)

@@ -73,7 +73,7 @@ def check_inferred(
             raise GraphError(
                 f"the shape of {value.name} was inferred wrongly",
                 f"{value.shape} is {inferred} at {sizes}; what is computed is {[*array.shape]}",
-                "a fault of PocketCL: please report it with the model",
+                "report it with the model: this is a fault of PocketCL",
             )
 
 

@@ -1,4 +1,4 @@
-"""What passes do with weights in codes after the intake."""
+"""What passes do with quantised weights after the intake."""
 
 from typing import Any
 

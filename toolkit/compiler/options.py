@@ -86,12 +86,14 @@ def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequen
     """Raise where no compile stores weights so; `group` is None where it wasn't chosen."""
     if weights not in WEIGHTS:
         raise PocketError(
-            f"weights cannot be stored as {weights!r}", f"known: {', '.join(WEIGHTS)}", "e0m4"
+            f"weights cannot be stored as {weights!r}",
+            f"known: {', '.join(WEIGHTS)}",
+            "choose e0m4",
         )
     if group is not None and group not in GROUPS:
         sizes = ", ".join(map(str, GROUPS))
         raise PocketError(
-            f"--group {group} is not known", f"kernels know {sizes}", f"{Facts.group}"
+            f"--group {group} is not known", f"kernels know {sizes}", f"choose {Facts.group}"
         )
     given = {"--group": group is not None, "--symmetric": symmetric, "--keep": bool(keep)}
     if weights != "e0m4" and any(given.values()):
@@ -106,14 +108,15 @@ def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequen
             raise PocketError(
                 f"--keep {rule} is no rule",
                 "a rule is PATTERN=f16 or PATTERN=f32",
-                "--keep lm_head=f16, --keep '*down_proj*=f32'",
+                "write it as --keep lm_head=f16 or --keep '*down_proj*=f32'",
             )
 
 
 def _check_types(**chosen: str | None) -> None:
     for name, dtype in chosen.items():
         if dtype not in (None, "f32", "f16"):
-            raise PocketError(f"{name} cannot be stored as {dtype!r:.60}", "known: f32, f16", "f16")
+            because = "known: f32, f16"
+            raise PocketError(f"{name} cannot be stored as {dtype!r:.60}", because, "choose f16")
 
 
 def _context(source: Source, wanted: int | None) -> int:
@@ -122,7 +125,7 @@ def _context(source: Source, wanted: int | None) -> int:
         raise PocketError(
             f"a context of {wanted} tokens is more than this model has",
             f"its own limit is {limit}",
-            f"--max-context {limit} or less",
+            f"choose --max-context {limit} or less",
         )
     return wanted or min(limit or Facts.context, Facts.context)
 
