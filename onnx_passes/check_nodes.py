@@ -23,12 +23,18 @@ def check_nodes(model: ir.Model) -> Outcome:
 
 
 def _fault(node: ir.Node, version: int) -> str | None:
-    if not onnx.defs.has(node.op_type) or not node.outputs:
-        return None if node.outputs else "it has no outputs"
+    if not node.outputs:
+        return "it has no outputs"
+    if not onnx.defs.has(node.op_type):
+        return None
     try:
         schema = onnx.defs.get_schema(node.op_type, version)
     except onnx.defs.SchemaError:
         return None  # no op of this opset: refused by name later, if nothing replaces it
+    return _wrong_values(node, schema) or _wrong_attributes(node, schema, version)
+
+
+def _wrong_values(node: ir.Node, schema: onnx.defs.OpSchema) -> str | None:
     for kind, count, least, most in (
         ("inputs", len(node.inputs), schema.min_input, schema.max_input),
         ("outputs", len(node.outputs), schema.min_output, schema.max_output),
@@ -39,8 +45,12 @@ def _fault(node: ir.Node, version: int) -> str | None:
     for index, formal in enumerate(schema.inputs):
         if formal.option == single and node.inputs[index] is None:
             return f"its input {formal.name} is missing"
+    return None
+
+
+def _wrong_attributes(node: ir.Node, schema: onnx.defs.OpSchema, version: int) -> str | None:
     strange = (name for name in node.attributes if name not in schema.attributes)
-    unknown = [name for name in strange if not name.startswith("_")]  # those are whoever's
+    unknown = [name for name in strange if not name.startswith("_")]  # those are an exporter's own
     if unknown:
         return f"its attribute {unknown[0]} is not known in opset {version}"
     for name, attribute in schema.attributes.items():

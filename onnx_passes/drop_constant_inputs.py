@@ -7,7 +7,7 @@ from onnx_passes.ir.rules import Outcome
 
 
 def drop_constant_inputs(model: ir.Model) -> Outcome:
-    """Remove inputs that have a value; nobody may feed another one after that."""
+    """Remove inputs that have a value; another one cannot be fed after that."""
     before = len(model.graph.inputs)
     RemoveInitializersFromInputsPass()(model)
     return Outcome(before - len(model.graph.inputs))

@@ -1,6 +1,6 @@
 """Constant nodes become initializers; what is computed from constants alone is computed now.
 
-A large weight that is transposed or retyped stays unread: it becomes a lazy tensor, evaluated
+A large weight that is transposed or cast stays unread: it becomes a lazy tensor, evaluated
 where it is packed.
 """
 
@@ -43,7 +43,7 @@ def fold_constants(model: ir.Model) -> Outcome:
 def _is_small(node: ir.Node) -> bool:
     tensors = [value.const_value for value in node.inputs if value is not None]
     if any(isinstance(tensor, QuantizedTensor) for tensor in tensors):
-        return False  # it would lose its codes
+        return False  # it would become floats
     if node.op_type in ("Transpose", "Cast") and any(isinstance(t, Lazy) for t in tensors):
         return False  # it would lose the type it came in
     return all(tensor is None or tensor.size <= LIMIT for tensor in tensors)
@@ -81,7 +81,7 @@ def _fold_weight(model: ir.Model, node: ir.Node) -> bool:
 def _change(
     node: ir.Node, tensor: ir.TensorProtocol, dtype: ir.DataType, shape: ir.Shape, name: str
 ) -> ir.TensorProtocol:
-    """The tensor as a Transpose or Cast makes it, unread; codes stay codes."""
+    """The tensor as a Transpose or Cast makes it, unread; a quantised one stays so."""
     is_cast = node.op_type == "Cast"
     if isinstance(tensor, QuantizedTensor) and (not is_cast or dtype.is_floating_point()):
         return tensor.cast(dtype, name) if is_cast else tensor.transpose(name)

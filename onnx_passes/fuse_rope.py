@@ -7,24 +7,13 @@ cancel later. (Su et al. 2021, eq. 34)
 import onnx_ir as ir
 
 from onnx_passes.analysis.rotary import Tables, check_positions, computed_tables, stored_tables
+from onnx_passes.analysis.rotate_half import rotation
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import rope, rope_by_token
-from onnx_passes.ir.graph import (
-    attribute,
-    check_attributes,
-    dim,
-    integers,
-    needed,
-    operand,
-    other,
-    producer,
-    rank,
-    scalar,
-    through,
-)
+from onnx_passes.ir.graph import attribute, check_attributes, dim, needed, operand, rank, through
 from onnx_passes.ir.rules import Miss, Outcome, Rules, apply
 
-# Of both ops; how much of a head is turned, the tables' width tells.
+# Of both ops. How much of a head is rotated follows from the width of the tables.
 _ATTRIBUTES = ("interleaved", "num_heads", "rotary_embedding_dim")
 
 
@@ -34,7 +23,7 @@ def fuse_rope(model: ir.Model) -> Outcome:
 
 
 def _spelled(model: ir.Model, node: ir.Node) -> bool:
-    found = _rotation(node)
+    found = rotation(node)
     if found is None:
         return False
     x, cos, sin = found
@@ -45,58 +34,6 @@ def _spelled(model: ir.Model, node: ir.Node) -> bool:
     emit = rope if x.shape[2] == "seq" else rope_by_token
     replace(node, emit(model, Builder(node), x, tables))
     return True
-
-
-def _rotation(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value] | None:
-    """(x, cos, sin) of Add(Mul(x, cos), Mul(Concat(-x2, x1), sin)); None if no half is turned."""
-    for straight, turned in (node.inputs, node.inputs[::-1]):
-        left, right = producer(straight, "Mul"), producer(turned, "Mul")
-        if left is None or right is None:
-            continue
-        for half in right.inputs:
-            x = _rotated_half(half)
-            if x is not None and half is not None:
-                if x not in left.inputs:
-                    raise Miss("the turned half is not of the value that cos multiplies")
-                return x, other(left, x), other(right, half)
-    return None
-
-
-def _rotated_half(value: ir.Value | None) -> ir.Value | None:
-    """x if `value` is Concat(-x[w/2:], x[:w/2]) along the last axis."""
-    join = producer(value, "Concat")
-    if join is None or len(join.inputs) != 2:
-        return None
-    negative = producer(join.inputs[0], "Neg")
-    upper, lower = negative.inputs[0] if negative else None, join.inputs[1]
-    x = _half_of(lower, first=True)
-    if x is None or upper is None or _half_of(upper, first=False) is not x:
-        return None
-    if attribute(join, "axis") not in (-1, 3):
-        raise Miss("the halves are not joined along the width of a head")
-    return x
-
-
-def _half_of(value: ir.Value | None, first: bool) -> ir.Value | None:
-    """x if `value` is the first or second half of it along its last axis, by Slice or Split."""
-    node = producer(value, "Slice", "Split")
-    if node is None or value is None:
-        return None
-    x = needed(node, 0)
-    width, axis = dim(x, -1), (rank(x) or 0) - 1
-    if node.op_type == "Split":
-        at_last = attribute(node, "axis", 0) in (-1, axis)
-        halves = len(node.outputs) == 2 and dim(value, -1) == (width or 0) // 2
-        matches = halves and at_last and node.outputs[0 if first else 1] is value
-    else:
-        half = None if width is None else width // 2
-        begins = scalar(operand(node, 1)) == (0 if first else half)
-        along = (integers(operand(node, 3)) or [0])[0] in (-1, axis)
-        matches = begins and along and dim(value, -1) == half
-        matches = matches and scalar(operand(node, 4)) in (None, 1)
-    if not matches:
-        raise Miss("a head is not turned by halves")
-    return x
 
 
 def _unbroadcast(value: ir.Value) -> ir.Value:

@@ -1,6 +1,6 @@
 """Each pair of past input and present output becomes one state of fixed capacity, written in place.
 
-`present = Concat(past, new)` turns into `state_out.X = pocket.KvWrite(state.X, new, past)`: a pure
+`present = Concat(past, new)` becomes `state_out.X = pocket.KvWrite(state.X, new, past)`: a pure
 function, so that ONNX Runtime still runs the graph; only the plan gives state and state_out one
 buffer. A layer that sees a window of w tokens gets a ring of w + chunk slots. (Transformer-Lite,
 section 3.4: KV as sub-tensors, no copies.)

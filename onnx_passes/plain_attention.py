@@ -1,4 +1,4 @@
-"""com.microsoft.MultiHeadAttention  ->  what it does: split heads, turn, extend caches, attend.
+"""com.microsoft.MultiHeadAttention  ->  what it does: split heads, extend caches, attend.
 
 With a bias of its scores it becomes ONNX's ops, as exporters spell attention; a causal one over a
 cache becomes `pocket.Attention` at once.
@@ -69,17 +69,17 @@ def _typed(value: ir.Value, like: ir.Value) -> ir.Value:
 
 
 def _by_head(b: Builder, x: ir.Value, heads: int) -> ir.Value:
-    """[B,S,N*K] as [B,N,S,K]; what was joined from that form only now is taken before."""
+    """[B,S,N*K] as [B,N,S,K]; what was merged from that form is taken from before the merge."""
     if rank(x) == 4:
         return x
     joined = producer(x, "Reshape")
-    turned = None if joined is None else producer(joined.inputs[0], "Transpose")
+    swapped = None if joined is None else producer(joined.inputs[0], "Transpose")
     if (
-        turned is not None
-        and attribute(turned, "perm") == SWAP_HEADS_TOKENS
-        and dim(turned.inputs[0], 1) == heads
+        swapped is not None
+        and attribute(swapped, "perm") == SWAP_HEADS_TOKENS
+        and dim(swapped.inputs[0], 1) == heads
     ):
-        return needed(turned, 0)
+        return needed(swapped, 0)
     return b.op("Transpose", b.op("Reshape", x, b.target(0, 0, heads, -1)), perm=SWAP_HEADS_TOKENS)
 
 

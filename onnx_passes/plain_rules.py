@@ -1,4 +1,4 @@
-"""What single ops of ONNX Runtime's own become, in ONNX's: the rules behind `plain_ops`."""
+"""What single ops of ONNX Runtime's own become, in ONNX's: the rules of `plain_ops`."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_passes.ir.edit import Builder
 from onnx_passes.ir.graph import attribute, needed, operand, rank
 from onnx_passes.ir.rules import Miss
-from onnx_passes.ir.shape_rules import turned_order
+from onnx_passes.ir.shape_rules import transposed_order
 
 Values = Sequence[ir.Value | None]
 # Activations of FusedGemm and the names of their own attributes.
@@ -71,25 +71,25 @@ def _half_gated(b: Builder, x: ir.Value, bent: ir.Value) -> ir.Value:
 
 
 def matmul(_: ir.Model, b: Builder, node: ir.Node) -> Values:
-    """FusedMatMul, TransposeMatMul: alpha * A' B', each perhaps turned."""
-    a, w = (_turned(b, node, index, side) for index, side in enumerate("AB"))
+    """FusedMatMul, TransposeMatMul: alpha * A' B', each perhaps transposed."""
+    a, w = (_transposed(b, node, index, side) for index, side in enumerate("AB"))
     return [
         _scaled(b, _typed(b.op("MatMul", a, w), needed(node, 0)), attribute(node, "alpha", 1.0))
     ]
 
 
-def _turned(b: Builder, node: ir.Node, index: int, side: str) -> ir.Value:
-    """An operand with its last two axes turned, or its first one moved behind the other batches."""
+def _transposed(b: Builder, node: ir.Node, index: int, side: str) -> ir.Value:
+    """An operand with its last two axes swapped, or its first one moved after the other batches."""
     x = needed(node, index)
     size = rank(x)
     if size is None:
         raise Miss(f"the rank of its operand {side} is unknown")
-    order = turned_order(node, side, size)
+    order = transposed_order(node, side, size)
     return x if order == list(range(size)) else b.op("Transpose", x, perm=order)
 
 
 def gemm(_: ir.Model, b: Builder, node: ir.Node) -> Values:
-    """FusedGemm: a Gemm and an activation of ONNX's behind it."""
+    """FusedGemm: a Gemm and one of ONNX's activations after it."""
     own = {name: attribute(node, name) for name in ("alpha", "beta", "transA", "transB")}
     given = {name: value for name, value in own.items() if value is not None}
     y = b.op("Gemm", *node.inputs, **given)

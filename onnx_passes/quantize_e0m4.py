@@ -1,6 +1,6 @@
 """The weights of matmuls and the embedding in codes of 4 bits, where the compile asks for it.
 
-Runs after all merging. Weights that came quantized stay as they are; what `--keep` names stays
+Runs after all merging. Weights that came quantised stay as they are; what `--keep` names stays
 float and is marked with the type to store it in.
 """
 
@@ -22,7 +22,7 @@ STEP = 256  # rows that are compared at a time
 
 
 def quantize_e0m4(model: ir.Model) -> Outcome:
-    """Turn matrices into quantized tensors, which are made when they are packed."""
+    """Turn matrices into quantised tensors, which are made when they are packed."""
     facts = Facts.of(model)
     if facts.weights != "e0m4":
         return Outcome(0)
@@ -58,7 +58,7 @@ def _kept(matrices: list[Matrix], rules: Iterable[str]) -> dict[ir.Value, str]:
         if not floats:
             raise GraphError(
                 f"--keep {rule} fits no weight that is in floats",
-                "those it names came quantized, and codes of a source are kept",
+                "those it names came quantised, and codes of a source are kept",
                 "leave it out; --weights f16 stores all of the model as floats",
             )
         kept |= {m.value: dtype for m in floats}
@@ -100,7 +100,7 @@ def _equal(a: Matrix, b: Matrix) -> bool:
 
 
 def _quantized(matrix: Matrix, facts: Facts) -> QuantizedWeight:
-    """The weight in codes, made by rows when somebody asks for them."""
+    """The quantised weight, made by rows when they are asked for."""
     # the matrix's own tensor is replaced by what is made here
     tensor, name = matrix.tensor, matrix.value.name or ""
     importance = _importance(matrix)
@@ -112,7 +112,7 @@ def _quantized(matrix: Matrix, facts: Facts) -> QuantizedWeight:
         try:
             return quantize(floats(first, stop), facts.group, importance, facts.symmetric)
         except Unquantizable as error:
-            keep = f"--keep '{matrix.word or name}=f32' leaves it as it is"
+            keep = f"add --keep '{matrix.word or name}=f32'"
             hint = "export it again" if isinstance(error, NotFinite) else keep
             raise GraphError(f"{name} cannot be stored in 4 bits", str(error), hint) from None
 

@@ -1,7 +1,7 @@
 """Weights that the exporter quantised become initializers that know their codes, exactly.
 
 MatMulNBits and GatherBlockQuantized (ONNX Runtime's contrib ops) turn into MatMul and Gather: every
-later pass, and ONNX Runtime, sees a float model. Nothing is read before somebody asks for rows.
+later pass, and ONNX Runtime, sees a float model. Nothing is read before rows are asked for.
 """
 
 import onnx_ir as ir

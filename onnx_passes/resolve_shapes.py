@@ -126,15 +126,18 @@ def _concat(_: ir.Model, node: ir.Node) -> bool:
 
 
 def _merge_transpose(node: ir.Node) -> bool:
-    """Reshape(Transpose(Reshape(x))): merges leading dims, swaps the last two, splits again."""
-    turn = producer(operand(node, 0), "Transpose")
-    merge = None if turn is None else producer(operand(turn, 0), "Reshape")
+    """Reshape(Transpose(Reshape(x))) becomes a Transpose of x.
+
+    Exporters merge the leading dimensions, swap the last two, and split the leading ones again.
+    """
+    swap = producer(operand(node, 0), "Transpose")
+    merge = None if swap is None else producer(operand(swap, 0), "Reshape")
     x = None if merge is None else operand(merge, 0)
     source, target = _dims(x), _dims(node.outputs[0])
-    if turn is None or merge is None or source is None or target is None:
+    if swap is None or merge is None or source is None or target is None:
         return False
     merged = _dims(merge.outputs[0]) or []
-    if attribute(turn, "perm") != [0, 2, 1] or (len(source), len(target)) != (4, 4):
+    if attribute(swap, "perm") != [0, 2, 1] or (len(source), len(target)) != (4, 4):
         return False
     if not _equal(merged[1:], source[2:]) or not _equal(target, [source[i] for i in (0, 1, 3, 2)]):
         return False

@@ -1,4 +1,4 @@
-"""com.microsoft.GroupQueryAttention  ->  what it does: split heads, turn, extend caches, attend.
+"""com.microsoft.GroupQueryAttention  ->  what it does: split heads, rotate, extend caches, attend.
 
 So the ONNX Runtime GenAI builder's graphs reach the same form as spelled-out ones. Semantics: ONNX
 Runtime's contrib op; `seqlens_k` must count the mask (all tokens real), which is checked by

@@ -21,7 +21,7 @@ WIDE = ir.DataType.FLOAT
 
 
 def widen_floats(model: ir.Model) -> Outcome:
-    """Retype every float16 and bfloat16 value, and drop the casts between floats.
+    """Give every float16 and bfloat16 value the type float32, and drop the casts between floats.
 
     Counts the values and the nodes that name such a type.
     """

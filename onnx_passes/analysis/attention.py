@@ -54,10 +54,10 @@ def from_softmax(node: ir.Node) -> Core:
         by = f"comes from {made.op_type}" if made else "is an input"
         raise Miss(f"what goes into the softmax is no product of queries and keys: it {by}")
     (q, q_factor), (k, k_factor) = _unscaled(product.inputs[0]), _unscaled(product.inputs[1])
-    turned = producer(k, "Transpose")
-    if turned is None or attribute(turned, "perm") != [0, 1, 3, 2]:
+    swapped = producer(k, "Transpose")
+    if swapped is None or attribute(swapped, "perm") != [0, 1, 3, 2]:
         raise Miss("the keys are not transposed by their last two axes")
-    keys, values = unexpanded(needed(turned, 0)), unexpanded(needed(last, 1))
+    keys, values = unexpanded(needed(swapped, 0)), unexpanded(needed(last, 1))
     return Core(q, keys, values, factor * q_factor * k_factor, mask, last)
 
 

@@ -1,4 +1,4 @@
-"""Before a piece of a model is evaluated: is that little work? And behind it: were shapes right?
+"""Before a piece of a model is evaluated: is that little work? After it: were shapes right?
 
 A file chooses what is evaluated at compile time, so that its size is known beforehand or it is left
 alone. And shapes that were inferred are what everything later relies on: where a value is computed,
@@ -73,7 +73,7 @@ def check_inferred(
             raise GraphError(
                 f"the shape of {value.name} was inferred wrongly",
                 f"{value.shape} is {inferred} at {sizes}; what is computed is {[*array.shape]}",
-                "a fault of PocketCL: please report it with the model",
+                "report it with the model: this is a fault of PocketCL",
             )
 
 
@@ -105,5 +105,5 @@ def _sizes(value: ir.Value, at: Mapping[str, int]) -> Sequence[int] | None:
         return None
     try:
         return [evaluated(dim, at) for dim in value.shape]
-    except KeyError:  # a size of its own, which nobody here has a value for
+    except KeyError:  # a size with a symbol of its own, which has no value here
         return None

@@ -88,7 +88,7 @@ def _learned_positions(name: str) -> RoleError:
     return RoleError(
         f"the input {name!r} looks up learned positions",
         "this architecture (as GPT-2 and OPT) adds position embeddings instead of rotating",
-        "Llama-family decoders are supported so far: Llama, Mistral, Qwen2 and their like",
+        "export a decoder of the Llama family: Llama, Mistral, Qwen2 and their like",
     )
 
 

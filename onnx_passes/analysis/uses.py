@@ -15,7 +15,7 @@ from onnx_passes.ir.graph import (
     through,
 )
 
-# Ops that move or retype numbers without changing what they mean: positions stay positions.
+# Ops that move or cast numbers without changing what they mean: positions stay positions.
 _MOVES = (
     *("Cast", "Unsqueeze", "Squeeze", "Reshape", "Expand", "Transpose", "Concat", "Identity"),
     *("Slice", "Gather"),
@@ -28,12 +28,12 @@ _CACHE_OPS = {
     "Attention": {1: 4, 2: 5},
     "MultiHeadAttention": {1: 6, 2: 7},
 }
-_RETYPED = ("Cast", "Identity")
+_CASTS = ("Cast", "Identity")
 _EXTENDING = ("Concat", "ScatterND", "ScatterElements", "TensorScatter")
 
 
 def is_looked_up(value: ir.Value, shifts: tuple[str, ...] = ()) -> bool:
-    """Whether the value, retyped or passed through `shifts`, indexes a constant table of floats."""
+    """Whether the value, cast or passed through `shifts`, indexes a constant table of floats."""
     seen: set[ir.Value] = set()
     front = [value]
     while front:
@@ -64,7 +64,7 @@ def _rank(value: ir.Value) -> int | None:
 def cache_pairs(graph: ir.Graph) -> Iterator[tuple[str, str]]:
     """Pasts and presents, through casts: some exporters write them even to a value's own type."""
     for output in graph.outputs:
-        present = through(output, *_RETYPED)
+        present = through(output, *_CASTS)
         node = producer(present, *_CACHE_OPS, *_EXTENDING)
         if node is None or present is None:
             continue
@@ -72,7 +72,7 @@ def cache_pairs(graph: ir.Graph) -> Iterator[tuple[str, str]]:
         if node.op_type in _CACHE_OPS:
             index = _CACHE_OPS[node.op_type].get(present.index() or 0, len(extended))
             extended = [operand(node, index)]
-        sources = (through(value, *_RETYPED) for value in extended)
+        sources = (through(value, *_CASTS) for value in extended)
         past = next((x for x in sources if x is not None and x.is_graph_input()), None)
         if past is not None and past.name and output.name:
             yield past.name, output.name

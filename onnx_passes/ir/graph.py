@@ -31,7 +31,7 @@ class SizeError(GraphError):
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The array behind an initializer or a Constant node, or None."""
+    """The array of an initializer or a Constant node, or None."""
     if value is None:
         return None
     tensor = ir.convenience.get_const_tensor(value)
@@ -46,7 +46,7 @@ def is_constant(value: ir.Value | None) -> bool:
 
 
 def scalar(value: ir.Value | None) -> float | None:
-    """The number behind a constant of one element, or None."""
+    """The number in a constant of one element, or None."""
     if value is None or not is_constant(value) or value.dtype == ir.DataType.STRING:
         return None
     array = constant(value)
@@ -106,7 +106,7 @@ def check_attributes(node: ir.Node, known: Iterable[str], **expected: Any) -> No
 
 
 def finite(number: float, name: str) -> float:
-    """The number; a Miss where a kernel could not be told it."""
+    """The number; a Miss where it is NaN or infinite, which no kernel takes as an argument."""
     if not math.isfinite(number):
         raise Miss(f"its {name} is {number}")
     return float(number)

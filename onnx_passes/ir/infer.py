@@ -1,4 +1,4 @@
-"""Shape inference: `onnx-shape-inference` with what it lacks, behind one function."""
+"""Shape inference: `onnx-shape-inference` and what it lacks, as one function."""
 
 import contextlib
 import warnings

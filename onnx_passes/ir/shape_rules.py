@@ -64,8 +64,8 @@ def _rope_kv_write(context: Context, node: ir.Node) -> None:
                 _set(context, node.outputs[0], dims, qkv)
 
 
-def turned_order(node: ir.Node, side: str, size: int) -> list[int]:
-    """How FusedMatMul turns its operand "A" or "B": the last two axes, the first of the batches."""
+def transposed_order(node: ir.Node, side: str, size: int) -> list[int]:
+    """Axes of operand "A" or "B" as FusedMatMul reads them: some swapped, the first moved."""
     order = list(range(size))
     if attribute(node, f"transBatch{side}", 0) and size > 2:
         order[:-1] = [*order[1:-1], 0]
@@ -75,12 +75,12 @@ def turned_order(node: ir.Node, side: str, size: int) -> list[int]:
 
 
 def _fused_matmul(context: Context, node: ir.Node) -> None:
-    """The library turns no batches."""
+    """As the library's rule, which does not know of transposed batches."""
     shapes: list[list[Dim]] = []
     for side, value in zip("AB", node.inputs, strict=False):
         if value is None or value.shape is None or value.shape.rank() < 2:
             return
-        order = turned_order(node, side, value.shape.rank())
+        order = transposed_order(node, side, value.shape.rank())
         shapes.append([value.shape[axis] for axis in order])
     (*more_a, rows, _), (*more_b, _, columns) = shapes
     longest = max(len(more_a), len(more_b))

@@ -37,7 +37,7 @@ def _equal(context: Context, node: ir.Node) -> None:
 
 
 def _same(a: Dim, b: Dim) -> bool | None:
-    if is_anonymous(a) or is_anonymous(b):  # of an element that nobody knows it may be any number
+    if is_anonymous(a) or is_anonymous(b):  # an unknown size may be any number
         return None
     difference = (as_expr(a) - as_expr(b)).expand()
     if difference == 0:

@@ -50,7 +50,7 @@ def _columns(context: Context, node: ir.Node) -> list[Column] | None:
 
 
 def _extent(size: Dim, start: Dim | None, end: Dim | None, step: Dim | None) -> Dim | None:
-    """How much of a size is left; None where nobody can tell."""
+    """How much of a size is left; None where that is unknown."""
     cut = _numbers(start, end, step)
     if isinstance(size, int) and cut is not None:
         return len(range(*cut.indices(size)))

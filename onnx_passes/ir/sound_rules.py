@@ -1,6 +1,6 @@
 """Rules of inference that correct, or replace, those of `onnx-shape-inference` that guess.
 
-A shape that nobody can know stays unknown: two sizes of different names may be equal, or one of
+A shape that cannot be known stays unknown: two sizes of different names may be equal, or one of
 them 1; a slice may end beyond the end of the tensor; what is expanded may be larger than the
 target. (tests/passes/test_sound_rules.py holds all rules to ONNX's own test cases.)
 """

@@ -1,1 +1,1 @@
-"""Weights as tensors that are read when they are needed: floats and codes."""
+"""Weights as tensors that are read when they are needed: floats or quantised."""

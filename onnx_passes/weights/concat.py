@@ -1,4 +1,4 @@
-"""Matmuls of the same input, as one: weights side by side, joined where they are asked for."""
+"""Matmuls of the same input, as one: weights side by side, concatenated when they are asked for."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,16 @@ from onnx_passes.ir.edit import Builder, add_tensor, unique_name
 from onnx_passes.ir.graph import DOMAIN, constant, dim, needed, operand
 from onnx_passes.ir.rules import Loss, Miss
 from onnx_passes.weights.lazy import Concat
-from onnx_passes.weights.quantized import QuantizedTensor, stacked
+from onnx_passes.weights.quantized import QuantizedTensor
+from onnx_passes.weights.stacked import stacked
 
-MIXED = "only some of its projections' weights are quantized: all become floats"
+MIXED = "only some of its projections' weights are quantised: all become floats"
 
 
 def merged(b: Builder, nodes: Sequence[ir.Node], name: str) -> tuple[ir.Value, Loss | None]:
     """One MatMul (or Linear) giving what `nodes` give, side by side along the last axis.
 
-    And what is lost by that: weights of which only some are quantized become floats, all of them.
+    And what is lost by that: weights of which only some are quantised become floats, all of them.
     """
     x = needed(nodes[0], 0)
     if any(node.inputs[0] is not x for node in nodes):
@@ -45,7 +46,7 @@ def _bias(node: ir.Node) -> np.ndarray:
 def _side_by_side(
     graph: ir.Graph, nodes: Sequence[ir.Node], name: str
 ) -> tuple[ir.Value, Loss | None]:
-    """The weights [K, N] as one: quantized where all of them are, else floats."""
+    """The weights [K, N] as one: quantised where all of them are, else floats."""
     weights = [needed(node, 1) for node in nodes]
     widths = [dim(weight, 1) for weight in weights]
     if len({(weight.dtype, dim(weight, 0)) for weight in weights}) != 1:
@@ -63,7 +64,7 @@ def _side_by_side(
 
 
 def _stacked(tensors: Sequence[ir.TensorProtocol], name: str) -> QuantizedTensor | None:
-    """Quantized weights as one; None where some are floats or lie otherwise."""
+    """Quantised weights as one; None where some are floats or lie otherwise."""
     found = [t for t in tensors if isinstance(t, QuantizedTensor) and t.transposed]
     if len(found) < len(tensors):
         return None

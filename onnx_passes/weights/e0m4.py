@@ -7,7 +7,7 @@ for given codes the best scale is a least-squares fit whose error is known witho
 
     scale = sum(g w c) / sum(g c^2),    error = sum(g w^2) - sum(g w c)^2 / sum(g c^2)
 
-c is code - zero, and g what an error in column k counts. Behind an RMSNorm, inputs of column k have
+c is code - zero, and g what an error in column k counts. After an RMSNorm, inputs of column k have
 a mean square near gamma_k^2: with g = gamma^2 it is the error of the outputs that is made small
 (the idea of AWQ, Lin et al. 2023, without its calibration data). Elsewhere g = 1.
 """

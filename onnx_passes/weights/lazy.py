@@ -1,7 +1,7 @@
 """Weights that are made when they are asked for, whole or some rows or columns at a time.
 
-A matrix that was transposed, retyped or joined from several hands on what it is asked for, so that
-nobody who goes through a large weight by rows evaluates all of it each time.
+A matrix that is transposed, cast or concatenated asks its sources for the part that it is asked
+for: going through a large weight by rows never evaluates the whole of it.
 """
 
 from __future__ import annotations

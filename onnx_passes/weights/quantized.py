@@ -1,4 +1,4 @@
-"""Weights that are known by codes: float tensors to every pass and to ONNX Runtime.
+"""Quantised weights, which are float tensors to every pass and to ONNX Runtime.
 
 Passes transpose, merge and look at a `QuantizedTensor` as at any lazy initializer; only the weight
 table of the plan asks for its codes, some rows at a time.
@@ -6,13 +6,12 @@ table of the plan asks for its codes, some rows at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
-from opencl_kernels.formats import Array, Quantized, numpy_dtype
+from opencl_kernels.formats import Array, Quantized
 
 
 @dataclass(frozen=True)
@@ -58,61 +57,6 @@ class QuantizedTensor(ir.LazyTensor):
 
 
 def quantized(value: ir.Value | None) -> QuantizedTensor | None:
-    """The quantized tensor behind a value, or None."""
+    """The quantised tensor of an initializer, or None."""
     tensor = None if value is None else value.const_value
     return tensor if isinstance(tensor, QuantizedTensor) else None
-
-
-def stacked(weights: Sequence[QuantizedWeight]) -> QuantizedWeight | None:
-    """Weights of equal depth as one, rows below rows; None where their depths differ.
-
-    No value changes: 4 bits among 8 get wider words, coarse groups repeat their scale, scales and
-    zero points take the widest type among them, and a zero point that was understood is written
-    out where others have one.
-    """
-    if len({w.K for w in weights}) != 1:
-        return None
-    bits, group = max(w.bits for w in weights), min(w.group for w in weights)
-    scale = _widest(w.scale for w in weights)
-    zeros = [w.zero for w in weights] + (["u8"] if len({w.bits for w in weights}) > 1 else [])
-    zero = _widest(zeros)
-    starts = np.cumsum([0, *(w.N for w in weights)]).tolist()
-
-    def make(first: int, stop: int) -> Quantized:
-        parts = [
-            _widened(w.make(max(first, a) - a, min(stop, b) - a), bits, group, scale, zero)
-            for w, a, b in zip(weights, starts, starts[1:], strict=False)
-            if max(first, a) < min(stop, b)
-        ]
-        zeros_NG = None if zero is None else np.concatenate([_zero(p) for p in parts])
-        codes = np.concatenate([p.codes_NK for p in parts])
-        return Quantized(codes, np.concatenate([p.scale_NG for p in parts]), zeros_NG, bits, group)
-
-    return QuantizedWeight(starts[-1], weights[0].K, bits, group, scale or "f32", zero, make)
-
-
-def _widest(types: Iterable[str | None]) -> str | None:
-    """The type that holds all the others exactly."""
-    return max(types, key=(None, "u8", "f16", "f32").index)
-
-
-def _widened(
-    part: Quantized, bits: int, group: int, scale: str | None, zero: str | None
-) -> Quantized:
-    """The same weight with `bits` and `group`, its zero points written out if `zero`."""
-    groups = -(-part.codes_NK.shape[1] // group)
-
-    def finer(per_group: np.ndarray, dtype: str) -> np.ndarray:
-        wide = np.repeat(per_group.astype(numpy_dtype(dtype)), part.group // group, axis=1)
-        return wide[:, :groups]
-
-    zeros = part.zero_NG
-    if zeros is None and zero is not None:
-        zeros = np.full(part.scale_NG.shape, 2 ** (part.bits - 1), np.uint8)
-    zeros = None if zeros is None or zero is None else finer(zeros, zero)
-    return Quantized(part.codes_NK, finer(part.scale_NG, scale or "f32"), zeros, bits, group)
-
-
-def _zero(part: Quantized) -> np.ndarray:
-    assert part.zero_NG is not None
-    return part.zero_NG

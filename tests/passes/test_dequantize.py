@@ -1,5 +1,6 @@
 """DequantizeLinear keeps its codes, and says what it said: ONNX Runtime is the judge."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnx_passes.dequantize import dequantize
 from onnx_passes.ir.graph import GraphError
 from onnx_passes.read_quantized_weights import read_quantized_weights
 from onnx_passes.weights.quantized import quantized
+from toolkit.compiler.inspection import why
 
 
 @pytest.mark.parametrize("use", ["matmul", "turned", "gather"])
@@ -64,11 +66,13 @@ def test_dequantize_linear(case: Linear, use: str) -> None:
     ],
 )
 def test_codes_that_kernels_cannot_read_become_floats_and_say_why(
-    case: Linear, use: str, reason: str
+    case: Linear, use: str, reason: str, tmp_path: Path
 ) -> None:
     reads(dequantize, case.proto(use), case.x(use))
     (miss,) = dequantize(ir.from_proto(case.proto(use))).misses
     assert reason in miss.reason and miss.node == "node"
+    onnx.save(case.proto(use), tmp_path / "model.onnx")
+    assert why(tmp_path / "model.onnx", "dequantize") == [str(miss)]
 
 
 @pytest.mark.parametrize(

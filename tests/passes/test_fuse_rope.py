@@ -92,7 +92,7 @@ LAST = "g = ReduceMax<keepdims = 1>(f)  f2 = Add(f, g)  p3 = Unsqueeze(f2, two)"
         ("aa = Concat<axis = 2>(a, a)", "b = Add(a, a)  aa = Concat<axis = 2>(a, b)",
          "do not repeat the same angles"),
         ("half, three)  x2 = Slice(x, half", "one, three)  x2 = Slice(x, one",
-         "a head is not turned by halves"),
+         "a head is not rotated by halves"),
         ("l = Mul(x, c)", "xx = Neg(x)  l = Mul(xx, c)", "not of the value that cos multiplies"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What passes do with weights in codes after the intake."""
+"""What passes do with quantised weights after the intake."""
 
 from typing import Any
 
@@ -11,7 +11,8 @@ from quantized_models import F16, F32, Linear, answer
 from onnx_passes.dequantize import dequantize
 from onnx_passes.fold_constants import fold_constants
 from onnx_passes.ir.infer import infer
-from onnx_passes.weights.quantized import QuantizedWeight, quantized, stacked
+from onnx_passes.weights.quantized import QuantizedWeight, quantized
+from onnx_passes.weights.stacked import stacked
 from opencl_kernels.formats import Quantized
 
 

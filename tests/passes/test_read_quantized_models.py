@@ -1,4 +1,4 @@
-"""Whole models in codes: what ONNX Runtime answers, they answer."""
+"""Whole quantised models: what ONNX Runtime answers, they answer."""
 
 import tempfile
 from pathlib import Path

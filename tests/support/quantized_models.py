@@ -1,4 +1,4 @@
-"""Small models with codes in them, and what ONNX Runtime answers."""
+"""Small quantised models, and what ONNX Runtime answers."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """A whole decoder of one layer in ONNX text, as an exporter would spell it: 107 nodes."""
 
+import re
+
 import numpy as np
 import onnx_ir as ir
 from pass_helpers import noted, text
@@ -59,7 +61,10 @@ decoder (int64[%(B)s, %(S)s] input_ids, %(mask_type)s[%(B)s, %(T)s] attention_ma
 def decoder_text(**change: str) -> str:
     """The text, with other symbols, opset or mask type."""
     names = {"B": "B", "S": "S", "T": "T", "P": "P", "opset": "18", "mask_type": "int64"}
-    return DECODER % {**names, **change}
+    source = DECODER % {**names, **change}
+    if int({**names, **change}["opset"]) < 18:  # axes were an attribute
+        source = re.sub(r"ReduceMean\((\w+), last\)", r"ReduceMean<axes = [-1]>(\1)", source)
+    return source
 
 
 def tiny(replace: tuple[str, str] = ("", ""), **change: str) -> ir.Model:

@@ -65,6 +65,7 @@ def choose(
     keep: Sequence[str] = Facts.keep,
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
+    # what was given fits its type, and each other
     counts = {"max_context": max_context, "prefill_chunk": prefill_chunk, "batch": batch}
     for name, value in counts.items():
         if value is not None:
@@ -72,6 +73,7 @@ def choose(
     keep = tuple(keep) if isinstance(keep, list | tuple) else (str(keep),)
     check_weights(weights, group, symmetric, keep)
     _check_types(activations=activations, kv=kv)
+    # what was not given follows from the model and the device class
     context = _context(source, max_context)
     usual = CLASSES[profile["class"]]
     chunk = min(prefill_chunk or usual.chunk, context)
@@ -83,12 +85,14 @@ def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequen
     """Raise where no compile stores weights so; `group` is None where it wasn't chosen."""
     if weights not in WEIGHTS:
         raise PocketError(
-            f"weights cannot be stored as {weights!r}", f"known: {', '.join(WEIGHTS)}", "e0m4"
+            f"weights cannot be stored as {weights!r}",
+            f"known: {', '.join(WEIGHTS)}",
+            "choose e0m4",
         )
     if group is not None and group not in GROUPS:
         sizes = ", ".join(map(str, GROUPS))
         raise PocketError(
-            f"--group {group} is not known", f"kernels know {sizes}", f"{Facts.group}"
+            f"--group {group} is not known", f"kernels know {sizes}", f"choose {Facts.group}"
         )
     given = {"--group": group is not None, "--symmetric": symmetric, "--keep": bool(keep)}
     if weights != "e0m4" and any(given.values()):
@@ -103,14 +107,15 @@ def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequen
             raise PocketError(
                 f"--keep {rule} is no rule",
                 "a rule is PATTERN=f16 or PATTERN=f32",
-                "--keep lm_head=f16, --keep '*down_proj*=f32'",
+                "write it as --keep lm_head=f16 or --keep '*down_proj*=f32'",
             )
 
 
 def _check_types(**chosen: str | None) -> None:
     for name, dtype in chosen.items():
         if dtype not in (None, "f32", "f16"):
-            raise PocketError(f"{name} cannot be stored as {dtype!r:.60}", "known: f32, f16", "f16")
+            because = "known: f32, f16"
+            raise PocketError(f"{name} cannot be stored as {dtype!r:.60}", because, "choose f16")
 
 
 def _context(source: Source, wanted: int | None) -> int:
@@ -119,7 +124,7 @@ def _context(source: Source, wanted: int | None) -> int:
         raise PocketError(
             f"a context of {wanted} tokens is more than this model has",
             f"its own limit is {limit}",
-            f"--max-context {limit} or less",
+            f"choose --max-context {limit} or less",
         )
     return wanted or min(limit or Facts.context, Facts.context)
 

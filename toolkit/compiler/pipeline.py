@@ -40,7 +40,7 @@ def compile(
     progress: Progress | None = None,
     **chosen: Any,
 ) -> CompileReport:
-    """Compile a model to a plan folder; `progress` is told what goes on.
+    """Compile a model to a plan folder; `progress` gets a line for each step.
 
     What is `chosen` are options of `compiler.options.choose`: weights, max_context, group, …
     out  the plan's folder; by default NAME.plan in the current one
@@ -48,30 +48,35 @@ def compile(
     tuned  use knobs that `pocketcl tune` found for the device
     """
     tell = progress or (lambda _: None)
+    # everything that can be refused before the model is read
     out = check_out(Path(plan_name(source.onnx_path)) if out is None else out)
     profile = resolve_device(device, serial)  # of a phone it may build the runner first
     started = time.perf_counter()
     options = choose(source, profile, **chosen)
+    # graph -> graph
     tell("reading the model")
     with blaming(source.onnx_path):
         model = source.model
         forget, nodes_before = page_release(model), len(model.graph)
         passes = list(_rewrite(model, options, tell))
+    # graph -> plan; weights are noted in the table, not read
     with _reading_weights(source), blaming(source.onnx_path):
         tell("choosing kernels and placing memory")
         table = WeightTable(options.storage, CLASSES[profile["class"]].layouts, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
         plan = assemble(model, source, profile, options, table, knobs)
+    # kernels lie beside the plan as text
     kernels = {
         f"kernels/{name}": source_text(name)
         for name in sorted({Path(p.source).name for p in plan.programs})
     }
     plan, kernels, alone = with_steps(plan, kernels)
+    # weights are read, quantised and packed while they are written
     doing = "quantising and packing weights" if options.weights == "e0m4" else "packing weights"
     tell(doing)
     with _reading_weights(source):
-        told = _packing(tell, doing)
-        plan = write_plan(out, plan, table.sources, kernels, dict(source.files), told)
+        packing = _packing(tell, doing)
+        plan = write_plan(out, plan, table.sources, kernels, dict(source.files), packing)
     figures = figures_of(plan, model, nodes_before, passes, time.perf_counter() - started)
     figures["cooperative"] = alone or "decode"
     return CompileReport(out, plan, figures)

@@ -56,7 +56,7 @@ def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
 def _how_likely_a_consequence(
     node: ir.Node, misses: Sequence[Missed]
 ) -> tuple[bool, bool, bool, bool]:
-    """Small for an op that is strange itself: one such op leaves others behind that are not."""
+    """Sort key: the cause before its consequences, ordinary ops that it left unfused."""
     explained = bool(_missed(node, misses))
     known = node.op_type in {op_type for _, op_type in LOWERINGS}
     return _is_standard(node), not explained, known, node.op_type in SHAPE_OPS

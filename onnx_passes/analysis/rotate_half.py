@@ -1,0 +1,78 @@
+"""Rotation of a head by halves, as exporters spell it: x * cos + rotate_half(x) * sin.
+
+rotate_half(x) = Concat(-x[w/2:], x[:w/2]). (Su et al. 2021, eq. 34)
+"""
+
+import onnx_ir as ir
+
+from onnx_passes.ir.graph import (
+    attribute,
+    dim,
+    integers,
+    needed,
+    operand,
+    other,
+    producer,
+    rank,
+    scalar,
+)
+from onnx_passes.ir.rules import Miss
+
+
+def rotation(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value] | None:
+    """(x, cos, sin) of Add(Mul(x, cos), Mul(Concat(-x2, x1), sin)); None if nothing is rotated."""
+    # the sum and both products have their operands in any order
+    for straight, crossed in (node.inputs, node.inputs[::-1]):
+        left, right = producer(straight, "Mul"), producer(crossed, "Mul")
+        if left is None or right is None:
+            continue
+        for half in right.inputs:
+            x = _rotated_half(half)
+            if x is not None and half is not None:
+                if x not in left.inputs:
+                    raise Miss("the rotated half is not of the value that cos multiplies")
+                return x, other(left, x), other(right, half)
+    return None
+
+
+def _rotated_half(value: ir.Value | None) -> ir.Value | None:
+    """x if `value` is Concat(-x[w/2:], x[:w/2]) along the last axis."""
+    join = producer(value, "Concat")
+    if join is None or len(join.inputs) != 2:
+        return None
+    negative = producer(join.inputs[0], "Neg")
+    upper, lower = negative.inputs[0] if negative else None, join.inputs[1]
+    x = _half_of(lower, first=True)
+    if x is None or upper is None or _half_of(upper, first=False) is not x:
+        return None
+    if attribute(join, "axis") not in (-1, 3):
+        raise Miss("the halves are not joined along the width of a head")
+    return x
+
+
+def _half_of(value: ir.Value | None, first: bool) -> ir.Value | None:
+    """x if `value` is the first or second half of it along its last axis, by Slice or Split."""
+    node = producer(value, "Slice", "Split")
+    if node is None or value is None:
+        return None
+    is_half = _is_split_half if node.op_type == "Split" else _is_slice_half
+    if not is_half(node, value, first):
+        raise Miss("a head is not rotated by halves")
+    return needed(node, 0)
+
+
+def _is_split_half(node: ir.Node, value: ir.Value, first: bool) -> bool:
+    x = needed(node, 0)
+    at_last = attribute(node, "axis", 0) in (-1, (rank(x) or 0) - 1)
+    halves = len(node.outputs) == 2 and dim(value, -1) == (dim(x, -1) or 0) // 2
+    return halves and at_last and node.outputs[0 if first else 1] is value
+
+
+def _is_slice_half(node: ir.Node, value: ir.Value, first: bool) -> bool:
+    x = needed(node, 0)
+    width = dim(x, -1)
+    half = None if width is None else width // 2
+    begins = scalar(operand(node, 1)) == (0 if first else half)
+    along_last = (integers(operand(node, 3)) or [0])[0] in (-1, (rank(x) or 0) - 1)
+    step = scalar(operand(node, 4))
+    return begins and along_last and dim(value, -1) == half and step in (None, 1)
