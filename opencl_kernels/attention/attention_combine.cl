@@ -1,28 +1,37 @@
 // y_MHK = sum_s exp(top_s - max top) values_sK / sum_s exp(top_s - max top) total_s
 //
-//   splits f32[M, H, SPLITS, K+2]: what attention_split found in each split of the keys, values_K,
+//   splits f32[M, H, SPLITS, K+2]: what attention_split found in each split of the keys: values_K,
 //   top and total; y Y[M, H, K]                                 both classes; any K
 //   A row without any key (total 0) gives zeros.
-//   LOCAL    work-group size: 1 on cpu
 // An item is 16 columns of one head.
-#include "common.clh"
+#ifndef WORKERS // work-items of the launch; 0: one for each item
+#define WORKERS 2
+#endif
+#ifndef LOCAL // work-group size: 1 on cpu
+#define LOCAL 1
+#endif
+#ifndef SPLITS
+#define SPLITS 4
+#endif
+#include "states.clh"
 #define COLUMNS CEIL_DIV(K, 16)
 #define PARAMS                                                                                \
   __global const int *sym, __global const float *splits, __global STORAGE(Y_HALF) *y
 
 void attention_combine_body(int id, int n, PARAMS) {
   const int items = (M) * H * COLUMNS;
-  for (int item = SPLIT(id, n, items); item < SPLIT(id + 1, n, items); item++) {
+  for (int item = first_item(id, n, items); item < first_item(id + 1, n, items); item++) {
     const int first = item % COLUMNS * 16;
     const size_t row = item / COLUMNS;
-    __global const float *part = splits + row * SPLITS * (K + 2);
+    __global const float *split = splits + row * SPLITS * (K + 2);
     float top = MASKED, total = 0.0f;
     float16 sum = 0.0f;
-    for (int s = 0; s < SPLITS; s++) top = fmax(top, part[s * (K + 2) + K]);
-    for (int s = 0; s < SPLITS; s++, part += K + 2) {
-      const float weight = exp(part[K] - top);
-      total = weight * part[K + 1] + total;
-      sum = weight * LOAD_SOME(0, part, first, K - first) + sum;
+    // The greatest score of all splits is what every weight is relative to.
+    for (int s = 0; s < SPLITS; s++) top = fmax(top, split[s * (K + 2) + K]);
+    for (int s = 0; s < SPLITS; s++, split += K + 2) {
+      const float weight = exp(split[K] - top);
+      total = weight * split[K + 1] + total;
+      sum = weight * LOAD_SOME(0, split, first, K - first) + sum;
     }
     const float scale = total == 0.0f ? 0.0f : 1.0f / total;
     STORE_SOME(Y_HALF, sum * scale, y, row * K + first, K - first);

@@ -1,25 +1,20 @@
 // y_MHK = softmax_j(q_MHK . k_jK * SCALE) v_jK over the visible keys of the states       class cpu
 //
-//   q X[M, H, K], k_state and v_state KV[B, G, C, K], y Y[M, H, K]; row m is token i = m % SEQ of
-//   batch row b = m / SEQ; H / G query heads share a K/V head; any K
-//   Token i sees key j where START(b) <= j <= PAST+i and, with a WINDOW, j > PAST+i-WINDOW.
-//   A row that sees nothing (left padding) gives zeros.
-//   RING     key j lies in slot j % C (else in slot j)
-//   SOFTCAP  where defined, scores pass through SOFTCAP * tanh(score / SOFTCAP)
-//   QB       tokens that share a pass over the keys, a multiple of 8 (default 16)
-//   WORKERS  work-items (grid only)
+//   Arguments, visible keys, SOFTCAP: see attention.clh; RING: states.clh; any K
 // An item is QB tokens of one (b, K/V head). Keys go by BLOCK: transposed once for all QB * H/G
 // query rows, so that scores are a matrix product with 16 keys per vector; then a step of the
 // online softmax; then the product with the values, read where they lie.
+#ifndef WORKERS // work-items of the launch
+#define WORKERS 4
+#endif
+#ifndef QB // tokens that share a pass over the keys, a multiple of 8
+#define QB 16
+#endif
 #include "attention_cpu.clh"
-#define QR (QB * HEADS)                  // query rows of an item: token-major, then head
-#define RT 8                             // query rows of a register tile
-#define CT (KP % 2 ? 1 : 2)              // vectors of values in it
-#define BLOCK 32
+#define QR (QB * HEADS) // query rows of an item: token-major, then head
+#define RT 8 // query rows of a register tile
+#define CT (KP % 2 ? 1 : 2) // vectors of values in it
 #define TILES (BLOCK / 16)
-#define PARAMS                                                                                \
-  __global const int *sym, __global const STORAGE(X_HALF) *q, STATE k_state, STATE v_state,   \
-      __global STORAGE(Y_HALF) *y
 
 // across[KP*16][TILES]: element d of 16 keys to a vector; keys beyond `keys` become zero
 void transpose(STATE k_head, int j, int keys, vector *across) {
@@ -28,7 +23,7 @@ void transpose(STATE k_head, int j, int keys, vector *across) {
       vector rows[4];
       UNROLL for (int i = 0; i < 4; i++) {
         const int count = t + i < keys ? K - c * 16 : 0;
-        rows[i].whole = LOAD_SOME(KV_HALF, k_head, (size_t)SLOT(j + t + i) * K + c * 16, count);
+        rows[i].whole = LOAD_SOME(KV_HALF, k_head, (size_t)slot(j + t + i) * K + c * 16, count);
       }
       UNROLL for (int e = 0; e < 4; e++) {
         const float4 r = rows[0].part4[e], s = rows[1].part4[e];
@@ -60,10 +55,7 @@ float soften(float16 *scores, int j, int lowest, int highest, float *top, float1
   float16 s[TILES], most = MASKED;
   int16 visible[TILES];
   UNROLL for (int i = 0; i < TILES; i++) {
-    s[i] = scores[i];
-#ifdef SOFTCAP
-    s[i] = SOFTCAP * tanh(s[i] / SOFTCAP);
-#endif
+    s[i] = CAPPED(scores[i]);
     visible[i] = (LANES + (j + i * 16) >= lowest) & (LANES + (j + i * 16) <= highest);
     most = fmax(most, select((float16)(MASKED), s[i], visible[i]));
   }
@@ -86,7 +78,7 @@ void mix(const float *weights, const float *shrink, STATE v_head, int j, int key
       UNROLL for (int i = 0; i < RT * CT; i++)
         sum[i] = out[(r + i / CT) * KP + c + i % CT] * shrink[r + i / CT];
       for (int t = 0; t < keys; t++) {
-        const size_t from = (size_t)SLOT(j + t) * K + c * 16;
+        const size_t from = (size_t)slot(j + t) * K + c * 16;
         float16 v[CT];
         UNROLL for (int i = 0; i < CT; i++)
           v[i] = LOAD_SOME(KV_HALF, v_head, from + i * 16, K - (c + i) * 16);
@@ -102,12 +94,14 @@ void attention_prefill_cpu_body(int id, int n, PARAMS) {
   float16 queries[QR * KP], out[QR * KP], scores[QR * TILES], totals[QR];
   vector across[KP * 16 * TILES];
   float top[QR], shrink[QR];
-  for (int item = SPLIT(id, n, items); item < SPLIT(id + 1, n, items); item++) {
+  for (int item = first_item(id, n, items); item < first_item(id + 1, n, items); item++) {
     const int b = item / (G * blocks), g = item / blocks % G, i0 = item % blocks * QB;
-    const int rows = min(QB, seq - i0) * HEADS;          // the last block may be short
-    const size_t state = ((size_t)b * G + g) * C * K;
+    const int rows = min(QB, seq - i0) * HEADS; // the last block may be short
+    STATE k_head = k_state + head_at(b, g);
+    STATE v_head = v_state + head_at(b, g);
+    // Rows begin without a key: nothing summed, the lowest of all scores.
     for (int r = 0; r < QR; r++) {
-      const size_t from = ((size_t)(b * seq + i0 + r / HEADS) * H + g * HEADS + r % HEADS) * K;
+      const size_t from = head_of(b * seq + i0 + r / HEADS, g, r % HEADS);
       for (int c = 0; c < KP; c++) {
         const int count = r < rows ? K - c * 16 : 0;
         queries[r * KP + c] = LOAD_SOME(X_HALF, q, from + c * 16, count) * SCALE;
@@ -116,20 +110,20 @@ void attention_prefill_cpu_body(int id, int n, PARAMS) {
       top[r] = MASKED;
       totals[r] = 0.0f;
     }
+    // The keys that any of the tokens sees; what a row does not see gets no weight.
     const int start = START(b), end = min(past + i0 + QB, past + seq);
-    const int begin = WINDOW ? max(start, past + i0 - WINDOW + 1) : start;
-    for (int j = begin; j < end; j += BLOCK) {
-      transpose(k_state + state, j, end - j, across);
+    for (int j = lowest_key(past + i0, start); j < end; j += BLOCK) {
+      transpose(k_head, j, end - j, across);
       score((const float *)queries, across, scores);
       for (int r = 0; r < QR; r++) {
         const int self = past + i0 + r / HEADS, highest = min(self, end - 1);
-        const int lowest = WINDOW ? max(start, self - WINDOW + 1) : start;
-        shrink[r] = soften(scores + r * TILES, j, lowest, highest, top + r, totals + r);
+        shrink[r] = soften(scores + r * TILES, j, lowest_key(self, start), highest, top + r,
+                           totals + r);
       }
-      mix((const float *)scores, shrink, v_state + state, j, min(BLOCK, end - j), out);
+      mix((const float *)scores, shrink, v_head, j, min(BLOCK, end - j), out);
     }
-    for (int r = 0; r < rows; r++) {
-      const size_t to = ((size_t)(b * seq + i0 + r / HEADS) * H + g * HEADS + r % HEADS) * K;
+    for (int r = 0; r < rows; r++) { // a row that saw nothing gives zeros
+      const size_t to = head_of(b * seq + i0 + r / HEADS, g, r % HEADS);
       const float total = sum16(totals[r]), scale = total > 0.0f ? 1.0f / total : 0.0f;
       for (int c = 0; c < KP; c++)
         STORE_SOME(Y_HALF, out[r * KP + c] * scale, y, to + c * 16, K - c * 16);
@@ -138,5 +132,5 @@ void attention_prefill_cpu_body(int id, int n, PARAMS) {
 }
 
 __kernel SERIAL void attention_prefill_cpu(PARAMS) {
-  attention_prefill_cpu_body(get_global_id(0), get_global_size(0), sym, q, k_state, v_state, y);
+  attention_prefill_cpu_body(get_global_id(0), get_global_size(0), ARGS);
 }

@@ -1,21 +1,26 @@
 // Rotary embedding of q and k, and the writing of k and v into their states, in one pass
 //
-//   qkv X[M, (H+2G)*K]: the heads of q, k, v side by side; q Y[M, H, K]
-//   k_state, v_state KV[B, G, C, K]; cos, sin f32[CTX, R/2] (absent where R = 0)
+//   qkv X[M, (H+2G)*K]: the heads of q, k, v side by side; q Y[M, H, K]; states: see states.clh
+//   cos, sin f32[CTX, R/2] (absent where R = 0)
 //   row m is token i = m % SEQ of batch row b = m / SEQ          both classes; any K, R even <= K
-//   its rotary position is max(0, PAST + i - START(b)), its slot SLOT(PAST + i)
+//   its rotary position is max(0, PAST + i - START(b)), its key's slot that of key PAST + i
 //   a' = a cos - b sin, b' = b cos + a sin of the pairs (a, b):
 //   INTERLEAVED 0: (j, j + R/2)   1: (2j, 2j + 1)           with j < R/2; the rest passes through
-//   RING   1: slot j % C, a ring; 0: slot j
-//   LOCAL  work-group size: 1 on cpu
 // An item is one head of one row.
-#include "common.clh"
-#define HALF_R (R / 2)
-#if RING
-#define SLOT(j) ((j) % C)
-#else
-#define SLOT(j) (j)
+#ifndef WORKERS // work-items of the launch; 0: one for each item
+#define WORKERS 8
 #endif
+#ifndef LOCAL // work-group size: 1 on cpu
+#define LOCAL 1
+#endif
+#ifndef R
+#define R 64
+#endif
+#ifndef INTERLEAVED
+#define INTERLEAVED 0
+#endif
+#include "states.clh"
+#define HALF_R (R / 2)
 #if R
 #define TABLES __global const float *cos_table, __global const float *sin_table,
 #define TABLE_ARGS cos_table, sin_table,
@@ -56,7 +61,7 @@
 
 void rope_kv_body(int id, int n, PARAMS) {
   const int heads = H + 2 * G, seq = SEQ, past = PAST, items = (M) * heads;
-  for (int item = SPLIT(id, n, items); item < SPLIT(id + 1, n, items); item++) {
+  for (int item = first_item(id, n, items); item < first_item(id + 1, n, items); item++) {
     const int m = item / heads, head = item % heads, b = m / seq, j_new = past + m % seq;
     __global const STORAGE(X_HALF) *x = qkv + (size_t)item * K;
     const size_t angle = (size_t)max(0, j_new - START(b)) * HALF_R;
@@ -64,10 +69,10 @@ void rope_kv_body(int id, int n, PARAMS) {
       const size_t to = ((size_t)m * H + head) * K;
       ROTATE(Y_HALF, q, to)
     } else if (head < H + G) {
-      const size_t to = (((size_t)b * G + head - H) * C + SLOT(j_new)) * K;
+      const size_t to = head_at(b, head - H) + (size_t)slot(j_new) * K;
       ROTATE(KV_HALF, k_state, to)
     } else {
-      const size_t to = (((size_t)b * G + head - H - G) * C + SLOT(j_new)) * K;
+      const size_t to = head_at(b, head - H - G) + (size_t)slot(j_new) * K;
       COPY(KV_HALF, v_state, to, 0)
     }
   }

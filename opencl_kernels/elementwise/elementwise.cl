@@ -1,11 +1,38 @@
-// y_i = EXPR(a0 .. a7),  aj = input j at IDXj(i),  i < COUNT
+// y_i = EXPR(a0 .. a7),  aj = input j at IDXj(i),  i < COUNT                    both classes
 //
 //   EXPR    a C expression over the floats a0, a1 ... and the index i
 //   COUNT   elements of y: a C expression, so that it can depend on symbols
 //   IDXj(i) element of input j that meets element i of y: how inputs broadcast
-//   INPUTS  their number, 0 .. 8; Aj_HALF says how they are stored       both classes
-//   LOCAL   work-group size: 1 on cpu
+//   INPUTS  their number, 0 .. 8; Aj_HALF says how they are stored
+#ifndef WORKERS // work-items of the launch; 0: one for each element
+#define WORKERS 8
+#endif
+#ifndef LOCAL // work-group size: 1 on cpu
+#define LOCAL 1
+#endif
+#ifndef EXPR
+#define EXPR (a0 + a1)
+#endif
+#ifndef COUNT
+#define COUNT SEQ
+#endif
+#ifndef INPUTS
+#define INPUTS 2
+#endif
+#ifndef A0_HALF
+#define A0_HALF 0
+#endif
+#ifndef A1_HALF
+#define A1_HALF 0
+#endif
+#ifndef IDX0
+#define IDX0(i) (i)
+#endif
+#ifndef IDX1
+#define IDX1(i) (i)
+#endif
 #include "common.clh"
+// EACH(f): f(0) f(1) ..., once for each input
 #define EACH_0(f)
 #define EACH_1(f) f(0)
 #define EACH_2(f) EACH_1(f) f(1)
@@ -15,7 +42,7 @@
 #define EACH_6(f) EACH_5(f) f(5)
 #define EACH_7(f) EACH_6(f) f(6)
 #define EACH_8(f) EACH_7(f) f(7)
-#define EACH_OF_(count) EACH_##count             // not JOIN: f uses that inside
+#define EACH_OF_(count) EACH_##count // not JOIN: f uses that inside
 #define EACH_OF(count) EACH_OF_(count)
 #define EACH(f) EACH_OF(INPUTS)(f)
 #define PARAM(j) __global const STORAGE(A##j##_HALF) *p##j,
@@ -29,7 +56,7 @@ float smaller(float a, float b) { return a < b || a != a ? a : b; }
 
 void elementwise_body(int id, int n, PARAMS) {
   const int count = COUNT;
-  for (int i = SPLIT(id, n, count); i < SPLIT(id + 1, n, count); i++) {
+  for (int i = first_item(id, n, count); i < first_item(id + 1, n, count); i++) {
     EACH(VALUE)
     STORE(Y_HALF, EXPR, y, i);
   }

@@ -1,13 +1,15 @@
 // y_MN = x_MK * W_NK^T for few rows: M = 1 in decode                   class generic; any N and K
 //
 //   Arguments, NORM, BIAS, RESIDUAL, GLU: see matmul.clh; w of any kind
-//   WG  work-items per block of 16 outputs: a power of two, at least 16 (default 64)
 // Four neighbours hold one k, or one word of codes, with four outputs each, so that a work-group
 // reads W in one piece; the WG/4 partial sums of each output meet in local memory. Groups (block,
 // row).
+#ifndef WG // work-items per block of 16 outputs: a power of two, at least 16
+#define WG 64
+#endif
 #include "matmul.clh"
 #define SLICES (WG / 4)
-#define STREAMS (GLU ? 2 : 1)      // blocks of W per work-group
+#define STREAMS (GLU ? 2 : 1) // blocks of W per work-group
 #if NORM
 #define NORMED(k) LOAD(X_HALF, x, (size_t)m * LDX + (k)) * shrink * gamma[k]
 #else
@@ -19,26 +21,11 @@
 #define STEP 1
 #endif
 
-// What STEP k of four outputs from n on add to a sum.
-#if BITS
-#define ADD_STEP(sum, block, k, four)                                                         \
-  {                                                                                           \
-    const uint4 word = vload4(0, w + WORD_AT((block) * 16 + four, k));                        \
-    const size_t at = GROUP_AT((block) * 16 + four, k);                                       \
-    const float4 s = LOAD4(SCALE_HALF, scale, at), b = (-UNIT - ZERO4(at)) * s;               \
-    for (int j = 0; j < CODES && (k) + j < K; j++)                                            \
-      sum = NORMED((k) + j) * (CODE4(word, j) * (s * UNIT) + b) + sum;                        \
-  }
-#else
-#define ADD_STEP(sum, block, k, four)                                                         \
-  sum = NORMED(k) * LOAD4(W_HALF, w, ((size_t)(block) * K + (k)) * 16 + four) + sum;
-#endif
-
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv(PARAMS) {
   __local float part[STREAMS][SLICES][16];
   const int lane = get_local_id(0), slice = lane / 4, four = lane % 4 * 4;
   const int block = get_group_id(0), m = get_group_id(1);
-#if NORM
+#if NORM // the norm's scale: a tree sum of the row's squares
   __local float squares[WG];
   float square = 0.0f;
   for (int k = lane; k < K; k += WG) {
@@ -53,20 +40,30 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv(PARAMS) {
   barrier(CLK_LOCAL_MEM_FENCE);
   const float shrink = rsqrt(squares[0] / K + EPS);
 #endif
-  for (int s = 0; s < STREAMS; s++) {
+  for (int s = 0; s < STREAMS; s++) { // every SLICES-th step of four outputs
     float4 sum = 0.0f;
-    for (int k = slice * STEP; k < K; k += SLICES * STEP)
-      ADD_STEP(sum, block * STREAMS + s, k, four)
+    const int n0 = (block * STREAMS + s) * 16 + four; // the first of four outputs
+    for (int k = slice * STEP; k < K; k += SLICES * STEP) {
+#if BITS
+      const uint4 word = vload4(0, w + word_at(n0, k));
+      const size_t at = group_at(n0, k);
+      const float4 a = LOAD4(SCALE_HALF, scale, at), b = (-UNIT - ZERO4(at)) * a;
+      for (int j = 0; j < CODES && k + j < K; j++)
+        sum = NORMED(k + j) * (CODE4(word, j) * (a * UNIT) + b) + sum;
+#else
+      sum = NORMED(k) * LOAD4(W_HALF, w, ((size_t)(n0 / 16) * K + k) * 16 + four) + sum;
+#endif
+    }
     vstore4(sum, 0, &part[s][slice][four]);
   }
-  for (int width = SLICES / 2; width > 0; width /= 2) {                     // tree sum
+  for (int width = SLICES / 2; width > 0; width /= 2) { // tree sum of the slices
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int s = 0; s < STREAMS && slice < width; s++)
       vstore4(vload4(0, &part[s][slice][four]) + vload4(0, &part[s][slice + width][four]), 0,
               &part[s][slice][four]);
   }
   barrier(CLK_LOCAL_MEM_FENCE);
-  const int out = block * 16 + lane;
+  const int out = block * 16 + lane; // the first 16 work-items write
   const size_t at = (size_t)m * LDY + Y0 + out;
 #if GLU
   if (lane < 16 && out < F) {

@@ -1,30 +1,23 @@
 // y_MD = x * rsqrt(mean_D(x^2) + EPS) * gamma_D,  x = x_[.,D]  or, with ADD, sum = x + r
 //
-//   x, r X[., D], gamma f32[D], sum X[M, D], y Y[M, D]          class generic; any D
-//   ADD     1: the kernel is add_rmsnorm, reads r and writes sum
-//   ROW(m)  row of x and r that output row m comes from (m, or the last ROWS of each SEQ)
-//   WG      work-items per row, a power of two (default 64)
-#include "common.clh"
+//   Arguments, ADD, ROW: see norm.clh                           class generic; any D
+// A work-group is a row.
+#ifndef WG // work-items per row, a power of two
+#define WG 64
+#endif
+#include "norm.clh"
 #if ADD
-#define NAME add_rmsnorm
-#define PARAMS                                                                                \
-  __global const int *sym, __global const STORAGE(X_HALF) *x,                                 \
-      __global const STORAGE(X_HALF) *r, __global const float *gamma,                         \
-      __global STORAGE(X_HALF) *sum, __global STORAGE(Y_HALF) *y
 #define INPUT(load, d) (load(X_HALF, x, in + (d)) + load(X_HALF, r, in + (d)))
 #else
-#define NAME rmsnorm
-#define PARAMS                                                                                \
-  __global const int *sym, __global const STORAGE(X_HALF) *x, __global const float *gamma,    \
-      __global STORAGE(Y_HALF) *y
 #define INPUT(load, d) load(X_HALF, x, in + (d))
 #endif
-#define FOUR (D / 4 * 4)              // columns that go by fours; the rest go one by one
+#define FOUR (D / 4 * 4) // columns that go by fours; the rest go one by one
 
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void NAME(PARAMS) {
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void NAMED(rmsnorm)(PARAMS) {
   __local float part[WG];
   const int lane = get_local_id(0), m = get_group_id(0);
   const size_t in = (size_t)(ROW(m)) * D, out = (size_t)m * D;
+  // Each work-item sums the squares of every WG-th four columns,
   float4 squares = 0.0f;
   for (int d = lane * 4; d < FOUR; d += WG * 4) {
     const float4 v = INPUT(LOAD4, d);
@@ -35,12 +28,14 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void NAME(PARAMS) {
     const float v = INPUT(LOAD, d);
     part[lane] += v * v;
   }
-  for (int width = WG / 2; width > 0; width /= 2) {        // tree sum
+  // the work-group adds these up as a tree,
+  for (int width = WG / 2; width > 0; width /= 2) {
     barrier(CLK_LOCAL_MEM_FENCE);
     if (lane < width) part[lane] += part[lane + width];
   }
   barrier(CLK_LOCAL_MEM_FENCE);
   const float scale = rsqrt(part[0] / D + EPS);
+  // and the row, read once more, is scaled.
   for (int d = lane * 4; d < FOUR; d += WG * 4) {
     const float4 v = INPUT(LOAD4, d);
 #if ADD

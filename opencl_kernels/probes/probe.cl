@@ -3,6 +3,10 @@
 //   probe_touch    writes y[i * STRIDE] = i + 1: every page of a buffer becomes real
 //   probe_count    y[item] = how many of x[i * STRIDE] hold i + 1, for every size-th i from item on
 //   probe_store    y[i] = value
+#ifndef STRIDE // elements from one that is looked at to the next: a page
+#define STRIDE 1024
+#endif
+
 __kernel void probe_nothing(__global uint *y) {}
 
 __kernel void probe_touch(__global uint *y) {

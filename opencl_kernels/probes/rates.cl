@@ -3,18 +3,29 @@
 //   rate_multiply_add  REPEATS times 8 chains of 16 lanes per work-item: 256 * REPEATS operations
 //   rate_multiply_add_half  the same in half; x in [0, 0.5), so that no value leaves [0, 1]
 // y f32[16 * work-items] only keeps the compiler from leaving the work out.
-//   LANES     work-items that read side by side, 16 floats each: 1 on a CPU, whose work-items stream
-//             a stretch of x of their own, more on a GPU
-//   PREFETCH  cache lines that x is asked for ahead of its use; 0: leave it to the device
-#define UNROLL _Pragma("unroll")
-#if PREFETCH                          // a builtin of Clang that OpenCL C has no portable form of
-#define AHEAD(at)                                                                             \
-  UNROLL for (int line = 0; line < 8; line++)                                                 \
-      __builtin_prefetch((const void *)(size_t)((__global const char *)(x + (at)) +           \
-                                                (PREFETCH + line) * 64), 0, 3);
-#else
-#define AHEAD(at)
+#ifndef COUNT
+#define COUNT 1048576L
 #endif
+#ifndef REPEATS
+#define REPEATS 1024
+#endif
+// Work-items that read side by side, 16 floats each: 1 on a CPU, whose work-items stream a stretch
+// of x of their own, more on a GPU.
+#ifndef LANES
+#define LANES 1
+#endif
+#ifndef PREFETCH // cache lines that x is asked for ahead of its use; 0: leave it to the device
+#define PREFETCH 0
+#endif
+#define UNROLL _Pragma("unroll")
+
+// Asks for 8 cache lines: by a builtin of Clang that OpenCL C has no portable form of.
+void ahead(__global const float *x) {
+#if PREFETCH
+  UNROLL for (int line = 0; line < 8; line++)
+    __builtin_prefetch((const void *)(size_t)(x + (PREFETCH + line) * 16), 0, 3);
+#endif
+}
 
 __kernel void rate_read(__global const float *x, __global float *y) {
   const long item = get_global_id(0), teams = get_global_size(0) / LANES;
@@ -23,7 +34,7 @@ __kernel void rate_read(__global const float *x, __global float *y) {
   UNROLL for (int i = 0; i < 8; i++) sum[i] = 0.0f;
   for (long block = team * blocks / teams; block < (team + 1) * blocks / teams; block++) {
     const long at = (block * 8 * LANES + lane) * 16;
-    AHEAD(at)
+    ahead(x + at);
     UNROLL for (int i = 0; i < 8; i++) sum[i] += vload16(0, x + at + i * LANES * 16);
   }
   vstore16(sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7], item, y);

@@ -1,61 +1,21 @@
 // tokens_B = ids[b, PAST+SEQ] = the next id of logits[b*ROWS+ROWS-1]; PAST += SEQ
 //
-//   logits f32[B*ROWS, V], sampling i32[16], tokens i32[B*SEQ], counts i32[V] (scratch),
-//   ids i32[B, C+1], logprobs f32[B, C+1] (if asked for)                 class generic; any V
-//   WG  work-items, a power of two; one work-group does all (default 256)
-//   Before, the tokens fed go to ids[b, PAST ..]: there penalties find the text.
-//   -1 stands for logits that are not numbers: any NaN, a maximum of +inf, or none above -inf
+//   Arguments and rules: see sampling.clh          class generic; any V; one work-group does all
 // The only kernel that writes `sym`: the next step's position needs no word from the host.
-#include "common.clh"
+#ifndef WG // work-items, a power of two
+#define WG 256
+#endif
 #include "sampling.clh"
-#define TEAM __local ulong *sums, __local float *tops
-#define WITH_TEAM sums, tops
-#define LANE ((int)get_local_id(0))
-#define EACH(i, count) for (int i = LANE; i < (count); i += WG)
-#define MEET barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
-#define OWN(lane) SPLIT(lane, WG, V)     // first id of the range that is a work-item's own
-#define HEADS 16                         // work-items that each join WG / HEADS answers
+#include "team.clh"
+#define OWN(lane) first_item(lane, WG, V) // first id of the range that is a work-item's own
 
-// Barriers stand in straight lines and in one loop, never under a condition: PoCL copies whatever
-// follows a barrier that may be left out.
-
+// A logit less what its id costs where the text has it.
 float value_at(__global const float *x, __global const uint *counts, int penalised,
                const Options *o, int i) {
   return penalised && counts[i] ? PENALISED(x[i], (float)counts[i], o) : x[i];
 }
 
-// The sum over all work-items, known to each.
-ulong sum_of(ulong mine, TEAM) {
-  sums[LANE] = mine;
-  MEET;
-  if (LANE < HEADS)
-    for (int i = LANE + HEADS; i < WG; i += HEADS) sums[LANE] += sums[i];
-  MEET;
-  ulong sum = 0;
-  for (int i = 0; i < HEADS; i++) sum += sums[i];
-  MEET;                                  // before anyone fills `sums` again
-  return sum;
-}
-
-// The sum over the work-items before this one.
-ulong sum_before(ulong mine, TEAM) {
-  sums[LANE] = mine;
-  MEET;
-  if (LANE == 0) {
-    ulong sum = 0;
-    for (int i = 0; i < WG; i++) {
-      const ulong next = sum + sums[i];
-      sums[i] = sum;
-      sum = next;
-    }
-  }
-  MEET;
-  const ulong sum = sums[LANE];
-  MEET;
-  return sum;
-}
-
-typedef struct {                         // an id of -1 is an empty hand, -2 a NaN seen
+typedef struct { // an id of -1: nothing seen yet, -2: a NaN seen
   float value;
   int id;
 } Best;
@@ -66,6 +26,7 @@ Best better(Best a, Best b) {
   return b.value > a.value || (b.value == a.value && b.id < a.id) ? b : a;
 }
 
+// What work-item `lane` found: `sums` holds its id, raised so that it is no less than 0.
 Best best_at(int lane, TEAM) {
   const Best best = {tops[lane], (int)sums[lane] - 2};
   return best;
@@ -107,6 +68,7 @@ ulong found_by(const Search *s, __global const uint *w) {
   return mine;
 }
 
+// Of the weights that equal the cut, all but the first s->ties become zero.
 void drop_ties(__global uint *w, const Search *s, TEAM) {
   const int last = s->ties ? OWN(LANE + 1) : 0;
   ulong mine = 0;
@@ -116,7 +78,8 @@ void drop_ties(__global uint *w, const Search *s, TEAM) {
     if (w[i] == s->cut && before++ >= s->ties) w[i] = 0;
 }
 
-// Only one work-item finds the id; the sum tells all.
+// The id at which the sum of the weights kept passes `target`. Only one work-item finds it; the sum
+// of what all found is the id, known to each.
 int draw(__global const uint *w, const Search *s, ulong target, TEAM) {
   const uint least = least_kept(s);
   const int last = s->mass ? OWN(LANE + 1) : 0;
@@ -136,15 +99,18 @@ int sample_row(__global const float *x, __global const int *sampling, __global u
                __global const int *ids, __global float *logprobs, int row, int start, int end,
                TEAM) {
   const Options o = read_options(sampling, start, end);
+  // How often the text has each id;
   EACH(i, o.penalised ? V : 0) counts[i] = 0;
   MEET;
   for (int i = o.first + LANE; i < o.last; i += WG)
     if (ids[i] >= 0 && ids[i] < V) atomic_inc(counts + ids[i]);
   MEET;
+  // the best of all, which is the answer where nothing is random;
   const Best best = best_of(x, counts, o.penalised, &o, V, WITH_TEAM);
   Search s = start_search(&o, best.id);
   const int random = s.step != DONE;
   const float scale = LOG2_E / o.temperature;
+  // weights in place of the counts, cut, and drawn from;
   EACH(i, random ? V : 0)
     counts[i] = WEIGHT(uint, value_at(x, counts, o.penalised, &o, i), best.value, scale);
   MEET;
@@ -152,6 +118,7 @@ int sample_row(__global const float *x, __global const int *sampling, __global u
   drop_ties(counts, &s, WITH_TEAM);
   const ulong target = target_of(&s, sampling, end, row);
   const int drawn = draw(counts, &s, target, WITH_TEAM), id = random ? drawn : best.id;
+  // and its logprob, before penalties, temperature and cuts.
   const int count = o.logprobs ? V : 0;
   const float top = best_of(x, counts, 0, &o, count, WITH_TEAM).value;
   ulong mine = 0;
@@ -163,9 +130,7 @@ int sample_row(__global const float *x, __global const int *sampling, __global u
 }
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
-void sample(__global int *sym, __global const float *logits, __global const int *sampling,
-            __global int *tokens, __global uint *counts, __global int *ids,
-            __global float *logprobs) {
+void sample(PARAMS) {
   __local ulong sums[WG];
   __local float tops[WG];
   const int seq = SEQ, past = PAST, rows = ROWS;

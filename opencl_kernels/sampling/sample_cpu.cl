@@ -1,66 +1,27 @@
 // tokens_B = ids[b, PAST+SEQ] = the next id of logits[b*ROWS+ROWS-1]; PAST += SEQ
 //
-//   logits f32[B*ROWS, V], sampling i32[16], tokens i32[B*SEQ], counts i32[V] (scratch),
-//   ids i32[B, C+1], logprobs f32[B, C+1] (if asked for)            class cpu; any V, one work-item
-//   Before, the tokens fed go to ids[b, PAST ..]: there penalties find the text.
-//   -1 stands for logits that are not numbers: any NaN, a maximum of +inf, or none above -inf
+//   Arguments and rules: see sampling.clh           class cpu; any V; the first work-item does all
 // The only kernel that writes `sym`: the next step's position needs no word from the host.
-#include "common.clh"
+#ifndef WORKERS // work-items of the launch
+#define WORKERS 1
+#endif
 #include "sampling.clh"
-#define PARAMS                                                                                \
-  __global int *sym, __global const float *logits, __global const int *sampling,              \
-      __global int *tokens, __global uint *counts, __global int *ids, __global float *logprobs
-#define RANGE 1024                       // ids whose weights `draw` adds up at once
+#include "sampling_cpu.clh"
+#define RANGE 1024 // ids whose weights `draw` adds up at once
 
-uint16 weights16(__global const uint *w, int i) {
-  if (V % 16 == 0 || i + 16 <= V) return vload16(0, w + i);
-  uint v[16];
-  for (int k = 0; k < 16; k++) v[k] = i + k < V ? w[i + k] : 0;
-  return vload16(0, v);
-}
-
-float16 logits16(__global const float *x, int i) {
-  if (V % 16 == 0 || i + 16 <= V) return vload16(0, x + i);
-  float v[16];
-  for (int k = 0; k < 16; k++) v[k] = i + k < V ? x[i + k] : -INFINITY;
-  return vload16(0, v);
-}
-
-void store16(uint16 value, __global uint *w, int i) {
-  if (V % 16 == 0 || i + 16 <= V) {
-    vstore16(value, 0, w + i);
-    return;
-  }
-  uint v[16];
-  vstore16(value, 0, v);
-  for (int k = 0; i + k < V; k++) w[i + k] = v[k];
-}
-
-float16 values16(__global const float *x, __global const uint *counts, const Options *o, int i) {
-  const float16 v = logits16(x, i);
-  if (!o->penalised) return v;
-  const uint16 count = weights16(counts, i);
-  return select(v, PENALISED(v, convert_float16(count), o), as_int16(count > 0));
-}
-
-ulong sum_of(ulong16 value) {
-  ulong v[16], sum = 0;
-  vstore16(value, 0, v);
-  for (int k = 0; k < 16; k++) sum += v[k];
-  return sum;
-}
-
+// counts[V] = how often the text has each id, where penalties look.
 void count_ids(__global const int *ids, __global uint *counts, const Options *o) {
   for (int i = 0; i < V; i += 16) store16((uint16)0, counts, i);
   for (int i = o->first; i < o->last; i++)
     if (ids[i] >= 0 && ids[i] < V) counts[ids[i]]++;
 }
 
-typedef struct {                         // an id of -1: no numbers
+typedef struct { // an id of -1: no numbers
   int id;
   float value;
 } Best;
 
+// The largest value and the lowest id that has it.
 Best best_of(__global const float *x, __global const uint *counts, const Options *o) {
   float16 best = LOWEST;
   int16 best_id = -1, bad = 0;
@@ -74,7 +35,7 @@ Best best_of(__global const float *x, __global const uint *counts, const Options
     lanes += 16;
   }
   float value[16];
-  int id[16], wrong[16], nan = 0;        // lanes meet through memory: see TAILS in common.clh
+  int id[16], wrong[16], nan = 0; // lanes meet through memory: see tails in storage.clh
   vstore16(best, 0, value);
   vstore16(best_id, 0, id);
   vstore16(bad, 0, wrong);
@@ -91,12 +52,14 @@ Best best_of(__global const float *x, __global const uint *counts, const Options
   return top;
 }
 
+// counts[V] = the weights; those of the text have served.
 void weigh(__global const float *x, __global uint *counts, const Options *o, float top) {
   const float scale = LOG2_E / o->temperature;
   for (int i = 0; i < V; i += 16)
     store16(WEIGHT(uint16, values16(x, counts, o, i), top, scale), counts, i);
 }
 
+// The sum of the weights of the model's own distribution, as UNIT for its largest.
 ulong mass_of(__global const float *x, float top) {
   ulong16 sum = 0;
   for (int i = 0; i < V; i += 16)
@@ -104,24 +67,7 @@ ulong mass_of(__global const float *x, float top) {
   return sum_of(sum);
 }
 
-int count_from(__global const uint *w, uint cut) {
-  int16 count = 0;
-  for (int i = 0; i < V; i += 16) count -= as_int16(weights16(w, i) >= cut);
-  int v[16], sum = 0;
-  vstore16(count, 0, v);
-  for (int k = 0; k < 16; k++) sum += v[k];
-  return sum;
-}
-
-ulong mass_between(__global const uint *w, uint cut, int first, int last) {
-  ulong16 sum = 0;
-  for (int i = first; i < last; i += 16) {
-    const uint16 v = weights16(w, i);
-    sum += convert_ulong16(select((uint16)0, v, v >= cut));
-  }
-  return sum_of(sum);
-}
-
+// Of the weights that equal the cut, all but the first s->ties become zero.
 void drop_ties(__global uint *w, const Search *s) {
   ulong left = s->ties;
   for (int i = 0; i < V; i += 16) {
@@ -134,6 +80,7 @@ void drop_ties(__global uint *w, const Search *s) {
   }
 }
 
+// The id at which the sum of the weights kept passes `target`: first its range, then itself.
 int draw(__global const uint *w, uint least, ulong target) {
   int i = 0;
   for (; i + RANGE < V; i += RANGE) {
@@ -159,7 +106,7 @@ int sample_row(__global const float *x, __global const int *sampling, __global u
   const Best best = best_of(x, counts, &o);
   int id = best.id;
   Search s = start_search(&o, id);
-  if (s.step != DONE) {
+  if (s.step != DONE) { // not greedy: cut, then draw
     weigh(x, counts, &o, best.value);
     while (s.step != DONE)
       advance(&s, &o,
@@ -167,7 +114,7 @@ int sample_row(__global const float *x, __global const int *sampling, __global u
     if (s.ties) drop_ties(counts, &s);
     id = draw(counts, least_kept(&s), target_of(&s, sampling, end, row));
   }
-  if (o.logprobs) {
+  if (o.logprobs) { // before penalties, temperature and cuts
     o.penalised = 0;
     const float top = best_of(x, counts, &o).value;
     logprobs[end] = id < 0 ? 0.0f : x[id] - top - log((float)mass_of(x, top) / (float)UNIT);
@@ -190,6 +137,5 @@ void sample_cpu_body(int id, int n, PARAMS) {
 }
 
 __kernel SERIAL void sample_cpu(PARAMS) {
-  sample_cpu_body(get_global_id(0), get_global_size(0), sym, logits, sampling, tokens, counts, ids,
-                  logprobs);
+  sample_cpu_body(get_global_id(0), get_global_size(0), ARGS);
 }
