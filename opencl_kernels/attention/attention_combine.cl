@@ -5,10 +5,10 @@
 //   A row without any key (total 0) gives zeros.
 // An item is 16 columns of one head.
 #ifndef WORKERS // work-items of the launch; 0: one for each item
-#define WORKERS 2
+#define WORKERS 0
 #endif
 #ifndef LOCAL // work-group size: 1 on cpu
-#define LOCAL 1
+#define LOCAL 64
 #endif
 #ifndef SPLITS
 #define SPLITS 4

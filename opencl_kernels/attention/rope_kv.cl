@@ -8,10 +8,10 @@
 //   INTERLEAVED 0: (j, j + R/2)   1: (2j, 2j + 1)           with j < R/2; the rest passes through
 // An item is one head of one row.
 #ifndef WORKERS // work-items of the launch; 0: one for each item
-#define WORKERS 8
+#define WORKERS 0
 #endif
 #ifndef LOCAL // work-group size: 1 on cpu
-#define LOCAL 1
+#define LOCAL 64
 #endif
 #ifndef R
 #define R 64

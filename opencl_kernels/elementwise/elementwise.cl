@@ -5,10 +5,10 @@
 //   IDXj(i) element of input j that meets element i of y: how inputs broadcast
 //   INPUTS  their number, 0 .. 8; Aj_HALF says how they are stored
 #ifndef WORKERS // work-items of the launch; 0: one for each element
-#define WORKERS 8
+#define WORKERS 0
 #endif
 #ifndef LOCAL // work-group size: 1 on cpu
-#define LOCAL 1
+#define LOCAL 64
 #endif
 #ifndef EXPR
 #define EXPR (a0 + a1)

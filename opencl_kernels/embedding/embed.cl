@@ -7,10 +7,10 @@
 //   PIECE 1  rows V0 .. V0+V-1 of a larger one: rows of y with other ids are left alone
 // An item is 16 columns of one row.
 #ifndef WORKERS // work-items of the launch; 0: one for each item
-#define WORKERS 8
+#define WORKERS 0
 #endif
 #ifndef LOCAL // work-group size: 1 on cpu
-#define LOCAL 1
+#define LOCAL 64
 #endif
 #ifndef V
 #define V 256

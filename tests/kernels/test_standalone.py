@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from opencl_kernels import KERNELS, Kernel, default_knobs, source_text
+from opencl_kernels import KERNELS, Kernel, family_of, source_text
 from opencl_kernels.kernel import FOLDER, INCLUDE
 from opencl_kernels.launch import all_defines
+from opencl_kernels.tuned import default_knobs
 
 FILES = sorted(FOLDER.glob("*/*.cl"))
 DEFAULT = re.compile(r"^#ifndef (\w+)(?: //.*)?\n#define \1(?:\([a-z]\))? (.+)\n#endif$", re.M)
@@ -24,8 +25,9 @@ def defaults(text: str) -> dict[str, str]:
 
 def defined(kernel: Kernel) -> set[str]:
     """The names that plans define for a kernel, over all its cases."""
-    names = {n for case in kernel.cases for n in all_defines(kernel, case, default_knobs(kernel))}
-    return {name.partition("(")[0] for name in names}
+    cases = [case for case in family_of(kernel.name).cases if kernel.supports(case) is None]
+    knobs = default_knobs(kernel, kernel.classes[0])
+    return {name.partition("(")[0] for case in cases for name in all_defines(kernel, case, knobs)}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
