@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -85,8 +84,7 @@ def test_source_stands_alone_and_has_its_kernel(name: str) -> None:
     kernel = KERNELS[name]
     text = source_text(kernel.source)
     assert kernel.name == name and kernel in family_of(name).kernels
-    assert "#include" not in text
-    assert re.search(rf"\b{name}\b", text), "the file never names its kernel"
+    assert "#include" not in text and "__kernel" in text
 
 
 def test_files_have_names_of_their_own() -> None:
