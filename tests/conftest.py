@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_programs() -> Iterator[None]:
+    """Sessions that this process opens on one plan compile its kernels for the first ones only."""
+    from kept_programs import KeptPrograms
+
+    from toolkit.executors import machine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "_build", KeptPrograms(machine._build))
+        yield
 
 
 def pytest_configure() -> None:

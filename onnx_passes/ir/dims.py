@@ -43,8 +43,16 @@ def is_anonymous(dim: Dim) -> bool:
 
 def evaluated(dim: Dim | sympy.Expr, at: Mapping[str, int]) -> int:
     """The number that a dimension or expression is at given values of the symbols."""
-    expr = as_expr(dim) if isinstance(dim, int | ir.SymbolicDim) else dim
-    return int(expr.subs({symbol: at[symbol.name] for symbol in expr.free_symbols}))
+    if isinstance(dim, int):
+        return dim
+    expr = as_expr(dim) if isinstance(dim, ir.SymbolicDim) else dim
+    return _evaluated(expr, tuple(at.items()))
+
+
+@functools.lru_cache(4096)  # a piece of a graph has many values of few sizes
+def _evaluated(expr: sympy.Expr, at: tuple[tuple[str, int], ...]) -> int:
+    values = dict(at)
+    return int(expr.subs({symbol: values[symbol.name] for symbol in expr.free_symbols}))
 
 
 @functools.lru_cache(4096)

@@ -177,7 +177,8 @@ Make = Callable[..., Device]
 def native_device(folder: Path, data: Path | None = None, **properties: str) -> Device:
     """A device that runs this machine's programs; `data` is its /data/local/tmp, kernels too."""
     files = PhoneFiles(folder, properties)
-    environment = {"POCL_CACHE_DIR": f"{DATA}/pocl"}
+    as_here = {name: value for name, value in os.environ.items() if name.startswith("POCL_")}
+    environment = as_here | {"POCL_CACHE_DIR": f"{DATA}/pocl"}
     root = PhoneRoot(files, folders={DATA: data} if data else {}, environment=environment)
     return Device(files, root)
 
