@@ -77,7 +77,7 @@ class Timer:
     ) -> Timed:
         """Launch a kernel on random values until there are figures enough.
 
-        `between` is called before, behind, and a few times on the way.
+        `between` is called before, after, and a few times on the way.
         """
         text, defines = source_text(kernel.source), all_defines(kernel, case, knobs)
         program = build(self.context, self.device, text, defines)

@@ -1,4 +1,4 @@
-"""Matrix product for few rows, with the norm before it and a gated unit behind it folded in."""
+"""Matrix product for few rows, with the norm before it and a gated unit after it folded in."""
 
 from __future__ import annotations
 
