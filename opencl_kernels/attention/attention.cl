@@ -29,6 +29,7 @@
 #else
 #define NAME attention_decode
 #endif
+// The head of q and y that query row r is.
 #define ROW(r) ((size_t)(b * seq + i0 + (r) / heads) * H + g * HEADS + h0 + (r) % heads)
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
@@ -43,6 +44,7 @@ void NAME(PARAMS) {
   const int last = past + min(seq, i0 + QB), most = CEIL_DIV(max(0, last - lowest), SPLIT_COUNT);
   const int begin = lowest + split * most, end = min(last, begin + most);
   const size_t state = head_at(b, g);
+  // Rows begin without a key: nothing summed, the lowest of all scores.
   float out[QR][OWN], total[QR];
   for (int r = 0; r < QR; r++) {
     total[r] = 0.0f;
@@ -94,7 +96,7 @@ void NAME(PARAMS) {
     }
     barrier(CLK_LOCAL_MEM_FENCE); // weights are about to be filled again
   }
-#if SPLITS
+#if SPLITS // as they are, for attention_combine
   for (int r = 0; r < rows; r++) {
     __global float *part = splits + (ROW(r) * SPLITS + split) * (K + 2);
     for (int c = 0; c < OWN; c++)
@@ -104,7 +106,7 @@ void NAME(PARAMS) {
       part[K + 1] = total[r];
     }
   }
-#else
+#else // zeros where nothing was seen
   for (int r = 0; r < rows; r++)
     for (int c = 0; c < OWN; c++)
       if (lane + c * WG < K)

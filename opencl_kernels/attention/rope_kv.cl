@@ -65,13 +65,13 @@ void rope_kv_body(int id, int n, PARAMS) {
     const int m = item / heads, head = item % heads, b = m / seq, j_new = past + m % seq;
     __global const STORAGE(X_HALF) *x = qkv + (size_t)item * K;
     const size_t angle = (size_t)max(0, j_new - START(b)) * HALF_R;
-    if (head < H) {
+    if (head < H) { // of q
       const size_t to = ((size_t)m * H + head) * K;
       ROTATE(Y_HALF, q, to)
-    } else if (head < H + G) {
+    } else if (head < H + G) { // of k
       const size_t to = head_at(b, head - H) + (size_t)slot(j_new) * K;
       ROTATE(KV_HALF, k_state, to)
-    } else {
+    } else { // of v, which is not rotated
       const size_t to = head_at(b, head - H - G) + (size_t)slot(j_new) * K;
       COPY(KV_HALF, v_state, to, 0)
     }

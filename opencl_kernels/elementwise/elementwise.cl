@@ -57,7 +57,7 @@ float smaller(float a, float b) { return a < b || a != a ? a : b; }
 void elementwise_body(int id, int n, PARAMS) {
   const int count = COUNT;
   for (int i = first_item(id, n, count); i < first_item(id + 1, n, count); i++) {
-    EACH(VALUE)
+    EACH(VALUE) // a0, a1 ...: the inputs' elements that belong to i
     STORE(Y_HALF, EXPR, y, i);
   }
 }

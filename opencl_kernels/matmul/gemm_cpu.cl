@@ -23,6 +23,7 @@
 #define PANEL_ROWS KC
 #endif
 #define STRIPS PAIRS
+// A slice of 16 columns of W: decoded in a panel, or where it lies.
 #define PANEL (BITS || (W_HALF && KC < K))
 #if PANEL
 #define SLICE const float16 *
@@ -31,18 +32,21 @@
 #define SLICE __global const STORAGE(W_HALF) *
 #define SLICE16(p, k) LOAD16(W_HALF, p, (size_t)(k) * 16)
 #endif
+// What sums begin with: the bias, `start`, and the residual where there is one.
 #if RESIDUAL
 #define FIRST16(at, start, count) start + LOAD_SOME(X_HALF, r, at, count)
 #else
 #define FIRST16(at, start, count) start
 #endif
-#if GLU // gate and up of 16 outputs a strip
+// The first column of y that a strip makes, and the number of all.
+#if GLU // a strip is gate and up of 16 outputs
 #define OUT(strip) ((strip) * 16)
 #define COLUMNS F
 #else
 #define OUT(strip) ((strip) * 32)
 #define COLUMNS N
 #endif
+// Tiles of MR rows, and smaller ones for the rows that these leave; MR is none of the others.
 #define T MR
 #include "gemm_tile_cpu.clh"
 #define T 8
@@ -77,7 +81,7 @@ void fill(WEIGHT_PARAM int n0, int k0, int depth, float16 *to) {
 void gemm_cpu_body(int id, int n, PARAMS) {
   const int rows = M, first = first_item(id, n, STRIPS), end = first_item(id + 1, n, STRIPS);
 #if BITS
-  if (rows <= FEW) {
+  if (rows <= FEW) { // a panel would not pay
     for (int strip = first; strip < end; strip++) {
       const float16 start0 = BIAS16(strip * 32), start1 = BIAS16(strip * 32 + 16);
       int m = few8(0, rows, x, WEIGHT_ARG RESIDUAL_ARG y, start0, start1, strip);
@@ -91,7 +95,7 @@ void gemm_cpu_body(int id, int n, PARAMS) {
 #if PANEL
   float16 w0[PANEL_ROWS], w1[PANEL_ROWS];
 #endif
-  for (int k0 = 0; k0 < K; k0 += KC)
+  for (int k0 = 0; k0 < K; k0 += KC) // a slice of K, for all strips and rows
     for (int strip = first; strip < end; strip++) {
       const int n0 = strip * 32, depth = min(KC, K - k0);
       const int n1 = n0 + 16 < N ? n0 + 16 : n0; // a lone last block

@@ -23,7 +23,7 @@ void gemv_cpu_body(int id, int n, PARAMS) {
   float16 row[VECTORS];
   for (int m = 0; m < (M); m++) {
     prepare(x, GAMMA_ARG m, row);
-    const float *v = (const float *)row;
+    const float *v = (const float *)row; // x, an element at a time
     for (int pair = first_item(id, n, PAIRS); pair < first_item(id + 1, n, PAIRS); pair++) {
       const size_t w0 = (size_t)pair * 32 * K;
       const size_t w1 = pair * 2 + 1 < BLOCKS ? w0 + (size_t)16 * K : w0; // a lone last block

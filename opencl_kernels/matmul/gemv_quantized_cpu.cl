@@ -30,7 +30,8 @@
 #else
 #define OFFSETS (float16)(1)
 #endif
-#if ZERO // sums of a group and of its x; a macro, for the product is rounded only with the sum
+// A group's sum less what its zero point takes off. A macro: so product and sum are rounded once.
+#if ZERO
 #define GROUP_SUM(at, sum) (ZERO16(at) * zeros[g] + (sum))
 #else
 #define GROUP_SUM(at, sum) (sum)
@@ -72,12 +73,13 @@ void gemv_quantized_cpu_body(int id, int n, PARAMS) {
     for (int i = VECTORS; i < GROUPS_K * STEPS; i++) row[i] = 0.0f; // the last group is filled up
     sum_groups(row, starts, zeros);
     for (int pair = first_item(id, n, PAIRS); pair < first_item(id + 1, n, PAIRS); pair++) {
-      const float *v = (const float *)row;
+      const float *v = (const float *)row; // x, an element at a time
       __global const uint *p = w + word_at(pair * 32, 0);
       size_t s = group_at(pair * 32, 0);
       float16 a = 0.0f, b = 0.0f;
       for (int g = 0; g < GROUPS_K; g++, s += 32) {
         float16 a0 = starts[g], b0 = starts[g], a1 = 0.0f, b1 = 0.0f;
+        // Scales and zero points are read once per group, codes a cache line at a time.
         if (PREFETCH) PREFETCH_LINE(scale + s + 32 * GROUPS_AHEAD, HINT);
 #if ZERO
         if (PREFETCH) PREFETCH_LINE(zero + s + 32 * GROUPS_AHEAD, HINT);

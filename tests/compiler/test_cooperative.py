@@ -19,8 +19,15 @@ from toolkit.plan.reader import from_json
 from toolkit.plan.schema import Dispatch, Plan, Program, Variant, to_json
 
 # Both have a helper, a type and macros of the same names; one is called as a function of OpenCL.
+# Defaults: of BY, which plans define, and of TIMES, which they don't and which both set otherwise.
 FIRST = """
-#define STEP(x) ((x) + BY)
+#ifndef BY // stands in no plan
+#define BY 50
+#endif
+#ifndef TIMES
+#define TIMES 1
+#endif
+#define STEP(x) ((x) + BY * TIMES)
 #define PARAMS __global const float *x, __global float *y
 typedef struct { float v; } item;
 float mix(item a) { return STEP(a.v); }
@@ -30,7 +37,13 @@ void first_body(int id, int n, PARAMS) {
 __kernel void first(PARAMS) { first_body(get_global_id(0), get_global_size(0), x, y); }
 """
 SECOND = """
-#define STEP(x) ((x) * BY)
+#ifndef BY
+#define BY 60
+#endif
+#ifndef TIMES
+#define TIMES 2
+#endif
+#define STEP(x) ((x) * BY * TIMES)
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 #define HELPER JOIN(help, BY)
@@ -53,7 +66,7 @@ def step(program: int, args: int) -> Dispatch:
 
 @pytest.fixture
 def plan(plan_path: Path) -> Plan:
-    """A plan whose decode phase is first (adding 1), second (times 3), first (adding 2)."""
+    """A plan whose decode phase is first (adding 1), second (times 6), first (adding 2)."""
     toy = load_plan(plan_path)
     programs = tuple(
         Program(f"kernels/{NAMES[i]}.cl", NAMES[i], (("BY", by),))
@@ -97,7 +110,7 @@ def run(text: str, groups: int, x: np.ndarray, w: np.ndarray) -> np.ndarray:
 def test_names_that_clash(plan: Plan) -> None:
     text = compose(plan, decode(plan), KERNELS)
     x, w = np.arange(8, dtype=np.float32), np.full(8, 4, np.float32)
-    expected = ((x + 1) * 3 + 4) / 2 + 2
+    expected = ((x + 1) * 6 + 4) / 2 + 2
     for groups in {1, choose_device().max_compute_units}:
         np.testing.assert_array_equal(run(text, groups, x, w), expected)
 
