@@ -61,7 +61,7 @@ def rewrite(model: onnx_ir.Model) -> Iterator[tuple[str, int]]:
     for run in PASSES:
         with naming_fixed_sizes(model):
             count = run(model)
-            _mend(model)
+            _mend(model, count)
         yield run.__name__, count
 
 
@@ -69,18 +69,21 @@ def why(model: onnx_ir.Model, name: str) -> list[str]:
     """Run the passes up to `name` and return why its rules missed where they began to match."""
     for run in PASSES:
         with explaining() as reasons, naming_fixed_sizes(model):
-            run(model)
-            _mend(model)
+            _mend(model, run(model))
         if run.__name__ == name:
             return reasons
     raise ValueError(f"no pass named {name}; there are {', '.join(run.__name__ for run in PASSES)}")
 
 
-def _mend(model: onnx_ir.Model) -> None:
-    """Masks and positions go when nothing reads them any more; the counters stay."""
-    drop_unused(model)
-    drop_unused_inputs(model, keep=COUNTERS)
-    infer(model)
+def _mend(model: onnx_ir.Model, rewrites: int) -> None:
+    """Masks and positions go when nothing reads them any more; the counters stay.
+
+    Shapes hold on where the pass changed nothing: inferring them is half of a compile.
+    """
+    if rewrites:
+        drop_unused(model)
+        drop_unused_inputs(model, keep=COUNTERS)
+        infer(model)
 
 
 __all__ = ["PASSES", "GraphError", "Pass", "defined", "rewrite", "why"]
