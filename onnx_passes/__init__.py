@@ -107,11 +107,12 @@ def _whole_after(run: Pass, model: onnx_ir.Model) -> Outcome:
     """What the pass did; then what nothing reads goes, and shapes are inferred.
 
     Not before there are roles: `prune` has its place, and the exporter's dimensions mean nothing.
-    Masks and positions go when nothing reads them any more; the counters stay.
+    Masks and positions go when nothing reads them any more; the counters stay. Where the pass
+    changed nothing, shapes hold on: inferring them is half of a compile.
     """
     with naming_fixed_sizes(model):
         outcome = run(model)
-        if has_roles(model):
+        if has_roles(model) and outcome.rewrites:
             drop_unused(model)
             drop_unused_inputs(model, keep=COUNTERS)
             infer(model)

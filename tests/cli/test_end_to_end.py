@@ -134,7 +134,12 @@ def test_bench_beside_a_rival_and_with_a_timeline(plan: Path, on: str, tmp_path:
     kernels = [e for e in json.loads(file.read_text())["traceEvents"] if e["tid"] == 2]
     inspected = figures("inspect", plan)["dispatches"]
     assert len([e for e in kernels if e["ph"] == "X"]) >= inspected["prefill"]
-    call("bench", plan, "--repeats", 1, "--new-tokens", 2, "--compare", "onnxruntime", "--on", on)
+
+
+def test_bench_beside_a_rival_in_words(plan: Path) -> None:
+    few = ("--repeats", 1, "--new-tokens", 2, "--on", "host")
+    result = call("bench", plan, *few, "--compare", "onnxruntime")
+    assert result.exit_code == 0 and "onnxruntime" in result.stdout.lower(), result.output
 
 
 def test_inspect_a_model_and_a_plan(plan: Path) -> None:
