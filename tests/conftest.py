@@ -14,6 +14,12 @@ import pytest
 # goes without both. .ci/run tests the kernels optimised as well, as users get them.
 QUICK = {"POCL_WORK_GROUP_SPECIALIZATION": "0", "POCL_EXTRA_BUILD_FLAGS": "-cl-opt-disable"}
 
+# What tests share is imported by plain name; its asserts show their values as those of tests do.
+SHARED = [
+    file for name in ("support", "phone") for file in (Path(__file__).parent / name).glob("*.py")
+]
+pytest.register_assert_rewrite(*(file.stem for file in SHARED))
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Write golden files anew.")
