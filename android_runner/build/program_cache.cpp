@@ -145,25 +145,25 @@ cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string 
 
 // --- programs that the driver died of ------------------------------------------------------------
 
-std::string ProgramCache::death_file(const std::string &key) const { return file(key, ".bad"); }
+std::string ProgramCache::crash_file(const std::string &key) const { return file(key, ".bad"); }
 
-std::string ProgramCache::death(const std::string &key) const {
-  const std::string found = noted_death(key);
+std::string ProgramCache::crash(const std::string &key) const {
+  const std::string found = noted_crash(key);
   return found.rfind(ONCE, 0) == 0 ? "" : found;
 }
 
-std::string ProgramCache::noted_death(const std::string &key) const {
-  std::string found = text(death_file(key));
+std::string ProgramCache::noted_crash(const std::string &key) const {
+  std::string found = text(crash_file(key));
   while (!found.empty() && found.back() == '\n') found.pop_back();
   return found;
 }
 
-void ProgramCache::remember_death(const std::string &key, const std::string &what) const {
-  if (usable()) write_whole(death_file(key), what + "\n");
+void ProgramCache::remember_crash(const std::string &key, const std::string &what) const {
+  if (usable()) write_whole(crash_file(key), what + "\n");
 }
 
-void ProgramCache::forget_death(const std::string &key) const {
-  if (usable()) unlink(death_file(key).c_str());
+void ProgramCache::forget_crash(const std::string &key) const {
+  if (usable()) unlink(crash_file(key).c_str());
 }
 
 void ProgramCache::drop(const std::string &key) const {

@@ -31,14 +31,14 @@ class ProgramCache {
   cl::Owned<cl::Program> build(const std::string &text, std::string &log,
                                const Prepare &prepare = nullptr) const;
 
-  // What the driver did when it died of this program; empty where that is not known. A death that
+  // What the driver did when it died of this program; empty where that is not known. A crash that
   // begins with ONCE is only suspected: the process may as well have been killed from outside.
   static constexpr const char *ONCE = "once: ";
-  std::string death(const std::string &key) const;
-  std::string noted_death(const std::string &key) const;  // a suspected one, too
-  void remember_death(const std::string &key, const std::string &what) const;
-  void forget_death(const std::string &key) const;
-  std::string death_file(const std::string &key) const;
+  std::string crash(const std::string &key) const;
+  std::string noted_crash(const std::string &key) const;  // a suspected one, too
+  void remember_crash(const std::string &key, const std::string &what) const;
+  void forget_crash(const std::string &key) const;
+  std::string crash_file(const std::string &key) const;
   void drop(const std::string &key) const;  // the entry
 
  private:
