@@ -42,6 +42,6 @@ class CompilePool {
 // The worker's side, until the end of its input.
 void serve_builds(const Plan &plan, const Device &device, const ProgramCache &cache);
 
-std::string source_of(const Plan &plan, size_t program);  // with its header
+ProgramText text_of(const Plan &plan, size_t program);
 
 }  // namespace pocket

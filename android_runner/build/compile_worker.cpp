@@ -112,7 +112,7 @@ bool build(const Plan &plan, const Device &device, const ProgramCache &cache, si
   const auto rehearse = [&](cl::Program program) {
     if (pocl) Rehearsal(plan, device, index, program).run_every_use();
   };
-  return bool(cache.build(source_of(plan, index), log, rehearse));
+  return bool(cache.build(text_of(plan, index), log, rehearse));
 } catch (const Failure &) {
   return false;  // the parent tries again, and reports it
 }

@@ -13,6 +13,11 @@
 
 namespace pocket {
 
+// What is built: OpenCL C, and the options of the build with spaces between.
+struct ProgramText {
+  std::string source, options;
+};
+
 class ProgramCache {
  public:
   // An empty folder name: no cache. A folder that can't be written costs only the time to build,
@@ -21,14 +26,15 @@ class ProgramCache {
 
   bool usable() const { return !folder_.empty(); }  // files can be written here
   const std::string &folder() const { return folder_; }
-  std::string key(const std::string &text) const;
+  std::string key(const ProgramText &text) const;
 
-  cl::Owned<cl::Program> load(const std::string &key) const;  // none where that fails
+  // None where that fails.
+  cl::Owned<cl::Program> load(const std::string &key, const std::string &options) const;
 
   // Builds from source and keeps the binary, after `prepare` if there is one; or none, and then
   // `log` says why.
   using Prepare = std::function<void(cl::Program)>;
-  cl::Owned<cl::Program> build(const std::string &text, std::string &log,
+  cl::Owned<cl::Program> build(const ProgramText &text, std::string &log,
                                const Prepare &prepare = nullptr) const;
 
   // What the driver did when it died of this program; empty where that is not known. A crash that

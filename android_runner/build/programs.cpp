@@ -20,8 +20,9 @@ bool is_fragile(const BuildOptions &options, const DeviceFacts &facts) {
 
 }  // namespace
 
-std::string source_of(const Plan &plan, size_t program) {
-  return plan.programs[program].header + read_file(plan.path(plan.programs[program].file));
+ProgramText text_of(const Plan &plan, size_t program) {
+  const Program &made = plan.programs[program];
+  return {made.header + read_file(plan.path(made.file)), made.options};
 }
 
 Programs::Programs(const Plan &plan, const Device &device, const ProgramCache &cache,
@@ -34,14 +35,9 @@ Programs::Programs(const Plan &plan, const Device &device, const ProgramCache &c
       uses_workers_(cache.usable() && !options_.command.empty() && options_.workers != "off"),
       remembers_crashes_(is_fragile(options_, device.facts())) {}
 
-std::string Programs::name(size_t program) const {
-  const Program &named = plan_.programs[program];
-  return plan_.files[named.file].path + " (" + named.kernel + ")";
-}
-
 const std::string &Programs::key(size_t program) {
   std::string &key = keys_[program];
-  if (key.empty()) key = cache_.key(source_of(plan_, program));
+  if (key.empty()) key = cache_.key(text_of(plan_, program));
   return key;
 }
 
@@ -97,7 +93,7 @@ void Programs::build_ahead(const std::vector<size_t> &programs) {
   check_linker(facts_);                          // a worker would abort for every program
   std::vector<std::pair<size_t, size_t>> sized;  // bytes of source, program
   for (const auto &entry : missing)
-    sized.emplace_back(source_of(plan_, entry.second).size(), entry.second);
+    sized.emplace_back(text_of(plan_, entry.second).source.size(), entry.second);
   // The largest first: what takes long should not begin last.
   std::sort(sized.rbegin(), sized.rend());
   std::vector<size_t> order;
@@ -111,7 +107,7 @@ void Programs::build_ahead(const std::vector<size_t> &programs) {
 // Takes it from the cache; false where it isn't there, or the driver doesn't take it.
 bool Programs::load(size_t program) {
   risk(Journal::Load, program, "loading the binary of " + name(program));
-  Build build{cache_.load(key(program)), ""};
+  Build build{cache_.load(key(program), plan_.programs[program].options), ""};
   journal_.done();
   if (!build.program) return false;
   ++(fresh_.count(program) ? built : cached);
@@ -123,7 +119,7 @@ bool Programs::load(size_t program) {
 Programs::Build Programs::make(size_t program) {
   Build build;
   risk(Journal::Build, program, "building " + name(program));
-  build.program = cache_.build(source_of(plan_, program), build.log);
+  build.program = cache_.build(text_of(plan_, program), build.log);
   if (build.program) ++built;
   journal_.done();
   return build;

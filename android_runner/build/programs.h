@@ -37,7 +37,7 @@ class Programs {
   // Has those of these programs built by workers that are not in the cache yet.
   void build_ahead(const std::vector<size_t> &programs);
   bool hopeless(size_t program) { return !reason(program).empty(); }
-  std::string name(size_t program) const;  // "kernels/gemv.cl (gemv)"
+  std::string name(size_t program) const { return plan_.program_name(program); }
 
   // Notes what is about to be done with the program, or with the plan, until journal().done().
   void risk(Journal::Task task, size_t program, const std::string &what);
@@ -51,7 +51,9 @@ class Programs {
  private:
   const std::string &key(size_t program);
   std::string reason(size_t program);
-  std::string key_of(const std::string &what) const { return cache_.key(plan_.digest + what); }
+  std::string key_of(const std::string &what) const {
+    return cache_.key({plan_.digest + what, ""});
+  }
   std::string remembered(const std::string &key) const;
   void learn(size_t program, const Outcome &outcome);
   void note_risk(Journal::Task task, const std::string &key, const std::string &what);

@@ -32,7 +32,7 @@ int64_t sum(int64_t a, int64_t b) {
   return __builtin_add_overflow(a, b, &total) ? INT64_MAX : total;
 }
 
-std::string text_of(const MemoryNeeds &needs, bool mapped) {
+std::string described(const MemoryNeeds &needs, bool mapped) {
   char words[200];
   snprintf(words, sizeof words, "weights %lld%s, states %lld, buffers %lld, arena %lld",
            static_cast<long long>(needs.weights), mapped ? " (mapped, not copied)" : "",
@@ -70,7 +70,7 @@ void check_room(const MemoryNeeds &needs, const DeviceFacts &facts) {
   const int64_t room = static_cast<int64_t>(facts.global_memory), besides = needs.besides_weights();
   const int64_t all = sum(besides, needs.weights), needed = facts.unified ? besides : all;
   const std::string has =
-      facts.name + " has " + std::to_string(room) + " bytes: " + text_of(needs, facts.unified);
+      facts.name + " has " + std::to_string(room) + " bytes: " + described(needs, facts.unified);
   if (needed > room)
     throw Failure("the plan needs " + std::to_string(needed) + " bytes" +
                       (facts.unified ? " besides its weights" : ""),

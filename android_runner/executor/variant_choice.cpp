@@ -117,9 +117,7 @@ ChosenVariant VariantChoice::choose(const Step &step) {
     add_line(reasons, reason);
     if (missing.empty()) add_line(failures, reason);
   }
-  throw Failure("no variant of " + step.name + " runs on " + device_.facts().name + " (driver " +
-                    device_.facts().driver + ")",
-                reasons, hint(reasons, device_.is_cpu()));
+  throw nothing_runs(step, device_.facts(), reasons, hint(reasons, device_.is_cpu()));
 }
 
 }  // namespace pocket

@@ -4,6 +4,7 @@
 #include "plan/bounds.h"
 #include "plan/json_node.h"
 #include "plan/plan.h"
+#include "plan/words.h"
 
 namespace pocket {
 namespace {
@@ -80,7 +81,7 @@ Variant read_variant(const Node &node, const Context &context) {
                   0};
   for (const Node &size : node.at("local").items()) variant.local.push_back(size.integer(1, 65536));
   for (const Node &feature : node.at("requires").items())
-    variant.needs.push_back(feature.one_of({"fp16", "subgroups", "images", "int_dot"}));
+    variant.requires_.push_back(feature.one_of(FEATURES));
   if (node.has("local_bytes")) variant.local_bytes = node.at("local_bytes").integer(0, INT32_MAX);
   check_grid(node, variant, context.phase.box);
   return variant;

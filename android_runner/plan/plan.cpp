@@ -7,6 +7,7 @@
 #include "base/failure.h"
 #include "plan/bounds.h"
 #include "plan/json_node.h"
+#include "plan/words.h"
 
 namespace pocket {
 namespace {
@@ -51,7 +52,9 @@ int64_t dense_bytes(const Node &node, const Names &symbols, const Box &box,
 }
 
 const std::string &read_dtype(const Node &node) {
-  return node.one_of({"f32", "f16", "i32", "i64", "u32", "u8"});
+  std::set<std::string> known;
+  for (const auto &entry : ELEMENT_BYTES) known.insert(entry.first);
+  return node.one_of(known);
 }
 
 Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
@@ -96,8 +99,19 @@ Weight read_weight(const Node &node, const std::vector<File> &files) {
   return weight;
 }
 
+std::string read_options(const Node &node) {
+  std::set<std::string> given;
+  std::string options;
+  for (const Node &option : node.items()) {
+    const std::string &word = option.one_of(BUILD_OPTIONS);
+    if (!given.insert(word).second) option.fail(quote(word) + " stands there twice");
+    options += (options.empty() ? "" : " ") + word;
+  }
+  return options;
+}
+
 Program read_program(const Node &node, const std::vector<File> &files) {
-  Program program{0, node.at("kernel").name(), ""};
+  Program program{0, node.at("kernel").name(), "", ""};
   const std::string &source = node.at("source").text();
   while (program.file < files.size() && files[program.file].path != source) ++program.file;
   if (program.file == files.size())
@@ -108,6 +122,7 @@ Program read_program(const Node &node, const std::vector<File> &files) {
       define.fail("a line break inside a #define");
     program.header += "#define " + key + " " + value + "\n";
   }
+  if (node.has("options")) program.options = read_options(node.at("options"));
   return program;
 }
 
@@ -128,9 +143,7 @@ void read_tables(const Node &root, Plan &plan, Names &symbols, Box &box) {
 
 }  // namespace
 
-int64_t dtype_size(const std::string &dtype) {
-  return dtype == "i64" ? 8 : dtype == "f16" ? 2 : dtype == "u8" ? 1 : 4;
-}
+int64_t dtype_size(const std::string &dtype) { return ELEMENT_BYTES.at(dtype); }
 
 Plan read_plan(const Node &root, const std::string &folder) {
   const int64_t format = root.at("format").integer(INT64_MIN, INT64_MAX);

@@ -5,6 +5,7 @@
 #include "base/failure.h"
 #include "base/json.h"
 #include "base/os.h"
+#include "build/device_fit.h"
 #include "opencl/cl_library.h"
 
 namespace pocket {
@@ -44,6 +45,12 @@ StepPattern step_pattern(const Plan &plan) {
   return {roles.past, roles.ids, {roles.ids, roles.logits}, logits_bytes};
 }
 
+const Device &fitting(const Device &device, const Plan &plan,
+                      const std::vector<const Phase *> &phases) {
+  check_fit(plan, phases, device.facts());
+  return device;
+}
+
 std::string journal_file(const EngineOptions &options, const ProgramCache &cache) {
   settle_journals(cache, options.journal);
   return options.journal.empty() ? journal_in(cache.folder()) : options.journal;
@@ -64,7 +71,7 @@ Engine::Engine(const EngineOptions &options)
       phases_(chosen_phases(plan_, options.phases)),
       library_(cl::load(options.library)),
       device_(options.platform, plan_.device_class, options.profile, options.priority),
-      memory_(plan_, device_, phases_),
+      memory_(plan_, fitting(device_, plan_, phases_), phases_),
       cache_(options.cache, device_),
       journal_(journal_file(options, cache_)),
       programs_(plan_, device_, cache_, journal_, options.builds),

@@ -15,6 +15,7 @@ from toolkit.plan.arena import lifetimes, overlap
 from toolkit.plan.expr import Box, Expr, divisor, interval, maximum, product, symbols_of
 from toolkit.plan.reader import RECOMPILE, damaged
 from toolkit.plan.schema import (
+    BUILD_OPTIONS,
     DTYPE_BYTES,
     FEATURES,
     WEIGHT_ALIGN,
@@ -124,6 +125,10 @@ def _program_problems(at: str, p: Program, files: Sequence[FileEntry]) -> Iterat
     for name in (p.kernel, *(name for name, _ in p.defines)):
         if not re.fullmatch(r"[A-Za-z_]\w*(\([\w, ]*\))?", name):
             yield damaged(at, f"{name!r} is no name in OpenCL C")
+    for i, option in enumerate(p.options):
+        if option not in BUILD_OPTIONS:
+            yield damaged(f"{at}.options[{i}]", f"{option!r:.60} is no known option of a build")
+    yield from _unique(f"{at}.options", p.options)
 
 
 def _storage_problems(
