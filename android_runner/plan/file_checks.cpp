@@ -151,7 +151,11 @@ void check_language_model(const Node &root, const Plan &plan) {
   }
   need_buffer(root, plan, "tokens", "i32", 4 * model.batch * model.prefill_chunk);
   need_buffer(root, plan, "ids", "i32", 4 * model.batch * (model.max_context + 1));
-  need_buffer(root, plan, "logits", "f32", 4 * model.batch * model.vocab_size);
+  const Phase *score = plan.phase("score");
+  const int64_t rows = score ? score->box[plan.slot("rows")].high : 1;
+  int64_t logits = 4 * model.batch * model.vocab_size;
+  if (__builtin_mul_overflow(logits, rows, &logits)) logits = INT64_MAX;
+  need_buffer(root, plan, "logits", "f32", logits);
   need_phases(root, plan);
 }
 
