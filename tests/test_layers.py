@@ -191,7 +191,7 @@ def test_the_rules_can_fail(path: str, source: str) -> None:
         ("toolkit/plan/a.py", "from toolkit.errors import PocketError"),
         ("toolkit/compiler/lowering/a.py", "from toolkit.plan.schema import Plan"),
         ("toolkit/compiler/lowering/a.py", "from onnx_passes.ir.dims import as_expr"),
-        ("toolkit/executors/machine.py", "import pyopencl as cl"),
+        ("toolkit/executors/opencl/phases.py", "import pyopencl as cl"),
         ("toolkit/bench/report/a.py", "from toolkit.bench.turns import Turn"),
     ],
 )

@@ -26,7 +26,8 @@ std::string beginning_of(const std::string &path) {
 
 // Who removes leftovers may take a new file for one, until it is locked.
 bool is_still_there(const std::string &path, int file) {
-  struct stat opened {}, named {};
+  struct stat opened{};
+  struct stat named{};
   return fstat(file, &opened) == 0 && stat(path.c_str(), &named) == 0 &&
          opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
 }
@@ -78,18 +79,19 @@ std::string read_file(const std::string &path) {
 }
 
 NewFile::NewFile(const std::string &path, mode_t mode) : path_(path) {
-  for (int handle = create(); handle >= 0; close(handle), handle = create()) {
-    wait_for_lock(handle);
-    if (!is_still_there(temporary_, handle)) continue;
-    if (fchmod(handle, mode) == 0) file_.reset(fdopen(handle, "wb"));
-    return;
+  int handle = create_locked();
+  while (handle >= 0 && !is_still_there(temporary_, handle)) {
+    close(handle);
+    handle = create_locked();
   }
+  if (handle >= 0 && fchmod(handle, mode) == 0) file_.reset(fdopen(handle, "wb"));
 }
 
-int NewFile::create() {
+int NewFile::create_locked() {
   temporary_ = folder_of(path_) + beginning_of(path_) + "XXXXXX";
   const int handle = mkostemp(temporary_.data(), O_CLOEXEC);  // for its owner only
   if (handle < 0) temporary_.clear();
+  else wait_for_lock(handle);
   return handle;
 }
 

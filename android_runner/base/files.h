@@ -27,7 +27,7 @@ class NewFile {
   bool keep(bool safe_on_disk);
 
  private:
-  int create();
+  int create_locked();
 
   struct Close {
     void operator()(FILE *file) const { fclose(file); }

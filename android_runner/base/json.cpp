@@ -146,13 +146,14 @@ class Parser {
 
   unsigned hex4() {
     unsigned code = 0;
-    for (int i = 0; i < 4; ++i, ++at_) {
+    for (int i = 0; i < 4; ++i) {
       if (at_ == end_) fail("the file ends inside \\u");
       const char c = *at_;
       if (c >= '0' && c <= '9') code = code * 16 + (c - '0');
       else if (c >= 'a' && c <= 'f') code = code * 16 + (c - 'a' + 10);
       else if (c >= 'A' && c <= 'F') code = code * 16 + (c - 'A' + 10);
       else fail("expected four hexadecimal digits after \\u");
+      ++at_;
     }
     return code;
   }
@@ -166,11 +167,14 @@ class Parser {
       if (low < 0xDC00 || low >= 0xE000) fail("a lone surrogate");
       code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
     }
-    const auto tail = [&](int shift) { out += static_cast<char>(0x80 | (code >> shift & 0x3F)); };
-    if (code < 0x80) out += static_cast<char>(code);
-    else if (code < 0x800) out += static_cast<char>(0xC0 | code >> 6), tail(0);
-    else if (code < 0x10000) out += static_cast<char>(0xE0 | code >> 12), tail(6), tail(0);
-    else out += static_cast<char>(0xF0 | code >> 18), tail(12), tail(6), tail(0);
+    append_utf8(out, code);
+  }
+
+  static void append_utf8(std::string &out, unsigned code) {
+    const int tails = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    const unsigned lead[] = {0x00, 0xC0, 0xE0, 0xF0};  // how many bytes of six bits follow
+    out += static_cast<char>(lead[tails] | code >> 6 * tails);
+    for (int i = tails - 1; i >= 0; --i) out += static_cast<char>(0x80 | (code >> 6 * i & 0x3F));
   }
 
   void escape(std::string &out) {
@@ -212,14 +216,26 @@ Json parse_json(const std::string &text, const std::string &name) {
   return Parser(text, name).document();
 }
 
+namespace {
+
+std::string escaped(unsigned char control) {
+  if (control == '\n') return "\\n";
+  char code[8];
+  snprintf(code, sizeof code, "\\u%04x", control);
+  return code;
+}
+
+}  // namespace
+
 std::string quote(const std::string &text) {
   std::string out = "\"";
   for (const unsigned char c : text) {
-    char code[8];
-    if (c == '"' || c == '\\') out += '\\', out += static_cast<char>(c);
-    else if (c == '\n') out += "\\n";
-    else if (c < 0x20 || c == 0x7F) snprintf(code, sizeof code, "\\u%04x", c), out += code;
-    else out += static_cast<char>(c);
+    if (c < 0x20 || c == 0x7F) {
+      out += escaped(c);
+      continue;
+    }
+    if (c == '"' || c == '\\') out += '\\';
+    out += static_cast<char>(c);
   }
   return out + "\"";
 }

@@ -49,13 +49,16 @@ void Sha256::update(const void *data, size_t size) {
   while (size > 0) {
     if (held == 0 && size >= 64) {
       block(bytes);
-      bytes += 64, size -= 64;
+      bytes += 64;
+      size -= 64;
       continue;
     }
     const size_t n = std::min(size, 64 - held);
     memcpy(pending_ + held, bytes, n);
-    bytes += n, size -= n, held += n;
-    if (held == 64) block(pending_), held = 0;
+    bytes += n;
+    size -= n;
+    held = (held + n) % 64;
+    if (held == 0) block(pending_);
   }
 }
 

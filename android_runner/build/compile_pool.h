@@ -1,7 +1,7 @@
-// Builds programs in child processes: a driver that dies or hangs in its compiler takes only the
-// child with it. And several at once, since a compiler uses one core.
+// Builds programs in worker processes: a driver that dies or hangs in its compiler takes only the
+// worker with it. And several at once, since a compiler uses one core.
 //
-// A child is this very program with --build: it says that it is ready, takes numbers of programs
+// A worker is this very program with --build: it says that it is ready, takes numbers of programs
 // from its stdin, one by one, and leaves binaries in the cache.
 #pragma once
 #include <map>
@@ -18,17 +18,17 @@ struct Outcome {
     Built,
     Refused,      // the driver said no
     Died,         // the driver crashed, left the process or took too long
-    Interrupted,  // the child was killed from outside, perhaps for want of memory
-    Untried,      // no child could be started
+    Interrupted,  // the worker was killed from outside, perhaps for want of memory
+    Untried,      // no worker could be started
   } kind;
   std::string how;      // "was killed by SIGSEGV"
   std::string chatter;  // the last lines that the driver printed
 };
 
-class BuildFarm {
+class CompilePool {
  public:
-  // `command`: how to start a child. `limit_s`: for one program.
-  BuildFarm(std::vector<std::string> command, double limit_s)
+  // `command`: how to start a worker. `limit_s`: for one program.
+  CompilePool(std::vector<std::string> command, double limit_s)
       : command_(std::move(command)), limit_s_(limit_s) {}
 
   // What became of each of these programs of the plan; the first ones are begun first.
@@ -39,9 +39,9 @@ class BuildFarm {
   const double limit_s_;
 };
 
-// The child's side, until the end of its input.
+// The worker's side, until the end of its input.
 void serve_builds(const Plan &plan, const Device &device, const ProgramCache &cache);
 
-std::string source_of(const Plan &plan, size_t program);  // with its header
+ProgramText text_of(const Plan &plan, size_t program);
 
 }  // namespace pocket

@@ -1,4 +1,4 @@
-// The child's side of compile_pool.h.
+// The worker's side of compile_pool.h.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -20,7 +20,7 @@ class Rehearsal {
   Rehearsal(const Plan &plan, const Device &device, size_t index, cl::Program program)
       : plan_(plan), device_(device), index_(index), program_(program) {}
 
-  void run() {
+  void run_every_use() {
     std::set<std::vector<size_t>> seen;
     for (const Phase &phase : plan_.phases) {
       if (phase.cooperative == index_) run_steps();
@@ -33,13 +33,10 @@ class Rehearsal {
 
  private:
   cl::Memory zeros(size_t bytes) {
-    const cl::Int zero = 0;
     const size_t size = (bytes + 3) / 4 * 4;
     memory_.push_back(device_.buffer(size, "a rehearsal"));
     const cl::Memory memory = memory_.back().get();
-    cl::check(cl::EnqueueFillBuffer(device_.queue(0), memory, &zero, sizeof zero, 0, size, 0,
-                                    nullptr, nullptr),
-              "clEnqueueFillBuffer");
+    device_.fill_zero(memory, size);
     return memory;
   }
 
@@ -50,9 +47,7 @@ class Rehearsal {
     if (arg.kind == Argument::Buffer) return zeros(plan_.buffers[arg.index].bytes);
     const std::vector<cl::Int> words(symbols.begin(), symbols.end());
     const cl::Memory memory = zeros(4 * words.size());
-    cl::check(cl::EnqueueWriteBuffer(device_.queue(0), memory, 1, 0, 4 * words.size(), words.data(),
-                                     0, nullptr, nullptr),
-              "clEnqueueWriteBuffer");
+    device_.write(memory, 0, words.data(), 4 * words.size());
     return memory;
   }
 
@@ -115,11 +110,11 @@ bool build(const Plan &plan, const Device &device, const ProgramCache &cache, si
   std::string log;
   const bool pocl = device.facts().platform_name == "Portable Computing Language";
   const auto rehearse = [&](cl::Program program) {
-    if (pocl) Rehearsal(plan, device, index, program).run();
+    if (pocl) Rehearsal(plan, device, index, program).run_every_use();
   };
-  return bool(cache.build(source_of(plan, index), log, rehearse));
+  return bool(cache.build(text_of(plan, index), log, rehearse));
 } catch (const Failure &) {
-  return false;  // the parent, which tries again, will tell
+  return false;  // the parent tries again, and reports it
 }
 
 }  // namespace

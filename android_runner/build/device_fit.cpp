@@ -20,10 +20,33 @@ T ask(cl::Kernel kernel, const DeviceFacts &device, cl::Uint what) {
 }  // namespace
 
 std::string lack(const Variant &variant, const DeviceFacts &device) {
-  for (const std::string &feature : variant.needs)
+  for (const std::string &feature : variant.requires_)
     if (!device.features.count(feature)) return "needs " + feature + ", which the device lacks";
   const auto needed = static_cast<uint64_t>(variant.local_bytes);
   return needed > device.local_memory ? "needs " + too_much(needed, device) : "";
+}
+
+Failure nothing_runs(const Step &step, const DeviceFacts &device, const std::string &reasons,
+                     const std::string &hint) {
+  return Failure(
+      "no variant of " + step.name + " runs on " + device.name + " (driver " + device.driver + ")",
+      reasons, hint);
+}
+
+void check_fit(const Plan &plan, const std::vector<const Phase *> &phases,
+               const DeviceFacts &device) {
+  for (const Phase *phase : phases)
+    for (const Step &step : phase->steps) {
+      std::string reasons;
+      bool fits = step.variants.empty();
+      for (const Variant &variant : step.variants) {
+        const std::string missing = lack(variant, device);
+        fits = fits || missing.empty();
+        reasons +=
+            (reasons.empty() ? "" : "\n") + plan.program_name(variant.program) + " " + missing;
+      }
+      if (!fits) throw nothing_runs(step, device, reasons, "compile the model for this device");
+    }
 }
 
 std::string excess(const Variant &variant, cl::Kernel kernel, const DeviceFacts &device) {

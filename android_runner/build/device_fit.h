@@ -2,7 +2,9 @@
 // executor asks the same in toolkit/executors/device_fit.py.
 #pragma once
 #include <string>
+#include <vector>
 
+#include "base/failure.h"
 #include "opencl/device.h"
 #include "plan/plan.h"
 
@@ -10,6 +12,13 @@ namespace pocket {
 
 // What the plan says that a variant needs, and the device hasn't; empty where it has all.
 std::string lack(const Variant &variant, const DeviceFacts &device);
+
+// Throws Failure where a dispatch has no variant that the device has everything for: before
+// anything is allocated or built.
+void check_fit(const Plan &plan, const std::vector<const Phase *> &phases,
+               const DeviceFacts &device);
+Failure nothing_runs(const Step &step, const DeviceFacts &device, const std::string &reasons,
+                     const std::string &hint);
 
 // What a built kernel takes beyond what the device has, edited or by its driver; else empty.
 std::string excess(const Variant &variant, cl::Kernel kernel, const DeviceFacts &device);

@@ -65,12 +65,12 @@ bool is_key(const std::string &word) {
 }
 
 void remember(const ProgramCache &cache, const Entry &entry) {
-  const std::string before = cache.noted_death(entry.key);
+  const std::string before = cache.noted_crash(entry.key);
   const bool again = entry.task.find(AGAIN) != std::string::npos;
   const bool sure = !entry.crash.empty() || (again && before.rfind(ProgramCache::ONCE, 0) == 0);
   const std::string how = entry.crash.empty() ? "ended" : "crashed (" + entry.crash + ")";
   if (before.empty() || sure)
-    cache.remember_death(entry.key,
+    cache.remember_crash(entry.key,
                          (sure ? "" : ProgramCache::ONCE) + how + " while " + entry.what);
 }
 

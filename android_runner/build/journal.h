@@ -2,7 +2,7 @@
 //
 // One line: the process, and during a risky call the task, a key (of a program in the cache, or -),
 // and words for people. The file is locked by its process, and removed at a good end. `crashed`
-// behind it was written by the dying process itself; without, it may as well have been killed from
+// after it was written by the dying process itself; without, it may as well have been killed from
 // outside.
 #pragma once
 #include <string>
@@ -39,7 +39,7 @@ std::string journal_in(const std::string &folder);  // a name for this process's
 
 // Reads the journals that dead processes left in the cache's folder, and at `path`; and removes
 // them. A program that a process crashed of, or in which one ended and later another, is remembered
-// as the driver's death (several that were killed at once are no proof); a binary is dropped.
+// as the driver's crash (several that were killed at once are no proof); a binary is dropped.
 void settle_journals(const ProgramCache &cache, const std::string &path);
 
 }  // namespace pocket

@@ -16,7 +16,6 @@ namespace pocket {
 namespace {
 
 const char *const MAGIC = "pocketcl program 1\n";  // then 64 hexadecimal digits, then the binary
-const char *const OPTIONS = "";
 
 std::string build_log(cl::Program program, cl::Device device) {
   size_t size = 0;
@@ -71,11 +70,11 @@ ProgramCache::ProgramCache(std::string folder, const Device &device)
   else remove_leftovers_in(folder_);
 }
 
-std::string ProgramCache::key(const std::string &text) const {
+std::string ProgramCache::key(const ProgramText &text) const {
   const DeviceFacts &facts = device_.facts();
   std::string key;
   for (const std::string &part :
-       {std::string(MAGIC), text, std::string(OPTIONS), facts.name, facts.driver,
+       {std::string(MAGIC), text.source, text.options, facts.name, facts.driver,
         facts.platform_version, std::to_string(PLAN_FORMAT)})
     key += std::to_string(part.size()) + ":" + part;
   return sha256(key);
@@ -103,7 +102,8 @@ std::string ProgramCache::binary(const std::string &key) const {
   return sha256(binary) == text.substr(magic.size(), 64) ? binary : "";
 }
 
-cl::Owned<cl::Program> ProgramCache::load(const std::string &key) const {
+cl::Owned<cl::Program> ProgramCache::load(const std::string &key,
+                                          const std::string &options) const {
   const std::string binary = this->binary(key);
   if (binary.empty() || !cl::CreateProgramWithBinary) return {};
   const auto *data = reinterpret_cast<const unsigned char *>(binary.data());
@@ -112,7 +112,7 @@ cl::Owned<cl::Program> ProgramCache::load(const std::string &key) const {
   cl::Owned<cl::Program> program(cl::CreateProgramWithBinary(
       device_.context(), 1, &device_.facts().id, &size, &data, &status, &code));
   if (code != 0 || status != 0) return {};
-  if (cl::BuildProgram(program.get(), 1, &device_.facts().id, OPTIONS, nullptr, nullptr) != 0)
+  if (cl::BuildProgram(program.get(), 1, &device_.facts().id, options.c_str(), nullptr, nullptr))
     return {};
   return program;
 }
@@ -122,16 +122,17 @@ void ProgramCache::store(const std::string &key, cl::Program program) const {
   if (!binary.empty()) write_whole(file(key, ".bin"), MAGIC + sha256(binary) + binary);
 }
 
-cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string &log,
+cl::Owned<cl::Program> ProgramCache::build(const ProgramText &text, std::string &log,
                                            const Prepare &prepare) const {
   check_linker(device_.facts());
-  const char *source = text.data();
-  const size_t size = text.size();
+  const char *source = text.source.data();
+  const size_t size = text.source.size();
   cl::Int code = 0;
   cl::Owned<cl::Program> program(
       cl::CreateProgramWithSource(device_.context(), 1, &source, &size, &code));
   cl::check(code, "clCreateProgramWithSource");
-  code = cl::BuildProgram(program.get(), 1, &device_.facts().id, OPTIONS, nullptr, nullptr);
+  code = cl::BuildProgram(program.get(), 1, &device_.facts().id, text.options.c_str(), nullptr,
+                          nullptr);
   if (code != 0) {
     log = build_log(program.get(), device_.facts().id);
     if (log.empty()) log = cl::error_name(code);
@@ -145,25 +146,25 @@ cl::Owned<cl::Program> ProgramCache::build(const std::string &text, std::string 
 
 // --- programs that the driver died of ------------------------------------------------------------
 
-std::string ProgramCache::death_file(const std::string &key) const { return file(key, ".bad"); }
+std::string ProgramCache::crash_file(const std::string &key) const { return file(key, ".bad"); }
 
-std::string ProgramCache::death(const std::string &key) const {
-  const std::string found = noted_death(key);
+std::string ProgramCache::crash(const std::string &key) const {
+  const std::string found = noted_crash(key);
   return found.rfind(ONCE, 0) == 0 ? "" : found;
 }
 
-std::string ProgramCache::noted_death(const std::string &key) const {
-  std::string found = text(death_file(key));
+std::string ProgramCache::noted_crash(const std::string &key) const {
+  std::string found = text(crash_file(key));
   while (!found.empty() && found.back() == '\n') found.pop_back();
   return found;
 }
 
-void ProgramCache::remember_death(const std::string &key, const std::string &what) const {
-  if (usable()) write_whole(death_file(key), what + "\n");
+void ProgramCache::remember_crash(const std::string &key, const std::string &what) const {
+  if (usable()) write_whole(crash_file(key), what + "\n");
 }
 
-void ProgramCache::forget_death(const std::string &key) const {
-  if (usable()) unlink(death_file(key).c_str());
+void ProgramCache::forget_crash(const std::string &key) const {
+  if (usable()) unlink(crash_file(key).c_str());
 }
 
 void ProgramCache::drop(const std::string &key) const {

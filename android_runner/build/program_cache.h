@@ -13,6 +13,11 @@
 
 namespace pocket {
 
+// What is built: OpenCL C, and the options of the build with spaces between.
+struct ProgramText {
+  std::string source, options;
+};
+
 class ProgramCache {
  public:
   // An empty folder name: no cache. A folder that can't be written costs only the time to build,
@@ -21,24 +26,25 @@ class ProgramCache {
 
   bool usable() const { return !folder_.empty(); }  // files can be written here
   const std::string &folder() const { return folder_; }
-  std::string key(const std::string &text) const;
+  std::string key(const ProgramText &text) const;
 
-  cl::Owned<cl::Program> load(const std::string &key) const;  // none where that fails
+  // None where that fails.
+  cl::Owned<cl::Program> load(const std::string &key, const std::string &options) const;
 
   // Builds from source and keeps the binary, after `prepare` if there is one; or none, and then
   // `log` says why.
   using Prepare = std::function<void(cl::Program)>;
-  cl::Owned<cl::Program> build(const std::string &text, std::string &log,
+  cl::Owned<cl::Program> build(const ProgramText &text, std::string &log,
                                const Prepare &prepare = nullptr) const;
 
-  // What the driver did when it died of this program; empty where that is not known. A death that
+  // What the driver did when it died of this program; empty where that is not known. A crash that
   // begins with ONCE is only suspected: the process may as well have been killed from outside.
   static constexpr const char *ONCE = "once: ";
-  std::string death(const std::string &key) const;
-  std::string noted_death(const std::string &key) const;  // a suspected one, too
-  void remember_death(const std::string &key, const std::string &what) const;
-  void forget_death(const std::string &key) const;
-  std::string death_file(const std::string &key) const;
+  std::string crash(const std::string &key) const;
+  std::string noted_crash(const std::string &key) const;  // a suspected one, too
+  void remember_crash(const std::string &key, const std::string &what) const;
+  void forget_crash(const std::string &key) const;
+  std::string crash_file(const std::string &key) const;
   void drop(const std::string &key) const;  // the entry
 
  private:

@@ -1,4 +1,4 @@
-// The programs of a plan on a device: from the cache, built here, or built in child processes
+// The programs of a plan on a device: from the cache, built here, or built in worker processes
 // first.
 #pragma once
 #include <map>
@@ -15,11 +15,11 @@
 namespace pocket {
 
 struct BuildOptions {
-  std::string children = "auto";  // where programs are built: auto, on or off
-  // How to start a child, up to where the plan is named; empty: in this process only. An app has no
-  // program of its own that could be one.
+  std::string workers = "auto";  // whether they build programs: auto, on or off
+  // How to start a worker, up to where the plan is named; empty: in this process only. An app has
+  // no program of its own that could be one.
   std::vector<std::string> command;
-  double limit_s = 180;    // for one program in a child
+  double limit_s = 180;    // for one program in a worker
   bool retry_bad = false;  // build also what this driver died of
 };
 
@@ -34,16 +34,16 @@ class Programs {
   };
   const Build &get(size_t program);
 
-  // Has those of these programs built by children that are not in the cache yet.
-  void prepare(const std::vector<size_t> &programs);
+  // Has those of these programs built by workers that are not in the cache yet.
+  void build_ahead(const std::vector<size_t> &programs);
   bool hopeless(size_t program) { return !reason(program).empty(); }
-  std::string name(size_t program) const;  // "kernels/gemv.cl (gemv)"
+  std::string name(size_t program) const { return plan_.program_name(program); }
 
   // Notes what is about to be done with the program, or with the plan, until journal().done().
   void risk(Journal::Task task, size_t program, const std::string &what);
   void risk(const std::string &what);
   // How an earlier process died of that; empty where it didn't.
-  std::string death_of(const std::string &what) const { return remembered(key_of(what)); }
+  std::string crash_of(const std::string &what) const { return remembered(key_of(what)); }
   Journal &journal() const { return journal_; }
 
   int built = 0, cached = 0;
@@ -51,10 +51,12 @@ class Programs {
  private:
   const std::string &key(size_t program);
   std::string reason(size_t program);
-  std::string key_of(const std::string &what) const { return cache_.key(plan_.digest + what); }
+  std::string key_of(const std::string &what) const {
+    return cache_.key({plan_.digest + what, ""});
+  }
   std::string remembered(const std::string &key) const;
-  void note(size_t program, const Outcome &outcome);
-  void note(Journal::Task task, const std::string &key, const std::string &what);
+  void learn(size_t program, const Outcome &outcome);
+  void note_risk(Journal::Task task, const std::string &key, const std::string &what);
   bool load(size_t program);
   Build make(size_t program);
 
@@ -63,12 +65,12 @@ class Programs {
   const ProgramCache &cache_;
   Journal &journal_;
   const BuildOptions options_;
-  const bool children_, remembers_;
-  bool alone_ = false;  // no child could be started
+  const bool uses_workers_, remembers_crashes_;
+  bool alone_ = false;  // no worker could be started
   std::map<size_t, Build> builds_;
   std::map<size_t, std::string> keys_;
   std::map<size_t, std::string> reasons_;  // why a program isn't to be used, of those tried
-  std::set<size_t> fresh_;                 // built by children of this process
+  std::set<size_t> fresh_;                 // built by workers of this process
 };
 
 }  // namespace pocket

@@ -43,7 +43,9 @@ pocketcl_status tell(pocketcl &handle, pocketcl_status status, const char *what,
                      const char *because, const char *hint) noexcept {
   handle.starved = false;
   try {
-    handle.what = what, handle.because = because, handle.hint = hint;
+    handle.what = what;
+    handle.because = because;
+    handle.hint = hint;
   } catch (const std::bad_alloc &) {
     handle.starved = true;
   }
@@ -85,7 +87,9 @@ pocketcl_status with(pocketcl *handle, const Work &work) noexcept {
   return guarded(*handle, [&] { work(handle->engine->session()); });
 }
 
-const pocket::Held &held(const pocketcl *handle) { return handle->engine->session().held(); }
+const pocket::History &history(const pocketcl *handle) {
+  return handle->engine->session().history();
+}
 
 void need(const void *pointer, const char *name) {
   if (!pointer)
@@ -94,16 +98,16 @@ void need(const void *pointer, const char *name) {
 
 // Where a run may begin: a gap in the text would leave states that nobody has written.
 void check_past(const pocketcl &handle, int64_t past) {
-  const int64_t length = held(&handle).length();
+  const int64_t length = history(&handle).length();
   if (past < 0 || past > length)
     throw Failure("there is no position " + std::to_string(past) + " to go on from",
                   "the text has " + std::to_string(length) + " tokens",
                   "a position up to " + std::to_string(length));
-  if (!held(&handle).reaches_back(handle.engine->plan(), past))
-    throw Failure(
-        "position " + std::to_string(past) + " is too far back",
-        "the model's windows forget: the text went on to " + std::to_string(held(&handle).reached),
-        "feed the text again from position 0");
+  if (!history(&handle).holds(past))
+    throw Failure("position " + std::to_string(past) + " is too far back",
+                  "the model's windows forget: the text went on to " +
+                      std::to_string(history(&handle).reached()),
+                  "feed the text again from position 0");
 }
 
 std::vector<int64_t> tokens(const pocketcl &handle, const int32_t *ids, size_t count) {
@@ -243,15 +247,15 @@ void pocketcl_cancel(pocketcl *handle) {
 int32_t pocketcl_position(const pocketcl *handle) {
   if (!handle || !handle->engine) return 0;
   const Turn turn(*handle);
-  return turn.mine ? static_cast<int32_t>(held(handle).length()) : -1;
+  return turn.mine ? static_cast<int32_t>(history(handle).length()) : -1;
 }
 
 size_t pocketcl_text(const pocketcl *handle, int32_t *ids, size_t count) {
   if (!handle || !handle->engine || !ids) return 0;
   const Turn turn(*handle);
   if (!turn.mine) return 0;
-  const size_t copied = std::min(count, static_cast<size_t>(held(handle).length()));
-  std::copy_n(held(handle).ids.begin(), copied, ids);
+  const size_t copied = std::min(count, static_cast<size_t>(history(handle).length()));
+  std::copy_n(history(handle).ids().begin(), copied, ids);
   return copied;
 }
 
@@ -300,7 +304,7 @@ pocketcl_status pocketcl_save(pocketcl *handle, const char *path, int32_t past) 
 pocketcl_status pocketcl_load(pocketcl *handle, const char *path, int32_t *past) {
   return with(handle, [&](pocket::Session &session) {
     need(path, "path");
-    const pocket::Held &held = session.load(path);
-    if (past) *past = static_cast<int32_t>(held.ids.size());
+    const size_t positions = session.load(path).ids().size();
+    if (past) *past = static_cast<int32_t>(positions);
   });
 }

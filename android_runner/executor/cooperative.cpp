@@ -21,9 +21,9 @@ void set(cl::Kernel kernel, cl::Uint index, cl::Int value) {
 
 void enqueue(cl::Queue queue, cl::Kernel kernel, size_t groups) {
   const size_t local = 1;
-  cl::check(cl::EnqueueNDRangeKernel(queue, kernel, 1, nullptr, &groups, &local, 0, nullptr,
-                                     nullptr),
-            "clEnqueueNDRangeKernel");
+  cl::check(
+      cl::EnqueueNDRangeKernel(queue, kernel, 1, nullptr, &groups, &local, 0, nullptr, nullptr),
+      "clEnqueueNDRangeKernel");
 }
 
 template <class T>
@@ -44,9 +44,10 @@ void clear(cl::Queue queue, cl::Memory memory) {
 
 class Steps : public Recorder {
  public:
-  Steps(const Run &run, size_t groups, cl::Owned<cl::Kernel> kernel, cl::Owned<cl::Memory> table,
-        cl::Owned<cl::Memory> meeting, std::map<cl::Memory, uint64_t> addresses)
-      : run_(run),
+  Steps(const Segment &segment, size_t groups, cl::Owned<cl::Kernel> kernel,
+        cl::Owned<cl::Memory> table, cl::Owned<cl::Memory> meeting,
+        std::map<cl::Memory, uint64_t> addresses)
+      : segment_(segment),
         groups_(groups),
         kernel_(std::move(kernel)),
         table_(std::move(table)),
@@ -58,7 +59,7 @@ class Steps : public Recorder {
 
   void send(Profile *) override {
     if (stale_) write();
-    if (count_) enqueue(run_.queue, kernel_.get(), groups_);
+    if (count_) enqueue(segment_.queue, kernel_.get(), groups_);
   }
 
   void resize() override { stale_ = true; }
@@ -68,22 +69,22 @@ class Steps : public Recorder {
   void write() {
     std::vector<uint64_t> words;
     count_ = 0;
-    for (const Launch *launch = run_.begin; launch != run_.end; ++launch) {
-      if (launch->empty()) continue;
-      words.push_back(launch->variant->program);
-      words.push_back(2 + launch->args.size());
-      for (const cl::Memory memory : launch->args) words.push_back(addresses_.at(memory));
+    for (const BoundDispatch *dispatch = segment_.begin; dispatch != segment_.end; ++dispatch) {
+      if (dispatch->empty()) continue;
+      words.push_back(dispatch->variant->program);
+      words.push_back(2 + dispatch->args.size());
+      for (const cl::Memory memory : dispatch->args) words.push_back(addresses_.at(memory));
       ++count_;
     }
     if (count_)
-      cl::check(cl::EnqueueWriteBuffer(run_.queue, table_.get(), 1, 0, 8 * words.size(),
+      cl::check(cl::EnqueueWriteBuffer(segment_.queue, table_.get(), 1, 0, 8 * words.size(),
                                        words.data(), 0, nullptr, nullptr),
                 "clEnqueueWriteBuffer");
     set(kernel_.get(), 1, count_);
     stale_ = false;
   }
 
-  const Run run_;
+  const Segment segment_;
   const size_t groups_;
   const cl::Owned<cl::Kernel> kernel_;
   const cl::Owned<cl::Memory> table_, meeting_;
@@ -134,20 +135,20 @@ std::vector<uint64_t> Cooperation::addresses(const std::vector<cl::Memory> &memo
   return read<uint64_t>(device_.queue(0), found.get(), memories.size());
 }
 
-std::unique_ptr<Recorder> Cooperation::recorder(const Run &run) const {
+std::unique_ptr<Recorder> Cooperation::recorder(const Segment &segment) const {
   std::map<cl::Memory, uint64_t> known;
   size_t words = 0;
-  for (const Launch *launch = run.begin; launch != run.end; ++launch) {
-    words += 2 + launch->args.size();
-    for (const cl::Memory memory : launch->args) known[memory] = 0;
+  for (const BoundDispatch *dispatch = segment.begin; dispatch != segment.end; ++dispatch) {
+    words += 2 + dispatch->args.size();
+    for (const cl::Memory memory : dispatch->args) known[memory] = 0;
   }
   std::vector<cl::Memory> memories;
   for (const auto &entry : known) memories.push_back(entry.first);
   const std::vector<uint64_t> found = addresses(memories);
   for (size_t i = 0; i < found.size(); ++i) known[memories[i]] = found[i];
   auto meeting = device_.buffer(4 * COUNTERS, "a counter");
-  clear(run.queue, meeting.get());
-  return std::make_unique<Steps>(run, device_.facts().compute_units, kernel("steps"),
+  clear(segment.queue, meeting.get());
+  return std::make_unique<Steps>(segment, device_.facts().compute_units, kernel("steps"),
                                  device_.buffer(8 * words, "the table of ops"), std::move(meeting),
                                  std::move(known));
 }

@@ -1,7 +1,7 @@
-// A whole run in one launch, on CPUs: the plan's step kernel (toolkit/compiler/cooperative.py) calls the body
-// of every kernel in turn, and its work-groups, one per core, meet at a spinning barrier between.
-// That needs workers that run side by side, as PoCL's do, and memory that a kernel can reach by
-// address, as it can where the device's is the host's.
+// A whole run in one launch, on CPUs: the plan's step kernel (toolkit/compiler/cooperative.py)
+// calls the body of every kernel in turn, and its work-groups, one per core, meet at a spinning
+// barrier between. That needs workers that run side by side, as PoCL's do, and memory that a kernel
+// can reach by address, as it can where the device's is the host's.
 #pragma once
 #include <memory>
 #include <string>
@@ -22,7 +22,7 @@ class Cooperation {
 
   // Whether as many work-groups as there are cores run at the same time, in one try.
   bool side_by_side() const;
-  std::unique_ptr<Recorder> recorder(const Run &run) const;
+  std::unique_ptr<Recorder> recorder(const Segment &segment) const;
 
  private:
   cl::Owned<cl::Kernel> kernel(const char *name) const;

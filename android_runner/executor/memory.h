@@ -4,26 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "base/mapped_file.h"
 #include "opencl/device.h"
 #include "plan/plan.h"
 
 namespace pocket {
-
-// A weights file in memory; private and writable, because drivers pin host memory for writing, yet
-// never written.
-class MappedFile {
- public:
-  MappedFile(const std::string &path, size_t size);
-  MappedFile(MappedFile &&other) noexcept;
-  MappedFile(const MappedFile &) = delete;
-  ~MappedFile();
-  char *data() const { return data_; }
-  size_t size() const { return size_; }
-
- private:
-  char *data_;
-  size_t size_;
-};
 
 class Memory {
  public:
@@ -45,7 +30,6 @@ class Memory {
   void load_weights(const Plan &plan, const Device &device);
   cl::Owned<cl::Memory> load_shard(const Plan &plan, const Device &device, size_t file);
   void make_buffers(const Plan &plan, const Device &device);
-  void check_room(const Plan &plan, const Device &device) const;
 
   std::vector<MappedFile> files_;  // first: outlives the buffers that use it
   std::vector<cl::Owned<cl::Memory>> shards_, weights_, buffers_;

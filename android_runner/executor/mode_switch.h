@@ -1,10 +1,10 @@
-// Which way the steps of a phase go: decided at the start, watched while they run.
+// How the steps of a phase are launched: decided at the start, watched while they run.
 //
-// Beside the plain way there is at most one other, which is faster while nothing disturbs it.
-// Disturbed it may be far slower: work-groups that wait for each other collapse when another process
-// takes a core. So one step that takes much longer than a plain one, or several that take longer,
-// end it for a while; it is tried again after a rest that grows, and is long enough that what the
-// tries lose is a small share of the time. Time is only what `took` is told.
+// Beside plain launches there is at most one other mode, which is faster while nothing disturbs it.
+// Disturbed it may be far slower: work-groups that wait for each other collapse when another
+// process takes a core. So one step that takes much longer than a plain one, or several that take
+// longer, end it for a while; it is tried again after a rest that grows, and is long enough that
+// what the tries lose is a small share of the time. The only clock is what `took` reports.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,22 +12,23 @@
 
 namespace pocket {
 
-enum class Way { Plain, Recorded, Cooperative };
-constexpr size_t WAYS = 3;
-const char *name_of(Way way);  // as `choices` tells it
+enum class LaunchMode { Plain, Recorded, Cooperative };
+constexpr size_t LAUNCH_MODES = 3;
+constexpr size_t index_of(LaunchMode mode) { return static_cast<size_t>(mode); }
+const char *name_of(LaunchMode mode);  // as `json` has it
 
-class Pace {
+class ModeSwitch {
  public:
-  void choose(Way way, const std::string &why) { now_ = fast_ = way, why_ = why; }
-  void measured(Way way, double seconds) { step_s_[index(way)] = seconds; }
-  void refused(Way way, const std::string &why) { refused_[index(way)] = why; }
-  std::string refusal() const { return refused_[index(Way::Recorded)]; }
-  void watch(Way fast);  // from here on this way or the plain one; first the one chosen
+  void choose(LaunchMode mode, const std::string &why);
+  void measured(LaunchMode mode, double seconds) { step_s_[index_of(mode)] = seconds; }
+  void refused(LaunchMode mode, const std::string &why) { refused_[index_of(mode)] = why; }
+  std::string refusal() const { return refused_[index_of(LaunchMode::Recorded)]; }
+  void watch(LaunchMode fast);  // from here on this mode or the plain one; first the one chosen
 
-  Way next();                 // before every step: its way
-  void took(double seconds);  // the earliest step not told of yet
-  void skip();                // nobody knows how long that one took
-  void settled();             // steps that are under way won't be told of
+  LaunchMode next();          // before every step: its mode
+  void took(double seconds);  // of the earliest step whose time is not reported yet
+  void skip();                // the time of that step is not known
+  void settled();             // no times of the steps under way will be reported
 
   std::string json() const;
 
@@ -40,26 +41,25 @@ class Pace {
   static constexpr double LOSS = 0.1;       // of a rest: what the try before it may have cost
   static constexpr double LONGEST_S = 4.0;  // rests grow up to this
   static constexpr double ENOUGH_S = 15.0;  // whatever was lost: the process may have been stopped
-  static constexpr int TOLD = 3;            // failed tries in a row that are worth a note
+  static constexpr int NOTED = 3;           // failed tries in a row that are worth a note
   static constexpr size_t UNDER_WAY = 8;    // steps, at most
 
-  static constexpr size_t index(Way way) { return static_cast<size_t>(way); }
-  double &plain_s() { return step_s_[0]; }
+  double &plain_s() { return step_s_[index_of(LaunchMode::Plain)]; }
   void take(double seconds);
   void ran_fast(double seconds);
   void ran_plain();
   void fall_back();
-  void begin(Way way) { now_ = way, steps_ = 0, taken_ = 0; }
+  void begin(LaunchMode mode);
 
-  Way now_ = Way::Plain, fast_ = Way::Plain;
+  LaunchMode now_ = LaunchMode::Plain, fast_ = LaunchMode::Plain;
   bool watched_ = false, resting_ = false, noted_ = false;
-  std::string why_ = "the phase is not recordable", refused_[WAYS];
-  double step_s_[WAYS] = {};       // of one step, as last measured
-  int steps_ = 0, failures_ = 0;   // steps since the way changed; failed tries in a row
-  double rest_s_ = 0, lost_s_ = 0;  // still to rest; lost against plain steps since it was tried
+  std::string why_ = "the phase is not recordable", refused_[LAUNCH_MODES];
+  double step_s_[LAUNCH_MODES] = {};  // of one step, as last measured
+  int steps_ = 0, failures_ = 0;      // steps since the mode changed; failed tries in a row
+  double rest_s_ = 0, lost_s_ = 0;    // still to rest; lost against plain steps since it was tried
   double window_[WINDOW] = {};
   size_t taken_ = 0;  // entries of it
-  Way sent_[UNDER_WAY] = {};
+  LaunchMode sent_[UNDER_WAY] = {};
   size_t first_ = 0, count_ = 0;  // of those under way
 };
 

@@ -5,24 +5,25 @@ namespace {
 
 class Plain : public Recorder {
  public:
-  Plain(const Run &run, size_t flush_every) : run_(run), flush_every_(flush_every) {}
+  Plain(const Segment &segment, size_t flush_every)
+      : segment_(segment), flush_every_(flush_every) {}
 
   void send(Profile *profile) override {
     size_t waiting = 0;
-    for (const Launch *launch = run_.begin; launch != run_.end; ++launch) {
-      if (launch->empty()) continue;
+    for (const BoundDispatch *dispatch = segment_.begin; dispatch != segment_.end; ++dispatch) {
+      if (dispatch->empty()) continue;
       cl::Event event = nullptr;
-      enqueue(run_.queue, *launch, profile ? &event : nullptr);
-      if (profile) profile->add(*launch->step, launch->program->kernel, event);
+      enqueue(segment_.queue, *dispatch, profile ? &event : nullptr);
+      if (profile) profile->add(*dispatch->step, dispatch->program->kernel, event);
       if (flush_every_ && ++waiting % flush_every_ == 0)
-        cl::check(cl::Flush(run_.queue), "clFlush");
+        cl::check(cl::Flush(segment_.queue), "clFlush");
     }
   }
 
   void resize() override {}
 
  private:
-  const Run run_;
+  const Segment segment_;
   const size_t flush_every_;
 };
 
@@ -31,7 +32,7 @@ class Plain : public Recorder {
 // not every driver has.
 class CommandBuffers : public Recorder {
  public:
-  explicit CommandBuffers(const Run &run) : run_(run) { resize(); }
+  explicit CommandBuffers(const Segment &segment) : segment_(segment) { resize(); }
 
   ~CommandBuffers() override {
     for (Tape &tape : tapes_)
@@ -71,14 +72,15 @@ class CommandBuffers : public Recorder {
     tape.buffer = {};
     tape.stale = false;
     cl::Int code = 0;
-    cl::Owned<cl::CommandBuffer> buffer(cl::CreateCommandBufferKHR(1, &run_.queue, nullptr, &code));
+    cl::Owned<cl::CommandBuffer> buffer(
+        cl::CreateCommandBufferKHR(1, &segment_.queue, nullptr, &code));
     cl::check(code, "clCreateCommandBufferKHR");
     bool any = false;
-    for (const Launch *launch = run_.begin; launch != run_.end; ++launch) {
-      if (launch->empty()) continue;
-      cl::check(cl::CommandNDRangeKernelKHR(buffer.get(), nullptr, nullptr, launch->kernel.get(),
-                                            launch->dims(), nullptr, launch->global, launch->local,
-                                            0, nullptr, nullptr, nullptr),
+    for (const BoundDispatch *dispatch = segment_.begin; dispatch != segment_.end; ++dispatch) {
+      if (dispatch->empty()) continue;
+      cl::check(cl::CommandNDRangeKernelKHR(buffer.get(), nullptr, nullptr, dispatch->kernel.get(),
+                                            dispatch->dims(), nullptr, dispatch->global,
+                                            dispatch->local, 0, nullptr, nullptr, nullptr),
                 "clCommandNDRangeKernelKHR");
       any = true;
     }
@@ -86,26 +88,26 @@ class CommandBuffers : public Recorder {
     if (any) tape.buffer = std::move(buffer);
   }
 
-  const Run run_;
+  const Segment segment_;
   Tape tapes_[2];
   size_t turn_ = 0;
 };
 
 }  // namespace
 
-void enqueue(cl::Queue queue, const Launch &launch, cl::Event *event) {
-  if (launch.empty()) return;
-  cl::check(cl::EnqueueNDRangeKernel(queue, launch.kernel.get(), launch.dims(), nullptr,
-                                     launch.global, launch.local, 0, nullptr, event),
+void enqueue(cl::Queue queue, const BoundDispatch &dispatch, cl::Event *event) {
+  if (dispatch.empty()) return;
+  cl::check(cl::EnqueueNDRangeKernel(queue, dispatch.kernel.get(), dispatch.dims(), nullptr,
+                                     dispatch.global, dispatch.local, 0, nullptr, event),
             "clEnqueueNDRangeKernel");
 }
 
-std::unique_ptr<Recorder> enqueue_plainly(const Run &run, size_t flush_every) {
-  return std::make_unique<Plain>(run, flush_every);
+std::unique_ptr<Recorder> enqueue_plainly(const Segment &segment, size_t flush_every) {
+  return std::make_unique<Plain>(segment, flush_every);
 }
 
-std::unique_ptr<Recorder> record_in_command_buffers(const Run &run) {
-  return std::make_unique<CommandBuffers>(run);
+std::unique_ptr<Recorder> record_in_command_buffers(const Segment &segment) {
+  return std::make_unique<CommandBuffers>(segment);
 }
 
 }  // namespace pocket

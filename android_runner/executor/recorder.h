@@ -12,9 +12,9 @@
 
 namespace pocket {
 
-// The kernel object is this launch's own and its arguments are never set again: PoCL up to 4.0
-// reads them when a recording is replayed.
-struct Launch {
+// A dispatch of a phase with the variant that works here. The kernel object is its own and its
+// arguments are never set again: PoCL up to 4.0 reads them when a recording is replayed.
+struct BoundDispatch {
   cl::Owned<cl::Kernel> kernel;  // none: wait for the queue
   size_t queue;
   const Variant *variant;
@@ -26,28 +26,27 @@ struct Launch {
   bool empty() const { return !global[0] || !global[1] || !global[2]; }
 };
 
-// Launches of one queue that follow each other with nothing between them.
-struct Run {
+// Dispatches of one queue that follow each other with nothing between them.
+struct Segment {
   cl::Queue queue;
-  const Launch *begin, *end;
+  const BoundDispatch *begin, *end;
 };
 
 class Recorder {
  public:
   virtual ~Recorder() = default;
-  // The run once, in its queue's order. A profile, if one is given, learns when each dispatch ran;
-  // recordings can't tell.
+  // The segment once, in its queue's order. A profile, if one is given, learns when each dispatch
+  // ran; recordings can't tell.
   virtual void send(Profile *profile) = 0;
   virtual void resize() = 0;  // the launch sizes have changed
 };
 
-void enqueue(cl::Queue queue, const Launch &launch, cl::Event *event = nullptr);
+void enqueue(cl::Queue queue, const BoundDispatch &dispatch, cl::Event *event = nullptr);
 
-// `flush_every` so many launches, if not 0: what a GPU is given in one piece keeps the screen
-// waiting.
-std::unique_ptr<Recorder> enqueue_plainly(const Run &run, size_t flush_every = 0);
+// `flush_every` so many launches, if not 0: what a GPU is given in one go keeps the screen waiting.
+std::unique_ptr<Recorder> enqueue_plainly(const Segment &segment, size_t flush_every = 0);
 
 // By cl_khr_command_buffer, which Device::cannot_record has looked for.
-std::unique_ptr<Recorder> record_in_command_buffers(const Run &run);
+std::unique_ptr<Recorder> record_in_command_buffers(const Segment &segment);
 
 }  // namespace pocket

@@ -166,7 +166,11 @@ class Search {
   bool judge(const std::string &tried, void *handle) {
     const char *error = handle ? nullptr : dlerror();
     std::string reason = handle ? refusal(handle) : error ? error : "it can't be loaded";
-    if (reason.empty()) return library = handle, name = tried, true;
+    if (reason.empty()) {
+      library = handle;
+      name = tried;
+      return true;
+    }
     opened_ |= handle && reason.rfind("it lists", 0) == 0;
     if (reason.find(tried) == std::string::npos) reason = tried + ": " + reason;
     reasons_ += (reasons_.empty() ? "" : "; ") + reason;

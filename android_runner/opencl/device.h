@@ -1,30 +1,28 @@
-// The OpenCL device: which one, what it can do, and its memory.
+// The OpenCL device that a plan runs on: its context, queues and memory.
 #pragma once
-#include <set>
 #include <string>
 #include <vector>
 
 #include "opencl/cl_api.h"
+#include "opencl/device_choice.h"
 #include "opencl/queue_priority.h"
 
 namespace pocket {
 
-struct DeviceFacts {
-  cl::Platform platform;
-  cl::Device id;
-  std::string platform_name, platform_version, name, driver;
-  uint64_t type, global_memory, largest_buffer, local_memory;  // local: of a work-group
-  uint32_t compute_units, align;  // align: of sub-buffers, in bytes
-  bool unified;                   // shares the host's memory
-  std::set<std::string> features;
-  std::string json() const;
-};
+// A read that is under way.
+class PendingRead {
+ public:
+  PendingRead() = default;
+  explicit PendingRead(cl::Event arrived) : arrived_(arrived) {}
+  void wait() const;  // until it has arrived; nothing where none was begun
 
-std::vector<DeviceFacts> list_devices();
+ private:
+  cl::Owned<cl::Event> arrived_;
+};
 
 class Device {
  public:
-  // The best device whose platform or name contains `wanted` (empty: any).
+  // See choose_device; `device_class` is the plan's.
   Device(const std::string &wanted, const std::string &device_class, bool profiling = false,
          const std::string &priority = "normal");
 
@@ -35,6 +33,11 @@ class Device {
   bool is_cpu() const { return facts_.type & cl::TYPE_CPU; }
   void need_queues(size_t count);
   cl::Owned<cl::Memory> buffer(size_t bytes, const std::string &what, void *host = nullptr) const;
+  // By the first queue, in its order.
+  void write(cl::Memory memory, size_t offset, const void *data, size_t bytes) const;
+  void read(cl::Memory memory, size_t offset, void *into, size_t bytes) const;
+  PendingRead read_later(cl::Memory memory, size_t offset, void *into, size_t bytes) const;
+  void fill_zero(cl::Memory memory, size_t bytes) const;
   void wait() const;  // for everything in every queue
 
   // Why cl_khr_command_buffer can't be used here; empty when it can.
@@ -51,6 +54,6 @@ class Device {
   std::vector<cl::Owned<cl::Queue>> queues_;
 };
 
-cl::Owned<cl::Memory> part(const cl::Owned<cl::Memory> &whole, size_t offset, size_t bytes);
+cl::Owned<cl::Memory> sub_buffer(const cl::Owned<cl::Memory> &whole, size_t offset, size_t bytes);
 
 }  // namespace pocket

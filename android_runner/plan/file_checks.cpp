@@ -21,7 +21,7 @@ bool ends_with(const std::string &text, const std::string &end) {
 }
 
 FileIdentity identity_of(const std::string &path) {
-  struct stat status {};
+  struct stat status{};
   if (stat(path.c_str(), &status) != 0) return {};
   return {static_cast<uint64_t>(status.st_dev), static_cast<uint64_t>(status.st_ino),
           static_cast<int64_t>(status.st_mtim.tv_sec), static_cast<int64_t>(status.st_mtim.tv_nsec),
@@ -44,7 +44,7 @@ std::string digest_of(const std::string &text) {
 void check_file(Plan &plan, size_t index) {
   File &file = plan.files[index];
   const std::string path = plan.path(index);
-  struct stat status {};
+  struct stat status{};
   if (stat(path.c_str(), &status) != 0) throw unreadable(path);
   const int64_t size = S_ISREG(status.st_mode) ? static_cast<int64_t>(status.st_size) : -1;
   if (file.text() && size >= 0) {
@@ -132,6 +132,10 @@ size_t Plan::slot(const std::string &name) const {
                 "compile the model again");
 }
 
+std::string Plan::program_name(size_t program) const {
+  return files[programs[program].file].path + " (" + programs[program].kernel + ")";
+}
+
 void check_language_model(const Node &root, const Plan &plan) {
   const Model &model = plan.model;
   const Node symbols = root.at("symbols");
@@ -147,7 +151,11 @@ void check_language_model(const Node &root, const Plan &plan) {
   }
   need_buffer(root, plan, "tokens", "i32", 4 * model.batch * model.prefill_chunk);
   need_buffer(root, plan, "ids", "i32", 4 * model.batch * (model.max_context + 1));
-  need_buffer(root, plan, "logits", "f32", 4 * model.batch * model.vocab_size);
+  const Phase *score = plan.phase("score");
+  const int64_t rows = score ? score->box[plan.slot("rows")].high : 1;
+  int64_t logits = 4 * model.batch * model.vocab_size;
+  if (__builtin_mul_overflow(logits, rows, &logits)) logits = INT64_MAX;
+  need_buffer(root, plan, "logits", "f32", logits);
   need_phases(root, plan);
 }
 
@@ -158,7 +166,7 @@ void check_same(const Plan &plan) {
 }
 
 Plan load_plan(const std::string &path) {
-  struct stat status {};
+  struct stat status{};
   if (stat(path.c_str(), &status) != 0) throw unreadable(path);
   const bool folder = S_ISDIR(status.st_mode);
   const size_t slash = path.rfind('/');

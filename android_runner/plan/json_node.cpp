@@ -1,11 +1,22 @@
 #include "plan/json_node.h"
 
+#include <algorithm>
 #include <cctype>
 #include <map>
 
 #include "base/failure.h"
 
 namespace pocket {
+namespace {
+
+bool is_word(unsigned char c) { return c < 128 && (isalnum(c) || c == '_'); }
+
+bool is_identifier(const std::string &word) {
+  return !word.empty() && !isdigit(static_cast<unsigned char>(word[0])) &&
+         std::all_of(word.begin(), word.end(), [](unsigned char c) { return is_word(c); });
+}
+
+}  // namespace
 
 void Node::fail(const std::string &because) const {
   const std::string path = path_.empty() ? "the top level" : path_;
@@ -70,7 +81,8 @@ bool Node::boolean() const {
 
 const std::string &Node::text() const {
   if (value_->kind != Json::Text) fail("expected a string");
-  if (value_->text.find('\0') != std::string::npos) fail("the string holds a zero character");
+  for (const unsigned char c : value_->text)
+    if (c < 0x20 || c == 0x7F) fail(quote(value_->text) + " has characters that no name has");
   return value_->text;
 }
 
@@ -82,12 +94,32 @@ const std::string &Node::one_of(const std::set<std::string> &choices) const {
 }
 
 std::string Node::name() const {
+  if (!is_identifier(text())) fail(quote(text()) + " is no name in OpenCL C");
+  return text();
+}
+
+std::string Node::macro_name() const {
   const std::string &word = text();
-  bool good = !word.empty() && !isdigit(static_cast<unsigned char>(word[0]));
-  for (const unsigned char c : word) good = good && c < 128 && (isalnum(c) || c == '_');
-  if (!good) fail(quote(word) + " is not an identifier");
+  const size_t open = word.find('(');
+  bool good = is_identifier(word.substr(0, open));
+  if (open != std::string::npos) {
+    good = good && word.back() == ')';
+    for (const unsigned char c : word.substr(open + 1, word.size() - open - 2))
+      good = good && (is_word(c) || c == ',' || c == ' ');
+  }
+  if (!good) fail(quote(word) + " is no name in OpenCL C");
   return word;
 }
+
+std::string Node::symbol() const {
+  const std::string &word = text();
+  bool good = is_identifier(word.substr(0, 1)) && word != "min" && word != "max";
+  for (const unsigned char c : word) good = good && (is_word(c) || c == '.');
+  if (!good) fail(quote(word) + " is no name of a symbol");
+  return word;
+}
+
+size_t Node::size() const { return items().size(); }
 
 Expr Node::expression(const std::vector<std::string> &symbols) const {
   static const std::map<std::string, Token::Op> operators = {

@@ -24,6 +24,7 @@ class Node {
   Node at(size_t index) const;            // fails when out of range
   std::vector<Node> items() const;        // of a list
   std::vector<std::string> keys() const;  // of an object
+  size_t size() const;                    // of a list
 
   int64_t integer(int64_t low, int64_t high) const;
   int64_t bytes() const { return integer(0, int64_t{1} << 42); }
@@ -31,7 +32,9 @@ class Node {
   bool boolean() const;
   const std::string &text() const;
   const std::string &one_of(const std::set<std::string> &choices) const;
-  std::string name() const;  // a C identifier
+  std::string name() const;        // a C identifier
+  std::string symbol() const;      // of an expression
+  std::string macro_name() const;  // one, perhaps with a list of parameters
   Expr expression(const std::vector<std::string> &symbols) const;
   std::vector<Expr> expressions(const std::vector<std::string> &symbols) const;
 
@@ -42,6 +45,10 @@ class Node {
 
 Plan read_plan(const Node &root, const std::string &folder);
 Phase read_phase(const Node &node, const Plan &plan, const Names &symbols, const Box &box);
+// Bytes of a dense tensor that is as large as it can be in the box.
+int64_t dense_bytes(const Node &shape, const Names &symbols, const Box &box,
+                    const std::string &dtype);
+const std::string &read_dtype(const Node &node);
 void check_overlap(const Node &node, const Phase &phase);  // of scratch that is in use at once
 void check_language_model(const Node &root, const Plan &plan);
 

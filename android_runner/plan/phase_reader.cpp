@@ -4,11 +4,13 @@
 #include "plan/bounds.h"
 #include "plan/json_node.h"
 #include "plan/plan.h"
+#include "plan/words.h"
 
 namespace pocket {
 namespace {
 
 constexpr size_t QUEUES = 16;
+const std::vector<Node> NONE;
 
 struct Context {
   const Plan &plan;
@@ -36,6 +38,10 @@ Scratch read_scratch(const Node &node, const Context &context) {
   if (scratch.bytes < size->high)
     node.at("bytes").fail("the size is " + std::to_string(size->high) +
                           " bytes at the phase's bounds");
+  const std::string &dtype = read_dtype(node.at("dtype"));
+  const int64_t needed = dense_bytes(node.at("shape"), context.symbols, context.phase.box, dtype);
+  if (scratch.bytes < needed)
+    node.at("bytes").fail("the shape takes " + std::to_string(needed) + " bytes");
   if (scratch.offset % context.plan.align)
     node.at("offset").fail("not a multiple of the profile's alignment, " +
                            std::to_string(context.plan.align));
@@ -47,6 +53,8 @@ Scratch read_scratch(const Node &node, const Context &context) {
 
 Argument read_argument(const Node &node, const Context &context) {
   const std::string &kind = node.at(size_t{0}).one_of({"symbols", "scratch", "weight", "buffer"});
+  const size_t size = kind == "symbols" ? 1 : 2;
+  if (node.size() != size) node.fail("expected " + std::to_string(size) + " entries");
   if (kind == "symbols") return {Argument::Symbols, 0};
   const Node index = node.at(1);
   if (kind == "scratch")
@@ -79,8 +87,8 @@ Variant read_variant(const Node &node, const Context &context) {
                   {},
                   0};
   for (const Node &size : node.at("local").items()) variant.local.push_back(size.integer(1, 65536));
-  for (const Node &feature : node.at("requires").items())
-    variant.needs.push_back(feature.one_of({"fp16", "subgroups", "images", "int_dot"}));
+  for (const Node &feature : node.has("requires") ? node.at("requires").items() : NONE)
+    variant.requires_.push_back(feature.one_of(FEATURES));
   if (node.has("local_bytes")) variant.local_bytes = node.at("local_bytes").integer(0, INT32_MAX);
   check_grid(node, variant, context.phase.box);
   return variant;
@@ -103,10 +111,11 @@ Step read_dispatch(const Node &node, const Context &context) {
 Step read_step(const Node &node, const Context &context) {
   const std::string &kind = node.at("kind").one_of({"dispatch", "host", "wait"});
   if (kind == "dispatch") return read_dispatch(node, context);
-  if (kind == "wait") return {Step::Wait, node.at("queue").index(QUEUES, "the queues"), "", {}, {}};
+  const size_t queue = node.has("queue") ? node.at("queue").index(QUEUES, "the queues") : 0;
+  if (kind == "wait") return {Step::Wait, queue, "", {}, {}};
   node.at("op").one_of({"fetch"});
   return {Step::Fetch,
-          node.has("queue") ? node.at("queue").index(QUEUES, "the queues") : 0,
+          queue,
           "",
           {{Argument::Buffer, node.at("buffer").index(context.plan.buffers.size(), "buffers")}},
           {}};
@@ -123,6 +132,7 @@ Phase read_phase(const Node &node, const Plan &plan, const Names &symbols, const
               {},
               std::nullopt};
   const Context context{plan, symbols, phase};
+  if (node.has("lower_bound_bytes")) node.at("lower_bound_bytes").bytes();
   for (const Node &entry : node.at("scratch").items())
     phase.scratch.push_back(read_scratch(entry, context));
   for (const Node &step : node.at("steps").items()) phase.steps.push_back(read_step(step, context));

@@ -7,6 +7,7 @@
 #include "base/failure.h"
 #include "plan/bounds.h"
 #include "plan/json_node.h"
+#include "plan/words.h"
 
 namespace pocket {
 namespace {
@@ -26,7 +27,7 @@ Model read_model(const Node &node) {
 }
 
 Symbol read_symbol(const Node &node, const Names &earlier) {
-  const std::string name = node.at("name").text();
+  const std::string name = node.at("name").symbol();
   for (const std::string &other : earlier)
     if (other == name) node.at("name").fail("the symbol " + quote(name) + " stands there twice");
   const bool counted = node.at("kind").one_of({"input", "count"}) == "count";
@@ -34,7 +35,8 @@ Symbol read_symbol(const Node &node, const Names &earlier) {
   return {name, counted, {low, node.at("max").integer(low, MANY)}};
 }
 
-// Bytes of a dense tensor that is as large as it can be in the box.
+}  // namespace
+
 int64_t dense_bytes(const Node &node, const Names &symbols, const Box &box,
                     const std::string &dtype) {
   Expr code = {{Token::Number, dtype_size(dtype)}};
@@ -51,7 +53,23 @@ int64_t dense_bytes(const Node &node, const Names &symbols, const Box &box,
 }
 
 const std::string &read_dtype(const Node &node) {
-  return node.one_of({"f32", "f16", "i32", "i64", "u32", "u8"});
+  std::set<std::string> known;
+  for (const auto &entry : ELEMENT_BYTES) known.insert(entry.first);
+  return node.one_of(known);
+}
+
+namespace {
+
+// Of a table by whose names things are looked up.
+template <class Named>
+void check_name_is_new(const Node &node, const std::vector<Named> &earlier,
+                       std::string Named::*name, const std::string &found) {
+  for (const Named &other : earlier)
+    if (other.*name == found) node.fail(quote(found) + " stands there twice");
+}
+
+void check_profile(const Node &node) {
+  if (node.has("local_memory")) node.at("local_memory").integer(1, MANY);
 }
 
 Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
@@ -62,7 +80,10 @@ Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
   if (buffer.bytes < needed || buffer.bytes == 0)
     node.at("bytes").fail(std::to_string(buffer.bytes) +
                           " bytes can't hold the shape, which takes " + std::to_string(needed));
-  if (buffer.kind != "state") return buffer;
+  if (buffer.kind != "state") {
+    if (node.has("update")) node.at("update").fail("only a state is updated");
+    return buffer;
+  }
   buffer.update = node.at("update").one_of({"append", "replace", "once"});
   for (size_t i = 0; i < buffer.shape.size(); ++i)
     for (const Token &token : buffer.shape[i])
@@ -74,14 +95,18 @@ Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
 File read_entry(const Node &node) {
   File file{node.at("path").text(), node.at("bytes").bytes(), node.at("sha256").text(), false};
   const std::string inside = "/" + file.path + "/";
-  if (file.path.empty() || file.path[0] == '/' || inside.find("/../") != std::string::npos)
+  if (file.path.empty() || file.path[0] == '/' || inside.find("/../") != std::string::npos ||
+      file.path.find('\\') != std::string::npos)
     node.at("path").fail("the path leads out of the plan's folder");
-  if (file.sha256.size() != 64) node.at("sha256").fail("expected 64 hexadecimal digits");
+  if (file.sha256.size() != 64 ||
+      file.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)
+    node.at("sha256").fail("expected 64 hexadecimal digits");
   return file;
 }
 
 Weight read_weight(const Node &node, const std::vector<File> &files) {
   const size_t file = node.at("file").index(files.size(), "files");
+  node.at("layout").text();
   Weight weight{node.at("name").text(), file, node.at("offset").bytes(), node.at("bytes").bytes()};
   const int64_t needed = dense_bytes(node.at("shape"), {}, {}, read_dtype(node.at("dtype")));
   if (files[file].text())  // people edit these, so that they may be shorter than the plan says
@@ -96,18 +121,29 @@ Weight read_weight(const Node &node, const std::vector<File> &files) {
   return weight;
 }
 
+std::string read_options(const Node &node) {
+  std::set<std::string> given;
+  std::string options;
+  for (const Node &option : node.items()) {
+    const std::string &word = option.one_of(BUILD_OPTIONS);
+    if (!given.insert(word).second) option.fail(quote(word) + " stands there twice");
+    options += (options.empty() ? "" : " ") + word;
+  }
+  return options;
+}
+
 Program read_program(const Node &node, const std::vector<File> &files) {
-  Program program{0, node.at("kernel").name(), ""};
+  Program program{0, node.at("kernel").name(), "", ""};
   const std::string &source = node.at("source").text();
   while (program.file < files.size() && files[program.file].path != source) ++program.file;
   if (program.file == files.size())
     node.at("source").fail(quote(source) + " is not among the plan's files");
   for (const Node &define : node.at("defines").items()) {
-    const std::string &key = define.at(size_t{0}).text(), &value = define.at(1).text();
-    if ((key + value).find_first_of("\r\n") != std::string::npos)
-      define.fail("a line break inside a #define");
-    program.header += "#define " + key + " " + value + "\n";
+    if (define.size() != 2) define.fail("expected a name and a value");
+    const std::string key = define.at(size_t{0}).macro_name();
+    program.header += "#define " + key + " " + define.at(1).text() + "\n";
   }
+  if (node.has("options")) program.options = read_options(node.at("options"));
   return program;
 }
 
@@ -117,20 +153,28 @@ void read_tables(const Node &root, Plan &plan, Names &symbols, Box &box) {
     symbols.push_back(plan.symbols.back().name);
     box.push_back(plan.symbols.back().range);
   }
-  for (const Node &node : root.at("files").items()) plan.files.push_back(read_entry(node));
-  for (const Node &node : root.at("buffers").items())
-    plan.buffers.push_back(read_buffer(node, symbols, box));
-  for (const Node &node : root.at("weights").items())
-    plan.weights.push_back(read_weight(node, plan.files));
+  for (const Node &node : root.at("files").items()) {
+    File file = read_entry(node);
+    check_name_is_new(node, plan.files, &File::path, file.path);
+    plan.files.push_back(std::move(file));
+  }
+  for (const Node &node : root.at("buffers").items()) {
+    Buffer buffer = read_buffer(node, symbols, box);
+    check_name_is_new(node, plan.buffers, &Buffer::name, buffer.name);
+    plan.buffers.push_back(std::move(buffer));
+  }
+  for (const Node &node : root.at("weights").items()) {
+    Weight weight = read_weight(node, plan.files);
+    check_name_is_new(node, plan.weights, &Weight::name, weight.name);
+    plan.weights.push_back(std::move(weight));
+  }
   for (const Node &node : root.at("programs").items())
     plan.programs.push_back(read_program(node, plan.files));
 }
 
 }  // namespace
 
-int64_t dtype_size(const std::string &dtype) {
-  return dtype == "i64" ? 8 : dtype == "f16" ? 2 : dtype == "u8" ? 1 : 4;
-}
+int64_t dtype_size(const std::string &dtype) { return ELEMENT_BYTES.at(dtype); }
 
 Plan read_plan(const Node &root, const std::string &folder) {
   const int64_t format = root.at("format").integer(INT64_MIN, INT64_MAX);
@@ -154,6 +198,8 @@ Plan read_plan(const Node &root, const std::string &folder) {
             {}};
   Names symbols;
   Box box;
+  root.at("generator").text();
+  check_profile(root.at("profile"));
   read_tables(root, plan, symbols, box);
   for (const Node &node : root.at("phases").items()) {
     plan.phases.push_back(read_phase(node, plan, symbols, box));

@@ -48,6 +48,7 @@ struct Weight {
 struct Program {
   size_t file;
   std::string kernel, header;  // header: the #define lines that stand before the file
+  std::string options;         // of the build, with spaces between
 };
 
 struct Scratch {
@@ -64,8 +65,8 @@ struct Variant {
   size_t program;
   std::vector<Expr> global;
   std::vector<size_t> local;
-  std::vector<std::string> needs;
-  int64_t local_bytes;  // of local memory, that a work-group takes
+  std::vector<std::string> requires_;  // features of a device
+  int64_t local_bytes;                 // of local memory, that a work-group takes
 };
 
 struct Step {
@@ -95,8 +96,8 @@ struct Model {
 
 struct Plan {
   std::string folder;
-  std::string digest;   // hash of plan.json as it is, edited or not
-  std::string file;     // plan.json's name
+  std::string digest;  // hash of plan.json as it is, edited or not
+  std::string file;    // plan.json's name
   FileIdentity identity;
   bool edited = false;  // plan.json, since the compile
   Model model;
@@ -114,6 +115,7 @@ struct Plan {
   bool has_buffer(const std::string &name) const;
   size_t slot(const std::string &name) const;  // of a symbol; throws Failure when absent
   std::string path(size_t file) const { return folder + "/" + files[file].path; }
+  std::string program_name(size_t program) const;  // "kernels/gemv.cl (gemv)"
 };
 
 // `path` is the plan's folder, or a plan.json in it under any name. Throws Failure.

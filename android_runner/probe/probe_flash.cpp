@@ -42,7 +42,9 @@ struct Pages {
 };
 
 uint64_t next(uint64_t &state) {  // xorshift: noise that storage can't compress
-  state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
   return state;
 }
 

@@ -80,8 +80,8 @@ uint64_t largest(Holder &holder, uint64_t bound, std::string &why) {
     const uint64_t middle = (good + bad) / 2 / (4 * STRIDE) * (4 * STRIDE);
     memory = {};
     reason = holder.hold(middle, memory);
-    if (reason.empty()) good = middle;
-    else bad = middle, why = reason;
+    (reason.empty() ? good : bad) = middle;
+    if (!reason.empty()) why = reason;
   }
   return good;
 }
@@ -93,7 +93,10 @@ uint64_t total(Holder &holder, uint64_t bound, uint64_t single, std::string &why
   uint64_t sum = 0;
   const double end = now() + PART_S;
   while (piece && sum + piece <= bound) {
-    if (now() > end) return why = "the time for this was over", sum;
+    if (now() > end) {
+      why = "the time for this was over";
+      return sum;
+    }
     cl::Owned<cl::Memory> memory;
     why = holder.hold(piece, memory);
     if (!why.empty()) return sum;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+#include <iterator>
 
 #include "base/json.h"
 #include "base/self_exec.h"
@@ -57,7 +58,7 @@ EngineOptions from_environment() {
   engine.platform = variable("POCKETCL_PLATFORM");
   engine.library = variable("POCKETCL_CL_LIB");
   engine.cache = default_cache_folder();
-  engine.builds.children = variable("POCKETCL_CHILD_BUILDS");
+  engine.builds.workers = variable("POCKETCL_CHILD_BUILDS");
   engine.builds.retry_bad = !variable("POCKETCL_RETRY_BAD").empty();
   engine.priority = variable("POCKETCL_PRIORITY");
   engine.recorded = variable("POCKETCL_RECORDED");
@@ -90,7 +91,7 @@ bool understood(Options &options) {
   bool good =
       number(options.limit, limit) && limit > 0 && number(options.flush, engine.flush_every);
   engine.builds.limit_s = limit;
-  for (std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.children})
+  for (std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.workers})
     good = one_of(*wish, {"auto", "on", "off"}, "auto") && good;
   return one_of(engine.priority, {"low", "normal", "high"}, "normal") && good;
 }
@@ -107,7 +108,7 @@ bool parse(int count, char **words, Options &options) {
                 {"--recorded", &options.engine.recorded},
                 {"--cooperative", &options.engine.cooperative},
                 {"--priority", &options.engine.priority},
-                {"--child-builds", &options.engine.builds.children},
+                {"--child-builds", &options.engine.builds.workers},
                 {"--build-limit", &options.limit},
                 {"--journal", &options.engine.journal},
                 {"--flush", &options.flush},
@@ -124,14 +125,13 @@ bool parse(int count, char **words, Options &options) {
                {"--version", &options.version},
                {"--help", &options.help}};
   for (int i = 1; i < count; ++i) {
-    bool known = false;
-    for (const auto &option : valued)
-      if (!known && strcmp(words[i], option.name) == 0 && i + 1 < count)
-        *option.value = words[++i], known = true;
-    for (const auto &option : flags)
-      if (!known && strcmp(words[i], option.name) == 0) *option.flag = known = true;
-    if (!known && words[i][0] == '-') return false;
-    if (!known) options.plans.push_back(words[i]);
+    const auto named = [&](const auto &option) { return strcmp(words[i], option.name) == 0; };
+    const auto value = std::find_if(std::begin(valued), std::end(valued), named);
+    const auto flag = std::find_if(std::begin(flags), std::end(flags), named);
+    if (value != std::end(valued) && i + 1 < count) *value->value = words[++i];
+    else if (flag != std::end(flags)) *flag->flag = true;
+    else if (words[i][0] == '-') return false;
+    else options.plans.push_back(words[i]);
   }
   if (!understood(options)) return false;
   const bool alone = options.devices || options.version || options.help || !options.probe.empty();
@@ -165,8 +165,8 @@ int check_plans(const Options &options) {
   return failed;
 }
 
-// How a child is started that builds what this process needs.
-std::vector<std::string> child(const EngineOptions &options) {
+// How a worker is started that builds what this process needs.
+std::vector<std::string> worker_command(const EngineOptions &options) {
   std::vector<std::string> command = {own_program(), options.plan, "--build", "--cache",
                                       options.cache};
   for (const auto &[name, value] :
@@ -177,7 +177,7 @@ std::vector<std::string> child(const EngineOptions &options) {
 }
 
 void run_plan(EngineOptions options) {
-  options.builds.command = child(options);
+  options.builds.command = worker_command(options);
   options.watch_crashes = true;
   Engine engine(options);
   answer("ready " + engine.facts());
@@ -207,7 +207,10 @@ int run(const Options &options) {
 
 int main(int count, char **words) {
   Options options;
-  if (!parse(count, words, options)) return fputs(USAGE, stderr), 2;
+  if (!parse(count, words, options)) {
+    fputs(USAGE, stderr);
+    return 2;
+  }
   watch_signals();
   try {
     return run(options);

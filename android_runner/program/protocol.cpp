@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/json.h"
+#include "base/os.h"
 #include "base/output.h"
 #include "base/text.h"
 
@@ -87,9 +88,9 @@ void answer(const Failure &failure) {
 }
 
 bool Input::buffered(std::string &line) const {
-  const size_t end = held_.find('\n');
+  const size_t end = unread_.find('\n');
   if (end == std::string::npos) return false;
-  line = held_.substr(0, end);
+  line = unread_.substr(0, end);
   if (!line.empty() && line.back() == '\r') line.pop_back();
   return true;
 }
@@ -100,14 +101,14 @@ bool Input::fill() {
   pollfd ready{STDIN_FILENO, POLLIN, 0};
   if (poll(&ready, 1, -1) < 0) return errno == EINTR;
   const ssize_t n = read(STDIN_FILENO, piece, sizeof piece);
-  if (n > 0) held_.append(piece, static_cast<size_t>(n));
+  if (n > 0) unread_.append(piece, static_cast<size_t>(n));
   return n > 0;
 }
 
 bool Input::next(std::string &line) {
   while (!buffered(line))
     if (interrupt || !fill()) return false;
-  held_.erase(0, held_.find('\n') + 1);
+  unread_.erase(0, unread_.find('\n') + 1);
   return true;
 }
 
@@ -116,7 +117,7 @@ bool Input::take_if(const char *expected) {
   pollfd ready{STDIN_FILENO, POLLIN, 0};
   if (!buffered(line) && poll(&ready, 1, 0) == 1 && ready.revents & POLLIN) fill();
   if (!buffered(line) || line != expected) return false;
-  held_.erase(0, held_.find('\n') + 1);
+  unread_.erase(0, unread_.find('\n') + 1);
   return true;
 }
 
@@ -163,8 +164,8 @@ void Protocol::save(const std::string &line, const std::string &past) {
 }
 
 void Protocol::load(const std::string &line) {
-  const Held &held = session_.load(line.substr(line.find_first_not_of(' ', strlen("load"))));
-  answer("ok " + std::to_string(held.ids.size()) + " " + std::to_string(held.reached));
+  const History &history = session_.load(line.substr(line.find_first_not_of(' ', strlen("load"))));
+  answer("ok " + std::to_string(history.ids().size()) + " " + std::to_string(history.reached()));
 }
 
 void Protocol::run(const std::string &line, const std::vector<std::string> &words) {

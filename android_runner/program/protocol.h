@@ -39,7 +39,7 @@ class Input {
  private:
   bool buffered(std::string &line) const;
   bool fill();
-  std::string held_;
+  std::string unread_;
 };
 
 class Protocol {

@@ -4,6 +4,8 @@
 
 #include "base/failure.h"
 #include "base/json.h"
+#include "base/os.h"
+#include "build/device_fit.h"
 #include "opencl/cl_library.h"
 
 namespace pocket {
@@ -36,6 +38,19 @@ Plan with_known_states(Plan plan) {
   return plan;
 }
 
+// A decode step moves the text on by one position, and leaves the next id and its logits.
+StepPattern step_pattern(const Plan &plan) {
+  const Roles roles(plan);
+  const int64_t logits_bytes = int64_t{sizeof(float)} * plan.model.vocab_size;
+  return {roles.past, roles.ids, {roles.ids, roles.logits}, logits_bytes};
+}
+
+const Device &fitting(const Device &device, const Plan &plan,
+                      const std::vector<const Phase *> &phases) {
+  check_fit(plan, phases, device.facts());
+  return device;
+}
+
 std::string journal_file(const EngineOptions &options, const ProgramCache &cache) {
   settle_journals(cache, options.journal);
   return options.journal.empty() ? journal_in(cache.folder()) : options.journal;
@@ -56,17 +71,16 @@ Engine::Engine(const EngineOptions &options)
       phases_(chosen_phases(plan_, options.phases)),
       library_(cl::load(options.library)),
       device_(options.platform, plan_.device_class, options.profile, options.priority),
-      memory_(plan_, device_, phases_),
+      memory_(plan_, fitting(device_, plan_, phases_), phases_),
       cache_(options.cache, device_),
       journal_(journal_file(options, cache_)),
       programs_(plan_, device_, cache_, journal_, options.builds),
       executor_(plan_, device_, memory_, programs_, flush_every(options, device_)),
-      session_(plan_, device_, memory_, executor_) {
+      session_(plan_, executor_) {
   if (options.watch_crashes) journal_.watch_crashes();
-  executor_.prepare(phases_, device_.is_cpu() && options.cooperative != "off");
-  for (const Phase *phase : phases_) executor_.load(*phase);
+  executor_.load(phases_, device_.is_cpu() && options.cooperative != "off");
   check_same(plan_);
-  executor_.choose(options.recorded, options.cooperative);
+  executor_.choose_modes({options.recorded, options.cooperative}, step_pattern(plan_));
   load_s_ = now() - start_;
 }
 
@@ -75,7 +89,7 @@ Engine::Engine(const EngineOptions &options)
 Engine::~Engine() {
   try {
     device_.wait();
-  } catch (const Failure &) {  // the device failed before, and that was told
+  } catch (const Failure &) {  // the device failed before, and that is reported already
   }
 }
 
@@ -93,7 +107,7 @@ std::string Engine::facts() const {
       .add("weight_bytes", memory_.weight_bytes)
       .add("state_bytes", memory_.state_bytes)
       .add("weights", memory_.mapped() ? "mapped" : "uploaded")
-      .raw("recorded", executor_.choices())
+      .raw("recorded", executor_.modes())
       .text();
 }
 

@@ -4,24 +4,33 @@
 
 namespace pocket {
 
-void Held::feed(const cl::Int *fed, size_t count, int64_t past) {
-  ids.resize(past);
-  ids.insert(ids.end(), fed, fed + count);
+History::History(const Plan &plan)
+    : ring_(plan.model.max_context), chunk_(plan.model.prefill_chunk) {
+  for (const Buffer &buffer : plan.buffers)
+    if (buffer.update == "append" && buffer.shape.size() > 1)
+      ring_ = std::min(ring_, evaluate(buffer.shape[buffer.shape.size() - 2], {}).value_or(ring_));
+}
+
+int64_t History::length() const { return std::min(static_cast<int64_t>(ids_.size()), reached_); }
+
+bool History::holds(int64_t past) const {
+  return past == 0 || reached_ <= ring_ || reached_ - past <= chunk_;
+}
+
+void History::feed(const cl::Int *ids, size_t count, int64_t past) {
+  ids_.resize(past);
+  ids_.insert(ids_.end(), ids, ids + count);
   reach(past, static_cast<int64_t>(count));
 }
 
-void Held::reach(int64_t past, int64_t count) {
-  reached = past == 0 ? count : std::max(reached, past + count);
+// A text that starts anew forgets the old one.
+void History::reach(int64_t past, int64_t count) {
+  reached_ = past == 0 ? count : std::max(reached_, past + count);
 }
 
-int64_t Held::length() const { return std::min(static_cast<int64_t>(ids.size()), reached); }
-
-bool Held::reaches_back(const Plan &plan, int64_t past) const {
-  int64_t ring = plan.model.max_context;
-  for (const Buffer &buffer : plan.buffers)
-    if (buffer.update == "append" && buffer.shape.size() > 1)
-      ring = std::min(ring, evaluate(buffer.shape[buffer.shape.size() - 2], {}).value_or(ring));
-  return past == 0 || reached <= ring || reached - past <= plan.model.prefill_chunk;
+void History::restore(std::vector<cl::Int> ids, int64_t reached) {
+  ids_ = std::move(ids);
+  reached_ = reached;
 }
 
 }  // namespace pocket

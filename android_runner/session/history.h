@@ -1,4 +1,5 @@
-// What the states hold of a text.
+// Which ids the states of a plan hold, and how far back they can be rewound. The Python executors
+// have the same (toolkit/executors/history.py); one table of moves is held against both.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -8,19 +9,26 @@
 
 namespace pocket {
 
-// The id at every position that was fed, and how far the states were filled: a ring keeps what lay
-// behind a rewind.
-struct Held {
-  std::vector<cl::Int> ids;
-  int64_t reached = 0;
+class History {
+ public:
+  explicit History(const Plan &plan);
 
-  void feed(const cl::Int *fed, size_t count, int64_t past);
-  void reach(int64_t past, int64_t count);
-
+  const std::vector<cl::Int> &ids() const { return ids_; }  // at every position that was fed
+  int64_t reached() const { return reached_; }  // how far the states were filled, rewound or not
   int64_t length() const;  // positions whose id is known and whose states are filled
   // Whether the states still have what position `past` looks back on: a ring has slots for its
   // window and one chunk, what lies further back is overwritten.
-  bool reaches_back(const Plan &plan, int64_t past) const;
+  bool holds(int64_t past) const;
+
+  void feed(const cl::Int *ids, size_t count, int64_t past);
+  void reach(int64_t past, int64_t count);  // steps under way, whose ids come later
+  void append(cl::Int id) { ids_.push_back(id); }
+  void restore(std::vector<cl::Int> ids, int64_t reached);
+
+ private:
+  int64_t ring_, chunk_;  // positions: of the smallest ring, of a chunk of prefill
+  std::vector<cl::Int> ids_;
+  int64_t reached_ = 0;
 };
 
 }  // namespace pocket

@@ -5,9 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "base/os.h"
 #include "executor/executor.h"
-#include "session/state_file.h"
+#include "session/decode_steps.h"
+#include "session/history.h"
+#include "session/roles.h"
 
 namespace pocket {
 
@@ -18,7 +19,8 @@ struct Next {
 
 class Session {
  public:
-  Session(const Plan &plan, const Device &device, const Memory &memory, Executor &executor);
+  Session(const Plan &plan, Executor &executor);
+  Session(const Session &) = delete;
 
   using Interrupted = std::function<bool()>;
   Next prefill(const std::vector<int64_t> &ids, int64_t past, const Interrupted &interrupted);
@@ -47,37 +49,25 @@ class Session {
 
   // The first `past` positions of text and states, see state_file.h; `note` is the caller's.
   void save(const std::string &path, int64_t past, const std::string &note);
-  const Held &load(const std::string &path);
-  const Held &held() const { return held_; }
+  const History &load(const std::string &path);
+  const History &history() const { return history_; }
 
   std::string stats() const;
 
  private:
-  struct Pending {  // a decode step under way; its id arrives one step later
-    cl::Owned<cl::Event> arrived;
-    cl::Int id = 0;
-  };
-  void need_room(size_t buffer, int64_t bytes) const;
-  void check_tokens(const std::vector<int64_t> &ids, int64_t past) const;
-  int64_t checked_id(int64_t id, int64_t past) const;
-  int64_t chunk(const char *phase) const;
+  int64_t chunk(const Phase &phase) const;
+  void need_room_for(size_t buffer, int64_t items) const;
   void feed(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past, int64_t rows);
-  void send(int64_t past, Pending &pending);
-  void settle();
-  int64_t read_id(int64_t position);
+  int64_t read_id(int64_t position) const;
   void note_ids(const std::vector<int64_t> &ids, int64_t past);
   std::vector<float> read_logits(int64_t row, int64_t rows);
 
   const Plan &plan_;
-  const Device &device_;
-  const Memory &memory_;
   Executor &executor_;
-  const size_t tokens_, ids_, logits_;  // buffers
-  const size_t seq_, past_, rows_;      // slots
-  const Phase *const decode_phase_;
-  std::vector<int64_t> symbols_;  // as the host knows them
-  Pending pending_[2];
-  Held held_;
+  const Roles roles_;
+  std::vector<int64_t> symbols_;
+  DecodeSteps steps_;
+  History history_;
   int64_t last_rows_ = 0;  // rows of logits that the last run left; 0: nothing ran
   int64_t decode_tokens_ = 0;
   double prefill_s_ = 0, decode_s_ = 0, host_s_ = 0;  // of the last prefill and decode

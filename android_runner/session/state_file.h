@@ -3,17 +3,17 @@
 #pragma once
 #include <string>
 
-#include "executor/memory.h"
+#include "executor/executor.h"
 #include "session/history.h"
 
 namespace pocket {
 
 // The first `past` positions; `note` is a JSON object of the caller's, or empty.
-void save_state(const std::string &path, const Plan &plan, const Device &device,
-                const Memory &memory, const Held &held, int64_t past, const std::string &note);
+void save_state(const std::string &path, const Plan &plan, const Executor &executor,
+                const History &history, int64_t past, const std::string &note);
 
 // Nothing on the device changes unless the file is whole and of this plan.
-Held load_state(const std::string &path, const Plan &plan, const Device &device,
-                const Memory &memory);
+void load_state(const std::string &path, const Plan &plan, const Executor &executor,
+                History &history);
 
 }  // namespace pocket

@@ -135,15 +135,13 @@ def test_cooling_gives_up_once() -> None:
 
 
 def test_a_phone_is_asked_over_adb_and_this_machine_by_its_shell(executor: Any) -> None:
-    class Place:
-        class phone:
-            @staticmethod
-            def shell(command: str, check: bool) -> str:
-                return f"phone: {command}, {check}"
+    class Phone:
+        def shell(self, command: str) -> str:
+            return f"phone: {command}"
 
     assert shell_of(executor)("echo $((1 + 1)); exit 3") == "2\n"
-    executor.place = Place
-    assert shell_of(executor)("x") == "phone: x, False"
+    executor.target = Phone()
+    assert shell_of(executor)("x") == "phone: x"
 
 
 def test_bench_has_conditions_and_series(monkeypatch: pytest.MonkeyPatch, executor: Any) -> None:

@@ -26,7 +26,7 @@ from rootfs import LOADER, OPENCL, phone_rootfs
 from toolkit.compiler.pipeline import compile
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
-from toolkit.executors.phone_target import OnPhone
+from toolkit.executors.phone_target import PhoneTarget
 from toolkit.generation.session import Session
 from toolkit.phone.store import HOME
 from toolkit.plan.load import load_plan
@@ -81,11 +81,11 @@ def twin(adb: AdbServer, arm64_phone: Device, plan: Path, tmp_path: Path) -> Ite
 
 
 def test_the_program_is_the_one_that_was_built(arm64_phone: Device, runner: Path) -> None:
-    place = OnPhone(arm64_phone.serial)
-    place.install_runner()
+    target = PhoneTarget(arm64_phone.serial)
+    target.install_runner()
     pushed = arm64_phone.root.locate(HOME).glob("bin/*/pocketcl-runner")
     assert runner.read_bytes() in [path.resolve().read_bytes() for path in pushed]
-    assert place.opencl()[0]["name"] == "pthread"
+    assert target.opencl()[0]["name"] == "pthread"
 
 
 def test_tokens_are_the_desktops(arm64_phone: Device, plan: Path) -> None:
@@ -147,7 +147,7 @@ def test_two_phones(arm64_phone: Device, twin: Device, plan: Path) -> None:
 
 def test_a_wrong_option(arm64_phone: Device, adb: AdbServer) -> None:
     """Exit code 2, and the usage on stderr."""
-    OnPhone(arm64_phone.serial).install_runner()
+    PhoneTarget(arm64_phone.serial).install_runner()
     command = [adb.adb, "-s", arm64_phone.serial, "shell", f"{HOME}/bin/*/pocketcl-runner --no"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and "--cl-lib" in done.stderr
@@ -226,10 +226,10 @@ def test_a_driver_without_memory(driver: Path, arm64_phone: Device, plan: Path) 
 # --- storage and cable ---------------------------------------------------------------------------
 
 
-def prepare(phone: Device, plan: Path) -> OnPhone:
-    place = OnPhone(phone.serial)
-    place.prepare(plan, load_plan(plan))
-    return place
+def prepare(phone: Device, plan: Path) -> PhoneTarget:
+    target = PhoneTarget(phone.serial)
+    target.prepare(plan, load_plan(plan))
+    return target
 
 
 def test_unplugged_in_mid_push(adb: AdbServer, empty_phone: Device, plan: Path) -> None:

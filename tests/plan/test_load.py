@@ -24,18 +24,6 @@ def fails(path: Path, *parts: str) -> None:
     assert caught.value.hint
 
 
-def put(*path: Any) -> Callable[[Any], None]:
-    """An edit: the last of `path` becomes the value at the keys before it."""
-    *keys, last, value = path
-
-    def edit(body: Any) -> None:
-        for key in keys:
-            body = body[key]
-        body[last] = value
-
-    return edit
-
-
 # --- files -------------------------------------------------------------------------------------
 
 
@@ -96,92 +84,6 @@ def test_edited_text_loads_after_one_line(
     said = capsys.readouterr()
     assert said.err.splitlines() == [f"note: {file} was edited after the compile"]
     assert said.out == ""
-
-
-# --- meaning -----------------------------------------------------------------------------------
-
-STEP = ("phases", 0, "steps", 0)
-
-
-@pytest.mark.parametrize(
-    "edit_body, parts",
-    [
-        (put("format", 99), ["has format 99"]),
-        (put("files", 0, "path", "../etc/passwd"), ["files[0].path", "no path inside"]),
-        (put("files", 0, "path", "/etc/passwd"), ["files[0].path"]),
-        (put("files", 0, "path", ""), ["files[0].path"]),
-        (put("files", 1, "path", "weights.0.bin"), ["files[1]", "stands at [0] already"]),
-        (put("files", 0, "bytes", -1), ["files[0].bytes"]),
-        (put("profile", "align", 0), ["profile.align"]),
-        (put("profile", "align", "128"), ["profile.align"]),
-        (put("profile", {}), ["profile.align", "None"]),
-        (put("profile", "local_memory", "32 KiB"), ["profile.local_memory", "32 KiB"]),
-        (put("profile", "local_memory", 0), ["profile.local_memory"]),
-        (put("symbols", 0, "name", "+"), ["symbols[0].name"]),
-        (put("symbols", 0, "name", "max"), ["symbols[0].name"]),
-        (put("symbols", 0, "name", "past"), ["symbols[1]", "already"]),
-        (put("symbols", 0, "kind", "wild"), ["symbols[0].kind"]),
-        (put("symbols", 0, "min", 9), ["symbols[0]", "bounds 9 to 5"]),
-        (put("symbols", 0, "max", 2**31), ["symbols[0]"]),
-        (put("buffers", 0, "kind", "x"), ["buffers[0].kind"]),
-        (put("buffers", 0, "dtype", "f8"), ["buffers[0].dtype", "f32, f16"]),
-        (put("buffers", 0, "update", "append"), ["buffers[0].update"]),
-        (put("buffers", 3, "update", "sometimes"), ["buffers[3].update"]),
-        (put("buffers", 2, "bytes", 459), ["buffers[2].bytes", "459 are too few for 460"]),
-        (put("buffers", 2, "shape", [["nothing"]]), ["buffers[2].shape[0]", "'nothing'"]),
-        (put("buffers", 2, "shape", [-1]), ["buffers[2].shape[0]", "negative"]),
-        (put("buffers", 1, "bytes", 4), ["buffers[1].bytes"]),
-        (put("weights", 0, "file", 7), ["weights[0].file", "out of range"]),
-        (put("weights", 0, "offset", 100), ["weights[0].offset", "multiple of 16384"]),
-        (put("weights", 0, "offset", -16384), ["weights[0].offset"]),
-        (put("weights", 0, "offset", 32768), ["weights[0]", "weights.0.bin"]),
-        (put("weights", 0, "shape", [23, 9]), ["weights[0].bytes", "too few"]),
-        (put("programs", 0, "source", "kernels/x.cl"), ["programs[0].source"]),
-        (put("programs", 0, "kernel", "a b"), ["programs[0]", "no name in OpenCL C"]),
-        (put("programs", 0, "defines", [["1N", "2"]]), ["programs[0]", "1N"]),
-        (put("phases", 0, "bounds", "seq", [1, 6]), ["phases[0].bounds.seq", "not inside"]),
-        (put("phases", 0, "bounds", "seq", [3, 2]), ["phases[0].bounds.seq"]),
-        (put("phases", 0, "bounds", "x", [3, 2]), ["phases[0].bounds.x", "no such symbol"]),
-        (put("phases", 0, "arena_bytes", 256), ["phases[0].scratch[2]", "behind the arena"]),
-        (put("phases", 0, "scratch", 0, "bytes", 159), ["phases[0].scratch[0].bytes"]),
-        (put("phases", 0, "scratch", 0, "offset", 100), ["phases[0].scratch[0].offset"]),
-        (put("phases", 0, "scratch", 0, "offset", None), ["scratch[0].offset", "missing"]),
-        (put("phases", 0, "scratch", 0, "size", ["seq", "seq", "*"]), []),
-        (put("phases", 0, "scratch", 0, "size", ["seq", 40, "*"]), ["scratch[0].bytes"]),
-        (put("phases", 0, "scratch", 2, "offset", 0), ["'spare'", "overlap while both are in"]),
-        (put(*STEP, "queue", -1), ["phases[0].steps[0].queue"]),
-        (put(*STEP, "args", 3, ["scratch", 9]), ["phases[0].steps[0].args[3]"]),
-        (put(*STEP, "args", 3, ["scratch", -1]), ["phases[0].steps[0].args[3]"]),
-        (put(*STEP, "writes", [7]), ["phases[0].steps[0].writes[0]"]),
-        (put(*STEP, "writes", [2]), ["steps[0].writes[0]", "a weight is never written"]),
-        (put(*STEP, "variants", []), ["steps[0].variants", "no way to run"]),
-        (put(*STEP, "variants", 0, "program", 5), ["variants[0].program"]),
-        (put(*STEP, "variants", 0, "global", []), ["variants[0]", "grid of 0 by 1"]),
-        (put(*STEP, "variants", 0, "local", [0]), ["variants[0].local[0]"]),
-        (put(*STEP, "variants", 0, "local", [2]), ["global[0]", "no multiple of the local"]),
-        (put(*STEP, "variants", 0, "global", [["seq", "past", "//"]]), ["divide by zero"]),
-        (put(*STEP, "variants", 0, "requires", ["magic"]), ["requires", "magic"]),
-        (put(*STEP, "variants", 0, "local_bytes", -1), ["variants[0].local_bytes", "-1"]),
-        (put(*STEP, "variants", 0, "local_bytes", 2**31), ["variants[0].local_bytes"]),
-        (put(*STEP, "variants", 0, "local_bytes", "32 KiB"), ["variants[0].local_bytes"]),
-        (put("phases", 0, "steps", 6, "op", "boil"), ["phases[0].steps[6].op", "boil"]),
-        (put("phases", 0, "steps", 6, "buffer", 8), ["phases[0].steps[6].buffer"]),
-        (put("phases", 1, "name", "prefill"), ["phases[1]", "already"]),
-        (put("phases", 1, "name", "other"), ["phases", "needs 'decode'"]),
-        (put("buffers", 1, "name", "other"), ["buffers", "needs 'ids'"]),
-        (put("model", "vocab_size", 0), ["model.vocab_size"]),
-        (put("model", "vocab_size", 99), ["buffers[2].bytes"]),
-        (put("model", "max_context", 41), ["buffers[1].bytes"]),
-        (put("model", "prefill_chunk", 6), ["buffers[0].bytes"]),
-        (put("model", "eos", 2), ["model.eos"]),
-    ],
-)
-def test_damage_is_named_by_its_path(edit: Edit, edit_body: Any, parts: list[str]) -> None:
-    path = edit(edit_body)
-    if parts:
-        fails(path, str(path), *parts)
-    else:
-        load_plan(path)
 
 
 # --- fuzz --------------------------------------------------------------------------------------

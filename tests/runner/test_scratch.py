@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edits import put
+from edits import both, put
 from talk import failure
 from toy import Toy
 
@@ -20,14 +20,6 @@ from toolkit.plan.load import load_plan
 Edit = Callable[[dict[str, Any]], None]
 Y, STEPS = "phases.0.scratch.1.offset", "phases.0.steps"
 REFUSED = "phases[0].scratch[1].offset"
-
-
-def both(*edits: Edit) -> Edit:
-    def change(plan: dict[str, Any]) -> None:
-        for edit in edits:
-            edit(plan)
-
-    return change
 
 
 # x is used by steps 0 and 1, y by steps 2 and 3; steps 5 and 6 fetch and wait.

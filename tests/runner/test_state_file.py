@@ -15,7 +15,6 @@ from talk import Start
 from toy import CHUNK, C, D, Toy, V
 
 from toolkit.errors import PocketError
-from toolkit.executors.history import holds
 from toolkit.executors.interface import Executor
 from toolkit.executors.open import open_executor
 from toolkit.generation.session import Session
@@ -98,7 +97,7 @@ def test_a_file_continues_the_text(
     first.save_state(file, count, {"say": "grüße\t\n"})
     second = opened(model.folder, reads)
     assert second.load_state(file) == count
-    assert second.held_ids(count) == text
+    assert second.history.first(count) == text
     ids = list(second.decode(7, count, 9, ()))
     assert ids == model.continued([*text, 7], 9)
 
@@ -122,7 +121,7 @@ def test_a_decoded_text_is_saved_with_its_ids(
     first = executor.prefill(TEXT[:4], 0)
     ids = [first, *executor.decode(first, 4, 20, ())]
     executor.save_state(file, 24, {})
-    assert executor.held_ids(24) == [*TEXT[:4], *ids[:20]]
+    assert executor.history.first(24) == [*TEXT[:4], *ids[:20]]
     with pytest.raises(PocketError, match="no 26 positions"):
         executor.save_state(file, 26, {})
     again = opened(model.folder, "runner")
@@ -185,11 +184,12 @@ def test_a_ring_remembers_through_a_file_how_far_it_was_filled(
     ring = RingToy(tmp_path / "ring")
     executor = opened(ring.folder, "runner")
     executor.prefill([*TEXT, *TEXT], 0)
-    assert holds(executor.plan, executor.reached, 26) and not holds(executor.plan, 34, 25)
+    history = executor.history
+    assert (history.reached, history.holds(26), history.holds(25)) == (34, True, False)
     executor.save_state(tmp_path / "state", 30, {})
     again = opened(ring.folder, reads)
     again.load_state(tmp_path / "state")
-    assert again.reached == 34
+    assert again.history.reached == 34
     assert again.prefill([5], 28) == ring.next([*TEXT, *TEXT[:11], 5])
 
 

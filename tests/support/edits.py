@@ -24,3 +24,13 @@ def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
             at[last] = value
 
     return change
+
+
+def both(*changes: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """One change after the other."""
+
+    def change(plan: dict[str, Any]) -> None:
+        for each in changes:
+            each(plan)
+
+    return change

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.executors.history import advanced, check_held
-from toolkit.executors.interface import check_tokens, chunks
+from toolkit.executors.history import History
+from toolkit.executors.interface import DeviceInfo
 from toolkit.executors.sampling import Sampling
 from toolkit.executors.spans import Span
+from toolkit.executors.target import ThisComputer
+from toolkit.executors.text_checks import check_tokens, chunks
 from toolkit.plan.schema import Plan
 
 VOCAB, CONTEXT, CHUNK, EOS = 32, 100, 16, 31
@@ -27,15 +29,15 @@ def logits_row(token: int, position: int) -> np.ndarray:
 class FakeExecutor:
     """The interface of an executor over `logits_row`; notes what it was asked."""
 
-    name, device, load_s = "fake", "nothing", 0.0
+    name, load_s = "fake", 0.0
+    device, target = DeviceInfo("nothing", 2, "1", "none"), ThisComputer()
 
     def __init__(self, plan: Plan, noise: float = 0.0) -> None:
         self.plan, self.noise = plan, noise
         self.stop_reason: Any = "length"
         self.calls: list[tuple[Any, ...]] = []
         self.closed = False
-        self.reached = 0
-        self.held: list[int] = []
+        self.history = History(plan)
         self._last = np.zeros(VOCAB, np.float32)
 
     def configure(self, sampling: Sampling) -> None:
@@ -43,8 +45,7 @@ class FakeExecutor:
 
     def score(self, ids: Sequence[int], past: int) -> np.ndarray:
         check_tokens(self.plan, ids, past)
-        self.held[past:] = ids
-        self.reached = advanced(self.reached, past, len(ids))
+        self.history.feed(ids, past)
         rows = np.stack([logits_row(token, past + i) for i, token in enumerate(ids)])
         rows[0] += self.noise
         self._last = rows[-1]
@@ -77,9 +78,6 @@ class FakeExecutor:
 
     def logits(self) -> np.ndarray:
         return self._last
-
-    def held_ids(self, past: int) -> list[int]:
-        return check_held(self.held, past)
 
     def stats(self) -> dict[str, Any]:
         return {"host_us_per_token": 12.5, "peak_rss_bytes": 1000}

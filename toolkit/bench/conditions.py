@@ -5,7 +5,6 @@ true, false or null (unknown), "reasons", "first_throttled_repeat", "cooled", "b
 """
 
 import statistics
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -65,10 +64,7 @@ class Watch:
 
 def shell_of(executor: Executor) -> Shell:
     """How to ask the machine that an executor runs on."""
-    phone = getattr(getattr(executor, "place", None), "phone", None)
-    if phone is not None:
-        return lambda command: str(phone.shell(command, check=False))
-    return _here
+    return executor.target.shell
 
 
 def heat_signs(before: PhoneState, now: PhoneState) -> Iterator[str]:
@@ -124,11 +120,3 @@ def lines(conditions: Mapping[str, Any]) -> Iterator[str]:
 
 def _dropped(before: float | None, now: float | None) -> bool:
     return before is not None and now is not None and now < (1 - DROP) * before
-
-
-def _here(command: str) -> str:
-    try:
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout

@@ -16,7 +16,7 @@ from toolkit.bench.timeline import write_trace
 from toolkit.bench.turns import Contestant, Ours, Turn, figures_of, take_turn, take_turns
 from toolkit.errors import PocketError
 from toolkit.executors.interface import Executor
-from toolkit.executors.open import on_phone, open_executor
+from toolkit.executors.open import open_executor
 from toolkit.executors.spans import Profiled, Span, length_s, overhead_us, runs_of
 from toolkit.files import check_folder
 from toolkit.plan import figures as plan_figures
@@ -120,9 +120,7 @@ def span_us(spans: Sequence[Span], phase: str) -> float | None:
 def threads_of(executor: Executor) -> int:
     """As many threads as the device has compute units; all of this machine beside a GPU."""
     if executor.plan.profile.get("class") == "cpu":
-        units = getattr(executor, "compute_units", None)
-        if units:
-            return int(units)
+        return executor.device.compute_units
     return os.cpu_count() or 1
 
 
@@ -151,13 +149,13 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
 
 def about(executor: Executor) -> dict[str, Any]:
     """What was run, where, and when."""
-    plan, ready = executor.plan, getattr(executor, "ready", {})
+    plan = executor.plan
     path = noted(plan, "path")
     return {
         "model": Path(path).parent.name if path.endswith(".onnx") else Path(path).name,
         "profile": plan.profile.get("name"),
-        "driver": ready.get("driver"),
-        "platform": ready.get("platform"),
+        "driver": executor.device.driver,
+        "platform": executor.device.platform,
         "date": datetime.datetime.now().astimezone().isoformat(" ", "minutes"),
         "pocketcl": f"PocketCL {__version__}",
     }
@@ -209,7 +207,7 @@ def _report(
     decoded = figures_of([turn.decode_s for turn in last if turn.decode_s is not None])
     return {
         "about": about(executor),
-        "device": executor.device,
+        "device": executor.device.label,
         "executor": executor.name,
         "prefill_tokens_per_s": prefill[-1]["tokens_per_s"],
         "decode_tokens_per_s": decoded["tokens_per_s"],
@@ -233,5 +231,5 @@ def _report(
             "decode_s": [turn.decode_s for turn in last],
             "at_s": [turn.at_s for turn in last],
         },
-        **on_phone(executor),
+        **executor.target.facts(),
     }

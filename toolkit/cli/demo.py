@@ -44,9 +44,9 @@ def check_linker_here() -> None:
     from toolkit.toolchain.linker import check_linker, find_linker
 
     if find_linker() is None and (best := best_device()):
-        from toolkit.executors.machine import choose_device
+        from toolkit.executors.opencl.device_choice import choose_device
 
-        check_linker(choose_device(prefer_cpu=best["type"] == "cpu").platform.name)
+        check_linker(choose_device(for_cpu=best["type"] == "cpu").platform.name)
 
 
 def compile_model(plan: Path, tell: Callable[[str], None], **options: Any) -> dict[str, Any]:
@@ -96,7 +96,6 @@ def tell_story(
     **options: Any,
 ) -> dict[str, Any]:
     """Generate a story, text on the way."""
-    from toolkit.executors.open import on_phone
     from toolkit.generation.run import Output, run
     from toolkit.generation.session import Session
 
@@ -105,7 +104,8 @@ def tell_story(
         tell("")
         output = Output(session, plan, write, echo=PROMPT)
         result = run(session, output.encode(PROMPT), max_new_tokens, output)
-        where = {"device": session.executor.device, "executor": on, **on_phone(session.executor)}
+        executor = session.executor
+        where = {"device": executor.device.label, "executor": on, **executor.target.facts()}
         return {**result, **session.stats(), **where}
 
 

@@ -1,9 +1,9 @@
 """The OpenCL devices of this computer."""
 
-import re
 from typing import Any
 
 from toolkit.devices.features import device_features
+from toolkit.devices.rank import CHECKER, rank_of
 
 NO_DEVICE = "OpenCL lists no device: no driver is installed"
 
@@ -19,7 +19,7 @@ def opencl_devices() -> list[dict[str, Any]]:
     found = []
     for p in platforms:
         try:
-            found += [_describe(p, d) for d in p.get_devices() if "Oclgrind" not in p.name]
+            found += [_describe(p, d) for d in p.get_devices() if CHECKER not in p.name]
         except cl.Error:  # a driver without a device
             continue
     return found
@@ -28,8 +28,9 @@ def opencl_devices() -> list[dict[str, Any]]:
 def best_device() -> dict[str, Any] | None:
     """The device that compile and run mean when none is named: a GPU, else the newest driver."""
 
-    def rank(device: dict[str, Any]) -> tuple[bool, list[int]]:
-        return device["type"] != "cpu", [int(n) for n in re.findall(r"\d+", device["driver"])[:2]]
+    def rank(device: dict[str, Any]) -> tuple[bool, bool, list[int]]:
+        is_cpu = device["type"] == "cpu"
+        return rank_of(device["platform"], is_cpu, device["driver"], for_cpu=False)
 
     return max(opencl_devices(), key=rank, default=None)
 

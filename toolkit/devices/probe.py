@@ -120,7 +120,7 @@ def _on_phone(source: Path, serial: str | None) -> Figures:
     finally:
         runner.leave()
     if child.returncode and "error " not in out:
-        raise runner.death(child.returncode, err.splitlines()[-8:])
+        raise runner.exit_error(child.returncode, err.splitlines()[-8:])
     figures = _parsed(out, child.returncode, err)
     device, known = figures["device"], profiles()
     if "error" not in device:

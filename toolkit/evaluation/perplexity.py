@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from toolkit.errors import PocketError
 from toolkit.evaluation.inputs import Scorer, source_of
-from toolkit.executors.interface import Executor
-from toolkit.executors.open import on_phone, open_executor
+from toolkit.executors.interface import DeviceInfo, Executor, Machine
+from toolkit.executors.open import open_executor
 from toolkit.generation.tokenizer import load_text, read_text
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Plan
@@ -79,7 +79,11 @@ class Batched(Protocol):
     """Logits [B, S, V] of several texts, appended to their caches."""
 
     name: str
-    device: str
+    device: DeviceInfo
+
+    @property
+    def target(self) -> Machine:
+        """Where it runs."""
 
     def score(self, ids_BS: Ids, past: int) -> Logits:
         """Feed ids at position `past`."""
@@ -92,8 +96,8 @@ class OneText:
     """An executor as a batch of one."""
 
     def __init__(self, executor: Executor) -> None:
-        self.name, self.device, self.close = executor.name, executor.device, executor.close
-        self._executor, self.place = executor, getattr(executor, "place", None)
+        self.name, self.device, self.target = executor.name, executor.device, executor.target
+        self._executor, self.close = executor, executor.close
 
     def score(self, ids_BS: Ids, past: int) -> Logits:
         """Feed the only row."""
@@ -247,8 +251,8 @@ def _report(
         "kl_divergence": None,
         "same_top1": None,
         "executor": executor.name,
-        "device": executor.device,
-        **on_phone(executor),
+        "device": executor.device.label,
+        **executor.target.facts(),
     }
     if compared:
         figures["reference_perplexity"] = float(np.exp(totals.reference_nll / totals.tokens))

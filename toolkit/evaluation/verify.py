@@ -16,7 +16,6 @@ from opencl_kernels.layouts import SCALES
 from toolkit.errors import PocketError
 from toolkit.evaluation.inputs import Logits, Scorer, random_ids, source_of
 from toolkit.executors.interface import Executor
-from toolkit.executors.open import on_phone
 from toolkit.plan.schema import Plan
 
 PREFILLS = (1, 2, 7, 64, 65)
@@ -91,8 +90,8 @@ def compare(
         "greedy_match": own == greedy,
         "greedy_tokens": len(greedy),
         "executor": executor.name,
-        "device": executor.device,
-        **on_phone(executor),
+        "device": executor.device.label,
+        **executor.target.facts(),
     }
 
 

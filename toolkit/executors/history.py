@@ -1,32 +1,74 @@
-"""Which ids the states of a plan hold, and how far back they can be rewound."""
+"""Which ids the states of a plan hold, and how far back they can be rewound.
+
+The runner has the same (android_runner/session/history.h); one table of moves is held against both.
+"""
+
+from collections.abc import Sequence
 
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Plan
 
 
-def holds(plan: Plan, reached: int, past: int) -> bool:
-    """Whether the states still hold what position `past` looks back on.
+class History:
+    """The id at every position that was fed, and how far the states were filled.
 
-    A ring has slots for its window and one chunk: filled up to `reached`, it has the window of each
-    of the last `prefill_chunk` positions. What lies further back is overwritten.
+    reached  positions that the states were filled up to, rewinding or not
     """
-    context, chunk = int(plan.model["max_context"]), int(plan.model["prefill_chunk"])
-    sizes = [int(b.shape[-2]) for b in plan.buffers if b.update == "append" and len(b.shape) > 1]
-    ring = min((size for size in sizes if size < context), default=context)
-    return past == 0 or reached <= ring or reached - past <= chunk
 
+    def __init__(self, plan: Plan) -> None:
+        """Nothing is fed yet."""
+        context = int(plan.model["max_context"])
+        self._chunk = int(plan.model["prefill_chunk"])
+        sizes = [
+            int(b.shape[-2]) for b in plan.buffers if b.update == "append" and len(b.shape) > 1
+        ]
+        self._ring = min((size for size in sizes if size < context), default=context)
+        self._ids: list[int] = []
+        self.reached = 0
 
-def advanced(reached: int, past: int, count: int) -> int:
-    """`reached` when `count` ids were fed at `past`; a text that starts anew forgets the old."""
-    return count if past == 0 else max(reached, past + count)
+    @property
+    def length(self) -> int:
+        """Positions whose id is known and whose states are filled."""
+        return min(len(self._ids), self.reached)
 
+    def holds(self, past: int) -> bool:
+        """Whether the states still hold what position `past` looks back on.
 
-def check_held(ids: list[int], past: int) -> list[int]:
-    """The first `past` of the ids that the states hold."""
-    if not 0 <= past <= len(ids):
-        raise PocketError(
-            f"there are no {past} positions",
-            f"the states hold a text of {len(ids)} tokens",
-            "what was fed can be saved, and no more",
-        )
-    return ids[:past]
+        A ring has slots for its window and one chunk: filled up to `reached`, it has the window of
+        each of the last `prefill_chunk` positions. What lies further back is overwritten.
+        """
+        return past == 0 or self.reached <= self._ring or self.reached - past <= self._chunk
+
+    def first(self, past: int) -> list[int]:
+        """The ids at the first `past` positions; raises where there are fewer."""
+        if not 0 <= past <= self.length:
+            raise PocketError(
+                f"there are no {past} positions",
+                f"the states hold a text of {self.length} tokens",
+                "what was fed can be saved, and no more",
+            )
+        return self._ids[:past]
+
+    def feed(self, ids: Sequence[int], past: int) -> None:
+        """Ids go in at position `past`; those that came after it are forgotten."""
+        self.note(ids, past)
+        self.reach(past, len(ids))
+
+    def note(self, ids: Sequence[int], past: int) -> None:
+        """The ids at positions from `past` on, for which states are filled already."""
+        self._ids[past:] = ids
+
+    def reach(self, past: int, count: int) -> None:
+        """States are filled for `count` positions from `past` on, whose ids may come later.
+
+        A text that starts anew forgets the old one.
+        """
+        self.reached = count if past == 0 else max(self.reached, past + count)
+
+    def append(self, token: int) -> None:
+        """The id of the next position."""
+        self._ids.append(token)
+
+    def restore(self, ids: Sequence[int], reached: int) -> None:
+        """What a state file holds."""
+        self._ids, self.reached = list(ids), reached

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
-from toolkit.executors.interface import check_states
-from toolkit.executors.machine import Machine, choose_device
+from toolkit.executors.opencl.phases import PhaseExecutor
+from toolkit.executors.target import ThisComputer
+from toolkit.executors.text_checks import check_states
 from toolkit.plan.load import SamePlan, load_plan
 
 Ids = npt.NDArray[np.int64]
@@ -29,14 +30,11 @@ class BatchScorer:
         phase = self.plan.phase("score")
         if phase is None:
             raise PocketError(f"{path} cannot score", "it has no phase `score`", "compile it again")
-        device = choose_device(platform, self.plan.profile.get("class") == "cpu")
-        self.device = f"{device.name.strip()}, {device.platform.version.strip()}"
-        self.machine = Machine(path, self.plan, device)
-        self.ready, self.longest = self.machine.prepare(phase), phase.bounds["seq"][1]
+        self.phases = PhaseExecutor(path, self.plan, ["score"], platform)
+        self.device, self.target = self.phases.device, ThisComputer()
+        self.longest = phase.bounds["seq"][1]
+        self.phases.load("score")
         same.check()
-        self.buffers = dict(
-            zip((b.name for b in self.plan.buffers), self.machine.buffers, strict=True)
-        )
 
     def score(self, ids_BS: Ids, past: int) -> npt.NDArray[np.float32]:
         """Feed ids at position `past`; logits [B, S, V]. A token attends to its own row only."""
@@ -49,10 +47,7 @@ class BatchScorer:
 
     def _run(self, ids_BS: Ids, past: int) -> npt.NDArray[np.float32]:
         batch, seq = ids_BS.shape
-        known = {"seq": seq, "past": past, "rows": seq}
-        values = {s.name: known.get(s.name, s.min) for s in self.plan.symbols}
-        self.machine.write(self.buffers["tokens"], ids_BS.astype(np.int32).reshape(-1))
-        self.machine.write(self.machine.symbols, np.array([*values.values()], np.int32))
-        self.machine.run(self.ready, values, lambda _: None, None)
-        shape = [batch, seq, int(self.plan.model["vocab_size"])]
-        return self.machine.read(self.buffers["logits"], "f32", shape)
+        self.phases.write("tokens", ids_BS.astype(np.int32).reshape(-1))
+        self.phases.bind({"seq": seq, "past": past, "rows": seq})
+        self.phases.run("score")
+        return self.phases.read("logits", "f32", [batch, seq, int(self.plan.model["vocab_size"])])

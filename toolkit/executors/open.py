@@ -1,7 +1,7 @@
 """Opens a plan on the executor that is asked for."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from toolkit.errors import PocketError
 from toolkit.executors.interface import Executor
@@ -15,22 +15,16 @@ def open_executor(plan_path: Path, on: str = "runner", **options: Any) -> Execut
     if on == "runner":
         from toolkit.executors.runner import RunnerExecutor
 
-        return cast(Executor, RunnerExecutor(plan_path, **options))
+        return RunnerExecutor(plan_path, **options)
     if on == "phone":
-        from toolkit.executors.phone_target import OnPhone
+        from toolkit.executors.phone_target import PhoneTarget
         from toolkit.executors.runner import RunnerExecutor
 
-        place = OnPhone(options.pop("serial", None))
-        return cast(Executor, RunnerExecutor(plan_path, place=place, **options))
+        target = PhoneTarget(options.pop("serial", None))
+        return RunnerExecutor(plan_path, target=target, **options)
     if on == "host":
         from toolkit.executors.host import HostExecutor
 
         return HostExecutor(plan_path, **options)
     known = "runner, host and phone are known"
     raise PocketError(f"no executor is called {on!r:.40}", known, '--on host; on="host"')
-
-
-def on_phone(executor: object) -> dict[str, Any]:
-    """{"phone": …}: which phone it is and what was copied to it; nothing where it runs here."""
-    figures = getattr(getattr(executor, "place", None), "figures", None)
-    return {"phone": figures()} if figures else {}

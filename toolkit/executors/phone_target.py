@@ -1,4 +1,4 @@
-"""A phone as the place where a runner runs."""
+"""A phone as the machine that a runner runs on."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from toolkit.plan.schema import Plan
 STATE = "text.state"  # a state file in the runner's working folder
 
 
-class OnPhone(PhoneRunner):
+class PhoneTarget(PhoneRunner):
     """A phone and what belongs to a plan on it: its files, state files, copies of them here."""
 
     executor = "phone"
@@ -43,6 +43,14 @@ class OnPhone(PhoneRunner):
         there = UP + self.store.install("plans", items)
         self._names[there] = path
         return there
+
+    def facts(self) -> dict[str, Any]:
+        """Which phone it is and what was copied to it."""
+        return {"phone": self.figures()}
+
+    def shell(self, command: str) -> str:
+        """What a command prints on the phone."""
+        return self.phone.shell(command, check=False)
 
     def options(self, cache: Path | str | None) -> list[str]:
         """Compiled programs stay on the phone, in `cache` below HOME."""

@@ -14,19 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
-from toolkit.executors.history import advanced, check_held
-from toolkit.executors.interface import (
-    StopReason,
-    can_sample,
-    check_positions,
-    check_states,
-    check_tokens,
-)
+from toolkit.executors.history import History
+from toolkit.executors.interface import DeviceInfo, StopReason
 from toolkit.executors.runner_options import runner_options
 from toolkit.executors.runner_process import Process
 from toolkit.executors.sampling import Sampling
 from toolkit.executors.spans import Span
-from toolkit.executors.target import Here, Place
+from toolkit.executors.target import Local, Target
+from toolkit.executors.text_checks import can_sample, check_positions, check_states, check_tokens
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan
 from toolkit.plan.schema import Plan
@@ -46,7 +41,7 @@ class RunnerExecutor:
         profile: bool = False,
         recorded: str | None = None,
         cooperative: str | None = None,
-        place: Place | None = None,
+        target: Target | None = None,
         priority: str | None = None,
     ) -> None:
         """Load a plan; the phase `score` is loaded when it is first used.
@@ -57,23 +52,22 @@ class RunnerExecutor:
         profile   take kernel times between start_profile and take_profile
         recorded  replay decode steps: auto (measured), on or off; default $POCKETCL_RECORDED
         cooperative  each in one launch, on CPUs; likewise, default $POCKETCL_COOPERATIVE
-        place     where it runs; default: on this computer
+        target    where it runs; default: on this computer
         priority  what the driver is asked for: low, normal or high; default $POCKETCL_PRIORITY
         """
         self._same = SamePlan(Path(plan_path))
-        self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner tells it
+        self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner notes it
         check_states(self.plan)
         self.stop_reason: StopReason = "length"
-        self.place: Place = place or Here()
-        self.name = self.place.executor
+        self.target: Target = target or Local()
+        self.name = self.target.executor
         words = ["--platform", platform] if platform is not None else []
         words += runner_options(recorded=recorded, cooperative=cooperative, priority=priority)
         words += ["--profile"] if profile else []
         # Copies to a phone, and the C++ compiler's time, are no part of loading.
-        where = self.place.prepare(Path(plan_path), self.plan)
-        self._arguments = [where, *self.place.options(cache), *words]
-        self.reached = 0
-        self._fed: list[int] = []  # the id at every position that the states hold
+        where = self.target.prepare(Path(plan_path), self.plan)
+        self._arguments = [where, *self.target.options(cache), *words]
+        self.history = History(self.plan)
         self._sampling = ""  # the command that says how ids are chosen
         self._earlier: dict[str, Any] = {}
         self._process: Process | None = None
@@ -101,7 +95,7 @@ class RunnerExecutor:
         """Feed `token`, yield the next id, feed it, … at most `count`; closing cancels."""
         self.stop_reason = "cancel"  # holds when the caller closes the generator
         process = self._alive()
-        self.reached = advanced(self.reached, past, 1)
+        self.history.reach(past, 1)
         process.send(f"decode {past} {token} {count} {_words(sorted(stop))}")
         running, ids = True, list[int]()
         try:
@@ -109,17 +103,17 @@ class RunnerExecutor:
                 try:
                     word, value, *_ = process.answer()
                 except PocketError:
-                    running = False  # it has said all that it had to say
+                    running = False  # it has answered
                     raise
                 if word == "done":
                     running, self.stop_reason = False, cast(StopReason, value)
                     return
                 ids.append(int(value))
-                # The device is up to two steps ahead of the id that is told.
-                self.reached = advanced(self.reached, past + len(ids), 2)
+                # The device is up to two steps ahead of the id that has come.
+                self.history.reach(past + len(ids), 2)
                 yield ids[-1]
         finally:
-            self._remember([token, *ids[:-1]] if ids else [], past)  # the last id is not fed yet
+            self.history.note([token, *ids[:-1]] if ids else [], past)  # the last is not fed yet
             if running:
                 self._cancel(process, past + len(ids))
 
@@ -146,19 +140,15 @@ class RunnerExecutor:
     def save_state(self, path: Path, past: int, note: Mapping[str, Any]) -> None:
         """Write the first `past` positions of text and states to a file."""
         text = f"\t{json.dumps(dict(note))}" if note else ""
-        with self.place.saving(Path(path)) as name:
+        with self.target.saving(Path(path)) as name:
             self._alive().ask(f"save {past} {name}{text}")
 
     def load_state(self, path: Path) -> int:
         """Take text and states from a file; return its `past`."""
-        with self.place.loading(Path(path)) as name:
+        with self.target.loading(Path(path)) as name:
             _, past, reached = self._alive().ask(f"load {name}")
-        self._fed, self.reached = state_file.read_ids(path), int(reached)
+        self.history.restore(state_file.read_ids(path), int(reached))
         return int(past)
-
-    def held_ids(self, past: int) -> list[int]:
-        """The ids at the first `past` positions."""
-        return check_held(self._fed, past)
 
     def stats(self) -> dict[str, Any]:
         """Figures of the last runs, and of the process."""
@@ -173,7 +163,7 @@ class RunnerExecutor:
     def take_profile(self) -> list[Span]:
         """What ran since `start_profile`."""
         self._alive().ask("profile profile.json")
-        text = self.place.fetch("profile.json").read_text(encoding="utf-8")
+        text = self.target.fetch("profile.json").read_text(encoding="utf-8")
         return [Span(**entry) for entry in json.loads(text)]
 
     def close(self) -> None:
@@ -181,7 +171,7 @@ class RunnerExecutor:
         process, self._process = self._process, None
         if process:
             process.end()
-        self.place.close()
+        self.target.close()
 
     def _start(self, phases: Sequence[str]) -> None:
         """Start the runner with these phases, in place of the one that runs."""
@@ -191,7 +181,7 @@ class RunnerExecutor:
             self._process.end()
         self._phases = tuple(phases)
         arguments = [*self._arguments, "--phases", ",".join(phases)]
-        self._process = process = Process(self.place, arguments, notes=first)
+        self._process = process = Process(self.target, arguments, notes=first)
         try:
             self.ready: dict[str, Any] = json.loads(process.answer()[1])
             self._same.check()  # the runner has read it by itself
@@ -200,8 +190,7 @@ class RunnerExecutor:
             raise
         if self._sampling:
             process.ask(self._sampling)
-        self.device: str = self.ready["device"]
-        self.compute_units = int(self.ready["compute_units"])
+        self.device = _device_of(self.ready)
         self.load_s = time.perf_counter() - started
 
     def _alive(self) -> Process:
@@ -210,32 +199,36 @@ class RunnerExecutor:
         return self._process
 
     def _feed(self, command: str, ids: Sequence[int], past: int) -> list[str]:
-        self.reached = advanced(self.reached, past, len(ids))
+        self.history.reach(past, len(ids))
         words = self._alive().ask(command)
-        self._remember(ids, past)
+        self.history.note(ids, past)
         return words
-
-    def _remember(self, ids: Sequence[int], past: int) -> None:
-        self._fed[past:] = ids
 
     def _replay(self, past: int) -> None:
         """Give the states what they held before position `past`."""
-        if past and self._fed[:past]:
-            self._alive().ask(f"prefill 0 {_words(self._fed[:past])}")
-            self.reached = past
+        ids = self.history.first(min(past, self.history.length))
+        if ids:
+            self._alive().ask(f"prefill 0 {_words(ids)}")
+            self.history.reach(0, len(ids))
 
     def _cancel(self, process: Process, past: int) -> None:
         """End a decode whose ids nobody wants any more."""
         ahead = 0
         with contextlib.suppress(PocketError):  # a runner that died says so at the next command
             ahead = sum(words[0] == "id" for words in process.cancel())
-        self.reached = advanced(self.reached, past, ahead + 2)
+        self.history.reach(past, ahead + 2)
         # A ring holds its window and one chunk: further ahead the runner has overwritten the past.
         if ahead >= int(self.plan.model["prefill_chunk"]):
             self._replay(past)
 
     def _read(self, name: str) -> npt.NDArray[np.float32]:
-        return np.fromfile(self.place.fetch(name), "<f4").astype(np.float32, copy=False)
+        return np.fromfile(self.target.fetch(name), "<f4").astype(np.float32, copy=False)
+
+
+def _device_of(ready: Mapping[str, Any]) -> DeviceInfo:
+    """By what the runner says when it is ready."""
+    units = int(ready["compute_units"])
+    return DeviceInfo(ready["device"], units, ready["driver"], ready["platform"])
 
 
 def _words(ids: Collection[int]) -> str:

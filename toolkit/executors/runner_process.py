@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from toolkit.errors import PocketError
-from toolkit.executors.target import Place
+from toolkit.executors.target import Target
 
 
 class Process:
     """A running pocketcl-runner: lines in, lines out, and the last words when it dies."""
 
-    def __init__(self, place: Place, arguments: Sequence[str], notes: bool = True) -> None:
-        """Start it at a place. `notes`: show what it has to say on stderr."""
-        self._show, self._place = notes, place
+    def __init__(self, target: Target, arguments: Sequence[str], notes: bool = True) -> None:
+        """Start it on a machine. `notes`: show what it has to say on stderr."""
+        self._show, self._target = notes, target
         self._last: deque[str] = deque(maxlen=8)
-        self._child = place.start(arguments)
+        self._child = target.start(arguments)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -36,7 +36,7 @@ class Process:
     def cancel(self) -> list[list[str]]:
         """End what runs; return the answers that were still on their way.
 
-        Whether one was is not known (Ctrl-C may come right behind it), so `stats` marks the end.
+        Whether one was is not known (Ctrl-C may come right after it), so `stats` marks the end.
         """
         self.send("cancel")
         self.send("stats")
@@ -56,18 +56,18 @@ class Process:
             self._child.stdin.write(command + "\n")
             self._child.stdin.flush()
         except (OSError, ValueError):
-            raise self._death() from None
+            raise self._exit_error() from None
 
     def answer(self) -> list[str]:
         """The words of the next line; an `error` line is raised."""
         assert self._child.stdout
         line = self._child.stdout.readline()
         if not line.endswith("\n"):
-            raise self._death()
+            raise self._exit_error()
         word, _, rest = line.strip().partition(" ")
         if word == "error":
             facts = json.loads(rest).items()
-            raise PocketError(**{name: self._place.local(fact) for name, fact in facts})
+            raise PocketError(**{name: self._target.local(fact) for name, fact in facts})
         return [word, rest] if word in ("ready", "stats") else line.split()
 
     def end(self) -> None:
@@ -83,23 +83,23 @@ class Process:
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             with contextlib.suppress(OSError):
                 cast(Any, pipe).close()
-        self._place.leave()
+        self._target.leave()
 
     def _listen(self) -> None:
         assert self._child.stderr
         more = False  # a note that ends in a colon goes on: the compiler's own words
-        for line in map(self._place.local, map(str.rstrip, self._child.stderr)):
+        for line in map(self._target.local, map(str.rstrip, self._child.stderr)):
             self._last.append(line)
             note = line.startswith("note: ")
             if self._show and (note or more):
                 print(line if note else f"  {line}", file=sys.stderr)
             more = line.endswith(":") if note else more
 
-    def _death(self) -> PocketError:
+    def _exit_error(self) -> PocketError:
         try:
             code = self._child.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self._child.kill()
             code = self._child.wait()
         self._listener.join(timeout=1)
-        return self._place.death(code, [line for line in self._last if line])
+        return self._target.exit_error(code, [line for line in self._last if line])

@@ -1,4 +1,4 @@
-"""Where a runner runs: how it is started, how files come and go, how its end is explained."""
+"""The machine that a runner runs on: started there, files brought there, its end explained."""
 
 import signal
 import subprocess
@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from toolkit.errors import PocketError
+from toolkit.executors.interface import Machine
 from toolkit.paths import cache_dir
 from toolkit.phone.exit_reason import task_of
 from toolkit.plan.schema import Plan
@@ -17,7 +18,7 @@ from toolkit.toolchain.linker import find_linker
 from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 
-class Place(Protocol):
+class Target(Machine, Protocol):
     """This computer, or a phone (phone_target.py). A runner there has a working folder."""
 
     executor: str  # as figures call it: "runner", "phone"
@@ -26,7 +27,7 @@ class Place(Protocol):
         """Bring runner and plan there, where they are not yet; return the plan's path there."""
 
     def options(self, cache: Path | str | None) -> list[str]:
-        """Options of the runner that depend on the place; `cache` is a folder there."""
+        """Options of the runner that depend on the machine; `cache` is a folder there."""
 
     def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
         """Start the runner, its streams as pipes."""
@@ -43,7 +44,7 @@ class Place(Protocol):
     def local(self, text: str) -> str:
         """What the runner says, with files called as they are here."""
 
-    def death(self, code: int, said: Sequence[str]) -> PocketError:
+    def exit_error(self, code: int, said: Sequence[str]) -> PocketError:
         """Why a runner ended: its exit code (negative: a signal), the last lines of its stderr."""
 
     def leave(self) -> None:
@@ -53,8 +54,24 @@ class Place(Protocol):
         """Nothing is started there any more."""
 
 
-class Here:
-    """This computer."""
+class ThisComputer:
+    """The machine that this process runs on."""
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing: figures say more of a device than of its computer."""
+        return {}
+
+    def shell(self, command: str) -> str:
+        """What a command of the shell prints; nothing where there is no shell."""
+        try:
+            done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout
+
+
+class Local(ThisComputer):
+    """This computer, for a runner."""
 
     executor = "runner"
 
@@ -108,7 +125,7 @@ class Here:
         """The same: names are the ones here."""
         return text
 
-    def death(self, code: int, said: Sequence[str]) -> PocketError:
+    def exit_error(self, code: int, said: Sequence[str]) -> PocketError:
         """What a signal or a code may mean on a desktop."""
         how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
         journal = self._cache / f"journal.{self._process}"
@@ -134,6 +151,6 @@ def one_line(path: Path) -> str:
     """A path as the last word of a command: of all characters only these two would end it."""
     text = str(Path(path).absolute())
     if "\n" in text or "\t" in text:
-        because = "the runner is told names in one line"
+        because = "the runner reads names from one line"
         raise PocketError(f"{text!r} can't be used", because, "a name without tab and line break")
     return text

@@ -141,7 +141,7 @@ class Chat:
         """Where the conversation stands, what the last answer took, the executor's figures."""
         last = self.last
         found: dict[str, Any] = {"turns": len(self.turns), "context": self.context}
-        found |= {"held": self.session.past, "device": self.session.executor.device}
+        found |= {"held": self.session.past, "device": self.session.executor.device.label}
         if last:
             found |= {"reused": last.reused, "fed": last.fed, "new": len(last.ids)}
             found |= {"prefill_s": last.prefill_s, "decode_s": last.decode_s, "stop": last.stop}

@@ -204,7 +204,7 @@ def _serve(repl: Repl) -> None:
         repl.run(_piped(sys.stdin.buffer))
         return
     session, turns = repl.chat.session, len(repl.chat.turns)
-    about = f"{_short(session.executor.device)}, context {repl.chat.context} tokens"
+    about = f"{_short(session.executor.device.label)}, context {repl.chat.context} tokens"
     about += f", {_turns(turns)} taken up" if turns else ""
     print(about, file=sys.stderr)
     print("/help lists commands, Ctrl-C stops an answer, Ctrl-D ends", file=sys.stderr)

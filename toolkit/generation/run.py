@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import PocketError
-from toolkit.executors.open import on_phone
 from toolkit.executors.sampling import Sampling
 from toolkit.generation.chat_template import choose_template, decoded, read_bytes
 from toolkit.generation.sampling_settings import choose_sampling, model_settings, without_effect
@@ -118,7 +117,7 @@ def run_plan(
         rest = session.resume(fed)
         figures = run(session, rest, max_new_tokens, output, sampling, stop)
         figures["reused"] = len(fed) - session.fed
-        figures |= on_phone(session.executor)
+        figures |= session.executor.target.facts()
         write("\n")
         for line in logprob_lines(figures, output):
             write(line)

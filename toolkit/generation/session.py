@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from toolkit.arguments import id_set, path_of, text_of, token_ids, whole
 from toolkit.errors import PocketError
-from toolkit.executors.history import holds
-from toolkit.executors.interface import Executor, StopReason, check_tokens, check_vocabulary, chunks
+from toolkit.executors.interface import Executor, StopReason
 from toolkit.executors.open import open_executor
 from toolkit.executors.sampling import Sampling, checked_sampling
+from toolkit.executors.text_checks import check_tokens, check_vocabulary, chunks
 from toolkit.generation.stop_strings import StopStrings, check_stop_strings
 from toolkit.generation.tokenizer import Text, load_text
 from toolkit.plan.state_file import read_note
@@ -104,7 +104,7 @@ class Session:
         return logits[-len(fresh) :]
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
-        """Feed {"tokens": ids} behind what the session holds; return {"logits": [len(ids), V]}."""
+        """Feed {"tokens": ids} after what the session holds; return {"logits": [len(ids), V]}."""
         if not isinstance(inputs, Mapping) or set(inputs) != {"tokens"}:
             given = sorted(map(str, inputs)) if isinstance(inputs, Mapping) else inputs
             raise PocketError(
@@ -128,7 +128,7 @@ class Session:
         """
         del self.history[whole("position", position, least=0) :]
         self.past = min(self.past, len(self.history))
-        if not holds(self.executor.plan, self.executor.reached, self.past):
+        if not self.executor.history.holds(self.past):
             self.past = 0
 
     def resume(self, ids: Sequence[int]) -> list[int]:
@@ -156,7 +156,7 @@ class Session:
     def load_state(self, path: Path) -> dict[str, Any]:
         """Take text and KV cache from a file that belongs to this plan; return its note."""
         past = self.executor.load_state(path)
-        self.history, self.past = self.executor.held_ids(past), past
+        self.history, self.past = self.executor.history.first(past), past
         return read_note(path)
 
     def stats(self) -> dict[str, Any]:
@@ -188,12 +188,12 @@ class Session:
         self, tokens: Generator[int, None, None], strings: StopStrings, stops: frozenset[int]
     ) -> Generator[int, None, None]:
         """The ids before the first stop string; the session forgets the others."""
-        told = 0
+        given_out = 0
         try:
             for token in tokens:
                 ended = token in stops
                 for safe in [*strings.flush(), token] if ended else strings.push(token):
-                    told += 1
+                    given_out += 1
                     yield safe
                 if strings.found is not None:
                     self.stop_reason, self.stop_string = "eos", strings.found
@@ -201,12 +201,12 @@ class Session:
                     break
             else:
                 for safe in strings.flush():
-                    told += 1
+                    given_out += 1
                     yield safe
         finally:
             tokens.close()
-            if len(self.history) > self._first + told:
-                self.rewind(self._first + told)
+            if len(self.history) > self._first + given_out:
+                self.rewind(self._first + given_out)
 
     def _generate(
         self, ids: list[int], limit: int, stops: frozenset[int], sampling: Sampling

@@ -58,7 +58,7 @@ class PhoneRunner:
         self._session = f"{HOME}/sessions/{number}"
         return child
 
-    def death(self, code: int, said: Sequence[str]) -> PocketError:
+    def exit_error(self, code: int, said: Sequence[str]) -> PocketError:
         """Exit codes in words, and what the runner was at."""
         try:
             process = self._session.rpartition("/")[2]

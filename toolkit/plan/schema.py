@@ -17,6 +17,21 @@ FORMAT = 1
 WEIGHT_ALIGN = 16384
 DTYPE_BYTES = {"f32": 4, "f16": 2, "i32": 4, "i64": 8, "u32": 4, "u8": 1}
 FEATURES = ("fp16", "subgroups", "images", "int_dot")
+# Of a program's build. A plan comes from elsewhere: these change what numbers a kernel computes and
+# nothing else, while some compilers have options that read or write files.
+BUILD_OPTIONS = (
+    "-cl-std=CL1.2",
+    "-cl-std=CL2.0",
+    "-cl-std=CL3.0",
+    "-cl-mad-enable",
+    "-cl-no-signed-zeros",
+    "-cl-denorms-are-zero",
+    "-cl-single-precision-constant",
+    "-cl-unsafe-math-optimizations",
+    "-cl-finite-math-only",
+    "-cl-fast-relaxed-math",
+    "-cl-uniform-work-group-size",
+)
 LISTS = ("symbols", "buffers", "weights", "files", "programs", "phases", "scratch", "steps")
 
 # ("symbols",) or (kind, index): ("scratch", 3), ("weight", 12), ("buffer", 0)
@@ -71,7 +86,8 @@ class FileEntry:
 class Program:
     """One build: `#define` lines, then the text of `source`; `kernel` is the function to run.
 
-    What `defines` came from is for people and `pocketcl tune`: no executor reads it.
+    `options` are among BUILD_OPTIONS. What `defines` came from is for people and `pocketcl tune`:
+    no executor reads it.
     """
 
     source: str
@@ -79,6 +95,7 @@ class Program:
     defines: tuple[tuple[str, str], ...]
     case: Mapping[str, Any] | None = field(default=None, compare=False)  # sizes and storage
     knobs: Mapping[str, int] | None = field(default=None, compare=False)  # those found by tuning
+    options: tuple[str, ...] = field(default=(), metadata={"unless_empty": True})
 
 
 @dataclass(frozen=True)
@@ -211,7 +228,7 @@ def key_of(f: "dataclasses.Field[Any]") -> str:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = {key_of(f): getattr(value, f.name) for f in dataclasses.fields(value)}
+        pairs = {key_of(f): getattr(value, f.name) for f in _written_fields(value)}
         kind = {"kind": value.kind} if isinstance(value, Dispatch | HostStep | WaitStep) else {}
         return kind | {k: _plain(v) for k, v in pairs.items() if v is not None}
     if isinstance(value, Mapping):
@@ -219,6 +236,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
     return value if isinstance(value, str | bool | float | None) else to_rpn(value)
+
+
+def _written_fields(value: Any) -> "list[dataclasses.Field[Any]]":
+    """Those of a record, without lists that are left out where they are empty."""
+    return [
+        f
+        for f in dataclasses.fields(value)
+        if getattr(value, f.name) or not f.metadata.get("unless_empty")
+    ]
 
 
 def _layout(key: str, value: Any) -> str:

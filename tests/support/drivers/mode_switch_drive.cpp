@@ -1,5 +1,5 @@
-// Runs Pace by lines of stdin: `start PLAIN_US FAST_US`, then per step `step` (which prints its way)
-// and `took US`; `json` prints what it would tell.
+// Runs ModeSwitch by lines of stdin: `start PLAIN_US FAST_US`, then per step `step` (which prints
+// its mode) and `took US`; `json` prints its facts.
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -8,26 +8,26 @@
 
 int main() {
   using namespace pocket;
-  Pace pace;
+  ModeSwitch modes;
   double a = 0, b = 0;
   for (std::string word; std::cin >> word;) {
     if (word == "start") {
       std::cin >> a >> b;
-      pace.measured(Way::Plain, 1e-6 * a);
-      pace.measured(Way::Cooperative, 1e-6 * b);
-      pace.choose(b < a ? Way::Cooperative : Way::Plain, "measured");
-      pace.watch(Way::Cooperative);
+      modes.measured(LaunchMode::Plain, 1e-6 * a);
+      modes.measured(LaunchMode::Cooperative, 1e-6 * b);
+      modes.choose(b < a ? LaunchMode::Cooperative : LaunchMode::Plain, "measured");
+      modes.watch(LaunchMode::Cooperative);
     } else if (word == "step") {
-      puts(name_of(pace.next()));
+      puts(name_of(modes.next()));
     } else if (word == "took") {
       std::cin >> a;
-      pace.took(1e-6 * a);
+      modes.took(1e-6 * a);
     } else if (word == "skip") {
-      pace.skip();
+      modes.skip();
     } else if (word == "settled") {
-      pace.settled();
+      modes.settled();
     } else {
-      puts(pace.json().c_str());
+      puts(modes.json().c_str());
     }
     fflush(stdout);
   }

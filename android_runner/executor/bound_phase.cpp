@@ -1,0 +1,76 @@
+#include "executor/bound_phase.h"
+
+#include <set>
+
+namespace pocket {
+namespace {
+
+constexpr size_t SHORT_LAUNCHES = 8;  // of one position take about the time of one of a chunk
+
+void add_symbols(const Expr &size, std::set<size_t> &slots) {
+  for (const Token &token : size)
+    if (token.op == Token::Symbol) slots.insert(static_cast<size_t>(token.value));
+}
+
+}  // namespace
+
+void BoundPhase::note_sizes() {
+  std::set<size_t> slots;
+  for (size_t i = 0; i < dispatches.size(); ++i) {
+    BoundDispatch &dispatch = dispatches[i];
+    for (size_t axis = 0; dispatch.kernel && axis < dispatch.variant->global.size(); ++axis) {
+      const Expr &size = dispatch.variant->global[axis];
+      std::set<size_t> of_size;
+      add_symbols(size, of_size);
+      if (of_size.empty()) dispatch.global[axis] = extent(size, {});
+      else sizes.push_back({i, axis, &size});
+      slots.insert(of_size.begin(), of_size.end());
+    }
+  }
+  size_symbols.assign(slots.begin(), slots.end());
+  sized_for.assign(slots.size(), INT64_MIN);
+}
+
+void BoundPhase::divide(const Device &device, size_t flush_every) {
+  note_sizes();
+  // Launches of one position are short: they may wait for more of each other.
+  if (phase->recordable) flush_every *= SHORT_LAUNCHES;
+  const BoundDispatch *at = dispatches.data();
+  const BoundDispatch *const end = at + dispatches.size();
+  while (at != end) {
+    const BoundDispatch *next = at + 1;
+    while (at->kernel && next != end && next->kernel && next->queue == at->queue) ++next;
+    const Segment segment{device.queue(at->queue), at, at->kernel ? next : at};
+    segments.push_back({segment, {}});
+    if (at->kernel) segments.back().recorders[0] = enqueue_plainly(segment, flush_every);
+    at = next;
+  }
+}
+
+bool BoundPhase::changed(const std::vector<int64_t> &symbols) {
+  bool any = false;
+  for (size_t i = 0; i < size_symbols.size(); ++i) {
+    const int64_t value = symbols[size_symbols[i]];
+    any = any || sized_for[i] != value;
+    sized_for[i] = value;
+  }
+  return any;
+}
+
+// Nothing is recorded again where no size changed.
+void BoundPhase::resize(const std::vector<int64_t> &symbols) {
+  if (!changed(symbols)) return;
+  bool resized = false;
+  for (const SymbolicSize &each : sizes) {
+    const size_t size = extent(*each.size, symbols);
+    size_t &current = dispatches[each.dispatch].global[each.axis];
+    resized = resized || current != size;
+    current = size;
+  }
+  if (!resized) return;
+  for (const BoundSegment &segment : segments)
+    for (const auto &recorder : segment.recorders)
+      if (recorder) recorder->resize();
+}
+
+}  // namespace pocket

@@ -1,0 +1,50 @@
+// A phase with its memory placed, its kernels built and their arguments set.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "executor/mode_switch.h"
+#include "executor/recorder.h"
+#include "opencl/device.h"
+#include "plan/plan.h"
+
+namespace pocket {
+
+// A segment and who sends it in each launch mode: the plain one always, the others where they are
+// tried. Without dispatches it is a wait for its queue.
+struct BoundSegment {
+  Segment segment;
+  std::unique_ptr<Recorder> recorders[LAUNCH_MODES];
+  bool waits() const { return segment.begin == segment.end; }
+  Recorder *recorder(LaunchMode mode) const { return recorders[index_of(mode)].get(); }
+};
+
+// A launch size that depends on symbols.
+struct SymbolicSize {
+  size_t dispatch, axis;
+  const Expr *size;
+};
+
+struct BoundPhase {
+  const Phase *phase = nullptr;  // none: not loaded
+  std::vector<cl::Owned<cl::Memory>> scratch;
+  std::vector<BoundDispatch> dispatches;
+  std::vector<BoundSegment> segments;
+  std::vector<SymbolicSize> sizes;
+  std::vector<size_t> size_symbols;  // slots that these sizes depend on
+  std::vector<int64_t> sized_for;    // their values at the last run
+  ModeSwitch modes;
+  bool ran = false;  // its dispatches have run, one at a time
+
+  // Fixed sizes are computed, the others noted; and dispatches become segments, as long as they can
+  // be, with the waits between them.
+  void divide(const Device &device, size_t flush_every);
+  // Launch sizes for these values. Where none of them changed, nothing is done.
+  void resize(const std::vector<int64_t> &symbols);
+
+ private:
+  void note_sizes();
+  bool changed(const std::vector<int64_t> &symbols);
+};
+
+}  // namespace pocket

@@ -1,0 +1,41 @@
+// Which variant of each dispatch works on this device: the first one that the device has everything
+// for, whose program builds and whose kernel fits.
+#pragma once
+#include <set>
+#include <string>
+#include <vector>
+
+#include "build/programs.h"
+#include "opencl/device.h"
+
+namespace pocket {
+
+struct ChosenVariant {
+  const Variant *variant;
+  cl::Owned<cl::Kernel> kernel;
+};
+
+class VariantChoice {
+ public:
+  VariantChoice(const Plan &plan, const Device &device, Programs &programs)
+      : plan_(plan), device_(device), programs_(programs) {}
+
+  // Has what these phases need built by several processes at once, where there is a choice of it.
+  void build_ahead(const std::vector<const Phase *> &phases, bool cooperative);
+
+  // Throws Failure with the reason against every variant where none works.
+  ChosenVariant choose(const Step &step);
+
+ private:
+  std::set<size_t> likely_programs(const std::vector<const Phase *> &phases,
+                                   bool cooperative) const;
+  std::string try_variant(const Variant &variant, size_t args, cl::Owned<cl::Kernel> &kernel);
+  void note(const std::string &failures);
+
+  const Plan &plan_;
+  const Device &device_;
+  Programs &programs_;
+  std::set<std::string> noted_;
+};
+
+}  // namespace pocket

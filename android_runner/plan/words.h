@@ -1,0 +1,31 @@
+// The words that a plan may use. toolkit/plan/schema.py has the same lists; a test holds them
+// together.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+
+namespace pocket {
+
+inline const std::map<std::string, int64_t> ELEMENT_BYTES = {{"f32", 4}, {"f16", 2}, {"i32", 4},
+                                                             {"i64", 8}, {"u32", 4}, {"u8", 1}};
+
+inline const std::set<std::string> FEATURES = {"fp16", "subgroups", "images", "int_dot"};
+
+// Of a program's build. A plan comes from elsewhere: these change what numbers a kernel computes and
+// nothing else, while some compilers have options that read or write files.
+inline const std::set<std::string> BUILD_OPTIONS = {
+    "-cl-std=CL1.2",
+    "-cl-std=CL2.0",
+    "-cl-std=CL3.0",
+    "-cl-mad-enable",
+    "-cl-no-signed-zeros",
+    "-cl-denorms-are-zero",
+    "-cl-single-precision-constant",
+    "-cl-unsafe-math-optimizations",
+    "-cl-finite-math-only",
+    "-cl-fast-relaxed-math",
+    "-cl-uniform-work-group-size"};
+
+}  // namespace pocket

@@ -1,0 +1,221 @@
+"""Edits of a toy's plan.json that a loader must refuse, and some that it must take.
+
+Both loaders are run over the one table (tests/plan/test_bad_plans.py): a plan is good or bad, not
+good for one of them. `damaged` begins the path of keys that the error names; one loader may be more
+exact than the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edits import ABSENT
+
+STEP, VARIANT = "phases.0.steps.0", "phases.0.steps.0.variants.0"
+
+
+@dataclass(frozen=True)
+class PlanEdit:
+    """A value for a key of plan.json ("phases.0.steps"), and which path is damaged by it."""
+
+    key: str
+    value: Any
+    reason: str
+    damaged: str = ""  # the path of keys; empty: the edited one
+
+    @property
+    def path(self) -> str:
+        """As both loaders write it: phases[0].steps."""
+        if self.damaged:
+            return self.damaged
+        first, *rest = self.key.split(".")
+        return first + "".join(f"[{k}]" if k.isdigit() else f".{k}" for k in rest)
+
+    def __str__(self) -> str:
+        value = "absent" if self.value is ABSENT else repr(self.value)[:20]
+        return f"{self.key}={value}"
+
+
+def bad(key: str, value: Any, reason: str, damaged: str = "") -> PlanEdit:
+    """A plan that is refused."""
+    return PlanEdit(key, value, reason, damaged)
+
+
+BAD_PLANS = (
+    # --- the model and the profile
+    bad("model", 3, "no object"),
+    bad("model.kind", "poet", "no kind of models"),
+    bad("model.kind", ABSENT, "no kind of models"),
+    bad("model.batch", 0, "no size"),
+    bad("model.vocab_size", ABSENT, "no size"),
+    bad("model.vocab_size", 0, "no size"),
+    bad("model.vocab_size", 99, "logits have no room for it", "buffers[2].bytes"),
+    bad("model.max_context", 2**40, "no size"),
+    bad("model.eos", 0, "no list"),
+    bad("model.eos", ["x"], "no id"),
+    bad("model.eos", [1.5], "no id"),
+    bad("generator", ABSENT, "it is missing"),
+    bad("profile", {}, "it has no class and no alignment"),
+    bad("profile.class", ABSENT, "it is missing"),
+    bad("profile.align", 0, "no alignment"),
+    bad("profile.align", "128", "no number"),
+    bad("profile.local_memory", "32 KiB", "no number"),
+    bad("profile.local_memory", 0, "no size"),
+    # --- symbols
+    bad("symbols", {}, "no list"),
+    bad("symbols.0.name", "+", "an operator"),
+    bad("symbols.0.name", "max", "an operator"),
+    bad("symbols.0.name", "a b", "no name"),
+    bad("symbols.0.name", "past", "two of one name", "symbols[1]"),
+    bad("symbols.3.name", "begin", "a language model needs start.0", "symbols"),
+    bad("symbols.0.kind", "guess", "no kind of symbols"),
+    bad("symbols.0.min", -1, "negative", "symbols[0]"),
+    bad("symbols.0.min", 9, "above the greatest", "symbols[0]"),
+    bad("symbols.1.max", -1, "below the least", "symbols[1]"),
+    bad("symbols.0.max", 2**31, "too large", "symbols[0]"),
+    # --- buffers
+    bad("buffers.0.kind", "weight", "no kind of buffers"),
+    bad("buffers.0.dtype", "f8", "no element type"),
+    bad("buffers.1.dtype", "f32", "ids are whole numbers"),
+    bad("buffers.0.bytes", 31, "too few for its shape"),
+    bad("buffers.0.bytes", 2**50, "no size"),
+    bad("buffers.1.bytes", 4, "too few for its shape"),
+    bad("buffers.0.shape", ["many"], "no expression", "buffers[0].shape[0]"),
+    bad("buffers.0.shape", [["seq", 9, "-"]], "it may be negative", "buffers[0].shape[0]"),
+    bad("buffers.0.shape", [2**40, 2**40], "it overflows"),
+    bad("buffers.2.shape", [["nothing"]], "no symbol", "buffers[2].shape[0]"),
+    bad("buffers.2.shape", [-1], "negative", "buffers[2].shape[0]"),
+    bad("buffers.0.name", "words", "a language model needs tokens", "buffers"),
+    bad("buffers.1.name", "tokens", "two of one name", "buffers[1]"),
+    bad("buffers.0.name", 3, "no text"),
+    bad("buffers.0.name", "a\0b", "no name has such characters"),
+    bad("buffers.0.update", "append", "only a state is updated"),
+    bad("buffers.3.update", ABSENT, "a state is updated"),
+    bad("buffers.3.update", "sometimes", "no kind of updates"),
+    bad("buffers.3.shape", ["seq", 16], "a state has one size", "buffers[3].shape[0]"),
+    # --- files and weights
+    bad("files.0.path", "../kernels/embed.cl", "outside of the folder"),
+    bad("files.0.path", "/etc/passwd", "outside of the folder"),
+    bad("files.0.path", "kernels\\embed.cl", "outside of the folder, on some systems"),
+    bad("files.0.path", "", "no path"),
+    bad("files.1.path", "weights.0.bin", "two of one path", "files"),
+    bad("files.0.sha256", "abc", "no checksum"),
+    bad("files.0.sha256", "g" * 64, "no checksum"),
+    bad("files.0.bytes", -1, "negative"),
+    bad("weights.0.file", 6, "there is no such file"),
+    bad("weights.0.file", -1, "there is no such file"),
+    bad("weights.0.file", 0, "a text, which people edit", "weights[0]"),
+    bad("weights.0.layout", ABSENT, "it is missing"),
+    bad("weights.1.name", "table", "two of one name", "weights[1]"),
+    bad("weights.1.offset", 16383, "not aligned"),
+    bad("weights.0.offset", -16384, "negative"),
+    bad("weights.1.offset", 32768, "after the file's end", "weights[1]"),
+    bad("weights.1.bytes", 3199, "too few for its shape"),
+    bad("weights.1.bytes", 3300, "after the file's end", "weights[1]"),
+    bad("weights.1.shape", [-1, 5], "negative", "weights[1].shape[0]"),
+    bad("weights.1.dtype", ABSENT, "it is missing"),
+    # --- programs
+    bad("programs.0.source", "kernels/other.cl", "there is no such file"),
+    bad("programs.0.kernel", "a b", "no name", "programs[0]"),
+    bad("programs.0.kernel", "", "no name", "programs[0]"),
+    bad("programs.0.defines", [["N"]], "no value", "programs[0].defines[0]"),
+    bad("programs.0.defines", [["N", 3]], "no text", "programs[0].defines[0][1]"),
+    bad("programs.0.defines", [["1N", "2"]], "no name", "programs[0]"),
+    bad("programs.0.defines", [["N", "1\n#include </x>"]], "a line of its own", "programs[0]"),
+    bad("programs.0.options", "-cl-mad-enable", "no list"),
+    bad("programs.0.options", ["-o /tmp/x"], "it writes a file", "programs[0].options[0]"),
+    bad("programs.0.options", ["-I/etc"], "it reads files", "programs[0].options[0]"),
+    bad("programs.0.options", ["-DX=1"], "there are defines for it", "programs[0].options[0]"),
+    bad("programs.0.options", ["-cl-std=CL9"], "no version", "programs[0].options[0]"),
+    bad("programs.0.options", ["-cl-mad-enable -o x"], "two in one", "programs[0].options[0]"),
+    bad("programs.0.options", ["-cl-mad-enable"] * 2, "given twice", "programs[0].options[1]"),
+    bad("programs.0.options", [1], "no text", "programs[0].options[0]"),
+    # --- phases
+    bad("phases", [], "a language model needs prefill"),
+    bad("phases.0.name", "decode", "two of one name", "phases[1]"),
+    bad("phases.1.name", "later", "a language model needs decode", "phases"),
+    bad("phases.0.bounds", {"sequence": [1, 2]}, "no symbol", "phases[0].bounds.sequence"),
+    bad("phases.0.bounds.seq", [1, 9], "outside of the symbol's own"),
+    bad("phases.0.bounds.seq", [5, 4], "the least is above the greatest"),
+    bad("phases.0.bounds.seq", [1], "no pair"),
+    bad("phases.0.bounds.seq", [2, 8], "a text may have one token", "phases[0].bounds"),
+    bad("phases.1.bounds.past", [0, 38], "a text may fill the context", "phases[1].bounds"),
+    bad("phases.1.bounds.past", [1, 39], "a text begins at 0", "phases[1].bounds"),
+    bad("phases.2.bounds.rows", [1, 7], "each token of a chunk has a row", "phases[2].bounds"),
+    bad("phases.0.recordable", "yes", "neither true nor false"),
+    bad("phases.0.lower_bound_bytes", "x", "no number"),
+    bad("phases.0.cooperative", {"program": 5}, "no program", "phases[0].cooperative.program"),
+    bad("phases.0.cooperative", 4, "no object"),
+    bad("phases.0.arena_bytes", 1023, "scratch ends after it", "phases[0].scratch[1]"),
+    bad("phases.0.arena_bytes", ABSENT, "scratch needs it", "phases[0]"),
+    bad("phases.0.arena_bytes", -1, "negative"),
+    bad("phases.0.scratch.0.offset", 1, "not aligned"),
+    bad("phases.0.scratch.0.offset", -128, "negative"),
+    bad("phases.0.scratch.0.offset", None, "it is missing"),
+    bad("phases.0.scratch.0.bytes", 511, "too few for its size"),
+    bad("phases.0.scratch.0.bytes", 0, "too few for its size"),
+    bad("phases.0.scratch.0.dtype", "f8", "no element type"),
+    bad("phases.0.scratch.0.shape", [["seq"], 17], "larger than it", "phases[0].scratch[0].bytes"),
+    bad("phases.0.scratch.0.size", ["seq", "*"], "no operand"),
+    bad("phases.0.scratch.0.size", ["seq", 64], "two values"),
+    bad("phases.0.scratch.0.size", [], "no value"),
+    bad("phases.0.scratch.0.size", ["seq", 0, "//"], "divides by zero"),
+    bad("phases.0.scratch.0.size", ["seq", 2**62, 2**62, "*", "*"], "it overflows"),
+    bad("phases.0.scratch.0.size", [1] * 99 + ["+"] * 98, "too deep a stack"),
+    bad("phases.0.scratch.0.size", ["seq", 65, "*"], "too few", "phases[0].scratch[0].bytes"),
+    bad("phases.0.scratch.1.offset", 0, "in use at once with x"),
+    # --- steps
+    bad("phases.0.steps", {}, "no list"),
+    bad(f"{STEP}.kind", "dance", "no kind of steps", "phases[0].steps[0]"),
+    bad(f"{STEP}.queue", 16, "no queue"),
+    bad(f"{STEP}.queue", -1, "no queue"),
+    bad("phases.0.steps.6.queue", "x", "no number"),
+    bad(f"{STEP}.name", ABSENT, "it is missing"),
+    bad(f"{STEP}.name", "a\nb", "no name has such characters"),
+    bad("phases.0.steps.5.op", "sing", "no built-in"),
+    bad("phases.0.steps.5.buffer", 9, "there is no such buffer"),
+    bad(f"{STEP}.args", {}, "no list"),
+    bad(f"{STEP}.args.0", ["image"], "no kind of arguments"),
+    bad(f"{STEP}.args.0", ["symbols", 0], "one word says it"),
+    bad(f"{STEP}.args.1", ["buffer"], "no index"),
+    bad(f"{STEP}.args.1", ["buffer", 0, 0], "too many entries"),
+    bad(f"{STEP}.args.1", ["buffer", 4], "there is no such buffer"),
+    bad(f"{STEP}.args.2", ["weight", 2], "there is no such weight"),
+    bad(f"{STEP}.args.3", ["scratch", -1], "there is no such scratch"),
+    bad(f"{STEP}.writes", [4], "there is no such argument", "phases[0].steps[0].writes[0]"),
+    bad(f"{STEP}.writes", [2], "a weight is never written", "phases[0].steps[0].writes[0]"),
+    bad(f"{STEP}.variants", [], "no way to run it"),
+    bad(f"{VARIANT}.program", 5, "there is no such program"),
+    bad(f"{VARIANT}.global", [], "no dimension", "phases[0].steps[0].variants[0]"),
+    bad(f"{VARIANT}.global", [1] * 4, "four dimensions", "phases[0].steps[0].variants[0]"),
+    bad(f"{VARIANT}.global", [["seq", 2, "-"]], "it may be negative"),
+    bad(f"{VARIANT}.global", [["seq", "past", "//"]], "it may divide by zero"),
+    bad(f"{VARIANT}.global", [2**33], "too many work-items"),
+    bad(f"{VARIANT}.local", [0], "no work-item"),
+    bad(f"{VARIANT}.local", [1.0], "no whole number"),
+    bad(f"{VARIANT}.local", [32], "no divisor", "phases[0].steps[0].variants[0].global[0]"),
+    bad(f"{VARIANT}.local", [1, 1], "other dimensions", "phases[0].steps[0].variants[0]"),
+    bad(f"{VARIANT}.requires", ["magic"], "no feature"),
+    bad(f"{VARIANT}.local_bytes", -1, "negative"),
+    bad(f"{VARIANT}.local_bytes", 2**31, "too large"),
+    bad(f"{VARIANT}.local_bytes", "32 KiB", "no number"),
+)
+
+GOOD_PLANS = (
+    PlanEdit("anything", {"else": [1, 2]}, "a key that nobody reads"),
+    PlanEdit("profile.name", ABSENT, "for people only"),
+    PlanEdit("phases.0.cooperative", None, "no other way to run it"),
+    PlanEdit("phases.0.cooperative", {"program": 4}, "another way to run it"),
+    PlanEdit("phases.0.lower_bound_bytes", ABSENT, "for people only"),
+    PlanEdit("phases.0.steps.1.args.1", ["scratch", 1], "another scratch tensor"),
+    PlanEdit("phases.0.steps.5.queue", ABSENT, "the first queue"),
+    PlanEdit("phases.0.steps.6.queue", ABSENT, "the first queue"),
+    PlanEdit(f"{VARIANT}.requires", ABSENT, "nothing"),
+    PlanEdit(f"{VARIANT}.requires", ["fp16", "images"], "features of some devices"),
+    PlanEdit(f"{VARIANT}.local_bytes", 2**31 - 1, "more than any device has"),
+    PlanEdit(f"{VARIANT}.local_bytes", None, "nothing"),
+    PlanEdit("programs.0.options", [], "none"),
+    PlanEdit("programs.0.options", ["-cl-mad-enable", "-cl-std=CL2.0"], "known ones"),
+    PlanEdit("programs.0.defines", [["N(a, b)", "a"]], "a macro with parameters"),
+)

@@ -1,0 +1,1 @@
+"""Phases of a plan on pyopencl: the readable twin of the runner's executor."""

@@ -1,0 +1,104 @@
+"""What the phases of a plan must be: their bounds, scratch memory, steps and variants."""
+
+from collections.abc import Iterator
+
+from toolkit.errors import PocketError
+from toolkit.plan.arena import lifetimes, overlap
+from toolkit.plan.check_values import expr_problems, index_problems, size_problems, storage_problems
+from toolkit.plan.expr import Box, divisor, maximum
+from toolkit.plan.reader import damaged
+from toolkit.plan.schema import FEATURES, Dispatch, HostStep, Phase, Plan, Scratch, Step, Variant
+
+HOST_OPS = ("fetch",)
+QUEUES = 16
+INT32_MAX = 2**31 - 1
+MOST_ITEMS = 2**32 - 1  # of a launch, in each dimension
+
+
+def phase_problems(at: str, phase: Phase, plan: Plan) -> Iterator[PocketError]:
+    """Of one phase, `at` its path of keys."""
+    box = plan.box()
+    for name, (low, high) in phase.bounds.items():
+        if name not in box:
+            yield damaged(f"{at}.bounds.{name}", "no such symbol")
+        if not box[name][0] <= low <= high <= (box[name][1] or 0):
+            yield damaged(f"{at}.bounds.{name}", f"[{low}, {high}] is not inside {box[name]}")
+    box = plan.box(phase)
+    yield from size_problems(f"{at}.arena_bytes", phase.arena_bytes)
+    if phase.cooperative is not None:
+        number = phase.cooperative.program
+        yield from index_problems(f"{at}.cooperative.program", number, len(plan.programs))
+    for i, s in enumerate(phase.scratch):
+        yield from _scratch_problems(f"{at}.scratch[{i}]", s, phase, plan)
+    for i, step in enumerate(phase.steps):
+        yield from _step_problems(f"{at}.steps[{i}]", step, phase, plan, box)
+    yield from _overlaps(at, phase)
+
+
+def _scratch_problems(at: str, s: Scratch, phase: Phase, plan: Plan) -> Iterator[PocketError]:
+    box = plan.box(phase)
+    yield from expr_problems(f"{at}.size", s.size, box)
+    if s.bytes < maximum(s.size, box):
+        yield damaged(f"{at}.bytes", f"{s.bytes} are too few for {maximum(s.size, box)}")
+    yield from storage_problems(at, s.dtype, s.shape, s.bytes, box)
+    if s.offset is None:
+        yield damaged(f"{at}.offset", "the key is missing")
+    elif s.offset < 0 or s.offset % plan.profile["align"]:
+        yield damaged(f"{at}.offset", f"{s.offset} is no multiple of {plan.profile['align']}")
+    elif s.offset + s.bytes > phase.arena_bytes:
+        yield damaged(at, f"it ends at {s.offset + s.bytes}, after the arena's end")
+
+
+def _overlaps(at: str, phase: Phase) -> Iterator[PocketError]:
+    """Two scratch tensors that share bytes while both are in use."""
+    if pair := overlap(lifetimes(phase), [s.offset or 0 for s in phase.scratch]):
+        names = " and ".join(repr(phase.scratch[i].name) for i in pair)
+        yield damaged(f"{at}.scratch[{pair[1]}].offset", f"{names} overlap while both are in use")
+
+
+def _step_problems(
+    at: str, step: Step, phase: Phase, plan: Plan, box: Box
+) -> Iterator[PocketError]:
+    if not 0 <= step.queue < QUEUES:
+        yield damaged(f"{at}.queue", f"{step.queue} is no queue")
+    if isinstance(step, HostStep):
+        if step.op not in HOST_OPS:
+            yield damaged(f"{at}.op", f"unknown built-in {step.op!r}")
+        yield from index_problems(f"{at}.buffer", step.buffer, len(plan.buffers))
+    if isinstance(step, Dispatch):
+        yield from _dispatch_problems(at, step, phase, plan)
+        for i, variant in enumerate(step.variants):
+            yield from _variant_problems(f"{at}.variants[{i}]", variant, plan, box)
+
+
+def _dispatch_problems(at: str, step: Dispatch, phase: Phase, plan: Plan) -> Iterator[PocketError]:
+    counts = {"scratch": phase.scratch, "weight": plan.weights, "buffer": plan.buffers}
+    for i, ref in enumerate(step.args):
+        if len(ref) == 2:
+            yield from index_problems(f"{at}.args[{i}]", ref[1], len(counts[ref[0]]))
+    for i, write in enumerate(step.writes):
+        yield from index_problems(f"{at}.writes[{i}]", write, len(step.args))
+        if step.args[write][0] == "weight":
+            yield damaged(f"{at}.writes[{i}]", "a weight is never written")
+    if not step.variants:
+        yield damaged(f"{at}.variants", "there is no way to run this dispatch")
+
+
+def _variant_problems(at: str, v: Variant, plan: Plan, box: Box) -> Iterator[PocketError]:
+    yield from index_problems(f"{at}.program", v.program, len(plan.programs))
+    if not 1 <= len(v.global_size) <= 3 or len(v.local_size) != len(v.global_size):
+        yield damaged(at, f"grid of {len(v.global_size)} by {len(v.local_size)} dimensions")
+    for i, (size, local) in enumerate(zip(v.global_size, v.local_size, strict=True)):
+        yield from expr_problems(f"{at}.global[{i}]", size, box)
+        if local <= 0:
+            yield damaged(f"{at}.local[{i}]", f"{local} is not positive")
+        if divisor(size, box) % local:
+            because = f"{size} is no multiple of the local size {local} everywhere"
+            yield damaged(f"{at}.global[{i}]", because)
+        if maximum(size, box) > MOST_ITEMS:
+            yield damaged(f"{at}.global[{i}]", f"{size} may be over {MOST_ITEMS} work-items")
+    for name in v.requires:
+        if name not in FEATURES:
+            yield damaged(f"{at}.requires", f"unknown feature {name!r}")
+    if not 0 <= (v.local_bytes or 0) <= INT32_MAX:
+        yield damaged(f"{at}.local_bytes", f"{v.local_bytes} is no size of local memory")
