@@ -65,7 +65,7 @@ class Watch:
 
 
 def shell_of(executor: Executor) -> Shell:
-    """What runs a shell command on the machine of an executor: a phone, or this computer."""
+    """How to ask the machine that an executor runs on."""
     phone = getattr(getattr(executor, "place", None), "phone", None)
     if phone is not None:
         return lambda command: str(phone.shell(command, check=False))

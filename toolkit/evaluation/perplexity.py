@@ -20,7 +20,7 @@ from toolkit.errors import PocketError
 from toolkit.evaluation.inputs import Scorer, source_of
 from toolkit.executors.interface import Executor
 from toolkit.executors.open import on_phone, open_executor
-from toolkit.generation.tokenizer import load_text, read_text
+from toolkit.generation.tokenizer import load_tokenizer, read_text
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Plan
 
@@ -120,7 +120,7 @@ def _rows(path: Path, plan_path: Path, plan: Plan) -> list[list[int]]:
     """The ids of a file, in the rows that it has."""
     if path.suffix == ".npy":
         return _ids_of(path)
-    tokenizer = load_text(plan_path, plan.model)
+    tokenizer = load_tokenizer(plan_path, plan.model)
     if tokenizer is None:
         raise PocketError(
             "this plan can't read text",
