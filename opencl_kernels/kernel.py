@@ -54,6 +54,7 @@ class Kernel:
     knobs: Mapping[str, tuple[int, ...]]  # the first value is the default
     supports: Callable[[Any], str | None] = lambda _: None  # why it can't compute a case
     requires: Callable[[Any, Knobs], Requires] = lambda *_: Requires()
+    options: tuple[str, ...] = ()  # of the OpenCL compiler, e.g. "-cl-mad-enable"
 
 
 def source_text(source: str) -> str:

@@ -67,7 +67,13 @@ def built_kernel(
 ) -> Any:
     """The kernel as OpenCL has it, for a launch outside a plan."""
     defines = all_defines(kernel, case, knobs)
-    program = build(queue.context, queue.device, source_text(kernel.source), defines, options)
+    program = build(
+        queue.context,
+        queue.device,
+        source_text(kernel.source),
+        defines,
+        (*kernel.options, *options),
+    )
     return cl.Kernel(program, kernel.name)
 
 

@@ -79,7 +79,7 @@ class Timer:
         `between` is called before, after, and a few times on the way.
         """
         text, defines = source_text(kernel.source), all_defines(kernel, case, knobs)
-        program = build(self.context, self.device, text, defines)
+        program = build(self.context, self.device, text, defines, kernel.options)
         inputs = random_inputs(family, case, np.random.default_rng(0))
         arguments, values = family.arguments(case), symbols(case)
         copies, sym = _copies(arguments, self.cold), self.buffer(values)

@@ -35,10 +35,10 @@ def kept_programs() -> Iterator[None]:
     """Sessions that this process opens on one plan compile its kernels for the first ones only."""
     from kept_programs import KeptPrograms
 
-    from toolkit.executors import machine
+    from toolkit.executors.opencl import variants
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "_build", KeptPrograms(machine._build))
+        patch.setattr(variants, "_build", KeptPrograms(variants._build))
         yield
 
 

@@ -192,7 +192,7 @@ def test_the_rules_can_fail(path: str, source: str) -> None:
         ("toolkit/compiler/lowering/a.py", "from toolkit.plan.schema import Plan"),
         ("toolkit/compiler/lowering/a.py", "from onnx_passes.ir.dims import as_expr"),
         ("toolkit/executors/opencl/phases.py", "import pyopencl as cl"),
-        ("toolkit/bench/report/a.py", "from toolkit.bench.turns import Turn"),
+        ("toolkit/bench/report/a.py", "from toolkit.bench.trials import Trial"),
     ],
 )
 def test_the_rules_allow_what_the_design_allows(path: str, source: str) -> None:

@@ -32,4 +32,4 @@ def test_few_names_are_listed_where_none_is_near_many_never() -> None:
 
     assert "name-3" in said("xyz", FEW).because and "name-3" not in said("xyz", FEW + 1).because
     near = said("name-3", FEW + 1)
-    assert near.hint.startswith("name-3 ") and near.hint.endswith("; see there")
+    assert near.hint.startswith("use name-3 ") and near.hint.endswith("; see there")

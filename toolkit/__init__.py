@@ -23,7 +23,7 @@ __all__ = ["Sampling", "Session", "__version__", "compile"]
 def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "CompileReport":
     """Compile an .onnx file or an exporter's folder; options are those of `pocketcl compile`.
 
-    out  the plan's folder; by default NAME.plan here, after the model's folder or file
+    out  the plan's folder; by default NAME.plan here, named after the model's folder or file
     """
     from toolkit.arguments import path_of
     from toolkit.compiler.pipeline import compile as run
@@ -34,7 +34,7 @@ def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "
 
 
 def __getattr__(name: str) -> Any:
-    """Classes are imported when they are asked for: `import toolkit` must be quick."""
+    """Import classes on first use: `import toolkit` must be quick."""
     if name == "Sampling":
         from toolkit.executors.sampling import Sampling
 

@@ -1,4 +1,4 @@
-"""What callers from Python hand over: of the right type, or an error that says what is expected."""
+"""Arguments of Python callers: checked for their type, with errors that say what is expected."""
 
 import operator
 import os
@@ -10,35 +10,35 @@ import numpy as np
 
 from toolkit.errors import PocketError
 
-NOT_IDS = (str, bytes, bytearray, Mapping, Set)  # can be iterated over, and are something else
-IDS_HINT = 'one id after the other: [1, 15, 27]; session.encode("a text") gives such a list'
-STOP_HINT = 'ids such as {0, 2}; texts are given as stop_strings=["The end"]'
+NOT_IDS = (str, bytes, bytearray, Mapping, Set)  # iterable, but not sequences of ids
+IDS_HINT = 'pass a list such as [1, 15, 27]; session.encode("a text") returns one'
+STOP_HINT = 'pass ids such as {0, 2}; for texts pass stop_strings=["The end"]'
 
 
 def path_of(value: Any, what: str, example: str) -> Path:
-    """A path, `~` expanded; `what` and `example` are for the error."""
+    """A path, `~` expanded; errors name `what` and show `example`."""
     if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
-        raise _wrong(value, what, example)
+        raise _wrong(value, what, f"pass {example}")
     text = os.path.expanduser(os.fspath(value))
     if not text or "\0" in text:
-        raise PocketError(f"{text!r} is not {what}", "no file has such a name", example)
+        raise PocketError(f"{text!r} is not {what}", "no file has such a name", f"pass {example}")
     return Path(text)
 
 
 def text_of(value: Any, what: str) -> str:
-    """A text; `what` is for the error."""
+    """A text; errors name `what`."""
     if not isinstance(value, str):
-        raise _wrong(value, what, "a text")
+        raise _wrong(value, what, "pass a text")
     return value
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
-    """An integer that is large enough; Python's or numpy's, and no truth value."""
+    """An integer of at least `least`, Python's or numpy's; truth values are refused."""
     number = _integer(value)
     if number is None:
-        raise _wrong(value, f"a number for {name}", f"a whole number, {least} or more")
+        raise _wrong(value, f"a number for {name}", f"pass a whole number, {least} or more")
     if number < least:
-        raise PocketError(f"{name} cannot be {number}", "it counts", f"{least} or more")
+        raise PocketError(f"{name} cannot be {number}", "it is a count", f"pass {least} or more")
     return number
 
 
@@ -58,7 +58,7 @@ def token_ids(value: Any, what: str = "a list of token ids", hint: str = IDS_HIN
 
 
 def id_set(value: Any) -> frozenset[int]:
-    """Ids that end a text, as a set or in any order."""
+    """Ids that end a text, from a set or a sequence."""
     ordered = list(value) if isinstance(value, Set) else value
     return frozenset(token_ids(ordered, "a set of ids that end a text", STOP_HINT))
 

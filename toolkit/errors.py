@@ -1,4 +1,4 @@
-"""The one kind of error that a user meets: what happened, why, and what to try next."""
+"""The one kind of error that users see: what happened, why, and what to try next."""
 
 
 class PocketError(Exception):
@@ -13,16 +13,19 @@ class PocketError(Exception):
 
 
 class NotThere(PocketError):
-    """A path that was named and does not exist: on the command line a wrong argument."""
+    """A given path does not exist; on the command line that is a usage error."""
 
 
 def reason(error: object) -> str:
-    """What an error says, in words: of the system's without their number and path."""
+    """The message of an error; of an OSError without its number and path."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def format_error(error: BaseException) -> str:
-    """The lines that the command line prints; errors of other layers carry the same facts."""
+    """The lines that the command line prints, with control characters escaped.
+
+    Errors of other layers have no common class, but the same attributes.
+    """
     lines = [f"Error: {getattr(error, 'what', '') or str(error) or type(error).__name__}"]
     for label, name in (("  because: ", "because"), ("  try:     ", "hint")):
         fact = getattr(error, name, "")

@@ -1,4 +1,4 @@
-"""Two files or folders exchange their names."""
+"""Exchange the names of two files or folders."""
 
 import ctypes
 import errno
@@ -11,7 +11,7 @@ CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 def exchange(first: Path, second: Path) -> None:
-    """Both at once, where the file system can do that; else one is without a name for a moment."""
+    """Exchange atomically where the file system can; else one has no name for a moment."""
     number = _renameat2(first, second)
     if number in CANNOT:
         _one_after_the_other(first, second)
@@ -20,7 +20,7 @@ def exchange(first: Path, second: Path) -> None:
 
 
 def _renameat2(first: Path, second: Path) -> int:
-    """The error's number; 0 where there is none."""
+    """The errno; 0 on success."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         return errno.ENOSYS
@@ -32,7 +32,7 @@ def _one_after_the_other(first: Path, second: Path) -> None:
     aside = first.with_name(f"{first.name}.old")
     lock = os.open(second, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # it is no leftover
+        fcntl.flock(lock, fcntl.LOCK_EX)  # so that no other process removes it as a leftover
         second.rename(aside)
         try:
             first.rename(second)

@@ -1,8 +1,8 @@
-"""A folder, or a file, that appears all at once or not at all.
+"""Write a folder or a file atomically: it appears complete or not at all.
 
-It is filled under a temporary name beside its place and renamed at the end. What is temporary is
-locked for as long as its process lives; what nobody holds is left over from one that was killed,
-and is removed by the next. The runner does the same with its files (android_runner/base/files.cpp).
+It is filled under a temporary name in the target's folder and renamed at the end. Temporary names
+are locked for as long as their process lives; one without a lock was left by a killed process and
+is removed by the next. The runner does the same with its files (android_runner/base/files.cpp).
 """
 
 import errno
@@ -29,7 +29,7 @@ PARTIAL = ".partial-"
 
 @contextmanager
 def temporary_beside(out: Path) -> Iterator[Path]:
-    """A folder beside `out`, its maker's only, that is gone at the end, whatever happens."""
+    """A temporary folder next to `out`, readable by its owner only; always removed at the end."""
     _remove_leftovers(out.parent, _prefix(out))
     folder, lock = _locked_folder(out)
     try:
@@ -40,21 +40,24 @@ def temporary_beside(out: Path) -> Iterator[Path]:
 
 
 def fill_once(out: Path, fill: Callable[[Path], None]) -> None:
-    """Make the folder `out` by `fill`, for its owner only, unless it is there.
+    """Make the folder `out` by `fill`, for its owner only, unless it exists.
 
-    Who comes meanwhile waits for it. One that others can change is set aside, after a note.
+    Concurrent callers block until it exists. A folder that others can change is renamed, with a
+    note on stderr, and made again.
     """
-    with suppress(FileNotFoundError):  # it is just being set aside
+    with suppress(FileNotFoundError):  # another process is setting it aside
         if out.is_dir() and not weakness_within(out):
             return
     make_own_folder(out.parent)
     if why := weakness(out.parent):
-        raise PocketError(f"{out.parent} can't be used", why, "a folder that only you can write to")
+        raise PocketError(
+            f"{out.parent} can't be used", why, "choose a folder that only you can write to"
+        )
     with alone_in(out.parent):
         if out.is_dir() and (why := weakness_within(out)):
             _set_aside(out, why)
         if not out.is_dir():
-            _remove_leftovers(out.parent)  # of other versions, too
+            _remove_leftovers(out.parent)  # those of other versions, too
             with temporary_beside(out) as folder:
                 fill(folder)
                 seal(folder)
@@ -68,7 +71,7 @@ def _check_no_file(out: Path) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Who else asks for this folder waits meanwhile."""
+    """Hold an exclusive lock on this folder; other callers block."""
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -80,14 +83,14 @@ def alone_in(folder: Path) -> Iterator[None]:
 def _set_aside(out: Path, why: str) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f"{out.name}.unsafe-", dir=out.parent))
     out.rename(aside)
-    print(unsafe(aside, why, "it is made anew"), file=sys.stderr)
+    print(unsafe(aside, why, "it is made again"), file=sys.stderr)
 
 
 def put_in_place(folder: Path, out: Path, check: Callable[[Path], None]) -> None:
-    """Make everything in `folder` safe on disk, then give it the name `out`.
+    """Flush everything in `folder` to disk, then rename it to `out`.
 
-    What was there before has the name `folder` afterwards: at no moment there is nothing.
-    `check` raises where `out` may not be replaced.
+    What `out` was before has the name `folder` afterwards, so that at every moment `out` exists.
+    `check` raises if `out` may not be replaced.
     """
     for inner in (folder, *(f for f in folder.rglob("*") if f.is_dir())):
         _sync_folder(inner)
@@ -99,7 +102,7 @@ def put_in_place(folder: Path, out: Path, check: Callable[[Path], None]) -> None
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-        with suppress(FileNotFoundError):  # it was there a moment ago: the name is free again
+        with suppress(FileNotFoundError):  # `out` was removed meanwhile: the name is free again
             exchange(folder, out)
             break
     _sync_folder(out.parent)
@@ -109,7 +112,7 @@ def put_in_place(folder: Path, out: Path, check: Callable[[Path], None]) -> None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that at any moment it holds either what it held before or all of `text`."""
+    """Replace a file's content atomically: readers see the old text or all of the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(text.encode())
@@ -117,7 +120,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` at a good end."""
+    """A new file that replaces `path` if the block ends without an error."""
     _remove_leftovers(path.parent, _prefix(path))
     name, handle = _locked_file(path)
     try:
@@ -145,19 +148,19 @@ def _locked_folder(out: Path) -> tuple[Path, int]:
         folder = Path(tempfile.mkdtemp(prefix=_prefix(out), dir=out.parent))
         with suppress(FileNotFoundError):
             lock = os.open(folder, os.O_RDONLY)
-            if _hold(folder, lock):
+            if _lock(folder, lock):
                 return folder, lock
 
 
 def _locked_file(out: Path) -> tuple[Path, int]:
     while True:
         handle, name = tempfile.mkstemp(prefix=_prefix(out), dir=out.parent)
-        if _hold(Path(name), handle):
+        if _lock(Path(name), handle):
             return Path(name), handle
 
 
-def _hold(path: Path, handle: int) -> bool:
-    """Lock what was just made; False where somebody took it for a leftover before that."""
+def _lock(path: Path, handle: int) -> bool:
+    """Lock what was just made; False if another process removed it as a leftover before that."""
     fcntl.flock(handle, fcntl.LOCK_EX)
     with suppress(FileNotFoundError):
         if os.path.samestat(path.stat(), os.fstat(handle)):
@@ -169,11 +172,11 @@ def _hold(path: Path, handle: int) -> bool:
 def _remove_leftovers(folder: Path, beginning: str = ".") -> None:
     names = [name for name in os.listdir(folder) if name.startswith(beginning)]
     for path in [folder / name for name in names if PARTIAL in name]:
-        with suppress(OSError):  # it is held, another user's, or gone
-            _remove_unless_held(path)
+        with suppress(OSError):  # it is locked, another user's, or gone
+            _remove_unless_locked(path)
 
 
-def _remove_unless_held(path: Path) -> None:
+def _remove_unless_locked(path: Path) -> None:
     lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -194,6 +197,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Raise if a file cannot be written there, before minutes of measuring."""
+    """Raise if the folder of a file to write does not exist, before minutes of measuring."""
     if not path.absolute().parent.is_dir():
-        raise PocketError(f"{path} cannot be written", "its folder does not exist", "another path")
+        raise PocketError(
+            f"{path} cannot be written",
+            "its folder does not exist",
+            "make it, or choose another path",
+        )

@@ -1,4 +1,4 @@
-"""ONNX Runtime behind one door: whatever it throws becomes one error of the house's form."""
+"""The only calls of ONNX Runtime: whatever it throws becomes a PocketError."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,13 +13,13 @@ from toolkit.errors import PocketError
 
 NAME = f"ONNX Runtime {ort.__version__}"
 Arrays = Mapping[str, npt.NDArray[Any]]
-# What stands before the reason: the kind, the file that was loaded, the line of C++ that threw.
+# Prefixes of its messages: the kind of error, the file that was loaded, the line of C++.
 _PREFIXES = (
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : ",
     r"^Load model from .*? failed:",
     r"^/\S+:\d+ [^()]*\([^()]*\) ",
 )
-# It knows what such a model means, it only has no code for it.
+# Messages about models that are valid, but use an op that it does not implement.
 _NOT_DAMAGED = ("is not a registered function/op", "Could not find an implementation")
 
 
@@ -29,28 +29,28 @@ class Refused(PocketError):
 
 @contextmanager
 def refusals(what: str) -> Iterator[None]:
-    """Turn what ONNX Runtime throws, which has no common class, into `Refused`: what it can't."""
+    """Turn what ONNX Runtime throws, which has no common class, into `Refused`; `what` failed."""
     try:
         yield
     except Exception as error:
-        hint = "the plan runs without it; to compare, export a form of the model that it knows"
+        hint = "export the model in a form that it knows; a plan runs without ONNX Runtime"
         raise Refused(what, _reason(error), hint) from error
 
 
 def open_session(
     path: Path, threads: int = 0, optimise: bool = True, name: str | None = None
 ) -> ort.InferenceSession:
-    """The model of a file on the CPU; 0 threads: as many as ONNX Runtime likes. Raises Refused.
+    """Load a model on the CPU; 0 threads lets ONNX Runtime choose. Raises Refused.
 
-    name  what errors call it, where the file is only a copy
+    name  what errors call the model, if the file is only a copy
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # what it has to say is in the error
+    options.log_severity_level = 4  # errors carry its messages
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     with refusals(f"{NAME} cannot load {name or path}"):
-        # enable_fallback: else it tries again, and prints so on stdout
+        # enable_fallback=0: otherwise it tries again, and prints that on stdout
         return ort.InferenceSession(path, options, ["CPUExecutionProvider"], enable_fallback=0)
 
 
@@ -61,7 +61,7 @@ def run_session(session: ort.InferenceSession, feeds: Arrays) -> list[npt.NDArra
 
 
 def finds_damage(path: Path) -> bool:
-    """Whether ONNX Runtime refuses a file for what is in it, and not for what it cannot do."""
+    """Whether ONNX Runtime refuses a file because it is damaged, not because of a missing op."""
     try:
         open_session(path, optimise=False)
     except Refused as error:

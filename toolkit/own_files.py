@@ -1,6 +1,6 @@
-"""Files and folders that only their owner can change: what is run comes from such.
+"""Files and folders that only their owner can change: programs are run only from such folders.
 
-The runner looks at its own caches in the same way (android_runner/base/own_files.cpp).
+The runner checks its own caches in the same way (android_runner/base/own_files.cpp).
 """
 
 import errno
@@ -15,46 +15,46 @@ BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def make_own_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where they are missing: for their owner only."""
+    """Make a folder and its missing parents, accessible to their owner only."""
     missing = list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
     for path in reversed(missing):
         try:
             path.mkdir(mode=stat.S_IRWXU)
-        except FileExistsError:  # another process makes it, too
+        except FileExistsError:  # another process has just made it
             continue
-        path.chmod(stat.S_IRWXU)  # the umask took some
+        path.chmod(stat.S_IRWXU)  # the umask may have removed some of these bits
 
 
 def weakness(path: Path) -> str:
-    """Why others can change what lies at `path`, or put something else there; empty if none can.
+    """Why others can change or replace what lies at `path`; empty if they cannot.
 
-    Every folder above it is looked at, and every link on the way.
+    Checks every folder above it and every link that leads to it.
     """
     try:
-        for place, is_end in _way(path.absolute()):
-            status = place.lstat()
-            if why := _of_own(place, status) if is_end else _on_the_way(place, status):
+        for each, is_end in _steps_to(path.absolute()):
+            status = each.lstat()
+            if why := _of_own(each, status) if is_end else _of_step(each, status):
                 return why
-    except OSError as error:  # mostly: nothing is there yet
+    except OSError as error:  # usually: it does not exist yet
         return f"{path} is a link without an end" if error.errno == errno.ELOOP else ""
     return ""
 
 
 def weakness_within(folder: Path) -> str:
-    """The same of a folder and of everything that is in it."""
+    """The same for a folder and everything in it."""
     inner = (_of_own(path, path.lstat()) for path in folder.rglob("*"))
     return weakness(folder) or next(filter(None, inner), "")
 
 
 def seal(folder: Path) -> None:
-    """Take from everybody else what the umask gave them of a folder and all that is in it."""
+    """Remove everybody else's permissions on a folder and everything in it."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             path.chmod(stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXU)
 
 
-def _way(path: Path) -> Iterator[tuple[Path, bool]]:
-    """Folders and links that are passed on the way to `path`; and what is there, marked as that."""
+def _steps_to(path: Path) -> Iterator[tuple[Path, bool]]:
+    """Each folder and link that the lookup of `path` passes, then its end, marked True."""
     rest, at, links = list(reversed(path.parts[1:])), Path("/"), 0
     while rest or at.is_symlink():
         yield at, False
@@ -79,11 +79,11 @@ def _of_own(path: Path, status: os.stat_result) -> str:
     return f"others can write to {path}" if status.st_mode & BY_OTHERS else ""
 
 
-def _on_the_way(path: Path, status: os.stat_result) -> str:
-    """Of a folder above, or a link: whoever can exchange what is below.
+def _of_step(path: Path, status: os.stat_result) -> str:
+    """Why others can replace what is below a folder or link.
 
-    A group may: systems give each user one of their own, and what others put there is not the
-    user's.
+    Group write is allowed: most systems give each user a group of their own, and the end of the
+    path must be the user's in any case.
     """
     if status.st_uid not in (0, os.geteuid()):
         return f"user {status.st_uid} owns {path}"

@@ -1,4 +1,4 @@
-"""Where PocketCL keeps what is the user's: caches and own device profiles (XDG folders)."""
+"""Where PocketCL keeps the user's caches and device profiles (XDG folders)."""
 
 import atexit
 import os
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from toolkit.own_files import make_own_folder, weakness
 
-PLAN_FILE = "plan.json"  # in every plan's folder
+PLAN_FILE = "plan.json"  # every plan's folder has one
 
 
 def cache_dir() -> Path:
     """`$XDG_CACHE_HOME/pocketcl`: everything in it can be deleted at any time.
 
-    Programs lie in it that are run. Where others can change it, a note says so, and a folder that
-    is only the user's takes its place.
+    It holds programs that are run. If others can change it, a note on stderr says so, and a folder
+    that only the user can change is used instead.
     """
     return _safe(cache_home())
 
@@ -34,15 +34,15 @@ def config_dir() -> Path:
 
 
 def unsafe(path: Path, why: str, instead: str) -> str:
-    """The sentence for a part of the cache that others can change."""
+    """The note about a part of the cache that others can change."""
     hint = "remove it, or set XDG_CACHE_HOME to a folder that only you can write to"
     return f"note: {path} is not used, because {why}; {instead}: {hint}"
 
 
 @cache
 def _safe(wanted: Path) -> Path:
-    """The folder, made where it is missing; or the one that is used instead of it."""
-    with suppress(OSError):  # who wants to write there will tell
+    """The folder, made if it is missing; or the one that is used instead of it."""
+    with suppress(OSError):  # a later write into it reports the error
         make_own_folder(wanted)
     why = weakness(wanted)
     if not why:
@@ -52,7 +52,7 @@ def _safe(wanted: Path) -> Path:
     if weakness(other):
         other = Path(tempfile.mkdtemp(prefix="pocketcl-"))
         atexit.register(shutil.rmtree, other, ignore_errors=True)
-    print(unsafe(wanted, why, f"{other} takes its place"), file=sys.stderr)
+    print(unsafe(wanted, why, f"{other} is used instead"), file=sys.stderr)
     return other
 
 

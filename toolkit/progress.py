@@ -1,16 +1,16 @@
-"""What is going on, on one line of stderr, and only on a terminal."""
+"""Progress on one line of stderr, only on a terminal."""
 
 import shutil
 import sys
 
 
 class Progress:
-    """The line; one for the whole program."""
+    """The progress line; there is one for the whole program."""
 
     shown = False
 
     def __call__(self, text: str, done: int = 0, total: int = 0) -> None:
-        """Replace the line; "" clears it. The cursor waits at its start: a note writes over it."""
+        """Replace the line; "" clears it. Notes overwrite it: the cursor stays at its start."""
         if not self.visible() or not (text or self.shown):
             return
         share = f" {100 * done // total} %" if total else ""
@@ -21,7 +21,7 @@ class Progress:
         self.shown = bool(text)
 
     def visible(self) -> bool:
-        """Whether anyone would see it."""
+        """Whether stderr is a terminal."""
         return sys.stderr.isatty()
 
 

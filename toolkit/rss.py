@@ -1,11 +1,11 @@
-"""How much memory this process has held at most."""
+"""The peak memory of this process."""
 
 import resource
 from pathlib import Path
 
 
 def peak_rss() -> int:
-    """VmHWM in bytes; where there is no /proc, what getrusage knows."""
+    """VmHWM in bytes; without /proc, the ru_maxrss of getrusage."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

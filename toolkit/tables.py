@@ -26,8 +26,8 @@ def table(rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def section(title: str, lines: Iterable[str]) -> Iterator[str]:
-    """Indented lines below a title, and an empty one."""
-    yield f"{title}"
+    """A title, indented lines, and an empty line."""
+    yield title
     yield from (f"  {line}" for line in lines)
     yield ""
 

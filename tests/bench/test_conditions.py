@@ -9,7 +9,7 @@ import pytest
 
 from toolkit.bench import plan_bench as bench
 from toolkit.bench.conditions import Watch, heat_signs, lines, shell_of, slower
-from toolkit.bench.turns import Turn, take_turns
+from toolkit.bench.trials import Trial, run_trials
 from toolkit.phone.state import Battery, Cluster, PhoneState
 
 
@@ -17,8 +17,8 @@ def state(**facts: Any) -> PhoneState:
     return PhoneState(at_s=0.0, **facts)
 
 
-def turns(*rates: float) -> list[Turn]:
-    return [Turn(1.0, 1 / rate, (7,)) for rate in rates]
+def trials(*rates: float) -> list[Trial]:
+    return [Trial(1.0, 1 / rate, (7,)) for rate in rates]
 
 
 def watch(*states: PhoneState) -> Watch:
@@ -70,29 +70,29 @@ def test_hot_from_the_start_is_a_sign_too() -> None:
     ],
 )
 def test_slower_beyond_the_noise(rates: tuple[float, ...], is_slower: bool) -> None:
-    assert bool(slower(turns(*rates))) is is_slower
+    assert bool(slower(trials(*rates))) is is_slower
 
 
 def test_throttled_and_from_which_repeat_on() -> None:
     hot = state(thermal_status=2, gpu_limit_mhz=903.0)
-    found = watch(COOL, COOL, hot, hot).report(turns(50, 50, 40))
+    found = watch(COOL, COOL, hot, hot).report(trials(50, 50, 40))
     assert (found["throttled"], found["first_throttled_repeat"]) == (True, 1)
     assert any("moderate" in reason for reason in found["reasons"])
     json.dumps(found)
 
 
 def test_not_throttled_unknown_and_slowing() -> None:
-    assert watch(COOL, COOL).report(turns(50))["throttled"] is False
-    silent = watch(state(), state()).report(turns(50))
+    assert watch(COOL, COOL).report(trials(50))["throttled"] is False
+    silent = watch(state(), state()).report(trials(50))
     assert (silent["throttled"], silent["reasons"], silent["battery_percent"]) == (None, [], None)
-    slowing = watch(COOL, COOL, COOL, COOL).report(turns(50, 50, 49, 40))
+    slowing = watch(COOL, COOL, COOL, COOL).report(trials(50, 50, 49, 40))
     assert slowing["throttled"] is None and "20% slower" in slowing["reasons"][0]
 
 
 def test_lines_tell_what_is_known() -> None:
     first = state(battery=Battery(80, 30.0, "USB"), thermal_status=0, gpu_mhz=900.0)
     last = state(battery=Battery(78, 36.0, "USB"), thermal_status=1, gpu_mhz=600.0)
-    conditions = watch(first, last).report(turns(50))
+    conditions = watch(first, last).report(trials(50))
     text = "\n".join(lines(conditions))
     for words in ("30 to 36 °C", "900 to 600 MHz", "none to light", "80 to 78 %, powered by USB"):
         assert words in text
@@ -112,9 +112,9 @@ def test_it_looks_before_each_repeat() -> None:
         def decode(self, token: int, count: int) -> Iterator[int]:
             return iter([token] * count)
 
-    found = take_turns([One()], [[1]], 2, 3, lambda *_: None, seen.before_repeat)
+    found = run_trials([One()], [[1]], 2, 3, lambda *_: None, seen.before_repeat)
     assert len(seen.states) == 3
-    times = [turn.at_s for turn in found["one"][0]]
+    times = [trial.at_s for trial in found["one"][0]]
     assert times == sorted(times) and times[0] >= seen.states[0].at_s
     assert seen.states[0].skin_celsius == 30.0
 

@@ -11,7 +11,7 @@ import pytest
 from toolkit.bench import plan_bench as bench
 from toolkit.bench import rivals as bench_rivals
 from toolkit.bench.kv_copies import kv_copy_bytes
-from toolkit.bench.turns import Turn, take_turns
+from toolkit.bench.trials import Trial, run_trials
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan, Variant
 
@@ -114,19 +114,19 @@ class Player:
         return iter([token] * count)
 
 
-def test_rivals_take_turns_at_every_length() -> None:
+def test_trials_alternate_between_rivals_at_every_length() -> None:
     log: list[Any] = []
     players = [Player("a", log), Player("b", log)]
-    turns = take_turns(players, [[1], [1, 2]], 3, 2, lambda *_: None)
+    trials = run_trials(players, [[1], [1, 2]], 3, 2, lambda *_: None)
     once = [("a", 1), ("b", 1)]
     once += [entry for name in "ab" for entry in ((name, 2), (name, "decode", 3))]
     assert log[-12:] == once * 2
-    assert [[len(each) for each in turns[name]] for name in "ab"] == [[2, 2], [2, 2]]
+    assert [[len(each) for each in trials[name]] for name in "ab"] == [[2, 2], [2, 2]]
 
 
 def test_a_ratio_comes_from_pairs_and_says_whose_work_it_was() -> None:
-    ours = [[Turn(1.0, 0.5, (7,)), Turn(2.0, 0.25, (7,)), Turn(1.0, 0.5, (7,))]]
-    theirs = [[Turn(2.0, 0.5, (7,)), Turn(2.0, 0.25, (7,)), Turn(4.0, 1.0, (7,))]]
+    ours = [[Trial(1.0, 0.5, (7,)), Trial(2.0, 0.25, (7,)), Trial(1.0, 0.5, (7,))]]
+    theirs = [[Trial(2.0, 0.5, (7,)), Trial(2.0, 0.25, (7,)), Trial(4.0, 1.0, (7,))]]
     rival: Any = Player("b", [])
     found = bench_rivals.comparison(rival, ours, theirs, [[1, 2, 3]])
     assert found["prefill"][0]["ratios"] == [2.0, 1.0, 4.0]

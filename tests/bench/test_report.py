@@ -12,7 +12,7 @@ import pytest
 
 from toolkit.bench.conditions import Watch
 from toolkit.bench.report.page import page, write_report
-from toolkit.bench.turns import Turn, figures_of
+from toolkit.bench.trials import Trial, figures_of
 from toolkit.errors import PocketError
 from toolkit.phone.state import Battery, Cluster, PhoneState
 
@@ -22,7 +22,7 @@ VOID = {"meta", "br", "img", "link", "hr", "input"}
 
 def figures(repeats: int = 4, hot: bool = False, name: str = "Adreno 750") -> dict[str, Any]:
     decode = [0.02 if i < 2 or not hot else 0.03 for i in range(repeats)]
-    turns = [Turn(0.5, s, (1,), 100.0 + 10 * i) for i, s in enumerate(decode)]
+    trials = [Trial(0.5, s, (1,), 100.0 + 10 * i) for i, s in enumerate(decode)]
     watch = Watch(lambda command: "")
     watch.states = [
         PhoneState(
@@ -63,8 +63,8 @@ def figures(repeats: int = 4, hot: bool = False, name: str = "Adreno 750") -> di
         "decode": {"after": 512, **decoded},
         "load": {"cold_s": None, "warm_s": 0.9},
         "memory": {"weights": 300_000_000, "states": 9, "buffers": 9, "arena": 9},
-        "series": {"prefill_s": prefill, "decode_s": decode, "at_s": [t.at_s for t in turns]},
-        "conditions": watch.report(turns),
+        "series": {"prefill_s": prefill, "decode_s": decode, "at_s": [t.at_s for t in trials]},
+        "conditions": watch.report(trials),
         "compare": [],
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from toolkit.errors import PocketError, format_error
-from toolkit.generation.tokenizer import load_text, parse_ids
+from toolkit.generation.tokenizer import load_tokenizer, parse_ids
 from toolkit.toolchain.build import build_runner
 from toolkit.toolchain.opencl_loader import find_opencl
 
@@ -56,7 +56,7 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
 
 
 def test_a_prompt_that_is_no_text() -> None:
-    text = load_text(DEMO)
+    text = load_tokenizer(DEMO)
     assert text
     with pytest.raises(PocketError, match="UTF-8"):
         text.encode("abc \udcff")

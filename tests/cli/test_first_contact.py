@@ -78,7 +78,7 @@ NOT_HERE = {
     "https://www.modelscope.cn/models/Qwen/Qwen2.5-0.5B": f"{EXPORT} Qwen/Qwen2.5-0.5B {TEXT}",
     "onnx-community/tiny": "hf download onnx-community/tiny --local-dir tiny",
     "https://hf.co/some/tiny/resolve/main/onnx/model.onnx": "hf download some/tiny",
-    "some/tiny-GGUF": f"its page names the model that it was made from; export that:\n"
+    "some/tiny-GGUF": f"export the original model, which its page names:\n"
     f"           {EXPORT} ORIGINAL {TEXT}",
     "https://example.com/model.onnx": "download it, then compile the file",
 }
@@ -143,7 +143,7 @@ def test_a_model_is_to_be_compiled_first(here: Path, command: str, name: str) ->
 def test_a_plan_is_compiled_already(plan: Path) -> None:
     for name in (plan, plan / "plan.json", plan / "weights.0.bin"):
         error = facts_of(call("compile", name))
-        assert "compiled already" in error and RUN in error
+        assert "compiled plan" in error and RUN in error
 
 
 def test_parts_and_parents_of_a_plan(plan: Path) -> None:

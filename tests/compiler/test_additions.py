@@ -52,6 +52,7 @@ NEW = Kernel(
     grid=worker_grid,
     knobs={"WORKERS": (4,)},
     supports=lambda case: "it keeps no rows" if case.last_rows else None,
+    options=("-cl-mad-enable",),
 )
 
 
@@ -114,6 +115,8 @@ def test_a_new_kernel_is_chosen_where_the_device_has_what_it_requires(
     ]
     norms = [variants for name, variants in first if name == "rmsnorm_toy"]
     assert norms and all(variants[0].requires == requires.features for variants in norms)
+    programs = [p for p in report.plan.programs if p.kernel == "rmsnorm_toy"]
+    assert programs and all(program.options == ("-cl-mad-enable",) for program in programs)
     assert all(len(variants) == 2 and variants[1].requires == () for variants in norms)
     assert verify(report.path, on=on)["ok"]
 

@@ -125,6 +125,16 @@ def test_each_program_stands_there_once(plan: Plan) -> None:
     ]
 
 
+def test_one_text_is_built_one_way(plan: Plan) -> None:
+    fast = ("-cl-mad-enable",)
+    alike = tuple(dataclasses.replace(program, options=fast) for program in plan.programs)
+    changed, _, why = with_steps(dataclasses.replace(plan, programs=alike), KERNELS)
+    assert why == "" and changed.programs[-1].options == fast
+    mixed = dataclasses.replace(plan, programs=(alike[0], *plan.programs[1:]))
+    changed, _, why = with_steps(mixed, KERNELS)
+    assert changed is mixed and why == "second: it is built with other options than the rest"
+
+
 def test_the_plan_gets_a_program_and_a_key(plan: Plan) -> None:
     changed, texts, why = with_steps(plan, KERNELS)
     assert why == "" and set(texts) == {*KERNELS, "kernels/decode.steps.cl"}

@@ -120,7 +120,7 @@ def test_the_report_of_a_plan_is_that_of_its_options(report: CompileReport) -> N
         call("inspect", DEMO, "--quality", *same, "--json").stdout
     )
     refused = call("inspect", report.path, "--quality", "--group", 32)
-    assert refused.exit_code == 1 and "chosen by the compile" in refused.stderr
+    assert refused.exit_code == 1 and "options of the compile" in refused.stderr
     assert call("inspect", DEMO, "--group", 32).exit_code == 2
 
 

@@ -135,7 +135,7 @@ def test_verify_says_how_it_scored_a_pruned_export(short: tuple[Path, Path]) -> 
     result = verify.verify(short[1])
     assert result["ok"] and result["greedy_match"]
     assert all(case["nmse"] < 1e-8 for case in result["original"])
-    assert any("the last row of a call only" in line for line in verify.lines(result))
+    assert any("only the last row of a call" in line for line in verify.lines(result))
 
 
 def test_perplexity_of_a_pruned_export(short: tuple[Path, Path], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from toolkit.errors import PocketError
 from toolkit.generation.chat import Chat, Reply, Turn, stop_ids
 from toolkit.generation.chat_template import ChatTemplate, load_template
 from toolkit.generation.session import Session
-from toolkit.generation.tokenizer import load_text
+from toolkit.generation.tokenizer import load_tokenizer
 from toolkit.plan import state_file
 
 ROOT = Path(__file__).parents[2]
@@ -178,7 +178,7 @@ def test_a_note_of_another_kind(chat: Chat, tmp_path: Path, note: Any) -> None:
 
 
 def test_the_tokenizers_own_end_ends_an_answer(plan: Path, tmp_path: Path) -> None:
-    text = load_text(plan)
+    text = load_tokenizer(plan)
     assert text is not None
     assert stop_ids(text, plan, {"eos": [7]}) == {7, 1}
     assert stop_ids(text, tmp_path, {"eos": [7]}) == {7}
@@ -355,7 +355,7 @@ def test_run_with_a_template(plan: Path, tmp_path: Path) -> None:
     assert "no bad words" in run(plan, "--prompt", "Once", "--system", "bad").stderr
     bare = Path(shutil.copytree(plan, tmp_path / "bare.plan"))
     shutil.copy(DEMO / "tokenizer_config.json", bare)
-    assert "knows no messages" in run(bare, "--prompt", "Once", "--template").stderr
+    assert "takes no chat messages" in run(bare, "--prompt", "Once", "--template").stderr
 
 
 def test_run_with_states(plan: Path, tmp_path: Path) -> None:

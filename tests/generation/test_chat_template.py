@@ -12,7 +12,7 @@ from toolkit.compiler.source import TOKENIZER_FILES
 from toolkit.errors import PocketError
 from toolkit.generation import chat_template_worker as template_worker
 from toolkit.generation.chat_template import (
-    PLACES,
+    TEMPLATE_FILES,
     ChatTemplate,
     load_template,
     special_tokens,
@@ -212,7 +212,7 @@ def test_places_in_their_order(tmp_path: Path) -> None:
     assert source_of(tmp_path) == "chat_template.json:json"
     write(tmp_path, "chat_template.jinja", "jinja")
     assert source_of(tmp_path) == "chat_template.jinja:jinja"
-    assert set(PLACES) <= set(TOKENIZER_FILES)  # a compile copies them
+    assert set(TEMPLATE_FILES) <= set(TOKENIZER_FILES)  # a compile copies them
 
 
 def test_several_templates_in_one_file(tmp_path: Path) -> None:

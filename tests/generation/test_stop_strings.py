@@ -13,7 +13,7 @@ from toolkit.errors import PocketError
 from toolkit.executors.sampling import Sampling
 from toolkit.generation.session import Session
 from toolkit.generation.stop_strings import StopStrings
-from toolkit.generation.tokenizer import Stream, Text, load_text
+from toolkit.generation.tokenizer import Stream, Tokenizer, load_tokenizer
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 PROMPT = "Once upon a time"
@@ -100,13 +100,15 @@ def session(request: Any, plan: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def text(plan: Path) -> Text:
-    found = load_text(plan)
+def text(plan: Path) -> Tokenizer:
+    found = load_tokenizer(plan)
     assert found is not None
     return found
 
 
-def story(session: Session, text: Text, *strings: str, count: int = 40) -> tuple[list[int], str]:
+def story(
+    session: Session, text: Tokenizer, *strings: str, count: int = 40
+) -> tuple[list[int], str]:
     """Ids and text of a greedy run from the start."""
     session.reset()
     prompt = text.encode(PROMPT)
@@ -114,7 +116,7 @@ def story(session: Session, text: Text, *strings: str, count: int = 40) -> tuple
     return ids, text.decode([*prompt, *ids])[len(text.decode(prompt)) :] + session.tail
 
 
-def test_every_place_of_a_story(session: Session, text: Text) -> None:
+def test_every_place_of_a_story(session: Session, text: Tokenizer) -> None:
     whole_ids, whole = story(session, text)
     for start in range(0, 60, 7):
         string = whole[start : start + 5]
@@ -124,7 +126,7 @@ def test_every_place_of_a_story(session: Session, text: Text) -> None:
         assert (session.stop_reason, session.stop_string) == ("eos", string)
 
 
-def test_the_cache_ends_where_the_ids_do(session: Session, text: Text) -> None:
+def test_the_cache_ends_where_the_ids_do(session: Session, text: Tokenizer) -> None:
     whole_ids, whole = story(session, text)
     string = whole[30:36]
     ids, _ = story(session, text, string)
@@ -135,13 +137,13 @@ def test_the_cache_ends_where_the_ids_do(session: Session, text: Text) -> None:
     assert more == whole_ids[len(ids) + 1 : len(ids) + 11]
 
 
-def test_one_that_never_comes_changes_nothing(session: Session, text: Text) -> None:
+def test_one_that_never_comes_changes_nothing(session: Session, text: Tokenizer) -> None:
     whole = story(session, text)
     assert story(session, text, "never, ever", "neither") == whole
     assert session.stop_string is None and session.stop_reason == "length"
 
 
-def test_leaving_early_forgets_what_was_held_back(session: Session, text: Text) -> None:
+def test_leaving_early_forgets_what_was_held_back(session: Session, text: Tokenizer) -> None:
     whole_ids, _ = story(session, text)
     session.reset()
     prompt = text.encode(PROMPT)
@@ -152,13 +154,13 @@ def test_leaving_early_forgets_what_was_held_back(session: Session, text: Text) 
     assert list(session.generate([], 5)) == whole_ids[5:10]
 
 
-def test_the_first_word_may_be_one(session: Session, text: Text) -> None:
+def test_the_first_word_may_be_one(session: Session, text: Tokenizer) -> None:
     _, whole = story(session, text)
     assert story(session, text, whole[:4]) == ([], "")
     assert session.past == len(session.history) == len(text.encode(PROMPT))
 
 
-def test_sampled_texts_stop_too(session: Session, text: Text) -> None:
+def test_sampled_texts_stop_too(session: Session, text: Tokenizer) -> None:
     session.reset()
     sampling = Sampling(temperature=1.0, seed=2, logprobs=True)
     ids = list(session.generate(text.encode(PROMPT), 60, sampling=sampling, stop_strings=["."]))

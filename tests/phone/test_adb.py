@@ -212,7 +212,7 @@ def test_an_unplugged_phone_is_named(phone: Device) -> None:
     with pytest.raises(Gone) as error:
         found.shell("true")
     assert phone.serial in error.value.what and "unplugged" in error.value.because
-    assert "connect it again" in error.value.hint
+    assert "connect it and repeat" in error.value.hint
 
 
 def test_what_the_phone_says_is_not_taken_for_adb(phone: Device) -> None:

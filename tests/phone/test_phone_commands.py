@@ -101,7 +101,7 @@ def test_pairing_connects(answers: list[Done]) -> None:
     [
         (Done(1, "", "adb: unknown command pair\n"), "version 30", "pocketcl[android]"),
         (Done(1, "Failed: Wrong password or connection was dropped.\n", ""), "Wrong", "pairing"),
-        (Done(0, "Failed: Unable to start pairing client.\n", ""), "Unable", "new each time"),
+        (Done(0, "Failed: Unable to start pairing client.\n", ""), "Unable", "change each time"),
     ],
 )
 def test_pairing_that_fails(answers: list[Done], done: Done, because: str, hint: str) -> None:

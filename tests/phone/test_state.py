@@ -225,6 +225,6 @@ def test_waiting_ends() -> None:
 
 
 def test_waiting_for_a_phone_without_a_thermometer() -> None:
-    with pytest.raises(PocketError, match="can't be waited for") as error:
+    with pytest.raises(PocketError, match="not known when the phone is cool enough") as error:
         wait_until_cool(shell(battery="  level: 3"), 35)
     assert "--cool-to" in error.value.hint

@@ -92,7 +92,7 @@ def test_an_unplugged_push_goes_on_where_it_broke(
         push(files)
     assert "weights.1.bin" in error.value.what and phone.serial in error.value.what
     assert "3.0 of 5.0 MiB had arrived" in error.value.because
-    assert "connect it again" in error.value.hint
+    assert "connect it and repeat" in error.value.hint
     received(phone)
     phone.plug_in()
     adb.connect(phone.serial)

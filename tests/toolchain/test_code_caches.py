@@ -102,7 +102,7 @@ HARM_TO_THE_CACHE: dict[str, Callable[[Path], object]] = {
 def test_a_program_of_others_is_not_run(
     home: Path, harm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is set aside, and made anew in its place."""
+    """It is set aside, and made again."""
     program = planted(home)
     HARM[harm](program)
     assert build_runner() == program and run(program) == "ours\n"
@@ -110,7 +110,7 @@ def test_a_program_of_others_is_not_run(
     (line,) = capsys.readouterr().err.splitlines()
     (aside,) = program.parent.parent.glob("runner-*.unsafe-*")
     assert line.startswith(f"note: {aside} is not used, because ") and str(program.parent) in line
-    assert "it is made anew" in line and "remove it" in line
+    assert "it is made again" in line and "remove it" in line
     assert build_runner() == program and capsys.readouterr().err == ""
 
 
@@ -119,7 +119,7 @@ def test_a_program_of_others_is_not_run(
 def test_a_cache_of_others_is_not_used(
     home: Path, tmp_path: Path, harm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of the user's own in the folder for temporary files takes its place."""
+    """One of the user's own in the folder for temporary files is used instead."""
     evil = folder(folder(home.parent) / "evil") / "pocketcl"
     program = planted(evil.parent)
     HARM_TO_THE_CACHE[harm](evil)
@@ -130,7 +130,7 @@ def test_a_cache_of_others_is_not_used(
     assert others_may(other) == {0} and program.read_text() == EVIL
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"note: {evil} is not used, because ")
-    assert f"{other} takes its place" in line and "XDG_CACHE_HOME" in line
+    assert f"{other} is used instead" in line and "XDG_CACHE_HOME" in line
     assert build_runner() == ours and cache_dir() == other and capsys.readouterr().err == ""
     check = doctors_check()
     assert not check.ok and "is not used" in check.detail and "remove it" in check.remedy

@@ -1,6 +1,6 @@
-"""What a device went through while it was measured: looks between repeats, and what they tell.
+"""The device's heat, clocks and battery between repeats, and whether it throttled.
 
-`conditions` in the figures: {"states": looks before, between and behind the repeats, "throttled":
+`conditions` in the figures: {"states": one before each repeat and one after the last, "throttled":
 true, false or null (unknown), "reasons", "first_throttled_repeat", "cooled", "battery_percent"}.
 """
 
@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from toolkit.bench.turns import Turn
+from toolkit.bench.trials import Trial
 from toolkit.executors.interface import Executor
 from toolkit.phone.state import THERMAL, PhoneState, Shell, read_state, wait_until_cool
 
-DROP = 0.03  # a limit this much lower than at the start is one
-SLOWER = 0.05  # rates this much lower than at the start are looked into
+DROP = 0.03  # a clock limit lowered by more than this share counts as throttling
+SLOWER = 0.05  # a decode rate lowered by less than this share is noise
 
 
 class Watch:
-    """Looks at a device before, between and behind repeats; cools it down where asked to."""
+    """Records a device's state around the repeats and, if asked to, lets it cool down first."""
 
     def __init__(
         self, shell: Shell, cool_to: float | None = None, tell: Callable[..., None] | None = None
@@ -29,32 +29,33 @@ class Watch:
         self.patient = cool_to is not None
 
     def before_repeat(self) -> None:
-        """Cool down where that is asked for, then look."""
+        """Wait for the device to cool down if asked to, then record its state."""
         self.cool()
         self.look()
 
     def look(self) -> None:
-        """How is it now?"""
+        """Record the current state."""
         self.states.append(read_state(self.shell))
 
     def cool(self) -> None:
-        """Wait until it is cool enough; once it didn't get there, don't wait again."""
+        """Wait until the device is cool enough; after one wait that failed, don't wait again."""
         if self.cool_to is None or not self.patient:
             return
         self.patient, story = wait_until_cool(self.shell, self.cool_to, progress=self.tell)
         self.cooled.append(story)
 
-    def report(self, turns: Sequence[Turn]) -> dict[str, Any]:
-        """The conditions of these turns, [repeat]."""
+    def report(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """The conditions of these trials, [repeat]."""
         signs = [list(heat_signs(self.states[0], state)) for state in self.states[1:]]
         first = next((i for i, found in enumerate(signs) if found), None)
-        slowing = slower(turns)
-        tells = any(s.thermal_status is not None or s.gpu_limit_mhz for s in self.states)
-        unknown = None if slowing or not tells else False
+        slowing = slower(trials)
+        # Without a sign, "false" needs a device that reports heat or limits and did not slow down.
+        reports = any(s.thermal_status is not None or s.gpu_limit_mhz for s in self.states)
+        without_sign = None if slowing or not reports else False
         start, end = self.states[0].battery.level, self.states[-1].battery.level
         return {
             "states": [state.as_json() for state in self.states],
-            "throttled": unknown if first is None else True,
+            "throttled": without_sign if first is None else True,
             "reasons": [*(signs[first] if first is not None else []), *filter(None, [slowing])],
             "first_throttled_repeat": first,
             "cooled": self.cooled,
@@ -68,7 +69,7 @@ def shell_of(executor: Executor) -> Shell:
 
 
 def heat_signs(before: PhoneState, now: PhoneState) -> Iterator[str]:
-    """What says that the system slows itself down because of heat, compared with the start."""
+    """Signs of thermal throttling: what changed since the start."""
     if (now.thermal_status or 0) > max(before.thermal_status or 0, 0):
         word = before.thermal_word or THERMAL[0]
         yield f"Android's thermal status rose from {word} to {now.thermal_word}"
@@ -84,9 +85,9 @@ def heat_signs(before: PhoneState, now: PhoneState) -> Iterator[str]:
             )
 
 
-def slower(turns: Sequence[Turn]) -> str:
-    """Whether the last repeat decoded slower than the first, beyond how neighbours differ."""
-    rates = [1 / turn.decode_s for turn in turns if turn.decode_s]
+def slower(trials: Sequence[Trial]) -> str:
+    """The sentence, if decoding slowed down by more than successive repeats differ anyway."""
+    rates = [1 / trial.decode_s for trial in trials if trial.decode_s]
     if len(rates) < 3:
         return ""
     middle = statistics.median(rates)
@@ -98,7 +99,7 @@ def slower(turns: Sequence[Turn]) -> str:
 
 
 def lines(conditions: Mapping[str, Any]) -> Iterator[str]:
-    """The conditions for people; nothing where the machine told nothing."""
+    """The conditions for people; nothing where the device reports nothing."""
     states = conditions["states"]
     first, last = states[0], states[-1]
     for label, key, unit in (

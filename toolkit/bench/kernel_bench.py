@@ -21,7 +21,7 @@ def bench_kernels(
     """Time kernels: those named, else all of the device's class; keys as in `--json`.
 
     case     only cases whose name contains this
-    seconds  how long each is launched again and again
+    seconds  for how long each case is launched repeatedly
     """
     from opencl_kernels.timing import Roof, Timer
 
@@ -56,14 +56,15 @@ def choose(names: Sequence[str], case: str, device_class: str) -> list[tuple[Fam
     """The kernels and cases asked for: without names, the class's own kernel of each case."""
     for name in names:
         if name not in KERNELS:
-            hint = "without --kernel it is every kernel of this device"
+            hint = "leave out --kernel to measure every kernel of this device"
             raise unknown(f"no kernel is called '{name}'", name, KERNELS, hint)
     every = list(_named(names) if names else _of_class(device_class))
     found = [each for each in every if case in case_id(each[2])]
     if not found:
         kernel = every[0][1]
         some = ", ".join(case_id(each) for _, of, each in every if of is kernel)
-        raise PocketError(f"no case has '{case}' in its name", f"{kernel.name} has {some}")
+        hint = "give --case a part of one of these names, or leave it out"
+        raise PocketError(f"no case has '{case}' in its name", f"{kernel.name} has {some}", hint)
     return found
 
 
@@ -87,7 +88,7 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
     """The report for people."""
     rates = figures["rates"]
     yield figures["device"]
-    yield (  # activations that lie in a cache go beyond the read rate
+    yield (  # a case whose activations stay in a cache can exceed the read rate
         f"it reads {rates['read_gb_s']:.1f} GB/s ± {rates['read_spread'] / 2:.0%} and does"
         f" {rates['multiply_add_gflop_s']:.0f} GFLOP/s ± {rates['multiply_add_spread'] / 2:.0%}"
         " of multiply-adds; shares are of these"
@@ -110,7 +111,7 @@ def _figures(row: dict[str, Any]) -> str:
 
 
 def _row(family: Family, kernel: Kernel, case: Case, timed: Any, rates: Any) -> dict[str, Any]:
-    """Shares are of what the device did between the launches of this very case."""
+    """A row of the report; shares are of the rates sampled between the launches of this case."""
     nbytes, flops = family.work(case)
     read, multiply_add = rates.read, rates.multiply_add
     seconds = timed.seconds
@@ -127,6 +128,6 @@ def _row(family: Family, kernel: Kernel, case: Case, timed: Any, rates: Any) -> 
         "gflop_s": flops / seconds / 1e9,
         "read_share": nbytes / seconds / read,
         "multiply_add_share": flops / seconds / multiply_add,
-        # Of the time that the nearer of the two roofs asks for.
+        # The time that the binding one of the two limits allows, over the measured time.
         "roof_share": max(nbytes / read, flops / multiply_add) / seconds,
     }

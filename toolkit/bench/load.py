@@ -20,7 +20,7 @@ def load_twice(
 ) -> tuple[Executor, dict[str, Any]]:
     """The executor loaded with warm caches, and the figures of both loads.
 
-    Cold and warm is meant of programs; the plan's files are in the system's page cache either way.
+    Cold and warm refer to compiled programs; the plan's files are in the page cache either way.
     The host executor shares this process's OpenCL, whose caches cannot be emptied: warm only.
     """
     with compiling_into(cache, on, options) as own:
@@ -34,7 +34,7 @@ def load_twice(
 
 @contextmanager
 def empty_cache(on: str, serial: str | None = None) -> Iterator[Path]:
-    """A folder for compiled programs where the plan runs, gone at the end."""
+    """A temporary folder for compiled programs on the machine where the plan runs."""
     if on != "phone":
         with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
             yield Path(folder)
@@ -46,13 +46,13 @@ def empty_cache(on: str, serial: str | None = None) -> Iterator[Path]:
     try:
         yield Path(folder)
     finally:
-        with suppress(PocketError):  # a phone that went away: `phone clean` removes it
+        with suppress(PocketError):  # phone disconnected: `phone clean` removes the folder
             find_phone(serial).run(f"rm -rf {HOME}/{folder}")
 
 
 @contextmanager
 def compiling_into(cache: Path, on: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The options of an executor that keeps there what it compiles, where it has a say in it."""
+    """Options that make an executor cache its programs in `cache`; the host executor has none."""
     own = options if on == "host" else {**options, "cache": cache / "programs"}
     with driver_cache(cache / "driver") if on == "runner" else nullcontext():
         yield own
@@ -60,7 +60,7 @@ def compiling_into(cache: Path, on: str, options: dict[str, Any]) -> Iterator[di
 
 @contextmanager
 def driver_cache(folder: Path) -> Iterator[None]:
-    """Processes started here keep what the driver compiles in this folder (PoCL reads this)."""
+    """Child processes let the driver cache compiled programs here (PoCL reads this variable)."""
     folder.mkdir(parents=True, exist_ok=True)
     before = os.environ.get("POCL_CACHE_DIR")
     os.environ["POCL_CACHE_DIR"] = str(folder)

@@ -15,11 +15,11 @@ def bench_all(
 ) -> list[dict[str, Any]]:
     """Figures of each phone as `bench` gives them, or {"phone", "error"} where it failed.
 
-    Each phone has a thread: they run side by side and share this computer and its USB only.
+    Each phone has its own thread; phones share nothing but this computer and its USB.
     """
     phones = usable_phones()
     if not phones:
-        raise PocketError("no phone is connected", "adb sees none that can be used", NO_PHONE)
+        raise PocketError("no phone is connected", "adb lists none that can be used", NO_PHONE)
 
     def one(phone: Phone) -> dict[str, Any]:
         def tell(text: str, *counts: int) -> None:

@@ -13,7 +13,7 @@ from toolkit.bench.kv_copies import kv_copy_bytes
 from toolkit.bench.load import compiling_into, empty_cache, load_twice
 from toolkit.bench.rivals import comparison, comparison_lines, open_rivals
 from toolkit.bench.timeline import write_trace
-from toolkit.bench.turns import Contestant, Ours, Turn, figures_of, take_turn, take_turns
+from toolkit.bench.trials import Contestant, Ours, Trial, figures_of, run_trial, run_trials
 from toolkit.errors import PocketError
 from toolkit.executors.interface import Executor
 from toolkit.executors.open import open_executor
@@ -25,8 +25,8 @@ from toolkit.plan.schema import Plan
 from toolkit.version import __version__
 
 LENGTHS = (1, 64, 512)  # of prompts, where the context has room
-PROFILED = 32  # decode steps whose kernels are looked at
-TRACED = 4  # runs behind the prefill that a timeline shows
+PROFILED = 32  # decode steps whose kernels are timed
+TRACED = 4  # decode steps that a timeline shows after the prefill
 
 __all__ = ["bench", "lines"]
 
@@ -46,18 +46,17 @@ def bench(
     """Load, warm up, repeat; keys as in `pocketcl bench --json`.
 
     prompt_tokens  lengths of prompts; decoding follows the last one
-    compare        names of rivals that take turns with us
+    compare        names of rivals that run in turn with the plan
     trace          a file for the timeline of a prefill and some decode steps
-    cool_to        wait before each repeat until the device's skin is at most so warm, in °C
+    cool_to        wait before each repeat until the device's skin is at most this warm, in °C
     """
     tell = progress or (lambda *_: None)
     if trace:
         check_folder(trace)
     if compare and on == "phone":
         because = "rivals run on this computer, the plan on the phone"
-        raise PocketError(
-            "there is nothing to compare", because, "without --compare, or --on runner"
-        )
+        hint = "leave out --compare, or use --on runner"
+        raise PocketError("there is nothing to compare", because, hint)
     with empty_cache(on, options.get("serial")) as cache:
         tell("loading")
         executor, load = load_twice(plan_path, on, cache, options, open_executor)
@@ -66,13 +65,15 @@ def bench(
             rivals = open_rivals(compare, executor.plan, threads_of(executor))
             contestants: list[Contestant] = [Ours(executor), *rivals]
             watch = Watch(shell_of(executor), cool_to, tell)
-            turns = take_turns(contestants, prompts, new_tokens, repeats, tell, watch.before_repeat)
+            trials = run_trials(
+                contestants, prompts, new_tokens, repeats, tell, watch.before_repeat
+            )
             watch.look()
-            figures = _report(executor, load, prompts, turns[executor.name], new_tokens)
+            figures = _report(executor, load, prompts, trials[executor.name], new_tokens)
             figures["about"]["plan"] = plan_path.absolute().name
-            figures["conditions"] = watch.report(turns[executor.name][-1])
+            figures["conditions"] = watch.report(trials[executor.name][-1])
             figures["compare"] = [
-                comparison(rival, turns[executor.name], turns[rival.name], prompts)
+                comparison(rival, trials[executor.name], trials[rival.name], prompts)
                 for rival in rivals
             ]
         finally:
@@ -83,11 +84,16 @@ def bench(
     figures["host_overhead_us"] = overhead_us(decoding)
     figures["kernel_span_us"] = {name: span_us(spans, name) for name in ("prefill", "decode")}
     if trace:
-        runs = runs_of(spans)
-        shown = [run for run in runs if run[0].phase != "decode"]
-        shown += [run for run in runs if run[0].phase == "decode"][:TRACED]
-        write_trace(trace, [span for run in shown for span in run], figures["device"])
+        write_trace(trace, _traced(spans), figures["device"])
     return figures
+
+
+def _traced(spans: Sequence[Span]) -> list[Span]:
+    """The spans that a timeline shows: the prefill, and the first decode steps."""
+    runs = runs_of(spans)
+    shown = [run for run in runs if run[0].phase != "decode"]
+    shown += [run for run in runs if run[0].phase == "decode"][:TRACED]
+    return [span for run in shown for span in run]
 
 
 def profile(
@@ -98,14 +104,14 @@ def profile(
     new_tokens: int,
     options: dict[str, Any],
 ) -> list[Span]:
-    """Kernel times of a prefill and the decode steps behind it; apart, for profiling costs time."""
+    """Kernel times of a prefill and its decode steps; run apart, since profiling is slow."""
     with compiling_into(cache, on, options) as own:
         executor = open_executor(plan_path, on, profile=True, **own)
     try:
         count, profiled = min(new_tokens, PROFILED), cast(Profiled, executor)
-        take_turn(Ours(executor), prompt, min(count, 8))
+        run_trial(Ours(executor), prompt, min(count, 8))
         profiled.start_profile()
-        take_turn(Ours(executor), prompt, count)
+        run_trial(Ours(executor), prompt, count)
         return profiled.take_profile()
     finally:
         executor.close()
@@ -118,7 +124,7 @@ def span_us(spans: Sequence[Span], phase: str) -> float | None:
 
 
 def threads_of(executor: Executor) -> int:
-    """As many threads as the device has compute units; all of this machine beside a GPU."""
+    """Threads for a rival: as many as a CPU device has compute units; against a GPU, all cores."""
     if executor.plan.profile.get("class") == "cpu":
         return executor.device.compute_units
     return os.cpu_count() or 1
@@ -169,7 +175,7 @@ def _host_lines(figures: dict[str, Any]) -> Iterator[str]:
         span = figures["kernel_span_us"]["decode"]
         yield (
             f"  overhead      {figures['host_overhead_us']:.0f} µs a decode step,"
-            f" beside {span:,.0f} µs from first to last kernel"
+            f" on top of {span:,.0f} µs from first to last kernel"
         )
     yield f"  KV copied     {figures['kv_copy_bytes_per_token']} bytes a token"
 
@@ -186,7 +192,7 @@ def _prompts(plan: Plan, lengths: int | Sequence[int] | None, new_tokens: int) -
         raise PocketError(
             f"{max(wanted)} prompt tokens and {new_tokens} new ones don't fit",
             f"the plan was compiled for {context} positions",
-            f"--prompt-tokens {context // 2} --new-tokens {context // 2}",
+            f"pass --prompt-tokens {context // 2} --new-tokens {context // 2}",
         )
     return [random_ids(plan, n) for n in wanted]
 
@@ -195,16 +201,16 @@ def _report(
     executor: Executor,
     load: dict[str, Any],
     prompts: list[list[int]],
-    turns: list[list[Turn]],
+    trials: list[list[Trial]],
     new_tokens: int,
 ) -> dict[str, Any]:
-    plan, stats, last = executor.plan, executor.stats(), turns[-1]
+    plan, stats, last = executor.plan, executor.stats(), trials[-1]
     decode = plan.phase("decode")
     prefill = [
-        {"tokens": len(prompt), **figures_of([turn.prefill_s for turn in each], len(prompt))}
-        for prompt, each in zip(prompts, turns, strict=True)
+        {"tokens": len(prompt), **figures_of([trial.prefill_s for trial in each], len(prompt))}
+        for prompt, each in zip(prompts, trials, strict=True)
     ]
-    decoded = figures_of([turn.decode_s for turn in last if turn.decode_s is not None])
+    decoded = figures_of([trial.decode_s for trial in last if trial.decode_s is not None])
     return {
         "about": about(executor),
         "device": executor.device.label,
@@ -227,9 +233,9 @@ def _report(
         "load": load,
         "memory": plan_figures.memory(plan),
         "series": {
-            "prefill_s": [[turn.prefill_s for turn in each] for each in turns],
-            "decode_s": [turn.decode_s for turn in last],
-            "at_s": [turn.at_s for turn in last],
+            "prefill_s": [[trial.prefill_s for trial in each] for each in trials],
+            "decode_s": [trial.decode_s for trial in last],
+            "at_s": [trial.at_s for trial in last],
         },
         **executor.target.facts(),
     }

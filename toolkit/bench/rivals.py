@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from toolkit.bench.turns import Turn, figures_of
+from toolkit.bench.trials import Trial, figures_of
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Plan
 
@@ -75,7 +75,7 @@ class GenAi:
         if not importlib.util.find_spec("onnxruntime_genai"):
             raise PocketError(
                 "onnxruntime-genai is not installed",
-                "--compare onnxruntime-genai runs it",
+                "--compare onnxruntime-genai needs it",
                 "pip install onnxruntime-genai",
             )
         self.og: Any = importlib.import_module("onnxruntime_genai")
@@ -84,8 +84,8 @@ class GenAi:
         if not (folder / "genai_config.json").is_file():
             raise PocketError(
                 f"{folder} has no genai_config.json",
-                "ONNX Runtime GenAI runs what its own model builder wrote",
-                "--compare onnxruntime",
+                "ONNX Runtime GenAI only runs what its own model builder wrote",
+                "use --compare onnxruntime",
             )
         self.context = min(int(plan.model["max_context"]), _context(folder))
         config = self.og.Config(str(folder))
@@ -96,12 +96,12 @@ class GenAi:
         self.generator: Any = None
 
     def logits_rows(self, prompt: Sequence[int]) -> int:
-        """One where the builder was told to prune_lm_head, else as many as tokens."""
+        """One if the model was built with prune_lm_head, else as many as tokens."""
         self.start(prompt)
         return int(self.generator.get_output("logits").shape[1])
 
     def start(self, prompt: Sequence[int]) -> int:
-        """Feed a prompt to a generator that goes back to its beginning."""
+        """Rewind the generator and feed it a prompt."""
         with self._refusals("feed a prompt"):
             self._feed(prompt)
         return self._next()
@@ -109,7 +109,7 @@ class GenAi:
     def _feed(self, prompt: Sequence[int]) -> None:
         if self.generator is None:
             params = self.og.GeneratorParams(self.model)
-            # Up to the end: an end-of-text id must not stop a benchmark.
+            # min_length: an end-of-text id must not stop a benchmark.
             limits = {"max_length": self.context, "min_length": self.context}
             params.set_search_options(do_sample=False, **limits)
             self.generator = self.og.Generator(self.model, params)
@@ -118,12 +118,12 @@ class GenAi:
         self.generator.append_tokens(np.array(prompt, np.int32))
 
     def decode(self, token: int, count: int) -> Iterator[int]:
-        """The generator feeds its last token itself."""
+        """Next ids; the generator feeds its last one itself, so `token` is not used."""
         for _ in range(count):
             yield self._next()
 
     def _next(self) -> int:
-        with self._refusals("go on"):
+        with self._refusals("decode"):
             self.generator.generate_next_token()
         return int(self.generator.get_next_tokens()[0])
 
@@ -143,17 +143,19 @@ def open_rivals(names: Sequence[str], plan: Plan, threads: int) -> list[Rival]:
 
 def comparison(
     rival: Rival,
-    ours: list[list[Turn]],
-    theirs: list[list[Turn]],
+    ours: list[list[Trial]],
+    theirs: list[list[Trial]],
     prompts: Sequence[Sequence[int]],
 ) -> dict[str, Any]:
-    """Pair by pair: how many times as fast we were, in the turns that lay next to each other."""
-    lengths, rows = [len(prompt) for prompt in prompts], rival.logits_rows(prompts[-1])
+    """Our rate over the rival's, of each pair of neighbouring trials."""
+    lengths = [len(prompt) for prompt in prompts]
+    rows = rival.logits_rows(prompts[-1])
     prefill = [
         {"tokens": length, **_pairs([t.prefill_s for t in a], [t.prefill_s for t in b], length)}
         for length, a, b in zip(lengths, ours, theirs, strict=True)
     ]
-    decoded, answered = ([t.decode_s or 0.0 for t in turns[-1]] for turns in (ours, theirs))
+    our_decode = [trial.decode_s or 0.0 for trial in ours[-1]]
+    their_decode = [trial.decode_s or 0.0 for trial in theirs[-1]]
     same = [a.ids == b.ids for a, b in zip(ours[-1], theirs[-1], strict=True)]
     return {
         "rival": rival.name,
@@ -163,13 +165,13 @@ def comparison(
         "equal_work": rows == 1,
         "same_ids": all(same),
         "prefill": prefill,
-        "decode": {"after": lengths[-1], **_pairs(decoded, answered, 1)},
+        "decode": {"after": lengths[-1], **_pairs(our_decode, their_decode, 1)},
     }
 
 
 def comparison_lines(found: dict[str, Any]) -> Iterator[str]:
     """The comparison for people; above 1 we are faster."""
-    yield f"against {found['rival']} {found['version']}, {found['threads']} threads, turn by turn"
+    yield f"against {found['rival']} {found['version']}, {found['threads']} threads, in turn"
     for row in found["prefill"]:
         yield f"  prefill {row['tokens']:<6}{_line(row)}"
     yield f"  decode        {_line(found['decode'])}"

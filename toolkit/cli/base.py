@@ -1,4 +1,4 @@
-"""What every command has: errors in words, figures as text or JSON, shared options."""
+"""What every command shares: how errors and figures are printed."""
 
 import json
 import os
@@ -31,22 +31,22 @@ class Failure(click.ClickException):
 
 
 class WrongPath(Failure):
-    """The same for a path that is not there: exit code 2, as of every wrong argument."""
+    """The same for a path that does not exist: exit code 2, as for every usage error."""
 
     exit_code = 2
 
 
 class Commands(click.Group):
-    """Turns every exception into one clear error; the traceback is there for who asks for it."""
+    """Turns every exception into one clear error; POCKETCL_DEBUG=1 shows the traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which they are of use, not in the alphabet's."""
+        """In the order of a first use, not of the alphabet."""
         return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command of a name; a path in its place lacks its verb."""
+        """The command of a name; for a path, an error that suggests the missing command."""
         name = args[0]
         if name not in self.commands and Path(name).exists():
             verb = "run" if (Path(name) / "plan.json").exists() else "compile"
@@ -76,7 +76,7 @@ def _failure(error: Exception) -> Failure:
 
 
 def _known(error: Exception) -> Exception:
-    """The error itself where it explains itself; else what can be said about it."""
+    """The error itself if it has our attributes; else a PocketError made from it."""
     from toolkit.errors import PocketError
 
     if getattr(error, "what", None):
@@ -90,7 +90,7 @@ def _known(error: Exception) -> Exception:
     return PocketError(
         f"unexpected {kind}",
         f"a bug of PocketCL, at {Path(frame.filename).name}:{frame.lineno}",
-        "POCKETCL_DEBUG=1 shows the traceback: please report it with the command",
+        "set POCKETCL_DEBUG=1 for the traceback, and report it with the command",
     )
 
 
@@ -102,11 +102,11 @@ def report(figures: Any, lines: Callable[[], Any], as_json: bool) -> None:
 
 
 def writer(as_json: bool) -> Callable[[str], None]:
-    """Where text goes while it comes; with --json it stands in the figures."""
+    """What prints text as it is generated; nothing with --json, whose figures contain it."""
     return (lambda _: None) if as_json else write
 
 
 def write(text: str) -> None:
-    """Print text now, without a line break of its own."""
+    """Print text at once, without a line break."""
     sys.stdout.write(text)
     sys.stdout.flush()

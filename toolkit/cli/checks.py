@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report; `needed` ones must be ok for compile and run."""
+    """One line of the report; compile and run need every `needed` check to be ok."""
 
     name: str
     ok: bool

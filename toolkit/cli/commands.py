@@ -1,4 +1,4 @@
-"""The command line: one verb per command; each calls one function of the module of its name.
+"""The command line: each command calls one function of the module of its name.
 
 Modules are imported inside the commands, so that `pocketcl --help` answers at once.
 """
@@ -167,10 +167,10 @@ def compile_(
 
     if more:
         raise click.UsageError(f"The plan's folder is an option: compile {src} -o {more[0]}")
-    of_codes = any(options[name] for name in ("group", "symmetric", "keep"))
+    of_quantized = any(options[name] for name in ("group", "symmetric", "keep"))
     if options["serial"] is not None and options["device"] != "phone":
         raise click.UsageError("--serial goes with --device phone.")
-    if of_codes and options["weights"] != "e0m4":
+    if of_quantized and options["weights"] != "e0m4":
         raise click.UsageError("--group, --symmetric and --keep go with --weights e0m4.")
     done = run(load_source(src), out, progress=PROGRESS, **options)
     figures = done.as_json()
@@ -193,7 +193,7 @@ cli.commands = {name: cli.commands[name] for name in (*ORDER, *cli.commands)}  #
 def main() -> None:
     """The entry point `pocketcl`."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # a name that this terminal can't show is no reason to fail
+        if stream is not None:  # don't fail on a name that this terminal can't show
             cast(TextIOWrapper, stream).reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     cli()

@@ -1,4 +1,4 @@
-"""The embedded model, end to end: compile, verify, tell a story, and what it took."""
+"""The embedded model, end to end: compile, verify, generate a story, report the figures."""
 
 import tempfile
 import time
@@ -39,7 +39,7 @@ def demo(
 
 
 def check_linker_here() -> None:
-    """Raise where the device here can't run what takes a while to compile."""
+    """Raise if the device here can't run a plan, before compiling one."""
     from toolkit.devices.opencl import best_device
     from toolkit.toolchain.linker import check_linker, find_linker
 
@@ -59,12 +59,12 @@ def compile_model(plan: Path, tell: Callable[[str], None], **options: Any) -> di
 
 
 def choose(on: str | None, write: Callable[[str], None], tell: Callable[[str], None]) -> str:
-    """The executor asked for; without a wish the runner, or the host where no compiler is."""
+    """The executor asked for; by default the runner, or the host if there is no C++ compiler."""
     if on is not None:
         return on
     from toolkit.toolchain.build import build_runner
 
-    tell("")  # a build tells of itself
+    tell("")  # a build prints its own progress
     try:
         build_runner()
     except PocketError as error:
@@ -74,7 +74,7 @@ def choose(on: str | None, write: Callable[[str], None], tell: Callable[[str], N
 
 
 def check(plan: Path, on: str, tell: Callable[[str], None], **options: Any) -> dict[str, Any]:
-    """Verify; a demo that computes something else is no demo."""
+    """Verify the plan; raise if it computes something else than its model."""
     from toolkit.evaluation.verify import verify
 
     result = verify(plan, on=on, progress=tell, **options)
@@ -82,7 +82,7 @@ def check(plan: Path, on: str, tell: Callable[[str], None], **options: Any) -> d
         raise PocketError(
             "the demo's plan doesn't compute what its model computes",
             f"largest NMSE {worst(result['cases'])}, on {result['device']}",
-            "pocketcl doctor; this is a bug or a broken OpenCL driver",
+            "run pocketcl doctor; this is a bug or a broken OpenCL driver",
         )
     return result
 
@@ -95,7 +95,7 @@ def tell_story(
     tell: Callable[[str], None],
     **options: Any,
 ) -> dict[str, Any]:
-    """Generate a story, text on the way."""
+    """Generate a story, printed as it is generated."""
     from toolkit.generation.run import Output, run
     from toolkit.generation.session import Session
 

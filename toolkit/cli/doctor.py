@@ -1,4 +1,4 @@
-"""What is missing here, and the command that mends it."""
+"""What is missing here, and the command that installs or repairs it."""
 
 import importlib.metadata
 import os
@@ -19,7 +19,7 @@ from toolkit.paths import cache_home
 from toolkit.toolchain.linker import find_linker
 
 POCL_DEBIAN = "apt-get install pocl-opencl-icd"
-UNKNOWN_CPU = "unknown target CPU"  # what LLVM 14 in PyPI's PoCL 3.0 says to newer ones
+UNKNOWN_CPU = "unknown target CPU"  # LLVM 14 in PyPI's PoCL 3.0 rejects newer processors so
 POCL_PYPI = "pip install 'pocketcl[desktop]'"
 
 
@@ -37,7 +37,7 @@ def report(
 
 
 def lines(found: list[dict[str, Any]]) -> Iterator[str]:
-    """The report for people, with the commands to run at its end."""
+    """The report for people; the commands to run come last."""
     for check in found:
         mark = "ok" if check["ok"] else "MISSING" if check["needed"] else "-"
         yield f"{mark:<8}{check['name']:<10}{check['detail']}"
@@ -50,7 +50,7 @@ def lines(found: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def checks() -> Iterator[Check]:
-    """Every check, in the order in which to mend things."""
+    """Every check, in the order in which to repair things."""
     yield _python()
     yield from _packages()
     yield from _opencl()
@@ -62,7 +62,7 @@ def checks() -> Iterator[Check]:
 
 
 def try_launch() -> None:
-    """Build and run one kernel on the best device; for a child process, since drivers abort."""
+    """Build and run one kernel on the best device; drivers may abort: call it in a process."""
     import numpy as np
     import pyopencl as cl
 
@@ -92,7 +92,7 @@ def _python() -> Check:
 
 
 def _packages() -> Iterator[Check]:
-    """The pinned dependencies: passes match what these versions build and infer."""
+    """The pinned dependencies: passes rely on the graphs and shapes that these versions produce."""
     try:
         required = importlib.metadata.requires("pocketcl") or []
     except importlib.metadata.PackageNotFoundError:
@@ -161,7 +161,7 @@ def _launch() -> Check:
     if UNKNOWN_CPU in fault:
         detail = "the OpenCL driver is older than this processor and can't compile for it"
         return Check("launch", False, detail, POCL_DEBIAN)
-    return Check("launch", False, fault[:200], "mend the checks above first")
+    return Check("launch", False, fault[:200], "repair what the checks above name first")
 
 
 def _compiler() -> Check:
@@ -196,5 +196,5 @@ def _android() -> Check:
         found = describe_toolchain()
     except PocketError as error:
         return Check("android", False, str(error), error.hint, needed=False)
-    detail = found or "neither an NDK nor zig; only phones need one"
+    detail = found or "neither an NDK nor zig is installed; only phones need one"
     return Check("android", bool(found), detail, "" if found else REMEDY, needed=False)

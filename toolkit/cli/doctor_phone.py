@@ -1,4 +1,4 @@
-"""What is missing for a phone: on this computer, on the cable, on the phone."""
+"""What is missing to use a phone: adb here, its connection, or something on the phone."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from toolkit.phone.adb_program import adb
 
 
 def phone_checks(serial: str | None = None) -> Iterator[Check]:
-    """adb, each phone; the one of this serial is looked at closely."""
+    """adb and every phone; with a serial, only this phone and its OpenCL."""
     try:
         program, seen = adb()[0], all_phones()
     except PocketError as error:
@@ -33,7 +33,7 @@ def _phone(seen: Seen, needed: bool) -> Iterator[Check]:
         return
     phone = Phone(seen.serial, seen.model)
     yield _attempt("phone", lambda: _system(phone), needed)
-    if needed:  # it may have to build the runner, which takes minutes
+    if needed:  # this may build the runner, which takes minutes
         yield _attempt("opencl", lambda: _opencl(phone), needed)
 
 
@@ -66,4 +66,4 @@ def _attempt(name: str, check: Callable[[], str], needed: bool) -> Check:
 
 def _failed(name: str, error: PocketError, needed: bool) -> Check:
     detail = " ".join(str(error).splitlines())[:300]
-    return Check(name, False, detail, error.hint or "pocketcl doctor --serial S", needed)
+    return Check(name, False, detail, error.hint or "run pocketcl doctor --serial S", needed)

@@ -18,7 +18,7 @@ def inspect(
         return _inspect_plan(path, view, name)
     if view == "memory":
         hint = f"pocketcl compile {path} -o m.plan, then pocketcl inspect m.plan --memory"
-        raise PocketError(f"{path} is a model", "its memory is placed by the compile", hint)
+        raise PocketError(f"{path} is a model", "only a plan has a memory layout", hint)
     return _inspect_model(path, view, name, progress)
 
 
@@ -45,7 +45,7 @@ def _inspect_plan(
     if name is not None or view in ("unsupported", "graph"):
         flag = "--why" if name is not None else f"--{view}"
         raise PocketError(
-            f"{path} is a plan, {flag} is asked of a model",
+            f"{path} is a plan, but {flag} takes a model",
             "a plan has steps; the graph and the passes are the model's",
             f"pocketcl inspect MODEL {flag}{f' {name}' if name else ''}",
         )

@@ -12,13 +12,13 @@ Command = Callable[..., None]
 
 
 class UserPath(click.Path):
-    """A path; `~` is expanded where the shell left it, as in --out=~/plans."""
+    """A path; expands a `~` that the shell leaves alone, as in --out=~/plans."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(path_type=Path, **options)
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """The path, if it is as it must be."""
+        """The path, checked and expanded."""
         if not value:
             self.fail("It is empty.", param, ctx)
         path = os.path.expanduser(value)
@@ -31,12 +31,12 @@ class UserPath(click.Path):
 
 
 class PlanPath(UserPath):
-    """A plan's folder; what is known to be something else gets the sentence that leads on."""
+    """A plan's folder; other known kinds of paths get an error that says what to do."""
 
     name = "plan"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """The path of a folder; whether it is a plan says who loads it."""
+        """The path of a folder; loading checks that it is a plan."""
         from toolkit.foreign.find_model import refuse_model
 
         path = super().convert(value, param, ctx)
@@ -44,16 +44,16 @@ class PlanPath(UserPath):
         return path
 
     def get_missing_message(self, param: Any, ctx: Any) -> str:
-        """How to come to a plan."""
+        """Which plans there are, or how to make one."""
         here = ", ".join(sorted(str(path.parent) for path in Path().glob("*/plan.json"))[:6])
         return f"Plans here: {here}." if here else "`pocketcl compile MODEL` makes one of a model."
 
 
 class ModelPath(UserPath):
-    """What is to be compiled; what it is, and whether it is there, says who looks for the model."""
+    """A model to compile; load_source checks that it exists and what it is."""
 
     def get_missing_message(self, param: Any, ctx: Any) -> str:
-        """What it may be."""
+        """Which kinds of models it takes."""
         return "An .onnx file, or the folder of an export; `pocketcl demo` needs none."
 
 
@@ -61,7 +61,7 @@ PATH = UserPath(exists=True)
 MODEL = ModelPath()
 PLAN = click.argument("plan", type=PlanPath())
 JSON = click.option("--json", "as_json", is_flag=True, help="Print figures as JSON.")
-PLACES = click.Choice(["runner", "host", "phone"])
+TARGETS = click.Choice(["runner", "host", "phone"])
 SERIAL = click.option("--serial", metavar="S", help="Which phone, when there are several.")
 COUNT = click.IntRange(min=1)
 STATE = UserPath(dir_okay=False)
@@ -118,7 +118,7 @@ def on_option(
             command(*args, **options)
 
         where = click.option(
-            "--on", type=PLACES, default=default, show_default=default is not None, help=hint
+            "--on", type=TARGETS, default=default, show_default=default is not None, help=hint
         )
         return where(SERIAL(checked))
 
@@ -129,7 +129,7 @@ ON = on_option()
 
 
 def sampling_options(command: Command) -> Command:
-    """The options of `toolkit.Sampling` and those that end a text."""
+    """The options of `toolkit.Sampling`, and --stop."""
     options = [
         click.option("--sample", is_flag=True, help="As the model's makers set it."),
         click.option(
@@ -150,7 +150,7 @@ def sampling_options(command: Command) -> Command:
 
 
 class Counts(click.ParamType[list[int]]):
-    """Positive numbers between commas."""
+    """Positive numbers, separated by commas."""
 
     name = "list"
 

@@ -1,4 +1,4 @@
-"""The commands around phones: list them, pair one, give its storage back."""
+"""The commands for phones: list them, pair one, free its storage."""
 
 import click
 

@@ -109,10 +109,10 @@ def with_steps(plan: Plan, kernels: Mapping[str, str]) -> tuple[Plan, dict[str, 
     if kind is None or not kind.cooperative or phase is None or plan.model.get("batch", 1) != 1:
         return plan, dict(kernels), "only decode of one text on a CPU runs as one launch"
     try:
-        text = compose(plan, phase, kernels)
+        text, options = compose(plan, phase, kernels), _options(plan, phase)
     except PocketError as error:
         return plan, dict(kernels), f"{error.what}: {error.because}"
-    programs = (*plan.programs, Program(SOURCE, "steps", ()))
+    programs = (*plan.programs, Program(SOURCE, "steps", (), options=options))
     changed = replace(phase, cooperative=Cooperative(len(plan.programs)))
     phases = tuple(changed if p is phase else p for p in plan.phases)
     return replace(plan, programs=programs, phases=phases), {**kernels, SOURCE: text}, ""
@@ -129,6 +129,15 @@ def compose(plan: Plan, phase: Phase, kernels: Mapping[str, str]) -> str:
         call = f"{program.kernel}_body__{number}({arguments})"
         cases.append(f"      case {number}: {call}; break;")
     return text + STEPS.format(cases="\n".join(cases))
+
+
+def _options(plan: Plan, phase: Phase) -> tuple[str, ...]:
+    """How all programs of the phase are built; raises where they differ, for one text has one."""
+    programs = [plan.programs[step.variants[0].program] for step in _dispatches(phase)]
+    for program in programs:
+        if program.options != programs[0].options:
+            raise PocketError(program.kernel, "it is built with other options than the rest")
+    return programs[0].options
 
 
 def _dispatches(phase: Phase) -> Iterator[Dispatch]:

@@ -1,8 +1,8 @@
-"""What an OpenCL device can do, in the plan's words, however its driver says it.
+"""The features of an OpenCL device, by the names that plans use.
 
-What was an extension becomes part of OpenCL and then loses its name, and vendors have names of
-their own. The runner has the same rules (android_runner/opencl/device_features.cpp); one list of
-reports is held against both (tests/runner/device_reports.json).
+Drivers report one feature in several ways: extensions become part of a later OpenCL version and
+lose their name, and vendors have names of their own. The runner has the same rules
+(android_runner/opencl/device_features.cpp); tests/runner/device_reports.json tests both.
 """
 
 import re
@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# Names of extensions and of features of OpenCL C 3.0, each of which brings the built-in functions
-# of a feature of ours. Not among them: cl_qcom_dot_product8, whose operands have other signs, and
+# Extensions and OpenCL C 3.0 features, each of which provides the built-in functions that a feature
+# of ours means. Not among them: cl_qcom_dot_product8, whose operands have other signs, and
 # cl_qcom_subgroup_shuffle, which has no sums.
 NAMES = {
     "fp16": {"cl_khr_fp16"},
@@ -30,11 +30,12 @@ def device_features(device: Any) -> list[str]:
     """The features of a pyopencl device, among the FEATURES of plans."""
     import pyopencl as cl
 
-    ask, none, version = cl.device_info, list[Any](), _version(device)
-    said = set(_answer(device, ask.EXTENSIONS, "").split())
+    ask = cl.device_info
+    version = _version(device)
+    reported = set(_answer(device, ask.EXTENSIONS, "").split())
     if version >= (3, 0):
-        said |= {str(each.name) for each in _answer(device, ask.OPENCL_C_FEATURES, none)}
-    has = {feature: bool(said & names) for feature, names in NAMES.items()}
+        reported |= {str(each.name) for each in _answer(device, ask.OPENCL_C_FEATURES, list[Any]())}
+    has = {feature: bool(reported & names) for feature, names in NAMES.items()}
     has["fp16"] |= version >= (3, 0) and bool(_answer(device, ask.HALF_FP_CONFIG, 0))
     has["subgroups"] |= version >= (2, 1) and _answer(device, ask.MAX_NUM_SUB_GROUPS, 0) > 0
     has["images"] = bool(_answer(device, ask.IMAGE_SUPPORT, 0))
@@ -42,7 +43,7 @@ def device_features(device: Any) -> list[str]:
 
 
 def _version(device: Any) -> tuple[int, ...]:
-    """Of OpenCL. Drivers are asked only what their version knows: some complain."""
+    """Of OpenCL; some drivers fail on queries that are newer than their version."""
     import pyopencl as cl
 
     found = re.match(r"OpenCL (\d+)\.(\d+)", _answer(device, cl.device_info.VERSION, ""))
@@ -50,7 +51,7 @@ def _version(device: Any) -> tuple[int, ...]:
 
 
 def _answer(device: Any, question: int, otherwise: T) -> T:
-    """What a device says, if it does."""
+    """The device's answer, or `otherwise` if it refuses the query."""
     import pyopencl as cl
 
     try:

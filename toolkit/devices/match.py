@@ -1,10 +1,10 @@
-"""Which profile belongs to a phone, and what is known to go wrong in its driver."""
+"""The profile that belongs to a phone, and the known faults of its driver."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-# In this order: the property made for it (Android 12), then what older phones say.
+# In this order: the property made for it (Android 12), then those of older phones.
 SOC_PROPERTIES = (
     "ro.soc.model",
     "ro.vendor.qti.soc_model",
@@ -14,7 +14,7 @@ SOC_PROPERTIES = (
     "ro.boot.hardware",
     "ro.hardware.chipname",
 )
-GPU_NAMES = (  # what tells one GPU from another in CL_DEVICE_NAME, by vendor
+GPU_NAMES = (  # the part of CL_DEVICE_NAME that identifies a GPU, by vendor
     r"(adreno)\D*(\d{3}l?)",
     r"(?:mali|immortalis)\W*()(g\d+(?:-(?:ultra|premium|pro))?)",
     r"(xclipse)\W*(\d+)",
@@ -34,8 +34,8 @@ def match_phone(
     By its SoC, else by a GPU that only one entry has, else by a platform that only one SoC has,
     else the entry of the GPU's family, else `generic`.
 
-    props     of getprop, as far as they are there
-    gpu_name  CL_DEVICE_NAME, and CL_DEVICE_VERSION behind it where the name is bare; may be empty
+    props     of getprop; any may be missing
+    gpu_name  CL_DEVICE_NAME, followed by CL_DEVICE_VERSION if the name is bare; may be empty
     driver    CL_DRIVER_VERSION; may be empty
     """
     values = [props.get(name, "") for name in SOC_PROPERTIES]
@@ -56,7 +56,7 @@ def socs(facts: Mapping[str, Any]) -> list[str]:
 
 
 def gpu_key(name: str) -> str:
-    """What identifies a GPU in any spelling of its name: `adreno 740`, `g715`; empty if nothing."""
+    """A GPU by any spelling of its name: `adreno 740`, `g715`; empty if it is not recognised."""
     for pattern in GPU_NAMES:
         if hit := re.search(pattern, name.lower()):
             return f"{hit[1]} {hit[2]}".strip()
@@ -64,7 +64,7 @@ def gpu_key(name: str) -> str:
 
 
 def driver_notes(driver: str, rules: Sequence[Mapping[str, str]]) -> list[str]:
-    """What is known to go wrong with a driver, by the version of its compiler."""
+    """Known faults of a driver, by the version of its compiler."""
     hit = COMPILER.search(driver)
     if hit is None:
         return []

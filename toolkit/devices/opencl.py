@@ -20,7 +20,7 @@ def opencl_devices() -> list[dict[str, Any]]:
     for p in platforms:
         try:
             found += [_describe(p, d) for d in p.get_devices() if CHECKER not in p.name]
-        except cl.Error:  # a driver without a device
+        except cl.Error:  # a platform without a device raises
             continue
     return found
 

@@ -12,9 +12,9 @@ from opencl_kernels.kernel import source_text
 from toolkit.errors import PocketError
 
 Figures = dict[str, Any]
-LIMIT_S = 900  # of the whole probe; each part has a minute, and emulators take their time
+LIMIT_S = 900  # for the whole probe: each part has a minute, and emulators are slow
 SOURCES = ("rates.cl", "probe.cl")
-FLASH = (  # how an entry of devices.yaml names a rate: bytes of a read, its order
+FLASH = (  # name of the rate in devices.yaml, bytes of a read, order of reads
     ("ufs_sequential_gbs", 1 << 20, "sequential"),
     ("ufs_random_512k_gbs", 512 << 10, "random"),
     ("ufs_random_4k_gbs", 4 << 10, "random"),
@@ -34,7 +34,7 @@ def probe(
     from toolkit.devices.profiles import measured_file, write_measured
 
     if save:
-        measured_file(save)  # a bad name is an error before anything is measured
+        measured_file(save)  # raises for a bad name before anything is measured
     (progress or (lambda *_: None))("measuring: about 20 seconds")
     with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
         file = Path(folder, "probe.cl")
@@ -42,7 +42,7 @@ def probe(
         figures = _on_phone(file, serial) if on == "phone" else _here(file)
     if "error" in figures["device"]:
         fault = figures["device"]
-        raise PocketError(fault["error"], fault["because"], "pocketcl doctor")
+        raise PocketError(fault["error"], fault["because"], "run pocketcl doctor")
     figures["profile"] = profile_of(figures, datetime.date.today())
     figures["saved"] = str(write_measured(save, figures["profile"])) if save else None
     return figures
@@ -54,7 +54,7 @@ def source() -> str:
 
 
 def profile_of(figures: Mapping[str, Any], day: datetime.date) -> Figures:
-    """The entry of devices.yaml that a probe's figures make; parts that failed are left out."""
+    """A probe's figures as an entry of devices.yaml, without the parts that failed."""
     device = figures["device"]
     kind = figures.get("class", "generic")
     entry = {
@@ -94,7 +94,8 @@ def _here(source: Path) -> Figures:
     except subprocess.TimeoutExpired:
         raise _endless() from None
     figures = _parsed(done.stdout, done.returncode, done.stderr)
-    device, known = figures["device"], profiles()
+    device = figures["device"]
+    known = profiles()
     if "error" not in device:
         figures["class"] = known[match(device["platform"], device["name"], known)]["class"]
     return figures
@@ -111,17 +112,17 @@ def _on_phone(source: Path, serial: str | None) -> Figures:
     check_system(runner.about)
     runner.install_runner()
     tree = runner.store.install("plans", [file_item(source.name, source)])
-    child = runner.start(["--probe", f"{UP}{tree}/{source.name}", "--scratch", "."])
+    process = runner.start(["--probe", f"{UP}{tree}/{source.name}", "--scratch", "."])
     try:
-        out, err = child.communicate(timeout=LIMIT_S)
+        out, err = process.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
-        child.kill()
+        process.kill()
         raise _endless() from None
     finally:
         runner.leave()
-    if child.returncode and "error " not in out:
-        raise runner.exit_error(child.returncode, err.splitlines()[-8:])
-    figures = _parsed(out, child.returncode, err)
+    if process.returncode and "error " not in out:
+        raise runner.exit_error(process.returncode, err.splitlines()[-8:])
+    figures = _parsed(out, process.returncode, err)
     device, known = figures["device"], profiles()
     if "error" not in device:
         props = {"ro.soc.model": runner.about.soc}
@@ -131,7 +132,7 @@ def _on_phone(source: Path, serial: str | None) -> Figures:
 
 
 def _endless() -> PocketError:
-    return PocketError("the probe did not end", f"it ran for {LIMIT_S} s", "pocketcl doctor")
+    return PocketError("the probe did not end", f"it ran for {LIMIT_S} s", "run pocketcl doctor")
 
 
 def _parsed(out: str, code: int, err: str) -> Figures:
@@ -143,7 +144,7 @@ def _parsed(out: str, code: int, err: str) -> Figures:
         found["device"], found["flash"]
     except (ValueError, KeyError, TypeError):
         because = f"exit code {code}\n{err.strip()[-300:]}".strip()
-        raise PocketError("the probe failed", because, "pocketcl doctor") from None
+        raise PocketError("the probe failed", because, "run pocketcl doctor") from None
     return found
 
 

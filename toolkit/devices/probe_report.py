@@ -1,4 +1,4 @@
-"""What `pocketcl devices --probe` tells people."""
+"""The report of `pocketcl devices --probe` for people."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -63,7 +63,7 @@ def _host(part: Mapping[str, Any]) -> str:
         pointer = f"fails: {shared['because']}"
     else:
         pointer = f"maps in {shared['map_us']:.0f} µs" if shared["right"] else "gives wrong values"
-    write, read = (part[way]["bytes_per_s"] / 1e9 for way in ("write", "read"))
+    write, read = (part[direction]["bytes_per_s"] / 1e9 for direction in ("write", "read"))
     size = part["bytes"] >> 20
     return f"to it {write:.1f} GB/s, from it {read:.1f}; {size} MiB of the host's: {pointer}"
 

@@ -1,4 +1,4 @@
-"""Profiles of devices: what devices.yaml, a probe and the user say of them."""
+"""Profiles of devices, from devices.yaml, from probes and from the user."""
 
 import re
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from toolkit.files import write_text
 from toolkit.paths import config_dir
 from toolkit.plan.schema import FEATURES
 
-UNITS = 8  # compute units of a GPU whose entry says nothing of them
-LOCAL_MEMORY = 32768  # bytes that OpenCL 1.1 and later promise a work-group on any device
+UNITS = 8  # compute units of a GPU whose entry does not give them
+LOCAL_MEMORY = 32768  # bytes per work-group that OpenCL 1.1 and later guarantee
 # In the wheel, and in a checkout.
 SHIPPED = (
     Path(__file__).parents[1] / "facts/devices.yaml",
@@ -27,8 +27,8 @@ SHIPPED = (
 def profiles() -> dict[str, Profile]:
     """Every profile by name: shipped, measured by `devices --probe`, the user's own.
 
-    A later one changes and joins an earlier one of its name. Each file has one author: the shipped
-    one is PocketCL's, those in devices.d are a probe's, devices.yaml is the user's.
+    The keys of a later profile override those of an earlier one of the same name. Each file has one
+    author: PocketCL the shipped one, a probe those in devices.d, the user devices.yaml.
     """
     found: dict[str, Profile] = {}
     classes: dict[str, Profile] = {}
@@ -42,7 +42,7 @@ def profiles() -> dict[str, Profile]:
 
 
 def known_faults(driver: str) -> list[str]:
-    """What is known to go wrong with a driver of this version."""
+    """The known faults of a driver of this version."""
     return driver_notes(driver, cast(Any, _shipped_body().get("drivers", [])))
 
 
@@ -60,14 +60,14 @@ def measured_file(name: str) -> Path:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
         raise PocketError(
             f"'{name}' cannot be the name of a device",
-            "it becomes a file: lower-case letters, digits, - . _",
-            "a name like my-phone",
+            "it becomes a file name: lower-case letters, digits, - . _",
+            "choose a name like my-phone",
         )
     return config_dir() / "devices.d" / f"{name}.yaml"
 
 
 def match(platform: str, device: str, known: Mapping[str, Profile]) -> str:
-    """The profile of an OpenCL device, by the words of its entry; `generic` where none fits."""
+    """The profile whose `match` words are in the device's names; `generic` if there is none."""
     names = f"{platform}\n{device}".lower()
     for name, facts in known.items():
         if any(word.lower() in names for word in facts.get("match", ())):
@@ -78,20 +78,24 @@ def match(platform: str, device: str, known: Mapping[str, Profile]) -> str:
 def _checked(name: str, facts: Profile, classes: Mapping[str, Profile]) -> Profile:
     where, kind = facts["from"], facts.get("class")
     if kind not in CLASSES:
-        raise _fault(where, name, f"its class is {kind!r}", f"class: one of {', '.join(CLASSES)}")
+        raise _fault(
+            where, name, f"its class is {kind!r}", f"set class to one of {', '.join(CLASSES)}"
+        )
     full = {"local_memory": LOCAL_MEMORY, **classes.get(kind, {}), **facts}
     align = full.get("align")
     if not isinstance(align, int) or align <= 0 or align & (align - 1):
-        raise _fault(where, name, f"its align is {align!r}", "align: bytes, a power of two")
+        raise _fault(where, name, f"its align is {align!r}", "set it to bytes, a power of two")
     units = full.get("compute_units", UNITS)
     if not isinstance(units, int) or units <= 0:
-        raise _fault(where, name, f"its compute_units are {units!r}", "compute_units: how many")
+        raise _fault(where, name, f"its compute_units are {units!r}", "set it to their number")
     room = full["local_memory"]
     if not isinstance(room, int) or room <= 0:
-        raise _fault(where, name, f"its local_memory is {room!r}", "local_memory: bytes")
+        raise _fault(where, name, f"its local_memory is {room!r}", "set it to bytes")
     unknown = [f for f in full.get("features", ()) if f not in FEATURES]
     if unknown:
-        raise _fault(where, name, f"feature {unknown[0]!r} is unknown", f"one of {FEATURES}")
+        raise _fault(
+            where, name, f"feature {unknown[0]!r} is unknown", f"use some of {', '.join(FEATURES)}"
+        )
     return full
 
 
@@ -99,7 +103,7 @@ def _read(path: Path) -> Profile:
     try:
         body = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PocketError(f"{path} cannot be read", error, "mend or remove it") from None
+        raise PocketError(f"{path} cannot be read", error, "repair or remove it") from None
     named = ("classes", "devices")
     sections = [body.get(name, {}) for name in named] if isinstance(body, dict) else [None]
     if not all(
@@ -108,7 +112,7 @@ def _read(path: Path) -> Profile:
         raise PocketError(
             f"{path} is not a list of devices",
             "it needs the form  devices: {NAME: {class: …}}",
-            "the shipped devices.yaml is an example",
+            "take the shipped devices.yaml as an example",
         )
     return body
 
@@ -132,5 +136,5 @@ def _shipped() -> Path:
 
 
 def user_file() -> Path:
-    """Where the user's own profiles are; it need not be there."""
+    """The file of the user's own profiles; it may not exist."""
     return config_dir() / "devices.yaml"

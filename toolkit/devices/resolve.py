@@ -17,11 +17,11 @@ from toolkit.plan.schema import FEATURES
 
 
 def resolve_device(name: str | None = None, serial: str | None = None) -> Profile:
-    """The profile of a named device, or of the one here, as far as a plan depends on it.
+    """The profile of a named device, or of the one here: the keys that a plan depends on.
 
-    name, class, align, features, compute_units, local_memory.
-
-    `phone` is the phone on adb, `serial` which one; the serial itself will do as a name.
+    name    of a profile, SoC or GPU; `phone` for the one on adb; or the serial of a phone
+    serial  which phone
+    returns name, class, align, features, compute_units, local_memory
     """
     known = profiles()
     if name is None:
@@ -78,14 +78,14 @@ def _phone_line(facts: Mapping[str, Any]) -> str:
 
 
 def phones() -> list[dict[str, Any]]:
-    """Phones that adb sees: serial, state (`device` when usable), model; of usable ones more."""
+    """Phones that adb lists: serial, state (`device` when usable), model; more of usable ones."""
     return [_phone(seen) for seen in _seen()]
 
 
 def _seen() -> list[Seen]:
     try:
         return all_phones()
-    except PocketError:  # doctor says what is wrong with adb
+    except PocketError:  # doctor reports what is wrong with adb
         return []
 
 
@@ -95,7 +95,7 @@ def _phone(seen: Seen) -> dict[str, Any]:
         return facts
     try:
         found = about(Phone(seen.serial, seen.model))
-    except PocketError as error:  # it was unplugged just now
+    except PocketError as error:  # it was unplugged meanwhile
         return {**facts, "state": str(error)}
     named = {"soc": found.soc, "android": found.android, "gpu": found.gpu, "driver": found.driver}
     return {**facts, **named, "profile": _profile_of(found.soc, found.gpu, found.driver)}
@@ -124,14 +124,14 @@ def _here(known: Mapping[str, Profile]) -> Profile:
         raise PocketError(
             "no OpenCL device is here to compile for",
             opencl.NO_DEVICE,
-            "--device NAME to compile for another one (pocketcl devices), or pocketcl doctor",
+            "compile for another with --device NAME (pocketcl devices), or run pocketcl doctor",
         )
     name = match(device["platform"], device["name"], known)
     return _as_reported(name, known[name], device)
 
 
 def _as_reported(name: str, facts: Profile, device: Mapping[str, Any]) -> Profile:
-    """A profile as far as the device in hand bears it out."""
+    """A profile, limited to what the device itself reports."""
     profile = _essence(name, facts)
     profile["align"] = max(profile["align"], device["align"])
     profile["features"] = [f for f in profile["features"] if f in device["features"]]
@@ -141,14 +141,14 @@ def _as_reported(name: str, facts: Profile, device: Mapping[str, Any]) -> Profil
 
 
 def _essence(name: str, facts: Profile) -> Profile:
-    """What a plan depends on; the rest of an entry is for people and estimates."""
+    """The keys that a plan depends on; the rest of an entry is for people and estimates."""
     features = [f for f in FEATURES if f in facts.get("features", ())]
-    few = os.cpu_count() or 1 if facts["class"] == "cpu" else UNITS
+    units = os.cpu_count() or 1 if facts["class"] == "cpu" else UNITS
     return {
         "name": name,
         "class": facts["class"],
         "align": facts["align"],
         "features": features,
-        "compute_units": facts.get("compute_units", few),
+        "compute_units": facts.get("compute_units", units),
         "local_memory": facts["local_memory"],
     }

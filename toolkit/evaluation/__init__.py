@@ -1,1 +1,1 @@
-"""Is a plan right, and how good: ONNX Runtime, perplexity, what quantisation costs."""
+"""Correctness and quality of a plan: ONNX Runtime, perplexity, errors of quantisation."""

@@ -1,4 +1,4 @@
-"""What is fed to a plan and to its model: the model itself, ids, and what scores them."""
+"""Inputs of an evaluation: the plan's source model, token ids, and the protocol of a scorer."""
 
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -15,7 +15,7 @@ Logits: TypeAlias = npt.NDArray[np.float32]
 class Scorer(Protocol):
     """ONNX Runtime on a graph, with its own KV cache."""
 
-    notes: list[str]  # how the graph had to be run, where that is not as it stands
+    notes: list[str]  # how the run differs from the graph as it was exported
 
     def reset(self) -> None:
         """Empty the cache."""
@@ -37,20 +37,20 @@ def source_of(plan: Plan, model: Path | None) -> Any:
     if model is None and not path.exists():
         raise PocketError(
             f"the plan's model is not at {path}",
-            "a plan remembers where its model was, it doesn't contain it",
-            "pocketcl verify PLAN --model SRC",
+            "a plan records the path of its model and doesn't contain it",
+            "pass the model with --model SRC",
         )
     source = load_source(path)
     if model is None and source.sha256 != recorded.sha256:
         raise PocketError(
             f"{path} has changed since the plan was compiled",
             f"SHA-256 {source.sha256[:12]}… now, {recorded.sha256[:12]}… then",
-            "compile it again, or compare on purpose with --model SRC",
+            "compile it again, or compare with it anyway: --model SRC",
         )
     return source
 
 
 def random_ids(plan: Plan, count: int) -> list[int]:
-    """Ids all over the vocabulary; the first ones are the same for every count."""
+    """Random ids over the whole vocabulary; a smaller count gives a prefix of a larger one."""
     generator = np.random.default_rng(0)
     return [int(i) for i in generator.integers(0, int(plan.model["vocab_size"]), count)]

@@ -19,14 +19,14 @@ from toolkit.plan.expr import symbol
 from toolkit.plan.schema import Plan
 
 Array = npt.NDArray[Any]
-_LAST_ONLY = "computes the last row of a call only: to score a text, it was fed token by token"
+_LAST_ONLY = "computes only the last row of a call: to score a text, it was fed token by token"
 
 
 class Reference:
-    """A decoder in ONNX Runtime; what is fed goes on from the cache and extends it."""
+    """A decoder in ONNX Runtime; ids continue the text in its cache and extend it."""
 
     def __init__(self, session: Any, model: ir.Model) -> None:
-        """`model` tells roles and shapes; `session` runs it, or an earlier form of it."""
+        """Roles and shapes come from `model`; `session` runs it, or an earlier form of it."""
         self.session, self.roles = session, roles_of(model)
         self.inputs = {v.name: v for v in model.graph.inputs if v.name}
         self.types = {i.name: _numpy_type(i.type) for i in session.get_inputs()}
@@ -39,9 +39,9 @@ class Reference:
 
     @classmethod
     def original(cls, source: Source, threads: int = 0) -> Self:
-        """The exporter's file; 0 threads: as many as ONNX Runtime likes.
+        """The exporter's file; 0 threads lets ONNX Runtime choose.
 
-        As it is, unless it fixes sizes of its inputs: those are left open then.
+        It is run as it is, unless it fixes sizes of its inputs: then with these left open.
         """
         model = source.model
         intake(model)
@@ -63,9 +63,9 @@ class Reference:
     def of(cls, model: ir.Model, taken_in: ir.Model | None = None) -> Self:
         """A model in memory, after any pass.
 
-        `taken_in` is the same model after the intake: it tells the roles of one that has none yet.
+        `taken_in` is the same model after the intake, for the roles of a `model` without them.
         """
-        model.ir_version = 10  # the first that has overloads of functions
+        model.ir_version = 10  # the first version with function overloads
         known = model if taken_in is None or has_roles(model) else taken_in
         return cls(_session_of(model, "the rewritten graph"), known)
 
@@ -77,7 +77,7 @@ class Reference:
     def score(self, ids: list[int]) -> npt.NDArray[np.float32]:
         """Feed ids after what is cached; logits [len(ids), V].
 
-        One id after the other where the graph computes the logits of the last one only.
+        Feeds one id at a time if the graph computes only the logits of the last one.
         """
         before = self.past, self.state
         rows = self.feed(ids)
@@ -103,7 +103,7 @@ class Reference:
         return rows
 
     def _feed(self, name: str, ids: list[int]) -> Array:
-        if name in self.unread:  # by any node: only its type and rank must be right
+        if name in self.unread:  # no node reads it: only its type and rank must be right
             shape = [d if isinstance(d, int) else 1 for d in self.unread[name]]
             return np.full(shape, "" if self.types[name] == "object" else 0, self.types[name])
         seq, total = len(ids), self.past + len(ids)
@@ -128,7 +128,7 @@ class Reference:
 
 
 def original_or_why(source: Source) -> tuple[Reference | None, str | None]:
-    """The exporter's file, or why ONNX Runtime refuses it: some kinds of ops only when they run."""
+    """The exporter's file, or why ONNX Runtime refuses it; some ops are refused only in a run."""
     try:
         original = Reference.original(source)
         original.feed([0, 0])
@@ -149,13 +149,13 @@ def _caches(roles: Roles, outputs: list[str]) -> dict[str, str]:
 
 
 def _numpy_type(name: str) -> str:
-    """Of ONNX Runtime's name for a type, such as `tensor(float16)`."""
+    """The numpy type for ONNX Runtime's name of one, such as `tensor(float16)`."""
     inner = name.removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64", "string": "object"}.get(inner, inner)
 
 
 def _opened(model: ir.Model) -> ir.Model:
-    """The model without any size that it declares, but for those of its weights."""
+    """The model without the sizes that it declares, except those of its weights."""
     for value in (*model.graph.inputs, *model.graph.outputs):
         value.shape = None if value.shape is None else ir.Shape([None] * value.shape.rank())
     for node in model.graph.all_nodes():
@@ -166,7 +166,7 @@ def _opened(model: ir.Model) -> ir.Model:
 
 
 def _session_of(model: ir.Model, name: str, threads: int = 0) -> Any:
-    """Through a file: weights may lie outside the model's own, and a protobuf ends at 2 GiB."""
+    """Open a model through a file with external data: a protobuf is limited to 2 GiB."""
     with defined(model), tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
         path = Path(folder) / "model.onnx"
         ir.save(model, path, external_data="model.onnx.data")

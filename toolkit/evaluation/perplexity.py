@@ -1,9 +1,9 @@
-"""Perplexity of a plan over a text, next to its model's own, and how far they lie apart.
+"""Perplexity of a plan over a text, its model's own perplexity, and their divergence.
 
 Protocol (as GPTQ, Double Sparsity and DIP state it): the text is tokenised once and cut into
 windows that don't overlap; the cache is empty at the start of each; every token of a window but the
 first is predicted from those before it. perplexity = exp(sum of negative log likelihoods / tokens),
-summed in float64. What is left over at the end is a shorter window of its own, or dropped.
+summed in float64. The remainder at the end is a shorter window of its own, or dropped.
 """
 
 import copy
@@ -20,19 +20,19 @@ from toolkit.errors import PocketError
 from toolkit.evaluation.inputs import Scorer, source_of
 from toolkit.executors.interface import DeviceInfo, Executor, Machine
 from toolkit.executors.open import open_executor
-from toolkit.generation.tokenizer import load_text, read_text
+from toolkit.generation.tokenizer import load_tokenizer, read_text
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Plan
 
 Logits: TypeAlias = npt.NDArray[np.float32]
 Ids: TypeAlias = npt.NDArray[np.int64]
 WINDOW = 2048  # tokens, where the context allows
-PIECE = 128  # positions whose logits are held at a time
+CHUNK = 128  # positions whose logits are in memory at a time
 
 
 @dataclass
 class Totals:
-    """Sums over predicted tokens; `of` names whose predictions they are."""
+    """Sums over predicted tokens, of the plan and of the reference."""
 
     nll: float = 0.0
     reference_nll: float = 0.0
@@ -55,7 +55,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a text on a plan and on its model in ONNX Runtime; keys as in `pocketcl eval --json`.
 
-    text  a text file, or an .npy of token ids: [tokens], or [windows, tokens] as they are
+    text  a text file, or an .npy file of token ids: [tokens], or [windows, tokens]
     """
     tell = progress or (lambda _: None)
     tell("loading")
@@ -113,7 +113,7 @@ def _scorer(path: Path, on: str, batch: int, **options: Any) -> Batched:
 
 
 def grouped(windows: Sequence[list[int]], batch: int) -> Iterator[Ids]:
-    """Windows of equal length, up to `batch` at a time; in order, but for the shorter ones."""
+    """Windows of equal length, up to `batch` at a time; the longest come first."""
     for length in sorted({len(w) for w in windows}, reverse=True):
         same = [w for w in windows if len(w) == length]
         for start in range(0, len(same), batch):
@@ -121,15 +121,15 @@ def grouped(windows: Sequence[list[int]], batch: int) -> Iterator[Ids]:
 
 
 def _rows(path: Path, plan_path: Path, plan: Plan) -> list[list[int]]:
-    """The ids of a file, in the rows that it has."""
+    """The ids of a file: one row of a text, or the rows of an array."""
     if path.suffix == ".npy":
         return _ids_of(path)
-    tokenizer = load_text(plan_path, plan.model)
+    tokenizer = load_tokenizer(plan_path, plan.model)
     if tokenizer is None:
         raise PocketError(
             "this plan can't read text",
             "no tokenizer.json came with its model",
-            "--text IDS.npy with token ids, or compile again with tokenizer.json beside the model",
+            "pass token ids as --text IDS.npy, or put tokenizer.json beside the model and compile again",
         )
     return [tokenizer.encode(read_text(path))]
 
@@ -138,16 +138,17 @@ def _ids_of(path: Path) -> list[list[int]]:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise PocketError(f"{path} cannot be read", error, "np.save an array of ids") from None
+        raise PocketError(f"{path} cannot be read", error, "write it with np.save") from None
     if array.ndim not in (1, 2) or array.dtype.kind not in "iu":
         shape = f"{array.dtype} {list(array.shape)}"
-        raise PocketError(f"{path} holds {shape}", "token ids are one or two axes of integers")
+        because = "token ids are integers in one or two axes"
+        raise PocketError(f"{path} holds {shape}", because, "save the ids of a text, [tokens]")
     rows: list[list[int]] = np.atleast_2d(array).tolist()
     return rows
 
 
 def cut(ids: Sequence[int], size: int, remainder: str) -> Iterator[list[int]]:
-    """Windows of `size` ids; the rest is a window too ("keep") or left out ("drop")."""
+    """Windows of `size` ids; the remainder is a shorter window ("keep") or left out ("drop")."""
     for start in range(0, len(ids), size):
         part = list(ids[start : start + size])
         if len(part) == size or (remainder == "keep" and len(part) > 1):
@@ -161,15 +162,15 @@ def score_windows(
     batch: int,
     totals: Totals,
 ) -> None:
-    """Add windows, piece by piece: logits of a whole window may be larger than the model."""
+    """Add windows in chunks: the logits of a whole window may be larger than the model."""
     count, length = ids_WT.shape
-    full = np.resize(ids_WT, (batch, length))  # a short group is filled up with itself
+    full = np.resize(ids_WT, (batch, length))  # a short group is filled by repeating it
     rivals = [copy.copy(rival) for _ in range(count)] if rival is not None else []
     for each in rivals:
         each.reset()
     sums = np.zeros(count)
-    for start in range(0, length - 1, PIECE):
-        stop = min(start + PIECE, length - 1)
+    for start in range(0, length - 1, CHUNK):
+        stop = min(start + CHUNK, length - 1)
         ours = log_softmax(score(full[:, start:stop], start))[:count]
         for w in range(count):
             part, targets = ids_WT[w, start:stop], ids_WT[w, start + 1 : stop + 1]
@@ -207,7 +208,7 @@ def _reference(source: Any) -> Scorer:
     try:
         return Reference.original(source)
     except Refused as error:
-        hint = "--no-reference scores the plan alone"
+        hint = "pass --no-reference to score only the plan"
         raise PocketError(error.what, error.because, hint) from error
 
 
@@ -216,7 +217,7 @@ def _window(context: int, wanted: int | None) -> int:
         raise PocketError(
             f"a window of {wanted} tokens cannot be scored",
             f"the plan holds {context} positions, and a prediction needs two tokens",
-            f"--window {min(WINDOW, context)}",
+            f"pass --window {min(WINDOW, context)}",
         )
     return wanted or min(WINDOW, context)
 
@@ -236,7 +237,7 @@ def _report(
         raise PocketError(
             "the text is too short to be scored",
             f"it has no window of {size} tokens" if remainder == "drop" else "it has one token",
-            "a longer text, or a smaller --window",
+            "take a longer text, or a smaller --window",
         )
     spread = float(np.std(totals.windows)) / np.sqrt(len(totals.windows))
     figures = {

@@ -1,4 +1,4 @@
-"""What quantising costs each weight: errors of the codes against the floats that they stand for."""
+"""The quantisation error of each weight, against its floats."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from toolkit.errors import PocketError
 from toolkit.plan.load import is_plan
 from toolkit.tables import table
 
-SIGMAS = 6  # a weight so many standard deviations from 0 is an outlier
+SIGMAS = 6  # a weight further from 0 than this many RMS values is an outlier
 STEP = 1 << 20  # weights that are read at a time
 
 
@@ -49,8 +49,8 @@ def _of_plan(path: Path, given: dict[str, Any]) -> ir.Model:
     plan = load_plan(path)
     stored = options_of(plan).weights
     if any(given.values()):
-        hint = f"pocketcl inspect {origin_of(plan).path} --quality …"
-        because = "--group, --symmetric and --keep are chosen by the compile"
+        hint = f"inspect its model: pocketcl inspect {origin_of(plan).path} --quality …"
+        because = "--group, --symmetric and --keep are options of the compile"
         raise PocketError(f"{path} is a plan", because, hint)
     if stored != "e0m4":
         raise PocketError(
@@ -74,7 +74,7 @@ def _of_model(path: Path, given: dict[str, Any]) -> ir.Model:
 
 
 def _row(matrix: Matrix, same: str | None) -> dict[str, Any]:
-    """One weight: sizes, and where it was quantised here, what that costs; `same`: a twin."""
+    """One weight: its sizes and, if it is quantised here, its errors; `same`: an equal weight."""
     N, K = matrix.sizes
     names = {"name": matrix.value.name, "node": matrix.node.name, "same_as": same}
     row: dict[str, Any] = {**names, "N": N, "K": K}
@@ -88,12 +88,14 @@ def _row(matrix: Matrix, same: str | None) -> dict[str, Any]:
 
 
 def measure(weight: QuantizedWeight) -> dict[str, Any]:
-    """Errors of a weight that was quantised: relative RMS, largest, worst group; its outliers."""
+    """Errors of a quantised weight: relative RMS, largest, worst group; its share of outliers."""
+    # The RMS of the weights comes first: errors and outliers are relative to it.
     spans = list(_spans(weight))
     power = sum(float(np.square(_floats(weight, *s), dtype=np.float64).sum()) for s in spans)
     rms = math.sqrt(power / (weight.N * weight.K))
     parts = [_errors(weight, rms, *span) for span in spans]
-    error, worst = sum(part[0] for part in parts), max(parts, key=lambda part: part[2])
+    error = sum(part[0] for part in parts)
+    worst = max(parts, key=lambda part: part[2])
     return {
         "rms_error": math.sqrt(error / power) if power else 0.0,
         "max_error": max(part[1] for part in parts),
@@ -107,7 +109,7 @@ def measure(weight: QuantizedWeight) -> dict[str, Any]:
 def _errors(
     weight: QuantizedWeight, rms: float, first: int, stop: int
 ) -> tuple[float, float, float, tuple[int, int], int]:
-    """Of some rows: squared error, largest error, RMS of the worst group, where, outliers."""
+    """Of some rows: squared error, largest error, RMS and place of the worst group, outliers."""
     floats = _floats(weight, first, stop)
     errors = np.abs(weight.make(first, stop).values() - floats)
     starts = np.arange(0, weight.K, weight.group)
@@ -132,7 +134,7 @@ def _spans(weight: QuantizedWeight) -> Iterator[tuple[int, int]]:
 
 
 def _bits(weight: QuantizedWeight) -> float:
-    """What a weight takes, with its share of scale and zero point."""
+    """Bits per weight, with its share of scale and zero point."""
     extra = dtype_bytes(weight.scale) + (dtype_bytes(weight.zero) if weight.zero else 0)
     return weight.bits + 8 * extra / weight.group
 
@@ -164,7 +166,7 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    anonymous = row["name"].startswith("onnx::")  # as torch.onnx calls what it transposed
+    anonymous = row["name"].startswith("onnx::")  # torch.onnx names transposed weights so
     name = row["node"] if anonymous else row["name"]
     sizes = (f"{row['bits']}", f"{row['group'] or '–'}", f"{row['N']} × {row['K']}", name)
     if "rms_error" not in row:

@@ -1,8 +1,8 @@
-"""Does a plan compute what its model computes? Against ONNX Runtime, logits and greedy tokens.
+"""Compare a plan with its model in ONNX Runtime: logits and greedy tokens.
 
-Two comparisons: with the rewritten graph, whose errors are ours (it decides `ok`), and with the
-original model, which adds what rewriting and storage types cost. Where ONNX Runtime refuses the
-original, the second is left out, and the report says why.
+There are two comparisons: with the rewritten graph, whose errors are ours (it decides `ok`), and
+with the original model, which adds the errors of rewriting and of storage types. If ONNX Runtime
+refuses the original, the second is left out, and the report says why.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,11 +25,11 @@ NMSE_LIMIT = {"f32": 1e-8, "f16": 1e-4}
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison: what is fed, and which rows of logits are looked at."""
+    """One comparison: the ids that are fed, and which rows of logits are compared."""
 
     name: str
     prompt: list[int]
-    forced: list[int]  # then fed one at a time, whatever the model would have said
+    forced: list[int]  # then fed one at a time, whatever the model predicts
     all_rows: bool = False  # score phase: every row; else the last one and those of the decode
 
 
@@ -108,11 +108,11 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     same = "the same" if result["greedy_match"] else "NOT the same"
     yield f"greedy: {same} {result['greedy_tokens']} tokens as {known}"
     verdict = "ok" if result["ok"] else "FAILED"
-    yield f"{verdict}: NMSE below {result['nmse_limit']:.0e} is asked for {result['precision']}"
+    yield f"{verdict}: NMSE must be below {result['nmse_limit']:.0e} for {result['precision']}"
 
 
 def precision(plan: Plan) -> str:
-    """`f16` where weights, activations or the KV cache are stored so; scales of codes are exact."""
+    """`f16` if any weights, activations or KV states are, except scales of quantised weights."""
     stored = {weight.dtype for weight in plan.weights if weight.layout != SCALES}
     stored |= {buffer.dtype for buffer in plan.buffers}
     stored |= {scratch.dtype for phase in plan.phases for scratch in phase.scratch}
@@ -160,14 +160,14 @@ def run_reference(reference: Scorer, case: Case) -> Logits:
 
 
 def greedy_ids(reference: Scorer, prompt: list[int], count: int, plan: Plan) -> list[int]:
-    """The ids that ONNX Runtime chooses after a prompt, as far as the context goes."""
+    """The greedy ids of ONNX Runtime after a prompt, up to the end of the context."""
     reference.reset()
     known, vocab = reference.feed([0]).shape[-1], int(plan.model["vocab_size"])
     if known != vocab:
         raise PocketError(
             "this is not the plan's model",
-            f"its logits are of {known} tokens, the plan's of {vocab}",
-            "name with --model the model that was compiled",
+            f"its logits cover {known} tokens, the plan's {vocab}",
+            "pass the model that was compiled with --model",
         )
     reference.reset()
     row, ids = reference.feed(prompt)[-1], list[int]()
@@ -178,7 +178,7 @@ def greedy_ids(reference: Scorer, prompt: list[int], count: int, plan: Plan) -> 
 
 
 def greedy_plan(executor: Executor, prompt: list[int], count: int) -> list[int]:
-    """The ids that the plan chooses, by its own prefill and token loop."""
+    """The greedy ids of the plan, by its own prefill and token loop."""
     if not count:
         return []
     first = executor.prefill(prompt, 0)

@@ -1,1 +1,1 @@
-"""What a path holds that is no ONNX model, and the step that leads on."""
+"""Recognises paths that hold no ONNX model, and says how to get one."""

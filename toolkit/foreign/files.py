@@ -54,15 +54,15 @@ FILES = (
     Kind("not a usable ONNX model", is_empty, "the file is empty", AGAIN),
     POINTER,
     Kind(
-        "a part of a plan, compiled already",
+        "a part of a compiled plan",
         _in_plan,
-        f"{PLAN_FILE} lies beside it",
+        f"{PLAN_FILE} is in the same folder",
         lambda seen: run_plan(seen.path.parent),
     ),
     Kind(
         "a web page, not an ONNX model",
         text_starts(b"<!doctype html", b"<html"),
-        "what came is not the file, but a page about it, or one that asks for a login",
+        "the download is not the file, but a page about it, or one that asks for a login",
         NO_PAGE,
     ),
     Kind(
@@ -102,8 +102,8 @@ FILES = (
     Kind(
         "an HDF5 file, not an ONNX model",
         starts(b"\x89HDF\r\n\x1a\n"),
-        "Keras keeps weights so; PocketCL reads ONNX",
-        "of a whole Keras model: python -m tf2onnx.convert --keras FILE --output model.onnx",
+        "Keras stores weights in it; PocketCL reads ONNX",
+        "convert a whole Keras model: python -m tf2onnx.convert --keras FILE --output model.onnx",
     ),
     Kind(
         "a NumPy file, not an ONNX model",
@@ -120,13 +120,13 @@ FILES = (
     Kind(
         "an unfinished download, not an ONNX model",
         called(*UNFINISHED),
-        "its name says that the rest is still to come",
+        "its name says that the rest is missing",
         "let the download finish, or start it again",
     ),
     Kind(
         "the weights of a model, not the model",
         called(".onnx_data", ".onnx.data", ".onnx.weight"),
-        "an export with external data is more than one file, and the graph is in another",
+        "an export with external data has several files, and the graph is in another one",
         _model_beside,
     ),
     Kind(

@@ -1,4 +1,4 @@
-"""Which .onnx file is meant by what was typed, or the sentence that leads to one."""
+"""Find the .onnx file of a path, or raise an error that says how to get one."""
 
 import os
 import re
@@ -18,32 +18,33 @@ from toolkit.paths import PLAN_FILE
 
 PREFERRED = ("model.onnx", "decoder_model.onnx")
 INSIDE = "onnx"  # where repositories made for transformers.js keep their models
-DEPTH = 3  # folders within folders that are looked into
-TELLS_NOTHING = re.compile(r"((decoder_)?(with_past_)?model(_merged)?|decoder)(?=$|[-_.])")
+DEPTH = 3  # levels of folders that are searched for .onnx files to suggest
+UNINFORMATIVE = re.compile(r"((decoder_)?(with_past_)?model(_merged)?|decoder)(?=$|[-_.])")
 
 
 def find_model(path: Path) -> Path:
-    """The .onnx file of a path, itself or the one in an exporter's folder; where it really lies."""
+    """The .onnx file of a path, itself or the one in an exporter's folder, links resolved."""
     if not path.exists():
         raise not_there(path, f"there is no model at {path}")
     if (found := _found(path)) is not None:
-        return _behind_links(found)
+        return _links_resolved(found)
     names = sorted(Seen(path).names)
     because = f"in it: {', '.join(names[:6])}{', …' * (len(names) > 6)}" if names else "it is empty"
     raise PocketError(f"{path} holds no ONNX model", because, "name the folder of an export")
 
 
-def _behind_links(model: Path) -> Path:
-    """What lies beside a model is beside its file, not beside a link to it.
+def _links_resolved(model: Path) -> Path:
+    """The file that a link leads to, since the files that belong to a model are next to it.
 
-    But for a hub's cache: there all files are links, to files that are called by their checksum.
+    In a hub's cache the links are: their targets are named by checksums. There only the folder is
+    resolved.
     """
     real = model.resolve()
     return real if real.suffix == model.suffix else model.parent.resolve() / model.name
 
 
 def refuse_model(path: Path) -> None:
-    """Raise if a path in the place of a plan is not there, or is known to be something else."""
+    """Raise if a path given as a plan does not exist, or is known to be something else."""
     if not path.exists():
         raise not_there(path, f"{path} is not a plan")
     if (path / PLAN_FILE).is_file():
@@ -52,37 +53,39 @@ def refuse_model(path: Path) -> None:
         because = f"plans in it: {', '.join(plan.parent.name for plan in plans)}"
         raise PocketError(f"{path} is not a plan itself", because, run_plan(plans[0].parent))
     if (found := _found(path)) is not None and is_onnx(Seen(found)):
-        because = "a model is compiled once; what runs is the plan that comes of it"
-        plan = Path(plan_name(_behind_links(found)))
+        because = "a model is compiled once to a plan, and the plan is run"
+        plan = Path(plan_name(_links_resolved(found)))
         hint = f"pocketcl compile {quote(str(path))}\n{run_plan(plan)}"
-        raise PocketError(f"{path} is a model, and not compiled yet", because, hint)
+        raise PocketError(f"{path} is a model that is not compiled yet", because, hint)
 
 
 def home_of(model: Path) -> Path:
-    """Where a model's tokenizer and settings lie: beside it, or above a folder named `onnx`."""
+    """The folder of a model's tokenizer and settings: its own, or the one above a folder `onnx`."""
     folder = model.parent
     inside = folder.name == INSIDE and not (folder / CONFIG).exists()
     return folder.parent if inside and (folder.parent / CONFIG).exists() else folder
 
 
 def plan_name(model: Path) -> str:
-    """NAME.plan for a model: after its file, or after its folder where that tells more."""
+    """NAME.plan for a model: after its file, or after its folder if the file has a generic name."""
     model = Path(os.path.abspath(model))
     folder = model.parent.parent if model.parent.name == INSIDE else model.parent
     if folder.parent.name == "snapshots":  # a hub's cache: models--OWNER--NAME/snapshots/HASH
         folder = folder.parent.parent
     name = re.sub(r"[-_.]onnx$", "", folder.name.rpartition("--")[2], flags=re.IGNORECASE)
-    said = TELLS_NOTHING.match(model.stem)
-    return f"{name or 'model'}{model.stem[said.end() :]}.plan" if said else f"{model.stem}.plan"
+    generic = UNINFORMATIVE.match(model.stem)
+    if generic is None:
+        return f"{model.stem}.plan"
+    return f"{name or 'model'}{model.stem[generic.end() :]}.plan"
 
 
 def _found(path: Path) -> Path | None:
-    """The same, or None where nothing is recognised."""
+    """The .onnx file of a path; None if nothing is recognised."""
     if path.is_file():
         refuse(path, FILES)
         return path
     if not path.is_dir():
-        because = "it is read more than once, from a file or a folder"
+        because = "a model is read more than once, which only a file or a folder allows"
         raise PocketError(f"{path} is neither a file nor a folder", because, "save it to a file")
     for folder in (path, path / INSIDE):
         if folder.is_dir():

@@ -25,7 +25,7 @@ OF_ENGINES = (".mnn", ".tflite", ".litertlm", ".task", ".pte", ".mlpackage", ".m
 
 
 def holds(*names: str) -> Callable[[Seen], bool]:
-    """Folders with one of these in them."""
+    """Folders that contain one of these names."""
     return lambda seen: bool(seen.names.intersection(names))
 
 
@@ -45,7 +45,7 @@ def _what_it_holds(seen: Seen) -> str:
     found = f"it holds {CONFIG} and {_weights(seen)[0].name}, and no .onnx file"
     if writes_text(seen):
         return f"{found}; PocketCL reads ONNX"
-    return f"{found}; and it is no text decoder but {', '.join(classes(seen))}"
+    return f"{found}; and it is not a text decoder, but {', '.join(classes(seen))}"
 
 
 def _source(seen: Seen) -> str:
@@ -62,16 +62,16 @@ def _translates(seen: Seen) -> bool:
 
 def _inspect(seen: Seen) -> str:
     first = next(path for path in seen.ending(".onnx") if path.name.startswith("encoder"))
-    return f"pocketcl inspect {quote(str(first))} --unsupported lists what no kernel runs"
+    return f"list what no kernel runs: pocketcl inspect {quote(str(first))} --unsupported"
 
 
-# Said of a folder even where .onnx files are in it.
+# These hold even for a folder that contains .onnx files.
 WHATEVER_IT_HOLDS = (
-    Kind("a plan, compiled already", holds(PLAN_FILE), _source, lambda seen: run_plan(seen.path)),
+    Kind("a compiled plan", holds(PLAN_FILE), _source, lambda seen: run_plan(seen.path)),
     Kind(
         "an encoder and a decoder, not one ONNX model",
         _translates,
-        "PocketCL compiles decoders of text that stand alone",
+        "PocketCL compiles text decoders without an encoder",
         _inspect,
     ),
 )
@@ -86,7 +86,7 @@ FOLDERS = (
     Kind(
         "an adapter, not a model",
         holds("adapter_config.json"),
-        "it holds changes of a model's weights (LoRA), and no graph",
+        "it holds changes to a model's weights (LoRA), and no graph",
         merge_adapter,
     ),
     Kind(

@@ -1,4 +1,4 @@
-"""Models on a hub, and the commands that make ONNX of them."""
+"""Models on a hub, and the commands that export them to ONNX."""
 
 import re
 from shlex import quote
@@ -13,18 +13,18 @@ PROGRAM = "(optimum-cli comes with `pip install optimum-onnx`, in an environment
 
 
 def repository_of(text: str) -> str:
-    """OWNER/NAME of a hub's address, or of text that is such a name; empty where it is neither."""
+    """OWNER/NAME of a hub's address, or of text that is such a name; else empty."""
     found = ADDRESS.fullmatch(text) or re.fullmatch(f"({NAME})", text)
     return found[1].removesuffix(".git") if found else ""
 
 
 def is_address(text: str) -> bool:
-    """Whether this is an address of the network; pathlib leaves one of its slashes."""
+    """Whether this is a URL; pathlib keeps only one of its slashes."""
     return bool(ANY_ADDRESS.match(text))
 
 
 def export(model: str, task: str = TEXT_TASK, then: str = "compile") -> str:
-    """The commands that export a model, of a folder or a hub, and what comes then."""
+    """The commands that export a model, from a folder or a hub, and then `pocketcl <then>`."""
     out = quote(re.sub(r"[-_.]onnx$", "", model.rstrip("/").rpartition("/")[2]) + "-onnx")
     words = ["optimum-cli export onnx --model", quote(model), *([task] if task else []), out]
     verb, *flags = then.split()
@@ -32,9 +32,9 @@ def export(model: str, task: str = TEXT_TASK, then: str = "compile") -> str:
 
 
 def fetch(repository: str, address: str = "") -> str:
-    """The commands that make a plan of what lies on a hub; a repository of ONNX is only copied."""
+    """The commands that make a plan from a repository; one that holds ONNX is only downloaded."""
     if re.search(r"gguf", repository, re.IGNORECASE):
-        return f"its page names the model that it was made from; export that:\n{export('ORIGINAL')}"
+        return f"export the original model, which its page names:\n{export('ORIGINAL')}"
     if not OF_ONNX.search(repository) and ".onnx" not in address:
         return export(repository)
     out = quote(repository.rpartition("/")[2])

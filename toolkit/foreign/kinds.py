@@ -1,8 +1,8 @@
-"""What people hand over in place of an ONNX model: recognised, with the step that leads on.
+"""Kinds of files and folders that are given instead of an ONNX model, each with what to do.
 
-Each kind is a row of a table (`files.py`, `folders.py`): how it is recognised, what it is, why that
-is no model for PocketCL, and what to do. Files are known by their content; by their name only where
-a format has no mark of its own.
+Each kind is a row of a table (`files.py`, `folders.py`): what it is, how it is recognised, why
+PocketCL can't read it, and what to do. Files are recognised by their content, or by their name if
+the format has no magic number.
 """
 
 import json
@@ -15,18 +15,18 @@ from typing import Any
 
 from toolkit.errors import PocketError
 
-HEAD = 4096  # bytes of a file that are looked at
+HEAD = 4096  # bytes of a file that are read to recognise it
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A file or a folder, as far as its kind can be told from it."""
+    """The facts of a file or folder by which its kind is recognised."""
 
     path: Path
 
     @cached_property
     def head(self) -> bytes:
-        """The first bytes of a file; none of what is not a file that can be read."""
+        """The first bytes of a file; empty if it can't be read."""
         try:
             with self.path.open("rb") as file:
                 return file.read(HEAD)
@@ -35,15 +35,15 @@ class Seen:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """What lies in a folder."""
+        """The names in a folder."""
         return frozenset(entry.name for entry in self.path.iterdir())
 
     def ending(self, *suffixes: str) -> list[Path]:
-        """What lies in a folder and has one of these endings, in order."""
+        """The paths in a folder with one of these endings, sorted."""
         return [self.path / name for name in sorted(self.names) if name.lower().endswith(suffixes)]
 
     def settings(self, name: str) -> dict[str, Any]:
-        """The object in a JSON file of a folder; empty where there is none."""
+        """The object in a JSON file of a folder; empty if there is none."""
         try:
             body = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -56,7 +56,7 @@ Words = str | Callable[[Seen], str]
 
 @dataclass(frozen=True)
 class Kind:
-    """Things that are no ONNX model; `what` completes "X is …"."""
+    """A kind of path that is no ONNX model; `what` completes "X is …"."""
 
     what: str
     fits: Callable[[Seen], bool]
@@ -64,7 +64,7 @@ class Kind:
     hint: Words
 
     def error(self, seen: Seen) -> PocketError:
-        """What is said of one of them."""
+        """The error for a path of this kind."""
         words = [
             text if isinstance(text, str) else text(seen) for text in (self.because, self.hint)
         ]
@@ -72,14 +72,14 @@ class Kind:
 
 
 def is_pointer(seen: Seen) -> bool:
-    """What git leaves in the place of a large file until it is pulled."""
+    """Whether it is what git leaves in place of a large file until it is pulled."""
     return seen.head.startswith(b"version https://git-lfs")
 
 
 POINTER = Kind(
-    "a Git LFS pointer, and not the file itself",
+    "a Git LFS pointer, not the file itself",
     is_pointer,
-    "git copied a note of three lines; the file is still on the server",
+    "git copied a pointer of three lines; the file is still on the server",
     lambda seen: pull(seen.path.parent),
 )
 

@@ -1,4 +1,4 @@
-"""Marks by which files of other formats are known: mostly their first bytes."""
+"""Tests for files of other formats, mostly by their first bytes."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -11,7 +11,7 @@ ARCHIVES = (b"PK\3\4", b"\x1f\x8b", b"\xfd7zXZ\0", b"7z\xbc\xaf", b"\x28\xb5\x2f
 
 
 def is_empty(seen: Seen) -> bool:
-    """Files without a byte; those that can't be read have some."""
+    """Files of size 0; an unreadable file also has an empty head, but a size."""
     return seen.path.stat().st_size == 0
 
 
@@ -26,7 +26,7 @@ def flatbuffer(mark: bytes) -> Test:
 
 
 def called(*suffixes: str) -> Test:
-    """Files whose names end so."""
+    """Files whose names have one of these endings."""
     return lambda seen: seen.path.name.lower().endswith(suffixes)
 
 
@@ -36,7 +36,7 @@ def text_starts(*words: bytes) -> Test:
 
 
 def is_openvino(seen: Seen) -> bool:
-    """Its graph in XML; the weights lie beside it."""
+    """A graph in XML; its weights are in a second file."""
     return text_starts(b"<?xml", b"<net ")(seen) and b"<net " in seen.head
 
 

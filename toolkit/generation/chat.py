@@ -1,7 +1,7 @@
-"""A conversation with a plan: the messages, the text they make, and what the KV cache holds of it.
+"""A conversation with a plan: its turns, and the text that they make.
 
-Every turn renders the whole conversation anew and feeds what the cache doesn't hold yet, so that a
-change anywhere in it (undo, edit, another system message) is just another text.
+Every turn renders the whole conversation and feeds only what the KV cache doesn't hold yet. So a
+change anywhere in it (undo, edit, another system message) needs no code of its own.
 """
 
 import signal
@@ -16,7 +16,7 @@ from typing import Any
 from toolkit.errors import PocketError
 from toolkit.generation.chat_template import ChatTemplate, special_tokens
 from toolkit.generation.session import Session
-from toolkit.generation.tokenizer import Text, load_text
+from toolkit.generation.tokenizer import Tokenizer, load_tokenizer
 
 NOTE = "chat"  # the key of a state file's note
 Emit = Callable[[str], None]
@@ -24,7 +24,7 @@ Emit = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Turn:
-    """What was said, and what was answered."""
+    """A message and its answer."""
 
     user: str
     answer: str
@@ -32,7 +32,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer; of the ids before it the cache held `reused` and `fed` were fed."""
+    """An answer; of the ids before it `reused` were in the cache and `fed` were prefilled."""
 
     text: str
     ids: list[int]
@@ -44,7 +44,7 @@ class Reply:
 
 
 class Chat:
-    """Turns of a conversation; a failed or refused one leaves it as it was."""
+    """A conversation; a turn that fails or is refused leaves it as it was."""
 
     def __init__(
         self,
@@ -55,12 +55,12 @@ class Chat:
         max_new_tokens: int = 512,
         generation: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """`template`: None continues what was said as plain text. `generation`: for generate()."""
+        """Without a `template` the text is continued as it is; `generation` is for generate()."""
         self.session, self.template = session, template
-        self.text, self.plan = needed_text(plan, session.model), plan
+        self.tokenizer, self.plan = needed_tokenizer(plan, session.model), plan
         self.turns: list[Turn] = []
         self.system, self.limit, self.generation = system, max_new_tokens, generation
-        self.stops = stop_ids(self.text, plan, session.model)
+        self.stops = stop_ids(self.tokenizer, plan, session.model)
         self.last: Reply | None = None
 
     @property
@@ -69,14 +69,14 @@ class Chat:
         return int(self.session.model["max_context"])
 
     def ask(self, user: str, emit: Emit, keep: int | None = None) -> Reply:
-        """Answer `user` behind the first `keep` turns (all of them); `emit` gets the text."""
+        """Answer `user` after the first `keep` turns (default: all); `emit` gets the text."""
         turns = self.turns[:keep]
         ids = self.ids([*turns, Turn(user, "")])
         if len(ids) > self.context:
             raise PocketError(
                 "the conversation does not fit any more",
                 f"with this message it has {len(ids)} tokens, the context holds {self.context}",
-                "/drop forgets the oldest turn, /reset all of them",
+                "forget the oldest turn with /drop, or all of them with /reset",
             )
         reply = self._answer(ids, emit)
         self.turns, self.last = turns, reply
@@ -85,27 +85,29 @@ class Chat:
         return reply
 
     def ids(self, turns: Sequence[Turn]) -> list[int]:
-        """The ids of a conversation, up to where the last answer begins if it is empty."""
+        """The ids of a conversation; if the last answer is empty, up to where it begins."""
         if self.template is None:
-            return self.text.encode(_plain(self.system, turns))
+            return self.tokenizer.encode(_plain(self.system, turns))
         messages = [{"role": "system", "content": self.system}] if self.system else []
         for turn in turns:
             messages.append({"role": "user", "content": turn.user})
             messages.append({"role": "assistant", "content": turn.answer})
         if turns and not turns[-1].answer:
             messages.pop()
-        return self.text.encode(self.template.render(messages), special=False)
+        return self.tokenizer.encode(self.template.render(messages), special=False)
 
     def undo(self) -> Turn:
         """Take the last turn back."""
         if not self.turns:
-            raise PocketError("there is no turn to take back", "nothing was said", "say something")
+            raise PocketError(
+                "there is no turn to take back", "nothing was said", "write a message"
+            )
         return self.turns.pop()
 
     def drop(self) -> Turn:
         """Forget the oldest turn."""
         if not self.turns:
-            raise PocketError("there is no turn to drop", "nothing was said", "a shorter message")
+            raise PocketError("there is no turn to drop", "nothing was said", "shorten the message")
         return self.turns.pop(0)
 
     def reset(self) -> None:
@@ -114,7 +116,7 @@ class Chat:
         self.session.reset()
 
     def set_system(self, text: str) -> None:
-        """Another system message, from the start of this conversation on."""
+        """Replace the system message of the whole conversation; keep the old one on errors."""
         old, self.system = self.system, text
         try:
             self.ids([*self.turns, Turn("…", "")])
@@ -128,17 +130,18 @@ class Chat:
         self.session.save_state(path, {NOTE: {"system": self.system, "turns": turns}})
 
     def load(self, path: Path) -> None:
-        """Take up the conversation of a file; one without conversation gives its cache only."""
+        """Load the conversation of a file; from one without a conversation only its KV cache."""
         found = self.session.load_state(path).get(NOTE, {"system": self.system, "turns": []})
         try:
             turns = [Turn(str(user), str(answer)) for user, answer in found["turns"]]
             self.system, self.turns = str(found["system"]), turns
         except (KeyError, TypeError, ValueError):
-            because = "its note is not as /save writes it"
-            raise PocketError(f"{path} holds no conversation", because, "/save FILE") from None
+            because = "its note is not in the form that /save writes"
+            hint = "load a file that /save has written"
+            raise PocketError(f"{path} holds no conversation", because, hint) from None
 
     def stats(self) -> dict[str, Any]:
-        """Where the conversation stands, what the last answer took, the executor's figures."""
+        """Length of the conversation, figures of the last answer and of the executor."""
         last = self.last
         found: dict[str, Any] = {"turns": len(self.turns), "context": self.context}
         found |= {"held": self.session.past, "device": self.session.executor.device.label}
@@ -153,11 +156,13 @@ class Chat:
             self.template.close()
 
     def _answer(self, ids: list[int], emit: Emit) -> Reply:
-        session, new, pieces = self.session, list[int](), list[str]()
-        stream = self.text.stream(ids)
+        session = self.session
+        new: list[int] = []
+        pieces: list[str] = []
+        stream = self.tokenizer.stream(ids)
         rest = session.resume(ids)
 
-        def tell(piece: str) -> None:
+        def give(piece: str) -> None:
             if piece:
                 pieces.append(piece)
                 emit(piece)
@@ -167,8 +172,8 @@ class Chat:
             for token in tokens:
                 new.append(token)
                 if token not in self.stops:
-                    tell(stream.push(token))
-        tell(stream.flush() + session.tail)
+                    give(stream.push(token))
+        give(stream.flush() + session.tail)
         times = session.prefill_s, session.decode_s
         reused = len(ids) - session.fed
         return Reply("".join(pieces), new, session.stop_reason, reused, session.fed, *times)
@@ -176,7 +181,7 @@ class Chat:
 
 @contextmanager
 def ctrl_c(session: Session) -> Iterator[None]:
-    """Ctrl-C ends the answer and nothing else; who presses it three times means it."""
+    """Ctrl-C ends the answer and nothing else; pressed three times, it ends the program."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -196,26 +201,26 @@ def ctrl_c(session: Session) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def needed_text(plan: Path, model: Mapping[str, Any]) -> Text:
-    """The tokenizer of a plan, without which there are only ids."""
-    text = load_text(plan, model)
-    if text is None:
+def needed_tokenizer(plan: Path, model: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer of a plan; raises if there is none."""
+    tokenizer = load_tokenizer(plan, model)
+    if tokenizer is None:
         raise PocketError(
             "this plan can't read text",
             "no tokenizer.json came with its model",
-            "put tokenizer.json beside the model and compile again; run takes --ids",
+            "put tokenizer.json beside the model and compile again, or use `run --ids`",
         )
-    return text
+    return tokenizer
 
 
-def stop_ids(text: Text, plan: Path, model: Mapping[str, Any]) -> frozenset[int]:
-    """Ids that end an answer: the model's, and the tokenizer's eos_token, which may be another."""
-    own = text.tokenizer.token_to_id(special_tokens(plan).get("eos_token", ""))
+def stop_ids(tokenizer: Tokenizer, plan: Path, model: Mapping[str, Any]) -> frozenset[int]:
+    """Ids that end an answer: the model's, and the tokenizer's eos_token, which may differ."""
+    own = tokenizer.backend.token_to_id(special_tokens(plan).get("eos_token", ""))
     return frozenset(model.get("eos", ())) | (frozenset() if own is None else {own})
 
 
 def _plain(system: str, turns: Sequence[Turn]) -> str:
-    """What was said as one text, each message on a line of its own."""
+    """The conversation as plain text, each message on a line of its own."""
     text = system
     for turn in turns:
         text += ("\n" if text and not text.endswith("\n") else "") + turn.user + turn.answer

@@ -1,6 +1,6 @@
 """Chat templates: from messages to the text that a model was trained to answer.
 
-The templates come with the model, in Jinja2. They are run in a process of their own, with limits
+The templates come with the model, in Jinja2. A worker process with limits renders them
 (chat_template_worker.py).
 """
 
@@ -19,19 +19,19 @@ from toolkit.foreign.missing_path import near_paths
 
 CONFIG = "tokenizer_config.json"
 SPECIALS = "special_tokens_map.json"
-# Where a template stands, the first that is there: a file of its own, or an entry of a JSON file.
-PLACES = ("chat_template.jinja", "chat_template.json", CONFIG)
-SECONDS = 15.0  # of waiting for one text; the worker itself ends after 10 of computing
-WITHOUT = "mend the template in {}, or go without: --no-template"
+# Files that may hold the template, best first: a file of its own, or an entry of a JSON file.
+TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", CONFIG)
+SECONDS = 15.0  # to wait for one text; the worker itself ends after 10 s of CPU time
+WITHOUT = "repair the template in {}, or use --no-template"
 
 Message = Mapping[str, str]  # {"role": "system" | "user" | "assistant", "content": …}
 
 
 class ChatTemplate:
-    """A template, ready to render conversations. `source` is the file that it comes from."""
+    """Renders conversations with a template; `source` is the file that it comes from."""
 
     def __init__(self, template: str, names: Mapping[str, Any], source: str) -> None:
-        """`names`: what a template may use besides the messages, as bos_token."""
+        """`names`: further variables of the template, such as bos_token."""
         self.source = source
         self._first = {"template": template, "names": dict(names)}
         self._worker: subprocess.Popen[bytes] | None = None
@@ -57,7 +57,7 @@ class ChatTemplate:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is ours
+            start_new_session=True,  # Ctrl-C must not reach it
         )
         self._ask(self._first)
 
@@ -79,7 +79,7 @@ class ChatTemplate:
         return dict(answer)
 
     def _line(self) -> bytes:
-        """What the worker answers, within the time that it has."""
+        """The worker's answer; raises OSError if it takes longer than SECONDS, or ends."""
         assert self._worker and self._worker.stdout
         line, end, handle = b"", time.monotonic() + SECONDS, self._worker.stdout.fileno()
         while not line.endswith(b"\n"):
@@ -92,8 +92,8 @@ class ChatTemplate:
 
 
 def load_template(folder: Path) -> ChatTemplate | None:
-    """The chat template in a plan or beside a model; None where there is none."""
-    for name in PLACES:
+    """The chat template in a plan or next to a model; None if there is none."""
+    for name in TEMPLATE_FILES:
         template = _template_in(folder / name)
         if template is not None:
             return ChatTemplate(template, special_tokens(folder), name)
@@ -105,7 +105,7 @@ def template_from(file: Path, folder: Path) -> ChatTemplate:
     template = _template_in(file) if file.suffix == ".json" else read_text(file)
     if template is None:
         because = "it has no entry 'chat_template'"
-        raise PocketError(f"{file} holds no chat template", because, "a .jinja file")
+        raise PocketError(f"{file} holds no chat template", because, "name a .jinja file")
     return ChatTemplate(template, special_tokens(folder), file.name)
 
 
@@ -115,7 +115,7 @@ def choose_template(folder: Path, own: Path | None = None) -> ChatTemplate | Non
 
 
 def special_tokens(folder: Path) -> dict[str, Any]:
-    """bos_token, eos_token and their like, by name."""
+    """The special tokens by name: bos_token, eos_token and so on."""
     facts = {**_json(folder / SPECIALS), **_json(folder / CONFIG)}
     found = {key: _content(value) for key, value in facts.items() if key.endswith("_token")}
     return {key: value for key, value in found.items() if isinstance(value, str)}
@@ -132,17 +132,17 @@ def read_bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         near = [] if file.exists() else near_paths(file)
-        hint = " or ".join(near) or "check the path"
+        hint = f"use {' or '.join(near)}" if near else "check the path"
         raise PocketError(f"{file} can't be read", error, hint) from None
 
 
 def decoded(content: bytes, name: str) -> str:
-    """Bytes as text; `name` says whose they are."""
+    """Bytes as text; errors name the source `name`."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         because = f"byte 0x{content[error.start]:02x} at {error.start} begins no character"
-        hint = "convert it: iconv -f ISO-8859-1 -t UTF-8"
+        hint = "convert it with iconv -f ISO-8859-1 -t UTF-8"
         raise PocketError(f"{name} is not UTF-8 text", because, hint) from None
 
 
@@ -152,7 +152,7 @@ def _template_in(file: Path) -> str | None:
     if file.suffix != ".json":
         return read_text(file)
     found = _json(file).get("chat_template")
-    if isinstance(found, list):  # several of them, each with a name
+    if isinstance(found, list):  # several templates, each with a name
         named = {entry.get("name"): entry.get("template") for entry in found}
         found = named.get("default", next(iter(named.values()), None))
     return found if isinstance(found, str) else None
@@ -163,11 +163,11 @@ def _content(token: Any) -> Any:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    """The object in a file; empty where there is none: these files are optional."""
+    """The object in a JSON file; empty if the file does not exist: these files are optional."""
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise PocketError(f"{file} can't be read", error, "mend or remove it") from None
+        raise PocketError(f"{file} can't be read", error, "repair or remove it") from None
     return body if isinstance(body, dict) else {}

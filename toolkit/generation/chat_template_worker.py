@@ -1,8 +1,8 @@
-"""Renders a chat template in a process of its own: a template is a stranger's program.
+"""Renders a chat template in a process of its own: a template is untrusted code.
 
-Jinja2's sandbox keeps it from Python's insides; this process has limits on memory, time and the
-length of its text, so that a template that never ends or grows is just killed. One JSON line in,
-one out: {"template", "names"} first, then {"messages", "add_generation_prompt"} -> {"text"}, or
+Jinja2's sandbox keeps it away from Python's internals; limits on memory, time and the length of
+the text stop a template that never ends or grows without bound. One JSON line in, one out:
+{"template", "names"} first, then {"messages", "add_generation_prompt"} -> {"text"}, or
 {"error", "because"}. It is started as a file, without the other modules of this package.
 """
 
@@ -17,12 +17,12 @@ import jinja2
 from jinja2 import ext, nodes, parser, sandbox
 
 MEMORY = 512 * 2**20  # bytes of address space
-SECONDS = 10  # of computing, for one text
+SECONDS = 10  # of CPU time for one text
 LONGEST = 4 * 2**20  # characters
 
 
 class _Generation(ext.Extension):
-    """`{% generation %}`: marks the answers for training; here just what stands inside."""
+    """`{% generation %}` marks the answers for training; here it renders its content."""
 
     tags = {"generation"}  # noqa: RUF012  (Jinja2 declares it so)
 
@@ -45,7 +45,7 @@ def prepare(template: str) -> jinja2.Template:
 
 
 def render(template: jinja2.Template, values: Mapping[str, Any]) -> str:
-    """The text, unless it becomes too long."""
+    """The text; raises OverflowError if it becomes too long."""
     pieces, length = [], 0
     for piece in template.generate(**values, tools=None, documents=None):
         pieces.append(piece)
@@ -76,7 +76,7 @@ def _raise(message: str) -> None:
 
 
 def _limit() -> None:
-    """Memory for all time; computing time counted from now."""
+    """Give the next text SECONDS of CPU time, on top of what the process has used."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime) + SECONDS
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
@@ -85,7 +85,7 @@ def _limit() -> None:
 def _problem(error: BaseException) -> dict[str, str]:
     line = getattr(error, "lineno", None)
     where = f" (line {line})" if line else ""
-    if type(error) is jinja2.TemplateError:  # raise_exception: the template's own words
+    if type(error) is jinja2.TemplateError:  # raise_exception: the message is the template's own
         return {"error": "refused", "because": str(error)}
     if isinstance(error, MemoryError):
         return {"error": "failed", "because": f"it takes more than {MEMORY // 2**20} MiB"}
@@ -106,7 +106,7 @@ def main() -> None:
                 template = prepare(request["template"])
             else:
                 answer = {"text": render(template, {**names, **request})}
-        except Exception as error:  # whatever a stranger's program does
+        except Exception as error:  # untrusted code may raise anything
             answer = _problem(error)
         print(json.dumps(answer), flush=True)
 

@@ -20,14 +20,14 @@ HELP = """\
 /undo              take the last turn back
 /edit N TEXT       say TEXT instead of what you said in turn N; later turns are forgotten
 /history           the turns so far
-/system TEXT       another system message (none without TEXT)
+/system TEXT       replace the system message (without TEXT: remove it)
 /drop              forget the oldest turn, when the context is full
 /reset             forget all turns
-/save FILE         keep the conversation, with its cache
-/load FILE         take one up again
-/stats             what the context holds, what the last answer took
+/save FILE         write the conversation, with its cache, to a file
+/load FILE         continue the conversation of a file
+/stats             use of the context, figures of the last answer
 /quit              end; so does Ctrl-D
-Ctrl-C stops an answer. A message that begins with / is written with //."""
+Ctrl-C stops an answer. Write // at the start of a message that begins with /."""
 STOPS = {
     "cancel": "stopped",
     "length": "stopped after {} tokens: --max-new-tokens",
@@ -36,12 +36,12 @@ STOPS = {
 
 
 class Repl:
-    """Reads lines, answers them or does what they command."""
+    """Reads lines: answers messages, executes commands."""
 
     def __init__(self, chat: Chat, write: Callable[[str], None], as_json: bool) -> None:
         self.chat, self.as_json, self.failed = chat, as_json, False
         self._write = write
-        self._refused = ""  # the message that didn't fit
+        self._refused = ""  # the message that didn't fit; /drop asks it again
         self._commands: dict[str, Callable[[str], None]] = {
             "/undo": self._undo,
             "/edit": self._edit,
@@ -56,7 +56,7 @@ class Repl:
         }
 
     def run(self, lines: Iterator[str | PocketError]) -> None:
-        """Handle lines until /quit or their end; an error ends its line only."""
+        """Handle lines until /quit or their end; after an error, go on with the next line."""
         for line in lines:
             try:
                 if isinstance(line, PocketError):
@@ -76,7 +76,10 @@ class Repl:
             if word not in self._commands:
                 known = [*self._commands, "/quit"]
                 raise unknown(
-                    f"{word} is no command", word, known, "/help lists them; // begins a message"
+                    f"{word} is no command",
+                    word,
+                    known,
+                    "list all with /help, or begin a message with //",
                 )
             self._commands[word](rest.strip())
         else:
@@ -102,7 +105,8 @@ class Repl:
         count = len(self.chat.turns)
         if not number.isdigit() or not 1 <= int(number) <= count or not text.strip():
             because = f"it needs the number of a turn (there are {count}) and a text"
-            raise PocketError("/edit doesn't say what to change", because, "/edit N TEXT, /history")
+            hint = "write /edit N TEXT; list the turns with /history"
+            raise PocketError("/edit doesn't say what to change", because, hint)
         self._ask(text.strip(), int(number) - 1)
 
     def _history(self, _: str) -> None:
@@ -176,7 +180,7 @@ def chat_with(
     serial: str | None = None,
     **given: Any,
 ) -> bool:
-    """What `pocketcl chat` does; False when a line failed that no person was there to see."""
+    """Run `pocketcl chat`; False if a line failed that came from a pipe."""
     generation = {"sampling": sampling_of(plan, sample, given), "stop_strings": stop}
     progress("loading the plan")
     found = None if no_template else choose_template(plan, template_file)
@@ -205,11 +209,11 @@ def _serve(repl: Repl) -> None:
         return
     session, turns = repl.chat.session, len(repl.chat.turns)
     about = f"{_short(session.executor.device.label)}, context {repl.chat.context} tokens"
-    about += f", {_turns(turns)} taken up" if turns else ""
+    about += f", {_turns(turns)} loaded" if turns else ""
     print(about, file=sys.stderr)
     print("/help lists commands, Ctrl-C stops an answer, Ctrl-D ends", file=sys.stderr)
     repl.run(_typed())
-    repl.failed = False  # whoever typed has seen it
+    repl.failed = False  # the user has seen the error and could go on
 
 
 def _piped(stream: BinaryIO) -> Iterator[str | PocketError]:
@@ -227,7 +231,7 @@ def _typed() -> Iterator[str | PocketError]:
         try:
             yield input("> ")
         except UnicodeDecodeError as error:
-            yield PocketError("what was typed is not UTF-8", error, "a terminal in UTF-8")
+            yield PocketError("the line is not UTF-8", error, "set the terminal to UTF-8")
         except KeyboardInterrupt:
             print("\n[/quit or Ctrl-D ends]", file=sys.stderr)
         except EOFError:
@@ -261,5 +265,7 @@ def _short(text: str) -> str:
 
 def _path(name: str) -> Path:
     if not name:
-        raise PocketError("no file is named", "the command needs one", "/save FILE, /load FILE")
+        raise PocketError(
+            "no file is named", "the command needs one", "write /save FILE or /load FILE"
+        )
     return Path(name).expanduser()

@@ -1,4 +1,4 @@
-"""Generate from a prompt and print text while it comes."""
+"""Generate from a prompt and print the text as it is generated."""
 
 import codecs
 import os
@@ -14,54 +14,57 @@ from toolkit.executors.sampling import Sampling
 from toolkit.generation.chat_template import choose_template, decoded, read_bytes
 from toolkit.generation.sampling_settings import choose_sampling, model_settings, without_effect
 from toolkit.generation.session import Session
-from toolkit.generation.tokenizer import Text, load_text, parse_ids
+from toolkit.generation.tokenizer import Tokenizer, load_tokenizer, parse_ids
 
 
 class Output:
-    """What a run prints: the text of each id, or the ids of a plan without tokenizer."""
+    """Prints a run: the text of each id, or the ids themselves if the plan has no tokenizer."""
 
     def __init__(
         self, session: Session, plan: Path, write: Callable[[str], None], echo: str = ""
     ) -> None:
-        self.text: Text | None = load_text(plan, session.model)
+        self.tokenizer: Tokenizer | None = load_tokenizer(plan, session.model)
         self._eos = frozenset(session.model.get("eos", ()))
-        self._write, self._stream = write, None if self.text is None else self.text.stream()
+        self._write = write
+        self._stream = None if self.tokenizer is None else self.tokenizer.stream()
         self._pieces: list[str] = []
         if echo:
             write(echo)
 
     def encode(self, prompt: str, special: bool = True) -> list[int]:
-        """The ids of a prompt; `special` as in `Text.encode`."""
-        if self.text is None:
+        """The ids of a prompt; `special` as in `Tokenizer.encode`."""
+        if self.tokenizer is None:
             raise PocketError(
                 "this plan can't read text",
                 "no tokenizer.json came with its model",
-                "--ids 1,2,3, or put tokenizer.json beside the model and compile again",
+                "pass --ids 1,2,3, or put tokenizer.json beside the model and compile again",
             )
-        return self.behind(self.text.encode(prompt, special))
+        return self.after(self.tokenizer.encode(prompt, special))
 
-    def behind(self, ids: list[int]) -> list[int]:
-        """Text goes on behind these ids."""
-        self._stream = self.text.stream(ids) if self.text else None
+    def after(self, ids: list[int]) -> list[int]:
+        """The same ids; the text that is printed next follows them."""
+        self._stream = self.tokenizer.stream(ids) if self.tokenizer else None
         return ids
 
     def push(self, token: int) -> None:
-        """Print what this id adds."""
+        """Print the text that this id completes."""
         if self._stream is None:
             self._write(f"{token} ")
         elif token not in self._eos:
             self._emit(self._stream.push(token))
 
     def finish(self, tail: str = "") -> str | None:
-        """Print the rest; return the whole new text, None where there is no tokenizer."""
+        """Print the rest; return the whole new text, or None without a tokenizer."""
         if self._stream is None:
             return None
         self._emit(self._stream.flush() + tail)
         return "".join(self._pieces)
 
     def of(self, token: int) -> str:
-        """An id as a person may know it."""
-        return str(token) if self.text is None else f"{token} {self.text.decode([token])!r}"
+        """An id and its text, for people."""
+        return (
+            str(token) if self.tokenizer is None else f"{token} {self.tokenizer.decode([token])!r}"
+        )
 
     def _emit(self, piece: str) -> None:
         if piece:
@@ -91,14 +94,14 @@ def run_plan(
 ) -> dict[str, Any]:
     """What `pocketcl run` does: open a session, generate, print as it goes.
 
-    With a loaded state, what the prompt has in common with it is not fed again; without a prompt
-    its text is continued. `sample` and what is `given` are for `choose_sampling`.
+    With a loaded state, the ids that the prompt has in common with it are not fed again; without a
+    prompt its text is continued. `sample` and `given` are for `choose_sampling`.
     """
     fed = None if ids is None else parse_ids(ids)
     templated = prompt is not None and (template or system is not None or template_file is not None)
     if dump and on != "host":
         raise PocketError(
-            "the runner dumps no tensors", "it keeps nothing but its answers", "--on host"
+            "the runner dumps no tensors", "it keeps only its answers", "use --on host"
         )
     sampling = sampling_of(plan, sample, given)
     progress("loading the plan")
@@ -112,7 +115,7 @@ def run_plan(
             prompt = as_message(plan, prompt or "", system, template_file)
         if prompt is not None:
             fed = output.encode(prompt, special=not templated)
-        fed = output.behind(list(session.history) if fed is None else fed)
+        fed = output.after(list(session.history) if fed is None else fed)
         progress("")
         rest = session.resume(fed)
         figures = run(session, rest, max_new_tokens, output, sampling, stop)
@@ -127,7 +130,7 @@ def run_plan(
 
 
 def sampling_of(plan: Path, sample: bool, given: Mapping[str, Any]) -> Sampling:
-    """What the options of a command line mean; a note tells of those that change nothing."""
+    """The sampling that command-line options mean; a note names options without effect."""
     sampling = choose_sampling(model_settings(plan) if sample else {}, given, sample)
     for name in without_effect(sampling, given):
         option = "--" + name.replace("_", "-")
@@ -140,8 +143,8 @@ def as_message(plan: Path, prompt: str, system: str | None, own: Path | None) ->
     template = choose_template(plan, own)
     if template is None:
         because = "no chat template came with its model"
-        hint = "--template-file FILE, or without --template and --system"
-        raise PocketError("this plan knows no messages", because, hint)
+        hint = "pass --template-file FILE, or leave out --template and --system"
+        raise PocketError("this plan takes no chat messages", because, hint)
     messages = [{"role": "system", "content": system}] if system else []
     try:
         return template.render([*messages, {"role": "user", "content": prompt}])
@@ -150,9 +153,10 @@ def as_message(plan: Path, prompt: str, system: str | None, own: Path | None) ->
 
 
 def read_prompt(name: str) -> str:
-    """A prompt from a file, or from stdin where that is "-"; an editor's last line break goes.
+    """A prompt from a file, or from stdin if the name is "-", without its last line break.
 
-    Text as Windows writes it, in UTF-16 or with its line ends, is what models know: line feeds.
+    Editors add that one. Windows' UTF-16 and line ends become the UTF-8 and line feeds that models
+    are trained on.
     """
     path = Path(os.path.expanduser(name))
     content = sys.stdin.buffer.read() if name == "-" else read_bytes(path)
@@ -164,7 +168,7 @@ def read_prompt(name: str) -> str:
 
 
 def piped_prompt() -> str | None:
-    """What comes through a pipe; None from a terminal, or where nothing comes."""
+    """A prompt from a pipe; None if stdin is a terminal or empty."""
     if sys.stdin is None or sys.stdin.isatty():
         return None
     return read_prompt("-") or None
@@ -187,7 +191,7 @@ def run(
     sampling: Sampling = GREEDY,
     stop: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Generate; keys as in `pocketcl run --json`. Ctrl-C keeps what is there."""
+    """Generate; keys as in `pocketcl run --json`. Ctrl-C keeps what was generated."""
     new: list[int] = []
     tokens = session.generate(ids, max_new_tokens, sampling=sampling, stop_strings=stop)
     try:

@@ -1,4 +1,4 @@
-"""The sampling options of a text: what the user gave, what the model's makers use, the rest."""
+"""Sampling options: those given by the user, then the model's own settings, then defaults."""
 
 import dataclasses
 import json
@@ -14,9 +14,9 @@ OF_MODELS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def model_settings(plan: Path) -> dict[str, Any]:
-    """What the model's makers sample with, from the generation settings that a plan brings along.
+    """The sampling settings recommended for the model, from the settings files of its plan.
 
-    Of generation_config.json and genai_config.json's "search" the latter wins.
+    The "search" entry of genai_config.json overrides generation_config.json.
     """
     found: dict[str, Any] = {}
     for name, key in (("generation_config.json", None), ("genai_config.json", "search")):
@@ -27,16 +27,16 @@ def model_settings(plan: Path) -> dict[str, Any]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, AttributeError) as error:
-            raise PocketError(f"{plan / name} cannot be read", error, "mend it") from None
+            raise PocketError(f"{plan / name} cannot be read", error, "repair it") from None
     return found
 
 
 def choose_sampling(
     settings: Mapping[str, Any], given: Mapping[str, Any], sample: bool = False
 ) -> Sampling:
-    """The options of a run: greedy, or with `sample` the model's own; what is given overrides both.
+    """The options of a run: greedy, or the model's own with `sample`; those given override both.
 
-    A random text without a seed gets one of its own.
+    Random sampling without a seed gets a random one.
     """
     own = {"temperature": 1.0, **settings} if sample else {}
     if isinstance(own.get("top_k"), int):
@@ -49,6 +49,6 @@ def choose_sampling(
 
 
 def without_effect(chosen: Sampling, given: Mapping[str, Any]) -> list[str]:
-    """Options that were given and mean nothing to a greedy text."""
+    """Options that were given and have no effect on greedy sampling."""
     random = ("top_k", "top_p", "min_p", "seed")
     return [n for n in random if given.get(n) is not None] if chosen.greedy else []

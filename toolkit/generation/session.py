@@ -1,4 +1,4 @@
-"""A text with a plan: it knows what the KV cache holds, so that only new ids are fed."""
+"""Generates text with a plan; tracks what the KV cache holds, so that only new ids are fed."""
 
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
@@ -16,7 +16,7 @@ from toolkit.executors.open import open_executor
 from toolkit.executors.sampling import Sampling, checked_sampling
 from toolkit.executors.text_checks import check_tokens, check_vocabulary, chunks
 from toolkit.generation.stop_strings import StopStrings, check_stop_strings
-from toolkit.generation.tokenizer import Text, load_text
+from toolkit.generation.tokenizer import Tokenizer, load_tokenizer
 from toolkit.plan.state_file import read_note
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -24,11 +24,11 @@ PROMPT = "a prompt: a text, or token ids"
 
 
 class Session:
-    """Generates behind `history`, of which the KV cache holds the first `past` ids.
+    """Continues `history`, of which the KV cache holds the first `past` ids.
 
-    After `generate`: `stop_reason`, `prefill_s` and `decode_s` tell of the last run, `fed` how many
-    ids it had to prefill; `stop_string` is the one that ended it, or None, and `tail` the text
-    between the last id and that.
+    After `generate`, `stop_reason`, `prefill_s` and `decode_s` describe the last run, and `fed` is
+    how many ids it had to prefill; `stop_string` is the one that ended it, or None, and `tail` the
+    text between the last id and that string.
     """
 
     def __init__(self, plan: Any, on: str = "runner", **options: Any) -> None:
@@ -45,7 +45,7 @@ class Session:
         self.tail = ""
         self._interrupted = False
         self._first = 0  # position of the last run's first new id
-        self._text: Text | None = None
+        self._tokenizer: Tokenizer | None = None
 
     def generate(
         self,
@@ -55,13 +55,13 @@ class Session:
         sampling: Sampling | None = None,
         stop_strings: Sequence[str] = (),
     ) -> Generator[int, None, None]:
-        """Feed a prompt behind what the session holds and yield new ids, a stop id included.
+        """Feed a prompt after what the session holds and yield new ids, a stop id included.
 
         prompt        a text, as `encode` takes it, or token ids
         stop          ids that end the text; by default the model's own end-of-text ids
         sampling      how ids are chosen; by default greedily
-        stop_strings  end the text before them: an id comes when it can't be part of one any more,
-                      and what was generated beyond the last id is forgotten
+        stop_strings  end the text before them: an id is yielded once it can't be part of one any
+                      more, and ids generated beyond the last one are forgotten
         """
         fresh = self.encode(prompt) if isinstance(prompt, str) else token_ids(prompt, PROMPT)
         ids = [*self.history[self.past :], *fresh]
@@ -73,26 +73,26 @@ class Session:
         self._interrupted = False
         if not strings:
             return tokens
-        text = self._needed_text("look for stop strings", "stop at ids")
-        stream = text.stream([*self.history[: self.past], *ids])
+        tokenizer = self._needed_tokenizer("look for stop strings", "stop at ids")
+        stream = tokenizer.stream([*self.history[: self.past], *ids])
         return self._before(tokens, StopStrings(stream, strings), stops)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text as `pocketcl run` feeds them.
 
-        Special tokens that the model expects around a text come with one that begins it.
+        Special tokens that the model expects around a text are added only at its beginning.
         """
-        tokenizer = self._needed_text("read text", "give token ids")
+        tokenizer = self._needed_tokenizer("read text", "give token ids")
         return tokenizer.encode(text_of(text, "a text"), special=not self.history)
 
     def decode(self, ids: Sequence[int] | npt.NDArray[np.integer[Any]]) -> str:
         """The text of ids, special tokens left out."""
         fresh = token_ids(ids)
         check_vocabulary(self.executor.plan, fresh)
-        return self._needed_text("write text", "take the ids as they are").decode(fresh)
+        return self._needed_tokenizer("write text", "take the ids as they are").decode(fresh)
 
     def logprobs(self) -> npt.NDArray[np.float32]:
-        """Of the last run's ids, if its sampling asked for them."""
+        """Log probabilities of the last run's ids, if its sampling asked for them."""
         return self.executor.logprobs(self._first, max(self._first, len(self.history)))
 
     def score(self, ids: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
@@ -110,21 +110,21 @@ class Session:
             raise PocketError(
                 f"a language model has no inputs {given!r:.60}",
                 "it takes one input, tokens",
-                'session.run({"tokens": [1, 2, 3]})',
+                'call session.run({"tokens": [1, 2, 3]})',
             )
         tokens = inputs["tokens"]
         nested = isinstance(tokens, list) and len(tokens) == 1 and isinstance(tokens[0], list)
         return {"logits": self.score(tokens[0] if nested else tokens)}
 
     def reset(self) -> None:
-        """Forget the text; nothing is freed or cleared, positions start again at 0."""
+        """Forget the text: positions start again at 0; no memory is freed or cleared."""
         self.rewind(0)
 
     def rewind(self, position: int) -> None:
         """Keep only the first `position` ids of the text.
 
-        Free, but for states that are rings: they forget what lies too far back, and the text that
-        is left is fed again with the next ids.
+        This costs nothing unless states are rings, which overwrite what lies too far back: then
+        the text that is left is fed again with the next ids.
         """
         del self.history[whole("position", position, least=0) :]
         self.past = min(self.past, len(self.history))
@@ -136,7 +136,7 @@ class Session:
         ids, same = token_ids(ids), 0
         while same < min(len(ids), len(self.history)) and ids[same] == self.history[same]:
             same += 1
-        if same == len(ids) and same <= self.past:  # all fed: the last again, for what follows it
+        if same == len(ids) and same <= self.past:  # feed one again, for its logits
             same = max(0, same - 1)
         self.rewind(same)
         return ids[same:]
@@ -146,7 +146,7 @@ class Session:
         self._interrupted = True
 
     def save_state(self, path: Path, note: Mapping[str, Any] = NOTHING) -> None:
-        """Write text and KV cache to a file; `note` is the caller's own, see `load_state`."""
+        """Write text and KV cache to a file; `note` is any data that `load_state` returns."""
         rest = self.history[self.past :]
         if rest and len(self.history) <= int(self.model["max_context"]):
             self.executor.prefill(rest, self.past)
@@ -154,7 +154,7 @@ class Session:
         self.executor.save_state(path, self.past, note)
 
     def load_state(self, path: Path) -> dict[str, Any]:
-        """Take text and KV cache from a file that belongs to this plan; return its note."""
+        """Load text and KV cache from a state file of this plan; return its note."""
         past = self.executor.load_state(path)
         self.history, self.past = self.executor.history.first(past), past
         return read_note(path)
@@ -164,7 +164,7 @@ class Session:
         return self.executor.stats()
 
     def close(self) -> None:
-        """Give the device's memory back."""
+        """Free the device's memory."""
         self.executor.close()
 
     def __enter__(self) -> "Session":
@@ -173,21 +173,21 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _needed_text(self, purpose: str, otherwise: str) -> Text:
-        """The tokenizer."""
-        self._text = self._text or load_text(self.path, self.model)
-        if self._text is None:
+    def _needed_tokenizer(self, purpose: str, otherwise: str) -> Tokenizer:
+        """The tokenizer; raises if the plan has none and `purpose` needs it."""
+        self._tokenizer = self._tokenizer or load_tokenizer(self.path, self.model)
+        if self._tokenizer is None:
             raise PocketError(
                 f"this plan can't {purpose}",
                 "no tokenizer.json came with its model",
                 f"put tokenizer.json beside the model and compile again, or {otherwise}",
             )
-        return self._text
+        return self._tokenizer
 
     def _before(
         self, tokens: Generator[int, None, None], strings: StopStrings, stops: frozenset[int]
     ) -> Generator[int, None, None]:
-        """The ids before the first stop string; the session forgets the others."""
+        """The ids before the first stop string; the session forgets later ones."""
         given_out = 0
         try:
             for token in tokens:
@@ -211,7 +211,7 @@ class Session:
     def _generate(
         self, ids: list[int], limit: int, stops: frozenset[int], sampling: Sampling
     ) -> Generator[int, None, None]:
-        self.stop_reason, self.decode_s = "cancel", 0.0  # holds when the caller leaves early
+        self.stop_reason, self.decode_s = "cancel", 0.0  # stays if the caller closes the generator
         self.stop_string, self.tail, self._first = None, "", self.past + len(ids)
         self.executor.configure(sampling)
         self.fed, started = len(ids), time.perf_counter()

@@ -1,1 +1,1 @@
-"""What adb reaches: a phone, its storage, its state."""
+"""Phones by adb: what they are, their storage, their state."""

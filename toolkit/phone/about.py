@@ -1,4 +1,4 @@
-"""What kind of phone it is, and whether it can run a plan: said before anything is copied to it."""
+"""What a phone is, and whether it can run a plan, checked before anything is copied to it."""
 
 import sys
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from toolkit.plan.schema import Plan
 
 ABI = "arm64-v8a"
 OLDEST_API = 26  # Android 8, which the runner is linked for
-TIGHT = 0.8  # of the free memory: above it, a warning
-DRIVER_BYTES = 64 * 2**20  # what drivers keep beside our buffers; an estimate
+TIGHT = 0.8  # a plan that needs more than this share of the free memory gets a warning
+DRIVER_BYTES = 64 * 2**20  # an estimate of the driver's own memory
 
 # One line for each fact: its name, "=", its value.
 ABOUT = r"""
@@ -30,22 +30,22 @@ echo "gles=$(dumpsys SurfaceFlinger 2>/dev/null | grep -m 1 GLES:)"
 
 @dataclass(frozen=True)
 class About:
-    """A phone in facts; what it doesn't tell is empty or 0."""
+    """The facts of a phone; those that it doesn't report are empty or 0."""
 
     model: str
     soc: str
-    machine: str  # of its kernel, as `uname -m` says it
+    machine: str  # of its kernel: `uname -m`
     abis: tuple[str, ...]
     api: int  # 33 is Android 13
     android: str
     gpu: str
     driver: str
     memory_bytes: int
-    available_bytes: int  # what programs can take without pushing others out (MemAvailable)
+    available_bytes: int  # MemAvailable: free without ending other programs
 
 
 def about(phone: Phone) -> About:
-    """Ask a phone what it is."""
+    """Read the facts of a phone, in one round trip."""
     pairs = (line.partition("=") for line in phone.shell(ABOUT, check=False).splitlines())
     facts = {name: value.strip() for name, _, value in pairs}
     maker, model = facts.get("ro.product.manufacturer", ""), facts.get("ro.product.model", "")
@@ -69,29 +69,32 @@ def about(phone: Phone) -> About:
 def check_system(found: About) -> None:
     """Raise unless our program can start there."""
     if ABI not in found.abis:
-        has = ", ".join(found.abis) or "none that it names"
+        has = ", ".join(found.abis) or "none that it reports"
         because = f"the runner is built for {ABI}; its processor runs {has}"
-        raise PocketError(f"{found.model} can't run it", because, "a phone with a 64-bit system")
+        hint = "use a phone with a 64-bit system"
+        raise PocketError(f"{found.model} can't run it", because, hint)
     if found.api < OLDEST_API:
         because = f"Android {found.android or '?'} is API level {found.api}"
-        hint = f"Android 8 (API level {OLDEST_API}) or newer"
+        hint = f"use a phone with Android 8 (API level {OLDEST_API}) or newer"
         raise PocketError(f"the system of {found.model} is too old", because, hint)
 
 
 def needed_bytes(plan: Plan) -> int:
-    """Memory that a loaded plan takes: weights, states, buffers and arena, and the driver's own."""
+    """Memory of a loaded plan: weights, states, buffers and arena, and the driver's own."""
     return sum(memory(plan).values()) + DRIVER_BYTES
 
 
 def check_memory(plan: Plan, found: About) -> None:
-    """Raise where a plan can't fit into the free memory; a note where it is tight."""
+    """Raise if a plan can't fit into the free memory; print a note if it is tight."""
     need, free = needed_bytes(plan), found.available_bytes
-    if not free:  # it doesn't tell
+    if not free:  # the phone doesn't report it
         return
     parts = ", ".join(f"{name} {size / MiB:,.0f}" for name, size in _parts(plan))
     text = f"{need / MiB:,.0f} MiB ({parts}), {free / MiB:,.0f} MiB are free"
     if need > free:
-        hint = "close apps or restart the phone; a smaller --max-context, --weights e0m4"
+        hint = (
+            "close apps, restart the phone, or compile with a smaller --max-context, --weights e0m4"
+        )
         raise PocketError(f"{found.model} has too little memory", f"the plan takes {text}", hint)
     if need > TIGHT * free:
         note = f"note: memory will be tight on {found.model}: the plan takes {text}"

@@ -1,4 +1,4 @@
-"""The adb program on this computer: where it is found, and how it is run."""
+"""Find and run the adb program on this computer."""
 
 import importlib.util
 import os
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from toolkit.errors import PocketError
 
-OLDEST = (1, 0, 36)  # of adb: the first with `shell -T`, and exit codes of what ran on the phone
+OLDEST = (1, 0, 36)  # of adb: the first with `shell -T` and exit codes of commands on the phone
 INSTALL = "apt-get install adb    or  pip install 'pocketcl[android]'"
 SDKS = ("~/Android/Sdk", "~/Library/Android/sdk")  # where Android Studio puts its SDK
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a command on the phone ended."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -42,7 +42,7 @@ def run_adb(*words: str, timeout: float = 30, text: str = "") -> Done:
 
 
 def adb() -> tuple[str, ...]:
-    """The command that starts adb; one that is too old is an error."""
+    """The command that starts adb; raises if there is none, or it is too old."""
     program = find_adb()
     if program is None:
         raise PocketError("adb is not installed", "phones are reached through it", INSTALL)
@@ -58,7 +58,7 @@ def _checked(program: str) -> str:
     found = re.search(r"version (\d+)\.(\d+)\.(\d+)", done.stdout)
     if found is None:
         said = (done.stderr or done.stdout).strip()[:200]
-        raise PocketError(f"{program} is no adb", said or "it tells no version", "unset ADB")
+        raise PocketError(f"{program} is no adb", said or "it prints no version", "unset ADB")
     if tuple(map(int, found.groups())) < OLDEST:
         because = f"{program} is {found[0]}; exit codes need {'.'.join(map(str, OLDEST))}"
         raise PocketError("adb is too old", because, INSTALL)
@@ -72,9 +72,9 @@ def find_adb() -> str | None:
     if found := shutil.which("adb"):
         return found
     roots = [os.environ.get(name, "") for name in ("ANDROID_HOME", "ANDROID_SDK_ROOT")]
-    places = [Path(root) / "platform-tools/adb" for root in (*filter(None, roots), *SDKS)]
+    paths = [Path(root) / "platform-tools/adb" for root in (*filter(None, roots), *SDKS)]
     spec = importlib.util.find_spec("adbutils")  # looked up, not imported
     if spec and spec.origin:
-        places.append(Path(spec.origin).parent / "binaries/adb")
-    expanded = (place.expanduser() for place in places)
-    return next((str(place) for place in expanded if os.access(place, os.X_OK)), None)
+        paths.append(Path(spec.origin).parent / "binaries/adb")
+    expanded = (path.expanduser() for path in paths)
+    return next((str(path) for path in expanded if os.access(path, os.X_OK)), None)

@@ -1,4 +1,4 @@
-"""`pocketcl phone clean`: give a phone its storage back."""
+"""`pocketcl phone clean`: free the storage that PocketCL uses on a phone."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,8 +7,8 @@ from toolkit.phone.adb import Phone
 from toolkit.phone.layout import HOME, MiB
 from toolkit.phone.store import only_one
 
-# Lists sessions that run and what they use, removes the rest; prints kilobytes before and after.
-# $all: the runner too, and the folder itself when nothing is left in it.
+# Lists running sessions, removes everything that they don't use; prints kilobytes before and after.
+# $all: the runner too, and the folder itself if nothing is left in it.
 CLEAN = """
 cd /data/local/tmp || exit 1
 [ -d pocketcl ] || { echo "before 0"; echo "after 0"; exit 0; }
@@ -44,14 +44,14 @@ echo "after $after"
 
 
 def clean(phone: Phone, everything: bool = False) -> dict[str, Any]:
-    """Remove plans, compiled programs and old runners; what runs now is left alone.
+    """Remove plans, compiled programs and old runners, except those that are running.
 
     everything  the newest runner as well
     """
     flag = "all=1" if everything else "all="
     with only_one(phone):
-        told = phone.shell(f"{flag}\n{CLEAN}", timeout=600).splitlines()
-    facts = [line.partition(" ")[::2] for line in told]
+        output = phone.shell(f"{flag}\n{CLEAN}", timeout=600).splitlines()
+    facts = [line.partition(" ")[::2] for line in output]
     sizes = {word: int(value) for word, value in facts if word in ("before", "after")}
     running = [int(value) for word, value in facts if word == "running"]
     return {

@@ -1,4 +1,4 @@
-"""Why a program on a phone ended: exit codes in words."""
+"""Why a runner on a phone ended: the error for its exit code."""
 
 from collections.abc import Sequence
 
@@ -18,11 +18,11 @@ CRASHES = {
 
 
 def explain(phone: Phone, code: int, said: Sequence[str], doing: str) -> PocketError:
-    """The error for a runner that ended there.
+    """The error for a runner that ended.
 
     code   of adb: the program's own, or 128 + a signal
     said   the last lines of its stderr
-    doing  what the runner's journal says it was at
+    doing  its task when it ended, by its journal
     """
     phone.check_connection("\n".join(said))
     how = f"exit code {code}"
@@ -30,32 +30,33 @@ def explain(phone: Phone, code: int, said: Sequence[str], doing: str) -> PocketE
     text = "\n".join(filter(None, said))
     if "CANNOT LINK EXECUTABLE" in text:
         what, why = "the runner can't be loaded", how
-        hint = "report this with the text above; POCKETCL_PHONE_RUNNER names another runner"
+        hint = "report this with the text above, or name another runner in POCKETCL_PHONE_RUNNER"
     elif code in (126, 127):
         what = "the runner can't be started" if code == 126 else "the runner is not there"
-        why, hint = how, "pocketcl phone clean --all, then again"
+        why, hint = how, "run pocketcl phone clean --all, then try again"
     elif code == SIGNAL + SIGKILL:
         what, why = f"the runner was killed{at}", f"{how}: memory ran out{_free(phone)}"
-        hint = "close apps; a smaller --max-context, --weights e0m4, or a smaller model"
+        hint = "close apps, or compile with a smaller --max-context or --weights e0m4"
     elif code - SIGNAL in CRASHES:
         what, why = f"the OpenCL driver crashed{at}", f"{how}: {CRASHES[code - SIGNAL]}"
-        hint = "the same run with --on host shows whether the plan is sound; a system update"
+        hint = "repeat the run with --on host to see whether the plan is sound; update the system"
     elif code in (SIGNAL + SIGHUP, SIGNAL + SIGTERM):
-        what, why, hint = "the runner was ended", f"{how}: somebody, or adb, told it to", "again"
+        what, why = "the runner was ended", f"{how}: somebody, or adb, ended it"
+        hint = "run the command again"
     else:
         what, why = f"the runner ended unexpectedly{at}", how
-        hint = f"pocketcl doctor --serial {phone.serial}"
+        hint = f"run pocketcl doctor --serial {phone.serial}"
     return PocketError(f"{what}, on {phone.model}", "\n".join(filter(None, [why, text])), hint)
 
 
 def _free(phone: Phone) -> str:
-    """What the phone says of its memory now that the runner is gone."""
+    """How a phone that runs out of memory reacts, and how much it has without the runner."""
     free = about(phone).available_bytes
-    system = "Android (lmkd) or the kernel ends the largest program then"
+    system = "then Android (lmkd) or the kernel ends the largest program"
     return f"; {system}. Without it {free / MiB:,.0f} MiB are free" if free else f"; {system}"
 
 
 def task_of(journal: str) -> str:
-    """What a runner was at: of "PROCESS TASK KEY WORDS…" in its journal (journal.h) the words."""
+    """A runner's task: the WORDS of "PROCESS TASK KEY WORDS…" in its journal (journal.h)."""
     words = journal.partition("\n")[0].split(" ", 3)
     return words[3] if len(words) == 4 else ""

@@ -1,22 +1,22 @@
-"""What lies on a phone, and the shell scripts that look after it.
+"""The files of PocketCL on a phone, and the shell scripts that maintain them.
 
     /data/local/tmp/pocketcl/
       layout              the version of this list
-      blobs/SHA256        contents, each once, whoever shares it
-      incoming/SHA256     contents on their way; what an unplugged cable left whole is taken up
+      blobs/SHA256        contents, each stored once and shared
+      incoming/SHA256     contents being copied; complete ones are kept after a broken connection
       plans/TREE/…        a plan: symbolic links into blobs
       bin/TREE/…          a runner, likewise
       cache/              compiled programs; cold/… for `bench`
-      sessions/PID/       what a running runner reads and writes besides
+      sessions/PID/       working folder of a running runner
 
-The folder is its owner's only: programs lie in it that are run, and adbd makes files that all may
-write to. One that others could come into (adb's shell has no umask) is closed to them, and all that
-is in it checked again.
+Only its owner may enter the folder: it holds programs that are run, and adbd creates files that
+everybody may write to. A folder that others could enter (adb's shell has no umask) is closed to
+them, and all its contents are checked again.
 
-A blob gets its name after the phone itself found its SHA-256 right, so a name and a size say that
-it is whole; a TREE, named by the hash of its list, appears when all of its links are there. Links
-are symbolic: AOSP's SELinux policy doesn't grant `link` to adb's shell (create_file_perms; read,
-not tried).
+A blob gets its name after the phone itself has verified its SHA-256, so a name and a size prove
+that it is complete; a TREE, named by the hash of its list, appears when all of its links exist.
+Links are symbolic: AOSP's SELinux policy doesn't grant `link` to adb's shell (create_file_perms;
+read, not tried).
 """
 
 from dataclasses import dataclass, field
@@ -29,8 +29,8 @@ HOME = "/data/local/tmp/pocketcl"
 LAYOUT = 1
 MiB = 2**20
 
-# Prints what is known of the folder; what no living process owns any more goes on the way. The
-# sticky bit marks a folder that was closed to others and is not cleaned yet.
+# Prints the state of the folder, and removes what no running process owns. The sticky bit marks a
+# folder that was closed to others and is not cleaned yet.
 SURVEY = """
 umask 077
 cd /data/local/tmp || exit 1
@@ -65,7 +65,7 @@ cd blobs && stat -c 'blob %s %n' * 2>/dev/null
 echo "free $(df -k . | tail -n 1)"
 """.replace("LAYOUT", str(LAYOUT))
 
-# Moves the files named by $names to the blobs if their SHA-256 is their name; prints those.
+# Moves the files $names to the blobs if their SHA-256 is their name; prints those that were moved.
 ACCEPT = """
 cd /data/local/tmp/pocketcl/incoming || exit 1
 good=$(sha256sum $names | while read -r sum name; do
@@ -88,18 +88,18 @@ rm -rf "$tree" && mv "$tree.new" "$tree"
 
 @dataclass
 class Survey:
-    """What is on the phone already: bytes of every blob, trees, free storage in bytes."""
+    """What the phone holds: bytes of every blob, trees, free storage in bytes."""
 
     blobs: dict[str, int] = field(default_factory=dict)
     trees: set[str] = field(default_factory=set)
     free: int = 0
 
 
-CLOSED = "it was closed to them, and what is in it was checked again"
+CLOSED = "it was closed to them, and its contents were checked again"
 
 
 def survey(phone: Phone) -> Survey:
-    """Look, and remove what no living process owns."""
+    """Read the state of the folder, and remove what no running process owns."""
     found, layout = Survey(), ""
     for line in phone.shell(SURVEY, timeout=600).splitlines():
         word, _, rest = line.partition(" ")
@@ -111,19 +111,20 @@ def survey(phone: Phone) -> Survey:
         elif word == "layout":
             layout = rest
         elif word == "stranger":
-            raise _of_stranger(phone, rest)
+            raise _owned_by_another(phone, rest)
         elif word == "closed":
             note_on_stderr(f"note: others could write to {HOME} on {phone.model}; {CLOSED}")
         elif word == "free":
             found.free = 1024 * int(rest.split()[3])  # Filesystem 1K-blocks Used Available …
     if layout != str(LAYOUT):
         because = f"its layout is {layout!r}, this PocketCL writes {LAYOUT}"
-        what = f"{HOME} on {phone.model} is of another version"
-        raise PocketError(what, because, f"pocketcl phone clean --all --serial {phone.serial}")
+        what = f"{HOME} on {phone.model} belongs to another version"
+        hint = f"run pocketcl phone clean --all --serial {phone.serial}"
+        raise PocketError(what, because, hint)
     return found
 
 
-def _of_stranger(phone: Phone, owner: str) -> PocketError:
+def _owned_by_another(phone: Phone, owner: str) -> PocketError:
     what = f"{HOME} on {phone.model} can't be used"
-    because = f"user {owner} owns it, or has put a link there, and could change what is run from it"
+    because = f"user {owner} owns it, or has put a link there, and could change programs in it"
     return PocketError(what, because, f"remove it as that user: adb shell rm -rf {HOME}")

@@ -1,4 +1,4 @@
-"""`pocketcl phone list`: phones, their state, and what lies on them."""
+"""`pocketcl phone list`: phones, their state, and what PocketCL stores on them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -34,7 +34,7 @@ def lines(found: list[dict[str, Any]]) -> Iterator[str]:
         yield f"{facts['serial']}  {known['model']}, {known['soc']}, Android {known['android']}"
         yield (
             f"    {used['bytes'] / MiB:,.1f} MiB of PocketCL: {used['plans']} plans,"
-            f" {used['bin']} runners; {used['sessions']} sessions run"
+            f" {used['bin']} runners; {used['sessions']} running sessions"
         )
     yield from [] if found else ["no phone: pocketcl doctor"]
 

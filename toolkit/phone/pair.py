@@ -10,39 +10,38 @@ from toolkit.phone.adb_program import run_adb
 
 STEPS = """\
 Android 11 and newer, phone and computer in the same network:
-1. On the phone: Settings > About phone > tap 'Build number' seven times (once for ever).
+1. On the phone: Settings > About phone > tap 'Build number' seven times (only once).
 2. Settings > System > Developer options > Wireless debugging: switch it on, and tap its name.
 3. Tap 'Pair device with pairing code': it shows a code and an address. Here:
        pocketcl phone pair HOST:PORT CODE
 4. 'Wireless debugging' itself shows another port. If adb doesn't connect by itself:
        adb connect HOST:PORT
 With a cable, for older phones: adb tcpip 5555, then adb connect HOST:5555."""
-MENU = "tap 'Pair device with pairing code' again: address and code are new each time"
-CONNECT = "adb connect HOST:PORT, with the address at the top of 'Wireless debugging'"
+MENU = "tap 'Pair device with pairing code' again: address and code change each time"
+CONNECT = "run adb connect HOST:PORT, with the address at the top of 'Wireless debugging'"
 
 
 def pair(address: str, code: str) -> Iterator[str]:
-    """Pair, then connect; yields what was done, in words."""
+    """Pair, then connect; yields a line for each step that is done."""
     if not re.fullmatch(r"\S+:\d+", address) or not re.fullmatch(r"\d{6}", code):
         because = "an address is HOST:PORT, a code has six digits"
         raise PocketError(f"{address} {code} can't be paired with", because, MENU)
     done = run_adb("pair", address, code, timeout=60)
     said = (done.out + done.err).strip()
     if "unknown command" in said or "usage:" in said:
-        hint = "pip install 'pocketcl[android]' brings a newer one; or use a cable"
+        hint = "install a newer one with pip install 'pocketcl[android]', or use a cable"
         raise PocketError("this adb can't pair", "`adb pair` came with version 30", hint)
     if done.code or "Successfully paired" not in said:
-        raise PocketError(f"{address} was not paired with", said or "adb says nothing", MENU)
+        raise PocketError(f"pairing with {address} failed", said or "adb gives no reason", MENU)
     yield f"paired with {address}"
     connected = _connected(address.rpartition(":")[0])
     if connected is None:
-        raise PocketError("paired, but not connected yet", "adb found no port by itself", CONNECT)
+        raise PocketError("paired, but not connected yet", "adb has not found its port", CONNECT)
     yield f"connected: {connected}"
 
 
 def _connected(host: str) -> str | None:
-    """The serial of the phone, once adb's server has found it by mDNS."""
-
+    """The serial of the phone, once adb's server has found it by mDNS; None after 10 s."""
     for _ in range(10):
         for seen in all_phones():
             wireless = seen.serial.startswith(f"{host}:") or "_adb-tls-connect" in seen.serial

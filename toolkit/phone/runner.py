@@ -1,4 +1,4 @@
-"""The runner on a phone: brought there, started, asked for its devices, its end explained."""
+"""The runner on a phone: installed, started, asked for its devices, its exit explained."""
 
 import json
 import shlex
@@ -32,34 +32,34 @@ class PhoneRunner:
         self._runner = self._cache = self._session = ""
 
     def install_runner(self) -> None:
-        """Bring the runner to the phone."""
+        """Build the runner and copy it to the phone."""
         program = file_item(PROGRAM, build_android_runner(self.about.machine))
         self._runner = f"{self.store.install('bin', [program])}/{PROGRAM}"
         self.phone.shell(f"cd {HOME} && [ -x {self._runner} ] || chmod 755 {self._runner}")
 
     def opencl(self) -> list[dict[str, Any]]:
-        """The phone's OpenCL devices, as its runner finds them."""
+        """The OpenCL devices that the runner finds on the phone."""
         done: Done = self.phone.run(f"cd {HOME} && {self._runner} --devices")
         if done.code > 1:
             raise explain(self.phone, done.code, done.err.splitlines()[-8:], "looking for OpenCL")
         return parse_devices(done.out, self.about.model)
 
     def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
-        """Start the runner in a folder named by its process; its first line says which."""
+        """Start the runner in a session folder named by its process id, which it prints first."""
         words = shlex.join([UP + self._runner, *arguments])
         folder = "sessions/$$"
         command = f"cd {HOME} && rm -rf {folder} && mkdir -p {folder} && cd {folder}"
-        child = self.phone.start(f"{command} && echo session $$ && exec {words}")
-        assert child.stdout and child.stderr
-        word, _, number = child.stdout.readline().strip().partition(" ")
+        process = self.phone.start(f"{command} && echo session $$ && exec {words}")
+        assert process.stdout and process.stderr
+        word, _, number = process.stdout.readline().strip().partition(" ")
         if word != "session" or not number.isdigit():
-            said = child.communicate()[1].splitlines()
-            raise explain(self.phone, child.returncode, said[-8:], "")
+            said = process.communicate()[1].splitlines()
+            raise explain(self.phone, process.returncode, said[-8:], "")
         self._session = f"{HOME}/sessions/{number}"
-        return child
+        return process
 
     def exit_error(self, code: int, said: Sequence[str]) -> PocketError:
-        """Exit codes in words, and what the runner was at."""
+        """The error for an exit code, with the task of the runner by its journal."""
         try:
             process = self._session.rpartition("/")[2]
             journal = self.phone.run(f"cat {HOME}/{self._cache}/journal.{process}", timeout=20).out
@@ -68,7 +68,7 @@ class PhoneRunner:
             return error
 
     def leave(self) -> None:
-        """Remove the working folder; one that stays, the next run removes."""
+        """Remove the session folder; if that fails, the next run does it."""
         if self._session:
             with suppress(PocketError):
                 self.phone.run(f"rm -rf {self._session}", timeout=20)
@@ -81,13 +81,14 @@ class PhoneRunner:
 
 
 def parse_devices(output: str, model: str) -> list[dict[str, Any]]:
-    """The OpenCL devices that `pocketcl-runner --devices` prints; none is an error."""
+    """The OpenCL devices that `pocketcl-runner --devices` prints; raises if there is none."""
     line = output.strip().splitlines()[-1] if output.strip() else ""
     if line.startswith("error "):
         fault: Mapping[str, str] = json.loads(line.removeprefix("error "))
         what = f"{model} has no OpenCL that the runner can use"
         because = f"{fault['what']}: {fault['because']}" if fault["because"] else fault["what"]
-        raise PocketError(what, because, "some phones come without it; pocketcl doctor --serial S")
+        hint = "run pocketcl doctor --serial S; some phones come without OpenCL"
+        raise PocketError(what, because, hint)
     try:
         found: list[dict[str, Any]] = json.loads(line)["devices"]
     except (ValueError, KeyError, TypeError):
@@ -95,5 +96,5 @@ def parse_devices(output: str, model: str) -> list[dict[str, Any]]:
         raise PocketError(f"the runner doesn't work on {model}", because, "report this") from None
     if not found:
         because = "the library lists no device"
-        raise PocketError(f"{model} has no OpenCL device", because, "a system update may help")
+        raise PocketError(f"{model} has no OpenCL device", because, "update its system")
     return found

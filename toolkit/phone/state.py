@@ -1,7 +1,7 @@
-"""How a phone is: heat, clocks, battery, memory; whatever it doesn't tell is None.
+"""The state of a phone: heat, clocks, battery, memory; None for what it doesn't report.
 
-One command asks for all of it, so that a look costs one round trip. Nothing needs root; vendors
-leave parts out, SELinux forbids others.
+One command reads all of it, in one round trip. Nothing needs root; vendors leave parts out, and
+SELinux forbids others.
 """
 
 import time
@@ -26,10 +26,10 @@ from toolkit.phone.state_parse import (
 )
 
 Shell = Callable[[str], str]
-# Of PowerManager.THERMAL_STATUS_*: what Android says of the whole phone.
+# PowerManager.THERMAL_STATUS_*: Android's status of the whole phone.
 THERMAL = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
-LOOK_S = 5.0  # between two looks at a phone that cools
-SKIN_TYPES = ("skin", "quiet", "shell_front")  # in the names of sensors
+LOOK_S = 5.0  # between two readings of a phone that cools down
+SKIN_TYPES = ("skin", "quiet", "shell_front")  # parts of sensor names
 
 # Sections by name; a file that can't be read prints nothing.
 ASK = r"""
@@ -63,7 +63,7 @@ echo '=== end'
 
 @dataclass(frozen=True)
 class PhoneState:
-    """One look. Temperatures in °C, clocks in MHz, `at_s` of this computer's steady clock."""
+    """One reading. Temperatures in °C, clocks in MHz, `at_s` is time.monotonic() here."""
 
     at_s: float
     battery: Battery = field(default_factory=Battery)
@@ -79,11 +79,11 @@ class PhoneState:
     memory_available_bytes: int | None = None
     screen_on: bool | None = None
     power_save: bool | None = None
-    missing: tuple[str, ...] = ()  # parts that it did not tell
+    missing: tuple[str, ...] = ()  # parts that it did not report
 
     @property
     def thermal_word(self) -> str | None:
-        """The thermal status in Android's words."""
+        """Android's name of the thermal status."""
         if self.thermal_status is None:
             return None
         known = self.thermal_status < len(THERMAL)
@@ -91,7 +91,7 @@ class PhoneState:
 
     @property
     def skin_celsius(self) -> float | None:
-        """What the hand feels: the skin sensor, else the battery's."""
+        """The temperature of the surface: of a skin sensor, else of the battery."""
         for values in (self.temperatures, self.zones):
             for name, value in values.items():
                 if any(word in name.lower() for word in SKIN_TYPES):
@@ -99,7 +99,7 @@ class PhoneState:
         return self.battery.celsius
 
     def as_json(self) -> dict[str, Any]:
-        """For figures: plain values."""
+        """The state as plain values, for figures."""
         return {
             **asdict(self),
             "thermal_word": self.thermal_word,
@@ -108,12 +108,12 @@ class PhoneState:
 
 
 def read_state(shell: Shell) -> PhoneState:
-    """Ask a phone how it is; `shell` runs a command there and returns its stdout."""
+    """Read the state of a phone; `shell` runs a command there and returns its stdout."""
     return parse_state(shell(f"({ASK}) 2>/dev/null"), time.monotonic())
 
 
 def parse_state(text: str, at_s: float) -> PhoneState:
-    """The state in the answer to `ASK`."""
+    """The state in the output of `ASK`."""
     parts = sections(text)
     status, temperatures, thresholds = parse_thermal(parts.get("thermal", ""))
     gpu = parse_gpu(parts.get("gpu", ""))
@@ -145,14 +145,14 @@ def wait_until_cool(
     progress: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[bool, str]:
-    """Wait until skin (or battery) is at most so warm: whether it is, and the story in words."""
+    """Wait until the skin (or battery) is cool enough; whether it is, and a line about it."""
     start = waited = 0.0
     first = last = read_state(shell)
     if first.skin_celsius is None:
         raise PocketError(
-            "the phone can't be waited for",
-            "it tells neither the temperature of its skin nor of its battery",
-            "without --cool-to",
+            "it is not known when the phone is cool enough",
+            "it reports neither the temperature of its skin nor of its battery",
+            "leave out --cool-to",
         )
     start = first.skin_celsius
     while (last.skin_celsius or 0.0) > celsius and waited < limit_s:
@@ -161,7 +161,7 @@ def wait_until_cool(
         waited += LOOK_S
         last = read_state(shell)
         if last.skin_celsius is None:
-            return False, f"after {waited:.0f} s it no longer told its temperature"
+            return False, f"after {waited:.0f} s it no longer reported its temperature"
     now = last.skin_celsius or 0.0
     if now <= celsius:
         return True, f"{now:.1f} °C after {waited:.0f} s (from {start:.1f} °C)"

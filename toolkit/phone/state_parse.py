@@ -1,11 +1,11 @@
-"""What phones answer to `dumpsys` and have in /sys, as values; what can't be read is None."""
+"""Parse the output of `dumpsys` and the files of /sys; None for what can't be parsed."""
 
 import re
 from dataclasses import dataclass
 
 MARK = "=== "
-# A line of the HAL, in HIDL's words (".name = SKIN, .hotThrottlingThresholds = [NaN, 39.0]") or
-# AIDL's ("name: SKIN, hotThrottlingThresholds: [NaN, 39.0]").
+# A line of the HAL, as HIDL writes it (".name = SKIN, .hotThrottlingThresholds = [NaN, 39.0]") or
+# AIDL ("name: SKIN, hotThrottlingThresholds: [NaN, 39.0]").
 LIMITS = re.compile(
     r"\bname\s*[=:]\s*([^,}\n]+),[^\n]*?\bhotThrottlingThresholds\s*[=:]\s*\[([^\]]*)\]"
 )
@@ -13,7 +13,7 @@ LIMITS = re.compile(
 
 @dataclass(frozen=True)
 class Battery:
-    """As `dumpsys battery` says; celsius of its cell."""
+    """The values of `dumpsys battery`; celsius is that of the cell."""
 
     level: int | None = None  # per cent
     celsius: float | None = None
@@ -28,12 +28,12 @@ class Cluster:
 
     cores: tuple[int, ...]
     mhz: float | None
-    limit_mhz: float | None  # what is allowed now
-    max_mhz: float | None  # what the hardware can do
+    limit_mhz: float | None  # allowed at the moment
+    max_mhz: float | None  # of the hardware
 
 
 def sections(text: str) -> dict[str, str]:
-    """The answer cut at its marks; what is cut off is simply not there."""
+    """The sections of the output by name; those after a broken connection are missing."""
     found: dict[str, list[str]] = {}
     name = ""
     for line in text.replace("\r", "").splitlines():
@@ -49,15 +49,15 @@ def parse_battery(text: str) -> Battery:
     """`dumpsys battery`: "  level: 83", temperatures in tenths of a degree."""
     facts = pairs(text, ":")
     sources = ("AC", "USB", "Wireless", "Dock")
-    told = [name for name in sources if f"{name} powered" in facts]
-    powered = [name for name in told if facts[f"{name} powered"] == "true"]
+    reported = [name for name in sources if f"{name} powered" in facts]
+    powered = [name for name in reported if facts[f"{name} powered"] == "true"]
     tenths = _number(facts.get("temperature"))
     level, scale = _number(facts.get("level")), _number(facts.get("scale"))
     millivolts, charge = _number(facts.get("voltage")), _number(facts.get("Charge counter"))
     return Battery(
         level=None if level is None else round(100 * level / (scale or 100)),
         celsius=None if tenths is None else tenths / 10,
-        powered=", ".join(powered) if told else None,
+        powered=", ".join(powered) if reported else None,
         millivolts=None if not millivolts else int(millivolts),
         charge_uah=None if not charge else int(charge),
     )
@@ -157,7 +157,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _megahertz(number: float) -> float:
-    """Hz, kHz or MHz: GPUs run at 100 to 3000 MHz."""
+    """MHz of a number in Hz, kHz or MHz: GPUs run at 100 to 3000 MHz."""
     while number > 10_000:
         number /= 1000
     return number
@@ -170,6 +170,6 @@ def kilobytes(text: str | None) -> int | None:
 
 
 def flag(text: str, name: str) -> bool | None:
-    """Whether NAME=true or NAME=false stands in the text."""
+    """The value of NAME=true or NAME=false in the text; None if neither is there."""
     hit = re.search(rf"{name}\s*[=:]\s*(true|false)", text)
     return hit[1] == "true" if hit else None

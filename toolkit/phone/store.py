@@ -1,4 +1,4 @@
-"""Bringing files to a phone: only what is not there yet, whole, and going on where it broke."""
+"""Copy files to a phone: only what is missing, verified, resuming after a broken connection."""
 
 import fcntl
 import hashlib
@@ -23,7 +23,7 @@ MARGIN = 64 * 2**20  # bytes of storage to leave free
 
 @dataclass(frozen=True)
 class Item:
-    """A file of a tree: its place in it, its contents here."""
+    """A file of a tree: its path in the tree, its contents here."""
 
     path: str
     source: Path
@@ -33,7 +33,7 @@ class Item:
 
 @dataclass
 class Transfer:
-    """What pushes cost."""
+    """What was copied, and how long it took."""
 
     pushed_bytes: int = 0
     pushed_files: int = 0
@@ -49,28 +49,28 @@ class Store:
         self._found: Survey | None = None
 
     def survey(self) -> Survey:
-        """What is there; asked once."""
+        """The state of the folder; read once."""
         if self._found is None:
-            with only_one(self.phone):  # what is on its way must not be taken for a leftover
+            with only_one(self.phone):  # it would remove files that another process is copying
                 self._found = survey(self.phone)
         return self._found
 
     def missing(self, items: Sequence[Item]) -> list[Item]:
-        """Those whose contents are not on the phone; each content once."""
+        """The items whose contents are not on the phone; equal contents once."""
         blobs = self.survey().blobs
         found = {item.sha256: item for item in items if blobs.get(item.sha256) != item.bytes}
         return list(found.values())
 
     def check_space(self, items: Sequence[Item]) -> None:
-        """Raise unless what is missing fits into the phone's storage."""
+        """Raise unless the missing contents fit into the phone's storage."""
         need, free = sum(item.bytes for item in self.missing(items)), self.survey().free
         if need and need + MARGIN > free:
             because = f"{need / MiB:,.0f} MiB are to be copied, {free / MiB:,.0f} MiB are free"
-            hint = "pocketcl phone clean, or free storage on the phone"
+            hint = "run pocketcl phone clean, or free storage on the phone"
             raise PocketError(f"{self.phone.model} has too little storage", because, hint)
 
     def install(self, kind: str, items: Sequence[Item]) -> str:
-        """Bring a tree of this kind ("plans", "bin") to the phone; return its path below HOME."""
+        """Copy a tree of this kind ("plans", "bin") to the phone; return its path below HOME."""
         started, tree = time.perf_counter(), f"{kind}/{_tree_hash(items)}"
         missing = self.missing(items)
         self.check_space(items)
@@ -85,7 +85,7 @@ class Store:
     def _push(self, items: Sequence[Item]) -> None:
         total, done = sum(item.bytes for item in items), 0
         for batch in _batches(items):
-            with _staged(batch) as sources, self._told(batch, done, total):
+            with _staged(batch) as sources, self._shown(batch, done, total):
                 try:
                     self.phone.push(sources, f"{HOME}/incoming/")
                 except Gone as error:
@@ -112,8 +112,8 @@ class Store:
         self.survey().trees.add(tree)
 
     @contextmanager
-    def _told(self, batch: Sequence[Item], done: int, total: int) -> Iterator[None]:
-        """Say how far a push is; within a large file the phone is asked, once a second."""
+    def _shown(self, batch: Sequence[Item], done: int, total: int) -> Iterator[None]:
+        """Show the progress of a push; for a large file, ask the phone for its size."""
         name = f"{self.phone.model}: {batch[0].path}"
         PROGRESS(name, done, total)
         if not PROGRESS.visible() or sum(item.bytes for item in batch) < BATCH_BYTES:
@@ -138,7 +138,7 @@ class Store:
 
 
 def file_item(path: str, source: Path) -> Item:
-    """A file whose contents are hashed now."""
+    """An item for a file; reads and hashes it."""
     with source.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     return Item(path, source, found, source.stat().st_size)
@@ -150,7 +150,7 @@ def _tree_hash(items: Sequence[Item]) -> str:
 
 
 def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """What is pushed with one call: a large file alone, small ones together."""
+    """The items of each push: a large file alone, small ones together."""
     batch: list[Item] = []
     for item in items:
         size = sum(each.bytes for each in batch)
@@ -164,7 +164,7 @@ def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:
 
 @contextmanager
 def _staged(items: Sequence[Item]) -> Iterator[list[Path]]:
-    """The files under the names that they get on the phone."""
+    """Links to the files, with the names that they get on the phone."""
     with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
         links = [Path(folder, item.sha256) for item in items]
         for link, item in zip(links, items, strict=True):
@@ -173,18 +173,19 @@ def _staged(items: Sequence[Item]) -> Iterator[list[Path]]:
 
 
 def _damaged(phone: Phone, item: Item) -> PocketError:
-    """Why a file's contents are others on the phone: they are here too, or it was the way."""
+    """The error for a wrong hash on the phone: the file here is damaged, or the copy is."""
     if file_item(item.path, item.source).sha256 != item.sha256:
         because = "its SHA-256 is not the one that the plan lists"
         hint = "compile the model again: pocketcl compile SRC -o PLAN"
         return PocketError(f"{item.source} is damaged", because, hint)
     what = f"{item.path} arrived damaged on {phone.model}"
-    return PocketError(what, "the phone finds another SHA-256", "another cable or port, then again")
+    hint = "try again with another cable or port"
+    return PocketError(what, "the phone computes another SHA-256", hint)
 
 
 @contextmanager
 def only_one(phone: Phone) -> Iterator[None]:
-    """Pushes of this computer to a phone wait for each other."""
+    """Block while another process of this computer copies to the phone."""
     name = "".join(c if c.isalnum() else "-" for c in phone.serial)
     lock = os.open(cache_dir() / f"phone-{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

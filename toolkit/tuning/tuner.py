@@ -16,7 +16,7 @@ from typing import Any
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.tuned import changed
 from toolkit.bench.load import driver_cache
-from toolkit.bench.turns import PAUSE
+from toolkit.bench.trials import PAUSE
 from toolkit.compiler import tuned
 from toolkit.devices.profiles import match, profiles
 from toolkit.errors import PocketError

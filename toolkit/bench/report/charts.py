@@ -6,7 +6,7 @@ from typing import Any
 from toolkit.bench.report.svg import Axis, rows, text, tip
 
 Figures = Mapping[str, Any]
-W = 420  # of every picture: on a phone's screen its words stay readable
+W = 420  # of every picture: its text stays readable on a phone's screen
 LEFT, RIGHT = 58, 408
 
 
@@ -50,7 +50,7 @@ def device_name(figures: Figures) -> str:
 
 
 def memory_chart(figures: Figures) -> str:
-    """What a loaded plan holds, and the most that its process took."""
+    """The memory of a loaded plan by kind, and the peak of its process."""
     kinds = {"weights": "one", "states": "two", "buffers": "three", "arena": "four"}
     names = {"weights": "weights", "states": "KV cache", "buffers": "buffers", "arena": "scratch"}
     parts = {name: figures["memory"].get(name, 0) / 1e6 for name in kinds}
@@ -93,7 +93,7 @@ def memory_chart(figures: Figures) -> str:
 
 
 def comparison_chart(found: Sequence[Figures]) -> str:
-    """How many times a rival's rate ours was, in neighbouring pairs."""
+    """Our rate over a rival's, of each pair of neighbouring trials."""
     lines = [
         (rival["rival"], name, row)
         for rival in found
@@ -123,7 +123,7 @@ def comparison_chart(found: Sequence[Figures]) -> str:
 
 
 def series_of(figures: Figures, name: str) -> list[Any]:
-    """What each repeat took; empty where figures don't hold it."""
+    """A figure of each repeat; empty where the figures don't have it."""
     return list((figures.get("series") or {}).get(name) or [])
 
 
@@ -141,12 +141,12 @@ def _columns(
     for number, name in enumerate(names):
         middle = LEFT + width * (number + 0.5)
         body.append(text(middle, bottom + 16, name, "middle"))
-        shift = min(width / 4, 40) / max(len(values[number]) - 1, 1)
-        for place, value in enumerate(values[number]):
-            at = middle + (place - (len(values[number]) - 1) / 2) * shift
+        spacing = min(width / 4, 40) / max(len(values[number]) - 1, 1)
+        for repeat, value in enumerate(values[number]):
+            at = middle + (repeat - (len(values[number]) - 1) / 2) * spacing
             body.append(
                 f'<circle class="one dot" cx="{at:.1f}" cy="{y.at(value):g}" r="3.5">'
-                f"{tip(f'repeat {place + 1}: {value:,.1f} {unit}')}</circle>"
+                f"{tip(f'repeat {repeat + 1}: {value:,.1f} {unit}')}</circle>"
             )
         level = y.at(medians[number])
         body.append(f'<path class="one mid" d="M{middle - 26:.1f} {level:g}H{middle + 26:.1f}"/>')
@@ -158,10 +158,10 @@ def _columns(
 def _row_of_dots(axis: Axis, y: float, values: Sequence[float], middle: float) -> Iterator[str]:
     if values:
         yield f'<path class="one line" d="M{axis.at(min(values)):g} {y}H{axis.at(max(values)):g}"/>'
-    for place, value in enumerate(values):
+    for repeat, value in enumerate(values):
         yield (
             f'<circle class="one dot" cx="{axis.at(value):g}" cy="{y}" r="3.5">'
-            f"{tip(f'repeat {place + 1}: {value:,.4g}')}</circle>"
+            f"{tip(f'repeat {repeat + 1}: {value:,.4g}')}</circle>"
         )
     yield f'<path class="one mid" d="M{axis.at(middle):g} {y - 8}V{y + 8}"/>'
     words = f"{middle:,.4g}"

@@ -1,7 +1,7 @@
-"""`bench --report`: figures of one device or several as one HTML file that needs nothing else.
+"""`bench --report`: the figures of one device or several as one self-contained HTML file.
 
-It has its own style, light and dark, and pictures as SVG inside; it fetches nothing. Names come
-from devices and models, so everything is escaped.
+Its style, light and dark, and its SVG pictures are inline; it fetches nothing. Names come from
+devices and models, so all text is escaped.
 """
 
 import json
@@ -23,19 +23,19 @@ from toolkit.files import check_folder, write_text
 
 Figures = Mapping[str, Any]
 HOW = """
-Each figure is the median of the repeats behind a warm-up; ± is half of (slowest − fastest) ÷
+Each figure is the median of the repeats after a warm-up; ± is half of (slowest − fastest) ÷
 median. Every dot is one repeat. A prefill feeds a prompt to an empty cache and ends with the first
-new token; decoding follows the last prompt. Loading is told with full program caches, and cold:
-with empty ones. Temperature, clocks and battery are looked at before every repeat and behind the
-last one, while nothing runs: a clock may be lower then than under load. Throttled means that the
-system said so: a thermal status above the one at the start, or a limit of a clock that fell.
-Repeats from the one on in which that was first seen are hollow; the medians include them."""
+new token; decoding follows the last prompt. Loading is measured with full program caches; a cold
+load starts with empty ones. Temperature, clocks and battery are read before every repeat and after
+the last one, while nothing runs: a clock may be lower then than under load. Throttled means that
+the system reported it: a thermal status above the one at the start, or a lowered clock limit.
+Repeats are hollow from the first in which that was seen; the medians include them."""
 
 
 def check_report(path: Path) -> None:
-    """Raise before minutes of measuring, not behind them."""
+    """Raise before minutes of measuring, not after them."""
     if path.suffix.lower() not in (".html", ".htm"):
-        hint = f"--report {path.with_suffix('.html')}"
+        hint = f"pass --report {path.with_suffix('.html')}"
         raise PocketError(f"{path} cannot be written", "a report is an HTML file", hint)
     check_folder(path)
 
@@ -57,7 +57,7 @@ def page(found: Sequence[Figures]) -> Iterator[str]:
     yield f"<title>{escape(title)}</title>\n<style>{_style()}</style>\n</head>\n<body>\n<main>"
     yield f"<header><h1>{escape(title)}</h1>{_subtitle(about)}</header>"
     if len(found) > 1:
-        yield _card("Devices beside each other", phones_chart(good), wide=True)
+        yield _card("Devices side by side", phones_chart(good), wide=True)
     for figures in found:
         yield from _failed(figures) if "error" in figures else _device(figures)
     yield f'<section><h2>How this was measured</h2><p class="how">{escape(HOW)}</p></section>'
@@ -89,7 +89,7 @@ def _device(figures: Figures) -> Iterator[str]:
     yield _card("Prefill by length of the prompt", prefill_chart(figures))
     yield _card("Memory", memory_chart(figures))
     if figures.get("compare"):
-        yield _card("Beside rivals, turn by turn", comparison_chart(figures["compare"]))
+        yield _card("Against rivals, in turn", comparison_chart(figures["compare"]))
     yield "</div>"
     yield f"<details><summary>All figures as a table</summary>{_table(figures)}</details></section>"
 
@@ -111,11 +111,11 @@ def _banner(figures: Figures) -> str:
     if found.get("throttled"):
         return f'<p class="banner bad"><b>Throttled:</b> {escape(reasons)}.</p>'
     if reasons:
-        why = "nothing says why: heat, or other work on the device"
+        why = "the device gives no reason: it may be heat, or other work on it"
         return f'<p class="banner odd"><b>Slowing:</b> {escape(reasons)}; {why}.</p>'
     if found.get("throttled") is False:
         return '<p class="banner good">No throttling: status and limits stayed as they were.</p>'
-    text = "Whether it throttled is not known: the device tells neither its heat nor its clocks."
+    text = "Whether it throttled is not known: the device reports neither heat nor clocks."
     return f'<p class="banner">{text}</p>'
 
 
@@ -168,7 +168,7 @@ def _table(figures: Figures) -> str:
     rows.append((name, f"{decode['tokens_per_s']:,.1f} tokens/s", decode["spread"]))
     plain = [
         ("launches per token", f"{figures['dispatches_per_token']:,}"),
-        ("overhead per token beside its kernels", _micro(figures.get("host_overhead_us"))),
+        ("overhead per token on top of its kernels", _micro(figures.get("host_overhead_us"))),
         ("runner's time per token", _micro(figures.get("host_us_per_token"))),
         ("KV cache copied per token", f"{figures['kv_copy_bytes_per_token']:,} bytes"),
     ]

@@ -18,17 +18,21 @@ def write_roofline(path: Path, figures: Mapping[str, Any]) -> None:
     check_path(path)
     rows = [row for row in figures["kernels"] if row["flops"] and row["bytes"]]
     if not rows:
-        raise PocketError("there is nothing to draw", "these kernels do no arithmetic")
+        raise PocketError(
+            "there is nothing to draw",
+            "these kernels do no arithmetic",
+            "name others with --kernel, or leave out --roofline",
+        )
     path.write_text("\n".join(_picture(figures, rows)) + "\n", encoding="utf-8")
 
 
 def check_path(path: Path) -> None:
-    """Raise before minutes of measuring, not behind them."""
+    """Raise before minutes of measuring, not after them."""
     if path.suffix.lower() != ".svg":
         raise PocketError(
             f"{path} cannot be drawn",
-            "the roofline is an SVG, which any browser shows",
-            f"--roofline {path.with_suffix('.svg')}",
+            "the roofline is an SVG file, which any browser shows",
+            f"pass --roofline {path.with_suffix('.svg')}",
         )
     check_folder(path)
 

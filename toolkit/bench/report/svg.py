@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#3ca951", "#a463f2", "#9c6b4e", "#97bbf5", "#6cc5b0")
-SHAPES = (  # around (0, 0): kernels of one colour differ in it
+SHAPES = (  # centred on (0, 0); they tell kernels of one colour apart
     '<circle r="5"/>',
     '<rect x="-4.5" y="-4.5" width="9" height="9"/>',
     '<path d="M0-6L5.5 4.5H-5.5Z"/>',

@@ -17,11 +17,13 @@ def decode_chart(figures: Figures) -> str:
     rates = [1 / s if s else None for s in series_of(figures, "decode_s")]
     if not rates or len(starts) != len(rates):
         rates, starts = [figures["decode_tokens_per_s"]], [0.0]
+    # One axis for all panels: seconds since the first repeat or reading, whichever is earlier.
     zero = min([*starts, *(state["at_s"] for state in states)])
     times = [at - zero for at in starts]
     ends = [state["at_s"] - zero for state in states]
     x = Axis([*times, *ends], LEFT, RIGHT - 8, tight=True)
     hot = conditions.get("first_throttled_repeat")
+    # A panel of rates first, then one of each kind of reading that the device gave.
     points = [(t, r) for t, r in zip(times, rates, strict=True) if r is not None]
     panels = [("decode, tokens/s", [("one", "", points)], True)]
     panels += [panel for panel in _state_panels(states, ends) if any(s[2] for s in panel[1])]
@@ -35,7 +37,7 @@ def decode_chart(figures: Figures) -> str:
     foot = top - 40
     for value in x.ticks():
         body.append(text(x.at(value), foot + 14, f"{value:,g}", "middle", "tick"))
-    body.append(text(RIGHT, foot + 28, "seconds since the first look", "end", "note"))
+    body.append(text(RIGHT, foot + 28, "seconds since the first reading", "end", "note"))
     return svg(foot + 34, body)
 
 

@@ -80,7 +80,8 @@ def variant_of(
     rows = {"M": c_expression(case.M)} if hasattr(case, "M") else {}
     defines = {**symbol_header(batch), **rows, **kernel.defines(case, knobs)}
     text = tuple((key, str(value)) for key, value in defines.items())
-    program = Program(f"kernels/{kernel.source}", kernel.name, text, as_json(case), tuned or None)
+    source, made_from = f"kernels/{kernel.source}", (as_json(case), tuned or None)
+    program = Program(source, kernel.name, text, *made_from, options=kernel.options)
     global_size, local_size = kernel.grid(case, knobs)
     needs = kernel.requires(case, knobs)
     return Variant(

@@ -1,4 +1,4 @@
-"""Who runs in a benchmark, and in turn: rivals share every minute of the machine's moods."""
+"""Trials of one or several engines, interleaved: all meet the same changes of heat and load."""
 
 import statistics
 import time
@@ -8,17 +8,17 @@ from typing import Any, Protocol
 
 from toolkit.executors.interface import Executor
 
-PAUSE = 0.05  # seconds between two contestants: threads of the one before go to sleep
+PAUSE = 0.05  # seconds between contestants, for the previous one's threads to go to sleep
 
 
 @dataclass(frozen=True)
-class Turn:
+class Trial:
     """One prompt, and the tokens decoded after it."""
 
     prefill_s: float  # to the first token
     decode_s: float | None  # per token after the first; None: nothing was decoded
     ids: tuple[int, ...]  # the new ones
-    at_s: float = 0.0  # when it began, by this computer's steady clock
+    at_s: float = 0.0  # when it began: time.monotonic()
 
 
 class Contestant(Protocol):
@@ -49,33 +49,33 @@ class Ours:
         return self.executor.decode(token, self.past, count, ())
 
 
-def take_turn(contestant: Contestant, prompt: Sequence[int], count: int) -> Turn:
-    """A prefill, then `count` decode steps, on the clock."""
+def run_trial(contestant: Contestant, prompt: Sequence[int], count: int) -> Trial:
+    """Time a prefill, then `count` decode steps."""
     at_s, started = time.monotonic(), time.perf_counter()
     token = contestant.start(prompt)
     first = time.perf_counter()
     ids = list(contestant.decode(token, count)) if count else []
     decode_s = (time.perf_counter() - first) / len(ids) if ids else None
-    return Turn(first - started, decode_s, (token, *ids), at_s)
+    return Trial(first - started, decode_s, (token, *ids), at_s)
 
 
-def take_turns(
+def run_trials(
     contestants: Sequence[Contestant],
     prompts: Sequence[Sequence[int]],
     new_tokens: int,
     repeats: int,
     tell: Callable[..., None],
     between: Callable[[], None] = lambda: None,
-) -> dict[str, list[list[Turn]]]:
-    """Every contestant's turns, [prompt][repeat]: A B A B …, after a warm-up of each.
+) -> dict[str, list[list[Trial]]]:
+    """Every contestant's trials, [prompt][repeat]: A B A B …, after a warm-up of each.
 
-    Only the last prompt is decoded after. `between` is called before each repeat.
+    Decoding follows the last prompt only. `between` is called before each repeat.
     """
     tell("warming up")
     for contestant in contestants:
         for prompt in prompts:
-            take_turn(contestant, prompt, min(new_tokens, 8) if prompt is prompts[-1] else 0)
-    turns: dict[str, list[list[Turn]]] = {c.name: [[] for _ in prompts] for c in contestants}
+            run_trial(contestant, prompt, min(new_tokens, 8) if prompt is prompts[-1] else 0)
+    trials: dict[str, list[list[Trial]]] = {c.name: [[] for _ in prompts] for c in contestants}
     for repeat in range(repeats):
         between()
         for number, prompt in enumerate(prompts):
@@ -84,12 +84,12 @@ def take_turns(
             for contestant in contestants:
                 if len(contestants) > 1:
                     time.sleep(PAUSE)
-                turns[contestant.name][number].append(take_turn(contestant, prompt, count))
-    return turns
+                trials[contestant.name][number].append(run_trial(contestant, prompt, count))
+    return trials
 
 
 def figures_of(seconds: Sequence[float], tokens: int = 1) -> dict[str, Any]:
-    """Median, rate and spread of repeats that took `tokens` each."""
+    """Median, rate and spread of repeats that processed `tokens` tokens each."""
     middle = statistics.median(seconds)
     return {"seconds": middle, "tokens_per_s": tokens / middle, "spread": spread(seconds)}
 
