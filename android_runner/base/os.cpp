@@ -13,7 +13,7 @@ double now() {
 
 namespace {
 
-// Bytes behind a word like "VmHWM:" in a file of /proc, which counts in kB.
+// Bytes after a word like "VmHWM:" in a file of /proc, which counts in kB.
 int64_t bytes_behind(const char *path, const char *word) {
   FILE *file = fopen(path, "r");
   if (!file) return 0;

@@ -44,21 +44,21 @@ void Sha256::block(const uint8_t *data) {
 
 void Sha256::update(const void *data, size_t size) {
   const auto *bytes = static_cast<const uint8_t *>(data);
-  size_t held = size_ % 64;
+  size_t pending = size_ % 64;  // bytes of a block that is not full
   size_ += size;
   while (size > 0) {
-    if (held == 0 && size >= 64) {
+    if (pending == 0 && size >= 64) {
       block(bytes);
       bytes += 64;
       size -= 64;
       continue;
     }
-    const size_t n = std::min(size, 64 - held);
-    memcpy(pending_ + held, bytes, n);
+    const size_t n = std::min(size, 64 - pending);
+    memcpy(pending_ + pending, bytes, n);
     bytes += n;
     size -= n;
-    held = (held + n) % 64;
-    if (held == 0) block(pending_);
+    pending = (pending + n) % 64;
+    if (pending == 0) block(pending_);
   }
 }
 

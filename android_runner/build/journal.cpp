@@ -18,7 +18,7 @@ namespace {
 
 const char *const PREFIX = "journal.";
 const char *const TASKS[] = {"build", "load", "launch"};
-const char *const AGAIN = "-again";  // behind a task, where an earlier process ended in the same
+const char *const AGAIN = "-again";  // after a task, where an earlier process ended in the same
 const int CRASHES[] = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE};
 
 int crash_file = -1;

@@ -23,12 +23,13 @@ namespace {
 
 using pocket::Failure;
 
-class Turn {
+// The handle for one call at a time: `mine` is false while another call has it.
+class Exclusive {
  public:
-  explicit Turn(const pocketcl &handle)
+  explicit Exclusive(const pocketcl &handle)
       : busy_(handle.busy), mine(!busy_.exchange(true, std::memory_order_acquire)) {}
-  Turn(const Turn &) = delete;
-  ~Turn() {
+  Exclusive(const Exclusive &) = delete;
+  ~Exclusive() {
     if (mine) busy_.store(false, std::memory_order_release);
   }
 
@@ -80,8 +81,8 @@ pocketcl_status guarded(pocketcl &handle, const Work &work) noexcept try {
 template <class Work>
 pocketcl_status with(pocketcl *handle, const Work &work) noexcept {
   if (!handle) return POCKETCL_ERROR;
-  const Turn turn(*handle);
-  if (!turn.mine) return POCKETCL_BUSY;
+  const Exclusive access(*handle);
+  if (!access.mine) return POCKETCL_BUSY;
   if (handle->lost) return POCKETCL_LOST;
   handle->cancelled = false;
   return guarded(*handle, [&] { work(handle->engine->session()); });
@@ -246,14 +247,14 @@ void pocketcl_cancel(pocketcl *handle) {
 
 int32_t pocketcl_position(const pocketcl *handle) {
   if (!handle || !handle->engine) return 0;
-  const Turn turn(*handle);
-  return turn.mine ? static_cast<int32_t>(history(handle).length()) : -1;
+  const Exclusive access(*handle);
+  return access.mine ? static_cast<int32_t>(history(handle).length()) : -1;
 }
 
 size_t pocketcl_text(const pocketcl *handle, int32_t *ids, size_t count) {
   if (!handle || !handle->engine || !ids) return 0;
-  const Turn turn(*handle);
-  if (!turn.mine) return 0;
+  const Exclusive access(*handle);
+  if (!access.mine) return 0;
   const size_t copied = std::min(count, static_cast<size_t>(history(handle).length()));
   std::copy_n(history(handle).ids().begin(), copied, ids);
   return copied;

@@ -46,7 +46,7 @@ Scratch read_scratch(const Node &node, const Context &context) {
     node.at("offset").fail("not a multiple of the profile's alignment, " +
                            std::to_string(context.plan.align));
   if (scratch.offset + scratch.bytes > context.phase.arena_bytes)
-    node.at("offset").fail("the buffer ends behind the arena's " +
+    node.at("offset").fail("the buffer ends after the arena's " +
                            std::to_string(context.phase.arena_bytes) + " bytes");
   return scratch;
 }

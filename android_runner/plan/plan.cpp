@@ -116,7 +116,7 @@ Weight read_weight(const Node &node, const std::vector<File> &files) {
   if (weight.bytes < needed || weight.bytes == 0)
     node.at("bytes").fail("the shape takes " + std::to_string(needed) + " bytes");
   if (weight.offset + weight.bytes > files[file].bytes)
-    node.at("offset").fail("the weight ends behind the end of " + files[file].path + " (" +
+    node.at("offset").fail("the weight ends after the end of " + files[file].path + " (" +
                            std::to_string(files[file].bytes) + " bytes)");
   return weight;
 }

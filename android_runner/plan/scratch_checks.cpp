@@ -32,7 +32,7 @@ std::vector<Life> lives(const Phase &phase) {
   return alive;
 }
 
-// The scratch buffers that come into use at each step, and those that go behind it.
+// The scratch buffers that come into use at each step, and those that are free after it.
 struct Changes {
   std::vector<size_t> come, go;
 };

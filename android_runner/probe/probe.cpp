@@ -48,7 +48,7 @@ bool receive(int pipe, std::string &text) {
   return false;
 }
 
-std::string death(int status) {
+std::string exit_reason(int status) {
   if (!WIFSIGNALED(status)) return "exit code " + std::to_string(WEXITSTATUS(status));
   const int number = WTERMSIG(status);
   const std::string name = "killed by signal " + std::to_string(number);
@@ -80,7 +80,7 @@ std::string in_child(const std::function<std::string()> &part) {
   int status = 0;
   waitpid(child, &status, 0);
   if (!whole) return failed("no answer", "it took more than a minute");
-  return status == 0 ? text : failed("the part died", death(status));
+  return status == 0 ? text : failed("the part died", exit_reason(status));
 }
 
 }  // namespace
@@ -159,11 +159,11 @@ double Bench::seconds(cl::Kernel kernel, size_t items, size_t local) const {
   finish();
   const double outside = now() - begun;
   uint64_t start = 0, end = 0;
-  const bool told =
+  const bool measured =
       cl::GetEventProfilingInfo(handle, cl::PROFILING_START, 8, &start, nullptr) == 0 &&
       cl::GetEventProfilingInfo(handle, cl::PROFILING_END, 8, &end, nullptr) == 0 && end > start;
   const double inside = 1e-9 * static_cast<double>(end - start);
-  return told && inside > 0.5 * outside && inside < outside ? inside : outside;
+  return measured && inside > 0.5 * outside && inside < outside ? inside : outside;
 }
 
 void set_buffer(cl::Kernel kernel, cl::Uint index, cl::Memory memory) {

@@ -48,7 +48,7 @@ uint64_t next(uint64_t &state) {  // xorshift: noise that storage can't compress
   return state;
 }
 
-// A file full of noise that has no name: whatever ends this process, nothing is left behind.
+// A file full of noise that has no name: whatever ends this process, nothing of it remains.
 class Scratch {
  public:
   explicit Scratch(const std::string &folder) {

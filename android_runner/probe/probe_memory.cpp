@@ -89,7 +89,7 @@ uint64_t largest(Holder &holder, uint64_t bound, std::string &why) {
 // All buffers together, in pieces of an eighth of the bound.
 uint64_t total(Holder &holder, uint64_t bound, uint64_t single, std::string &why) {
   const uint64_t piece = std::min(single, bound / 8 / (4 * STRIDE) * (4 * STRIDE));
-  std::vector<cl::Owned<cl::Memory>> held;
+  std::vector<cl::Owned<cl::Memory>> kept;
   uint64_t sum = 0;
   const double end = now() + PART_S;
   while (piece && sum + piece <= bound) {
@@ -100,7 +100,7 @@ uint64_t total(Holder &holder, uint64_t bound, uint64_t single, std::string &why
     cl::Owned<cl::Memory> memory;
     why = holder.hold(piece, memory);
     if (!why.empty()) return sum;
-    held.push_back(std::move(memory));
+    kept.push_back(std::move(memory));
     sum += piece;
   }
   return sum;

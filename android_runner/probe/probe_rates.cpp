@@ -87,7 +87,7 @@ std::string probe_read(const ProbeOptions &options) {
   std::vector<cl::Owned<cl::Memory>> parts;
   for (size_t i = 0; i < PARTS; ++i) parts.push_back(filled(bench, 4 * count));
   std::vector<double> best;
-  for (const int prefetch : {0, 40}) {  // PoCL gains by being told; GPUs don't know the builtin
+  for (const int prefetch : {0, 40}) {  // PoCL gains by the hint; GPUs don't know the builtin
     if (prefetch && !bench.cpu()) break;
     const auto kernel = bench.kernel(defines(shaped.lanes, count, prefetch, false), "rate_read");
     set_buffer(kernel.get(), 1, y.get());

@@ -11,7 +11,7 @@
 //   logits FILE               ok               float32 [V] in FILE
 //   profile [FILE]            ok               kernel times from here on; with FILE: written, ended
 //   save PAST FILE            ok               text and states up to PAST (state_file.h). FILE ends
-//                             with the line or a tab; behind that, a JSON object to keep
+//                             with the line or a tab; after that, a JSON object to keep
 //   load FILE                 ok PAST REACHED  how far the text goes, and how far rings were filled
 //   stats                     stats {…}
 //   quit

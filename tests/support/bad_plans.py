@@ -164,7 +164,6 @@ BAD_PLANS = (
     bad("phases.0.scratch.0.size", ["seq", 2**62, 2**62, "*", "*"], "it overflows"),
     bad("phases.0.scratch.0.size", [1] * 99 + ["+"] * 98, "too deep a stack"),
     bad("phases.0.scratch.0.size", ["seq", 65, "*"], "too few", "phases[0].scratch[0].bytes"),
-    bad("phases.0.scratch.1.offset", 0, "in use at once with x"),
     # --- steps
     bad("phases.0.steps", {}, "no list"),
     bad(f"{STEP}.kind", "dance", "no kind of steps", "phases[0].steps[0]"),

@@ -4,11 +4,11 @@ import os
 
 from toolkit.errors import PocketError
 
-WAYS = ("auto", "on", "off")
+CHOICES = ("auto", "on", "off")
 WORDS = {
-    "recorded": WAYS,
-    "cooperative": WAYS,
-    "child_builds": WAYS,
+    "recorded": CHOICES,
+    "cooperative": CHOICES,
+    "child_builds": CHOICES,
     "priority": ("low", "normal", "high"),
 }
 

@@ -8,9 +8,9 @@
     sha256   of all above, 64 hexadecimal digits and a line break
 
 The first line is JSON (broken here to fit). "model" is the sha256 of the model, "plan" the digest
-of plan.json: the file is for that plan only. "reached" says how far rings were filled (see
-executor.holds). "note" is what the caller wants to find again. All numbers are little-endian. The
-runner reads and writes the same files (android_runner/session/state_file.cpp).
+of plan.json: the file is for that plan only. "reached" says how far rings were filled (see History
+of toolkit/executors). "note" is what the caller wants to find again. All numbers are little-endian.
+The runner reads and writes the same files (android_runner/session/state_save.cpp, state_load.cpp).
 """
 
 import hashlib
@@ -37,7 +37,7 @@ SAVE_AGAIN = "save it again: pocketcl run PLAN --prompt TEXT --save-state FILE"
 
 
 @dataclass(frozen=True)
-class Part:
+class SavedRows:
     """What goes into the file of a state: the first `bytes` of each of its blocks."""
 
     buffer: int
@@ -62,9 +62,9 @@ class Saved:
     pieces: Callable[[], Iterator[tuple[int, int, bytes]]]
 
 
-def parts_of(plan: Plan, past: int) -> list[Part]:
+def saved_rows(plan: Plan, past: int) -> list[SavedRows]:
     """What a text of `past` ids uses of each state."""
-    return [_part(i, b, past) for i, b in enumerate(plan.buffers) if b.kind == "state"]
+    return [_rows_of(i, b, past) for i, b in enumerate(plan.buffers) if b.kind == "state"]
 
 
 def save(
@@ -79,7 +79,7 @@ def save(
     """Write a file, whole or not at all. `read`(buffer, offset, bytes) looks into a state."""
     if not ids:
         raise PocketError(f"there is nothing to save in {path}", "no text was fed", "run first")
-    parts = parts_of(plan, len(ids))
+    parts = saved_rows(plan, len(ids))
 
     def content() -> Iterator[bytes]:
         yield header(plan, digest, len(ids), reached, note)
@@ -112,7 +112,7 @@ def load(path: Path, plan: Plan, digest: str) -> Saved:
     def pieces() -> Iterator[tuple[int, int, bytes]]:
         with path.open("rb") as file:
             file.seek(start + 4 * past)
-            for part in parts_of(plan, past):
+            for part in saved_rows(plan, past):
                 for offset in part.offsets():
                     yield part.buffer, offset, _exactly(path, file, part.bytes)
 
@@ -140,20 +140,20 @@ def header(plan: Plan, digest: str, past: int, reached: int, note: Mapping[str, 
         "plan": digest,
         "past": past,
     }
-    names = [part.name for part in parts_of(plan, past)]
+    names = [part.name for part in saved_rows(plan, past)]
     facts |= {"reached": reached, "states": names, "note": dict(note)}
     return json.dumps(facts).encode() + b"\n"
 
 
-def _part(index: int, buffer: Buffer, past: int) -> Part:
+def _rows_of(index: int, buffer: Buffer, past: int) -> SavedRows:
     size = DTYPE_BYTES[buffer.dtype]
     shape = [int(dim) for dim in buffer.shape]
     if buffer.update != "append" or len(shape) < 2:
         nbytes = size * int(np.prod(shape))
-        return Part(index, buffer.name, 1, nbytes, nbytes)
+        return SavedRows(index, buffer.name, 1, nbytes, nbytes)
     capacity, width = shape[-2], size * shape[-1]
     blocks = int(np.prod(shape[:-2]))
-    return Part(index, buffer.name, blocks, capacity * width, min(past, capacity) * width)
+    return SavedRows(index, buffer.name, blocks, capacity * width, min(past, capacity) * width)
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def _check_fits(path: Path, plan: Plan, digest: str, facts: Mapping[str, Any]) -
     if facts["plan"] != digest:
         because = "the model is the same, but the plan was compiled with other options or edited"
         raise PocketError(f"{path} belongs to another plan", because, SAVE_AGAIN)
-    names = [part.name for part in parts_of(plan, past)]
+    names = [part.name for part in saved_rows(plan, past)]
     if past < 1 or facts["reached"] < past or facts["states"] != names:
         raise _damaged(path, "its first line contradicts the plan")
     return past
@@ -217,7 +217,7 @@ def _check_fits(path: Path, plan: Plan, digest: str, facts: Mapping[str, Any]) -
 
 def _ids(path: Path, plan: Plan, file: BinaryIO, start: int, past: int) -> list[int]:
     size = file.seek(0, os.SEEK_END)
-    expected = 4 * past + sum(part.blocks * part.bytes for part in parts_of(plan, past))
+    expected = 4 * past + sum(part.blocks * part.bytes for part in saved_rows(plan, past))
     if size != start + expected + SEAL:
         raise _damaged(path, f"it has {size} bytes instead of {start + expected + SEAL}")
     file.seek(start)
