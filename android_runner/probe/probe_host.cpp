@@ -11,7 +11,7 @@ namespace pocket {
 namespace {
 
 constexpr cl::Bits MAP_READ = 1, MAP_WRITE = 2, ALLOC_HOST_PTR = 16;
-constexpr size_t STRIDE = PROBE_STRIDE, HOST_BYTES = size_t{64} << 20;
+constexpr size_t HOST_BYTES = size_t{64} << 20;
 
 struct Host {
   explicit Host(size_t bytes) : size(bytes) {
@@ -55,7 +55,7 @@ std::string shared(Bench &bench, cl::Bits flags, void *data) {
   bench.launch(store.get(), HOST_BYTES / 4, 1 << 6);
   const auto *seen = static_cast<const uint32_t *>(map(bench, memory.get(), MAP_READ, HOST_BYTES));
   bool right = true;
-  for (size_t i = 0; i < HOST_BYTES / 4; i += STRIDE) right &= seen[i] == value;
+  for (size_t i = 0; i < HOST_BYTES / 4; i += PROBE_STRIDE) right &= seen[i] == value;
   unmap(bench, memory.get(), const_cast<uint32_t *>(seen));
   const Summary mapped = summary(sample(
       [&] {

@@ -19,10 +19,9 @@ enum : cl::Uint {
   DEVICE_IMAGE_PITCH_ALIGNMENT = 0x104A,
 };
 
-constexpr size_t STRIDE = PROBE_STRIDE;
 constexpr size_t COUNTERS = 1024;             // work-items: one alone would take seconds
 constexpr uint64_t MOST = uint64_t{4} << 30;  // no model for a phone asks for more at once
-constexpr double PART_S = 4;                  // no further buffer after this time
+constexpr double MOST_S = 4;                  // no further buffer after this time
 
 // Creates buffers and makes every page of them real, which is where drivers that promise too much
 // are found out.
@@ -41,7 +40,7 @@ class Holder {
         cl::CreateBuffer(bench_.device().context(), cl::READ_WRITE, bytes, nullptr, &code));
     if (code != 0) return "clCreateBuffer: " + cl::error_name(code);
     try {
-      return touched(memory.get(), bytes / (4 * STRIDE));
+      return touched(memory.get(), bytes / (4 * PROBE_STRIDE));
     } catch (const Failure &failure) {
       return std::string(failure.what()) + ": " + failure.because;
     }
@@ -77,7 +76,7 @@ uint64_t largest(Holder &holder, uint64_t bound, std::string &why) {
   if (reason.empty()) return bound;
   why = reason;
   while (bad - good > bound / 16) {
-    const uint64_t middle = (good + bad) / 2 / (4 * STRIDE) * (4 * STRIDE);
+    const uint64_t middle = (good + bad) / 2 / (4 * PROBE_STRIDE) * (4 * PROBE_STRIDE);
     memory = {};
     reason = holder.hold(middle, memory);
     (reason.empty() ? good : bad) = middle;
@@ -88,10 +87,10 @@ uint64_t largest(Holder &holder, uint64_t bound, std::string &why) {
 
 // All buffers together, in pieces of an eighth of the bound.
 uint64_t total(Holder &holder, uint64_t bound, uint64_t single, std::string &why) {
-  const uint64_t piece = std::min(single, bound / 8 / (4 * STRIDE) * (4 * STRIDE));
+  const uint64_t piece = std::min(single, bound / 8 / (4 * PROBE_STRIDE) * (4 * PROBE_STRIDE));
   std::vector<cl::Owned<cl::Memory>> kept;
   uint64_t sum = 0;
-  const double end = now() + PART_S;
+  const double end = now() + MOST_S;
   while (piece && sum + piece <= bound) {
     if (now() > end) {
       why = "the time for this was over";
@@ -132,7 +131,7 @@ std::string probe_limits(const ProbeOptions &options) {
 std::string probe_allocation(const ProbeOptions &options) {
   Bench bench(options);
   Holder holder(bench);
-  const uint64_t page = 4 * STRIDE;
+  const uint64_t page = 4 * PROBE_STRIDE;
   const uint64_t bound = std::min<uint64_t>({static_cast<uint64_t>(available_bytes()) / 2,
                                              bench.device().facts().global_memory, MOST}) /
                          page * page;

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from toolkit.paths import cache_dir
-from toolkit.toolchain.build import SOURCES, runner_headers, runner_sources
+from toolkit.toolchain.build import SOURCES, runner_headers, runner_sources, runner_units
 
 SUPPORT = Path(__file__).parent
 DRIVERS = SUPPORT / "drivers"
@@ -35,10 +35,11 @@ def library_sources() -> list[Path]:
 
 def build(name: str, sources: Sequence[Path], *flags: str) -> Path:
     """A program, or with -shared a library; of the same sources and flags it is built once."""
-    seen = hashlib.sha256(b"".join(f.read_bytes() for f in runner_headers())).hexdigest()
     compile_flags = [f for f in flags if f not in ("-shared",) and not f.startswith("-Wl,")]
+    own = [source for source in sources if SOURCES not in source.parents]
     with _alone(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(lambda f: _object(f, [*compile_flags, "-fPIC"], seen), sources))
+        whole = [*own, *_units([source for source in sources if source not in own])]
+        objects = list(pool.map(lambda f: _object(f, [*compile_flags, "-fPIC"]), whole))
         target = _folder() / _key([str(o) for o in objects], flags) / name
         if not target.exists():
             cpp = any(f.suffix == ".cpp" for f in sources)
@@ -60,12 +61,23 @@ def _folder() -> Path:
     return cache_dir() / "tests"
 
 
-def _object(source: Path, flags: Sequence[str], headers: str) -> Path:
+def _units(sources: Sequence[Path]) -> Iterator[Path]:
+    """Files of the runner's units, in folders by what they include: equal ones share objects."""
+    for name, text in runner_units(sources).items():
+        held = [source.read_text() for source in sources if source.parent.name == name]
+        unit = _folder() / f"unit-{_key([text, *held])}" / f"{name}.cpp"
+        unit.parent.mkdir(parents=True, exist_ok=True)
+        unit.write_text(text)
+        yield unit
+
+
+def _object(source: Path, flags: Sequence[str]) -> Path:
     standard = "-std=c11" if source.suffix == ".c" else "-std=c++17"
     program, *given = compiler(source.suffix)
     command = [program, standard, "-O1", "-Wall", "-Wextra", "-Werror"]
     command += [*given, *flags, f"-I{SOURCES}", f"-I{SOURCES / 'include'}"]
-    key = _key([headers, source.name, source.read_text()], command)
+    headers = [header.read_text() for header in runner_headers()]
+    key = _key([*headers, str(source), source.read_text()], command)
     target = _folder() / f"{source.stem}-{key}.o"
     if not target.exists():
         _make(target, [*command, "-c", str(source)])

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -76,6 +76,20 @@ def runner_sources() -> list[Path]:
     return sorted(file for file in SOURCES.glob("*/*.cpp") if file.parent.name != "bionic")
 
 
+def runner_units(sources: Iterable[Path]) -> dict[str, str]:
+    """Of each folder of SOURCES, a text that includes its `sources`.
+
+    Compiling the texts takes half the time of compiling the files: what they all include, the
+    standard library above all, is read once. CMake compiles file by file, which holds that each
+    stands alone.
+    """
+    units: dict[str, str] = {}
+    for source in sources:
+        folder = source.parent.name
+        units[folder] = units.get(folder, "") + f'#include "{folder}/{source.name}"\n'
+    return units
+
+
 def runner_headers() -> list[Path]:
     """The runner's .h files, which its sources include by their path from SOURCES."""
     return sorted(SOURCES.glob("*/*.h"))
@@ -116,25 +130,22 @@ def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
     run = partial(_run, toolchain, toolchain.environment(work))
     if find_linker() is None:
         _try_out(toolchain, work, run)  # a compiler may find a linker where we don't look
-    objects = [_object_of(source, work) for source in sources]
+    units = []
+    for name, text in runner_units(sources).items():
+        units.append(work / f"{name}.cpp")
+        units[-1].write_text(text)
+    objects = [str(unit.with_suffix(".o")) for unit in units]
     compiles = (*toolchain.compile, f"-I{SOURCES}")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         commands = [
-            (*compiles, "-c", str(source), "-o", target)
-            for source, target in zip(sources, objects, strict=True)
+            (*compiles, "-c", str(unit), "-o", target)
+            for unit, target in zip(units, objects, strict=True)
         ]
         list(pool.map(run, commands))
     program = folder / "pocketcl-runner"
     run((*toolchain.link, "-o", str(program), *objects, *toolchain.libraries))
     toolchain.check(program)
     shutil.rmtree(work)
-
-
-def _object_of(source: Path, work: Path) -> str:
-    """Where its object goes: folders keep apart sources of one name, as they do in SOURCES."""
-    target = work / source.relative_to(SOURCES).with_suffix(".o")
-    target.parent.mkdir(exist_ok=True)
-    return str(target)
 
 
 def _try_out(toolchain: Toolchain, work: Path, run: Callable[[tuple[str, ...]], None]) -> None:
