@@ -190,7 +190,7 @@ def test_a_variant_that_takes_too_much_local_memory_is_left_alone(
 
     def change(body: Any) -> None:
         hungry = {"source": "kernels/hungry.cl", "kernel": "embed", "defines": []}
-        body["files"].append({"path": hungry["source"], "bytes": len(HUNGRY), "sha256": ""})
+        body["files"].append({"path": hungry["source"], "bytes": len(HUNGRY), "sha256": "0" * 64})
         body["programs"] += [{**hungry, "kernel": "never"}, hungry]
         count = len(body["programs"])
         good = variants(body, 0, 0)[0]

@@ -1,4 +1,4 @@
-"""Pace: fast steps are left as soon as they are held up, and come back; its clock is told to it."""
+"""ModeSwitch: fast steps are left when they are held up, and come back; `took` is its clock."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ struct Case {
       attempt([&] { session.score(text, 0, [](const std::vector<float> &) {}, go_on); });
     attempt([&] { session.configure(std::vector<int64_t>(16)); });
     attempt([&] { session.logprobs(0, 2); });
-    attempt([&] { session.save(state, session.held().length(), "{}"); });
+    attempt([&] { session.save(state, session.history().length(), "{}"); });
     attempt([&] { session.load(state); });
     attempt([&] { session.stats(); });
   }
