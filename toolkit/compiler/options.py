@@ -92,6 +92,7 @@ def choose(
 
 def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequence[str]) -> None:
     """Raise if these options of weights are invalid or don't go together."""
+    # each by itself
     if weights not in WEIGHTS:
         raise PocketError(
             f"weights cannot be stored as {weights!r}",
@@ -103,6 +104,7 @@ def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequen
         raise PocketError(
             f"--group {group} is not known", f"kernels know {sizes}", f"choose {Facts.group}"
         )
+    # options that only e0m4 has
     given = {"--group": group is not None, "--symmetric": symmetric, "--keep": bool(keep)}
     if weights != "e0m4" and any(given.values()):
         raise PocketError(
@@ -110,6 +112,7 @@ def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequen
             "it is an option of quantising",
             "add --weights e0m4",
         )
+    # rules of --keep
     for rule in keep:
         pattern, _, dtype = str(rule).rpartition("=")
         if not pattern or dtype not in ("f16", "f32"):

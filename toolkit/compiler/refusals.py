@@ -31,6 +31,7 @@ NO_CACHE = (
 def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
     """Raise if a node has no kernel or a dimension is open; `misses` are those of all passes."""
     roles, fixed = roles_of(model), fixed_sizes(model)
+    # nodes without a kernel: report the likeliest cause, not its consequences
     left = [node for node in model.graph if unsupported(node, roles.tokens)]
     if left and not roles.cache:
         raise PocketError(*NO_CACHE)
@@ -41,6 +42,7 @@ def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
             where = f"{node.op_type} {node.name} can't be computed for other sizes"
             raise exported_for(fixed, (missed or [where])[0])
         raise _no_kernel(node, unsupported(node, roles.tokens), missed)
+    # dimensions that are not resolved
     names = unresolved_dims(model)
     if names and fixed:
         raise exported_for(fixed, f"a dimension of {names[0]} depends on them")
