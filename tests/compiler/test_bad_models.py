@@ -231,7 +231,7 @@ def no_language_model(graph: onnx.GraphProto) -> None:
 @pytest.mark.parametrize(
     "edit, words",
     [
-        (unmade, ["reads nothing, which nothing makes"]),
+        (unmade, ["reads nothing, which no node computes"]),
         (shapeless, ["not a usable ONNX model"]),
         (other_width, ["not a usable ONNX model"]),
         (rename("Softmax", "Softmacs"), ["no kernel for Softmacs"]),

@@ -159,7 +159,7 @@ def weight_as_output(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     "edit, words",
     [
-        (sparse, ("holds something that is not read", "is sparse")),
+        (sparse, ("contains something that PocketCL can't read", "is sparse")),
         (weight_as_output, ("no role for the output",)),
     ],
 )

@@ -35,11 +35,11 @@ def probabilities(ids: list[int], factor: float) -> np.ndarray:
     return np.exp(rows) / np.exp(rows).sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("piece", [1, 7, 128])
+@pytest.mark.parametrize("chunk", [1, 7, 128])
 def test_sums_equal_numpy(
-    executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch, piece: int
+    executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(perplexity, "PIECE", piece)
+    monkeypatch.setattr(perplexity, "CHUNK", chunk)
     ids = np.random.default_rng(0).integers(0, VOCAB, 63).tolist()
     totals = perplexity.Totals()
     ours = perplexity.OneText(executor)

@@ -160,7 +160,7 @@ def test_real_models_are_nothing_else() -> None:
 def test_what_is_no_text_model_gets_no_promise(tmp_path: Path) -> None:
     given = folder(tmp_path / "bert", HF | {"config.json": config("BertModel")})
     error = error_of("compile", given)
-    assert "no text decoder but BertModel" in error and TEXT not in error
+    assert "not a text decoder, but BertModel" in error and TEXT not in error
     assert "pocketcl inspect bert-onnx --unsupported" in error
 
 

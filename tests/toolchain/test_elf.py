@@ -135,7 +135,7 @@ def test_a_runner_that_the_user_names(
     assert build_android_runner() == runner
     (tmp_path / "text").write_text("#!/bin/sh\n")
     (tmp_path / "text").chmod(0o755)
-    for name, because in (("text", "not a 64-bit ELF file"), ("absent", "no program is there")):
+    for name, because in (("text", "not a 64-bit ELF file"), ("absent", "which is no program")):
         monkeypatch.setenv(VARIABLE, str(tmp_path / name))
         with pytest.raises(PocketError) as error:
             build_android_runner()

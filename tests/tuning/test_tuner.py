@@ -186,7 +186,7 @@ def test_another_device_is_refused(
 
 def test_save_outside_a_checkout_is_refused_at_once(plan: Path) -> None:
     result = call("tune", plan, "--save")
-    assert result.exit_code == 1 and "--save has no place" in result.stderr
+    assert result.exit_code == 1 and "--save has no file" in result.stderr
     assert "try:" in result.stderr
 
 

@@ -30,6 +30,7 @@ def bench_kernels(
     check_linker(timer.device.platform.name)
     device_class = timer.device_class.name
     wanted = choose(names, case, device_class)
+    # the device's rates are sampled first, then again between the launches of every case
     tell("the device's own rates")
     roof, rows = Roof(timer), []
     for done, (family, kernel, each) in enumerate(wanted):

@@ -1,13 +1,13 @@
-"""How much of the KV cache a phase moves: nothing, where every kernel takes the states in place."""
+"""How much of the KV cache a phase copies: nothing if every kernel updates states in place."""
 
 from opencl_kernels import KERNELS, family_of
 from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan
 
 
 def kv_copy_bytes(plan: Plan, phase: Phase) -> int:
-    """Bytes of KV cache that a phase's steps move beyond the new tokens' own K and V.
+    """Bytes of KV cache that a phase's steps copy, besides K and V of the new tokens.
 
-    A step that takes a state either keeps it in place, or counts with all the state's bytes.
+    A step that takes a state either updates it in place, or counts as a copy of all its bytes.
     """
     moved = 0
     for step in phase.steps:

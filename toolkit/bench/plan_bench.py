@@ -60,6 +60,7 @@ def bench(
     with empty_cache(on, options.get("serial")) as cache:
         tell("loading")
         executor, load = load_twice(plan_path, on, cache, options, open_executor)
+        # rates: trials of the plan and its rivals, without profiling
         try:
             prompts = _prompts(executor.plan, prompt_tokens, new_tokens)
             rivals = open_rivals(compare, executor.plan, threads_of(executor))
@@ -78,6 +79,7 @@ def bench(
             ]
         finally:
             executor.close()
+        # kernel times: a second executor, since profiling slows the first
         tell("kernel times")
         spans = profile(plan_path, on, cache, prompts[-1], new_tokens, options)
     decoding = [span for span in spans if span.phase == "decode"]

@@ -78,6 +78,7 @@ class GenAi:
                 "--compare onnxruntime-genai needs it",
                 "pip install onnxruntime-genai",
             )
+        # the package and a folder of its own model builder
         self.og: Any = importlib.import_module("onnxruntime_genai")
         self.version, self.threads = self.og.__version__, threads
         folder = source_of(plan, None).folder
@@ -87,6 +88,7 @@ class GenAi:
                 "ONNX Runtime GenAI only runs what its own model builder wrote",
                 "use --compare onnxruntime",
             )
+        # the model, with as many threads as asked for
         self.context = min(int(plan.model["max_context"]), _context(folder))
         config = self.og.Config(str(folder))
         options = {"session_options": {"intra_op_num_threads": threads}}

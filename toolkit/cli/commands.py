@@ -57,7 +57,7 @@ def demo(on: str | None, as_json: bool, serial: str | None = None) -> None:
 
 
 @cli.command()
-@click.option("--probe", is_flag=True, help="Instead: measure the device.")
+@click.option("--probe", is_flag=True, help="Measure the device instead.")
 @click.option("--save", metavar="NAME", help="--probe: make a profile of it.")
 @click.option("--on", type=click.Choice(["runner", "phone"]), help="--probe: which device.")
 @SERIAL
@@ -65,7 +65,7 @@ def demo(on: str | None, as_json: bool, serial: str | None = None) -> None:
 def devices(
     probe: bool, save: str | None, on: str | None, serial: str | None, as_json: bool
 ) -> None:
-    """What there is: OpenCL devices, phones, profiles; or what one can do."""
+    """List OpenCL devices, phones and profiles, or measure a device."""
     if probe:
         from toolkit.devices.probe import probe as run
         from toolkit.devices.probe_report import lines as probe_lines
@@ -85,7 +85,7 @@ def devices(
 @SERIAL
 @JSON
 def doctor(serial: str | None, as_json: bool) -> None:
-    """What is missing here or on a phone, and what mends it."""
+    """Check what is missing here or on a phone, and how to install it."""
     from toolkit.cli.doctor import lines
     from toolkit.cli.doctor import report as run
 
@@ -97,11 +97,11 @@ def doctor(serial: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("path", metavar="MODEL|PLAN", type=MODEL)
-@click.option("--memory", "view", flag_value="memory", help="A plan: where its bytes go.")
+@click.option("--memory", "view", flag_value="memory", help="A plan: its memory layout.")
 @click.option("--unsupported", "view", flag_value="unsupported", help="Nodes without a kernel.")
 @click.option("--graph", "view", flag_value="graph", help="A model: its nodes after the passes.")
 @click.option("--why", metavar="PASS", help="A model: why a pass's rules left nodes alone.")
-@click.option("--quality", "view", flag_value="quality", help="What E0M4 costs each weight.")
+@click.option("--quality", "view", flag_value="quality", help="The E0M4 error of each weight.")
 @GROUP
 @SYMMETRIC
 @KEEP
@@ -113,7 +113,7 @@ def inspect(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """What a model or a plan is made of."""
+    """Show the parts of a model or a plan."""
     from toolkit.cli.inspection import inspect as run
 
     if view == "quality":
@@ -136,7 +136,7 @@ def inspect(
     "--out",
     metavar="PLAN",
     type=UserPath(),
-    help="The folder to write; a plan there is replaced.  [default: NAME.plan, here]",
+    help="The folder to write; replaces a plan.  [default: NAME.plan, here]",
 )
 @click.option("--device", help="A profile, a SoC, or phone.  [default: the device here]")
 @SERIAL

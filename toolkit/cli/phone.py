@@ -8,7 +8,7 @@ from toolkit.cli.options import JSON, SERIAL
 
 @click.group()
 def phone() -> None:
-    """Phones on adb: pair one, see what lies on it, clean it."""
+    """Manage phones on adb: list them, pair one, clean one."""
 
 
 @phone.command()
@@ -16,7 +16,7 @@ def phone() -> None:
 @SERIAL
 @JSON
 def clean(everything: bool, serial: str | None, as_json: bool) -> None:
-    """Remove plans, compiled programs and old runners; what runs now is left alone."""
+    """Remove plans, compiled programs and old runners, except those that are running."""
     from toolkit.phone.adb import find_phone
     from toolkit.phone.clean import clean as run
     from toolkit.phone.clean import lines
@@ -28,7 +28,7 @@ def clean(everything: bool, serial: str | None, as_json: bool) -> None:
 @phone.command("list")
 @JSON
 def list_(as_json: bool) -> None:
-    """Phones, their state, and what lies on them."""
+    """List phones, their state, and what is stored on them."""
     from toolkit.phone.overview import lines, overview
 
     found = overview()
@@ -39,7 +39,7 @@ def list_(as_json: bool) -> None:
 @click.argument("address", metavar="[HOST:PORT", required=False)
 @click.argument("code", metavar="CODE]", required=False)
 def pair(address: str | None, code: str | None) -> None:
-    """Pair with a phone over Wi-Fi; without arguments: how that goes."""
+    """Pair with a phone over Wi-Fi; without arguments, show the steps."""
     from toolkit.phone.pair import STEPS
     from toolkit.phone.pair import pair as run
 

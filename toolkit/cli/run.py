@@ -39,7 +39,7 @@ PROMPTS = "--prompt TEXT, --prompt-file FILE or --ids 1,2,3"
 @ON
 @JSON
 def eval_(plan: Path, as_json: bool, **options: Any) -> None:
-    """Perplexity over a text, next to the model's own."""
+    """Measure perplexity over a text, next to the model's own."""
     from toolkit.evaluation.perplexity import evaluate, lines
 
     figures = evaluate(plan, progress=PROGRESS, **options)
@@ -72,8 +72,12 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 @SYSTEM
 @TEMPLATE_FILE
 @click.option("-n", "--max-new-tokens", type=COUNT, default=128, show_default=True)
-@click.option("--load-state", type=STATE, metavar="FILE", help="Don't feed what it holds again.")
-@click.option("--save-state", type=STATE, metavar="FILE", help="Keep text and KV cache there.")
+@click.option(
+    "--load-state", type=STATE, metavar="FILE", help="Continue from a saved text and KV cache."
+)
+@click.option(
+    "--save-state", type=STATE, metavar="FILE", help="Save text and KV cache to this file."
+)
 @sampling_options
 @click.option("--logprobs", is_flag=True, default=None, help="Print each id and its own.")
 @click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
@@ -115,7 +119,12 @@ def run(
 @click.option("--no-template", is_flag=True, help="Continue plain text.")
 @TEMPLATE_FILE
 @click.option("-n", "--max-new-tokens", type=COUNT, default=512, show_default=True)
-@click.option("--state", type=STATE, metavar="FILE", help="Go on with this, and keep it there.")
+@click.option(
+    "--state",
+    type=STATE,
+    metavar="FILE",
+    help="Load the conversation from this file, and save it there.",
+)
 @sampling_options
 @ON
 @JSON
@@ -135,9 +144,9 @@ def chat(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option("--compare", type=RIVALS, multiple=True, help="Run this in turn with the plan.")
 @click.option("--trace", type=FILE, metavar="FILE.json", help="Timeline for a trace viewer.")
 @click.option("--report", "page", type=FILE, metavar="FILE.html", help="A page with pictures.")
-@click.option("--cool-to", type=float, metavar="°C", help="Wait for that before each repeat.")
+@click.option("--cool-to", type=float, metavar="°C", help="Cool down to this before each repeat.")
 @ON
-@click.option("--kernels", is_flag=True, help="Instead of a plan: every kernel of this device.")
+@click.option("--kernels", is_flag=True, help="Measure every kernel of this device instead.")
 @click.option("--kernel", metavar="NAME", multiple=True, help="--kernels: this one.")
 @click.option("--case", metavar="TEXT", default="", help="--kernels: cases with this in the name.")
 @click.option("--roofline", type=FILE, metavar="FILE.svg", help="--kernels: a picture.")
@@ -152,7 +161,7 @@ def bench(
     page: Path | None,
     **options: Any,
 ) -> None:
-    """How fast a plan runs, or the kernels: medians and their spread."""
+    """Measure how fast a plan or the kernels run: medians and their spread."""
     from toolkit.bench import kernel_bench as bench_kernels
     from toolkit.bench import plan_bench as plans
 

@@ -1,1 +1,1 @@
-"""Source, passes, lowering, memory, plan."""
+"""From a source model to a plan: passes, lowering, memory, weights."""

@@ -1,8 +1,9 @@
-"""A small C preprocessor: what a kernel's text says once its macros are written out.
+"""A small C preprocessor: the tokens of a kernel's text after macro expansion.
 
-It serves to find names, not to feed a compiler: what only the device's compiler defines counts as
-undefined, and pragmas go. Expansion follows Prosser's algorithm (ANSI X3J11/86-196), with a set of
-macros per token that may not be expanded in it again. Without variadic macros.
+It is for finding names, not for compiling: macros that only the device's compiler defines count as
+undefined, and pragmas are dropped. Expansion follows Prosser's algorithm (ANSI X3J11/86-196), in
+which each token has a set of macros that may not be expanded in it again. Variadic macros are
+refused.
 """
 
 import re
@@ -20,7 +21,7 @@ COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
 DEFINE = re.compile(r"([A-Za-z_]\w*)(\(([^)]*)\))?(.*)", re.S)
 NUMBER = re.compile(r"(0[xX][\da-fA-F]+|\d+)[uUlL]*")
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
-KNOWN = re.compile(  # what is no name of the file's own
+KNOWN = re.compile(  # names that the file does not declare itself
     r"__\w+|\w+_t|(u?(char|short|int|long)|float|double|half|bool)(2|3|4|8|16)?|void|unsigned"
     r"|signed|const|constant|global|local|private|kernel|static|inline|extern|volatile|restrict"
     r"|typedef|struct|union|enum|attribute"
@@ -29,7 +30,7 @@ C_OPERATORS = {"&&": " and ", "||": " or ", "!": " not ", "/": "//"}
 
 
 class Token(NamedTuple):
-    """A word of C, and the macros that it came out of."""
+    """A token of C, and the macros that may not be expanded in it again."""
 
     text: str
     hidden: frozenset[str] = frozenset()
@@ -37,7 +38,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Macro:
-    """A `#define`; `parameters` is None where it takes none."""
+    """A `#define`; `parameters` is None for an object-like macro."""
 
     parameters: tuple[str, ...] | None
     body: tuple[str, ...]
@@ -45,7 +46,7 @@ class Macro:
 
 @dataclass
 class Branch:
-    """An open `#if`: whether its lines are read now, and whether some of them were."""
+    """An open `#if`: whether its current branch is read, and whether a branch has been."""
 
     reads: bool
     done: bool
@@ -53,13 +54,13 @@ class Branch:
 
 @dataclass
 class Preprocessor:
-    """Macros as they stand while a text is read from top to bottom."""
+    """The macros and open branches at a point of the text, which is read from top to bottom."""
 
     macros: dict[str, Macro] = field(default_factory=dict)
     branches: list[Branch] = field(default_factory=list)
 
     def tokens(self, text: str) -> list[str]:
-        """The text's tokens, expanded."""
+        """The expanded tokens of a text."""
         found, waiting = list[str](), list[str]()
         for line in COMMENT.sub(" ", text.replace("\\\n", "")).split("\n"):
             directive = re.match(r"\s*#\s*(\w*)\s*(.*)", line)
@@ -82,15 +83,15 @@ class Preprocessor:
             holds = self._reads() and self._holds(name, rest)
             self.branches.append(Branch(holds, holds))
         elif name in ("elif", "else", "endif"):
-            self._turn(name, rest)
+            self._next_branch(name, rest)
         elif self._reads() and name == "define":
             self._define(rest)
         elif self._reads() and name == "undef":
             self.macros.pop(rest.strip(), None)
 
-    def _turn(self, name: str, rest: str) -> None:
+    def _next_branch(self, name: str, rest: str) -> None:
         if not self.branches:
-            raise PocketError(f"#{name} without #if", "the text is no OpenCL C")
+            raise PocketError(f"#{name} without #if", "the text is not OpenCL C")
         branch = self.branches.pop()
         if name == "endif":
             return
@@ -100,7 +101,8 @@ class Preprocessor:
     def _define(self, rest: str) -> None:
         found = DEFINE.match(rest)
         if found is None or "..." in (found[3] or ""):
-            raise PocketError(f"#define {rest:.60} is not understood", "it is no simple macro")
+            what = f"#define {rest:.60} is not understood"
+            raise PocketError(what, "it is malformed or variadic")
         names = None
         if found[2] is not None:
             names = tuple(filter(None, map(str.strip, found[3].split(","))))
@@ -117,8 +119,9 @@ class Preprocessor:
         return bool(_value(" ".join(self._expanded(TOKEN.findall(asked)))))
 
     def expand(self, tokens: list[Token]) -> list[Token]:
-        """The tokens with all macros written out."""
-        found, left = list[Token](), tokens[::-1]  # `left` from its end
+        """The tokens with all macros expanded."""
+        found: list[Token] = []
+        left = tokens[::-1]  # a stack: the next token is at its end
         while left:
             token = left.pop()
             macro = self.macros.get(token.text)
@@ -139,25 +142,27 @@ class Preprocessor:
     def _body(
         self, macro: Macro, arguments: dict[str, list[Token]], hidden: frozenset[str]
     ) -> list[Token]:
-        """The macro's body with its arguments in place, `##` carried out."""
-        out, body = list[Token](), macro.body
+        """The macro's body with arguments substituted and `##` applied."""
+        out: list[Token] = []
+        body = macro.body
         for i, word in enumerate(body):
             if word == "##":
                 continue
             pasted = i > 0 and body[i - 1] == "##"
-            asis = pasted or body[i + 1 : i + 2] == ("##",)
-            part = arguments.get(word, [Token(word)])
-            if word in arguments and not asis:
-                part = self.expand(part)
-            if pasted and out and part:
-                out[-1] = Token(out[-1].text + part[0].text, out[-1].hidden & part[0].hidden)
-                part = part[1:]
-            out += part
+            is_raw = pasted or body[i + 1 : i + 2] == ("##",)
+            tokens = arguments.get(word, [Token(word)])
+            if word in arguments and not is_raw:  # operands of `##` are not expanded
+                tokens = self.expand(tokens)
+            if pasted and out and tokens:
+                first = tokens[0]
+                out[-1] = Token(out[-1].text + first.text, out[-1].hidden & first.hidden)
+                tokens = tokens[1:]
+            out += tokens
         return [Token(token.text, token.hidden | hidden) for token in out]
 
 
 def _arguments(left: list[Token]) -> tuple[list[list[Token]], Token]:
-    """Take the arguments of a call off the end of `left`, and its closing parenthesis."""
+    """Pop the arguments of a call and its closing parenthesis from the stack `left`."""
     left.pop()
     arguments, depth = [list[Token]()], 0
     while left:
@@ -173,7 +178,7 @@ def _arguments(left: list[Token]) -> tuple[list[list[Token]], Token]:
 
 
 def _value(expression: str) -> int:
-    """An integer expression of `#if`; names that no macro has are zero."""
+    """The value of an integer expression of `#if`; names without a macro are zero."""
     words = list[str]()
     for word in TOKEN.findall(expression):
         number = NUMBER.fullmatch(word)
@@ -182,7 +187,7 @@ def _value(expression: str) -> int:
     try:
         return int(eval("".join(words).strip(), {"__builtins__": {}}))
     except (SyntaxError, TypeError, ArithmeticError) as error:
-        raise PocketError(f"#if {expression} is not understood", f"{error}") from None
+        raise PocketError(f"#if {expression} is not understood", error) from None
 
 
 def declared(tokens: list[str]) -> Iterator[str]:

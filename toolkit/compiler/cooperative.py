@@ -1,10 +1,10 @@
-"""A decode step as one kernel: the bodies of all its kernels, run by work-groups that stay.
+"""A decode step as one kernel: the bodies of all its kernels, run by persistent work-groups.
 
 On a CPU a dispatch that needs every core wakes a sleeping worker each time (20–47 µs on PoCL); a
 barrier that work-groups spin at costs 0.2 µs. So the phase gets one more program, a text in which
-each kernel of its dispatch list stands as the function `NAME_body(id, n, arguments…)`, and a kernel
-`steps` that calls them in the order of a table. The dispatch list stays the plan: an executor may
-run it either way.
+each kernel of its dispatch list is a function `NAME_body(id, n, arguments…)`, and a kernel
+`steps` that calls them in the order of a table. The dispatch list stays in the plan: an executor
+may run either.
 """
 
 import re
@@ -20,7 +20,7 @@ PHASE = "decode"
 SOURCE = f"kernels/{PHASE}.steps.cl"
 WRAPPER = re.compile(r"^__kernel\b[^{;]*\{(?:[^\n]*\}[ \t]*$|.*?^\})\n?", re.M | re.S)
 DEFINED = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.M)
-ALONE = re.compile(  # only a work-item of a launch of its own can say these
+ALONE = re.compile(  # only valid in a kernel that is launched by itself
     r"get_(global|local|group|num|work)_\w+|(work_group_)?barrier|__local|local|__kernel|kernel"
 )
 HEAD = """\
@@ -99,10 +99,11 @@ __kernel void side_by_side(volatile __global int *arrived, __global int *met, in
 
 
 def with_steps(plan: Plan, kernels: Mapping[str, str]) -> tuple[Plan, dict[str, str], str]:
-    """The plan with a program for the whole of its decode phase, all texts, and "".
+    """The plan with a program for its whole decode phase, the texts of all programs, and "".
 
-    Where there can be none, the plan and `kernels` as they are and the reason. `kernels`: path in
-    the plan -> text.
+    If there can be no such program, the plan and `kernels` unchanged, and the reason.
+
+    kernels  path in the plan -> text
     """
     phase = plan.phase(PHASE)
     kind = CLASSES.get(str(plan.profile.get("class")))
@@ -119,12 +120,13 @@ def with_steps(plan: Plan, kernels: Mapping[str, str]) -> tuple[Plan, dict[str, 
 
 
 def compose(plan: Plan, phase: Phase, kernels: Mapping[str, str]) -> str:
-    """The text of the phase's step kernel; raises where a kernel has no body to call."""
+    """The text of the phase's `steps` kernel; raises if a kernel has no body to call."""
     counts = {step.variants[0].program: len(step.args) for step in _dispatches(phase)}
-    text, cases = HEAD.format(phase=phase.name), list[str]()
+    text = HEAD.format(phase=phase.name)
+    cases: list[str] = []
     for number, count in sorted(counts.items()):
         program = plan.programs[number]
-        text += "\n" + "\n".join(_part(number, program, kernels[program.source])) + "\n"
+        text += "\n" + "\n".join(_renamed(number, program, kernels[program.source])) + "\n"
         arguments = ", ".join(["id", "n", *(f"ARG({i})" for i in range(count))])
         call = f"{program.kernel}_body__{number}({arguments})"
         cases.append(f"      case {number}: {call}; break;")
@@ -143,25 +145,28 @@ def _options(plan: Plan, phase: Phase) -> tuple[str, ...]:
 def _dispatches(phase: Phase) -> Iterator[Dispatch]:
     for step in phase.dispatches():
         if step.queue != 0 or any(size != 1 for size in step.variants[0].local_size):
-            raise PocketError(step.name, "it is no dispatch of single work-items on the one queue")
+            because = "it is no dispatch of single work-items on the first queue"
+            raise PocketError(step.name, because)
         yield step
 
 
-def _part(number: int, program: Program, text: str) -> Iterator[str]:
-    """One program's lines: its header, its names, its text, and all its macros gone."""
+def _renamed(number: int, program: Program, text: str) -> Iterator[str]:
+    """One program's lines, each name with the suffix __NUMBER, and no macro left defined."""
     header = "".join(f"#define {key} {value}\n" for key, value in program.defines)
     text = WRAPPER.sub("", text)
     tokens = Preprocessor().tokens(header + text)
     names = dict.fromkeys(declared(tokens))
     where = f"{program.kernel} ({program.source})"
     if f"{program.kernel}_body" not in names:
-        raise PocketError(where, f"it has no function {program.kernel}_body(id, n, …)")
+        because = f"it has no function {program.kernel}_body(id, n, …)"
+        raise PocketError(where, because)
     alone = next(filter(ALONE.fullmatch, tokens), None)
     if alone:
-        raise PocketError(where, f"{alone} stands outside of its __kernel function")
+        because = f"{alone} is used outside of its __kernel function"
+        raise PocketError(where, because)
     yield f"// --- {number}: {program.kernel} ".ljust(98, "-")
     yield header.rstrip()
-    for name in names:  # which OpenCL may have a macro for
+    for name in names:  # OpenCL may define a macro of this name
         yield f'#pragma push_macro("{name}")\n#undef {name}\n#define {name} {name}__{number}'
     yield text.rstrip()
     yield from (f"#undef {name}" for name in dict.fromkeys(DEFINED.findall(header + text)))

@@ -1,7 +1,8 @@
-"""Is a model damaged, or is it us? ONNX's checker and ONNX Runtime are asked once something failed.
+"""Find out whether a model is damaged, once something has failed.
 
-A file is called damaged only where both refuse it: the checker knows no op of ONNX Runtime's and
-wants nodes in order, ONNX Runtime lacks the newest versions. What they cost doesn't matter then.
+A file counts as damaged only if ONNX's checker and ONNX Runtime both refuse it: the checker does
+not know the ops of ONNX Runtime and wants sorted nodes, ONNX Runtime lacks the newest opsets. They
+take time, which doesn't matter after a failure.
 """
 
 from collections.abc import Iterator
@@ -13,16 +14,16 @@ import onnx
 from onnx_passes.ir.graph import GraphError, InvalidModel
 from toolkit.errors import PocketError
 
-# Complaints of the checker that say nothing about what the nodes compute.
-_SAYS_NOTHING = ("No Op registered", "must be topologically sorted")
+# Messages of the checker that don't mean that the model is damaged.
+_HARMLESS = ("No Op registered", "must be topologically sorted")
 
 
 @contextmanager
 def blaming(path: Path) -> Iterator[None]:
-    """Say that the model is invalid where that is why something failed."""
+    """Replace an error by one that says that the model is damaged, if that is the cause."""
     try:
         yield
-    except InvalidModel as error:  # it says itself what is wrong with the file
+    except InvalidModel as error:  # it names the fault of the file itself
         raise _said(error) from None
     except Exception as error:
         fault = _fault(path)
@@ -38,25 +39,25 @@ def _said(error: GraphError) -> PocketError:
 
 
 def _fault(path: Path) -> str | None:
-    """What is wrong with the model, or None where the checker or ONNX Runtime takes it."""
+    """The fault of a damaged model; None if the checker or ONNX Runtime accepts it."""
     from toolkit.onnx_runtime import finds_damage
 
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:  # the checker raises many kinds
-        says_nothing = any(words in str(error) for words in _SAYS_NOTHING)
-        return None if says_nothing or not finds_damage(path) else reason(error)
+        harmless = any(words in str(error) for words in _HARMLESS)
+        return None if harmless or not finds_damage(path) else reason(error)
     return None
 
 
 def unreadable(path: Path, error: object) -> PocketError:
-    """The error for a file that could not be read: damaged, unless ONNX Runtime reads it."""
+    """The error for a file that could not be read: it is damaged, unless ONNX Runtime reads it."""
     from toolkit.onnx_runtime import finds_damage
 
     if finds_damage(path):
         return damaged(path, error)
     return PocketError(
-        f"{path} holds something that is not read",
+        f"{path} contains something that PocketCL can't read",
         f"ONNX Runtime runs it, but {reason(error)}",
         "export it with torch.onnx or optimum, or save it again with onnx_ir",
     )
@@ -69,7 +70,7 @@ def damaged(path: Path, error: object) -> PocketError:
 
 
 def reason(error: object) -> str:
-    """The first line of the first fault: it says more than what wraps it."""
+    """The first line of the innermost cause, which says more than the errors around it."""
     while isinstance(error, Exception) and error.__cause__:
         error = error.__cause__
     return str(error).strip().split("\n")[0] or type(error).__name__

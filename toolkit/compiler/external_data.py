@@ -1,4 +1,4 @@
-"""Weights that lie in files beside the model: where they are, and whether they are whole."""
+"""Weights in files next to the model: find them, and check that they are complete."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from toolkit.foreign.kinds import refuse
 
 
 def locate(model: ir.Model, path: Path) -> None:
-    """Give external weights their full path, if it lies beside the model or what that links to.
+    """Give external weights their full path, in the model's folder or that of a link's target.
 
-    onnx_ir would follow no link and read no file of two names, and a hub's cache is made of links.
+    onnx_ir follows no symbolic links and reads no hard-linked files, but a hub's cache has both.
     """
     allowed = {path.parent.resolve(), path.resolve().parent}
     for value in model.graph.initializers.values():
@@ -21,7 +21,7 @@ def locate(model: ir.Model, path: Path) -> None:
             continue
         file = path.parent / tensor.location
         if not allowed & set(file.resolve().parents):
-            outside = f"tensor {value.name} lies outside its folder, at {tensor.location}"
+            outside = f"tensor {value.name} is outside its folder, at {tensor.location}"
             raise damaged(path, outside)
         value.const_value = ir.ExternalTensor(
             *(file, tensor.offset, tensor.length, tensor.dtype),
@@ -31,7 +31,7 @@ def locate(model: ir.Model, path: Path) -> None:
 
 
 def external_files(model: ir.Model, path: Path) -> set[Path]:
-    """Files with the weights; each must be there and long enough."""
+    """The files of external weights; raises unless each exists and is long enough."""
     files: set[Path] = set()
     for value in model.graph.initializers.values():
         tensor = value.const_value
@@ -42,7 +42,7 @@ def external_files(model: ir.Model, path: Path) -> set[Path]:
             raise PocketError(
                 f"the weights of {path} are missing",
                 f"tensor {value.name} is in {file.name}, which is not there",
-                "copy it beside the model: an export with external data is more than one file",
+                "copy it beside the model: an export with external data has more than one file",
             )
         _check_length(value.name or "", tensor, file)
         files.add(file)

@@ -1,4 +1,4 @@
-"""What a model is made of, and what the passes make of it, as JSON and as lines of text."""
+"""A model before and after the passes, as JSON and as lines of text."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def why(path: Path, name: str) -> list[str]:
             f"no pass is called '{name}'",
             name,
             known,
-            f"pocketcl inspect {path} shows what each did",
+            f"list all with pocketcl inspect {path}",
         )
     source = load_source(path)
     model, options = source.model, choose(source, {"class": "cpu"})
@@ -57,7 +57,7 @@ def unsupported_lines(report: dict[str, Any]) -> Iterator[str]:
 
 
 def graph_lines(report: dict[str, Any]) -> Iterator[str]:
-    """Every node as `outputs = Op(inputs)`; what is too long for a line goes on in the next."""
+    """Every node as `outputs = Op(inputs)`, wrapped if it is too long for a line."""
     for line in report["graph"]:
         outputs, _, call = line.partition(" = ")
         if len(line) <= WIDTH:

@@ -1,4 +1,4 @@
-"""What is chosen once per compile: sizes and storage types."""
+"""The options of a compile: sizes and storage types."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,12 +34,12 @@ class Options:
 
     @property
     def storage(self) -> str | None:
-        """The type that every matrix is stored in; None: each in its own, or in its codes."""
+        """The type of every matrix; None if each keeps its own type, or is quantised."""
         return self.weights if self.weights in ("f32", "f16") else None
 
     @property
     def facts(self) -> Facts:
-        """What of it the passes need."""
+        """The options that passes need."""
         return Facts(
             context=self.context,
             chunk=self.chunk,
@@ -65,7 +65,7 @@ def choose(
     keep: Sequence[str] = Facts.keep,
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
-    # what was given fits its type, and each other
+    # check what was given, each by itself and together
     counts = {"max_context": max_context, "prefill_chunk": prefill_chunk, "batch": batch}
     for name, value in counts.items():
         if value is not None:
@@ -73,16 +73,26 @@ def choose(
     keep = tuple(keep) if isinstance(keep, list | tuple) else (str(keep),)
     check_weights(weights, group, symmetric, keep)
     _check_types(activations=activations, kv=kv)
-    # what was not given follows from the model and the device class
+    # take the rest from the model and the device class
     context = _context(source, max_context)
     usual = CLASSES[profile["class"]]
     chunk = min(prefill_chunk or usual.chunk, context)
-    types = weights, activations or usual.activations, kv or usual.kv
-    return Options(context, chunk, *types, batch, group or Facts.group, symmetric, keep)
+    return Options(
+        context=context,
+        chunk=chunk,
+        weights=weights,
+        activations=activations or usual.activations,
+        kv=kv or usual.kv,
+        batch=batch,
+        group=group or Facts.group,
+        symmetric=symmetric,
+        keep=keep,
+    )
 
 
 def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequence[str]) -> None:
-    """Raise where no compile stores weights so; `group` is None where it wasn't chosen."""
+    """Raise if these options of weights are invalid or don't go together."""
+    # each by itself
     if weights not in WEIGHTS:
         raise PocketError(
             f"weights cannot be stored as {weights!r}",
@@ -94,13 +104,15 @@ def check_weights(weights: str, group: int | None, symmetric: bool, keep: Sequen
         raise PocketError(
             f"--group {group} is not known", f"kernels know {sizes}", f"choose {Facts.group}"
         )
+    # options that only e0m4 has
     given = {"--group": group is not None, "--symmetric": symmetric, "--keep": bool(keep)}
     if weights != "e0m4" and any(given.values()):
         raise PocketError(
             f"{next(k for k in given if given[k])} has no meaning with --weights {weights}",
-            "it says how weights are quantised",
+            "it is an option of quantising",
             "add --weights e0m4",
         )
+    # rules of --keep
     for rule in keep:
         pattern, _, dtype = str(rule).rpartition("=")
         if not pattern or dtype not in ("f16", "f32"):
@@ -130,11 +142,12 @@ def _context(source: Source, wanted: int | None) -> int:
 
 
 def options_of(plan: Plan) -> Options:
-    """What a plan was compiled with; raises where no compile takes what plan.json says."""
+    """The options a plan was compiled with; raises if plan.json has options that are invalid."""
     with readable("options"):
         found: Options = decode(Options, plan.model.get("options"), "model.options")
         check_weights(found.weights, None, False, found.keep)
-        types, sizes = (found.activations, found.kv), (found.context, found.chunk, found.batch)
+        types = (found.activations, found.kv)
+        sizes = (found.context, found.chunk, found.batch)
         if set(types) - set(FLOATS) or min(sizes) < 1 or found.group not in GROUPS:
             raise PocketError("model.options", f"no compile takes {vars(found)}")
         return found

@@ -42,15 +42,15 @@ def compile(
 ) -> CompileReport:
     """Compile a model to a plan folder; `progress` gets a line for each step.
 
-    What is `chosen` are options of `compiler.options.choose`: weights, max_context, group, …
-    out  the plan's folder; by default NAME.plan in the current one
-    serial  of `device="phone"`: which one
-    tuned  use knobs that `pocketcl tune` found for the device
+    out     the plan's folder; by default NAME.plan in the current one
+    serial  which phone, with `device="phone"`
+    tuned   use knobs that `pocketcl tune` found for the device
+    chosen  options of `compiler.options.choose`: weights, max_context, group, …
     """
     tell = progress or (lambda _: None)
-    # everything that can be refused before the model is read
+    # refuse what can be refused before the model is read
     out = check_out(Path(plan_name(source.onnx_path)) if out is None else out)
-    profile = resolve_device(device, serial)  # of a phone it may build the runner first
+    profile = resolve_device(device, serial)  # for a phone this may build the runner
     started = time.perf_counter()
     options = choose(source, profile, **chosen)
     # graph -> graph
@@ -59,13 +59,13 @@ def compile(
         model = source.model
         forget, nodes_before = page_release(model), len(model.graph)
         passes = list(_rewrite(model, options, tell))
-    # graph -> plan; weights are noted in the table, not read
+    # graph -> plan; weights are only listed in the table, not read
     with _reading_weights(source), blaming(source.onnx_path):
         tell("choosing kernels and placing memory")
         table = WeightTable(options.storage, CLASSES[profile["class"]].layouts, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
         plan = assemble(model, source, profile, options, table, knobs)
-    # kernels lie beside the plan as text
+    # kernels are text files of the plan
     kernels = {
         f"kernels/{name}": source_text(name)
         for name in sorted({Path(p.source).name for p in plan.programs})
@@ -84,7 +84,7 @@ def compile(
 
 @contextmanager
 def _reading_weights(source: Source) -> Iterator[None]:
-    """What lazy weights refuse, and damage that only shows when they are read."""
+    """Turn errors of lazy weights, which only occur when they are read, into PocketErrors."""
     try:
         yield
     except PocketError:
@@ -113,7 +113,7 @@ def rewrite_with(source: Source, options: Options) -> ir.Model:
 
 
 def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict[str, Any]]:
-    """Run the passes; refuse what is left without a kernel or with open dimensions."""
+    """Run the passes; then refuse nodes without a kernel and open dimensions."""
     misses: list[Missed] = []
     for name, outcome, seconds in run_passes(model, options, tell):
         misses += outcome.misses

@@ -1,4 +1,4 @@
-"""What is refused after the passes: nodes without a kernel, dimensions that stay open."""
+"""What is refused after the passes: nodes without a kernel, and open dimensions."""
 
 from collections.abc import Sequence
 
@@ -22,15 +22,16 @@ SHAPE_OPS = frozenset(
 )
 NO_CACHE = (
     "the model keeps no KV cache",
-    "a decoder of text takes past keys and values and gives new ones; this model does not",
-    "export a decoder with --task text-generation-with-past; of any other model "
-    "pocketcl inspect MODEL --unsupported lists what has no kernel",
+    "a text decoder takes past keys and values and returns new ones; this model does not",
+    "export a decoder with --task text-generation-with-past; for any other model list what has no "
+    "kernel: pocketcl inspect MODEL --unsupported",
 )
 
 
 def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
-    """Raise where a node has no kernel or a dimension is open; `misses`: those of all passes."""
+    """Raise if a node has no kernel or a dimension is open; `misses` are those of all passes."""
     roles, fixed = roles_of(model), fixed_sizes(model)
+    # nodes without a kernel: report the likeliest cause, not its consequences
     left = [node for node in model.graph if unsupported(node, roles.tokens)]
     if left and not roles.cache:
         raise PocketError(*NO_CACHE)
@@ -41,6 +42,7 @@ def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
             where = f"{node.op_type} {node.name} can't be computed for other sizes"
             raise exported_for(fixed, (missed or [where])[0])
         raise _no_kernel(node, unsupported(node, roles.tokens), missed)
+    # dimensions that are not resolved
     names = unresolved_dims(model)
     if names and fixed:
         raise exported_for(fixed, f"a dimension of {names[0]} depends on them")
@@ -67,7 +69,7 @@ def _is_standard(node: ir.Node) -> bool:
 
 
 def _missed(node: ir.Node, misses: Sequence[Missed]) -> list[str]:
-    """Where passes gave up at this node, or at one of its kind."""
+    """Why passes left this node alone or, if they didn't reach it, others of its op."""
     alike = [miss for miss in misses if miss.op_type == node.op_type]
     own = [miss for miss in alike if miss.node == node.name]
     return [str(miss) for miss in own or alike]
@@ -77,7 +79,7 @@ def _no_kernel(node: ir.Node, reason: str | None, missed: list[str]) -> PocketEr
     return PocketError(
         f"no kernel for {node.op_type} at {node.name} ({_type_of(node)} {node.outputs[0].shape})",
         "; ".join([reason or "none is written", *missed[:1]]),
-        "pocketcl inspect MODEL --unsupported lists every such node",
+        "list every such node with pocketcl inspect MODEL --unsupported",
     )
 
 

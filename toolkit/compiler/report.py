@@ -1,4 +1,4 @@
-"""What a compile did: figures for `--json`, lines for people."""
+"""The report of a compile: figures for `--json`, lines for people."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from toolkit.tables import size
 
 @dataclass(frozen=True)
 class CompileReport:
-    """What a compile did; `as_json` has the keys of `pocketcl compile --json`."""
+    """The result of a compile; `as_json` has the keys of `pocketcl compile --json`."""
 
     path: Path
     plan: Plan
@@ -50,7 +50,7 @@ def figures_of(
 
 
 def compile_lines(path: Path, figures: dict[str, Any], named: bool = True) -> Iterator[str]:
-    """What `pocketcl compile` says at its end; of a folder that nobody `named` also how to."""
+    """The report for people; for a folder that the user has not `named`, also how to name one."""
     phases = ", ".join(f"{count} in {name}" for name, count in figures["dispatches"].items())
     arena = max(figures["arena_bytes"].values(), default=0)
     memory = f"states {size(figures['state_bytes'])}, scratch {size(arena)}"

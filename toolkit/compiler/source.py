@@ -1,4 +1,4 @@
-"""A model as an exporter left it: a file or a folder, with tokenizer and generation settings."""
+"""A source model: the file or folder of an exporter, with tokenizer and settings."""
 
 import hashlib
 import json
@@ -34,21 +34,21 @@ SETTINGS = {
     "max_position_embeddings": "max_context",
     "context_length": "max_context",
 }
-MEND = "mend it, take it from the model again, or remove it"
+REPAIR = "repair it, copy it from the model again, or remove it"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model that was found and can be read; `load` gives a fresh graph each time."""
+    """A model that can be read; `model` loads a fresh graph each time."""
 
     onnx_path: Path
     sha256: str  # of the .onnx file and of its external data
-    generation: Mapping[str, Any]  # eos (list), bos, max_context, where the exporter wrote them
-    files: Mapping[str, Path] = field(default_factory=dict)  # tokenizer and settings beside it
+    generation: Mapping[str, Any]  # eos (list), bos, max_context, if the exporter wrote them
+    files: Mapping[str, Path] = field(default_factory=dict)  # its tokenizer and settings
 
     @property
     def folder(self) -> Path:
-        """Where the model and what belongs to it lie."""
+        """The folder of the model file."""
         return self.onnx_path.parent
 
     @property
@@ -58,7 +58,7 @@ class Source:
 
 
 def load_source(path: Path) -> Source:
-    """Find the model at `path`, a file or an exporter's folder, and check that it is whole."""
+    """Find the model at `path`, a file or an exporter's folder, and check that it is complete."""
     onnx_path = find_model(path)
     home = home_of(onnx_path)
     files = {name: home / name for name in (*TOKENIZER_FILES, *SETTINGS_FILES)}
@@ -72,7 +72,7 @@ def load_source(path: Path) -> Source:
 
 
 def page_release(model: ir.Model) -> Callable[[], None]:
-    """Give back the pages of mapped weights that were read: else a large model is all in memory."""
+    """What releases the pages of mapped weights, so that a large model is not all in memory."""
     values = model.graph.initializers.values()
     mapped = [v.const_value for v in values if isinstance(v.const_value, ir.ExternalTensor)]
 
@@ -85,7 +85,7 @@ def page_release(model: ir.Model) -> Callable[[], None]:
 
 
 def _read(path: Path) -> ir.Model:
-    for name in ("onnx_ir", "onnxscript"):  # what they warn of is an error here, or nothing
+    for name in ("onnx_ir", "onnxscript"):  # their warnings are errors here, or harmless
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         model = ir.load(path)
@@ -103,7 +103,7 @@ def _read(path: Path) -> ir.Model:
 
 
 def _name_once(imports: dict[str, int]) -> None:
-    """ONNX's own domain has two names; where both are imported, the last one counts."""
+    """Import ONNX's own domain under one of its two names; if both are there, the last counts."""
     found = [imports[name] for name in imports if name in ("", "ai.onnx")]
     imports.pop("ai.onnx", None)
     if found:
@@ -111,8 +111,8 @@ def _name_once(imports: dict[str, int]) -> None:
 
 
 def _bad_number(path: Path) -> str | None:
-    """Which tensor says where its data lie in something that is no number."""
-    with suppress(Exception):  # a file that is damaged elsewhere says so itself
+    """The fault of a tensor whose external offset or length is no number."""
+    with suppress(Exception):  # other damage is reported by its own error
         for tensor in onnx.load(path, load_external_data=False).graph.initializer:
             for entry in tensor.external_data:
                 if entry.key in ("offset", "length") and not entry.value.isdecimal():
@@ -124,14 +124,14 @@ def _check_inputs(model: ir.Model, path: Path) -> None:
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         for value in node.inputs:
             if value is not None and not (value.producer() or value.graph):
-                raise unreadable(path, _unmade(path, node, value.name))
+                raise unreadable(path, _undefined(path, node, value.name))
 
 
-def _unmade(path: Path, node: ir.Node, name: str | None) -> str:
+def _undefined(path: Path, node: ir.Node, name: str | None) -> str:
     graph = onnx.load(path, load_external_data=False).graph
     if name in (tensor.values.name for tensor in graph.sparse_initializer):
         return f"its tensor {name} is sparse"
-    return f"node {node.name} ({node.op_type}) reads {name}, which nothing makes"
+    return f"node {node.name} ({node.op_type}) reads {name}, which no node computes"
 
 
 def _check_opset(model: ir.Model, path: Path) -> None:
@@ -139,13 +139,13 @@ def _check_opset(model: ir.Model, path: Path) -> None:
     if version is None or version not in OPSETS:
         raise PocketError(
             f"{path} uses opset {version}",
-            f"opsets {OPSETS.start} to {OPSETS.stop - 1} are known",
+            f"opsets {OPSETS.start} to {OPSETS.stop - 1} are supported",
             "export it again with one of these",
         )
 
 
 def _generation(folder: Path) -> dict[str, Any]:
-    """End and start tokens and the context; of what exporters write, the most specific wins."""
+    """End and start tokens and the context; later, more specific files override earlier ones."""
     settings: dict[str, Any] = {"eos": []}
     for file in (folder / name for name in ("config.json", *SETTINGS_FILES)):
         facts = _json(file)
@@ -159,13 +159,15 @@ def _generation(folder: Path) -> dict[str, Any]:
 
 
 def _ids(file: Path, name: str, value: Any) -> list[int]:
-    """A number, or the numbers of an end-of-text list; a context has one that is not 0."""
+    """The numbers of a setting: one, or the list of eos_token_id; a context must be positive."""
     many = isinstance(value, list) and name == "eos_token_id"
     numbers = value if many else [value]
     least = 1 if SETTINGS[name] == "max_context" else -1  # ids: some exporters write -1 for none
     if all(type(n) is int and least <= n < 2**31 for n in numbers):
         return list(numbers)
-    raise PocketError(f"{file} is damaged at {name}", f"{value!r:.60} is no number for it", MEND)
+    raise PocketError(
+        f"{file} is damaged at {name}", f"{value!r:.60} is not a valid number for it", REPAIR
+    )
 
 
 def _object(body: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -179,19 +181,19 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise PocketError(f"{path} cannot be read", error, MEND) from None
+        raise PocketError(f"{path} cannot be read", error, REPAIR) from None
     return body if isinstance(body, dict) else {}
 
 
 def _sha256(paths: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        for piece in _pieces(path):
-            digest.update(piece)
+        for block in _blocks(path):
+            digest.update(block)
     return digest.hexdigest()
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            yield piece
+        while block := file.read(1 << 22):
+            yield block

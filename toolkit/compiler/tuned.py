@@ -1,10 +1,10 @@
-"""Files of tuned knobs, one for each device profile: the user's own before the shipped ones.
+"""Files of tuned knobs, one per device profile; the user's own override the shipped ones.
 
 {"format": 1, "profile": "pocl", "device": …, "driver": …, "date": …,
  "kernels": {"gemv_quantized_cpu": {"N2048 K2048 e0m4 32": {"PREFETCH": 32}}}}
 
-A shape without knobs was measured to be best at the defaults. `tune` is the only author; what a
-file holds that is unknown here is ignored, for its kernels may be of another version.
+A shape without knobs was found to be fastest at the defaults. `tune` is the only author. Unknown
+entries are ignored, because the file may be of another version of the kernels.
 """
 
 import json
@@ -29,29 +29,29 @@ Note = Callable[[str], None]
 
 
 def user_file(profile: str) -> Path:
-    """Where a user's own knobs for a profile lie."""
+    """The file of the user's own knobs for a profile."""
     return cache_dir() / "tuned" / _file_name(profile)
 
 
 def shipped_file(profile: str) -> Path:
-    """Where those lie that come with PocketCL."""
+    """The file of knobs that comes with PocketCL."""
     return PACKAGE / "tuned" / _file_name(profile)
 
 
 def tuned_table(profile: str, note: Note = note_on_stderr) -> Table:
-    """The knobs known for a profile; the user's overrule shipped ones shape by shape."""
+    """The knobs for a profile; the user's override the shipped ones, shape by shape."""
     return merged(read_table(shipped_file(profile), note), read_table(user_file(profile), note))
 
 
 def merged(first: Table, second: Table) -> dict[str, dict[str, dict[str, int]]]:
-    """Both tables; where both know a shape, the second one's knobs."""
+    """Both tables; for a shape in both, the knobs of the second."""
     names = sorted({*first, *second})
     found = {name: {**first.get(name, {}), **second.get(name, {})} for name in names}
     return {n: {s: dict(shapes[s]) for s in sorted(shapes)} for n, shapes in found.items()}
 
 
 def read_table(path: Path, note: Note) -> Table:
-    """The table of a file; a file that cannot be read costs speed only, so it is but noted."""
+    """The table of a file; an unreadable file costs only speed, so it is a note, not an error."""
     try:
         body = json.loads(path.read_bytes().decode())
     except FileNotFoundError:
@@ -61,7 +61,7 @@ def read_table(path: Path, note: Note) -> Table:
         return {}
     kernels = body.get("kernels") if isinstance(body, dict) else None
     if not isinstance(kernels, dict) or body.get("format") != FORMAT:
-        note(f"note: {path} is ignored: it is no file of tuned knobs of this version")
+        note(f"note: {path} is ignored: it is not a file of tuned knobs of this version")
         return {}
     faults = list[str]()
     table = {name: dict(_shapes(name, shapes, faults)) for name, shapes in kernels.items()}
@@ -72,10 +72,10 @@ def read_table(path: Path, note: Note) -> Table:
 
 
 def write_table(path: Path, facts: Mapping[str, str], table: Table) -> None:
-    """Join a table to what the file holds, all at once; `facts` say where and when it came from."""
+    """Merge a table into a file atomically; `facts` record the device, driver and date."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.alone_in(path.parent):  # another tune may join its table to the same file
+        with atomic.alone_in(path.parent):  # another tune may be writing to the same file
             known = merged(read_table(path, lambda _: None), table)
             atomic.write_text(path, _text(facts, known))
     except OSError as error:
@@ -83,7 +83,7 @@ def write_table(path: Path, facts: Mapping[str, str], table: Table) -> None:
 
 
 def check_checkout(profile: str) -> Path:
-    """The file that `--save` writes; raise where this is no checkout that can be written to."""
+    """The file that `--save` writes; raises unless this is a writable checkout."""
     path = shipped_file(profile)
     if not (PACKAGE.parent / "pyproject.toml").is_file():
         because = f"{PACKAGE} is an installed package, not a checkout"
@@ -91,8 +91,8 @@ def check_checkout(profile: str) -> Path:
         because = f"{path.parent} cannot be written to"
     else:
         return path
-    hint = "leave --save out: your own compiles use the knobs anyway"
-    raise PocketError("--save has no place to write to", because, hint)
+    hint = "leave out --save: your own compiles use the knobs anyway"
+    raise PocketError("--save has no file to write to", because, hint)
 
 
 def _file_name(profile: str) -> str:
@@ -111,7 +111,7 @@ def _lines(shapes: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _shapes(name: str, shapes: Any, faults: list[str]) -> Iterator[tuple[str, dict[str, int]]]:
-    """The shapes of a kernel, less what is unknown."""
+    """The shapes of a kernel, without unknown entries, which are added to `faults`."""
     if name not in KERNELS or not isinstance(shapes, dict):
         faults.append(f"kernel {name!r:.40}")
         return
@@ -125,7 +125,7 @@ def _shapes(name: str, shapes: Any, faults: list[str]) -> Iterator[tuple[str, di
 
 
 def _known(kernel: str, knob: str, value: Any) -> bool:
-    """Whether a class of devices has such a knob; which one a file is for, it doesn't say."""
-    of = KERNELS[kernel]
-    classes = CLASSES if knob in of.knobs else ()
-    return type(value) is int and any(value in values_of(of, knob, each) for each in classes)
+    """Whether any device class has this value of the knob; a file doesn't name its class."""
+    known = KERNELS[kernel]
+    classes = CLASSES if knob in known.knobs else ()
+    return type(value) is int and any(value in values_of(known, knob, each) for each in classes)

@@ -108,6 +108,7 @@ def _on_phone(source: Path, serial: str | None) -> Figures:
     from toolkit.phone.runner import UP, PhoneRunner
     from toolkit.phone.store import file_item
 
+    # copy the runner and its kernels, run it
     runner = PhoneRunner(serial)
     check_system(runner.about)
     runner.install_runner()
@@ -120,6 +121,7 @@ def _on_phone(source: Path, serial: str | None) -> Figures:
         raise _endless() from None
     finally:
         runner.leave()
+    # read its answer; an exit without one is a crash
     if process.returncode and "error " not in out:
         raise runner.exit_error(process.returncode, err.splitlines()[-8:])
     figures = _parsed(out, process.returncode, err)

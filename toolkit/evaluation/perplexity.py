@@ -129,7 +129,7 @@ def _rows(path: Path, plan_path: Path, plan: Plan) -> list[list[int]]:
         raise PocketError(
             "this plan can't read text",
             "no tokenizer.json came with its model",
-            "pass --text IDS.npy, or put tokenizer.json beside the model and compile it again",
+            "pass --text IDS.npy, or put tokenizer.json beside the model and compile again",
         )
     return [tokenizer.encode(read_text(path))]
 

@@ -69,6 +69,7 @@ def compare(
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run every case on the plan and on both references, or on the rewritten graph alone."""
+    # every case on the plan and on the references, which are fed the same ids
     references = {"cases": rewritten} | ({"original": original} if original is not None else {})
     rows: dict[str, list[dict[str, Any]]] = {"cases": [], "original": []}
     greedy = greedy_ids(original or rewritten, prompt_of(plan), DECODE_STEPS, plan)
@@ -78,6 +79,7 @@ def compare(
         for key, reference in references.items():
             tell(f"{case.name}: ONNX Runtime, {'rewritten' if key == 'cases' else key}")
             rows[key].append({"name": case.name, **measure(ours, run_reference(reference, case))})
+    # the plan's own greedy ids, by its token loop
     own = greedy_plan(executor, prompt_of(plan), len(greedy))
     limit = NMSE_LIMIT[precision(plan)]
     ok = all(row["nmse"] is not None and row["nmse"] < limit for row in rows["cases"])

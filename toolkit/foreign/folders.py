@@ -71,7 +71,7 @@ WHATEVER_IT_HOLDS = (
     Kind(
         "an encoder and a decoder, not one ONNX model",
         _translates,
-        "PocketCL compiles text decoders without an encoder",
+        "PocketCL compiles text decoders that stand alone",
         _inspect,
     ),
 )

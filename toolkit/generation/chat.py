@@ -160,7 +160,7 @@ class Chat:
         new: list[int] = []
         pieces: list[str] = []
         stream = self.tokenizer.stream(ids)
-        rest = session.resume(ids)
+        rest = session.resume(ids)  # what the KV cache does not hold
 
         def give(piece: str) -> None:
             if piece:

@@ -97,7 +97,8 @@ def run_plan(
     With a loaded state, the ids that the prompt has in common with it are not fed again; without a
     prompt its text is continued. `sample` and `given` are for `choose_sampling`.
     """
-    fed = None if ids is None else parse_ids(ids)
+    # check what can be checked before the plan is loaded
+    wanted = None if ids is None else parse_ids(ids)
     templated = prompt is not None and (template or system is not None or template_file is not None)
     if dump and on != "host":
         raise PocketError(
@@ -111,15 +112,17 @@ def run_plan(
         output = Output(session, plan, write)
         if load_state:
             session.load_state(load_state)
+        # the ids of the whole text: given, of the prompt, or those of the loaded state
         if templated:
             prompt = as_message(plan, prompt or "", system, template_file)
         if prompt is not None:
-            fed = output.encode(prompt, special=not templated)
-        fed = output.after(list(session.history) if fed is None else fed)
+            wanted = output.encode(prompt, special=not templated)
+        wanted = output.after(list(session.history) if wanted is None else wanted)
         progress("")
-        rest = session.resume(fed)
+        # feed only what the session does not hold
+        rest = session.resume(wanted)
         figures = run(session, rest, max_new_tokens, output, sampling, stop)
-        figures["reused"] = len(fed) - session.fed
+        figures["reused"] = len(wanted) - session.fed
         figures |= session.executor.target.facts()
         write("\n")
         for line in logprob_lines(figures, output):

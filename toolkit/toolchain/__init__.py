@@ -1,1 +1,1 @@
-"""Makes runner programs (c++, NDK, zig) and checks them."""
+"""Builds runner programs (c++, NDK, zig) and checks them."""

@@ -25,14 +25,14 @@ NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT")
 SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
 SDK_FOLDERS = ("Android/Sdk", "Library/Android/sdk")  # Android Studio's, on Linux and on macOS
 NAME = "android-runner"
-NOT_OURS = "please report this; another toolchain may do: the NDK, or pocketcl[android] without"
+REPORT = "report this; or try the other toolchain: an NDK, or pip install 'pocketcl[android]'"
 
 
 def build_android_runner(machine: str = ARM64) -> Path:
-    """The runner's program for arm64 Android; made when there is none of this toolchain.
+    """The runner's program for arm64 Android, built unless this toolchain has built it before.
 
-    `$POCKETCL_PHONE_RUNNER` names one that is ready. The rules of elf.py are for arm64: they don't
-    hold where the phone's `machine` (of `uname -m`) is another, an emulator's for example.
+    `$POCKETCL_PHONE_RUNNER` names a finished program instead. The rules of elf.py are for arm64:
+    they are not checked for another `machine` (of `uname -m`), such as an emulator's.
 
     Raises:
         PocketError: there is no toolchain, it fails, or the program breaks a rule of elf.py.
@@ -44,9 +44,9 @@ def build_android_runner(machine: str = ARM64) -> Path:
 
 
 def _checked(given: Path, machine: str) -> Path:
-    hint = f"{VARIABLE}=a runner built for the phone, or unset it"
+    hint = f"set {VARIABLE} to a runner that is built for the phone, or unset it"
     if not os.access(given, os.X_OK) or given.is_dir():
-        because = f"{VARIABLE} names {given}: no program is there"
+        because = f"{VARIABLE} names {given}, which is no program"
         raise PocketError("the phone's runner is missing", because, hint)
     if machine == ARM64:
         check_program(given, None, hint)
@@ -54,7 +54,7 @@ def _checked(given: Path, machine: str) -> Path:
 
 
 def describe_toolchain() -> str:
-    """What will build it, for people; empty where nothing can."""
+    """The toolchain that builds the runner, for people; empty if there is none."""
     if given := os.environ.get(VARIABLE):
         return f"{VARIABLE}={given}"
     if ndk := find_ndk():
@@ -65,14 +65,14 @@ def describe_toolchain() -> str:
 def find_ndk() -> Path | None:
     """The NDK's folder: the one that a variable names, else the newest in the Android SDK.
 
-    A variable that is set, and empty, says that there is none to be used.
+    A variable that is set and empty means that no NDK is to be used.
     """
     for name in NDK_VARIABLES:
         if name in os.environ:
             folder = Path(os.environ[name]) if os.environ[name] else None
             if folder and not _clang(folder):
                 because = f"{folder} has no toolchains/llvm/prebuilt/*/bin/clang++"
-                raise PocketError(f"{name} names no NDK", because, "mend it, or unset it")
+                raise PocketError(f"{name} names no NDK", because, "correct it, or unset it")
             return folder
     named = [Path(os.environ[name]) for name in SDK_VARIABLES if os.environ.get(name)]
     for sdk in named or [Path.home() / folder for folder in SDK_FOLDERS]:
@@ -90,12 +90,12 @@ def _clang(ndk: Path) -> Path | None:
     return next(iter(sorted(ndk.glob("toolchains/llvm/prebuilt/*/bin/clang++"))), None)
 
 
-def _words(name: str) -> str:
+def _options_in(name: str) -> str:
     return (BIONIC / name).read_text()
 
 
 def ndk_toolchain(ndk: Path) -> Toolchain:
-    """The NDK's clang itself: its CMake file would need a CMake, and sets the same options."""
+    """The NDK's clang, called directly: its CMake file needs CMake and sets the same options."""
     clang = _clang(ndk)
     assert clang, ndk
     common = (str(clang), f"--target=aarch64-linux-android{API_LEVEL}")
@@ -109,10 +109,10 @@ def ndk_toolchain(ndk: Path) -> Toolchain:
         identity=(
             clang.stat().st_mtime_ns,
             properties.is_file() and properties.read_text(),
-            _words("compile.txt"),
+            _options_in("compile.txt"),
         ),
-        remedy=f"another NDK, or none ({NDK_VARIABLES[0]}= and pip install 'pocketcl[android]')",
-        check=partial(check_program, symbols=None, hint=NOT_OURS),
+        remedy=f"use another NDK, or set {NDK_VARIABLES[0]}= and pip install 'pocketcl[android]'",
+        check=partial(check_program, symbols=None, hint=REPORT),
     )
 
 
@@ -130,8 +130,11 @@ def zig_toolchain() -> Toolchain:
         compile=(str(zig), "c++", *TARGET, f"@{BIONIC / 'compile.txt'}"),
         link=(str(zig), "ld.lld", *starts, f"@{BIONIC / 'link.txt'}", f"-L{root}"),
         libraries=(),
-        identity=(_words("compile.txt"), _words("link.txt")),  # the sysroot's name tells the rest
+        identity=(
+            _options_in("compile.txt"),
+            _options_in("link.txt"),
+        ),  # the sysroot's name has a hash of the rest
         remedy=REMEDY,
         environment=zig_environment,
-        check=partial(check_program, symbols=allowed, hint=NOT_OURS),
+        check=partial(check_program, symbols=allowed, hint=REPORT),
     )

@@ -1,4 +1,4 @@
-"""The C++ runner as a program: built on first use, and the OpenCL library that it will load."""
+"""Build the C++ runner on first use, for this computer or by another toolchain."""
 
 import hashlib
 import os
@@ -20,26 +20,28 @@ from toolkit.toolchain.linker import find_linker
 
 SOURCES = Path(__file__).parents[2] / "android_runner"  # in a checkout and in an installed wheel
 FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra")
-REMEDY = "apt-get install g++; or --on host, which needs no compiler"
-CACHE = "set XDG_CACHE_HOME to a folder you can write to; pocketcl doctor"
+REMEDY = "apt-get install g++; or use --on host, which needs no compiler"
+CACHE = "set XDG_CACHE_HOME to a folder you can write to; or run pocketcl doctor"
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The commands that make a runner, and what else decides how it turns out."""
+    """The commands that build a runner, and what else its program depends on."""
 
-    name: str  # of what is made, in the cache and for people
+    name: str  # of its product, in the cache and for people
     compile: tuple[str, ...]  # before -c SOURCE -o OBJECT
     link: tuple[str, ...]  # before -o PROGRAM OBJECT…
-    libraries: tuple[str, ...]  # behind the objects
-    identity: tuple[object, ...]  # tells this compiler from others with the same commands
-    remedy: str  # for the user, where a command fails
-    environment: Callable[[Path], Mapping[str, str]] = lambda _: os.environ  # of a build's folder
-    check: Callable[[Path], None] = lambda _: None  # raises where the program is not as it must be
+    libraries: tuple[str, ...]  # after the objects
+    identity: tuple[object, ...]  # distinguishes compilers with the same commands
+    remedy: str  # the hint of errors if a command fails
+    environment: Callable[[Path], Mapping[str, str]] = lambda _: (
+        os.environ
+    )  # for a folder of objects
+    check: Callable[[Path], None] = lambda _: None  # raises if the program is unusable
 
 
 def build_runner() -> Path:
-    """The runner's program; compiled when there is none of these sources and this compiler."""
+    """The runner's program, built unless this compiler has built these sources before."""
     compiler = _compiler()
     status = os.stat(os.path.realpath(compiler[0]))
     return build(
@@ -55,14 +57,16 @@ def build_runner() -> Path:
 
 
 def build(toolchain: Toolchain) -> Path:
-    """The program that `toolchain` makes of the runner's sources; made once, whole or not at all.
+    """The program that `toolchain` builds from the runner's sources, once and atomically.
 
     Raises:
         PocketError: there are no sources, a command fails, or the check does.
     """
     sources = runner_sources()
     if not sources:
-        raise PocketError("the runner's sources are missing", f"{SOURCES} holds none", "reinstall")
+        raise PocketError(
+            "the runner's sources are missing", f"{SOURCES} holds none", "reinstall pocketcl"
+        )
     folder = cache_dir() / f"{toolchain.name}-{_key(toolchain, [*sources, *runner_headers()])}"
     try:
         fill_once(folder, partial(_make, toolchain, sources))
@@ -108,11 +112,11 @@ def _words(command: str) -> list[str]:
     try:
         return shlex.split(command)
     except ValueError as error:
-        raise PocketError(f"CXX is {command!r}", str(error), "unset it, or mend it") from None
+        raise PocketError(f"CXX is {command!r}", str(error), "correct it, or unset it") from None
 
 
 def _key(toolchain: Toolchain, files: list[Path]) -> str:
-    """What the program depends on: sources, commands, and which compiler this is."""
+    """A hash of what the program depends on: sources, commands and compiler."""
     t = toolchain
     digest = hashlib.sha256(repr((t.compile, t.link, t.libraries, t.identity)).encode())
     for file in files:
@@ -122,14 +126,14 @@ def _key(toolchain: Toolchain, files: list[Path]) -> str:
 
 
 def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
-    """Compile and link in a folder that holds only the program at the end."""
+    """Compile and link in `folder`, which holds only the program at the end."""
     if sys.stderr.isatty():
         print(f"building the {toolchain.name} (once) …", file=sys.stderr)
     work = folder / "objects"
     work.mkdir()
     run = partial(_run, toolchain, toolchain.environment(work))
     if find_linker() is None:
-        _try_out(toolchain, work, run)  # a compiler may find a linker where we don't look
+        _try_out(toolchain, work, run)  # the compiler may have a linker of its own
     units = []
     for name, text in runner_units(sources).items():
         units.append(work / f"{name}.cpp")
@@ -149,11 +153,11 @@ def _make(toolchain: Toolchain, sources: list[Path], folder: Path) -> None:
 
 
 def _try_out(toolchain: Toolchain, work: Path, run: Callable[[tuple[str, ...]], None]) -> None:
-    """Make the least program: that it can't be linked shows in a moment, not at the end."""
-    source, made = work / "least.cpp", str(work / "least.o")
+    """Build a minimal program first: without a linker, that fails at once and not after minutes."""
+    source, target = work / "minimal.cpp", str(work / "minimal.o")
     source.write_text("int main() { return 0; }\n")
-    run((*toolchain.compile, "-c", str(source), "-o", made))
-    run((*toolchain.link, "-o", str(work / "least"), made, *toolchain.libraries))
+    run((*toolchain.compile, "-c", str(source), "-o", target))
+    run((*toolchain.link, "-o", str(work / "minimal"), target, *toolchain.libraries))
 
 
 def _run(toolchain: Toolchain, environment: Mapping[str, str], command: tuple[str, ...]) -> None:
@@ -163,6 +167,3 @@ def _run(toolchain: Toolchain, environment: Mapping[str, str], command: tuple[st
     if done.returncode:
         because = "\n".join([shlex.join(command)[:200], *done.stderr.strip().splitlines()[:8]])
         raise PocketError(f"the {toolchain.name} can't be built", because, toolchain.remedy)
-
-
-# --- OpenCL on a desktop -----------------------------------------------------------------------

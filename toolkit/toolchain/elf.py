@@ -1,7 +1,7 @@
-"""Whether an ELF file is a program that arm64 Android will load: its rules, and a reader for them.
+"""Check that an ELF file is a program that arm64 Android loads: the rules, and a reader for them.
 
-The reader knows only what those rules need, takes it from the program headers and the dynamic
-section as the linker does (a stripped file may have no sections), and trusts no number in the file.
+Like the dynamic linker, the reader uses the program headers and the dynamic section (a stripped
+file may have no sections). It checks every number in the file, which may be damaged.
 """
 
 import struct
@@ -37,7 +37,7 @@ class Segment(NamedTuple):
 
 
 class Elf:
-    """What the linker sees of a 64-bit little-endian ELF file; raises ValueError where it can't."""
+    """A 64-bit little-endian ELF file as the linker reads it; raises ValueError if damaged."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -96,25 +96,25 @@ class Elf:
 
     @cached_property
     def interpreter(self) -> str:
-        """The path of the linker that loads it; empty where none is named."""
+        """The path of the linker that loads it; empty if it names none."""
         found = [self._content(segment) for segment in self.of(INTERP)]
         return found[0].rstrip(b"\0").decode("ascii", "backslashreplace") if found else ""
 
     @cached_property
     def needed(self) -> list[str]:
-        """The libraries that it asks for."""
+        """The libraries that it is linked to."""
         return [self._name(value) for tag, value in self.dynamic if tag == NEEDED]
 
     @cached_property
     def imports(self) -> list[str]:
-        """The symbols that these libraries have to define."""
+        """The symbols that these libraries must define."""
         start, count = self._offset(self._tag(SYMTAB)), self._symbols()
         table = self._bytes(start, SYMBOL_BYTES * count)
         symbols = struct.iter_unpack("<IBBHQQ", table)
         return [self._name(name) for name, _, _, section, _, _ in symbols if name and not section]
 
     def _symbols(self) -> int:
-        """How many symbols can be imports: all, or those before the first that is hashed."""
+        """How many symbols may be imports: all, or those before the first in the hash table."""
         tags = dict(self.dynamic)
         address = tags[HASH] if HASH in tags else self._tag(GNU_HASH)
         (count,) = struct.unpack("<4xI", self._bytes(self._offset(address), 8))
@@ -124,7 +124,7 @@ class Elf:
 
     @cached_property
     def api_level(self) -> int | None:
-        """The oldest Android for which it was made, by its note; None where it has none."""
+        """The API level of its Android note; None if it has no note."""
         for segment in self.of(NOTE):
             content = self._content(segment)
             at = 0
@@ -137,7 +137,7 @@ class Elf:
 
 
 def faults(elf: Elf, symbols: frozenset[str] | None = None) -> Iterator[str]:
-    """The rules that `elf` breaks; `symbols` are the only ones it may import, None: any."""
+    """The rules that `elf` breaks; it may import only `symbols`, or any if that is None."""
     if elf.machine != ARM64:
         yield f"it is for machine {elf.machine} of the ELF standard, arm64 is {ARM64}"
     if elf.type != POSITION_INDEPENDENT or not elf.interpreter:
@@ -147,7 +147,7 @@ def faults(elf: Elf, symbols: frozenset[str] | None = None) -> Iterator[str]:
     yield from _segment_faults(elf)
     yield from _dynamic_faults(elf, symbols)
     if elf.api_level is None:
-        yield "it has no note that says for which Android it is"
+        yield "it has no note with its API level"
     elif elf.api_level > API_LEVEL:
         yield f"it is for API level {elf.api_level}, phones from {API_LEVEL} on should run it"
 
@@ -179,7 +179,7 @@ def _dynamic_faults(elf: Elf, symbols: frozenset[str] | None) -> Iterator[str]:
 
 
 def check_program(path: Path, symbols: frozenset[str] | None, hint: str) -> None:
-    """Raise PocketError, with the rule, unless `path` is a program that phones load."""
+    """Raise PocketError, with the broken rules, unless phones load the program."""
     what = f"{path} is no program for arm64 Android"
     try:
         broken = list(faults(Elf(path.read_bytes()), symbols))

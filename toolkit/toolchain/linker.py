@@ -1,4 +1,4 @@
-"""`ld`: c++ makes the runner with it, and PoCL what it compiles."""
+"""`ld`, which c++ needs to link the runner, and PoCL to link kernels."""
 
 import os
 import shutil
@@ -9,12 +9,12 @@ REMEDY = "apt-get install binutils, and check that PATH has the folder of `ld`"
 
 
 def find_linker() -> str | None:
-    """`ld` as PoCL finds it: on the PATH, and nowhere where that is not set."""
+    """`ld` as PoCL finds it: on the PATH only, which may be unset."""
     return shutil.which("ld") if os.environ.get("PATH") else None
 
 
 def check_linker(platform: str) -> None:
-    """Raise where this OpenCL platform is PoCL, which aborts the process that has no `ld`."""
+    """Raise if this OpenCL platform is PoCL and there is no `ld`: PoCL would abort the process."""
     if "Portable" in platform and find_linker() is None:
-        because = "it links them with `ld`, which is not on the PATH"
+        because = "PoCL links them with `ld`, which is not on the PATH"
         raise PocketError("PoCL cannot build kernels here", because, REMEDY)

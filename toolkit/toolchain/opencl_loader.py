@@ -29,14 +29,14 @@ def runner_environment() -> dict[str, str]:
     """The environment in which the runner finds the drivers that pyopencl finds."""
     found, drivers = dict(os.environ), _bundled("*.icd")
     if package := _pyopencl():
-        found["PYOPENCL_HOME"] = str(package)  # its loader dereferences this without a look
+        found["PYOPENCL_HOME"] = str(package)  # its loader crashes if this is unset
     if drivers and not _system_drivers():
         found["OCL_ICD_VENDORS"] = str(_vendors_folder(drivers))
     return found
 
 
 def _system_drivers() -> bool:
-    """Whether the loader finds drivers by itself: .icd files, or a library named by the user."""
+    """Whether the loader finds drivers by itself: .icd files, or a library that the user names."""
     vendors = Path(os.environ.get("OCL_ICD_VENDORS") or VENDORS)
     if vendors.is_dir():
         return any(vendors.glob("*.icd"))
@@ -44,7 +44,7 @@ def _system_drivers() -> bool:
 
 
 def _vendors_folder(drivers: list[Path]) -> Path:
-    """A folder of .icd files with absolute paths: a wheel's name its library only."""
+    """A folder of .icd files with absolute paths; those of a wheel have only a library's name."""
     lines = {icd.name: str(icd.parent / icd.read_text().strip()) for icd in drivers}
     key = hashlib.sha256(repr(sorted(lines.items())).encode()).hexdigest()[:16]
     folder = cache_dir() / f"icd-{key}"

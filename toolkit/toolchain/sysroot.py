@@ -1,10 +1,9 @@
-"""What zig lacks to link programs for Android: start code, Android's libraries, C++ libraries.
+"""The sysroot that zig lacks to link for Android: start code, Android's libraries, C++ libraries.
 
 zig compiles for arm64 Linux with musl's headers; where those differ from Android's, symbols.txt
 leaves a name out or compat.cpp bridges it. A program is linked against stubs of Android's libraries
-that hold nothing but their names, as the NDK's do, and against the static C++ libraries that zig
-builds from its sources. `python -m toolkit.toolchain.sysroot` prints what bionic/zig.cmake asks
-for.
+that hold only their symbols, as the NDK's do, and against the static C++ libraries that zig builds
+from its sources. `python -m toolkit.toolchain.sysroot` prints what bionic/zig.cmake needs.
 """
 
 import hashlib
@@ -23,7 +22,7 @@ from toolkit.files import fill_once
 from toolkit.paths import cache_dir
 
 BIONIC = Path(__file__).parents[2] / "android_runner" / "bionic"
-REMEDY = "pip install 'pocketcl[android]'; or an NDK, and ANDROID_NDK_HOME=its folder"
+REMEDY = "pip install 'pocketcl[android]'; or install an NDK and set ANDROID_NDK_HOME to it"
 TARGET = ("-target", "aarch64-linux-musl")
 ARCHIVES = ("libc++.a", "libc++abi.a", "libunwind.a", "libcompiler_rt.a")
 STARTS = ("crt0.S", "compat.cpp")
@@ -47,7 +46,7 @@ def zig_version() -> str:
 
 @cache
 def symbols() -> dict[str, dict[str, int]]:
-    """For each of Android's libraries the names to take from it; bytes of a variable, else 0."""
+    """Library -> symbol -> size: the symbols of Android's libraries; functions have size 0."""
     found: dict[str, dict[str, int]] = {}
     for line in (BIONIC / "symbols.txt").read_text().splitlines():
         library, *names = line.partition("#")[0].split() or [""]
@@ -57,7 +56,7 @@ def symbols() -> dict[str, dict[str, int]]:
 
 
 def sysroot(zig: Path) -> Path:
-    """The folder with crt0.o, compat.o, stubs and C++ libraries; made once, in about a minute."""
+    """The folder with crt0.o, compat.o, stubs and C++ libraries; built once, in about a minute."""
     libraries = cache_dir() / f"zig-{zig_version()}-arm64"
     fill_once(libraries, lambda folder: _fill_libraries(zig, folder))
     digest = hashlib.sha256(f"{zig_version()} {Path(__file__).read_text()}".encode())
@@ -81,7 +80,7 @@ def _fill(zig: Path, libraries: Path, folder: Path) -> None:
 
 
 def _fill_libraries(zig: Path, folder: Path) -> None:
-    """The static libraries that zig puts into its caches when it links something."""
+    """Copy the static libraries that zig builds into its cache when it links a program."""
     if sys.stderr.isatty():
         print("building zig's C++ library for arm64 (once) …", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=folder) as work:
@@ -98,7 +97,7 @@ def _fill_libraries(zig: Path, folder: Path) -> None:
 
 
 def _stub(zig: Path, caches: Path, library: Path, names: dict[str, int]) -> None:
-    """A library that defines `names` and nothing else, with the version that bionic gives them."""
+    """Make a library that only defines `names`, with the symbol version that bionic has."""
     source, versions = caches / f"{library.stem}.S", caches / f"{library.stem}.map"
     lines = [".text"]
     for name, size in names.items():
@@ -113,7 +112,7 @@ def _stub(zig: Path, caches: Path, library: Path, names: dict[str, int]) -> None
 
 
 def run_zig(zig: Path, caches: Path, *words: str) -> str:
-    """What zig says; PocketError where it fails. Its own caches go into the folder `caches`."""
+    """Run zig and return its output; raises if it fails. Its caches are in the folder `caches`."""
     done = subprocess.run(
         [str(zig), *words],
         env=zig_environment(caches),
@@ -128,13 +127,13 @@ def run_zig(zig: Path, caches: Path, *words: str) -> str:
 
 
 def zig_environment(caches: Path) -> dict[str, str]:
-    """zig writes to no other folder, so that HOME may be read-only."""
+    """The environment in which zig writes only to `caches`, since HOME may be read-only."""
     folders = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
     return os.environ | {name: str(caches.absolute()) for name in folders}
 
 
 def main() -> int:
-    """Print zig and the sysroot as a list of CMake."""
+    """Print zig and the sysroot as a CMake list."""
     try:
         zig = find_zig()
         if zig is None:

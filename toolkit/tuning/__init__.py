@@ -1,1 +1,1 @@
-"""Which knobs of kernels are faster."""
+"""Find faster knobs for the kernels of a plan."""

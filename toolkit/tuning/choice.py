@@ -1,4 +1,4 @@
-"""Which knobs are better: pure decisions on times that were taken in turn."""
+"""Decide which knobs are better, from interleaved measurements; no I/O."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,15 +11,15 @@ from toolkit.compiler.lowering.variants import Programs
 from toolkit.tuning.trial_plan import Choice, KernelCase, Site
 
 MARGIN = 0.03  # a gain below this is no gain
-SHARE = 0.01  # of a step: what takes less is left alone, its times are noise
-WHOLE: Site = ("", "")  # a step from its first kernel's start to its last one's end
-# Seconds of each site in each kind of step ("decode"), as one round found them.
+SHARE = 0.01  # a site that takes less of a step is not tuned: its times are noise
+WHOLE: Site = ("", "")  # a whole step, from the first kernel's start to the last one's end
+# Seconds of each site in each kind of step (such as "decode"), measured in one round.
 Round: TypeAlias = Mapping[tuple[Site, str], float]
 
 
 @dataclass(frozen=True)
 class Compared:
-    """How many times as fast one was as the other, over rounds in turn."""
+    """The speed-up of one choice over another, over interleaved rounds."""
 
     ratio: float  # the median
     low: float
@@ -48,7 +48,7 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Compared:
 def per_step(site: Site, before: Sequence[Round], after: Sequence[Round]) -> dict[str, Compared]:
     """The comparison in every kind of step that the site has a share in.
 
-    None at all where `after` lacks one: its kernel did not build, and another ran in its place.
+    Empty if `after` lacks one of them: its kernel did not build, and another ran instead.
     """
     steps = [step for at, step in before[0] if at == site and _share(site, step, before) >= SHARE]
     if not all((site, step) in each for each in after for step in steps):
@@ -64,7 +64,7 @@ def _share(site: Site, step: str, rounds: Sequence[Round]) -> float:
 
 
 def verdict(steps: Mapping[str, Compared]) -> tuple[str, Compared] | None:
-    """The step that gains most; None where no step gains, or one loses."""
+    """The step that gains most; None if no step gains, or any step loses."""
     gains = {step: found for step, found in steps.items() if found.better}
     if not gains or any(found.worse for found in steps.values()):
         return None
@@ -74,7 +74,7 @@ def verdict(steps: Mapping[str, Compared]) -> tuple[str, Compared] | None:
 def best(
     site: Site, before: Sequence[Round], trials: Sequence[tuple[Choice, Sequence[Round]]]
 ) -> Knobs | None:
-    """The knobs of the best trial; None where none is better than before."""
+    """The knobs of the best trial; None if none is better than before."""
     found: list[tuple[float, Knobs]] = []
     for choice, rounds in trials:
         gain = verdict(per_step(site, before, rounds)) if rounds else None
@@ -84,14 +84,14 @@ def best(
 
 
 def stages(kernel_cases: Mapping[Site, KernelCase]) -> int:
-    """Knobs are tried one after the other: as many stages as the kernel with most of them has."""
+    """How many stages there are: one for each knob of the kernel with the most knobs."""
     return max(len(each.kernel.knobs) for each in kernel_cases.values())
 
 
 def trials(
     kernel_cases: Mapping[Site, KernelCase], now: Choice, stage: int, device_class: str, room: int
 ) -> Iterator[dict[Site, Knobs]]:
-    """Choices for a stage: every site takes its next other value of one knob, all at once.
+    """The choices to try in a stage: in each, every site takes its next value of one knob.
 
     room  bytes of local memory that a work-group may take
     """
@@ -108,7 +108,7 @@ def trials(
 def _others(
     kernel_case: KernelCase, now: Knobs, stage: int, device_class: str, room: int
 ) -> Iterator[Knobs]:
-    """The present knobs with each other value of one, where it finds room and changes anything."""
+    """The current knobs with each other value of one that fits and changes the variant."""
     names = list(kernel_case.kernel.knobs)
     if stage >= len(names):
         return

@@ -1,4 +1,4 @@
-"""What tuning found: the last comparison with the defaults, and how it is told."""
+"""The result of tuning: the last comparison with the defaults, as figures and as text."""
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ def judged(
 ) -> tuple[dict[str, Any], set[Site]]:
     """Rows of the report, and the sites whose knobs beat the defaults.
 
-    before, after  rounds of the defaults and of the choice, in turn
+    before, after  rounds of the defaults and of the choice, interleaved
     changed        the knobs of a site that are not at their default
     """
     rows, won = [], set()
@@ -50,7 +50,7 @@ def _row(
     gain: tuple[str, Compared] | None,
     knobs: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The step that gained most; without a gain, the one that takes longest."""
+    """The row of a site: the step that gained most or, without a gain, the longest one."""
     seconds = {s: statistics.median(each[site, s] for each in before) for s in steps}
     step = gain[0] if gain else max(seconds, key=lambda s: seconds[s])
     head = {"kernel": site[0], "shape": site[1], "step": step, "default_s": seconds[step]}

@@ -1,4 +1,4 @@
-"""One trial: a plan with some choice of knobs, loaded, and rounds of its steps on the clock."""
+"""A trial of a choice of knobs: a plan with them is loaded, and rounds of its steps are timed."""
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +12,13 @@ from toolkit.tuning.choice import WHOLE, Round
 from toolkit.tuning.trial_plan import PHASES, Site, kernel_case_of, write_trial
 
 SHORT = 8  # tokens of a short prompt: a turn of a chat, or the end of a long prompt
-DECODED = 16  # tokens in a round
-TIMES = 4  # that it is fed in a round: it is over soon, and quickly disturbed
+DECODED = 16  # tokens decoded in a round
+TIMES = 4  # a short prompt is fed this often in a round: a single time is noisy
 Layout = dict[str, list[tuple[str, Site | None]]]  # of each phase: names and sites in order
 
 
 class Trial:
-    """A loaded plan; each `round` is a short prompt, a whole chunk and decode steps behind it."""
+    """A loaded plan; each `round` is a short prompt, a full chunk and decode steps after it."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Trial:
 
 
 def layout_of(plan: Plan) -> Layout:
-    """The dispatches of the phases that are timed."""
+    """The dispatches of the phases that are timed, with their sites."""
     kernel_cases = [kernel_case_of(program) for program in plan.programs]
 
     def site(number: int) -> Site | None:
@@ -79,9 +79,10 @@ def layout_of(plan: Plan) -> Layout:
 
 
 def seconds_of(runs: Sequence[Sequence[Span]], layout: Layout) -> dict[Site, float]:
-    """Seconds of every site in a run: its median dispatch times how many a run has.
+    """Seconds of every site in a run: its median dispatch times its dispatches per run.
 
-    A site's dispatches are equal, one in each layer: few of them are disturbed, sums often are.
+    A site's dispatches are equal, one per layer. Their median is robust against the few that are
+    disturbed; their sum is not.
     """
     times: dict[Site, list[float]] = {WHOLE: [length_s(run) for run in runs]}
     for run in runs:
@@ -91,7 +92,7 @@ def seconds_of(runs: Sequence[Sequence[Span]], layout: Layout) -> dict[Site, flo
 
 
 def _dispatches(run: Sequence[Span], layout: Layout) -> Iterator[tuple[Site, Span]]:
-    """The spans of a run that have knobs; dispatches of size zero have no span."""
+    """The spans of kernels with knobs; dispatches of size zero have no span and are skipped."""
     dispatches = iter(layout[run[0].phase])
     for span in run:
         site = next((site for name, site in dispatches if name == span.name), None)

@@ -1,4 +1,4 @@
-"""The same plan with other knobs: what can be tuned in it, and the folder that a trial runs."""
+"""A plan with other knobs: what can be tuned in it, and the plan folder of a trial."""
 
 import hashlib
 import os
@@ -20,13 +20,13 @@ from toolkit.plan.reader import RECOMPILE, decode
 from toolkit.plan.schema import Dispatch, FileEntry, Phase, Plan, Program, Step, Variant, to_json
 
 PHASES = ("prefill", "decode")  # whose kernels are timed
-Site: TypeAlias = tuple[str, str]  # kernel, shape: what has knobs of its own
+Site: TypeAlias = tuple[str, str]  # (kernel, shape), which has one set of knobs
 Choice: TypeAlias = Mapping[Site, Knobs]
 
 
 @dataclass(frozen=True)
 class KernelCase:
-    """A kernel on a case, as some program of the plan runs it."""
+    """A kernel on a case, as a program of the plan runs it."""
 
     family: Family
     kernel: Kernel
@@ -34,16 +34,16 @@ class KernelCase:
 
     @property
     def site(self) -> Site:
-        """Its line in the table."""
+        """Its key in tables of knobs."""
         return self.kernel.name, shape_key(self.case)
 
     def variant(self, knobs: Knobs, batch: int, programs: Programs) -> Variant:
-        """How a dispatch runs it with these knobs."""
+        """The variant of a dispatch that runs it with these knobs."""
         return variant_of(self.kernel, self.case, knobs, batch, programs)
 
 
 def kernel_case_of(program: Program) -> KernelCase | None:
-    """What a program was made from; None where the plan, or this version, doesn't know."""
+    """What a program was made from; None if the plan or this version doesn't know it."""
     kernel = KERNELS.get(program.kernel)
     if kernel is None or program.case is None:
         return None
@@ -56,29 +56,30 @@ def kernel_case_of(program: Program) -> KernelCase | None:
 
 
 def local_memory(plan: Plan) -> int:
-    """Bytes that a work-group may take on the device that the plan was compiled for."""
+    """Bytes per work-group of the device that the plan was compiled for."""
     return int(plan.profile.get("local_memory", LOCAL_MEMORY))
 
 
 def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Site, KernelCase]:
-    """What can be tuned in a plan: of every dispatch the variant that its device prefers.
+    """What can be tuned in a plan: the preferred variant of every dispatch.
 
-    names  of kernels, where only these are wanted
+    names  only these kernels; default: all
     """
     found = dict(_tunable(plan))
     if not found:
-        because = "it does not say which shapes its kernels were made for"
+        because = "it does not record the shapes that its kernels were made for"
         raise PocketError("this plan cannot be tuned", because, RECOMPILE)
     known = {name for name, _ in found}
     for name in names:
         if name not in known:
-            hint = "pocketcl inspect PLAN shows its kernels"
+            hint = "list its kernels with pocketcl inspect PLAN"
             raise unknown(f"the plan has no kernel '{name}' with knobs", name, sorted(known), hint)
     return {site: found[site] for site in found if not names or site[0] in names}
 
 
 def _tunable(plan: Plan) -> Iterator[tuple[Site, KernelCase]]:
-    kind, cases = str(plan.profile["class"]), [kernel_case_of(each) for each in plan.programs]
+    kind = str(plan.profile["class"])
+    cases = [kernel_case_of(each) for each in plan.programs]
     for phase in plan.phases:
         for dispatch in phase.dispatches() if phase.name in PHASES else ():
             each = cases[dispatch.variants[0].program]
@@ -91,29 +92,29 @@ def _tunable(plan: Plan) -> Iterator[tuple[Site, KernelCase]]:
 
 
 def defaults(kernel_cases: Mapping[Site, KernelCase], plan: Plan) -> dict[Site, dict[str, int]]:
-    """Every site at its defaults, as far as these find room."""
+    """The default knobs of every site whose defaults fit into local memory."""
     kind, room = str(plan.profile["class"]), local_memory(plan)
     usual = {s: usual_knobs(each.kernel, each.case, kind, room) for s, each in kernel_cases.items()}
     return {site: knobs for site, knobs in usual.items() if knobs is not None}
 
 
 def with_knobs(plan: Plan, choice: Choice) -> Plan:
-    """The plan with these knobs; what has none in `choice` stays as it is."""
+    """The plan with these knobs; sites without knobs in `choice` stay as they are."""
     programs, batch = Programs(), int(plan.model["batch"])
     cases = [kernel_case_of(program) for program in plan.programs]
 
-    def redone(variant: Variant) -> Variant:
+    def changed(variant: Variant) -> Variant:
         each = cases[variant.program]
         if each is None or each.site not in choice:
             return replace(variant, program=programs.add(plan.programs[variant.program]))
         return each.variant(choice[each.site], batch, programs)
 
-    phases = tuple(_phase(phase, redone) for phase in plan.phases)
+    phases = tuple(_phase(phase, changed) for phase in plan.phases)
     return replace(plan, programs=tuple(programs.index), phases=phases)
 
 
 def write_trial(folder: Path, plan_path: Path, plan: Plan) -> None:
-    """A plan folder for `plan`: kernels of this version, everything else linked."""
+    """Write the folder of `plan`: kernels of this version, links to everything else."""
     texts = {p.source: source_text(Path(p.source).name) for p in plan.programs}
     others = [entry for entry in plan.files if not entry.path.startswith("kernels/")]
     (folder / "kernels").mkdir(parents=True)
@@ -131,13 +132,13 @@ def _entry(name: str, content: bytes) -> FileEntry:
     return FileEntry(name, len(content), hashlib.sha256(content).hexdigest())
 
 
-def _phase(phase: Phase, redone: Any) -> Phase:
+def _phase(phase: Phase, changed: Any) -> Phase:
     steps: list[Step] = [
-        replace(s, variants=tuple(map(redone, s.variants))) if isinstance(s, Dispatch) else s
+        replace(s, variants=tuple(map(changed, s.variants))) if isinstance(s, Dispatch) else s
         for s in phase.steps
     ]
-    return replace(phase, steps=tuple(steps), cooperative=None)  # that program has other knobs
+    return replace(phase, steps=tuple(steps), cooperative=None)  # its program has the old knobs
 
 
 def _inputs(dispatch: Dispatch) -> int:
-    return len(dispatch.args) - 1  # less the symbols
+    return len(dispatch.args) - 1  # the symbols are no input

@@ -1,8 +1,8 @@
-"""`pocketcl tune`: knobs of a plan's kernels, found in whole steps of the plan itself.
+"""`pocketcl tune`: find faster knobs for a plan's kernels by timing whole steps of the plan.
 
-A trial is the plan with other knobs, run by the runner with kernel times; trials take turns with
-what they are compared to. Since times are per dispatch, one trial tells of every kernel at once:
-each takes its next value of a knob. Weights come from memory, as they do whenever the plan runs.
+A trial is the plan with other knobs, run by the runner with kernel times; it is interleaved with
+what it is compared to. Since times are per dispatch, one trial measures every kernel at once: each
+takes its next value of a knob. Whole steps read weights from memory, as in every run of the plan.
 """
 
 import datetime
@@ -47,26 +47,27 @@ def tune(
     progress: Callable[..., None] | None = None,
     opener: Callable[..., Any] = open_executor,
 ) -> dict[str, Any]:
-    """Find knobs, and keep them for later compiles; keys as in `pocketcl tune --json`.
+    """Find knobs and store them for later compiles; keys as in `pocketcl tune --json`.
 
     save     also write the table that is shipped, in a checkout
     kernels  only these
     repeats  rounds of every trial
     """
-    started, plan = time.perf_counter(), load_plan(plan_path)
+    started = time.perf_counter()
+    plan = load_plan(plan_path)
     profile = str(plan.profile["name"])
     files = [tuned.user_file(profile), *([tuned.check_checkout(profile)] if save else [])]
     with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
         tuner = Tuner(plan_path, plan, kernels, repeats, Path(folder), opener)
         tuner.tell = progress or tuner.tell
-        with driver_cache(tuner.folder / "driver"):  # no one else needs what trials build
+        with driver_cache(tuner.folder / "driver"):  # the programs of trials are of no use later
             choice = tuner.usual
             for number in range(stages(tuner.kernel_cases)):
                 choice = tuner.stage(number, choice)
                 found = {
                     site: knobs for site, knobs in choice.items() if tuner.changed(site, knobs)
                 }
-                tuner.keep(files, found)  # so that Ctrl-C keeps what is done
+                tuner.keep(files, found)  # so that Ctrl-C keeps the stages that are done
             figures, choice = tuner.judge(choice)
             tuner.keep(files, choice)
     seconds = round(time.perf_counter() - started, 3)
@@ -95,7 +96,7 @@ class Tuner:
         self.opened = 0
 
     def stage(self, number: int, now: Choice) -> Choice:
-        """The better of the values of every kernel's knob of this number."""
+        """Try the values of every kernel's knob of this number; return the best of each."""
         tried = list(trials(self.kernel_cases, now, number, self.kind, self.room))
         if not tried:
             return now
@@ -105,7 +106,7 @@ class Tuner:
         return {site: best(site, before, pairs) or now[site] for site in now}
 
     def judge(self, choice: Choice) -> tuple[dict[str, Any], Choice]:
-        """The report, and the choice less what doesn't win against the defaults again."""
+        """The report, and the choice without the knobs that don't beat the defaults once more."""
         differs = any(self.changed(site, knobs) for site, knobs in choice.items())
         tried = [self.usual, choice] if differs else [self.usual]
         measured = self.rounds("comparing with the defaults", tried)
@@ -114,9 +115,10 @@ class Tuner:
         return {**self.facts, "repeats": self.repeats, **figures}, kept
 
     def rounds(self, what: str, choices: Sequence[Choice]) -> list[list[Round]]:
-        """Every choice's rounds, in turn: A B C A B C …, behind a warm-up of each.
+        """The rounds of every choice, interleaved as A B C A B C …, after a warm-up of each.
 
-        None of a choice that can't be loaded, the first excepted: its knobs are too much for here.
+        A choice that can't be loaded has no rounds: its knobs ask too much of the device. If that
+        is the first one, raises.
         """
         found: list[list[Round]] = [[] for _ in choices]
         with ExitStack() as stack:
@@ -138,7 +140,7 @@ class Tuner:
         return found
 
     def changed(self, site: Site, knobs: Knobs) -> dict[str, int]:
-        """Those that are not at their default."""
+        """The knobs that are not at their default."""
         return changed(knobs, self.usual[site])
 
     def keep(self, files: Sequence[Path], choice: Choice) -> None:
@@ -163,13 +165,13 @@ class Tuner:
 
 
 def facts_of(plan: Plan, ready: dict[str, Any]) -> dict[str, str]:
-    """The device and the day, for the table; refuse a plan that was compiled for another one."""
+    """Device and date, for the table; raises if the plan was compiled for another device."""
     device, profile = str(ready["device"]), str(plan.profile["name"])
     here = match(ready["platform"], device, profiles())
     if here != profile:
         raise PocketError(
             f"the plan was compiled for {profile}, but {device} is {here}",
-            "knobs hold for the device that they were measured on",
+            "knobs are only valid for the device that they were measured on",
             "compile the model for the device here: pocketcl compile SRC -o PLAN",
         )
     today = datetime.datetime.now(datetime.UTC).date().isoformat()

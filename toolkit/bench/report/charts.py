@@ -55,6 +55,7 @@ def memory_chart(figures: Figures) -> str:
     names = {"weights": "weights", "states": "KV cache", "buffers": "buffers", "arena": "scratch"}
     parts = {name: figures["memory"].get(name, 0) / 1e6 for name in kinds}
     peak = (figures.get("peak_rss_bytes") or 0) / 1e6
+    # the plan's memory as one bar of all kinds
     left, y = LEFT - 46, 30
     axis = Axis([sum(parts.values()), peak], left, RIGHT - 12)
     body, at = [text(left, y - 12, f"the plan: {sum(parts.values()):,.1f} MB", kind="note")], 0.0
@@ -69,6 +70,7 @@ def memory_chart(figures: Figures) -> str:
             f' height="26">{tip(f"{names[name]}: {value:,.1f} MB")}</rect>'
         )
         at += value
+    # the peak of the process as a second bar
     if peak:
         body.append(
             text(
@@ -82,6 +84,7 @@ def memory_chart(figures: Figures) -> str:
             f'<rect class="bar one" fill-opacity=".35" x="{left}" y="{y + 58}"'
             f' width="{axis.at(peak) - left:g}" height="26"/>'
         )
+    # the legend, in two columns
     body.append(text(RIGHT, y + 118, "MB", "end", "note"))
     for number, (name, value) in enumerate(parts.items()):
         x, line = left + 200 * (number % 2), y + 140 + 20 * (number // 2)
@@ -102,6 +105,7 @@ def comparison_chart(found: Sequence[Figures]) -> str:
             ("decode", rival["decode"]),
         ]
     ]
+    # the axis of ratios, with a line at 1
     top, step, left = 24, 46, LEFT - 46
     bottom = top + step * len(lines)
     ratios = [ratio for _, _, row in lines for ratio in row["ratios"]]
@@ -113,6 +117,7 @@ def comparison_chart(found: Sequence[Figures]) -> str:
         body.append(text(x, bottom + 14, f"{value:g} ×", "middle", "tick"))
     body.append(f'<path class="axis" d="M{axis.at(1):g} {top - 8}V{bottom}"/>')
     body.append(text(axis.at(1), top - 12, "as fast", "middle", "note"))
+    # a row for each rival and figure
     for number, (rival, name, row) in enumerate(lines):
         y = top + step * number
         ours, theirs = row["ours"]["tokens_per_s"], row["rival"]["tokens_per_s"]

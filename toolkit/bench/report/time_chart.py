@@ -72,6 +72,7 @@ def _panel(
     bottom = top + height
     values = [value for _, _, points in series for _, value in points]
     y = Axis(values, bottom, top, zero=zero, steps=4 if height > 100 else 2)
+    # the background: throttled time, grid, title
     if shade is not None:
         start = x.at(shade)
         yield (
@@ -82,11 +83,14 @@ def _panel(
     yield text(LEFT - 46, top - 13, name, kind="note")
     if hot is not None:
         yield text(RIGHT, top - 13, "throttled where shaded", "end", "hotword")
-    named = [s for s in series if s[1] and s[2]] if len([s for s in series if s[2]]) > 1 else []
+    # a legend, if there is more than one line
+    drawn = [s for s in series if s[2]]
+    named = [s for s in drawn if s[1]] if len(drawn) > 1 else []
     for number, (colour, label, _) in enumerate(named):
         at = RIGHT - 70 * (len(named) - number - 1)
         yield f'<circle class="dot {colour}" cx="{at - 52}" cy="{top - 17}" r="3.5"/>'
         yield text(at - 44, top - 13, label, kind="note")
+    # lines, with a dot for each value
     for colour, label, points in series:
         path = " ".join(f"{x.at(t):g},{y.at(v):g}" for t, v in points)
         yield f'<polyline class="line {colour}" points="{path}"/>'

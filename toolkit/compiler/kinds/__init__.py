@@ -1,1 +1,1 @@
-"""What kinds of model there are: the buffers and phases of each."""
+"""The kinds of model, each with its buffers and phases."""

@@ -25,12 +25,12 @@ from toolkit.plan.expr import symbol
 from toolkit.plan.schema import Buffer, HostStep, Phase, Plan, Scratch, SymbolDecl
 from toolkit.version import __version__
 
+STATE = "state."  # prefix of the inputs that `kv_in_place` makes for states
 SCORE_BYTES = 16 * 2**20  # of logits that the score phase holds at a time
-STATE = "state."  # how `kv_in_place` names the states' inputs
-SCORE_ROWS = 8  # and at least so many rows of them
+SCORE_ROWS = 8  # it holds at least this many rows
 
-# What is fixed in a phase beside its bounds: prefill wants the last row, decode is one token,
-# score wants every row.
+# Symbols that are fixed in a phase: prefill computes the last row, decode one token, score every
+# row.
 FIXED = {
     "prefill": {symbol("rows"): sympy.Integer(1)},
     "decode": {symbol("seq"): sympy.Integer(1), symbol("rows"): sympy.Integer(1)},
@@ -47,22 +47,38 @@ def assemble(
     tuned: Table,
 ) -> Plan:
     """Lower every phase; weights and files are filled in when the plan is written."""
+    # sizes, buffers and settings, which all phases share
     vocab = _vocabulary(model)
     score = min(options.chunk, max(SCORE_ROWS, SCORE_BYTES // (4 * vocab)))
     buffers = tuple(_buffers(model, options, vocab, score))
-    index, programs = {buffer.name: i for i, buffer in enumerate(buffers)}, Programs()
-    storage = options.activations, options.kv
-    device = profile["compute_units"], profile["local_memory"]
-    kind, sizes = CLASSES[profile["class"]], (options.batch, options.context)
-    settings = Settings(kind, *sizes, *storage, *device, tuned)
+    index = {buffer.name: i for i, buffer in enumerate(buffers)}
+    programs = Programs()
+    settings = Settings(
+        device_class=CLASSES[profile["class"]],
+        batch=options.batch,
+        context=options.context,
+        activations=options.activations,
+        kv=options.kv,
+        compute_units=profile["compute_units"],
+        local_memory=profile["local_memory"],
+        tuned=tuned,
+    )
     symbols = _symbols(options, score)
     box = {s.name: (s.min, s.max) for s in symbols}
+    # each phase is the graph with its own bounds
     phases = []
     for name, longest in (("prefill", options.chunk), ("decode", 1), ("score", score)):
-        functions, at = model.functions, FIXED[name]
         bounds = {"seq": (1, longest), "rows": (1, longest if name == "score" else 1)}
-        where = functions, at, {**box, **bounds}
-        builder = PhaseBuilder(name, settings, table, programs, buffers, *where)
+        builder = PhaseBuilder(
+            name=name,
+            settings=settings,
+            weights=table,
+            programs=programs,
+            buffers=buffers,
+            functions=model.functions,
+            at=FIXED[name],
+            box={**box, **bounds},
+        )
         builder.locations |= _locations(model, index, options.kv)
         lower_nodes(model.graph, builder)
         _end(builder, vocab, options)
@@ -82,14 +98,14 @@ def _vocabulary(model: ir.Model) -> int:
     if len(dims) != 3 or dims[1] != symbol("rows") or not dims[2].is_Integer:
         raise PocketError(
             f"the logits have the shape {logits.shape}",
-            "a matmul must give them, [batch, sequence, vocabulary], for any number of positions",
-            "pocketcl inspect MODEL --why last_rows",
+            "a matmul must compute them, [batch, sequence, vocabulary], for any sequence",
+            "run pocketcl inspect MODEL --why last_rows",
         )
     return int(dims[2])
 
 
 def _symbols(options: Options, score: int) -> tuple[SymbolDecl, ...]:
-    """Their order is that of the slots which `symbol_header` of the kernels reads."""
+    """The symbols, in the order in which the kernels' `symbol_header` reads them."""
     sizes = [("seq", 1, options.chunk), ("past", 0, options.context), ("rows", 1, score)]
     starts = [(f"start.{b}", 0, options.context) for b in range(options.batch)]
     return tuple(SymbolDecl(name, "input", low, high) for name, low, high in sizes + starts)
@@ -104,11 +120,11 @@ def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Itera
     yield Buffer("sampling", "input", "i32", (PARAMETERS,), 4 * PARAMETERS)
     yield Buffer("logprobs", "output", "f32", (batch, positions), 4 * batch * positions)
     for value in model.graph.inputs:
-        if (value.name or "").startswith("state."):
+        if (value.name or "").startswith(STATE):
             shape = tuple(as_expr(d) for d in value.shape or ())
             size = int(sympy.prod(shape)) * dtype_bytes(options.kv)
             yield Buffer(
-                (value.name or "").removeprefix("state."),
+                (value.name or "").removeprefix(STATE),
                 "state",
                 options.kv,
                 shape,
@@ -118,8 +134,9 @@ def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Itera
 
 
 def _locations(model: ir.Model, index: Mapping[str, int], kv: str) -> dict[ir.Value, Location]:
-    """Where the graph's inputs lie: tokens and states are buffers of the plan."""
-    tokens, locations = roles_of(model).tokens, {}
+    """Locations of the graph's inputs: tokens and states are buffers of the plan."""
+    tokens = roles_of(model).tokens
+    locations = {}
     for value in model.graph.inputs:
         name = value.name or ""
         if name == tokens:
@@ -130,7 +147,7 @@ def _locations(model: ir.Model, index: Mapping[str, int], kv: str) -> dict[ir.Va
 
 
 def _end(builder: PhaseBuilder, vocab: int, options: Options) -> None:
-    """Prefill and decode choose the next id on the device; score hands out its logits."""
+    """Prefill and decode choose the next id on the device; score outputs its logits."""
     fetched = "logits" if builder.name == "score" else "ids"
     if fetched == "ids":
         batch = options.batch

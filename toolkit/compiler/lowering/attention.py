@@ -1,4 +1,4 @@
-"""Rotation with the writing of KV states, and attention over them."""
+"""Rotary embedding with the update of KV states, and attention over them."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,12 +15,12 @@ from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matmul import matrix_dims
 from toolkit.compiler.lowering.variants import Settings
 
-LONG = 1024  # keys; below, a second launch costs more than it gains
-SPLIT_KEYS = 256  # keys that are worth a work-group of their own
+LONG = 1024  # keys; for fewer, a second launch costs more than it gains
+SPLIT_KEYS = 256  # the fewest keys that are worth a work-group of their own
 
 
 def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
-    """q rotated; k (rotated) and v into their states, in place: one buffer for in and out."""
+    """Rotate q and k; write k and v into their states in place: input and output are one buffer."""
     qkv, cos, sin, k_state, v_state = (needed(node, i) for i in range(5))
     q, k_out, v_out = node.outputs
     b.locations[k_out], b.locations[v_out] = b.location(k_state), b.location(v_state)
@@ -41,7 +41,7 @@ def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
 
 
 def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
-    """One token per text (decode) and many (prefill) have kernels of their own."""
+    """Decode (one token per text) and prefill (many) have different kernels."""
     q, k_state, v_state = (needed(node, i) for i in range(3))
     y, window = node.outputs[0], attribute(node, "window")
     case = Heads(
@@ -63,16 +63,17 @@ def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
     if not count:
         b.emit(label(node), "attention_decode", case, refs)
         return
-    case, splits = replace(case, SPLITS=count), f"{label(node)} splits"
+    case = replace(case, SPLITS=count)
+    splits = f"{label(node)} splits"
     refs["splits"] = b.temporary(splits, "f32", splits_shape(case))
     b.emit(splits, "attention_split", case, refs)
     b.emit(label(node), "attention_combine", case, refs)
 
 
 def split_count(settings: Settings, case: Heads) -> int:
-    """Into how many splits a token's keys go to fill the device; 0: not at all.
+    """Into how many splits (split-KV) a token's keys are divided to fill the device; 0: none.
 
-    Two for each compute unit, of 256 keys or more, where the K/V heads alone are too few.
+    Two for each compute unit, of SPLIT_KEYS or more, if the K/V heads alone are too few.
     """
     heads, keys = settings.batch * case.G, min(case.C, case.WINDOW or case.C)
     if heads >= settings.compute_units or keys < LONG:
@@ -81,7 +82,7 @@ def split_count(settings: Settings, case: Heads) -> int:
 
 
 def _states(b: PhaseBuilder, state: ir.Value) -> dict[str, Any]:
-    """Of KV states [B, G, C, K]; fewer slots than the context make a ring."""
+    """Sizes of KV states [B, G, C, K]; with fewer slots than the context they are rings."""
     _, G, C, K = (int(d) for d in b.dims(state))
     ring = b.settings.context > C
     return {"B": b.settings.batch, "G": G, "C": C, "K": K, "ring": ring, "kv": b.settings.kv}

@@ -1,8 +1,8 @@
 """Lowering: each node of the rewritten graph becomes dispatches of kernels, once for every phase.
 
 A phase is the same graph with its own bounds (`decode`: seq = 1), so that each gets the kernels
-that suit it. Which lowering serves which op is the table LOWERINGS (table.py); where values lie in
-memory is decided later (memory/).
+that suit it. The table LOWERINGS (table.py) has the lowering of each op; offsets in memory are
+chosen later (memory/).
 """
 
 import math
@@ -29,7 +29,7 @@ Substitution = Mapping[sympy.Symbol, sympy.Expr]
 
 @dataclass(frozen=True)
 class Location:
-    """Where a value lies, its element type, and whether only its last `rows` are meant."""
+    """The memory of a value, its element type, and whether only its last `rows` are meant."""
 
     ref: Ref
     dtype: str
@@ -38,7 +38,7 @@ class Location:
 
 @dataclass(frozen=True)
 class PendingNorm:
-    """An RMSNorm that is left to the products which read it."""
+    """An RMSNorm that the products which read it will compute."""
 
     x: Location
     gamma: ir.Value
@@ -79,11 +79,11 @@ class PhaseBuilder:
         return batch * positions
 
     def location(self, value: ir.Value | None) -> Location:
-        """Where an input lies."""
+        """The location of an input; raises if it is not computed on the device."""
         assert value is not None
         if value not in self.locations:
-            because = "only token ids and caches come from outside as data"
-            raise PocketError(f"{value.name} is read as data", because, UNSUPPORTED)
+            because = "only token ids and KV caches may be read as inputs"
+            raise PocketError(f"{value.name} is read as an input", because, UNSUPPORTED)
         return self.locations[value]
 
     def output(self, value: ir.Value, shape: list[sympy.Expr] | None = None) -> Location:
@@ -94,7 +94,7 @@ class PhaseBuilder:
         return self.locations[value]
 
     def temporary(self, name: str, dtype: str, shape: Sequence[Any]) -> Ref:
-        """New scratch for what is no value of the graph."""
+        """New scratch for data that is no value of the graph."""
         size = sympy.prod(shape) * dtype_bytes(dtype)
         self.scratch.append(Scratch(name, dtype, tuple(shape), size))
         return ("scratch", len(self.scratch) - 1)
@@ -104,7 +104,7 @@ class PhaseBuilder:
         return ("buffer", [buffer.name for buffer in self.buffers].index(name))
 
     def emit(self, name: str, family_name: str, case: Any, refs: Mapping[str, Ref]) -> None:
-        """One dispatch of a family on a case; `refs` are its arguments by name."""
+        """Append a dispatch of a family on a case; `refs` are its arguments by name."""
         family, case = FAMILIES[family_name], replace(case, at=self._symbols())
         arguments = family.arguments(case)
         extents = {argument.name: self._extent(refs[argument.name]) for argument in arguments}
@@ -116,7 +116,7 @@ class PhaseBuilder:
         self.steps.append(Dispatch(0, name, tuple(args), tuple(writes), variants))
 
     def _extent(self, ref: Ref) -> Extent:
-        """What an argument of a dispatch holds."""
+        """Type and number of elements of an argument's memory."""
         kind, index = ref[0], int(ref[-1])
         if kind == "weight":
             source = self.weights.sources[index]
@@ -125,33 +125,33 @@ class PhaseBuilder:
         return Extent(memory.dtype, sympy.sympify(product(memory.shape)).xreplace(dict(self.at)))
 
     def _symbols(self) -> At:
-        """The symbols that shapes of arguments depend on, as they are in this phase."""
+        """The values in this phase of the symbols that shapes of arguments depend on."""
         at = dict(self.at)
         seq, past, rows = (symbol(name).xreplace(at) for name in ("seq", "past", "rows"))
         return At(seq, past, rows)
 
 
 def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...]]:
-    """Scratch (without offsets yet) and steps, less the scratch that no step touches."""
+    """Scratch (without offsets yet) and steps, without the scratch that no step uses."""
     dispatches = [step for step in builder.steps if isinstance(step, Dispatch)]
     used = sorted({int(ref[-1]) for step in dispatches for ref in step.args if ref[0] == "scratch"})
     renumber = {old: new for new, old in enumerate(used)}
 
-    def moved(ref: Ref) -> Ref:
+    def renumbered(ref: Ref) -> Ref:
         return ("scratch", renumber[int(ref[-1])]) if ref[0] == "scratch" else ref
 
     steps = [
-        replace(s, args=tuple(map(moved, s.args))) if isinstance(s, Dispatch) else s
+        replace(s, args=tuple(map(renumbered, s.args))) if isinstance(s, Dispatch) else s
         for s in builder.steps
     ]
     return tuple(builder.scratch[i] for i in used), tuple(steps)
 
 
 def label(node: ir.Node) -> str:
-    """What a person finds the dispatch by: the node's output."""
+    """The name of a node's dispatch for people: that of its output."""
     return (node.outputs[-1].name or node.op_type).strip("/")
 
 
 def refusal(node: ir.Node, because: str) -> PocketError:
-    """The error for a node that no kernel serves as it stands."""
+    """The error for a node that no kernel can compute."""
     return PocketError(f"no kernel for {node.op_type} at {node.name}", because, UNSUPPORTED)

@@ -1,4 +1,4 @@
-"""Elementwise chains: their ops as steps of one kernel, and an index map per input."""
+"""Elementwise chains: ops become steps of one kernel; inputs are read through index maps."""
 
 import onnx_ir as ir
 import sympy
@@ -27,7 +27,10 @@ def chain_steps(function: ir.Function) -> tuple[str, ...]:
 
 
 def index_map(shape: list[sympy.Expr], source: list[sympy.Expr]) -> tuple[Term, ...] | None:
-    """Which element of an input shaped `source` element i of `shape` reads (broadcasting)."""
+    """The terms of the input index that element i of `shape` reads; None if it is i itself.
+
+    source  the input's shape, which broadcasts to `shape`
+    """
     padded = [sympy.Integer(1)] * (len(shape) - len(source)) + source
     if padded == shape:
         return None
@@ -49,8 +52,10 @@ def lower_elementwise(b: PhaseBuilder, node: ir.Node) -> None:
     shape, refs, operands = b.dims(y), {"y": into.ref}, []
     for i in range(len(node.inputs)):
         value = needed(node, i)
-        known = is_constant(value)
-        source = Location(b.weights.vector(value), "f32") if known else b.location(value)
+        if is_constant(value):
+            source = Location(b.weights.vector(value), "f32")
+        else:
+            source = b.location(value)
         dims = b.dims(value)
         size = sympy.prod(dims)
         same = size == sympy.prod(shape)

@@ -1,7 +1,7 @@
-"""No dispatch touches more than its arguments hold, whatever the symbols are within their bounds.
+"""Prove that a dispatch stays within its arguments, for all symbols within their bounds.
 
-Families say what their kernels touch (`Family.arguments`), so that this is proved once, when a
-dispatch is made, and not where a kernel writes past a buffer.
+Families declare what their kernels touch (`Family.arguments`). So this is proved once, when a
+dispatch is made, and not found out when a kernel writes past a buffer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +14,13 @@ from opencl_kernels import Argument
 from toolkit.errors import PocketError
 from toolkit.plan.expr import Box, Expr, maximum
 
-MOST_ELEMENTS = 2**31 - 1  # kernels count in int
-REPORT = "a fault of PocketCL: please report it with the model"
+MOST_ELEMENTS = 2**31 - 1  # kernels index with int
+REPORT = "report this with the model: it is a fault of PocketCL"
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What the memory behind an argument holds: elements of one type."""
+    """The memory of an argument: a number of elements of one type."""
 
     dtype: str
     elements: Expr
@@ -29,7 +29,7 @@ class Extent:
 def check_fit(
     name: str, arguments: Sequence[Argument], extents: Mapping[str, Extent], box: Box
 ) -> None:
-    """Raise unless the arguments of dispatch `name` hold what its kernels touch.
+    """Raise unless the arguments of dispatch `name` are as large as what its kernels touch.
 
     extents  of each argument, by its name
     box      bounds of the symbols
@@ -51,7 +51,7 @@ def _problems(
             yield f"{because}, which has {memory.elements}", REPORT
         if (most := maximum(touched, box)) > MOST_ELEMENTS:
             because = f"{argument.name} has up to {most:,} elements, kernels count to 2^31"
-            yield because, "a smaller --max-context, --prefill-chunk or --batch"
+            yield because, "choose a smaller --max-context, --prefill-chunk or --batch"
 
 
 def _count(shape: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What goes into a product: the norm before it, the gated unit or the residual sum after it."""
+"""What is fused into a product: the norm before it, the gated unit or residual sum after it."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilde
 
 
 def leave_to_products(b: PhaseBuilder, y: ir.Value, norm: PendingNorm) -> bool:
-    """Leave a norm to the products that read it, where all that do have few rows."""
+    """Fuse a norm into its readers if all are products of few rows; whether that was done."""
     nodes = [use.node for use in y.uses()]
     if norm.x.last_rows and not has_all_rows(b, y):
         return False
@@ -23,7 +23,7 @@ def leave_to_products(b: PhaseBuilder, y: ir.Value, norm: PendingNorm) -> bool:
 
 
 def few_rows(b: PhaseBuilder, y: ir.Value, weight: ir.Value) -> bool:
-    """Whether the product of a weight that gives as many rows as `y` has is a GEMV."""
+    """Whether the product of `weight` with as many rows as `y` is a GEMV."""
     rows, device_class = b.rows(y), b.settings.device_class
     quantized = b.weights.stored(weight).bits
     most = device_class.few_rows_quantized if quantized else device_class.few_rows
@@ -31,17 +31,20 @@ def few_rows(b: PhaseBuilder, y: ir.Value, weight: ir.Value) -> bool:
 
 
 def residual(b: PhaseBuilder, node: ir.Node) -> tuple[Location, ir.Value] | None:
-    """Where that lies to which a product is added, and the sum.
+    """The location that a product is added to, and the value of the sum.
 
-    None unless an AddRmsNorm alone reads the product: the sum then is the product's end, and the
-    AddRmsNorm a norm.
+    None unless an AddRmsNorm is the only reader of the product: then the product computes the sum,
+    and the AddRmsNorm only its norm.
     """
-    value, rows = node.outputs[0], sole_use(node.outputs[0], "LastRows")
+    # the AddRmsNorm reads the product, or all of its last rows
+    value = node.outputs[0]
+    rows = sole_use(value, "LastRows")
     if rows is not None and has_all_rows(b, rows.outputs[0]):
         value = rows.outputs[0]
     add = sole_use(value, "AddRmsNorm")
     if add is None or add.inputs[0] is add.inputs[1] or not has_all_rows(b, needed(add, 0)):
         return None
+    # the other summand must be computed already, in the type of the sum
     other = next(v for v in add.inputs[:2] if v is not value)
     known = (b.locations[source] for source in _views(other) if source in b.locations)
     location = next(known, None)
@@ -53,7 +56,7 @@ def residual(b: PhaseBuilder, node: ir.Node) -> tuple[Location, ir.Value] | None
 
 
 def _views(value: ir.Value | None) -> Iterator[ir.Value]:
-    """The value, and what it is the last rows of."""
+    """The value, and the values that it is the last rows of."""
     while value is not None:
         yield value
         node = value.producer()
@@ -61,13 +64,13 @@ def _views(value: ir.Value | None) -> Iterator[ir.Value]:
 
 
 def has_all_rows(b: PhaseBuilder, value: ir.Value) -> bool:
-    """Whether, in this phase, a value that may hold last rows holds all of them."""
+    """Whether a value that may be last rows has, in this phase, all rows of its source."""
     first = list(_views(value))[-1]
     return bool(b.rows(first) == b.rows(value))
 
 
 def gated_unit(product: ir.Node) -> ir.Node | None:
-    """The Glu that alone reads a product of gates and ups."""
+    """The Glu that is the only reader of a product of gates and ups."""
     glu = sole_use(product.outputs[0], "Glu")
     return glu if glu is not None and glu.domain == DOMAIN else None
 

@@ -1,4 +1,4 @@
-"""Rows of a table that token ids choose."""
+"""Gather: the rows of a table that token ids choose."""
 
 import onnx_ir as ir
 
@@ -10,25 +10,25 @@ from toolkit.compiler.lowering.matmul import matrix_dims
 
 
 def lower_embed(b: PhaseBuilder, node: ir.Node) -> None:
-    """A table that is split over files takes one dispatch for each piece."""
+    """One dispatch, or one for each slice of a table that is split over files."""
     table, y = needed(node, 0), node.outputs[0]
     into = b.output(y)
-    pieces = b.weights.matrix(table, transposed=False)
-    for piece in pieces:
+    slices = b.weights.matrix(table, transposed=False)
+    for each in slices:
         case = Lookup(
             M=b.rows(y),
-            V=piece.rows,
+            V=each.count,
             D=matrix_dims(table)[1],
-            V0=piece.first if len(pieces) > 1 else None,
+            V0=each.first if len(slices) > 1 else None,
             w=b.weights.stored(table),
             y=into.dtype,
         )
-        refs = {"tokens": b.location(node.inputs[1]).ref, **piece.refs, "y": into.ref}
+        refs = {"tokens": b.location(node.inputs[1]).ref, **each.refs, "y": into.ref}
         b.emit("embed", "embed", case, refs)
 
 
 def check_gather(node: ir.Node, tokens: str) -> str | None:
-    """Kernels read rows of constant matrices, chosen by token ids."""
+    """Kernels gather only rows of constant matrices, by token ids."""
     table = needed(node, 0)
     rows = is_constant(table) and attribute(node, "axis", 0) == 0
     if not rows or table.shape is None or table.shape.rank() != 2:

@@ -1,4 +1,4 @@
-"""A lowering is a value: an op, which of its nodes kernels serve, and how a node is lowered."""
+"""A lowering as a value: an op, a check of its nodes, and how a node is lowered."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +15,6 @@ class Lowering:
     domain: str
     op_type: str
     emit: Callable[[PhaseBuilder, ir.Node], None]
-    # Why no kernel serves a node, or None; asked before anything is lowered. The graph's input of
-    # token ids is the second argument.
+    # Why no kernel can compute a node, or None; called before anything is lowered. The second
+    # argument is the name of the graph's input of token ids.
     check: Callable[[ir.Node, str], str | None] = lambda _, __: None

@@ -1,4 +1,4 @@
-"""Matmuls with constant weights: GEMM for many rows, GEMV for few; fused.py says with what."""
+"""Matmuls with constant weights: GEMM for many rows, GEMV for few, with what fused.py fuses."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ from toolkit.plan.schema import Ref
 
 
 def lower_matmul(b: PhaseBuilder, node: ir.Node) -> None:
-    """MatMul or Linear; a weight that is split over files takes one dispatch for each piece."""
+    """MatMul or Linear: one dispatch, or one for each slice of a weight split over files."""
     glu = gated_unit(node)
     if glu is not None:
         _gate_up(b, node, glu)
@@ -27,34 +27,34 @@ def lower_matmul(b: PhaseBuilder, node: ir.Node) -> None:
     case, refs = _product(b, node, into)
     if rest is not None:
         case, refs["r"] = replace(case, residual=True), rest[0].ref
-    pieces = b.weights.matrix(needed(node, 1), transposed=True)
-    for piece in pieces:
-        each = replace(case, N=piece.rows)
+    slices = b.weights.matrix(needed(node, 1), transposed=True)
+    for rows in slices:
+        each = replace(case, N=rows.count)
         if case.bias:
-            refs["bias"] = b.weights.vector(needed(node, 2), piece.first, piece.rows)
-        if len(pieces) > 1:
-            each = replace(each, Y0=piece.first, LDY=N)
-        _emit(b, node, each, {**refs, **piece.refs, "y": into.ref})
+            refs["bias"] = b.weights.vector(needed(node, 2), rows.first, rows.count)
+        if len(slices) > 1:
+            each = replace(each, Y0=rows.first, LDY=N)
+        _emit(b, node, each, {**refs, **rows.refs, "y": into.ref})
 
 
 def _gate_up(b: PhaseBuilder, node: ir.Node, glu: ir.Node) -> None:
-    """One matmul for both, whose end is the gated product."""
+    """One matmul for gate and up, which ends with the gated product."""
     _, width = matrix_dims(needed(node, 1))
     into = b.output(glu.outputs[0])
     case, refs = _product(b, node, into)
     b.done.add(glu)
-    pieces = b.weights.gate_up(needed(node, 1))
-    for piece in pieces:
-        first = piece.first // 2
-        columns = min(piece.rows // 2, width // 2 - first)
-        each = replace(case, N=piece.rows, glu=Glu(columns, glu.overload))
-        if len(pieces) > 1:
+    slices = b.weights.gate_up(needed(node, 1))
+    for rows in slices:
+        first = rows.first // 2
+        columns = min(rows.count // 2, width // 2 - first)
+        each = replace(case, N=rows.count, glu=Glu(columns, glu.overload))
+        if len(slices) > 1:
             each = replace(each, Y0=first, LDY=width // 2)
-        _emit(b, node, each, {**refs, **piece.refs, "y": into.ref})
+        _emit(b, node, each, {**refs, **rows.refs, "y": into.ref})
 
 
 def _product(b: PhaseBuilder, node: ir.Node, y: Location) -> tuple[Product, dict[str, Ref]]:
-    """Case and arguments of a product, but for the rows of its weight."""
+    """Case and arguments of a product, except those of its weight."""
     source, weight = needed(node, 0), needed(node, 1)
     norm = b.norms.get(source)
     x = b.location(source) if norm is None else norm.x
@@ -79,37 +79,37 @@ def _emit(b: PhaseBuilder, node: ir.Node, case: Product, refs: Mapping[str, Ref]
 
 
 def logits(b: PhaseBuilder, y: ir.Value) -> Location:
-    """The buffer that hands out logits."""
+    """The plan's output buffer of logits, as the location of `y`."""
     b.locations[y] = Location(b.buffer("logits"), "f32")
     return b.locations[y]
 
 
 def matrix_dims(value: ir.Value) -> tuple[int, int]:
-    """Both sizes of a constant matrix."""
+    """Rows and columns of a constant matrix."""
     assert value.shape is not None
     rows, columns = (int(as_expr(d)) for d in value.shape)
     return rows, columns
 
 
 def check_product(node: ir.Node, _: str) -> str | None:
-    """Weights are constant; gates and ups, whose rows are interleaved, have no bias."""
+    """Weights must be constant, and interleaved gates and ups have no bias."""
     if not is_product(node):
-        return "only a constant matrix can be multiplied with"
+        return "only products with a constant matrix have a kernel"
     if gated_unit(node) is not None and operand(node, 2) is not None:
         return "gate and up have biases, which the interleaved weight does not hold"
     return None
 
 
 def check_glu(node: ir.Node, _: str) -> str | None:
-    """The product before it computes it."""
+    """It must be computed by the product before it."""
     source = node.inputs[0]
     whole = source is not None and sole_use(source) is node and is_product(source.producer())
-    return None if whole else "gate and up do not come from one matmul that it alone reads"
+    return None if whole else "gate and up do not come from one matmul without other readers"
 
 
 def lower_glu(b: PhaseBuilder, node: ir.Node) -> None:
-    """Nothing is left to do: its product has computed it."""
-    assert node in b.done, "a Glu stands after its product"
+    """Never called: its product has computed it."""
+    assert node in b.done, "a Glu comes after its product"
 
 
 PRODUCTS = (

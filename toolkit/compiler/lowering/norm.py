@@ -1,4 +1,4 @@
-"""Norms, unless a product computes them."""
+"""Norms, unless they are fused into a product."""
 
 import onnx_ir as ir
 
@@ -24,7 +24,7 @@ def _norm(b: PhaseBuilder, node: ir.Node, x: Location) -> None:
 
 
 def lower_add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
-    """sum = x + r, y = norm(sum); the product before it may compute the sum."""
+    """sum = x + r, y = norm(sum); the sum may be fused into the product before it."""
     if node in b.summed:
         _norm(b, node, b.locations[node.outputs[0]])
         return

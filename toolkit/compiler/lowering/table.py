@@ -1,4 +1,4 @@
-"""Which kernels serve which op: the table of lowerings, and why a node has none."""
+"""The table of lowerings by op, and why no kernel can compute a node."""
 
 import onnx_ir as ir
 
@@ -25,6 +25,6 @@ def lower_nodes(graph: ir.Graph, builder: PhaseBuilder) -> None:
 
 
 def unsupported(node: ir.Node, tokens: str) -> str | None:
-    """Why no kernel serves this node, or None if one does; `tokens`: the graph's input of ids."""
+    """Why no kernel can compute this node, or None; `tokens`: the graph's input of ids."""
     lowering = LOWERINGS.get((node.domain, node.op_type))
     return "no kernel computes this op" if lowering is None else lowering.check(node, tokens)

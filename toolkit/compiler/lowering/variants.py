@@ -1,4 +1,4 @@
-"""A dispatch's variants: which kernels of a family a device may run, with which knobs."""
+"""A dispatch's variants: the kernels of a family that a device may run, and their knobs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +23,13 @@ class Programs:
     index: dict[Program, int] = field(default_factory=dict)
 
     def add(self, program: Program) -> int:
-        """Its number, new or known."""
+        """The number of a program, which is added if it is new."""
         return self.index.setdefault(program, len(self.index))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is chosen once per compile."""
+    """Choices that hold for the whole compile."""
 
     device_class: DeviceClass
     batch: int
@@ -38,7 +38,7 @@ class Settings:
     kv: str  # storage of KV states
     compute_units: int  # of the device
     local_memory: int  # of the device: bytes that a work-group may take
-    tuned: Table = field(default_factory=dict)  # knobs that were found by measuring
+    tuned: Table = field(default_factory=dict)  # knobs that `tune` found
 
 
 def variants_of(
@@ -46,8 +46,8 @@ def variants_of(
 ) -> tuple[Variant, ...]:
     """Variants of dispatch `name`, best first.
 
-    A kernel that takes more local memory than the device has is left out; raises where that
-    leaves none.
+    Kernels that need more local memory than the device has are left out; raises if none is
+    left.
     """
     kernels = kernels_for(family, settings.device_class.name, case)
     found = tuple(_fitting(kernels, case, settings, programs))
@@ -76,7 +76,7 @@ def variant_of(
     programs: Programs,
     tuned: Knobs | None = None,
 ) -> Variant:
-    """A kernel on a case as a dispatch runs it; its program joins the others."""
+    """The variant that runs a kernel on a case; its program is added to `programs`."""
     rows = {"M": c_expression(case.M)} if hasattr(case, "M") else {}
     defines = {**symbol_header(batch), **rows, **kernel.defines(case, knobs)}
     text = tuple((key, str(value)) for key, value in defines.items())
@@ -94,12 +94,12 @@ def variant_of(
 
 
 def _no_room(name: str, kernels: Sequence[Kernel], case: Any, settings: Settings) -> PocketError:
-    """The error for a dispatch whose kernels all take too much local memory."""
+    """The error for a dispatch whose kernels all need too much local memory."""
     device_class = settings.device_class.name
     needed = ((least_local_bytes(k, case, device_class), k.name) for k in kernels)
     because = ", ".join(f"{kernel} takes {least} bytes or more" for least, kernel in needed)
     return PocketError(
         f"no kernel for {name} fits into the device's local memory",
         f"{because}; the device has {settings.local_memory}",
-        "--device of one that has more: local_memory in its profile (pocketcl devices --json)",
+        "choose a --device with more local_memory in its profile (pocketcl devices --json)",
     )

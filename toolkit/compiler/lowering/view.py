@@ -1,4 +1,4 @@
-"""Ops that move nothing: the same bytes, seen otherwise."""
+"""Ops that move no data: their output is another view of the same bytes."""
 
 from dataclasses import replace
 
@@ -10,17 +10,17 @@ from toolkit.compiler.lowering.lowering import Lowering
 
 
 def lower_reshape(b: PhaseBuilder, node: ir.Node) -> None:
-    """Same bytes, other shape."""
+    """The same bytes in another shape."""
     b.locations[node.outputs[0]] = b.location(node.inputs[0])
 
 
 def lower_last_rows(b: PhaseBuilder, node: ir.Node) -> None:
-    """The norms that read it map their rows to these."""
+    """Mark the location: norms that read it map their rows to the last ones."""
     b.locations[node.outputs[0]] = replace(b.location(node.inputs[0]), last_rows=True)
 
 
 def check_last_rows(node: ir.Node, _: str) -> str | None:
-    """Norms map rows; no other kernel does."""
+    """Only norms map rows."""
     readers = {use.node.op_type for use in node.outputs[0].uses()} - {"RmsNorm", "AddRmsNorm"}
     return f"{min(readers)} reads the last rows; only a norm may" if readers else None
 

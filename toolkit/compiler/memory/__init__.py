@@ -1,1 +1,1 @@
-"""Where the scratch tensors of a phase lie in its arena."""
+"""Offsets of the scratch tensors of a phase in its arena."""

@@ -1,7 +1,7 @@
-"""Tensors at offsets of one arena: where one more fits, and whom it ejects where it doesn't.
+"""Tensors at offsets of one arena: where one more fits, and which it ejects if it doesn't fit.
 
-Offsets and sizes count units of the alignment. All of a tensor's rivals are looked at as arrays, so
-that the price of a look hardly depends on how many they are.
+Offsets and sizes are in units of the alignment. A tensor's rivals are handled as numpy arrays, so
+that the cost of a search hardly depends on their number.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,20 +12,21 @@ import numpy.typing as npt
 
 from toolkit.plan.arena import Lifetime
 
-LOOK = 300  # rivals that could be counted in the time that a look at none takes
+LOOK = 300  # fixed cost of a search, in rivals
 
 Array = npt.NDArray[Any]
 
 
 class Packing:
-    """The state of a search for offsets; an item without a place lies below 0, in nobody's way.
+    """The state of a search for offsets; items that are not placed have offsets below 0.
 
-    `best` are the offsets of the lowest packing of all items so far, `height` is where it ends.
+    `best` are the offsets of the lowest packing of all items so far, `height` is its size.
     """
 
     def __init__(self, items: Sequence[Lifetime], align: int) -> None:
         sizes = [-(-item.nbytes // align) for item in items]
-        self.roof, self.work = sum(sizes) + 1, 0  # above everything; rivals looked at
+        self.roof = sum(sizes) + 1  # above every packing
+        self.work = 0  # rivals visited so far
         exact = np.int64 if self.roof < 2**62 else np.object_
         self.size: Array = np.array(sizes, exact)
         self.first = np.array([item.first for item in items], np.int64)
@@ -34,12 +35,12 @@ class Packing:
         self.best, self.height = self.offset, self.roof
 
     def fill(self, order: Iterable[int]) -> None:
-        """Place all items anew, each in turn in the lowest gap."""
+        """Place all items again, each in the lowest gap, in this order."""
         self.offset = np.full_like(self.offset, -self.roof)
         self.settle(order)
 
     def settle(self, order: Iterable[int]) -> None:
-        """Move these in turn to their lowest gaps, after which every item has a place."""
+        """Move these items to their lowest gaps, in this order; then all items must be placed."""
         for i in order:
             self.offset[i] = -self.roof
             starts, widths = self._gaps(i, self.roof)
@@ -57,32 +58,38 @@ class Packing:
         return len(wide) > 0
 
     def force(self, i: int, ceiling: int, penalty: Array, lot: float) -> list[int]:
-        """Place item i where it ejects the least penalty, ties by lot from [0, 1); return whom."""
+        """Place item i where it ejects the least penalty; return the ejected items.
+
+        lot  of [0, 1), decides between offsets of equal penalty
+        """
         rivals, size = self._rivals(i), self.size[i]
         starts, ends = self.offset[rivals], self.offset[rivals] + self.size[rivals]
-        spots = np.concatenate(([0, ceiling - size], ends, starts - size))
-        spots = spots[(spots >= 0) & (spots <= ceiling - size)]
-        begun = _sum_below(spots + size, starts, penalty[rivals])
-        cost = begun - _sum_below(spots + 1, ends, penalty[rivals])
+        # candidates: at either end of the arena, or touching a rival
+        offsets = np.concatenate(([0, ceiling - size], ends, starts - size))
+        offsets = offsets[(offsets >= 0) & (offsets <= ceiling - size)]
+        # the penalty of rivals that begin below the item's end, without those that end before it
+        begun = _sum_below(offsets + size, starts, penalty[rivals])
+        cost = begun - _sum_below(offsets + 1, ends, penalty[rivals])
         cheapest = np.flatnonzero(cost == cost.min())
-        spot = spots[cheapest[int(lot * len(cheapest))]]
-        ejected = rivals[(starts < spot + size) & (ends > spot)]
-        self.offset[ejected], self.offset[i] = -self.roof, spot
+        offset = offsets[cheapest[int(lot * len(cheapest))]]
+        ejected = rivals[(starts < offset + size) & (ends > offset)]
+        self.offset[ejected] = -self.roof
+        self.offset[i] = offset
         return self.by(self.size, ejected)
 
     def by(self, key: Array, members: Array) -> list[int]:
-        """These items, those of the least key first."""
+        """These items, sorted by key."""
         order: list[int] = members[key[members].argsort(kind="stable")].tolist()
         return order
 
     def near(self, members: Array) -> Array:
-        """Items alive together with any of these: more of these have begun than have ended."""
+        """Items alive together with any of these, of which more have begun than have ended."""
         begun = np.sort(self.first[members]).searchsorted(self.last, side="right")
         ended = np.sort(self.last[members]).searchsorted(self.first)
         return np.flatnonzero(begun > ended)
 
     def _rivals(self, i: int) -> Array:
-        """Items alive together with item i, itself among them."""
+        """Items alive together with item i, including itself."""
         rivals = np.flatnonzero((self.first <= self.last[i]) & (self.last >= self.first[i]))
         self.work += LOOK + len(rivals)
         return rivals

@@ -1,7 +1,7 @@
-"""Where every scratch tensor lies in the arena, and how near that is to the least possible.
+"""Offsets of a phase's scratch tensors in the arena, and the lower bound of its size.
 
-Offsets are placed once, at the largest sizes over the box of symbols, and are right for every
-smaller shape.
+Tensors are placed once, at their largest sizes over the box of symbols; the offsets are valid for
+every smaller shape.
 """
 
 import dataclasses

@@ -4,8 +4,9 @@ The problem is NP-hard (Garey & Johnson 1979, SR2). Greedy comes first, in three
 into the lowest gap (Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net
 Inference", section 5). Where that stays above the lower bound, guided ejection search packs the
 same tensors under lower and lower ceilings (Nagata & Bräysy 2009, "A Powerful Route Minimization
-Heuristic for the Vehicle Routing Problem with Time Windows": what finds no room ejects what
-has been least trouble so far). It ends after so much work, not time: same tensors, same offsets.
+Heuristic for the Vehicle Routing Problem with Time Windows": a tensor that finds no room ejects
+those that were easiest to place so far). Its limit is work, not time, so that the same tensors
+always get the same offsets.
 """
 
 import random
@@ -16,8 +17,8 @@ import numpy as np
 from toolkit.compiler.memory.ejection import Array, Packing
 from toolkit.plan.arena import Lifetime, lower_bound
 
-WORK = 20_000_000  # rivals looked at (see `packing.LOOK`): one or two seconds
-SLICE = 16  # a ceiling is lower by this part of what is left to the bound
+WORK = 20_000_000  # rivals visited (see `ejection.LOOK`): one or two seconds
+SLICE = 16  # each ceiling closes 1/16 of the gap to the bound
 
 
 def place(items: Sequence[Lifetime], align: int) -> list[int]:
@@ -31,7 +32,7 @@ def place(items: Sequence[Lifetime], align: int) -> list[int]:
 
 
 def _orders(items: Sequence[Lifetime]) -> Iterator[list[int]]:
-    """By size, by size x duration, by first use."""
+    """Orders for greedy placement: by size, by size x duration, by first use."""
     every = range(len(items))
     yield sorted(every, key=lambda i: -items[i].nbytes)
     yield sorted(every, key=lambda i: -items[i].nbytes * (items[i].last - items[i].first + 1))
@@ -39,7 +40,7 @@ def _orders(items: Sequence[Lifetime]) -> Iterator[list[int]]:
 
 
 def _tighten(packing: Packing, bound: int) -> None:
-    """Lower the ceiling until the bound is met or the work is done."""
+    """Lower the ceiling until it meets the bound or WORK is used up."""
     penalty, lots = np.ones(len(packing.size), np.int64), random.Random(0)
     packing.offset = packing.best.copy()
     while packing.height > bound:
@@ -47,12 +48,12 @@ def _tighten(packing: Packing, bound: int) -> None:
         ceiling = packing.height + (bound - packing.height) // SLICE
         if not _squeeze(packing, ceiling, penalty, lots):
             break
-        moved = np.flatnonzero(packing.offset != before)  # what lies above them can fall now
+        moved = np.flatnonzero(packing.offset != before)  # those above them may have room to fall
         packing.settle(packing.by(packing.offset, packing.near(moved)))
 
 
 def _squeeze(packing: Packing, ceiling: int, penalty: Array, lots: random.Random) -> bool:
-    """Bring all items under the ceiling, the largest first; whether it was done."""
+    """Bring all items under the ceiling, the largest first; whether that succeeded."""
     over = np.flatnonzero(packing.offset + packing.size > ceiling)
     packing.offset[over] = -packing.roof
     waiting = packing.by(packing.size, over)

@@ -1,4 +1,4 @@
-"""How a matrix is stored in a plan: as floats in the layout n16, or as codes with their scales."""
+"""How a matrix is stored in a plan: as floats in a layout, or as codes with their scales."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,31 +16,31 @@ from toolkit.plan.write import WeightSource
 
 Array = npt.NDArray[Any]
 Reader = Callable[[int, int], list[Array]]  # rows [first, stop) of every part
-PIECE_BYTES = 16 * 2**20  # what is packed at a time
+CHUNK_BYTES = 16 * 2**20  # packed at a time
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A matrix W[N, K] and how it is stored; `open` begins to read its rows."""
+    """A matrix W[N, K] and how it is stored; `open` returns a reader of its rows."""
 
     N: int
     K: int
     stored: Stored
     open: Callable[[], Reader]
-    origin: object = None  # where codes come from: the same one gives the same codes
+    origin: object = None  # the source of codes: the same object has the same codes
 
     @property
     def block(self) -> int:
-        """Rows that lie side by side."""
+        """Rows of a block, which are stored interleaved."""
         return LAYOUTS[self.stored.layout].block
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Its arrays, the largest first."""
+        """The arrays that store it, the largest first."""
         return LAYOUTS[self.stored.layout].parts(self.stored, self.K)
 
     def corner(self) -> Array:
-        """A few elements to know the matrix by."""
+        """The first 8 x 8 elements, to compare before whole matrices are read."""
         return self.open()(0, min(8, self.N))[0][:, :8].copy()
 
     def equals(self, other: "Storage") -> bool:
@@ -58,7 +58,7 @@ class Storage:
         """Gate and up [2F, K] with their rows interleaved by 16."""
         half = self.N // 2
 
-        def begin() -> Reader:
+        def open_pair() -> Reader:
             read = self.open()
 
             def rows(first: int, stop: int) -> list[Array]:
@@ -68,16 +68,17 @@ class Storage:
 
             return rows
 
-        return replace(self, N=2 * padded(half), open=begin)
+        return replace(self, N=2 * padded(half), open=open_pair)
 
     def rows_within(self, limit: int) -> int:
-        """So many rows have a first (and largest) part of at most `limit` bytes."""
+        """How many rows have a first (and largest) part of at most `limit` bytes."""
         return max(STRIP, limit // self._row_bytes(self.parts[0]) // STRIP * STRIP)
 
     def sources(self, name: str, first: int, count: int) -> Iterator[tuple[str, WeightSource]]:
         """(argument, weight of the plan) for each part of `count` rows.
 
-        Rows are made once, when the first part is written; the others, which are small, wait.
+        Rows are computed once, when the first part is written; the small others are kept until
+        they are written, too.
         """
         waiting: dict[str, list[Array]] = {}
 
@@ -100,7 +101,7 @@ class Storage:
         return part.columns * dtype_bytes(part.dtype)
 
     def _spans(self, first: int, count: int) -> Iterator[tuple[int, int]]:
-        step = self.rows_within(PIECE_BYTES)
+        step = self.rows_within(CHUNK_BYTES)
         for start in range(first, first + count, step):
             yield start, min(first + count, start + step)
 
@@ -112,21 +113,21 @@ def floats(value: ir.Value, transposed: bool, dtype: str, layout: str) -> Storag
     N, K = sizes[::-1] if transposed else sizes
     tensor = value.const_value
 
-    def begin() -> Reader:
+    def open_rows() -> Reader:
         source = tensor if isinstance(tensor, lazy.Lazy) else ir.tensor(tensor.numpy())
 
         def read(first: int, stop: int) -> list[Array]:
             rows = lazy.part(source, int(transposed), first, stop)
-            with np.errstate(over="ignore"):  # WeightTable reports what overflows
+            with np.errstate(over="ignore"):  # WeightTable reports overflow
                 return [(rows.T if transposed else rows).astype(numpy_dtype(dtype))]
 
         return read
 
-    return Storage(N, K, Stored(dtype, layout), begin)
+    return Storage(N, K, Stored(dtype, layout), open_rows)
 
 
 def codes(weight: QuantizedWeight, dtype: str, layout: str) -> Storage:
-    """Codes as they are, with scales and zero points."""
+    """Storage of a quantized weight: its codes, scales and zero points."""
     stored = Stored(dtype, layout, weight.group, weight.scale, weight.zero or "")
 
     def rows(first: int, stop: int) -> list[Array]:

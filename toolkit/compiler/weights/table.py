@@ -1,7 +1,7 @@
-"""Weights on their way into a plan: each packed tensor is stored once and made when written.
+"""The weights of a plan: each packed tensor is stored once, and packed when it is written.
 
-Packing is lazy and goes by pieces of rows, so that a large model needs little memory. Equal
-matrices (tied embedding and head, in whatever orientation the exporter left them) are one entry.
+Packing is lazy and works on a few rows at a time, so that a large model needs little memory. Equal
+matrices (tied embedding and head, in either orientation) are one entry.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,72 +25,73 @@ from toolkit.plan.write import SHARD_BYTES, WeightSource
 
 Array = npt.NDArray[Any]
 TYPES = {bits: dtype for dtype, bits in QUANTIZED.items()}
-UNSUPPORTED = "pocketcl inspect MODEL --unsupported"
+UNSUPPORTED = "run pocketcl inspect MODEL --unsupported"
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Rows [first, first + rows) of a matrix; `refs`: its weights in the plan, by argument."""
+class RowSlice:
+    """Rows [first, first + count) of a matrix; `refs`: its weights in the plan, by argument."""
 
     refs: Mapping[str, Ref]
     first: int
-    rows: int
+    count: int
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """A matrix that is stored, and a corner of it to know it by."""
+class StoredMatrix:
+    """A matrix in the table, and a corner of it, which rules out most that are not equal."""
 
     storage: Storage
     corner: Array
-    pieces: list[Piece]
+    slices: list[RowSlice]
 
 
 @dataclass
 class WeightTable:
     """The weights of a plan in order of use.
 
-    `storage` is the type of matrices, "f32" or "f16"; None keeps each source's own. `layouts` are
-    those of the device class, by type.
+    `storage` is the type of matrices, "f32" or "f16"; None keeps the type of each source. `layouts`
+    are those of the device class, by type.
     """
 
     storage: str | None
     layouts: Mapping[str, str] = field(default_factory=lambda: WEIGHTS)
-    forget: Callable[[], None] = lambda: None  # gives back pages of the source that were read
+    forget: Callable[[], None] = lambda: None  # unmaps pages of the source that were read
     shard_bytes: int = SHARD_BYTES
     sources: list[WeightSource] = field(default_factory=list)
-    _known: dict[Any, list[Piece]] = field(default_factory=dict)
-    _matrices: list[Matrix] = field(default_factory=list)
+    _known: dict[Any, list[RowSlice]] = field(default_factory=dict)
+    _matrices: list[StoredMatrix] = field(default_factory=list)
 
     def vector(self, value: ir.Value, first: int = 0, rows: int | None = None) -> Ref:
         """A small tensor, or some rows of it, as float32: norm scales, biases, rotary tables."""
         key = (value, "rows", first, rows)
         if key not in self._known:
             assert value.const_value is not None
-            if value.const_value.dtype.is_integer():  # floats end at 2^24, where integers go on
+            if value.const_value.dtype.is_integer():  # floats are exact only to 2^24
                 because = "vectors of a plan are floats"
                 raise PocketError(f"{value.name} is a vector of integers", because, UNSUPPORTED)
             whole = value.const_value.numpy().astype(np.float32)
             array = whole if rows is None else whole[first : first + rows]
-            name, size = value.name or "", array.nbytes
-            source = WeightSource(name, "f32", "rows", array.shape, size, lambda: [array])
-            self._known[key] = [Piece({"w": self._append(source)}, first, array.size)]
+            source = WeightSource(
+                value.name or "", "f32", "rows", array.shape, array.nbytes, lambda: [array]
+            )
+            self._known[key] = [RowSlice({"w": self._append(source)}, first, array.size)]
         return self._known[key][0].refs["w"]
 
-    def matrix(self, value: ir.Value, transposed: bool) -> list[Piece]:
-        """W[N, K] as it is stored; `value` is [K, N] if `transposed` (as MatMul has it)."""
+    def matrix(self, value: ir.Value, transposed: bool) -> list[RowSlice]:
+        """The slices of W[N, K]; `value` is [K, N] if `transposed`, as in MatMul."""
         key = (value, "rows of 16")
         if key not in self._known:
             storage = self._storage(value, transposed)
             corner = storage.corner()
-            pieces = self._twin(storage, corner) or self._pack(value.name or "", storage)
+            slices = self._equal_to(storage, corner) or self._pack(value.name or "", storage)
             self.forget()
-            self._matrices.append(Matrix(storage, corner, pieces))
-            self._known[key] = pieces
+            self._matrices.append(StoredMatrix(storage, corner, slices))
+            self._known[key] = slices
         return self._known[key]
 
-    def gate_up(self, value: ir.Value) -> list[Piece]:
-        """[K, 2F], gate and up side by side, as one weight that interleaves their rows by 16."""
+    def gate_up(self, value: ir.Value) -> list[RowSlice]:
+        """The slices of [K, 2F], gate and up, as one weight with their rows interleaved by 16."""
         key = (value, "gate_up")
         if key not in self._known:
             storage = self._storage(value, transposed=True).interleaved()
@@ -112,25 +113,26 @@ class WeightTable:
         dtype = self.storage or kept or own
         return floats(value, transposed, dtype, self.layouts[dtype])
 
-    def _pack(self, name: str, storage: Storage) -> list[Piece]:
+    def _pack(self, name: str, storage: Storage) -> list[RowSlice]:
+        """Add a matrix to the table, in slices of at most `shard_bytes`."""
         limit = storage.rows_within(self.shard_bytes)
-        pieces = []
+        slices = []
         for first in range(0, storage.N, limit):
             count = min(limit, storage.N - first)
-            part = name if count == storage.N else f"{name}[{first}:{first + count}]"
+            label = name if count == storage.N else f"{name}[{first}:{first + count}]"
             refs = {
                 argument: self._append(source)
-                for argument, source in storage.sources(part, first, count)
+                for argument, source in storage.sources(label, first, count)
             }
-            pieces.append(Piece(refs, first, count))
-        return pieces
+            slices.append(RowSlice(refs, first, count))
+        return slices
 
-    def _twin(self, storage: Storage, corner: Array) -> list[Piece] | None:
-        """The pieces of an equal matrix that is stored already."""
-        for other in self._matrices:  # corners first: not all of it is read
+    def _equal_to(self, storage: Storage, corner: Array) -> list[RowSlice] | None:
+        """The slices of an equal matrix that is in the table."""
+        for other in self._matrices:  # corners first: most matrices need not be read as a whole
             alike = storage.stored == other.storage.stored and np.array_equal(corner, other.corner)
             if alike and storage.equals(other.storage):
-                return other.pieces
+                return other.slices
         return None
 
     def _append(self, source: WeightSource) -> Ref:
@@ -138,19 +140,19 @@ class WeightTable:
         return ("weight", len(self.sources) - 1)
 
     def _checking(self, source: WeightSource) -> Callable[[], Iterator[Array]]:
-        def pieces() -> Iterator[Array]:
+        def produce() -> Iterator[Array]:
             for array in source.produce():
                 if array.dtype.kind == "f" and not np.isfinite(array).all():
                     raise _not_finite(source)
                 yield array
             self.forget()
 
-        return pieces
+        return produce
 
 
 def _not_finite(source: WeightSource) -> PocketError:
     return PocketError(
         f"weight {source.name} can't be stored",
         f"it has values that are NaN, infinite or too large for {source.dtype}",
-        "export it again; --weights f32 where it is large",
+        "export it again, or compile with --weights f32 if a value is only too large",
     )
