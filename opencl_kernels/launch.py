@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,21 +18,10 @@ GUARD = 0xA5  # byte that follows every buffer
 UNWRITTEN = 0xFF  # byte that outputs hold before the launch: NaN in both float types
 
 
-def choose_device(platform: str = "") -> Any:
-    """A device of the platform whose name has `platform` in it, else of the newest PoCL."""
-    wanted = platform or os.environ.get("POCKETCL_PLATFORM", "")
-    found = [p for p in cl.get_platforms() if wanted.lower() in f"{p.name} {p.version}".lower()]
-    found = [p for p in found if p.get_devices()]
-    if not found:
-        raise LookupError(f"no OpenCL platform has {wanted!r} in its name or version")
-    newest = max(found, key=lambda p: ("PoCL" in p.version and not wanted, p.version))
-    return newest.get_devices()[0]
-
-
 @contextmanager
-def open_queue(platform: str = "") -> Iterator[Any]:
-    """A queue on `choose_device`; its context lives as long, which not every driver sees to."""
-    context = cl.Context([choose_device(platform)])
+def open_queue(device: Any) -> Iterator[Any]:
+    """A queue on a pyopencl device; its context lives as long, which not every driver sees to."""
+    context = cl.Context([device])
     yield cl.CommandQueue(context)
 
 

@@ -20,7 +20,7 @@ from opencl_kernels.device_class import CPU, GENERIC
 from opencl_kernels.family import Family, random_inputs
 from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.kernel import Argument, Kernel, Knobs, nbytes, source_text
-from opencl_kernels.launch import all_defines, build, choose_device
+from opencl_kernels.launch import all_defines, build
 
 COLD = 1 << 28  # bytes that few caches hold: at least so many lie between two uses of one
 MOST_COPIES = 256
@@ -52,10 +52,10 @@ class Rates:
 class Timer:
     """A device whose kernels are timed."""
 
-    def __init__(self, platform: str = "", seconds: float = 0.3) -> None:
-        """`seconds`: how long each kernel is launched again and again."""
+    def __init__(self, device: Any, seconds: float = 0.3) -> None:
+        """`device`: pyopencl's; `seconds`: how long each kernel is launched again and again."""
         self.seconds = seconds
-        self.device = choose_device(platform)
+        self.device = device
         self.context = cl.Context([self.device])
         profiled = cl.command_queue_properties.PROFILING_ENABLE
         self.queue = cl.CommandQueue(self.context, properties=profiled)

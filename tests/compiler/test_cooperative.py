@@ -10,9 +10,9 @@ import numpy as np
 import pyopencl as cl
 import pytest
 
-from opencl_kernels.launch import choose_device
 from toolkit.compiler.cooperative import compose, with_steps
 from toolkit.errors import PocketError
+from toolkit.executors.opencl.device_choice import choose_device
 from toolkit.plan.check import check_plan
 from toolkit.plan.load import load_plan
 from toolkit.plan.reader import from_json

@@ -20,6 +20,7 @@ from opencl_kernels.case import Case
 from opencl_kernels.family import random_inputs
 from opencl_kernels.launch import launch, open_queue
 from opencl_kernels.tuned import default_knobs
+from toolkit.executors.opencl.device_choice import choose_device
 
 
 def spoiled(kernel: Kernel) -> Kernel:
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--flops", type=int, default=0)
     parser.add_argument("--option", action="append", default=[])
     arguments = parser.parse_args()
-    with open_queue() as queue:
+    with open_queue(choose_device()) as queue:
         for name in arguments.kernels:
             family, kernel = family_of(name), KERNELS[name]
             launched = spoiled(kernel) if arguments.spoil else kernel

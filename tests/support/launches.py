@@ -20,6 +20,7 @@ from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.launch import GUARD, built_kernel, launch_built, local_memory
 from opencl_kernels.tuned import default_knobs, values_of
+from toolkit.errors import PocketError
 
 SEED = int(os.environ.get("POCKETCL_SEED", "0"))  # other random inputs for every case
 LARGE = 2  # cases that also run with every other value of each knob
@@ -28,13 +29,14 @@ LARGE = 2  # cases that also run with every other value of each knob
 @pytest.fixture(scope="session")
 def queue() -> Iterator[Any]:
     """A queue on the device that POCKETCL_PLATFORM names, else on the newest PoCL."""
-    cl = pytest.importorskip("pyopencl")
+    pytest.importorskip("pyopencl")
     from opencl_kernels.launch import open_queue
+    from toolkit.executors.opencl.device_choice import choose_device
 
     with ExitStack() as stack:
         try:
-            queue = stack.enter_context(open_queue())
-        except (LookupError, cl.Error) as error:
+            queue = stack.enter_context(open_queue(choose_device()))
+        except PocketError as error:
             pytest.skip(f"no OpenCL device: {error}")
         yield queue
 

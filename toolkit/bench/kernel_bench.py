@@ -24,9 +24,10 @@ def bench_kernels(
     seconds  for how long each case is launched repeatedly
     """
     from opencl_kernels.timing import Roof, Timer
+    from toolkit.executors.opencl.device_choice import choose_device
 
     tell = progress or (lambda *_: None)
-    timer = Timer(seconds=seconds)
+    timer = Timer(choose_device(), seconds)
     check_linker(timer.device.platform.name)
     device_class = timer.device_class.name
     wanted = choose(names, case, device_class)
