@@ -35,7 +35,7 @@ def match_phone(
     else the entry of the GPU's family, else `generic`.
 
     props     of getprop; any may be missing
-    gpu_name  CL_DEVICE_NAME, followed by CL_DEVICE_VERSION if the name is bare; may be empty
+    gpu_name  CL_DEVICE_NAME, and CL_DEVICE_VERSION after it where the name is bare; may be empty
     driver    CL_DRIVER_VERSION; may be empty
     """
     values = [props.get(name, "") for name in SOC_PROPERTIES]
