@@ -20,7 +20,7 @@ def opencl_devices() -> list[dict[str, Any]]:
     for p in platforms:
         try:
             found += [_describe(p, d) for d in p.get_devices() if "Oclgrind" not in p.name]
-        except cl.Error:  # a platform without a device raises
+        except cl.Error:  # a driver without a device
             continue
     return found
 
