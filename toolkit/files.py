@@ -66,7 +66,7 @@ def fill_once(out: Path, fill: Callable[[Path], None]) -> None:
 
 def _check_no_file(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise PocketError(f"{out} is in the way", "a folder belongs there", "remove it")
+        raise PocketError(f"{out} is no folder", "PocketCL needs a folder there", "remove it")
 
 
 @contextmanager

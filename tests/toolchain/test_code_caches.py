@@ -184,7 +184,7 @@ def test_of_several_that_want_it_one_makes_it(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "it").write_text("mine")
-    with pytest.raises(PocketError, match="is in the way") as error:
+    with pytest.raises(PocketError, match="is no folder") as error:
         fill_once(tmp_path / "it", lambda _: None)
     assert error.value.hint == "remove it" and (tmp_path / "it").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["it"]

@@ -78,7 +78,7 @@ def _missed(node: ir.Node, misses: Sequence[Missed]) -> list[str]:
 def _no_kernel(node: ir.Node, reason: str | None, missed: list[str]) -> PocketError:
     return PocketError(
         f"no kernel for {node.op_type} at {node.name} ({_type_of(node)} {node.outputs[0].shape})",
-        "; ".join([reason or "none is written", *missed[:1]]),
+        "; ".join([reason or "there is none", *missed[:1]]),
         "list every such node with pocketcl inspect MODEL --unsupported",
     )
 

@@ -34,8 +34,8 @@ def match_phone(
     By its SoC, else by a GPU that only one entry has, else by a platform that only one SoC has,
     else the entry of the GPU's family, else `generic`.
 
-    props     of getprop; any may be missing
-    gpu_name  CL_DEVICE_NAME, followed by CL_DEVICE_VERSION if the name is bare; may be empty
+    props     of getprop, as far as they are there
+    gpu_name  CL_DEVICE_NAME, and CL_DEVICE_VERSION after it where the name is bare; may be empty
     driver    CL_DRIVER_VERSION; may be empty
     """
     values = [props.get(name, "") for name in SOC_PROPERTIES]

@@ -122,7 +122,7 @@ def _here(known: Mapping[str, Profile]) -> Profile:
     device = opencl.best_device()
     if device is None:
         raise PocketError(
-            "no OpenCL device is here to compile for",
+            "there is no OpenCL device here to compile for",
             opencl.NO_DEVICE,
             "compile for another with --device NAME (pocketcl devices), or run pocketcl doctor",
         )

@@ -236,7 +236,9 @@ def _report(
     if not totals.tokens:
         raise PocketError(
             "the text is too short to be scored",
-            f"it has no window of {size} tokens" if remainder == "drop" else "it has one token",
+            f"it is shorter than a window of {size} tokens"
+            if remainder == "drop"
+            else "it has only one token",
             "take a longer text, or a smaller --window",
         )
     spread = float(np.std(totals.windows)) / np.sqrt(len(totals.windows))

@@ -34,10 +34,10 @@ def find_model(path: Path) -> Path:
 
 
 def _links_resolved(model: Path) -> Path:
-    """The file that a link leads to, since the files that belong to a model are next to it.
+    """The target of a link to a model, since the files that belong to a model are next to it.
 
-    In a hub's cache the links are: their targets are named by checksums. There only the folder is
-    resolved.
+    A hub's cache is different: these files are next to the link, and its target is named by a
+    checksum. There only the folder is resolved.
     """
     real = model.resolve()
     return real if real.suffix == model.suffix else model.parent.resolve() / model.name

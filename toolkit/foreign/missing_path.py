@@ -24,7 +24,7 @@ def not_there(path: Path, what: str) -> PocketError:
         return PocketError(f"{text} is an address", NO_DOWNLOADS, hint)
     if repository and not path.parent.exists() and not text.lower().endswith(ENDINGS):
         because = f"there is no such folder, and {NO_DOWNLOADS}"
-        return PocketError(f"{text} is not here", because, fetch(repository))
+        return PocketError(f"{text} is not on this computer", because, fetch(repository))
     return _mistyped(path, what)
 
 

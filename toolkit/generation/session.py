@@ -187,7 +187,7 @@ class Session:
     def _before(
         self, tokens: Generator[int, None, None], strings: StopStrings, stops: frozenset[int]
     ) -> Generator[int, None, None]:
-        """The ids before the first stop string; the session forgets later ones."""
+        """The ids before the first stop string; the session forgets the others."""
         given_out = 0
         try:
             for token in tokens:

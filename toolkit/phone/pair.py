@@ -30,7 +30,7 @@ def pair(address: str, code: str) -> Iterator[str]:
     said = (done.out + done.err).strip()
     if "unknown command" in said or "usage:" in said:
         hint = "install a newer one with pip install 'pocketcl[android]', or use a cable"
-        raise PocketError("this adb can't pair", "`adb pair` came with version 30", hint)
+        raise PocketError("this adb can't pair", "`adb pair` needs version 30 or newer", hint)
     if done.code or "Successfully paired" not in said:
         raise PocketError(f"pairing with {address} failed", said or "adb gives no reason", MENU)
     yield f"paired with {address}"

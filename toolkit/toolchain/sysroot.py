@@ -137,7 +137,7 @@ def main() -> int:
     try:
         zig = find_zig()
         if zig is None:
-            raise PocketError("there is no zig", "this Python has no package ziglang", REMEDY)
+            raise PocketError("zig is not installed", "this Python has no package ziglang", REMEDY)
         print(f"{zig};{sysroot(zig)}")
     except PocketError as error:
         print(format_error(error), file=sys.stderr)

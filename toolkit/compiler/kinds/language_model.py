@@ -98,7 +98,7 @@ def _vocabulary(model: ir.Model) -> int:
     if len(dims) != 3 or dims[1] != symbol("rows") or not dims[2].is_Integer:
         raise PocketError(
             f"the logits have the shape {logits.shape}",
-            "a matmul must compute them, [batch, sequence, vocabulary], for any sequence",
+            "a matmul must compute [batch, sequence, vocabulary] for any number of positions",
             "run pocketcl inspect MODEL --why last_rows",
         )
     return int(dims[2])

@@ -40,7 +40,7 @@ class Packing:
         self.settle(order)
 
     def settle(self, order: Iterable[int]) -> None:
-        """Move these items to their lowest gaps, in this order; then all items must be placed."""
+        """Move these items to their lowest gaps, in this order; afterwards all items are placed."""
         for i in order:
             self.offset[i] = -self.roof
             starts, widths = self._gaps(i, self.roof)
