@@ -14,7 +14,7 @@ from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
-from toolkit.compiler.kinds.language_model import assemble
+from toolkit.compiler.kinds.assemble import assemble
 from toolkit.compiler.options import Options, choose, options_of
 from toolkit.compiler.refusals import refuse_leftovers
 from toolkit.compiler.report import CompileReport, figures_of

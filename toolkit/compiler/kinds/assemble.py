@@ -1,0 +1,86 @@
+"""From the rewritten graph of a model to its plan: every phase lowered, its memory placed."""
+
+import onnx_ir as ir
+
+from opencl_kernels.device_class import CLASSES
+from opencl_kernels.tuned import Table
+from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind
+from toolkit.compiler.kinds.language_model import LANGUAGE_MODEL
+from toolkit.compiler.lowering.builder import PhaseBuilder, compact
+from toolkit.compiler.lowering.table import lower_nodes
+from toolkit.compiler.lowering.variants import Programs, Settings
+from toolkit.compiler.memory.phases import place_phase
+from toolkit.compiler.options import Options
+from toolkit.compiler.source import Source
+from toolkit.compiler.weights.table import WeightTable
+from toolkit.devices.match import Profile
+from toolkit.plan.schema import Phase, Plan
+from toolkit.version import __version__
+
+KINDS: tuple[ModelKind, ...] = (LANGUAGE_MODEL,)
+
+
+def assemble(
+    model: ir.Model,
+    source: Source,
+    profile: Profile,
+    options: Options,
+    table: WeightTable,
+    tuned: Table,
+) -> Plan:
+    """Lower every phase; weights and files are filled in when the plan is written."""
+    kind = next(kind for kind in KINDS if kind.fits(model))
+    frame, programs = kind.frame(model, source, options), Programs()
+    settings = Settings(
+        device_class=CLASSES[profile["class"]],
+        batch=options.batch,
+        context=options.context,
+        activations=options.activations,
+        kv=options.kv,
+        compute_units=profile["compute_units"],
+        local_memory=profile["local_memory"],
+        tuned=tuned,
+    )
+    phases = tuple(
+        _phase(phase, frame, model, settings, table, programs, profile["align"])
+        for phase in frame.phases
+    )
+    return Plan(
+        generator=f"pocketcl {__version__}",
+        model={"kind": kind.name, **frame.facts},
+        profile=profile,
+        symbols=frame.symbols,
+        buffers=frame.buffers,
+        weights=(),
+        files=(),
+        programs=tuple(programs.index),
+        phases=phases,
+    )
+
+
+def _phase(
+    phase: PhaseKind,
+    frame: Frame,
+    model: ir.Model,
+    settings: Settings,
+    table: WeightTable,
+    programs: Programs,
+    align: int,
+) -> Phase:
+    box = {symbol.name: (symbol.min, symbol.max) for symbol in frame.symbols} | dict(phase.bounds)
+    builder = PhaseBuilder(
+        name=phase.name,
+        settings=settings,
+        weights=table,
+        programs=programs,
+        buffers=frame.buffers,
+        functions=model.functions,
+        at=phase.fixed,
+        box=box,
+        locations=dict(frame.inputs),
+    )
+    lower_nodes(model.graph, builder)
+    phase.end(builder)
+    scratch, steps = compact(builder)
+    made = Phase(phase.name, phase.bounds, phase.recordable, scratch, steps)
+    return place_phase(made, box, align)

@@ -1,0 +1,43 @@
+"""A kind of model is a value: which models are of it, and what a plan of one consists of."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder, Substitution
+from toolkit.compiler.options import Options
+from toolkit.compiler.source import Source
+from toolkit.plan.schema import Buffer, SymbolDecl
+
+
+@dataclass(frozen=True)
+class PhaseKind:
+    """A phase: the graph with bounds of its own."""
+
+    name: str
+    bounds: Mapping[str, tuple[int, int]]  # of symbols, narrower than the plan's
+    fixed: Substitution  # symbols that have one value in it, or another's
+    end: Callable[[PhaseBuilder], None]  # adds what follows the graph's own steps
+    recordable: bool = False  # the same steps run often, with the same symbols' bounds
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a plan has around the steps of its graph."""
+
+    symbols: tuple[SymbolDecl, ...]  # in the order of their slots
+    buffers: tuple[Buffer, ...]
+    inputs: Mapping[ir.Value, Location]  # where the graph's inputs lie
+    phases: tuple[PhaseKind, ...]
+    facts: Mapping[str, Any]  # the plan's `model` entry
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """Models that are run alike."""
+
+    name: str  # as the plan says it
+    fits: Callable[[ir.Model], bool]  # after the passes
+    frame: Callable[[ir.Model, Source, Options], Frame]
