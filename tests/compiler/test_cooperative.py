@@ -128,8 +128,8 @@ def test_the_plan_gets_a_program_and_a_key(plan: Plan) -> None:
     "old, new, why",
     [
         ("first_body(int", "other_body(int", "first (kernels/first.cl): it has no function first_"),
-        ("i += n", "i += get_global_size(0)", "get_global_size stands outside of its __kernel"),
-        ("const item a", "__local int b; const item a", "__local stands outside"),
+        ("i += n", "i += get_global_size(0)", "get_global_size is used outside of its __kernel"),
+        ("const item a", "__local int b; const item a", "__local is used outside"),
         ("#define STEP(x)", "#define STEP(x, ...)", "#define STEP(x, ...)"),
     ],
 )
