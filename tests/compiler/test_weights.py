@@ -29,8 +29,8 @@ def packed(table: WeightTable, index: int) -> np.ndarray:
 def test_a_matrix_arrives_in_n16(N: int, K: int) -> None:
     array = np.random.default_rng(0).standard_normal((K, N), np.float32)
     table = WeightTable(None)
-    (piece,) = table.matrix(value_of(array), transposed=True)
-    assert (piece.first, piece.rows) == (0, N)
+    (rows,) = table.matrix(value_of(array), transposed=True)
+    assert (rows.first, rows.count) == (0, N)
     np.testing.assert_array_equal(unpack_n16(packed(table, 0), N, K), array.T)
 
 
@@ -48,9 +48,9 @@ def test_equal_matrices_are_stored_once_in_either_orientation() -> None:
 def test_a_large_matrix_is_split_by_rows() -> None:
     array = np.random.default_rng(0).standard_normal((100, 64), np.float32)
     table = WeightTable("f16", shard_bytes=32 * 64 * 2)
-    pieces = table.matrix(value_of(array), transposed=False)
-    assert [(p.first, p.rows) for p in pieces] == [(0, 32), (32, 32), (64, 32), (96, 4)]
-    rows = [unpack_n16(packed(table, i), p.rows, 64) for i, p in enumerate(pieces)]
+    slices = table.matrix(value_of(array), transposed=False)
+    assert [(p.first, p.count) for p in slices] == [(0, 32), (32, 32), (64, 32), (96, 4)]
+    rows = [unpack_n16(packed(table, i), p.count, 64) for i, p in enumerate(slices)]
     np.testing.assert_array_equal(np.concatenate(rows), array.astype(np.float16))
 
 
@@ -58,7 +58,7 @@ def test_a_large_matrix_is_split_by_rows() -> None:
 def test_a_model_of_split_weights_answers_the_same(
     on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Embedding, head and projections in pieces of 256 KiB: several dispatches for one op."""
+    """Embedding, head and projections in slices of 256 KiB: several dispatches for one op."""
 
     def small(storage: str | None, *rest: object) -> WeightTable:
         return WeightTable(storage, shard_bytes=256 << 10)
