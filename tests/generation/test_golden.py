@@ -17,8 +17,8 @@ from bigram import CHUNK, V, continued, table, write_bigram
 
 from opencl_kernels.sampling.sample import logprob
 from toolkit.errors import PocketError
-from toolkit.executors.interface import can_sample
 from toolkit.executors.sampling import Sampling
+from toolkit.executors.text_checks import can_sample
 from toolkit.generation.session import Session
 from toolkit.plan.schema import Plan
 
