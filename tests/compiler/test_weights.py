@@ -1,7 +1,6 @@
 """Weights on their way into a plan: stored once, split where large, read in bounded memory."""
 
 import mmap
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from exports import DEMO
 
 import toolkit
 from opencl_kernels.formats import unpack_n16
+from toolkit.compiler import pipeline
 from toolkit.compiler.report import CompileReport
 from toolkit.compiler.source import load_source, page_release
 from toolkit.compiler.weights.table import WeightTable
@@ -63,7 +63,7 @@ def test_a_model_of_split_weights_answers_the_same(
     def small(storage: str | None, *rest: object) -> WeightTable:
         return WeightTable(storage, shard_bytes=256 << 10)
 
-    monkeypatch.setattr(sys.modules["toolkit.compiler.pipeline"], "WeightTable", small)
+    monkeypatch.setattr(pipeline, "WeightTable", small)
     report: CompileReport = toolkit.compile(DEMO, tmp_path / "split.plan")
     assert max(w.bytes for w in report.plan.weights if "up" not in w.name) <= 256 << 10
     assert verify(report.path, on=on)["ok"]
