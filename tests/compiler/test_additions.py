@@ -20,7 +20,7 @@ from opencl_kernels.norm.rmsnorm import Rows
 from toolkit.compiler.report import CompileReport
 from toolkit.evaluation.verify import verify
 
-TOY = replace(GENERIC, name="toy", parent="generic", chunk=48, knobs={"gemv": {"WG": (16,)}})
+TOY = replace(GENERIC, name="toy", parent="generic", chunk=48, knobs={"rmsnorm": {"WG": (16,)}})
 SOURCE = """// y = x / sqrt(mean(x^2) + EPS) * gamma, a work-item for each row
 #include "common.clh"
 __kernel void rmsnorm_toy(__global const int *sym, __global const STORAGE(X_HALF) *x,
@@ -89,6 +89,7 @@ def compiled(tmp_path: Path) -> CompileReport:
     return toolkit.compile(DEMO, tmp_path / "toy.plan", device="toy-phone", **options)
 
 
+@pytest.mark.slow  # the rest of this file is not
 def test_a_new_class_runs_every_case_of_every_family(queue: Any, add: Any) -> None:
     new = add(Requires())
     launched = {launch.values[1].name for launch in every_case(("toy",))}
@@ -97,12 +98,17 @@ def test_a_new_class_runs_every_case_of_every_family(queue: Any, add: Any) -> No
         check_launch(queue, *launch.values)
 
 
-@pytest.mark.parametrize("on", ["host", "runner"])
 @pytest.mark.parametrize(
-    "requires, fallback", [(Requires(), False), (Requires(("int_dot",)), True)]
+    "on, requires",
+    [
+        ("host", Requires()),
+        pytest.param("runner", Requires(), marks=pytest.mark.slow),
+        pytest.param("host", Requires(("int_dot",)), marks=pytest.mark.slow),
+        ("runner", Requires(("int_dot",))),
+    ],
 )
 def test_a_new_kernel_is_chosen_where_the_device_has_what_it_requires(
-    on: str, requires: Requires, fallback: bool, add: Any, tmp_path: Path
+    on: str, requires: Requires, add: Any, tmp_path: Path
 ) -> None:
     """PoCL has no integer dot products: both executors take the next variant."""
     add(requires)

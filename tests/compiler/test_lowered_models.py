@@ -126,7 +126,9 @@ def touched(plan: Plan) -> Iterator[tuple[str, int, int]]:
                 yield f"{step.name}.{argument.name}", maximum(elements, box) * size, held.bytes
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "seed", [*range(6), *(pytest.param(n, marks=pytest.mark.slow) for n in range(6, 20))]
+)
 def test_no_dispatch_touches_more_than_its_arguments_hold(seed: int, tmp_path: Path) -> None:
     odd = odd_decoder(seed)
     done = compiled(tmp_path, *odd["changes"], constants=odd["constants"], opset="23")

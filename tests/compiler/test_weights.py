@@ -54,7 +54,7 @@ def test_a_large_matrix_is_split_by_rows() -> None:
     np.testing.assert_array_equal(np.concatenate(rows), array.astype(np.float16))
 
 
-@pytest.mark.parametrize("on", ["host", "runner"])
+@pytest.mark.parametrize("on", ["host", pytest.param("runner", marks=pytest.mark.slow)])
 def test_a_model_of_split_weights_answers_the_same(
     on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

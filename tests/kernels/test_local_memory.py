@@ -145,6 +145,7 @@ def each_launch() -> Iterator[Any]:
                 yield pytest.param(name, case, knobs, id=f"{like.__name__}-{name}-{label}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "case", "knobs"), list(each_launch()))
 def test_any_knobs_give_the_same_answer(queue: Any, name: str, case: Heads, knobs: Knobs) -> None:
     family = family_of(name)

@@ -23,6 +23,7 @@ WIDE = (
 )
 
 
+@pytest.mark.slow  # compiled as users get it: by a process and a cache of its own
 @pytest.mark.skipif(not shutil.which("objdump"), reason="objdump (binutils) is not installed")
 @pytest.mark.skipif(
     not CPUINFO.exists() or "avx512f" not in CPUINFO.read_text(), reason="no AVX-512 here"

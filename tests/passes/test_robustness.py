@@ -119,7 +119,9 @@ def damaged(base: onnx.ModelProto, seeds: range) -> Iterator[ir.Model]:
             continue
 
 
-@pytest.mark.parametrize("first", range(0, 200, 50))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(50, 200, 50))]
+)
 def test_damaged_decoders(first: int) -> None:
     outcomes = [survives(model) for model in damaged(TINY, range(first, first + 50))]
     assert outcomes.count("ran") > 3 and outcomes.count("refused") > 10
@@ -172,7 +174,9 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("opset", (11, 13, 18, 21, 24))
+@pytest.mark.parametrize(
+    "opset", (11, 24, *(pytest.param(n, marks=pytest.mark.slow) for n in (13, 18, 21)))
+)
 @pytest.mark.parametrize("case", ODD)
 def test_each_pass_alone_on_odd_graphs(case: str, opset: int) -> None:
     """No decoder, but with the notes that passes after the first rely on."""

@@ -42,6 +42,7 @@ def test_a_state_over_adb(warm_phone: Device) -> None:
     assert state.memory_available_bytes
 
 
+@pytest.mark.slow
 def test_a_probe_of_a_phone(
     warm_phone: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_bench_on_a_hot_phone_says_so(warm_phone: Device, demo: Path, tmp_path: 
     assert "Throttled:" in page.read_text() and "PocketCL Loopback" in page.read_text()
 
 
+@pytest.mark.slow
 def test_bench_waits_until_the_phone_is_cool(
     warm_phone: Device, demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def test_runners_share_a_cold_cache(toy: Toy, program: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(float(SECONDS) < 10, reason="PoCL takes seconds to compile")
+@pytest.mark.slow
 def test_runners_share_a_cold_cache_of_pocl(toy: Toy, program: Path, tmp_path: Path) -> None:
     words = [str(program), str(toy.folder), "--cl-lib", str(find_opencl())]
     environment = {"DRILL_RUNNER": json.dumps(words), "POCL_CACHE_DIR": str(tmp_path / "pocl")}

@@ -44,19 +44,21 @@ def queue() -> Iterator[Any]:
 def every_case(classes: Iterable[str] = CLASSES) -> Iterator[Any]:
     """Each case of a family on the kernels that each class has for it, at the class's knobs.
 
-    The last few (larger) cases run at every other value of each knob too. What two classes launch
-    alike is launched once.
+    The last few (larger) cases run at every other value of each knob too, as slow tests. What two
+    classes launch alike is launched once.
     """
     seen = set()
     for family, device_class in product(FAMILIES.values(), classes):
         for index, case in enumerate(family.cases):
             for kernel in kernels_for(family, device_class, case):
-                for knobs in knobs_of(kernel, device_class, index >= len(family.cases) - LARGE):
+                each = knobs_of(kernel, device_class, index >= len(family.cases) - LARGE)
+                for number, knobs in enumerate(each):
                     label = "_".join(f"{name}{value}" for name, value in knobs.items())
                     name = f"{kernel.name}-{case_id(case)}-{label}"
                     if name not in seen:
                         seen.add(name)
-                        yield pytest.param(family, kernel, case, knobs, id=name)
+                        marks = (pytest.mark.slow,) if number else ()
+                        yield pytest.param(family, kernel, case, knobs, id=name, marks=marks)
 
 
 def knobs_of(kernel: Kernel, device_class: str, others: bool) -> Iterator[Knobs]:

@@ -36,7 +36,7 @@ def library_sources() -> list[Path]:
 def build(name: str, sources: Sequence[Path], *flags: str) -> Path:
     """A program, or with -shared a library; of the same sources and flags it is built once."""
     compile_flags = [f for f in flags if f not in ("-shared",) and not f.startswith("-Wl,")]
-    own = [source for source in sources if SOURCES not in source.parents]
+    own = [f for f in sources if f.suffix != ".cpp" or SOURCES not in f.parents]
     with _alone(), ThreadPoolExecutor(os.cpu_count()) as pool:
         whole = [*own, *_units([source for source in sources if source not in own])]
         objects = list(pool.map(lambda f: _object(f, [*compile_flags, "-fPIC"]), whole))
