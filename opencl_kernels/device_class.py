@@ -25,6 +25,7 @@ class DeviceClass:
     few_rows_quantized: int  # the same where each reading decodes the weight
     layouts: Mapping[str, str]  # of weights, by storage type (layouts.py)
     knobs: Values = field(default_factory=dict)  # where a kernel's own values do not suit
+    is_cpu: bool = False  # its devices are processors: as many compute units as threads
     cooperative: bool = False  # runs a phase as one launch, whose work-items wait for each other
 
 
@@ -45,6 +46,7 @@ CPU = DeviceClass(
         "attention_combine": {"WORKERS": (2,)},
         "elementwise": {"WORKERS": (8,)},
     },
+    is_cpu=True,
     cooperative=True,
 )
 GENERIC = DeviceClass(
@@ -61,6 +63,11 @@ ADRENO = replace(GENERIC, name="adreno", parent="generic")
 MALI = replace(GENERIC, name="mali", parent="generic")
 
 CLASSES: dict[str, DeviceClass] = {each.name: each for each in (CPU, ADRENO, MALI, GENERIC)}
+
+
+def is_cpu_class(name: object) -> bool:
+    """Whether a class of this name, as a plan or a profile has it, is of processors."""
+    return any(each.is_cpu for each in CLASSES.values() if each.name == name)
 
 
 def lineage(device_class: DeviceClass) -> list[DeviceClass]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from opencl_kernels.device_class import is_cpu_class
 from toolkit.bench.conditions import Watch, shell_of
 from toolkit.bench.conditions import lines as state_lines
 from toolkit.bench.kv_copies import kv_copy_bytes
@@ -127,7 +128,7 @@ def span_us(spans: Sequence[Span], phase: str) -> float | None:
 
 def threads_of(executor: Executor) -> int:
     """Threads for a rival: as many as a CPU device has compute units; against a GPU, all cores."""
-    if executor.plan.profile.get("class") == "cpu":
+    if is_cpu_class(executor.plan.profile.get("class")):
         return executor.device.compute_units
     return os.cpu_count() or 1
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from opencl_kernels.device_class import is_cpu_class
 from toolkit.arguments import text_of
 from toolkit.devices import opencl
 from toolkit.devices.match import Profile, match_phone, socs
@@ -143,7 +144,7 @@ def _as_reported(name: str, facts: Profile, device: Mapping[str, Any]) -> Profil
 def _essence(name: str, facts: Profile) -> Profile:
     """The keys that a plan depends on; the rest of an entry is for people and estimates."""
     features = [f for f in FEATURES if f in facts.get("features", ())]
-    units = os.cpu_count() or 1 if facts["class"] == "cpu" else UNITS
+    units = os.cpu_count() or 1 if is_cpu_class(facts["class"]) else UNITS
     return {
         "name": name,
         "class": facts["class"],

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
+from opencl_kernels.device_class import is_cpu_class
 from opencl_kernels.formats import DTYPES
 from toolkit.errors import PocketError
 from toolkit.executors.opencl.device_choice import choose_device, info_of
@@ -79,7 +80,7 @@ class PhaseExecutor:
         platform: str | None = None,
         profile: bool = False,
     ) -> None:
-        device = choose_device(platform, plan.profile.get("class") == "cpu")
+        device = choose_device(platform, is_cpu_class(plan.profile.get("class")))
         check_linker(device.platform.name)
         self.plan, self.device = plan, info_of(device)
         self._limits = limits_of(device)
