@@ -11,10 +11,19 @@ from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.tuned import default_knobs
 from toolkit.executors.spans import Span
 from toolkit.plan.expr import symbol
-from toolkit.tuning.choice import WHOLE, Compared, best, compare, per_step, stages, trials, verdict
+from toolkit.tuning.candidate import seconds_of
+from toolkit.tuning.candidate_plan import KernelCase
+from toolkit.tuning.choice import (
+    WHOLE,
+    Compared,
+    best,
+    candidates,
+    compare,
+    per_step,
+    stages,
+    verdict,
+)
 from toolkit.tuning.report import judged
-from toolkit.tuning.trial import seconds_of
-from toolkit.tuning.trial_plan import KernelCase
 
 
 def kernel_case(name: str, case: Case) -> KernelCase:
@@ -96,7 +105,7 @@ def test_a_kernel_that_did_not_run_was_not_measured() -> None:
 def test_one_trial_takes_a_value_of_every_kernel() -> None:
     kernel_cases = {each.site: each for each in (GEMV, GEMM)}
     now: Any = {site: default_knobs(each.kernel, "cpu") for site, each in kernel_cases.items()}
-    tried = list(trials(kernel_cases, now, 0, "cpu", 0))
+    tried = list(candidates(kernel_cases, now, 0, "cpu", 0))
     assert [each[SITE]["WORKERS"] for each in tried] == [2, 3, 4, 16]
     assert [each[GEMM.site]["WORKERS"] for each in tried] == [3, 4, 16, 8]  # then as before
     assert stages(kernel_cases) == len(KERNELS["gemm_cpu"].knobs)
@@ -106,7 +115,7 @@ def test_a_value_that_changes_nothing_is_not_tried() -> None:
     """A slice of K longer than K."""
     now: Any = {GEMM.site: default_knobs(GEMM.kernel, "cpu")}
     depth = list(GEMM.kernel.knobs).index("KC")
-    assert list(trials({GEMM.site: GEMM}, now, depth, "cpu", 0)) == []
+    assert list(candidates({GEMM.site: GEMM}, now, depth, "cpu", 0)) == []
 
 
 def test_a_value_that_finds_no_room_is_not_tried() -> None:
@@ -115,7 +124,7 @@ def test_a_value_that_finds_no_room_is_not_tried() -> None:
     now: Any = {prefill.site: {"WG": 64, "QB": 2, "HB": 0}}
     number = list(prefill.kernel.knobs).index("QB")
     for room, values in ((1 << 20, [4, 1]), (32768, [1]), (0, [])):
-        tried = trials({prefill.site: prefill}, now, number, "generic", room)
+        tried = candidates({prefill.site: prefill}, now, number, "generic", room)
         assert [each[prefill.site]["QB"] for each in tried] == values
 
 

@@ -16,7 +16,7 @@ from toolkit.executors.spans import Span
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Dispatch, Plan
 from toolkit.tuning import tuner as tune_module
-from toolkit.tuning.trial_plan import PHASES, defaults, tunable, with_knobs, write_trial
+from toolkit.tuning.candidate_plan import PHASES, defaults, tunable, with_knobs, write_candidate
 from toolkit.tuning.tuner import lines, tune
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
@@ -228,9 +228,9 @@ def test_a_trial_at_the_defaults_is_the_plan_itself(plan: Path, tmp_path: Path) 
     body = load_plan(plan)
     kernel_cases = tunable(body)
     same = with_knobs(body, defaults(kernel_cases, body))
-    write_trial(tmp_path / "trial.plan", plan, same)
+    write_candidate(tmp_path / "candidate.plan", plan, same)
     notes: list[str] = []
-    read = load_plan(tmp_path / "trial.plan", notes.append)
+    read = load_plan(tmp_path / "candidate.plan", notes.append)
     assert notes == []
     whole_step = {p for p in body.programs if p.kernel == "steps"}  # its knobs are the dispatches'
     assert len(whole_step) == 1 and set(read.programs) == set(body.programs) - whole_step

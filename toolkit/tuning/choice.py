@@ -8,7 +8,7 @@ from typing import TypeAlias
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.tuned import values_of
 from toolkit.compiler.lowering.variants import Programs
-from toolkit.tuning.trial_plan import Choice, KernelCase, Site
+from toolkit.tuning.candidate_plan import Choice, KernelCase, Site
 
 MARGIN = 0.03  # a gain below this is no gain
 SHARE = 0.01  # a site that takes less of a step is not tuned: its times are noise
@@ -72,11 +72,11 @@ def verdict(steps: Mapping[str, Compared]) -> tuple[str, Compared] | None:
 
 
 def best(
-    site: Site, before: Sequence[Round], trials: Sequence[tuple[Choice, Sequence[Round]]]
+    site: Site, before: Sequence[Round], candidates: Sequence[tuple[Choice, Sequence[Round]]]
 ) -> Knobs | None:
-    """The knobs of the best trial; None if none is better than before."""
+    """The knobs of the best candidate; None if none is better than before."""
     found: list[tuple[float, Knobs]] = []
-    for choice, rounds in trials:
+    for choice, rounds in candidates:
         gain = verdict(per_step(site, before, rounds)) if rounds else None
         if gain:
             found.append((gain[1].ratio, choice[site]))
@@ -88,7 +88,7 @@ def stages(kernel_cases: Mapping[Site, KernelCase]) -> int:
     return max(len(each.kernel.knobs) for each in kernel_cases.values())
 
 
-def trials(
+def candidates(
     kernel_cases: Mapping[Site, KernelCase], now: Choice, stage: int, device_class: str, room: int
 ) -> Iterator[dict[Site, Knobs]]:
     """The choices to try in a stage: in each, every site takes its next value of one knob.

@@ -6,8 +6,8 @@ from typing import Any
 
 from opencl_kernels.kernel import Knobs
 from toolkit.tables import table
+from toolkit.tuning.candidate_plan import Choice, Site
 from toolkit.tuning.choice import WHOLE, Compared, Round, per_step, verdict
-from toolkit.tuning.trial_plan import Choice, Site
 
 NO_GAIN = {"ratio": None, "low": None, "high": None}
 

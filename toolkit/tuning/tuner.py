@@ -1,8 +1,9 @@
 """`pocketcl tune`: find faster knobs for a plan's kernels by timing whole steps of the plan.
 
-A trial is the plan with other knobs, run by the runner with kernel times; it is interleaved with
-what it is compared to. Since times are per dispatch, one trial measures every kernel at once: each
-takes its next value of a knob. Whole steps read weights from memory, as in every run of the plan.
+A candidate is the plan with other knobs, run by the runner with kernel times; it is interleaved
+with what it is compared to. Since times are per dispatch, one candidate measures every kernel at
+once: each takes its next value of a knob. Whole steps read weights from memory, as in every run of
+the plan.
 """
 
 import datetime
@@ -23,10 +24,8 @@ from toolkit.errors import PocketError
 from toolkit.executors.open import open_executor
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Plan
-from toolkit.tuning.choice import Round, best, stages, trials
-from toolkit.tuning.report import judged, lines
-from toolkit.tuning.trial import Trial
-from toolkit.tuning.trial_plan import (
+from toolkit.tuning.candidate import Candidate
+from toolkit.tuning.candidate_plan import (
     Choice,
     KernelCase,
     Site,
@@ -35,6 +34,8 @@ from toolkit.tuning.trial_plan import (
     tunable,
     with_knobs,
 )
+from toolkit.tuning.choice import Round, best, candidates, stages
+from toolkit.tuning.report import judged, lines
 
 __all__ = ["lines", "tune"]
 
@@ -51,7 +52,7 @@ def tune(
 
     save     also write the table that is shipped, in a checkout
     kernels  only these
-    repeats  rounds of every trial
+    repeats  rounds of every candidate
     """
     started = time.perf_counter()
     plan = load_plan(plan_path)
@@ -60,7 +61,9 @@ def tune(
     with tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
         tuner = Tuner(plan_path, plan, kernels, repeats, Path(folder), opener)
         tuner.tell = progress or tuner.tell
-        with driver_cache(tuner.folder / "driver"):  # the programs of trials are of no use later
+        with driver_cache(
+            tuner.folder / "driver"
+        ):  # the programs of candidates are of no use later
             choice = tuner.usual
             for number in range(stages(tuner.kernel_cases)):
                 choice = tuner.stage(number, choice)
@@ -75,7 +78,7 @@ def tune(
 
 
 class Tuner:
-    """A plan, and trials of its knobs."""
+    """A plan, and candidates of its knobs."""
 
     def __init__(
         self,
@@ -97,7 +100,7 @@ class Tuner:
 
     def stage(self, number: int, now: Choice) -> Choice:
         """Try the values of every kernel's knob of this number; return the best of each."""
-        tried = list(trials(self.kernel_cases, now, number, self.kind, self.room))
+        tried = list(candidates(self.kernel_cases, now, number, self.kind, self.room))
         if not tried:
             return now
         knob = f"knob {number + 1} of {stages(self.kernel_cases)}"
@@ -122,7 +125,7 @@ class Tuner:
         """
         found: list[list[Round]] = [[] for _ in choices]
         with ExitStack() as stack:
-            opened = dict[int, Trial]()
+            opened = dict[int, Candidate]()
             for number, choice in enumerate(choices):
                 self.tell(f"{what}: building kernels", number, len(choices))
                 try:
@@ -134,9 +137,9 @@ class Tuner:
                         raise
             for repeat in range(self.repeats):
                 self.tell(what, repeat, self.repeats)
-                for number, trial in opened.items():
+                for number, candidate in opened.items():
                     time.sleep(PAUSE)
-                    found[number].append(trial.round())
+                    found[number].append(candidate.round())
         return found
 
     def changed(self, site: Site, knobs: Knobs) -> dict[str, int]:
@@ -151,17 +154,17 @@ class Tuner:
         for file in files if table else ():
             tuned.write_table(file, self.facts, table)
 
-    def _open(self, choice: Choice) -> Trial:
+    def _open(self, choice: Choice) -> Candidate:
         self.opened += 1
         folder, plan = self.folder / f"{self.opened}.plan", with_knobs(self.plan, choice)
-        trial = Trial(folder, self.path, plan, self.opener, self.folder / "programs")
+        candidate = Candidate(folder, self.path, plan, self.opener, self.folder / "programs")
         if not self.facts:
             try:
-                self.facts = facts_of(self.plan, trial.executor.ready)
+                self.facts = facts_of(self.plan, candidate.executor.ready)
             except BaseException:
-                trial.executor.close()
+                candidate.executor.close()
                 raise
-        return trial
+        return candidate
 
 
 def facts_of(plan: Plan, ready: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A trial of a choice of knobs: a plan with them is loaded, and rounds of its steps are timed."""
+"""A choice of knobs is tried: a plan with them is loaded, and rounds of its steps are timed."""
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -8,8 +8,8 @@ from typing import Any
 
 from toolkit.executors.spans import Span, length_s, runs_of
 from toolkit.plan.schema import Plan
+from toolkit.tuning.candidate_plan import PHASES, Site, kernel_case_of, write_candidate
 from toolkit.tuning.choice import WHOLE, Round
-from toolkit.tuning.trial_plan import PHASES, Site, kernel_case_of, write_trial
 
 SHORT = 8  # tokens of a short prompt: a turn of a chat, or the end of a long prompt
 DECODED = 16  # tokens decoded in a round
@@ -17,7 +17,7 @@ TIMES = 4  # a short prompt is fed this often in a round: a single time is noisy
 Layout = dict[str, list[tuple[str, Site | None]]]  # of each phase: names and sites in order
 
 
-class Trial:
+class Candidate:
     """A loaded plan; each `round` is a short prompt, a full chunk and decode steps after it."""
 
     def __init__(
@@ -29,11 +29,11 @@ class Trial:
         cache: Path,
     ) -> None:
         """Write the plan to `folder`, and load it."""
-        write_trial(folder, plan_path, plan)
+        write_candidate(folder, plan_path, plan)
         self.layout, self.prompts = layout_of(plan), dict(_prompts(plan))
         self.executor = opener(folder, "runner", profile=True, cache=cache)
 
-    def __enter__(self) -> "Trial":
+    def __enter__(self) -> "Candidate":
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""A plan with other knobs: what can be tuned in it, and the plan folder of a trial."""
+"""A plan with other knobs: what can be tuned in it, and the plan folder of a candidate."""
 
 import hashlib
 import os
@@ -113,7 +113,7 @@ def with_knobs(plan: Plan, choice: Choice) -> Plan:
     return replace(plan, programs=tuple(programs.index), phases=phases)
 
 
-def write_trial(folder: Path, plan_path: Path, plan: Plan) -> None:
+def write_candidate(folder: Path, plan_path: Path, plan: Plan) -> None:
     """Write the folder of `plan`: kernels of this version, links to everything else."""
     texts = {p.source: source_text(Path(p.source).name) for p in plan.programs}
     others = [entry for entry in plan.files if not entry.path.startswith("kernels/")]
