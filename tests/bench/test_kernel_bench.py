@@ -48,6 +48,7 @@ def test_kernels_of_a_class_or_by_name() -> None:
         choose((), "nothing", "cpu")
 
 
+@pytest.mark.slow
 def test_figures_of_a_kernel() -> None:
     figures = bench_kernels(("rmsnorm_cpu", "rope_kv"), seconds=0.01)
     assert {"device", "class", "rates", "kernels"} == set(figures)

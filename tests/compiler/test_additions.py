@@ -101,10 +101,10 @@ def test_a_new_class_runs_every_case_of_every_family(queue: Any, add: Any) -> No
 @pytest.mark.parametrize(
     "on, requires",
     [
-        ("host", Requires()),
+        ("host", Requires(("int_dot",))),
+        pytest.param("host", Requires(), marks=pytest.mark.slow),
         pytest.param("runner", Requires(), marks=pytest.mark.slow),
-        pytest.param("host", Requires(("int_dot",)), marks=pytest.mark.slow),
-        ("runner", Requires(("int_dot",))),
+        pytest.param("runner", Requires(("int_dot",)), marks=pytest.mark.slow),
     ],
 )
 def test_a_new_kernel_is_chosen_where_the_device_has_what_it_requires(

@@ -37,7 +37,7 @@ def test_splits_fill_the_device(
 
 
 @pytest.mark.parametrize("device_class", ["cpu", pytest.param("generic", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("on", ["host", "runner"])
+@pytest.mark.parametrize("on", ["host", pytest.param("runner", marks=pytest.mark.slow)])
 def test_a_model_with_splits_answers_the_same(
     on: str, device_class: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,10 @@ def test_plans_for_phones_fit(tmp_path: Path, name: str) -> None:
     assert all(0 < variant.local_bytes <= 32768 for variant in found.values())
 
 
-@pytest.mark.parametrize(("name", "on"), [("Gemma 2B", "host"), ("Falcon 7B", "runner")])
+@pytest.mark.parametrize(
+    ("name", "on"),
+    [("Gemma 2B", "host"), pytest.param("Falcon 7B", "runner", marks=pytest.mark.slow)],
+)
 def test_models_with_many_heads_answer_as_onnx_runtime(tmp_path: Path, name: str, on: str) -> None:
     compiled(tmp_path, name)
     figures = verify(tmp_path / "x.plan", on=on)

@@ -58,8 +58,12 @@ TOOLS: dict[str, Tool] = {
     "fused half": fused_and_halved,
 }
 ROUTES = ("optimum", "dynamo", "dynamo23", "genai-fp32", "genai-int4")
-CASES = [("demo", "all"), ("optimum", "fused half")]
-OTHERS = [("demo", "half"), *((r, t) for r in ROUTES for t in ("all", "fused half"))]
+CASES = [("optimum", "fused half")]
+OTHERS = [
+    ("demo", "all"),
+    ("demo", "half"),
+    *((r, t) for r in ROUTES for t in ("all", "fused half")),
+]
 CASES += [pytest.param(*c, marks=pytest.mark.slow) for c in OTHERS if c not in CASES]
 
 

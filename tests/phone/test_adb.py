@@ -221,7 +221,7 @@ def test_what_the_phone_says_is_not_taken_for_adb(phone: Device) -> None:
     assert done.code == 1
 
 
-@pytest.mark.parametrize("state", ["unauthorized", "offline"])
+@pytest.mark.parametrize("state", ["unauthorized", pytest.param("offline", marks=pytest.mark.slow)])
 def test_a_real_phone_that_is_not_ready(make_phone: Make, adb: AdbServer, state: Unready) -> None:
     device = make_phone("phone")
     device.unplug()

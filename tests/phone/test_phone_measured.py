@@ -59,6 +59,7 @@ def test_a_probe_of_a_phone(
     assert list(warm_phone.root.locate(HOME).rglob("pocketcl-probe*")) == []
 
 
+@pytest.mark.slow
 def test_bench_on_a_hot_phone_says_so(warm_phone: Device, demo: Path, tmp_path: Path) -> None:
     warm_phone.files.set_service("thermalservice", thermal(2, 47.0))
     page = tmp_path / "report.html"

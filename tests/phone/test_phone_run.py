@@ -69,6 +69,7 @@ def test_an_edited_kernel_is_used(warm_phone: Device, demo: Path, tmp_path: Path
     assert json.loads(found.stdout)["phone"]["pushed_files"] == 1
 
 
+@pytest.mark.slow
 def test_verify_and_eval_give_the_desktops_figures(
     warm_phone: Device, demo: Path, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from toolkit.devices.profiles import measured_file, profiles
 from toolkit.errors import PocketError
 from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
+pytestmark = pytest.mark.slow  # a probe measures for seconds
 RATES = {"read": "bytes_per_s", "multiply_add_f32": "operations_per_s"}
 
 
