@@ -15,6 +15,7 @@ from onnx_passes.ir.graph import DOMAIN, constant, is_constant, opset, rank, sca
 from onnx_passes.ir.rules import Outcome, attempt
 from opencl_kernels.elementwise.functions import SCALAR_OPS
 
+KINDS = {"float": ir.DataType.is_floating_point}  # of the types that an op takes
 MAX_INPUTS = 8  # buffers that the kernel takes
 MAX_NODES = 64  # of one chain
 
@@ -37,9 +38,8 @@ def _is_elementwise(node: ir.Node) -> bool:
     if node.domain != "" or node.op_type not in SCALAR_OPS or output.shape is None:
         return False
     values = (*node.inputs, output)
-    return all(
-        v is not None and v.dtype is not None and v.dtype.is_floating_point() for v in values
-    )
+    is_of_kind = KINDS[SCALAR_OPS[node.op_type].operands]
+    return all(v is not None and v.dtype is not None and is_of_kind(v.dtype) for v in values)
 
 
 def _chain(last: ir.Node) -> list[ir.Node]:

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-FLOATS = ("f32", "f16")
-
 
 @dataclass(frozen=True)
 class ScalarOp:
@@ -23,7 +21,7 @@ class ScalarOp:
 
     c: str  # over operands {0} and {1}
     numpy: Callable[..., Any]
-    types: tuple[str, ...] = FLOATS  # of operands
+    operands: str = "float"  # the kind of their type: what passes fuse, and kernels compute
 
     @property
     def arity(self) -> int:

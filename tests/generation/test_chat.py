@@ -306,7 +306,9 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_session(plan: Path) -> None:
 
 
 @pytest.mark.parametrize("on", ["host", "runner"])
-def test_an_interrupted_prompt_leaves_a_usable_session(plan: Path, on: str) -> None:
+def test_an_interrupted_prompt_leaves_a_usable_session(
+    plan: Path, on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Session(plan, on) as session:
         prefill, ids = session.executor.prefill, [5, 6, 7, 8] * 80
 
@@ -314,10 +316,10 @@ def test_an_interrupted_prompt_leaves_a_usable_session(plan: Path, on: str) -> N
             session.interrupt()
             return prefill(part, past)
 
-        session.executor.prefill = interrupted  # type: ignore[method-assign]
-        assert list(session.generate(ids, 5, ())) == []
+        with monkeypatch.context() as patch:
+            patch.setattr(session.executor, "prefill", interrupted)
+            assert list(session.generate(ids, 5, ())) == []
         assert (session.stop_reason, session.past, session.history) == ("cancel", 256, ids[:256])
-        session.executor.prefill = prefill  # type: ignore[method-assign]
         found = list(session.generate(session.resume(ids), 5, ()))
         assert session.fed == 64
         session.reset()

@@ -139,7 +139,7 @@ def _options(plan: Plan, phase: Phase) -> tuple[str, ...]:
     for program in programs:
         if program.options != programs[0].options:
             raise PocketError(program.kernel, "it is built with other options than the rest")
-    return programs[0].options
+    return programs[0].options if programs else ()
 
 
 def _dispatches(phase: Phase) -> Iterator[Dispatch]:

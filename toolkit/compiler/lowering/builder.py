@@ -150,8 +150,3 @@ def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...
 def label(node: ir.Node) -> str:
     """The name of a node's dispatch for people: that of its output."""
     return (node.outputs[-1].name or node.op_type).strip("/")
-
-
-def refusal(node: ir.Node, because: str) -> PocketError:
-    """The error for a node that no kernel can compute."""
-    return PocketError(f"no kernel for {node.op_type} at {node.name}", because, UNSUPPORTED)
