@@ -196,12 +196,9 @@ PREFILL = Family(
     ),
     keeps_states=True,
 )
-DECODE = Family(
+DECODE = replace(  # the same contract for one token of each text
+    PREFILL,
     name="attention_decode",
-    case=Heads,
-    arguments=arguments,
-    reference=reference,
-    work=work,
     cases=DECODE_CASES,
     bench_cases=DECODE_BENCH,
     kernels=(
@@ -223,5 +220,4 @@ DECODE = Family(
             requires=requires,
         ),
     ),
-    keeps_states=True,
 )
