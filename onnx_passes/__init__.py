@@ -19,7 +19,6 @@ from onnx_passes.fold_constants import fold_constants
 from onnx_passes.free_names import free_names
 from onnx_passes.fuse_attention import fuse_attention
 from onnx_passes.fuse_bias import fuse_bias
-from onnx_passes.fuse_elementwise import fuse_elementwise
 from onnx_passes.fuse_glu import fuse_glu
 from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
@@ -78,7 +77,6 @@ PASSES: tuple[Pass, ...] = (
     fuse_qkv,  # needs the transposes gone
     fuse_residual_norm,
     last_rows,  # it splits the final norm from what feeds later layers
-    fuse_elementwise,  # what no other pass knew
     quantize_e0m4,  # last: every weight has its final form, and is not merged again
 )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from opencl_kernels.attention import attention, rope_kv, split
-from opencl_kernels.elementwise import elementwise
 from opencl_kernels.embedding import embed
 from opencl_kernels.family import Family
 from opencl_kernels.kernel import Argument, Kernel, source_text
+from opencl_kernels.map import map
 from opencl_kernels.matmul import gemm, gemv
 from opencl_kernels.norm import rmsnorm
+from opencl_kernels.reduce import reduce
+from opencl_kernels.rows import rows
 from opencl_kernels.sampling import sample
 
 _ALL = (
@@ -23,7 +25,9 @@ _ALL = (
     split.SPLIT,
     split.COMBINE,
     sample.FAMILY,
-    elementwise.FAMILY,
+    map.FAMILY,
+    rows.FAMILY,
+    reduce.FAMILY,
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for f in _ALL for kernel in f.kernels}

@@ -38,7 +38,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "toolkit.cli": ("toolkit.tuning",),
 }
 # What passes may know of kernels: how weights lie, and which functions of elements there are.
-OF_KERNELS = ("opencl_kernels.formats", "opencl_kernels.elementwise.functions")
+OF_KERNELS = ("opencl_kernels.formats", "opencl_kernels.map.functions")
 ENTRIES = ("toolkit/__init__.py", "toolkit/__main__.py")  # the public names, the command line
 # The only places that may import a library; libraries not named here may be imported anywhere.
 PLACES = {

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_passes.ir.dims import evaluated, is_anonymous
 from onnx_passes.ir.graph import GraphError
 from onnx_passes.ir.rules import Miss
-from opencl_kernels.elementwise.functions import SCALAR_OPS
+from opencl_kernels.map.functions import SCALAR_OPS
 
 LARGE = 1 << 24  # elements: a piece that needs a larger value is no mask and no table
 WHOLE = 1 << 27  # elements of all its values

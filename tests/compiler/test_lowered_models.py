@@ -16,7 +16,6 @@ import toolkit
 from opencl_kernels import family_of
 from opencl_kernels.case import At
 from opencl_kernels.formats import DTYPES
-from toolkit.compiler.lowering.table import unsupported
 from toolkit.compiler.report import CompileReport
 from toolkit.evaluation.verify import verify
 from toolkit.plan.expr import maximum, symbol
@@ -136,12 +135,3 @@ def test_no_dispatch_touches_more_than_its_arguments_hold(seed: int, tmp_path: P
         assert needed <= held, name
     if seed < 2:
         check(done)
-
-
-def test_only_token_ids_choose_rows() -> None:
-    model = text("""<ir_version: 10, opset_import: ["": 18]>
-    g (int64[1, S] ids, int64[1, S] kinds) => (float[1, S, 4] y) <float[9, 4] table>
-    { a = Gather(table, ids)  b = Gather(table, kinds)  y = Add(a, b) }""")
-    mine, other, _ = model.graph
-    assert unsupported(mine, "ids") is None
-    assert unsupported(other, "ids") == "only token ids can choose the rows"

@@ -7,7 +7,7 @@ from opencl_kernels.tuned import Table
 from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind
 from toolkit.compiler.kinds.language_model import LANGUAGE_MODEL
 from toolkit.compiler.lowering.builder import PhaseBuilder, compact
-from toolkit.compiler.lowering.table import lower_nodes
+from toolkit.compiler.lowering.table import JOINING, lower_nodes
 from toolkit.compiler.lowering.variants import Programs, Settings
 from toolkit.compiler.memory.phases import place_phase
 from toolkit.compiler.options import Options
@@ -74,7 +74,7 @@ def _phase(
         weights=table,
         programs=programs,
         buffers=frame.buffers,
-        functions=model.functions,
+        joining=JOINING,
         at=phase.fixed,
         box=box,
         locations=dict(frame.inputs),

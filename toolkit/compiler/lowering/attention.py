@@ -13,6 +13,7 @@ from opencl_kernels.case import ceil_div
 from toolkit.compiler.lowering.builder import PhaseBuilder, label
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matmul import matrix_dims
+from toolkit.compiler.lowering.values import stored
 from toolkit.compiler.lowering.variants import Settings
 
 LONG = 1024  # keys; for fewer, a second launch costs more than it gains
@@ -31,11 +32,11 @@ def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
         R=2 * half,
         CTX=rows,
         interleaved=node.overload == "interleaved",
-        x=b.location(qkv).dtype,
+        x=stored(b, qkv).dtype,
         y=b.settings.activations,
         **_states(b, k_state),
     )
-    refs = {"qkv": b.location(qkv).ref, "cos": b.weights.vector(cos), "sin": b.weights.vector(sin)}
+    refs = {"qkv": stored(b, qkv).ref, "cos": b.weights.vector(cos), "sin": b.weights.vector(sin)}
     refs |= {"k_state": b.location(k_out).ref, "v_state": b.location(v_out).ref}
     b.emit(label(node), "rope_kv", case, refs | {"q": b.output(q).ref})
 
@@ -49,12 +50,12 @@ def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
         H=int(b.dims(q)[2]),
         SCALE=attribute(node, "scale"),
         WINDOW=window if window < b.settings.context else 0,  # beyond the context: none
-        x=b.location(q).dtype,
+        x=stored(b, q).dtype,
         y=b.settings.activations,
         **_states(b, k_state),
     )
     inputs = {"q": q, "k_state": k_state, "v_state": v_state}
-    refs = {name: b.location(value).ref for name, value in inputs.items()}
+    refs = {name: stored(b, value).ref for name, value in inputs.items()}
     refs["y"] = b.output(y).ref
     if b.settings.batch != case.M:
         b.emit(label(node), "attention_prefill", case, refs)

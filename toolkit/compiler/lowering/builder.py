@@ -6,7 +6,7 @@ chosen later (memory/).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,9 +19,10 @@ from opencl_kernels.case import At
 from opencl_kernels.formats import dtype_bytes
 from toolkit.compiler.lowering.fits import Extent, check_fit
 from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
+from toolkit.compiler.views.view import View
 from toolkit.compiler.weights.table import UNSUPPORTED, WeightTable
 from toolkit.errors import PocketError
-from toolkit.plan.expr import Box, product, symbol
+from toolkit.plan.expr import Box, Expr, product, symbol
 from toolkit.plan.schema import Buffer, Dispatch, Ref, Scratch, Step
 
 Substitution = Mapping[sympy.Symbol, sympy.Expr]
@@ -54,10 +55,11 @@ class PhaseBuilder:
     weights: WeightTable
     programs: Programs
     buffers: Sequence[Buffer]  # of the plan
-    functions: Mapping[ir.OperatorIdentifier, ir.Function]  # bodies of elementwise chains
+    joining: Container[tuple[str, str]]  # domain and op of nodes whose outputs are Views
     at: Substitution  # symbols that are fixed in this phase
     box: Box  # bounds of the symbols in this phase
     locations: dict[ir.Value, Location] = field(default_factory=dict)
+    views: dict[ir.Value, View] = field(default_factory=dict)  # of values that nobody stored
     scratch: list[Scratch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     done: set[ir.Node] = field(default_factory=set)  # nodes that are fused into an earlier one
@@ -86,9 +88,14 @@ class PhaseBuilder:
             raise PocketError(f"{value.name} is read as an input", because, UNSUPPORTED)
         return self.locations[value]
 
-    def output(self, value: ir.Value, shape: list[sympy.Expr] | None = None) -> Location:
-        """New scratch for a value."""
-        dtype = self.settings.activations
+    def output(
+        self, value: ir.Value, shape: list[sympy.Expr] | None = None, dtype: str = ""
+    ) -> Location:
+        """New scratch for a value, of floats if no type is given; logits have a buffer."""
+        if value.is_graph_output():
+            self.locations[value] = Location(self.buffer("logits"), "f32")
+            return self.locations[value]
+        dtype = dtype or self.settings.activations
         shape = self.dims(value) if shape is None else shape
         self.locations[value] = Location(self.temporary(value.name or "", dtype, shape), dtype)
         return self.locations[value]
@@ -123,6 +130,10 @@ class PhaseBuilder:
             return Extent(source.dtype, math.prod(source.shape))
         memory = self.scratch[index] if kind == "scratch" else self.buffers[index]
         return Extent(memory.dtype, sympy.sympify(product(memory.shape)).xreplace(dict(self.at)))
+
+    def elements(self, ref: Ref) -> Expr:
+        """How many elements the memory has."""
+        return self._extent(ref).elements
 
     def _symbols(self) -> At:
         """The values in this phase of the symbols that shapes of arguments depend on."""

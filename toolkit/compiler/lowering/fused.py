@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import DOMAIN, is_constant, needed, sole_use
+from onnx_passes.ir.graph import DOMAIN, is_constant, needed, operand, sole_use
 from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder
 
 
@@ -70,9 +70,13 @@ def has_all_rows(b: PhaseBuilder, value: ir.Value) -> bool:
 
 
 def gated_unit(product: ir.Node) -> ir.Node | None:
-    """The Glu that is the only reader of a product of gates and ups."""
+    """The Glu that is the only reader of a product of gates and ups.
+
+    Not where they have biases: an interleaved weight has no place for these.
+    """
     glu = sole_use(product.outputs[0], "Glu")
-    return glu if glu is not None and glu.domain == DOMAIN else None
+    biased = operand(product, 2) is not None
+    return glu if glu is not None and glu.domain == DOMAIN and not biased else None
 
 
 def is_product(node: ir.Node | None) -> bool:

@@ -2,11 +2,23 @@
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import attribute, is_constant, needed
+from onnx_passes.ir.graph import attribute, is_constant, needed, rank
 from opencl_kernels.embedding.embed import Lookup
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matmul import matrix_dims
+from toolkit.compiler.lowering.ops.movement import lower_gather
+
+
+def lower_gathered(b: PhaseBuilder, node: ir.Node) -> None:
+    """Rows of the table of tokens are decoded by a kernel; else elements are read by index."""
+    (lower_embed if _by_tokens(b, node) else lower_gather)(b, node)
+
+
+def _by_tokens(b: PhaseBuilder, node: ir.Node) -> bool:
+    table, tokens = needed(node, 0), b.locations.get(needed(node, 1))
+    of_rows = is_constant(table) and attribute(node, "axis", 0) == 0 and rank(table) == 2
+    return of_rows and tokens is not None and tokens.ref == b.buffer("tokens")
 
 
 def lower_embed(b: PhaseBuilder, node: ir.Node) -> None:
@@ -27,13 +39,4 @@ def lower_embed(b: PhaseBuilder, node: ir.Node) -> None:
         b.emit("embed", "embed", case, refs)
 
 
-def check_gather(node: ir.Node, tokens: str) -> str | None:
-    """Kernels gather only rows of constant matrices, by token ids."""
-    table = needed(node, 0)
-    rows = is_constant(table) and attribute(node, "axis", 0) == 0
-    if not rows or table.shape is None or table.shape.rank() != 2:
-        return "only rows of a constant matrix can be gathered"
-    return None if needed(node, 1).name == tokens else "only token ids can choose the rows"
-
-
-GATHER = (Lowering("", "Gather", lower_embed, check_gather),)
+GATHER = (Lowering("", "Gather", lower_gathered),)

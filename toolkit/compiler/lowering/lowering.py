@@ -18,3 +18,4 @@ class Lowering:
     # Why no kernel can compute a node, or None; called before anything is lowered. The second
     # argument is the name of the graph's input of token ids.
     check: Callable[[ir.Node, str], str | None] = lambda _, __: None
+    joins: bool = False  # its outputs are Views: what reads them computes it

@@ -6,24 +6,29 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from onnx_passes.ir.dims import as_expr
-from onnx_passes.ir.graph import DOMAIN, needed, operand, sole_use
+from onnx_passes.ir.graph import DOMAIN, needed, operand
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.fused import few_rows, gated_unit, is_product, residual
 from toolkit.compiler.lowering.lowering import Lowering
+from toolkit.compiler.lowering.ops.products import lower_product
+from toolkit.compiler.lowering.values import stored
 from toolkit.plan.schema import Ref
 
 
 def lower_matmul(b: PhaseBuilder, node: ir.Node) -> None:
     """MatMul or Linear: one dispatch, or one for each slice of a weight split over files."""
+    if not is_product(node):
+        lower_product(b, node)
+        return
     glu = gated_unit(node)
     if glu is not None:
         _gate_up(b, node, glu)
         return
     y, rest = node.outputs[0], residual(b, node)
     _, N = matrix_dims(needed(node, 1))
-    into = logits(b, y) if y.is_graph_output() else b.output(y if rest is None else rest[1])
+    into = b.output(y if rest is None else rest[1])
     case, refs = _product(b, node, into)
     if rest is not None:
         case, refs["r"] = replace(case, residual=True), rest[0].ref
@@ -57,7 +62,7 @@ def _product(b: PhaseBuilder, node: ir.Node, y: Location) -> tuple[Product, dict
     """Case and arguments of a product, except those of its weight."""
     source, weight = needed(node, 0), needed(node, 1)
     norm = b.norms.get(source)
-    x = b.location(source) if norm is None else norm.x
+    x = stored(b, source) if norm is None else norm.x
     K, N = matrix_dims(weight)
     case = Product(
         M=b.rows(node.outputs[0]),
@@ -78,12 +83,6 @@ def _emit(b: PhaseBuilder, node: ir.Node, case: Product, refs: Mapping[str, Ref]
     b.emit(label(node), "gemv" if few else "gemm", case, refs)
 
 
-def logits(b: PhaseBuilder, y: ir.Value) -> Location:
-    """The plan's output buffer of logits, as the location of `y`."""
-    b.locations[y] = Location(b.buffer("logits"), "f32")
-    return b.locations[y]
-
-
 def matrix_dims(value: ir.Value) -> tuple[int, int]:
     """Rows and columns of a constant matrix."""
     assert value.shape is not None
@@ -92,28 +91,13 @@ def matrix_dims(value: ir.Value) -> tuple[int, int]:
 
 
 def check_product(node: ir.Node, _: str) -> str | None:
-    """Weights must be constant, and interleaved gates and ups have no bias."""
-    if not is_product(node):
-        return "only products with a constant matrix have a kernel"
-    if gated_unit(node) is not None and operand(node, 2) is not None:
-        return "gate and up have biases, which the interleaved weight does not hold"
+    """Biases are added to products with constant matrices."""
+    if node.op_type == "Linear" and not is_product(node):
+        return "only products with a constant matrix take a bias"
     return None
-
-
-def check_glu(node: ir.Node, _: str) -> str | None:
-    """It must be computed by the product before it."""
-    source = node.inputs[0]
-    whole = source is not None and sole_use(source) is node and is_product(source.producer())
-    return None if whole else "gate and up do not come from one matmul without other readers"
-
-
-def lower_glu(b: PhaseBuilder, node: ir.Node) -> None:
-    """Never called: its product has computed it."""
-    assert node in b.done, "a Glu comes after its product"
 
 
 PRODUCTS = (
     Lowering("", "MatMul", lower_matmul, check_product),
     Lowering(DOMAIN, "Linear", lower_matmul, check_product),
-    Lowering(DOMAIN, "Glu", lower_glu, check_glu),
 )

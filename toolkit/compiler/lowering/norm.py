@@ -7,11 +7,12 @@ from opencl_kernels.norm.rmsnorm import Rows
 from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
 from toolkit.compiler.lowering.fused import leave_to_products
 from toolkit.compiler.lowering.lowering import Lowering
+from toolkit.compiler.lowering.values import stored
 
 
 def lower_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
     """y = norm(x)."""
-    _norm(b, node, b.location(node.inputs[0]))
+    _norm(b, node, stored(b, needed(node, 0), last_rows=True))
 
 
 def _norm(b: PhaseBuilder, node: ir.Node, x: Location) -> None:
@@ -28,7 +29,9 @@ def lower_add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
     if node in b.summed:
         _norm(b, node, b.locations[node.outputs[0]])
         return
-    x, r = b.location(node.inputs[0]), b.location(node.inputs[1])
+    x, r = (stored(b, needed(node, i), last_rows=True) for i in range(2))
+    if x.last_rows != r.last_rows:  # one lies alone in memory, so that the other must too
+        x, r = (stored(b, needed(node, i)) for i in range(2))
     refs = {"x": x.ref, "r": r.ref, "gamma": b.weights.vector(needed(node, 2))}
     refs |= {name: b.output(v).ref for name, v in zip(("sum", "y"), node.outputs, strict=True)}
     b.emit(label(node), "add_rmsnorm", _norm_case(b, node, x), refs)

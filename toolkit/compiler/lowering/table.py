@@ -2,29 +2,42 @@
 
 import onnx_ir as ir
 
+from onnx_passes.ir.dims import symbolic_value
 from toolkit.compiler.lowering.attention import ATTENTION
 from toolkit.compiler.lowering.builder import PhaseBuilder
-from toolkit.compiler.lowering.elementwise import CHAINS
 from toolkit.compiler.lowering.gather import GATHER
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matmul import PRODUCTS
 from toolkit.compiler.lowering.norm import NORMS
-from toolkit.compiler.lowering.view import VIEWS
+from toolkit.compiler.lowering.ops.elements import ELEMENTS
+from toolkit.compiler.lowering.ops.movement import MOVEMENT
+from toolkit.compiler.lowering.ops.pocket import POCKET, bind_counters
+from toolkit.compiler.lowering.ops.rows import ROWS
+from toolkit.compiler.lowering.values import give_sizes, stored
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     (each.domain, each.op_type): each
-    for each in (*GATHER, *PRODUCTS, *VIEWS, *NORMS, *ATTENTION, *CHAINS)
+    for each in (
+        *(*GATHER, *PRODUCTS, *NORMS, *ATTENTION),
+        *(*MOVEMENT, *ELEMENTS, *ROWS, *POCKET),
+    )
 }
+JOINING = frozenset(op for op, each in LOWERINGS.items() if each.joins)
 
 
 def lower_nodes(graph: ir.Graph, builder: PhaseBuilder) -> None:
-    """Lower every node that is not fused into an earlier one."""
+    """Lower every node that is not fused into an earlier one, nor only about sizes."""
+    bind_counters(builder, graph)
     for node in graph:
-        if node not in builder.done:
+        if node not in builder.done and not give_sizes(builder, node):
             LOWERINGS[(node.domain, node.op_type)].emit(builder, node)
+    for output in graph.outputs:
+        stored(builder, output)
 
 
 def unsupported(node: ir.Node, tokens: str) -> str | None:
     """Why no kernel can compute this node, or None; `tokens`: the graph's input of ids."""
+    if all(symbolic_value(output) is not None for output in node.outputs):
+        return None  # its values are sizes, which are known
     lowering = LOWERINGS.get((node.domain, node.op_type))
     return "no kernel computes this op" if lowering is None else lowering.check(node, tokens)

@@ -16,7 +16,7 @@ from onnx_passes.analysis.matrices import KEPT
 from onnx_passes.weights.lazy import stored_in
 from onnx_passes.weights.quantized import quantized
 from opencl_kernels.device_class import WEIGHTS
-from opencl_kernels.formats import QUANTIZED
+from opencl_kernels.formats import DTYPES, QUANTIZED
 from opencl_kernels.layouts import Stored
 from toolkit.compiler.weights.packing import Storage, codes, floats
 from toolkit.errors import PocketError
@@ -63,17 +63,18 @@ class WeightTable:
     _matrices: list[StoredMatrix] = field(default_factory=list)
 
     def vector(self, value: ir.Value, first: int = 0, rows: int | None = None) -> Ref:
-        """A small tensor, or some rows of it, as float32: norm scales, biases, rotary tables."""
+        """A small tensor, or some rows of it: norm scales, biases, rotary tables, indices.
+
+        Floats are float32, truth values bytes, integers have the bits that their values need.
+        """
         key = (value, "rows", first, rows)
         if key not in self._known:
             assert value.const_value is not None
-            if value.const_value.dtype.is_integer():  # floats are exact only to 2^24
-                because = "vectors of a plan are floats"
-                raise PocketError(f"{value.name} is a vector of integers", because, UNSUPPORTED)
-            whole = value.const_value.numpy().astype(np.float32)
+            whole = _plain(value.const_value.numpy())
             array = whole if rows is None else whole[first : first + rows]
+            dtype = next(name for name, each in DTYPES.items() if each == array.dtype)
             source = WeightSource(
-                value.name or "", "f32", "rows", array.shape, array.nbytes, lambda: [array]
+                value.name or "", dtype, "rows", array.shape, array.nbytes, lambda: [array]
             )
             self._known[key] = [RowSlice({"w": self._append(source)}, first, array.size)]
         return self._known[key][0].refs["w"]
@@ -148,6 +149,16 @@ class WeightTable:
             self.forget()
 
         return produce
+
+
+def _plain(array: Array) -> Array:
+    """The elements in a type that kernels read."""
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind not in "iu":
+        return array.astype(np.float32)
+    fits = not array.size or (array.min() >= -(2**31) and array.max() < 2**31)
+    return array.astype(np.int32 if fits else np.int64)
 
 
 def _not_finite(source: WeightSource) -> PocketError:

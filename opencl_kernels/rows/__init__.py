@@ -1,0 +1,1 @@
+"""Statistics of rows and what is made of them: softmax, norms."""

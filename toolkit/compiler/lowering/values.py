@@ -1,0 +1,181 @@
+"""Values while a phase is lowered: as Views, and in memory where somebody must read them there."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import onnx_ir as ir
+import sympy
+
+from onnx_passes.ir.dims import symbolic_value
+from onnx_passes.ir.graph import is_constant
+from opencl_kernels.map.indexed import MAX_INPUTS
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder
+from toolkit.compiler.lowering.dispatches import emit_map
+from toolkit.compiler.views.poly import Poly, poly
+from toolkit.compiler.views.scalar import Index, Load, Scalar, apply, number, sources
+from toolkit.compiler.views.view import At, Shape, View, axes_of, in_memory, linear, poly_of
+from toolkit.plan.expr import symbol
+
+MOST_FUNCTIONS = 48  # that an element of a View computes; beyond, an operand is stored
+REJOINS = 24  # nodes among which several readers of a value may meet again
+TYPES = {
+    **{ir.DataType.INT64: "i64", ir.DataType.INT32: "i32", ir.DataType.BOOL: "u8"},
+    **{ir.DataType.FLOAT: "", ir.DataType.FLOAT16: "", ir.DataType.BFLOAT16: ""},
+}
+
+
+def storage_of(b: PhaseBuilder, value: ir.Value) -> str:
+    """The type that a value is stored in: floats as the settings say."""
+    return TYPES[value.dtype] or b.settings.activations  # type: ignore[index]
+
+
+def shape_of(b: PhaseBuilder, value: ir.Value) -> Shape:
+    """The value's shape in this phase."""
+    return tuple(as_poly(b, size) for size in b.dims(value))
+
+
+def as_poly(b: PhaseBuilder, size: sympy.Expr) -> Poly:
+    """A size over the symbols of this phase."""
+    return poly_of(size, {name: low for name, (low, _) in b.box.items()})
+
+
+def symbol_of(b: PhaseBuilder, name: str) -> Poly:
+    """A symbol in this phase: a number where it is fixed."""
+    return as_poly(b, symbol(name).xreplace(dict(b.at)))
+
+
+def view_of(b: PhaseBuilder, value: ir.Value) -> View:
+    """The value as a View: what was joined so far, what lies in memory, or a constant."""
+    if value in b.views:
+        return b.views[value]
+    if is_constant(value) and value not in b.locations:
+        b.views[value] = _constant(b, value)
+        return b.views[value]
+    return _located(b, b.location(value), shape_of(b, value))
+
+
+def _located(b: PhaseBuilder, location: Location, shape: Shape) -> View:
+    if not location.last_rows:
+        return in_memory(location, shape)
+    seq, rows = symbol_of(b, "seq"), symbol_of(b, "rows")
+    whole = in_memory(Location(location.ref, location.dtype), (shape[0], seq, *shape[2:]))
+    return View(shape, location.dtype, lambda at: whole.read([at[0], at[1] + seq - rows, *at[2:]]))
+
+
+def _constant(b: PhaseBuilder, value: ir.Value) -> View:
+    """A single number stands in the text; more lie in memory."""
+    if value.const_value is None:  # the output of a Constant node
+        value.const_value = ir.convenience.get_const_tensor(value)
+    assert value.const_value is not None
+    if value.const_value.size == 1:
+        only = number(value.const_value.numpy().reshape(())[()])
+        return View(shape_of(b, value), storage_of(b, value), lambda _: only)
+    ref = b.weights.vector(value)
+    return in_memory(Location(ref, b.weights.sources[int(ref[-1])].dtype), shape_of(b, value))
+
+
+def give_sizes(b: PhaseBuilder, node: ir.Node) -> bool:
+    """Give a node's outputs the sizes that are known to be in them; whether they are."""
+    known = [symbolic_value(output) for output in node.outputs]
+    if any(sizes is None for sizes in known):
+        return False
+    for output, sizes in zip(node.outputs, known, strict=True):
+        numbers = [Index(as_poly(b, size.xreplace(dict(b.at)))) for size in sizes or ()]
+        b.views[output] = View(shape_of(b, output), "i64", partial(_chosen, numbers))
+    return True
+
+
+def _chosen(elements: Sequence[Scalar], at: At) -> Scalar:
+    """The element at a coordinate, of few."""
+    *others, found = elements
+    for i in reversed(range(len(others))):
+        here = apply("Equal", Index(at[0]), Index(poly(i)))
+        found = apply("Where", here, others[i], found)
+    return found
+
+
+def operand_of(b: PhaseBuilder, value: ir.Value) -> View:
+    """The View that a reader joins; stored first if others would compute it again."""
+    if value in b.views and _is_shared(b, value) and _cost(b.views[value]):
+        stored(b, value)
+    return view_of(b, value)
+
+
+def _is_shared(b: PhaseBuilder, value: ir.Value) -> bool:
+    """Whether several nodes read the value that don't meet again soon in one."""
+    front = {use.node for use in value.uses()}
+    if value.is_graph_output():
+        return True
+    for _ in range(REJOINS):
+        if len(front) < 2:
+            return False
+        node = _first(front)
+        front.remove(node)
+        ends = any(output.is_graph_output() for output in node.outputs)
+        if ends or (node.domain, node.op_type) not in b.joining:
+            return True
+        front |= {use.node for output in node.outputs for use in output.uses()}
+    return True
+
+
+def _first(nodes: set[ir.Node]) -> ir.Node:
+    """The earliest in the graph."""
+    graph = next(iter(nodes)).graph
+    assert graph is not None
+    order: dict[ir.Node, int] = graph.meta.get("pocket_order") or {}
+    if not all(node in order for node in nodes):
+        order = {node: i for i, node in enumerate(graph)}
+        graph.meta["pocket_order"] = order
+    return min(nodes, key=order.__getitem__)
+
+
+def give(
+    b: PhaseBuilder, y: ir.Value, operands: Sequence[ir.Value], make: Callable[..., View]
+) -> None:
+    """y = make(Views of the operands); operands are stored where the kernel would be too large."""
+    views = [operand_of(b, value) for value in operands]
+    view = make(*views)
+    while not _fits(view):
+        costs = {i: _weight(v) for i, v in enumerate(views) if operands[i] in b.views}
+        most = max(costs, key=costs.__getitem__, default=None)
+        if most is None or not costs[most]:
+            break
+        stored(b, operands[most])
+        views = [view_of(b, value) for value in operands]
+        view = make(*views)
+    b.views[y] = view
+
+
+def _fits(view: View) -> bool:
+    element = view.read(axes_of(view.shape))
+    return len(set(sources(element))) <= MAX_INPUTS and element.cost <= MOST_FUNCTIONS
+
+
+def _cost(view: View) -> int:
+    return int(view.read(axes_of(view.shape)).cost)
+
+
+def _weight(view: View) -> int:
+    """What storing a View takes off its reader."""
+    element = view.read(axes_of(view.shape))
+    return int(element.cost) + len(set(sources(element))) - 1
+
+
+def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Location:
+    """The memory of a value, row by row, which a `map` fills if nothing else did.
+
+    last_rows  the reader takes the last rows of memory that holds all of them
+    """
+    if value in b.locations and (last_rows or not b.locations[value].last_rows):
+        return b.locations[value]
+    view = view_of(b, value)
+    element, axes = view.read(axes_of(view.shape)), axes_of(view.shape)
+    as_it_is = isinstance(element, Load) and element.at == linear(axes, view.shape)
+    if isinstance(element, Load) and as_it_is and not value.is_graph_output():
+        location: Location = element.source
+    else:
+        location = b.output(value, dtype=view.dtype)
+        emit_map(b, value.name or "map", location, view)
+    b.views.pop(value, None)
+    b.locations[value] = location
+    return location

@@ -1,0 +1,1 @@
+"""Values as functions of coordinates, until somebody must store them."""

@@ -1,0 +1,242 @@
+"""What a View gives at a coordinate: a tree of functions over loads, numbers and indices.
+
+The constructors simplify: integers that are sums and products stay polynomials, numbers are
+computed, a choice that is proved is made. A tree's `text` is in the language of maps
+(opencl_kernels.map.expression).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from opencl_kernels.map.expression import KIND_OF
+from opencl_kernels.map.functions import BOOL, FLOAT, INT, SCALAR_OPS
+from toolkit.compiler.views.poly import Computed, Names, Poly, Quotient, Remainder, below, poly
+
+INFIX = {
+    **{"Add": "+", "Sub": "-", "Mul": "*", "Less": "<", "LessOrEqual": "<=", "Greater": ">"},
+    **{"GreaterOrEqual": ">=", "Equal": "=="},
+}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A float or a truth value; whole numbers are an `Index`."""
+
+    value: float | bool
+
+    @property
+    def kind(self) -> str:
+        """Of the element."""
+        return BOOL if isinstance(self.value, bool) else FLOAT
+
+    def text(self, _: Names) -> str:
+        """As an expression."""
+        return repr(self.value)
+
+    cost = 0
+
+
+@dataclass(frozen=True)
+class Index:
+    """An integer that is a polynomial of coordinates and symbols."""
+
+    poly: Poly
+    kind = INT
+    cost = 0
+
+    def text(self, names: Names) -> str:
+        """As an expression."""
+        return self.poly.enclosed(names)
+
+
+@dataclass(frozen=True)
+class Load:
+    """An element of memory; `source` is hashable and has a `dtype`."""
+
+    source: Any
+    at: Poly
+    cost = 0
+
+    @property
+    def kind(self) -> str:
+        """Of the element."""
+        return KIND_OF[self.source.dtype]
+
+    def text(self, names: Names) -> str:
+        """As an expression."""
+        return f"{names(self.source)}[{self.at.text(names)}]"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first token of a text that is no padding."""
+
+    text_of_batch: Poly
+    kind = INT
+    cost = 0
+
+    def text(self, names: Names) -> str:
+        """As an expression."""
+        return f"start[{self.text_of_batch.text(names)}]"
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A function of SCALAR_OPS."""
+
+    op: str
+    operands: tuple[Scalar, ...]
+
+    @property
+    def kind(self) -> str:
+        """Of the result."""
+        return SCALAR_OPS[self.op].result or self.operands[-1].kind
+
+    @cached_property
+    def cost(self) -> int:
+        """How many functions are computed."""
+        return int(SCALAR_OPS[self.op].costs) + sum(operand.cost for operand in self.operands)
+
+    def text(self, names: Names) -> str:
+        """As an expression."""
+        operands = [operand.text(names) for operand in self.operands]
+        if self.op in INFIX:
+            return f"({operands[0]} {INFIX[self.op]} {operands[1]})"
+        return f"{self.op}({', '.join(operands)})"
+
+
+Scalar: TypeAlias = Number | Index | Load | Start | Apply
+
+
+def number(value: Any) -> Scalar:
+    """A constant of its own kind."""
+    if isinstance(value, bool | np.bool_):
+        return Number(bool(value))
+    return Index(poly(int(value))) if isinstance(value, int | np.integer) else Number(float(value))
+
+
+def apply(op: str, *operands: Scalar) -> Scalar:
+    """The function of operands, simplified."""
+    if op == "Identity":
+        return operands[0]
+    for simplify in (_of_indices, _cast, _chosen, _computed):
+        found = simplify(op, operands)
+        if found is not None:
+            return found
+    return Apply(op, operands)
+
+
+def _of_indices(op: str, operands: tuple[Scalar, ...]) -> Scalar | None:
+    """Sums and products of integers are polynomials, comparisons may be proved."""
+    indices = [operand.poly for operand in operands if isinstance(operand, Index)]
+    if len(indices) != len(operands) or not indices:
+        return None
+    match op, indices:
+        case "Add", [a, b]:
+            return Index(a + b)
+        case "Sub", [a, b]:
+            return Index(a - b)
+        case "Mul", [a, b]:
+            return Index(a * b)
+        case "Neg", [a]:
+            return Index(-a)
+        case ("Less", [a, b]) | ("Greater", [b, a]):
+            return _decided(below(a, b), below(b, a + 1))
+        case ("LessOrEqual", [a, b]) | ("GreaterOrEqual", [b, a]):
+            return _decided(below(a, b + 1), below(b, a))
+        case "Equal", [a, b]:
+            return _decided(a == b, below(a, b) or below(b, a))
+        case "Max", [a, b]:
+            return Index(a) if below(b, a + 1) else Index(b) if below(a, b + 1) else None
+        case "Min", [a, b]:
+            return Index(b) if below(b, a + 1) else Index(a) if below(a, b + 1) else None
+    return None
+
+
+def _decided(yes: bool, no: bool) -> Scalar | None:
+    return Number(True) if yes else Number(False) if no else None
+
+
+def _cast(op: str, operands: tuple[Scalar, ...]) -> Scalar | None:
+    """A cast to the kind that it has already."""
+    if op not in ("Float", "Int", "Bool"):
+        return None
+    return operands[0] if operands[0].kind == SCALAR_OPS[op].result else None
+
+
+def _chosen(op: str, operands: tuple[Scalar, ...]) -> Scalar | None:
+    """Where on a known condition, And and Or with a known operand."""
+    if op == "Where":
+        condition, yes, no = operands
+        if isinstance(condition, Number):
+            return yes if condition.value else no
+        return yes if yes == no else None
+    if op in ("And", "Or"):
+        for known, other in (operands, operands[::-1]):
+            if isinstance(known, Number):
+                return other if bool(known.value) == (op == "And") else known
+    return None
+
+
+def _computed(op: str, operands: tuple[Scalar, ...]) -> Scalar | None:
+    """A function of numbers, in float64; powers that are products."""
+    if op == "Pow" and isinstance(operands[1], Number):
+        return _power(operands[0], float(operands[1].value))
+    values = [_value(operand) for operand in operands]
+    if None in values:
+        return None
+    with np.errstate(all="ignore"):
+        found = SCALAR_OPS[op].numpy(*map(np.asarray, values))
+    return number(np.asarray(found)[()])
+
+
+def _value(scalar: Scalar) -> Any:
+    if isinstance(scalar, Number):
+        return scalar.value
+    return scalar.poly.number if isinstance(scalar, Index) else None
+
+
+def _power(base: Scalar, exponent: float) -> Scalar | None:
+    if exponent in (2.0, 3.0):
+        square = apply("Mul", base, base)
+        return square if exponent == 2 else apply("Mul", square, base)
+    return {0.5: lambda: apply("Sqrt", base), 1.0: lambda: base}.get(exponent, lambda: None)()
+
+
+def index_of(value: Scalar, size: Poly) -> Poly:
+    """A scalar as an index into `size` elements: below zero it counts from the end."""
+    if isinstance(value, Index):
+        p = value.poly
+        if p.number is not None and p.number < 0:
+            return size + p.number
+        if below(p, size) and below(poly(-1), p):
+            return p
+    return Poly.of(Computed(apply("Within", value, Index(size)), size - 1))
+
+
+def sources(scalar: Scalar) -> Iterator[Any]:
+    """The memory that is read, in the order of the text; some of it more than once."""
+    if isinstance(scalar, Load):
+        yield scalar.source
+        yield from _sources_of(scalar.at)
+    elif isinstance(scalar, Index):
+        yield from _sources_of(scalar.poly)
+    elif isinstance(scalar, Start):
+        yield from _sources_of(scalar.text_of_batch)
+    elif isinstance(scalar, Apply):
+        for operand in scalar.operands:
+            yield from sources(operand)
+
+
+def _sources_of(p: Poly) -> Iterator[Any]:
+    for factor in p.factors():
+        if isinstance(factor, Computed):
+            yield from sources(factor.value)
+        elif isinstance(factor, Quotient | Remainder):
+            yield from _sources_of(factor.x)
