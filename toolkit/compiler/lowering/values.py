@@ -172,7 +172,7 @@ def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Locatio
     element, axes = view.read(axes_of(view.shape)), axes_of(view.shape)
     as_it_is = isinstance(element, Load) and element.at == linear(axes, view.shape)
     if isinstance(element, Load) and as_it_is and not value.is_graph_output():
-        location: Location = element.source
+        location = Location(element.source.ref, element.source.dtype)
     else:
         location = b.output(value, dtype=view.dtype)
         emit_map(b, value.name or "map", location, view)

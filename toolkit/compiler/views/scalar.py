@@ -87,6 +87,19 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Local:
+    """A float that a kernel calls so, as `s` of a row of scores."""
+
+    name: str
+    kind = FLOAT
+    cost = 0
+
+    def text(self, _: Names) -> str:
+        """As an expression."""
+        return self.name
+
+
+@dataclass(frozen=True)
 class Apply:
     """A function of SCALAR_OPS."""
 
@@ -111,7 +124,7 @@ class Apply:
         return f"{self.op}({', '.join(operands)})"
 
 
-Scalar: TypeAlias = Number | Index | Load | Start | Apply
+Scalar: TypeAlias = Number | Index | Load | Start | Local | Apply
 
 
 def number(value: Any) -> Scalar:
@@ -218,6 +231,23 @@ def index_of(value: Scalar, size: Poly) -> Poly:
         if below(p, size) and below(poly(-1), p):
             return p
     return Poly.of(Computed(apply("Within", value, Index(size)), size - 1))
+
+
+def replaced(scalar: Scalar, old: Scalar, new: Scalar) -> Scalar:
+    """The scalar with another in place of one that it is made of."""
+    if scalar == old:
+        return new
+    if not isinstance(scalar, Apply):
+        return scalar
+    return apply(scalar.op, *(replaced(operand, old, new) for operand in scalar.operands))
+
+
+def loads(scalar: Scalar) -> Iterator[Load]:
+    """What it is made of that is loaded, indices aside; some of it more than once."""
+    if isinstance(scalar, Load):
+        yield scalar
+    for operand in scalar.operands if isinstance(scalar, Apply) else ():
+        yield from loads(operand)
 
 
 def sources(scalar: Scalar) -> Iterator[Any]:

@@ -1,14 +1,26 @@
 """Products of tensors that no matrix kernel computes: a reduction of the operands' product."""
 
+from functools import partial
+
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import needed
-from toolkit.compiler.lowering.builder import PhaseBuilder, label
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
+from toolkit.compiler.lowering.deferred import Deferred, Product
 from toolkit.compiler.lowering.dispatches import emit_reduce
-from toolkit.compiler.lowering.values import stored, view_of
+from toolkit.compiler.lowering.values import shape_of, stored, view_of
 from toolkit.compiler.views.poly import poly
 from toolkit.compiler.views.scalar import Scalar, apply
-from toolkit.compiler.views.view import At, View, axes_of, broadcast, expanded, reshaped
+from toolkit.compiler.views.view import (
+    At,
+    View,
+    axes_of,
+    broadcast,
+    expanded,
+    in_memory,
+    reshaped,
+    size_of,
+)
 
 
 def lower_product(b: PhaseBuilder, node: ir.Node) -> None:
@@ -18,14 +30,31 @@ def lower_product(b: PhaseBuilder, node: ir.Node) -> None:
     w = right if len(right.shape) > 1 else reshaped(right, (*right.shape, poly(1)))
     outer = broadcast([x.shape[:-2], w.shape[:-2]])
     M, K, N = x.shape[-2], x.shape[-1], w.shape[-1]
-    x_bMK, w_bKN = expanded(x, (*outer, M, K)), expanded(w, (*outer, K, N))
+    product = Product(expanded(x, (*outer, M, K)), expanded(w, (*outer, K, N)))
+    later = Deferred(
+        b.settings.activations,
+        (*outer, M, N),
+        product,
+        partial(_multiply, b, label(node), product),
+    )
+    y = node.outputs[0]
+    b.views[y] = reshaped(in_memory(later, later.shape), shape_of(b, y))
+
+
+def _multiply(b: PhaseBuilder, name: str, product: Product) -> Location:
+    """The product of two Views in memory of its own."""
+    *outer, M, K = product.left.shape
+    N = product.right.shape[-1]
 
     def read(at: At) -> Scalar:
         *batch, m, n, k = at
-        return apply("Mul", x_bMK.read([*batch, m, k]), w_bKN.read([*batch, k, n]))
+        return apply("Mul", product.left.read([*batch, m, k]), product.right.read([*batch, k, n]))
 
-    pairs = View((*outer, M, N, K), b.settings.activations, read)
-    emit_reduce(b, label(node), b.output(node.outputs[0]), pairs, 1)
+    dtype = b.settings.activations
+    sizes = [size_of(size) for size in (*outer, M, N)]
+    into = Location(b.temporary(name, dtype, sizes), dtype)
+    emit_reduce(b, name, into, View((*outer, M, N, K), dtype, read), 1)
+    return into
 
 
 def _cheap(b: PhaseBuilder, value: ir.Value) -> View:

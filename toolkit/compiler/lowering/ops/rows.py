@@ -1,15 +1,18 @@
 """Softmax, norms and reductions: statistics over axes of a View."""
 
+from functools import partial
+
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import attribute, integers, needed, operand, opset
 from opencl_kernels.rows.rows import SOFTMAX, layer_norm
-from toolkit.compiler.lowering.builder import PhaseBuilder, label
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
+from toolkit.compiler.lowering.deferred import Deferred, Softmax
 from toolkit.compiler.lowering.dispatches import emit_reduce, emit_rows
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.values import operand_of
 from toolkit.compiler.views.poly import product
-from toolkit.compiler.views.view import expanded, in_memory, reshaped, size_of, transposed
+from toolkit.compiler.views.view import View, expanded, in_memory, reshaped, size_of, transposed
 
 
 def lower_softmax(b: PhaseBuilder, node: ir.Node) -> None:
@@ -18,12 +21,19 @@ def lower_softmax(b: PhaseBuilder, node: ir.Node) -> None:
     axis = attribute(node, "axis", -1 if opset(node) >= 13 else 1) % len(x.shape)
     perm = [*(k for k in range(len(x.shape)) if k != axis), axis]
     moved = transposed(x, perm)
-    into = b.output(y, [size_of(size) for size in moved.shape])
-    emit_rows(b, label(node), into, moved, SOFTMAX)
-    if axis != len(perm) - 1:  # y lies with that axis last
-        del b.locations[y]
-        places = [perm.index(k) for k in range(len(perm))]
-        b.views[y] = transposed(in_memory(into, moved.shape), places)
+    later = Deferred(
+        b.settings.activations, moved.shape, Softmax(moved), partial(_soften, b, label(node), moved)
+    )
+    places = [perm.index(k) for k in range(len(perm))]
+    b.views[y] = transposed(in_memory(later, moved.shape), places)
+
+
+def _soften(b: PhaseBuilder, name: str, x: View) -> Location:
+    """The softmax of a View in memory of its own."""
+    dtype = b.settings.activations
+    into = Location(b.temporary(name, dtype, [size_of(size) for size in x.shape]), dtype)
+    emit_rows(b, name, into, x, SOFTMAX)
+    return into
 
 
 def check_softmax(node: ir.Node, _: str) -> str | None:
