@@ -13,6 +13,7 @@ from onnx_passes.analysis.roles import has_roles
 from onnx_passes.cancel_transposes import cancel_transposes
 from onnx_passes.canonicalize_dims import canonicalize_dims
 from onnx_passes.check_nodes import check_nodes
+from onnx_passes.count_inputs import count_inputs
 from onnx_passes.dequantize import dequantize
 from onnx_passes.drop_constant_inputs import drop_constant_inputs
 from onnx_passes.fold_constants import fold_constants
@@ -59,6 +60,7 @@ INTAKE: tuple[Pass, ...] = (
     free_names,  # before shapes are inferred: they are computed with the names
     widen_floats,  # before roles: casts hide what inputs are for
     canonicalize_dims,
+    count_inputs,  # needs roles and counters; all later passes may then evaluate what reads them
 )
 PASSES: tuple[Pass, ...] = (
     *INTAKE,
@@ -88,7 +90,7 @@ def rewrite(model: onnx_ir.Model) -> Iterator[tuple[str, Outcome]]:
 
 
 def intake(model: onnx_ir.Model) -> None:
-    """Run only the passes up to `canonicalize_dims`: roles and symbols, of the model as it came."""
+    """Run only the passes of the intake: roles, symbols and counters, of the model as it came."""
     for run in INTAKE:
         _whole_after(run, model)
 
@@ -105,8 +107,8 @@ def _whole_after(run: Pass, model: onnx_ir.Model) -> Outcome:
     """What the pass did; then what nothing reads goes, and shapes are inferred.
 
     Not before there are roles: `prune` has its place, and the exporter's dimensions mean nothing.
-    Masks and positions go when nothing reads them any more; the counters stay. Where the pass
-    changed nothing, shapes hold on: inferring them is half of a compile.
+    The counters stay even where nothing reads them any more. Where the pass changed nothing, shapes
+    hold on: inferring them is half of a compile.
     """
     with naming_fixed_sizes(model):
         outcome = run(model)

@@ -15,7 +15,7 @@ from onnx_passes.analysis.roles import (
     find_roles,
     note_roles,
 )
-from onnx_passes.analysis.uses import cache_widths
+from onnx_passes.analysis.uses import cache_widths, caches
 from onnx_passes.ir.dims import Dim
 from onnx_passes.ir.facts import Facts
 from onnx_passes.ir.graph import COUNTERS, dim, rank
@@ -29,21 +29,21 @@ def canonicalize_dims(model: ir.Model) -> Outcome:
     Raises RoleError where inputs and outputs are not those of a decoder.
     """
     graph, batch = model.graph, Facts.of(model).batch
-    roles = find_roles(graph)
+    roles = find_roles(model)
     note_roles(model, roles)
     note_fixed_sizes(model, roles, batch)
     inputs = {value.name: value for value in graph.inputs}
     _shape_sequences(inputs, roles, batch)
-    for past, _ in roles.cache:
-        inputs[past].shape = _growing(inputs[past], batch)
+    axes = {cache.past: cache.axis for cache in caches(graph)}
+    for past, axis in axes.items():
+        inputs[past].shape = _growing(inputs[past], axis, batch)
     infer(model)  # a first time, for head widths that only the weights know
     widths = cache_widths(graph)
-    for past, _ in roles.cache:
-        inputs[past].shape = _cache_shape(inputs[past], widths.get(past), batch)
+    for past, axis in axes.items():
+        inputs[past].shape = _cache_shape(inputs[past], axis, widths.get(past), batch)
     for name in COUNTERS:
         shape = [batch if name == "start" else 1]
         graph.inputs.append(ir.val(name, dtype=ir.DataType.INT64, shape=shape))
-    infer(model)
     return Outcome(len(inputs))
 
 
@@ -51,7 +51,7 @@ def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: in
     seq, total = ir.SymbolicDim("seq"), ir.SymbolicDim("past") + ir.SymbolicDim("seq")
     shapes: dict[str | None, dict[int, list[Dim]]] = {
         roles.tokens: {2: [batch, seq]},
-        roles.positions: {2: [batch, seq]},
+        roles.positions: {2: [batch, seq], 3: [_planes(inputs.get(roles.positions)), batch, seq]},
         roles.mask: {2: [batch, total], 4: [batch, 1, seq, total]},
     }
     for name, by_rank in shapes.items():
@@ -61,26 +61,37 @@ def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: in
         if found is None or found not in by_rank:
             raise RoleError(
                 f"the input {name!r} has rank {'unknown' if found is None else found}",
-                "tokens and positions are [batch, seq], "
+                "tokens are [batch, seq], positions too or [3, batch, seq], "
                 "masks [batch, total] or [batch, 1, seq, total]",
                 "export with the exporter's default inputs",
             )
         inputs[name].shape = ir.Shape(by_rank[found])
 
 
-def _growing(past: ir.Value, batch: int) -> ir.Shape | None:
+def _planes(positions: ir.Value | None) -> int:
+    """How often positions are asked for: once for each of time, height and width (Qwen2-VL)."""
+    return dim(positions, 0) or 3
+
+
+def _growing(past: ir.Value, axis: int, batch: int) -> ir.Shape | None:
     """The shape of a cache of any length, as far as it is known."""
     if past.shape is None or past.shape.rank() != 4:
         return past.shape
-    return ir.Shape([batch, past.shape[1], "past", past.shape[3]])
+    dims: list[Dim] = [batch, *past.shape[1:]]
+    dims[axis] = ir.SymbolicDim("past")
+    return ir.Shape(dims)
 
 
-def _cache_shape(past: ir.Value, width: int | None, batch: int) -> ir.Shape:
-    heads, width = dim(past, 1), dim(past, 3) or width
-    if rank(past) != 4 or not heads or not width:
+def _cache_shape(past: ir.Value, axis: int, width: int | None, batch: int) -> ir.Shape:
+    dims = [*(past.shape or ())]
+    fixed = dims[1:axis] + dims[axis + 1 :]
+    if len(dims) == 4 and isinstance(fixed[-1], ir.SymbolicDim) and width:
+        fixed[-1] = width
+    if len(dims) != 4 or axis == 0 or not all(isinstance(d, int) and d for d in fixed):
         raise RoleError(
             f"the cache input {past.name!r} has the shape {past.shape}",
-            "caches are [batch, kv_heads, past, head_dim] with known kv_heads and head_dim",
+            "caches are [batch, kv_heads, past, head_dim], in this order or with the tokens "
+            "elsewhere, with known kv_heads and head_dim",
             "export again with fixed heads",
         )
-    return ir.Shape([batch, heads, "past", width])
+    return ir.Shape([batch, *fixed[: axis - 1], "past", *fixed[axis - 1 :]])

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.ir.dims import evaluated, is_anonymous
-from onnx_passes.ir.graph import GraphError
+from onnx_passes.ir.graph import COUNTING, GraphError
 from onnx_passes.ir.rules import Miss
 from opencl_kernels.map.functions import SCALAR_OPS
 
@@ -23,6 +23,7 @@ PAIRS = 1 << 32  # of elements, which a product may have to go through
 LINEAR = frozenset(
     (
         *SCALAR_OPS,
+        *COUNTING,
         *(
             "And",
             "Cast",

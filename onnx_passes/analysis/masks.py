@@ -31,7 +31,7 @@ def _window(model: ir.Model, mask: ir.Value, context: int) -> int:
         raise Miss("the mask hides every key")
     window = NO_WINDOW if seen == context else seen
     begins = max(0, min(window - 1, context - 3))  # the first tokens that a window keeps out
-    shapes = (*_SHAPES, *(_PADDED if piece.roles.mask else ()), (3, begins, 0), (1, context - 1, 0))
+    shapes = (*_SHAPES, *(_PADDED if piece.padded else ()), (3, begins, 0), (1, context - 1, 0))
     for seq, past, padding in shapes:
         if past + seq > context:
             continue

@@ -1,17 +1,20 @@
 """What each graph input and output is for, found by structure; names and configs only break ties.
 
 A language model has tokens, usually a mask and positions, pairs of past and present (one per cached
-K and V), and logits.
+K and V), and logits. Tokens look up a table with a row for each logit; positions become angles, or
+look up a table of another length.
 """
 
 import dataclasses
 
 import onnx_ir as ir
 
-from onnx_passes.analysis.uses import cache_pairs, is_looked_up, reaches_rotation
-from onnx_passes.ir.graph import GraphError
+from onnx_passes.analysis.uses import caches, looked_up_rows, reaches_rotation
+from onnx_passes.ir.graph import GraphError, dim, rank
+from onnx_passes.ir.infer import infer
 
 _KEY = "pocket_roles"
+_TOKEN_NAMES = ("input_ids", "tokens", "token_ids")
 
 
 class RoleError(GraphError):
@@ -45,51 +48,75 @@ def roles_of(model: ir.Model) -> Roles:
     return found
 
 
-def find_roles(graph: ir.Graph) -> Roles:
+def find_roles(model: ir.Model) -> Roles:
     """Assign a role to every input and output of a decoder, or raise RoleError naming the odd."""
+    graph = model.graph
     inputs = {value.name: value for value in graph.inputs if value.name}
-    cache = tuple(cache_pairs(graph))
-    tokens = [name for name, value in inputs.items() if is_looked_up(value)]
-    if len(tokens) != 1:
-        raise _no_tokens(list(inputs), tokens)
-    rest = [name for name in inputs if name not in {*tokens, *(past for past, _ in cache)}]
-    positions = [name for name in rest if reaches_rotation(inputs[name])]
-    masks = [name for name in rest if name not in positions]
+    cache = tuple((found.past, found.present) for found in caches(graph))
     presents = {present for _, present in cache}
-    logits = [o.name for o in graph.outputs if o.name and o.name not in presents]
-    learned = [name for name in masks if is_looked_up(inputs[name], ("Add", "Sub"))]
-    if learned:
-        raise _learned_positions(learned[0])
+    logits = [o for o in graph.outputs if o.name and o.name not in presents]
+    tokens = _tokens(model, inputs, logits)
+    rest = [name for name in inputs if name not in {tokens, *(past for past, _ in cache)}]
+    positions = [name for name in rest if _is_positions(inputs[name])]
+    masks = [name for name in rest if name not in positions]
+    if not positions and len(masks) > 1:  # they may be compared only: a name tells
+        positions = [name for name in masks if "position" in name][:1]
+        masks = [name for name in masks if name not in positions]
     _refuse_extra("input", masks[1:] + positions[1:])
-    _refuse_extra("output", logits[1:])
+    _refuse_extra("output", [value.name or "" for value in logits[1:]])
     if not logits:
         raise RoleError(
             "the model has no logits",
             "every output is a cache",
             "export the language-model head too",
         )
-    return Roles(tokens[0], logits[0], _first(masks), _first(positions), cache)
+    return Roles(tokens, logits[0].name or "", _first(masks), _first(positions), cache)
 
 
 def _first(names: list[str]) -> str | None:
     return names[0] if names else None
 
 
-def _no_tokens(inputs: list[str], tokens: list[str]) -> RoleError:
-    found = f"looked up: {', '.join(tokens)}" if tokens else "none indexes a table"
+def _is_positions(value: ir.Value) -> bool:
+    """Whether the value becomes an angle, or looks up learned positions, perhaps with an offset."""
+    return reaches_rotation(value) or bool(looked_up_rows(value, ("Add", "Sub")))
+
+
+def _tokens(model: ir.Model, inputs: dict[str, ir.Value], logits: list[ir.Value]) -> str:
+    """The input whose table has a row for each logit; of several, the one of the usual name."""
+    rows = {name: looked_up_rows(value) for name, value in inputs.items()}
+    found = [name for name in inputs if rows[name]]
+    if len(found) > 1 and logits:
+        infer(model)  # the width of the logits, whatever the file declares
+        width = dim(logits[0], -1)
+        found = [name for name in found if width in rows[name]] or found
+    if len(found) > 1:
+        found = [name for name in found if name in _TOKEN_NAMES] or found
+    if len(found) != 1:
+        raise _no_tokens(inputs, found)
+    return found[0]
+
+
+def _no_tokens(inputs: dict[str, ir.Value], found: list[str]) -> RoleError:
+    embedded = next((name for name, x in inputs.items() if rank(x) == 3 and _is_float(x)), None)
+    because = f"inputs: {', '.join(inputs)}; "
+    hint = "export a decoder with its embedding, for example by optimum's text-generation-with-past"
+    if found:
+        because += f"looked up: {', '.join(found)}"
+    elif embedded:
+        because += f"{embedded!r} takes what another file of the exporter looks up"
+        hint = "export the decoder as one graph that takes token ids, with its embedding"
+    else:
+        because += "none indexes a table"
     return RoleError(
-        f"{'more than one' if tokens else 'no'} input of the model is a sequence of token ids",
-        f"inputs: {', '.join(inputs)}; {found}",
-        "export a decoder with its embedding, for example by optimum's text-generation-with-past",
+        f"{'more than one' if found else 'no'} input of the model is a sequence of token ids",
+        because,
+        hint,
     )
 
 
-def _learned_positions(name: str) -> RoleError:
-    return RoleError(
-        f"the input {name!r} looks up learned positions",
-        "this architecture (as GPT-2 and OPT) adds position embeddings instead of rotating",
-        "export a decoder of the Llama family: Llama, Mistral, Qwen2 and their like",
-    )
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype is not None and value.dtype.is_floating_point()
 
 
 def _refuse_extra(kind: str, names: list[str]) -> None:

@@ -14,26 +14,27 @@ import sympy
 from onnx.reference import ReferenceEvaluator
 
 from onnx_passes.analysis.evaluation_checks import LARGE, check_inferred, check_work
-from onnx_passes.analysis.roles import Roles, roles_of
 from onnx_passes.ir.dims import evaluated, symbolic_value
-from onnx_passes.ir.graph import COUNTERS, is_constant, rank
+from onnx_passes.ir.graph import COUNTERS, COUNTING, DOMAIN, is_constant, rank
+from onnx_passes.ir.ops import definitions
 from onnx_passes.ir.rules import Miss
 
 _READ_SHAPES = ("Shape", "Size")  # ops that read nothing of a tensor but its shape
 
 
 class Subgraph:
-    """The ancestors of a few values, ready to be run for any sequence and past length.
+    """The ancestors of a few values, ready to be run for any sequence, past and padding.
 
     What is known as an expression of seq and past is fed, and what computes it left out.
     """
 
     def __init__(self, model: ir.Model, values: Iterable[ir.Value], double: bool = False) -> None:
         """Extract what computes `values` from graph inputs; `double` widens float32 throughout."""
-        self.roles, wanted = roles_of(model), list(values)
+        wanted = list(values)
         self.reached = reached = _ancestors(wanted)
+        self.padded = any(value.name == "start" for value in reached)  # padding makes a difference
         self.wanted = [value.name or "" for value in wanted]
-        _refuse_data(reached, self.roles)
+        _refuse_data(reached)
         self.sizes = {
             v: e for v, e in ((v, _expressions(v)) for v in reached if v not in wanted) if e
         }
@@ -42,6 +43,7 @@ class Subgraph:
         if double:
             _widen(piece)
         built = ir.to_proto(ir.Model(piece, ir_version=10))
+        built.functions.extend(body for body in definitions() if body.name in COUNTING)
         try:
             self.evaluator = ReferenceEvaluator(built)
         except Exception as error:  # anything: the evaluator meets ops that it does not know
@@ -62,13 +64,9 @@ class Subgraph:
         return [arrays[name] for name in self.wanted]
 
     def _feed(self, value: ir.Value, at: Mapping[str, int], padding: int) -> np.ndarray:
-        seq, past = at["seq"], at["past"]
-        numbers = np.array({"past": past, "start": padding}.get(value.name or "", 0))
-        if value.name == self.roles.mask:
-            numbers = np.arange(past + seq) >= padding
-        if value.name == self.roles.positions:
-            numbers = np.maximum(np.arange(past, past + seq) - padding, 0)
-        return np.broadcast_to(_array(value, numbers), _shape(value, at)).copy()
+        """Counters are what they are; of all else only the shape is read."""
+        number = {"past": at["past"], "start": padding, "rows": at["rows"]}.get(value.name or "", 0)
+        return np.broadcast_to(_array(value, number), _shape(value, at)).copy()
 
 
 def _array(value: ir.Value, numbers: npt.ArrayLike) -> np.ndarray:
@@ -97,17 +95,23 @@ def _extract(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -
     except (ValueError, RuntimeError) as error:
         reason = str(error).split("\n")[0]
         raise Miss(f"it cannot be cut out of the graph: {reason}") from error
-    ours = next((n for n in piece.all_nodes() if n.domain not in ("", "ai.onnx")), None)
-    if ours is not None:
-        raise Miss(f"it is computed by {ours.op_type}")
+    nodes = (n for n in piece.all_nodes() if n.domain not in ("", "ai.onnx"))
+    strange = next((n for n in nodes if not _counts(n)), None)
+    if strange is not None:
+        raise Miss(f"it is computed by {strange.op_type}")
     sizes = {
         v: 0 if v.const_value is None else v.const_value.size for v in piece.initializers.values()
     }
     large = next((v for v, size in sizes.items() if size > LARGE), None)
     if large is not None:
         raise Miss(f"it needs the large tensor {large.name}")
-    piece.opset_imports.update(model.opset_imports)
+    piece.opset_imports.update({**model.opset_imports, DOMAIN: 1})
     return piece
+
+
+def _counts(node: ir.Node) -> bool:
+    """Whether the node computes with counters, and reads nothing of its tokens but their number."""
+    return node.domain == DOMAIN and node.op_type in COUNTING
 
 
 def _ancestors(values: list[ir.Value]) -> set[ir.Value]:
@@ -131,14 +135,13 @@ def _inside(node: ir.Node) -> list[ir.Node]:
     return [node, *(inner for body in bodies for inner in body.all_nodes())]
 
 
-def _refuse_data(reached: set[ir.Value], roles: Roles) -> None:
+def _refuse_data(reached: set[ir.Value]) -> None:
     """Tokens and caches are fed with zeros: only their shapes may matter."""
-    known = {roles.mask, roles.positions, *COUNTERS}
     for value in reached:
-        if not value.is_graph_input() or value.name in known or value.is_initializer():
+        if not value.is_graph_input() or value.name in COUNTERS or value.is_initializer():
             continue
         readers = [use.node for use in value.uses() if use.node.outputs[0] in reached]
-        if any(node.op_type not in _READ_SHAPES for node in readers):
+        if any(n.op_type not in _READ_SHAPES and not _counts(n) for n in readers):
             raise Miss(f"it depends on what is in {value.name}")
 
 

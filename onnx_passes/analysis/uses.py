@@ -1,6 +1,7 @@
 """What becomes of a graph's inputs: looked up, turned to angles, extended as a cache."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import onnx_ir as ir
 
@@ -28,43 +29,59 @@ _CACHE_OPS = {
     "Attention": {1: 4, 2: 5},
     "MultiHeadAttention": {1: 6, 2: 7},
 }
-_CASTS = ("Cast", "Identity")
+_MOVED = ("Cast", "Identity", "Transpose")
+_TOKENS = 2  # axis of the tokens in most caches: [batch, kv_heads, tokens, head_dim]
 _EXTENDING = ("Concat", "ScatterND", "ScatterElements", "TensorScatter")
 
 
-def is_looked_up(value: ir.Value, shifts: tuple[str, ...] = ()) -> bool:
-    """Whether the value, cast or passed through `shifts`, indexes a constant table of floats."""
-    seen: set[ir.Value] = set()
-    front = [value]
+class Cache(NamedTuple):
+    """A past input, the present output that extends it, and the axis of the tokens in both."""
+
+    past: str
+    present: str
+    axis: int
+
+
+def looked_up_rows(value: ir.Value, shifts: tuple[str, ...] = ()) -> set[int]:
+    """The rows of every constant table of floats that the value indexes.
+
+    The value may be cast, or pass through `shifts`.
+    """
+    found, seen, front = set[int](), set[ir.Value](), [value]
     while front:
         current = front.pop()
         if current in seen:
             continue
         seen.add(current)
         for node, index in current.uses():
-            if is_op(node, "Gather") and index == 1 and _is_table(operand(node, 0)):
-                return True
+            rows = _table_rows(node) if is_op(node, "Gather") and index == 1 else None
+            if rows is not None:
+                found.add(rows)
             if (is_op(node, *_HANDS_ON) and index == 0) or is_op(node, *shifts):
                 front += node.outputs
-    return False
+    return found
 
 
-def _is_table(value: ir.Value | None) -> bool:
-    source = through(value, "Transpose", "Cast", "Identity")
-    if source is None or not is_constant(source) or _rank(source) != 2:
-        return False
-    return source.dtype is None or source.dtype.is_floating_point()
+def _table_rows(lookup: ir.Node) -> int | None:
+    """The rows of the table that a Gather reads; None where it is no table of floats."""
+    table = operand(lookup, 0)
+    source = through(table, "Transpose", "Cast", "Identity")
+    if source is None or not is_constant(source):
+        return None
+    tensor = ir.convenience.get_const_tensor(source)
+    shape = source.shape if tensor is None else tensor.shape
+    is_float = source.dtype is None or source.dtype.is_floating_point()
+    if shape is None or len(shape) != 2 or not is_float:
+        return None
+    turned = through(table, "Cast", "Identity") is not source
+    rows = shape[(attribute(lookup, "axis", 0) + turned) % 2]
+    return rows if isinstance(rows, int) else None
 
 
-def _rank(value: ir.Value) -> int | None:
-    tensor = ir.convenience.get_const_tensor(value)
-    return rank(value) if tensor is None else len(tensor.shape)
-
-
-def cache_pairs(graph: ir.Graph) -> Iterator[tuple[str, str]]:
-    """Pasts and presents, through casts: some exporters write them even to a value's own type."""
+def caches(graph: ir.Graph) -> Iterator[Cache]:
+    """Every cache, through casts and transposes: some exporters cast even to a value's own type."""
     for output in graph.outputs:
-        present = through(output, *_CASTS)
+        present = through(output, *_MOVED)
         node = producer(present, *_CACHE_OPS, *_EXTENDING)
         if node is None or present is None:
             continue
@@ -72,10 +89,22 @@ def cache_pairs(graph: ir.Graph) -> Iterator[tuple[str, str]]:
         if node.op_type in _CACHE_OPS:
             index = _CACHE_OPS[node.op_type].get(present.index() or 0, len(extended))
             extended = [operand(node, index)]
-        sources = (through(value, *_CASTS) for value in extended)
-        past = next((x for x in sources if x is not None and x.is_graph_input()), None)
-        if past is not None and past.name and output.name:
-            yield past.name, output.name
+        for value in extended:
+            past = through(value, *_MOVED)
+            if past is not None and past.is_graph_input() and past.name and output.name:
+                axis = _before_moves(value, attribute(node, "axis", _TOKENS), past)
+                yield Cache(past.name, output.name, axis)
+                break
+
+
+def _before_moves(value: ir.Value | None, axis: int, past: ir.Value) -> int:
+    """Which axis of `past` becomes this one of `value`."""
+    axis %= rank(past) or 4
+    while value is not past and (node := producer(value)) is not None:
+        if node.op_type == "Transpose":
+            axis = attribute(node, "perm")[axis]
+        value = operand(node, 0)
+    return axis
 
 
 def reaches_rotation(value: ir.Value) -> bool:

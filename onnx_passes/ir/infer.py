@@ -10,7 +10,8 @@ import sympy
 from onnx_passes.ir.dims import Dim, as_expr
 from onnx_passes.ir.graph import DOMAIN, SizeError
 from onnx_passes.ir.ops import defined
-from onnx_passes.ir.shape_rules import OURS, register_rules
+from onnx_passes.ir.pocket_rules import OURS
+from onnx_passes.ir.shape_rules import register_rules
 
 LARGEST = 2**48  # elements along an axis, and far beyond any memory
 

@@ -1,4 +1,4 @@
-"""Shape rules of our own ops; and the place where all rules join the inference's own.
+"""The place where all rules of shapes join the inference's own; rules of ops that others invented.
 
 A rule sets shape and type of a node's outputs, and the elements of small integer tensors that
 are shapes themselves (Expand targets above all).
@@ -12,20 +12,10 @@ import onnx_shape_inference as osi
 
 from onnx_passes.ir.dims import Dim
 from onnx_passes.ir.graph import DOMAIN, attribute, operand
+from onnx_passes.ir.pocket_rules import OURS, set_like
 from onnx_passes.ir.rule_context import Context, Rule
 from onnx_passes.ir.shape_values import VALUES
 from onnx_passes.ir.sound_rules import AFTER, INSTEAD
-
-
-def _set(context: Context, output: ir.Value, dims: Sequence[Dim], like: ir.Value) -> None:
-    context.set_shape_and_dtype(output, ir.Shape(dims), like.dtype)
-
-
-def _like_first(context: Context, node: ir.Node) -> None:
-    x = operand(node, 0)
-    if x is not None and x.shape is not None:
-        for output in node.outputs:
-            _set(context, output, list(x.shape), x)
 
 
 def _skip_norm(context: Context, node: ir.Node) -> None:
@@ -33,35 +23,7 @@ def _skip_norm(context: Context, node: ir.Node) -> None:
     x = operand(node, 0)
     if x is not None and x.shape is not None:
         for output in (*node.outputs[:1], *node.outputs[3:4]):
-            _set(context, output, list(x.shape), x)
-
-
-def _last_rows(context: Context, node: ir.Node) -> None:
-    x = operand(node, 0)
-    if x is not None and x.shape is not None:
-        _set(context, node.outputs[0], [x.shape[0], ir.SymbolicDim("rows"), *x.shape[2:]], x)
-
-
-def _glu(context: Context, node: ir.Node) -> None:
-    x = operand(node, 0)
-    if x is not None and x.shape is not None and isinstance(x.shape[-1], int):
-        _set(context, node.outputs[0], [*x.shape[:-1], x.shape[-1] // 2], x)
-
-
-def _linear(context: Context, node: ir.Node) -> None:
-    x, weight = operand(node, 0), operand(node, 1)
-    if x is not None and weight is not None and x.shape is not None and weight.shape is not None:
-        _set(context, node.outputs[0], [*x.shape[:-1], weight.shape[-1]], x)
-
-
-def _rope_kv_write(context: Context, node: ir.Node) -> None:
-    qkv, *states = (operand(node, i) for i in (0, 3, 4))
-    for output, state in zip(node.outputs[1:], states, strict=True):
-        if state is not None and state.shape is not None:
-            _set(context, output, list(state.shape), state)
-            if qkv is not None and qkv.shape is not None:
-                dims = [*qkv.shape[:2], attribute(node, "heads"), state.shape[3]]
-                _set(context, node.outputs[0], dims, qkv)
+            set_like(context, output, list(x.shape), x)
 
 
 def transposed_order(node: ir.Node, side: str, size: int) -> list[int]:
@@ -88,18 +50,7 @@ def _fused_matmul(context: Context, node: ir.Node) -> None:
     padded = [(ones + more)[len(more) :] for more in (more_a, more_b)]
     batches = [b if a == 1 else a for a, b in zip(*padded, strict=True)]
     assert node.inputs[0] is not None
-    _set(context, node.outputs[0], [*batches, rows, columns], node.inputs[0])
-
-
-# An op of ours that is not here is inferred through its body. Here are those whose body does not
-# tell a size (LastRows, RopeKvWrite), and for the time that takes, those that every layer has.
-OURS: dict[str, Rule] = {
-    **dict.fromkeys(("RmsNorm", "AddRmsNorm", "Rope", "KvWrite", "Attention"), _like_first),
-    "Glu": _glu,
-    "LastRows": _last_rows,
-    "Linear": _linear,
-    "RopeKvWrite": _rope_kv_write,
-}
+    set_like(context, node.outputs[0], [*batches, rows, columns], node.inputs[0])
 
 
 @functools.cache

@@ -158,10 +158,11 @@ def test_stored_tables_that_do_not_fit(domain: str, rows: int, body: str, reason
     model = stored(body.format(arguments), domain, rows)
     if shifted:
         node = model.graph[-1]
-        double = ir.node("Add", [model.graph.inputs[1]] * 2)
+        positions = next(v for v in node.inputs if v is not None and v.dtype == ir.DataType.INT64)
+        double = ir.node("Add", [positions] * 2)
         double.outputs[0].name = "twice"
         model.graph.insert_before(node, double)
-        node.replace_input_with(list(node.inputs).index(model.graph.inputs[1]), double.outputs[0])
+        node.replace_input_with(list(node.inputs).index(positions), double.outputs[0])
     count, reasons = missed(fuse_rope, model)
     assert count == 0 and reason in reasons[0]
 

@@ -18,8 +18,16 @@ OPSETS = range(18, 25)
 CALLED: set[tuple[str, str]] = set()
 
 
-def call(op: str, *inputs: Array, opset: int = 18, outputs: int = 1, **attributes: Any) -> Any:
-    """`op`, or "op:overload", on arrays."""
+def call(
+    op: str,
+    *inputs: Array,
+    opset: int = 18,
+    outputs: int = 1,
+    dtype: Any = None,
+    **attributes: Any,
+) -> Any:
+    """`op`, or "op:overload", on arrays; its outputs are of the type of the first, or `dtype`."""
+    made = inputs[0].dtype if dtype is None else np.dtype(dtype)
     op_type, _, overload = op.partition(":")
     CALLED.add((op_type, overload))
     values = [
@@ -30,12 +38,12 @@ def call(op: str, *inputs: Array, opset: int = 18, outputs: int = 1, **attribute
         op_type, values, attributes, domain=DOMAIN, overload=overload, num_outputs=outputs
     )
     for index, output in enumerate(node.outputs):
-        output.name, output.dtype = f"y{index}", values[0].dtype
+        output.name, output.dtype = f"y{index}", ir.DataType.from_numpy(made)
     imports = {"": opset, DOMAIN: 1}
     graph = ir.Graph(values, node.outputs, nodes=[node], opset_imports=imports, name="one")
     feeds = {f"x{i}": x for i, x in enumerate(inputs)}
     found = run(ir.Model(graph, ir_version=10), feeds)
-    assert all(y.dtype == x.dtype for y, x in zip(found, inputs[:1] * outputs, strict=True))
+    assert len(found) == outputs and all(y.dtype == made for y in found)
     return found[0] if outputs == 1 else found
 
 
@@ -131,6 +139,28 @@ def test_positions() -> None:
     x = np.zeros((2, 5, 1), np.int64)
     found = call("Positions", x, count(3), count(0, 5))
     assert np.array_equal(found, positions(5, 3, count(0, 5)))
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("past, seq", ((0, 1), (0, 5), (3, 4), (7, 1)))
+def test_masks(past: int, seq: int, opset: int) -> None:
+    x, start = np.zeros((3, seq), np.int64), count(0, 2, past + seq)
+    j, i = np.arange(past + seq), past + np.arange(seq)
+    kept = j >= start[:, None]
+    seen = kept[:, None, None] & (j <= i[:, None])
+    given = (x, count(past), start)
+    for op, expected in (("PaddingMask", kept), ("CausalMask", seen)):
+        found = call(op, *given, opset=opset, dtype=bool)
+        assert np.array_equal(found, expected)
+
+
+@DTYPES
+@pytest.mark.parametrize("opset", OPSETS)
+def test_kv_read(dtype: Any, opset: int) -> None:
+    state, new = random(2, 3, 9, 5, dtype=dtype), random(2, 4, 3, 5, dtype=dtype)
+    for past in (0, 3, 5):
+        found = call("KvRead", state, new, count(past), opset=opset)
+        assert np.array_equal(found, state[:, :, : past + 4])
 
 
 @DTYPES

@@ -49,7 +49,7 @@ def gqa(**parts: str) -> ir.Model:
 
 def feeds(past: int, seq: int) -> dict[str, np.ndarray]:
     return {
-        "mask": np.ones((1, past + seq), np.int64),
+        "tokens": np.zeros((1, seq), np.int64),
         "past": np.array([past]),
         "start": np.array([0]),
         "rows": np.array([seq]),

@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from onnx_passes import Facts, Pass, defined
 from onnx_passes.analysis.roles import Roles, note_roles
+from onnx_passes.count_inputs import count_inputs
 from onnx_passes.ir.edit import drop_unused
 from onnx_passes.ir.graph import COUNTERS
 from onnx_passes.ir.infer import infer
@@ -133,7 +134,7 @@ def missed(run_pass: Pass, model: ir.Model) -> tuple[int, list[str]]:
 
 
 def decoder(source: str, context: int = CONTEXT, chunk: int = CHUNK, **symbols: str) -> ir.Model:
-    """A piece of a decoder as it is after `canonicalize_dims`: symbols, counters, roles."""
+    """A piece of a decoder as it is after the intake: symbols, counters, roles."""
     for name, symbol in symbols.items():
         source = re.sub(rf"(?<=[\[ ]){name}(?=[\],])", symbol, source)
     model = noted(text(source), context, chunk)
@@ -152,11 +153,14 @@ def decoder(source: str, context: int = CONTEXT, chunk: int = CHUNK, **symbols: 
     note_roles(model, roles)
     for name in COUNTERS:
         model.graph.inputs.append(ir.val(name, dtype=ir.DataType.INT64, shape=[1]))
+    if "tokens" not in inputs and {"mask", "positions"} & {*inputs}:  # these are as long as tokens
+        model.graph.inputs.append(ir.val("tokens", dtype=ir.DataType.INT64, shape=[1, "seq"]))
     for value in model.graph.inputs:
         dims = [
             d if isinstance(d, int) else str(d).replace("total", "past + seq")
             for d in value.shape or ()
         ]
         value.shape = ir.Shape(dims)
+    count_inputs(model)
     infer(model)
     return model

@@ -1,21 +1,21 @@
 """The oracle: ONNX Runtime on a decoder, original or after any pass, with its own KV cache."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-import sympy
 
 from onnx_passes import defined, intake
 from onnx_passes.analysis.fixed_sizes import fixed_sizes
 from onnx_passes.analysis.roles import Roles, has_roles, roles_of
-from onnx_passes.ir.dims import as_expr
+from onnx_passes.count_inputs import CLOSED
+from onnx_passes.ir.graph import dim
 from toolkit.compiler.source import Source
 from toolkit.onnx_runtime import Refused, open_session, run_session
-from toolkit.plan.expr import symbol
 from toolkit.plan.schema import Plan
 
 Array = npt.NDArray[Any]
@@ -30,7 +30,7 @@ class Reference:
         self.session, self.roles = session, roles_of(model)
         self.inputs = {v.name: v for v in model.graph.inputs if v.name}
         self.types = {i.name: _numpy_type(i.type) for i in session.get_inputs()}
-        self.unread = {i.name: i.shape for i in session.get_inputs() if i.name not in self.inputs}
+        self.declared = {i.name: i.shape for i in session.get_inputs()}
         self.outputs = [output.name for output in session.get_outputs()]
         self.caches = _caches(self.roles, self.outputs)
         self.past, self.last_only = 0, False
@@ -103,23 +103,28 @@ class Reference:
         return rows
 
     def _feed(self, name: str, ids: list[int]) -> Array:
-        if name in self.unread:  # no node reads it: only its type and rank must be right
-            shape = [d if isinstance(d, int) else 1 for d in self.unread[name]]
-            return np.full(shape, "" if self.types[name] == "object" else 0, self.types[name])
-        seq, total = len(ids), self.past + len(ids)
-        at = {symbol("seq"): sympy.Integer(seq), symbol("past"): sympy.Integer(self.past)}
-        at[symbol("rows")] = at[symbol("seq")]
-        value = self.inputs[name]
-        shape = [int(as_expr(d).xreplace(at)) for d in value.shape or ()]
-        numbers = {
-            self.roles.tokens: np.array(ids),
-            self.roles.mask: np.ones(total),
-            self.roles.positions: np.arange(self.past, total),
-            "past": np.array([self.past]),
-            "start": np.zeros(1),
-            "rows": np.array([seq]),
-        }[name]
-        return np.broadcast_to(numbers.astype(self.types[name]), shape)
+        declared, seq, total = self.declared[name], len(ids), self.past + len(ids)
+        batch = dim(self.inputs[self.roles.tokens], 0) or 1
+        found: dict[str | None, tuple[npt.ArrayLike, Sequence[int]]] = {
+            self.roles.tokens: (ids, [batch, seq]),
+            self.roles.positions: (range(self.past, total), [*declared[:-2], batch, seq]),
+            self.roles.mask: (np.ones(total), [batch, total]),
+            "past": (self.past, [1]),
+            "start": (0, [batch]),
+            "rows": (seq, [1]),
+        }
+        if name == self.roles.mask and len(declared) == 4:
+            found[name] = self._seen(seq, name), [batch, 1, seq, total]
+        # no node reads any other: only its type and rank must be right
+        free = [d if isinstance(d, int) else 1 for d in declared]
+        nothing = "" if self.types[name] == "object" else 0
+        numbers, shape = found.get(name, (nothing, free))
+        return np.broadcast_to(np.asarray(numbers).astype(self.types[name]), shape)
+
+    def _seen(self, seq: int, name: str) -> Array:
+        """A causal mask as `count_inputs` reads it: floats are added to the scores."""
+        seen = np.tril(np.ones((seq, self.past + seq)), self.past)
+        return (seen - 1) * -CLOSED if "float" in self.types[name] else seen
 
     def _zeros(self, past: str) -> Array:
         value = self.inputs[past]

@@ -1,0 +1,57 @@
+"""Positions and masks are functions of the counters, not inputs that somebody fills in.
+
+A position is `pocket.Positions`, the place of a token after the padding on the left. A mask of
+rank 2 is `pocket.PaddingMask`: 1 where a token is none. One of rank 4 is `pocket.CausalMask`: 1
+where a key is seen or, of floats, what is added to the scores: 0 where it is seen. So learned
+positions, offsets, and what is counted in a mask follow from the graph and can be evaluated.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from onnx_passes.analysis.roles import roles_of
+from onnx_passes.ir.edit import Builder
+from onnx_passes.ir.emit import counters
+from onnx_passes.ir.graph import DOMAIN, dim, rank
+from onnx_passes.ir.rules import Outcome
+
+CLOSED = -65504.0  # added to a score that is not seen: finite in half precision, too
+
+
+def count_inputs(model: ir.Model) -> Outcome:
+    """Replace the positions and the mask; count the inputs gone."""
+    roles, inputs = roles_of(model), {value.name: value for value in model.graph.inputs}
+    makers = {roles.positions: _positions, roles.mask: _mask}
+    found = [(inputs[name], make) for name, make in makers.items() if name in inputs]
+    for value, make in found:
+        b = Builder(model.graph[0])
+        b.prefix = value.name or ""
+        counted = make(b, value, (inputs[roles.tokens], *counters(model)))
+        counted.type, counted.shape = value.type, value.shape
+        ir.convenience.replace_all_uses_with(value, counted, replace_graph_outputs=True)
+        model.graph.inputs.remove(value)
+    return Outcome(len(found))
+
+
+def _positions(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Value:
+    """The same for time, height and width where a text has all three (Qwen2-VL)."""
+    positions = b.op("Positions", *counts, domain=DOMAIN)
+    if rank(value) == 3:
+        plane = b.op("Unsqueeze", positions, b.constant(np.array([0])))
+        positions = b.op("Concat", *[plane] * (dim(value, 0) or 1), axis=0)
+    return _cast(b, positions, ir.DataType.INT64, value)
+
+
+def _mask(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Value:
+    if rank(value) == 2:
+        return _cast(b, b.op("PaddingMask", *counts, domain=DOMAIN), ir.DataType.BOOL, value)
+    seen = b.op("CausalMask", *counts, domain=DOMAIN)
+    if value.dtype is None or not value.dtype.is_floating_point():
+        return _cast(b, seen, ir.DataType.BOOL, value)
+    numbers = (b.constant(np.array(x, value.dtype.numpy())) for x in (0, CLOSED))
+    return b.op("Where", seen, *numbers)
+
+
+def _cast(b: Builder, made: ir.Value, dtype: ir.DataType, like: ir.Value) -> ir.Value:
+    wanted = like.dtype or dtype
+    return made if wanted == dtype else b.op("Cast", made, to=int(wanted))

@@ -1,0 +1,92 @@
+"""Shape rules of our own ops.
+
+A rule sets shape and type of a node's outputs.
+"""
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from onnx_passes.ir.dims import Dim
+from onnx_passes.ir.graph import attribute, operand
+from onnx_passes.ir.rule_context import Context, Rule
+
+
+def set_like(context: Context, output: ir.Value, dims: Sequence[Dim], like: ir.Value) -> None:
+    """Give the output these dimensions and the type of `like`."""
+    context.set_shape_and_dtype(output, ir.Shape(dims), like.dtype)
+
+
+def _like_first(context: Context, node: ir.Node) -> None:
+    x = operand(node, 0)
+    if x is not None and x.shape is not None:
+        for output in node.outputs:
+            set_like(context, output, list(x.shape), x)
+
+
+def _last_rows(context: Context, node: ir.Node) -> None:
+    x = operand(node, 0)
+    if x is not None and x.shape is not None:
+        set_like(context, node.outputs[0], [x.shape[0], ir.SymbolicDim("rows"), *x.shape[2:]], x)
+
+
+def _glu(context: Context, node: ir.Node) -> None:
+    x = operand(node, 0)
+    if x is not None and x.shape is not None and isinstance(x.shape[-1], int):
+        set_like(context, node.outputs[0], [*x.shape[:-1], x.shape[-1] // 2], x)
+
+
+def _linear(context: Context, node: ir.Node) -> None:
+    x, weight = operand(node, 0), operand(node, 1)
+    if x is not None and weight is not None and x.shape is not None and weight.shape is not None:
+        set_like(context, node.outputs[0], [*x.shape[:-1], weight.shape[-1]], x)
+
+
+def _rope_kv_write(context: Context, node: ir.Node) -> None:
+    qkv, *states = (operand(node, i) for i in (0, 3, 4))
+    for output, state in zip(node.outputs[1:], states, strict=True):
+        if state is not None and state.shape is not None:
+            set_like(context, output, list(state.shape), state)
+            if qkv is not None and qkv.shape is not None:
+                dims = [*qkv.shape[:2], attribute(node, "heads"), state.shape[3]]
+                set_like(context, node.outputs[0], dims, qkv)
+
+
+def _positions(context: Context, node: ir.Node) -> None:
+    x = operand(node, 0)
+    if x is not None and x.shape is not None:
+        context.set_shape_and_dtype(node.outputs[0], ir.Shape(x.shape[:2]), ir.DataType.INT64)
+
+
+def _mask(context: Context, node: ir.Node) -> None:
+    """PaddingMask [B,P+S], CausalMask [B,1,S,P+S]."""
+    x = operand(node, 0)
+    if x is None or x.shape is None:
+        return
+    batch, seq = x.shape[:2]
+    queries: list[Dim] = [1, seq] if node.op_type == "CausalMask" else []
+    shape = ir.Shape([batch, *queries, ir.SymbolicDim("past") + seq])
+    context.set_shape_and_dtype(node.outputs[0], shape, ir.DataType.BOOL)
+
+
+def _kv_read(context: Context, node: ir.Node) -> None:
+    state, new = operand(node, 0), operand(node, 1)
+    if state is None or new is None or state.shape is None or new.shape is None:
+        return
+    total = ir.SymbolicDim("past") + new.shape[1]
+    set_like(context, node.outputs[0], [*state.shape[:2], total, state.shape[3]], state)
+
+
+# An op of ours that is not here is inferred through its body. Here are those whose body does not
+# tell a size (LastRows, RopeKvWrite, masks), and for the time that takes, those that every layer
+# has.
+OURS: dict[str, Rule] = {
+    **dict.fromkeys(("RmsNorm", "AddRmsNorm", "Rope", "KvWrite", "Attention"), _like_first),
+    "Positions": _positions,
+    **dict.fromkeys(("PaddingMask", "CausalMask"), _mask),
+    "KvRead": _kv_read,
+    "Glu": _glu,
+    "LastRows": _last_rows,
+    "Linear": _linear,
+    "RopeKvWrite": _rope_kv_write,
+}
