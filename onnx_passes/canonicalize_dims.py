@@ -22,6 +22,9 @@ from onnx_passes.ir.graph import COUNTERS, dim, rank
 from onnx_passes.ir.infer import infer
 from onnx_passes.ir.rules import Outcome
 
+# How often some models (Qwen2-VL) ask for positions: for time, height and width.
+PLANES = 3
+
 
 def canonicalize_dims(model: ir.Model) -> Outcome:
     """Name roles and symbols; count the inputs that got new dimensions.
@@ -69,8 +72,7 @@ def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: in
 
 
 def _planes(positions: ir.Value | None) -> int:
-    """How often positions are asked for: once for each of time, height and width (Qwen2-VL)."""
-    return dim(positions, 0) or 3
+    return dim(positions, 0) or PLANES
 
 
 def _growing(past: ir.Value, axis: int, batch: int) -> ir.Shape | None:

@@ -14,7 +14,11 @@ from onnx_passes.ir.graph import attribute, check_attributes, dim, needed, opera
 from onnx_passes.ir.rules import Miss, Outcome, Rules, apply
 
 # Of both ops. How much of a head is rotated follows from the width of the tables.
-_ATTRIBUTES = ("interleaved", "num_heads", "rotary_embedding_dim")
+# Which pairs turn by time, height or width says nothing where a text has one position for all.
+_ATTRIBUTES = (
+    *("interleaved", "num_heads", "rotary_embedding_dim"),
+    *("mrope_section", "mrope_layout"),
+)
 
 
 def fuse_rope(model: ir.Model) -> Outcome:
@@ -44,7 +48,7 @@ def _unbroadcast(value: ir.Value) -> ir.Value:
 
 
 def _fused(model: ir.Model, node: ir.Node) -> bool:
-    """ONNX's RotaryEmbedding (x, cos, sin, positions?), Microsoft's (x, positions, cos, sin)."""
+    """ONNX's RotaryEmbedding (x, cos, sin, at?), Microsoft's and its MRotary (x, at, cos, sin)."""
     x = needed(node, 0)
     check_attributes(node, _ATTRIBUTES, scale=1.0, is_packed_batching=0)
     if node.domain == "com.microsoft":
@@ -84,4 +88,5 @@ RULES: Rules = {
     ("", "Add"): _spelled,
     ("", "RotaryEmbedding"): _fused,
     ("com.microsoft", "RotaryEmbedding"): _fused,
+    ("com.microsoft", "MRotaryEmbedding"): _fused,
 }

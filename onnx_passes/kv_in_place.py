@@ -2,7 +2,9 @@
 
 `present = Concat(past, new)` becomes `state_out.X = pocket.KvWrite(state.X, new, past)`: a pure
 function, so that ONNX Runtime still runs the graph; only the plan gives state and state_out one
-buffer. A layer that sees a window of w tokens gets a ring of w + chunk slots. (Transformer-Lite,
+buffer. `pocket.Attention` reads the state, all other nodes `pocket.KvRead` of it. A layer that sees
+a window of w tokens gets a ring of w + chunk slots, if attention alone reads it. Whatever the order
+of dimensions in the exporter's cache, a state is [batch, kv_head, slot, width]. (Transformer-Lite,
 section 3.4: KV as sub-tensors, no copies.)
 """
 
@@ -10,64 +12,115 @@ from functools import partial
 
 import onnx_ir as ir
 
-from onnx_passes.analysis.roles import roles_of
+from onnx_passes.analysis.uses import Cache, caches
+from onnx_passes.ir.dims import Dim
 from onnx_passes.ir.edit import Builder, replace
-from onnx_passes.ir.emit import SWAP_HEADS_TOKENS, attentions, counters
+from onnx_passes.ir.emit import SWAP_HEADS_TOKENS, counters
 from onnx_passes.ir.facts import Facts
-from onnx_passes.ir.graph import DOMAIN, attribute, needed, producer
+from onnx_passes.ir.graph import DOMAIN, attribute, is_op, needed, producer
 from onnx_passes.ir.rules import Miss, Outcome, attempt
+
+Use = tuple[ir.Node, int]  # a node, and which of its inputs it is
+_SLOTS = 2  # axis of a state
 
 
 def kv_in_place(model: ir.Model) -> Outcome:
-    """Turn the caches of layers into states; a layer's two count as one rewrite."""
-    pairs = set(roles_of(model).cache)
-    return attempt(
-        (node, partial(_make_states, model, node, f"layers.{layer}", pairs))
-        for layer, node in enumerate(attentions(model))
-    )
+    """Turn caches into states."""
+    place = {node: i for i, node in enumerate(model.graph)}
+    found = sorted(caches(model.graph), key=lambda cache: place[cache.node])
+    per_layer = 1 if len(found) % 2 else 2
+    sites: list[tuple[Cache, str]] = []
+    for first in range(0, len(found), per_layer):
+        layer = sorted(found[first : first + per_layer], key=partial(_place_in_layer, model))
+        names = (f"layers.{first // per_layer}.{letter}" for letter in "kv")
+        sites += zip(layer, names, strict=False)
+    return attempt((c.node, partial(_make_state, model, c, name)) for c, name in sites)
 
 
-def _make_states(model: ir.Model, node: ir.Node, name: str, pairs: set[tuple[str, str]]) -> bool:
-    joins = [_extension(value, pairs) for value in node.inputs[1:3]]  # both, or neither
-    if joins[0] is joins[1]:
-        raise Miss("its keys and values are one cache")
-    for join, letter in zip(joins, "kv", strict=True):
-        _make_state(model, join, f"{name}.{letter}")
+def _place_in_layer(model: ir.Model, cache: Cache) -> tuple[int, int]:
+    """Keys before values: by what attention reads as such, else by the order of the inputs."""
+    read_as = (index for node, index in cache.node.outputs[0].uses() if _is_attention(node))
+    inputs = [value.name for value in model.graph.inputs]
+    return min(read_as, default=0), inputs.index(cache.past)
+
+
+def _make_state(model: ir.Model, cache: Cache, name: str) -> bool:
+    join, present, graph = cache.node, cache.node.outputs[0], model.graph
+    past, dims = _extended(cache)
+    axes = _axes_of_state(join)
+    dims = [dims[axis] for axis in axes]
+    attending, others = _readers(present, axes)
+    dims[_SLOTS] = _capacity(model, [] if others else [node for node, _ in attending])
+    state = ir.Value(name=f"state.{name}", shape=ir.Shape(dims), type=past.type)
+    graph.inputs[graph.inputs.index(past)] = state
+    b = Builder(join)
+    by_token = _transposed(b, needed(join, 1), [axes[i] for i in SWAP_HEADS_TOKENS])
+    written = b.op("KvWrite", state, by_token, counters(model)[0], domain=DOMAIN)
+    written.type, written.shape = state.type, state.shape
+    for node, index in attending:
+        node.replace_input_with(index, written)
+    graph.outputs[[value.name for value in graph.outputs].index(cache.present)] = written
+    if present.uses():
+        read = b.op("KvRead", written, by_token, counters(model)[0], domain=DOMAIN)
+        replace(join, _transposed(b, read, [axes.index(i) for i in range(len(axes))]))
+    else:
+        graph.remove(join, safe=True)
+    written.name = f"state_out.{name}"
     return True
 
 
-def _extension(value: ir.Value | None, pairs: set[tuple[str, str]]) -> ir.Node:
-    """The Concat of a past and its new tokens that attention alone reads."""
-    join = producer(value, "Concat")
-    if join is None or len(join.inputs) != 2:
-        raise Miss("its keys or values do not extend a cache")
-    past, present = needed(join, 0), join.outputs[0]
-    at_tokens = attribute(join, "axis") in (-2, 2)
-    if (past.name, present.name) not in pairs or past.shape is None or not at_tokens:
-        raise Miss("its keys or values do not extend a cache along the tokens")
-    if len(past.uses()) != 1:
-        raise Miss(f"{past.name} is read elsewhere too")
-    if any(use.node.op_type != "Attention" for use in present.uses()):
-        raise Miss(f"{present.name} is read by other nodes than attention")
-    return join
+def _extended(cache: Cache) -> tuple[ir.Value, list[Dim]]:
+    """The past input that a Concat extends, and its dimensions in the order of the Concat's."""
+    if not is_op(cache.node, "Concat") or len(cache.node.inputs) != 2:
+        raise Miss(f"{cache.past} is extended by something else than a Concat with new tokens")
+    value, order = needed(cache.node, 0), [0, 1, 2, 3]
+    while (node := producer(value, "Transpose")) is not None and len(value.uses()) == 1:
+        perm = attribute(node, "perm")
+        value, order = needed(node, 0), [perm[axis] for axis in order]
+    if value.name != cache.past or len(value.uses()) != 1:
+        raise Miss(f"{cache.past} is read elsewhere too, or not as it is")
+    dims = [value.shape[axis] for axis in order] if value.shape and len(value.shape) == 4 else []
+    if not dims or dims[attribute(cache.node, "axis")] != "past":
+        raise Miss(f"{cache.past} is not extended along the tokens")
+    return value, dims
 
 
-def _make_state(model: ir.Model, join: ir.Node, name: str) -> None:
-    past, new = needed(join, 0), needed(join, 1)
-    assert past.shape is not None
-    dims = [*past.shape[:2], _capacity(model, join.outputs[0]), past.shape[3]]
-    state = ir.Value(name=f"state.{name}", shape=ir.Shape(dims), type=past.type)
-    model.graph.inputs[model.graph.inputs.index(past)] = state
-    b = Builder(join)
-    by_token = b.op("Transpose", new, perm=SWAP_HEADS_TOKENS)
-    written = b.op("KvWrite", state, by_token, counters(model)[0], domain=DOMAIN)
-    written.type, written.shape = state.type, state.shape
-    replace(join, written)
-    written.name = f"state_out.{name}"
+def _axes_of_state(join: ir.Node) -> list[int]:
+    """The axes of a Concat in the order of a state's: batch, heads, tokens, width."""
+    axes = [0, 1, 2, 3]
+    axes.insert(_SLOTS, axes.pop(attribute(join, "axis")))
+    return axes
 
 
-def _capacity(model: ir.Model, present: ir.Value) -> int:
-    """Slots for the context, or for the widest window of the layers that read the cache."""
+def _readers(present: ir.Value, axes: list[int]) -> tuple[list[Use], bool]:
+    """Where attention reads the cache in a state's layout; whether anything else reads it."""
+    attending, others = list[Use](), False
+    for node, index in present.uses():
+        uses: list[Use] = [(node, index)]
+        if is_op(node, "Transpose") and attribute(node, "perm") == axes:
+            uses = [*node.outputs[0].uses()]
+        found = [use for use in uses if _is_attention(use[0])]
+        attending += found
+        others = others or not (len(found) == len(uses) or _is_for_output_alone(node))
+    return attending, others
+
+
+def _is_attention(node: ir.Node) -> bool:
+    return (node.domain, node.op_type) == (DOMAIN, "Attention")
+
+
+def _is_for_output_alone(node: ir.Node) -> bool:
+    """What an exporter does to the cache for the output, which the state stands in for."""
+    output = node.outputs[0]
+    return is_op(node, "Transpose") and output.is_graph_output() and not output.uses()
+
+
+def _transposed(b: Builder, value: ir.Value, perm: list[int]) -> ir.Value:
+    return value if perm == sorted(perm) else b.op("Transpose", value, perm=perm)
+
+
+def _capacity(model: ir.Model, attentions: list[ir.Node]) -> int:
+    """Slots for the context, or for the widest window of the layers, if these alone read them."""
     facts = Facts.of(model)
-    window = max(attribute(use.node, "window") for use in present.uses())
-    return int(min(facts.context, window + facts.chunk))
+    windows = (attribute(node, "window") + facts.chunk for node in attentions)
+    return int(min(facts.context, max(windows, default=facts.context)))

@@ -49,8 +49,11 @@ def _declared(graph: ir.Graph, roles: Roles, batch: int) -> Iterator[str]:
         if value.name not in {roles.tokens, roles.positions, roles.mask, *caches}:
             continue
         dims = list(value.shape or ())
-        heads = (1, 3) if value.name in caches else (1,) if len(dims) == 4 else ()
-        varying = [(axis, d) for axis, d in enumerate(dims) if axis not in heads]
+        if value.name in caches:
+            given: tuple[int, ...] = (1, 3)  # heads, and their width
+        else:  # a mask for all heads; positions of time, height and width
+            given = {4: (1,), 3: (0,)}.get(len(dims), ())
+        varying = [(axis, d) for axis, d in enumerate(dims) if axis not in given]
         if any(isinstance(d, int) and (axis > 0 or d != batch) for axis, d in varying):
             names = [str(d) if isinstance(d, int) else "…" for d in dims]
             yield f"{value.name} [{', '.join(names)}]"

@@ -35,11 +35,12 @@ _EXTENDING = ("Concat", "ScatterND", "ScatterElements", "TensorScatter")
 
 
 class Cache(NamedTuple):
-    """A past input, the present output that extends it, and the axis of the tokens in both."""
+    """A past input, the present output that extends it, the node and the axis that it extends."""
 
     past: str
     present: str
-    axis: int
+    node: ir.Node
+    axis: int  # of the past input
 
 
 def looked_up_rows(value: ir.Value, shifts: tuple[str, ...] = ()) -> set[int]:
@@ -93,7 +94,7 @@ def caches(graph: ir.Graph) -> Iterator[Cache]:
             past = through(value, *_MOVED)
             if past is not None and past.is_graph_input() and past.name and output.name:
                 axis = _before_moves(value, attribute(node, "axis", _TOKENS), past)
-                yield Cache(past.name, output.name, axis)
+                yield Cache(past.name, output.name, node, axis)
                 break
 
 

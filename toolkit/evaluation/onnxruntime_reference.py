@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx_passes import defined, intake
 from onnx_passes.analysis.fixed_sizes import fixed_sizes
 from onnx_passes.analysis.roles import Roles, has_roles, roles_of
+from onnx_passes.canonicalize_dims import PLANES
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.graph import dim
 from toolkit.compiler.source import Source
@@ -105,9 +106,10 @@ class Reference:
     def _feed(self, name: str, ids: list[int]) -> Array:
         declared, seq, total = self.declared[name], len(ids), self.past + len(ids)
         batch = dim(self.inputs[self.roles.tokens], 0) or 1
+        planes = [d if isinstance(d, int) else PLANES for d in declared[:-2]]
         found: dict[str | None, tuple[npt.ArrayLike, Sequence[int]]] = {
             self.roles.tokens: (ids, [batch, seq]),
-            self.roles.positions: (range(self.past, total), [*declared[:-2], batch, seq]),
+            self.roles.positions: (range(self.past, total), [*planes, batch, seq]),
             self.roles.mask: (np.ones(total), [batch, total]),
             "past": (self.past, [1]),
             "start": (0, [batch]),
