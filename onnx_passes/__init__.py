@@ -43,6 +43,7 @@ from onnx_passes.resolve_shapes import resolve_shapes
 from onnx_passes.sort_nodes import sort_nodes
 from onnx_passes.split_gqa import split_gqa
 from onnx_passes.split_variadic import split_variadic
+from onnx_passes.tabulate import tabulate
 from onnx_passes.widen_floats import widen_floats
 
 Pass = Callable[[onnx_ir.Model], Outcome]
@@ -73,6 +74,7 @@ PASSES: tuple[Pass, ...] = (
     split_gqa,  # beside it: the fused op of the GenAI builder reaches the same form
     fuse_attention,  # needs the caches still spelled as Concat
     kv_in_place,  # needs attention: it owns the cache
+    tabulate,  # what no rule above evaluated
     cancel_transposes,  # rope, attention and states are token-major: the exporters' transposes meet
     fuse_bias,
     fuse_glu,  # needs biases in the matmuls that it merges

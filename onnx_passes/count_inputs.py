@@ -9,6 +9,7 @@ positions, offsets, and what is counted in a mask follow from the graph and can 
 import numpy as np
 import onnx_ir as ir
 
+from onnx_passes.analysis.masks import NO_WINDOW
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.edit import Builder
 from onnx_passes.ir.emit import counters
@@ -45,7 +46,7 @@ def _positions(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.
 def _mask(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Value:
     if rank(value) == 2:
         return _cast(b, b.op("PaddingMask", *counts, domain=DOMAIN), ir.DataType.BOOL, value)
-    seen = b.op("CausalMask", *counts, domain=DOMAIN)
+    seen = b.op("CausalMask", *counts, domain=DOMAIN, window=NO_WINDOW)
     if value.dtype is None or not value.dtype.is_floating_point():
         return _cast(b, seen, ir.DataType.BOOL, value)
     numbers = (b.constant(np.array(x, value.dtype.numpy())) for x in (0, CLOSED))

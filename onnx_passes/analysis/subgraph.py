@@ -19,7 +19,7 @@ from onnx_passes.ir.graph import COUNTERS, COUNTING, DOMAIN, is_constant, rank
 from onnx_passes.ir.ops import definitions
 from onnx_passes.ir.rules import Miss
 
-_READ_SHAPES = ("Shape", "Size")  # ops that read nothing of a tensor but its shape
+READS_SHAPES = ("Shape", "Size")  # ops that read nothing of a tensor but its shape
 
 
 class Subgraph:
@@ -96,7 +96,7 @@ def _extract(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -
         reason = str(error).split("\n")[0]
         raise Miss(f"it cannot be cut out of the graph: {reason}") from error
     nodes = (n for n in piece.all_nodes() if n.domain not in ("", "ai.onnx"))
-    strange = next((n for n in nodes if not _counts(n)), None)
+    strange = next((n for n in nodes if not counts(n)), None)
     if strange is not None:
         raise Miss(f"it is computed by {strange.op_type}")
     sizes = {
@@ -109,7 +109,7 @@ def _extract(model: ir.Model, inputs: list[ir.Value], outputs: list[ir.Value]) -
     return piece
 
 
-def _counts(node: ir.Node) -> bool:
+def counts(node: ir.Node) -> bool:
     """Whether the node computes with counters, and reads nothing of its tokens but their number."""
     return node.domain == DOMAIN and node.op_type in COUNTING
 
@@ -141,7 +141,7 @@ def _refuse_data(reached: set[ir.Value]) -> None:
         if not value.is_graph_input() or value.name in COUNTERS or value.is_initializer():
             continue
         readers = [use.node for use in value.uses() if use.node.outputs[0] in reached]
-        if any(n.op_type not in _READ_SHAPES and not _counts(n) for n in readers):
+        if any(n.op_type not in READS_SHAPES and not counts(n) for n in readers):
             raise Miss(f"it depends on what is in {value.name}")
 
 

@@ -1,5 +1,6 @@
 """The `pocket` ops that several passes emit, with what stands around them."""
 
+import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder
@@ -13,6 +14,15 @@ def counters(model: ir.Model) -> tuple[ir.Value, ir.Value]:
     """The graph inputs `past` and `start`."""
     by_name = {value.name: value for value in model.graph.inputs}
     return by_name["past"], by_name["start"]
+
+
+def places(
+    model: ir.Model, b: Builder, tokens: str, padded: bool, batch: int = 1
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """The inputs of ops that count: tokens, `past`, and `start`, which is 0 if padding counts."""
+    past, start = counters(model)
+    x = next(value for value in model.graph.inputs if value.name == tokens)
+    return x, past, start if padded else b.constant(np.zeros(batch, np.int64))
 
 
 def rope(

@@ -53,17 +53,18 @@ def _rope_kv_write(context: Context, node: ir.Node) -> None:
 
 
 def _positions(context: Context, node: ir.Node) -> None:
-    x = operand(node, 0)
-    if x is not None and x.shape is not None:
-        context.set_shape_and_dtype(node.outputs[0], ir.Shape(x.shape[:2]), ir.DataType.INT64)
+    x, start = operand(node, 0), operand(node, 2)
+    if x is not None and start is not None and x.shape is not None and start.shape is not None:
+        shape = ir.Shape([start.shape[0], x.shape[1]])
+        context.set_shape_and_dtype(node.outputs[0], shape, ir.DataType.INT64)
 
 
 def _mask(context: Context, node: ir.Node) -> None:
     """PaddingMask [B,P+S], CausalMask [B,1,S,P+S]."""
-    x = operand(node, 0)
-    if x is None or x.shape is None:
+    x, start = operand(node, 0), operand(node, 2)
+    if x is None or start is None or x.shape is None or start.shape is None:
         return
-    batch, seq = x.shape[:2]
+    batch, seq = start.shape[0], x.shape[1]
     queries: list[Dim] = [1, seq] if node.op_type == "CausalMask" else []
     shape = ir.Shape([batch, *queries, ir.SymbolicDim("past") + seq])
     context.set_shape_and_dtype(node.outputs[0], shape, ir.DataType.BOOL)

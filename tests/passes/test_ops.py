@@ -147,11 +147,12 @@ def test_masks(past: int, seq: int, opset: int) -> None:
     x, start = np.zeros((3, seq), np.int64), count(0, 2, past + seq)
     j, i = np.arange(past + seq), past + np.arange(seq)
     kept = j >= start[:, None]
-    seen = kept[:, None, None] & (j <= i[:, None])
     given = (x, count(past), start)
-    for op, expected in (("PaddingMask", kept), ("CausalMask", seen)):
-        found = call(op, *given, opset=opset, dtype=bool)
-        assert np.array_equal(found, expected)
+    assert np.array_equal(call("PaddingMask", *given, opset=opset, dtype=bool), kept)
+    for window in (1, 3, NO_WINDOW):
+        near = (j <= i[:, None]) & (j > i[:, None] - window)
+        found = call("CausalMask", *given, opset=opset, dtype=bool, window=window)
+        assert np.array_equal(found, kept[:, None, None] & near)
 
 
 @DTYPES
