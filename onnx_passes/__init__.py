@@ -14,6 +14,7 @@ from onnx_passes.cancel_transposes import cancel_transposes
 from onnx_passes.canonicalize_dims import canonicalize_dims
 from onnx_passes.check_nodes import check_nodes
 from onnx_passes.count_inputs import count_inputs
+from onnx_passes.count_sizes import count_sizes
 from onnx_passes.dequantize import dequantize
 from onnx_passes.drop_constant_inputs import drop_constant_inputs
 from onnx_passes.fold_constants import fold_constants
@@ -73,8 +74,9 @@ PASSES: tuple[Pass, ...] = (
     fuse_rope,  # before attention: q and k become single values
     split_gqa,  # beside it: the fused op of the GenAI builder reaches the same form
     fuse_attention,  # needs the caches still spelled as Concat
-    kv_in_place,  # needs attention: it owns the cache
     tabulate,  # what no rule above evaluated
+    count_sizes,  # what is left of them as numbers; nothing but Concats reads a cache's size then
+    kv_in_place,  # needs attention: it owns the cache
     cancel_transposes,  # rope, attention and states are token-major: the exporters' transposes meet
     fuse_bias,
     fuse_glu,  # needs biases in the matmuls that it merges

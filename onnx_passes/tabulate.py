@@ -38,7 +38,7 @@ def tabulate(model: ir.Model) -> Outcome:
 
 
 def _rule(value: ir.Value) -> Rule | None:
-    """Whether the value is a mask, or floats of fixed shape for each token; neither is there yet."""
+    """How to replace a mask, or floats of fixed shape for each token; None where that is done."""
     node, sizes = value.producer(), [str(size) for size in value.shape or ()]
     if node is None or value.dtype is None or len(node.outputs) != 1:
         return None

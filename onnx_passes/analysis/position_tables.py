@@ -24,7 +24,7 @@ def position_table(model: ir.Model, value: ir.Value, batch: int) -> tuple[np.nda
             embedding depend on the length of the text.
     """
     context, piece = Facts.of(model).context, Subgraph(model, [value], double=True)
-    axis = list(value.shape or ()).index("seq")
+    axis = [str(size) for size in value.shape or ()].index("seq")
     first_only = piece.padded and batch > 1
 
     def rows(seq: int, past: int, padding: int = 0) -> np.ndarray:

@@ -70,6 +70,26 @@ def _mask(context: Context, node: ir.Node) -> None:
     context.set_shape_and_dtype(node.outputs[0], shape, ir.DataType.BOOL)
 
 
+def _key_positions(context: Context, node: ir.Node) -> None:
+    x, start = operand(node, 0), operand(node, 2)
+    if x is not None and start is not None and x.shape is not None and start.shape is not None:
+        shape = ir.Shape([start.shape[0], ir.SymbolicDim("past") + x.shape[1]])
+        context.set_shape_and_dtype(node.outputs[0], shape, ir.DataType.INT64)
+
+
+def _size(context: Context, node: ir.Node) -> None:
+    context.set_shape_and_dtype(node.outputs[0], ir.Shape([1]), ir.DataType.INT64)
+
+
+def _spread(context: Context, node: ir.Node) -> None:
+    v, x = operand(node, 0), operand(node, 1)
+    if v is None or x is None or x.shape is None:
+        return
+    past, seq = ir.SymbolicDim("past"), x.shape[1]
+    sizes: dict[int, Dim] = {-1: seq, -2: past + seq, -3: past}
+    set_like(context, node.outputs[0], [sizes.get(d, d) for d in attribute(node, "shape")], v)
+
+
 def _kv_read(context: Context, node: ir.Node) -> None:
     state, new = operand(node, 0), operand(node, 1)
     if state is None or new is None or state.shape is None or new.shape is None:
@@ -85,6 +105,9 @@ OURS: dict[str, Rule] = {
     **dict.fromkeys(("RmsNorm", "AddRmsNorm", "Rope", "KvWrite", "Attention"), _like_first),
     "Positions": _positions,
     **dict.fromkeys(("PaddingMask", "CausalMask"), _mask),
+    "KeyPositions": _key_positions,
+    "Size": _size,
+    "Spread": _spread,
     "KvRead": _kv_read,
     "Glu": _glu,
     "LastRows": _last_rows,
