@@ -10,6 +10,7 @@ import onnx_ir
 
 from onnx_passes.analysis.fixed_sizes import naming_fixed_sizes
 from onnx_passes.analysis.roles import has_roles
+from onnx_passes.attention_caches import attention_caches
 from onnx_passes.cancel_transposes import cancel_transposes
 from onnx_passes.canonicalize_dims import canonicalize_dims
 from onnx_passes.check_nodes import check_nodes
@@ -73,6 +74,7 @@ PASSES: tuple[Pass, ...] = (
     fuse_rmsnorm,
     fuse_rope,  # before attention: q and k become single values
     split_gqa,  # beside it: the fused op of the GenAI builder reaches the same form
+    attention_caches,  # beside it: ONNX's own op, too
     fuse_attention,  # needs the caches still spelled as Concat
     tabulate,  # what no rule above evaluated
     count_sizes,  # what is left of them as numbers; nothing but Concats reads a cache's size then

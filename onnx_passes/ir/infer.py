@@ -8,9 +8,11 @@ import onnx_shape_inference as osi
 import sympy
 
 from onnx_passes.ir.dims import Dim, as_expr
+from onnx_passes.ir.facts import Facts
 from onnx_passes.ir.graph import DOMAIN, SizeError
 from onnx_passes.ir.ops import defined
 from onnx_passes.ir.pocket_rules import OURS
+from onnx_passes.ir.rule_context import CONTEXT
 from onnx_passes.ir.shape_rules import register_rules
 
 LARGEST = 2**48  # elements along an axis, and far beyond any memory
@@ -23,6 +25,7 @@ def infer(model: ir.Model) -> None:
         for output in node.outputs:
             output.shape = None
             output.metadata_props.pop(osi.SYM_DATA_KEY, None)
+    CONTEXT.set(Facts.of(model).context)
     bodies = defined(model) if _needs_bodies(model) else contextlib.nullcontext()
     with warnings.catch_warnings(), bodies:
         warnings.simplefilter("ignore")

@@ -1,6 +1,7 @@
 """What a rule of shape inference sees of the inference, and of the elements of shapes."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Protocol
 
 import onnx_ir as ir
@@ -9,6 +10,8 @@ from onnx_passes.ir.dims import SMALL, Dim
 from onnx_passes.ir.graph import integers, operand
 
 Elements = list[Dim]
+# Tokens that a text has at most: past + seq never exceeds it. None before there are such symbols.
+CONTEXT: ContextVar[int | None] = ContextVar("context", default=None)
 
 
 class Context(Protocol):

@@ -3,9 +3,9 @@
 import onnx_ir as ir
 import sympy
 
-from onnx_passes.ir.dims import Dim, as_dim, as_expr, is_anonymous
+from onnx_passes.ir.dims import Dim, as_dim, as_expr, is_anonymous, parse
 from onnx_passes.ir.graph import operand
-from onnx_passes.ir.rule_context import Context, elements
+from onnx_passes.ir.rule_context import CONTEXT, Context, elements
 
 FAR = 2**31 - 1  # exporters write this or more for "to the end"
 Column = list[Dim | None]  # of starts, ends, axes or steps; None where an entry is unknown
@@ -72,9 +72,19 @@ def _from_front(place: Dim | None, size: sympy.Expr) -> sympy.Expr | None:
     if isinstance(place, int) and place >= FAR:
         return size
     at = as_expr(place)
-    if at.is_nonnegative:
+    if at.is_nonnegative or _is_inside_texts(at):
         return at
     return sympy.Max(0, size + at) if at.is_negative else None
+
+
+def _is_inside_texts(place: sympy.Expr) -> bool:
+    """Whether a sum of sizes is at least 0 for every text that is no longer than the context."""
+    context, (past, seq) = CONTEXT.get(), (parse("past"), parse("seq"))
+    if context is None or not place.free_symbols <= {past, seq} or not place.is_polynomial():
+        return False
+    corners = ((0, 1), (0, context), (context - 1, 1))
+    linear = sympy.Poly(place, past, seq).total_degree() <= 1
+    return linear and all(place.subs({past: p, seq: s}) >= 0 for p, s in corners)
 
 
 def _cut_elements(

@@ -27,11 +27,13 @@ TOKENIZER_FILES = (
     "chat_template.json",
 )
 SETTINGS_FILES = ("generation_config.json", "genai_config.json")
-OPSETS = range(11, 27)
+OPSETS = range(11, 28)
 SETTINGS = {
     "eos_token_id": "eos",
     "bos_token_id": "bos",
     "max_position_embeddings": "max_context",
+    "n_positions": "max_context",
+    "max_seq_len": "max_context",
     "context_length": "max_context",
 }
 REPAIR = "repair it, copy it from the model again, or remove it"
