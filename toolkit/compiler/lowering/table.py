@@ -9,9 +9,10 @@ from toolkit.compiler.lowering.gather import GATHER
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matmul import PRODUCTS
 from toolkit.compiler.lowering.norm import NORMS
+from toolkit.compiler.lowering.ops.counters import OF_COUNTERS, bind_counters
 from toolkit.compiler.lowering.ops.elements import ELEMENTS
 from toolkit.compiler.lowering.ops.movement import MOVEMENT
-from toolkit.compiler.lowering.ops.pocket import POCKET, bind_counters
+from toolkit.compiler.lowering.ops.pocket import POCKET
 from toolkit.compiler.lowering.ops.rows import ROWS
 from toolkit.compiler.lowering.values import give_sizes, stored
 
@@ -19,7 +20,7 @@ LOWERINGS: dict[tuple[str, str], Lowering] = {
     (each.domain, each.op_type): each
     for each in (
         *(*GATHER, *PRODUCTS, *NORMS, *ATTENTION),
-        *(*MOVEMENT, *ELEMENTS, *ROWS, *POCKET),
+        *(*MOVEMENT, *ELEMENTS, *ROWS, *POCKET, *OF_COUNTERS),
     )
 }
 JOINING = frozenset(op for op, each in LOWERINGS.items() if each.joins)

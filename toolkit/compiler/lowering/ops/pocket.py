@@ -1,50 +1,23 @@
 """The project's own ops where no kernel computes them: as their bodies in ops.txt say."""
 
 from dataclasses import replace
-from functools import partial
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import COUNTERS, DOMAIN, attribute, needed
+from onnx_passes.ir.graph import DOMAIN, attribute, needed
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
 from toolkit.compiler.lowering.lowering import Lowering
+from toolkit.compiler.lowering.ops.counters import position
 from toolkit.compiler.lowering.values import (
     give,
     shape_of,
-    storage_of,
     symbol_of,
     view_of,
 )
 from toolkit.compiler.views.poly import Poly, floordiv, poly, remainder
-from toolkit.compiler.views.scalar import Index, Scalar, Start, apply, index_of, number
+from toolkit.compiler.views.scalar import Index, Scalar, apply, index_of, number
 from toolkit.compiler.views.view import At, View, elementwise, in_memory, linear, reshaped, shifted
-
-
-def bind_counters(b: PhaseBuilder, graph: ir.Graph) -> None:
-    """The inputs past, start and rows are symbols of the plan."""
-    for value in graph.inputs:
-        if value.name == "start":
-            b.views[value] = View(shape_of(b, value), "i64", lambda at: Start(at[0]))
-        elif value.name in COUNTERS:
-            counter = symbol_of(b, value.name or "")
-            b.views[value] = View(shape_of(b, value), "i64", partial(_same, Index(counter)))
-
-
-def _same(value: Scalar, _: At) -> Scalar:
-    return value
-
-
-def position(b: PhaseBuilder, batch: Poly, i: Poly) -> Scalar:
-    """max(0, past + i - start[batch])."""
-    absolute = Index(symbol_of(b, "past") + i)
-    return apply("Max", apply("Sub", absolute, Start(batch)), number(0))
-
-
-def lower_positions(b: PhaseBuilder, node: ir.Node) -> None:
-    """The positions of new tokens [B, S]."""
-    y = node.outputs[0]
-    b.views[y] = View(shape_of(b, y), "i64", lambda at: position(b, at[0], at[1]))
 
 
 def lower_last_rows(b: PhaseBuilder, node: ir.Node) -> None:
@@ -139,20 +112,6 @@ def lower_kv_read(b: PhaseBuilder, node: ir.Node) -> None:
     b.views[y] = View(shape_of(b, y), whole.dtype, whole.read)
 
 
-def lower_padding_mask(b: PhaseBuilder, node: ir.Node) -> None:
-    """Whether key j of a text is no padding: j >= start."""
-    y = node.outputs[0]
-    cast = {"float": "Float", "int": "Int", "bool": "Bool"}
-
-    def read(at: At) -> Scalar:
-        return apply("GreaterOrEqual", Index(at[1]), Start(at[0]))
-
-    real = View(shape_of(b, y), "u8", read)
-    dtype = storage_of(b, y)
-    kind = View((), dtype, lambda _: number(0)).kind
-    b.views[y] = elementwise(cast[kind], [real], dtype)
-
-
 def lower_glu(b: PhaseBuilder, node: ir.Node) -> None:
     """act(gate) * up, unless the product before it has computed it."""
     if node in b.done:
@@ -174,8 +133,6 @@ def lower_glu(b: PhaseBuilder, node: ir.Node) -> None:
 
 
 _VIEWS = (
-    Lowering(DOMAIN, "Positions", lower_positions),
-    Lowering(DOMAIN, "PaddingMask", lower_padding_mask),
     Lowering(DOMAIN, "LastRows", lower_last_rows),
     Lowering(DOMAIN, "SplitHeads", lower_split_heads),
     Lowering(DOMAIN, "Rope", lower_rope),

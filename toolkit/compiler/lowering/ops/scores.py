@@ -44,7 +44,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Scores:
-    """softmax(score(q k)) v: `score` and `sink` are over axes i0 text, i1 head, i2 token, i3 key."""
+    """softmax(score(q k)) v; `score` and `sink` are over i0 text, i1 head, i2 token, i3 key."""
 
     rows: Rows
     q: View  # [B, S, H, K]
@@ -163,6 +163,7 @@ def _queries(mix: Product, rows: Rows, softmax: Deferred, load: Load) -> View:
         element = softmax.of.x.read(unravelled(weight.at, softmax.shape))
         here = next(each for each in loads(element) if each.source is load.source)
         *outer, row, _ = unravelled(here.at, load.source.shape)
-        return left.read([*outer, row, d])
+        found: Scalar = left.read([*outer, row, d])
+        return found
 
     return View(shape, left.dtype, read)
