@@ -40,6 +40,7 @@ from onnx_passes.plain_ops import plain_ops
 from onnx_passes.prune import prune
 from onnx_passes.quantize_e0m4 import quantize_e0m4
 from onnx_passes.raise_opset import raise_opset
+from onnx_passes.read_integer_products import read_integer_products
 from onnx_passes.read_quantized_weights import read_quantized_weights
 from onnx_passes.resolve_shapes import resolve_shapes
 from onnx_passes.sort_nodes import sort_nodes
@@ -58,7 +59,8 @@ INTAKE: tuple[Pass, ...] = (
     check_nodes,  # before anything relies on inputs and attributes
     raise_opset,  # only valid nodes can be converted
     dequantize,  # so that floats are floats, with or without codes
-    read_quantized_weights,  # after dequantize: it refuses what is quantised still
+    read_integer_products,  # beside it: codes that are multiplied as integers
+    read_quantized_weights,  # after both: it refuses what is quantised still
     prune,  # after weights are read: their former parts go, too
     free_names,  # before shapes are inferred: they are computed with the names
     widen_floats,  # before roles: casts hide what inputs are for

@@ -25,14 +25,18 @@ from onnx_passes.weights.quantized import QuantizedWeight
 from onnx_passes.weights.stored import AGAIN, Constant, StoredWeight, fault, stored, whole
 from opencl_kernels.formats import GROUPS
 
-NIBBLES = (ir.DataType.INT4, ir.DataType.UINT4)
+NARROW = {  # types whose tensors say themselves that codes lie several in a byte, by bits
+    2: (ir.DataType.INT2, ir.DataType.UINT2),
+    4: (ir.DataType.INT4, ir.DataType.UINT4),
+    8: (),
+}
 
 
 def bits_of(node: ir.Node) -> int:
-    """Of a code: 4 or 8."""
+    """Of a code: 2, 4 or 8."""
     bits = whole(node, "bits", 4)
-    if bits not in (4, 8):
-        raise fault(node, f"its codes have {bits} bits; 4 and 8 are read", f"{AGAIN} in 4 or 8")
+    if bits not in NARROW:
+        raise fault(node, f"its codes have {bits} bits; 2, 4 and 8 are read", f"{AGAIN} in 4 or 8")
     return bits
 
 
@@ -62,7 +66,7 @@ class BlockCodes:
             raise fault(node, f"N {N}, K {K}, blocks of {block}; blocks of {GROUPS} are read")
         if zeros is None and operand(node, places[2]) is not None:
             raise fault(node, "its zero points are not constants")
-        exact = data.dtype in NIBBLES or places[0] == 0  # a table's rows are not padded
+        exact = data.dtype in NARROW[bits] or places[0] == 0  # a table's rows are not padded
         width = K if exact else -(-K // block) * block
         matrix = CodeMatrix(data.tensor, N, width, bits)
         codes = cls(node, N, K, block, matrix, scales, zeros)
@@ -76,7 +80,7 @@ class BlockCodes:
 
     def _check(self, data: Constant) -> None:
         matrix = self.matrix
-        known = (ir.DataType.UINT8, *(NIBBLES if matrix.bits == 4 else (ir.DataType.INT8,)))
+        known = (ir.DataType.UINT8, *(NARROW[matrix.bits] or (ir.DataType.INT8,)))
         if data.dtype not in known or data.tensor.nbytes != matrix.bytes:
             raise fault(self.node, f"its codes are {data}; {matrix.bytes} bytes are right")
         right = f"floats [{self.N}, {self.blocks}] are right"
@@ -102,13 +106,13 @@ class BlockCodes:
         """By rows, and their type."""
         matrix, blocks = self.matrix, self.blocks
         if self.zeros is None:  # uint4 counts from 0, uint8 and signed codes from their middle
-            unsigned = matrix.tensor.dtype == ir.DataType.UINT4
+            unsigned = matrix.tensor.dtype in (ir.DataType.UINT2, ir.DataType.UINT4)
             return (filled(0, blocks) if unsigned else None), "u8"
         tensor = self.zeros.tensor
         if tensor.dtype in FLOATS and tensor.size == self.N * blocks:
             return float_rows(tensor, self.N, blocks, 0), float_type(tensor)
-        exact = tensor.dtype in NIBBLES or matrix.bits == 8
-        packed = CodeMatrix(tensor, self.N, blocks if exact else 2 * -(-blocks // 2), matrix.bits)
+        each = 1 if tensor.dtype in NARROW[matrix.bits] else 8 // matrix.bits  # whole bytes a row
+        packed = CodeMatrix(tensor, self.N, each * -(-blocks // each), matrix.bits)
         alike = (tensor.dtype in SIGNED) == (matrix.tensor.dtype in SIGNED)
         if not alike or tensor.dtype.bitwidth > 8 or tensor.nbytes != packed.bytes:
             because = f"its zero points are {self.zeros}; {packed.bytes} bytes are right"

@@ -1,8 +1,9 @@
 """Codes, scales and zero points as ONNX models store them, read by rows or columns when asked for.
 
-4-bit codes lie two in a byte, the first in the low half (ONNX's int4 and uint4; ONNX Runtime's
-uint8 blobs are the same). Signed codes become unsigned by adding half of all codes to code and zero
-point: the weight, scale * (code - zero), stays the same to the last bit.
+Codes of 4 bits lie two in a byte and of 2 bits four, the first in the lowest bits (ONNX's int4 and
+uint2 and their kin; ONNX Runtime's uint8 blobs are the same). Signed codes become unsigned by
+adding half of all codes to code and zero point: the weight, scale * (code - zero), stays the same
+to the last bit.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import onnx_ir as ir
 
 from opencl_kernels.formats import Array
 
-SIGNED = (ir.DataType.INT4, ir.DataType.INT8)
-CODE_TYPES = (*SIGNED, ir.DataType.UINT4, ir.DataType.UINT8)
+SIGNED = (ir.DataType.INT2, ir.DataType.INT4, ir.DataType.INT8)
+CODE_TYPES = (*SIGNED, ir.DataType.UINT2, ir.DataType.UINT4, ir.DataType.UINT8)
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 Rows = Callable[[int, int], Array]  # rows [first, stop) of a matrix
 
 
 @dataclass(frozen=True)
 class CodeMatrix:
-    """A matrix [height, width] of codes in a tensor of bytes or of 4-bit integers."""
+    """A matrix [height, width] of codes in a tensor of bytes or of narrower integers."""
 
     tensor: ir.TensorProtocol
     height: int
@@ -35,6 +36,11 @@ class CodeMatrix:
         """So many bytes hold it."""
         return -(-self.height * self.width * self.bits // 8)
 
+    @property
+    def _each(self) -> int:
+        """Codes of a byte."""
+        return 8 // self.bits
+
     def part(self, axis: int, first: int, stop: int) -> Array:
         """Elements [first, stop) along `axis` as uint8, unsigned."""
         codes = self._rows(first, stop) if axis == 0 else self._columns(first, stop)
@@ -42,23 +48,24 @@ class CodeMatrix:
 
     def _rows(self, first: int, stop: int) -> Array:
         data, start, end = _data(self.tensor), first * self.width, stop * self.width
-        if self.bits == 4:
-            codes = _halves(data[start // 2 : -(-end // 2)])[start % 2 :][: end - start]
-        else:
-            codes = data[start:end]
+        codes = self._within(data, start, end)
         return codes.reshape(stop - first, self.width)
 
     def _columns(self, first: int, stop: int) -> Array:
-        if self.bits == 8:
-            return _data(self.tensor).reshape(self.height, -1)[:, first:stop]
-        if self.width % 2:  # rows begin in the middle of a byte
+        if self.width % self._each:  # rows begin in the middle of a byte
             return self._rows(0, self.height)[:, first:stop]
-        packed = _data(self.tensor).reshape(self.height, -1)[:, first // 2 : -(-stop // 2)]
-        return _halves(packed)[:, first % 2 :][:, : stop - first]
+        return self._within(_data(self.tensor).reshape(self.height, -1), first, stop)
+
+    def _within(self, packed: Array, first: int, stop: int) -> Array:
+        """Codes [first, stop) of those that lie along the last axis of bytes."""
+        each = self._each
+        whole = packed[..., first // each : -(-stop // each)]
+        codes = whole if each == 1 else _unpacked(whole, self.bits)
+        return codes[..., first % each :][..., : stop - first]
 
 
 def _data(tensor: ir.TensorProtocol) -> Array:
-    """A tensor's bytes; `numpy()` would unpack 4-bit integers, all of them, and keep them."""
+    """A tensor's bytes; `numpy()` would unpack narrow integers, all of them, and keep them."""
     if tensor.dtype.bitwidth == 8:
         return tensor.numpy().reshape(-1).view(np.uint8)
     if isinstance(tensor, ir.ExternalTensor):
@@ -66,11 +73,13 @@ def _data(tensor: ir.TensorProtocol) -> Array:
     return np.frombuffer(tensor.tobytes(), np.uint8)
 
 
-def _halves(packed: Array) -> Array:
-    """Two codes of each byte, the low half first, along the last axis."""
-    codes = np.empty((*packed.shape[:-1], 2 * packed.shape[-1]), np.uint8)
-    np.bitwise_and(packed, 15, out=codes[..., 0::2])
-    np.right_shift(packed, 4, out=codes[..., 1::2])
+def _unpacked(packed: Array, bits: int) -> Array:
+    """The codes of each byte, the lowest bits first, along the last axis."""
+    each = 8 // bits
+    codes = np.empty((*packed.shape[:-1], each * packed.shape[-1]), np.uint8)
+    for i in range(each):
+        np.right_shift(packed, i * bits, out=codes[..., i::each])
+    codes &= np.uint8(2**bits - 1)
     return codes
 
 

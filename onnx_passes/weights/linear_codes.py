@@ -50,6 +50,18 @@ class LinearCodes:
         codes._check()
         return codes
 
+    @classmethod
+    def by_column(
+        cls, node: ir.Node, x: Constant, scale: Constant, zero: Constant | None
+    ) -> LinearCodes:
+        """The second operand of a product of integers: its scales are for columns or for all.
+
+        Raises GraphError where the parts do not fit together.
+        """
+        codes = cls(node, x, scale, zero, len(x.shape) - 1, None, scale.dtype)
+        codes._check()
+        return codes
+
     def _check(self) -> None:
         x, scale, zero = self.x, self.scale, self.zero
         if scale.dtype not in FLOATS or x.dtype not in (*CODE_TYPES, ir.DataType.INT32):

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import GraphError, attribute, integers, needed, producer
-from onnx_passes.weights.code_matrix import CodeMatrix, Rows
+from onnx_passes.weights.code_matrix import CodeMatrix, Rows, filled
 from onnx_passes.weights.quantized import QuantizedWeight
 from opencl_kernels.formats import GROUPS, Array, Quantized
 
@@ -93,22 +93,29 @@ class StoredWeight:
     def weight(self) -> QuantizedWeight:
         """It with groups that kernels know: other ones are split, and repeat their scale."""
         group, repeats = self._group()
-        bits = self.matrix.bits
-        zero_type = None if self.zero is None else self.zero_type
-        groups = -(-self.K // group)
+        groups, bits = -(-self.K // group), self._bits
+        zero = self.zero
+        if zero is None and bits != self.matrix.bits:
+            zero = filled(2 ** (self.matrix.bits - 1), groups)
+        zero_type = None if zero is None else self.zero_type
 
         def make(first: int, stop: int) -> Quantized:
             codes = self.matrix.part(self.axis, first, stop)
             codes_NK = (codes if self.axis == 0 else codes.T)[:, : self.K]
             scale_NG = np.repeat(self.scale(first, stop), repeats, axis=1)[:, :groups]
             self._check(scale_NG, "scale")
-            zero_NG = None if self.zero is None else self.zero(first, stop)
+            zero_NG = None if zero is None else zero(first, stop)
             if zero_NG is not None:
                 zero_NG = np.repeat(zero_NG, repeats, axis=1)[:, :groups]
                 self._check(zero_NG, "zero point")
             return Quantized(np.ascontiguousarray(codes_NK), scale_NG, zero_NG, bits, group)
 
         return QuantizedWeight(self.N, self.K, bits, group, self.scale_type, zero_type, make)
+
+    @property
+    def _bits(self) -> int:
+        """Of a code as kernels know it: those of 2 bits are among those of 4."""
+        return max(4, self.matrix.bits)
 
     def _group(self) -> tuple[int, int]:
         """(a group size of kernels, how often a block's scale is repeated)."""
@@ -123,7 +130,7 @@ class StoredWeight:
 
     def _stored_bytes(self, group: int) -> int:
         """What a row takes: whole groups of codes, with a scale and a zero point each."""
-        each = group * self.matrix.bits // 8 + (4 if self.scale_type == "f32" else 2)
+        each = group * self._bits // 8 + (4 if self.scale_type == "f32" else 2)
         return -(-self.K // group) * (each + (self.zero is not None))
 
     def _check(self, per_group: Array, kind: str) -> None:

@@ -108,3 +108,32 @@ def test_other_quantisation_is_refused_by_name(op_type: str) -> None:
     node = helper.make_node(op_type, ["x", "x"], ["y"], "node", domain="")
     with pytest.raises(GraphError, match=f"{op_type} at node"):
         read_quantized_weights(ir.from_proto(model([node], {}, F32)))
+
+
+def gathered(scales: int, axis: int) -> onnx.ModelProto:
+    """Rows or columns of a table of codes, which become floats after they are gathered."""
+    dice = np.random.default_rng(3)
+    constants: dict[str, np.ndarray | None] = {
+        "table": dice.integers(0, 256, (12, 40)).astype(np.uint8),
+        "s": np.asarray(dice.random(scales) + 0.1 if scales else 0.3, np.float32),
+        "z": np.asarray(dice.integers(100, 150, scales) if scales else 130, np.uint8),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "x"], ["q"], axis=axis),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], "node", axis=axis),
+    ]
+    return model(nodes, constants, TensorProto.INT64, F32)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_rows_that_are_gathered_in_codes(axis: int) -> None:
+    after = reads(dequantize, gathered(0, axis), np.array([3, 0, 11]), 1e-6)
+    assert [node.op_type for node in after.graph] == ["Gather"]
+    if axis == 0:
+        weight = weight_of(after)
+        assert (weight.weight.N, weight.weight.K, weight.transposed) == (12, 40, False)
+
+
+def test_scales_of_rows_that_are_gathered_must_be_one() -> None:
+    (miss,) = dequantize(ir.from_proto(gathered(3, 0))).misses
+    assert miss.reason == "its scales are not gathered as its codes are"

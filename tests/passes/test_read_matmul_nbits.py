@@ -32,6 +32,9 @@ CASES = [
     (16, 64, 8, 16, ""),
     (24, 172, 8, 32, "packed"),
     (9, 100, 8, 64, ""),
+    (16, 64, 2, 16, ""),
+    (24, 172, 2, 32, "packed"),  # an odd number of zero points for a byte
+    (33, 300, 2, 128, "packed"),
 ]
 
 
@@ -60,7 +63,7 @@ def test_matmul_nbits(N: int, K: int, bits: int, block: int, zero: str, dtype: i
 @pytest.mark.parametrize("seed", range(12))
 def test_matmul_nbits_at_random(seed: int) -> None:
     dice = np.random.default_rng(seed)
-    N, K, bits = int(dice.integers(1, 70)), int(dice.integers(1, 300)), int(dice.choice([4, 8]))
+    N, K, bits = int(dice.integers(1, 70)), int(dice.integers(1, 300)), int(dice.choice([2, 4, 8]))
     block, zero = int(dice.choice([16, 32, 64, 128, 256])), str(dice.choice(["", "packed"]))
     attributes, inputs, _ = nbits(N, K, bits, block, F32, zero, seed)
     if dice.random() < 0.5:  # scales may be flat
@@ -78,7 +81,7 @@ def test_matmul_nbits_at_random(seed: int) -> None:
     ("change", "words"),
     [
         ({"g_idx": np.zeros(64, np.int32)}, ["g_idx", "desc_act"]),
-        ({"bits": 2}, ["2 bits", "4 and 8 are read"]),
+        ({"bits": 3}, ["3 bits", "2, 4 and 8 are read"]),
         ({"block_size": 8}, ["blocks of 8", "(16, 32, 64, 128, 256)"]),
         ({"block_size": 512}, ["blocks of 512"]),
         ({"N": 0}, ["N 0"]),

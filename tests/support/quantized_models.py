@@ -27,12 +27,12 @@ INTS = {
 
 
 def pack(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Codes along the last axis in bytes, the first in the low half; an odd one is alone."""
-    if bits == 8:
-        return codes.astype(np.uint8)
-    odd = codes.shape[-1] % 2
+    """Codes along the last axis in bytes, the first in the lowest bits; the last may be alone."""
+    each = 8 // bits
+    odd = -codes.shape[-1] % each
     even = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, odd)]).astype(np.uint8)
-    return np.asarray(even[..., 0::2] | even[..., 1::2] << 4)
+    parts = [even[..., i::each] << np.uint8(i * bits) for i in range(each)]
+    return np.asarray(np.bitwise_or.reduce(parts))
 
 
 def tensor(array: np.ndarray, name: str) -> TensorProto:
@@ -104,9 +104,10 @@ def nbits(
         "float": (zeros + 0.25).astype(NP[dtype]),
     }
     inputs = {"B": pack(codes, bits).reshape(N, blocks, -1), "scales": scale, "zeros": given[zero]}
-    kept = {"": None, "packed": zeros, "float": given["float"]}[zero]
+    middle = np.full_like(zeros, 2) if bits == 2 else None  # kept in 4 bits, whose middle is 8
+    kept = {"": middle, "packed": zeros, "float": given["float"]}[zero]
     attributes = {"N": N, "K": K, "bits": bits, "block_size": block}
-    return attributes, inputs, Quantized(codes[:, :K], scale, kept, bits, block)
+    return attributes, inputs, Quantized(codes[:, :K], scale, kept, max(bits, 4), block)
 
 
 @dataclasses.dataclass
