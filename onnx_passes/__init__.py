@@ -45,6 +45,7 @@ from onnx_passes.read_quantized_weights import read_quantized_weights
 from onnx_passes.resolve_shapes import resolve_shapes
 from onnx_passes.sort_nodes import sort_nodes
 from onnx_passes.split_gqa import split_gqa
+from onnx_passes.split_moe import split_moe
 from onnx_passes.split_variadic import split_variadic
 from onnx_passes.tabulate import tabulate
 from onnx_passes.widen_floats import widen_floats
@@ -60,7 +61,8 @@ INTAKE: tuple[Pass, ...] = (
     raise_opset,  # only valid nodes can be converted
     dequantize,  # so that floats are floats, with or without codes
     read_integer_products,  # beside it: codes that are multiplied as integers
-    read_quantized_weights,  # after both: it refuses what is quantised still
+    split_moe,  # beside it: mixtures of experts, with codes or without
+    read_quantized_weights,  # after all of them: it refuses what is quantised still
     prune,  # after weights are read: their former parts go, too
     free_names,  # before shapes are inferred: they are computed with the names
     widen_floats,  # before roles: casts hide what inputs are for

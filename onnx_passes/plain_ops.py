@@ -48,6 +48,7 @@ SPELLINGS = {
     "FusedGemm": Spelling(rules.gemm, (*_SIDES, "beta", *_FUSED)),
     "SkipLayerNormalization": Spelling(rules.skip_layer_norm, ("epsilon",)),
     "BiasAdd": Spelling(rules.bias_add),
+    "GatedAdd": Spelling(rules.gated_add),
     "Trilu": Spelling(rules.same, ("upper",)),
     "MultiHeadAttention": Spelling(
         multi_head_attention, ("num_heads", "scale", "unidirectional", "mask_filter_value")

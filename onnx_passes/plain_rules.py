@@ -123,6 +123,12 @@ def bias_add(_: ir.Model, b: Builder, node: ir.Node) -> Values:
     return [_sum(b, *node.inputs)]
 
 
+def gated_add(_: ir.Model, b: Builder, node: ir.Node) -> Values:
+    """x + y * gate, the gate [..., 1]."""
+    x, y, gate = (needed(node, i) for i in range(3))
+    return [b.op("Add", x, _typed(b.op("Mul", y, gate), x))]
+
+
 def same(_: ir.Model, b: Builder, node: ir.Node) -> Values:
     """An op that ONNX took over as it was."""
     given = {name: a.value for name, a in node.attributes.items()}

@@ -79,7 +79,7 @@ def _gamma(matrix: Matrix) -> Array | None:
     """The scale of the norm that a matmul reads from."""
     if not matrix.transposed:
         return None
-    source = through(operand(matrix.node, 0), "LastRows", "Reshape")
+    source = through(operand(matrix.node, 0), "LastRows", "Reshape", "Unsqueeze")
     norm = None if source is None else source.producer()
     if norm is None or not is_op(norm, "RmsNorm", "AddRmsNorm"):
         return None

@@ -11,10 +11,9 @@ from onnx_passes.ir.edit import Builder, add_tensor, replace, unique_name
 from onnx_passes.ir.graph import GraphError, attribute, needed, operand
 from onnx_passes.ir.rules import Done, Loss, Outcome, Rules, apply
 from onnx_passes.read_integer_products import ROUNDED
-from onnx_passes.weights.block_codes import NARROW, BlockCodes, bits_of
+from onnx_passes.weights.block_codes import NARROW, BlockCodes, bits_of, shared
 from onnx_passes.weights.code_matrix import FLOATS
 from onnx_passes.weights.lazy import Transposed
-from onnx_passes.weights.quantized import QuantizedTensor, QuantizedWeight
 from onnx_passes.weights.stored import fault, stored, whole
 from onnx_passes.weights.table_codes import TABLES, TableCodes
 
@@ -59,8 +58,9 @@ def _matmul(model: ir.Model, node: ir.Node) -> Done:
     known = stored(bias)
     if known is not None and (known.dtype not in FLOATS or known.shape != (N,)):
         raise fault(node, f"its bias is {known}; floats [{N}] are right")
-    codes, b = BlockCodes.of(node, (N, K), (1, 2, 3)), Builder(node)
-    weight = add_tensor(b.graph, _tensor(model, codes, transposed=True))
+    block = whole(node, "block_size", 128)
+    codes, b = BlockCodes.of(node, (N, K), (1, 2, 3), bits_of(node), block), Builder(node)
+    weight = add_tensor(b.graph, shared(model, codes, transposed=True))
     y = b.op("MatMul", needed(node, 0), weight)
     _stand_in(node, y if bias is None else b.op("Add", y, bias))
     return ROUNDED if whole(node, "accuracy_level", 0) == INT8 else True
@@ -98,20 +98,12 @@ def _gather(model: ir.Model, node: ir.Node) -> bool:
     height, width = found.shape
     bits = bits_of(node)
     each = 1 if found.dtype in NARROW[bits] else 8 // bits  # codes of an element
-    codes = BlockCodes.of(node, (height, width * each), (0, 2, 3))
+    sizes, block = (height, width * each), whole(node, "block_size", 128)
+    codes = BlockCodes.of(node, sizes, (0, 2, 3), bits, block)
     b = Builder(node)
-    table = add_tensor(b.graph, _tensor(model, codes, transposed=False))
+    table = add_tensor(b.graph, shared(model, codes, transposed=False))
     _stand_in(node, b.op("Gather", table, needed(node, 1), axis=0))
     return True
-
-
-def _tensor(model: ir.Model, codes: BlockCodes, transposed: bool) -> QuantizedTensor:
-    """The weight as a tensor of its own; nodes that share codes share the weight."""
-    known: dict[tuple[object, ...], QuantizedWeight]
-    known = model.graph.meta.setdefault("pocket_weights", {})
-    weight = known.get(codes.key) or known.setdefault(codes.key, codes.weight())
-    name = unique_name(model.graph, f"{codes.node.name or codes.node.outputs[0].name}.weight")
-    return QuantizedTensor(weight, codes.scales.dtype, transposed, name)
 
 
 def _stand_in(node: ir.Node, value: ir.Value) -> None:

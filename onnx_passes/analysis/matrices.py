@@ -1,4 +1,4 @@
-"""The matrices of a model: constant weights of matmuls and embeddings, and their names."""
+"""The matrices of a model: constant weights of products and embeddings, and their names."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,11 +56,11 @@ def rows_of(tensor: ir.TensorProtocol, transposed: bool, first: int, stop: int) 
 
 
 def find_matrices(model: ir.Model) -> Iterator[Matrix]:
-    """Constant weights of matmuls and embeddings, each once."""
+    """Constant weights of products and embeddings, each once; those of experts are one."""
     seen: set[ir.Value] = set()
     logits = roles_of(model).logits
     for node in model.graph:
-        matmul = is_op(node, "MatMul", "Linear")
+        matmul = is_op(node, "MatMul", "Linear", "Experts")
         embedding = is_op(node, "Gather") and attribute(node, "axis", 0) == 0
         value = operand(node, 1 if matmul else 0) if matmul or embedding else None
         if value is None or value in seen or not is_constant(value) or rank(value) != 2:

@@ -42,6 +42,15 @@ def _linear(context: Context, node: ir.Node) -> None:
         set_like(context, node.outputs[0], [*x.shape[:-1], weight.shape[-1]], x)
 
 
+def _experts(context: Context, node: ir.Node) -> None:
+    x, weight, indices = (operand(node, i) for i in range(3))
+    if x is not None and weight is not None and indices is not None and indices.shape is not None:
+        columns = None if weight.shape is None else weight.shape[-1]
+        if isinstance(columns, int):
+            dims = [*indices.shape, columns // attribute(node, "experts")]
+            set_like(context, node.outputs[0], dims, x)
+
+
 def _rope_kv_write(context: Context, node: ir.Node) -> None:
     qkv, *states = (operand(node, i) for i in (0, 3, 4))
     for output, state in zip(node.outputs[1:], states, strict=True):
@@ -112,5 +121,6 @@ OURS: dict[str, Rule] = {
     "Glu": _glu,
     "LastRows": _last_rows,
     "Linear": _linear,
+    "Experts": _experts,
     "RopeKvWrite": _rope_kv_write,
 }

@@ -1,7 +1,8 @@
 """What ONNX Runtime's own quantised ops store: W[N, K] in blocks along K, each with its scale.
 
-MatMulNBits and GatherBlockQuantized, contrib ops: codes in bytes, rows padded to whole blocks for a
-product and not for a table; scales as floats; zero points packed as the codes are, or as floats.
+MatMulNBits, QMoE and GatherBlockQuantized, contrib ops: codes in bytes, rows padded to whole blocks
+for a product and not for a table; scales as floats; zero points packed as the codes are, or as
+floats.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnx_passes.ir.edit import unique_name
 from onnx_passes.ir.graph import operand
 from onnx_passes.weights.code_matrix import (
     FLOATS,
@@ -21,7 +23,7 @@ from onnx_passes.weights.code_matrix import (
     float_rows,
     float_type,
 )
-from onnx_passes.weights.quantized import QuantizedWeight
+from onnx_passes.weights.quantized import QuantizedTensor, QuantizedWeight
 from onnx_passes.weights.stored import AGAIN, Constant, StoredWeight, fault, stored, whole
 from opencl_kernels.formats import GROUPS
 
@@ -32,9 +34,9 @@ NARROW = {  # types whose tensors say themselves that codes lie several in a byt
 }
 
 
-def bits_of(node: ir.Node) -> int:
-    """Of a code: 2, 4 or 8."""
-    bits = whole(node, "bits", 4)
+def bits_of(node: ir.Node, name: str = "bits") -> int:
+    """Of a code, as the node's attribute `name` says: 2, 4 or 8."""
+    bits = whole(node, name, 4)
     if bits not in NARROW:
         raise fault(node, f"its codes have {bits} bits; 2, 4 and 8 are read", f"{AGAIN} in 4 or 8")
     return bits
@@ -47,27 +49,34 @@ class BlockCodes:
     node: ir.Node
     N: int
     K: int
-    block: int
+    block: int | None  # codes along K that share a scale; None: all of a row
     matrix: CodeMatrix  # [N, K]; K may be padded
     scales: Constant
     zeros: Constant | None
 
     @classmethod
-    def of(cls, node: ir.Node, sizes: tuple[int, int], places: tuple[int, int, int]) -> BlockCodes:
+    def of(
+        cls,
+        node: ir.Node,
+        sizes: tuple[int, int],
+        places: tuple[int, int, int],
+        bits: int,
+        block: int | None,
+    ) -> BlockCodes:
         """Inputs `places` hold codes, scales and zero points; `sizes` are N and K.
 
         Raises GraphError where they are not constants or do not fit together.
         """
         data, scales, zeros = (stored(operand(node, place)) for place in places)
-        (N, K), bits, block = sizes, bits_of(node), whole(node, "block_size", 128)
+        N, K = sizes
         if data is None or scales is None:
             raise fault(node, f"its {'codes' if data is None else 'scales'} are not constants")
-        if block not in GROUPS or N < 1 or K < 1:
+        if (block is not None and block not in GROUPS) or N < 1 or K < 1:
             raise fault(node, f"N {N}, K {K}, blocks of {block}; blocks of {GROUPS} are read")
         if zeros is None and operand(node, places[2]) is not None:
             raise fault(node, "its zero points are not constants")
         exact = data.dtype in NARROW[bits] or places[0] == 0  # a table's rows are not padded
-        width = K if exact else -(-K // block) * block
+        width = K if exact or block is None else -(-K // block) * block
         matrix = CodeMatrix(data.tensor, N, width, bits)
         codes = cls(node, N, K, block, matrix, scales, zeros)
         codes._check(data)
@@ -76,7 +85,7 @@ class BlockCodes:
     @property
     def blocks(self) -> int:
         """Of a row."""
-        return -(-self.K // self.block)
+        return 1 if self.block is None else -(-self.K // self.block)
 
     def _check(self, data: Constant) -> None:
         matrix = self.matrix
@@ -111,10 +120,20 @@ class BlockCodes:
         tensor = self.zeros.tensor
         if tensor.dtype in FLOATS and tensor.size == self.N * blocks:
             return float_rows(tensor, self.N, blocks, 0), float_type(tensor)
-        each = 1 if tensor.dtype in NARROW[matrix.bits] else 8 // matrix.bits  # whole bytes a row
+        exact = tensor.dtype in NARROW[matrix.bits] or self.block is None
+        each = 1 if exact else 8 // matrix.bits  # rows are whole bytes
         packed = CodeMatrix(tensor, self.N, each * -(-blocks // each), matrix.bits)
         alike = (tensor.dtype in SIGNED) == (matrix.tensor.dtype in SIGNED)
         if not alike or tensor.dtype.bitwidth > 8 or tensor.nbytes != packed.bytes:
             because = f"its zero points are {self.zeros}; {packed.bytes} bytes are right"
             raise fault(self.node, because)
         return code_rows(packed, 0, blocks), "u8"
+
+
+def shared(model: ir.Model, codes: BlockCodes, transposed: bool) -> QuantizedTensor:
+    """The weight as a tensor of its own; nodes that share codes share the weight."""
+    known: dict[tuple[object, ...], QuantizedWeight]
+    known = model.graph.meta.setdefault("pocket_weights", {})
+    weight = known.get(codes.key) or known.setdefault(codes.key, codes.weight())
+    name = unique_name(model.graph, f"{codes.node.name or codes.node.outputs[0].name}.weight")
+    return QuantizedTensor(weight, codes.scales.dtype, transposed, name)

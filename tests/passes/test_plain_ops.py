@@ -41,6 +41,10 @@ CASES = {
         *("float[B, 24, S] x", "float[B, S, 5] y", "TransposeMatMul<transA = 1>(x, w)"),
         *("float[24, 5] w", ["Transpose", "MatMul"]),
     ),
+    "gated add": (
+        *(f"{X}, float[B, S, 24] r, float[B, S, 1] gate", Y, "GatedAdd(x, r, gate)"),
+        *("", ["Mul", "Add"]),
+    ),
     "batches turned": (
         *("float[S, B, 24] x, float[S, B, 24] k", "float[B, S, S] y"),
         "FusedMatMul<transBatchA = 1, transBatchB = 1, transB = 1>(x, k)",
