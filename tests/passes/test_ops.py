@@ -229,6 +229,24 @@ def test_rope_kv_write(dtype: Any, interleaved: bool) -> None:
     close(v_out, kv_write(v_state, v0, past))
 
 
+@DTYPES
+@pytest.mark.parametrize("biased", (False, True))
+@pytest.mark.parametrize("T", (1, 3))
+def test_experts(T: int, biased: bool, dtype: Any) -> None:
+    """Indices -1 and 4 are no experts'."""
+    x, weight, bias = random(2, 6, T, 5, dtype=dtype), random(5, 28, dtype=dtype), random(4, 7)
+    indices = RANDOM.integers(-1, 5, (2, 6, 3))
+    inputs = (x, weight, indices, *([bias.astype(dtype)] if biased else []))
+    y = call("Experts:bias" if biased else "Experts", *inputs, experts=4)
+    matrices = np.moveaxis(weight.astype(np.float64).reshape(5, 4, 7), 1, 0)
+    known = (indices >= 0) & (indices < 4)
+    chosen = np.where(known, indices, 0)
+    rows = np.broadcast_to(x.astype(np.float64), (2, 6, 3, 5))
+    expected = np.einsum("bstk,bstkn->bstn", rows, matrices[chosen])
+    expected += bias.astype(dtype)[chosen] if biased else 0
+    np.testing.assert_allclose(y, expected * known[..., None], rtol=2e-2, atol=2e-2)
+
+
 def test_split_heads() -> None:
     x = random(2, 3, 5 * 4)
     parts = call("SplitHeads", x, outputs=3, heads=3, kv_heads=1)
