@@ -27,6 +27,7 @@ from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
 from onnx_passes.fuse_rope import fuse_rope
+from onnx_passes.gather_experts import gather_experts
 from onnx_passes.inline_functions import inline_functions
 from onnx_passes.ir.edit import drop_unused, drop_unused_inputs
 from onnx_passes.ir.facts import Facts
@@ -47,6 +48,7 @@ from onnx_passes.sort_nodes import sort_nodes
 from onnx_passes.split_gqa import split_gqa
 from onnx_passes.split_moe import split_moe
 from onnx_passes.split_variadic import split_variadic
+from onnx_passes.sum_experts import sum_experts
 from onnx_passes.tabulate import tabulate
 from onnx_passes.widen_floats import widen_floats
 
@@ -75,6 +77,8 @@ PASSES: tuple[Pass, ...] = (
     split_variadic,  # rules know ops of two operands
     fold_constants,  # rules look for constants, and exporters repeat them
     resolve_shapes,  # so that what is left is arithmetic on tensors
+    sum_experts,  # before gated units look at what experts compute
+    gather_experts,  # beside it: another spelling
     fuse_rmsnorm,
     fuse_rope,  # before attention: q and k become single values
     split_gqa,  # beside it: the fused op of the GenAI builder reaches the same form

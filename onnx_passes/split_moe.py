@@ -11,12 +11,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, add_tensor, replace, unique_name
-from onnx_passes.ir.emit_experts import Activation, Choice, Matrices, mixture
+from onnx_passes.ir.emit_experts import Activation, Choice, Matrices, gates_and_ups, mixture
 from onnx_passes.ir.graph import attribute, check_attributes, constant, finite, needed, operand
 from onnx_passes.ir.rules import Done, Miss, Outcome, Rules, apply
 from onnx_passes.read_integer_products import ROUNDED
 from onnx_passes.weights.block_codes import BlockCodes, bits_of, shared
-from onnx_passes.weights.picked import SideBySide, gates_before_ups, joined_by_expert, picked
+from onnx_passes.weights.picked import SideBySide, gates_before_ups, picked
 from onnx_passes.weights.stored import fault, stored, whole
 
 KNOWN = (
@@ -94,7 +94,7 @@ def _replace(node: ir.Node, part: Part, has_third: bool, mixing: ir.Value | None
     act, b, x = _activation(node, has_third), Builder(node), needed(node, 0)
     first, last = part(0), part(1)
     if has_third:
-        first = _joined(b, first, part(2))
+        first = gates_and_ups(b, first, part(2))
     elif attribute(node, "swiglu_fusion", 0) == INTERLEAVED:
         first = _apart(b, first)
     choice = _choice(b, node, needed(node, 1), mixing)
@@ -115,22 +115,6 @@ def _activation(node: ir.Node, has_third: bool) -> Activation:
     names = ("activation_alpha", 1.0), ("activation_beta", 0.0)
     alpha, beta = (finite(attribute(node, name, usual), name) for name, usual in names)
     return Activation("silu", True, alpha, beta, attribute(node, "swiglu_limit", math.inf))
-
-
-def _joined(b: Builder, gates: Matrices, ups: Matrices) -> Matrices:
-    """Gates and ups that came as two weights."""
-    first, third = gates.weight.const_value, ups.weight.const_value
-    if first is None or third is None or first.shape != third.shape:
-        raise Miss("its gates and ups are of different sizes")
-    name = unique_name(b.graph, f"{gates.weight.name}/gates_ups")
-    weight = add_tensor(b.graph, joined_by_expert(first, third, gates.experts, name))
-    biases = [constant(each.bias) for each in (gates, ups)]
-    if all(bias is None for bias in biases):
-        return Matrices(gates.experts, weight)
-    wide = first.shape.numpy()[1] // gates.experts
-    zeros = np.zeros((gates.experts, wide), first.dtype.numpy())
-    both = np.concatenate([zeros if bias is None else bias for bias in biases], axis=1)
-    return Matrices(gates.experts, weight, b.constant(both, f"{name}.bias"))
 
 
 def _apart(b: Builder, both: Matrices) -> Matrices:

@@ -1,5 +1,7 @@
 """`pocket.Experts` with what stands around it: what a token's experts make, weighed and summed."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,15 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.ir.edit import Builder
-from onnx_passes.ir.graph import DOMAIN
+from onnx_passes.ir.edit import Builder, add_tensor, unique_name
+from onnx_passes.ir.graph import DOMAIN, attribute, constant, needed, operand
+from onnx_passes.ir.rules import Miss
+from onnx_passes.weights.picked import joined_by_expert
 
 
 class Choice(NamedTuple):
-    """What a router says of M tokens: their k experts, and how much each counts."""
+    """What a router says of tokens: their k experts, and how much each counts."""
 
-    indices: ir.Value  # int64 [M, k]
-    gates: ir.Value  # [M, k]
+    indices: ir.Value  # int64 [.., k]
+    gates: ir.Value  # [.., k]
 
 
 class Matrices(NamedTuple):
@@ -24,6 +28,11 @@ class Matrices(NamedTuple):
     experts: int
     weight: ir.Value
     bias: ir.Value | None = None
+
+    @classmethod
+    def of(cls, node: ir.Node) -> Matrices:
+        """Those of a `pocket.Experts`."""
+        return cls(attribute(node, "experts"), needed(node, 1), operand(node, 3))
 
 
 @dataclass(frozen=True)
@@ -49,17 +58,27 @@ class Activation:
 def mixture(
     b: Builder, x: ir.Value, first: Matrices, act: Activation, last: Matrices, choice: Choice
 ) -> ir.Value:
-    """What the chosen experts make of x [M, K], weighed and summed: [M, N]."""
-    axis = b.constant(np.array([1], np.int64))
-    inner = products(b, b.op("Unsqueeze", x, axis), first, choice.indices)
+    """What the chosen experts make of x [.., K], weighed and summed: [.., N]."""
+    inner = products(b, for_each(b, x), first, choice.indices)
     dtype = (first.weight.dtype or ir.DataType.FLOAT).numpy()
     outputs = products(b, activated(b, inner, act, dtype), last, choice.indices)
-    gates = b.op("Unsqueeze", choice.gates, b.constant(np.array([-1], np.int64)))
-    return b.op("ReduceSum", b.op("Mul", outputs, gates), axis, keepdims=0)
+    return mixed(b, outputs, choice.gates)
+
+
+def for_each(b: Builder, x: ir.Value) -> ir.Value:
+    """x [.., K] as [.., 1, K]: all experts of a token read the same."""
+    return b.op("Unsqueeze", x, b.constant(np.array([-2], np.int64)))
+
+
+def mixed(b: Builder, outputs: ir.Value, gates: ir.Value) -> ir.Value:
+    """Outputs [.., k, N] of experts, weighed and summed: [.., N]."""
+    last, middle = (b.constant(np.array([axis], np.int64)) for axis in (-1, -2))
+    weighed = b.op("Mul", outputs, b.op("Unsqueeze", gates, last))
+    return b.op("ReduceSum", weighed, middle, keepdims=0)
 
 
 def products(b: Builder, x: ir.Value, matrices: Matrices, indices: ir.Value) -> ir.Value:
-    """[M, k, N] of x [M, 1, K] or [M, k, K]."""
+    """[.., k, N] of x [.., 1, K] or [.., k, K]."""
     inputs = (x, matrices.weight, indices)
     if matrices.bias is None:
         return b.op("Experts", *inputs, domain=DOMAIN, experts=matrices.experts)
@@ -68,7 +87,7 @@ def products(b: Builder, x: ir.Value, matrices: Matrices, indices: ir.Value) -> 
 
 
 def activated(b: Builder, x: ir.Value, act: Activation, dtype: np.dtype) -> ir.Value:
-    """The activation of x [M, k, F], or [M, k, 2F] where it is gated: gates, then ups."""
+    """The activation of x [.., F], or [.., 2F] where it is gated: gates, then ups."""
     if act.is_glu:
         return b.op("Glu", x, domain=DOMAIN, overload=act.kind)
     if not act.gated:
@@ -89,3 +108,19 @@ def _bent(b: Builder, x: ir.Value, act: Activation, dtype: np.dtype) -> ir.Value
     if act.kind == "gelu":
         return b.op("FastGelu", x, domain="com.microsoft")
     return b.op("Relu", x) if act.kind == "relu" else x
+
+
+def gates_and_ups(b: Builder, gates: Matrices, ups: Matrices) -> Matrices:
+    """Two matrices of each expert as one: its gates, then its ups."""
+    first, third = gates.weight.const_value, ups.weight.const_value
+    if first is None or third is None or first.shape != third.shape:
+        raise Miss("its gates and ups are of different sizes")
+    name = unique_name(b.graph, f"{gates.weight.name}/gates_ups")
+    weight = add_tensor(b.graph, joined_by_expert(first, third, gates.experts, name))
+    biases = [constant(each.bias) for each in (gates, ups)]
+    if all(bias is None for bias in biases):
+        return Matrices(gates.experts, weight)
+    wide = first.shape.numpy()[1] // gates.experts
+    zeros = np.zeros((gates.experts, wide), first.dtype.numpy())
+    both = np.concatenate([zeros if bias is None else bias for bias in biases], axis=1)
+    return Matrices(gates.experts, weight, b.constant(both, f"{name}.bias"))

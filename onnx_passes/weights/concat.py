@@ -23,7 +23,7 @@ def merged(b: Builder, nodes: Sequence[ir.Node], name: str) -> tuple[ir.Value, L
     x = needed(nodes[0], 0)
     if any(node.inputs[0] is not x for node in nodes):
         raise Miss("the projections do not read the same value")
-    weight, loss = _side_by_side(b.graph, nodes, f"{name}.weight")
+    weight, loss = _weights(b.graph, nodes, f"{name}.weight")
     if all(operand(node, 2) is None for node in nodes):
         return _named(b.op("MatMul", x, weight), b.graph, name), loss
     bias = np.concatenate([_bias(node) for node in nodes])
@@ -43,10 +43,8 @@ def _bias(node: ir.Node) -> np.ndarray:
     return np.zeros(dim(weight, 1) or 0, None if weight.dtype is None else weight.dtype.numpy())
 
 
-def _side_by_side(
-    graph: ir.Graph, nodes: Sequence[ir.Node], name: str
-) -> tuple[ir.Value, Loss | None]:
-    """The weights [K, N] as one: quantised where all of them are, else floats."""
+def _weights(graph: ir.Graph, nodes: Sequence[ir.Node], name: str) -> tuple[ir.Value, Loss | None]:
+    """The weights [K, N] of nodes as one: quantised where all of them are, else floats."""
     weights = [needed(node, 1) for node in nodes]
     widths = [dim(weight, 1) for weight in weights]
     if len({(weight.dtype, dim(weight, 0)) for weight in weights}) != 1:
@@ -56,11 +54,19 @@ def _side_by_side(
         raise Miss("a projection's weight is not a constant matrix")
     full = unique_name(graph, name)
     names = [node.name for node in nodes if node.name]
-    joined = _stacked(tensors, full)
+    joined, loss = side_by_side(tensors, full, names)
+    return add_tensor(graph, joined), loss
+
+
+def side_by_side(
+    tensors: Sequence[ir.TensorProtocol], name: str, former: Sequence[str]
+) -> tuple[ir.LazyTensor, Loss | None]:
+    """Matrices [K, N] of one type and depth as one; `former`: names of nodes that it replaces."""
+    joined = _stacked(tensors, name)
     if joined is not None:
-        return add_tensor(graph, joined), None
+        return joined, None
     loses = any(isinstance(tensor, QuantizedTensor) for tensor in tensors)
-    return add_tensor(graph, Concat(tensors, full, names)), Loss(MIXED) if loses else None
+    return Concat(tensors, name, former), Loss(MIXED) if loses else None
 
 
 def _stacked(tensors: Sequence[ir.TensorProtocol], name: str) -> QuantizedTensor | None:
