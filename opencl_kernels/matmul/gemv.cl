@@ -40,29 +40,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv(PARAMS) {
   barrier(CLK_LOCAL_MEM_FENCE);
   const float shrink = rsqrt(squares[0] / K + EPS);
 #endif
-  for (int s = 0; s < STREAMS; s++) { // every SLICES-th step of four outputs
-    float4 sum = 0.0f;
-    const int n0 = (block * STREAMS + s) * 16 + four; // the first of four outputs
-    for (int k = slice * STEP; k < K; k += SLICES * STEP) {
-#if BITS
-      const uint4 word = vload4(0, w + word_at(n0, k));
-      const size_t at = group_at(n0, k);
-      const float4 a = LOAD4(SCALE_HALF, scale, at), b = (-UNIT - ZERO4(at)) * a;
-      for (int j = 0; j < CODES && k + j < K; j++)
-        sum = NORMED(k + j) * (CODE4(word, j) * (a * UNIT) + b) + sum;
-#else
-      sum = NORMED(k) * LOAD4(W_HALF, w, ((size_t)(n0 / 16) * K + k) * 16 + four) + sum;
-#endif
-    }
-    vstore4(sum, 0, &part[s][slice][four]);
-  }
-  for (int width = SLICES / 2; width > 0; width /= 2) { // tree sum of the slices
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int s = 0; s < STREAMS && slice < width; s++)
-      vstore4(vload4(0, &part[s][slice][four]) + vload4(0, &part[s][slice + width][four]), 0,
-              &part[s][slice][four]);
-  }
-  barrier(CLK_LOCAL_MEM_FENCE);
+#include "gemv_sums.clh"
   const int out = block * 16 + lane; // the first 16 work-items write
   const size_t at = (size_t)m * LDY + Y0 + out;
 #if GLU

@@ -16,6 +16,7 @@ from opencl_kernels.attention.rope_kv import Rotation
 from opencl_kernels.case import At, Case
 from opencl_kernels.elementwise.elementwise import Chain, Operand
 from opencl_kernels.embedding.embed import Lookup
+from opencl_kernels.experts.experts import Chosen
 from opencl_kernels.family import random_inputs
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.launch import GUARD, launch
@@ -78,6 +79,7 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
         yield "rope_kv", Rotation(M=rows, R=K, CTX=4096, **sizes)
         for each in products:
             yield "gemm", replace(each, M=rows)
+        yield "experts", Chosen(M=rows, choices=8, E=32, N=2 * F, K=D, w=CODES, glu=Glu(F))
     for each in products:
         yield "gemv", replace(each, norm=Norm(1e-6))
     one = Heads(M=1, SCALE=K**-0.5, at=At(seq=1), **sizes)

@@ -11,10 +11,11 @@ import pytest
 from opencl_kernels import FAMILIES, KERNELS, family_of
 from opencl_kernels.attention.attention import Heads
 from opencl_kernels.case import At, Case
+from opencl_kernels.experts.experts import Chosen
 from opencl_kernels.family import random_inputs
 from opencl_kernels.formats import Array
 from opencl_kernels.launch import launch
-from opencl_kernels.layouts import quantized
+from opencl_kernels.layouts import F32, quantized
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.norm.rmsnorm import Rows
@@ -74,6 +75,16 @@ def test_relu_of_a_row_that_is_no_number(queue: Any, name: str, case: Case) -> N
     inputs["x"][0, 20] = np.nan
     y = run(queue, name, inputs, case)["y"]
     assert np.isnan(y[0]).all() and np.isfinite(y[1:]).all()
+
+
+@pytest.mark.parametrize("name", ["experts", "experts_cpu", "experts_quantized_cpu"])
+def test_experts_of_a_row_that_is_no_number(queue: Any, name: str) -> None:
+    weight = quantized("e0m4", 16, "f32") if "quantized" in name else F32
+    case = Chosen(M=3, choices=2, E=4, N=64, K=33, w=weight, glu=Glu(25, "relu"))
+    inputs = inputs_of(name, case) | {"indices": np.array([[0, 3], [2, 2], [-1, 4]])}
+    inputs["x"][0, 20] = np.nan
+    y = run(queue, name, inputs, case)["y"]
+    assert np.isnan(y[0]).all() and np.isfinite(y[1:]).all() and (y[2] == 0).all()
 
 
 def attended(queue: Any, name: str, inputs: dict[str, Array], case: Heads) -> Array:

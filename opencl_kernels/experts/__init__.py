@@ -1,0 +1,1 @@
+"""Products whose matrix is chosen for each row: mixtures of experts."""

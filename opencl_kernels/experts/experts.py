@@ -1,0 +1,202 @@
+"""Products whose matrix is chosen for each row (mixture of experts): only chosen ones are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from opencl_kernels.case import At, Case, Defines, Size, ceil_div
+from opencl_kernels.family import Family
+from opencl_kernels.formats import STRIP, Array, padded
+from opencl_kernels.kernel import (
+    Argument,
+    Grid,
+    Kernel,
+    Knobs,
+    Requires,
+    nbytes,
+    storage_defines,
+    worker_grid,
+)
+from opencl_kernels.layouts import F16, F32, LAYOUTS, Stored, quantized, weight_arguments
+from opencl_kernels.matmul.glu import Glu
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen(Case):
+    """y[m, t] = W[e] x[m, t] + bias[e], e = indices[m, t], or a gated unit of it.
+
+    W is E matrices [N, K] below each other, each padded to whole strips of 32 rows.
+    """
+
+    M: Size  # tokens
+    choices: int  # experts of a token
+    E: int
+    N: int
+    K: int
+    shared: bool = True  # all experts of a token read one row of x, which is [M, K]
+    E0: int = 0  # the first expert of a piece, which has E of `experts`
+    experts: int = 0  # that there are; 0: E
+    x: str = "f32"
+    y: str = "f32"
+    index: str = "i64"
+    w: Stored = F32
+    bias: bool = False
+    glu: Glu | None = None
+
+    @property
+    def columns(self) -> int:
+        """Of y."""
+        return self.N if self.glu is None else self.glu.F
+
+    @property
+    def all_experts(self) -> int:
+        """Of this piece and all others."""
+        return self.experts or self.E
+
+
+def reference(inputs: Mapping[str, Array], case: Chosen) -> dict[str, Array]:
+    """Zeros for no expert; a piece leaves the rows of other pieces as they are."""
+    rows = padded(case.N, STRIP)
+    flat = LAYOUTS[case.w.layout].unpack(inputs, case.w, case.E * rows, case.K)
+    w_ENK = flat.reshape(case.E, rows, case.K)[:, : case.N]
+    e_MT = inputs["indices"] - case.E0
+    mine, nobody = (e_MT >= 0) & (e_MT < case.E), _of_nobody(inputs["indices"], case)
+    chosen = np.where(mine, e_MT, 0)
+    x_MTK = inputs["x"].astype(np.float64).reshape(len(e_MT), -1, case.K)
+    y_MTN = np.einsum("mtk,mtnk->mtn", np.broadcast_to(x_MTK, (*e_MT.shape, case.K)), w_ENK[chosen])
+    if case.bias:
+        y_MTN = y_MTN + inputs["bias"][chosen]
+    if case.glu:
+        units = case.glu(y_MTN.reshape(-1, case.N))[:, : case.columns]
+        y_MTN = units.reshape(*e_MT.shape, -1)
+    before = inputs.get("y", np.zeros(1)) * ~nobody[..., None]
+    return {"y": np.where(mine[..., None], y_MTN, before)}
+
+
+def _of_nobody(indices: Array, case: Chosen) -> Array:
+    """Rows that this piece clears: of no expert at all."""
+    return np.asarray(((indices < 0) | (indices >= case.all_experts)) & (case.E0 == 0))
+
+
+def _arguments(case: Chosen) -> tuple[Argument, ...]:
+    chosen, past_the_end = (case.M, case.choices), case.all_experts + 1
+
+    def random(rng: np.random.Generator) -> Array:
+        return rng.integers(-1, past_the_end, chosen)
+
+    x = (case.M, case.K) if case.shared else (*chosen, case.K)
+    return (
+        Argument("x", case.x, x, "in"),
+        Argument("indices", case.index, chosen, "in", random=random),
+        *weight_arguments(case.w, case.E * padded(case.N, STRIP), case.K),
+        *([Argument("bias", "f32", (case.E, case.N), "weight")] if case.bias else []),
+        Argument("y", case.y, (*chosen, case.columns), "inout" if case.experts else "out"),
+    )
+
+
+def _defines(case: Chosen, knobs: Knobs) -> Defines:
+    own: Defines = {name: value for name, value in knobs.items() if name != "WORKERS"}
+    return {
+        **storage_defines(case, "x", "y"),
+        **LAYOUTS[case.w.layout].defines(case.w),
+        "N": case.N,
+        "K": case.K,
+        "BIAS": int(case.bias),
+        "GLU": int(case.glu is not None),
+        "ACT": case.glu.act if case.glu else 0,
+        "F": case.glu.F if case.glu else 0,
+        "CHOICES": case.choices,
+        "SHARED": int(case.shared),
+        "INDEX_LONG": int(case.index == "i64"),
+        "EXPERTS": case.E,
+        "EXPERT0": case.E0,
+        "EXPERTS_ALL": case.all_experts,
+        **own,
+    }
+
+
+def _supports_floats(case: Chosen) -> str | None:
+    return "it reads floats" if case.w.bits else None
+
+
+def _supports_codes(case: Chosen) -> str | None:
+    return None if case.w.bits else "it reads codes"
+
+
+def _portable_grid(case: Any, knobs: Knobs) -> Grid:
+    blocks = ceil_div(case.columns, 16)
+    return (blocks * knobs["WG"], case.M * case.choices), (knobs["WG"], 1)
+
+
+def _portable_requires(case: Chosen, knobs: Knobs) -> Requires:
+    """16 partial sums of each slice of K, of gates and ups."""
+    return Requires(local_bytes=4 * 16 * (knobs["WG"] // 4) * (2 if case.glu else 1))
+
+
+def _work(case: Any) -> tuple[int, int]:
+    """The matrices of as many experts as can be chosen, every other buffer once."""
+    x, indices, *weights, y = _arguments(case)
+    rows = case.M * case.choices
+    read = nbytes(tuple(weights)) * min(rows, case.E) // case.E
+    return read + nbytes((x, indices, y)), 2 * rows * case.N * case.K
+
+
+CASES = (
+    Chosen(M=1, choices=2, E=4, N=7, K=3),
+    Chosen(M=5, choices=3, E=5, N=65, K=63, bias=True, shared=False, at=At(seq=5)),
+    Chosen(M=3, choices=1, E=2, N=64, K=40, glu=Glu(23, "relu"), w=F16, index="i32"),
+    Chosen(M=1, choices=2, E=3, N=33, K=129, w=quantized("e0m4", 32, "f16", "u8"), bias=True),
+    Chosen(M=7, choices=2, E=4, N=96, K=65, w=quantized("q8", 16, "f32"), glu=Glu(47), bias=True),
+    Chosen(M=4, choices=2, E=2, E0=2, experts=5, N=20, K=17, x="f16", y="f16", shared=False, w=F16),
+    Chosen(M=6, choices=2, E=2, experts=5, N=20, K=31, B=2, at=At(seq=3)),
+    Chosen(M=1, choices=4, E=8, N=130, K=257, w=quantized("e0m4", 64, "f32", "f32"), shared=False),
+    Chosen(M=1, choices=2, E=4, N=192, K=515, glu=Glu(90), w=F16),
+)
+_DECODE = Chosen(M=1, choices=2, E=8, N=3072, K=768, at=At(seq=1))
+BENCH = tuple(
+    replace(case, w=w)
+    for w in (F32, F16, quantized("e0m4", 32, "f16", "u8"))
+    for case in (_DECODE, replace(_DECODE, N=768, K=1536, shared=False))
+)
+
+EXPERTS_QUANTIZED_CPU = Kernel(
+    name="experts_quantized_cpu",
+    source="experts_quantized_cpu.cl",
+    classes=("cpu",),
+    defines=_defines,
+    grid=worker_grid,
+    knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (64, 0, 32, 128), "HINT": (3, 2)},
+    supports=_supports_codes,
+)
+EXPERTS_CPU = Kernel(
+    name="experts_cpu",
+    source="experts_cpu.cl",
+    classes=("cpu",),
+    defines=_defines,
+    grid=worker_grid,
+    knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
+    supports=_supports_floats,
+)
+EXPERTS = Kernel(
+    name="experts",
+    source="experts.cl",
+    classes=("generic",),
+    defines=_defines,
+    grid=_portable_grid,
+    knobs={"WG": (64, 16, 128)},
+    requires=_portable_requires,
+)
+FAMILY = Family(
+    name="experts",
+    case=Chosen,
+    arguments=_arguments,
+    reference=reference,
+    work=_work,
+    cases=CASES,
+    bench_cases=BENCH,
+    kernels=(EXPERTS_QUANTIZED_CPU, EXPERTS_CPU, EXPERTS),
+)

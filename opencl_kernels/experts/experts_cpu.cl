@@ -1,0 +1,36 @@
+// y[m, t] = W[e] x[m, t] + bias[e] of chosen experts                  class cpu; any N and K
+//
+//   Arguments, SHARED, BIAS, GLU: see experts.clh; w of float or half in the layout n16
+// Row by row, each as gemv_cpu makes it; only the matrices that were chosen are read.
+#ifndef WORKERS // work-items of the launch; each has a range of columns of every row
+#define WORKERS 8
+#endif
+#ifndef PREFETCH // cache lines that W is asked for ahead of its use; 0: leave it to the CPU
+#define PREFETCH 32
+#endif
+#include "experts.clh"
+#include "gemv_cpu.clh"
+#include "gemv_prefetch_cpu.clh"
+#include "experts_cpu.clh"
+
+// Row m of y from a row of x and one matrix.
+void multiply(int id, int n, int m, const float16 *row, WEIGHT_PARAM BIAS_PARAM
+              __global STORAGE(Y_HALF) *y) {
+  const float *v = (const float *)row; // x, an element at a time
+#include "gemv_pairs_cpu.clh"
+}
+
+void experts_cpu_body(int id, int n, EXPERTS_PARAMS) {
+  float16 row[VECTORS];
+  for (int m = 0; m < (M) * CHOICES; m++) {
+    const int e = expert_of(indices, m);
+    if (e == NONE) clear_row(id, n, m, y);
+    if (e < 0) continue;
+    load_row(x + (size_t)ROW_OF_X(m) * K, row);
+    multiply(id, n, m, row, WEIGHT_AT(e) BIAS_AT(e) y);
+  }
+}
+
+__kernel SERIAL void experts_cpu(EXPERTS_PARAMS) {
+  experts_cpu_body(get_global_id(0), get_global_size(0), EXPERTS_ARGS);
+}
