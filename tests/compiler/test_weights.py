@@ -54,6 +54,27 @@ def test_a_large_matrix_is_split_by_rows() -> None:
     np.testing.assert_array_equal(np.concatenate(rows), array.astype(np.float16))
 
 
+@pytest.mark.parametrize("shard_bytes", [2**20, 4 * 64 * 4, 4])
+@pytest.mark.parametrize("gated", [False, True])
+def test_matrices_of_experts_are_padded_each(gated: bool, shard_bytes: int) -> None:
+    """To whole strips; slices are of whole experts."""
+    E, N, K, high = 5, 38, 9, 64
+    array = np.random.default_rng(0).standard_normal((E, N, K), np.float32)
+    table = WeightTable(None, shard_bytes=shard_bytes)
+    slices = table.experts(value_of(array.reshape(E * N, K).T.copy()), E, gated)
+    assert all(piece.first % high == 0 == piece.count % high for piece in slices)
+    assert sum(piece.count for piece in slices) == E * high
+    rows = [unpack_n16(packed(table, i), p.count, K) for i, p in enumerate(slices)]
+    found = np.concatenate(rows).reshape(E, high, K)
+    if not gated:
+        np.testing.assert_array_equal(found[:, :N], array)
+        assert not found[:, N:].any()
+        return
+    pairs = found.reshape(E, -1, 2, 16, K).transpose(0, 2, 1, 3, 4).reshape(E, 2, -1, K)
+    np.testing.assert_array_equal(pairs[:, :, : N // 2], array.reshape(E, 2, N // 2, K))
+    assert not pairs[:, :, N // 2 :].any()
+
+
 @pytest.mark.parametrize("on", ["host", pytest.param("runner", marks=pytest.mark.slow)])
 def test_a_model_of_split_weights_answers_the_same(
     on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

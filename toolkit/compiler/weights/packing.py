@@ -70,6 +70,38 @@ class Storage:
 
         return replace(self, N=2 * padded(half), open=open_pair)
 
+    def by_expert(self, experts: int, gated: bool) -> "Storage":
+        """Matrices of experts below each other, each padded to whole strips of rows.
+
+        gated  an expert's rows are gates, then ups: they are interleaved by 16
+        """
+        wide = self.N // experts
+        high = 2 * padded(wide // 2) if gated else padded(wide, STRIP)
+
+        def open_all() -> Reader:
+            read = self.open()
+
+            def rows_of(expert: int, first: int, stop: int) -> list[Array]:
+                start = expert * wide
+                if not gated:
+                    arrays = read(start + first, start + min(stop, wide))
+                    missing = stop - max(first, min(stop, wide))
+                    return [np.pad(array, [(0, missing), (0, 0)]) for array in arrays]
+                half = wide // 2
+                begin, end = start + first // 2, start + min(stop // 2, half)
+                pair = read(begin, end), read(half + begin, half + end)
+                return [interleave_gate_up(gate, up) for gate, up in zip(*pair, strict=True)]
+
+            def rows(first: int, stop: int) -> list[Array]:
+                experts = range(first // high, -(-stop // high))
+                spans = ((e, max(first, e * high), min(stop, (e + 1) * high)) for e in experts)
+                parts = [rows_of(e, a - e * high, b - e * high) for e, a, b in spans]
+                return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+            return rows
+
+        return replace(self, N=experts * high, open=open_all)
+
     def rows_within(self, limit: int) -> int:
         """How many rows have a first (and largest) part of at most `limit` bytes."""
         return max(STRIP, limit // self._row_bytes(self.parts[0]) // STRIP * STRIP)

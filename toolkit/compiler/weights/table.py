@@ -99,6 +99,14 @@ class WeightTable:
             self._known[key] = self._pack(value.name or "", storage)
         return self._known[key]
 
+    def experts(self, value: ir.Value, experts: int, gated: bool) -> list[RowSlice]:
+        """The slices of matrices [K, E * N] side by side, each of whole experts."""
+        key = (value, "experts", experts, gated)
+        if key not in self._known:
+            storage = self._storage(value, transposed=True).by_expert(experts, gated)
+            self._known[key] = self._pack(value.name or "", storage, storage.N // experts)
+        return self._known[key]
+
     def stored(self, value: ir.Value) -> Stored:
         """How a matrix is stored."""
         return self._storage(value, transposed=True).stored
@@ -114,9 +122,9 @@ class WeightTable:
         dtype = self.storage or kept or own
         return floats(value, transposed, dtype, self.layouts[dtype])
 
-    def _pack(self, name: str, storage: Storage) -> list[RowSlice]:
-        """Add a matrix to the table, in slices of at most `shard_bytes`."""
-        limit = storage.rows_within(self.shard_bytes)
+    def _pack(self, name: str, storage: Storage, unit: int = 1) -> list[RowSlice]:
+        """Add a matrix to the table, in slices of at most `shard_bytes`, or of `unit` rows."""
+        limit = max(unit, storage.rows_within(self.shard_bytes) // unit * unit)
         slices = []
         for first in range(0, storage.N, limit):
             count = min(limit, storage.N - first)
