@@ -10,7 +10,7 @@ from exports import DEMO
 import toolkit
 from opencl_kernels.attention.attention import Heads
 from opencl_kernels.device_class import CPU
-from toolkit.compiler.lowering.attention import split_count
+from toolkit.compiler.lowering.dispatches import split_count
 from toolkit.compiler.lowering.variants import Settings
 from toolkit.evaluation.verify import verify
 
@@ -41,7 +41,7 @@ def test_splits_fill_the_device(
 def test_a_model_with_splits_answers_the_same(
     on: str, device_class: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lowering: Any = sys.modules["toolkit.compiler.lowering.attention"]
+    lowering: Any = sys.modules["toolkit.compiler.lowering.dispatches"]
     monkeypatch.setattr(lowering, "LONG", 16)
     monkeypatch.setattr(lowering, "SPLIT_KEYS", 4)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))

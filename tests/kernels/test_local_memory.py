@@ -14,16 +14,20 @@ from opencl_kernels import KERNELS, Kernel, family_of
 from opencl_kernels.attention.attention import Heads
 from opencl_kernels.attention.rope_kv import Rotation
 from opencl_kernels.case import At, Case
-from opencl_kernels.elementwise.elementwise import Chain, Operand
 from opencl_kernels.embedding.embed import Lookup
 from opencl_kernels.experts.experts import Chosen
 from opencl_kernels.family import random_inputs
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.launch import GUARD, launch
 from opencl_kernels.layouts import quantized
+from opencl_kernels.map.indexed import Operand
+from opencl_kernels.map.map import Map
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 from opencl_kernels.norm.rmsnorm import Rows
+from opencl_kernels.reduce.reduce import Reduction
+from opencl_kernels.rows.rows import SOFTMAX
+from opencl_kernels.rows.rows import Rows as Scaled
 from opencl_kernels.sampling.sample import Choice
 from opencl_kernels.tuned import usual_knobs
 
@@ -88,7 +92,11 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
     yield "attention_split", replace(one, SPLITS=16)
     yield "attention_combine", replace(one, SPLITS=16)
     yield "sample", Choice(M=1, V=V, C=4096)
-    yield "elementwise", Chain(count=256 * D, steps=("Add a0 a1",), inputs=(Operand(), Operand()))
+    pair = (Operand("f16", 256 * D), Operand("f16", 256 * D))
+    yield "map", Map(axes=(256 * D,), value="a0[i0] + a1[i0]", inputs=pair)
+    yield "rows", Scaled(axes=(256, D), x=f"a0[{D}*i0 + i1]", inputs=pair[:1], by=SOFTMAX)
+    row = {"axes": (256, D), "reduced": 1, "x": f"a0[{D}*i0 + i1]", "inputs": pair[:1]}
+    yield "reduce", Reduction(op="sum", **row)
 
 
 def test_every_kernel_of_gpus_is_counted() -> None:
