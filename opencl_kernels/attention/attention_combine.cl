@@ -1,7 +1,7 @@
-// y_MHK = sum_s exp(top_s - max top) values_sK / sum_s exp(top_s - max top) total_s
+// y_MHV = sum_s exp(top_s - max top) values_sV / sum_s exp(top_s - max top) total_s
 //
-//   splits f32[M, H, SPLITS, K+2]: what attention_split found in each split of the keys: values_K,
-//   top and total; y Y[M, H, K]                                 both classes; any K
+//   splits f32[M, H, SPLITS, V+2]: what attention_split found in each split of the keys: values_V,
+//   top and total; y Y[M, H, V]                                 both classes; any V
 //   A row without any key (total 0) gives zeros.
 // An item is 16 columns of one head.
 #ifndef WORKERS // work-items of the launch; 0: one for each item
@@ -14,7 +14,7 @@
 #define SPLITS 4
 #endif
 #include "states.clh"
-#define COLUMNS CEIL_DIV(K, 16)
+#define COLUMNS CEIL_DIV(V, 16)
 #define PARAMS                                                                                \
   __global const int *sym, __global const float *splits, __global STORAGE(Y_HALF) *y
 
@@ -23,18 +23,18 @@ void attention_combine_body(int id, int n, PARAMS) {
   for (int item = first_item(id, n, items); item < first_item(id + 1, n, items); item++) {
     const int first = item % COLUMNS * 16;
     const size_t row = item / COLUMNS;
-    __global const float *split = splits + row * SPLITS * (K + 2);
+    __global const float *split = splits + row * SPLITS * (V + 2);
     float top = MASKED, total = 0.0f;
     float16 sum = 0.0f;
     // The greatest score of all splits is what every weight is relative to.
-    for (int s = 0; s < SPLITS; s++) top = fmax(top, split[s * (K + 2) + K]);
-    for (int s = 0; s < SPLITS; s++, split += K + 2) {
-      const float weight = exp(split[K] - top);
-      total = weight * split[K + 1] + total;
-      sum = weight * LOAD_SOME(0, split, first, K - first) + sum;
+    for (int s = 0; s < SPLITS; s++) top = fmax(top, split[s * (V + 2) + V]);
+    for (int s = 0; s < SPLITS; s++, split += V + 2) {
+      const float weight = exp(split[V] - top);
+      total = weight * split[V + 1] + total;
+      sum = weight * LOAD_SOME(0, split, first, V - first) + sum;
     }
     const float scale = total == 0.0f ? 0.0f : 1.0f / total;
-    STORE_SOME(Y_HALF, sum * scale, y, row * K + first, K - first);
+    STORE_SOME(Y_HALF, sum * scale, y, row * V + first, V - first);
   }
 }
 

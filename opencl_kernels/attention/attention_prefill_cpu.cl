@@ -1,6 +1,6 @@
-// y_MHK = softmax_j(q_MHK . k_jK * SCALE) v_jK over the visible keys of the states       class cpu
+// y_MHV = softmax_j(SCORE(q_MHK . k_jK * SCALE)) v_jV over the visible keys of the states class cpu
 //
-//   Arguments, visible keys, SOFTCAP: see attention.clh; RING: states.clh; any K
+//   Arguments, visible keys, SCORE, SINK: see attention.clh; RING: states.clh; any K, V
 // An item is QB tokens of one (b, K/V head). Keys go by BLOCK: transposed once for all QB * H/G
 // query rows, so that scores are a matrix product with 16 keys per vector; then a step of the
 // online softmax; then the product with the values, read where they lie.
@@ -13,7 +13,7 @@
 #include "attention_cpu.clh"
 #define QR (QB * HEADS) // query rows of an item: token-major, then head
 #define RT 8 // query rows of a register tile
-#define CT (KP % 2 ? 1 : 2) // vectors of values in it
+#define CT (VP % 2 ? 1 : 2) // vectors of values in it
 #define TILES (BLOCK / 16)
 
 // across[KP*16][TILES]: element d of 16 keys to a vector; keys beyond `keys` become zero
@@ -70,63 +70,71 @@ float soften(float16 *scores, int j, int lowest, int highest, float *top, float1
   return shrink;
 }
 
-// out[QR][KP] = out * shrink + weights[QR][BLOCK] * values of the keys j, j+1 ...
+// out[QR][VP] = out * shrink + weights[QR][BLOCK] * values of the keys j, j+1 ...
 void mix(const float *weights, const float *shrink, STATE v_head, int j, int keys, float16 *out) {
   for (int r = 0; r < QR; r += RT)
-    for (int c = 0; c < KP; c += CT) {
+    for (int c = 0; c < VP; c += CT) {
       float16 sum[RT * CT];
       UNROLL for (int i = 0; i < RT * CT; i++)
-        sum[i] = out[(r + i / CT) * KP + c + i % CT] * shrink[r + i / CT];
+        sum[i] = out[(r + i / CT) * VP + c + i % CT] * shrink[r + i / CT];
       for (int t = 0; t < keys; t++) {
-        const size_t from = (size_t)slot(j + t) * K + c * 16;
+        const size_t from = (size_t)slot(j + t) * V + c * 16;
         float16 v[CT];
         UNROLL for (int i = 0; i < CT; i++)
-          v[i] = LOAD_SOME(KV_HALF, v_head, from + i * 16, K - (c + i) * 16);
+          v[i] = LOAD_SOME(KV_HALF, v_head, from + i * 16, V - (c + i) * 16);
         UNROLL for (int i = 0; i < RT * CT; i++)
           sum[i] = weights[(r + i / CT) * BLOCK + t] * v[i % CT] + sum[i];
       }
-      UNROLL for (int i = 0; i < RT * CT; i++) out[(r + i / CT) * KP + c + i % CT] = sum[i];
+      UNROLL for (int i = 0; i < RT * CT; i++) out[(r + i / CT) * VP + c + i % CT] = sum[i];
     }
 }
 
 void attention_prefill_cpu_body(int id, int n, PARAMS) {
   const int seq = SEQ, past = PAST, blocks = CEIL_DIV(seq, QB), items = B * G * blocks;
-  float16 queries[QR * KP], out[QR * KP], scores[QR * TILES], totals[QR];
+  float16 queries[QR * KP], out[QR * VP], scores[QR * TILES], totals[QR];
   vector across[KP * 16 * TILES];
   float top[QR], shrink[QR];
   for (int item = first_item(id, n, items); item < first_item(id + 1, n, items); item++) {
-    const int b = item / (G * blocks), g = item / blocks % G, i0 = item % blocks * QB;
-    const int rows = min(QB, seq - i0) * HEADS; // the last block may be short
-    STATE k_head = k_state + head_at(b, g);
-    STATE v_head = v_state + head_at(b, g);
+    const int b = item / (G * blocks), g = item / blocks % G, first = item % blocks * QB;
+    const int rows = min(QB, seq - first) * HEADS; // the last block may be short
+    STATE k_head = k_state + head_at(b, g, K);
+    STATE v_head = v_state + head_at(b, g, V);
     // Rows begin without a key: nothing summed, the lowest of all scores.
     for (int r = 0; r < QR; r++) {
-      const size_t from = head_of(b * seq + i0 + r / HEADS, g, r % HEADS);
+      const size_t from = head_of(b * seq + first + r / HEADS, g, r % HEADS) * K;
       for (int c = 0; c < KP; c++) {
         const int count = r < rows ? K - c * 16 : 0;
         queries[r * KP + c] = LOAD_SOME(X_HALF, q, from + c * 16, count) * SCALE;
-        out[r * KP + c] = 0.0f;
       }
+      for (int c = 0; c < VP; c++) out[r * VP + c] = 0.0f;
       top[r] = MASKED;
       totals[r] = 0.0f;
     }
+    for (int r = 0; SINKS && r < rows; r++) {
+      ROW_AT(b, g * HEADS + r % HEADS, first + r / HEADS)
+      SEE_SINK(top[r], totals[r])
+    }
     // The keys that any of the tokens sees; what a row does not see gets no weight.
-    const int start = START(b), end = min(past + i0 + QB, past + seq);
-    for (int j = lowest_key(past + i0, start); j < end; j += BLOCK) {
+    const int start = START(b), end = min(past + first + QB, past + seq);
+    for (int j = lowest_key(past + first, start); j < end; j += BLOCK) {
       transpose(k_head, j, end - j, across);
       score((const float *)queries, across, scores);
       for (int r = 0; r < QR; r++) {
-        const int self = past + i0 + r / HEADS, highest = min(self, end - 1);
-        shrink[r] = soften(scores + r * TILES, j, lowest_key(self, start), highest, top + r,
-                           totals + r);
+        const int self = past + first + r / HEADS, highest = min(self, end - 1);
+        const int lowest = lowest_key(self, start);
+        if (SCORED && r < rows) {
+          ROW_AT(b, g * HEADS + r % HEADS, first + r / HEADS)
+          RESCORE((float *)scores + r * BLOCK, j, max(0, lowest - j), min(BLOCK, highest + 1 - j))
+        }
+        shrink[r] = soften(scores + r * TILES, j, lowest, highest, top + r, totals + r);
       }
       mix((const float *)scores, shrink, v_head, j, min(BLOCK, end - j), out);
     }
     for (int r = 0; r < rows; r++) { // a row that saw nothing gives zeros
-      const size_t to = head_of(b * seq + i0 + r / HEADS, g, r % HEADS);
-      const float total = sum16(totals[r]), scale = total > 0.0f ? 1.0f / total : 0.0f;
-      for (int c = 0; c < KP; c++)
-        STORE_SOME(Y_HALF, out[r * KP + c] * scale, y, to + c * 16, K - c * 16);
+      const size_t to = head_of(b * seq + first + r / HEADS, g, r % HEADS) * V;
+      const float total = sum16(totals[r]), scale = total == 0.0f ? 0.0f : 1.0f / total;
+      for (int c = 0; c < VP; c++)
+        STORE_SOME(Y_HALF, out[r * VP + c] * scale, y, to + c * 16, V - c * 16);
     }
   }
 }

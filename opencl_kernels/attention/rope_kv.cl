@@ -69,10 +69,10 @@ void rope_kv_body(int id, int n, PARAMS) {
       const size_t to = ((size_t)m * H + head) * K;
       ROTATE(Y_HALF, q, to)
     } else if (head < H + G) { // of k
-      const size_t to = head_at(b, head - H) + (size_t)slot(j_new) * K;
+      const size_t to = head_at(b, head - H, K) + (size_t)slot(j_new) * K;
       ROTATE(KV_HALF, k_state, to)
     } else { // of v, which is not rotated
-      const size_t to = head_at(b, head - H - G) + (size_t)slot(j_new) * K;
+      const size_t to = head_at(b, head - H - G, K) + (size_t)slot(j_new) * K;
       COPY(KV_HALF, v_state, to, 0)
     }
   }

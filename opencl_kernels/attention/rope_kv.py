@@ -26,7 +26,7 @@ from opencl_kernels.kernel import (
 
 @dataclass(frozen=True, kw_only=True)
 class States(Case):
-    """Queries of H heads [M, H, K] and KV states [B, G, C, K]."""
+    """Queries of H heads [M, H, K] and states of keys [B, G, C, K] and values."""
 
     M: Size
     H: int
@@ -48,9 +48,9 @@ class Rotation(States):
     interleaved: bool = False  # pairs lie side by side; else half a rotation apart
 
 
-def state_argument(name: str, case: States, role: Role) -> Argument:
-    """A KV state: token-major, one run of C slots per text and head."""
-    return Argument(name, case.kv, (case.B, case.G, case.C, case.K), role, is_state=True)
+def state_argument(name: str, case: States, role: Role, width: int) -> Argument:
+    """A KV state: token-major, one run of C slots, each so wide, per text and head."""
+    return Argument(name, case.kv, (case.B, case.G, case.C, width), role, is_state=True)
 
 
 def reference(inputs: Mapping[str, Array], case: Rotation) -> dict[str, Array]:
@@ -88,8 +88,8 @@ def _arguments(case: Rotation) -> tuple[Argument, ...]:
     return (
         Argument("qkv", case.x, (case.M, (case.H + 2 * case.G) * case.K), "in"),
         *(tables if case.R else ()),
-        state_argument("k_state", case, "inout"),
-        state_argument("v_state", case, "inout"),
+        state_argument("k_state", case, "inout", case.K),
+        state_argument("v_state", case, "inout", case.K),
         Argument("q", case.y, (case.M, case.H, case.K), "out"),
     )
 

@@ -230,6 +230,14 @@ def loads(node: Node) -> Iterator[int]:
         yield from loads(part)
 
 
+def places(node: Node) -> Iterator[int]:
+    """The numbers of the coordinates that are used."""
+    if node.op == "name" and str(node.value).startswith("i"):
+        yield int(node.value[1:])
+    for part in node.parts:
+        yield from places(part)
+
+
 @lru_cache(4096)
 def _counted(node: Node) -> int:
     return int(node.op in SCALAR_OPS and SCALAR_OPS[node.op].costs) + sum(map(_counted, node.parts))

@@ -28,17 +28,15 @@ class Operand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Indexed(Case):
-    """Coordinates i0 < axes[0], i1 < axes[1] …, at which elements of inputs are read."""
+class Reading(Case):
+    """Inputs a0, a1 …, whose elements expressions read."""
 
-    axes: tuple[Size, ...]
     inputs: tuple[Operand, ...] = ()
-    y: str = "f32"
 
     def __post_init__(self) -> None:
         """Refuse what nothing computes."""
-        if len(self.inputs) > MAX_INPUTS or not self.axes:
-            raise ValueError(f"there may be up to {MAX_INPUTS} inputs, and must be an axis")
+        if len(self.inputs) > MAX_INPUTS:
+            raise ValueError(f"there may be up to {MAX_INPUTS} inputs")
 
     def read(self, text: str, *names: str) -> Node:
         """An expression over the inputs and the coordinates; `names`: floats it knows besides."""
@@ -51,10 +49,6 @@ class Indexed(Case):
             {s: sympy.sympify(getattr(self.symbols, s.name)) for s in symbols}
         )
 
-    def numbers(self) -> list[int]:
-        """The axes where the symbols have values."""
-        return [int(self.at_numbers(size)) for size in self.axes]
-
     def arguments(self) -> tuple[Argument, ...]:
         """The inputs a0, a1 …"""
         return tuple(
@@ -63,17 +57,43 @@ class Indexed(Case):
         )
 
     def known(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
-        """What expressions read, in numpy: coordinates as open grids, symbols, inputs."""
-        grids = np.indices(self.numbers(), sparse=True)
+        """What expressions read, in numpy: symbols and inputs."""
         at = {name: np.asarray(getattr(self.symbols, name)) for name in ("seq", "past", "rows")}
         start = np.array(self.symbols.start or [0] * self.B)
         arrays = {name: _wide(array) for name, array in inputs.items() if name.startswith("a")}
-        return {f"i{k}": grid for k, grid in enumerate(grids)} | at | {"start": start} | arrays
+        return at | {"start": start} | arrays
 
     def operand_defines(self) -> Defines:
-        """INPUTS and the types, as elements.clh reads them."""
+        """INPUTS and their types, as inputs.clh reads them."""
         types = {f"A{j}_TYPE": each.dtype for j, each in enumerate(self.inputs)}
-        return {"INPUTS": len(self.inputs), **types, "Y_TYPE": self.y}
+        return {"INPUTS": len(self.inputs), **types}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexed(Reading):
+    """Coordinates i0 < axes[0], i1 < axes[1] …, at which elements of inputs are read."""
+
+    axes: tuple[Size, ...]
+    y: str = "f32"
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing computes."""
+        super().__post_init__()
+        if not self.axes:
+            raise ValueError("there must be an axis")
+
+    def numbers(self) -> list[int]:
+        """The axes where the symbols have values."""
+        return [int(self.at_numbers(size)) for size in self.axes]
+
+    def known(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        """And the coordinates, as open grids."""
+        grids = np.indices(self.numbers(), sparse=True)
+        return {f"i{k}": grid for k, grid in enumerate(grids)} | super().known(inputs)
+
+    def operand_defines(self) -> Defines:
+        """And the type of y."""
+        return {**super().operand_defines(), "Y_TYPE": self.y}
 
 
 def _wide(array: Array) -> Array:

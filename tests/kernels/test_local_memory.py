@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from opencl_kernels.elementwise.elementwise import Chain, Operand
 
 from opencl_kernels import KERNELS, Kernel, family_of
-from opencl_kernels.attention.attention import Heads
+from opencl_kernels.attention.heads import Heads
 from opencl_kernels.attention.rope_kv import Rotation
 from opencl_kernels.case import At, Case
 from opencl_kernels.embedding.embed import Lookup

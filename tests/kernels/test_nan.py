@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from opencl_kernels import FAMILIES, KERNELS, family_of
-from opencl_kernels.attention.attention import Heads
+from opencl_kernels.attention.heads import Heads
 from opencl_kernels.case import At, Case
 from opencl_kernels.experts.experts import Chosen
 from opencl_kernels.family import random_inputs

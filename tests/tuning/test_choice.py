@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from opencl_kernels import KERNELS, family_of
-from opencl_kernels.attention.attention import Heads
+from opencl_kernels.attention.heads import Heads
 from opencl_kernels.case import At, Case
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.tuned import default_knobs

@@ -6,7 +6,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import DOMAIN, attribute, needed
-from opencl_kernels.attention.attention import Heads
+from opencl_kernels.attention.heads import Heads
 from opencl_kernels.attention.rope_kv import Rotation
 from opencl_kernels.attention.split import splits_shape
 from opencl_kernels.case import ceil_div
