@@ -13,6 +13,7 @@ from opencl_kernels.norm import rmsnorm
 from opencl_kernels.reduce import reduce
 from opencl_kernels.rows import rows
 from opencl_kernels.sampling import sample
+from opencl_kernels.scan import scan, scatter, topk
 
 _ALL = (
     embed.FAMILY,
@@ -30,6 +31,9 @@ _ALL = (
     map.FAMILY,
     rows.FAMILY,
     reduce.FAMILY,
+    scan.FAMILY,
+    topk.FAMILY,
+    scatter.FAMILY,
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for f in _ALL for kernel in f.kernels}

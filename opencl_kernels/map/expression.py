@@ -51,13 +51,13 @@ class Node:
     value: Any = None  # of a leaf
 
 
-def parsed(text: str, dtypes: Sequence[str], names: Sequence[str] = ()) -> Node:
+def parsed(text: str, dtypes: Sequence[str], names: Sequence[str] = (), kind: str = FLOAT) -> Node:
     """Read an expression over inputs of these types; ValueError where it is none.
 
-    names  of floats that it may use besides, as they are called in C
+    names  of numbers of one `kind` that it may use besides, as they are called in C
     """
     try:
-        return _Reader(tuple(dtypes), tuple(names)).read(ast.parse(text, mode="eval").body)
+        return _Reader(tuple(dtypes), tuple(names), kind).read(ast.parse(text, mode="eval").body)
     except (SyntaxError, RecursionError) as error:
         raise ValueError(f"{text[:80]!r} is no expression: {error}") from None
 
@@ -66,6 +66,7 @@ def parsed(text: str, dtypes: Sequence[str], names: Sequence[str] = ()) -> Node:
 class _Reader:
     dtypes: tuple[str, ...]
     names: tuple[str, ...]
+    kind: str  # of the names
 
     def read(self, tree: ast.expr) -> Node:
         made = self._read(tree)
@@ -84,7 +85,7 @@ class _Reader:
             case ast.Name(id=name) if name in NAMES or re.fullmatch(r"i\d", name):
                 return Node("name", INT, text, value=name)
             case ast.Name(id=name) if name in self.names:
-                return Node("name", FLOAT, text, value=name)
+                return Node("name", self.kind, text, value=name)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() | ast.Name() as of):
                 number = self.read(of)
                 if number.op == "number" and number.kind != BOOL:

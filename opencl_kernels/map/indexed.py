@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,9 +14,14 @@ from opencl_kernels.case import Case, Defines, Size, c_expression
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument
 from opencl_kernels.map.expression import Node, parsed
+from opencl_kernels.map.functions import FLOAT
 
 MAX_INPUTS = 8
 _read = lru_cache(4096)(parsed)
+
+# What cases are written with
+SEQ = sympy.Symbol("seq", integer=True, nonnegative=True)
+PAST = sympy.Symbol("past", integer=True, nonnegative=True)
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,11 @@ class Operand:
 
     dtype: str
     size: Size
+
+
+def floats(*sizes: Size) -> tuple[Operand, ...]:
+    """Inputs of floats."""
+    return tuple(Operand("f32", size) for size in sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +48,9 @@ class Reading(Case):
         if len(self.inputs) > MAX_INPUTS:
             raise ValueError(f"there may be up to {MAX_INPUTS} inputs")
 
-    def read(self, text: str, *names: str) -> Node:
-        """An expression over the inputs and the coordinates; `names`: floats it knows besides."""
-        return _read(text, tuple(each.dtype for each in self.inputs), names)
+    def read(self, text: str, *names: str, kind: str = FLOAT) -> Node:
+        """An expression over the inputs and the coordinates; `names`: what it knows besides."""
+        return _read(text, tuple(each.dtype for each in self.inputs), names, kind)
 
     def at_numbers(self, size: Size) -> Any:
         """A size where the symbols have values."""
@@ -52,8 +62,9 @@ class Reading(Case):
     def arguments(self) -> tuple[Argument, ...]:
         """The inputs a0, a1 …"""
         return tuple(
-            Argument(f"a{j}", each.dtype, (self.at_numbers(each.size),), "in")
+            Argument(f"a{j}", each.dtype, size, "in", random=_of_kind(each.dtype, size))
             for j, each in enumerate(self.inputs)
+            for size in [(self.at_numbers(each.size),)]
         )
 
     def known(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
@@ -94,6 +105,13 @@ class Indexed(Reading):
     def operand_defines(self) -> Defines:
         """And the type of y."""
         return {**super().operand_defines(), "Y_TYPE": self.y}
+
+
+def _of_kind(dtype: str, shape: tuple[Any, ...]) -> Callable[[np.random.Generator], Array] | None:
+    """Random values for tests: truth values, and whole numbers on both sides of zero."""
+    if dtype == "u8":
+        return lambda rng: rng.integers(0, 2, shape)
+    return (lambda rng: rng.integers(-9, 10, shape)) if dtype in ("i32", "i64") else None
 
 
 def _wide(array: Array) -> Array:

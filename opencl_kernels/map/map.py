@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import sympy
 
 from opencl_kernels.case import At, Defines, Size, c_expression, ceil_div
 from opencl_kernels.family import Family
@@ -26,7 +25,7 @@ from opencl_kernels.kernel import (
     nbytes,
 )
 from opencl_kernels.map.expression import evaluate, in_c, operations
-from opencl_kernels.map.indexed import Indexed, Operand, coordinates
+from opencl_kernels.map.indexed import PAST, SEQ, Indexed, Operand, coordinates, floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,21 +92,13 @@ def _work(case: Map) -> tuple[int, int]:
     return nbytes(arguments(case)), count * operations(case.read(case.value))
 
 
-SEQ = sympy.Symbol("seq", integer=True, nonnegative=True)
-PAST = sympy.Symbol("past", integer=True, nonnegative=True)
-
-
-def _floats(*sizes: Size) -> tuple[Operand, ...]:
-    return tuple(Operand("f32", size) for size in sizes)
-
-
 CASES = (
-    Map(axes=(7,), value="a0[i0] + a1[i0]", inputs=_floats(7, 7)),
+    Map(axes=(7,), value="a0[i0] + a1[i0]", inputs=floats(7, 7)),
     Map(axes=(63,), value="0.5"),
     Map(
         axes=(5, 13),
         value="Max(a0[13*i0 + i1] - a1[i1], 0.25) * Exp(a2[i0])",
-        inputs=_floats(65, 13, 5),
+        inputs=floats(65, 13, 5),
     ),
     Map(
         axes=(SEQ, 12),
@@ -119,14 +110,14 @@ CASES = (
     Map(  # transposed; several axes
         axes=(3, 5, 7, 2),
         value="a0[14*i1 + 70*i0 + i2 + 7*i3]",
-        inputs=_floats(210),
+        inputs=floats(210),
     ),
     Map(  # half of a head is turned
         axes=(SEQ, 3, 16),
         value="a0[48*i0 + 16*i1 + i2] * a1[8*within_pos + i2 % 8] + "
         "Where(i2 < 8, Neg(a0[48*i0 + 16*i1 + i2 + 8]), a0[48*i0 + 16*i1 + i2 - 8]) "
         "* a2[8*within_pos + i2 % 8]".replace("within_pos", "Within(past + i0, 20)"),
-        inputs=_floats(48 * SEQ, 160, 160),
+        inputs=floats(48 * SEQ, 160, 160),
         at=At(seq=5, past=9),
     ),
     Map(  # a mask of counters
@@ -144,7 +135,7 @@ CASES = (
     Map(  # written through an index
         axes=(2, SEQ, 4),
         value="a0[4*i0*seq + 4*i1 + i2]",
-        inputs=_floats(8 * SEQ),
+        inputs=floats(8 * SEQ),
         into="44*i0 + 4*((past + i1) % 11) + i2",
         elements=88,
         at=At(seq=3, past=9),
@@ -169,7 +160,7 @@ FAMILY = Family(
         Map(
             axes=(512, 2048),
             value="a0[2048*i0 + i1] + a1[2048*i0 + i1]",
-            inputs=_floats(1 << 20, 1 << 20),
+            inputs=floats(1 << 20, 1 << 20),
         ),
     ),
     kernels=(KERNEL,),

@@ -7,6 +7,7 @@
 //   COORDINATES        statements that find the output's coordinates of its r-th element
 //   INNER_COORDINATES  statements that find those of the k-th element of the reduction
 //   LETS               statements before X, which name what it uses often
+//   WHOLE              1: X and s are integers
 #ifndef WORKERS // work-items of the launch; 0: one for each element of the output
 #define WORKERS 0
 #endif
@@ -49,7 +50,7 @@ void reduce_body(int id, int n, ELEMENTS) {
   const int outer = OUTER, inner = INNER, whole = inner / LANES * LANES;
   for (int r = first_item(id, n, outer); r < first_item(id + 1, n, outer); r++) {
     COORDINATES
-    float part[LANES];
+    NUMBER part[LANES];
     EACH_LANE part[lane] = START_OF(OP);
     for (int base = 0; base < whole; base += LANES)
       EACH_LANE {
@@ -58,7 +59,7 @@ void reduce_body(int id, int n, ELEMENTS) {
         LETS
         part[lane] = OP(part[lane], X);
       }
-    float s = part[0];
+    NUMBER s = part[0];
     for (int lane = 1; lane < LANES; lane++) s = OP(s, part[lane]);
     for (int k = whole; k < inner; k++) {
       INNER_COORDINATES

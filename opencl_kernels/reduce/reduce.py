@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import sympy
 
 from opencl_kernels.case import At, Defines, c_expression
 from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, Grid, Kernel, Knobs, item_grid, local_size, nbytes
-from opencl_kernels.map.expression import evaluate, in_c, operations
-from opencl_kernels.map.indexed import Indexed, Operand, coordinates
+from opencl_kernels.map.expression import Node, evaluate, in_c, operations
+from opencl_kernels.map.functions import BOOL, INT
+from opencl_kernels.map.indexed import PAST, SEQ, Indexed, Operand, coordinates, floats
 from opencl_kernels.rows.rows import STATISTICS
 
 
@@ -34,10 +34,19 @@ class Reduction(Indexed):
     def __post_init__(self) -> None:
         """Refuse what nothing computes."""
         super().__post_init__()
-        self.read(self.x)
-        self.read(self.value, "s")
+        self.result()
         if self.op not in STATISTICS or not 0 < self.reduced <= len(self.axes):
             raise ValueError(f"no reduction by {self.op} over {self.reduced} axes")
+        if self.element().kind == BOOL:
+            raise ValueError("truth values are reduced as integers")
+
+    def element(self) -> Node:
+        """What is reduced: floats or integers."""
+        return self.read(self.x)
+
+    def result(self) -> Node:
+        """What becomes of s, which is of the elements' kind."""
+        return self.read(self.value, "s", kind=self.element().kind)
 
     @property
     def outer(self) -> tuple[Any, ...]:
@@ -48,10 +57,10 @@ class Reduction(Indexed):
 def reference(inputs: Mapping[str, Array], case: Reduction) -> dict[str, Array]:
     """In numpy, over open grids of all coordinates."""
     known, sizes = case.known(inputs), case.numbers()
-    each = np.broadcast_to(evaluate(case.read(case.x), known), sizes)
+    each = np.broadcast_to(evaluate(case.element(), known), sizes)
     axes = tuple(range(len(sizes) - case.reduced, len(sizes)))
     known["s"] = STATISTICS[case.op](each, axis=axes, keepdims=True)
-    return {"y": np.asarray(evaluate(case.read(case.value, "s"), known)).reshape(-1)}
+    return {"y": np.asarray(evaluate(case.result(), known)).reshape(-1)}
 
 
 def _arguments(case: Reduction) -> tuple[Argument, ...]:
@@ -60,7 +69,7 @@ def _arguments(case: Reduction) -> tuple[Argument, ...]:
 
 
 def _defines(case: Reduction, knobs: Knobs) -> Defines:
-    x, inner = in_c(case.read(case.x)), case.axes[-case.reduced :]
+    x, inner = in_c(case.element()), case.axes[-case.reduced :]
     return {
         **case.operand_defines(),
         "OUTER": c_expression(math.prod(case.outer)),
@@ -70,7 +79,8 @@ def _defines(case: Reduction, knobs: Knobs) -> Defines:
         "LETS": x.lets,
         "X": x.value,
         "OP": case.op.upper(),
-        "VALUE": in_c(case.read(case.value, "s"), "").value,
+        "VALUE": in_c(case.result(), "").value,
+        "WHOLE": int(case.element().kind == INT),
         "LOCAL": local_size(knobs),
     }
 
@@ -80,22 +90,14 @@ def _grid(case: Reduction, knobs: Knobs) -> Grid:
 
 
 def _work(case: Reduction) -> tuple[int, int]:
-    each = operations(case.read(case.x)) + 1
+    each = operations(case.element()) + 1
     return nbytes(_arguments(case)), each * math.prod(case.numbers())
 
 
-SEQ = sympy.Symbol("seq", integer=True, nonnegative=True)
-PAST = sympy.Symbol("past", integer=True, nonnegative=True)
-
-
-def _floats(*sizes: Any) -> tuple[Operand, ...]:
-    return tuple(Operand("f32", size) for size in sizes)
-
-
 CASES = (
-    Reduction(axes=(1,), reduced=1, op="sum", x="a0[i0]", inputs=_floats(1)),
+    Reduction(axes=(1,), reduced=1, op="sum", x="a0[i0]", inputs=floats(1)),
     Reduction(
-        axes=(7, 63), reduced=1, op="sum", x="a0[63*i0 + i1]", value="s / 63.0", inputs=_floats(441)
+        axes=(7, 63), reduced=1, op="sum", x="a0[63*i0 + i1]", value="s / 63.0", inputs=floats(441)
     ),
     Reduction(
         axes=(5, 3, 4),
@@ -105,14 +107,49 @@ CASES = (
         inputs=(Operand("f16", 60),),
         y="f16",
     ),
-    Reduction(axes=(5, 9), reduced=1, op="product", x="a0[9*i0 + i1]", inputs=_floats(45)),
-    Reduction(axes=(5, 17), reduced=1, op="min", x="Abs(a0[17*i0 + i1])", inputs=_floats(85)),
+    Reduction(axes=(5, 9), reduced=1, op="product", x="a0[9*i0 + i1]", inputs=floats(45)),
+    Reduction(
+        axes=(9, 7),
+        reduced=1,
+        op="product",
+        x="a0[7*i0 + i1]",
+        y="i32",
+        inputs=(Operand("i32", 63),),
+    ),
+    Reduction(
+        axes=(2, 3, 19),
+        reduced=2,
+        op="max",
+        x="a0[57*i0 + 19*i1 + i2]",
+        value="Neg(s)",
+        y="i64",
+        inputs=(Operand("i64", 114),),
+    ),
+    Reduction(
+        axes=(41, 7),
+        reduced=1,
+        op="min",
+        x="Int(a0[7*i0 + i1])",
+        value="Bool(s)",
+        y="u8",
+        inputs=(Operand("u8", 287),),
+    ),
+    Reduction(
+        axes=(SEQ, 33),
+        reduced=1,
+        op="sum",
+        x="Int(a0[i0 + i1*seq] > 0.5)",
+        value="Float(s) / 33.0",
+        inputs=floats(33 * SEQ),
+        at=At(seq=3),
+    ),
+    Reduction(axes=(5, 17), reduced=1, op="min", x="Abs(a0[17*i0 + i1])", inputs=floats(85)),
     Reduction(  # queries times keys, which are shared by heads
         axes=(6, SEQ, PAST + SEQ, 16),
         reduced=1,
         op="sum",
         x="a0[96*i1 + 16*i0 + i3] * a1[640*(i0 // 3) + 16*i2 + i3]",
-        inputs=_floats(96 * SEQ, 1280),
+        inputs=floats(96 * SEQ, 1280),
         at=At(seq=7, past=30),
     ),
 )
@@ -133,7 +170,7 @@ FAMILY = Family(
     cases=CASES,
     bench_cases=(
         Reduction(
-            axes=(512, 2048), reduced=1, op="sum", x="a0[2048*i0 + i1]", inputs=_floats(1 << 20)
+            axes=(512, 2048), reduced=1, op="sum", x="a0[2048*i0 + i1]", inputs=floats(1 << 20)
         ),
     ),
     kernels=(REDUCE,),

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import sympy
 
 from opencl_kernels.case import At, Defines, c_expression
 from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, Grid, Kernel, Knobs, Requires, nbytes, worker_grid
 from opencl_kernels.map.expression import evaluate, in_c, operations
-from opencl_kernels.map.indexed import Indexed, Operand, coordinates
+from opencl_kernels.map.indexed import PAST, SEQ, Indexed, Operand, coordinates, floats
 
 STATISTICS: dict[str, Any] = {"sum": np.sum, "product": np.prod, "max": np.max, "min": np.min}
 
@@ -105,37 +104,29 @@ def _work(case: Rows) -> tuple[int, int]:
     return nbytes(_arguments(case)), each * math.prod(case.numbers())
 
 
-SEQ = sympy.Symbol("seq", integer=True, nonnegative=True)
-PAST = sympy.Symbol("past", integer=True, nonnegative=True)
-
-
-def _floats(*sizes: Any) -> tuple[Operand, ...]:
-    return tuple(Operand("f32", size) for size in sizes)
-
-
 AFFINE = "{unit} * a1[i1] + a2[i1]"
 CASES = (
-    Rows(axes=(1, 1), x="a0[i0 + i1]", inputs=_floats(1), by=SOFTMAX),
-    Rows(axes=(5, 63), x="a0[63*i0 + i1]", inputs=_floats(315), by=SOFTMAX),
+    Rows(axes=(1, 1), x="a0[i0 + i1]", inputs=floats(1), by=SOFTMAX),
+    Rows(axes=(5, 63), x="a0[63*i0 + i1]", inputs=floats(315), by=SOFTMAX),
     Rows(axes=(7,), x="a0[i0]", inputs=(Operand("f16", 7),), y="f16", by=SOFTMAX),
     Rows(
         axes=(3, 65),
         x="a0[65*i0 + i1]",
-        inputs=_floats(195, 65, 65),
+        inputs=floats(195, 65, 65),
         by=layer_norm(65, 1e-5, AFFINE),
     ),
     Rows(  # scores under a mask of counters
         axes=(2, SEQ, PAST + SEQ),
         x="a0[(i0*seq + i1)*(past + seq) + i2] * 0.25 + "
         "Where(And(i2 <= past + i1, i2 >= start[0]), 0.0, -65504.0)",
-        inputs=_floats(2 * SEQ * (SEQ + PAST)),
+        inputs=floats(2 * SEQ * (SEQ + PAST)),
         at=At(seq=5, past=30, start=(3,)),
         by=SOFTMAX,
     ),
     Rows(
         axes=(SEQ, 96),
         x="a0[96*i0 + i1]",
-        inputs=_floats(96 * SEQ, 96, 96),
+        inputs=floats(96 * SEQ, 96, 96),
         at=At(seq=3),
         by=layer_norm(96, 1e-5, AFFINE),
     ),
@@ -168,7 +159,7 @@ FAMILY = Family(
         Rows(
             axes=(512, 768),
             x="a0[768*i0 + i1]",
-            inputs=_floats(512 * 768, 768, 768),
+            inputs=floats(512 * 768, 768, 768),
             by=layer_norm(768, 1e-5, AFFINE),
         ),
     ),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from opencl_kernels.map.functions import INT
 from opencl_kernels.map.indexed import Operand
 from opencl_kernels.map.map import Map
 from opencl_kernels.reduce.reduce import Reduction
@@ -99,7 +100,7 @@ def emit_reduce(
     """
     element = view.read(axes_of(view.shape, ones=True))
     found, count = Reading(b, [element]), product(view.shape[len(view.shape) - reduced :])
-    n = f"Float({count.text(str)})" if count.number is None else f"{count.number}.0"
+    n = count.enclosed(str) if view.kind == INT else _as_float(count)
     case = Reduction(
         axes=tuple(map(size_of, view.shape)),
         inputs=found.operands,
@@ -110,6 +111,10 @@ def emit_reduce(
         y=location.dtype,
     )
     b.emit(name, "reduce", case, {**found.refs, "y": location.ref})
+
+
+def _as_float(count: Poly) -> str:
+    return f"Float({count.text(str)})" if count.number is None else f"{count.number}.0"
 
 
 def merged_axes(view: View) -> tuple[list[Poly], list[Poly]]:

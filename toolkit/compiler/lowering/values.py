@@ -22,6 +22,12 @@ TYPES = {
     **{ir.DataType.INT64: "i64", ir.DataType.INT32: "i32", ir.DataType.BOOL: "u8"},
     **{ir.DataType.FLOAT: "", ir.DataType.FLOAT16: "", ir.DataType.BFLOAT16: ""},
 }
+HAVE_KERNELS = "floats, int32, int64 and bool have kernels"
+
+
+def named(dtype: ir.DataType | None) -> str:
+    """A type as people call it."""
+    return "unknown type" if dtype is None else dtype.name.lower()
 
 
 def storage_of(b: PhaseBuilder, value: ir.Value) -> str:

@@ -9,7 +9,7 @@ from opencl_kernels.map.expression import KIND_OF
 from opencl_kernels.map.functions import SCALAR_OPS
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.values import TYPES, give, storage_of
+from toolkit.compiler.lowering.values import HAVE_KERNELS, TYPES, give, named, storage_of
 from toolkit.compiler.views.scalar import apply, number
 from toolkit.compiler.views.view import View, broadcast, elementwise, expanded
 
@@ -83,8 +83,7 @@ def check_elementwise(node: ir.Node, _: str) -> str | None:
     values = [value for value in node.inputs if value is not None]
     unknown = next((v for v in (*values, *node.outputs) if v.dtype not in TYPES), None)
     if unknown is not None:
-        kind = "unknown type" if unknown.dtype is None else unknown.dtype.name.lower()
-        return f"its elements are of {kind}: floats, int32, int64 and bool have kernels"
+        return f"its elements are of {named(unknown.dtype)}: {HAVE_KERNELS}"
     op = SCALAR_OPS.get(node.op_type)
     kind = KIND_OF[TYPES[values[-1].dtype] or "f32"] if values else "float"  # type: ignore[index]
     if op is not None and node.op_type not in OURS and kind not in op.operands:

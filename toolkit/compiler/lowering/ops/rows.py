@@ -5,14 +5,23 @@ from functools import partial
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import attribute, integers, needed, operand, opset
+from opencl_kernels.map.functions import BOOL
 from opencl_kernels.rows.rows import SOFTMAX, layer_norm
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, Softmax
 from toolkit.compiler.lowering.dispatches import emit_reduce, emit_rows
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.values import operand_of
+from toolkit.compiler.lowering.values import HAVE_KERNELS, TYPES, named, operand_of, storage_of
 from toolkit.compiler.views.poly import product
-from toolkit.compiler.views.view import View, expanded, in_memory, reshaped, size_of, transposed
+from toolkit.compiler.views.view import (
+    View,
+    elementwise,
+    expanded,
+    in_memory,
+    reshaped,
+    size_of,
+    transposed,
+)
 
 
 def lower_softmax(b: PhaseBuilder, node: ir.Node) -> None:
@@ -82,6 +91,7 @@ REDUCTIONS = {
     "ReduceL2": ("sum", "({x}) * ({x})", "Sqrt(s)"),
     "ReduceLogSum": ("sum", "{x}", "Log(s)"),
 }
+OF_FLOATS = ("ReduceL2", "ReduceLogSum")
 
 
 def lower_reduce(b: PhaseBuilder, node: ir.Node) -> None:
@@ -89,15 +99,21 @@ def lower_reduce(b: PhaseBuilder, node: ir.Node) -> None:
     x, y = operand_of(b, needed(node, 0)), node.outputs[0]
     reduced = _axes(node, len(x.shape))
     kept = [k for k in range(len(x.shape)) if k not in reduced]
+    op, element, result = REDUCTIONS[node.op_type]
+    if x.kind == BOOL:
+        x, result = elementwise("Int", [x], "i64"), f"Bool({result})"
     moved = transposed(x, [*kept, *reduced])
-    emit_reduce(b, label(node), b.output(y), moved, len(reduced), *REDUCTIONS[node.op_type])
+    into = b.output(y, dtype=storage_of(b, y))
+    emit_reduce(b, label(node), into, moved, len(reduced), op, element, result)
 
 
 def check_reduce(node: ir.Node, _: str) -> str | None:
-    """Over floats, and axes that are known."""
+    """Over axes that are known; roots and logarithms are of floats."""
     x, given = needed(node, 0), operand(node, 1)
-    if x.dtype is None or not x.dtype.is_floating_point():
-        return "only floats are reduced"
+    if x.dtype not in TYPES:
+        return f"its elements are of {named(x.dtype)}: {HAVE_KERNELS}"
+    if node.op_type in OF_FLOATS and not x.dtype.is_floating_point():
+        return "it is not computed for whole numbers"
     if given is not None and integers(given) is None:
         return "its axes are computed"
     return None if x.shape is not None and _axes(node, x.shape.rank()) else "it reduces no axis"
