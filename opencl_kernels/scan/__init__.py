@@ -1,1 +1,1 @@
-"""What goes along a row or a list in order: prefix sums, the first k of a row, scattered updates."""
+"""What takes elements in order: sums along a row, its first k, updates by index."""

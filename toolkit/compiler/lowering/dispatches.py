@@ -12,6 +12,7 @@ from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.views.poly import Axis, Poly, floordiv, poly, product, remainder
 from toolkit.compiler.views.scalar import Scalar, sources
 from toolkit.compiler.views.view import At, Shape, View, axes_of, size_of
+from toolkit.plan.expr import Expr
 from toolkit.plan.schema import Ref
 
 
@@ -65,17 +66,13 @@ def emit_rows(
 
     by  its value reads elements of `vectors`, which have the shape of the View, as {v0}, {v1} …
     """
-    outer = View(view.shape[:-1], view.dtype, lambda at: view.read([*at, poly(0)]))
-    axes, at = merged_axes(outer)
-    axes = axes or [poly(1)]
-    size = view.shape[-1]
-    place = poly(0) if size.number == 1 else Poly.of(Axis(f"i{len(axes)}", size))
-    elements = [each.read([*at, place]) for each in (view, *vectors)]
+    sizes, at = row_coordinates(view)
+    elements = [each.read(at) for each in (view, *vectors)]
     found = Reading(b, elements)
     x, *texts = map(found.text, elements)
     named = {f"v{i}": text for i, text in enumerate(texts)}
     case = Rows(
-        axes=(*map(size_of, axes), size_of(size)),
+        axes=sizes,
         inputs=found.operands,
         x=x,
         y=location.dtype,
@@ -100,7 +97,7 @@ def emit_reduce(
     """
     element = view.read(axes_of(view.shape, ones=True))
     found, count = Reading(b, [element]), product(view.shape[len(view.shape) - reduced :])
-    n = count.enclosed(str) if view.kind == INT else _as_float(count)
+    n = f"({count.text(str)})" if view.kind == INT else _as_float(count)
     case = Reduction(
         axes=tuple(map(size_of, view.shape)),
         inputs=found.operands,
@@ -115,6 +112,17 @@ def emit_reduce(
 
 def _as_float(count: Poly) -> str:
     return f"Float({count.text(str)})" if count.number is None else f"{count.number}.0"
+
+
+def row_coordinates(view: View) -> tuple[tuple[Expr, ...], list[Poly]]:
+    """Sizes of as few axes as reach all rows, then of a row, which runs along the last axis of a
+    View; and the View's coordinates over them."""
+    outer = View(view.shape[:-1], view.dtype, lambda at: view.read([*at, poly(0)]))
+    axes, at = merged_axes(outer)
+    axes = axes or [poly(1)]
+    size = view.shape[-1]
+    place = poly(0) if size.number == 1 else Poly.of(Axis(f"i{len(axes)}", size))
+    return (*map(size_of, axes), size_of(size)), [*at, place]
 
 
 def merged_axes(view: View) -> tuple[list[Poly], list[Poly]]:

@@ -14,15 +14,18 @@ from toolkit.compiler.lowering.ops.elements import ELEMENTS
 from toolkit.compiler.lowering.ops.movement import MOVEMENT
 from toolkit.compiler.lowering.ops.pocket import POCKET
 from toolkit.compiler.lowering.ops.rows import ROWS
+from toolkit.compiler.lowering.ops.scan import SCAN
+from toolkit.compiler.lowering.ops.scatter import SCATTER
 from toolkit.compiler.lowering.values import give_sizes, stored
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     (each.domain, each.op_type): each
     for each in (
         *(*GATHER, *PRODUCTS, *NORMS, *ATTENTION),
-        *(*MOVEMENT, *ELEMENTS, *ROWS, *POCKET, *OF_COUNTERS),
+        *(*MOVEMENT, *ELEMENTS, *ROWS, *SCAN, *SCATTER, *POCKET, *OF_COUNTERS),
     )
 }
+OF_ANY_SIZE = ("NonZero", "Compress", "Unique", "NonMaxSuppression")
 JOINING = frozenset(op for op, each in LOWERINGS.items() if each.joins)
 
 
@@ -41,4 +44,8 @@ def unsupported(node: ir.Node, tokens: str) -> str | None:
     if all(symbolic_value(output) is not None for output in node.outputs):
         return None  # its values are sizes, which are known
     lowering = LOWERINGS.get((node.domain, node.op_type))
-    return "no kernel computes this op" if lowering is None else lowering.check(node, tokens)
+    if lowering is not None:
+        return lowering.check(node, tokens)
+    if node.domain == "" and node.op_type in OF_ANY_SIZE:
+        return "how many elements it gives depends on the data: a plan's sizes must not"
+    return "no kernel computes this op"

@@ -8,6 +8,7 @@ import sympy
 
 from onnx_passes.ir.dims import symbolic_value
 from onnx_passes.ir.graph import is_constant
+from opencl_kernels.map.expression import KIND_OF
 from opencl_kernels.map.indexed import MAX_INPUTS
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
@@ -22,12 +23,19 @@ TYPES = {
     **{ir.DataType.INT64: "i64", ir.DataType.INT32: "i32", ir.DataType.BOOL: "u8"},
     **{ir.DataType.FLOAT: "", ir.DataType.FLOAT16: "", ir.DataType.BFLOAT16: ""},
 }
-HAVE_KERNELS = "floats, int32, int64 and bool have kernels"
 
 
-def named(dtype: ir.DataType | None) -> str:
-    """A type as people call it."""
-    return "unknown type" if dtype is None else dtype.name.lower()
+def kind_of(value: ir.Value) -> str:
+    """Of the value's elements: float, int or bool."""
+    return KIND_OF[TYPES[value.dtype] or "f32"]  # type: ignore[index]
+
+
+def unknown_type(value: ir.Value) -> str | None:
+    """Why no kernel reads elements of the value's type, or None."""
+    if value.dtype in TYPES:
+        return None
+    kind = "unknown type" if value.dtype is None else value.dtype.name.lower()
+    return f"its elements are of {kind}: floats, int32, int64 and bool have kernels"
 
 
 def storage_of(b: PhaseBuilder, value: ir.Value) -> str:
@@ -103,6 +111,13 @@ def _chosen(elements: Sequence[Scalar], at: At) -> Scalar:
 def operand_of(b: PhaseBuilder, value: ir.Value) -> View:
     """The View that a reader joins; stored first if others would compute it again."""
     if value in b.views and _is_shared(b, value) and _cost(b.views[value]):
+        stored(b, value)
+    return view_of(b, value)
+
+
+def reread(b: PhaseBuilder, value: ir.Value) -> View:
+    """The View for a reader that reads elements more than once; stored first if they cost."""
+    if _cost(operand_of(b, value)):
         stored(b, value)
     return view_of(b, value)
 

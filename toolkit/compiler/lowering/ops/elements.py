@@ -9,7 +9,7 @@ from opencl_kernels.map.expression import KIND_OF
 from opencl_kernels.map.functions import SCALAR_OPS
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.values import HAVE_KERNELS, TYPES, give, named, storage_of
+from toolkit.compiler.lowering.values import give, kind_of, storage_of, unknown_type
 from toolkit.compiler.views.scalar import apply, number
 from toolkit.compiler.views.view import View, broadcast, elementwise, expanded
 
@@ -81,11 +81,11 @@ def lower_where(b: PhaseBuilder, node: ir.Node) -> None:
 def check_elementwise(node: ir.Node, _: str) -> str | None:
     """Whether there is the function for this kind of elements."""
     values = [value for value in node.inputs if value is not None]
-    unknown = next((v for v in (*values, *node.outputs) if v.dtype not in TYPES), None)
+    unknown = next(filter(None, map(unknown_type, (*values, *node.outputs))), None)
     if unknown is not None:
-        return f"its elements are of {named(unknown.dtype)}: {HAVE_KERNELS}"
+        return unknown
     op = SCALAR_OPS.get(node.op_type)
-    kind = KIND_OF[TYPES[values[-1].dtype] or "f32"] if values else "float"  # type: ignore[index]
+    kind = kind_of(values[-1]) if values else "float"
     if op is not None and node.op_type not in OURS and kind not in op.operands:
         return f"it is not computed for elements of kind {kind}"
     return None

@@ -5,13 +5,13 @@ from functools import partial
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import attribute, integers, needed, operand, opset
-from opencl_kernels.map.functions import BOOL
+from opencl_kernels.map.functions import BOOL, FLOAT
 from opencl_kernels.rows.rows import SOFTMAX, layer_norm
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, Softmax
 from toolkit.compiler.lowering.dispatches import emit_reduce, emit_rows
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.values import HAVE_KERNELS, TYPES, named, operand_of, storage_of
+from toolkit.compiler.lowering.values import kind_of, operand_of, storage_of, unknown_type
 from toolkit.compiler.views.poly import product
 from toolkit.compiler.views.view import (
     View,
@@ -110,9 +110,9 @@ def lower_reduce(b: PhaseBuilder, node: ir.Node) -> None:
 def check_reduce(node: ir.Node, _: str) -> str | None:
     """Over axes that are known; roots and logarithms are of floats."""
     x, given = needed(node, 0), operand(node, 1)
-    if x.dtype not in TYPES:
-        return f"its elements are of {named(x.dtype)}: {HAVE_KERNELS}"
-    if node.op_type in OF_FLOATS and not x.dtype.is_floating_point():
+    if (unknown := unknown_type(x)) is not None:
+        return unknown
+    if node.op_type in OF_FLOATS and kind_of(x) != FLOAT:
         return "it is not computed for whole numbers"
     if given is not None and integers(given) is None:
         return "its axes are computed"

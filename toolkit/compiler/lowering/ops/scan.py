@@ -1,0 +1,108 @@
+"""Ops along an axis in order: its first k elements, what all up to each make together."""
+
+import onnx_ir as ir
+
+from onnx_passes.ir.dims import symbolic_value
+from onnx_passes.ir.graph import attribute, integers, needed, operand, rank
+from opencl_kernels.map.functions import BOOL
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
+from toolkit.compiler.lowering.lowering import Lowering
+from toolkit.compiler.lowering.ordered import emit_scan, emit_topk
+from toolkit.compiler.lowering.values import (
+    kind_of,
+    operand_of,
+    reread,
+    shape_of,
+    storage_of,
+    unknown_type,
+)
+from toolkit.compiler.views.view import in_memory, size_of, transposed
+
+
+def axis_of(node: ir.Node, default: int) -> int:
+    """The axis, counted from the first."""
+    return int(attribute(node, "axis", default)) % (rank(needed(node, 0)) or 1)
+
+
+def axis_last(axis: int, ranks: int) -> list[int]:
+    """The order of axes in which this one comes last."""
+    return [*(k for k in range(ranks) if k != axis), axis]
+
+
+def _output(b: PhaseBuilder, y: ir.Value, axis: int) -> Location:
+    """Memory for a value in which `axis` lies last."""
+    shape, dtype = shape_of(b, y), storage_of(b, y)
+    order = axis_last(axis, len(shape))
+    if axis == len(shape) - 1:
+        return b.output(y, dtype=dtype)
+    moved = tuple(shape[k] for k in order)
+    location = Location(b.temporary(y.name or "", dtype, [size_of(s) for s in moved]), dtype)
+    places = [order.index(k) for k in range(len(order))]
+    b.views[y] = transposed(in_memory(location, moved), places)
+    return location
+
+
+def lower_topk(b: PhaseBuilder, node: ir.Node) -> None:
+    """The k greatest or least elements along an axis, and their places."""
+    x, axis, k = reread(b, needed(node, 0)), axis_of(node, -1), _count(node)
+    assert k is not None
+    values, indices = (_output(b, y, axis) for y in node.outputs)
+    rows = transposed(x, axis_last(axis, len(x.shape)))
+    largest = bool(attribute(node, "largest", 1))
+    emit_topk(b, label(node), values, indices, rows, k, largest)
+
+
+def _count(node: ir.Node) -> int | None:
+    """The k of a TopK, where it is known."""
+    sizes = symbolic_value(operand(node, 1)) or []
+    return int(sizes[0]) if len(sizes) == 1 and sizes[0].is_Integer else None
+
+
+def check_topk(node: ir.Node, tokens: str) -> str | None:
+    """Numbers, and a k that is known."""
+    if _count(node) is None:
+        return "its k is computed: a plan's sizes must not depend on the data"
+    return check_numbers(node, tokens) if _count(node) else "its k is 0"
+
+
+def lower_arg(b: PhaseBuilder, node: ir.Node) -> None:
+    """The place of the greatest or least element: the first of one."""
+    x, y, axis = reread(b, needed(node, 0)), node.outputs[0], axis_of(node, 0)
+    rows = transposed(x, axis_last(axis, len(x.shape)))
+    sizes = [size_of(size) for size in rows.shape[:-1]]
+    found = Location(b.temporary(f"{label(node)} element", x.dtype, sizes), x.dtype)
+    largest, later = node.op_type == "ArgMax", bool(attribute(node, "select_last_index", 0))
+    emit_topk(b, label(node), found, b.output(y, dtype="i64"), rows, 1, largest, later)
+
+
+def check_numbers(node: ir.Node, _: str) -> str | None:
+    """Floats or integers."""
+    x = needed(node, 0)
+    return unknown_type(x) or ("truth values are no numbers" if kind_of(x) == BOOL else None)
+
+
+SCANS = {"CumSum": "sum", "CumProd": "product"}
+
+
+def lower_scan(b: PhaseBuilder, node: ir.Node) -> None:
+    """What all elements along an axis up to each make together."""
+    x, y = operand_of(b, needed(node, 0)), node.outputs[0]
+    (given,) = integers(needed(node, 1)) or [0]
+    axis = given % len(x.shape)
+    rows = transposed(x, axis_last(axis, len(x.shape)))
+    flags = (bool(attribute(node, name, 0)) for name in ("exclusive", "reverse"))
+    emit_scan(b, label(node), _output(b, y, axis), rows, SCANS[node.op_type], *flags)
+
+
+def check_scan(node: ir.Node, tokens: str) -> str | None:
+    """Numbers, along an axis that is known."""
+    given = integers(operand(node, 1))
+    return "its axis is computed" if given is None else check_numbers(node, tokens)
+
+
+SCAN = (
+    Lowering("", "TopK", lower_topk, check_topk),
+    Lowering("", "ArgMax", lower_arg, check_numbers),
+    Lowering("", "ArgMin", lower_arg, check_numbers),
+    *(Lowering("", name, lower_scan, check_scan) for name in SCANS),
+)

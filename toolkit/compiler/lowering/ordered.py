@@ -1,0 +1,95 @@
+"""Dispatches of the families that take elements in order: scan, topk, scatter."""
+
+from collections.abc import Callable
+
+from opencl_kernels.scan.scan import Scan
+from opencl_kernels.scan.scatter import Scatter
+from opencl_kernels.scan.topk import TopK
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder
+from toolkit.compiler.lowering.dispatches import Reading, row_coordinates
+from toolkit.compiler.views.poly import Poly
+from toolkit.compiler.views.scalar import Index
+from toolkit.compiler.views.view import At, View, axes_of, size_of
+
+
+def emit_scan(
+    b: PhaseBuilder,
+    name: str,
+    location: Location,
+    view: View,
+    op: str,
+    exclusive: bool = False,
+    reverse: bool = False,
+) -> None:
+    """A dispatch that joins elements of a View along its last axis, up to each."""
+    sizes, at = row_coordinates(view)
+    element = view.read(at)
+    found = Reading(b, [element])
+    case = Scan(
+        axes=sizes,
+        inputs=found.operands,
+        x=found.text(element),
+        op=op,
+        exclusive=exclusive,
+        reverse=reverse,
+        y=location.dtype,
+    )
+    b.emit(name, "scan", case, {**found.refs, "y": location.ref})
+
+
+def emit_topk(
+    b: PhaseBuilder,
+    name: str,
+    values: Location,
+    indices: Location,
+    view: View,
+    k: int,
+    largest: bool = True,
+    later: bool = False,
+) -> None:
+    """A dispatch that finds the first k elements along the last axis of a View, and their places.
+
+    later  of equal elements the later one comes first
+    """
+    sizes, at = row_coordinates(view)
+    element = view.read(at)
+    found = Reading(b, [element])
+    case = TopK(
+        axes=sizes,
+        inputs=found.operands,
+        x=found.text(element),
+        k=k,
+        largest=largest,
+        later=later,
+        y=values.dtype,
+    )
+    b.emit(name, "topk", case, {**found.refs, "y": values.ref, "indices": indices.ref})
+
+
+def emit_scatter(
+    b: PhaseBuilder,
+    name: str,
+    location: Location,
+    updates: View,
+    into: Callable[[At], Poly],
+    serial: int,
+    op: str,
+) -> None:
+    """A dispatch that lets every element of a View join the one of `location` at `into`.
+
+    serial  so many of the last axes are taken in order: only along these may two elements meet
+    """
+    at = axes_of(updates.shape, ones=True)
+    element, place = updates.read(at), Index(into(at))
+    found = Reading(b, [element, place])
+    case = Scatter(
+        axes=tuple(map(size_of, updates.shape)) or (1,),
+        inputs=found.operands,
+        serial=serial,
+        value=found.text(element),
+        into=found.text(place),
+        elements=b.elements(location.ref),
+        op=op,
+        y=location.dtype,
+    )
+    b.emit(name, "scatter", case, {**found.refs, "y": location.ref})
