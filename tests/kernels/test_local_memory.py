@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from opencl_kernels.elementwise.elementwise import Chain, Operand
 
 from opencl_kernels import KERNELS, Kernel, family_of
 from opencl_kernels.attention.heads import Heads

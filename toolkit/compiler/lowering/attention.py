@@ -1,6 +1,5 @@
 """Rotary embedding with the update of KV states, and attention over them."""
 
-from dataclasses import replace
 from typing import Any
 
 import onnx_ir as ir
@@ -8,16 +7,11 @@ import onnx_ir as ir
 from onnx_passes.ir.graph import DOMAIN, attribute, needed
 from opencl_kernels.attention.heads import Heads
 from opencl_kernels.attention.rope_kv import Rotation
-from opencl_kernels.attention.split import splits_shape
-from opencl_kernels.case import ceil_div
 from toolkit.compiler.lowering.builder import PhaseBuilder, label
+from toolkit.compiler.lowering.dispatches import emit_attention
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matmul import matrix_dims
 from toolkit.compiler.lowering.values import stored
-from toolkit.compiler.lowering.variants import Settings
-
-LONG = 1024  # keys; for fewer, a second launch costs more than it gains
-SPLIT_KEYS = 256  # the fewest keys that are worth a work-group of their own
 
 
 def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
@@ -42,7 +36,7 @@ def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
 
 
 def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
-    """Decode (one token per text) and prefill (many) have different kernels."""
+    """Attention over states, as passes found it."""
     q, k_state, v_state = (needed(node, i) for i in range(3))
     y, window = node.outputs[0], attribute(node, "window")
     case = Heads(
@@ -57,29 +51,7 @@ def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
     inputs = {"q": q, "k_state": k_state, "v_state": v_state}
     refs = {name: stored(b, value).ref for name, value in inputs.items()}
     refs["y"] = b.output(y).ref
-    if b.settings.batch != case.M:
-        b.emit(label(node), "attention_prefill", case, refs)
-        return
-    count = split_count(b.settings, case)
-    if not count:
-        b.emit(label(node), "attention_decode", case, refs)
-        return
-    case = replace(case, SPLITS=count)
-    splits = f"{label(node)} splits"
-    refs["splits"] = b.temporary(splits, "f32", splits_shape(case))
-    b.emit(splits, "attention_split", case, refs)
-    b.emit(label(node), "attention_combine", case, refs)
-
-
-def split_count(settings: Settings, case: Heads) -> int:
-    """Into how many splits (split-KV) a token's keys are divided to fill the device; 0: none.
-
-    Two for each compute unit, of SPLIT_KEYS or more, if the K/V heads alone are too few.
-    """
-    heads, keys = settings.batch * case.G, min(case.C, case.WINDOW or case.C)
-    if heads >= settings.compute_units or keys < LONG:
-        return 0
-    return int(min(ceil_div(2 * settings.compute_units, heads), keys // SPLIT_KEYS))
+    emit_attention(b, label(node), case, refs)
 
 
 def _states(b: PhaseBuilder, state: ir.Value) -> dict[str, Any]:

@@ -1,19 +1,26 @@
-"""Dispatches of the families that read Views: map, rows, reduce."""
+"""Dispatches of map, rows and reduce, which read Views, and of attention."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from opencl_kernels.attention.heads import Heads
+from opencl_kernels.attention.split import splits_shape
+from opencl_kernels.case import ceil_div
 from opencl_kernels.map.functions import INT
 from opencl_kernels.map.indexed import Operand
 from opencl_kernels.map.map import Map
 from opencl_kernels.reduce.reduce import Reduction
 from opencl_kernels.rows.rows import Rows, Statistics
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
+from toolkit.compiler.lowering.variants import Settings
 from toolkit.compiler.views.poly import Axis, Poly, floordiv, poly, product, remainder
 from toolkit.compiler.views.scalar import Scalar, sources
 from toolkit.compiler.views.view import At, Shape, View, axes_of, size_of
 from toolkit.plan.expr import Expr
 from toolkit.plan.schema import Ref
+
+LONG = 1024  # keys; for fewer, a second launch costs more than it gains
+SPLIT_KEYS = 256  # the fewest keys that are worth a work-group of their own
 
 
 class Reading:
@@ -154,3 +161,29 @@ def _coordinates(shape: Shape, sizes: list[Poly]) -> list[Poly]:
             at.append(left if rest.number == 1 else remainder(left, own))
             left = floordiv(left, own)
     return [*(poly(0) for _ in range(k)), *reversed(at)]
+
+
+def emit_attention(b: PhaseBuilder, name: str, case: Heads, refs: dict[str, Ref]) -> None:
+    """Decode (one token per text) and prefill (many) have different kernels."""
+    if b.settings.batch != case.M:
+        b.emit(name, "attention_prefill", case, refs)
+        return
+    count = split_count(b.settings, case)
+    if not count:
+        b.emit(name, "attention_decode", case, refs)
+        return
+    case = replace(case, SPLITS=count)
+    refs["splits"] = b.temporary(f"{name} splits", "f32", splits_shape(case))
+    b.emit(f"{name} splits", "attention_split", case, refs)
+    b.emit(name, "attention_combine", case, refs)
+
+
+def split_count(settings: Settings, case: Heads) -> int:
+    """Into how many splits (split-KV) a token's keys are divided to fill the device; 0: none.
+
+    Two for each compute unit, of SPLIT_KEYS or more, if the K/V heads alone are too few.
+    """
+    heads, keys = settings.batch * case.G, min(case.C, case.WINDOW or case.C)
+    if heads >= settings.compute_units or keys < LONG:
+        return 0
+    return int(min(ceil_div(2 * settings.compute_units, heads), keys // SPLIT_KEYS))

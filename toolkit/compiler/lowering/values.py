@@ -14,10 +14,20 @@ from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
 from toolkit.compiler.views.poly import Poly, poly
 from toolkit.compiler.views.scalar import Index, Load, Scalar, apply, number, sources
-from toolkit.compiler.views.view import At, Shape, View, axes_of, in_memory, linear, poly_of
+from toolkit.compiler.views.view import (
+    At,
+    Shape,
+    View,
+    axes_of,
+    in_memory,
+    linear,
+    poly_of,
+    size_of,
+)
 from toolkit.plan.expr import symbol
 
 MOST_FUNCTIONS = 48  # that an element of a View computes; beyond, an operand is stored
+CHEAP = 12  # functions of counters alone, which masks are
 REJOINS = 24  # nodes among which several readers of a value may meet again
 TYPES = {
     **{ir.DataType.INT64: "i64", ir.DataType.INT32: "i32", ir.DataType.BOOL: "u8"},
@@ -110,16 +120,23 @@ def _chosen(elements: Sequence[Scalar], at: At) -> Scalar:
 
 def operand_of(b: PhaseBuilder, value: ir.Value) -> View:
     """The View that a reader joins; stored first if others would compute it again."""
-    if value in b.views and _is_shared(b, value) and _cost(b.views[value]):
+    if value in b.views and _is_shared(b, value) and _is_dear(b.views[value]):
         stored(b, value)
     return view_of(b, value)
 
 
 def reread(b: PhaseBuilder, value: ir.Value) -> View:
     """The View for a reader that reads elements more than once; stored first if they cost."""
-    if _cost(operand_of(b, value)):
+    view = operand_of(b, value)
+    if value in b.views and view.read(axes_of(view.shape)).cost:
         stored(b, value)
     return view_of(b, value)
+
+
+def _is_dear(view: View) -> bool:
+    """Whether it costs more to compute again than to keep: what counters alone make is cheap."""
+    element = view.read(axes_of(view.shape))
+    return element.cost > (0 if any(sources(element)) else CHEAP)
 
 
 def _is_shared(b: PhaseBuilder, value: ir.Value) -> bool:
@@ -172,10 +189,6 @@ def _fits(view: View) -> bool:
     return len(set(sources(element))) <= MAX_INPUTS and element.cost <= MOST_FUNCTIONS
 
 
-def _cost(view: View) -> int:
-    return int(view.read(axes_of(view.shape)).cost)
-
-
 def _weight(view: View) -> int:
     """What storing a View takes off its reader."""
     element = view.read(axes_of(view.shape))
@@ -190,13 +203,29 @@ def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Locatio
     if value in b.locations and (last_rows or not b.locations[value].last_rows):
         return b.locations[value]
     view = view_of(b, value)
-    element, axes = view.read(axes_of(view.shape)), axes_of(view.shape)
-    as_it_is = isinstance(element, Load) and element.at == linear(axes, view.shape)
-    if isinstance(element, Load) and as_it_is and not value.is_graph_output():
-        location = Location(element.source.ref, element.source.dtype)
-    else:
+    location = None if value.is_graph_output() else in_place(view)
+    if location is None:
         location = b.output(value, dtype=view.dtype)
         emit_map(b, value.name or "map", location, view)
     b.views.pop(value, None)
     b.locations[value] = location
+    return location
+
+
+def in_place(view: View) -> Location | None:
+    """The memory that holds a View row by row as it is, if any does."""
+    axes = axes_of(view.shape)
+    element = view.read(axes)
+    if isinstance(element, Load) and element.at == linear(axes, view.shape):
+        return Location(element.source.ref, element.source.dtype)
+    return None
+
+
+def kept(b: PhaseBuilder, name: str, view: View) -> Location:
+    """Memory that holds a View which is no value of the graph."""
+    location = in_place(view)
+    if location is None:
+        ref = b.temporary(name, view.dtype, [size_of(size) for size in view.shape])
+        location = Location(ref, view.dtype)
+        emit_map(b, name, location, view)
     return location

@@ -8,13 +8,13 @@ from onnx_passes.ir.graph import needed
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, Product
 from toolkit.compiler.lowering.dispatches import emit_reduce
-from toolkit.compiler.lowering.values import shape_of, stored, view_of
+from toolkit.compiler.lowering.ops.attend import attended
+from toolkit.compiler.lowering.values import reread, shape_of
 from toolkit.compiler.views.poly import poly
 from toolkit.compiler.views.scalar import Scalar, apply
 from toolkit.compiler.views.view import (
     At,
     View,
-    axes_of,
     broadcast,
     expanded,
     in_memory,
@@ -25,12 +25,16 @@ from toolkit.compiler.views.view import (
 
 def lower_product(b: PhaseBuilder, node: ir.Node) -> None:
     """MatMul of any two tensors: batches broadcast, vectors are matrices of one row or column."""
-    left, right = (_cheap(b, needed(node, i)) for i in range(2))
+    left, right = (reread(b, needed(node, i)) for i in range(2))
     x = left if len(left.shape) > 1 else reshaped(left, (poly(1), *left.shape))
     w = right if len(right.shape) > 1 else reshaped(right, (*right.shape, poly(1)))
     outer = broadcast([x.shape[:-2], w.shape[:-2]])
     M, K, N = x.shape[-2], x.shape[-1], w.shape[-1]
     product = Product(expanded(x, (*outer, M, K)), expanded(w, (*outer, K, N)))
+    found = attended(b, label(node), product)
+    if found is not None:
+        b.views[node.outputs[0]] = reshaped(found, shape_of(b, node.outputs[0]))
+        return
     later = Deferred(
         b.settings.activations,
         (*outer, M, N),
@@ -55,11 +59,3 @@ def _multiply(b: PhaseBuilder, name: str, product: Product) -> Location:
     into = Location(b.temporary(name, dtype, sizes), dtype)
     emit_reduce(b, name, into, View((*outer, M, N, K), dtype, read), 1)
     return into
-
-
-def _cheap(b: PhaseBuilder, value: ir.Value) -> View:
-    """An operand, of which every element is read often: stored, if it costs more than a load."""
-    view = view_of(b, value)
-    if value in b.views and view.read(axes_of(view.shape)).cost:
-        stored(b, value)
-    return view_of(b, value)

@@ -47,6 +47,7 @@ class Scores:
     """softmax(score(q k)) v; `score` and `sink` are over i0 text, i1 head, i2 token, i3 key."""
 
     rows: Rows
+    axes: tuple[Poly, Poly, Poly, Poly]
     q: View  # [B, S, H, K]
     k: Load  # at axes i0, i1, i3 and d
     v: Load
@@ -92,6 +93,7 @@ def scores_of(b: PhaseBuilder, mix: Product) -> Scores | None:
         return None
     return Scores(
         rows=rows,
+        axes=(text, head, token, key),
         q=_queries(mix, rows, softmax, product_load),
         k=parts[0],
         v=value,
