@@ -23,6 +23,7 @@ pytest.register_assert_rewrite(*(file.stem for file in SHARED))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Write golden files anew.")
+    parser.addoption("--sanitized", action="store_true", help="The runner has sanitizers in it.")
 
 
 @pytest.fixture
@@ -39,6 +40,18 @@ def kept_programs() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(variants, "_build", KeptPrograms(variants._build))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sanitized(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With --sanitized, whoever asks for this machine's runner gets the one with sanitizers."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--sanitized"):
+            from native import sanitized_runner
+
+            program = sanitized_runner()
+            patch.setattr("toolkit.toolchain.build.build", lambda _: program)
         yield
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from mutate import of_bytes, write_case
-from native import DRIVERS, SANITIZERS, SUPPORT, build, library_sources, runner_sources
+from native import DRIVERS, SANITIZERS, SUPPORT, build, library_sources, sanitized_runner
 from toy import C, Toy, buffer
 
 CASES = int(os.environ.get("POCKETCL_FUZZ_CASES", "20000"))  # CI takes fewer
@@ -195,10 +195,9 @@ def damaged_states(good: bytes, folder: Path, count: int) -> list[bytes]:
 
 def talk(good: Path, folder: Path, lines: Sequence[bytes]) -> list[str]:
     """What the runner, built with sanitizers, answers to these lines, and then to `quit`."""
-    program = build("pocketcl-runner", runner_sources(), *SANITIZERS, "-fvisibility=hidden")
     options = ["--cl-lib", str(null_device(*SANITIZERS)), "--cache", "", "--phases", "score"]
     done = subprocess.run(
-        [str(program), str(good), *options],
+        [str(sanitized_runner()), str(good), *options],
         input=b"\n".join([*lines, b"quit\n"]),
         capture_output=True,
         cwd=folder,
