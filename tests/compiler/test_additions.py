@@ -95,7 +95,8 @@ def test_a_new_class_runs_every_case_of_every_family(queue: Any, add: Any) -> No
     launched = {launch.values[1].name for launch in every_case(("toy",))}
     assert new.name in launched and "rmsnorm" in launched  # the last rows are the portable one's
     for launch in every_case(("toy",)):
-        check_launch(queue, *launch.values)
+        if not launch.marks:  # the class's knobs; other values are the same on every class
+            check_launch(queue, *launch.values)
 
 
 @pytest.mark.parametrize(

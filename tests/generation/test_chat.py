@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from soak import TOKENS
 
 import toolkit
 from toolkit import cli
@@ -32,6 +33,7 @@ TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' and 'bad' in m.content %}"
     "{{ raise_exception('no bad words') }}{% endif %}{{ m.content }}{{ '\\n' }}{% endfor %}"
 )
+LONG = TOKENS // 20  # turns
 WORDS = ["Once", "upon", "a", "time", "there", "was", "the", "cat", "and", "dog", "Lily", "park"]
 
 
@@ -384,7 +386,7 @@ def resident(session: Session) -> int:
 
 
 @pytest.mark.parametrize(
-    "turns", [40, pytest.param(1000, marks=pytest.mark.slow)], ids=["short", "long"]
+    "turns", [40, pytest.param(LONG, marks=pytest.mark.slow)], ids=["short", "long"]
 )
 def test_turns_with_rewinds_and_reloads_equal_a_fresh_session(
     plan: Path, template: ChatTemplate, tmp_path: Path, turns: int
@@ -402,7 +404,7 @@ def test_turns_with_rewinds_and_reloads_equal_a_fresh_session(
             assert found.ids == fresh(anew, before, text), f"turn {number}"
             early = resident(session) if number == turns // 5 else early
         # The short one still touches pages of the cache for the first time.
-        assert resident(session) - early < (2**20 if turns == 1000 else 2**22) and early > 0
+        assert resident(session) - early < (2**20 if turns == LONG else 2**22) and early > 0
 
 
 def shake(chat: Chat, chance: random.Random, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""20,000 tokens over many sessions: memory stays where it was after a quarter of them."""
+"""Thousands of tokens over many sessions: memory stays where it was after a quarter of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from native import SUPPORT
-from soak import TEXT, rss
+from soak import TEXT, TOKENS, rss
 from talk import Start
 from toy import C, Toy
 
 from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 pytestmark = pytest.mark.slow
-TOKENS = 20_000
+A_HANDLE = 200  # tokens
 FLAT = 4 << 20  # bytes, the allocators' own ups and downs; at most 1 MiB was seen
 
 
@@ -47,9 +47,9 @@ def test_many_processes(toy: Toy, start: Start) -> None:
 
 
 def test_many_handles(demo: Path, cache: Path) -> None:
-    """A compiled model, opened and closed 100 times in one process."""
+    """A compiled model, opened and closed again and again in one process."""
     options = {"plan": str(demo), "cache": str(cache), "library": str(find_opencl())}
-    told = soak(**options, rounds=100, tokens=TOKENS // 100)
+    told = soak(**options, rounds=TOKENS // A_HANDLE, tokens=A_HANDLE)
     assert told["ids"] == TOKENS
     assert told["end"] - told["quarter"] < FLAT
 

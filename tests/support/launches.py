@@ -23,7 +23,9 @@ from opencl_kernels.tuned import default_knobs, values_of
 from toolkit.errors import PocketError
 
 SEED = int(os.environ.get("POCKETCL_SEED", "0"))  # other random inputs for every case
-LARGE = 2  # cases that also run with every other value of each knob
+# The last so many cases of a family also run with every other value of each knob. CI takes one
+# where it compiles for speed, which takes ten times as long.
+LARGE = int(os.environ.get("POCKETCL_KNOB_CASES", "2"))
 
 
 @pytest.fixture(scope="session")
