@@ -62,7 +62,7 @@ class Reading(Case):
     def arguments(self) -> tuple[Argument, ...]:
         """The inputs a0, a1 …"""
         return tuple(
-            Argument(f"a{j}", each.dtype, size, "in", random=_of_kind(each.dtype, size))
+            Argument(f"a{j}", each.dtype, size, "in", random=random_of(each.dtype, size))
             for j, each in enumerate(self.inputs)
             for size in [(self.at_numbers(each.size),)]
         )
@@ -107,7 +107,7 @@ class Indexed(Reading):
         return {**super().operand_defines(), "Y_TYPE": self.y}
 
 
-def _of_kind(dtype: str, shape: tuple[Any, ...]) -> Callable[[np.random.Generator], Array] | None:
+def random_of(dtype: str, shape: tuple[Any, ...]) -> Callable[[np.random.Generator], Array] | None:
     """Random values for tests: truth values, and whole numbers on both sides of zero."""
     if dtype == "u8":
         return lambda rng: rng.integers(0, 2, shape)

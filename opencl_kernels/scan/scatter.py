@@ -15,7 +15,7 @@ from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, Grid, Kernel, Knobs, item_grid, local_size, nbytes
 from opencl_kernels.map.expression import evaluate, in_c, operations
 from opencl_kernels.map.functions import FLOAT
-from opencl_kernels.map.indexed import SEQ, Indexed, Operand, coordinates, floats
+from opencl_kernels.map.indexed import SEQ, Indexed, Operand, coordinates, floats, random_of
 
 JOINED: dict[str, Any] = {
     "sum": np.add.at,
@@ -68,7 +68,8 @@ def reference(inputs: Mapping[str, Array], case: Scatter) -> dict[str, Array]:
 
 
 def _arguments(case: Scatter) -> tuple[Argument, ...]:
-    y = Argument("y", case.y, (case.at_numbers(case.elements),), "inout")
+    size = (case.at_numbers(case.elements),)
+    y = Argument("y", case.y, size, "inout", random=random_of(case.y, size))
     return (*case.arguments(), y)
 
 

@@ -16,9 +16,14 @@ from opencl_kernels.family import random_inputs
 from opencl_kernels.formats import Array
 from opencl_kernels.launch import launch
 from opencl_kernels.layouts import F32, quantized
+from opencl_kernels.map.indexed import floats
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.norm.rmsnorm import Rows
+from opencl_kernels.reduce.reduce import Reduction
+from opencl_kernels.scan.scan import Scan
+from opencl_kernels.scan.scatter import Scatter
+from opencl_kernels.scan.topk import TopK
 from opencl_kernels.tuned import default_knobs
 
 GATES = Product(M=3, N=64, K=33, glu=Glu(25, "relu"))
@@ -142,3 +147,49 @@ def test_norms_of_what_is_no_number(queue: Any) -> None:
         inputs["x"][1, 62] = np.nan
         y = run(queue, name, inputs, case)["y"]
         assert np.isnan(y[1]).all() and np.isfinite(y[0]).all()
+
+
+def rowed(name: str, case: Case, column: int) -> tuple[dict[str, Array], Case]:
+    """Three rows of 17 elements, of which the second has one that is no number."""
+    inputs = inputs_of(name, case)
+    inputs["a0"][17 + column] = np.nan
+    return inputs, case
+
+
+@pytest.mark.parametrize("op", ["sum", "product", "max", "min"])
+def test_scans_of_what_is_no_number(queue: Any, op: str) -> None:
+    case = Scan(axes=(3, 17), x="a0[17*i0 + i1]", op=op, inputs=floats(51))
+    y = run(queue, "scan", *rowed("scan", case, 5))["y"].reshape(3, 17)
+    assert np.isnan(y[1, 5:]).all() and np.isnan(y).sum() == 12
+
+
+@pytest.mark.parametrize("op", ["sum", "product", "max", "min"])
+def test_reductions_of_what_is_no_number(queue: Any, op: str) -> None:
+    case = Reduction(axes=(3, 17), reduced=1, x="a0[17*i0 + i1]", op=op, inputs=floats(51))
+    for column in (5, 16):
+        y = run(queue, "reduce", *rowed("reduce", case, column))["y"]
+        np.testing.assert_array_equal(np.isnan(y), [False, True, False])
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("later", [True, False])
+def test_what_is_no_number_is_the_first_of_a_row(queue: Any, largest: bool, later: bool) -> None:
+    shown = {"largest": largest, "later": later, "inputs": floats(51)}
+    case = TopK(axes=(3, 17), x="a0[17*i0 + i1]", k=4, **shown)
+    inputs, _ = rowed("topk", case, 16)
+    inputs["a0"][17 + 3] = np.nan
+    outputs = run(queue, "topk", inputs, case)
+    expected = FAMILIES["topk"].reference(inputs, case)
+    np.testing.assert_array_equal(outputs["indices"], expected["indices"])
+    assert np.isnan(outputs["y"].reshape(3, 4)[1, :2]).all() and np.isnan(outputs["y"]).sum() == 2
+
+
+@pytest.mark.parametrize("op", ["latest", "sum", "product", "max", "min"])
+def test_updates_that_are_no_numbers(queue: Any, op: str) -> None:
+    """One of an update, one of what is there."""
+    sizes: dict[str, Any] = {"axes": (5,), "serial": 1, "elements": 9, "inputs": floats(5)}
+    case = Scatter(into="2*(i0 // 2)", value="a0[i0]", op=op, **sizes)
+    inputs = inputs_of("scatter", case)
+    inputs["a0"][3] = inputs["y"][[4, 7]] = np.nan
+    y = run(queue, "scatter", inputs, case)["y"]
+    np.testing.assert_array_equal(np.isnan(y).nonzero()[0], [2, 7] if op == "latest" else [2, 4, 7])
