@@ -5,6 +5,7 @@ import onnx_ir as ir
 from onnx_passes.ir.dims import symbolic_value
 from toolkit.compiler.lowering.attention import ATTENTION
 from toolkit.compiler.lowering.builder import PhaseBuilder
+from toolkit.compiler.lowering.experts import EXPERTS
 from toolkit.compiler.lowering.gather import GATHER
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matmul import PRODUCTS
@@ -21,7 +22,7 @@ from toolkit.compiler.lowering.values import give_sizes, stored
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     (each.domain, each.op_type): each
     for each in (
-        *(*GATHER, *PRODUCTS, *NORMS, *ATTENTION),
+        *(*GATHER, *PRODUCTS, *EXPERTS, *NORMS, *ATTENTION),
         *(*MOVEMENT, *ELEMENTS, *ROWS, *SCAN, *SCATTER, *POCKET, *OF_COUNTERS),
     )
 }

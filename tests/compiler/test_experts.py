@@ -1,0 +1,73 @@
+"""A decoder with a mixture of experts: its plan answers as ONNX Runtime does."""
+
+from functools import partial
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import pytest
+from pass_helpers import text
+from tiny_decoder import decoder_text
+
+import toolkit
+from toolkit.compiler import pipeline
+from toolkit.compiler.weights.table import WeightTable
+from toolkit.evaluation.verify import verify
+from toolkit.plan.load import load_plan
+from toolkit.plan.schema import Dispatch
+
+FFN = """gate = MatMul(y, wg)  up = MatMul(y, wu)  sg = Sigmoid(gate)  act = Mul(gate, sg)
+  mix = Mul(act, up)  down = MatMul(mix, wd)"""
+MIXTURE = """first = Mod(input_ids, four)  second = Mod(position_ids, four)
+  one = Unsqueeze(first, v2)  other = Unsqueeze(second, v2)
+  chosen = Concat<axis = 2>(one, other)
+  up3 = Gather<axis = 0>(ups, chosen)  row = Unsqueeze(y, v2)  column = Unsqueeze(row, minus)
+  product = MatMul(up3, column)  plain = Squeeze(product, minus)
+  biases = Gather<axis = 0>(expert_bias, chosen)  biased = Add(plain, biases)
+  gate, up = Split<axis = -1, num_outputs = 2>(BOTH)  sg = Sigmoid(gate)  act = Mul(gate, sg)
+  mix = Mul(act, up)  mixed = Unsqueeze(mix, minus)  down3 = Gather<axis = 0>(downs, chosen)
+  down0 = MatMul(down3, mixed)  outputs = Squeeze(down0, minus)
+  score = MatMul(y, router)  odds = Sigmoid(score)  share = Unsqueeze(odds, minus)
+  weighed = Mul(outputs, share)  down = ReduceSum<keepdims = 0>(weighed, v2)"""
+WEIGHTS = """float[48, 32] wd, float[4, 76, 32] ups, float[4, 76] expert_bias,
+ float[4, 32, 38] downs, float[32, 2] router, int64 four = {4},"""
+
+
+def saved(folder: Path, both: str) -> Path:
+    """The tiny decoder with experts, of whose ups `both` is read."""
+    source = decoder_text()
+    assert FFN in source
+    source = source.replace(FFN, MIXTURE.replace("BOTH", both))
+    model = text(source.replace("float[48, 32] wd,", WEIGHTS))
+    onnx.save(ir.to_proto(model), folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def compiled(model: Path, folder: Path, **options: str) -> list[list[str]]:
+    """Names of the kernels of every phase, after the plan has proved right."""
+    plan = folder / "model.plan"
+    toolkit.compile(str(model), plan, max_context=32, **options)
+    assert verify(plan, on="host")["ok"]
+    loaded = load_plan(plan)
+    programs = [program.kernel for program in loaded.programs]
+    steps = [[s for s in phase.steps if isinstance(s, Dispatch)] for phase in loaded.phases]
+    return [[programs[step.variants[0].program] for step in phase] for phase in steps]
+
+
+@pytest.mark.parametrize(
+    ("both", "weights", "device"),
+    [("plain", "f32", "pocl"), ("biased", "e0m4", "pocl"), ("plain", "f16", "adreno")],
+)
+def test_plan_answers_as_onnxruntime(both: str, weights: str, device: str, tmp_path: Path) -> None:
+    model = saved(tmp_path, both)
+    for kernels in compiled(model, tmp_path, device=device, weights=weights):
+        assert sum("experts" in name for name in kernels) == 2
+
+
+def test_experts_that_are_split_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One dispatch for each slice; the others' rows are left alone."""
+    small = partial(WeightTable, shard_bytes=2 * 96 * 32 * 4)
+    monkeypatch.setattr(pipeline, "WeightTable", small)
+    model = saved(tmp_path, "biased")
+    for kernels in compiled(model, tmp_path, device="pocl", weights="f32"):
+        assert sum("experts" in name for name in kernels) > 2
