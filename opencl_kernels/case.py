@@ -83,7 +83,8 @@ def c_expression(size: Any) -> str:
     """A size as C over the symbols of a program's header, e.g. "(2*SEQ)"."""
     size = sympy.sympify(size)
     names = {s: sympy.Symbol(s.name.upper()) for s in size.free_symbols}
-    return f"({size.xreplace(names)})"
+    text = f"({size.xreplace(names)})"  # C has no powers
+    return re.sub(r"(\w+)\*\*(\d+)", lambda power: "*".join([power[1]] * int(power[2])), text)
 
 
 def c_float(value: float) -> str:

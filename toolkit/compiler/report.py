@@ -36,6 +36,8 @@ def figures_of(
         "unresolved_dims": len(unresolved_dims(model)),
         "passes": passes,
         "dispatches": {phase.name: len(phase.dispatches()) for phase in plan.phases},
+        "programs": len(plan.programs),
+        "generated_lines": sum(len(program.defines) for program in plan.programs),
         "weight_bytes": sum(weight.bytes for weight in plan.weights),
         "state_bytes": sum(buffer.bytes for buffer in plan.buffers if buffer.kind == "state"),
         "arena_bytes": {phase.name: phase.arena_bytes for phase in plan.phases},

@@ -13,7 +13,7 @@ from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.deferred import Deferred, Product, Softmax
 from toolkit.compiler.lowering.values import symbol_of
 from toolkit.compiler.views.poly import Axis, Poly, floordiv, joined, poly, product, remainder
-from toolkit.compiler.views.scalar import Apply, Load, Local, Scalar, loads, replaced
+from toolkit.compiler.views.scalar import Apply, Load, Local, Number, Scalar, apply, loads, replaced
 from toolkit.compiler.views.view import At, View, linear, unravelled
 
 
@@ -87,19 +87,19 @@ def scores_of(b: PhaseBuilder, mix: Product) -> Scores | None:
     sink = scores.read([*places[:-1], total]) if extra.number else None
     if sink is not None and any(_deferred(load, Product) for load in loads(sink)):
         return None
-    parts = _operands(product_load, key)
+    keys = _keys(product_load, key)
     value = mix.right.read([*rows.at(text, head, token)[:-1], key, _axis(D, width)])
-    if parts is None or not isinstance(value, Load) or not isinstance(parts[0], Load):
+    if keys is None or not isinstance(value, Load):
         return None
     return Scores(
         rows=rows,
         axes=(text, head, token, key),
         q=_queries(mix, rows, softmax, product_load),
-        k=parts[0],
+        k=keys.load,
         v=value,
-        key_width=parts[1],
+        key_width=keys.width,
         value_width=width,
-        score=replaced(element, product_load, S),
+        score=replaced(element, product_load, _times(S, keys.factor)),
         sink=sink,
     )
 
@@ -143,14 +143,33 @@ def _deferred(load: Scalar, kind: type[Product] | type[Softmax]) -> Deferred | N
     return source if isinstance(source, Deferred) and isinstance(source.of, kind) else None
 
 
-def _operands(load: Load, key: Poly) -> tuple[Scalar, Poly] | None:
-    """The key's element d at the coordinates of a product's element, and the width of a key."""
-    of = load.source.of
-    *outer, _, column = unravelled(load.at, load.source.shape)
+@dataclass(frozen=True)
+class Keys:
+    """Element d of a key, what all of them are multiplied by, and their width."""
+
+    load: Load
+    factor: float
+    width: Poly
+
+
+def _keys(product: Load, key: Poly) -> Keys | None:
+    """The keys of a product, at the coordinates of its element."""
+    of = product.source.of
+    *outer, _, column = unravelled(product.at, product.source.shape)
     if column != key:
         return None
-    width = of.left.shape[-1]
-    return of.right.read([*outer, _axis(D, width), column]), width
+    width, factor = of.left.shape[-1], 1.0
+    element: Scalar = of.right.read([*outer, _axis(D, width), column])
+    while isinstance(element, Apply) and element.op == "Mul":
+        number, element = sorted(element.operands, key=lambda each: not isinstance(each, Number))
+        if not isinstance(number, Number):
+            return None
+        factor *= number.value
+    return Keys(element, factor, width) if isinstance(element, Load) else None
+
+
+def _times(score: Scalar, factor: float) -> Scalar:
+    return score if factor == 1.0 else apply("Mul", score, Number(factor))
 
 
 def _queries(mix: Product, rows: Rows, softmax: Deferred, load: Load) -> View:
