@@ -61,6 +61,19 @@ ODD = {
         ),
         ", int64[4] heads = {0, 0, 4, 8}, int64[3] merged = {0, 0, 32}, float[8] gh",
     ),
+    "experts that scores choose": (
+        (
+            "up = MatMul(y, wu)",
+            """scores = MatMul(y, router) top, chosen = TopK(scores, v2)
+            closed = Sub(scores, scores) opened = ScatterElements<axis = 2>(closed, chosen, top)
+            hot = OneHot(chosen, five, bits) running = CumSum(hot, i2)
+            counted = ReduceSum<keepdims = 0>(running, v2) shares = Mul(opened, counted)
+            best = ArgMax<axis = 2>(scores) number = Cast<to = 1>(best)
+            both = Add(shares, number) more = MatMul(both, spread)
+            plain = MatMul(y, wu) up = Add(plain, more)""",
+        ),
+        ", float[32, 5] router, int64 five = {5}, float[2] bits = {0, 1}, float[5, 48] spread",
+    ),
     "any number of operands, and constants that are infinite": (
         (
             EMBEDDED,

@@ -77,7 +77,7 @@ def _scatter(
         stored(b, chosen), stored(b, given)
         indices, updates = view_of(b, chosen), view_of(b, given)
     location = b.output(y, dtype=storage_of(b, y))
-    emit_map(b, label(node), location, before)
+    emit_map(b, f"{label(node)}.data", location, before)
     emit_scatter(
         b,
         label(node),
