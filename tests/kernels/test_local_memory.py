@@ -29,6 +29,9 @@ from opencl_kernels.reduce.reduce import Reduction
 from opencl_kernels.rows.rows import SOFTMAX
 from opencl_kernels.rows.rows import Rows as Scaled
 from opencl_kernels.sampling.sample import Choice
+from opencl_kernels.scan.scan import Scan
+from opencl_kernels.scan.scatter import Scatter
+from opencl_kernels.scan.topk import TopK
 from opencl_kernels.tuned import usual_knobs
 
 ROOM = 32768
@@ -97,6 +100,11 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
     yield "rows", Scaled(axes=(256, D), x=f"a0[{D}*i0 + i1]", inputs=pair[:1], by=SOFTMAX)
     row = {"axes": (256, D), "reduced": 1, "x": f"a0[{D}*i0 + i1]", "inputs": pair[:1]}
     yield "reduce", Reduction(op="sum", **row)
+    element = {"axes": (256, 32), "x": "a0[32*i0 + i1]", "inputs": (Operand("f16", 8192),)}
+    yield "scan", Scan(op="sum", **element)
+    yield "topk", TopK(k=8, **element)
+    pick = {"value": "a0[32*i0 + i1]", "into": "32*i0 + i1", "elements": 8192, "serial": 1}
+    yield "scatter", Scatter(axes=(256, 32), inputs=element["inputs"], **pick)
 
 
 def test_every_kernel_of_gpus_is_counted() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,13 +42,13 @@ def test_sizes_may_be_expressions(
     family: Family, kernel: Kernel, case: Any, device_class: str
 ) -> None:
     knobs = default_knobs(kernel, device_class)
-    count = "count" if hasattr(case, "count") else "M"
-    number = case.at_numbers(case.count) if count == "count" else case.M
-    at = replace(case.symbols, seq=SEQ) if count == "count" else case.at
-    symbolic = sizes(family, kernel, replace(case, at=at, **{count: SEQ}), knobs)
-    plain = replace(case, **{count: int(number)})
-    assert [int(sympy.sympify(s).subs(SEQ, number)) for s in symbolic] == sizes(
-        family, kernel, plain, knobs
+    if hasattr(case, "M"):
+        number, symbolic = case.M, replace(case, M=SEQ)
+    else:  # its sizes are written over symbols
+        number, symbolic = case.symbols.seq, replace(case, at=replace(case.symbols, seq=SEQ))
+    found = sizes(family, kernel, symbolic, knobs)
+    assert [int(sympy.sympify(s).subs(SEQ, number)) for s in found] == sizes(
+        family, kernel, case, knobs
     )
 
 
@@ -98,10 +98,17 @@ def test_files_have_names_of_their_own() -> None:
 def test_cases_have_names_of_their_own_and_odd_sizes(family: Family) -> None:
     cases = family.cases
     assert len(set(map(case_id, cases))) == len(cases)
-    assert any(size % 2 for case in cases for _, size in spelled(case) if isinstance(size, int))
+    assert any(size % 2 for case in cases for size in numbers_of(case))
     for case in (*cases, *family.bench_cases):
         if hasattr(case, "M"):
             assert seen_rows(case) == case.M, case_id(case)
+
+
+def numbers_of(case: Any) -> list[int]:
+    """Sizes of a case, the lengths of its axes among them."""
+    if hasattr(case, "axes"):
+        return list(case.numbers())
+    return [size for _, size in spelled(case) if isinstance(size, int)]
 
 
 def seen_rows(case: Case) -> int:
@@ -112,10 +119,20 @@ def seen_rows(case: Case) -> int:
 
 @pytest.mark.parametrize(("family", "case"), CASES)
 def test_a_case_is_read_from_a_plan_as_it_was_written(family: Family, case: Any) -> None:
-    count = next(f.name for f in fields(case) if f.name in ("M", "count"))
-    written = as_json(replace(case, **{count: 7}))
+    case = fixed(case)
+    written = as_json(case)
     assert "at" not in written
-    assert decode(family.case, written, "case") == replace(case, **{count: 7})
+    assert decode(family.case, written, "case") == case
+
+
+def fixed(case: Any) -> Any:
+    """The case with numbers for all of its sizes."""
+    if not hasattr(case, "axes"):
+        return replace(case, M=7)
+    inputs = tuple(replace(each, size=int(case.at_numbers(each.size))) for each in case.inputs)
+    given = {name: getattr(case, name) for name in ("elements",) if hasattr(case, name)}
+    sized = {name: int(case.at_numbers(size)) for name, size in given.items() if size is not None}
+    return replace(case, axes=tuple(case.numbers()), inputs=inputs, **sized)
 
 
 @pytest.mark.parametrize(
