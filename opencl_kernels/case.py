@@ -10,9 +10,9 @@ CTX rows of the rotary tables. Lower case: storage types ("x", "y", "kv": "f32" 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import sympy
@@ -96,10 +96,45 @@ def c_float(value: float) -> str:
     return "NAN" if np.isnan(number) else f"{'-' if number < 0 else ''}INFINITY"
 
 
-def symbol_header(batch: int = 1) -> dict[str, str]:
-    """Where a language model's kernels find their symbols: slots of the buffer `sym`."""
-    start = "sym[3]" if batch == 1 else "sym[3+(b)]"
-    return {"SEQ": "sym[0]", "PAST": "sym[1]", "ROWS": "sym[2]", "START(b)": start}
+class Slots(Protocol):
+    """A symbol as kernels see it: an int of the buffer `sym`, or `length` of them from there on."""
+
+    @property
+    def name(self) -> str:
+        """As sizes call it; kernels read it in upper case."""
+
+    @property
+    def slot(self) -> int:
+        """Its first place in `sym`."""
+
+    @property
+    def length(self) -> int | None:
+        """Of a vector, which has a value for each text; a scalar has none."""
+
+
+class Slot(NamedTuple):
+    """The slots of a symbol outside a plan."""
+
+    name: str
+    slot: int
+    length: int | None = None
+
+
+def symbols_of_texts(batch: int) -> tuple[Slot, ...]:
+    """The symbols that cases are written in: those of a language model (`At` has their meaning)."""
+    return Slot("seq", 0), Slot("past", 1), Slot("rows", 2), Slot("start", 3, batch)
+
+
+def symbol_header(symbols: Iterable[Slots]) -> dict[str, str]:
+    """Macros by which kernels read symbols from `sym`: SEQ, and of a vector START(b) for text b."""
+    return dict(map(_symbol_macro, symbols))
+
+
+def _symbol_macro(symbol: Slots) -> tuple[str, str]:
+    name = symbol.name.upper()
+    if symbol.length is None:
+        return name, f"sym[{symbol.slot}]"
+    return f"{name}(b)", f"sym[{symbol.slot}]" if symbol.length == 1 else f"sym[{symbol.slot}+(b)]"
 
 
 def symbols(case: Case) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyopencl as cl
 
-from opencl_kernels.case import Case, row_count, symbol_header, symbols
+from opencl_kernels.case import Case, row_count, symbol_header, symbols, symbols_of_texts
 from opencl_kernels.family import Family
 from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.kernel import Argument, Kernel, Knobs, source_text
@@ -44,7 +44,7 @@ def build(
 
 def all_defines(kernel: Kernel, case: Case, knobs: Knobs) -> dict[str, int | float | str]:
     """The header of a launch outside a plan: symbols, M, then the kernel's own."""
-    header: dict[str, int | float | str] = {**symbol_header(case.B)}
+    header: dict[str, int | float | str] = {**symbol_header(symbols_of_texts(case.B))}
     if hasattr(case, "M"):
         header["M"] = row_count(case)
     return {**header, **kernel.defines(case, knobs)}

@@ -41,7 +41,7 @@ void BoundPhase::divide(const Device &device, size_t flush_every) {
     const BoundDispatch *next = at + 1;
     while (at->kernel && next != end && next->kernel && next->queue == at->queue) ++next;
     const Segment segment{device.queue(at->queue), at, at->kernel ? next : at};
-    segments.push_back({segment, {}});
+    segments.push_back({segment, {}, at->kernel ? nullptr : at});
     if (at->kernel) segments.back().recorders[0] = enqueue_plainly(segment, flush_every);
     at = next;
   }

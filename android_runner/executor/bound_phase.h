@@ -11,11 +11,11 @@
 namespace pocket {
 
 // A segment and who sends it in each launch mode: the plain one always, the others where they are
-// tried. Without dispatches it is a wait for its queue.
+// tried. Without dispatches it is a fetch, or a wait for its queue.
 struct BoundSegment {
   Segment segment;
   std::unique_ptr<Recorder> recorders[LAUNCH_MODES];
-  bool waits() const { return segment.begin == segment.end; }
+  const BoundDispatch *host = nullptr;  // what it is instead of dispatches
   Recorder *recorder(LaunchMode mode) const { return recorders[index_of(mode)].get(); }
 };
 

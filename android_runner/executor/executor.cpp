@@ -19,7 +19,7 @@ void Executor::choose_modes(const ModeWishes &wishes, const StepPattern &pattern
 
 void Executor::bind(const std::vector<int64_t> &symbols) {
   symbols_ = symbols;
-  const std::vector<cl::Int> words(symbols.begin(), symbols.end());
+  const std::vector<cl::Int> words = symbol_words(plan_, symbols);
   device_.write(memory_.symbols(), 0, words.data(), sizeof(cl::Int) * words.size());
 }
 
@@ -27,7 +27,9 @@ void Executor::write(size_t buffer, size_t offset, const void *data, size_t byte
   device_.write(memory_.buffer(buffer), offset, data, bytes);
 }
 
-void Executor::run(const Phase &phase) { runner_.run(runner_.bound(phase), symbols_); }
+void Executor::run(const Phase &phase, const PhaseRunner::Take &take) {
+  runner_.run(runner_.bound(phase), symbols_, take);
+}
 
 void Executor::read(size_t buffer, size_t offset, void *into, size_t bytes) const {
   device_.read(memory_.buffer(buffer), offset, into, bytes);
@@ -37,14 +39,9 @@ PendingRead Executor::read_later(size_t buffer, size_t offset, void *into, size_
   return device_.read_later(memory_.buffer(buffer), offset, into, bytes);
 }
 
-bool Executor::has(const std::string &name) const {
-  const Phase *phase = plan_.phase(name);
-  return phase && runner_.bound(*phase).phase;
-}
-
-int64_t Executor::dispatches(const std::string &phase) const {
+int64_t Executor::dispatches(const Phase &phase) const {
   int64_t count = 0;
-  for (const BoundDispatch &dispatch : runner_.bound(*plan_.phase(phase)).dispatches)
+  for (const BoundDispatch &dispatch : runner_.bound(phase).dispatches)
     count += dispatch.kernel ? 1 : 0;
   return count;
 }
@@ -52,7 +49,7 @@ int64_t Executor::dispatches(const std::string &phase) const {
 std::string Executor::modes() const {
   Record record;
   for (const Phase &phase : plan_.phases)
-    if (phase.recordable && has(phase.name))
+    if (phase.recordable && runner_.bound(phase).phase)
       record.raw(phase.name.c_str(), runner_.bound(phase).modes.json());
   return record.text();
 }

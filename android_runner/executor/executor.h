@@ -34,7 +34,8 @@ class Executor {
     write(buffer, first * sizeof(T), values.data(), values.size() * sizeof(T));
   }
 
-  void run(const Phase &phase);  // enqueues it
+  // Enqueues it; `take` gets each buffer where the phase hands it over.
+  void run(const Phase &phase, const PhaseRunner::Take &take = {});
 
   // After all that runs now. `read_later` returns at once; `into` is filled when its answer says
   // so.
@@ -50,8 +51,7 @@ class Executor {
   void start_profile() { runner_.start_profile(); }
   std::string take_profile() { return runner_.take_profile(); }
 
-  bool has(const std::string &phase) const;  // whether it is loaded
-  int64_t dispatches(const std::string &phase) const;
+  int64_t dispatches(const Phase &phase) const;
   int64_t buffer_bytes(size_t buffer) const { return memory_.buffer_bytes(buffer); }
   std::string modes() const;  // how recordable phases are launched, as JSON
 

@@ -24,8 +24,7 @@ Memory::Memory(const Plan &plan, const Device &device, const std::vector<const P
   load_weights(plan, device);
   make_buffers(plan, device);
   if (arena_bytes) arena_ = device.buffer(arena_bytes, "the scratch memory");
-  symbols_ =
-      device.buffer(sizeof(cl::Int) * std::max<size_t>(plan.symbols.size(), 1), "the symbols");
+  symbols_ = device.buffer(sizeof(cl::Int) * std::max<size_t>(plan.slots(), 1), "the symbols");
   device.wait();
 }
 

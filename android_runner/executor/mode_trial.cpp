@@ -104,7 +104,7 @@ void ModeTrial::make_recorders(LaunchMode mode) {
       throw DeviceFailure("work-groups do not run side by side", "some waited in vain", "");
   }
   for (BoundSegment &each : phase_.segments)
-    if (!each.waits())
+    if (!each.host)
       each.recorders[index_of(mode)] = cooperation ? cooperation->recorder(each.segment)
                                                    : record_in_command_buffers(each.segment);
 }

@@ -27,14 +27,19 @@ void PhaseRunner::bind(const Phase &phase) {
   bound.phase = &phase;
   for (const Scratch &scratch : phase.scratch) bound.scratch.push_back(memory_.scratch(scratch));
   for (const Step &step : phase.steps) {
-    if (step.kind == Step::Fetch) continue;  // who wants what it names reads it, when it is wanted
     device_.need_queues(step.queue + 1);
-    if (step.kind == Step::Wait) bound.dispatches.push_back({{}, step.queue, nullptr, {}, {}});
-    else bound.dispatches.push_back(bind_dispatch(step, bound));
+    if (step.kind == Step::Dispatch) {
+      bound.dispatches.push_back(bind_dispatch(step, bound));
+      continue;
+    }
+    bound.dispatches.push_back({{}, step.queue, nullptr, {}, {}});
+    if (step.kind == Step::Fetch) bound.dispatches.back().fetched = step.args[0].index;
   }
+  const auto waits_for_reads = [](const BoundDispatch &last) {
+    return !last.kernel && !last.fetched && last.queue == 0;
+  };
   // Reads go through queue 0 in order: a wait for it at the end would only stall the token loop.
-  while (!bound.dispatches.empty() && !bound.dispatches.back().kernel &&
-         bound.dispatches.back().queue == 0)
+  while (!bound.dispatches.empty() && waits_for_reads(bound.dispatches.back()))
     bound.dispatches.pop_back();
   bound.divide(device_, flush_every_);
 }
@@ -77,23 +82,24 @@ void PhaseRunner::set_arguments(const BoundPhase &bound, BoundDispatch &dispatch
   }
 }
 
-void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols) {
-  send(phase, symbols, profile_ ? LaunchMode::Plain : phase.modes.next());
+void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take) {
+  send(phase, symbols, profile_ ? LaunchMode::Plain : phase.modes.next(), take);
 }
 
-void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode) {
+void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
+                       const Take &take) {
   phase.resize(symbols);
-  if (!phase.ran && mode == LaunchMode::Plain && !profile_) return send_carefully(phase);
+  if (!phase.ran && mode == LaunchMode::Plain && !profile_) return send_carefully(phase, take);
   if (profile_) profile_->begin(phase.phase->name);
   for (const BoundSegment &each : phase.segments) {
-    if (each.waits()) cl::check(cl::Finish(each.segment.queue), "clFinish");
+    if (each.host) do_host_step(*each.host, take);
     else each.recorder(mode)->send(profile_.get());
   }
 }
 
 // The first time: a program's first launch ends before the next is sent, so that the journal of a
 // driver that dies names it.
-void PhaseRunner::send_carefully(BoundPhase &phase) {
+void PhaseRunner::send_carefully(BoundPhase &phase, const Take &take) {
   std::set<const Program *> seen;
   for (const BoundDispatch &dispatch : phase.dispatches) {
     const cl::Queue queue = device_.queue(dispatch.queue);
@@ -103,10 +109,18 @@ void PhaseRunner::send_carefully(BoundPhase &phase) {
                      "launching " + dispatch.step->name +
                          " for the first time: " + programs_.name(dispatch.variant->program));
     if (dispatch.kernel) enqueue(queue, dispatch);
-    if (first || !dispatch.kernel) cl::check(cl::Finish(queue), "clFinish");
+    else do_host_step(dispatch, take);
+    if (first) cl::check(cl::Finish(queue), "clFinish");
   }
   programs_.journal().done();
   phase.ran = true;
+}
+
+// Reads go through the first queue, in its order; what another one computes is waited for.
+void PhaseRunner::do_host_step(const BoundDispatch &step, const Take &take) const {
+  if (!step.fetched || step.queue != 0)
+    cl::check(cl::Finish(device_.queue(step.queue)), "clFinish");
+  if (step.fetched && take) take(*step.fetched);
 }
 
 void PhaseRunner::start_profile() {

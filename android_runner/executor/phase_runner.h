@@ -1,6 +1,7 @@
 // Sends phases to the device: one kernel object per dispatch, its arguments set once, so that a
 // token costs only enqueues; or a replay, where that was measured to be faster.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,9 +26,13 @@ class PhaseRunner {
   const BoundPhase &bound(const Phase &phase) const { return phases_[index(phase)]; }
   BoundPhase &bound(const Phase &phase) { return phases_[index(phase)]; }
 
-  // Enqueues a phase; `symbols` are the host's values, which launch sizes are computed from.
-  void run(BoundPhase &phase, const std::vector<int64_t> &symbols);
-  void send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode);
+  // Enqueues a phase; `symbols` are the host's values, which launch sizes are computed from. `take`
+  // gets each buffer where the phase hands it over: a read that is enqueued then sees what it holds
+  // there.
+  using Take = std::function<void(size_t buffer)>;
+  void run(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take);
+  void send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
+            const Take &take = {});
 
   void start_profile();        // of all that runs from here on, dispatch by dispatch, unrecorded
   std::string take_profile();  // waits for it; see Profile::json
@@ -38,7 +43,8 @@ class PhaseRunner {
   BoundDispatch bind_dispatch(const Step &step, const BoundPhase &bound);
   void set_arguments(const BoundPhase &bound, BoundDispatch &dispatch) const;
   cl::Memory memory_of(const Argument &argument, const BoundPhase &bound) const;
-  void send_carefully(BoundPhase &phase);
+  void send_carefully(BoundPhase &phase, const Take &take);
+  void do_host_step(const BoundDispatch &step, const Take &take) const;
 
   const Plan &plan_;
   Device &device_;

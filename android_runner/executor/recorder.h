@@ -3,6 +3,7 @@
 // more Recorder.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,13 +16,14 @@ namespace pocket {
 // A dispatch of a phase with the variant that works here. The kernel object is its own and its
 // arguments are never set again: PoCL up to 4.0 reads them when a recording is replayed.
 struct BoundDispatch {
-  cl::Owned<cl::Kernel> kernel;  // none: wait for the queue
+  cl::Owned<cl::Kernel> kernel;  // none: a fetch, or a wait for the queue
   size_t queue;
   const Variant *variant;
   size_t global[3], local[3];
   const Step *step = nullptr;
   const Program *program = nullptr;
   std::vector<cl::Memory> args = {};
+  std::optional<size_t> fetched = {};  // by a fetch: the buffer that it hands over
   cl::Uint dims() const { return static_cast<cl::Uint>(variant->global.size()); }
   bool empty() const { return !global[0] || !global[1] || !global[2]; }
 };

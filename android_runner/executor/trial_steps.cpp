@@ -27,7 +27,7 @@ int64_t TrialSteps::most(const BoundPhase &phase) const {
 }
 
 void TrialSteps::write_symbols(const std::vector<int64_t> &symbols) const {
-  const std::vector<cl::Int> words(symbols.begin(), symbols.end());
+  const std::vector<cl::Int> words = symbol_words(plan_, symbols);
   device_.write(memory_.symbols(), 0, words.data(), 4 * words.size());
 }
 

@@ -10,7 +10,7 @@ namespace pocket {
 struct Token {
   enum Op { Number, Symbol, Add, Sub, Mul, Div, Mod, Min, Max };
   Op op;
-  int64_t value;  // Number: itself; Symbol: its slot
+  int64_t value;  // Number: itself; Symbol: its index
 };
 
 using Expr = std::vector<Token>;  // the loader has checked that it leaves exactly one value
@@ -19,7 +19,7 @@ constexpr int MAX_STACK = 32;
 struct Range {
   int64_t low, high;
 };
-using Box = std::vector<Range>;  // one range per symbol, in slot order
+using Box = std::vector<Range>;  // one range per symbol, in the order of the plan
 
 // Floor division and its remainder as in Python; no value for n / 0 and for overflow.
 inline std::optional<int64_t> divide(Token::Op op, int64_t a, int64_t b) {

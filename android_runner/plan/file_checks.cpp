@@ -1,4 +1,4 @@
-// What stands beside plan.json, and what a language model must have.
+// The files of a plan, and what is looked up in it by name.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -58,41 +58,6 @@ void check_file(Plan &plan, size_t index) {
   }
 }
 
-void need_buffer(const Node &root, const Plan &plan, const std::string &name, const char *dtype,
-                 int64_t bytes) {
-  size_t i = 0;
-  while (i < plan.buffers.size() && plan.buffers[i].name != name) ++i;
-  if (i == plan.buffers.size())
-    root.at("buffers").fail("a language model needs a buffer named " + quote(name));
-  const Node node = root.at("buffers").at(i);
-  if (plan.buffers[i].dtype != dtype) node.at("dtype").fail("expected " + quote(dtype));
-  if (plan.buffers[i].bytes < bytes)
-    node.at("bytes").fail("a language model needs " + std::to_string(bytes));
-}
-
-// Sizes hold within a phase's bounds only: it must take whatever a session gives it.
-void need_bounds(const Node &node, const Plan &plan, const Phase &phase) {
-  const auto need = [&](const char *name, int64_t low, int64_t high) {
-    const Range range = phase.box[plan.slot(name)];
-    if (range.low > low || range.high < high)
-      node.at("bounds").fail(std::string(name) + " must include " + std::to_string(low) + " to " +
-                             std::to_string(high));
-  };
-  const int64_t chunk = std::min(plan.model.prefill_chunk, phase.box[plan.slot("seq")].high);
-  need("seq", 1, 1);
-  need("past", 0, plan.model.max_context - 1);
-  need("rows", 1, phase.name == "score" ? chunk : 1);
-}
-
-void need_phases(const Node &root, const Plan &plan) {
-  for (const char *name : {"prefill", "decode"})
-    if (!plan.phase(name))
-      root.at("phases").fail("a language model needs a phase named " + quote(name));
-  for (const char *name : {"prefill", "decode", "score"})
-    if (const Phase *phase = plan.phase(name))
-      need_bounds(root.at("phases").at(phase - plan.phases.data()), plan, *phase);
-}
-
 }  // namespace
 
 bool FileIdentity::operator==(const FileIdentity &other) const {
@@ -125,7 +90,13 @@ bool Plan::has_buffer(const std::string &name) const {
   return false;
 }
 
-size_t Plan::slot(const std::string &name) const {
+size_t Plan::slots() const {
+  int64_t end = 0;
+  for (const Symbol &symbol : symbols) end = std::max(end, symbol.end());
+  return static_cast<size_t>(end);
+}
+
+size_t Plan::symbol(const std::string &name) const {
   for (size_t i = 0; i < symbols.size(); ++i)
     if (symbols[i].name == name) return i;
   throw Failure("the plan has no symbol named " + quote(name), "a language model needs it",
@@ -134,29 +105,6 @@ size_t Plan::slot(const std::string &name) const {
 
 std::string Plan::program_name(size_t program) const {
   return files[programs[program].file].path + " (" + programs[program].kernel + ")";
-}
-
-void check_language_model(const Node &root, const Plan &plan) {
-  const Model &model = plan.model;
-  const Node symbols = root.at("symbols");
-  const std::pair<const char *, int64_t> needed[] = {
-      {"seq", model.prefill_chunk}, {"past", model.max_context - 1}, {"rows", 1}, {"start.0", 0}};
-  for (const auto &[name, reach] : needed) {
-    size_t slot = 0;
-    while (slot < plan.symbols.size() && plan.symbols[slot].name != name) ++slot;
-    if (slot == plan.symbols.size())
-      symbols.fail(std::string("a language model needs a symbol named ") + name);
-    if (plan.symbols[slot].range.high < reach)
-      symbols.at(slot).at("max").fail("the model needs at least " + std::to_string(reach));
-  }
-  need_buffer(root, plan, "tokens", "i32", 4 * model.batch * model.prefill_chunk);
-  need_buffer(root, plan, "ids", "i32", 4 * model.batch * (model.max_context + 1));
-  const Phase *score = plan.phase("score");
-  const int64_t rows = score ? score->box[plan.slot("rows")].high : 1;
-  int64_t logits = 4 * model.batch * model.vocab_size;
-  if (__builtin_mul_overflow(logits, rows, &logits)) logits = INT64_MAX;
-  need_buffer(root, plan, "logits", "f32", logits);
-  need_phases(root, plan);
 }
 
 void check_same(const Plan &plan) {

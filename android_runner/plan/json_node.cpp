@@ -121,7 +121,7 @@ std::string Node::symbol() const {
 
 size_t Node::size() const { return items().size(); }
 
-Expr Node::expression(const std::vector<std::string> &symbols) const {
+Expr Node::expression(const Symbols &symbols) const {
   static const std::map<std::string, Token::Op> operators = {
       {"+", Token::Add}, {"-", Token::Sub},   {"*", Token::Mul},  {"//", Token::Div},
       {"%", Token::Mod}, {"min", Token::Min}, {"max", Token::Max}};
@@ -138,10 +138,12 @@ Expr Node::expression(const std::vector<std::string> &symbols) const {
       code.push_back({found->second, 0});
       --depth;
     } else {
-      size_t slot = 0;
-      while (slot < symbols.size() && symbols[slot] != token.text()) ++slot;
-      if (slot == symbols.size()) token.fail("unknown symbol or operator " + quote(token.text()));
-      code.push_back({Token::Symbol, static_cast<int64_t>(slot)});
+      size_t index = 0;
+      while (index < symbols.size() && symbols[index].name != token.text()) ++index;
+      if (index == symbols.size()) token.fail("unknown symbol or operator " + quote(token.text()));
+      if (symbols[index].length)
+        token.fail(quote(token.text()) + " is a vector: it has no one value");
+      code.push_back({Token::Symbol, static_cast<int64_t>(index)});
       ++depth;
     }
     if (depth > MAX_STACK) token.fail("the expression needs too deep a stack");
@@ -150,7 +152,7 @@ Expr Node::expression(const std::vector<std::string> &symbols) const {
   return code;
 }
 
-std::vector<Expr> Node::expressions(const std::vector<std::string> &symbols) const {
+std::vector<Expr> Node::expressions(const Symbols &symbols) const {
   std::vector<Expr> list;
   for (const Node &item : items()) list.push_back(item.expression(symbols));
   return list;

@@ -6,13 +6,9 @@
 #include <vector>
 
 #include "base/json.h"
-#include "plan/expr.h"
+#include "plan/plan.h"
 
 namespace pocket {
-
-struct Plan;
-struct Phase;
-using Names = std::vector<std::string>;
 
 class Node {
  public:
@@ -35,8 +31,8 @@ class Node {
   std::string name() const;        // a C identifier
   std::string symbol() const;      // of an expression
   std::string macro_name() const;  // one, perhaps with a list of parameters
-  Expr expression(const std::vector<std::string> &symbols) const;
-  std::vector<Expr> expressions(const std::vector<std::string> &symbols) const;
+  Expr expression(const Symbols &symbols) const;
+  std::vector<Expr> expressions(const Symbols &symbols) const;
 
  private:
   const Json *value_;
@@ -44,9 +40,12 @@ class Node {
 };
 
 Plan read_plan(const Node &root, const std::string &folder);
-Phase read_phase(const Node &node, const Plan &plan, const Names &symbols, const Box &box);
+Phase read_phase(const Node &node, const Plan &plan, const Box &box);
+Symbol read_symbol(const Node &node, const Symbols &earlier);
+Buffer read_buffer(const Node &node, const Symbols &symbols, const Box &box);
+std::vector<State> read_states(const Node &node, const std::vector<Buffer> &buffers);
 // Bytes of a dense tensor that is as large as it can be in the box.
-int64_t dense_bytes(const Node &shape, const Names &symbols, const Box &box,
+int64_t dense_bytes(const Node &shape, const Symbols &symbols, const Box &box,
                     const std::string &dtype);
 const std::string &read_dtype(const Node &node);
 void check_overlap(const Node &node, const Phase &phase);  // of scratch that is in use at once

@@ -14,24 +14,24 @@ const std::vector<Node> NONE;
 
 struct Context {
   const Plan &plan;
-  const Names &symbols;
   const Phase &phase;
 };
 
-Box read_bounds(const Node &node, const Names &symbols, Box box) {
+Box read_bounds(const Node &node, const Symbols &symbols, Box box) {
   for (const std::string &key : node.keys()) {
     const Node bound = node.at(key.c_str());
-    const size_t slot = std::find(symbols.begin(), symbols.end(), key) - symbols.begin();
-    if (slot == symbols.size()) bound.fail("there is no symbol of this name");
-    const int64_t low = bound.at(size_t{0}).integer(box[slot].low, box[slot].high);
-    box[slot] = {low, bound.at(1).integer(low, box[slot].high)};
+    size_t index = 0;
+    while (index < symbols.size() && (symbols[index].name != key || symbols[index].length)) ++index;
+    if (index == symbols.size()) bound.fail("there is no such symbol with one value");
+    const int64_t low = bound.at(size_t{0}).integer(box[index].low, box[index].high);
+    box[index] = {low, bound.at(1).integer(low, box[index].high)};
   }
   return box;
 }
 
 Scratch read_scratch(const Node &node, const Context &context) {
   Scratch scratch{node.at("name").text(), node.at("bytes").bytes(), node.at("offset").bytes()};
-  const auto size = bounds(node.at("size").expression(context.symbols), context.phase.box);
+  const auto size = bounds(node.at("size").expression(context.plan.symbols), context.phase.box);
   if (!size || size->low < 0)
     node.at("size").fail("may be negative or undefined within the phase's bounds");
   if (scratch.bytes == 0) node.at("bytes").fail("an empty buffer");
@@ -39,7 +39,8 @@ Scratch read_scratch(const Node &node, const Context &context) {
     node.at("bytes").fail("the size is " + std::to_string(size->high) +
                           " bytes at the phase's bounds");
   const std::string &dtype = read_dtype(node.at("dtype"));
-  const int64_t needed = dense_bytes(node.at("shape"), context.symbols, context.phase.box, dtype);
+  const int64_t needed =
+      dense_bytes(node.at("shape"), context.plan.symbols, context.phase.box, dtype);
   if (scratch.bytes < needed)
     node.at("bytes").fail("the shape takes " + std::to_string(needed) + " bytes");
   if (scratch.offset % context.plan.align)
@@ -82,7 +83,7 @@ void check_grid(const Node &node, const Variant &variant, const Box &box) {
 
 Variant read_variant(const Node &node, const Context &context) {
   Variant variant{node.at("program").index(context.plan.programs.size(), "programs"),
-                  node.at("global").expressions(context.symbols),
+                  node.at("global").expressions(context.plan.symbols),
                   {},
                   {},
                   0};
@@ -94,17 +95,41 @@ Variant read_variant(const Node &node, const Context &context) {
   return variant;
 }
 
-Step read_dispatch(const Node &node, const Context &context) {
-  Step step{
-      Step::Dispatch, node.at("queue").index(QUEUES, "the queues"), node.at("name").text(), {}, {}};
+void read_arguments(const Node &node, const Context &context, Step &step) {
   for (const Node &arg : node.at("args").items()) step.args.push_back(read_argument(arg, context));
-  for (const Node &index : node.at("writes").items()) {
+  for (const Node &index : node.has("writes") ? node.at("writes").items() : NONE) {
     const size_t written = index.index(step.args.size(), "args");
     if (step.args[written].kind == Argument::Weight) index.fail("a weight can't be written");
   }
+}
+
+Step read_dispatch(const Node &node, const Context &context) {
+  Step step{
+      Step::Dispatch, node.at("queue").index(QUEUES, "the queues"), node.at("name").text(), {}, {}};
+  node.at("writes");
+  read_arguments(node, context, step);
   for (const Node &variant : node.at("variants").items())
     step.variants.push_back(read_variant(variant, context));
   if (step.variants.empty()) node.at("variants").fail("a dispatch needs at least one variant");
+  return step;
+}
+
+// A built-in takes arguments of its kinds; none writes one or has parameters so far.
+Step read_host_step(const Node &node, size_t queue, const Context &context) {
+  std::set<std::string> known;
+  for (const auto &entry : HOST_OPS) known.insert(entry.first);
+  const std::string &op = node.at("op").one_of(known);
+  const std::vector<std::string> &kinds = HOST_OPS.at(op);
+  const Node args = node.at("args");
+  if (args.size() != kinds.size())
+    args.fail(op + " takes " + std::to_string(kinds.size()) + " arguments");
+  for (size_t i = 0; i < kinds.size(); ++i) args.at(i).at(size_t{0}).one_of({kinds[i]});
+  Step step{Step::Fetch, queue, "", {}, {}};
+  read_arguments(node, context, step);
+  if (node.has("writes") && node.at("writes").size())
+    node.at("writes").fail(op + " writes nothing");
+  if (node.has("params") && !node.at("params").keys().empty())
+    node.at("params").fail(op + " has no parameters");
   return step;
 }
 
@@ -113,25 +138,21 @@ Step read_step(const Node &node, const Context &context) {
   if (kind == "dispatch") return read_dispatch(node, context);
   const size_t queue = node.has("queue") ? node.at("queue").index(QUEUES, "the queues") : 0;
   if (kind == "wait") return {Step::Wait, queue, "", {}, {}};
-  node.at("op").one_of({"fetch"});
-  return {Step::Fetch,
-          queue,
-          "",
-          {{Argument::Buffer, node.at("buffer").index(context.plan.buffers.size(), "buffers")}},
-          {}};
+  return read_host_step(node, queue, context);
 }
 
 }  // namespace
 
-Phase read_phase(const Node &node, const Plan &plan, const Names &symbols, const Box &box) {
+Phase read_phase(const Node &node, const Plan &plan, const Box &box) {
   Phase phase{node.at("name").text(),
-              read_bounds(node.at("bounds"), symbols, box),
+              node.at("graph").text(),
+              read_bounds(node.at("bounds"), plan.symbols, box),
               node.at("recordable").boolean(),
               node.at("arena_bytes").bytes(),
               {},
               {},
               std::nullopt};
-  const Context context{plan, symbols, phase};
+  const Context context{plan, phase};
   if (node.has("lower_bound_bytes")) node.at("lower_bound_bytes").bytes();
   for (const Node &entry : node.at("scratch").items())
     phase.scratch.push_back(read_scratch(entry, context));

@@ -1,5 +1,5 @@
-// Reads plan.json: the tables here, the phases in phase_reader.cpp, the files on disk in
-// file_checks.cpp.
+// Reads plan.json: symbols, buffers and states in memory_reader.cpp, the phases in
+// phase_reader.cpp, all else here; file_checks.cpp looks at the files on disk.
 #include "plan/plan.h"
 
 #include <algorithm>
@@ -26,40 +26,6 @@ Model read_model(const Node &node) {
   return model;
 }
 
-Symbol read_symbol(const Node &node, const Names &earlier) {
-  const std::string name = node.at("name").symbol();
-  for (const std::string &other : earlier)
-    if (other == name) node.at("name").fail("the symbol " + quote(name) + " stands there twice");
-  const bool counted = node.at("kind").one_of({"input", "count"}) == "count";
-  const int64_t low = node.at("min").integer(0, MANY);
-  return {name, counted, {low, node.at("max").integer(low, MANY)}};
-}
-
-}  // namespace
-
-int64_t dense_bytes(const Node &node, const Names &symbols, const Box &box,
-                    const std::string &dtype) {
-  Expr code = {{Token::Number, dtype_size(dtype)}};
-  for (const Node &dim : node.items()) {
-    const auto range = bounds(dim.expression(symbols), box);
-    if (!range || range->low < 0)
-      dim.fail("the extent may be negative or undefined within the symbols' bounds");
-    code.push_back({Token::Number, range->high});
-    code.push_back({Token::Mul, 0});
-  }
-  const auto bytes = evaluate(code, {});
-  if (!bytes) node.fail("the size overflows");
-  return *bytes;
-}
-
-const std::string &read_dtype(const Node &node) {
-  std::set<std::string> known;
-  for (const auto &entry : ELEMENT_BYTES) known.insert(entry.first);
-  return node.one_of(known);
-}
-
-namespace {
-
 // Of a table by whose names things are looked up.
 template <class Named>
 void check_name_is_new(const Node &node, const std::vector<Named> &earlier,
@@ -70,26 +36,6 @@ void check_name_is_new(const Node &node, const std::vector<Named> &earlier,
 
 void check_profile(const Node &node) {
   if (node.has("local_memory")) node.at("local_memory").integer(1, MANY);
-}
-
-Buffer read_buffer(const Node &node, const Names &symbols, const Box &box) {
-  Buffer buffer{node.at("name").text(),       node.at("kind").one_of({"input", "output", "state"}),
-                read_dtype(node.at("dtype")), node.at("shape").expressions(symbols),
-                node.at("bytes").bytes(),     ""};
-  const int64_t needed = dense_bytes(node.at("shape"), symbols, box, buffer.dtype);
-  if (buffer.bytes < needed || buffer.bytes == 0)
-    node.at("bytes").fail(std::to_string(buffer.bytes) +
-                          " bytes can't hold the shape, which takes " + std::to_string(needed));
-  if (buffer.kind != "state") {
-    if (node.has("update")) node.at("update").fail("only a state is updated");
-    return buffer;
-  }
-  buffer.update = node.at("update").one_of({"append", "replace", "once"});
-  for (size_t i = 0; i < buffer.shape.size(); ++i)
-    for (const Token &token : buffer.shape[i])
-      if (token.op == Token::Symbol)
-        node.at("shape").at(i).fail("a state has one capacity, whatever the symbols are");
-  return buffer;
 }
 
 File read_entry(const Node &node) {
@@ -147,10 +93,9 @@ Program read_program(const Node &node, const std::vector<File> &files) {
   return program;
 }
 
-void read_tables(const Node &root, Plan &plan, Names &symbols, Box &box) {
+void read_tables(const Node &root, Plan &plan, Box &box) {
   for (const Node &node : root.at("symbols").items()) {
-    plan.symbols.push_back(read_symbol(node, symbols));
-    symbols.push_back(plan.symbols.back().name);
+    plan.symbols.push_back(read_symbol(node, plan.symbols));
     box.push_back(plan.symbols.back().range);
   }
   for (const Node &node : root.at("files").items()) {
@@ -159,10 +104,11 @@ void read_tables(const Node &root, Plan &plan, Names &symbols, Box &box) {
     plan.files.push_back(std::move(file));
   }
   for (const Node &node : root.at("buffers").items()) {
-    Buffer buffer = read_buffer(node, symbols, box);
+    Buffer buffer = read_buffer(node, plan.symbols, box);
     check_name_is_new(node, plan.buffers, &Buffer::name, buffer.name);
     plan.buffers.push_back(std::move(buffer));
   }
+  plan.states = read_states(root.at("states"), plan.buffers);
   for (const Node &node : root.at("weights").items()) {
     Weight weight = read_weight(node, plan.files);
     check_name_is_new(node, plan.weights, &Weight::name, weight.name);
@@ -174,35 +120,23 @@ void read_tables(const Node &root, Plan &plan, Names &symbols, Box &box) {
 
 }  // namespace
 
-int64_t dtype_size(const std::string &dtype) { return ELEMENT_BYTES.at(dtype); }
-
 Plan read_plan(const Node &root, const std::string &folder) {
   const int64_t format = root.at("format").integer(INT64_MIN, INT64_MAX);
   if (format != PLAN_FORMAT)
     throw Failure("plan.json: format " + std::to_string(format) + " is unknown",
                   "this runner reads format " + std::to_string(PLAN_FORMAT),
-                  "compile the model again with the version of pocketcl that runs it");
-  Plan plan{folder,
-            "",
-            "",
-            {},
-            false,
-            read_model(root.at("model")),
-            root.at("profile").at("class").text(),
-            root.at("profile").at("align").integer(1, WEIGHT_ALIGN),
-            {},
-            {},
-            {},
-            {},
-            {},
-            {}};
-  Names symbols;
+                  "compile the model again: pocketcl compile SRC -o PLAN");
+  Plan plan;
+  plan.folder = folder;
+  plan.model = read_model(root.at("model"));
+  plan.device_class = root.at("profile").at("class").text();
+  plan.align = root.at("profile").at("align").integer(1, WEIGHT_ALIGN);
   Box box;
   root.at("generator").text();
   check_profile(root.at("profile"));
-  read_tables(root, plan, symbols, box);
+  read_tables(root, plan, box);
   for (const Node &node : root.at("phases").items()) {
-    plan.phases.push_back(read_phase(node, plan, symbols, box));
+    plan.phases.push_back(read_phase(node, plan, box));
     for (size_t i = 0; i + 1 < plan.phases.size(); ++i)
       if (plan.phases[i].name == plan.phases.back().name)
         node.at("name").fail("the phase stands there twice");
@@ -216,6 +150,14 @@ std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase) {
   for (size_t i = 0; i < plan.symbols.size(); ++i)
     symbols.push_back(plan.symbols[i].counted ? phase.box[i].high : phase.box[i].low);
   return symbols;
+}
+
+std::vector<int32_t> symbol_words(const Plan &plan, const std::vector<int64_t> &values) {
+  std::vector<int32_t> words(plan.slots());
+  for (size_t i = 0; i < plan.symbols.size(); ++i)
+    std::fill(words.begin() + plan.symbols[i].slot, words.begin() + plan.symbols[i].end(),
+              static_cast<int32_t>(values[i]));
+  return words;
 }
 
 size_t extent(const Expr &size, const std::vector<int64_t> &symbols) {

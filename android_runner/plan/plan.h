@@ -9,19 +9,33 @@
 
 namespace pocket {
 
-constexpr int PLAN_FORMAT = 1;
+constexpr int PLAN_FORMAT = 2;
 
 struct Symbol {
   std::string name;
   bool counted;  // written by a kernel: launches are sized for `range.high`
   Range range;
+  int64_t slot = 0;                    // of the symbols buffer
+  std::optional<int64_t> length = {};  // of a vector, which takes so many slots; a scalar has none
+  int64_t end() const { return slot + length.value_or(1); }
 };
+using Symbols = std::vector<Symbol>;
 
 struct Buffer {
   std::string name, kind, dtype;  // kind: input, output or state
   std::vector<Expr> shape;
   int64_t bytes;
-  std::string update;  // of a state: append, replace or once
+};
+
+// What a buffer keeps from one run to the next; toolkit/plan/schema.py says what each word means.
+struct State {
+  size_t buffer;
+  std::string group, part;          // a layer, and what of it
+  std::string update;               // append, replace or once
+  std::optional<size_t> axis = {};  // of the buffer's shape: the one of tokens, if it has one
+  int64_t capacity = 0;             // tokens along it
+  std::string layout = "dense";
+  int64_t versions = 1;  // that take turns
 };
 
 // Tells a file from another that takes its name.
@@ -78,7 +92,7 @@ struct Step {
 };
 
 struct Phase {
-  std::string name;
+  std::string name, graph;  // graph: what it computes, for people
   Box box;
   bool recordable;  // nothing but launch sizes changes from one run to the next
   int64_t arena_bytes;
@@ -103,8 +117,9 @@ struct Plan {
   Model model;
   std::string device_class;
   int64_t align;
-  std::vector<Symbol> symbols;
+  Symbols symbols;
   std::vector<Buffer> buffers;
+  std::vector<State> states;
   std::vector<File> files;
   std::vector<Weight> weights;
   std::vector<Program> programs;
@@ -113,7 +128,8 @@ struct Plan {
   const Phase *phase(const std::string &name) const;  // nullptr when absent
   size_t buffer(const std::string &name) const;       // throws Failure when absent
   bool has_buffer(const std::string &name) const;
-  size_t slot(const std::string &name) const;  // of a symbol; throws Failure when absent
+  size_t symbol(const std::string &name) const;  // throws Failure when absent
+  size_t slots() const;                          // integers in the symbols buffer
   std::string path(size_t file) const { return folder + "/" + files[file].path; }
   std::string program_name(size_t program) const;  // "kernels/gemv.cl (gemv)"
 };
@@ -127,6 +143,9 @@ void check_same(const Plan &plan);
 
 // Of a phase's first run: a value for every symbol. Counted ones are sized for their greatest.
 std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase);
+
+// What the symbols buffer holds where each symbol has this value, a vector in all its elements.
+std::vector<int32_t> symbol_words(const Plan &plan, const std::vector<int64_t> &values);
 size_t extent(const Expr &size, const std::vector<int64_t> &symbols);  // of a launch
 
 int64_t dtype_size(const std::string &dtype);

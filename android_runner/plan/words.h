@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace pocket {
 
@@ -12,6 +13,13 @@ inline const std::map<std::string, int64_t> ELEMENT_BYTES = {{"f32", 4}, {"f16",
                                                              {"i64", 8}, {"u32", 4}, {"u8", 1}};
 
 inline const std::set<std::string> FEATURES = {"fp16", "subgroups", "images", "int_dot"};
+
+inline const std::set<std::string> UPDATES = {"append", "once", "replace"};  // of a state
+
+inline const std::set<std::string> STATE_LAYOUTS = {"dense"};
+
+// What the host does between dispatches, and the kinds of its arguments.
+inline const std::map<std::string, std::vector<std::string>> HOST_OPS = {{"fetch", {"buffer"}}};
 
 // Of a program's build. A plan comes from elsewhere: these change what numbers a kernel computes and
 // nothing else, while some compilers have options that read or write files.

@@ -19,12 +19,18 @@ void DecodeSteps::begin(int64_t past) {
 void DecodeSteps::send_up_to(int64_t count) {
   for (; sent_ < count && sent_ < taken_ + AHEAD; ++sent_) {
     Pending &pending = pending_[sent_ % AHEAD];
-    const int64_t position = past_ + sent_;
-    executor_.advance(roles_.past, position);
-    executor_.run(roles_.decode);
-    pending.arrived = executor_.read_later(roles_.ids, sizeof pending.id * (position + 1),
-                                           &pending.id, sizeof pending.id);
+    pending.position = past_ + sent_;
+    pending.phase = &phases_.choosing(1, pending.position);
+    executor_.advance(phases_.roles().past, pending.position);
+    // Two captures: more of them would be allocated for every token.
+    executor_.run(*pending.phase, [this, &pending](size_t buffer) { receive(buffer, pending); });
   }
+}
+
+void DecodeSteps::receive(size_t buffer, Pending &pending) {
+  if (buffer != phases_.roles().ids) return;
+  const size_t size = sizeof pending.id;
+  pending.arrived = executor_.read_later(buffer, size * (pending.position + 1), &pending.id, size);
 }
 
 cl::Int DecodeSteps::take() {
@@ -36,8 +42,8 @@ cl::Int DecodeSteps::take() {
   const double step_s = arrived_ - previous;
   waited_s_ += arrived_ - before;
   // Where emitting the previous id took long, the device was idle for some of this time.
-  if (emitting_s_ < step_s / 2) executor_.took(roles_.decode, step_s);
-  else executor_.skip(roles_.decode);
+  if (emitting_s_ < step_s / 2) executor_.took(*pending.phase, step_s);
+  else executor_.skip(*pending.phase);
   return pending.id;
 }
 
@@ -45,8 +51,10 @@ void DecodeSteps::emitted() { emitting_s_ = now() - arrived_; }
 
 void DecodeSteps::settle() {
   executor_.wait();
-  executor_.settled(roles_.decode);
-  for (Pending &pending : pending_) pending.arrived = {};
+  for (Pending &pending : pending_) {
+    if (pending.phase) executor_.settled(*pending.phase);
+    pending = {};
+  }
 }
 
 double DecodeSteps::host_s() const { return now() - begun_ - waited_s_; }

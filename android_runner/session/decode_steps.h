@@ -2,7 +2,7 @@
 // one's id.
 #pragma once
 #include "executor/executor.h"
-#include "session/roles.h"
+#include "session/text_phases.h"
 
 namespace pocket {
 
@@ -10,7 +10,8 @@ class DecodeSteps {
  public:
   static constexpr int64_t AHEAD = 2;  // steps that are sent and whose id is not taken yet
 
-  DecodeSteps(Executor &executor, const Roles &roles) : executor_(executor), roles_(roles) {}
+  DecodeSteps(Executor &executor, const TextPhases &phases)
+      : executor_(executor), phases_(phases) {}
 
   void begin(int64_t past);        // the step at `past`, whose token is on the device, comes first
   void send_up_to(int64_t count);  // steps since `begin`; the next AHEAD of those taken, at most
@@ -24,12 +25,16 @@ class DecodeSteps {
 
  private:
   struct Pending {
+    const Phase *phase = nullptr;  // that runs
+    int64_t position = 0;          // of the token that it feeds
     PendingRead arrived;
     cl::Int id = 0;
   };
 
+  void receive(size_t buffer, Pending &pending);
+
   Executor &executor_;
-  const Roles &roles_;
+  const TextPhases &phases_;
   Pending pending_[AHEAD];
   int64_t past_ = 0, sent_ = 0, taken_ = 0;
   double begun_ = 0, arrived_ = 0, emitting_s_ = 0, waited_s_ = 0;

@@ -11,28 +11,33 @@
 namespace pocket {
 namespace {
 
+const Phase &named(const Plan &plan, const std::string &name) {
+  if (const Phase *phase = plan.phase(name)) return *phase;
+  throw Failure("the plan has no phase '" + name + "'", "it was asked for",
+                "one that plan.json has");
+}
+
+// Those that are named, and all that a text is generated with.
 std::vector<const Phase *> chosen_phases(const Plan &plan, const std::string &names) {
   std::vector<const Phase *> phases;
-  const std::string list = names + ",prefill,decode,";
-  for (size_t at = 0, end = 0; (end = list.find(',', at)) != std::string::npos; at = end + 1) {
-    const std::string name = list.substr(at, end - at);
-    if (name.empty()) continue;
-    const Phase *phase = plan.phase(name);
-    if (!phase)
-      throw Failure("the plan has no phase '" + name + "'", "it was asked for",
-                    "one that plan.json has");
+  const auto add = [&](const Phase *phase) {
     if (std::find(phases.begin(), phases.end(), phase) == phases.end()) phases.push_back(phase);
-  }
+  };
+  const std::string list = names + ",";
+  for (size_t at = 0, end = 0; (end = list.find(',', at)) != std::string::npos; at = end + 1)
+    if (end > at) add(&named(plan, list.substr(at, end - at)));
+  const PhaseChoice choice(plan, all_phases(plan));
+  for (const Phase *phase : choice.giving(plan.buffer("ids"))) add(phase);
   return phases;
 }
 
 // What was appended beyond the text is simply written again. Any other state would be left as the
 // steps made it that ran ahead of the last id, after a stop, a rewind or at a new text.
 Plan with_known_states(Plan plan) {
-  for (const Buffer &buffer : plan.buffers)
-    if (buffer.kind == "state" && buffer.update != "append")
-      throw Failure("the state " + buffer.name + " can't be run",
-                    "its update is '" + buffer.update + "': steps run ahead of the ids, and only " +
+  for (const State &state : plan.states)
+    if (state.update != "append")
+      throw Failure("the state " + plan.buffers[state.buffer].name + " can't be run",
+                    "its update is '" + state.update + "': steps run ahead of the ids, and only " +
                         "what is appended can be taken back",
                     "a model whose states are appended to, as a KV cache is");
   return plan;
@@ -76,7 +81,7 @@ Engine::Engine(const EngineOptions &options)
       journal_(journal_file(options, cache_)),
       programs_(plan_, device_, cache_, journal_, options.builds),
       executor_(plan_, device_, memory_, programs_, flush_every(options, device_)),
-      session_(plan_, executor_) {
+      session_(plan_, phases_, executor_) {
   if (options.watch_crashes) journal_.watch_crashes();
   executor_.load(phases_, device_.is_cpu() && options.cooperative != "off");
   check_same(plan_);

@@ -14,7 +14,7 @@ struct EngineOptions {
   std::string plan;                                     // its folder
   std::string library, platform;                        // empty: those that are found
   std::string cache;                                    // of program binaries; empty: none
-  std::string phases = "prefill,decode";                // these two are always among them
+  std::string phases = "prefill,decode";                // those that give ids are always among them
   std::string recorded = "auto", cooperative = "auto";  // auto, on or off
   std::string priority = "normal";                      // low, normal or high: see queue_priority.h
   std::string journal;         // where risky calls are noted; empty: in the cache's folder

@@ -6,9 +6,8 @@ namespace pocket {
 
 History::History(const Plan &plan)
     : ring_(plan.model.max_context), chunk_(plan.model.prefill_chunk) {
-  for (const Buffer &buffer : plan.buffers)
-    if (buffer.update == "append" && buffer.shape.size() > 1)
-      ring_ = std::min(ring_, evaluate(buffer.shape[buffer.shape.size() - 2], {}).value_or(ring_));
+  for (const State &state : plan.states)
+    if (state.update == "append") ring_ = std::min(ring_, state.capacity);
 }
 
 int64_t History::length() const { return std::min(static_cast<int64_t>(ids_.size()), reached_); }

@@ -1,4 +1,4 @@
-// Where a plan keeps what a language model needs: its buffers, symbols and phases, by their names.
+// Where a plan keeps what a language model needs: its buffers and symbols, by their names.
 #pragma once
 #include "plan/plan.h"
 
@@ -9,17 +9,12 @@ struct Roles {
       : tokens(plan.buffer("tokens")),
         ids(plan.buffer("ids")),
         logits(plan.buffer("logits")),
-        seq(plan.slot("seq")),
-        past(plan.slot("past")),
-        rows(plan.slot("rows")),
-        prefill(*plan.phase("prefill")),
-        decode(*plan.phase("decode")),
-        score(plan.phase("score")) {}
+        seq(plan.symbol("seq")),
+        past(plan.symbol("past")),
+        rows(plan.symbol("rows")) {}
 
   const size_t tokens, ids, logits;  // buffers
   const size_t seq, past, rows;      // symbols
-  const Phase &prefill, &decode;
-  const Phase *const score;  // none in some plans
 };
 
 }  // namespace pocket

@@ -17,12 +17,17 @@ void stop_if(const Session::Interrupted &interrupted) {
 
 }  // namespace
 
-Session::Session(const Plan &plan, Executor &executor)
-    : plan_(plan), executor_(executor), roles_(plan), steps_(executor, roles_), history_(plan) {
+Session::Session(const Plan &plan, const std::vector<const Phase *> &phases, Executor &executor)
+    : plan_(plan),
+      executor_(executor),
+      phases_(plan, phases),
+      roles_(phases_.roles()),
+      steps_(executor, phases_),
+      history_(plan) {
   if (plan.model.batch != 1)
     throw Failure("the plan has batch " + std::to_string(plan.model.batch),
                   "the runner runs one text at a time", "--on host, or compile with --batch 1");
-  need_room_for(roles_.tokens, chunk(roles_.prefill));
+  need_room_for(roles_.tokens, phases_.choosing_chunk());
   need_room_for(roles_.ids, plan.model.max_context + 1);
   for (const Symbol &symbol : plan.symbols)
     symbols_.push_back(symbol.counted ? symbol.range.high : symbol.range.low);
@@ -31,10 +36,6 @@ Session::Session(const Plan &plan, Executor &executor)
 // By its shape, in the phases that are loaded: a plan may list more bytes than are ever used.
 void Session::need_room_for(size_t buffer, int64_t items) const {
   need_room(plan_, buffer, executor_.buffer_bytes(buffer), 4 * items);
-}
-
-int64_t Session::chunk(const Phase &phase) const {
-  return std::min(plan_.model.prefill_chunk, phase.box[roles_.seq].high);
 }
 
 // Puts ids and symbols on the device; what comes next reads them from there.
@@ -98,14 +99,19 @@ Next Session::prefill(const std::vector<int64_t> &ids, int64_t past,
                       const Interrupted &interrupted) {
   check_tokens(plan_, ids, past);
   const double start = now();
-  const size_t size = chunk(roles_.prefill);
+  const size_t size = phases_.choosing_chunk();
+  const int64_t last = past + ids.size();
+  int64_t id = 0;
   for (size_t at = 0; at < ids.size(); at += size) {
     stop_if(interrupted);
-    feed(ids, at, std::min(size, ids.size() - at), past + at, 1);
-    executor_.run(roles_.prefill);
+    const size_t count = std::min(size, ids.size() - at);
+    const Phase &phase = phases_.choosing(static_cast<int64_t>(count), past + at);
+    feed(ids, at, count, past + at, 1);
+    executor_.run(phase, [&](size_t buffer) {
+      if (buffer == roles_.ids && at + count == ids.size()) id = read_id(last);
+    });
+    executor_.skip(phase);  // a piece of one token may run as a decode step does
   }
-  const int64_t last = past + ids.size();
-  const int64_t id = read_id(last);
   prefill_s_ = now() - start;
   return {checked_id(plan_, id, last - 1), prefill_s_};
 }
@@ -113,10 +119,13 @@ Next Session::prefill(const std::vector<int64_t> &ids, int64_t past,
 Next Session::step(int64_t id, int64_t past) {
   check_tokens(plan_, {id}, past);
   const double start = now();
+  const Phase &phase = phases_.choosing(1, past);
   feed({id}, 0, 1, past, 1);
-  executor_.run(roles_.decode);
-  const int64_t next = read_id(past + 1);
-  executor_.took(roles_.decode, now() - start);
+  int64_t next = 0;
+  executor_.run(phase, [&](size_t buffer) {
+    if (buffer == roles_.ids) next = read_id(past + 1);
+  });
+  executor_.took(phase, now() - start);
   return {checked_id(plan_, next, past), now() - start};
 }
 
@@ -153,24 +162,30 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
 }
 
 void Session::check_score(const std::vector<int64_t> &ids, int64_t past) const {
-  if (!executor_.has("score"))
-    throw Failure("the phase score is not loaded",
-                  roles_.score ? "it was not asked for" : "the plan has none",
-                  "--phases prefill,decode,score");
-  need_room_for(roles_.tokens, chunk(*roles_.score));
+  if (!phases_.scores()) {
+    const PhaseChoice all(plan_, all_phases(plan_));
+    if (all.giving(roles_.logits).empty())
+      throw Failure("the plan cannot score", "none of its phases gives logits", "compile it again");
+    const std::string &name = all.giving(roles_.logits).back()->name;
+    throw Failure("the phase " + name + " is not loaded", "it was not asked for",
+                  "--phases prefill,decode," + name);
+  }
+  need_room_for(roles_.tokens, phases_.scoring_chunk());
   check_tokens(plan_, ids, past);
 }
 
 void Session::score(const std::vector<int64_t> &ids, int64_t past, const Take &take,
                     const Interrupted &interrupted) {
   check_score(ids, past);
-  const size_t size = chunk(*roles_.score);
+  const size_t size = phases_.scoring_chunk();
   for (size_t at = 0; at < ids.size(); at += size) {
     stop_if(interrupted);
-    const size_t count = std::min(size, ids.size() - at);
-    feed(ids, at, count, past + at, static_cast<int64_t>(count));
-    executor_.run(*roles_.score);
-    take(read_logits(0, static_cast<int64_t>(count)));
+    const auto count = static_cast<int64_t>(std::min(size, ids.size() - at));
+    const Phase &phase = phases_.scoring(count, past + at);
+    feed(ids, at, count, past + at, count);
+    executor_.run(phase, [&](size_t buffer) {
+      if (buffer == roles_.logits) take(read_logits(0, count));
+    });
   }
   note_ids(ids, past);
 }
@@ -194,7 +209,7 @@ std::string Session::stats() const {
       .add("host_us_per_token",
            decode_tokens_ ? 1e6 * host_s_ / static_cast<double>(decode_tokens_) : 0.0)
       .add("peak_rss_bytes", peak_rss_bytes())
-      .add("dispatches_per_token", executor_.dispatches("decode"))
+      .add("dispatches_per_token", executor_.dispatches(phases_.choosing(1, 0)))
       .add("prefill_s", prefill_s_)
       .add("decode_s", decode_s_)
       .add("decode_tokens", decode_tokens_)

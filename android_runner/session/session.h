@@ -8,7 +8,7 @@
 #include "executor/executor.h"
 #include "session/decode_steps.h"
 #include "session/history.h"
-#include "session/roles.h"
+#include "session/text_phases.h"
 
 namespace pocket {
 
@@ -19,7 +19,8 @@ struct Next {
 
 class Session {
  public:
-  Session(const Plan &plan, Executor &executor);
+  // `phases` are those that are loaded.
+  Session(const Plan &plan, const std::vector<const Phase *> &phases, Executor &executor);
   Session(const Session &) = delete;
 
   using Interrupted = std::function<bool()>;
@@ -55,7 +56,6 @@ class Session {
   std::string stats() const;
 
  private:
-  int64_t chunk(const Phase &phase) const;
   void need_room_for(size_t buffer, int64_t items) const;
   void feed(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past, int64_t rows);
   int64_t read_id(int64_t position) const;
@@ -64,7 +64,8 @@ class Session {
 
   const Plan &plan_;
   Executor &executor_;
-  const Roles roles_;
+  const TextPhases phases_;
+  const Roles &roles_;
   std::vector<int64_t> symbols_;
   DecodeSteps steps_;
   History history_;

@@ -152,4 +152,4 @@ def test_a_kernel_that_copies_a_state_counts_with_all_its_bytes(plan: Plan) -> N
 
 
 def test_fetching_a_state_counts(plan: Plan) -> None:
-    assert kv_copy_bytes(plan, with_steps(plan, HostStep("fetch", 2))) == 6400
+    assert kv_copy_bytes(plan, with_steps(plan, HostStep("fetch", (("buffer", 2),)))) == 6400

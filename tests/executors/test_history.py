@@ -17,16 +17,16 @@ from toy import C, Toy
 from toolkit.errors import PocketError
 from toolkit.executors.history import History
 from toolkit.executors.open import open_executor
-from toolkit.plan.schema import Buffer, Plan
+from toolkit.plan.schema import Plan, State
 from toolkit.toolchain.build import SOURCES
 
 Facts = tuple[int, int, int]
 
 
 def plan_of(ring: int) -> Plan:
-    state = Buffer("k", "state", "f32", (ring, 4), 16 * ring, "append")
     model = {"max_context": CONTEXT, "prefill_chunk": CHUNK}
-    return cast(Plan, SimpleNamespace(model=model, buffers=(state,)))
+    states = (State(0, "layers.0", "k", "append", 0, ring),)
+    return cast(Plan, SimpleNamespace(model=model, states=states))
 
 
 def least(held: list[int]) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bad_plans import STATE
+from edits import put
 from talk import Start, failure
 from toy import CHUNK, C, Toy
 
@@ -166,7 +168,7 @@ def test_runner_and_host_agree(toy: Toy, executor: RunnerExecutor) -> None:
 @pytest.mark.parametrize("update", ["replace", "once"])
 def test_states_that_cannot_be_taken_back(toy: Toy, start: Start, cache: Path, update: str) -> None:
     """Steps run ahead of the ids: both executors, and the runner by itself, say so at the start."""
-    toy.save_json(lambda plan: plan["buffers"][3].update(update=update))
+    toy.save_json(put("states.0", {**STATE, "update": update}))
     what = "the state state can't be run"
     for on in ("host", "runner"):
         with pytest.raises(PocketError) as error:

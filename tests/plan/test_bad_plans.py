@@ -14,7 +14,14 @@ from toy import Toy
 
 from toolkit.errors import PocketError
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import BUILD_OPTIONS, DTYPE_BYTES, FEATURES
+from toolkit.plan.schema import (
+    BUILD_OPTIONS,
+    DTYPE_BYTES,
+    FEATURES,
+    HOST_OPS,
+    STATE_LAYOUTS,
+    UPDATES,
+)
 
 
 def runner_says(program: Path, folder: Path) -> tuple[int, str]:
@@ -52,8 +59,11 @@ def test_both_loaders_take_it(program: Path, toy: Toy, edit: PlanEdit) -> None:
         ("buffers.0.dtype", DTYPE_BYTES),
         ("phases.0.steps.0.variants.0.requires.0", FEATURES),
         ("programs.0.options.0", BUILD_OPTIONS),
+        ("states.0.update", UPDATES),
+        ("states.0.layout", STATE_LAYOUTS),
+        ("phases.0.steps.5.op", HOST_OPS),
     ],
-    ids=["element types", "features", "build options"],
+    ids=["element types", "features", "build options", "updates", "state layouts", "built-ins"],
 )
 def test_both_loaders_know_the_same_words(
     program: Path, toy: Toy, key: str, words: tuple[str, ...]
@@ -69,8 +79,8 @@ def test_both_loaders_know_the_same_words(
 def test_both_loaders_give_an_element_the_same_size(program: Path, toy: Toy, dtype: str) -> None:
     size = 7 * DTYPE_BYTES[dtype]
     for nbytes, fits in ((size, True), (size - 1, False)):
-        state = {"name": "s", "kind": "state", "dtype": dtype, "shape": [7], "update": "append"}
-        toy.save_json(put("buffers.4", {**state, "bytes": nbytes}))
+        output = {"name": "s", "kind": "output", "dtype": dtype, "shape": [7], "bytes": nbytes}
+        toy.save_json(put("buffers.4", output))
         code, _ = runner_says(program, toy.folder)
         assert (code == 0) is fits
         if fits:

@@ -25,8 +25,8 @@ def test_round_trip(text: str) -> None:
 def test_keys_are_those_of_the_format(text: str) -> None:
     body = json.loads(text)
     assert list(body) == [
-        "format", "generator", "model", "profile", "symbols", "buffers", "weights", "files",
-        "programs", "phases", "digest",
+        "format", "generator", "model", "profile", "symbols", "buffers", "states", "weights",
+        "files", "programs", "phases", "digest",
     ]  # fmt: skip
     step = body["phases"][0]["steps"][2]
     assert list(step) == ["#", "kind", "queue", "name", "args", "writes", "variants"]
@@ -35,9 +35,17 @@ def test_keys_are_those_of_the_format(text: str) -> None:
         {"program": 2, "global": [["seq"], 8], "local": [1, 1], "requires": []}
     ]
     assert body["phases"][1]["steps"][-1] == {
-        "#": 6, "kind": "host", "op": "fetch", "buffer": 1, "queue": 0,
+        "#": 6, "kind": "host", "op": "fetch", "args": [["buffer", 1]], "writes": [],
+        "params": {}, "queue": 0,
     }  # fmt: skip
-    assert body["symbols"][0] == {"#": 0, "name": "seq", "kind": "input", "min": 1, "max": 5}
+    seq = {"#": 0, "name": "seq", "kind": "input", "min": 1, "max": 5, "slot": 0}
+    assert body["symbols"][0] == seq and body["symbols"][3]["length"] == 1
+    assert body["states"] == [
+        {
+            "#": 0, "buffer": 3, "group": "layers.0", "part": "k", "update": "append", "axis": 0,
+            "capacity": 40, "layout": "dense", "versions": 1,
+        }
+    ]  # fmt: skip
     scratch = body["phases"][0]["scratch"][0]
     assert list(scratch) == ["#", "name", "dtype", "shape", "size", "bytes", "offset"]
     assert scratch["size"] == ["seq", 32, "*"]
@@ -69,9 +77,10 @@ def test_digest_covers_everything_above_it(text: str) -> None:
         ('{"format": NaN}', "not JSON"),
         ('{"format": ' + "[" * 100_000, "not JSON"),
         ('{"format": 1' + "0" * 5000 + "}", "not JSON"),
-        ('{"format": 2}', "has format 2"),
+        ('{"format": 1}', "has format 1: this version of PocketCL reads format 2"),
+        ('{"format": 3}', "has format 3"),
         ('{"format": true}', "has format True"),
-        ('{"format": 1}', "damaged at generator: the key is missing"),
+        ('{"format": 2}', "damaged at generator: the key is missing"),
     ],
 )
 def test_what_is_no_plan(damage: str, fault: str) -> None:

@@ -277,6 +277,7 @@ def test_positions_and_ids(toy: Toy, opened: Open) -> None:
 
 def test_too_far_back_in_a_ring(toy: Toy, opened: Open) -> None:
     toy.plan["buffers"][3] |= {"shape": [C - 20, 16], "bytes": 4 * C * 16}
+    toy.plan["states"][0]["capacity"] = C - 20
     toy.save()
     handle = opened(toy.folder)
     handle.prefill([1] * 30, 0)

@@ -12,7 +12,7 @@ import pytest
 from scripts import TEXT, answers, errors_of, script
 from talk import Start, Talk, failure
 from together import add_steps, together, with_twist
-from toy import C, Toy
+from toy import C, Toy, fetch
 
 from toolkit.errors import PocketError
 from toolkit.executors.runner import RunnerExecutor
@@ -82,7 +82,7 @@ def test_launches_that_come_and_go(toy: Toy, start: Start, tmp_path: Path, seed:
 def test_waits_between(toy: Toy, start: Start, tmp_path: Path) -> None:
     steps = together(toy).plan["phases"][1]["steps"]
     steps.insert(2, {"kind": "wait", "queue": 0})
-    steps.insert(4, {"kind": "host", "op": "fetch", "buffer": 1, "queue": 0})
+    steps.insert(4, fetch(1))
     toy.save()
     same_both_ways(start, add_steps(toy).folder, script(50, C, 8, 5), tmp_path / "logits")
 

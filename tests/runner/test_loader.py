@@ -21,13 +21,15 @@ def check(program: Path, *plans: Path) -> tuple[int, list[str], str]:
 
 
 @pytest.mark.parametrize(
-    "value, because", [(ABSENT, "missing"), ("1", "integer"), (1.0, "integer"), (2, "1")]
+    "value, because",
+    [(ABSENT, "missing"), ("2", "integer"), (2.0, "integer"), (1, "format 2"), (3, "format 2")],
 )
 def test_the_format_comes_first(program: Path, toy: Toy, value: Any, because: str) -> None:
     toy.save_json(both(put("format", value), put("model", 3)))
     code, (line,), _ = check(program, toy.folder)
     facts = failure(line)
     assert code == 1 and "format" in facts["what"] and because in facts["because"]
+    assert facts["hint"].startswith("compile the model again")
 
 
 def test_scratch_in_use_at_once_may_not_overlap(program: Path, toy: Toy) -> None:

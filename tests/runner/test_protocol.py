@@ -347,6 +347,7 @@ def test_unknown_phase(toy: Toy, start: Start) -> None:
 def test_batches_are_refused(toy: Toy, start: Start) -> None:
     def change(plan: dict[str, Any]) -> None:
         plan["model"]["batch"] = 2
+        plan["symbols"][3]["length"] = 2
         for buffer in plan["buffers"]:
             buffer["bytes"] *= 2
 

@@ -14,7 +14,7 @@ import pytest
 from native import DRIVERS
 from scripts import TEXT, answers, errors_of, script
 from talk import Start, Talk
-from toy import HEADER, C, D, Toy
+from toy import HEADER, C, D, Toy, fetch
 
 from toolkit.executors.runner import RunnerExecutor
 
@@ -155,13 +155,13 @@ def test_buckets_are_right(bucketed: Toy, shimmed: Shimmed) -> None:
 def test_host_steps_and_waits_between(toy: Toy, shimmed: Shimmed) -> None:
     steps = toy.plan["phases"][1]["steps"]
     steps.insert(2, {"kind": "wait", "queue": 0})
-    steps.insert(4, {"kind": "host", "op": "fetch", "buffer": 1, "queue": 0})
+    steps.insert(4, fetch(1))
     steps.insert(1, {"kind": "wait", "queue": 0})
     toy.save()
     talk, counts = shimmed(toy.folder, "--recorded", "on")
     first = talk.next(f"prefill 0 {' '.join(map(str, TEXT))}")
     spent = counts.of(lambda: talk.decode(f"decode {len(TEXT)} {first} 12"))
-    assert spent["replayed"] == 3 * 12 and spent["enqueued"] == 0
+    assert spent["replayed"] == 4 * 12 and spent["enqueued"] == 0
     ids, _ = talk.decode(f"decode {len(TEXT)} {first} 12")
     assert [first, *ids] == toy.continued(TEXT, 13)
 

@@ -39,6 +39,7 @@ class RingToy(Toy):
             .replace("state[j * D", f"state[(j % {RING}) * D")
         )
         self.plan["buffers"][3] |= {"shape": [RING, D], "bytes": 4 * RING * D}
+        self.plan["states"][0]["capacity"] = RING
         super().save()
 
     def logits(self, ids: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from opencl_kernels import KERNELS, source_text
-from opencl_kernels.case import symbol_header
+from opencl_kernels.case import symbol_header, symbols_of_texts
 from opencl_kernels.sampling.sample import Choice, choose, packed_parameters
 from opencl_kernels.tuned import default_knobs
 from toolkit.compiler.memory.phases import place_phase
@@ -65,17 +65,21 @@ def write_bigram(out: Path, logits: np.ndarray, kernel: str = "sample_cpu") -> N
         ("logprobs", "output", "f32", *of(CONTEXT + 1)),
     ]
     facts = {"kind": "language-model", "batch": 1, "vocab_size": V, "max_context": CONTEXT}
-    header = tuple(symbol_header().items())
+    bounds = {"seq": (1, CHUNK), "past": (0, CONTEXT), "rows": (1, CHUNK), "start": (0, CONTEXT)}
+    symbols = tuple(
+        SymbolDecl(s.name, "input", *bounds[s.name], s.slot, s.length) for s in symbols_of_texts(1)
+    )
+    header = tuple(symbol_header(symbols).items())
     case = Choice(M=1, V=V, C=CONTEXT)
     knobs = default_knobs(KERNELS[kernel], "cpu")
     defines = KERNELS[kernel].defines(case, knobs)
-    bounds = [("seq", 1, CHUNK), ("past", 0, CONTEXT), ("rows", 1, CHUNK), ("start.0", 0, CONTEXT)]
     plan = Plan(
         generator="by hand",
         model={**facts, "prefill_chunk": CHUNK, "eos": []},
         profile={"name": "pocl", "class": "cpu", "align": 128},
-        symbols=tuple(SymbolDecl(name, "input", low, high) for name, low, high in bounds),
+        symbols=symbols,
         buffers=tuple(Buffer(n, k, d, shape, 4 * count) for n, k, d, shape, count in sizes),
+        states=(),
         weights=(),
         files=(),
         programs=(
@@ -112,7 +116,7 @@ def phases_of(size: Any, local: Any) -> Iterator[Phase]:
         if not scored:
             chosen = Variant(1, tuple(size), tuple(local))
             steps += [Dispatch(0, "next id", pick, (0, 3, 4, 5, 6), (chosen,))]
-        steps += [HostStep("fetch", 2 if scored else 1)]
+        steps += [HostStep("fetch", (logits if scored else ids,))]
         scratch = () if scored else (Scratch("counts", "i32", (V,), 4 * V),)
         bounds = {"seq": (1, longest), "rows": (1, rows)}
-        yield Phase(name, bounds, name == "decode", scratch, tuple(steps))
+        yield Phase(name, "bigram", bounds, name == "decode", scratch, tuple(steps))

@@ -21,7 +21,19 @@ VALUES: list[Any] = [
     *([], {}, [[]], {"": 0}, ["scratch", 1], ["symbols"], ["buffer", 3], [0], [[0, 1]]),
 ]
 OPERATORS = ("+", "-", "*", "//", "%", "min", "max")
-SIZES = ("bytes", "offset", "arena_bytes", "max", "min", "file", "queue", "program")
+SIZES = (
+    "bytes",
+    "offset",
+    "arena_bytes",
+    "max",
+    "min",
+    "file",
+    "queue",
+    "program",
+    "slot",
+    "capacity",
+    "axis",
+)
 
 
 def mutated(text: str, seed: str) -> bytes:
@@ -146,7 +158,7 @@ def expression(plan: Any, dice: random.Random) -> None:
             code.append(dice.choice(OPERATORS))
             depth -= 1
         else:
-            symbol = dice.choice(("seq", "past", "rows", "start.0", "seq", "nothing"))
+            symbol = dice.choice(("seq", "past", "rows", "start", "seq", "nothing"))
             code.append(dice.choice((symbol, dice.choice(NUMBERS[:12]), dice.choice(NUMBERS))))
             depth += 1
     code += [dice.choice(OPERATORS) for _ in range(depth - 1 if dice.random() < 0.9 else depth)]
@@ -164,7 +176,7 @@ def moved_symbol(plan: Any, dice: random.Random) -> None:
     container, key = place(plan, dice, lambda k, _: k in ("seq", "past", "rows", "bounds"))
     low = dice.choice((0, 1, 2, 8, 39, 40))
     bounds = [low, low + dice.choice((0, 1, 7, 8, 39, 1 << 20))]
-    symbol = dice.choice(("seq", "past", "rows", "start.0"))
+    symbol = dice.choice(("seq", "past", "rows", "start"))
     container[key] = {symbol: bounds} if key == "bounds" else bounds
 
 

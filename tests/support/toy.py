@@ -134,8 +134,19 @@ def weight(name: str, shape: list[int], file: int, offset: int) -> dict[str, Any
 
 def buffer(name: str, kind: str, dtype: str, shape: list[Any], nbytes: int) -> dict[str, Any]:
     """A line of the table of buffers."""
-    facts = {"name": name, "kind": kind, "dtype": dtype, "shape": shape, "bytes": nbytes}
-    return facts | ({"update": "append"} if kind == "state" else {})
+    return {"name": name, "kind": kind, "dtype": dtype, "shape": shape, "bytes": nbytes}
+
+
+def state(index: int, part: str) -> dict[str, Any]:
+    """A line of the table of states: a buffer [C, …] that is appended to."""
+    facts = {"buffer": index, "group": "toy", "part": part, "update": "append"}
+    return facts | {"axis": 0, "capacity": C, "layout": "dense", "versions": 1}
+
+
+def fetch(index: int) -> dict[str, Any]:
+    """A step that hands a buffer over."""
+    facts = {"kind": "host", "op": "fetch", "args": [["buffer", index]], "writes": []}
+    return facts | {"params": {}, "queue": 0}
 
 
 def dispatch(
@@ -167,6 +178,7 @@ def phase(name: str, seq: list[int], rows: list[int], end: list[dict[str, Any]])
     ]
     return {
         "name": name,
+        "graph": "toy",
         "bounds": {"seq": seq, "rows": rows},
         "recordable": name == "decode",
         "arena_bytes": 2 * place,
@@ -185,18 +197,18 @@ def make_plan() -> dict[str, Any]:
         "pick", [["symbols"], ["buffer", 2], ["buffer", 0], ["buffer", 1]], [0, 2, 3], [1]
     )
     wait = {"kind": "wait", "queue": 0}
-    fetch = [{"kind": "host", "op": "fetch", "buffer": i, "queue": 0} for i in range(3)]
-    chosen, scored = [pick, fetch[1], wait], [fetch[2], wait]
+    chosen, scored = [pick, fetch(1), wait], [fetch(2), wait]
     sizes = {"batch": 1, "vocab_size": V, "max_context": C, "prefill_chunk": CHUNK}
-    symbols = {"seq": (1, CHUNK), "past": (0, C - 1), "rows": (1, CHUNK), "start.0": (0, C - 1)}
+    symbols = {"seq": (1, CHUNK), "past": (0, C - 1), "rows": (1, CHUNK), "start": (0, C - 1)}
     return {
-        "format": 1,
+        "format": 2,
         "generator": "hand",
         "model": {"kind": "language-model", **sizes, "eos": [0]},
         "profile": {"name": "pocl", "class": "cpu", "align": 128},
         "symbols": [
-            {"name": name, "kind": "input", "min": low, "max": high}
-            for name, (low, high) in symbols.items()
+            {"name": name, "kind": "input", "min": low, "max": high, "slot": slot}
+            | ({"length": 1} if name == "start" else {})
+            for slot, (name, (low, high)) in enumerate(symbols.items())
         ],
         "buffers": [
             buffer("tokens", "input", "i32", [CHUNK], 4 * CHUNK),
@@ -204,6 +216,7 @@ def make_plan() -> dict[str, Any]:
             buffer("logits", "output", "f32", [["rows"], V], 4 * CHUNK * V),
             buffer("state", "state", "f32", [C, D], 4 * C * D),
         ],
+        "states": [state(3, "state")],
         "weights": [],
         "files": [],
         "programs": [

@@ -23,6 +23,7 @@ from toolkit.plan.schema import (
     Plan,
     Program,
     Scratch,
+    State,
     SymbolDecl,
     Variant,
 )
@@ -112,12 +113,12 @@ def toy_phase(name: str, seq: tuple[int, int], rows: tuple[int, int]) -> Phase:
         dispatch("head", [SYM, y, weight[1], LOGITS], [3], (ROWS,)),
     ]
     if name == "score":
-        steps += [HostStep("fetch", 2)]
+        steps += [HostStep("fetch", (LOGITS,))]
     else:
         steps += [dispatch("argmax", [SYM, LOGITS, TOKENS, IDS], [0, 2, 3], (1,))]
-        steps += [HostStep("fetch", 1)]
+        steps += [HostStep("fetch", (IDS,))]
     scratch = tuple(Scratch(n, "f32", (SEQ, D), SEQ * D * 4) for n in ("x", "y", "spare"))
-    return Phase(name, {"seq": seq, "rows": rows}, name == "decode", scratch, tuple(steps))
+    return Phase(name, "toy", {"seq": seq, "rows": rows}, name == "decode", scratch, tuple(steps))
 
 
 def toy_plan() -> Plan:
@@ -134,17 +135,18 @@ def toy_plan() -> Plan:
         model=model,
         profile={"name": "pocl", "class": "cpu", "align": 128},
         symbols=(
-            SymbolDecl("seq", "input", 1, CHUNK),
-            SymbolDecl("past", "input", 0, CONTEXT - 1),
-            SymbolDecl("rows", "input", 1, CHUNK),
-            SymbolDecl("start.0", "input", 0, CONTEXT - 1),
+            SymbolDecl("seq", "input", 1, CHUNK, 0),
+            SymbolDecl("past", "input", 0, CONTEXT - 1, 1),
+            SymbolDecl("rows", "input", 1, CHUNK, 2),
+            SymbolDecl("start", "input", 0, CONTEXT - 1, 3, 1),
         ),
         buffers=(
             Buffer("tokens", "input", "i32", (CHUNK,), 4 * CHUNK),
             Buffer("ids", "output", "i32", (CONTEXT + 1,), 4 * (CONTEXT + 1)),
             Buffer("logits", "output", "f32", (ROWS, V), 4 * CHUNK * V),
-            Buffer("layers.0.k", "state", "f32", (CONTEXT, D), 4 * CONTEXT * D, "append"),
+            Buffer("layers.0.k", "state", "f32", (CONTEXT, D), 4 * CONTEXT * D),
         ),
+        states=(State(3, "layers.0", "k", "append", 0, CONTEXT),),
         weights=(),
         files=(),
         programs=tuple(

@@ -16,7 +16,13 @@ from toolkit.executors.spans import Span
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Dispatch, Plan
 from toolkit.tuning import tuner as tune_module
-from toolkit.tuning.candidate_plan import PHASES, defaults, tunable, with_knobs, write_candidate
+from toolkit.tuning.candidate_plan import (
+    defaults,
+    timed_phases,
+    tunable,
+    with_knobs,
+    write_candidate,
+)
 from toolkit.tuning.tuner import lines, tune
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
@@ -234,8 +240,8 @@ def test_a_trial_at_the_defaults_is_the_plan_itself(plan: Path, tmp_path: Path) 
     assert notes == []
     whole_step = {p for p in body.programs if p.kernel == "steps"}  # its knobs are the dispatches'
     assert len(whole_step) == 1 and set(read.programs) == set(body.programs) - whole_step
-    for name in PHASES:
-        assert programs_of(read, name) == programs_of(body, name)
+    for phase in timed_phases(body):
+        assert programs_of(read, phase.name) == programs_of(body, phase.name)
 
 
 def programs_of(plan: Plan, name: str) -> list[Any]:

@@ -1,7 +1,9 @@
 """How much of the KV cache a phase copies: nothing if every kernel updates states in place."""
 
+from collections.abc import Sequence
+
 from opencl_kernels import KERNELS, family_of
-from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan
+from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan, Ref, WaitStep
 
 
 def kv_copy_bytes(plan: Plan, phase: Phase) -> int:
@@ -11,17 +13,18 @@ def kv_copy_bytes(plan: Plan, phase: Phase) -> int:
     """
     moved = 0
     for step in phase.steps:
-        if isinstance(step, HostStep):
-            moved += _state_bytes(plan, [step.buffer])
-        elif isinstance(step, Dispatch) and not _keeps_states(plan, step):
-            moved += _state_bytes(plan, [int(a[-1]) for a in step.args if a[0] == "buffer"])
+        if not isinstance(step, WaitStep) and not _keeps_states(plan, step):
+            moved += _state_bytes(plan, step.args)
     return moved
 
 
-def _keeps_states(plan: Plan, step: Dispatch) -> bool:
+def _keeps_states(plan: Plan, step: Dispatch | HostStep) -> bool:
+    if isinstance(step, HostStep):
+        return False
     kernel = plan.programs[step.variants[0].program].kernel
     return kernel in KERNELS and family_of(kernel).keeps_states
 
 
-def _state_bytes(plan: Plan, buffers: list[int]) -> int:
-    return sum(plan.buffers[i].bytes for i in buffers if plan.buffers[i].kind == "state")
+def _state_bytes(plan: Plan, args: Sequence[Ref]) -> int:
+    buffers = (plan.buffers[int(ref[-1])] for ref in args if ref[0] == "buffer")
+    return sum(buffer.bytes for buffer in buffers if buffer.kind == "state")

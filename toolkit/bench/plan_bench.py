@@ -22,6 +22,7 @@ from toolkit.executors.spans import Profiled, Span, length_s, overhead_us, runs_
 from toolkit.files import check_folder
 from toolkit.plan import figures as plan_figures
 from toolkit.plan.origin import noted
+from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan
 from toolkit.version import __version__
 
@@ -208,7 +209,7 @@ def _report(
     new_tokens: int,
 ) -> dict[str, Any]:
     plan, stats, last = executor.plan, executor.stats(), trials[-1]
-    decode = plan.phase("decode")
+    decode = token_phase(plan)
     prefill = [
         {"tokens": len(prompt), **figures_of([trial.prefill_s for trial in each], len(prompt))}
         for prompt, each in zip(prompts, trials, strict=True)

@@ -16,8 +16,6 @@ from toolkit.compiler.c_preprocessor import Preprocessor, declared
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Cooperative, Dispatch, Phase, Plan, Program
 
-PHASE = "decode"
-SOURCE = f"kernels/{PHASE}.steps.cl"
 WRAPPER = re.compile(r"^__kernel\b[^{;]*\{(?:[^\n]*\}[ \t]*$|.*?^\})\n?", re.M | re.S)
 DEFINED = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.M)
 ALONE = re.compile(  # only valid in a kernel that is launched by itself
@@ -99,13 +97,13 @@ __kernel void side_by_side(volatile __global int *arrived, __global int *met, in
 
 
 def with_steps(plan: Plan, kernels: Mapping[str, str]) -> tuple[Plan, dict[str, str], str]:
-    """The plan with a program for its whole decode phase, the texts of all programs, and "".
+    """The plan with a program for its whole recordable phase, the texts of all programs, and "".
 
     If there can be no such program, the plan and `kernels` unchanged, and the reason.
 
     kernels  path in the plan -> text
     """
-    phase = plan.phase(PHASE)
+    phase = next((phase for phase in plan.phases if phase.recordable), None)
     kind = CLASSES.get(str(plan.profile.get("class")))
     if kind is None or not kind.cooperative or phase is None or plan.model.get("batch", 1) != 1:
         return plan, dict(kernels), "only decode of one text on a CPU runs as one launch"
@@ -113,10 +111,11 @@ def with_steps(plan: Plan, kernels: Mapping[str, str]) -> tuple[Plan, dict[str, 
         text, options = compose(plan, phase, kernels), _options(plan, phase)
     except PocketError as error:
         return plan, dict(kernels), f"{error.what}: {error.because}"
-    programs = (*plan.programs, Program(SOURCE, "steps", (), options=options))
+    source = f"kernels/{phase.name}.steps.cl"
+    programs = (*plan.programs, Program(source, "steps", (), options=options))
     changed = replace(phase, cooperative=Cooperative(len(plan.programs)))
     phases = tuple(changed if p is phase else p for p in plan.phases)
-    return replace(plan, programs=programs, phases=phases), {**kernels, SOURCE: text}, ""
+    return replace(plan, programs=programs, phases=phases), {**kernels, source: text}, ""
 
 
 def compose(plan: Plan, phase: Phase, kernels: Mapping[str, str]) -> str:

@@ -19,10 +19,8 @@ class History:
         """Nothing is fed yet."""
         context = int(plan.model["max_context"])
         self._chunk = int(plan.model["prefill_chunk"])
-        sizes = [
-            int(b.shape[-2]) for b in plan.buffers if b.update == "append" and len(b.shape) > 1
-        ]
-        self._ring = min((size for size in sizes if size < context), default=context)
+        appended = (state.capacity for state in plan.states if state.update == "append")
+        self._ring = min([context, *(capacity or context for capacity in appended)])
         self._ids: list[int] = []
         self.reached = 0
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ from toolkit.executors.text_checks import (
 )
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan, plan_digest
+from toolkit.plan.phase_choice import PhaseChoice, names_of
+from toolkit.plan.reader import RECOMPILE
 from toolkit.plan.schema import Dispatch, Plan
 from toolkit.rss import peak_rss
-
-LOADED = ("prefill", "decode")  # score: when it is first used
 
 
 class HostExecutor:
@@ -56,7 +57,9 @@ class HostExecutor:
         _check_kind(self.plan)
         check_states(self.plan)
         check_names(self.plan, dump)
-        self.phases = PhaseExecutor(path, self.plan, LOADED, platform, profile)
+        self._choice = PhaseChoice(self.plan)
+        loaded = names_of(self._choice.giving("ids"))  # those that score: when they are first used
+        self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile)
         self.device, self.target = self.phases.device, ThisComputer()
         self.dump, self.sink = frozenset(dump), sink
         self.stop_reason: StopReason = "length"
@@ -64,7 +67,7 @@ class HostExecutor:
         self._digest = plan_digest(path)
         self._rows = 1  # of logits that the last run left
         self._stats = {"prefill_s": 0.0, "decode_s": 0.0, "enqueue_s": 0.0, "decode_tokens": 0}
-        for phase in LOADED:
+        for phase in loaded:
             self._load(phase)
         self.load_s = time.perf_counter() - started
 
@@ -79,7 +82,7 @@ class HostExecutor:
         started = time.perf_counter()
         for part, at in chunks(self.plan, ids, past):
             self._bind(part, at)
-            fetched = self._enqueue("prefill", at, len(part))
+            fetched = self._enqueue(at, len(part))
         token = checked_id(fetched(), past + len(ids) - 1)
         self._stats["prefill_s"] = time.perf_counter() - started
         return token
@@ -88,7 +91,7 @@ class HostExecutor:
         """Feed one forced token through the decode phase; return the next id."""
         check_tokens(self.plan, [token], past)
         self._bind([token], past)
-        return checked_id(self._enqueue("decode", past)(), past)
+        return checked_id(self._enqueue(past)(), past)
 
     def decode(
         self, token: int, past: int, count: int, stop: Collection[int]
@@ -100,11 +103,11 @@ class HostExecutor:
             check_tokens(self.plan, [token], past)
             started, self._stats["enqueue_s"] = time.perf_counter(), 0.0
             self._bind([token], past)
-            ahead = self._enqueue("decode", past)
+            ahead = self._enqueue(past)
             for done in range(steps):
                 fetched = ahead
                 if done + 1 < steps:
-                    ahead = self._enqueue("decode", past + done + 1)
+                    ahead = self._enqueue(past + done + 1)
                 token = checked_id(fetched(), past + done)
                 self.history.append(token)
                 self._stats["decode_s"] = time.perf_counter() - started
@@ -129,11 +132,10 @@ class HostExecutor:
     def score(self, ids: Sequence[int], past: int) -> npt.NDArray[np.float32]:
         """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
         check_tokens(self.plan, ids, past)
-        rows = []
-        for part, at in chunks(self.plan, ids, past, "score"):
+        rows = list[npt.NDArray[np.float32]]()
+        for part, at in chunks(self.plan, ids, past, "logits"):
             self._bind(part, at, rows=len(part))
-            self._enqueue("score", at, len(part))
-            rows.append(self._logits(len(part)))
+            self._run("logits", partial(self._take_logits, rows, len(part)), at, len(part))
             self.phases.write("ids", np.array(part, np.int32), 4 * at)
         return np.concatenate(rows)
 
@@ -164,7 +166,7 @@ class HostExecutor:
             "prefill_s": self._stats["prefill_s"],
             "decode_s": self._stats["decode_s"],
             "host_us_per_token": 1e6 * self._stats["enqueue_s"] / tokens,
-            "dispatches_per_token": self.phases.dispatches("decode"),
+            "dispatches_per_token": self.phases.dispatches(self._phase("ids", 0, 1)),
             "peak_rss_bytes": peak_rss(),
         }
 
@@ -195,21 +197,34 @@ class HostExecutor:
         self.history.feed(ids, past)
         self._rows = rows
 
-    def _enqueue(self, phase: str, past: int, count: int = 1) -> Callable[[], int]:
-        """Enqueue a phase; the answer waits for it and gives the id that it chose (score: 0)."""
+    def _phase(self, gives: str, past: int, count: int) -> str:
+        """The phase that feeds `count` tokens: it gives the next id, or logits of every row."""
+        values = {"seq": count, "past": past, "rows": 1 if gives == "ids" else count}
+        found = self._choice.find(gives, values)
+        if found is None:
+            because = f"none takes {count} tokens at position {past}"
+            raise PocketError(f"the plan has no phase that gives {gives}", because, RECOMPILE)
+        return found.name
+
+    def _run(self, gives: str, take: Callable[[], None], past: int, count: int) -> None:
+        """Enqueue the phase that gives a buffer; `take` is called where it hands it over."""
+        phase = self._phase(gives, past, count)
         self._load(phase)
         started = time.perf_counter()
         self.phases.advance("past", past)
         self.history.reach(past, count)
+        after = (lambda step: self._dump(phase, step)) if self.dump else None
+        self.phases.run(phase, lambda buffer: take() if buffer == gives else None, after)
+        self._stats["enqueue_s"] += time.perf_counter() - started
+
+    def _enqueue(self, past: int, count: int = 1) -> Callable[[], int]:
+        """Enqueue the next step; the answer waits for it and gives the id that it chose."""
         waits, token = list[Callable[[], None]](), np.zeros(1, np.int32)
 
-        def fetch(buffer: str) -> None:
-            if buffer == "ids":
-                waits.append(self.phases.read_later("ids", token, past + count))
+        def take() -> None:
+            waits.append(self.phases.read_later("ids", token, past + count))
 
-        after = (lambda step: self._dump(phase, step)) if self.dump else None
-        self.phases.run(phase, fetch, after)
-        self._stats["enqueue_s"] += time.perf_counter() - started
+        self._run("ids", take, past, count)
 
         def answer() -> int:
             for wait in waits:
@@ -219,8 +234,11 @@ class HostExecutor:
         return answer
 
     def _logits(self, rows: int) -> npt.NDArray[np.float32]:
-        """The first rows of the logits buffer: logits() and score() fetch them when asked."""
+        """The first rows of the logits buffer."""
         return self.phases.read("logits", "f32", [rows, int(self.plan.model["vocab_size"])])
+
+    def _take_logits(self, into: list[npt.NDArray[np.float32]], rows: int) -> None:
+        into.append(self._logits(rows))
 
     def _dump(self, phase: str, number: int) -> None:
         declared = self.plan.phase(phase)

@@ -14,12 +14,13 @@ from toolkit.executors.opencl.phases import PhaseExecutor
 from toolkit.executors.target import ThisComputer
 from toolkit.executors.text_checks import check_states
 from toolkit.plan.load import SamePlan, load_plan
+from toolkit.plan.phase_choice import PhaseChoice, names_of
 
 Ids = npt.NDArray[np.int64]
 
 
 class BatchScorer:
-    """The score phase of a plan, for all the rows of its batch at once."""
+    """The phases of a plan that give logits, for all the rows of its batch at once."""
 
     name = "host"
 
@@ -27,13 +28,15 @@ class BatchScorer:
         same = SamePlan(path)
         self.plan = load_plan(path)
         check_states(self.plan)
-        phase = self.plan.phase("score")
-        if phase is None:
-            raise PocketError(f"{path} cannot score", "it has no phase `score`", "compile it again")
-        self.phases = PhaseExecutor(path, self.plan, ["score"], platform)
+        self._choice = PhaseChoice(self.plan)
+        scoring = names_of(self._choice.giving("logits"))
+        if not scoring:
+            raise PocketError(f"{path} cannot score", "no phase gives logits", "compile it again")
+        self.phases = PhaseExecutor(path, self.plan, scoring, platform)
         self.device, self.target = self.phases.device, ThisComputer()
-        self.longest = phase.bounds["seq"][1]
-        self.phases.load("score")
+        self.longest = self._choice.longest("logits", "seq")
+        for phase in scoring:
+            self.phases.load(phase)
         same.check()
 
     def score(self, ids_BS: Ids, past: int) -> npt.NDArray[np.float32]:
@@ -48,6 +51,9 @@ class BatchScorer:
     def _run(self, ids_BS: Ids, past: int) -> npt.NDArray[np.float32]:
         batch, seq = ids_BS.shape
         self.phases.write("tokens", ids_BS.astype(np.int32).reshape(-1))
-        self.phases.bind({"seq": seq, "past": past, "rows": seq})
-        self.phases.run("score")
+        values = {"seq": seq, "past": past, "rows": seq}
+        self.phases.bind(values)
+        phase = self._choice.find("logits", values)
+        assert phase is not None, "the loader checks that every piece has one"
+        self.phases.run(phase.name)
         return self.phases.read("logits", "f32", [batch, seq, int(self.plan.model["vocab_size"])])

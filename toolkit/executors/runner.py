@@ -24,9 +24,8 @@ from toolkit.executors.target import Local, Target
 from toolkit.executors.text_checks import can_sample, check_positions, check_states, check_tokens
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan
+from toolkit.plan.phase_choice import PhaseChoice, names_of
 from toolkit.plan.schema import Plan
-
-PHASES = ("prefill", "decode")
 
 
 class RunnerExecutor:
@@ -35,7 +34,7 @@ class RunnerExecutor:
     def __init__(
         self,
         plan_path: Path,
-        phases: Sequence[str] = PHASES,
+        phases: Sequence[str] = (),
         platform: str | None = None,
         cache: Path | str | None = None,
         profile: bool = False,
@@ -44,8 +43,9 @@ class RunnerExecutor:
         target: Target | None = None,
         priority: str | None = None,
     ) -> None:
-        """Load a plan; the phase `score` is loaded when it is first used.
+        """Load a plan.
 
+        phases    that are loaded besides those that give ids; those that score: when first used
         platform  part of an OpenCL platform's or device's name; default $POCKETCL_PLATFORM
         cache     folder of program binaries; default $XDG_CACHE_HOME/pocketcl/programs, or
                   the phone's own
@@ -68,10 +68,12 @@ class RunnerExecutor:
         where = self.target.prepare(Path(plan_path), self.plan)
         self._arguments = [where, *self.target.options(cache), *words]
         self.history = History(self.plan)
+        self._choice = PhaseChoice(self.plan)
         self._sampling = ""  # the command that says how ids are chosen
         self._earlier: dict[str, Any] = {}
         self._process: Process | None = None
-        self._start(phases)
+        ids = names_of(self._choice.giving("ids"))
+        self._start((*ids, *(name for name in phases if name not in ids)))
 
     def configure(self, sampling: Sampling) -> None:
         """How ids are chosen from here on; greedily until this is called."""
@@ -131,8 +133,9 @@ class RunnerExecutor:
     def score(self, ids: Sequence[int], past: int) -> npt.NDArray[np.float32]:
         """Feed ids, in chunks; return the logits [len(ids), V] of every position."""
         check_tokens(self.plan, ids, past)
-        if "score" not in self._phases:
-            self._start((*self._phases, "score"))
+        scoring = names_of(self._choice.giving("logits"))
+        if missing := [name for name in scoring if name not in self._phases]:
+            self._start((*self._phases, *missing))
             self._replay(past)
         self._feed(f"score {past} score.f32 {_words(ids)}", ids, past)
         return self._read("score.f32").reshape(len(ids), -1)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from toolkit.errors import PocketError
 from toolkit.executors.sampling import Sampling
+from toolkit.plan.phase_choice import PhaseChoice
 from toolkit.plan.reader import RECOMPILE
 from toolkit.plan.schema import Plan
 
@@ -17,11 +18,11 @@ def check_states(plan: Plan) -> None:
     What was appended beyond the text is simply written again. Any other state would be left as the
     steps made it that ran ahead of the last id, after a stop, a rewind or at a new text.
     """
-    for buffer in plan.buffers:
-        if buffer.kind == "state" and buffer.update != "append":
+    for state in plan.states:
+        if state.update != "append":
             raise PocketError(
-                f"the state {buffer.name} can't be run",
-                f"its update is '{buffer.update}': steps run ahead of the ids, and only what is "
+                f"the state {plan.buffers[state.buffer].name} can't be run",
+                f"its update is '{state.update}': steps run ahead of the ids, and only what is "
                 "appended can be taken back",
                 "a model whose states are appended to, as a KV cache is",
             )
@@ -78,12 +79,13 @@ def context_error(past: int, count: int, context: int) -> PocketError:
 
 
 def chunks(
-    plan: Plan, ids: Sequence[int], past: int, phase: str = "prefill"
+    plan: Plan, ids: Sequence[int], past: int, gives: str = "ids"
 ) -> Iterator[tuple[Sequence[int], int]]:
-    """Split ids into what a phase takes at a time: (ids of the chunk, its position)."""
-    size = int(plan.model["prefill_chunk"])
-    found = plan.phase(phase)
-    size = min(size, found.bounds["seq"][1]) if found and "seq" in found.bounds else size
+    """Split ids into what the phases that give a buffer take at a time: (ids, their position)."""
+    size = min(int(plan.model["prefill_chunk"]), PhaseChoice(plan).longest(gives, "seq"))
+    if not size:
+        because = "none of them fetches it"
+        raise PocketError(f"the plan has no phase that gives {gives}", because, RECOMPILE)
     for start in range(0, len(ids), size):
         yield ids[start : start + size], past + start
 

@@ -80,10 +80,10 @@ def _report_lines(plan: Plan) -> Iterator[str]:
 
 def _grouped_states(plan: Plan) -> Iterator[str]:
     """States of one shape on one line: every layer has the same."""
-    groups: dict[tuple[str, tuple[Expr, ...], str | None, int], list[Buffer]] = {}
-    for b in plan.buffers:
-        if b.kind == "state":
-            groups.setdefault((b.dtype, b.shape, b.update, b.bytes), []).append(b)
+    groups: dict[tuple[str, tuple[Expr, ...], str, int], list[Buffer]] = {}
+    for state in plan.states:
+        b = plan.buffers[state.buffer]
+        groups.setdefault((b.dtype, b.shape, state.update, b.bytes), []).append(b)
     for (dtype, shape, update, nbytes), members in groups.items():
         names = members[0].name + (f" … {members[-1].name}" if len(members) > 1 else "")
         dims = " x ".join(str(d) for d in shape)

@@ -5,7 +5,7 @@ from typing import Any
 
 from toolkit.plan.expr import Expr
 from toolkit.plan.figures import dispatches, figures, weight_bytes
-from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan, Step
+from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan, Step, SymbolDecl
 from toolkit.tables import section, size, table, wrapped
 
 
@@ -26,7 +26,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     facts = [(k, v) for k, v in report["model"].items() if not isinstance(v, dict | list)]
     profile = ", ".join(f"{k} {v}" for k, v in plan.profile.items() if v)
     yield from section("model", table([*facts, ("device", profile)]))
-    bounds = [(s.name, s.kind, f"{s.min} … {s.max}") for s in plan.symbols]
+    bounds = [(_named(s), s.kind, f"{s.min} … {s.max}") for s in plan.symbols]
     yield from section("symbols", table(bounds))
     buffers = [(b.name, b.kind, b.dtype, shape(b.shape), size(b.bytes)) for b in plan.buffers]
     weights = ("weights", f"{len(plan.weights)} tensors", "", "", size(weight_bytes(plan)))
@@ -38,6 +38,10 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 def shape(dims: Sequence[Expr]) -> str:
     """[1, 8, 512, 64]."""
     return f"[{', '.join(map(str, dims))}]"
+
+
+def _named(symbol: SymbolDecl) -> str:
+    return symbol.name if symbol.length is None else f"{symbol.name}[{symbol.length}]"
 
 
 def _title(phase: Phase) -> str:
@@ -64,11 +68,11 @@ def _head(plan: Plan, step: Step) -> tuple[str, ...]:
         best = step.variants[0]
         return step.name, plan.programs[best.program].kernel, shape(best.global_size)
     if isinstance(step, HostStep):
-        return plan.buffers[step.buffer].name, step.op, ""
+        return ", ".join(_args(plan, step, {})), step.op, ""
     return "", step.kind, ""
 
 
-def _args(plan: Plan, step: Dispatch, written: dict[int | str, int]) -> Iterator[str]:
+def _args(plan: Plan, step: Dispatch | HostStep, written: dict[int | str, int]) -> Iterator[str]:
     """What a dispatch reads (#3: what step 3 wrote) and, after an arrow, what it hands on."""
     for i, (kind, *index) in enumerate(step.args):
         if kind in ("weight", "buffer"):

@@ -119,7 +119,7 @@ def _record(cls: type, value: Any, path: str) -> Any:
         key, at = key_of(f), f"{path}.{key_of(f)}".lstrip(".")
         if key in value:
             found[f.name] = decode(hints[f.name], value[key], at)
-        elif f.default is dataclasses.MISSING:
+        elif f.default is f.default_factory is dataclasses.MISSING:
             raise damaged(at, "the key is missing")
     return cls(**found)
 

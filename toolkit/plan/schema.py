@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from toolkit.plan.expr import Box, Expr, to_rpn
 
-FORMAT = 1
+FORMAT = 2
 WEIGHT_ALIGN = 16384
 DTYPE_BYTES = {"f32": 4, "f16": 2, "i32": 4, "i64": 8, "u32": 4, "u8": 1}
 FEATURES = ("fp16", "subgroups", "images", "int_dot")
@@ -32,7 +32,20 @@ BUILD_OPTIONS = (
     "-cl-fast-relaxed-math",
     "-cl-uniform-work-group-size",
 )
-LISTS = ("symbols", "buffers", "weights", "files", "programs", "phases", "scratch", "steps")
+UPDATES = ("append", "once", "replace")  # of a state
+STATE_LAYOUTS = ("dense",)  # row-major, without gaps
+HOST_OPS: dict[str, tuple[str, ...]] = {"fetch": ("buffer",)}  # built-in -> kinds of its arguments
+LISTS = (
+    "symbols",
+    "buffers",
+    "states",
+    "weights",
+    "files",
+    "programs",
+    "phases",
+    "scratch",
+    "steps",
+)
 
 # ("symbols",) or (kind, index): ("scratch", 3), ("weight", 12), ("buffer", 0)
 Ref: TypeAlias = tuple[str] | tuple[str, int]
@@ -40,12 +53,23 @@ Ref: TypeAlias = tuple[str] | tuple[str, int]
 
 @dataclass(frozen=True)
 class SymbolDecl:
-    """A symbol of the plan; its place in the list is its slot in the int32 symbols buffer."""
+    """An integer that changes between runs, or a vector of them: one for each text of a batch.
+
+    Kernels read it at `slot` of the int32 symbols buffer, a vector from there on. Sizes and bounds
+    of phases are said in scalars only: a vector has no one value.
+    """
 
     name: str
     kind: str  # "input": bound by the host, "count": written by a kernel
     min: int
     max: int
+    slot: int
+    length: int | None = None  # of a vector; a scalar has none
+
+    @property
+    def end(self) -> int:
+        """The slot after its last one."""
+        return self.slot + (1 if self.length is None else self.length)
 
 
 @dataclass(frozen=True)
@@ -57,7 +81,27 @@ class Buffer:
     dtype: str
     shape: tuple[Expr, ...]
     bytes: int
-    update: str | None = None  # states: "append" | "replace" | "once"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a buffer of kind state keeps from one run to the next, and how it changes.
+
+    append   each token adds a slice along `axis`, and leaves what it has; where `capacity` is below
+             the context, position p lies in slot p % capacity
+    once     written before the first token of a text and not again
+    replace  each step writes all of it; of `versions` that take turns, the shape's first axis, step
+             n reads (n - 1) % versions and writes n % versions
+    """
+
+    buffer: int
+    group: str  # what belongs together: a layer
+    part: str  # of the group: its keys, their scales
+    update: str
+    axis: int | None = None  # of the buffer's shape: the one of tokens, if it has one
+    capacity: int | None = None  # tokens along that axis
+    layout: str = "dense"
+    versions: int = 1
 
 
 @dataclass(frozen=True)
@@ -126,11 +170,16 @@ class Dispatch:
 
 @dataclass(frozen=True)
 class HostStep:
-    """A named built-in of the executor: "fetch" reads a buffer back."""
+    """A named built-in of the executor, among HOST_OPS.
+
+    fetch  hands a buffer to whoever runs the phase: it is what the phase gives
+    """
 
     kind: ClassVar[str] = "host"
     op: str
-    buffer: int
+    args: tuple[Ref, ...]
+    writes: tuple[int, ...] = ()  # indices into args
+    params: Mapping[str, Any] = field(default_factory=dict)  # numbers and words; no op has any yet
     queue: int = 0
 
 
@@ -167,9 +216,14 @@ class Cooperative:
 
 @dataclass(frozen=True)
 class Phase:
-    """A straight list of steps, run with the symbols inside `bounds`."""
+    """A straight list of steps, run with the symbols inside `bounds`; `graph` is what it computes.
+
+    Who runs a plan takes the phase that gives what is wanted and whose bounds hold
+    (phase_choice.py); the name is for people.
+    """
 
     name: str
+    graph: str
     bounds: Mapping[str, tuple[int, int]]
     recordable: bool
     scratch: tuple[Scratch, ...]
@@ -182,6 +236,11 @@ class Phase:
         """The kernel launches among the steps."""
         return [step for step in self.steps if isinstance(step, Dispatch)]
 
+    def fetched(self) -> frozenset[int]:
+        """The buffers that it hands over."""
+        fetches = (s for s in self.steps if isinstance(s, HostStep) and s.op == "fetch")
+        return frozenset(int(ref[-1]) for step in fetches for ref in step.args)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -192,6 +251,7 @@ class Plan:
     profile: Mapping[str, Any]
     symbols: tuple[SymbolDecl, ...]
     buffers: tuple[Buffer, ...]
+    states: tuple[State, ...]
     weights: tuple[Weight, ...]
     files: tuple[FileEntry, ...]
     programs: tuple[Program, ...]
@@ -203,8 +263,14 @@ class Plan:
         return next((p for p in self.phases if p.name == name), None)
 
     def box(self, phase: Phase | None = None) -> Box:
-        """Bounds of every symbol, narrowed by the phase."""
-        return {s.name: (s.min, s.max) for s in self.symbols} | dict(phase.bounds if phase else {})
+        """Bounds of every scalar symbol, narrowed by the phase."""
+        scalars = {s.name: (s.min, s.max) for s in self.symbols if s.length is None}
+        return scalars | dict(phase.bounds if phase else {})
+
+    @property
+    def slots(self) -> int:
+        """How many integers the symbols buffer holds."""
+        return max((symbol.end for symbol in self.symbols), default=0)
 
 
 def to_json(plan: Plan) -> str:

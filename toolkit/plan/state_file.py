@@ -3,8 +3,8 @@
     {"pocketcl_state": 1, "model": "…", "plan": "…", "past": P, "reached": R, "states": ["…"],
      "note": {…}}
     ids      int32 [P]
-    states   in the order of the plan; of [.., C, K] the first min(P, C) rows of each [C, K], of
-             states that are not appended to everything
+    states   in the order of the plan; of those that are appended to the first min(P, C) of the C
+             tokens along their axis, of others everything
     sha256   of all above, 64 hexadecimal digits and a line break
 
 The first line is JSON (broken here to fit). "model" is the sha256 of the model, "plan" the digest
@@ -15,6 +15,7 @@ The runner reads and writes the same files (android_runner/session/state_save.cp
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ import numpy.typing as npt
 from toolkit.errors import PocketError
 from toolkit.files import replacing
 from toolkit.plan.origin import noted
-from toolkit.plan.schema import DTYPE_BYTES, Buffer, Plan
+from toolkit.plan.schema import DTYPE_BYTES, Plan, State
 
 VERSION = 1
 SEAL = 65  # bytes: the checksum in hexadecimal, a line break
@@ -64,7 +65,7 @@ class Saved:
 
 def saved_rows(plan: Plan, past: int) -> list[SavedRows]:
     """What a text of `past` ids uses of each state."""
-    return [_rows_of(i, b, past) for i, b in enumerate(plan.buffers) if b.kind == "state"]
+    return [_rows_of(plan, state, past) for state in plan.states]
 
 
 def save(
@@ -145,15 +146,15 @@ def header(plan: Plan, digest: str, past: int, reached: int, note: Mapping[str, 
     return json.dumps(facts).encode() + b"\n"
 
 
-def _rows_of(index: int, buffer: Buffer, past: int) -> SavedRows:
-    size = DTYPE_BYTES[buffer.dtype]
-    shape = [int(dim) for dim in buffer.shape]
-    if buffer.update != "append" or len(shape) < 2:
-        nbytes = size * int(np.prod(shape))
-        return SavedRows(index, buffer.name, 1, nbytes, nbytes)
-    capacity, width = shape[-2], size * shape[-1]
-    blocks = int(np.prod(shape[:-2]))
-    return SavedRows(index, buffer.name, blocks, capacity * width, min(past, capacity) * width)
+def _rows_of(plan: Plan, state: State, past: int) -> SavedRows:
+    buffer = plan.buffers[state.buffer]
+    size, shape = DTYPE_BYTES[buffer.dtype], [int(dim) for dim in buffer.shape]
+    if state.update != "append" or state.axis is None or state.capacity is None:
+        nbytes = size * math.prod(shape)
+        return SavedRows(state.buffer, buffer.name, 1, nbytes, nbytes)
+    blocks, width = math.prod(shape[: state.axis]), size * math.prod(shape[state.axis + 1 :])
+    used = min(past, state.capacity) * width
+    return SavedRows(state.buffer, buffer.name, blocks, state.capacity * width, used)
 
 
 # --- reading -----------------------------------------------------------------------------------

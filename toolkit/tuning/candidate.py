@@ -8,7 +8,7 @@ from typing import Any
 
 from toolkit.executors.spans import Span, length_s, runs_of
 from toolkit.plan.schema import Plan
-from toolkit.tuning.candidate_plan import PHASES, Site, kernel_case_of, write_candidate
+from toolkit.tuning.candidate_plan import Site, kernel_case_of, timed_phases, write_candidate
 from toolkit.tuning.choice import WHOLE, Round
 
 SHORT = 8  # tokens of a short prompt: a turn of a chat, or the end of a long prompt
@@ -73,8 +73,7 @@ def layout_of(plan: Plan) -> Layout:
 
     return {
         phase.name: [(d.name, site(d.variants[0].program)) for d in phase.dispatches()]
-        for phase in plan.phases
-        if phase.name in PHASES
+        for phase in timed_phases(plan)
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from opencl_kernels import KERNELS, Family, Kernel, family_of, source_text
-from opencl_kernels.case import Case
+from opencl_kernels.case import Case, Slots
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.tuned import shape_key, usual_knobs, values_of
 from toolkit.compiler.lowering.variants import Programs, variant_of
@@ -16,10 +16,10 @@ from toolkit.devices.profiles import LOCAL_MEMORY
 from toolkit.errors import PocketError
 from toolkit.nearest import unknown
 from toolkit.paths import PLAN_FILE
+from toolkit.plan.phase_choice import PhaseChoice, names_of
 from toolkit.plan.reader import RECOMPILE, decode
 from toolkit.plan.schema import Dispatch, FileEntry, Phase, Plan, Program, Step, Variant, to_json
 
-PHASES = ("prefill", "decode")  # whose kernels are timed
 Site: TypeAlias = tuple[str, str]  # (kernel, shape), which has one set of knobs
 Choice: TypeAlias = Mapping[Site, Knobs]
 
@@ -37,9 +37,9 @@ class KernelCase:
         """Its key in tables of knobs."""
         return self.kernel.name, shape_key(self.case)
 
-    def variant(self, knobs: Knobs, batch: int, programs: Programs) -> Variant:
+    def variant(self, knobs: Knobs, symbols: Sequence[Slots], programs: Programs) -> Variant:
         """The variant of a dispatch that runs it with these knobs."""
-        return variant_of(self.kernel, self.case, knobs, batch, programs)
+        return variant_of(self.kernel, self.case, knobs, symbols, programs)
 
 
 def kernel_case_of(program: Program) -> KernelCase | None:
@@ -58,6 +58,12 @@ def kernel_case_of(program: Program) -> KernelCase | None:
 def local_memory(plan: Plan) -> int:
     """Bytes per work-group of the device that the plan was compiled for."""
     return int(plan.profile.get("local_memory", LOCAL_MEMORY))
+
+
+def timed_phases(plan: Plan) -> list[Phase]:
+    """The phases whose kernels are timed: those that generate text, in the order of the plan."""
+    names = names_of(PhaseChoice(plan).giving("ids"))
+    return [phase for phase in plan.phases if phase.name in names]
 
 
 def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Site, KernelCase]:
@@ -80,8 +86,8 @@ def tunable(plan: Plan, names: Sequence[str] = ()) -> dict[Site, KernelCase]:
 def _tunable(plan: Plan) -> Iterator[tuple[Site, KernelCase]]:
     kind = str(plan.profile["class"])
     cases = [kernel_case_of(each) for each in plan.programs]
-    for phase in plan.phases:
-        for dispatch in phase.dispatches() if phase.name in PHASES else ():
+    for phase in timed_phases(plan):
+        for dispatch in phase.dispatches():
             each = cases[dispatch.variants[0].program]
             if each is None or len(each.family.arguments(each.case)) != _inputs(dispatch):
                 continue
@@ -100,14 +106,14 @@ def defaults(kernel_cases: Mapping[Site, KernelCase], plan: Plan) -> dict[Site, 
 
 def with_knobs(plan: Plan, choice: Choice) -> Plan:
     """The plan with these knobs; sites without knobs in `choice` stay as they are."""
-    programs, batch = Programs(), int(plan.model["batch"])
+    programs = Programs()
     cases = [kernel_case_of(program) for program in plan.programs]
 
     def changed(variant: Variant) -> Variant:
         each = cases[variant.program]
         if each is None or each.site not in choice:
             return replace(variant, program=programs.add(plan.programs[variant.program]))
-        return each.variant(choice[each.site], batch, programs)
+        return each.variant(choice[each.site], plan.symbols, programs)
 
     phases = tuple(_phase(phase, changed) for phase in plan.phases)
     return replace(plan, programs=tuple(programs.index), phases=phases)

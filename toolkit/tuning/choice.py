@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from opencl_kernels.case import symbols_of_texts
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.tuned import values_of
 from toolkit.compiler.lowering.variants import Programs
@@ -112,11 +113,11 @@ def _others(
     names = list(kernel_case.kernel.knobs)
     if stage >= len(names):
         return
-    programs = Programs()
-    seen = [kernel_case.variant(now, 1, programs)]
+    programs, symbols = Programs(), symbols_of_texts(kernel_case.case.B)
+    seen = [kernel_case.variant(now, symbols, programs)]
     for value in values_of(kernel_case.kernel, names[stage], device_class):
         knobs = {**now, names[stage]: value}
-        variant = kernel_case.variant(knobs, 1, programs)
+        variant = kernel_case.variant(knobs, symbols, programs)
         if variant not in seen and (variant.local_bytes or 0) <= room:
             seen.append(variant)
             yield knobs

@@ -1,6 +1,7 @@
-// Runs History by lines of stdin: `plan CONTEXT CHUNK RING`, then `feed PAST COUNT`, `reach PAST
-// COUNT`, `append` or `restore COUNT REACHED`. After each move it prints how far the states were
-// filled, how many positions are held, and which positions can be gone back to.
+// Runs History by lines of stdin: `plan CONTEXT CHUNK RING`, then `feed PAST
+// COUNT`, `reach PAST COUNT`, `append` or `restore COUNT REACHED`. After each
+// move it prints how far the states were filled, how many positions are held,
+// and which positions can be gone back to.
 #include <cstdio>
 #include <iostream>
 #include <numeric>
@@ -16,12 +17,11 @@ pocket::Plan plan_of(int64_t context, int64_t chunk, int64_t ring) {
   pocket::Plan plan;
   plan.model.max_context = context;
   plan.model.prefill_chunk = chunk;
-  const pocket::Expr slots = {{pocket::Token::Number, ring}}, width = {{pocket::Token::Number, 4}};
-  plan.buffers.push_back({"k", "state", "f32", {slots, width}, 16 * ring, "append"});
+  plan.states.push_back({0, "layers.0", "k", "append", 0, ring});
   return plan;
 }
 
-}  // namespace
+} // namespace
 
 int main() {
   std::optional<pocket::History> history;
@@ -36,14 +36,20 @@ int main() {
       history->append(7);
     } else {
       std::cin >> a >> b;
-      const std::vector<cl::Int> ids(static_cast<size_t>(move == "restore" ? a : b), 7);
-      if (move == "feed") history->feed(ids.data(), ids.size(), a);
-      if (move == "reach") history->reach(a, b);
-      if (move == "restore") history->restore(ids, b);
+      const std::vector<cl::Int> ids(
+          static_cast<size_t>(move == "restore" ? a : b), 7);
+      if (move == "feed")
+        history->feed(ids.data(), ids.size(), a);
+      if (move == "reach")
+        history->reach(a, b);
+      if (move == "restore")
+        history->restore(ids, b);
     }
-    printf("%ld %ld", static_cast<long>(history->reached()), static_cast<long>(history->length()));
+    printf("%ld %ld", static_cast<long>(history->reached()),
+           static_cast<long>(history->length()));
     for (int64_t past = 0; past <= context; ++past)
-      if (history->holds(past)) printf(" %ld", static_cast<long>(past));
+      if (history->holds(past))
+        printf(" %ld", static_cast<long>(past));
     printf("\n");
   }
 }

@@ -33,6 +33,7 @@ def assemble(
     frame, programs = kind.frame(model, source, options), Programs()
     settings = Settings(
         device_class=CLASSES[profile["class"]],
+        symbols=frame.symbols,
         batch=options.batch,
         context=options.context,
         activations=options.activations,
@@ -51,6 +52,7 @@ def assemble(
         profile=profile,
         symbols=frame.symbols,
         buffers=frame.buffers,
+        states=frame.states,
         weights=(),
         files=(),
         programs=tuple(programs.index),
@@ -82,5 +84,5 @@ def _phase(
     lower_nodes(model.graph, builder)
     phase.end(builder)
     scratch, steps = compact(builder)
-    made = Phase(phase.name, phase.bounds, phase.recordable, scratch, steps)
+    made = Phase(phase.name, phase.graph, phase.bounds, phase.recordable, scratch, steps)
     return place_phase(made, box, align)

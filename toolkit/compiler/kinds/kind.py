@@ -9,14 +9,15 @@ import onnx_ir as ir
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, Substitution
 from toolkit.compiler.options import Options
 from toolkit.compiler.source import Source
-from toolkit.plan.schema import Buffer, SymbolDecl
+from toolkit.plan.schema import Buffer, State, SymbolDecl
 
 
 @dataclass(frozen=True)
 class PhaseKind:
-    """A phase: the graph with bounds of its own."""
+    """A phase: a graph with bounds of its own."""
 
     name: str
+    graph: str  # for people: which graph of the model
     bounds: Mapping[str, tuple[int, int]]  # of symbols, narrower than the plan's
     fixed: Substitution  # symbols that have one value in it, or another's
     end: Callable[[PhaseBuilder], None]  # adds what follows the graph's own steps
@@ -27,8 +28,9 @@ class PhaseKind:
 class Frame:
     """What a plan has around the steps of its graph."""
 
-    symbols: tuple[SymbolDecl, ...]  # in the order of their slots
+    symbols: tuple[SymbolDecl, ...]
     buffers: tuple[Buffer, ...]
+    states: tuple[State, ...]
     inputs: Mapping[ir.Value, Location]  # where the graph's inputs lie
     phases: tuple[PhaseKind, ...]
     facts: Mapping[str, Any]  # the plan's `model` entry

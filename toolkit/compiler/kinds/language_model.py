@@ -1,6 +1,6 @@
 """Language models: symbols of a text, token ids and KV states, three phases."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import sympy
 
 from onnx_passes.analysis.roles import has_roles, roles_of
 from onnx_passes.ir.dims import as_expr
+from opencl_kernels.case import symbols_of_texts
 from opencl_kernels.formats import dtype_bytes
 from opencl_kernels.sampling.sample import PARAMETERS, Choice
 from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind
@@ -17,9 +18,11 @@ from toolkit.compiler.options import Options
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
 from toolkit.plan.expr import symbol
-from toolkit.plan.schema import Buffer, HostStep, SymbolDecl
+from toolkit.plan.schema import Buffer, HostStep, State, SymbolDecl
 
 STATE = "state."  # prefix of the inputs that `kv_in_place` makes for states
+TOKEN_AXIS = 2  # of these states: [batch, kv_head, capacity, head_dim]
+GRAPH = "decoder"
 SCORE_BYTES = 16 * 2**20  # of logits that the score phase holds at a time
 SCORE_ROWS = 8  # it holds at least this many rows
 
@@ -30,10 +33,12 @@ def _frame(model: ir.Model, source: Source, options: Options) -> Frame:
     vocab = _vocabulary(model)
     score = min(options.chunk, max(SCORE_ROWS, SCORE_BYTES // (4 * vocab)))
     buffers = tuple(_buffers(model, options, vocab, score))
-    layers = sum(buffer.kind == "state" for buffer in buffers) // 2
+    states = tuple(_states(buffers))
+    layers = len({state.group for state in states})
     return Frame(
         symbols=_symbols(options, score),
         buffers=buffers,
+        states=states,
         inputs=_locations(model, [buffer.name for buffer in buffers], options.kv),
         phases=_phases(options, vocab, score),
         facts=_facts(source, options, vocab, layers),
@@ -43,12 +48,11 @@ def _frame(model: ir.Model, source: Source, options: Options) -> Frame:
 def _phases(options: Options, vocab: int, score: int) -> tuple[PhaseKind, ...]:
     """Prefill computes the last row, decode is one token, score computes every row."""
     last, choose = {"rows": (1, 1)}, partial(_choose_next_id, vocab=vocab, options=options)
+    one_token, every_row = {SEQ: ONE, ROWS: ONE}, {"seq": (1, score), "rows": (1, score)}
     return (
-        PhaseKind("prefill", {"seq": (1, options.chunk), **last}, {ROWS: ONE}, choose),
-        PhaseKind(
-            "decode", {"seq": (1, 1), **last}, {SEQ: ONE, ROWS: ONE}, choose, recordable=True
-        ),
-        PhaseKind("score", {"seq": (1, score), "rows": (1, score)}, {ROWS: SEQ}, _give_logits),
+        PhaseKind("prefill", GRAPH, {"seq": (1, options.chunk), **last}, {ROWS: ONE}, choose),
+        PhaseKind("decode", GRAPH, {"seq": (1, 1), **last}, one_token, choose, recordable=True),
+        PhaseKind("score", GRAPH, every_row, {ROWS: SEQ}, _give_logits),
     )
 
 
@@ -65,10 +69,15 @@ def _vocabulary(model: ir.Model) -> int:
 
 
 def _symbols(options: Options, score: int) -> tuple[SymbolDecl, ...]:
-    """The symbols, in the order in which the kernels' `symbol_header` reads them."""
-    sizes = [("seq", 1, options.chunk), ("past", 0, options.context), ("rows", 1, score)]
-    starts = [(f"start.{b}", 0, options.context) for b in range(options.batch)]
-    return tuple(SymbolDecl(name, "input", low, high) for name, low, high in sizes + starts)
+    """The symbols, in the slots where kernels are tested with them."""
+    bounds = {
+        "seq": (1, options.chunk),
+        "past": (0, options.context),
+        "rows": (1, score),
+        "start": (0, options.context),
+    }
+    slots = symbols_of_texts(options.batch)
+    return tuple(SymbolDecl(s.name, "input", *bounds[s.name], s.slot, s.length) for s in slots)
 
 
 def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Iterator[Buffer]:
@@ -83,14 +92,17 @@ def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Itera
         if (value.name or "").startswith(STATE):
             shape = tuple(as_expr(d) for d in value.shape or ())
             size = int(sympy.prod(shape)) * dtype_bytes(options.kv)
-            yield Buffer(
-                (value.name or "").removeprefix(STATE),
-                "state",
-                options.kv,
-                shape,
-                size,
-                "append",
-            )
+            name = (value.name or "").removeprefix(STATE)
+            yield Buffer(name, "state", options.kv, shape, size)
+
+
+def _states(buffers: Sequence[Buffer]) -> Iterator[State]:
+    """The states that `kv_in_place` makes, called LAYER.k and LAYER.v."""
+    for index, buffer in enumerate(buffers):
+        if buffer.kind == "state":
+            group, _, part = buffer.name.rpartition(".")
+            capacity = int(buffer.shape[TOKEN_AXIS])
+            yield State(index, group, part, "append", TOKEN_AXIS, capacity)
 
 
 def _locations(model: ir.Model, names: list[str], kv: str) -> dict[ir.Value, Location]:
@@ -122,7 +134,7 @@ def _give_logits(builder: PhaseBuilder) -> None:
 
 
 def _fetch(builder: PhaseBuilder, name: str) -> None:
-    builder.steps.append(HostStep("fetch", int(builder.buffer(name)[-1])))
+    builder.steps.append(HostStep("fetch", (builder.buffer(name),)))
 
 
 def _facts(source: Source, options: Options, vocab: int, layers: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import sympy
 
 from opencl_kernels import Family, Kernel
-from opencl_kernels.case import as_json, c_expression, symbol_header
+from opencl_kernels.case import Slots, as_json, c_expression, symbol_header
 from opencl_kernels.device_class import DeviceClass
 from opencl_kernels.family import kernels_for
 from opencl_kernels.kernel import Knobs
@@ -32,6 +32,7 @@ class Settings:
     """Choices that hold for the whole compile."""
 
     device_class: DeviceClass
+    symbols: Sequence[Slots]  # of the plan
     batch: int
     context: int
     activations: str  # storage of values between kernels: "f32" or "f16"
@@ -65,20 +66,20 @@ def _fitting(
         if usual is not None:
             knobs = knobs_for(kernel, case, usual, settings.tuned, room)
             tuned = changed(knobs, usual)
-            yield variant_of(kernel, case, knobs, settings.batch, programs, tuned)
+            yield variant_of(kernel, case, knobs, settings.symbols, programs, tuned)
 
 
 def variant_of(
     kernel: Kernel,
     case: Any,
     knobs: Knobs,
-    batch: int,
+    symbols: Sequence[Slots],
     programs: Programs,
     tuned: Knobs | None = None,
 ) -> Variant:
     """The variant that runs a kernel on a case; its program is added to `programs`."""
     rows = {"M": c_expression(case.M)} if hasattr(case, "M") else {}
-    defines = {**symbol_header(batch), **rows, **kernel.defines(case, knobs)}
+    defines = {**symbol_header(symbols), **rows, **kernel.defines(case, knobs)}
     text = tuple((key, str(value)) for key, value in defines.items())
     source, made_from = f"kernels/{kernel.source}", (as_json(case), tuned or None)
     program = Program(source, kernel.name, text, *made_from, options=kernel.options)

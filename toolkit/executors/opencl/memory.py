@@ -21,7 +21,7 @@ class PlanMemory:
         self._context, self._queue = context, queue
         _check_alignment(plan, context.devices[0])
         arena = max((p.arena_bytes for p in plan.phases), default=0)
-        self.symbols = self._zeros("the symbols", 4 * len(plan.symbols))
+        self.symbols = self._zeros("the symbols", 4 * plan.slots)
         self.arena = self._zeros("the arena", max(1, arena))
         self.buffers = [self._zeros(b.name, b.bytes) for b in plan.buffers]
         self._shards = self._mapped_shards(path, plan)

@@ -113,9 +113,16 @@ class PhaseExecutor:
         return True
 
     def bind(self, values: Values) -> None:
-        """Give every symbol its value: those not named here get their least."""
-        self._values = {s.name: values.get(s.name, s.min) for s in self.plan.symbols}
-        self._write(self._memory.symbols, np.array([*self._values.values()], np.int32))
+        """Give every symbol its value, each element of a vector the same.
+
+        Those not named here get their least. What a kernel will count gets its greatest: launches
+        are sized for it.
+        """
+        words = np.zeros(self.plan.slots, np.int32)
+        for s in self.plan.symbols:
+            self._values[s.name] = values.get(s.name, s.max if s.kind == "count" else s.min)
+            words[s.slot : s.end] = self._values[s.name]
+        self._write(self._memory.symbols, words)
 
     def advance(self, symbol: str, value: int) -> None:
         """A phase that ran last has given the symbol this value itself."""
@@ -143,7 +150,7 @@ class PhaseExecutor:
         with opencl_errors(f"phase {phase} failed"):
             for number, step in enumerate(bound.phase.steps):
                 if isinstance(step, HostStep):
-                    fetch(self.plan.buffers[step.buffer].name)
+                    fetch(self.plan.buffers[int(step.args[0][-1])].name)
                 elif not isinstance(step, Dispatch):
                     self._queue.finish()
                 elif all(grids[number]):  # nothing to do at a size of zero
@@ -241,7 +248,7 @@ class PhaseExecutor:
     def _item(self, phase: Phase, ref: Ref) -> Scratch | Buffer | Weight:
         """The plan's entry for an argument."""
         if len(ref) == 1:
-            slots = len(self.plan.symbols)
+            slots = self.plan.slots
             return Buffer("symbols", "state", "i32", (slots,), 4 * slots)
         tables: Mapping[str, Sequence[Scratch | Buffer | Weight]] = {
             "scratch": phase.scratch,

@@ -1,15 +1,30 @@
 """What the phases of a plan must be: their bounds, scratch memory, steps and variants."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from toolkit.errors import PocketError
 from toolkit.plan.arena import lifetimes, overlap
-from toolkit.plan.check_values import expr_problems, index_problems, size_problems, storage_problems
+from toolkit.plan.checks.values import (
+    expr_problems,
+    index_problems,
+    size_problems,
+    storage_problems,
+)
 from toolkit.plan.expr import Box, divisor, maximum
 from toolkit.plan.reader import damaged
-from toolkit.plan.schema import FEATURES, Dispatch, HostStep, Phase, Plan, Scratch, Step, Variant
+from toolkit.plan.schema import (
+    FEATURES,
+    HOST_OPS,
+    Dispatch,
+    HostStep,
+    Phase,
+    Plan,
+    Ref,
+    Scratch,
+    Step,
+    Variant,
+)
 
-HOST_OPS = ("fetch",)
 QUEUES = 16
 INT32_MAX = 2**31 - 1
 MOST_ITEMS = 2**32 - 1  # of a launch, in each dimension
@@ -20,7 +35,7 @@ def phase_problems(at: str, phase: Phase, plan: Plan) -> Iterator[PocketError]:
     box = plan.box()
     for name, (low, high) in phase.bounds.items():
         if name not in box:
-            yield damaged(f"{at}.bounds.{name}", "no such symbol")
+            yield damaged(f"{at}.bounds.{name}", "there is no such symbol with one value")
         if not box[name][0] <= low <= high <= (box[name][1] or 0):
             yield damaged(f"{at}.bounds.{name}", f"[{low}, {high}] is not inside {box[name]}")
     box = plan.box(phase)
@@ -62,24 +77,46 @@ def _step_problems(
     if not 0 <= step.queue < QUEUES:
         yield damaged(f"{at}.queue", f"{step.queue} is no queue")
     if isinstance(step, HostStep):
-        if step.op not in HOST_OPS:
-            yield damaged(f"{at}.op", f"unknown built-in {step.op!r}")
-        yield from index_problems(f"{at}.buffer", step.buffer, len(plan.buffers))
+        yield from _host_problems(at, step, phase, plan)
     if isinstance(step, Dispatch):
         yield from _dispatch_problems(at, step, phase, plan)
         for i, variant in enumerate(step.variants):
             yield from _variant_problems(f"{at}.variants[{i}]", variant, plan, box)
 
 
-def _dispatch_problems(at: str, step: Dispatch, phase: Phase, plan: Plan) -> Iterator[PocketError]:
+def _argument_problems(
+    at: str, args: Sequence[Ref], writes: Sequence[int], phase: Phase, plan: Plan
+) -> Iterator[PocketError]:
     counts = {"scratch": phase.scratch, "weight": plan.weights, "buffer": plan.buffers}
-    for i, ref in enumerate(step.args):
+    for i, ref in enumerate(args):
         if len(ref) == 2:
             yield from index_problems(f"{at}.args[{i}]", ref[1], len(counts[ref[0]]))
-    for i, write in enumerate(step.writes):
-        yield from index_problems(f"{at}.writes[{i}]", write, len(step.args))
-        if step.args[write][0] == "weight":
+    for i, write in enumerate(writes):
+        yield from index_problems(f"{at}.writes[{i}]", write, len(args))
+        if args[write][0] == "weight":
             yield damaged(f"{at}.writes[{i}]", "a weight is never written")
+
+
+def _host_problems(at: str, step: HostStep, phase: Phase, plan: Plan) -> Iterator[PocketError]:
+    """A built-in takes arguments of its kinds; none writes one or has parameters so far."""
+    if step.op not in HOST_OPS:
+        known = ", ".join(HOST_OPS)
+        yield damaged(f"{at}.op", f"unknown built-in {step.op!r:.40}; known: {known}")
+    kinds = HOST_OPS[step.op]
+    if len(step.args) != len(kinds):
+        yield damaged(f"{at}.args", f"{step.op} takes {len(kinds)}, there are {len(step.args)}")
+    for i, (ref, kind) in enumerate(zip(step.args, kinds, strict=True)):
+        if ref[0] != kind:
+            yield damaged(f"{at}.args[{i}]", f"{step.op} takes a {kind}, this is {ref[0]!r}")
+    yield from _argument_problems(at, step.args, step.writes, phase, plan)
+    if step.writes:
+        yield damaged(f"{at}.writes", f"{step.op} writes nothing")
+    if step.params:
+        yield damaged(f"{at}.params", f"{step.op} has no parameters")
+
+
+def _dispatch_problems(at: str, step: Dispatch, phase: Phase, plan: Plan) -> Iterator[PocketError]:
+    yield from _argument_problems(at, step.args, step.writes, phase, plan)
     if not step.variants:
         yield damaged(f"{at}.variants", "there is no way to run this dispatch")
 
