@@ -45,7 +45,7 @@ class Rehearsal {
     if (arg.kind == Argument::Scratch) return zeros(phase.scratch[arg.index].bytes);
     if (arg.kind == Argument::Weight) return zeros(plan_.weights[arg.index].bytes);
     if (arg.kind == Argument::Buffer) return zeros(plan_.buffers[arg.index].bytes);
-    const std::vector<cl::Int> words(symbols.begin(), symbols.end());
+    const std::vector<cl::Int> words = symbol_words(plan_, symbols);
     const cl::Memory memory = zeros(4 * words.size());
     device_.write(memory, 0, words.data(), 4 * words.size());
     return memory;

@@ -54,7 +54,21 @@ class RingToy(Toy):
         return [(p * 3 + j * 5) % 7 - 3.0 if j > p - WINDOW else 0.0 for j in range(p + 1)]
 
 
-@pytest.fixture(params=[Toy, RingToy])
+class TurnedToy(Toy):
+    """The toy with a state [1, D, C]: the tokens lie along its last axis."""
+
+    def save(self) -> None:
+        for name, old, new in (
+            ("remember", "state[(PAST + row) * D + d]", f"state[d * {C} + PAST + row]"),
+            ("recall", "state[j * D + d]", f"state[d * {C} + j]"),
+        ):
+            self.sources[name] = self.sources[name].replace(old, new)
+        self.plan["buffers"][3]["shape"] = [1, D, C]
+        self.plan["states"][0]["axis"] = 2
+        super().save()
+
+
+@pytest.fixture(params=[Toy, RingToy, TurnedToy])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Toy:
     made: Toy = request.param(tmp_path / "toy plan")
     made.plan["model"]["source"] = {"path": "toy.onnx", "sha256": "a" * 64}
