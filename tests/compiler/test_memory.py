@@ -25,7 +25,7 @@ def chain(sizes: list[Any], queues: tuple[int, ...] = (0,)) -> Phase:
         Dispatch(queues[i % len(queues)], f"s{i}", (("scratch", i), ("scratch", i + 1)), (1,), ())
         for i in range(len(sizes) - 1)
     )
-    return Phase("run", {"seq": (1, 10)}, True, scratch, (*steps, WaitStep(queues[0])))
+    return Phase("run", "model", {"seq": (1, 10)}, True, scratch, (*steps, WaitStep(queues[0])))
 
 
 def test_a_chain_needs_two_neighbours() -> None:
@@ -54,7 +54,7 @@ def test_the_bounds_of_the_phase_narrow_the_box() -> None:
 
 
 def test_no_scratch_at_all() -> None:
-    phase = place_phase(Phase("run", {}, True, (), ()), {}, ALIGN)
+    phase = place_phase(Phase("run", "model", {}, True, (), ()), {}, ALIGN)
     assert (phase.arena_bytes, phase.lower_bound_bytes) == (0, 0)
     assert formulas(phase, ALIGN) == ("0", "0")
 
