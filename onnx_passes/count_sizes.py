@@ -9,11 +9,12 @@ import onnx_ir as ir
 import sympy
 
 from onnx_passes.analysis.roles import roles_of
-from onnx_passes.ir.dims import as_expr, parse, symbolic_value
+from onnx_passes.ir.dims import as_dim, as_expr, parse, symbolic_value
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import places
 from onnx_passes.ir.graph import DOMAIN, attribute, integers, is_constant, needed, operand, rank
 from onnx_passes.ir.rules import Miss, Outcome, Rules, apply
+from onnx_passes.ir.slice_rule import from_front
 
 PAST, SEQ = parse("past"), parse("seq")
 _CODES = {SEQ: -1, PAST + SEQ: -2, PAST: -3}  # as `pocket.Spread` writes these sizes
@@ -45,11 +46,11 @@ def _counted(
     counted = b.op(op, *places(model, b, roles_of(model).tokens, False), domain=DOMAIN)
     flat = b.op("Reshape", counted, b.target(-1))
     if start != first:
-        flat = b.op("Add", flat, _size(model, b, start - first))
+        flat = b.op("Add", flat, _extent(model, b, start - first))
     return flat if dtype in (None, ir.DataType.INT64) else b.op("Cast", flat, to=int(dtype))
 
 
-def _size(model: ir.Model, b: Builder, size: sympy.Expr) -> ir.Value:
+def _extent(model: ir.Model, b: Builder, size: sympy.Expr) -> ir.Value:
     """The number [1]."""
     numbers = sympy.Poly(size, PAST, SEQ)
     factors = [numbers.coeff_monomial(m) for m in (PAST, SEQ, 1)]
@@ -57,7 +58,7 @@ def _size(model: ir.Model, b: Builder, size: sympy.Expr) -> ir.Value:
         raise Miss(f"{size} is no sum of sizes")
     x, past, _ = places(model, b, roles_of(model).tokens, True)
     a, s, c = map(int, factors)
-    return b.op("Size", x, past, domain=DOMAIN, a=a, b=s, c=c)
+    return b.op("Extent", x, past, domain=DOMAIN, a=a, b=s, c=c)
 
 
 def _expand(model: ir.Model, node: ir.Node) -> bool:
@@ -96,7 +97,9 @@ def _slice(model: ir.Model, node: ir.Node) -> bool:
     size = None if node.outputs[0].shape is None else node.outputs[0].shape[axis]
     if size is None or (not isinstance(size, int) and size.value is None):
         raise Miss("how much it takes is not known")
-    begin = start[0] if not start[0].is_negative else start[0] + as_expr(source.shape[axis])
+    begin = from_front(as_dim(start[0]), as_expr(source.shape[axis]))
+    if begin is None:
+        raise Miss(f"it may begin on either side of {start[0]}")
     b = Builder(node)
     index = _counted(model, b, begin, sympy.expand(begin + as_expr(size)), None)
     replace(node, b.op("Gather", source, index, axis=axis))
@@ -113,7 +116,7 @@ def _count_numbers(model: ir.Model) -> int:
             continue
         b = Builder(node)
         try:
-            number = _size(model, b, size[0])
+            number = _extent(model, b, size[0])
         except Miss:
             continue
         if rank(value) == 0:

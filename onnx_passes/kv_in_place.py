@@ -41,7 +41,7 @@ def _place_in_layer(model: ir.Model, cache: Cache) -> tuple[int, int]:
     """Keys before values: by what attention reads as such, else by the order of the inputs."""
     read_as = (index for node, index in cache.node.outputs[0].uses() if _is_attention(node))
     inputs = [value.name for value in model.graph.inputs]
-    return min(read_as, default=0), inputs.index(cache.past)
+    return min(read_as, default=1), inputs.index(cache.past)
 
 
 def _make_state(model: ir.Model, cache: Cache, name: str) -> bool:

@@ -12,7 +12,7 @@ from onnx_passes.ir.rules import Miss
 KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft", "pocket")
 DOMAIN = "pocket"  # the op domain of everything that we invent
 # Ops of ours that read the counters, and nothing of x but its size.
-COUNTING = ("Positions", "KeyPositions", "PaddingMask", "CausalMask", "Size")
+COUNTING = ("Positions", "KeyPositions", "PaddingMask", "CausalMask", "Extent")
 COUNTERS = ("past", "start", "rows")  # inputs that `canonicalize_dims` adds
 
 

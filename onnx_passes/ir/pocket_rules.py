@@ -86,7 +86,7 @@ def _key_positions(context: Context, node: ir.Node) -> None:
         context.set_shape_and_dtype(node.outputs[0], shape, ir.DataType.INT64)
 
 
-def _size(context: Context, node: ir.Node) -> None:
+def _extent(context: Context, node: ir.Node) -> None:
     context.set_shape_and_dtype(node.outputs[0], ir.Shape([1]), ir.DataType.INT64)
 
 
@@ -115,7 +115,7 @@ OURS: dict[str, Rule] = {
     "Positions": _positions,
     **dict.fromkeys(("PaddingMask", "CausalMask"), _mask),
     "KeyPositions": _key_positions,
-    "Size": _size,
+    "Extent": _extent,
     "Spread": _spread,
     "KvRead": _kv_read,
     "Glu": _glu,

@@ -59,32 +59,35 @@ def _extent(size: Dim, start: Dim | None, end: Dim | None, step: Dim | None) -> 
     if not isinstance(step, int) or step < 1 or (not isinstance(size, int) and size.value is None):
         return None
     whole = as_expr(size)
-    begin, stop = _from_front(start, whole), _from_front(end, whole)
+    begin, stop = from_front(start, whole), from_front(end, whole)
     if begin is None or stop is None:
         return None
     return as_dim(sympy.Max(0, sympy.ceiling((sympy.Min(stop, whole) - begin) / step)))
 
 
-def _from_front(place: Dim | None, size: sympy.Expr) -> sympy.Expr | None:
+def from_front(place: Dim | None, size: sympy.Expr) -> sympy.Expr | None:
     """A place counted from the front; None where it may be either side of zero."""
     if place is None or is_anonymous(place):
         return None
     if isinstance(place, int) and place >= FAR:
         return size
     at = as_expr(place)
-    if at.is_nonnegative or _is_inside_texts(at):
+    least, most = (0, None) if at.is_nonnegative else (None, -1) if at.is_negative else _range(at)
+    if least is not None and least >= 0:
         return at
-    return sympy.Max(0, size + at) if at.is_negative else None
+    return sympy.Max(0, size + at) if most is not None and most < 0 else None
 
 
-def _is_inside_texts(place: sympy.Expr) -> bool:
-    """Whether a sum of sizes is at least 0 for every text that is no longer than the context."""
+def _range(place: sympy.Expr) -> tuple[sympy.Expr | None, sympy.Expr | None]:
+    """Least and most of a sum of sizes, in texts of one new token and more within the context."""
     context, (past, seq) = CONTEXT.get(), (parse("past"), parse("seq"))
     if context is None or not place.free_symbols <= {past, seq} or not place.is_polynomial():
-        return False
+        return None, None
+    if sympy.Poly(place, past, seq).total_degree() > 1:
+        return None, None
     corners = ((0, 1), (0, context), (context - 1, 1))
-    linear = sympy.Poly(place, past, seq).total_degree() <= 1
-    return linear and all(place.subs({past: p, seq: s}) >= 0 for p, s in corners)
+    values = [place.subs({past: p, seq: s}) for p, s in corners]
+    return min(values), max(values)
 
 
 def _cut_elements(

@@ -155,6 +155,24 @@ def test_masks(past: int, seq: int, opset: int) -> None:
         assert np.array_equal(found, kept[:, None, None] & near)
 
 
+@pytest.mark.parametrize("past, seq", ((0, 1), (0, 5), (3, 4), (7, 1)))
+def test_places_and_sizes(past: int, seq: int) -> None:
+    x, total = np.zeros((1, seq), np.int64), past + seq
+    start = count(0, 2, total)
+    keys = call("KeyPositions", x, count(past), start)
+    assert np.array_equal(keys, np.maximum(np.arange(total) - start[:, None], 0))
+    found = call("Extent", x, count(past), a=-2, b=3, c=7)
+    assert np.array_equal(found, count(3 * seq - 2 * past + 7))
+
+
+@DTYPES
+@pytest.mark.parametrize("past, seq", ((0, 1), (3, 4)))
+def test_spread(dtype: Any, past: int, seq: int) -> None:
+    v, x = random(1, 3, 1, 1, 1, dtype=dtype), np.zeros((1, seq), np.int64)
+    found = call("Spread", v, x, count(past), shape=[2, 3, -1, -2, -3])
+    assert np.array_equal(found, np.broadcast_to(v, (2, 3, seq, past + seq, past)))
+
+
 @DTYPES
 @pytest.mark.parametrize("opset", OPSETS)
 def test_kv_read(dtype: Any, opset: int) -> None:

@@ -1,0 +1,278 @@
+"""Decoders that no fusion covers: positions, masks and states without inputs, shapes or sines."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from pass_helpers import noted, run, text
+from tiny_decoder import decoder_text
+
+import onnx_passes
+from onnx_passes.analysis.roles import roles_of
+from onnx_passes.ir.dims import unresolved_dims
+from onnx_passes.ir.graph import COUNTERS, GraphError
+
+Changes = Sequence[tuple[str, str]]
+CONTEXT, CHUNK = 32, 8
+GONE = {"Shape", "Size", "ConstantOfShape", "Range", "CumSum", "Sin", "Cos", "Trilu", "NonZero"}
+SOFT_CAP = ("a1 = Mul(a0, scale)", "t0 = Mul(a0, scale)  t1 = Tanh(t0)  a1 = Mul(t1, two)")
+PLAIN = (("qr = Add(qc, qs)", "qr = Identity(q)"), ("kr = Add(kc, ks)", "kr = Identity(k)"))
+EMBEDDED = "h = Gather(table, input_ids)"
+PLACES = ("<float[40, 32] table,", "<float[%d, 32] places, float[40, 32] table,")
+CACHES = "float[%(B)s, 2, %(P)s, 8] cache_k, float[%(B)s, 2, %(P)s, 8] cache_v"
+NEW = "new_k = Concat<axis = 2>(cache_k, kr)  new_v = Concat<axis = -2>(cache_v, v)"
+
+
+def _places(rows: int = CONTEXT) -> tuple[str, str]:
+    return PLACES[0], PLACES[1] % rows
+
+
+def _looked_up(index: str) -> tuple[str, str]:
+    return EMBEDDED, f"h0 = Gather(table, input_ids)  {index}  h = Add(h0, hp)"
+
+
+def _stored(order: Sequence[int], join: str) -> Changes:
+    """Caches with their dimensions in another order; `join` extends them and reads them so."""
+    dims = [("B", "2", "P", "8")[i] for i in order]
+    after = [("B", "2", "T", "8")[i] for i in order]
+    return (
+        *(
+            (f"float[B, 2, P, 8] {x}", f"float[{', '.join(dims)}] {x}")
+            for x in ("cache_k", "cache_v")
+        ),
+        *((f"float[B, 2, T, 8] {x}", f"float[{', '.join(after)}] {x}") for x in ("new_k", "new_v")),
+        (NEW, join),
+        ("Unsqueeze(new_k, v2)", "Unsqueeze(all_k, v2)"),
+        ("Unsqueeze(new_v, v2)", "Unsqueeze(all_v, v2)"),
+        ("kshape = Shape(new_k)", "kshape = Shape(all_k)"),
+    )
+
+
+def _joined(order: Sequence[int], axis: int) -> str:
+    back = [list(order).index(i) for i in range(4)]
+    return "  ".join(
+        f"{x}_in = Transpose<perm = {[*order]}>({new})"
+        f"  new_{x} = Concat<axis = {axis}>(cache_{x}, {x}_in)"
+        f"  all_{x} = Transpose<perm = {back}>(new_{x})"
+        for x, new in (("k", "kr"), ("v", "v"))
+    )
+
+
+TURNED = "  ".join(
+    f"{x}p = Transpose<perm = [0, 2, 1, 3]>(cache_{x})  all_{x} = Concat<axis = 2>({x}p, {new})"
+    f"  new_{x} = Transpose<perm = [0, 2, 1, 3]>(all_{x})"
+    for x, new in (("k", "kr"), ("v", "v"))
+)
+INTERLEAVED: Changes = (
+    ("f4 = Concat<axis = -1>(f3, f3)",
+     "fu = Unsqueeze(f3, v3)  fc = Concat<axis = 3>(fu, fu)  f4 = Reshape(fc, flat3)"),
+    *((f"{x}a = Slice({x}, v0, v4, v3)  {x}b = Slice({x}, v4, end, v3)",
+       f"{x}a = Slice({x}, v0, end, v3, v2)  {x}b = Slice({x}, v1, end, v3, v2)") for x in "qk"),
+    *((f"{x}h = Concat<axis = -1>({x}n, {x}a)",
+       f"{x}n5 = Unsqueeze({x}n, v4)  {x}a5 = Unsqueeze({x}a, v4)"
+       f"  {x}5 = Concat<axis = 4>({x}n5, {x}a5)  {x}h = Reshape({x}5, flat4)") for x in "qk"),
+    ("int64[1] minus = {-1},", "int64[1] minus = {-1}, int64[3] flat3 = {0, 0, 8}, "
+     "int64[4] flat4 = {0, 0, 0, 8},"),
+)  # fmt: skip
+FROM_MASK = """c0 = Cast<to = 7>(attention_mask)  c1 = CumSum(c0, i1)  c2 = Mul(c1, c0)
+  c3 = Add(c2, i1)  is0 = Shape(input_ids)  is1 = Gather(is0, v1)  is2 = Neg(is1)
+  c4 = Slice(c3, is2, end, v1)  hp = Gather(places, c4)"""
+ALIBI = ("a2 = Add(a1, bias)", "d0 = Sub(cols, at)  d1 = Cast<to = 1>(d0)  d2 = Mul(d1, slopes)"
+         "  a1b = Add(a1, d2)  a2 = Add(a1b, bias)")  # fmt: skip
+SLOPES = (
+    "float two = {2.0},",
+    "float two = {2.0}, float[1, 4, 1, 1] slopes = {1, 0.5, 0.25, 0.1},",
+)
+DECODERS: dict[str, Changes] = {
+    "as it is": (),
+    "soft-capped scores": (SOFT_CAP,),
+    "learned positions": (*PLAIN, _places(), _looked_up("hp = Gather(places, position_ids)")),
+    "learned positions from the third row on": (
+        *PLAIN, _places(40),
+        _looked_up("at2 = Add(position_ids, i2)  hp = Gather(places, at2)"),
+    ),
+    "learned positions counted in the mask": (
+        *PLAIN, _places(40), _looked_up(FROM_MASK), ("  int64[B, S] position_ids,\n", ""),
+        ("f0 = Cast<to = 1>(position_ids)", "f0 = Cast<to = 1>(c4)"),
+    ),
+    "as many positions as tokens": (
+        *PLAIN, _places(40), _looked_up("hp = Gather(places, position_ids)")),
+    "sinusoids": (*PLAIN, ("float[1, 4, 1] frequencies", "float[1, 16, 1] frequencies"),
+                  ("cos = Unsqueeze(cos0, v1)", "hs = Concat<axis = 2>(cos0, sin0)"),
+                  ("sin = Unsqueeze(sin0, v1)", "hc = Slice(hs, v0, end, v2, v2)"),
+                  ("h1 = Add(h, o)", "h10 = Add(h, o)  h1 = Add(h10, hc)"),
+                  *((f"{x}{y} = Mul({z}, {w})", f"{x}{y} = Identity({z})")
+                    for x in "qk" for y, z, w in (("c", x, "cos"), ("s", f"{x}h", "sin")))),
+    "interleaved": INTERLEAVED,
+    "interleaved, soft-capped": (*INTERLEAVED, SOFT_CAP),
+    "ALiBi": (*PLAIN, ALIBI, SLOPES),
+    "tokens first": (SOFT_CAP, *_stored((0, 2, 1, 3), _joined((0, 2, 1, 3), 1))),
+    "tokens last": (SOFT_CAP, *_stored((0, 1, 3, 2), _joined((0, 1, 3, 2), 3))),
+    "tokens first, fused": _stored((0, 2, 1, 3), _joined((0, 2, 1, 3), 1)),
+    "tokens first, turned": (SOFT_CAP, *_stored((0, 2, 1, 3), TURNED)),
+    "sizes as numbers": (
+        ("h1 = Add(h, o)", "n8 = Cast<to = 1>(total)  n9 = Log(n8)  o9 = Mul(o, n9)"
+         "  zs = Shape(o)  z0 = ConstantOfShape<value = float[1] {0.5}>(zs)"
+         "  z1 = Expand(two, zs)  o8 = Sub(o9, z0)  o7 = Mul(o8, z1)  h1 = Add(h, o7)"),
+    ),
+}  # fmt: skip
+
+
+def given(name: str, **symbols: str) -> ir.Model:
+    source = decoder_text(**symbols)
+    for old, new in DECODERS[name]:
+        assert old in source, old
+        source = source.replace(old, new)
+    return text(source)
+
+
+@cache
+def finished(name: str, batch: int = 1) -> ir.Model:
+    """A decoder after all passes."""
+    return rewritten(given(name), batch)
+
+
+def rewritten(model: ir.Model, batch: int = 1) -> ir.Model:
+    noted(model, CONTEXT, CHUNK, batch)
+    for _ in onnx_passes.rewrite(model):
+        pass
+    return model
+
+
+def steps(
+    original: ir.Model, model: ir.Model, start: Sequence[int], lengths: Sequence[int]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Logits of both for a text in pieces, with `start` tokens of padding before each row."""
+    batch, past, pairs = len(start), 0, []
+    shapes = {v.name: [*(v.shape or ())] for v in original.graph.inputs}
+    caches = {x: np.zeros([_number(d, batch) for d in shapes[x]], np.float32)
+              for x in ("cache_k", "cache_v")}  # fmt: skip
+    states = {f"state.layers.0.{x}": np.zeros((batch, 2, CONTEXT, 8), np.float32) for x in "kv"}
+    for v in model.graph.inputs:
+        if v.name in states:
+            states[v.name] = np.zeros([int(str(d)) for d in v.shape or ()], np.float32)
+    for seq in lengths:
+        ids = np.random.default_rng(past).integers(0, 40, (batch, seq))
+        total, column = past + seq, np.array(start)[:, None]
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": (np.arange(total) >= column).astype(np.int64),
+            "position_ids": np.maximum(np.arange(past, total) - column, 0),
+            **{"past": np.array([past]), "start": np.array(start), "rows": np.array([seq])},
+        }
+        expected, *new = run(original, {**inputs, **caches})
+        actual, *kept = run(model, {**inputs, **states})
+        caches = dict(zip(caches, new, strict=True))
+        names = [v.name.replace("_out", "") for v in model.graph.outputs[1:] if v.name]
+        states = dict(zip(names, kept, strict=True))
+        real = np.arange(past, total) >= column
+        pairs.append((actual[real], expected[real]))
+        past = total
+    return pairs
+
+
+def _number(dim: int | ir.SymbolicDim, batch: int) -> int:
+    return dim if isinstance(dim, int) else batch if dim.value == "B" else 0
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("start", [(0,), (0, 3)], ids=["alone", "padded"])
+def test_says_the_same(name: str, start: Sequence[int]) -> None:
+    model = finished(name, len(start))
+    for actual, expected in steps(given(name), model, start, (7, 1, 1, 5)):
+        np.testing.assert_allclose(actual, expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_nothing_is_left_of_inputs_and_shapes(name: str) -> None:
+    model = finished(name)
+    names = {"input_ids", "state.layers.0.k", "state.layers.0.v", *COUNTERS}
+    assert {v.name for v in model.graph.inputs} == names
+    assert not GONE & {node.op_type for node in model.graph}
+    assert unresolved_dims(model) == []
+
+
+@pytest.mark.parametrize("name", ["soft-capped scores", "tokens first", "tokens last", "ALiBi"])
+def test_what_is_no_attention_reads_the_state_so_far(name: str) -> None:
+    model = finished(name)
+    ops = [node.op_type for node in model.graph]
+    assert ops.count("KvWrite") == ops.count("KvRead") == 2 and "Attention" not in ops
+    states = [v.shape for v in model.graph.inputs if (v.name or "").startswith("state.")]
+    assert states == [[1, 2, CONTEXT, 8]] * 2
+
+
+def test_attention_reads_a_cache_of_any_order_in_place() -> None:
+    ops = [node.op_type for node in finished("tokens first, fused").graph]
+    assert "KvRead" not in ops and "Attention" in ops
+
+
+def test_positions_with_as_many_rows_as_logits_are_told_by_name() -> None:
+    model = given("as many positions as tokens")
+    onnx_passes.intake(noted(model))
+    roles = roles_of(model)
+    assert (roles.tokens, roles.positions) == ("input_ids", "position_ids")
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("position_ids", "input_ids")])
+def test_the_table_with_a_row_for_each_logit_is_that_of_tokens(names: tuple[str, str]) -> None:
+    """Whatever the names, misleading ones too."""
+    source = decoder_text()
+    for old, new in DECODERS["learned positions"]:
+        source = source.replace(old, new)
+    for old, new in zip(("input_ids", "position_ids"), ("TOKENS", "PLACES_OF"), strict=True):
+        source = re.sub(rf"\b{old}\b", new, source)
+    source = source.replace("TOKENS", names[0]).replace("PLACES_OF", names[1])
+    model = noted(text(source))
+    onnx_passes.intake(model)
+    assert (roles_of(model).tokens, roles_of(model).positions) == names
+
+
+def test_positions_that_end_before_the_context_are_refused() -> None:
+    changes = (*PLAIN, _places(20), _looked_up("p = Add(position_ids, i2)  hp = Gather(places, p)"))
+    source = decoder_text()
+    for old, new in changes:
+        source = source.replace(old, new)
+    with pytest.raises(GraphError) as caught:
+        rewritten(text(source))
+    assert "the table places has 20 rows" in caught.value.what
+    assert caught.value.hint == "--max-context 18 fits"
+
+
+def test_embeddings_of_another_file_are_named() -> None:
+    source = decoder_text().replace("int64[B, S] input_ids", "float[B, S, 32] inputs_embeds")
+    with pytest.raises(GraphError) as caught:
+        rewritten(text(source.replace(EMBEDDED, "h = Identity(inputs_embeds)")))
+    assert "'inputs_embeds' takes what another file" in caught.value.because
+
+
+@pytest.mark.parametrize("kind, add", [("bool", False), ("float", True), ("int64", False)])
+def test_masks_of_rank_four(kind: str, add: bool) -> None:
+    """Booleans and ones where a key is seen; floats are added to the scores."""
+    source = decoder_text(mask_type=kind).replace(
+        "[B, T] attention_mask", "[B, 1, S, T] attention_mask"
+    )
+    made = "real0 = Cast<to = 9>(attention_mask)  real1 = Unsqueeze(real0, v1)"
+    source = source.replace(made, "real = Cast<to = 9>(attention_mask)")
+    source = source.replace("real = Unsqueeze(real1, v2)", "")
+    bias = "seen = And(causal, real)  bias = Where(seen, fzero, low)"
+    source = source.replace(bias, "bias = Identity(attention_mask)" if add else
+                            "bias = Where(real, fzero, low)")  # fmt: skip
+    plain, model = text(source), rewritten(text(source), 2)
+    rows = np.arange(5) >= np.array([0, 2])[:, None]
+    seen = (np.tril(np.ones((5, 5), bool)) & rows[:, None])[:, None]
+    mask = np.where(seen, 0, -1e9).astype(np.float32) if add else seen.astype(kind)
+    ids = np.random.default_rng(0).integers(0, 40, (2, 5))
+    at = np.maximum(np.arange(5) - np.array([0, 2])[:, None], 0)
+    empty = np.zeros((2, 2, 0, 8), np.float32)
+    caches = {"cache_k": empty, "cache_v": empty}
+    expected, *_ = run(
+        plain, {"input_ids": ids, "attention_mask": mask, "position_ids": at, **caches}
+    )
+    state = np.zeros((2, 2, CONTEXT, 8), np.float32)
+    counters = {"past": np.array([0]), "start": np.array([0, 2]), "rows": np.array([5])}
+    states = {f"state.layers.0.{x}": state for x in "kv"}
+    actual, *_ = run(model, {"input_ids": ids, **counters, **states})
+    np.testing.assert_allclose(actual[rows], expected[rows], rtol=2e-4, atol=2e-4)
