@@ -133,7 +133,7 @@ def test_any_decoder_says_the_same_and_keeps_its_cache(folder: str) -> None:
     assert not left & {"Shape", "Size", "Range", "ConstantOfShape", "CumSum", "Sin", "Cos"}
 
 
-@pytest.mark.parametrize("folder", ("mpt/optimum",))
+@pytest.mark.parametrize("folder", ("mpt/optimum", "deepseek_v3/optimum"))
 def test_padding_on_the_left(folder: str) -> None:
     """As the exporter's framework computed it: two texts, the first ones of the shorter padded."""
     path = SHARED / "more" / "decoders" / folder

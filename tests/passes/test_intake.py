@@ -228,7 +228,7 @@ def test_initializers_that_are_inputs_are_constants() -> None:
     assert fused(second)
 
 
-@pytest.mark.parametrize("opset", ("18", "19", "20", "21", "22", "23", "24"))
+@pytest.mark.parametrize("opset", [str(opset) for opset in range(18, 28)])
 def test_opsets(opset: str) -> None:
     assert fused(tiny(opset=opset))
 
