@@ -49,7 +49,7 @@ def lower_key_positions(b: PhaseBuilder, node: ir.Node) -> None:
     b.views[y] = View(shape_of(b, y), "i64", lambda at: _after_padding(at[0], at[1]))
 
 
-def lower_size(b: PhaseBuilder, node: ir.Node) -> None:
+def lower_extent(b: PhaseBuilder, node: ir.Node) -> None:
     """a past + b seq + c."""
     y = node.outputs[0]
     past, seq = (
@@ -97,7 +97,7 @@ OF_COUNTERS = tuple(
     for name, emit in (
         ("Positions", lower_positions),
         ("KeyPositions", lower_key_positions),
-        ("Size", lower_size),
+        ("Extent", lower_extent),
         ("Spread", lower_spread),
         ("PaddingMask", lower_padding_mask),
         ("CausalMask", lower_causal_mask),
