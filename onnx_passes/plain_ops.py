@@ -2,7 +2,7 @@
 
 Its optimizer writes them (levels extended and all, onnxruntime.transformers, optimum's -O2 to -O4),
 and so do builders. Semantics: ONNX Runtime's contrib operators. An attribute that a rule doesn't
-know is a Miss: it may change what is computed.
+know is a Miss: it may change what is computed. ONNX's own Gemm becomes what it is short for.
 """
 
 from collections.abc import Callable
@@ -54,4 +54,7 @@ SPELLINGS = {
         multi_head_attention, ("num_heads", "scale", "unidirectional", "mask_filter_value")
     ),
 }
-RULES: Rules = {("com.microsoft", op_type): rule for op_type, rule in SPELLINGS.items()}
+RULES: Rules = {
+    **{("com.microsoft", op_type): rule for op_type, rule in SPELLINGS.items()},
+    ("", "Gemm"): Spelling(rules.gemm, (*_SIDES, "beta")),
+}

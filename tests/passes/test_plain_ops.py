@@ -85,7 +85,23 @@ def test_gemm_with_an_activation(activation: str) -> None:
     model = call("float[S, 24] x", "float[S, 5] y", op, "float[5, 24] w, float[5] b")
     with same_outputs(model, S=4):
         assert plain_ops(model).rewrites == 1
-    assert op_types(model) == ["Gemm", activation]
+    left = ["Transpose", "MatMul", "Mul", "Mul", "Add", activation]
+    assert sorted(op_types(model)) == sorted(left)
+
+
+@pytest.mark.parametrize("attributes", ["", "transA = 1", "alpha = 0.5, transB = 1", "beta = 3.0"])
+@pytest.mark.parametrize("bias", ["", "float[5] b", "float[1, 5] b", "float b", "float[S, 5] b"])
+def test_gemm_is_a_product_and_a_sum(bias: str, attributes: str) -> None:
+    x = "float[24, S] x" if "transA" in attributes else "float[S, 24] x"
+    w = "float[5, 24] w" if "transB" in attributes else "float[24, 5] w"
+    inputs = f"{x}, {bias}" if "S" in bias else x
+    weights = w if not bias or "S" in bias else f"{w}, {bias}"
+    third = ", b" if bias else ""
+    source = f"{HEAD}({inputs}) => (float[S, 5] y) <{weights}>"
+    model = text(f"{source} {{ y = Gemm<{attributes}>(x, w{third}) }}".replace("Gemm<>", "Gemm"))
+    with same_outputs(model, S=4):
+        assert plain_ops(model).rewrites == 1
+    assert {"MatMul", *(["Add"] if bias else [])} <= set(op_types(model))
 
 
 @pytest.mark.parametrize("op", SPELLINGS)
