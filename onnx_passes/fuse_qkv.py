@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import attentions
-from onnx_passes.ir.graph import DOMAIN, dim, linear, needed, operand, producer, rank
+from onnx_passes.ir.graph import DOMAIN, dim, is_constant, linear, needed, operand, producer, rank
 from onnx_passes.ir.rules import Done, Loss, Miss, Outcome, attempt
 from onnx_passes.weights.concat import merged
 
@@ -27,6 +27,8 @@ def _fuse(attention: ir.Node, name: str, order: dict[ir.Node, int]) -> Done:
     k_rope = _made_by(k_write.inputs[1], "Rope", "the keys are not rotated")
     if q_rope.inputs[1:] != k_rope.inputs[1:] or q_rope.overload != k_rope.overload:
         raise Miss("queries and keys are rotated by different tables")
+    if not all(is_constant(table) for table in q_rope.inputs[1:3]):
+        raise Miss("the rotary tables are not constants")
     parts = [_split_heads(x) for x in (q_rope.inputs[0], k_rope.inputs[0], v_write.inputs[1])]
     old = (q_rope, k_write, v_write)
     b = Builder(max(old, key=order.__getitem__))  # all inputs of the others are there by then

@@ -11,26 +11,32 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.masks import NO_WINDOW
-from onnx_passes.analysis.rotary import stored_tables
+from onnx_passes.analysis.rotary import check_positions, gqa_tables
 from onnx_passes.analysis.subgraph import Subgraph
+from onnx_passes.gqa_scores import Scoring, attended
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import SWAP_HEADS_TOKENS, attention, check_heads, rope_by_token
-from onnx_passes.ir.graph import attribute, check_attributes, dim, needed, operand
+from onnx_passes.ir.graph import (
+    DOMAIN,
+    attribute,
+    check_attributes,
+    dim,
+    finite,
+    needed,
+    operand,
+)
 from onnx_passes.ir.rules import Miss, Outcome, Rules, apply
 
 Lengths = tuple[ir.Value, ir.Value]
 _READ = (
     *("num_heads", "kv_num_heads", "do_rotary", "rotary_interleaved", "scale"),
-    *("local_window_size", "qk_norm_epsilon"),
+    *("local_window_size", "qk_norm_epsilon", "softcap", "smooth_softmax", "sliding_window_cache"),
 )
 # What other values would ask for, and the values of the op without it: the first is the default,
 # which ONNX Runtime's optimizer writes out.
 _USUAL = {
-    "softcap": ("soft-capping", 0.0),
-    "smooth_softmax": ("smooth softmax", -1, 0),
     "qk_output": ("its output of scores", 0),
     "causal": ("attention to later tokens", 1),
-    "sliding_window_cache": ("a cache as long as its window", 0),
     "kv_cache_bit_width": ("a quantised cache", 0),
     "k_quant_type": ("a quantised cache", "NONE"),
     "v_quant_type": ("a quantised cache", "NONE"),
@@ -45,6 +51,9 @@ def split_gqa(model: ir.Model) -> Outcome:
 def _split(model: ir.Model, node: ir.Node) -> bool:
     _check_supported(node)
     _check_lengths(model, (needed(node, 5), needed(node, 6)))
+    positions = operand(node, 9)
+    if positions is not None:
+        check_positions(model, positions)
     _replace(model, node)
     return True
 
@@ -56,9 +65,10 @@ def _check_supported(node: ir.Node) -> None:
             raise Miss(f"{what} is not supported ({name} {attribute(node, name)})")
     if any(output.uses() for output in node.outputs[3:]):
         raise Miss("its output of scores is not supported")
-    extra = [i for i in range(9, len(node.inputs)) if node.inputs[i] is not None]
-    if extra:
-        raise Miss(f"input {extra[0]} (positions, bias, sinks or scales) is not supported")
+    if operand(node, 12) is not None or operand(node, 13) is not None or len(node.inputs) > 16:
+        raise Miss("its cache has scales, or inputs that are not known")
+    if attribute(node, "sliding_window_cache", 0) and attribute(node, "local_window_size", -1) <= 0:
+        raise Miss("its cache is as long as a window, and it has none")
     if not attribute(node, "num_heads", 0) or not attribute(node, "kv_num_heads", 0):
         raise Miss("its numbers of heads are not given")
 
@@ -80,11 +90,11 @@ def _replace(model: ir.Model, node: ir.Node) -> None:
     heads, past_k, past_v = attribute(node, "num_heads"), needed(node, 3), needed(node, 4)
     width = dim(past_k, 3)
     check_heads(heads, width, past_k, past_v)
-    tables = None
+    tables, b = None, Builder(node)
     if attribute(node, "do_rotary", 0):
-        tables = stored_tables(model, needed(node, 7), needed(node, 8))
-    b = Builder(node)
+        tables = gqa_tables(model, b, needed(node, 7), needed(node, 8))
     q, k, v = _heads(b, node, heads, attribute(node, "kv_num_heads"))
+    q, k = (_normed(b, node, x, place) for x, place in ((q, 14), (k, 15)))
     if tables is not None:
         interleaved = bool(attribute(node, "rotary_interleaved", 0))
         q, k = (rope_by_token(model, b, x, tables, interleaved) for x in (q, k))
@@ -92,11 +102,35 @@ def _replace(model: ir.Model, node: ir.Node) -> None:
         b.op("Concat", past, b.op("Transpose", new, perm=SWAP_HEADS_TOKENS), axis=2)
         for past, new in ((past_k, k), (past_v, v))
     )
-    scale = attribute(node, "scale", 0.0) or 1 / math.sqrt(width or 1)
-    window = attribute(node, "local_window_size", -1)
-    window = NO_WINDOW if window <= 0 else window
-    y = attention(model, b, q, present_k, present_v, scale, window)
+    how, kv = _scoring(b, node, width or 1), (present_k, present_v)
+    if how.is_plain:
+        y = attention(model, b, q, *kv, how.scale, how.window)
+    else:
+        y = attended(model, b, q, *kv, (heads, attribute(node, "kv_num_heads"), width or 1), how)
     replace(node, b.op("Reshape", y, b.target(0, 0, -1)), present_k, present_v)
+
+
+def _scoring(b: Builder, node: ir.Node, width: int) -> Scoring:
+    window, sink = attribute(node, "local_window_size", -1), operand(node, 11)
+    if sink is None and attribute(node, "smooth_softmax", -1) == 1:
+        dtype = (needed(node, 0).dtype or ir.DataType.FLOAT).numpy()
+        sink = b.constant(np.zeros(attribute(node, "num_heads"), dtype))
+    return Scoring(
+        attribute(node, "scale", 0.0) or 1 / math.sqrt(width),
+        NO_WINDOW if window <= 0 else window,
+        finite(attribute(node, "softcap", 0.0), "softcap"),
+        operand(node, 10),
+        sink,
+    )
+
+
+def _normed(b: Builder, node: ir.Node, x: ir.Value, place: int) -> ir.Value:
+    """Queries or keys, normalised where the node has a scale for that."""
+    gamma = operand(node, place)
+    if gamma is None:
+        return x
+    eps = attribute(node, "qk_norm_epsilon", 1e-6)
+    return b.op("RmsNorm", x, gamma, domain=DOMAIN, eps=finite(eps, "qk_norm_epsilon"))
 
 
 def _heads(b: Builder, node: ir.Node, heads: int, groups: int) -> list[ir.Value]:

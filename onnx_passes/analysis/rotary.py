@@ -4,15 +4,16 @@ The tables are stored as float32 [positions, pairs]; `sin` never runs on the dev
 in its accuracy).
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.subgraph import Subgraph
-from onnx_passes.ir.edit import add_constant
+from onnx_passes.ir.edit import Builder, add_constant
 from onnx_passes.ir.facts import Facts
-from onnx_passes.ir.graph import constant
+from onnx_passes.ir.graph import constant, needed, producer
 from onnx_passes.ir.rules import Miss
 
 Tables = tuple[ir.Value, ir.Value]
@@ -54,6 +55,53 @@ def stored_tables(model: ir.Model, cos: ir.Value, sin: ir.Value) -> Tables:
         return arrays[0][:context], arrays[1][:context]
 
     return _once(model, cos, sin, read)
+
+
+def gqa_tables(model: ir.Model, b: Builder, cos: ir.Value, sin: ir.Value) -> Tables:
+    """Stored tables, or of two stored pairs the one that an If on the length chooses (longrope)."""
+    branch = producer(cos, "If")
+    if branch is None or producer(sin) is not branch:
+        return stored_tables(model, cos, sin)
+    known: dict[Tables, Tables] = model.graph.meta.setdefault("pocket_rotary", {})
+    if (cos, sin) not in known:
+        known[cos, sin] = _chosen_tables(model, b, branch, (cos, sin))
+    return known[cos, sin]
+
+
+def _chosen_tables(model: ir.Model, b: Builder, branch: ir.Node, pair: Tables) -> Tables:
+    condition, context = needed(branch, 0), Facts.of(model).context
+    piece = Subgraph(model, [condition])
+
+    def holds(total: int) -> bool:
+        return bool(piece.run(1, total - 1)[0])
+
+    first, last = holds(1), holds(context)
+    switch = bisect_left(range(1, context + 1), True, key=lambda total: holds(total) != first)
+    ends = {first: switch, last: context}  # the longest text of each
+    graphs = {True: "then_branch", False: "else_branch"}
+    tables = {kind: _of_branch(branch, graphs[kind], pair, end) for kind, end in ends.items()}
+    if len(tables) == 1:
+        cos, sin = (b.constant(array[:context], "rotary") for array in tables[first])
+        return cos, sin
+    cos, sin = (
+        b.op("Where", condition, *(b.constant(_rows_of(t, context), "rotary") for t in two))
+        for two in zip(tables[True], tables[False], strict=True)
+    )
+    return cos, sin
+
+
+def _of_branch(branch: ir.Node, name: str, pair: Tables, end: int) -> Arrays:
+    """The tables that a branch gives, for texts of up to `end` tokens."""
+    outputs = branch.attributes[name].as_graph().outputs
+    cos, sin = (constant(outputs[value.index() or 0]) for value in pair)
+    if cos is None or sin is None or cos.ndim != 2 or min(len(cos), len(sin)) < end:
+        raise Miss(f"its rotary tables are no constants of {end} rows or more in both branches")
+    return cos, sin
+
+
+def _rows_of(table: np.ndarray, count: int) -> np.ndarray:
+    """The first rows, and zeros for those that no text reads."""
+    return np.pad(table[:count], [(0, max(0, count - len(table))), (0, 0)])
 
 
 def check_positions(model: ir.Model, positions: ir.Value) -> None:

@@ -23,7 +23,7 @@ HEAD = """<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
 before (%(inputs)s, int64[1, total] mask, float[1, 2, past, 16] past_k,
   float[1, 2, past, 16] past_v)
   => (float[1, S, 64] y, float[1, 2, total, 16] present_k, float[1, 2, total, 16] present_v)
-<int64 unit = {1}, int64[1] one = {1}, float[%(rows)s, 8] c, float[%(rows)s, 8] s>
+<int64 unit = {1}, int64[1] one = {1}%(tables)s%(weights)s>
 { %(lengths)s
   y, present_k, present_v = com.microsoft.GroupQueryAttention <num_heads = 4, kv_num_heads = 2
   %(attributes)s>(%(operands)s, past_k, past_v, lengths, total %(more)s) }"""
@@ -35,9 +35,10 @@ APART = {
 TURNED = {"attributes": ", do_rotary = 1", "more": ", c, s"}
 
 
-def gqa(**parts: str) -> ir.Model:
+def gqa(rows: str = "48", **parts: str) -> ir.Model:
     source = HEAD % {
-        "rows": "48",
+        "tables": f", float[{rows}, 8] c, float[{rows}, 8] s",
+        "weights": "",
         "lengths": LENGTHS,
         "attributes": "",
         "more": "",
@@ -91,6 +92,98 @@ def test_attributes(attributes: str, scale: float, window: int, overload: str) -
     assert {n.overload for n in model.graph if n.op_type == "Rope"} == {overload}
 
 
+SCORINGS = {  # attributes, operands after the total length, weights and inputs
+    "capped": (", softcap = 2.0", "", "", ""),
+    "smooth": (", smooth_softmax = 1", "", "", ""),
+    "sinks": ("", ", , , , , sinks", ", float[4] sinks", ""),
+    "sinks, a window": (", local_window_size = 3", ", , , , , sinks", ", float[4] sinks", ""),
+    "biased": ("", ", , , , bias", "", ", float[1, 1, S, total] bias"),
+    "biased by head": ("", ", , , , bias", "", ", float[1, 4, S, total] bias"),
+    "all": (", do_rotary = 1, softcap = 2.0", ", c, s, , bias, sinks", ", float[4] sinks",
+            ", float[1, 4, S, total] bias"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("past, seq", [(0, 9), (7, 1)])
+@pytest.mark.parametrize(
+    ("attributes", "more", "weights", "inputs"), SCORINGS.values(), ids=SCORINGS
+)
+def test_other_scores_are_spelled_out(
+    attributes: str, more: str, weights: str, inputs: str, past: int, seq: int
+) -> None:
+    parts = {"inputs": PACKED["inputs"] + inputs, "operands": PACKED["operands"]}
+    model = gqa(attributes=attributes, more=more, weights=weights, **parts)
+    with same_outputs(model, feeds(past, seq), seq=seq, past=past, tolerance=2e-5):
+        assert split_gqa(model).rewrites == 1
+    ops = op_types(model)
+    assert "Attention" not in ops and ops.count("Softmax") == 1 and ops.count("Concat") >= 2
+
+
+def test_queries_and_keys_are_normalised_before_they_turn() -> None:
+    """ONNX Runtime's CPU has no kernel for it: the node of the norms alone is the judge."""
+    gammas = ", float[16] q_gamma, float[16] k_gamma"
+    more = ", c, s, , , , , , q_gamma, k_gamma"
+    model = gqa(attributes=", do_rotary = 1", more=more, weights=gammas)
+    assert missed(split_gqa, model) == (1, [])
+    norms = [node for node in model.graph if node.op_type == "RmsNorm"]
+    readers = [{use.node.op_type for use in node.outputs[0].uses()} for node in norms]
+    assert readers == [{"Rope"}, {"Rope"}]
+    assert [node.inputs[1].name for node in norms] == ["q_gamma", "k_gamma"]
+
+
+LONG_TABLES = """lasts = Constant <value_int = {last}> ()  beyond = Greater(t0, lasts)
+  c, s = If (beyond) <then_branch = far () => (float[48, 8] fc, float[48, 8] fs)
+  {{ fc = Identity(long_c)  fs = Identity(long_s) }},
+  else_branch = near () => (float[12, 8] nc, float[12, 8] ns)
+  {{ nc = Identity(short_c)  ns = Identity(short_s) }}>"""
+
+
+def longrope(last: int, short: int = 12) -> ir.Model:
+    """Texts of more than `last` tokens turn by other tables."""
+    weights = f", float[48, 8] long_c, float[48, 8] long_s, float[{short}, 8] short_c, "
+    weights += f"float[{short}, 8] short_s"
+    branches = LONG_TABLES.format(last=last).replace("[12,", f"[{short},")
+    model = gqa(lengths=f"{LENGTHS}  {branches}", tables="", weights=weights, **TURNED)
+    for node in model.graph:
+        for graph in (a.as_graph() for a in node.attributes.values() if a.name.endswith("branch")):
+            for inner, output in zip(list(graph), graph.outputs, strict=True):
+                source = inner.inputs[0]
+                assert source is not None and source.const_value is not None
+                made = ir.node("Constant", [], {"value": source.const_value}, num_outputs=1)
+                made.outputs[0].name = f"{output.name}/value"
+                graph.insert_before(inner, made)
+                inner.replace_input_with(0, made.outputs[0])
+                graph.outputs[graph.outputs.index(output)] = made.outputs[0]
+                graph.remove(inner, safe=True)
+    return model
+
+
+def test_positions_that_count_the_tokens() -> None:
+    inputs = "float[1, S, 128] qkv, int64[1, S] positions"
+    model = gqa(inputs=inputs, attributes=TURNED["attributes"], more=", c, s, positions")
+    assert missed(split_gqa, model) == (1, [])
+
+
+@pytest.mark.parametrize("past, seq", [(0, 12), (11, 1), (12, 1), (0, 20), (0, 1)])
+def test_tables_that_the_length_chooses(past: int, seq: int) -> None:
+    model = longrope(12)
+    with same_outputs(model, feeds(past, seq), seq=seq, past=past, tolerance=2e-5):
+        assert split_gqa(model).rewrites == 1
+    assert "Where" in op_types(model)
+
+
+def test_tables_of_texts_beyond_the_context_go() -> None:
+    model = longrope(CONTEXT, short=CONTEXT)
+    with same_outputs(model, feeds(0, 20), seq=20, past=0, tolerance=2e-5):
+        assert split_gqa(model).rewrites == 1
+    assert not {"Where", "If"} & set(op_types(model))
+
+
+def test_tables_that_end_before_another_is_chosen() -> None:
+    (reason,) = missed(split_gqa, longrope(20))[1]
+    assert "no constants of 20 rows or more" in reason
+
+
 @pytest.mark.parametrize("attribute", ["smooth_softmax", "qk_output"])
 def test_zero_is_no_more_than_nothing(attribute: str) -> None:
     assert missed(split_gqa, gqa(attributes=f", {attribute} = 0"))[0] == 1
@@ -113,16 +206,15 @@ def test_defaults_that_are_written_out() -> None:
 @pytest.mark.parametrize(
     "parts, reason",
     [
-        ({"attributes": ", softcap = 30.0"}, "soft-capping"),
-        ({"attributes": ", smooth_softmax = 1"}, "smooth softmax"),
         ({"attributes": ", causal = 0"}, "attention to later tokens"),
         ({"attributes": ', k_quant_type = "PER_TENSOR"'}, "a quantised cache"),
-        ({"attributes": ", sliding_window_cache = 1"}, "a cache as long as its window"),
+        ({"attributes": ", sliding_window_cache = 1"}, "as long as a window, and it has none"),
         ({"attributes": ", tau = 1"}, "its attribute tau is not known"),
         ({**TURNED, "rows": "39"}, "end at 39 positions, before the context of 40"),
         ({"lengths": LENGTHS.replace("Sub(sum, unit)", "Add(sum, unit)")}, "not those of the mask"),
-        ({**TURNED, "more": ", c, s, positions",
-          "inputs": "float[1, S, 128] qkv, int64[1, S] positions"}, "input 9"),
+        ({**TURNED, "more": ", c, s, moved",
+          "lengths": LENGTHS + "  moved = Add(positions, one)",
+          "inputs": "float[1, S, 128] qkv, int64[1, S] positions"}, "do not count the tokens"),
     ],
 )  # fmt: skip
 def test_leaves_alone_and_says_why(parts: dict[str, str], reason: str) -> None:
