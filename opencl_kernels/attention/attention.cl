@@ -31,7 +31,6 @@
 #endif
 // The head of q and y that query row r is.
 #define ROW(r) head_of(b * seq + first + (r) / heads, g, h0 + (r) % heads)
-// Its coordinates in expressions.
 #define AT(r) ROW_AT(b, g * HEADS + h0 + (r) % heads, first + (r) / heads)
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
@@ -72,7 +71,6 @@ void NAME(PARAMS) {
         AT(r) const int i3 = j;
         float s = 0.0f;
         for (int d = 0; d < K; d++) s = queries[r][d] * LOAD(KV_HALF, k_state, key + d) + s;
-        s = CAPPED(s);
         SCORE_LETS score = SCORE;
       }
       weights[r][lane] = score;

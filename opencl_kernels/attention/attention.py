@@ -16,7 +16,7 @@ from opencl_kernels.attention.heads import Heads, arguments, reference, work
 from opencl_kernels.case import Defines, c_float, ceil_div
 from opencl_kernels.family import Family
 from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires, storage_defines, worker_grid
-from opencl_kernels.map.expression import in_c
+from opencl_kernels.map.expression import Node, in_c
 
 
 def defines(case: Heads, knobs: Knobs, prefill: bool = False) -> Defines:
@@ -33,29 +33,29 @@ def defines(case: Heads, knobs: Knobs, prefill: bool = False) -> Defines:
     }
     if "WG" in knobs:
         given |= {"HB": heads_per_group(case, knobs), "WG": knobs["WG"]}
-    if case.SOFTCAP:
-        given["SOFTCAP"] = c_float(case.SOFTCAP)
-    return given | expression_defines(case)
+    return given | optional_defines(case)
 
 
-def expression_defines(case: Heads) -> Defines:
-    """What stands where a value is as wide as a key, and every score is taken as it is: nothing."""
+def optional_defines(case: Heads) -> Defines:
+    """Those of what few models have: inputs, a score, a sink, values of another width."""
     given = width_define(case)
     if case.inputs:
         given |= case.operand_defines()
-    for flag, name, node in (
-        ("SCORED", "SCORE", case.scored if case.score else None),
-        ("SINKS", "SINK", case.read(case.sink) if case.sink else None),
-    ):
-        if node is not None:
-            source = in_c(node)
-            given |= {flag: 1, f"{name}_LETS": source.lets, name: source.value}
+    if case.score:
+        given |= {"SCORED": 1, **_expression_defines("SCORE", case.scored)}
+    if case.sink:
+        given |= {"SINKS": 1, **_expression_defines("SINK", case.read(case.sink))}
     return given
 
 
 def width_define(case: Heads) -> Defines:
     """V where it is not K."""
     return {"V": case.V} if case.value_width != case.K else {}
+
+
+def _expression_defines(name: str, node: Node) -> Defines:
+    source = in_c(node)
+    return {f"{name}_LETS": source.lets, name: source.value}
 
 
 def heads_per_group(case: Heads, knobs: Knobs) -> int:

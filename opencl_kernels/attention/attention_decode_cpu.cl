@@ -51,10 +51,8 @@ void score(const float16 *q, STATE k_head, STATE v_head, int j, int keys, float1
 // much what was summed before has to shrink.
 float soften(float16 *scores, int keys, float *top, float16 *total) {
   float16 highest = MASKED;
-  for (int i = 0; i * 16 < keys; i++) {
-    scores[i] = CAPPED(scores[i]);
+  for (int i = 0; i * 16 < keys; i++)
     highest = fmax(highest, select((float16)(MASKED), scores[i], LANES + i * 16 < keys));
-  }
   const float now = fmax(*top, max16(highest)), shrink = exp(*top - now);
   *total *= shrink;
   for (int i = 0; i * 16 < keys; i++) {

@@ -52,18 +52,17 @@ void score(const float *q, const vector *across, float16 *scores) {
 // One step of the online softmax of a row: scores -> weights of the keys lowest .. highest, where
 // key j is the first; returns by how much what was summed before has to shrink.
 float soften(float16 *scores, int j, int lowest, int highest, float *top, float16 *total) {
-  float16 s[TILES], most = MASKED;
+  float16 most = MASKED;
   int16 visible[TILES];
   UNROLL for (int i = 0; i < TILES; i++) {
-    s[i] = CAPPED(scores[i]);
     visible[i] = (LANES + (j + i * 16) >= lowest) & (LANES + (j + i * 16) <= highest);
-    most = fmax(most, select((float16)(MASKED), s[i], visible[i]));
+    most = fmax(most, select((float16)(MASKED), scores[i], visible[i]));
   }
   const float before = *top, now = fmax(before, max16(most));
   const float shrink = now > before ? exp(before - now) : 1.0f;
   *total *= shrink;
   UNROLL for (int i = 0; i < TILES; i++) {
-    scores[i] = select((float16)(0.0f), exp(s[i] - now), visible[i]);
+    scores[i] = select((float16)(0.0f), exp(scores[i] - now), visible[i]);
     *total += scores[i];
   }
   *top = now;

@@ -9,16 +9,17 @@ from opencl_kernels.case import At
 from opencl_kernels.map.indexed import Operand
 
 SMALL = Heads(M=1, H=2, G=1, K=8, C=6, SCALE=0.35, at=At(seq=1, past=4))
+ALIBI = "s + a0[i1] * Float(i3 - i2 - past)"  # a slope for each head (Press et al. 2021)
 MIXED = (
     Heads(M=14, H=6, G=2, K=16, C=30, SCALE=0.25, B=2, at=At(seq=7, past=3, start=(0, 6))),
     Heads(M=5, H=4, G=1, K=30, C=24, SCALE=0.2, WINDOW=17, ring=True, at=At(seq=5, past=40)),
-    Heads(M=3, H=3, G=3, K=100, C=70, SCALE=0.1, kv="f16", x="f16", y="f16", SOFTCAP=5.0,
+    Heads(M=3, H=3, G=3, K=100, C=70, SCALE=0.1, kv="f16", x="f16", y="f16",
           at=At(seq=3, past=65)),
 )  # fmt: skip
 SCORED = (
-    Heads(  # ALiBi (Press et al. 2021), and a sink for each head of each text
+    Heads(  # a slope and a sink for each head of each text
         M=14, H=6, G=2, K=20, V=7, C=30, SCALE=0.25, B=2, at=At(seq=7, past=3, start=(0, 6)),
-        score="s + a0[i1] * Float(i3 - i2 - past)", sink="a1[6*i0 + i1]",
+        score=ALIBI, sink="a1[6*i0 + i1]",
         inputs=(Operand("f32", 6), Operand("f32", 12)),
     ),
     Heads(  # scores that are capped, as Gemma's, and sinks, as in gpt-oss
@@ -55,10 +56,12 @@ PREFILL_BENCH = (
     SHORT,
     replace(SHORT, at=At(seq=512, past=1536)),
     replace(LONG, M=256, kv="f16", at=At(seq=256, past=7936)),
+    replace(SHORT, score=ALIBI, inputs=(Operand("f32", SHORT.H),)),
 )
 DECODE_BENCH = (
     replace(SHORT, M=1, at=At(seq=1, past=511)),
     LONG,
     replace(LONG, kv="f16"),
     replace(LONG, H=32, G=8, K=128, SCALE=0.088, kv="f16"),
+    replace(LONG, score=ALIBI, inputs=(Operand("f32", LONG.H),)),
 )

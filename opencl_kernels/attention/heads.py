@@ -30,7 +30,6 @@ class Heads(States, Reading):
     V: int = 0  # width of a value; 0: K
     SCALE: float = 1.0
     WINDOW: int = 0  # keys that a row sees, its own included; 0: all
-    SOFTCAP: float = 0.0
     SPLITS: int = 0  # parts of a row's keys that are attended to apart (split.py); 0: one
     score: str = ""  # of a visible key; one of MASKED or lower has no weight; "": s
     sink: str = ""  # the score of one more key of each row, which has no value; "": there is none
@@ -91,8 +90,6 @@ def attend(
     at = {"i0": b, "i1": np.arange(case.H)[:, None], "i2": m % case.symbols.seq, "i3": keys[None]}
     known = case.known(inputs) | at | {"s": np.einsum("hk,htk->ht", q_HK, k_HTK)}
     scores_HT = np.broadcast_to(evaluate(case.scored, known), (case.H, len(keys)))
-    if case.SOFTCAP:
-        scores_HT = case.SOFTCAP * np.tanh(scores_HT / case.SOFTCAP)
     sinks = evaluate(case.read(case.sink if case.sink and sink else repr(MASKED)), known)
     sinks_H = np.broadcast_to(sinks, (case.H, 1))[:, 0]
     top_H = np.maximum(scores_HT.max(-1, initial=MASKED), sinks_H)

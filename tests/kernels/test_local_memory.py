@@ -35,6 +35,7 @@ from opencl_kernels.scan.topk import TopK
 from opencl_kernels.tuned import usual_knobs
 
 ROOM = 32768
+VALUES = {"DeepSeek V3": 128}  # their width, where it is not that of keys
 SHAPES = {  # H, G, K, D, F, V, from the models' config.json
     "Gemma 2B": (8, 1, 256, 2048, 16384, 256000),
     "Gemma 7B": (16, 16, 256, 3072, 24576, 256000),
@@ -61,6 +62,7 @@ SHAPES = {  # H, G, K, D, F, V, from the models' config.json
     "Phi-4 mini": (24, 8, 128, 3072, 8192, 200064),
     "SmolLM2 1.7B": (32, 32, 64, 2048, 8192, 49152),
     "gpt-oss 20B": (64, 8, 64, 2880, 2880, 201088),
+    "DeepSeek V3": (128, 128, 192, 7168, 18432, 129280),
     "128 heads on one": (128, 1, 128, 4096, 16384, 32000),
     "wide heads on one": (128, 1, 512, 4096, 16384, 32000),
 }
@@ -89,7 +91,7 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
         yield "experts", Chosen(M=rows, choices=8, E=32, N=2 * F, K=D, w=CODES, glu=Glu(F))
     for each in products:
         yield "gemv", replace(each, norm=Norm(1e-6))
-    one = Heads(M=1, SCALE=K**-0.5, at=At(seq=1), **sizes)
+    one = Heads(M=1, V=VALUES.get(model, 0), SCALE=K**-0.5, at=At(seq=1), **sizes)
     yield "attention_prefill", replace(one, M=256, at=At(seq=256))
     yield "attention_decode", one
     yield "attention_split", replace(one, SPLITS=16)
@@ -145,6 +147,10 @@ def like_falcon(case: Heads) -> Heads:
     return replace(case, H=71, G=1, K=64, SCALE=0.12)
 
 
+def like_deepseek(case: Heads) -> Heads:
+    return replace(case, H=6, G=2, K=192, V=128, SCALE=0.07)
+
+
 def fitting(kernel: Kernel, case: Case) -> Iterator[Knobs]:
     """Every combination of values whose local memory a phone has."""
     for values in product(*kernel.knobs.values()):
@@ -154,7 +160,7 @@ def fitting(kernel: Kernel, case: Case) -> Iterator[Knobs]:
 
 
 def each_launch() -> Iterator[Any]:
-    for like, (name, sizes) in product((like_gemma, like_falcon), LAUNCHES.items()):
+    for like, (name, sizes) in product((like_gemma, like_falcon, like_deepseek), LAUNCHES.items()):
         case, seen = like(sizes), []
         for knobs in fitting(KERNELS[name], case):
             if (defines := KERNELS[name].defines(case, knobs)) not in seen:

@@ -16,7 +16,7 @@ from opencl_kernels.family import random_inputs
 from opencl_kernels.formats import Array
 from opencl_kernels.launch import launch
 from opencl_kernels.layouts import F32, quantized
-from opencl_kernels.map.indexed import floats
+from opencl_kernels.map.indexed import Operand, floats
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.norm.rmsnorm import Rows
@@ -92,6 +92,19 @@ def test_experts_of_a_row_that_is_no_number(queue: Any, name: str) -> None:
     assert np.isnan(y[0]).all() and np.isfinite(y[1:]).all() and (y[2] == 0).all()
 
 
+# A sink of each head, and a bias of each key that the last token may see.
+BIASED = {
+    name: replace(
+        case,
+        V=17,
+        score="Where(i3 > 3, s + a0[i3], -65504.0)",
+        sink="a1[i1]",
+        inputs=(Operand("f32", 77), Operand("f32", 6)),
+    )
+    for name, case in ATTENTION.items()
+}
+
+
 def attended(queue: Any, name: str, inputs: dict[str, Array], case: Heads) -> Array:
     """y, of the splits combined."""
     outputs = run(queue, name, inputs, case)
@@ -126,6 +139,39 @@ def test_attention_where_nothing_is_a_number(queue: Any, name: str, case: Heads)
     inputs = inputs_of(name, case)
     inputs["k_state"][:] = np.nan
     assert np.isnan(attended(queue, name, inputs, case)).all()
+
+
+@pytest.mark.parametrize(("name", "case"), BIASED.items())
+@pytest.mark.parametrize(
+    ("where", "element", "spoils"),
+    [
+        ("a0", 40, slice(None)),  # a key that all see
+        ("a0", 3, slice(0)),  # one whose score does not say what it reads
+        ("a1", 5, 5),  # the sink of the last head
+    ],
+)
+def test_scores_and_sinks_that_are_no_numbers(
+    queue: Any, name: str, case: Heads, where: str, element: int, spoils: Any
+) -> None:
+    inputs = inputs_of(name, case)
+    inputs[where][element] = np.nan
+    y = attended(queue, name, inputs, case)
+    spoiled = np.zeros(y.shape, bool)
+    spoiled[:, spoils] = True
+    np.testing.assert_array_equal(np.isnan(y), spoiled)
+
+
+@pytest.mark.parametrize(("name", "case"), BIASED.items())
+@pytest.mark.parametrize("lowest", ["-65504.0", "-1e30", "-inf"])
+def test_rows_whose_keys_are_all_masked(queue: Any, name: str, case: Heads, lowest: str) -> None:
+    """Zeros, whatever their sink is; the rows beside them are as they would be."""
+    masked = replace(case, score=f"Where(i1 % 2 == 0, {lowest}, s)", sink="Float(i1 - 3) * 50000.0")
+    inputs = inputs_of(name, masked)
+    y = attended(queue, name, inputs, masked)
+    assert (y[:, ::2] == 0).all()
+    expected = FAMILIES["attention_decode"].reference(inputs, masked)["y"]
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+    assert y[:, 1].all()  # whose sink is as good as none
 
 
 @pytest.mark.parametrize("column", [3, -2, -1])

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from opencl_kernels import FAMILIES, KERNELS, family_of
-from opencl_kernels.attention.heads import Heads
+from opencl_kernels.attention.heads import Heads, visible
 from opencl_kernels.case import At, Case, case_id, symbols
 from opencl_kernels.embedding.embed import Lookup
 from opencl_kernels.family import random_inputs
 from opencl_kernels.formats import QUANTIZED, Array, pack_codes, pack_groups
 from opencl_kernels.launch import launch
 from opencl_kernels.layouts import quantized
+from opencl_kernels.map.indexed import Operand
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.sampling.sample import Choice, best_id, philox
 from opencl_kernels.tuned import default_knobs
@@ -26,7 +27,7 @@ ATTENTION = [
     for name, family in FAMILIES.items()
     if name.startswith("attention") and name != "attention_combine"  # which reads no state
     for kernel in family.kernels
-    for case in (family.cases[1], family.cases[2])
+    for case in (*family.cases[1:3], *(c for c in family.cases if c.score and c.y == "f32"))
 ]
 
 
@@ -84,6 +85,23 @@ def test_padding_rows_of_attention_are_zero(queue: Any, name: str) -> None:
     outputs = run(queue, name, inputs_of(name, case), case)
     assert (outputs["y"][7:10] == 0).all()
     assert (outputs["y"][10] != 0).all()
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(each.values[0] for each in ATTENTION))
+def test_a_score_is_that_of_visible_keys(queue: Any, name: str) -> None:
+    """Of all biases, for each row and position, those of other keys are no numbers."""
+    plain: Heads = family_of(name).cases[1]
+    keys = plain.symbols.past + plain.symbols.seq
+    score, size = f"s + a0[{keys}*(i0*seq + i2) + i3]", int(plain.M) * keys
+    case = replace(plain, WINDOW=6, score=score, inputs=(Operand("f32", size),))
+    inputs = inputs_of(name, case)
+    hidden = np.ones((case.M, keys), bool)
+    for m, _, first, end in visible(case):
+        hidden[m, first:end] = False
+    inputs["a0"][hidden.reshape(-1)] = np.nan
+    outputs = run(queue, name, inputs, case)
+    for key, expected in family_of(name).reference(inputs, case).items():
+        np.testing.assert_allclose(outputs[key], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["attention_split", "attention_split_cpu"])
