@@ -86,10 +86,11 @@ class _Reader:
                 return Node("name", INT, text, value=name)
             case ast.Name(id=name) if name in self.names:
                 return Node("name", self.kind, text, value=name)
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() | ast.Name() as of):
-                number = self.read(of)
-                if number.op == "number" and number.kind != BOOL:
-                    return Node("number", number.kind, text, value=-number.value)
+            case ast.UnaryOp(op=ast.USub(), operand=of):
+                part = self.read(of)
+                if part.op == "number" and part.kind != BOOL:
+                    return Node("number", part.kind, text, value=-part.value)
+                return self._applied("Neg", [part], text)
             case ast.Subscript(value=ast.Name(id=name), slice=place):
                 return self._element(name, self.read(place), text)
             case (

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import onnx_ir as ir
 import pytest
+from any_decoder import CONTEXT, DECODERS, EMBEDDED, PLAIN, decoder, looked_up, places
 from pass_helpers import noted, run, text
 from tiny_decoder import decoder_text
 
@@ -15,118 +16,12 @@ from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.dims import unresolved_dims
 from onnx_passes.ir.graph import COUNTERS, GraphError
 
-Changes = Sequence[tuple[str, str]]
-CONTEXT, CHUNK = 32, 8
+CHUNK = 8
 GONE = {"Shape", "Size", "ConstantOfShape", "Range", "CumSum", "Sin", "Cos", "Trilu", "NonZero"}
-SOFT_CAP = ("a1 = Mul(a0, scale)", "t0 = Mul(a0, scale)  t1 = Tanh(t0)  a1 = Mul(t1, two)")
-PLAIN = (("qr = Add(qc, qs)", "qr = Identity(q)"), ("kr = Add(kc, ks)", "kr = Identity(k)"))
-EMBEDDED = "h = Gather(table, input_ids)"
-PLACES = ("<float[40, 32] table,", "<float[%d, 32] places, float[40, 32] table,")
-CACHES = "float[%(B)s, 2, %(P)s, 8] cache_k, float[%(B)s, 2, %(P)s, 8] cache_v"
-NEW = "new_k = Concat<axis = 2>(cache_k, kr)  new_v = Concat<axis = -2>(cache_v, v)"
-
-
-def _places(rows: int = CONTEXT) -> tuple[str, str]:
-    return PLACES[0], PLACES[1] % rows
-
-
-def _looked_up(index: str) -> tuple[str, str]:
-    return EMBEDDED, f"h0 = Gather(table, input_ids)  {index}  h = Add(h0, hp)"
-
-
-def _stored(order: Sequence[int], join: str) -> Changes:
-    """Caches with their dimensions in another order; `join` extends them and reads them so."""
-    dims = [("B", "2", "P", "8")[i] for i in order]
-    after = [("B", "2", "T", "8")[i] for i in order]
-    return (
-        *(
-            (f"float[B, 2, P, 8] {x}", f"float[{', '.join(dims)}] {x}")
-            for x in ("cache_k", "cache_v")
-        ),
-        *((f"float[B, 2, T, 8] {x}", f"float[{', '.join(after)}] {x}") for x in ("new_k", "new_v")),
-        (NEW, join),
-        ("Unsqueeze(new_k, v2)", "Unsqueeze(all_k, v2)"),
-        ("Unsqueeze(new_v, v2)", "Unsqueeze(all_v, v2)"),
-        ("kshape = Shape(new_k)", "kshape = Shape(all_k)"),
-    )
-
-
-def _joined(order: Sequence[int], axis: int) -> str:
-    back = [list(order).index(i) for i in range(4)]
-    return "  ".join(
-        f"{x}_in = Transpose<perm = {[*order]}>({new})"
-        f"  new_{x} = Concat<axis = {axis}>(cache_{x}, {x}_in)"
-        f"  all_{x} = Transpose<perm = {back}>(new_{x})"
-        for x, new in (("k", "kr"), ("v", "v"))
-    )
-
-
-TURNED = "  ".join(
-    f"{x}p = Transpose<perm = [0, 2, 1, 3]>(cache_{x})  all_{x} = Concat<axis = 2>({x}p, {new})"
-    f"  new_{x} = Transpose<perm = [0, 2, 1, 3]>(all_{x})"
-    for x, new in (("k", "kr"), ("v", "v"))
-)
-INTERLEAVED: Changes = (
-    ("f4 = Concat<axis = -1>(f3, f3)",
-     "fu = Unsqueeze(f3, v3)  fc = Concat<axis = 3>(fu, fu)  f4 = Reshape(fc, flat3)"),
-    *((f"{x}a = Slice({x}, v0, v4, v3)  {x}b = Slice({x}, v4, end, v3)",
-       f"{x}a = Slice({x}, v0, end, v3, v2)  {x}b = Slice({x}, v1, end, v3, v2)") for x in "qk"),
-    *((f"{x}h = Concat<axis = -1>({x}n, {x}a)",
-       f"{x}n5 = Unsqueeze({x}n, v4)  {x}a5 = Unsqueeze({x}a, v4)"
-       f"  {x}5 = Concat<axis = 4>({x}n5, {x}a5)  {x}h = Reshape({x}5, flat4)") for x in "qk"),
-    ("int64[1] minus = {-1},", "int64[1] minus = {-1}, int64[3] flat3 = {0, 0, 8}, "
-     "int64[4] flat4 = {0, 0, 0, 8},"),
-)  # fmt: skip
-FROM_MASK = """c0 = Cast<to = 7>(attention_mask)  c1 = CumSum(c0, i1)  c2 = Mul(c1, c0)
-  c3 = Add(c2, i1)  is0 = Shape(input_ids)  is1 = Gather(is0, v1)  is2 = Neg(is1)
-  c4 = Slice(c3, is2, end, v1)  hp = Gather(places, c4)"""
-ALIBI = ("a2 = Add(a1, bias)", "d0 = Sub(cols, at)  d1 = Cast<to = 1>(d0)  d2 = Mul(d1, slopes)"
-         "  a1b = Add(a1, d2)  a2 = Add(a1b, bias)")  # fmt: skip
-SLOPES = (
-    "float two = {2.0},",
-    "float two = {2.0}, float[1, 4, 1, 1] slopes = {1, 0.5, 0.25, 0.1},",
-)
-DECODERS: dict[str, Changes] = {
-    "as it is": (),
-    "soft-capped scores": (SOFT_CAP,),
-    "learned positions": (*PLAIN, _places(), _looked_up("hp = Gather(places, position_ids)")),
-    "learned positions from the third row on": (
-        *PLAIN, _places(40),
-        _looked_up("at2 = Add(position_ids, i2)  hp = Gather(places, at2)"),
-    ),
-    "learned positions counted in the mask": (
-        *PLAIN, _places(40), _looked_up(FROM_MASK), ("  int64[B, S] position_ids,\n", ""),
-        ("f0 = Cast<to = 1>(position_ids)", "f0 = Cast<to = 1>(c4)"),
-    ),
-    "as many positions as tokens": (
-        *PLAIN, _places(40), _looked_up("hp = Gather(places, position_ids)")),
-    "sinusoids": (*PLAIN, ("float[1, 4, 1] frequencies", "float[1, 16, 1] frequencies"),
-                  ("cos = Unsqueeze(cos0, v1)", "hs = Concat<axis = 2>(cos0, sin0)"),
-                  ("sin = Unsqueeze(sin0, v1)", "hc = Slice(hs, v0, end, v2, v2)"),
-                  ("h1 = Add(h, o)", "h10 = Add(h, o)  h1 = Add(h10, hc)"),
-                  *((f"{x}{y} = Mul({z}, {w})", f"{x}{y} = Identity({z})")
-                    for x in "qk" for y, z, w in (("c", x, "cos"), ("s", f"{x}h", "sin")))),
-    "interleaved": INTERLEAVED,
-    "interleaved, soft-capped": (*INTERLEAVED, SOFT_CAP),
-    "ALiBi": (*PLAIN, ALIBI, SLOPES),
-    "tokens first": (SOFT_CAP, *_stored((0, 2, 1, 3), _joined((0, 2, 1, 3), 1))),
-    "tokens last": (SOFT_CAP, *_stored((0, 1, 3, 2), _joined((0, 1, 3, 2), 3))),
-    "tokens first, fused": _stored((0, 2, 1, 3), _joined((0, 2, 1, 3), 1)),
-    "tokens first, turned": (SOFT_CAP, *_stored((0, 2, 1, 3), TURNED)),
-    "sizes as numbers": (
-        ("h1 = Add(h, o)", "n8 = Cast<to = 1>(total)  n9 = Log(n8)  o9 = Mul(o, n9)"
-         "  zs = Shape(o)  z0 = ConstantOfShape<value = float[1] {0.5}>(zs)"
-         "  z1 = Expand(two, zs)  o8 = Sub(o9, z0)  o7 = Mul(o8, z1)  h1 = Add(h, o7)"),
-    ),
-}  # fmt: skip
 
 
 def given(name: str, **symbols: str) -> ir.Model:
-    source = decoder_text(**symbols)
-    for old, new in DECODERS[name]:
-        assert old in source, old
-        source = source.replace(old, new)
-    return text(source)
+    return text(decoder(name, **symbols))
 
 
 @cache
@@ -231,7 +126,7 @@ def test_the_table_with_a_row_for_each_logit_is_that_of_tokens(names: tuple[str,
 
 
 def test_positions_that_end_before_the_context_are_refused() -> None:
-    changes = (*PLAIN, _places(20), _looked_up("p = Add(position_ids, i2)  hp = Gather(places, p)"))
+    changes = (*PLAIN, places(20), looked_up("p = Add(position_ids, i2)  hp = Gather(places, p)"))
     source = decoder_text()
     for old, new in changes:
         source = source.replace(old, new)
