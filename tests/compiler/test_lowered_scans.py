@@ -12,7 +12,7 @@ from pass_helpers import run, text
 from onnx_passes.ir.dims import as_expr
 from onnx_passes.ir.infer import infer
 from opencl_kernels import FAMILIES, Family
-from opencl_kernels.case import At, Case
+from opencl_kernels.case import At, Case, symbols_of_texts
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.family import kernels_for
 from opencl_kernels.formats import DTYPES, Array
@@ -185,7 +185,7 @@ class Lowered:
         buffers = list(map(buffer_of, self.inputs))
         self.builder = Recorder(
             name="one",
-            settings=Settings(CLASSES[device_class], 1, 64, "f32", "f32", 2, 32768),
+            settings=Settings(CLASSES[device_class], symbols_of_texts(1), 1, 64, "f32", "f32", 2, 32768),
             weights=WeightTable(None),
             programs=Programs(),
             buffers=buffers,
