@@ -83,8 +83,14 @@ def c_expression(size: Any) -> str:
     """A size as C over the symbols of a program's header, e.g. "(2*SEQ)"."""
     size = sympy.sympify(size)
     names = {s: sympy.Symbol(s.name.upper()) for s in size.free_symbols}
-    text = f"({size.xreplace(names)})"  # C has no powers
-    return re.sub(r"(\w+)\*\*(\d+)", lambda power: "*".join([power[1]] * int(power[2])), text)
+    text = str(size.xreplace(names))
+    if "**" in text:  # C has no powers
+        text = re.sub(r"(\w+)\*\*(\d+)", _as_product, str(sympy.expand(size.xreplace(names))))
+    return f"({text})"
+
+
+def _as_product(power: re.Match[str]) -> str:
+    return "*".join([power[1]] * int(power[2]))
 
 
 def c_float(value: float) -> str:

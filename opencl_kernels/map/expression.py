@@ -194,8 +194,9 @@ def _c_type(node: Node) -> str:
 
 
 def _is_wide(node: Node) -> bool:
-    """Whether an integer comes from the data; coordinates and symbols have 32 bits."""
-    return node.op in ("load", "Int") or any(map(_is_wide, node.parts))
+    """Whether an integer has 64 bits: what comes from the data; coordinates and symbols have 32."""
+    large = node.op == "number" and abs(node.value) >= 2**31
+    return large or node.op in ("load", "Int") or any(map(_is_wide, node.parts))
 
 
 def _c_number(node: Node) -> str:

@@ -1,8 +1,9 @@
 """Functions of single elements: as OpenCL C writes them, as numpy does, and on which types.
 
 One table for all that compute them: the kernels, their reference, the lowering. The names are those
-of ONNX's ops, but for Float, Int and Bool (casts), Fmod (C's remainder) and Within (an index that
-a model computed, made safe). Max, Min and Relu hand NaN on, as ONNX demands; fmax and fmin would
+of ONNX's ops, but for Float, Int and Bool (casts), Int32 (the lowest 32 bits of an integer, as a
+cast to int32 keeps them), Fmod (C's remainder) and Within (an index that a model computed, made
+safe). Max, Min and Relu hand NaN on, as ONNX demands; fmax and fmin would
 swallow it, so that `larger` and `smaller` stand in elements.clh.
 """
 
@@ -58,7 +59,7 @@ def _quotient(x: Any, y: Any) -> Any:
     """Of floats, or of integers towards zero as C and ONNX divide."""
     if np.asarray(x).dtype.kind == "f":
         return np.divide(x, y)
-    return np.asarray(np.trunc(np.true_divide(x, y)), np.int64)
+    return np.asarray(np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y)), np.int64)
 
 
 def _within(x: Any, n: Any) -> Any:
@@ -88,7 +89,12 @@ SCALAR_OPS: dict[str, ScalarOp] = {
     "Reciprocal": _unary("(1.0f / {0})", np.reciprocal),
     "Sigmoid": _unary("(1.0f / (1.0f + exp(-{0})))", _sigmoid),
     "Tanh": _unary("tanh({0})", np.tanh),
-    "Relu": _unary("larger({0}, 0.0f)", lambda x: np.maximum(x, 0)),
+    "Relu": _unary(
+        "larger({0}, 0.0f)",
+        lambda x: np.maximum(x, 0),
+        operands=NUMBERS,
+        c_int="({0} > 0 ? {0} : 0)",
+    ),
     "Erf": _unary("erf({0})", _erf),
     "Floor": _unary("floor({0})", np.floor),
     "Ceil": _unary("ceil({0})", np.ceil),
@@ -119,6 +125,11 @@ SCALAR_OPS: dict[str, ScalarOp] = {
     ),
     "Int": _unary(
         "(long)({0})", lambda x: np.asarray(x).astype(np.int64), operands=ANY, result=INT
+    ),
+    "Int32": _unary(
+        "((long)(int)({0}))",
+        lambda x: np.asarray(x).astype(np.int32).astype(np.int64),
+        operands=(INT,),
     ),
     "Bool": _unary("({0} != 0)", lambda x: np.asarray(x) != 0, operands=ANY, result=BOOL),
     "Within": _binary("within({0}, {1})", _within, operands=(INT,)),

@@ -48,6 +48,7 @@ class Rows(Indexed):
 
 
 SOFTMAX = Statistics(("max", "x"), ("sum", "Exp(x - m)"), "Exp(x - m) / s")
+LOG_SOFTMAX = Statistics(("max", "x"), ("sum", "Exp(x - m)"), "x - m - Log(s)")
 
 
 def layer_norm(width: int, eps: float, scaled: str) -> Statistics:
@@ -108,6 +109,7 @@ AFFINE = "{unit} * a1[i1] + a2[i1]"
 CASES = (
     Rows(axes=(1, 1), x="a0[i0 + i1]", inputs=floats(1), by=SOFTMAX),
     Rows(axes=(5, 63), x="a0[63*i0 + i1]", inputs=floats(315), by=SOFTMAX),
+    Rows(axes=(5, 63), x="a0[63*i0 + i1]", inputs=floats(315), by=LOG_SOFTMAX),
     Rows(axes=(7,), x="a0[i0]", inputs=(Operand("f16", 7),), y="f16", by=SOFTMAX),
     Rows(
         axes=(3, 65),

@@ -185,7 +185,9 @@ class Lowered:
         buffers = list(map(buffer_of, self.inputs))
         self.builder = Recorder(
             name="one",
-            settings=Settings(CLASSES[device_class], symbols_of_texts(1), 1, 64, "f32", "f32", 2, 32768),
+            settings=Settings(
+                CLASSES[device_class], symbols_of_texts(1), 1, 64, "f32", "f32", 2, 32768
+            ),
             weights=WeightTable(None),
             programs=Programs(),
             buffers=buffers,

@@ -8,7 +8,8 @@ import pytest
 from exports import DEMO
 
 import toolkit
-from opencl_kernels.attention.attention import Heads
+from opencl_kernels.attention.heads import Heads
+from opencl_kernels.case import symbols_of_texts
 from opencl_kernels.device_class import CPU
 from toolkit.compiler.lowering.dispatches import split_count
 from toolkit.compiler.lowering.variants import Settings
@@ -32,7 +33,7 @@ def test_splits_fill_the_device(
     units: int, batch: int, heads: int, keys: int, window: int, expected: int
 ) -> None:
     case = Heads(M=1, H=heads, G=heads, K=64, C=keys, WINDOW=window)
-    settings = Settings(CPU, batch, keys, "f32", "f32", units, 32768)
+    settings = Settings(CPU, symbols_of_texts(batch), batch, keys, "f32", "f32", units, 32768)
     assert split_count(settings, case) == expected
 
 

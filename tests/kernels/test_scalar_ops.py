@@ -23,7 +23,7 @@ SPECIAL = {
     BOOL: (False, True),
 }
 STORED = {FLOAT: "f32", INT: "i64", BOOL: "u8"}
-OURS = {"Float", "Int", "Bool", "Fmod", "Within"}  # names that ONNX does not have
+OURS = {"Float", "Int", "Int32", "Bool", "Fmod", "Within"}  # names that ONNX does not have
 PLACES = [(name, kind) for name, op in SCALAR_OPS.items() for kind in op.operands]
 
 

@@ -43,7 +43,7 @@ def assemble(
         tuned=tuned,
     )
     phases = tuple(
-        _phase(phase, frame, model, settings, table, programs, profile["align"])
+        lower_phase(phase, frame, model, settings, table, programs, profile["align"])
         for phase in frame.phases
     )
     return Plan(
@@ -60,7 +60,7 @@ def assemble(
     )
 
 
-def _phase(
+def lower_phase(
     phase: PhaseKind,
     frame: Frame,
     model: ir.Model,
@@ -69,6 +69,7 @@ def _phase(
     programs: Programs,
     align: int,
 ) -> Phase:
+    """One phase of a graph: its steps, and its scratch in an arena of its own."""
     box = {symbol.name: (symbol.min, symbol.max) for symbol in frame.symbols} | dict(phase.bounds)
     builder = PhaseBuilder(
         name=phase.name,
@@ -80,6 +81,7 @@ def _phase(
         at=phase.fixed,
         box=box,
         locations=dict(frame.inputs),
+        results=frame.results,
     )
     lower_nodes(model.graph, builder)
     phase.end(builder)

@@ -32,6 +32,7 @@ class Frame:
     buffers: tuple[Buffer, ...]
     states: tuple[State, ...]
     inputs: Mapping[ir.Value, Location]  # where the graph's inputs lie
+    results: Mapping[ir.Value, Location]  # where its outputs go that are no states
     phases: tuple[PhaseKind, ...]
     facts: Mapping[str, Any]  # the plan's `model` entry
 

@@ -35,11 +35,13 @@ def _frame(model: ir.Model, source: Source, options: Options) -> Frame:
     buffers = tuple(_buffers(model, options, vocab, score))
     states = tuple(_states(buffers))
     layers = len({state.group for state in states})
+    names = [buffer.name for buffer in buffers]
     return Frame(
         symbols=_symbols(options, score),
         buffers=buffers,
         states=states,
-        inputs=_locations(model, [buffer.name for buffer in buffers], options.kv),
+        inputs=_locations(model, names, options.kv),
+        results={_logits(model): Location(("buffer", names.index("logits")), "f32")},
         phases=_phases(options, vocab, score),
         facts=_facts(source, options, vocab, layers),
     )
@@ -56,8 +58,12 @@ def _phases(options: Options, vocab: int, score: int) -> tuple[PhaseKind, ...]:
     )
 
 
+def _logits(model: ir.Model) -> ir.Value:
+    return next(v for v in model.graph.outputs if v.name == roles_of(model).logits)
+
+
 def _vocabulary(model: ir.Model) -> int:
-    logits = next(v for v in model.graph.outputs if v.name == roles_of(model).logits)
+    logits = _logits(model)
     dims = [] if logits.shape is None else [as_expr(d) for d in logits.shape]
     if len(dims) != 3 or dims[1] != symbol("rows") or not dims[2].is_Integer:
         raise PocketError(

@@ -59,6 +59,7 @@ class PhaseBuilder:
     at: Substitution  # symbols that are fixed in this phase
     box: Box  # bounds of the symbols in this phase
     locations: dict[ir.Value, Location] = field(default_factory=dict)
+    results: Mapping[ir.Value, Location] = field(default_factory=dict)  # where outputs must lie
     views: dict[ir.Value, View] = field(default_factory=dict)  # of values that nobody stored
     scratch: list[Scratch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -73,7 +74,7 @@ class PhaseBuilder:
 
     def rows(self, value: ir.Value) -> sympy.Expr:
         """Rows of the value as a matrix: all of its dimensions but the last."""
-        return sympy.prod(self.dims(value)[:-1])
+        return sympy.sympify(sympy.prod(self.dims(value)[:-1]))
 
     def tokens(self, value: ir.Value) -> sympy.Expr:
         """Tokens of a value [batch, seq, heads, width]."""
@@ -91,13 +92,13 @@ class PhaseBuilder:
     def output(
         self, value: ir.Value, shape: list[sympy.Expr] | None = None, dtype: str = ""
     ) -> Location:
-        """New scratch for a value, of floats if no type is given; logits have a buffer."""
-        if value.is_graph_output():
-            self.locations[value] = Location(self.buffer("logits"), "f32")
-            return self.locations[value]
-        dtype = dtype or self.settings.activations
-        shape = self.dims(value) if shape is None else shape
-        self.locations[value] = Location(self.temporary(value.name or "", dtype, shape), dtype)
+        """New scratch for a value, of floats if no type is given; results have their place."""
+        if value not in self.results:
+            dtype = dtype or self.settings.activations
+            shape = self.dims(value) if shape is None else shape
+            self.locations[value] = Location(self.temporary(value.name or "", dtype, shape), dtype)
+        else:
+            self.locations[value] = self.results[value]
         return self.locations[value]
 
     def temporary(self, name: str, dtype: str, shape: Sequence[Any]) -> Ref:

@@ -6,16 +6,16 @@ from dataclasses import replace
 from opencl_kernels.attention.heads import Heads
 from opencl_kernels.attention.split import splits_shape
 from opencl_kernels.case import ceil_div
-from opencl_kernels.map.functions import INT
+from opencl_kernels.map.functions import FLOAT
 from opencl_kernels.map.indexed import Operand
 from opencl_kernels.map.map import Map
 from opencl_kernels.reduce.reduce import Reduction
 from opencl_kernels.rows.rows import Rows, Statistics
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.variants import Settings
-from toolkit.compiler.views.poly import Axis, Poly, floordiv, poly, product, remainder
+from toolkit.compiler.views.poly import Axis, Poly, poly, product
 from toolkit.compiler.views.scalar import Scalar, sources
-from toolkit.compiler.views.view import At, Shape, View, axes_of, size_of
+from toolkit.compiler.views.view import At, Shape, View, axes_of, size_of, unravelled
 from toolkit.plan.expr import Expr
 from toolkit.plan.schema import Ref
 
@@ -46,6 +46,8 @@ def emit_map(
     into: Callable[[At], Poly] | None = None,
 ) -> None:
     """A dispatch that computes every element of a View; `into`: where each goes."""
+    if is_empty(view.shape):
+        return
     axes, at = merged_axes(view)
     element = view.read(at)
     found = Reading(b, [element])
@@ -73,6 +75,8 @@ def emit_rows(
 
     by  its value reads elements of `vectors`, which have the shape of the View, as {v0}, {v1} …
     """
+    if is_empty(view.shape):
+        return
     sizes, at = row_coordinates(view)
     elements = [each.read(at) for each in (view, *vectors)]
     found = Reading(b, elements)
@@ -95,30 +99,34 @@ def emit_reduce(
     view: View,
     reduced: int,
     op: str = "sum",
-    x: str = "{x}",
     value: str = "s",
 ) -> None:
     """A dispatch that reduces the last `reduced` axes of a View.
 
-    x, value  what becomes of an element {x}, and of the result s; {n} is how many it is made of
+    value  what becomes of the result s; {n} is how many elements it is made of
     """
+    if is_empty(view.shape[: len(view.shape) - reduced]):
+        return
     element = view.read(axes_of(view.shape, ones=True))
     found, count = Reading(b, [element]), product(view.shape[len(view.shape) - reduced :])
-    n = f"({count.text(str)})" if view.kind == INT else _as_float(count)
+    n = count.text(str)
+    if element.kind == FLOAT:
+        n = f"Float({n})" if count.number is None else f"{n}.0"
     case = Reduction(
         axes=tuple(map(size_of, view.shape)),
         inputs=found.operands,
         reduced=reduced,
         op=op,
-        x=x.format(x=found.text(element)),
+        x=found.text(element),
         value=value.format(n=n),
         y=location.dtype,
     )
     b.emit(name, "reduce", case, {**found.refs, "y": location.ref})
 
 
-def _as_float(count: Poly) -> str:
-    return f"Float({count.text(str)})" if count.number is None else f"{count.number}.0"
+def is_empty(shape: Sequence[Poly]) -> bool:
+    """Whether there are no elements in any case."""
+    return any(size.number == 0 for size in shape)
 
 
 def row_coordinates(view: View) -> tuple[tuple[Expr, ...], list[Poly]]:
@@ -134,33 +142,30 @@ def row_coordinates(view: View) -> tuple[tuple[Expr, ...], list[Poly]]:
 
 def merged_axes(view: View) -> tuple[list[Poly], list[Poly]]:
     """Sizes of as few axes as read the View without a division more, and coordinates over them."""
-    sizes = [size for size in view.shape if size.number != 1]
-    k = len(sizes) - 1
+    runs = [[k] for k, size in enumerate(view.shape) if size.number != 1]
+    k = len(runs) - 1
     while k > 0:
-        tried = [*sizes[: k - 1], sizes[k - 1] * sizes[k], *sizes[k + 1 :]]
-        if _divisions(view, tried) <= _divisions(view, sizes):
-            sizes = tried
+        tried = [*runs[: k - 1], runs[k - 1] + runs[k], *runs[k + 1 :]]
+        if _divisions(view, tried) <= _divisions(view, runs):
+            runs = tried
         k -= 1
-    return sizes, _coordinates(view.shape, sizes)
+    return [product(view.shape[k] for k in run) for run in runs], _coordinates(view.shape, runs)
 
 
-def _divisions(view: View, sizes: list[Poly]) -> int:
-    text = view.read(_coordinates(view.shape, sizes)).text(str)
+def _divisions(view: View, runs: list[list[int]]) -> int:
+    text = view.read(_coordinates(view.shape, runs)).text(str)
     return text.count("//") + text.count("%")
 
 
-def _coordinates(shape: Shape, sizes: list[Poly]) -> list[Poly]:
-    """Coordinates of `shape` over axes i0, i1 … that are runs of its own."""
-    at, k = list[Poly](), len(shape)
-    for number, size in reversed([*enumerate(sizes)]):
-        left, rest = Poly.of(Axis(f"i{number}", size)), size
-        while rest.number != 1:
-            k -= 1
-            own = shape[k]
-            rest = floordiv(rest, own)
-            at.append(left if rest.number == 1 else remainder(left, own))
-            left = floordiv(left, own)
-    return [*(poly(0) for _ in range(k)), *reversed(at)]
+def _coordinates(shape: Shape, runs: list[list[int]]) -> list[Poly]:
+    """Coordinates of `shape` over axes i0, i1 …, each of which stands for a run of its own."""
+    at = [poly(0)] * len(shape)
+    for number, run in enumerate(runs):
+        sizes = [shape[k] for k in run]
+        axis = Poly.of(Axis(f"i{number}", product(sizes)))
+        for k, place in zip(run, unravelled(axis, sizes), strict=True):
+            at[k] = place
+    return at
 
 
 def emit_attention(b: PhaseBuilder, name: str, case: Heads, refs: dict[str, Ref]) -> None:

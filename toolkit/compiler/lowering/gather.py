@@ -16,9 +16,10 @@ def lower_gathered(b: PhaseBuilder, node: ir.Node) -> None:
 
 
 def _by_tokens(b: PhaseBuilder, node: ir.Node) -> bool:
-    table, tokens = needed(node, 0), b.locations.get(needed(node, 1))
+    table, indices = needed(node, 0), b.locations.get(needed(node, 1))
     of_rows = is_constant(table) and attribute(node, "axis", 0) == 0 and rank(table) == 2
-    return of_rows and tokens is not None and tokens.ref == b.buffer("tokens")
+    tokens = [("buffer", i) for i, each in enumerate(b.buffers) if each.name == "tokens"]
+    return of_rows and indices is not None and indices.ref in tokens
 
 
 def lower_embed(b: PhaseBuilder, node: ir.Node) -> None:

@@ -91,7 +91,10 @@ def matrix_dims(value: ir.Value) -> tuple[int, int]:
 
 
 def check_product(node: ir.Node, _: str) -> str | None:
-    """Biases are added to products with constant matrices."""
+    """Of floats; biases are added to products with constant matrices."""
+    x = needed(node, 0)
+    if x.dtype is not None and not x.dtype.is_floating_point():
+        return "only floats are multiplied as matrices"
     if node.op_type == "Linear" and not is_product(node):
         return "only products with a constant matrix take a bias"
     return None

@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from onnx_passes.ir.dims import symbolic_value
+from onnx_passes.ir.dims import as_expr, symbolic_value
 from toolkit.compiler.lowering.attention import ATTENTION
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.experts import EXPERTS
@@ -17,7 +17,8 @@ from toolkit.compiler.lowering.ops.pocket import POCKET
 from toolkit.compiler.lowering.ops.rows import ROWS
 from toolkit.compiler.lowering.ops.scan import SCAN
 from toolkit.compiler.lowering.ops.scatter import SCATTER
-from toolkit.compiler.lowering.values import give_sizes, stored
+from toolkit.compiler.lowering.values import TYPES, deliver, give_sizes
+from toolkit.compiler.views.view import poly_of
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     (each.domain, each.op_type): each
@@ -37,7 +38,7 @@ def lower_nodes(graph: ir.Graph, builder: PhaseBuilder) -> None:
         if node not in builder.done and not give_sizes(builder, node):
             LOWERINGS[(node.domain, node.op_type)].emit(builder, node)
     for output in graph.outputs:
-        stored(builder, output)
+        deliver(builder, output)
 
 
 def unsupported(node: ir.Node, tokens: str) -> str | None:
@@ -46,7 +47,27 @@ def unsupported(node: ir.Node, tokens: str) -> str | None:
         return None  # its values are sizes, which are known
     lowering = LOWERINGS.get((node.domain, node.op_type))
     if lowering is not None:
-        return lowering.check(node, tokens)
+        return _unfit(node) or lowering.check(node, tokens)
     if node.domain == "" and node.op_type in OF_ANY_SIZE:
         return "how many elements it gives depends on the data: a plan's sizes must not"
     return "no kernel computes this op"
+
+
+def _unfit(node: ir.Node) -> str | None:
+    """Why no kernel reads or writes a value of the node, whatever the op."""
+    for value in (v for v in (*node.inputs, *node.outputs) if v is not None):
+        if value.dtype is not None and value.dtype not in TYPES:
+            name = value.dtype.name.lower()
+            return f"{value.name} is of type {name}: floats, int32, int64 and bool have kernels"
+        for dim in value.shape or ():
+            if not isinstance(dim, int) and dim.value is not None and not _is_poly(dim):
+                return f"the size {dim} of {value.name} is no sum of products of symbols"
+    return None
+
+
+def _is_poly(dim: ir.SymbolicDim) -> bool:
+    try:
+        poly_of(as_expr(dim), {})
+    except ValueError:
+        return False
+    return True

@@ -60,7 +60,7 @@ def shape_of(b: PhaseBuilder, value: ir.Value) -> Shape:
 
 def as_poly(b: PhaseBuilder, size: sympy.Expr) -> Poly:
     """A size over the symbols of this phase."""
-    return poly_of(size, {name: low for name, (low, _) in b.box.items()})
+    return poly_of(size, b.box)
 
 
 def symbol_of(b: PhaseBuilder, name: str) -> Poly:
@@ -176,7 +176,7 @@ def give(
     while not _fits(view):
         costs = {i: _weight(v) for i, v in enumerate(views) if operands[i] in b.views}
         most = max(costs, key=costs.__getitem__, default=None)
-        if most is None or not costs[most]:
+        if most is None or costs[most] <= 0:
             break
         stored(b, operands[most])
         views = [view_of(b, value) for value in operands]
@@ -229,3 +229,13 @@ def kept(b: PhaseBuilder, name: str, view: View) -> Location:
         location = Location(ref, view.dtype)
         emit_map(b, name, location, view)
     return location
+
+
+def deliver(b: PhaseBuilder, value: ir.Value) -> None:
+    """Let an output of the graph lie where it must, wherever it lies already."""
+    location = stored(b, value)
+    wanted = b.results.get(value, location)
+    if location != wanted:
+        view = _located(b, location, shape_of(b, value))
+        b.locations[value] = wanted
+        emit_map(b, value.name or "map", wanted, view)

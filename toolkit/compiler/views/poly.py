@@ -7,6 +7,7 @@ that a reshape of a transpose of a reshape ends as one line of sums.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +18,11 @@ Names: TypeAlias = Callable[[Any], str]  # how a kernel calls the memory that a 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A symbol of the plan: at least `low`."""
+    """A symbol of the plan: low .. most."""
 
     name: str
     low: int = 0
+    most: int = 2**20
 
     def text(self, _: Names) -> str:
         """As an expression."""
@@ -58,7 +60,7 @@ class Quotient:
 
     def text(self, names: Names) -> str:
         """As an expression."""
-        return f"({self.x.enclosed(names)} // {self.d.enclosed(names)})"
+        return f"({self.x.enclosed(names)} // {self.d.single(names)})"
 
     @property
     def high(self) -> Poly:
@@ -78,7 +80,7 @@ class Remainder:
 
     def text(self, names: Names) -> str:
         """As an expression."""
-        return f"({self.x.enclosed(names)} % {self.d.enclosed(names)})"
+        return f"({self.x.enclosed(names)} % {self.d.single(names)})"
 
     @property
     def high(self) -> Poly:
@@ -176,6 +178,11 @@ class Poly:
         text = self.text(names)
         return f"({text})" if len(self.terms) > 1 or text.startswith("-") else text
 
+    def single(self, names: Names) -> str:
+        """The same, in parentheses unless it is a number or one factor."""
+        factors = [monomial for monomial, k in self.terms if k != 1 or len(monomial) != 1]
+        return f"({self.text(names)})" if factors and self.number is None else self.enclosed(names)
+
     def __str__(self) -> str:
         return self.text(lambda source: "?")
 
@@ -235,6 +242,18 @@ def nonnegative(p: Poly) -> bool:
     return all(k >= 0 for _, k in shifted.terms)
 
 
+def magnitude(p: Poly) -> int:
+    """What no sum of some of the terms ever exceeds, above zero or below."""
+    factors = ((k, [_most(factor) for factor in monomial]) for monomial, k in p.terms)
+    return sum(abs(k) * math.prod(most) for k, most in factors)
+
+
+def _most(factor: Factor) -> int:
+    if isinstance(factor, Symbol):
+        return factor.most
+    return magnitude(factor.size if isinstance(factor, Axis) else factor.high)
+
+
 def below(p: Poly, q: Poly) -> bool:
     """Whether p < q is proved."""
     return nonnegative(-1 - upper(p - q))
@@ -242,7 +261,7 @@ def below(p: Poly, q: Poly) -> bool:
 
 def floordiv(p: Poly, d: Poly) -> Poly:
     """p // d of a p that is not negative, as simply as can be proved."""
-    if d.number == 1:
+    if d.number in (0, 1):  # along an axis of size 0 nothing is ever read
         return p
     quotient, rest = _divided(p, d)
     if nonnegative(d - 1 - upper(rest)):
@@ -255,22 +274,26 @@ def floordiv(p: Poly, d: Poly) -> Poly:
 
 def remainder(p: Poly, d: Poly) -> Poly:
     """p % d of a p that is not negative, as simply as can be proved."""
-    if d.number == 1:
+    if d.number in (0, 1):
         return poly(0)
     _, rest = _divided(p, d)
     return rest if nonnegative(d - 1 - upper(rest)) else Poly.of(Remainder(rest, d))
 
 
 def _divided(p: Poly, d: Poly) -> tuple[Poly, Poly]:
-    """(quotient, rest) by the leading term of d, neither with a negative term; (0, p) at worst."""
+    """p = quotient * d + rest by the leading term of d, no term of the rest negative.
+
+    (0, p) at worst. A number in p leaves what is smaller than d, as -35 + 7x -> (x - 5) * 7.
+    """
     (lead, by), quotient, rest = d.terms[0], poly(0), p
     for monomial, _ in p.terms:
         k, left = dict(rest.terms).get(monomial, 0), list(monomial)
-        if not k or k % by or not all(_taken(left, factor) for factor in lead):
+        exact = k % by == 0 or not (monomial or lead)
+        if not k // by or not exact or not all(_taken(left, factor) for factor in lead):
             continue
         part = Poly(((tuple(left), k // by),))
         quotient, rest = quotient + part, rest - part * d
-    whole = all(k > 0 for each in (quotient, rest) for _, k in each.terms)
+    whole = all(k > 0 for _, k in rest.terms)
     return (quotient, rest) if whole else (poly(0), p)
 
 

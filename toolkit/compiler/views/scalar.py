@@ -16,7 +16,18 @@ import numpy as np
 
 from opencl_kernels.map.expression import KIND_OF
 from opencl_kernels.map.functions import BOOL, FLOAT, INT, SCALAR_OPS
-from toolkit.compiler.views.poly import Computed, Names, Poly, Quotient, Remainder, below, poly
+from toolkit.compiler.views.poly import (
+    Computed,
+    Names,
+    Poly,
+    Quotient,
+    Remainder,
+    below,
+    floordiv,
+    magnitude,
+    poly,
+    remainder,
+)
 
 INFIX = {
     **{"Add": "+", "Sub": "-", "Mul": "*", "Less": "<", "LessOrEqual": "<=", "Greater": ">"},
@@ -152,13 +163,17 @@ def _of_indices(op: str, operands: tuple[Scalar, ...]) -> Scalar | None:
         return None
     match op, indices:
         case "Add", [a, b]:
-            return Index(a + b)
+            return _sized(op, operands, a + b)
         case "Sub", [a, b]:
-            return Index(a - b)
+            return _sized(op, operands, a - b)
         case "Mul", [a, b]:
-            return Index(a * b)
+            return _sized(op, operands, a * b)
         case "Neg", [a]:
             return Index(-a)
+        case "Div", [a, b] if _is_counted(a, b):
+            return Index(floordiv(a, b))
+        case (("Mod" | "Fmod"), [a, b]) if _is_counted(a, b):
+            return Index(remainder(a, b))
         case ("Less", [a, b]) | ("Greater", [b, a]):
             return _decided(below(a, b), below(b, a + 1))
         case ("LessOrEqual", [a, b]) | ("GreaterOrEqual", [b, a]):
@@ -172,15 +187,36 @@ def _of_indices(op: str, operands: tuple[Scalar, ...]) -> Scalar | None:
     return None
 
 
+def _sized(op: str, operands: tuple[Scalar, ...], found: Poly) -> Scalar:
+    """A polynomial of 32 bits, as kernels compute them; what may be larger is computed in 64."""
+    if found.number is not None:
+        return Index(poly((found.number + 2**63) % 2**64 - 2**63))
+    if magnitude(found) < 2**31:
+        return Index(found)
+    first, *more = operands
+    return Apply(op, (Apply("Int", (first,)), *more))
+
+
+def _is_counted(a: Poly, b: Poly) -> bool:
+    """Whether a // b is a quotient of what is not negative."""
+    return below(poly(-1), a) and below(poly(0), b)
+
+
 def _decided(yes: bool, no: bool) -> Scalar | None:
     return Number(True) if yes else Number(False) if no else None
 
 
 def _cast(op: str, operands: tuple[Scalar, ...]) -> Scalar | None:
-    """A cast to the kind that it has already."""
+    """A cast to the kind that it has already, or to 32 bits of what has no more."""
+    if op == "Int32":
+        return operands[0] if isinstance(operands[0], Index) and _is_small(operands[0]) else None
     if op not in ("Float", "Int", "Bool"):
         return None
     return operands[0] if operands[0].kind == SCALAR_OPS[op].result else None
+
+
+def _is_small(index: Index) -> bool:
+    return magnitude(index.poly) < 2**31
 
 
 def _chosen(op: str, operands: tuple[Scalar, ...]) -> Scalar | None:
@@ -199,9 +235,9 @@ def _chosen(op: str, operands: tuple[Scalar, ...]) -> Scalar | None:
 
 def _computed(op: str, operands: tuple[Scalar, ...]) -> Scalar | None:
     """A function of numbers, in float64; powers that are products."""
-    if op == "Pow" and isinstance(operands[1], Number):
-        return _power(operands[0], float(operands[1].value))
     values = [_value(operand) for operand in operands]
+    if op == "Pow" and values[0] is None and values[1] is not None:
+        return _power(operands[0], float(values[1]))
     if None in values:
         return None
     with np.errstate(all="ignore"):

@@ -24,7 +24,7 @@ from toolkit.compiler.views.poly import (
     remainder,
 )
 from toolkit.compiler.views.scalar import Index, Load, Scalar, apply
-from toolkit.plan.expr import symbol
+from toolkit.plan.expr import Box, symbol
 
 At: TypeAlias = Sequence[Poly]
 Shape: TypeAlias = tuple[Poly, ...]
@@ -195,8 +195,8 @@ def concatenated(parts: Sequence[View], axis: int) -> View:
     return View(shape, parts[0].dtype, read)
 
 
-def poly_of(size: sympy.Expr, low: dict[str, int]) -> Poly:
-    """A size as a polynomial; `low`: lower bounds of symbols. ValueError where it is none."""
+def poly_of(size: sympy.Expr, box: Box) -> Poly:
+    """A size as a polynomial; `box`: bounds of symbols. ValueError where it is none."""
     size = sympy.expand(sympy.sympify(size))
     total = poly(0)
     for monomial, k in size.as_coefficients_dict().items():
@@ -207,9 +207,14 @@ def poly_of(size: sympy.Expr, low: dict[str, int]) -> Poly:
             if not base.is_Symbol or not exponent.is_Integer:
                 raise ValueError(f"the size {size} is no sum of products")
             for _ in range(int(exponent)):
-                part = part * Poly.of(Symbol(base.name, low.get(base.name, 0)))
+                part = part * _symbol(base.name, box)
         total = total + part
     return total
+
+
+def _symbol(name: str, box: Box) -> Poly:
+    bounds = (bound for bound in box.get(name, ()) if bound is not None)
+    return Poly.of(Symbol(name, *bounds))
 
 
 def size_of(p: Poly) -> sympy.Expr:

@@ -112,16 +112,18 @@ class PhaseExecutor:
         self._bound[phase] = BoundPhase(declared, scratch, dispatches)
         return True
 
-    def bind(self, values: Values) -> None:
-        """Give every symbol its value, each element of a vector the same.
+    def bind(self, values: Mapping[str, int | Sequence[int]]) -> None:
+        """Give every symbol its value; a vector gets one for each element, or the same for all.
 
         Those not named here get their least. What a kernel will count gets its greatest: launches
         are sized for it.
         """
         words = np.zeros(self.plan.slots, np.int32)
         for s in self.plan.symbols:
-            self._values[s.name] = values.get(s.name, s.max if s.kind == "count" else s.min)
-            words[s.slot : s.end] = self._values[s.name]
+            value = values.get(s.name, s.max if s.kind == "count" else s.min)
+            words[s.slot : s.end] = value
+            if isinstance(value, int):  # sizes are said in scalars only
+                self._values[s.name] = value
         self._write(self._memory.symbols, words)
 
     def advance(self, symbol: str, value: int) -> None:

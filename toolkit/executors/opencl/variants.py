@@ -37,7 +37,8 @@ class VariantChoice:
         self._path, self._plan, self._context = path, plan, context
         self._device = context.devices[0]
         self._limits = limits_of(self._device)
-        self._built: dict[int, cl.Program | str] = {}  # a string: why it didn't build
+        # by source, defines and options: a text may hold several kernels; a string: why it didn't
+        self._built: dict[tuple[object, ...], cl.Program | str] = {}
 
     def choose(self, step: Dispatch, arguments: Sequence[cl.Buffer]) -> BoundDispatch:
         """The first variant that the device has everything for, that builds and that fits."""
@@ -77,12 +78,13 @@ class VariantChoice:
 
     def _program(self, index: int) -> cl.Program | str:
         """The built program, or the first lines of why it doesn't build."""
-        if index not in self._built:
-            program = self._plan.programs[index]
+        program = self._plan.programs[index]
+        key = (program.source, program.defines, program.options)
+        if key not in self._built:
             header = "".join(f"#define {name} {value}\n" for name, value in program.defines)
             text = header + (self._path / program.source).read_text("utf-8", "replace")
-            self._built[index] = _build(self._context, text, program.options)
-        return self._built[index]
+            self._built[key] = _build(self._context, text, program.options)
+        return self._built[key]
 
 
 def _build(context: cl.Context, text: str, options: Sequence[str]) -> cl.Program | str:

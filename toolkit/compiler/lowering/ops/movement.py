@@ -1,22 +1,26 @@
 """Movement: every op is a substitution of coordinates."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
 import sympy
 
 from onnx_passes.ir.dims import symbolic_value
-from onnx_passes.ir.graph import attribute, integers, needed, operand, opset, rank
+from onnx_passes.ir.graph import attribute, integers, needed, operand, rank
+from opencl_kernels.map.indexed import MAX_INPUTS
 from toolkit.compiler.lowering.builder import PhaseBuilder
+from toolkit.compiler.lowering.dispatches import emit_map
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.values import as_poly, give, shape_of, storage_of, view_of
-from toolkit.compiler.views.poly import Poly, below, poly
+from toolkit.compiler.views.poly import Poly, below, poly, remainder
 from toolkit.compiler.views.scalar import Index, Scalar, apply, index_of, number
 from toolkit.compiler.views.view import (
     At,
     View,
     concatenated,
     expanded,
+    linear,
     reshaped,
     shifted,
     transposed,
@@ -56,12 +60,7 @@ def lower_tile(b: PhaseBuilder, node: ir.Node) -> None:
 
     def make(x: View) -> View:
         def read(at: At) -> Scalar:
-            places = (Index(p) for p in at)
-            own = [
-                index_of(apply("Fmod", place, Index(size)), size) if size.number != 1 else poly(0)
-                for place, size in zip(places, x.shape, strict=True)
-            ]
-            return x.read(own)
+            return x.read([remainder(p, size) for p, size in zip(at, x.shape, strict=True)])
 
         return View(shape_of(b, y), x.dtype, read)
 
@@ -90,19 +89,22 @@ def lower_slice(b: PhaseBuilder, node: ir.Node) -> None:
 
 
 def _first(b: PhaseBuilder, start: sympy.Expr, size: Poly, step: int) -> Poly:
-    """Where a slice begins: negative starts count from the end, others stop at the last."""
+    """Where a slice begins: negative starts count from the end; none is beyond either end."""
     place = as_poly(b, start.xreplace(dict(b.at)))
-    if place.number is not None and place.number < 0:
+    if below(place, poly(0)):
         place = place + size
     last = size - 1 if step < 0 else size
-    return last if below(last, place) else place
+    return last if below(last, place) else poly(0) if below(place, poly(0)) else place
 
 
 def check_slice(node: ir.Node, _: str) -> str | None:
-    """Where it begins must not depend on the data."""
-    known = symbolic_value(operand(node, 1)) is not None
+    """Where it begins must not depend on the data, and be on one side of zero."""
+    starts = symbolic_value(operand(node, 1))
     fixed = all(operand(node, i) is None or integers(operand(node, i)) for i in (3, 4))
-    return None if known and fixed else "where it begins depends on the data"
+    if starts is None or not fixed:
+        return "where it begins depends on the data"
+    sides = (start.is_nonnegative or start.is_nonpositive for start in starts)
+    return None if all(sides) else "it begins before or after the start, as sizes are"
 
 
 def lower_concat(b: PhaseBuilder, node: ir.Node) -> None:
@@ -110,7 +112,24 @@ def lower_concat(b: PhaseBuilder, node: ir.Node) -> None:
     y = node.outputs[0]
     axis = attribute(node, "axis") % (rank(y) or 1)
     parts = [value for value in node.inputs if value is not None]
-    give(b, y, parts, lambda *views: concatenated(views, axis))
+    if len(parts) > MAX_INPUTS:
+        _write_parts(b, y, parts, axis)
+    else:
+        give(b, y, parts, lambda *views: concatenated(views, axis))
+
+
+def _write_parts(b: PhaseBuilder, y: ir.Value, parts: Sequence[ir.Value], axis: int) -> None:
+    """More parts than a kernel has inputs go to their places one by one."""
+    shape, first = shape_of(b, y), poly(0)
+    into = b.output(y, dtype=storage_of(b, y))
+    for part in parts:
+        view = view_of(b, part)
+
+        def place(at: At, first: Poly = first) -> Poly:
+            return linear([*at[:axis], at[axis] + first, *at[axis + 1 :]], shape)
+
+        emit_map(b, y.name or "concat", into, view, place)
+        first = first + view.shape[axis]
 
 
 def lower_split(b: PhaseBuilder, node: ir.Node) -> None:
@@ -184,6 +203,7 @@ def lower_pad(b: PhaseBuilder, node: ir.Node) -> None:
     x, fill, y = needed(node, 0), operand(node, 2), node.outputs[0]
     pads, axes = _pads(node)
     outside = None if fill is None else view_of(b, fill)
+    ranks = 0 if outside is None else len(outside.shape)  # some exporters write [1]
 
     def make(data: View) -> View:
         kind = {"float": 0.0, "int": 0, "bool": False}[data.kind]
@@ -195,7 +215,7 @@ def lower_pad(b: PhaseBuilder, node: ir.Node) -> None:
                 place, size = Index(own[axis]), Index(data.shape[axis])
                 reached = apply("GreaterOrEqual", place, number(0))
                 inside = apply("And", inside, apply("And", reached, apply("Less", place, size)))
-            other = number(kind) if outside is None else outside.read([])
+            other = number(kind) if outside is None else outside.read([poly(0)] * ranks)
             return apply("Where", inside, data.read(own), other)
 
         return View(shape_of(b, y), data.dtype, read)
@@ -258,18 +278,10 @@ def lower_trilu(b: PhaseBuilder, node: ir.Node) -> None:
     give(b, node.outputs[0], [x], make)
 
 
-def _until(last: int) -> str:
-    return f"before opset {last} its sizes are attributes"
-
-
-def check_concat(node: ir.Node, _: str) -> str | None:
-    """As many parts as a kernel has inputs."""
-    return None if len(node.inputs) <= 8 else "it joins more than 8 parts"
-
-
-def check_split(node: ir.Node, _: str) -> str | None:
-    """Sizes are those of the outputs."""
-    return None if opset(node) >= 13 else _until(13)
+def check_trilu(node: ir.Node, _: str) -> str | None:
+    """Where the diagonal lies is known."""
+    given = operand(node, 1)
+    return None if given is None or integers(given) else "its diagonal is computed"
 
 
 _ALL = (
@@ -279,13 +291,13 @@ _ALL = (
     Lowering("", "Expand", lower_expand),
     Lowering("", "Tile", lower_tile),
     Lowering("", "Slice", lower_slice, check_slice),
-    Lowering("", "Concat", lower_concat, check_concat),
-    Lowering("", "Split", lower_split, check_split),
+    Lowering("", "Concat", lower_concat),
+    Lowering("", "Split", lower_split),
     Lowering("", "GatherElements", lower_gather_elements),
     Lowering("", "GatherND", lower_gather_nd),
     Lowering("", "Pad", lower_pad, check_pad),
     Lowering("", "Range", lower_range),
     Lowering("", "ConstantOfShape", lower_filled),
-    Lowering("", "Trilu", lower_trilu),
+    Lowering("", "Trilu", lower_trilu, check_trilu),
 )
 MOVEMENT = tuple(replace(each, joins=True) for each in _ALL)

@@ -6,13 +6,13 @@ import onnx_ir as ir
 
 from onnx_passes.ir.graph import attribute, integers, needed, operand, opset
 from opencl_kernels.map.functions import BOOL, FLOAT
-from opencl_kernels.rows.rows import SOFTMAX, layer_norm
+from opencl_kernels.rows.rows import LOG_SOFTMAX, SOFTMAX, Statistics, layer_norm
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, Softmax
 from toolkit.compiler.lowering.dispatches import emit_reduce, emit_rows
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.values import kind_of, operand_of, storage_of, unknown_type
-from toolkit.compiler.views.poly import product
+from toolkit.compiler.lowering.values import kind_of, operand_of, storage_of
+from toolkit.compiler.views.poly import poly, product
 from toolkit.compiler.views.view import (
     View,
     elementwise,
@@ -25,7 +25,7 @@ from toolkit.compiler.views.view import (
 
 
 def lower_softmax(b: PhaseBuilder, node: ir.Node) -> None:
-    """Softmax over one axis, which becomes the last."""
+    """Softmax or its logarithm over one axis, which becomes the last."""
     x, y = operand_of(b, needed(node, 0)), node.outputs[0]
     axis = attribute(node, "axis", -1 if opset(node) >= 13 else 1) % len(x.shape)
     perm = [*(k for k in range(len(x.shape)) if k != axis), axis]
@@ -37,11 +37,21 @@ def lower_softmax(b: PhaseBuilder, node: ir.Node) -> None:
     b.views[y] = transposed(in_memory(later, moved.shape), places)
 
 
-def _soften(b: PhaseBuilder, name: str, x: View) -> Location:
+def lower_log_softmax(b: PhaseBuilder, node: ir.Node) -> None:
+    """The logarithm of softmax, which loses nothing where softmax is nearly zero."""
+    x, y = operand_of(b, needed(node, 0)), node.outputs[0]
+    axis = attribute(node, "axis", -1 if opset(node) >= 13 else 1) % len(x.shape)
+    perm = [*(k for k in range(len(x.shape)) if k != axis), axis]
+    into = _soften(b, label(node), transposed(x, perm), LOG_SOFTMAX)
+    places = [perm.index(k) for k in range(len(perm))]
+    b.views[y] = transposed(in_memory(into, transposed(x, perm).shape), places)
+
+
+def _soften(b: PhaseBuilder, name: str, x: View, by: Statistics = SOFTMAX) -> Location:
     """The softmax of a View in memory of its own."""
     dtype = b.settings.activations
     into = Location(b.temporary(name, dtype, [size_of(size) for size in x.shape]), dtype)
-    emit_rows(b, name, into, x, SOFTMAX)
+    emit_rows(b, name, into, x, by)
     return into
 
 
@@ -72,24 +82,24 @@ def lower_layer_norm(b: PhaseBuilder, node: ir.Node) -> None:
 
 def check_layer_norm(node: ir.Node, _: str) -> str | None:
     """Only the result is computed, over axes of known size."""
-    if any(output.uses() for output in node.outputs[1:]):
+    if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         return "its mean and deviation are read"
     x, axis = needed(node, 0), attribute(node, "axis", -1)
     known = x.shape is not None and all(isinstance(d, int) for d in list(x.shape)[axis:])
     return None if known else "it is over an axis of open size"
 
 
-# op: the reduction, an element over x, the result over s and how many elements n it is made of
+# op: the reduction, what is made of an element, and of the result s of n elements
 REDUCTIONS = {
-    "ReduceSum": ("sum", "{x}", "s"),
-    "ReduceMean": ("sum", "{x}", "s / {n}"),
-    "ReduceMax": ("max", "{x}", "s"),
-    "ReduceMin": ("min", "{x}", "s"),
-    "ReduceProd": ("product", "{x}", "s"),
-    "ReduceSumSquare": ("sum", "({x}) * ({x})", "s"),
-    "ReduceL1": ("sum", "Abs({x})", "s"),
-    "ReduceL2": ("sum", "({x}) * ({x})", "Sqrt(s)"),
-    "ReduceLogSum": ("sum", "{x}", "Log(s)"),
+    "ReduceSum": ("sum", "Identity", "s"),
+    "ReduceMean": ("sum", "Identity", "s / {n}"),
+    "ReduceMax": ("max", "Identity", "s"),
+    "ReduceMin": ("min", "Identity", "s"),
+    "ReduceProd": ("product", "Identity", "s"),
+    "ReduceSumSquare": ("sum", "Square", "s"),
+    "ReduceL1": ("sum", "Abs", "s"),
+    "ReduceL2": ("sum", "Square", "Sqrt(s)"),
+    "ReduceLogSum": ("sum", "Identity", "Log(s)"),
 }
 OF_FLOATS = ("ReduceL2", "ReduceLogSum")
 
@@ -97,26 +107,31 @@ OF_FLOATS = ("ReduceL2", "ReduceLogSum")
 def lower_reduce(b: PhaseBuilder, node: ir.Node) -> None:
     """A reduction over some axes."""
     x, y = operand_of(b, needed(node, 0)), node.outputs[0]
-    reduced = _axes(node, len(x.shape))
-    kept = [k for k in range(len(x.shape)) if k not in reduced]
-    op, element, result = REDUCTIONS[node.op_type]
+    dtype = storage_of(b, y)
+    op, each, value = REDUCTIONS[node.op_type]
     if x.kind == BOOL:
-        x, result = elementwise("Int", [x], "i64"), f"Bool({result})"
-    moved = transposed(x, [*kept, *reduced])
-    into = b.output(y, dtype=storage_of(b, y))
-    emit_reduce(b, label(node), into, moved, len(reduced), op, element, result)
+        x, value = elementwise("Int", [x], "i64"), f"Bool({value})"
+    of_each = (
+        elementwise("Mul", [x, x], x.dtype) if each == "Square" else elementwise(each, [x], x.dtype)
+    )
+    reduced = _axes(node, len(x.shape)) or [len(x.shape)]
+    if reduced == [len(x.shape)]:  # every element is the only one of its sum
+        of_each = reshaped(of_each, (*x.shape, poly(1)))
+    kept = [k for k in range(len(of_each.shape)) if k not in reduced]
+    moved = transposed(of_each, [*kept, *reduced])
+    emit_reduce(b, label(node), b.output(y, dtype=dtype), moved, len(reduced), op, value)
 
 
 def check_reduce(node: ir.Node, _: str) -> str | None:
     """Over axes that are known; roots and logarithms are of floats."""
     x, given = needed(node, 0), operand(node, 1)
-    if (unknown := unknown_type(x)) is not None:
-        return unknown
+    if x.dtype is None:
+        return f"{x.name} is of unknown type"
     if node.op_type in OF_FLOATS and kind_of(x) != FLOAT:
         return "it is not computed for whole numbers"
     if given is not None and integers(given) is None:
         return "its axes are computed"
-    return None if x.shape is not None and _axes(node, x.shape.rank()) else "it reduces no axis"
+    return None
 
 
 def _axes(node: ir.Node, ranks: int) -> list[int]:
@@ -128,6 +143,7 @@ def _axes(node: ir.Node, ranks: int) -> list[int]:
 
 ROWS = (
     Lowering("", "Softmax", lower_softmax, check_softmax),
+    Lowering("", "LogSoftmax", lower_log_softmax, check_softmax),
     Lowering("", "LayerNormalization", lower_layer_norm, check_layer_norm),
     *(Lowering("", name, lower_reduce, check_reduce) for name in REDUCTIONS),
 )

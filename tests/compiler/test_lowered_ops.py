@@ -1,0 +1,107 @@
+"""Every op that lowers by itself, as a graph of its own: against ONNX Runtime, on both classes.
+
+The graphs stand in lowered_ops/*.txt, each below its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from small_graphs import SmallGraphs
+
+from opencl_kernels.device_class import CLASSES
+from opencl_kernels.formats import Array
+
+FILES = sorted(Path(__file__).parent.glob("lowered_ops/*.txt"))
+ALIKE = ("movement", "elements")  # both classes run one kernel, with other sizes of work-groups
+
+
+def graphs_of(text: str) -> dict[str, str]:
+    """Name and graph of each block of a file."""
+    blocks = (block.strip().split("\n", 1) for block in re.split(r"\n(?=# )", text))
+    return {name.removeprefix("# "): body for name, body in blocks}
+
+
+def joined(form: str, count: int, between: str = " ") -> str:
+    """A form with %d for each number below a count."""
+    return between.join(form.replace("%d", str(i)) for i in range(count))
+
+
+FLOAT_UNARY = (
+    *("Neg", "Abs", "Sign", "Exp", "Sqrt", "Log", "Reciprocal", "Sigmoid", "Tanh", "Relu", "Erf"),
+    *("Floor", "Ceil", "Round", "Sin", "Cos", "Tan", "Sinh", "Cosh", "Asin", "Acos", "Atan"),
+    *("Asinh", "Acosh", "Atanh", "Softplus"),
+)
+LARGE = {
+    "all of floats": f"(float[seq, 3] x) => ({', '.join(f'float y{op}' for op in FLOAT_UNARY)})"
+    f"{{ {' '.join(f'y{op} = {op}(x)' for op in FLOAT_UNARY)} }}",
+    "concat of many": "(float[seq, 3] x, float[seq, 1] z) => (float y)"
+    f"{{ a = Neg(x) y = Concat<axis = 1>({', '.join(['x', 'z', 'a'] * 5)}) }}",
+    "concat of many inputs": f"({joined('float[seq, 2] x%d', 11, ', ')}) => (float y)"
+    f"{{ y = Concat<axis = 1>({joined('x%d', 11, ', ')}) }}",
+    "many functions": "(float[seq, 3] x) => (float y) <float[3] w> { s0 = Add(x, w)"
+    + " ".join(f"t{i} = Sin(s{i}) s{i + 1} = Add(t{i}, x)" for i in range(60))
+    + " y = Identity(s60) }",
+    "many operands": f"({joined('float[seq, 3] x%d', 20, ', ')}) => (float y)"
+    "{ s0 = Identity(x0) "
+    + " ".join(f"s{i + 1} = Add(s{i}, x{i + 1})" for i in range(19))
+    + " y = Exp(s19) }",
+    "squares of squares": "(float[seq, 3] x) => (float y) { s0 = Tanh(x)"
+    + " ".join(f"s{i + 1} = Mul(s{i}, s{i})" for i in range(12))
+    + " y = Identity(s12) }",
+}
+CASES = {"large": LARGE, **{file.stem: graphs_of(file.read_text()) for file in FILES}}
+RUNS = (
+    {"seq": 1, "past": 0, "rows": 1},
+    {"seq": 7, "past": 5, "rows": 3},
+    {"seq": 65, "past": 63, "rows": 64},
+)
+
+
+def cases() -> Iterator[Any]:
+    for group, names in CASES.items():
+        for name in names:
+            for device_class in ("cpu", "generic"):
+                slow = device_class == "generic" and group in ALIKE
+                marks = (pytest.mark.slow,) if slow else ()
+                yield pytest.param(
+                    device_class, group, name, id=f"{name}-{device_class}", marks=marks
+                )
+
+
+@pytest.fixture(scope="module")
+def small(request: pytest.FixtureRequest) -> Iterator[dict[str, SmallGraphs]]:
+    """The graphs of the tests that were asked for, for each class."""
+    items = [item for item in request.session.items if item.path == request.path]
+    asked = [item.callspec.params for item in items if hasattr(item, "callspec")]
+    made = {}
+    for device_class in CLASSES:
+        chosen = [each for each in asked if each.get("device_class") == device_class]
+        sources = {each["name"]: CASES[each["group"]][each["name"]] for each in chosen}
+        made[device_class] = SmallGraphs(sources, device_class=CLASSES[device_class])
+    yield made
+    for each in made.values():
+        each.close()
+
+
+def fill(value: ir.Value, shape: tuple[int, ...]) -> Array | None:
+    """Indices reach from either end of an axis of 5."""
+    if value.name in ("indices", "chosen"):
+        return np.random.default_rng(1).integers(-5, 5, shape)
+    return None
+
+
+@pytest.mark.parametrize("device_class, group, name", cases())
+def test_op(small: Any, device_class: str, group: str, name: str) -> None:
+    small[device_class].check(name, RUNS, fill)
+
+
+def test_names_are_given_once() -> None:
+    names = [name for group in CASES.values() for name in group]
+    assert len(set(names)) == len(names)
