@@ -143,18 +143,23 @@ def in_c(root: Node, prefix: str = "t") -> Source:
 
     prefix  of names for what is used often; "": nothing gets one
     """
-    writer = _Writer(root)
-    lets, names = list[str](), dict[str, str]()
-    for node in writer.shared() if prefix else ():
-        text = writer.c(node, names)
-        names[node.text] = f"{prefix}{len(names)}"
-        lets.append(f"const {_c_type(node)} {names[node.text]} = {text};")
-    return Source(" ".join(lets), writer.c(root, names))
+    return Writer(root).source(prefix)
 
 
 @dataclass
-class _Writer:
+class Writer:
+    """Writes an expression in C."""
+
     root: Node
+
+    def source(self, prefix: str) -> Source:
+        """All of it."""
+        lets, names = list[str](), dict[str, str]()
+        for node in self.shared() if prefix else ():
+            text = self.c(node, names)
+            names[node.text] = f"{prefix}{len(names)}"
+            lets.append(f"const {self.c_type(node)} {names[node.text]} = {text};")
+        return Source(" ".join(lets), self.c(self.root, names))
 
     def shared(self) -> list[Node]:
         """Parts that are computed in any case and used more than once, operands first."""
@@ -173,6 +178,7 @@ class _Writer:
         return shared[:MOST_NAMED]
 
     def c(self, node: Node, names: Mapping[str, str]) -> str:
+        """A part; `names`: what is named already, by its text."""
         if node.text in names:
             return names[node.text]
         if node.op == "number":
@@ -186,8 +192,13 @@ class _Writer:
             return f"({parts[0]} {node.op} {parts[1]})"
         return SCALAR_OPS[node.op].text(node.parts[-1].kind).format(*parts)
 
+    def c_type(self, node: Node) -> str:
+        """The type that a named part has."""
+        return c_type(node)
 
-def _c_type(node: Node) -> str:
+
+def c_type(node: Node) -> str:
+    """The type of an expression in C."""
     if node.kind == FLOAT:
         return "float"
     return "long" if node.kind == INT and _is_wide(node) else "int"

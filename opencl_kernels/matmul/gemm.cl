@@ -1,6 +1,6 @@
 // y_MN = x_MK * W_NK^T for many rows: prefill                       class generic; any M, N and K
 //
-//   Arguments, BIAS, RESIDUAL, GLU: see matmul.clh; NORM is 0; w of any kind
+//   Arguments, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; NORM is 0; w of any kind
 // A work-group of 8 x 8 makes 8*MR rows and 32 columns; slices of KT = 16 of x and W go through
 // local memory. Groups (columns, rows).
 #ifndef MR // rows of one work-item; it has 4 columns of each, with GLU 2 gates and their ups
@@ -55,13 +55,15 @@ __kernel __attribute__((reqd_work_group_size(8, 8, 1))) void gemm(PARAMS) {
       const int from = strip * 32 + column * 2 + j, out = strip * 16 + column * 2 + j;
       if (m >= rows || out >= F) continue;
       const float gate = part[j] + BIAS_OF(from), up = part[j + 2] + BIAS_OF(from + 16);
-      STORE(Y_HALF, ACTIVATE(gate) * up, y, (size_t)m * LDY + Y0 + out);
+      STORE(Y_HALF, ENDED(gate, up, m, Y0 + out), y, (size_t)m * LDY + Y0 + out);
     }
 #else
     for (int j = 0; j < 4; j++) {
       const int out = strip * 32 + column * 4 + j;
       const size_t at = (size_t)m * LDY + Y0 + out;
-      if (m < rows && out < N) STORE(Y_HALF, part[j] + REST_OF(out, at), y, at);
+      if (m >= rows || out >= N) continue;
+      const float sum = part[j] + REST_OF(out, at);
+      STORE(Y_HALF, ENDED(sum, 0.0f, m, Y0 + out), y, at);
     }
 #endif
   }

@@ -9,7 +9,8 @@ from opencl_kernels.case import At, Defines, ceil_div
 from opencl_kernels.family import Family
 from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires, worker_grid
 from opencl_kernels.layouts import F16, F32, quantized
-from opencl_kernels.matmul import matmul
+from opencl_kernels.map.indexed import Operand, floats
+from opencl_kernels.matmul import epilogue, matmul
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Product
 
@@ -22,7 +23,9 @@ def _cpu_defines(case: Product, knobs: Knobs) -> Defines:
     depth = min(knobs["KC"], case.K) if _sliced(case) else case.K
     group = case.w.group or 1
     sizes: Defines = {"MR": knobs["MR"], "KC": depth, "FEW": knobs["FEW"]}
-    return {**matmul.defines(case), **sizes, "PANEL_ROWS": ceil_div(depth, group) * group}
+    wide = epilogue.cpu_defines(case)
+    panel = {"PANEL_ROWS": ceil_div(depth, group) * group}
+    return {**matmul.defines(case), **sizes, **panel, **wide}
 
 
 def _sliced(case: Product) -> bool:
@@ -62,6 +65,19 @@ QUANTIZED_CASES = (
         M=21, N=35, K=600, w=quantized("e0m4", 256, "f32", "f32"), residual=True, **_rows(7, 3)
     ),
     Product(M=65, N=97, K=520, w=quantized("e0m4", 32, "f16", "u8"), residual=True),
+    Product(
+        M=9, N=97, K=65, w=quantized("e0m4", 16, "f32"), bias=True, epilogue="Relu(v) * Relu(v)"
+    ),
+    Product(
+        M=21,
+        N=96,
+        K=300,
+        w=quantized("q8", 32, "f16", "u8"),
+        glu=Glu(47),
+        epilogue="0.5 * v * (1.0 + Erf(v * 0.7071)) * (u + a0[i1])",
+        inputs=floats(47),
+        **_rows(7, 3),
+    ),
     Product(M=18, N=65, K=530, w=quantized("q8", 32, "f16"), **_rows(18)),
 )
 FLOAT_CASES = (
@@ -75,6 +91,35 @@ FLOAT_CASES = (
     Product(M=4, N=128, K=65, glu=Glu(64), w=F16, y="f16", bias=True),
     Product(M=63, N=65, K=515, bias=True, residual=True, **_rows(63)),
     Product(M=26, N=97, K=600, w=F16, **_rows(13, 2)),
+    Product(
+        M=5,
+        N=20,
+        K=33,
+        Y0=5,
+        LDY=31,
+        epilogue="Where(i1 < 9, v, Neg(v)) * 0.25 + a0[31*i0 + i1] * a1[i0]",
+        inputs=(Operand("f16", 155), Operand("f32", 5)),
+        **_rows(5),
+    ),
+    Product(
+        M=7,
+        N=64,
+        K=17,
+        x="f16",
+        y="f16",
+        glu=Glu(23),
+        bias=True,
+        epilogue="Tanh(v) * Max(u, Float(past + i0 - start[0]))",
+        **_rows(7),
+    ),
+    Product(
+        M=17,
+        N=65,
+        K=515,
+        epilogue="30.0 * Tanh(v * 0.1) + a0[65*i0 + i1]",
+        inputs=floats(1105),
+        **_rows(17),
+    ),
 )
 FLOAT_BENCH = tuple(
     Product(M=512, N=n, K=k, w=w, **_rows(512))

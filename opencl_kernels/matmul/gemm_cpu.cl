@@ -1,6 +1,6 @@
 // y_MN = x_MK * W_NK^T for many rows: prefill                          class cpu; any M, N and K
 //
-//   Arguments, BIAS, RESIDUAL, GLU: see matmul.clh; NORM is 0
+//   Arguments, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; NORM is 0
 // A work-item has a range of strips of 32 columns. Half weights and codes are decoded once per
 // slice of K into a private panel that every row reuses.
 #ifndef WORKERS // work-items of the launch
@@ -19,6 +19,7 @@
 #define FEW 16
 #endif
 #include "matmul.clh"
+#include "epilogue_cpu.clh"
 #ifndef PANEL_ROWS // KC, for codes rounded up to whole groups
 #define PANEL_ROWS KC
 #endif
@@ -84,10 +85,10 @@ void gemm_cpu_body(int id, int n, PARAMS) {
   if (rows <= FEW) { // a panel would not pay
     for (int strip = first; strip < end; strip++) {
       const float16 start0 = BIAS16(strip * 32), start1 = BIAS16(strip * 32 + 16);
-      int m = few8(0, rows, x, WEIGHT_ARG RESIDUAL_ARG y, start0, start1, strip);
-      m = few4(m, rows, x, WEIGHT_ARG RESIDUAL_ARG y, start0, start1, strip);
-      m = few2(m, rows, x, WEIGHT_ARG RESIDUAL_ARG y, start0, start1, strip);
-      few1(m, rows, x, WEIGHT_ARG RESIDUAL_ARG y, start0, start1, strip);
+      int m = few8(0, rows, x, WEIGHT_ARG OUTPUT_ARG, start0, start1, strip);
+      m = few4(m, rows, x, WEIGHT_ARG OUTPUT_ARG, start0, start1, strip);
+      m = few2(m, rows, x, WEIGHT_ARG OUTPUT_ARG, start0, start1, strip);
+      few1(m, rows, x, WEIGHT_ARG OUTPUT_ARG, start0, start1, strip);
     }
     return;
   }
@@ -107,9 +108,9 @@ void gemm_cpu_body(int id, int n, PARAMS) {
       SLICE w0 = w + (size_t)n0 * K + (size_t)k0 * 16;
       SLICE w1 = w + (size_t)n1 * K + (size_t)k0 * 16;
 #endif
-      int m = JOIN(tiles, MR)(0, rows, x, w0, w1, RESIDUAL_ARG y, start0, start1, strip, k0, depth);
-      m = tiles4(m, rows, x, w0, w1, RESIDUAL_ARG y, start0, start1, strip, k0, depth);
-      tiles1(m, rows, x, w0, w1, RESIDUAL_ARG y, start0, start1, strip, k0, depth);
+      int m = JOIN(tiles, MR)(0, rows, x, w0, w1, OUTPUT_ARG, start0, start1, strip, k0, depth);
+      m = tiles4(m, rows, x, w0, w1, OUTPUT_ARG, start0, start1, strip, k0, depth);
+      tiles1(m, rows, x, w0, w1, OUTPUT_ARG, start0, start1, strip, k0, depth);
     }
 }
 

@@ -1,6 +1,6 @@
 // y_MN = x_MK * W_NK^T for few rows: M = 1 in decode                   class generic; any N and K
 //
-//   Arguments, NORM, BIAS, RESIDUAL, GLU: see matmul.clh; w of any kind
+//   Arguments, NORM, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; w of any kind
 // Four neighbours hold one k, or one word of codes, with four outputs each, so that a work-group
 // reads W in one piece; the WG/4 partial sums of each output meet in local memory. Groups (block,
 // row).
@@ -47,9 +47,12 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv(PARAMS) {
   if (lane < 16 && out < F) {
     const float gate = part[0][0][lane] + BIAS_OF(block * 32 + lane);
     const float up = part[STREAMS - 1][0][lane] + BIAS_OF(block * 32 + 16 + lane);
-    STORE(Y_HALF, ACTIVATE(gate) * up, y, at);
+    STORE(Y_HALF, ENDED(gate, up, m, Y0 + out), y, at);
   }
 #else
-  if (lane < 16 && out < N) STORE(Y_HALF, part[0][0][lane] + REST_OF(out, at), y, at);
+  if (lane < 16 && out < N) {
+    const float sum = part[0][0][lane] + REST_OF(out, at);
+    STORE(Y_HALF, ENDED(sum, 0.0f, m, Y0 + out), y, at);
+  }
 #endif
 }

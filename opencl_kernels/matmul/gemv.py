@@ -9,7 +9,8 @@ from opencl_kernels.case import At, Defines, ceil_div
 from opencl_kernels.family import Family
 from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires, worker_grid
 from opencl_kernels.layouts import F16, F32, quantized
-from opencl_kernels.matmul import matmul
+from opencl_kernels.map.indexed import Operand, floats
+from opencl_kernels.matmul import epilogue, matmul
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 
@@ -25,6 +26,10 @@ def _supports_codes(case: Product) -> str | None:
 def _defines(case: Product, knobs: Knobs) -> Defines:
     own: Defines = {name: value for name, value in knobs.items() if name != "WORKERS"}
     return {**matmul.defines(case), **own}
+
+
+def _cpu_defines(case: Product, knobs: Knobs) -> Defines:
+    return {**_defines(case, knobs), **epilogue.cpu_defines(case)}
 
 
 def _portable_grid(case: Any, knobs: Knobs) -> Grid:
@@ -50,6 +55,9 @@ QUANTIZED_CASES = (
     Product(M=1, N=530, K=257, w=quantized("q8", 64, "f16", "f16")),
     Product(M=2, N=96, K=512, w=quantized("e0m4", 64, "f16", "u8"), glu=Glu(47, "relu"),
             norm=Norm(1e-6), bias=True, B=2, at=ONE),
+    Product(M=1, N=97, K=65, w=quantized("e0m4", 16, "f32"), epilogue="Relu(v) * Relu(v)"),
+    Product(M=2, N=96, K=300, w=quantized("q8", 32, "f16", "u8"), glu=Glu(47), B=2, at=ONE,
+            epilogue="0.5 * v * (1.0 + Erf(v * 0.7071)) * (u + a0[i1])", inputs=floats(47)),
     Product(M=1, N=1030, K=515, w=quantized("e0m4", 32, "f16", "u8")),
 )  # fmt: skip
 FLOAT_CASES = (
@@ -59,8 +67,14 @@ FLOAT_CASES = (
     Product(M=3, N=48, K=65, w=F16, x="f16", y="f16", residual=True, norm=Norm(1e-5)),
     Product(M=2, N=33, K=31, Y0=3, LDY=50, LDX=40, last_rows=True, at=At(seq=9, rows=2)),
     Product(M=2, N=128, K=200, glu=Glu(64), w=F16, B=2, at=ONE),
+    Product(M=1, N=20, K=33, Y0=5, LDY=31, inputs=(Operand("f16", 31), Operand("f32", 1)),
+            epilogue="Where(i1 < 9, v, Neg(v)) * 0.25 + a0[31*i0 + i1] * a1[i0]", at=ONE),
+    Product(M=1, N=64, K=17, x="f16", y="f16", glu=Glu(23), bias=True, at=ONE,
+            epilogue="Tanh(v) * Max(u, Float(past + i0 - start[0]))"),
+    Product(M=1, N=530, K=257, w=F16, epilogue="30.0 * Tanh(v * 0.1) + a0[530*i0 + i1]",
+            inputs=floats(530)),
     Product(M=1, N=530, K=257, w=F16),
-)
+)  # fmt: skip
 FLOAT_BENCH = tuple(
     Product(M=1, N=n, K=k, w=w, at=ONE)
     for w in (F32, F16)
@@ -74,7 +88,7 @@ GEMV_QUANTIZED_CPU = Kernel(
     name="gemv_quantized_cpu",
     source="gemv_quantized_cpu.cl",
     classes=("cpu",),
-    defines=_defines,
+    defines=_cpu_defines,
     grid=worker_grid,
     knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (64, 0, 32, 128), "HINT": (3, 2)},
     supports=_supports_codes,
@@ -83,7 +97,7 @@ GEMV_CPU = Kernel(
     name="gemv_cpu",
     source="gemv_cpu.cl",
     classes=("cpu",),
-    defines=_defines,
+    defines=_cpu_defines,
     grid=worker_grid,
     knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
     supports=_supports_floats,

@@ -20,7 +20,7 @@ class Glu:
     """A gated unit at the end of a product of gates and ups, interleaved by 16 rows."""
 
     F: int  # columns of the unit
-    activation: str = "silu"
+    activation: str = "silu"  # of the gate, unless an epilogue says what becomes of both
 
     def __post_init__(self) -> None:
         """Refuse what no kernel computes."""
@@ -29,9 +29,17 @@ class Glu:
 
     def __call__(self, gates_ups: Array) -> Array:
         """act(gate) * up: [M, 2 * FP] -> [M, FP]."""
+        return self.unit(*self.halves(gates_ups))
+
+    def halves(self, gates_ups: Array) -> tuple[Array, Array]:
+        """Gates and ups apart: [M, 2 * FP] -> twice [M, FP]."""
         pairs = gates_ups.reshape(len(gates_ups), -1, 2, 16)
-        product = ACTIVATIONS[self.activation](pairs[:, :, 0]) * pairs[:, :, 1]
-        return np.asarray(product.reshape(len(gates_ups), -1))
+        gate, up = (pairs[:, :, i].reshape(len(gates_ups), -1) for i in range(2))
+        return gate, up
+
+    def unit(self, gate: Array, up: Array) -> Array:
+        """act(gate) * up."""
+        return np.asarray(ACTIVATIONS[self.activation](gate) * up)
 
     @property
     def act(self) -> int:

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from opencl_kernels.case import Case, Defines, Size, c_float
+from opencl_kernels.case import Defines, Size, c_float
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, nbytes, storage_defines
 from opencl_kernels.layouts import F32, LAYOUTS, Stored, weight_arguments
+from opencl_kernels.map.expression import operations
+from opencl_kernels.map.indexed import Reading
+from opencl_kernels.matmul import epilogue
 from opencl_kernels.matmul.glu import Glu
 
 
@@ -23,8 +26,8 @@ class Norm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Product(Case):
-    """y[M, N] = norm(x[M, K]) W[N, K]^T + bias + r, or a gated unit of it."""
+class Product(Reading):
+    """y[M, N] = norm(x[M, K]) W[N, K]^T + bias + r, a gated unit of it, or an epilogue."""
 
     M: Size
     N: int
@@ -39,6 +42,14 @@ class Product(Case):
     LDX: int = 0  # elements from one row of x to the next; 0: K
     LDY: int = 0  # of y, which may be wider than the product; 0: its columns
     Y0: int = 0  # the product's first column in y
+    epilogue: str = ""  # what is stored: an expression over v and a0 … (epilogue.py); "": v
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing computes."""
+        super().__post_init__()
+        epilogue.read(self)
+        if self.residual and (self.epilogue or self.glu):
+            raise ValueError("a residual is part of the epilogue")
 
     @property
     def columns(self) -> int:
@@ -59,12 +70,12 @@ def reference(inputs: Mapping[str, Array], case: Product) -> dict[str, Array]:
         mean_M1 = np.mean(x_MK * x_MK, axis=-1, keepdims=True)
         x_MK = x_MK / np.sqrt(mean_M1 + case.norm.eps) * inputs["gamma"]
     y_MN = x_MK @ w_NK.T + inputs.get("bias", np.zeros(1))
-    if case.glu:
-        y_MN = case.glu(y_MN)
+    sums = case.glu.halves(y_MN) if case.glu else (y_MN,)
     wide = inputs.get("y", np.zeros((len(x_MK), case.row_width))).astype(np.float64)
     written = slice(case.Y0, case.Y0 + case.columns)
     rest = inputs["r"][:, written] if "r" in inputs else 0.0
-    wide[:, written] = y_MN[:, : case.columns] + rest
+    each = (part[:, : case.columns] for part in sums)
+    wide[:, written] = epilogue.ended(case, inputs, *each) + rest
     return {"y": wide}
 
 
@@ -78,6 +89,7 @@ def arguments(case: Product) -> tuple[Argument, ...]:
         *weight_arguments(case.w, case.N, case.K),
         *([Argument("bias", "f32", (case.N,), "weight")] if case.bias else []),
         *([Argument("r", case.x, wide, "in")] if case.residual else []),
+        *case.arguments(),
         Argument("y", case.y, wide, role),
     )
 
@@ -99,9 +111,11 @@ def defines(case: Product) -> Defines:
         "GLU": int(case.glu is not None),
         "ACT": case.glu.act if case.glu else 0,
         "F": case.glu.F if case.glu else 0,
+        **epilogue.defines(case),
     }
 
 
 def work(case: Any) -> tuple[int, int]:
-    """Every buffer once; a multiplication and an addition per weight and row."""
-    return nbytes(arguments(case)), 2 * case.M * case.N * case.K
+    """Every buffer once; a multiplication and an addition per weight and row; the epilogue."""
+    ending = operations(epilogue.read(case)) * case.M * case.columns
+    return nbytes(arguments(case)), 2 * case.M * case.N * case.K + ending
