@@ -10,7 +10,7 @@ from opencl_kernels.attention.rope_kv import Rotation
 from toolkit.compiler.lowering.builder import PhaseBuilder, label
 from toolkit.compiler.lowering.dispatches import emit_attention
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.matmul import matrix_dims
+from toolkit.compiler.lowering.matrix_products import matrix_dims
 from toolkit.compiler.lowering.values import stored
 
 

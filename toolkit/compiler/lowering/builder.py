@@ -65,7 +65,6 @@ class PhaseBuilder:
     steps: list[Step] = field(default_factory=list)
     done: set[ir.Node] = field(default_factory=set)  # nodes that are fused into an earlier one
     norms: dict[ir.Value, PendingNorm] = field(default_factory=dict)  # fused into their readers
-    summed: set[ir.Node] = field(default_factory=set)  # AddRmsNorms whose sum a product computes
 
     def dims(self, value: ir.Value) -> list[sympy.Expr]:
         """The value's shape in this phase."""
@@ -100,6 +99,11 @@ class PhaseBuilder:
         else:
             self.locations[value] = self.results[value]
         return self.locations[value]
+
+    def floats_of(self, value: ir.Value) -> str:
+        """The type that a value of floats is stored in."""
+        placed = self.results.get(value)
+        return self.settings.activations if placed is None else placed.dtype
 
     def temporary(self, name: str, dtype: str, shape: Sequence[Any]) -> Ref:
         """New scratch for data that is no value of the graph."""

@@ -1,14 +1,19 @@
-"""Products and softmaxes of activations wait until somebody reads their memory.
+"""What waits until somebody reads its memory: products, and softmaxes of activations.
 
 What reads them may take over the work: attention is a product that reads a softmax of a product,
-and none of the two is ever stored.
+and none of the two is ever stored. And a product with a constant matrix may end with what is
+computed of its result: it then fills the memory of that, and none of its own.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 
-from toolkit.compiler.lowering.builder import Location
+import onnx_ir as ir
+
+from onnx_passes.ir.graph import needed
+from toolkit.compiler.lowering.builder import Location, PendingNorm
 from toolkit.compiler.views.view import Shape, View
 from toolkit.plan.schema import Ref
 
@@ -28,16 +33,44 @@ class Softmax:
     x: View
 
 
+@dataclass(frozen=True)
+class MatrixProduct:
+    """x [M, K], or its norm, times a constant matrix, plus a bias: a MatMul or Linear."""
+
+    node: ir.Node
+    x: Location
+    norm: PendingNorm | None
+
+    @property
+    def value(self) -> ir.Value:
+        """The result, a value of the graph."""
+        return self.node.outputs[0]
+
+    @property
+    def weight(self) -> ir.Value:
+        """The matrix [K, N]."""
+        return needed(self.node, 1)
+
+
+_number = count()
+
+
 @dataclass(eq=False)
 class Deferred:
     """Memory [shape], row by row, that `fill` computes when it is read for the first time."""
 
     dtype: str
     shape: Shape
-    of: Product | Softmax
+    of: Product | Softmax | MatrixProduct
     fill: Callable[[], Location]
+    order: int = field(default_factory=_number.__next__)  # later ones have more
 
     @cached_property
     def ref(self) -> Ref:
         """Where it lies: from here on it is computed."""
         return self.fill().ref
+
+    @property
+    def waits(self) -> bool:
+        """Whether nobody has read it."""
+        return "ref" not in vars(self)

@@ -1,11 +1,11 @@
-"""What is fused into a product: the norm before it, the gated unit or residual sum after it."""
+"""What is fused into a product: the norm before it; what follows it, see epilogues.py."""
 
 from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import DOMAIN, is_constant, needed, operand, sole_use
-from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder
+from onnx_passes.ir.graph import is_constant, needed
+from toolkit.compiler.lowering.builder import PendingNorm, PhaseBuilder
 
 
 def leave_to_products(b: PhaseBuilder, y: ir.Value, norm: PendingNorm) -> bool:
@@ -30,31 +30,6 @@ def few_rows(b: PhaseBuilder, y: ir.Value, weight: ir.Value) -> bool:
     return bool(rows.is_Integer and int(rows) <= most)
 
 
-def residual(b: PhaseBuilder, node: ir.Node) -> tuple[Location, ir.Value] | None:
-    """The location that a product is added to, and the value of the sum.
-
-    None unless an AddRmsNorm is the only reader of the product: then the product computes the sum,
-    and the AddRmsNorm only its norm.
-    """
-    # the AddRmsNorm reads the product, or all of its last rows
-    value = node.outputs[0]
-    rows = sole_use(value, "LastRows")
-    if rows is not None and has_all_rows(b, rows.outputs[0]):
-        value = rows.outputs[0]
-    add = sole_use(value, "AddRmsNorm")
-    if add is None or add.inputs[0] is add.inputs[1] or not has_all_rows(b, needed(add, 0)):
-        return None
-    # the other summand must be computed already, in the type of the sum
-    other = next(v for v in add.inputs[:2] if v is not value)
-    known = (b.locations[source] for source in _views(other) if source in b.locations)
-    location = next(known, None)
-    if location is None or location.dtype != b.settings.activations:
-        return None
-    b.summed.add(add)
-    b.done |= {rows} if rows is not None else set()
-    return location, add.outputs[0]
-
-
 def _views(value: ir.Value | None) -> Iterator[ir.Value]:
     """The value, and the values that it is the last rows of."""
     while value is not None:
@@ -67,16 +42,6 @@ def has_all_rows(b: PhaseBuilder, value: ir.Value) -> bool:
     """Whether a value that may be last rows has, in this phase, all rows of its source."""
     first = list(_views(value))[-1]
     return bool(b.rows(first) == b.rows(value))
-
-
-def gated_unit(product: ir.Node) -> ir.Node | None:
-    """The Glu that is the only reader of a product of gates and ups.
-
-    Not where they have biases: an interleaved weight has no place for these.
-    """
-    glu = sole_use(product.outputs[0], "Glu")
-    biased = operand(product, 2) is not None
-    return glu if glu is not None and glu.domain == DOMAIN and not biased else None
 
 
 def is_product(node: ir.Node | None) -> bool:

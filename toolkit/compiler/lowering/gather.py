@@ -6,7 +6,7 @@ from onnx_passes.ir.graph import attribute, is_constant, needed, rank
 from opencl_kernels.embedding.embed import Lookup
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.matmul import matrix_dims
+from toolkit.compiler.lowering.matrix_products import matrix_dims
 from toolkit.compiler.lowering.ops.movement import lower_gather
 
 

@@ -5,9 +5,11 @@ import onnx_ir as ir
 from onnx_passes.ir.graph import DOMAIN, attribute, needed
 from opencl_kernels.norm.rmsnorm import Rows
 from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
+from toolkit.compiler.lowering.epilogues import ended
 from toolkit.compiler.lowering.fused import leave_to_products
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.values import stored
+from toolkit.compiler.lowering.values import stored, view_of
+from toolkit.compiler.views.view import elementwise
 
 
 def lower_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
@@ -25,9 +27,12 @@ def _norm(b: PhaseBuilder, node: ir.Node, x: Location) -> None:
 
 
 def lower_add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
-    """sum = x + r, y = norm(sum); the sum may be fused into the product before it."""
-    if node in b.summed:
-        _norm(b, node, b.locations[node.outputs[0]])
+    """sum = x + r, y = norm(sum); a product that one of both waits for may end with the sum."""
+    summands = [view_of(b, needed(node, i)) for i in range(2)]
+    total = elementwise("Add", summands, b.settings.activations)
+    done = ended(b, node.outputs[0], total)
+    if done is not None:
+        _norm(b, node, done)
         return
     x, r = (stored(b, needed(node, i), last_rows=True) for i in range(2))
     if x.last_rows != r.last_rows:  # one lies alone in memory, so that the other must too

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import onnx_ir as ir
 import sympy
@@ -12,6 +13,7 @@ from opencl_kernels.map.expression import KIND_OF
 from opencl_kernels.map.indexed import MAX_INPUTS
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
+from toolkit.compiler.lowering.epilogues import ended
 from toolkit.compiler.views.poly import Poly, poly
 from toolkit.compiler.views.scalar import Index, Load, Scalar, apply, number, sources
 from toolkit.compiler.views.view import (
@@ -196,7 +198,7 @@ def _weight(view: View) -> int:
 
 
 def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Location:
-    """The memory of a value, row by row, which a `map` fills if nothing else did.
+    """The memory of a value, row by row, which a product or a `map` fills if nothing else did.
 
     last_rows  the reader takes the last rows of memory that holds all of them
     """
@@ -204,6 +206,7 @@ def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Locatio
         return b.locations[value]
     view = view_of(b, value)
     location = None if value.is_graph_output() else in_place(view)
+    location = location or ended(b, value, view)
     if location is None:
         location = b.output(value, dtype=view.dtype)
         emit_map(b, value.name or "map", location, view)
@@ -212,13 +215,18 @@ def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Locatio
     return location
 
 
-def in_place(view: View) -> Location | None:
-    """The memory that holds a View row by row as it is, if any does."""
+def memory_of(view: View) -> Any:
+    """What holds a View row by row as it is, unread where it waits to be computed; or None."""
     axes = axes_of(view.shape)
     element = view.read(axes)
-    if isinstance(element, Load) and element.at == linear(axes, view.shape):
-        return Location(element.source.ref, element.source.dtype)
-    return None
+    as_it_is = isinstance(element, Load) and element.at == linear(axes, view.shape)
+    return element.source if isinstance(element, Load) and as_it_is else None
+
+
+def in_place(view: View) -> Location | None:
+    """The memory that holds a View row by row as it is, if any does."""
+    source = memory_of(view)
+    return None if source is None else Location(source.ref, source.dtype)
 
 
 def kept(b: PhaseBuilder, name: str, view: View) -> Location:

@@ -54,22 +54,6 @@ class Storage:
             for a, b in zip(ours(*span), theirs(*span), strict=True)
         )
 
-    def interleaved(self) -> "Storage":
-        """Gate and up [2F, K] with their rows interleaved by 16."""
-        half = self.N // 2
-
-        def open_pair() -> Reader:
-            read = self.open()
-
-            def rows(first: int, stop: int) -> list[Array]:
-                start, end = first // 2, min(stop // 2, half)
-                pair = read(start, end), read(half + start, half + end)
-                return [interleave_gate_up(gate, up) for gate, up in zip(*pair, strict=True)]
-
-            return rows
-
-        return replace(self, N=2 * padded(half), open=open_pair)
-
     def by_expert(self, experts: int, gated: bool) -> "Storage":
         """Matrices of experts below each other, each padded to whole strips of rows.
 
@@ -136,6 +120,23 @@ class Storage:
         step = self.rows_within(CHUNK_BYTES)
         for start in range(first, first + count, step):
             yield start, min(first + count, start + step)
+
+
+def gates_and_ups(gate: tuple[Storage, int], up: tuple[Storage, int], width: int) -> Storage:
+    """Rows of two matrices that are stored alike, interleaved by 16: `width` of each, from on."""
+    (gates, gate0), (ups, up0) = gate, up
+
+    def open_pair() -> Reader:
+        read_gate, read_up = gates.open(), ups.open()
+
+        def rows(first: int, stop: int) -> list[Array]:
+            start, end = first // 2, min(stop // 2, width)
+            pair = read_gate(gate0 + start, gate0 + end), read_up(up0 + start, up0 + end)
+            return [interleave_gate_up(gate, up) for gate, up in zip(*pair, strict=True)]
+
+        return rows
+
+    return replace(gates, N=2 * padded(width), open=open_pair, origin=None)
 
 
 def floats(value: ir.Value, transposed: bool, dtype: str, layout: str) -> Storage:

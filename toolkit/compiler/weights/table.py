@@ -4,7 +4,7 @@ Packing is lazy and works on a few rows at a time, so that a large model needs l
 matrices (tied embedding and head, in either orientation) are one entry.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from onnx_passes.weights.quantized import quantized
 from opencl_kernels.device_class import WEIGHTS
 from opencl_kernels.formats import DTYPES, QUANTIZED
 from opencl_kernels.layouts import Stored
-from toolkit.compiler.weights.packing import Storage, codes, floats
+from toolkit.compiler.weights.packing import Storage, codes, floats, gates_and_ups
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Ref
 from toolkit.plan.write import SHARD_BYTES, WeightSource
@@ -91,12 +91,17 @@ class WeightTable:
             self._known[key] = slices
         return self._known[key]
 
-    def gate_up(self, value: ir.Value) -> list[RowSlice]:
-        """The slices of [K, 2F], gate and up, as one weight with their rows interleaved by 16."""
-        key = (value, "gate_up")
+    def gate_up(self, halves: Sequence[tuple[ir.Value, int]], width: int) -> list[RowSlice]:
+        """The slices of gate and up as one weight, their rows interleaved by 16.
+
+        halves  of each a matrix [K, N], and the first of its columns; there are `width` of both
+        """
+        key = (*halves, width)
         if key not in self._known:
-            storage = self._storage(value, transposed=True).interleaved()
-            self._known[key] = self._pack(value.name or "", storage)
+            gate, up = (self._storage(value, transposed=True) for value, _ in halves)
+            storage = gates_and_ups((gate, halves[0][1]), (up, halves[1][1]), width)
+            name = "+".join(dict.fromkeys(value.name or "" for value, _ in halves))
+            self._known[key] = self._pack(name, storage)
         return self._known[key]
 
     def experts(self, value: ir.Value, experts: int, gated: bool) -> list[RowSlice]:

@@ -7,11 +7,14 @@ import onnx_ir as ir
 from onnx_passes.ir.graph import DOMAIN, attribute, needed
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
+from toolkit.compiler.lowering.fused import has_all_rows
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.ops.counters import position
 from toolkit.compiler.lowering.values import (
     give,
+    memory_of,
     shape_of,
+    stored,
     symbol_of,
     view_of,
 )
@@ -23,6 +26,9 @@ from toolkit.compiler.views.view import At, View, elementwise, in_memory, linear
 def lower_last_rows(b: PhaseBuilder, node: ir.Node) -> None:
     """The last rows: norms map theirs to memory that holds all, others read them through a View."""
     x, y = needed(node, 0), node.outputs[0]
+    in_memory_alone = x in b.views and memory_of(b.views[x]) is not None
+    if in_memory_alone and not has_all_rows(b, y):
+        stored(b, x)
     if x in b.locations:
         b.locations[y] = replace(b.locations[x], last_rows=True)
         return
@@ -113,9 +119,7 @@ def lower_kv_read(b: PhaseBuilder, node: ir.Node) -> None:
 
 
 def lower_glu(b: PhaseBuilder, node: ir.Node) -> None:
-    """act(gate) * up, unless the product before it has computed it."""
-    if node in b.done:
-        return
+    """act(gate) * up."""
     x, y = needed(node, 0), node.outputs[0]
     width = shape_of(b, y)[-1]
 

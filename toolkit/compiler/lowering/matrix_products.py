@@ -1,0 +1,99 @@
+"""Dispatches of products with constant matrices: GEMM for many rows, GEMV for few."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+
+from onnx_passes.ir.dims import as_expr
+from onnx_passes.ir.graph import operand
+from opencl_kernels.map.indexed import Operand
+from opencl_kernels.matmul.glu import Glu
+from opencl_kernels.matmul.matmul import Norm, Product
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
+from toolkit.compiler.lowering.deferred import MatrixProduct
+from toolkit.compiler.lowering.fused import few_rows
+from toolkit.plan.schema import Ref
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a product does with its sums: fields of its case, and the memory that they read."""
+
+    epilogue: str = ""
+    inputs: tuple[Operand, ...] = ()
+    residual: bool = False
+    glu: Glu | None = None
+    refs: Mapping[str, Ref] = field(default_factory=dict)
+
+
+def emit_product(
+    b: PhaseBuilder, product: MatrixProduct, into: Location, ending: Ending | None = None
+) -> None:
+    """One dispatch, or one for each slice of a weight split over files."""
+    case, refs = _product(b, product, into, ending or Ending())
+    bias = operand(product.node, 2)
+    slices = b.weights.matrix(product.weight, transposed=True)
+    for rows in slices:
+        each = replace(case, N=rows.count, bias=bias is not None)
+        if bias is not None:
+            refs["bias"] = b.weights.vector(bias, rows.first, rows.count)
+        if len(slices) > 1:
+            each = replace(each, Y0=rows.first, LDY=case.N)
+        _emit(b, product, each, {**refs, **rows.refs})
+
+
+def emit_gated(
+    b: PhaseBuilder,
+    product: MatrixProduct,
+    halves: Sequence[tuple[ir.Value, int]],
+    into: Location,
+    ending: Ending,
+) -> None:
+    """The same of gates and ups: so many columns of two matrices, from these on."""
+    assert ending.glu is not None
+    case, refs = _product(b, product, into, ending)
+    width = ending.glu.F
+    slices = b.weights.gate_up(halves, width)
+    for rows in slices:
+        first = rows.first // 2
+        columns = min(rows.count // 2, width - first)
+        each = replace(case, N=rows.count, glu=replace(ending.glu, F=columns))
+        if len(slices) > 1:
+            each = replace(each, Y0=first, LDY=width)
+        _emit(b, product, each, {**refs, **rows.refs})
+
+
+def _product(
+    b: PhaseBuilder, product: MatrixProduct, into: Location, ending: Ending
+) -> tuple[Product, dict[str, Ref]]:
+    """Case and arguments of a product, except those of its weight."""
+    norm, weight = product.norm, product.weight
+    K, N = matrix_dims(weight)
+    case = Product(
+        M=b.rows(product.value),
+        N=N,
+        K=K,
+        x=product.x.dtype,
+        y=into.dtype,
+        w=b.weights.stored(weight),
+        norm=None if norm is None else Norm(norm.eps),
+        residual=ending.residual,
+        glu=ending.glu,
+        epilogue=ending.epilogue,
+        inputs=ending.inputs,
+    )
+    gamma = {} if norm is None else {"gamma": b.weights.vector(norm.gamma)}
+    return case, {"x": product.x.ref, **gamma, **ending.refs, "y": into.ref}
+
+
+def _emit(b: PhaseBuilder, product: MatrixProduct, case: Product, refs: Mapping[str, Ref]) -> None:
+    few = few_rows(b, product.value, product.weight)
+    b.emit(label(product.node), "gemv" if few else "gemm", case, refs)
+
+
+def matrix_dims(value: ir.Value) -> tuple[int, int]:
+    """Rows and columns of a constant matrix."""
+    assert value.shape is not None
+    rows, columns = (int(as_expr(d)) for d in value.shape)
+    return rows, columns
