@@ -52,7 +52,8 @@ def _experts(context: Context, node: ir.Node) -> None:
 
 
 def _rope_kv_write(context: Context, node: ir.Node) -> None:
-    qkv, *states = (operand(node, i) for i in (0, 3, 4))
+    first = 1 if node.op_type == "SplitKvWrite" else 3
+    qkv, *states = (operand(node, i) for i in (0, first, first + 1))
     for output, state in zip(node.outputs[1:], states, strict=True):
         if state is not None and state.shape is not None:
             set_like(context, output, list(state.shape), state)
@@ -111,7 +112,9 @@ def _kv_read(context: Context, node: ir.Node) -> None:
 # tell a size (LastRows, RopeKvWrite, masks), and for the time that takes, those that every layer
 # has.
 OURS: dict[str, Rule] = {
-    **dict.fromkeys(("RmsNorm", "AddRmsNorm", "Rope", "KvWrite", "Attention"), _like_first),
+    **dict.fromkeys(
+        ("RmsNorm", "AddRmsNorm", "NormHeads", "Rope", "KvWrite", "Attention"), _like_first
+    ),
     "Positions": _positions,
     **dict.fromkeys(("PaddingMask", "CausalMask"), _mask),
     "KeyPositions": _key_positions,
@@ -122,5 +125,5 @@ OURS: dict[str, Rule] = {
     "LastRows": _last_rows,
     "Linear": _linear,
     "Experts": _experts,
-    "RopeKvWrite": _rope_kv_write,
+    **dict.fromkeys(("RopeKvWrite", "SplitKvWrite"), _rope_kv_write),
 }

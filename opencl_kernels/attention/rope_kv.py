@@ -1,4 +1,4 @@
-"""Rotary embedding (Su et al. 2021, eq. 34) of q and k, and k and v into their states."""
+"""Norms and rotary embedding (Su et al. 2021, eq. 34) of q and k, and k and v into their states."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from opencl_kernels.case import At, Case, Defines, Size, symbols
+from opencl_kernels.case import At, Case, Defines, Size, c_float, symbols
 from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import (
@@ -22,6 +22,9 @@ from opencl_kernels.kernel import (
     nbytes,
     storage_defines,
 )
+
+# RMSNorm or LayerNorm before the rotation, or RMSNorm after it; their places are the kernel's NORM.
+NORMS = ("", "rms", "layer", "rms_after")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +44,18 @@ class States(Case):
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(States):
-    """How many of a head's K elements turn, and by which tables [CTX, R / 2]."""
+    """How many of a head's K elements turn, by which tables [CTX, R / 2], and the norm of heads."""
 
-    R: int
+    R: int = 0
     CTX: int = 0
     interleaved: bool = False  # pairs lie side by side; else half a rotation apart
+    norm: str = ""  # of each head of q and of k, one of NORMS
+    EPS: float = 0.0  # that the norm adds to the mean of squares
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing computes."""
+        if self.norm not in NORMS:
+            raise ValueError(f"{self.norm!r} is no norm of heads: {', '.join(filter(None, NORMS))}")
 
 
 def state_argument(name: str, case: States, role: Role, width: int) -> Argument:
@@ -54,7 +64,7 @@ def state_argument(name: str, case: States, role: Role, width: int) -> Argument:
 
 
 def reference(inputs: Mapping[str, Array], case: Rotation) -> dict[str, Array]:
-    """Row by row: rotate q and k at their positions, put k and v at their slots."""
+    """Row by row: norm q and k, rotate them at their positions, put k and v at their slots."""
     H, G, K, M = case.H, case.G, case.K, int(case.M)
     seq, past, _, *start = symbols(case).tolist()
     qkv = inputs["qkv"].astype(np.float64).reshape(M, H + 2 * G, K)
@@ -63,11 +73,29 @@ def reference(inputs: Mapping[str, Array], case: Rotation) -> dict[str, Array]:
     for m in range(M):
         b, j = m // seq, past + m % seq
         slot = j % case.C if case.ring else j
-        rotated = _rotate(qkv[m, : H + G], max(0, j - start[b]), inputs, case)
+        heads = qkv[m, : H + G]
+        heads = heads if case.norm == "rms_after" else _normed(heads, inputs, case)
+        rotated = _rotate(heads, max(0, j - start[b]), inputs, case)
+        rotated = _normed(rotated, inputs, case) if case.norm == "rms_after" else rotated
         q[m] = rotated[:H]
         states["k_state"][b, :, slot] = rotated[H:]
         states["v_state"][b, :, slot] = qkv[m, H + G :]
     return {"q": q, **states}
+
+
+def _normed(heads_HK: Array, inputs: Mapping[str, Array], case: Rotation) -> Array:
+    """The heads of q, then those of k, each by its own scale (and offset)."""
+    if not case.norm:
+        return heads_HK
+    counts = [case.H, case.G]
+    gamma = np.repeat([inputs["q_gamma"], inputs["k_gamma"]], counts, axis=0)
+    beta = np.zeros_like(gamma)
+    if case.norm == "layer":
+        heads_HK = heads_HK - heads_HK.mean(-1, keepdims=True)
+        beta = np.repeat([inputs["q_beta"], inputs["k_beta"]], counts, axis=0)
+    mean_H1 = np.mean(heads_HK * heads_HK, axis=-1, keepdims=True)
+    normed: Array = heads_HK / np.sqrt(mean_H1 + case.EPS) * gamma + beta
+    return normed
 
 
 def _rotate(heads_HK: Array, position: int, inputs: Mapping[str, Array], case: Rotation) -> Array:
@@ -83,11 +111,18 @@ def _rotate(heads_HK: Array, position: int, inputs: Mapping[str, Array], case: R
     return out
 
 
+def norm_vectors(case: Rotation) -> tuple[str, ...]:
+    """Names of the arguments that the norms scale and offset by."""
+    names = ("q_gamma", "k_gamma", "q_beta", "k_beta")
+    return names if case.norm == "layer" else names[:2] if case.norm else ()
+
+
 def _arguments(case: Rotation) -> tuple[Argument, ...]:
     tables = (Argument(name, "f32", (case.CTX, case.R // 2), "weight") for name in ("cos", "sin"))
     return (
         Argument("qkv", case.x, (case.M, (case.H + 2 * case.G) * case.K), "in"),
         *(tables if case.R else ()),
+        *(Argument(name, "f32", (case.K,), "weight") for name in norm_vectors(case)),
         state_argument("k_state", case, "inout", case.K),
         state_argument("v_state", case, "inout", case.K),
         Argument("q", case.y, (case.M, case.H, case.K), "out"),
@@ -101,6 +136,7 @@ def _defines(case: Rotation, knobs: Knobs) -> Defines:
         "INTERLEAVED": int(case.interleaved),
         "RING": int(case.ring),
         "LOCAL": local_size(knobs),
+        **({"NORM": NORMS.index(case.norm), "EPS": c_float(case.EPS)} if case.norm else {}),
     }
 
 
@@ -111,7 +147,8 @@ def _grid(case: Rotation, knobs: Knobs) -> Grid:
 def _work(case: Any) -> tuple[int, int]:
     qkv = _arguments(case)[0]
     moved = 2 * nbytes((qkv,))  # what is read is written once, to q or a state
-    return moved, 3 * case.M * (case.H + case.G) * case.R
+    each = 3 * case.R + (4 * case.K if case.norm else 0)
+    return moved, case.M * (case.H + case.G) * each
 
 
 DECODE = Rotation(M=1, H=12, G=4, K=64, C=2048, R=64, CTX=2048, at=At(seq=1, past=511))
@@ -138,10 +175,21 @@ FAMILY = Family(
                  at=At(seq=5, past=9)),
         Rotation(M=14, H=6, G=2, K=16, R=16, C=20, CTX=20, B=2,
                  at=At(seq=7, past=2, start=(0, 5))),
+        Rotation(M=3, H=5, G=2, K=9, R=6, C=7, CTX=9, norm="rms", EPS=1e-3,
+                 at=At(seq=3, past=4)),
+        Rotation(M=1, H=3, G=1, K=17, C=5, norm="rms", EPS=1e-6, x="f16", y="f16", kv="f16",
+                 at=At(seq=1, past=4)),
+        Rotation(M=6, H=3, G=3, K=14, R=14, C=6, CTX=20, ring=True, interleaved=True, B=2,
+                 norm="layer", EPS=1e-2, at=At(seq=3, past=9, start=(0, 2))),
+        Rotation(M=3, H=4, G=2, K=13, R=8, C=7, CTX=9, norm="rms_after", EPS=1e-3, kv="f16",
+                 at=At(seq=3, past=4)),
+        Rotation(M=1, H=2, G=1, K=8, R=8, C=7, CTX=9, norm="rms_after", EPS=1e-3,
+                 interleaved=True, at=At(seq=1, past=4)),
     ),
     bench_cases=(
         DECODE,
         replace(DECODE, M=512, at=At(seq=512)),
+        replace(DECODE, norm="rms", EPS=1e-6),
     ),
     kernels=(ROPE_KV,),
     keeps_states=True,

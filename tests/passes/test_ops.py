@@ -247,6 +247,57 @@ def test_rope_kv_write(dtype: Any, interleaved: bool) -> None:
     close(v_out, kv_write(v_state, v0, past))
 
 
+def layer_norm(x: Array, gamma: Array, beta: Array, eps: float) -> Array:
+    wide = x.astype(np.float64)
+    centered = wide - wide.mean(-1, keepdims=True)
+    return centered / np.sqrt(np.mean(centered**2, axis=-1, keepdims=True) + eps) * gamma + beta
+
+
+@DTYPES
+def test_rope_kv_write_with_norms_after_it(dtype: Any) -> None:
+    """Tables that stretch what they turn tell a norm after the rotation from one before."""
+    heads, groups, width, seq, past, start = 3, 1, 9, 4, 2, count(0, 3)
+    qkv = random(2, seq, (heads + 2 * groups) * width, dtype=dtype)
+    k_state, v_state = (random(2, groups, 7, width, dtype=dtype) for _ in range(2))
+    cos, sin = random(8, 3), random(8, 3)
+    gammas = random(width, dtype=dtype), random(width, dtype=dtype)
+    inputs = (qkv, cos, sin, k_state, v_state, count(past), start, *gammas)
+    attributes = {"heads": heads, "kv_heads": groups, "eps": 1e-3}
+    q, k_out, v_out = call("RopeKvWrite:normed", *inputs, outputs=3, **attributes)
+    split = qkv.reshape(2, seq, heads + 2 * groups, width)
+    q0, k0, v0 = np.split(split, [heads, heads + groups], axis=2)
+    q1, k1 = (rope(x, cos, sin, past, start, False) for x in (q0, k0))
+    close(q, norm(q1, gammas[0], 1e-3))
+    close(k_out, kv_write(k_state, norm(k1, gammas[1], 1e-3), past))
+    assert np.array_equal(v_out, kv_write(v_state, v0, past))
+
+
+@DTYPES
+@pytest.mark.parametrize("centered", (False, True))
+def test_norm_heads(centered: bool, dtype: Any) -> None:
+    qkv, vectors = random(2, 3, 5 * 7, dtype=dtype), [random(7, dtype=dtype) for _ in range(4)]
+    given = vectors if centered else vectors[:2]
+    name = "NormHeads:centered" if centered else "NormHeads"
+    y = call(name, qkv, *given, heads=3, kv_heads=1, eps=1e-3)
+    q, k, v = np.split(qkv.reshape(2, 3, 5, 7), [3, 4], axis=2)
+    if centered:
+        parts = (layer_norm(x, vectors[i], vectors[i + 2], 1e-3) for i, x in enumerate((q, k)))
+    else:
+        parts = (norm(x, vectors[i], 1e-3) for i, x in enumerate((q, k)))
+    close(y, np.concatenate([*parts, v], axis=2).reshape(2, 3, 35))
+
+
+@DTYPES
+def test_split_kv_write(dtype: Any) -> None:
+    qkv = random(2, 5, 4 * 6, dtype=dtype)
+    k_state, v_state = (random(2, 1, 9, 6, dtype=dtype) for _ in range(2))
+    inputs = (qkv, k_state, v_state, count(3))
+    q, k_out, v_out = call("SplitKvWrite", *inputs, outputs=3, heads=2, kv_heads=1)
+    q0, k0, v0 = np.split(qkv.reshape(2, 5, 4, 6), [2, 3], axis=2)
+    expected = q0, kv_write(k_state, k0, 3), kv_write(v_state, v0, 3)
+    assert all(np.array_equal(a, b) for a, b in zip((q, k_out, v_out), expected, strict=True))
+
+
 @DTYPES
 @pytest.mark.parametrize("biased", (False, True))
 @pytest.mark.parametrize("T", (1, 3))
