@@ -50,10 +50,10 @@ def from_softmax(node: ir.Node) -> Core:
     scores, mask = _split_mask(through(node.inputs[0], "Cast"))
     product, factor = _product(scores)
     if product is None:
-        made = producer(_unscaled(scores)[0])
+        made = producer(unscaled(scores)[0])
         by = f"comes from {made.op_type}" if made else "is an input"
         raise Miss(f"what goes into the softmax is no product of queries and keys: it {by}")
-    (q, q_factor), (k, k_factor) = _unscaled(product.inputs[0]), _unscaled(product.inputs[1])
+    (q, q_factor), (k, k_factor) = unscaled(product.inputs[0]), unscaled(product.inputs[1])
     swapped = producer(k, "Transpose")
     if swapped is None or attribute(swapped, "perm") != [0, 1, 3, 2]:
         raise Miss("the keys are not transposed by their last two axes")
@@ -96,11 +96,11 @@ def _split_mask(value: ir.Value | None) -> tuple[ir.Value | None, ir.Value | Non
 
 def _product(value: ir.Value | None) -> tuple[ir.Node | None, float]:
     """The MatMul below multiplications and divisions by constants, and their factor."""
-    source, factor = _unscaled(value)
+    source, factor = unscaled(value)
     return producer(source, "MatMul"), factor
 
 
-def _unscaled(value: ir.Value | None) -> tuple[ir.Value, float]:
+def unscaled(value: ir.Value | None) -> tuple[ir.Value, float]:
     """Look through multiplications and divisions by constants."""
     factor = 1.0
     while (node := producer(value, "Mul", "Div", "Cast")) is not None:

@@ -1,4 +1,7 @@
-"""Matmuls of the same input, as one: weights side by side, concatenated when they are asked for."""
+"""Matmuls of the same input, as one: weights side by side, concatenated when they are asked for.
+
+Their columns may come in another order: then it is picked when they are asked for.
+"""
 
 from collections.abc import Sequence
 
@@ -9,24 +12,30 @@ from onnx_passes.ir.edit import Builder, add_tensor, unique_name
 from onnx_passes.ir.graph import DOMAIN, constant, dim, needed, operand
 from onnx_passes.ir.rules import Loss, Miss
 from onnx_passes.weights.lazy import Concat
+from onnx_passes.weights.picked import picked
 from onnx_passes.weights.quantized import QuantizedTensor
 from onnx_passes.weights.stacked import stacked
 
 MIXED = "only some of its projections' weights are quantised: all become floats"
 
 
-def merged(b: Builder, nodes: Sequence[ir.Node], name: str) -> tuple[ir.Value, Loss | None]:
+def merged(
+    b: Builder, nodes: Sequence[ir.Node], name: str, order: np.ndarray | None = None
+) -> tuple[ir.Value, Loss | None]:
     """One MatMul (or Linear) giving what `nodes` give, side by side along the last axis.
 
     And what is lost by that: weights of which only some are quantised become floats, all of them.
+
+    order  which columns of what they give are given, and in which order; None: all as they are
     """
     x = needed(nodes[0], 0)
     if any(node.inputs[0] is not x for node in nodes):
         raise Miss("the projections do not read the same value")
-    weight, loss = _weights(b.graph, nodes, f"{name}.weight")
+    weight, loss = _weights(b.graph, nodes, f"{name}.weight", order)
     if all(operand(node, 2) is None for node in nodes):
         return _named(b.op("MatMul", x, weight), b.graph, name), loss
     bias = np.concatenate([_bias(node) for node in nodes])
+    bias = bias if order is None else bias[order]
     y = b.op("Linear", x, weight, b.constant(bias, f"{name}.bias"), domain=DOMAIN)
     return _named(y, b.graph, name), loss
 
@@ -43,7 +52,9 @@ def _bias(node: ir.Node) -> np.ndarray:
     return np.zeros(dim(weight, 1) or 0, None if weight.dtype is None else weight.dtype.numpy())
 
 
-def _weights(graph: ir.Graph, nodes: Sequence[ir.Node], name: str) -> tuple[ir.Value, Loss | None]:
+def _weights(
+    graph: ir.Graph, nodes: Sequence[ir.Node], name: str, order: np.ndarray | None
+) -> tuple[ir.Value, Loss | None]:
     """The weights [K, N] of nodes as one: quantised where all of them are, else floats."""
     weights = [needed(node, 1) for node in nodes]
     widths = [dim(weight, 1) for weight in weights]
@@ -55,6 +66,7 @@ def _weights(graph: ir.Graph, nodes: Sequence[ir.Node], name: str) -> tuple[ir.V
     full = unique_name(graph, name)
     names = [node.name for node in nodes if node.name]
     joined, loss = side_by_side(tensors, full, names)
+    joined = joined if order is None else picked(joined, order, full)
     return add_tensor(graph, joined), loss
 
 

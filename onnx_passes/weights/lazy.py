@@ -35,7 +35,7 @@ def names_of(tensor: ir.TensorProtocol) -> Iterator[str]:
 
 def stored_in(tensor: ir.TensorProtocol) -> ir.DataType:
     """The type that a tensor's numbers came in, where it is only written in a wider one."""
-    if not isinstance(tensor, Cast | Transposed | Concat):
+    if not isinstance(tensor, Lazy):
         return tensor.dtype
     types = {stored_in(source) for source in tensor.sources}
     narrowest = types.pop() if len(types) == 1 else tensor.dtype

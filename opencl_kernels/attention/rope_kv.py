@@ -25,6 +25,8 @@ from opencl_kernels.kernel import (
 
 # RMSNorm or LayerNorm before the rotation, or RMSNorm after it; their places are the kernel's NORM.
 NORMS = ("", "rms", "layer", "rms_after")
+# Arguments that the norms scale by and, of LayerNorms, add.
+NORM_VECTORS = ("q_gamma", "k_gamma", "q_beta", "k_beta")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,18 +113,13 @@ def _rotate(heads_HK: Array, position: int, inputs: Mapping[str, Array], case: R
     return out
 
 
-def norm_vectors(case: Rotation) -> tuple[str, ...]:
-    """Names of the arguments that the norms scale and offset by."""
-    names = ("q_gamma", "k_gamma", "q_beta", "k_beta")
-    return names if case.norm == "layer" else names[:2] if case.norm else ()
-
-
 def _arguments(case: Rotation) -> tuple[Argument, ...]:
+    vectors = NORM_VECTORS if case.norm == "layer" else NORM_VECTORS[:2] if case.norm else ()
     tables = (Argument(name, "f32", (case.CTX, case.R // 2), "weight") for name in ("cos", "sin"))
     return (
         Argument("qkv", case.x, (case.M, (case.H + 2 * case.G) * case.K), "in"),
         *(tables if case.R else ()),
-        *(Argument(name, "f32", (case.K,), "weight") for name in norm_vectors(case)),
+        *(Argument(name, "f32", (case.K,), "weight") for name in vectors),
         state_argument("k_state", case, "inout", case.K),
         state_argument("v_state", case, "inout", case.K),
         Argument("q", case.y, (case.M, case.H, case.K), "out"),

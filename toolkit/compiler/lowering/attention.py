@@ -1,38 +1,93 @@
-"""Rotary embedding with the update of KV states, and attention over them."""
+"""Norms and rotary embedding of heads with the update of KV states, and attention over them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import DOMAIN, attribute, needed
+from onnx_passes.ir.graph import DOMAIN, attribute, needed, producer
 from opencl_kernels.attention.heads import Heads
-from opencl_kernels.attention.rope_kv import Rotation
+from opencl_kernels.attention.rope_kv import NORM_VECTORS, Rotation
 from toolkit.compiler.lowering.builder import PhaseBuilder, label
 from toolkit.compiler.lowering.dispatches import emit_attention
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matrix_products import matrix_dims
 from toolkit.compiler.lowering.values import stored
+from toolkit.plan.schema import Ref
+
+_NORMS = {("NormHeads", ""): "rms", ("NormHeads", "centered"): "layer"}
 
 
 def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
-    """Rotate q and k; write k and v into their states in place: input and output are one buffer."""
+    """Norm and rotate q and k; write k and v into their states in place: input and output are one
+    buffer."""
     qkv, cos, sin, k_state, v_state = (needed(node, i) for i in range(5))
-    q, k_out, v_out = node.outputs
-    b.locations[k_out], b.locations[v_out] = b.location(k_state), b.location(v_state)
     rows, half = matrix_dims(cos)
+    turn: dict[str, Any] = {
+        "R": 2 * half,
+        "CTX": rows,
+        "interleaved": node.overload == "interleaved",
+    }
+    refs = {"cos": b.weights.vector(cos), "sin": b.weights.vector(sin)}
+    if node.overload == "normed":
+        turn |= {"norm": "rms_after", "EPS": attribute(node, "eps")}
+        refs |= _vectors(b, node.inputs[7:])
+    _write_heads(b, node, qkv, (k_state, v_state), turn, refs)
+
+
+def lower_split_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
+    """The same without a rotation."""
+    qkv, k_state, v_state = (needed(node, i) for i in range(3))
+    _write_heads(b, node, qkv, (k_state, v_state), {}, {})
+
+
+def _write_heads(
+    b: PhaseBuilder,
+    node: ir.Node,
+    qkv: ir.Value,
+    states: tuple[ir.Value, ir.Value],
+    options: dict[str, Any],
+    refs: dict[str, Ref],
+) -> None:
+    q, *written = node.outputs
+    for out, state in zip(written, states, strict=True):
+        b.locations[out] = b.location(state)
+    norm = producer(qkv, "NormHeads")
+    if norm is not None:
+        qkv = needed(norm, 0)
+        kind = _NORMS[norm.op_type, norm.overload]
+        options = options | {"norm": kind, "EPS": attribute(norm, "eps")}
+        refs = refs | _vectors(b, norm.inputs[1:])
     case = Rotation(
         M=b.tokens(q),
         H=attribute(node, "heads"),
-        R=2 * half,
-        CTX=rows,
-        interleaved=node.overload == "interleaved",
         x=stored(b, qkv).dtype,
         y=b.settings.activations,
-        **_states(b, k_state),
+        **options,
+        **_states(b, states[0]),
     )
-    refs = {"qkv": stored(b, qkv).ref, "cos": b.weights.vector(cos), "sin": b.weights.vector(sin)}
-    refs |= {"k_state": b.location(k_out).ref, "v_state": b.location(v_out).ref}
-    b.emit(label(node), "rope_kv", case, refs | {"q": b.output(q).ref})
+    refs = refs | {"qkv": stored(b, qkv).ref, "q": b.output(q).ref}
+    k_out, v_out = (b.location(out).ref for out in written)
+    b.emit(label(node), "rope_kv", case, refs | {"k_state": k_out, "v_state": v_out})
+
+
+def _vectors(b: PhaseBuilder, values: Sequence[ir.Value | None]) -> dict[str, Ref]:
+    """Scales of q and k, and offsets, as arguments of the kernel."""
+    return {
+        name: b.weights.vector(value)
+        for name, value in zip(NORM_VECTORS, values, strict=False)
+        if value is not None
+    }
+
+
+def lower_norm_heads(b: PhaseBuilder, node: ir.Node) -> None:
+    """Left to what splits the heads."""
+
+
+def check_norm_heads(node: ir.Node, _: str) -> str | None:
+    """Only the kernel that splits heads norms them."""
+    readers = {use.node.op_type for use in node.outputs[0].uses()}
+    return None if readers <= {"RopeKvWrite", "SplitKvWrite"} else "other ops read its heads"
 
 
 def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
@@ -62,6 +117,8 @@ def _states(b: PhaseBuilder, state: ir.Value) -> dict[str, Any]:
 
 
 ATTENTION = (
+    Lowering(DOMAIN, "NormHeads", lower_norm_heads, check_norm_heads),
     Lowering(DOMAIN, "RopeKvWrite", lower_rope_kv_write),
+    Lowering(DOMAIN, "SplitKvWrite", lower_split_kv_write),
     Lowering(DOMAIN, "Attention", lower_attention),
 )
