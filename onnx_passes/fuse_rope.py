@@ -7,7 +7,7 @@ cancel later. (Su et al. 2021, eq. 34)
 import onnx_ir as ir
 
 from onnx_passes.analysis.rotary import Tables, check_positions, computed_tables, stored_tables
-from onnx_passes.analysis.rotate_half import rotation
+from onnx_passes.analysis.rotate_half import partly_rotated, rotation
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import rope, rope_by_token
 from onnx_passes.ir.graph import attribute, check_attributes, dim, needed, operand, rank, through
@@ -36,7 +36,8 @@ def _spelled(model: ir.Model, node: ir.Node) -> bool:
         raise Miss("the rotated value is not [batch, heads, seq, width]")
     tables = computed_tables(model, _unbroadcast(cos), _unbroadcast(sin), width)
     emit = rope if x.shape[2] == "seq" else rope_by_token
-    replace(node, emit(model, Builder(node), x, tables))
+    whole, end = partly_rotated(x, node)
+    replace(end, emit(model, Builder(node), whole, tables))
     return True
 
 
@@ -63,7 +64,8 @@ def _fused(model: ir.Model, node: ir.Node) -> bool:
         if pairs is None:
             raise Miss("the width of its tables is unknown")
         tables = computed_tables(model, cos, sin, 2 * pairs)
-    replace(node, _by_rank(model, Builder(node), node, x, tables))
+    whole, end = partly_rotated(x, node) if rank(x) == 4 else (x, node)
+    replace(end, _by_rank(model, Builder(node), node, whole, tables))
     return True
 
 

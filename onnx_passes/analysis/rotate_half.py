@@ -3,8 +3,10 @@
 rotate_half(x) = Concat(-x[w/2:], x[:w/2]). (Su et al. 2021, eq. 34)
 """
 
+import numpy as np
 import onnx_ir as ir
 
+from onnx_passes.analysis.moves import followed, moves
 from onnx_passes.ir.graph import (
     attribute,
     dim,
@@ -15,6 +17,7 @@ from onnx_passes.ir.graph import (
     producer,
     rank,
     scalar,
+    sole_use,
 )
 from onnx_passes.ir.rules import Miss
 
@@ -33,6 +36,32 @@ def rotation(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value] | None:
                     raise Miss("the rotated half is not of the value that cos multiplies")
                 return x, other(left, x), other(right, half)
     return None
+
+
+def partly_rotated(x: ir.Value, node: ir.Node) -> tuple[ir.Value, ir.Node]:
+    """What a rotation of x ends in, and of what: (x, node), or heads that turn in part.
+
+    These are Concat(rotation of the first elements of a head, the others).
+    """
+    join, width = sole_use(node.outputs[0], "Concat"), dim(x, -1)
+    if join is None or len(join.inputs) != 2 or width is None:
+        return x, node
+    first, rest = producer(x), producer(join.inputs[1])
+    along = attribute(join, "axis") in (-1, (rank(x) or 0) - 1)
+    if first is None or rest is None or first.inputs[0] is not rest.inputs[0] or not along:
+        return x, node
+    whole = needed(first, 0)
+    cut = _is_span(whole, x, 0, width) and _is_span(whole, needed(join, 1), width, dim(whole, -1))
+    return (whole, join) if cut else (x, node)
+
+
+def _is_span(whole: ir.Value, value: ir.Value, first: int, stop: int | None) -> bool:
+    """Whether a value is elements [first, stop) of every row of another, and nothing else."""
+    node = value.producer()
+    if node is None or not moves(node):
+        return False
+    numbers = followed([whole])[..., first:stop]
+    return np.array_equal(followed([whole, value]), numbers)
 
 
 def _rotated_half(value: ir.Value | None) -> ir.Value | None:
