@@ -30,14 +30,15 @@ def _spelled(model: ir.Model, node: ir.Node) -> bool:
     found = rotation(node)
     if found is None:
         return False
-    x, cos, sin = found
+    x, cos, sin, interleaved = found
     width = dim(x, 3)
     if x.shape is None or x.shape.rank() != 4 or width is None or "seq" not in x.shape[1:3]:
         raise Miss("the rotated value is not [batch, heads, seq, width]")
-    tables = computed_tables(model, _unbroadcast(cos), _unbroadcast(sin), width)
+    angles = _unbroadcast(cos), _unbroadcast(sin)
+    tables = computed_tables(model, *angles, width, interleaved)
     emit = rope if x.shape[2] == "seq" else rope_by_token
     whole, end = partly_rotated(x, node)
-    replace(end, emit(model, Builder(node), whole, tables))
+    replace(end, emit(model, Builder(node), whole, tables, interleaved))
     return True
 
 
@@ -88,6 +89,7 @@ def _by_rank(model: ir.Model, b: Builder, node: ir.Node, x: ir.Value, tables: Ta
 
 RULES: Rules = {
     ("", "Add"): _spelled,
+    ("", "Concat"): _spelled,
     ("", "RotaryEmbedding"): _fused,
     ("com.microsoft", "RotaryEmbedding"): _fused,
     ("com.microsoft", "MRotaryEmbedding"): _fused,

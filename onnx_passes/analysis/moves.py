@@ -29,7 +29,7 @@ def followed(path: Sequence[ir.Value]) -> np.ndarray:
     sizes = shape_at(first)
     array = np.arange(int(np.prod(sizes, dtype=np.int64))).reshape(sizes)
     for value in others:
-        array = _moved(value, array)
+        array = moved(value, array)
     return array
 
 
@@ -41,8 +41,8 @@ def shape_at(value: ir.Value) -> list[int]:
         raise Miss(f"the shape of {value.name} is not known") from None
 
 
-def _moved(value: ir.Value, x: np.ndarray) -> np.ndarray:
-    """`value` where the first input of its node is x."""
+def moved(value: ir.Value, x: np.ndarray) -> np.ndarray:
+    """A value that its node makes of x by moving its elements."""
     node, shape = value.producer(), shape_at(value)
     assert node is not None
     if node.op_type in _RESHAPES:

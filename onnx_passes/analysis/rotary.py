@@ -20,14 +20,21 @@ Tables = tuple[ir.Value, ir.Value]
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
-def computed_tables(model: ir.Model, cos: ir.Value, sin: ir.Value, width: int) -> Tables:
-    """Initializers [context, width / 2] for subgraphs that give [batch, seq, width (/ 2)]."""
+def computed_tables(
+    model: ir.Model, cos: ir.Value, sin: ir.Value, width: int, interleaved: bool = False
+) -> Tables:
+    """Initializers [context, width / 2] for subgraphs that give [batch, seq, width (/ 2)].
+
+    interleaved  an angle stands twice side by side; else the first half is repeated
+    """
 
     def evaluate(context: int) -> Arrays:
         piece = Subgraph(model, [cos, sin], double=True)
 
         def run(seq: int, past: int) -> Arrays:
-            cos_rows, sin_rows = (_rows(table, width) for table in piece.run(seq, past))
+            cos_rows, sin_rows = (
+                _rows(table, width, interleaved) for table in piece.run(seq, past)
+            )
             return cos_rows, sin_rows
 
         whole = run(context, 0)
@@ -129,7 +136,7 @@ def _once(model: ir.Model, cos: ir.Value, sin: ir.Value, make: Callable[[int], A
     return cache[cos, sin]
 
 
-def _rows(table: np.ndarray, width: int) -> np.ndarray:
+def _rows(table: np.ndarray, width: int, interleaved: bool) -> np.ndarray:
     """[positions, width / 2] from [..., positions, width] with equal halves, or not repeated."""
     if table.ndim < 2 or table.shape[-1] not in (width, width // 2) or not table.size:
         raise Miss(f"its tables are {table.shape}, for heads of width {width}")
@@ -138,9 +145,10 @@ def _rows(table: np.ndarray, width: int) -> np.ndarray:
         raise Miss("cos and sin differ between heads or sequences")
     if table.shape[-1] == width // 2:
         return np.asarray(planes[0])
-    first, second = np.split(planes[0], 2, axis=-1)
+    halves = np.split(planes[0], 2, axis=-1)
+    first, second = (planes[0][:, i::2] for i in (0, 1)) if interleaved else halves
     if not np.array_equal(first, second):
-        raise Miss("cos and sin do not repeat the same angles in both halves of a head")
+        raise Miss("cos and sin do not repeat the same angles for both elements of a pair")
     return first
 
 

@@ -1,12 +1,13 @@
-"""Rotation of a head by halves, as exporters spell it: x * cos + rotate_half(x) * sin.
+"""Rotation of a head, as exporters spell it: mostly x * cos + rotate_half(x) * sin.
 
 rotate_half(x) = Concat(-x[w/2:], x[:w/2]). (Su et al. 2021, eq. 34)
 """
 
-import numpy as np
+from typing import NamedTuple
+
 import onnx_ir as ir
 
-from onnx_passes.analysis.moves import followed, moves
+from onnx_passes.analysis.rotate_pairs import is_span, rotated_pairs, turned_halves
 from onnx_passes.ir.graph import (
     attribute,
     dim,
@@ -22,20 +23,45 @@ from onnx_passes.ir.graph import (
 from onnx_passes.ir.rules import Miss
 
 
-def rotation(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value] | None:
-    """(x, cos, sin) of Add(Mul(x, cos), Mul(Concat(-x2, x1), sin)); None if nothing is rotated."""
+class Rotation(NamedTuple):
+    """Of pairs in x by angles whose cos and sin broadcast over heads."""
+
+    x: ir.Value
+    cos: ir.Value
+    sin: ir.Value
+    interleaved: bool = False  # pairs (2j, 2j + 1); else half a head apart
+
+
+def rotation(node: ir.Node) -> Rotation | None:
+    """The rotation that an Add or a Concat ends; None if nothing is rotated.
+
+    Add(Mul(x, cos), Mul(turned, sin)) where `turned` is Concat(-x2, x1), or -x1, x0, -x3, x2, …
+    """
+    if node.op_type == "Concat":
+        halves = turned_halves(node)
+        return None if halves is None else Rotation(*halves)
     # the sum and both products have their operands in any order
     for straight, crossed in (node.inputs, node.inputs[::-1]):
         left, right = producer(straight, "Mul"), producer(crossed, "Mul")
         if left is None or right is None:
             continue
-        for half in right.inputs:
-            x = _rotated_half(half)
-            if x is not None and half is not None:
-                if x not in left.inputs:
-                    raise Miss("the rotated half is not of the value that cos multiplies")
-                return x, other(left, x), other(right, half)
+        for turned in right.inputs:
+            x, interleaved = _rotated(turned, left)
+            if x is not None and turned is not None:
+                return Rotation(x, other(left, x), other(right, turned), interleaved)
     return None
+
+
+def _rotated(turned: ir.Value | None, product: ir.Node) -> tuple[ir.Value | None, bool]:
+    """The operand x of a product with cos that `turned` is made of; whether its pairs are side by
+    side."""
+    x = _rotated_half(turned)
+    if x is not None and x not in product.inputs:
+        raise Miss("the rotated half is not of the value that cos multiplies")
+    if x is not None or turned is None:
+        return x, False
+    sources = [x for x in product.inputs if x is not None and rotated_pairs(turned, x)]
+    return (sources[0] if sources else None), True
 
 
 def partly_rotated(x: ir.Value, node: ir.Node) -> tuple[ir.Value, ir.Node]:
@@ -51,17 +77,8 @@ def partly_rotated(x: ir.Value, node: ir.Node) -> tuple[ir.Value, ir.Node]:
     if first is None or rest is None or first.inputs[0] is not rest.inputs[0] or not along:
         return x, node
     whole = needed(first, 0)
-    cut = _is_span(whole, x, 0, width) and _is_span(whole, needed(join, 1), width, dim(whole, -1))
+    cut = is_span(whole, x, 0, width) and is_span(whole, needed(join, 1), width, dim(whole, -1))
     return (whole, join) if cut else (x, node)
-
-
-def _is_span(whole: ir.Value, value: ir.Value, first: int, stop: int | None) -> bool:
-    """Whether a value is elements [first, stop) of every row of another, and nothing else."""
-    node = value.producer()
-    if node is None or not moves(node):
-        return False
-    numbers = followed([whole])[..., first:stop]
-    return np.array_equal(followed([whole, value]), numbers)
 
 
 def _rotated_half(value: ir.Value | None) -> ir.Value | None:
