@@ -9,7 +9,7 @@ from onnx_passes.ir.rules import Miss
 
 
 def rotated_pairs(value: ir.Value, x: ir.Value) -> bool:
-    """Whether a value is (-x1, x0, -x3, x2, …) of every row (x0, x1, x2, x3, …), however spelled."""
+    """Whether a value is -x1, x0, -x3, x2, … of every row x0, x1, x2, x3, …, however spelled."""
     signed = _signed(value, x)
     width = dim(x, -1)
     if signed is None or width is None or width % 2:

@@ -91,6 +91,29 @@ def test_unusual_spellings_compute_the_same(tmp_path: Path) -> None:
     check(compiled(tmp_path, *changes, constants="".join(constants)))
 
 
+HEADS = [f"{x} = Transpose<perm = [0, 2, 1, 3]>({x}1)" for x in "qk"]
+TURNED = [f"{x}r = Add({x}c, {x}s)" for x in "qk"]
+BETWEEN = {  # what ends in heads of q or k, and what becomes of it, by its name, value and letter
+    "RMSNorm before the rotation": (HEADS, "{0}_ = {1} {0} = RMSNormalization({0}_, g{2})"),
+    "RMSNorm after it": (TURNED, "{0}_ = {1} {0} = RMSNormalization({0}_, g{2})"),
+    "LayerNorm before it": (HEADS, "{0}_ = {1} {0} = LayerNormalization({0}_, g{2}, shift{2})"),
+    "no rotation": (TURNED, "{0} = Identity({2})"),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_heads_take_one_dispatch_from_projection_to_attention(name: str, tmp_path: Path) -> None:
+    ends, form = BETWEEN[name]
+    changes = [(end, form.format(*end.split(" = ", 1), end[0])) for end in ends]
+    vectors = ", float[8] gq, float[8] gk, float[8] shiftq, float[8] shiftk"
+    done = compiled(tmp_path, *changes, constants=vectors, opset="23")
+    check(done)
+    decode = next(phase for phase in done.plan.phases if phase.name == "decode")
+    programs = (done.plan.programs[step.variants[0].program] for step in decode.dispatches())
+    kernels = [program.kernel for program in programs]
+    assert kernels[:4] == ["embed", "gemv_cpu", "rope_kv", "attention_decode_cpu"]
+
+
 # --- no dispatch touches more than its arguments hold -------------------------------------------
 
 EDGES = {"h": EMBEDDED, "o": "o = MatMul(o2, wo)", "down": DOWN}  # values [batch, seq, 32]

@@ -51,6 +51,51 @@ def test_half_split_fuses_and_keeps_the_values(old: str, new: str, past: int, se
     assert op_types(model) == ["Transpose", "Rope", "Transpose"]
 
 
+PAIRS = """aa0 = Unsqueeze(a, three)  aa1 = Concat<axis = 3>(aa0, aa0)  aa = Reshape(aa1, width)
+  c0 = Cos(aa)  s0 = Sin(aa)"""
+BY_PAIRS = """c = Unsqueeze(c0, one)  s = Unsqueeze(s0, one)
+  even = Slice(x, zero, end, three, two)  odd = Slice(x, one, end, three, two)  n = Neg(odd)
+  n1 = Unsqueeze(n, last)  e1 = Unsqueeze(even, last)  h0 = Concat<axis = -1>(n1, e1)
+  h = Reshape(h0, shape)  l = Mul(x, c)  r = Mul(h, s)  y = Add(l, r)"""
+BY_HALVES = """c = Cos(a1)  s = Sin(a1)
+  x1 = Slice(x, zero, half, three)  x2 = Slice(x, half, end, three)  x1c = Mul(x1, c)
+  x2s = Mul(s, x2)  x2c = Mul(x2, c)  x1s = Mul(x1, s)  first = Sub(x1c, x2s)
+  second = Add(x1s, x2c)  y = Concat<axis = -1>(first, second)"""
+IN_PART = f"""w0 = Slice(x, zero, half, three)  w1 = Slice(x, half, end, three)
+  {TURN.replace("(x, ", "(w0, ").replace("half", "two").replace("y = ", "y0 = ")}
+  y = Concat<axis = -1>(y0, w1)"""
+FEW = ANGLES.replace("Mul(p3, frequencies)", "Mul(p3, few)")
+MORE = """, float[2] few, int64[1] last = {-1}, int64[3] width = {1, -1, 8},
+ int64[4] shape = {0, 0, 0, 8}>"""
+
+
+@pytest.mark.parametrize("past, seq", [(0, 5), (9, 1)])
+@pytest.mark.parametrize(
+    "body, overload, pairs",
+    [
+        (f"{ANGLES.split('aa =')[0]}  {PAIRS}  {BY_PAIRS}", "interleaved", 4),
+        (f"{ANGLES.split('aa =')[0]}  a1 = Unsqueeze(a, one)  {BY_HALVES}", "", 4),
+        (f"{FEW}  {IN_PART}", "", 2),
+    ],
+)
+def test_other_spellings(body: str, overload: str, pairs: int, past: int, seq: int) -> None:
+    model = rotary((HEAD % body).replace(">\n{", f"{MORE}\n{{"))
+    with same_outputs(model, feeds(past, seq), seq=seq, past=past):
+        assert fuse_rope(model).rewrites == 1
+    assert op_types(model) == ["Transpose", "Rope", "Transpose"]
+    node = model.graph[1]
+    assert node.overload == overload and node.inputs[1].shape == [CONTEXT, pairs]
+
+
+@pytest.mark.parametrize("odd", ["Slice(x, zero, end, three, two)", "Slice(x, half, end, three)"])
+def test_other_pairs_are_no_rotation(odd: str) -> None:
+    body = BY_PAIRS.replace("Slice(x, one, end, three, two)", odd)
+    model = rotary(
+        (HEAD % f"{ANGLES.split('aa =')[0]}  {PAIRS}  {body}").replace(">\n{", f"{MORE}\n{{")
+    )
+    assert missed(fuse_rope, model)[0] == 0
+
+
 def test_token_major_needs_no_transposes() -> None:
     source = SPELLED.replace("[1, 3, S, 8]", "[1, S, 3, 8]").replace("(c0, one)", "(c0, two)")
     model = rotary(source.replace("(s0, one)", "(s0, two)"))
