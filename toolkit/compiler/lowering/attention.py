@@ -23,6 +23,7 @@ def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
     buffer."""
     qkv, cos, sin, k_state, v_state = (needed(node, i) for i in range(5))
     rows, half = matrix_dims(cos)
+    stored(b, _heads(qkv))  # first: weights lie in the order of their use
     turn: dict[str, Any] = {
         "R": 2 * half,
         "CTX": rows,
@@ -41,6 +42,12 @@ def lower_split_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
     _write_heads(b, node, qkv, (k_state, v_state), {}, {})
 
 
+def _heads(qkv: ir.Value) -> ir.Value:
+    """What is normed on the way to the states, or is as it is."""
+    norm = producer(qkv, "NormHeads")
+    return qkv if norm is None else needed(norm, 0)
+
+
 def _write_heads(
     b: PhaseBuilder,
     node: ir.Node,
@@ -52,9 +59,8 @@ def _write_heads(
     q, *written = node.outputs
     for out, state in zip(written, states, strict=True):
         b.locations[out] = b.location(state)
-    norm = producer(qkv, "NormHeads")
+    norm, qkv = producer(qkv, "NormHeads"), _heads(qkv)
     if norm is not None:
-        qkv = needed(norm, 0)
         kind = _NORMS[norm.op_type, norm.overload]
         options = options | {"norm": kind, "EPS": attribute(norm, "eps")}
         refs = refs | _vectors(b, norm.inputs[1:])
