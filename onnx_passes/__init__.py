@@ -28,6 +28,7 @@ from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
 from onnx_passes.fuse_rope import fuse_rope
 from onnx_passes.gather_experts import gather_experts
+from onnx_passes.inline_bodies import inline_bodies
 from onnx_passes.inline_functions import inline_functions
 from onnx_passes.ir.edit import drop_unused, drop_unused_inputs
 from onnx_passes.ir.facts import Facts
@@ -50,6 +51,7 @@ from onnx_passes.split_moe import split_moe
 from onnx_passes.split_variadic import split_variadic
 from onnx_passes.sum_experts import sum_experts
 from onnx_passes.tabulate import tabulate
+from onnx_passes.unbundle import unbundle
 from onnx_passes.widen_floats import widen_floats
 
 Pass = Callable[[onnx_ir.Model], Outcome]
@@ -74,6 +76,7 @@ INTAKE: tuple[Pass, ...] = (
 PASSES: tuple[Pass, ...] = (
     *INTAKE,
     plain_ops,  # so that every rule below finds ONNX's own spelling
+    unbundle,  # rules know MatMul; plain_ops makes Gemms, too
     split_variadic,  # rules know ops of two operands
     fold_constants,  # rules look for constants, and exporters repeat them
     resolve_shapes,  # so that what is left is arithmetic on tensors
@@ -93,6 +96,7 @@ PASSES: tuple[Pass, ...] = (
     fuse_qkv,  # needs the transposes gone
     fuse_residual_norm,
     last_rows,  # it splits the final norm from what feeds later layers
+    inline_bodies,  # after all fusions, which look for whole ops
     quantize_e0m4,  # last: every weight has its final form, and is not merged again
 )
 

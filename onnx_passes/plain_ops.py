@@ -45,7 +45,7 @@ SPELLINGS = {
     "FastGelu": Spelling(rules.fast_gelu),
     "FusedMatMul": Spelling(rules.matmul, (*_SIDES, "transBatchA", "transBatchB")),
     "TransposeMatMul": Spelling(rules.matmul, _SIDES),
-    "FusedGemm": Spelling(rules.gemm, (*_SIDES, "beta", *_FUSED)),
+    "FusedGemm": Spelling(rules.fused_gemm, (*_SIDES, "beta", *_FUSED)),
     "SkipLayerNormalization": Spelling(rules.skip_layer_norm, ("epsilon",)),
     "BiasAdd": Spelling(rules.bias_add),
     "GatedAdd": Spelling(rules.gated_add),
@@ -56,5 +56,4 @@ SPELLINGS = {
 }
 RULES: Rules = {
     **{("com.microsoft", op_type): rule for op_type, rule in SPELLINGS.items()},
-    ("", "Gemm"): Spelling(rules.gemm, (*_SIDES, "beta")),
 }

@@ -88,13 +88,11 @@ def _transposed(b: Builder, node: ir.Node, index: int, side: str) -> ir.Value:
     return x if order == list(range(size)) else b.op("Transpose", x, perm=order)
 
 
-def gemm(_: ir.Model, b: Builder, node: ir.Node) -> Values:
-    """Gemm: alpha * A' B' + beta * C; FusedGemm with one of ONNX's activations after it."""
-    a, w = (_transposed(b, node, index, side) for index, side in enumerate("AB"))
-    product = _typed(b.op("MatMul", a, w), needed(node, 0))
-    y, more = _scaled(b, product, attribute(node, "alpha", 1.0)), operand(node, 2)
-    if more is not None:
-        y = _typed(b.op("Add", y, _scaled(b, more, attribute(node, "beta", 1.0))), product)
+def fused_gemm(_: ir.Model, b: Builder, node: ir.Node) -> Values:
+    """FusedGemm: a Gemm and one of ONNX's activations after it."""
+    own = {name: attribute(node, name) for name in ("alpha", "beta", "transA", "transB")}
+    given = {name: value for name, value in own.items() if value is not None}
+    y = b.op("Gemm", *node.inputs, **given)
     kind = attribute(node, "activation", "")
     return [_activated(b, y, kind, node) if kind else y]
 

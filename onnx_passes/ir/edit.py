@@ -82,6 +82,11 @@ def unique_name(graph: ir.Graph, stem: str) -> str:
     return name
 
 
+def forget_names(graph: ir.Graph) -> None:
+    """Let `unique_name` look again: something else has added values to the graph."""
+    graph.meta.pop("pocket_names", None)
+
+
 def replace(node: ir.Node, *values: ir.Value | None) -> None:
     """Let `values` stand in for the node's outputs (graph outputs too), and drop the node."""
     for old, new in zip(node.outputs, values, strict=False):

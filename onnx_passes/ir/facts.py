@@ -5,6 +5,7 @@ The model object carries them, not its file: nothing that a file says is taken f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -23,6 +24,7 @@ class Facts:
     group: int = 32  # e0m4: weights that share a scale
     symmetric: bool = False  # e0m4: no zero points
     keep: tuple[str, ...] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
+    computes: Callable[[ir.Node], bool] = lambda _: True  # whether kernels compute a node
 
     @classmethod
     def of(cls, model: ir.Model) -> Facts:

@@ -51,6 +51,14 @@ def _experts(context: Context, node: ir.Node) -> None:
             set_like(context, node.outputs[0], dims, x)
 
 
+def _split_heads(context: Context, node: ir.Node) -> None:
+    x, heads, groups = operand(node, 0), attribute(node, "heads"), attribute(node, "kv_heads")
+    if x is not None and x.shape is not None and isinstance(x.shape[2], int):
+        width = x.shape[2] // (heads + 2 * groups)
+        for output, count in zip(node.outputs, (heads, groups, groups), strict=True):
+            set_like(context, output, [*x.shape[:2], count, width], x)
+
+
 def _rope_kv_write(context: Context, node: ir.Node) -> None:
     first = 1 if node.op_type == "SplitKvWrite" else 3
     qkv, *states = (operand(node, i) for i in (0, first, first + 1))
@@ -125,5 +133,6 @@ OURS: dict[str, Rule] = {
     "LastRows": _last_rows,
     "Linear": _linear,
     "Experts": _experts,
+    "SplitHeads": _split_heads,
     **dict.fromkeys(("RopeKvWrite", "SplitKvWrite"), _rope_kv_write),
 }

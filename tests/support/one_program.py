@@ -17,21 +17,30 @@ from toolkit.plan.schema import Plan, Program
 NAME = "kernels/all.cl"
 MACRO = re.compile(r"#define (\w+)")
 FUNCTION = re.compile(r"^[\w ]*?\b(?!__)(\w+)\([^;]*?\) \{", re.M)
+PASTED = re.compile(r"^(?!#)(?:\w+ )+JOIN\(\w+, \w+\)\(", re.M)
 TYPE = re.compile(r"^\} (\w+);", re.M)
 
 
 def as_one(plan: Plan) -> tuple[Plan, dict[str, str]]:
-    """The plan with all of its programs in one file, and the text of that."""
-    texts, programs = list[str](), list[Program]()
+    """The plan with its programs in one file, and the texts of its kernels.
+
+    Those that make names of functions by pasting stay alone.
+    """
+    joined, programs, kernels = list[str](), list[Program](), dict[str, str]()
     for number, program in enumerate(plan.programs):
-        texts.append(_apart(program, number))
-        name = f"{program.kernel}_{number}"
-        programs.append(replace(program, source=NAME, kernel=name, defines=()))
-    return replace(plan, programs=tuple(programs)), {NAME: "".join(texts)}
+        text = source_text(Path(program.source).name)
+        if PASTED.search(text):
+            programs.append(program)
+            kernels[program.source] = text
+        else:
+            joined.append(_apart(program, text, number))
+            name = f"{program.kernel}_{number}"
+            programs.append(replace(program, source=NAME, kernel=name, defines=()))
+    return replace(plan, programs=tuple(programs)), {**kernels, NAME: "".join(joined)}
 
 
-def _apart(program: Program, number: int) -> str:
-    text = program_text(source_text(Path(program.source).name), dict(program.defines))
+def _apart(program: Program, text: str, number: int) -> str:
+    text = program_text(text, dict(program.defines))
     own = {program.kernel, *FUNCTION.findall(text), *TYPE.findall(text)}
     renamed = "".join(f"#define {name} {name}_{number}\n" for name in sorted(own))
     macros = sorted(own | set(MACRO.findall(text)))

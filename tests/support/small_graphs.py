@@ -22,7 +22,9 @@ import pass_helpers
 import sympy
 from one_program import as_one
 
+from onnx_passes import Facts, Pass
 from onnx_passes.ir.dims import as_expr
+from onnx_passes.ir.edit import drop_unused
 from onnx_passes.ir.graph import COUNTERS
 from onnx_passes.ir.infer import infer
 from opencl_kernels.case import symbols_of_texts
@@ -31,7 +33,7 @@ from opencl_kernels.formats import DTYPES, Array, dtype_bytes
 from toolkit.compiler.kinds.assemble import lower_phase
 from toolkit.compiler.kinds.kind import Frame, PhaseKind
 from toolkit.compiler.lowering.builder import Location
-from toolkit.compiler.lowering.table import unsupported
+from toolkit.compiler.lowering.table import computes, unsupported
 from toolkit.compiler.lowering.values import TYPES
 from toolkit.compiler.lowering.variants import Programs, Settings
 from toolkit.compiler.weights.table import WeightTable
@@ -73,8 +75,14 @@ class SmallGraphs:
     chosen  fields of Settings that differ from those of a small device of class cpu in float32
     """
 
-    def __init__(self, sources: Mapping[str, str], **chosen: Any) -> None:
-        """Read and lower every graph; nothing is compiled or run yet."""
+    def __init__(
+        self,
+        sources: Mapping[str, str],
+        passes: Sequence[Pass] = (),
+        opset: int = 18,
+        **chosen: Any,
+    ) -> None:
+        """Read and lower every graph after some passes; nothing is compiled or run yet."""
         self.models = dict[str, ir.Model]()
         self.settings = Settings(**{**_usual(), **chosen})
         self.table = WeightTable(None, self.settings.device_class.layouts)
@@ -82,8 +90,13 @@ class SmallGraphs:
         self.phases, self.faults = list[Phase](), dict[str, Exception]()
         for name, source in sources.items():
             try:
-                self.models[name] = graph(source)
-                self.phases.append(self._lowered(name, self.models[name]))
+                self.models[name], model = (graph(source, opset) for _ in range(2))
+                Facts(computes=computes).note(model)
+                for run in passes:
+                    run(model)
+                    drop_unused(model)
+                    infer(model)
+                self.phases.append(self._lowered(name, model))
             except Exception as error:  # raised again for whoever runs this graph
                 self.faults[name] = error
 

@@ -12,7 +12,7 @@ from onnx_passes.ir.dims import SYMBOLS
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.lowering.table import unsupported
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import run_passes
+from toolkit.compiler.pipeline import facts_of, run_passes
 from toolkit.compiler.source import Source, load_source
 from toolkit.nearest import unknown
 from toolkit.tables import WIDTH, section, table, wrapped
@@ -35,7 +35,7 @@ def why(path: Path, name: str) -> list[str]:
         )
     source = load_source(path)
     model, options = source.model, choose(source, {"class": "cpu"})
-    options.facts.note(model)
+    facts_of(options).note(model)
     with blaming(source.onnx_path):
         lines = [str(miss) for miss in onnx_passes.why(model, name)]
     return lines or [f"{name}: nothing was missed"]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from opencl_kernels.device_class import CLASSES
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.kinds.assemble import assemble
+from toolkit.compiler.lowering.table import computes
 from toolkit.compiler.options import Options, choose, options_of
 from toolkit.compiler.refusals import refuse_leftovers
 from toolkit.compiler.report import CompileReport, figures_of
@@ -121,11 +123,16 @@ def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict
     refuse_leftovers(model, misses)
 
 
+def facts_of(options: Options) -> onnx_passes.Facts:
+    """What passes need to know: the options, and what has kernels."""
+    return replace(options.facts, computes=computes)
+
+
 def run_passes(
     model: ir.Model, options: Options, tell: Progress
 ) -> Iterator[tuple[str, Outcome, float]]:
     """Run the passes, yielding (name, outcome, seconds) after each."""
-    options.facts.note(model)
+    facts_of(options).note(model)
     clock = time.perf_counter()
     for name, outcome in onnx_passes.rewrite(model):
         tell(f"pass {name}: {outcome.rewrites}")

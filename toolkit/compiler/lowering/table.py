@@ -53,6 +53,11 @@ def unsupported(node: ir.Node, tokens: str) -> str | None:
     return "no kernel computes this op"
 
 
+def computes(node: ir.Node) -> bool:
+    """Whether kernels compute a node, or nothing has to."""
+    return unsupported(node, "") is None
+
+
 def _unfit(node: ir.Node) -> str | None:
     """Why no kernel reads or writes a value of the node, whatever the op."""
     for value in (v for v in (*node.inputs, *node.outputs) if v is not None):

@@ -201,7 +201,7 @@ def lower_gather_nd(b: PhaseBuilder, node: ir.Node) -> None:
 def lower_pad(b: PhaseBuilder, node: ir.Node) -> None:
     """A constant around the data."""
     x, fill, y = needed(node, 0), operand(node, 2), node.outputs[0]
-    pads, axes = _pads(node)
+    pads, axes = _pads(b, node)
     outside = None if fill is None else view_of(b, fill)
     ranks = 0 if outside is None else len(outside.shape)  # some exporters write [1]
 
@@ -223,9 +223,10 @@ def lower_pad(b: PhaseBuilder, node: ir.Node) -> None:
     give(b, y, [x], make)
 
 
-def _pads(node: ir.Node) -> tuple[list[int], list[int]]:
+def _pads(b: PhaseBuilder, node: ir.Node) -> tuple[list[Poly], list[int]]:
     """What is added before each axis, and the axes."""
-    pads, ranks = integers(operand(node, 1)) or [], rank(needed(node, 0)) or 0
+    sizes, ranks = symbolic_value(operand(node, 1)) or [], rank(needed(node, 0)) or 0
+    pads = [as_poly(b, size.xreplace(dict(b.at))) for size in sizes]
     given = operand(node, 3)
     axes = list(range(ranks)) if given is None else [a % ranks for a in integers(given) or []]
     return pads[: len(axes)], axes
@@ -235,7 +236,8 @@ def check_pad(node: ir.Node, _: str) -> str | None:
     """Only a constant is added around, and how much is known."""
     if attribute(node, "mode", "constant") != "constant":
         return "only constants can be added around"
-    return None if integers(operand(node, 1)) is not None else "how much is added is computed"
+    known = symbolic_value(operand(node, 1)) is not None
+    return None if known else "how much is added depends on the data"
 
 
 def lower_range(b: PhaseBuilder, node: ir.Node) -> None:
