@@ -36,17 +36,30 @@ def _select(model: ir.Model, logits: ir.Value) -> bool:
     x = _before_last_token(needed(head, 0))
     if x.shape is None or x.shape.rank() != 3 or x.shape[1] != "seq":
         raise Miss(f"the head reads {x.shape}, not a row for each token")
-    norm = producer(x, "RmsNorm", "AddRmsNorm")
+    norm = producer(x, "RmsNorm", "AddRmsNorm", "LayerNormalization")
     b = Builder(head)
-    if norm is None or (norm.op_type == "AddRmsNorm" and norm.outputs[0].uses()):
+    if norm is None or not _is_row_by_row(norm, x):
         head.replace_input_with(0, b.op("LastRows", x, rows, domain=DOMAIN))
         return True
-    *sources, gamma = norm.inputs
-    parts = [b.op("LastRows", value, rows, domain=DOMAIN) for value in sources]
-    eps = norm.attributes["eps"].as_float()
-    outputs = b.ops(norm.op_type, len(norm.outputs), *parts, gamma, domain=DOMAIN, eps=eps)
-    head.replace_input_with(0, outputs[-1])
+    parts = [
+        value
+        if value is None or is_constant(value)
+        else b.op("LastRows", value, rows, domain=DOMAIN)
+        for value in norm.inputs
+    ]
+    attributes = {name: each.value for name, each in norm.attributes.items()}
+    outputs = b.ops(norm.op_type, len(norm.outputs), *parts, domain=norm.domain, **attributes)
+    head.replace_input_with(0, outputs[norm.outputs.index(x)])
     return True
+
+
+def _is_row_by_row(norm: ir.Node, x: ir.Value) -> bool:
+    """Whether a norm gives only `x`, each row from one row of the inputs that are no vectors."""
+    alone = not any(output.uses() for output in norm.outputs if output is not x)
+    if norm.op_type != "LayerNormalization":
+        return alone
+    vectors = all(value is None or is_constant(value) for value in norm.inputs[1:])
+    return alone and vectors and attribute(norm, "axis", -1) in (-1, 2)
 
 
 def _below_scaling(value: ir.Value | None) -> ir.Value | None:

@@ -10,11 +10,19 @@
 #include "matmul.clh"
 #define SLICES (WG / 4)
 #define STREAMS (GLU ? 2 : 1) // blocks of W per work-group
+#define X_AT(k) LOAD(X_HALF, x, (size_t)m * LDX + (k))
 #if NORM
-#define NORMED(k) LOAD(X_HALF, x, (size_t)m * LDX + (k)) * shrink * gamma[k]
+#define NORMED(k) ((X_AT(k) - mean) * shrink * gamma[k] + BETA_OF(k))
 #else
-#define NORMED(k) LOAD(X_HALF, x, (size_t)m * LDX + (k))
+#define NORMED(k) X_AT(k)
 #endif
+#define TREE_SUM(part, value)                                                                 \
+  part[lane] = value;                                                                         \
+  for (int width = WG / 2; width > 0; width /= 2) {                                           \
+    barrier(CLK_LOCAL_MEM_FENCE);                                                             \
+    if (lane < width) part[lane] += part[lane + width];                                       \
+  }                                                                                           \
+  barrier(CLK_LOCAL_MEM_FENCE);
 #if BITS
 #define STEP CODES
 #else
@@ -25,20 +33,22 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv(PARAMS) {
   __local float part[STREAMS][SLICES][16];
   const int lane = get_local_id(0), slice = lane / 4, four = lane % 4 * 4;
   const int block = get_group_id(0), m = get_group_id(1);
-#if NORM // the norm's scale: a tree sum of the row's squares
-  __local float squares[WG];
-  float square = 0.0f;
+#if NORM // the norm's mean and scale: tree sums of the row, and of its squares
+  __local float sums[WG];
+  float own = 0.0f, mean = 0.0f;
+#if NORM == 2
+  for (int k = lane; k < K; k += WG) own += X_AT(k);
+  TREE_SUM(sums, own)
+  mean = sums[0] / K;
+  barrier(CLK_LOCAL_MEM_FENCE); // before anyone fills `sums` again
+  own = 0.0f;
+#endif
   for (int k = lane; k < K; k += WG) {
-    const float v = LOAD(X_HALF, x, (size_t)m * LDX + k);
-    square = v * v + square;
+    const float v = X_AT(k) - mean;
+    own = v * v + own;
   }
-  squares[lane] = square;
-  for (int width = WG / 2; width > 0; width /= 2) {
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (lane < width) squares[lane] += squares[lane + width];
-  }
-  barrier(CLK_LOCAL_MEM_FENCE);
-  const float shrink = rsqrt(squares[0] / K + EPS);
+  TREE_SUM(sums, own)
+  const float shrink = rsqrt(sums[0] / K + EPS);
 #endif
 #include "gemv_sums.clh"
   const int out = block * 16 + lane; // the first 16 work-items write

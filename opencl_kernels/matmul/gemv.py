@@ -56,6 +56,8 @@ QUANTIZED_CASES = (
     Product(M=2, N=96, K=512, w=quantized("e0m4", 64, "f16", "u8"), glu=Glu(47, "relu"),
             norm=Norm(1e-6), bias=True, B=2, at=ONE),
     Product(M=1, N=97, K=65, w=quantized("e0m4", 16, "f32"), epilogue="Relu(v) * Relu(v)"),
+    Product(M=2, N=33, K=83, w=quantized("q8", 32, "f16"), norm=Norm(1e-5, True, True), bias=True,
+            B=2, at=ONE),
     Product(M=2, N=96, K=300, w=quantized("q8", 32, "f16", "u8"), glu=Glu(47), B=2, at=ONE,
             epilogue="0.5 * v * (1.0 + Erf(v * 0.7071)) * (u + a0[i1])", inputs=floats(47)),
     Product(M=1, N=1030, K=515, w=quantized("e0m4", 32, "f16", "u8")),
@@ -73,6 +75,9 @@ FLOAT_CASES = (
             epilogue="Tanh(v) * Max(u, Float(past + i0 - start[0]))"),
     Product(M=1, N=530, K=257, w=F16, epilogue="30.0 * Tanh(v * 0.1) + a0[530*i0 + i1]",
             inputs=floats(530)),
+    Product(M=3, N=35, K=63, norm=Norm(1e-5, centred=True), residual=True, LDX=70),
+    Product(M=1, N=64, K=129, x="f16", w=F16, norm=Norm(1e-5, True, True), glu=Glu(23), at=ONE,
+            epilogue="v * Sigmoid(1.702 * v) * (u + 1.0)"),
     Product(M=1, N=530, K=257, w=F16),
 )  # fmt: skip
 FLOAT_BENCH = tuple(

@@ -20,9 +20,18 @@ from opencl_kernels.matmul.glu import Glu
 
 @dataclass(frozen=True)
 class Norm:
-    """An RMSNorm at the beginning of a product."""
+    """A norm at the beginning of a product: an RMSNorm, or where it is centred a LayerNorm."""
 
     eps: float
+    centred: bool = False  # the mean is subtracted first
+    beta: bool = False  # a vector is added
+
+    def __call__(self, x_MK: Array, gamma_K: Array, beta_K: Array | float) -> Array:
+        """In numpy."""
+        if self.centred:
+            x_MK = x_MK - np.mean(x_MK, axis=-1, keepdims=True)
+        mean_M1 = np.mean(x_MK * x_MK, axis=-1, keepdims=True)
+        return np.asarray(x_MK / np.sqrt(mean_M1 + self.eps) * gamma_K + beta_K)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +76,7 @@ def reference(inputs: Mapping[str, Array], case: Product) -> dict[str, Array]:
     w_NK = LAYOUTS[case.w.layout].unpack(inputs, case.w, case.N, case.K)
     x_MK = inputs["x"][:, : case.K].astype(np.float64)
     if case.norm:
-        mean_M1 = np.mean(x_MK * x_MK, axis=-1, keepdims=True)
-        x_MK = x_MK / np.sqrt(mean_M1 + case.norm.eps) * inputs["gamma"]
+        x_MK = case.norm(x_MK, inputs["gamma"], inputs.get("beta", 0.0))
     y_MN = x_MK @ w_NK.T + inputs.get("bias", np.zeros(1))
     sums = case.glu.halves(y_MN) if case.glu else (y_MN,)
     wide = inputs.get("y", np.zeros((len(x_MK), case.row_width))).astype(np.float64)
@@ -86,6 +94,7 @@ def arguments(case: Product) -> tuple[Argument, ...]:
     return (
         Argument("x", case.x, (case.M, case.LDX or case.K), "in"),
         *([Argument("gamma", "f32", (case.K,), "weight")] if case.norm else []),
+        *([Argument("beta", "f32", (case.K,), "weight")] if case.norm and case.norm.beta else []),
         *weight_arguments(case.w, case.N, case.K),
         *([Argument("bias", "f32", (case.N,), "weight")] if case.bias else []),
         *([Argument("r", case.x, wide, "in")] if case.residual else []),
@@ -106,7 +115,8 @@ def defines(case: Product) -> Defines:
         "Y0": case.Y0,
         "BIAS": int(case.bias),
         "RESIDUAL": int(case.residual),
-        "NORM": int(case.norm is not None),
+        "NORM": 0 if case.norm is None else 1 + case.norm.centred,
+        **({"BETA": 1} if case.norm and case.norm.beta else {}),
         "EPS": c_float(case.norm.eps if case.norm else 0),
         "GLU": int(case.glu is not None),
         "ACT": case.glu.act if case.glu else 0,

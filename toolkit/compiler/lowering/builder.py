@@ -39,11 +39,13 @@ class Location:
 
 @dataclass(frozen=True)
 class PendingNorm:
-    """An RMSNorm that the products which read it will compute."""
+    """A norm that the products which read it will compute."""
 
     x: Location
     gamma: ir.Value
     eps: float
+    centred: bool = False  # a LayerNorm
+    beta: ir.Value | None = None
 
 
 @dataclass

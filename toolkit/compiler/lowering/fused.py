@@ -4,22 +4,18 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import is_constant, needed
-from toolkit.compiler.lowering.builder import PendingNorm, PhaseBuilder
+from onnx_passes.ir.graph import DOMAIN, is_constant, needed
+from toolkit.compiler.lowering.builder import PhaseBuilder
 
 
-def leave_to_products(b: PhaseBuilder, y: ir.Value, norm: PendingNorm) -> bool:
-    """Fuse a norm into its readers if all are products of few rows; whether that was done."""
+def products_take(b: PhaseBuilder, norm: ir.Node) -> bool:
+    """Whether all that reads a norm is products of few rows, which compute it themselves."""
+    y = norm.outputs[-1] if norm.domain == DOMAIN else norm.outputs[0]
     nodes = [use.node for use in y.uses()]
-    if norm.x.last_rows and not has_all_rows(b, y):
+    if y.is_graph_output() or not has_all_rows(b, needed(norm, 0)):
         return False
     products = all(is_product(n) and n.inputs[0] is y for n in nodes)
-    if not products or y.is_graph_output():
-        return False
-    if not all(few_rows(b, y, needed(n, 1)) for n in nodes):
-        return False
-    b.norms[y] = norm
-    return True
+    return products and all(few_rows(b, y, needed(n, 1)) for n in nodes)
 
 
 def few_rows(b: PhaseBuilder, y: ir.Value, weight: ir.Value) -> bool:

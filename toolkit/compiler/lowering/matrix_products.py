@@ -77,14 +77,17 @@ def _product(
         x=product.x.dtype,
         y=into.dtype,
         w=b.weights.stored(weight),
-        norm=None if norm is None else Norm(norm.eps),
+        norm=None if norm is None else Norm(norm.eps, norm.centred, norm.beta is not None),
         residual=ending.residual,
         glu=ending.glu,
         epilogue=ending.epilogue,
         inputs=ending.inputs,
     )
-    gamma = {} if norm is None else {"gamma": b.weights.vector(norm.gamma)}
-    return case, {"x": product.x.ref, **gamma, **ending.refs, "y": into.ref}
+    refs = {"x": product.x.ref, **ending.refs, "y": into.ref}
+    for name, vector in () if norm is None else (("gamma", norm.gamma), ("beta", norm.beta)):
+        if vector is not None:
+            refs[name] = b.weights.vector(vector)
+    return case, refs
 
 
 def _emit(b: PhaseBuilder, product: MatrixProduct, case: Product, refs: Mapping[str, Ref]) -> None:

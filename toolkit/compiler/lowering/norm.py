@@ -6,7 +6,7 @@ from onnx_passes.ir.graph import DOMAIN, attribute, needed
 from opencl_kernels.norm.rmsnorm import Rows
 from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
 from toolkit.compiler.lowering.epilogues import ended
-from toolkit.compiler.lowering.fused import leave_to_products
+from toolkit.compiler.lowering.fused import products_take
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.values import stored, view_of
 from toolkit.compiler.views.view import elementwise
@@ -19,10 +19,11 @@ def lower_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
 
 def _norm(b: PhaseBuilder, node: ir.Node, x: Location) -> None:
     gamma = needed(node, len(node.inputs) - 1)
-    norm, y = PendingNorm(x, gamma, attribute(node, "eps")), node.outputs[-1]
-    if leave_to_products(b, y, norm):
+    y = node.outputs[-1]
+    if products_take(b, node):
+        b.norms[y] = PendingNorm(x, gamma, attribute(node, "eps"))
         return
-    refs = {"x": x.ref, "gamma": b.weights.vector(norm.gamma), "y": b.output(y).ref}
+    refs = {"x": x.ref, "gamma": b.weights.vector(gamma), "y": b.output(y).ref}
     b.emit(label(node), "rmsnorm", _norm_case(b, node, x), refs)
 
 

@@ -4,14 +4,24 @@ from functools import partial
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import attribute, integers, needed, operand, opset
+from onnx_passes.ir.graph import (
+    attribute,
+    dim,
+    integers,
+    is_constant,
+    needed,
+    operand,
+    opset,
+    rank,
+)
 from opencl_kernels.map.functions import BOOL, FLOAT
 from opencl_kernels.rows.rows import LOG_SOFTMAX, SOFTMAX, Statistics, layer_norm
-from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
+from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, Softmax
 from toolkit.compiler.lowering.dispatches import emit_reduce, emit_rows
+from toolkit.compiler.lowering.fused import products_take
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.values import kind_of, operand_of, storage_of
+from toolkit.compiler.lowering.values import kind_of, operand_of, storage_of, stored
 from toolkit.compiler.views.poly import poly, product
 from toolkit.compiler.views.view import (
     View,
@@ -65,6 +75,11 @@ def check_softmax(node: ir.Node, _: str) -> str | None:
 
 def lower_layer_norm(b: PhaseBuilder, node: ir.Node) -> None:
     """LayerNormalization over the last axes, with a scale and perhaps a bias."""
+    if _has_vectors(node) and products_take(b, node):
+        gamma, beta, eps = needed(node, 1), operand(node, 2), attribute(node, "epsilon", 1e-5)
+        location = stored(b, needed(node, 0), last_rows=True)
+        b.norms[node.outputs[0]] = PendingNorm(location, gamma, eps, centred=True, beta=beta)
+        return
     x, y = operand_of(b, needed(node, 0)), node.outputs[0]
     axis = attribute(node, "axis", -1) % len(x.shape)
     inner = product(x.shape[axis:])
@@ -78,6 +93,14 @@ def lower_layer_norm(b: PhaseBuilder, node: ir.Node) -> None:
         "{unit} * {{v0}}" + (" + {{v1}}" if len(given) == 2 else ""),
     )
     emit_rows(b, label(node), b.output(y), flat, statistics, vectors)
+
+
+def _has_vectors(node: ir.Node) -> bool:
+    """Whether a LayerNormalization is over the last axis, its scale and bias vectors of that."""
+    x, given = needed(node, 0), [value for value in node.inputs[1:] if value is not None]
+    width, ranks = dim(x, -1), rank(x)
+    constant = all(is_constant(v) and rank(v) == 1 and dim(v, 0) == width for v in given)
+    return constant and attribute(node, "axis", -1) in (-1, (ranks or 0) - 1)
 
 
 def check_layer_norm(node: ir.Node, _: str) -> str | None:
