@@ -23,6 +23,7 @@ from onnx_passes.free_names import free_names
 from onnx_passes.fuse_attention import fuse_attention
 from onnx_passes.fuse_bias import fuse_bias
 from onnx_passes.fuse_glu import fuse_glu
+from onnx_passes.fuse_layernorm import fuse_layernorm
 from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
@@ -83,6 +84,7 @@ PASSES: tuple[Pass, ...] = (
     sum_experts,  # before gated units look at what experts compute
     gather_experts,  # beside it: another spelling
     fuse_rmsnorm,
+    fuse_layernorm,  # an RMSNorm of x less its mean
     fuse_rope,  # before attention: q and k become single values
     split_gqa,  # beside it: the fused op of the GenAI builder reaches the same form
     attention_caches,  # beside it: ONNX's own op, too

@@ -80,8 +80,13 @@ def _check_mean(reduce: ir.Node, x: ir.Value) -> None:
         raise Miss(f"the exponent is {scalar(square.inputs[1])}, not the constant 2")
     if square.op_type == "Mul" and square.inputs[1] is not x:
         raise Miss("the mean is of a product, not of a square")
+    check_along_rows(reduce)
+
+
+def check_along_rows(reduce: ir.Node) -> None:
+    """Raise a Miss unless a mean is over the last axis, which stays."""
     axes = attribute(reduce, "axes") or integers(operand(reduce, 1))
-    if axes not in ([-1], [(rank(x) or 0) - 1]):
+    if axes not in ([-1], [(rank(reduce.inputs[0]) or 0) - 1]):
         raise Miss(f"the mean is over the axes {axes}, not over the last one")
     if not attribute(reduce, "keepdims", 1):
         raise Miss("the mean drops its axis")
