@@ -58,12 +58,13 @@ def _give_defaults(node: ir.Node, schema: Schema) -> None:
 
 def _written(schema: Schema, node: ir.Node, version: int) -> tuple[bytes, int] | None:
     """The newest body up to a version of the opset, and its version."""
-    if schema.has_function:
-        opset = max(v for v in schema.function_opset_versions if v <= version)
+    versions = schema.function_opset_versions if schema.has_function else ()
+    if opset := max((v for v in versions if v <= version), default=0):
         return schema.get_function_with_opset_version(opset), opset
-    if not schema.has_context_dependent_function:
+    versions = schema.context_dependent_function_opset_versions
+    opset = max((v for v in versions if v <= version), default=0)
+    if not opset:
         return None
-    opset = max(v for v in schema.context_dependent_function_opset_versions if v <= version)
     call = ir.serde.serialize_node(node).SerializeToString()
     make = schema.get_context_dependent_function_with_opset_version
     body = make(opset, call, _types(node.inputs))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from small_graphs import SmallGraphs
+from small_graphs import SmallGraphs, graph
 
 from onnx_passes.fold_constants import fold_constants
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
@@ -26,6 +26,7 @@ from onnx_passes.split_variadic import split_variadic
 from onnx_passes.unbundle import unbundle
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import Array
+from toolkit.compiler.lowering.table import unsupported
 
 FILES = sorted(Path(__file__).parent.glob("lowered_ops/*.txt"))
 ALIKE = ("movement", "elements")  # both classes run one kernel, with other sizes of work-groups
@@ -118,9 +119,30 @@ def fill(value: ir.Value, shape: tuple[int, ...]) -> Array | None:
     return None
 
 
-@pytest.mark.parametrize("device_class, group, name", cases())
+@pytest.mark.parametrize("device_class, group, name", [*cases()])
 def test_op(small: Any, device_class: str, group: str, name: str) -> None:
     small(device_class, group).check(name, RUNS[:1] if group == "token" else RUNS, fill)
+
+
+REFUSED = {
+    "(uint8[4] x) => (uint8 y) { y = Add(x, x) }": "x is of type uint8",
+    "(float[4] x) => (int8 y) { y = Cast<to = 3>(x) }": "y is of type int8",
+    "(double[4] x) => (double y) { y = Transpose(x) }": "x is of type double",
+    "(uint16[4] x) => (uint16 y) { y = Identity(x) }": "x is of type uint16",
+    "(int64[4, 3] x, int64[3, 2] z) => (int64 y) { y = MatMul(x, z) }": "only floats",
+    "(int64[4] x) => (int64 y) <int64 e = {9}> { y = Pow(x, e) }": "only powers 1 to 8",
+    "(float[4, 4] x, int64 k) => (float y) { y = Trilu(x, k) }": "its diagonal is computed",
+    "(float[4] x, int64[1] b, int64[1] e) => (float y) { y = Slice(x, b, e) }": "on the data",
+    "(float[4] x, int64[2] p) => (float y) { y = Pad(x, p) }": "on the data",
+    "(bool[4] x) => (bool y) { y = ReduceMax(x) }": "no floats",
+    "(float[4] x) => (float y) { y = Hardmax(x) }": "no kernel computes this op",
+}
+
+
+@pytest.mark.parametrize("source", REFUSED)
+def test_what_is_refused_says_why(source: str) -> None:
+    (node,) = graph(source, 20).graph
+    assert REFUSED[source] in (unsupported(node, "") or "")
 
 
 def test_every_op_of_ours_is_tried() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import sympy
 from one_program import as_one
 
 from onnx_passes import Facts, Pass
-from onnx_passes.ir.dims import as_expr
+from onnx_passes.ir.dims import as_expr, unresolved_dims
 from onnx_passes.ir.edit import drop_unused
 from onnx_passes.ir.graph import COUNTERS
 from onnx_passes.ir.infer import infer
@@ -69,6 +69,10 @@ def _written(name: str) -> str:
     return f"({stem})*{factor}" if factor else stem
 
 
+class Refused(Exception):
+    """Nodes of a graph have no kernel."""
+
+
 class SmallGraphs:
     """Graphs as phases of one plan, each lowered for itself: what fails is raised when it is run.
 
@@ -77,7 +81,7 @@ class SmallGraphs:
 
     def __init__(
         self,
-        sources: Mapping[str, str],
+        sources: Mapping[str, str | Callable[[], ir.Model]],
         passes: Sequence[Pass] = (),
         opset: int = 18,
         **chosen: Any,
@@ -90,7 +94,8 @@ class SmallGraphs:
         self.phases, self.faults = list[Phase](), dict[str, Exception]()
         for name, source in sources.items():
             try:
-                self.models[name], model = (graph(source, opset) for _ in range(2))
+                make = partial(graph, source, opset) if isinstance(source, str) else source
+                self.models[name], model = make(), make()
                 Facts(computes=computes).note(model)
                 for run in passes:
                     run(model)
@@ -102,7 +107,10 @@ class SmallGraphs:
 
     def _lowered(self, name: str, model: ir.Model) -> Phase:
         refused = [(n.op_type, why) for n in model.graph if (why := unsupported(n, ""))]
-        assert not refused, refused
+        if refused:
+            raise Refused(refused)
+        if names := unresolved_dims(model):
+            raise Refused(f"dimensions of {', '.join(names)} depend on the data")
         fed = [value for value in model.graph.inputs if value.name not in COUNTERS]
         inputs = {value: self._place(name, value, "input") for value in fed}
         results = {value: self._place(name, value, "output") for value in model.graph.outputs}
@@ -141,6 +149,9 @@ class SmallGraphs:
 
     def run(self, name: str, sizes: Sizes, feeds: Feeds) -> list[Array]:
         """The outputs of a graph."""
+        for fault in (self.faults.get(name), self.faults.get("")):
+            if fault is not None:
+                raise fault
         starts = [int(s) for s in feeds.get("start", ())]
         self.executor.bind({**sizes, "start": [*starts, *[0] * (BATCH - len(starts))]})
         own = [buffer for buffer in self.buffers if buffer.name.startswith(f"{name}/")]
@@ -160,9 +171,6 @@ class SmallGraphs:
         tolerance: float = 1e-5,
     ) -> None:
         """The graph gives what ONNX Runtime gives, on fresh inputs at each of these sizes."""
-        for fault in (self.faults.get(name), self.faults.get("")):
-            if fault is not None:
-                raise fault
         model, random = self.models[name], np.random.default_rng(len(name))
         for sizes in runs:
             feeds = dict(random_feeds(model, sizes, random, fill))

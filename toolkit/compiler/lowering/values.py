@@ -96,7 +96,7 @@ def _constant(b: PhaseBuilder, value: ir.Value) -> View:
     if value.const_value.size == 1:
         only = number(value.const_value.numpy().reshape(())[()])
         return View(shape_of(b, value), storage_of(b, value), lambda _: only)
-    ref = b.weights.vector(value)
+    ref = b.weights.vector(value, infinite=True)
     return in_memory(Location(ref, b.weights.sources[int(ref[-1])].dtype), shape_of(b, value))
 
 
@@ -113,7 +113,7 @@ def give_sizes(b: PhaseBuilder, node: ir.Node) -> bool:
 
 def _chosen(elements: Sequence[Scalar], at: At) -> Scalar:
     """The element at a coordinate, of few."""
-    *others, found = elements
+    *others, found = elements or [number(0)]
     for i in reversed(range(len(others))):
         here = apply("Equal", Index(at[0]), Index(poly(i)))
         found = apply("Where", here, others[i], found)

@@ -62,12 +62,16 @@ class WeightTable:
     _known: dict[Any, list[RowSlice]] = field(default_factory=dict)
     _matrices: list[StoredMatrix] = field(default_factory=list)
 
-    def vector(self, value: ir.Value, first: int = 0, rows: int | None = None) -> Ref:
+    def vector(
+        self, value: ir.Value, first: int = 0, rows: int | None = None, infinite: bool = False
+    ) -> Ref:
         """A small tensor, or some rows of it: norm scales, biases, rotary tables, indices.
 
         Floats are float32, truth values bytes, integers have the bits that their values need.
+
+        infinite  its elements may be, as those of a mask are
         """
-        key = (value, "rows", first, rows)
+        key = (value, "rows", first, rows, infinite)
         if key not in self._known:
             assert value.const_value is not None
             whole = _plain(value.const_value.numpy())
@@ -76,7 +80,8 @@ class WeightTable:
             source = WeightSource(
                 value.name or "", dtype, "rows", array.shape, array.nbytes, lambda: [array]
             )
-            self._known[key] = [RowSlice({"w": self._append(source)}, first, array.size)]
+            ref = self._append(source, infinite)
+            self._known[key] = [RowSlice({"w": ref}, first, array.size)]
         return self._known[key][0].refs["w"]
 
     def matrix(self, value: ir.Value, transposed: bool) -> list[RowSlice]:
@@ -149,14 +154,15 @@ class WeightTable:
                 return other.slices
         return None
 
-    def _append(self, source: WeightSource) -> Ref:
-        self.sources.append(replace(source, produce=self._checking(source)))
+    def _append(self, source: WeightSource, infinite: bool = False) -> Ref:
+        self.sources.append(replace(source, produce=self._checking(source, infinite)))
         return ("weight", len(self.sources) - 1)
 
-    def _checking(self, source: WeightSource) -> Callable[[], Iterator[Array]]:
+    def _checking(self, source: WeightSource, infinite: bool) -> Callable[[], Iterator[Array]]:
         def produce() -> Iterator[Array]:
             for array in source.produce():
-                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                odd = np.isnan(array) if infinite else ~np.isfinite(array)
+                if odd.any():
                     raise _not_finite(source)
                 yield array
             self.forget()

@@ -103,6 +103,15 @@ def lower_mod(b: PhaseBuilder, node: ir.Node) -> None:
     give(b, y, values, lambda *views: elementwise(op, views, storage_of(b, y)))
 
 
+def check_mod(node: ir.Node, tokens: str) -> str | None:
+    """Of floats as C has it only."""
+    x = needed(node, 0)
+    floats = x.dtype is not None and x.dtype.is_floating_point()
+    if floats and not attribute(node, "fmod", 0):
+        return "of floats only the remainder with the sign of the dividend is computed"
+    return check_elementwise(node, tokens)
+
+
 def lower_cast(b: PhaseBuilder, node: ir.Node) -> None:
     """Another kind of element, or fewer bits of an integer; of floats there is one."""
     x, y = needed(node, 0), node.outputs[0]
@@ -182,7 +191,7 @@ _ALL = (
         for name in SCALAR_OPS
         if name not in (*OURS, "IsInf")
     ),
-    Lowering("", "Mod", lower_mod, check_elementwise),
+    Lowering("", "Mod", lower_mod, check_mod),
     Lowering("", "Pow", lower_pow, check_pow),
     Lowering("", "IsInf", lower_is_inf, check_elementwise),
     Lowering("", "Cast", lower_cast, check_elementwise),

@@ -262,6 +262,28 @@ def lower_filled(b: PhaseBuilder, node: ir.Node) -> None:
     b.views[y] = View(shape_of(b, y), storage_of(b, y), lambda _: number(value))
 
 
+def lower_one_hot(b: PhaseBuilder, node: ir.Node) -> None:
+    """One of two values along a new axis: where that is at the index, and elsewhere.
+
+    Negative indices count from the end; those beyond either end are nowhere.
+    """
+    y, depth = node.outputs[0], shape_of(b, node.outputs[0])
+    axis = attribute(node, "axis", -1) % len(depth)
+
+    def make(chosen: View, values: View) -> View:
+        def read(at: At) -> Scalar:
+            index = apply("Int", chosen.read([*at[:axis], *at[axis + 1 :]]))
+            from_end = apply("Add", index, Index(depth[axis]))
+            places = (apply("Equal", each, Index(at[axis])) for each in (index, from_end))
+            here = apply("Or", *places)
+            off, on = (values.read([poly(k)]) for k in range(2))
+            return apply("Where", here, on, off)
+
+        return View(depth, storage_of(b, y), read)
+
+    give(b, y, [needed(node, 0), needed(node, 2)], make)
+
+
 def lower_trilu(b: PhaseBuilder, node: ir.Node) -> None:
     """The upper or lower triangle of matrices; zero elsewhere."""
     x, k, upper = needed(node, 0), operand(node, 1), attribute(node, "upper", 1)
@@ -300,6 +322,7 @@ _ALL = (
     Lowering("", "Pad", lower_pad, check_pad),
     Lowering("", "Range", lower_range),
     Lowering("", "ConstantOfShape", lower_filled),
+    Lowering("", "OneHot", lower_one_hot),
     Lowering("", "Trilu", lower_trilu, check_trilu),
 )
 MOVEMENT = tuple(replace(each, joins=True) for each in _ALL)

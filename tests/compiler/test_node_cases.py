@@ -1,0 +1,96 @@
+"""ONNX's own test cases of single nodes: computed right, or refused with a reason."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx.backend.test.case.node import collect_testcases
+from small_graphs import Refused, SmallGraphs, compare
+
+from onnx_passes.fold_constants import fold_constants
+from onnx_passes.inline_bodies import inline_bodies
+from onnx_passes.ir.infer import infer
+from onnx_passes.resolve_shapes import resolve_shapes
+from onnx_passes.split_variadic import split_variadic
+from onnx_passes.unbundle import unbundle
+from toolkit.compiler.lowering.values import TYPES
+
+pytestmark = pytest.mark.slow
+PASSES = (unbundle, split_variadic, fold_constants, resolve_shapes, inline_bodies)
+KINDS = {int(dtype) for dtype in TYPES if dtype.short_name() in ("f32", "i64", "i32", "b8")}
+# Ops whose further inputs say what becomes of the first: exporters write constants there.
+SIZED = (
+    *("Reshape", "Slice", "Expand", "Tile", "Pad", "Squeeze", "Unsqueeze", "Split", "Trilu"),
+    *("CenterCropPad", "Upsample", "Resize", "OneHot"),
+)
+MADE = ("ConstantOfShape", "Range")
+
+
+def cases() -> dict[str, Any]:
+    """Those over types that have kernels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = collect_testcases(None)
+    kept = {}
+    for case in found:
+        graph = case.model.graph
+        plain = all(not node.domain and not _has_graph(node) for node in graph.node)
+        values = [*graph.input, *graph.output]
+        if (
+            plain
+            and "_expanded" not in case.name
+            and all(v.type.tensor_type.elem_type in KINDS for v in values)
+        ):
+            kept[case.name] = case
+    return kept
+
+
+def _has_graph(node: onnx.NodeProto) -> bool:
+    return any(a.type == onnx.AttributeProto.GRAPH for a in node.attribute)
+
+
+CASES = cases()
+
+
+def model_of(case: Any) -> ir.Model:
+    """The model, with constants where exporters write them."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(case.model)
+    (inputs, _), (node, *_) = case.data_sets[0], proto.graph.node
+    for index, (value, array) in enumerate(zip(list(proto.graph.input), inputs, strict=True)):
+        reduces = node.op_type.startswith("Reduce")
+        if node.op_type in MADE or (index and (reduces or node.op_type in SIZED)):
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+            proto.graph.input.remove(value)
+    model = ir.from_proto(proto)
+    infer(model)
+    return model
+
+
+@pytest.fixture(scope="module")
+def lowered() -> Iterator[SmallGraphs]:
+    graphs = SmallGraphs({name: partial(model_of, case) for name, case in CASES.items()}, PASSES)
+    yield graphs
+    graphs.close()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(lowered: SmallGraphs, name: str) -> None:
+    case = CASES[name]
+    inputs, outputs = case.data_sets[0]
+    names = [value.name for value in case.model.graph.input]
+    feeds = dict(zip(names, map(np.asarray, inputs), strict=True))
+    try:
+        found = lowered.run(name, {"seq": 1, "past": 0, "rows": 1}, feeds)
+    except Refused as refused:
+        pytest.skip(str(refused))
+    outputs = [outputs] if isinstance(outputs, np.ndarray) else outputs  # Range's are no list
+    for wanted, actual in zip(outputs, found, strict=True):
+        compare(np.asarray(wanted), actual)
