@@ -7,7 +7,7 @@ from opencl_kernels.embedding.embed import Lookup
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matrix_products import matrix_dims
-from toolkit.compiler.lowering.ops.movement import lower_gather
+from toolkit.compiler.lowering.ops.chosen import lower_gather
 
 
 def lower_gathered(b: PhaseBuilder, node: ir.Node) -> None:

@@ -10,8 +10,10 @@ from toolkit.compiler.lowering.gather import GATHER
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.matmul import PRODUCTS
 from toolkit.compiler.lowering.norm import NORMS
+from toolkit.compiler.lowering.ops.chosen import CHOSEN
 from toolkit.compiler.lowering.ops.counters import OF_COUNTERS, bind_counters
 from toolkit.compiler.lowering.ops.elements import ELEMENTS
+from toolkit.compiler.lowering.ops.filled import FILLED
 from toolkit.compiler.lowering.ops.movement import MOVEMENT
 from toolkit.compiler.lowering.ops.pocket import POCKET
 from toolkit.compiler.lowering.ops.rows import ROWS
@@ -23,8 +25,8 @@ from toolkit.compiler.views.view import poly_of
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     (each.domain, each.op_type): each
     for each in (
-        *(*GATHER, *PRODUCTS, *EXPERTS, *NORMS, *ATTENTION),
-        *(*MOVEMENT, *ELEMENTS, *ROWS, *SCAN, *SCATTER, *POCKET, *OF_COUNTERS),
+        *(*GATHER, *PRODUCTS, *EXPERTS, *NORMS, *ATTENTION, *MOVEMENT, *CHOSEN, *FILLED),
+        *(*ELEMENTS, *ROWS, *SCAN, *SCATTER, *POCKET, *OF_COUNTERS),
     )
 }
 OF_ANY_SIZE = ("NonZero", "Compress", "Unique", "NonMaxSuppression")
