@@ -6,45 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 import sympy
-from pass_helpers import text
-from tiny_decoder import decoder_text
+from changed_decoder import DOWN, EMBEDDED, check, compiled
 
-import toolkit
 from opencl_kernels import family_of
 from opencl_kernels.case import At
 from opencl_kernels.formats import DTYPES
-from toolkit.compiler.report import CompileReport
-from toolkit.evaluation.verify import verify
 from toolkit.plan.expr import maximum, symbol
 from toolkit.plan.reader import decode, from_json
 from toolkit.plan.schema import Plan, to_json
-
-EMBEDDED = "h = Gather(table, input_ids)"
-DOWN = "down = MatMul(mix, wd)"
-CONSTANTS = "float scale = {0.3535534}"
-
-
-def compiled(
-    folder: Path, *changes: tuple[str, str], constants: str = "", opset: str = "18"
-) -> CompileReport:
-    """The tiny decoder with pieces of its text replaced, as a plan."""
-    source = decoder_text(opset=opset)
-    for old, new in ((CONSTANTS, CONSTANTS + constants), *changes):
-        assert old in source
-        source = source.replace(old, new)
-    ir.save(text(source), folder / "model.onnx")
-    sizes = {"max_context": 32, "prefill_chunk": 8}
-    return toolkit.compile(folder / "model.onnx", folder / "m.plan", **sizes)
-
-
-def check(done: CompileReport) -> None:
-    report = verify(done.path, on="host")
-    assert report["ok"] and report["greedy_match"], report
-    assert all(case["nmse"] < 1e-9 for case in report["original"]), report
-
 
 ODD = {
     "products on flattened tokens": (

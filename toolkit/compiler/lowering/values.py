@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import onnx_ir as ir
 import sympy
@@ -215,18 +214,22 @@ def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Locatio
     return location
 
 
-def memory_of(view: View) -> Any:
-    """What holds a View row by row as it is, unread where it waits to be computed; or None."""
-    axes = axes_of(view.shape)
-    element = view.read(axes)
-    as_it_is = isinstance(element, Load) and element.at == linear(axes, view.shape)
-    return element.source if isinstance(element, Load) and as_it_is else None
+def settle(b: PhaseBuilder, value: ir.Value) -> None:
+    """Give a value its memory where that costs no dispatch of its own."""
+    view = b.views.get(value)
+    location = None if view is None else in_place(view) or ended(b, value, view)
+    if location is not None:
+        del b.views[value]
+        b.locations[value] = location
 
 
 def in_place(view: View) -> Location | None:
     """The memory that holds a View row by row as it is, if any does."""
-    source = memory_of(view)
-    return None if source is None else Location(source.ref, source.dtype)
+    axes = axes_of(view.shape)
+    element = view.read(axes)
+    if isinstance(element, Load) and element.at == linear(axes, view.shape):
+        return Location(element.source.ref, element.source.dtype)
+    return None
 
 
 def kept(b: PhaseBuilder, name: str, view: View) -> Location:

@@ -12,9 +12,8 @@ from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.ops.counters import position
 from toolkit.compiler.lowering.values import (
     give,
-    memory_of,
+    settle,
     shape_of,
-    stored,
     symbol_of,
     view_of,
 )
@@ -26,9 +25,8 @@ from toolkit.compiler.views.view import At, View, elementwise, in_memory, linear
 def lower_last_rows(b: PhaseBuilder, node: ir.Node) -> None:
     """The last rows: norms map theirs to memory that holds all, others read them through a View."""
     x, y = needed(node, 0), node.outputs[0]
-    in_memory_alone = x in b.views and memory_of(b.views[x]) is not None
-    if in_memory_alone and not has_all_rows(b, y):
-        stored(b, x)
+    if not has_all_rows(b, y):
+        settle(b, x)
     if x in b.locations:
         b.locations[y] = replace(b.locations[x], last_rows=True)
         return
