@@ -1,6 +1,6 @@
 // y_MD = x * rsqrt(mean_D(x^2) + EPS) * gamma_D,  x = x_[.,D]  or, with ADD, sum = x + r
 //
-//   Arguments, ADD, ROW: see norm.clh                           class generic; any D
+//   Arguments, ADD, RESIDUAL, ROW: see norm.clh                 class generic; any D
 // A work-group is a row.
 #ifndef WG // work-items per row, a power of two
 #define WG 64
@@ -10,6 +10,11 @@
 #define INPUT(load, d) (load(X_HALF, x, in + (d)) + load(X_HALF, r, in + (d)))
 #else
 #define INPUT(load, d) load(X_HALF, x, in + (d))
+#endif
+#if RESIDUAL
+#define REST(load, d) load(X_HALF, r, out + (d))
+#else
+#define REST(load, d) 0.0f
 #endif
 #define FOUR (D / 4 * 4) // columns that go by fours; the rest go one by one
 
@@ -41,13 +46,13 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void NAMED(rmsnorm)(PAR
 #if ADD
     STORE4(X_HALF, v, sum, out + d);
 #endif
-    STORE4(Y_HALF, v * scale * vload4(0, gamma + d), y, out + d);
+    STORE4(Y_HALF, v * scale * vload4(0, gamma + d) + REST(LOAD4, d), y, out + d);
   }
   for (int d = FOUR + lane; d < D; d += WG) {
     const float v = INPUT(LOAD, d);
 #if ADD
     STORE(X_HALF, v, sum, out + d);
 #endif
-    STORE(Y_HALF, v * scale * gamma[d], y, out + d);
+    STORE(Y_HALF, v * scale * gamma[d] + REST(LOAD, d), y, out + d);
   }
 }

@@ -1,4 +1,4 @@
-"""RMSNorm (Zhang & Sennrich 2019, eq. 4) over the last axis, alone and after a residual sum."""
+"""RMSNorm (Zhang & Sennrich 2019, eq. 4) over the last axis, with a residual sum before or after."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Rows(Case):
     EPS: float
     x: str = "f32"
     y: str = "f32"
+    residual: bool = False  # r is added to the norm
 
 
 def input_rows(case: Rows) -> Array:
@@ -46,13 +47,16 @@ def input_rows(case: Rows) -> Array:
 
 
 def reference(inputs: Mapping[str, Array], case: Rows) -> dict[str, Array]:
-    """y = x / sqrt(mean(x^2) + EPS) * gamma, where x may be the sum of two inputs."""
+    """y = x / sqrt(mean(x^2) + EPS) * gamma, x perhaps the sum of two inputs; perhaps plus r."""
     x_MD = inputs["x"].astype(np.float64)[input_rows(case)]
-    if "r" in inputs:
+    added = "r" in inputs and not case.residual
+    if added:
         x_MD = x_MD + inputs["r"].astype(np.float64)[input_rows(case)]
     mean_M1 = np.mean(x_MD * x_MD, axis=-1, keepdims=True)
     y_MD = x_MD / np.sqrt(mean_M1 + case.EPS) * inputs["gamma"]
-    return {"sum": x_MD, "y": y_MD} if "r" in inputs else {"y": y_MD}
+    if case.residual:
+        y_MD = y_MD + inputs["r"]
+    return {"sum": x_MD, "y": y_MD} if added else {"y": y_MD}
 
 
 def _arguments(case: Rows, add: bool) -> tuple[Argument, ...]:
@@ -61,7 +65,10 @@ def _arguments(case: Rows, add: bool) -> tuple[Argument, ...]:
     gamma = Argument("gamma", "f32", (case.D,), "weight")
     total = Argument("sum", case.x, (case.M, case.D), "out")
     y = Argument("y", case.y, (case.M, case.D), "out")
-    return (x, r, gamma, total, y) if add else (x, gamma, y)
+    if add:
+        return (x, r, gamma, total, y)
+    rest = (Argument("r", case.x, (case.M, case.D), "in"),) if case.residual else ()
+    return (x, *rest, gamma, y)
 
 
 def _defines(case: Rows, knobs: Knobs, add: bool) -> Defines:
@@ -71,6 +78,7 @@ def _defines(case: Rows, knobs: Knobs, add: bool) -> Defines:
         "D": case.D,
         "EPS": c_float(case.EPS),
         "ROW(m)": LAST_ROWS if case.last_rows else "(m)",
+        **({"RESIDUAL": 1} if case.residual else {}),
     }
     return {**defines, "WG": knobs["WG"]} if "WG" in knobs else defines
 
@@ -90,6 +98,11 @@ CASES = (
     Rows(M=3, D=65, EPS=1e-5, x="f16", y="f16"),
     Rows(M=1, D=64, EPS=1e-5, last_rows=True, at=At(seq=5, rows=1)),
     Rows(M=6, D=30, EPS=1e-5, last_rows=True, B=2, at=At(seq=7, rows=3)),
+)
+BEFORE_SUMS = (
+    Rows(M=1, D=65, EPS=1e-6, residual=True),
+    Rows(M=7, D=63, EPS=1e-5, residual=True, x="f16", y="f16", at=At(seq=7)),
+    Rows(M=2, D=37, EPS=1e-5, residual=True, last_rows=True, B=2, at=At(seq=5, rows=1)),
 )
 BENCH_CASES = tuple(Rows(M=m, D=d, EPS=1e-5, at=At(seq=m)) for m in (1, 512) for d in (768, 2048))
 
@@ -118,7 +131,7 @@ def _family(name: str, add: bool) -> Family:
         arguments=partial(_arguments, add=add),
         reference=reference,
         work=partial(_work, add=add),
-        cases=CASES,
+        cases=CASES if add else BEFORE_SUMS + CASES,
         bench_cases=BENCH_CASES,
         kernels=(on_cpu, portable),
     )

@@ -1,6 +1,6 @@
 // y_MD = x * rsqrt(mean_D(x^2) + EPS) * gamma_D,  x = x_[.,D]  or, with ADD, sum = x + r
 //
-//   Arguments, ADD, ROW: see norm.clh                               class cpu; any D
+//   Arguments, ADD, RESIDUAL, ROW: see norm.clh                               class cpu; any D
 // A work-item has a range of rows.
 #ifndef WORKERS // work-items of the launch
 #define WORKERS 8
@@ -27,7 +27,12 @@ void JOIN(NAMED(rmsnorm_cpu), _body)(int id, int n, PARAMS) {
 #else
       const float16 v = LOAD_SOME(X_HALF, x, in + d, D - d);
 #endif
-      STORE_SOME(Y_HALF, v * scale * LOAD_SOME(0, gamma, d, D - d), y, out + d, D - d);
+      const float16 normed = v * scale * LOAD_SOME(0, gamma, d, D - d);
+#if RESIDUAL
+      STORE_SOME(Y_HALF, normed + LOAD_SOME(X_HALF, r, out + d, D - d), y, out + d, D - d);
+#else
+      STORE_SOME(Y_HALF, normed, y, out + d, D - d);
+#endif
     }
   }
 }

@@ -1,4 +1,4 @@
-"""What waits until somebody reads its memory: products, and softmaxes of activations.
+"""What waits until somebody reads its memory: products, softmaxes of activations, norms.
 
 What reads them may take over the work: attention is a product that reads a softmax of a product,
 and none of the two is ever stored. And a product with a constant matrix may end with what is
@@ -52,6 +52,24 @@ class MatrixProduct:
         return needed(self.node, 1)
 
 
+@dataclass(frozen=True)
+class RowNorm:
+    """The norm of x that an RmsNorm gives, or an AddRmsNorm whose sum x is."""
+
+    node: ir.Node
+    x: Location
+
+    @property
+    def value(self) -> ir.Value:
+        """The result, a value of the graph."""
+        return self.node.outputs[-1]
+
+    @property
+    def gamma(self) -> ir.Value:
+        """The scale [D]."""
+        return needed(self.node, len(self.node.inputs) - 1)
+
+
 _number = count()
 
 
@@ -61,7 +79,7 @@ class Deferred:
 
     dtype: str
     shape: Shape
-    of: Product | Softmax | MatrixProduct
+    of: Product | Softmax | MatrixProduct | RowNorm
     fill: Callable[[], Location]
     order: int = field(default_factory=_number.__next__)  # later ones have more
 

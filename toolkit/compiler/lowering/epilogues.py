@@ -74,7 +74,7 @@ def ended(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
     """The memory of a value that a waiting product fills at its end; None if there is none."""
     matrix = _matrix(view)
     for parts in [] if matrix is None else _choices(b, matrix):
-        if not all(_leads_only_to(b, part.product.value, value) for part in parts):
+        if not all(leads_only_to(b, part.product.value, value) for part in parts):
             continue
         assert matrix is not None
         ending = _ending(b, matrix, parts)
@@ -148,7 +148,7 @@ def _are_alike(b: PhaseBuilder, one: MatrixProduct, other: MatrixProduct) -> boo
     return same and b.weights.stored(one.weight) == b.weights.stored(other.weight)
 
 
-def _leads_only_to(b: PhaseBuilder, start: ir.Value, value: ir.Value) -> bool:
+def leads_only_to(b: PhaseBuilder, start: ir.Value, value: ir.Value) -> bool:
     """Whether nobody needs `start` but for `value`, which is computed of it."""
     if start is value:
         return True

@@ -13,6 +13,7 @@ from opencl_kernels.map.indexed import MAX_INPUTS
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
 from toolkit.compiler.lowering.epilogues import ended
+from toolkit.compiler.lowering.row_norms import summed
 from toolkit.compiler.views.poly import Poly, poly
 from toolkit.compiler.views.scalar import Index, Load, Scalar, apply, number, sources
 from toolkit.compiler.views.view import (
@@ -205,7 +206,7 @@ def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Locatio
         return b.locations[value]
     view = view_of(b, value)
     location = None if value.is_graph_output() else in_place(view)
-    location = location or ended(b, value, view)
+    location = location or _taken_over(b, value, view)
     if location is None:
         location = b.output(value, dtype=view.dtype)
         emit_map(b, value.name or "map", location, view)
@@ -217,10 +218,14 @@ def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Locatio
 def settle(b: PhaseBuilder, value: ir.Value) -> None:
     """Give a value its memory where that costs no dispatch of its own."""
     view = b.views.get(value)
-    location = None if view is None else in_place(view) or ended(b, value, view)
+    location = None if view is None else in_place(view) or _taken_over(b, value, view)
     if location is not None:
         del b.views[value]
         b.locations[value] = location
+
+
+def _taken_over(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
+    return ended(b, value, view) or summed(b, value, view)
 
 
 def in_place(view: View) -> Location | None:
