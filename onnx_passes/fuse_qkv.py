@@ -1,7 +1,7 @@
 """q, k and v of a layer  ->  one product, and pocket.RopeKvWrite or SplitKvWrite.
 
 Which columns of the projections are the heads of queries, keys and values, and which norms and
-rotations they go through, follows from the dataflow (analysis/heads.py). Weights that order their
+rotations they go through, follows from the dataflow (analysis/heads). Weights that order their
 columns otherwise (the q, k and v of each head together) have them picked in the order q, k, v.
 """
 
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.head_steps import Steps, steps_of
-from onnx_passes.analysis.heads import Heads, heads_of, path_to
-from onnx_passes.analysis.queries import Queries, queries_of
+from onnx_passes.analysis.heads.columns import Heads, heads_of, path_to
+from onnx_passes.analysis.heads.queries import Queries, queries_of
+from onnx_passes.analysis.heads.steps import Steps, steps_of
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import SWAP_HEADS_TOKENS
 from onnx_passes.ir.graph import DOMAIN, dim, is_constant, is_op, linear, needed, rank

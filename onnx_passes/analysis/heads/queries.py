@@ -5,7 +5,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from onnx_passes.analysis.attention import unscaled
-from onnx_passes.analysis.heads import is_step, path_to
+from onnx_passes.analysis.heads.columns import is_step, path_to
 from onnx_passes.ir.graph import DOMAIN, is_op, needed, rank
 from onnx_passes.ir.rules import Miss
 

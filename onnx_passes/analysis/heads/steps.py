@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.heads import Heads
+from onnx_passes.analysis.heads.columns import Heads
 from onnx_passes.ir.edit import Builder
 from onnx_passes.ir.graph import attribute, finite, needed, operand
 from onnx_passes.ir.rules import Miss

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.moves import followed, moved, moves
+from onnx_passes.analysis.heads.moves import followed, moved, moves
 from onnx_passes.ir.graph import attribute, dim, is_op, needed, producer, rank
 from onnx_passes.ir.rules import Miss
 

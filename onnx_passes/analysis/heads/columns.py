@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.moves import followed, moves, shape_at
+from onnx_passes.analysis.heads.moves import followed, moves, shape_at
 from onnx_passes.ir.graph import DOMAIN, attribute, dim, is_constant, is_op, needed, operand, rank
 from onnx_passes.ir.rules import Miss
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from onnx_passes.analysis.rotate_pairs import is_span, rotated_pairs, turned_halves
+from onnx_passes.analysis.heads.rotate_pairs import is_span, rotated_pairs, turned_halves
 from onnx_passes.ir.graph import (
     attribute,
     dim,

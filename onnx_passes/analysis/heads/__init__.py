@@ -1,0 +1,1 @@
+"""Heads of attention: where they come from, and the norms and rotations that they go through."""
