@@ -5,13 +5,16 @@ back; guards against rows without any key go. `pocket.Attention` is token-major 
 K and V are [batch, kv_head, total, width].
 """
 
+import math
+
 import onnx_ir as ir
 
-from onnx_passes.analysis.attention import Core, from_op, from_softmax
+from onnx_passes.analysis.attention import Core, from_op, from_softmax, unscaled
+from onnx_passes.analysis.heads.moves import moves
 from onnx_passes.analysis.masks import closed_form
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import SWAP_HEADS_TOKENS, attention, check_heads
-from onnx_passes.ir.graph import dim
+from onnx_passes.ir.graph import dim, is_op, needed
 from onnx_passes.ir.rules import Miss, Outcome, Rules, apply
 
 
@@ -33,11 +36,34 @@ def _replace(model: ir.Model, core: Core) -> bool:
         raise Miss("it has no mask: a decoder's attention is causal")
     window = closed_form(model, core.mask)
     check_heads(dim(core.q, 1), dim(core.q, 3), core.k, core.v)
+    queries, factor = _unscaled_heads(core.q)
+    scale = core.scale * factor
     b = Builder(core.last)
-    q = b.op("Transpose", core.q, perm=SWAP_HEADS_TOKENS)
-    y = attention(model, b, q, core.k, core.v, core.scale, window)
+    q = b.op("Transpose", queries, perm=SWAP_HEADS_TOKENS)
+    y = attention(model, b, q, core.k, core.v, scale, window)
     replace(core.last, b.op("Transpose", y, perm=SWAP_HEADS_TOKENS))
     return True
+
+
+def _unscaled_heads(q: ir.Value) -> tuple[ir.Value, float]:
+    """The queries without the constant that they are multiplied by before they move or turn.
+
+    And that constant; 1 where something else reads what it scales.
+    """
+    value = q
+    while (node := _maker(value)) is not None and (moves(node) or is_op(node, "Rope")):
+        value = needed(node, 0)
+    node, (source, factor) = _maker(value), unscaled(value)
+    same = source.dtype == value.dtype and math.isfinite(factor)
+    if node is None or not is_op(node, "Mul", "Div") or not same:
+        return q, 1.0
+    replace(node, source)
+    return (source if value is q else q), factor
+
+
+def _maker(value: ir.Value) -> ir.Node | None:
+    """The node that makes a value which is read once."""
+    return value.producer() if len(value.uses()) == 1 and not value.is_graph_output() else None
 
 
 RULES: Rules = {("", "Softmax"): _spelled, ("", "Attention"): _fused}

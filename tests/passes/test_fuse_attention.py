@@ -186,6 +186,20 @@ def op(call: str, opset: int = 23, groups: str = "2") -> ir.Model:
     return decoder(source.replace('"": 18', f'"": {opset}'), context=CONTEXT, S="seq")
 
 
+SCALED = "scaled = Mul(q, half)  by_token = Transpose<perm = [0, 2, 1, 3]>(scaled)"
+MOVED = f"{SCALED}  qq = Transpose<perm = [0, 2, 1, 3]>(by_token)"
+
+
+@pytest.mark.parametrize("more, scale", [("", 0.25), ("  by_token2 = Neg(scaled)", 0.5)])
+def test_queries_that_are_scaled_before_they_move(more: str, scale: float) -> None:
+    """Not where something else reads what is scaled."""
+    model = attention(queries=MOVED + more)
+    with same_outputs(model, feeds(5, 3), seq=3, past=5):
+        assert fuse_attention(model).rewrites == 1
+    (node,) = [node for node in model.graph if node.op_type == "Attention"]
+    assert node.attributes["scale"].as_float() == pytest.approx(scale)
+
+
 @pytest.mark.parametrize("mask", ("seen", "bias"))
 @pytest.mark.parametrize("attributes, scale", [("", 0.5), ("<scale = 0.125>", 0.125)])
 @pytest.mark.parametrize("opset", (23, 24))
