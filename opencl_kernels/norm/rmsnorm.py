@@ -1,4 +1,4 @@
-"""RMSNorm (Zhang & Sennrich 2019, eq. 4) over the last axis, with a residual sum before or after."""
+"""RMSNorm (Zhang & Sennrich 2019, eq. 4) over the last axis, a residual sum before or after."""
 
 from __future__ import annotations
 
