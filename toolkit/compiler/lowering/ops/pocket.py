@@ -1,6 +1,7 @@
 """The project's own ops where no kernel computes them: as their bodies in ops.txt say."""
 
 from dataclasses import replace
+from functools import partial
 
 import onnx_ir as ir
 
@@ -19,7 +20,16 @@ from toolkit.compiler.lowering.values import (
 )
 from toolkit.compiler.views.poly import Poly, floordiv, poly, remainder
 from toolkit.compiler.views.scalar import Index, Scalar, apply, index_of, number
-from toolkit.compiler.views.view import At, View, elementwise, in_memory, linear, reshaped, shifted
+from toolkit.compiler.views.view import (
+    At,
+    Shape,
+    View,
+    elementwise,
+    in_memory,
+    linear,
+    reshaped,
+    shifted,
+)
 
 
 def lower_last_rows(b: PhaseBuilder, node: ir.Node) -> None:
@@ -40,13 +50,14 @@ def lower_split_heads(b: PhaseBuilder, node: ir.Node) -> None:
     total = attribute(node, "heads") + 2 * attribute(node, "kv_heads")
     for y in node.outputs:
         shape = shape_of(b, y)
-        whole, begin = (*shape[:2], poly(total), shape[3]), first
-
-        def make(view: View, whole=whole, begin=begin, size=shape[2]) -> View:  # type: ignore[no-untyped-def]
-            return shifted(reshaped(view, whole), 2, size, begin)
-
-        give(b, y, [x], make)
+        whole = (*shape[:2], poly(total), shape[3])
+        give(b, y, [x], partial(_some_heads, whole, first, shape[2]))
         first = first + shape[2]
+
+
+def _some_heads(whole: Shape, first: Poly, count: Poly, x: View) -> View:
+    """`count` heads of a value that has the shape `whole`, from `first` on."""
+    return shifted(reshaped(x, whole), 2, count, first)
 
 
 def lower_rope(b: PhaseBuilder, node: ir.Node) -> None:
