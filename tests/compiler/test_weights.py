@@ -14,6 +14,7 @@ from toolkit.compiler import pipeline
 from toolkit.compiler.report import CompileReport
 from toolkit.compiler.source import load_source, page_release
 from toolkit.compiler.weights.table import WeightTable
+from toolkit.errors import PocketError
 from toolkit.evaluation.verify import verify
 
 
@@ -32,6 +33,19 @@ def test_a_matrix_arrives_in_n16(N: int, K: int) -> None:
     (rows,) = table.matrix(value_of(array), transposed=True)
     assert (rows.first, rows.count) == (0, N)
     np.testing.assert_array_equal(unpack_n16(packed(table, 0), N, K), array.T)
+
+
+def test_a_vector_that_readers_check_differently_is_stored_once() -> None:
+    """An infinity is refused as soon as one of them takes none, whoever came first."""
+    for order in ((True, False), (False, True), (True,)):
+        table, value = WeightTable(None), value_of(np.array([1, -np.inf], np.float32))
+        refs = {table.vector(value, infinite=infinite) for infinite in order}
+        assert len(refs) == len(table.sources) == 1
+        if order == (True,):
+            np.testing.assert_array_equal(packed(table, 0), [1, -np.inf])
+            continue
+        with pytest.raises(PocketError, match="can't be stored"):
+            packed(table, 0)
 
 
 def test_equal_matrices_are_stored_once_in_either_orientation() -> None:

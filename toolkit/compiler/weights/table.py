@@ -61,6 +61,7 @@ class WeightTable:
     sources: list[WeightSource] = field(default_factory=list)
     _known: dict[Any, list[RowSlice]] = field(default_factory=dict)
     _matrices: list[StoredMatrix] = field(default_factory=list)
+    _finite: set[Any] = field(default_factory=set)  # of `_known`: vectors that a reader wants so
 
     def vector(
         self, value: ir.Value, first: int = 0, rows: int | None = None, infinite: bool = False
@@ -69,9 +70,11 @@ class WeightTable:
 
         Floats are float32, truth values bytes, integers have the bits that their values need.
 
-        infinite  its elements may be, as those of a mask are
+        infinite  to this reader its elements may be, as those of a mask are
         """
-        key = (value, "rows", first, rows, infinite)
+        key = (value, "rows", first, rows)
+        if not infinite:
+            self._finite.add(key)
         if key not in self._known:
             assert value.const_value is not None
             whole = _plain(value.const_value.numpy())
@@ -80,7 +83,7 @@ class WeightTable:
             source = WeightSource(
                 value.name or "", dtype, "rows", array.shape, array.nbytes, lambda: [array]
             )
-            ref = self._append(source, infinite)
+            ref = self._append(source, lambda: key in self._finite)
             self._known[key] = [RowSlice({"w": ref}, first, array.size)]
         return self._known[key][0].refs["w"]
 
@@ -154,14 +157,16 @@ class WeightTable:
                 return other.slices
         return None
 
-    def _append(self, source: WeightSource, infinite: bool = False) -> Ref:
-        self.sources.append(replace(source, produce=self._checking(source, infinite)))
+    def _append(self, source: WeightSource, finite: Callable[[], bool] = lambda: True) -> Ref:
+        self.sources.append(replace(source, produce=self._checking(source, finite)))
         return ("weight", len(self.sources) - 1)
 
-    def _checking(self, source: WeightSource, infinite: bool) -> Callable[[], Iterator[Array]]:
+    def _checking(
+        self, source: WeightSource, finite: Callable[[], bool]
+    ) -> Callable[[], Iterator[Array]]:
         def produce() -> Iterator[Array]:
             for array in source.produce():
-                odd = np.isnan(array) if infinite else ~np.isfinite(array)
+                odd = ~np.isfinite(array) if finite() else np.isnan(array)
                 if odd.any():
                     raise _not_finite(source)
                 yield array
