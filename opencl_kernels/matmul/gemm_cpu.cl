@@ -39,6 +39,12 @@
 #else
 #define FIRST16(at, start, count) start
 #endif
+// What a slice stores: after the last one, what becomes of the sums. No branch where that is they.
+#ifdef EPILOGUE
+#define STORED16(v, i0, i1, last, count) (last ? ENDED16(v, 0.0f, i0, i1, count) : v)
+#else
+#define STORED16(v, i0, i1, last, count) v
+#endif
 // The first column of y that a strip makes, and the number of all.
 #if GLU // a strip is gate and up of 16 outputs
 #define OUT(strip) ((strip) * 16)

@@ -1,0 +1,31 @@
+"""How many dispatches a token takes in decoders of other families than Llama's."""
+
+from pathlib import Path
+
+import pytest
+from exports import COLLECTION
+
+import toolkit
+
+AROUND = 4  # the embedding and what scales it, the logits, the choice of a token
+MOST = {  # a layer
+    "arcee/optimum": 6,  # squared ReLU without a gate
+    "granite4/granite4_attn-genai-int4": 6,  # scaled residuals
+    "vaultgemma/dynamo": 6,  # GeGLU, logits under a cap
+    "apertus/dynamo": 6,  # norms of heads, an activation of its own
+    "mpt/optimum": 6,  # LayerNorm, GELU by erf, ALiBi
+    "persimmon/dynamo": 6,  # LayerNorm with biases, also of heads
+    "gpt_bigcode/optimum": 6,  # learned positions, GELU by tanh
+    "cohere2/dynamo": 6,  # attention beside the FFN, LayerNorm spelled out
+    "exaone4/dynamo": 8,  # norms of what is added
+}
+
+
+@pytest.mark.parametrize("name", MOST)
+def test_dispatches_of_a_layer(name: str, tmp_path: Path) -> None:
+    source = COLLECTION / "more/decoders" / name
+    if not source.exists():
+        pytest.skip(f"{source} is not here")
+    report = toolkit.compile(source, tmp_path / "x.plan", device="pocl", max_context=64)
+    count, layers = report.figures["dispatches"]["decode"], int(report.plan.model["layers"])
+    assert count <= AROUND + MOST[name] * layers
