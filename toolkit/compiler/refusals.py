@@ -33,7 +33,7 @@ def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
     roles, fixed = roles_of(model), fixed_sizes(model)
     # nodes without a kernel: report the likeliest cause, not its consequences
     left = [node for node in model.graph if unsupported(node, roles.tokens)]
-    if left and not roles.cache:
+    if not roles.cache:
         raise PocketError(*NO_CACHE)
     if left:
         node = min(left, key=lambda node: _how_likely_a_consequence(node, misses))
