@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from onnx_passes.ir.emit_experts import Choice
+from onnx_passes.analysis.emit_experts import Choice
 from onnx_passes.ir.graph import (
     attribute,
     constant,

@@ -275,7 +275,7 @@ REFUSED = {
     "(float[seq] x, int64 a) => (float y) { y = CumSum(x, a) }": "its axis is computed",
     "(bool[seq] x, int64[3] at, bool[3] u) => (bool y)"
     ' { y = ScatterElements<reduction = "add">(x, at, u) }': "truth values are no numbers",
-    "(double[seq] x) => (int64 y) { y = ArgMax(x) }": "its elements are of double",
+    "(double[seq] x) => (int64 y) { y = ArgMax(x) }": "x is of type double",
     "(int64[seq] x) => (int64 y) { y = ReduceL2(x) }": "it is not computed for whole numbers",
     "(float[seq] x) => (int64[1, n] y) { y = NonZero(x) }": "how many elements it gives depends",
 }

@@ -11,7 +11,7 @@ from opencl_kernels.attention.rope_kv import NORM_VECTORS, Rotation
 from toolkit.compiler.lowering.builder import PhaseBuilder, label
 from toolkit.compiler.lowering.dispatches import emit_attention
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.matrix_products import matrix_dims
+from toolkit.compiler.lowering.products.matrix_products import matrix_dims
 from toolkit.compiler.lowering.values import stored
 from toolkit.plan.schema import Ref
 

@@ -11,7 +11,7 @@ from opencl_kernels.formats import STRIP, padded
 from opencl_kernels.matmul.glu import Glu
 from toolkit.compiler.lowering.builder import PhaseBuilder, label
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.matrix_products import matrix_dims
+from toolkit.compiler.lowering.products.matrix_products import matrix_dims
 from toolkit.compiler.lowering.values import stored
 from toolkit.plan.schema import Ref
 

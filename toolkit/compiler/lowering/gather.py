@@ -6,8 +6,8 @@ from onnx_passes.ir.graph import attribute, is_constant, needed, rank
 from opencl_kernels.embedding.embed import Lookup
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.matrix_products import matrix_dims
 from toolkit.compiler.lowering.ops.chosen import lower_gather
+from toolkit.compiler.lowering.products.matrix_products import matrix_dims
 
 
 def lower_gathered(b: PhaseBuilder, node: ir.Node) -> None:

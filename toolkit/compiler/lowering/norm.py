@@ -7,10 +7,10 @@ import onnx_ir as ir
 from onnx_passes.ir.graph import DOMAIN, attribute, needed
 from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, RowNorm
-from toolkit.compiler.lowering.epilogues import ended
-from toolkit.compiler.lowering.fused import products_take
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.row_norms import emit_rmsnorm, norm_case, summed
+from toolkit.compiler.lowering.products.epilogues import ended
+from toolkit.compiler.lowering.products.fused import products_take
+from toolkit.compiler.lowering.products.row_norms import emit_rmsnorm, norm_case, summed
 from toolkit.compiler.lowering.values import shape_of, stored, view_of
 from toolkit.compiler.views.view import elementwise, in_memory
 

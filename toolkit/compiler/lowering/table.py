@@ -8,7 +8,6 @@ from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.experts import EXPERTS
 from toolkit.compiler.lowering.gather import GATHER
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.matmul import PRODUCTS
 from toolkit.compiler.lowering.norm import NORMS
 from toolkit.compiler.lowering.ops.chosen import CHOSEN
 from toolkit.compiler.lowering.ops.counters import OF_COUNTERS, bind_counters
@@ -19,6 +18,7 @@ from toolkit.compiler.lowering.ops.pocket import POCKET
 from toolkit.compiler.lowering.ops.rows import ROWS
 from toolkit.compiler.lowering.ops.scan import SCAN
 from toolkit.compiler.lowering.ops.scatter import SCATTER
+from toolkit.compiler.lowering.products.matmul import PRODUCTS
 from toolkit.compiler.lowering.values import TYPES, deliver, give_sizes
 from toolkit.compiler.views.view import poly_of
 

@@ -12,8 +12,8 @@ from opencl_kernels.map.expression import KIND_OF
 from opencl_kernels.map.indexed import MAX_INPUTS
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
-from toolkit.compiler.lowering.epilogues import ended
-from toolkit.compiler.lowering.row_norms import summed
+from toolkit.compiler.lowering.products.epilogues import ended
+from toolkit.compiler.lowering.products.row_norms import summed
 from toolkit.compiler.views.poly import Poly, poly
 from toolkit.compiler.views.scalar import Index, Load, Scalar, apply, number, sources
 from toolkit.compiler.views.view import (

@@ -8,9 +8,9 @@ import onnx_ir as ir
 from onnx_passes.ir.graph import DOMAIN, attribute, needed
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
-from toolkit.compiler.lowering.fused import has_all_rows
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.ops.counters import position
+from toolkit.compiler.lowering.products.fused import has_all_rows
 from toolkit.compiler.lowering.values import (
     give,
     settle,

@@ -19,8 +19,8 @@ from opencl_kernels.rows.rows import LOG_SOFTMAX, SOFTMAX, Statistics, layer_nor
 from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, Softmax
 from toolkit.compiler.lowering.dispatches import emit_reduce, emit_rows
-from toolkit.compiler.lowering.fused import products_take
 from toolkit.compiler.lowering.lowering import Lowering
+from toolkit.compiler.lowering.products.fused import products_take
 from toolkit.compiler.lowering.values import kind_of, operand_of, storage_of, stored
 from toolkit.compiler.views.poly import poly, product
 from toolkit.compiler.views.view import (

@@ -18,7 +18,7 @@ from opencl_kernels.matmul.glu import Glu
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.deferred import Deferred, MatrixProduct
 from toolkit.compiler.lowering.dispatches import Reading
-from toolkit.compiler.lowering.matrix_products import (
+from toolkit.compiler.lowering.products.matrix_products import (
     Ending,
     emit_gated,
     emit_product,

@@ -7,10 +7,10 @@ import onnx_ir as ir
 from onnx_passes.ir.graph import DOMAIN, needed
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.deferred import Deferred, MatrixProduct
-from toolkit.compiler.lowering.fused import is_product
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.matrix_products import emit_product
 from toolkit.compiler.lowering.ops.products import lower_product
+from toolkit.compiler.lowering.products.fused import is_product
+from toolkit.compiler.lowering.products.matrix_products import emit_product
 from toolkit.compiler.lowering.values import shape_of, stored
 from toolkit.compiler.views.view import in_memory
 

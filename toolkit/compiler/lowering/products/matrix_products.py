@@ -12,7 +12,7 @@ from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import MatrixProduct
-from toolkit.compiler.lowering.fused import few_rows
+from toolkit.compiler.lowering.products.fused import few_rows
 from toolkit.plan.schema import Ref
 
 

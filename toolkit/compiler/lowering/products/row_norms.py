@@ -8,7 +8,7 @@ from onnx_passes.ir.graph import attribute
 from opencl_kernels.norm.rmsnorm import Rows
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, RowNorm
-from toolkit.compiler.lowering.epilogues import leads_only_to
+from toolkit.compiler.lowering.products.epilogues import leads_only_to
 from toolkit.compiler.views.poly import product
 from toolkit.compiler.views.scalar import Apply, Load
 from toolkit.compiler.views.view import View, axes_of, linear

@@ -1,0 +1,1 @@
+"""Products with constant matrices: how they are launched, and what they take over."""
