@@ -109,7 +109,7 @@ def emit_reduce(
         return
     element = view.read(axes_of(view.shape, ones=True))
     found, count = Reading(b, [element]), product(view.shape[len(view.shape) - reduced :])
-    n = count.enclosed(str)
+    n = f"({count.text(str)})"
     if element.kind == FLOAT:
         n = f"Float({n})" if count.number is None else f"{n}.0"
     case = Reduction(
