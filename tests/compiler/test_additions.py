@@ -51,7 +51,7 @@ NEW = Kernel(
     defines=defines,
     grid=worker_grid,
     knobs={"WORKERS": (4,)},
-    supports=lambda case: "it keeps no rows" if case.last_rows else None,
+    supports=lambda case: "it is plain" if case.last_rows or case.residual else None,
     options=("-cl-mad-enable",),
 )
 

@@ -43,19 +43,25 @@ def shape_at(value: ir.Value) -> list[int]:
 
 def moved(value: ir.Value, x: np.ndarray) -> np.ndarray:
     """A value that its node makes of x by moving its elements."""
+    try:
+        made = _made(value, x)
+    except (ValueError, IndexError, TypeError):  # sizes of a damaged file
+        raise Miss(f"what makes {value.name} contradicts its operands") from None
+    if list(made.shape) != shape_at(value):
+        raise Miss(f"the shape of {value.name} is not known")
+    return made
+
+
+def _made(value: ir.Value, x: np.ndarray) -> np.ndarray:
     node, shape = value.producer(), shape_at(value)
     assert node is not None
     if node.op_type in _RESHAPES:
-        made = x.reshape(shape) if x.size == np.prod(shape) else x
-    elif node.op_type == "Transpose":
-        made = np.transpose(x, attribute(node, "perm"))
-    elif node.op_type == "Gather":
-        made = _gathered(node, x)
-    else:
-        made = x[_sliced(node) if node.op_type == "Slice" else _split(node, value, x)]
-    if list(made.shape) != shape:
-        raise Miss(f"the shape of {value.name} is not known")
-    return made
+        return x.reshape(shape) if x.size == np.prod(shape) else x
+    if node.op_type == "Transpose":
+        return np.transpose(x, attribute(node, "perm"))
+    if node.op_type == "Gather":
+        return _gathered(node, x)
+    return np.asarray(x[_sliced(node) if node.op_type == "Slice" else _split(node, value, x)])
 
 
 def _gathered(node: ir.Node, x: np.ndarray) -> np.ndarray:

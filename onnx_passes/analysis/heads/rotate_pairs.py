@@ -12,7 +12,7 @@ def rotated_pairs(value: ir.Value, x: ir.Value) -> bool:
     """Whether a value is -x1, x0, -x3, x2, … of every row x0, x1, x2, x3, …, however spelled."""
     signed = _signed(value, x)
     width = dim(x, -1)
-    if signed is None or width is None or width % 2:
+    if signed is None or width is None or width % 2 or signed.size != followed([x]).size:
         return False
     even, odd = (followed([x])[..., first::2] + 1 for first in (0, 1))
     expected = np.stack([-odd, even], axis=-1).reshape(signed.shape)

@@ -111,7 +111,7 @@ def emit_reduce(
     found, count = Reading(b, [element]), product(view.shape[len(view.shape) - reduced :])
     n = f"({count.text(str)})"
     if element.kind == FLOAT:
-        n = f"Float({n})" if count.number is None else f"{n}.0"
+        n = f"Float{n}" if count.number is None else f"{count.number}.0"
     case = Reduction(
         axes=tuple(map(size_of, view.shape)),
         inputs=found.operands,

@@ -11,7 +11,7 @@ from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.products.epilogues import ended
 from toolkit.compiler.lowering.products.fused import products_take
 from toolkit.compiler.lowering.products.row_norms import emit_rmsnorm, norm_case, summed
-from toolkit.compiler.lowering.values import shape_of, stored, view_of
+from toolkit.compiler.lowering.values import in_type_of_activations, shape_of, stored, view_of
 from toolkit.compiler.views.view import elementwise, in_memory
 
 
@@ -41,6 +41,8 @@ def lower_add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
     x, r = (stored(b, needed(node, i), last_rows=True) for i in range(2))
     if x.last_rows != r.last_rows:  # one lies alone in memory, so that the other must too
         x, r = (stored(b, needed(node, i)) for i in range(2))
+    if x.dtype != r.dtype:  # one is a constant as it lies: both in the type between kernels
+        x, r = (in_type_of_activations(b, needed(node, i)) for i in range(2))
     refs = {"x": x.ref, "r": r.ref, "gamma": b.weights.vector(needed(node, 2))}
     refs |= {name: b.output(v).ref for name, v in zip(("sum", "y"), node.outputs, strict=True)}
     b.emit(label(node), "add_rmsnorm", norm_case(b, node, x), refs)

@@ -228,6 +228,17 @@ def _taken_over(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None
     return ended(b, value, view) or summed(b, value, view)
 
 
+def in_type_of_activations(b: PhaseBuilder, value: ir.Value) -> Location:
+    """The memory of a value of floats in the type that kernels hand each other."""
+    location, dtype = stored(b, value), b.settings.activations
+    if location.dtype == dtype:
+        return location
+    view = view_of(b, value)
+    into = Location(b.temporary(value.name or "map", dtype, b.dims(value)), dtype)
+    emit_map(b, value.name or "map", into, view)
+    return into
+
+
 def in_place(view: View) -> Location | None:
     """The memory that holds a View row by row as it is, if any does."""
     axes = axes_of(view.shape)

@@ -133,7 +133,7 @@ def lower_reduce(b: PhaseBuilder, node: ir.Node) -> None:
     dtype = storage_of(b, y)
     op, each, value = REDUCTIONS[node.op_type]
     if x.kind == BOOL:
-        x, value = elementwise("Int", [x], "i64"), f"Bool({value})"
+        x, value = elementwise("Int", [x], "i64"), f"({value}) > 0"
     of_each = (
         elementwise("Mul", [x, x], x.dtype) if each == "Square" else elementwise(each, [x], x.dtype)
     )
