@@ -45,12 +45,13 @@ def defines(case: Any) -> Defines:
     source = in_c(read(case))
     return {
         **case.operand_defines(),
-        "EPILOGUE_LETS": source.lets,
-        "EPILOGUE": source.value,
+        "EPILOGUE": 1,
+        "LETS": source.lets,
+        "VALUE": source.value,
     }
 
 
 def cpu_defines(case: Any) -> Defines:
     """And as epilogue_cpu.clh does: the epilogue of 16 columns at once."""
     wide = in_c16(read(case), "i1", (SUM, UP)) if case.epilogue else None
-    return {} if wide is None else {"EPILOGUE16_LETS": wide.lets, "EPILOGUE16": wide.value}
+    return {} if wide is None else {"WIDE": 1, "LETS16": wide.lets, "VALUE16": wide.value}

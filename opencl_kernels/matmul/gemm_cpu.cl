@@ -40,7 +40,7 @@
 #define FIRST16(at, start, count) start
 #endif
 // What a slice stores: after the last one, what becomes of the sums. No branch where that is they.
-#ifdef EPILOGUE
+#if EPILOGUE
 #define STORED16(v, i0, i1, last, count) (last ? ENDED16(v, 0.0f, i0, i1, count) : v)
 #else
 #define STORED16(v, i0, i1, last, count) v

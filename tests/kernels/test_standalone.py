@@ -51,8 +51,7 @@ def test_knobs_default_to_the_same_in_c_and_python(kernel: Kernel) -> None:
 def test_what_a_file_reads_of_a_plans_defines_has_a_default(kernel: Kernel) -> None:
     text = source_text(kernel.source)
     read = {name for name in defined(kernel) if re.search(rf"\b{name}\b", text)}
-    optional = set(re.findall(r"^#ifdef (\w+)", text, re.M))  # what they lead to is left out
-    missing = read - set(defaults(text)) - optional
+    missing = read - set(defaults(text))
     assert {name for name in missing if not NUMBERED.fullmatch(name)} == set()
 
 
