@@ -1,43 +1,21 @@
 // y[INTO] = VALUE at every coordinate (i0, i1 ..., LAST)                        both classes
 //
 //   VALUE        a C expression over elements Aj(index) of inputs and the coordinates
-//   LETS         statements before it, which name what it uses often
-//   OUTER        coordinates but for the last: their product, which may depend on symbols
-//   COORDINATES  statements that find i0, i1 ... of the r-th of them
-//   LAST, INNER  name and size of the last coordinate, along which memory is usually read
 //   INTO         the element of y
+//   OUTER, INNER, COORDINATES, LAST, LETS: see indexed.clh
 #ifndef WORKERS // work-items of the launch; 0: one for each item
 #define WORKERS 0
 #endif
 #ifndef PIECE // elements of an item, along the last coordinate
 #define PIECE 1
 #endif
-#ifndef LOCAL // work-group size: 1 on cpu
-#define LOCAL 64
-#endif
-#ifndef OUTER
-#define OUTER 1
-#endif
-#ifndef INNER
-#define INNER SEQ
-#endif
-#ifndef COORDINATES
-#define COORDINATES ;
-#endif
-#ifndef LAST
-#define LAST i0
-#endif
-#ifndef LETS
-#define LETS ;
-#endif
 #ifndef VALUE
-#define VALUE (A0(i0) + A1(i0))
+#define VALUE A0(i0)
 #endif
 #ifndef INTO
 #define INTO i0
 #endif
-#include "common.clh"
-#include "elements.clh"
+#include "indexed.clh"
 
 void map_body(int id, int n, ELEMENTS) {
   const int inner = INNER, pieces = CEIL_DIV(inner, PIECE), items = OUTER * pieces;

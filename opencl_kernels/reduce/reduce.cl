@@ -3,31 +3,10 @@
 //   X                  a C expression: an element, at coordinates of the output and of the reduction
 //   OP                 SUM, PRODUCT, MAX or MIN
 //   VALUE              a C expression in s and the output's coordinates
-//   OUTER, INNER       elements of the output, and how many each is made of
-//   COORDINATES        statements that find the output's coordinates of its r-th element
-//   INNER_COORDINATES  statements that find those of the k-th element of the reduction
-//   LETS               statements before X, which name what it uses often
 //   WHOLE              1: X and s are integers
+//   OUTER, INNER, COORDINATES, INNER_COORDINATES, LETS: see indexed.clh; a row makes an element
 #ifndef WORKERS // work-items of the launch; 0: one for each element of the output
 #define WORKERS 0
-#endif
-#ifndef LOCAL // work-group size: 1 on cpu
-#define LOCAL 64
-#endif
-#ifndef OUTER
-#define OUTER 1
-#endif
-#ifndef INNER
-#define INNER SEQ
-#endif
-#ifndef COORDINATES
-#define COORDINATES ;
-#endif
-#ifndef INNER_COORDINATES
-#define INNER_COORDINATES const int i0 = k;
-#endif
-#ifndef LETS
-#define LETS ;
 #endif
 #ifndef X
 #define X A0(i0)
@@ -38,13 +17,7 @@
 #ifndef VALUE
 #define VALUE s
 #endif
-#ifndef INPUTS
-#define INPUTS 1
-#endif
-#include "common.clh"
-#include "elements.clh"
-#include "statistic.clh"
-#define EACH_LANE _Pragma("unroll") for (int lane = 0; lane < LANES; lane++)
+#include "indexed.clh"
 
 void reduce_body(int id, int n, ELEMENTS) {
   const int outer = OUTER, inner = INNER, whole = inner / LANES * LANES;

@@ -4,14 +4,12 @@
 //   FIRST, FIRST_OF         m = SUM, MAX … over the row of an expression in x
 //   SECOND, SECOND_OF       s = the same over an expression in x and m
 //   VALUE                   a C expression in x, m, s and the coordinates
-//   OUTER, INNER            rows, and elements of a row
-//   COORDINATES, LAST, LETS see map.cl; LETS belongs to VALUE, X_LETS to X
+//   OUTER, INNER, COORDINATES, LAST, LETS: see indexed.clh; LETS belongs to VALUE, X_LETS to X
 // A work-item has a range of rows; x is computed three times, which is cheaper than to keep it.
 #ifndef WORKERS // work-items of the launch
 #define WORKERS 8
 #endif
 #include "rows.clh"
-#define EACH_LANE _Pragma("unroll") for (int lane = 0; lane < LANES; lane++)
 
 void rows_cpu_body(int id, int n, ELEMENTS) {
   const int inner = INNER, rows = OUTER, whole = inner / LANES * LANES;

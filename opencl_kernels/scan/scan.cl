@@ -4,29 +4,10 @@
 //   OP                  SUM, PRODUCT, MAX or MIN
 //   EXCLUSIVE, REVERSE  1: y[i] is without x[i] itself; from the row's end
 //   WHOLE               1: elements are integers
-//   OUTER, INNER        rows, and elements of a row
-//   COORDINATES, LAST, LETS: see map.cl
+//   OUTER, INNER, COORDINATES, LAST, LETS: see indexed.clh
 // A row is computed by one work-item, in order: no partial result has a rounding of its own.
 #ifndef WORKERS // work-items of the launch; 0: one for each row
 #define WORKERS 0
-#endif
-#ifndef LOCAL // work-group size: 1 on cpu
-#define LOCAL 64
-#endif
-#ifndef OUTER
-#define OUTER 1
-#endif
-#ifndef INNER
-#define INNER SEQ
-#endif
-#ifndef COORDINATES
-#define COORDINATES ;
-#endif
-#ifndef LAST
-#define LAST i0
-#endif
-#ifndef LETS
-#define LETS ;
 #endif
 #ifndef X
 #define X A0(i0)
@@ -40,12 +21,7 @@
 #ifndef REVERSE
 #define REVERSE 0
 #endif
-#ifndef INPUTS
-#define INPUTS 1
-#endif
-#include "common.clh"
-#include "elements.clh"
-#include "statistic.clh"
+#include "indexed.clh"
 
 void scan_body(int id, int n, ELEMENTS) {
   const int inner = INNER, rows = OUTER;

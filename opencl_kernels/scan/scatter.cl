@@ -6,26 +6,10 @@
 //   WHOLE              1: elements of y are integers or truth values
 //   OUTER, INNER       updates are a table: those of two columns never meet in an element, those
 //                      of a column come one after the other
-//   COORDINATES        statements that find the coordinates of the r-th column
-//   INNER_COORDINATES  statements that find those of the k-th update of a column
+//   COORDINATES        of the r-th column; INNER_COORDINATES: of the k-th update of a column
 // A column belongs to one work-item: nothing is atomic, and sums have one order.
 #ifndef WORKERS // work-items of the launch; 0: one for each column
 #define WORKERS 0
-#endif
-#ifndef LOCAL // work-group size: 1 on cpu
-#define LOCAL 64
-#endif
-#ifndef OUTER
-#define OUTER 1
-#endif
-#ifndef INNER
-#define INNER SEQ
-#endif
-#ifndef COORDINATES
-#define COORDINATES ;
-#endif
-#ifndef INNER_COORDINATES
-#define INNER_COORDINATES const int i0 = k;
 #endif
 #ifndef INTO_LETS
 #define INTO_LETS ;
@@ -33,21 +17,13 @@
 #ifndef INTO
 #define INTO i0
 #endif
-#ifndef LETS
-#define LETS ;
-#endif
 #ifndef VALUE
 #define VALUE A0(i0)
 #endif
 #ifndef OP
 #define OP LATEST
 #endif
-#ifndef INPUTS
-#define INPUTS 1
-#endif
-#include "common.clh"
-#include "elements.clh"
-#include "statistic.clh"
+#include "indexed.clh"
 #define LATEST(a, b) (b)
 
 void scatter_body(int id, int n, ELEMENTS) {

@@ -4,30 +4,12 @@
 //   LARGEST       0: the K least
 //   LATER         1: of equal elements the later one comes first
 //   WHOLE         1: elements are integers
-//   OUTER, INNER  rows, and elements of a row; where these are fewer than K, the last one repeats
-//   COORDINATES, LAST, LETS: see map.cl
+//   OUTER, INNER, COORDINATES, LAST, LETS: see indexed.clh; of a row shorter than K the last one
+//                 repeats
 // What is no number comes first, so that it shows. A row is read by one work-item, which keeps the
 // places of the best so far in order and sees from the worst of them whether an element joins them.
 #ifndef WORKERS // work-items of the launch; 0: one for each row
 #define WORKERS 0
-#endif
-#ifndef LOCAL // work-group size: 1 on cpu
-#define LOCAL 64
-#endif
-#ifndef OUTER
-#define OUTER 1
-#endif
-#ifndef INNER
-#define INNER SEQ
-#endif
-#ifndef COORDINATES
-#define COORDINATES ;
-#endif
-#ifndef LAST
-#define LAST i0
-#endif
-#ifndef LETS
-#define LETS ;
 #endif
 #ifndef X
 #define X A0(i0)
@@ -41,12 +23,7 @@
 #ifndef LATER
 #define LATER 0
 #endif
-#ifndef INPUTS
-#define INPUTS 1
-#endif
-#include "common.clh"
-#include "elements.clh"
-#include "statistic.clh"
+#include "indexed.clh"
 #define AHEAD(v, w) (LARGEST ? (v) > (w) : (v) < (w))
 // whether v, which stands later in the row, comes before w
 #define BEFORE(v, w) (AHEAD(v, w) || ((v) != (v) && (LATER || (w) == (w))) || (LATER && (v) == (w)))
