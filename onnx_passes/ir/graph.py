@@ -168,9 +168,3 @@ def linear(value: ir.Value | None) -> ir.Node | None:
         return None
     weight = operand(node, 1)
     return node if is_constant(weight) and rank(weight) == 2 else None
-
-
-def sole_reader(value: ir.Value) -> ir.Node | None:
-    """The one node that reads `value`, once or twice (x * x)."""
-    readers = {use.node for use in value.uses()}
-    return readers.pop() if len(readers) == 1 and not value.is_graph_output() else None

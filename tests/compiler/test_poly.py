@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from toolkit.compiler.views.division import floordiv, joined, remainder
 from toolkit.compiler.views.poly import (
     Axis,
     Computed,
@@ -18,14 +19,11 @@ from toolkit.compiler.views.poly import (
     Remainder,
     Symbol,
     below,
-    floordiv,
-    joined,
     lower,
     magnitude,
     nonnegative,
     poly,
     product,
-    remainder,
     upper,
 )
 

@@ -11,16 +11,9 @@ import pytest
 from opencl_kernels.map.expression import evaluate, parsed
 from opencl_kernels.map.functions import BOOL, FLOAT, INT, SCALAR_OPS
 from toolkit.compiler.views.poly import Axis, Computed, Poly, Symbol, poly
-from toolkit.compiler.views.scalar import (
-    Apply,
-    Index,
-    Number,
-    Scalar,
-    apply,
-    index_of,
-    number,
-    sources,
-)
+from toolkit.compiler.views.scalar import Apply, Index, Number, Scalar, number
+from toolkit.compiler.views.simplify import apply, index_of
+from toolkit.compiler.views.walks import sources
 
 SEQ = Poly.of(Symbol("seq", 1, 100))
 ROW, COLUMN = (Poly.of(Axis(name, size)) for name, size in (("i0", SEQ), ("i1", poly(7))))

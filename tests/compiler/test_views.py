@@ -17,7 +17,8 @@ from opencl_kernels.formats import Array
 from opencl_kernels.map.expression import evaluate, parsed
 from toolkit.compiler.lowering.dispatches import merged_axes
 from toolkit.compiler.views.poly import Poly, Symbol, poly, product
-from toolkit.compiler.views.scalar import Index, apply, index_of, number, sources
+from toolkit.compiler.views.scalar import Index, number
+from toolkit.compiler.views.simplify import apply, index_of
 from toolkit.compiler.views.view import (
     At,
     View,
@@ -30,6 +31,7 @@ from toolkit.compiler.views.view import (
     shifted,
     transposed,
 )
+from toolkit.compiler.views.walks import sources
 
 SEQ, PAST = Poly.of(Symbol("seq", 1, 9)), Poly.of(Symbol("past", 0, 9))
 RUNS = ({"seq": 1, "past": 0}, {"seq": 1, "past": 3}, {"seq": 3, "past": 1}, {"seq": 5, "past": 4})

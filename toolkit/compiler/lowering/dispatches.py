@@ -14,8 +14,9 @@ from opencl_kernels.rows.rows import Rows, Statistics
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.variants import Settings
 from toolkit.compiler.views.poly import Axis, Poly, poly, product
-from toolkit.compiler.views.scalar import Scalar, sources
+from toolkit.compiler.views.scalar import Scalar
 from toolkit.compiler.views.view import At, Shape, View, axes_of, size_of, unravelled
+from toolkit.compiler.views.walks import sources
 from toolkit.plan.expr import Expr
 from toolkit.plan.schema import Ref
 
@@ -77,10 +78,7 @@ def emit_rows(
     """
     if is_empty(view.shape):
         return
-    sizes, at = row_coordinates(view)
-    elements = [each.read(at) for each in (view, *vectors)]
-    found = Reading(b, elements)
-    x, *texts = map(found.text, elements)
+    sizes, found, (x, *texts) = rows_read(b, view, *vectors)
     named = {f"v{i}": text for i, text in enumerate(texts)}
     case = Rows(
         axes=sizes,
@@ -140,15 +138,24 @@ def row_coordinates(view: View) -> tuple[tuple[Expr, ...], list[Poly]]:
     return (*map(size_of, axes), size_of(size)), [*at, place]
 
 
+def rows_read(b: PhaseBuilder, *views: View) -> tuple[tuple[Expr, ...], Reading, list[str]]:
+    """Sizes of the axes over which rows of Views of one shape are read, the inputs, and the texts
+    of their elements."""
+    sizes, at = row_coordinates(views[0])
+    elements = [view.read(at) for view in views]
+    found = Reading(b, elements)
+    return sizes, found, list(map(found.text, elements))
+
+
 def merged_axes(view: View) -> tuple[list[Poly], list[Poly]]:
     """Sizes of as few axes as read the View without a division more, and coordinates over them."""
     runs = [[k] for k, size in enumerate(view.shape) if size.number != 1]
-    k = len(runs) - 1
-    while k > 0:
+    least = _divisions(view, runs)
+    for k in reversed(range(1, len(runs))):
         tried = [*runs[: k - 1], runs[k - 1] + runs[k], *runs[k + 1 :]]
-        if _divisions(view, tried) <= _divisions(view, runs):
-            runs = tried
-        k -= 1
+        found = _divisions(view, tried)
+        if found <= least:
+            runs, least = tried, found
     return [product(view.shape[k] for k in run) for run in runs], _coordinates(view.shape, runs)
 
 

@@ -6,7 +6,7 @@ from opencl_kernels.scan.scan import Scan
 from opencl_kernels.scan.scatter import Scatter
 from opencl_kernels.scan.topk import TopK
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
-from toolkit.compiler.lowering.dispatches import Reading, row_coordinates
+from toolkit.compiler.lowering.dispatches import Reading, is_empty, rows_read
 from toolkit.compiler.views.poly import Poly
 from toolkit.compiler.views.scalar import Index
 from toolkit.compiler.views.view import At, View, axes_of, size_of
@@ -22,13 +22,13 @@ def emit_scan(
     reverse: bool = False,
 ) -> None:
     """A dispatch that joins elements of a View along its last axis, up to each."""
-    sizes, at = row_coordinates(view)
-    element = view.read(at)
-    found = Reading(b, [element])
+    if is_empty(view.shape):
+        return
+    sizes, found, (x,) = rows_read(b, view)
     case = Scan(
         axes=sizes,
         inputs=found.operands,
-        x=found.text(element),
+        x=x,
         op=op,
         exclusive=exclusive,
         reverse=reverse,
@@ -51,13 +51,13 @@ def emit_topk(
 
     later  of equal elements the later one comes first
     """
-    sizes, at = row_coordinates(view)
-    element = view.read(at)
-    found = Reading(b, [element])
+    if is_empty(view.shape):
+        return
+    sizes, found, (x,) = rows_read(b, view)
     case = TopK(
         axes=sizes,
         inputs=found.operands,
-        x=found.text(element),
+        x=x,
         k=k,
         largest=largest,
         later=later,
@@ -79,6 +79,8 @@ def emit_scatter(
 
     serial  so many of the last axes are taken in order: only along these may two elements meet
     """
+    if is_empty(updates.shape):
+        return
     at = axes_of(updates.shape, ones=True)
     element, place = updates.read(at), Index(into(at))
     found = Reading(b, [element, place])

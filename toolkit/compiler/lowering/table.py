@@ -63,9 +63,9 @@ def computes(node: ir.Node) -> bool:
 def _unfit(node: ir.Node) -> str | None:
     """Why no kernel reads or writes a value of the node, whatever the op."""
     for value in (v for v in (*node.inputs, *node.outputs) if v is not None):
-        if value.dtype is not None and value.dtype not in TYPES:
-            name = value.dtype.name.lower()
-            return f"{value.name} is of type {name}: floats, int32, int64 and bool have kernels"
+        if value.dtype not in TYPES:
+            name = "unknown type" if value.dtype is None else f"type {value.dtype.name.lower()}"
+            return f"{value.name} is of {name}: floats, int32, int64 and bool have kernels"
         for dim in value.shape or ():
             if not isinstance(dim, int) and dim.value is not None and not _is_poly(dim):
                 return f"the size {dim} of {value.name} is no sum of products of symbols"

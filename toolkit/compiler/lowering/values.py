@@ -15,7 +15,8 @@ from toolkit.compiler.lowering.dispatches import emit_map
 from toolkit.compiler.lowering.products.epilogues import ended
 from toolkit.compiler.lowering.products.row_norms import summed
 from toolkit.compiler.views.poly import Poly, poly
-from toolkit.compiler.views.scalar import Index, Load, Scalar, apply, number, sources
+from toolkit.compiler.views.scalar import Index, Load, Scalar, number
+from toolkit.compiler.views.simplify import apply
 from toolkit.compiler.views.view import (
     At,
     Shape,
@@ -26,6 +27,7 @@ from toolkit.compiler.views.view import (
     poly_of,
     size_of,
 )
+from toolkit.compiler.views.walks import sources
 from toolkit.plan.expr import symbol
 
 MOST_FUNCTIONS = 48  # that an element of a View computes; beyond, an operand is stored
@@ -40,14 +42,6 @@ TYPES = {
 def kind_of(value: ir.Value) -> str:
     """Of the value's elements: float, int or bool."""
     return KIND_OF[TYPES[value.dtype] or "f32"]  # type: ignore[index]
-
-
-def unknown_type(value: ir.Value) -> str | None:
-    """Why no kernel reads elements of the value's type, or None."""
-    if value.dtype in TYPES:
-        return None
-    kind = "unknown type" if value.dtype is None else value.dtype.name.lower()
-    return f"its elements are of {kind}: floats, int32, int64 and bool have kernels"
 
 
 def storage_of(b: PhaseBuilder, value: ir.Value) -> str:

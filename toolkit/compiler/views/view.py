@@ -13,17 +13,10 @@ from typing import Any, TypeAlias
 import sympy
 
 from opencl_kernels.map.expression import KIND_OF
-from toolkit.compiler.views.poly import (
-    Axis,
-    Poly,
-    Symbol,
-    floordiv,
-    joined,
-    poly,
-    product,
-    remainder,
-)
-from toolkit.compiler.views.scalar import Index, Load, Scalar, apply
+from toolkit.compiler.views.division import floordiv, joined, remainder
+from toolkit.compiler.views.poly import Axis, Poly, Symbol, poly, product
+from toolkit.compiler.views.scalar import Index, Load, Scalar
+from toolkit.compiler.views.simplify import apply
 from toolkit.plan.expr import Box, symbol
 
 At: TypeAlias = Sequence[Poly]

@@ -18,7 +18,8 @@ from toolkit.compiler.lowering.dispatches import Reading, emit_attention
 from toolkit.compiler.lowering.ops.score_forms import Expression, Form, form_of
 from toolkit.compiler.lowering.ops.scores import D, Scores, scores_of
 from toolkit.compiler.lowering.values import kept
-from toolkit.compiler.views.poly import Axis, Poly, floordiv, joined, poly
+from toolkit.compiler.views.division import floordiv, joined
+from toolkit.compiler.views.poly import Axis, Poly, poly
 from toolkit.compiler.views.scalar import Load, Scalar
 from toolkit.compiler.views.view import At, View, in_memory, linear, size_of
 from toolkit.plan.schema import Buffer, Ref

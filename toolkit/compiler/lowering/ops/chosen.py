@@ -9,7 +9,8 @@ from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.values import give, shape_of, storage_of
 from toolkit.compiler.views.poly import poly
-from toolkit.compiler.views.scalar import Index, Scalar, apply, index_of
+from toolkit.compiler.views.scalar import Index, Scalar
+from toolkit.compiler.views.simplify import apply, index_of
 from toolkit.compiler.views.view import At, View
 
 

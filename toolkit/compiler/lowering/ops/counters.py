@@ -10,7 +10,8 @@ from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.values import give, shape_of, storage_of, symbol_of
 from toolkit.compiler.views.poly import Poly
-from toolkit.compiler.views.scalar import Index, Scalar, Start, apply, number
+from toolkit.compiler.views.scalar import Index, Scalar, Start, number
+from toolkit.compiler.views.simplify import apply
 from toolkit.compiler.views.view import At, View, expanded
 
 

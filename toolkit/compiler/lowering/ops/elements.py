@@ -12,7 +12,8 @@ from opencl_kernels.map.functions import SCALAR_OPS
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.values import give, kind_of, storage_of
-from toolkit.compiler.views.scalar import Scalar, apply, number
+from toolkit.compiler.views.scalar import Scalar, number
+from toolkit.compiler.views.simplify import apply
 from toolkit.compiler.views.view import At, View, broadcast, elementwise, expanded
 
 # They have another meaning in ONNX, or a lowering of their own.
@@ -157,9 +158,6 @@ def lower_where(b: PhaseBuilder, node: ir.Node) -> None:
 def check_elementwise(node: ir.Node, _: str) -> str | None:
     """Whether there is the function for this kind of elements."""
     values = [value for value in node.inputs if value is not None]
-    unknown = next((v for v in (*values, *node.outputs) if v.dtype is None), None)
-    if unknown is not None:
-        return f"{unknown.name} is of unknown type"
     op = SCALAR_OPS.get(node.op_type)
     kind = kind_of(values[-1]) if values else "float"
     if op is not None and node.op_type not in OURS and kind not in op.operands:

@@ -10,7 +10,8 @@ from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.values import as_poly, give, shape_of, storage_of, view_of
 from toolkit.compiler.views.poly import Poly, poly
-from toolkit.compiler.views.scalar import Index, Scalar, apply, number
+from toolkit.compiler.views.scalar import Index, Scalar, number
+from toolkit.compiler.views.simplify import apply
 from toolkit.compiler.views.view import At, View
 
 

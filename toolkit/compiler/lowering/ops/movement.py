@@ -13,7 +13,8 @@ from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.values import as_poly, give, shape_of, storage_of, view_of
-from toolkit.compiler.views.poly import Poly, below, poly, remainder
+from toolkit.compiler.views.division import remainder
+from toolkit.compiler.views.poly import Poly, below, poly
 from toolkit.compiler.views.scalar import Scalar
 from toolkit.compiler.views.view import (
     At,

@@ -18,8 +18,10 @@ from toolkit.compiler.lowering.values import (
     symbol_of,
     view_of,
 )
-from toolkit.compiler.views.poly import Poly, floordiv, poly, remainder
-from toolkit.compiler.views.scalar import Index, Scalar, apply, index_of, number
+from toolkit.compiler.views.division import floordiv, remainder
+from toolkit.compiler.views.poly import Poly, poly
+from toolkit.compiler.views.scalar import Index, Scalar, number
+from toolkit.compiler.views.simplify import apply, index_of
 from toolkit.compiler.views.view import (
     At,
     Shape,

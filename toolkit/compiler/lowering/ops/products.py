@@ -11,7 +11,8 @@ from toolkit.compiler.lowering.dispatches import emit_reduce
 from toolkit.compiler.lowering.ops.attend import attended
 from toolkit.compiler.lowering.values import kept, shape_of, view_of
 from toolkit.compiler.views.poly import poly
-from toolkit.compiler.views.scalar import Scalar, apply
+from toolkit.compiler.views.scalar import Scalar
+from toolkit.compiler.views.simplify import apply
 from toolkit.compiler.views.view import (
     At,
     View,

@@ -14,7 +14,6 @@ from toolkit.compiler.lowering.values import (
     reread,
     shape_of,
     storage_of,
-    unknown_type,
 )
 from toolkit.compiler.views.view import in_memory, size_of, transposed
 
@@ -77,8 +76,7 @@ def lower_arg(b: PhaseBuilder, node: ir.Node) -> None:
 
 def check_numbers(node: ir.Node, _: str) -> str | None:
     """Floats or integers."""
-    x = needed(node, 0)
-    return unknown_type(x) or ("truth values are no numbers" if kind_of(x) == BOOL else None)
+    return "truth values are no numbers" if kind_of(needed(node, 0)) == BOOL else None
 
 
 SCANS = {"CumSum": "sum", "CumProd": "product"}

@@ -18,12 +18,13 @@ from toolkit.compiler.lowering.values import (
     shape_of,
     storage_of,
     stored,
-    unknown_type,
     view_of,
 )
 from toolkit.compiler.views.poly import Poly, poly
-from toolkit.compiler.views.scalar import Index, Scalar, apply, index_of, number, sources
+from toolkit.compiler.views.scalar import Index, Scalar, number
+from toolkit.compiler.views.simplify import apply, index_of
 from toolkit.compiler.views.view import At, View, axes_of, linear, transposed
+from toolkit.compiler.views.walks import sources
 
 JOINED = {"none": "latest", "add": "sum", "mul": "product", "max": "max", "min": "min"}
 
@@ -95,10 +96,10 @@ def _loads(view: View) -> int:
 
 def check_scatter(node: ir.Node, tokens: str) -> str | None:
     """Known elements; what joins them must be a number."""
-    x, how = needed(node, 0), attribute(node, "reduction", "none")
+    how = attribute(node, "reduction", "none")
     if how not in JOINED:
         return f"it joins by {how!r}"
-    return unknown_type(x) if how == "none" else check_numbers(node, tokens)
+    return None if how == "none" else check_numbers(node, tokens)
 
 
 def check_scatter_nd(node: ir.Node, tokens: str) -> str | None:
@@ -127,14 +128,9 @@ def lower_one_hot(b: PhaseBuilder, node: ir.Node) -> None:
     give(b, y, [needed(node, 0), needed(node, 2)], make)
 
 
-def check_one_hot(node: ir.Node, _: str) -> str | None:
-    """Known elements."""
-    return next(filter(None, (unknown_type(needed(node, i)) for i in (0, 2))), None)
-
-
 SCATTER = (
     Lowering("", "ScatterElements", lower_scatter_elements, check_scatter),
     Lowering("", "Scatter", lower_scatter_elements, check_scatter),
     Lowering("", "ScatterND", lower_scatter_nd, check_scatter_nd),
-    Lowering("", "OneHot", lower_one_hot, check_one_hot, joins=True),
+    Lowering("", "OneHot", lower_one_hot, joins=True),
 )

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.deferred import Deferred, Product, Softmax
 from toolkit.compiler.lowering.values import symbol_of
-from toolkit.compiler.views.poly import Axis, Poly, floordiv, joined, poly, product, remainder
-from toolkit.compiler.views.scalar import Apply, Load, Local, Number, Scalar, apply, loads, replaced
+from toolkit.compiler.views.division import floordiv, joined, remainder
+from toolkit.compiler.views.poly import Axis, Poly, poly, product
+from toolkit.compiler.views.scalar import Apply, Load, Local, Number, Scalar
+from toolkit.compiler.views.simplify import apply
 from toolkit.compiler.views.view import At, View, linear, unravelled
+from toolkit.compiler.views.walks import loads, replaced
 
 
 @dataclass(frozen=True)

@@ -24,18 +24,12 @@ from toolkit.compiler.lowering.products.matrix_products import (
     emit_product,
     matrix_dims,
 )
-from toolkit.compiler.views.poly import Poly, floordiv, product
-from toolkit.compiler.views.scalar import (
-    Apply,
-    Load,
-    Local,
-    Scalar,
-    apply,
-    loads,
-    replaced,
-    sources,
-)
+from toolkit.compiler.views.division import floordiv
+from toolkit.compiler.views.poly import Poly, product
+from toolkit.compiler.views.scalar import Apply, Load, Local, Scalar
+from toolkit.compiler.views.simplify import apply
 from toolkit.compiler.views.view import View, axes_of, linear, reshaped
+from toolkit.compiler.views.walks import loads, replaced, sources
 
 MOST_STEPS = 48  # nodes between a product and the value that it may end with
 V, U = Local(SUM), Local(UP)
