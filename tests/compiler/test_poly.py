@@ -47,9 +47,10 @@ def _value(factor: Factor, at: Mapping[str, int]) -> int:
 def every_coordinate(axes: list[Poly]) -> Iterator[dict[str, int]]:
     """Symbols and coordinates of all axes, at several values of the symbols."""
     for symbols in SYMBOLS:
-        sizes = [value(axis.terms[0][0][0].size, symbols) for axis in axes]  # type: ignore
+        named = [factor for axis in axes for factor in axis.factors() if isinstance(factor, Axis)]
+        sizes = [value(axis.size, symbols) for axis in named]
         for place in itertools.product(*(range(size) for size in sizes)):
-            names = (axis.terms[0][0][0].text(str) for axis in axes)
+            names = (axis.name for axis in named)
             yield {**symbols, **dict(zip(names, place, strict=True))}
 
 

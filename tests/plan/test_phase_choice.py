@@ -67,5 +67,6 @@ def test_the_phase_that_runs(
 
 
 def test_the_phase_of_a_token() -> None:
-    assert token_phase(plan_of(QUESTIONS[0])).name == "decode"  # type: ignore[union-attr]
+    found = token_phase(plan_of(QUESTIONS[0]))
+    assert found is not None and found.name == "decode"
     assert token_phase(plan_of(QUESTIONS[-1])) is None
