@@ -32,7 +32,7 @@ def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
     """Raise if a node has no kernel or a dimension is open; `misses` are those of all passes."""
     roles, fixed = roles_of(model), fixed_sizes(model)
     # nodes without a kernel: report the likeliest cause, not its consequences
-    left = [node for node in model.graph if unsupported(node, roles.tokens)]
+    left = [n for n in model.graph if unsupported(n, roles.tokens) and not _is_unresolved(n)]
     if not roles.cache:
         raise PocketError(*NO_CACHE)
     if left:
@@ -53,6 +53,13 @@ def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
             f"its shape is {value.shape}, which depends on the data ({len(names)} such values)",
             "export with fixed sizes there; only batch, sequence and past may vary",
         )
+
+
+def _is_unresolved(node: ir.Node) -> bool:
+    """Whether kernels would compute a node, were its values' types and sizes known."""
+    values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+    unknown = any(value.dtype is None and value.shape is None for value in values)
+    return unknown and (node.domain, node.op_type) in LOWERINGS
 
 
 def _how_likely_a_consequence(
