@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opencl_kernels.attention import attention, rope_kv, split
 from opencl_kernels.embedding import embed
-from opencl_kernels.experts import experts
+from opencl_kernels.experts import experts, gathered
 from opencl_kernels.family import Family
 from opencl_kernels.kernel import Argument, Kernel, source_text
 from opencl_kernels.map import map
@@ -22,6 +22,7 @@ _ALL = (
     gemm.FAMILY,
     gemv.FAMILY,
     experts.FAMILY,
+    gathered.FAMILY,
     rope_kv.FAMILY,
     attention.PREFILL,
     attention.DECODE,

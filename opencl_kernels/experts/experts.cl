@@ -1,8 +1,8 @@
 // y[m, t] = W[e] x[m, t] + bias[e] of chosen experts                   class generic; any N and K
 //
-//   Arguments, SHARED, BIAS, GLU: see experts.clh; w of any kind
+//   Arguments, SHARED, BIAS, GLU, EPILOGUE, MIX: see experts.clh; w of any kind
 // As gemv: four neighbours hold one k, or one word of codes, with four outputs each. Groups (block,
-// row).
+// row); a row of y, so of a token where its experts are mixed.
 #ifndef WG // work-items per block of 16 outputs: a power of two, at least 16
 #define WG 64
 #endif
@@ -19,24 +19,42 @@
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void experts(EXPERTS_PARAMS) {
   __local float part[STREAMS][SLICES][16];
   const int lane = get_local_id(0), slice = lane / 4, four = lane % 4 * 4;
-  const int own = get_group_id(0), m = get_group_id(1), e = expert_of(indices, m);
-  const int out = own * 16 + lane;
-  const size_t at = (size_t)m * LDY + out;
-  if (e < 0) { // all of the work-group
-    if (e == NONE && lane < 16 && out < COLUMNS) STORE(Y_HALF, 0.0f, y, at);
-    return;
-  }
-  const int block = e * (PADDED_N / 16 / STREAMS) + own;
+  const int own = get_group_id(0), row = get_group_id(1), out = own * 16 + lane;
+  const bool writes = lane < 16 && out < COLUMNS; // the first 16 work-items
+  const size_t at = (size_t)row * LDY + out;
+#if MIX // a row is a token
+  float total = 0.0f;
+  if (writes) total = EXPERT0 ? LOAD(Y_HALF, y, at) : rest_of(sym, EACH(ARG) row, out);
+  for (int m = row * CHOICES; m < (row + 1) * CHOICES; m++) {
+#else
+  for (int m = row; m <= row; m++) {
+#endif
+    const int e = expert_of(indices, m); // all of the work-group have the same
+    if (e == NONE && !MIX && writes) STORE(Y_HALF, 0.0f, y, at);
+    if (e < 0) continue;
+    const int block = e * (PADDED_N / 16 / STREAMS) + own;
 #include "gemv_sums.clh"
-  if (lane >= 16 || out >= COLUMNS) return; // the first 16 work-items write
+    if (writes) {
 #if BIAS
-  bias += e * N;
+      __global const float *biases = bias + e * N;
+#define BIAS_HERE(n) ((n) < N ? biases[n] : 0.0f)
+#else
+#define BIAS_HERE(n) 0.0f
 #endif
 #if GLU
-  const float gate = part[0][0][lane] + BIAS_OF(own * 32 + lane);
-  const float up = part[STREAMS - 1][0][lane] + BIAS_OF(own * 32 + 16 + lane);
-  STORE(Y_HALF, ACTIVATE(gate) * up, y, at);
+      const float gate = part[0][0][lane] + BIAS_HERE(own * 32 + lane);
+      const float up = part[STREAMS - 1][0][lane] + BIAS_HERE(own * 32 + 16 + lane);
+      STORE(Y_HALF, ENDED(gate, up, row, out), y, at);
+#elif MIX
+      const float sum = part[0][0][lane] + BIAS_HERE(out);
+      total = gate_of(sym, EACH(ARG) row, m - row * CHOICES) * sum + total;
 #else
-  STORE(Y_HALF, part[0][0][lane] + BIAS_OF(out), y, at);
+      STORE(Y_HALF, ENDED(part[0][0][lane] + BIAS_HERE(out), 0.0f, row, out), y, at);
+#endif
+    }
+    barrier(CLK_LOCAL_MEM_FENCE); // before anyone fills `part` again
+  }
+#if MIX
+  if (writes) STORE(Y_HALF, total, y, at);
 #endif
 }

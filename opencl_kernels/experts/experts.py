@@ -1,14 +1,18 @@
-"""Products whose matrix is chosen for each row (mixture of experts): only chosen ones are read."""
+"""Products whose matrix is chosen for each row (mixture of experts): only chosen ones are read.
+
+Family `experts` reads each matrix anew for every row that chose it: for few rows. Family
+`experts_gemm` (gathered.py) gathers the rows of each expert.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from opencl_kernels.case import At, Case, Defines, Size, ceil_div
+from opencl_kernels.case import At, Defines, Size, ceil_div
 from opencl_kernels.family import Family
 from opencl_kernels.formats import STRIP, Array, padded
 from opencl_kernels.kernel import (
@@ -22,14 +26,26 @@ from opencl_kernels.kernel import (
     worker_grid,
 )
 from opencl_kernels.layouts import F16, F32, LAYOUTS, Stored, quantized, weight_arguments
+from opencl_kernels.map.expression import Node, evaluate, in_c, operations, places
+from opencl_kernels.map.indexed import Operand, Reading, floats
+from opencl_kernels.matmul import epilogue
 from opencl_kernels.matmul.glu import Glu
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chosen(Case):
-    """y[m, t] = W[e] x[m, t] + bias[e], e = indices[m, t], or a gated unit of it.
+@dataclass(frozen=True)
+class Mix:
+    """How a token's experts are summed: expressions over inputs, at i0 the token and at i1."""
 
-    W is E matrices [N, K] below each other, each padded to whole strips of 32 rows.
+    gate: str  # how much the token's i1-th expert counts
+    rest: str = "0.0"  # what is added to column i1 of the sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen(Reading):
+    """y[m, t] = W[e] x[m, t] + bias[e], e = indices[m, t], or a gated unit or an epilogue of it.
+
+    Mixed, y[m] = sum_t gate[m, t] (W[e] x[m, t] + bias[e]) + rest[m]. W is E matrices [N, K] below
+    each other, each padded to whole strips of 32 rows.
     """
 
     M: Size  # tokens
@@ -46,6 +62,29 @@ class Chosen(Case):
     w: Stored = F32
     bias: bool = False
     glu: Glu | None = None
+    epilogue: str = ""  # of row m * choices + t (opencl_kernels.matmul.epilogue)
+    mix: Mix | None = None
+    Y0: ClassVar[int] = 0  # no product begins at a later column of y
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing computes."""
+        super().__post_init__()
+        epilogue.read(self)
+        if self.mix is not None and (self.glu or self.epilogue):
+            raise ValueError("experts are mixed as they are")
+        for node in self.mixed():
+            if max(places(node), default=0) > 1:
+                raise ValueError(f"{self.mix} is not over i0 and i1")
+
+    def mixed(self) -> list[Node]:
+        """Gate and rest."""
+        texts = [] if self.mix is None else [self.mix.gate, self.mix.rest]
+        return [self.read(text) for text in texts]
+
+    @property
+    def rows(self) -> Size:
+        """Of y."""
+        return self.M if self.mix else self.M * self.choices
 
     @property
     def columns(self) -> int:
@@ -70,11 +109,23 @@ def reference(inputs: Mapping[str, Array], case: Chosen) -> dict[str, Array]:
     y_MTN = np.einsum("mtk,mtnk->mtn", np.broadcast_to(x_MTK, (*e_MT.shape, case.K)), w_ENK[chosen])
     if case.bias:
         y_MTN = y_MTN + inputs["bias"][chosen]
-    if case.glu:
-        units = case.glu(y_MTN.reshape(-1, case.N))[:, : case.columns]
-        y_MTN = units.reshape(*e_MT.shape, -1)
+    if case.mix:
+        return {"y": _mixed(case, inputs, np.where(mine[..., None], y_MTN, 0.0))}
+    flat = y_MTN.reshape(-1, case.N)
+    sums = case.glu.halves(flat) if case.glu else (flat,)
+    ended = epilogue.ended(case, inputs, *(part[:, : case.columns] for part in sums))
     before = inputs.get("y", np.zeros(1)) * ~nobody[..., None]
-    return {"y": np.where(mine[..., None], y_MTN, before)}
+    return {"y": np.where(mine[..., None], ended.reshape(*e_MT.shape, -1), before)}
+
+
+def _mixed(case: Chosen, inputs: Mapping[str, Array], y_MTN: Array) -> Array:
+    """The sum of a token's experts; the first piece begins it."""
+    known, (gate, rest) = case.known(inputs), case.mixed()
+    tokens, choices, columns = np.ogrid[: len(y_MTN), : case.choices, : case.N]
+    gates = evaluate(gate, known | {"i0": tokens, "i1": choices})
+    at = {"i0": tokens[..., 0], "i1": columns[0]}
+    first = inputs["y"] if case.E0 else evaluate(rest, known | at)
+    return np.asarray((gates * y_MTN).sum(1) + first)
 
 
 def _of_nobody(indices: Array, case: Chosen) -> Array:
@@ -82,23 +133,25 @@ def _of_nobody(indices: Array, case: Chosen) -> Array:
     return np.asarray(((indices < 0) | (indices >= case.all_experts)) & (case.E0 == 0))
 
 
-def _arguments(case: Chosen) -> tuple[Argument, ...]:
+def arguments(case: Chosen) -> tuple[Argument, ...]:
     chosen, past_the_end = (case.M, case.choices), case.all_experts + 1
 
     def random(rng: np.random.Generator) -> Array:
         return rng.integers(-1, past_the_end, chosen)
 
     x = (case.M, case.K) if case.shared else (*chosen, case.K)
+    y = (case.M, case.N) if case.mix else (*chosen, case.columns)
     return (
         Argument("x", case.x, x, "in"),
         Argument("indices", case.index, chosen, "in", random=random),
         *weight_arguments(case.w, case.E * padded(case.N, STRIP), case.K),
         *([Argument("bias", "f32", (case.E, case.N), "weight")] if case.bias else []),
-        Argument("y", case.y, (*chosen, case.columns), "inout" if case.experts else "out"),
+        *case.arguments(),
+        Argument("y", case.y, y, "inout" if case.experts else "out"),
     )
 
 
-def _defines(case: Chosen, knobs: Knobs) -> Defines:
+def defines(case: Chosen, knobs: Knobs) -> Defines:
     own: Defines = {name: value for name, value in knobs.items() if name != "WORKERS"}
     return {
         **storage_defines(case, "x", "y"),
@@ -115,7 +168,27 @@ def _defines(case: Chosen, knobs: Knobs) -> Defines:
         "EXPERTS": case.E,
         "EXPERT0": case.E0,
         "EXPERTS_ALL": case.all_experts,
+        **epilogue.defines(case),
+        **_mix_defines(case),
         **own,
+    }
+
+
+def _cpu_defines(case: Chosen, knobs: Knobs) -> Defines:
+    return {**defines(case, knobs), **epilogue.cpu_defines(case)}
+
+
+def _mix_defines(case: Chosen) -> Defines:
+    if case.mix is None:
+        return {}
+    gate, rest = map(in_c, case.mixed())
+    return {
+        **case.operand_defines(),
+        "MIX": 1,
+        "GATE_LETS": gate.lets,
+        "GATE": gate.value,
+        "REST_LETS": rest.lets,
+        "REST": rest.value,
     }
 
 
@@ -129,7 +202,7 @@ def _supports_codes(case: Chosen) -> str | None:
 
 def _portable_grid(case: Any, knobs: Knobs) -> Grid:
     blocks = ceil_div(case.columns, 16)
-    return (blocks * knobs["WG"], case.M * case.choices), (knobs["WG"], 1)
+    return (blocks * knobs["WG"], case.rows), (knobs["WG"], 1)
 
 
 def _portable_requires(case: Chosen, knobs: Knobs) -> Requires:
@@ -137,12 +210,16 @@ def _portable_requires(case: Chosen, knobs: Knobs) -> Requires:
     return Requires(local_bytes=4 * 16 * (knobs["WG"] // 4) * (2 if case.glu else 1))
 
 
-def _work(case: Any) -> tuple[int, int]:
+def work(case: Any) -> tuple[int, int]:
     """The matrices of as many experts as can be chosen, every other buffer once."""
-    x, indices, *weights, y = _arguments(case)
-    rows = case.M * case.choices
-    read = nbytes(tuple(weights)) * min(rows, case.E) // case.E
-    return read + nbytes((x, indices, y)), 2 * rows * case.N * case.K
+    every, weights = (
+        arguments(case),
+        weight_arguments(case.w, case.E * padded(case.N, STRIP), case.K),
+    )
+    rows, all_of_w = case.M * case.choices, nbytes(tuple(weights))
+    read = all_of_w * min(rows, case.E) // case.E
+    ending = operations(epilogue.read(case)) * case.columns + 2 * case.N * case.K
+    return read + nbytes(every) - all_of_w, rows * ending
 
 
 CASES = (
@@ -155,6 +232,62 @@ CASES = (
     Chosen(M=6, choices=2, E=2, experts=5, N=20, K=31, B=2, at=At(seq=3)),
     Chosen(M=1, choices=4, E=8, N=130, K=257, w=quantized("e0m4", 64, "f32", "f32"), shared=False),
     Chosen(M=1, choices=2, E=4, N=192, K=515, glu=Glu(90), w=F16),
+    Chosen(
+        M=5,
+        choices=2,
+        E=4,
+        N=64,
+        K=33,
+        glu=Glu(23),
+        bias=True,
+        epilogue="Max(v, -7.0) * Sigmoid(1.702 * v) * (u + a0[i1])",
+        inputs=floats(23),
+        at=At(seq=5),
+    ),
+    Chosen(M=3, choices=2, E=4, N=35, K=65, w=F16, epilogue="Relu(v)", shared=False),
+)
+MIXED = (
+    Chosen(M=1, choices=1, E=2, N=7, K=3, mix=Mix("1.0")),
+    Chosen(
+        M=5,
+        choices=3,
+        E=5,
+        N=65,
+        K=63,
+        bias=True,
+        shared=False,
+        mix=Mix("a0[3*i0 + i1] * 0.5", "a1[65*i0 + i1] + a2[i1]"),
+        inputs=(Operand("f32", 15), Operand("f16", 325), Operand("f32", 65)),
+        at=At(seq=5),
+    ),
+    Chosen(
+        M=3,
+        choices=2,
+        E=4,
+        N=97,
+        K=129,
+        w=quantized("e0m4", 32, "f16", "u8"),
+        shared=False,
+        mix=Mix("a0[2*i0 + i1] / (a0[2*i0] + a0[2*i0 + 1] + 9.0)"),
+        inputs=floats(6),
+    ),
+    *(
+        Chosen(
+            M=4,
+            choices=2,
+            E=2,
+            E0=first,
+            experts=4,
+            N=20,
+            K=17,
+            x="f16",
+            y="f16",
+            w=F16,
+            mix=Mix("a0[2*i0 + i1]", "a1[20*i0 + i1]"),
+            inputs=(Operand("f32", 8), Operand("f16", 80)),
+        )
+        for first in (0, 2)
+    ),
 )
 _DECODE = Chosen(M=1, choices=2, E=8, N=3072, K=768, at=At(seq=1))
 BENCH = tuple(
@@ -167,7 +300,7 @@ EXPERTS_QUANTIZED_CPU = Kernel(
     name="experts_quantized_cpu",
     source="experts_quantized_cpu.cl",
     classes=("cpu",),
-    defines=_defines,
+    defines=_cpu_defines,
     grid=worker_grid,
     knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (64, 0, 32, 128), "HINT": (3, 2)},
     supports=_supports_codes,
@@ -176,7 +309,7 @@ EXPERTS_CPU = Kernel(
     name="experts_cpu",
     source="experts_cpu.cl",
     classes=("cpu",),
-    defines=_defines,
+    defines=_cpu_defines,
     grid=worker_grid,
     knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
     supports=_supports_floats,
@@ -185,7 +318,7 @@ EXPERTS = Kernel(
     name="experts",
     source="experts.cl",
     classes=("generic",),
-    defines=_defines,
+    defines=defines,
     grid=_portable_grid,
     knobs={"WG": (64, 16, 128)},
     requires=_portable_requires,
@@ -193,10 +326,10 @@ EXPERTS = Kernel(
 FAMILY = Family(
     name="experts",
     case=Chosen,
-    arguments=_arguments,
+    arguments=arguments,
     reference=reference,
-    work=_work,
-    cases=CASES,
+    work=work,
+    cases=CASES + MIXED,
     bench_cases=BENCH,
     kernels=(EXPERTS_QUANTIZED_CPU, EXPERTS_CPU, EXPERTS),
 )

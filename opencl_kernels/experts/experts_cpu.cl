@@ -1,6 +1,6 @@
 // y[m, t] = W[e] x[m, t] + bias[e] of chosen experts                  class cpu; any N and K
 //
-//   Arguments, SHARED, BIAS, GLU: see experts.clh; w of float or half in the layout n16
+//   Arguments, SHARED, BIAS, GLU, EPILOGUE, MIX: see experts.clh; w of float or half in the layout n16
 // Row by row, each as gemv_cpu makes it; only the matrices that were chosen are read.
 #ifndef WORKERS // work-items of the launch; each has a range of columns of every row
 #define WORKERS 8
@@ -15,19 +15,23 @@
 
 // Row m of y from a row of x and one matrix.
 void multiply(int id, int n, int m, const float16 *row, WEIGHT_PARAM BIAS_PARAM
-              __global STORAGE(Y_HALF) *y) {
+              OUTPUT_PARAM) {
   const float *v = (const float *)row; // x, an element at a time
 #include "gemv_pairs_cpu.clh"
 }
 
 void experts_cpu_body(int id, int n, EXPERTS_PARAMS) {
   float16 row[VECTORS];
-  for (int m = 0; m < (M) * CHOICES; m++) {
-    const int e = expert_of(indices, m);
-    if (e == NONE) clear_row(id, n, m, y);
-    if (e < 0) continue;
-    load_row(x + (size_t)ROW_OF_X(m) * K, row);
-    multiply(id, n, m, row, WEIGHT_AT(e) BIAS_AT(e) y);
+  for (int m = 0; m < M; m++) {
+    BEGIN_ROW(m)
+    for (int t = 0; t < CHOICES; t++) {
+      const int one = m * CHOICES + t, e = expert_of(indices, one);
+      if (e == NONE && !MIX) clear_row(id, n, one, y);
+      if (e < 0) continue;
+      load_row(x + (size_t)ROW_OF_X(one) * K, row);
+      GATE_AT(m, t)
+      multiply(id, n, MIX ? m : one, row, WEIGHT_AT(e) BIAS_AT(e) OUTPUT_ARG);
+    }
   }
 }
 

@@ -24,15 +24,7 @@
 #define PANEL_ROWS KC
 #endif
 #define STRIPS PAIRS
-// A slice of 16 columns of W: decoded in a panel, or where it lies.
-#define PANEL (BITS || (W_HALF && KC < K))
-#if PANEL
-#define SLICE const float16 *
-#define SLICE16(p, k) (p)[k]
-#else
-#define SLICE __global const STORAGE(W_HALF) *
-#define SLICE16(p, k) LOAD16(W_HALF, p, (size_t)(k) * 16)
-#endif
+#include "panel_cpu.clh"
 // What sums begin with: the bias, `start`, and the residual where there is one.
 #if RESIDUAL
 #define FIRST16(at, start, count) start + LOAD_SOME(X_HALF, r, at, count)
@@ -64,26 +56,6 @@
 #include "gemm_tile_cpu.clh"
 #define T 1
 #include "gemm_tile_cpu.clh"
-
-// to[0 .. depth) = the weights of a block of 16 outputs from k0 on, as floats
-#if BITS
-void fill(QUANTIZED_PARAM int n0, int k0, int depth, float16 *to) {
-  for (int g = 0; g < CEIL_DIV(depth, GROUP); g++) {
-    const size_t at = group_at(n0, k0 + g * GROUP);
-    const float16 a = LOAD16(SCALE_HALF, scale, at) * UNIT;
-    const float16 b = (-UNIT - ZERO16(at)) * LOAD16(SCALE_HALF, scale, at);
-    __global const uint *p = w + word_at(n0, k0 + g * GROUP);
-    for (int i = 0; i < WORDS; i++, p += 32) {
-      const uint16 word = vload16(0, p);
-      UNROLL for (int j = 0; j < CODES; j++) *to++ = CODE16(word, j) * a + b;
-    }
-  }
-}
-#else
-void fill(WEIGHT_PARAM int n0, int k0, int depth, float16 *to) {
-  for (int k = 0; k < depth; k++) to[k] = LOAD16(W_HALF, w, (size_t)n0 * K + (size_t)(k0 + k) * 16);
-}
-#endif
 
 void gemm_cpu_body(int id, int n, PARAMS) {
   const int rows = M, first = first_item(id, n, STRIPS), end = first_item(id + 1, n, STRIPS);

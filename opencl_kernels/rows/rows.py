@@ -30,6 +30,32 @@ class Statistics:
     second: tuple[str, str]  # s: over x and m
     value: str  # over x, m, s
 
+    def check(self, case: Indexed) -> None:
+        """Refuse, by a ValueError, what are no expressions over the case's inputs."""
+        case.read(self.first[1], "x")
+        case.read(self.second[1], "x", "m")
+        case.read(self.value, "x", "m", "s")
+
+    def of(self, case: Indexed, x: Array, known: Mapping[str, Any]) -> Array:
+        """The values of elements x [.., row], in numpy; `known`: what expressions read."""
+        found = {**known, "x": x}
+        for name, (kind, text) in (("m", self.first), ("s", self.second)):
+            each = np.broadcast_to(evaluate(case.read(text, "x", "m"), found), x.shape)
+            found[name] = STATISTICS[kind](each, axis=-1, keepdims=True)
+        return np.broadcast_to(evaluate(case.read(self.value, "x", "m", "s"), found), x.shape)
+
+    def defines(self, case: Indexed) -> Defines:
+        """As rows.clh reads them, but for x."""
+        value = in_c(case.read(self.value, "x", "m", "s"))
+        return {
+            "FIRST": self.first[0].upper(),
+            "FIRST_OF": in_c(case.read(self.first[1], "x"), "").value,
+            "SECOND": self.second[0].upper(),
+            "SECOND_OF": in_c(case.read(self.second[1], "x", "m"), "").value,
+            "LETS": value.lets,
+            "VALUE": value.value,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows(Indexed):
@@ -42,9 +68,7 @@ class Rows(Indexed):
         """Refuse what nothing computes."""
         super().__post_init__()
         self.read(self.x)
-        self.read(self.by.first[1], "x")
-        self.read(self.by.second[1], "x", "m")
-        self.read(self.by.value, "x", "m", "s")
+        self.by.check(self)
 
 
 SOFTMAX = Statistics(("max", "x"), ("sum", "Exp(x - m)"), "Exp(x - m) / s")
@@ -61,12 +85,8 @@ def layer_norm(width: int, eps: float, scaled: str) -> Statistics:
 def reference(inputs: Mapping[str, Array], case: Rows) -> dict[str, Array]:
     """In numpy, row by row."""
     known, sizes = case.known(inputs), case.numbers()
-    known["x"] = np.broadcast_to(evaluate(case.read(case.x), known), sizes)
-    for name, (kind, text) in (("m", case.by.first), ("s", case.by.second)):
-        each = np.broadcast_to(evaluate(case.read(text, "x", "m"), known), sizes)
-        known[name] = STATISTICS[kind](each, axis=-1, keepdims=True)
-    value = evaluate(case.read(case.by.value, "x", "m", "s"), known)
-    return {"y": np.broadcast_to(value, sizes).reshape(-1)}
+    x = np.broadcast_to(evaluate(case.read(case.x), known), sizes)
+    return {"y": case.by.of(case, x, known).reshape(-1)}
 
 
 def _arguments(case: Rows) -> tuple[Argument, ...]:
@@ -76,7 +96,7 @@ def _arguments(case: Rows) -> tuple[Argument, ...]:
 
 def _defines(case: Rows, knobs: Knobs) -> Defines:
     *outer, inner = case.axes
-    x, value = in_c(case.read(case.x), "u"), in_c(case.read(case.by.value, "x", "m", "s"))
+    x = in_c(case.read(case.x), "u")
     return {
         **case.operand_defines(),
         "OUTER": c_expression(math.prod(outer)),
@@ -85,12 +105,7 @@ def _defines(case: Rows, knobs: Knobs) -> Defines:
         "LAST": f"i{len(outer)}",
         "X_LETS": x.lets,
         "X": x.value,
-        "FIRST": case.by.first[0].upper(),
-        "FIRST_OF": in_c(case.read(case.by.first[1], "x"), "").value,
-        "SECOND": case.by.second[0].upper(),
-        "SECOND_OF": in_c(case.read(case.by.second[1], "x", "m"), "").value,
-        "LETS": value.lets,
-        "VALUE": value.value,
+        **case.by.defines(case),
         **({"WG": knobs["WG"]} if "WG" in knobs else {}),
     }
 

@@ -29,17 +29,17 @@ class Row(Indexed):
         return self.read(self.x)
 
 
-def row_defines(case: Row) -> Defines:
-    """Where rows and their elements are."""
+def row_defines(case: Row, lets: str = "LETS", prefix: str = "t") -> Defines:
+    """Where rows and their elements are; how the statements before one, and names in them, begin."""
     *outer, inner = case.axes
-    x = in_c(case.element())
+    x = in_c(case.element(), prefix)
     return {
         **case.operand_defines(),
         "OUTER": c_expression(math.prod(outer)),
         "INNER": c_expression(inner),
         "COORDINATES": coordinates(tuple(outer)),
         "LAST": f"i{len(outer)}",
-        "LETS": x.lets,
+        lets: x.lets,
         "X": x.value,
         "WHOLE": int(case.element().kind == INT),
     }

@@ -1,6 +1,7 @@
 // y, indices = the K greatest elements of every row in order, and their places   both classes
 //
-//   X             a C expression: an element of a row, at coordinate LAST
+//   X, X_LETS     a C expression: an element x of a row, at coordinate LAST
+//   BY            1: what is compared is VALUE, by two statistics of the row as in rows.clh
 //   LARGEST       0: the K least
 //   LATER         1: of equal elements the later one comes first
 //   WHOLE         1: elements are integers
@@ -11,8 +12,8 @@
 #ifndef WORKERS // work-items of the launch; 0: one for each row
 #define WORKERS 0
 #endif
-#ifndef X
-#define X A0(i0)
+#ifndef BY
+#define BY 0
 #endif
 #ifndef K
 #define K 1
@@ -23,14 +24,30 @@
 #ifndef LATER
 #define LATER 0
 #endif
-#include "indexed.clh"
+#include "rows.clh"
 #define AHEAD(v, w) (LARGEST ? (v) > (w) : (v) < (w))
 // whether v, which stands later in the row, comes before w
 #define BEFORE(v, w) (AHEAD(v, w) || ((v) != (v) && (LATER || (w) == (w))) || (LATER && (v) == (w)))
-#define READ_AT(place, v) \
-  {                       \
-    const int LAST = place; \
-    LETS v = X;           \
+#if BY
+#define READ_AT(place, v)                                                                     \
+  {                                                                                           \
+    const int LAST = place;                                                                   \
+    X_LETS const float x = X;                                                                 \
+    LETS v = VALUE;                                                                           \
+  }
+#else
+#define READ_AT(place, v)                                                                     \
+  {                                                                                           \
+    const int LAST = place;                                                                   \
+    X_LETS v = X;                                                                             \
+  }
+#endif
+// result = OP over the row of an expression in x
+#define OVER_ROW(OP, of, result)                                                              \
+  float result = START_OF(OP);                                                                \
+  for (int LAST = 0; LAST < inner; LAST++) {                                                  \
+    X_LETS const float x = X;                                                                 \
+    result = OP(result, of);                                                                  \
   }
 
 void topk_body(int id, int n, ELEMENTS, __global long *indices) {
@@ -38,15 +55,19 @@ void topk_body(int id, int n, ELEMENTS, __global long *indices) {
   for (int r = first_item(id, n, rows); r < first_item(id + 1, n, rows); r++) {
     COORDINATES
     __global long *best = indices + r * K;
+#if BY
+    OVER_ROW(FIRST, FIRST_OF, m)
+    OVER_ROW(SECOND, SECOND_OF, s)
+#endif
     int count = 0;
-    NUMBER worst = 0, x, other;
+    NUMBER worst = 0, own, other;
     for (int place = 0; place < inner; place++) {
-      READ_AT(place, x)
-      if (count == K && !BEFORE(x, worst)) continue;
+      READ_AT(place, own)
+      if (count == K && !BEFORE(own, worst)) continue;
       int j = count < K ? count++ : K - 1;
       for (; j > 0; j--) {
         READ_AT((int)best[j - 1], other)
-        if (!BEFORE(x, other)) break;
+        if (!BEFORE(own, other)) break;
         best[j] = best[j - 1];
       }
       best[j] = place;
@@ -54,8 +75,8 @@ void topk_body(int id, int n, ELEMENTS, __global long *indices) {
     }
     for (int j = 0; count > 0 && j < K; j++) {
       if (j >= count) best[j] = best[count - 1];
-      READ_AT((int)best[j], x)
-      WRITE(x, r * K + j);
+      READ_AT((int)best[j], own)
+      WRITE(own, r * K + j);
     }
   }
 }

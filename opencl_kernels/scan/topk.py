@@ -13,28 +13,35 @@ from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, Kernel, Knobs, local_size, nbytes
 from opencl_kernels.map.expression import evaluate, operations
+from opencl_kernels.map.functions import FLOAT
 from opencl_kernels.map.indexed import PAST, SEQ, Operand, floats
+from opencl_kernels.rows.rows import SOFTMAX, STATISTICS, Statistics
 from opencl_kernels.scan.row import Row, row_defines, row_grid
 
 
 @dataclass(frozen=True, kw_only=True)
 class TopK(Row):
-    """y, indices [rows, k] of elements x; a row has k of them or more."""
+    """y, indices [rows, k] of elements x, or of what `by` makes of a row; it has k or more."""
 
     k: int
     largest: bool = True
     later: bool = False  # of equal elements the later one comes first
+    by: Statistics | None = None  # of floats x: the elements are its values, as in `Rows`
 
     def __post_init__(self) -> None:
         """Refuse what nothing computes."""
         super().__post_init__()
         if self.k < 1:
             raise ValueError(f"no row has {self.k} first elements")
+        if self.by is not None and self.element().kind != FLOAT:
+            raise ValueError("statistics are of floats")
 
 
 def reference(inputs: Mapping[str, Array], case: TopK) -> dict[str, Array]:
     """In numpy, by a stable sort; what is no number comes first."""
-    x = np.broadcast_to(evaluate(case.element(), case.known(inputs)), case.numbers())
+    known, sizes = case.known(inputs), case.numbers()
+    x = np.broadcast_to(evaluate(case.element(), known), sizes)
+    x = x if case.by is None else case.by.of(case, x, known)
     seen = x[..., ::-1] if case.later else x
     order = np.lexsort((-seen if case.largest else seen, ~np.isnan(seen)), axis=-1)
     places = order[..., np.minimum(np.arange(case.k), x.shape[-1] - 1)]
@@ -55,10 +62,11 @@ def _arguments(case: TopK) -> tuple[Argument, ...]:
 
 def _defines(case: TopK, knobs: Knobs) -> Defines:
     return {
-        **row_defines(case),
+        **row_defines(case, "X_LETS", "u"),
         "K": case.k,
         "LARGEST": int(case.largest),
         "LATER": int(case.later),
+        **({} if case.by is None else {"BY": 1, **case.by.defines(case)}),
         "LOCAL": local_size(knobs),
     }
 
@@ -99,6 +107,16 @@ CASES = (
         k=8,
         inputs=floats(64 * SEQ, 64),
         at=At(seq=7),
+    ),
+    TopK(axes=(5, 33), x="a0[33*i0 + i1]", k=4, inputs=floats(165), by=SOFTMAX),
+    TopK(axes=(SEQ, 1), x="a0[i0]", k=1, inputs=floats(SEQ), at=At(seq=3), by=SOFTMAX, y="f16"),
+    TopK(
+        axes=(3, 65),
+        x="a0[65*i0 + i1] - a1[i1]",
+        k=3,
+        largest=False,
+        inputs=floats(195, 65),
+        by=Statistics(("sum", "x"), ("max", "Abs(x)"), "(x - m) / s + a1[i1]"),
     ),
 )
 KERNEL = Kernel(
