@@ -72,7 +72,7 @@ class _Leaves:
             return for_each(self.b, copies[0]) if same else None
         rows = [producer(through(value, "Reshape"), "Gather") for value in copies]
         for row, part in zip(rows, self.parts, strict=True):
-            if row is None or operand(row, 1) is not part.tokens:
+            if row is None or operand(row, 1) is not part.tokens or not _is_of_rows(row):
                 return None
         sources = {
             through(row.inputs[0], "Unsqueeze", "Reshape") for row in rows if row is not None
@@ -82,6 +82,12 @@ class _Leaves:
         if sources or source is None or width is None or dim(source, -1) != width:
             return None
         return for_each(self.b, self.b.op("Reshape", source, self.b.target(-1, width)))
+
+
+def _is_of_rows(node: ir.Node) -> bool:
+    """Whether a Gather chooses rows of [.., M, K]."""
+    size = rank(node.inputs[0])
+    return size is not None and attribute(node, "axis", 0) % size == size - 2
 
 
 def _addends(node: ir.Node) -> list[ir.Value]:

@@ -110,7 +110,8 @@ def _gates(value: ir.Value | None, found: Found, tokens: ir.Value) -> ir.Value |
     place = None if rows is None else producer(rows.inputs[1], "Add")
     if rows is None or place is None or attribute(rows, "axis", 0) != 0:
         return None
-    gates, k = through(rows.inputs[0], "Flatten", "Reshape"), dim(found.indices, -1)
+    gates = through(rows.inputs[0], "Flatten", "Reshape", "Unsqueeze")
+    k = dim(found.indices, -1)
     for start in place.inputs:
         scaled = producer(start, "Mul")
         if scaled is None or start is None or tokens not in scaled.inputs:

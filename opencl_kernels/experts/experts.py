@@ -134,6 +134,7 @@ def _of_nobody(indices: Array, case: Chosen) -> Array:
 
 
 def arguments(case: Chosen) -> tuple[Argument, ...]:
+    """In the order of experts.clh; rows of experts that another piece has keep what y has."""
     chosen, past_the_end = (case.M, case.choices), case.all_experts + 1
 
     def random(rng: np.random.Generator) -> Array:
@@ -152,6 +153,7 @@ def arguments(case: Chosen) -> tuple[Argument, ...]:
 
 
 def defines(case: Chosen, knobs: Knobs) -> Defines:
+    """Sizes and options of one product, and the knobs that are not about the launch."""
     own: Defines = {name: value for name, value in knobs.items() if name != "WORKERS"}
     return {
         **storage_defines(case, "x", "y"),

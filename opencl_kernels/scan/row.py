@@ -30,7 +30,7 @@ class Row(Indexed):
 
 
 def row_defines(case: Row, lets: str = "LETS", prefix: str = "t") -> Defines:
-    """Where rows and their elements are; how the statements before one, and names in them, begin."""
+    """Where rows and elements are; what the statements before one are called, and names in them."""
     *outer, inner = case.axes
     x = in_c(case.element(), prefix)
     return {

@@ -15,7 +15,7 @@ from opencl_kernels.kernel import Argument, Kernel, Knobs, local_size, nbytes
 from opencl_kernels.map.expression import evaluate, operations
 from opencl_kernels.map.functions import FLOAT
 from opencl_kernels.map.indexed import PAST, SEQ, Operand, floats
-from opencl_kernels.rows.rows import SOFTMAX, STATISTICS, Statistics
+from opencl_kernels.rows.rows import SOFTMAX, Statistics
 from opencl_kernels.scan.row import Row, row_defines, row_grid
 
 

@@ -33,25 +33,31 @@ WEIGHTS = """float[48, 32] wd, float[4, 76, 32] ups, float[4, 76] expert_bias,
  float[4, 32, 38] downs, float[32, 2] router, int64 four = {4},"""
 
 
-def saved(folder: Path, both: str) -> Path:
-    """The tiny decoder with experts, of whose ups `both` is read."""
+def saved(folder: Path, both: str, odds: str = "Sigmoid") -> Path:
+    """The tiny decoder with experts, of whose ups `both` is read; `odds` make their gates."""
     source = decoder_text()
     assert FFN in source
-    source = source.replace(FFN, MIXTURE.replace("BOTH", both))
+    source = source.replace(
+        FFN, MIXTURE.replace("BOTH", both).replace("= Sigmoid(score", f"= {odds}(score")
+    )
     model = text(source.replace("float[48, 32] wd,", WEIGHTS))
     onnx.save(ir.to_proto(model), folder / "model.onnx")
     return folder / "model.onnx"
 
 
-def compiled(model: Path, folder: Path, **options: str) -> list[list[str]]:
+def compiled(model: Path, folder: Path, **options: str) -> dict[str, list[str]]:
     """Names of the kernels of every phase, after the plan has proved right."""
     plan = folder / "model.plan"
     toolkit.compile(str(model), plan, max_context=32, **options)
     assert verify(plan, on="host")["ok"]
     loaded = load_plan(plan)
     programs = [program.kernel for program in loaded.programs]
-    steps = [[s for s in phase.steps if isinstance(s, Dispatch)] for phase in loaded.phases]
-    return [[programs[step.variants[0].program] for step in phase] for phase in steps]
+    return {
+        phase.name: [
+            programs[step.variants[0].program] for step in phase.steps if isinstance(step, Dispatch)
+        ]
+        for phase in loaded.phases
+    }
 
 
 @pytest.mark.parametrize(
@@ -60,8 +66,17 @@ def compiled(model: Path, folder: Path, **options: str) -> list[list[str]]:
 )
 def test_plan_answers_as_onnxruntime(both: str, weights: str, device: str, tmp_path: Path) -> None:
     model = saved(tmp_path, both)
-    for kernels in compiled(model, tmp_path, device=device, weights=weights):
+    for kernels in compiled(model, tmp_path, device=device, weights=weights).values():
         assert sum("experts" in name for name in kernels) == 2
+
+
+@pytest.mark.parametrize("odds", ["Sigmoid", "Softmax"])
+def test_few_rows_are_mixed_where_they_are_made(odds: str, tmp_path: Path) -> None:
+    """And many are gathered by expert."""
+    phases = compiled(saved(tmp_path, "biased", odds), tmp_path, device="pocl", weights="f32")
+    assert not {"reduce", "rows_cpu"} & set(phases["decode"])
+    assert "experts_gemm_cpu" not in phases["decode"]
+    assert phases["prefill"].count("experts_gemm_cpu") == 2
 
 
 def test_experts_that_are_split_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,5 +84,5 @@ def test_experts_that_are_split_over_files(tmp_path: Path, monkeypatch: pytest.M
     small = partial(WeightTable, shard_bytes=2 * 96 * 32 * 4)
     monkeypatch.setattr(pipeline, "WeightTable", small)
     model = saved(tmp_path, "biased")
-    for kernels in compiled(model, tmp_path, device="pocl", weights="f32"):
+    for kernels in compiled(model, tmp_path, device="pocl", weights="f32").values():
         assert sum("experts" in name for name in kernels) > 2

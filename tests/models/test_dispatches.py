@@ -17,6 +17,8 @@ MOST = {  # a layer
     "persimmon/dynamo": 6,  # LayerNorm with biases, also of heads
     "gpt_bigcode/optimum": 6,  # learned positions, GELU by tanh
     "cohere2/dynamo": 6,  # attention beside the FFN, LayerNorm spelled out
+    "gpt_oss/genai-fp32": 9,  # experts with biases, a unit of their own, gates by a softmax of four
+    "glm4_moe/dynamo": 10,  # a dense layer, and experts of groups beside a shared one
     "exaone4/dynamo": 8,  # norms of what is added
 }
 

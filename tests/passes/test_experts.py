@@ -41,6 +41,7 @@ SPELLINGS = {
     "weighed, in another order": (weighed([2, 0, 3, 1]), 3),
     "scattered": (scattered(), 3),
     "scattered, slots first": (scattered("2, 1, 0"), 3),
+    "scattered from rows of one": (scattered("2, 1, 0", rows_of_one=True), 3),
     "gathered": (gathered("Gather", "left"), 1),
     "gathered rows": (gathered("Gather", "right"), 1),
     "gathered by GatherND": (gathered("GatherND", "left"), 1),

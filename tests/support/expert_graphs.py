@@ -36,6 +36,9 @@ CHOSEN = """
   slots{e} = Squeeze ({slot}{e}, one)
   x{e} = Gather <axis = 0> (rows, tokens{e})
 """
+ROWS_OF_ONE = """once{e} = Unsqueeze (rows, zero)
+  some{e} = Gather <axis = 1> (once{e}, tokens{e})
+  x{e} = Reshape (some{e}, flat)"""
 SCATTERED = """
   start{e} = Mul (tokens{e}, k)
   place{e} = Add (slots{e}, start{e})
@@ -49,6 +52,7 @@ SCATTERED = """
 """
 HEAD = """<ir_version: 10, opset_import: ["": 20]> g (float[1, S, 6] x) => ({output}) <
   int64[2] flat = {{-1, 6}}, int64[1] k = {{2}}, int64[1] last = {{-1}}, int64[1] one = {{1}},
+  int64[1] two = {{2}}, int64[2] upright = {{-1, 1}},
   int64[1] zero = {{0}}, int64[2] zero_one = {{0, 1}}, float[6, 4] router{weights}> {{ {body} }}"""
 
 
@@ -73,8 +77,11 @@ def weighed(order: list[int]) -> str:
     return HEAD.format(output="float[S, 6] y", weights=_weights(), body=body)
 
 
-def scattered(perm: str = "2, 0, 1") -> str:
-    """Every expert computes the tokens that chose it, as optimum writes it."""
+def scattered(perm: str = "2, 0, 1", rows_of_one: bool = False) -> str:
+    """Every expert computes the tokens that chose it, as optimum writes it.
+
+    rows_of_one  as of Qwen3-MoE: rows are gathered from [1, M, K], gates from [M, k, 1]
+    """
     token, slot = ("first", "second") if perm == "2, 0, 1" else ("second", "first")
     begin = f"""
   depth = Constant <value_int = {E}> ()
@@ -84,10 +91,17 @@ def scattered(perm: str = "2, 0, 1") -> str:
   all = Shape (rows)
   zeros = ConstantOfShape <value = float[1] {{0}}> (all)
 """
+    chosen, weighed = CHOSEN, SCATTERED
+    if rows_of_one:
+        begin = begin.replace("Reshape (gates, last)", "Flatten <axis = 2> (deep)")
+        begin = "  deep = Unsqueeze (gates, two)" + begin
+        chosen = CHOSEN.replace("x{e} = Gather <axis = 0> (rows, tokens{e})", ROWS_OF_ONE)
+        upright = "Reshape (gate_rows{e}, upright)"
+        weighed = SCATTERED.replace("Unsqueeze (gate_rows{e}, last)", upright)
     parts = [
-        CHOSEN.format(e=e, token=token, slot=slot)
+        chosen.format(e=e, token=token, slot=slot)
         + GLU.format(e=e, x=f"x{e}")
-        + SCATTERED.format(e=e)
+        + weighed.format(e=e)
         for e in range(E)
     ]
     body = ROUTER + begin + "".join(parts) + _sum("zeros", list(range(E)))
@@ -141,7 +155,7 @@ ALL = f"""{ROUTER}
   y = ReduceSum <keepdims = 0> (w, zero)
 """
 ALL_WEIGHTS = (
-    ", int64[2] times = {4, 1}, int64[3] by_expert = {4, -1, 6}, int64[1] two = {2}, "
+    ", int64[2] times = {4, 1}, int64[3] by_expert = {4, -1, 6}, "
     "int64[1] far = {9223372036854775807}, int64[4] four = {4, 1, -1, 6}, "
     "int64[3] three = {4, 1, -1}, float limit = {0.5}, float[4, 6, 10] first, "
     "float[4, 1, 10] first_bias, float[4, 5, 6] second, float[4, 1, 6] second_bias"

@@ -11,8 +11,9 @@ from functools import cached_property
 from itertools import count
 
 import onnx_ir as ir
+import sympy
 
-from onnx_passes.ir.graph import needed
+from onnx_passes.ir.graph import attribute, dim, needed
 from toolkit.compiler.lowering.builder import Location, PendingNorm
 from toolkit.compiler.views.view import Shape, View
 from toolkit.plan.schema import Ref
@@ -51,6 +52,51 @@ class MatrixProduct:
         """The matrix [K, N]."""
         return needed(self.node, 1)
 
+    @property
+    def width(self) -> int:
+        """N."""
+        return dim(self.weight, 1) or 0
+
+
+@dataclass(frozen=True)
+class ChosenProduct:
+    """x times a matrix that is chosen for each row, plus its bias: an Experts."""
+
+    node: ir.Node
+    x: Location
+    indices: Location
+    tokens: sympy.Expr
+    choices: int  # of each token
+    shared: bool  # all choices of a token read one row of x
+
+    @property
+    def value(self) -> ir.Value:
+        """The result, a value of the graph."""
+        return self.node.outputs[0]
+
+    @property
+    def weight(self) -> ir.Value:
+        """The matrices side by side, [K, E * N]."""
+        return needed(self.node, 1)
+
+    @property
+    def experts(self) -> int:
+        """E."""
+        return int(attribute(self.node, "experts"))
+
+    @property
+    def width(self) -> int:
+        """N."""
+        return (dim(self.weight, 1) or 0) // self.experts
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Over the last axis of a View, by a ReduceSum."""
+
+    node: ir.Node
+    x: View
+
 
 @dataclass(frozen=True)
 class RowNorm:
@@ -79,7 +125,7 @@ class Deferred:
 
     dtype: str
     shape: Shape
-    of: Product | Softmax | MatrixProduct | RowNorm
+    of: Product | Softmax | MatrixProduct | ChosenProduct | Sum | RowNorm
     fill: Callable[[], Location]
     order: int = field(default_factory=_number.__next__)  # later ones have more
 

@@ -1,70 +1,66 @@
-"""Products whose matrix is chosen for each row, with the gated unit that reads them."""
+"""Products whose matrix is chosen for each row: they wait for what is computed of their result."""
 
-from dataclasses import replace
+from functools import partial
+from math import gcd
 
 import onnx_ir as ir
-import sympy
 
-from onnx_passes.ir.graph import DOMAIN, attribute, is_constant, needed, operand, rank, sole_use
-from opencl_kernels.experts.experts import Chosen
-from opencl_kernels.formats import STRIP, padded
-from opencl_kernels.matmul.glu import Glu
-from toolkit.compiler.lowering.builder import PhaseBuilder, label
+from onnx_passes.ir.graph import DOMAIN, is_constant, needed, rank
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder
+from toolkit.compiler.lowering.deferred import ChosenProduct, Deferred
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.products.matrix_products import matrix_dims
-from toolkit.compiler.lowering.values import stored
-from toolkit.plan.schema import Ref
+from toolkit.compiler.lowering.products.chosen_products import emit_chosen
+from toolkit.compiler.lowering.values import kept, shape_of, stored, view_of
+from toolkit.compiler.views.poly import Poly, poly, product
+from toolkit.compiler.views.view import View, axes_of, in_memory, reshaped, shifted, size_of
 
 
 def lower_experts(b: PhaseBuilder, node: ir.Node) -> None:
-    """One dispatch, or one for each slice of the experts' matrices that is split over files."""
-    x, weight, indices = (needed(node, i) for i in range(3))
-    experts, glu = attribute(node, "experts"), _unit(node)
-    source, chosen = stored(b, x), stored(b, indices)
-    into = b.output(node.outputs[0] if glu is None else glu.outputs[0])
-    b.done |= set() if glu is None else {glu}
-    tokens, choices = _choices(b, indices)
-    K, columns = matrix_dims(weight)
-    width = columns // experts
-    case = Chosen(
-        M=tokens,
-        choices=choices,
-        E=experts,
-        N=width,
-        K=K,
-        shared=b.rows(x) != tokens * choices,
-        x=source.dtype,
-        y=into.dtype,
-        index=chosen.dtype,
-        w=b.weights.stored(weight),
-        bias=operand(node, 3) is not None,
-    )
-    if glu is not None:
-        interleaved = 2 * padded(width // 2)
-        case = replace(case, N=interleaved, glu=Glu(width // 2, glu.overload))
-    refs: dict[str, Ref] = {"x": source.ref, "indices": chosen.ref, "y": into.ref}
-    slices, high = b.weights.experts(weight, experts, glu is not None), padded(case.N, STRIP)
-    for piece in slices:
-        first, count = piece.first // high, piece.count // high
-        each = replace(case, E=count)
-        if len(slices) > 1:
-            each = replace(each, E0=first, experts=experts)
-        if case.bias:
-            refs["bias"] = b.weights.vector(needed(node, 3), first, count)
-        b.emit(label(node), "experts", each, {**refs, **piece.refs})
+    """y[.., t] = W[e] x[.., t] + bias[e] of the experts e that indices choose."""
+    y, indices = node.outputs[0], stored(b, needed(node, 2))
+    x, tokens, choices, shared = _rows_of_x(b, node)
+    chosen = ChosenProduct(node, x, indices, size_of(tokens), choices, shared)
+    later = Deferred(b.floats_of(y), shape_of(b, y), chosen, partial(_multiply, b, chosen))
+    b.views[y] = in_memory(later, later.shape)
 
 
-def _unit(node: ir.Node) -> ir.Node | None:
-    """The Glu that is the only reader of products without biases."""
-    glu = sole_use(node.outputs[0], "Glu")
-    return glu if operand(node, 3) is None else None
+def _multiply(b: PhaseBuilder, chosen: ChosenProduct) -> Location:
+    """The product in memory of its own."""
+    into = b.output(chosen.value)
+    emit_chosen(b, chosen, into)
+    return into
 
 
-def _choices(b: PhaseBuilder, indices: ir.Value) -> tuple[sympy.Expr, int]:
-    """Tokens, and experts of each; where their number is no number, each is a token's only one."""
-    *outer, last = b.dims(indices)
-    whole = sympy.prod(outer)
-    return (whole, int(last)) if last.is_Integer else (whole * last, 1)
+def _rows_of_x(b: PhaseBuilder, node: ir.Node) -> tuple[Location, Poly, int, bool]:
+    """x in memory, tokens, experts of each, and whether all of a token's read the same row.
+
+    What repeats a row of x for each expert is one token, however its axes are written.
+    """
+    x, indices = needed(node, 0), shape_of(b, needed(node, 2))
+    tokens, choices = product(indices[:-1]), indices[-1].number
+    if choices is None:
+        tokens, choices = product(indices), 1
+    rows = product(shape_of(b, x)[:-1])
+    if rows != tokens * choices:
+        return stored(b, x), tokens, choices, True
+    repeated = _repeated(view_of(b, x), rows)
+    if repeated is None:
+        return stored(b, x), tokens, choices, False
+    once, times = repeated
+    return kept(b, x.name or "x", once), once.shape[0], times, True
+
+
+def _repeated(view: View, rows: Poly) -> tuple[View, int] | None:
+    """The rows of a View that repeats each of them so many times, without the repetitions."""
+    most = gcd(*(k for _, k in rows.terms))
+    for times in (n for n in range(most, 1, -1) if most % n == 0):
+        few = Poly.summed((monomial, k // times) for monomial, k in rows.terms)
+        apart = reshaped(view, (few, poly(times), view.shape[-1]))
+        row, repetition, column = axes_of(apart.shape, ones=True)
+        if apart.read([row, repetition, column]) == apart.read([row, poly(0), column]):
+            once = shifted(apart, 1, poly(1), poly(0))
+            return reshaped(once, (few, view.shape[-1])), times
+    return None
 
 
 def check_experts(node: ir.Node, _: str) -> str | None:

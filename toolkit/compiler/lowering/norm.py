@@ -8,10 +8,15 @@ from onnx_passes.ir.graph import DOMAIN, attribute, needed
 from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, RowNorm
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.products.epilogues import ended
 from toolkit.compiler.lowering.products.fused import products_take
-from toolkit.compiler.lowering.products.row_norms import emit_rmsnorm, norm_case, summed
-from toolkit.compiler.lowering.values import in_type_of_activations, shape_of, stored, view_of
+from toolkit.compiler.lowering.products.row_norms import emit_rmsnorm, norm_case
+from toolkit.compiler.lowering.values import (
+    in_type_of_activations,
+    shape_of,
+    stored,
+    taken_over,
+    view_of,
+)
 from toolkit.compiler.views.view import elementwise, in_memory
 
 
@@ -34,7 +39,7 @@ def lower_add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
     """sum = x + r, y = norm(sum); what one of both waits for may end with the sum."""
     summands = [view_of(b, needed(node, i)) for i in range(2)]
     total = elementwise("Add", summands, b.settings.activations)
-    done = ended(b, node.outputs[0], total) or summed(b, node.outputs[0], total)
+    done = taken_over(b, node.outputs[0], total)
     if done is not None:
         _norm(b, node, done)
         return

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from opencl_kernels.rows.rows import Statistics
 from opencl_kernels.scan.scan import Scan
 from opencl_kernels.scan.scatter import Scatter
 from opencl_kernels.scan.topk import TopK
@@ -46,10 +47,12 @@ def emit_topk(
     k: int,
     largest: bool = True,
     later: bool = False,
+    by: Statistics | None = None,
 ) -> None:
     """A dispatch that finds the first k elements along the last axis of a View, and their places.
 
     later  of equal elements the later one comes first
+    by     the elements are what it makes of the View's
     """
     if is_empty(view.shape):
         return
@@ -61,6 +64,7 @@ def emit_topk(
         k=k,
         largest=largest,
         later=later,
+        by=by,
         y=values.dtype,
     )
     b.emit(name, "topk", case, {**found.refs, "y": values.ref, "indices": indices.ref})

@@ -13,6 +13,7 @@ from opencl_kernels.map.indexed import MAX_INPUTS
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
 from toolkit.compiler.lowering.products.epilogues import ended
+from toolkit.compiler.lowering.products.mixtures import mixed
 from toolkit.compiler.lowering.products.row_norms import summed
 from toolkit.compiler.views.poly import Poly, poly
 from toolkit.compiler.views.scalar import Index, Load, Scalar, number
@@ -121,10 +122,13 @@ def operand_of(b: PhaseBuilder, value: ir.Value) -> View:
     return view_of(b, value)
 
 
-def reread(b: PhaseBuilder, value: ir.Value) -> View:
-    """The View for a reader that reads elements more than once; stored first if they cost."""
+def reread(b: PhaseBuilder, value: ir.Value, most: int = 0) -> View:
+    """The View for a reader that reads elements more than once; stored first if they cost.
+
+    most  functions that a launch costs more than
+    """
     view = operand_of(b, value)
-    if value in b.views and view.read(axes_of(view.shape)).cost:
+    if value in b.views and view.read(axes_of(view.shape)).cost > most:
         stored(b, value)
     return view_of(b, value)
 
@@ -200,7 +204,7 @@ def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Locatio
         return b.locations[value]
     view = view_of(b, value)
     location = None if value.is_graph_output() else in_place(view)
-    location = location or _taken_over(b, value, view)
+    location = location or taken_over(b, value, view)
     if location is None:
         location = b.output(value, dtype=view.dtype)
         emit_map(b, value.name or "map", location, view)
@@ -212,14 +216,15 @@ def stored(b: PhaseBuilder, value: ir.Value, last_rows: bool = False) -> Locatio
 def settle(b: PhaseBuilder, value: ir.Value) -> None:
     """Give a value its memory where that costs no dispatch of its own."""
     view = b.views.get(value)
-    location = None if view is None else in_place(view) or _taken_over(b, value, view)
+    location = None if view is None else in_place(view) or taken_over(b, value, view)
     if location is not None:
         del b.views[value]
         b.locations[value] = location
 
 
-def _taken_over(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
-    return ended(b, value, view) or summed(b, value, view)
+def taken_over(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
+    """The memory of a value that what waits for it fills at its end; None if nothing does."""
+    return mixed(b, value, view) or ended(b, value, view) or summed(b, value, view)
 
 
 def in_type_of_activations(b: PhaseBuilder, value: ir.Value) -> Location:

@@ -1,5 +1,6 @@
 """Softmax, norms and reductions: statistics over axes of a View."""
 
+import functools
 from functools import partial
 
 import onnx_ir as ir
@@ -17,14 +18,19 @@ from onnx_passes.ir.graph import (
 from opencl_kernels.map.functions import BOOL, FLOAT
 from opencl_kernels.rows.rows import LOG_SOFTMAX, SOFTMAX, Statistics, layer_norm
 from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
-from toolkit.compiler.lowering.deferred import Deferred, Softmax
+from toolkit.compiler.lowering.deferred import Deferred, Softmax, Sum
 from toolkit.compiler.lowering.dispatches import emit_reduce, emit_rows
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.products.fused import products_take
-from toolkit.compiler.lowering.values import kind_of, operand_of, storage_of, stored
+from toolkit.compiler.lowering.products.mixtures import experts_wait_for
+from toolkit.compiler.lowering.values import kind_of, operand_of, shape_of, storage_of, stored
 from toolkit.compiler.views.poly import poly, product
+from toolkit.compiler.views.scalar import Load, Scalar
+from toolkit.compiler.views.simplify import apply
 from toolkit.compiler.views.view import (
+    At,
     View,
+    axes_of,
     elementwise,
     expanded,
     in_memory,
@@ -124,13 +130,13 @@ REDUCTIONS = {
     "ReduceL2": ("sum", "Square", "Sqrt(s)"),
     "ReduceLogSum": ("sum", "Identity", "Log(s)"),
 }
+SHORT = 8  # elements of a sum that is cheaper to compute again than to keep
 OF_FLOATS = ("ReduceL2", "ReduceLogSum")
 
 
 def lower_reduce(b: PhaseBuilder, node: ir.Node) -> None:
     """A reduction over some axes."""
     x, y = operand_of(b, needed(node, 0)), node.outputs[0]
-    dtype = storage_of(b, y)
     op, each, value = REDUCTIONS[node.op_type]
     if x.kind == BOOL:
         x, value = elementwise("Int", [x], "i64"), f"({value}) > 0"
@@ -142,7 +148,43 @@ def lower_reduce(b: PhaseBuilder, node: ir.Node) -> None:
         of_each = reshaped(of_each, (*x.shape, poly(1)))
     kept = [k for k in range(len(of_each.shape)) if k not in reduced]
     moved = transposed(of_each, [*kept, *reduced])
-    emit_reduce(b, label(node), b.output(y, dtype=dtype), moved, len(reduced), op, value)
+    if node.op_type == "ReduceSum" and moved.kind == FLOAT and _is_short(moved, len(reduced)):
+        b.views[y] = reshaped(_written_out(moved, len(reduced)), shape_of(b, y))
+        return
+    fill = partial(_reduce, b, node, moved, len(reduced), op, value)
+    if not experts_wait_for(moved) or len(reduced) > 1 or node.op_type != "ReduceSum":
+        fill()
+        return
+    later = Deferred(storage_of(b, y), shape_of(b, y), Sum(node, moved), fill)
+    b.views[y] = in_memory(later, later.shape)
+
+
+def _is_short(x: View, reduced: int) -> bool:
+    """Whether a sum is of so few elements, as they lie in memory, that its readers compute it."""
+    count = product(x.shape[len(x.shape) - reduced :]).number
+    element = x.read(axes_of(x.shape))
+    return count is not None and 0 < count <= SHORT and isinstance(element, Load)
+
+
+def _written_out(x: View, reduced: int) -> View:
+    """The sum over the last axes, element by element."""
+    outer = len(x.shape) - reduced
+    count = product(x.shape[outer:])
+    flat = reshaped(x, (*x.shape[:outer], count))
+
+    def read(at: At) -> Scalar:
+        every = (flat.read([*at, poly(j)]) for j in range(count.number or 0))
+        return functools.reduce(partial(apply, "Add"), every)
+
+    return View(x.shape[:outer], x.dtype, read)
+
+
+def _reduce(b: PhaseBuilder, node: ir.Node, x: View, reduced: int, op: str, value: str) -> Location:
+    """The reduction in memory of its own."""
+    y = node.outputs[0]
+    into = b.output(y, dtype=storage_of(b, y))
+    emit_reduce(b, label(node), into, x, reduced, op, value)
+    return into
 
 
 def check_reduce(node: ir.Node, _: str) -> str | None:

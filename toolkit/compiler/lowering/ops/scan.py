@@ -5,17 +5,21 @@ import onnx_ir as ir
 from onnx_passes.ir.dims import symbolic_value
 from onnx_passes.ir.graph import attribute, integers, needed, operand, rank
 from opencl_kernels.map.functions import BOOL
+from opencl_kernels.rows.rows import SOFTMAX
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
+from toolkit.compiler.lowering.deferred import Deferred, Softmax
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.ordered import emit_scan, emit_topk
 from toolkit.compiler.lowering.values import (
+    CHEAP,
     kind_of,
     operand_of,
     reread,
     shape_of,
     storage_of,
 )
-from toolkit.compiler.views.view import in_memory, size_of, transposed
+from toolkit.compiler.views.scalar import Load
+from toolkit.compiler.views.view import View, axes_of, in_memory, linear, size_of, transposed
 
 
 def axis_of(node: ir.Node, default: int) -> int:
@@ -43,12 +47,26 @@ def _output(b: PhaseBuilder, y: ir.Value, axis: int) -> Location:
 
 def lower_topk(b: PhaseBuilder, node: ir.Node) -> None:
     """The k greatest or least elements along an axis, and their places."""
-    x, axis, k = reread(b, needed(node, 0)), axis_of(node, -1), _count(node)
+    x, axis, k = reread(b, needed(node, 0), CHEAP), axis_of(node, -1), _count(node)
     assert k is not None
     values, indices = (_output(b, y, axis) for y in node.outputs)
     rows = transposed(x, axis_last(axis, len(x.shape)))
-    largest = bool(attribute(node, "largest", 1))
-    emit_topk(b, label(node), values, indices, rows, k, largest)
+    largest, softmax = bool(attribute(node, "largest", 1)), _softmax(rows)
+    if softmax is None:
+        emit_topk(b, label(node), values, indices, rows, k, largest)
+    else:
+        emit_topk(b, label(node), values, indices, softmax.x, k, largest, by=SOFTMAX)
+
+
+def _softmax(view: View) -> Softmax | None:
+    """The softmax that waits and that a View is, element by element."""
+    axes = axes_of(view.shape)
+    element = view.read(axes)
+    memory = element.source if isinstance(element, Load) else None
+    if not isinstance(memory, Deferred) or not isinstance(memory.of, Softmax) or not memory.waits:
+        return None
+    same = isinstance(element, Load) and element.at == linear(axes, view.shape)
+    return memory.of if same and memory.shape[-1] == view.shape[-1] else None
 
 
 def _count(node: ir.Node) -> int | None:

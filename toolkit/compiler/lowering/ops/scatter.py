@@ -1,6 +1,7 @@
 """Updates by index: elements that join others where indices say; one-hot vectors."""
 
 from collections.abc import Callable
+from functools import partial
 
 import onnx_ir as ir
 
@@ -26,11 +27,15 @@ from toolkit.compiler.views.simplify import apply, index_of
 from toolkit.compiler.views.view import At, View, axes_of, linear, transposed
 from toolkit.compiler.views.walks import sources
 
+FEW = 8  # updates along an axis that are rather compared with every element
 JOINED = {"none": "latest", "add": "sum", "mul": "product", "max": "max", "min": "min"}
 
 
 def lower_scatter_elements(b: PhaseBuilder, node: ir.Node) -> None:
     """The index of an axis is looked up at the update's own coordinates."""
+    if _has_few_updates(b, node):
+        give(b, node.outputs[0], [needed(node, i) for i in range(3)], partial(_few, node))
+        return
     data, axis = shape_of(b, needed(node, 0)), axis_of(node, 0)
     order = axis_last(axis, len(data))
 
@@ -40,6 +45,31 @@ def lower_scatter_elements(b: PhaseBuilder, node: ir.Node) -> None:
         return [*own[:axis], place, *own[axis + 1 :]]
 
     _scatter(b, node, order, 1, into)
+
+
+def _has_few_updates(b: PhaseBuilder, node: ir.Node) -> bool:
+    """Whether every element can ask the few updates along its axis whether they mean it."""
+    data, updates = (list(shape_of(b, needed(node, i))) for i in (0, 2))
+    axis = axis_of(node, 0)
+    count = updates.pop(axis).number
+    data.pop(axis)
+    plain = attribute(node, "reduction", "none") == "none"
+    return plain and count is not None and 0 < count <= FEW and data == updates
+
+
+def _few(node: ir.Node, data: View, indices: View, updates: View) -> View:
+    """An element is the last update whose index it is, or else the data's."""
+    axis = axis_of(node, 0)
+
+    def read(at: At) -> Scalar:
+        found = data.read(at)
+        for j in range(updates.shape[axis].number or 0):
+            own = [*at[:axis], poly(j), *at[axis + 1 :]]
+            place = Index(index_of(indices.read(own), data.shape[axis]))
+            found = apply("Where", apply("Equal", place, Index(at[axis])), updates.read(own), found)
+        return found
+
+    return View(data.shape, data.dtype, read)
 
 
 def lower_scatter_nd(b: PhaseBuilder, node: ir.Node) -> None:

@@ -1,4 +1,4 @@
-"""Epilogues: a product with a constant matrix ends with what is computed of its result.
+"""Epilogues: a product with constant matrices ends with what is computed of its result.
 
 Where a value is a function of a product that waits, at the same rows and columns, and of other
 memory, the product fills the memory of that value. Two products of the same x are gate and up of
@@ -16,22 +16,23 @@ from opencl_kernels.map.indexed import MAX_INPUTS
 from opencl_kernels.matmul.epilogue import SUM, UP
 from opencl_kernels.matmul.glu import Glu
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
-from toolkit.compiler.lowering.deferred import Deferred, MatrixProduct
+from toolkit.compiler.lowering.deferred import ChosenProduct, Deferred, MatrixProduct
 from toolkit.compiler.lowering.dispatches import Reading
+from toolkit.compiler.lowering.products.chosen_products import emit_chosen
 from toolkit.compiler.lowering.products.matrix_products import (
     Ending,
     emit_gated,
     emit_product,
-    matrix_dims,
 )
 from toolkit.compiler.views.division import floordiv
-from toolkit.compiler.views.poly import Poly, product
+from toolkit.compiler.views.poly import Poly, poly, product
 from toolkit.compiler.views.scalar import Apply, Load, Local, Scalar
-from toolkit.compiler.views.simplify import apply
+from toolkit.compiler.views.simplify import apply, index_of
 from toolkit.compiler.views.view import View, axes_of, linear, reshaped
 from toolkit.compiler.views.walks import loads, replaced, sources
 
 MOST_STEPS = 48  # nodes between a product and the value that it may end with
+PRODUCTS = (MatrixProduct, ChosenProduct)
 V, U = Local(SUM), Local(UP)
 UNITS = {  # that kernels know by name
     "silu": apply("Mul", apply("Mul", V, apply("Sigmoid", V)), U),
@@ -59,7 +60,7 @@ class Part:
     """As many columns of a product that waits as the value has, from `first` on."""
 
     memory: Deferred
-    product: MatrixProduct
+    product: MatrixProduct | ChosenProduct
     first: int
     load: Load
 
@@ -73,13 +74,20 @@ def ended(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
         assert matrix is not None
         ending = _ending(b, matrix, parts)
         into = b.output(value, dtype=view.dtype)
-        if ending.glu is None:
-            emit_product(b, parts[0].product, into, ending)
-        else:
-            halves = [(part.product.weight, part.first) for part in parts]
-            emit_gated(b, parts[0].product, halves, into, ending)
+        _emit(b, parts, into, ending)
         return into
     return None
+
+
+def _emit(b: PhaseBuilder, parts: Sequence[Part], into: Location, ending: Ending) -> None:
+    product = parts[0].product
+    if isinstance(product, ChosenProduct):
+        emit_chosen(b, product, into, ending)
+    elif ending.glu is None:
+        emit_product(b, product, into, ending)
+    else:
+        halves = [(part.product.weight, part.first) for part in parts]
+        emit_gated(b, product, halves, into, ending)
 
 
 def _matrix(view: View) -> Matrix | None:
@@ -102,7 +110,7 @@ def _matrix(view: View) -> Matrix | None:
 
 def _waiting(element: Scalar) -> Iterator[Deferred]:
     for source in sources(element):
-        if isinstance(source, Deferred) and isinstance(source.of, MatrixProduct) and source.waits:
+        if isinstance(source, Deferred) and source.waits and isinstance(source.of, PRODUCTS):
             yield source
 
 
@@ -113,9 +121,9 @@ def _choices(b: PhaseBuilder, matrix: Matrix) -> Iterator[list[Part]]:
         return
     last = parts[-1]
     alike = [part for part in parts if _are_alike(b, part.product, last.product)]
-    if len(alike) == 2:
+    if len(alike) == 2 and _interleave(matrix, alike):
         yield alike
-    whole = matrix_dims(last.product.weight)[1] == matrix.columns
+    whole = last.product.width == matrix.columns
     if whole and sum(part.memory is last.memory for part in parts) == 1:
         yield [last]
 
@@ -124,8 +132,8 @@ def _parts(matrix: Matrix) -> list[Part]:
     """The products of which it reads nothing but sums of its own row, in the graph's order."""
     found = list[Part]()
     for memory in set(_waiting(matrix.element)):
-        assert isinstance(memory.of, MatrixProduct)
-        width = matrix_dims(memory.of.weight)[1]
+        assert isinstance(memory.of, PRODUCTS)
+        width = memory.of.width
         own = {load for load in loads(matrix.element) if load.source is memory}
         parts = list[Part]()
         for load in own:
@@ -136,10 +144,21 @@ def _parts(matrix: Matrix) -> list[Part]:
     return sorted(found, key=lambda part: (part.memory.order, part.first))
 
 
-def _are_alike(b: PhaseBuilder, one: MatrixProduct, other: MatrixProduct) -> bool:
+def _are_alike(
+    b: PhaseBuilder, one: MatrixProduct | ChosenProduct, other: MatrixProduct | ChosenProduct
+) -> bool:
     """Whether two products have the same x, and matrices that are stored alike."""
+    if isinstance(one, ChosenProduct) or isinstance(other, ChosenProduct):
+        return one is other
     same = one.x == other.x and one.norm == other.norm
     return same and b.weights.stored(one.weight) == b.weights.stored(other.weight)
+
+
+def _interleave(matrix: Matrix, parts: Sequence[Part]) -> bool:
+    """Whether two parts can be gate and up of one product: of experts these are the two halves."""
+    product = parts[0].product
+    whole = [part.first for part in parts] == [0, matrix.columns]
+    return isinstance(product, MatrixProduct) or (whole and product.width == 2 * matrix.columns)
 
 
 def leads_only_to(b: PhaseBuilder, start: ir.Value, value: ir.Value) -> bool:
@@ -165,10 +184,9 @@ def _ending(b: PhaseBuilder, matrix: Matrix, parts: Sequence[Part]) -> Ending:
     element = matrix.element
     for part, own in zip(parts, (V, U), strict=False):
         total: Scalar = own
-        bias = operand(part.product.node, 2)
-        if gated and bias is not None:  # an interleaved matrix has no place for it
-            memory = Location(b.weights.vector(bias), "f32")
-            total = apply("Add", own, Load(memory, matrix.column + part.first))
+        bias = _bias(b, part, matrix) if gated else None
+        if bias is not None:  # an interleaved matrix has no place for it
+            total = apply("Add", own, bias)
         element = replaced(element, part.load, total)
     if not gated:
         return _of_one(b, matrix, parts[0].product, element)
@@ -178,9 +196,26 @@ def _ending(b: PhaseBuilder, matrix: Matrix, parts: Sequence[Part]) -> Ending:
     return _expression(b, element, Glu(matrix.columns))
 
 
-def _of_one(b: PhaseBuilder, matrix: Matrix, product: MatrixProduct, element: Scalar) -> Ending:
+def _bias(b: PhaseBuilder, part: Part, matrix: Matrix) -> Load | None:
+    """The bias of a part's columns, in the row of the expert if there are several."""
+    product = part.product
+    bias = operand(product.node, 3 if isinstance(product, ChosenProduct) else 2)
+    if bias is None:
+        return None
+    place = matrix.column + part.first
+    if isinstance(product, ChosenProduct):
+        expert = index_of(Load(product.indices, matrix.row), poly(product.experts))
+        place = expert * product.width + place
+    return Load(Location(b.weights.vector(bias), "f32"), place)
+
+
+def _of_one(
+    b: PhaseBuilder, matrix: Matrix, product: MatrixProduct | ChosenProduct, element: Scalar
+) -> Ending:
     if element == V:
         return Ending()
+    if isinstance(product, ChosenProduct):
+        return _expression(b, element)
     summands = element.operands if isinstance(element, Apply) and element.op == "Add" else ()
     rest = next((each for each in summands if each != V), None)
     place = linear([matrix.row, matrix.column], matrix.shape)

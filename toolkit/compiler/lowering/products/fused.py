@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import onnx_ir as ir
+import sympy
 
 from onnx_passes.ir.graph import DOMAIN, is_constant, needed
 from toolkit.compiler.lowering.builder import PhaseBuilder
@@ -20,7 +21,12 @@ def products_take(b: PhaseBuilder, norm: ir.Node) -> bool:
 
 def few_rows(b: PhaseBuilder, y: ir.Value, weight: ir.Value) -> bool:
     """Whether the product of `weight` with as many rows as `y` is a GEMV."""
-    rows, device_class = b.rows(y), b.settings.device_class
+    return are_few(b, b.rows(y), weight)
+
+
+def are_few(b: PhaseBuilder, rows: sympy.Expr, weight: ir.Value) -> bool:
+    """Whether so many rows are rather multiplied one by one."""
+    device_class = b.settings.device_class
     quantized = b.weights.stored(weight).bits
     most = device_class.few_rows_quantized if quantized else device_class.few_rows
     return bool(rows.is_Integer and int(rows) <= most)
