@@ -28,8 +28,7 @@ def lower_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
 def _norm(b: PhaseBuilder, node: ir.Node, x: Location) -> None:
     norm = RowNorm(node, x)
     y = norm.value
-    if products_take(b, node):
-        b.norms[y] = PendingNorm(x, norm.gamma, attribute(node, "eps"))
+    if products_take(b, node, lambda: PendingNorm(x, norm.gamma, attribute(node, "eps"))):
         return
     later = Deferred(b.floats_of(y), shape_of(b, y), norm, partial(_normalise, b, norm))
     b.views[y] = in_memory(later, later.shape)

@@ -81,10 +81,7 @@ def check_softmax(node: ir.Node, _: str) -> str | None:
 
 def lower_layer_norm(b: PhaseBuilder, node: ir.Node) -> None:
     """LayerNormalization over the last axes, with a scale and perhaps a bias."""
-    if _has_vectors(node) and products_take(b, node):
-        gamma, beta, eps = needed(node, 1), operand(node, 2), attribute(node, "epsilon", 1e-5)
-        location = stored(b, needed(node, 0), last_rows=True)
-        b.norms[node.outputs[0]] = PendingNorm(location, gamma, eps, centred=True, beta=beta)
+    if _has_vectors(node) and products_take(b, node, partial(_pending, b, node)):
         return
     x, y = operand_of(b, needed(node, 0)), node.outputs[0]
     axis = attribute(node, "axis", -1) % len(x.shape)
@@ -99,6 +96,12 @@ def lower_layer_norm(b: PhaseBuilder, node: ir.Node) -> None:
         "{unit} * {{v0}}" + (" + {{v1}}" if len(given) == 2 else ""),
     )
     emit_rows(b, label(node), b.output(y), flat, statistics, vectors)
+
+
+def _pending(b: PhaseBuilder, node: ir.Node) -> PendingNorm:
+    gamma, beta, eps = needed(node, 1), operand(node, 2), attribute(node, "epsilon", 1e-5)
+    location = stored(b, needed(node, 0), last_rows=True)
+    return PendingNorm(location, gamma, eps, centred=True, beta=beta)
 
 
 def _has_vectors(node: ir.Node) -> bool:

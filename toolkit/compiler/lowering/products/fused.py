@@ -1,22 +1,43 @@
 """What is fused into a product: the norm before it; what follows it, see epilogues.py."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 import sympy
 
-from onnx_passes.ir.graph import DOMAIN, is_constant, needed
-from toolkit.compiler.lowering.builder import PhaseBuilder
+from onnx_passes.ir.graph import DOMAIN, dim, is_constant, needed
+from toolkit.compiler.lowering.builder import PendingNorm, PhaseBuilder
 
 
-def products_take(b: PhaseBuilder, norm: ir.Node) -> bool:
-    """Whether all that reads a norm is products of few rows, which compute it themselves."""
+def products_take(b: PhaseBuilder, norm: ir.Node, pending: Callable[[], PendingNorm]) -> bool:
+    """Leave a norm to all that reads it, where that is products of few rows; whether it is."""
     y = norm.outputs[-1] if norm.domain == DOMAIN else norm.outputs[0]
-    nodes = [use.node for use in y.uses()]
-    if y.is_graph_output() or not has_all_rows(b, needed(norm, 0)):
+    same = list(_same_rows(y))
+    nodes = [(use.node, value) for value in same for use in value.uses()]
+    products = [(n, value) for n, value in nodes if not _keeps_rows(n)]
+    if any(value.is_graph_output() for value in same) or not has_all_rows(b, needed(norm, 0)):
         return False
-    products = all(is_product(n) and n.inputs[0] is y for n in nodes)
-    return products and all(few_rows(b, y, needed(n, 1)) for n in nodes)
+    if not all(is_product(n) and n.inputs[0] is value for n, value in products):
+        return False
+    if not all(few_rows(b, y, needed(n, 1)) for n, _ in products):
+        return False
+    b.norms |= dict.fromkeys(same, pending())
+    b.done |= {n for n, _ in nodes if _keeps_rows(n)}
+    return True
+
+
+def _same_rows(value: ir.Value) -> Iterator[ir.Value]:
+    """The value, and its rows in other shapes."""
+    yield value
+    for node in {use.node for use in value.uses()}:
+        if _keeps_rows(node) and node.inputs[0] is value:
+            yield from _same_rows(node.outputs[0])
+
+
+def _keeps_rows(node: ir.Node) -> bool:
+    """Whether a node gives the rows of what it reads another shape."""
+    width = dim(node.inputs[0], -1)
+    return node.op_type == "Reshape" and width is not None and width == dim(node.outputs[0], -1)
 
 
 def few_rows(b: PhaseBuilder, y: ir.Value, weight: ir.Value) -> bool:
