@@ -90,10 +90,10 @@ class GenAi:
             )
         # the model, with as many threads as asked for
         self.context = min(int(plan.model["max_context"]), _context(folder))
-        config = self.og.Config(str(folder))
         options = {"session_options": {"intra_op_num_threads": threads}}
-        config.overlay(json.dumps({"model": {"decoder": options}}))
         with self._refusals(f"load {folder}"):
+            config = self.og.Config(str(folder))
+            config.overlay(json.dumps({"model": {"decoder": options}}))
             self.model: Any = self.og.Model(config)
         self.generator: Any = None
 
