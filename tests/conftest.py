@@ -44,6 +44,17 @@ def kept_programs() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def brief_programs() -> Iterator[None]:
+    """Where kernels aren't compiled as users get them, this process compiles their headers less."""
+    from declarations import BriefProgram
+
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ["POCL_EXTRA_BUILD_FLAGS"] == QUICK["POCL_EXTRA_BUILD_FLAGS"]:
+            patch.setattr("pyopencl.Program", BriefProgram)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def sanitized(request: pytest.FixtureRequest) -> Iterator[None]:
     """With --sanitized, whoever asks for this machine's runner gets the one with sanitizers."""
     with pytest.MonkeyPatch.context() as patch:
