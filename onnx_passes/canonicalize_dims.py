@@ -40,8 +40,10 @@ def canonicalize_dims(model: ir.Model) -> Outcome:
     axes = {cache.past: cache.axis for cache in caches(graph)}
     for past, axis in axes.items():
         inputs[past].shape = _growing(inputs[past], axis, batch)
-    infer(model)  # a first time, for head widths that only the weights know
-    widths = cache_widths(graph)
+    widths: dict[str, int] = {}
+    if any(_width_is_open(inputs[past], axis) for past, axis in axes.items()):
+        infer(model)  # a first time, for head widths that only the weights know
+        widths = cache_widths(graph)
     for past, axis in axes.items():
         inputs[past].shape = _cache_shape(inputs[past], axis, widths.get(past), batch)
     for name in COUNTERS:
@@ -84,10 +86,19 @@ def _growing(past: ir.Value, axis: int, batch: int) -> ir.Shape | None:
     return ir.Shape(dims)
 
 
-def _cache_shape(past: ir.Value, axis: int, width: int | None, batch: int) -> ir.Shape:
+def _fixed(past: ir.Value, axis: int) -> list[Dim]:
+    """The dimensions beside batch and tokens: heads and their width."""
     dims = [*(past.shape or ())]
-    fixed = dims[1:axis] + dims[axis + 1 :]
-    if len(dims) == 4 and isinstance(fixed[-1], ir.SymbolicDim) and width:
+    return dims[1:axis] + dims[axis + 1 :]
+
+
+def _width_is_open(past: ir.Value, axis: int) -> bool:
+    return rank(past) == 4 and isinstance(_fixed(past, axis)[-1], ir.SymbolicDim)
+
+
+def _cache_shape(past: ir.Value, axis: int, width: int | None, batch: int) -> ir.Shape:
+    dims, fixed = [*(past.shape or ())], _fixed(past, axis)
+    if width and _width_is_open(past, axis):
         fixed[-1] = width
     if len(dims) != 4 or axis == 0 or not all(isinstance(d, int) and d for d in fixed):
         raise RoleError(

@@ -1,5 +1,6 @@
 """ONNX Runtime runs the model after every pass, and it says the same as before."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 
@@ -72,17 +73,27 @@ def demo_taken_in() -> ir.Model:
     return model
 
 
+@pytest.fixture(scope="module")
+def checked() -> set[bytes]:
+    """Forms of the demo model that say the same, by their hashes: most passes change nothing."""
+    return set()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_demo_model_says_the_same_after(
     name: str,
     demo_passes: tuple[ir.Model, Iterator[tuple[str, Outcome]]],
     demo_taken_in: ir.Model,
     demo_logits: np.ndarray,
+    checked: set[bytes],
 ) -> None:
     model, passes = demo_passes  # tests run in order: each continues where the one before stopped
     done, _ = next(passes)
     assert done == name
-    assert nmse(logits(Reference.of(model, demo_taken_in), PROMPTS), demo_logits) < 1e-10
+    form = hashlib.sha256(ir.to_proto(model).SerializeToString(deterministic=True)).digest()
+    if form not in checked:
+        assert nmse(logits(Reference.of(model, demo_taken_in), PROMPTS), demo_logits) < 1e-10
+        checked.add(form)
 
 
 def test_nothing_of_shapes_is_left_in_the_demo_model() -> None:

@@ -1,6 +1,7 @@
 """Models that these tests run on, and ONNX Runtime before and after a pass."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+import onnx_passes
 from onnx_passes import Facts, Pass, defined
 from onnx_passes.analysis.roles import Roles, note_roles
 from onnx_passes.count_inputs import count_inputs
@@ -50,6 +52,22 @@ FAMILIES = {
 def read(path: Path, **facts: int) -> ir.Model:
     """A fresh graph with what the compiler notes before the first pass."""
     return noted(load_source(path).model, **facts)
+
+
+def before_last(path: Path) -> ir.Model:
+    """A copy of the model as it comes to the last pass: for tests of what that one does."""
+    model = _before_last(path)
+    copy = model.clone()
+    copy.meta.update(model.meta)
+    return copy
+
+
+@functools.cache
+def _before_last(path: Path) -> ir.Model:
+    model = ir.external_data.load_to_model(read(path))
+    done = (name for name, _ in onnx_passes.rewrite(model))
+    next(name for name in done if name == onnx_passes.PASSES[-2].__name__)
+    return model
 
 
 def noted(model: ir.Model, context: int = CONTEXT, chunk: int = CHUNK, batch: int = 1) -> ir.Model:
