@@ -36,16 +36,15 @@ def infer(model: ir.Model) -> None:
 
 
 def _forget(node: ir.Node) -> None:
-    """Take the shapes away. A Constant's tensor is kept beside its value, where reading is cheap.
+    """Take the shapes away. The tensor of a Constant is noted with its value.
 
-    Rules ask each constant for its tensor again and again; `onnx_ir` looks the node's attribute up
-    and checks it against a protocol each time, which is a third of inferring a fresh export.
+    Rules ask for constants again and again; `onnx_ir` looks at the node for it each time, and
+    whether its attribute fits a protocol, which is half of the time that a fresh export takes.
     """
     for output in node.outputs:
         output.shape = None
         output.metadata_props.pop(osi.SYM_DATA_KEY, None)
-    if is_op(node, "Constant"):
-        output = node.outputs[0]
+    if is_op(node, "Constant") and len(node.outputs) == len(node.attributes) == 1:
         output.const_value = ir.convenience.get_const_tensor(output)
 
 

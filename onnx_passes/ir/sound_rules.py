@@ -1,4 +1,4 @@
-"""Rules of inference that correct, or replace, those of `onnx-shape-inference` that guess.
+"""Rules of inference that correct, or replace, those of `onnx-shape-inference` that guess or dally.
 
 A shape that cannot be known stays unknown: two sizes of different names may be equal, or one of
 them 1; a slice may end beyond the end of the tensor; what is expanded may be larger than the
@@ -20,6 +20,13 @@ BROADCASTING = (
     *("Xor", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "BitShift"),
     *("BitwiseAnd", "BitwiseOr", "BitwiseXor"),
 )
+
+
+def _constant(context: Context, node: ir.Node) -> None:
+    """Of the tensor, where `infer` noted it."""
+    tensor = ir.convenience.get_const_tensor(node.outputs[0])
+    if tensor is not None:
+        context.set_shape_and_dtype(node.outputs[0], ir.Shape(tensor.shape), tensor.dtype)
 
 
 def _broadcast(context: Context, node: ir.Node) -> None:
@@ -106,4 +113,4 @@ AFTER: dict[str, Rule] = {
     "LpPool": _pool,
     "Resize": _resize,
 }
-INSTEAD: dict[str, Rule] = {"Expand": _expand, "Slice": infer_slice}
+INSTEAD: dict[str, Rule] = {"Constant": _constant, "Expand": _expand, "Slice": infer_slice}
