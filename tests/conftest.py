@@ -46,7 +46,7 @@ def kept_programs() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def brief_programs() -> Iterator[None]:
     """Where kernels aren't compiled as users get them, this process compiles their headers less."""
-    from declarations import BriefProgram
+    from brief_program import BriefProgram
 
     with pytest.MonkeyPatch.context() as patch:
         if os.environ["POCL_EXTRA_BUILD_FLAGS"] == QUICK["POCL_EXTRA_BUILD_FLAGS"]:

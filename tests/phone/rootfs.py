@@ -14,10 +14,11 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bionic import build_bionic
+from opencl_header import Header
 from phone_files import PhoneFiles
 from phone_root import PhoneRoot, Unavailable
 
@@ -37,8 +38,11 @@ OPENCL = "vendor/lib64/libOpenCL.so"
 LOADER = "usr/lib/opencl"  # Debian's, where nobody looks for a libOpenCL.so.1: phones have none
 BIONIC = "apex/com.android.runtime/lib64/bionic"  # where Android has libc.so
 KERNELS = "/data/misc/pocl"  # PoCL's own cache, as a driver has one
-# Under qemu PoCL's compiler needs 5 s for a kernel; 2 s without optimisation, and when it doesn't
-# compile it again for small launches and for those at offset 0.
+HEADERS = "/usr/share/pocl/include"
+CHECKOUT = Path(__file__).parents[2]
+TEXTS = ("opencl_kernels/*/*.cl*", "tests/*/*.py", "toolkit/cli/*.py")  # whose kernels run there
+# Under qemu PoCL's compiler needs 5 s for a kernel; less than 1 s without optimisation, with few
+# declarations, and when it doesn't compile it again for small launches and for those at offset 0.
 ENVIRONMENT = {
     "POCL_CACHE_DIR": KERNELS,
     "POCL_WORK_GROUP_SPECIALIZATION": "0",
@@ -53,7 +57,8 @@ def arm64_root(files: PhoneFiles, folders: Mapping[str, Path]) -> PhoneRoot:
     compiled = cache_dir() / f"{source.name}-kernels"
     compiled.mkdir(exist_ok=True)
     qemu = shutil.which("qemu-aarch64-static") or ""
-    return PhoneRoot(files, source, qemu, {KERNELS: compiled, **folders}, ENVIRONMENT)
+    shown = {KERNELS: compiled, HEADERS: _short_headers(source), **folders}
+    return PhoneRoot(files, source, qemu, shown, ENVIRONMENT)
 
 
 def phone_rootfs() -> Path:
@@ -61,13 +66,31 @@ def phone_rootfs() -> Path:
     if absent := [package for tool, package in TOOLS.items() if not shutil.which(tool)]:
         raise Unavailable(f"tools are missing: apt-get install {' '.join(absent)}")
     recipe = repr((SUITE, PACKAGES, inspect.getsource(_build), inspect.getsource(_copy_linker)))
-    root = cache_dir() / f"phone-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    return _made("phone", recipe, _build)
+
+
+def _short_headers(source: Path) -> Path:
+    """PoCL's headers, with those functions that kernels of this checkout name."""
+    theirs = source / HEADERS.lstrip("/")
+    texts = (file.read_text() for pattern in TEXTS for file in CHECKOUT.glob(pattern))
+    text = Header(theirs / "opencl-c.h").of("\n".join(texts))
+
+    def build(folder: Path) -> None:
+        shutil.copytree(theirs, folder)
+        (folder / "opencl-c.h").write_text(text)
+
+    return _made("phone-headers", f"{source.name}\n{text}", build)
+
+
+def _made(name: str, recipe: str, build: Callable[[Path], None]) -> Path:
+    """A folder in the cache, built if there is none of this recipe."""
+    root = cache_dir() / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     root.parent.mkdir(parents=True, exist_ok=True)
     with root.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes ask at once
         if not root.exists():
-            with tempfile.TemporaryDirectory(dir=root.parent, prefix="phone-new-") as folder:
-                _build(Path(folder, "root"))
+            with tempfile.TemporaryDirectory(dir=root.parent, prefix=f"{name}-new-") as folder:
+                build(Path(folder, "root"))
                 os.replace(Path(folder, "root"), root)
     return root
 
