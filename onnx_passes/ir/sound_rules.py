@@ -26,7 +26,8 @@ def _constant(context: Context, node: ir.Node) -> None:
     """Of the tensor, where `infer` noted it."""
     tensor = ir.convenience.get_const_tensor(node.outputs[0])
     if tensor is not None:
-        context.set_shape_and_dtype(node.outputs[0], ir.Shape(tensor.shape), tensor.dtype)
+        shape = ir.Shape(tensor.shape.numpy())
+        context.set_shape_and_dtype(node.outputs[0], shape, tensor.dtype)
 
 
 def _broadcast(context: Context, node: ir.Node) -> None:
