@@ -29,6 +29,7 @@ from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
 from onnx_passes.fuse_rope import fuse_rope
 from onnx_passes.gather_experts import gather_experts
+from onnx_passes.grow_caches import grow_caches
 from onnx_passes.inline_bodies import inline_bodies
 from onnx_passes.inline_functions import inline_functions
 from onnx_passes.ir.edit import drop_unused, drop_unused_inputs
@@ -76,6 +77,7 @@ INTAKE: tuple[Pass, ...] = (
 )
 PASSES: tuple[Pass, ...] = (
     *INTAKE,
+    grow_caches,  # before sizes are asked for: those of fixed caches are the exporter's choice
     plain_ops,  # so that every rule below finds ONNX's own spelling
     unbundle,  # rules know MatMul; plain_ops makes Gemms, too
     split_variadic,  # rules know ops of two operands

@@ -15,7 +15,7 @@ from onnx_passes.analysis.roles import (
     find_roles,
     note_roles,
 )
-from onnx_passes.analysis.uses import cache_widths, caches
+from onnx_passes.analysis.uses import WRITTEN, Cache, cache_widths, caches
 from onnx_passes.ir.dims import Dim
 from onnx_passes.ir.facts import Facts
 from onnx_passes.ir.graph import COUNTERS, dim, rank
@@ -37,7 +37,10 @@ def canonicalize_dims(model: ir.Model) -> Outcome:
     note_fixed_sizes(model, roles, batch)
     inputs = {value.name: value for value in graph.inputs}
     _shape_sequences(inputs, roles, batch)
-    axes = {cache.past: cache.axis for cache in caches(graph)}
+    found = list(caches(graph))
+    for cache in (cache for cache in found if cache.node.op_type == WRITTEN):
+        inputs[cache.past].shape = _written_shape(inputs[cache.past], cache, batch)
+    axes = {cache.past: cache.axis for cache in found if cache.node.op_type != WRITTEN}
     for past, axis in axes.items():
         inputs[past].shape = _growing(inputs[past], axis, batch)
     widths: dict[str, int] = {}
@@ -58,6 +61,8 @@ def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: in
         roles.tokens: {2: [batch, seq]},
         roles.positions: {2: [batch, seq], 3: [_planes(inputs.get(roles.positions)), batch, seq]},
         roles.mask: {2: [batch, total], 4: [batch, 1, seq, total]},
+        roles.written: {1: [batch]},
+        roles.lengths: {1: [batch]},
     }
     for name, by_rank in shapes.items():
         if name is None:
@@ -67,7 +72,7 @@ def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: in
             raise RoleError(
                 f"the input {name!r} has rank {'unknown' if found is None else found}",
                 "tokens are [batch, seq], positions too or [3, batch, seq], "
-                "masks [batch, total] or [batch, 1, seq, total]",
+                "masks [batch, total] or [batch, 1, seq, total], counts [batch]",
                 "export with the exporter's default inputs",
             )
         inputs[name].shape = ir.Shape(by_rank[found])
@@ -84,6 +89,20 @@ def _growing(past: ir.Value, axis: int, batch: int) -> ir.Shape | None:
     dims: list[Dim] = [batch, *past.shape[1:]]
     dims[axis] = ir.SymbolicDim("past")
     return ir.Shape(dims)
+
+
+def _written_shape(past: ir.Value, cache: Cache, batch: int) -> ir.Shape:
+    """The shape of a cache of fixed size, which only `grow_caches` changes."""
+    dims = [*(past.shape or ())]
+    fixed = [d for axis, d in enumerate(dims) if axis not in (0, cache.axis)]
+    if len(dims) not in (3, 4) or not all(isinstance(d, int) and d for d in fixed):
+        raise RoleError(
+            f"the cache input {past.name!r} has the shape {past.shape}",
+            "caches of fixed size are [batch, kv_heads, slots, head_dim], or "
+            "[batch, slots, kv_heads * head_dim], with all but the slots known",
+            "export again with fixed heads",
+        )
+    return ir.Shape([batch, *dims[1:]])
 
 
 def _fixed(past: ir.Value, axis: int) -> list[Dim]:

@@ -2,7 +2,8 @@
 
 A position is `pocket.Positions`, the place of a token after the padding on the left. A mask of
 rank 2 is `pocket.PaddingMask`: 1 where a token is none. One of rank 4 is `pocket.CausalMask`: 1
-where a key is seen or, of floats, what is added to the scores: 0 where it is seen. So learned
+where a key is seen or, of floats, what is added to the scores: 0 where it is seen. Where a cache
+has a fixed size, new tokens are written at `past`, and then there are `past + seq`. So learned
 positions, offsets, and what is counted in a mask follow from the graph and can be evaluated.
 """
 
@@ -20,9 +21,12 @@ CLOSED = -65504.0  # added to a score that is not seen: finite in half precision
 
 
 def count_inputs(model: ir.Model) -> Outcome:
-    """Replace the positions and the mask; count the inputs gone."""
+    """Replace positions, mask, and what counts the tokens of a cache; count the inputs gone."""
     roles, inputs = roles_of(model), {value.name: value for value in model.graph.inputs}
-    makers = {roles.positions: _positions, roles.mask: _mask}
+    makers = {
+        **{roles.positions: _positions, roles.mask: _mask},
+        **{roles.written: _written, roles.lengths: _lengths},
+    }
     found = [(inputs[name], make) for name, make in makers.items() if name in inputs]
     for value, make in found:
         b = Builder(model.graph[0])
@@ -51,6 +55,22 @@ def _mask(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Value
         return _cast(b, seen, ir.DataType.BOOL, value)
     numbers = (b.constant(np.array(x, value.dtype.numpy())) for x in (0, CLOSED))
     return b.op("Where", seen, *numbers)
+
+
+def _written(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Value:
+    _, past, _ = counts
+    return _cast(b, _for_each_text(b, past, value), ir.DataType.INT64, value)
+
+
+def _lengths(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Value:
+    tokens, past, _ = counts
+    total = b.op("Extent", tokens, past, domain=DOMAIN, a=1, b=1, c=0)
+    return _cast(b, _for_each_text(b, total, value), ir.DataType.INT64, value)
+
+
+def _for_each_text(b: Builder, number: ir.Value, value: ir.Value) -> ir.Value:
+    """A number [1] as [batch]: all texts of a batch are equally long, with padding on the left."""
+    return b.op("Expand", number, b.constant(np.array([dim(value, 0) or 1])))
 
 
 def _cast(b: Builder, made: ir.Value, dtype: ir.DataType, like: ir.Value) -> ir.Value:

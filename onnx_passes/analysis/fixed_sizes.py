@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import onnx_ir as ir
 
 from onnx_passes.analysis.roles import Roles
+from onnx_passes.analysis.uses import WRITTEN, caches
 from onnx_passes.ir.graph import GraphError, SizeError
 
 _KEY = "pocket_fixed_sizes"
@@ -44,13 +45,16 @@ def exported_for(fixed: str, because: str) -> GraphError:
 
 def _declared(graph: ir.Graph, roles: Roles, batch: int) -> Iterator[str]:
     """Every input of a role that fixes a size, and the first cache for all of them."""
-    caches = {past for past, _ in roles.cache[:1]}
+    tokens = {cache.past: cache.axis for cache in caches(graph) if cache.node.op_type == WRITTEN}
+    first = {past for past, _ in roles.cache[:1]}
     for value in graph.inputs:
-        if value.name not in {roles.tokens, roles.positions, roles.mask, *caches}:
+        if value.name not in {roles.tokens, roles.positions, roles.mask, *first}:
             continue
         dims = list(value.shape or ())
-        if value.name in caches:
-            given: tuple[int, ...] = (1, 3)  # heads, and their width
+        if value.name in tokens:
+            given = tuple(axis for axis in range(1, len(dims)) if axis != tokens[value.name])
+        elif value.name in first:
+            given = (1, 3)  # heads, and their width
         else:  # a mask for all heads; positions of time, height and width
             given = {4: (1,), 3: (0,)}.get(len(dims), ())
         varying = [(axis, d) for axis, d in enumerate(dims) if axis not in given]

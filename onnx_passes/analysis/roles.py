@@ -9,11 +9,20 @@ import dataclasses
 
 import onnx_ir as ir
 
-from onnx_passes.analysis.uses import caches, looked_up_rows, reaches_rotation
+from onnx_passes.analysis.uses import (
+    WRITTEN,
+    caches,
+    feeds,
+    looked_up_rows,
+    reaches_rotation,
+)
 from onnx_passes.ir.graph import GraphError, dim, rank
 from onnx_passes.ir.infer import infer
 
 _KEY = "pocket_roles"
+# Inputs that count what is cached, where a cache has a fixed size, by what reads them: the place to
+# write at, and how many tokens there are then.
+_COUNTS = ((WRITTEN, 2), ("Attention", 6))
 _TOKEN_NAMES = ("input_ids", "tokens", "token_ids")
 
 
@@ -30,6 +39,8 @@ class Roles:
     mask: str | None
     positions: str | None
     cache: tuple[tuple[str, str], ...]  # (past input, present output), in order of the outputs
+    written: str | None = None  # where new tokens are written [batch]: behind what is cached
+    lengths: str | None = None  # how many tokens are in the cache then [batch]
 
 
 def note_roles(model: ir.Model, roles: Roles) -> None:
@@ -56,7 +67,9 @@ def find_roles(model: ir.Model) -> Roles:
     presents = {present for _, present in cache}
     logits = [o for o in graph.outputs if o.name and o.name not in presents]
     tokens = _tokens(model, inputs, logits)
-    rest = [name for name in inputs if name not in {tokens, *(past for past, _ in cache)}]
+    written, lengths = (_first(_feeding(inputs, *where)) for where in _COUNTS)
+    known = {tokens, written, lengths, *(past for past, _ in cache)}
+    rest = [name for name in inputs if name not in known]
     positions = [name for name in rest if _is_positions(inputs[name])]
     masks = [name for name in rest if name not in positions]
     if not positions and len(masks) > 1:  # they may be compared only: a name tells
@@ -70,7 +83,12 @@ def find_roles(model: ir.Model) -> Roles:
             "every output is a cache",
             "export the language-model head too",
         )
-    return Roles(tokens, logits[0].name or "", _first(masks), _first(positions), cache)
+    found = _first(masks), _first(positions)
+    return Roles(tokens, logits[0].name or "", *found, cache, written, lengths)
+
+
+def _feeding(inputs: dict[str, ir.Value], op_type: str, index: int) -> list[str]:
+    return [name for name, value in inputs.items() if feeds(value, op_type, index)]
 
 
 def _first(names: list[str]) -> str | None:

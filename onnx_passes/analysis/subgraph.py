@@ -5,7 +5,7 @@ way. How much it computes is limited beforehand, and the shapes that it finds mu
 were inferred (evaluation_checks.py).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from onnx_passes.ir.graph import COUNTERS, COUNTING, DOMAIN, is_constant, rank
 from onnx_passes.ir.ops import definitions
 from onnx_passes.ir.rules import Miss
 
+_TRIED = ((1, 0), (3, 0), (5, 4), (1, 9))  # seq, past
 READS_SHAPES = ("Shape", "Size")  # ops that read nothing of a tensor but its shape
 
 
@@ -67,6 +68,15 @@ class Subgraph:
         """Counters are what they are; of all else only the shape is read."""
         number = {"past": at["past"], "start": padding, "rows": at["rows"]}.get(value.name or "", 0)
         return np.broadcast_to(_array(value, number), _shape(value, at)).copy()
+
+
+def holds_number(model: ir.Model, value: ir.Value, number: Callable[[int, int], int]) -> bool:
+    """Whether all elements of a value are this function of seq and past, at sizes that are tried.
+
+    Raises Miss where the value cannot be evaluated.
+    """
+    piece = Subgraph(model, [value])
+    return all((piece.run(seq, past)[0] == number(seq, past)).all() for seq, past in _TRIED)
 
 
 def _array(value: ir.Value, numbers: npt.ArrayLike) -> np.ndarray:

@@ -31,7 +31,8 @@ _CACHE_OPS = {
 }
 _MOVED = ("Cast", "Identity", "Transpose")
 _TOKENS = 2  # axis of the tokens in most caches: [batch, kv_heads, tokens, head_dim]
-_EXTENDING = ("Concat", "ScatterND", "ScatterElements", "TensorScatter")
+WRITTEN = "TensorScatter"  # what writes into a cache of fixed size, at a place that is its input 2
+_EXTENDING = ("Concat", "ScatterND", "ScatterElements", WRITTEN)
 
 
 class Cache(NamedTuple):
@@ -61,6 +62,16 @@ def looked_up_rows(value: ir.Value, shifts: tuple[str, ...] = ()) -> set[int]:
             if (is_op(node, *_HANDS_ON) and index == 0) or is_op(node, *shifts):
                 front += node.outputs
     return found
+
+
+def feeds(value: ir.Value, op_type: str, index: int) -> bool:
+    """Whether the value is such an input of a node, as it is or cast or reshaped."""
+    for node, at in value.uses():
+        if is_op(node, op_type) and at == index:
+            return True
+        if is_op(node, *_HANDS_ON) and at == 0 and feeds(node.outputs[0], op_type, index):
+            return True
+    return False
 
 
 def _table_rows(lookup: ir.Node) -> int | None:
@@ -93,9 +104,13 @@ def caches(graph: ir.Graph) -> Iterator[Cache]:
         for value in extended:
             past = through(value, *_MOVED)
             if past is not None and past.is_graph_input() and past.name and output.name:
-                axis = _before_moves(value, attribute(node, "axis", _TOKENS), past)
+                axis = _before_moves(value, attribute(node, "axis", _usual_axis(node)), past)
                 yield Cache(past.name, output.name, node, axis)
                 break
+
+
+def _usual_axis(node: ir.Node) -> int:
+    return -2 if node.op_type == WRITTEN else _TOKENS
 
 
 def _before_moves(value: ir.Value | None, axis: int, past: ir.Value) -> int:

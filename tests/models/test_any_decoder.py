@@ -21,7 +21,12 @@ EXPORTS = {
             *("apertus/dynamo", "arcee/optimum", "cohere2/dynamo", "deepseek_v3/optimum"),
             *("exaone4/dynamo", "glm4_moe/dynamo", "gpt_bigcode/optimum", "gpt_oss/optimum"),
             *("helium/optimum", "hunyuan/dynamo", "llama_longrope/optimum", "mpt/optimum"),
-            *("ministral3/mobius-cpu", "olmoe/mobius-default", "persimmon/dynamo"),
+            *(
+                "ministral3/mobius-cpu",
+                "ministral3/mobius-static",
+                "olmoe/mobius-default",
+                "persimmon/dynamo",
+            ),
             *("phi4mini/phi4mini64-genai-fp32", "qwen2_5_vl/genai-fp32", "vaultgemma/dynamo"),
         ),
         1e-8,

@@ -54,7 +54,8 @@ def steps(
         total, column = past + seq, np.array(start)[:, None]
         inputs = {
             "input_ids": ids,
-            "attention_mask": (np.arange(total) >= column).astype(np.int64),
+            "attention_mask": _mask(shapes["attention_mask"], total, column),
+            **{"at": np.full(batch, past), "count": np.full(batch, total)},
             "position_ids": np.maximum(np.arange(past, total) - column, 0),
             **{"past": np.array([past]), "start": np.array(start), "rows": np.array([seq])},
         }
@@ -67,6 +68,12 @@ def steps(
         pairs.append((actual[real], expected[real]))
         past = total
     return pairs
+
+
+def _mask(shape: list[int | ir.SymbolicDim], total: int, start: np.ndarray) -> np.ndarray:
+    """1 where a token is; as long as the cache where that has a fixed size."""
+    slots = np.arange(shape[1] if isinstance(shape[1], int) else total)
+    return ((slots >= start) & (slots < total)).astype(np.int64)
 
 
 def _number(dim: int | ir.SymbolicDim, batch: int) -> int:

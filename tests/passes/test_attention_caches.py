@@ -49,6 +49,14 @@ def test_keeps_the_values(
     assert op_types(given).count("Concat") == 2
 
 
+@pytest.mark.parametrize("mask, hides", [("", True), ("bias", False)])
+def test_padding_is_hidden_by_the_mask_or_where_there_is_none(mask: str, hides: bool) -> None:
+    given = model(APART, mask, "is_causal = 1")
+    assert attention_caches(given).rewrites == 1
+    causal = next(node for node in given.graph if node.op_type == "CausalMask")
+    assert (causal.inputs[2] is next(v for v in given.graph.inputs if v.name == "start")) == hides
+
+
 def test_a_window_counts_from_elsewhere() -> None:
     given = model(APART, "bias", "left_window_size = 3")
     given.graph.opset_imports[""] = 25

@@ -25,6 +25,7 @@ CHECKED = ("resolve_shapes", "fuse_attention", NAMES[-1])
 DECODERS = (  # of other architectures, one for each that passes treat in its own way
     *("apertus/dynamo", "cohere2/dynamo", "gpt_bigcode/optimum", "gpt_oss/optimum"),
     *("helium/optimum", "hunyuan/genai-int4", "ministral3/mobius-cpu", "mpt/optimum"),
+    "ministral3/mobius-static",
     *("olmoe/mobius-default", "persimmon/dynamo", "qwen2_5_vl/genai-fp32", "vaultgemma/dynamo"),
 )
 EXPORTS = [(family, folder) for family, folders in FAMILIES.items() for folder in folders]

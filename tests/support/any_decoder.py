@@ -57,6 +57,30 @@ TURNED = "  ".join(
     f"  new_{x} = Transpose<perm = [0, 2, 1, 3]>(all_{x})"
     for x, new in (("k", "kr"), ("v", "v"))
 )
+SLOTS = 16
+ATTENDED = decoder_text()[decoder_text().index("  kshape = Shape(new_k)") :]
+ATTENDED = ATTENDED[: ATTENDED.index("  h1 = Add(h, o)")]
+SEEN = """  real0 = Cast<to = 9>(attention_mask)  real1 = Unsqueeze(real0, v1)
+  real2 = Unsqueeze(real1, v2)  sizes = Concat<axis = 0>(ub, v1, us, v1)
+  real = Expand(real2, sizes)  flat = Concat<axis = 0>(ub, us, minus)"""
+
+
+def written(cache: str, writes: str, attends: str) -> Changes:
+    """Caches of SLOTS slots that TensorScatter writes into; Attention reads those that count."""
+    return (
+        ('["": 18]', '["": 24]'),
+        ("[B, T] attention_mask", f"[B, {SLOTS}] attention_mask"),
+        ("int64[B, S] position_ids,", "int64[B, S] position_ids, int64[B] at, int64[B] count,"),
+        *(
+            (f"float[B, 2, {n}, 8] {x}_{y}", f"float[{cache}] {x}_{y}")
+            for x, n in (("cache", "P"), ("new", "T"))
+            for y in "kv"
+        ),
+        (NEW, writes),
+        (ATTENDED, f"{SEEN}  {attends}  o = MatMul(o2, wo)\n"),
+    )
+
+
 INTERLEAVED: Changes = (
     ("f4 = Concat<axis = -1>(f3, f3)",
      "fu = Unsqueeze(f3, v3)  fc = Concat<axis = 3>(fu, fu)  f4 = Reshape(fc, flat3)"),
@@ -104,6 +128,21 @@ DECODERS: dict[str, Changes] = {
     "tokens last": (SOFT_CAP, *stored((0, 1, 3, 2), joined((0, 1, 3, 2), 3))),
     "tokens first, fused": stored((0, 2, 1, 3), joined((0, 2, 1, 3), 1)),
     "tokens first, turned": (SOFT_CAP, *stored((0, 2, 1, 3), TURNED)),
+    "written caches": written(
+        f"B, 2, {SLOTS}, 8",
+        "new_k = TensorScatter(cache_k, kr, at)  new_v = TensorScatter<axis = 2>(cache_v, v, at)",
+        "o0 = Attention<is_causal = 1>(qr, new_k, new_v, real, , , count)"
+        "  o1 = Transpose<perm = [0, 2, 1, 3]>(o0)  o2 = Reshape(o1, flat)",
+    ),
+    "written caches of merged heads": written(
+        f"B, {SLOTS}, 16",
+        "kt = Transpose<perm = [0, 2, 1, 3]>(kr)  km = Reshape(kt, flat)"
+        "  qt = Transpose<perm = [0, 2, 1, 3]>(qr)  qm = Reshape(qt, flat)"
+        "  new_k = TensorScatter<axis = 1>(cache_k, km, at)"
+        "  new_v = TensorScatter<axis = -2>(cache_v, w0, at)",
+        "o2 = Attention<q_num_heads = 4, kv_num_heads = 2, is_causal = 1>"
+        "(qm, new_k, new_v, real, , , count)",
+    ),
     "sizes as numbers": (
         ("h1 = Add(h, o)", "n8 = Cast<to = 1>(total)  n9 = Log(n8)  o9 = Mul(o, n9)"
          "  zs = Shape(o)  z0 = ConstantOfShape<value = float[1] {0.5}>(zs)"

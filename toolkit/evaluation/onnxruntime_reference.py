@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx_passes import defined, intake
 from onnx_passes.analysis.fixed_sizes import fixed_sizes
 from onnx_passes.analysis.roles import Roles, has_roles, roles_of
+from onnx_passes.analysis.uses import WRITTEN, caches
 from onnx_passes.canonicalize_dims import PLANES
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.graph import dim
@@ -34,6 +35,7 @@ class Reference:
         self.declared = {i.name: i.shape for i in session.get_inputs()}
         self.outputs = [output.name for output in session.get_outputs()]
         self.caches = _caches(self.roles, self.outputs)
+        self.slots = _slots(model)
         self.past, self.last_only = 0, False
         self.notes: list[str] = []
         self.reset()
@@ -92,7 +94,7 @@ class Reference:
     def feed(self, ids: list[int]) -> npt.NDArray[np.float32]:
         """Feed ids after what is cached, at once; logits [len(ids), V], or [1, V] of the last."""
         feeds = {
-            name: self.state[name] if name in self.state else self._feed(name, ids)
+            name: self._cached(name, ids) if name in self.state else self._feed(name, ids)
             for name in self.types
         }
         values = dict(zip(self.outputs, run_session(self.session, feeds), strict=True))
@@ -103,6 +105,15 @@ class Reference:
         self.last_only = self.last_only or len(rows) < len(ids)
         return rows
 
+    def _cached(self, name: str, ids: list[int]) -> Array:
+        """A cache; one that is written into gets room for the ids first."""
+        cache = self.state[name]
+        if name not in self.slots:
+            return cache
+        more = [(0, 0)] * cache.ndim
+        more[self.slots[name]] = 0, self.past + len(ids) - cache.shape[self.slots[name]]
+        return np.pad(cache, more)
+
     def _feed(self, name: str, ids: list[int]) -> Array:
         declared, seq, total = self.declared[name], len(ids), self.past + len(ids)
         batch = dim(self.inputs[self.roles.tokens], 0) or 1
@@ -111,6 +122,8 @@ class Reference:
             self.roles.tokens: (ids, [batch, seq]),
             self.roles.positions: (range(self.past, total), [*planes, batch, seq]),
             self.roles.mask: (np.ones(total), [batch, total]),
+            self.roles.written: (self.past, [batch]),
+            self.roles.lengths: (total, [batch]),
             "past": (self.past, [1]),
             "start": (0, [batch]),
             "rows": (seq, [1]),
@@ -131,6 +144,8 @@ class Reference:
     def _zeros(self, past: str) -> Array:
         value = self.inputs[past]
         shape = [d if isinstance(d, int) else 0 for d in value.shape or ()]
+        if past in self.slots:
+            shape[self.slots[past]] = 0
         return np.zeros(shape, self.types[past])
 
 
@@ -155,6 +170,11 @@ def _caches(roles: Roles, outputs: list[str]) -> dict[str, str]:
     return pairs | states
 
 
+def _slots(model: ir.Model) -> dict[str, int]:
+    """The axis of the tokens of every cache that is written into."""
+    return {c.past: c.axis for c in caches(model.graph) if c.node.op_type == WRITTEN}
+
+
 def _numpy_type(name: str) -> str:
     """The numpy type for ONNX Runtime's name of one, such as `tensor(float16)`."""
     inner = name.removeprefix("tensor(").removesuffix(")")
@@ -163,8 +183,12 @@ def _numpy_type(name: str) -> str:
 
 def _opened(model: ir.Model) -> ir.Model:
     """The model without the sizes that it declares, except those of its weights."""
+    slots = _slots(model)
     for value in (*model.graph.inputs, *model.graph.outputs):
-        value.shape = None if value.shape is None else ir.Shape([None] * value.shape.rank())
+        # heads and widths of caches stay, from which ONNX Runtime infers others
+        kept = {*range(1, 4)} - {slots[value.name]} if value.name in slots else set[int]()
+        dims = [d if axis in kept else None for axis, d in enumerate(value.shape or ())]
+        value.shape = None if value.shape is None else ir.Shape(dims)
     for node in model.graph.all_nodes():
         for output in node.outputs:
             if not output.is_graph_output():
