@@ -108,6 +108,8 @@ def _tokens(model: ir.Model, inputs: dict[str, ir.Value], logits: list[ir.Value]
         infer(model)  # the width of the logits, whatever the file declares
         width = dim(logits[0], -1)
         found = [name for name in found if width in rows[name]] or found
+    if not found:  # it may be clipped or masked first
+        found = [name for name in inputs if name in _TOKEN_NAMES and not _is_float(inputs[name])]
     if len(found) > 1:
         found = [name for name in found if name in _TOKEN_NAMES] or found
     if len(found) != 1:
@@ -123,7 +125,11 @@ def _no_tokens(inputs: dict[str, ir.Value], found: list[str]) -> RoleError:
         because += f"looked up: {', '.join(found)}"
     elif embedded:
         because += f"{embedded!r} takes what another file of the exporter looks up"
-        hint = "export the decoder as one graph that takes token ids, with its embedding"
+        hint = (
+            "put that file (embed_tokens.onnx, embedding.onnx) beside the model, or export the "
+            "decoder as one graph that takes token ids, with its embedding (GenAI's builder: "
+            "without exclude_embeds)"
+        )
     else:
         because += "none indexes a table"
     return RoleError(

@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-import logging
 import mmap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
 
-from toolkit.compiler.damage import unreadable
-from toolkit.compiler.external_data import external_files, locate
+from onnx_passes import GraphError
+from onnx_passes.embed_tokens import embed_tokens
+from toolkit.compiler.embeddings import embedding_of
+from toolkit.compiler.external_data import external_files
+from toolkit.compiler.read_model import check_opset, read_model
 from toolkit.errors import PocketError
 from toolkit.foreign.find_model import find_model, home_of
 from toolkit.foreign.kinds import refuse
@@ -27,7 +27,6 @@ TOKENIZER_FILES = (
     "chat_template.json",
 )
 SETTINGS_FILES = ("generation_config.json", "genai_config.json")
-OPSETS = range(11, 28)
 SETTINGS = {
     "eos_token_id": "eos",
     "bos_token_id": "bos",
@@ -44,9 +43,10 @@ class Source:
     """A model that can be read; `model` loads a fresh graph each time."""
 
     onnx_path: Path
-    sha256: str  # of the .onnx file and of its external data
+    sha256: str  # of the .onnx files and of their external data
     generation: Mapping[str, Any]  # eos (list), bos, max_context, if the exporter wrote them
     files: Mapping[str, Path] = field(default_factory=dict)  # its tokenizer and settings
+    embedding: Path | None = None  # the .onnx file that embeds tokens, where that is another one
 
     @property
     def folder(self) -> Path:
@@ -55,8 +55,15 @@ class Source:
 
     @property
     def model(self) -> ir.Model:
-        """A fresh graph; weights are mapped, not read."""
-        return _read(self.onnx_path)
+        """A fresh graph that takes tokens; weights are mapped, not read."""
+        model = read_model(self.onnx_path)
+        if self.embedding is None:
+            return model
+        try:
+            embed_tokens(model, read_model(self.embedding))
+        except GraphError as error:
+            raise PocketError(error.what, error.because, error.hint) from None
+        return model
 
 
 def load_source(path: Path) -> Source:
@@ -67,10 +74,19 @@ def load_source(path: Path) -> Source:
     present = {name: file for name, file in files.items() if file.is_file()}
     for file in present.values():
         refuse(file)
-    model = _read(onnx_path)
-    _check_opset(model, onnx_path)
-    data = sorted(external_files(model, onnx_path))
-    return Source(onnx_path, _sha256([onnx_path, *data]), _generation(home), present)
+    model = read_model(onnx_path)
+    embedding = embedding_of(onnx_path, model)
+    parts = [_checked(onnx_path, model)]
+    if embedding is not None:
+        parts.append(_checked(embedding, read_model(embedding)))
+    sha256 = _sha256([file for part in parts for file in part])
+    return Source(onnx_path, sha256, _generation(home), present, embedding)
+
+
+def _checked(path: Path, model: ir.Model) -> list[Path]:
+    """The files of a model, which are complete."""
+    check_opset(model, path)
+    return [path, *sorted(external_files(model, path))]
 
 
 def page_release(model: ir.Model) -> Callable[[], None]:
@@ -84,66 +100,6 @@ def page_release(model: ir.Model) -> Callable[[], None]:
                 tensor.raw.madvise(mmap.MADV_DONTNEED)
 
     return release
-
-
-def _read(path: Path) -> ir.Model:
-    for name in ("onnx_ir", "onnxscript"):  # their warnings are errors here, or harmless
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        model = ir.load(path)
-    except OSError as error:
-        raise PocketError(f"{path} cannot be read", error, "check the file") from None
-    except Exception as error:  # protobuf and onnx_ir raise many kinds on damaged files
-        raise unreadable(path, _bad_number(path) or error) from None
-    if model.graph is None or not len(model.graph) or not model.graph.outputs:
-        raise unreadable(path, "it holds no graph")
-    _check_inputs(model, path)
-    for part in (model.graph, *(f.graph for f in model.functions.values())):
-        _name_once(part.opset_imports)
-    locate(model, path)
-    return model
-
-
-def _name_once(imports: dict[str, int]) -> None:
-    """Import ONNX's own domain under one of its two names; if both are there, the last counts."""
-    found = [imports[name] for name in imports if name in ("", "ai.onnx")]
-    imports.pop("ai.onnx", None)
-    if found:
-        imports[""] = found[-1]
-
-
-def _bad_number(path: Path) -> str | None:
-    """The fault of a tensor whose external offset or length is no number."""
-    with suppress(Exception):  # other damage is reported by its own error
-        for tensor in onnx.load(path, load_external_data=False).graph.initializer:
-            for entry in tensor.external_data:
-                if entry.key in ("offset", "length") and not entry.value.isdecimal():
-                    return f"the {entry.key} of tensor {tensor.name} is {entry.value!r:.40}"
-    return None
-
-
-def _check_inputs(model: ir.Model, path: Path) -> None:
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        for value in node.inputs:
-            if value is not None and not (value.producer() or value.graph):
-                raise unreadable(path, _undefined(path, node, value.name))
-
-
-def _undefined(path: Path, node: ir.Node, name: str | None) -> str:
-    graph = onnx.load(path, load_external_data=False).graph
-    if name in (tensor.values.name for tensor in graph.sparse_initializer):
-        return f"its tensor {name} is sparse"
-    return f"node {node.name} ({node.op_type}) reads {name}, which no node computes"
-
-
-def _check_opset(model: ir.Model, path: Path) -> None:
-    version = model.opset_imports.get("")
-    if version is None or version not in OPSETS:
-        raise PocketError(
-            f"{path} uses opset {version}",
-            f"opsets {OPSETS.start} to {OPSETS.stop - 1} are supported",
-            "export it again with one of these",
-        )
 
 
 def _generation(folder: Path) -> dict[str, Any]:

@@ -44,15 +44,20 @@ class Reference:
     def original(cls, source: Source, threads: int = 0) -> Self:
         """The exporter's file; 0 threads lets ONNX Runtime choose.
 
-        It is run as it is, unless it fixes sizes of its inputs: then with these left open.
+        It is run as it is, unless it fixes sizes of its inputs: then with these left open; or is
+        more than one file: then as one graph.
         """
         model = source.model
         intake(model)
-        fixed = fixed_sizes(model)
-        if not fixed:
+        fixed, embedding = fixed_sizes(model), source.embedding
+        if not fixed and embedding is None:
             return cls(open_session(source.onnx_path, threads), model)
-        found = cls(_session_of(_opened(source.model), str(source.onnx_path), threads), model)
-        found.notes.append(f"fixes sizes ({fixed}): it was run with these left open")
+        given = _opened(source.model) if fixed else source.model
+        found = cls(_session_of(given, str(source.onnx_path), threads), model)
+        if fixed:
+            found.notes.append(f"fixes sizes ({fixed}): it was run with these left open")
+        if embedding is not None:
+            found.notes.append(f"takes embeddings: it was run as one graph with {embedding.name}")
         return found
 
     @classmethod

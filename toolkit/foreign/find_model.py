@@ -16,7 +16,8 @@ from toolkit.foreign.missing_path import not_there
 from toolkit.foreign.steps import CONFIG, run_plan
 from toolkit.paths import PLAN_FILE
 
-PREFERRED = ("model.onnx", "decoder_model.onnx")
+PREFERRED = ("model.onnx", "decoder_model_merged.onnx", "decoder_model.onnx")
+PARTS = re.compile(r"embed|vision|image|audio|speech|encoder")  # of models that see and hear
 INSIDE = "onnx"  # where repositories made for transformers.js keep their models
 DEPTH = 3  # levels of folders that are searched for .onnx files to suggest
 UNINFORMATIVE = re.compile(r"((decoder_)?(with_past_)?model(_merged)?|decoder)(?=$|[-_.])")
@@ -109,6 +110,7 @@ def _chosen(folder: Path) -> Path | None:
         if (folder / name).is_file():
             return folder / name
     found = sorted(folder.glob("*.onnx"))
+    found = [path for path in found if not PARTS.search(path.name.lower())] or found
     if len(found) > 1:
         raise _several(folder, found)
     return found[0] if found else None
