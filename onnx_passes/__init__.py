@@ -14,6 +14,7 @@ from onnx_passes.attention_caches import attention_caches
 from onnx_passes.cancel_transposes import cancel_transposes
 from onnx_passes.canonicalize_dims import canonicalize_dims
 from onnx_passes.check_nodes import check_nodes
+from onnx_passes.choose_branches import choose_branches
 from onnx_passes.count_inputs import count_inputs
 from onnx_passes.count_sizes import count_sizes
 from onnx_passes.dequantize import dequantize
@@ -64,6 +65,7 @@ INTAKE: tuple[Pass, ...] = (
     sort_nodes,  # inlining goes through nodes in order
     inline_functions,  # so that there is one graph to check
     check_nodes,  # before anything relies on inputs and attributes
+    choose_branches,  # before anything looks at nodes: those in branches are not looked at
     raise_opset,  # only valid nodes can be converted
     dequantize,  # so that floats are floats, with or without codes
     read_integer_products,  # beside it: codes that are multiplied as integers

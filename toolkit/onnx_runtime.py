@@ -60,6 +60,12 @@ def run_session(session: ort.InferenceSession, feeds: Arrays) -> list[npt.NDArra
         return list(session.run(None, dict(feeds)))
 
 
+def numpy_type(name: str) -> str:
+    """The numpy type for ONNX Runtime's name of one, such as `tensor(float16)`."""
+    inner = name.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64", "string": "object"}.get(inner, inner)
+
+
 def finds_damage(path: Path) -> bool:
     """Whether ONNX Runtime refuses a file because it is damaged, not because of a missing op."""
     try:

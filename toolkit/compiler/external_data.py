@@ -9,16 +9,21 @@ from toolkit.errors import PocketError
 from toolkit.foreign.kinds import refuse
 
 
+def external_tensors(model: ir.Model) -> list[tuple[ir.Value, ir.ExternalTensor]]:
+    """Weights in other files, those of branches included."""
+    parts = (model.graph, *model.graph.subgraphs())
+    values = (value for part in parts for value in part.initializers.values())
+    found = ((value, value.const_value) for value in values)
+    return [(value, tensor) for value, tensor in found if isinstance(tensor, ir.ExternalTensor)]
+
+
 def locate(model: ir.Model, path: Path) -> None:
     """Give external weights their full path, in the model's folder or that of a link's target.
 
     onnx_ir follows no symbolic links and reads no hard-linked files, but a hub's cache has both.
     """
     allowed = {path.parent.resolve(), path.resolve().parent}
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor):
-            continue
+    for value, tensor in external_tensors(model):
         file = path.parent / tensor.location
         if not allowed & set(file.resolve().parents):
             outside = f"tensor {value.name} is outside its folder, at {tensor.location}"
@@ -33,10 +38,7 @@ def locate(model: ir.Model, path: Path) -> None:
 def external_files(model: ir.Model, path: Path) -> set[Path]:
     """The files of external weights; raises unless each exists and is long enough."""
     files: set[Path] = set()
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor):
-            continue
+    for value, tensor in external_tensors(model):
         file = Path(tensor.path)
         if not file.is_file():
             raise PocketError(

@@ -17,6 +17,7 @@ from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.kinds.assemble import assemble
 from toolkit.compiler.lowering.table import computes
+from toolkit.compiler.merged import check_branches
 from toolkit.compiler.options import Options, choose, options_of
 from toolkit.compiler.refusals import refuse_leftovers
 from toolkit.compiler.report import CompileReport, figures_of
@@ -61,6 +62,7 @@ def compile(
         model = source.model
         forget, nodes_before = page_release(model), len(model.graph)
         passes = list(_rewrite(model, options, tell))
+        check_branches(source.onnx_path, model)
     # graph -> plan; weights are only listed in the table, not read
     with _reading_weights(source), blaming(source.onnx_path):
         tell("choosing kernels and placing memory")

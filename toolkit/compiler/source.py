@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_passes import GraphError
 from onnx_passes.embed_tokens import embed_tokens
 from toolkit.compiler.embeddings import embedding_of
-from toolkit.compiler.external_data import external_files
+from toolkit.compiler.external_data import external_files, external_tensors
 from toolkit.compiler.read_model import check_opset, read_model
 from toolkit.errors import PocketError
 from toolkit.foreign.find_model import find_model, home_of
@@ -91,8 +91,7 @@ def _checked(path: Path, model: ir.Model) -> list[Path]:
 
 def page_release(model: ir.Model) -> Callable[[], None]:
     """What releases the pages of mapped weights, so that a large model is not all in memory."""
-    values = model.graph.initializers.values()
-    mapped = [v.const_value for v in values if isinstance(v.const_value, ir.ExternalTensor)]
+    mapped = [tensor for _, tensor in external_tensors(model)]
 
     def release() -> None:
         for tensor in mapped:

@@ -14,10 +14,11 @@ from onnx_passes.analysis.fixed_sizes import fixed_sizes
 from onnx_passes.analysis.roles import Roles, has_roles, roles_of
 from onnx_passes.analysis.uses import WRITTEN, caches
 from onnx_passes.canonicalize_dims import PLANES
+from onnx_passes.choose_branches import noted_flag
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.graph import dim
 from toolkit.compiler.source import Source
-from toolkit.onnx_runtime import Refused, open_session, run_session
+from toolkit.onnx_runtime import Refused, numpy_type, open_session, run_session
 from toolkit.plan.schema import Plan
 
 Array = npt.NDArray[Any]
@@ -31,11 +32,11 @@ class Reference:
         """Roles and shapes come from `model`; `session` runs it, or an earlier form of it."""
         self.session, self.roles = session, roles_of(model)
         self.inputs = {v.name: v for v in model.graph.inputs if v.name}
-        self.types = {i.name: _numpy_type(i.type) for i in session.get_inputs()}
+        self.types = {i.name: numpy_type(i.type) for i in session.get_inputs()}
         self.declared = {i.name: i.shape for i in session.get_inputs()}
         self.outputs = [output.name for output in session.get_outputs()]
         self.caches = _caches(self.roles, self.outputs)
-        self.slots = _slots(model)
+        self.slots, self.flag = _slots(model), noted_flag(model)
         self.past, self.last_only = 0, False
         self.notes: list[str] = []
         self.reset()
@@ -129,6 +130,7 @@ class Reference:
             self.roles.mask: (np.ones(total), [batch, total]),
             self.roles.written: (self.past, [batch]),
             self.roles.lengths: (total, [batch]),
+            self.flag: (self.past > 0, declared),
             "past": (self.past, [1]),
             "start": (0, [batch]),
             "rows": (seq, [1]),
@@ -178,12 +180,6 @@ def _caches(roles: Roles, outputs: list[str]) -> dict[str, str]:
 def _slots(model: ir.Model) -> dict[str, int]:
     """The axis of the tokens of every cache that is written into."""
     return {c.past: c.axis for c in caches(model.graph) if c.node.op_type == WRITTEN}
-
-
-def _numpy_type(name: str) -> str:
-    """The numpy type for ONNX Runtime's name of one, such as `tensor(float16)`."""
-    inner = name.removeprefix("tensor(").removesuffix(")")
-    return {"float": "float32", "double": "float64", "string": "object"}.get(inner, inner)
 
 
 def _opened(model: ir.Model) -> ir.Model:
