@@ -39,6 +39,7 @@ from onnx_passes.ir.graph import COUNTERS, GraphError
 from onnx_passes.ir.infer import infer
 from onnx_passes.ir.ops import defined
 from onnx_passes.ir.rules import Missed, Outcome
+from onnx_passes.keep_all_logits import keep_all_logits
 from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
 from onnx_passes.plain_ops import plain_ops
@@ -66,6 +67,7 @@ INTAKE: tuple[Pass, ...] = (
     inline_functions,  # so that there is one graph to check
     check_nodes,  # before anything relies on inputs and attributes
     choose_branches,  # before anything looks at nodes: those in branches are not looked at
+    keep_all_logits,
     raise_opset,  # only valid nodes can be converted
     dequantize,  # so that floats are floats, with or without codes
     read_integer_products,  # beside it: codes that are multiplied as integers
