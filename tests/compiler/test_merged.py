@@ -5,6 +5,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 from any_decoder import CONTEXT
+from embedded_decoder import embedded_text, front
 from merged_decoder import CAUSAL, merged
 
 import toolkit
@@ -20,6 +21,15 @@ def test_answers_as_onnx_runtime(tmp_path: Path, on: str) -> None:
     ir.save(merged(), tmp_path / "decoder_model_merged.onnx")
     report = toolkit.compile(tmp_path, tmp_path / "x.plan", device="pocl", max_context=CONTEXT)
     figures = verify(report.path, on=on)
+    assert figures["ok"] and figures["greedy_match"]
+    assert max(case["nmse"] for case in figures["original"]) < 1e-8
+
+
+def test_with_an_embedding_beside_it(tmp_path: Path) -> None:
+    ir.save(merged(source=embedded_text()), tmp_path / "decoder_model_merged.onnx")
+    ir.save(front("looked up"), tmp_path / "embed_tokens.onnx")
+    report = toolkit.compile(tmp_path, tmp_path / "x.plan", device="pocl", max_context=CONTEXT)
+    figures = verify(report.path, on="host")
     assert figures["ok"] and figures["greedy_match"]
     assert max(case["nmse"] for case in figures["original"]) < 1e-8
 

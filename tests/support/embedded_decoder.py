@@ -47,10 +47,15 @@ def front(name: str, **changes: str) -> ir.Model:
 
 def embedded(name: str = "", wanted: str = "inputs_embeds") -> ir.Model:
     """The decoder that takes what such a graph gives."""
+    return text(embedded_text(name, wanted))
+
+
+def embedded_text(name: str = "", wanted: str = "inputs_embeds") -> str:
+    """Its text."""
     source = decoder_text().replace("int64[B, S] input_ids", f"float[B, S, 32] {wanted}")
     taken = f"h = Identity({wanted})"
     if name == "two outputs":
         source = source.replace("int64[B, S] position_ids", "float[B, S, 32] per_layer_inputs,"
                                 "  int64[B, S] position_ids")  # fmt: skip
         taken = f"h = Add({wanted}, per_layer_inputs)"
-    return text(source.replace(EMBEDDED, taken))
+    return source.replace(EMBEDDED, taken)

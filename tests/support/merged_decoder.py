@@ -11,10 +11,11 @@ CAUSAL = "seen = And(causal, real)"
 CACHES = ("cache_k", "cache_v")
 
 
-def merged(cached: tuple[str, str] = ("", "")) -> ir.Model:
-    """The tiny decoder; what `cached` changes is its branch for a cached text."""
-    whole = ir.to_proto(text(decoder_text())).graph
-    past = ir.to_proto(text(decoder_text().replace(*cached))).graph
+def merged(cached: tuple[str, str] = ("", ""), source: str = "") -> ir.Model:
+    """The tiny decoder, or `source`; `cached` changes its branch for a cached text."""
+    source = source or decoder_text()
+    whole = ir.to_proto(text(source)).graph
+    past = ir.to_proto(text(source.replace(*cached))).graph
     first = _branch("no_past", whole)
     for name in reversed(CACHES):  # the branch for a text that begins makes caches of its own
         empty = helper.make_tensor("empty", onnx.TensorProto.FLOAT, (1, 2, 0, 8), [])

@@ -15,8 +15,9 @@ import onnx_ir as ir
 
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.choose_branches import noted_flag
+from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
-from toolkit.onnx_runtime import Refused, numpy_type, open_session, run_session
+from toolkit.onnx_runtime import Refused, numpy_type, run_session
 
 Arrays = dict[str, npt.NDArray[Any]]
 _IDS = np.arange(1, 6)[None]  # any text of some tokens
@@ -24,16 +25,11 @@ _LARGEST = 3e-2  # NMSE: activations in int8 are rounded by the range that they 
 _HINT = "export it with a newer optimum: optimum-cli export onnx --task text-generation-with-past"
 
 
-def check_branches(path: Path, model: ir.Model) -> None:
-    """Raise unless both branches of the file agree; `model` is the same after the passes.
-
-    Nothing is done for a model that is not merged.
-    """
-    flag = noted_flag(model)
-    if flag is None:
-        return
+def check_branches(source: Source, model: ir.Model) -> None:
+    """Raise unless both branches of a merged model agree; `model` is the same after the passes."""
+    path = source.onnx_path
     try:
-        decoder = _Merged(path, model, flag)
+        decoder = _Merged(source, model)
     except Refused as error:
         what = f"the two branches of {path} cannot be compared"
         raise PocketError(what, error.because, _HINT) from error
@@ -50,10 +46,10 @@ def check_branches(path: Path, model: ir.Model) -> None:
 
 
 class _Merged:
-    """The file in ONNX Runtime, with its cache in the caller's hands."""
+    """The model in ONNX Runtime, with its cache in the caller's hands."""
 
-    def __init__(self, path: Path, model: ir.Model, flag: str) -> None:
-        self.session, self.roles, self.flag = open_session(path), roles_of(model), flag
+    def __init__(self, source: Source, model: ir.Model) -> None:
+        self.session, self.roles, self.flag = source.session(), roles_of(model), noted_flag(model)
 
     def run(self, ids: npt.NDArray[Any], past: int, cached: Arrays) -> tuple[Any, Arrays]:
         """Logits in float32, and the caches by the names of the inputs that take them."""

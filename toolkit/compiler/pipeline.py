@@ -11,13 +11,13 @@ import onnx_ir as ir
 
 import onnx_passes
 from onnx_passes import Missed, Outcome
+from onnx_passes.choose_branches import noted_flag
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.kinds.assemble import assemble
 from toolkit.compiler.lowering.table import computes
-from toolkit.compiler.merged import check_branches
 from toolkit.compiler.options import Options, choose, options_of
 from toolkit.compiler.refusals import refuse_leftovers
 from toolkit.compiler.report import CompileReport, figures_of
@@ -62,7 +62,10 @@ def compile(
         model = source.model
         forget, nodes_before = page_release(model), len(model.graph)
         passes = list(_rewrite(model, options, tell))
-        check_branches(source.onnx_path, model)
+        if noted_flag(model) is not None:
+            from toolkit.compiler.merged import check_branches  # ONNX Runtime takes time to load
+
+            check_branches(source, model)
     # graph -> plan; weights are only listed in the table, not read
     with _reading_weights(source), blaming(source.onnx_path):
         tell("choosing kernels and placing memory")

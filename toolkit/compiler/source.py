@@ -3,6 +3,7 @@
 import hashlib
 import json
 import mmap
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnx_passes import GraphError
+from onnx_passes import GraphError, defined
 from onnx_passes.embed_tokens import embed_tokens
 from toolkit.compiler.embeddings import embedding_of
 from toolkit.compiler.external_data import external_files, external_tensors
@@ -64,6 +65,24 @@ class Source:
         except GraphError as error:
             raise PocketError(error.what, error.because, error.hint) from None
         return model
+
+    def session(self, threads: int = 0) -> Any:
+        """The exporter's model in ONNX Runtime, in one graph; 0 threads lets it choose."""
+        from toolkit.onnx_runtime import open_session  # which takes time to load
+
+        if self.embedding is None:
+            return open_session(self.onnx_path, threads)
+        return session_of(self.model, str(self.onnx_path), threads)
+
+
+def session_of(model: ir.Model, name: str, threads: int = 0) -> Any:
+    """Open a graph through a file with external data: a protobuf is limited to 2 GiB."""
+    from toolkit.onnx_runtime import open_session
+
+    with defined(model), tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
+        path = Path(folder) / "model.onnx"
+        ir.save(model, path, external_data="model.onnx.data")
+        return open_session(path, threads, name=name)
 
 
 def load_source(path: Path) -> Source:

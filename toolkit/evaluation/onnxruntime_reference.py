@@ -1,15 +1,13 @@
 """The oracle: ONNX Runtime on a decoder, original or after any pass, with its own KV cache."""
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnx_passes import defined, intake
+from onnx_passes import intake
 from onnx_passes.analysis.fixed_sizes import fixed_sizes
 from onnx_passes.analysis.roles import Roles, has_roles, roles_of
 from onnx_passes.analysis.uses import WRITTEN, caches
@@ -17,8 +15,8 @@ from onnx_passes.canonicalize_dims import PLANES
 from onnx_passes.choose_branches import noted_flag
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.graph import dim
-from toolkit.compiler.source import Source
-from toolkit.onnx_runtime import Refused, numpy_type, open_session, run_session
+from toolkit.compiler.source import Source, session_of
+from toolkit.onnx_runtime import Refused, numpy_type, run_session
 from toolkit.plan.schema import Plan
 
 Array = npt.NDArray[Any]
@@ -51,11 +49,11 @@ class Reference:
         model = source.model
         intake(model)
         fixed, embedding = fixed_sizes(model), source.embedding
-        if not fixed and embedding is None:
-            return cls(open_session(source.onnx_path, threads), model)
-        given = _opened(source.model) if fixed else source.model
-        found = cls(_session_of(given, str(source.onnx_path), threads), model)
-        if fixed:
+        if not fixed:
+            found = cls(source.session(threads), model)
+        else:
+            opened = session_of(_opened(source.model), str(source.onnx_path), threads)
+            found = cls(opened, model)
             found.notes.append(f"fixes sizes ({fixed}): it was run with these left open")
         if embedding is not None:
             found.notes.append(f"takes embeddings: it was run as one graph with {embedding.name}")
@@ -76,7 +74,7 @@ class Reference:
         """
         model.ir_version = 10  # the first version with function overloads
         known = model if taken_in is None or has_roles(model) else taken_in
-        return cls(_session_of(model, "the rewritten graph"), known)
+        return cls(session_of(model, "the rewritten graph"), known)
 
     def reset(self) -> None:
         """Empty the cache."""
@@ -195,11 +193,3 @@ def _opened(model: ir.Model) -> ir.Model:
             if not output.is_graph_output():
                 output.shape = None
     return model
-
-
-def _session_of(model: ir.Model, name: str, threads: int = 0) -> Any:
-    """Open a model through a file with external data: a protobuf is limited to 2 GiB."""
-    with defined(model), tempfile.TemporaryDirectory(prefix="pocketcl-") as folder:
-        path = Path(folder) / "model.onnx"
-        ir.save(model, path, external_data="model.onnx.data")
-        return open_session(path, threads, name=name)
