@@ -63,6 +63,7 @@ def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: in
         roles.mask: {2: [batch, total], 4: [batch, 1, seq, total]},
         roles.written: {1: [batch]},
         roles.lengths: {1: [batch]},
+        roles.places: {1: [seq]},
     }
     for name, by_rank in shapes.items():
         if name is None:
@@ -72,7 +73,8 @@ def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: in
             raise RoleError(
                 f"the input {name!r} has rank {'unknown' if found is None else found}",
                 "tokens are [batch, seq], positions too or [3, batch, seq], "
-                "masks [batch, total] or [batch, 1, seq, total], counts [batch]",
+                "masks [batch, total] or [batch, 1, seq, total], counts [batch], "
+                "places in the cache [seq]",
                 "export with the exporter's default inputs",
             )
         inputs[name].shape = ir.Shape(by_rank[found])

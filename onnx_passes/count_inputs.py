@@ -3,7 +3,8 @@
 A position is `pocket.Positions`, the place of a token after the padding on the left. A mask of
 rank 2 is `pocket.PaddingMask`: 1 where a token is none. One of rank 4 is `pocket.CausalMask`: 1
 where a key is seen or, of floats, what is added to the scores: 0 where it is seen. Where a cache
-has a fixed size, new tokens are written at `past`, and then there are `past + seq`. So learned
+has a fixed size, new tokens are written at `past`, and then there are `past + seq`; places in the
+cache are counted from its beginning, padding included. So learned
 positions, offsets, and what is counted in a mask follow from the graph and can be evaluated.
 """
 
@@ -25,7 +26,7 @@ def count_inputs(model: ir.Model) -> Outcome:
     roles, inputs = roles_of(model), {value.name: value for value in model.graph.inputs}
     makers = {
         **{roles.positions: _positions, roles.mask: _mask},
-        **{roles.written: _written, roles.lengths: _lengths},
+        **{roles.written: _written, roles.lengths: _lengths, roles.places: _places},
     }
     found = [(inputs[name], make) for name, make in makers.items() if name in inputs]
     for value, make in found:
@@ -66,6 +67,12 @@ def _lengths(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Va
     tokens, past, _ = counts
     total = b.op("Extent", tokens, past, domain=DOMAIN, a=1, b=1, c=0)
     return _cast(b, _for_each_text(b, total, value), ir.DataType.INT64, value)
+
+
+def _places(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Value:
+    tokens, past, _ = counts
+    positions = b.op("Positions", tokens, past, b.constant(np.zeros(1, np.int64)), domain=DOMAIN)
+    return _cast(b, b.op("Reshape", positions, b.target(-1)), ir.DataType.INT64, value)
 
 
 def _for_each_text(b: Builder, number: ir.Value, value: ir.Value) -> ir.Value:

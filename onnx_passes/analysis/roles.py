@@ -23,6 +23,7 @@ _KEY = "pocket_roles"
 # Inputs that count what is cached, where a cache has a fixed size, by what reads them: the place to
 # write at, and how many tokens there are then.
 _COUNTS = ((WRITTEN, 2), ("Attention", 6))
+_POSITION = "position"  # in the names of inputs that say where tokens stand
 _TOKEN_NAMES = ("input_ids", "tokens", "token_ids")
 
 
@@ -41,6 +42,7 @@ class Roles:
     cache: tuple[tuple[str, str], ...]  # (past input, present output), in order of the outputs
     written: str | None = None  # where new tokens are written [batch]: behind what is cached
     lengths: str | None = None  # how many tokens are in the cache then [batch]
+    places: str | None = None  # where in the cache new tokens stand [seq], padding included
 
 
 def note_roles(model: ir.Model, roles: Roles) -> None:
@@ -70,10 +72,12 @@ def find_roles(model: ir.Model) -> Roles:
     written, lengths = (_first(_feeding(inputs, *where)) for where in _COUNTS)
     known = {tokens, written, lengths, *(past for past, _ in cache)}
     rest = [name for name in inputs if name not in known]
+    places = [name for name in rest if rank(inputs[name]) == 1 and _says_position(inputs[name])]
+    rest = [name for name in rest if name not in places[:1]]
     positions = [name for name in rest if _is_positions(inputs[name])]
     masks = [name for name in rest if name not in positions]
     if not positions and len(masks) > 1:  # they may be compared only: a name tells
-        positions = [name for name in masks if "position" in name][:1]
+        positions = [name for name in masks if _POSITION in name][:1]
         masks = [name for name in masks if name not in positions]
     _refuse_extra("input", masks[1:] + positions[1:])
     _refuse_extra("output", [value.name or "" for value in logits[1:]])
@@ -84,7 +88,8 @@ def find_roles(model: ir.Model) -> Roles:
             "export the language-model head too",
         )
     found = _first(masks), _first(positions)
-    return Roles(tokens, logits[0].name or "", *found, cache, written, lengths)
+    counts = written, lengths, _first(places)
+    return Roles(tokens, logits[0].name or "", *found, cache, *counts)
 
 
 def _feeding(inputs: dict[str, ir.Value], op_type: str, index: int) -> list[str]:
@@ -98,6 +103,11 @@ def _first(names: list[str]) -> str | None:
 def _is_positions(value: ir.Value) -> bool:
     """Whether the value becomes an angle, or looks up learned positions, perhaps with an offset."""
     return reaches_rotation(value) or bool(looked_up_rows(value, ("Add", "Sub")))
+
+
+def _says_position(value: ir.Value) -> bool:
+    """The same of what may also be compared only, where its name says so."""
+    return _POSITION in (value.name or "") or _is_positions(value)
 
 
 def _tokens(model: ir.Model, inputs: dict[str, ir.Value], logits: list[ir.Value]) -> str:

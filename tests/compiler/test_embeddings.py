@@ -50,6 +50,13 @@ def test_of_several_the_one_of_the_same_precision(tmp_path: Path) -> None:
     assert chosen(tmp_path / "decoder_model_merged_q4.onnx") == "embed_tokens_q4.onnx"
 
 
+def test_the_decoder_is_what_sees_and_looks_up_nothing(tmp_path: Path) -> None:
+    parts = {"embed_tokens_q4": front("looked up"), "vision_encoder_q4": text(decoder_text())}
+    written(tmp_path, decoder_model_merged_q4=embedded(), **parts)
+    assert load_source(tmp_path).onnx_path.name == "decoder_model_merged_q4.onnx"
+    assert chosen(tmp_path) == "embed_tokens_q4.onnx"
+
+
 def test_the_one_that_genai_names(tmp_path: Path) -> None:
     written(tmp_path, text=embedded(), first=front("looked up"), embed_other=front("looked up"))
     names = {"decoder": {"filename": "text.onnx"}, "embedding": {"filename": "first.onnx"}}

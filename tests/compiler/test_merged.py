@@ -9,6 +9,7 @@ from embedded_decoder import embedded_text, front
 from merged_decoder import CAUSAL, merged
 
 import toolkit
+from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.verify import verify
 
@@ -23,6 +24,12 @@ def test_answers_as_onnx_runtime(tmp_path: Path, on: str) -> None:
     figures = verify(report.path, on=on)
     assert figures["ok"] and figures["greedy_match"]
     assert max(case["nmse"] for case in figures["original"]) < 1e-8
+
+
+def test_is_taken_before_its_parts(tmp_path: Path) -> None:
+    for name in ("decoder_model", "decoder_model_merged", "decoder_with_past_model"):
+        ir.save(merged(), tmp_path / f"{name}.onnx")
+    assert load_source(tmp_path).onnx_path.name == "decoder_model_merged.onnx"
 
 
 def test_with_an_embedding_beside_it(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def steps(
         inputs = {
             "input_ids": ids,
             "attention_mask": _mask(shapes["attention_mask"], total, column),
+            "cache_position": np.arange(past, total),
             **{"at": np.full(batch, past), "count": np.full(batch, total)},
             "position_ids": np.maximum(np.arange(past, total) - column, 0),
             **{"past": np.array([past]), "start": np.array(start), "rows": np.array([seq])},

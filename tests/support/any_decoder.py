@@ -128,6 +128,15 @@ DECODERS: dict[str, Changes] = {
     "tokens last": (SOFT_CAP, *stored((0, 1, 3, 2), joined((0, 1, 3, 2), 3))),
     "tokens first, fused": stored((0, 2, 1, 3), joined((0, 2, 1, 3), 1)),
     "tokens first, turned": (SOFT_CAP, *stored((0, 2, 1, 3), TURNED)),
+    "places in the cache": (
+        ("int64[B, S] position_ids", "int64[S] cache_position"),
+        ("f0 = Cast<to = 1>(position_ids)",
+         "cp = Unsqueeze(cache_position, v0)  f0 = Cast<to = 1>(cp)"),
+    ),
+    "places in the cache beside positions": (
+        ("int64[B, S] position_ids,", "int64[B, S] position_ids, int64[S] cache_position,"),
+        ("at = Unsqueeze(at0, v1)", "at = Unsqueeze(cache_position, v1)"),
+    ),
     "written caches": written(
         f"B, 2, {SLOTS}, 8",
         "new_k = TensorScatter(cache_k, kr, at)  new_v = TensorScatter<axis = 2>(cache_v, v, at)",

@@ -7,7 +7,7 @@ from typing import Any
 import onnx_ir as ir
 
 import onnx_passes
-from onnx_passes.analysis.roles import roles_of
+from onnx_passes.analysis.roles import Roles, roles_of
 from onnx_passes.ir.dims import SYMBOLS
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.lowering.table import unsupported
@@ -90,6 +90,7 @@ def inspect_model(source: Source) -> dict[str, Any]:
     left = ((node, unsupported(node, roles.tokens)) for node in model.graph)
     return {
         "roles": {"tokens": roles.tokens, "mask": roles.mask, "positions": roles.positions}
+        | {role: name for role, name in _counts(roles).items() if name is not None}
         | {"logits": roles.logits, "cache": [list(pair) for pair in roles.cache]},
         "symbols": [*SYMBOLS],
         "passes": passes,
@@ -98,6 +99,11 @@ def inspect_model(source: Source) -> dict[str, Any]:
             f"{', '.join(v.name or '' for v in n.outputs)} = {_call(n)}" for n in model.graph
         ],
     }
+
+
+def _counts(roles: Roles) -> dict[str, str | None]:
+    """Inputs that few decoders have."""
+    return {"places": roles.places, "written": roles.written, "lengths": roles.lengths}
 
 
 def _row(node: ir.Node, reason: str) -> dict[str, str]:

@@ -65,6 +65,7 @@ class _Merged:
         known: Mapping[str | None, npt.ArrayLike] = {
             self.roles.tokens: ids,
             self.roles.positions: np.arange(past, total)[None],
+            self.roles.places: np.arange(past, total),
             self.roles.mask: np.ones((1, total)),
             self.flag: np.full([1] * len(given.shape), past > 0),
         }

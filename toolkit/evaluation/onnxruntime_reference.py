@@ -128,6 +128,7 @@ class Reference:
             self.roles.mask: (np.ones(total), [batch, total]),
             self.roles.written: (self.past, [batch]),
             self.roles.lengths: (total, [batch]),
+            self.roles.places: (range(self.past, total), [seq]),
             self.flag: (self.past > 0, declared),
             "past": (self.past, [1]),
             "start": (0, [batch]),
