@@ -19,6 +19,7 @@ from onnx_passes.analysis.uses import (
 from onnx_passes.ir.graph import GraphError, dim, rank
 from onnx_passes.ir.infer import infer
 
+Inputs = dict[str, ir.Value]
 _KEY = "pocket_roles"
 # Inputs that count what is cached, where a cache has a fixed size, by what reads them: the place to
 # write at, and how many tokens there are then.
@@ -69,16 +70,9 @@ def find_roles(model: ir.Model) -> Roles:
     presents = {present for _, present in cache}
     logits = [o for o in graph.outputs if o.name and o.name not in presents]
     tokens = _tokens(model, inputs, logits)
-    written, lengths = (_first(_feeding(inputs, *where)) for where in _COUNTS)
-    known = {tokens, written, lengths, *(past for past, _ in cache)}
-    rest = [name for name in inputs if name not in known]
-    places = [name for name in rest if rank(inputs[name]) == 1 and _says_position(inputs[name])]
-    rest = [name for name in rest if name not in places[:1]]
-    positions = [name for name in rest if _is_positions(inputs[name])]
-    masks = [name for name in rest if name not in positions]
-    if not positions and len(masks) > 1:  # they may be compared only: a name tells
-        positions = [name for name in masks if _POSITION in name][:1]
-        masks = [name for name in masks if name not in positions]
+    rest = {n: v for n, v in inputs.items() if n not in {tokens, *(past for past, _ in cache)}}
+    counts = _counts(rest)
+    masks, positions = _masks_and_positions({n: v for n, v in rest.items() if n not in counts})
     _refuse_extra("input", masks[1:] + positions[1:])
     _refuse_extra("output", [value.name or "" for value in logits[1:]])
     if not logits:
@@ -88,12 +82,24 @@ def find_roles(model: ir.Model) -> Roles:
             "export the language-model head too",
         )
     found = _first(masks), _first(positions)
-    counts = written, lengths, _first(places)
     return Roles(tokens, logits[0].name or "", *found, cache, *counts)
 
 
-def _feeding(inputs: dict[str, ir.Value], op_type: str, index: int) -> list[str]:
-    return [name for name, value in inputs.items() if feeds(value, op_type, index)]
+def _counts(inputs: Inputs) -> tuple[str | None, str | None, str | None]:
+    """Of the inputs that count what is cached: the place to write at, the tokens, their places."""
+    written, lengths = ([n for n, v in inputs.items() if feeds(v, *where)] for where in _COUNTS)
+    places = [n for n, v in inputs.items() if rank(v) == 1 and _says_position(v)]
+    places = [name for name in places if name not in written + lengths]
+    return _first(written), _first(lengths), _first(places)
+
+
+def _masks_and_positions(inputs: Inputs) -> tuple[list[str], list[str]]:
+    positions = [name for name in inputs if _is_positions(inputs[name])]
+    masks = [name for name in inputs if name not in positions]
+    if not positions and len(masks) > 1:  # they may be compared only: a name tells
+        positions = [name for name in masks if _POSITION in name][:1]
+        masks = [name for name in masks if name not in positions]
+    return masks, positions
 
 
 def _first(names: list[str]) -> str | None:
@@ -110,7 +116,7 @@ def _says_position(value: ir.Value) -> bool:
     return _POSITION in (value.name or "") or _is_positions(value)
 
 
-def _tokens(model: ir.Model, inputs: dict[str, ir.Value], logits: list[ir.Value]) -> str:
+def _tokens(model: ir.Model, inputs: Inputs, logits: list[ir.Value]) -> str:
     """The input whose table has a row for each logit; of several, the one of the usual name."""
     rows = {name: looked_up_rows(value) for name, value in inputs.items()}
     found = [name for name in inputs if rows[name]]
@@ -127,7 +133,7 @@ def _tokens(model: ir.Model, inputs: dict[str, ir.Value], logits: list[ir.Value]
     return found[0]
 
 
-def _no_tokens(inputs: dict[str, ir.Value], found: list[str]) -> RoleError:
+def _no_tokens(inputs: Inputs, found: list[str]) -> RoleError:
     embedded = next((name for name, x in inputs.items() if rank(x) == 3 and _is_float(x)), None)
     because = f"inputs: {', '.join(inputs)}; "
     hint = "export a decoder with its embedding, for example by optimum's text-generation-with-past"

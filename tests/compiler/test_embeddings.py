@@ -31,6 +31,7 @@ def test_text_goes_through_both(tmp_path: Path, on: str) -> None:
     written(tmp_path / "onnx", **parts, vision_encoder=text(decoder_text()))
     (tmp_path / "config.json").write_text("{}")
     report = toolkit.compile(tmp_path, tmp_path / "x.plan", device="pocl", max_context=CONTEXT)
+    assert report.figures["embedding"] == str(tmp_path / "onnx/embed_tokens.onnx")
     figures = verify(report.path, on=on)
     assert figures["ok"] and figures["greedy_match"]
     assert max(case["nmse"] for case in figures["original"]) < 1e-8

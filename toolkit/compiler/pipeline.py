@@ -86,6 +86,8 @@ def compile(
         plan = write_plan(out, plan, table.sources, kernels, dict(source.files), packing)
     figures = figures_of(plan, model, nodes_before, passes, time.perf_counter() - started)
     figures["cooperative"] = alone or "decode"
+    if source.embedding is not None:
+        figures["embedding"] = str(source.embedding)
     return CompileReport(out, plan, figures)
 
 

@@ -57,6 +57,8 @@ def compile_lines(path: Path, figures: dict[str, Any], named: bool = True) -> It
     arena = max(figures["arena_bytes"].values(), default=0)
     memory = f"states {size(figures['state_bytes'])}, scratch {size(arena)}"
     yield f"{path}: {figures['nodes_before']} nodes → {figures['nodes_after']}, dispatches {phases}"
+    if figures.get("embedding"):
+        yield f"  tokens are embedded by {figures['embedding']}, which lies beside the model"
     yield f"  weights {size(figures['weight_bytes'])}, {memory}"
     if figures.get("max_context"):
         yield f"  context {figures['max_context']} tokens (--max-context)"
