@@ -2,12 +2,14 @@
 
 A Range counts positions, new ones or all; what an Expand or a ConstantOfShape fills is spread over
 tokens by their number; a Slice from one place on gathers by positions; and a size that something
-computes with is `a past + b seq + c`.
+computes with is `a past + b seq + c`; or, where that is the length of the text, all that it will
+have: a text is fed in chunks.
 """
 
 import onnx_ir as ir
 import sympy
 
+from onnx_passes.analysis.regimes import text_length
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.dims import as_dim, as_expr, parse, symbolic_value
 from onnx_passes.ir.edit import Builder, replace
@@ -114,9 +116,9 @@ def _count_numbers(model: ir.Model) -> int:
         size = symbolic_value(value) if node.domain != DOMAIN and rank(value) in (0, 1) else None
         if not size or len(size) != 1 or size[0].is_Integer or not _is_computed_with(value):
             continue
-        b = Builder(node)
+        b, whole = Builder(node), size[0] == PAST + SEQ and not _is_of_keys(value)
         try:
-            number = _extent(model, b, size[0])
+            number = text_length(model, b) if whole else _extent(model, b, size[0])
         except Miss:
             continue
         if rank(value) == 0:
@@ -126,6 +128,19 @@ def _count_numbers(model: ir.Model) -> int:
         replace(node, number)
         count += 1
     return count
+
+
+def _is_of_keys(value: ir.Value) -> bool:
+    """Whether what follows from a size of all tokens has an element for each of them, as masks."""
+    front, seen = [value], set[ir.Value]()
+    while front:
+        value = front.pop()
+        if "past + seq" in map(str, value.shape or ()):
+            return True
+        outputs = {output for use in value.uses() for output in use.node.outputs} - seen
+        seen |= outputs
+        front += [output for output in outputs if "seq" not in map(str, output.shape or ())]
+    return False
 
 
 def _is_computed_with(value: ir.Value) -> bool:

@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import unique_name
-from onnx_passes.ir.graph import COUNTERS, GraphError
+from onnx_passes.ir.graph import COUNTED, GraphError
 from onnx_passes.ir.rules import Outcome
 
 
@@ -13,10 +13,10 @@ def free_names(model: ir.Model) -> Outcome:
     Raises GraphError for an input of such a name: who feeds the model calls it by that.
     """
     for value in model.graph.inputs:
-        if value.name in COUNTERS:
+        if value.name in COUNTED:
             raise GraphError(
                 f"the model has an input named {value.name!r}",
-                f"{', '.join(COUNTERS)} are inputs that the compiler adds",
+                f"{', '.join(COUNTED)} are inputs that the compiler adds",
                 "export it with another name for this input",
             )
     return Outcome(_rename_values(model) + _rename_dims(model))
@@ -24,7 +24,7 @@ def free_names(model: ir.Model) -> Outcome:
 
 def _rename_values(model: ir.Model) -> int:
     outputs = (output for node in model.graph.all_nodes() for output in node.outputs)
-    taken = [output for output in outputs if output.name in COUNTERS]
+    taken = [output for output in outputs if output.name in COUNTED]
     for output in taken:
         output.name = unique_name(model.graph, f"{output.name}.of_model")
     return len(taken)

@@ -35,10 +35,11 @@ def _spelled(model: ir.Model, node: ir.Node) -> bool:
     if x.shape is None or x.shape.rank() != 4 or width is None or "seq" not in x.shape[1:3]:
         raise Miss("the rotated value is not [batch, heads, seq, width]")
     angles = _unbroadcast(cos), _unbroadcast(sin)
-    tables = computed_tables(model, *angles, width, interleaved)
+    b = Builder(node)
+    tables = computed_tables(model, b, *angles, width, interleaved)
     emit = rope if x.shape[2] == "seq" else rope_by_token
     whole, end = partly_rotated(x, node)
-    replace(end, emit(model, Builder(node), whole, tables, interleaved))
+    replace(end, emit(model, b, whole, tables, interleaved))
     return True
 
 
@@ -51,22 +52,22 @@ def _unbroadcast(value: ir.Value) -> ir.Value:
 
 def _fused(model: ir.Model, node: ir.Node) -> bool:
     """ONNX's RotaryEmbedding (x, cos, sin, at?), Microsoft's and its MRotary (x, at, cos, sin)."""
-    x = needed(node, 0)
+    x, b = needed(node, 0), Builder(node)
     check_attributes(node, _ATTRIBUTES, scale=1.0, is_packed_batching=0)
     if node.domain == "com.microsoft":
         check_positions(model, needed(node, 1))
-        tables = stored_tables(model, needed(node, 2), needed(node, 3))
+        tables = stored_tables(model, b, needed(node, 2), needed(node, 3))
     elif operand(node, 3) is not None:
         check_positions(model, needed(node, 3))
-        tables = stored_tables(model, needed(node, 1), needed(node, 2))
+        tables = stored_tables(model, b, needed(node, 1), needed(node, 2))
     else:
         cos, sin = needed(node, 1), needed(node, 2)
         pairs = dim(cos, -1)
         if pairs is None:
             raise Miss("the width of its tables is unknown")
-        tables = computed_tables(model, cos, sin, 2 * pairs)
+        tables = computed_tables(model, b, cos, sin, 2 * pairs)
     whole, end = partly_rotated(x, node) if rank(x) == 4 else (x, node)
-    replace(end, _by_rank(model, Builder(node), node, whole, tables))
+    replace(end, _by_rank(model, b, node, whole, tables))
     return True
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.masks import NO_WINDOW
-from onnx_passes.analysis.rotary import check_positions, gqa_tables
+from onnx_passes.analysis.rotary import check_positions, stored_tables
 from onnx_passes.analysis.subgraph import Subgraph
 from onnx_passes.gqa_scores import Scoring, attended
 from onnx_passes.ir.edit import Builder, replace
@@ -92,7 +92,7 @@ def _replace(model: ir.Model, node: ir.Node) -> None:
     check_heads(heads, width, past_k, past_v)
     tables, b = None, Builder(node)
     if attribute(node, "do_rotary", 0):
-        tables = gqa_tables(model, b, needed(node, 7), needed(node, 8))
+        tables = stored_tables(model, b, needed(node, 7), needed(node, 8))
     q, k, v = _heads(b, node, heads, attribute(node, "kv_num_heads"))
     q, k = (_normed(b, node, x, place) for x, place in ((q, 14), (k, 15)))
     if tables is not None:

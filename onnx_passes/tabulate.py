@@ -14,7 +14,8 @@ import onnx_ir as ir
 
 from onnx_passes.analysis.counted import last_counted
 from onnx_passes.analysis.masks import causal_form
-from onnx_passes.analysis.position_tables import check_lookups, position_table
+from onnx_passes.analysis.position_tables import check_lookups, position_tables
+from onnx_passes.analysis.regimes import chosen_by_length
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.edit import Builder, replace
@@ -60,7 +61,10 @@ def _is_mask(node: ir.Node) -> bool:
 
 
 def _is_lookup(node: ir.Node) -> bool:
-    """A Gather of a constant by positions."""
+    """A Gather of a constant by positions, or of two of which the length chooses one."""
+    if is_op(node, "Where"):
+        table = producer(operand(node, 1))
+        return table is not None and _is_lookup(table)
     places = producer(operand(node, 1), "Positions")
     return is_op(node, "Gather") and is_constant(operand(node, 0)) and places is not None
 
@@ -68,15 +72,21 @@ def _is_lookup(node: ir.Node) -> bool:
 def _to_table(model: ir.Model, value: ir.Value) -> bool:
     node, batch = value.producer(), Facts.of(model).batch
     sizes = [size if isinstance(size, int) else -1 for size in value.shape or ()]
-    table, padded = position_table(model, value, batch)
+    tables, padded = position_tables(model, value, batch)
     assert node is not None
     b = Builder(node)
     begins = 1 if padded and batch > 1 else 0  # the batch, which positions bring along
     if begins and sizes[0] != batch:
         raise Miss("it does not begin with the batch, but depends on its padding")
     positions = b.op("Positions", *places(model, b, roles_of(model).tokens, padded), domain=DOMAIN)
-    kind = value.dtype or ir.DataType.FLOAT
-    rows = b.op("Gather", b.constant(table.astype(kind.numpy())), positions, axis=0)
+    kind = (value.dtype or ir.DataType.FLOAT).numpy()
+
+    def looked_up(table: np.ndarray) -> ir.Value:
+        return b.op("Gather", b.constant(table.astype(kind)), positions, axis=0)
+
+    rows = looked_up(tables.long)
+    if tables.switch:
+        rows = chosen_by_length(model, b, tables.switch, looked_up(tables.short), rows)
     replace(node, _shaped(b, rows, sizes, begins))
     return True
 

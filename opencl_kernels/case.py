@@ -31,6 +31,7 @@ class At:
     past: Any = 0  # tokens in the KV states
     rows: Any = 1  # of the new tokens, how many at the end are wanted
     start: tuple[int, ...] = ()  # first token of each text that is no padding
+    text_length: Any = 0  # how long a text becomes, where that is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +127,13 @@ class Slot(NamedTuple):
     length: int | None = None
 
 
-def symbols_of_texts(batch: int) -> tuple[Slot, ...]:
-    """The symbols that cases are written in: those of a language model (`At` has their meaning)."""
-    return Slot("seq", 0), Slot("past", 1), Slot("rows", 2), Slot("start", 3, batch)
+def symbols_of_texts(batch: int, text_length: bool = False) -> tuple[Slot, ...]:
+    """The symbols that cases are written in: those of a language model (`At` has their meaning).
+
+    text_length  whether it is one of them, as in models that depend on it
+    """
+    usual = Slot("seq", 0), Slot("past", 1), Slot("rows", 2), Slot("start", 3, batch)
+    return (*usual, Slot("text_length", 3 + batch)) if text_length else usual
 
 
 def symbol_header(symbols: Iterable[Slots]) -> dict[str, str]:
@@ -144,10 +149,10 @@ def _symbol_macro(symbol: Slots) -> tuple[str, str]:
 
 
 def symbols(case: Case) -> Array:
-    """The buffer `sym` of a case at numbers: seq, past, rows, start of each text."""
+    """The buffer `sym` of a case at numbers: seq, past, rows, start of each text, text_length."""
     at = case.symbols
     start = list(at.start) or [0] * case.B
-    return np.array([at.seq, at.past, at.rows, *start], np.int32)
+    return np.array([at.seq, at.past, at.rows, *start, at.text_length], np.int32)
 
 
 def row_count(case: Any) -> str:

@@ -44,7 +44,7 @@ def build(
 
 def all_defines(kernel: Kernel, case: Case, knobs: Knobs) -> dict[str, int | float | str]:
     """The header of a launch outside a plan: symbols, M, then the kernel's own."""
-    header: dict[str, int | float | str] = {**symbol_header(symbols_of_texts(case.B))}
+    header: dict[str, int | float | str] = {**symbol_header(symbols_of_texts(case.B, True))}
     if hasattr(case, "M"):
         header["M"] = row_count(case)
     return {**header, **kernel.defines(case, knobs)}

@@ -198,6 +198,10 @@ pocketcl_status pocketcl_sample(pocketcl *handle, const pocketcl_sampling *sampl
   });
 }
 
+pocketcl_status pocketcl_expect(pocketcl *handle, int32_t tokens) {
+  return with(handle, [&](pocket::Session &session) { session.expect(tokens); });
+}
+
 pocketcl_status pocketcl_prefill(pocketcl *handle, const int32_t *ids, size_t count, int32_t past,
                                  int32_t *next) {
   return with(handle, [&](pocket::Session &session) {

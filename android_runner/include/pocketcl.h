@@ -104,6 +104,13 @@ typedef struct pocketcl_sampling {
 /* From the next id on. Greedy before, and after NULL. */
 POCKETCL_API pocketcl_status pocketcl_sample(pocketcl *handle, const pocketcl_sampling *sampling);
 
+/* How many tokens the text will have, where that is known; 0: not known, as at the start. Some models
+ * (LongRoPE: Phi-3.5, Phi-4-mini) have other rotary tables for texts beyond some length. The length
+ * is this, or what has been fed, the end of the call's own ids included, where that is more; keys
+ * that are in the cache stay as they were made. Said before the first call of a text that will be
+ * long, all of it goes by the tables for long texts. */
+POCKETCL_API pocketcl_status pocketcl_expect(pocketcl *handle, int32_t tokens);
+
 /* Feeds `count` ids at `past`, in chunks; *next (may be NULL) is the id behind them. */
 POCKETCL_API pocketcl_status pocketcl_prefill(pocketcl *handle, const int32_t *ids, size_t count,
                                               int32_t past, int32_t *next);

@@ -96,9 +96,14 @@ size_t Plan::slots() const {
   return static_cast<size_t>(end);
 }
 
-size_t Plan::symbol(const std::string &name) const {
+std::optional<size_t> Plan::find_symbol(const std::string &name) const {
   for (size_t i = 0; i < symbols.size(); ++i)
     if (symbols[i].name == name) return i;
+  return {};
+}
+
+size_t Plan::symbol(const std::string &name) const {
+  if (const auto found = find_symbol(name)) return *found;
   throw Failure("the plan has no symbol named " + quote(name), "a language model needs it",
                 "compile the model again");
 }

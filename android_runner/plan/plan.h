@@ -129,6 +129,7 @@ struct Plan {
   size_t buffer(const std::string &name) const;       // throws Failure when absent
   bool has_buffer(const std::string &name) const;
   size_t symbol(const std::string &name) const;  // throws Failure when absent
+  std::optional<size_t> find_symbol(const std::string &name) const;
   size_t slots() const;                          // integers in the symbols buffer
   std::string path(size_t file) const { return folder + "/" + files[file].path; }
   std::string program_name(size_t program) const;  // "kernels/gemv.cl (gemv)"

@@ -25,7 +25,7 @@ Failure usage(const std::string &line) {
   const std::string shown = line.size() > 60 ? line.substr(0, 60) + "…" : line;
   return Failure("unknown or incomplete command '" + shown + "'",
                  "the runner knows prefill PAST ID…, step PAST ID, decode PAST ID N [STOP…], "
-                 "sampling W0 … W15, logprobs START STOP, score PAST FILE ID…, logits FILE, save "
+                 "expect N, sampling W0 … W15, logprobs START STOP, score PAST FILE ID…, logits FILE, save "
                  "PAST FILE, load FILE, "
                  "profile [FILE], stats, cancel, quit",
                  "see android_runner/program/protocol.h");
@@ -180,6 +180,9 @@ void Protocol::run(const std::string &line, const std::vector<std::string> &word
     answer("ok " + std::to_string(next.id) + " " + seconds(next.seconds));
   } else if (command == "decode" && given >= 3) {
     decode(words);
+  } else if (command == "expect" && given == 1) {
+    session_.expect(number(words[1]));
+    answer("ok");
   } else if (command == "sampling" && given == 16) {
     session_.configure(numbers(words, 1));
     answer("ok");

@@ -2,6 +2,8 @@
 //
 //   sampling W0 … W15         ok               how ids are chosen (sampling.clh)
 //   logprobs START STOP       logprobs X …     of the ids at these positions, if asked for
+//   expect N                  ok               the text will have N tokens: matters to plans whose
+//                                              tables depend on that; 0: not known
 //   prefill PAST ID…          ok NEXT SECONDS
 //   step PAST ID              ok NEXT SECONDS
 //   decode PAST ID N [STOP…]  id X, one line per token as it comes; then done REASON SECONDS.

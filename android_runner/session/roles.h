@@ -11,10 +11,13 @@ struct Roles {
         logits(plan.buffer("logits")),
         seq(plan.symbol("seq")),
         past(plan.symbol("past")),
-        rows(plan.symbol("rows")) {}
+        rows(plan.symbol("rows")),
+        text_length(plan.find_symbol("text_length")) {}
 
   const size_t tokens, ids, logits;  // buffers
   const size_t seq, past, rows;      // symbols
+  // Of how many tokens the text will be, in plans that have tables by that (LongRoPE).
+  const std::optional<size_t> text_length;
 };
 
 }  // namespace pocket

@@ -45,6 +45,9 @@ void Session::feed(const std::vector<int64_t> &ids, size_t at, size_t count, int
   symbols_[roles_.seq] = static_cast<int64_t>(count);
   symbols_[roles_.past] = past;
   symbols_[roles_.rows] = rows;
+  if (roles_.text_length)
+    symbols_[*roles_.text_length] =
+        std::max<int64_t>(expected_, past + static_cast<int64_t>(ids.size() - at));
   executor_.write(roles_.tokens, 0, tokens);
   executor_.bind(symbols_);
   last_rows_ = rows;
@@ -65,6 +68,14 @@ std::vector<float> Session::read_logits(int64_t row, int64_t rows) {
   std::vector<float> values(rows * vocab);
   executor_.read(roles_.logits, row * row_bytes, values.data(), rows * row_bytes);
   return values;
+}
+
+void Session::expect(int64_t tokens) {
+  if (tokens < 0 || tokens > plan_.model.max_context)
+    throw Failure("a text cannot have " + std::to_string(tokens) + " tokens",
+                  "the plan was compiled for " + std::to_string(plan_.model.max_context),
+                  "0 for not known, or compile with a larger --max-context");
+  expected_ = tokens;
 }
 
 void Session::configure(const std::vector<int64_t> &words) {

@@ -32,6 +32,10 @@ class Session {
   std::string decode(int64_t id, int64_t past, int64_t count, const std::vector<int64_t> &stop,
                      const std::function<void(int64_t)> &emit, const Interrupted &interrupted);
 
+  // How many tokens the text will have, as far as that is known: what depends on the length of a
+  // text goes by this from here on, or by what one call feeds where that is more.
+  void expect(int64_t tokens);
+
   // How ids are chosen from here on, in the words of sampling.clh; greedily before.
   void configure(const std::vector<int64_t> &words);
 
@@ -69,6 +73,7 @@ class Session {
   std::vector<int64_t> symbols_;
   DecodeSteps steps_;
   History history_;
+  int64_t expected_ = 0;   // tokens of the text
   int64_t last_rows_ = 0;  // rows of logits that the last run left; 0: nothing ran
   int64_t decode_tokens_ = 0;
   double prefill_s_ = 0, decode_s_ = 0, host_s_ = 0;  // of the last prefill and decode

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from onnx_passes.analysis.subgraph import READS_SHAPES, counts
-from onnx_passes.ir.graph import COUNTERS, is_constant
+from onnx_passes.ir.graph import COUNTED, is_constant
 
 
 def counted(model: ir.Model) -> set[ir.Value]:
     """Every value that follows from counters, from the sizes of others, and from constants."""
-    known = {value for value in model.graph.inputs if value.name in COUNTERS}
+    known = {value for value in model.graph.inputs if value.name in COUNTED}
     for node in model.graph:
         if all(x is None or x in known or is_constant(x) for x in _read(node)):
             known.update(node.outputs)

@@ -6,10 +6,13 @@ in its accuracy).
 
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
+from onnx_passes.analysis.regimes import chosen_by_length, first_rows, regimes
 from onnx_passes.analysis.subgraph import Subgraph
 from onnx_passes.ir.edit import Builder, add_constant
 from onnx_passes.ir.facts import Facts
@@ -17,84 +20,79 @@ from onnx_passes.ir.graph import constant, needed, producer
 from onnx_passes.ir.rules import Miss
 
 Tables = tuple[ir.Value, ir.Value]
-Arrays = tuple[np.ndarray, np.ndarray]
+Arrays = tuple[np.ndarray, np.ndarray]  # cos and sin
+
+
+class Chosen(NamedTuple):
+    """Rows of every position of the context; for texts of up to `switch` tokens, of others."""
+
+    long: Arrays
+    short: Arrays | None = None
+    switch: int = 0
 
 
 def computed_tables(
-    model: ir.Model, cos: ir.Value, sin: ir.Value, width: int, interleaved: bool = False
+    model: ir.Model,
+    b: Builder,
+    cos: ir.Value,
+    sin: ir.Value,
+    width: int,
+    interleaved: bool = False,
 ) -> Tables:
-    """Initializers [context, width / 2] for subgraphs that give [batch, seq, width (/ 2)].
+    """Tables [context, width / 2] for subgraphs that give [batch, seq, width (/ 2)].
 
     interleaved  an angle stands twice side by side; else the first half is repeated
     """
 
-    def evaluate(context: int) -> Arrays:
+    def evaluate(context: int) -> Chosen:
         piece = Subgraph(model, [cos, sin], double=True)
 
-        def run(seq: int, past: int) -> Arrays:
-            cos_rows, sin_rows = (
-                _rows(table, width, interleaved) for table in piece.run(seq, past)
-            )
-            return cos_rows, sin_rows
+        def rows(seq: int, past: int, padding: int) -> np.ndarray:
+            found = piece.run(seq, past, padding)
+            return np.concatenate([_rows(table, width, interleaved) for table in found], axis=-1)
 
-        whole = run(context, 0)
-        for seq, past in ((3, 5), (1, context - 1)):
-            if past + seq <= context:
-                _check_rows(whole, run(seq, past), past)
-        return whole
+        found = regimes(rows, context, [(3, 5, 0)])
+        return Chosen(_halves(found.long), _halves(found.short), found.switch)
 
-    return _once(model, cos, sin, evaluate)
+    return _once(model, b, cos, sin, evaluate)
 
 
-def stored_tables(model: ir.Model, cos: ir.Value, sin: ir.Value) -> Tables:
-    """The first `context` rows of tables that the exporter stored."""
+def stored_tables(model: ir.Model, b: Builder, cos: ir.Value, sin: ir.Value) -> Tables:
+    """The first `context` rows of tables that the exporter stored.
 
-    def read(context: int) -> Arrays:
-        arrays = constant(cos), constant(sin)
-        if arrays[0] is None or arrays[1] is None or arrays[0].ndim != 2:
-            raise Miss("its rotary tables are not constants of two dimensions")
-        if len(arrays[0]) < context:
-            rows = len(arrays[0])
-            raise Miss(
-                f"its rotary tables end at {rows} positions, before the context of {context}: "
-                f"--max-context {rows} fits"
-            )
-        return arrays[0][:context], arrays[1][:context]
-
-    return _once(model, cos, sin, read)
-
-
-def gqa_tables(model: ir.Model, b: Builder, cos: ir.Value, sin: ir.Value) -> Tables:
-    """Stored tables, or of two stored pairs the one that an If on the length chooses (longrope)."""
+    Or of two such pairs, of which an If on the length chooses one (LongRoPE).
+    """
     branch = producer(cos, "If")
-    if branch is None or producer(sin) is not branch:
-        return stored_tables(model, cos, sin)
-    known: dict[Tables, Tables] = model.graph.meta.setdefault("pocket_rotary", {})
-    if (cos, sin) not in known:
-        known[cos, sin] = _chosen_tables(model, b, branch, (cos, sin))
-    return known[cos, sin]
+    if branch is not None and producer(sin) is branch:
+        return _once(model, b, cos, sin, partial(_of_branches, model, branch, (cos, sin)))
+    return _once(model, b, cos, sin, partial(_stored, constant(cos), constant(sin)))
 
 
-def _chosen_tables(model: ir.Model, b: Builder, branch: ir.Node, pair: Tables) -> Tables:
-    condition, context = needed(branch, 0), Facts.of(model).context
-    piece = Subgraph(model, [condition])
+def _stored(cos: np.ndarray | None, sin: np.ndarray | None, context: int) -> Chosen:
+    if cos is None or sin is None or cos.ndim != 2:
+        raise Miss("its rotary tables are not constants of two dimensions")
+    if len(cos) < context:
+        raise Miss(
+            f"its rotary tables end at {len(cos)} positions, before the context of {context}: "
+            f"--max-context {len(cos)} fits"
+        )
+    return Chosen((cos[:context], sin[:context]))
+
+
+def _of_branches(model: ir.Model, branch: ir.Node, pair: Tables, context: int) -> Chosen:
+    piece = Subgraph(model, [needed(branch, 0)])
 
     def holds(total: int) -> bool:
         return bool(piece.run(1, total - 1)[0])
 
-    first, last = holds(1), holds(context)
-    switch = bisect_left(range(1, context + 1), True, key=lambda total: holds(total) != first)
-    ends = {first: switch, last: context}  # the longest text of each
-    graphs = {True: "then_branch", False: "else_branch"}
-    tables = {kind: _of_branch(branch, graphs[kind], pair, end) for kind, end in ends.items()}
-    if len(tables) == 1:
-        cos, sin = (b.constant(array[:context], "rotary") for array in tables[first])
-        return cos, sin
-    cos, sin = (
-        b.op("Where", condition, *(b.constant(_rows_of(t, context), "rotary") for t in two))
-        for two in zip(tables[True], tables[False], strict=True)
-    )
-    return cos, sin
+    def tables(end: int) -> Arrays:
+        name = "then_branch" if holds(end) else "else_branch"
+        cos, sin = _of_branch(branch, name, pair, end)
+        return first_rows(cos, context), first_rows(sin, context)
+
+    totals, last = range(1, context + 1), holds(context)
+    switch = bisect_left(totals, True, key=lambda total: holds(total) == last)
+    return Chosen(tables(context), tables(switch) if switch else None, switch)
 
 
 def _of_branch(branch: ir.Node, name: str, pair: Tables, end: int) -> Arrays:
@@ -104,11 +102,6 @@ def _of_branch(branch: ir.Node, name: str, pair: Tables, end: int) -> Arrays:
     if cos is None or sin is None or cos.ndim != 2 or min(len(cos), len(sin)) < end:
         raise Miss(f"its rotary tables are no constants of {end} rows or more in both branches")
     return cos, sin
-
-
-def _rows_of(table: np.ndarray, count: int) -> np.ndarray:
-    """The first rows, and zeros for those that no text reads."""
-    return np.pad(table[:count], [(0, max(0, count - len(table))), (0, 0)])
 
 
 def check_positions(model: ir.Model, positions: ir.Value) -> None:
@@ -124,16 +117,35 @@ def check_positions(model: ir.Model, positions: ir.Value) -> None:
     known.add(positions)
 
 
-def _once(model: ir.Model, cos: ir.Value, sin: ir.Value, make: Callable[[int], Arrays]) -> Tables:
-    """All layers share the tables of one pair of values."""
+def _once(
+    model: ir.Model, b: Builder, cos: ir.Value, sin: ir.Value, make: Callable[[int], Chosen]
+) -> Tables:
+    """All layers share the tables of one pair of values; `b` stands before the first of them."""
     cache: dict[Tables, Tables] = model.graph.meta.setdefault("pocket_rotary", {})
     if (cos, sin) not in cache:
-        arrays = make(Facts.of(model).context)
-        cache[cos, sin] = (
-            add_constant(model.graph, arrays[0].astype(np.float32), "rotary.cos"),
-            add_constant(model.graph, arrays[1].astype(np.float32), "rotary.sin"),
-        )
+        cache[cos, sin] = _emitted(model, b, make(Facts.of(model).context))
     return cache[cos, sin]
+
+
+def _emitted(model: ir.Model, b: Builder, found: Chosen) -> Tables:
+    cos, sin = _constants(model, found.long)
+    if found.short is not None and found.switch:
+        pairs = zip(_constants(model, found.short), (cos, sin), strict=True)
+        cos, sin = (chosen_by_length(model, b, found.switch, *pair) for pair in pairs)
+    return cos, sin
+
+
+def _constants(model: ir.Model, arrays: Arrays) -> Tables:
+    cos, sin = (
+        add_constant(model.graph, array.astype(np.float32), f"rotary.{name}")
+        for array, name in zip(arrays, ("cos", "sin"), strict=True)
+    )
+    return cos, sin
+
+
+def _halves(table: np.ndarray) -> Arrays:
+    cos, sin = np.split(table, 2, axis=-1)
+    return cos, sin
 
 
 def _rows(table: np.ndarray, width: int, interleaved: bool) -> np.ndarray:
@@ -151,9 +163,3 @@ def _rows(table: np.ndarray, width: int, interleaved: bool) -> np.ndarray:
         raise Miss("cos and sin do not repeat the same angles for both elements of a pair")
     return first
 
-
-def _check_rows(whole: Arrays, part: Arrays, past: int) -> None:
-    for table, rows in zip(whole, part, strict=True):
-        expected = table[past : past + len(rows)]
-        if expected.shape != rows.shape or not np.allclose(expected, rows, rtol=0, atol=1e-9):
-            raise Miss("the rotary angles depend on the length of the sequence (dynamic scaling)")

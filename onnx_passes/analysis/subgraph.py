@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_passes.analysis.evaluation_checks import LARGE, check_inferred, check_work
 from onnx_passes.ir.dims import evaluated, symbolic_value
-from onnx_passes.ir.graph import COUNTERS, COUNTING, DOMAIN, is_constant, rank
+from onnx_passes.ir.graph import COUNTED, COUNTING, DOMAIN, is_constant, rank
 from onnx_passes.ir.ops import definitions
 from onnx_passes.ir.rules import Miss
 
@@ -148,7 +148,7 @@ def _inside(node: ir.Node) -> list[ir.Node]:
 def _refuse_data(reached: set[ir.Value]) -> None:
     """Tokens and caches are fed with zeros: only their shapes may matter."""
     for value in reached:
-        if not value.is_graph_input() or value.name in COUNTERS or value.is_initializer():
+        if not value.is_graph_input() or value.name in COUNTED or value.is_initializer():
             continue
         readers = [use.node for use in value.uses() if use.node.outputs[0] in reached]
         if any(n.op_type not in READS_SHAPES and not counts(n) for n in readers):
@@ -158,12 +158,13 @@ def _refuse_data(reached: set[ir.Value]) -> None:
 def _widen(piece: ir.Graph) -> None:
     """float32 becomes float64: in constants, and in what values are cast to."""
     wide, narrow = ir.DataType.DOUBLE, ir.DataType.FLOAT
-    for value in piece.initializers.values():
+    graphs = (piece, *piece.subgraphs())  # branches have constants of their own
+    for value in (value for graph in graphs for value in graph.initializers.values()):
         if value.const_value is not None and value.const_value.dtype == narrow:
             value.const_value = ir.tensor(
                 value.const_value.numpy().astype(np.float64), name=value.name
             )
-            value.dtype = wide
+            value.type = ir.TensorType(wide)  # its old one is still that of the model's value
     for node in piece.all_nodes():
         for name, attr in list(node.attributes.items()):
             if attr.type == ir.AttributeType.TENSOR and attr.as_tensor().dtype == narrow:

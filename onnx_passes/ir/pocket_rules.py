@@ -126,7 +126,7 @@ OURS: dict[str, Rule] = {
     "Positions": _positions,
     **dict.fromkeys(("PaddingMask", "CausalMask"), _mask),
     "KeyPositions": _key_positions,
-    "Extent": _extent,
+    **dict.fromkeys(("Extent", "TextLength"), _extent),
     "Spread": _spread,
     "KvRead": _kv_read,
     "Glu": _glu,

@@ -2,10 +2,10 @@
 
     a0[96*i1 + i2] * Sigmoid(a1[i2]) + 0.5
 
-A subset of Python's expressions: coordinates i0, i1 …, symbols seq, past, rows, start[b], elements
-of inputs aN[index], numbers (an integer is one, 1.0 is a float), + - * on numbers, // and % on
-indices that are not negative, comparisons, and the functions of SCALAR_OPS. It is checked when it
-is read, and then written as C or computed by numpy.
+A subset of Python's expressions: coordinates i0, i1 …, symbols seq, past, rows, text_length,
+start[b], elements of inputs aN[index], numbers (an integer is one, 1.0 is a float), + - * on
+numbers, // and % on indices that are not negative, comparisons, and the functions of SCALAR_OPS. It
+is checked when it is read, and then written as C or computed by numpy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SIGNS: dict[type, str] = {
     **{ast.Gt: "Greater", ast.GtE: "GreaterOrEqual", ast.Eq: "Equal"},
 }
 DIVISIONS: dict[type, str] = {ast.FloorDiv: "/", ast.Mod: "%"}
-NAMES = ("seq", "past", "rows")
+NAMES = ("seq", "past", "rows", "text_length")  # of symbols
 MOST_NAMED = 64  # intermediate results that a kernel gives a name
 
 

@@ -13,7 +13,7 @@ import sympy
 from opencl_kernels.case import Case, Defines, Size, c_expression
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument
-from opencl_kernels.map.expression import Node, parsed
+from opencl_kernels.map.expression import NAMES, Node, parsed
 from opencl_kernels.map.functions import FLOAT
 
 MAX_INPUTS = 8
@@ -69,7 +69,7 @@ class Reading(Case):
 
     def known(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
         """What expressions read, in numpy: symbols and inputs."""
-        at = {name: np.asarray(getattr(self.symbols, name)) for name in ("seq", "past", "rows")}
+        at = {name: np.asarray(getattr(self.symbols, name)) for name in NAMES}
         start = np.array(self.symbols.start or [0] * self.B)
         arrays = {name: _wide(array) for name, array in inputs.items() if name.startswith("a")}
         return at | {"start": start} | arrays

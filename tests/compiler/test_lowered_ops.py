@@ -72,9 +72,9 @@ WRITTEN_OUT = (
     inline_bodies,
 )
 RUNS = (
-    {"seq": 1, "past": 0, "rows": 1},
-    {"seq": 7, "past": 5, "rows": 3},
-    {"seq": 65, "past": 63, "rows": 64},
+    {"seq": 1, "past": 0, "rows": 1, "text_length": 0},
+    {"seq": 7, "past": 5, "rows": 3, "text_length": 12},
+    {"seq": 65, "past": 63, "rows": 64, "text_length": 130},
 )
 
 

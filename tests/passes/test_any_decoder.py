@@ -14,7 +14,7 @@ from tiny_decoder import decoder_text
 import onnx_passes
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.dims import unresolved_dims
-from onnx_passes.ir.graph import COUNTERS, GraphError
+from onnx_passes.ir.graph import COUNTERS, TEXT_LENGTH, GraphError
 
 CHUNK = 8
 GONE = {"Shape", "Size", "ConstantOfShape", "Range", "CumSum", "Sin", "Cos", "Trilu", "NonZero"}
@@ -59,6 +59,7 @@ def steps(
             **{"at": np.full(batch, past), "count": np.full(batch, total)},
             "position_ids": np.maximum(np.arange(past, total) - column, 0),
             **{"past": np.array([past]), "start": np.array(start), "rows": np.array([seq])},
+            "text_length": np.array([0]),
         }
         expected, *new = run(original, {**inputs, **caches})
         actual, *kept = run(model, {**inputs, **states})
@@ -93,6 +94,7 @@ def test_says_the_same(name: str, start: Sequence[int]) -> None:
 def test_nothing_is_left_of_inputs_and_shapes(name: str) -> None:
     model = finished(name)
     names = {"input_ids", "state.layers.0.k", "state.layers.0.v", *COUNTERS}
+    names |= {TEXT_LENGTH} if name == "sizes as numbers" else set()
     assert {v.name for v in model.graph.inputs} == names
     assert not GONE & {node.op_type for node in model.graph}
     assert unresolved_dims(model) == []

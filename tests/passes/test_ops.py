@@ -163,6 +163,9 @@ def test_places_and_sizes(past: int, seq: int) -> None:
     assert np.array_equal(keys, np.maximum(np.arange(total) - start[:, None], 0))
     found = call("Extent", x, count(past), a=-2, b=3, c=7)
     assert np.array_equal(found, count(3 * seq - 2 * past + 7))
+    for wanted in (0, total, total + 3):
+        found = call("TextLength", x, count(past), count(wanted))
+        assert np.array_equal(found, count(max(total, wanted)))
 
 
 @DTYPES

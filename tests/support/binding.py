@@ -52,6 +52,7 @@ def load() -> Any:
         **{name: (c.c_char_p, [handle]) for name in ("what", "because", "hint", "info", "stats")},
         **{name: (c.c_int32, [handle]) for name in ("vocab_size", "max_context", "position")},
         "eos": (c.c_size_t, [handle, c.POINTER(ints)]),
+        "expect": (status, [handle, c.c_int32]),
         "sample": (status, [handle, c.POINTER(Sampling)]),
         "prefill": (status, [handle, ints, c.c_size_t, c.c_int32, ints]),
         "decode": (status, [handle, c.c_int32, c.c_int32, ints]),

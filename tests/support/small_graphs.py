@@ -4,8 +4,8 @@
     graphs.check("turned", [{"seq": 65}])
 
 Dimensions may be numbers, `seq`, `past`, `rows`, `total` (past + seq) and multiples (`seqx3`);
-inputs of the names `past`, `rows` and `start` are the counters of language models. All graphs are
-phases of one plan, and their kernels one program.
+inputs of the names `past`, `rows`, `start` and `text_length` are the counters of language models.
+All graphs are phases of one plan, and their kernels one program.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from one_program import as_one
 from onnx_passes import Facts, Pass
 from onnx_passes.ir.dims import as_expr, unresolved_dims
 from onnx_passes.ir.edit import drop_unused
-from onnx_passes.ir.graph import COUNTERS
+from onnx_passes.ir.graph import COUNTED
 from onnx_passes.ir.infer import infer
 from opencl_kernels.case import symbols_of_texts
 from opencl_kernels.device_class import CLASSES
@@ -46,9 +46,10 @@ Sizes = Mapping[str, int]
 Feeds = pass_helpers.Feeds
 BATCH = 2  # texts that a plan has counters for
 BOX = {"seq": (1, 70), "past": (0, 130), "rows": (1, 70)}
-BOUNDS = BOX | {"start": (0, 130)}
+BOUNDS = BOX | {"start": (0, 130), "text_length": (0, 130)}
 SYMBOLS = tuple(
-    SymbolDecl(s.name, "input", *BOUNDS[s.name], s.slot, s.length) for s in symbols_of_texts(BATCH)
+    SymbolDecl(s.name, "input", *BOUNDS[s.name], s.slot, s.length)
+    for s in symbols_of_texts(BATCH, True)
 )
 HEAD = '<ir_version: 10, opset_import: ["": %d, "pocket": 1, "com.microsoft": 1]> graph '
 
@@ -111,7 +112,7 @@ class SmallGraphs:
             raise Refused(refused)
         if names := unresolved_dims(model):
             raise Refused(f"dimensions of {', '.join(names)} depend on the data")
-        fed = [value for value in model.graph.inputs if value.name not in COUNTERS]
+        fed = [value for value in model.graph.inputs if value.name not in COUNTED]
         inputs = {value: self._place(name, value, "input") for value in fed}
         results = {value: self._place(name, value, "output") for value in model.graph.outputs}
         phase = PhaseKind(name, name, {}, {}, lambda _: None)

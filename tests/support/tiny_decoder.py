@@ -85,6 +85,7 @@ def feeds(seq: int, past: int = 0) -> dict[str, np.ndarray]:
         **{"cache_k": cache, "cache_v": cache},
         **{"state.layers.0.k": state, "state.layers.0.v": state},
         **{"past": np.array([past]), "start": np.array([0]), "rows": np.array([seq])},
+        "text_length": np.array([0]),
     }
 
 

@@ -19,6 +19,7 @@ from toolkit.executors.spans import Span
 from toolkit.executors.target import ThisComputer
 from toolkit.executors.text_checks import (
     can_sample,
+    check_expected,
     check_positions,
     check_states,
     check_tokens,
@@ -65,6 +66,7 @@ class HostExecutor:
         self.stop_reason: StopReason = "length"
         self.history = History(self.plan)
         self._digest = plan_digest(path)
+        self._expected = 0  # tokens of the text
         self._rows = 1  # of logits that the last run left
         self._stats = {"prefill_s": 0.0, "decode_s": 0.0, "enqueue_s": 0.0, "decode_tokens": 0}
         for phase in loaded:
@@ -76,12 +78,16 @@ class HostExecutor:
         if can_sample(self.plan, sampling):
             self.phases.write("sampling", sampling.words())
 
+    def expect(self, tokens: int) -> None:
+        """How many tokens the text will have, as far as that is known; 0: not at all."""
+        self._expected = check_expected(self.plan, tokens)
+
     def prefill(self, ids: Sequence[int], past: int) -> int:
         """Feed ids, in chunks; return the next id."""
         check_tokens(self.plan, ids, past)
         started = time.perf_counter()
         for part, at in chunks(self.plan, ids, past):
-            self._bind(part, at)
+            self._bind(part, at, past + len(ids))
             fetched = self._enqueue(at, len(part))
         token = checked_id(fetched(), past + len(ids) - 1)
         self._stats["prefill_s"] = time.perf_counter() - started
@@ -90,7 +96,7 @@ class HostExecutor:
     def step(self, token: int, past: int) -> int:
         """Feed one forced token through the decode phase; return the next id."""
         check_tokens(self.plan, [token], past)
-        self._bind([token], past)
+        self._bind([token], past, past + 1)
         return checked_id(self._enqueue(past)(), past)
 
     def decode(
@@ -102,7 +108,7 @@ class HostExecutor:
         if steps > 0:
             check_tokens(self.plan, [token], past)
             started, self._stats["enqueue_s"] = time.perf_counter(), 0.0
-            self._bind([token], past)
+            self._bind([token], past, past + 1)
             ahead = self._enqueue(past)
             for done in range(steps):
                 fetched = ahead
@@ -134,7 +140,7 @@ class HostExecutor:
         check_tokens(self.plan, ids, past)
         rows = list[npt.NDArray[np.float32]]()
         for part, at in chunks(self.plan, ids, past, "logits"):
-            self._bind(part, at, rows=len(part))
+            self._bind(part, at, past + len(ids), rows=len(part))
             self._run("logits", partial(self._take_logits, rows, len(part)), at, len(part))
             self.phases.write("ids", np.array(part, np.int32), 4 * at)
         return np.concatenate(rows)
@@ -190,10 +196,14 @@ class HostExecutor:
         if self.phases.load(phase):
             self._same.check()
 
-    def _bind(self, ids: Sequence[int], past: int, rows: int = 1) -> None:
-        """Give the device tokens and symbols; from here on it advances `past` itself."""
+    def _bind(self, ids: Sequence[int], past: int, end: int, rows: int = 1) -> None:
+        """Give the device tokens and symbols; from here on it advances `past` itself.
+
+        end  where the text will be when all that the caller feeds has been
+        """
         self.phases.write("tokens", np.array(ids, np.int32))
-        self.phases.bind({"seq": len(ids), "past": past, "rows": rows})
+        whole = max(self._expected, end)
+        self.phases.bind({"seq": len(ids), "past": past, "rows": rows, "text_length": whole})
         self.history.feed(ids, past)
         self._rows = rows
 

@@ -42,17 +42,18 @@ class BatchScorer:
     def score(self, ids_BS: Ids, past: int) -> npt.NDArray[np.float32]:
         """Feed ids at position `past`; logits [B, S, V]. A token attends to its own row only."""
         pieces = range(0, ids_BS.shape[1], self.longest)
-        parts = [self._run(ids_BS[:, at : at + self.longest], past + at) for at in pieces]
+        end = past + ids_BS.shape[1]
+        parts = [self._run(ids_BS[:, at : at + self.longest], past + at, end) for at in pieces]
         return np.concatenate(parts, axis=1)
 
     def close(self) -> None:
         """Nothing to end: memory goes with the object."""
 
-    def _run(self, ids_BS: Ids, past: int) -> npt.NDArray[np.float32]:
+    def _run(self, ids_BS: Ids, past: int, end: int) -> npt.NDArray[np.float32]:
         batch, seq = ids_BS.shape
         self.phases.write("tokens", ids_BS.astype(np.int32).reshape(-1))
         values = {"seq": seq, "past": past, "rows": seq}
-        self.phases.bind(values)
+        self.phases.bind(values | {"text_length": end})
         phase = self._choice.find("logits", values)
         assert phase is not None, "the loader checks that every piece has one"
         self.phases.run(phase.name)

@@ -56,6 +56,13 @@ class Executor(Protocol):
     def configure(self, sampling: Sampling) -> None:
         """How ids are chosen from here on; greedily until this is called."""
 
+    def expect(self, tokens: int) -> None:
+        """How many tokens the text will have, as far as that is known; 0: not at all.
+
+        Models with rotary tables by the length of a text (LongRoPE) go by this from here on, or by
+        what a call feeds where that is more. Keys in the cache stay as they were made.
+        """
+
     def prefill(self, ids: Sequence[int], past: int) -> int:
         """Feed ids, in chunks; return the next id."""
 

@@ -21,7 +21,13 @@ from toolkit.executors.runner_process import Process
 from toolkit.executors.sampling import Sampling
 from toolkit.executors.spans import Span
 from toolkit.executors.target import Local, Target
-from toolkit.executors.text_checks import can_sample, check_positions, check_states, check_tokens
+from toolkit.executors.text_checks import (
+    can_sample,
+    check_expected,
+    check_positions,
+    check_states,
+    check_tokens,
+)
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan
 from toolkit.plan.phase_choice import PhaseChoice, names_of
@@ -69,6 +75,7 @@ class RunnerExecutor:
         self._arguments = [where, *self.target.options(cache), *words]
         self.history = History(self.plan)
         self._choice = PhaseChoice(self.plan)
+        self._expected = 0  # tokens of the text
         self._sampling = ""  # the command that says how ids are chosen
         self._earlier: dict[str, Any] = {}
         self._process: Process | None = None
@@ -80,6 +87,12 @@ class RunnerExecutor:
         if can_sample(self.plan, sampling):
             self._sampling = f"sampling {_words(sampling.words().tolist())}"
             self._alive().ask(self._sampling)
+
+    def expect(self, tokens: int) -> None:
+        """How many tokens the text will have, as far as that is known; 0: not at all."""
+        if check_expected(self.plan, tokens) != self._expected:
+            self._expected = tokens
+            self._alive().ask(f"expect {tokens}")
 
     def prefill(self, ids: Sequence[int], past: int) -> int:
         """Feed ids, in chunks; return the next id."""
@@ -193,6 +206,8 @@ class RunnerExecutor:
             raise
         if self._sampling:
             process.ask(self._sampling)
+        if self._expected:
+            process.ask(f"expect {self._expected}")
         self.device = _device_of(self.ready)
         self.load_s = time.perf_counter() - started
 

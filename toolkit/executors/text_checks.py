@@ -57,6 +57,18 @@ def check_tokens(plan: Plan, ids: Sequence[int], past: int) -> None:
         raise context_error(past, len(ids), context)
 
 
+def check_expected(plan: Plan, tokens: int) -> int:
+    """The number of tokens that a text will have; raises where it cannot."""
+    context = int(plan.model["max_context"])
+    if not 0 <= tokens <= context:
+        raise PocketError(
+            f"a text cannot have {tokens} tokens",
+            f"the plan was compiled for {context}",
+            f"0 for not known, or compile with --max-context {max(tokens, 1)}",
+        )
+    return tokens
+
+
 def check_vocabulary(plan: Plan, ids: Sequence[int]) -> None:
     """Raise unless the model knows these ids."""
     vocab = int(plan.model["vocab_size"])

@@ -14,11 +14,12 @@ from toolkit.errors import PocketError
 from toolkit.executors.interface import Executor, StopReason
 from toolkit.executors.open import open_executor
 from toolkit.executors.sampling import Sampling, checked_sampling
-from toolkit.executors.text_checks import check_tokens, check_vocabulary, chunks
+from toolkit.executors.text_checks import check_expected, check_tokens, check_vocabulary, chunks
 from toolkit.generation.stop_strings import StopStrings, check_stop_strings
 from toolkit.generation.tokenizer import Tokenizer, load_tokenizer
 from toolkit.plan.state_file import read_note
 
+TEXT_LENGTH = "text_length"  # symbol of plans in which something depends on it
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 PROMPT = "a prompt: a text, or token ids"
 
@@ -31,12 +32,21 @@ class Session:
     text between the last id and that string.
     """
 
-    def __init__(self, plan: Any, on: str = "runner", **options: Any) -> None:
-        """`plan` is a folder, or what `toolkit.compile` returned."""
+    def __init__(
+        self, plan: Any, on: str = "runner", text_length: int = 0, **options: Any
+    ) -> None:
+        """`plan` is a folder, or what `toolkit.compile` returned.
+
+        text_length  tokens that the text will have, where that is known. Models that have other
+                     rotary tables for texts beyond some length (LongRoPE) use these from the start;
+                     else from the call on with which the text passes it
+        """
         plan = getattr(plan, "path", plan)
         self.path = path = path_of(plan, "a plan", 'toolkit.Session("llama.plan")')
         self.executor: Executor = open_executor(path, on, **options)
         self.model: Mapping[str, Any] = self.executor.plan.model
+        self.text_length = whole("text_length", text_length, least=0)
+        check_expected(self.executor.plan, self.text_length)
         self.history: list[int] = []  # the last id generated is not in the cache yet
         self.past = self.fed = 0
         self.stop_reason: StopReason = "length"
@@ -98,6 +108,7 @@ class Session:
     def score(self, ids: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
         """Feed `ids` and return the logits [len(ids), V] of each."""
         fresh = token_ids(ids)
+        self._expect(len(self.history) + len(fresh))
         logits = self.executor.score([*self.history[self.past :], *fresh], self.past)
         self.history += fresh
         self.past = len(self.history)
@@ -149,6 +160,7 @@ class Session:
         """Write text and KV cache to a file; `note` is any data that `load_state` returns."""
         rest = self.history[self.past :]
         if rest and len(self.history) <= int(self.model["max_context"]):
+            self._expect(len(self.history))
             self.executor.prefill(rest, self.past)
             self.past = len(self.history)
         self.executor.save_state(path, self.past, note)
@@ -172,6 +184,11 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _expect(self, tokens: int) -> None:
+        """The text will have as many tokens as the session was opened for, or these at least."""
+        if any(symbol.name == TEXT_LENGTH for symbol in self.executor.plan.symbols):
+            self.executor.expect(max(self.text_length, tokens))
 
     def _needed_tokenizer(self, purpose: str, otherwise: str) -> Tokenizer:
         """The tokenizer; raises if the plan has none and `purpose` needs it."""
@@ -214,6 +231,7 @@ class Session:
         self.stop_reason, self.decode_s = "cancel", 0.0  # stays if the caller closes the generator
         self.stop_string, self.tail, self._first = None, "", self.past + len(ids)
         self.executor.configure(sampling)
+        self._expect(self.past + len(ids))
         self.fed, started = len(ids), time.perf_counter()
         for part, at in chunks(self.executor.plan, ids, self.past):
             token = self.executor.prefill(part, at)

@@ -9,6 +9,7 @@ import sympy
 
 from onnx_passes.analysis.roles import has_roles, roles_of
 from onnx_passes.ir.dims import as_expr
+from onnx_passes.ir.graph import TEXT_LENGTH
 from opencl_kernels.case import symbols_of_texts
 from opencl_kernels.formats import dtype_bytes
 from opencl_kernels.sampling.sample import PARAMETERS, Choice
@@ -37,7 +38,7 @@ def _frame(model: ir.Model, source: Source, options: Options) -> Frame:
     layers = len({state.group for state in states})
     names = [buffer.name for buffer in buffers]
     return Frame(
-        symbols=_symbols(options, score),
+        symbols=_symbols(model, options, score),
         buffers=buffers,
         states=states,
         inputs=_locations(model, names, options.kv),
@@ -74,15 +75,16 @@ def _vocabulary(model: ir.Model) -> int:
     return int(dims[2])
 
 
-def _symbols(options: Options, score: int) -> tuple[SymbolDecl, ...]:
+def _symbols(model: ir.Model, options: Options, score: int) -> tuple[SymbolDecl, ...]:
     """The symbols, in the slots where kernels are tested with them."""
+    by_length = any(value.name == TEXT_LENGTH for value in model.graph.inputs)
     bounds = {
         "seq": (1, options.chunk),
         "past": (0, options.context),
         "rows": (1, score),
-        "start": (0, options.context),
+        **dict.fromkeys(("start", TEXT_LENGTH), (0, options.context)),
     }
-    slots = symbols_of_texts(options.batch)
+    slots = symbols_of_texts(options.batch, by_length)
     return tuple(SymbolDecl(s.name, "input", *bounds[s.name], s.slot, s.length) for s in slots)
 
 

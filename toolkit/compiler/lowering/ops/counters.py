@@ -5,7 +5,7 @@ from functools import partial
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import COUNTERS, DOMAIN, attribute, needed
+from onnx_passes.ir.graph import COUNTED, DOMAIN, TEXT_LENGTH, attribute, needed
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.values import give, shape_of, storage_of, symbol_of
@@ -16,11 +16,11 @@ from toolkit.compiler.views.view import At, View, expanded
 
 
 def bind_counters(b: PhaseBuilder, graph: ir.Graph) -> None:
-    """The inputs past, start and rows are symbols of the plan."""
+    """The inputs past, start, rows and text_length are symbols of the plan."""
     for value in graph.inputs:
         if value.name == "start":
             b.views[value] = View(shape_of(b, value), "i64", lambda at: Start(at[0]))
-        elif value.name in COUNTERS:
+        elif value.name in COUNTED:
             counter = symbol_of(b, value.name or "")
             b.views[value] = View(shape_of(b, value), "i64", partial(_same, Index(counter)))
 
@@ -62,6 +62,15 @@ def lower_extent(b: PhaseBuilder, node: ir.Node) -> None:
     )
 
 
+def lower_text_length(b: PhaseBuilder, node: ir.Node) -> None:
+    """max(past + seq, text_length)."""
+    y = node.outputs[0]
+    so_far, whole = symbol_of(b, "past") + symbol_of(b, "seq"), symbol_of(b, TEXT_LENGTH)
+    b.views[y] = View(
+        shape_of(b, y), "i64", partial(_same, apply("Max", Index(so_far), Index(whole)))
+    )
+
+
 def lower_spread(b: PhaseBuilder, node: ir.Node) -> None:
     """A value repeated to a shape of sizes and counters."""
     y = node.outputs[0]
@@ -99,6 +108,7 @@ OF_COUNTERS = tuple(
         ("Positions", lower_positions),
         ("KeyPositions", lower_key_positions),
         ("Extent", lower_extent),
+        ("TextLength", lower_text_length),
         ("Spread", lower_spread),
         ("PaddingMask", lower_padding_mask),
         ("CausalMask", lower_causal_mask),

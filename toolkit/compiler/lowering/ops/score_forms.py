@@ -45,6 +45,7 @@ class Expression:
         axes = np.indices(sizes, sparse=True)
         known = {f"i{k}": axis for k, axis in enumerate(axes)} | {"s": s}
         known |= {"seq": np.asarray(seq), "past": np.asarray(past), "rows": np.asarray(1)}
+        known |= {"text_length": np.asarray(0)}
         known |= {"start": np.full(self.batch, padding)}
         known |= {name: array(seq, past) for name, array in self.arrays.items()}
         return np.broadcast_to(evaluate(self.node, known), sizes)
