@@ -15,9 +15,10 @@ from toolkit.version import __version__
 if TYPE_CHECKING:
     from toolkit.compiler.report import CompileReport
     from toolkit.executors.sampling import Sampling
+    from toolkit.generation.batch_session import BatchSession
     from toolkit.generation.session import Session
 
-__all__ = ["Sampling", "Session", "__version__", "compile"]
+__all__ = ["BatchSession", "Sampling", "Session", "__version__", "compile"]
 
 
 def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "CompileReport":
@@ -39,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from toolkit.executors.sampling import Sampling
 
         return Sampling
+    if name == "BatchSession":
+        from toolkit.generation.batch_session import BatchSession
+
+        return BatchSession
     if name == "Session":
         from toolkit.generation.session import Session
 

@@ -153,6 +153,10 @@ pocketcl_status pocketcl_open(const pocketcl_options *options, pocketcl **handle
   if (!made) return POCKETCL_LOST;
   const pocketcl_status status = guarded(*made, [&] {
     made->engine = std::make_unique<pocket::Engine>(pocket::engine_options(options));
+    const int64_t batch = made->engine->plan().model.batch;
+    if (batch != 1)
+      throw Failure("the plan has batch " + std::to_string(batch),
+                    "an app runs one text at a time", "compile with --batch 1");
     const std::vector<int64_t> &eos = made->engine->plan().model.eos;
     made->eos.assign(eos.begin(), eos.end());
   });
@@ -208,15 +212,15 @@ pocketcl_status pocketcl_prefill(pocketcl *handle, const int32_t *ids, size_t co
     check_past(*handle, past);
     const pocket::Next found = session.prefill(tokens(*handle, ids, count), past,
                                                [&] { return handle->cancelled.load(); });
-    if (next) *next = static_cast<int32_t>(found.id);
+    if (next) *next = static_cast<int32_t>(found.ids.front());
   });
 }
 
 pocketcl_status pocketcl_decode(pocketcl *handle, int32_t id, int32_t past, int32_t *next) {
   return with(handle, [&](pocket::Session &session) {
     check_past(*handle, past);
-    const pocket::Next found = session.step(id, past);
-    if (next) *next = static_cast<int32_t>(found.id);
+    const pocket::Next found = session.step({id}, past);
+    if (next) *next = static_cast<int32_t>(found.ids.front());
   });
 }
 

@@ -17,9 +17,9 @@ void Executor::choose_modes(const ModeWishes &wishes, const StepPattern &pattern
   }
 }
 
-void Executor::bind(const std::vector<int64_t> &symbols) {
+void Executor::bind(const std::vector<int64_t> &symbols, const Vectors &vectors) {
   symbols_ = symbols;
-  const std::vector<cl::Int> words = symbol_words(plan_, symbols);
+  const std::vector<cl::Int> words = symbol_words(plan_, symbols, vectors);
   device_.write(memory_.symbols(), 0, words.data(), sizeof(cl::Int) * words.size());
 }
 

@@ -23,8 +23,9 @@ class Executor {
   // After `load` and before anything runs.
   void choose_modes(const ModeWishes &wishes, const StepPattern &pattern);
 
-  // One value per symbol, in the order of the plan.
-  void bind(const std::vector<int64_t> &symbols);
+  // One value per symbol, in the order of the plan; a vector has it in all its elements, or those
+  // that are given.
+  void bind(const std::vector<int64_t> &symbols, const Vectors &vectors = {});
   // A phase that ran last has given the symbol this value itself.
   void advance(size_t symbol, int64_t value) { symbols_[symbol] = value; }
 

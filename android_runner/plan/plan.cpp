@@ -152,11 +152,17 @@ std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase) {
   return symbols;
 }
 
-std::vector<int32_t> symbol_words(const Plan &plan, const std::vector<int64_t> &values) {
+std::vector<int32_t> symbol_words(const Plan &plan, const std::vector<int64_t> &values,
+                                  const Vectors &vectors) {
   std::vector<int32_t> words(plan.slots());
   for (size_t i = 0; i < plan.symbols.size(); ++i)
     std::fill(words.begin() + plan.symbols[i].slot, words.begin() + plan.symbols[i].end(),
               static_cast<int32_t>(values[i]));
+  for (const auto &[symbol, elements] : vectors) {
+    const size_t room = plan.symbols[symbol].end() - plan.symbols[symbol].slot;
+    std::copy_n(elements.begin(), std::min(elements.size(), room),
+                words.begin() + plan.symbols[symbol].slot);
+  }
   return words;
 }
 

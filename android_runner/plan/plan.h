@@ -1,6 +1,7 @@
 // The plan as the runner sees it: plan.json, loaded and checked before anything is allocated.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -145,8 +146,13 @@ void check_same(const Plan &plan);
 // Of a phase's first run: a value for every symbol. Counted ones are sized for their greatest.
 std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase);
 
-// What the symbols buffer holds where each symbol has this value, a vector in all its elements.
-std::vector<int32_t> symbol_words(const Plan &plan, const std::vector<int64_t> &values);
+// The elements of symbols that are vectors, by the symbol's index.
+using Vectors = std::map<size_t, std::vector<int64_t>>;
+
+// What the symbols buffer holds where each symbol has this value, a vector in all its elements
+// unless it is among `vectors`.
+std::vector<int32_t> symbol_words(const Plan &plan, const std::vector<int64_t> &values,
+                                  const Vectors &vectors = {});
 size_t extent(const Expr &size, const std::vector<int64_t> &symbols);  // of a launch
 
 int64_t dtype_size(const std::string &dtype);

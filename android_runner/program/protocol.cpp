@@ -24,8 +24,8 @@ void on_interrupt(int) { interrupt = 1; }
 Failure usage(const std::string &line) {
   const std::string shown = line.size() > 60 ? line.substr(0, 60) + "…" : line;
   return Failure("unknown or incomplete command '" + shown + "'",
-                 "the runner knows prefill PAST ID…, step PAST ID, decode PAST ID N [STOP…], "
-                 "expect N, sampling W0 … W15, logprobs START STOP, score PAST FILE ID…, logits FILE, save "
+                 "the runner knows prefill PAST ID…, step PAST ID…, decode PAST ID N [STOP…], "
+                 "begin START…, expect N, sampling W0 … W15, logprobs START STOP, score PAST FILE ID…, logits FILE, save "
                  "PAST FILE, load FILE, "
                  "profile [FILE], stats, cancel, quit",
                  "see android_runner/program/protocol.h");
@@ -54,6 +54,12 @@ std::string listed(const std::vector<float> &values) {
     snprintf(text, sizeof text, " %.9g", static_cast<double>(value));
     list += text;
   }
+  return list;
+}
+
+std::string listed(const std::vector<int64_t> &ids) {
+  std::string list;
+  for (const int64_t id : ids) list += " " + std::to_string(id);
   return list;
 }
 
@@ -174,12 +180,15 @@ void Protocol::run(const std::string &line, const std::vector<std::string> &word
   const auto stop = [this] { return interrupted(); };
   if (command == "prefill" && given >= 2) {
     const Next next = session_.prefill(numbers(words, 2), number(words[1]), stop);
-    answer("ok " + std::to_string(next.id) + " " + seconds(next.seconds));
-  } else if (command == "step" && given == 2) {
-    const Next next = session_.step(number(words[2]), number(words[1]));
-    answer("ok " + std::to_string(next.id) + " " + seconds(next.seconds));
+    answer("ok" + listed(next.ids) + " " + seconds(next.seconds));
+  } else if (command == "step" && given >= 2) {
+    const Next next = session_.step(numbers(words, 2), number(words[1]));
+    answer("ok" + listed(next.ids) + " " + seconds(next.seconds));
   } else if (command == "decode" && given >= 3) {
     decode(words);
+  } else if (command == "begin" && given >= 1) {
+    session_.begin(numbers(words, 1));
+    answer("ok");
   } else if (command == "expect" && given == 1) {
     session_.expect(number(words[1]));
     answer("ok");

@@ -2,21 +2,26 @@
 //
 //   sampling W0 … W15         ok               how ids are chosen (sampling.clh)
 //   logprobs START STOP       logprobs X …     of the ids at these positions, if asked for
+//   begin START…              ok               of each text of a batch, the position of its first
+//                                              token, behind the padding; 0 before
 //   expect N                  ok               the text will have N tokens: matters to plans whose
 //                                              tables depend on that; 0: not known
-//   prefill PAST ID…          ok NEXT SECONDS
-//   step PAST ID              ok NEXT SECONDS
+//   prefill PAST ID…          ok NEXT… SECONDS
+//   step PAST ID…             ok NEXT… SECONDS
 //   decode PAST ID N [STOP…]  id X, one line per token as it comes; then done REASON SECONDS.
 //                             The line `cancel`, or SIGINT, ends it early. Outside of decode
 //                             `cancel` does nothing.
-//   score PAST FILE ID…       ok SECONDS       float32 [IDs, V] in FILE
-//   logits FILE               ok               float32 [V] in FILE
+//   score PAST FILE ID…       ok SECONDS       float32 [batch, IDs, V] of each chunk in FILE
+//   logits FILE               ok               float32 [batch, V] in FILE
 //   profile [FILE]            ok               kernel times from here on; with FILE: written, ended
 //   save PAST FILE            ok               text and states up to PAST (state_file.h). FILE ends
 //                             with the line or a tab; after that, a JSON object to keep
 //   load FILE                 ok PAST REACHED  how far the text goes, and how far rings were filled
 //   stats                     stats {…}
 //   quit
+//
+// A plan of a batch takes as many ids of each text: all of the first, then all of the second …; it
+// has no decode, save and load, which are of one text.
 //
 // A command that can't be done answers error {"what", "because", "hint"}; the next one may follow.
 #pragma once

@@ -46,7 +46,7 @@ Plan with_known_states(Plan plan) {
 // A decode step moves the text on by one position, and leaves the next id and its logits.
 StepPattern step_pattern(const Plan &plan) {
   const Roles roles(plan);
-  const int64_t logits_bytes = int64_t{sizeof(float)} * plan.model.vocab_size;
+  const int64_t logits_bytes = int64_t{sizeof(float)} * plan.model.batch * plan.model.vocab_size;
   return {roles.past, roles.ids, {roles.ids, roles.logits}, logits_bytes};
 }
 

@@ -22,52 +22,48 @@ Session::Session(const Plan &plan, const std::vector<const Phase *> &phases, Exe
       executor_(executor),
       phases_(plan, phases),
       roles_(phases_.roles()),
+      texts_(plan, executor, phases_),
+      starts_(texts_.batch(), 0),
       steps_(executor, phases_),
       history_(plan) {
-  if (plan.model.batch != 1)
-    throw Failure("the plan has batch " + std::to_string(plan.model.batch),
-                  "the runner runs one text at a time", "--on host, or compile with --batch 1");
-  need_room_for(roles_.tokens, phases_.choosing_chunk());
-  need_room_for(roles_.ids, plan.model.max_context + 1);
   for (const Symbol &symbol : plan.symbols)
     symbols_.push_back(symbol.counted ? symbol.range.high : symbol.range.low);
-}
-
-// By its shape, in the phases that are loaded: a plan may list more bytes than are ever used.
-void Session::need_room_for(size_t buffer, int64_t items) const {
-  need_room(plan_, buffer, executor_.buffer_bytes(buffer), 4 * items);
 }
 
 // Puts ids and symbols on the device; what comes next reads them from there.
 void Session::feed(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past,
                    int64_t rows) {
-  const std::vector<cl::Int> tokens(ids.begin() + at, ids.begin() + at + count);
+  const std::vector<cl::Int> tokens = texts_.feed(ids, at, count);
   symbols_[roles_.seq] = static_cast<int64_t>(count);
   symbols_[roles_.past] = past;
   symbols_[roles_.rows] = rows;
-  if (roles_.text_length)
-    symbols_[*roles_.text_length] =
-        std::max<int64_t>(expected_, past + static_cast<int64_t>(ids.size() - at));
-  executor_.write(roles_.tokens, 0, tokens);
-  executor_.bind(symbols_);
+  if (roles_.text_length) {
+    const int64_t end = past + static_cast<int64_t>(length_of(ids) - at);
+    symbols_[*roles_.text_length] = std::max(expected_, end);
+  }
+  executor_.bind(symbols_, {{roles_.start, starts_}});
   last_rows_ = rows;
   history_.feed(tokens.data(), count, past);
 }
 
-int64_t Session::read_id(int64_t position) const {
-  cl::Int id = 0;
-  executor_.read(roles_.ids, sizeof id * position, &id, sizeof id);
-  return id;
+void Session::begin(const std::vector<int64_t> &starts) {
+  if (starts.size() != texts_.batch())
+    throw Failure(std::to_string(starts.size()) + " texts can't begin",
+                  "the plan was compiled for " + std::to_string(texts_.batch()),
+                  "of each the position of its first token");
+  for (const int64_t start : starts)
+    if (start < 0 || start >= plan_.model.max_context)
+      throw Failure("a text can't begin at position " + std::to_string(start),
+                    "the plan was compiled for " + std::to_string(plan_.model.max_context),
+                    "the number of padding tokens before it");
+  starts_ = starts;
 }
 
-std::vector<float> Session::read_logits(int64_t row, int64_t rows) {
-  const size_t vocab = plan_.model.vocab_size, row_bytes = sizeof(float) * vocab;
-  if (row + rows > executor_.buffer_bytes(roles_.logits) / static_cast<int64_t>(row_bytes))
-    throw Failure("the plan's buffer logits is too small",
-                  std::to_string(row + rows) + " rows don't fit", "compile the model again");
-  std::vector<float> values(rows * vocab);
-  executor_.read(roles_.logits, row * row_bytes, values.data(), rows * row_bytes);
-  return values;
+void Session::need_one_text(const char *what) const {
+  if (texts_.batch() != 1)
+    throw Failure(std::string(what) + " takes one text",
+                  "the plan was compiled for " + std::to_string(texts_.batch()),
+                  "compile with --batch 1");
 }
 
 void Session::expect(int64_t tokens) {
@@ -101,49 +97,48 @@ std::vector<float> Session::logprobs(int64_t start, int64_t stop) {
   return values;
 }
 
-// Prefill and decode note on the device what they are fed, for penalties; score has no such step.
-void Session::note_ids(const std::vector<int64_t> &ids, int64_t past) {
-  executor_.write(roles_.ids, past, std::vector<cl::Int>(ids.begin(), ids.end()));
-}
-
 Next Session::prefill(const std::vector<int64_t> &ids, int64_t past,
                       const Interrupted &interrupted) {
   check_tokens(plan_, ids, past);
   const double start = now();
-  const size_t size = phases_.choosing_chunk();
-  const int64_t last = past + ids.size();
-  int64_t id = 0;
-  for (size_t at = 0; at < ids.size(); at += size) {
+  const size_t size = phases_.choosing_chunk(), length = length_of(ids);
+  const int64_t last = past + static_cast<int64_t>(length);
+  std::vector<int64_t> next;
+  for (size_t at = 0; at < length; at += size) {
     stop_if(interrupted);
-    const size_t count = std::min(size, ids.size() - at);
+    const size_t count = std::min(size, length - at);
     const Phase &phase = phases_.choosing(static_cast<int64_t>(count), past + at);
     feed(ids, at, count, past + at, 1);
     executor_.run(phase, [&](size_t buffer) {
-      if (buffer == roles_.ids && at + count == ids.size()) id = read_id(last);
+      if (buffer == roles_.ids && at + count == length) next = texts_.ids_at(last);
     });
     executor_.skip(phase);  // a piece of one token may run as a decode step does
   }
   prefill_s_ = now() - start;
-  return {checked_id(plan_, id, last - 1), prefill_s_};
+  return {next, prefill_s_};
 }
 
-Next Session::step(int64_t id, int64_t past) {
-  check_tokens(plan_, {id}, past);
+Next Session::step(const std::vector<int64_t> &ids, int64_t past) {
+  check_tokens(plan_, ids, past);
+  if (length_of(ids) != 1)
+    throw Failure(std::to_string(ids.size()) + " ids are no step", "each text goes on by one",
+                  "prefill, or " + std::to_string(texts_.batch()) + " ids");
   const double start = now();
   const Phase &phase = phases_.choosing(1, past);
-  feed({id}, 0, 1, past, 1);
-  int64_t next = 0;
+  feed(ids, 0, 1, past, 1);
+  std::vector<int64_t> next;
   executor_.run(phase, [&](size_t buffer) {
-    if (buffer == roles_.ids) next = read_id(past + 1);
+    if (buffer == roles_.ids) next = texts_.ids_at(past + 1);
   });
   executor_.took(phase, now() - start);
-  return {checked_id(plan_, next, past), now() - start};
+  return {next, now() - start};
 }
 
 std::string Session::decode(int64_t id, int64_t past, int64_t count,
                             const std::vector<int64_t> &stop,
                             const std::function<void(int64_t)> &emit,
                             const Interrupted &interrupted) {
+  need_one_text("decode");
   const int64_t most = std::min(count, plan_.model.max_context - past);
   std::string reason = most >= count ? "length" : "context";
   if (most <= 0) return reason;
@@ -181,36 +176,38 @@ void Session::check_score(const std::vector<int64_t> &ids, int64_t past) const {
     throw Failure("the phase " + name + " is not loaded", "it was not asked for",
                   "--phases prefill,decode," + name);
   }
-  need_room_for(roles_.tokens, phases_.scoring_chunk());
+  texts_.need_room_to_score();
   check_tokens(plan_, ids, past);
 }
 
 void Session::score(const std::vector<int64_t> &ids, int64_t past, const Take &take,
                     const Interrupted &interrupted) {
   check_score(ids, past);
-  const size_t size = phases_.scoring_chunk();
-  for (size_t at = 0; at < ids.size(); at += size) {
+  const size_t size = phases_.scoring_chunk(), length = length_of(ids);
+  for (size_t at = 0; at < length; at += size) {
     stop_if(interrupted);
-    const auto count = static_cast<int64_t>(std::min(size, ids.size() - at));
+    const auto count = static_cast<int64_t>(std::min(size, length - at));
     const Phase &phase = phases_.scoring(count, past + at);
     feed(ids, at, count, past + at, count);
     executor_.run(phase, [&](size_t buffer) {
-      if (buffer == roles_.logits) take(read_logits(0, count));
+      if (buffer == roles_.logits) take(texts_.logits(0, count, count));
     });
   }
-  note_ids(ids, past);
+  texts_.note(ids, past);  // score has no step that does
 }
 
 std::vector<float> Session::logits() {
   if (last_rows_ == 0) throw Failure("there are no logits yet", "nothing was run", "prefill first");
-  return read_logits(last_rows_ - 1, 1);
+  return texts_.logits(last_rows_ - 1, 1, last_rows_);
 }
 
 void Session::save(const std::string &path, int64_t past, const std::string &note) {
+  need_one_text("a state file");
   save_state(path, plan_, executor_, history_, past, note);
 }
 
 const History &Session::load(const std::string &path) {
+  need_one_text("a state file");
   load_state(path, plan_, executor_, history_);
   return history_;
 }

@@ -1,5 +1,6 @@
 // A language model that runs: chunked prefill, single steps, the decode loop, scores. The caller's
-// `past` is authoritative.
+// `past` is authoritative. A plan of a batch has several texts, which end together: the shorter ones
+// are padded on the left. What is fed is as many ids of each, see text_buffers.h.
 #pragma once
 #include <functional>
 #include <string>
@@ -8,12 +9,13 @@
 #include "executor/executor.h"
 #include "session/decode_steps.h"
 #include "session/history.h"
+#include "session/text_buffers.h"
 #include "session/text_phases.h"
 
 namespace pocket {
 
 struct Next {
-  int64_t id;
+  std::vector<int64_t> ids;  // one of each text
   double seconds;
 };
 
@@ -25,7 +27,10 @@ class Session {
 
   using Interrupted = std::function<bool()>;
   Next prefill(const std::vector<int64_t> &ids, int64_t past, const Interrupted &interrupted);
-  Next step(int64_t id, int64_t past);
+  Next step(const std::vector<int64_t> &ids, int64_t past);
+
+  // Of each text the position of its first token, behind the padding; 0 before.
+  void begin(const std::vector<int64_t> &starts);
 
   // Calls `emit` with every new id, a stop id included; returns why it ended: eos, length, context
   // or cancel.
@@ -42,12 +47,12 @@ class Session {
   // Of the ids chosen for positions from `start` up to `stop`, if the words ask for them.
   std::vector<float> logprobs(int64_t start, int64_t stop);
 
-  // Logits of a text: `take` gets them chunk by chunk, together [ids, V].
+  // Logits of texts: `take` gets them chunk by chunk, [batch, ids of the chunk, V].
   using Take = std::function<void(const std::vector<float> &)>;
   void score(const std::vector<int64_t> &ids, int64_t past, const Take &take,
              const Interrupted &interrupted);
   void check_score(const std::vector<int64_t> &ids, int64_t past) const;  // what score checks first
-  std::vector<float> logits();  // [V], of the last position run
+  std::vector<float> logits();  // [batch, V], of the last position run
 
   void start_profile() { executor_.start_profile(); }
   std::string take_profile() { return executor_.take_profile(); }  // as JSON; ends it
@@ -60,19 +65,19 @@ class Session {
   std::string stats() const;
 
  private:
-  void need_room_for(size_t buffer, int64_t items) const;
+  void need_one_text(const char *what) const;
+  size_t length_of(const std::vector<int64_t> &ids) const { return ids.size() / texts_.batch(); }
   void feed(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past, int64_t rows);
-  int64_t read_id(int64_t position) const;
-  void note_ids(const std::vector<int64_t> &ids, int64_t past);
-  std::vector<float> read_logits(int64_t row, int64_t rows);
 
   const Plan &plan_;
   Executor &executor_;
   const TextPhases phases_;
   const Roles &roles_;
+  TextBuffers texts_;
+  std::vector<int64_t> starts_;
   std::vector<int64_t> symbols_;
   DecodeSteps steps_;
-  History history_;
+  History history_;  // of a batch: of its first text
   int64_t expected_ = 0;   // tokens of the text
   int64_t last_rows_ = 0;  // rows of logits that the last run left; 0: nothing ran
   int64_t decode_tokens_ = 0;

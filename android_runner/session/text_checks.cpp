@@ -6,9 +6,13 @@ namespace pocket {
 
 void check_tokens(const Plan &plan, const std::vector<int64_t> &ids, int64_t past) {
   const int64_t vocab = plan.model.vocab_size, context = plan.model.max_context;
-  const auto count = static_cast<int64_t>(ids.size());
+  const auto count = static_cast<int64_t>(ids.size()) / plan.model.batch;
   if (ids.empty())
     throw Failure("no tokens to run", "the list of ids is empty", "give at least one id");
+  if (static_cast<int64_t>(ids.size()) % plan.model.batch)
+    throw Failure(std::to_string(ids.size()) + " tokens can't be fed",
+                  "the plan was compiled for " + std::to_string(plan.model.batch) + " texts",
+                  "as many tokens of each");
   for (size_t i = 0; i < ids.size(); ++i)
     if (!is_id(plan, ids[i]))
       throw Failure("token id " + std::to_string(ids[i]) + " at position " + std::to_string(i) +

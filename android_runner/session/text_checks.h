@@ -8,7 +8,7 @@
 
 namespace pocket {
 
-// Throws Failure unless these ids can be fed at this position.
+// Throws Failure unless these ids, as many of each text of a batch, can be fed at this position.
 void check_tokens(const Plan &plan, const std::vector<int64_t> &ids, int64_t past);
 
 bool is_id(const Plan &plan, int64_t id);

@@ -52,7 +52,7 @@ def _both_sides(switch: int, lengths: Sequence[Lengths]) -> Iterator[Lengths]:
 
 
 def _switch(rows: Rows, long: np.ndarray) -> int:
-    """The longest text whose last row is not that of `long`, or 0; all angles are 0 at position 0."""
+    """The longest text whose last row is not that of `long`, or 0; position 0 has no angle."""
 
     def is_long(total: int) -> bool:
         return _equal(rows(1, total - 1, 0), long[total - 1 : total])

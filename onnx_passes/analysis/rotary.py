@@ -162,4 +162,3 @@ def _rows(table: np.ndarray, width: int, interleaved: bool) -> np.ndarray:
     if not np.array_equal(first, second):
         raise Miss("cos and sin do not repeat the same angles for both elements of a pair")
     return first
-

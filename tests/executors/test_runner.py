@@ -16,7 +16,7 @@ from talk import Start, failure
 from toy import CHUNK, C, Toy
 
 from toolkit.errors import PocketError
-from toolkit.executors.host_batch import BatchScorer
+from toolkit.executors.host_batch import HostBatch
 from toolkit.executors.open import open_executor
 from toolkit.executors.runner import RunnerExecutor
 
@@ -176,7 +176,7 @@ def test_states_that_cannot_be_taken_back(toy: Toy, start: Start, cache: Path, u
         assert error.value.what == what and f"'{update}'" in error.value.because
         assert error.value.hint
     with pytest.raises(PocketError, match=what):
-        BatchScorer(toy.folder)
+        HostBatch(toy.folder)
     facts = failure(start(toy.folder).first)
     assert facts["what"] == what and f"'{update}'" in facts["because"] and facts["hint"]
 

@@ -122,9 +122,7 @@ def test_a_session_feeds_prompts_as_a_whole(decoder: Callable[[str], Decoder], o
 
 @EACH_EXECUTOR
 @pytest.mark.parametrize("tokens", [-1, CONTEXT + 1])
-def test_lengths_that_no_text_has(
-    decoder: Callable[[str], Decoder], on: str, tokens: int
-) -> None:
+def test_lengths_that_no_text_has(decoder: Callable[[str], Decoder], on: str, tokens: int) -> None:
     executor = open_executor(decoder("of a shape").plan, on)
     with pytest.raises(PocketError, match=f"a text cannot have {tokens} tokens"):
         executor.expect(tokens)

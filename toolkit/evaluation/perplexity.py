@@ -105,10 +105,10 @@ class OneText:
 
 
 def _scorer(path: Path, on: str, batch: int, **options: Any) -> Batched:
-    if batch > 1 and on == "host":
-        from toolkit.executors.host_batch import BatchScorer
+    if batch > 1:
+        from toolkit.executors.batch import open_batch
 
-        return BatchScorer(path, **options)
+        return open_batch(path, on, **options)
     return OneText(open_executor(path, on, **options))
 
 

@@ -20,6 +20,7 @@ from toolkit.executors.target import ThisComputer
 from toolkit.executors.text_checks import (
     can_sample,
     check_expected,
+    check_one_text,
     check_positions,
     check_states,
     check_tokens,
@@ -30,7 +31,7 @@ from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan, plan_digest
 from toolkit.plan.phase_choice import PhaseChoice, names_of
 from toolkit.plan.reader import RECOMPILE
-from toolkit.plan.schema import Dispatch, Plan
+from toolkit.plan.schema import Dispatch
 from toolkit.rss import peak_rss
 
 
@@ -55,7 +56,7 @@ class HostExecutor:
         started = time.perf_counter()
         self._same = SamePlan(path)
         self.plan = load_plan(path)
-        _check_kind(self.plan)
+        check_one_text(self.plan)
         check_states(self.plan)
         check_names(self.plan, dump)
         self._choice = PhaseChoice(self.plan)
@@ -260,13 +261,3 @@ class HostExecutor:
             if ALL in self.dump or name in self.dump:
                 value = self.phases.argument(phase, ref)
                 self.sink(Dumped(phase, number, step.name, name, value))
-
-
-def _check_kind(plan: Plan) -> None:
-    kind, batch = plan.model.get("kind"), plan.model.get("batch")
-    if kind != "language-model" or batch != 1:
-        raise PocketError(
-            f"the plan is a {kind} of batch {batch}",
-            "generation takes a language model of batch 1",
-            "compile a language model with --batch 1",
-        )

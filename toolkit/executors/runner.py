@@ -24,6 +24,7 @@ from toolkit.executors.target import Local, Target
 from toolkit.executors.text_checks import (
     can_sample,
     check_expected,
+    check_one_text,
     check_positions,
     check_states,
     check_tokens,
@@ -63,16 +64,17 @@ class RunnerExecutor:
         """
         self._same = SamePlan(Path(plan_path))
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner notes it
+        check_one_text(self.plan)
         check_states(self.plan)
         self.stop_reason: StopReason = "length"
         self.target: Target = target or Local()
         self.name = self.target.executor
-        words = ["--platform", platform] if platform is not None else []
-        words += runner_options(recorded=recorded, cooperative=cooperative, priority=priority)
-        words += ["--profile"] if profile else []
+        wishes = {"recorded": recorded, "cooperative": cooperative, "priority": priority}
         # Copies to a phone, and the C++ compiler's time, are no part of loading.
-        where = self.target.prepare(Path(plan_path), self.plan)
-        self._arguments = [where, *self.target.options(cache), *words]
+        self._arguments = [
+            *command_of(self.target, Path(plan_path), self.plan, platform, cache, **wishes),
+            *(["--profile"] if profile else []),
+        ]
         self.history = History(self.plan)
         self._choice = PhaseChoice(self.plan)
         self._expected = 0  # tokens of the text
@@ -208,7 +210,7 @@ class RunnerExecutor:
             process.ask(self._sampling)
         if self._expected:
             process.ask(f"expect {self._expected}")
-        self.device = _device_of(self.ready)
+        self.device = device_of(self.ready)
         self.load_s = time.perf_counter() - started
 
     def _alive(self) -> Process:
@@ -243,7 +245,21 @@ class RunnerExecutor:
         return np.fromfile(self.target.fetch(name), "<f4").astype(np.float32, copy=False)
 
 
-def _device_of(ready: Mapping[str, Any]) -> DeviceInfo:
+def command_of(
+    target: Target,
+    path: Path,
+    plan: Plan,
+    platform: str | None,
+    cache: Path | str | None,
+    **wishes: str | None,
+) -> list[str]:
+    """The runner's arguments for a plan, which is brought to where the runner is."""
+    where = target.prepare(path, plan)
+    words = ["--platform", platform] if platform is not None else []
+    return [where, *target.options(cache), *words, *runner_options(**wishes)]
+
+
+def device_of(ready: Mapping[str, Any]) -> DeviceInfo:
     """By what the runner says when it is ready."""
     units = int(ready["compute_units"])
     return DeviceInfo(ready["device"], units, ready["driver"], ready["platform"])

@@ -12,6 +12,17 @@ from toolkit.plan.reader import RECOMPILE
 from toolkit.plan.schema import Plan
 
 
+def check_one_text(plan: Plan) -> None:
+    """Raise unless the plan is of one text."""
+    kind, batch = plan.model.get("kind"), plan.model.get("batch")
+    if kind != "language-model" or batch != 1:
+        raise PocketError(
+            f"the plan is a {kind} of batch {batch}",
+            "this runs one text at a time",
+            "toolkit.BatchSession runs several; or compile with --batch 1",
+        )
+
+
 def check_states(plan: Plan) -> None:
     """Raise where a state is of a kind that no executor can run.
 

@@ -184,7 +184,7 @@ def chat_with(
     generation = {"sampling": sampling_of(plan, sample, given), "stop_strings": stop}
     progress("loading the plan")
     found = None if no_template else choose_template(plan, template_file)
-    options = {"serial": serial} if on == "phone" else {}
+    options: dict[str, Any] = {"serial": serial} if on == "phone" else {}
     with Session(plan, on, **options) as session:
         chat = Chat(session, plan, found, system or "", max_new_tokens, generation)
         repl = Repl(chat, write, as_json)

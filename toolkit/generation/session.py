@@ -32,9 +32,7 @@ class Session:
     text between the last id and that string.
     """
 
-    def __init__(
-        self, plan: Any, on: str = "runner", text_length: int = 0, **options: Any
-    ) -> None:
+    def __init__(self, plan: Any, on: str = "runner", text_length: int = 0, **options: Any) -> None:
         """`plan` is a folder, or what `toolkit.compile` returned.
 
         text_length  tokens that the text will have, where that is known. Models that have other
