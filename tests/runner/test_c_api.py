@@ -275,6 +275,15 @@ def test_positions_and_ids(toy: Toy, opened: Open) -> None:
     assert handle.decode(TEXT[5], 5) == toy.next(TEXT[:6])
 
 
+def test_a_text_of_known_length(toy: Toy, opened: Open) -> None:
+    """It changes nothing where no table depends on it."""
+    handle = opened(toy.folder)
+    for tokens in (-1, C + 1):
+        assert refused(handle.checked, "expect", tokens).what.startswith("a text cannot have")
+    handle.checked("expect", C)
+    assert handle.prefill(TEXT, 0) == toy.next(TEXT)
+
+
 def test_too_far_back_in_a_ring(toy: Toy, opened: Open) -> None:
     toy.plan["buffers"][3] |= {"shape": [C - 20, 16], "bytes": 4 * C * 16}
     toy.plan["states"][0]["capacity"] = C - 20

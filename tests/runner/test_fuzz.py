@@ -146,7 +146,10 @@ def test_every_call_may_fail(good: Path, tmp_path: Path, recorded: str) -> None:
         assert set(answers[300:]) == {"ok"}
 
 
-WORDS = ("prefill", "step", "decode", "sampling", "logprobs", "score", "logits", "save", "load")
+WORDS = (
+    *("prefill", "step", "decode", "sampling", "logprobs", "score", "logits", "save", "load"),
+    *("begin", "expect"),
+)
 ANSWERS = ("ok", "id", "done", "error", "stats", "logprobs")
 
 

@@ -144,6 +144,12 @@ def test_interrupt_cancels(toy: Toy, start: Start) -> None:
         ("step 40 1", "1 tokens at position 40"),
         ("step -1 1", "1 tokens at position -1"),
         ("prefill 38 1 2 3", "3 tokens at position 38"),
+        ("step 0 1 2", "2 ids are no step"),
+        ("begin 0 0", "2 texts can't begin"),
+        ("begin -1", "a text can't begin at position -1"),
+        (f"begin {C}", f"a text can't begin at position {C}"),
+        (f"expect {C + 1}", f"a text cannot have {C + 1} tokens"),
+        ("expect -1", "a text cannot have -1 tokens"),
         ("decode 0 50 3", "token id 50"),
         ("decode 0 1 -3", "unknown or incomplete"),
         ("prefill 0", "unknown or incomplete"),
@@ -344,7 +350,7 @@ def test_unknown_phase(toy: Toy, start: Start) -> None:
     assert "no phase 'draft'" in start(toy.folder, "--phases", "draft").first
 
 
-def test_batches_are_refused(toy: Toy, start: Start) -> None:
+def test_buffers_for_fewer_texts_are_refused(toy: Toy, start: Start) -> None:
     def change(plan: dict[str, Any]) -> None:
         plan["model"]["batch"] = 2
         plan["symbols"][3]["length"] = 2
@@ -353,7 +359,7 @@ def test_batches_are_refused(toy: Toy, start: Start) -> None:
 
     toy.save_json(change)
     facts = failure(start(toy.folder).first)
-    assert "batch 2" in facts["what"] and "--on host" in facts["hint"]
+    assert facts["what"] == "the plan's buffer tokens is too small" and facts["hint"]
 
 
 def test_alignment_of_another_device(toy: Toy, start: Start) -> None:

@@ -85,10 +85,12 @@ struct Case {
     const auto go_on = [] { return false; };
     const int64_t many = std::min<int64_t>(std::min<int64_t>(model.prefill_chunk, 64) + 1,
                                            model.max_context);
-    const std::vector<int64_t> text(many, 0);
+    const std::vector<int64_t> text(many * model.batch, 0), tokens(model.batch, 0);
     const std::string state = folder + "/state";
+    attempt([&] { session.begin(tokens); });
+    attempt([&] { session.expect(many); });
     attempt([&] { session.prefill(text, 0, go_on); });
-    attempt([&] { session.step(0, many - 1); });
+    attempt([&] { session.step(tokens, many - 1); });
     attempt([&] { session.decode(0, many, 3, {}, [](int64_t) {}, go_on); });
     attempt([&] { session.decode(0, model.max_context - 1, 3, {}, [](int64_t) {}, go_on); });
     attempt([&] { session.logits(); });
