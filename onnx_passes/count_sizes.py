@@ -9,8 +9,8 @@ have: a text is fed in chunks.
 import onnx_ir as ir
 import sympy
 
-from onnx_passes.analysis.regimes import text_length
 from onnx_passes.analysis.roles import roles_of
+from onnx_passes.analysis.tables.regimes import text_length
 from onnx_passes.ir.dims import as_dim, as_expr, parse, symbolic_value
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import places

@@ -7,7 +7,12 @@ cancel later. (Su et al. 2021, eq. 34)
 import onnx_ir as ir
 
 from onnx_passes.analysis.heads.rotate_half import partly_rotated, rotation
-from onnx_passes.analysis.rotary import Tables, check_positions, computed_tables, stored_tables
+from onnx_passes.analysis.tables.rotary import (
+    Tables,
+    check_positions,
+    computed_tables,
+    stored_tables,
+)
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import rope, rope_by_token
 from onnx_passes.ir.graph import attribute, check_attributes, dim, needed, operand, rank, through

@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.masks import NO_WINDOW
-from onnx_passes.analysis.rotary import check_positions, stored_tables
 from onnx_passes.analysis.subgraph import Subgraph
+from onnx_passes.analysis.tables.rotary import check_positions, stored_tables
 from onnx_passes.gqa_scores import Scoring, attended
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import SWAP_HEADS_TOKENS, attention, check_heads, rope_by_token

@@ -14,9 +14,9 @@ import onnx_ir as ir
 
 from onnx_passes.analysis.counted import last_counted
 from onnx_passes.analysis.masks import causal_form
-from onnx_passes.analysis.position_tables import check_lookups, position_tables
-from onnx_passes.analysis.regimes import chosen_by_length
 from onnx_passes.analysis.roles import roles_of
+from onnx_passes.analysis.tables.positions import check_lookups, position_tables
+from onnx_passes.analysis.tables.regimes import chosen_by_length
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import places

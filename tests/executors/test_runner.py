@@ -16,7 +16,7 @@ from talk import Start, failure
 from toy import CHUNK, C, Toy
 
 from toolkit.errors import PocketError
-from toolkit.executors.host_batch import HostBatch
+from toolkit.executors.batch.host import HostBatch
 from toolkit.executors.open import open_executor
 from toolkit.executors.runner import RunnerExecutor
 

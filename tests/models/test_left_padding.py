@@ -13,7 +13,7 @@ from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.onnxruntime_reference import Reference
 from toolkit.evaluation.verify import measure
-from toolkit.executors.batch import BatchExecutor, left_padded, open_batch
+from toolkit.executors.batch.interface import BatchExecutor, left_padded, open_batch
 from toolkit.executors.open import open_executor
 
 LIMIT = 1e-8  # NMSE of logits

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from click.testing import CliRunner
 from exports import folder_of
 from long_texts import EDGE, FREQUENCIES, long_decoder
 from pass_helpers import text
 
 import toolkit
+from toolkit import cli
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.onnxruntime_reference import Reference
 from toolkit.evaluation.verify import measure
 from toolkit.executors.open import open_executor
+from toolkit.plan.load import load_plan
 
 CONTEXT, CHUNK = 32, 8
 SPELLINGS = [
@@ -148,3 +151,23 @@ def test_phi_4_mini_beyond_its_first_context(tmp_path: Path, on: str) -> None:
             theirs.append(reference.feed([token])[-1])
         close(ours, theirs)
     executor.close()
+
+
+def test_a_plan_says_where_tables_change(decoder: Callable[[str], Decoder]) -> None:
+    plan = load_plan(decoder("of a shape").plan)
+    assert plan.model["short_text"] == EDGE
+    symbol = next(symbol for symbol in plan.symbols if symbol.name == "text_length")
+    assert (symbol.kind, symbol.min, symbol.max) == ("input", 0, CONTEXT)
+
+
+def test_the_command_line_says_it_where_a_text_passes_that(
+    decoder: Callable[[str], Decoder],
+) -> None:
+    command = ["run", str(decoder("of a shape").plan), "--ids", "1,2,3", "-n", str(EDGE)]
+    told, known = (
+        CliRunner().invoke(cli.cli, [*command, *more, "--on", "host"])
+        for more in ((), ("--text-length", str(CONTEXT)))
+    )
+    assert told.exit_code == known.exit_code == 0
+    assert f"beyond {EDGE} tokens" in told.stderr and "beyond" not in known.stderr
+    assert told.stdout != known.stdout

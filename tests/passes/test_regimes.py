@@ -8,8 +8,8 @@ from pass_helpers import noted, op_types, run, text
 from tiny_decoder import feeds, tiny
 
 import onnx_passes
-from onnx_passes.analysis.regimes import regimes
 from onnx_passes.analysis.subgraph import Subgraph
+from onnx_passes.analysis.tables.regimes import regimes
 from onnx_passes.ir.graph import TEXT_LENGTH
 from onnx_passes.ir.rules import Miss
 
@@ -86,7 +86,7 @@ def test_more_than_that_is_no_table(factor: object) -> None:
         at = np.arange(past, past + seq)[:, None] - padding
         return (at + 1.0) * (1 + factor(past + seq, padding))  # type: ignore[operator]
 
-    with pytest.raises(Miss, match="one length of the text"):
+    with pytest.raises(Miss, match="by one switch between two tables"):
         regimes(rows, CONTEXT, [(3, 5, 0), (4, 6, 2)])
 
 

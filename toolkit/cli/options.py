@@ -66,6 +66,13 @@ SERIAL = click.option("--serial", metavar="S", help="Which phone, when there are
 COUNT = click.IntRange(min=1)
 STATE = UserPath(dir_okay=False)
 SYSTEM = click.option("--system", metavar="TEXT", help="A system message, for the chat template.")
+TEXT_LENGTH = click.option(
+    "--text-length",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    help="Tokens that the text will have, for models with other rotary tables for long ones.",
+)
 TEMPLATE_FILE = click.option(
     "--template-file",
     type=UserPath(exists=True, dir_okay=False),

@@ -20,6 +20,7 @@ from toolkit.cli.options import (
     STATE,
     SYSTEM,
     TEMPLATE_FILE,
+    TEXT_LENGTH,
     Counts,
     PlanPath,
     sampling_options,
@@ -78,6 +79,7 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option(
     "--save-state", type=STATE, metavar="FILE", help="Save text and KV cache to this file."
 )
+@TEXT_LENGTH
 @sampling_options
 @click.option("--logprobs", is_flag=True, default=None, help="Print each id and its own.")
 @click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
@@ -125,6 +127,7 @@ def run(
     metavar="FILE",
     help="Load the conversation from this file, and save it there.",
 )
+@TEXT_LENGTH
 @sampling_options
 @ON
 @JSON

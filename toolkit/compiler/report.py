@@ -44,6 +44,7 @@ def figures_of(
         "arena_lower_bound_bytes": {phase.name: phase.lower_bound_bytes for phase in plan.phases},
         "max_context": plan.model["max_context"],
         "prefill_chunk": plan.model["prefill_chunk"],
+        **{key: plan.model[key] for key in ("short_text",) if key in plan.model},
         "device": plan.profile["name"],
         "tuned": sum(bool(program.knobs) for program in plan.programs),
         "seconds": round(seconds, 3),
@@ -62,6 +63,9 @@ def compile_lines(path: Path, figures: dict[str, Any], named: bool = True) -> It
     yield f"  weights {size(figures['weight_bytes'])}, {memory}"
     if figures.get("max_context"):
         yield f"  context {figures['max_context']} tokens (--max-context)"
+    if figures.get("short_text"):
+        beyond = f"beyond {figures['short_text']} tokens the model has other rotary tables"
+        yield f"  {beyond} (run, chat: --text-length)"
     if figures.get("tuned"):
         yield f"  {figures['tuned']} programs with tuned knobs (--no-tuned)"
     yield f"  {figures['seconds']:.1f} s, peak memory {size(figures['peak_rss_bytes'])}"

@@ -106,7 +106,7 @@ class OneText:
 
 def _scorer(path: Path, on: str, batch: int, **options: Any) -> Batched:
     if batch > 1:
-        from toolkit.executors.batch import open_batch
+        from toolkit.executors.batch.interface import open_batch
 
         return open_batch(path, on, **options)
     return OneText(open_executor(path, on, **options))

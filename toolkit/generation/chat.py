@@ -5,6 +5,7 @@ change anywhere in it (undo, edit, another system message) needs no code of its 
 """
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 from toolkit.errors import PocketError
 from toolkit.generation.chat_template import ChatTemplate, special_tokens
+from toolkit.generation.length_note import length_note
 from toolkit.generation.session import Session
 from toolkit.generation.tokenizer import Tokenizer, load_tokenizer
 
@@ -161,6 +163,8 @@ class Chat:
         pieces: list[str] = []
         stream = self.tokenizer.stream(ids)
         rest = session.resume(ids)  # what the KV cache does not hold
+        if note := length_note(session, len(rest), self.limit):
+            print(note, file=sys.stderr)
 
         def give(piece: str) -> None:
             if piece:

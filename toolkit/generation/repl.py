@@ -178,13 +178,15 @@ def chat_with(
     sample: bool = False,
     stop: Sequence[str] = (),
     serial: str | None = None,
+    text_length: int = 0,
     **given: Any,
 ) -> bool:
     """Run `pocketcl chat`; False if a line failed that came from a pipe."""
     generation = {"sampling": sampling_of(plan, sample, given), "stop_strings": stop}
     progress("loading the plan")
     found = None if no_template else choose_template(plan, template_file)
-    options: dict[str, Any] = {"serial": serial} if on == "phone" else {}
+    options: dict[str, Any] = {"text_length": text_length}
+    options |= {"serial": serial} if on == "phone" else {}
     with Session(plan, on, **options) as session:
         chat = Chat(session, plan, found, system or "", max_new_tokens, generation)
         repl = Repl(chat, write, as_json)

@@ -12,6 +12,7 @@ from typing import Any
 from toolkit.errors import PocketError
 from toolkit.executors.sampling import Sampling
 from toolkit.generation.chat_template import choose_template, decoded, read_bytes
+from toolkit.generation.length_note import length_note
 from toolkit.generation.sampling_settings import choose_sampling, model_settings, without_effect
 from toolkit.generation.session import Session
 from toolkit.generation.tokenizer import Tokenizer, load_tokenizer, parse_ids
@@ -90,6 +91,7 @@ def run_plan(
     sample: bool = False,
     stop: Sequence[str] = (),
     serial: str | None = None,
+    text_length: int = 0,
     **given: Any,
 ) -> dict[str, Any]:
     """What `pocketcl run` does: open a session, generate, print as it goes.
@@ -106,7 +108,7 @@ def run_plan(
         )
     sampling = sampling_of(plan, sample, given)
     progress("loading the plan")
-    options: dict[str, Any] = {"dump": dump} if dump else {}
+    options: dict[str, Any] = {"text_length": text_length, **({"dump": dump} if dump else {})}
     options |= {"serial": serial} if on == "phone" else {}
     with Session(plan, on, **options) as session:
         output = Output(session, plan, write)
@@ -121,6 +123,8 @@ def run_plan(
         progress("")
         # feed only what the session does not hold
         rest = session.resume(wanted)
+        if note := length_note(session, len(rest), max_new_tokens):
+            print(note, file=sys.stderr)
         figures = run(session, rest, max_new_tokens, output, sampling, stop)
         figures["reused"] = len(wanted) - session.fed
         figures |= session.executor.target.facts()

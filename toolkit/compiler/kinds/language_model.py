@@ -9,7 +9,7 @@ import sympy
 
 from onnx_passes.analysis.roles import has_roles, roles_of
 from onnx_passes.ir.dims import as_expr
-from onnx_passes.ir.graph import TEXT_LENGTH
+from onnx_passes.ir.graph import TEXT_LENGTH, is_op, producer, scalar
 from opencl_kernels.case import symbols_of_texts
 from opencl_kernels.formats import dtype_bytes
 from opencl_kernels.sampling.sample import PARAMETERS, Choice
@@ -44,7 +44,7 @@ def _frame(model: ir.Model, source: Source, options: Options) -> Frame:
         inputs=_locations(model, names, options.kv),
         results={_logits(model): Location(("buffer", names.index("logits")), "f32")},
         phases=_phases(options, vocab, score),
-        facts=_facts(source, options, vocab, layers),
+        facts=_facts(source, options, vocab, layers) | _switch(model),
     )
 
 
@@ -158,6 +158,17 @@ def _facts(source: Source, options: Options, vocab: int, layers: int) -> dict[st
         "source": {"path": str(source.onnx_path), "sha256": source.sha256},
         "options": vars(options),
     }
+
+
+def _switch(model: ir.Model) -> dict[str, int]:
+    """The longest text with the first tables, where a model has others for longer ones."""
+    found = [
+        scalar(node.inputs[1])
+        for node in model.graph
+        if is_op(node, "Greater") and producer(node.inputs[0], "TextLength") is not None
+    ]
+    lengths = [int(length) for length in found if length is not None]
+    return {"short_text": min(lengths)} if lengths else {}
 
 
 LANGUAGE_MODEL = ModelKind("language-model", has_roles, _frame)

@@ -4,8 +4,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.counted import counted
-from onnx_passes.analysis.regimes import Regimes, regimes
 from onnx_passes.analysis.subgraph import Subgraph
+from onnx_passes.analysis.tables.regimes import Regimes, regimes
 from onnx_passes.ir.facts import Facts
 from onnx_passes.ir.graph import GraphError, dim, is_constant, is_op, operand
 from onnx_passes.ir.rules import Miss

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.regimes import chosen_by_length, first_rows, regimes
 from onnx_passes.analysis.subgraph import Subgraph
+from onnx_passes.analysis.tables.regimes import chosen_by_length, first_rows, regimes
 from onnx_passes.ir.edit import Builder, add_constant
 from onnx_passes.ir.facts import Facts
 from onnx_passes.ir.graph import constant, needed, producer

@@ -1,4 +1,4 @@
-"""Several texts side by side in the C++ runner; see batch.BatchExecutor."""
+"""Several texts side by side in the C++ runner; see interface.BatchExecutor."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.executors.batch import Ids, Logits, checked_rows, checked_start
+from toolkit.executors.batch.interface import Ids, Logits, checked_rows, checked_start
 from toolkit.executors.runner import command_of, device_of
 from toolkit.executors.runner_process import Process
 from toolkit.executors.sampling import Sampling

@@ -58,11 +58,11 @@ class BatchExecutor(Protocol):
 def open_batch(plan_path: Path, on: str = "runner", **options: Any) -> BatchExecutor:
     """Load a plan of a batch, which may be one text, on the runner or on pyopencl."""
     if on == "host":
-        from toolkit.executors.host_batch import HostBatch
+        from toolkit.executors.batch.host import HostBatch
 
         return HostBatch(plan_path, **options)
     if on == "runner":
-        from toolkit.executors.runner_batch import RunnerBatch
+        from toolkit.executors.batch.runner import RunnerBatch
 
         return RunnerBatch(plan_path, **options)
     because = "batches run on runner and host"

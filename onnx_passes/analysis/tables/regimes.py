@@ -66,7 +66,10 @@ def _check(found: Regimes, rows: np.ndarray, at: Lengths) -> None:
     real = max(0, padding - past)  # what padding is given, nothing reads
     table = found.short if past + seq <= found.switch else found.long
     if not _equal(rows[real:], table[past + real - padding : past + seq - padding]):
-        raise Miss("it follows neither from the position alone nor from one length of the text")
+        raise Miss(
+            "it does not follow from the position, nor depend on the length of the sequence by "
+            "one switch between two tables"
+        )
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:

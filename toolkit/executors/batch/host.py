@@ -1,4 +1,4 @@
-"""Several texts side by side on pyopencl; see batch.BatchExecutor."""
+"""Several texts side by side on pyopencl; see interface.BatchExecutor."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import PocketError
-from toolkit.executors.batch import Ids, Logits, checked_rows, checked_start
+from toolkit.executors.batch.interface import Ids, Logits, checked_rows, checked_start
 from toolkit.executors.opencl.phases import PhaseExecutor
 from toolkit.executors.sampling import Sampling
 from toolkit.executors.target import ThisComputer

@@ -1,0 +1,1 @@
+"""Tables of what follows from positions, and of which the length of a text chooses one."""

@@ -1,0 +1,1 @@
+"""Several texts side by side: plans of `--batch N`."""
