@@ -9,6 +9,7 @@ have: a text is fed in chunks.
 import onnx_ir as ir
 import sympy
 
+from onnx_passes.analysis.counted import counted
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.analysis.tables.regimes import text_length
 from onnx_passes.ir.dims import as_dim, as_expr, parse, symbolic_value
@@ -110,13 +111,13 @@ def _slice(model: ir.Model, node: ir.Node) -> bool:
 
 def _count_numbers(model: ir.Model) -> int:
     """Sizes that something computes with; those that only make other sizes go with these."""
-    count = 0
+    count, known = 0, counted(model)
     for node in list(model.graph):
         value = node.outputs[0]
         size = symbolic_value(value) if node.domain != DOMAIN and rank(value) in (0, 1) else None
         if not size or len(size) != 1 or size[0].is_Integer or not _is_computed_with(value):
             continue
-        b, whole = Builder(node), size[0] == PAST + SEQ and not _is_of_keys(value)
+        b, whole = Builder(node), size[0] == PAST + SEQ and not _is_of_keys(value, known)
         try:
             number = text_length(model, b) if whole else _extent(model, b, size[0])
         except Miss:
@@ -130,16 +131,16 @@ def _count_numbers(model: ir.Model) -> int:
     return count
 
 
-def _is_of_keys(value: ir.Value) -> bool:
-    """Whether what follows from a size of all tokens has an element for each of them, as masks."""
-    front, seen = [value], set[ir.Value]()
+def _is_of_keys(value: ir.Value, known: set[ir.Value]) -> bool:
+    """Whether places of all tokens so far follow from their number, as in a mask."""
+    front, seen = [value], {value}
     while front:
         value = front.pop()
         if "past + seq" in map(str, value.shape or ()):
             return True
-        outputs = {output for use in value.uses() for output in use.node.outputs} - seen
-        seen |= outputs
-        front += [output for output in outputs if "seq" not in map(str, output.shape or ())]
+        made = {output for use in value.uses() for output in use.node.outputs}
+        front += (made & known) - seen
+        seen |= made
     return False
 
 

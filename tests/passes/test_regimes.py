@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 from long_texts import EDGE, FREQUENCIES, TWO_TABLES, long_decoder
 from pass_helpers import noted, op_types, run, text
-from tiny_decoder import feeds, tiny
+from tiny_decoder import decoder_text, feeds, tiny
 
 import onnx_passes
 from onnx_passes.analysis.subgraph import Subgraph
@@ -98,3 +98,23 @@ def test_evaluating_a_piece_in_double_precision_leaves_the_model_as_it_is() -> N
     (found,) = Subgraph(model, [angles], double=True).run(3, 0)
     assert found.dtype == np.float64
     assert {v.name: v.dtype for v in model.graph.initializers.values()} == before
+
+
+def test_places_are_counted_by_what_is_fed_whatever_the_text_will_be() -> None:
+    """A mask that computes with the number of tokens as a float."""
+    source = (
+        decoder_text()
+        .replace(
+            "causal = LessOrEqual(cols, at)",
+            "tf = Cast<to = 1>(total)  sf = Cast<to = 1>(seq)  bf = Sub(tf, sf)"
+            "  xf = Cast<to = 1>(index)  af0 = Add(xf, bf)  af = Unsqueeze(af0, v1)"
+            "  cf = Cast<to = 1>(cols)"
+            "  d = Sub(cf, af)  slope = Mul(d, d)  causal = LessOrEqual(cf, af)",
+        )
+        .replace("a2 = Add(a1, bias)", "a1b = Sub(a1, slope)  a2 = Add(a1b, bias)")
+    )
+    original, model = text(source), rewritten(text(source))
+    given = feeds(7)
+    (expected, *_) = run(original, given)
+    (actual, *_) = run(model, {**given, TEXT_LENGTH: np.array([20])})
+    np.testing.assert_allclose(actual, expected, rtol=2e-4, atol=2e-4)
