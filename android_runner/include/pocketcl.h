@@ -58,8 +58,8 @@ typedef struct pocketcl_options {
   const char *cooperative; /* the same: each step of decode in one launch, on CPUs */
 } pocketcl_options;
 
-/* Loads and checks the plan, its weights and its kernels. *handle is set whatever happens (but for
- * want of memory), so that it can tell the error, and must be closed. */
+/* Loads and checks the plan, which must be of one text, its weights and its kernels. *handle is set
+ * whatever happens (but for want of memory), so that it can tell the error, and must be closed. */
 POCKETCL_API pocketcl_status pocketcl_open(const pocketcl_options *options, pocketcl **handle);
 
 /* Waits for the device and gives everything back. NULL: nothing happens. */

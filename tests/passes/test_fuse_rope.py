@@ -5,6 +5,7 @@ import onnx_ir as ir
 import pytest
 from pass_helpers import decoder, missed, op_types, same_outputs
 
+from onnx_passes.fold_constants import fold_constants
 from onnx_passes.fuse_rope import fuse_rope
 
 CONTEXT, WIDTH = 16, 8
@@ -187,6 +188,29 @@ def test_stored_tables_are_cut_to_the_context(domain: str) -> None:
     with same_outputs(model, feeds(9, 7), seq=7, past=9):
         assert fuse_rope(model).rewrites == 1
     assert model.graph.initializers["rotary.cos"].shape == [CONTEXT, 4]
+
+
+CHOSEN = """last = ReduceMax<keepdims = 0>(positions)
+  edge = Constant<value_int = 7>()  beyond = Greater(last, edge)
+  c, s = If(beyond) <then_branch = far () => (float[20, 4] fc, float[20, 4] fs)
+    {{ fc = Identity(long_c)  fs = Identity(long_s) }},
+  else_branch = near () => (float[20, 4] nc, float[20, 4] ns)
+    {{ nc = Identity(short_c)  ns = Identity(short_s) }}>  y = {}"""
+
+
+@pytest.mark.parametrize("domain", CALLS)
+@pytest.mark.parametrize("seq, past", [(8, 0), (9, 0), (1, 7), (1, 8), (3, 6)])
+def test_stored_tables_that_the_length_chooses(domain: str, seq: int, past: int) -> None:
+    """Texts of more than 8 tokens turn by others; branches hold constants after folding."""
+    source = HEAD % CHOSEN.format(f"{domain}RotaryEmbedding{CALLS[domain]}")
+    names = ("long_c", "long_s", "short_c", "short_s")
+    tables = ", ".join(f"float[20, 4] {name}" for name in names)
+    source = source.replace("float[4] frequencies", tables).replace('"": 18', '"": 23')
+    model = rotary(source)
+    with same_outputs(model, feeds(past, seq), seq=seq, past=past):
+        fold_constants(model)
+        assert fuse_rope(model).rewrites == 1
+    assert "If" not in op_types(model) and "Where" in op_types(model)
 
 
 @pytest.mark.parametrize("domain", CALLS)
