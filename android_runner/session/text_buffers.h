@@ -1,4 +1,4 @@
-// The buffers of a plan's texts, of one or of a batch: their ids go in, new ids and logits come out.
+// The buffers of a plan's texts, of one or a batch: their ids go in, new ids and logits come out.
 // Ids of a batch are those of the first text, then those of the second, and so on: as many of each.
 #pragma once
 #include <vector>
