@@ -25,8 +25,8 @@ Failure usage(const std::string &line) {
   const std::string shown = line.size() > 60 ? line.substr(0, 60) + "…" : line;
   return Failure("unknown or incomplete command '" + shown + "'",
                  "the runner knows prefill PAST ID…, step PAST ID…, decode PAST ID N [STOP…], "
-                 "begin START…, expect N, sampling W0 … W15, logprobs START STOP, score PAST FILE ID…, logits FILE, save "
-                 "PAST FILE, load FILE, "
+                 "begin START…, expect N, sampling W0 … W15, logprobs START STOP, "
+                 "score PAST FILE ID…, logits FILE, save PAST FILE, load FILE, "
                  "profile [FILE], stats, cancel, quit",
                  "see android_runner/program/protocol.h");
 }

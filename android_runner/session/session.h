@@ -1,6 +1,6 @@
 // A language model that runs: chunked prefill, single steps, the decode loop, scores. The caller's
-// `past` is authoritative. A plan of a batch has several texts, which end together: shorter ones are
-// padded on the left. What is fed is as many ids of each, see text_buffers.h.
+// `past` is authoritative. A plan of a batch has several texts, which end together: the shorter
+// ones are padded on the left. What is fed is as many ids of each, see text_buffers.h.
 #pragma once
 #include <functional>
 #include <string>
