@@ -1,11 +1,12 @@
 """The only calls of ONNX Runtime: whatever it throws becomes a PocketError."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
@@ -58,6 +59,22 @@ def run_session(session: ort.InferenceSession, feeds: Arrays) -> list[npt.NDArra
     """All outputs of a model. Raises Refused."""
     with refusals(f"{NAME} cannot run the model"):
         return list(session.run(None, dict(feeds)))
+
+
+def run_bound(
+    session: ort.InferenceSession, feeds: Mapping[str, Any], outputs: Sequence[str]
+) -> list[ort.OrtValue]:
+    """The same by I/O binding: inputs may be outputs of an earlier run, which are not copied."""
+    with refusals(f"{NAME} cannot run the model"):
+        binding = session.io_binding()
+        for name, value in feeds.items():
+            lies = isinstance(value, ort.OrtValue)
+            own = value if lies else ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
+            binding.bind_ortvalue_input(name, own)
+        for name in outputs:
+            binding.bind_output(name)
+        session.run_with_iobinding(binding)
+        return list(binding.get_outputs())
 
 
 def numpy_type(name: str) -> str:

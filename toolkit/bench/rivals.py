@@ -34,18 +34,18 @@ class Rival(Protocol):
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the source model, its KV cache handed from run to run."""
+    """ONNX Runtime on the source model, its KV cache bound from run to run."""
 
     name = "onnxruntime"
 
     def __init__(self, plan: Plan, threads: int) -> None:
         import onnxruntime
 
+        from toolkit.bench.bound import Bound
         from toolkit.evaluation.inputs import source_of
-        from toolkit.evaluation.onnxruntime_reference import Reference
 
         self.version, self.threads = onnxruntime.__version__, threads
-        self.reference = Reference.original(source_of(plan, None), threads)
+        self.reference = Bound.original(source_of(plan, None), threads)
 
     def logits_rows(self, prompt: Sequence[int]) -> int:
         """As many as tokens, unless the export keeps only the last."""

@@ -101,13 +101,17 @@ class Reference:
             name: self._cached(name, ids) if name in self.state else self._feed(name, ids)
             for name in self.types
         }
-        values = dict(zip(self.outputs, run_session(self.session, feeds), strict=True))
+        values = dict(zip(self.outputs, self.run(feeds), strict=True))
         self.state = {past: values[present] for past, present in self.caches.items()}
         self.past += len(ids)
         logits = values[self.roles.logits]
         rows = np.asarray(logits, dtype=np.float32).reshape(-1, logits.shape[-1])
         self.last_only = self.last_only or len(rows) < len(ids)
         return rows
+
+    def run(self, feeds: dict[str, Any]) -> list[Any]:
+        """All outputs, in their order; caches may be of any kind that `run` takes."""
+        return list(run_session(self.session, feeds))
 
     def _cached(self, name: str, ids: list[int]) -> Array:
         """A cache; one that is written into gets room for the ids first."""
