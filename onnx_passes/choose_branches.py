@@ -34,8 +34,8 @@ def _chosen(model: ir.Model, node: ir.Node) -> bool:
     branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
     then, other = (_inputs_read(branch, model.graph) for branch in branches)
     if not (then > other or then < other):
-        raise Miss(f"neither of its branches reads all that the other reads: {flag.name} is no "
-                   "flag of a cache")  # fmt: skip
+        uneven = "neither of its branches reads all that the other reads"
+        raise Miss(f"{uneven}: {flag.name} is no flag of a cache")
     chosen, dropped = branches if then > other else reversed(branches)
     for unread in dropped.all_nodes():  # else its inputs would still count as read
         for index in range(len(unread.inputs)):
