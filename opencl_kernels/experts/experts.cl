@@ -30,8 +30,10 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void experts(EXPERTS_PA
   for (int m = row; m <= row; m++) {
 #endif
     const int e = expert_of(indices, m); // all of the work-group have the same
-    if (e == NONE && !MIX && writes) STORE(Y_HALF, 0.0f, y, at);
-    if (e < 0) continue;
+    if (e < 0) {
+      if (writes && IS_NOBODY(e)) STORE(Y_HALF, 0.0f, y, at);
+      continue;
+    }
     const int block = e * (PADDED_N / 16 / STREAMS) + own;
 #include "gemv_sums.clh"
     if (writes) {

@@ -26,7 +26,7 @@ void experts_cpu_body(int id, int n, EXPERTS_PARAMS) {
     BEGIN_ROW(m)
     for (int t = 0; t < CHOICES; t++) {
       const int one = m * CHOICES + t, e = expert_of(indices, one);
-      if (e == NONE && !MIX) clear_row(id, n, one, y);
+      if (IS_NOBODY(e)) clear_row(id, n, one, y);
       if (e < 0) continue;
       load_row(x + (size_t)ROW_OF_X(one) * K, row);
       GATE_AT(m, t)
