@@ -79,24 +79,25 @@ def _of_sum(memory: Deferred, total: Sum, view: View) -> Mixture | None:
     except ValueError:  # of another size, or its axes are no runs of rows and columns
         return None
     row, column = axes_of(flat.shape, ones=True)
-    rest = _without(flat.read([row, column]), Load(memory, linear([row, column], flat.shape)))
+    summand = Load(memory, linear([row, column], flat.shape))
+    rest = _beside("Add", flat.read([row, column]), summand, number(0.0))
     weighed = _weighed(total, rows, columns)
     if rest is None or weighed is None or memory in sources(rest):
         return None
     return Mixture(weighed[0], total, weighed[1], rest)
 
 
-def _without(element: Scalar, summand: Load) -> Scalar | None:
-    """What is added to a summand; None where the element is no sum with it."""
-    if element == summand:
-        return number(0.0)
-    if not isinstance(element, Apply) or element.op != "Add":
+def _beside(op: str, element: Scalar, load: Load, neutral: Scalar) -> Scalar | None:
+    """What a chain of `op` joins with a load, `neutral` if nothing; None if it is no such chain."""
+    if element == load:
+        return neutral
+    if not isinstance(element, Apply) or element.op != op:
         return None
     one, other = element.operands
     for own, rest in ((one, other), (other, one)):
-        left = _without(own, summand)
+        left = _beside(op, own, load, neutral)
         if left is not None:
-            return rest if left == number(0.0) else apply("Add", left, rest)
+            return rest if left == neutral else apply(op, left, rest)
     return None
 
 
@@ -109,7 +110,7 @@ def _weighed(total: Sum, rows: Poly, columns: Poly) -> tuple[ChosenProduct, Scal
     )
     element = reshaped(total.x, (rows, columns, choices)).read([row, column, choice])
     for load in _of_experts(element):
-        gate = _factor(element, load)
+        gate = _beside("Mul", element, load, number(1.0))
         at = linear([row, choice, column], (rows, choices, columns))
         made = _regrouped(load.source.of, rows, choices)
         if gate is None or load.at != at or made is None:
@@ -134,20 +135,6 @@ def _of_experts(element: Scalar) -> Iterator[Load]:
         memory = load.source
         if isinstance(memory, Deferred) and memory.waits and isinstance(memory.of, ChosenProduct):
             yield load
-
-
-def _factor(element: Scalar, load: Load) -> Scalar | None:
-    """What a load is multiplied by; None where the element is no product of it."""
-    if element == load:
-        return number(1.0)
-    if not isinstance(element, Apply) or element.op != "Mul":
-        return None
-    one, other = element.operands
-    for own, rest in ((one, other), (other, one)):
-        left = _factor(own, load)
-        if left is not None:
-            return rest if left == number(1.0) else apply("Mul", left, rest)
-    return None
 
 
 def _softmax_inside(gate: Scalar) -> Scalar:
