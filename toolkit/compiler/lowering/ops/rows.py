@@ -19,7 +19,7 @@ from opencl_kernels.map.functions import BOOL, FLOAT
 from opencl_kernels.rows.rows import LOG_SOFTMAX, SOFTMAX, Statistics, layer_norm
 from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, Softmax, Sum
-from toolkit.compiler.lowering.dispatches import emit_reduce, emit_rows
+from toolkit.compiler.lowering.dispatches import emit_reduce, emit_rows, is_empty
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.products.fused import products_take
 from toolkit.compiler.lowering.products.mixtures import experts_wait_for
@@ -166,7 +166,8 @@ def _is_short(x: View, reduced: int) -> bool:
     """Whether a sum is of so few elements, as they lie in memory, that its readers compute it."""
     count = product(x.shape[len(x.shape) - reduced :]).number
     element = x.read(axes_of(x.shape))
-    return count is not None and 0 < count <= SHORT and isinstance(element, Load)
+    short = count is not None and count <= SHORT and isinstance(element, Load)
+    return short and not is_empty(x.shape)
 
 
 def _written_out(x: View, reduced: int) -> View:
