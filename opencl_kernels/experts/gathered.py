@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from opencl_kernels.case import At, Defines, ceil_div
-from opencl_kernels.experts import experts
-from opencl_kernels.experts.experts import CASES, EXPERTS, Chosen
+from opencl_kernels.experts.chosen import Chosen, arguments, cpu_defines, reference, work
+from opencl_kernels.experts.experts import CASES, EXPERTS
 from opencl_kernels.family import Family
 from opencl_kernels.kernel import Kernel, Knobs, worker_grid
 from opencl_kernels.layouts import F16, F32, quantized
-from opencl_kernels.matmul import epilogue
 from opencl_kernels.matmul.glu import Glu
 
 
 def _defines(case: Chosen, knobs: Knobs) -> Defines:
     depth, group = min(knobs["KC"], case.K), case.w.group or 1
     panel = {"KC": depth, "PANEL_ROWS": ceil_div(depth, group) * group}
-    return {**experts.defines(case, knobs), **panel, **epilogue.cpu_defines(case)}
+    return {**cpu_defines(case, knobs), **panel}
 
 
 def _supports(case: Chosen) -> str | None:
@@ -52,9 +51,9 @@ EXPERTS_GEMM_CPU = Kernel(
 FAMILY = Family(
     name="experts_gemm",
     case=Chosen,
-    arguments=experts.arguments,
-    reference=experts.reference,
-    work=experts.work,
+    arguments=arguments,
+    reference=reference,
+    work=work,
     cases=CASES + MANY,
     bench_cases=BENCH,
     kernels=(EXPERTS_GEMM_CPU, EXPERTS),

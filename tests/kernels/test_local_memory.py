@@ -15,7 +15,7 @@ from opencl_kernels.attention.heads import Heads
 from opencl_kernels.attention.rope_kv import Rotation
 from opencl_kernels.case import At, Case
 from opencl_kernels.embedding.embed import Lookup
-from opencl_kernels.experts.experts import Chosen
+from opencl_kernels.experts.chosen import Chosen
 from opencl_kernels.family import random_inputs
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.launch import GUARD, launch

@@ -11,7 +11,7 @@ import pytest
 from opencl_kernels import FAMILIES, KERNELS, family_of
 from opencl_kernels.attention.heads import Heads
 from opencl_kernels.case import At, Case
-from opencl_kernels.experts.experts import Chosen
+from opencl_kernels.experts.chosen import Chosen
 from opencl_kernels.family import random_inputs
 from opencl_kernels.formats import Array
 from opencl_kernels.launch import launch

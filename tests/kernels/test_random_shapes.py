@@ -9,7 +9,7 @@ import pytest
 
 from opencl_kernels import KERNELS, family_of
 from opencl_kernels.embedding.embed import Lookup
-from opencl_kernels.experts.experts import Chosen
+from opencl_kernels.experts.chosen import Chosen
 from opencl_kernels.family import random_inputs
 from opencl_kernels.formats import GROUPS
 from opencl_kernels.launch import GUARD, launch

@@ -67,6 +67,18 @@ def close(ours: Any, reference: Any) -> None:
     assert figures["nmse"] < 1e-8, figures
 
 
+def go_on_alike(reference: Reference, executor: Any, prompt: list[int], forced: list[int]) -> None:
+    """Both have the same logits after a prompt, and after each of some ids that follow."""
+    reference.reset()
+    executor.prefill(prompt, 0)
+    ours, theirs = [executor.logits()], [reference.feed(prompt)[-1]]
+    for i, token in enumerate(forced):
+        executor.step(token, len(prompt) + i)
+        ours.append(executor.logits())
+        theirs.append(reference.feed([token])[-1])
+    close(ours, theirs)
+
+
 @EACH_EXECUTOR
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_texts_below_at_and_above_the_edge(
@@ -77,14 +89,7 @@ def test_texts_below_at_and_above_the_edge(
     reference, executor = made.reference(), open_executor(made.plan, on)
     for count in (EDGE - 2, EDGE, EDGE + 1, 2 * CHUNK + 3):
         prompt, forced = ids_of(count, count), ids_of(4, 100 + count)
-        reference.reset()
-        executor.prefill(prompt, 0)
-        ours, theirs = [executor.logits()], [reference.feed(prompt)[-1]]
-        for i, token in enumerate(forced):
-            executor.step(token, count + i)
-            ours.append(executor.logits())
-            theirs.append(reference.feed([token])[-1])
-        close(ours, theirs)
+        go_on_alike(reference, executor, prompt, forced)
         reference.reset()
         close(executor.score(prompt, 0), reference.feed(prompt))
     executor.close()
@@ -142,14 +147,7 @@ def test_phi_4_mini_beyond_its_first_context(tmp_path: Path, on: str) -> None:
     reference, executor = Reference.original(load_source(source)), open_executor(plan, on)
     for count in (62, 64, 65, 100):
         prompt, forced = ids_of(count, count, 512), ids_of(4, count, 512)
-        reference.reset()
-        executor.prefill(prompt, 0)
-        ours, theirs = [executor.logits()], [reference.feed(prompt)[-1]]
-        for i, token in enumerate(forced):
-            executor.step(token, count + i)
-            ours.append(executor.logits())
-            theirs.append(reference.feed([token])[-1])
-        close(ours, theirs)
+        go_on_alike(reference, executor, prompt, forced)
     executor.close()
 
 

@@ -1,5 +1,7 @@
 """Tables that the length of a text chooses, and what else depends on it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -81,10 +83,10 @@ def test_the_longest_text_of_the_first_table_is_found(switch: int) -> None:
     [lambda total, _: total, lambda total, _: 1 + total // 11, lambda total, pad: total - pad > 12],
     ids=["each length", "three tables", "the length without padding"],
 )
-def test_more_than_that_is_no_table(factor: object) -> None:
+def test_more_than_that_is_no_table(factor: Callable[[int, int], int]) -> None:
     def rows(seq: int, past: int, padding: int) -> np.ndarray:
         at = np.arange(past, past + seq)[:, None] - padding
-        return (at + 1.0) * (1 + factor(past + seq, padding))  # type: ignore[operator]
+        return (at + 1.0) * (1 + factor(past + seq, padding))
 
     with pytest.raises(Miss, match="by one switch between two tables"):
         regimes(rows, CONTEXT, [(3, 5, 0), (4, 6, 2)])

@@ -35,12 +35,11 @@ class Softmax:
 
 
 @dataclass(frozen=True)
-class MatrixProduct:
-    """x [M, K], or its norm, times a constant matrix, plus a bias: a MatMul or Linear."""
+class _Weighted:
+    """x times what is constant."""
 
     node: ir.Node
     x: Location
-    norm: PendingNorm | None
 
     @property
     def value(self) -> ir.Value:
@@ -49,8 +48,15 @@ class MatrixProduct:
 
     @property
     def weight(self) -> ir.Value:
-        """The matrix [K, N]."""
+        """The matrix [K, N], or those of E experts side by side, [K, E * N]."""
         return needed(self.node, 1)
+
+
+@dataclass(frozen=True)
+class MatrixProduct(_Weighted):
+    """x [M, K], or its norm, times a constant matrix, plus a bias: a MatMul or Linear."""
+
+    norm: PendingNorm | None
 
     @property
     def width(self) -> int:
@@ -59,25 +65,13 @@ class MatrixProduct:
 
 
 @dataclass(frozen=True)
-class ChosenProduct:
+class ChosenProduct(_Weighted):
     """x times a matrix that is chosen for each row, plus its bias: an Experts."""
 
-    node: ir.Node
-    x: Location
     indices: Location
     tokens: sympy.Expr
     choices: int  # of each token
     shared: bool  # all choices of a token read one row of x
-
-    @property
-    def value(self) -> ir.Value:
-        """The result, a value of the graph."""
-        return self.node.outputs[0]
-
-    @property
-    def weight(self) -> ir.Value:
-        """The matrices side by side, [K, E * N]."""
-        return needed(self.node, 1)
 
     @property
     def experts(self) -> int:

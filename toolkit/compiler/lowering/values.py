@@ -42,12 +42,18 @@ TYPES = {
 
 def kind_of(value: ir.Value) -> str:
     """Of the value's elements: float, int or bool."""
-    return KIND_OF[TYPES[value.dtype] or "f32"]  # type: ignore[index]
+    return KIND_OF[_type_of(value) or "f32"]
 
 
 def storage_of(b: PhaseBuilder, value: ir.Value) -> str:
     """The type that a value is stored in: floats as the settings say."""
-    return TYPES[value.dtype] or b.settings.activations  # type: ignore[index]
+    return _type_of(value) or b.settings.activations
+
+
+def _type_of(value: ir.Value) -> str:
+    """The type of the value's elements; "" of floats."""
+    assert value.dtype is not None, f"{value.name} has no type"
+    return TYPES[value.dtype]
 
 
 def shape_of(b: PhaseBuilder, value: ir.Value) -> Shape:

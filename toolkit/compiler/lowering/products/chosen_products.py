@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from onnx_passes.ir.graph import needed, operand
-from opencl_kernels.experts.experts import Chosen, Mix
+from opencl_kernels.experts.chosen import Chosen, Mix
 from opencl_kernels.formats import STRIP, padded
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import ChosenProduct

@@ -7,7 +7,7 @@ from functools import partial, reduce
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import needed
-from opencl_kernels.experts.experts import Mix
+from opencl_kernels.experts.chosen import Mix
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.deferred import ChosenProduct, Deferred, Softmax, Sum
 from toolkit.compiler.lowering.dispatches import Reading
