@@ -57,7 +57,7 @@ def _names_narrow(node: ir.Node) -> bool:
 
 
 def _narrow_tensor(attr: ir.Attr) -> bool:
-    return attr.type == ir.AttributeType.TENSOR and attr.as_tensor().dtype in NARROW
+    return attr.type == ir.AttributeType.TENSOR and attr.value.dtype in NARROW
 
 
 def _narrow_type(attr: ir.Attr) -> bool:
