@@ -24,6 +24,7 @@ from onnx_passes.free_names import free_names
 from onnx_passes.fuse_attention import fuse_attention
 from onnx_passes.fuse_bias import fuse_bias
 from onnx_passes.fuse_glu import fuse_glu
+from onnx_passes.fuse_group_topk import fuse_group_topk
 from onnx_passes.fuse_layernorm import fuse_layernorm
 from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
@@ -89,6 +90,7 @@ PASSES: tuple[Pass, ...] = (
     resolve_shapes,  # so that what is left is arithmetic on tensors
     sum_experts,  # before gated units look at what experts compute
     gather_experts,  # beside it: another spelling
+    fuse_group_topk,  # before constants of open sizes become tables
     fuse_rmsnorm,
     fuse_layernorm,  # an RMSNorm of x less its mean
     fuse_rope,  # before attention: q and k become single values

@@ -47,6 +47,7 @@ CPU = DeviceClass(
         "reduce": {"WORKERS": (8,)},
         "scan": {"WORKERS": (8,)},
         "topk": {"WORKERS": (8,)},
+        "topk_short": {"WORKERS": (8,)},
         "scatter": {"WORKERS": (8,)},
         "map": {"WORKERS": (8,), "PIECE": (1024, 64)},
     },

@@ -9,6 +9,7 @@ or it computes the tokens that chose it, and scatters what it makes into zeros:
 
 from typing import NamedTuple
 
+import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.emit_experts import Choice
@@ -60,12 +61,20 @@ def part_of(value: ir.Value) -> Part | None:
 
 def is_zero(value: ir.Value | None) -> bool:
     """Whether all elements are zero, as sums begin."""
-    node = producer(value, "ConstantOfShape")
-    if node is None:
-        array = constant(value)
-        return array is not None and not array.any()
-    filler = node.attributes.get("value")
-    return filler is None or not filler.as_tensor().numpy().any()
+    return fills_with(value) == 0
+
+
+def fills_with(value: ir.Value | None) -> float | None:
+    """The number that all elements are, or None."""
+    spread, sized = producer(value, "Expand"), producer(value, "ConstantOfShape")
+    if spread is not None:
+        return fills_with(operand(spread, 0))
+    filler = None if sized is None else sized.attributes.get("value")
+    array = constant(value) if sized is None else np.zeros(1)
+    array = array if filler is None else filler.as_tensor().numpy()
+    if array is None or not array.size or (array != array.flat[0]).any():
+        return None
+    return float(array.flat[0])
 
 
 def _share(value: ir.Value | None) -> tuple[int, Choice] | None:

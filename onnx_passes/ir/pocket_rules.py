@@ -51,6 +51,14 @@ def _experts(context: Context, node: ir.Node) -> None:
             set_like(context, node.outputs[0], dims, x)
 
 
+def _group_topk(context: Context, node: ir.Node) -> None:
+    scores = operand(node, 0)
+    if scores is not None and scores.shape is not None:
+        dims = [*scores.shape[:-1], attribute(node, "k")]
+        set_like(context, node.outputs[0], dims, scores)
+        context.set_shape_and_dtype(node.outputs[1], ir.Shape(dims), ir.DataType.INT64)
+
+
 def _split_heads(context: Context, node: ir.Node) -> None:
     x, heads, groups = operand(node, 0), attribute(node, "heads"), attribute(node, "kv_heads")
     if x is not None and x.shape is not None and isinstance(x.shape[2], int):
@@ -133,6 +141,7 @@ OURS: dict[str, Rule] = {
     "LastRows": _last_rows,
     "Linear": _linear,
     "Experts": _experts,
+    "GroupTopK": _group_topk,
     "SplitHeads": _split_heads,
     **dict.fromkeys(("RopeKvWrite", "SplitKvWrite"), _rope_kv_write),
 }

@@ -2,32 +2,19 @@
 //
 //   X, X_LETS     a C expression: an element x of a row, at coordinate LAST
 //   BY            1: what is compared is VALUE, by two statistics of the row as in rows.clh
-//   LARGEST       0: the K least
-//   LATER         1: of equal elements the later one comes first
-//   WHOLE         1: elements are integers
+//   LARGEST, LATER: see topk.clh; WHOLE  1: elements are integers
 //   OUTER, INNER, COORDINATES, LAST, LETS: see indexed.clh; of a row shorter than K the last one
 //                 repeats
-// What is no number comes first, so that it shows. A row is read by one work-item, which keeps the
-// places of the best so far in order and sees from the worst of them whether an element joins them.
+// A row is read by one work-item, which keeps the places of the best so far in order and sees from the
+// worst of them whether an element joins them.
 #ifndef WORKERS // work-items of the launch; 0: one for each row
 #define WORKERS 0
 #endif
 #ifndef BY
 #define BY 0
 #endif
-#ifndef K
-#define K 1
-#endif
-#ifndef LARGEST
-#define LARGEST 1
-#endif
-#ifndef LATER
-#define LATER 0
-#endif
 #include "rows.clh"
-#define AHEAD(v, w) (LARGEST ? (v) > (w) : (v) < (w))
-// whether v, which stands later in the row, comes before w
-#define BEFORE(v, w) (AHEAD(v, w) || ((v) != (v) && (LATER || (w) == (w))) || (LATER && (v) == (w)))
+#include "topk.clh"
 #if BY
 #define READ_AT(place, v)                                                                     \
   {                                                                                           \

@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from sympy import sympify
 
 from opencl_kernels.case import At, Defines
 from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, Kernel, Knobs, local_size, nbytes
-from opencl_kernels.map.expression import evaluate, operations
+from opencl_kernels.map.expression import evaluate, in_c, operations
 from opencl_kernels.map.functions import FLOAT
 from opencl_kernels.map.indexed import PAST, SEQ, Operand, floats
 from opencl_kernels.rows.rows import SOFTMAX, Statistics
+from opencl_kernels.scan.groups import Groups, order_of
 from opencl_kernels.scan.row import Row, row_defines, row_grid
+
+SHORT = 512  # elements of a row that a work-item keeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,7 @@ class TopK(Row):
     largest: bool = True
     later: bool = False  # of equal elements the later one comes first
     by: Statistics | None = None  # of floats x: the elements are its values, as in `Rows`
+    groups: Groups | None = None  # of a short row of floats
 
     def __post_init__(self) -> None:
         """Refuse what nothing computes."""
@@ -35,6 +40,22 @@ class TopK(Row):
             raise ValueError(f"no row has {self.k} first elements")
         if self.by is not None and self.element().kind != FLOAT:
             raise ValueError("statistics are of floats")
+        if self.groups is not None:
+            self._check_groups(self.groups)
+
+    def _check_groups(self, groups: Groups) -> None:
+        size = self.row_size or 0
+        plain = self.largest and not self.later and self.element().kind == FLOAT
+        if not plain or size > SHORT or size % groups.count:
+            raise ValueError("groups are of the greatest floats, in runs of equal length")
+        if not (0 < groups.kept <= groups.count and 0 < groups.best <= size // groups.count):
+            raise ValueError(f"{groups} are not of {size} elements")
+        self.read(groups.fill)
+
+    @property
+    def row_size(self) -> int | None:
+        """Elements of a row, where that is a number."""
+        return int(self.axes[-1]) if sympify(self.axes[-1]).is_Integer else None
 
 
 def reference(inputs: Mapping[str, Array], case: TopK) -> dict[str, Array]:
@@ -42,8 +63,9 @@ def reference(inputs: Mapping[str, Array], case: TopK) -> dict[str, Array]:
     known, sizes = case.known(inputs), case.numbers()
     x = np.broadcast_to(evaluate(case.element(), known), sizes)
     x = x if case.by is None else case.by.of(case, x, known)
-    seen = x[..., ::-1] if case.later else x
-    order = np.lexsort((-seen if case.largest else seen, ~np.isnan(seen)), axis=-1)
+    if case.groups is not None:
+        x = case.groups.of(x, float(evaluate(case.read(case.groups.fill), {})))
+    order = order_of(x[..., ::-1] if case.later else x, case.largest)
     places = order[..., np.minimum(np.arange(case.k), x.shape[-1] - 1)]
     if case.later:
         places = x.shape[-1] - 1 - places
@@ -69,6 +91,27 @@ def _defines(case: TopK, knobs: Knobs) -> Defines:
         **({} if case.by is None else {"BY": 1, **case.by.defines(case)}),
         "LOCAL": local_size(knobs),
     }
+
+
+def _short_defines(case: TopK, knobs: Knobs) -> Defines:
+    return {**_defines(case, knobs), "SIZE": case.row_size or 0, **_group_defines(case)}
+
+
+def _group_defines(case: TopK) -> Defines:
+    if case.groups is None:
+        return {}
+    groups = case.groups
+    fill = in_c(case.read(groups.fill)).value
+    return {"GROUPS": groups.count, "BEST": groups.best, "KEPT": groups.kept, "FILL": fill}
+
+
+def _is_short(case: TopK) -> str | None:
+    short = case.row_size is not None and 0 < case.row_size <= SHORT and case.k <= SHORT
+    return None if short else f"it keeps rows of up to {SHORT} elements"
+
+
+def _has_no_groups(case: TopK) -> str | None:
+    return "it reads a row again and again" if case.groups else None
 
 
 def _work(case: TopK) -> tuple[int, int]:
@@ -118,14 +161,59 @@ CASES = (
         inputs=floats(195, 65),
         by=Statistics(("sum", "x"), ("max", "Abs(x)"), "(x - m) / s + a1[i1]"),
     ),
+    TopK(  # longer rows than a work-item keeps
+        axes=(2, 517),
+        x="a0[517*i0 + i1]",
+        k=3,
+        inputs=(Operand("f16", 1034),),
+        by=SOFTMAX,
+    ),
+    TopK(axes=(3, 6), x="a0[6*i0 + i1]", k=2, inputs=floats(18), groups=Groups(3, 1, 2)),
+    TopK(
+        axes=(2, 5), x="a0[5*i0 + i1]", k=4, inputs=floats(10), groups=Groups(5, 1, 2, "-65504.0")
+    ),
+    TopK(  # ties
+        axes=(7, 30),
+        x="Float(a0[30*i0 + i1])",
+        k=9,
+        inputs=(Operand("i64", 210),),
+        groups=Groups(5, 2, 3),
+    ),
+    TopK(
+        axes=(SEQ, 256),
+        x="Sigmoid(a0[256*i0 + i1]) + a1[i1]",
+        k=8,
+        inputs=(Operand("f16", 256 * SEQ), Operand("f32", 256)),
+        groups=Groups(8, 2, 4),
+        at=At(seq=3),
+        y="f16",
+    ),
+    TopK(
+        axes=(5, 21),
+        x="a0[21*i0 + i1]",
+        k=5,
+        inputs=floats(105),
+        by=SOFTMAX,
+        groups=Groups(3, 7, 1, "-1.0"),
+    ),
 )
-KERNEL = Kernel(
+TOPK_SHORT = Kernel(
+    name="topk_short",
+    source="topk_short.cl",
+    classes=("cpu", "generic"),
+    defines=_short_defines,
+    grid=row_grid,
+    knobs={"WORKERS": (0,)},
+    supports=_is_short,
+)
+TOPK = Kernel(
     name="topk",
     source="topk.cl",
     classes=("cpu", "generic"),
     defines=_defines,
     grid=row_grid,
     knobs={"WORKERS": (0,)},
+    supports=_has_no_groups,
 )
 FAMILY = Family(
     name="topk",
@@ -135,8 +223,15 @@ FAMILY = Family(
     work=_work,
     cases=CASES,
     bench_cases=(
+        TopK(
+            axes=(1, 256),
+            x="Sigmoid(a0[i1]) + a1[i1]",
+            k=8,
+            inputs=floats(256, 256),
+            groups=Groups(8, 2, 4),
+        ),
         TopK(axes=(512, 64), x="a0[64*i0 + i1]", k=8, inputs=floats(1 << 15)),
         TopK(axes=(1, 151936), x="a0[i1]", k=1, inputs=floats(151936)),
     ),
-    kernels=(KERNEL,),
+    kernels=(TOPK_SHORT, TOPK),
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from opencl_kernels.rows.rows import Statistics
+from opencl_kernels.scan.groups import Groups
 from opencl_kernels.scan.scan import Scan
 from opencl_kernels.scan.scatter import Scatter
 from opencl_kernels.scan.topk import TopK
@@ -48,11 +49,13 @@ def emit_topk(
     largest: bool = True,
     later: bool = False,
     by: Statistics | None = None,
+    groups: Groups | None = None,
 ) -> None:
     """A dispatch that finds the first k elements along the last axis of a View, and their places.
 
     later  of equal elements the later one comes first
     by     the elements are what it makes of the View's
+    groups  of a row, of which only the best keep their elements
     """
     if is_empty(view.shape):
         return
@@ -65,6 +68,7 @@ def emit_topk(
         largest=largest,
         later=later,
         by=by,
+        groups=groups,
         y=values.dtype,
     )
     b.emit(name, "topk", case, {**found.refs, "y": values.ref, "indices": indices.ref})

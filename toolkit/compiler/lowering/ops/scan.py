@@ -3,9 +3,11 @@
 import onnx_ir as ir
 
 from onnx_passes.ir.dims import symbolic_value
-from onnx_passes.ir.graph import attribute, integers, needed, operand, rank
+from onnx_passes.ir.graph import DOMAIN, attribute, dim, integers, needed, operand, rank
 from opencl_kernels.map.functions import BOOL
 from opencl_kernels.rows.rows import SOFTMAX
+from opencl_kernels.scan.groups import Groups
+from opencl_kernels.scan.topk import SHORT
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, Softmax
 from toolkit.compiler.lowering.lowering import Lowering
@@ -47,15 +49,38 @@ def _output(b: PhaseBuilder, y: ir.Value, axis: int) -> Location:
 
 def lower_topk(b: PhaseBuilder, node: ir.Node) -> None:
     """The k greatest or least elements along an axis, and their places."""
-    x, axis, k = reread(b, needed(node, 0), CHEAP), axis_of(node, -1), _count(node)
+    k = _count(node)
     assert k is not None
+    _emit_first(b, node, axis_of(node, -1), k, bool(attribute(node, "largest", 1)))
+
+
+def lower_group_topk(b: PhaseBuilder, node: ir.Node) -> None:
+    """The k greatest elements of the best groups of a row, and their places."""
+    count, best, kept, k = (attribute(node, name) for name in ("groups", "best", "kept", "k"))
+    last = (rank(needed(node, 0)) or 1) - 1
+    _emit_first(b, node, last, k, groups=Groups(count, best, kept, repr(attribute(node, "fill"))))
+
+
+def _emit_first(
+    b: PhaseBuilder,
+    node: ir.Node,
+    axis: int,
+    k: int,
+    largest: bool = True,
+    groups: Groups | None = None,
+) -> None:
+    x = _of_rows(b, needed(node, 0), axis)
     values, indices = (_output(b, y, axis) for y in node.outputs)
     rows = transposed(x, axis_last(axis, len(x.shape)))
-    largest, softmax = bool(attribute(node, "largest", 1)), _softmax(rows)
-    if softmax is None:
-        emit_topk(b, label(node), values, indices, rows, k, largest)
-    else:
-        emit_topk(b, label(node), values, indices, softmax.x, k, largest, by=SOFTMAX)
+    softmax = _softmax(rows)
+    read, by = (rows, None) if softmax is None else (softmax.x, SOFTMAX)
+    emit_topk(b, label(node), values, indices, read, k, largest, by=by, groups=groups)
+
+
+def _of_rows(b: PhaseBuilder, x: ir.Value, axis: int) -> View:
+    """The View for a kernel that keeps a short row's elements, and reads a longer one's again."""
+    size = dim(x, axis)
+    return reread(b, x, CHEAP) if size is None or size > SHORT else operand_of(b, x)
 
 
 def _softmax(view: View) -> Softmax | None:
@@ -80,6 +105,13 @@ def check_topk(node: ir.Node, tokens: str) -> str | None:
     if _count(node) is None:
         return "its k is computed: a plan's sizes must not depend on the data"
     return check_numbers(node, tokens) if _count(node) else "its k is 0"
+
+
+def check_group_topk(node: ir.Node, _: str) -> str | None:
+    """Rows that a work-item keeps."""
+    size = dim(needed(node, 0), -1)
+    known = size is not None and max(size, attribute(node, "k")) <= SHORT
+    return None if known else f"its rows have more than {SHORT} elements, or an open number"
 
 
 def lower_arg(b: PhaseBuilder, node: ir.Node) -> None:
@@ -118,6 +150,7 @@ def check_scan(node: ir.Node, tokens: str) -> str | None:
 
 SCAN = (
     Lowering("", "TopK", lower_topk, check_topk),
+    Lowering(DOMAIN, "GroupTopK", lower_group_topk, check_group_topk),
     Lowering("", "ArgMax", lower_arg, check_numbers),
     Lowering("", "ArgMin", lower_arg, check_numbers),
     *(Lowering("", name, lower_scan, check_scan) for name in SCANS),
