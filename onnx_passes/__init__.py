@@ -40,6 +40,7 @@ from onnx_passes.ir.graph import COUNTERS, GraphError
 from onnx_passes.ir.infer import infer
 from onnx_passes.ir.ops import defined
 from onnx_passes.ir.rules import Missed, Outcome
+from onnx_passes.join_shared_expert import join_shared_expert
 from onnx_passes.keep_all_logits import keep_all_logits
 from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
@@ -103,6 +104,7 @@ PASSES: tuple[Pass, ...] = (
     cancel_transposes,  # rope, attention and states are token-major: the exporters' transposes meet
     fuse_bias,
     fuse_glu,  # needs biases in the matmuls that it merges
+    join_shared_expert,  # needs the units of all experts
     fuse_qkv,  # needs the transposes gone
     fuse_residual_norm,
     last_rows,  # it splits the final norm from what feeds later layers

@@ -54,6 +54,7 @@ class Chosen(Reading):
     x: str = "f32"
     y: str = "f32"
     index: str = "i64"
+    always: int = 0  # so many of the choices, the last, are the last experts: no index tells them
     w: Stored = F32
     bias: bool = False
     glu: Glu | None = None
@@ -67,6 +68,8 @@ class Chosen(Reading):
         epilogue.read(self)
         if self.mix is not None and (self.glu or self.epilogue):
             raise ValueError("experts are mixed as they are")
+        if not 0 <= self.always <= min(self.choices - 1, self.all_experts):
+            raise ValueError(f"{self.always} of {self.choices} choices are no choices")
         for node in self.mixed():
             if max(places(node), default=0) > 1:
                 raise ValueError(f"{self.mix} is not over i0 and i1")
@@ -97,8 +100,9 @@ def reference(inputs: Mapping[str, Array], case: Chosen) -> dict[str, Array]:
     rows = padded(case.N, STRIP)
     flat = LAYOUTS[case.w.layout].unpack(inputs, case.w, case.E * rows, case.K)
     w_ENK = flat.reshape(case.E, rows, case.K)[:, : case.N]
-    e_MT = inputs["indices"] - case.E0
-    mine, nobody = (e_MT >= 0) & (e_MT < case.E), _of_nobody(inputs["indices"], case)
+    indices = _with_always(inputs["indices"], case)
+    e_MT = indices - case.E0
+    mine, nobody = (e_MT >= 0) & (e_MT < case.E), _of_nobody(indices, case)
     chosen = np.where(mine, e_MT, 0)
     x_MTK = inputs["x"].astype(np.float64).reshape(len(e_MT), -1, case.K)
     y_MTN = np.einsum("mtk,mtnk->mtn", np.broadcast_to(x_MTK, (*e_MT.shape, case.K)), w_ENK[chosen])
@@ -123,6 +127,12 @@ def _mixed(case: Chosen, inputs: Mapping[str, Array], y_MTN: Array) -> Array:
     return np.asarray((gates * y_MTN).sum(1) + first)
 
 
+def _with_always(indices: Array, case: Chosen) -> Array:
+    """The experts of all choices."""
+    last = np.arange(case.all_experts - case.always, case.all_experts, dtype=indices.dtype)
+    return np.concatenate([indices, np.broadcast_to(last, (len(indices), case.always))], axis=1)
+
+
 def _of_nobody(indices: Array, case: Chosen) -> Array:
     """Rows that this piece clears: of no expert at all."""
     return np.asarray(((indices < 0) | (indices >= case.all_experts)) & (case.E0 == 0))
@@ -131,15 +141,16 @@ def _of_nobody(indices: Array, case: Chosen) -> Array:
 def arguments(case: Chosen) -> tuple[Argument, ...]:
     """In the order of experts.clh; rows of experts that another piece has keep what y has."""
     chosen, past_the_end = (case.M, case.choices), case.all_experts + 1
+    told = (case.M, case.choices - case.always)
 
     def random(rng: np.random.Generator) -> Array:
-        return rng.integers(-1, past_the_end, chosen)
+        return rng.integers(-1, past_the_end, told)
 
     x = (case.M, case.K) if case.shared else (*chosen, case.K)
     y = (case.M, case.N) if case.mix else (*chosen, case.columns)
     return (
         Argument("x", case.x, x, "in"),
-        Argument("indices", case.index, chosen, "in", random=random),
+        Argument("indices", case.index, told, "in", random=random),
         *weight_arguments(case.w, case.E * padded(case.N, STRIP), case.K),
         *([Argument("bias", "f32", (case.E, case.N), "weight")] if case.bias else []),
         *case.arguments(),
@@ -161,6 +172,7 @@ def defines(case: Chosen, knobs: Knobs) -> Defines:
         "F": case.glu.F if case.glu else 0,
         "CHOICES": case.choices,
         "SHARED": int(case.shared),
+        **({"ALWAYS": case.always} if case.always else {}),
         "INDEX_LONG": int(case.index == "i64"),
         "EXPERTS": case.E,
         "EXPERT0": case.E0,

@@ -63,9 +63,23 @@ CASES = (
         at=At(seq=5),
     ),
     Chosen(M=3, choices=2, E=4, N=35, K=65, w=F16, epilogue="Relu(v)", shared=False),
+    Chosen(M=5, choices=4, always=2, E=5, N=33, K=31, at=At(seq=5)),
+    Chosen(M=3, choices=3, always=1, E=3, E0=2, experts=5, N=20, K=17, w=F16, index="i32"),
 )
 MIXED = (
     Chosen(M=1, choices=1, E=2, N=7, K=3, mix=Mix("1.0")),
+    Chosen(
+        M=3,
+        choices=3,
+        always=1,
+        E=4,
+        N=65,
+        K=33,
+        w=quantized("q8", 32, "f32"),
+        shared=False,
+        mix=Mix("Where(i1 < 2, a0[2*i0 + i1], 1.0)"),
+        inputs=floats(6),
+    ),
     Chosen(
         M=5,
         choices=3,

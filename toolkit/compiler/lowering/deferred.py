@@ -72,6 +72,7 @@ class ChosenProduct(_Weighted):
     tokens: sympy.Expr
     choices: int  # of each token
     shared: bool  # all choices of a token read one row of x
+    always: int = 0  # choices, the last, that are the last experts: indices has none of them
 
     @property
     def experts(self) -> int:

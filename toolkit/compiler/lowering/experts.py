@@ -5,21 +5,23 @@ from math import gcd
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import DOMAIN, is_constant, needed, rank
+from onnx_passes.ir.graph import DOMAIN, attribute, is_constant, needed, rank
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.deferred import ChosenProduct, Deferred
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.products.chosen_products import emit_chosen
-from toolkit.compiler.lowering.values import kept, shape_of, stored, view_of
+from toolkit.compiler.lowering.values import in_place, kept, shape_of, stored, view_of
 from toolkit.compiler.views.poly import Poly, poly, product
+from toolkit.compiler.views.scalar import Index
 from toolkit.compiler.views.view import View, axes_of, in_memory, reshaped, shifted, size_of
 
 
 def lower_experts(b: PhaseBuilder, node: ir.Node) -> None:
     """y[.., t] = W[e] x[.., t] + bias[e] of the experts e that indices choose."""
-    y, indices = node.outputs[0], stored(b, needed(node, 2))
+    y = node.outputs[0]
     x, tokens, choices, shared = _rows_of_x(b, node)
-    chosen = ChosenProduct(node, x, indices, size_of(tokens), choices, shared)
+    indices, always = _indices(b, node, tokens, choices)
+    chosen = ChosenProduct(node, x, indices, size_of(tokens), choices, shared, always)
     later = Deferred(b.floats_of(y), shape_of(b, y), chosen, partial(_multiply, b, chosen))
     b.views[y] = in_memory(later, later.shape)
 
@@ -29,6 +31,23 @@ def _multiply(b: PhaseBuilder, chosen: ChosenProduct) -> Location:
     into = b.output(chosen.value)
     emit_chosen(b, chosen, into)
     return into
+
+
+def _indices(b: PhaseBuilder, node: ir.Node, tokens: Poly, choices: int) -> tuple[Location, int]:
+    """Indices in memory, and how many of the choices are always the last experts.
+
+    They need no place there: the memory of the others is read as it is.
+    """
+    value, experts = needed(node, 2), int(attribute(node, "experts"))
+    flat = reshaped(view_of(b, value), (tokens, poly(choices)))
+    row, always = axes_of(flat.shape, ones=True)[0], 0
+    while always < min(choices - 1, experts):
+        column, last = poly(choices - 1 - always), Index(poly(experts - 1 - always))
+        if flat.read([row, column]) != last:
+            break
+        always += 1
+    told = in_place(shifted(flat, 1, poly(choices - always), poly(0))) if always else None
+    return (stored(b, value), 0) if told is None else (told, always)
 
 
 def _rows_of_x(b: PhaseBuilder, node: ir.Node) -> tuple[Location, Poly, int, bool]:

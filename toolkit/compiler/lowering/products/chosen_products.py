@@ -55,6 +55,7 @@ def _product(
         x=product.x.dtype,
         y=into.dtype,
         index=product.indices.dtype,
+        always=product.always,
         bias=operand(product.node, 3) is not None and ending.glu is None,
         glu=ending.glu,
         epilogue=ending.epilogue,
