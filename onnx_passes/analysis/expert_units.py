@@ -18,6 +18,7 @@ from onnx_passes.ir.graph import (
 from onnx_passes.ir.rules import Miss
 
 MOVED = ("Reshape", "Unsqueeze", "Squeeze")
+PRODUCTS = ("Experts", "MatMul", "Linear")
 
 
 class Unit(NamedTuple):
@@ -57,14 +58,18 @@ class Shared(NamedTuple):
 def _unit(last: ir.Node | None) -> Unit | None:
     """The unit that a product ends."""
     glu = producer(through(operand(last, 0), *MOVED), "Glu") if last else None
-    first = producer(through(operand(glu, 0), *MOVED), last.op_type) if glu and last else None
-    if last is None or glu is None or first is None:
+    first = producer(through(operand(glu, 0), *MOVED), *PRODUCTS) if glu else None
+    if last is None or glu is None or first is None or _chooses(first) != _chooses(last):
         return None
     if dim(glu.inputs[0], -1) != dim(first.outputs[0], -1):
         raise Miss("gates and ups are not the columns of one product")
     if dim(glu.outputs[0], -1) != dim(last.inputs[0], -1):
         raise Miss("a product's rows are not what a unit makes")
     return Unit(first, glu.overload or "", last)
+
+
+def _chooses(product: ir.Node) -> bool:
+    return product.op_type == "Experts"
 
 
 def chosen_experts(value: ir.Value | None) -> Chosen | None:

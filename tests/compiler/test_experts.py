@@ -29,6 +29,29 @@ MIXTURE = """first = Mod(input_ids, four)  second = Mod(position_ids, four)
   down0 = MatMul(down3, mixed)  outputs = Squeeze(down0, minus)
   score = MatMul(y, router)  odds = Sigmoid(score)  share = Unsqueeze(odds, minus)
   weighed = Mul(outputs, share)  down = ReduceSum<keepdims = 0>(weighed, v2)"""
+GROUPS = """score = MatMul(y, router)  odds = Sigmoid(score)  scores = Add(odds, scores_bias)
+  by_group = Reshape(scores, apart)  best, where = TopK(by_group, v1)
+  counts = ReduceSum<keepdims = 0>(best, minus)  most, group = TopK(counts, v2)
+  all = Shape(counts)  none = ConstantOfShape(all)  size = Shape(group)  ones = Expand(mark, size)
+  marks = ScatterElements<axis = 2>(none, group, ones)  upright = Unsqueeze(marks, minus)
+  wide = Shape(by_group)  spread = Expand(upright, wide)  like = Shape(scores)
+  marked = Reshape(spread, like)  flags = Cast<to = 9>(marked)  left = Where(flags, scores, least)
+  values, chosen = TopK(left, pair)  own = GatherElements<axis = 2>(odds, chosen)
+  odds_sum = ReduceSum<keepdims = 1>(own, minus)  gates = Div(own, odds_sum)
+  up3 = Gather<axis = 0>(ups, chosen)  row = Unsqueeze(y, v2)  column = Unsqueeze(row, minus)
+  product = MatMul(up3, column)  both = Squeeze(product, minus)
+  gate, up = Split<axis = -1, num_outputs = 2>(both)  sg = Sigmoid(gate)  act = Mul(gate, sg)
+  mix = Mul(act, up)  mixed = Unsqueeze(mix, minus)  down3 = Gather<axis = 0>(downs, chosen)
+  down0 = MatMul(down3, mixed)  outputs = Squeeze(down0, minus)
+  share = Unsqueeze(gates, minus)  weighed = Mul(outputs, share)
+  mixture = ReduceSum<keepdims = 0>(weighed, v2)
+  sgate = MatMul(y, shared_gate)  ssg = Sigmoid(sgate)  sact = Mul(sgate, ssg)
+  sup = MatMul(y, shared_up)  smix = Mul(sact, sup)  shared = MatMul(smix, shared_down)
+  down = Add(mixture, shared)"""
+GROUP_WEIGHTS = """float[12, 48, 32] ups, float[12, 32, 24] downs, float[32, 12] router,
+ float[12] scores_bias, float[32, 48] shared_gate, float[32, 48] shared_up,
+ float[48, 32] shared_down, int64[4] apart = {1, -1, 4, 3}, int64[1] pair = {2}, float mark = {1},
+ float least = {-3},"""
 WEIGHTS = """float[48, 32] wd, float[4, 76, 32] ups, float[4, 76] expert_bias,
  float[4, 32, 38] downs, float[32, 2] router, int64 four = {4},"""
 
@@ -77,6 +100,23 @@ def test_few_rows_are_mixed_where_they_are_made(odds: str, tmp_path: Path) -> No
     assert not {"reduce", "rows_cpu"} & set(phases["decode"])
     assert "experts_gemm_cpu" not in phases["decode"]
     assert phases["prefill"].count("experts_gemm_cpu") == 2
+
+
+@pytest.mark.parametrize(
+    ("weights", "device"), [("f32", "pocl"), ("e0m4", "pocl"), ("f32", "generic")]
+)
+def test_groups_and_a_shared_expert(weights: str, device: str, tmp_path: Path) -> None:
+    """Twelve experts in four groups, and one of twice their width: four launches in decode."""
+    source = decoder_text().replace(FFN, GROUPS).replace("float[48, 32] wd,", GROUP_WEIGHTS)
+    onnx.save(ir.to_proto(text(source)), tmp_path / "model.onnx")
+    phases = compiled(tmp_path / "model.onnx", tmp_path, device=device, weights=weights)
+    for kernels in phases.values():
+        assert kernels.count("topk_short") == 1
+        assert sum("experts" in name for name in kernels) == 2
+    decode = phases["decode"]
+    first = decode.index("topk_short")
+    assert "experts" in decode[first + 1] and "experts" in decode[first + 2]
+    assert not {"map", "scatter", "reduce", "topk"} & set(decode)
 
 
 def test_experts_that_are_split_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,7 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
     element = {"axes": (256, 32), "x": "a0[32*i0 + i1]", "inputs": (Operand("f16", 8192),)}
     yield "scan", Scan(op="sum", **element)
     yield "topk", TopK(k=8, **element)
+    yield "topk_short", TopK(k=8, **element)
     pick = {"value": "a0[32*i0 + i1]", "into": "32*i0 + i1", "elements": 8192, "serial": 1}
     yield "scatter", Scatter(axes=(256, 32), inputs=element["inputs"], **pick)
 

@@ -21,6 +21,7 @@ from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.norm.rmsnorm import Rows
 from opencl_kernels.reduce.reduce import Reduction
+from opencl_kernels.scan.groups import Groups
 from opencl_kernels.scan.scan import Scan
 from opencl_kernels.scan.scatter import Scatter
 from opencl_kernels.scan.topk import TopK
@@ -217,17 +218,34 @@ def test_reductions_of_what_is_no_number(queue: Any, op: str) -> None:
         np.testing.assert_array_equal(np.isnan(y), [False, True, False])
 
 
+@pytest.mark.parametrize("name", ["topk", "topk_short"])
 @pytest.mark.parametrize("largest", [True, False])
 @pytest.mark.parametrize("later", [True, False])
-def test_what_is_no_number_is_the_first_of_a_row(queue: Any, largest: bool, later: bool) -> None:
+def test_what_is_no_number_is_the_first_of_a_row(
+    queue: Any, name: str, largest: bool, later: bool
+) -> None:
     shown = {"largest": largest, "later": later, "inputs": floats(51)}
     case = TopK(axes=(3, 17), x="a0[17*i0 + i1]", k=4, **shown)
     inputs, _ = rowed("topk", case, 16)
     inputs["a0"][17 + 3] = np.nan
-    outputs = run(queue, "topk", inputs, case)
+    outputs = run(queue, name, inputs, case)
     expected = FAMILIES["topk"].reference(inputs, case)
     np.testing.assert_array_equal(outputs["indices"], expected["indices"])
     assert np.isnan(outputs["y"].reshape(3, 4)[1, :2]).all() and np.isnan(outputs["y"]).sum() == 2
+
+
+def test_a_group_of_what_is_no_number_is_kept(queue: Any) -> None:
+    """Its sum is none either: what is wrong with scores shows in the choice."""
+    groups = Groups(4, 2, 1, "-9.0")
+    case = TopK(axes=(3, 20), x="a0[20*i0 + i1]", k=5, inputs=floats(60), groups=groups)
+    inputs = inputs_of("topk", case)
+    inputs["a0"][20 + 11] = np.nan
+    outputs, expected = (
+        run(queue, "topk_short", inputs, case),
+        FAMILIES["topk"].reference(inputs, case),
+    )
+    np.testing.assert_array_equal(outputs["indices"], expected["indices"])
+    assert outputs["indices"].reshape(3, 5)[1, 0] == 11 and np.isnan(outputs["y"][5])
 
 
 @pytest.mark.parametrize("op", ["latest", "sum", "product", "max", "min"])

@@ -26,8 +26,12 @@ def call(
     dtype: Any = None,
     **attributes: Any,
 ) -> Any:
-    """`op`, or "op:overload", on arrays; its outputs are of the type of the first, or `dtype`."""
-    made = inputs[0].dtype if dtype is None else np.dtype(dtype)
+    """`op`, or "op:overload", on arrays.
+
+    dtype  of the outputs, or of each of them; None: that of the first input
+    """
+    given = dtype if isinstance(dtype, tuple) else (dtype or inputs[0].dtype,) * outputs
+    types = [np.dtype(each) for each in given]
     op_type, _, overload = op.partition(":")
     CALLED.add((op_type, overload))
     values = [
@@ -37,13 +41,13 @@ def call(
     node = ir.node(
         op_type, values, attributes, domain=DOMAIN, overload=overload, num_outputs=outputs
     )
-    for index, output in enumerate(node.outputs):
+    for index, (output, made) in enumerate(zip(node.outputs, types, strict=True)):
         output.name, output.dtype = f"y{index}", ir.DataType.from_numpy(made)
     imports = {"": opset, DOMAIN: 1}
     graph = ir.Graph(values, node.outputs, nodes=[node], opset_imports=imports, name="one")
     feeds = {f"x{i}": x for i, x in enumerate(inputs)}
     found = run(ir.Model(graph, ir_version=10), feeds)
-    assert len(found) == outputs and all(y.dtype == made for y in found)
+    assert [y.dtype for y in found] == types
     return found[0] if outputs == 1 else found
 
 
@@ -317,6 +321,20 @@ def test_experts(T: int, biased: bool, dtype: Any) -> None:
     expected = np.einsum("bstk,bstkn->bstn", rows, matrices[chosen])
     expected += bias.astype(dtype)[chosen] if biased else 0
     np.testing.assert_allclose(y, expected * known[..., None], rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", (np.float32, np.float16))
+def test_group_topk(dtype: Any) -> None:
+    """Twelve scores in three groups, which count the sum of their two greatest."""
+    x = random(2, 5, 12, dtype=dtype)
+    settings: dict[str, Any] = {"groups": 3, "best": 2, "kept": 2, "fill": -3.0, "k": 7}
+    values, indices = call("GroupTopK", x, outputs=2, dtype=(dtype, np.int64), **settings)
+    by_group = x.astype(np.float64).reshape(2, 5, 3, 4)
+    counts = np.sort(by_group, axis=-1)[..., -2:].sum(-1)
+    worst = np.arange(3) == counts.argmin(-1)[..., None]
+    left = np.where(worst[..., None], -3.0, by_group).reshape(2, 5, 12)
+    np.testing.assert_array_equal(indices, np.argsort(-left, axis=-1, kind="stable")[..., :7])
+    np.testing.assert_array_equal(values, np.take_along_axis(left, indices, -1).astype(dtype))
 
 
 def test_split_heads() -> None:
