@@ -44,6 +44,7 @@ from onnx_passes.join_shared_expert import join_shared_expert
 from onnx_passes.keep_all_logits import keep_all_logits
 from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
+from onnx_passes.order_columns import order_columns
 from onnx_passes.plain_ops import plain_ops
 from onnx_passes.prune import prune
 from onnx_passes.quantize_e0m4 import quantize_e0m4
@@ -58,6 +59,7 @@ from onnx_passes.split_variadic import split_variadic
 from onnx_passes.sum_experts import sum_experts
 from onnx_passes.tabulate import tabulate
 from onnx_passes.unbundle import unbundle
+from onnx_passes.unshift_softmax import unshift_softmax
 from onnx_passes.widen_floats import widen_floats
 
 Pass = Callable[[onnx_ir.Model], Outcome]
@@ -89,8 +91,10 @@ PASSES: tuple[Pass, ...] = (
     split_variadic,  # rules know ops of two operands
     fold_constants,  # rules look for constants, and exporters repeat them
     resolve_shapes,  # so that what is left is arithmetic on tensors
+    unshift_softmax,  # before attention is looked for
     sum_experts,  # before gated units look at what experts compute
     gather_experts,  # beside it: another spelling
+    order_columns,  # of experts; gated units read halves
     fuse_group_topk,  # before constants of open sizes become tables
     fuse_rmsnorm,
     fuse_layernorm,  # an RMSNorm of x less its mean
