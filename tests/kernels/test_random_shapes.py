@@ -32,10 +32,12 @@ def random_case(name: str, rng: np.random.Generator) -> Product | Lookup | Chose
         return Lookup(M=rows, V=int(rng.integers(1, 150)), D=K, w=weight)
     columns, gated = int(rng.integers(1, 150)), bool(rng.integers(2))
     if "experts" in name:
+        choices, experts = int(rng.integers(1, 5)), int(rng.integers(1, 7))
         return Chosen(
             M=int(rng.integers(1, 6)),
-            choices=int(rng.integers(1, 5)),
-            E=int(rng.integers(1, 7)),
+            choices=choices,
+            always=int(rng.integers(min(choices - 1, experts) + 1)),
+            E=experts,
             N=2 * -(-columns // 16) * 16 if gated else columns,
             K=K,
             shared=bool(rng.integers(2)),
