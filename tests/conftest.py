@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import parts
 import pytest
 
 # Compiling kernels is most of what a cold run does. PoCL compiles one again for small launches and
@@ -22,8 +23,16 @@ pytest.register_assert_rewrite(*(file.stem for file in SHARED))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parts.add_option(parser)
     parser.addoption("--update-golden", action="store_true", help="Write golden files anew.")
     parser.addoption("--sanitized", action="store_true", help="The runner has sanitizers in it.")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """After -m and -k have chosen."""
+    parts.keep(config, items)
+    parts.sort(items)
 
 
 @pytest.fixture
@@ -79,5 +88,8 @@ def use_caches_of_tests() -> None:
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ["XDG_CACHE_HOME"] = str(user / "pocketcl-tests")
     os.environ["POCL_CACHE_DIR"] = str(user / "pocketcl-tests/pocl")
+    # Where Python keeps no bytecode, every process that a test starts compiles all that it imports.
+    os.environ["PYTHONPYCACHEPREFIX"] = str(user / "pocketcl-tests/bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name, value in QUICK.items():
         os.environ.setdefault(name, value)

@@ -1,0 +1,43 @@
+"""`--part K/N`: every Nth test, from the Kth on, so that N runs run each test once.
+
+The longest files go first: a worker takes a file at a time, and one that is begun last is what
+everyone waits for.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+LONGEST = (  # files, by seconds of a cold run
+    *("test_elf", "test_arm64", "test_oclgrind", "test_node_cases", "test_fuzz", "test_soak"),
+    *("test_any_decoder", "test_kernel_bench", "test_tuner", "test_lowered_ops", "test_kernels"),
+    *("test_end_to_end", "test_phone_run", "test_lowered_epilogues", "test_c_api", "test_quality"),
+)
+
+
+def add_option(parser: pytest.Parser) -> None:
+    """Join --part to the command line."""
+    parser.addoption("--part", type=_part, metavar="K/N", help="Every Nth test, from the Kth on.")
+
+
+def keep(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Only the tests of the part."""
+    if config.getoption("--part") is None:
+        return
+    first, count = config.getoption("--part")
+    left_out = [item for i, item in enumerate(items) if i % count != first]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = items[first::count]
+
+
+def sort(items: list[pytest.Item]) -> None:
+    """The longest files first, each file's tests in their order."""
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+def _part(text: str) -> tuple[int, int]:
+    first, count = map(int, text.split("/"))
+    if not 0 <= first < count:
+        raise ValueError
+    return first, count
