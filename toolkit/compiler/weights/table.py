@@ -80,9 +80,10 @@ class WeightTable:
             whole = _plain(value.const_value.numpy())
             array = whole if rows is None else whole[first : first + rows]
             dtype = next(name for name, each in DTYPES.items() if each == array.dtype)
-            source = WeightSource(
-                value.name or "", dtype, "rows", array.shape, array.nbytes, lambda: [array]
-            )
+            name = value.name or ""
+            if rows is not None:
+                name = _sliced(name, first, rows, len(whole))
+            source = WeightSource(name, dtype, "rows", array.shape, array.nbytes, lambda: [array])
             ref = self._append(source, lambda: key in self._finite)
             self._known[key] = [RowSlice({"w": ref}, first, array.size)]
         return self._known[key][0].refs["w"]
@@ -141,7 +142,7 @@ class WeightTable:
         slices = []
         for first in range(0, storage.N, limit):
             count = min(limit, storage.N - first)
-            label = name if count == storage.N else f"{name}[{first}:{first + count}]"
+            label = _sliced(name, first, count, storage.N)
             refs = {
                 argument: self._append(source)
                 for argument, source in storage.sources(label, first, count)
@@ -173,6 +174,11 @@ class WeightTable:
             self.forget()
 
         return produce
+
+
+def _sliced(name: str, first: int, count: int, whole: int) -> str:
+    """The name of some rows of a tensor, which no other weight may have."""
+    return name if count == whole else f"{name}[{first}:{first + count}]"
 
 
 def _plain(array: Array) -> Array:
