@@ -16,7 +16,7 @@ from opencl_kernels.matmul.matmul import Product
 
 
 def _supports(case: Product) -> str | None:
-    return "it has no norm before the product" if case.norm else None
+    return "it has no norm before the product" if case.normed else None
 
 
 def _cpu_defines(case: Product, knobs: Knobs) -> Defines:

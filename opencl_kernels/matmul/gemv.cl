@@ -1,6 +1,6 @@
 // y_MN = x_MK * W_NK^T for few rows: M = 1 in decode                   class generic; any N and K
 //
-//   Arguments, NORM, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; w of any kind
+//   Arguments, SUMMED, NORM, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; w of any kind
 // Four neighbours hold one k, or one word of codes, with four outputs each, so that a work-group
 // reads W in one piece; the WG/4 partial sums of each output meet in local memory. Groups (block,
 // row).
@@ -10,7 +10,13 @@
 #include "matmul.clh"
 #define SLICES (WG / 4)
 #define STREAMS (GLU ? 2 : 1) // blocks of W per work-group
-#define X_AT(k) LOAD(X_HALF, x, (size_t)m * LDX + (k))
+#define RAW(k) LOAD(X_HALF, x, (size_t)m * LDX + (k))
+#if SUMMED
+#define X_AT(k)                                                                               \
+  (RAW(k) * (grow * stream_gamma[k]) + LOAD(X_HALF, stream, (size_t)m * K + (k)))
+#else
+#define X_AT(k) RAW(k)
+#endif
 #if NORM
 #define NORMED(k) ((X_AT(k) - mean) * shrink * gamma[k] + BETA_OF(k))
 #else
@@ -33,9 +39,21 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv(PARAMS) {
   __local float part[STREAMS][SLICES][16];
   const int lane = get_local_id(0), slice = lane / 4, four = lane % 4 * 4;
   const int block = get_group_id(0), m = get_group_id(1);
-#if NORM // the norm's mean and scale: tree sums of the row, and of its squares
+#if SUMMED || NORM
   __local float sums[WG];
-  float own = 0.0f, mean = 0.0f;
+  float own = 0.0f;
+#endif
+#if SUMMED // the scale of the norm that is added; the groups of the first block store the sum
+  for (int k = lane; k < K; k += WG) own += RAW(k) * RAW(k);
+  TREE_SUM(sums, own)
+  const float grow = rsqrt(sums[0] / K + SUM_EPS);
+  barrier(CLK_LOCAL_MEM_FENCE); // before anyone fills `sums` again
+  own = 0.0f;
+  for (int k = lane; k < K && block == 0; k += WG)
+    STORE(X_HALF, X_AT(k), sum, (size_t)m * K + k);
+#endif
+#if NORM // the norm's mean and scale: tree sums of the row, and of its squares
+  float mean = 0.0f;
 #if NORM == 2
   for (int k = lane; k < K; k += WG) own += X_AT(k);
   TREE_SUM(sums, own)

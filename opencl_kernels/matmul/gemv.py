@@ -1,4 +1,4 @@
-"""Matrix product for few rows, with the norm before it and a gated unit after it folded in."""
+"""Matrix product for few rows, with norms before it and a gated unit after it folded in."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def _portable_grid(case: Any, knobs: Knobs) -> Grid:
 
 
 def _portable_requires(case: Product, knobs: Knobs) -> Requires:
-    """16 partial sums of each slice of K, of gates and ups; the norm's sum of squares."""
+    """16 partial sums of each slice of K, of gates and ups; a norm's sum of squares."""
     sums = 16 * (knobs["WG"] // 4) * (2 if case.glu else 1)
-    return Requires(local_bytes=4 * (sums + (knobs["WG"] if case.norm else 0)))
+    return Requires(local_bytes=4 * (sums + (knobs["WG"] if case.normed else 0)))
 
 
 ONE = At(seq=1)
@@ -60,6 +60,9 @@ QUANTIZED_CASES = (
             B=2, at=ONE),
     Product(M=2, N=96, K=300, w=quantized("q8", 32, "f16", "u8"), glu=Glu(47), B=2, at=ONE,
             epilogue="0.5 * v * (1.0 + Erf(v * 0.7071)) * (u + a0[i1])", inputs=floats(47)),
+    Product(M=1, N=37, K=67, w=quantized("e0m4", 32, "f16", "u8"), sum_eps=1e-3, at=ONE),
+    Product(M=2, N=96, K=300, w=quantized("q8", 32, "f16"), glu=Glu(47), sum_eps=1e-5,
+            norm=Norm(1e-6), B=2, at=ONE),
     Product(M=1, N=1030, K=515, w=quantized("e0m4", 32, "f16", "u8")),
 )  # fmt: skip
 FLOAT_CASES = (
@@ -77,6 +80,10 @@ FLOAT_CASES = (
             inputs=floats(530)),
     Product(M=3, N=35, K=63, norm=Norm(1e-5, centred=True), residual=True, LDX=70),
     Product(M=1, N=64, K=129, x="f16", w=F16, norm=Norm(1e-5, True, True), glu=Glu(23), at=ONE,
+            epilogue="v * Sigmoid(1.702 * v) * (u + 1.0)"),
+    Product(M=1, N=35, K=63, sum_eps=1e-3, bias=True, residual=True, at=ONE),
+    Product(M=3, N=33, K=31, x="f16", y="f16", w=F16, sum_eps=1e-5, norm=Norm(1e-6), LDX=40),
+    Product(M=2, N=64, K=129, sum_eps=1e-5, norm=Norm(1e-5, True, True), glu=Glu(23), B=2, at=ONE,
             epilogue="v * Sigmoid(1.702 * v) * (u + 1.0)"),
     Product(M=1, N=530, K=257, w=F16),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 // y_MN = x_MK * W_NK^T for few rows: M = 1 in decode                       class cpu; any N and K
 //
-//   Arguments, NORM, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; w of float or half, layout n16
+//   Arguments, SUMMED, NORM, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; w of float or half, layout n16
 // Two blocks of 16 outputs go at once, two accumulators each: two streams, four chains of FMAs.
 // With GLU the two blocks are gate and up of the same 16 outputs.
 #ifndef WORKERS // work-items of the launch; each streams its range of W once and in order
@@ -15,7 +15,7 @@
 void gemv_cpu_body(int id, int n, PARAMS) {
   float16 row[VECTORS];
   for (int m = 0; m < (M); m++) {
-    prepare(x, GAMMA_ARG m, row);
+    prepare(x, ENTRY_ARG m, row);
     const float *v = (const float *)row; // x, an element at a time
 #include "gemv_pairs_cpu.clh"
   }

@@ -36,7 +36,10 @@ class Norm:
 
 @dataclass(frozen=True, kw_only=True)
 class Product(Reading):
-    """y[M, N] = norm(x[M, K]) W[N, K]^T + bias + r, a gated unit of it, or an epilogue."""
+    """y[M, N] = norm(x[M, K]) W[N, K]^T + bias + r, a gated unit of it, or an epilogue.
+
+    With `sum_eps` the product first makes sum = stream + RMSNorm(x), and takes that for x.
+    """
 
     M: Size
     N: int
@@ -44,6 +47,7 @@ class Product(Reading):
     x: str = "f32"
     y: str = "f32"
     w: Stored = F32
+    sum_eps: float | None = None  # of the RMSNorm of x that is added to a residual stream
     norm: Norm | None = None
     bias: bool = False
     residual: bool = False  # r, of y's shape, is added
@@ -61,6 +65,11 @@ class Product(Reading):
             raise ValueError("a residual is part of the epilogue")
 
     @property
+    def normed(self) -> bool:
+        """Whether the product begins with a norm."""
+        return self.norm is not None or self.sum_eps is not None
+
+    @property
     def columns(self) -> int:
         """Columns that one launch writes."""
         return self.N if self.glu is None else self.glu.F
@@ -75,6 +84,10 @@ def reference(inputs: Mapping[str, Array], case: Product) -> dict[str, Array]:
     """The product at columns Y0 on; the rest of y stays."""
     w_NK = LAYOUTS[case.w.layout].unpack(inputs, case.w, case.N, case.K)
     x_MK = inputs["x"][:, : case.K].astype(np.float64)
+    outputs = dict[str, Array]()
+    if case.sum_eps is not None:
+        x_MK = inputs["stream"] + Norm(case.sum_eps)(x_MK, inputs["stream_gamma"], 0.0)
+        outputs["sum"] = x_MK
     if case.norm:
         x_MK = case.norm(x_MK, inputs["gamma"], inputs.get("beta", 0.0))
     y_MN = x_MK @ w_NK.T + inputs.get("bias", np.zeros(1))
@@ -84,7 +97,7 @@ def reference(inputs: Mapping[str, Array], case: Product) -> dict[str, Array]:
     rest = inputs["r"][:, written] if "r" in inputs else 0.0
     each = (part[:, : case.columns] for part in sums)
     wide[:, written] = epilogue.ended(case, inputs, *each) + rest
-    return {"y": wide}
+    return {**outputs, "y": wide}
 
 
 def arguments(case: Product) -> tuple[Argument, ...]:
@@ -93,6 +106,7 @@ def arguments(case: Product) -> tuple[Argument, ...]:
     role: Any = "inout" if case.row_width != case.columns else "out"
     return (
         Argument("x", case.x, (case.M, case.LDX or case.K), "in"),
+        *(_of_sum(case) if case.sum_eps is not None else ()),
         *([Argument("gamma", "f32", (case.K,), "weight")] if case.norm else []),
         *([Argument("beta", "f32", (case.K,), "weight")] if case.norm and case.norm.beta else []),
         *weight_arguments(case.w, case.N, case.K),
@@ -100,6 +114,14 @@ def arguments(case: Product) -> tuple[Argument, ...]:
         *([Argument("r", case.x, wide, "in")] if case.residual else []),
         *case.arguments(),
         Argument("y", case.y, wide, role),
+    )
+
+
+def _of_sum(case: Product) -> tuple[Argument, ...]:
+    return (
+        Argument("stream", case.x, (case.M, case.K), "in"),
+        Argument("stream_gamma", "f32", (case.K,), "weight"),
+        Argument("sum", case.x, (case.M, case.K), "out"),
     )
 
 
@@ -115,6 +137,7 @@ def defines(case: Product) -> Defines:
         "Y0": case.Y0,
         "BIAS": int(case.bias),
         "RESIDUAL": int(case.residual),
+        **({"SUMMED": 1, "SUM_EPS": c_float(case.sum_eps)} if case.sum_eps is not None else {}),
         "NORM": 0 if case.norm is None else 1 + case.norm.centred,
         **({"BETA": 1} if case.norm and case.norm.beta else {}),
         "EPS": c_float(case.norm.eps if case.norm else 0),

@@ -87,25 +87,6 @@ def test_six_dispatches_a_layer(name: str, tmp_path: Path) -> None:
     assert len(maps) <= 1  # of the last row
 
 
-AFTER = (
-    (DOWN, "d0 = MatMul(mix, wd) down = RMSNormalization(d0, shift)"),
-    ("o = MatMul(o2, wo)", "oo = MatMul(o2, wo) o = RMSNormalization(oo, bd)"),
-)
-BEFORE = (("x = Mul(g1, n1)", "x = Identity(h)"), ("y = Mul(g2, n2)", "y = Identity(h1)"))
-
-
-@pytest.mark.parametrize("changes", [AFTER, (*AFTER, *BEFORE)], ids=["too", "only"])
-def test_norms_of_what_is_added_take_the_residual(
-    changes: tuple[tuple[str, str], ...], tmp_path: Path
-) -> None:
-    done = compiled(tmp_path, *changes, constants=NUMBERS, opset="23")
-    check(done)
-    kernels = [kernel for kernel, _ in decode_kernels(done)]
-    assert kernels[3:7] == ["gemv_cpu", "rmsnorm_cpu", "gemv_cpu", "gemv_cpu"]
-    assert kernels[7] in ("rmsnorm_cpu", "add_rmsnorm_cpu") and len(kernels) <= 11
-    assert all(kernel != "map" for kernel in kernels)
-
-
 OTHERS = {
     "a gate that another product reads": (
         *("m0 = Mul(act, up) e = MatMul(gate, we) f = MatMul(e, wg)", "mix = Add(m0, f)"),

@@ -11,6 +11,7 @@ import toolkit
 from toolkit.compiler.report import CompileReport
 from toolkit.evaluation.verify import verify
 
+Changes = tuple[tuple[str, str], ...]
 EMBEDDED = "h = Gather(table, input_ids)"
 DOWN = "down = MatMul(mix, wd)"
 CONSTANTS = "float scale = {0.3535534}"

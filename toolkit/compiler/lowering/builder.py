@@ -8,7 +8,7 @@ chosen later (memory/).
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import onnx_ir as ir
 import sympy
@@ -37,11 +37,23 @@ class Location:
     last_rows: bool = False
 
 
+class Memory(Protocol):
+    """What a kernel reads: a Location, or what becomes one when it is read."""
+
+    @property
+    def ref(self) -> Ref:
+        """Where it lies."""
+
+    @property
+    def dtype(self) -> str:
+        """Its element type."""
+
+
 @dataclass(frozen=True)
 class PendingNorm:
     """A norm that the products which read it will compute."""
 
-    x: Location
+    x: Memory
     gamma: ir.Value
     eps: float
     centred: bool = False  # a LayerNorm

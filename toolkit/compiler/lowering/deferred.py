@@ -14,7 +14,7 @@ import onnx_ir as ir
 import sympy
 
 from onnx_passes.ir.graph import attribute, dim, needed
-from toolkit.compiler.lowering.builder import Location, PendingNorm
+from toolkit.compiler.lowering.builder import Location, Memory, PendingNorm
 from toolkit.compiler.views.view import Shape, View
 from toolkit.plan.schema import Ref
 
@@ -39,7 +39,7 @@ class _Weighted:
     """x times what is constant."""
 
     node: ir.Node
-    x: Location
+    x: Memory
 
     @property
     def value(self) -> ir.Value:
@@ -110,6 +110,20 @@ class RowNorm:
         """The scale [D]."""
         return needed(self.node, len(self.node.inputs) - 1)
 
+    @property
+    def eps(self) -> float:
+        """What is added to the mean of squares."""
+        return float(attribute(self.node, "eps"))
+
+
+@dataclass(frozen=True)
+class NormedSum:
+    """A residual stream plus a norm: a product of few rows that reads it may begin with it."""
+
+    value: ir.Value
+    norm: RowNorm
+    stream: Location
+
 
 _number = count()
 
@@ -120,7 +134,7 @@ class Deferred:
 
     dtype: str
     shape: Shape
-    of: Product | Softmax | MatrixProduct | ChosenProduct | Sum | RowNorm
+    of: Product | Softmax | MatrixProduct | ChosenProduct | Sum | RowNorm | NormedSum
     fill: Callable[[], Location]
     order: int = field(default_factory=_number.__next__)  # later ones have more
 
@@ -133,3 +147,7 @@ class Deferred:
     def waits(self) -> bool:
         """Whether nobody has read it."""
         return "ref" not in vars(self)
+
+    def filled(self, location: Location) -> None:
+        """Say where it lies, since another dispatch fills it."""
+        vars(self)["ref"] = location.ref

@@ -5,11 +5,11 @@ from functools import partial
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import DOMAIN, attribute, needed
-from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
+from toolkit.compiler.lowering.builder import Location, Memory, PendingNorm, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, RowNorm
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.products.fused import products_take
-from toolkit.compiler.lowering.products.row_norms import emit_rmsnorm, norm_case
+from toolkit.compiler.lowering.products.row_norms import emit_rmsnorm, norm_case, sum_in_product
 from toolkit.compiler.lowering.values import (
     in_type_of_activations,
     shape_of,
@@ -17,27 +17,46 @@ from toolkit.compiler.lowering.values import (
     taken_over,
     view_of,
 )
-from toolkit.compiler.views.view import elementwise, in_memory
+from toolkit.compiler.views.view import View, elementwise, in_memory
 
 
 def lower_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
     """y = norm(x)."""
-    _norm(b, node, stored(b, needed(node, 0), last_rows=True))
+    x = needed(node, 0)
+    if x not in b.views or not _products_take_both(b, node, x, b.views[x]):
+        _norm(b, node, stored(b, x, last_rows=True))
 
 
 def _norm(b: PhaseBuilder, node: ir.Node, x: Location) -> None:
     norm = RowNorm(node, x)
-    y = norm.value
-    if products_take(b, node, lambda: PendingNorm(x, norm.gamma, attribute(node, "eps"))):
+    if _products_take(b, node, x):
         return
+    y = norm.value
     later = Deferred(b.floats_of(y), shape_of(b, y), norm, partial(_normalise, b, norm))
     b.views[y] = in_memory(later, later.shape)
+
+
+def _products_take(b: PhaseBuilder, node: ir.Node, x: Memory) -> bool:
+    """Whether products begin with the norm of x."""
+    gamma, eps = needed(node, len(node.inputs) - 1), attribute(node, "eps")
+    return products_take(b, node, lambda: PendingNorm(x, gamma, eps))
+
+
+def _products_take_both(b: PhaseBuilder, node: ir.Node, x: ir.Value, view: View) -> bool:
+    """Whether products begin with the norm of x, and the first one with the sum that x is."""
+    waiting = sum_in_product(b, x, view)
+    if waiting is None or not _products_take(b, node, waiting):
+        return False
+    b.views[x] = in_memory(waiting, waiting.shape)
+    return True
 
 
 def lower_add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
     """sum = x + r, y = norm(sum); what one of both waits for may end with the sum."""
     summands = [view_of(b, needed(node, i)) for i in range(2)]
     total = elementwise("Add", summands, b.settings.activations)
+    if _products_take_both(b, node, node.outputs[0], total):
+        return
     done = taken_over(b, node.outputs[0], total)
     if done is not None:
         _norm(b, node, done)
@@ -49,7 +68,7 @@ def lower_add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
         x, r = (in_type_of_activations(b, needed(node, i)) for i in range(2))
     refs = {"x": x.ref, "r": r.ref, "gamma": b.weights.vector(needed(node, 2))}
     refs |= {name: b.output(v).ref for name, v in zip(("sum", "y"), node.outputs, strict=True)}
-    b.emit(label(node), "add_rmsnorm", norm_case(b, node, x), refs)
+    b.emit(label(node), "add_rmsnorm", norm_case(b, RowNorm(node, x)), refs)
 
 
 def _normalise(b: PhaseBuilder, norm: RowNorm) -> Location:

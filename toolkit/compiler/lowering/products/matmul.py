@@ -5,12 +5,13 @@ from functools import partial
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import DOMAIN, needed
-from toolkit.compiler.lowering.builder import Location, PhaseBuilder
+from toolkit.compiler.lowering.builder import Location, Memory, PhaseBuilder
 from toolkit.compiler.lowering.deferred import Deferred, MatrixProduct
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.ops.products import lower_product
-from toolkit.compiler.lowering.products.fused import is_product
+from toolkit.compiler.lowering.products.fused import few_rows, is_product
 from toolkit.compiler.lowering.products.matrix_products import emit_product
+from toolkit.compiler.lowering.products.row_norms import sum_in_product
 from toolkit.compiler.lowering.values import shape_of, stored
 from toolkit.compiler.views.view import in_memory
 
@@ -22,9 +23,20 @@ def lower_matmul(b: PhaseBuilder, node: ir.Node) -> None:
         return
     source, y = needed(node, 0), node.outputs[0]
     norm = b.norms.get(source)
-    product = MatrixProduct(node, stored(b, source) if norm is None else norm.x, norm)
+    x = _row(b, node, source) if norm is None else norm.x
+    product = MatrixProduct(node, x, norm)
     later = Deferred(b.floats_of(y), shape_of(b, y), product, partial(_multiply, b, product))
     b.views[y] = in_memory(later, later.shape)
+
+
+def _row(b: PhaseBuilder, node: ir.Node, source: ir.Value) -> Memory:
+    """x in memory, which the product may fill by itself if it is of few rows."""
+    if source in b.views and few_rows(b, node.outputs[0], needed(node, 1)):
+        waiting = sum_in_product(b, source, b.views[source])
+        if waiting is not None:
+            b.views[source] = in_memory(waiting, waiting.shape)
+            return waiting
+    return stored(b, source)
 
 
 def _multiply(b: PhaseBuilder, product: MatrixProduct) -> Location:

@@ -10,8 +10,8 @@ from onnx_passes.ir.graph import operand
 from opencl_kernels.map.indexed import Operand
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
-from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
-from toolkit.compiler.lowering.deferred import MatrixProduct
+from toolkit.compiler.lowering.builder import Location, Memory, PhaseBuilder, label
+from toolkit.compiler.lowering.deferred import Deferred, MatrixProduct, NormedSum
 from toolkit.compiler.lowering.products.fused import few_rows
 from toolkit.plan.schema import Ref
 
@@ -41,6 +41,7 @@ def emit_product(
         if len(slices) > 1:
             each = replace(each, Y0=rows.first, LDY=case.N)
         _emit(b, product, each, {**refs, **rows.refs})
+        case, refs = _after_sum(case, refs)
 
 
 def emit_gated(
@@ -62,6 +63,7 @@ def emit_gated(
         if len(slices) > 1:
             each = replace(each, Y0=first, LDY=width)
         _emit(b, product, each, {**refs, **rows.refs})
+        case, refs = _after_sum(case, refs)
 
 
 def _product(
@@ -70,6 +72,7 @@ def _product(
     """Case and arguments of a product, except those of its weight."""
     norm, weight = product.norm, product.weight
     K, N = matrix_dims(weight)
+    sum_eps, read = _row(b, product.x)
     case = Product(
         M=b.rows(product.value),
         N=N,
@@ -77,17 +80,36 @@ def _product(
         x=product.x.dtype,
         y=into.dtype,
         w=b.weights.stored(weight),
+        sum_eps=sum_eps,
         norm=None if norm is None else Norm(norm.eps, norm.centred, norm.beta is not None),
         residual=ending.residual,
         glu=ending.glu,
         epilogue=ending.epilogue,
         inputs=ending.inputs,
     )
-    refs = {"x": product.x.ref, **ending.refs, "y": into.ref}
+    refs = {**read, **ending.refs, "y": into.ref}
     for name, vector in () if norm is None else (("gamma", norm.gamma), ("beta", norm.beta)):
         if vector is not None:
             refs[name] = b.weights.vector(vector)
     return case, refs
+
+
+def _row(b: PhaseBuilder, x: Memory) -> tuple[float | None, dict[str, Ref]]:
+    """What a product reads as x, or to make the sum that x is: its epsilon, and all memory."""
+    if not isinstance(x, Deferred) or not x.waits or not isinstance(x.of, NormedSum):
+        return None, {"x": x.ref}
+    found = x.of
+    refs = {"x": found.norm.x.ref, "stream": found.stream.ref}
+    refs["stream_gamma"] = b.weights.vector(found.norm.gamma)
+    x.filled(b.output(found.value, dtype=x.dtype))
+    return found.norm.eps, {**refs, "sum": x.ref}
+
+
+def _after_sum(case: Product, refs: dict[str, Ref]) -> tuple[Product, dict[str, Ref]]:
+    """The same for slices of the matrix after the first, which has made the sum."""
+    if case.sum_eps is None:
+        return case, refs
+    return replace(case, sum_eps=None), {**refs, "x": refs["sum"]}
 
 
 def _emit(b: PhaseBuilder, product: MatrixProduct, case: Product, refs: Mapping[str, Ref]) -> None:

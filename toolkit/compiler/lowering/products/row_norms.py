@@ -1,27 +1,32 @@
-"""RMSNorms that wait: a residual sum that follows one is computed in the same dispatch."""
+"""RMSNorms that wait: a residual sum that follows one is computed in the same dispatch.
+
+That is a dispatch of the norm; or the product that is the first to read the sum, of few rows,
+begins with both.
+"""
 
 from dataclasses import replace
+from functools import partial
+from typing import TypeGuard
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import attribute
 from opencl_kernels.norm.rmsnorm import Rows
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
-from toolkit.compiler.lowering.deferred import Deferred, RowNorm
+from toolkit.compiler.lowering.deferred import Deferred, NormedSum, RowNorm
 from toolkit.compiler.lowering.products.epilogues import leads_only_to
 from toolkit.compiler.views.poly import product
-from toolkit.compiler.views.scalar import Apply, Load
+from toolkit.compiler.views.scalar import Apply, Load, Scalar
 from toolkit.compiler.views.view import View, axes_of, linear
 
 
-def norm_case(b: PhaseBuilder, node: ir.Node, x: Location) -> Rows:
-    """A norm of the rows of x."""
-    y = node.outputs[-1]
+def norm_case(b: PhaseBuilder, norm: RowNorm) -> Rows:
+    """A norm of the rows of its x."""
+    x, y = norm.x, norm.value
     return Rows(
         B=b.settings.batch if x.last_rows else 1,
         M=b.rows(y),
         D=int(b.dims(y)[-1]),
-        EPS=attribute(node, "eps"),
+        EPS=norm.eps,
         x=x.dtype,
         y=b.settings.activations,
         last_rows=x.last_rows,
@@ -32,7 +37,7 @@ def emit_rmsnorm(
     b: PhaseBuilder, norm: RowNorm, into: Location, residual: Location | None = None
 ) -> None:
     """A dispatch: y = norm(x), plus a residual if there is one."""
-    case = replace(norm_case(b, norm.node, norm.x), y=into.dtype, residual=residual is not None)
+    case = replace(norm_case(b, norm), y=into.dtype, residual=residual is not None)
     refs = {"x": norm.x.ref, "gamma": b.weights.vector(norm.gamma), "y": into.ref}
     if residual is not None:
         refs["r"] = residual.ref
@@ -41,30 +46,51 @@ def emit_rmsnorm(
 
 def summed(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
     """The memory of a value that is a norm which waits plus a residual; None if it is none."""
-    pair = _summands(view)
-    for own, other in zip(pair, pair[::-1], strict=True):
-        norm = _waiting(own, view)
-        if norm is None or other.source.dtype != norm.x.dtype:
+    found = _normed_sum(b, value, view)
+    return None if found is None else _add(b, found, view.dtype)
+
+
+def sum_in_product(b: PhaseBuilder, value: ir.Value, view: View) -> Deferred | None:
+    """The memory of such a sum, left to the first product that reads it; None if it is none."""
+    element = view.read(axes_of(view.shape))
+    waiting = _waiting(element, view)
+    if waiting is not None and isinstance(waiting.of, NormedSum):
+        return waiting
+    found = None if value.is_graph_output() else _normed_sum(b, value, view)
+    if found is None or found.norm.x.dtype != view.dtype:
+        return None
+    return Deferred(view.dtype, view.shape, found, partial(_add, b, found, view.dtype))
+
+
+def _add(b: PhaseBuilder, found: NormedSum, dtype: str) -> Location:
+    into = b.output(found.value, dtype=dtype)
+    emit_rmsnorm(b, found.norm, into, found.stream)
+    return into
+
+
+def _normed_sum(b: PhaseBuilder, value: ir.Value, view: View) -> NormedSum | None:
+    """A norm that waits, and what is added to it."""
+    element = view.read(axes_of(view.shape))
+    parts = element.operands if isinstance(element, Apply) and element.op == "Add" else ()
+    for own, other in zip(parts, parts[::-1], strict=True):
+        memory = _waiting(own, view)
+        if memory is None or not isinstance(memory.of, RowNorm) or not _lies_as(other, view):
             continue
-        if leads_only_to(b, norm.value, value):
-            into = b.output(value, dtype=view.dtype)
-            emit_rmsnorm(b, norm, into, Location(other.source.ref, other.source.dtype))
-            return into
+        same = other.source.dtype == memory.of.x.dtype
+        if same and leads_only_to(b, memory.of.value, value):
+            stream = Location(other.source.ref, other.source.dtype)
+            return NormedSum(value, memory.of, stream)
     return None
 
 
-def _summands(view: View) -> list[Load]:
-    """The two that a View adds, where both lie in memory as it does; else none."""
-    axes = axes_of(view.shape)
-    element, place = view.read(axes), linear(axes, view.shape)
-    parts = element.operands if isinstance(element, Apply) and element.op == "Add" else ()
-    found = [part for part in parts if isinstance(part, Load) and part.at == place]
-    return found if len(found) == 2 else []
+def _lies_as(element: Scalar, view: View) -> TypeGuard[Load]:
+    """Whether an element of a View is that of memory in the same order."""
+    return isinstance(element, Load) and element.at == linear(axes_of(view.shape), view.shape)
 
 
-def _waiting(load: Load, view: View) -> RowNorm | None:
-    """The norm that will fill the memory, all of which the View reads."""
-    memory = load.source
-    if not isinstance(memory, Deferred) or not isinstance(memory.of, RowNorm) or not memory.waits:
+def _waiting(element: Scalar, view: View) -> Deferred | None:
+    """The memory, not yet filled, all of which the View reads in order."""
+    memory = element.source if _lies_as(element, view) else None
+    if not isinstance(memory, Deferred) or not memory.waits:
         return None
-    return memory.of if product(memory.shape) == product(view.shape) else None
+    return memory if product(memory.shape) == product(view.shape) else None
