@@ -116,7 +116,7 @@ def _written(
     states = needed(layer.keys, 0), needed(layer.values, 0)
     normed = {**counts, "eps": steps.eps} if steps.norms else {}
     if steps.norms and not steps.norms_last:
-        overload = "centered" if steps.centered else ""
+        overload = "centered" if steps.centered else "whole" if steps.whole else ""
         vectors = steps.vectors(b)
         qkv = b.op("NormHeads", qkv, *vectors, domain=DOMAIN, overload=overload, **normed)
     if steps.rope is None:

@@ -8,6 +8,7 @@
 //   INTERLEAVED 0: (j, j + R/2)   1: (2j, 2j + 1)           with j < R/2; the rest passes through
 //   NORM of every head of q and of k, by gammas f32[K] (and betas, for 2):
 //     0: none   1: RMSNorm   2: LayerNorm, before the rotation   3: RMSNorm after it
+//     4: RMSNorm of all heads of q, and of all of k, before the rotation; gammas f32[H*K], f32[G*K]
 // An item is one head of one row.
 #ifndef WORKERS // work-items of the launch; 0: one for each item
 #define WORKERS 0
@@ -62,7 +63,7 @@
 
 #define RAW(j) LOAD(X_HALF, x, j)
 // An element before the rotation, and what becomes of a value after it
-#if NORM == 1
+#if NORM == 1 || NORM == 4
 #define IN(j) (RAW(j) * unit * gamma[j])
 #elif NORM == 2
 #define IN(j) ((RAW(j) - mean) * unit * gamma[j] + beta[j])
@@ -92,7 +93,21 @@
 #define SIN(j) 0.0f
 #endif
 
-#if NORM
+#if NORM == 4
+// What the norm of `count` heads multiplies their elements by. Each head's work-item sums anew, which
+// is cheaper than a launch.
+float unit_of(__global const STORAGE(X_HALF) *x, int count) {
+  float16 squares = 0.0f;
+  for (int j = 0; j < count * K; j += 16) {
+    const float16 v = LOAD_SOME(X_HALF, x, j, count * K - j);
+    squares = v * v + squares;
+  }
+  return rsqrt(sum16(squares) / (count * K) + EPS);
+}
+#define NORMED_HEAD(which, own, count)                                                        \
+  __global const float *gamma = which##_gamma + (own) * K;                                    \
+  const float unit = unit_of(x - (own) * K, count);
+#elif NORM
 // What the norm of a head takes off its elements, and what it multiplies them by. Rotating a pair
 // stretches it by the length of its (cos, sin).
 float2 statistics(__global const STORAGE(X_HALF) *x, TABLES size_t angle) {
@@ -115,15 +130,15 @@ float2 statistics(__global const STORAGE(X_HALF) *x, TABLES size_t angle) {
   const float2 found = statistics(x, TABLE_ARGS angle);                                       \
   const float unit = found.y;
 #if NORM == 2
-#define NORMED_HEAD(which)                                                                    \
+#define NORMED_HEAD(which, own, count)                                                        \
   NORMED(which)                                                                               \
   __global const float *beta = which##_beta;                                                  \
   const float mean = found.x;
 #else
-#define NORMED_HEAD(which) NORMED(which)
+#define NORMED_HEAD(which, own, count) NORMED(which)
 #endif
 #else
-#define NORMED_HEAD(which)
+#define NORMED_HEAD(which, own, count)
 #endif
 
 void rope_kv_body(int id, int n, PARAMS) {
@@ -133,11 +148,11 @@ void rope_kv_body(int id, int n, PARAMS) {
     __global const STORAGE(X_HALF) *x = qkv + (size_t)item * K;
     const size_t angle = (size_t)max(0, j_new - START(b)) * HALF_R;
     if (head < H) { // of q
-      NORMED_HEAD(q)
+      NORMED_HEAD(q, head, H)
       const size_t to = ((size_t)m * H + head) * K;
       ROTATE(Y_HALF, q, to)
     } else if (head < H + G) { // of k
-      NORMED_HEAD(k)
+      NORMED_HEAD(k, head - H, G)
       const size_t to = head_at(b, head - H, K) + (size_t)slot(j_new) * K;
       ROTATE(KV_HALF, k_state, to)
     } else { // of v, which stays as it is

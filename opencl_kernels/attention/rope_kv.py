@@ -23,8 +23,9 @@ from opencl_kernels.kernel import (
     storage_defines,
 )
 
-# RMSNorm or LayerNorm before the rotation, or RMSNorm after it; their places are the kernel's NORM.
-NORMS = ("", "rms", "layer", "rms_after")
+# Of each head: RMSNorm or LayerNorm before the rotation, or RMSNorm after it; or, before it, an
+# RMSNorm of all heads of q, and one of all of k. Their places are the kernel's NORM.
+NORMS = ("", "rms", "layer", "rms_after", "rms_whole")
 # Arguments that the norms scale by and, of LayerNorms, add.
 NORM_VECTORS = ("q_gamma", "k_gamma", "q_beta", "k_beta")
 
@@ -51,7 +52,7 @@ class Rotation(States):
     R: int = 0
     CTX: int = 0
     interleaved: bool = False  # pairs lie side by side; else half a rotation apart
-    norm: str = ""  # of each head of q and of k, one of NORMS
+    norm: str = ""  # of the heads of q and of k, one of NORMS
     EPS: float = 0.0  # that the norm adds to the mean of squares
 
     def __post_init__(self) -> None:
@@ -89,6 +90,9 @@ def _normed(heads_HK: Array, inputs: Mapping[str, Array], case: Rotation) -> Arr
     """The heads of q, then those of k, each by its own scale (and offset)."""
     if not case.norm:
         return heads_HK
+    if case.norm == "rms_whole":
+        parts = zip(np.split(heads_HK, [case.H]), ("q_gamma", "k_gamma"), strict=True)
+        return np.concatenate([_normed_as_one(part, inputs[name], case) for part, name in parts])
     counts = [case.H, case.G]
     gamma = np.repeat([inputs["q_gamma"], inputs["k_gamma"]], counts, axis=0)
     beta = np.zeros_like(gamma)
@@ -98,6 +102,11 @@ def _normed(heads_HK: Array, inputs: Mapping[str, Array], case: Rotation) -> Arr
     mean_H1 = np.mean(heads_HK * heads_HK, axis=-1, keepdims=True)
     normed: Array = heads_HK / np.sqrt(mean_H1 + case.EPS) * gamma + beta
     return normed
+
+
+def _normed_as_one(heads_HK: Array, gamma: Array, case: Rotation) -> Array:
+    normed: Array = heads_HK / np.sqrt(np.mean(heads_HK * heads_HK) + case.EPS)
+    return normed * gamma.reshape(heads_HK.shape)
 
 
 def _rotate(heads_HK: Array, position: int, inputs: Mapping[str, Array], case: Rotation) -> Array:
@@ -115,11 +124,16 @@ def _rotate(heads_HK: Array, position: int, inputs: Mapping[str, Array], case: R
 
 def _arguments(case: Rotation) -> tuple[Argument, ...]:
     vectors = NORM_VECTORS if case.norm == "layer" else NORM_VECTORS[:2] if case.norm else ()
+    heads = (case.H, case.G) if case.norm == "rms_whole" else (1, 1)
+    widths = [count * case.K for count in heads] * 2
     tables = (Argument(name, "f32", (case.CTX, case.R // 2), "weight") for name in ("cos", "sin"))
     return (
         Argument("qkv", case.x, (case.M, (case.H + 2 * case.G) * case.K), "in"),
         *(tables if case.R else ()),
-        *(Argument(name, "f32", (case.K,), "weight") for name in vectors),
+        *(
+            Argument(name, "f32", (width,), "weight")
+            for name, width in zip(vectors, widths, strict=False)
+        ),
         state_argument("k_state", case, "inout", case.K),
         state_argument("v_state", case, "inout", case.K),
         Argument("q", case.y, (case.M, case.H, case.K), "out"),
@@ -182,11 +196,17 @@ FAMILY = Family(
                  at=At(seq=3, past=4)),
         Rotation(M=1, H=2, G=1, K=8, R=8, C=7, CTX=9, norm="rms_after", EPS=1e-3,
                  interleaved=True, at=At(seq=1, past=4)),
+        Rotation(M=3, H=5, G=2, K=9, R=6, C=7, CTX=9, norm="rms_whole", EPS=1e-3,
+                 at=At(seq=3, past=4)),
+        Rotation(M=2, H=3, G=1, K=17, C=5, norm="rms_whole", EPS=1e-6, x="f16", y="f16", kv="f16",
+                 B=2, at=At(seq=1, past=4)),
+        Rotation(M=1, H=6, G=3, K=14, R=14, C=6, CTX=20, ring=True, interleaved=True,
+                 norm="rms_whole", EPS=1e-2, at=At(seq=1, past=9)),
     ),
     bench_cases=(
         DECODE,
         replace(DECODE, M=512, at=At(seq=512)),
-        replace(DECODE, norm="rms", EPS=1e-6),
+        *(replace(DECODE, norm=norm, EPS=1e-6) for norm in ("rms", "rms_whole")),
     ),
     kernels=(ROPE_KV,),
     keeps_states=True,

@@ -12,6 +12,7 @@ from toolkit.compiler.weights.table import WeightTable
 from toolkit.evaluation.verify import verify
 
 CONSTANTS = ", float[32] behind1, float[32] behind2, float[32, 32] square, float[32, 48] wide"
+CONSTANTS += ", float[32] of_q, float[16] of_k"
 ATTENDED = "o = MatMul(o2, wo)"
 BEHIND: Changes = (
     (ATTENDED, "oo = MatMul(o2, wo) o = RMSNormalization(oo, behind1)"),
@@ -20,6 +21,10 @@ BEHIND: Changes = (
 NOT_BEFORE: Changes = (
     ("x = Mul(g1, n1)", "x = Identity(h)"),
     ("y = Mul(g2, n2)", "y = Identity(h1)"),
+)
+OF_ALL_HEADS: Changes = (
+    ("q0 = MatMul(x, wq)", "q00 = MatMul(x, wq) q0 = RMSNormalization(q00, of_q)"),
+    ("k0 = Add(k00, bk)", "k01 = Add(k00, bk) k0 = RMSNormalization(k01, of_k)"),
 )
 UP = "up = MatMul(y, wu)"
 READERS: dict[str, Changes] = {
@@ -47,6 +52,17 @@ def test_products_begin_with_the_sum(changes: Changes, tmp_path: Path) -> None:
     check(done)
     attention = ["gemv_cpu", "rope_kv", "attention_decode_cpu", "gemv_cpu"]
     assert begun(done) == [*attention, "gemv_cpu+", "gemv_cpu", "gemv_cpu+", "sample_cpu"]
+
+
+@pytest.mark.parametrize("device", ["pocl", "generic"])
+def test_a_layer_of_post_norms_and_norms_of_all_heads(device: str, tmp_path: Path) -> None:
+    done = made(
+        *(tmp_path, *BEHIND, *NOT_BEFORE, *OF_ALL_HEADS),
+        **{"device": device, "activations": "f32", "kv": "f32"},
+    )
+    check(done)
+    norms = [case.get("norm") for kernel, case in decode_kernels(done) if kernel == "rope_kv"]
+    assert norms == ["rms_whole"] and len(begun(done)) == 8  # six, the logits, the next id
 
 
 @pytest.mark.parametrize("device", ["pocl", "generic"])

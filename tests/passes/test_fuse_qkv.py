@@ -17,13 +17,15 @@ layer (float[1, seq, 24] x, float[1, %(G)d, 32, 10] state_k, float[1, %(G)d, 32,
   int64[1] past, int64[1] start)
   => (float[1, seq, 40] y, float[1, %(G)d, 32, 10] out_k, float[1, %(G)d, 32, 10] out_v)
 <float[24, 40] wq, float[24, %(N)d] wk, float[24, %(N)d] wv, float[%(N)d] bk, float[24, %(all)d] w,
- float[%(all)d] b, float[10] gq, float[10] gk, float[10] bq, float[40] gw, float[32, 3] c,
+ float[%(all)d] b, float[10] gq, float[10] gk, float[10] bq, float[40] gw,
+ float[%(N)d] gn, float[20] half, float[32, 3] c,
  float[32, 3] s,
  float scale = {0.3}, int64 i0 = {0}, int64 i1 = {1}, int64 i2 = {2}, int64[1] zero = {0},
  int64[1] two = {2}, int64[1] three = {3}, int64[1] least = {-100},
  int64[1] end = {9223372036854775807}, int64[1] m1 = {-1},
  int64[1] m2 = {-2}, int64[2] flat = {-1, 24}, int64[3] back = {1, -1, %(all)d},
  int64[4] heads = {0, 0, 4, 10}, int64[4] groups = {0, 0, %(G)d, 10},
+ int64[4] halves = {0, 0, 2, 20}, int64[3] together = {0, 0, %(N)d},
  int64[3] merged = {0, 0, 40}, int64[4] odd = {1, 2, -1, 10}, int64[5] each = {1, -1, 4, 3, 10},
  int64[5] shared = {1, -1, 2, 4, 10},
  int64[3] parts = {40, %(N)d, %(N)d}, int64[3] turned = {%(N)d, 40, %(N)d}>
@@ -35,6 +37,9 @@ APART = """q0 = MatMul(x, wq)  q1 = Reshape(q0, heads)  k0 = pocket.Linear(x, wk
   k1 = Reshape(k0, groups)  v0 = MatMul(x, wv)  v = Reshape(v0, groups)"""
 AS_IT_IS = "q = Identity(q1)  k = Identity(k1)"
 NORM, OTHER = "pocket.RmsNorm<eps = 0.01>", "pocket.RmsNorm<eps = 0.1>"
+ALL = f"""q0 = MatMul(x, wq)  qn = {NORM}(q0, gw)  q1 = Reshape(qn, heads)
+  k0 = pocket.Linear(x, wk, bk)  kn = {NORM}(k0, gn)  k1 = Reshape(kn, groups)
+  v0 = MatMul(x, wv)  v = Reshape(v0, groups)"""
 ROPE = "q = pocket.Rope({q}, c, s, past, start)  k = pocket.Rope({k}, c, s, past, start)"
 
 
@@ -73,6 +78,19 @@ FORMS = {
         k2 = LayerNormalization<epsilon = 0.01>(k1, gk)  {ROPE.format(q="q2", k="k2")}""",
         2,
         ["NormHeads", "RopeKvWrite"],
+    ),
+    "norms of all heads, and a rotation": (
+        f"""{ALL}  {ROPE.format(q="q1", k="k1")}""",
+        2,
+        ["NormHeads", "RopeKvWrite"],
+    ),
+    "norms of all heads, one for keys": (f"{ALL}  {AS_IT_IS}", 1, ["NormHeads", "SplitKvWrite"]),
+    "norms of all heads, of one product": (
+        f"""qkv = MatMul(x, w)  q0, k0, v0 = Split<axis = -1>(qkv, parts)  qn = {NORM}(q0, gw)
+        q1 = Reshape(qn, heads)  kn = {NORM}(k0, gn)  k1 = Reshape(kn, groups)
+        v = Reshape(v0, groups)  {AS_IT_IS}""",
+        2,
+        ["NormHeads", "SplitKvWrite"],
     ),
     "one product, split": (
         f"""qkv = MatMul(x, w)  q0, k0, v0 = Split<axis = -1>(qkv, parts)  q1 = Reshape(q0, heads)
@@ -198,10 +216,25 @@ UNFIT = {
         f"""{APART.replace("v = ", "v1 = ")}  v = {OTHER}(v1, gk)  {AS_IT_IS}""",
         "the values are normed",
     ),
-    "a norm over all heads": (
-        f"""wide = MatMul(x, wq)  {APART.replace("MatMul(x, wq)", f"{OTHER}(wide, gw)")}
-        {AS_IT_IS}""",
+    "a norm over some heads": (
+        f"""q00 = MatMul(x, wq)  q01 = Reshape(q00, halves)
+        {APART.replace("MatMul(x, wq)", f"{OTHER}(q01, half)")}  {AS_IT_IS}""",
         "what is normed is not a head",
+    ),
+    "a norm over all heads, which are moved after it": (
+        f"""{ALL.replace("q1 =", "q2 =")}  q1 = Slice(q2, m1, least, two, m1)  {AS_IT_IS}""",
+        "what is normed is not a head",
+    ),
+    "a norm over all queries, and one of each key": (
+        f"""q00 = MatMul(x, wq)  {APART.replace("MatMul(x, wq)", f"{NORM}(q00, gw)")}
+        q = Identity(q1)  k = {NORM}(k1, gk)""",
+        "each head is normed",
+    ),
+    "norms over all heads after the rotation": (
+        f"""{APART}  {ROPE.format(q="q1", k="k1").replace("q =", "q2 =").replace("k =", "k2 =")}
+        q3 = Reshape(q2, merged)  q4 = {NORM}(q3, gw)  q = Reshape(q4, heads)
+        k3 = Reshape(k2, together)  k4 = {NORM}(k3, gn)  k = Reshape(k4, groups)""",
+        "after a rotation",
     ),
     "keys that are values, too": (
         f"""q0 = MatMul(x, wq)  q1 = Reshape(q0, heads)  k0 = MatMul(x, wk)

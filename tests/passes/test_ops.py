@@ -295,6 +295,14 @@ def test_norm_heads(centered: bool, dtype: Any) -> None:
 
 
 @DTYPES
+def test_norm_heads_as_one(dtype: Any) -> None:
+    qkv, gammas = random(2, 3, 7 * 7, dtype=dtype), [random(n * 7, dtype=dtype) for n in (3, 2)]
+    y = call("NormHeads:whole", qkv, *gammas, heads=3, kv_heads=2, eps=1e-3)
+    q, k, v = np.split(qkv, [3 * 7, 5 * 7], axis=2)
+    close(y, np.concatenate([norm(q, gammas[0], 1e-3), norm(k, gammas[1], 1e-3), v], axis=2))
+
+
+@DTYPES
 def test_split_kv_write(dtype: Any) -> None:
     qkv = random(2, 5, 4 * 6, dtype=dtype)
     k_state, v_state = (random(2, 1, 9, 6, dtype=dtype) for _ in range(2))

@@ -68,14 +68,17 @@ def is_step(node: ir.Node | None) -> bool:
 
 
 def _check_step(path: list[ir.Value], swapped: bool) -> None:
-    """A Miss unless a step is of whole heads as they are at the end of the path."""
+    """A Miss unless a step is of whole heads as they are at the end of the path, or of them all."""
     node, places = path[0].producer(), _ending(path, swapped)
     assert node is not None
-    width = places.shape[-1]
+    heads, width = places.shape[-2:]
+    stays = np.array_equal(places.reshape(-1), np.arange(places.size))
     if node.op_type == "Rope":
         # by then it is what it becomes: [B, S, heads, width]
-        if not np.array_equal(places.reshape(-1), np.arange(places.size)):
+        if not stays:
             raise Miss("heads are moved after they are rotated")
+        return
+    if node.op_type == "RmsNorm" and stays and dim(path[0], -1) == heads * width:
         return
     rows = places - np.arange(width)
     if dim(path[0], -1) != width or (rows % width).any() or (rows != rows[..., :1]).any():

@@ -1,5 +1,6 @@
 """What the heads of queries and of keys go through between projection and attention, as one."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,16 +8,17 @@ import onnx_ir as ir
 
 from onnx_passes.analysis.heads.columns import Heads
 from onnx_passes.ir.edit import Builder
-from onnx_passes.ir.graph import attribute, finite, needed, operand
+from onnx_passes.ir.graph import attribute, dim, finite, needed, operand
 from onnx_passes.ir.rules import Miss
 
 
 class Steps(NamedTuple):
-    """A norm of each head (the node for q, that for k) and a rotation, in either order."""
+    """A norm of heads (the node for q, that for k) and a rotation, in either order."""
 
     norms: tuple[ir.Node, ...] = ()
     rope: ir.Node | None = None
     norms_last: bool = False
+    whole: bool = False  # a norm is of all heads together, not of each
 
     @property
     def centered(self) -> bool:
@@ -52,10 +54,24 @@ def steps_of(q: Heads, k: Heads, v: Heads) -> Steps:
     if any(_epsilon(a) != _epsilon(b) for a, b in pairs):
         raise Miss("the norms of queries and keys add different epsilons")
     last = bool(ropes and pairs) and kinds[0] == "Rope"
-    steps = Steps(pairs[0] if pairs else (), ropes[0][0] if ropes else None, last)
-    if last and (steps.centered or ropes[0][0].overload):
-        raise Miss("after a rotation, heads have an RMSNorm only, and pairs half a rotation apart")
+    norms = pairs[0] if pairs else ()
+    whole = _are_of_all(norms, (q, k))
+    steps = Steps(norms, ropes[0][0] if ropes else None, last, whole)
+    if last and (steps.centered or whole or ropes[0][0].overload):
+        each = "an RMSNorm of each only, and pairs half a rotation apart"
+        raise Miss(f"after a rotation, heads have {each}")
     return steps
+
+
+def _are_of_all(norms: Sequence[ir.Node], parts: Sequence[Heads]) -> bool:
+    """Whether norms are of all heads of q and of k; a Miss where only one of them is."""
+    widths = [dim(needed(node, 0), -1) for node in norms]
+    pairs = list(zip(widths, parts, strict=False))
+    if all(width == part.columns.shape[1] for width, part in pairs):
+        return False
+    if any(width != part.columns.size for width, part in pairs):
+        raise Miss("of queries or keys each head is normed, of the others all together")
+    return True
 
 
 def _epsilon(norm: ir.Node) -> float:

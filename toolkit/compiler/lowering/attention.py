@@ -15,7 +15,7 @@ from toolkit.compiler.lowering.products.matrix_products import matrix_dims
 from toolkit.compiler.lowering.values import stored
 from toolkit.plan.schema import Ref
 
-_NORMS = {("NormHeads", ""): "rms", ("NormHeads", "centered"): "layer"}
+_NORMS = {"": "rms", "centered": "layer", "whole": "rms_whole"}  # by the overload of NormHeads
 
 
 def lower_rope_kv_write(b: PhaseBuilder, node: ir.Node) -> None:
@@ -61,8 +61,7 @@ def _write_heads(
         b.locations[out] = b.location(state)
     norm, qkv = producer(qkv, "NormHeads"), _heads(qkv)
     if norm is not None:
-        kind = _NORMS[norm.op_type, norm.overload]
-        options = options | {"norm": kind, "EPS": attribute(norm, "eps")}
+        options = options | {"norm": _NORMS[norm.overload], "EPS": attribute(norm, "eps")}
         refs = refs | _vectors(b, norm.inputs[1:])
     case = Rotation(
         M=b.tokens(q),
