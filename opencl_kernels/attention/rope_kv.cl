@@ -94,8 +94,8 @@
 #endif
 
 #if NORM == 4
-// What the norm of `count` heads multiplies their elements by. Each head's work-item sums anew, which
-// is cheaper than a launch.
+// What the norm of `count` heads multiplies their elements by. The work-item of each head sums over
+// all of them, which is cheaper than a launch.
 float unit_of(__global const STORAGE(X_HALF) *x, int count) {
   float16 squares = 0.0f;
   for (int j = 0; j < count * K; j += 16) {

@@ -1,6 +1,6 @@
 // y_MN = x_MK * W_NK^T for few rows: M = 1 in decode                   class generic; any N and K
 //
-//   Arguments, SUMMED, NORM, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; w of any kind
+//   Arguments and options: see matmul.clh; w of any kind
 // Four neighbours hold one k, or one word of codes, with four outputs each, so that a work-group
 // reads W in one piece; the WG/4 partial sums of each output meet in local memory. Groups (block,
 // row).

@@ -1,6 +1,6 @@
 // y_MN = x_MK * W_NK^T for few rows: M = 1 in decode                       class cpu; any N and K
 //
-//   Arguments, SUMMED, NORM, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; w of float or half, layout n16
+//   Arguments and options: see matmul.clh; w of float or half, layout n16
 // Two blocks of 16 outputs go at once, two accumulators each: two streams, four chains of FMAs.
 // With GLU the two blocks are gate and up of the same 16 outputs.
 #ifndef WORKERS // work-items of the launch; each streams its range of W once and in order

@@ -1,6 +1,6 @@
 // y_MN = x_MK * W_NK^T for few rows, W in codes of 4 bits (E0M4) or 8       class cpu; any N and K
 //
-//   Arguments, SUMMED, NORM, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; the codes: quantized.clh
+//   Arguments and options: see matmul.clh; the codes: quantized.clh
 // y = sum_g scale_g (UNIT sum_k (c_k - offset_k) x_k - zero_g sum_k x_k), c_k the code of k as it
 // is read. Of 4 bits, two codes are in reach of a float's mantissa at a time, ORed with 1 and 16.
 // What a group's sum starts from, -sum_k offset_k x_k, is the same for all rows of W; so is sum_k

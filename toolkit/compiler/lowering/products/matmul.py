@@ -23,13 +23,13 @@ def lower_matmul(b: PhaseBuilder, node: ir.Node) -> None:
         return
     source, y = needed(node, 0), node.outputs[0]
     norm = b.norms.get(source)
-    x = _row(b, node, source) if norm is None else norm.x
+    x = _x_of(b, node, source) if norm is None else norm.x
     product = MatrixProduct(node, x, norm)
     later = Deferred(b.floats_of(y), shape_of(b, y), product, partial(_multiply, b, product))
     b.views[y] = in_memory(later, later.shape)
 
 
-def _row(b: PhaseBuilder, node: ir.Node, source: ir.Value) -> Memory:
+def _x_of(b: PhaseBuilder, node: ir.Node, source: ir.Value) -> Memory:
     """x in memory, which the product may fill by itself if it is of few rows."""
     if source in b.views and few_rows(b, node.outputs[0], needed(node, 1)):
         waiting = sum_in_product(b, source, b.views[source])
