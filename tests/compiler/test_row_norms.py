@@ -12,7 +12,7 @@ from toolkit.compiler.weights.table import WeightTable
 from toolkit.evaluation.verify import verify
 
 CONSTANTS = ", float[32] behind1, float[32] behind2, float[32, 32] square, float[32, 48] wide"
-CONSTANTS += ", float[32] of_q, float[16] of_k"
+CONSTANTS += ", float[32] of_q, float[16] of_k, float[8] part, int64[4] parts = {0, 0, -1, 8}"
 ATTENDED = "o = MatMul(o2, wo)"
 BEHIND: Changes = (
     (ATTENDED, "oo = MatMul(o2, wo) o = RMSNormalization(oo, behind1)"),
@@ -70,6 +70,17 @@ def test_a_layer_of_post_norms_and_norms_of_all_heads(device: str, tmp_path: Pat
 def test_whoever_reads_the_sum(name: str, device: str, tmp_path: Path) -> None:
     behind = BEHIND[:1] if name == "a product that adds it" else BEHIND
     check(made(tmp_path, *READERS[name], *behind, device=device, activations="f32", kv="f32"))
+
+
+PARTLY = """oo = MatMul(o2, wo)  o3 = Reshape(oo, parts)  o4 = RMSNormalization(o3, part)
+ o = Reshape(o4, flat)"""
+
+
+@pytest.mark.parametrize("changes", [(), NOT_BEFORE[1:]], ids=["too", "only"])
+def test_norms_of_parts_of_a_row_are_no_beginning(changes: Changes, tmp_path: Path) -> None:
+    done = made(tmp_path, (ATTENDED, PARTLY), *changes)
+    check(done)
+    assert not any(kernel.endswith("+") for kernel in begun(done))
 
 
 def test_halves_between_kernels(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TypeGuard
 
 import onnx_ir as ir
 
+from onnx_passes.ir.graph import dim
 from opencl_kernels.norm.rmsnorm import Rows
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, NormedSum, RowNorm
@@ -51,13 +52,18 @@ def summed(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
 
 
 def sum_in_product(b: PhaseBuilder, value: ir.Value, view: View) -> Deferred | None:
-    """The memory of such a sum, left to the first product that reads it; None if it is none."""
+    """The memory of such a sum, left to the first product that reads it; None if it is none.
+
+    The rows that are normed must be those of the View, which the product reads.
+    """
     element = view.read(axes_of(view.shape))
     waiting = _waiting(element, view)
     if waiting is not None and isinstance(waiting.of, NormedSum):
-        return waiting
+        return waiting if waiting.shape[-1] == view.shape[-1] else None
     found = None if value.is_graph_output() else _normed_sum(b, value, view)
     if found is None or found.norm.x.dtype != view.dtype:
+        return None
+    if dim(found.norm.value, -1) != view.shape[-1].number:
         return None
     return Deferred(view.dtype, view.shape, found, partial(_add, b, found, view.dtype))
 
