@@ -17,6 +17,7 @@ from opencl_kernels.formats import Array
 from opencl_kernels.launch import launch
 from opencl_kernels.layouts import F32, quantized
 from opencl_kernels.map.indexed import Operand, floats
+from opencl_kernels.matmul.batched import BatchedProduct, columns_of, rows_of
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.norm.rmsnorm import Rows
@@ -257,3 +258,14 @@ def test_updates_that_are_no_numbers(queue: Any, op: str) -> None:
     inputs["a0"][3] = inputs["y"][[4, 7]] = np.nan
     y = run(queue, "scatter", inputs, case)["y"]
     np.testing.assert_array_equal(np.isnan(y).nonzero()[0], [2, 7] if op == "latest" else [2, 4, 7])
+
+
+@pytest.mark.parametrize("name", ["batched_gemm_cpu", "batched_gemm"])
+def test_products_of_activations_that_are_no_numbers(queue: Any, name: str) -> None:
+    """Of a row of the one, of a column of the other; what lies beyond the edges spoils nothing."""
+    sides = {"left": rows_of("0", "33"), "right": columns_of("0", "33")}
+    case = BatchedProduct(axes=(7, 19, 33), inputs=floats(231, 627), **sides)
+    inputs = inputs_of(name, case)
+    inputs["a0"][33 + 32] = inputs["a1"][18 * 33] = np.nan
+    y = run(queue, name, inputs, case)["y"].reshape(7, 19)
+    assert np.isnan(y[1]).all() and np.isnan(y[:, 18]).all() and np.isnan(y).sum() == 25

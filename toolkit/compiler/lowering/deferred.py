@@ -15,6 +15,7 @@ import sympy
 
 from onnx_passes.ir.graph import attribute, dim, needed
 from toolkit.compiler.lowering.builder import Location, Memory, PendingNorm
+from toolkit.compiler.views.scalar import Scalar
 from toolkit.compiler.views.view import Shape, View
 from toolkit.plan.schema import Ref
 
@@ -25,6 +26,14 @@ class Product:
 
     left: View
     right: View
+    value: ir.Value  # the result
+
+
+@dataclass(frozen=True)
+class TiledProduct(Product):
+    """One that can end with what is computed of its result."""
+
+    tiles: Callable[[Location, Scalar], None]  # fills memory with what becomes of each sum
 
 
 @dataclass(frozen=True)

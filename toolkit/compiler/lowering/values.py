@@ -12,6 +12,7 @@ from opencl_kernels.map.expression import KIND_OF
 from opencl_kernels.map.indexed import MAX_INPUTS
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.dispatches import emit_map
+from toolkit.compiler.lowering.products.activations import multiplied
 from toolkit.compiler.lowering.products.epilogues import ended
 from toolkit.compiler.lowering.products.mixtures import mixed
 from toolkit.compiler.lowering.products.row_norms import summed
@@ -230,7 +231,8 @@ def settle(b: PhaseBuilder, value: ir.Value) -> None:
 
 def taken_over(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
     """The memory of a value that what waits for it fills at its end; None if nothing does."""
-    return mixed(b, value, view) or ended(b, value, view) or summed(b, value, view)
+    ways = (mixed, ended, summed, multiplied)
+    return next((found for way in ways if (found := way(b, value, view)) is not None), None)
 
 
 def in_type_of_activations(b: PhaseBuilder, value: ir.Value) -> Location:

@@ -1,20 +1,29 @@
-"""Products of tensors that no matrix kernel computes: a reduction of the operands' product."""
+"""Products of tensors of which none is a constant matrix: tiles, or sums of their own."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import onnx_ir as ir
 
 from onnx_passes.ir.graph import needed
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
-from toolkit.compiler.lowering.deferred import Deferred, Product
+from toolkit.compiler.lowering.deferred import Deferred, Product, TiledProduct
 from toolkit.compiler.lowering.dispatches import emit_reduce
 from toolkit.compiler.lowering.ops.attend import attended
+from toolkit.compiler.lowering.products.activations import (
+    Matrices,
+    V,
+    emit_batched,
+    matrices_of,
+    takes_tiles,
+)
 from toolkit.compiler.lowering.values import kept, shape_of, view_of
 from toolkit.compiler.views.poly import poly
 from toolkit.compiler.views.scalar import Scalar
 from toolkit.compiler.views.simplify import apply
 from toolkit.compiler.views.view import (
     At,
+    Shape,
     View,
     axes_of,
     broadcast,
@@ -24,6 +33,8 @@ from toolkit.compiler.views.view import (
     size_of,
 )
 
+Operand = tuple[View, Shape]  # matrices, and the shape that they broadcast to
+
 
 def lower_product(b: PhaseBuilder, node: ir.Node) -> None:
     """MatMul of any two tensors: batches broadcast, vectors are matrices of one row or column."""
@@ -32,36 +43,60 @@ def lower_product(b: PhaseBuilder, node: ir.Node) -> None:
     w = right if len(right.shape) > 1 else reshaped(right, (*right.shape, poly(1)))
     outer = broadcast([x.shape[:-2], w.shape[:-2]])
     M, K, N = x.shape[-2], x.shape[-1], w.shape[-1]
-    product = Product(expanded(x, (*outer, M, K)), expanded(w, (*outer, K, N)))
+    y, shapes = node.outputs[0], ((*outer, M, K), (*outer, K, N))
+    product = Product(expanded(x, shapes[0]), expanded(w, shapes[1]), y)
     found = attended(b, label(node), product)
     if found is not None:
-        b.views[node.outputs[0]] = reshaped(found, shape_of(b, node.outputs[0]))
+        b.views[y] = reshaped(found, shape_of(b, y))
         return
-    later = Deferred(
-        b.settings.activations,
-        (*outer, M, N),
-        product,
-        partial(_multiply, b, label(node), product),
-    )
-    y = node.outputs[0]
+    operands = tuple(zip((x, w), shapes, strict=True))
+    fill = partial(_sums, b, label(node), operands)
+    if takes_tiles(b, product):
+        tiles = partial(_tiles, b, label(node), operands)
+        product, fill = TiledProduct(**vars(product), tiles=tiles), partial(tiles, element=V)
+    shape = (*outer, M, N)
+    own = partial(_multiply, b, label(node), shape, fill)
+    later = Deferred(b.settings.activations, shape, product, own)
     b.views[y] = reshaped(in_memory(later, later.shape), shape_of(b, y))
 
 
-def _multiply(b: PhaseBuilder, name: str, product: Product) -> Location:
-    """The product of two Views in memory of its own."""
-    *outer, M, K = product.left.shape
-    N = product.right.shape[-1]
-    left, right = (_cheap(b, f"{name} operand", each) for each in (product.left, product.right))
+def _multiply(
+    b: PhaseBuilder, name: str, shape: Shape, fill: Callable[[Location], None]
+) -> Location:
+    """The product in memory of its own."""
+    dtype = b.settings.activations
+    into = Location(b.temporary(name, dtype, [size_of(size) for size in shape]), dtype)
+    fill(into)
+    return into
+
+
+def _tiles(
+    b: PhaseBuilder, name: str, operands: Sequence[Operand], into: Location, element: Scalar
+) -> None:
+    """By the kernel of tiles; an operand that no strides lead through is stored."""
+    left, right = (_in_strides(b, f"{name} operand", *operand) for operand in operands)
+    emit_batched(b, name, (left, right), into, element)
+
+
+def _in_strides(b: PhaseBuilder, name: str, view: View, shape: Shape) -> Matrices:
+    found = matrices_of(expanded(view, shape))
+    if found is None:
+        found = matrices_of(expanded(in_memory(kept(b, name, view), view.shape), shape))
+    assert found is not None, "what lies row by row is read by strides"
+    return found
+
+
+def _sums(b: PhaseBuilder, name: str, operands: Sequence[Operand], into: Location) -> None:
+    """By a reduction of the operands' product."""
+    left, right = (expanded(_cheap(b, f"{name} operand", v), shape) for v, shape in operands)
+    K, N = right.shape[-2:]
 
     def read(at: At) -> Scalar:
         *batch, m, n, k = at
         return apply("Mul", left.read([*batch, m, k]), right.read([*batch, k, n]))
 
-    dtype = b.settings.activations
-    sizes = [size_of(size) for size in (*outer, M, N)]
-    into = Location(b.temporary(name, dtype, sizes), dtype)
-    emit_reduce(b, name, into, View((*outer, M, N, K), dtype, read), 1)
-    return into
+    shape = (*left.shape[:-1], N, K)
+    emit_reduce(b, name, into, View(shape, into.dtype, read), 1)
 
 
 def _cheap(b: PhaseBuilder, name: str, view: View) -> View:
