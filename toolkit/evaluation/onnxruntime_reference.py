@@ -15,6 +15,7 @@ from onnx_passes.canonicalize_dims import PLANES
 from onnx_passes.choose_branches import noted_flag
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.graph import dim
+from onnx_passes.widen_floats import widen_floats
 from toolkit.compiler.source import Source, session_of
 from toolkit.onnx_runtime import Refused, numpy_type, run_session
 from toolkit.plan.schema import Plan
@@ -44,8 +45,18 @@ class Reference:
         """The exporter's file; 0 threads lets ONNX Runtime choose.
 
         It is run as it is, unless it fixes sizes of its inputs: then with these left open; or is
-        more than one file: then as one graph.
+        more than one file: then as one graph; or is in bfloat16, for which ONNX Runtime has few
+        kernels: then in float32, if it is refused otherwise.
         """
+        try:
+            return cls._as_it_is(source, threads)
+        except Refused:
+            if not _has_bfloat16(source.model):
+                raise
+        return cls._widened(source, threads)
+
+    @classmethod
+    def _as_it_is(cls, source: Source, threads: int) -> Self:
         model = source.model
         intake(model)
         fixed, embedding = fixed_sizes(model), source.embedding
@@ -57,6 +68,15 @@ class Reference:
             found.notes.append(f"fixes sizes ({fixed}): it was run with these left open")
         if embedding is not None:
             found.notes.append(f"takes embeddings: it was run as one graph with {embedding.name}")
+        return found
+
+    @classmethod
+    def _widened(cls, source: Source, threads: int) -> Self:
+        model, wide = source.model, source.model
+        intake(model)
+        widen_floats(wide)
+        found = cls(session_of(_opened(wide), str(source.onnx_path), threads), model)
+        found.notes.append("is in bfloat16: it was run in float32, with the same weights")
         return found
 
     @classmethod
@@ -169,6 +189,11 @@ def original_or_why(source: Source) -> tuple[Reference | None, str | None]:
         return None, str(error)
     original.reset()
     return original, None
+
+
+def _has_bfloat16(model: ir.Model) -> bool:
+    inputs = (*model.graph.inputs, *model.graph.initializers.values())
+    return any(value.dtype == ir.DataType.BFLOAT16 for value in inputs)
 
 
 def _caches(roles: Roles, outputs: list[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from onnx_passes.weights.quantized import quantized
 from opencl_kernels.device_class import WEIGHTS
 from opencl_kernels.formats import DTYPES, QUANTIZED
 from opencl_kernels.layouts import Stored
+from toolkit.compiler.weights.halves import fits_halves
 from toolkit.compiler.weights.packing import Storage, codes, floats, gates_and_ups
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Ref
@@ -61,6 +62,7 @@ class WeightTable:
     sources: list[WeightSource] = field(default_factory=list)
     _known: dict[Any, list[RowSlice]] = field(default_factory=dict)
     _matrices: list[StoredMatrix] = field(default_factory=list)
+    _types: dict[ir.Value, str] = field(default_factory=dict)  # of matrices of floats
     _finite: set[Any] = field(default_factory=set)  # of `_known`: vectors that a reader wants so
 
     def vector(
@@ -131,10 +133,21 @@ class WeightTable:
             dtype = TYPES[tensor.weight.bits]
             return codes(tensor.weight, dtype, self.layouts[dtype])
         assert value.const_value is not None
-        own = "f16" if stored_in(value.const_value) == ir.DataType.FLOAT16 else "f32"
         kept = value.metadata_props.get(KEPT)
-        dtype = self.storage or kept or own
+        dtype = self.storage or kept or self._own(value)
         return floats(value, transposed, dtype, self.layouts[dtype])
+
+    def _own(self, value: ir.Value) -> str:
+        """The type of floats that a matrix came in, or has room in."""
+        if value not in self._types:
+            assert value.const_value is not None
+            came_in = stored_in(value.const_value)
+            half = came_in == ir.DataType.FLOAT16
+            if came_in == ir.DataType.BFLOAT16:
+                half = fits_halves(value.const_value)
+                self.forget()
+            self._types[value] = "f16" if half else "f32"
+        return self._types[value]
 
     def _pack(self, name: str, storage: Storage, unit: int = 1) -> list[RowSlice]:
         """Add a matrix to the table, in slices of at most `shard_bytes`, or of `unit` rows."""
