@@ -2,8 +2,10 @@
 
 Floats that follow from a token's position (sinusoids, angles scaled in whatever way, learned
 positions with an offset) are computed here, in float64, for every position of the context, and
-gathered: neither cos nor sin runs on the device. A mask of queries and keys becomes
-`pocket.CausalMask`. Both are known by evaluation at several lengths, with and without padding.
+gathered: neither cos nor sin runs on the device. A table that is looked up by how far a key is from
+a query (T5's relative positions, in buckets) gets a column for every distance. A mask of queries
+and keys becomes `pocket.CausalMask`. All are known by evaluation at several lengths, with and
+without padding.
 """
 
 from collections.abc import Callable
@@ -15,22 +17,32 @@ import onnx_ir as ir
 from onnx_passes.analysis.counted import last_counted
 from onnx_passes.analysis.masks import causal_form
 from onnx_passes.analysis.roles import roles_of
+from onnx_passes.analysis.tables.distances import by_distance, distance_lookups
 from onnx_passes.analysis.tables.positions import check_lookups, position_tables
 from onnx_passes.analysis.tables.regimes import chosen_by_length
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import places
 from onnx_passes.ir.facts import Facts
-from onnx_passes.ir.graph import DOMAIN, is_constant, is_op, operand, producer
+from onnx_passes.ir.graph import (
+    DOMAIN,
+    constant,
+    is_constant,
+    is_op,
+    needed,
+    operand,
+    producer,
+    rank,
+)
 from onnx_passes.ir.rules import Miss, Outcome, attempt
 
 Rule = Callable[[ir.Model, ir.Value], bool]
 
 
 def tabulate(model: ir.Model) -> Outcome:
-    """Replace both, where something else than places has a part in what reads them."""
+    """Replace all of them, where something else than places has a part in what reads them."""
     check_lookups(model)
-    sites = []
+    sites = [(node, partial(_to_distances, model, node)) for node in distance_lookups(model)]
     for value in last_counted(model):
         node, rule = value.producer(), _rule(value)
         if node is not None and rule is not None:
@@ -88,6 +100,21 @@ def _to_table(model: ir.Model, value: ir.Value) -> bool:
     if tables.switch:
         rows = chosen_by_length(model, b, tables.switch, looked_up(tables.short), rows)
     replace(node, _shaped(b, rows, sizes, begins))
+    return True
+
+
+def _to_distances(model: ir.Model, node: ir.Node) -> bool:
+    """table[index] [.., seq, past + seq, width] by columns of every distance, -context < j - i."""
+    table, index = constant(operand(node, 0)), needed(node, 1)
+    assert table is not None
+    columns = by_distance(model, index)
+    b, (x, past, _) = Builder(node), places(model, Builder(node), roles_of(model).tokens, False)
+    first = b.constant(np.array(Facts.of(model).context - 1))
+    place = b.op("Sub", first, b.op("Distances", x, past, domain=DOMAIN))
+    looked_up = b.op("Gather", b.constant(table[columns].T.copy()), place, axis=1)
+    y = b.op("Transpose", looked_up, perm=[1, 2, 0])
+    more = (rank(index) or 2) - 2
+    replace(node, b.op("Unsqueeze", y, b.target(*range(more))) if more else y)
     return True
 
 

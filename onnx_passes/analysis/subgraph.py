@@ -57,7 +57,8 @@ class Subgraph:
         try:
             feeds = {v.name or "": self._feed(v, at, padding) for v in self.used}
             feeds |= {v.name or "": _elements(v, e, at) for v, e in self.sizes.items()}
-            found = dict(self.evaluator.run(None, feeds, intermediate=True))
+            with np.errstate(all="ignore"):  # a branch that is not chosen may be no number
+                found = dict(self.evaluator.run(None, feeds, intermediate=True))
         except Exception as error:  # anything: the piece may be valid only for other sizes
             raise Miss(f"evaluating it for seq={seq}, past={past} fails: {error}") from error
         arrays = {name: np.asarray(value) for name, value in found.items() if value is not None}

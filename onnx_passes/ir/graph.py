@@ -12,7 +12,10 @@ from onnx_passes.ir.rules import Miss
 KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft", "pocket")
 DOMAIN = "pocket"  # the op domain of everything that we invent
 # Ops of ours that read the counters, and nothing of x but its size.
-COUNTING = ("Positions", "KeyPositions", "PaddingMask", "CausalMask", "Extent", "TextLength")
+COUNTING = (
+    *("Positions", "KeyPositions", "Distances", "PaddingMask", "CausalMask", "Extent"),
+    "TextLength",
+)
 COUNTERS = ("past", "start", "rows")  # inputs that `canonicalize_dims` adds
 TEXT_LENGTH = "text_length"  # one that is added where something depends on it
 COUNTED = (*COUNTERS, TEXT_LENGTH)

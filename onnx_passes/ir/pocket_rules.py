@@ -103,6 +103,13 @@ def _key_positions(context: Context, node: ir.Node) -> None:
         context.set_shape_and_dtype(node.outputs[0], shape, ir.DataType.INT64)
 
 
+def _distances(context: Context, node: ir.Node) -> None:
+    x = operand(node, 0)
+    if x is not None and x.shape is not None:
+        shape = ir.Shape([x.shape[1], ir.SymbolicDim("past") + x.shape[1]])
+        context.set_shape_and_dtype(node.outputs[0], shape, ir.DataType.INT64)
+
+
 def _extent(context: Context, node: ir.Node) -> None:
     context.set_shape_and_dtype(node.outputs[0], ir.Shape([1]), ir.DataType.INT64)
 
@@ -134,6 +141,7 @@ OURS: dict[str, Rule] = {
     "Positions": _positions,
     **dict.fromkeys(("PaddingMask", "CausalMask"), _mask),
     "KeyPositions": _key_positions,
+    "Distances": _distances,
     **dict.fromkeys(("Extent", "TextLength"), _extent),
     "Spread": _spread,
     "KvRead": _kv_read,

@@ -165,6 +165,8 @@ def test_places_and_sizes(past: int, seq: int) -> None:
     start = count(0, 2, total)
     keys = call("KeyPositions", x, count(past), start)
     assert np.array_equal(keys, np.maximum(np.arange(total) - start[:, None], 0))
+    apart = past + np.arange(seq)[:, None] - np.arange(total)
+    assert np.array_equal(call("Distances", x, count(past)), apart)
     found = call("Extent", x, count(past), a=-2, b=3, c=7)
     assert np.array_equal(found, count(3 * seq - 2 * past + 7))
     for wanted in (0, total, total + 3):

@@ -101,6 +101,21 @@ SLOPES = (
     "float two = {2.0},",
     "float two = {2.0}, float[1, 4, 1, 1] slopes = {1, 0.5, 0.25, 0.1},",
 )
+# T5's: near keys have a bucket each, farther ones share them by the logarithm of the distance.
+BUCKETS = (
+    "a2 = Add(a1, bias)",
+    """d0 = Sub(cols, at)  d1 = Min(d0, i0)  d2 = Neg(d1)  near = Less(d2, exact)
+  d3 = Cast<to = 1>(d2)  d4 = Div(d3, exactf)  d5 = Log(d4)  d6 = Div(d5, most)
+  d7 = Mul(d6, exactf)  d8 = Cast<to = 7>(d7)  d9 = Add(d8, exact)  far = Min(d9, last_bucket)
+  bucket = Where(near, d2, far)  b0 = Gather(buckets, bucket)
+  b1 = Transpose<perm = [2, 0, 1]>(b0)  b2 = Unsqueeze(b1, v0)
+  a1b = Add(a1, b2)  a2 = Add(a1b, bias)""",
+)
+DISTANCES = (
+    "<float[40, 32] table,",
+    "<float[8, 4] buckets, int64 exact = {4}, int64 last_bucket = {7}, float exactf = {4},"
+    " float most = {1.3862944}, float[40, 32] table,",
+)
 DECODERS: dict[str, Changes] = {
     "as it is": (),
     "soft-capped scores": (SOFT_CAP,),
@@ -124,6 +139,7 @@ DECODERS: dict[str, Changes] = {
     "interleaved": INTERLEAVED,
     "interleaved, soft-capped": (*INTERLEAVED, SOFT_CAP),
     "ALiBi": (*PLAIN, ALIBI, SLOPES),
+    "buckets of distances": (*PLAIN, BUCKETS, DISTANCES),
     "tokens first": (SOFT_CAP, *stored((0, 2, 1, 3), joined((0, 2, 1, 3), 1))),
     "tokens last": (SOFT_CAP, *stored((0, 1, 3, 2), joined((0, 1, 3, 2), 3))),
     "tokens first, fused": stored((0, 2, 1, 3), joined((0, 2, 1, 3), 1)),

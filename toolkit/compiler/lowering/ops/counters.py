@@ -50,6 +50,12 @@ def lower_key_positions(b: PhaseBuilder, node: ir.Node) -> None:
     b.views[y] = View(shape_of(b, y), "i64", lambda at: _after_padding(at[0], at[1]))
 
 
+def lower_distances(b: PhaseBuilder, node: ir.Node) -> None:
+    """past + i - j of new token i and key j [S, P+S]."""
+    y, past = node.outputs[0], symbol_of(b, "past")
+    b.views[y] = View(shape_of(b, y), "i64", lambda at: Index(past + at[0] - at[1]))
+
+
 def lower_extent(b: PhaseBuilder, node: ir.Node) -> None:
     """a past + b seq + c."""
     y = node.outputs[0]
@@ -107,6 +113,7 @@ OF_COUNTERS = tuple(
     for name, emit in (
         ("Positions", lower_positions),
         ("KeyPositions", lower_key_positions),
+        ("Distances", lower_distances),
         ("Extent", lower_extent),
         ("TextLength", lower_text_length),
         ("Spread", lower_spread),

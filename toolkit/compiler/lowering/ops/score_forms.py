@@ -48,7 +48,8 @@ class Expression:
         known |= {"text_length": np.asarray(0)}
         known |= {"start": np.full(self.batch, padding)}
         known |= {name: array(seq, past) for name, array in self.arrays.items()}
-        return np.broadcast_to(evaluate(self.node, known), sizes)
+        with np.errstate(all="ignore"):  # what Where does not choose may be no number
+            return np.broadcast_to(evaluate(self.node, known), sizes)
 
 
 def form_of(score: Expression, context: int, seq: int | None) -> Form | None:
