@@ -15,7 +15,7 @@ from onnx_passes.analysis.roles import (
     find_roles,
     note_roles,
 )
-from onnx_passes.analysis.uses import WRITTEN, Cache, cache_widths, caches
+from onnx_passes.analysis.uses import SCATTERED, WRITTEN, Cache, cache_widths, caches, slots
 from onnx_passes.ir.dims import Dim
 from onnx_passes.ir.facts import Facts
 from onnx_passes.ir.graph import COUNTERS, dim, rank
@@ -34,13 +34,16 @@ def canonicalize_dims(model: ir.Model) -> Outcome:
     graph, batch = model.graph, Facts.of(model).batch
     roles = find_roles(model)
     note_roles(model, roles)
+    if any(cache.node.op_type in SCATTERED for cache in caches(graph)):
+        infer(model)  # along which axis, the shapes of indices tell
     note_fixed_sizes(model, roles, batch)
     inputs = {value.name: value for value in graph.inputs}
-    _shape_sequences(inputs, roles, batch)
+    _shape_sequences(inputs, roles, batch, slots(graph))
     found = list(caches(graph))
-    for cache in (cache for cache in found if cache.node.op_type == WRITTEN):
+    fixed = [cache for cache in found if cache.node.op_type in (WRITTEN, *SCATTERED)]
+    for cache in fixed:
         inputs[cache.past].shape = _written_shape(inputs[cache.past], cache, batch)
-    axes = {cache.past: cache.axis for cache in found if cache.node.op_type != WRITTEN}
+    axes = {cache.past: cache.axis for cache in found if cache not in fixed}
     for past, axis in axes.items():
         inputs[past].shape = _growing(inputs[past], axis, batch)
     widths: dict[str, int] = {}
@@ -55,8 +58,12 @@ def canonicalize_dims(model: ir.Model) -> Outcome:
     return Outcome(len(inputs))
 
 
-def _shape_sequences(inputs: dict[str | None, ir.Value], roles: Roles, batch: int) -> None:
-    seq, total = ir.SymbolicDim("seq"), ir.SymbolicDim("past") + ir.SymbolicDim("seq")
+def _shape_sequences(
+    inputs: dict[str | None, ir.Value], roles: Roles, batch: int, slots: int | None
+) -> None:
+    """The shapes of what a token or a key has; `slots`: keys, if there are always so many."""
+    seq = ir.SymbolicDim("seq")
+    total = ir.SymbolicDim("past") + seq if slots is None else slots
     shapes: dict[str | None, dict[int, list[Dim]]] = {
         roles.tokens: {2: [batch, seq]},
         roles.positions: {2: [batch, seq], 3: [_planes(inputs.get(roles.positions)), batch, seq]},

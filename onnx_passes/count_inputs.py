@@ -49,13 +49,48 @@ def _positions(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.
 
 
 def _mask(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Value:
+    slots = dim(value, -1)  # columns, where these are the slots of a cache of fixed size
     if rank(value) == 2:
-        return _cast(b, b.op("PaddingMask", *counts, domain=DOMAIN), ir.DataType.BOOL, value)
-    seen = b.op("CausalMask", *counts, domain=DOMAIN, window=NO_WINDOW)
+        kept = _taken_slots(b, slots, *counts) if slots else _padding(b, *counts)
+        return _cast(b, kept, ir.DataType.BOOL, value)
+    seen = _seen_slots(b, slots, *counts) if slots else _causal(b, *counts)
     if value.dtype is None or not value.dtype.is_floating_point():
         return _cast(b, seen, ir.DataType.BOOL, value)
     numbers = (b.constant(np.array(x, value.dtype.numpy())) for x in (0, CLOSED))
     return b.op("Where", seen, *numbers)
+
+
+def _padding(b: Builder, *counts: ir.Value) -> ir.Value:
+    return b.op("PaddingMask", *counts, domain=DOMAIN)
+
+
+def _causal(b: Builder, *counts: ir.Value) -> ir.Value:
+    return b.op("CausalMask", *counts, domain=DOMAIN, window=NO_WINDOW)
+
+
+def _taken_slots(
+    b: Builder, slots: int, tokens: ir.Value, past: ir.Value, start: ir.Value
+) -> ir.Value:
+    """Which slots of a cache of fixed size hold a token that is no padding [batch, slots]."""
+    slot, total = b.constant(np.arange(slots)[None]), _total(b, tokens, past)
+    begun = b.op("GreaterOrEqual", slot, b.op("Unsqueeze", start, b.target(1)))
+    return b.op("And", begun, b.op("Less", slot, total))
+
+
+def _seen_slots(
+    b: Builder, slots: int, tokens: ir.Value, past: ir.Value, start: ir.Value
+) -> ir.Value:
+    """Which of them each new token sees [batch, 1, seq, slots]."""
+    zero, slot = b.constant(np.zeros(1, np.int64)), b.constant(np.arange(slots))
+    own = b.op("Positions", tokens, past, zero, domain=DOMAIN)
+    before = b.op("LessOrEqual", slot, b.op("Unsqueeze", own, b.target(1, 3)))
+    begins = b.op("Reshape", start, b.target(-1, 1, 1, 1))
+    return b.op("And", before, b.op("GreaterOrEqual", slot, begins))
+
+
+def _total(b: Builder, tokens: ir.Value, past: ir.Value) -> ir.Value:
+    """past + seq [1]."""
+    return b.op("Extent", tokens, past, domain=DOMAIN, a=1, b=1, c=0)
 
 
 def _written(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Value:
@@ -65,7 +100,7 @@ def _written(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Va
 
 def _lengths(b: Builder, value: ir.Value, counts: tuple[ir.Value, ...]) -> ir.Value:
     tokens, past, _ = counts
-    total = b.op("Extent", tokens, past, domain=DOMAIN, a=1, b=1, c=0)
+    total = _total(b, tokens, past)
     return _cast(b, _for_each_text(b, total, value), ir.DataType.INT64, value)
 
 

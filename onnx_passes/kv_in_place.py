@@ -3,21 +3,23 @@
 `present = Concat(past, new)` becomes `state_out.X = pocket.KvWrite(state.X, new, past)`: a pure
 function, so that ONNX Runtime still runs the graph; only the plan gives state and state_out one
 buffer. `pocket.Attention` reads the state, all other nodes `pocket.KvRead` of it. A layer that sees
-a window of w tokens gets a ring of w + chunk slots, if attention alone reads it. Whatever the order
-of dimensions in the exporter's cache, a state is [batch, kv_head, slot, width]. (Transformer-Lite,
-section 3.4: KV as sub-tensors, no copies.)
+a window of w tokens gets a ring of w + chunk slots, if attention alone reads it. A cache of fixed
+size, which new tokens are scattered into, is a state of this size, all of which its readers see.
+Whatever the order of dimensions in the exporter's cache, a state is [batch, kv_head, slot, width].
+(Transformer-Lite, section 3.4: KV as sub-tensors, no copies.)
 """
 
 from functools import partial
 
 import onnx_ir as ir
 
-from onnx_passes.analysis.uses import Cache, caches
+from onnx_passes.analysis.scattered import check_scattered
+from onnx_passes.analysis.uses import SCATTERED, Cache, caches, source_of
 from onnx_passes.ir.dims import Dim
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import SWAP_HEADS_TOKENS, counters
 from onnx_passes.ir.facts import Facts
-from onnx_passes.ir.graph import DOMAIN, attribute, is_op, needed, producer
+from onnx_passes.ir.graph import DOMAIN, attribute, is_op, needed
 from onnx_passes.ir.rules import Miss, Outcome, attempt
 
 Use = tuple[ir.Node, int]  # a node, and which of its inputs it is
@@ -45,21 +47,19 @@ def _place_in_layer(model: ir.Model, cache: Cache) -> tuple[int, int]:
 
 
 def _make_state(model: ir.Model, cache: Cache, name: str) -> bool:
+    if is_op(cache.node, *SCATTERED):
+        return _scatter_to_state(model, cache, name)
     join, present, graph = cache.node, cache.node.outputs[0], model.graph
     past, dims = _extended(cache)
     axes = _axes_of_state(join)
     dims = [dims[axis] for axis in axes]
     attending, others = _readers(present, axes)
     dims[_SLOTS] = _capacity(model, [] if others else [node for node, _ in attending])
-    state = ir.Value(name=f"state.{name}", shape=ir.Shape(dims), type=past.type)
-    graph.inputs[graph.inputs.index(past)] = state
     b = Builder(join)
     by_token = _transposed(b, needed(join, 1), [axes[i] for i in SWAP_HEADS_TOKENS])
-    written = b.op("KvWrite", state, by_token, counters(model)[0], domain=DOMAIN)
-    written.type, written.shape = state.type, state.shape
+    written = _write(model, b, cache, past, dims, by_token, name)
     for node, index in attending:
         node.replace_input_with(index, written)
-    graph.outputs[[value.name for value in graph.outputs].index(cache.present)] = written
     if present.uses():
         read = b.op("KvRead", written, by_token, counters(model)[0], domain=DOMAIN)
         replace(join, _transposed(b, read, [axes.index(i) for i in range(len(axes))]))
@@ -69,16 +69,47 @@ def _make_state(model: ir.Model, cache: Cache, name: str) -> bool:
     return True
 
 
+def _scatter_to_state(model: ir.Model, cache: Cache, name: str) -> bool:
+    """The same of a cache of fixed size: it is read as a whole."""
+    node, b = cache.node, Builder(cache.node)
+    past, order = source_of(cache)
+    axis, dims = order.index(cache.axis), [*(node.outputs[0].shape or ())]
+    dims[axis] = check_scattered(model, node, axis)
+    axes = [0, 1, 2, 3]
+    axes.insert(_SLOTS, axes.pop(axis))
+    sizes = [-1 if i == axis else int(str(d)) for i, d in enumerate(dims)]
+    new = b.op("Reshape", needed(node, 2), b.target(*sizes))
+    by_token = _transposed(b, new, [axes[i] for i in SWAP_HEADS_TOKENS])
+    written = _write(model, b, cache, past, [dims[i] for i in axes], by_token, name)
+    replace(node, _transposed(b, written, [axes.index(i) for i in range(4)]))
+    written.name = f"state_out.{name}"
+    return True
+
+
+def _write(
+    model: ir.Model,
+    b: Builder,
+    cache: Cache,
+    past: ir.Value,
+    dims: list[Dim],
+    by_token: ir.Value,
+    name: str,
+) -> ir.Value:
+    """A state in place of the cache, with new tokens [B,S,G,K] written to it."""
+    graph = model.graph
+    state = ir.Value(name=f"state.{name}", shape=ir.Shape(dims), type=past.type)
+    graph.inputs[graph.inputs.index(past)] = state
+    written = b.op("KvWrite", state, by_token, counters(model)[0], domain=DOMAIN)
+    written.type, written.shape = state.type, state.shape
+    graph.outputs[[value.name for value in graph.outputs].index(cache.present)] = written
+    return written
+
+
 def _extended(cache: Cache) -> tuple[ir.Value, list[Dim]]:
     """The past input that a Concat extends, and its dimensions in the order of the Concat's."""
     if not is_op(cache.node, "Concat") or len(cache.node.inputs) != 2:
         raise Miss(f"{cache.past} is extended by something else than a Concat with new tokens")
-    value, order = needed(cache.node, 0), [0, 1, 2, 3]
-    while (node := producer(value, "Transpose")) is not None and len(value.uses()) == 1:
-        perm = attribute(node, "perm")
-        value, order = needed(node, 0), [perm[axis] for axis in order]
-    if value.name != cache.past or len(value.uses()) != 1:
-        raise Miss(f"{cache.past} is read elsewhere too, or not as it is")
+    value, order = source_of(cache)
     dims = [value.shape[axis] for axis in order] if value.shape and len(value.shape) == 4 else []
     if not dims or dims[attribute(cache.node, "axis")] != "past":
         raise Miss(f"{cache.past} is not extended along the tokens")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import onnx_ir as ir
 
 from onnx_passes.analysis.roles import Roles
-from onnx_passes.analysis.uses import WRITTEN, caches
+from onnx_passes.analysis.uses import SCATTERED, WRITTEN, caches, slots
 from onnx_passes.ir.graph import GraphError, SizeError
 
 _KEY = "pocket_fixed_sizes"
@@ -45,18 +45,23 @@ def exported_for(fixed: str, because: str) -> GraphError:
 
 def _declared(graph: ir.Graph, roles: Roles, batch: int) -> Iterator[str]:
     """Every input of a role that fixes a size, and the first cache for all of them."""
-    tokens = {cache.past: cache.axis for cache in caches(graph) if cache.node.op_type == WRITTEN}
+    found = [cache for cache in caches(graph) if cache.node.op_type in (WRITTEN, *SCATTERED)]
+    tokens, whole = {cache.past: cache.axis for cache in found}, slots(graph)
     first = {past for past, _ in roles.cache[:1]}
     for value in graph.inputs:
         if value.name not in {roles.tokens, roles.positions, roles.mask, *first}:
             continue
         dims = list(value.shape or ())
         if value.name in tokens:
-            given = tuple(axis for axis in range(1, len(dims)) if axis != tokens[value.name])
+            given = tuple(
+                axis for axis in range(1, len(dims)) if whole or axis != tokens[value.name]
+            )
         elif value.name in first:
             given = (1, 3)  # heads, and their width
         else:  # a mask for all heads; positions of time, height and width
             given = {4: (1,), 3: (0,)}.get(len(dims), ())
+        if value.name == roles.mask and dims and dims[-1] == whole:  # a column for every slot
+            given = (*given, len(dims) - 1)
         varying = [(axis, d) for axis, d in enumerate(dims) if axis not in given]
         if any(isinstance(d, int) and (axis > 0 or d != batch) for axis, d in varying):
             names = [str(d) if isinstance(d, int) else "…" for d in dims]

@@ -10,11 +10,13 @@ from onnx_passes.ir.graph import (
     dim,
     is_constant,
     is_op,
+    needed,
     operand,
     producer,
     rank,
     through,
 )
+from onnx_passes.ir.rules import Miss
 
 # Ops that move or cast numbers without changing what they mean: positions stay positions.
 _MOVES = (
@@ -32,7 +34,8 @@ _CACHE_OPS = {
 _MOVED = ("Cast", "Identity", "Transpose")
 _TOKENS = 2  # axis of the tokens in most caches: [batch, kv_heads, tokens, head_dim]
 WRITTEN = "TensorScatter"  # what writes into a cache of fixed size, at a place that is its input 2
-_EXTENDING = ("Concat", "ScatterND", "ScatterElements", WRITTEN)
+SCATTERED = ("ScatterND", "ScatterElements")  # and at indices: transformers' static caches
+_EXTENDING = ("Concat", *SCATTERED, WRITTEN)
 
 
 class Cache(NamedTuple):
@@ -42,6 +45,17 @@ class Cache(NamedTuple):
     present: str
     node: ir.Node
     axis: int  # of the past input
+
+
+def slots(graph: ir.Graph) -> int | None:
+    """How many tokens caches have room for whose size is in the graph; None where they grow."""
+    found = {
+        dim(value, cache.axis)
+        for cache in caches(graph)
+        for value in graph.inputs
+        if value.name == cache.past and cache.node.op_type in SCATTERED
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def looked_up_rows(value: ir.Value, shifts: tuple[str, ...] = ()) -> set[int]:
@@ -110,7 +124,8 @@ def caches(graph: ir.Graph) -> Iterator[Cache]:
 
 
 def _usual_axis(node: ir.Node) -> int:
-    return -2 if node.op_type == WRITTEN else _TOKENS
+    rows = is_op(node, "ScatterND") and dim(operand(node, 1), -1) == 1  # of what is scattered to
+    return 0 if rows else -2 if node.op_type == WRITTEN else _TOKENS
 
 
 def _before_moves(value: ir.Value | None, axis: int, past: ir.Value) -> int:
@@ -142,6 +157,17 @@ def reaches_rotation(value: ir.Value) -> bool:
             if is_op(node, "Mul", "MatMul", "Einsum") and not multiplied:
                 front += [(output, True) for output in node.outputs]
     return False
+
+
+def source_of(cache: Cache) -> tuple[ir.Value, list[int]]:
+    """The past input, and which of its axes are those of what the node extends."""
+    value, order = needed(cache.node, 0), [0, 1, 2, 3]
+    while (node := producer(value, "Transpose")) is not None and len(value.uses()) == 1:
+        perm = attribute(node, "perm")
+        value, order = needed(node, 0), [perm[axis] for axis in order]
+    if value.name != cache.past or len(value.uses()) != 1:
+        raise Miss(f"{cache.past} is read elsewhere too, or not as it is")
+    return value, order
 
 
 def cache_widths(graph: ir.Graph) -> dict[str, int]:

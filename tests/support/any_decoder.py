@@ -81,6 +81,47 @@ def written(cache: str, writes: str, attends: str) -> Changes:
     )
 
 
+def scattered(writes: str, mask: str = "B, {n}") -> Changes:
+    """Caches of CONTEXT slots, all of which attention reads, as transformers' static caches are."""
+    kind = mask.format(n=CONTEXT)
+    return (
+        ("[B, T] attention_mask", f"[{kind}] attention_mask"),
+        ("int64[B, S] position_ids,", "int64[B, S] position_ids, int64[S] cache_position,"),
+        *(
+            (f"float[B, 2, {n}, 8] {x}_{y}", f"float[B, 2, {CONTEXT}, 8] {x}_{y}")
+            for x, n in (("cache", "P"), ("new", "T"))
+            for y in "kv"
+        ),
+        ("int64[1] minus = {-1},", "int64[1] minus = {-1}, int64[4] along = {1, 1, -1, 1}, "
+         "int64[4] texts = {-1, 1, 1, 1}, int64[1, 2, 1, 1] group = {0, 1}, "
+         "int64[1, 1, 1, 8] element = {0, 1, 2, 3, 4, 5, 6, 7},"),
+        (NEW, writes),
+        ("before = Sub(total, seq)  index = Range(i0, seq, i1)  at0 = Add(index, before)", ""),
+        ("at = Unsqueeze(at0, v1)", "at = Unsqueeze(cache_position, v1)"),
+    )  # fmt: skip
+
+
+SCATTERED_ROWS = "rows = Unsqueeze(cache_position, v1)" + "".join(
+    f"  {x}_new = Transpose<perm = [2, 0, 1, 3]>({new})"
+    f"  {x}_old = Transpose<perm = [2, 0, 1, 3]>(cache_{x})"
+    f"  {x}_all = ScatterND({x}_old, rows, {x}_new)"
+    f"  new_{x} = Transpose<perm = [1, 2, 0, 3]>({x}_all)"
+    for x, new in (("k", "kr"), ("v", "v"))
+)
+INDICES = "slot0 = Reshape(cache_position, along)  full = Shape(kr)  slot = Expand(slot0, full)"
+SCATTERED_ELEMENTS = (
+    f"{INDICES}  new_k = ScatterElements<axis = 2>(cache_k, slot, kr)"
+    "  new_v = ScatterElements<axis = 2>(cache_v, slot, v)"
+)
+SCATTERED_GRID = (
+    f"{INDICES}  t0 = Range(i0, batch, i1)  t1 = Reshape(t0, texts)"
+    + "".join(f"  {x}g = Expand({y}, full)" for x, y in zip("tge", ("t1", "group", "element"),
+                                                             strict=True))
+    + "".join(f"  {x}u = Unsqueeze({y}, v4)" for x, y in zip("tgse", ("tg", "gg", "slot", "eg"),
+                                                              strict=True))
+    + "  grid = Concat<axis = -1>(tu, gu, su, eu)"
+    "  new_k = ScatterND(cache_k, grid, kr)  new_v = ScatterND(cache_v, grid, v)"
+)  # fmt: skip
 INTERLEAVED: Changes = (
     ("f4 = Concat<axis = -1>(f3, f3)",
      "fu = Unsqueeze(f3, v3)  fc = Concat<axis = 3>(fu, fu)  f4 = Reshape(fc, flat3)"),
@@ -168,6 +209,9 @@ DECODERS: dict[str, Changes] = {
         "o2 = Attention<q_num_heads = 4, kv_num_heads = 2, is_causal = 1>"
         "(qm, new_k, new_v, real, , , count)",
     ),
+    "scattered caches": scattered(SCATTERED_ROWS),
+    "scattered elements": scattered(SCATTERED_ELEMENTS),
+    "scattered over a grid": scattered(SCATTERED_GRID),
     "sizes as numbers": (
         ("h1 = Add(h, o)", "n8 = Cast<to = 1>(total)  n9 = Log(n8)  o9 = Mul(o, n9)"
          "  zs = Shape(o)  z0 = ConstantOfShape<value = float[1] {0.5}>(zs)"

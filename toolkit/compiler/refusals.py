@@ -1,6 +1,6 @@
 """What is refused after the passes: nodes without a kernel, and open dimensions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
 import onnx_ir as ir
@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx_passes import Missed
 from onnx_passes.analysis.fixed_sizes import exported_for, fixed_sizes
 from onnx_passes.analysis.roles import roles_of
+from onnx_passes.analysis.uses import Cache, caches
 from onnx_passes.ir.dims import unresolved_dims
 from onnx_passes.ir.graph import DOMAIN
 from toolkit.compiler.lowering.table import LOWERINGS, unsupported
@@ -35,6 +36,8 @@ def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
     left = [n for n in model.graph if unsupported(n, roles.tokens) and not _is_unresolved(n)]
     if not roles.cache:
         raise PocketError(*NO_CACHE)
+    if (cache := next(_unwritten(model), None)) is not None:
+        raise _no_state(cache, misses)
     if left:
         node = min(left, key=lambda node: _how_likely_a_consequence(node, misses))
         missed = _missed(node, misses)
@@ -53,6 +56,24 @@ def refuse_leftovers(model: ir.Model, misses: Sequence[Missed]) -> None:
             f"its shape is {value.shape}, which depends on the data ({len(names)} such values)",
             "export with fixed sizes there; only batch, sequence and past may vary",
         )
+
+
+def _unwritten(model: ir.Model) -> Iterator[Cache]:
+    """Caches that no state stands for."""
+    inputs = {value.name for value in model.graph.inputs}
+    return (cache for cache in caches(model.graph) if cache.past in inputs)
+
+
+def _no_state(cache: Cache, misses: Sequence[Missed]) -> PocketError:
+    node = cache.node
+    shape = next(v.shape for v in node.inputs if v is not None and v.shape is not None)
+    reasons = [miss.reason for miss in misses if miss.node in (node.name, node.outputs[0].name)]
+    return PocketError(
+        f"the cache {cache.past} {shape} cannot be written in place by {node.op_type} {node.name}",
+        (reasons or ["it is extended in a way that is not known"])[0],
+        "export with a cache that grows (transformers' DynamicCache), or one of fixed size that "
+        "TensorScatter or index_copy writes at the places of new tokens",
+    )
 
 
 def _is_unresolved(node: ir.Node) -> bool:

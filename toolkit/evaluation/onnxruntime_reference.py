@@ -144,12 +144,14 @@ class Reference:
 
     def _feed(self, name: str, ids: list[int]) -> Array:
         declared, seq, total = self.declared[name], len(ids), self.past + len(ids)
+        fixed = name == self.roles.mask and isinstance(declared[-1], int)
+        keys = declared[-1] if fixed else total
         batch = dim(self.inputs[self.roles.tokens], 0) or 1
         planes = [d if isinstance(d, int) else PLANES for d in declared[:-2]]
         found: dict[str | None, tuple[npt.ArrayLike, Sequence[int]]] = {
             self.roles.tokens: (ids, [batch, seq]),
             self.roles.positions: (range(self.past, total), [*planes, batch, seq]),
-            self.roles.mask: (np.ones(total), [batch, total]),
+            self.roles.mask: (np.arange(keys) < total, [batch, keys]),
             self.roles.written: (self.past, [batch]),
             self.roles.lengths: (total, [batch]),
             self.roles.places: (range(self.past, total), [seq]),
@@ -159,16 +161,16 @@ class Reference:
             "rows": (seq, [1]),
         }
         if name == self.roles.mask and len(declared) == 4:
-            found[name] = self._seen(seq, name), [batch, 1, seq, total]
+            found[name] = self._seen(seq, keys, name), [batch, 1, seq, keys]
         # no node reads any other: only its type and rank must be right
         free = [d if isinstance(d, int) else 1 for d in declared]
         nothing = "" if self.types[name] == "object" else 0
         numbers, shape = found.get(name, (nothing, free))
         return np.broadcast_to(np.asarray(numbers).astype(self.types[name]), shape)
 
-    def _seen(self, seq: int, name: str) -> Array:
+    def _seen(self, seq: int, keys: int, name: str) -> Array:
         """A causal mask as `count_inputs` reads it: floats are added to the scores."""
-        seen = np.tril(np.ones((seq, self.past + seq)), self.past)
+        seen = np.tril(np.ones((seq, keys)), self.past)
         return (seen - 1) * -CLOSED if "float" in self.types[name] else seen
 
     def _zeros(self, past: str) -> Array:

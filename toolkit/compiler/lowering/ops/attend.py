@@ -81,7 +81,8 @@ def _form(b: PhaseBuilder, scores: Scores, found: Reading) -> Form | None:
         for (source, name), operand in zip(found.names.items(), found.operands, strict=True)
     }
     heads = scores.rows.heads.number or 1
-    score = Expression(node, heads, b.settings.batch, "start[" in text, arrays)
+    slots = scores.keys.number
+    score = Expression(node, heads, b.settings.batch, "start[" in text, arrays, slots)
     return form_of(score, b.settings.context, scores.rows.seq.number)
 
 

@@ -38,10 +38,15 @@ class Expression:
     batch: int
     padded: bool  # it depends on where texts start
     arrays: Mapping[str, Callable[[int, int], Array]]  # elements at sizes seq, past
+    slots: int | None = None  # keys, if there are always so many, most of them not written yet
+
+    def keys(self, seq: int, past: int) -> int:
+        """How many keys there are."""
+        return past + seq if self.slots is None else self.slots
 
     def at(self, seq: int, past: int, padding: int, s: Any) -> Any:
-        """Scores [batch, heads, seq, past + seq] of products `s`."""
-        sizes = (self.batch, self.heads, seq, past + seq)
+        """Scores [batch, heads, seq, keys] of products `s`."""
+        sizes = (self.batch, self.heads, seq, self.keys(seq, past))
         axes = np.indices(sizes, sparse=True)
         known = {f"i{k}": axis for k, axis in enumerate(axes)} | {"s": s}
         known |= {"seq": np.asarray(seq), "past": np.asarray(past), "rows": np.asarray(1)}
@@ -77,12 +82,13 @@ def _window(score: Expression, context: int) -> int:
 
 
 def _visible(score: Expression, seq: int, past: int, padding: int) -> Any:
-    """[seq, past + seq]: keys that any head of a token sees."""
+    """[seq, keys]: those that any head of a token sees."""
     return (score.at(seq, past, padding, np.float64(0.0)) > HIDDEN).any((0, 1))
 
 
-def _allowed(seq: int, past: int, padding: int, window: int) -> Any:
-    own, key = np.arange(past, past + seq)[:, None], np.arange(past + seq)
+def _allowed(score: Expression, size: Size, window: int) -> Any:
+    seq, past, padding = size
+    own, key = np.arange(past, past + seq)[:, None], np.arange(score.keys(seq, past))
     near = key > own - window if window else True
     return (key <= own) & (key >= padding) & near
 
@@ -91,7 +97,7 @@ def _inside(score: Expression, size: Size, window: int) -> bool:
     """Whether no token that is no padding sees a key that a causal window hides."""
     seq, past, padding = size
     real = np.arange(past, past + seq) >= padding
-    seen = _visible(score, seq, past, padding) & ~_allowed(seq, past, padding, window)
+    seen = _visible(score, seq, past, padding) & ~_allowed(score, size, window)
     return not seen[real].any()
 
 
@@ -99,8 +105,9 @@ def _scale(score: Expression, samples: list[Size], window: int) -> float | None:
     """The one factor of all scores that are seen, where a causal window is all that hides keys."""
     factors = set[float]()
     for seq, past, padding in samples:
-        s = np.random.default_rng(seq).uniform(1, 2, (score.batch, score.heads, seq, past + seq))
-        found, allowed = score.at(seq, past, padding, s), _allowed(seq, past, padding, window)
+        keys, allowed = score.keys(seq, past), _allowed(score, (seq, past, padding), window)
+        s = np.random.default_rng(seq).uniform(1, 2, (score.batch, score.heads, seq, keys))
+        found = score.at(seq, past, padding, s)
         ratio = (found / s)[:, :, allowed]
         if (found[:, :, allowed] <= HIDDEN).any():
             return None

@@ -51,6 +51,7 @@ class Scores:
 
     rows: Rows
     axes: tuple[Poly, Poly, Poly, Poly]
+    keys: Poly  # how many there are
     q: View  # [B, S, H, K]
     k: Load  # at axes i0, i1, i3 and d
     v: Load
@@ -97,6 +98,7 @@ def scores_of(b: PhaseBuilder, mix: Product) -> Scores | None:
     return Scores(
         rows=rows,
         axes=(text, head, token, key),
+        keys=total,
         q=_queries(mix, rows, softmax, product_load),
         k=keys.load,
         v=value,
