@@ -15,11 +15,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.counted import last_counted
-from onnx_passes.analysis.masks import causal_form
+from onnx_passes.analysis.masks import causal_form, is_slot_mask
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.analysis.tables.distances import by_distance, distance_lookups
 from onnx_passes.analysis.tables.positions import check_lookups, position_tables
 from onnx_passes.analysis.tables.regimes import chosen_by_length
+from onnx_passes.analysis.uses import slots
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import places
@@ -84,6 +85,8 @@ def _is_lookup(node: ir.Node) -> bool:
 def _to_table(model: ir.Model, value: ir.Value) -> bool:
     node, batch = value.producer(), Facts.of(model).batch
     sizes = [size if isinstance(size, int) else -1 for size in value.shape or ()]
+    if sizes[-1] == slots(model.graph) and is_slot_mask(model, value):
+        raise Miss("it is a mask of a cache's slots: comparing places is less than such a table")
     tables, padded = position_tables(model, value, batch)
     assert node is not None
     b = Builder(node)

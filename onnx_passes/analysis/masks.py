@@ -38,6 +38,12 @@ def closed_form(model: ir.Model, mask: ir.Value) -> int:
     return known[mask]
 
 
+def is_slot_mask(model: ir.Model, value: ir.Value) -> bool:
+    """Whether floats [.., seq, slots] are what is added to scores: 0, or very low."""
+    (found,) = Subgraph(model, [value]).run(3, 2)
+    return bool(((found == 0) | (found < -1e4)).all())
+
+
 def causal_form(model: ir.Model, value: ir.Value) -> Causal:
     """What a value [..., seq, past + seq] of two numbers, or booleans, is; or a Miss."""
     piece = Subgraph(model, [value])

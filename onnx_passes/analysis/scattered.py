@@ -27,14 +27,10 @@ def check_scattered(model: ir.Model, node: ir.Node, axis: int) -> int:
     data, index, updates = (needed(node, i) for i in range(3))
     dims = list(data.shape or ())
     sizes, context = [d for d in dims if isinstance(d, int)], Facts.of(model).context
-    if len(sizes) != 4 or len(dims) != 4 or attribute(node, "reduction", "none") != "none":
+    if (reduction := attribute(node, "reduction", "none")) != "none":
+        raise Miss(f"it joins new tokens with what is cached (reduction {reduction})")
+    if len(sizes) != 4 or len(dims) != 4:
         raise Miss(f"it writes into {data.shape}, not [batch, kv_heads, slots, head_dim]")
-    if context > sizes[axis]:
-        raise GraphError(
-            f"the caches have room for {sizes[axis]} tokens",
-            f"the exporter fixed that: {node.op_type} {node.name} writes into {data.shape}",
-            f"--max-context {sizes[axis]} fits",
-        )
     piece = Subgraph(model, [index])
     for seq, past in _SIZES:
         if past + seq > sizes[axis]:
@@ -43,6 +39,12 @@ def check_scattered(model: ir.Model, node: ir.Node, axis: int) -> int:
         (at,) = piece.run(seq, past)
         if not _is_behind(node, sizes, axis, (seq, past), at, shape):
             raise Miss("it writes elsewhere than behind what is cached")
+    if context > sizes[axis]:
+        raise GraphError(
+            f"the caches have room for {sizes[axis]} tokens",
+            f"the exporter fixed that: {node.op_type} {node.name} writes into {data.shape}",
+            f"--max-context {sizes[axis]} fits",
+        )
     return sizes[axis]
 
 

@@ -5,10 +5,10 @@ from functools import partial
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import COUNTED, DOMAIN, TEXT_LENGTH, attribute, needed
+from onnx_passes.ir.graph import COUNTED, DOMAIN, TEXT_LENGTH, attribute, constant, needed
 from toolkit.compiler.lowering.builder import PhaseBuilder
 from toolkit.compiler.lowering.lowering import Lowering
-from toolkit.compiler.lowering.values import give, shape_of, storage_of, symbol_of
+from toolkit.compiler.lowering.values import give, shape_of, storage_of, symbol_of, view_of
 from toolkit.compiler.views.poly import Poly
 from toolkit.compiler.views.scalar import Index, Scalar, Start, number
 from toolkit.compiler.views.simplify import apply
@@ -31,23 +31,33 @@ def _same(value: Scalar, _: At) -> Scalar:
 
 def position(b: PhaseBuilder, batch: Poly, i: Poly) -> Scalar:
     """max(0, past + i - start[batch]) of new token i."""
-    return _after_padding(batch, symbol_of(b, "past") + i)
+    return _after(Start(batch), symbol_of(b, "past") + i)
 
 
-def _after_padding(batch: Poly, place: Poly) -> Scalar:
-    return apply("Max", apply("Sub", Index(place), Start(batch)), number(0))
+def _after(start: Scalar, place: Poly) -> Scalar:
+    return apply("Max", apply("Sub", Index(place), start), number(0))
+
+
+def _start_of(b: PhaseBuilder, node: ir.Node, batch: Poly) -> Scalar:
+    """Where a text starts to an op that counts: at 0 where padding counts, too."""
+    start = constant(needed(node, 2))
+    if start is not None and not start.any():
+        return number(0)
+    return view_of(b, needed(node, 2)).read([batch])
 
 
 def lower_positions(b: PhaseBuilder, node: ir.Node) -> None:
     """The positions of new tokens [B, S]."""
-    y = node.outputs[0]
-    b.views[y] = View(shape_of(b, y), "i64", lambda at: position(b, at[0], at[1]))
+    y, past = node.outputs[0], symbol_of(b, "past")
+    b.views[y] = View(
+        shape_of(b, y), "i64", lambda at: _after(_start_of(b, node, at[0]), past + at[1])
+    )
 
 
 def lower_key_positions(b: PhaseBuilder, node: ir.Node) -> None:
     """The positions of all tokens so far [B, P+S]."""
     y = node.outputs[0]
-    b.views[y] = View(shape_of(b, y), "i64", lambda at: _after_padding(at[0], at[1]))
+    b.views[y] = View(shape_of(b, y), "i64", lambda at: _after(_start_of(b, node, at[0]), at[1]))
 
 
 def lower_distances(b: PhaseBuilder, node: ir.Node) -> None:
@@ -83,14 +93,14 @@ def lower_spread(b: PhaseBuilder, node: ir.Node) -> None:
     give(b, y, [needed(node, 0)], lambda view: expanded(view, shape_of(b, y)))
 
 
-def _is_real(key: Poly, batch: Poly) -> Scalar:
-    return apply("GreaterOrEqual", Index(key), Start(batch))
+def _is_real(b: PhaseBuilder, node: ir.Node, key: Poly, batch: Poly) -> Scalar:
+    return apply("GreaterOrEqual", Index(key), _start_of(b, node, batch))
 
 
 def lower_padding_mask(b: PhaseBuilder, node: ir.Node) -> None:
     """Whether key j of a text is no padding [B, P+S]."""
     y = node.outputs[0]
-    b.views[y] = View(shape_of(b, y), storage_of(b, y), lambda at: _is_real(at[1], at[0]))
+    b.views[y] = View(shape_of(b, y), storage_of(b, y), lambda at: _is_real(b, node, at[1], at[0]))
 
 
 def lower_causal_mask(b: PhaseBuilder, node: ir.Node) -> None:
@@ -103,7 +113,7 @@ def lower_causal_mask(b: PhaseBuilder, node: ir.Node) -> None:
         seen = apply("LessOrEqual", Index(j), Index(own))
         if window < b.settings.context:
             seen = apply("And", seen, apply("Greater", Index(j), Index(own - window)))
-        return apply("And", seen, _is_real(j, batch))
+        return apply("And", seen, _is_real(b, node, j, batch))
 
     b.views[y] = View(shape_of(b, y), storage_of(b, y), read)
 
