@@ -102,7 +102,7 @@ def test_a_new_class_runs_every_case_of_every_family(queue: Any, add: Any) -> No
 @pytest.mark.parametrize(
     "on, requires",
     [
-        ("host", Requires(("int_dot",))),
+        pytest.param("host", Requires(("int_dot",)), marks=pytest.mark.slow),
         pytest.param("host", Requires(), marks=pytest.mark.slow),
         pytest.param("runner", Requires(), marks=pytest.mark.slow),
         pytest.param("runner", Requires(("int_dot",)), marks=pytest.mark.slow),

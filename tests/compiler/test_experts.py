@@ -85,7 +85,11 @@ def compiled(model: Path, folder: Path, **options: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(
     ("both", "weights", "device"),
-    [("plain", "f32", "pocl"), ("biased", "e0m4", "pocl"), ("plain", "f16", "adreno")],
+    [
+        ("biased", "e0m4", "pocl"),
+        pytest.param("plain", "f32", "pocl", marks=pytest.mark.slow),
+        pytest.param("plain", "f16", "adreno", marks=pytest.mark.slow),
+    ],
 )
 def test_plan_answers_as_onnxruntime(both: str, weights: str, device: str, tmp_path: Path) -> None:
     model = saved(tmp_path, both)
@@ -93,7 +97,7 @@ def test_plan_answers_as_onnxruntime(both: str, weights: str, device: str, tmp_p
         assert sum("experts" in name for name in kernels) == 2
 
 
-@pytest.mark.parametrize("odds", ["Sigmoid", "Softmax"])
+@pytest.mark.parametrize("odds", ["Sigmoid", pytest.param("Softmax", marks=pytest.mark.slow)])
 def test_few_rows_are_mixed_where_they_are_made(odds: str, tmp_path: Path) -> None:
     """And many are gathered by expert."""
     phases = compiled(saved(tmp_path, "biased", odds), tmp_path, device="pocl", weights="f32")
@@ -103,7 +107,12 @@ def test_few_rows_are_mixed_where_they_are_made(odds: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("weights", "device"), [("f32", "pocl"), ("e0m4", "pocl"), ("f32", "generic")]
+    ("weights", "device"),
+    [
+        ("f32", "pocl"),
+        pytest.param("e0m4", "pocl", marks=pytest.mark.slow),
+        pytest.param("f32", "generic", marks=pytest.mark.slow),
+    ],
 )
 def test_groups_and_a_shared_expert(weights: str, device: str, tmp_path: Path) -> None:
     """Twelve experts in four groups, and one of twice their width: four launches in decode."""
@@ -119,6 +128,7 @@ def test_groups_and_a_shared_expert(weights: str, device: str, tmp_path: Path) -
     assert not {"map", "scatter", "reduce", "topk"} & set(decode)
 
 
+@pytest.mark.slow
 def test_experts_that_are_split_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One dispatch for each slice; the others' rows are left alone."""
     small = partial(WeightTable, shard_bytes=2 * 96 * 32 * 4)

@@ -1,6 +1,8 @@
 """What products take over: dispatches of a layer, and answers against ONNX Runtime."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from changed_decoder import DOWN, check, compiled, decode_kernels
@@ -70,7 +72,18 @@ SIX = {  # dispatches of a layer: qkv, rotation and states, attention, its outpu
 }
 
 
-@pytest.mark.parametrize("name", SIX)
+QUICK = (
+    *("GeGLU by erf, biased", "LayerNorms, GELU, biases", "scaled residuals"),
+    "a gate that another product reads",
+)
+
+
+def some(names: Iterable[str], quick: Sequence[str]) -> list[Any]:
+    """All names; those that are not quick are slow tests."""
+    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize("name", some(SIX, QUICK))
 def test_six_dispatches_a_layer(name: str, tmp_path: Path) -> None:
     done = compiled(tmp_path, *SIX[name], constants=NUMBERS)
     kernels = [kernel for kernel, _ in decode_kernels(done)]
@@ -96,7 +109,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", some(OTHERS, QUICK))
 def test_what_others_read_is_stored_as_it_is(name: str, tmp_path: Path) -> None:
     mix = " ".join(OTHERS[name])
     done = compiled(tmp_path, (SILU, TANH), (MIX, mix), constants=NUMBERS)
@@ -104,6 +117,7 @@ def test_what_others_read_is_stored_as_it_is(name: str, tmp_path: Path) -> None:
     assert all("glu" not in case for _, case in decode_kernels(done))
 
 
+@pytest.mark.slow
 def test_halves_of_activations(tmp_path: Path) -> None:
     """Sums are floats until the epilogue: what is stored as halves is rounded once."""
     done = compiled(tmp_path, *SIX["GeGLU"], *NORMS, constants=NUMBERS, activations="f16")

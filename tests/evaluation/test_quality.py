@@ -69,6 +69,7 @@ def test_the_same_from_python(options: dict[str, Any], words: str) -> None:
     assert words in error.value.what and error.value.because and error.value.hint
 
 
+@pytest.mark.slow
 def test_a_rule_without_a_weight_leaves_nothing(tmp_path: Path) -> None:
     args = ("--device", "pocl", "--weights", "e0m4", "--keep", "x=f16")
     result = call("compile", DEMO, "-o", tmp_path / "x.plan", *args)
@@ -113,6 +114,7 @@ def test_the_report_for_people_puts_the_worst_first_and_counts_a_tied_weight_onc
     assert any("1.1 M weights, 4.75 bits each" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_report_of_a_plan_is_that_of_its_options(report: CompileReport) -> None:
     of_plan = call("inspect", report.path, "--quality", "--json")
     same = ("--group", 64, "--keep", "*down_proj*=f32")
@@ -124,18 +126,21 @@ def test_the_report_of_a_plan_is_that_of_its_options(report: CompileReport) -> N
     assert call("inspect", DEMO, "--group", 32).exit_code == 2
 
 
+@pytest.mark.slow
 def test_symmetric_codes_have_no_zero_points() -> None:
     options = ("--quality", "--symmetric", "--json")
     row, *_ = json.loads(call("inspect", DEMO, *options).stdout)["weights"]
     assert row["bits_per_weight"] == 4.5 and 0.05 < row["rms_error"] < 0.15
 
 
+@pytest.mark.slow
 def test_a_plan_that_was_not_quantised_says_so(tmp_path: Path) -> None:
     plain = toolkit.compile(DEMO, tmp_path / "x.plan", device="pocl")
     result = call("inspect", plain.path, "--quality")
     assert result.exit_code == 1 and "was compiled with --weights source" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_weight_without_codes_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     model = onnx.load(DEMO / "model.onnx")
     (weight,) = (t for t in model.graph.initializer if t.name == "onnx::MatMul_1627")

@@ -131,6 +131,7 @@ def test_every_row_of_a_pruned_export_is_its_own(short: tuple[Path, Path]) -> No
     np.testing.assert_allclose(last.score(IDS[:2]), whole.score(IDS[:2]), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_verify_says_how_it_scored_a_pruned_export(short: tuple[Path, Path]) -> None:
     result = verify.verify(short[1])
     assert result["ok"] and result["greedy_match"]
@@ -138,6 +139,7 @@ def test_verify_says_how_it_scored_a_pruned_export(short: tuple[Path, Path]) -> 
     assert any("only the last row of a call" in line for line in verify.lines(result))
 
 
+@pytest.mark.slow
 def test_perplexity_of_a_pruned_export(short: tuple[Path, Path], tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", np.array(IDS * 3))
     result = call("eval", short[1], "--text", tmp_path / "ids.npy", "--json")

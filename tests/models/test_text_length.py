@@ -79,7 +79,7 @@ def go_on_alike(reference: Reference, executor: Any, prompt: list[int], forced: 
     close(ours, theirs)
 
 
-@EACH_EXECUTOR
+@pytest.mark.parametrize("on", ["host", pytest.param("runner", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_texts_below_at_and_above_the_edge(
     decoder: Callable[[str], Decoder], name: str, on: str

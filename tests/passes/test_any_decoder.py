@@ -83,7 +83,10 @@ def _number(dim: int | ir.SymbolicDim, batch: int) -> int:
 
 
 @pytest.mark.parametrize("name", DECODERS)
-@pytest.mark.parametrize("start", [(0,), (0, 3)], ids=["alone", "padded"])
+@pytest.mark.parametrize(
+    "start",
+    [pytest.param((0,), id="alone", marks=pytest.mark.slow), pytest.param((0, 3), id="padded")],
+)
 def test_says_the_same(name: str, start: Sequence[int]) -> None:
     model = finished(name, len(start))
     for actual, expected in steps(given(name), model, start, (7, 1, 1, 5)):

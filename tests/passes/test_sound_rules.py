@@ -63,6 +63,7 @@ def faults(model: ir.Model, answers: list[np.ndarray], names: dict[str, int]) ->
                 yield f"{value.name}: {expr}, in truth {number}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("knowledge", KNOWLEDGE)
 def test_nothing_is_inferred_that_is_not_so(cases: list[TestCase], knowledge: str) -> None:
     wrong = []

@@ -57,6 +57,7 @@ def test_a_phone_says_what_the_desktop_says(warm_phone: Device, demo: Path) -> N
     assert sessions(warm_phone) == []
 
 
+@pytest.mark.slow
 def test_an_edited_kernel_is_used(warm_phone: Device, demo: Path, tmp_path: Path) -> None:
     call("run", demo, "--on", "phone", "--ids", 1, "--max-new-tokens", 1)
     plan = Path(shutil.copytree(demo, tmp_path / "edited.plan"))
@@ -85,6 +86,7 @@ def test_verify_and_eval_give_the_desktops_figures(
     assert there["perplexity"] == here["perplexity"] and there["executor"] == "phone"
 
 
+@pytest.mark.slow
 def test_bench_says_which_phone(warm_phone: Device, demo: Path) -> None:
     options = ("--prompt-tokens", 8, "--new-tokens", 4, "--repeats", 2)
     found = figures("bench", demo, "--on", "phone", *options)
@@ -281,6 +283,7 @@ def test_clean_leaves_what_runs(session: Session, warm_phone: Device, demo: Path
     assert "0.0 MiB freed" in call("phone", "clean").stdout
 
 
+@pytest.mark.slow
 def test_bench_on_every_phone(
     warm_phone: Device, make_phone: Any, demo: Path, warm_data: Path
 ) -> None:

@@ -216,6 +216,7 @@ def blobs_are_whole() -> bool:
     return found[0::2] == found[1::2]
 
 
+@pytest.mark.slow
 def test_two_pushes_at_once_wait_for_each_other(phone: Device, files: Files) -> None:
     phone.faults.bytes_per_second = 4 * MiB
     started = [pushing(files) for _ in range(2)]

@@ -36,7 +36,14 @@ def drill(name: str, folder: Path, **environment: str) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.parametrize("name", [name for name in WORKS if name != "programs"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "tables" else pytest.param(name, marks=pytest.mark.slow)
+        for name in WORKS
+        if name != "programs"
+    ],
+)
 def test_nothing_is_half(tmp_path: Path, name: str) -> None:
     counts = drill(name, tmp_path / "drill")
     assert counts["done"] and counts["killed"] and counts["seen"]

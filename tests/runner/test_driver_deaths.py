@@ -93,6 +93,7 @@ def test_the_next_variant_runs_and_it_is_remembered(
     assert str(bad) in errors and "POCKETCL_RETRY_BAD=1" in errors
 
 
+@pytest.mark.slow
 def test_it_is_tried_again_on_request_and_by_another_driver(
     fatal: Toy, driver: Driver, log: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_kernel_that_is_fatal_to_make(fatal: Toy, driver: Driver, tmp_path: Pa
     assert list((tmp_path / "own").glob("*.bad"))
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_replaced_while_it_loads(
     fatal: Toy, driver: Driver, log: Path, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_finds_what_is_faster_and_keeps_it(plan: Path, own_cache: Path) -> None:
     assert "WORKERS=4 PREFETCH=16" in text and "× 1.43" in text and str(own_cache) in text
 
 
+@pytest.mark.slow
 def test_the_same_times_give_the_same_table(plan: Path, own_cache: Path) -> None:
     tune(plan, repeats=2, opener=opener(likes_16))
     first = own_cache.read_bytes()
@@ -142,6 +143,7 @@ def test_the_same_times_give_the_same_table(plan: Path, own_cache: Path) -> None
     assert own_cache.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_nothing_is_better(plan: Path, own_cache: Path) -> None:
     found = tune(plan, repeats=1, opener=opener(lambda *_: 1000))
     assert found["tuned"] == 0 and all(row["ratio"] is None for row in found["kernels"])
@@ -151,6 +153,7 @@ def test_nothing_is_better(plan: Path, own_cache: Path) -> None:
     json.dumps(found)
 
 
+@pytest.mark.slow
 def test_one_kernel_only(plan: Path, own_cache: Path) -> None:
     tune(plan, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
     assert list(json.loads(own_cache.read_text())["kernels"]) == ["gemv_cpu"]
@@ -171,6 +174,7 @@ def test_ctrl_c_keeps_the_stages_that_are_done(
     assert all(each == {"WORKERS": 4, "PREFETCH": 16} for each in knobs)
 
 
+@pytest.mark.slow
 def test_a_trial_that_does_not_load_is_left_out(plan: Path, own_cache: Path) -> None:
     def picky(path: Path, on: str, **options: Any) -> Fake:
         programs = load_plan(path).programs
@@ -271,6 +275,7 @@ def test_a_compile_uses_what_was_found(plan: Path, own_cache: Path, tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 def test_a_compile_minds_no_damaged_table(own_cache: Path, tmp_path: Path) -> None:
     own_cache.parent.mkdir(parents=True)
     own_cache.write_text("{")
