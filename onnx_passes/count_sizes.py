@@ -17,7 +17,7 @@ from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import places
 from onnx_passes.ir.graph import DOMAIN, attribute, integers, is_constant, needed, operand, rank
 from onnx_passes.ir.rules import Miss, Outcome, Rules, apply
-from onnx_passes.ir.slice_rule import from_front
+from onnx_passes.ir.shapes.slice_rule import from_front
 
 PAST, SEQ = parse("past"), parse("seq")
 _CODES = {SEQ: -1, PAST + SEQ: -2, PAST: -3}  # as `pocket.Spread` writes these sizes

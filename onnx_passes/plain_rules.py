@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_passes.ir.edit import Builder
 from onnx_passes.ir.graph import attribute, needed, operand, rank
 from onnx_passes.ir.rules import Miss
-from onnx_passes.ir.shape_rules import transposed_order
+from onnx_passes.ir.shapes.shape_rules import transposed_order
 
 Values = Sequence[ir.Value | None]
 # Activations of FusedGemm and the names of their own attributes.

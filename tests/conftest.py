@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import parts
 import pytest
 
 # Compiling kernels is most of what a cold run does. PoCL compiles one again for small launches and
@@ -23,7 +22,9 @@ pytest.register_assert_rewrite(*(file.stem for file in SHARED))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parts.add_option(parser)
+    from parts import add_option
+
+    add_option(parser)
     parser.addoption("--update-golden", action="store_true", help="Write golden files anew.")
     parser.addoption("--sanitized", action="store_true", help="The runner has sanitizers in it.")
 
@@ -31,8 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """After -m and -k have chosen."""
-    parts.keep(config, items)
-    parts.sort(items)
+    from parts import keep, sort
+
+    keep(config, items)
+    sort(items)
 
 
 @pytest.fixture

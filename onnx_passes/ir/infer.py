@@ -14,11 +14,11 @@ from onnx_shape_inference._engine import _process_graph
 from onnx_passes.ir.dims import Dim, as_expr
 from onnx_passes.ir.facts import Facts
 from onnx_passes.ir.graph import DOMAIN, SizeError, is_op
-from onnx_passes.ir.inferred import hold, note
 from onnx_passes.ir.ops import defined
-from onnx_passes.ir.pocket_rules import OURS
-from onnx_passes.ir.rule_context import CONTEXT
-from onnx_passes.ir.shape_rules import register_rules
+from onnx_passes.ir.shapes.inferred import hold, note
+from onnx_passes.ir.shapes.pocket_rules import OURS
+from onnx_passes.ir.shapes.rule_context import CONTEXT
+from onnx_passes.ir.shapes.shape_rules import register_rules
 
 LARGEST = 2**48  # elements along an axis, and far beyond any memory
 

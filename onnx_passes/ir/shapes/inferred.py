@@ -13,7 +13,7 @@ import onnx_ir as ir
 import onnx_shape_inference as osi
 
 from onnx_passes.ir.dims import Dim
-from onnx_passes.ir.rule_context import CONTEXT
+from onnx_passes.ir.shapes.rule_context import CONTEXT
 
 _KEY = "pocket_inferred"
 Known = tuple[tuple[object, ...], ...]

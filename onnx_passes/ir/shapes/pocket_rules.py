@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnx_passes.ir.dims import Dim
 from onnx_passes.ir.graph import attribute, operand
-from onnx_passes.ir.rule_context import Context, Rule
+from onnx_passes.ir.shapes.rule_context import Context, Rule
 
 
 def set_like(context: Context, output: ir.Value, dims: Sequence[Dim], like: ir.Value) -> None:

@@ -12,8 +12,8 @@ import onnx_ir as ir
 
 from onnx_passes.ir.dims import Dim
 from onnx_passes.ir.graph import attribute, operand
-from onnx_passes.ir.rule_context import Context, Rule, elements
-from onnx_passes.ir.slice_rule import infer_slice
+from onnx_passes.ir.shapes.rule_context import Context, Rule, elements
+from onnx_passes.ir.shapes.slice_rule import infer_slice
 
 BROADCASTING = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "Where", "And", "Or"),

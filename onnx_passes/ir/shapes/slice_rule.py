@@ -5,7 +5,7 @@ import sympy
 
 from onnx_passes.ir.dims import Dim, as_dim, as_expr, is_anonymous, parse
 from onnx_passes.ir.graph import operand
-from onnx_passes.ir.rule_context import CONTEXT, Context, elements
+from onnx_passes.ir.shapes.rule_context import CONTEXT, Context, elements
 
 FAR = 2**31 - 1  # exporters write this or more for "to the end"
 Column = list[Dim | None]  # of starts, ends, axes or steps; None where an entry is unknown

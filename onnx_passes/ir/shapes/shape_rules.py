@@ -12,10 +12,10 @@ import onnx_shape_inference as osi
 
 from onnx_passes.ir.dims import Dim
 from onnx_passes.ir.graph import DOMAIN, attribute, operand
-from onnx_passes.ir.pocket_rules import OURS, set_like
-from onnx_passes.ir.rule_context import Context, Rule
-from onnx_passes.ir.shape_values import VALUES
-from onnx_passes.ir.sound_rules import AFTER, INSTEAD
+from onnx_passes.ir.shapes.pocket_rules import OURS, set_like
+from onnx_passes.ir.shapes.rule_context import Context, Rule
+from onnx_passes.ir.shapes.shape_values import VALUES
+from onnx_passes.ir.shapes.sound_rules import AFTER, INSTEAD
 
 
 def _skip_norm(context: Context, node: ir.Node) -> None:

@@ -4,7 +4,7 @@ import onnx_ir as ir
 
 from onnx_passes.ir.dims import SMALL, Dim, as_expr, is_anonymous
 from onnx_passes.ir.graph import attribute
-from onnx_passes.ir.rule_context import Context, Rule, elements
+from onnx_passes.ir.shapes.rule_context import Context, Rule, elements
 
 
 def _filled(context: Context, node: ir.Node) -> None:
