@@ -21,6 +21,12 @@ struct ProbeOptions {
 // One line of JSON: {"device": …, "read": …, …}; a part that failed is {"error", "because"}.
 std::string probe(const ProbeOptions &options);
 
+// A second client of the device, as a screen is: draws a small frame every `period_s` and waits for
+// it. Says "ready"; then reads lines until the input ends: "go" begins and "stop" ends the drawing,
+// each answered by {"waits_ms": […]}, how long each frame took since the line before.
+using Say = std::function<void(const std::string &line)>;
+void serve_frames(const ProbeOptions &options, double period_s, const Say &say);
+
 // --- what the parts share ----------------------------------------------------------------------
 
 // Median, and the spread of the middle 80 % as a share of it.

@@ -26,6 +26,7 @@ const char *const USAGE =
     "stdin\n"
     "       pocketcl-runner --probe FILE.cl [--scratch DIR]   measures a device with the kernels\n"
     "                                         of rates.cl and probe.cl, and the storage of DIR\n"
+    "       pocketcl-runner --probe FILE.cl --frames MS       draws a frame every MS, as a screen\n"
     "       pocketcl-runner --devices | --version | --help\n"
     "--cl-lib PATH ($POCKETCL_CL_LIB)     the OpenCL library; else the first that lists a "
     "platform\n"
@@ -70,7 +71,8 @@ struct Options {
   EngineOptions engine = from_environment();
   std::vector<std::string> plans;
   std::string probe, scratch;
-  std::string limit, flush;
+  std::string limit, flush, frames;
+  int period_ms = 0;  // of a client that draws
   bool build = false, check = false, devices = false, version = false, help = false;
 };
 
@@ -89,7 +91,8 @@ bool understood(Options &options) {
   EngineOptions &engine = options.engine;
   int limit = static_cast<int>(engine.builds.limit_s);
   bool good =
-      number(options.limit, limit) && limit > 0 && number(options.flush, engine.flush_every);
+      number(options.limit, limit) && limit > 0 && number(options.flush, engine.flush_every) &&
+      number(options.frames, options.period_ms);
   engine.builds.limit_s = limit;
   for (std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.workers})
     good = one_of(*wish, {"auto", "on", "off"}, "auto") && good;
@@ -112,6 +115,7 @@ bool parse(int count, char **words, Options &options) {
                 {"--build-limit", &options.limit},
                 {"--journal", &options.engine.journal},
                 {"--flush", &options.flush},
+                {"--frames", &options.frames},
                 {"--probe", &options.probe},
                 {"--scratch", &options.scratch}};
   const struct {
@@ -148,7 +152,10 @@ void list_devices_as_json(const Options &options) {
 
 void probe_device(const Options &options) {
   const EngineOptions &engine = options.engine;
-  answer(probe({engine.library, engine.platform, options.probe, options.scratch}));
+  const ProbeOptions asked = {engine.library, engine.platform, options.probe, options.scratch};
+  const auto say = [](const std::string &line) { answer(line); };
+  if (options.period_ms > 0) serve_frames(asked, 1e-3 * options.period_ms, say);
+  else answer(probe(asked));
 }
 
 int check_plans(const Options &options) {

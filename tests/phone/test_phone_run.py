@@ -88,8 +88,9 @@ def test_verify_and_eval_give_the_desktops_figures(
 
 @pytest.mark.slow
 def test_bench_says_which_phone(warm_phone: Device, demo: Path) -> None:
-    options = ("--prompt-tokens", 8, "--new-tokens", 4, "--repeats", 2)
+    options = ("--prompt-tokens", 8, "--new-tokens", 4, "--repeats", 2, "--ui")
     found = figures("bench", demo, "--on", "phone", *options)
+    assert found["ui"]["idle"]["frames"] and found["ui"]["idle"]["longest_ms"] > 0
     assert found["executor"] == "phone" and found["phone"]["model"] == "PocketCL Loopback"
     assert found["decode_tokens_per_s"] > 0 and found["load"]["cold_s"] > 0
     assert found["kernel_span_us"]["decode"] > 0

@@ -13,6 +13,8 @@ from toolkit.bench.conditions import lines as state_lines
 from toolkit.bench.kv_copies import kv_copy_bytes
 from toolkit.bench.load import compiling_into, empty_cache, load_twice
 from toolkit.bench.rivals import comparison, comparison_lines, open_rivals
+from toolkit.bench.screen import Screen, beside_a_screen
+from toolkit.bench.screen import lines as screen_lines
 from toolkit.bench.timeline import write_trace
 from toolkit.bench.trials import Contestant, Ours, Trial, figures_of, run_trial, run_trials
 from toolkit.errors import PocketError
@@ -42,6 +44,7 @@ def bench(
     compare: Sequence[str] = (),
     trace: Path | None = None,
     cool_to: float | None = None,
+    ui: bool = False,
     progress: Callable[..., None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -51,6 +54,7 @@ def bench(
     compare        names of rivals that run in turn with the plan
     trace          a file for the timeline of a prefill and some decode steps
     cool_to        wait before each repeat until the device's skin is at most this warm, in °C
+    ui             also run beside a client that draws every 16 ms, and tell how long it waits
     """
     tell = progress or (lambda *_: None)
     if trace:
@@ -79,6 +83,12 @@ def bench(
                 comparison(rival, trials[executor.name], trials[rival.name], prompts)
                 for rival in rivals
             ]
+            figures["ui"] = None
+            if ui:
+                with Screen(on, options.get("serial")) as screen:
+                    figures["ui"] = beside_a_screen(
+                        contestants[0], screen, prompts[-1], new_tokens, repeats, tell
+                    )
         finally:
             executor.close()
         # kernel times: a second executor, since profiling slows the first
@@ -153,6 +163,8 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
     if figures["peak_rss_bytes"] is not None:
         yield f"  peak memory   {figures['peak_rss_bytes'] / 1e6:.1f} MB"
     yield from state_lines(figures["conditions"])
+    if figures["ui"]:
+        yield from screen_lines(figures["ui"])
     for found in figures["compare"]:
         yield from comparison_lines(found)
 

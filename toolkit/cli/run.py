@@ -148,6 +148,7 @@ def chat(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option("--trace", type=FILE, metavar="FILE.json", help="Timeline for a trace viewer.")
 @click.option("--report", "page", type=FILE, metavar="FILE.html", help="A page with pictures.")
 @click.option("--cool-to", type=float, metavar="°C", help="Cool down to this before each repeat.")
+@click.option("--ui", is_flag=True, help="Also beside a client that draws every 16 ms: its waits.")
 @ON
 @click.option("--kernels", is_flag=True, help="Measure every kernel of this device instead.")
 @click.option("--kernel", metavar="NAME", multiple=True, help="--kernels: this one.")
@@ -176,6 +177,8 @@ def bench(
         if kernels:
             raise click.UsageError("--report goes with a PLAN; --kernels has --roofline.")
         check_report(page)
+    if options["ui"] and (kernels or options.get("serial") == "all"):
+        raise click.UsageError("--ui goes with a PLAN and one device.")
     if plan and options.get("serial") == "all":
         return _bench_all(plan, as_json, page, options)
     if plan:
