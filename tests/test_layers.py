@@ -24,6 +24,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "onnx_passes.analysis": ("onnx_passes.weights",),
     "onnx_passes": ("onnx_passes.analysis",),
     "toolkit": (),
+    "toolkit.drawing": ("toolkit",),
     "toolkit.foreign": ("toolkit",),
     "toolkit.plan": ("toolkit.foreign",),
     "toolkit.toolchain": ("toolkit",),
@@ -33,9 +34,10 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "toolkit.executors": ("toolkit.devices",),
     "toolkit.generation": ("toolkit.executors",),
     "toolkit.evaluation": ("toolkit.compiler", "toolkit.generation"),
-    "toolkit.bench": ("toolkit.evaluation",),
+    "toolkit.estimate": ("toolkit.compiler", "toolkit.drawing"),
+    "toolkit.bench": ("toolkit.evaluation", "toolkit.drawing"),
     "toolkit.tuning": ("toolkit.bench",),
-    "toolkit.cli": ("toolkit.tuning",),
+    "toolkit.cli": ("toolkit.tuning", "toolkit.estimate"),
 }
 # What passes may know of kernels: how weights lie, and which functions of elements there are.
 OF_KERNELS = ("opencl_kernels.formats", "opencl_kernels.map.functions")

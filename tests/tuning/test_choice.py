@@ -9,10 +9,10 @@ from opencl_kernels.attention.heads import Heads
 from opencl_kernels.case import At, Case
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.tuned import default_knobs
+from toolkit.compiler.lowering.kernel_case import KernelCase
 from toolkit.executors.spans import Span
 from toolkit.plan.expr import symbol
 from toolkit.tuning.candidate import seconds_of
-from toolkit.tuning.candidate_plan import KernelCase
 from toolkit.tuning.choice import (
     WHOLE,
     Compared,

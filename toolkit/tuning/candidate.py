@@ -6,9 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from toolkit.compiler.lowering.kernel_case import Site, kernel_case_of
 from toolkit.executors.spans import Span, length_s, runs_of
 from toolkit.plan.schema import Plan
-from toolkit.tuning.candidate_plan import Site, kernel_case_of, timed_phases, write_candidate
+from toolkit.tuning.candidate_plan import timed_phases, write_candidate
 from toolkit.tuning.choice import WHOLE, Round
 
 SHORT = 8  # tokens of a short prompt: a turn of a chat, or the end of a long prompt

@@ -3,56 +3,24 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from opencl_kernels import KERNELS, Family, Kernel, family_of, source_text
-from opencl_kernels.case import Case, Slots
+from opencl_kernels import source_text
 from opencl_kernels.kernel import Knobs
-from opencl_kernels.tuned import shape_key, usual_knobs, values_of
-from toolkit.compiler.lowering.variants import Programs, variant_of
+from opencl_kernels.tuned import usual_knobs, values_of
+from toolkit.compiler.lowering.kernel_case import KernelCase, Site, kernel_case_of
+from toolkit.compiler.lowering.variants import Programs
 from toolkit.devices.profiles import LOCAL_MEMORY
 from toolkit.errors import PocketError
 from toolkit.nearest import unknown
 from toolkit.paths import PLAN_FILE
 from toolkit.plan.phase_choice import PhaseChoice, names_of
-from toolkit.plan.reader import RECOMPILE, decode
-from toolkit.plan.schema import Dispatch, FileEntry, Phase, Plan, Program, Step, Variant, to_json
+from toolkit.plan.reader import RECOMPILE
+from toolkit.plan.schema import Dispatch, FileEntry, Phase, Plan, Step, Variant, to_json
 
-Site: TypeAlias = tuple[str, str]  # (kernel, shape), which has one set of knobs
 Choice: TypeAlias = Mapping[Site, Knobs]
-
-
-@dataclass(frozen=True)
-class KernelCase:
-    """A kernel on a case, as a program of the plan runs it."""
-
-    family: Family
-    kernel: Kernel
-    case: Case
-
-    @property
-    def site(self) -> Site:
-        """Its key in tables of knobs."""
-        return self.kernel.name, shape_key(self.case)
-
-    def variant(self, knobs: Knobs, symbols: Sequence[Slots], programs: Programs) -> Variant:
-        """The variant of a dispatch that runs it with these knobs."""
-        return variant_of(self.kernel, self.case, knobs, symbols, programs)
-
-
-def kernel_case_of(program: Program) -> KernelCase | None:
-    """What a program was made from; None if the plan or this version doesn't know it."""
-    kernel = KERNELS.get(program.kernel)
-    if kernel is None or program.case is None:
-        return None
-    family = family_of(program.kernel)
-    try:
-        case: Case = decode(family.case, program.case, "case")
-    except (PocketError, ValueError):  # an edited case
-        return None
-    return KernelCase(family, kernel, case) if kernel.supports(case) is None else None
 
 
 def local_memory(plan: Plan) -> int:

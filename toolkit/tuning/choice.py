@@ -8,8 +8,9 @@ from typing import TypeAlias
 from opencl_kernels.case import symbols_of_texts
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.tuned import values_of
+from toolkit.compiler.lowering.kernel_case import KernelCase, Site
 from toolkit.compiler.lowering.variants import Programs
-from toolkit.tuning.candidate_plan import Choice, KernelCase, Site
+from toolkit.tuning.candidate_plan import Choice
 
 MARGIN = 0.03  # a gain below this is no gain
 SHARE = 0.01  # a site that takes less of a step is not tuned: its times are noise

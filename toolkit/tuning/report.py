@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from opencl_kernels.kernel import Knobs
+from toolkit.compiler.lowering.kernel_case import Site
 from toolkit.tables import table
-from toolkit.tuning.candidate_plan import Choice, Site
+from toolkit.tuning.candidate_plan import Choice
 from toolkit.tuning.choice import WHOLE, Compared, Round, per_step, verdict
 
 NO_GAIN = {"ratio": None, "low": None, "high": None}

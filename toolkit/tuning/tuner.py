@@ -19,6 +19,7 @@ from opencl_kernels.tuned import changed
 from toolkit.bench.load import driver_cache
 from toolkit.bench.trials import PAUSE
 from toolkit.compiler import tuned
+from toolkit.compiler.lowering.kernel_case import KernelCase, Site
 from toolkit.devices.profiles import match, profiles
 from toolkit.errors import PocketError
 from toolkit.executors.open import open_executor
@@ -27,8 +28,6 @@ from toolkit.plan.schema import Plan
 from toolkit.tuning.candidate import Candidate
 from toolkit.tuning.candidate_plan import (
     Choice,
-    KernelCase,
-    Site,
     defaults,
     local_memory,
     tunable,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from toolkit.bench.report.svg import Axis, rows, text, tip
+from toolkit.drawing.svg import Axis, rows, text, tip
 
 Figures = Mapping[str, Any]
 W = 420  # of every picture: its text stays readable on a phone's screen

@@ -1,10 +1,8 @@
 """`bench --report`: the figures of one device or several as one self-contained HTML file.
 
-Its style, light and dark, and its SVG pictures are inline; it fetches nothing. Names come from
-devices and models, so all text is escaped.
+Its style, light and dark, and its SVG pictures are inline.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -18,6 +16,7 @@ from toolkit.bench.report.charts import (
     prefill_chart,
 )
 from toolkit.bench.report.time_chart import decode_chart
+from toolkit.drawing import pages
 from toolkit.errors import PocketError
 from toolkit.files import check_folder, write_text
 
@@ -51,22 +50,16 @@ def page(found: Sequence[Figures]) -> Iterator[str]:
     good = [figures for figures in found if "error" not in figures]
     about: Figures = next((f["about"] for f in good if "about" in f), {})
     title = f"{about.get('plan', 'A plan')} on {_device_names(found)}"
-    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield '<meta name="color-scheme" content="light dark">'
-    yield f"<title>{escape(title)}</title>\n<style>{_style()}</style>\n</head>\n<body>\n<main>"
-    yield f"<header><h1>{escape(title)}</h1>{_subtitle(about)}</header>"
+    yield from pages.page(title, _subtitle(about), _body(found, good))
+
+
+def _body(found: Sequence[Figures], good: Sequence[Figures]) -> Iterator[str]:
     if len(found) > 1:
-        yield _card("Devices side by side", phones_chart(good), wide=True)
+        yield pages.card("Devices side by side", phones_chart(good), wide=True)
     for figures in found:
         yield from _failed(figures) if "error" in figures else _device(figures)
-    yield f'<section><h2>How this was measured</h2><p class="how">{escape(HOW)}</p></section>'
-    yield from _raw(found)
-    yield "</main>\n</body>\n</html>"
-
-
-def _style() -> str:
-    return Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    yield pages.how("How this was measured", HOW)
+    yield from pages.raw(list(found))
 
 
 def _device_names(found: Sequence[Figures]) -> str:
@@ -76,7 +69,7 @@ def _device_names(found: Sequence[Figures]) -> str:
 
 def _subtitle(about: Figures) -> str:
     words = [about.get("model", ""), about.get("date", ""), about.get("pocketcl", "")]
-    return f'<p class="sub">{escape(" · ".join(filter(None, map(str, words))))}</p>'
+    return " · ".join(filter(None, map(str, words)))
 
 
 def _device(figures: Figures) -> Iterator[str]:
@@ -85,11 +78,11 @@ def _device(figures: Figures) -> Iterator[str]:
     yield _banner(figures)
     yield f'<div class="tiles">{"".join(_tiles(figures))}</div>'
     yield '<div class="cards">'
-    yield _card("Decoding, repeat by repeat", decode_chart(figures))
-    yield _card("Prefill by length of the prompt", prefill_chart(figures))
-    yield _card("Memory", memory_chart(figures))
+    yield pages.card("Decoding, repeat by repeat", decode_chart(figures))
+    yield pages.card("Prefill by length of the prompt", prefill_chart(figures))
+    yield pages.card("Memory", memory_chart(figures))
     if figures.get("compare"):
-        yield _card("Against rivals, in turn", comparison_chart(figures["compare"]))
+        yield pages.card("Against rivals, in turn", comparison_chart(figures["compare"]))
     yield "</div>"
     yield f"<details><summary>All figures as a table</summary>{_table(figures)}</details></section>"
 
@@ -142,20 +135,11 @@ def _tiles(figures: Figures) -> Iterator[str]:
 
 def _tile(label: str, value: str, unit: str, spread: float | None = None) -> str:
     around = f" ± {spread / 2:.0%}" if spread is not None else ""
-    return (
-        f'<div class="tile"><span class="label">{escape(label)}</span>'
-        f'<span class="value">{escape(value)}</span>'
-        f'<span class="unit">{escape(unit)}{around}</span></div>'
-    )
+    return pages.tile(label, value, f"{unit}{around}")
 
 
 def _seconds(value: float) -> tuple[str, str]:
     return (f"{value:,.2f}", "s") if value >= 1 else (f"{1e3 * value:,.1f}", "ms")
-
-
-def _card(title: str, picture: str, wide: bool = False) -> str:
-    kind = "card wide" if wide else "card"
-    return f'<figure class="{kind}"><figcaption>{escape(title)}</figcaption>{picture}</figure>'
 
 
 def _table(figures: Figures) -> str:
@@ -191,10 +175,3 @@ def _failed(figures: Figures) -> Iterator[str]:
     words = ": ".join(filter(None, [str(fault["what"]), str(fault["because"])]))
     yield f"<section><h2>{escape(device_name(figures))}</h2>"
     yield f'<p class="banner bad"><b>Failed:</b> {escape(words)}</p></section>'
-
-
-def _raw(found: Sequence[Figures]) -> Iterator[str]:
-    # "<" can't appear in a script element's data: "</script>" or "<!--" would end or change it.
-    text = json.dumps(list(found), indent=1).replace("<", "\\u003c")
-    yield f'<script type="application/json" id="figures">{text}</script>'
-    yield f"<details><summary>Raw figures (JSON)</summary><pre>{escape(text)}</pre></details>"

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from toolkit.bench.report.svg import COLOURS, SHAPES, LogAxis
+from toolkit.drawing.svg import COLOURS, SHAPES, LogAxis
 from toolkit.errors import PocketError
 from toolkit.files import check_folder
 

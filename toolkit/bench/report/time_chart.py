@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from toolkit.bench.report.charts import LEFT, RIGHT, series_of, svg
-from toolkit.bench.report.svg import Axis, rows, text, tip
+from toolkit.drawing.svg import Axis, rows, text, tip
 
 Figures = Mapping[str, Any]
 Series = tuple[str, str, list[tuple[float, float]]]  # colour, name, points
