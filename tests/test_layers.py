@@ -35,9 +35,9 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "toolkit.generation": ("toolkit.executors",),
     "toolkit.evaluation": ("toolkit.compiler", "toolkit.generation"),
     "toolkit.estimate": ("toolkit.compiler", "toolkit.drawing"),
-    "toolkit.bench": ("toolkit.evaluation", "toolkit.drawing"),
+    "toolkit.bench": ("toolkit.evaluation", "toolkit.estimate"),
     "toolkit.tuning": ("toolkit.bench",),
-    "toolkit.cli": ("toolkit.tuning", "toolkit.estimate"),
+    "toolkit.cli": ("toolkit.tuning",),
 }
 # What passes may know of kernels: how weights lie, and which functions of elements there are.
 OF_KERNELS = ("opencl_kernels.formats", "opencl_kernels.map.functions")

@@ -114,9 +114,12 @@ def arguments(case: Heads) -> tuple[Argument, ...]:
 
 
 def work(case: Any) -> tuple[int, int]:
-    """As if every token saw every key that is there: the upper bound of a window or a mask."""
+    """Of each row the keys that it sees, of the states what any row sees; without left padding."""
     q, k_state, v_state, *inputs, y = arguments(case)
-    keys = case.symbols.past + case.symbols.seq
-    state = nbytes((k_state, v_state)) * keys // case.C
+    seq, past = int(case.symbols.seq), int(case.symbols.past)
+    window = case.WINDOW or past + seq
+    seen = int(np.minimum(np.arange(past + 1, past + seq + 1), window).sum())
+    kept = min(past + seq, window + seq - 1, case.C)
+    state = nbytes((k_state, v_state)) * kept // case.C
     each = 2 * (case.K + case.value_width) + operations(case.scored)
-    return nbytes((q, *inputs, y)) + state, case.M * case.H * keys * each
+    return nbytes((q, *inputs, y)) + state, case.M // seq * case.H * seen * each

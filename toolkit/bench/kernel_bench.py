@@ -8,6 +8,7 @@ from opencl_kernels.case import Case, case_id
 from opencl_kernels.family import kernels_for
 from opencl_kernels.tuned import default_knobs
 from toolkit.errors import PocketError
+from toolkit.estimate.work import share_names
 from toolkit.nearest import unknown
 from toolkit.toolchain.linker import check_linker
 
@@ -120,6 +121,7 @@ def _row(family: Family, kernel: Kernel, case: Case, timed: Any, rates: Any) -> 
     return {
         "kernel": kernel.name,
         "case": case_id(case),
+        "share_of": share_names(family, case)[0],
         "seconds": seconds,
         "spread": timed.spread,
         "launches": timed.launches,

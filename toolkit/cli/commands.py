@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import click
 
+from toolkit.cli import estimate as cli_estimate
 from toolkit.cli import phone as cli_phone
 from toolkit.cli import run as cli_run
 from toolkit.cli.base import Commands, report, writer
@@ -23,13 +24,14 @@ from toolkit.cli.options import (
     MODEL,
     SERIAL,
     SYMMETRIC,
+    WEIGHTS,
     UserPath,
     on_option,
 )
 from toolkit.progress import PROGRESS
 from toolkit.version import __version__
 
-ORDER = ("demo", "compile", "run", "chat", "verify", "eval", "bench", "tune", "inspect")
+ORDER = ("demo", "compile", "run", "chat", "verify", "eval", "bench", "tune", "estimate", "inspect")
 START = """\b
 Start here:
   pocketcl demo                             a story from the embedded model
@@ -140,13 +142,7 @@ def inspect(
 )
 @click.option("--device", help="A profile, a SoC, or phone.  [default: the device here]")
 @SERIAL
-@click.option(
-    "--weights",
-    type=click.Choice(["source", "f32", "f16", "e0m4"]),
-    default="source",
-    show_default=True,
-    help="How weights are stored.",
-)
+@WEIGHTS
 @GROUP
 @SYMMETRIC
 @KEEP
@@ -185,7 +181,7 @@ def help_(ctx: click.Context, name: str | None) -> None:
     cli.main([*([name] if name else []), "--help"], prog_name=ctx.find_root().info_name)
 
 
-for command in (*cli_run.COMMANDS, cli_phone.phone):
+for command in (*cli_run.COMMANDS, cli_estimate.estimate, cli_phone.phone):
     cli.add_command(command)
 cli.commands = {name: cli.commands[name] for name in (*ORDER, *cli.commands)}  # as help lists them
 

@@ -2,9 +2,10 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -95,6 +96,42 @@ class Rule(click.ParamType[str]):
         return value
 
 
+class Bytes(click.ParamType[int]):
+    """A count of bytes, with a unit: 4GiB, 800MB, 2G."""
+
+    name = "bytes"
+    scales: ClassVar = {
+        "": 1,
+        "k": 10**3,
+        "m": 10**6,
+        "g": 10**9,
+        "ki": 2**10,
+        "mi": 2**20,
+        "gi": 2**30,
+    }
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The number of bytes."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", str(value).strip().lower())
+        count = int(float(found[1]) * self.scales[found[2] or ""]) if found else 0
+        if count < 1:
+            self.fail(f"{value!r} is no size: write it like 4GiB, 800MB or 3000000000", param, ctx)
+        return count
+
+
+MEMORY = click.option(
+    "--memory",
+    type=Bytes(),
+    metavar="BYTES",
+    help="What the device gives a plan, as 4GiB.  [default: as its profile knows]",
+)
+WEIGHTS = click.option(
+    "--weights",
+    type=click.Choice(["source", "f32", "f16", "e0m4"]),
+    default="source",
+    show_default=True,
+    help="How weights are stored.",
+)
 GROUP = click.option(
     "--group",
     type=click.Choice([16, 32, 64, 128, 256]),

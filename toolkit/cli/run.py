@@ -154,6 +154,7 @@ def chat(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option("--kernel", metavar="NAME", multiple=True, help="--kernels: this one.")
 @click.option("--case", metavar="TEXT", default="", help="--kernels: cases with this in the name.")
 @click.option("--roofline", type=FILE, metavar="FILE.svg", help="--kernels: a picture.")
+@click.option("--save", metavar="NAME", help="--kernels: keep them in a profile, for estimate.")
 @JSON
 def bench(
     plan: Path | None,
@@ -162,15 +163,17 @@ def bench(
     kernel: tuple[str, ...],
     case: str,
     roofline: Path | None,
+    save: str | None,
     page: Path | None,
     **options: Any,
 ) -> None:
     """Measure how fast a plan or the kernels run: medians and their spread."""
-    from toolkit.bench import kernel_bench as bench_kernels
     from toolkit.bench import plan_bench as plans
 
     if (plan is None) != kernels:
         raise click.UsageError("Give either a PLAN or --kernels.")
+    if save and not kernels:
+        raise click.UsageError("--save goes with --kernels.")
     if page:
         from toolkit.bench.report.page import check_report
 
@@ -187,14 +190,28 @@ def bench(
         return report(figures, lambda: plans.lines(figures), as_json)
     if options["on"] == "phone":
         raise click.UsageError("--kernels measures the device here.")
-    from toolkit.bench.report.roofline import check_path, write_roofline
+    _bench_kernels(kernel, case, roofline, save, as_json)
 
+
+def _bench_kernels(
+    names: tuple[str, ...], case: str, roofline: Path | None, save: str | None, as_json: bool
+) -> None:
+    from toolkit.bench.kernel_bench import bench_kernels, lines
+    from toolkit.bench.kernel_profile import save_profile
+    from toolkit.bench.report.roofline import check_path, write_roofline
+    from toolkit.devices.profiles import measured_file
+
+    # raise for bad names before minutes of measuring
     if roofline:
         check_path(roofline)
-    figures = bench_kernels.bench_kernels(kernel, case, progress=PROGRESS)
+    if save:
+        measured_file(save)
+    figures = bench_kernels(names, case, progress=PROGRESS)
     if roofline:
         write_roofline(roofline, figures)
-    report(figures, lambda: bench_kernels.lines(figures), as_json)
+    if save:
+        figures["saved"] = str(save_profile(save, figures))
+    report(figures, lambda: lines(figures), as_json)
 
 
 def _write_page(page: Path | None, found: list[dict[str, Any]]) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ from toolkit.compiler.report import CompileReport, figures_of
 from toolkit.compiler.source import Source, page_release
 from toolkit.compiler.tuned import tuned_table
 from toolkit.compiler.weights.table import WeightTable
+from toolkit.devices.match import Profile
 from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError
 from toolkit.foreign.find_model import plan_name
-from toolkit.plan.schema import Plan
-from toolkit.plan.write import check_out, write_plan
+from toolkit.plan.reader import from_json
+from toolkit.plan.schema import Plan, to_json
+from toolkit.plan.write import check_out, laid_out, write_plan
 
 Progress = Callable[[str], None]
 
@@ -56,6 +58,54 @@ def compile(
     profile = resolve_device(device, serial)  # for a phone this may build the runner
     started = time.perf_counter()
     options = choose(source, profile, **chosen)
+    made = _lowered(source, profile, options, tuned, tell)
+    model, plan, table = made.model, made.plan, made.table
+    plan, kernels, alone = with_steps(plan, _kernel_texts(plan))
+    # weights are read, quantised and packed while they are written
+    doing = "quantising and packing weights" if options.weights == "e0m4" else "packing weights"
+    tell(doing)
+    with _reading_weights(source):
+        packing = _packing(tell, doing)
+        plan = write_plan(out, plan, table.sources, kernels, dict(source.files), packing)
+    seconds = time.perf_counter() - started
+    figures = figures_of(plan, model, made.nodes_before, made.passes, seconds)
+    figures["cooperative"] = alone or "decode"
+    if source.embedding is not None:
+        figures["embedding"] = str(source.embedding)
+    return CompileReport(out, plan, figures)
+
+
+def structure(
+    source: Source,
+    profile: Profile,
+    options: Options,
+    *,
+    tuned: bool = True,
+    progress: Progress | None = None,
+) -> Plan:
+    """The plan that a compile would write, as it would be read, without its files.
+
+    Weights are listed, not read.
+    """
+    made = _lowered(source, profile, options, tuned, progress or (lambda _: None))
+    plan, _, _ = with_steps(made.plan, _kernel_texts(made.plan))
+    return from_json(to_json(replace(plan, weights=tuple(laid_out(made.table.sources)))))
+
+
+@dataclass(frozen=True)
+class _Lowered:
+    """A model on its way: what the passes made of it, and the plan without weights and files."""
+
+    model: ir.Model
+    nodes_before: int
+    passes: list[dict[str, Any]]
+    plan: Plan
+    table: WeightTable
+
+
+def _lowered(
+    source: Source, profile: Profile, options: Options, tuned: bool, tell: Progress
+) -> _Lowered:
     # graph -> graph
     tell("reading the model")
     with blaming(source.onnx_path):
@@ -72,23 +122,13 @@ def compile(
         table = WeightTable(options.storage, CLASSES[profile["class"]].layouts, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
         plan = assemble(model, source, profile, options, table, knobs)
-    # kernels are text files of the plan
-    kernels = {
-        f"kernels/{name}": source_text(name)
-        for name in sorted({Path(p.source).name for p in plan.programs})
-    }
-    plan, kernels, alone = with_steps(plan, kernels)
-    # weights are read, quantised and packed while they are written
-    doing = "quantising and packing weights" if options.weights == "e0m4" else "packing weights"
-    tell(doing)
-    with _reading_weights(source):
-        packing = _packing(tell, doing)
-        plan = write_plan(out, plan, table.sources, kernels, dict(source.files), packing)
-    figures = figures_of(plan, model, nodes_before, passes, time.perf_counter() - started)
-    figures["cooperative"] = alone or "decode"
-    if source.embedding is not None:
-        figures["embedding"] = str(source.embedding)
-    return CompileReport(out, plan, figures)
+    return _Lowered(model, nodes_before, passes, plan, table)
+
+
+def _kernel_texts(plan: Plan) -> dict[str, str]:
+    """Kernels are text files of a plan: path -> text."""
+    names = sorted({Path(program.source).name for program in plan.programs})
+    return {f"kernels/{name}": source_text(name) for name in names}
 
 
 @contextmanager

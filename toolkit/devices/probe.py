@@ -31,7 +31,7 @@ def probe(
 
     save  the name of a profile to write
     """
-    from toolkit.devices.profiles import measured_file, write_measured
+    from toolkit.devices.profiles import measured, measured_file, write_measured
 
     if save:
         measured_file(save)  # raises for a bad name before anything is measured
@@ -44,7 +44,10 @@ def probe(
         fault = figures["device"]
         raise PocketError(fault["error"], fault["because"], "run pocketcl doctor")
     figures["profile"] = profile_of(figures, datetime.date.today())
-    figures["saved"] = str(write_measured(save, figures["profile"])) if save else None
+    figures["saved"] = None
+    if save:  # a probe does not measure kernels: their shares stay
+        kept = {key: value for key, value in measured(save).items() if key == "kernels"}
+        figures["saved"] = str(write_measured(save, figures["profile"] | kept))
     return figures
 
 

@@ -41,18 +41,33 @@ def profiles() -> dict[str, Profile]:
     return {name: _checked(name, facts, classes) for name, facts in found.items()}
 
 
+def class_facts(name: str) -> Profile:
+    """What the shipped file says of a class."""
+    found: Profile = _shipped_body()["classes"].get(name, {})
+    return found
+
+
 def known_faults(driver: str) -> list[str]:
     """The known faults of a driver of this version."""
     return driver_notes(driver, cast(Any, _shipped_body().get("drivers", [])))
 
 
 def write_measured(name: str, facts: Profile) -> Path:
-    """Keep a profile that `devices --probe` measured; an earlier one of that name is replaced."""
+    """Keep a profile that was measured here; an earlier one of that name is replaced."""
     path = measured_file(name)
     _checked(name, {**facts, "from": str(path)}, _shipped_body()["classes"])
     text = yaml.safe_dump({"devices": {name: facts}}, sort_keys=False, width=110)
-    write_text(path, f"# Written by `pocketcl devices --probe`; devices.yaml overrules it.\n{text}")
+    who = "`pocketcl devices --probe` or `bench --kernels`"
+    write_text(path, f"# Measured by {who}; devices.yaml overrules it.\n{text}")
     return path
+
+
+def measured(name: str) -> Profile:
+    """What was kept under this name before, as far as it was measured; perhaps nothing."""
+    path = measured_file(name)
+    body = _read(path) if path.exists() else {}
+    found: Profile = body.get("devices", {}).get(name, {})
+    return found
 
 
 def measured_file(name: str) -> Path:
@@ -81,7 +96,9 @@ def _checked(name: str, facts: Profile, classes: Mapping[str, Profile]) -> Profi
         raise _fault(
             where, name, f"its class is {kind!r}", f"set class to one of {', '.join(CLASSES)}"
         )
-    full = {"local_memory": LOCAL_MEMORY, **classes.get(kind, {}), **facts}
+    of_class = classes.get(kind, {})
+    full = {"local_memory": LOCAL_MEMORY, **of_class, **facts}
+    full["kernels"] = _kernels(of_class, where, name) | _kernels(facts, where, name)
     align = full.get("align")
     if not isinstance(align, int) or align <= 0 or align & (align - 1):
         raise _fault(where, name, f"its align is {align!r}", "set it to bytes, a power of two")
@@ -97,6 +114,14 @@ def _checked(name: str, facts: Profile, classes: Mapping[str, Profile]) -> Profi
             where, name, f"feature {unknown[0]!r} is unknown", f"use some of {', '.join(FEATURES)}"
         )
     return full
+
+
+def _kernels(entry: Profile, where: str, name: str) -> Profile:
+    """Shares of the device's limits by family of kernels, which estimates read."""
+    found = entry.get("kernels", {})
+    if not isinstance(found, dict):
+        raise _fault(where, name, f"its kernels are {found!r:.40}", "set them by family")
+    return found
 
 
 def _read(path: Path) -> Profile:

@@ -55,7 +55,7 @@ def write_plan(
     """
     out = Path(os.path.realpath(out))  # pathlib's gives up on a loop of links
     check_target(out)
-    weights = _laid_out(sources)
+    weights = laid_out(sources)
     needed = _bytes_needed(weights, texts, copies)
     with _explained(out, needed):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def check_out(out: Path) -> Path:
 # --- weights -----------------------------------------------------------------------------------
 
 
-def _laid_out(sources: Sequence[WeightSource]) -> list[Weight]:
+def laid_out(sources: Sequence[WeightSource]) -> list[Weight]:
     """File and offset of every weight: in order, aligned, no file above SHARD_BYTES."""
     weights, file, end = list[Weight](), 0, 0
     for s in sources:

@@ -1,0 +1,96 @@
+"""How long the phases of a plan take on a device: a roofline for each dispatch, and its launch."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from toolkit.compiler.lowering.kernel_case import KernelCase
+from toolkit.devices.match import Profile
+from toolkit.errors import PocketError
+from toolkit.estimate.rates import Rates
+from toolkit.estimate.work import Work, made_from, program_of, work_of
+from toolkit.plan.phase_choice import PhaseChoice
+from toolkit.plan.schema import Phase, Plan
+
+LAUNCHES = "launches"  # the part of the time that belongs to no family
+Seconds = dict[str, float]  # by family of kernels
+
+
+@dataclass(frozen=True)
+class Step:
+    """A run of a phase: the time of each family, and what its dispatches move and compute."""
+
+    seconds: Mapping[str, float]
+    bytes: int
+    operations: int
+
+
+@dataclass
+class Clock:
+    """The predicted times of a plan on a device."""
+
+    plan: Plan
+    facts: Profile  # of the device
+    rates: Rates
+    _made: dict[str, list[tuple[KernelCase, int]]] = field(default_factory=dict)
+    _steps: dict[tuple[str, int, int], Step] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Which phase runs for how many tokens."""
+        self._choice = PhaseChoice(self.plan)
+
+    def prefill(self, tokens: int) -> Seconds:
+        """Of a prompt in chunks, up to its first new token."""
+        chunk = int(self.plan.model["prefill_chunk"])
+        total: Seconds = {}
+        for past in range(0, tokens, chunk):
+            for family, seconds in self.step(min(chunk, tokens - past), past).seconds.items():
+                total[family] = total.get(family, 0.0) + seconds
+        return total
+
+    def decode(self, past: int) -> Seconds:
+        """Of one token behind `past` others."""
+        return dict(self.step(1, past).seconds)
+
+    def step(self, seq: int, past: int) -> Step:
+        """Of `seq` tokens that are fed at once behind `past` others."""
+        phase = self._choice.find("ids", {"seq": seq, "past": past, "rows": 1})
+        if phase is None:
+            hint = "estimate the plan of a language model"
+            because = f"no phase takes {seq} tokens after {past}"
+            raise PocketError("this plan generates no text", because, hint)
+        key = (phase.name, seq, past)
+        if key not in self._steps:
+            self._steps[key] = self._run(phase, seq, past)
+        return self._steps[key]
+
+    def _run(self, phase: Phase, seq: int, past: int) -> Step:
+        symbols = {"seq": seq, "past": past, "rows": 1, "text_length": past + seq}
+        batch = int(self.plan.model["batch"])
+        works = [(work_of(made, symbols, batch), count) for made, count in self._cases(phase)]
+        seconds: Seconds = {}
+        for work, count in works:
+            seconds[work.family] = seconds.get(work.family, 0.0) + count * self._seconds(work)
+        seconds[LAUNCHES] = self._launches(phase)
+        moved = sum(count * work.bytes for work, count in works)
+        return Step(seconds, moved, sum(count * work.operations for work, count in works))
+
+    def _seconds(self, work: Work) -> float:
+        """The longer of moving and computing, at the shares that the family's kernels reach."""
+        share = self.rates.share(*work.names)
+        moving = work.bytes / (share.bandwidth * self.rates.read.value)
+        return max(moving, work.operations / (share.arithmetic * self.rates.arithmetic.value))
+
+    def _launches(self, phase: Phase) -> float:
+        count = len(phase.dispatches())
+        if phase.cooperative is None:
+            return count * self.rates.launch.value
+        return self.rates.launch.value + count * self.rates.step.value
+
+    def _cases(self, phase: Phase) -> list[tuple[KernelCase, int]]:
+        """What its dispatches compute: equal ones, one per layer, are counted."""
+        if phase.name not in self._made:
+            programs = Counter(program_of(each, self.facts) for each in phase.dispatches())
+            found = [(made_from(self.plan.programs[n]), count) for n, count in programs.items()]
+            self._made[phase.name] = found
+        return self._made[phase.name]

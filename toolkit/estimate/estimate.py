@@ -1,0 +1,162 @@
+"""`pocketcl estimate`: rates and memory of a model on a device, predicted before anyone runs it."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from toolkit.arguments import path_of, whole
+from toolkit.compiler.lowering.kernel_case import kernel_case_of
+from toolkit.devices.match import Profile
+from toolkit.devices.profiles import profiles
+from toolkit.errors import PocketError
+from toolkit.estimate.cost import LAUNCHES, Clock
+from toolkit.estimate.memory import Room, longest_context, memory_at, room_of
+from toolkit.estimate.rates import Figure, Rates, rates_of
+from toolkit.estimate.subject import Subject, Tell, subject_of
+from toolkit.estimate.work import share_names
+from toolkit.plan.phase_choice import token_phase
+from toolkit.plan.schema import Plan
+from toolkit.version import __version__
+
+CONTEXTS = (512, 2048, 4096)  # then twice as long each, as far as the model goes
+PROMPT, NEW = 512, 64  # tokens, as `pocketcl bench` takes them
+
+
+def estimate(
+    source: str | Path,
+    device: str | None = None,
+    *,
+    serial: str | None = None,
+    prompt_tokens: int | None = None,
+    memory: int | None = None,
+    progress: Tell | None = None,
+    **chosen: Any,
+) -> dict[str, Any]:
+    """Predict how fast a model or a plan runs and what memory it takes; keys as in `--json`.
+
+    device         a profile, a SoC or a GPU; for a plan of the same class as its own
+    prompt_tokens  length of the prompt of the figures at the top; default 512
+    memory         bytes that the device gives; default: what its profile knows
+    chosen         of a model: options of `compiler.options.choose`
+    """
+    path = path_of(source, "a model or a plan", "the path of an .onnx file, a folder or a plan")
+    found = subject_of(path, device, serial, progress or (lambda *_: None), **chosen)
+    return figures_of(path, found, prompt_tokens, memory)
+
+
+def figures_of(
+    path: Path, found: Subject, prompt_tokens: int | None, memory: int | None
+) -> dict[str, Any]:
+    """The figures of a subject."""
+    plan, facts = found.plan, found.facts
+    rates = rates_of(str(facts["name"]), facts, profiles())
+    clock, room = Clock(plan, facts, rates), room_of(facts, memory)
+    prompt = _prompt(prompt_tokens, found.context)
+    prefill, decode = clock.prefill(prompt), clock.decode(_middle(prompt, found.context))
+    own = memory_at(plan, found.context)
+    return {
+        "predicted": True,
+        "about": _about(path, plan, facts),
+        "device": str(facts["name"]),
+        "class": facts["class"],
+        "prefill_tokens_per_s": prompt / sum(prefill.values()),
+        "decode_tokens_per_s": 1 / sum(decode.values()),
+        "first_token_s": sum(prefill.values()),
+        "prompt_tokens": prompt,
+        "context": found.context,
+        "memory": own.as_json(),
+        "fits": room.holds(own),
+        "room": {"memory": room.memory, "buffer": room.buffer, "source": room.source},
+        "longest_context": longest_context(plan, room, int(plan.model["max_context"])),
+        "contexts": list(_rows(clock, room)),
+        "families": list(_families(plan, rates, prefill, decode)),
+        "rates": {
+            "read_gb_s": _rate(rates.read, 1e-9),
+            "arithmetic_gflop_s": _rate(rates.arithmetic, 1e-9),
+            "launch_us": _rate(rates.launch, 1e6),
+            "step_us": _rate(rates.step, 1e6),
+        },
+    }
+
+
+def _about(path: Path, plan: Plan, facts: Profile) -> dict[str, Any]:
+    options = plan.model.get("options", {})
+    return {
+        "source": path.absolute().name,
+        "weights": options.get("weights"),
+        "kv": options.get("kv"),
+        "gpu": facts.get("gpu") or facts.get("about"),
+        "dispatches_per_token": len(decode.dispatches()) if (decode := token_phase(plan)) else 0,
+        "prefill_chunk": plan.model["prefill_chunk"],
+        "pocketcl": f"PocketCL {__version__}",
+    }
+
+
+def _prompt(wanted: int | None, context: int) -> int:
+    """A prompt that leaves room for new tokens, unless one is asked for."""
+    if wanted is None:
+        return min(PROMPT, max(1, context - NEW))
+    whole("prompt_tokens", wanted)
+    if wanted > context:
+        because = f"its context has {context}"
+        hint = f"choose --prompt-tokens {context} or less"
+        raise PocketError(f"a prompt of {wanted} tokens does not fit", because, hint)
+    return wanted
+
+
+def _middle(prompt: int, context: int) -> int:
+    """Tokens before the middle one of those that follow a prompt."""
+    return min(prompt + NEW // 2, context - 1)
+
+
+def contexts_of(limit: int) -> list[int]:
+    """Lengths of contexts that a report tells of, up to the greatest one."""
+    lengths = list(CONTEXTS)
+    while 2 * lengths[-1] <= limit:
+        lengths.append(2 * lengths[-1])
+    return [*(length for length in lengths if length < limit), limit]
+
+
+def _rows(clock: Clock, room: Room) -> Iterator[dict[str, Any]]:
+    """A text that fills its context: the prompt but for one token, then that one."""
+    for context in contexts_of(int(clock.plan.model["max_context"])):
+        first = sum(clock.prefill(context).values())
+        memory = memory_at(clock.plan, context)
+        yield {
+            "context": context,
+            "prefill_tokens_per_s": context / first,
+            "decode_tokens_per_s": 1 / sum(clock.decode(context - 1).values()),
+            "first_token_s": first,
+            "memory": memory.as_json(),
+            "fits": room.holds(memory),
+        }
+
+
+def _families(
+    plan: Plan, rates: Rates, prefill: Mapping[str, float], decode: Mapping[str, float]
+) -> Iterator[dict[str, Any]]:
+    """What the time goes into, the most of a decode step first."""
+    shares = _shares(plan, rates)
+    order = sorted({*prefill, *decode}, key=lambda name: -decode.get(name, 0))
+    for name in order:
+        yield {
+            "family": name,
+            "prefill_s": prefill.get(name, 0.0),
+            "decode_s": decode.get(name, 0.0),
+            "shares": shares.get(name, []) if name != LAUNCHES else [],
+        }
+
+
+def _shares(plan: Plan, rates: Rates) -> dict[str, list[dict[str, Any]]]:
+    """The shares that a family's kernels are taken to reach, each once."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for made in filter(None, map(kernel_case_of, plan.programs)):
+        names = share_names(made.family, made.case)
+        share = vars(rates.share(*names)) | {"of": names[-2] if len(names) > 1 else names[0]}
+        if share not in (listed := found.setdefault(made.family.name, [])):
+            listed.append(share)
+    return found
+
+
+def _rate(figure: Figure, scale: float) -> dict[str, Any]:
+    return {"value": scale * figure.value, "source": figure.source}

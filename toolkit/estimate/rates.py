@@ -1,0 +1,188 @@
+"""What a device can do at most, and which share of that kernels reach; each figure with its source.
+
+A profile's own figures come first; what it lacks follows from others of it, or from the profiles of
+its class, and the source says so.
+"""
+
+import re
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opencl_kernels.device_class import CLASSES
+from toolkit.devices.match import Profile
+from toolkit.devices.profiles import class_facts
+from toolkit.errors import PocketError
+
+VISIBLE = 0.8  # of a nominal bandwidth, what a GPU that only reads can see (mixbench#46)
+BUS_BYTES = 8  # of a transfer of a phone's memory, 64 bits wide
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number and where it comes from."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of a device's limits a family of kernels reaches, 1 being all of it."""
+
+    bandwidth: float
+    arithmetic: float
+    source: str
+
+
+ALL = Share(1.0, 1.0, "assumed: all of both limits")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The limits of a device: its roof, the price of a launch, the shares that kernels reach."""
+
+    read: Figure  # bytes a second
+    arithmetic: Figure  # operations a second, two of a multiply-add
+    launch: Figure  # seconds of a dispatch besides its work
+    step: Figure  # the same where a phase runs as one launch
+    shares: Mapping[str, Share]
+
+    def share(self, *names: str) -> Share:
+        """That of the first of these names which has one, else that of `other`."""
+        found = (self.shares[name] for name in (*names, "other") if name in self.shares)
+        return next(found, ALL)
+
+
+def rates_of(name: str, facts: Profile, known: Mapping[str, Profile]) -> Rates:
+    """The limits of a device; raises where nothing tells them.
+
+    facts  its profile
+    known  all profiles: those of its class stand in for what its own lacks
+    """
+    alike = [each for each in known.values() if each["class"] == facts["class"]]
+    read = _first(name, "bandwidth", _bandwidths(name, facts, alike))
+    return Rates(
+        read=read,
+        arithmetic=_first(name, "arithmetic rate", _peaks(name, facts, alike)),
+        launch=_price(name, facts, "launch_us"),
+        step=_price(name, facts, "step_us"),
+        shares=dict(_shares(name, facts)),
+    )
+
+
+def _bandwidths(name: str, facts: Profile, alike: list[Profile]) -> Iterator[Figure]:
+    if measured := _number(name, facts, "bandwidth_measured_gbs"):
+        yield Figure(1e9 * measured, _source(facts, "bandwidth_measured_gbs"))
+    seen = f"{VISIBLE:.0%} of the nominal"
+    if nominal := _number(name, facts, "bandwidth_gbs"):
+        yield _nominal(nominal, f"{seen} {nominal:g} GB/s: {_source(facts, 'bandwidth_gbs')}")
+    if transfers := re.search(r"-(\d+)$", str(facts.get("memory", ""))):
+        formula = BUS_BYTES * int(transfers[1]) / 1e3
+        yield _nominal(formula, f"{seen} {formula:g} GB/s, by formula of {facts['memory']}")
+    if others := _values(alike, "bandwidth_gbs"):
+        middle = statistics.median(others)
+        yield _nominal(middle, f"{seen} {middle:g} GB/s, the median of {_count(others, facts)}")
+
+
+def _nominal(gigabytes: float, source: str) -> Figure:
+    return Figure(1e9 * VISIBLE * gigabytes, source)
+
+
+def _peaks(name: str, facts: Profile, alike: list[Profile]) -> Iterator[Figure]:
+    """Of halves where values between kernels are halves."""
+    single = _number(name, facts, "fp32_tflops")
+    if CLASSES[facts["class"]].activations == "f32":
+        if single:
+            yield Figure(1e12 * single, f"fp32: {_source(facts, 'fp32_tflops')}")
+        return
+    if half := _number(name, facts, "fp16_tflops"):
+        yield Figure(1e12 * half, f"fp16 peak: {_source(facts, 'fp16_tflops')}")
+    if single:
+        yield Figure(2e12 * single, f"twice fp32: {_source(facts, 'fp32_tflops')}")
+    pairs = [each for each in alike if {"fp16_tflops", "bandwidth_gbs"} <= each.keys()]
+    if pairs and (own := _number(name, facts, "bandwidth_gbs")):
+        ratio = statistics.median(each["fp16_tflops"] / each["bandwidth_gbs"] for each in pairs)
+        source = f"the median of TFLOP/s per GB/s of {_count(pairs, facts)}"
+        yield Figure(1e12 * ratio * own, source)
+    if others := _values(alike, "fp16_tflops"):
+        yield Figure(1e12 * statistics.median(others), f"the median of {_count(others, facts)}")
+
+
+def _price(name: str, facts: Profile, key: str) -> Figure:
+    """Of a dispatch besides its work; most profiles leave it to their class."""
+    usual = class_facts(facts["class"])
+    of_class = facts.get(key) == usual.get(key)
+    source = f"class {facts['class']}: {_source(usual, key)}" if of_class else _source(facts, key)
+    return Figure(1e-6 * (_number(name, facts, key) or 0), source)
+
+
+def _first(name: str, what: str, found: Iterator[Figure]) -> Figure:
+    figure = next(found, None)
+    if figure is None:
+        raise PocketError(
+            f"the {what} of '{name}' is not known",
+            "neither its profile nor others of its class have one",
+            f"measure the device here: pocketcl bench --kernels --save {name}",
+        )
+    return figure
+
+
+def _shares(name: str, facts: Profile) -> Iterator[tuple[str, Share]]:
+    """Where one limit is given, the share of the other is the same."""
+    for family, entry in facts.get("kernels", {}).items():
+        limits = [key for key in ("bandwidth", "arithmetic") if key in dict(entry or {})]
+        given = [_positive(entry, key) for key in limits]
+        if not given or None in given:
+            raise _fault(facts, name, f"its kernels have {family}: {entry!r:.60}")
+        first, last = (float(given[i] or 0) for i in (0, -1))
+        yield family, Share(first, last, str(entry.get("source", _source(facts, "kernels"))))
+
+
+def _number(name: str, facts: Profile, key: str) -> float | None:
+    if facts.get(key) is None:
+        return None
+    value = _positive(facts, key)
+    if value is None:
+        raise _fault(facts, name, f"its {key} is {facts[key]!r:.60}")
+    return value
+
+
+def _positive(facts: Mapping[str, Any], key: str) -> float | None:
+    value = facts.get(key)
+    good = type(value) in (int, float) and 0 < value < 1e12
+    return float(value) if good and value is not None else None
+
+
+def _fault(facts: Profile, name: str, because: str) -> PocketError:
+    hint = "set it to a number above zero"
+    return PocketError(f"device '{name}' in {facts['from']} is not usable", because, hint)
+
+
+def _source(facts: Profile, key: str) -> str:
+    named = facts.get("source", "no source")
+    if isinstance(named, Mapping):
+        named = named.get(key, named.get("rest", "no source"))
+    return _spelled(str(named))
+
+
+def _spelled(source: str) -> str:
+    """As devices.yaml marks it: E an estimate, F a formula, S a place."""
+    kind, _, rest = source.partition(" ")
+    named: dict[str, Callable[[str], str]] = {
+        "E": lambda rest: f"an estimate from memory {rest}".strip(),
+        "E;": lambda rest: "an estimate from memory",
+        "E:": lambda rest: f"an estimate: {rest}",
+        "F": lambda _: "by formula",
+        "S": lambda rest: rest,
+    }
+    return named[kind](rest) if kind in named else source
+
+
+def _values(alike: list[Profile], key: str) -> list[float]:
+    return [each[key] for each in alike if isinstance(each.get(key), int | float)]
+
+
+def _count(found: list[Any], facts: Profile) -> str:
+    return f"{len(found)} {facts['class']} profiles"
