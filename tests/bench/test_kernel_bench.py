@@ -8,10 +8,15 @@ from xml.etree import ElementTree
 import pytest
 
 from opencl_kernels import FAMILIES, KERNELS
+from opencl_kernels.attention.heads import Heads, visible
+from opencl_kernels.case import At
 from opencl_kernels.layouts import F16
 from toolkit.bench.kernel_bench import bench_kernels, choose, lines
+from toolkit.bench.kernel_profile import save_profile
 from toolkit.bench.report.roofline import check_path, write_roofline
+from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
+from toolkit.estimate.rates import rates_of
 
 
 def row(kernel: str, flops: int, seconds: float) -> dict[str, Any]:
@@ -86,3 +91,44 @@ def test_only_svg_and_only_where_there_is_a_folder(tmp_path: Path) -> None:
         check_path(tmp_path / "none" / "roof.svg")
     with pytest.raises(PocketError, match="nothing to draw"):
         write_roofline(tmp_path / "roof.svg", {"kernels": [row("copy", 0, 1e-6)]})
+
+
+def share(key: str, read: float, multiply_add: float) -> dict[str, Any]:
+    roof = max(read, multiply_add)
+    shares = {"read_share": read, "multiply_add_share": multiply_add, "roof_share": roof}
+    return {"share_of": key, **shares}
+
+
+def test_measured_shares_are_kept_in_a_profile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The median of the limit that most cases meet; another run adds to it, a probe keeps it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    rows = [share("gemv f32", read, 0.1) for read in (0.5, 0.9, 0.6)]
+    rows += [share("gemv f32", 0.1, 0.7), share("gemm f32", 0.1, 0.8)]
+    rates = {"read_gb_s": 12.345, "multiply_add_gflop_s": 234.4}
+    figures = {"device": "a CPU", "class": "cpu", "rates": rates, "kernels": rows}
+    save_profile("box", figures)
+    save_profile("box", {**figures, "kernels": [share("gemm f32", 0.1, 0.4)]})
+    found = profiles()["box"]
+    assert found["kernels"]["gemv f32"] == {"bandwidth": 0.6}
+    assert found["kernels"]["gemm f32"] == {"arithmetic": 0.4}
+    assert (found["bandwidth_measured_gbs"], found["fp32_tflops"]) == (12.3, 0.234)
+    limits = rates_of("box", found, profiles())
+    assert limits.read.value == pytest.approx(12.3e9) and "bench --kernels" in limits.read.source
+    assert limits.share("gemv f32", "gemv").bandwidth == 0.6
+
+
+@pytest.mark.parametrize("window", [0, 5])
+@pytest.mark.parametrize("seq, past, texts", [(1, 0, 1), (1, 9, 2), (7, 3, 1), (4, 8, 2)])
+def test_the_work_of_attention_is_that_of_visible_keys(
+    window: int, seq: int, past: int, texts: int
+) -> None:
+    at = At(seq=seq, past=past, start=(0,) * texts)
+    case = Heads(M=seq * texts, H=4, G=2, K=8, C=32, B=texts, WINDOW=window, at=at)
+    seen = [(b, range(first, end)) for _, b, first, end in visible(case)]
+    moved, operations = FAMILIES["attention_prefill"].work(case)
+    assert operations == 4 * 4 * 8 * sum(len(keys) for _, keys in seen)
+    kept = {(b, key) for b, keys in seen for key in keys}
+    q_and_y = 2 * 4 * case.M * case.H * case.K
+    assert moved == q_and_y + len(kept) * 2 * 4 * case.G * case.K

@@ -160,6 +160,8 @@ def compile_(
     from toolkit.compiler.pipeline import compile as run
     from toolkit.compiler.report import compile_lines
     from toolkit.compiler.source import load_source
+    from toolkit.estimate.memory import complaint_of
+    from toolkit.progress import note_on_stderr
 
     if more:
         raise click.UsageError(f"The plan's folder is an option: compile {src} -o {more[0]}")
@@ -170,6 +172,9 @@ def compile_(
         raise click.UsageError("--group, --symmetric and --keep go with --weights e0m4.")
     done = run(load_source(src), out, progress=PROGRESS, **options)
     figures = done.as_json()
+    if warning := complaint_of(done.plan):
+        figures["warning"] = warning
+        note_on_stderr(f"warning: {warning}")
     report(figures, lambda: compile_lines(done.path, figures, named=out is not None), as_json)
 
 

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from toolkit.devices.profiles import profiles
 from toolkit.plan.arena import round_up
 from toolkit.plan.schema import WEIGHT_ALIGN, Plan, Weight
+from toolkit.tables import size
 
 TABLE = "rows"  # layout of a table that is indexed by position, as the rotary angles are
 SYMBOL_BYTES = 4
@@ -75,6 +77,33 @@ def longest_context(plan: Plan, room: Room, limit: int) -> int | None:
         fits = room.holds(memory_at(plan, middle)) is not False
         low, high = (middle, high) if fits else (low, middle)
     return low
+
+
+def complaint_of(plan: Plan) -> str:
+    """`complaint` by the profile that the plan was compiled for."""
+    name = str(plan.profile["name"])
+    return complaint(plan, {**profiles().get(name, {}), **plan.profile})
+
+
+def complaint(plan: Plan, facts: Mapping[str, Any]) -> str:
+    """What a compile says of a plan that its device cannot hold; "" if it can or nobody knows.
+
+    facts  the profile of the device
+    """
+    context, room = int(plan.model["max_context"]), room_of(facts)
+    own = memory_at(plan, context)
+    if room.holds(own) is not False:
+        return ""
+    longest = longest_context(plan, room, context)
+    cure = f"--max-context {longest} fits" if longest else "no context fits"
+    given = "a buffer of " + size(room.buffer or 0)
+    taken = "a buffer of " + size(own.largest)
+    if room.memory is not None and own.total > room.memory:
+        given, taken = size(room.memory), size(own.total)
+    return (
+        f"the plan takes {taken} with {context} tokens, {facts['name']} is known to give {given}:"
+        f" {cure}; other phones may give more (pocketcl estimate PLAN --memory 6GiB)"
+    )
 
 
 def room_of(facts: Mapping[str, Any], memory: int | None = None) -> Room:

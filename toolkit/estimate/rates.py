@@ -132,7 +132,8 @@ def _first(name: str, what: str, found: Iterator[Figure]) -> Figure:
 def _shares(name: str, facts: Profile) -> Iterator[tuple[str, Share]]:
     """Where one limit is given, the share of the other is the same."""
     for family, entry in facts.get("kernels", {}).items():
-        limits = [key for key in ("bandwidth", "arithmetic") if key in dict(entry or {})]
+        told = entry if isinstance(entry, Mapping) else {}
+        limits = [key for key in ("bandwidth", "arithmetic") if key in told]
         given = [_positive(entry, key) for key in limits]
         if not given or None in given:
             raise _fault(facts, name, f"its kernels have {family}: {entry!r:.60}")
@@ -150,9 +151,9 @@ def _number(name: str, facts: Profile, key: str) -> float | None:
 
 
 def _positive(facts: Mapping[str, Any], key: str) -> float | None:
-    value = facts.get(key)
-    good = type(value) in (int, float) and 0 < value < 1e12
-    return float(value) if good and value is not None else None
+    value: Any = facts.get(key)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value < 1e12 else None
 
 
 def _fault(facts: Profile, name: str, because: str) -> PocketError:
@@ -171,9 +172,9 @@ def _spelled(source: str) -> str:
     """As devices.yaml marks it: E an estimate, F a formula, S a place."""
     kind, _, rest = source.partition(" ")
     named: dict[str, Callable[[str], str]] = {
-        "E": lambda rest: f"an estimate from memory {rest}".strip(),
-        "E;": lambda rest: "an estimate from memory",
-        "E:": lambda rest: f"an estimate: {rest}",
+        "E": lambda rest: f"recalled, not looked up {rest}".strip(),
+        "E;": lambda _: "recalled, not looked up",
+        "E:": lambda rest: f"recalled: {rest}",
         "F": lambda _: "by formula",
         "S": lambda rest: rest,
     }

@@ -1,0 +1,91 @@
+"""Predicted times against ones that are counted by hand; more of a device is never slower."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from product_plan import CHUNK, CONTEXT, K, N, product_plan
+
+from toolkit.errors import PocketError
+from toolkit.estimate.cost import LAUNCHES, Clock
+from toolkit.estimate.rates import Figure, Rates, Share
+from toolkit.plan.schema import Cooperative, Variant
+
+FACTS = {"name": "adreno", "class": "adreno", "local_memory": 32768, "features": ["fp16"]}
+HALF = Share(0.5, 0.25, "test")
+
+
+def rates(read: float = 1e9, arithmetic: float = 1e9, **shares: Share) -> Rates:
+    launch, step = Figure(1e-6, "test"), Figure(1e-7, "test")
+    shares = {"other": HALF, **shares}
+    return Rates(Figure(read, "test"), Figure(arithmetic, "test"), launch, step, shares)
+
+
+def total(seconds: Any) -> float:
+    return sum(seconds.values())
+
+
+def test_a_decode_step_moves_its_weight() -> None:
+    moved, operations = 4 * (K + N * K + N), 2 * N * K
+    assert moved / 0.5 > operations / 0.25 - 1
+    slower = max(moved / 0.5e9, operations / 0.25e9)
+    assert Clock(product_plan(), FACTS, rates()).decode(5) == pytest.approx(
+        {"gemv": 2 * slower, LAUNCHES: 2e-6}
+    )
+
+
+def test_a_prompt_is_fed_in_chunks() -> None:
+    """The last token of 17 is a chunk of its own, which the phase of one token takes."""
+    found = Clock(product_plan(), FACTS, rates()).prefill(2 * CHUNK + 1)
+    chunk = 2 * CHUNK * N * K / 0.25e9
+    assert found["gemm"] == pytest.approx(2 * 2 * chunk)
+    assert found[LAUNCHES] == pytest.approx(3 * 2e-6)
+    assert found["gemv"] > 0
+
+
+def test_the_narrowest_share_counts() -> None:
+    plan = product_plan()
+    wide, narrow = Share(1.0, 1.0, ""), Share(0.1, 0.1, "")
+    slow = Clock(plan, FACTS, rates(**{"gemv": wide, "gemv f32": narrow})).decode(0)["gemv"]
+    fast = Clock(plan, FACTS, rates(**{"gemv": wide, "gemv f16": narrow})).decode(0)["gemv"]
+    assert slow == pytest.approx(10 * fast)
+    few = rates(**{"gemm": wide, "gemm few": narrow})
+    assert Clock(plan, FACTS, few).step(3, 0).seconds["gemm"] > 1e-6
+    assert rates().share("gemm") == HALF
+
+
+def test_one_launch_for_a_whole_phase() -> None:
+    prefill, decode = product_plan().phases
+    joined = replace(decode, cooperative=Cooperative(0))
+    plan = product_plan(phases=(prefill, joined))
+    assert Clock(plan, FACTS, rates()).decode(0)[LAUNCHES] == pytest.approx(1e-6 + 2e-7)
+
+
+@pytest.mark.parametrize("better", [{"read": 2e9}, {"arithmetic": 4e9}])
+def test_a_better_device_is_never_slower(better: dict[str, float]) -> None:
+    plain, fast = (Clock(product_plan(), FACTS, rates(**each)) for each in ({}, better))
+    for tokens in (1, 3, CHUNK, 2 * CHUNK + 1):
+        assert total(fast.prefill(tokens)) <= total(plain.prefill(tokens))
+    assert total(fast.decode(7)) <= total(plain.decode(7))
+
+
+def test_a_variant_that_the_device_lacks_is_passed_over() -> None:
+    prefill, decode = product_plan().phases
+    *_, fetch = decode.steps
+    lacking = Variant(1, (1,), (1,), requires=("subgroups",))
+    step = replace(decode.dispatches()[0], variants=(lacking, Variant(0, (1,), (1,))))
+    plan = product_plan(phases=(prefill, replace(decode, steps=(step, fetch))))
+    assert set(Clock(plan, FACTS, rates()).decode(0)) == {"gemm", LAUNCHES}
+    alone = replace(step, variants=(lacking,))
+    plan = product_plan(phases=(prefill, replace(decode, steps=(alone, fetch))))
+    with pytest.raises(PocketError, match="no variant of product runs on this device"):
+        Clock(plan, FACTS, rates()).decode(0)
+
+
+def test_what_cannot_be_estimated() -> None:
+    plan = product_plan()
+    edited = tuple(replace(program, case=None) for program in plan.programs)
+    with pytest.raises(PocketError, match="this plan cannot be estimated"):
+        Clock(replace(plan, programs=edited), FACTS, rates()).decode(0)
+    with pytest.raises(PocketError, match="this plan generates no text"):
+        Clock(plan, FACTS, rates()).step(1, CONTEXT + 1)
