@@ -8,7 +8,6 @@ from typing import Any
 
 from toolkit.devices.profiles import measured, write_measured
 
-OTHER = "other"  # families that no case was measured of
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -22,7 +21,8 @@ def save_profile(name: str, figures: Mapping[str, Any]) -> Path:
 def profile_of(figures: Mapping[str, Any], day: datetime.date) -> dict[str, Any]:
     """The rates of a device, and of each family of kernels the median share of its cases."""
     rates = figures["rates"]
-    shares = {key: [_limit(row) for row in rows] for key, rows in _grouped(figures["kernels"])}
+    grouped = _grouped(figures["kernels"])
+    shares = {key: [_limit(row, rates) for row in rows] for key, rows in grouped}
     return {
         "about": figures["device"],
         "class": figures["class"],
@@ -38,17 +38,21 @@ def _grouped(rows: Rows) -> list[tuple[str, Rows]]:
     return [(key, [row for row in rows if row["share_of"] == key]) for key in keys]
 
 
-def _limit(row: Mapping[str, Any]) -> tuple[str, float]:
-    """The limit that a case is closer to, and the share of it."""
-    name = "bandwidth" if row["read_share"] >= row["multiply_add_share"] else "arithmetic"
-    return name, float(row["roof_share"])
+def _limit(row: Mapping[str, Any], rates: Mapping[str, float]) -> tuple[str, float]:
+    """The limit that a case is closer to, and the share of it.
+
+    Of the rates that the profile keeps, not of those around the case: on a machine whose rates
+    change by the second, limit times share is what was reached all the same.
+    """
+    bandwidth = row["gb_s"] / rates["read_gb_s"]
+    arithmetic = row["gflop_s"] / rates["multiply_add_gflop_s"]
+    return max(("bandwidth", bandwidth), ("arithmetic", arithmetic), key=lambda each: each[1])
 
 
-def _entry(found: Sequence[tuple[str, float]]) -> dict[str, Any]:
-    """One limit: that of most cases; cases that meet the other one have no part in it."""
-    name = statistics.mode(limit for limit, _ in found)
-    share = statistics.median(share for limit, share in found if limit == name)
-    return {name: _short(share)}
+def _entry(found: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """The median share of each limit, of the cases that are closer to it."""
+    shares = {name: [share for limit, share in found if limit == name] for name, _ in found}
+    return {name: _short(statistics.median(each)) for name, each in shares.items()}
 
 
 def _short(value: float) -> float:
