@@ -23,7 +23,7 @@ svg { font: 12px system-ui, sans-serif; } text { fill: #1d2129; }
 .axis { stroke: #b3261e; fill: none; stroke-dasharray: 5 3; } .hotword { fill: #b3261e; }
 .one { fill: #2f5fd0; stroke: #2f5fd0; } .two { fill: #c2571a; stroke: #c2571a; }
 .three { fill: #1f8a4c; stroke: #1f8a4c; } .four { fill: #8452c9; stroke: #8452c9; }
-.line { fill: none; stroke-width: 2; } .bar, .dot { stroke-width: 0; }
+.hollow { fill: #fff; } .line { fill: none; stroke-width: 2; } .bar, .dot { stroke-width: 0; }
 """
 
 
@@ -80,7 +80,8 @@ def rate_chart(figures: Figures, key: str, name: str) -> Chart:
     path = " ".join(f"{x:.1f},{at:g}" for x, at in points)
     body.append(f'<polyline class="one line" points="{path}"/>')
     for (x, at), row in zip(points, found, strict=True):
-        body.append(f'<circle class="one dot" cx="{x:.1f}" cy="{at:g}" r="3.5"/>')
+        kind = "hollow" if row["fits"] is False else "dot"
+        body.append(f'<circle class="one {kind}" cx="{x:.1f}" cy="{at:g}" r="3.5"/>')
         body.append(text(x + 5, at - 8, _short(row[key])))
         body.append(text(x, BOTTOM + 16, tokens(row["context"]), "middle", "tick"))
     body.append(text(RIGHT, BOTTOM + 32, "tokens", "end", "note"))
@@ -88,7 +89,7 @@ def rate_chart(figures: Figures, key: str, name: str) -> Chart:
 
 
 def memory_chart(figures: Figures) -> Chart:
-    """Memory by kind over contexts, under what the device gives."""
+    """Memory by kind over contexts, under what the device gives; what does not fit is pale."""
     found, limit = figures["contexts"], figures["room"]["memory"]
     totals = [row["memory"]["total"] / 1e9 for row in found]
     near = [limit / 1e9] if limit is not None and limit < 4e9 * max(totals) else []
@@ -96,12 +97,14 @@ def memory_chart(figures: Figures) -> Chart:
     body = [text(LEFT - 46, TOP - 14, "GB", kind="note"), *rows((LEFT, RIGHT), y)]
     wide = min(36.0, (RIGHT - LEFT) / len(found) - 8)
     for x, row in zip(_places(len(found)), found, strict=True):
-        body += _stack(row["memory"], x - wide / 2, wide, y)
+        opacity = 0.4 if row["fits"] is False else 1
+        bars = "".join(_stack(row["memory"], x - wide / 2, wide, y))
+        body.append(f'<g opacity="{opacity}">{bars}</g>')
         body.append(text(x, BOTTOM + 16, tokens(row["context"]), "middle", "tick"))
     for value in near:
         body.append(f'<path class="axis" d="M{LEFT} {y.at(value):g}H{RIGHT}"/>')
         words = f"{size(limit)}: {figures['room']['source']}"
-        body.append(text(RIGHT, y.at(value) - 5, words, "end", "note hotword"))
+        body.append(text(LEFT + 4, y.at(value) - 5, words, kind="note hotword"))
     body += _legend(list(PARTS.values()), BOTTOM + 38)
     return Chart("Predicted memory by context", BOTTOM + 66, body)
 

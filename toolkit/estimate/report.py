@@ -7,6 +7,7 @@ from toolkit.estimate.cost import LAUNCHES
 from toolkit.tables import size, table, wrapped
 
 Figures = Mapping[str, Any]
+UNITS = ((7200, "h", 3600), (120, "min", 60), (1, "s", 1), (1e-4, "ms", 1e-3))  # from, scale
 SMALL = 0.01  # of both times: families below are summed up
 
 
@@ -113,6 +114,7 @@ def sources(figures: Figures) -> Iterator[str]:
 
 def seconds(value: float) -> str:
     """A time for people."""
-    if value >= 1:
-        return f"{value:,.1f} s"
-    return f"{1e3 * value:,.1f} ms" if value >= 1e-4 else f"{1e6 * value:,.0f} µs"
+    for least, unit, scale in UNITS:
+        if value >= least:
+            return f"{value / scale:,.1f} {unit}"
+    return f"{1e6 * value:,.0f} µs"
