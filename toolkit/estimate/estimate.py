@@ -51,31 +51,46 @@ def figures_of(
     plan, facts = found.plan, found.facts
     rates = rates_of(str(facts["name"]), facts, profiles())
     clock, room = Clock(plan, facts, rates), room_of(facts, memory)
-    prompt = _prompt(prompt_tokens, found.context)
-    prefill, decode = clock.prefill(prompt), clock.decode(_middle(prompt, found.context))
-    own = memory_at(plan, found.context)
     return {
         "predicted": True,
         "about": _about(path, plan, facts),
         "device": str(facts["name"]),
         "class": facts["class"],
-        "prefill_tokens_per_s": prompt / sum(prefill.values()),
-        "decode_tokens_per_s": 1 / sum(decode.values()),
-        "first_token_s": sum(prefill.values()),
-        "prompt_tokens": prompt,
-        "context": found.context,
-        "memory": own.as_json(),
-        "fits": room.holds(own),
-        "room": {"memory": room.memory, "buffer": room.buffer, "source": room.source},
-        "longest_context": longest_context(plan, room, int(plan.model["max_context"])),
+        **_speed(clock, _prompt(prompt_tokens, found.context), found.context),
+        **_size(plan, room, found.context),
         "contexts": list(_rows(clock, room)),
-        "families": list(_families(plan, rates, prefill, decode)),
         "rates": {
             "read_gb_s": _rate(rates.read, 1e-9),
             "arithmetic_gflop_s": _rate(rates.arithmetic, 1e-9),
             "launch_us": _rate(rates.launch, 1e6),
             "step_us": _rate(rates.step, 1e6),
         },
+    }
+
+
+def _speed(clock: Clock, prompt: int, context: int) -> dict[str, Any]:
+    """Of a prompt, and of the middle one of the tokens that follow it."""
+    prefill = clock.prefill(prompt)
+    decode = clock.decode(min(prompt + NEW // 2, context - 1))
+    first = sum(prefill.values())
+    return {
+        "prefill_tokens_per_s": prompt / first,
+        "decode_tokens_per_s": 1 / sum(decode.values()),
+        "first_token_s": first,
+        "prompt_tokens": prompt,
+        "families": list(_families(clock.plan, clock.rates, prefill, decode)),
+    }
+
+
+def _size(plan: Plan, room: Room, context: int) -> dict[str, Any]:
+    """Of the plan that a compile would make, and whether the device holds it."""
+    own = memory_at(plan, context)
+    return {
+        "context": context,
+        "memory": own.as_json(),
+        "fits": room.holds(own),
+        "room": {"memory": room.memory, "buffer": room.buffer, "source": room.source},
+        "longest_context": longest_context(plan, room, int(plan.model["max_context"])),
     }
 
 
@@ -104,11 +119,6 @@ def _prompt(wanted: int | None, context: int) -> int:
     return wanted
 
 
-def _middle(prompt: int, context: int) -> int:
-    """Tokens before the middle one of those that follow a prompt."""
-    return min(prompt + NEW // 2, context - 1)
-
-
 def contexts_of(limit: int) -> list[int]:
     """Lengths of contexts that a report tells of, up to the greatest one."""
     lengths = list(CONTEXTS)
@@ -118,7 +128,7 @@ def contexts_of(limit: int) -> list[int]:
 
 
 def _rows(clock: Clock, room: Room) -> Iterator[dict[str, Any]]:
-    """A text that fills its context: the prompt but for one token, then that one."""
+    """A prompt that fills its context, and the token before which the context is full."""
     for context in contexts_of(int(clock.plan.model["max_context"])):
         first = sum(clock.prefill(context).values())
         memory = memory_at(clock.plan, context)

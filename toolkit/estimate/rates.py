@@ -6,7 +6,7 @@ its class, and the source says so.
 
 import re
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from opencl_kernels.device_class import CLASSES
 from toolkit.devices.match import Profile
 from toolkit.devices.profiles import class_facts
 from toolkit.errors import PocketError
+from toolkit.estimate.told import fault, number, positive, source_of
 
 VISIBLE = 0.8  # of a nominal bandwidth, what a GPU that only reads can see (mixbench#46)
 BUS_BYTES = 8  # of a transfer of a phone's memory, 64 bits wide
@@ -73,11 +74,11 @@ def rates_of(name: str, facts: Profile, known: Mapping[str, Profile]) -> Rates:
 
 
 def _bandwidths(name: str, facts: Profile, alike: list[Profile]) -> Iterator[Figure]:
-    if measured := _number(name, facts, "bandwidth_measured_gbs"):
-        yield Figure(1e9 * measured, _source(facts, "bandwidth_measured_gbs"))
+    if measured := number(name, facts, "bandwidth_measured_gbs"):
+        yield Figure(1e9 * measured, source_of(facts, "bandwidth_measured_gbs"))
     seen = f"{VISIBLE:.0%} of the nominal"
-    if nominal := _number(name, facts, "bandwidth_gbs"):
-        yield _nominal(nominal, f"{seen} {nominal:g} GB/s: {_source(facts, 'bandwidth_gbs')}")
+    if nominal := number(name, facts, "bandwidth_gbs"):
+        yield _nominal(nominal, f"{seen} {nominal:g} GB/s: {source_of(facts, 'bandwidth_gbs')}")
     if transfers := re.search(r"-(\d+)$", str(facts.get("memory", ""))):
         formula = BUS_BYTES * int(transfers[1]) / 1e3
         yield _nominal(formula, f"{seen} {formula:g} GB/s, by formula of {facts['memory']}")
@@ -92,17 +93,17 @@ def _nominal(gigabytes: float, source: str) -> Figure:
 
 def _peaks(name: str, facts: Profile, alike: list[Profile]) -> Iterator[Figure]:
     """Of halves where values between kernels are halves."""
-    single = _number(name, facts, "fp32_tflops")
+    single = number(name, facts, "fp32_tflops")
     if CLASSES[facts["class"]].activations == "f32":
         if single:
-            yield Figure(1e12 * single, f"fp32: {_source(facts, 'fp32_tflops')}")
+            yield Figure(1e12 * single, f"fp32: {source_of(facts, 'fp32_tflops')}")
         return
-    if half := _number(name, facts, "fp16_tflops"):
-        yield Figure(1e12 * half, f"fp16 peak: {_source(facts, 'fp16_tflops')}")
+    if half := number(name, facts, "fp16_tflops"):
+        yield Figure(1e12 * half, f"fp16 peak: {source_of(facts, 'fp16_tflops')}")
     if single:
-        yield Figure(2e12 * single, f"twice fp32: {_source(facts, 'fp32_tflops')}")
+        yield Figure(2e12 * single, f"twice fp32: {source_of(facts, 'fp32_tflops')}")
     pairs = [each for each in alike if {"fp16_tflops", "bandwidth_gbs"} <= each.keys()]
-    if pairs and (own := _number(name, facts, "bandwidth_gbs")):
+    if pairs and (own := number(name, facts, "bandwidth_gbs")):
         ratio = statistics.median(each["fp16_tflops"] / each["bandwidth_gbs"] for each in pairs)
         source = f"the median of TFLOP/s per GB/s of {_count(pairs, facts)}"
         yield Figure(1e12 * ratio * own, source)
@@ -114,8 +115,10 @@ def _price(name: str, facts: Profile, key: str) -> Figure:
     """Of a dispatch besides its work; most profiles leave it to their class."""
     usual = class_facts(facts["class"])
     of_class = facts.get(key) == usual.get(key)
-    source = f"class {facts['class']}: {_source(usual, key)}" if of_class else _source(facts, key)
-    return Figure(1e-6 * (_number(name, facts, key) or 0), source)
+    source = (
+        f"class {facts['class']}: {source_of(usual, key)}" if of_class else source_of(facts, key)
+    )
+    return Figure(1e-6 * (number(name, facts, key) or 0), source)
 
 
 def _first(name: str, what: str, found: Iterator[Figure]) -> Figure:
@@ -134,51 +137,11 @@ def _shares(name: str, facts: Profile) -> Iterator[tuple[str, Share]]:
     for family, entry in facts.get("kernels", {}).items():
         told = entry if isinstance(entry, Mapping) else {}
         limits = [key for key in ("bandwidth", "arithmetic") if key in told]
-        given = [_positive(entry, key) for key in limits]
+        given = [positive(entry, key) for key in limits]
         if not given or None in given:
-            raise _fault(facts, name, f"its kernels have {family}: {entry!r:.60}")
+            raise fault(facts, name, f"its kernels have {family}: {entry!r:.60}")
         first, last = (float(given[i] or 0) for i in (0, -1))
-        yield family, Share(first, last, str(entry.get("source", _source(facts, "kernels"))))
-
-
-def _number(name: str, facts: Profile, key: str) -> float | None:
-    if facts.get(key) is None:
-        return None
-    value = _positive(facts, key)
-    if value is None:
-        raise _fault(facts, name, f"its {key} is {facts[key]!r:.60}")
-    return value
-
-
-def _positive(facts: Mapping[str, Any], key: str) -> float | None:
-    value: Any = facts.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 < value < 1e12 else None
-
-
-def _fault(facts: Profile, name: str, because: str) -> PocketError:
-    hint = "set it to a number above zero"
-    return PocketError(f"device '{name}' in {facts['from']} is not usable", because, hint)
-
-
-def _source(facts: Profile, key: str) -> str:
-    named = facts.get("source", "no source")
-    if isinstance(named, Mapping):
-        named = named.get(key, named.get("rest", "no source"))
-    return _spelled(str(named))
-
-
-def _spelled(source: str) -> str:
-    """As devices.yaml marks it: E an estimate, F a formula, S a place."""
-    kind, _, rest = source.partition(" ")
-    named: dict[str, Callable[[str], str]] = {
-        "E": lambda rest: f"recalled, not looked up {rest}".strip(),
-        "E;": lambda _: "recalled, not looked up",
-        "E:": lambda rest: f"recalled: {rest}",
-        "F": lambda _: "by formula",
-        "S": lambda rest: rest,
-    }
-    return named[kind](rest) if kind in named else source
+        yield family, Share(first, last, str(entry.get("source", source_of(facts, "kernels"))))
 
 
 def _values(alike: list[Profile], key: str) -> list[float]:
