@@ -8,6 +8,7 @@ from toolkit.errors import PocketError
 
 
 def number(name: str, facts: Profile, key: str) -> float | None:
+    """A figure of a profile, None where it has none; raises where it is no number above zero."""
     if facts.get(key) is None:
         return None
     value = positive(facts, key)
@@ -17,17 +18,20 @@ def number(name: str, facts: Profile, key: str) -> float | None:
 
 
 def positive(facts: Mapping[str, Any], key: str) -> float | None:
+    """The value of a key if it is a number above zero."""
     value: Any = facts.get(key)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and 0 < value < 1e12 else None
 
 
 def fault(facts: Profile, name: str, because: str) -> PocketError:
+    """The error for a profile with a figure that is none."""
     hint = "set it to a number above zero"
     return PocketError(f"device '{name}' in {facts['from']} is not usable", because, hint)
 
 
 def source_of(facts: Profile, key: str) -> str:
+    """Where a figure of a profile comes from, in words."""
     named = facts.get("source", "no source")
     if isinstance(named, Mapping):
         named = named.get(key, named.get("rest", "no source"))
