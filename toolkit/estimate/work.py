@@ -79,13 +79,20 @@ def _runs(variant: Variant, facts: Profile) -> bool:
 
 
 def share_names(family: Family, case: Any) -> tuple[str, ...]:
-    """By which a share is looked up: the family's name, with the type of its weight and `few`.
+    """By which a share is looked up, the narrowest first: `gemm e0m4 few`, `gemm e0m4`, `gemm`.
 
-    The narrowest comes first. Only a case at numbers has few rows.
+    The second word is the type of what comes from memory: of a weight, or of keys and values. The
+    third tells few rows (only a case at numbers has them) and scores that are computed.
     """
     weight = getattr(case, "w", None)
-    if weight is None:
-        return (family.name,)
-    stored = f"{family.name} {weight.dtype}"
-    is_few = isinstance(case.M, int) and 1 < case.M <= FEW_ROWS
-    return (*((f"{stored} few", f"{family.name} few") if is_few else ()), stored, family.name)
+    dtype = getattr(case, "kv", "") if weight is None else weight.dtype
+    stored = (f"{family.name} {dtype}", family.name) if dtype else (family.name,)
+    word = _special(case)
+    return (*(f"{name} {word}" for name in stored if word), *stored)
+
+
+def _special(case: Any) -> str:
+    """What makes kernels of a family reach other shares than usual."""
+    if hasattr(case, "w"):
+        return "few" if isinstance(case.M, int) and 1 < case.M <= FEW_ROWS else ""
+    return "scored" if getattr(case, "score", "") else ""
