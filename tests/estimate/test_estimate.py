@@ -132,6 +132,7 @@ def test_what_is_refused(model: Path, tmp_path: Path) -> None:
     assert "no device is called 'snapdragn'" in refused(str(model), "--device", "snapdragn")
     assert "does not fit" in refused(str(model), "--device", DEVICE, "--prompt-tokens", "2000")
     assert "no size" in refused(str(model), "--memory", "lots", code=2)
+    assert "--device phone" in refused(str(model), "--serial", "x", code=2)
     refused(str(tmp_path / "nothing.onnx"), code=2)
 
 

@@ -47,6 +47,8 @@ def estimate(
     from toolkit.estimate.page import check_pictures, write_pictures
     from toolkit.estimate.report import lines
 
+    if options["serial"] is not None and options["device"] != "phone":
+        raise click.UsageError("--serial goes with --device phone.")
     check_pictures(svg, html)
     figures = run(path, progress=PROGRESS, **options)
     write_pictures(svg, html, figures)
