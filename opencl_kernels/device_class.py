@@ -64,8 +64,19 @@ GENERIC = DeviceClass(
     few_rows_quantized=1,
     layouts=WEIGHTS,
 )
-ADRENO = replace(GENERIC, name="adreno", parent="generic")
-MALI = replace(GENERIC, name="mali", parent="generic")
+ROWS = ("gemv", "gemv_half")  # kernels whose work-groups are best a wave, or two
+ADRENO = replace(
+    GENERIC,
+    name="adreno",
+    parent="generic",
+    knobs={name: {"WG": (128, 64, 256)} for name in ROWS},  # a wave has 64 or 128
+)
+MALI = replace(
+    GENERIC,
+    name="mali",
+    parent="generic",
+    knobs={name: {"WG": (32, 16, 64)} for name in ROWS},  # a wave has 16
+)
 
 CLASSES: dict[str, DeviceClass] = {each.name: each for each in (CPU, ADRENO, MALI, GENERIC)}
 

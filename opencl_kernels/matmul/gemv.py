@@ -1,4 +1,4 @@
-"""Matrix product for few rows, with norms before it and a gated unit after it folded in."""
+"""Matrix product for few rows, with the norm before it and a gated unit after it folded in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from opencl_kernels.family import Family
 from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires, worker_grid
 from opencl_kernels.layouts import F16, F32, quantized
 from opencl_kernels.map.indexed import Operand, floats
-from opencl_kernels.matmul import epilogue, matmul
+from opencl_kernels.matmul import epilogue, matmul, strips
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 
@@ -32,15 +32,41 @@ def _cpu_defines(case: Product, knobs: Knobs) -> Defines:
     return {**_defines(case, knobs), **epilogue.cpu_defines(case)}
 
 
-def _portable_grid(case: Any, knobs: Knobs) -> Grid:
-    blocks = ceil_div(case.N, 32 if case.glu else 16)
-    return (blocks * knobs["WG"], case.M), (knobs["WG"], 1)
+def _strip_defines(case: Product, knobs: Knobs) -> Defines:
+    return {**matmul.defines(case), **knobs, **strips.defines(case, knobs)}
 
 
-def _portable_requires(case: Product, knobs: Knobs) -> Requires:
-    """16 partial sums of each slice of K, of gates and ups; a norm's sum of squares."""
-    sums = 16 * (knobs["WG"] // 4) * (2 if case.glu else 1)
-    return Requires(local_bytes=4 * (sums + (knobs["WG"] if case.normed else 0)))
+def _half_defines(case: Product, knobs: Knobs) -> Defines:
+    """A run may be shorter than what halves could hold."""
+    most = strips.run(case, knobs) * 32 // case.w.bits
+    return {**_strip_defines(case, knobs), "HELD": min(knobs["HELD"], most)}
+
+
+def _strip_grid(case: Any, knobs: Knobs) -> Grid:
+    groups = ceil_div(strips.count(case.N), knobs["STRIPS"])
+    return (groups * knobs["WG"], ceil_div(case.M, knobs["MB"])), (knobs["WG"], 1)
+
+
+def _strip_requires(case: Product, knobs: Knobs) -> Requires:
+    """The slices' sums of a strip; with a norm one number of each work-item."""
+    norm = knobs["WG"] if case.norm else 0
+    return Requires(local_bytes=4 * (strips.sums(knobs) + norm))
+
+
+def _half_requires(case: Product, knobs: Knobs) -> Requires:
+    """And what the norm makes of x."""
+    normed = 2 * knobs["MB"] * strips.depth(case, knobs) if case.norm else 0
+    float_bytes = _strip_requires(case, knobs).local_bytes
+    return Requires(features=("fp16",), local_bytes=float_bytes + normed)
+
+
+def _supports_halves(case: Product) -> str | None:
+    """Codes, whose zero points are integers: half arithmetic gains nothing on floats."""
+    if not case.w.bits:
+        return "it reads codes"
+    if case.x != "f16":
+        return "its x is stored as halves: others may be too large"
+    return None if case.w.zero in ("", "u8") else "its zero points are integers"
 
 
 ONE = At(seq=1)
@@ -60,10 +86,21 @@ QUANTIZED_CASES = (
             B=2, at=ONE),
     Product(M=2, N=96, K=300, w=quantized("q8", 32, "f16", "u8"), glu=Glu(47), B=2, at=ONE,
             epilogue="0.5 * v * (1.0 + Erf(v * 0.7071)) * (u + a0[i1])", inputs=floats(47)),
-    Product(M=1, N=37, K=67, w=quantized("e0m4", 32, "f16", "u8"), sum_eps=1e-3, at=ONE),
-    Product(M=2, N=96, K=300, w=quantized("q8", 32, "f16"), glu=Glu(47), sum_eps=1e-5,
-            norm=Norm(1e-6), B=2, at=ONE),
     Product(M=1, N=1030, K=515, w=quantized("e0m4", 32, "f16", "u8")),
+)  # fmt: skip
+HALF_CASES = (
+    Product(M=1, N=7, K=3, x="f16", y="f16", w=quantized("e0m4", 16, "f16")),
+    Product(M=1, N=65, K=63, x="f16", w=quantized("e0m4", 32, "f32", "u8"), bias=True, at=ONE),
+    Product(M=1, N=64, K=40, x="f16", w=quantized("q8", 16, "f16"), glu=Glu(23),
+            norm=Norm(1e-5)),
+    Product(M=5, N=96, K=300, x="f16", w=quantized("q8", 32, "f16", "u8"), glu=Glu(47),
+            epilogue="v * Sigmoid(v) * (u + a0[i1])", inputs=floats(47), at=At(seq=5)),
+    Product(M=3, N=35, K=129, x="f16", y="f16", w=quantized("e0m4", 256, "f16", "u8"),
+            norm=Norm(1e-5, True, True), residual=True, LDX=140, Y0=3, LDY=50, B=3, at=ONE),
+    Product(M=2, N=160, K=1032, x="f16", w=quantized("e0m4", 128, "f16"), glu=Glu(70),
+            B=2, at=ONE),
+    Product(M=6, N=97, K=1544, x="f16", y="f16", w=quantized("e0m4", 32, "f16", "u8"),
+            norm=Norm(1e-6), at=At(seq=6)),
 )  # fmt: skip
 FLOAT_CASES = (
     Product(M=1, N=7, K=3),
@@ -80,10 +117,6 @@ FLOAT_CASES = (
             inputs=floats(530)),
     Product(M=3, N=35, K=63, norm=Norm(1e-5, centred=True), residual=True, LDX=70),
     Product(M=1, N=64, K=129, x="f16", w=F16, norm=Norm(1e-5, True, True), glu=Glu(23), at=ONE,
-            epilogue="v * Sigmoid(1.702 * v) * (u + 1.0)"),
-    Product(M=1, N=35, K=63, sum_eps=1e-3, bias=True, residual=True, at=ONE),
-    Product(M=3, N=33, K=31, x="f16", y="f16", w=F16, sum_eps=1e-5, norm=Norm(1e-6), LDX=40),
-    Product(M=2, N=64, K=129, sum_eps=1e-5, norm=Norm(1e-5, True, True), glu=Glu(23), B=2, at=ONE,
             epilogue="v * Sigmoid(1.702 * v) * (u + 1.0)"),
     Product(M=1, N=530, K=257, w=F16),
 )  # fmt: skip
@@ -114,14 +147,27 @@ GEMV_CPU = Kernel(
     knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
     supports=_supports_floats,
 )
+GEMV_HALF = Kernel(
+    name="gemv_half",
+    source="gemv_half.cl",
+    classes=("adreno", "mali", "generic"),
+    defines=_half_defines,
+    grid=_strip_grid,
+    knobs={
+        **{"WG": (64, 128, 32, 16), "RUN": (0, 1, 2), "HELD": (8, 16)},
+        **{"STRIPS": (1, 2, 4), "MB": (1, 4)},
+    },
+    supports=_supports_halves,
+    requires=_half_requires,
+)
 GEMV = Kernel(
     name="gemv",
     source="gemv.cl",
     classes=("generic",),
-    defines=_defines,
-    grid=_portable_grid,
-    knobs={"WG": (64, 16, 128)},
-    requires=_portable_requires,
+    defines=_strip_defines,
+    grid=_strip_grid,
+    knobs={"WG": (64, 16, 128), "RUN": (0, 1, 2), "STRIPS": (1, 2), "MB": (1, 4)},
+    requires=_strip_requires,
 )
 FAMILY = Family(
     name="gemv",
@@ -129,7 +175,7 @@ FAMILY = Family(
     arguments=matmul.arguments,
     reference=matmul.reference,
     work=matmul.work,
-    cases=QUANTIZED_CASES + FLOAT_CASES,
+    cases=QUANTIZED_CASES + HALF_CASES + FLOAT_CASES,
     bench_cases=FLOAT_BENCH + QUANTIZED_BENCH,
-    kernels=(GEMV_QUANTIZED_CPU, GEMV_CPU, GEMV),
+    kernels=(GEMV_QUANTIZED_CPU, GEMV_CPU, GEMV_HALF, GEMV),
 )

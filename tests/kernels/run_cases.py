@@ -2,8 +2,9 @@
 
     python tests/kernels/run_cases.py KERNEL... [--flops N] [--spoil] [--option OPTION]
 
-Prints `done KERNEL` after each. A process of its own, since Oclgrind and PoCL read their settings
-when the OpenCL library is loaded. `--spoil` makes a launch write past its output.
+Prints `done KERNEL` after each; what needs a feature that the device lacks isn't run. A process of
+its own, since Oclgrind and PoCL read their settings when the OpenCL library is loaded. `--spoil`
+makes a launch write past its output.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from opencl_kernels.case import Case
 from opencl_kernels.family import random_inputs
 from opencl_kernels.launch import launch, open_queue
 from opencl_kernels.tuned import default_knobs
+from toolkit.devices.features import device_features
 from toolkit.executors.opencl.device_choice import choose_device
 
 
@@ -33,8 +35,10 @@ def spoiled(kernel: Kernel) -> Kernel:
 
 
 def run(queue: Any, family: Family, kernel: Kernel, case: Case, options: Sequence[str]) -> None:
-    inputs = random_inputs(family, case, np.random.default_rng(0))
     knobs = default_knobs(kernel, kernel.classes[0])
+    if not {*kernel.requires(case, knobs).features} <= {*device_features(queue.device)}:
+        return
+    inputs = random_inputs(family, case, np.random.default_rng(0))
     outputs, _ = launch(queue, family, kernel, inputs, case, knobs, 0, options)
     for key, expected in family.reference(inputs, case).items():
         bar = 1e-2 if outputs[key].dtype == np.float16 else 1e-4

@@ -92,6 +92,7 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
         yield "experts", Chosen(M=rows, choices=8, E=32, N=2 * F, K=D, w=CODES, glu=Glu(F))
     for each in products:
         yield "gemv", replace(each, norm=Norm(1e-6))
+        yield "gemv_half", replace(each, x="f16", norm=Norm(1e-6) if each.K == D else None)
     one = Heads(M=1, V=VALUES.get(model, 0), SCALE=K**-0.5, at=At(seq=1), **sizes)
     yield "attention_prefill", replace(one, M=256, at=At(seq=256))
     yield "attention_decode", one

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launches import skip_without
 
 from opencl_kernels import KERNELS, Kernel, family_of, source_text
 from opencl_kernels.kernel import FOLDER, INCLUDE
@@ -25,14 +26,31 @@ def defaults(text: str) -> dict[str, str]:
 
 def defined(kernel: Kernel) -> set[str]:
     """The names that plans define for a kernel, over all its cases."""
-    cases = [case for case in family_of(kernel.name).cases if kernel.supports(case) is None]
     knobs = default_knobs(kernel, kernel.classes[0])
-    return {name.partition("(")[0] for case in cases for name in all_defines(kernel, case, knobs)}
+    names = (all_defines(kernel, case, knobs) for case in supported(kernel))
+    return {name.partition("(")[0] for each in names for name in each}
+
+
+def required(file: Path) -> set[str]:
+    """The features that a file's kernels require of a device."""
+    kernels = [kernel for kernel in KERNELS.values() if kernel.source == file.name]
+    return {
+        feature
+        for kernel in kernels
+        for case in supported(kernel)
+        for feature in kernel.requires(case, default_knobs(kernel, kernel.classes[0])).features
+    }
+
+
+def supported(kernel: Kernel) -> list[Any]:
+    """The cases that tests run the kernel on."""
+    return [case for case in family_of(kernel.name).cases if kernel.supports(case) is None]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_a_file_compiles_as_it_stands(queue: Any, file: Path) -> None:
     cl = pytest.importorskip("pyopencl")
+    skip_without(queue, required(file))
     program = cl.Program(queue.context, file.read_text(encoding="utf-8"))
     program.build(["-I", str(INCLUDE)], devices=[queue.device])
     names = [k.name for k in KERNELS.values() if k.source == file.name]

@@ -20,6 +20,7 @@ from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Knobs
 from opencl_kernels.launch import GUARD, built_kernel, launch_built, local_memory
 from opencl_kernels.tuned import default_knobs, values_of
+from toolkit.devices.features import device_features
 from toolkit.errors import PocketError
 
 SEED = int(os.environ.get("POCKETCL_SEED", "0"))  # other random inputs for every case
@@ -46,14 +47,15 @@ def queue() -> Iterator[Any]:
 def every_case(classes: Iterable[str] = CLASSES) -> Iterator[Any]:
     """Each case of a family on the kernels that each class has for it, at the class's knobs.
 
-    The last few (larger) cases run at every other value of each knob too, as slow tests. What two
-    classes launch alike is launched once.
+    A kernel's last few (larger) cases run at every other value of each knob too, as slow tests.
+    What two classes launch alike is launched once.
     """
     seen = set()
     for family, device_class in product(FAMILIES.values(), classes):
-        for index, case in enumerate(family.cases):
-            for kernel in kernels_for(family, device_class, case):
-                each = knobs_of(kernel, device_class, index >= len(family.cases) - LARGE)
+        for kernel in kernels_for(family, device_class):
+            cases = [case for case in family.cases if kernel.supports(case) is None]
+            for index, case in enumerate(cases):
+                each = knobs_of(kernel, device_class, index >= len(cases) - LARGE)
                 for number, knobs in enumerate(each):
                     label = "_".join(f"{name}{value}" for name, value in knobs.items())
                     name = f"{kernel.name}-{case_id(case)}-{label}"
@@ -78,8 +80,14 @@ def nmse(actual: Array, expected: Array) -> float:
     return error / max(float(np.sum(expected.astype(np.float64) ** 2)), 1e-30)
 
 
-def check(family: Family, case: Case, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
-    """Outputs equal the reference; every other buffer is untouched."""
+def check(
+    family: Family,
+    case: Case,
+    inputs: dict[str, Array],
+    outputs: dict[str, Array],
+    in_halves: bool = False,
+) -> None:
+    """Outputs equal the reference, as well as halves can; every other buffer is untouched."""
     expected = family.reference(inputs, case)
     inputs = {**inputs, "sym": symbols(case)}
     for name, value in outputs.items():
@@ -90,12 +98,17 @@ def check(family: Family, case: Case, inputs: dict[str, Array], outputs: dict[st
             np.testing.assert_array_equal(value, expected[name])
         else:
             assert np.isfinite(value).all(), f"{name} has elements that are not finite"
-            bar = 1e-6 if value.dtype == np.float16 else 1e-10
+            bar = 1e-6 if in_halves or value.dtype == np.float16 else 1e-10
             assert nmse(value, expected[name]) < bar, name
 
 
 def check_launch(queue: Any, family: Family, kernel: Kernel, case: Case, knobs: Knobs) -> None:
-    """A kernel computes what its family says, inside its buffers, in the memory it asked for."""
+    """A kernel computes what its family says, inside its buffers, in the memory it asked for.
+
+    One that the device lacks something for is skipped.
+    """
+    needs = kernel.requires(case, knobs)
+    skip_without(queue, needs.features)
     seed = SEED ^ zlib.crc32(f"{kernel.name}{case_id(case)}".encode())
     inputs = random_inputs(family, case, np.random.default_rng(seed))
 
@@ -103,5 +116,12 @@ def check_launch(queue: Any, family: Family, kernel: Kernel, case: Case, knobs: 
     outputs, guard = launch_built(queue, built, family, kernel, inputs, case, knobs)
 
     assert (guard == GUARD).all(), f"{kernel.name} wrote past the end of a buffer"
-    check(family, case, inputs, outputs)
-    assert local_memory(queue, built) == kernel.requires(case, knobs).local_bytes
+    check(family, case, inputs, outputs, in_halves="fp16" in needs.features)
+    assert local_memory(queue, built) == needs.local_bytes
+
+
+def skip_without(queue: Any, features: Iterable[str]) -> None:
+    """Skip a test on a device that lacks what its kernel requires."""
+    lacking = [name for name in features if name not in device_features(queue.device)]
+    if lacking:
+        pytest.skip(f"{queue.device.name.strip()} has no {' and no '.join(lacking)}")

@@ -1,0 +1,49 @@
+// y_MN = x_MK * W_NK^T for few rows: M = 1 in decode      half arithmetic; codes; x in half
+//
+//   Arguments, NORM, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh
+// As gemv, but products of x and codes are made and first summed in halves: strip_half.clh. Groups (STRIPS strips, MB rows).
+#ifndef WG // work-items per strip: a power of two, at least 16
+#define WG 64
+#endif
+#ifndef RUN // words of a group of codes that a slice takes in a row: a power of two; 0: all
+#define RUN 0
+#endif
+#ifndef HELD // codes whose products halves sum: a power of two, at most those of a run
+#define HELD 8
+#endif
+#ifndef STRIPS // that a work-group does, one after the other
+#define STRIPS 1
+#endif
+#ifndef MB // rows of x for which W is read once
+#define MB 1
+#endif
+#ifndef BITS
+#define BITS 4
+#endif
+#ifndef X_HALF
+#define X_HALF 1
+#endif
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#include "matmul.clh"
+#include "strips.clh"
+#include "gemv_rows.clh"
+#include "strip_half.clh"
+
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv_half(PARAMS) {
+  __local float part[MB][SLICES][32];
+#include "gemv_begin.clh"
+#if NORM // x is normalised once, to halves, with zeros beyond K
+  __local half normed[MB * DEPTH];
+  EACH_ROW(r) {
+    for (int k = lane * 4; k < DEPTH; k += WG * 4)
+      vstore4(convert_half4((float4)(X_OR_ZERO(r, k), X_OR_ZERO(r, k + 1), X_OR_ZERO(r, k + 2),
+                                     X_OR_ZERO(r, k + 3))),
+              0, normed + r * DEPTH + k);
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+#endif
+  for (int strip = strip0; strip < strip1; strip++) {
+#include "strip_half_sums.clh"
+#include "gemv_end.clh"
+  }
+}
