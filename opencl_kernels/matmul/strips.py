@@ -33,7 +33,7 @@ def run(case: Any, knobs: Knobs) -> int:
     """Words that a slice takes in a row: a whole group, or RUN; fewer where slices had none."""
     words = case.w.group * case.w.bits // 32
     most = max(1, ceil_div(case.K * case.w.bits, 32) // slices(knobs))
-    wanted = min(words, knobs["RUN"] or words)
+    wanted: int = min(words, knobs["RUN"] or words)
     while wanted > most:
         wanted //= 2
     return wanted

@@ -1,0 +1,96 @@
+"""Products in half arithmetic: as near as halves can be, and finite for every x that is stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from launches import check_launch, nmse, skip_without
+
+from opencl_kernels import FAMILIES, KERNELS
+from opencl_kernels.family import random_inputs
+from opencl_kernels.formats import GROUPS, QUANTIZED, Array, pack_codes
+from opencl_kernels.launch import launch
+from opencl_kernels.layouts import quantized
+from opencl_kernels.matmul.glu import Glu
+from opencl_kernels.matmul.matmul import Norm, Product
+from opencl_kernels.tuned import default_knobs
+
+FAMILY, KERNEL = FAMILIES["gemv"], KERNELS["gemv_half"]
+LARGEST = 65504  # of halves
+CASE = Product(M=1, N=64, K=1024, x="f16", w=quantized("e0m4", 32, "f32", "u8"))
+KNOBS = default_knobs(KERNEL, "generic")
+DISTRIBUTIONS = {
+    "even": lambda rng, size: rng.uniform(-1, 1, size),
+    "with outliers": lambda rng, size: rng.standard_t(2, size),
+    "off centre": lambda rng, size: rng.standard_normal(size) + 4,
+    "small": lambda rng, size: rng.standard_normal(size) / 64,
+    "large": lambda rng, size: rng.uniform(-LARGEST, LARGEST, size),
+}
+
+
+@pytest.fixture(autouse=True)
+def _has_halves(queue: Any) -> None:
+    skip_without(queue, ["fp16"])
+
+
+def error(queue: Any, case: Product, inputs: dict[str, Array], **knobs: int) -> float:
+    """NMSE of what the kernel makes of finite x, which must be finite."""
+    outputs, _ = launch(queue, FAMILY, KERNEL, inputs, case, {**KNOBS, **knobs})
+    assert np.isfinite(outputs["y"]).all()
+    return nmse(outputs["y"], FAMILY.reference(inputs, case)["y"])
+
+
+@pytest.mark.parametrize("held", KERNEL.knobs["HELD"])
+@pytest.mark.parametrize("dtype", QUANTIZED)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_as_near_as_halves_can_be(queue: Any, distribution: str, dtype: str, held: int) -> None:
+    rng = np.random.default_rng(0)
+    case = replace(CASE, w=replace(CASE.w, dtype=dtype, layout=dtype))
+    inputs = random_inputs(FAMILY, case, rng)
+    inputs["x"] = DISTRIBUTIONS[distribution](rng, (1, case.K)).astype(np.float16)
+    assert error(queue, case, inputs, HELD=held) < 1e-6
+
+
+@pytest.mark.parametrize("held", KERNEL.knobs["HELD"])
+@pytest.mark.parametrize("dtype", QUANTIZED)
+@pytest.mark.parametrize(("code", "zero"), [(0, "u8"), (-1, "u8"), (0, ""), (-1, "")])
+def test_the_largest_sums_stay_finite(
+    queue: Any, dtype: str, held: int, code: int, zero: str
+) -> None:
+    """All of x the largest half, all codes at the other end from their zero points."""
+    bits, most = QUANTIZED[dtype], 2 ** QUANTIZED[dtype] - 1
+    case = replace(CASE, w=quantized(dtype, 32, "f32", zero))
+    codes = np.full((case.N, case.K), code % (most + 1), np.uint8)
+    inputs = random_inputs(FAMILY, case, np.random.default_rng(0))
+    inputs |= {"w": pack_codes(codes, bits, 32), "x": np.full((1, case.K), LARGEST, np.float16)}
+    if zero:
+        inputs["zero"][:] = 0 if code else most
+    assert error(queue, case, inputs, HELD=held) < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_size_equals_numpy(queue: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    columns, gated = int(rng.integers(1, 150)), bool(seed % 2)
+    weight = quantized(
+        str(rng.choice(list(QUANTIZED))),
+        int(rng.choice(GROUPS)),
+        str(rng.choice(["f32", "f16"])),
+        str(rng.choice(["", "u8"])),
+    )
+    case = Product(
+        M=int(rng.integers(1, 6)),
+        N=2 * -(-columns // 16) * 16 if gated else columns,
+        K=int(rng.integers(1, 700)),
+        x="f16",
+        w=weight,
+        glu=Glu(columns) if gated else None,
+        bias=bool(rng.integers(2)),
+        residual=not gated and bool(rng.integers(2)),
+        norm=Norm(1e-5) if rng.integers(2) else None,
+    )
+    knobs = {name: int(rng.choice(values)) for name, values in KERNEL.knobs.items()}
+    check_launch(queue, FAMILY, KERNEL, case, knobs)
