@@ -69,13 +69,13 @@ ADRENO = replace(
     GENERIC,
     name="adreno",
     parent="generic",
-    knobs={name: {"WG": (128, 64, 256)} for name in ROWS},  # a wave has 64 or 128
+    knobs={name: {"WG": (128, 64, 256), "RUN": (2, 0, 1)} for name in ROWS},  # waves of 64, 128
 )
 MALI = replace(
     GENERIC,
     name="mali",
     parent="generic",
-    knobs={name: {"WG": (32, 16, 64)} for name in ROWS},  # a wave has 16
+    knobs={name: {"WG": (32, 16, 64)} for name in ROWS},  # waves of 16
 )
 
 CLASSES: dict[str, DeviceClass] = {each.name: each for each in (CPU, ADRENO, MALI, GENERIC)}
