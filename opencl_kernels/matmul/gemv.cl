@@ -12,8 +12,8 @@
 #ifndef STRIPS // that a work-group does, one after the other
 #define STRIPS 1
 #endif
-#ifndef MB // rows of x for which W is read once
-#define MB 1
+#ifndef MB // rows of x for which W is read once; no more than there are
+#define MB 4
 #endif
 #include "matmul.clh"
 #include "strips.clh"

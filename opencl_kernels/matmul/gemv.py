@@ -33,7 +33,7 @@ def _cpu_defines(case: Product, knobs: Knobs) -> Defines:
 
 
 def _strip_defines(case: Product, knobs: Knobs) -> Defines:
-    return {**matmul.defines(case), **knobs, **strips.defines(case, knobs)}
+    return {**matmul.defines(case), **strips.defines(case, knobs)}
 
 
 def _half_defines(case: Product, knobs: Knobs) -> Defines:
@@ -44,18 +44,18 @@ def _half_defines(case: Product, knobs: Knobs) -> Defines:
 
 def _strip_grid(case: Any, knobs: Knobs) -> Grid:
     groups = ceil_div(strips.count(case.N), knobs["STRIPS"])
-    return (groups * knobs["WG"], ceil_div(case.M, knobs["MB"])), (knobs["WG"], 1)
+    return (groups * knobs["WG"], ceil_div(case.M, strips.rows(case, knobs))), (knobs["WG"], 1)
 
 
 def _strip_requires(case: Product, knobs: Knobs) -> Requires:
     """The slices' sums of a strip; with a norm one number of each work-item."""
     norm = knobs["WG"] if case.norm else 0
-    return Requires(local_bytes=4 * (strips.sums(knobs) + norm))
+    return Requires(local_bytes=4 * (strips.sums(case, knobs) + norm))
 
 
 def _half_requires(case: Product, knobs: Knobs) -> Requires:
     """And what the norm makes of x."""
-    normed = 2 * knobs["MB"] * strips.depth(case, knobs) if case.norm else 0
+    normed = 2 * strips.rows(case, knobs) * strips.depth(case, knobs) if case.norm else 0
     float_bytes = _strip_requires(case, knobs).local_bytes
     return Requires(features=("fp16",), local_bytes=float_bytes + normed)
 
@@ -155,7 +155,7 @@ GEMV_HALF = Kernel(
     grid=_strip_grid,
     knobs={
         **{"WG": (64, 128, 32, 16), "RUN": (0, 1, 2), "HELD": (8, 16)},
-        **{"STRIPS": (1, 2, 4), "MB": (1, 4)},
+        **{"STRIPS": (1, 2, 4), "MB": (4, 1, 2, 8)},
     },
     supports=_supports_halves,
     requires=_half_requires,
@@ -166,7 +166,7 @@ GEMV = Kernel(
     classes=("generic",),
     defines=_strip_defines,
     grid=_strip_grid,
-    knobs={"WG": (64, 16, 128), "RUN": (0, 1, 2), "STRIPS": (1, 2), "MB": (1, 4)},
+    knobs={"WG": (64, 16, 128), "RUN": (0, 1, 2), "STRIPS": (1, 2), "MB": (4, 1, 2, 8)},
     requires=_strip_requires,
 )
 FAMILY = Family(

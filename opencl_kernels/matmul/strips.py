@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import sympy
+
 from opencl_kernels.case import Defines, ceil_div
 from opencl_kernels.formats import STRIP
 from opencl_kernels.kernel import Knobs
@@ -19,14 +21,21 @@ def slices(knobs: Knobs) -> int:
     return knobs["WG"] // 8
 
 
-def sums(knobs: Knobs) -> int:
+def sums(case: Any, knobs: Knobs) -> int:
     """Floats of local memory in which the slices' sums meet."""
-    return knobs["MB"] * slices(knobs) * STRIP
+    return rows(case, knobs) * slices(knobs) * STRIP
 
 
 def defines(case: Any, knobs: Knobs) -> Defines:
-    """The define RUN; none for floats."""
-    return {"RUN": run(case, knobs)} if case.w.bits else {}
+    """The knobs as they suit the case; floats have no runs."""
+    runs = {"RUN": run(case, knobs)} if case.w.bits else {}
+    return {**knobs, **runs, "MB": rows(case, knobs)}
+
+
+def rows(case: Any, knobs: Knobs) -> int:
+    """Rows of x at once: MB, or all where these are fewer."""
+    number = sympy.sympify(case.M).is_Integer
+    return min(int(case.M), knobs["MB"]) if number else knobs["MB"]
 
 
 def run(case: Any, knobs: Knobs) -> int:
