@@ -1,7 +1,8 @@
 // y_MN = x_MK * W_NK^T for few rows: M = 1 in decode      half arithmetic; codes; x in half
 //
 //   Arguments, NORM, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh
-// As gemv, but products of x and codes are made and first summed in halves: strip_half.clh. Groups (STRIPS strips, MB rows).
+// As gemv, but products of x and codes are made and first summed in halves: strip_half.clh. Groups
+// (STRIPS strips, MB rows).
 #ifndef WG // work-items per strip: a power of two, at least 16
 #define WG 64
 #endif
@@ -32,13 +33,15 @@
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv_half(PARAMS) {
   __local float part[MB][SLICES][32];
 #include "gemv_begin.clh"
-#if NORM // x is normalised once, to halves, with zeros beyond K
-  __local half normed[MB * DEPTH];
+#if STAGED
+  __local half staged[MB * DEPTH]; // beyond K zeros
   EACH_ROW(r) {
-    for (int k = lane * 4; k < DEPTH; k += WG * 4)
-      vstore4(convert_half4((float4)(X_OR_ZERO(r, k), X_OR_ZERO(r, k + 1), X_OR_ZERO(r, k + 2),
-                                     X_OR_ZERO(r, k + 3))),
-              0, normed + r * DEPTH + k);
+    for (int k = lane * 4; k < DEPTH; k += WG * 4) {
+      const float4 v = k + 4 <= K ? X_OF(LOAD4, r, k)
+                                  : (float4)(X_OR_ZERO(r, k), X_OR_ZERO(r, k + 1),
+                                             X_OR_ZERO(r, k + 2), X_OR_ZERO(r, k + 3));
+      vstore4(convert_half4(v), 0, staged + r * DEPTH + k);
+    }
   }
   barrier(CLK_LOCAL_MEM_FENCE);
 #endif
