@@ -64,18 +64,17 @@ GENERIC = DeviceClass(
     few_rows_quantized=1,
     layouts=WEIGHTS,
 )
-ROWS = ("gemv", "gemv_half")  # kernels whose work-groups are best a wave, or two
 ADRENO = replace(
     GENERIC,
     name="adreno",
     parent="generic",
-    knobs={name: {"WG": (128, 64, 256), "RUN": (2, 0, 1)} for name in ROWS},  # waves of 64, 128
+    knobs={"gemv_half": {"WG": (128, 64, 256), "RUN": (2, 0, 1)}},  # waves of 64 or 128
 )
 MALI = replace(
     GENERIC,
     name="mali",
     parent="generic",
-    knobs={name: {"WG": (32, 16, 64)} for name in ROWS},  # waves of 16
+    knobs={"gemv_half": {"WG": (32, 16, 64), "MB": (2, 1, 4)}},  # waves of 16, 64 registers
 )
 
 CLASSES: dict[str, DeviceClass] = {each.name: each for each in (CPU, ADRENO, MALI, GENERIC)}

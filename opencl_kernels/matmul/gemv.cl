@@ -4,7 +4,7 @@
 // A work-group makes STRIPS strips of 32 outputs (gates and ups at once) of MB rows, in float.
 // Groups (STRIPS strips, MB rows).
 #ifndef WG // work-items per strip: a power of two, at least 16
-#define WG 64
+#define WG 128
 #endif
 #ifndef RUN // words of a group of codes that a slice takes in a row: a power of two; 0: all
 #define RUN 0

@@ -166,7 +166,7 @@ GEMV = Kernel(
     classes=("generic",),
     defines=_strip_defines,
     grid=_strip_grid,
-    knobs={"WG": (64, 16, 128), "RUN": (0, 1, 2), "STRIPS": (1, 2), "MB": (4, 1, 2, 8)},
+    knobs={"WG": (128, 16, 64), "RUN": (0, 1, 2), "STRIPS": (1, 2), "MB": (4, 1, 2, 8)},
     requires=_strip_requires,
 )
 FAMILY = Family(
