@@ -23,6 +23,7 @@ class DeviceClass:
     chunk: int  # tokens of a prefill step
     few_rows: int  # a product of so many rows or fewer reads its weight once for each row
     few_rows_quantized: int  # the same where each reading decodes the weight
+    shared_rows: int  # a product of so many rows or fewer reads its weight once for some of them
     layouts: Mapping[str, str]  # of weights, by storage type (layouts.py)
     knobs: Values = field(default_factory=dict)  # where a kernel's own values do not suit
     is_cpu: bool = False  # its devices are processors: as many compute units as threads
@@ -39,6 +40,7 @@ CPU = DeviceClass(
     chunk=512,  # there is no screen to wait for, and weights are read less often
     few_rows=4,
     few_rows_quantized=1,
+    shared_rows=0,
     layouts=WEIGHTS,
     knobs={  # fat work-items, about as many as cores
         "embed": {"WORKERS": (8, 1)},
@@ -62,6 +64,7 @@ GENERIC = DeviceClass(
     chunk=256,  # short enough for a phone's screen
     few_rows=4,
     few_rows_quantized=1,
+    shared_rows=16,  # half a tile of gemm
     layouts=WEIGHTS,
 )
 ADRENO = replace(

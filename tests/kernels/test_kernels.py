@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from launches import check_launch, every_case
+from launches import check_launch, every_case, skip_without
 
 from opencl_kernels import Family, Kernel
 from opencl_kernels.case import Case
@@ -16,4 +16,5 @@ from opencl_kernels.kernel import Knobs
 def test_kernel_equals_numpy(
     queue: Any, family: Family, kernel: Kernel, case: Case, knobs: Knobs
 ) -> None:
+    skip_without(queue, kernel.requires(case, knobs).features)
     check_launch(queue, family, kernel, case, knobs)

@@ -103,12 +103,8 @@ def check(
 
 
 def check_launch(queue: Any, family: Family, kernel: Kernel, case: Case, knobs: Knobs) -> None:
-    """A kernel computes what its family says, inside its buffers, in the memory it asked for.
-
-    One that the device lacks something for is skipped.
-    """
+    """A kernel computes what its family says, inside its buffers, in the memory it asked for."""
     needs = kernel.requires(case, knobs)
-    skip_without(queue, needs.features)
     seed = SEED ^ zlib.crc32(f"{kernel.name}{case_id(case)}".encode())
     inputs = random_inputs(family, case, np.random.default_rng(seed))
 
@@ -122,6 +118,10 @@ def check_launch(queue: Any, family: Family, kernel: Kernel, case: Case, knobs: 
 
 def skip_without(queue: Any, features: Iterable[str]) -> None:
     """Skip a test on a device that lacks what its kernel requires."""
-    lacking = [name for name in features if name not in device_features(queue.device)]
-    if lacking:
-        pytest.skip(f"{queue.device.name.strip()} has no {' and no '.join(lacking)}")
+    if missing := lacking(queue, features):
+        pytest.skip(f"{queue.device.name.strip()} has no {' and no '.join(missing)}")
+
+
+def lacking(queue: Any, features: Iterable[str]) -> list[str]:
+    """Those of the features that the device lacks."""
+    return [name for name in features if name not in device_features(queue.device)]

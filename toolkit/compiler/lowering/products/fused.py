@@ -19,7 +19,7 @@ def products_take(b: PhaseBuilder, norm: ir.Node, pending: Callable[[], PendingN
         return False
     if not all(is_product(n) and n.inputs[0] is value for n, value in products):
         return False
-    if not all(few_rows(b, y, needed(n, 1)) for n, _ in products):
+    if not all(takes_norm(b, y, needed(n, 1)) for n, _ in products):
         return False
     b.norms |= dict.fromkeys(same, pending())
     b.done |= {n for n, _ in nodes if _keeps_rows(n)}
@@ -40,9 +40,19 @@ def _keeps_rows(node: ir.Node) -> bool:
     return node.op_type == "Reshape" and width is not None and width == dim(node.outputs[0], -1)
 
 
+def takes_norm(b: PhaseBuilder, y: ir.Value, weight: ir.Value) -> bool:
+    """Whether the product of `weight` with as many rows as `y` norms them itself.
+
+    Each work-group does that to all of its rows: of more a norm is rather a dispatch of its own.
+    """
+    return are_few(b, b.rows(y), weight)
+
+
 def few_rows(b: PhaseBuilder, y: ir.Value, weight: ir.Value) -> bool:
     """Whether the product of `weight` with as many rows as `y` is a GEMV."""
-    return are_few(b, b.rows(y), weight)
+    rows = b.rows(y)
+    shared = rows.is_Integer and int(rows) <= b.settings.device_class.shared_rows
+    return bool(shared) or are_few(b, rows, weight)
 
 
 def are_few(b: PhaseBuilder, rows: sympy.Expr, weight: ir.Value) -> bool:
