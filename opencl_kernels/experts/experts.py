@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from opencl_kernels.case import At, ceil_div
+from opencl_kernels.case import At, Defines
 from opencl_kernels.experts.chosen import (
     Chosen,
     Mix,
@@ -19,6 +19,7 @@ from opencl_kernels.family import Family
 from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires, worker_grid
 from opencl_kernels.layouts import F16, F32, quantized
 from opencl_kernels.map.indexed import Operand, floats
+from opencl_kernels.matmul import strips
 from opencl_kernels.matmul.glu import Glu
 
 
@@ -30,14 +31,17 @@ def _supports_codes(case: Chosen) -> str | None:
     return None if case.w.bits else "it reads codes"
 
 
-def _portable_grid(case: Any, knobs: Knobs) -> Grid:
-    blocks = ceil_div(case.columns, 16)
-    return (blocks * knobs["WG"], case.rows), (knobs["WG"], 1)
+def _strip_defines(case: Chosen, knobs: Knobs) -> Defines:
+    return {**defines(case, knobs), **strips.runs(case, knobs)}
 
 
-def _portable_requires(case: Chosen, knobs: Knobs) -> Requires:
-    """16 partial sums of each slice of K, of gates and ups."""
-    return Requires(local_bytes=4 * 16 * (knobs["WG"] // 4) * (2 if case.glu else 1))
+def _strip_grid(case: Any, knobs: Knobs) -> Grid:
+    return (strips.count(case.N) * knobs["WG"], case.rows), (knobs["WG"], 1)
+
+
+def _strip_requires(_: Chosen, knobs: Knobs) -> Requires:
+    """The slices' sums of a strip."""
+    return Requires(local_bytes=4 * strips.sums(knobs))
 
 
 CASES = (
@@ -150,10 +154,10 @@ EXPERTS = Kernel(
     name="experts",
     source="experts.cl",
     classes=("generic",),
-    defines=defines,
-    grid=_portable_grid,
-    knobs={"WG": (64, 16, 128)},
-    requires=_portable_requires,
+    defines=_strip_defines,
+    grid=_strip_grid,
+    knobs={"WG": (128, 32, 64), "RUN": (0, 1, 2)},
+    requires=_strip_requires,
 )
 FAMILY = Family(
     name="experts",

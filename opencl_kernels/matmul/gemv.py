@@ -33,7 +33,12 @@ def _cpu_defines(case: Product, knobs: Knobs) -> Defines:
 
 
 def _strip_defines(case: Product, knobs: Knobs) -> Defines:
-    return {**matmul.defines(case), **strips.defines(case, knobs)}
+    return {
+        **matmul.defines(case),
+        **knobs,
+        **strips.runs(case, knobs),
+        "MB": strips.rows(case, knobs),
+    }
 
 
 def _half_defines(case: Product, knobs: Knobs) -> Defines:
@@ -50,7 +55,7 @@ def _strip_grid(case: Any, knobs: Knobs) -> Grid:
 def _strip_requires(case: Product, knobs: Knobs) -> Requires:
     """The slices' sums of a strip; with a norm one number of each work-item."""
     norm = knobs["WG"] if case.norm else 0
-    return Requires(local_bytes=4 * (strips.sums(case, knobs) + norm))
+    return Requires(local_bytes=4 * (strips.rows(case, knobs) * strips.sums(knobs) + norm))
 
 
 def _half_requires(case: Product, knobs: Knobs) -> Requires:

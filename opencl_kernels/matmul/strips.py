@@ -21,15 +21,14 @@ def slices(knobs: Knobs) -> int:
     return knobs["WG"] // 8
 
 
-def sums(case: Any, knobs: Knobs) -> int:
-    """Floats of local memory in which the slices' sums meet."""
-    return rows(case, knobs) * slices(knobs) * STRIP
+def sums(knobs: Knobs) -> int:
+    """Floats of local memory in which the slices' sums of one row of x meet."""
+    return slices(knobs) * STRIP
 
 
-def defines(case: Any, knobs: Knobs) -> Defines:
-    """The knobs as they suit the case; floats have no runs."""
-    runs = {"RUN": run(case, knobs)} if case.w.bits else {}
-    return {**knobs, **runs, "MB": rows(case, knobs)}
+def runs(case: Any, knobs: Knobs) -> Defines:
+    """The define RUN as it suits the case; floats have none."""
+    return {"RUN": run(case, knobs)} if case.w.bits else {}
 
 
 def rows(case: Any, knobs: Knobs) -> int:
