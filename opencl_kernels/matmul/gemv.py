@@ -133,6 +133,9 @@ FLOAT_BENCH = tuple(
 QUANTIZED_BENCH = tuple(
     replace(case, w=quantized("e0m4", 32, "f16", "u8")) for case in FLOAT_BENCH[:5]
 )
+HALF_BENCH = tuple(
+    replace(QUANTIZED_BENCH[1], M=m, x="f16", y="f16", at=At(seq=m)) for m in (1, 4, 16)
+)
 
 GEMV_QUANTIZED_CPU = Kernel(
     name="gemv_quantized_cpu",
@@ -181,6 +184,6 @@ FAMILY = Family(
     reference=matmul.reference,
     work=matmul.work,
     cases=QUANTIZED_CASES + HALF_CASES + FLOAT_CASES,
-    bench_cases=FLOAT_BENCH + QUANTIZED_BENCH,
+    bench_cases=FLOAT_BENCH + QUANTIZED_BENCH + HALF_BENCH,
     kernels=(GEMV_QUANTIZED_CPU, GEMV_CPU, GEMV_HALF, GEMV),
 )

@@ -1,6 +1,6 @@
 """`pocketcl bench --kernels`: every kernel at realistic sizes, next to what the device can do."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from opencl_kernels import FAMILIES, KERNELS, Family, Kernel
@@ -25,13 +25,14 @@ def bench_kernels(
     seconds  for how long each case is launched repeatedly
     """
     from opencl_kernels.timing import Roof, Timer
+    from toolkit.devices.features import device_features
     from toolkit.executors.opencl.device_choice import choose_device
 
     tell = progress or (lambda *_: None)
     timer = Timer(choose_device(), seconds)
     check_linker(timer.device.platform.name)
     device_class = timer.device_class.name
-    wanted = choose(names, case, device_class)
+    wanted = choose(names, case, device_class, device_features(timer.device))
     # the device's rates are sampled first, then again between the launches of every case
     tell("the device's own rates")
     roof, rows = Roof(timer), []
@@ -55,13 +56,24 @@ def bench_kernels(
     }
 
 
-def choose(names: Sequence[str], case: str, device_class: str) -> list[tuple[Family, Kernel, Case]]:
-    """The kernels and cases asked for: without names, the class's own kernel of each case."""
+def choose(
+    names: Sequence[str], case: str, device_class: str, features: Collection[str] = ()
+) -> list[tuple[Family, Kernel, Case]]:
+    """The kernels and cases asked for: without names, the best kernel of the class for each case.
+
+    features  what the device has of what kernels require
+    """
     for name in names:
         if name not in KERNELS:
             hint = "leave out --kernel to measure every kernel of this device"
             raise unknown(f"no kernel is called '{name}'", name, KERNELS, hint)
-    every = list(_named(names) if names else _of_class(device_class))
+    known = list(_named(names) if names else _of_class(device_class, features))
+    every = [each for each in known if not _lacks(*each[1:], features)]
+    if not every:
+        kernel, missing = known[0][1], " and ".join(_lacks(*known[0][1:], features))
+        because = f"it needs {missing}, which the device lacks"
+        hint = "leave out --kernel to measure every kernel of this device"
+        raise PocketError(f"{kernel.name} cannot be measured here", because, hint)
     found = [each for each in every if case in case_id(each[2])]
     if not found:
         kernel = every[0][1]
@@ -69,6 +81,12 @@ def choose(names: Sequence[str], case: str, device_class: str) -> list[tuple[Fam
         hint = "give --case a part of one of these names, or leave it out"
         raise PocketError(f"no case has '{case}' in its name", f"{kernel.name} has {some}", hint)
     return found
+
+
+def _lacks(kernel: Kernel, case: Case, features: Collection[str]) -> list[str]:
+    """What a kernel requires for a case, and the device hasn't."""
+    needs = kernel.requires(case, default_knobs(kernel, kernel.classes[0]))
+    return [each for each in needs.features if each not in features]
 
 
 def _named(names: Sequence[str]) -> Iterator[tuple[Family, Kernel, Case]]:
@@ -79,12 +97,17 @@ def _named(names: Sequence[str]) -> Iterator[tuple[Family, Kernel, Case]]:
                     yield family, kernel, case
 
 
-def _of_class(device_class: str) -> Iterator[tuple[Family, Kernel, Case]]:
+def _of_class(
+    device_class: str, features: Collection[str]
+) -> Iterator[tuple[Family, Kernel, Case]]:
     for family in FAMILIES.values():
-        for kernel in (each for each in family.kernels if device_class in each.classes):
-            for case in family.bench_cases:
-                if kernel in kernels_for(family, device_class, case):
-                    yield family, kernel, case
+        best = [
+            (next(k for k in found if not _lacks(k, case, features)), case)
+            for case in family.bench_cases
+            if (found := kernels_for(family, device_class, case))
+        ]
+        for kernel, case in sorted(best, key=lambda each: family.kernels.index(each[0])):
+            yield family, kernel, case
 
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:
