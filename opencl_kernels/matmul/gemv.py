@@ -1,4 +1,4 @@
-"""Matrix product for few rows, with the norm before it and a gated unit after it folded in."""
+"""Matrix product for few rows, with norms before it and a gated unit after it folded in."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def _strip_grid(case: Any, knobs: Knobs) -> Grid:
 
 def _strip_requires(case: Product, knobs: Knobs) -> Requires:
     """The slices' sums of a strip; with a norm one number of each work-item."""
-    norm = knobs["WG"] if case.norm else 0
+    norm = knobs["WG"] if case.normed else 0
     return Requires(local_bytes=4 * (strips.rows(case, knobs) * strips.sums(knobs) + norm))
 
 
 def _half_requires(case: Product, knobs: Knobs) -> Requires:
     """And what the norm makes of x."""
-    normed = 2 * strips.rows(case, knobs) * strips.depth(case, knobs) if case.norm else 0
+    normed = 2 * strips.rows(case, knobs) * strips.depth(case, knobs) if case.normed else 0
     float_bytes = _strip_requires(case, knobs).local_bytes
     return Requires(features=("fp16",), local_bytes=float_bytes + normed)
 
@@ -91,6 +91,9 @@ QUANTIZED_CASES = (
             B=2, at=ONE),
     Product(M=2, N=96, K=300, w=quantized("q8", 32, "f16", "u8"), glu=Glu(47), B=2, at=ONE,
             epilogue="0.5 * v * (1.0 + Erf(v * 0.7071)) * (u + a0[i1])", inputs=floats(47)),
+    Product(M=1, N=37, K=67, w=quantized("e0m4", 32, "f16", "u8"), sum_eps=1e-3, at=ONE),
+    Product(M=2, N=96, K=300, w=quantized("q8", 32, "f16"), glu=Glu(47), sum_eps=1e-5,
+            norm=Norm(1e-6), B=2, at=ONE),
     Product(M=1, N=1030, K=515, w=quantized("e0m4", 32, "f16", "u8")),
 )  # fmt: skip
 HALF_CASES = (
@@ -104,6 +107,10 @@ HALF_CASES = (
             norm=Norm(1e-5, True, True), residual=True, LDX=140, Y0=3, LDY=50, B=3, at=ONE),
     Product(M=2, N=160, K=1032, x="f16", w=quantized("e0m4", 128, "f16"), glu=Glu(70),
             B=2, at=ONE),
+    Product(M=2, N=65, K=123, x="f16", y="f16", w=quantized("e0m4", 16, "f16", "u8"), sum_eps=1e-3,
+            LDX=130, B=2, at=ONE),
+    Product(M=1, N=33, K=320, x="f16", y="f16", w=quantized("e0m4", 64, "f16"), sum_eps=1e-5,
+            norm=Norm(1e-6), at=ONE),
     Product(M=6, N=97, K=1544, x="f16", y="f16", w=quantized("e0m4", 32, "f16", "u8"),
             norm=Norm(1e-6), at=At(seq=6)),
 )  # fmt: skip
@@ -122,6 +129,10 @@ FLOAT_CASES = (
             inputs=floats(530)),
     Product(M=3, N=35, K=63, norm=Norm(1e-5, centred=True), residual=True, LDX=70),
     Product(M=1, N=64, K=129, x="f16", w=F16, norm=Norm(1e-5, True, True), glu=Glu(23), at=ONE,
+            epilogue="v * Sigmoid(1.702 * v) * (u + 1.0)"),
+    Product(M=1, N=35, K=63, sum_eps=1e-3, bias=True, residual=True, at=ONE),
+    Product(M=3, N=33, K=31, x="f16", y="f16", w=F16, sum_eps=1e-5, norm=Norm(1e-6), LDX=40),
+    Product(M=2, N=64, K=129, sum_eps=1e-5, norm=Norm(1e-5, True, True), glu=Glu(23), B=2, at=ONE,
             epilogue="v * Sigmoid(1.702 * v) * (u + 1.0)"),
     Product(M=1, N=530, K=257, w=F16),
 )  # fmt: skip

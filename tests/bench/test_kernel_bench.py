@@ -8,13 +8,17 @@ from xml.etree import ElementTree
 import pytest
 
 from opencl_kernels import FAMILIES, KERNELS, Kernel
-from opencl_kernels.case import Case
+from opencl_kernels.attention.heads import Heads, visible
+from opencl_kernels.case import At, Case
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.layouts import F16
 from opencl_kernels.tuned import default_knobs
 from toolkit.bench.kernel_bench import bench_kernels, choose, lines
+from toolkit.bench.kernel_profile import save_profile
 from toolkit.bench.report.roofline import check_path, write_roofline
+from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
+from toolkit.estimate.rates import rates_of
 
 
 def row(kernel: str, flops: int, seconds: float) -> dict[str, Any]:
@@ -111,3 +115,42 @@ def test_only_svg_and_only_where_there_is_a_folder(tmp_path: Path) -> None:
         check_path(tmp_path / "none" / "roof.svg")
     with pytest.raises(PocketError, match="nothing to draw"):
         write_roofline(tmp_path / "roof.svg", {"kernels": [row("copy", 0, 1e-6)]})
+
+
+def reached(key: str, seconds: float, gb_s: float, gflop_s: float) -> dict[str, Any]:
+    return {"share_of": key, "seconds": seconds, "gb_s": gb_s, "gflop_s": gflop_s}
+
+
+def test_measured_shares_are_kept_in_a_profile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of each limit what the cases that meet it do in all their time; another run adds to them."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    rows = [reached("gemv f32", 3.0, 6.0, 1.0), reached("gemv f32", 1.0, 2.0, 1.0)]
+    rows += [reached("gemv f32", 1.0, 1.0, 150.0), reached("gemm f32", 1.0, 1.0, 160.0)]
+    rates = {"read_gb_s": 10.0, "multiply_add_gflop_s": 200.0}
+    figures = {"device": "a CPU", "class": "cpu", "rates": rates, "kernels": rows}
+    save_profile("box", figures)
+    save_profile("box", {**figures, "kernels": [reached("gemm f32", 1.0, 1.0, 80.0)]})
+    found = profiles()["box"]
+    assert found["kernels"]["gemv f32"] == {"bandwidth": 0.5, "arithmetic": 0.75}
+    assert found["kernels"]["gemm f32"] == {"arithmetic": 0.4}
+    limits = rates_of("box", found, profiles())
+    assert limits.read.value == 10e9 and "bench --kernels" in limits.read.source
+    assert limits.arithmetic.value == pytest.approx(200e9)
+    assert limits.share("gemv f32", "gemv").bandwidth == 0.5
+
+
+@pytest.mark.parametrize("window", [0, 5])
+@pytest.mark.parametrize("seq, past, texts", [(1, 0, 1), (1, 9, 2), (7, 3, 1), (4, 8, 2)])
+def test_the_work_of_attention_is_that_of_visible_keys(
+    window: int, seq: int, past: int, texts: int
+) -> None:
+    at = At(seq=seq, past=past, start=(0,) * texts)
+    case = Heads(M=seq * texts, H=4, G=2, K=8, C=32, B=texts, WINDOW=window, at=at)
+    seen = [(b, range(first, end)) for _, b, first, end in visible(case)]
+    moved, operations = FAMILIES["attention_prefill"].work(case)
+    assert operations == 4 * 4 * 8 * sum(len(keys) for _, keys in seen)
+    kept = {(b, key) for b, keys in seen for key in keys}
+    q_and_y = 2 * 4 * case.M * case.H * case.K
+    assert moved == q_and_y + len(kept) * 2 * 4 * case.G * case.K
