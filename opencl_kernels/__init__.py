@@ -7,7 +7,7 @@ from opencl_kernels.embedding import embed
 from opencl_kernels.experts import experts, gathered
 from opencl_kernels.family import Family
 from opencl_kernels.kernel import Argument, Kernel, source_text
-from opencl_kernels.map import map
+from opencl_kernels.map import map, maps
 from opencl_kernels.matmul import batched, gemm, gemv
 from opencl_kernels.norm import rmsnorm
 from opencl_kernels.reduce import reduce
@@ -31,6 +31,7 @@ _ALL = (
     split.COMBINE,
     sample.FAMILY,
     map.FAMILY,
+    maps.FAMILY,
     rows.FAMILY,
     reduce.FAMILY,
     scan.FAMILY,

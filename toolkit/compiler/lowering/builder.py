@@ -17,13 +17,14 @@ from onnx_passes.ir.dims import as_expr
 from opencl_kernels import FAMILIES
 from opencl_kernels.case import At
 from opencl_kernels.formats import dtype_bytes
+from toolkit.compiler.lowering.drafts import Draft, with_joint_maps
 from toolkit.compiler.lowering.fits import Extent, check_fit
 from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
 from toolkit.compiler.views.view import View
 from toolkit.compiler.weights.table import UNSUPPORTED, WeightTable
 from toolkit.errors import PocketError
 from toolkit.plan.expr import Box, Expr, product, symbol
-from toolkit.plan.schema import Buffer, Dispatch, Ref, Scratch, Step
+from toolkit.plan.schema import Buffer, Dispatch, HostStep, Ref, Scratch, Step
 
 Substitution = Mapping[sympy.Symbol, sympy.Expr]
 
@@ -76,7 +77,7 @@ class PhaseBuilder:
     results: Mapping[ir.Value, Location] = field(default_factory=dict)  # where outputs must lie
     views: dict[ir.Value, View] = field(default_factory=dict)  # of values that nobody stored
     scratch: list[Scratch] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Draft | HostStep] = field(default_factory=list)
     done: set[ir.Node] = field(default_factory=set)  # nodes that are fused into an earlier one
     norms: dict[ir.Value, PendingNorm] = field(default_factory=dict)  # fused into their readers
 
@@ -131,15 +132,18 @@ class PhaseBuilder:
 
     def emit(self, name: str, family_name: str, case: Any, refs: Mapping[str, Ref]) -> None:
         """Append a dispatch of a family on a case; `refs` are its arguments by name."""
-        family, case = FAMILIES[family_name], replace(case, at=self._symbols())
-        arguments = family.arguments(case)
-        extents = {argument.name: self._extent(refs[argument.name]) for argument in arguments}
+        self.steps.append(Draft(name, family_name, replace(case, at=self._symbols()), {**refs}))
+
+    def dispatch(self, draft: Draft) -> Dispatch:
+        """The dispatch of a draft, with its kernels."""
+        name, family, arguments = draft.name, FAMILIES[draft.family], draft.arguments
+        extents = {each.name: self._extent(draft.refs[each.name]) for each in arguments}
         check_fit(name, arguments, extents, self.box)
-        args: list[Ref] = [("symbols",), *(refs[argument.name] for argument in arguments)]
-        roles = [family.symbols, *(argument.role for argument in arguments)]
+        args: list[Ref] = [("symbols",), *(draft.refs[each.name] for each in arguments)]
+        roles = [family.symbols, *(each.role for each in arguments)]
         writes = [i for i, role in enumerate(roles) if role in ("out", "inout")]
-        variants = variants_of(name, family, case, self.settings, self.programs)
-        self.steps.append(Dispatch(0, name, tuple(args), tuple(writes), variants))
+        variants = variants_of(name, family, draft.case, self.settings, self.programs)
+        return Dispatch(0, name, tuple(args), tuple(writes), variants)
 
     def _extent(self, ref: Ref) -> Extent:
         """Type and number of elements of an argument's memory."""
@@ -163,7 +167,11 @@ class PhaseBuilder:
 
 def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...]]:
     """Scratch (without offsets yet) and steps, without the scratch that no step uses."""
-    dispatches = [step for step in builder.steps if isinstance(step, Dispatch)]
+    found: list[Step] = [
+        builder.dispatch(step) if isinstance(step, Draft) else step
+        for step in with_joint_maps(builder.steps)
+    ]
+    dispatches = [step for step in found if isinstance(step, Dispatch)]
     used = sorted({int(ref[-1]) for step in dispatches for ref in step.args if ref[0] == "scratch"})
     renumber = {old: new for new, old in enumerate(used)}
 
@@ -172,7 +180,7 @@ def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...
 
     steps = [
         replace(s, args=tuple(map(renumbered, s.args))) if isinstance(s, Dispatch) else s
-        for s in builder.steps
+        for s in found
     ]
     return tuple(builder.scratch[i] for i in used), tuple(steps)
 
