@@ -26,6 +26,7 @@ from onnx_passes.fuse_bias import fuse_bias
 from onnx_passes.fuse_glu import fuse_glu
 from onnx_passes.fuse_group_topk import fuse_group_topk
 from onnx_passes.fuse_layernorm import fuse_layernorm
+from onnx_passes.fuse_low_rank import fuse_low_rank
 from onnx_passes.fuse_qkv import fuse_qkv
 from onnx_passes.fuse_residual_norm import fuse_residual_norm
 from onnx_passes.fuse_rmsnorm import fuse_rmsnorm
@@ -110,6 +111,7 @@ PASSES: tuple[Pass, ...] = (
     fuse_glu,  # needs biases in the matmuls that it merges
     join_shared_expert,  # needs the units of all experts
     fuse_qkv,  # needs the transposes gone
+    fuse_low_rank,  # of attention that has no projections to merge as heads
     fuse_residual_norm,
     last_rows,  # it splits the final norm from what feeds later layers
     inline_bodies,  # after all fusions, which look for whole ops

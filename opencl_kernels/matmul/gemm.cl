@@ -31,7 +31,7 @@ __kernel __attribute__((reqd_work_group_size(8, 8, 1))) void gemm(PARAMS) {
     // All work-items bring a slice of x and W to local memory, zeros beyond the edges;
     for (int i = lane; i < TM * KT; i += 64) {
       const int m = m0 + i / KT, k = k0 + i % KT;
-      xs[i / KT][i % KT] = m < rows && k < K ? LOAD(X_HALF, x, (size_t)m * LDX + k) : 0.0f;
+      xs[i / KT][i % KT] = m < rows && k < K ? LOAD(X_HALF, x, (size_t)m * LDX + X0 + k) : 0.0f;
     }
     for (int i = lane; i < 2 * KT * 16; i += 64) {
       const int block = strip * 2 + i / (KT * 16), k = i / 16 % KT;

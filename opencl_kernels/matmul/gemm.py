@@ -79,6 +79,7 @@ QUANTIZED_CASES = (
         **_rows(7, 3),
     ),
     Product(M=18, N=65, K=530, w=quantized("q8", 32, "f16"), **_rows(18)),
+    *(Product(M=m, N=35, K=37, w=quantized("e0m4", 16, "f16"), X0=5, LDX=51) for m in (3, 19)),
 )
 FLOAT_CASES = (
     Product(M=5, N=7, K=3),
@@ -86,6 +87,7 @@ FLOAT_CASES = (
     Product(M=17, N=48, K=30, w=F16, bias=True),
     Product(M=7, N=35, K=65, x="f16", y="f16", w=F16, residual=True),
     Product(M=3, N=20, K=9, Y0=5, LDY=31, LDX=12),
+    Product(M=15, N=35, K=33, x="f16", X0=17, LDX=53),
     Product(M=6, N=33, K=300, y="f16", **_rows(3, 2)),
     Product(M=7, N=160, K=33, glu=Glu(65, "relu"), **_rows(7)),
     Product(M=4, N=128, K=65, glu=Glu(64), w=F16, y="f16", bias=True),

@@ -94,6 +94,7 @@ QUANTIZED_CASES = (
     Product(M=1, N=37, K=67, w=quantized("e0m4", 32, "f16", "u8"), sum_eps=1e-3, at=ONE),
     Product(M=2, N=96, K=300, w=quantized("q8", 32, "f16"), glu=Glu(47), sum_eps=1e-5,
             norm=Norm(1e-6), B=2, at=ONE),
+    Product(M=2, N=35, K=37, w=quantized("e0m4", 16, "f16"), norm=Norm(1e-5), X0=5, LDX=51),
     Product(M=1, N=1030, K=515, w=quantized("e0m4", 32, "f16", "u8")),
 )  # fmt: skip
 HALF_CASES = (
@@ -128,6 +129,8 @@ FLOAT_CASES = (
     Product(M=1, N=530, K=257, w=F16, epilogue="30.0 * Tanh(v * 0.1) + a0[530*i0 + i1]",
             inputs=floats(530)),
     Product(M=3, N=35, K=63, norm=Norm(1e-5, centred=True), residual=True, LDX=70),
+    Product(M=3, N=35, K=33, norm=Norm(1e-5), X0=17, LDX=53),
+    Product(M=1, N=33, K=15, x="f16", norm=Norm(1e-6), X0=48, LDX=63, at=ONE),
     Product(M=1, N=64, K=129, x="f16", w=F16, norm=Norm(1e-5, True, True), glu=Glu(23), at=ONE,
             epilogue="v * Sigmoid(1.702 * v) * (u + 1.0)"),
     Product(M=1, N=35, K=63, sum_eps=1e-3, bias=True, residual=True, at=ONE),

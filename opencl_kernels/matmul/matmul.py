@@ -53,6 +53,7 @@ class Product(Reading):
     residual: bool = False  # r, of y's shape, is added
     glu: Glu | None = None
     LDX: int = 0  # elements from one row of x to the next; 0: K
+    X0: int = 0  # of each row of x, the first element that is read
     LDY: int = 0  # of y, which may be wider than the product; 0: its columns
     Y0: int = 0  # the product's first column in y
     epilogue: str = ""  # what is stored: an expression over v and a0 … (epilogue.py); "": v
@@ -63,6 +64,8 @@ class Product(Reading):
         epilogue.read(self)
         if self.residual and (self.epilogue or self.glu):
             raise ValueError("a residual is part of the epilogue")
+        if self.X0 and self.X0 + self.K > self.LDX:
+            raise ValueError("rows of x are too short")
 
     @property
     def normed(self) -> bool:
@@ -83,7 +86,7 @@ class Product(Reading):
 def reference(inputs: Mapping[str, Array], case: Product) -> dict[str, Array]:
     """The product at columns Y0 on; the rest of y stays."""
     w_NK = LAYOUTS[case.w.layout].unpack(inputs, case.w, case.N, case.K)
-    x_MK = inputs["x"][:, : case.K].astype(np.float64)
+    x_MK = inputs["x"][:, case.X0 : case.X0 + case.K].astype(np.float64)
     outputs = dict[str, Array]()
     if case.sum_eps is not None:
         x_MK = inputs["stream"] + Norm(case.sum_eps)(x_MK, inputs["stream_gamma"], 0.0)
@@ -133,6 +136,7 @@ def defines(case: Product) -> Defines:
         "N": case.N,
         "K": case.K,
         "LDX": case.LDX or case.K,
+        **({"X0": case.X0} if case.X0 else {}),
         "LDY": case.row_width,
         "Y0": case.Y0,
         "BIAS": int(case.bias),

@@ -58,7 +58,7 @@ def with_joint_maps(steps: Steps) -> list[Draft | HostStep]:
     """The same with small maps in one launch that follow a write through an index, and it."""
     made, waiting = list[Draft | HostStep](), _Waiting()
     for step in steps:
-        if isinstance(step, HostStep) or any(map(step.must_follow, waiting.maps)):
+        if isinstance(step, HostStep) or waiting.holds_up(step):
             waiting.end(made)
         if isinstance(step, Draft) and waiting.takes(step):
             waiting.add(step, len(made))
@@ -74,13 +74,16 @@ class _Waiting:
     def __init__(self) -> None:
         self.maps, self.place = list[Draft](), 0
 
+    def holds_up(self, step: Draft) -> bool:
+        """Whether they must be computed before the step, or leave it no room."""
+        if any(map(step.must_follow, self.maps)):
+            return True
+        room = len(self.maps) < MOST_PARTS
+        return _is_small(step) and not (room and len(_inputs([*self.maps, step])) <= MAX_INPUTS)
+
     def takes(self, step: Draft) -> bool:
         """Whether a map may wait: the first one is a write through an index."""
-        if not isinstance(step.case, Map) or not (self.maps or step.case.into):
-            return False
-        small = all(sympy.sympify(size).is_Integer for size in step.case.axes)
-        room = len(self.maps) < MOST_PARTS and len(_inputs([*self.maps, step])) <= MAX_INPUTS
-        return small and room
+        return _is_small(step) and bool(self.maps or step.case.into)
 
     def add(self, step: Draft, place: int) -> None:
         """Let a map wait; alone it would stand at this place."""
@@ -94,6 +97,12 @@ class _Waiting:
         elif self.maps:
             made.append(_joint(self.maps))
         self.maps = []
+
+
+def _is_small(step: Draft) -> bool:
+    """Whether it is a map of a size that doesn't grow with the text."""
+    case = step.case
+    return isinstance(case, Map) and all(sympy.sympify(size).is_Integer for size in case.axes)
 
 
 def _inputs(maps: Sequence[Draft]) -> dict[tuple[Ref, Operand], str]:

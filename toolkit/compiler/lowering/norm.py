@@ -10,6 +10,7 @@ from toolkit.compiler.lowering.deferred import Deferred, RowNorm
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.products.fused import products_take
 from toolkit.compiler.lowering.products.row_norms import emit_rmsnorm, norm_case, sum_in_product
+from toolkit.compiler.lowering.products.strided import row_part
 from toolkit.compiler.lowering.values import (
     in_type_of_activations,
     shape_of,
@@ -23,7 +24,10 @@ from toolkit.compiler.views.view import View, elementwise, in_memory
 def lower_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
     """y = norm(x)."""
     x = needed(node, 0)
-    if x not in b.views or not _products_take_both(b, node, x, b.views[x]):
+    if x in b.views and _products_take_both(b, node, x, b.views[x]):
+        return
+    part = row_part(b.views[x]) if x in b.views else None
+    if part is None or not _products_take(b, node, part):
         _norm(b, node, stored(b, x, last_rows=True))
 
 

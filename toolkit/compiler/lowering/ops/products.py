@@ -14,9 +14,9 @@ from toolkit.compiler.lowering.products.activations import (
     Matrices,
     V,
     emit_batched,
-    matrices_of,
     takes_tiles,
 )
+from toolkit.compiler.lowering.products.strided import matrices_of
 from toolkit.compiler.lowering.values import kept, shape_of, view_of
 from toolkit.compiler.views.poly import poly
 from toolkit.compiler.views.scalar import Scalar

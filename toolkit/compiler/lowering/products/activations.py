@@ -3,66 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
 
 from opencl_kernels.map.functions import FLOAT
 from opencl_kernels.map.indexed import MAX_INPUTS
-from opencl_kernels.matmul.batched import BatchedProduct, Strided
+from opencl_kernels.matmul.batched import BatchedProduct
 from opencl_kernels.matmul.epilogue import SUM
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.deferred import Deferred, Product, TiledProduct
 from toolkit.compiler.lowering.dispatches import Reading, is_empty
 from toolkit.compiler.lowering.products.epilogues import leads_only_to
-from toolkit.compiler.views.poly import Poly, Symbol, poly, product
+from toolkit.compiler.lowering.products.strided import Matrices, matrices_of
+from toolkit.compiler.views.poly import product
 from toolkit.compiler.views.scalar import Load, Local, Scalar
-from toolkit.compiler.views.view import Shape, View, axes_of, linear, reshaped, size_of
+from toolkit.compiler.views.view import View, axes_of, linear, reshaped, size_of
 from toolkit.compiler.views.walks import loads, replaced, sources
 
 V = Local(SUM)
-
-
-@dataclass(frozen=True)
-class Matrices:
-    """A View [.., rows, columns] that is memory read by strides."""
-
-    shape: Shape
-    load: Load  # the first element of a matrix, over coordinates of the batch
-    row: Poly
-    column: Poly
-
-    def strided(self, found: Reading) -> Strided:
-        """As a case says it."""
-        names = found.names.__getitem__
-        first, row, column = (p.text(names) for p in (self.load.at, self.row, self.column))
-        return Strided(int(names(self.load.source)[1:]), first, row, column)
-
-
-def matrices_of(view: View) -> Matrices | None:
-    """How the matrices of a View lie in memory; None where no strides lead to their elements."""
-    *batch, row, column = axes_of(view.shape, ones=True)
-    element, first = view.read([*batch, row, column]), view.read([*batch, poly(0), poly(0)])
-    below, beside = view.read([*batch, poly(1), poly(0)]), view.read([*batch, poly(0), poly(1)])
-    if not isinstance(element, Load) or not isinstance(first, Load):
-        return None
-    by_row, by_column = _stride(first, below, row), _stride(first, beside, column)
-    if by_row is None or by_column is None:
-        return None
-    strides_lead = element.at == first.at + row * by_row + column * by_column
-    same = element.source == first.source
-    return Matrices(view.shape, first, by_row, by_column) if same and strides_lead else None
-
-
-def _stride(first: Load, following: Scalar, axis: Poly) -> Poly | None:
-    """From an element to the next one along an axis; None where it is not the same everywhere."""
-    if not axis.terms:  # there is no other
-        return poly(0)
-    if not isinstance(following, Load) or following.source != first.source:
-        return None
-    stride = following.at - first.at
-    return stride if all(isinstance(factor, Symbol) for factor in stride.factors()) else None
 
 
 def takes_tiles(b: PhaseBuilder, made: Product) -> bool:

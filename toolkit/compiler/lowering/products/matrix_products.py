@@ -13,6 +13,7 @@ from opencl_kernels.matmul.matmul import Norm, Product
 from toolkit.compiler.lowering.builder import Location, Memory, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, MatrixProduct, NormedSum
 from toolkit.compiler.lowering.products.fused import few_rows
+from toolkit.compiler.lowering.products.strided import RowPart
 from toolkit.plan.schema import Ref
 
 
@@ -73,11 +74,14 @@ def _product(
     norm, weight = product.norm, product.weight
     K, N = matrix_dims(weight)
     sum_eps, read = _row(b, product.x)
+    part = product.x if isinstance(product.x, RowPart) else None
     case = Product(
         M=b.rows(product.value),
         N=N,
         K=K,
         x=product.x.dtype,
+        LDX=0 if part is None else part.stride or part.first + K,
+        X0=0 if part is None else part.first,
         y=into.dtype,
         w=b.weights.stored(weight),
         sum_eps=sum_eps,

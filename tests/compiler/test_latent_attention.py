@@ -1,0 +1,45 @@
+"""Decoders with queries, keys and values of low rank: launches, and answers of ONNX Runtime."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from changed_decoder import Changes, check, compiled, decode_kernels
+
+from toolkit.compiler.report import CompileReport
+from toolkit.evaluation.verify import verify
+
+CONSTANTS = """, float[32, 13] wql, float[13] gql, float[13, 32] wqu, float[32, 27] wkl,
+ int64[2] parts = {11, 16}, float[11] gkl, float[11, 16] wku, float[11, 16] wvu"""
+QUERIES = "ql = MatMul(x, wql)  qm = RMSNormalization(ql, gql)  q0 = MatMul(qm, wqu)"
+KEYS = """kl = MatMul(x, wkl)  lat, rest = Split<axis = -1>(kl, parts)
+  km = RMSNormalization(lat, gkl)  ku = MatMul(km, wku)  k00 = Add(ku, rest)"""
+LATENT: Changes = (
+    ("q0 = MatMul(x, wq)", QUERIES),
+    ("k00 = MatMul(x, wk)", KEYS),
+    ("w0 = MatMul(x, wv)", "w0 = MatMul(km, wvu)"),
+)
+DIRECT = LATENT[1:]
+
+
+def made(folder: Path, *changes: tuple[str, str], **options: Any) -> CompileReport:
+    return compiled(folder, *changes, constants=CONSTANTS, opset="23", **options)
+
+
+@pytest.mark.parametrize("device", ["pocl", "generic"])
+@pytest.mark.parametrize(("changes", "products"), [(LATENT, 4), (DIRECT, 3)], ids=["all", "keys"])
+def test_a_layer(changes: Changes, products: int, device: str, tmp_path: Path) -> None:
+    """One product makes all that is of low rank; one launch rotates, and writes to the states."""
+    done = made(tmp_path, *changes, device=device, activations="f32", kv="f32")
+    check(done)
+    found = decode_kernels(done)
+    kernels = [kernel.partition("_")[0] for kernel, _ in found]
+    assert kernels == [*["gemv"] * products, "maps", "attention", *["gemv"] * 4, "sample"]
+    parts = [(case["X0"], case["LDX"]) for _, case in found if "X0" in case]
+    width = 13 if changes is LATENT else 32
+    assert parts == [(width, width + 11)] * 2
+
+
+def test_codes(tmp_path: Path) -> None:
+    report = verify(made(tmp_path, *LATENT, weights="e0m4").path, on="host")
+    assert report["ok"] and report["greedy_match"], report
