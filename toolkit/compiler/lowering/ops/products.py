@@ -11,12 +11,11 @@ from toolkit.compiler.lowering.deferred import Deferred, Product, TiledProduct
 from toolkit.compiler.lowering.dispatches import emit_reduce
 from toolkit.compiler.lowering.ops.attend import attended
 from toolkit.compiler.lowering.products.activations import (
-    Matrices,
     V,
     emit_batched,
     takes_tiles,
 )
-from toolkit.compiler.lowering.products.strided import matrices_of
+from toolkit.compiler.lowering.products.strided import Matrices, matrices_of
 from toolkit.compiler.lowering.values import kept, shape_of, view_of
 from toolkit.compiler.views.poly import poly
 from toolkit.compiler.views.scalar import Scalar
