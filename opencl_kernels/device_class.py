@@ -52,6 +52,7 @@ CPU = DeviceClass(
         "topk_short": {"WORKERS": (8,)},
         "scatter": {"WORKERS": (8,)},
         "map": {"WORKERS": (8,), "PIECE": (1024, 64)},
+        "maps": {"WORKERS": (8,), "PIECE": (1024, 64)},
     },
     is_cpu=True,
     cooperative=True,

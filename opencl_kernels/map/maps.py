@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from opencl_kernels.case import At, Defines, Size
+from opencl_kernels.case import At, Defines, Size, ceil_div
 from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, Grid, Kernel, Knobs, item_grid, local_size, nbytes
@@ -74,21 +74,27 @@ def _defines(case: Maps, knobs: Knobs) -> Defines:
     found: Defines = {**case.operand_defines(), "PARTS": len(case.parts)}
     for j, each in enumerate(case.maps()):
         source = in_c(each.read(each.value))
+        *outer, inner = each.numbers()
+        last = f"i{len(outer)}"
         own: Defines = {
             "TYPE": each.y,
-            "ITEMS": prod(each.numbers()),
-            "COORDINATES": coordinates(each.axes),
+            "OUTER": prod(outer),
+            "INNER": inner,
+            "COORDINATES": coordinates(tuple(outer)) or ";",
+            "LAST": last,
             "LETS": source.lets,
             "VALUE": source.value,
-            "INTO": in_c(each.read(each.into)).value if each.into else "r",
+            "INTO": in_c(each.read(each.into)).value if each.into else f"r * {inner} + {last}",
         }
         found |= {f"{name}{j}": value for name, value in own.items()}
     return {**found, "LOCAL": local_size(knobs)}
 
 
 def _grid(case: Maps, knobs: Knobs) -> Grid:
-    """A work-item computes up to one element of each part."""
-    return item_grid(max(prod(part.axes) for part in case.parts), knobs)
+    """A work-item computes its share of each part."""
+    shapes = [part.axes for part in case.parts]
+    items = (prod(outer) * ceil_div(inner, knobs["PIECE"]) for *outer, inner in shapes)
+    return item_grid(max(items), knobs)
 
 
 def _work(case: Maps) -> tuple[int, int]:
@@ -133,7 +139,7 @@ KERNEL = Kernel(
     classes=("cpu", "generic"),
     defines=_defines,
     grid=_grid,
-    knobs={"WORKERS": (0,)},
+    knobs={"WORKERS": (0,), "PIECE": (1, 5)},
 )
 FAMILY = Family(
     name="maps",

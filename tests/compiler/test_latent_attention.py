@@ -43,6 +43,8 @@ def test_a_layer(changes: Changes, products: int, device: str, tmp_path: Path) -
     kernels = [kernel.partition("_")[0] for kernel, _ in found]
     assert kernels == [*["gemv"] * products, "maps", "attention", *["gemv"] * 4, "sample"]
     parts = [(case["X0"], case["LDX"]) for _, case in found if "X0" in case]
+    decode = next(phase for phase in done.plan.phases if phase.name == "decode")
+    assert (decode.cooperative is not None) == (device == "pocl")  # one launch where that can be
     width = 13 if changes is LATENT else 32
     assert parts == [(width, width + 11)] * 2
 

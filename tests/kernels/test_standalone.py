@@ -17,7 +17,7 @@ from opencl_kernels.tuned import default_knobs
 FILES = sorted(FOLDER.glob("*/*.cl"))
 DEFAULT = re.compile(r"^#ifndef (\w+)(?: //.*)?\n#define \1(?:\([a-z]\))? (.+)\n#endif$", re.M)
 # Of as many inputs, or outputs, as a case has
-NUMBERED = re.compile(r"(A\d+_HALF|IDX\d+|(TYPE|ITEMS|COORDINATES|LETS|VALUE|INTO)\d)")
+NUMBERED = re.compile(r"(A\d+_HALF|IDX\d+|(TYPE|OUTER|INNER|COORDINATES|LAST|LETS|VALUE|INTO)\d)")
 
 
 def defaults(text: str) -> dict[str, str]:
