@@ -2,26 +2,37 @@
 //
 //   Arguments, visible keys, SCORE, SINK, SPLITS: see attention.clh; RING: states.clh; any K, V
 //   PREFILL  1: attention_prefill, 0: attention_decode, with SPLITS attention_split
-// A work-group is QB tokens of HA heads of one (b, K/V head): groups (token block and split, K/V
-// head and block of its query heads, b). Per tile each work-item scores one key for all rows, then
-// owns columns of the head for all rows. Local memory: QB * HA * (K + WG + 2) floats.
+// A row is a query head of a token. A work-group has ROWS of the rows that share a K/V head, in
+// prefill of several tokens, else of one: groups (block of rows and split, K/V head, b). It goes
+// over its keys by tiles of WG, in three steps between which work-items change what they own:
+//   scores   RK keys for RR rows; keys come through local memory, DEPTH elements at a time, so that
+//            whole lines are read, each but once for all rows
+//   softmax  a share of the keys of one row
+//   values   four columns for all rows, of every GROUPS-th key
+// Private arrays are indexed by constants only: elsewhere GPUs put them into memory.
 #ifndef WG // work-items per work-group and keys per tile
 #define WG 64
 #endif
-#ifndef QB // tokens that share a pass over the keys; 1 in decode
-#define QB 4
-#endif
-#ifndef HB // query heads that share it; 0: all H/G of a K/V head, where they find room
-#define HB 0
+#ifndef ROWS // at most WG
+#define ROWS 8
 #endif
 #ifndef PREFILL
 #define PREFILL 1
 #endif
 #include "attention.clh"
-#define HA (HB ? HB : HEADS)
-#define HEAD_BLOCKS CEIL_DIV(HEADS, HA)
-#define QR (QB * HA) // query rows of a group: token-major, then head
-#define OWN CEIL_DIV(V, WG) // columns of a work-item
+#define K4 CEIL_DIV(K, 4) // vectors of a key,
+#define V4 CEIL_DIV(V, 4) // of a value,
+#define D4 8 // and of a key in local memory: lines of halves
+#define LINE (WG + 1) // from one of them to the next: no two lanes of a wave on one bank
+#define RK (ROWS > 2 ? 2 : 1)
+#define RR CEIL_DIV(ROWS, RK)
+#define KEYS_APART (WG / RK)
+#define STRIDE ((CEIL_DIV(RK * RR, 4) | 1) * 4) // weights of a key: whole vectors, an odd number
+#define SHARES (WG / ROWS < 8 ? WG / ROWS : 8) // work-items of a row in the softmax
+#define ACROSS (V4 < WG ? V4 : WG) // work-items that read a value,
+#define OWN CEIL_DIV(V4, WG) // so many vectors each
+#define GROUPS (WG / ACROSS)
+#define AHEAD 4 // values that are asked for at once
 #if SPLITS
 #define NAME attention_split
 #elif PREFILL
@@ -29,96 +40,168 @@
 #else
 #define NAME attention_decode
 #endif
-// The head of q and y that query row r is.
-#define ROW(r) head_of(b * seq + first + (r) / heads, g, h0 + (r) % heads)
-#define AT(r) ROW_AT(b, g * HEADS + h0 + (r) % heads, first + (r) / heads)
+#if PREFILL // rows in the order of tokens, then heads
+#define FIRST_ROW(block) ((block) * ROWS)
+#define ROWS_END(block) (seq * HEADS)
+#else
+#define BLOCKS CEIL_DIV(HEADS, ROWS) // of a token
+#define FIRST_ROW(block) ((block) / BLOCKS * HEADS + (block) % BLOCKS * ROWS)
+#define ROWS_END(block) ((block) / BLOCKS * HEADS + HEADS)
+#endif
+// The head of q and y that a row is, beyond the first of this text and K/V head.
+#define HEAD_OF(row) ((row) / HEADS * H + (row) % HEADS)
+#define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+// Four elements of p from i on, the d-th and so on of `width`.
+#define INSIDE(h, p, i, d, width) ((d) < (width) ? LOAD(h, p, i) : 0.0f)
+#define FOUR(h, p, i, d, width)                                                               \
+  ((width) % 4 == 0                                                                           \
+       ? LOAD4(h, p, i)                                                                       \
+       : (float4)(LOAD(h, p, i), INSIDE(h, p, (i) + 1, (d) + 1, width),                       \
+                  INSIDE(h, p, (i) + 2, (d) + 2, width), INSIDE(h, p, (i) + 3, (d) + 3, width)))
+#define PUT_FOUR(h, v, p, i, d, width)                                                        \
+  if ((d) + 4 <= (width)) {                                                                   \
+    STORE4(h, v, p, i);                                                                       \
+  } else {                                                                                    \
+    STORE(h, (v).x, p, i);                                                                    \
+    if ((d) + 1 < (width)) STORE(h, (v).y, p, (i) + 1);                                       \
+    if ((d) + 2 < (width)) STORE(h, (v).z, p, (i) + 2);                                       \
+  }
+#define ADD_DOT(u, v, s) ((u).x * (v).x + ((u).y * (v).y + ((u).z * (v).z + ((u).w * (v).w + (s)))))
+// Of the n-th value that was asked for, to row r; no more than a definition where there is none.
+#define ADD_VALUE(r, weight)                                                                  \
+  if ((r) < ROWS) out[(r) * OWN + c] = (weight) * v[n * OWN + c] + out[(r) * OWN + c];
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(PARAMS) {
-  __local float queries[QR][K], weights[QR][WG], top[QR], shrink[QR];
-  const int lane = get_local_id(0), first = get_group_id(0) / SPLIT_COUNT * QB;
-  const int g = get_group_id(1) / HEAD_BLOCKS, h0 = get_group_id(1) % HEAD_BLOCKS * HA;
-  const int b = get_group_id(2), seq = SEQ, past = PAST, start = START(b);
-  const int heads = HEADS % HA ? min(HA, HEADS - h0) : HA; // the last block may be short,
-  const int rows = min(QB, seq - first) * heads; // of heads and of tokens
-  const int split = get_group_id(0) % SPLIT_COUNT, lowest = lowest_key(past + first, start);
-  const int last = past + min(seq, first + QB), most = CEIL_DIV(max(0, last - lowest), SPLIT_COUNT);
+  __local float4 queries[RK * RR * K4], tile[D4 * LINE];
+  __local float weights[WG * STRIDE], part[WG], shrink[STRIDE];
+  const int lane = get_local_id(0), g = get_group_id(1), b = get_group_id(2);
+  const int seq = SEQ, past = PAST, start = START(b);
+  const int split = get_group_id(0) % SPLIT_COUNT, block = get_group_id(0) / SPLIT_COUNT;
+  const int first = FIRST_ROW(block), rows = min(ROWS, ROWS_END(block) - first);
+  const int lowest = lowest_key(past + first / HEADS, start);
+  const int last = past + (first + rows - 1) / HEADS + 1;
+  const int most = CEIL_DIV(max(0, last - lowest), SPLIT_COUNT);
   const int begin = lowest + split * most, end = min(last, begin + most);
-  const size_t k_head = head_at(b, g, K), v_head = head_at(b, g, V);
-  // Rows begin without a key: nothing summed, the lowest of all scores.
-  float out[QR][OWN], total[QR];
-  for (int r = 0; r < QR; r++) {
-    total[r] = 0.0f;
-    for (int c = 0; c < OWN; c++) out[r][c] = 0.0f;
+  const size_t head = head_of(b * seq, g, 0);
+  __global const STORAGE(X_HALF) *x = q + head * K;
+  STATE keys = k_state + head_at(b, g, K);
+  STATE values = v_state + head_at(b, g, V);
+  for (int i = lane; i < RK * RR * K4; i += WG) {
+    const int r = i / K4, d = i % K4 * 4, at = HEAD_OF(first + r) * K + d;
+    queries[i] = r < rows ? FOUR(X_HALF, x, at, d, K) * SCALE : (float4)(0.0f);
   }
-  for (int i = lane; i < rows * K; i += WG)
-    queries[i / K][i % K] = LOAD(X_HALF, q, ROW(i / K) * K + i % K) * SCALE;
-  for (int r = lane; r < rows; r += WG) top[r] = MASKED;
-  for (int r = 0; SINKS && split == 0 && r < rows; r++) { // or with their sink, in the first split
-    AT(r)
-    SINK_LETS const float sink = SINK, highest = fmax(sink, MASKED);
-    total[r] = exp(sink - highest);
-    if (r % WG == lane) top[r] = highest;
+  // scores: these rows of the keys `key`, `key` + KEYS_APART
+  const int key = lane % KEYS_APART, score_row = lane / KEYS_APART * RR;
+  // softmax: this row, which begins without a key: nothing summed, the lowest of all scores
+  const int row = lane % ROWS, share = lane / ROWS < SHARES ? lane / ROWS : WG;
+  ROW_AT(b, g * HEADS + (first + row) % HEADS, (first + row) / HEADS)
+  const int self = row < rows ? past + i2 : -1, from = lowest_key(self, start);
+  float top = MASKED, total = 0.0f;
+  if (SINKS && split == 0 && row < rows) { // or with its sink, in the first split
+    SINK_LETS const float sink = SINK;
+    top = fmax(sink, MASKED);
+    total = share == 0 ? exp(sink - top) : 0.0f;
   }
-  barrier(CLK_LOCAL_MEM_FENCE);
-  for (int j0 = begin; j0 < end; j0 += WG) { // a tile: first a score of its own key for every row,
-    const int j = j0 + lane, keys = min(WG, end - j0);
-    for (int r = 0; r < rows; r++) {
-      const int self = past + first + r / heads;
+  // values: the columns `column`, `column` + WG ... of every GROUPS-th key from `group` on
+  const int column = lane % ACROSS, group = lane / ACROSS < GROUPS ? lane / ACROSS : WG;
+  float4 out[ROWS * OWN];
+  UNROLL for (int i = 0; i < ROWS * OWN; i++) out[i] = 0.0f;
+
+  for (int j0 = begin; j0 < end; j0 += WG) {
+    const int count = min(WG, end - j0);
+    float scores[RK * RR];
+    UNROLL for (int i = 0; i < RK * RR; i++) scores[i] = 0.0f;
+    for (int c0 = 0; c0 < K4; c0 += D4) {
+      BARRIER; // all have done with what lies there
+      UNROLL for (int i = lane; i < D4 * WG; i += WG) {
+        const int t = i / D4, c = c0 + i % D4, at = slot(j0 + t) * K + c * 4;
+        const bool there = t < count && c < K4;
+        tile[i % D4 * LINE + t] = there ? FOUR(KV_HALF, keys, at, c * 4, K) : (float4)(0.0f);
+      }
+      BARRIER;
+      for (int c = 0; c < min(D4, K4 - c0); c++) {
+        float4 k[RK];
+        UNROLL for (int n = 0; n < RK; n++) k[n] = tile[c * LINE + key + n * KEYS_APART];
+        UNROLL for (int r = 0; r < RR; r++) {
+          const float4 u = queries[(score_row + r) * K4 + c0 + c];
+          UNROLL for (int n = 0; n < RK; n++)
+            scores[n * RR + r] = ADD_DOT(u, k[n], scores[n * RR + r]);
+        }
+      }
+    }
+    UNROLL for (int i = 0; i < RK * RR; i++)
+      weights[(key + i / RR * KEYS_APART) * STRIDE + score_row + i % RR] = scores[i];
+    BARRIER;
+    float highest = top;
+    for (int t = share; t < WG; t += SHARES) {
+      const int i3 = j0 + t;
       float score = MASKED;
-      if (j <= self && j >= lowest_key(self, start)) {
-        const size_t key = k_head + (size_t)slot(j) * K;
-        AT(r) const int i3 = j;
-        float s = 0.0f;
-        for (int d = 0; d < K; d++) s = queries[r][d] * LOAD(KV_HALF, k_state, key + d) + s;
+      if (i3 >= from && i3 <= self && t < count) {
+        const float s = weights[t * STRIDE + row];
         SCORE_LETS score = SCORE;
       }
-      weights[r][lane] = score;
+      weights[t * STRIDE + row] = score;
+      highest = fmax(highest, score);
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int r = lane; r < rows; r += WG) { // the running maximum, a row per work-item
-      float highest = top[r];
-      for (int t = 0; t < keys; t++) highest = fmax(highest, weights[r][t]);
-      shrink[r] = exp(top[r] - highest);
-      top[r] = highest;
+    part[lane] = highest;
+    BARRIER;
+    UNROLL for (int n = 0; n < SHARES; n++) highest = fmax(highest, part[n * ROWS + row]);
+    const float less = exp(top - highest);
+    top = highest;
+    total *= less;
+    for (int t = share; t < WG; t += SHARES) { // scores become weights
+      const float score = weights[t * STRIDE + row];
+      const float weight = score <= MASKED ? 0.0f : exp(score - top); // NaN stays NaN
+      weights[t * STRIDE + row] = weight;
+      total += weight;
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int r = 0; r < rows; r++) { // scores become weights,
-      const float score = weights[r][lane];
-      weights[r][lane] = score <= MASKED ? 0.0f : exp(score - top[r]); // NaN stays NaN
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int r = 0; r < rows; r++) { // what was summed before shrinks by as much,
-      total[r] *= shrink[r];
-      for (int c = 0; c < OWN; c++) out[r][c] *= shrink[r];
-    }
-    for (int t = 0; t < keys; t++) { // and values are added, by each work-item in its columns.
-      const size_t value = v_head + (size_t)slot(j0 + t) * V;
-      float v[OWN];
-      for (int c = 0; c < OWN; c++)
-        v[c] = lane + c * WG < V ? LOAD(KV_HALF, v_state, value + lane + c * WG) : 0.0f;
-      for (int r = 0; r < rows; r++) {
-        total[r] += weights[r][t];
-        for (int c = 0; c < OWN; c++) out[r][c] = weights[r][t] * v[c] + out[r][c];
+    if (share == 0) shrink[row] = less;
+    BARRIER;
+    UNROLL for (int i = 0; i < ROWS * OWN; i++) out[i] *= shrink[i / OWN];
+    for (int t0 = group; t0 < count; t0 += GROUPS * AHEAD) {
+      float4 v[AHEAD * OWN];
+      UNROLL for (int i = 0; i < AHEAD * OWN; i++) {
+        const int t = t0 + i / OWN * GROUPS, d = (column + i % OWN * WG) * 4;
+        v[i] = t < count && d < V ? FOUR(KV_HALF, values, slot(j0 + t) * V + d, d, V) : 0.0f;
+      }
+      UNROLL for (int n = 0; n < AHEAD; n++) {
+        const int t = t0 + n * GROUPS, at = t < count ? t * STRIDE : 0;
+        UNROLL for (int r = 0; r < ROWS; r += 4) {
+          const float4 w = vload4(0, weights + at + r);
+          UNROLL for (int c = 0; c < OWN; c++) {
+            ADD_VALUE(r, w.x) ADD_VALUE(r + 1, w.y) ADD_VALUE(r + 2, w.z) ADD_VALUE(r + 3, w.w)
+          }
+        }
       }
     }
-    barrier(CLK_LOCAL_MEM_FENCE); // weights are about to be filled again
   }
+  BARRIER;
+  part[lane] = share < WG ? total : 0.0f;
+  if (share == 0) shrink[row] = top;
+  // What the groups summed, D4 vectors of a lane at once, is added up and written.
+  UNROLL for (int n0 = 0; n0 < ROWS * OWN; n0 += D4) {
+    if (n0) BARRIER;
+    UNROLL for (int n = n0; n < min(ROWS * OWN, n0 + D4); n++)
+      tile[(n - n0) * WG + lane] = out[n];
+    BARRIER;
+    for (int i = lane; i < min(D4, ROWS * OWN - n0) * ACROSS; i += WG) {
+      const int n = n0 + i / ACROSS, r = n / OWN, d = (i % ACROSS + n % OWN * WG) * 4;
+      if (r >= rows || d >= V) continue;
+      const int to = HEAD_OF(first + r);
+      float4 sum = 0.0f;
+      float sum_of_weights = 0.0f;
+      for (int m = 0; m < GROUPS; m++) sum += tile[(n - n0) * WG + m * ACROSS + i % ACROSS];
+      for (int m = 0; m < SHARES; m++) sum_of_weights += part[m * ROWS + r];
 #if SPLITS // as they are, for attention_combine
-  for (int r = 0; r < rows; r++) {
-    __global float *part = splits + (ROW(r) * SPLITS + split) * (V + 2);
-    for (int c = 0; c < OWN; c++)
-      if (lane + c * WG < V) part[lane + c * WG] = out[r][c];
-    if (lane == 0) {
-      part[V] = top[r];
-      part[V + 1] = total[r];
+      __global float *found = splits + ((head + to) * SPLITS + split) * (V + 2);
+      PUT_FOUR(0, sum, found, d, d, V)
+      if (d == 0) found[V] = shrink[r];
+      if (d == 0) found[V + 1] = sum_of_weights;
+#else // zeros where nothing was seen
+      sum *= sum_of_weights == 0.0f ? 0.0f : 1.0f / sum_of_weights;
+      PUT_FOUR(Y_HALF, sum, y + head * V, to * V + d, d, V)
+#endif
     }
   }
-#else // zeros where nothing was seen
-  for (int r = 0; r < rows; r++)
-    for (int c = 0; c < OWN; c++)
-      if (lane + c * WG < V)
-        STORE(Y_HALF, total[r] == 0.0f ? 0.0f : out[r][c] / total[r], y,
-              ROW(r) * V + lane + c * WG);
-#endif
 }

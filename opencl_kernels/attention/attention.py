@@ -31,9 +31,14 @@ def defines(case: Heads, knobs: Knobs, prefill: bool = False) -> Defines:
         "QB": knobs.get("QB", 1),
         "SPLITS": case.SPLITS,
     }
-    if "WG" in knobs:
-        given |= {"HB": heads_per_group(case, knobs), "WG": knobs["WG"]}
     return given | optional_defines(case)
+
+
+def portable_defines(case: Heads, knobs: Knobs, prefill: bool = False) -> Defines:
+    """The same of the portable kernel, whose work-groups have rows of queries."""
+    given = defines(case, knobs, prefill)
+    del given["QB"]
+    return given | {"WG": knobs["WG"], "ROWS": rows_per_group(case, knobs, prefill)}
 
 
 def optional_defines(case: Heads) -> Defines:
@@ -58,26 +63,40 @@ def _expression_defines(name: str, node: Node) -> Defines:
     return {f"{name}_LETS": source.lets, name: source.value}
 
 
-def heads_per_group(case: Heads, knobs: Knobs) -> int:
-    """Query heads of a work-group, of those that share a K/V head: HB, all where it is 0."""
+def rows_per_group(case: Heads, knobs: Knobs, prefill: bool = False) -> int:
+    """Rows that share a pass over keys: ROWS at most, of one token's heads where it isn't prefill.
+
+    Their queries take up to 8 KiB of local memory, or one row's.
+    """
+    most = max(1, min(knobs["ROWS"], 2048 // case.K))
     heads = case.H // case.G
-    return min(knobs["HB"], heads) or heads
+    return most if prefill else ceil_div(heads, ceil_div(heads, most))
 
 
-def requires(case: Heads, knobs: Knobs) -> Requires:
-    """Of each query row its K floats, WG weights of keys, the greatest score, the shrinking."""
-    rows = knobs.get("QB", 1) * heads_per_group(case, knobs)
-    return Requires(local_bytes=rows * (case.K + knobs["WG"] + 2) * 4)
+def portable_requires(case: Heads, knobs: Knobs, prefill: bool = False) -> Requires:
+    """Local memory as attention.cl declares it, in floats: queries, keys, weights, the rest."""
+    rows, items = rows_per_group(case, knobs, prefill), knobs["WG"]
+    rows += rows % 2 if rows > 2 else 0
+    stride = (ceil_div(rows, 4) | 1) * 4
+    queries = rows * ceil_div(case.K, 4) * 4
+    floats = queries + 32 * (items + 1) + items * stride + items + stride
+    return Requires(local_bytes=4 * floats)
 
 
-def portable_grid(case: Any, knobs: Knobs) -> Grid:
-    """A work-group for each token block (and split), block of a K/V head's heads, and text."""
-    blocks = ceil_div(case.M // case.B, knobs.get("QB", 1)) * (case.SPLITS or 1)
-    head_blocks = case.G * ceil_div(case.H // case.G, heads_per_group(case, knobs))
-    return (blocks * knobs["WG"], head_blocks, case.B), (knobs["WG"], 1, 1)
+def prefill_grid(case: Any, knobs: Knobs) -> Grid:
+    """A work-group for each block of the rows that share a K/V head, K/V head, and text."""
+    rows = case.M // case.B * (case.H // case.G)
+    blocks = ceil_div(rows, rows_per_group(case, knobs, prefill=True))
+    return (blocks * knobs["WG"], case.G, case.B), (knobs["WG"], 1, 1)
 
 
-HEAD_BLOCKS = (0, 16, 8, 4)  # HB: fewer heads where all of a K/V head are too much for local memory
+def decode_grid(case: Any, knobs: Knobs) -> Grid:
+    """A work-group for each block of a token's heads (and split), K/V head, and text."""
+    blocks = ceil_div(case.H // case.G, rows_per_group(case, knobs)) * (case.SPLITS or 1)
+    return (case.M // case.B * blocks * knobs["WG"], case.G, case.B), (knobs["WG"], 1, 1)
+
+
+PORTABLE = {"WG": (64, 32), "ROWS": (8, 4, 2)}  # fewer rows where local memory is short
 
 PREFILL = Family(
     name="attention_prefill",
@@ -100,10 +119,10 @@ PREFILL = Family(
             name="attention_prefill",
             source="attention.cl",
             classes=("generic",),
-            defines=partial(defines, prefill=True),
-            grid=portable_grid,
-            knobs={"WG": (64, 32), "QB": (4, 2, 1), "HB": HEAD_BLOCKS},
-            requires=requires,
+            defines=partial(portable_defines, prefill=True),
+            grid=prefill_grid,
+            knobs=PORTABLE,
+            requires=partial(portable_requires, prefill=True),
         ),
     ),
     keeps_states=True,
@@ -126,10 +145,10 @@ DECODE = replace(  # the same contract for one token of each text
             name="attention_decode",
             source="attention.cl",
             classes=("generic",),
-            defines=defines,
-            grid=portable_grid,
-            knobs={"WG": (64, 32), "HB": HEAD_BLOCKS},
-            requires=requires,
+            defines=portable_defines,
+            grid=decode_grid,
+            knobs=PORTABLE,
+            requires=portable_requires,
         ),
     ),
 )
