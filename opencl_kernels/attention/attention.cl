@@ -74,7 +74,7 @@
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(PARAMS) {
   __local float4 queries[RK * RR * K4], tile[D4 * LINE];
-  __local float weights[WG * STRIDE], part[WG], shrink[STRIDE];
+  __local float weights[WG * STRIDE], part[WG], shrink[ROWS];
   const int lane = get_local_id(0), g = get_group_id(1), b = get_group_id(2);
   const int seq = SEQ, past = PAST, start = START(b);
   const int split = get_group_id(0) % SPLIT_COUNT, block = get_group_id(0) / SPLIT_COUNT;
@@ -114,8 +114,9 @@ void NAME(PARAMS) {
     UNROLL for (int i = 0; i < RK * RR; i++) scores[i] = 0.0f;
     for (int c0 = 0; c0 < K4; c0 += D4) {
       BARRIER; // all have done with what lies there
-      UNROLL for (int i = lane; i < D4 * WG; i += WG) {
-        const int t = i / D4, c = c0 + i % D4, at = slot(j0 + t) * K + c * 4;
+      UNROLL for (int n = 0; n < D4; n++) {
+        const int i = n * WG + lane, t = i / D4, c = c0 + i % D4;
+        const int at = slot(j0 + t) * K + c * 4;
         const bool there = t < count && c < K4;
         tile[i % D4 * LINE + t] = there ? FOUR(KV_HALF, keys, at, c * 4, K) : (float4)(0.0f);
       }
@@ -182,8 +183,8 @@ void NAME(PARAMS) {
   // What the groups summed, D4 vectors of a lane at once, is added up and written.
   UNROLL for (int n0 = 0; n0 < ROWS * OWN; n0 += D4) {
     if (n0) BARRIER;
-    UNROLL for (int n = n0; n < min(ROWS * OWN, n0 + D4); n++)
-      tile[(n - n0) * WG + lane] = out[n];
+    UNROLL for (int n = 0; n < D4; n++)
+      if (n0 + n < ROWS * OWN) tile[n * WG + lane] = out[n0 + n];
     BARRIER;
     for (int i = lane; i < min(D4, ROWS * OWN - n0) * ACROSS; i += WG) {
       const int n = n0 + i / ACROSS, r = n / OWN, d = (i % ACROSS + n % OWN * WG) * 4;

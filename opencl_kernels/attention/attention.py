@@ -74,12 +74,12 @@ def rows_per_group(case: Heads, knobs: Knobs, prefill: bool = False) -> int:
 
 
 def portable_requires(case: Heads, knobs: Knobs, prefill: bool = False) -> Requires:
-    """Local memory as attention.cl declares it, in floats: queries, keys, weights, the rest."""
+    """Local memory as attention.cl declares it: queries, a piece of the keys, weights, the rest."""
     rows, items = rows_per_group(case, knobs, prefill), knobs["WG"]
-    rows += rows % 2 if rows > 2 else 0
-    stride = (ceil_div(rows, 4) | 1) * 4
-    queries = rows * ceil_div(case.K, 4) * 4
-    floats = queries + 32 * (items + 1) + items * stride + items + stride
+    pairs = rows + rows % 2 if rows > 2 else rows
+    queries = pairs * ceil_div(case.K, 4) * 4
+    weights = items * (ceil_div(pairs, 4) | 1) * 4
+    floats = queries + 32 * (items + 1) + weights + items + rows
     return Requires(local_bytes=4 * floats)
 
 
