@@ -36,6 +36,7 @@ from opencl_kernels.scan.topk import TopK
 from opencl_kernels.tuned import usual_knobs
 
 ROOM = 32768
+ATTENTION_ROOM = 24576  # compilers take some of it for themselves
 VALUES = {"DeepSeek V3": 128}  # their width, where it is not that of keys
 SHAPES = {  # H, G, K, D, F, V, from the models' config.json
     "Gemma 2B": (8, 1, 256, 2048, 16384, 256000),
@@ -124,6 +125,15 @@ def test_kernels_of_real_models_fit(model: str) -> None:
         knobs = usual_knobs(KERNELS[name], case, "generic", ROOM)
         assert knobs is not None, (name, case)
         assert KERNELS[name].requires(case, knobs).local_bytes <= ROOM
+
+
+@pytest.mark.parametrize("model", SHAPES)
+def test_attention_leaves_room_for_the_compiler(model: str) -> None:
+    for name, case in cases_of(model):
+        if name.startswith("attention"):
+            knobs = usual_knobs(KERNELS[name], case, "generic", ROOM)
+            assert knobs is not None
+            assert KERNELS[name].requires(case, knobs).local_bytes <= ATTENTION_ROOM, (name, case)
 
 
 def test_common_shapes_keep_the_defaults() -> None:

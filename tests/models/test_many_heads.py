@@ -54,7 +54,7 @@ def test_a_device_with_too_little_is_refused_by_figures(
     (tmp_path / "pocketcl").mkdir()
     profile = "devices: {tiny: {class: generic, local_memory: 8000}}\n"
     (tmp_path / "pocketcl/devices.yaml").write_text(profile)
-    least = 4 * (256 + 32 + 2) * 4  # 4 heads, 32 keys at once
+    least = 4 * (2 * 256 + 32 * 33 + 32 * 4 + 32 + 2)  # 2 rows of queries, 32 keys at once
     assert attention(compiled(tmp_path, "Gemma 2B", device="tiny"))["attention_prefill"]
     (tmp_path / "pocketcl/devices.yaml").write_text(profile.replace("8000", str(least - 1)))
     with pytest.raises(PocketError, match="local memory") as raised:
@@ -75,4 +75,5 @@ def test_a_plan_says_what_its_variants_take(tmp_path: Path) -> None:
                 cpu = "_cpu" in body["programs"][variant["program"]]["source"]
                 assert not (cpu and "local_bytes" in variant)
                 assert variant.get("local_bytes", 1) > 0
-    assert attention(plan)["attention_prefill"].local_bytes == 20608  # the portable one behind it
+    behind = attention(plan)["attention_prefill"]  # the portable one: 8 rows, 64 keys
+    assert behind.local_bytes == 4 * (8 * 256 + 32 * 65 + 64 * 12 + 64 + 8)
