@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from opencl_kernels.case import At, Case, Defines, Size, c_float, symbols
+from opencl_kernels.case import At, Case, Defines, Size, c_float, ceil_div, symbols
 from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import (
@@ -26,6 +26,7 @@ from opencl_kernels.kernel import (
 # Of each head: RMSNorm or LayerNorm before the rotation, or RMSNorm after it; or, before it, an
 # RMSNorm of all heads of q, and one of all of k. Their places are the kernel's NORM.
 NORMS = ("", "rms", "layer", "rms_after", "rms_whole")
+PAIRS_NORMS = ("", "rms", "layer", "rms_after")  # that rope_kv_pairs.cl knows
 # Arguments that the norms scale by and, of LayerNorms, add.
 NORM_VECTORS = ("q_gamma", "k_gamma", "q_beta", "k_beta")
 
@@ -146,13 +147,25 @@ def _defines(case: Rotation, knobs: Knobs) -> Defines:
         **{name: getattr(case, name) for name in ("H", "G", "K", "C", "R")},
         "INTERLEAVED": int(case.interleaved),
         "RING": int(case.ring),
-        "LOCAL": local_size(knobs),
+        **({"LOCAL": local_size(knobs)} if "WORKERS" in knobs else knobs),
         **({"NORM": NORMS.index(case.norm), "EPS": c_float(case.EPS)} if case.norm else {}),
     }
 
 
 def _grid(case: Rotation, knobs: Knobs) -> Grid:
     return item_grid(case.M * (case.H + 2 * case.G), knobs)
+
+
+def _pairs_grid(case: Rotation, knobs: Knobs) -> Grid:
+    """An item for each piece of each head: four pairs, or eight other elements."""
+    pieces = ceil_div(case.R // 2, 4) + ceil_div(case.K - case.R, 8)
+    most = max(pieces, ceil_div(case.K, 8))
+    items = case.M * (case.H + 2 * case.G) * most
+    return (ceil_div(items, knobs["WG"]) * knobs["WG"],), (knobs["WG"],)
+
+
+def _pairs_support(case: Rotation) -> str | None:
+    return None if case.norm in PAIRS_NORMS else f"no norm {case.norm!r}"
 
 
 def _work(case: Any) -> tuple[int, int]:
@@ -170,6 +183,15 @@ ROPE_KV = Kernel(
     defines=_defines,
     grid=_grid,
     knobs={"WORKERS": (0,)},
+)
+ROPE_KV_PAIRS = Kernel(
+    name="rope_kv_pairs",
+    source="rope_kv_pairs.cl",
+    classes=("adreno", "mali"),
+    defines=_defines,
+    grid=_pairs_grid,
+    knobs={"WG": (64, 128)},
+    supports=_pairs_support,
 )
 FAMILY = Family(
     name="rope_kv",
@@ -208,6 +230,6 @@ FAMILY = Family(
         replace(DECODE, M=512, at=At(seq=512)),
         *(replace(DECODE, norm=norm, EPS=1e-6) for norm in ("rms", "rms_whole")),
     ),
-    kernels=(ROPE_KV,),
+    kernels=(ROPE_KV_PAIRS, ROPE_KV),
     keeps_states=True,
 )  # fmt: skip
