@@ -4,14 +4,17 @@
 //   PREFILL  1: attention_prefill, 0: attention_decode, with SPLITS attention_split
 // A row is a query head of a token. A work-group has ROWS of the rows that share a K/V head, in
 // prefill of several tokens, else of one: groups (block of rows and split, K/V head, b). It goes
-// over its keys by tiles of WG, in three steps between which work-items change what they own:
-//   scores   RK keys for RR rows; keys come through local memory, DEPTH elements at a time, so that
+// over its keys by KEYS, in three steps between which work-items change what they own:
+//   scores   RK keys for RR rows; keys come through local memory, D4 vectors at a time, so that
 //            whole lines are read, each but once for all rows
 //   softmax  a share of the keys of one row
 //   values   four columns for all rows, of every GROUPS-th key
 // Private arrays are indexed by constants only: elsewhere GPUs put them into memory.
-#ifndef WG // work-items per work-group and keys per tile
+#ifndef WG // work-items per work-group
 #define WG 64
+#endif
+#ifndef KEYS // at once, at most WG
+#define KEYS 64
 #endif
 #ifndef ROWS // at most WG
 #define ROWS 8
@@ -23,16 +26,19 @@
 #define K4 CEIL_DIV(K, 4) // vectors of a key,
 #define V4 CEIL_DIV(V, 4) // of a value,
 #define D4 8 // and of a key in local memory: lines of halves
-#define LINE (WG + 1) // from one of them to the next: no two lanes of a wave on one bank
+#define LINE (KEYS + 1) // from one of them to the next: no two lanes of a wave on one bank
 #define RK (ROWS > 2 ? 2 : 1)
-#define RR CEIL_DIV(ROWS, RK)
-#define KEYS_APART (WG / RK)
-#define STRIDE ((CEIL_DIV(RK * RR, 4) | 1) * 4) // weights of a key: whole vectors, an odd number
+#define KEYS_APART (KEYS / RK)
+#define ROW_SETS (WG / KEYS_APART)
+#define RR CEIL_DIV(ROWS, ROW_SETS)
+#define ROWS_HELD (ROW_SETS * RR)
+#define STRIDE ((CEIL_DIV(ROWS_HELD, 4) | 1) * 4) // weights of a key: vectors, an odd number
 #define SHARES (WG / ROWS < 8 ? WG / ROWS : 8) // work-items of a row in the softmax
 #define ACROSS (V4 < WG ? V4 : WG) // work-items that read a value,
 #define OWN CEIL_DIV(V4, WG) // so many vectors each
 #define GROUPS (WG / ACROSS)
 #define AHEAD 4 // values that are asked for at once
+#define HELD (D4 * LINE / WG) // vectors of each work-item that find room where keys were
 #if SPLITS
 #define NAME attention_split
 #elif PREFILL
@@ -73,8 +79,8 @@
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(PARAMS) {
-  __local float4 queries[RK * RR * K4], tile[D4 * LINE];
-  __local float weights[WG * STRIDE], part[WG], shrink[ROWS];
+  __local float4 queries[ROWS_HELD * K4], tile[D4 * LINE];
+  __local float weights[KEYS * STRIDE], part[WG], shrink[ROWS];
   const int lane = get_local_id(0), g = get_group_id(1), b = get_group_id(2);
   const int seq = SEQ, past = PAST, start = START(b);
   const int split = get_group_id(0) % SPLIT_COUNT, block = get_group_id(0) / SPLIT_COUNT;
@@ -87,7 +93,7 @@ void NAME(PARAMS) {
   __global const STORAGE(X_HALF) *x = q + head * K;
   STATE keys = k_state + head_at(b, g, K);
   STATE values = v_state + head_at(b, g, V);
-  for (int i = lane; i < RK * RR * K4; i += WG) {
+  for (int i = lane; i < ROWS_HELD * K4; i += WG) {
     const int r = i / K4, d = i % K4 * 4, at = HEAD_OF(first + r) * K + d;
     queries[i] = r < rows ? FOUR(X_HALF, x, at, d, K) * SCALE : (float4)(0.0f);
   }
@@ -108,13 +114,13 @@ void NAME(PARAMS) {
   float4 out[ROWS * OWN];
   UNROLL for (int i = 0; i < ROWS * OWN; i++) out[i] = 0.0f;
 
-  for (int j0 = begin; j0 < end; j0 += WG) {
-    const int count = min(WG, end - j0);
+  for (int j0 = begin; j0 < end; j0 += KEYS) {
+    const int count = min(KEYS, end - j0);
     float scores[RK * RR];
     UNROLL for (int i = 0; i < RK * RR; i++) scores[i] = 0.0f;
     for (int c0 = 0; c0 < K4; c0 += D4) {
       BARRIER; // all have done with what lies there
-      UNROLL for (int n = 0; n < D4; n++) {
+      UNROLL for (int n = 0; n < D4 * KEYS / WG; n++) {
         const int i = n * WG + lane, t = i / D4, c = c0 + i % D4;
         const int at = slot(j0 + t) * K + c * 4;
         const bool there = t < count && c < K4;
@@ -135,7 +141,7 @@ void NAME(PARAMS) {
       weights[(key + i / RR * KEYS_APART) * STRIDE + score_row + i % RR] = scores[i];
     BARRIER;
     float highest = top;
-    for (int t = share; t < WG; t += SHARES) {
+    for (int t = share; t < KEYS; t += SHARES) {
       const int i3 = j0 + t;
       float score = MASKED;
       if (i3 >= from && i3 <= self && t < count) {
@@ -151,7 +157,7 @@ void NAME(PARAMS) {
     const float less = exp(top - highest);
     top = highest;
     total *= less;
-    for (int t = share; t < WG; t += SHARES) { // scores become weights
+    for (int t = share; t < KEYS; t += SHARES) { // scores become weights
       const float score = weights[t * STRIDE + row];
       const float weight = score <= MASKED ? 0.0f : exp(score - top); // NaN stays NaN
       weights[t * STRIDE + row] = weight;
@@ -180,13 +186,13 @@ void NAME(PARAMS) {
   BARRIER;
   part[lane] = share < WG ? total : 0.0f;
   if (share == 0) shrink[row] = top;
-  // What the groups summed, D4 vectors of a lane at once, is added up and written.
-  UNROLL for (int n0 = 0; n0 < ROWS * OWN; n0 += D4) {
+  // What the groups summed is added up and written.
+  UNROLL for (int n0 = 0; n0 < ROWS * OWN; n0 += HELD) {
     if (n0) BARRIER;
-    UNROLL for (int n = 0; n < D4; n++)
+    UNROLL for (int n = 0; n < HELD; n++)
       if (n0 + n < ROWS * OWN) tile[n * WG + lane] = out[n0 + n];
     BARRIER;
-    for (int i = lane; i < min(D4, ROWS * OWN - n0) * ACROSS; i += WG) {
+    for (int i = lane; i < min(HELD, ROWS * OWN - n0) * ACROSS; i += WG) {
       const int n = n0 + i / ACROSS, r = n / OWN, d = (i % ACROSS + n % OWN * WG) * 4;
       if (r >= rows || d >= V) continue;
       const int to = HEAD_OF(first + r);

@@ -38,7 +38,8 @@ def portable_defines(case: Heads, knobs: Knobs, prefill: bool = False) -> Define
     """The same of the portable kernel, whose work-groups have rows of queries."""
     given = defines(case, knobs, prefill)
     del given["QB"]
-    return given | {"WG": knobs["WG"], "ROWS": rows_per_group(case, knobs, prefill)}
+    rows = rows_per_group(case, knobs, prefill)
+    return given | {"WG": knobs["WG"], "KEYS": keys_at_once(knobs), "ROWS": rows}
 
 
 def optional_defines(case: Heads) -> Defines:
@@ -73,13 +74,19 @@ def rows_per_group(case: Heads, knobs: Knobs, prefill: bool = False) -> int:
     return most if prefill else ceil_div(heads, ceil_div(heads, most))
 
 
+def keys_at_once(knobs: Knobs) -> int:
+    """Of a tile: KEYS, or one for each work-item where these are fewer."""
+    return min(knobs["KEYS"], knobs["WG"])
+
+
 def portable_requires(case: Heads, knobs: Knobs, prefill: bool = False) -> Requires:
     """Local memory as attention.cl declares it: queries, a piece of the keys, weights, the rest."""
-    rows, items = rows_per_group(case, knobs, prefill), knobs["WG"]
-    pairs = rows + rows % 2 if rows > 2 else rows
-    queries = pairs * ceil_div(case.K, 4) * 4
-    weights = items * (ceil_div(pairs, 4) | 1) * 4
-    floats = queries + 32 * (items + 1) + weights + items + rows
+    rows, keys, items = rows_per_group(case, knobs, prefill), keys_at_once(knobs), knobs["WG"]
+    sets = items // (keys // 2 if rows > 2 else keys)
+    held = ceil_div(rows, sets) * sets
+    queries = held * ceil_div(case.K, 4) * 4
+    weights = keys * (ceil_div(held, 4) | 1) * 4
+    floats = queries + 32 * (keys + 1) + weights + items + rows
     return Requires(local_bytes=4 * floats)
 
 
@@ -96,7 +103,8 @@ def decode_grid(case: Any, knobs: Knobs) -> Grid:
     return (case.M // case.B * blocks * knobs["WG"], case.G, case.B), (knobs["WG"], 1, 1)
 
 
-PORTABLE = {"WG": (64, 32), "ROWS": (8, 4, 2)}  # fewer rows where local memory is short
+# Fewer rows, or keys, where local memory is short.
+PORTABLE = {"WG": (64, 128, 32), "KEYS": (64, 32), "ROWS": (8, 4, 2)}
 
 PREFILL = Family(
     name="attention_prefill",

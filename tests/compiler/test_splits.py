@@ -10,7 +10,7 @@ from exports import DEMO
 import toolkit
 from opencl_kernels.attention.heads import Heads
 from opencl_kernels.case import symbols_of_texts
-from opencl_kernels.device_class import CPU
+from opencl_kernels.device_class import CPU, GENERIC
 from toolkit.compiler.lowering.dispatches import split_count
 from toolkit.compiler.lowering.variants import Settings
 from toolkit.evaluation.verify import verify
@@ -34,6 +34,21 @@ def test_splits_fill_the_device(
 ) -> None:
     case = Heads(M=1, H=heads, G=heads, K=64, C=keys, WINDOW=window)
     settings = Settings(CPU, symbols_of_texts(batch), batch, keys, "f32", "f32", units, 32768)
+    assert split_count(settings, case) == expected
+
+
+@pytest.mark.parametrize(
+    ("units", "heads", "keys", "expected"),
+    [
+        (6, 8, 2048, 6),  # eight work-groups for each compute unit
+        (6, 8, 1024, 4),  # of 256 keys or more
+        (6, 24, 2048, 0),  # with four they have enough to do
+        (6, 1, 4096, 16),
+    ],
+)
+def test_splits_fill_a_gpu(units: int, heads: int, keys: int, expected: int) -> None:
+    case = Heads(M=1, H=heads, G=heads, K=64, C=keys)
+    settings = Settings(GENERIC, symbols_of_texts(1), 1, keys, "f16", "f16", units, 32768)
     assert split_count(settings, case) == expected
 
 

@@ -22,6 +22,7 @@ from toolkit.plan.schema import Ref
 
 LONG = 1024  # keys; for fewer, a second launch costs more than it gains
 SPLIT_KEYS = 256  # the fewest keys that are worth a work-group of their own
+GPU_GROUPS = 4  # of a compute unit, one of which computes while the others wait for keys
 
 
 class Reading:
@@ -193,9 +194,10 @@ def emit_attention(b: PhaseBuilder, name: str, case: Heads, refs: dict[str, Ref]
 def split_count(settings: Settings, case: Heads) -> int:
     """Into how many splits (split-KV) a token's keys are divided to fill the device; 0: none.
 
-    Two for each compute unit, of SPLIT_KEYS or more, if the K/V heads alone are too few.
+    Twice what fills it, of SPLIT_KEYS or more, if the K/V heads alone are too few.
     """
     heads, keys = settings.batch * case.G, min(case.C, case.WINDOW or case.C)
-    if heads >= settings.compute_units or keys < LONG:
+    full = settings.compute_units * (1 if settings.device_class.is_cpu else GPU_GROUPS)
+    if heads >= full or keys < LONG:
         return 0
-    return int(min(ceil_div(2 * settings.compute_units, heads), keys // SPLIT_KEYS))
+    return int(min(ceil_div(2 * full, heads), keys // SPLIT_KEYS))
