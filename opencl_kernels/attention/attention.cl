@@ -4,7 +4,7 @@
 //   PREFILL  1: attention_prefill, 0: attention_decode, with SPLITS attention_split
 // A row is a query head of a token. A work-group has ROWS of the rows that share a K/V head, in
 // prefill of several tokens, else of one: groups (block of rows and split, K/V head, b). It goes
-// over its keys by KEYS, in three steps between which work-items change what they own:
+// over its keys by tiles, in three steps between which work-items change what they own:
 //   scores   RK keys for RR rows; keys come through local memory, D4 vectors at a time, so that
 //            whole lines are read, each but once for all rows
 //   softmax  a share of the keys of one row
@@ -13,10 +13,10 @@
 #ifndef WG // work-items per work-group
 #define WG 64
 #endif
-#ifndef KEYS // at once, at most WG
+#ifndef KEYS // of a tile; a power of two, at most WG, at least WG / 8
 #define KEYS 64
 #endif
-#ifndef ROWS // at most WG
+#ifndef ROWS // of a work-group, at most WG
 #define ROWS 8
 #endif
 #ifndef PREFILL
@@ -28,10 +28,10 @@
 #define D4 8 // and of a key in local memory: lines of halves
 #define LINE (KEYS + 1) // from one of them to the next: no two lanes of a wave on one bank
 #define RK (ROWS > 2 ? 2 : 1)
-#define KEYS_APART (KEYS / RK)
-#define ROW_SETS (WG / KEYS_APART)
+#define KEYS_APART (KEYS / RK) // from one key of a work-item to its next
+#define ROW_SETS (WG / KEYS_APART) // of RR rows
 #define RR CEIL_DIV(ROWS, ROW_SETS)
-#define ROWS_HELD (ROW_SETS * RR)
+#define ROWS_HELD (ROW_SETS * RR) // ROWS and perhaps a few of zeros
 #define STRIDE ((CEIL_DIV(ROWS_HELD, 4) | 1) * 4) // weights of a key: vectors, an odd number
 #define SHARES (WG / ROWS < 8 ? WG / ROWS : 8) // work-items of a row in the softmax
 #define ACROSS (V4 < WG ? V4 : WG) // work-items that read a value,
