@@ -1,5 +1,5 @@
 // Whether a variant of a dispatch can run on a device, before and after it is built. The Python
-// executor asks the same in toolkit/executors/device_fit.py.
+// executor asks the same in toolkit/executors/opencl/device_fit.py.
 #pragma once
 #include <string>
 #include <vector>
@@ -10,8 +10,9 @@
 
 namespace pocket {
 
-// What the plan says that a variant needs, and the device hasn't; empty where it has all.
-std::string lack(const Variant &variant, const DeviceFacts &device);
+// What the plan says that a variant needs, and the device hasn't, or has with a known fault; empty
+// where it has all.
+std::string lack(const Plan &plan, const Variant &variant, const DeviceFacts &device);
 
 // Throws Failure where a dispatch has no variant that the device has everything for: before
 // anything is allocated or built.
@@ -22,5 +23,9 @@ Failure nothing_runs(const Step &step, const DeviceFacts &device, const std::str
 
 // What a built kernel takes beyond what the device has, edited or by its driver; else empty.
 std::string excess(const Variant &variant, cl::Kernel kernel, const DeviceFacts &device);
+
+// That a GPU keeps in memory what a work-item should have in registers: right, and slow. Empty
+// where it doesn't; on a processor private memory lies in its caches anyway.
+std::string spill(cl::Kernel kernel, const DeviceFacts &device);
 
 }  // namespace pocket

@@ -122,17 +122,25 @@ void ProgramCache::store(const std::string &key, cl::Program program) const {
   if (!binary.empty()) write_whole(file(key, ".bin"), MAGIC + sha256(binary) + binary);
 }
 
-cl::Owned<cl::Program> ProgramCache::build(const ProgramText &text, std::string &log,
-                                           const Prepare &prepare) const {
-  check_linker(device_.facts());
-  const char *source = text.source.data();
-  const size_t size = text.source.size();
+cl::Owned<cl::Program> ProgramCache::source_program(const std::string &text) const {
+  const char *source = text.data();
+  const size_t size = text.size();
   cl::Int code = 0;
   cl::Owned<cl::Program> program(
       cl::CreateProgramWithSource(device_.context(), 1, &source, &size, &code));
   cl::check(code, "clCreateProgramWithSource");
-  code = cl::BuildProgram(program.get(), 1, &device_.facts().id, text.options.c_str(), nullptr,
-                          nullptr);
+  return program;
+}
+
+cl::Owned<cl::Program> ProgramCache::build(const ProgramText &text, std::string &log,
+                                           const Prepare &prepare) const {
+  check_linker(device_.facts());
+  cl::Owned<cl::Program> program;
+  const cl::Int code = device_.with_memory([&] {
+    program = source_program(text.source);
+    return cl::BuildProgram(program.get(), 1, &device_.facts().id, text.options.c_str(), nullptr,
+                            nullptr);
+  });
   if (code != 0) {
     log = build_log(program.get(), device_.facts().id);
     if (log.empty()) log = cl::error_name(code);

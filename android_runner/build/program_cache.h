@@ -51,6 +51,7 @@ class ProgramCache {
   std::string file(const std::string &key, const char *ending) const;
   std::string text(const std::string &path) const;
   std::string binary(const std::string &key) const;
+  cl::Owned<cl::Program> source_program(const std::string &text) const;
   void store(const std::string &key, cl::Program program) const;
 
   std::string folder_;

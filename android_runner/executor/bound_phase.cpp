@@ -16,6 +16,7 @@ void add_symbols(const Expr &size, std::set<size_t> &slots) {
 
 void BoundPhase::note_sizes() {
   std::set<size_t> slots;
+  sizes.clear();
   for (size_t i = 0; i < dispatches.size(); ++i) {
     BoundDispatch &dispatch = dispatches[i];
     for (size_t axis = 0; dispatch.kernel && axis < dispatch.variant->global.size(); ++axis) {
@@ -45,6 +46,11 @@ void BoundPhase::divide(const Device &device, size_t flush_every) {
     if (at->kernel) segments.back().recorders[0] = enqueue_plainly(segment, flush_every);
     at = next;
   }
+}
+
+void BoundPhase::measure_anew(const std::vector<int64_t> &symbols) {
+  note_sizes();
+  resize(symbols);
 }
 
 bool BoundPhase::changed(const std::vector<int64_t> &symbols) {

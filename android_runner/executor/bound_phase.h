@@ -41,6 +41,8 @@ struct BoundPhase {
   void divide(const Device &device, size_t flush_every);
   // Launch sizes for these values. Where none of them changed, nothing is done.
   void resize(const std::vector<int64_t> &symbols);
+  // The same after a dispatch got another variant.
+  void measure_anew(const std::vector<int64_t> &symbols);
 
  private:
   void note_sizes();

@@ -6,6 +6,16 @@
 #include "base/failure.h"
 
 namespace pocket {
+namespace {
+
+// Whether a launch was refused for its kernel and sizes: OUT_OF_RESOURCES,
+// INVALID_PROGRAM_EXECUTABLE, and sizes that are invalid (of dimensions, groups, items, all).
+bool is_of_variant(cl::Int code) {
+  const std::set<cl::Int> codes = {-5, -45, -53, -54, -55, -63};
+  return codes.count(code);
+}
+
+}  // namespace
 
 PhaseRunner::PhaseRunner(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
                          size_t flush_every)
@@ -89,7 +99,8 @@ void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols, co
 void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
                        const Take &take) {
   phase.resize(symbols);
-  if (!phase.ran && mode == LaunchMode::Plain && !profile_) return send_carefully(phase, take);
+  if (!phase.ran && mode == LaunchMode::Plain && !profile_)
+    return send_carefully(phase, symbols, take);
   if (profile_) profile_->begin(phase.phase->name);
   for (const BoundSegment &each : phase.segments) {
     if (each.host) do_host_step(*each.host, take);
@@ -99,21 +110,35 @@ void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, L
 
 // The first time: a program's first launch ends before the next is sent, so that the journal of a
 // driver that dies names it.
-void PhaseRunner::send_carefully(BoundPhase &phase, const Take &take) {
+void PhaseRunner::send_carefully(BoundPhase &phase, const std::vector<int64_t> &symbols,
+                                 const Take &take) {
   std::set<const Program *> seen;
-  for (const BoundDispatch &dispatch : phase.dispatches) {
+  for (BoundDispatch &dispatch : phase.dispatches) {
     const cl::Queue queue = device_.queue(dispatch.queue);
     const bool first = dispatch.kernel && !dispatch.empty() && seen.insert(dispatch.program).second;
     if (first)
       programs_.risk(Journal::Launch, dispatch.variant->program,
                      "launching " + dispatch.step->name +
                          " for the first time: " + programs_.name(dispatch.variant->program));
-    if (dispatch.kernel) enqueue(queue, dispatch);
+    if (dispatch.kernel) launch_or_replace(phase, dispatch, symbols);
     else do_host_step(dispatch, take);
     if (first) cl::check(cl::Finish(queue), "clFinish");
   }
   programs_.journal().done();
   phase.ran = true;
+}
+
+// Some drivers refuse sizes that they said to take: then the next variant has its turn.
+void PhaseRunner::launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
+                                    const std::vector<int64_t> &symbols) {
+  while (!dispatch.empty()) {
+    const cl::Int code = launch(device_.queue(dispatch.queue), dispatch);
+    const bool last = dispatch.variant == &dispatch.step->variants.back();
+    if (last || !is_of_variant(code)) return cl::check(code, "clEnqueueNDRangeKernel");
+    variants_.refuse(*dispatch.variant, cl::error_name(code));
+    dispatch = bind_dispatch(*dispatch.step, phase);
+    phase.measure_anew(symbols);
+  }
 }
 
 // Reads go through the first queue, in its order; what another one computes is waited for.

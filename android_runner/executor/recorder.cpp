@@ -95,11 +95,13 @@ class CommandBuffers : public Recorder {
 
 }  // namespace
 
+cl::Int launch(cl::Queue queue, const BoundDispatch &dispatch, cl::Event *event) {
+  return cl::EnqueueNDRangeKernel(queue, dispatch.kernel.get(), dispatch.dims(), nullptr,
+                                  dispatch.global, dispatch.local, 0, nullptr, event);
+}
+
 void enqueue(cl::Queue queue, const BoundDispatch &dispatch, cl::Event *event) {
-  if (dispatch.empty()) return;
-  cl::check(cl::EnqueueNDRangeKernel(queue, dispatch.kernel.get(), dispatch.dims(), nullptr,
-                                     dispatch.global, dispatch.local, 0, nullptr, event),
-            "clEnqueueNDRangeKernel");
+  if (!dispatch.empty()) cl::check(launch(queue, dispatch, event), "clEnqueueNDRangeKernel");
 }
 
 std::unique_ptr<Recorder> enqueue_plainly(const Segment &segment, size_t flush_every) {

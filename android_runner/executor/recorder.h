@@ -43,6 +43,8 @@ class Recorder {
   virtual void resize() = 0;  // the launch sizes have changed
 };
 
+// Its code: 0 where the device takes the dispatch, which is not empty.
+cl::Int launch(cl::Queue queue, const BoundDispatch &dispatch, cl::Event *event = nullptr);
 void enqueue(cl::Queue queue, const BoundDispatch &dispatch, cl::Event *event = nullptr);
 
 // `flush_every` so many launches, if not 0: what a GPU is given in one go keeps the screen waiting.

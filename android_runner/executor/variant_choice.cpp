@@ -56,7 +56,7 @@ std::set<size_t> VariantChoice::likely_programs(const std::vector<const Phase *>
     if (cooperative && phase->cooperative) found.insert(*phase->cooperative);
     for (const Step &step : phase->steps)
       for (const Variant &variant : step.variants)
-        if (lack(variant, device_.facts()).empty() && !programs_.hopeless(variant.program)) {
+        if (lack(plan_, variant, device_.facts()).empty() && !programs_.hopeless(variant.program)) {
           found.insert(variant.program);
           break;
         }
@@ -79,14 +79,12 @@ void VariantChoice::build_ahead(const std::vector<const Phase *> &phases, bool c
 // Why this variant does not work here; empty when it does, and then `kernel` is set.
 std::string VariantChoice::try_variant(const Variant &variant, size_t args,
                                        cl::Owned<cl::Kernel> &kernel) {
-  const Program &program = plan_.programs[variant.program];
   const std::string name = programs_.name(variant.program);
+  if (refused_.count(&variant)) return name + " is not launched here: " + refused_[&variant];
   const Programs::Build &built = programs_.get(variant.program);
   if (!built.program) return name + " does not build:\n" + excerpt(built.log);
   cl::Int code = 0;
-  programs_.risk(Journal::Build, variant.program, "creating the kernel of " + name);
-  cl::Owned<cl::Kernel> made(cl::CreateKernel(built.program.get(), program.kernel.c_str(), &code));
-  programs_.journal().done();
+  cl::Owned<cl::Kernel> made = make_kernel(variant, built.program.get(), code);
   if (code != 0) return name + " gives no kernel: " + cl::error_name(code);
   for (const std::string &fault :
        {wrong_parameters(made.get(), args), excess(variant, made.get(), device_.facts())})
@@ -95,27 +93,57 @@ std::string VariantChoice::try_variant(const Variant &variant, size_t args,
   return "";
 }
 
+// Some drivers compile here.
+cl::Owned<cl::Kernel> VariantChoice::make_kernel(const Variant &variant, cl::Program program,
+                                                 cl::Int &code) {
+  const std::string &name = plan_.programs[variant.program].kernel;
+  cl::Owned<cl::Kernel> made;
+  programs_.risk(Journal::Build, variant.program,
+                 "creating the kernel of " + programs_.name(variant.program));
+  code = device_.with_memory([&] {
+    cl::Int created = 0;
+    made = cl::Owned<cl::Kernel>(cl::CreateKernel(program, name.c_str(), &created));
+    return created;
+  });
+  programs_.journal().done();
+  return made;
+}
+
 // Many dispatches share a variant that fails here: say it once.
 void VariantChoice::note(const std::string &failures) {
   if (!failures.empty() && noted_.insert(failures).second)
     fprintf(stderr, "note: %s\nnote: the next variant is used instead\n", failures.c_str());
 }
 
-ChosenVariant VariantChoice::choose(const Step &step) {
-  ChosenVariant chosen{nullptr, {}};
-  std::string reasons, failures;
+// The first variant that works; none if there is none, and then `reasons` are complete.
+ChosenVariant VariantChoice::first_that_works(const Step &step, bool may_spill,
+                                              std::string &reasons) {
+  std::string failures;
   for (const Variant &variant : step.variants) {
-    const std::string missing = lack(variant, device_.facts());
-    const std::string reason = missing.empty()
-                                   ? try_variant(variant, step.args.size(), chosen.kernel)
-                                   : programs_.name(variant.program) + " " + missing;
+    ChosenVariant chosen{&variant, {}};
+    const std::string name = programs_.name(variant.program),
+                      missing = lack(plan_, variant, device_.facts());
+    std::string reason = missing.empty() ? try_variant(variant, step.args.size(), chosen.kernel)
+                                         : name + " " + missing;
+    const std::string spilled =
+        chosen.kernel && !may_spill ? spill(chosen.kernel.get(), device_.facts()) : "";
+    if (!spilled.empty()) reason = name + " " + spilled;
     if (reason.empty()) {
-      chosen.variant = &variant;
       note(failures);
       return chosen;
     }
     add_line(reasons, reason);
     if (missing.empty()) add_line(failures, reason);
+  }
+  return {nullptr, {}};
+}
+
+ChosenVariant VariantChoice::choose(const Step &step) {
+  std::string reasons;
+  for (const bool may_spill : {false, true}) {
+    reasons.clear();
+    ChosenVariant chosen = first_that_works(step, may_spill, reasons);
+    if (chosen.variant) return chosen;
   }
   throw nothing_runs(step, device_.facts(), reasons, hint(reasons, device_.is_cpu()));
 }

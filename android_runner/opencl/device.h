@@ -40,6 +40,16 @@ class Device {
   void fill_zero(cl::Memory memory, size_t bytes) const;
   void wait() const;  // for everything in every queue
 
+  // The code of `compile`, which is tried again, once, where a compiler ran out of memory: it has
+  // more when nothing runs.
+  template <class Compile>
+  cl::Int with_memory(Compile compile) const {
+    const cl::Int code = compile();
+    if (code != cl::OUT_OF_HOST_MEMORY) return code;
+    wait();
+    return compile();
+  }
+
   // Why cl_khr_command_buffer can't be used here; empty when it can.
   std::string cannot_record() const;
 

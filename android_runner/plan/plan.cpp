@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/failure.h"
+#include "base/text.h"
 #include "plan/bounds.h"
 #include "plan/json_node.h"
 #include "plan/words.h"
@@ -93,6 +94,27 @@ Program read_program(const Node &node, const std::vector<File> &files) {
   return program;
 }
 
+// Numbers with dots between; empty where it isn't given.
+std::string read_version(const Node &node, const char *key) {
+  const std::string version = node.has(key) ? node.at(key).text() : "";
+  std::string again;
+  for (const std::string &number : pieces(version, ".")) {
+    if (number.size() > 6 || number.find_first_not_of("0123456789") != std::string::npos) break;
+    again += (again.empty() ? "" : ".") + number;
+  }
+  if (again != version) node.at(key).fail(quote(version) + " is no version");
+  return version;
+}
+
+DriverFault read_driver(const Node &node) {
+  DriverFault driver{node.at("compiler").name(), read_version(node, "from"),
+                     read_version(node, "before"), node.at("fault").text(), {}};
+  if (!node.has("without")) return driver;
+  for (const Node &name : node.at("without").items())
+    driver.without.push_back(BUILD_OPTIONS.count(name.text()) ? name.text() : name.name());
+  return driver;
+}
+
 void read_tables(const Node &root, Plan &plan, Box &box) {
   for (const Node &node : root.at("symbols").items()) {
     plan.symbols.push_back(read_symbol(node, plan.symbols));
@@ -116,6 +138,8 @@ void read_tables(const Node &root, Plan &plan, Box &box) {
   }
   for (const Node &node : root.at("programs").items())
     plan.programs.push_back(read_program(node, plan.files));
+  if (root.has("drivers"))
+    for (const Node &node : root.at("drivers").items()) plan.drivers.push_back(read_driver(node));
 }
 
 }  // namespace

@@ -66,6 +66,12 @@ struct Program {
   std::string options;         // of the build, with spaces between
 };
 
+// What a driver is known to get wrong; toolkit/plan/schema.py says what each word means.
+struct DriverFault {
+  std::string compiler, from, before, fault;
+  std::vector<std::string> without;
+};
+
 struct Scratch {
   std::string name;
   int64_t bytes, offset;
@@ -125,6 +131,7 @@ struct Plan {
   std::vector<Weight> weights;
   std::vector<Program> programs;
   std::vector<Phase> phases;
+  std::vector<DriverFault> drivers;
 
   const Phase *phase(const std::string &name) const;  // nullptr when absent
   size_t buffer(const std::string &name) const;       // throws Failure when absent

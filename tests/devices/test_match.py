@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from toolkit.devices import resolve as devices
-from toolkit.devices.match import driver_notes, gpu_key, match_phone, socs
-from toolkit.devices.profiles import known_faults, profiles
+from toolkit.devices.match import gpu_key, match_phone, socs
+from toolkit.devices.profiles import profiles
 
 SHIPPED: dict[str, Any] = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "devices.yaml").read_text(encoding="utf-8")
@@ -150,29 +150,3 @@ def test_gpus_in_any_spelling() -> None:
 def test_a_name_of_several_socs_resolves() -> None:
     assert devices.resolve_device("exynos2400")["name"] == "exynos-2400"
     assert devices.resolve_device("gs101")["compute_units"] == 20
-
-
-@pytest.mark.parametrize(
-    "compiler, words",
-    [
-        ("E031.37.12.01", ["crashes on sub_group_reduce", "no vectors"]),
-        ("E031.38.01.08", ["crashes on sub_group_reduce", "wrong values", "no vectors"]),
-        ("E031.38.11", ["wrong values", "no vectors"]),
-        ("E031.41.03.02", ["wrong values", "mix f16 and f32", "no vectors"]),
-        ("E031.45.02.16", ["no vectors"]),
-        ("E031.47.18.36", []),
-        ("E17.01.00", ["repacking"]),
-        ("DX.50.41.00", ["26 times slower"]),
-    ],
-)
-def test_known_faults(compiler: str, words: list[str]) -> None:
-    driver = f"OpenCL 3.0 QUALCOMM build: commit #1 changeid #2 Date: 11/16/22 Compiler {compiler}"
-    found = known_faults(driver)
-    assert len(found) == len(words)
-    for note, word in zip(found, words, strict=True):
-        assert word in note and note.endswith(")")
-
-
-def test_no_faults_are_known_of_other_drivers() -> None:
-    assert known_faults("3.1+debian") == known_faults("") == []
-    assert driver_notes("Compiler E031.38.01.08", []) == []

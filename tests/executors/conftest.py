@@ -1,11 +1,12 @@
 """Toys for both executors, the runner's program, and runners that tests start."""
 
-from runner_fixtures import cache, program, start, toy
+from runner_fixtures import cache, fake_driver, program, start, toy
 from toy_plan import edit, numpy_toy, own_plan, plan_path, write
 
 __all__ = [
     "cache",
     "edit",
+    "fake_driver",
     "numpy_toy",
     "own_plan",
     "plan_path",

@@ -227,8 +227,9 @@ def test_wrong_number_of_arguments(edit: Any) -> None:
 
 def test_missing_kernel_function(edit: Any) -> None:
     path = edit(lambda body: body["programs"][0].update(kernel="nothing"))
-    with pytest.raises(PocketError, match="no usable kernel nothing for embed"):
+    with pytest.raises(PocketError, match="no variant of embed runs on") as caught:
         HostExecutor(path)
+    assert "(nothing) gives no kernel: " in caught.value.because
 
 
 def test_unknown_platform(plan_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

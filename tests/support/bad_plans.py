@@ -22,6 +22,7 @@ STATE = {
 }
 REPLACED = {"buffer": 3, "group": "toy", "part": "state", "update": "replace"}
 VERSIONS = "states[0].versions"
+FAULT = {"compiler": "E031", "fault": "a compiler fails"}
 STEP, VARIANT = "phases.0.steps.0", "phases.0.steps.0.variants.0"
 
 
@@ -183,6 +184,20 @@ BAD_PLANS = (
     bad("programs.0.options", ["-cl-mad-enable -o x"], "two in one", "programs[0].options[0]"),
     bad("programs.0.options", ["-cl-mad-enable"] * 2, "given twice", "programs[0].options[1]"),
     bad("programs.0.options", [1], "no text", "programs[0].options[0]"),
+    # --- drivers
+    bad("drivers", {"E031": "it fails"}, "no list"),
+    bad("drivers", [{"fault": "it fails"}], "no compiler", "drivers[0].compiler"),
+    bad("drivers", [{"compiler": "", "fault": "x"}], "no compiler", "drivers[0].compiler"),
+    bad("drivers", [{"compiler": "E031.38", "fault": "x"}], "no name", "drivers[0].compiler"),
+    bad("drivers", [{"compiler": "E031"}], "no fault", "drivers[0].fault"),
+    bad("drivers", [{**FAULT, "from": 38}], "no text", "drivers[0].from"),
+    bad("drivers", [{**FAULT, "from": "38."}], "no version", "drivers[0].from"),
+    bad("drivers", [{**FAULT, "from": "38..1"}], "no version", "drivers[0].from"),
+    bad("drivers", [{**FAULT, "before": "E45"}], "no version", "drivers[0].before"),
+    bad("drivers", [{**FAULT, "before": "1234567"}], "too large", "drivers[0].before"),
+    bad("drivers", [{**FAULT, "without": "fp16"}], "no list", "drivers[0].without"),
+    bad("drivers", [{**FAULT, "without": ["a b"]}], "no name", "drivers[0].without[0]"),
+    bad("drivers", [{**FAULT, "without": ["-cl-x"]}], "no option", "drivers[0].without[0]"),
     # --- phases
     bad("phases", [], "a language model needs prefill"),
     bad("phases.0.name", "decode", "two of one name", "phases[1]"),
@@ -297,6 +312,10 @@ GOOD_PLANS = (
     PlanEdit(f"{VARIANT}.requires", ["fp16", "images"], "features of some devices"),
     PlanEdit(f"{VARIANT}.local_bytes", 2**31 - 1, "more than any device has"),
     PlanEdit(f"{VARIANT}.local_bytes", None, "nothing"),
+    PlanEdit("drivers", [], "none"),
+    PlanEdit("drivers", [FAULT], "nothing is switched off"),
+    PlanEdit("drivers", [{**FAULT, "from": "38.01", "before": "45"}], "some versions"),
+    PlanEdit("drivers", [{**FAULT, "without": ["fp16", "gemv", "-cl-mad-enable"]}], "names"),
     PlanEdit("programs.0.options", [], "none"),
     PlanEdit("programs.0.options", ["-cl-mad-enable", "-cl-std=CL2.0"], "known ones"),
     PlanEdit("programs.0.defines", [["N(a, b)", "a"]], "a macro with parameters"),

@@ -21,12 +21,11 @@ class KeptPrograms:
         self.build = build
         self.binaries: dict[tuple[Any, ...], bytes] = {}
 
-    def __call__(self, context: cl.Context, *source: Any) -> cl.Program | str:
-        (device,) = context.devices
-        key = (device.int_ptr, *source)
+    def __call__(self, queue: cl.CommandQueue, *source: Any) -> cl.Program | str:
+        key = (queue.device.int_ptr, *source)
         if binary := self.binaries.get(key):
-            return cl.Program(context, [device], [binary]).build()
-        built = self.build(context, *source)
+            return cl.Program(queue.context, [queue.device], [binary]).build()
+        built = self.build(queue, *source)
         if isinstance(built, cl.Program):  # a string says why it doesn't build
             self.binaries[key] = self._binary(built) if key in self.binaries else b""
         return built

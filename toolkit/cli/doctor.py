@@ -14,6 +14,7 @@ from typing import Any
 
 from toolkit.cli.checks import Check
 from toolkit.devices import opencl
+from toolkit.devices.profiles import faults_of
 from toolkit.own_files import make_own_folder, weakness
 from toolkit.paths import cache_home
 from toolkit.toolchain.linker import find_linker
@@ -129,6 +130,8 @@ def _opencl() -> Iterator[Check]:
             f"{device['name']} ({device['platform']} {device['driver']}){used}",
             _faster_pocl(found) if device == best else "",
         )
+        for fault in faults_of(device):
+            yield Check("driver", True, f"known fault: {fault.note()}")
 
 
 def _faster_pocl(found: list[dict[str, Any]]) -> str:

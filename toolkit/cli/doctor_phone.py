@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from toolkit.cli.checks import Check
+from toolkit.devices.profiles import faults_of
 from toolkit.errors import PocketError
 from toolkit.phone.adb import NO_PHONE, Phone, Seen, all_phones, unusable
 from toolkit.phone.adb_program import adb
@@ -52,9 +53,12 @@ def _opencl(phone: Phone) -> str:
 
     runner = PhoneRunner(phone.serial)
     runner.install_runner()
-    found = [f"{d['name']} ({d['platform']} {d['driver']})" for d in runner.opencl()]
+    devices = runner.opencl()
+    found = [f"{d['name']} ({d['platform']} {d['driver']})" for d in devices]
     free = runner.store.survey().free / 1e9
-    return f"{', '.join(found)} on {runner.about.model}; {free:.1f} GB storage free"
+    faults = [f"known fault: {fault.note()}" for d in devices for fault in faults_of(d)]
+    storage = f"{free:.1f} GB storage free"
+    return "; ".join([f"{', '.join(found)} on {runner.about.model}", storage, *faults])
 
 
 def _attempt(name: str, check: Callable[[], str], needed: bool) -> Check:

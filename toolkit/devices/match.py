@@ -1,4 +1,4 @@
-"""The profile that belongs to a phone, and the known faults of its driver."""
+"""The profile that belongs to a phone."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,6 @@ GPU_NAMES = (  # the part of CL_DEVICE_NAME that identifies a GPU, by vendor
     r"(maleoon)\W*(\d+)",
     r"(powervr|img)\D*(\w+-\d+-\d+)",
 )
-COMPILER = re.compile(r"Compiler (E\d+|DX)\.(\d+(?:\.\d+)*)")
 
 Profile: TypeAlias = dict[str, Any]
 
@@ -63,21 +62,6 @@ def gpu_key(name: str) -> str:
     return ""
 
 
-def driver_notes(driver: str, rules: Sequence[Mapping[str, str]]) -> list[str]:
-    """Known faults of a driver, by the version of its compiler."""
-    hit = COMPILER.search(driver)
-    if hit is None:
-        return []
-    version = _numbers(hit[2])
-    return [
-        f"{rule['fault']} ({rule['source'].removeprefix('S ')})"
-        for rule in rules
-        if rule["compiler"] == hit[1]
-        and _numbers(rule.get("from", "")) <= version
-        and ("before" not in rule or version < _numbers(rule["before"]))
-    ]
-
-
 def _by_soc(values: Sequence[str], known: Mapping[str, Profile]) -> str | None:
     named = [(name, _plain(soc)) for name, facts in known.items() for soc in socs(facts)]
     for value in filter(None, map(_plain, values)):
@@ -105,7 +89,3 @@ def _only(names: list[str]) -> str | None:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^0-9A-Z]", "", name.upper())
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(n) for n in re.findall(r"\d+", version))

@@ -9,7 +9,8 @@ from typing import Any, cast
 import yaml
 
 from opencl_kernels.device_class import CLASSES
-from toolkit.devices.match import Profile, driver_notes
+from toolkit.devices.driver_faults import KnownFault, known_fault
+from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.files import write_text
 from toolkit.paths import config_dir
@@ -47,9 +48,20 @@ def class_facts(name: str) -> Profile:
     return found
 
 
-def known_faults(driver: str) -> list[str]:
-    """The known faults of a driver of this version."""
-    return driver_notes(driver, cast(Any, _shipped_body().get("drivers", [])))
+@cache
+def driver_faults() -> tuple[KnownFault, ...]:
+    """Every fault of a driver that is known."""
+    return tuple(map(known_fault, cast(Any, _shipped_body().get("drivers", []))))
+
+
+def known_faults(gpu: str, driver: str) -> list[KnownFault]:
+    """The known faults of a GPU's driver: its names and CL_DRIVER_VERSION."""
+    return [fault for fault in driver_faults() if fault.concerns(gpu, driver)]
+
+
+def faults_of(device: Mapping[str, Any]) -> list[KnownFault]:
+    """The known faults of an OpenCL device, as `opencl_devices` and the runner describe it."""
+    return known_faults(f"{device['platform']} {device['name']}", str(device["driver"]))
 
 
 def write_measured(name: str, facts: Profile) -> Path:

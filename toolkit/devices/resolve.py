@@ -10,7 +10,7 @@ from toolkit.arguments import text_of
 from toolkit.devices import opencl
 from toolkit.devices.match import Profile, match_phone, socs
 from toolkit.devices.names import named, unknown_device
-from toolkit.devices.profiles import UNITS, known_faults, match, profiles
+from toolkit.devices.profiles import UNITS, faults_of, known_faults, match, profiles
 from toolkit.errors import PocketError
 from toolkit.phone.about import about, check_system
 from toolkit.phone.adb import Phone, Seen, all_phones
@@ -44,7 +44,7 @@ def overview() -> dict[str, Any]:
         {
             **d,
             "profile": match(d["platform"], d["name"], known),
-            "known_faults": known_faults(d["driver"]),
+            "known_faults": [fault.note() for fault in faults_of(d)],
         }
         for d in opencl.opencl_devices()
     ]
@@ -57,17 +57,22 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield "OpenCL devices here"
     for d in found["opencl"]:
         yield f"  {d['profile']:<10}{d['name']} ({d['platform']} {d['driver']}), {d['type']}"
-        yield from (f"    known fault: {fault}" for fault in d["known_faults"])
+        yield from _fault_lines(d)
     yield from [] if found["opencl"] else ["  none: pocketcl doctor says what is missing"]
     yield "Phones"
     for p in found["phones"]:
         yield f"  {p['serial']}  {_phone_line(p)}"
+        yield from _fault_lines(p)
     yield from [] if found["phones"] else ["  none"]
     yield "Profiles (--device NAME or SoC)"
     for p in found["profiles"]:
         what = p.get("gpu") or p.get("about", "")
         soc = ", ".join(socs(p))
         yield f"  {p['name']:<26}{soc:<20}{p['class']:<9}{what}".rstrip()
+
+
+def _fault_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"    known fault: {fault}" for fault in facts.get("known_faults", ()))
 
 
 def _phone_line(facts: Mapping[str, Any]) -> str:
@@ -99,7 +104,9 @@ def _phone(seen: Seen) -> dict[str, Any]:
     except PocketError as error:  # it was unplugged meanwhile
         return {**facts, "state": str(error)}
     named = {"soc": found.soc, "android": found.android, "gpu": found.gpu, "driver": found.driver}
-    return {**facts, **named, "profile": _profile_of(found.soc, found.gpu, found.driver)}
+    named["profile"] = _profile_of(found.soc, found.gpu, found.driver)
+    faults = [fault.note() for fault in known_faults(found.gpu, found.driver)]
+    return {**facts, **named, "known_faults": faults}
 
 
 def _on_phone(serial: str | None) -> Profile:

@@ -118,10 +118,13 @@ def items_of(path: Path, plan: Plan) -> list[Item]:
 
 def check_class(plan: Plan, devices: list[dict[str, Any]], model: str) -> None:
     """Notes: known faults of the driver; that the plan was compiled for another kind of GPU."""
-    from toolkit.devices.profiles import known_faults, match, profiles
+    from toolkit.devices.profiles import faults_of, match, profiles
 
-    for fault in known_faults(" ".join(str(d["driver"]) for d in devices)):
-        print(f"note: the OpenCL driver of {model} is known for this: {fault}", file=sys.stderr)
+    for device in devices:
+        for fault in faults_of(device):
+            if not fault.avoided:
+                said = f"note: the OpenCL driver of {model} is known for this: {fault.note()}"
+                print(said, file=sys.stderr)
     known = profiles()
     wanted = str(plan.profile.get("class", "generic"))
     names = [match(d["platform"], d["name"], known) for d in devices]

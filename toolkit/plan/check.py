@@ -20,7 +20,16 @@ from toolkit.plan.checks.values import (
     storage_problems,
 )
 from toolkit.plan.reader import RECOMPILE, damaged
-from toolkit.plan.schema import BUILD_OPTIONS, WEIGHT_ALIGN, FileEntry, Plan, Program, Weight
+from toolkit.plan.schema import (
+    BUILD_OPTIONS,
+    FEATURES,
+    WEIGHT_ALIGN,
+    DriverFault,
+    FileEntry,
+    Plan,
+    Program,
+    Weight,
+)
 
 
 def check_plan(plan: Plan, where: str = PLAN_FILE) -> None:
@@ -56,6 +65,8 @@ def _problems(plan: Plan) -> Iterator[PocketError]:
         yield from _program_problems(f"programs[{i}]", program, plan.files)
     for i, phase in enumerate(plan.phases):
         yield from phase_problems(f"phases[{i}]", phase, plan)
+    for i, fault in enumerate(plan.drivers):
+        yield from _driver_problems(f"drivers[{i}]", fault)
     yield from model_problems(plan)
 
 
@@ -88,3 +99,15 @@ def _program_problems(at: str, p: Program, files: Sequence[FileEntry]) -> Iterat
         if option not in BUILD_OPTIONS:
             yield damaged(f"{at}.options[{i}]", f"{option!r:.60} is no known option of a build")
     yield from duplicate_problems(f"{at}.options", p.options)
+
+
+def _driver_problems(at: str, fault: DriverFault) -> Iterator[PocketError]:
+    if not re.fullmatch(r"[A-Za-z_]\w*", fault.compiler):
+        yield damaged(f"{at}.compiler", f"{fault.compiler!r:.40} is no name of a compiler")
+    for key, version in (("from", fault.since), ("before", fault.before)):
+        if version and not re.fullmatch(r"\d{1,6}(\.\d{1,6})*", version):
+            yield damaged(f"{at}.{key}", f"{version!r:.40} is no version")
+    for i, name in enumerate(fault.without):
+        if name not in (*FEATURES, *BUILD_OPTIONS) and not re.fullmatch(r"[A-Za-z_]\w*", name):
+            because = f"{name!r:.60} is no feature, kernel or option of a build"
+            yield damaged(f"{at}.without[{i}]", because)

@@ -45,6 +45,7 @@ LISTS = (
     "phases",
     "scratch",
     "steps",
+    "drivers",
 )
 
 # ("symbols",) or (kind, index): ("scratch", 3), ("weight", 12), ("buffer", 0)
@@ -140,6 +141,23 @@ class Program:
     case: Mapping[str, Any] | None = field(default=None, compare=False)  # sizes and storage
     knobs: Mapping[str, int] | None = field(default=None, compare=False)  # those found by tuning
     options: tuple[str, ...] = field(default=(), metadata={"unless_empty": True})
+
+
+@dataclass(frozen=True)
+class DriverFault:
+    """What a driver is known to get wrong, and what is therefore not used with it.
+
+    compiler, since, before  as in CL_DRIVER_VERSION: "Compiler E031.47.18.36" is E031 of version
+                             47.18.36; without bounds it is every version
+    without                  features, kernels and options of builds: a variant that needs one of
+                             them is passed over
+    """
+
+    compiler: str
+    fault: str  # and its source, for people
+    without: tuple[str, ...] = field(default=(), metadata={"unless_empty": True})
+    since: str = field(default="", metadata={"key": "from", "unless_empty": True})
+    before: str = field(default="", metadata={"unless_empty": True})
 
 
 @dataclass(frozen=True)
@@ -256,11 +274,17 @@ class Plan:
     files: tuple[FileEntry, ...]
     programs: tuple[Program, ...]
     phases: tuple[Phase, ...]
+    drivers: tuple[DriverFault, ...] = field(default=(), metadata={"unless_empty": True})
     format: int = FORMAT
 
     def phase(self, name: str) -> Phase | None:
         """The phase of this name, if the plan has it."""
         return next((p for p in self.phases if p.name == name), None)
+
+    def needs(self, variant: Variant) -> frozenset[str]:
+        """What a variant depends on, as DriverFault names it."""
+        program = self.programs[variant.program]
+        return frozenset((program.kernel, *program.options, *variant.requires))
 
     def box(self, phase: Phase | None = None) -> Box:
         """Bounds of every scalar symbol, narrowed by the phase."""

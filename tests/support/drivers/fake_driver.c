@@ -11,7 +11,10 @@
  *   FAKE_DEATH       segv, abort, exit, hang, kill, kill-child or none: how
  *                    it ends in clBuildProgram of a source that says FATAL, or
  *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
- *                    "load": when its binary is loaded, "record": in any recording */
+ *                    "load": when its binary is loaded, "record": in any recording
+ *   FAKE_CODE        what it answers there instead of dying (FAKE_DEATH unset), FAKE_TIMES times
+ *   FAKE_MOST, FAKE_LOCAL, FAKE_PRIVATE  what it says that such a kernel takes: items of a
+ *                    work-group at most, bytes of local and of private memory (others: none) */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -61,7 +64,7 @@ static int is_child(void) {
 
 static void die(void) {
   const char *death = setting("FAKE_DEATH");
-  if (!strcmp(death, "none") || (!strcmp(death, "kill-child") && !is_child())) return;
+  if (!*death || !strcmp(death, "none") || (!strcmp(death, "kill-child") && !is_child())) return;
   fprintf(stderr, "the fake compiler is lost\n");
   if (!strcmp(death, "segv")) *(volatile int *)8 = 1;
   if (!strcmp(death, "abort")) abort();
@@ -69,6 +72,15 @@ static void die(void) {
   if (!strcmp(death, "kill")) raise(SIGKILL);
   if (!strcmp(death, "kill-child")) raise(SIGKILL);
   if (!strcmp(death, "hang")) pause();
+}
+
+/* The code that a marked program or kernel gets in this place, 0 if none. */
+static int refusal(const char *where) {
+  static int times = -1;
+  if (times < 0) times = *setting("FAKE_TIMES") ? atoi(setting("FAKE_TIMES")) : 1 << 30;
+  if (strcmp(setting("FAKE_AT"), where) || !*setting("FAKE_CODE") || !times) return 0;
+  --times;
+  return atoi(setting("FAKE_CODE"));
 }
 
 static int is_in(P *list, int count, P what) {
@@ -118,12 +130,16 @@ int clBuildProgram(P program, unsigned n, C devices, const char *options, P call
   if (is_in(marked, programs, program)) {
     tell("build\n");
     if (at("")) die();
+    if (refusal("")) return atoi(setting("FAKE_CODE"));
   }
   return REAL(clBuildProgram)(program, n, devices, options, call, data);
 }
 
 P clCreateKernel(P program, const char *name, int *code) {
+  if (is_in(marked, programs, program) && (*code = refusal("kernel"))) return NULL;
   P made = REAL(clCreateKernel)(program, name, code);
+  for (int i = 0; i < kernels; ++i) /* where one of these was released */
+    if (marked_kernels[i] == made) marked_kernels[i] = NULL;
   if (is_in(marked, programs, program)) {
     marked_kernels[kernels++] = made;
     if (at("kernel")) die();
@@ -140,6 +156,8 @@ int clEnqueueNDRangeKernel(P q, P k, unsigned d, S o, S g, S l, unsigned n, C w,
   if (is_in(marked_kernels, kernels, k) && at("launch")) {
     tell("launch\n");
     die();
+    const int code = refusal("launch");
+    if (code) return code;
   }
   return REAL(clEnqueueNDRangeKernel)(q, k, d, o, g, l, n, w, e);
 }
@@ -172,6 +190,25 @@ void *clGetExtensionFunctionAddressForPlatform(P platform, const char *name) {
   return (P)record;
 }
 
+int clGetKernelWorkGroupInfo(P kernel, P device, unsigned key, size_t size, P value, size_t *needed) {
+  const char *said = key == 0x11B0   ? setting("FAKE_MOST")
+                     : key == 0x11B2 ? setting("FAKE_LOCAL")
+                     : key == 0x11B4 ? setting("FAKE_PRIVATE")
+                                     : "";
+  const int is_marked = is_in(marked_kernels, kernels, kernel);
+  if (*said && !is_marked && key == 0x11B4) said = "0";
+  else if (!is_marked) said = "";
+  if (!*said)
+    return REAL(clGetKernelWorkGroupInfo)(kernel, device, key, size, value, needed);
+  *(uint64_t *)value = strtoull(said, NULL, 10);
+  return 0;
+}
+
+int clFinish(P queue) {
+  tell("finish\n");
+  return REAL(clFinish)(queue);
+}
+
 int clFlush(P queue) {
   tell("flush\n");
   return REAL(clFlush)(queue);
@@ -194,7 +231,8 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clGetPlatformIDs) OWN(clGetDeviceInfo) OWN(clCreateProgramWithSource)
       OWN(clCreateProgramWithBinary) OWN(clBuildProgram) OWN(clCreateKernel)
       OWN(clCreateKernelsInProgram) OWN(clEnqueueNDRangeKernel) OWN(clCreateContext)
-      OWN(clCreateCommandQueueWithProperties) OWN(clFlush)
+      OWN(clCreateCommandQueueWithProperties) OWN(clFlush) OWN(clFinish)
+      OWN(clGetKernelWorkGroupInfo)
       OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];
   snprintf(between, sizeof between, ",%s,", name);

@@ -11,6 +11,7 @@
  *   NULL_CL_EXTENSIONS     what the device says: names between spaces
  *   NULL_CL_C_FEATURES     likewise, of OpenCL C 3.0
  *   NULL_CL_VERSION        likewise, a text
+ *   NULL_CL_DRIVER         likewise, the version of its driver
  *   NULL_CL_HALF_CONFIG, NULL_CL_SUB_GROUPS, NULL_CL_IMAGES     numbers
  *                          what is unset, the device doesn't know, but for extensions and images */
 #include <ctype.h>
@@ -166,6 +167,7 @@ EXPORT int clGetDeviceInfo(P d, unsigned key, size_t room, void *into, size_t *s
   const char *extensions = getenv("NULL_CL_EXTENSIONS"), *images = getenv("NULL_CL_IMAGES");
   const char *half = getenv("NULL_CL_HALF_CONFIG"), *groups = getenv("NULL_CL_SUB_GROUPS");
   const char *c_features = getenv("NULL_CL_C_FEATURES"), *version = getenv("NULL_CL_VERSION");
+  const char *driver = getenv("NULL_CL_DRIVER");
   switch (key) {
     case 0x1000: ANSWER(uint64_t, 2);       /* TYPE: CPU */
     case 0x1002: ANSWER(uint32_t, 1);       /* MAX_COMPUTE_UNITS */
@@ -175,7 +177,7 @@ EXPORT int clGetDeviceInfo(P d, unsigned key, size_t room, void *into, size_t *s
     case 0x101F: ANSWER(uint64_t, (uint64_t)number_of("NULL_CL_MEMORY", TOTAL));
     case 0x1023: ANSWER(uint64_t, LOCAL);
     case 0x102B: TEXT("null device");
-    case 0x102D: TEXT("1.0");
+    case 0x102D: TEXT(driver ? driver : "1.0");
     case 0x102F: TEXT(version ? version : "OpenCL 1.2 null");
     case 0x1030: TEXT(extensions ? extensions : "cl_khr_fp16 cl_khr_command_buffer");
     case 0x1033: /* HALF_FP_CONFIG */
@@ -374,9 +376,9 @@ EXPORT int clGetKernelInfo(P k, unsigned key, size_t room, void *into, size_t *s
 
 EXPORT int clGetKernelWorkGroupInfo(P k, P d, unsigned key, size_t room, void *into, size_t *size) {
   (void)d;
-  if (!is(k, KERNEL) || (key != 0x11B0 && key != 0x11B2)) return misuse(-48, "no kernel");
+  if (!is(k, KERNEL) || key < 0x11B0 || key > 0x11B4) return misuse(-48, "no kernel");
   if (fails()) return OUT_OF_RESOURCES;
-  if (key == 0x11B2) ANSWER(uint64_t, 0); /* LOCAL_MEM_SIZE */
+  if (key != 0x11B0) ANSWER(uint64_t, 0); /* LOCAL_MEM_SIZE, PRIVATE_MEM_SIZE */
   ANSWER(size_t, 4096);
 }
 

@@ -1,8 +1,10 @@
 """From the rewritten graph of a model to its plan: every phase lowered, its memory placed."""
 
+from dataclasses import replace
+
 import onnx_ir as ir
 
-from opencl_kernels.device_class import CLASSES
+from opencl_kernels.device_class import CLASSES, DeviceClass
 from opencl_kernels.tuned import Table
 from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind
 from toolkit.compiler.kinds.language_model import LANGUAGE_MODEL
@@ -13,8 +15,10 @@ from toolkit.compiler.memory.phases import place_phase
 from toolkit.compiler.options import Options
 from toolkit.compiler.source import Source
 from toolkit.compiler.weights.table import WeightTable
+from toolkit.devices.driver_faults import faults_met_by
 from toolkit.devices.match import Profile
-from toolkit.plan.schema import Phase, Plan
+from toolkit.devices.profiles import driver_faults
+from toolkit.plan.schema import DriverFault, Phase, Plan
 from toolkit.version import __version__
 
 KINDS: tuple[ModelKind, ...] = (LANGUAGE_MODEL,)
@@ -46,7 +50,7 @@ def assemble(
         lower_phase(phase, frame, model, settings, table, programs, profile["align"])
         for phase in frame.phases
     )
-    return Plan(
+    plan = Plan(
         generator=f"pocketcl {__version__}",
         model={"kind": kind.name, **frame.facts},
         profile=profile,
@@ -58,6 +62,12 @@ def assemble(
         programs=tuple(programs.index),
         phases=phases,
     )
+    return replace(plan, drivers=_driver_faults(plan, settings.device_class))
+
+
+def _driver_faults(plan: Plan, device_class: DeviceClass) -> tuple[DriverFault, ...]:
+    """Those that a plan for GPUs carries: no driver of a processor is known for any."""
+    return () if device_class.is_cpu else tuple(faults_met_by(plan, driver_faults()))
 
 
 def lower_phase(

@@ -6,30 +6,45 @@ The runner asks the same in android_runner/build/device_fit.cpp.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyopencl as cl
 
+from toolkit.devices.driver_faults import concerns
 from toolkit.devices.features import device_features
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Dispatch, Phase, Plan, Variant
 
 KERNEL = cl.kernel_work_group_info
 COMPILE_FOR_IT = "compile the model for this device"
+WITHOUT_FAULT = 'a newer driver; or take the line out of "drivers" in plan.json to try it'
 
 
 @dataclass(frozen=True)
 class DeviceLimits:
     """What a variant may require of a device."""
 
-    name: str  # of the device, with its driver's version
+    device: str
+    driver: str  # CL_DRIVER_VERSION
     features: frozenset[str]
     local_memory: int  # bytes of a work-group
+    is_cpu: bool = True
+
+    @property
+    def name(self) -> str:
+        """As errors call it."""
+        return f"{self.device} (driver {self.driver})"
 
 
 def limits_of(device: cl.Device) -> DeviceLimits:
     """What this device says of itself."""
-    name = f"{device.name.strip()} (driver {device.driver_version})"
-    return DeviceLimits(name, frozenset(device_features(device)), int(device.local_mem_size))
+    return DeviceLimits(
+        device.name.strip(),
+        device.driver_version,
+        frozenset(device_features(device)),
+        int(device.local_mem_size),
+        bool(device.type & cl.device_type.CPU),
+    )
 
 
 def check_fit(plan: Plan, phases: Iterable[Phase], device: DeviceLimits) -> None:
@@ -42,10 +57,13 @@ def check_fit(plan: Plan, phases: Iterable[Phase], device: DeviceLimits) -> None
             reasons = [
                 f"{program_name(plan, variant)} {missing}"
                 for variant in step.variants
-                if (missing := lack(variant, device))
+                if (missing := lack(plan, variant, device))
             ]
             if len(reasons) == len(step.variants):
-                raise nothing_runs(step, device, reasons, COMPILE_FOR_IT)
+                left_out = any(fault(plan, variant, device) for variant in step.variants)
+                raise nothing_runs(
+                    step, device, reasons, WITHOUT_FAULT if left_out else COMPILE_FOR_IT
+                )
 
 
 def nothing_runs(
@@ -61,26 +79,51 @@ def program_name(plan: Plan, variant: Variant) -> str:
     return f"{program.source} ({program.kernel})"
 
 
-def lack(variant: Variant, device: DeviceLimits) -> str:
+def lack(plan: Plan, variant: Variant, device: DeviceLimits) -> str:
     """What the plan says that a variant needs, and the device hasn't; empty where it has all."""
     missing = [f for f in variant.requires if f not in device.features]
     if missing:
         return f"needs {missing[0]}, which the device lacks"
     needed = variant.local_bytes or 0
-    return f"needs {_too_much(needed, device)}" if needed > device.local_memory else ""
+    if needed > device.local_memory:
+        return f"needs {_too_much(needed, device)}"
+    return fault(plan, variant, device)
+
+
+def fault(plan: Plan, variant: Variant, device: DeviceLimits) -> str:
+    """Why a variant is passed over with this driver; empty where no fault of it is known."""
+    for known in plan.drivers:
+        if concerns(known, device.driver) and plan.needs(variant) & set(known.without):
+            return f"is left out with this driver: {known.fault}"
+    return ""
 
 
 def excess(kernel: cl.Kernel, variant: Variant, device: cl.Device, limits: DeviceLimits) -> str:
     """What a built kernel takes beyond what the device has: an edited one, or by its driver."""
-    try:
-        taken = kernel.get_work_group_info(KERNEL.LOCAL_MEM_SIZE, device)
-        most = kernel.get_work_group_info(KERNEL.WORK_GROUP_SIZE, device)
-    except cl.Error:  # a driver that can't tell will refuse the launch
-        return ""
+    taken = _ask(kernel, device, KERNEL.LOCAL_MEM_SIZE)
     if taken > limits.local_memory:
         return f"takes {_too_much(taken, limits)}"
-    small = math.prod(variant.local_size) > most
+    most = _ask(kernel, device, KERNEL.WORK_GROUP_SIZE)
+    small = 0 < most < math.prod(variant.local_size)
     return f"allows work-groups of {most} items here" if small else ""
+
+
+def spill(kernel: cl.Kernel, device: cl.Device, limits: DeviceLimits) -> str:
+    """That a GPU keeps in memory what a work-item should have in registers: right, and slow.
+
+    Empty where it doesn't. On a processor private memory lies in its caches anyway.
+    """
+    spilled = 0 if limits.is_cpu else _ask(kernel, device, KERNEL.PRIVATE_MEM_SIZE)
+    return f"spills {spilled} bytes of each work-item into memory" if spilled else ""
+
+
+def _ask(kernel: cl.Kernel, device: cl.Device, what: int) -> int:
+    """The driver's answer; 0 from one that can't tell: it will refuse the launch."""
+    try:
+        answer: Any = kernel.get_work_group_info(what, device)
+        return int(answer)
+    except cl.Error:
+        return 0
 
 
 def _too_much(taken: int, device: DeviceLimits) -> str:

@@ -28,6 +28,16 @@ from toolkit.plan.schema import Buffer, Dispatch, HostStep, Phase, Plan, Ref, Sc
 from toolkit.toolchain.linker import check_linker
 
 Values: TypeAlias = Mapping[str, int]  # of the symbols
+# A launch that is refused for its kernel and sizes.
+CODES = cl.status_code
+OF_VARIANT = (
+    CODES.OUT_OF_RESOURCES,
+    CODES.INVALID_PROGRAM_EXECUTABLE,
+    CODES.INVALID_WORK_DIMENSION,
+    CODES.INVALID_WORK_GROUP_SIZE,
+    CODES.INVALID_WORK_ITEM_SIZE,
+    CODES.INVALID_GLOBAL_WORK_SIZE,
+)
 Grids: TypeAlias = dict[int, tuple[int, ...]]  # of each dispatch, by its index among the steps
 
 
@@ -48,10 +58,20 @@ class BoundPhase:
     def __init__(
         self, phase: Phase, scratch: list[cl.Buffer], dispatches: Mapping[int, BoundDispatch]
     ) -> None:
-        self.phase, self.scratch, self.dispatches = phase, scratch, dispatches
-        self._sizes = {number: each.variant.global_size for number, each in dispatches.items()}
-        self._used = {s for size in self._sizes.values() for d in size for s in symbols_of(d)}
+        self.phase, self.scratch, self.dispatches = phase, scratch, dict(dispatches)
+        self.ran = False  # to its end: its variants can be launched
         self._grids: dict[tuple[int, ...], Grids] = {}
+        self._note_sizes()
+
+    def replace(self, number: int, dispatch: BoundDispatch) -> None:
+        """Another variant of a dispatch."""
+        self.dispatches[number] = dispatch
+        self._note_sizes()
+
+    def _note_sizes(self) -> None:
+        self._sizes = {n: each.variant.global_size for n, each in self.dispatches.items()}
+        self._used = {s for size in self._sizes.values() for d in size for s in symbols_of(d)}
+        self._grids.clear()
 
     def grids(self, values: Values) -> Grids:
         """Global sizes; evaluated once per value of the symbols in them."""
@@ -90,7 +110,7 @@ class PhaseExecutor:
             properties: Any = cl.command_queue_properties.PROFILING_ENABLE if profile else 0
             self._queue = cl.CommandQueue(context, properties=properties)
         self._memory = PlanMemory(path, plan, context, self._queue)
-        self._variants = VariantChoice(path, plan, context)
+        self._variants = VariantChoice(path, plan, self._queue, self._limits)
         self._indices = {buffer.name: index for index, buffer in enumerate(plan.buffers)}
         self._bound: dict[str, BoundPhase] = {}
         self._values: dict[str, int] = {}
@@ -105,7 +125,7 @@ class PhaseExecutor:
         check_fit(self.plan, [declared], self._limits)
         scratch = self._memory.scratch(declared)
         dispatches = {
-            number: self._variants.choose(step, [self._memory.of(r, scratch) for r in step.args])
+            number: self._choose(step, scratch)
             for number, step in enumerate(declared.steps)
             if isinstance(step, Dispatch)
         }
@@ -147,7 +167,6 @@ class PhaseExecutor:
         """
         self.load(phase)
         bound = self._bound[phase]
-        grids = bound.grids(self._values)
         self._runs += 1
         with opencl_errors(f"phase {phase} failed"):
             for number, step in enumerate(bound.phase.steps):
@@ -155,10 +174,11 @@ class PhaseExecutor:
                     fetch(self.plan.buffers[int(step.args[0][-1])].name)
                 elif not isinstance(step, Dispatch):
                     self._queue.finish()
-                elif all(grids[number]):  # nothing to do at a size of zero
-                    self._launch(bound, number, step, grids[number])
+                elif all(bound.grids(self._values)[number]):  # nothing to do at a size of zero
+                    self._launch(bound, number, step)
                     if after:
                         after(number)
+        bound.ran = True
 
     def read(
         self, buffer: str, dtype: str, shape: Sequence[int], first: int = 0
@@ -228,6 +248,9 @@ class PhaseExecutor:
         self._bound.clear()
         self._memory.release()
 
+    def _choose(self, step: Dispatch, scratch: list[cl.Buffer]) -> BoundDispatch:
+        return self._variants.choose(step, [self._memory.of(ref, scratch) for ref in step.args])
+
     def _declared(self, phase: str) -> Phase:
         found = self.plan.phase(phase)
         if found is None:
@@ -237,12 +260,18 @@ class PhaseExecutor:
     def _buffer(self, name: str) -> cl.Buffer:
         return self._memory.buffers[self._indices[name]]
 
-    def _launch(
-        self, bound: BoundPhase, number: int, step: Dispatch, size: tuple[int, ...]
-    ) -> None:
+    def _launch(self, bound: BoundPhase, number: int, step: Dispatch) -> None:
         dispatch = bound.dispatches[number]
-        local = dispatch.variant.local_size
-        event = cl.enqueue_nd_range_kernel(self._queue, dispatch.kernel, size, local)
+        size, local = bound.grids(self._values)[number], dispatch.variant.local_size
+        try:
+            event = cl.enqueue_nd_range_kernel(self._queue, dispatch.kernel, size, local)
+        except cl.Error as error:  # some drivers refuse sizes that they said to take
+            last = dispatch.variant == step.variants[-1]
+            if bound.ran or last or error.code not in OF_VARIANT:
+                raise
+            self._variants.refuse(dispatch.variant, str(error))
+            bound.replace(number, self._choose(step, bound.scratch))
+            return self._launch(bound, number, step)
         if self._timed is not None:
             kernel = self.plan.programs[dispatch.variant.program].kernel
             self._timed.append(TimedLaunch(self._runs, bound.phase, step, kernel, event))

@@ -1,23 +1,26 @@
 """Which variant of each dispatch works on a device: built, and its kernel ready to launch."""
 
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyopencl as cl
 
-from toolkit.errors import PocketError
 from toolkit.executors.opencl.device_fit import (
+    DeviceLimits,
     excess,
     lack,
-    limits_of,
     nothing_runs,
     program_name,
+    spill,
 )
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.plan.schema import Dispatch, Plan, Variant
 
+T = TypeVar("T")
 NEWER_POCL = "this PoCL is older than the processor: apt-get install pocl-opencl-icd"
 UNEDIT = "undo edits in kernels/, or compile the model again for this device"
 
@@ -33,47 +36,83 @@ class BoundDispatch:
 class VariantChoice:
     """Chooses variants of a plan's dispatches and builds each program once."""
 
-    def __init__(self, path: Path, plan: Plan, context: cl.Context) -> None:
-        self._path, self._plan, self._context = path, plan, context
-        self._device = context.devices[0]
-        self._limits = limits_of(self._device)
+    def __init__(
+        self, path: Path, plan: Plan, queue: cl.CommandQueue, limits: DeviceLimits
+    ) -> None:
+        self._path, self._plan, self._queue, self._limits = path, plan, queue, limits
+        self._device = queue.device
         # by source, defines and options: a text may hold several kernels; a string: why it didn't
         self._built: dict[tuple[object, ...], cl.Program | str] = {}
+        self._refused: dict[Variant, str] = {}  # and why, at a launch
+        self._noted: set[str] = set()
 
     def choose(self, step: Dispatch, arguments: Sequence[cl.Buffer]) -> BoundDispatch:
-        """The first variant that the device has everything for, that builds and that fits."""
-        reasons = []
-        for variant in step.variants:
-            found = self._usable(variant, step, arguments)
-            if not isinstance(found, str):
-                return BoundDispatch(variant, found)
-            reasons.append(f"{program_name(self._plan, variant)} {found}")
+        """The first variant that the device has everything for, that builds and that fits.
+
+        One that spills is taken where no other works.
+        """
+        reasons: list[str] = []
+        for may_spill in (False, True):
+            reasons.clear()
+            if chosen := self._first_that_works(step, arguments, may_spill, reasons):
+                return chosen
         hint = NEWER_POCL if "unknown target CPU" in "".join(reasons) else UNEDIT
         raise nothing_runs(step, self._limits, reasons, hint)
 
+    def _first_that_works(
+        self,
+        step: Dispatch,
+        arguments: Sequence[cl.Buffer],
+        may_spill: bool,
+        reasons: list[str],  # against those before it, or against all
+    ) -> BoundDispatch | None:
+        failures: list[str] = []  # the reasons that nobody could know before a build
+        for variant in step.variants:
+            missing = lack(self._plan, variant, self._limits)
+            found = missing or self._usable(variant, step, arguments, may_spill)
+            if not isinstance(found, str):
+                self._note(failures)
+                return BoundDispatch(variant, found)
+            reasons.append(f"{program_name(self._plan, variant)} {found}")
+            failures += [] if missing else reasons[-1:]
+        return None
+
+    def refuse(self, variant: Variant, why: str) -> None:
+        """The device does not launch this variant: it is not chosen again."""
+        self._refused[variant] = f"is not launched here: {why}"
+
+    def _note(self, failures: Sequence[str]) -> None:
+        """Many dispatches share a variant that fails here: say it once."""
+        said = "\n".join(failures)
+        if said and said not in self._noted:
+            self._noted.add(said)
+            print(f"note: {said}\nnote: the next variant is used instead", file=sys.stderr)
+
     def _usable(
-        self, variant: Variant, step: Dispatch, arguments: Sequence[cl.Buffer]
+        self, variant: Variant, step: Dispatch, arguments: Sequence[cl.Buffer], may_spill: bool
     ) -> cl.Kernel | str:
         """The kernel of a variant, ready to launch, or why it can't be used here."""
-        built = lack(variant, self._limits) or self._program(variant.program)
+        built = self._refused.get(variant) or self._program(variant.program)
         if isinstance(built, str):
             return built
-        kernel = self._kernel(built, variant, step, arguments)
-        return excess(kernel, variant, self._device, self._limits) or kernel
+        name = self._plan.programs[variant.program].kernel
+        try:
+            kernel = _with_memory(self._queue, lambda: cl.Kernel(built, name))
+        except cl.Error as error:
+            return f"gives no kernel: {error}"
+        spilled = "" if may_spill else spill(kernel, self._device, self._limits)
+        unfit = excess(kernel, variant, self._device, self._limits) or spilled
+        return unfit or self._bound(kernel, step, arguments)
 
-    def _kernel(
-        self, built: cl.Program, variant: Variant, step: Dispatch, arguments: Sequence[cl.Buffer]
-    ) -> cl.Kernel:
+    def _bound(
+        self, kernel: cl.Kernel, step: Dispatch, arguments: Sequence[cl.Buffer]
+    ) -> cl.Kernel | str:
         """One kernel object per dispatch, bound once: recorded steps need that (see the runner)."""
-        program = self._plan.programs[variant.program]
-        what = f"{program.source}: no usable kernel {program.kernel} for {step.name}"
-        with opencl_errors(what, UNEDIT):
-            kernel = cl.Kernel(built, program.kernel)
+        if kernel.num_args != len(arguments):
+            return f"takes {kernel.num_args} arguments, the plan gives {len(arguments)}"
+        with opencl_errors(f"an argument of {step.name} is not accepted", UNEDIT):
             for number, memory in enumerate(arguments):
                 kernel.set_arg(number, memory)
-        if kernel.num_args != len(arguments):
-            because = f"{program.kernel} takes {kernel.num_args}, the plan gives {len(arguments)}"
-            raise PocketError(f"wrong number of arguments for {step.name}", because, UNEDIT)
         return kernel
 
     def _program(self, index: int) -> cl.Program | str:
@@ -83,16 +122,30 @@ class VariantChoice:
         if key not in self._built:
             header = "".join(f"#define {name} {value}\n" for name, value in program.defines)
             text = header + (self._path / program.source).read_text("utf-8", "replace")
-            self._built[key] = _build(self._context, text, program.options)
+            self._built[key] = _build(self._queue, text, program.options)
         return self._built[key]
 
 
-def _build(context: cl.Context, text: str, options: Sequence[str]) -> cl.Program | str:
+def _build(queue: cl.CommandQueue, text: str, options: Sequence[str]) -> cl.Program | str:
+    def build() -> cl.Program:
+        made: cl.Program = cl.Program(queue.context, text).build(options=list(options))
+        return made
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # compilers talk; only failures matter here
         try:
-            built: cl.Program = cl.Program(context, text).build(options=list(options))
-            return built
+            return _with_memory(queue, build)
         except cl.Error as error:
             lines = [line.strip() for line in str(error).splitlines() if "error" in line]
             return "does not build:\n" + ("\n".join(lines[:3]) or str(error)[:300])
+
+
+def _with_memory(queue: cl.CommandQueue, compile_it: Callable[[], T]) -> T:
+    """Try again, once, where a compiler ran out of memory: it has more when nothing runs."""
+    try:
+        return compile_it()
+    except cl.Error as error:
+        if error.code != cl.status_code.OUT_OF_HOST_MEMORY:
+            raise
+        queue.finish()
+        return compile_it()
