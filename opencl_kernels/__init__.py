@@ -12,7 +12,7 @@ from opencl_kernels.matmul import batched, gemm, gemv
 from opencl_kernels.norm import rmsnorm
 from opencl_kernels.reduce import reduce
 from opencl_kernels.rows import rows
-from opencl_kernels.sampling import sample
+from opencl_kernels.sampling import sample, slices
 from opencl_kernels.scan import scan, scatter, topk
 
 _ALL = (
@@ -30,6 +30,9 @@ _ALL = (
     split.SPLIT,
     split.COMBINE,
     sample.FAMILY,
+    slices.BEST,
+    slices.WEIGHTS,
+    slices.PICK,
     map.FAMILY,
     maps.FAMILY,
     rows.FAMILY,

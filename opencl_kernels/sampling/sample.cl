@@ -9,29 +9,7 @@
 #include "team.clh"
 #define OWN(lane) first_item(lane, WG, V) // first id of the range that is a work-item's own
 
-// A logit less what its id costs where the text has it.
-float value_at(__global const float *x, __global const uint *counts, int penalised,
-               const Options *o, int i) {
-  return penalised && counts[i] ? PENALISED(x[i], (float)counts[i], o) : x[i];
-}
-
-typedef struct { // an id of -1: nothing seen yet, -2: a NaN seen
-  float value;
-  int id;
-} Best;
-
-Best better(Best a, Best b) {
-  if (a.id == -2 || b.id == -1) return a;
-  if (b.id == -2 || a.id == -1) return b;
-  return b.value > a.value || (b.value == a.value && b.id < a.id) ? b : a;
-}
-
-// What work-item `lane` found: `sums` holds its id, raised so that it is no less than 0.
-Best best_at(int lane, TEAM) {
-  const Best best = {tops[lane], (int)sums[lane] - 2};
-  return best;
-}
-
+#include "sampling_team.clh"
 // The largest of the first `count` values; an id of -1 if that is no number.
 Best best_of(__global const float *x, __global const uint *counts, int penalised,
              const Options *o, int count, TEAM) {

@@ -32,6 +32,7 @@ class Choice(Case):
     M: Size
     V: int
     C: int
+    GROUPS: int = 1  # slices of the ids, of work-groups that read one each
     options: Mapping[str, Any] | None = None  # of tests: what `packed_parameters` takes
 
 
@@ -208,6 +209,7 @@ CASES = (
 )
 CUTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "repetition_penalty": 1.1}
 LONG = replace(ONE, V=32000, C=2048, at=At(past=511))
+BENCH_CASES = (LONG, replace(LONG, V=128256), replace(LONG, options=CUTS))
 
 SAMPLE_CPU = Kernel(
     name="sample_cpu",
@@ -233,7 +235,7 @@ FAMILY = Family(
     reference=reference,
     work=_work,
     cases=CASES,
-    bench_cases=(LONG, replace(LONG, V=128256), replace(LONG, options=CUTS)),
+    bench_cases=BENCH_CASES,
     kernels=(SAMPLE_CPU, SAMPLE),
     inputs=_inputs,
     symbols="inout",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sampler import SlicedSampler
 
 from opencl_kernels import FAMILIES, KERNELS, family_of
 from opencl_kernels.attention.heads import Heads, visible
@@ -22,6 +23,7 @@ from opencl_kernels.sampling.sample import Choice, best_id, philox
 from opencl_kernels.tuned import default_knobs
 
 STORAGE = {bits: name for name, bits in QUANTIZED.items()}
+SLICED = "three launches"  # of the sampler
 ATTENTION = [
     pytest.param(kernel.name, case, id=f"{kernel.name}-{case_id(case)}")
     for name, family in FAMILIES.items()
@@ -31,14 +33,17 @@ ATTENTION = [
 ]
 
 
-def run(queue: Any, name: str, inputs: dict[str, Array], case: Case) -> dict[str, Array]:
+def run(queue: Any, name: str, inputs: dict[str, Array], case: Any) -> dict[str, Array]:
+    if name == SLICED:
+        return SlicedSampler(queue, case).run(case, inputs)
     kernel = KERNELS[name]
     knobs = default_knobs(kernel, kernel.classes[0])
     return launch(queue, family_of(name), kernel, inputs, case, knobs)[0]
 
 
 def inputs_of(name: str, case: Case) -> dict[str, Array]:
-    return random_inputs(family_of(name), case, np.random.default_rng(0))
+    family = family_of("sample" if name == SLICED else name)
+    return random_inputs(family, case, np.random.default_rng(0))
 
 
 def forget_invisible(state: Array, case: Heads) -> None:
@@ -130,11 +135,11 @@ LOGITS = {
 }
 
 
-SAMPLE_CASE = Choice(M=1, V=65, C=9, last_rows=True, at=At(seq=5))
+SAMPLE_CASE = Choice(M=1, V=65, C=9, GROUPS=3, last_rows=True, at=At(seq=5))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
-@pytest.mark.parametrize("name", ["sample", "sample_cpu"])
+@pytest.mark.parametrize("name", ["sample", "sample_cpu", SLICED])
 @pytest.mark.parametrize(("changes", "expected"), LOGITS.values(), ids=LOGITS)
 def test_ids_of_special_logits(
     queue: Any, name: str, changes: dict[int, float], expected: int, temperature: float
@@ -155,7 +160,7 @@ def test_ids_of_special_logits(
     assert np.isfinite(outputs["logprobs"][0, 5])
 
 
-@pytest.mark.parametrize("name", ["sample", "sample_cpu"])
+@pytest.mark.parametrize("name", ["sample", "sample_cpu", SLICED])
 def test_draws_follow_the_probabilities(queue: Any, name: str) -> None:
     """Chi-square over 2,000 seeds: 20 ids, 19 degrees of freedom, 99.9 % of fair draws below 44."""
     logits = np.random.default_rng(1).standard_normal((1, 20)).astype(np.float32)

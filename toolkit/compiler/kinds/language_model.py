@@ -1,6 +1,7 @@
 """Language models: symbols of a text, token ids and KV states, three phases."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from onnx_passes.ir.dims import as_expr
 from onnx_passes.ir.graph import TEXT_LENGTH, is_op, producer, scalar
 from opencl_kernels.case import symbols_of_texts
 from opencl_kernels.formats import dtype_bytes
+from opencl_kernels.sampling import slices
 from opencl_kernels.sampling.sample import PARAMETERS, Choice
 from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
@@ -19,7 +21,7 @@ from toolkit.compiler.options import Options
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
 from toolkit.plan.expr import symbol
-from toolkit.plan.schema import Buffer, HostStep, State, SymbolDecl
+from toolkit.plan.schema import Buffer, HostStep, Ref, State, SymbolDecl
 
 STATE = "state."  # prefix of the inputs that `kv_in_place` makes for states
 TOKEN_AXIS = 2  # of these states: [batch, kv_head, capacity, head_dim]
@@ -132,9 +134,24 @@ def _choose_next_id(builder: PhaseBuilder, vocab: int, options: Options) -> None
     case = Choice(M=sympy.Integer(batch), B=batch, V=vocab, C=options.context)
     names = ("logits", "sampling", "tokens", "ids", "logprobs")
     refs = {name: builder.buffer(name) for name in names}
-    refs["counts"] = builder.temporary("counts", "i32", (vocab,))
-    builder.emit("next id", "sample", case, refs)
+    if builder.settings.device_class.is_cpu:
+        refs["counts"] = builder.temporary("counts", "i32", (vocab,))
+        builder.emit("next id", "sample", case, refs)
+    else:
+        _choose_by_slices(builder, case, refs)
     _fetch(builder, "ids")
+
+
+def _choose_by_slices(builder: PhaseBuilder, case: Choice, refs: dict[str, Ref]) -> None:
+    """In three launches, of which two keep all compute units busy."""
+    groups = slices.groups_of(case.V, builder.settings.compute_units)
+    case = replace(case, GROUPS=groups)
+    for family in (slices.BEST, slices.WEIGHTS, slices.PICK):
+        for argument in family.arguments(case):
+            if argument.name not in refs:
+                name = f"next id, {argument.name}"
+                refs[argument.name] = builder.temporary(name, argument.dtype, argument.shape)
+        builder.emit(f"next id, {family.name}", family.name, case, refs)
 
 
 def _give_logits(builder: PhaseBuilder) -> None:
