@@ -241,11 +241,6 @@ def _pick_grid(_: Choice, knobs: Knobs) -> Grid:
     return (knobs["WG"],), (knobs["WG"],)
 
 
-def _sums(knobs: Knobs) -> int:
-    """Bytes for a sum and a value of each work-item."""
-    return (8 + 4) * knobs["WG"]
-
-
 def _one_pass(case: Choice) -> tuple[int, int]:
     return 4 * case.B * case.V, 3 * case.B * case.V
 
@@ -283,7 +278,7 @@ BEST = Family(
             defines=_defines,
             grid=_slices_grid,
             knobs={"WG": (256, 64)},
-            requires=lambda _, knobs: Requires(local_bytes=_sums(knobs)),
+            requires=lambda _, knobs: Requires(local_bytes=(8 + 4) * knobs["WG"]),  # best of each
         ),
     ),
     inputs=_given,
@@ -304,7 +299,7 @@ WEIGHTS = Family(
             defines=_defines,
             grid=_slices_grid,
             knobs={"WG": (256, 64)},
-            requires=lambda _, knobs: Requires(local_bytes=_sums(knobs) + 4 * 3 * BINS),
+            requires=lambda _, knobs: Requires(local_bytes=8 * knobs["WG"] + 4 * 3 * BINS),
         ),
     ),
     inputs=lambda case: _named(_before_weights(case), _weights_arguments(case)),
@@ -325,7 +320,7 @@ PICK = Family(
             defines=_defines,
             grid=_pick_grid,
             knobs={"WG": (256, 64)},
-            requires=lambda _, knobs: Requires(local_bytes=_sums(knobs) + 4 * (3 * BINS + 1)),
+            requires=lambda _, knobs: Requires(local_bytes=8 * knobs["WG"] + 4 * (3 * BINS + 1)),
         ),
     ),
     inputs=lambda case: _named(_before_pick(case), _pick_arguments(case)),

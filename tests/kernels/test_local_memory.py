@@ -99,7 +99,8 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
     yield "attention_decode", one
     yield "attention_split", replace(one, SPLITS=16)
     yield "attention_combine", replace(one, SPLITS=16)
-    yield "sample", Choice(M=1, V=V, C=4096)
+    for name in ("sample", "sample_best", "sample_weights", "sample_pick"):
+        yield name, Choice(M=1, V=V, C=4096, GROUPS=24)
     pair = (Operand("f16", 256 * D), Operand("f16", 256 * D))
     yield "map", Map(axes=(256 * D,), value="a0[i0] + a1[i0]", inputs=pair)
     yield "rows", Scaled(axes=(256, D), x=f"a0[{D}*i0 + i1]", inputs=pair[:1], by=SOFTMAX)
