@@ -19,6 +19,7 @@ from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, Grid, Kernel, Knobs, Requires, Role
 from opencl_kernels.sampling import sample
 from opencl_kernels.sampling.sample import Choice
+from opencl_kernels.tuned import usual_knobs
 
 BINS = 1024
 MOST_GROUPS = 64  # every work-group reads what each of them has found
@@ -246,9 +247,10 @@ def _one_pass(case: Choice) -> tuple[int, int]:
 
 
 def _weights_work(case: Choice) -> tuple[int, int]:
-    """Nothing is read where no id is drawn; else logits are read and weights are written."""
+    """Where an id is drawn, logits are read and weights are written."""
     drawn = bool((case.options or {}).get("temperature"))
-    return 8 * drawn * case.B * case.V, 6 * drawn * case.B * case.V
+    found = 2 + 1 + 4  # tops, top_ids, masses
+    return (8 * drawn * case.V + 4 * found * case.GROUPS) * case.B, 6 * drawn * case.B * case.V
 
 
 def _pick_work(case: Choice) -> tuple[int, int]:
@@ -326,3 +328,13 @@ PICK = Family(
     inputs=lambda case: _named(_before_pick(case), _pick_arguments(case)),
     symbols="inout",
 )
+LAUNCHES = (BEST, WEIGHTS, PICK)  # in this order
+
+
+def fits(case: Choice, device_class: str, local_memory: int) -> bool:
+    """Whether each of the launches has as much local memory as it needs."""
+    return all(
+        usual_knobs(kernel, case, device_class, local_memory) is not None
+        for family in LAUNCHES
+        for kernel in family.kernels
+    )

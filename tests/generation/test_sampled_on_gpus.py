@@ -10,6 +10,7 @@ import pytest
 import toolkit
 from toolkit.executors.sampling import Sampling
 from toolkit.generation.session import Session
+from toolkit.plan.load import load_plan
 
 TEXT = [260, 363, 13, 376]
 OPTIONS: tuple[dict[str, Any], ...] = (
@@ -49,8 +50,6 @@ def test_the_same_ids_on_both(plans: dict[str, Path]) -> None:
 
 
 def test_a_plan_has_one_launch_or_three(plans: dict[str, Path]) -> None:
-    from toolkit.plan.load import load_plan
-
     for device, launches in (("pocl", 1), ("generic", 3)):
         plan = load_plan(plans[device], note=lambda _: None)
         for phase in plan.phases[:2]:

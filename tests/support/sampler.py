@@ -11,15 +11,13 @@ from opencl_kernels.sampling import slices
 from opencl_kernels.sampling.sample import Choice
 from opencl_kernels.tuned import default_knobs
 
-LAUNCHES = (slices.BEST, slices.WEIGHTS, slices.PICK)
-
 
 class SlicedSampler:
     """Its kernels for the sizes of a case, built once."""
 
     def __init__(self, queue: Any, case: Choice, **knobs: int) -> None:
         self.queue = queue
-        self.built = [self._build(family, case, knobs) for family in LAUNCHES]
+        self.built = [self._build(family, case, knobs) for family in slices.LAUNCHES]
 
     def _build(self, family: Family, case: Choice, knobs: dict[str, int]) -> tuple[Any, ...]:
         (kernel,) = family.kernels

@@ -134,19 +134,20 @@ def _choose_next_id(builder: PhaseBuilder, vocab: int, options: Options) -> None
     case = Choice(M=sympy.Integer(batch), B=batch, V=vocab, C=options.context)
     names = ("logits", "sampling", "tokens", "ids", "logprobs")
     refs = {name: builder.buffer(name) for name in names}
-    if builder.settings.device_class.is_cpu:
+    settings = builder.settings
+    sliced = replace(case, GROUPS=slices.groups_of(vocab, settings.compute_units))
+    fits = slices.fits(sliced, settings.device_class.name, settings.local_memory)
+    if fits and not settings.device_class.is_cpu:
+        _choose_by_slices(builder, sliced, refs)
+    else:
         refs["counts"] = builder.temporary("counts", "i32", (vocab,))
         builder.emit("next id", "sample", case, refs)
-    else:
-        _choose_by_slices(builder, case, refs)
     _fetch(builder, "ids")
 
 
 def _choose_by_slices(builder: PhaseBuilder, case: Choice, refs: dict[str, Ref]) -> None:
     """In three launches, of which two keep all compute units busy."""
-    groups = slices.groups_of(case.V, builder.settings.compute_units)
-    case = replace(case, GROUPS=groups)
-    for family in (slices.BEST, slices.WEIGHTS, slices.PICK):
+    for family in slices.LAUNCHES:
         for argument in family.arguments(case):
             if argument.name not in refs:
                 name = f"next id, {argument.name}"
