@@ -1,6 +1,7 @@
 #include "opencl/device_choice.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "base/failure.h"
 #include "base/json.h"
@@ -51,7 +52,11 @@ std::string DeviceFacts::json() const {
       .text();
 }
 
+// One thread at a time: the first call starts the loader and the drivers, and PoCL 3.1 crashes, or
+// is not listed, where a second call comes meanwhile.
 std::vector<DeviceFacts> list_devices() {
+  static std::mutex starting;
+  const std::lock_guard<std::mutex> lock(starting);
   cl::Uint count = 0;
   if (cl::GetPlatformIDs(0, nullptr, &count) != 0) return {};  // the loader knows no driver
   std::vector<cl::Platform> platforms(count);
