@@ -4,11 +4,14 @@ Latent attention (DeepSeek-V2, 2024, section 2.1) makes queries of one row of lo
 values of another, and the keys' rotated part beside that: what makes them reads the same value.
 """
 
+from collections.abc import Mapping
+from functools import partial
+
 import onnx_ir as ir
 
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.graph import DOMAIN, dim, linear, needed, through
-from onnx_passes.ir.rules import Done, Miss, Outcome, Rules, apply
+from onnx_passes.ir.rules import Done, Miss, Outcome, apply
 from onnx_passes.weights.concat import merged
 
 MOVES = ("Split", "Slice", "Reshape", "Transpose")
@@ -16,15 +19,17 @@ MOVES = ("Split", "Slice", "Reshape", "Transpose")
 
 def fuse_low_rank(model: ir.Model) -> Outcome:
     """Merge the products before every norm that stands between products."""
-    return apply(model, RULES)
+    places = {node: place for place, node in enumerate(model.graph)}
+    return apply(model, {(DOMAIN, "RmsNorm"): partial(_fuse, places)})
 
 
-def _fuse(_: ir.Model, norm: ir.Node) -> Done:
+def _fuse(places: Mapping[ir.Node, int], _: ir.Model, norm: ir.Node) -> Done:
     down = linear(through(needed(norm, 0), *MOVES))
     readers = _readers(norm.outputs[0])
     if down is None or not readers or not all(map(_is_linear, readers)):
         return False
     nodes = [node for node in _readers(needed(down, 0)) if _is_linear(node) and _is_split(node)]
+    nodes.sort(key=lambda node: places.get(node, len(places)))
     if down not in nodes or len(nodes) < 2:
         return False
     widths = [dim(node.outputs[0], -1) for node in nodes]
@@ -40,10 +45,7 @@ def _fuse(_: ir.Model, norm: ir.Node) -> Done:
 
 
 def _readers(value: ir.Value) -> list[ir.Node]:
-    """The nodes that read a value, in the order of the graph."""
-    readers = {use.node for use in value.uses()}
-    graph = next(iter(readers)).graph if readers else None
-    return [node for node in graph or () if node in readers]
+    return list(dict.fromkeys(use.node for use in value.uses()))
 
 
 def _is_linear(node: ir.Node) -> bool:
@@ -58,6 +60,3 @@ def _is_split(node: ir.Node) -> bool:
     y = node.outputs[0]
     normed = {(DOMAIN, "RmsNorm"), *(("", op) for op in MOVES)}
     return not y.is_graph_output() and {(n.domain, n.op_type) for n in _readers(y)} <= normed
-
-
-RULES: Rules = {(DOMAIN, "RmsNorm"): _fuse}

@@ -2,7 +2,7 @@
 //
 //   Arguments, visible keys, SCORE, SINK, SPLITS: see attention.clh; RING: states.clh; any K, V
 //   PREFILL  1: attention_prefill, 0: attention_decode, with SPLITS attention_split
-// A row is a query head of a token. A work-group has ROWS of the rows that share a K/V head, in
+// A row is a query head of a token. A work-group has QROWS of the rows that share a K/V head, in
 // prefill of several tokens, else of one: groups (block of rows and split, K/V head, b). It goes
 // over its keys by tiles, in three steps between which work-items change what they own:
 //   scores   RK keys for RR rows; keys come through local memory, D4 vectors at a time, so that
@@ -16,8 +16,8 @@
 #ifndef KEYS // of a tile; a power of two, at most WG, at least WG / 8
 #define KEYS 64
 #endif
-#ifndef ROWS // of a work-group, at most WG
-#define ROWS 8
+#ifndef QROWS // of a work-group, at most WG
+#define QROWS 8
 #endif
 #ifndef PREFILL
 #define PREFILL 1
@@ -27,13 +27,13 @@
 #define V4 CEIL_DIV(V, 4) // of a value,
 #define D4 8 // and of a key in local memory: lines of halves
 #define LINE (KEYS + 1) // from one of them to the next: no two lanes of a wave on one bank
-#define RK (ROWS > 2 ? 2 : 1)
+#define RK (QROWS > 2 ? 2 : 1)
 #define KEYS_APART (KEYS / RK) // from one key of a work-item to its next
 #define ROW_SETS (WG / KEYS_APART) // of RR rows
-#define RR CEIL_DIV(ROWS, ROW_SETS)
-#define ROWS_HELD (ROW_SETS * RR) // ROWS and perhaps a few of zeros
+#define RR CEIL_DIV(QROWS, ROW_SETS)
+#define ROWS_HELD (ROW_SETS * RR) // QROWS and perhaps a few of zeros
 #define STRIDE ((CEIL_DIV(ROWS_HELD, 4) | 1) * 4) // weights of a key: vectors, an odd number
-#define SHARES (WG / ROWS < 8 ? WG / ROWS : 8) // work-items of a row in the softmax
+#define SHARES (WG / QROWS < 8 ? WG / QROWS : 8) // work-items of a row in the softmax
 #define ACROSS (V4 < WG ? V4 : WG) // work-items that read a value,
 #define OWN CEIL_DIV(V4, WG) // so many vectors each
 #define GROUPS (WG / ACROSS)
@@ -47,11 +47,11 @@
 #define NAME attention_decode
 #endif
 #if PREFILL // rows in the order of tokens, then heads
-#define FIRST_ROW(block) ((block) * ROWS)
+#define FIRST_ROW(block) ((block) * QROWS)
 #define ROWS_END(block) (seq * HEADS)
 #else
-#define BLOCKS CEIL_DIV(HEADS, ROWS) // of a token
-#define FIRST_ROW(block) ((block) / BLOCKS * HEADS + (block) % BLOCKS * ROWS)
+#define BLOCKS CEIL_DIV(HEADS, QROWS) // of a token
+#define FIRST_ROW(block) ((block) / BLOCKS * HEADS + (block) % BLOCKS * QROWS)
 #define ROWS_END(block) ((block) / BLOCKS * HEADS + HEADS)
 #endif
 // The head of q and y that a row is, beyond the first of this text and K/V head.
@@ -75,16 +75,16 @@
 #define ADD_DOT(u, v, s) ((u).x * (v).x + ((u).y * (v).y + ((u).z * (v).z + ((u).w * (v).w + (s)))))
 // Of the n-th value that was asked for, to row r; no more than a definition where there is none.
 #define ADD_VALUE(r, weight)                                                                  \
-  if ((r) < ROWS) out[(r) * OWN + c] = (weight) * v[n * OWN + c] + out[(r) * OWN + c];
+  if ((r) < QROWS) out[(r) * OWN + c] = (weight) * v[n * OWN + c] + out[(r) * OWN + c];
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(PARAMS) {
   __local float4 queries[ROWS_HELD * K4], tile[D4 * LINE];
-  __local float weights[KEYS * STRIDE], part[WG], shrink[ROWS];
+  __local float weights[KEYS * STRIDE], part[WG], shrink[QROWS];
   const int lane = get_local_id(0), g = get_group_id(1), b = get_group_id(2);
   const int seq = SEQ, past = PAST, start = START(b);
   const int split = get_group_id(0) % SPLIT_COUNT, block = get_group_id(0) / SPLIT_COUNT;
-  const int first = FIRST_ROW(block), rows = min(ROWS, ROWS_END(block) - first);
+  const int first = FIRST_ROW(block), rows = min(QROWS, ROWS_END(block) - first);
   const int lowest = lowest_key(past + first / HEADS, start);
   const int last = past + (first + rows - 1) / HEADS + 1;
   const int most = CEIL_DIV(max(0, last - lowest), SPLIT_COUNT);
@@ -100,7 +100,7 @@ void NAME(PARAMS) {
   // scores: these rows of the keys `key`, `key` + KEYS_APART
   const int key = lane % KEYS_APART, score_row = lane / KEYS_APART * RR;
   // softmax: this row, which begins without a key: nothing summed, the lowest of all scores
-  const int row = lane % ROWS, share = lane / ROWS < SHARES ? lane / ROWS : WG;
+  const int row = lane % QROWS, share = lane / QROWS < SHARES ? lane / QROWS : WG;
   ROW_AT(b, g * HEADS + (first + row) % HEADS, (first + row) / HEADS)
   const int self = row < rows ? past + i2 : -1, from = lowest_key(self, start);
   float top = MASKED, total = 0.0f;
@@ -111,8 +111,8 @@ void NAME(PARAMS) {
   }
   // values: the columns `column`, `column` + WG ... of every GROUPS-th key from `group` on
   const int column = lane % ACROSS, group = lane / ACROSS < GROUPS ? lane / ACROSS : WG;
-  float4 out[ROWS * OWN];
-  UNROLL for (int i = 0; i < ROWS * OWN; i++) out[i] = 0.0f;
+  float4 out[QROWS * OWN];
+  UNROLL for (int i = 0; i < QROWS * OWN; i++) out[i] = 0.0f;
 
   for (int j0 = begin; j0 < end; j0 += KEYS) {
     const int count = min(KEYS, end - j0);
@@ -153,7 +153,7 @@ void NAME(PARAMS) {
     }
     part[lane] = highest;
     BARRIER;
-    UNROLL for (int n = 0; n < SHARES; n++) highest = fmax(highest, part[n * ROWS + row]);
+    UNROLL for (int n = 0; n < SHARES; n++) highest = fmax(highest, part[n * QROWS + row]);
     const float less = exp(top - highest);
     top = highest;
     total *= less;
@@ -165,7 +165,7 @@ void NAME(PARAMS) {
     }
     if (share == 0) shrink[row] = less;
     BARRIER;
-    UNROLL for (int i = 0; i < ROWS * OWN; i++) out[i] *= shrink[i / OWN];
+    UNROLL for (int i = 0; i < QROWS * OWN; i++) out[i] *= shrink[i / OWN];
     for (int t0 = group; t0 < count; t0 += GROUPS * AHEAD) {
       float4 v[AHEAD * OWN];
       UNROLL for (int i = 0; i < AHEAD * OWN; i++) {
@@ -174,7 +174,7 @@ void NAME(PARAMS) {
       }
       UNROLL for (int n = 0; n < AHEAD; n++) {
         const int t = t0 + n * GROUPS, at = t < count ? t * STRIDE : 0;
-        UNROLL for (int r = 0; r < ROWS; r += 4) {
+        UNROLL for (int r = 0; r < QROWS; r += 4) {
           const float4 w = vload4(0, weights + at + r);
           UNROLL for (int c = 0; c < OWN; c++) {
             ADD_VALUE(r, w.x) ADD_VALUE(r + 1, w.y) ADD_VALUE(r + 2, w.z) ADD_VALUE(r + 3, w.w)
@@ -187,19 +187,19 @@ void NAME(PARAMS) {
   part[lane] = share < WG ? total : 0.0f;
   if (share == 0) shrink[row] = top;
   // What the groups summed is added up and written.
-  UNROLL for (int n0 = 0; n0 < ROWS * OWN; n0 += HELD) {
+  UNROLL for (int n0 = 0; n0 < QROWS * OWN; n0 += HELD) {
     if (n0) BARRIER;
     UNROLL for (int n = 0; n < HELD; n++)
-      if (n0 + n < ROWS * OWN) tile[n * WG + lane] = out[n0 + n];
+      if (n0 + n < QROWS * OWN) tile[n * WG + lane] = out[n0 + n];
     BARRIER;
-    for (int i = lane; i < min(HELD, ROWS * OWN - n0) * ACROSS; i += WG) {
+    for (int i = lane; i < min(HELD, QROWS * OWN - n0) * ACROSS; i += WG) {
       const int n = n0 + i / ACROSS, r = n / OWN, d = (i % ACROSS + n % OWN * WG) * 4;
       if (r >= rows || d >= V) continue;
       const int to = HEAD_OF(first + r);
       float4 sum = 0.0f;
       float sum_of_weights = 0.0f;
       for (int m = 0; m < GROUPS; m++) sum += tile[(n - n0) * WG + m * ACROSS + i % ACROSS];
-      for (int m = 0; m < SHARES; m++) sum_of_weights += part[m * ROWS + r];
+      for (int m = 0; m < SHARES; m++) sum_of_weights += part[m * QROWS + r];
 #if SPLITS // as they are, for attention_combine
       __global float *found = splits + ((head + to) * SPLITS + split) * (V + 2);
       PUT_FOUR(0, sum, found, d, d, V)

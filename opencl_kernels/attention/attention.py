@@ -39,7 +39,7 @@ def portable_defines(case: Heads, knobs: Knobs, prefill: bool = False) -> Define
     given = defines(case, knobs, prefill)
     del given["QB"]
     rows = rows_per_group(case, knobs, prefill)
-    return given | {"WG": knobs["WG"], "KEYS": keys_at_once(knobs), "ROWS": rows}
+    return given | {"WG": knobs["WG"], "KEYS": keys_at_once(knobs), "QROWS": rows}
 
 
 def optional_defines(case: Heads) -> Defines:
@@ -65,11 +65,11 @@ def _expression_defines(name: str, node: Node) -> Defines:
 
 
 def rows_per_group(case: Heads, knobs: Knobs, prefill: bool = False) -> int:
-    """Rows that share a pass over keys: ROWS at most, of one token's heads where it isn't prefill.
+    """Rows that share a pass over keys: QROWS at most, of one token's heads where it isn't prefill.
 
     Their queries take up to 8 KiB of local memory, or one row's.
     """
-    most = max(1, min(knobs["ROWS"], 2048 // case.K))
+    most = max(1, min(knobs["QROWS"], 2048 // case.K))
     heads = case.H // case.G
     return most if prefill else ceil_div(heads, ceil_div(heads, most))
 
@@ -104,7 +104,7 @@ def decode_grid(case: Any, knobs: Knobs) -> Grid:
 
 
 # Fewer rows, or keys, where local memory is short.
-PORTABLE = {"WG": (64, 128, 32), "KEYS": (64, 32), "ROWS": (8, 4, 2)}
+PORTABLE = {"WG": (64, 128, 32), "KEYS": (64, 32), "QROWS": (8, 4, 2)}
 
 PREFILL = Family(
     name="attention_prefill",

@@ -32,8 +32,11 @@ def made(folder: Path, *changes: tuple[str, str], **options: Any) -> CompileRepo
 
 @pytest.mark.parametrize(
     ("changes", "products", "device"),
-    [(LATENT, 4, "pocl"), (LATENT, 4, "generic"), (DIRECT, 3, "pocl")],
-    ids=["all", "all-generic", "keys"],
+    [
+        pytest.param(LATENT, 4, "pocl", id="all"),
+        pytest.param(LATENT, 4, "generic", id="all-generic", marks=pytest.mark.slow),
+        pytest.param(DIRECT, 3, "pocl", id="keys", marks=pytest.mark.slow),
+    ],
 )
 def test_a_layer(changes: Changes, products: int, device: str, tmp_path: Path) -> None:
     """One product makes all that is of low rank; one launch rotates, and writes to the states."""
@@ -41,7 +44,8 @@ def test_a_layer(changes: Changes, products: int, device: str, tmp_path: Path) -
     check(done)
     found = decode_kernels(done)
     kernels = [kernel.partition("_")[0] for kernel, _ in found]
-    assert kernels == [*["gemv"] * products, "maps", "attention", *["gemv"] * 4, "sample"]
+    layer = [kernel for kernel in kernels if kernel != "sample"]
+    assert layer == [*["gemv"] * products, "maps", "attention", *["gemv"] * 4]
     parts = [(case["X0"], case["LDX"]) for _, case in found if "X0" in case]
     decode = next(phase for phase in done.plan.phases if phase.name == "decode")
     assert (decode.cooperative is not None) == (device == "pocl")  # one launch where that can be
@@ -49,11 +53,13 @@ def test_a_layer(changes: Changes, products: int, device: str, tmp_path: Path) -
     assert parts == [(width, width + 11)] * 2
 
 
+@pytest.mark.slow
 def test_codes(tmp_path: Path) -> None:
     report = verify(made(tmp_path, *LATENT, weights="e0m4").path, on="host")
     assert report["ok"], report
 
 
+@pytest.mark.slow
 def test_a_batch(tmp_path: Path) -> None:
     """Several rows, whose parts of low rank lie a whole row apart."""
     done = made(tmp_path, *LATENT, batch=3)

@@ -62,11 +62,18 @@ def test_a_layer_of_post_norms_and_norms_of_all_heads(device: str, tmp_path: Pat
     )
     check(done)
     norms = [case.get("norm") for kernel, case in decode_kernels(done) if kernel == "rope_kv"]
-    assert norms == ["rms_whole"] and len(begun(done)) == 8  # six, the logits, the next id
+    layer = [kernel for kernel in begun(done) if not kernel.startswith("sample")]
+    assert norms == ["rms_whole"] and len(layer) == 7  # six, and the logits
 
 
-@pytest.mark.parametrize("device", ["pocl", "generic"])
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("device", [pytest.param("pocl", marks=pytest.mark.slow), "generic"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name.startswith("a ") else pytest.param(name, marks=pytest.mark.slow)
+        for name in READERS
+    ],
+)
 def test_whoever_reads_the_sum(name: str, device: str, tmp_path: Path) -> None:
     behind = BEHIND[:1] if name == "a product that adds it" else BEHIND
     check(made(tmp_path, *READERS[name], *behind, device=device, activations="f32", kv="f32"))
@@ -77,18 +84,21 @@ PARTLY = """oo = MatMul(o2, wo)  o3 = Reshape(oo, parts)  o4 = RMSNormalization(
 
 
 @pytest.mark.parametrize("changes", [(), NOT_BEFORE[1:]], ids=["too", "only"])
+@pytest.mark.slow
 def test_norms_of_parts_of_a_row_are_no_beginning(changes: Changes, tmp_path: Path) -> None:
     done = made(tmp_path, (ATTENDED, PARTLY), *changes)
     check(done)
     assert not any(kernel.endswith("+") for kernel in begun(done))
 
 
+@pytest.mark.slow
 def test_halves_between_kernels(tmp_path: Path) -> None:
     report = verify(made(tmp_path, *BEHIND, activations="f16").path, on="host")
     assert report["ok"], report
     assert all(case["nmse"] < 1e-4 for case in report["original"])
 
 
+@pytest.mark.slow
 def test_slices_of_a_matrix_share_the_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The dispatch of the first slice makes it, the others read it."""
 

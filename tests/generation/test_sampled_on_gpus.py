@@ -42,6 +42,7 @@ def written(plan: Path, on: str) -> list[list[int]]:
         return texts
 
 
+@pytest.mark.slow
 def test_the_same_ids_on_both(plans: dict[str, Path]) -> None:
     expected = written(plans["pocl"], "host")
     assert len({tuple(text) for text in expected}) == len(OPTIONS)

@@ -22,6 +22,7 @@ from opencl_kernels.launch import GUARD, launch
 from opencl_kernels.layouts import quantized
 from opencl_kernels.map.indexed import Operand
 from opencl_kernels.map.map import Map
+from opencl_kernels.map.maps import Maps, Part
 from opencl_kernels.matmul.batched import BatchedProduct, columns_of, rows_of
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
@@ -103,6 +104,8 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
         yield name, Choice(M=1, V=V, C=4096, GROUPS=24)
     pair = (Operand("f16", 256 * D), Operand("f16", 256 * D))
     yield "map", Map(axes=(256 * D,), value="a0[i0] + a1[i0]", inputs=pair)
+    part = Part(axes=(256 * D,), value="a0[i0] + a1[i0]", y="f16")
+    yield "maps", Maps(parts=(part, replace(part, value="a0[i0]")), inputs=pair)
     yield "rows", Scaled(axes=(256, D), x=f"a0[{D}*i0 + i1]", inputs=pair[:1], by=SOFTMAX)
     square = {"left": rows_of("0", str(D)), "right": columns_of("0", str(D))}
     yield "batched_gemm", BatchedProduct(axes=(256, 256, D), inputs=pair, **square)

@@ -121,11 +121,11 @@ def test_a_value_that_changes_nothing_is_not_tried() -> None:
 def test_a_value_that_finds_no_room_is_not_tried() -> None:
     heads = Heads(M=1, H=8, G=1, K=256, C=64, SCALE=0.1, at=At(seq=1))
     prefill = kernel_case("attention_prefill", heads)
-    now: Any = {prefill.site: {"WG": 64, "KEYS": 64, "ROWS": 4}}
-    number = list(prefill.kernel.knobs).index("ROWS")
+    now: Any = {prefill.site: {"WG": 64, "KEYS": 64, "QROWS": 4}}
+    number = list(prefill.kernel.knobs).index("QROWS")
     for room, values in ((1 << 20, [8, 2]), (16384, [2]), (0, [])):
         tried = candidates({prefill.site: prefill}, now, number, "generic", room)
-        assert [each[prefill.site]["ROWS"] for each in tried] == values
+        assert [each[prefill.site]["QROWS"] for each in tried] == values
 
 
 def test_the_report_keeps_what_wins_again() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from opencl_kernels import FAMILIES, KERNELS, Family, Kernel
 from opencl_kernels.case import Case, case_id
+from opencl_kernels.device_class import CLASSES
 from opencl_kernels.family import kernels_for
 from opencl_kernels.tuned import default_knobs
 from toolkit.errors import PocketError
@@ -101,6 +102,8 @@ def _of_class(
     device_class: str, features: Collection[str]
 ) -> Iterator[tuple[Family, Kernel, Case]]:
     for family in FAMILIES.values():
+        if CLASSES[device_class].is_cpu and not any("cpu" in k.classes for k in family.kernels):
+            continue  # of processors there is another way, in fewer launches
         best = [
             (next(k for k in found if not _lacks(k, case, features)), case)
             for case in family.bench_cases
