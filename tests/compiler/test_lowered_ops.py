@@ -29,7 +29,8 @@ from opencl_kernels.formats import Array
 from toolkit.compiler.lowering.table import unsupported
 
 FILES = sorted(Path(__file__).parent.glob("lowered_ops/*.txt"))
-ALIKE = ("movement", "elements")  # both classes run one kernel, with other sizes of work-groups
+# Both classes run one kernel, with other sizes of work-groups.
+ALIKE = ("large", "movement", "elements", "inlined_18", "inlined_24")
 
 
 def graphs_of(text: str) -> dict[str, str]:

@@ -87,23 +87,23 @@ GEMMA = Heads(M=5, H=8, G=1, K=256, C=64, SCALE=0.06, at=At(seq=5))
 
 def test_knobs_are_the_first_that_find_room() -> None:
     kernel = KERNELS["attention_prefill"]
-    usual = {"WG": 64, "KEYS": 64, "ROWS": 8}
+    usual = {"WG": 64, "KEYS": 64, "QROWS": 8}
     assert usual_knobs(kernel, GEMMA, "generic", 1 << 20) == usual
     needed = kernel.requires(GEMMA, usual).local_bytes
     assert usual_knobs(kernel, GEMMA, "generic", needed) == usual
-    assert usual_knobs(kernel, GEMMA, "generic", needed - 1) == {**usual, "ROWS": 4}
+    assert usual_knobs(kernel, GEMMA, "generic", needed - 1) == {**usual, "QROWS": 4}
     least = least_local_bytes(kernel, GEMMA, "generic")
-    assert usual_knobs(kernel, GEMMA, "generic", least) == {"WG": 32, "KEYS": 64, "ROWS": 2}
+    assert usual_knobs(kernel, GEMMA, "generic", least) == {"WG": 32, "KEYS": 64, "QROWS": 2}
     assert usual_knobs(kernel, GEMMA, "generic", least - 1) is None
 
 
 def test_tuned_knobs_that_find_no_room_are_not_taken() -> None:
     kernel = KERNELS["attention_prefill"]
-    usual = {"WG": 64, "KEYS": 64, "ROWS": 4}
+    usual = {"WG": 64, "KEYS": 64, "QROWS": 4}
     room = kernel.requires(GEMMA, usual).local_bytes
     table = {kernel.name: {shape_key(GEMMA): {"KEYS": 32}}}
     assert knobs_for(kernel, GEMMA, usual, table, room) == {**usual, "KEYS": 32}
-    table = {kernel.name: {shape_key(GEMMA): {"ROWS": 8}}}
+    table = {kernel.name: {shape_key(GEMMA): {"QROWS": 8}}}
     assert knobs_for(kernel, GEMMA, usual, table, room) == usual
 
 

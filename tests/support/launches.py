@@ -27,6 +27,8 @@ SEED = int(os.environ.get("POCKETCL_SEED", "0"))  # other random inputs for ever
 # The last so many cases of a family also run with every other value of each knob. CI takes one
 # where it compiles for speed, which takes ten times as long.
 LARGE = int(os.environ.get("POCKETCL_KNOB_CASES", "2"))
+QUICK = 3  # cases of a kernel of GPUs
+OURS = tuple(CLASSES)  # not those that tests add
 
 
 @pytest.fixture(scope="session")
@@ -48,10 +50,12 @@ def every_case(classes: Iterable[str] = CLASSES) -> Iterator[Any]:
     """Each case of a family on the kernels that each class has for it, at the class's knobs.
 
     A kernel's last few (larger) cases run at every other value of each knob too, as slow tests.
-    What two classes launch alike is launched once.
+    So are all but the first few cases of kernels that are no processor's first choice: .ci/run has
+    them all on Intel's runtime. What two classes launch alike is launched once.
     """
     seen = set()
     for family, device_class in product(FAMILIES.values(), classes):
+        ours = device_class in OURS
         for kernel in kernels_for(family, device_class):
             cases = [case for case in family.cases if kernel.supports(case) is None]
             for index, case in enumerate(cases):
@@ -61,7 +65,8 @@ def every_case(classes: Iterable[str] = CLASSES) -> Iterator[Any]:
                     name = f"{kernel.name}-{case_id(case)}-{label}"
                     if name not in seen:
                         seen.add(name)
-                        marks = (pytest.mark.slow,) if number else ()
+                        slow = number or (index >= QUICK and ours and "cpu" not in kernel.classes)
+                        marks = (pytest.mark.slow,) if slow else ()
                         yield pytest.param(family, kernel, case, knobs, id=name, marks=marks)
 
 
