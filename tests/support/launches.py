@@ -118,7 +118,9 @@ def check_launch(queue: Any, family: Family, kernel: Kernel, case: Case, knobs: 
 
     assert (guard == GUARD).all(), f"{kernel.name} wrote past the end of a buffer"
     check(family, case, inputs, outputs, in_halves="fp16" in needs.features)
-    assert local_memory(queue, built) == needs.local_bytes
+    taken = local_memory(queue, built)
+    empty = 0 in getattr(case, "axes", ())  # compilers drop what a loop of no turns would fill
+    assert taken == needs.local_bytes or (empty and taken == 0)
 
 
 def skip_without(queue: Any, features: Iterable[str]) -> None:
