@@ -8,20 +8,27 @@ and its reference says how they are chosen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from opencl_kernels.case import Defines, symbols
+from opencl_kernels.case import Defines
 from opencl_kernels.family import Family, token_ids
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, Grid, Kernel, Knobs, Requires, Role
 from opencl_kernels.sampling import sample
 from opencl_kernels.sampling.sample import Choice
+from opencl_kernels.sampling.slices_reference import (
+    BINS,
+    best_reference,
+    last_rows,
+    masses_of,
+    pick_reference,
+    weights_reference,
+)
 from opencl_kernels.tuned import usual_knobs
 
-BINS = 1024
 MOST_GROUPS = 64  # every work-group reads what each of them has found
 LEAST_SLICE = 512  # ids that are worth a work-group
 
@@ -29,131 +36,6 @@ LEAST_SLICE = 512  # ids that are worth a work-group
 def groups_of(vocabulary: int, compute_units: int) -> int:
     """Into how many slices a vocabulary is cut on a device: several for each compute unit."""
     return max(1, min(4 * compute_units, MOST_GROUPS, vocabulary // LEAST_SLICE))
-
-
-def slices(values_V: Array, case: Choice) -> list[Array]:
-    """The slices of a row, as the kernels cut it."""
-    ends = np.arange(1, case.GROUPS) * case.V // case.GROUPS
-    return np.split(values_V, ends)
-
-
-def bins_of(weights_V: Array) -> Array:
-    """The bin of each weight that is not 0: its leading bit and the five bits after it."""
-    fraction, exponent = np.frexp(weights_V.astype(np.float64))
-    return np.asarray(32 * (exponent - 1) + (fraction * 64).astype(np.int64) - 32)
-
-
-def histogram_of(weights_V: Array) -> Array:
-    """[3, BINS]: how many weights each bin has, and the two words of what they sum to."""
-    some = weights_V[weights_V > 0].astype(np.uint64)
-    mass = np.zeros(BINS, np.uint64)
-    np.add.at(mass, bins_of(some), some)
-    count = np.bincount(bins_of(some), minlength=BINS)
-    return np.stack([count, *_words(mass)]).astype(np.uint32)
-
-
-def _words(numbers: Array) -> tuple[Array, Array]:
-    """The low and the high word."""
-    return numbers & np.uint64(0xFFFFFFFF), numbers >> np.uint64(32)
-
-
-def _texts(inputs: Mapping[str, Array], case: Choice) -> tuple[Array, list[Array]]:
-    """The ids with those that are fed, and the text of each row that penalties look at."""
-    seq, past, _, *start = symbols(case)
-    ids = inputs["ids"].copy()
-    ids[:, past : past + seq] = inputs["tokens"].reshape(case.B, seq)
-    padding = [np.full(start[b], -1, np.int32) for b in range(case.B)]
-    texts = [np.concatenate([padding[b], ids[b, start[b] : past + seq]]) for b in range(case.B)]
-    return ids, texts
-
-
-def _counts(text: Array, packed: Array, case: Choice) -> Array:
-    window = int(packed[9])
-    seen = text[-window:] if window > 0 else text
-    return np.bincount(seen[(seen >= 0) & (seen < case.V)], minlength=case.V).astype(np.uint32)
-
-
-def _last_rows(inputs: Mapping[str, Array], case: Choice) -> Array:
-    return np.asarray(inputs["logits"].reshape(case.B, -1, case.V)[:, -1])
-
-
-def _is_penalised(packed: Array) -> bool:
-    repeat, flat, each = packed.view(np.float32)[4:7]
-    return bool(repeat != 1 or flat != 0 or each != 0)
-
-
-def best_reference(inputs: Mapping[str, Array], case: Choice) -> dict[str, Array]:
-    """The largest value and the largest logit of each slice; the text with its new tokens."""
-    ids, texts = _texts(inputs, case)
-    tops = np.empty((case.B, case.GROUPS, 2), np.float32)
-    top_ids = np.empty((case.B, case.GROUPS), np.int32)
-    starts = [0, *np.cumsum([part.size for part in slices(np.arange(case.V), case)])]
-    counts = np.zeros((case.B, case.V), np.uint32)
-    for b, row in enumerate(_last_rows(inputs, case)):
-        values = sample.penalised(row, inputs["sampling"], texts[b])
-        counts[b] = _counts(texts[b], inputs["sampling"], case)
-        for g, (part, logits) in enumerate(
-            zip(slices(values, case), slices(row, case), strict=True)
-        ):
-            tops[b, g] = part.max(), logits.max()
-            top_ids[b, g] = starts[g] + np.argmax(part)
-    found = {"ids": ids, "tops": tops, "top_ids": top_ids}
-    found["histogram"] = np.zeros((case.B, 3, BINS), np.uint32)
-    return found | ({"weights": counts} if _is_penalised(inputs["sampling"]) else {})
-
-
-def _draws(packed: Array) -> bool:
-    """Whether an id is drawn, rather than the likeliest taken."""
-    temperature, _, top_p, _ = packed.view(np.float32)[:4]
-    return bool(temperature > 0 and packed[1] != 1 and top_p > 0)
-
-
-def weights_reference(inputs: Mapping[str, Array], case: Choice) -> dict[str, Array]:
-    """Weights where an id is drawn, and their sums by bins.
-
-    `masses_of` has the sums by slices: a weight may differ in its last bits, and two words don't
-    tell of two numbers how close they are.
-    """
-    weights, histogram = inputs["weights"].copy(), inputs["histogram"].copy()
-    packed = inputs["sampling"]
-    for b, row in enumerate(_last_rows(inputs, case)):
-        if _draws(packed):
-            count = inputs["weights"][b].astype(np.int64)
-            text = np.repeat(np.arange(case.V), count) if _is_penalised(packed) else np.empty(0)
-            every = packed.copy()
-            every[9] = 0  # the counts are of the window
-            values = sample.penalised(row, every, text.astype(np.int32))
-            weights[b] = sample.weights(values, packed.view(np.float32)[0])
-            histogram[b] = histogram_of(weights[b])
-    return {"weights": weights, "histogram": histogram}
-
-
-def masses_of(weights_V: Array, case: Choice) -> Array:
-    """[GROUPS, 2]: the two words of what the weights of each slice sum to."""
-    sums = [part.astype(np.uint64).sum(dtype=np.uint64) for part in slices(weights_V, case)]
-    return np.stack(_words(np.array(sums, np.uint64)), -1).astype(np.uint32)
-
-
-def pick_reference(inputs: Mapping[str, Array], case: Choice) -> dict[str, Array]:
-    """The ids that `sample` chooses, of weights that are known; `past` moves on by `seq`."""
-    seq, past, *_ = sym = symbols(case)
-    tokens, ids, logprobs = (inputs[name].copy() for name in ("tokens", "ids", "logprobs"))
-    end, packed = past + seq, inputs["sampling"]
-    low, high = packed.view(np.uint32)[7:9].tolist()
-    for b, row in enumerate(_last_rows(inputs, case)):
-        values, found = inputs["tops"][b, :, 0], inputs["top_ids"][b]
-        chosen = int(found[np.argmax(values)])
-        if _draws(packed):
-            kept = sample.kept_ids(inputs["weights"][b].astype(np.uint64), packed)
-            sums = np.cumsum(inputs["weights"][b, kept], dtype=np.uint64)
-            random = sample.philox((low, high), (int(end), b, 0, 0))[0] >> 8
-            target = np.uint64(int(sums[-1]) * random >> 24)
-            chosen = int(kept[np.searchsorted(sums, target, side="right")])
-        tokens[b] = ids[b, end] = chosen
-        if packed[10]:
-            logprobs[b, end] = sample.logprob(row, chosen)
-    sym[1] = end
-    return {"tokens": tokens, "ids": ids, "logprobs": logprobs, "sym": sym}
 
 
 def _arguments(case: Choice, **roles: Role) -> tuple[Argument, ...]:
@@ -218,7 +100,7 @@ def _before_weights(case: Choice) -> dict[str, Array]:
 def _before_pick(case: Choice) -> dict[str, Array]:
     inputs = _before_weights(case)
     inputs |= weights_reference(inputs, case)
-    rows = zip(inputs["weights"], _last_rows(inputs, case), strict=True)
+    rows = zip(inputs["weights"], last_rows(inputs, case), strict=True)
     masses = [
         np.concatenate([masses_of(w, case), masses_of(sample.weights(row), case)], -1)
         for w, row in rows
@@ -264,68 +146,66 @@ CASES = (
     *(replace(case, GROUPS=1 + i % 5) for i, case in enumerate(sample.CASES[1:])),
 )
 BENCH_CASES = tuple(replace(case, GROUPS=groups_of(case.V, 8)) for case in sample.BENCH_CASES)
-BEST = Family(
-    name="sample_best",
-    case=Choice,
-    arguments=_best_arguments,
-    reference=best_reference,
-    work=_one_pass,
-    cases=CASES,
-    bench_cases=BENCH_CASES,
-    kernels=(
-        Kernel(
-            name="sample_best",
-            source="sample_best.cl",
-            classes=("generic",),
-            defines=_defines,
-            grid=_slices_grid,
-            knobs={"WG": (256, 64)},
-            requires=lambda _, knobs: Requires(local_bytes=(8 + 4) * knobs["WG"]),  # best of each
-        ),
-    ),
-    inputs=_given,
+
+Inputs = Callable[[Choice], Mapping[str, Array]]
+
+
+def _launch(
+    name: str,
+    arguments: Callable[[Choice], tuple[Argument, ...]],
+    reference: Callable[[Mapping[str, Array], Choice], dict[str, Array]],
+    work: Callable[[Choice], tuple[int, int]],
+    inputs: Inputs,
+    grid: Callable[[Choice, Knobs], Grid],
+    item_bytes: int,
+    more_bytes: int,
+    symbols: Role = "in",
+) -> Family:
+    """One of the three: a family of one kernel.
+
+    Its local memory is `item_bytes` for each work-item of a group, and `more_bytes`.
+    """
+    kernel = Kernel(
+        name=name,
+        source=f"{name}.cl",
+        classes=("generic",),
+        defines=_defines,
+        grid=grid,
+        knobs={"WG": (256, 64)},
+        requires=lambda _, knobs: Requires(local_bytes=item_bytes * knobs["WG"] + more_bytes),
+    )
+    return Family(
+        name=name,
+        case=Choice,
+        arguments=arguments,
+        reference=reference,
+        work=work,
+        cases=CASES,
+        bench_cases=BENCH_CASES,
+        kernels=(kernel,),
+        inputs=inputs,
+        symbols=symbols,
+    )
+
+
+BEST = _launch(
+    *("sample_best", _best_arguments, best_reference, _one_pass, _given, _slices_grid),
+    item_bytes=8 + 4,  # the best of each
+    more_bytes=0,
 )
-WEIGHTS = Family(
-    name="sample_weights",
-    case=Choice,
-    arguments=_weights_arguments,
-    reference=weights_reference,
-    work=_weights_work,
-    cases=CASES,
-    bench_cases=BENCH_CASES,
-    kernels=(
-        Kernel(
-            name="sample_weights",
-            source="sample_weights.cl",
-            classes=("generic",),
-            defines=_defines,
-            grid=_slices_grid,
-            knobs={"WG": (256, 64)},
-            requires=lambda _, knobs: Requires(local_bytes=8 * knobs["WG"] + 4 * 3 * BINS),
-        ),
-    ),
+WEIGHTS = _launch(
+    *("sample_weights", _weights_arguments, weights_reference, _weights_work),
     inputs=lambda case: _named(_before_weights(case), _weights_arguments(case)),
+    grid=_slices_grid,
+    item_bytes=8,
+    more_bytes=4 * 3 * BINS,
 )
-PICK = Family(
-    name="sample_pick",
-    case=Choice,
-    arguments=_pick_arguments,
-    reference=pick_reference,
-    work=_pick_work,
-    cases=CASES,
-    bench_cases=BENCH_CASES,
-    kernels=(
-        Kernel(
-            name="sample_pick",
-            source="sample_pick.cl",
-            classes=("generic",),
-            defines=_defines,
-            grid=_pick_grid,
-            knobs={"WG": (256, 64)},
-            requires=lambda _, knobs: Requires(local_bytes=8 * knobs["WG"] + 4 * (3 * BINS + 1)),
-        ),
-    ),
+PICK = _launch(
+    *("sample_pick", _pick_arguments, pick_reference, _pick_work),
     inputs=lambda case: _named(_before_pick(case), _pick_arguments(case)),
+    grid=_pick_grid,
+    item_bytes=8,
+    more_bytes=4 * (3 * BINS + 1),
     symbols="inout",
 )
 LAUNCHES = (BEST, WEIGHTS, PICK)  # in this order

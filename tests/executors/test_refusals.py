@@ -6,8 +6,8 @@ functions of pyopencl that are replaced. Drivers that die are tested in test_dri
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,7 @@ def replace_pyopencl(patch: pytest.MonkeyPatch, driver: Refusing) -> None:
     patch.setattr("toolkit.executors.opencl.variants.cl.Kernel", kernel)
     patch.setattr("toolkit.executors.opencl.phases.cl.enqueue_nd_range_kernel", enqueue)
     patch.setattr(device_fit, "_ask", lambda kernel, _, what: driver.takes_of(kernel, what))
-    gpu = lambda device: dataclasses.replace(limits_of(device), is_cpu=False)  # noqa: E731
-    patch.setattr(phases, "limits_of", gpu)
+    patch.setattr(phases, "limits_of", lambda device: replace(limits_of(device), is_cpu=False))
 
 
 Open = Callable[[Refusing], Executor]
