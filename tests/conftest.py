@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,17 +58,6 @@ def kept_programs() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def brief_programs() -> Iterator[None]:
-    """Where kernels aren't compiled as users get them, this process compiles their headers less."""
-    from brief_program import BriefProgram
-
-    with pytest.MonkeyPatch.context() as patch:
-        if os.environ["POCL_EXTRA_BUILD_FLAGS"] == QUICK["POCL_EXTRA_BUILD_FLAGS"]:
-            patch.setattr("pyopencl.Program", BriefProgram)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def sanitized(request: pytest.FixtureRequest) -> Iterator[None]:
     """With --sanitized, whoever asks for this machine's runner gets the one with sanitizers."""
     with pytest.MonkeyPatch.context() as patch:
@@ -79,6 +70,9 @@ def sanitized(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_configure() -> None:
+    gc.set_threshold(
+        100_000, 50, 100
+    )  # graphs are many objects and few circles: a tenth of the time
     if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
         use_caches_of_tests()
     # A test run in the background ignores SIGINT, which what it starts would inherit.
@@ -94,5 +88,10 @@ def use_caches_of_tests() -> None:
     # Where Python keeps no bytecode, every process that a test starts compiles all that it imports.
     os.environ["PYTHONPYCACHEPREFIX"] = str(user / "pocketcl-tests/bytecode")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.pycache_prefix, sys.dont_write_bytecode = os.environ["PYTHONPYCACHEPREFIX"], False
     for name, value in QUICK.items():
         os.environ.setdefault(name, value)
+    if os.environ["POCL_EXTRA_BUILD_FLAGS"] == QUICK["POCL_EXTRA_BUILD_FLAGS"]:
+        import brief_pocl
+
+        os.environ.update(brief_pocl.environment() if brief_pocl.applies() else {})

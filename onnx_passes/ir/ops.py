@@ -7,7 +7,7 @@ import contextlib
 import functools
 import importlib.resources
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import onnx
 import onnx_ir as ir
@@ -43,10 +43,10 @@ def defined(model: ir.Model) -> Iterator[ir.Model]:
     """Attach the definitions of the `pocket` ops that the model uses; detach them at the end."""
     before = dict(model.functions)  # chains of elementwise ops bring their own definitions
     imports = dict(model.opset_imports)
-    uses = any(node.domain == DOMAIN for node in model.graph)
-    if uses:
+    used = [node for node in _nodes(model) if node.domain == DOMAIN]
+    if used:
         model.opset_imports[DOMAIN] = 1
-        for proto in definitions():
+        for proto in _with_callees((node.op_type, node.overload or "") for node in used):
             function = ir.serde.deserialize_function(proto)
             model.functions[function.identifier()] = function
     try:
@@ -56,3 +56,26 @@ def defined(model: ir.Model) -> Iterator[ir.Model]:
         model.functions.update(before)
         model.opset_imports.clear()
         model.opset_imports.update(imports)
+
+
+def _nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Those of the graph, with its subgraphs, and of the functions that the model brings."""
+    yield from model.graph.all_nodes()
+    for function in model.functions.values():
+        yield from function.all_nodes()
+
+
+def _with_callees(names: Iterable[tuple[str, str]]) -> Iterator[onnx.FunctionProto]:
+    """The definitions of these ops, by name and overload, and of those that their bodies use.
+
+    Without those that nothing uses: whoever reads the model takes time for each.
+    """
+    known = {(proto.name, proto.overload): proto for proto in definitions()}
+    seen, left = set[tuple[str, str]](), list(names)
+    while left:
+        name = left.pop()
+        if name in seen or name not in known:
+            continue
+        seen.add(name)
+        yield known[name]
+        left += [(n.op_type, n.overload) for n in known[name].node if n.domain == DOMAIN]

@@ -35,6 +35,14 @@ class Header:
                 for word in _spellings(named.group(1)):
                     self.by_word[word].append(number)
 
+    def words(self) -> dict[int, set[str]]:
+        """The words that call for a part, by its number; parts of `always` have none."""
+        words = defaultdict[int, set[str]](set)
+        for word, numbers in self.by_word.items():
+            for number in numbers:
+                words[number].add(word)
+        return words
+
     def of(self, text: str) -> str:
         """All directives, and the functions that a text names."""
         words = set(WORD.findall(text))

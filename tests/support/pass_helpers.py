@@ -83,6 +83,8 @@ def run(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         proto = ir.to_proto(model)
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
     names = {value.name for value in session.get_inputs()}
     return list(session.run(None, {name: feeds[name] for name in names}))
