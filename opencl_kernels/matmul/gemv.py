@@ -69,8 +69,8 @@ def _supports_halves(case: Product) -> str | None:
     """Codes, whose zero points are integers: half arithmetic gains nothing on floats."""
     if not case.w.bits:
         return "it reads codes"
-    if case.x != "f16":
-        return "its x is stored as halves: others may be too large"
+    if ((case.norm and case.normed_as) or case.x) != "f16":
+        return "what it multiplies is halves: others may be too large"
     return None if case.w.zero in ("", "u8") else "its zero points are integers"
 
 

@@ -49,6 +49,7 @@ class Product(Reading):
     w: Stored = F32
     sum_eps: float | None = None  # of the RMSNorm of x that is added to a residual stream
     norm: Norm | None = None
+    normed_as: str = ""  # the type that holds all of what the norm makes; "": that of x
     bias: bool = False
     residual: bool = False  # r, of y's shape, is added
     glu: Glu | None = None

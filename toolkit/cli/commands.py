@@ -25,6 +25,7 @@ from toolkit.cli.options import (
     SERIAL,
     SYMMETRIC,
     WEIGHTS,
+    Calibration,
     UserPath,
     on_option,
 )
@@ -151,6 +152,12 @@ def inspect(
 @click.option("--batch", type=COUNT, default=1, help="Texts that `eval --on host` scores at once.")
 @click.option("--activations", type=F32_OR_F16, help="Between steps.  [default: by device]")
 @click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")
+@click.option(
+    "--calibrate",
+    type=Calibration(exists=True, dir_okay=False),
+    metavar="FILE|off",
+    help="Text that shows which values need more than f16.  [default: our own]",
+)
 @click.option("--tuned/--no-tuned", default=True, help="Use knobs that `tune` found.")
 @JSON
 def compile_(

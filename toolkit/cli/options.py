@@ -31,6 +31,14 @@ class UserPath(click.Path):
         return super().convert(path, param, ctx)
 
 
+class Calibration(UserPath):
+    """A file of text, or `off`."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The path, or `off` as it is."""
+        return value if value == "off" else super().convert(value, param, ctx)
+
+
 class PlanPath(UserPath):
     """A plan's folder; other known kinds of paths get an error that says what to do."""
 

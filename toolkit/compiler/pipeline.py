@@ -4,16 +4,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 
 import onnx_passes
-from onnx_passes import Missed, Outcome
+from onnx_passes import Facts, Missed, Outcome
 from onnx_passes.choose_branches import noted_flag
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
+from toolkit.compiler.calibration.ranges import Ranges
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.kinds.assemble import assemble
@@ -42,6 +44,7 @@ def compile(
     device: str | None = None,
     serial: str | None = None,
     tuned: bool = True,
+    calibrate: Path | str | None = None,
     progress: Progress | None = None,
     **chosen: Any,
 ) -> CompileReport:
@@ -50,6 +53,8 @@ def compile(
     out     the plan's folder; by default NAME.plan in the current one
     serial  which phone, with `device="phone"`
     tuned   use knobs that `pocketcl tune` found for the device
+    calibrate  a file of text on which the values are measured that a plan would store as halves,
+               or "off"; by default a text of our own
     chosen  options of `compiler.options.choose`: weights, max_context, group, …
     """
     tell = progress or (lambda _: None)
@@ -58,7 +63,8 @@ def compile(
     profile = resolve_device(device, serial)  # for a phone this may build the runner
     started = time.perf_counter()
     options = choose(source, profile, **chosen)
-    made = _lowered(source, profile, options, tuned, tell)
+    measure = partial(_ranges, source, options, calibrate, tell)
+    made = _lowered(source, profile, options, tuned, tell, measure)
     model, plan, table = made.model, made.plan, made.table
     plan, kernels, alone = with_steps(plan, _kernel_texts(plan))
     # weights are read, quantised and packed while they are written
@@ -70,6 +76,7 @@ def compile(
     seconds = time.perf_counter() - started
     figures = figures_of(plan, model, made.nodes_before, made.passes, seconds)
     figures["cooperative"] = alone or "decode"
+    figures |= made.ranges.figures(plan)
     if source.embedding is not None:
         figures["embedding"] = str(source.embedding)
     return CompileReport(out, plan, figures)
@@ -101,10 +108,16 @@ class _Lowered:
     passes: list[dict[str, Any]]
     plan: Plan
     table: WeightTable
+    ranges: Ranges
 
 
 def _lowered(
-    source: Source, profile: Profile, options: Options, tuned: bool, tell: Progress
+    source: Source,
+    profile: Profile,
+    options: Options,
+    tuned: bool,
+    tell: Progress,
+    measure: Callable[[], Ranges] = Ranges,
 ) -> _Lowered:
     # graph -> graph
     tell("reading the model")
@@ -116,13 +129,27 @@ def _lowered(
             from toolkit.compiler.merged import check_branches  # ONNX Runtime takes time to load
 
             check_branches(source, model)
+    ranges = measure()
     # graph -> plan; weights are only listed in the table, not read
     with _reading_weights(source), blaming(source.onnx_path):
         tell("choosing kernels and placing memory")
         table = WeightTable(options.storage, CLASSES[profile["class"]].layouts, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
-        plan = assemble(model, source, profile, options, table, knobs)
-    return _Lowered(model, nodes_before, passes, plan, table)
+        plan = assemble(model, source, profile, options, table, knobs, ranges.wide)
+    return _Lowered(model, nodes_before, passes, plan, table, ranges)
+
+
+def _ranges(
+    source: Source, options: Options, calibrate: Path | str | None, tell: Progress
+) -> Ranges:
+    """How large values become that would be stored as halves."""
+    if "f16" not in (options.activations, options.kv):
+        return Ranges()
+    from toolkit.compiler.calibration.measure import ranges_of  # ONNX Runtime takes time to load
+
+    tell("measuring values in ONNX Runtime")
+    as_they_are = replace(options, weights=Facts.weights, keep=())
+    return ranges_of(source, partial(rewrite_with, source, as_they_are), options.context, calibrate)
 
 
 def _kernel_texts(plan: Plan) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnx_passes.ir.dims import unresolved_dims
+from toolkit.compiler.calibration.ranges import range_lines
 from toolkit.plan.schema import Plan
 from toolkit.rss import peak_rss
 from toolkit.tables import size
@@ -68,5 +69,6 @@ def compile_lines(path: Path, figures: dict[str, Any], named: bool = True) -> It
         yield f"  {beyond} (run, chat: --text-length)"
     if figures.get("tuned"):
         yield f"  {figures['tuned']} programs with tuned knobs (--no-tuned)"
+    yield from range_lines(figures)
     yield f"  {figures['seconds']:.1f} s, peak memory {size(figures['peak_rss_bytes'])}"
     yield from [] if named else [f"  written to {path}, in the current folder (-o PLAN: elsewhere)"]

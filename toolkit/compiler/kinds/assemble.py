@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from opencl_kernels.device_class import CLASSES, DeviceClass
 from opencl_kernels.tuned import Table
-from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind
+from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind, Wide
 from toolkit.compiler.kinds.language_model import LANGUAGE_MODEL
 from toolkit.compiler.lowering.builder import PhaseBuilder, compact
 from toolkit.compiler.lowering.table import JOINING, lower_nodes
@@ -31,10 +31,14 @@ def assemble(
     options: Options,
     table: WeightTable,
     tuned: Table,
+    wide: Wide = frozenset(),
 ) -> Plan:
-    """Lower every phase; weights and files are filled in when the plan is written."""
+    """Lower every phase; weights and files are filled in when the plan is written.
+
+    wide  names of the values that are too large for halves
+    """
     kind = next(kind for kind in KINDS if kind.fits(model))
-    frame, programs = kind.frame(model, source, options), Programs()
+    frame, programs = kind.frame(model, source, options, wide), Programs()
     settings = Settings(
         device_class=CLASSES[profile["class"]],
         symbols=frame.symbols,
@@ -45,6 +49,7 @@ def assemble(
         compute_units=profile["compute_units"],
         local_memory=profile["local_memory"],
         tuned=tuned,
+        wide=wide,
     )
     phases = tuple(
         lower_phase(phase, frame, model, settings, table, programs, profile["align"])

@@ -12,6 +12,9 @@ from toolkit.compiler.source import Source
 from toolkit.plan.schema import Buffer, State, SymbolDecl
 
 
+Wide = frozenset[str]  # names of values too large for halves
+
+
 @dataclass(frozen=True)
 class PhaseKind:
     """A phase: a graph with bounds of its own."""
@@ -43,4 +46,4 @@ class ModelKind:
 
     name: str  # as the plan says it
     fits: Callable[[ir.Model], bool]  # after the passes
-    frame: Callable[[ir.Model, Source, Options], Frame]
+    frame: Callable[[ir.Model, Source, Options, Wide], Frame]

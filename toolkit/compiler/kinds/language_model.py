@@ -15,7 +15,8 @@ from opencl_kernels.case import symbols_of_texts
 from opencl_kernels.formats import dtype_bytes
 from opencl_kernels.sampling import slices
 from opencl_kernels.sampling.sample import PARAMETERS, Choice
-from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind
+from toolkit.compiler.calibration.ranges import STATE_OUT
+from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind, Wide
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.options import Options
 from toolkit.compiler.source import Source
@@ -32,19 +33,19 @@ SCORE_ROWS = 8  # it holds at least this many rows
 ONE, SEQ, ROWS = sympy.Integer(1), symbol("seq"), symbol("rows")
 
 
-def _frame(model: ir.Model, source: Source, options: Options) -> Frame:
+def _frame(model: ir.Model, source: Source, options: Options, wide: Wide) -> Frame:
     vocab = _vocabulary(model)
     score = min(options.chunk, max(SCORE_ROWS, SCORE_BYTES // (4 * vocab)))
-    buffers = tuple(_buffers(model, options, vocab, score))
+    buffers = tuple(_buffers(model, options, vocab, score, wide))
     states = tuple(_states(buffers))
     layers = len({state.group for state in states})
-    names = [buffer.name for buffer in buffers]
+    logits = [buffer.name for buffer in buffers].index("logits")
     return Frame(
         symbols=_symbols(model, options, score),
         buffers=buffers,
         states=states,
-        inputs=_locations(model, names, options.kv),
-        results={_logits(model): Location(("buffer", names.index("logits")), "f32")},
+        inputs=_locations(model, buffers),
+        results={_logits(model): Location(("buffer", logits), "f32")},
         phases=_phases(options, vocab, score),
         facts=_facts(source, options, vocab, layers) | _switch(model),
     )
@@ -90,7 +91,9 @@ def _symbols(model: ir.Model, options: Options, score: int) -> tuple[SymbolDecl,
     return tuple(SymbolDecl(s.name, "input", *bounds[s.name], s.slot, s.length) for s in slots)
 
 
-def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Iterator[Buffer]:
+def _buffers(
+    model: ir.Model, options: Options, vocab: int, score: int, wide: Wide
+) -> Iterator[Buffer]:
     batch, seq, rows = options.batch, symbol("seq"), symbol("rows")
     positions = options.context + 1
     yield Buffer("tokens", "input", "i32", (batch, seq), 4 * batch * options.chunk)
@@ -98,12 +101,19 @@ def _buffers(model: ir.Model, options: Options, vocab: int, score: int) -> Itera
     yield Buffer("logits", "output", "f32", (batch, rows, vocab), 4 * batch * score * vocab)
     yield Buffer("sampling", "input", "i32", (PARAMETERS,), 4 * PARAMETERS)
     yield Buffer("logprobs", "output", "f32", (batch, positions), 4 * batch * positions)
+    too_large = {name.rpartition(".")[0] for name in _states_of(wide)}  # keys, values: one type
     for value in model.graph.inputs:
         if (value.name or "").startswith(STATE):
             shape = tuple(as_expr(d) for d in value.shape or ())
-            size = int(sympy.prod(shape)) * dtype_bytes(options.kv)
             name = (value.name or "").removeprefix(STATE)
-            yield Buffer(name, "state", options.kv, shape, size)
+            dtype = "f32" if name.rpartition(".")[0] in too_large else options.kv
+            size = int(sympy.prod(shape)) * dtype_bytes(dtype)
+            yield Buffer(name, "state", dtype, shape, size)
+
+
+def _states_of(wide: Wide) -> Iterator[str]:
+    """The states that are too large for halves."""
+    return (name.removeprefix(STATE_OUT) for name in wide if name.startswith(STATE_OUT))
 
 
 def _states(buffers: Sequence[Buffer]) -> Iterator[State]:
@@ -115,16 +125,17 @@ def _states(buffers: Sequence[Buffer]) -> Iterator[State]:
             yield State(index, group, part, "append", TOKEN_AXIS, capacity)
 
 
-def _locations(model: ir.Model, names: list[str], kv: str) -> dict[ir.Value, Location]:
+def _locations(model: ir.Model, buffers: Sequence[Buffer]) -> dict[ir.Value, Location]:
     """Locations of the graph's inputs: tokens and states are buffers of the plan."""
-    tokens = roles_of(model).tokens
+    tokens, names = roles_of(model).tokens, [buffer.name for buffer in buffers]
     locations = {}
     for value in model.graph.inputs:
         name = value.name or ""
         if name == tokens:
             locations[value] = Location(("buffer", names.index("tokens")), "i32")
         elif name.startswith(STATE):
-            locations[value] = Location(("buffer", names.index(name.removeprefix(STATE))), kv)
+            index = names.index(name.removeprefix(STATE))
+            locations[value] = Location(("buffer", index), buffers[index].dtype)
     return locations
 
 

@@ -63,15 +63,16 @@ def _write_heads(
     if norm is not None:
         options = options | {"norm": _NORMS[norm.overload], "EPS": attribute(norm, "eps")}
         refs = refs | _vectors(b, norm.inputs[1:])
+    x, into = stored(b, qkv), b.output(q)
     case = Rotation(
         M=b.tokens(q),
         H=attribute(node, "heads"),
-        x=stored(b, qkv).dtype,
-        y=b.settings.activations,
+        x=x.dtype,
+        y=into.dtype,
         **options,
         **_states(b, states[0]),
     )
-    refs = refs | {"qkv": stored(b, qkv).ref, "q": b.output(q).ref}
+    refs = refs | {"qkv": x.ref, "q": into.ref}
     k_out, v_out = (b.location(out).ref for out in written)
     b.emit(label(node), "rope_kv", case, refs | {"k_state": k_out, "v_state": v_out})
 
@@ -105,7 +106,7 @@ def lower_attention(b: PhaseBuilder, node: ir.Node) -> None:
         SCALE=attribute(node, "scale"),
         WINDOW=window if window < b.settings.context else 0,  # beyond the context: none
         x=stored(b, q).dtype,
-        y=b.settings.activations,
+        y=b.float_type(y),
         **_states(b, k_state),
     )
     inputs = {"q": q, "k_state": k_state, "v_state": v_state}
@@ -118,7 +119,7 @@ def _states(b: PhaseBuilder, state: ir.Value) -> dict[str, Any]:
     """Sizes of KV states [B, G, C, K]; with fewer slots than the context they are rings."""
     _, G, C, K = (int(d) for d in b.dims(state))
     ring = b.settings.context > C
-    return {"B": b.settings.batch, "G": G, "C": C, "K": K, "ring": ring, "kv": b.settings.kv}
+    return {"B": b.settings.batch, "G": G, "C": C, "K": K, "ring": ring, "kv": b.location(state).dtype}
 
 
 ATTENTION = (

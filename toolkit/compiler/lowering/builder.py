@@ -108,7 +108,7 @@ class PhaseBuilder:
     ) -> Location:
         """New scratch for a value, of floats if no type is given; results have their place."""
         if value not in self.results:
-            dtype = dtype or self.settings.activations
+            dtype = dtype or self.float_type(value)
             shape = self.dims(value) if shape is None else shape
             self.locations[value] = Location(self.temporary(value.name or "", dtype, shape), dtype)
         else:
@@ -118,7 +118,11 @@ class PhaseBuilder:
     def floats_of(self, value: ir.Value) -> str:
         """The type that a value of floats is stored in."""
         placed = self.results.get(value)
-        return self.settings.activations if placed is None else placed.dtype
+        return self.float_type(value) if placed is None else placed.dtype
+
+    def float_type(self, value: ir.Value) -> str:
+        """The type of a value's floats between kernels: halves where they are small enough."""
+        return "f32" if value.name in self.settings.wide else self.settings.activations
 
     def temporary(self, name: str, dtype: str, shape: Sequence[Any]) -> Ref:
         """New scratch for data that is no value of the graph."""

@@ -12,8 +12,9 @@ from toolkit.compiler.lowering.products.fused import products_take
 from toolkit.compiler.lowering.products.row_norms import emit_rmsnorm, norm_case, sum_in_product
 from toolkit.compiler.lowering.products.strided import row_part
 from toolkit.compiler.lowering.values import (
-    in_type_of_activations,
+    in_type,
     shape_of,
+    storage_of,
     stored,
     taken_over,
     view_of,
@@ -58,7 +59,7 @@ def _products_take_both(b: PhaseBuilder, node: ir.Node, x: ir.Value, view: View)
 def lower_add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
     """sum = x + r, y = norm(sum); what one of both waits for may end with the sum."""
     summands = [view_of(b, needed(node, i)) for i in range(2)]
-    total = elementwise("Add", summands, b.settings.activations)
+    total = elementwise("Add", summands, storage_of(b, node.outputs[0]))
     if _products_take_both(b, node, node.outputs[0], total):
         return
     done = taken_over(b, node.outputs[0], total)
@@ -68,8 +69,8 @@ def lower_add_rmsnorm(b: PhaseBuilder, node: ir.Node) -> None:
     x, r = (stored(b, needed(node, i), last_rows=True) for i in range(2))
     if x.last_rows != r.last_rows:  # one lies alone in memory, so that the other must too
         x, r = (stored(b, needed(node, i)) for i in range(2))
-    if x.dtype != r.dtype:  # one is a constant as it lies: both in the type between kernels
-        x, r = (in_type_of_activations(b, needed(node, i)) for i in range(2))
+    if {x.dtype, r.dtype} != {total.dtype}:  # the kernel reads both in the type of their sum
+        x, r = (in_type(b, needed(node, i), total.dtype) for i in range(2))
     refs = {"x": x.ref, "r": r.ref, "gamma": b.weights.vector(needed(node, 2))}
     refs |= {name: b.output(v).ref for name, v in zip(("sum", "y"), node.outputs, strict=True)}
     b.emit(label(node), "add_rmsnorm", norm_case(b, RowNorm(node, x)), refs)

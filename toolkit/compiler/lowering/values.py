@@ -48,7 +48,7 @@ def kind_of(value: ir.Value) -> str:
 
 def storage_of(b: PhaseBuilder, value: ir.Value) -> str:
     """The type that a value is stored in: floats as the settings say."""
-    return _type_of(value) or b.settings.activations
+    return _type_of(value) or b.float_type(value)
 
 
 def _type_of(value: ir.Value) -> str:
@@ -235,9 +235,9 @@ def taken_over(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
     return next((found for way in ways if (found := way(b, value, view)) is not None), None)
 
 
-def in_type_of_activations(b: PhaseBuilder, value: ir.Value) -> Location:
-    """The memory of a value of floats in the type that kernels hand each other."""
-    location, dtype = stored(b, value), b.settings.activations
+def in_type(b: PhaseBuilder, value: ir.Value, dtype: str) -> Location:
+    """The memory of a value of floats in a type."""
+    location = stored(b, value)
     if location.dtype == dtype:
         return location
     view = view_of(b, value)

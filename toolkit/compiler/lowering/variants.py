@@ -40,6 +40,7 @@ class Settings:
     compute_units: int  # of the device
     local_memory: int  # of the device: bytes that a work-group may take
     tuned: Table = field(default_factory=dict)  # knobs that `tune` found
+    wide: frozenset[str] = frozenset()  # names of values too large for halves
 
 
 def variants_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,7 @@ def attended(b: PhaseBuilder, name: str, mix: Product) -> View | None:
     if form is None:
         return None
     case, refs = _case(b, name, scores, states, found, form)
+    case = replace(case, y=b.float_type(mix.value))
     shape = (scores.rows.batch, scores.rows.seq, scores.rows.heads, scores.value_width)
     into = Location(b.temporary(name, case.y, [size_of(size) for size in shape]), case.y)
     emit_attention(b, name, case, refs | {"y": into.ref})
@@ -116,7 +118,6 @@ def _case(
         SCALE=form.scale if plain and form.scale is not None else 1.0,
         WINDOW=form.window,
         x=q.dtype,
-        y=b.settings.activations,
         B=b.settings.batch,
         G=groups,
         C=capacity,

@@ -16,7 +16,7 @@ from toolkit.compiler.lowering.products.activations import (
     takes_tiles,
 )
 from toolkit.compiler.lowering.products.strided import Matrices, matrices_of
-from toolkit.compiler.lowering.values import kept, shape_of, view_of
+from toolkit.compiler.lowering.values import kept, shape_of, storage_of, view_of
 from toolkit.compiler.views.poly import poly
 from toolkit.compiler.views.scalar import Scalar
 from toolkit.compiler.views.simplify import apply
@@ -54,16 +54,16 @@ def lower_product(b: PhaseBuilder, node: ir.Node) -> None:
         tiles = partial(_tiles, b, label(node), operands)
         product, fill = TiledProduct(**vars(product), tiles=tiles), partial(tiles, element=V)
     shape = (*outer, M, N)
-    own = partial(_multiply, b, label(node), shape, fill)
-    later = Deferred(b.settings.activations, shape, product, own)
+    dtype = storage_of(b, y)
+    own = partial(_multiply, b, label(node), dtype, shape, fill)
+    later = Deferred(dtype, shape, product, own)
     b.views[y] = reshaped(in_memory(later, later.shape), shape_of(b, y))
 
 
 def _multiply(
-    b: PhaseBuilder, name: str, shape: Shape, fill: Callable[[Location], None]
+    b: PhaseBuilder, name: str, dtype: str, shape: Shape, fill: Callable[[Location], None]
 ) -> Location:
     """The product in memory of its own."""
-    dtype = b.settings.activations
     into = Location(b.temporary(name, dtype, [size_of(size) for size in shape]), dtype)
     fill(into)
     return into

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from onnx_passes.ir.dims import as_expr
-from onnx_passes.ir.graph import operand
+from onnx_passes.ir.graph import needed, operand
 from opencl_kernels.map.indexed import Operand
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
@@ -86,6 +86,7 @@ def _product(
         w=b.weights.stored(weight),
         sum_eps=sum_eps,
         norm=None if norm is None else Norm(norm.eps, norm.centred, norm.beta is not None),
+        normed_as=_normed_as(b, product),
         residual=ending.residual,
         glu=ending.glu,
         epilogue=ending.epilogue,
@@ -96,6 +97,12 @@ def _product(
         if vector is not None:
             refs[name] = b.weights.vector(vector)
     return case, refs
+
+
+def _normed_as(b: PhaseBuilder, product: MatrixProduct) -> str:
+    """The type that would hold what the product's norm makes, where x lies in another."""
+    dtype = b.float_type(needed(product.node, 0))
+    return "" if product.norm is None or dtype == product.x.dtype else dtype
 
 
 def _row(b: PhaseBuilder, x: Memory) -> tuple[float | None, dict[str, Ref]]:

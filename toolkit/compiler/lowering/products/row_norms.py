@@ -29,7 +29,7 @@ def norm_case(b: PhaseBuilder, norm: RowNorm) -> Rows:
         D=int(b.dims(y)[-1]),
         EPS=norm.eps,
         x=x.dtype,
-        y=b.settings.activations,
+        y=b.float_type(y),
         last_rows=x.last_rows,
     )
 

@@ -1,0 +1,94 @@
+"""Plans for devices with halves: values too large for these stay float, and digits stay right."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from changed_decoder import DOWN, EMBEDDED, check, compiled, decode_kernels
+
+from toolkit.compiler.calibration import memory
+from toolkit.compiler.report import CompileReport, compile_lines
+from toolkit.errors import PocketError
+from toolkit.evaluation.verify import verify
+
+LARGE = ", float huge = {3e6}, float slight = {1e-6}, float far = {1e5}, float near = {1e-5}"
+UP, DOWN_SLIGHT = "up = MatMul(y, wu)", "thin = MatMul(mix, wd) down = Mul(thin, slight)"
+BEYOND = {
+    "the stream from its start": ((EMBEDDED, "raw = Gather(table, input_ids) h = Mul(raw, huge)"),),
+    "the stream after a product": ((DOWN, "thin = MatMul(mix, wd) down = Mul(thin, huge)"),),
+    "a gated unit": ((UP, "some = MatMul(y, wu) up = Mul(some, huge)"), (DOWN, DOWN_SLIGHT)),
+    "what a norm makes": (
+        ("y = Mul(g2, n2)", "y0 = Mul(g2, n2) y = Mul(y0, huge)"),
+        ("gate = MatMul(y, wg)", "gate0 = MatMul(y, wg) gate = Mul(gate0, slight)"),
+        (UP, "some = MatMul(y, wu) up = Mul(some, slight)"),
+    ),
+    "values of attention": (
+        ("w0 = MatMul(x, wv)", "w00 = MatMul(x, wv) w0 = Mul(w00, far)"),
+        ("o = MatMul(o2, wo)", "o3 = MatMul(o2, wo) o = Mul(o3, near)"),
+    ),
+}
+
+
+def made(folder: Path, *changes: tuple[str, str], **options: Any) -> CompileReport:
+    return compiled(folder, *changes, constants=LARGE, device="adreno", **options)
+
+
+def worst(done: CompileReport) -> float:
+    """The largest NMSE of a verification; infinite where there are no numbers."""
+    try:
+        errors = [case["nmse"] for case in verify(done.path, on="host")["cases"]]
+    except PocketError as error:
+        assert error.what.endswith("are not numbers")
+        return float("inf")
+    return float("inf") if None in errors else max(errors)
+
+
+@pytest.mark.parametrize("weights", ["f32", "e0m4"])
+@pytest.mark.parametrize("what", BEYOND)
+def test_values_beyond_halves_stay_float(what: str, weights: str, tmp_path: Path) -> None:
+    lost = made(tmp_path, *BEYOND[what], weights=weights, calibrate="off")
+    assert worst(lost) > 1e-2
+    assert "float_values" not in lost.figures and lost.figures["not_measured"]
+    kept = made(tmp_path, *BEYOND[what], weights=weights)
+    assert worst(kept) < 2e-6
+    values = kept.figures["float_values"]
+    assert values and all(value["largest"] > 16_000 for value in values)
+    assert any("stay float" in line for line in compile_lines(kept.path, kept.figures))
+
+
+def test_small_values_are_halves(tmp_path: Path) -> None:
+    plans = [made(tmp_path, **options).plan for options in ({}, {"calibrate": "off"})]
+    assert plans[0] == plans[1]
+    assert "f16" in {scratch.dtype for scratch in plans[0].phases[0].scratch}
+
+
+def test_f32_is_not_measured(tmp_path: Path) -> None:
+    done = compiled(tmp_path, constants=LARGE, device="pocl")
+    assert not {"measured_on", "not_measured"} & done.figures.keys()
+    check(done)
+
+
+def test_products_of_normed_rows_stay_half(tmp_path: Path) -> None:
+    """A stream that is too large doesn't make the products slow that read it normed."""
+    done = made(tmp_path, *BEYOND["the stream from its start"], weights="e0m4")
+    products = [kernel for kernel, _ in decode_kernels(done) if kernel.startswith("gemv")]
+    assert products.count("gemv_half") >= 3, decode_kernels(done)
+
+
+def test_a_file_of_text_needs_a_tokenizer(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    with pytest.raises(PocketError, match="is no text"):
+        made(tmp_path, calibrate=text)
+    text.write_text("Some words.")
+    with pytest.raises(PocketError, match="cannot be read with the model's tokenizer"):
+        made(tmp_path, calibrate=text)
+    assert not (tmp_path / "m.plan").exists()
+
+
+def test_a_model_larger_than_memory_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
+    done = made(tmp_path)
+    assert "needs about" in done.figures["not_measured"]
+    assert any("not measured" in line for line in compile_lines(done.path, done.figures))

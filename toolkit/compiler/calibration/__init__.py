@@ -1,0 +1,1 @@
+"""How large a model's values become on a text, in ONNX Runtime."""

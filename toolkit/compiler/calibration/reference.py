@@ -1,0 +1,215 @@
+"""The oracle: ONNX Runtime on a decoder, original or after any pass, with its own KV cache."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from onnx_passes import intake
+from onnx_passes.analysis.fixed_sizes import fixed_sizes
+from onnx_passes.analysis.roles import Roles, has_roles, roles_of
+from onnx_passes.analysis.uses import WRITTEN, caches
+from onnx_passes.canonicalize_dims import PLANES
+from onnx_passes.choose_branches import noted_flag
+from onnx_passes.count_inputs import CLOSED
+from onnx_passes.ir.graph import dim
+from onnx_passes.widen_floats import widen_floats
+from toolkit.compiler.source import Source, session_of
+from toolkit.onnx_runtime import Refused, numpy_type, run_session
+from toolkit.plan.schema import Plan
+
+Array = npt.NDArray[Any]
+_LAST_ONLY = "computes only the last row of a call: to score a text, it was fed token by token"
+
+
+class Reference:
+    """A decoder in ONNX Runtime; ids continue the text in its cache and extend it."""
+
+    def __init__(self, session: Any, model: ir.Model) -> None:
+        """Roles and shapes come from `model`; `session` runs it, or an earlier form of it."""
+        self.session, self.roles = session, roles_of(model)
+        self.inputs = {v.name: v for v in model.graph.inputs if v.name}
+        self.types = {i.name: numpy_type(i.type) for i in session.get_inputs()}
+        self.declared = {i.name: i.shape for i in session.get_inputs()}
+        self.outputs = [output.name for output in session.get_outputs()]
+        self.caches = _caches(self.roles, self.outputs)
+        self.slots, self.flag = _slots(model), noted_flag(model)
+        self.past, self.last_only = 0, False
+        self.notes: list[str] = []
+        self.reset()
+
+    @classmethod
+    def original(cls, source: Source, threads: int = 0) -> Self:
+        """The exporter's file; 0 threads lets ONNX Runtime choose.
+
+        It is run as it is, unless it fixes sizes of its inputs: then with these left open; or is
+        more than one file: then as one graph; or is in bfloat16, for which ONNX Runtime has few
+        kernels: then in float32, if it is refused otherwise.
+        """
+        try:
+            return cls._as_it_is(source, threads)
+        except Refused:
+            if not _has_bfloat16(source.model):
+                raise
+        return cls._widened(source, threads)
+
+    @classmethod
+    def _as_it_is(cls, source: Source, threads: int) -> Self:
+        model = source.model
+        intake(model)
+        fixed, embedding = fixed_sizes(model), source.embedding
+        if not fixed:
+            found = cls(source.session(threads), model)
+        else:
+            opened = session_of(_opened(source.model), str(source.onnx_path), threads)
+            found = cls(opened, model)
+            found.notes.append(f"fixes sizes ({fixed}): it was run with these left open")
+        if embedding is not None:
+            found.notes.append(f"takes embeddings: it was run as one graph with {embedding.name}")
+        return found
+
+    @classmethod
+    def _widened(cls, source: Source, threads: int) -> Self:
+        model, wide = source.model, source.model
+        intake(model)
+        widen_floats(wide)
+        found = cls(session_of(_opened(wide), str(source.onnx_path), threads), model)
+        found.notes.append("is in bfloat16: it was run in float32, with the same weights")
+        return found
+
+    @classmethod
+    def rewritten(cls, source: Source, plan: Plan) -> Self:
+        """The final graph that the plan was lowered from."""
+        from toolkit.compiler.pipeline import rewritten_for
+
+        return cls.of(rewritten_for(source, plan))
+
+    @classmethod
+    def of(cls, model: ir.Model, taken_in: ir.Model | None = None) -> Self:
+        """A model in memory, after any pass.
+
+        `taken_in` is the same model after the intake, for the roles of a `model` without them.
+        """
+        model.ir_version = 10  # the first version with function overloads
+        known = model if taken_in is None or has_roles(model) else taken_in
+        return cls(session_of(model, "the rewritten graph"), known)
+
+    def reset(self) -> None:
+        """Empty the cache."""
+        self.past = 0
+        self.state = {past: self._zeros(past) for past in self.caches}
+
+    def score(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        """Feed ids after what is cached; logits [len(ids), V].
+
+        Feeds one id at a time if the graph computes only the logits of the last one.
+        """
+        before = self.past, self.state
+        rows = self.feed(ids)
+        if not self.last_only:
+            return rows
+        self.past, self.state = before
+        if _LAST_ONLY not in self.notes:
+            self.notes.append(_LAST_ONLY)
+        return np.concatenate([self.feed([token]) for token in ids])
+
+    def feed(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        """Feed ids after what is cached, at once; logits [len(ids), V], or [1, V] of the last."""
+        feeds = {
+            name: self._cached(name, ids) if name in self.state else self._feed(name, ids)
+            for name in self.types
+        }
+        values = dict(zip(self.outputs, self.run(feeds), strict=True))
+        self.state = {past: values[present] for past, present in self.caches.items()}
+        self.past += len(ids)
+        logits = values[self.roles.logits]
+        rows = np.asarray(logits, dtype=np.float32).reshape(-1, logits.shape[-1])
+        self.last_only = self.last_only or len(rows) < len(ids)
+        return rows
+
+    def run(self, feeds: dict[str, Any]) -> list[Any]:
+        """All outputs, in their order; caches may be of any kind that `run` takes."""
+        return list(run_session(self.session, feeds))
+
+    def _cached(self, name: str, ids: list[int]) -> Array:
+        """A cache; one that is written into gets room for the ids first."""
+        cache = self.state[name]
+        if name not in self.slots:
+            return cache
+        more = [(0, 0)] * cache.ndim
+        more[self.slots[name]] = 0, self.past + len(ids) - cache.shape[self.slots[name]]
+        return np.pad(cache, more)
+
+    def _feed(self, name: str, ids: list[int]) -> Array:
+        declared, seq, total = self.declared[name], len(ids), self.past + len(ids)
+        fixed = name == self.roles.mask and isinstance(declared[-1], int)
+        keys = declared[-1] if fixed else total
+        batch = dim(self.inputs[self.roles.tokens], 0) or 1
+        planes = [d if isinstance(d, int) else PLANES for d in declared[:-2]]
+        found: dict[str | None, tuple[npt.ArrayLike, Sequence[int]]] = {
+            self.roles.tokens: (ids, [batch, seq]),
+            self.roles.positions: (range(self.past, total), [*planes, batch, seq]),
+            self.roles.mask: (np.arange(keys) < total, [batch, keys]),
+            self.roles.written: (self.past, [batch]),
+            self.roles.lengths: (total, [batch]),
+            self.roles.places: (range(self.past, total), [seq]),
+            self.flag: (self.past > 0, declared),
+            "past": (self.past, [1]),
+            "start": (0, [batch]),
+            "rows": (seq, [1]),
+        }
+        if name == self.roles.mask and len(declared) == 4:
+            found[name] = self._seen(seq, keys, name), [batch, 1, seq, keys]
+        # no node reads any other: only its type and rank must be right
+        free = [d if isinstance(d, int) else 1 for d in declared]
+        nothing = "" if self.types[name] == "object" else 0
+        numbers, shape = found.get(name, (nothing, free))
+        return np.broadcast_to(np.asarray(numbers).astype(self.types[name]), shape)
+
+    def _seen(self, seq: int, keys: int, name: str) -> Array:
+        """A causal mask as `count_inputs` reads it: floats are added to the scores."""
+        seen = np.tril(np.ones((seq, keys)), self.past)
+        return (seen - 1) * -CLOSED if "float" in self.types[name] else seen
+
+    def _zeros(self, past: str) -> Array:
+        value = self.inputs[past]
+        shape = [d if isinstance(d, int) else 0 for d in value.shape or ()]
+        if past in self.slots:
+            shape[self.slots[past]] = 0
+        return np.zeros(shape, self.types[past])
+
+
+def _has_bfloat16(model: ir.Model) -> bool:
+    inputs = (*model.graph.inputs, *model.graph.initializers.values())
+    return any(value.dtype == ir.DataType.BFLOAT16 for value in inputs)
+
+
+def _caches(roles: Roles, outputs: list[str]) -> dict[str, str]:
+    """Input -> output of every cache: the exporter's pairs, or states after `kv_in_place`."""
+    pairs = {past: present for past, present in roles.cache if present in outputs}
+    states = {
+        o.replace("state_out.", "state.", 1): o for o in outputs if o.startswith("state_out.")
+    }
+    return pairs | states
+
+
+def _slots(model: ir.Model) -> dict[str, int]:
+    """The axis of the tokens of every cache that is written into."""
+    return {c.past: c.axis for c in caches(model.graph) if c.node.op_type == WRITTEN}
+
+
+def _opened(model: ir.Model) -> ir.Model:
+    """The model without the sizes that it declares, except those of its weights."""
+    slots = _slots(model)
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        # heads and widths of caches stay, from which ONNX Runtime infers others
+        kept = {*range(1, 4)} - {slots[value.name]} if value.name in slots else set[int]()
+        dims = [d if axis in kept else None for axis, d in enumerate(value.shape or ())]
+        value.shape = None if value.shape is None else ir.Shape(dims)
+    for node in model.graph.all_nodes():
+        for output in node.outputs:
+            if not output.is_graph_output():
+                output.shape = None
+    return model
