@@ -114,6 +114,12 @@ HALF_CASES = (
             norm=Norm(1e-6), at=ONE),
     Product(M=6, N=97, K=1544, x="f16", y="f16", w=quantized("e0m4", 32, "f16", "u8"),
             norm=Norm(1e-6), at=At(seq=6)),
+    Product(M=2, N=65, K=131, w=quantized("e0m4", 32, "f16", "u8"), norm=Norm(1e-5),
+            normed_as="f16", residual=True, B=2, at=ONE),
+    Product(M=1, N=33, K=77, w=quantized("q8", 16, "f16"), norm=Norm(1e-6, True, True),
+            normed_as="f16", sum_eps=1e-5, at=ONE),
+    Product(M=1, N=33, K=77, x="f16", w=quantized("e0m4", 16, "f16"), norm=Norm(1e-6),
+            normed_as="f32", at=ONE),
 )  # fmt: skip
 FLOAT_CASES = (
     Product(M=1, N=7, K=3),

@@ -32,7 +32,7 @@ class Ranges:
         if not self.measured_on:
             return {"not_measured": self.skipped} if self.skipped else {}
         stored = set(_stored_floats(plan))
-        found = sorted(self.wide, key=lambda name: -self.largest[name])
+        found = sorted(self.wide, key=lambda name: (name not in stored, -self.largest[name]))
         values = [
             {"value": name, "largest": self.largest[name], "stored": name in stored}
             for name in found

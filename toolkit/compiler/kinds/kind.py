@@ -11,7 +11,6 @@ from toolkit.compiler.options import Options
 from toolkit.compiler.source import Source
 from toolkit.plan.schema import Buffer, State, SymbolDecl
 
-
 Wide = frozenset[str]  # names of values too large for halves
 
 

@@ -119,7 +119,14 @@ def _states(b: PhaseBuilder, state: ir.Value) -> dict[str, Any]:
     """Sizes of KV states [B, G, C, K]; with fewer slots than the context they are rings."""
     _, G, C, K = (int(d) for d in b.dims(state))
     ring = b.settings.context > C
-    return {"B": b.settings.batch, "G": G, "C": C, "K": K, "ring": ring, "kv": b.location(state).dtype}
+    return {
+        "B": b.settings.batch,
+        "G": G,
+        "C": C,
+        "K": K,
+        "ring": ring,
+        "kv": b.location(state).dtype,
+    }
 
 
 ATTENTION = (
