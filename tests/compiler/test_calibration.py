@@ -9,7 +9,7 @@ from changed_decoder import DOWN, EMBEDDED, Changes, check, compiled, decode_ker
 from toolkit.compiler.calibration import memory
 from toolkit.compiler.report import CompileReport, compile_lines
 from toolkit.errors import PocketError
-from toolkit.evaluation.verify import verify
+from toolkit.evaluation.verify import lines, verify
 
 LARGE = ", float huge = {3e6}, float slight = {1e-6}, float far = {1e5}, float near = {1e-5}"
 UP, DOWN_SLIGHT = "up = MatMul(y, wu)", "thin = MatMul(mix, wd) down = Mul(thin, slight)"
@@ -119,3 +119,28 @@ def test_a_model_larger_than_memory_is_not_measured(
     done = made(tmp_path)
     assert "needs about" in done.figures["not_measured"]
     assert any("not measured" in line for line in compile_lines(done.path, done.figures))
+
+
+def test_verify_names_halves_that_are_no_numbers(tmp_path: Path) -> None:
+    lost = made(tmp_path, *STREAM, calibrate="off")
+    with pytest.raises(PocketError, match="no half holds: h, ") as caught:
+        verify(lost.path, on="host")
+    assert caught.value.what.endswith("are not numbers") and "--calibrate" in caught.value.hint
+
+
+def test_verify_counts_halves_near_the_end_of_their_range(tmp_path: Path) -> None:
+    near = (EMBEDDED, "raw = Gather(table, input_ids) h = Mul(raw, some)")
+    done = compiled(
+        tmp_path, near, constants=", float some = {12000}", device="adreno", calibrate="off"
+    )
+    report = verify(done.path, on="host")
+    (unsafe, *_) = report["halves"]["unsafe"]
+    assert report["ok"] and unsafe["value"] in ("h", "h1/AddRmsNorm")
+    assert unsafe["near"] and not unsafe["not_finite"] and 32_000 < unsafe["largest"] <= 65_504
+    assert any("not safe" in line for line in lines(report))
+
+
+def test_verify_finds_safe_halves(tmp_path: Path) -> None:
+    report = verify(made(tmp_path).path, on="host")
+    assert report["halves"]["values"] > 5 and report["halves"]["unsafe"] == []
+    assert any("none of" in line for line in lines(report))

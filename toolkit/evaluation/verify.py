@@ -14,6 +14,7 @@ import numpy as np
 
 from opencl_kernels.layouts import SCALES
 from toolkit.errors import PocketError
+from toolkit.evaluation.halves import TOKENS, count_halves, half_lines, naming_halves
 from toolkit.evaluation.inputs import Logits, Scorer, random_ids, source_of
 from toolkit.executors.interface import Executor
 from toolkit.plan.schema import Plan
@@ -69,13 +70,16 @@ def compare(
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run every case on the plan and on both references, or on the rewritten graph alone."""
+    tell(f"counting halves: {executor.name}")
+    halves = count_halves(executor, random_ids(plan, min(TOKENS, int(plan.model["max_context"]))))
     # every case on the plan and on the references, which are fed the same ids
     references = {"cases": rewritten} | ({"original": original} if original is not None else {})
     rows: dict[str, list[dict[str, Any]]] = {"cases": [], "original": []}
     greedy = greedy_ids(original or rewritten, prompt_of(plan), DECODE_STEPS, plan)
     for case in cases_of(plan, greedy):
         tell(f"{case.name}: {executor.name}")
-        ours = run_plan(executor, case)
+        with naming_halves(halves):
+            ours = run_plan(executor, case)
         for key, reference in references.items():
             tell(f"{case.name}: ONNX Runtime, {'rewritten' if key == 'cases' else key}")
             rows[key].append({"name": case.name, **measure(ours, run_reference(reference, case))})
@@ -91,6 +95,7 @@ def compare(
         "original_notes": [] if original is None else original.notes,
         "greedy_match": own == greedy,
         "greedy_tokens": len(greedy),
+        "halves": halves,
         "executor": executor.name,
         "device": executor.device.label,
         **executor.target.facts(),
@@ -109,6 +114,10 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield from (f"  the original {note}" for note in result["original_notes"])
     same = "the same" if result["greedy_match"] else "NOT the same"
     yield f"greedy: {same} {result['greedy_tokens']} tokens as {known}"
+    yield from half_lines(result["halves"])
+    elsewhere = result["executor"] != "host" and result["precision"] == "f16"
+    if elsewhere:
+        yield "halves: not counted; --on host counts what they hold"
     verdict = "ok" if result["ok"] else "FAILED"
     yield f"{verdict}: NMSE must be below {result['nmse_limit']:.0e} for {result['precision']}"
 

@@ -1,7 +1,8 @@
 """Language models on pyopencl: chunked prefill, decode, scoring, with dumps on request."""
 
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,16 @@ class HostExecutor:
     def close(self) -> None:
         """Give the device's memory back."""
         self.phases.close()
+
+    @contextmanager
+    def watched(self, sink: Sink) -> Iterator[None]:
+        """Hand every tensor that a step writes to `sink`."""
+        before = self.dump, self.sink
+        self.dump, self.sink = frozenset({ALL}), sink
+        try:
+            yield
+        finally:
+            self.dump, self.sink = before
 
     def tensor(self, phase: str, name: str) -> npt.NDArray[Any]:
         """What a tensor holds now, in its shape at the last run (scratch may be overwritten)."""

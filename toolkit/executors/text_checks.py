@@ -113,12 +113,16 @@ def chunks(
         yield ids[start : start + size], past + start
 
 
+class NotNumbers(PocketError):
+    """A model computed NaN or infinity."""
+
+
 def checked_id(token: int, past: int) -> int:
     """The id that the device chose; -1 there means that the logits were no numbers."""
     if token < 0:
-        raise PocketError(
+        raise NotNumbers(
             f"the logits at position {past} are not numbers",
             "the model computed NaN or infinity there",
-            "pocketcl verify PLAN; an f16 model may need --weights f32",
+            "pocketcl verify PLAN --on host; an f16 model may need --weights f32",
         )
     return token
