@@ -13,13 +13,14 @@ from toolkit.onnx_runtime import Refused
 from toolkit.tables import size
 
 COPIES = 3  # of the weights in memory: as a file, as it is read, and packed for its products
+FLOAT = 4  # bytes: halves are made floats
 HINT = "pass --calibrate off, or compile on a computer with more memory"
 
 
 def check_room(model: ir.Model) -> None:
     """Raise unless the model's weights fit into free memory, and into a file for temporary data."""
     weights = [each.const_value for each in model.graph.initializers.values()]
-    wanted = sum(tensor.nbytes for tensor in weights if tensor is not None)
+    wanted = sum(max(each.nbytes, FLOAT * each.size) for each in weights if each is not None)
     folder = tempfile.gettempdir()
     for what, need, free in (
         ("memory", COPIES * wanted, free_memory()),
