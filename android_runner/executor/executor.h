@@ -51,6 +51,8 @@ class Executor {
 
   void start_profile() { runner_.start_profile(); }
   std::string take_profile() { return runner_.take_profile(); }
+  void start_halves() { runner_.start_halves(); }
+  std::string take_halves() { return runner_.take_halves(); }
 
   int64_t dispatches(const Phase &phase) const;
   int64_t buffer_bytes(size_t buffer) const { return memory_.buffer_bytes(buffer); }

@@ -93,13 +93,13 @@ void PhaseRunner::set_arguments(const BoundPhase &bound, BoundDispatch &dispatch
 }
 
 void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take) {
-  send(phase, symbols, profile_ ? LaunchMode::Plain : phase.modes.next(), take);
+  send(phase, symbols, profile_ || halves_ ? LaunchMode::Plain : phase.modes.next(), take);
 }
 
 void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
                        const Take &take) {
   phase.resize(symbols);
-  if (!phase.ran && mode == LaunchMode::Plain && !profile_)
+  if ((!phase.ran || halves_) && mode == LaunchMode::Plain && !profile_)
     return send_carefully(phase, symbols, take);
   if (profile_) profile_->begin(phase.phase->name);
   for (const BoundSegment &each : phase.segments) {
@@ -123,6 +123,8 @@ void PhaseRunner::send_carefully(BoundPhase &phase, const std::vector<int64_t> &
     if (dispatch.kernel) launch_or_replace(phase, dispatch, symbols);
     else do_host_step(dispatch, take);
     if (first) cl::check(cl::Finish(queue), "clFinish");
+    if (halves_ && dispatch.kernel && !dispatch.empty())
+      count_halves(phase, *dispatch.step, symbols);
   }
   programs_.journal().done();
   phase.ran = true;
@@ -138,6 +140,25 @@ void PhaseRunner::launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
     variants_.refuse(*dispatch.variant, cl::error_name(code));
     dispatch = bind_dispatch(*dispatch.step, phase);
     phase.measure_anew(symbols);
+  }
+}
+
+void PhaseRunner::count_halves(const BoundPhase &phase, const Step &step,
+                               const std::vector<int64_t> &symbols) {
+  device_.wait();
+  for (const size_t written : step.writes) {
+    const Argument &argument = step.args[written];
+    if (argument.kind == Argument::Symbols) continue;
+    const bool scratch = argument.kind == Argument::Scratch;
+    const Scratch *own = scratch ? &phase.phase->scratch[argument.index] : nullptr;
+    const Buffer *shared = scratch ? nullptr : &plan_.buffers[argument.index];
+    if ((own ? own->dtype : shared->dtype) != "f16") continue;
+    size_t elements = 1;
+    for (const Expr &size : own ? own->shape : shared->shape) elements *= extent(size, symbols);
+    std::vector<uint16_t> values(elements);
+    if (elements)
+      device_.read(memory_of(argument, phase), 0, values.data(), values.size() * sizeof(uint16_t));
+    halves_->add(own ? own->name : shared->name, values);
   }
 }
 
@@ -159,6 +180,14 @@ std::string PhaseRunner::take_profile() {
   if (!profile_) throw Failure("no profile was started", "profile alone starts one", "profile");
   device_.wait();
   const std::unique_ptr<Profile> taken = std::move(profile_);
+  return taken->json();
+}
+
+void PhaseRunner::start_halves() { halves_ = std::make_unique<Halves>(); }
+
+std::string PhaseRunner::take_halves() {
+  if (!halves_) throw Failure("no halves were counted", "halves alone starts it", "halves");
+  const std::unique_ptr<Halves> taken = std::move(halves_);
   return taken->json();
 }
 

@@ -8,6 +8,7 @@
 
 #include "executor/bound_phase.h"
 #include "executor/memory.h"
+#include "executor/halves.h"
 #include "executor/profile.h"
 #include "executor/variant_choice.h"
 
@@ -37,6 +38,9 @@ class PhaseRunner {
   void start_profile();        // of all that runs from here on, dispatch by dispatch, unrecorded
   std::string take_profile();  // waits for it; see Profile::json
 
+  void start_halves();  // counted from here on, dispatch by dispatch, unrecorded
+  std::string take_halves();  // see Halves::json
+
  private:
   size_t index(const Phase &phase) const { return &phase - plan_.phases.data(); }
   void bind(const Phase &phase);
@@ -46,6 +50,8 @@ class PhaseRunner {
   void send_carefully(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take);
   void launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
                          const std::vector<int64_t> &symbols);
+  void count_halves(const BoundPhase &phase, const Step &step,
+                    const std::vector<int64_t> &symbols);
   void do_host_step(const BoundDispatch &step, const Take &take) const;
 
   const Plan &plan_;
@@ -56,6 +62,7 @@ class PhaseRunner {
   VariantChoice variants_;
   std::vector<BoundPhase> phases_;
   std::unique_ptr<Profile> profile_;  // while one is taken
+  std::unique_ptr<Halves> halves_;    // while they are counted
 };
 
 }  // namespace pocket

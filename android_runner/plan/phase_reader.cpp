@@ -30,7 +30,9 @@ Box read_bounds(const Node &node, const Symbols &symbols, Box box) {
 }
 
 Scratch read_scratch(const Node &node, const Context &context) {
-  Scratch scratch{node.at("name").text(), node.at("bytes").bytes(), node.at("offset").bytes()};
+  Scratch scratch{node.at("name").text(), node.at("bytes").bytes(), node.at("offset").bytes(),
+                  read_dtype(node.at("dtype")),
+                  node.at("shape").expressions(context.plan.symbols)};
   const auto size = bounds(node.at("size").expression(context.plan.symbols), context.phase.box);
   if (!size || size->low < 0)
     node.at("size").fail("may be negative or undefined within the phase's bounds");
@@ -38,9 +40,8 @@ Scratch read_scratch(const Node &node, const Context &context) {
   if (scratch.bytes < size->high)
     node.at("bytes").fail("the size is " + std::to_string(size->high) +
                           " bytes at the phase's bounds");
-  const std::string &dtype = read_dtype(node.at("dtype"));
   const int64_t needed =
-      dense_bytes(node.at("shape"), context.plan.symbols, context.phase.box, dtype);
+      dense_bytes(node.at("shape"), context.plan.symbols, context.phase.box, scratch.dtype);
   if (scratch.bytes < needed)
     node.at("bytes").fail("the shape takes " + std::to_string(needed) + " bytes");
   if (scratch.offset % context.plan.align)
@@ -100,6 +101,7 @@ void read_arguments(const Node &node, const Context &context, Step &step) {
   for (const Node &index : node.has("writes") ? node.at("writes").items() : NONE) {
     const size_t written = index.index(step.args.size(), "args");
     if (step.args[written].kind == Argument::Weight) index.fail("a weight can't be written");
+    step.writes.push_back(written);
   }
 }
 

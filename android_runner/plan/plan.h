@@ -75,6 +75,8 @@ struct DriverFault {
 struct Scratch {
   std::string name;
   int64_t bytes, offset;
+  std::string dtype;
+  std::vector<Expr> shape;
 };
 
 struct Argument {
@@ -96,6 +98,7 @@ struct Step {
   std::string name;
   std::vector<Argument> args;
   std::vector<Variant> variants;  // in order of preference
+  std::vector<size_t> writes = {};  // which of the arguments
 };
 
 struct Phase {

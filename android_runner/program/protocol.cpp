@@ -27,7 +27,7 @@ Failure usage(const std::string &line) {
                  "the runner knows prefill PAST ID…, step PAST ID…, decode PAST ID N [STOP…], "
                  "begin START…, expect N, sampling W0 … W15, logprobs START STOP, "
                  "score PAST FILE ID…, logits FILE, save PAST FILE, load FILE, "
-                 "profile [FILE], stats, cancel, quit",
+                 "profile [FILE], halves [FILE], stats, cancel, quit",
                  "see android_runner/program/protocol.h");
 }
 
@@ -161,6 +161,12 @@ void Protocol::profile(const std::string &path) {
   Output(path).write(spans.data(), spans.size());
 }
 
+void Protocol::halves(const std::string &path) {
+  if (path.empty()) return session_.start_halves();
+  const std::string counts = session_.take_halves();
+  Output(path).write(counts.data(), counts.size());
+}
+
 void Protocol::save(const std::string &line, const std::string &past) {
   const std::string rest = line.substr(line.find(past, strlen("save ")) + past.size());
   const size_t start = rest.find_first_not_of(' '), tab = rest.find('\t');
@@ -205,6 +211,9 @@ void Protocol::run(const std::string &line, const std::vector<std::string> &word
     answer("ok");
   } else if (command == "profile" && given <= 1) {
     profile(given ? words[1] : "");
+    answer("ok");
+  } else if (command == "halves" && given <= 1) {
+    halves(given ? words[1] : "");
     answer("ok");
   } else if (command == "save" && given >= 2) {
     save(line, words[1]);

@@ -14,6 +14,8 @@
 //   score PAST FILE ID…       ok SECONDS       float32 [batch, IDs, V] of each chunk in FILE
 //   logits FILE               ok               float32 [batch, V] in FILE
 //   profile [FILE]            ok               kernel times from here on; with FILE: written, ended
+//   halves [FILE]             ok               what stored halves hold, from here on; with FILE:
+//                                              written, ended (executor/halves.h)
 //   save PAST FILE            ok               text and states up to PAST (state_file.h). FILE ends
 //                             with the line or a tab; after that, a JSON object to keep
 //   load FILE                 ok PAST REACHED  how far the text goes, and how far rings were filled
@@ -61,6 +63,7 @@ class Protocol {
   void decode(const std::vector<std::string> &words);
   void score(const std::vector<std::string> &words);
   void profile(const std::string &path);
+  void halves(const std::string &path);
   void save(const std::string &line, const std::string &past);
   void load(const std::string &line);
 

@@ -56,6 +56,8 @@ class Session {
 
   void start_profile() { executor_.start_profile(); }
   std::string take_profile() { return executor_.take_profile(); }  // as JSON; ends it
+  void start_halves() { executor_.start_halves(); }
+  std::string take_halves() { return executor_.take_halves(); }  // as JSON; ends it
 
   // The first `past` positions of text and states, see state_file.h; `note` is the caller's.
   void save(const std::string &path, int64_t past, const std::string &note);

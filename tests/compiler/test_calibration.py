@@ -121,10 +121,11 @@ def test_a_model_larger_than_memory_is_not_measured(
     assert any("not measured" in line for line in compile_lines(done.path, done.figures))
 
 
-def test_verify_names_halves_that_are_no_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on", ["host", "runner"])
+def test_verify_names_halves_that_are_no_numbers(on: str, tmp_path: Path) -> None:
     lost = made(tmp_path, *STREAM, calibrate="off")
     with pytest.raises(PocketError, match="no half holds: h, ") as caught:
-        verify(lost.path, on="host")
+        verify(lost.path, on=on)
     assert caught.value.what.endswith("are not numbers") and "--calibrate" in caught.value.hint
 
 
@@ -133,7 +134,8 @@ def test_verify_counts_halves_near_the_end_of_their_range(tmp_path: Path) -> Non
     done = compiled(
         tmp_path, near, constants=", float some = {12000}", device="adreno", calibrate="off"
     )
-    report = verify(done.path, on="host")
+    report, other = (verify(done.path, on=on) for on in ("host", "runner"))
+    assert report["halves"] == other["halves"]
     (unsafe, *_) = report["halves"]["unsafe"]
     assert report["ok"] and unsafe["value"] in ("h", "h1/AddRmsNorm")
     assert unsafe["near"] and not unsafe["not_finite"] and 32_000 < unsafe["largest"] <= 65_504

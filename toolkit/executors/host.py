@@ -1,8 +1,7 @@
 """Language models on pyopencl: chunked prefill, decode, scoring, with dumps on request."""
 
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from toolkit.errors import PocketError
 from toolkit.executors.dump import ALL, Dumped, Sink, check_names, print_dumped
+from toolkit.executors.halves import Halves
 from toolkit.executors.history import History
 from toolkit.executors.interface import StopReason
 from toolkit.executors.opencl.phases import PhaseExecutor
@@ -65,6 +65,7 @@ class HostExecutor:
         self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile)
         self.device, self.target = self.phases.device, ThisComputer()
         self.dump, self.sink = frozenset(dump), sink
+        self._halves = Halves()
         self.stop_reason: StopReason = "length"
         self.history = History(self.plan)
         self._digest = plan_digest(path)
@@ -190,15 +191,15 @@ class HostExecutor:
         """Give the device's memory back."""
         self.phases.close()
 
-    @contextmanager
-    def watched(self, sink: Sink) -> Iterator[None]:
-        """Hand every tensor that a step writes to `sink`."""
-        before = self.dump, self.sink
-        self.dump, self.sink = frozenset({ALL}), sink
-        try:
-            yield
-        finally:
-            self.dump, self.sink = before
+    def start_halves(self) -> None:
+        """Count from here on what stored halves hold, in place of dumps."""
+        self._halves = Halves()
+        self.dump, self.sink = frozenset({ALL}), self._halves
+
+    def take_halves(self) -> list[dict[str, Any]]:
+        """The counts since `start_halves`."""
+        self.dump = frozenset()
+        return self._halves.list()
 
     def tensor(self, phase: str, name: str) -> npt.NDArray[Any]:
         """What a tensor holds now, in its shape at the last run (scratch may be overwritten)."""

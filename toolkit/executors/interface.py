@@ -94,6 +94,12 @@ class Executor(Protocol):
     def load_state(self, path: Path) -> int:
         """Take text and states from a file; return its `past`. A refused file changes nothing."""
 
+    def start_halves(self) -> None:
+        """Count from here on what stored halves hold; steps take longer meanwhile."""
+
+    def take_halves(self) -> list[dict[str, Any]]:
+        """The counts of each value (executors/halves.py) since `start_halves`; ends it."""
+
     def stats(self) -> dict[str, Any]:
         """Figures: host_us_per_token, peak_rss_bytes, prefill_s, decode_s …"""
 

@@ -184,6 +184,17 @@ class RunnerExecutor:
         text = self.target.fetch("profile.json").read_text(encoding="utf-8")
         return [Span(**entry) for entry in json.loads(text)]
 
+    def start_halves(self) -> None:
+        """Count from here on what stored halves hold."""
+        self._alive().ask("halves")
+
+    def take_halves(self) -> list[dict[str, Any]]:
+        """The counts since `start_halves`."""
+        self._alive().ask("halves halves.json")
+        text = self.target.fetch("halves.json").read_text(encoding="utf-8")
+        found: list[dict[str, Any]] = json.loads(text)
+        return found
+
     def close(self) -> None:
         """End the process."""
         process, self._process = self._process, None

@@ -11,6 +11,8 @@ from toolkit.plan.phase_choice import PhaseChoice
 from toolkit.plan.reader import RECOMPILE
 from toolkit.plan.schema import Plan
 
+NOT_NUMBERS = "are not numbers"  # ends the error for such logits, here and in the runner
+
 
 def check_one_text(plan: Plan) -> None:
     """Raise unless the plan is of one text."""
@@ -113,16 +115,12 @@ def chunks(
         yield ids[start : start + size], past + start
 
 
-class NotNumbers(PocketError):
-    """A model computed NaN or infinity."""
-
-
 def checked_id(token: int, past: int) -> int:
     """The id that the device chose; -1 there means that the logits were no numbers."""
     if token < 0:
-        raise NotNumbers(
-            f"the logits at position {past} are not numbers",
+        raise PocketError(
+            f"the logits at position {past} {NOT_NUMBERS}",
             "the model computed NaN or infinity there",
-            "pocketcl verify PLAN --on host; an f16 model may need --weights f32",
+            "pocketcl verify PLAN; an f16 model may need --weights f32",
         )
     return token
