@@ -70,6 +70,7 @@ def test_version() -> None:
         ["run", "tests", "--prompt", "a", "--ids", "1"],
         ["run", "tests", "--ids", "1", "--on", "cloud"],
         ["run", "tests", "--ids", "1", "--max-new-tokens", "0"],
+        ["compile", "tests", "-o", "x", "--calibrate", "no-such-file"],
         ["compile", "tests", "-o", "x", "--weights", "f8"],
     ],
 )

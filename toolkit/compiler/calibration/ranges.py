@@ -31,11 +31,11 @@ class Ranges:
         """For `pocketcl compile --json`: what was measured, and which values stay float."""
         if not self.measured_on:
             return {"not_measured": self.skipped} if self.skipped else {}
-        stored = set(_stored_floats(plan))
-        found = sorted(self.wide, key=lambda name: (name not in stored, -self.largest[name]))
+        # what is only computed on the way, as a masked score, is a float anyway
+        found = self.wide & set(_stored_floats(plan))
         values = [
-            {"value": name, "largest": self.largest[name], "stored": name in stored}
-            for name in found
+            {"value": name, "largest": self.largest[name]}
+            for name in sorted(found, key=lambda name: -self.largest[name])
         ]
         return {"measured_on": self.measured_on, "float_values": values}
 
