@@ -157,7 +157,7 @@ def command(dice: random.Random) -> bytes:
     """A line for the runner: a command with arguments that mostly make no sense."""
     if dice.random() < 0.1:
         return dice.randbytes(dice.randint(0, 300)).replace(b"\n", b" ").replace(b"quit", b"")
-    word = dice.choice((*WORDS, "stats", "profile", "cancel", "sing"))
+    word = dice.choice((*WORDS, "stats", "profile", "halves", "cancel", "sing"))
     numbers = (
         "0",
         "1",
