@@ -78,7 +78,10 @@ MALI = replace(
     GENERIC,
     name="mali",
     parent="generic",
-    knobs={"gemv_half": {"WG": (32, 16, 64), "MB": (2, 1, 4)}},  # waves of 16, 64 registers
+    knobs={  # waves of 16, 64 registers
+        "gemv_half": {"WG": (32, 16, 64), "MB": (2, 1, 4)},
+        "gemm_half": {"MB": (4, 8, 2)},
+    },
 )
 
 CLASSES: dict[str, DeviceClass] = {each.name: each for each in (CPU, ADRENO, MALI, GENERIC)}

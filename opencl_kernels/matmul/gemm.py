@@ -10,7 +10,7 @@ from opencl_kernels.family import Family
 from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires, worker_grid
 from opencl_kernels.layouts import F16, F32, quantized
 from opencl_kernels.map.indexed import Operand, floats
-from opencl_kernels.matmul import epilogue, matmul
+from opencl_kernels.matmul import epilogue, gemv, matmul, strips
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Product
 
@@ -49,6 +49,27 @@ def _portable_requires(_: Product, knobs: Knobs) -> Requires:
     return Requires(local_bytes=4 * 16 * (8 * knobs["MR"] + 32))
 
 
+def _supports_halves(case: Product) -> str | None:
+    return _supports(case) or gemv.supports_halves(case)
+
+
+def _half_defines(case: Product, knobs: Knobs) -> Defines:
+    """A group may be shorter than what halves could hold."""
+    held = min(knobs["HELD"], case.w.group)
+    own: Defines = {"WG": knobs["WG"], "HELD": held, "MB": strips.rows(case, knobs)}
+    return {**matmul.defines(case), **own}
+
+
+def _half_grid(case: Any, knobs: Knobs) -> Grid:
+    rows = knobs["WG"] // 8 * strips.rows(case, knobs)
+    return (strips.count(case.N) * knobs["WG"], ceil_div(case.M, rows)), (knobs["WG"], 1)
+
+
+def _half_requires(case: Product, knobs: Knobs) -> Requires:
+    """One row's ups, where there are gates."""
+    return Requires(features=("fp16",), local_bytes=8 * knobs["WG"] if case.glu else 0)
+
+
 def _rows(seq: int, batch: int = 1) -> dict[str, Any]:
     return {"at": At(seq=seq), "B": batch}
 
@@ -80,6 +101,38 @@ QUANTIZED_CASES = (
     ),
     Product(M=18, N=65, K=530, w=quantized("q8", 32, "f16"), **_rows(18)),
     *(Product(M=m, N=35, K=37, w=quantized("e0m4", 16, "f16"), X0=5, LDX=51) for m in (3, 19)),
+)
+HALF_CASES = (
+    Product(M=5, N=7, K=3, x="f16", y="f16", w=quantized("e0m4", 16, "f16")),
+    Product(
+        M=67, N=65, K=63, x="f16", w=quantized("e0m4", 32, "f32", "u8"), bias=True, **_rows(67)
+    ),
+    Product(M=19, N=64, K=40, x="f16", w=quantized("q8", 16, "f16"), glu=Glu(23), bias=True),
+    Product(
+        M=21,
+        N=96,
+        K=300,
+        x="f16",
+        w=quantized("q8", 32, "f16", "u8"),
+        glu=Glu(47),
+        epilogue="v * Sigmoid(v) * (u + a0[i1])",
+        inputs=floats(47),
+        **_rows(7, 3),
+    ),
+    Product(
+        M=35,
+        N=35,
+        K=129,
+        x="f16",
+        y="f16",
+        w=quantized("e0m4", 256, "f16", "u8"),
+        residual=True,
+        X0=5,
+        LDX=140,
+        Y0=3,
+        LDY=50,
+    ),
+    Product(M=70, N=97, K=520, x="f16", y="f16", w=quantized("e0m4", 32, "f16", "u8"), **_rows(70)),
 )
 FLOAT_CASES = (
     Product(M=5, N=7, K=3),
@@ -132,6 +185,7 @@ QUANTIZED_BENCH = tuple(
     replace(case, w=quantized("e0m4", 32, "f16", "u8")) for case in FLOAT_BENCH[:4]
 )
 FEW_BENCH = tuple(replace(QUANTIZED_BENCH[0], M=m, **_rows(m)) for m in (2, 4, 8, 16))
+HALF_BENCH = (replace(QUANTIZED_BENCH[0], M=256, x="f16", y="f16", **_rows(256)),)
 
 GEMM_CPU = Kernel(
     name="gemm_cpu",
@@ -141,6 +195,16 @@ GEMM_CPU = Kernel(
     grid=worker_grid,
     knobs={"WORKERS": (8, 3, 4, 16), "MR": (12, 6), "KC": (2048, 256), "FEW": (16, 0)},
     supports=_supports,
+)
+GEMM_HALF = Kernel(
+    name="gemm_half",
+    source="gemm_half.cl",
+    classes=("adreno", "mali", "generic"),
+    defines=_half_defines,
+    grid=_half_grid,
+    knobs={"WG": (64, 128, 32), "MB": (8, 4, 16), "HELD": (32, 16, 8)},
+    supports=_supports_halves,
+    requires=_half_requires,
 )
 GEMM = Kernel(
     name="gemm",
@@ -158,7 +222,7 @@ FAMILY = Family(
     arguments=matmul.arguments,
     reference=matmul.reference,
     work=matmul.work,
-    cases=QUANTIZED_CASES + FLOAT_CASES,
-    bench_cases=FLOAT_BENCH + QUANTIZED_BENCH + FEW_BENCH,
-    kernels=(GEMM_CPU, GEMM),
+    cases=QUANTIZED_CASES + HALF_CASES + FLOAT_CASES,
+    bench_cases=FLOAT_BENCH + QUANTIZED_BENCH + FEW_BENCH + HALF_BENCH,
+    kernels=(GEMM_CPU, GEMM_HALF, GEMM),
 )

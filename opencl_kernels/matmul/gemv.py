@@ -65,7 +65,7 @@ def _half_requires(case: Product, knobs: Knobs) -> Requires:
     return Requires(features=("fp16",), local_bytes=float_bytes + normed)
 
 
-def _supports_halves(case: Product) -> str | None:
+def supports_halves(case: Product) -> str | None:
     """Codes, whose zero points are integers: half arithmetic gains nothing on floats."""
     if not case.w.bits:
         return "it reads codes"
@@ -185,7 +185,7 @@ GEMV_HALF = Kernel(
         **{"WG": (64, 128, 32, 16), "RUN": (0, 1, 2), "HELD": (8, 16)},
         **{"STRIPS": (1, 2, 4), "MB": (4, 1, 2, 8)},
     },
-    supports=_supports_halves,
+    supports=supports_halves,
     requires=_half_requires,
 )
 GEMV = Kernel(
