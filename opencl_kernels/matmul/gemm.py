@@ -54,8 +54,8 @@ def _supports_halves(case: Product) -> str | None:
 
 
 def _half_defines(case: Product, knobs: Knobs) -> Defines:
-    """A group may be shorter than what halves could hold."""
-    held = min(knobs["HELD"], case.w.group)
+    """Halves hold no more than a group, and of codes of 8 bits, which fill them sooner, 16."""
+    held = min(knobs["HELD"], case.w.group, 128 // case.w.bits)
     own: Defines = {"WG": knobs["WG"], "HELD": held, "MB": strips.rows(case, knobs)}
     return {**matmul.defines(case), **own}
 

@@ -21,11 +21,12 @@
 #ifndef X_HALF
 #define X_HALF 1
 #endif
-#define RUN 0    // a work-item goes over all of K, by whole groups
-#define SLICES 1
+#define RUN 0 // whole groups
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 #include "matmul.clh"
 #include "strips.clh"
+#undef SLICES
+#define SLICES 1 // a work-item goes over all of K
 #include "gemv_rows.clh"
 #include "strip_half.clh"
 

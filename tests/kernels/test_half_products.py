@@ -19,9 +19,9 @@ from opencl_kernels.matmul.matmul import Norm, Product
 from opencl_kernels.tuned import default_knobs
 
 FAMILY, KERNEL = FAMILIES["gemv"], KERNELS["gemv_half"]
+HELD = [(name, held) for name in ("gemv_half", "gemm_half") for held in KERNELS[name].knobs["HELD"]]
 LARGEST = 65504  # of halves
 CASE = Product(M=1, N=64, K=1024, x="f16", w=quantized("e0m4", 32, "f32", "u8"))
-KNOBS = default_knobs(KERNEL, "generic")
 DISTRIBUTIONS = {
     "even": lambda rng, size: rng.uniform(-1, 1, size),
     "with outliers": lambda rng, size: rng.standard_t(2, size),
@@ -36,29 +36,32 @@ def _has_halves(queue: Any) -> None:
     skip_without(queue, ["fp16"])
 
 
-def error(queue: Any, case: Product, inputs: dict[str, Array], **knobs: int) -> float:
+def error(queue: Any, name: str, case: Product, inputs: dict[str, Array], held: int) -> float:
     """NMSE of what the kernel makes of finite x, which must be finite."""
-    outputs, _ = launch(queue, FAMILY, KERNEL, inputs, case, {**KNOBS, **knobs})
+    knobs = {**default_knobs(KERNELS[name], "generic"), "HELD": held}
+    outputs, _ = launch(queue, FAMILY, KERNELS[name], inputs, case, knobs)
     assert np.isfinite(outputs["y"]).all()
     return nmse(outputs["y"], FAMILY.reference(inputs, case)["y"])
 
 
-@pytest.mark.parametrize("held", KERNEL.knobs["HELD"])
+@pytest.mark.parametrize(("name", "held"), HELD)
 @pytest.mark.parametrize("dtype", QUANTIZED)
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_as_near_as_halves_can_be(queue: Any, distribution: str, dtype: str, held: int) -> None:
+def test_as_near_as_halves_can_be(
+    queue: Any, distribution: str, dtype: str, name: str, held: int
+) -> None:
     rng = np.random.default_rng(0)
     case = replace(CASE, w=replace(CASE.w, dtype=dtype, layout=dtype))
     inputs = random_inputs(FAMILY, case, rng)
     inputs["x"] = DISTRIBUTIONS[distribution](rng, (1, case.K)).astype(np.float16)
-    assert error(queue, case, inputs, HELD=held) < 1e-6
+    assert error(queue, name, case, inputs, held) < 1e-6
 
 
-@pytest.mark.parametrize("held", KERNEL.knobs["HELD"])
+@pytest.mark.parametrize(("name", "held"), HELD)
 @pytest.mark.parametrize("dtype", QUANTIZED)
 @pytest.mark.parametrize(("code", "zero"), [(0, "u8"), (-1, "u8"), (0, ""), (-1, "")])
 def test_the_largest_sums_stay_finite(
-    queue: Any, dtype: str, held: int, code: int, zero: str
+    queue: Any, dtype: str, name: str, held: int, code: int, zero: str
 ) -> None:
     """All of x the largest half, all codes at the other end from their zero points."""
     bits, most = QUANTIZED[dtype], 2 ** QUANTIZED[dtype] - 1
@@ -68,7 +71,7 @@ def test_the_largest_sums_stay_finite(
     inputs |= {"w": pack_codes(codes, bits, 32), "x": np.full((1, case.K), LARGEST, np.float16)}
     if zero:
         inputs["zero"][:] = 0 if code else most
-    assert error(queue, case, inputs, HELD=held) < 1e-6
+    assert error(queue, name, case, inputs, held) < 1e-6
 
 
 @pytest.mark.parametrize("seed", range(6))

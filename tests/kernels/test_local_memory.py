@@ -91,6 +91,7 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
         yield "rope_kv", Rotation(M=rows, R=K, CTX=4096, **sizes)
         for each in products:
             yield "gemm", replace(each, M=rows)
+            yield "gemm_half", replace(each, M=rows, x="f16")
         yield "experts", Chosen(M=rows, choices=8, E=32, N=2 * F, K=D, w=CODES, glu=Glu(F))
     for each in products:
         yield "gemv", replace(each, norm=Norm(1e-6))

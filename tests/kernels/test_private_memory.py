@@ -1,4 +1,4 @@
-"""Kernels of attention keep their sums in registers: no array stays in private memory.
+"""Kernels of attention and GEMMs keep their sums in registers: no array stays in private memory.
 
 GPUs have none; it is a part of the memory of all, and each access to it one to that. Clang shows
 it: an array that is indexed by constants only is gone after its passes, another is an `alloca`.
@@ -19,7 +19,9 @@ from opencl_kernels.attention.heads import Heads
 from opencl_kernels.case import At, Case
 from opencl_kernels.kernel import Knobs, source_text
 from opencl_kernels.launch import all_defines, program_text
-from opencl_kernels.tuned import usual_knobs
+from opencl_kernels.layouts import quantized
+from opencl_kernels.matmul.matmul import Product
+from opencl_kernels.tuned import default_knobs, usual_knobs
 
 COMPILERS = ("clang", *(f"clang-{version}" for version in range(21, 13, -1)))
 COMPILER = next(filter(None, map(shutil.which, COMPILERS)), None)
@@ -66,3 +68,19 @@ def test_attention_of_real_models_has_no_private_memory(model: str) -> None:
         assert knobs is not None
         text = kernel_function(name, case, knobs)
         assert "alloca" not in text, (name, re.findall(".*alloca.*", text))
+
+
+@pytest.mark.parametrize("device_class", ["adreno", "mali", "generic"])
+def test_each_load_of_a_gemm_feeds_many_products(device_class: str) -> None:
+    """Below 23 multiply-adds for each load, loads bound it on GPUs, not arithmetic.
+
+    Clang leaves a loop over groups of codes, whose loads are all that the kernel has.
+    """
+    weight = quantized("e0m4", 32, "f16")
+    case = Product(M=256, N=2048, K=2048, x="f16", y="f16", w=weight, at=At(seq=256))
+    knobs = default_knobs(KERNELS["gemm_half"], device_class)
+    assert knobs["HELD"] == weight.group
+    text = kernel_function("gemm_half", case, knobs)
+    loads = len(re.findall(r" = load <|@_Z\d+vload", text))
+    assert "alloca" not in text
+    assert 4 * knobs["MB"] * weight.group >= 23 * loads > 0
