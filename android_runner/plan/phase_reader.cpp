@@ -92,6 +92,7 @@ Variant read_variant(const Node &node, const Context &context) {
   for (const Node &feature : node.has("requires") ? node.at("requires").items() : NONE)
     variant.requires_.push_back(feature.one_of(FEATURES));
   if (node.has("local_bytes")) variant.local_bytes = node.at("local_bytes").integer(0, INT32_MAX);
+  if (node.has("cut")) variant.cut = node.at("cut").index(variant.global.size(), "the axes");
   check_grid(node, variant, context.phase.box);
   return variant;
 }
@@ -112,6 +113,7 @@ Step read_dispatch(const Node &node, const Context &context) {
   read_arguments(node, context, step);
   for (const Node &variant : node.at("variants").items())
     step.variants.push_back(read_variant(variant, context));
+  if (node.has("microseconds")) step.microseconds = node.at("microseconds").integer(0, INT32_MAX);
   if (step.variants.empty()) node.at("variants").fail("a dispatch needs at least one variant");
   return step;
 }

@@ -90,6 +90,7 @@ struct Variant {
   std::vector<size_t> local;
   std::vector<std::string> requires_;  // features of a device
   int64_t local_bytes;                 // of local memory, that a work-group takes
+  std::optional<size_t> cut = {};      // the axis along which pieces of a launch follow each other
 };
 
 struct Step {
@@ -99,6 +100,7 @@ struct Step {
   std::vector<Argument> args;
   std::vector<Variant> variants;  // in order of preference
   std::vector<size_t> writes = {};  // which of the arguments
+  int64_t microseconds = 0;       // predicted, at the phase's largest sizes; 0: nobody has
 };
 
 struct Phase {

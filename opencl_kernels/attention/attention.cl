@@ -23,6 +23,7 @@
 #define PREFILL 1
 #endif
 #include "attention.clh"
+#include "groups.clh"
 #define K4 CEIL_DIV(K, 4) // vectors of a key,
 #define V4 CEIL_DIV(V, 4) // of a value,
 #define D4 8 // and of a key in local memory: lines of halves
@@ -83,7 +84,7 @@ void NAME(PARAMS) {
   __local float weights[KEYS * STRIDE], part[WG], shrink[QROWS];
   const int lane = get_local_id(0), g = get_group_id(1), b = get_group_id(2);
   const int seq = SEQ, past = PAST, start = START(b);
-  const int split = get_group_id(0) % SPLIT_COUNT, block = get_group_id(0) / SPLIT_COUNT;
+  const int split = GROUP_ID(0) % SPLIT_COUNT, block = GROUP_ID(0) / SPLIT_COUNT;
   const int first = FIRST_ROW(block), rows = min(QROWS, ROWS_END(block) - first);
   const int lowest = lowest_key(past + first / HEADS, start);
   const int last = past + (first + rows - 1) / HEADS + 1;

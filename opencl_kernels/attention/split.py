@@ -131,6 +131,7 @@ SPLIT = Family(
             classes=("generic",),
             defines=attention.portable_defines,
             grid=attention.decode_grid,
+            cuts=0,
             knobs=attention.PORTABLE,
             requires=attention.portable_requires,
         ),

@@ -20,7 +20,7 @@
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void experts(EXPERTS_PARAMS) {
   __local float part[MB][SLICES][32];
   const int lane = get_local_id(0), slice = lane / 8, four = lane % 8 * 4;
-  const int own = get_group_id(0), row = get_group_id(1), out = own * OWN + lane;
+  const int own = GROUP_ID(0), row = get_group_id(1), out = own * OWN + lane;
   const bool writes = lane < OWN && out < COLUMNS; // the first work-items
   const size_t at = (size_t)row * LDY + out;
 #if MIX // a row is a token

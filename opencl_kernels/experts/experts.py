@@ -156,6 +156,7 @@ EXPERTS = Kernel(
     classes=("generic",),
     defines=_strip_defines,
     grid=_strip_grid,
+    cuts=0,
     knobs={"WG": (128, 32, 64), "RUN": (0, 1, 2)},
     requires=_strip_requires,
 )

@@ -219,6 +219,7 @@ PORTABLE = Kernel(
     classes=("generic",),
     defines=_defines,
     grid=_portable_grid,
+    cuts=0,
     knobs={"MR": (4, 8)},
     requires=_portable_requires,
 )

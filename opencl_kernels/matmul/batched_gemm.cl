@@ -7,13 +7,14 @@
 #define MR 4
 #endif
 #include "batched.clh"
+#include "groups.clh"
 #define KT 16
 #define TM (8 * MR) // rows of a work-group
 
 __kernel __attribute__((reqd_work_group_size(8, 8, 1))) void batched_gemm(OPERANDS) {
   __local float xs[TM][KT], ws[KT][32];
   const int column = get_local_id(0), row = get_local_id(1), lane = row * 8 + column;
-  const int n0 = get_group_id(0) * 32, m0 = get_group_id(1) * TM, r = get_group_id(2);
+  const int n0 = GROUP_ID(0) * 32, m0 = get_group_id(1) * TM, r = get_group_id(2);
   const int rows = M, columns = N, depth = K;
   COORDINATES
   LEFT_POINTER left = LEFT + (LEFT_FIRST);

@@ -7,6 +7,7 @@
 #define MR 4
 #endif
 #include "matmul.clh"
+#include "groups.clh"
 #define KT 16
 #define TM (8 * MR) // rows of a work-group
 #if GLU // which of a slice's weights belong to a work-item
@@ -24,7 +25,7 @@
 __kernel __attribute__((reqd_work_group_size(8, 8, 1))) void gemm(PARAMS) {
   __local float xs[TM][KT], ws[2][KT][16];
   const int column = get_local_id(0), row = get_local_id(1), lane = row * 8 + column;
-  const int strip = get_group_id(0), m0 = get_group_id(1) * TM, rows = M;
+  const int strip = GROUP_ID(0), m0 = get_group_id(1) * TM, rows = M;
   float4 sum[MR];
   for (int i = 0; i < MR; i++) sum[i] = 0.0f;
   for (int k0 = 0; k0 < K; k0 += KT) {

@@ -212,6 +212,7 @@ GEMM = Kernel(
     classes=("generic",),
     defines=_portable_defines,
     grid=_portable_grid,
+    cuts=0,
     knobs={"MR": (4, 8)},
     supports=_supports,
     requires=_portable_requires,

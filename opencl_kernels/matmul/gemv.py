@@ -181,6 +181,7 @@ GEMV_HALF = Kernel(
     classes=("adreno", "mali", "generic"),
     defines=_half_defines,
     grid=_strip_grid,
+    cuts=0,
     knobs={
         **{"WG": (64, 128, 32, 16), "RUN": (0, 1, 2), "HELD": (8, 16)},
         **{"STRIPS": (1, 2, 4), "MB": (4, 1, 2, 8)},
@@ -194,6 +195,7 @@ GEMV = Kernel(
     classes=("generic",),
     defines=_strip_defines,
     grid=_strip_grid,
+    cuts=0,
     knobs={"WG": (128, 16, 64), "RUN": (0, 1, 2), "STRIPS": (1, 2), "MB": (4, 1, 2, 8)},
     requires=_strip_requires,
 )

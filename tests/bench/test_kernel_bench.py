@@ -16,9 +16,9 @@ from opencl_kernels.tuned import default_knobs
 from toolkit.bench.kernel_bench import bench_kernels, choose, lines
 from toolkit.bench.kernel_profile import save_profile
 from toolkit.bench.report.roofline import check_path, write_roofline
+from toolkit.compiler.cost.rates import rates_of
 from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
-from toolkit.estimate.rates import rates_of
 
 
 def row(kernel: str, flops: int, seconds: float) -> dict[str, Any]:

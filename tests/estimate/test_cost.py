@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from product_plan import CHUNK, CONTEXT, K, N, product_plan
 
+from toolkit.compiler.cost.rates import Figure, Rates, Share
 from toolkit.errors import PocketError
 from toolkit.estimate.cost import LAUNCHES, Clock
-from toolkit.estimate.rates import Figure, Rates, Share
 from toolkit.plan.schema import Cooperative, Variant
 
 FACTS = {"name": "adreno", "class": "adreno", "local_memory": 32768, "features": ["fp16"]}

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from toolkit.compiler.cost.rates import Rates, rates_of
 from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
-from toolkit.estimate.rates import Rates, rates_of
 
 KNOWN: dict[str, dict[str, Any]] = {
     "a": {"class": "adreno", "fp16_tflops": 4.0, "bandwidth_gbs": 50.0, "source": "E"},

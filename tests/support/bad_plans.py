@@ -281,6 +281,11 @@ BAD_PLANS = (
     bad(f"{VARIANT}.local_bytes", -1, "negative"),
     bad(f"{VARIANT}.local_bytes", 2**31, "too large"),
     bad(f"{VARIANT}.local_bytes", "32 KiB", "no number"),
+    bad(f"{VARIANT}.cut", 1, "there is one axis"),
+    bad(f"{VARIANT}.cut", -1, "negative"),
+    bad(f"{STEP}.microseconds", -1, "negative"),
+    bad(f"{STEP}.microseconds", 2**31, "too long"),
+    bad(f"{STEP}.microseconds", 0.5, "no whole number"),
 )
 
 GOOD_PLANS = (
@@ -312,6 +317,10 @@ GOOD_PLANS = (
     PlanEdit(f"{VARIANT}.requires", ["fp16", "images"], "features of some devices"),
     PlanEdit(f"{VARIANT}.local_bytes", 2**31 - 1, "more than any device has"),
     PlanEdit(f"{VARIANT}.local_bytes", None, "nothing"),
+    PlanEdit(f"{VARIANT}.cut", 0, "its one axis"),
+    PlanEdit(f"{VARIANT}.cut", None, "none"),
+    PlanEdit(f"{STEP}.microseconds", 2**31 - 1, "half an hour"),
+    PlanEdit(f"{STEP}.microseconds", None, "nobody has predicted it"),
     PlanEdit("drivers", [], "none"),
     PlanEdit("drivers", [FAULT], "nothing is switched off"),
     PlanEdit("drivers", [{**FAULT, "from": "38.01", "before": "45"}], "some versions"),

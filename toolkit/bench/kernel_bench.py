@@ -8,8 +8,8 @@ from opencl_kernels.case import Case, case_id
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.family import kernels_for
 from opencl_kernels.tuned import default_knobs
+from toolkit.compiler.cost.work import share_names
 from toolkit.errors import PocketError
-from toolkit.estimate.work import share_names
 from toolkit.nearest import unknown
 from toolkit.toolchain.linker import check_linker
 

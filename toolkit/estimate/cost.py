@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from toolkit.compiler.cost.predicted import seconds_of
+from toolkit.compiler.cost.rates import Rates
+from toolkit.compiler.cost.work import made_from, program_of, work_of
 from toolkit.compiler.lowering.kernel_case import KernelCase
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
-from toolkit.estimate.rates import Rates
-from toolkit.estimate.work import Work, made_from, program_of, work_of
 from toolkit.plan.phase_choice import PhaseChoice
 from toolkit.plan.schema import Phase, Plan
 
@@ -70,16 +71,11 @@ class Clock:
         works = [(work_of(made, symbols, batch), count) for made, count in self._cases(phase)]
         seconds: Seconds = {}
         for work, count in works:
-            seconds[work.family] = seconds.get(work.family, 0.0) + count * self._seconds(work)
+            taken = count * seconds_of(work, self.rates)
+            seconds[work.family] = seconds.get(work.family, 0.0) + taken
         seconds[LAUNCHES] = self._launches(phase)
         moved = sum(count * work.bytes for work, count in works)
         return Step(seconds, moved, sum(count * work.operations for work, count in works))
-
-    def _seconds(self, work: Work) -> float:
-        """The longer of moving and computing, at the shares that the family's kernels reach."""
-        share = self.rates.share(*work.names)
-        moving = work.bytes / (share.bandwidth * self.rates.read.value)
-        return max(moving, work.operations / (share.arithmetic * self.rates.arithmetic.value))
 
     def _launches(self, phase: Phase) -> float:
         count = len(phase.dispatches())

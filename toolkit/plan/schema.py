@@ -164,7 +164,8 @@ class DriverFault:
 class Variant:
     """One way to run a dispatch; `requires` names device features (FEATURES).
 
-    `local_bytes` are what a work-group takes of local memory; not written where it takes none.
+    local_bytes  what a work-group takes of local memory; not written where it takes none
+    cut          the axis along which it may be launched in pieces with offsets, if there is one
     """
 
     program: int
@@ -172,11 +173,16 @@ class Variant:
     local_size: tuple[int, ...] = field(metadata={"key": "local"})
     requires: tuple[str, ...] = ()
     local_bytes: int | None = None
+    cut: int | None = None
 
 
 @dataclass(frozen=True)
 class Dispatch:
-    """A kernel launch; variants stand in order of preference and share arguments and storage."""
+    """A kernel launch; variants stand in order of preference and share arguments and storage.
+
+    microseconds  that it takes on the plan's device where every symbol is at its bound, predicted:
+                  by it executors bound what they give a device at once
+    """
 
     kind: ClassVar[str] = "dispatch"
     queue: int
@@ -184,6 +190,7 @@ class Dispatch:
     args: tuple[Ref, ...]
     writes: tuple[int, ...]  # indices into args
     variants: tuple[Variant, ...]
+    microseconds: int | None = None
 
 
 @dataclass(frozen=True)

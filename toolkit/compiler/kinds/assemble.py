@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from opencl_kernels.device_class import CLASSES, DeviceClass
 from opencl_kernels.tuned import Table
+from toolkit.compiler.cost.predicted import with_times
 from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind, Wide
 from toolkit.compiler.kinds.language_model import LANGUAGE_MODEL
 from toolkit.compiler.lowering.builder import PhaseBuilder, compact
@@ -67,7 +68,8 @@ def assemble(
         programs=tuple(programs.index),
         phases=phases,
     )
-    return replace(plan, drivers=_driver_faults(plan, settings.device_class))
+    plan = replace(plan, drivers=_driver_faults(plan, settings.device_class))
+    return plan if settings.device_class.is_cpu else with_times(plan)
 
 
 def _driver_faults(plan: Plan, device_class: DeviceClass) -> tuple[DriverFault, ...]:

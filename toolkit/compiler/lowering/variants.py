@@ -92,6 +92,7 @@ def variant_of(
         tuple(local_size),
         requires=needs.features,
         local_bytes=needs.local_bytes or None,
+        cut=kernel.cuts,
     )
 
 

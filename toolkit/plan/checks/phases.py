@@ -117,6 +117,8 @@ def _host_problems(at: str, step: HostStep, phase: Phase, plan: Plan) -> Iterato
 
 def _dispatch_problems(at: str, step: Dispatch, phase: Phase, plan: Plan) -> Iterator[PocketError]:
     yield from _argument_problems(at, step.args, step.writes, phase, plan)
+    if not 0 <= (step.microseconds or 0) <= INT32_MAX:
+        yield damaged(f"{at}.microseconds", f"{step.microseconds} is no time of a launch")
     if not step.variants:
         yield damaged(f"{at}.variants", "there is no way to run this dispatch")
 
@@ -139,3 +141,5 @@ def _variant_problems(at: str, v: Variant, plan: Plan, box: Box) -> Iterator[Poc
             yield damaged(f"{at}.requires", f"unknown feature {name!r}")
     if not 0 <= (v.local_bytes or 0) <= INT32_MAX:
         yield damaged(f"{at}.local_bytes", f"{v.local_bytes} is no size of local memory")
+    if v.cut is not None and not 0 <= v.cut < len(v.global_size):
+        yield damaged(f"{at}.cut", f"there is no axis {v.cut}")

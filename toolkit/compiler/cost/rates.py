@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from opencl_kernels.device_class import CLASSES
+from toolkit.compiler.cost.told import fault, number, positive, source_of
 from toolkit.devices.match import Profile
 from toolkit.devices.profiles import class_facts
 from toolkit.errors import PocketError
-from toolkit.estimate.told import fault, number, positive, source_of
 
 VISIBLE = 0.8  # of a nominal bandwidth, what a GPU that only reads can see (mixbench#46)
 BUS_BYTES = 8  # of a transfer of a phone's memory, 64 bits wide

@@ -1,0 +1,1 @@
+"""How long a dispatch takes on a device: what it moves and computes, at the rates it reaches."""

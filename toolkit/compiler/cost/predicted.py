@@ -1,0 +1,69 @@
+"""How long each dispatch of a plan takes on its device, predicted: what executors begin with."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from toolkit.compiler.cost.rates import Rates, rates_of
+from toolkit.compiler.cost.work import Work, made_from, program_of, work_of
+from toolkit.devices.match import Profile
+from toolkit.devices.profiles import profiles
+from toolkit.errors import PocketError
+from toolkit.plan.expr import Box
+from toolkit.plan.reader import from_json
+from toolkit.plan.schema import Dispatch, Phase, Plan, Variant, to_json
+
+LONGEST = 2**31 - 1  # microseconds that a plan can say
+
+
+def seconds_of(work: Work, rates: Rates) -> float:
+    """The longer of moving and computing, at the shares that the family's kernels reach."""
+    share = rates.share(*work.names)
+    moving = work.bytes / (share.bandwidth * rates.read.value)
+    return max(moving, work.operations / (share.arithmetic * rates.arithmetic.value))
+
+
+def with_times(plan: Plan) -> Plan:
+    """The plan of a language model with the time of each dispatch whose work is known.
+
+    Without them, as where nothing tells the rates of the device, executors go by what they measure.
+    """
+    name = str(plan.profile["name"])
+    facts = {**profiles().get(name, {}), **plan.profile}
+    try:
+        rates = rates_of(name, facts, profiles())
+    except PocketError:
+        return plan
+    read = from_json(to_json(plan))  # cases of programs as they are read
+    return replace(plan, phases=tuple(_timed(each, read, facts, rates) for each in plan.phases))
+
+
+def _timed(phase: Phase, plan: Plan, facts: Profile, rates: Rates) -> Phase:
+    symbols, known = _greatest(plan.box(phase)), dict[tuple[Variant, ...], int | None]()
+
+    def time_of(dispatch: Dispatch) -> int | None:
+        if dispatch.variants not in known:
+            known[dispatch.variants] = _microseconds(plan, dispatch, symbols, facts, rates)
+        return known[dispatch.variants]
+
+    steps = (
+        replace(s, microseconds=time_of(s)) if isinstance(s, Dispatch) else s for s in phase.steps
+    )
+    return replace(phase, steps=tuple(steps))
+
+
+def _microseconds(
+    plan: Plan, dispatch: Dispatch, symbols: Mapping[str, int], facts: Profile, rates: Rates
+) -> int | None:
+    """None where no variant runs by the profile, or the plan doesn't tell what one computes."""
+    try:
+        made = made_from(plan.programs[program_of(dispatch, facts)])
+    except PocketError:
+        return None
+    work = work_of(made, symbols, int(plan.model["batch"]))
+    return min(LONGEST, 1 + int(1e6 * (seconds_of(work, rates) + rates.launch.value)))
+
+
+def _greatest(box: Box) -> dict[str, int]:
+    """Every symbol at the end of its bounds."""
+    found = {name: high for name, (_, high) in box.items() if high is not None}
+    return found | {"text_length": found["past"] + found["seq"]}
