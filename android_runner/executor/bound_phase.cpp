@@ -5,8 +5,6 @@
 namespace pocket {
 namespace {
 
-constexpr size_t SHORT_LAUNCHES = 8;  // of one position take about the time of one of a chunk
-
 void add_symbols(const Expr &size, std::set<size_t> &slots) {
   for (const Token &token : size)
     if (token.op == Token::Symbol) slots.insert(static_cast<size_t>(token.value));
@@ -32,10 +30,8 @@ void BoundPhase::note_sizes() {
   sized_for.assign(slots.size(), INT64_MIN);
 }
 
-void BoundPhase::divide(const Device &device, size_t flush_every) {
+void BoundPhase::divide(const Device &device, Pace &pace) {
   note_sizes();
-  // Launches of one position are short: they may wait for more of each other.
-  if (phase->recordable) flush_every *= SHORT_LAUNCHES;
   const BoundDispatch *at = dispatches.data();
   const BoundDispatch *const end = at + dispatches.size();
   while (at != end) {
@@ -43,7 +39,7 @@ void BoundPhase::divide(const Device &device, size_t flush_every) {
     while (at->kernel && next != end && next->kernel && next->queue == at->queue) ++next;
     const Segment segment{device.queue(at->queue), at, at->kernel ? next : at};
     segments.push_back({segment, {}, at->kernel ? nullptr : at});
-    if (at->kernel) segments.back().recorders[0] = enqueue_plainly(segment, flush_every);
+    if (at->kernel) segments.back().recorders[0] = enqueue_plainly(segment, pace);
     at = next;
   }
 }

@@ -38,7 +38,7 @@ struct BoundPhase {
 
   // Fixed sizes are computed, the others noted; and dispatches become segments, as long as they can
   // be, with the waits between them.
-  void divide(const Device &device, size_t flush_every);
+  void divide(const Device &device, Pace &pace);
   // Launch sizes for these values. Where none of them changed, nothing is done.
   void resize(const std::vector<int64_t> &symbols);
   // The same after a dispatch got another variant.

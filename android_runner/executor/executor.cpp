@@ -12,7 +12,7 @@ void Executor::choose_modes(const ModeWishes &wishes, const StepPattern &pattern
   TrialSteps steps(plan_, device_, memory_, runner_, pattern);
   for (BoundPhase &bound : runner_.phases()) {
     if (!bound.phase || !bound.phase->recordable) continue;
-    ModeTrial(plan_, device_, programs_, steps, bound).settle(wishes);
+    ModeTrial(plan_, device_, programs_, steps, runner_.pace(), bound).settle(wishes);
     steps.clear();
   }
 }

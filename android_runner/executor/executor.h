@@ -12,12 +12,12 @@ namespace pocket {
 class Executor {
  public:
   Executor(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
-           size_t flush_every)
+           double budget_s)
       : plan_(plan),
         device_(device),
         memory_(memory),
         programs_(programs),
-        runner_(plan, device, memory, programs, flush_every) {}
+        runner_(plan, device, memory, programs, budget_s) {}
 
   void load(const std::vector<const Phase *> &phases, bool cooperative);
   // After `load` and before anything runs.

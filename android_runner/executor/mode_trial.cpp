@@ -106,7 +106,7 @@ void ModeTrial::make_recorders(LaunchMode mode) {
   for (BoundSegment &each : phase_.segments)
     if (!each.host)
       each.recorders[index_of(mode)] = cooperation ? cooperation->recorder(each.segment)
-                                                   : record_in_command_buffers(each.segment);
+                                                   : record(device_, each.segment, pace_);
 }
 
 // Whether both modes compute the same; it also warms them up. A driver that does not keep the

@@ -17,8 +17,13 @@ struct ModeWishes {
 class ModeTrial {
  public:
   ModeTrial(const Plan &plan, Device &device, Programs &programs, TrialSteps &steps,
-            BoundPhase &phase)
-      : plan_(plan), device_(device), programs_(programs), steps_(steps), phase_(phase) {}
+            Pace &pace, BoundPhase &phase)
+      : plan_(plan),
+        device_(device),
+        programs_(programs),
+        steps_(steps),
+        pace_(pace),
+        phase_(phase) {}
 
   void settle(const ModeWishes &wishes);
 
@@ -35,6 +40,7 @@ class ModeTrial {
   Device &device_;
   Programs &programs_;
   TrialSteps &steps_;
+  Pace &pace_;
   BoundPhase &phase_;
 };
 

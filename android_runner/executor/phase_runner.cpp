@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/failure.h"
+#include "plan/bounds.h"
 
 namespace pocket {
 namespace {
@@ -18,12 +19,12 @@ bool is_of_variant(cl::Int code) {
 }  // namespace
 
 PhaseRunner::PhaseRunner(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
-                         size_t flush_every)
+                         double budget_s)
     : plan_(plan),
       device_(device),
       memory_(memory),
       programs_(programs),
-      flush_every_(flush_every),
+      pace_(budget_s, plan.programs.size()),
       variants_(plan, device, programs),
       phases_(plan.phases.size()) {}
 
@@ -51,7 +52,7 @@ void PhaseRunner::bind(const Phase &phase) {
   // Reads go through queue 0 in order: a wait for it at the end would only stall the token loop.
   while (!bound.dispatches.empty() && waits_for_reads(bound.dispatches.back()))
     bound.dispatches.pop_back();
-  bound.divide(device_, flush_every_);
+  bound.divide(device_, pace_);
 }
 
 BoundDispatch PhaseRunner::bind_dispatch(const Step &step, const BoundPhase &bound) {
@@ -62,6 +63,10 @@ BoundDispatch PhaseRunner::bind_dispatch(const Step &step, const BoundPhase &bou
   dispatch.program = &plan_.programs[chosen.variant->program];
   std::copy(chosen.variant->local.begin(), chosen.variant->local.end(), dispatch.local);
   set_arguments(bound, dispatch);
+  double items = 1;
+  for (const Expr &size : chosen.variant->global)
+    items *= static_cast<double>(bounds(size, bound.phase->box)->high);
+  pace_.expect(chosen.variant->program, 1e-6 * static_cast<double>(step.microseconds), items);
   return dispatch;
 }
 
@@ -106,6 +111,7 @@ void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, L
     if (each.host) do_host_step(*each.host, take);
     else each.recorder(mode)->send(profile_.get());
   }
+  pace_.flush();
 }
 
 // The first time: a program's first launch ends before the next is sent, so that the journal of a
@@ -134,7 +140,7 @@ void PhaseRunner::send_carefully(BoundPhase &phase, const std::vector<int64_t> &
 void PhaseRunner::launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
                                     const std::vector<int64_t> &symbols) {
   while (!dispatch.empty()) {
-    const cl::Int code = launch(device_.queue(dispatch.queue), dispatch);
+    const cl::Int code = pace_.launch(device_.queue(dispatch.queue), dispatch);
     const bool last = dispatch.variant == &dispatch.step->variants.back();
     if (last || !is_of_variant(code)) return cl::check(code, "clEnqueueNDRangeKernel");
     variants_.refuse(*dispatch.variant, cl::error_name(code));

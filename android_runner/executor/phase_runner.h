@@ -16,13 +16,13 @@ namespace pocket {
 
 class PhaseRunner {
  public:
-  // `flush_every`: so many launches of a phase that handles several positions; 0 leaves it to the
-  // driver.
+  // `budget_s`: see Pace.
   PhaseRunner(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
-              size_t flush_every);
+              double budget_s);
 
   // Chooses variants, builds what is not built yet, and sets arguments.
   void load(const std::vector<const Phase *> &phases, bool cooperative);
+  Pace &pace() { return pace_; }
   std::vector<BoundPhase> &phases() { return phases_; }  // as in the plan
   const BoundPhase &bound(const Phase &phase) const { return phases_[index(phase)]; }
   BoundPhase &bound(const Phase &phase) { return phases_[index(phase)]; }
@@ -58,7 +58,7 @@ class PhaseRunner {
   Device &device_;
   const Memory &memory_;
   Programs &programs_;
-  const size_t flush_every_;
+  Pace pace_;
   VariantChoice variants_;
   std::vector<BoundPhase> phases_;
   std::unique_ptr<Profile> profile_;  // while one is taken

@@ -1,40 +1,39 @@
 #include "executor/recorder.h"
 
+#include "executor/recording.h"
+
 namespace pocket {
 namespace {
 
 class Plain : public Recorder {
  public:
-  Plain(const Segment &segment, size_t flush_every)
-      : segment_(segment), flush_every_(flush_every) {}
+  Plain(const Segment &segment, Pace &pace) : segment_(segment), pace_(pace) {}
 
   void send(Profile *profile) override {
-    size_t waiting = 0;
-    for (const BoundDispatch *dispatch = segment_.begin; dispatch != segment_.end; ++dispatch) {
-      if (dispatch->empty()) continue;
-      cl::Event event = nullptr;
-      enqueue(segment_.queue, *dispatch, profile ? &event : nullptr);
-      if (profile) profile->add(*dispatch->step, dispatch->program->kernel, event);
-      if (flush_every_ && ++waiting % flush_every_ == 0)
-        cl::check(cl::Flush(segment_.queue), "clFlush");
-    }
+    for (const BoundDispatch *dispatch = segment_.begin; dispatch != segment_.end; ++dispatch)
+      if (!dispatch->empty())
+        cl::check(pace_.launch(segment_.queue, *dispatch, profile), "clEnqueueNDRangeKernel");
   }
 
   void resize() override {}
 
  private:
   const Segment segment_;
-  const size_t flush_every_;
+  Pace &pace_;
 };
 
-// Two command buffers in turn, because a second step is sent while the first one runs and one that
-// is pending may not be sent again (error -59). The other way, CL_COMMAND_BUFFER_SIMULTANEOUS_USE,
-// not every driver has.
-class CommandBuffers : public Recorder {
+// Two tapes in turn, because a second step is sent while the first one runs and a recording that is
+// pending may not be sent again (error -59). The other way, CL_COMMAND_BUFFER_SIMULTANEOUS_USE, not
+// every driver has.
+//
+// A tape is one recording, or several where that is more than a driver records, or more than the
+// device is to be given at once.
+class Recorded : public Recorder {
  public:
-  explicit CommandBuffers(const Segment &segment) : segment_(segment) { resize(); }
+  Recorded(const Device &device, const Segment &segment, Pace &pace)
+      : device_(device), segment_(segment), pace_(pace) {}
 
-  ~CommandBuffers() override {
+  ~Recorded() override {
     for (Tape &tape : tapes_)
       if (const cl::Event event = tape.done.get()) cl::WaitForEvents(1, &event);
   }
@@ -44,11 +43,12 @@ class CommandBuffers : public Recorder {
     turn_ = 1 - turn_;
     settle(tape);
     if (tape.stale) record(tape);
-    if (!tape.buffer) return;
-    cl::Event event = nullptr;
-    cl::check(cl::EnqueueCommandBufferKHR(0, nullptr, tape.buffer.get(), 0, nullptr, &event),
-              "clEnqueueCommandBufferKHR");
-    tape.done = cl::Owned<cl::Event>(event);
+    for (const Part &part : tape.parts) {
+      pace_.admit(segment_.queue, part.portions);
+      cl::Event event = nullptr;
+      part.recording->send(&part == &tape.parts.back() ? &event : nullptr);
+      tape.done = cl::Owned<cl::Event>(event);
+    }
   }
 
   void resize() override {
@@ -56,9 +56,14 @@ class CommandBuffers : public Recorder {
   }
 
  private:
+  struct Part {
+    std::unique_ptr<Recording> recording;
+    std::vector<Portion> portions;
+  };
+
   struct Tape {
-    cl::Owned<cl::CommandBuffer> buffer;  // none: there is nothing to launch
-    cl::Owned<cl::Event> done;            // of the last replay
+    std::vector<Part> parts;    // none: there is nothing to launch
+    cl::Owned<cl::Event> done;  // of the last replay
     bool stale = true;
   };
 
@@ -69,47 +74,48 @@ class CommandBuffers : public Recorder {
   }
 
   void record(Tape &tape) const {
-    tape.buffer = {};
+    tape.parts.clear();
     tape.stale = false;
-    cl::Int code = 0;
-    cl::Owned<cl::CommandBuffer> buffer(
-        cl::CreateCommandBufferKHR(1, &segment_.queue, nullptr, &code));
-    cl::check(code, "clCreateCommandBufferKHR");
-    bool any = false;
     for (const BoundDispatch *dispatch = segment_.begin; dispatch != segment_.end; ++dispatch) {
-      if (dispatch->empty()) continue;
-      cl::check(cl::CommandNDRangeKernelKHR(buffer.get(), nullptr, nullptr, dispatch->kernel.get(),
-                                            dispatch->dims(), nullptr, dispatch->global,
-                                            dispatch->local, 0, nullptr, nullptr, nullptr),
-                "clCommandNDRangeKernelKHR");
-      any = true;
+      const size_t count = dispatch->empty() ? 0 : pace_.pieces(*dispatch);
+      for (size_t i = 0; i < count; ++i)
+        add(tape, {dispatch, 1.0 / static_cast<double>(count)}, piece_of(*dispatch, i, count));
     }
-    cl::check(cl::FinalizeCommandBufferKHR(buffer.get()), "clFinalizeCommandBufferKHR");
-    if (any) tape.buffer = std::move(buffer);
+    if (!tape.parts.empty()) tape.parts.back().recording->end();
   }
 
+  void add(Tape &tape, const Portion &portion, const Piece &piece) const {
+    std::vector<Part> &parts = tape.parts;
+    if (parts.empty() || parts.back().portions.size() == device_.most_recorded() ||
+        !pace_.allows(parts.back().portions, portion)) {
+      if (!parts.empty()) parts.back().recording->end();
+      parts.push_back({new_recording(device_, segment_.queue), {}});
+    }
+    parts.back().recording->add(*portion.dispatch, piece);
+    parts.back().portions.push_back(portion);
+  }
+
+  const Device &device_;
   const Segment segment_;
+  Pace &pace_;
   Tape tapes_[2];
   size_t turn_ = 0;
 };
 
 }  // namespace
 
-cl::Int launch(cl::Queue queue, const BoundDispatch &dispatch, cl::Event *event) {
-  return cl::EnqueueNDRangeKernel(queue, dispatch.kernel.get(), dispatch.dims(), nullptr,
-                                  dispatch.global, dispatch.local, 0, nullptr, event);
+cl::Int launch(cl::Queue queue, const BoundDispatch &dispatch, const Piece &piece,
+               cl::Event *event) {
+  return cl::EnqueueNDRangeKernel(queue, dispatch.kernel.get(), dispatch.dims(), piece.offsets(),
+                                  piece.global, dispatch.local, 0, nullptr, event);
 }
 
-void enqueue(cl::Queue queue, const BoundDispatch &dispatch, cl::Event *event) {
-  if (!dispatch.empty()) cl::check(launch(queue, dispatch, event), "clEnqueueNDRangeKernel");
+std::unique_ptr<Recorder> enqueue_plainly(const Segment &segment, Pace &pace) {
+  return std::make_unique<Plain>(segment, pace);
 }
 
-std::unique_ptr<Recorder> enqueue_plainly(const Segment &segment, size_t flush_every) {
-  return std::make_unique<Plain>(segment, flush_every);
-}
-
-std::unique_ptr<Recorder> record_in_command_buffers(const Segment &segment) {
-  return std::make_unique<CommandBuffers>(segment);
+std::unique_ptr<Recorder> record(const Device &device, const Segment &segment, Pace &pace) {
+  return std::make_unique<Recorded>(device, segment, pace);
 }
 
 }  // namespace pocket

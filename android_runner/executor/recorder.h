@@ -1,14 +1,14 @@
 // A run of dispatches on its way to the device, again and again: enqueued one by one, or recorded
-// once and replayed, or all in one launch (cooperative.h). Qualcomm's recordable queues will be one
-// more Recorder.
+// once and replayed, or all in one launch (cooperative.h).
 #pragma once
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "executor/pace.h"
 #include "executor/profile.h"
-#include "opencl/cl_api.h"
+#include "opencl/device.h"
 #include "plan/plan.h"
 
 namespace pocket {
@@ -43,14 +43,13 @@ class Recorder {
   virtual void resize() = 0;  // the launch sizes have changed
 };
 
-// Its code: 0 where the device takes the dispatch, which is not empty.
-cl::Int launch(cl::Queue queue, const BoundDispatch &dispatch, cl::Event *event = nullptr);
-void enqueue(cl::Queue queue, const BoundDispatch &dispatch, cl::Event *event = nullptr);
+// Its code: 0 where the device takes the piece.
+cl::Int launch(cl::Queue queue, const BoundDispatch &dispatch, const Piece &piece,
+               cl::Event *event = nullptr);
 
-// `flush_every` so many launches, if not 0: what a GPU is given in one go keeps the screen waiting.
-std::unique_ptr<Recorder> enqueue_plainly(const Segment &segment, size_t flush_every = 0);
+std::unique_ptr<Recorder> enqueue_plainly(const Segment &segment, Pace &pace);
 
-// By cl_khr_command_buffer, which Device::cannot_record has looked for.
-std::unique_ptr<Recorder> record_in_command_buffers(const Segment &segment);
+// By what Device::cannot_record has found.
+std::unique_ptr<Recorder> record(const Device &device, const Segment &segment, Pace &pace);
 
 }  // namespace pocket

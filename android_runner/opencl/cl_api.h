@@ -18,6 +18,7 @@ struct ProgramTag;
 struct KernelTag;
 struct EventTag;
 struct CommandBufferTag;
+struct QcomRecordingTag;
 using Platform = PlatformTag *;
 using Device = DeviceTag *;
 using Context = ContextTag *;
@@ -27,6 +28,7 @@ using Program = ProgramTag *;
 using Kernel = KernelTag *;
 using Event = EventTag *;
 using CommandBuffer = CommandBufferTag *;
+using QcomRecording = QcomRecordingTag *;
 using Int = int32_t;
 using Uint = uint32_t;
 using Bits = uint64_t;
@@ -64,6 +66,7 @@ enum : Uint {
   KERNEL_PRIVATE_MEM_SIZE = 0x11B4,
   BUFFER_CREATE_TYPE_REGION = 0x1220,
   DEVICE_COMMAND_BUFFER_REQUIRED_QUEUE_PROPERTIES = 0x12AA,
+  DEVICE_RECORDABLE_QUEUE_MAX_SIZE = 0x41DE,  // of cl_qcom_recordable_queues: launches
   CONTEXT_PLATFORM = 0x1084,
   QUEUE_PROPERTIES = 0x1093,
   QUEUE_PRIORITY = 0x1096,         // of cl_khr_priority_hints
@@ -77,7 +80,7 @@ enum : Uint {
 constexpr Int OUT_OF_HOST_MEMORY = -6;
 enum : Bits { TYPE_CPU = 2, TYPE_GPU = 4, TYPE_ALL = 0xFFFFFFFF };
 enum : Bits { READ_WRITE = 1, READ_ONLY = 4, USE_HOST_PTR = 8 };
-enum : Bits { QUEUE_PROFILING = 2 };
+enum : Bits { QUEUE_PROFILING = 2, QUEUE_RECORDABLE_QCOM = 1 << 30 };
 
 // X(name, parameters): each becomes a function pointer cl::name for the function clname. A library
 // without one of these can't be used.
@@ -108,6 +111,7 @@ enum : Bits { QUEUE_PROFILING = 2 };
   X(GetKernelWorkGroupInfo, (Kernel, Device, Uint, size_t, void *, size_t *)) \
   X(GetEventProfilingInfo, (Event, Uint, size_t, void *, size_t *))           \
   X(CreateKernelsInProgram, (Program, Uint, Kernel *, Uint *))                \
+  X(EnqueueMarkerWithWaitList, (Queue, Uint, const Event *, Event *))         \
   X(EnqueueUnmapMemObject, (Queue, Memory, void *, Uint, const Event *, Event *))
 
 // Where one of these is missing, the objects live on.
@@ -158,11 +162,21 @@ enum : Bits { QUEUE_PROFILING = 2 };
      const size_t *, Uint, const Uint *, Uint *, void **))                                 \
   X(Int, EnqueueCommandBufferKHR, (Uint, Queue *, CommandBuffer, Uint, const Event *, Event *))
 
+// Of cl_qcom_recordable_queues, likewise. Pairs of a count and a list say what changes in a replay.
+#define CL_RECORDABLE_QUEUE_FUNCTIONS(X)                                                          \
+  X(QcomRecording, NewRecordingQCOM, (Queue, Int *))                                              \
+  X(Int, EndRecordingQCOM, (QcomRecording))                                                       \
+  X(Int, ReleaseRecordingQCOM, (QcomRecording))                                                   \
+  X(Int, EnqueueRecordingQCOM,                                                                    \
+    (Queue, QcomRecording, size_t, const void *, size_t, const void *, size_t, const void *,      \
+     size_t, const void *, Uint, const Event *, Event *))
+
 #define CL_DECLARE(name, parameters) extern Int(*name) parameters;
 #define CL_DECLARE_CREATOR(type, name, parameters) extern type(*name) parameters;
 CL_FUNCTIONS(CL_DECLARE)
 CL_CREATORS(CL_DECLARE_CREATOR)
 CL_COMMAND_BUFFER_FUNCTIONS(CL_DECLARE_CREATOR)
+CL_RECORDABLE_QUEUE_FUNCTIONS(CL_DECLARE_CREATOR)
 #undef CL_DECLARE
 #undef CL_DECLARE_CREATOR
 
@@ -194,6 +208,7 @@ class Owned {
   static void release(Kernel k) { ReleaseKernel(k); }
   static void release(Event e) { ReleaseEvent(e); }
   static void release(CommandBuffer b) { ReleaseCommandBufferKHR(b); }
+  static void release(QcomRecording r) { ReleaseRecordingQCOM(r); }
   T object_ = nullptr;
 };
 

@@ -14,7 +14,7 @@ constexpr Int INVALID_OPERATION = -59;
 std::mutex loading;
 void *loaded = nullptr;
 std::string loaded_name;
-Platform recording = nullptr;  // whose command buffers were looked up
+Platform recording = nullptr;  // whose ways to record were looked up
 
 const char *const PLACES[] = {
     "libOpenCL.so.1",
@@ -181,6 +181,12 @@ class Search {
   bool opened_ = false;  // one was complete and listed no platform
 };
 
+// Qualcomm's functions are symbols of its library, too.
+void *of_extension(Platform platform, const char *name) {
+  void *const found = extension_function ? extension_function(platform, name) : nullptr;
+  return found ? found : dlsym(loaded, name);
+}
+
 std::string same_again(const std::string &wanted) {
   if (wanted.empty()) return loaded_name;
   void *const library = dlopen(wanted.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -208,16 +214,19 @@ std::string load(const std::string &wanted) {
 }
 
 // Of one platform: those of another may be other functions.
-bool load_command_buffers(Platform platform) {
-  const std::lock_guard<std::mutex> lock(loading);
-  if (!extension_function || recording) return recording && recording == platform;
-  bool complete = true;
-#define CL_LOOK_UP(type, name, parameters)                                               \
-  name = reinterpret_cast<type(*) parameters>(extension_function(platform, "cl" #name)); \
+#define CL_LOOK_UP(type, name, parameters)                                            \
+  name = reinterpret_cast<type(*) parameters>(of_extension(platform, "cl" #name)); \
   complete = complete && name;
-  CL_COMMAND_BUFFER_FUNCTIONS(CL_LOOK_UP)
-  if (complete) recording = platform;
-  return complete;
-}
+#define CL_LOADER(load, FUNCTIONS)                              \
+  bool load(Platform platform) {                                \
+    const std::lock_guard<std::mutex> lock(loading);            \
+    if (recording) return recording == platform;                \
+    bool complete = true;                                       \
+    FUNCTIONS(CL_LOOK_UP)                                       \
+    if (complete) recording = platform;                         \
+    return complete;                                            \
+  }
+CL_LOADER(load_command_buffers, CL_COMMAND_BUFFER_FUNCTIONS)
+CL_LOADER(load_recordable_queues, CL_RECORDABLE_QUEUE_FUNCTIONS)
 
 }  // namespace cl

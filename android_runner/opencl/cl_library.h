@@ -19,7 +19,9 @@ struct NoLibrary : pocket::Failure {
 // that isn't empty. Throws NoLibrary, which tells of every library tried. Both from any thread.
 std::string load(const std::string &wanted);
 
-// False: a function is missing, or another platform's are used.
+// What records launches: cl_khr_command_buffer, cl_qcom_recordable_queues. False: a function is
+// missing, or another platform's are used.
 bool load_command_buffers(Platform platform);
+bool load_recordable_queues(Platform platform);
 
 }  // namespace cl

@@ -111,10 +111,16 @@ void Device::wait() const {
   for (const auto &queue : queues_) cl::check(cl::Finish(queue.get()), "clFinish");
 }
 
-std::string Device::cannot_record() const {
-  const std::string extension = "cl_khr_command_buffer";
+std::string Device::cannot_record() {
   const std::string all = cl::info_text(cl::GetDeviceInfo, facts_.id, cl::DEVICE_EXTENSIONS);
-  if (!lists(all, extension)) return "the device has no " + extension;
+  const std::string reason = no_command_buffers(all);
+  if (reason.empty() || recordable_) return "";
+  return lists(all, "cl_qcom_recordable_queues") ? make_recordable() : reason;
+}
+
+std::string Device::no_command_buffers(const std::string &extensions) const {
+  const std::string extension = "cl_khr_command_buffer";
+  if (!lists(extensions, extension)) return "the device has no " + extension;
   cl::Bits needed = 0;  // a driver that doesn't know the question needs nothing
   if (cl::GetDeviceInfo(facts_.id, cl::DEVICE_COMMAND_BUFFER_REQUIRED_QUEUE_PROPERTIES,
                         sizeof needed, &needed, nullptr) == 0 &&
@@ -122,6 +128,20 @@ std::string Device::cannot_record() const {
     return extension + " needs queues of another kind here";
   const bool complete = cl::load_command_buffers(facts_.platform);
   return complete ? "" : "a function of " + extension + " is missing";
+}
+
+// The flag stands alone: with any other the driver refuses the queue.
+std::string Device::make_recordable() {
+  if (!cl::load_recordable_queues(facts_.platform) || !cl::CreateCommandQueue)
+    return "a function of cl_qcom_recordable_queues is missing";
+  cl::Uint most = 0;
+  cl::GetDeviceInfo(facts_.id, cl::DEVICE_RECORDABLE_QUEUE_MAX_SIZE, sizeof most, &most, nullptr);
+  cl::Int code = 0;
+  recordable_ = cl::Owned<cl::Queue>(
+      cl::CreateCommandQueue(context(), facts_.id, cl::QUEUE_RECORDABLE_QCOM, &code));
+  if (code != 0) return "no queue records: " + cl::error_name(code);
+  if (most) most_recorded_ = most;
+  return "";
 }
 
 cl::Owned<cl::Memory> sub_buffer(const cl::Owned<cl::Memory> &whole, size_t offset, size_t bytes) {

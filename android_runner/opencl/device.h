@@ -50,18 +50,25 @@ class Device {
     return compile();
   }
 
-  // Why cl_khr_command_buffer can't be used here; empty when it can.
-  std::string cannot_record() const;
+  // Why launches can't be recorded here; empty when they can: by command buffers, or else by a
+  // queue that records, of so many launches at most.
+  std::string cannot_record();
+  cl::Queue recordable() const { return recordable_.get(); }
+  size_t most_recorded() const { return most_recorded_; }
 
  private:
   cl::Owned<cl::Context> make_context() const;
   cl::Owned<cl::Queue> make_queue() const;
+  std::string no_command_buffers(const std::string &extensions) const;
+  std::string make_recordable();
 
   DeviceFacts facts_;
   const bool profiling_;
   Hints hints_;
   cl::Owned<cl::Context> context_;
   std::vector<cl::Owned<cl::Queue>> queues_;
+  cl::Owned<cl::Queue> recordable_;
+  size_t most_recorded_ = SIZE_MAX;
 };
 
 cl::Owned<cl::Memory> sub_buffer(const cl::Owned<cl::Memory> &whole, size_t offset, size_t bytes);

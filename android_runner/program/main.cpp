@@ -44,9 +44,7 @@ const char *const USAGE =
     "--retry-bad ($POCKETCL_RETRY_BAD=1)  what a driver died of is tried again\n"
     "--journal FILE                       notes what a driver may die of; else in the cache\n"
     "--priority low|normal|high ($POCKETCL_PRIORITY)    what the driver is asked for; normal\n"
-    "--flush N                            the driver is given every N launches; 2 on GPUs, 0: as "
-    "it "
-    "likes\n"
+    "--slice MICROSECONDS                 what the device is given at once; 4000 on GPUs, 0: all\n"
     "--profile                            queues that can tell when each kernel ran\n";
 
 std::string variable(const char *name) {
@@ -71,7 +69,7 @@ struct Options {
   EngineOptions engine = from_environment();
   std::vector<std::string> plans;
   std::string probe, scratch;
-  std::string limit, flush, frames;
+  std::string limit, slice, frames;
   int period_ms = 0;  // of a client that draws
   bool build = false, check = false, devices = false, version = false, help = false;
 };
@@ -91,7 +89,7 @@ bool understood(Options &options) {
   EngineOptions &engine = options.engine;
   int limit = static_cast<int>(engine.builds.limit_s);
   bool good =
-      number(options.limit, limit) && limit > 0 && number(options.flush, engine.flush_every) &&
+      number(options.limit, limit) && limit > 0 && number(options.slice, engine.slice_us) &&
       number(options.frames, options.period_ms);
   engine.builds.limit_s = limit;
   for (std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.workers})
@@ -114,7 +112,7 @@ bool parse(int count, char **words, Options &options) {
                 {"--child-builds", &options.engine.builds.workers},
                 {"--build-limit", &options.limit},
                 {"--journal", &options.engine.journal},
-                {"--flush", &options.flush},
+                {"--slice", &options.slice},
                 {"--frames", &options.frames},
                 {"--probe", &options.probe},
                 {"--scratch", &options.scratch}};

@@ -61,11 +61,11 @@ std::string journal_file(const EngineOptions &options, const ProgramCache &cache
   return options.journal.empty() ? journal_in(cache.folder()) : options.journal;
 }
 
-// On a GPU a long prefill would hold the screen up: p95 of a frame was 7 ms with 2, 63 ms with 4
-// and 123 ms without, on an Adreno 740 (flutter_gemma issue 381).
-size_t flush_every(const EngineOptions &options, const Device &device) {
-  if (options.flush_every >= 0) return static_cast<size_t>(options.flush_every);
-  return device.is_cpu() ? 0 : 2;
+// On a GPU a long prefill would hold the screen up. A driver of Adrenos keeps four pieces in flight
+// while several clients want it: four times this is a frame of 60 a second.
+double budget_s(const EngineOptions &options, const Device &device) {
+  if (options.slice_us >= 0) return 1e-6 * options.slice_us;
+  return device.is_cpu() ? 0 : 4e-3;
 }
 
 }  // namespace
@@ -80,7 +80,7 @@ Engine::Engine(const EngineOptions &options)
       cache_(options.cache, device_),
       journal_(journal_file(options, cache_)),
       programs_(plan_, device_, cache_, journal_, options.builds),
-      executor_(plan_, device_, memory_, programs_, flush_every(options, device_)),
+      executor_(plan_, device_, memory_, programs_, budget_s(options, device_)),
       session_(plan_, phases_, executor_) {
   if (options.watch_crashes) journal_.watch_crashes();
   executor_.load(phases_, device_.is_cpu() && options.cooperative != "off");

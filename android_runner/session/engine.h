@@ -20,7 +20,7 @@ struct EngineOptions {
   std::string journal;         // where risky calls are noted; empty: in the cache's folder
   bool watch_crashes = false;  // crash signals are noted in it, too; not for a library
   bool profile = false;        // queues that tell when each kernel ran
-  int flush_every = -1;        // launches; 0: as the driver likes; -1: as suits the device
+  int slice_us = -1;           // that a device is given at once; 0: all; -1: as suits the device
   BuildOptions builds;
 };
 

@@ -24,6 +24,7 @@ OPTIONAL = [
     "clGetKernelWorkGroupInfo",
     "clGetEventProfilingInfo",
     "clCreateKernelsInProgram",
+    "clEnqueueMarkerWithWaitList",
     "clReleaseContext",
     "clReleaseCommandQueue",
     "clReleaseMemObject",
@@ -205,23 +206,3 @@ def test_priority_that_the_driver_refuses(
     found = hints(toy, start, fake_driver, tmp_path / "2", POCKETCL_PRIORITY="low")
     assert found == ["note: the driver takes no hints: --priority low changes nothing"]
     assert start(toy.folder, "--priority", "highest").end()[0] == 2
-
-
-def test_flushes(toy: Toy, start: Start, fake_driver: Path, tmp_path: Path) -> None:
-    """Prefill: five launches of one chunk are three pieces; the first run is no measure."""
-
-    def flushes(name: str, *options: str, **env: str) -> int:
-        log = tmp_path / name
-        talk = start(
-            toy.folder, "--cl-lib", str(fake_driver), *options,
-            FAKE_REAL=str(find_opencl()), FAKE_LOG=str(log), **env,
-        )  # fmt: skip
-        talk.next("prefill 0 3 1 4")
-        before = log.read_text().count("flush")
-        talk.next("prefill 0 3 1 4")
-        return log.read_text().count("flush") - before
-
-    least = flushes("cpu")
-    assert flushes("gpu", FAKE_GPU="1") == least + 2
-    assert flushes("each", "--flush", "1") == least + 5
-    assert flushes("none", "--flush", "0", FAKE_GPU="1") == least
