@@ -104,14 +104,18 @@ void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols, co
 void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
                        const Take &take) {
   phase.resize(symbols);
-  if ((!phase.ran || halves_) && mode == LaunchMode::Plain && !profile_)
-    return send_carefully(phase, symbols, take);
+  const bool singly = (!phase.ran || halves_) && mode == LaunchMode::Plain && !profile_;
+  if (singly) send_carefully(phase, symbols, take);
+  else send_segments(phase, mode, take);
+  pace_.flush();
+}
+
+void PhaseRunner::send_segments(const BoundPhase &phase, LaunchMode mode, const Take &take) {
   if (profile_) profile_->begin(phase.phase->name);
   for (const BoundSegment &each : phase.segments) {
     if (each.host) do_host_step(*each.host, take);
     else each.recorder(mode)->send(profile_.get());
   }
-  pace_.flush();
 }
 
 // The first time: a program's first launch ends before the next is sent, so that the journal of a

@@ -47,6 +47,7 @@ class PhaseRunner {
   BoundDispatch bind_dispatch(const Step &step, const BoundPhase &bound);
   void set_arguments(const BoundPhase &bound, BoundDispatch &dispatch) const;
   cl::Memory memory_of(const Argument &argument, const BoundPhase &bound) const;
+  void send_segments(const BoundPhase &phase, LaunchMode mode, const Take &take);
   void send_carefully(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take);
   void launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
                          const std::vector<int64_t> &symbols);

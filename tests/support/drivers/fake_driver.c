@@ -8,6 +8,7 @@
  *   FAKE_GPU         the device says that it is one
  *   FAKE_VERSION     of the driver
  *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
+ *   FAKE_LAUNCHES    and for each launch (offset and size), each marker and each wait for one
  *   FAKE_DEATH       segv, abort, exit, hang, kill, kill-child or none: how
  *                    it ends in clBuildProgram of a source that says FATAL, or
  *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
@@ -159,7 +160,24 @@ int clEnqueueNDRangeKernel(P q, P k, unsigned d, S o, S g, S l, unsigned n, C w,
     const int code = refusal("launch");
     if (code) return code;
   }
+  if (*setting("FAKE_LAUNCHES")) tell("launched %p %zu+%zu\n", k, o ? o[0] : 0, g[0]);
   return REAL(clEnqueueNDRangeKernel)(q, k, d, o, g, l, n, w, e);
+}
+
+static P markers[4096];
+static int marks;
+
+int clEnqueueMarkerWithWaitList(P q, unsigned n, C waits, P *event) {
+  const int code = REAL(clEnqueueMarkerWithWaitList)(q, n, waits, event);
+  markers[marks++ % 4096] = *event;
+  if (*setting("FAKE_LAUNCHES")) tell("marked\n");
+  return code;
+}
+
+int clWaitForEvents(unsigned n, const P *events) {
+  if (*setting("FAKE_LAUNCHES") && is_in(markers, marks < 4096 ? marks : 4096, events[0]))
+    tell("waited\n");
+  return REAL(clWaitForEvents)(n, events);
 }
 
 /* Hints that the real driver does not know are told and left out. */
@@ -232,7 +250,7 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clCreateProgramWithBinary) OWN(clBuildProgram) OWN(clCreateKernel)
       OWN(clCreateKernelsInProgram) OWN(clEnqueueNDRangeKernel) OWN(clCreateContext)
       OWN(clCreateCommandQueueWithProperties) OWN(clFlush) OWN(clFinish)
-      OWN(clGetKernelWorkGroupInfo)
+      OWN(clGetKernelWorkGroupInfo) OWN(clEnqueueMarkerWithWaitList) OWN(clWaitForEvents)
       OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];
   snprintf(between, sizeof between, ",%s,", name);
