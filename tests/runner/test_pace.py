@@ -155,6 +155,7 @@ def test_the_same_bits(toy: Toy, start: Start, tmp_path: Path, recorded: str, se
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_the_same_bits_of_a_plan_for_a_phone(
     start: Start, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

@@ -196,6 +196,39 @@ def test_a_profile_is_taken_of_plain_steps(toy: Toy, start: Start, tmp_path: Pat
     assert ids + rest == toy.continued([3], 8)
 
 
+# --- by Qualcomm's recordable queues -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_queue_that_records(
+    bucketed: Toy, shimmed: Shimmed, start: Start, tmp_path: Path, seed: int
+) -> None:
+    talk, counts = shimmed(bucketed.folder, "--recorded", "on", fault="qcom")
+    assert chosen(talk)["chosen"] == "command-buffer" and counts.now()["replayed"] > 0
+    lines, plain = script(50, C, 8, seed), start(bucketed.folder, "--recorded", "off")
+    assert answers(talk, lines, tmp_path / "a") == answers(plain, lines, tmp_path / "b")
+    # Five or six launches of a step are two recordings of at most three.
+    spent = counts.of(lambda: talk.decode("decode 0 3 5"))
+    assert (spent["replayed"], spent["enqueued"]) == (2 * 5, 0)
+
+
+def test_pieces_are_recorded(toy: Toy, shimmed: Shimmed) -> None:
+    for step in toy.plan["phases"][1]["steps"][:4]:
+        step["variants"][0]["cut"], step["microseconds"] = 0, 400
+    toy.save()
+    for fault in ("", "qcom"):
+        talk, _ = shimmed(toy.folder, "--recorded", "on", "--slice", "100", fault=fault)
+        if chosen(talk)["chosen"] != "command-buffer":
+            pytest.skip(chosen(talk)["why"])
+        assert talk.decode("decode 0 3 20")[0] == toy.continued([3], 20)
+
+
+def test_a_queue_that_is_refused(toy: Toy, shimmed: Shimmed) -> None:
+    talk, _ = shimmed(toy.folder, "--recorded", "on", fault="qcom refuse")
+    assert chosen(talk)["why"] == "no queue records: CL_INVALID_VALUE (-30)"
+    assert talk.decode("decode 0 3 20")[0] == toy.continued([3], 20)
+
+
 # --- the choice ----------------------------------------------------------------------------------
 
 

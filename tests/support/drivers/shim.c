@@ -1,6 +1,6 @@
 /* Stands between the runner and OpenCL, and under its malloc: counts what the runner does, and
- * plays drivers that lack, refuse, lose or slow down command buffers. For glibc; it is given by
- * --cl-lib and by LD_PRELOAD. */
+ * plays drivers that lack, refuse, lose or slow down command buffers, or record by a queue as
+ * Qualcomm's do. For glibc; it is given by --cl-lib and by LD_PRELOAD. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -88,22 +88,105 @@ WRAP(clReleaseEvent, &unused, (P e), (e))
 WRAP(clSetKernelArg, &counters[BUILT], (P k, unsigned i, size_t s, C v), (k, i, s, v))
 WRAP(clGetKernelInfo, &counters[BUILT], (P k, unsigned i, size_t s, P v, P r), (k, i, s, v, r))
 WRAP(clGetProgramInfo, &counters[BUILT], (P k, unsigned i, size_t s, P v, P r), (k, i, s, v, r))
-WRAP(clGetDeviceInfo, &counters[BUILT], (P k, unsigned i, size_t s, P v, P r), (k, i, s, v, r))
 WRAP(clBuildProgram, &counters[BUILT], (P p, unsigned n, C d, C o, P f, P u), (p, n, d, o, f, u))
 WRAP_CREATOR(clCreateKernel, (P p, C n, P c), (p, n, c))
 WRAP_CREATOR(clCreateBuffer, (P x, uint64_t f, size_t s, P h, P c), (x, f, s, h, c))
 WRAP_CREATOR(clCreateSubBuffer, (P m, uint64_t f, unsigned t, C r, P c), (m, f, t, r, c))
-WRAP_CREATOR(clCreateCommandQueue, (P x, P d, uint64_t f, P c), (x, d, f, c))
+
+/* fault "qcom": launches are recorded by a queue of their own, QCOM_MOST of them at most. */
+enum { QCOM_MOST = 3 };
+static int qcom(void) { return strncmp(fault, "qcom", 4) == 0; }
+
+typedef struct {
+  struct Launch {
+    P kernel;
+    unsigned dims;
+    size_t offset[3], global[3], local[3];
+  } launches[QCOM_MOST];
+  int count, open;
+} Recording;
+static Recording *open_recording;
+static char recordable; /* only its address matters */
+
+int clGetDeviceInfo(P device, unsigned key, size_t size, P value, size_t *needed) {
+  REAL(int, clGetDeviceInfo, (P, unsigned, size_t, P, size_t *))
+  const char *all = "cl_khr_fp16 cl_qcom_recordable_queues";
+  ++counters[BUILT];
+  if (qcom() && key == 0x41DE) return *(unsigned *)value = QCOM_MOST, 0;
+  if (!qcom() || key != 0x1030) return real(device, key, size, value, needed);
+  if (value) strcpy(value, all);
+  if (needed) *needed = strlen(all) + 1;
+  return 0;
+}
+
+P clCreateCommandQueue(P context, P device, uint64_t flags, int *code) {
+  REAL(P, clCreateCommandQueue, (P, P, uint64_t, int *))
+  ++counters[BUILT];
+  if (flags != 1 << 30) return real(context, device, flags, code);
+  if (strcmp(fault, "qcom refuse") == 0) return *code = -30, NULL;
+  return *code = 0, &recordable;
+}
+
+int clReleaseCommandQueue(P queue) {
+  REAL(int, clReleaseCommandQueue, (P))
+  return queue == &recordable ? 0 : real(queue);
+}
+
+P clNewRecordingQCOM(P queue, int *code) {
+  ++counters[RECORDED];
+  if (queue != &recordable || open_recording) return *code = -36, NULL;
+  open_recording = __libc_calloc(1, sizeof *open_recording);
+  open_recording->open = 1;
+  return *code = 0, open_recording;
+}
+
+int clEndRecordingQCOM(P recording) {
+  if (recording != open_recording) return -30;
+  open_recording->open = 0;
+  return open_recording = NULL, 0;
+}
+
+int clReleaseRecordingQCOM(P recording) { return free(recording), 0; }
+
+static int keep(P kernel, unsigned dims, S offset, S global, S local) {
+  if (!open_recording || open_recording->count == QCOM_MOST) return -59;
+  struct Launch *launch = &open_recording->launches[open_recording->count++];
+  launch->kernel = kernel, launch->dims = dims;
+  for (unsigned i = 0; i < dims; ++i) {
+    launch->offset[i] = offset ? offset[i] : 0;
+    launch->global[i] = global[i], launch->local[i] = local[i];
+  }
+  return 0;
+}
 
 /* fault "turn": plain dispatches are slow until `fault_after` replays, then recorded steps are. */
 static int turned(void) { return (long)counters[REPLAYED] > fault_after; }
 
 int clEnqueueNDRangeKernel(P q, P k, unsigned d, S o, S g, S l, unsigned n, C w, P e) {
   REAL(int, clEnqueueNDRangeKernel, (P, P, unsigned, S, S, S, unsigned, C, P))
+  if (q == &recordable) return keep(k, d, o, g, l);
   ++counters[ENQUEUED];
   if (strcmp(fault, "turn") == 0 && !turned()) usleep(200);
   ++in_driver;
   const int code = real(q, k, d, o, g, l, n, w, e);
+  --in_driver;
+  return code;
+}
+
+int clEnqueueRecordingQCOM(P queue, Recording *recording, size_t args, C a, size_t offsets, C o,
+                           size_t globals, C g, size_t locals, C l, unsigned n, C waits, P event) {
+  (void)a, (void)o, (void)g, (void)l, (void)n, (void)waits;
+  REAL(int, clEnqueueNDRangeKernel, (P, P, unsigned, S, S, S, unsigned, C, P))
+  if (recording->open || !recording->count || args + offsets + globals + locals) return -30;
+  ++counters[REPLAYED];
+  ++in_driver;
+  int code = 0;
+  for (int i = 0; i < recording->count && code == 0; ++i) {
+    struct Launch *at = &recording->launches[i];
+    const int last = i == recording->count - 1;
+    code = real(queue, at->kernel, at->dims, at->offset, at->global, at->local, 0, NULL,
+                last ? event : NULL);
+  }
   --in_driver;
   return code;
 }
