@@ -70,6 +70,8 @@ enum : Uint {
   CONTEXT_PLATFORM = 0x1084,
   QUEUE_PROPERTIES = 0x1093,
   QUEUE_PRIORITY = 0x1096,         // of cl_khr_priority_hints
+  QUEUE_UNIT_LIMIT_ARM = 0x41F3,   // of cl_arm_scheduling_controls: compute units that it may take
+  DEVICE_SCHEDULING_CONTROLS_ARM = 0x41E4,
   CONTEXT_PERF_HINT = 0x40C2,      // of cl_qcom_perf_hint: this + 1 is high, + 2 normal, + 3 low
   CONTEXT_PRIORITY_HINT = 0x40C9,  // of cl_qcom_priority_hint, likewise
   PROFILING_QUEUED = 0x1280,

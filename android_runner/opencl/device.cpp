@@ -10,13 +10,12 @@
 namespace pocket {
 
 Device::Device(const std::string &wanted, const std::string &device_class, bool profiling,
-               const std::string &priority)
+               const HintWishes &wishes)
     : facts_(choose_device(wanted, device_class == "cpu")), profiling_(profiling) {
-  hints_ =
-      priority_hints(priority, cl::info_text(cl::GetDeviceInfo, facts_.id, cl::DEVICE_EXTENSIONS));
-  if (priority != "normal" && !hints_.any())
+  hints_ = hints_for(wishes, facts_);
+  if ((wishes.priority != "normal" || !wishes.power.empty()) && !hints_.any())
     fprintf(stderr, "note: the driver takes no hints: --priority %s changes nothing\n",
-            priority.c_str());
+            wishes.priority.c_str());
   try {
     context_ = make_context();
     queues_.push_back(make_queue());

@@ -24,7 +24,7 @@ class Device {
  public:
   // See choose_device; `device_class` is the plan's.
   Device(const std::string &wanted, const std::string &device_class, bool profiling = false,
-         const std::string &priority = "normal");
+         const HintWishes &wishes = {});
 
   const DeviceFacts &facts() const { return facts_; }
   bool profiling() const { return profiling_; }  // its queues note when kernels run

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "opencl/cl_api.h"
+#include "opencl/device_choice.h"
 
 namespace pocket {
 
@@ -14,8 +15,14 @@ struct Hints {
   bool any() const { return !context.empty() || !queue.empty(); }
 };
 
-// `priority` is low, normal or high; `extensions` what the device lists. Normal asks for nothing.
-Hints priority_hints(const std::string &priority, const std::string &extensions);
+// Each low, normal or high. Of the priority normal asks for nothing; the power, for which clocks may
+// be raised, is high with a high priority unless it is given, and otherwise not asked for.
+struct HintWishes {
+  std::string priority = "normal", power;
+};
+
+// As far as the device lists what they need. Of a Mali's cores a low priority leaves one to others.
+Hints hints_for(const HintWishes &wishes, const DeviceFacts &facts);
 
 bool lists(const std::string &extensions, const std::string &name);
 

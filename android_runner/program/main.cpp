@@ -44,6 +44,7 @@ const char *const USAGE =
     "--retry-bad ($POCKETCL_RETRY_BAD=1)  what a driver died of is tried again\n"
     "--journal FILE                       notes what a driver may die of; else in the cache\n"
     "--priority low|normal|high ($POCKETCL_PRIORITY)    what the driver is asked for; normal\n"
+    "--power low|normal|high ($POCKETCL_POWER)          clocks, likewise; high with a high priority\n"
     "--slice MICROSECONDS                 what the device is given at once; 4000 on GPUs, 0: all\n"
     "--profile                            queues that can tell when each kernel ran\n";
 
@@ -59,7 +60,7 @@ EngineOptions from_environment() {
   engine.cache = default_cache_folder();
   engine.builds.workers = variable("POCKETCL_CHILD_BUILDS");
   engine.builds.retry_bad = !variable("POCKETCL_RETRY_BAD").empty();
-  engine.priority = variable("POCKETCL_PRIORITY");
+  engine.hints = {variable("POCKETCL_PRIORITY"), variable("POCKETCL_POWER")};
   engine.recorded = variable("POCKETCL_RECORDED");
   engine.cooperative = variable("POCKETCL_COOPERATIVE");
   return engine;
@@ -84,6 +85,8 @@ bool number(const std::string &word, int &value) {
   return word.size() < 7 && word.find_first_not_of("0123456789") == std::string::npos;
 }
 
+const auto LEVELS = {"low", "normal", "high"};
+
 // False where a value makes no sense.
 bool understood(Options &options) {
   EngineOptions &engine = options.engine;
@@ -94,7 +97,8 @@ bool understood(Options &options) {
   engine.builds.limit_s = limit;
   for (std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.workers})
     good = one_of(*wish, {"auto", "on", "off"}, "auto") && good;
-  return one_of(engine.priority, {"low", "normal", "high"}, "normal") && good;
+  good = (engine.hints.power.empty() || one_of(engine.hints.power, LEVELS, "")) && good;
+  return one_of(engine.hints.priority, LEVELS, "normal") && good;
 }
 
 // False when the command line makes no sense.
@@ -108,7 +112,8 @@ bool parse(int count, char **words, Options &options) {
                 {"--phases", &options.engine.phases},
                 {"--recorded", &options.engine.recorded},
                 {"--cooperative", &options.engine.cooperative},
-                {"--priority", &options.engine.priority},
+                {"--priority", &options.engine.hints.priority},
+                {"--power", &options.engine.hints.power},
                 {"--child-builds", &options.engine.builds.workers},
                 {"--build-limit", &options.limit},
                 {"--journal", &options.engine.journal},

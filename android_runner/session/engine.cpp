@@ -75,7 +75,7 @@ Engine::Engine(const EngineOptions &options)
       plan_(with_known_states(load_plan(options.plan))),
       phases_(chosen_phases(plan_, options.phases)),
       library_(cl::load(options.library)),
-      device_(options.platform, plan_.device_class, options.profile, options.priority),
+      device_(options.platform, plan_.device_class, options.profile, options.hints),
       memory_(plan_, fitting(device_, plan_, phases_), phases_),
       cache_(options.cache, device_),
       journal_(journal_file(options, cache_)),

@@ -16,7 +16,7 @@ struct EngineOptions {
   std::string cache;                                    // of program binaries; empty: none
   std::string phases = "prefill,decode";                // those that give ids are always among them
   std::string recorded = "auto", cooperative = "auto";  // auto, on or off
-  std::string priority = "normal";                      // low, normal or high: see queue_priority.h
+  HintWishes hints;                                     // see queue_priority.h
   std::string journal;         // where risky calls are noted; empty: in the cache's folder
   bool watch_crashes = false;  // crash signals are noted in it, too; not for a library
   bool profile = false;        // queues that tell when each kernel ran

@@ -16,6 +16,7 @@ from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 TEXT = [3, 1, 4, 1, 5]
 QCOM = "cl_qcom_priority_hint cl_qcom_perf_hint"
+ARM = "cl_khr_priority_hints cl_arm_scheduling_controls"
 OPTIONAL = [
     "clGetPlatformInfo",
     "clGetProgramInfo",
@@ -186,6 +187,11 @@ def hints(toy: Toy, start: Start, library: Path, log: Path, *options: str, **env
         ("low", QCOM, ["context 40c9=40cc"]),
         ("high", "cl_qcom_perf_hint", ["context 40c2=40c3"]),
         ("high", QCOM, ["context 40c9=40ca", "context 40c2=40c3"]),
+        ("high --power low", QCOM, ["context 40c9=40ca", "context 40c2=40c5"]),
+        ("low --power high", QCOM, ["context 40c9=40cc", "context 40c2=40c3"]),
+        ("normal --power normal", QCOM, ["context 40c2=40c4"]),
+        ("low", ARM, ["queue 1093=0", "queue 1096=4", "queue 41f3=1"]),
+        ("high", ARM, ["queue 1093=0", "queue 1096=1"]),
     ],
 )  # fmt: skip
 def test_priority(
@@ -193,7 +199,7 @@ def test_priority(
     priority: str, extensions: str, expected: list[str],
 ) -> None:  # fmt: skip
     env = {"FAKE_EXTENSIONS": extensions, "POCKETCL_CHILD_BUILDS": "off"}
-    found = hints(toy, start, fake_driver, tmp_path / "log", "--priority", priority, **env)
+    found = hints(toy, start, fake_driver, tmp_path / "log", "--priority", *priority.split(), **env)
     assert found == expected
 
 
@@ -206,3 +212,13 @@ def test_priority_that_the_driver_refuses(
     found = hints(toy, start, fake_driver, tmp_path / "2", POCKETCL_PRIORITY="low")
     assert found == ["note: the driver takes no hints: --priority low changes nothing"]
     assert start(toy.folder, "--priority", "highest").end()[0] == 2
+    assert start(toy.folder, "--power", "most").end()[0] == 2
+
+
+def test_a_mali_that_limits_no_units(
+    toy: Toy, start: Start, fake_driver: Path, tmp_path: Path
+) -> None:
+    """Before 0.6 the extension had less."""
+    env = {"FAKE_EXTENSIONS": ARM, "FAKE_CONTROLS": "127", "POCKETCL_CHILD_BUILDS": "off"}
+    found = hints(toy, start, fake_driver, tmp_path / "log", "--priority", "low", **env)
+    assert found == ["queue 1093=0", "queue 1096=4"]

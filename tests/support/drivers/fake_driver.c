@@ -6,6 +6,7 @@
  *   FAKE_EMPTY       lists no platform
  *   FAKE_EXTENSIONS  listed in addition
  *   FAKE_GPU         the device says that it is one
+ *   FAKE_CONTROLS    what it says of cl_arm_scheduling_controls; all of it
  *   FAKE_VERSION     of the driver
  *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
  *   FAKE_LAUNCHES    and for each launch (offset and size), each marker and each wait for one
@@ -100,6 +101,9 @@ int clGetPlatformIDs(unsigned n, P list, unsigned *count) {
 int clGetDeviceInfo(P device, unsigned key, size_t size, P value, size_t *needed) {
   int code = REAL(clGetDeviceInfo)(device, key, size, value, needed);
   if (key == 0x1000 && *setting("FAKE_GPU") && value) *(uint64_t *)value = 4;
+  if (key == 0x1002 && strstr(setting("FAKE_EXTENSIONS"), "cl_arm") && value) *(uint32_t *)value = 2;
+  if (key == 0x41E4 && value) /* CL_DEVICE_SCHEDULING_CONTROLS_CAPABILITIES_ARM */
+    return *(uint64_t *)value = *setting("FAKE_CONTROLS") ? atoi(setting("FAKE_CONTROLS")) : 255, 0;
   const char *more = key == 0x1030 ? setting("FAKE_EXTENSIONS") : "";
   if (key == 0x102D && *setting("FAKE_VERSION")) {
     more = setting("FAKE_VERSION");
