@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -76,6 +77,18 @@ std::string read_file(const std::string &path) {
     throw Failure(path + " is too large", "no text of a plan has over 256 MiB",
                   "copy the plan folder again, or compile the model again");
   return text;
+}
+
+void read_file(const std::string &path, char *into, size_t size) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  ssize_t n = file < 0 ? -1 : 1;
+  errno = file < 0 ? errno : EIO;  // of a file that ends early
+  for (size_t done = 0; n > 0 && done < size; done += static_cast<size_t>(std::max<ssize_t>(n, 0)))
+    n = pread(file, into + done, size - done, static_cast<off_t>(done));
+  const int error = errno;
+  if (file >= 0) close(file);
+  errno = error;
+  if (n <= 0) throw unreadable(path);
 }
 
 NewFile::NewFile(const std::string &path, mode_t mode) : path_(path) {

@@ -12,6 +12,7 @@ namespace pocket {
 
 Failure unreadable(const std::string &path);     // by errno
 std::string read_file(const std::string &path);  // throws Failure
+void read_file(const std::string &path, char *into, size_t size);  // its first bytes; likewise
 
 // A file under another name, which takes the place of `path` when it is whole. It is locked for as
 // long as it is written: one that nobody holds is left over from a process that was killed.

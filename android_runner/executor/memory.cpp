@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/failure.h"
+#include "base/files.h"
 #include "executor/memory_needs.h"
 
 namespace pocket {
@@ -20,7 +21,8 @@ Memory::Memory(const Plan &plan, const Device &device, const std::vector<const P
                   "compile the model for this device");
   sizes_ = buffer_sizes(plan, phases);
   for (const Phase *phase : phases) arena_bytes = std::max(arena_bytes, phase->arena_bytes);
-  check_room(needs_of(plan, sizes_, arena_bytes), device.facts());
+  check_room(needs_of(plan, sizes_, arena_bytes), device.facts(),
+             maps_weights(plan, device.facts()));
   load_weights(plan, device);
   make_buffers(plan, device);
   if (arena_bytes) arena_ = device.buffer(arena_bytes, "the scratch memory");
@@ -37,12 +39,19 @@ void Memory::load_weights(const Plan &plan, const Device &device) {
   }
 }
 
-// Where the device shares the host's memory it gets the mapping itself, else a copy and the mapping
-// goes.
+// The device gets the mapping itself where it may; else what is read into memory that both share, or
+// a copy of the mapping, which goes.
 cl::Owned<cl::Memory> Memory::load_shard(const Plan &plan, const Device &device, size_t file) {
-  MappedFile mapped(plan.path(file), plan.files[file].bytes);
-  const std::string &name = plan.files[file].path;
-  if (device.facts().unified) {
+  const std::string &name = plan.files[file].path, path = plan.path(file);
+  const auto bytes = static_cast<size_t>(plan.files[file].bytes);
+  const bool maps = maps_weights(plan, device.facts());
+  if (device.facts().unified && !maps) {
+    auto filled =
+        device.filled_buffer(bytes, name, [&](char *into) { read_file(path, into, bytes); });
+    if (filled) return filled;
+  }
+  MappedFile mapped(path, bytes);
+  if (maps) {
     auto buffer = device.buffer(mapped.size(), name, mapped.data());
     files_.push_back(std::move(mapped));
     return buffer;

@@ -64,16 +64,22 @@ MemoryNeeds needs_of(const Plan &plan, const std::vector<int64_t> &sizes, int64_
   return needs;
 }
 
+// A Mali's driver copies what the host has mapped when a kernel first reads it (Arm's guide to
+// OpenCL, 8.3.1): the weights would lie in memory twice.
+bool maps_weights(const Plan &plan, const DeviceFacts &facts) {
+  return facts.unified && plan.device_class != "mali";
+}
+
 // Weights that the device reads in the host's memory are no reason to refuse: they are mapped, and
 // the system can let go of them.
-void check_room(const MemoryNeeds &needs, const DeviceFacts &facts) {
+void check_room(const MemoryNeeds &needs, const DeviceFacts &facts, bool mapped) {
   const int64_t room = static_cast<int64_t>(facts.global_memory), besides = needs.besides_weights();
-  const int64_t all = sum(besides, needs.weights), needed = facts.unified ? besides : all;
+  const int64_t all = sum(besides, needs.weights), needed = mapped ? besides : all;
   const std::string has =
-      facts.name + " has " + std::to_string(room) + " bytes: " + described(needs, facts.unified);
+      facts.name + " has " + std::to_string(room) + " bytes: " + described(needs, mapped);
   if (needed > room)
     throw Failure("the plan needs " + std::to_string(needed) + " bytes" +
-                      (facts.unified ? " besides its weights" : ""),
+                      (mapped ? " besides its weights" : ""),
                   has, "a smaller --max-context or --prefill-chunk, or a smaller model");
   if (all > room) fprintf(stderr, "note: the plan needs more memory than %s\n", has.c_str());
 }

@@ -18,7 +18,10 @@ struct MemoryNeeds {
 std::vector<int64_t> buffer_sizes(const Plan &plan, const std::vector<const Phase *> &phases);
 MemoryNeeds needs_of(const Plan &plan, const std::vector<int64_t> &sizes, int64_t arena);
 
-// Throws Failure where the device has less.
-void check_room(const MemoryNeeds &needs, const DeviceFacts &facts);
+// Whether the device reads the weights in the host's mapping of their files.
+bool maps_weights(const Plan &plan, const DeviceFacts &facts);
+
+// Throws Failure where the device has less; `mapped`: the weights are.
+void check_room(const MemoryNeeds &needs, const DeviceFacts &facts, bool mapped);
 
 }  // namespace pocket

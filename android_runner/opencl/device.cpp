@@ -63,12 +63,30 @@ void Device::need_queues(size_t count) {
 }
 
 cl::Owned<cl::Memory> Device::buffer(size_t bytes, const std::string &what, void *host) const {
+  return create(host ? cl::READ_ONLY | cl::USE_HOST_PTR : cl::READ_WRITE, bytes, what, host);
+}
+
+cl::Owned<cl::Memory> Device::filled_buffer(size_t bytes, const std::string &what,
+                                            const std::function<void(char *)> &fill) const {
+  if (!cl::EnqueueMapBuffer) return {};
+  auto memory = create(cl::READ_WRITE | cl::ALLOC_HOST_PTR, bytes, what, nullptr);
+  cl::Int code = 0;
+  void *const mapped = cl::EnqueueMapBuffer(queue(0), memory.get(), 1, cl::MAP_WRITE, 0, bytes, 0,
+                                            nullptr, nullptr, &code);
+  if (code != 0) return {};
+  fill(static_cast<char *>(mapped));
+  cl::check(cl::EnqueueUnmapMemObject(queue(0), memory.get(), mapped, 0, nullptr, nullptr),
+            "clEnqueueUnmapMemObject");
+  return memory;
+}
+
+cl::Owned<cl::Memory> Device::create(cl::Bits flags, size_t bytes, const std::string &what,
+                                     void *host) const {
   if (bytes > facts_.largest_buffer)
     throw Failure(what + " needs a buffer of " + std::to_string(bytes) + " bytes",
                   facts_.name + " allows at most " + std::to_string(facts_.largest_buffer),
                   "a smaller --max-context or --prefill-chunk, or a smaller model");
   cl::Int code = 0;
-  const cl::Bits flags = host ? cl::READ_ONLY | cl::USE_HOST_PTR : cl::READ_WRITE;
   cl::Owned<cl::Memory> memory(cl::CreateBuffer(context(), flags, bytes, host, &code));
   cl::check(code, ("clCreateBuffer for " + what).c_str());
   return memory;

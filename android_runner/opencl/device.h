@@ -1,5 +1,6 @@
 // The OpenCL device that a plan runs on: its context, queues and memory.
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ class Device {
   bool is_cpu() const { return facts_.type & cl::TYPE_CPU; }
   void need_queues(size_t count);
   cl::Owned<cl::Memory> buffer(size_t bytes, const std::string &what, void *host = nullptr) const;
+  // Of memory that both see, which `fill` gets the address of; none where the driver can't map it.
+  cl::Owned<cl::Memory> filled_buffer(size_t bytes, const std::string &what,
+                                      const std::function<void(char *)> &fill) const;
   // By the first queue, in its order.
   void write(cl::Memory memory, size_t offset, const void *data, size_t bytes) const;
   void read(cl::Memory memory, size_t offset, void *into, size_t bytes) const;
@@ -59,6 +63,8 @@ class Device {
  private:
   cl::Owned<cl::Context> make_context() const;
   cl::Owned<cl::Queue> make_queue() const;
+  cl::Owned<cl::Memory> create(cl::Bits flags, size_t bytes, const std::string &what,
+                               void *host) const;
   std::string no_command_buffers(const std::string &extensions) const;
   std::string make_recordable();
 

@@ -10,7 +10,7 @@
 namespace pocket {
 namespace {
 
-constexpr cl::Bits MAP_READ = 1, MAP_WRITE = 2, ALLOC_HOST_PTR = 16;
+constexpr cl::Bits MAP_READ = 1;
 constexpr size_t HOST_BYTES = size_t{64} << 20;
 
 struct Host {
@@ -60,7 +60,7 @@ std::string shared(Bench &bench, cl::Bits flags, void *data) {
   const Summary mapped = summary(sample(
       [&] {
         const double start = now();
-        unmap(bench, memory.get(), map(bench, memory.get(), MAP_READ | MAP_WRITE, HOST_BYTES));
+        unmap(bench, memory.get(), map(bench, memory.get(), MAP_READ | cl::MAP_WRITE, HOST_BYTES));
         return now() - start;
       },
       0.3, 30));
@@ -107,7 +107,7 @@ std::string probe_host(const ProbeOptions &options) {
       .raw("write", write)
       .raw("read", read)
       .raw("use_host_ptr", attempt([&] { return shared(bench, cl::USE_HOST_PTR, host.data); }))
-      .raw("alloc_host_ptr", attempt([&] { return shared(bench, ALLOC_HOST_PTR, nullptr); }))
+      .raw("alloc_host_ptr", attempt([&] { return shared(bench, cl::ALLOC_HOST_PTR, nullptr); }))
       .text();
 }
 

@@ -9,6 +9,8 @@ from native import DRIVERS, build
 from talk import Start, failure
 from toy import CHUNK, C, D, Toy, V
 
+from toolkit.toolchain.opencl_loader import find_opencl
+
 WEIGHTS = 16384 + 4 * D * V
 STATES = 4 * C * D
 BUFFERS = 4 * (CHUNK + C + 1 + V)  # rows is 1 in prefill and decode
@@ -43,6 +45,22 @@ def test_room(toy: Toy, start: Start, null_device: Path, unified: bool, all_of_i
         besides = " besides its weights" if unified else ""
         assert facts["what"] == f"the plan needs {needed} bytes{besides}"
         assert facts["because"] == has and "--max-context" in facts["hint"]
+
+
+def test_a_mali_is_not_given_mapped_weights(
+    toy: Toy, start: Start, null_device: Path, fake_driver: Path
+) -> None:
+    """They count, and are read into the device's memory, or copied where it can't be mapped."""
+    toy.plan["profile"]["class"] = "mali"
+    toy.save()
+    needed = BESIDES + WEIGHTS
+    fake = {"FAKE_REAL": str(find_opencl()), "FAKE_MISSING": ",clEnqueueMapBuffer,"}
+    for talk in (start(toy.folder), start(toy.folder, "--cl-lib", str(fake_driver), **fake)):
+        assert talk.ready["weights"] == "uploaded"
+        assert talk.next("prefill 0 3 1 4") == toy.next([3, 1, 4])
+    env = {"NULL_CL_MEMORY": str(needed - 1)}
+    short = start(toy.folder, "--cl-lib", str(null_device), "--cache", "", **env)
+    assert failure(short.first)["what"] == f"the plan needs {needed} bytes"
 
 
 def test_plenty(toy: Toy, start: Start, null_device: Path) -> None:
