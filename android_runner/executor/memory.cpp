@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/failure.h"
-#include "base/files.h"
 #include "executor/memory_needs.h"
 
 namespace pocket {
@@ -46,8 +45,7 @@ cl::Owned<cl::Memory> Memory::load_shard(const Plan &plan, const Device &device,
   const auto bytes = static_cast<size_t>(plan.files[file].bytes);
   const bool maps = maps_weights(plan, device.facts());
   if (device.facts().unified && !maps) {
-    auto filled =
-        device.filled_buffer(bytes, name, [&](char *into) { read_file(path, into, bytes); });
+    auto filled = device.buffer_of_file(path, bytes, name);
     if (filled) return filled;
   }
   MappedFile mapped(path, bytes);

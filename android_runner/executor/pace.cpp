@@ -91,7 +91,9 @@ void Pace::note(const Portion &portion) {
   const size_t program = portion.dispatch->variant->program;
   double &rate = rates_[program].s;
   if (rate == 0) rate = budget_s_ / (items_of(*portion.dispatch) * portion.share);
-  gathering_.programs.push_back(program);
+  std::vector<size_t> &programs = gathering_.programs;
+  if (std::find(programs.begin(), programs.end(), program) == programs.end())
+    programs.push_back(program);
 }
 
 void Pace::flush() {
@@ -120,10 +122,7 @@ void Pace::settle(Batch &batch) {
 }
 
 void Pace::correct(const Batch &batch, double factor) {
-  std::vector<size_t> programs = batch.programs;
-  std::sort(programs.begin(), programs.end());
-  programs.erase(std::unique(programs.begin(), programs.end()), programs.end());
-  for (const size_t program : programs) {
+  for (const size_t program : batch.programs) {
     rates_[program].s *= std::clamp(factor, 1 / STEP, STEP);
     rates_[program].measured = true;
   }

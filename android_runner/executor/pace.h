@@ -55,7 +55,7 @@ class Pace {
   struct Batch {
     cl::Owned<cl::Event> done;
     double began_s = 0, predicted_s = 0;
-    std::vector<size_t> programs;
+    std::vector<size_t> programs;  // each once
   };
 
   double seconds(const Portion &portion) const;

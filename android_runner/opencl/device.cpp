@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/failure.h"
+#include "base/files.h"
 #include "base/text.h"
 #include "opencl/cl_info.h"
 #include "opencl/cl_library.h"
@@ -66,15 +67,15 @@ cl::Owned<cl::Memory> Device::buffer(size_t bytes, const std::string &what, void
   return create(host ? cl::READ_ONLY | cl::USE_HOST_PTR : cl::READ_WRITE, bytes, what, host);
 }
 
-cl::Owned<cl::Memory> Device::filled_buffer(size_t bytes, const std::string &what,
-                                            const std::function<void(char *)> &fill) const {
+cl::Owned<cl::Memory> Device::buffer_of_file(const std::string &path, size_t bytes,
+                                             const std::string &what) const {
   if (!cl::EnqueueMapBuffer) return {};
   auto memory = create(cl::READ_WRITE | cl::ALLOC_HOST_PTR, bytes, what, nullptr);
   cl::Int code = 0;
   void *const mapped = cl::EnqueueMapBuffer(queue(0), memory.get(), 1, cl::MAP_WRITE, 0, bytes, 0,
                                             nullptr, nullptr, &code);
   if (code != 0) return {};
-  fill(static_cast<char *>(mapped));
+  read_file(path, static_cast<char *>(mapped), bytes);
   cl::check(cl::EnqueueUnmapMemObject(queue(0), memory.get(), mapped, 0, nullptr, nullptr),
             "clEnqueueUnmapMemObject");
   return memory;

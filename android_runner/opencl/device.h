@@ -1,6 +1,5 @@
 // The OpenCL device that a plan runs on: its context, queues and memory.
 #pragma once
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -34,9 +33,9 @@ class Device {
   bool is_cpu() const { return facts_.type & cl::TYPE_CPU; }
   void need_queues(size_t count);
   cl::Owned<cl::Memory> buffer(size_t bytes, const std::string &what, void *host = nullptr) const;
-  // Of memory that both see, which `fill` gets the address of; none where the driver can't map it.
-  cl::Owned<cl::Memory> filled_buffer(size_t bytes, const std::string &what,
-                                      const std::function<void(char *)> &fill) const;
+  // Of memory that both see, with what a file has; none where the driver can't map it.
+  cl::Owned<cl::Memory> buffer_of_file(const std::string &path, size_t bytes,
+                                       const std::string &what) const;
   // By the first queue, in its order.
   void write(cl::Memory memory, size_t offset, const void *data, size_t bytes) const;
   void read(cl::Memory memory, size_t offset, void *into, size_t bytes) const;
