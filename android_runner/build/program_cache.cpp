@@ -179,6 +179,10 @@ void ProgramCache::drop(const std::string &key) const {
   if (usable()) unlink(file(key, ".bin").c_str());
 }
 
+void ProgramCache::remember_proof(const std::string &key, const std::string &what) const {
+  if (usable()) write_whole(file(key, ".ok"), what + "\n");
+}
+
 std::string default_cache_folder() {
   const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
   if (base && base[0] == '/') return std::string(base) + "/pocketcl/programs";

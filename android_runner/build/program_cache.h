@@ -47,6 +47,10 @@ class ProgramCache {
   std::string crash_file(const std::string &key) const;
   void drop(const std::string &key) const;  // the entry
 
+  // What this driver's build of the program was found to agree with; empty where that is not known.
+  std::string proof(const std::string &key) const { return text(file(key, ".ok")); }
+  void remember_proof(const std::string &key, const std::string &what) const;
+
  private:
   std::string file(const std::string &key, const char *ending) const;
   std::string text(const std::string &path) const;

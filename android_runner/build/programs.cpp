@@ -125,6 +125,23 @@ Programs::Build Programs::make(size_t program) {
   return build;
 }
 
+bool Programs::proven(size_t program) {
+  if (!options_.retry_bad && !cache_.proof(key(program)).empty()) proven_.insert(program);
+  return proven_.count(program) > 0;
+}
+
+void Programs::prove(size_t program, const std::string &as) {
+  proven_.insert(program);
+  cache_.remember_proof(key(program), "computes as " + as);
+}
+
+void Programs::reject(size_t program, const std::string &why) {
+  rejected_.insert(program);
+  reasons_[program] = "the driver " + why;
+  cache_.remember_crash(key(program), why);
+  builds_[program] = {{}, reasons_[program]};
+}
+
 const Programs::Build &Programs::get(size_t program) {
   if (!builds_.count(program)) build_ahead({program});  // which takes it from the cache, if it can
   const std::string crash = builds_.count(program) ? "" : reason(program);

@@ -37,6 +37,13 @@ class Programs {
   // Has those of these programs built by workers that are not in the cache yet.
   void build_ahead(const std::vector<size_t> &programs);
   bool hopeless(size_t program) { return !reason(program).empty(); }
+  // What a self-test found out, for this driver: that the program computes as another one does, or
+  // something else; it is not used then.
+  bool distrusts_driver() const { return remembers_crashes_; }
+  bool proven(size_t program);
+  void prove(size_t program, const std::string &as);
+  void reject(size_t program, const std::string &why);
+  bool rejected(size_t program) const { return rejected_.count(program) > 0; }
   std::string name(size_t program) const { return plan_.program_name(program); }
 
   // Notes what is about to be done with the program, or with the plan, until journal().done().
@@ -70,6 +77,7 @@ class Programs {
   std::map<size_t, Build> builds_;
   std::map<size_t, std::string> keys_;
   std::map<size_t, std::string> reasons_;  // why a program isn't to be used, of those tried
+  std::set<size_t> proven_, rejected_;
   std::set<size_t> fresh_;                 // built by workers of this process
 };
 

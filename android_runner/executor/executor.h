@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "executor/mode_trial.h"
+#include "executor/self_test.h"
 
 namespace pocket {
 
@@ -20,7 +21,11 @@ class Executor {
         runner_(plan, device, memory, programs, budget_s) {}
 
   void load(const std::vector<const Phase *> &phases, bool cooperative);
-  // After `load` and before anything runs.
+  // After `load` and before anything runs: whether the driver builds kernels right; then, how
+  // recordable phases are launched.
+  void test_kernels(const TestText &text) {
+    SelfTest(plan_, device_, memory_, programs_, runner_).run(text);
+  }
   void choose_modes(const ModeWishes &wishes, const StepPattern &pattern);
 
   // One value per symbol, in the order of the plan; a vector has it in all its elements, or those

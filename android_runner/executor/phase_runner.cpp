@@ -40,7 +40,7 @@ void PhaseRunner::bind(const Phase &phase) {
   for (const Step &step : phase.steps) {
     device_.need_queues(step.queue + 1);
     if (step.kind == Step::Dispatch) {
-      bound.dispatches.push_back(bind_dispatch(step, bound));
+      bound.dispatches.push_back(bind_variant(step, variants_.choose(step), bound));
       continue;
     }
     bound.dispatches.push_back({{}, step.queue, nullptr, {}, {}});
@@ -55,8 +55,8 @@ void PhaseRunner::bind(const Phase &phase) {
   bound.divide(device_, pace_);
 }
 
-BoundDispatch PhaseRunner::bind_dispatch(const Step &step, const BoundPhase &bound) {
-  ChosenVariant chosen = variants_.choose(step);
+BoundDispatch PhaseRunner::bind_variant(const Step &step, ChosenVariant chosen,
+                                        const BoundPhase &bound) const {
   BoundDispatch dispatch{
       std::move(chosen.kernel), step.queue, chosen.variant, {1, 1, 1}, {1, 1, 1}};
   dispatch.step = &step;
@@ -148,8 +148,7 @@ void PhaseRunner::launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
     const bool last = dispatch.variant == &dispatch.step->variants.back();
     if (last || !is_of_variant(code)) return cl::check(code, "clEnqueueNDRangeKernel");
     variants_.refuse(*dispatch.variant, cl::error_name(code));
-    dispatch = bind_dispatch(*dispatch.step, phase);
-    phase.measure_anew(symbols);
+    choose_anew(phase, dispatch, symbols);
   }
 }
 
@@ -170,6 +169,13 @@ void PhaseRunner::count_halves(const BoundPhase &phase, const Step &step,
       device_.read(memory_of(argument, phase), 0, values.data(), values.size() * sizeof(uint16_t));
     halves_->add(own ? own->name : shared->name, values);
   }
+}
+
+void PhaseRunner::choose_anew(BoundPhase &phase, BoundDispatch &dispatch,
+                              const std::vector<int64_t> &symbols) {
+  const Step &step = *dispatch.step;
+  dispatch = bind_variant(step, variants_.choose(step), phase);
+  phase.measure_anew(symbols);
 }
 
 // Reads go through the first queue, in its order; what another one computes is waited for.

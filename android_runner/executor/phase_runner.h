@@ -35,6 +35,15 @@ class PhaseRunner {
   void send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
             const Take &take = {});
 
+  // For who looks at dispatches one by one: the variants that there are, one of them bound, the
+  // first that works in place of the present one, and a launch that changes it where it is refused.
+  VariantChoice &variants() { return variants_; }
+  BoundDispatch bind_variant(const Step &step, ChosenVariant chosen, const BoundPhase &bound) const;
+  void choose_anew(BoundPhase &phase, BoundDispatch &dispatch,
+                   const std::vector<int64_t> &symbols);
+  void launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
+                         const std::vector<int64_t> &symbols);
+
   void start_profile();        // of all that runs from here on, dispatch by dispatch, unrecorded
   std::string take_profile();  // waits for it; see Profile::json
 
@@ -44,13 +53,10 @@ class PhaseRunner {
  private:
   size_t index(const Phase &phase) const { return &phase - plan_.phases.data(); }
   void bind(const Phase &phase);
-  BoundDispatch bind_dispatch(const Step &step, const BoundPhase &bound);
   void set_arguments(const BoundPhase &bound, BoundDispatch &dispatch) const;
   cl::Memory memory_of(const Argument &argument, const BoundPhase &bound) const;
   void send_segments(const BoundPhase &phase, LaunchMode mode, const Take &take);
   void send_carefully(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take);
-  void launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
-                         const std::vector<int64_t> &symbols);
   void count_halves(const BoundPhase &phase, const Step &step,
                     const std::vector<int64_t> &symbols);
   void do_host_step(const BoundDispatch &step, const Take &take) const;

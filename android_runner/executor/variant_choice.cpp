@@ -76,13 +76,14 @@ void VariantChoice::build_ahead(const std::vector<const Phase *> &phases, bool c
   } while (!wanted.empty());
 }
 
-// Why this variant does not work here; empty when it does, and then `kernel` is set.
 std::string VariantChoice::try_variant(const Variant &variant, size_t args,
                                        cl::Owned<cl::Kernel> &kernel) {
   const std::string name = programs_.name(variant.program);
   if (refused_.count(&variant)) return name + " is not launched here: " + refused_[&variant];
   const Programs::Build &built = programs_.get(variant.program);
-  if (!built.program) return name + " does not build:\n" + excerpt(built.log);
+  const bool known = built.log.rfind("the driver ", 0) == 0;  // to us: these are not its words
+  if (!built.program)
+    return name + (known ? " is not used:\n" : " does not build:\n") + excerpt(built.log);
   cl::Int code = 0;
   cl::Owned<cl::Kernel> made = make_kernel(variant, built.program.get(), code);
   if (code != 0) return name + " gives no kernel: " + cl::error_name(code);

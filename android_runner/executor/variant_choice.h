@@ -27,6 +27,8 @@ class VariantChoice {
   // Throws Failure with the reason against every variant where none works. One that spills is taken
   // where no other works.
   ChosenVariant choose(const Step &step);
+  // Why this variant does not work here; empty when it does, and then `kernel` is set.
+  std::string try_variant(const Variant &variant, size_t args, cl::Owned<cl::Kernel> &kernel);
   // The device does not launch this variant: it is not chosen again.
   void refuse(const Variant &variant, const std::string &why) { refused_[&variant] = why; }
 
@@ -34,7 +36,6 @@ class VariantChoice {
   std::set<size_t> likely_programs(const std::vector<const Phase *> &phases,
                                    bool cooperative) const;
   ChosenVariant first_that_works(const Step &step, bool may_spill, std::string &reasons);
-  std::string try_variant(const Variant &variant, size_t args, cl::Owned<cl::Kernel> &kernel);
   cl::Owned<cl::Kernel> make_kernel(const Variant &variant, cl::Program program, cl::Int &code);
   void note(const std::string &failures);
 

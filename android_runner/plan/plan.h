@@ -99,7 +99,7 @@ struct Step {
   std::string name;
   std::vector<Argument> args;
   std::vector<Variant> variants;  // in order of preference
-  std::vector<size_t> writes = {};  // which of the arguments
+  std::vector<size_t> writes = {};  // the args that a dispatch changes
   int64_t microseconds = 0;       // predicted, at the phase's largest sizes; 0: nobody has
 };
 

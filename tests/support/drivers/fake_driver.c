@@ -15,6 +15,8 @@
  *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
  *                    "load": when its binary is loaded, "record": in any recording
  *   FAKE_CODE        what it answers there instead of dying (FAKE_DEATH unset), FAKE_TIMES times
+ *   FAKE_WRONG       "this|that": such a source is built with that in place of this, and computes
+ *                    something else, as where a compiler is wrong
  *   FAKE_MOST, FAKE_LOCAL, FAKE_PRIVATE  what it says that such a kernel takes: items of a
  *                    work-group at most, bytes of local and of private memory (others: none) */
 #define _GNU_SOURCE
@@ -114,9 +116,25 @@ int clGetDeviceInfo(P device, unsigned key, size_t size, P value, size_t *needed
   return *more ? 0 : code;
 }
 
+/* The text with what FAKE_WRONG puts in. */
+static char *mistaken(const char *text, size_t size) {
+  const char *this = setting("FAKE_WRONG"), *that = strchr(this, '|');
+  const char *found = that ? memmem(text, size, this, that - this) : NULL;
+  char *wrong = NULL;
+  const char *rest = found ? found + (that - this) : NULL;
+  if (found && asprintf(&wrong, "%.*s%s%.*s", (int)(found - text), text, that + 1,
+                        (int)(text + size - rest), rest) < 0)
+    abort();
+  return wrong;
+}
+
 P clCreateProgramWithSource(P context, unsigned n, const char **texts, S sizes, int *code) {
-  P made = REAL(clCreateProgramWithSource)(context, n, texts, sizes, code);
-  if (memmem(texts[0], sizes[0], "FATAL", 5)) marked[programs++] = made;
+  const int fatal = memmem(texts[0], sizes[0], "FATAL", 5) != NULL;
+  const char *wrong = fatal ? mistaken(texts[0], sizes[0]) : NULL;
+  const size_t length = wrong ? strlen(wrong) : 0;
+  P made = wrong ? REAL(clCreateProgramWithSource)(context, n, &wrong, &length, code)
+                 : REAL(clCreateProgramWithSource)(context, n, texts, sizes, code);
+  if (fatal) marked[programs++] = made;
   return made;
 }
 

@@ -1,0 +1,112 @@
+"""Kernels that a driver builds wrong: a test at its first use names them, and the next one runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fatal_toy import Driver, builds, is_right
+from toy import Toy
+
+NAME = "kernels/risky.cl (fatal_name)"
+WRONG = f"the driver builds {NAME} wrong: for toy.embed it computes something else than "
+GPU = {"FAKE_GPU": "1", "FAKE_PRIVATE": "0"}  # that spills nothing
+ALONE = ("--child-builds", "off")
+# What the fake compiler makes of the kernel: it mixes ids up, or drops one store of sixteen.
+MISTAKES = ["tokens[row]|tokens[0]", "x[row * D + d] =|if (d != 3) x[row * D + d] ="]
+
+
+def own(tmp_path: Path, ending: str) -> list[Path]:
+    return list((tmp_path / "own").glob(f"*.{ending}"))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_wrong_results_are_named_and_the_next_variant_runs(
+    fatal: Toy, driver: Driver, log: Path, tmp_path: Path, mistake: str
+) -> None:
+    talk = driver("none", *ALONE, FAKE_WRONG=mistake, **GPU)
+    is_right(talk, fatal)
+    code, errors = talk.end()
+    assert code == 0 and f"note: {NAME} is not used:\n{WRONG}kernels/embed.cl (embed)" in errors
+    assert errors.count("the next variant is used instead") == 1
+    assert len(own(tmp_path, "bad")) == 1 and not own(tmp_path, "ok")
+    assert builds(log) == 1
+    again = driver("none", *ALONE, FAKE_WRONG=mistake, **GPU)
+    is_right(again, fatal)
+    assert WRONG in again.end()[1] and again.ready["programs_built"] == 0 and builds(log) == 1
+
+
+def test_a_right_kernel_is_tested_once(fatal: Toy, driver: Driver, log: Path) -> None:
+    """The second start launches and loads nothing more than without a test."""
+    plain = ("--recorded", "off", "--cooperative", "off", "--child-builds", "off")
+    first = driver("none", *plain, at="launch", **GPU)
+    assert first.end() == (0, "") and first.ready["programs_built"] == 6
+    assert log.read_text().count("launch\n") == 4  # in both phases, and for what comes after
+    log.write_text("")
+    again = driver("none", *plain, at="launch", **GPU)
+    assert again.end() == (0, "") and "launch" not in log.read_text()
+    assert (again.ready["programs_built"], again.ready["programs_cached"]) == (0, 5)
+
+
+def test_two_that_agree_outvote_the_last(fatal: Toy, driver: Driver) -> None:
+    """The plainest variant may be the one that is built wrong."""
+    for phase in fatal.plan["phases"]:
+        risky, good = phase["steps"][0]["variants"]
+        phase["steps"][0]["variants"] = [good, {**good, "program": 5}, risky]
+    fatal.sources["twin"] = fatal.sources["embed"] + "// built on its own\n"
+    twin = {**fatal.plan["programs"][0], "source": "kernels/twin.cl"}
+    fatal.plan["programs"].insert(5, twin)
+    for phase in fatal.plan["phases"]:
+        phase["steps"][0]["variants"][2]["program"] = 6
+    fatal.save()
+    talk = driver("none", *ALONE, FAKE_WRONG=MISTAKES[0], **GPU)
+    is_right(talk, fatal)
+    assert talk.end() == (0, "")
+
+
+def test_another_driver_is_tested_anew(fatal: Toy, driver: Driver, tmp_path: Path) -> None:
+    driver("none", *ALONE, **GPU).end()
+    talk = driver("none", *ALONE, FAKE_WRONG=MISTAKES[0], FAKE_VERSION="2.0", **GPU)
+    is_right(talk, fatal)
+    assert WRONG in talk.end()[1]
+    mended = driver("none", *ALONE, "--retry-bad", FAKE_VERSION="2.0", **GPU)
+    is_right(mended, fatal)
+
+
+def test_a_cpu_is_trusted(fatal: Toy, driver: Driver, tmp_path: Path) -> None:
+    assert driver("none").end() == (0, "") and not own(tmp_path, "ok")
+
+
+REFUSALS = {
+    "sizes": ({"FAKE_CODE": "-54", "FAKE_AT": "launch"}, "is not launched here"),
+    "local memory": ({"FAKE_LOCAL": "99999999999"}, "bytes of local memory, the device has"),
+    "its source": ({"FAKE_CODE": "-11"}, "does not build"),
+    "its kernel": ({"FAKE_CODE": "-46", "FAKE_AT": "kernel"}, "gives no kernel"),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_what_a_driver_refuses_is_named_and_the_next_variant_runs(
+    fatal: Toy, driver: Driver, refusal: str
+) -> None:
+    env, words = REFUSALS[refusal]
+    talk = driver("", *ALONE, **env, **GPU)
+    is_right(talk, fatal)
+    code, errors = talk.end()
+    assert code == 0 and NAME in errors and words in errors
+    assert "the next variant is used instead" in errors
+
+
+def test_a_launch_that_hangs_is_avoided_after_two_kills(
+    fatal: Toy, driver: Driver, log: Path
+) -> None:
+    """Nothing tells a hang from a slow kernel but the patience of whoever ends the process."""
+    for times in (1, 2):
+        talk = driver("hang-launch", *ALONE, at="launch", **GPU)
+        talk.child.kill()
+        talk.end()
+        assert log.read_text().count("launch\n") == times
+    again = driver("hang-launch", *ALONE, at="launch", **GPU)
+    is_right(again, fatal)
+    errors = again.end()[1]
+    assert f"the driver ended while launching toy.embed for the first time: {NAME}" in errors
