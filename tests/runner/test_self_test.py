@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from fatal_toy import Driver, builds, is_right
 from toy import Toy
+
+from toolkit.toolchain.opencl_loader import find_opencl
 
 NAME = "kernels/risky.cl (fatal_name)"
 WRONG = f"the driver builds {NAME} wrong: for toy.embed it computes something else than "
@@ -97,16 +103,28 @@ def test_what_a_driver_refuses_is_named_and_the_next_variant_runs(
     assert "the next variant is used instead" in errors
 
 
+def killed_while_it_hangs(plan: Path, program: Path, driver: Path, log: Path) -> None:
+    words = [program, plan, "--cl-lib", driver, "--cache", log.parent / "own", *ALONE]
+    env = {"FAKE_DEATH": "hang", "FAKE_AT": "launch", "FAKE_LOG": str(log)} | GPU
+    log.write_text("")
+    child = subprocess.Popen(
+        [*map(str, words)], env=os.environ | env | {"FAKE_REAL": str(find_opencl())}
+    )
+    for _ in range(600):
+        if "launch" in log.read_text():
+            break
+        time.sleep(0.05)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+
+
 def test_a_launch_that_hangs_is_avoided_after_two_kills(
-    fatal: Toy, driver: Driver, log: Path
+    fatal: Toy, driver: Driver, program: Path, fake_driver: Path, log: Path
 ) -> None:
     """Nothing tells a hang from a slow kernel but the patience of whoever ends the process."""
-    for times in (1, 2):
-        talk = driver("hang-launch", *ALONE, at="launch", **GPU)
-        talk.child.kill()
-        talk.end()
-        assert log.read_text().count("launch\n") == times
-    again = driver("hang-launch", *ALONE, at="launch", **GPU)
-    is_right(again, fatal)
-    errors = again.end()[1]
+    for _ in range(2):
+        killed_while_it_hangs(fatal.folder, program, fake_driver, log)
+    talk = driver("hang", *ALONE, at="launch", **GPU)
+    is_right(talk, fatal)
+    errors = talk.end()[1]
     assert f"the driver ended while launching toy.embed for the first time: {NAME}" in errors
