@@ -19,8 +19,9 @@ T at(const std::string &bytes, size_t index) {
 
 float from_half(uint16_t bits) {
   const int exponent = bits >> 10 & 31;
-  const float mantissa = static_cast<float>(bits & 1023);
-  float size = exponent ? ldexpf(1024 + mantissa, exponent - 25) : ldexpf(mantissa, -24);
+  const int mantissa = bits & 1023;
+  float size = static_cast<float>(exponent ? 1024 + mantissa : mantissa) / (1 << 24);
+  if (exponent) size *= static_cast<float>(1u << (exponent - 1));
   if (exponent == 31) size = mantissa != 0 ? NAN : INFINITY;
   return bits & 0x8000 ? -size : size;
 }
