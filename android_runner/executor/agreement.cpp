@@ -5,6 +5,8 @@
 #include <cstring>
 #include <vector>
 
+#include "base/half.h"
+
 namespace pocket {
 namespace {
 
@@ -15,15 +17,6 @@ T at(const std::string &bytes, size_t index) {
   T value;
   memcpy(&value, bytes.data() + index * sizeof value, sizeof value);
   return value;
-}
-
-float from_half(uint16_t bits) {
-  const int exponent = bits >> 10 & 31;
-  const int mantissa = bits & 1023;
-  float size = static_cast<float>(exponent ? 1024 + mantissa : mantissa) / (1 << 24);
-  if (exponent) size *= static_cast<float>(1u << (exponent - 1));
-  if (exponent == 31) size = mantissa != 0 ? NAN : INFINITY;
-  return bits & 0x8000 ? -size : size;
 }
 
 struct Pair {

@@ -1,8 +1,8 @@
 #include "executor/halves.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "base/half.h"
 #include "base/json.h"
 
 namespace pocket {
@@ -10,11 +10,6 @@ namespace {
 
 // Of sizes, the bits are in the order of the numbers.
 constexpr uint16_t SIZE = 0x7fff, INFINITE = 0x7c00, NEAR = 0x77d0;  // NEAR: 32,000
-
-double number_of(uint16_t size) {
-  const int exponent = size >> 10, mantissa = size & 0x3ff;
-  return exponent ? std::ldexp(mantissa + 0x400, exponent - 25) : std::ldexp(mantissa, -24);
-}
 
 }  // namespace
 
@@ -38,7 +33,7 @@ std::string Halves::json() const {
   for (const Count &each : counts_)
     list += (list.empty() ? "" : ",\n") + Record()
                                               .add("value", each.name)
-                                              .add("largest", number_of(each.largest))
+                                              .add("largest", static_cast<double>(from_half(each.largest)))
                                               .add("near", each.near)
                                               .add("not_finite", each.not_finite)
                                               .text();

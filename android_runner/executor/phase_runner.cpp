@@ -56,7 +56,7 @@ void PhaseRunner::bind(const Phase &phase) {
 }
 
 BoundDispatch PhaseRunner::bind_variant(const Step &step, ChosenVariant chosen,
-                                        const BoundPhase &bound) const {
+                                        const BoundPhase &bound) {
   BoundDispatch dispatch{
       std::move(chosen.kernel), step.queue, chosen.variant, {1, 1, 1}, {1, 1, 1}};
   dispatch.step = &step;

@@ -152,7 +152,7 @@ bool SelfTest::launched(const BoundDispatch &dispatch) {
   programs_.risk(
       Journal::Launch, program,
       "launching " + dispatch.step->name + " for the first time: " + programs_.name(program));
-  const bool taken = launch(device_.queue(dispatch.queue), dispatch) == 0;
+  const bool taken = runner_.pace().launch(device_.queue(dispatch.queue), dispatch) == 0;
   device_.wait();
   programs_.journal().done();
   return taken;

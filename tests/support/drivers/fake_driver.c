@@ -128,21 +128,29 @@ static char *mistaken(const char *text, size_t size) {
   return wrong;
 }
 
+/* A program may lie where one lay that has been released. */
+static void mark(P program, int fatal) {
+  for (int i = 0; i < programs; ++i)
+    if (marked[i] == program) marked[i] = NULL;
+  if (fatal) marked[programs++] = program;
+}
+
 P clCreateProgramWithSource(P context, unsigned n, const char **texts, S sizes, int *code) {
   const int fatal = memmem(texts[0], sizes[0], "FATAL", 5) != NULL;
   const char *wrong = fatal ? mistaken(texts[0], sizes[0]) : NULL;
   const size_t length = wrong ? strlen(wrong) : 0;
   P made = wrong ? REAL(clCreateProgramWithSource)(context, n, &wrong, &length, code)
                  : REAL(clCreateProgramWithSource)(context, n, texts, sizes, code);
-  if (fatal) marked[programs++] = made;
+  mark(made, fatal);
   return made;
 }
 
 P clCreateProgramWithBinary(P context, unsigned n, C devices, S sizes, const unsigned char **data,
                             int *status, int *code) {
   P made = REAL(clCreateProgramWithBinary)(context, n, devices, sizes, data, status, code);
-  if (memmem(data[0], sizes[0], "fatal_name", 10)) {
-    marked[programs++] = made;
+  const int fatal = memmem(data[0], sizes[0], "fatal_name", 10) != NULL;
+  mark(made, fatal);
+  if (fatal) {
     tell("load\n");
     if (at("load")) die();
   }
