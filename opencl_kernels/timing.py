@@ -78,6 +78,13 @@ class Timer:
 
         `between` is called before, after, and a few times on the way.
         """
+        launch, copies = self.prepared(family, kernel, case, knobs)
+        return timed(self._repeat(launch, between), copies)
+
+    def prepared(
+        self, family: Family, kernel: Kernel, case: Case, knobs: Knobs
+    ) -> tuple[Callable[[int], float], int]:
+        """What does launch number N and says how long it took, and how many copies it takes."""
         text, defines = source_text(kernel.source), all_defines(kernel, case, knobs)
         program = build(self.context, self.device, text, defines, kernel.options)
         inputs = random_inputs(family, case, np.random.default_rng(0))
@@ -89,11 +96,12 @@ class Timer:
         for number, each in enumerate(bound):
             each.set_args(sym, *(of[number % len(of)] for of in buffers))
 
-        def launch(number: int) -> float:
+        # `buffers` is a default, as kernels do not keep their arguments.
+        def launch(number: int, _kept: Any = buffers) -> float:
             cl.enqueue_copy(self.queue, sym, values)  # some kernels advance the position
             return self.seconds_of(bound[number % copies], size, local)
 
-        return _timed(self._repeat(launch, between), copies)
+        return launch, copies
 
     def _repeat(self, launch: Callable[[int], float], between: Callable[[], None]) -> list[float]:
         seconds: list[float] = []
@@ -160,7 +168,7 @@ class Roof:
     def rates(self, since: int = 0) -> Rates:
         """The medians of the samples."""
         names = ("rate_read", "rate_multiply_add")
-        read, sums = (_timed(self.seconds[name][since:], 1) for name in names)
+        read, sums = (timed(self.seconds[name][since:], 1) for name in names)
         operations = 256 * self._repeats() * self._items()
         spreads = read.spread, sums.spread
         return Rates(self.timer.cold / PARTS / read.seconds, operations / sums.seconds, *spreads)
@@ -192,7 +200,8 @@ class Roof:
         return self.timer.seconds_of(kernel, (self._items(),), (local,))
 
 
-def _timed(seconds: list[float], copies: int) -> Timed:
+def timed(seconds: list[float], copies: int = 1) -> Timed:
+    """The median of these launches, and their spread."""
     tenth, middle, ninth = np.quantile(seconds, (0.1, 0.5, 0.9))
     return Timed(float(middle), float((ninth - tenth) / middle), len(seconds), copies)
 
@@ -204,3 +213,30 @@ def _is_cold(argument: Argument) -> bool:
 def _copies(arguments: tuple[Argument, ...], cold: int) -> int:
     each = nbytes(tuple(a for a in arguments if _is_cold(a)))
     return max(1, min(MOST_COPIES, cold // each)) if each else 1
+
+
+class Copying:
+    """The rate at which a device copies memory, sampled like the roof."""
+
+    def __init__(self, timer: Timer) -> None:
+        self.timer, self.seconds = timer, list[float]()
+        self.count = timer.cold // 2 // 16  # elements of four floats
+        # Kept, as kernels do not keep their arguments.
+        self.buffers = [timer.buffer(np.zeros(4 * self.count, np.float32)) for _ in range(2)]
+        program = build(timer.context, timer.device, source_text("rates.cl"), {})
+        self.kernels = [cl.Kernel(program, "rate_copy") for _ in self.buffers]
+        for kernel, (x, y) in zip(self.kernels, (self.buffers, self.buffers[::-1]), strict=True):
+            kernel.set_args(x, y)
+
+    def sample(self) -> None:
+        """There and back; the first launch wakes the device."""
+        self._launch(self.kernels[1])
+        self.seconds += map(self._launch, self.kernels)
+
+    def rate(self, since: int = 0) -> tuple[float, float]:
+        """Bytes read and written, a second, and the spread, from this sample on."""
+        found = timed(self.seconds[since:])
+        return 2 * 16 * self.count / found.seconds, found.spread
+
+    def _launch(self, kernel: Any) -> float:
+        return self.timer.seconds_of(kernel, (self.count,), (64,))

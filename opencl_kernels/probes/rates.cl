@@ -1,6 +1,7 @@
 // What a device can do at most: bytes read from memory, and multiply-adds          any class
 //   rate_read          x f32[COUNT], COUNT a multiple of 128 * LANES        sums all of x
 //   rate_multiply_add  REPEATS times 8 chains of 16 lanes per work-item: 256 * REPEATS operations
+//   rate_copy          y[i] = x[i], four floats for each work-item
 //   rate_multiply_add_half  the same in half; x in [0, 0.5), so that no value leaves [0, 1]
 // y f32[16 * work-items] only keeps the compiler from leaving the work out.
 #ifndef COUNT
@@ -38,6 +39,11 @@ __kernel void rate_read(__global const float *x, __global float *y) {
     UNROLL for (int i = 0; i < 8; i++) sum[i] += vload16(0, x + at + i * LANES * 16);
   }
   vstore16(sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7], item, y);
+}
+
+__kernel void rate_copy(__global const float4 *x, __global float4 *y) {
+  const size_t i = get_global_id(0);
+  y[i] = x[i];
 }
 
 __kernel void rate_multiply_add(__global const float *x, __global float *y) {

@@ -69,9 +69,9 @@ def choose(
             hint = "leave out --kernel to measure every kernel of this device"
             raise unknown(f"no kernel is called '{name}'", name, KERNELS, hint)
     known = list(_named(names) if names else _of_class(device_class, features))
-    every = [each for each in known if not _lacks(*each[1:], features)]
+    every = [each for each in known if not lacks(*each[1:], features)]
     if not every:
-        kernel, missing = known[0][1], " and ".join(_lacks(*known[0][1:], features))
+        kernel, missing = known[0][1], " and ".join(lacks(*known[0][1:], features))
         because = f"it needs {missing}, which the device lacks"
         hint = "leave out --kernel to measure every kernel of this device"
         raise PocketError(f"{kernel.name} cannot be measured here", because, hint)
@@ -84,7 +84,7 @@ def choose(
     return found
 
 
-def _lacks(kernel: Kernel, case: Case, features: Collection[str]) -> list[str]:
+def lacks(kernel: Kernel, case: Case, features: Collection[str]) -> list[str]:
     """What a kernel requires for a case, and the device hasn't."""
     needs = kernel.requires(case, default_knobs(kernel, kernel.classes[0]))
     return [each for each in needs.features if each not in features]
@@ -105,7 +105,7 @@ def _of_class(
         if CLASSES[device_class].is_cpu and not any("cpu" in k.classes for k in family.kernels):
             continue  # of processors there is another way, in fewer launches
         best = [
-            (next(k for k in found if not _lacks(k, case, features)), case)
+            (next(k for k in found if not lacks(k, case, features)), case)
             for case in family.bench_cases
             if (found := kernels_for(family, device_class, case))
         ]

@@ -155,6 +155,9 @@ def chat(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option("--case", metavar="TEXT", default="", help="--kernels: cases with this in the name.")
 @click.option("--roofline", type=FILE, metavar="FILE.svg", help="--kernels: a picture.")
 @click.option("--save", metavar="NAME", help="--kernels: keep them in a profile, for estimate.")
+@click.option("--families", is_flag=True, help="--kernels: each family, best and plainest kernel.")
+@click.option("--class", "device_class", metavar="NAME", help="--families: its kernels.")
+@click.option("--seconds", type=COUNT, help="--families: at most so long.  [default: 300]")
 @JSON
 def bench(
     plan: Path | None,
@@ -164,6 +167,9 @@ def bench(
     case: str,
     roofline: Path | None,
     save: str | None,
+    families: bool,
+    device_class: str | None,
+    seconds: int | None,
     page: Path | None,
     **options: Any,
 ) -> None:
@@ -174,6 +180,10 @@ def bench(
         raise click.UsageError("Give either a PLAN or --kernels.")
     if save and not kernels:
         raise click.UsageError("--save goes with --kernels.")
+    if families and (not kernels or kernel or case or roofline or save):
+        raise click.UsageError("--families goes with --kernels, --class, --seconds and --json.")
+    if (device_class or seconds) and not families:
+        raise click.UsageError("--class and --seconds go with --families.")
     if page:
         from toolkit.bench.report.page import check_report
 
@@ -190,7 +200,16 @@ def bench(
         return report(figures, lambda: plans.lines(figures), as_json)
     if options["on"] == "phone":
         raise click.UsageError("--kernels measures the device here.")
+    if families:
+        return _bench_families(device_class, seconds, as_json)
     _bench_kernels(kernel, case, roofline, save, as_json)
+
+
+def _bench_families(device_class: str | None, seconds: int | None, as_json: bool) -> None:
+    from toolkit.bench.family_bench import SECONDS, bench_families, lines
+
+    figures = bench_families(device_class, seconds or SECONDS, PROGRESS)
+    report(figures, lambda: lines(figures), as_json)
 
 
 def _bench_kernels(
