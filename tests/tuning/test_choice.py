@@ -83,12 +83,12 @@ def test_the_fastest_trial_wins() -> None:
     before = rounds(1.0, 1.0, 1.0)
     slow, fast = {**USUAL, "PREFETCH": 0}, {**USUAL, "PREFETCH": 16}
     tried = [
-        ({SITE: slow}, rounds(0.9, 0.9, 0.9)),
-        ({SITE: fast}, rounds(0.8, 0.8, 0.8)),
-        ({SITE: {**USUAL, "PREFETCH": 64}}, []),  # could not be loaded
+        ({SITE: slow}, before, rounds(0.9, 0.9, 0.9)),
+        ({SITE: fast}, before, rounds(0.8, 0.8, 0.8)),
+        ({SITE: {**USUAL, "PREFETCH": 64}}, before, []),  # could not be loaded
     ]
-    assert best(SITE, before, tried) == fast
-    assert best(SITE, before, [({SITE: slow}, rounds(0.99, 0.99, 0.99))]) is None
+    assert best(SITE, tried) == fast
+    assert best(SITE, [({SITE: slow}, before, rounds(0.99, 0.99, 0.99))]) is None
 
 
 def test_what_takes_no_time_is_left_alone() -> None:

@@ -13,9 +13,11 @@ from toolkit import cli
 from toolkit.compiler import tuned
 from toolkit.errors import PocketError
 from toolkit.executors.spans import Span
+from toolkit.phone.adb import Gone
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Dispatch, Plan
 from toolkit.tuning import tuner as tune_module
+from toolkit.tuning.back_end import Here
 from toolkit.tuning.candidate_plan import (
     defaults,
     timed_phases,
@@ -23,11 +25,12 @@ from toolkit.tuning.candidate_plan import (
     with_knobs,
     write_candidate,
 )
+from toolkit.tuning.journal import Journal
 from toolkit.tuning.tuner import lines, tune
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 KEYS = {"device", "driver", "profile", "date", "repeats", "tuned", "kernels", "steps", "files",
-        "seconds"}  # fmt: skip
+        "complete", "seconds"}  # fmt: skip
 ROW = {"kernel", "shape", "step", "default_s", "knobs", "ratio", "low", "high"}
 READY = {"device": "a CPU", "driver": "3.1", "platform": "Portable Computing Language"}
 
@@ -106,7 +109,7 @@ class Fake:
 
 
 def opener(seconds: Callable[[Any, Any], int]) -> Any:
-    return lambda path, on, **options: Fake(path, seconds)
+    return Here(lambda path, on, **options: Fake(path, seconds))
 
 
 def likes_16(program: Any, variant: Any) -> int:
@@ -118,7 +121,7 @@ def likes_16(program: Any, variant: Any) -> int:
 
 
 def test_finds_what_is_faster_and_keeps_it(plan: Path, own_cache: Path) -> None:
-    found = tune(plan, repeats=2, opener=opener(likes_16))
+    found = tune(plan, repeats=2, back_end=opener(likes_16))
     assert set(found) == KEYS and all(set(row) == ROW for row in found["kernels"])
     gemvs = [row for row in found["kernels"] if row["kernel"] == "gemv_cpu"]
     assert gemvs and found["tuned"] == len(gemvs)
@@ -137,15 +140,15 @@ def test_finds_what_is_faster_and_keeps_it(plan: Path, own_cache: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_times_give_the_same_table(plan: Path, own_cache: Path) -> None:
-    tune(plan, repeats=2, opener=opener(likes_16))
+    tune(plan, repeats=2, back_end=opener(likes_16))
     first = own_cache.read_bytes()
-    tune(plan, repeats=2, opener=opener(likes_16))
+    tune(plan, repeats=2, back_end=opener(likes_16))
     assert own_cache.read_bytes() == first
 
 
 @pytest.mark.slow
 def test_nothing_is_better(plan: Path, own_cache: Path) -> None:
-    found = tune(plan, repeats=1, opener=opener(lambda *_: 1000))
+    found = tune(plan, repeats=1, back_end=opener(lambda *_: 1000))
     assert found["tuned"] == 0 and all(row["ratio"] is None for row in found["kernels"])
     assert all(
         not knobs for knobs in json.loads(own_cache.read_text())["kernels"]["gemv_cpu"].values()
@@ -155,10 +158,10 @@ def test_nothing_is_better(plan: Path, own_cache: Path) -> None:
 
 @pytest.mark.slow
 def test_one_kernel_only(plan: Path, own_cache: Path) -> None:
-    tune(plan, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
+    tune(plan, kernels=["gemv_cpu"], repeats=1, back_end=opener(likes_16))
     assert list(json.loads(own_cache.read_text())["kernels"]) == ["gemv_cpu"]
     with pytest.raises(PocketError, match="no kernel 'gemv'"):
-        tune(plan, kernels=["gemv"], opener=opener(likes_16))
+        tune(plan, kernels=["gemv"], back_end=opener(likes_16))
 
 
 def test_ctrl_c_keeps_the_stages_that_are_done(
@@ -169,7 +172,7 @@ def test_ctrl_c_keeps_the_stages_that_are_done(
 
     monkeypatch.setattr(tune_module.Tuner, "judge", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        tune(plan, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
+        tune(plan, kernels=["gemv_cpu"], repeats=1, back_end=opener(likes_16))
     knobs = json.loads(own_cache.read_text())["kernels"]["gemv_cpu"].values()
     assert all(each == {"WORKERS": 4, "PREFETCH": 16} for each in knobs)
 
@@ -182,7 +185,7 @@ def test_a_trial_that_does_not_load_is_left_out(plan: Path, own_cache: Path) -> 
             raise PocketError("out of registers")
         return Fake(path, likes_16)
 
-    assert tune(plan, kernels=["gemv_cpu"], repeats=1, opener=picky)["tuned"] > 0
+    assert tune(plan, kernels=["gemv_cpu"], repeats=1, back_end=Here(picky))["tuned"] > 0
 
 
 def test_another_device_is_refused(
@@ -190,7 +193,7 @@ def test_another_device_is_refused(
 ) -> None:
     monkeypatch.setattr(Fake, "ready", {**READY, "platform": "QUALCOMM", "device": "Adreno"})
     with pytest.raises(PocketError, match="compiled for pocl") as raised:
-        tune(plan, opener=opener(likes_16))
+        tune(plan, back_end=opener(likes_16))
     assert raised.value.hint and not own_cache.exists()
 
 
@@ -203,7 +206,7 @@ def test_save_outside_a_checkout_is_refused_at_once(plan: Path) -> None:
 def test_save_writes_the_shipped_table_too(plan: Path, tmp_path: Path) -> None:
     (tmp_path / "package/opencl_kernels").mkdir(parents=True)
     (tmp_path / "package/pyproject.toml").write_text("")
-    found = tune(plan, save=True, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
+    found = tune(plan, save=True, kernels=["gemv_cpu"], repeats=1, back_end=opener(likes_16))
     user, shipped = (Path(file) for file in found["files"])
     assert shipped == tmp_path / "package/opencl_kernels/tuned/pocl.json"
     assert user.read_bytes() == shipped.read_bytes()
@@ -256,7 +259,7 @@ def programs_of(plan: Plan, name: str) -> list[Any]:
 
 @pytest.mark.slow
 def test_a_compile_uses_what_was_found(plan: Path, own_cache: Path, tmp_path: Path) -> None:
-    tune(plan, kernels=["gemv_cpu"], repeats=1, opener=opener(likes_16))
+    tune(plan, kernels=["gemv_cpu"], repeats=1, back_end=opener(likes_16))
     report = figures("compile", DEMO, "-o", tmp_path / "a.plan", "--device", "pocl")
     assert report["tuned"] > 0
     body = load_plan(tmp_path / "a.plan")
@@ -292,3 +295,78 @@ def test_a_real_run(plan: Path, own_cache: Path) -> None:
     assert {row["step"] for row in found["steps"]} >= {"decode", "prefill 8"}
     assert all(row["default_s"] > 0 for row in found["kernels"])
     assert json.loads(own_cache.read_text())["profile"] == "pocl"
+
+
+# --- batches, budget, a lost cable ----------------------------------------------------------------
+
+
+class Cable(Here):
+    """A back end as a phone's, with a cable that is lost after so many plans were loaded."""
+
+    together = 1
+
+    def __init__(self, journal: Path, lost_after: int | None = None) -> None:
+        super().__init__(self.load)
+        self.file, self.lost_after = journal, lost_after
+        self.loaded = self.held = self.most = 0
+
+    def load(self, path: Path, on: str, **options: Any) -> Fake:
+        if self.loaded == self.lost_after:
+            raise Gone("the phone is gone", "its cable was pulled", "plug it in")
+        self.loaded, self.held = self.loaded + 1, self.held + 1
+        self.most = max(self.most, self.held)
+        back_end = self
+
+        class Counted(Fake):
+            def close(self) -> None:
+                back_end.held -= 1
+
+        return Counted(path, likes_16)
+
+    def journal(self, path: Path, plan: Plan, *asked: Any) -> Journal:
+        return Journal(self.file)
+
+
+def tune_gemv(plan: Path, back_end: Cable, **options: Any) -> dict[str, Any]:
+    return tune(plan, kernels=["gemv_cpu"], repeats=1, back_end=back_end, **options)
+
+
+def test_a_lost_cable_loses_only_its_batch(plan: Path, own_cache: Path, tmp_path: Path) -> None:
+    whole = Cable(tmp_path / "whole.json")
+    expected = tune_gemv(plan, whole)
+    assert expected["complete"] and expected["tuned"] and whole.most == 2 and whole.held == 0
+    assert not whole.file.exists()
+    table = json.loads(own_cache.read_text())["kernels"]
+    own_cache.unlink()
+    lost = Cable(tmp_path / "journal.json", lost_after=6)
+    with pytest.raises(Gone):
+        tune_gemv(plan, lost)
+    assert lost.file.exists() and lost.held == 0
+    again = Cable(lost.file)
+    found = tune_gemv(plan, again)
+    assert found["kernels"] == expected["kernels"] and found["complete"]
+    assert json.loads(own_cache.read_text())["kernels"] == table
+    # It looks at the device once more; the plan that waited for its candidate is loaded again.
+    assert lost.loaded + again.loaded == whole.loaded + 1 + (lost.loaded - 1) % 2
+    assert not again.file.exists()
+
+
+def test_a_budget_ends_the_search(plan: Path, own_cache: Path, tmp_path: Path) -> None:
+    none = Cable(tmp_path / "journal.json")
+    found = tune_gemv(plan, none, budget=0)
+    assert not found["complete"] and found["tuned"] == 0 and none.file.exists()
+    found = tune_gemv(plan, Cable(none.file))
+    assert found["complete"] and found["tuned"] > 0
+
+
+def test_a_budget_erases_nothing(plan: Path, own_cache: Path, tmp_path: Path) -> None:
+    tune_gemv(plan, Cable(tmp_path / "first.json"))
+    before = own_cache.read_bytes()
+    tune_gemv(plan, Cable(tmp_path / "second.json"), budget=0)
+    assert own_cache.read_bytes() == before
+
+
+def test_a_damaged_journal_is_as_none(tmp_path: Path) -> None:
+    for text in ("{", "[]", '{"format": 1}', '{"format": 1, "batches": 3}'):
+        (tmp_path / "journal.json").write_text(text)
+        assert Journal(tmp_path / "journal.json").find("knob 1", []) is None

@@ -71,6 +71,7 @@ MODEL = ModelPath()
 PLAN = click.argument("plan", type=PlanPath())
 JSON = click.option("--json", "as_json", is_flag=True, help="Print figures as JSON.")
 TARGETS = click.Choice(["runner", "host", "phone"])
+RUNNERS = click.Choice(["runner", "phone"])
 SERIAL = click.option("--serial", metavar="S", help="Which phone, when there are several.")
 COUNT = click.IntRange(min=1)
 STATE = UserPath(dir_okay=False)
@@ -156,7 +157,9 @@ KEEP = click.option(
 
 
 def on_option(
-    default: str | None = "runner", hint: str = "The C++ runner, Python, or a phone on adb."
+    default: str | None = "runner",
+    hint: str = "The C++ runner, Python, or a phone on adb.",
+    targets: click.Choice = TARGETS,  # type: ignore[type-arg]
 ) -> Callable[[Command], Command]:
     """--on and --serial; the command gets `serial` only with `on="phone"`."""
 
@@ -170,7 +173,7 @@ def on_option(
             command(*args, **options)
 
         where = click.option(
-            "--on", type=TARGETS, default=default, show_default=default is not None, help=hint
+            "--on", type=targets, default=default, show_default=default is not None, help=hint
         )
         return where(SERIAL(checked))
 

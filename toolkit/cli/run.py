@@ -17,12 +17,14 @@ from toolkit.cli.options import (
     PATH,
     PLAN,
     RIVALS,
+    RUNNERS,
     STATE,
     SYSTEM,
     TEMPLATE_FILE,
     TEXT_LENGTH,
     Counts,
     PlanPath,
+    on_option,
     sampling_options,
 )
 from toolkit.progress import PROGRESS
@@ -255,6 +257,8 @@ def _bench_all(plan: Path, as_json: bool, page: Path | None, options: dict[str, 
 @click.option("--save", is_flag=True, help="Also write the table that comes with a checkout.")
 @click.option("--kernel", "kernels", metavar="NAME", multiple=True, help="Only this one.")
 @click.option("--repeats", type=COUNT, default=7, show_default=True, help="Of every trial.")
+@click.option("--budget", type=COUNT, metavar="S", help="Try nothing new after so many seconds.")
+@on_option(hint="Here or on a phone on adb.", targets=RUNNERS)
 @JSON
 def tune(plan: Path, as_json: bool, **options: Any) -> None:
     """Find faster settings of a plan's kernels, for later compiles."""

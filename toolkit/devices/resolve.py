@@ -104,7 +104,7 @@ def _phone(seen: Seen) -> dict[str, Any]:
     except PocketError as error:  # it was unplugged meanwhile
         return {**facts, "state": str(error)}
     named = {"soc": found.soc, "android": found.android, "gpu": found.gpu, "driver": found.driver}
-    named["profile"] = _profile_of(found.soc, found.gpu, found.driver)
+    named["profile"] = profile_of(found.soc, found.gpu, found.driver)
     faults = [fault.note() for fault in known_faults(found.gpu, found.driver)]
     return {**facts, **named, "known_faults": faults}
 
@@ -118,11 +118,12 @@ def _on_phone(serial: str | None) -> Profile:
     runner.install_runner()
     device = runner.opencl()[0]
     gpu = f"{device['name']}, {device['platform']}"
-    name = _profile_of(runner.about.soc, gpu, device["driver"])
+    name = profile_of(runner.about.soc, gpu, device["driver"])
     return _as_reported(name, profiles()[name], device)
 
 
-def _profile_of(soc: str, gpu: str, driver: str) -> str:
+def profile_of(soc: str, gpu: str, driver: str) -> str:
+    """The name of a phone's profile."""
     return match_phone({"ro.soc.model": soc}, gpu, driver, profiles())
 
 

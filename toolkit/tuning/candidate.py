@@ -26,13 +26,12 @@ class Candidate:
         folder: Path,
         plan_path: Path,
         plan: Plan,
-        opener: Callable[..., Any],
-        cache: Path,
+        opener: Callable[[Path], Any],
     ) -> None:
         """Write the plan to `folder`, and load it."""
         write_candidate(folder, plan_path, plan)
         self.layout, self.prompts = layout_of(plan), dict(_prompts(plan))
-        self.executor = opener(folder, "runner", profile=True, cache=cache)
+        self.executor = opener(folder)
 
     def __enter__(self) -> "Candidate":
         return self

@@ -74,11 +74,14 @@ def verdict(steps: Mapping[str, Compared]) -> tuple[str, Compared] | None:
 
 
 def best(
-    site: Site, before: Sequence[Round], candidates: Sequence[tuple[Choice, Sequence[Round]]]
+    site: Site, trials: Sequence[tuple[Choice, Sequence[Round], Sequence[Round]]]
 ) -> Knobs | None:
-    """The knobs of the best candidate; None if none is better than before."""
+    """The knobs of the best candidate; None if none is better than before.
+
+    trials  of each candidate: rounds of what stands, and its own, interleaved
+    """
     found: list[tuple[float, Knobs]] = []
-    for choice, rounds in candidates:
+    for choice, before, rounds in trials:
         gain = verdict(per_step(site, before, rounds)) if rounds else None
         if gain:
             found.append((gain[1].ratio, choice[site]))

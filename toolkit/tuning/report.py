@@ -41,6 +41,8 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
     yield from table([_cells(row) for row in figures["kernels"]])
     for step in figures["steps"] if figures["tuned"] else ():
         yield f"{step['step']}: {_gain(step)} from first to last kernel"
+    if not figures["complete"]:
+        yield "the budget ended before everything was tried"
     yield from (f"kept in {file}, for later compiles" for file in figures["files"])
 
 
