@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 
 from toolkit.errors import PocketError
-from toolkit.evaluation import verify
+from toolkit.evaluation import judging, verify
 from toolkit.evaluation.inputs import source_of
+from toolkit.evaluation.near_ties import Choices
 from toolkit.plan.schema import Plan, Weight
 
 
 class FakeScorer:
     """ONNX Runtime's part, played by another copy of the fake model."""
 
-    notes: tuple[str, ...] = ()
-
     def __init__(self, executor: Any) -> None:
         self.executor, self.past = executor, 0
+        self.choices: list[Choices] = []
+        self.notes: list[str] = []
 
     def reset(self) -> None:
         self.past = 0
@@ -81,7 +82,7 @@ def test_answers_that_are_no_numbers_are_not_ok(plan: Plan, executor: Any) -> No
 def test_measure() -> None:
     ours = np.array([[1.0, 2.0], [3.0, 1.0]], np.float32)
     theirs = np.array([[1.0, 2.5], [3.0, 4.0]], np.float32)
-    found = verify.measure(ours, theirs)
+    found = judging.measure(ours, theirs)
     assert found["max_abs_err"] == 3.0
     assert found["nmse"] == pytest.approx((0.25 + 9) / (1 + 6.25 + 9 + 16))
     assert found["top1_match"] == 0.5

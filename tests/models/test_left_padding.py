@@ -11,8 +11,8 @@ from exports import COLLECTION, DEMO
 import toolkit
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
+from toolkit.evaluation.judging import measure
 from toolkit.evaluation.onnxruntime_reference import Reference
-from toolkit.evaluation.verify import measure
 from toolkit.executors.batch.interface import BatchExecutor, left_padded, open_batch
 from toolkit.executors.open import open_executor
 

@@ -16,8 +16,8 @@ import toolkit
 from toolkit import cli
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
+from toolkit.evaluation.judging import measure
 from toolkit.evaluation.onnxruntime_reference import Reference
-from toolkit.evaluation.verify import measure
 from toolkit.executors.open import open_executor
 from toolkit.plan.load import load_plan
 

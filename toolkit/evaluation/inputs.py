@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
+from toolkit.evaluation.near_ties import Choices
 from toolkit.plan.schema import Plan
 
 Logits: TypeAlias = npt.NDArray[np.float32]
@@ -15,6 +16,7 @@ Logits: TypeAlias = npt.NDArray[np.float32]
 class Scorer(Protocol):
     """ONNX Runtime on a graph, with its own KV cache."""
 
+    choices: list[Choices]  # of experts, for the tokens in the cache
     notes: list[str]  # how the run differs from the graph as it was exported
 
     def reset(self) -> None:
@@ -50,7 +52,7 @@ def source_of(plan: Plan, model: Path | None) -> Any:
     return source
 
 
-def random_ids(plan: Plan, count: int) -> list[int]:
+def random_ids(plan: Plan, count: int, seed: int = 0) -> list[int]:
     """Random ids over the whole vocabulary; a smaller count gives a prefix of a larger one."""
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     return [int(i) for i in generator.integers(0, int(plan.model["vocab_size"]), count)]

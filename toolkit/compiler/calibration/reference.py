@@ -1,7 +1,7 @@
 """The oracle: ONNX Runtime on a decoder, original or after any pass, with its own KV cache."""
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnx_passes import intake
 from onnx_passes.analysis.fixed_sizes import fixed_sizes
 from onnx_passes.analysis.roles import Roles, has_roles, roles_of
+from onnx_passes.analysis.routers import Router, routers_of
 from onnx_passes.analysis.uses import WRITTEN, caches
 from onnx_passes.canonicalize_dims import PLANES
 from onnx_passes.choose_branches import noted_flag
@@ -22,6 +23,15 @@ from toolkit.plan.schema import Plan
 
 Array = npt.NDArray[Any]
 _LAST_ONLY = "computes only the last row of a call: to score a text, it was fed token by token"
+
+
+class Choices(NamedTuple):
+    """What a router chose by for tokens of a text that follow one another."""
+
+    mixture: int  # which of the model's routers, from 0
+    router: Router
+    start: int  # the first token's place in the text
+    scores: Array  # [tokens, E]
 
 
 class Reference:
@@ -38,6 +48,7 @@ class Reference:
         self.slots, self.flag = _slots(model), noted_flag(model)
         self.past, self.last_only = 0, False
         self.notes: list[str] = []
+        self.routers: list[Router] = []  # those whose scores are among the outputs
         self.reset()
 
     @classmethod
@@ -81,10 +92,16 @@ class Reference:
 
     @classmethod
     def rewritten(cls, source: Source, plan: Plan) -> Self:
-        """The final graph that the plan was lowered from."""
+        """The final graph that the plan was lowered from; it notes what its routers choose by."""
         from toolkit.compiler.pipeline import rewritten_for
 
-        return cls.of(rewritten_for(source, plan))
+        model = rewritten_for(source, plan)
+        routers = routers_of(model.graph)
+        scores = dict.fromkeys(router.scores for router in routers)
+        model.graph.outputs.extend(v for v in scores if not v.is_graph_output())
+        found = cls.of(model)
+        found.routers = routers
+        return found
 
     @classmethod
     def of(cls, model: ir.Model, taken_in: ir.Model | None = None) -> Self:
@@ -99,6 +116,7 @@ class Reference:
     def reset(self) -> None:
         """Empty the cache."""
         self.past = 0
+        self.choices: list[Choices] = []
         self.state = {past: self._zeros(past) for past in self.caches}
 
     def score(self, ids: list[int]) -> npt.NDArray[np.float32]:
@@ -106,11 +124,11 @@ class Reference:
 
         Feeds one id at a time if the graph computes only the logits of the last one.
         """
-        before = self.past, self.state
+        before = self.past, self.state, self.choices
         rows = self.feed(ids)
         if not self.last_only:
             return rows
-        self.past, self.state = before
+        self.past, self.state, self.choices = before
         if _LAST_ONLY not in self.notes:
             self.notes.append(_LAST_ONLY)
         return np.concatenate([self.feed([token]) for token in ids])
@@ -123,6 +141,7 @@ class Reference:
         }
         values = dict(zip(self.outputs, self.run(feeds), strict=True))
         self.state = {past: values[present] for past, present in self.caches.items()}
+        self.choices = [*self.choices, *self._chosen(values, len(ids))]
         self.past += len(ids)
         logits = values[self.roles.logits]
         rows = np.asarray(logits, dtype=np.float32).reshape(-1, logits.shape[-1])
@@ -132,6 +151,13 @@ class Reference:
     def run(self, feeds: dict[str, Any]) -> list[Any]:
         """All outputs, in their order; caches may be of any kind that `run` takes."""
         return list(run_session(self.session, feeds))
+
+    def _chosen(self, values: dict[str, Array], count: int) -> Iterator[Choices]:
+        """By which scores the routers chose for so many tokens; some only see the last of them."""
+        for mixture, router in enumerate(self.routers):
+            scores = values[str(router.scores.name)]
+            rows = scores.reshape(-1, scores.shape[-1])[-count:]
+            yield Choices(mixture, router, self.past + count - len(rows), rows)
 
     def _cached(self, name: str, ids: list[int]) -> Array:
         """A cache; one that is written into gets room for the ids first."""

@@ -1,0 +1,162 @@
+"""Mixtures whose router is near a tie: what `verify` judges of their plans, and what it says.
+
+The scores of the made-up decoder depend on a token's place: its near ties are where `router` says.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from pass_helpers import text
+from tiny_decoder import decoder_text
+
+import toolkit
+from onnx_passes.analysis.routers import Groups, Router
+from toolkit.evaluation import judging, near_ties
+from toolkit.evaluation.near_ties import Choices, first_near_tie
+from toolkit.evaluation.verify import lines, verify
+
+CONTEXT, HALF = 32, judging.Bar("f16", 1e-4)
+FFN = """gate = MatMul(y, wg)  up = MatMul(y, wu)  sg = Sigmoid(gate)  act = Mul(gate, sg)
+  mix = Mul(act, up)  down = MatMul(mix, wd)"""
+MIXTURE = """placed = Gather(by_place, position_ids)  known = Concat<axis = -1>(y, placed)
+  scores = MatMul(known, router)  odds = Softmax<axis = -1>(scores)  gates, chosen = TopK(odds, v2)
+  up3 = Gather<axis = 0>(ups, chosen)  row = Unsqueeze(y, v2)  column = Unsqueeze(row, minus)
+  product = MatMul(up3, column)  both = Squeeze(product, minus)
+  gate, up = Split<axis = -1, num_outputs = 2>(both)  sg = Sigmoid(gate)  act = Mul(gate, sg)
+  mix = Mul(act, up)  mixed = Unsqueeze(mix, minus)  down3 = Gather<axis = 0>(downs, chosen)
+  down0 = MatMul(down3, mixed)  outputs = Squeeze(down0, minus)
+  share = Unsqueeze(gates, minus)  weighed = Mul(outputs, share)
+  down = ReduceSum<keepdims = 0>(weighed, v2)"""
+WEIGHTS = (
+    "float[36, 4] router, float[32, 4] by_place, float[4, 96, 32] ups, float[4, 32, 48] downs,"
+)
+CLEAR, NEAR = (1.0, 0.5, 0.25, 0.0), (1.0, 0.5, 0.5001, 0.0)  # halves take expert 1, not 2
+
+
+def model(ties: tuple[int, ...] = ()) -> ir.Model:
+    """The tiny decoder with a mixture of four experts, two of them chosen."""
+    made = text(decoder_text().replace(FFN, MIXTURE).replace("float[48, 32] wd,", WEIGHTS))
+    scores = np.array([NEAR if place in ties else CLEAR for place in range(CONTEXT)], np.float32)
+    change(made, "by_place", scores)
+    change(made, "router", np.eye(36, 4, -32, np.float32))
+    change(made, "downs", 8 * weights(made, "downs"))  # so that another expert matters
+    return made
+
+
+def weights(made: ir.Model, name: str) -> np.ndarray:
+    tensor = made.graph.initializers[name].const_value
+    assert tensor is not None
+    return tensor.numpy()
+
+
+def change(made: ir.Model, name: str, value: np.ndarray) -> None:
+    made.graph.initializers[name].const_value = ir.tensor(value, name=name)
+
+
+def saved(made: ir.Model, path: Path) -> Path:
+    ir.save(made, path)
+    return path
+
+
+def compiled(folder: Path, ties: tuple[int, ...], floats: str = "f16") -> Path:
+    source, sizes = saved(model(ties), folder / "model.onnx"), {"prefill_chunk": 8}
+    types = {"activations": floats, "kv": floats, "device": "generic"}
+    return toolkit.compile(source, folder / "m.plan", max_context=CONTEXT, **types, **sizes).path
+
+
+def by_name(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {case["name"]: case for case in report["cases"]}
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan in halves with a near tie at token 24 of every text."""
+    return compiled(tmp_path_factory.mktemp("late"), (24,))
+
+
+def test_rows_behind_a_near_tie_prove_nothing(late: Path) -> None:
+    report = verify(late, on="host")
+    case = by_name(report)["decode-25"]
+    assert report["ok"] and case["ok"] and case["nmse"] > report["nmse_limit"]
+    assert case["judged_nmse"] < report["nmse_limit"]
+    assert (case["rows"], case["judged_rows"]) == (26, 24 - 6)
+    tie = case["near_tie"]
+    assert (tie["token"], tie["mixture"], tie["kind"]) == (24, 0, "experts")
+    assert {tie["chosen"], tie["other"]} == {1, 2} and tie["gap"] < tie["resolution"]
+    said = "\n".join(lines(report))
+    assert "token 24: experts 2 and 1 of mixture 0 are 0.0001 apart" in said
+    assert "8 of 26 rows, from it on, aren't judged" in said
+    assert by_name(report)["score-32"]["judged_rows"] == 24
+    assert all(case["near_tie"] is None for case in report["cases"][:4])
+
+
+def test_a_wrong_weight_fails_before_a_late_tie(late: Path, tmp_path: Path) -> None:
+    wrong = model((24,))
+    wider = np.array([1, 1.5, 1, 1], np.float32)[:, None, None]
+    change(wrong, "downs", weights(wrong, "downs") * wider)
+    report = verify(late, model=saved(wrong, tmp_path / "wrong.onnx"), on="host")
+    assert not report["ok"] and not any(case["ok"] for case in report["cases"])
+    assert "FAILED" in list(lines(report))[-1]
+
+
+@pytest.mark.parametrize("place", [10, 23])
+def test_one_wrong_choice_fails_before_a_late_tie(late: Path, tmp_path: Path, place: int) -> None:
+    wrong = model((24,))
+    scores = weights(wrong, "by_place").copy()
+    scores[place] = CLEAR[::-1]
+    change(wrong, "by_place", scores)
+    report = verify(late, model=saved(wrong, tmp_path / "wrong.onnx"), on="host")
+    cases = by_name(report)
+    assert cases["decode-25"]["ok"] is False and cases["prefill-7"]["ok"] and not report["ok"]
+    assert cases["decode-25"]["judged_rows"] == 18
+
+
+def test_too_few_rows_are_not_ok(tmp_path: Path) -> None:
+    """A tie at token 6 of every text, whatever is fed: four prompts decide nothing."""
+    report = verify(compiled(tmp_path, (6,)), on="host")
+    cases = by_name(report)
+    assert cases["prefill-2"]["ok"] and not report["ok"]
+    for name in ("prefill-7", "decode-25", "score-32"):
+        assert cases[name]["ok"] is None and cases[name]["prompts"] == 4, cases[name]
+    last = list(lines(report))[-1]
+    assert last.startswith("UNDECIDED") and "prefill-7" in last and "--activations f32" in last
+
+
+def test_floats_tell_what_halves_cannot(tmp_path: Path) -> None:
+    report = verify(compiled(tmp_path, (6, 24), "f32"), on="host")
+    assert report["ok"] and report["greedy_match"]
+    assert all(case["judged_rows"] == case["rows"] for case in report["cases"])
+
+
+def ties_of(scores: list[list[float]], router: dict[str, Any], start: int = 0) -> Any:
+    made = Router(ir.Value(name="scores"), **router)
+    return first_near_tie([Choices(0, made, start, np.array(scores))], HALF.roundoff)
+
+
+def test_only_the_last_that_is_chosen_and_the_first_that_is_not() -> None:
+    """Others may tie; all may be chosen; what is no number is near to nothing."""
+    same = {"k": 2}
+    assert ties_of([[1.0, 1.0, 0.5, 0.5], [-np.inf, 1, 1, -np.inf], [np.nan] * 4], same) is None
+    assert ties_of([[1.0, 1.0]], same) is None
+    found = ties_of([[4.0, 2, 1, 0], [2, 1, 4, 2.001]], same, start=5)
+    assert (found.token, found.chosen, found.other) == (6, 3, 0)
+
+
+def test_the_resolution_is_that_of_the_greatest_score() -> None:
+    apart = near_ties.ROUNDOFFS * HALF.roundoff
+    for gap, near in ((0.9 * apart, True), (1.1 * apart, False)):
+        assert (ties_of([[1.0, 0.0, -gap]], {"k": 2}) is not None) == near
+        assert (ties_of([[8.0, 0.0, -8 * gap]], {"k": 2}) is not None) == near
+    assert ties_of([[-1.0, 0.0, 0.0001]], {"k": 1, "largest": False}) is None
+    assert ties_of([[-1.0, 0.0, 0.0001]], {"k": 2, "largest": False}) is not None
+
+
+def test_groups_are_chosen_too() -> None:
+    """Which of two groups is kept matters where an expert depends on it."""
+    router = {"k": 2, "groups": Groups(groups=3, best=1, kept=2, fill=-9.0)}
+    found = ties_of([[4.0, 1, 2, 0, 2.0001, 0]], router)
+    assert (found.kind, found.chosen, found.other) == ("groups", 2, 1)
+    assert ties_of([[4.0, 3, 2, 0, 2.0001, 0]], router) is None
