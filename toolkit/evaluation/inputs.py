@@ -6,8 +6,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.compiler.calibration.reference import Choices
 from toolkit.errors import PocketError
-from toolkit.evaluation.near_ties import Choices
 from toolkit.plan.schema import Plan
 
 Logits: TypeAlias = npt.NDArray[np.float32]
