@@ -95,6 +95,8 @@ QUANTIZED_CASES = (
     Product(M=2, N=96, K=300, w=quantized("q8", 32, "f16"), glu=Glu(47), sum_eps=1e-5,
             norm=Norm(1e-6), B=2, at=ONE),
     Product(M=2, N=35, K=37, w=quantized("e0m4", 16, "f16"), norm=Norm(1e-5), X0=5, LDX=51),
+    Product(M=2, N=37, K=83, w=quantized("q8", 32, "f16", "u8"), norm=Norm(1e-5), keeps_norm=True,
+            bias=True, B=2, at=ONE),
     Product(M=1, N=1030, K=515, w=quantized("e0m4", 32, "f16", "u8")),
 )  # fmt: skip
 HALF_CASES = (
@@ -112,6 +114,8 @@ HALF_CASES = (
             LDX=130, B=2, at=ONE),
     Product(M=1, N=33, K=320, x="f16", y="f16", w=quantized("e0m4", 64, "f16"), sum_eps=1e-5,
             norm=Norm(1e-6), at=ONE),
+    Product(M=3, N=70, K=91, x="f16", w=quantized("e0m4", 16, "f16", "u8"), sum_eps=1e-4,
+            norm=Norm(1e-5), keeps_norm=True, B=3, at=ONE),
     Product(M=6, N=97, K=1544, x="f16", y="f16", w=quantized("e0m4", 32, "f16", "u8"),
             norm=Norm(1e-6), at=At(seq=6)),
     Product(M=2, N=65, K=131, w=quantized("e0m4", 32, "f16", "u8"), norm=Norm(1e-5),
@@ -139,6 +143,9 @@ FLOAT_CASES = (
     Product(M=1, N=33, K=15, x="f16", norm=Norm(1e-6), X0=48, LDX=63, at=ONE),
     Product(M=1, N=64, K=129, x="f16", w=F16, norm=Norm(1e-5, True, True), glu=Glu(23), at=ONE,
             epilogue="v * Sigmoid(1.702 * v) * (u + 1.0)"),
+    Product(M=3, N=35, K=65, x="f16", w=F16, norm=Norm(1e-5, True, True), keeps_norm=True, X0=17,
+            LDX=90, B=3, at=ONE, epilogue="Sigmoid(v)"),
+    Product(M=1, N=530, K=63, sum_eps=1e-3, norm=Norm(1e-5), keeps_norm=True, at=ONE),
     Product(M=1, N=35, K=63, sum_eps=1e-3, bias=True, residual=True, at=ONE),
     Product(M=3, N=33, K=31, x="f16", y="f16", w=F16, sum_eps=1e-5, norm=Norm(1e-6), LDX=40),
     Product(M=2, N=64, K=129, sum_eps=1e-5, norm=Norm(1e-5, True, True), glu=Glu(23), B=2, at=ONE,

@@ -50,6 +50,7 @@ class Product(Reading):
     sum_eps: float | None = None  # of the RMSNorm of x that is added to a residual stream
     norm: Norm | None = None
     normed_as: str = ""  # the type that holds all of what the norm makes; "": that of x
+    keeps_norm: bool = False  # what the norm makes of x becomes normed, for other readers
     bias: bool = False
     residual: bool = False  # r, of y's shape, is added
     glu: Glu | None = None
@@ -65,6 +66,8 @@ class Product(Reading):
         epilogue.read(self)
         if self.residual and (self.epilogue or self.glu):
             raise ValueError("a residual is part of the epilogue")
+        if self.keeps_norm and self.norm is None:
+            raise ValueError("there is no norm to keep")
         if self.X0 and self.X0 + self.K > self.LDX:
             raise ValueError("rows of x are too short")
 
@@ -94,6 +97,7 @@ def reference(inputs: Mapping[str, Array], case: Product) -> dict[str, Array]:
         outputs["sum"] = x_MK
     if case.norm:
         x_MK = case.norm(x_MK, inputs["gamma"], inputs.get("beta", 0.0))
+        outputs |= {"normed": x_MK} if case.keeps_norm else {}
     y_MN = x_MK @ w_NK.T + inputs.get("bias", np.zeros(1))
     sums = case.glu.halves(y_MN) if case.glu else (y_MN,)
     wide = inputs.get("y", np.zeros((len(x_MK), case.row_width))).astype(np.float64)
@@ -113,6 +117,7 @@ def arguments(case: Product) -> tuple[Argument, ...]:
         *(_of_sum(case) if case.sum_eps is not None else ()),
         *([Argument("gamma", "f32", (case.K,), "weight")] if case.norm else []),
         *([Argument("beta", "f32", (case.K,), "weight")] if case.norm and case.norm.beta else []),
+        *([Argument("normed", case.x, (case.M, case.K), "out")] if case.keeps_norm else []),
         *weight_arguments(case.w, case.N, case.K),
         *([Argument("bias", "f32", (case.N,), "weight")] if case.bias else []),
         *([Argument("r", case.x, wide, "in")] if case.residual else []),
@@ -146,6 +151,7 @@ def defines(case: Product) -> Defines:
         "NORM": 0 if case.norm is None else 1 + case.norm.centred,
         **({"BETA": 1} if case.norm and case.norm.beta else {}),
         "EPS": c_float(case.norm.eps if case.norm else 0),
+        **({"KEPT": 1} if case.keeps_norm else {}),
         "GLU": int(case.glu is not None),
         "ACT": case.glu.act if case.glu else 0,
         "F": case.glu.F if case.glu else 0,

@@ -45,6 +45,7 @@ def random_case(name: str, rng: np.random.Generator) -> Product | Lookup | Chose
             glu=Glu(columns) if gated else None,
             bias=bool(rng.integers(2)),
         )
+    norm = Norm(1e-5) if "gemv" in name and rng.integers(2) else None
     return Product(
         M=1 if "gemv" in name else rows,
         N=2 * -(-columns // 16) * 16 if gated else columns,
@@ -53,7 +54,8 @@ def random_case(name: str, rng: np.random.Generator) -> Product | Lookup | Chose
         glu=Glu(columns) if gated else None,
         bias=bool(rng.integers(2)),
         residual=not gated and bool(rng.integers(2)),
-        norm=Norm(1e-5) if "gemv" in name and rng.integers(2) else None,
+        norm=norm,
+        keeps_norm=norm is not None and bool(rng.integers(2)),
         sum_eps=1e-3 if "gemv" in name and rng.integers(2) else None,
     )
 

@@ -17,11 +17,11 @@ MOST: dict[str, int | tuple[int, ...]] = {  # a layer, or each of them
     "persimmon/dynamo": 6,  # LayerNorm with biases, also of heads
     "gpt_bigcode/optimum": 6,  # learned positions, GELU by tanh
     "cohere2/dynamo": 6,  # attention beside the FFN, LayerNorm spelled out
-    "gpt_oss/genai-fp32": 9,  # experts with biases, a unit of their own, gates by a softmax of four
-    "gpt_oss/optimum": 9,  # the same with gates and ups that alternate, and sinks as a column
-    "glm4_moe/dynamo": (6, 9),  # a dense layer, then experts of groups beside a shared one
-    "deepseek_v3/optimum": (8, 11),  # the same with queries, keys and values of low rank
-    "olmoe/mobius-default": 9,  # norms of all heads together, experts
+    "gpt_oss/genai-fp32": 8,  # experts with biases, a unit of their own, gates by a softmax of four
+    "gpt_oss/optimum": 8,  # the same with gates and ups that alternate, and sinks as a column
+    "glm4_moe/dynamo": (6, 8),  # a dense layer, then experts of groups beside a shared one
+    "deepseek_v3/optimum": (8, 10),  # the same with queries, keys and values of low rank
+    "olmoe/mobius-default": 8,  # norms of all heads together, experts
     "exaone4/dynamo": 6,  # norms of what is added
 }
 

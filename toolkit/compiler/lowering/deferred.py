@@ -110,6 +110,11 @@ class RowNorm:
     x: Location
 
     @property
+    def pending(self) -> PendingNorm:
+        """As products that begin with it compute it."""
+        return PendingNorm(self.x, self.gamma, self.eps)
+
+    @property
     def value(self) -> ir.Value:
         """The result, a value of the graph."""
         return self.node.outputs[-1]

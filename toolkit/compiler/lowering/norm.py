@@ -52,7 +52,7 @@ def _products_take_both(b: PhaseBuilder, node: ir.Node, x: ir.Value, view: View)
     waiting = sum_in_product(b, x, view)
     if waiting is None or not _products_take(b, node, waiting):
         return False
-    b.views[x] = in_memory(waiting, waiting.shape)
+    b.views[x] = in_memory(waiting, view.shape)
     return True
 
 

@@ -11,7 +11,7 @@ from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.ops.products import lower_product
 from toolkit.compiler.lowering.products.fused import is_product, takes_norm
 from toolkit.compiler.lowering.products.matrix_products import emit_product
-from toolkit.compiler.lowering.products.row_norms import sum_in_product
+from toolkit.compiler.lowering.products.row_norms import norm_in_product, sum_in_product
 from toolkit.compiler.lowering.values import shape_of, stored
 from toolkit.compiler.views.view import in_memory
 
@@ -32,9 +32,10 @@ def lower_matmul(b: PhaseBuilder, node: ir.Node) -> None:
 def _x_of(b: PhaseBuilder, node: ir.Node, source: ir.Value) -> Memory:
     """x in memory, which the product may fill by itself if it is of few rows."""
     if source in b.views and takes_norm(b, node.outputs[0], needed(node, 1)):
-        waiting = sum_in_product(b, source, b.views[source])
+        view = b.views[source]
+        waiting = sum_in_product(b, source, view) or norm_in_product(b, view)
         if waiting is not None:
-            b.views[source] = in_memory(waiting, waiting.shape)
+            b.views[source] = in_memory(waiting, view.shape)
             return waiting
     return stored(b, source)
 

@@ -10,8 +10,8 @@ from onnx_passes.ir.graph import needed, operand
 from opencl_kernels.map.indexed import Operand
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
-from toolkit.compiler.lowering.builder import Location, Memory, PhaseBuilder, label
-from toolkit.compiler.lowering.deferred import Deferred, MatrixProduct, NormedSum
+from toolkit.compiler.lowering.builder import Location, PendingNorm, PhaseBuilder, label
+from toolkit.compiler.lowering.deferred import Deferred, MatrixProduct, NormedSum, RowNorm
 from toolkit.compiler.lowering.products.fused import few_rows
 from toolkit.compiler.lowering.products.strided import RowPart
 from toolkit.plan.schema import Ref
@@ -42,7 +42,7 @@ def emit_product(
         if len(slices) > 1:
             each = replace(each, Y0=rows.first, LDY=case.N)
         _emit(b, product, each, {**refs, **rows.refs})
-        case, refs = _after_sum(case, refs)
+        case, refs = _after_start(case, refs)
 
 
 def emit_gated(
@@ -64,16 +64,16 @@ def emit_gated(
         if len(slices) > 1:
             each = replace(each, Y0=first, LDY=width)
         _emit(b, product, each, {**refs, **rows.refs})
-        case, refs = _after_sum(case, refs)
+        case, refs = _after_start(case, refs)
 
 
 def _product(
     b: PhaseBuilder, product: MatrixProduct, into: Location, ending: Ending
 ) -> tuple[Product, dict[str, Ref]]:
     """Case and arguments of a product, except those of its weight."""
-    norm, weight = product.norm, product.weight
+    weight, start = product.weight, _start(b, product)
     K, N = matrix_dims(weight)
-    sum_eps, read = _row(b, product.x)
+    norm = start.norm
     part = product.x if isinstance(product.x, RowPart) else None
     case = Product(
         M=b.rows(product.value),
@@ -84,15 +84,16 @@ def _product(
         X0=0 if part is None else part.first,
         y=into.dtype,
         w=b.weights.stored(weight),
-        sum_eps=sum_eps,
+        sum_eps=start.sum_eps,
         norm=None if norm is None else Norm(norm.eps, norm.centred, norm.beta is not None),
         normed_as=_normed_as(b, product),
+        keeps_norm="normed" in start.refs,
         residual=ending.residual,
         glu=ending.glu,
         epilogue=ending.epilogue,
         inputs=ending.inputs,
     )
-    refs = {**read, **ending.refs, "y": into.ref}
+    refs = {**start.refs, **ending.refs, "y": into.ref}
     for name, vector in () if norm is None else (("gamma", norm.gamma), ("beta", norm.beta)):
         if vector is not None:
             refs[name] = b.weights.vector(vector)
@@ -105,19 +106,36 @@ def _normed_as(b: PhaseBuilder, product: MatrixProduct) -> str:
     return "" if product.norm is None or dtype == product.x.dtype else dtype
 
 
-def _row(b: PhaseBuilder, x: Memory) -> tuple[float | None, dict[str, Ref]]:
-    """What a product reads as x, or to make the sum that x is: its epsilon, and all memory."""
+@dataclass(frozen=True)
+class _Start:
+    """What a product does before it multiplies: the sum that x is, a norm, and their memory."""
+
+    sum_eps: float | None
+    norm: PendingNorm | None
+    refs: Mapping[str, Ref]
+
+
+def _start(b: PhaseBuilder, product: MatrixProduct) -> _Start:
+    """What x waits for is left to the product, which stores it for those that read it next."""
+    x, norm, refs = product.x, product.norm, dict[str, Ref]()
+    if isinstance(x, Deferred) and x.waits and isinstance(x.of, RowNorm):
+        norm, inner = x.of.pending, x.of.x
+        x.filled(b.output(x.of.value, dtype=x.dtype))
+        refs["normed"], x = x.ref, inner
     if not isinstance(x, Deferred) or not x.waits or not isinstance(x.of, NormedSum):
-        return None, {"x": x.ref}
+        return _Start(None, norm, {"x": x.ref, **refs})
     found = x.of
-    refs = {"x": found.norm.x.ref, "stream": found.stream.ref}
-    refs["stream_gamma"] = b.weights.vector(found.norm.gamma)
     x.filled(b.output(found.value, dtype=x.dtype))
-    return found.norm.eps, {**refs, "sum": x.ref}
+    refs |= {"x": found.norm.x.ref, "stream": found.stream.ref, "sum": x.ref}
+    refs["stream_gamma"] = b.weights.vector(found.norm.gamma)
+    return _Start(found.norm.eps, norm, refs)
 
 
-def _after_sum(case: Product, refs: dict[str, Ref]) -> tuple[Product, dict[str, Ref]]:
-    """The same for slices of the matrix after the first, which has made the sum."""
+def _after_start(case: Product, refs: dict[str, Ref]) -> tuple[Product, dict[str, Ref]]:
+    """The same for slices of the matrix after the first, which has stored what it begins with."""
+    if case.keeps_norm:
+        case = replace(case, sum_eps=None, norm=None, keeps_norm=False)
+        return case, {**refs, "x": refs["normed"]}
     if case.sum_eps is None:
         return case, refs
     return replace(case, sum_eps=None), {**refs, "x": refs["sum"]}

@@ -1,7 +1,7 @@
 """RMSNorms that wait: a residual sum that follows one is computed in the same dispatch.
 
 That is a dispatch of the norm; or the product that is the first to read the sum, of few rows,
-begins with both.
+begins with both. Such a product also begins with a norm that others read with it, and stores it.
 """
 
 from dataclasses import replace
@@ -10,11 +10,12 @@ from typing import TypeGuard
 
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import dim
+from onnx_passes.ir.graph import dim, needed
 from opencl_kernels.norm.rmsnorm import Rows
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import Deferred, NormedSum, RowNorm
 from toolkit.compiler.lowering.products.epilogues import leads_only_to
+from toolkit.compiler.lowering.products.fused import has_all_rows
 from toolkit.compiler.views.poly import product
 from toolkit.compiler.views.scalar import Apply, Load, Scalar
 from toolkit.compiler.views.view import View, axes_of, linear
@@ -66,6 +67,19 @@ def sum_in_product(b: PhaseBuilder, value: ir.Value, view: View) -> Deferred | N
     if dim(found.norm.value, -1) != view.shape[-1].number:
         return None
     return Deferred(view.dtype, view.shape, found, partial(_add, b, found, view.dtype))
+
+
+def norm_in_product(b: PhaseBuilder, view: View) -> Deferred | None:
+    """The memory of a norm that waits, left to the first product that reads it; None if not so.
+
+    Others need it too, such as experts behind their router, or the product would have no memory
+    of it (products_take).
+    """
+    memory = _waiting(view.read(axes_of(view.shape)), view)
+    if memory is None or not isinstance(memory.of, RowNorm):
+        return None
+    same = memory.dtype == memory.of.x.dtype and memory.shape[-1] == view.shape[-1]
+    return memory if same and has_all_rows(b, needed(memory.of.node, 0)) else None
 
 
 def _add(b: PhaseBuilder, found: NormedSum, dtype: str) -> Location:
