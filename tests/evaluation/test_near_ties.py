@@ -13,9 +13,10 @@ from pass_helpers import text
 from tiny_decoder import decoder_text
 
 import toolkit
-from onnx_passes.analysis.routers import Groups, Router
+from toolkit.compiler.calibration.reference import Choices
+from toolkit.compiler.calibration.routers import Groups, Router
 from toolkit.evaluation import judging, near_ties
-from toolkit.evaluation.near_ties import Choices, first_near_tie
+from toolkit.evaluation.near_ties import first_near_tie
 from toolkit.evaluation.verify import lines, verify
 
 CONTEXT, HALF = 32, judging.Bar("f16", 1e-4)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_passes.analysis.routers import Groups, Router
 from toolkit.compiler.calibration.reference import Choices
+from toolkit.compiler.calibration.routers import Groups, Router
 
 Array = npt.NDArray[Any]
 # In each row: the last chosen, the first that is not, the gap between them.

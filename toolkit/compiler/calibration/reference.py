@@ -10,13 +10,13 @@ import onnx_ir as ir
 from onnx_passes import intake
 from onnx_passes.analysis.fixed_sizes import fixed_sizes
 from onnx_passes.analysis.roles import Roles, has_roles, roles_of
-from onnx_passes.analysis.routers import Router, routers_of
 from onnx_passes.analysis.uses import WRITTEN, caches
 from onnx_passes.canonicalize_dims import PLANES
 from onnx_passes.choose_branches import noted_flag
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.graph import dim
 from onnx_passes.widen_floats import widen_floats
+from toolkit.compiler.calibration.routers import Router, routers_of
 from toolkit.compiler.source import Source, session_of
 from toolkit.onnx_runtime import Refused, numpy_type, run_session
 from toolkit.plan.schema import Plan

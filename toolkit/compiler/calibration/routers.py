@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from onnx_passes.ir.graph import attribute, integers, needed, operand, producer, rank
 
-CHOOSERS = ("TopK", "GroupTopK", "ArgMax", "ArgMin")
+CHOOSERS = ("TopK", "GroupTopK", "ArgMax")
 
 
 class Groups(NamedTuple):
@@ -34,7 +34,7 @@ def routers_of(graph: ir.Graph) -> list[Router]:
     Both products of a mixture read one choice, and what stands between it and them moves or pads
     integers: experts that all tokens take are added to it.
     """
-    chosen = [needed(node, 2) for node in graph.all_nodes() if node.op_type == "Experts"]
+    chosen = [needed(node, 2) for node in graph if node.op_type == "Experts"]
     nodes = {node: None for value in chosen for node in _choosers(value)}
     return [router for node in nodes if (router := _router(node)) is not None]
 
@@ -65,7 +65,7 @@ def _router(node: ir.Node) -> Router | None:
     if size is None or attribute(node, "axis", default) % size != size - 1:
         return None
     if node.op_type != "TopK":
-        return Router(_raw(scores), 1, node.op_type == "ArgMax")
+        return Router(_raw(scores), 1)
     k = integers(operand(node, 1)) or []
     largest = bool(attribute(node, "largest", 1))
     return Router(_raw(scores), k[0], largest) if len(k) == 1 else None
