@@ -126,7 +126,7 @@ def _measure(
     timer: Any, copying: Any, peak: float, todo: list[Shape], end: float, tell: Callable[..., None]
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Rows of the report, and what is left out: for want of time, or as the driver fails."""
-    import pyopencl as cl
+    from toolkit.executors.opencl.errors import opencl_errors
 
     rows, left_out, longest = [], [], timer.seconds
     for done, shape in enumerate(todo):
@@ -135,9 +135,10 @@ def _measure(
         if not because:
             tell(shape.what, done, len(todo))
             try:
-                rows.append(_row(timer, copying, peak, shape))
-            except (cl.Error, PocketError) as error:
-                because = str(error).splitlines()[0]
+                with opencl_errors(f"{shape.what} can't be measured"):
+                    rows.append(_row(timer, copying, peak, shape))
+            except PocketError as error:
+                because = error.because.splitlines()[0]
             longest = max(longest, time.monotonic() - start)
         if because:
             left_out.append({"what": shape.what, "because": because})
