@@ -8,7 +8,7 @@
 
 #include "executor/bound_phase.h"
 #include "executor/memory.h"
-#include "executor/halves.h"
+#include "base/halves.h"
 #include "executor/profile.h"
 #include "executor/variant_choice.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "build/device_fit.h"
-#include "executor/agreement.h"
+#include "base/agreement.h"
 
 namespace pocket {
 namespace {

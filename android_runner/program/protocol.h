@@ -15,7 +15,7 @@
 //   logits FILE               ok               float32 [batch, V] in FILE
 //   profile [FILE]            ok               kernel times from here on; with FILE: written, ended
 //   halves [FILE]             ok               what stored halves hold, from here on; with FILE:
-//                                              written, ended (executor/halves.h)
+//                                              written, ended (base/halves.h)
 //   save PAST FILE            ok               text and states up to PAST (state_file.h). FILE ends
 //                             with the line or a tab; after that, a JSON object to keep
 //   load FILE                 ok PAST REACHED  how far the text goes, and how far rings were filled

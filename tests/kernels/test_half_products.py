@@ -84,6 +84,7 @@ def test_any_size_equals_numpy(queue: Any, seed: int) -> None:
         str(rng.choice(["f32", "f16"])),
         str(rng.choice(["", "u8"])),
     )
+    norm = Norm(1e-5) if rng.integers(2) else None
     case = Product(
         M=int(rng.integers(1, 6)),
         N=2 * -(-columns // 16) * 16 if gated else columns,
@@ -93,7 +94,8 @@ def test_any_size_equals_numpy(queue: Any, seed: int) -> None:
         glu=Glu(columns) if gated else None,
         bias=bool(rng.integers(2)),
         residual=not gated and bool(rng.integers(2)),
-        norm=Norm(1e-5) if rng.integers(2) else None,
+        norm=norm,
+        keeps_norm=norm is not None and bool(rng.integers(2)),
     )
     knobs = {name: int(rng.choice(values)) for name, values in KERNEL.knobs.items()}
     check_launch(queue, FAMILY, KERNEL, case, knobs)

@@ -107,7 +107,7 @@ class RowNorm:
     """The norm of x that an RmsNorm gives, or an AddRmsNorm whose sum x is."""
 
     node: ir.Node
-    x: Location
+    x: Memory
 
     @property
     def pending(self) -> PendingNorm:

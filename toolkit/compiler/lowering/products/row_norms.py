@@ -24,32 +24,41 @@ from toolkit.compiler.views.view import View, axes_of, linear
 def norm_case(b: PhaseBuilder, norm: RowNorm) -> Rows:
     """A norm of the rows of its x."""
     x, y = norm.x, norm.value
+    last_rows = isinstance(x, Location) and x.last_rows
     return Rows(
-        B=b.settings.batch if x.last_rows else 1,
+        B=b.settings.batch if last_rows else 1,
         M=b.rows(y),
         D=int(b.dims(y)[-1]),
         EPS=norm.eps,
         x=x.dtype,
         y=b.float_type(y),
-        last_rows=x.last_rows,
+        last_rows=last_rows,
     )
 
 
 def emit_rmsnorm(
-    b: PhaseBuilder, norm: RowNorm, into: Location, residual: Location | None = None
-) -> None:
-    """A dispatch: y = norm(x), plus a residual if there is one."""
+    b: PhaseBuilder,
+    norm: RowNorm,
+    value: ir.Value,
+    dtype: str = "",
+    residual: Location | None = None,
+) -> Location:
+    """A dispatch that makes a value: norm(x), plus a residual if there is one; its memory."""
+    refs = {"x": norm.x.ref, "gamma": b.weights.vector(norm.gamma)}
+    into = b.output(value, dtype=dtype)
     case = replace(norm_case(b, norm), y=into.dtype, residual=residual is not None)
-    refs = {"x": norm.x.ref, "gamma": b.weights.vector(norm.gamma), "y": into.ref}
     if residual is not None:
         refs["r"] = residual.ref
-    b.emit(label(norm.node), "rmsnorm", case, refs)
+    b.emit(label(norm.node), "rmsnorm", case, {**refs, "y": into.ref})
+    return into
 
 
 def summed(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
     """The memory of a value that is a norm which waits plus a residual; None if it is none."""
     found = _normed_sum(b, value, view)
-    return None if found is None else _add(b, found, view.dtype)
+    if found is None:
+        return None
+    return emit_rmsnorm(b, found.norm, value, view.dtype, found.stream)
 
 
 def sum_in_product(b: PhaseBuilder, value: ir.Value, view: View) -> Deferred | None:
@@ -66,7 +75,8 @@ def sum_in_product(b: PhaseBuilder, value: ir.Value, view: View) -> Deferred | N
         return None
     if dim(found.norm.value, -1) != view.shape[-1].number:
         return None
-    return Deferred(view.dtype, view.shape, found, partial(_add, b, found, view.dtype))
+    fill = partial(emit_rmsnorm, b, found.norm, value, view.dtype, found.stream)
+    return Deferred(view.dtype, view.shape, found, fill)
 
 
 def norm_in_product(b: PhaseBuilder, view: View) -> Deferred | None:
@@ -80,12 +90,6 @@ def norm_in_product(b: PhaseBuilder, view: View) -> Deferred | None:
         return None
     same = memory.dtype == memory.of.x.dtype and memory.shape[-1] == view.shape[-1]
     return memory if same and has_all_rows(b, needed(memory.of.node, 0)) else None
-
-
-def _add(b: PhaseBuilder, found: NormedSum, dtype: str) -> Location:
-    into = b.output(found.value, dtype=dtype)
-    emit_rmsnorm(b, found.norm, into, found.stream)
-    return into
 
 
 def _normed_sum(b: PhaseBuilder, value: ir.Value, view: View) -> NormedSum | None:

@@ -1,4 +1,4 @@
-#include "executor/agreement.h"
+#include "base/agreement.h"
 
 #include <cmath>
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "executor/halves.h"
+#include "base/halves.h"
 
 #include <algorithm>
 
