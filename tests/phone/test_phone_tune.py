@@ -17,9 +17,12 @@ def test_a_phone_is_tuned(
     words = ("--kernel", "gemv_cpu", "--repeats", 1, "--budget", 1)
     found = figures("tune", demo, "--on", "phone", *words)
     assert {row["kernel"] for row in found["kernels"]} == {"gemv_cpu"}
-    table = json.loads((tmp_path / "pocketcl/tuned/pocl.json").read_text())
-    assert table["device"] == found["device"] and "gemv_cpu" in table["kernels"]
+    kept = tmp_path / "pocketcl/tuned/pocl.json"  # where the time was enough to decide something
     assert found["complete"] or list((tmp_path / "pocketcl/tuning").glob("*.json"))
+    assert kept.exists() or not found["complete"]
+    if kept.exists():
+        table = json.loads(kept.read_text())
+        assert table["device"] == found["device"] and "gemv_cpu" in table["kernels"]
     assert sessions(warm_phone) == []
 
 
