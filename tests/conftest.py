@@ -69,18 +69,19 @@ def sanitized(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(
         100_000, 50, 100
     )  # graphs are many objects and few circles: a tenth of the time
     if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
-        use_caches_of_tests()
+        # What a driver keeps is told from leaks by its name: no other stands before it then.
+        use_caches_of_tests(brief=not config.getoption("--sanitized"))
     # A test run in the background ignores SIGINT, which what it starts would inherit.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def use_caches_of_tests() -> None:
+def use_caches_of_tests(brief: bool) -> None:
     """Nothing that tests compile is found by the user's own runs, nor the other way."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ["XDG_CACHE_HOME"] = str(user / "pocketcl-tests")
@@ -91,7 +92,7 @@ def use_caches_of_tests() -> None:
     sys.pycache_prefix, sys.dont_write_bytecode = os.environ["PYTHONPYCACHEPREFIX"], False
     for name, value in QUICK.items():
         os.environ.setdefault(name, value)
-    if os.environ["POCL_EXTRA_BUILD_FLAGS"] == QUICK["POCL_EXTRA_BUILD_FLAGS"]:
+    if brief and os.environ["POCL_EXTRA_BUILD_FLAGS"] == QUICK["POCL_EXTRA_BUILD_FLAGS"]:
         import brief_pocl
 
         os.environ.update(brief_pocl.environment() if brief_pocl.applies() else {})
