@@ -202,6 +202,7 @@ GEMM_HALF = Kernel(
     classes=("adreno", "mali", "generic"),
     defines=_half_defines,
     grid=_half_grid,
+    cuts=0,
     knobs={"WG": (64, 128, 32), "MB": (8, 4, 16), "HELD": (32, 16, 8)},
     supports=_supports_halves,
     requires=_half_requires,

@@ -32,7 +32,7 @@
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half(PARAMS) {
   const int lane = get_local_id(0), four = lane % 8 * 4, slice = 0;
-  const int strip = get_group_id(0), m0 = ((int)get_group_id(1) * (WG / 8) + lane / 8) * MB;
+  const int strip = GROUP_ID(0), m0 = ((int)get_group_id(1) * (WG / 8) + lane / 8) * MB;
   const int first_row = min(m0, M - 1), last = M - 1 - first_row; // what may be read
   __global const half *rows = x + (size_t)first_row * LDX + X0;
 #include "strip_half_sums.clh"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.bench.bound import Bound
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.source import load_source
-from toolkit.evaluation.onnxruntime_reference import Reference
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 import pytest
+from expert_graphs import COMPUTED, FFN
 from pass_helpers import text
 from tiny_decoder import decoder_text
 
@@ -16,8 +17,6 @@ from toolkit.evaluation.verify import verify
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Dispatch
 
-FFN = """gate = MatMul(y, wg)  up = MatMul(y, wu)  sg = Sigmoid(gate)  act = Mul(gate, sg)
-  mix = Mul(act, up)  down = MatMul(mix, wd)"""
 MIXTURE = """first = Mod(input_ids, four)  second = Mod(position_ids, four)
   one = Unsqueeze(first, v2)  other = Unsqueeze(second, v2)
   chosen = Concat<axis = 2>(one, other)
@@ -29,7 +28,8 @@ MIXTURE = """first = Mod(input_ids, four)  second = Mod(position_ids, four)
   down0 = MatMul(down3, mixed)  outputs = Squeeze(down0, minus)
   score = MatMul(y, router)  odds = Sigmoid(score)  share = Unsqueeze(odds, minus)
   weighed = Mul(outputs, share)  down = ReduceSum<keepdims = 0>(weighed, v2)"""
-GROUPS = """score = MatMul(y, router)  odds = Sigmoid(score)  scores = Add(odds, scores_bias)
+GROUPS = (
+    """score = MatMul(y, router)  odds = Sigmoid(score)  scores = Add(odds, scores_bias)
   by_group = Reshape(scores, apart)  best, where = TopK(by_group, v1)
   counts = ReduceSum<keepdims = 0>(best, minus)  most, group = TopK(counts, v2)
   all = Shape(counts)  none = ConstantOfShape(all)  size = Shape(group)  ones = Expand(mark, size)
@@ -38,16 +38,14 @@ GROUPS = """score = MatMul(y, router)  odds = Sigmoid(score)  scores = Add(odds,
   marked = Reshape(spread, like)  flags = Cast<to = 9>(marked)  left = Where(flags, scores, least)
   values, chosen = TopK(left, pair)  own = GatherElements<axis = 2>(odds, chosen)
   odds_sum = ReduceSum<keepdims = 1>(own, minus)  gates = Div(own, odds_sum)
-  up3 = Gather<axis = 0>(ups, chosen)  row = Unsqueeze(y, v2)  column = Unsqueeze(row, minus)
-  product = MatMul(up3, column)  both = Squeeze(product, minus)
-  gate, up = Split<axis = -1, num_outputs = 2>(both)  sg = Sigmoid(gate)  act = Mul(gate, sg)
-  mix = Mul(act, up)  mixed = Unsqueeze(mix, minus)  down3 = Gather<axis = 0>(downs, chosen)
-  down0 = MatMul(down3, mixed)  outputs = Squeeze(down0, minus)
-  share = Unsqueeze(gates, minus)  weighed = Mul(outputs, share)
+"""
+    + COMPUTED
+    + """  share = Unsqueeze(gates, minus)  weighed = Mul(outputs, share)
   mixture = ReduceSum<keepdims = 0>(weighed, v2)
   sgate = MatMul(y, shared_gate)  ssg = Sigmoid(sgate)  sact = Mul(sgate, ssg)
   sup = MatMul(y, shared_up)  smix = Mul(sact, sup)  shared = MatMul(smix, shared_down)
   down = Add(mixture, shared)"""
+)
 GROUP_WEIGHTS = """float[12, 48, 32] ups, float[12, 32, 24] downs, float[32, 12] router,
  float[12] scores_bias, float[32, 48] shared_gate, float[32, 48] shared_up,
  float[48, 32] shared_down, int64[4] apart = {1, -1, 4, 3}, int64[1] pair = {2}, float mark = {1},

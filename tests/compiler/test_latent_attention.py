@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from changed_decoder import Changes, check, compiled, decode_kernels
 
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.report import CompileReport
 from toolkit.compiler.source import load_source
-from toolkit.evaluation.onnxruntime_reference import Reference
 from toolkit.evaluation.verify import verify
 from toolkit.executors.batch.interface import open_batch
 

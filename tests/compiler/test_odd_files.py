@@ -11,11 +11,11 @@ import pytest
 from onnx import helper, numpy_helper
 
 from toolkit import onnx_runtime
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.options import choose
 from toolkit.compiler.pipeline import rewrite_with
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
-from toolkit.evaluation.onnxruntime_reference import Reference
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 IDS = [5, 17, 300, 45, 6]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from expert_graphs import COMPUTED, FFN
 from pass_helpers import text
 from tiny_decoder import decoder_text
 
@@ -20,17 +21,14 @@ from toolkit.evaluation.near_ties import first_near_tie
 from toolkit.evaluation.verify import lines, verify
 
 CONTEXT, HALF = 32, judging.Bar("f16", 1e-4)
-FFN = """gate = MatMul(y, wg)  up = MatMul(y, wu)  sg = Sigmoid(gate)  act = Mul(gate, sg)
-  mix = Mul(act, up)  down = MatMul(mix, wd)"""
-MIXTURE = """placed = Gather(by_place, position_ids)  known = Concat<axis = -1>(y, placed)
+MIXTURE = (
+    """placed = Gather(by_place, position_ids)  known = Concat<axis = -1>(y, placed)
   scores = MatMul(known, router)  odds = Softmax<axis = -1>(scores)  gates, chosen = TopK(odds, v2)
-  up3 = Gather<axis = 0>(ups, chosen)  row = Unsqueeze(y, v2)  column = Unsqueeze(row, minus)
-  product = MatMul(up3, column)  both = Squeeze(product, minus)
-  gate, up = Split<axis = -1, num_outputs = 2>(both)  sg = Sigmoid(gate)  act = Mul(gate, sg)
-  mix = Mul(act, up)  mixed = Unsqueeze(mix, minus)  down3 = Gather<axis = 0>(downs, chosen)
-  down0 = MatMul(down3, mixed)  outputs = Squeeze(down0, minus)
-  share = Unsqueeze(gates, minus)  weighed = Mul(outputs, share)
+"""
+    + COMPUTED
+    + """  share = Unsqueeze(gates, minus)  weighed = Mul(outputs, share)
   down = ReduceSum<keepdims = 0>(weighed, v2)"""
+)
 WEIGHTS = (
     "float[36, 4] router, float[32, 4] by_place, float[4, 96, 32] ups, float[4, 32, 48] downs,"
 )

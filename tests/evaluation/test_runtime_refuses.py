@@ -14,9 +14,9 @@ from onnx import helper, numpy_helper
 import toolkit
 from toolkit import cli, onnx_runtime
 from toolkit.bench import rivals as bench_rivals
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.source import load_source
 from toolkit.evaluation import verify
-from toolkit.evaluation.onnxruntime_reference import Reference
 from toolkit.plan.load import load_plan
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"

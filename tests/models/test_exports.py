@@ -8,9 +8,9 @@ from exports import EXPORTS, FAMILIES, Plans, folder_of
 
 import toolkit
 from toolkit.bench.kv_copies import kv_copy_bytes
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.source import load_source
 from toolkit.evaluation.inputs import random_ids
-from toolkit.evaluation.onnxruntime_reference import Reference
 from toolkit.evaluation.verify import (
     Case,
     greedy_ids,

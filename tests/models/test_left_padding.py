@@ -9,10 +9,10 @@ import pytest
 from exports import COLLECTION, DEMO
 
 import toolkit
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.judging import measure
-from toolkit.evaluation.onnxruntime_reference import Reference
 from toolkit.executors.batch.interface import BatchExecutor, left_padded, open_batch
 from toolkit.executors.open import open_executor
 

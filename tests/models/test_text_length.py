@@ -14,10 +14,10 @@ from pass_helpers import text
 
 import toolkit
 from toolkit import cli
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.judging import measure
-from toolkit.evaluation.onnxruntime_reference import Reference
 from toolkit.executors.open import open_executor
 from toolkit.plan.load import load_plan
 

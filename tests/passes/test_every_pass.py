@@ -14,8 +14,8 @@ from onnx_passes import Outcome
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.dims import unresolved_dims
 from onnx_passes.ir.graph import COUNTERS
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.source import load_source
-from toolkit.evaluation.onnxruntime_reference import Reference
 
 NAMES = [run.__name__ for run in onnx_passes.PASSES]
 SHAPE_OPS = {"Shape", "Size", "ConstantOfShape", "Range", "Expand", "NonZero"}

@@ -12,8 +12,8 @@ from onnx_passes.gather_experts import gather_experts
 from onnx_passes.ir.edit import drop_unused
 from onnx_passes.ir.infer import infer
 from onnx_passes.sum_experts import sum_experts
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.source import load_source
-from toolkit.evaluation.onnxruntime_reference import Reference
 
 EXPERTS = """
 <ir_version: 10, opset_import: ["": 20, "pocket": 1]>

@@ -17,7 +17,7 @@ from onnx_passes.quantize_e0m4 import quantize_e0m4
 from onnx_passes.weights.e0m4 import Unquantizable, quantize
 from onnx_passes.weights.lazy import Cast, Concat, Transposed, names_of, part
 from onnx_passes.weights.quantized import QuantizedTensor, quantized
-from toolkit.evaluation.onnxruntime_reference import Reference
+from toolkit.compiler.calibration.reference import Reference
 
 SEEDS = range(12)
 

@@ -13,8 +13,8 @@ from pass_helpers import SHARED, read
 import onnx_passes
 from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.weights.quantized import QuantizedTensor
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.source import load_source
-from toolkit.evaluation.onnxruntime_reference import Reference
 
 SOURCES = [
     *(f"real/stories260K-hd16-onnx-genai-int4-cpu{s}" for s in ("", "-asym-bs16", "-bs64-untied")),

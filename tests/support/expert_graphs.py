@@ -161,3 +161,15 @@ ALL_WEIGHTS = (
     "float[4, 1, 10] first_bias, float[4, 5, 6] second, float[4, 1, 6] second_bias"
 )
 TOGETHER = HEAD.format(output="float[1, S, 6] y", weights=ALL_WEIGHTS, body=ALL)
+
+
+# A layer of tiny_decoder.py: its FFN, and what chosen experts compute in its place.
+FFN = """gate = MatMul(y, wg)  up = MatMul(y, wu)  sg = Sigmoid(gate)  act = Mul(gate, sg)
+  mix = Mul(act, up)  down = MatMul(mix, wd)"""
+COMPUTED = """\
+  up3 = Gather<axis = 0>(ups, chosen)  row = Unsqueeze(y, v2)  column = Unsqueeze(row, minus)
+  product = MatMul(up3, column)  both = Squeeze(product, minus)
+  gate, up = Split<axis = -1, num_outputs = 2>(both)  sg = Sigmoid(gate)  act = Mul(gate, sg)
+  mix = Mul(act, up)  mixed = Unsqueeze(mix, minus)  down3 = Gather<axis = 0>(downs, chosen)
+  down0 = MatMul(down3, mixed)  outputs = Squeeze(down0, minus)
+"""

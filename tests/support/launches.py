@@ -129,6 +129,15 @@ def skip_without(queue: Any, features: Iterable[str]) -> None:
         pytest.skip(f"{queue.device.name.strip()} has no {' and no '.join(missing)}")
 
 
+def can_run(queue: Any, cases: Iterable[tuple[Case, Iterable[str]]]) -> list[Case]:
+    """The cases whose features a device has; skips the test where there are none."""
+    missing = [(case, lacking(queue, features)) for case, features in cases]
+    if found := [case for case, lacks in missing if not lacks]:
+        return found
+    skip_without(queue, missing[0][1])
+    return []
+
+
 def lacking(queue: Any, features: Iterable[str]) -> list[str]:
     """Those of the features that the device lacks."""
     return [name for name in features if name not in device_features(queue.device)]

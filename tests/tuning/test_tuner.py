@@ -2,20 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from fake_tuning import READY, Fake, likes_16, opener
 
 from toolkit import cli
-from toolkit.compiler import tuned
 from toolkit.errors import PocketError
-from toolkit.executors.spans import Span
-from toolkit.phone.adb import Gone
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import Dispatch, Plan
+from toolkit.plan.schema import Plan
 from toolkit.tuning import tuner as tune_module
 from toolkit.tuning.back_end import Here
 from toolkit.tuning.candidate_plan import (
@@ -25,14 +22,13 @@ from toolkit.tuning.candidate_plan import (
     with_knobs,
     write_candidate,
 )
-from toolkit.tuning.journal import Journal
 from toolkit.tuning.tuner import lines, tune
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
 KEYS = {"device", "driver", "profile", "date", "repeats", "tuned", "kernels", "steps", "files",
         "complete", "seconds"}  # fmt: skip
 ROW = {"kernel", "shape", "step", "default_s", "knobs", "ratio", "low", "high"}
-READY = {"device": "a CPU", "driver": "3.1", "platform": "Portable Computing Language"}
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def call(*args: Any) -> Result:
@@ -44,80 +40,6 @@ def figures(*args: Any) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
     report: dict[str, Any] = json.loads(result.stdout)
     return report
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Tables of this test only; the runner that is built already serves."""
-    from toolkit.toolchain.build import build_runner
-
-    program = build_runner()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("toolkit.executors.target.build_runner", lambda: program)
-    monkeypatch.setattr(tuned, "PACKAGE", tmp_path / "package/opencl_kernels")
-    return tmp_path / "cache/pocketcl/tuned/pocl.json"
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("plans") / "demo.plan"
-    figures("compile", DEMO, "-o", path, "--device", "pocl", "--no-tuned")
-    return path
-
-
-class Fake:
-    """A runner whose kernels take as long as `seconds` says of a dispatch's program and size."""
-
-    ready = READY
-
-    def __init__(self, path: Path, seconds: Callable[[Any, Any], int]) -> None:
-        self.plan, self.seconds, self.spans = load_plan(path), seconds, list[Span]()
-        self.runs = self.clock = 0
-
-    def start_profile(self) -> None:
-        self.spans = []
-
-    def take_profile(self) -> list[Span]:
-        return self.spans
-
-    def prefill(self, ids: Any, past: int) -> int:
-        self.run("prefill")
-        return 1
-
-    def decode(self, token: int, past: int, count: int, stop: Any) -> Any:
-        for _ in range(count):
-            self.run("decode")
-            yield 1
-
-    def close(self) -> None:
-        pass
-
-    def run(self, name: str) -> None:
-        phase = self.plan.phase(name)
-        assert phase is not None
-        for step in phase.steps:
-            if isinstance(step, Dispatch):
-                self.note(phase.name, step)
-        self.runs += 1
-
-    def note(self, phase: str, step: Dispatch) -> None:
-        variant = step.variants[0]
-        program = self.plan.programs[variant.program]
-        begin, self.clock = self.clock, self.clock + self.seconds(program, variant)
-        times = (begin, begin, begin, self.clock)
-        self.spans.append(Span(self.runs, phase, step.name, program.kernel, *times))
-
-
-def opener(seconds: Callable[[Any, Any], int]) -> Any:
-    return Here(lambda path, on, **options: Fake(path, seconds))
-
-
-def likes_16(program: Any, variant: Any) -> int:
-    """Nanoseconds: gemv_cpu is faster with PREFETCH 16, and with 4 groups."""
-    if program.kernel != "gemv_cpu":
-        return 1000
-    lines = dict(program.defines)["PREFETCH"]
-    return 1000 - 200 * (lines == "16") - 100 * (variant.global_size == (4,))
 
 
 def test_finds_what_is_faster_and_keeps_it(plan: Path, own_cache: Path) -> None:
@@ -295,78 +217,3 @@ def test_a_real_run(plan: Path, own_cache: Path) -> None:
     assert {row["step"] for row in found["steps"]} >= {"decode", "prefill 8"}
     assert all(row["default_s"] > 0 for row in found["kernels"])
     assert json.loads(own_cache.read_text())["profile"] == "pocl"
-
-
-# --- batches, budget, a lost cable ----------------------------------------------------------------
-
-
-class Cable(Here):
-    """A back end as a phone's, with a cable that is lost after so many plans were loaded."""
-
-    together = 1
-
-    def __init__(self, journal: Path, lost_after: int | None = None) -> None:
-        super().__init__(self.load)
-        self.file, self.lost_after = journal, lost_after
-        self.loaded = self.held = self.most = 0
-
-    def load(self, path: Path, on: str, **options: Any) -> Fake:
-        if self.loaded == self.lost_after:
-            raise Gone("the phone is gone", "its cable was pulled", "plug it in")
-        self.loaded, self.held = self.loaded + 1, self.held + 1
-        self.most = max(self.most, self.held)
-        back_end = self
-
-        class Counted(Fake):
-            def close(self) -> None:
-                back_end.held -= 1
-
-        return Counted(path, likes_16)
-
-    def journal(self, path: Path, plan: Plan, *asked: Any) -> Journal:
-        return Journal(self.file)
-
-
-def tune_gemv(plan: Path, back_end: Cable, **options: Any) -> dict[str, Any]:
-    return tune(plan, kernels=["gemv_cpu"], repeats=1, back_end=back_end, **options)
-
-
-def test_a_lost_cable_loses_only_its_batch(plan: Path, own_cache: Path, tmp_path: Path) -> None:
-    whole = Cable(tmp_path / "whole.json")
-    expected = tune_gemv(plan, whole)
-    assert expected["complete"] and expected["tuned"] and whole.most == 2 and whole.held == 0
-    assert not whole.file.exists()
-    table = json.loads(own_cache.read_text())["kernels"]
-    own_cache.unlink()
-    lost = Cable(tmp_path / "journal.json", lost_after=6)
-    with pytest.raises(Gone):
-        tune_gemv(plan, lost)
-    assert lost.file.exists() and lost.held == 0
-    again = Cable(lost.file)
-    found = tune_gemv(plan, again)
-    assert found["kernels"] == expected["kernels"] and found["complete"]
-    assert json.loads(own_cache.read_text())["kernels"] == table
-    # It looks at the device once more; the plan that waited for its candidate is loaded again.
-    assert lost.loaded + again.loaded == whole.loaded + 1 + (lost.loaded - 1) % 2
-    assert not again.file.exists()
-
-
-def test_a_budget_ends_the_search(plan: Path, own_cache: Path, tmp_path: Path) -> None:
-    none = Cable(tmp_path / "journal.json")
-    found = tune_gemv(plan, none, budget=0)
-    assert not found["complete"] and found["tuned"] == 0 and none.file.exists()
-    found = tune_gemv(plan, Cable(none.file))
-    assert found["complete"] and found["tuned"] > 0
-
-
-def test_a_budget_erases_nothing(plan: Path, own_cache: Path, tmp_path: Path) -> None:
-    tune_gemv(plan, Cable(tmp_path / "first.json"))
-    before = own_cache.read_bytes()
-    tune_gemv(plan, Cable(tmp_path / "second.json"), budget=0)
-    assert own_cache.read_bytes() == before
-
-
-def test_a_damaged_journal_is_as_none(tmp_path: Path) -> None:
-    for text in ("{", "[]", '{"format": 1}', '{"format": 1, "batches": 3}'):
-        (tmp_path / "journal.json").write_text(text)
-        assert Journal(tmp_path / "journal.json").find("knob 1", []) is None

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from toolkit.evaluation.onnxruntime_reference import Reference
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.onnx_runtime import run_bound
 
 

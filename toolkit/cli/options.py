@@ -159,7 +159,7 @@ KEEP = click.option(
 def on_option(
     default: str | None = "runner",
     hint: str = "The C++ runner, Python, or a phone on adb.",
-    targets: click.Choice = TARGETS,  # type: ignore[type-arg]
+    targets: "click.Choice[str]" = TARGETS,
 ) -> Callable[[Command], Command]:
     """--on and --serial; the command gets `serial` only with `on="phone"`."""
 

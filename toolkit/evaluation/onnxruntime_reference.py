@@ -1,6 +1,6 @@
 """The oracle of an evaluation: ONNX Runtime on the exporter's file, or why it can't run that."""
 
-from toolkit.compiler.calibration.reference import Reference as Reference
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.source import Source
 from toolkit.onnx_runtime import Refused
 

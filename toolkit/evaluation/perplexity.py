@@ -202,7 +202,7 @@ def _add_reference(
 
 
 def _reference(source: Any) -> Scorer:
-    from toolkit.evaluation.onnxruntime_reference import Reference
+    from toolkit.compiler.calibration.reference import Reference
     from toolkit.onnx_runtime import Refused
 
     try:

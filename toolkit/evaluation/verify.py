@@ -52,7 +52,8 @@ def verify(
     **options: Any,
 ) -> dict[str, Any]:
     """Compare a plan with its model; keys as in `pocketcl verify --json`."""
-    from toolkit.evaluation.onnxruntime_reference import Reference, original_or_why
+    from toolkit.compiler.calibration.reference import Reference
+    from toolkit.evaluation.onnxruntime_reference import original_or_why
     from toolkit.executors.open import open_executor
     from toolkit.plan.load import check_hashes
 
