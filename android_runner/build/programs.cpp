@@ -126,13 +126,15 @@ Programs::Build Programs::make(size_t program) {
 }
 
 bool Programs::proven(size_t program) {
-  if (!options_.retry_bad && !cache_.proof(key(program)).empty()) proven_.insert(program);
-  return proven_.count(program) > 0;
+  if (proven_.count(program)) return true;
+  const bool known = !options_.retry_bad && !cache_.proof(key(program)).empty();
+  if (known) proven_.insert(program);
+  return known;
 }
 
-void Programs::prove(size_t program, const std::string &as) {
+void Programs::prove(size_t program, const std::string &why) {
   proven_.insert(program);
-  cache_.remember_proof(key(program), "computes as " + as);
+  cache_.remember_proof(key(program), why);
 }
 
 void Programs::reject(size_t program, const std::string &why) {

@@ -41,7 +41,7 @@ class Programs {
   // something else; it is not used then.
   bool distrusts_driver() const { return remembers_crashes_; }
   bool proven(size_t program);
-  void prove(size_t program, const std::string &as);
+  void prove(size_t program, const std::string &why);
   void reject(size_t program, const std::string &why);
   bool rejected(size_t program) const { return rejected_.count(program) > 0; }
   std::string name(size_t program) const { return plan_.program_name(program); }

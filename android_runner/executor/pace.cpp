@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/os.h"
 #include "executor/recorder.h"
@@ -98,7 +99,7 @@ void Pace::note(const Portion &portion) {
 
 void Pace::flush() {
   if (gathering_.programs.empty()) return;
-  settle(flying_[0]);
+  settle(std::exchange(flying_[0], {}));  // gone even where it failed
   cl::Event done = nullptr;  // a driver that can't mark it is not waited for
   if (cl::EnqueueMarkerWithWaitList(queue_, 0, nullptr, &done) == 0)
     gathering_.done = cl::Owned<cl::Event>(done);
@@ -108,9 +109,9 @@ void Pace::flush() {
   gathering_ = {};
 }
 
-// The time from when it could begin until now is the batch's own where now is when it ended, and
-// more than that where it had ended before.
-void Pace::settle(Batch &batch) {
+// The time from when it could begin until now is the batch's own where now is when it ended and the
+// end of the one before is known. Otherwise it is more, and errs towards smaller pieces.
+void Pace::settle(const Batch &batch) {
   const cl::Event event = batch.done.get();
   if (!event) return;
   const double asked_s = now();

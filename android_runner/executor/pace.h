@@ -1,5 +1,5 @@
-// How much of its work a device is given at once, in time: so that whoever else wants the device, as
-// the screen does, waits for little.
+// How much of its work a device is given at once, in time: so that whoever else wants the device,
+// as the screen does, waits for little.
 //
 // A launch that takes longer than the budget is enqueued in pieces; what has gathered for a budget
 // is flushed; and at most two flushes are unfinished, for a driver takes its next turn between two
@@ -61,7 +61,7 @@ class Pace {
   double seconds(const Portion &portion) const;
   void gather(cl::Queue queue, const Portion *portions, size_t count);
   void note(const Portion &portion);
-  void settle(Batch &batch);
+  void settle(const Batch &batch);
   void correct(const Batch &batch, double factor);
 
   const double budget_s_;

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "base/halves.h"
 #include "executor/bound_phase.h"
 #include "executor/memory.h"
-#include "base/halves.h"
 #include "executor/profile.h"
 #include "executor/variant_choice.h"
 

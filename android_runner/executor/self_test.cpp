@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "build/device_fit.h"
 #include "base/agreement.h"
+#include "build/device_fit.h"
 
 namespace pocket {
 namespace {
@@ -27,11 +27,16 @@ void SelfTest::run(const TestText &text) {
   const std::vector<size_t> references = this->references();
   if (references.empty()) return;
   programs_.build_ahead(references);
-  for (BoundPhase &phase : runner_.phases()) {
-    const auto &all = phase.dispatches;
-    if (std::none_of(all.begin(), all.end(), [&](const auto &d) { return in_doubt(d); })) continue;
-    fill(text);
-    run(phase, text.symbols(*phase.phase));
+  for (BoundPhase &phase : runner_.phases())
+    if (any(phase, &SelfTest::untested) || any(phase, &SelfTest::rejected)) test(phase, text);
+  // What one phase finds wrong may be bound in one that was tested before it.
+  for (bool again = true; again;) {
+    again = false;
+    for (BoundPhase &phase : runner_.phases()) {
+      if (!any(phase, &SelfTest::rejected)) continue;
+      test(phase, text);
+      again = true;
+    }
   }
   memory_.clear(device_);
   for (const auto &[program, other] : passed_)
@@ -53,8 +58,18 @@ bool SelfTest::untested(const BoundDispatch &dispatch) const {
          !programs_.proven(dispatch.variant->program);
 }
 
-bool SelfTest::in_doubt(const BoundDispatch &dispatch) const {
-  return untested(dispatch) || (dispatch.kernel && programs_.rejected(dispatch.variant->program));
+bool SelfTest::rejected(const BoundDispatch &dispatch) const {
+  return dispatch.kernel && programs_.rejected(dispatch.variant->program);
+}
+
+bool SelfTest::any(const BoundPhase &phase, Question is) const {
+  const std::vector<BoundDispatch> &all = phase.dispatches;
+  return std::any_of(all.begin(), all.end(), [&](const auto &each) { return (this->*is)(each); });
+}
+
+void SelfTest::test(BoundPhase &phase, const TestText &text) {
+  fill(text);
+  run(phase, text.symbols(*phase.phase));
 }
 
 // States and float inputs hold numbers of a size that occurs, inputs of integers nothing but ids: a
@@ -87,11 +102,12 @@ void SelfTest::run(BoundPhase &phase, const std::vector<int64_t> &symbols) {
   for (BoundDispatch &dispatch : phase.dispatches) {
     if (!dispatch.kernel) continue;
     judge_once(phase, dispatch, symbols);
-    while (programs_.rejected(dispatch.variant->program)) {
+    while (rejected(dispatch)) {
       runner_.choose_anew(phase, dispatch, symbols);
       judge_once(phase, dispatch, symbols);
     }
     runner_.launch_or_replace(phase, dispatch, symbols);
+    runner_.pace().flush();
     device_.wait();
   }
 }
@@ -103,15 +119,17 @@ void SelfTest::judge_once(const BoundPhase &phase, const BoundDispatch &dispatch
     judge(phase, dispatch, symbols);
 }
 
-// Passes or rejects the program of a dispatch; neither where no other variant runs here.
+// Passes or rejects the program of a dispatch; neither where this phase gives it nothing to do.
 void SelfTest::judge(const BoundPhase &phase, const BoundDispatch &dispatch,
                      const std::vector<int64_t> &symbols) {
   const Step &step = *dispatch.step;
   const size_t program = dispatch.variant->program;
   const std::vector<Output> changed = outputs(phase, step, false),
                             compared = outputs(phase, step, true);
+  if (compared.empty()) passed_.emplace(program, "writes nothing that can be compared");
+  if (compared.empty() || dispatch.empty()) return;
   const Contents before = read(changed), first = read(compared);
-  if (compared.empty() || dispatch.empty() || !launched(dispatch)) return;
+  if (!launched(dispatch)) return;
   const Contents computed = read(compared);
   std::string others;
   bool same = false;
@@ -125,11 +143,12 @@ void SelfTest::judge(const BoundPhase &phase, const BoundDispatch &dispatch,
     for (size_t i = 0; i < compared.size(); ++i)
       same = same && agree(compared[i].dtype, first[i], expected[i], computed[i]);
     const std::string name = programs_.name(other->program);
-    if (same) passed_.emplace(program, name);
+    if (same) passed_.emplace(program, "computes as " + name);
     others += (others.empty() ? "" : " and ") + name;
   }
   write(changed, before);
-  if (!others.empty() && !same)
+  if (others.empty()) passed_.emplace(program, "is the only variant that runs here");
+  else if (!same)
     programs_.reject(program, "builds " + programs_.name(program) + " wrong: for " + step.name +
                                   " it computes something else than " + others);
 }
@@ -153,6 +172,7 @@ bool SelfTest::launched(const BoundDispatch &dispatch) {
       Journal::Launch, program,
       "launching " + dispatch.step->name + " for the first time: " + programs_.name(program));
   const bool taken = runner_.pace().launch(device_.queue(dispatch.queue), dispatch) == 0;
+  runner_.pace().flush();
   device_.wait();
   programs_.journal().done();
   return taken;

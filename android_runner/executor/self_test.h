@@ -1,9 +1,9 @@
 // Whether kernels compute on this driver what they should: compilers of phones build some wrong.
 //
 // Each program that has another variant is launched once beside it, on the same memory, the first
-// time that this driver runs it. What they agree on is right, since hardly any two kernels are
-// built wrong alike; one that agrees with no other is not used again. The verdict is kept with the
-// program's binary.
+// time that this driver runs it. What they agree on is taken for right, since hardly any two
+// kernels are built wrong alike; one that agrees with no other is not used again. The verdict is
+// kept with the program's binary, also where nothing can be compared.
 #pragma once
 #include <functional>
 #include <map>
@@ -41,7 +41,10 @@ class SelfTest {
 
   std::vector<size_t> references() const;
   bool untested(const BoundDispatch &dispatch) const;
-  bool in_doubt(const BoundDispatch &dispatch) const;
+  bool rejected(const BoundDispatch &dispatch) const;
+  using Question = bool (SelfTest::*)(const BoundDispatch &) const;
+  bool any(const BoundPhase &phase, Question is) const;
+  void test(BoundPhase &phase, const TestText &text);
   void judge_once(const BoundPhase &phase, const BoundDispatch &dispatch,
                   const std::vector<int64_t> &symbols);
   void fill(const TestText &text) const;
@@ -62,7 +65,7 @@ class SelfTest {
   Programs &programs_;
   PhaseRunner &runner_;
   std::set<size_t> judged_;               // programs, in this phase
-  std::map<size_t, std::string> passed_;  // and what they agree with
+  std::map<size_t, std::string> passed_;  // and why
 };
 
 }  // namespace pocket

@@ -14,7 +14,6 @@ constexpr Int INVALID_OPERATION = -59;
 std::mutex loading;
 void *loaded = nullptr;
 std::string loaded_name;
-Platform recording = nullptr;  // whose ways to record were looked up
 
 const char *const PLACES[] = {
     "libOpenCL.so.1",
@@ -220,10 +219,11 @@ std::string load(const std::string &wanted) {
 #define CL_LOADER(load, FUNCTIONS)                              \
   bool load(Platform platform) {                                \
     const std::lock_guard<std::mutex> lock(loading);            \
-    if (recording) return recording == platform;                \
+    static Platform of = nullptr; /* whose were looked up */    \
+    if (of) return of == platform;                              \
     bool complete = true;                                       \
     FUNCTIONS(CL_LOOK_UP)                                       \
-    if (complete) recording = platform;                         \
+    if (complete) of = platform;                                \
     return complete;                                            \
   }
 CL_LOADER(load_command_buffers, CL_COMMAND_BUFFER_FUNCTIONS)

@@ -15,14 +15,14 @@ Device::Device(const std::string &wanted, const std::string &device_class, bool 
     : facts_(choose_device(wanted, device_class == "cpu")), profiling_(profiling) {
   hints_ = hints_for(wishes, facts_);
   if ((wishes.priority != "normal" || !wishes.power.empty()) && !hints_.any())
-    fprintf(stderr, "note: the driver takes no hints: --priority %s changes nothing\n",
-            wishes.priority.c_str());
+    fputs("note: the driver takes no hints: --priority and --power change nothing\n", stderr);
   try {
     context_ = make_context();
     queues_.push_back(make_queue());
   } catch (const DeviceFailure &failure) {
     if (!hints_.any()) throw;
-    fprintf(stderr, "note: the driver takes no --priority: %s\n", failure.because.c_str());
+    fprintf(stderr, "note: the driver takes no --priority or --power: %s\n",
+            failure.because.c_str());
     hints_ = {};
     context_ = make_context();
     queues_.push_back(make_queue());
@@ -76,9 +76,9 @@ cl::Owned<cl::Memory> Device::buffer_of_file(const std::string &path, size_t byt
                                             nullptr, nullptr, &code);
   if (code != 0) return {};
   read_file(path, static_cast<char *>(mapped), bytes);
-  cl::check(cl::EnqueueUnmapMemObject(queue(0), memory.get(), mapped, 0, nullptr, nullptr),
-            "clEnqueueUnmapMemObject");
-  return memory;
+  const cl::Int given =
+      cl::EnqueueUnmapMemObject(queue(0), memory.get(), mapped, 0, nullptr, nullptr);
+  return given == 0 ? std::move(memory) : cl::Owned<cl::Memory>();
 }
 
 cl::Owned<cl::Memory> Device::create(cl::Bits flags, size_t bytes, const std::string &what,

@@ -5,17 +5,9 @@
 namespace pocket {
 namespace {
 
-constexpr uint64_t KHR_HIGH = 1, KHR_LOW = 4;     // of CL_QUEUE_PRIORITY_KHR
+constexpr uint64_t KHR_HIGH = 1, KHR_LOW = 4;                      // of CL_QUEUE_PRIORITY_KHR
 constexpr cl::Props QCOM_HIGH = 1, QCOM_NORMAL = 2, QCOM_LOW = 3;  // from the property's name on
-constexpr cl::Bits UNIT_LIMIT = 1 << 7;  // of the capabilities: CL_DEVICE_SCHEDULING_COMPUTE_UNIT_LIMIT_ARM
-
-}  // namespace
-
-bool lists(const std::string &extensions, const std::string &name) {
-  return (" " + extensions + " ").find(" " + name + " ") != std::string::npos;
-}
-
-namespace {
+constexpr cl::Bits UNIT_LIMIT = 1 << 7;  // CL_DEVICE_SCHEDULING_COMPUTE_UNIT_LIMIT_ARM
 
 cl::Props step_of(const std::string &power) {
   return power == "high" ? QCOM_HIGH : power == "low" ? QCOM_LOW : QCOM_NORMAL;
@@ -30,6 +22,10 @@ bool limits_units(const DeviceFacts &facts) {
 }
 
 }  // namespace
+
+bool lists(const std::string &extensions, const std::string &name) {
+  return (" " + extensions + " ").find(" " + name + " ") != std::string::npos;
+}
 
 // Qualcomm's own priority only where there is not Khronos': one belongs to the context, one to the
 // queue, and nobody says which would win.

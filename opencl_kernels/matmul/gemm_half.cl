@@ -22,11 +22,10 @@
 #define X_HALF 1
 #endif
 #define RUN 0 // whole groups
+#define SLICES 1 // a work-item goes over all of K
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 #include "matmul.clh"
 #include "strips.clh"
-#undef SLICES
-#define SLICES 1 // a work-item goes over all of K
 #include "gemv_rows.clh"
 #include "strip_half.clh"
 

@@ -47,7 +47,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv_half(PARAMS) 
 #endif
   for (int strip = strip0; strip < strip1; strip++) {
 #include "strip_half_sums.clh"
-  EACH_ROW(r) vstore4(sum[r], 0, &part[r][slice][four]);
+    EACH_ROW(r) vstore4(sum[r], 0, &part[r][slice][four]);
 #include "gemv_end.clh"
   }
 }

@@ -53,7 +53,7 @@ def test_pieces_leave_the_same_bits(queue: Any, family: Family, kernel: Kernel) 
                 assert found[name].tobytes() == value.tobytes(), (name, case, count)
 
 
-def test_cases_have_pieces(queue: Any) -> None:
+def test_cases_have_pieces() -> None:
     for family, kernel in CUT:
         cases = [each for each in family.cases if kernel.supports(each) is None]
         assert max(groups(kernel, each) for each in cases) > 1, kernel.name

@@ -208,9 +208,9 @@ def test_priority_that_the_driver_refuses(
 ) -> None:
     env = {"FAKE_EXTENSIONS": "cl_khr_priority_hints refused", "POCKETCL_CHILD_BUILDS": "off"}
     found = hints(toy, start, fake_driver, tmp_path / "log", "--priority", "low", **env)
-    assert found[-1] == "note: the driver takes no --priority: CL_INVALID_VALUE (-30)"
+    assert found[-1] == "note: the driver takes no --priority or --power: CL_INVALID_VALUE (-30)"
     found = hints(toy, start, fake_driver, tmp_path / "2", POCKETCL_PRIORITY="low")
-    assert found == ["note: the driver takes no hints: --priority low changes nothing"]
+    assert found == ["note: the driver takes no hints: --priority and --power change nothing"]
     assert start(toy.folder, "--priority", "highest").end()[0] == 2
     assert start(toy.folder, "--power", "most").end()[0] == 2
 

@@ -138,7 +138,7 @@ def _measure(
                 with opencl_errors(f"{shape.what} can't be measured"):
                     rows.append(_row(timer, copying, peak, shape))
             except PocketError as error:
-                because = error.because.splitlines()[0]
+                because = (error.because or error.what).splitlines()[0]
             longest = max(longest, time.monotonic() - start)
         if because:
             left_out.append({"what": shape.what, "because": because})
@@ -197,7 +197,19 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
     else:
         probe = f"{figures['multiply_add_gflop_s']:.0f} GFLOP/s"
         yield f"no vendor's sgemm found: shares of the arithmetic probe, {probe}"
-    heads = ("", "kernel", "ms", "±", "of copy", "of sgemm", "plainest", "ms", "±", "gain", "±")
+    heads = (
+        "",
+        "kernel",
+        "ms",
+        "±",
+        "of copy",
+        "of arithmetic",
+        "plainest",
+        "ms",
+        "±",
+        "gain",
+        "±",
+    )
     yield from table([heads, *map(_cells, figures["families"])])
     for each in figures["left_out"]:
         yield f"left out: {each['what']}: {each['because']}"

@@ -47,7 +47,9 @@ def judge(
     judged = rows if tie is None else min(max(tie.token - first, 0), rows)
     # a tie after the last row excuses none of them
     tie = tie if judged < rows else None
-    known = measure(ours[:judged], theirs[:judged]) if judged else None
+    known = figures if judged == rows else None
+    if 0 < judged < rows:
+        known = measure(ours[:judged], theirs[:judged])
     failed = known is not None and not bar.passes(known)
     return {
         **figures,

@@ -125,8 +125,7 @@ def _decided(
     decides one of them soon, another none.
     """
     for seed in range(PROMPTS):
-        prompt = random_ids(plan, len(case.prompt), seed)
-        fed = replace(case, prompt=prompt) if seed else case
+        fed = replace(case, prompt=random_ids(plan, len(case.prompt), seed))
         tell(f"{case.name}: {executor.name}")
         ours = run_plan(executor, fed)
         tell(f"{case.name}: ONNX Runtime, rewritten")

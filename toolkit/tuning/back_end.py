@@ -55,12 +55,12 @@ class OnPhone:
 
     together: int | None = 1
 
-    def __init__(self, serial: str | None = None, opener: Opener = open_executor) -> None:
-        self._serial, self._opener = serial, opener
+    def __init__(self, serial: str | None = None) -> None:
+        self._serial = serial
 
     def open(self, folder: Path, programs: Path) -> Any:
         """An executor that takes kernel times; its programs stay on the phone."""
-        return self._opener(folder, "phone", profile=True, serial=self._serial)
+        return open_executor(folder, "phone", profile=True, serial=self._serial)
 
     def profile_of(self, executor: Any) -> str:
         """By its SoC and GPU, as `compile --device phone` finds it."""

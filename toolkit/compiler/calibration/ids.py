@@ -29,7 +29,9 @@ def calibration_ids(
     if not ids:
         what = f"{file} cannot be read with the model's tokenizer"
         because = "the file is empty, or no tokenizer.json with the model's vocabulary lies there"
-        raise PocketError(what, because, "leave --calibrate away: random ids are taken then")
+        raise PocketError(
+            what, because, "leave --calibrate away: our own text or random ids are read then"
+        )
     return ids[:count], str(file)
 
 

@@ -82,7 +82,8 @@ def share_names(family: Family, case: Any) -> tuple[str, ...]:
     """By which a share is looked up, the narrowest first: `gemm e0m4 few`, `gemm e0m4`, `gemm`.
 
     The second word is the type of what comes from memory: of a weight, or of keys and values. The
-    third tells few rows (only a case at numbers has them) and scores that are computed.
+    third tells codes times halves, few rows (only a case at numbers has them) and scores that are
+    computed.
     """
     weight = getattr(case, "w", None)
     dtype = getattr(case, "kv", "") if weight is None else weight.dtype
@@ -94,5 +95,13 @@ def share_names(family: Family, case: Any) -> tuple[str, ...]:
 def _special(case: Any) -> str:
     """What makes kernels of a family reach other shares than usual."""
     if hasattr(case, "w"):
+        if case.w.bits and _multiplied(case) == "f16":
+            return "half"
         return "few" if isinstance(case.M, int) and 1 < case.M <= FEW_ROWS else ""
     return "scored" if getattr(case, "score", "") else ""
+
+
+def _multiplied(case: Any) -> str:
+    """The type of what is multiplied: x, or what a norm makes of it first."""
+    normed = getattr(case, "norm", None) and getattr(case, "normed_as", "")
+    return str(normed or getattr(case, "x", ""))
