@@ -8,7 +8,7 @@ from opencl_kernels.experts import experts, gathered
 from opencl_kernels.family import Family
 from opencl_kernels.kernel import Argument, Kernel, source_text
 from opencl_kernels.map import map, maps
-from opencl_kernels.matmul import batched, gemm, gemv
+from opencl_kernels.matmul import batched, gemm, gemv, pair
 from opencl_kernels.norm import rmsnorm
 from opencl_kernels.reduce import reduce
 from opencl_kernels.rows import rows
@@ -21,6 +21,7 @@ _ALL = (
     rmsnorm.ADD_RMSNORM,
     gemm.FAMILY,
     gemv.FAMILY,
+    pair.FAMILY,
     batched.FAMILY,
     experts.FAMILY,
     gathered.FAMILY,

@@ -68,18 +68,20 @@ GENERIC = DeviceClass(
     shared_rows=16,  # half a tile of gemm
     layouts=WEIGHTS,
 )
+OF_HALVES = ("gemv_half", "gemv_pair_half")
 ADRENO = replace(
     GENERIC,
     name="adreno",
     parent="generic",
-    knobs={"gemv_half": {"WG": (128, 64, 256), "RUN": (2, 0, 1)}},  # waves of 64 or 128
+    # waves of 64 or 128
+    knobs={each: {"WG": (128, 64, 256), "RUN": (2, 0, 1)} for each in OF_HALVES},
 )
 MALI = replace(
     GENERIC,
     name="mali",
     parent="generic",
     knobs={  # waves of 16, 64 registers
-        "gemv_half": {"WG": (32, 16, 64), "MB": (2, 1, 4)},
+        **{each: {"WG": (32, 16, 64), "MB": (2, 1, 4)} for each in OF_HALVES},
         "gemm_half": {"MB": (4, 8, 2)},
     },
 )

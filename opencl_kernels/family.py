@@ -28,6 +28,7 @@ class Family:
     kernels: tuple[Kernel, ...]  # best first
     inputs: Callable[[Any], Mapping[str, Array]] = lambda _: {}  # that are not random
     symbols: Role = "in"  # "inout": it moves the position on
+    shares_of: str = ""  # the family whose shares of a device's limits it reaches; "": its own
     keeps_states: bool = False  # takes KV states in place: moves nothing but new tokens' K and V
 
 

@@ -15,11 +15,13 @@ from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 
 
-def _supports_floats(case: Product) -> str | None:
+def supports_floats(case: Any) -> str | None:
+    """Weights of floats."""
     return "it reads floats" if case.w.bits else None
 
 
-def _supports_codes(case: Product) -> str | None:
+def supports_codes(case: Any) -> str | None:
+    """Weights of codes."""
     return None if case.w.bits else "it reads codes"
 
 
@@ -47,7 +49,8 @@ def _half_defines(case: Product, knobs: Knobs) -> Defines:
     return {**_strip_defines(case, knobs), "HELD": min(knobs["HELD"], most)}
 
 
-def _strip_grid(case: Any, knobs: Knobs) -> Grid:
+def strip_grid(case: Any, knobs: Knobs) -> Grid:
+    """Work-groups of strips and of rows."""
     groups = ceil_div(strips.count(case.N), knobs["STRIPS"])
     return (groups * knobs["WG"], ceil_div(case.M, strips.rows(case, knobs))), (knobs["WG"], 1)
 
@@ -65,7 +68,7 @@ def _half_requires(case: Product, knobs: Knobs) -> Requires:
     return Requires(features=("fp16",), local_bytes=float_bytes + normed)
 
 
-def supports_halves(case: Product) -> str | None:
+def supports_halves(case: Any) -> str | None:
     """Codes, whose zero points are integers: half arithmetic gains nothing on floats."""
     if not case.w.bits:
         return "it reads codes"
@@ -171,7 +174,7 @@ GEMV_QUANTIZED_CPU = Kernel(
     defines=_cpu_defines,
     grid=worker_grid,
     knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (64, 0, 32, 128), "HINT": (3, 2)},
-    supports=_supports_codes,
+    supports=supports_codes,
 )
 GEMV_CPU = Kernel(
     name="gemv_cpu",
@@ -180,14 +183,14 @@ GEMV_CPU = Kernel(
     defines=_cpu_defines,
     grid=worker_grid,
     knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
-    supports=_supports_floats,
+    supports=supports_floats,
 )
 GEMV_HALF = Kernel(
     name="gemv_half",
     source="gemv_half.cl",
     classes=("adreno", "mali", "generic"),
     defines=_half_defines,
-    grid=_strip_grid,
+    grid=strip_grid,
     cuts=0,
     knobs={
         **{"WG": (64, 128, 32, 16), "RUN": (0, 1, 2), "HELD": (8, 16)},
@@ -201,7 +204,7 @@ GEMV = Kernel(
     source="gemv.cl",
     classes=("generic",),
     defines=_strip_defines,
-    grid=_strip_grid,
+    grid=strip_grid,
     cuts=0,
     knobs={"WG": (128, 16, 64), "RUN": (0, 1, 2), "STRIPS": (1, 2), "MB": (4, 1, 2, 8)},
     requires=_strip_requires,

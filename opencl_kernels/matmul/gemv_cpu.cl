@@ -12,14 +12,7 @@
 #include "matmul.clh"
 #include "gemv_cpu.clh"
 #include "gemv_prefetch_cpu.clh"
-void gemv_cpu_body(int id, int n, PARAMS) {
-  float16 row[VECTORS];
-  for (int m = 0; m < (M); m++) {
-    prepare(x, ENTRY_ARG m, row);
-    const float *v = (const float *)row; // x, an element at a time
-#include "gemv_pairs_cpu.clh"
-  }
-}
+#include "gemv_body_cpu.clh"
 
 __kernel SERIAL void gemv_cpu(PARAMS) {
   gemv_cpu_body(get_global_id(0), get_global_size(0), ARGS);

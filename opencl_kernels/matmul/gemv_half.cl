@@ -35,15 +35,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv_half(PARAMS) 
 #include "gemv_begin.clh"
 #if STAGED
   __local half staged[MB * DEPTH]; // beyond K zeros
-  EACH_ROW(r) {
-    for (int k = lane * 4; k < DEPTH; k += WG * 4) {
-      const float4 v = k + 4 <= K ? X_OF(LOAD4, r, k)
-                                  : (float4)(X_OR_ZERO(r, k), X_OR_ZERO(r, k + 1),
-                                             X_OR_ZERO(r, k + 2), X_OR_ZERO(r, k + 3));
-      vstore4(convert_half4(v), 0, staged + r * DEPTH + k);
-    }
-  }
-  barrier(CLK_LOCAL_MEM_FENCE);
+#include "strip_half_staged.clh"
 #endif
   for (int strip = strip0; strip < strip1; strip++) {
 #include "strip_half_sums.clh"

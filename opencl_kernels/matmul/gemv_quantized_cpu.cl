@@ -23,16 +23,7 @@
 #include "matmul.clh"
 #include "gemv_cpu.clh"
 #include "gemv_quantized_cpu.clh"
-void gemv_quantized_cpu_body(int id, int n, PARAMS) {
-  float16 row[GROUPS_K * STEPS];
-  float starts[GROUPS_K], zeros[GROUPS_K];
-  for (int m = 0; m < (M); m++) {
-    prepare(x, ENTRY_ARG m, row);
-    for (int i = VECTORS; i < GROUPS_K * STEPS; i++) row[i] = 0.0f; // the last group is filled up
-    sum_groups(row, starts, zeros);
-#include "gemv_quantized_pairs_cpu.clh"
-  }
-}
+#include "gemv_quantized_body_cpu.clh"
 
 __kernel SERIAL void gemv_quantized_cpu(PARAMS) {
   gemv_quantized_cpu_body(get_global_id(0), get_global_size(0), ARGS);

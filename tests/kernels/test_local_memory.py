@@ -26,6 +26,7 @@ from opencl_kernels.map.maps import Maps, Part
 from opencl_kernels.matmul.batched import BatchedProduct, columns_of, rows_of
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
+from opencl_kernels.matmul.pair import Pair, Sizes
 from opencl_kernels.norm.rmsnorm import Rows
 from opencl_kernels.reduce.reduce import Reduction
 from opencl_kernels.rows.rows import SOFTMAX
@@ -96,6 +97,11 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
     for each in products:
         yield "gemv", replace(each, norm=Norm(1e-6))
         yield "gemv_half", replace(each, x="f16", norm=Norm(1e-6) if each.K == D else None)
+    latents = Pair(
+        M=1, products=(Sizes(H * K, 1536), Sizes(2 * H * K, 512)), w=CODES, norm=Norm(1e-6)
+    )
+    yield "gemv_pair", latents
+    yield "gemv_pair_half", replace(latents, x="f16")
     one = Heads(M=1, V=VALUES.get(model, 0), SCALE=K**-0.5, at=At(seq=1), **sizes)
     yield "attention_prefill", replace(one, M=256, at=At(seq=256))
     yield "attention_decode", one

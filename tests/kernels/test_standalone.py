@@ -16,8 +16,10 @@ from opencl_kernels.tuned import default_knobs
 
 FILES = sorted(FOLDER.glob("*/*.cl"))
 DEFAULT = re.compile(r"^#ifndef (\w+)(?: //.*)?\n#define \1(?:\([a-z]\))? (.+)\n#endif$", re.M)
-# Of as many inputs, or outputs, as a case has
-NUMBERED = re.compile(r"(A\d+_HALF|IDX\d+|(TYPE|OUTER|INNER|COORDINATES|LAST|LETS|VALUE|INTO)\d)")
+# Of as many inputs, or outputs, as a case has; of each product of a pair
+NUMBERED = re.compile(
+    r"A\d+_HALF|IDX\d+|(TYPE|OUTER|INNER|COORDINATES|LAST|LETS|VALUE|INTO)\d|(N|K|LDX|X0)_\d"
+)
 
 
 def defaults(text: str) -> dict[str, str]:

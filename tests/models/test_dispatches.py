@@ -20,7 +20,7 @@ MOST: dict[str, int | tuple[int, ...]] = {  # a layer, or each of them
     "gpt_oss/genai-fp32": 8,  # experts with biases, a unit of their own, gates by a softmax of four
     "gpt_oss/optimum": 8,  # the same with gates and ups that alternate, and sinks as a column
     "glm4_moe/dynamo": (6, 8),  # a dense layer, then experts of groups beside a shared one
-    "deepseek_v3/optimum": (8, 10),  # the same with queries, keys and values of low rank
+    "deepseek_v3/optimum": (7, 9),  # the same with queries, keys and values of low rank
     "olmoe/mobius-default": 8,  # norms of all heads together, experts
     "exaone4/dynamo": 6,  # norms of what is added
 }

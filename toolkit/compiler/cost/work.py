@@ -87,9 +87,10 @@ def share_names(family: Family, case: Any) -> tuple[str, ...]:
     """
     weight = getattr(case, "w", None)
     dtype = getattr(case, "kv", "") if weight is None else weight.dtype
-    stored = (f"{family.name} {dtype}", family.name) if dtype else (family.name,)
+    name = family.shares_of or family.name
+    stored = (f"{name} {dtype}", name) if dtype else (name,)
     word = _special(case)
-    return (*(f"{name} {word}" for name in stored if word), *stored)
+    return (*(f"{each} {word}" for each in stored if word), *stored)
 
 
 def _special(case: Any) -> str:

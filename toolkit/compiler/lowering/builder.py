@@ -19,6 +19,7 @@ from opencl_kernels.case import At
 from opencl_kernels.formats import dtype_bytes
 from toolkit.compiler.lowering.drafts import Draft, with_joint_maps
 from toolkit.compiler.lowering.fits import Extent, check_fit
+from toolkit.compiler.lowering.products.pairs import with_pairs
 from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
 from toolkit.compiler.views.view import View
 from toolkit.compiler.weights.table import UNSUPPORTED, WeightTable
@@ -173,7 +174,7 @@ def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...
     """Scratch (without offsets yet) and steps, without the scratch that no step uses."""
     found: list[Step] = [
         builder.dispatch(step) if isinstance(step, Draft) else step
-        for step in with_joint_maps(builder.steps)
+        for step in with_pairs(with_joint_maps(builder.steps))
     ]
     dispatches = [step for step in found if isinstance(step, Dispatch)]
     used = sorted({int(ref[-1]) for step in dispatches for ref in step.args if ref[0] == "scratch"})

@@ -1,0 +1,35 @@
+// Two products y_MN = x_MK * W_NK^T of few rows in one launch, W in codes   class cpu; any N and K
+//
+//   Arguments and options: see pair.clh; the codes: quantized.clh
+// A work-item computes its share of each product as gemv_quantized_cpu does.
+#ifndef WORKERS // work-items of the launch; each streams its range of each W once and in order
+#define WORKERS 8
+#endif
+#ifndef PREFETCH // cache lines that codes are asked for ahead of their use; 0: leave it to the CPU
+#define PREFETCH 64
+#endif
+#ifndef HINT // of that prefetch: 3 to all caches, 2 past the first
+#define HINT 3
+#endif
+#ifndef BITS
+#define BITS 4
+#endif
+#include "pair_cpu.clh"
+#include "gemv_cpu.clh"
+#include "gemv_quantized_cpu.clh"
+#include "gemv_quantized_body_cpu.clh"
+#undef PART
+#define PART 1
+#include "quantized.clh"
+#include "gemv_cpu.clh"
+#include "gemv_quantized_cpu.clh"
+#include "gemv_quantized_body_cpu.clh"
+
+void gemv_pair_quantized_cpu_body(int id, int n, PAIR_PARAMS) {
+  gemv_quantized_cpu_body_0(id, n, sym BUFFERS(ARG_0));
+  gemv_quantized_cpu_body_1(id, n, sym BUFFERS(ARG_1));
+}
+
+__kernel SERIAL void gemv_pair_quantized_cpu(PAIR_PARAMS) {
+  gemv_pair_quantized_cpu_body(get_global_id(0), get_global_size(0), PAIR_ARGS);
+}

@@ -1,0 +1,36 @@
+"""Products of few rows that don't depend on each other share a launch: of queries and of keys."""
+
+from __future__ import annotations
+
+from opencl_kernels.matmul.matmul import Product
+from opencl_kernels.matmul.pair import pair_of
+from toolkit.compiler.lowering.drafts import Draft, Steps
+from toolkit.plan.schema import HostStep
+
+
+def with_pairs(steps: Steps) -> list[Draft | HostStep]:
+    """The same with two products in one launch wherever one follows the other and can share it."""
+    made = list[Draft | HostStep]()
+    for step in steps:
+        joint = _joint(made[-1], step) if made else None
+        if joint is None:
+            made.append(step)
+        else:
+            made[-1] = joint
+    return made
+
+
+def _joint(first: Draft | HostStep, second: Draft | HostStep) -> Draft | None:
+    """Two products as one dispatch; None where they aren't, or the second one needs the first."""
+    if not (isinstance(first, Draft) and isinstance(second, Draft)):
+        return None
+    if (first.family, second.family) != ("gemv", "gemv") or second.must_follow(first):
+        return None
+    a, b = first.case, second.case
+    assert isinstance(a, Product) and isinstance(b, Product)
+    pair = pair_of(a, b)
+    if pair is None:
+        return None
+    drafts = enumerate((first, second))
+    refs = {f"{name}_{j}": ref for j, each in drafts for name, ref in each.refs.items()}
+    return Draft(f"{first.name} + {second.name}", "gemv_pair", pair, refs)
