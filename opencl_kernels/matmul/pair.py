@@ -119,19 +119,20 @@ def _defines(case: Pair, knobs: Knobs) -> Defines:
     return {**found, **{name: value for name, value in knobs.items() if name != "WORKERS"}}
 
 
-def _run(case: Pair, knobs: Knobs) -> int:
-    """Words that a slice takes in a row: as many as suit both."""
-    return min(strips.run(each, knobs) for each in case.each())
+def _suited(case: Pair, knobs: Knobs) -> Knobs:
+    """The knobs with a run of words that a slice of either product can take."""
+    if not case.w.bits:
+        return knobs
+    return {**knobs, "RUN": min(strips.run(each, knobs) for each in case.each())}
 
 
 def _strip_defines(case: Pair, knobs: Knobs) -> Defines:
-    run = {"RUN": _run(case, knobs)} if case.w.bits else {}
-    return {**_defines(case, knobs), **run, "MB": strips.rows(case, knobs)}
+    return {**_defines(case, _suited(case, knobs)), "MB": strips.rows(case, knobs)}
 
 
 def _half_defines(case: Pair, knobs: Knobs) -> Defines:
     """A run may be shorter than what halves could hold."""
-    most = _run(case, knobs) * 32 // case.w.bits
+    most = _suited(case, knobs)["RUN"] * 32 // case.w.bits
     return {**_strip_defines(case, knobs), "HELD": min(knobs["HELD"], most)}
 
 
@@ -146,7 +147,8 @@ def _largest(requires: Callable[[Product, Knobs], Requires]) -> Callable[[Pair, 
     """What a product takes of a device, of the one that takes more local memory."""
 
     def of_both(case: Pair, knobs: Knobs) -> Requires:
-        return max((requires(each, knobs) for each in case.each()), key=lambda r: r.local_bytes)
+        suited = _suited(case, knobs)
+        return max((requires(each, suited) for each in case.each()), key=lambda r: r.local_bytes)
 
     return of_both
 
