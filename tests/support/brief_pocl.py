@@ -28,9 +28,8 @@ def environment() -> dict[str, str]:
     """Variables with which every process finds PoCL behind `brief_pocl.cpp`."""
     from native import DRIVERS, build
 
-    driver = build(
-        "brief_pocl.so", [DRIVERS / "brief_pocl.cpp"], "-shared", "-O1", f'-DPOCL="{DRIVER}"'
-    )
+    sources = [DRIVERS / "brief_pocl.cpp", DRIVERS / "lazy_library.cpp"]
+    driver = build("brief_pocl.so", sources, "-shared", "-O1", f'-DPOCL="{DRIVER}"')
     words = driver.with_name("declarations")
     words.write_text(_lines(Header(HEADER)))
     folder = driver.with_name("vendors")

@@ -28,8 +28,16 @@ struct Declaration {
   std::vector<std::string> words;  // none: every program needs it
 };
 
+// This file's functions stand before those of what PoCL brings: see lazy_library.cpp.
+void *loaded() {
+  Dl_info self;
+  dladdr(reinterpret_cast<void *>(loaded), &self);
+  dlopen(self.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
+  return dlopen(POCL, RTLD_NOW | RTLD_GLOBAL);
+}
+
 void *pocl() {
-  static void *driver = dlopen(POCL, RTLD_NOW | RTLD_GLOBAL);
+  static void *driver = loaded();
   return driver;
 }
 
