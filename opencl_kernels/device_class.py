@@ -83,6 +83,9 @@ MALI = replace(
     knobs={  # waves of 16, 64 registers
         **{each: {"WG": (32, 16, 64), "MB": (2, 1, 4)} for each in OF_HALVES},
         "gemm_half": {"MB": (4, 8, 2)},
+        "gemm_half_q8": {"MB": (6, 4, 8)},
+        "gemm_half_f16": {"MB": (5, 4, 8)},
+        "gemm_tiled": {"MR": (4, 8)},
     },
 )
 

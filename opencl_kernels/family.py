@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from opencl_kernels.case import Case
-from opencl_kernels.device_class import CLASSES, lineage
+from opencl_kernels.device_class import CLASSES, is_cpu_class, lineage
 from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.kernel import Argument, Kernel, Role
 
@@ -38,7 +38,7 @@ def kernels_for(family: Family, device_class: str, case: Any = None) -> list[Ker
         kernel
         for each in lineage(CLASSES[device_class])
         for kernel in family.kernels
-        if each.name in kernel.classes
+        if each.name in kernel.classes and (kernel.on_processors or not is_cpu_class(device_class))
     ]
     return [
         kernel

@@ -55,6 +55,7 @@ class Kernel:
     supports: Callable[[Any], str | None] = lambda _: None  # why it can't compute a case
     requires: Callable[[Any, Knobs], Requires] = lambda *_: Requires()
     options: tuple[str, ...] = ()  # of the OpenCL compiler, e.g. "-cl-mad-enable"
+    on_processors: bool = True  # where their class inherits it: False where it gains nothing there
     cuts: int | None = None  # the axis along which a launch may be enqueued in pieces: GROUP_ID
 
 

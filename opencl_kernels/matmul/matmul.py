@@ -134,6 +134,11 @@ def _of_sum(case: Product) -> tuple[Argument, ...]:
     )
 
 
+def without_norm(case: Product) -> str | None:
+    """Why a kernel of many rows does not compute a case."""
+    return "it has no norm before the product" if case.normed else None
+
+
 def defines(case: Product) -> Defines:
     """Sizes, strides and options of one product."""
     return {

@@ -40,7 +40,7 @@ IN_TURN = {
     "guarded reading": "Where(v > 0.0, a1[i1], v)",
     "computed index": "v + a1[Within(a3[i1], 53)]",
 }
-NAMES = ("gemv", "gemv_cpu", "gemv_quantized_cpu", "gemm", "gemm_cpu")
+NAMES = ("gemv", "gemv_cpu", "gemv_quantized_cpu", "gemm", "gemm_tiled", "gemm_cpu")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,16 +10,24 @@ import pytest
 from launches import check_launch, nmse, skip_without
 
 from opencl_kernels import FAMILIES, KERNELS
+from opencl_kernels.case import At
 from opencl_kernels.family import random_inputs
 from opencl_kernels.formats import GROUPS, QUANTIZED, Array, pack_codes
 from opencl_kernels.launch import launch
-from opencl_kernels.layouts import quantized
+from opencl_kernels.layouts import F16, quantized
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 from opencl_kernels.tuned import default_knobs
 
 FAMILY, KERNEL = FAMILIES["gemv"], KERNELS["gemv_half"]
-HELD = [(name, held) for name in ("gemv_half", "gemm_half") for held in KERNELS[name].knobs["HELD"]]
+OF_CODES = (
+    ("gemv_half", "e0m4"),
+    ("gemv_half", "q8"),
+    ("gemm_half", "e0m4"),
+    ("gemm_half_q8", "q8"),
+)
+HELD = [(*each, held) for each in OF_CODES for held in KERNELS[each[0]].knobs["HELD"]]
+PREFILL = {"gemm_half": "e0m4", "gemm_half_q8": "q8", "gemm_half_f16": ""}  # and its codes
 LARGEST = 65504  # of halves
 CASE = Product(M=1, N=64, K=1024, x="f16", w=quantized("e0m4", 32, "f32", "u8"))
 DISTRIBUTIONS = {
@@ -38,14 +46,21 @@ def _has_halves(queue: Any) -> None:
 
 def error(queue: Any, name: str, case: Product, inputs: dict[str, Array], held: int) -> float:
     """NMSE of what the kernel makes of finite x, which must be finite."""
-    knobs = {**default_knobs(KERNELS[name], "generic"), "HELD": held}
-    outputs, _ = launch(queue, FAMILY, KERNELS[name], inputs, case, knobs)
-    assert np.isfinite(outputs["y"]).all()
-    return nmse(outputs["y"], FAMILY.reference(inputs, case)["y"])
+    y = launch_with(queue, name, case, inputs, HELD=held)
+    assert np.isfinite(y).all()
+    return nmse(y, FAMILY.reference(inputs, case)["y"])
 
 
-@pytest.mark.parametrize(("name", "held"), HELD)
-@pytest.mark.parametrize("dtype", QUANTIZED)
+def launch_with(
+    queue: Any, name: str, case: Product, inputs: dict[str, Array], **knobs: int
+) -> Array:
+    """What the kernel makes, with these knobs and the usual others."""
+    kernel = KERNELS[name]
+    knobs = {**default_knobs(kernel, "generic"), **knobs}
+    return launch(queue, FAMILY, kernel, inputs, case, knobs)[0]["y"]
+
+
+@pytest.mark.parametrize(("name", "dtype", "held"), HELD)
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_as_near_as_halves_can_be(
     queue: Any, distribution: str, dtype: str, name: str, held: int
@@ -57,8 +72,7 @@ def test_as_near_as_halves_can_be(
     assert error(queue, name, case, inputs, held) < 1e-6
 
 
-@pytest.mark.parametrize(("name", "held"), HELD)
-@pytest.mark.parametrize("dtype", QUANTIZED)
+@pytest.mark.parametrize(("name", "dtype", "held"), HELD)
 @pytest.mark.parametrize(("code", "zero"), [(0, "u8"), (-1, "u8"), (0, ""), (-1, "")])
 def test_the_largest_sums_stay_finite(
     queue: Any, dtype: str, name: str, held: int, code: int, zero: str
@@ -72,6 +86,54 @@ def test_the_largest_sums_stay_finite(
     if zero:
         inputs["zero"][:] = 0 if code else most
     assert error(queue, name, case, inputs, held) < 1e-6
+
+
+@pytest.mark.parametrize("held", KERNELS["gemm_half_f16"].knobs["HELD"])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_weights_in_halves_are_as_near(queue: Any, distribution: str, held: int) -> None:
+    rng = np.random.default_rng(0)
+    case = replace(CASE, M=3, w=F16, at=At(seq=3))
+    inputs = random_inputs(FAMILY, case, rng)
+    inputs["x"] = DISTRIBUTIONS[distribution](rng, (case.M, case.K)).astype(np.float16)
+    inputs["w"] = (inputs["w"] / 16).astype(np.float16)
+    assert error(queue, "gemm_half_f16", case, inputs, held) < 1e-6
+
+
+def test_sums_beyond_halves_are_made_in_floats(queue: Any) -> None:
+    """One tile of many, and of its columns one; K has a rest that no half sums."""
+    case = replace(CASE, M=9, N=80, K=1037, w=F16, at=At(seq=9))
+    inputs = random_inputs(FAMILY, case, np.random.default_rng(0))
+    inputs["w"][2, 500:503, 5] = LARGEST  # [block, k, row]
+    inputs["x"][4] = 1000.0
+    y = launch_with(queue, "gemm_half_f16", case, inputs)
+    expected = FAMILY.reference(inputs, case)["y"]
+    np.testing.assert_allclose(y[:, 37], expected[:, 37], rtol=1e-6)
+    assert nmse(np.delete(y, 37, 1), np.delete(expected, 37, 1)) < 1e-6
+    inputs["x"][2, 7] = np.nan
+    y = launch_with(queue, "gemm_half_f16", case, inputs)
+    assert np.isnan(y[2]).all() and np.isfinite(np.delete(y, 2, 0)).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_prefill_of_any_size_equals_numpy(queue: Any, seed: int) -> None:
+    rng = np.random.default_rng([seed, 1])
+    name = list(PREFILL)[seed % len(PREFILL)]
+    columns, gated = int(rng.integers(1, 150)), bool(rng.integers(2))
+    rows, K = (int(rng.choice([1, 7, 63, 65, 130])) for _ in range(2))
+    codes = quantized(PREFILL[name] or "q8", int(rng.choice(GROUPS)), "f16", "u8")
+    case = Product(
+        M=rows,
+        N=2 * -(-columns // 16) * 16 if gated else columns,
+        K=K,
+        x="f16",
+        w=codes if PREFILL[name] else F16,
+        glu=Glu(columns) if gated else None,
+        bias=bool(rng.integers(2)),
+        residual=not gated and bool(rng.integers(2)),
+        at=At(seq=rows),
+    )
+    knobs = {knob: int(rng.choice(values)) for knob, values in KERNELS[name].knobs.items()}
+    check_launch(queue, FAMILIES["gemm"], KERNELS[name], case, knobs)
 
 
 @pytest.mark.parametrize("seed", range(6))

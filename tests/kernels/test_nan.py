@@ -33,8 +33,10 @@ CODES = replace(GATES, w=quantized("e0m4", 16, "f32"))
 ONE_ROW = {"M": 1, "at": At(seq=1)}
 GATED = {
     "gemm": GATES,
+    "gemm_tiled": GATES,
     "gemm_cpu": GATES,
     "gemm of codes": CODES,
+    "gemm_tiled of codes": CODES,
     "gemm_cpu of codes": CODES,
     "gemv": replace(GATES, **ONE_ROW),
     "gemv_cpu": replace(GATES, **ONE_ROW),

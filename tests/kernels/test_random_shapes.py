@@ -19,7 +19,7 @@ from opencl_kernels.matmul.matmul import Norm, Product
 from opencl_kernels.tuned import default_knobs
 
 NAMES = (
-    *("gemm_cpu", "gemv_quantized_cpu", "gemm", "gemv", "embed"),
+    *("gemm_cpu", "gemv_quantized_cpu", "gemm", "gemm_tiled", "gemv", "embed"),
     *("experts", "experts_quantized_cpu"),
 )
 

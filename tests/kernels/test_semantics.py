@@ -56,7 +56,9 @@ def forget_invisible(state: Array, case: Heads) -> None:
         state[b, :, hidden] = np.nan
 
 
-@pytest.mark.parametrize("name", ["gemv", "gemv_quantized_cpu", "gemm", "gemm_cpu", "embed"])
+@pytest.mark.parametrize(
+    "name", ["gemv", "gemv_quantized_cpu", "gemm", "gemm_tiled", "gemm_cpu", "embed"]
+)
 @pytest.mark.parametrize("bits", [4, 8])
 def test_every_code_reads_as_its_value(queue: Any, name: str, bits: int) -> None:
     """All codes, one after the other, times 1: what comes out is scale * (code - zero)."""

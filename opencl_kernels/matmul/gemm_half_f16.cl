@@ -1,0 +1,68 @@
+// y_MN = x_MK * W_NK^T for many rows: prefill                half arithmetic; weights and x in half
+//
+//   Arguments, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; NORM is 0
+// Each work-item makes a tile of 8 columns and MB rows in registers. Four neighbours hold a strip
+// of 32 columns and read the same rows of x; the others read the same weights. Halves sum HELD
+// products, then floats. Nothing bounds a weight as its bits bound a code: where sums pass the
+// largest half, which leaves an infinity or a NaN, the tile is made once more in floats. Groups
+// (strips, rows).
+#ifndef WG // work-items: a multiple of 4, each four of them with MB rows
+#define WG 64
+#endif
+#ifndef HELD // products that a half sums: a multiple of 8
+#define HELD 16
+#endif
+#ifndef MB // rows of one work-item; no more than there are
+#define MB 8
+#endif
+#ifndef W_HALF
+#define W_HALF 1
+#endif
+#ifndef X_HALF
+#define X_HALF 1
+#endif
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#include "matmul.clh"
+#include "strips.clh"
+#include "gemv_rows.clh"
+#include "tile_ends.clh"
+
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half_f16(PARAMS) {
+  const int lane = get_local_id(0), eight = lane % 4 * 8;
+  const int strip = GROUP_ID(0), m0 = ((int)get_group_id(1) * (WG / 4) + lane / 4) * MB;
+  const int first_row = min(m0, M - 1), last = M - 1 - first_row; // what may be read
+  const int block = min(strip * 2 + eight / 16, LAST_BLOCK);      // there may be no second one
+  __global const half *rows = x + (size_t)first_row * LDX + X0;
+  __global const half *column = w + (size_t)block * (K * 16) + eight % 16;
+  float8 sum[MB];
+  EACH_ROW(r) sum[r] = 0.0f;
+  int k = 0;
+  for (; k + HELD <= K; k += HELD) {
+    half8 held[MB];
+    EACH_ROW(r) held[r] = (half)0;
+    UNROLL for (int j = k; j < k + HELD; j += 8) {
+      half8 xs[MB];
+      EACH_ROW(r) xs[r] = vload8(0, rows + NTH(r, LDX) + j);
+#define TAKE(i)                                                                               \
+  {                                                                                           \
+    const half8 weight = vload8(0, column + (j + i) * 16);                                    \
+    EACH_ROW(r) held[r] = xs[r].s##i * weight + held[r];                                      \
+  }
+      TAKE(0) TAKE(1) TAKE(2) TAKE(3) TAKE(4) TAKE(5) TAKE(6) TAKE(7)
+    }
+    EACH_ROW(r) sum[r] += convert_float8(held[r]);
+  }
+  int finite = 1;
+  EACH_ROW(r) finite &= all(isfinite(sum[r]));
+  if (!finite) {
+    EACH_ROW(r) sum[r] = 0.0f;
+    k = 0;
+  }
+  for (; k < K; k++) { // what is left of K, or all of it
+    const float8 weight = vload_half8(0, column + k * 16);
+    EACH_ROW(r) sum[r] = X_AT(r, k) * weight + sum[r];
+  }
+#define SIDE 4
+#define COLUMN eight
+#include "gemm_half_ends.clh"
+}
