@@ -26,6 +26,8 @@ class DeviceClass:
     shared_rows: int  # a product of so many rows or fewer reads its weight once for some of them
     layouts: Mapping[str, str]  # of weights, by storage type (layouts.py)
     knobs: Values = field(default_factory=dict)  # where a kernel's own values do not suit
+    # The most that knobs are in a kernel's second variant, for compilers short of registers.
+    spare: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     is_cpu: bool = False  # its devices are processors: as many compute units as threads
     cooperative: bool = False  # runs a phase as one launch, whose work-items wait for each other
 
@@ -67,6 +69,7 @@ GENERIC = DeviceClass(
     few_rows_quantized=1,
     shared_rows=16,  # half a tile of gemm
     layouts=WEIGHTS,
+    spare={name: {"MB": 4} for name in ("gemm_half", "gemm_half_q8", "gemm_half_f16")},
 )
 OF_HALVES = ("gemv_half", "gemv_pair_half")
 ADRENO = replace(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sympy
 from exports import DEMO
 
 import toolkit
+from opencl_kernels import FAMILIES
+from opencl_kernels.case import At, symbols_of_texts
+from opencl_kernels.device_class import CLASSES
+from opencl_kernels.layouts import F16, F32, Stored, quantized
+from opencl_kernels.matmul.matmul import Product
+from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
 from toolkit.plan.schema import Plan
 
 
@@ -29,3 +37,42 @@ def test_rows_of_a_batch_share_weights_on_gpus(weights: str, tmp_path: Path) -> 
     assert alone.count(kernel) == together.count(kernel) > 0
     assert not {"gemm", "rmsnorm"} & {*alone}
     assert "gemm" not in together
+
+
+FLOATS = ["gemm_tiled", "gemm"]
+E0M4, Q8 = (quantized(dtype, 32, "f16") for dtype in ("e0m4", "q8"))
+MANY = Product(M=sympy.Symbol("seq"), N=64, K=96, x="f16", at=At())
+
+
+@pytest.mark.parametrize(
+    ("device_class", "w", "kernels"),
+    [
+        ("adreno", E0M4, ["gemm_half 8", "gemm_half 4"]),
+        ("mali", E0M4, ["gemm_half 4"]),
+        ("mali", Q8, ["gemm_half_q8 6", "gemm_half_q8 4"]),
+        ("generic", F16, ["gemm_half_f16 8", "gemm_half_f16 4"]),
+        ("adreno", F32, []),
+    ],
+    ids=["adreno e0m4", "mali e0m4", "mali q8", "generic f16", "adreno f32"],
+)
+@pytest.mark.parametrize("x", ["f16", "f32"])
+def test_prefill_has_tiles_of_fewer_rows_in_reserve(
+    device_class: str, w: Stored, kernels: list[str], x: str
+) -> None:
+    """The number is MB; rows of floats, and weights in floats, are multiplied as floats."""
+    programs, found = Programs(), CLASSES[device_class]
+    settings = Settings(found, symbols_of_texts(1), 1, 64, "f16", "f16", 1, 32768)
+    case = replace(MANY, w=w, x=x)
+    made = variants_of("p", FAMILIES["gemm"], case, settings, programs)
+    each = [list(programs.index)[variant.program] for variant in made]
+    assert [p.kernel for p in each][-2:] == FLOATS
+    halves = [f"{p.kernel} {dict(p.defines)['MB']}" for p in each[:-2]]
+    assert halves == (kernels if x == "f16" else [])
+
+
+def test_prefill_of_processors_is_as_it_was() -> None:
+    settings = Settings(CLASSES["cpu"], symbols_of_texts(1), 1, 64, "f32", "f32", 8, 32768)
+    for x in ("f32", "f16"):
+        programs, case = Programs(), replace(MANY, w=F16, x=x)
+        variants_of("p", FAMILIES["gemm"], case, settings, programs)
+        assert [each.kernel for each in programs.index] == ["gemm_cpu", "gemm"]

@@ -1,6 +1,6 @@
 """What a dispatch moves and computes, where the symbols of its plan have values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -82,24 +82,25 @@ def share_names(family: Family, case: Any) -> tuple[str, ...]:
     """By which a share is looked up, the narrowest first: `gemm e0m4 few`, `gemm e0m4`, `gemm`.
 
     The second word is the type of what comes from memory: of a weight, or of keys and values. The
-    third tells codes times halves, few rows (only a case at numbers has them) and scores that are
-    computed.
+    third tells codes or halves times halves, few rows (only a case at numbers has them) and scores
+    that are computed.
     """
     weight = getattr(case, "w", None)
     dtype = getattr(case, "kv", "") if weight is None else weight.dtype
     name = family.shares_of or family.name
     stored = (f"{name} {dtype}", name) if dtype else (name,)
-    word = _special(case)
-    return (*(f"{each} {word}" for each in stored if word), *stored)
+    return (*(f"{each} {word}" for word in _special(case) for each in stored), *stored)
 
 
-def _special(case: Any) -> str:
+def _special(case: Any) -> Iterator[str]:
     """What makes kernels of a family reach other shares than usual."""
+    if getattr(case, "score", ""):
+        yield "scored"
     if hasattr(case, "w"):
-        if case.w.bits and _multiplied(case) == "f16":
-            return "half"
-        return "few" if isinstance(case.M, int) and 1 < case.M <= FEW_ROWS else ""
-    return "scored" if getattr(case, "score", "") else ""
+        if case.w.dtype != "f32" and _multiplied(case) == "f16":
+            yield "half"
+        if isinstance(case.M, int) and 1 < case.M <= FEW_ROWS:
+            yield "few"
 
 
 def _multiplied(case: Any) -> str:

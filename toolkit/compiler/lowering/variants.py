@@ -67,7 +67,25 @@ def _fitting(
         if usual is not None:
             knobs = knobs_for(kernel, case, usual, settings.tuned, room)
             tuned = changed(knobs, usual)
-            yield variant_of(kernel, case, knobs, settings.symbols, programs, tuned)
+            first = variant_of(kernel, case, knobs, settings.symbols, programs, tuned)
+            yield first
+            yield from _spare(first, kernel, case, knobs, settings, programs)
+
+
+def _spare(
+    first: Variant,
+    kernel: Kernel,
+    case: Any,
+    knobs: Knobs,
+    settings: Settings,
+    programs: Programs,
+) -> Iterator[Variant]:
+    """The same kernel with fewer registers, if it can do with fewer."""
+    most = settings.device_class.spare.get(kernel.name, {})
+    fewer = {name: min(value, most.get(name, value)) for name, value in knobs.items()}
+    second = variant_of(kernel, case, fewer, settings.symbols, programs) if most else first
+    if second != first:
+        yield second
 
 
 def variant_of(
