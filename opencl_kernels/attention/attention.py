@@ -13,6 +13,7 @@ from opencl_kernels.attention.cases import (
     PREFILL_CASES,
 )
 from opencl_kernels.attention.heads import Heads, arguments, reference, work
+from opencl_kernels.attention.tiles import DECODE_KNOBS, HALF_KNOBS, half_defines, half_grid, tiles
 from opencl_kernels.case import Defines, c_float, ceil_div
 from opencl_kernels.family import Family
 from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires, storage_defines, worker_grid
@@ -90,6 +91,29 @@ def portable_requires(case: Heads, knobs: Knobs, prefill: bool = False) -> Requi
     return Requires(local_bytes=4 * floats)
 
 
+def in_tiles(case: Heads, knobs: Knobs, prefill: bool = False) -> Defines:
+    """The same of the kernel whose operands are halves, which shares tiles among more rows."""
+    given = defines(case, knobs, prefill)
+    del given["QB"]
+    return given | half_defines(case, knobs, prefill)
+
+
+def tiles_require(case: Heads, knobs: Knobs, prefill: bool = False) -> Requires:
+    """Local memory as attention_half.cl declares it."""
+    return Requires(local_bytes=tiles(case, knobs, prefill).local_bytes)
+
+
+def reads_halves(case: Heads) -> str | None:
+    """Only halves lie in local memory as they are."""
+    return None if case.x == case.kv == "f16" else "q, K and V are halves"
+
+
+def shared_by_many(case: Heads) -> str | None:
+    """Up to 8 heads, attention.cl has all of a K/V head's in one work-group."""
+    few = case.H // case.G <= PORTABLE["QROWS"][0]
+    return "its heads of a K/V head are few" if few else reads_halves(case)
+
+
 def prefill_grid(case: Any, knobs: Knobs) -> Grid:
     """A work-group for each block of the rows that share a K/V head, K/V head, and text."""
     rows = case.M // case.B * (case.H // case.G)
@@ -105,6 +129,7 @@ def decode_grid(case: Any, knobs: Knobs) -> Grid:
 
 # Fewer rows, or keys, where local memory is short.
 PORTABLE = {"WG": (64, 128, 32), "KEYS": (64, 32), "QROWS": (8, 4, 2)}
+CLASSES = ("adreno", "mali", "generic")
 
 PREFILL = Family(
     name="attention_prefill",
@@ -122,6 +147,17 @@ PREFILL = Family(
             defines=partial(defines, prefill=True),
             grid=worker_grid,
             knobs={"WORKERS": (4, 3), "QB": (16, 8)},
+        ),
+        Kernel(
+            name="attention_prefill_half",
+            source="attention_half.cl",
+            classes=CLASSES,
+            defines=partial(in_tiles, prefill=True),
+            grid=partial(half_grid, prefill=True),
+            cuts=0,
+            knobs=HALF_KNOBS,
+            supports=reads_halves,
+            requires=partial(tiles_require, prefill=True),
         ),
         Kernel(
             name="attention_prefill",
@@ -149,6 +185,17 @@ DECODE = replace(  # the same contract for one token of each text
             defines=defines,
             grid=worker_grid,
             knobs={"WORKERS": (8, 3)},
+        ),
+        Kernel(
+            name="attention_decode_half",
+            source="attention_half.cl",
+            classes=CLASSES,
+            defines=in_tiles,
+            grid=half_grid,
+            cuts=0,
+            knobs=DECODE_KNOBS,
+            supports=shared_by_many,
+            requires=tiles_require,
         ),
         Kernel(
             name="attention_decode",

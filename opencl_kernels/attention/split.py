@@ -13,6 +13,7 @@ import numpy as np
 
 from opencl_kernels.attention import attention, cases, heads
 from opencl_kernels.attention.heads import Heads
+from opencl_kernels.attention.tiles import DECODE_KNOBS, half_grid
 from opencl_kernels.case import At, Defines, ceil_div
 from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
@@ -124,6 +125,17 @@ SPLIT = Family(
             defines=attention.defines,
             grid=worker_grid,
             knobs={"WORKERS": (8, 3)},
+        ),
+        Kernel(
+            name="attention_split_half",
+            source="attention_half.cl",
+            classes=attention.CLASSES,
+            defines=attention.in_tiles,
+            grid=half_grid,
+            cuts=0,
+            knobs=DECODE_KNOBS,
+            supports=attention.shared_by_many,
+            requires=attention.tiles_require,
         ),
         Kernel(
             name="attention_split",

@@ -34,7 +34,9 @@ SINKS = ("", "a0[i1]", "a0[i1] * Float(i2 + i0)", "-2.5")
 def random_case(name: str, rng: np.random.Generator) -> Heads:
     """A case of the kernel; masks, score and sink as they fall."""
     B, G, past = (int(n) for n in rng.integers([1, 1, 0], [3, 4, 90]))
-    H, seq = G * int(rng.integers(1, 6)), int(rng.integers(2, 40)) if "prefill" in name else 1
+    seq = int(rng.integers(2, 40)) if "prefill" in name else 1
+    in_halves = name.endswith("_half")
+    H = G * int(rng.integers(*((9, 24) if in_halves and seq == 1 else (1, 6))))
     window, keys = int(rng.choice([0, 1, 9, 33])), past + seq
     ring = bool(window and rng.integers(2))
     slots = int(rng.integers(window + seq, 80)) if ring else keys + int(rng.integers(5))
@@ -49,7 +51,8 @@ def random_case(name: str, rng: np.random.Generator) -> Heads:
         SCALE=0.2,
         WINDOW=window,
         ring=ring,
-        kv=str(rng.choice(["f32", "f16"])),
+        kv=str(rng.choice(["f16"] if in_halves else ["f32", "f16"])),
+        x="f16" if in_halves else "f32",
         SPLITS=int(rng.integers(1, 5)) if "split" in name else 0,
         score=score,
         sink=sink,

@@ -1,0 +1,255 @@
+// y_MHV = softmax_j(SCORE(q_MHK . k_jK * SCALE)) v_jV over the visible keys        q, K, V in halves
+//
+//   Arguments, visible keys, SCORE, SINK, SPLITS: see attention.clh; RING: states.clh; any K, V
+//   PREFILL  1: attention_prefill_half, 0: attention_decode_half, with SPLITS attention_split_half
+// A row is a query head of a token. A work-group has QROWS of the rows that share a K/V head, in
+// prefill of several tokens, else of one: groups (block of rows and split, K/V head, b). Queries and
+// tiles of keys and values lie in local memory as the halves that they are, eight to a vector:
+// scores are RR rows by RK keys of a work-item, values RO rows by OWN vectors, so that each vector
+// read feeds many products, and registers hold no more than that. Products and sums are floats:
+// those of two halves are exact, and nothing overflows.
+// Tiles before the first key that a row sees and behind the last are left out by their number.
+#ifndef WG // work-items per work-group; a power of two, as the next five
+#define WG 128
+#endif
+#ifndef KEYS // of a tile
+#define KEYS 32
+#endif
+#ifndef KEY_SETS // work-items that share a row's keys, each KEYS / KEY_SETS; at most WG
+#define KEY_SETS 8
+#endif
+#ifndef DEPTH // vectors of a key that are in local memory at once
+#define DEPTH 16
+#endif
+#ifndef ACROSS // work-items that share a row's values; at most WG
+#define ACROSS 8
+#endif
+#ifndef VALUES // of a tile that are in local memory at once: at most KEYS
+#define VALUES 32
+#endif
+#ifndef QROWS // of a work-group: a multiple of WG / KEY_SETS
+#define QROWS 32
+#endif
+#ifndef PREFILL
+#define PREFILL 1
+#endif
+#ifndef X_HALF
+#define X_HALF 1
+#endif
+#ifndef KV_HALF
+#define KV_HALF 1
+#endif
+#include "attention.clh"
+#include "groups.clh"
+#define K8 CEIL_DIV(K, 8) // vectors of a key,
+#define V8 CEIL_DIV(V, 8) // of a value,
+#define D8 (K8 < DEPTH ? K8 : DEPTH) // and of a key in local memory
+#define LINE (KEYS + 1) // from one of them to the next: no two lanes of a wave on one bank
+#define RK (KEYS / KEY_SETS)
+#define ROW_SETS (WG / KEY_SETS)
+#define RR (QROWS / ROW_SETS)
+#define GROUPS (WG / ACROSS) // of work-items with the same rows of values
+#define RO CEIL_DIV(QROWS, GROUPS)
+#define OWN CEIL_DIV(V8, ACROSS)
+#define ROOM (D8 * LINE > VALUES * V8 ? D8 * LINE : VALUES * V8)
+#define PLACES (GROUPS * RO) // rows in the order of work-items: QROWS and perhaps a few of nothing
+#define STRIDE ((CEIL_DIV(PLACES, 4) | 1) * 4) // weights of a key: vectors, an odd number
+#define ROW_OF(place) ((place) % RR * ROW_SETS + (place) / RR)
+#if SPLITS
+#define NAME attention_split_half
+#elif PREFILL
+#define NAME attention_prefill_half
+#else
+#define NAME attention_decode_half
+#endif
+#if PREFILL // rows in the order of tokens, then heads
+#define FIRST_ROW(block) ((block) * QROWS)
+#define ROWS_END(block) (seq * HEADS)
+#else
+#define BLOCKS CEIL_DIV(HEADS, QROWS) // of a token
+#define FIRST_ROW(block) ((block) / BLOCKS * HEADS + (block) % BLOCKS * QROWS)
+#define ROWS_END(block) ((block) / BLOCKS * HEADS + HEADS)
+#endif
+// The head of q and y that a row is, beyond the first of this text and K/V head.
+#define HEAD_OF(row) ((row) / HEADS * H + (row) % HEADS)
+#define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+// Eight halves from i on, the d-th and so on of `width`, as they lie: no arithmetic, no extension.
+#define BITS(p, i, d, n, width) ((d) + n < (width) ? ((__global const ushort *)(p))[(i) + n] : (ushort)0)
+#define EIGHT(p, i, d, width)                                                                 \
+  ((width) % 8 == 0                                                                           \
+       ? vload4(0, (__global const uint *)((p) + (i)))                                        \
+       : as_uint4((ushort8)(BITS(p, i, d, 0, width), BITS(p, i, d, 1, width),                 \
+                            BITS(p, i, d, 2, width), BITS(p, i, d, 3, width),                 \
+                            BITS(p, i, d, 4, width), BITS(p, i, d, 5, width),                 \
+                            BITS(p, i, d, 6, width), BITS(p, i, d, 7, width))))
+#ifdef cl_khr_fp16 // whole vectors are read; elsewhere by the one function that all drivers have
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#define FLOATS(p, i) convert_float8(as_half8((p)[i]))
+#else
+#define FLOATS(p, i) vload_half8(i, (__local const half *)(p))
+#endif
+#define ADD_DOT(u, v, s)                                                                      \
+  ((u).s0 * (v).s0 + ((u).s1 * (v).s1 + ((u).s2 * (v).s2 + ((u).s3 * (v).s3 +                 \
+  ((u).s4 * (v).s4 + ((u).s5 * (v).s5 + ((u).s6 * (v).s6 + ((u).s7 * (v).s7 + (s)))))))))
+#define PUT(h, v, p, i, d, n, width) if ((d) + n < (width)) STORE(h, (v).s##n, p, (i) + n);
+#define PUT_EIGHT(h, v, p, i, d, width)                                                       \
+  if ((d) + 8 <= (width)) {                                                                   \
+    STORE4(h, (v).lo, p, i);                                                                  \
+    STORE4(h, (v).hi, p, (i) + 4);                                                            \
+  } else {                                                                                    \
+    PUT(h, v, p, i, d, 0, width) PUT(h, v, p, i, d, 1, width) PUT(h, v, p, i, d, 2, width)    \
+    PUT(h, v, p, i, d, 3, width) PUT(h, v, p, i, d, 4, width) PUT(h, v, p, i, d, 5, width)    \
+    PUT(h, v, p, i, d, 6, width)                                                              \
+  }
+
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void NAME(PARAMS) {
+  __local uint4 queries[K8 * QROWS], tile[ROOM];
+  __local float weights[KEYS * STRIDE], part[KEY_SETS * PLACES], shrink[PLACES];
+  const int lane = get_local_id(0), g = get_group_id(1), b = get_group_id(2);
+  const int seq = SEQ, past = PAST, start = START(b);
+  const int split = GROUP_ID(0) % SPLIT_COUNT, block = GROUP_ID(0) / SPLIT_COUNT;
+  const int first = FIRST_ROW(block), rows = min(QROWS, ROWS_END(block) - first);
+  const int lowest = lowest_key(past + first / HEADS, start);
+  const int last = past + (first + rows - 1) / HEADS + 1;
+  const int most = CEIL_DIV(max(0, last - lowest), SPLIT_COUNT);
+  const int begin = lowest + split * most, end = min(last, begin + most);
+  const size_t head = head_of(b * seq, g, 0);
+  __global const half *x = q + head * K;
+  STATE keys = k_state + head_at(b, g, K);
+  STATE values = v_state + head_at(b, g, V);
+  for (int i = lane; i < K8 * QROWS; i += WG) {
+    const int r = i / K8, d = i % K8, at = HEAD_OF(first + r) * K + d * 8;
+    queries[d * QROWS + r] = r < rows ? EIGHT(x, at, d * 8, K) : (uint4)(0);
+  }
+  // scores: the rows `set` + n ROW_SETS, from place `set` RR on, of the keys `key` + n KEY_SETS
+  const int key = lane % KEY_SETS, set = lane / KEY_SETS;
+  // values: the vectors `column` + n ACROSS of the rows at the places from `place` on
+  const int column = lane % ACROSS, place = lane / ACROSS * RO;
+  for (int i = lane; i < PLACES; i += WG) // beyond the rows
+    for (int t = 0; t < KEYS && i >= QROWS; t++) weights[t * STRIDE + i] = 0.0f;
+  for (int i = lane; i < PLACES; i += WG) shrink[i] = 1.0f;
+  // A row begins without a key: nothing summed, the lowest of all scores
+  float top[RR], total[RR];
+  int self[RR];
+  UNROLL for (int r = 0; r < RR; r++) {
+    const int row = set + r * ROW_SETS;
+    ROW_AT(b, g * HEADS + (first + row) % HEADS, (first + row) / HEADS)
+    self[r] = row < rows ? past + i2 : -1;
+    top[r] = MASKED;
+    total[r] = 0.0f;
+    if (SINKS && split == 0 && row < rows) { // or with its sink, in the first split
+      SINK_LETS const float sink = SINK;
+      top[r] = fmax(sink, MASKED);
+      total[r] = key == 0 ? exp(sink - top[r]) : 0.0f;
+    }
+  }
+  float8 out[RO * OWN];
+  UNROLL for (int i = 0; i < RO * OWN; i++) out[i] = 0.0f;
+
+  for (int j0 = begin; j0 < end; j0 += KEYS) {
+    const int count = min(KEYS, end - j0);
+    float scores[RK * RR], highest[RR];
+    UNROLL for (int i = 0; i < RK * RR; i++) scores[i] = 0.0f;
+    for (int c0 = 0; c0 < K8; c0 += D8) {
+      BARRIER; // all have done with what lies there
+      UNROLL for (int n = 0; n < CEIL_DIV(D8 * KEYS, WG); n++) {
+        const int i = n * WG + lane;
+        if (D8 * KEYS % WG && i >= D8 * KEYS) continue;
+        const int t = i / D8, c = c0 + i % D8, at = slot(j0 + t) * K + c * 8;
+        tile[i % D8 * LINE + t] = t < count && c < K8 ? EIGHT(keys, at, c * 8, K) : (uint4)(0);
+      }
+      BARRIER;
+      for (int c = 0; c < min(D8, K8 - c0); c++) {
+        float8 k[RK];
+        UNROLL for (int n = 0; n < RK; n++) k[n] = FLOATS(tile, c * LINE + key + n * KEY_SETS);
+        UNROLL for (int r = 0; r < RR; r++) {
+          const float8 u = FLOATS(queries, (c0 + c) * QROWS + set + r * ROW_SETS);
+          UNROLL for (int n = 0; n < RK; n++)
+            scores[n * RR + r] = ADD_DOT(u, k[n], scores[n * RR + r]);
+        }
+      }
+    }
+    UNROLL for (int r = 0; r < RR; r++) {
+      ROW_AT(b, g * HEADS + (first + set + r * ROW_SETS) % HEADS, (first + set + r * ROW_SETS) / HEADS)
+      const int from = lowest_key(self[r], start);
+      highest[r] = top[r];
+      UNROLL for (int n = 0; n < RK; n++) {
+        const int i3 = j0 + key + n * KEY_SETS;
+        float score = MASKED;
+        if (i3 >= from && i3 <= self[r] && i3 < end) {
+          const float s = scores[n * RR + r] * SCALE;
+          SCORE_LETS score = SCORE;
+        }
+        scores[n * RR + r] = score;
+        highest[r] = fmax(highest[r], score);
+      }
+      part[key * PLACES + set * RR + r] = highest[r];
+    }
+    BARRIER;
+    UNROLL for (int r = 0; r < RR; r++) {
+      UNROLL for (int n = 0; n < KEY_SETS; n++)
+        highest[r] = fmax(highest[r], part[n * PLACES + set * RR + r]);
+      const float less = exp(top[r] - highest[r]);
+      top[r] = highest[r];
+      total[r] *= less;
+      if (key == 0) shrink[set * RR + r] = less;
+      UNROLL for (int n = 0; n < RK; n++) { // scores become weights
+        const float score = scores[n * RR + r];
+        const float weight = score <= MASKED ? 0.0f : exp(score - top[r]); // NaN stays NaN
+        weights[(key + n * KEY_SETS) * STRIDE + set * RR + r] = weight;
+        total[r] += weight;
+      }
+    }
+    UNROLL for (int t0 = 0; t0 < KEYS; t0 += VALUES) {
+      if (t0) BARRIER;
+      UNROLL for (int n = 0; n < CEIL_DIV(VALUES * V8, WG); n++) {
+        const int i = n * WG + lane;
+        if (VALUES * V8 % WG && i >= VALUES * V8) continue;
+        const int t = t0 + i / V8, c = i % V8, at = slot(j0 + t) * V + c * 8;
+        tile[i] = t < count ? EIGHT(values, at, c * 8, V) : (uint4)(0);
+      }
+      BARRIER;
+      if (t0 == 0) UNROLL for (int i = 0; i < RO * OWN; i++) out[i] *= shrink[place + i / OWN];
+      for (int t = 0; t < VALUES; t++) {
+        float8 v[OWN];
+        UNROLL for (int c = 0; c < OWN; c++) {
+          const int at = column + c * ACROSS; // behind the last vector: that once more
+          v[c] = FLOATS(tile, t * V8 + (V8 % ACROSS ? min(at, V8 - 1) : at));
+        }
+        __local const float *w = weights + (t0 + t) * STRIDE + place;
+#define ADD_VALUES(r, weight)                                                                 \
+  UNROLL for (int c = 0; c < OWN; c++) out[(r) * OWN + c] = (weight) * v[c] + out[(r) * OWN + c];
+        UNROLL for (int r = 0; r + 4 <= RO; r += 4) {
+          const float4 four = vload4(0, w + r);
+          ADD_VALUES(r, four.x) ADD_VALUES(r + 1, four.y)
+          ADD_VALUES(r + 2, four.z) ADD_VALUES(r + 3, four.w)
+        }
+        UNROLL for (int r = RO / 4 * 4; r < RO; r++) { ADD_VALUES(r, w[r]) }
+      }
+    }
+  }
+  BARRIER;
+  UNROLL for (int r = 0; r < RR; r++) {
+    part[key * PLACES + set * RR + r] = total[r];
+    if (key == 0) shrink[set * RR + r] = top[r];
+  }
+  BARRIER;
+  UNROLL for (int i = 0; i < RO * OWN; i++) {
+    const int r = place + i / OWN, row = ROW_OF(r), d = (column + i % OWN * ACROSS) * 8;
+    if (r < QROWS && row < rows && d < V) {
+      const int to = HEAD_OF(first + row);
+      float sum_of_weights = 0.0f;
+      for (int n = 0; n < KEY_SETS; n++) sum_of_weights += part[n * PLACES + r];
+#if SPLITS // as they are, for attention_combine
+      __global float *found = splits + ((head + to) * SPLITS + split) * (V + 2);
+      PUT_EIGHT(0, out[i], found, d, d, V)
+      if (d == 0) found[V] = shrink[r];
+      if (d == 0) found[V + 1] = sum_of_weights;
+#else // zeros where nothing was seen
+      const float8 mean = out[i] * (sum_of_weights == 0.0f ? 0.0f : 1.0f / sum_of_weights);
+      PUT_EIGHT(Y_HALF, mean, y + head * V, to * V + d, d, V)
+#endif
+    }
+  }
+}
