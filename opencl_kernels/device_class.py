@@ -72,18 +72,25 @@ GENERIC = DeviceClass(
     spare={name: {"MB": 4} for name in ("gemm_half", "gemm_half_q8", "gemm_half_f16")},
 )
 OF_HALVES = ("gemv_half", "gemv_pair_half")
+# Twice the work-items for one tile: half the registers, and a wave computes while one waits.
+_TWO_WAVES = {
+    f"attention_{name}_half": {"WG": (128, 64)} for name in ("prefill", "decode", "split")
+}
 ADRENO = replace(
     GENERIC,
     name="adreno",
     parent="generic",
-    # waves of 64 or 128
-    knobs={each: {"WG": (128, 64, 256), "RUN": (2, 0, 1)} for each in OF_HALVES},
+    knobs={  # waves of 64 or 128
+        **_TWO_WAVES,
+        **{each: {"WG": (128, 64, 256), "RUN": (2, 0, 1)} for each in OF_HALVES},
+    },
 )
 MALI = replace(
     GENERIC,
     name="mali",
     parent="generic",
     knobs={  # waves of 16, 64 registers
+        **_TWO_WAVES,
         **{each: {"WG": (32, 16, 64), "MB": (2, 1, 4)} for each in OF_HALVES},
         "gemm_half": {"MB": (4, 8, 2)},
         "gemm_half_q8": {"MB": (6, 4, 8)},

@@ -109,9 +109,10 @@ def reads_halves(case: Heads) -> str | None:
 
 
 def shared_by_many(case: Heads) -> str | None:
-    """Up to 8 heads, attention.cl has all of a K/V head's in one work-group."""
-    few = case.H // case.G <= PORTABLE["QROWS"][0]
-    return "its heads of a K/V head are few" if few else reads_halves(case)
+    """Where attention.cl would read keys and values once for some heads of theirs, then again."""
+    usual = {name: values[0] for name, values in PORTABLE.items()}
+    many = rows_per_group(case, usual) < case.H // case.G
+    return reads_halves(case) if many else "its heads of a K/V head are few"
 
 
 def prefill_grid(case: Any, knobs: Knobs) -> Grid:

@@ -10,7 +10,7 @@
 // those of two halves are exact, and nothing overflows.
 // Tiles before the first key that a row sees and behind the last are left out by their number.
 #ifndef WG // work-items per work-group; a power of two, as the next five
-#define WG 128
+#define WG 64
 #endif
 #ifndef KEYS // of a tile
 #define KEYS 32
@@ -28,7 +28,7 @@
 #define VALUES 32
 #endif
 #ifndef QROWS // of a work-group: a multiple of WG / KEY_SETS
-#define QROWS 32
+#define QROWS 64
 #endif
 #ifndef PREFILL
 #define PREFILL 1
@@ -39,22 +39,7 @@
 #ifndef KV_HALF
 #define KV_HALF 1
 #endif
-#include "attention.clh"
-#include "groups.clh"
-#define K8 CEIL_DIV(K, 8) // vectors of a key,
-#define V8 CEIL_DIV(V, 8) // of a value,
-#define D8 (K8 < DEPTH ? K8 : DEPTH) // and of a key in local memory
-#define LINE (KEYS + 1) // from one of them to the next: no two lanes of a wave on one bank
-#define RK (KEYS / KEY_SETS)
-#define ROW_SETS (WG / KEY_SETS)
-#define RR (QROWS / ROW_SETS)
-#define GROUPS (WG / ACROSS) // of work-items with the same rows of values
-#define RO CEIL_DIV(QROWS, GROUPS)
-#define OWN CEIL_DIV(V8, ACROSS)
-#define ROOM (D8 * LINE > VALUES * V8 ? D8 * LINE : VALUES * V8)
-#define PLACES (GROUPS * RO) // rows in the order of work-items: QROWS and perhaps a few of nothing
-#define STRIDE ((CEIL_DIV(PLACES, 4) | 1) * 4) // weights of a key: vectors, an odd number
-#define ROW_OF(place) ((place) % RR * ROW_SETS + (place) / RR)
+#include "attention_tiles.clh"
 #if SPLITS
 #define NAME attention_split_half
 #elif PREFILL
@@ -62,45 +47,6 @@
 #else
 #define NAME attention_decode_half
 #endif
-#if PREFILL // rows in the order of tokens, then heads
-#define FIRST_ROW(block) ((block) * QROWS)
-#define ROWS_END(block) (seq * HEADS)
-#else
-#define BLOCKS CEIL_DIV(HEADS, QROWS) // of a token
-#define FIRST_ROW(block) ((block) / BLOCKS * HEADS + (block) % BLOCKS * QROWS)
-#define ROWS_END(block) ((block) / BLOCKS * HEADS + HEADS)
-#endif
-// The head of q and y that a row is, beyond the first of this text and K/V head.
-#define HEAD_OF(row) ((row) / HEADS * H + (row) % HEADS)
-#define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
-// Eight halves from i on, the d-th and so on of `width`, as they lie: no arithmetic, no extension.
-#define BITS(p, i, d, n, width) ((d) + n < (width) ? ((__global const ushort *)(p))[(i) + n] : (ushort)0)
-#define EIGHT(p, i, d, width)                                                                 \
-  ((width) % 8 == 0                                                                           \
-       ? vload4(0, (__global const uint *)((p) + (i)))                                        \
-       : as_uint4((ushort8)(BITS(p, i, d, 0, width), BITS(p, i, d, 1, width),                 \
-                            BITS(p, i, d, 2, width), BITS(p, i, d, 3, width),                 \
-                            BITS(p, i, d, 4, width), BITS(p, i, d, 5, width),                 \
-                            BITS(p, i, d, 6, width), BITS(p, i, d, 7, width))))
-#ifdef cl_khr_fp16 // whole vectors are read; elsewhere by the one function that all drivers have
-#pragma OPENCL EXTENSION cl_khr_fp16 : enable
-#define FLOATS(p, i) convert_float8(as_half8((p)[i]))
-#else
-#define FLOATS(p, i) vload_half8(i, (__local const half *)(p))
-#endif
-#define ADD_DOT(u, v, s)                                                                      \
-  ((u).s0 * (v).s0 + ((u).s1 * (v).s1 + ((u).s2 * (v).s2 + ((u).s3 * (v).s3 +                 \
-  ((u).s4 * (v).s4 + ((u).s5 * (v).s5 + ((u).s6 * (v).s6 + ((u).s7 * (v).s7 + (s)))))))))
-#define PUT(h, v, p, i, d, n, width) if ((d) + n < (width)) STORE(h, (v).s##n, p, (i) + n);
-#define PUT_EIGHT(h, v, p, i, d, width)                                                       \
-  if ((d) + 8 <= (width)) {                                                                   \
-    STORE4(h, (v).lo, p, i);                                                                  \
-    STORE4(h, (v).hi, p, (i) + 4);                                                            \
-  } else {                                                                                    \
-    PUT(h, v, p, i, d, 0, width) PUT(h, v, p, i, d, 1, width) PUT(h, v, p, i, d, 2, width)    \
-    PUT(h, v, p, i, d, 3, width) PUT(h, v, p, i, d, 4, width) PUT(h, v, p, i, d, 5, width)    \
-    PUT(h, v, p, i, d, 6, width)                                                              \
-  }
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(PARAMS) {

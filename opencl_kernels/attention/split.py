@@ -112,6 +112,7 @@ SPLIT = Family(
         replace(cases.SMALL, SPLITS=3),
         replace(cases.SMALL, at=At(seq=1, past=1), SPLITS=5),  # more splits than keys
         *(replace(case, SPLITS=4) for case in (*cases.MIXED, *cases.SCORED)),
+        *(replace(case, SPLITS=3) for case in cases.DECODE_IN_HALVES),
         Heads(M=2, H=4, G=2, K=64, C=300, SCALE=0.125, B=2, kv="f16", SPLITS=3,
               at=At(seq=1, past=290, start=(0, 291))),  # text 1 sees nothing
         Heads(M=1, H=8, G=1, K=128, C=640, SCALE=0.09, SPLITS=8, at=At(seq=1, past=639)),

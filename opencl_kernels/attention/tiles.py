@@ -13,11 +13,11 @@ from opencl_kernels.case import Defines, ceil_div
 from opencl_kernels.kernel import Grid, Knobs
 
 LOCAL = 24576  # bytes that a work-group may take: phones have 32 KiB, compilers take some of it
-SCORES = 32  # of a work-item, at most
+SCORES, RESULTS = 32, 96  # floats of a work-item, at most: they are held in registers
 LOAD = 12  # what reading a vector and making it floats costs, in products
 
-DECODE_KNOBS = {"WG": (128, 64), "KEYS": (32, 16), "DEPTH": (16, 8), "HELD": (64, 32)}
-HALF_KNOBS = {**DECODE_KNOBS, "ROWS": (64, 32, 16)}  # HELD: floats of the result of a work-item
+DECODE_KNOBS = {"WG": (64, 128), "KEYS": (32, 16), "DEPTH": (16, 8)}
+HALF_KNOBS = {**DECODE_KNOBS, "QROWS": (64, 32, 16)}
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,14 @@ def _powers(first: int, last: int) -> Iterator[int]:
 def tiles(case: Heads, knobs: Knobs, prefill: bool = False) -> Tiles:
     """The most rows whose queries find local memory, and whose results find registers.
 
-    ROWS at most; of one token so many of its heads that work-groups share them evenly, for which a
+    QROWS at most; of one token so many of its heads that work-groups share them evenly, for which a
     tile has fewer keys rather than that keys were read by one more.
     """
     heads, most = case.H // case.G, knobs["KEYS"]
-    rows = [*_powers(1, knobs["ROWS"])][::-1] if prefill else _even(heads)
+    rows = [*_powers(1, knobs["QROWS"])][::-1] if prefill else _even(heads)
     keys = (most,) if prefill else (most, max(1, most // 2))
     each = [Tiles(case, knobs, *sizes) for sizes in product(rows, keys)]
-    fitting = (t for t in each if t.local_bytes <= LOCAL and t.floats <= knobs["HELD"])
+    fitting = (t for t in each if t.local_bytes <= LOCAL and t.floats <= RESULTS)
     return next(fitting, each[-1])
 
 

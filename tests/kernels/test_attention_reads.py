@@ -31,6 +31,9 @@ COUNTING = """
 #define SEEN_values(i) SEEN((C * K + (i)) / 4)
 #undef LOAD4_1
 #define LOAD4_1(p, i) ((void)SEEN_##p(i), vload_half4(0, (p) + (i)))
+#undef EIGHT // of attention_half
+#define EIGHT(p, i, d, width)                                                                 \
+  ((void)SEEN_##p(i), (void)SEEN_##p((i) + 4), vload4(0, (__global const uint *)((p) + (i))))
 __kernel"""
 
 
@@ -68,6 +71,7 @@ def expected(case: Heads, g: int, rows: int) -> Array:
 
 
 DECODE = At(seq=1, past=90)
+HALF = At(seq=1, past=45)
 PADDED = At(seq=1, past=90, start=(0, 33))
 
 
@@ -79,8 +83,14 @@ PADDED = At(seq=1, past=90, start=(0, 33))
         ("attention_decode", counting(1, 3, 3, 20, 24, 100, M=1, at=DECODE), 1),
         ("attention_decode", counting(1, 16, 1, 64, 64, 100, M=1, at=DECODE), 8),  # two groups
         ("attention_decode", counting(1, 10, 2, 64, 64, 100, M=1, WINDOW=70, at=DECODE), 5),
+        ("attention_decode_half", counting(1, 32, 2, 128, 128, 50, M=1, at=HALF), 16),  # ChatGLM2's
+        ("attention_decode_half", counting(1, 71, 1, 64, 64, 50, M=1, at=HALF), 80),  # Falcon's
+        ("attention_decode_half", counting(1, 48, 1, 128, 128, 50, M=1, at=HALF), 48),
+        ("attention_split_half", counting(1, 24, 2, 40, 24, 100, M=1, SPLITS=3, at=DECODE), 16),
         ("attention_split", counting(1, 14, 2, 64, 300, 100, M=1, SPLITS=3, at=DECODE), 7),
         ("attention_prefill", counting(1, 4, 2, 32, 64, 100, M=21, at=At(seq=21, past=70)), ROWS),
+        ("attention_prefill_half", counting(1, 4, 2, 32, 64, 80, M=40, at=At(seq=40, past=9)), 64),
+        ("attention_prefill_half", counting(1, 8, 1, 256, 256, 9, M=9, WINDOW=5, at=At(seq=9)), 16),
         ("attention_prefill", counting(1, 6, 2, 64, 64, 70, M=21, WINDOW=30, at=At(seq=21)), ROWS),
     ],
 )  # fmt: skip

@@ -110,6 +110,10 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
     yield "attention_decode", one
     yield "attention_split", replace(one, SPLITS=16)
     yield "attention_combine", replace(one, SPLITS=16)
+    halves = replace(one, x="f16", y="f16")
+    yield "attention_prefill_half", replace(halves, M=256, at=At(seq=256))
+    yield "attention_decode_half", halves
+    yield "attention_split_half", replace(halves, SPLITS=16)
     for name in ("sample", "sample_best", "sample_weights", "sample_pick"):
         yield name, Choice(M=1, V=V, C=4096, GROUPS=24)
     pair = (Operand("f16", 256 * D), Operand("f16", 256 * D))

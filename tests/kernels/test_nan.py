@@ -44,13 +44,17 @@ GATED = {
 }
 ONE = Heads(M=1, H=6, G=2, K=30, C=90, SCALE=0.2, at=At(seq=1, past=70))
 MANY = replace(ONE, M=7, at=At(seq=7, past=70))
+SHARED = replace(ONE, H=20, x="f16", kv="f16")  # ten heads a K/V head
 ATTENTION = {
     "attention_prefill": MANY,
     "attention_prefill_cpu": MANY,
+    "attention_prefill_half": replace(MANY, x="f16", kv="f16"),
     "attention_decode": ONE,
     "attention_decode_cpu": ONE,
+    "attention_decode_half": SHARED,
     "attention_split": replace(ONE, SPLITS=3),
     "attention_split_cpu": replace(ONE, SPLITS=3),
+    "attention_split_half": replace(SHARED, SPLITS=3),
 }
 
 
@@ -103,7 +107,7 @@ BIASED = {
         V=17,
         score="Where(i3 > 3, s + a0[i3], -65504.0)",
         sink="a1[i1]",
-        inputs=(Operand("f32", 77), Operand("f32", 6)),
+        inputs=(Operand("f32", 77), Operand("f32", case.H)),
     )
     for name, case in ATTENTION.items()
 }
