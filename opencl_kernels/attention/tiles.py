@@ -43,7 +43,7 @@ class Tiles:
     def held_rows(self) -> int:
         """QROWS: the rows, and perhaps a few of zeros."""
         sets = self.knobs["WG"] // self.key_sets
-        return ceil_div(self.rows, sets) * sets
+        return _up(self.rows, sets) * sets
 
     @property
     def values_at_once(self) -> int:
@@ -52,9 +52,11 @@ class Tiles:
         return max(n for n in _powers(1, keys) if n == 1 or n * self._vectors <= room)
 
     @property
-    def floats(self) -> int:
-        """Of the result that a work-item keeps in registers."""
-        return 8 * self._rows_of_values(self.across) * ceil_div(self._vectors, self.across)
+    def fits(self) -> bool:
+        """Whether there is local memory for it, and registers for what each work-item sums."""
+        scores = self.keys * self.held_rows // self.knobs["WG"]
+        results = 8 * self._rows_of_values(self.across) * _up(self._vectors, self.across)
+        return self.local_bytes <= LOCAL and scores <= SCORES and results <= RESULTS
 
     @property
     def local_bytes(self) -> int:
@@ -62,33 +64,36 @@ class Tiles:
         groups = self.knobs["WG"] // self.across
         places = groups * self._rows_of_values(self.across)
         tile = max(self._depth * (self.keys + 1), self.values_at_once * self._vectors)
-        vectors = ceil_div(self.case.K, 8) * self.held_rows + tile
-        weights = self.keys * (ceil_div(places, 4) | 1) * 4
+        vectors = _up(self.case.K, 8) * self.held_rows + tile
+        weights = self.keys * (_up(places, 4) | 1) * 4
         return 16 * vectors + 4 * (weights + (self.key_sets + 1) * places)
 
     @property
     def _vectors(self) -> int:
-        return ceil_div(self.case.value_width, 8)
+        return _up(self.case.value_width, 8)
 
     @property
     def _depth(self) -> int:
-        return min(ceil_div(self.case.K, 8), self.knobs["DEPTH"])
+        return min(_up(self.case.K, 8), self.knobs["DEPTH"])
 
     def _rows_of_values(self, across: int) -> int:
-        return ceil_div(self.held_rows, self.knobs["WG"] // across)
+        return _up(self.held_rows, self.knobs["WG"] // across)
 
     def _cost_of_scores(self, key_sets: int) -> int:
         """Of eight elements of a tile, and of finding its highest scores."""
         keys = self.keys // key_sets
-        rows = ceil_div(self.rows, self.knobs["WG"] // key_sets)
-        if keys * rows > SCORES:
-            return 1 << 20
+        rows = _up(self.rows, self.knobs["WG"] // key_sets)
         return 8 * keys * rows + LOAD * (keys + rows) + (key_sets + keys) * rows // 4
 
     def _cost_of_values(self, across: int) -> int:
         """Of one key."""
-        rows, own = self._rows_of_values(across), ceil_div(self._vectors, across)
-        return 8 * rows * own + LOAD * own + 4 * ceil_div(rows, 4)
+        rows, own = self._rows_of_values(across), _up(self._vectors, across)
+        return 8 * rows * own + LOAD * own + 4 * _up(rows, 4)
+
+
+def _up(a: int, b: int) -> int:
+    """a / b, rounded up."""
+    return -(-a // b)
 
 
 def _powers(first: int, last: int) -> Iterator[int]:
@@ -107,13 +112,12 @@ def tiles(case: Heads, knobs: Knobs, prefill: bool = False) -> Tiles:
     rows = [*_powers(1, knobs["QROWS"])][::-1] if prefill else _even(heads)
     keys = (most,) if prefill else (most, max(1, most // 2))
     each = [Tiles(case, knobs, *sizes) for sizes in product(rows, keys)]
-    fitting = (t for t in each if t.local_bytes <= LOCAL and t.floats <= RESULTS)
-    return next(fitting, each[-1])
+    return next((found for found in each if found.fits), each[-1])
 
 
 def _even(heads: int) -> list[int]:
     """Of one work-group, of two, and so on."""
-    return sorted({ceil_div(heads, blocks) for blocks in range(1, heads + 1)}, reverse=True)
+    return sorted({_up(heads, blocks) for blocks in range(1, heads + 1)}, reverse=True)
 
 
 def half_defines(case: Heads, knobs: Knobs, prefill: bool = False) -> Defines:

@@ -112,7 +112,8 @@ def test_registers_hold_the_sums_and_loads_feed_many_products(K: int, device_cla
         counts = list(products_and_loads(text))
         assert len(counts) >= 2
         if "prefill" in name:
-            assert all(products >= 8 * loads for products, loads in counts), counts
+            least = 8 if K >= 64 else 5
+            assert all(products >= least * loads for products, loads in counts), counts
 
 
 def extreme(case: Heads, rng: np.random.Generator) -> dict[str, Any]:
