@@ -33,7 +33,9 @@ def attention(plan: Plan) -> dict[str, Any]:
 @pytest.mark.parametrize("name", HEADS)
 def test_plans_for_phones_fit(tmp_path: Path, name: str) -> None:
     found = attention(compiled(tmp_path, name))
-    assert set(found) == {"attention_prefill", "attention_decode"}
+    shared = {"attention_decode_half"} if HEADS[name][0] // HEADS[name][1] > 8 else set()
+    expected = {"attention_prefill_half", "attention_prefill", "attention_decode", *shared}
+    assert set(found) == expected
     assert all(0 < variant.local_bytes <= 32768 for variant in found.values())
 
 
@@ -59,6 +61,7 @@ def test_a_device_with_too_little_is_refused_by_figures(
     (tmp_path / "pocketcl/devices.yaml").write_text(profile.replace("8000", str(least - 1)))
     with pytest.raises(PocketError, match="local memory") as raised:
         compiled(tmp_path / "again", "Gemma 2B", device="tiny")
+    assert "attention_prefill_half takes " in raised.value.because
     assert f"attention_prefill takes {least} bytes or more" in raised.value.because
     assert f"the device has {least - 1}" in raised.value.because and raised.value.hint
     assert not (tmp_path / "again/x.plan").exists()
