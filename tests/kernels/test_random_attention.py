@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from launches import check_launch
+from launches import check_launch, skip_without
 
 from opencl_kernels import KERNELS, family_of
 from opencl_kernels.attention.heads import Heads
@@ -67,4 +67,5 @@ def test_attention_equals_numpy_at_any_size(queue: Any, name: str, seed: int) ->
     case = random_case(name, np.random.default_rng([seed, *map(ord, name)]))
     kernel = KERNELS[name]
     knobs = default_knobs(kernel, kernel.classes[0])
+    skip_without(queue, kernel.requires(case, knobs).features)
     check_launch(queue, family_of(name), kernel, case, knobs)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from launches import skip_without
 from sampler import SlicedSampler
 
 from opencl_kernels import FAMILIES, KERNELS, family_of
@@ -48,6 +49,7 @@ def run(queue: Any, name: str, inputs: dict[str, Array], case: Any) -> dict[str,
         return SlicedSampler(queue, case).run(case, inputs)
     kernel = KERNELS[name]
     knobs = default_knobs(kernel, kernel.classes[0])
+    skip_without(queue, kernel.requires(case, knobs).features)
     return launch(queue, family_of(name), kernel, inputs, case, knobs)[0]
 
 
@@ -124,7 +126,10 @@ def test_a_score_is_that_of_visible_keys(queue: Any, name: str) -> None:
         np.testing.assert_allclose(outputs[key], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["attention_split", "attention_split_cpu", "attention_split_half"])
+@pytest.mark.parametrize(
+    "name",
+    ["attention_split", "attention_split_cpu", "attention_split_half", "attention_split_shuffle"],
+)
 def test_combined_splits_equal_attention(queue: Any, name: str) -> None:
     for case in cases_of(name):
         inputs = inputs_of(name, case)

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 # Extensions and OpenCL C 3.0 features, each of which provides the built-in functions that a feature
-# of ours means. Not among them: cl_qcom_dot_product8, whose operands have other signs, and
-# cl_qcom_subgroup_shuffle, which has no sums.
+# of ours means. Not among them: cl_qcom_dot_product8, whose operands have other signs. Shuffles go
+# with sub-groups: a driver that has none of these has no numbers of a sub-group's work-items.
 NAMES = {
     "fp16": {"cl_khr_fp16"},
     "subgroups": {"cl_khr_subgroups", "cl_intel_subgroups", "__opencl_c_subgroups"},
+    "shuffles": {"cl_khr_subgroup_shuffle", "cl_intel_subgroups", "cl_qcom_subgroup_shuffle"},
     "int_dot": {
         "cl_khr_integer_dot_product",
         "__opencl_c_integer_dot_product_input_4x8bit",
@@ -38,6 +39,7 @@ def device_features(device: Any) -> list[str]:
     has = {feature: bool(reported & names) for feature, names in NAMES.items()}
     has["fp16"] |= version >= (3, 0) and bool(_answer(device, ask.HALF_FP_CONFIG, 0))
     has["subgroups"] |= version >= (2, 1) and _answer(device, ask.MAX_NUM_SUB_GROUPS, 0) > 0
+    has["shuffles"] &= has["subgroups"]
     has["images"] = bool(_answer(device, ask.IMAGE_SUPPORT, 0))
     return [feature for feature in has if has[feature]]
 

@@ -16,7 +16,7 @@ from toolkit.plan.expr import Box, Expr, to_rpn
 FORMAT = 2
 WEIGHT_ALIGN = 16384
 DTYPE_BYTES = {"f32": 4, "f16": 2, "i32": 4, "i64": 8, "u32": 4, "u8": 1}
-FEATURES = ("fp16", "subgroups", "images", "int_dot")
+FEATURES = ("fp16", "subgroups", "shuffles", "images", "int_dot")
 # Of a program's build. A plan comes from elsewhere: these change what numbers a kernel computes and
 # nothing else, while some compilers have options that read or write files.
 BUILD_OPTIONS = (

@@ -1,0 +1,168 @@
+// y_MHV = softmax_j(SCORE(q_MHK . k_jK * SCALE)) v_jV over the visible keys     one token; sub-groups
+//
+//   Arguments, visible keys, SCORE, SINK, SPLITS: see attention.clh; RING: states.clh; any K, V
+//   The kernel is attention_decode_shuffle, with SPLITS attention_split_shuffle
+// A work-group has a token's rows, the heads of a K/V head: groups (token and split, K/V head, b).
+// CLUSTER work-items read a key and its value as one piece, eight elements each at a time, for the
+// HH heads of their set; HEAD_SETS sets of heads that one work-item's registers cannot hold read the
+// same at once. Keys go round among streams of such work-items, AHEAD of them at a time. A score is
+// summed by shuffles, so that nothing waits for anyone until the streams' results are joined.
+#ifndef WG // work-items per work-group; a power of two, as the next two
+#define WG 64
+#endif
+#ifndef CLUSTER // work-items that share a key; at most a sub-group
+#define CLUSTER 8
+#endif
+#ifndef HEAD_SETS // that read the same keys; CLUSTER * HEAD_SETS is at most WG
+#define HEAD_SETS 1
+#endif
+#ifndef AHEAD // keys that a work-item asks for at once
+#define AHEAD 4
+#endif
+#include "attention.clh"
+#include "groups.clh"
+#include "shuffle.clh"
+#define HH CEIL_DIV(HEADS, HEAD_SETS)
+#define STREAMS (WG / (CLUSTER * HEAD_SETS))
+#define OF_KEY CEIL_DIV(CEIL_DIV(K, 8), CLUSTER) // vectors of a key that a work-item reads,
+#define OF_VALUE CEIL_DIV(CEIL_DIV(V, 8), CLUSTER) // and of a value
+#define COLUMN(n) ((column + (n) * CLUSTER) * 8)
+#define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+#if SPLITS
+#define NAME attention_split_shuffle
+#else
+#define NAME attention_decode_shuffle
+#endif
+// Eight elements from i on, the d-th and so on of `width`.
+#ifdef cl_khr_fp16 // in one load
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#define LOAD8_1(p, i) convert_float8(as_half8(vload4(0, (__global const uint *)((p) + (i)))))
+#else
+#define LOAD8_1(p, i) vload_half8(0, (p) + (i))
+#endif
+#define LOAD8_0(p, i) vload8(0, (p) + (i))
+#define INSIDE(h, p, i, d, n, width) ((d) + n < (width) ? LOAD(h, p, (i) + n) : 0.0f)
+#define EIGHT(h, p, i, d, width)                                                              \
+  ((width) % 8 == 0                                                                           \
+       ? JOIN(LOAD8_, h)(p, i)                                                                \
+       : (float8)(INSIDE(h, p, i, d, 0, width), INSIDE(h, p, i, d, 1, width),                 \
+                  INSIDE(h, p, i, d, 2, width), INSIDE(h, p, i, d, 3, width),                 \
+                  INSIDE(h, p, i, d, 4, width), INSIDE(h, p, i, d, 5, width),                 \
+                  INSIDE(h, p, i, d, 6, width), INSIDE(h, p, i, d, 7, width)))
+#define ADD_DOT(u, v, s)                                                                      \
+  ((u).s0 * (v).s0 + ((u).s1 * (v).s1 + ((u).s2 * (v).s2 + ((u).s3 * (v).s3 +                 \
+  ((u).s4 * (v).s4 + ((u).s5 * (v).s5 + ((u).s6 * (v).s6 + ((u).s7 * (v).s7 + (s)))))))))
+#define PUT(h, v, p, i, d, n, width) if ((d) + n < (width)) STORE(h, (v).s##n, p, (i) + n);
+#define PUT_EIGHT(h, v, p, i, d, width)                                                       \
+  PUT(h, v, p, i, d, 0, width) PUT(h, v, p, i, d, 1, width) PUT(h, v, p, i, d, 2, width)      \
+  PUT(h, v, p, i, d, 3, width) PUT(h, v, p, i, d, 4, width) PUT(h, v, p, i, d, 5, width)      \
+  PUT(h, v, p, i, d, 6, width) PUT(h, v, p, i, d, 7, width)
+
+__kernel SUB_GROUP __attribute__((reqd_work_group_size(WG, 1, 1)))
+void NAME(PARAMS) {
+  __local float8 sums[WG * OF_VALUE];
+  __local float tops[HEAD_SETS * HH * STREAMS], totals[HEAD_SETS * HH * STREAMS];
+  const int lane = LANE_OF_WAVES, g = get_group_id(1), b = get_group_id(2);
+  const int column = lane % CLUSTER, set = lane / CLUSTER % HEAD_SETS;
+  const int stream = lane / (CLUSTER * HEAD_SETS);
+  const int split = GROUP_ID(0) % SPLIT_COUNT, token = GROUP_ID(0) / SPLIT_COUNT;
+  const int self = PAST + token, lowest = lowest_key(self, START(b));
+  const int most = CEIL_DIV(max(0, self + 1 - lowest), SPLIT_COUNT);
+  const int begin = lowest + split * most, end = min(self + 1, begin + most);
+  const size_t row = head_of(b * SEQ + token, g, 0);
+  STATE keys = k_state + head_at(b, g, K);
+  STATE values = v_state + head_at(b, g, V);
+  float8 queries[HH * OF_KEY], out[HH * OF_VALUE];
+  float top[HH], total[HH];
+  UNROLL for (int r = 0; r < HH; r++) {
+    const int head = min(set * HH + r, HEADS - 1);
+    ROW_AT(b, g * HEADS + head, token)
+    UNROLL for (int n = 0; n < OF_KEY; n++) {
+      const int d = COLUMN(n);
+      queries[r * OF_KEY + n] =
+          d < K ? EIGHT(X_HALF, q + row * K, head * K + d, d, K) * SCALE : (float8)(0.0f);
+    }
+    top[r] = MASKED; // begins without a key: nothing summed, the lowest of all scores
+    total[r] = 0.0f;
+    if (SINKS && split == 0 && stream == 0) { // or with its sink, once
+      SINK_LETS const float sink = SINK;
+      top[r] = fmax(sink, MASKED);
+      total[r] = exp(sink - top[r]);
+    }
+  }
+  UNROLL for (int i = 0; i < HH * OF_VALUE; i++) out[i] = 0.0f;
+
+  for (int j0 = begin; j0 < end; j0 += AHEAD * STREAMS) {
+    float8 k[AHEAD * OF_KEY], v[AHEAD * OF_VALUE];
+    UNROLL for (int t = 0; t < AHEAD; t++) {
+      const int j = j0 + t * STREAMS + stream, at = slot(j);
+      UNROLL for (int n = 0; n < OF_KEY; n++) {
+        const int d = COLUMN(n);
+        k[t * OF_KEY + n] = j < end && d < K ? EIGHT(KV_HALF, keys, at * K + d, d, K) : 0.0f;
+      }
+      UNROLL for (int n = 0; n < OF_VALUE; n++) {
+        const int d = COLUMN(n);
+        v[t * OF_VALUE + n] = j < end && d < V ? EIGHT(KV_HALF, values, at * V + d, d, V) : 0.0f;
+      }
+    }
+    UNROLL for (int r = 0; r < HH; r++) {
+      ROW_AT(b, g * HEADS + min(set * HH + r, HEADS - 1), token)
+      float scores[AHEAD], highest = top[r];
+      UNROLL for (int t = 0; t < AHEAD; t++) {
+        const int i3 = j0 + t * STREAMS + stream;
+        float mine = 0.0f, score = MASKED;
+        UNROLL for (int n = 0; n < OF_KEY; n++)
+          mine = ADD_DOT(queries[r * OF_KEY + n], k[t * OF_KEY + n], mine);
+        const float s = sum_of_neighbours(mine);
+        if (i3 < end) {
+          SCORE_LETS score = SCORE;
+        }
+        scores[t] = score;
+        highest = fmax(highest, score);
+      }
+      const float less = exp(top[r] - highest);
+      top[r] = highest;
+      total[r] *= less;
+      UNROLL for (int n = 0; n < OF_VALUE; n++) out[r * OF_VALUE + n] *= less;
+      UNROLL for (int t = 0; t < AHEAD; t++) {
+        const float weight = scores[t] <= MASKED ? 0.0f : exp(scores[t] - highest); // NaN stays
+        total[r] += weight;
+        UNROLL for (int n = 0; n < OF_VALUE; n++)
+          out[r * OF_VALUE + n] = weight * v[t * OF_VALUE + n] + out[r * OF_VALUE + n];
+      }
+    }
+  }
+  // Streams are joined: what each summed is made relative to the greatest score of all.
+  UNROLL for (int r = 0; r < HH; r++) {
+    tops[(set * HH + r) * STREAMS + stream] = top[r];
+    totals[(set * HH + r) * STREAMS + stream] = total[r];
+  }
+  BARRIER;
+  UNROLL for (int r = 0; r < HH; r++) {
+    const int head = set * HH + r;
+    float highest = MASKED, sum_of_weights = 0.0f;
+    for (int n = 0; n < STREAMS; n++) highest = fmax(highest, tops[head * STREAMS + n]);
+    for (int n = 0; n < STREAMS; n++)
+      sum_of_weights += totals[head * STREAMS + n] * exp(tops[head * STREAMS + n] - highest);
+    if (r) BARRIER; // all have done with the head before
+    UNROLL for (int n = 0; n < OF_VALUE; n++)
+      sums[n * WG + lane] = out[r * OF_VALUE + n] * exp(top[r] - highest);
+    BARRIER;
+    if (stream == 0 && head < HEADS) {
+      UNROLL for (int n = 0; n < OF_VALUE; n++) {
+        const int d = COLUMN(n);
+        float8 sum = 0.0f;
+        for (int m = 0; m < STREAMS; m++) sum += sums[n * WG + m * CLUSTER * HEAD_SETS + lane];
+#if SPLITS // as they are, for attention_combine
+        __global float *found = splits + ((row + head) * SPLITS + split) * (V + 2);
+        PUT_EIGHT(0, sum, found, d, d, V)
+        if (d == 0) found[V] = highest;
+        if (d == 0) found[V + 1] = sum_of_weights;
+#else // zeros where nothing was seen
+        sum *= sum_of_weights == 0.0f ? 0.0f : 1.0f / sum_of_weights;
+        PUT_EIGHT(Y_HALF, sum, y + (row + head) * V, d, d, V)
+#endif
+      }
+    }
+  }
+}
