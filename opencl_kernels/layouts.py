@@ -31,6 +31,7 @@ from opencl_kernels.formats import (
 from opencl_kernels.kernel import Argument
 
 SCALES = "n32"  # how a plan names the layout of scales and zero points
+UNPACKED = 2**20  # elements of a weight that the reference unpacks at once
 ZEROS = ("", "u8", "f16", "f32")  # in the order of the define ZERO
 
 
@@ -152,6 +153,34 @@ F32, F16 = Stored("f32"), Stored("f16")
 def quantized(dtype: str, group: int, scale: str, zero: str = "") -> Stored:
     """Codes in the layout that bears their name."""
     return Stored(dtype, dtype, group, scale, zero)
+
+
+def _blocks_of(inputs: Mapping[str, Array], stored: Stored, K: int, blocks: Any) -> Array:
+    """The rows of some blocks of a stored weight, in float64."""
+    layout = LAYOUTS[stored.layout]
+    named = {part.argument: inputs[part.argument][blocks] for part in layout.parts(stored, K)}
+    return layout.unpack(named, stored, len(named["w"]) * layout.block, K)
+
+
+def stored_rows(inputs: Mapping[str, Array], stored: Stored, K: int, rows: Array) -> Array:
+    """W[rows] of a stored weight, in float64; nothing else of it is unpacked."""
+    block = LAYOUTS[stored.layout].block
+    wanted, places = np.unique(rows // block, return_inverse=True)
+    unpacked = _blocks_of(inputs, stored, K, wanted)
+    return unpacked[places.reshape(rows.shape) * block + rows % block]
+
+
+def times_stored(
+    x_MK: Array, inputs: Mapping[str, Array], stored: Stored, N: int, K: int, first: int = 0
+) -> Array:
+    """x W^T for N rows of a stored weight from `first` on, which begins a block; in float64."""
+    block = LAYOUTS[stored.layout].block
+    at_once, end = max(1, UNPACKED // (block * K)), first // block + ceil_div(N, block)
+    parts = [
+        x_MK @ _blocks_of(inputs, stored, K, slice(begin, min(end, begin + at_once))).T
+        for begin in range(first // block, end, at_once)
+    ]
+    return np.concatenate(parts, axis=-1)[..., :N]
 
 
 def weight_arguments(stored: Stored, N: int, K: int) -> tuple[Argument, ...]:

@@ -7,6 +7,7 @@
 
 #include "executor/mode_trial.h"
 #include "executor/self_test.h"
+#include "executor/vector_test.h"
 
 namespace pocket {
 
@@ -24,6 +25,8 @@ class Executor {
   // After `load` and before anything runs: whether the driver builds kernels right; then, how
   // recordable phases are launched.
   void test_kernels(const TestText &text) {
+    if (!programs_.distrusts_driver()) return;
+    VectorTest(plan_, device_, memory_, programs_, runner_).run();
     SelfTest(plan_, device_, memory_, programs_, runner_).run(text);
   }
   void choose_modes(const ModeWishes &wishes, const StepPattern &pattern);

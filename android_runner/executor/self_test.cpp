@@ -3,20 +3,13 @@
 #include <algorithm>
 
 #include "base/agreement.h"
-#include "build/device_fit.h"
+#include "base/vectors.h"
 
 namespace pocket {
 namespace {
 
 constexpr size_t MOST_BYTES = 16 << 20;  // of an output: a KV cache of a long text is larger
 constexpr uint32_t FLOATS = 0x3E003E00, ANY_FLOATS = 0x81FF81FF;  // also as pairs of halves
-
-// Of a counter; a hash of integers, so that every start makes up the same.
-uint32_t hash(uint32_t x) {
-  x = (x ^ x >> 16) * 0x7FEB352Du;
-  x = (x ^ x >> 15) * 0x846CA68Bu;
-  return x ^ x >> 16;
-}
 
 bool is_float(const std::string &dtype) { return dtype == "f32" || dtype == "f16"; }
 
@@ -129,15 +122,15 @@ void SelfTest::judge(const BoundPhase &phase, const BoundDispatch &dispatch,
   if (compared.empty()) passed_.emplace(program, "writes nothing that can be compared");
   if (compared.empty() || dispatch.empty()) return;
   const Contents before = read(changed), first = read(compared);
-  if (!launched(dispatch)) return;
+  if (!runner_.launched_alone(dispatch)) return;
   const Contents computed = read(compared);
   std::string others;
   bool same = false;
   for (auto other = step.variants.rbegin(); other != step.variants.rend() && !same; ++other) {
     BoundDispatch plain{};
-    if (other->program == program || !prepare(phase, step, *other, symbols, plain)) continue;
+    if (other->program == program || !runner_.prepare(phase, step, *other, symbols, plain)) continue;
     write(changed, before);
-    if (!launched(plain)) continue;
+    if (!runner_.launched_alone(plain)) continue;
     const Contents expected = read(compared);
     same = true;
     for (size_t i = 0; i < compared.size(); ++i)
@@ -151,31 +144,6 @@ void SelfTest::judge(const BoundPhase &phase, const BoundDispatch &dispatch,
   else if (!same)
     programs_.reject(program, "builds " + programs_.name(program) + " wrong: for " + step.name +
                                   " it computes something else than " + others);
-}
-
-// Binds a variant that was not chosen; false where it doesn't run here.
-bool SelfTest::prepare(const BoundPhase &phase, const Step &step, const Variant &variant,
-                       const std::vector<int64_t> &symbols, BoundDispatch &dispatch) {
-  cl::Owned<cl::Kernel> kernel;
-  if (!lack(plan_, variant, device_.facts()).empty() ||
-      !runner_.variants().try_variant(variant, step.args.size(), kernel).empty())
-    return false;
-  dispatch = runner_.bind_variant(step, {&variant, std::move(kernel)}, phase);
-  for (size_t axis = 0; axis < variant.global.size(); ++axis)
-    dispatch.global[axis] = extent(variant.global[axis], symbols);
-  return !dispatch.empty();
-}
-
-bool SelfTest::launched(const BoundDispatch &dispatch) {
-  const size_t program = dispatch.variant->program;
-  programs_.risk(
-      Journal::Launch, program,
-      "launching " + dispatch.step->name + " for the first time: " + programs_.name(program));
-  const bool taken = runner_.pace().launch(device_.queue(dispatch.queue), dispatch) == 0;
-  runner_.pace().flush();
-  device_.wait();
-  programs_.journal().done();
-  return taken;
 }
 
 // What a dispatch writes, at most so much of each; or what of it can be compared. Integers in

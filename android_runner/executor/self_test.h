@@ -1,6 +1,7 @@
-// Whether kernels compute on this driver what they should: compilers of phones build some wrong.
+// Whether kernels compute on this driver what they should, where the plan has no test of them
+// (vector_test.h): compilers of phones build some wrong.
 //
-// Each program that has another variant is launched once beside it, on the same memory, the first
+// Each such program that has another variant is launched once beside it, on the same memory, the first
 // time that this driver runs it. What they agree on is taken for right, since hardly any two
 // kernels are built wrong alike; one that agrees with no other is not used again. The verdict is
 // kept with the program's binary, also where nothing can be compared.
@@ -52,9 +53,6 @@ class SelfTest {
   void run(BoundPhase &phase, const std::vector<int64_t> &symbols);
   void judge(const BoundPhase &phase, const BoundDispatch &dispatch,
              const std::vector<int64_t> &symbols);
-  bool prepare(const BoundPhase &phase, const Step &step, const Variant &variant,
-               const std::vector<int64_t> &symbols, BoundDispatch &dispatch);
-  bool launched(const BoundDispatch &dispatch);
   std::vector<Output> outputs(const BoundPhase &phase, const Step &step, bool compared) const;
   Contents read(const std::vector<Output> &outputs) const;
   void write(const std::vector<Output> &outputs, const Contents &contents) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <map>
 
 #include "base/failure.h"
@@ -72,6 +73,12 @@ size_t Node::index(size_t count, const char *of) const {
     fail(std::to_string(index) + " is no index into " + of + ", which has " +
          std::to_string(count) + " entries");
   return static_cast<size_t>(index);
+}
+
+double Node::real() const {
+  if (value_->kind == Json::Integer) return static_cast<double>(value_->integer);
+  if (value_->kind != Json::Real || !std::isfinite(value_->real)) fail("expected a number");
+  return value_->real;
 }
 
 bool Node::boolean() const {

@@ -25,6 +25,7 @@ class Node {
   int64_t integer(int64_t low, int64_t high) const;
   int64_t bytes() const { return integer(0, int64_t{1} << 42); }
   size_t index(size_t count, const char *of) const;  // an index into a table of `count`
+  double real() const;  // a number of any kind
   bool boolean() const;
   const std::string &text() const;
   const std::string &one_of(const std::set<std::string> &choices) const;
@@ -41,6 +42,7 @@ class Node {
 
 Plan read_plan(const Node &root, const std::string &folder);
 Phase read_phase(const Node &node, const Plan &plan, const Box &box);
+KernelTest read_test(const Node &node, const Plan &plan);
 Symbol read_symbol(const Node &node, const Symbols &earlier);
 Buffer read_buffer(const Node &node, const Symbols &symbols, const Box &box);
 std::vector<State> read_states(const Node &node, const std::vector<Buffer> &buffers);

@@ -165,6 +165,8 @@ Plan read_plan(const Node &root, const std::string &folder) {
       if (plan.phases[i].name == plan.phases.back().name)
         node.at("name").fail("the phase stands there twice");
   }
+  if (root.has("tests"))
+    for (const Node &node : root.at("tests").items()) plan.tests.push_back(read_test(node, plan));
   check_language_model(root, plan);
   return plan;
 }

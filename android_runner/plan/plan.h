@@ -113,6 +113,32 @@ struct Phase {
   std::optional<size_t> cooperative;  // the program that runs all dispatches in one launch
 };
 
+// Elements of an argument: runs of `count`, `stride` apart.
+struct Runs {
+  size_t arg;
+  int64_t first, count, rows, stride;
+};
+
+// How a dispatch is tested, by any of its variants; toolkit/plan/schema.py says what each word
+// means.
+struct Fill {
+  Runs runs;
+  int64_t low, span;
+  std::vector<int64_t> words;
+};
+struct Expected {
+  Runs runs;
+  double size;
+  std::vector<int64_t> sums;
+};
+struct KernelTest {
+  size_t phase, step;
+  std::vector<int64_t> symbols;
+  std::vector<Fill> fills;
+  std::vector<Expected> expected;
+  std::optional<size_t> after = {};
+};
+
 struct Model {
   std::string kind;
   int64_t batch, vocab_size, max_context, prefill_chunk;
@@ -137,6 +163,7 @@ struct Plan {
   std::vector<Program> programs;
   std::vector<Phase> phases;
   std::vector<DriverFault> drivers;
+  std::vector<KernelTest> tests;
 
   const Phase *phase(const std::string &name) const;  // nullptr when absent
   size_t buffer(const std::string &name) const;       // throws Failure when absent

@@ -21,7 +21,15 @@ from opencl_kernels.kernel import (
     nbytes,
     storage_defines,
 )
-from opencl_kernels.layouts import F16, F32, LAYOUTS, Stored, quantized, weight_arguments
+from opencl_kernels.layouts import (
+    F16,
+    F32,
+    LAYOUTS,
+    Stored,
+    quantized,
+    stored_rows,
+    weight_arguments,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +46,8 @@ class Lookup(Case):
 
 def reference(inputs: Mapping[str, Array], case: Lookup) -> dict[str, Array]:
     """Ids beyond the table read its nearest row; a piece leaves the rows of others as they are."""
-    table_VD = LAYOUTS[case.w.layout].unpack(inputs, case.w, case.V, case.D)
     tokens_M = inputs["tokens"] - (case.V0 or 0)
-    y_MD = table_VD[np.clip(tokens_M, 0, case.V - 1)]
+    y_MD = stored_rows(inputs, case.w, case.D, np.clip(tokens_M, 0, case.V - 1))
     if case.V0 is not None:
         mine = (tokens_M >= 0) & (tokens_M < case.V)
         y_MD = np.where(mine[:, None], y_MD, inputs["y"].astype(np.float64))

@@ -20,7 +20,7 @@ from opencl_kernels.kernel import (
     nbytes,
     storage_defines,
 )
-from opencl_kernels.layouts import F32, LAYOUTS, Stored, weight_arguments
+from opencl_kernels.layouts import F32, LAYOUTS, Stored, times_stored, weight_arguments
 from opencl_kernels.map.expression import Node, evaluate, in_c, operations, places
 from opencl_kernels.map.indexed import Reading
 from opencl_kernels.matmul import epilogue
@@ -97,15 +97,16 @@ class Chosen(Reading):
 
 def reference(inputs: Mapping[str, Array], case: Chosen) -> dict[str, Array]:
     """Zeros for no expert; a piece leaves the rows of other pieces as they are."""
-    rows = padded(case.N, STRIP)
-    flat = LAYOUTS[case.w.layout].unpack(inputs, case.w, case.E * rows, case.K)
-    w_ENK = flat.reshape(case.E, rows, case.K)[:, : case.N]
     indices = _with_always(inputs["indices"], case)
     e_MT = indices - case.E0
     mine, nobody = (e_MT >= 0) & (e_MT < case.E), _of_nobody(indices, case)
     chosen = np.where(mine, e_MT, 0)
     x_MTK = inputs["x"].astype(np.float64).reshape(len(e_MT), -1, case.K)
-    y_MTN = np.einsum("mtk,mtnk->mtn", np.broadcast_to(x_MTK, (*e_MT.shape, case.K)), w_ENK[chosen])
+    x_MTK, rows = np.broadcast_to(x_MTK, (*e_MT.shape, case.K)), padded(case.N, STRIP)
+    y_MTN = np.empty((*e_MT.shape, case.N))
+    for e in np.unique(chosen):
+        here = chosen == e
+        y_MTN[here] = times_stored(x_MTK[here], inputs, case.w, case.N, case.K, e * rows)
     if case.bias:
         y_MTN = y_MTN + inputs["bias"][chosen]
     if case.mix:

@@ -11,7 +11,7 @@ import numpy as np
 from opencl_kernels.case import Defines, Size, c_float
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument, nbytes, storage_defines
-from opencl_kernels.layouts import F32, LAYOUTS, Stored, weight_arguments
+from opencl_kernels.layouts import F32, LAYOUTS, Stored, times_stored, weight_arguments
 from opencl_kernels.map.expression import operations
 from opencl_kernels.map.indexed import Reading
 from opencl_kernels.matmul import epilogue
@@ -89,7 +89,6 @@ class Product(Reading):
 
 def reference(inputs: Mapping[str, Array], case: Product) -> dict[str, Array]:
     """The product at columns Y0 on; the rest of y stays."""
-    w_NK = LAYOUTS[case.w.layout].unpack(inputs, case.w, case.N, case.K)
     x_MK = inputs["x"][:, case.X0 : case.X0 + case.K].astype(np.float64)
     outputs = dict[str, Array]()
     if case.sum_eps is not None:
@@ -98,7 +97,7 @@ def reference(inputs: Mapping[str, Array], case: Product) -> dict[str, Array]:
     if case.norm:
         x_MK = case.norm(x_MK, inputs["gamma"], inputs.get("beta", 0.0))
         outputs |= {"normed": x_MK} if case.keeps_norm else {}
-    y_MN = x_MK @ w_NK.T + inputs.get("bias", np.zeros(1))
+    y_MN = times_stored(x_MK, inputs, case.w, case.N, case.K) + inputs.get("bias", np.zeros(1))
     sums = case.glu.halves(y_MN) if case.glu else (y_MN,)
     wide = inputs.get("y", np.zeros((len(x_MK), case.row_width))).astype(np.float64)
     written = slice(case.Y0, case.Y0 + case.columns)

@@ -48,10 +48,12 @@ def write_plan(
     texts: Mapping[str, str],
     copies: Mapping[str, Path],
     progress: Progress | None = None,
+    finish: Callable[[Plan, Path], Plan] | None = None,
 ) -> Plan:
     """Write `plan` (without weights and files) with its files to `out`; return it complete.
 
     Weight i of the plan is sources[i]. `texts` and `copies`: path in the plan -> text or file.
+    finish  adds what depends on the weights, given the plan and the folder where they lie
     """
     out = Path(os.path.realpath(out))  # pathlib's gives up on a loop of links
     check_target(out)
@@ -65,6 +67,7 @@ def write_plan(
             others = [_write(folder, p, [t.encode()]) for p, t in sorted(texts.items())]
             others += [_write(folder, p, _pieces(c)) for p, c in sorted(copies.items())]
             complete = dataclasses.replace(plan, weights=tuple(weights), files=(*shards, *others))
+            complete = finish(complete, folder) if finish else complete
             _write(folder, PLAN_FILE, [to_json(complete).encode()])
             folder.chmod(0o755)  # until now only its maker's; a plan is an ordinary folder
             put_in_place(folder, out, check_target)  # again: packing took its time

@@ -1,4 +1,4 @@
-#include "executor/variant_choice.h"
+#include "build/variant_choice.h"
 
 #include <cstdio>
 

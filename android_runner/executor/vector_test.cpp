@@ -1,0 +1,145 @@
+#include "executor/vector_test.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/vectors.h"
+
+namespace pocket {
+namespace {
+
+constexpr double SHARE = 1.0 / 32;  // of its size, that what is written may be wrong by
+constexpr double STEPS = 4096;      // of its size: how finely sums are told
+
+}  // namespace
+
+// A plan, or a kernel, that was edited computes what its editor wants.
+VectorTest::VectorTest(const Plan &plan, const Device &device, const Memory &memory,
+                       Programs &programs, PhaseRunner &runner)
+    : plan_(plan),
+      device_(device),
+      memory_(memory),
+      programs_(programs),
+      runner_(runner),
+      tests_(plan.programs.size()) {
+  for (const KernelTest &test : plan.tests) {
+    if (plan.edited || !runner.phases()[test.phase].phase) continue;
+    for (const Variant &variant : step_of(test).variants)
+      if (!tests_[variant.program] && !plan.files[plan.programs[variant.program].file].edited)
+        tests_[variant.program] = &test;
+  }
+}
+
+void VectorTest::run() {
+  for (BoundPhase &phase : runner_.phases())
+    for (BoundDispatch &dispatch : phase.dispatches) test(phase, dispatch);
+  if (launched_) memory_.clear(device_);
+}
+
+bool VectorTest::untested(const BoundDispatch &dispatch) const {
+  const size_t program = dispatch.variant->program;
+  return tests_[program] && !programs_.rejected(program) && !programs_.proven(program);
+}
+
+void VectorTest::test(BoundPhase &phase, BoundDispatch &dispatch) {
+  if (!dispatch.kernel) return;
+  if (untested(dispatch)) judge(dispatch.variant->program);
+  while (programs_.rejected(dispatch.variant->program)) {
+    runner_.choose_anew(phase, dispatch, smallest_symbols(plan_, *phase.phase));
+    if (untested(dispatch)) judge(dispatch.variant->program);
+  }
+}
+
+void VectorTest::judge(size_t program) {
+  const KernelTest &test = *tests_[program];
+  const Step &step = step_of(test);
+  const auto is_of = [&](const Variant &each) { return each.program == program; };
+  const auto variant = std::find_if(step.variants.begin(), step.variants.end(), is_of);
+  if ((test.after && !left_by(*test.after)) || !launched(test, *variant)) return;
+  const std::string wrong = differences(test);
+  if (wrong.empty()) programs_.prove(program, "computes what the compiler did");
+  else
+    programs_.reject(program,
+                     "builds " + programs_.name(program) + " wrong: for " + step.name + wrong);
+}
+
+// Memory as it is after an earlier test, whose program was tested before.
+bool VectorTest::left_by(size_t test) {
+  const KernelTest &before = plan_.tests[test];
+  const BoundPhase &phase = runner_.phases()[before.phase];
+  return (!before.after || left_by(*before.after)) &&
+         launched(before, *phase.dispatches[before.step].variant);
+}
+
+bool VectorTest::launched(const KernelTest &test, const Variant &variant) {
+  BoundDispatch dispatch{};
+  const BoundPhase &phase = runner_.phases()[test.phase];
+  if (!runner_.prepare(phase, step_of(test), variant, test.symbols, dispatch)) return false;
+  const std::vector<cl::Int> words = symbol_words(plan_, test.symbols);
+  device_.write(memory_.symbols(), 0, words.data(), 4 * words.size());
+  fill(test);
+  launched_ = true;
+  return runner_.launched_alone(dispatch);
+}
+
+void VectorTest::fill(const KernelTest &test) const {
+  for (const Fill &each : test.fills) {
+    const Place place = place_of(test, each.runs.arg);
+    const auto count = static_cast<size_t>(each.runs.count);
+    const size_t width = static_cast<size_t>(dtype_size(place.dtype));
+    for (int64_t row = 0; row < each.runs.rows; ++row) {
+      const auto seed = static_cast<uint32_t>(each.runs.arg * 65537 + row * each.runs.count);
+      std::string bytes = drawn(place.dtype, count, seed, each.low, each.span);
+      for (size_t i = 0; i < each.words.size() && width == 4; ++i) {
+        const auto word = static_cast<int32_t>(each.words[i]);
+        bytes.replace(4 * i, 4, reinterpret_cast<const char *>(&word), 4);
+      }
+      const auto start = static_cast<size_t>(each.runs.first + row * each.runs.stride);
+      device_.write(place.memory, width * start, bytes.data(), bytes.size());
+    }
+  }
+}
+
+// Empty where it computed what it should.
+std::string VectorTest::differences(const KernelTest &test) const {
+  for (const Expected &each : test.expected) {
+    const Place place = place_of(test, each.runs.arg);
+    const std::array<double, SUMS> sums = sums_of(place.dtype, read(test, each.runs));
+    double squares = 0;
+    for (size_t i = 0; i < SUMS; ++i) {
+      const double unit = each.size > 0 ? each.size / STEPS : 1 / PARTS;
+      const double apart = sums[i] - static_cast<double>(each.sums[i]) * unit;
+      squares += apart * apart / SUMS;
+    }
+    const double error = std::sqrt(squares), most = SHARE * each.size;
+    if (error <= most) continue;
+    const double percent = 100 * error / each.size;
+    const std::string share =
+        percent < 1000 ? std::to_string(std::lround(percent)) + " % off" : "another";
+    return " its argument " + std::to_string(each.runs.arg) + " is " + share;
+  }
+  return "";
+}
+
+std::string VectorTest::read(const KernelTest &test, const Runs &runs) const {
+  const Place place = place_of(test, runs.arg);
+  const auto width = static_cast<size_t>(dtype_size(place.dtype));
+  const size_t bytes = width * static_cast<size_t>(runs.count);
+  std::string found(bytes * static_cast<size_t>(runs.rows), '\0');
+  for (int64_t row = 0; row < runs.rows; ++row) {
+    const auto start = static_cast<size_t>(runs.first + row * runs.stride);
+    device_.read(place.memory, width * start, &found[bytes * static_cast<size_t>(row)], bytes);
+  }
+  return found;
+}
+
+VectorTest::Place VectorTest::place_of(const KernelTest &test, size_t arg) const {
+  const Argument &argument = step_of(test).args[arg];
+  const BoundPhase &phase = runner_.phases()[test.phase];
+  if (argument.kind == Argument::Symbols) return {memory_.symbols(), "i32"};
+  if (argument.kind == Argument::Buffer)
+    return {memory_.buffer(argument.index), plan_.buffers[argument.index].dtype};
+  return {phase.scratch[argument.index].get(), phase.phase->scratch[argument.index].dtype};
+}
+
+}  // namespace pocket

@@ -1,0 +1,48 @@
+// Whether kernels compute on this driver what the compiler knows that they should: the plan's
+// tests, the first time that this driver runs a program. One that computes something else is not
+// used again, and the next variant of its dispatches is tested in its place.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "executor/phase_runner.h"
+
+namespace pocket {
+
+class VectorTest {
+ public:
+  VectorTest(const Plan &plan, const Device &device, const Memory &memory, Programs &programs,
+             PhaseRunner &runner);
+
+  // Tests what is bound and isn't proven yet. Every buffer is clear afterwards.
+  void run();
+
+ private:
+  bool untested(const BoundDispatch &dispatch) const;
+  void test(BoundPhase &phase, BoundDispatch &dispatch);
+  void judge(size_t program);
+  bool launched(const KernelTest &test, const Variant &variant);
+  bool left_by(size_t test);
+  void fill(const KernelTest &test) const;
+  std::string differences(const KernelTest &test) const;
+  std::string read(const KernelTest &test, const Runs &runs) const;
+
+  struct Place {
+    cl::Memory memory;
+    std::string dtype;
+  };
+  Place place_of(const KernelTest &test, size_t arg) const;
+  const Step &step_of(const KernelTest &test) const {
+    return plan_.phases[test.phase].steps[test.step];
+  }
+
+  const Plan &plan_;
+  const Device &device_;
+  const Memory &memory_;
+  Programs &programs_;
+  PhaseRunner &runner_;
+  std::vector<const KernelTest *> tests_;  // of each program; none where it has none here
+  bool launched_ = false;                  // anything
+};
+
+}  // namespace pocket

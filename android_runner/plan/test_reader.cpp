@@ -1,0 +1,106 @@
+// One test of plan.json: a dispatch with made-up inputs, and what is known of its outputs.
+#include <algorithm>
+
+#include "base/vectors.h"
+#include "plan/json_node.h"
+
+namespace pocket {
+namespace {
+
+constexpr int64_t MOST = 1 << 24;   // elements, and values that are made up
+constexpr size_t MOST_TOLD = 4096;  // elements that are told one by one
+
+struct Tested {
+  const Plan &plan;
+  const Phase &phase;
+  const Step &step;
+};
+
+int64_t elements_of(const Argument &argument, const Tested &tested) {
+  const Buffer *buffer =
+      argument.kind == Argument::Buffer ? &tested.plan.buffers[argument.index] : nullptr;
+  if (buffer) return buffer->bytes / dtype_size(buffer->dtype);
+  if (argument.kind == Argument::Symbols) return static_cast<int64_t>(tested.plan.slots());
+  const Scratch &scratch = tested.phase.scratch[argument.index];
+  return scratch.bytes / dtype_size(scratch.dtype);
+}
+
+Runs read_runs(const Node &node, const Tested &tested) {
+  const size_t arg = node.at("arg").index(tested.step.args.size(), "args");
+  if (tested.step.args[arg].kind == Argument::Weight) node.at("arg").fail("a weight is as it is");
+  const int64_t room = elements_of(tested.step.args[arg], tested);
+  const auto read = [&](const char *key, int64_t low, int64_t high, int64_t usual) {
+    return node.has(key) ? node.at(key).integer(low, high) : usual;
+  };
+  const int64_t first = read("first", 0, room, 0);
+  const int64_t count = node.at("count").integer(1, std::min(MOST, room - first));
+  const int64_t rows = read("rows", 1, MOST / count, 1);
+  const int64_t stride = read("stride", 0, room, 0);
+  if (rows > 1 && (stride < count || first + (rows - 1) * stride + count > room))
+    node.at("rows").fail("the memory has only " + std::to_string(room) + " elements");
+  return {arg, first, count, rows, stride};
+}
+
+Fill read_fill(const Node &node, const Tested &tested) {
+  Fill fill{read_runs(node, tested), 0, 1, {}};
+  if (tested.step.args[fill.runs.arg].kind == Argument::Symbols)
+    node.at("arg").fail("the test's symbols say what they are");
+  if (node.has("low")) fill.low = node.at("low").integer(-MOST, MOST);
+  if (node.has("span")) fill.span = node.at("span").integer(1, MOST);
+  if (!node.has("words")) return fill;
+  for (const Node &word : node.at("words").items())
+    fill.words.push_back(word.integer(INT32_MIN, INT32_MAX));
+  const size_t told = fill.words.size();
+  if (told > MOST_TOLD || static_cast<int64_t>(told) != fill.runs.count || fill.runs.rows > 1)
+    node.at("words").fail("they are not as many as the elements");
+  return fill;
+}
+
+Expected read_expected(const Node &node, const Tested &tested) {
+  Expected expected{read_runs(node, tested), node.at("size").real(), {}};
+  const std::vector<size_t> &writes = tested.step.writes;
+  if (std::find(writes.begin(), writes.end(), expected.runs.arg) == writes.end())
+    node.at("arg").fail("the dispatch doesn't write it");
+  if (expected.size < 0) node.at("size").fail("it is negative");
+  if (node.at("sums").size() != SUMS) node.at("sums").fail("there are other than 8");
+  for (const Node &sum : node.at("sums").items())
+    expected.sums.push_back(sum.integer(INT64_MIN, INT64_MAX));
+  return expected;
+}
+
+// Within the phase's bounds; and of a text that has room for them.
+std::vector<int64_t> read_symbols(const Node &node, const Plan &plan, const Phase &phase) {
+  if (node.size() != plan.symbols.size()) node.fail("the plan has others");
+  std::vector<int64_t> values;
+  for (size_t i = 0; i < plan.symbols.size(); ++i)
+    values.push_back(node.at(i).integer(phase.box[i].low, phase.box[i].high));
+  const auto value = [&](const char *name) {
+    const auto found = plan.find_symbol(name);
+    return found ? values[*found] : 0;
+  };
+  const int64_t end = value("past") + value("seq");
+  if (end > plan.model.max_context || value("rows") > value("seq") || value("start") > end)
+    node.fail("no text has them");
+  return values;
+}
+
+}  // namespace
+
+KernelTest read_test(const Node &node, const Plan &plan) {
+  KernelTest test{node.at("phase").index(plan.phases.size(), "phases"), 0, {}, {}, {}};
+  const Phase &phase = plan.phases[test.phase];
+  test.step = node.at("step").index(phase.steps.size(), "steps");
+  const Step &step = phase.steps[test.step];
+  if (step.kind != Step::Dispatch) node.at("step").fail("it is no dispatch");
+  const Tested tested{plan, phase, step};
+  test.symbols = read_symbols(node.at("symbols"), plan, phase);
+  for (const Node &fill : node.at("fills").items()) test.fills.push_back(read_fill(fill, tested));
+  for (const Node &each : node.at("expected").items())
+    test.expected.push_back(read_expected(each, tested));
+  if (!node.has("after")) return test;
+  test.after = node.at("after").index(plan.tests.size(), "the tests before it");
+  if (plan.tests[*test.after].phase != test.phase) node.at("after").fail("it is of another phase");
+  return test;
+}
+
+}  // namespace pocket

@@ -1,0 +1,83 @@
+"""Numbers made up by a formula that the runner has too, and sums by which arrays are told apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from opencl_kernels.formats import Array
+from opencl_kernels.kernel import Argument
+from toolkit.plan.schema import Expected, Fill
+
+PARTS = 64  # of 1: floats are made up in these, which halves hold exactly
+SUMS = 8
+STEPS = 4096  # of the size of an array: how finely its sums are told
+FLOATS, POSITIVE = (-2 * PARTS, 4 * PARTS + 1), (1, 2 * PARTS)  # the least, and how many there are
+
+
+def hashes(first: int, count: int) -> Array:
+    """A hash of each of the integers from `first` on; base/vectors.cpp has the same."""
+    x = np.arange(first, first + count, dtype=np.uint32)
+    x = (x ^ x >> np.uint32(16)) * np.uint32(0x7FEB352D)
+    x = (x ^ x >> np.uint32(15)) * np.uint32(0x846CA68B)
+    return np.asarray(x ^ x >> np.uint32(16))
+
+
+def filled(fill: Fill, dtype: np.dtype[Any]) -> Array:
+    """The elements of a fill, all runs in one."""
+    if fill.words:
+        return np.array(fill.words, np.int64).astype(np.uint32).view(dtype)
+    drawn = hashes(fill.arg * 65537, fill.rows * fill.count) % np.uint32(fill.span)
+    whole = fill.low + drawn.astype(np.int64)
+    return (whole / PARTS if dtype.kind == "f" else whole).astype(dtype)
+
+
+def range_of(argument: Argument, positive: bool) -> tuple[int, int]:
+    """The least number for an argument, and how many there are; of floats in 64ths."""
+    if argument.random is None:
+        return POSITIVE if positive else FLOATS
+    draw = _Draw()
+    argument.random(draw)  # type: ignore[arg-type]  # it asks for nothing else
+    return draw.low, draw.span
+
+
+class _Draw:
+    """In the place of a random generator: notes what it is asked for."""
+
+    def integers(self, low: int, high: int, shape: tuple[Any, ...]) -> Array:
+        self.low, self.span = int(low), int(high) - int(low)
+        return np.zeros(tuple(map(int, shape)), np.int64)
+
+
+def told_apart(values: Array, size: float) -> tuple[int, ...]:
+    """Sums of the values with signs of `hashes`: 4096ths of `size`, or where it is 0, 64ths.
+
+    The sums of an error have its root sum square as their own mean one, wherever it lies.
+    """
+    flat = values.reshape(-1).astype(np.float64)
+    bits = hashes(0, flat.size)
+    sums = (flat @ (1 - 2.0 * (bits >> np.uint32(j) & np.uint32(1))) for j in range(SUMS))
+    scale = STEPS / size if size else PARTS
+    return tuple(round(float(each) * scale) for each in sums)
+
+
+def expected_of(
+    arg: int, runs: Sequence[int], values: Array, before: Array | None, last: int = 0
+) -> Expected:
+    """What is told of an argument.
+
+    runs    their number, and elements from one to the next
+    before  what it held, where only a part of it is written
+    last    only so many of its last elements; 0: all
+    """
+    rows, stride = runs
+    flat = values.reshape(-1)
+    change = flat if before is None else flat.astype(np.float64) - before.reshape(-1)
+    part = slice(-last, None)
+    size = 0.0
+    if values.dtype.kind != "i":
+        size = float(f"{np.linalg.norm(change[part].astype(np.float64)):.6g}")
+    sums = told_apart(flat[part], size)
+    if last:
+        return Expected(arg, last, size, sums, flat.size - last)
+    return Expected(arg, flat.size // rows, size, sums, 0, rows, stride)
