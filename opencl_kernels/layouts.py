@@ -167,7 +167,8 @@ def stored_rows(inputs: Mapping[str, Array], stored: Stored, K: int, rows: Array
     block = LAYOUTS[stored.layout].block
     wanted, places = np.unique(rows // block, return_inverse=True)
     unpacked = _blocks_of(inputs, stored, K, wanted)
-    return unpacked[places.reshape(rows.shape) * block + rows % block]
+    found: Array = unpacked[places.reshape(rows.shape) * block + rows % block]
+    return found
 
 
 def times_stored(
@@ -180,7 +181,8 @@ def times_stored(
         x_MK @ _blocks_of(inputs, stored, K, slice(begin, min(end, begin + at_once))).T
         for begin in range(first // block, end, at_once)
     ]
-    return np.concatenate(parts, axis=-1)[..., :N]
+    whole: Array = np.concatenate(parts, axis=-1)
+    return whole[..., :N]
 
 
 def weight_arguments(stored: Stored, N: int, K: int) -> tuple[Argument, ...]:

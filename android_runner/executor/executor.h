@@ -7,7 +7,6 @@
 
 #include "executor/mode_trial.h"
 #include "executor/self_test.h"
-#include "executor/vector_test.h"
 
 namespace pocket {
 
@@ -24,10 +23,9 @@ class Executor {
   void load(const std::vector<const Phase *> &phases, bool cooperative);
   // After `load` and before anything runs: whether the driver builds kernels right; then, how
   // recordable phases are launched.
-  void test_kernels(const TestText &text) {
-    if (!programs_.distrusts_driver()) return;
-    VectorTest(plan_, device_, memory_, programs_, runner_).run();
-    SelfTest(plan_, device_, memory_, programs_, runner_).run(text);
+  void test_kernels() {
+    if (programs_.distrusts_driver())
+      SelfTest(plan_, device_, memory_, programs_, runner_).run();
   }
   void choose_modes(const ModeWishes &wishes, const StepPattern &pattern);
 

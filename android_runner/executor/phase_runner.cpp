@@ -4,7 +4,6 @@
 #include <set>
 
 #include "base/failure.h"
-#include "build/device_fit.h"
 #include "plan/bounds.h"
 
 namespace pocket {
@@ -151,29 +150,6 @@ void PhaseRunner::launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
     variants_.refuse(*dispatch.variant, cl::error_name(code));
     choose_anew(phase, dispatch, symbols);
   }
-}
-
-bool PhaseRunner::prepare(const BoundPhase &phase, const Step &step, const Variant &variant,
-                          const std::vector<int64_t> &symbols, BoundDispatch &dispatch) {
-  cl::Owned<cl::Kernel> kernel;
-  if (!lack(plan_, variant, device_.facts()).empty() ||
-      !variants_.try_variant(variant, step.args.size(), kernel).empty())
-    return false;
-  dispatch = bind_variant(step, {&variant, std::move(kernel)}, phase);
-  for (size_t axis = 0; axis < variant.global.size(); ++axis)
-    dispatch.global[axis] = extent(variant.global[axis], symbols);
-  return !dispatch.empty();
-}
-
-bool PhaseRunner::launched_alone(const BoundDispatch &dispatch) {
-  programs_.risk(Journal::Launch, dispatch.variant->program,
-                 "launching " + dispatch.step->name +
-                     " for the first time: " + programs_.name(dispatch.variant->program));
-  const bool taken = pace_.launch(device_.queue(dispatch.queue), dispatch) == 0;
-  pace_.flush();
-  device_.wait();
-  programs_.journal().done();
-  return taken;
 }
 
 void PhaseRunner::count_halves(const BoundPhase &phase, const Step &step,

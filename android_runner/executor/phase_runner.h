@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "base/halves.h"
-#include "build/variant_choice.h"
 #include "executor/bound_phase.h"
 #include "executor/memory.h"
 #include "executor/profile.h"
+#include "executor/variant_choice.h"
 
 namespace pocket {
 
@@ -39,10 +39,6 @@ class PhaseRunner {
   // first that works in place of the present one, and a launch that changes it where it is refused.
   VariantChoice &variants() { return variants_; }
   BoundDispatch bind_variant(const Step &step, ChosenVariant chosen, const BoundPhase &bound);
-  // Binds a variant that was not chosen; false where it doesn't run here, or has nothing to do.
-  bool prepare(const BoundPhase &phase, const Step &step, const Variant &variant,
-               const std::vector<int64_t> &symbols, BoundDispatch &dispatch);
-  bool launched_alone(const BoundDispatch &dispatch);  // false where it is refused
   void choose_anew(BoundPhase &phase, BoundDispatch &dispatch,
                    const std::vector<int64_t> &symbols);
   void launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,

@@ -1,187 +1,156 @@
 #include "executor/self_test.h"
 
 #include <algorithm>
+#include <cmath>
 
-#include "base/agreement.h"
 #include "base/vectors.h"
 
 namespace pocket {
 namespace {
 
-constexpr size_t MOST_BYTES = 16 << 20;  // of an output: a KV cache of a long text is larger
-constexpr uint32_t FLOATS = 0x3E003E00, ANY_FLOATS = 0x81FF81FF;  // also as pairs of halves
-
-bool is_float(const std::string &dtype) { return dtype == "f32" || dtype == "f16"; }
+constexpr double SHARE = 1.0 / 64;  // of its size, that what is written may be wrong by
+constexpr double STEPS = 4096;      // of its size: how finely sums are told
 
 }  // namespace
 
-void SelfTest::run(const TestText &text) {
-  if (!programs_.distrusts_driver()) return;
-  const std::vector<size_t> references = this->references();
-  if (references.empty()) return;
-  programs_.build_ahead(references);
-  for (BoundPhase &phase : runner_.phases())
-    if (any(phase, &SelfTest::untested) || any(phase, &SelfTest::rejected)) test(phase, text);
-  // What one phase finds wrong may be bound in one that was tested before it.
-  for (bool again = true; again;) {
-    again = false;
-    for (BoundPhase &phase : runner_.phases()) {
-      if (!any(phase, &SelfTest::rejected)) continue;
-      test(phase, text);
-      again = true;
-    }
+// A plan, or a kernel, that was edited computes what its editor wants.
+SelfTest::SelfTest(const Plan &plan, const Device &device, const Memory &memory,
+                       Programs &programs, PhaseRunner &runner)
+    : plan_(plan),
+      device_(device),
+      memory_(memory),
+      programs_(programs),
+      runner_(runner),
+      tests_(plan.programs.size()) {
+  for (const KernelTest &test : plan.tests) {
+    if (plan.edited || !runner.phases()[test.phase].phase) continue;
+    for (const Variant &variant : step_of(test).variants)
+      if (!tests_[variant.program] && !plan.files[plan.programs[variant.program].file].edited)
+        tests_[variant.program] = &test;
   }
-  memory_.clear(device_);
-  for (const auto &[program, other] : passed_)
-    if (!programs_.rejected(program)) programs_.prove(program, other);
 }
 
-// The plainest variants' programs, of all dispatches that are to be tested.
-std::vector<size_t> SelfTest::references() const {
-  std::set<size_t> found;
-  for (const BoundPhase &phase : runner_.phases())
-    for (const BoundDispatch &dispatch : phase.dispatches)
-      if (untested(dispatch)) found.insert(dispatch.step->variants.back().program);
-  return {found.begin(), found.end()};
+void SelfTest::run() {
+  for (BoundPhase &phase : runner_.phases())
+    for (BoundDispatch &dispatch : phase.dispatches) test(phase, dispatch);
+  if (launched_) memory_.clear(device_);
 }
 
 bool SelfTest::untested(const BoundDispatch &dispatch) const {
-  return dispatch.kernel && dispatch.variant != &dispatch.step->variants.back() &&
-         !programs_.rejected(dispatch.variant->program) &&
-         !programs_.proven(dispatch.variant->program);
-}
-
-bool SelfTest::rejected(const BoundDispatch &dispatch) const {
-  return dispatch.kernel && programs_.rejected(dispatch.variant->program);
-}
-
-bool SelfTest::any(const BoundPhase &phase, Question is) const {
-  const std::vector<BoundDispatch> &all = phase.dispatches;
-  return std::any_of(all.begin(), all.end(), [&](const auto &each) { return (this->*is)(each); });
-}
-
-void SelfTest::test(BoundPhase &phase, const TestText &text) {
-  fill(text);
-  run(phase, text.symbols(*phase.phase));
-}
-
-// States and float inputs hold numbers of a size that occurs, inputs of integers nothing but ids: a
-// kernel may take the others for places in memory.
-void SelfTest::fill(const TestText &text) const {
-  memory_.clear(device_);
-  for (size_t i = 0; i < plan_.buffers.size(); ++i)
-    if (plan_.buffers[i].kind != "output" && is_float(plan_.buffers[i].dtype))
-      fill(i, ANY_FLOATS, FLOATS);
-  std::vector<uint32_t> ids(static_cast<size_t>(memory_.buffer_bytes(text.tokens)) / 4);
-  for (size_t i = 0; i < ids.size(); ++i)
-    ids[i] = hash(static_cast<uint32_t>(i)) % static_cast<uint32_t>(plan_.model.vocab_size);
-  device_.write(memory_.buffer(text.tokens), 0, ids.data(), 4 * ids.size());
-}
-
-void SelfTest::fill(size_t buffer, uint32_t mask, uint32_t bits) const {
-  const auto bytes = static_cast<size_t>(memory_.buffer_bytes(buffer));
-  std::vector<uint32_t> words(std::min(bytes, MOST_BYTES) / 4);
-  for (size_t i = 0; i < words.size(); ++i)
-    words[i] = (hash(static_cast<uint32_t>(i)) & mask) | bits;
-  if (!words.empty()) device_.write(memory_.buffer(buffer), 0, words.data(), 4 * words.size());
-}
-
-// Dispatch by dispatch, so that each one is tested on what those before it computed.
-void SelfTest::run(BoundPhase &phase, const std::vector<int64_t> &symbols) {
-  const std::vector<cl::Int> words = symbol_words(plan_, symbols);
-  device_.write(memory_.symbols(), 0, words.data(), 4 * words.size());
-  phase.resize(symbols);
-  judged_.clear();
-  for (BoundDispatch &dispatch : phase.dispatches) {
-    if (!dispatch.kernel) continue;
-    judge_once(phase, dispatch, symbols);
-    while (rejected(dispatch)) {
-      runner_.choose_anew(phase, dispatch, symbols);
-      judge_once(phase, dispatch, symbols);
-    }
-    runner_.launch_or_replace(phase, dispatch, symbols);
-    runner_.pace().flush();
-    device_.wait();
-  }
-}
-
-// Each program in each phase: of one position, or of several, it may go other ways.
-void SelfTest::judge_once(const BoundPhase &phase, const BoundDispatch &dispatch,
-                          const std::vector<int64_t> &symbols) {
-  if (untested(dispatch) && judged_.insert(dispatch.variant->program).second)
-    judge(phase, dispatch, symbols);
-}
-
-// Passes or rejects the program of a dispatch; neither where this phase gives it nothing to do.
-void SelfTest::judge(const BoundPhase &phase, const BoundDispatch &dispatch,
-                     const std::vector<int64_t> &symbols) {
-  const Step &step = *dispatch.step;
   const size_t program = dispatch.variant->program;
-  const std::vector<Output> changed = outputs(phase, step, false),
-                            compared = outputs(phase, step, true);
-  if (compared.empty()) passed_.emplace(program, "writes nothing that can be compared");
-  if (compared.empty() || dispatch.empty()) return;
-  const Contents before = read(changed), first = read(compared);
-  if (!runner_.launched_alone(dispatch)) return;
-  const Contents computed = read(compared);
-  std::string others;
-  bool same = false;
-  for (auto other = step.variants.rbegin(); other != step.variants.rend() && !same; ++other) {
-    BoundDispatch plain{};
-    if (other->program == program || !runner_.prepare(phase, step, *other, symbols, plain)) continue;
-    write(changed, before);
-    if (!runner_.launched_alone(plain)) continue;
-    const Contents expected = read(compared);
-    same = true;
-    for (size_t i = 0; i < compared.size(); ++i)
-      same = same && agree(compared[i].dtype, first[i], expected[i], computed[i]);
-    const std::string name = programs_.name(other->program);
-    if (same) passed_.emplace(program, "computes as " + name);
-    others += (others.empty() ? "" : " and ") + name;
-  }
-  write(changed, before);
-  if (others.empty()) passed_.emplace(program, "is the only variant that runs here");
-  else if (!same)
-    programs_.reject(program, "builds " + programs_.name(program) + " wrong: for " + step.name +
-                                  " it computes something else than " + others);
+  return tests_[program] && !programs_.rejected(program) && !programs_.proven(program);
 }
 
-// What a dispatch writes, at most so much of each; or what of it can be compared. Integers in
-// scratch memory may be in any order.
-std::vector<SelfTest::Output> SelfTest::outputs(const BoundPhase &phase, const Step &step,
-                                                bool compared) const {
-  std::vector<Output> found;
-  for (const size_t index : step.writes) {
-    const Argument &arg = step.args[index];
-    if (arg.kind == Argument::Symbols) {
-      if (!compared) found.push_back({memory_.symbols(), "i32", 4 * plan_.slots()});
-      continue;
+void SelfTest::test(BoundPhase &phase, BoundDispatch &dispatch) {
+  if (!dispatch.kernel) return;
+  if (untested(dispatch)) judge(dispatch.variant->program);
+  while (programs_.rejected(dispatch.variant->program)) {
+    runner_.choose_anew(phase, dispatch, smallest_symbols(plan_, *phase.phase));
+    if (untested(dispatch)) judge(dispatch.variant->program);
+  }
+}
+
+void SelfTest::judge(size_t program) {
+  const KernelTest &test = *tests_[program];
+  const Step &step = step_of(test);
+  const auto is_of = [&](const Variant &each) { return each.program == program; };
+  const auto variant = std::find_if(step.variants.begin(), step.variants.end(), is_of);
+  if ((test.after && !left_by(*test.after)) || !launched(test, *variant)) return;
+  const std::string wrong = differences(test);
+  if (wrong.empty()) programs_.prove(program, "computes what the compiler did");
+  else
+    programs_.reject(program,
+                     "builds " + programs_.name(program) + " wrong: for " + step.name + wrong);
+}
+
+// Memory as it is after an earlier test, whose program was tested before.
+bool SelfTest::left_by(size_t test) {
+  const KernelTest &before = plan_.tests[test];
+  const BoundPhase &phase = runner_.phases()[before.phase];
+  return (!before.after || left_by(*before.after)) &&
+         launched(before, *phase.dispatches[before.step].variant);
+}
+
+bool SelfTest::launched(const KernelTest &test, const Variant &variant) {
+  const Step &step = step_of(test);
+  cl::Owned<cl::Kernel> kernel;
+  if (!runner_.variants().try_variant(variant, step.args.size(), kernel).empty()) return false;
+  BoundDispatch dispatch =
+      runner_.bind_variant(step, {&variant, std::move(kernel)}, runner_.phases()[test.phase]);
+  for (size_t axis = 0; axis < variant.global.size(); ++axis)
+    dispatch.global[axis] = extent(variant.global[axis], test.symbols);
+  const std::vector<cl::Int> words = symbol_words(plan_, test.symbols);
+  device_.write(memory_.symbols(), 0, words.data(), 4 * words.size());
+  fill(test);
+  launched_ = true;
+  programs_.risk(
+      Journal::Launch, variant.program,
+      "launching " + step.name + " for the first time: " + programs_.name(variant.program));
+  const bool taken = runner_.pace().launch(device_.queue(dispatch.queue), dispatch) == 0;
+  runner_.pace().flush();
+  device_.wait();
+  programs_.journal().done();
+  return taken;
+}
+
+void SelfTest::fill(const KernelTest &test) const {
+  for (const Fill &each : test.fills) {
+    const Place place = place_of(test, each.runs.arg);
+    const auto count = static_cast<size_t>(each.runs.count);
+    const size_t width = static_cast<size_t>(dtype_size(place.dtype));
+    for (int64_t row = 0; row < each.runs.rows; ++row) {
+      const auto seed = static_cast<uint32_t>(each.runs.arg * 65537 + row * each.runs.count);
+      std::string bytes = drawn(place.dtype, count, seed, each.low, each.span);
+      for (size_t i = 0; i < each.words.size() && width == 4; ++i) {
+        const auto word = static_cast<int32_t>(each.words[i]);
+        bytes.replace(4 * i, 4, reinterpret_cast<const char *>(&word), 4);
+      }
+      const auto start = static_cast<size_t>(each.runs.first + row * each.runs.stride);
+      device_.write(place.memory, width * start, bytes.data(), bytes.size());
     }
-    const bool scratch = arg.kind == Argument::Scratch;
-    const std::string &dtype =
-        scratch ? phase.phase->scratch[arg.index].dtype : plan_.buffers[arg.index].dtype;
-    const int64_t bytes =
-        scratch ? phase.phase->scratch[arg.index].bytes : memory_.buffer_bytes(arg.index);
-    if (compared && (!comparable(dtype) || (scratch && !is_float(dtype)))) continue;
-    found.push_back({scratch ? phase.scratch[arg.index].get() : memory_.buffer(arg.index), dtype,
-                     std::min(static_cast<size_t>(bytes), MOST_BYTES)});
+  }
+}
+
+// Empty where it computed what it should.
+std::string SelfTest::differences(const KernelTest &test) const {
+  for (const Expected &each : test.expected) {
+    const Place place = place_of(test, each.runs.arg);
+    const std::array<double, SUMS> sums = sums_of(place.dtype, read(test, each.runs));
+    double squares = 0;
+    for (size_t i = 0; i < SUMS; ++i) {
+      const double unit = each.size > 0 ? each.size / STEPS : 1 / PARTS;
+      const double apart = sums[i] - static_cast<double>(each.sums[i]) * unit;
+      squares += apart * apart / SUMS;
+    }
+    const double error = std::sqrt(squares), most = SHARE * each.size;
+    if (error <= most) continue;
+    const double percent = 100 * error / each.size;
+    const std::string share =
+        percent < 1000 ? std::to_string(std::lround(percent)) + " % off" : "another";
+    return " its argument " + std::to_string(each.runs.arg) + " is " + share;
+  }
+  return "";
+}
+
+std::string SelfTest::read(const KernelTest &test, const Runs &runs) const {
+  const Place place = place_of(test, runs.arg);
+  const auto width = static_cast<size_t>(dtype_size(place.dtype));
+  const size_t bytes = width * static_cast<size_t>(runs.count);
+  std::string found(bytes * static_cast<size_t>(runs.rows), '\0');
+  for (int64_t row = 0; row < runs.rows; ++row) {
+    const auto start = static_cast<size_t>(runs.first + row * runs.stride);
+    device_.read(place.memory, width * start, &found[bytes * static_cast<size_t>(row)], bytes);
   }
   return found;
 }
 
-SelfTest::Contents SelfTest::read(const std::vector<Output> &outputs) const {
-  Contents contents;
-  for (const Output &output : outputs) {
-    contents.emplace_back(output.bytes, '\0');
-    if (output.bytes) device_.read(output.memory, 0, &contents.back()[0], output.bytes);
-  }
-  return contents;
-}
-
-void SelfTest::write(const std::vector<Output> &outputs, const Contents &contents) const {
-  for (size_t i = 0; i < outputs.size(); ++i)
-    if (outputs[i].bytes)
-      device_.write(outputs[i].memory, 0, contents[i].data(), outputs[i].bytes);
+SelfTest::Place SelfTest::place_of(const KernelTest &test, size_t arg) const {
+  const Argument &argument = step_of(test).args[arg];
+  const BoundPhase &phase = runner_.phases()[test.phase];
+  if (argument.kind == Argument::Symbols) return {memory_.symbols(), "i32"};
+  if (argument.kind == Argument::Buffer)
+    return {memory_.buffer(argument.index), plan_.buffers[argument.index].dtype};
+  return {phase.scratch[argument.index].get(), phase.phase->scratch[argument.index].dtype};
 }
 
 }  // namespace pocket

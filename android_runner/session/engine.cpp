@@ -50,24 +50,6 @@ StepPattern step_pattern(const Plan &plan) {
   return {roles.past, roles.ids, {roles.ids, roles.logits}, logits_bytes};
 }
 
-// A piece of a text, after some of it: short, and of no round number.
-TestText test_text(const Plan &plan) {
-  static constexpr int64_t TOKENS = 37, BEFORE = 21;
-  const Roles roles(plan);
-  const auto symbols = [&plan, roles](const Phase &phase) {
-    std::vector<int64_t> values = smallest_symbols(plan, phase);
-    const auto set = [&](size_t symbol, int64_t value) {
-      const Range range = phase.box[symbol];
-      return values[symbol] = std::clamp(value, range.low, range.high);
-    };
-    const int64_t count = set(roles.seq, TOKENS);
-    const int64_t past = set(roles.past, std::min(BEFORE, plan.model.max_context - count));
-    if (roles.text_length) set(*roles.text_length, past + count);
-    return values;
-  };
-  return {roles.tokens, symbols};
-}
-
 const Device &fitting(const Device &device, const Plan &plan,
                       const std::vector<const Phase *> &phases) {
   check_fit(plan, phases, device.facts());
@@ -103,7 +85,7 @@ Engine::Engine(const EngineOptions &options)
   if (options.watch_crashes) journal_.watch_crashes();
   executor_.load(phases_, device_.is_cpu() && options.cooperative != "off");
   check_same(plan_);
-  executor_.test_kernels(test_text(plan_));
+  executor_.test_kernels();
   executor_.choose_modes({options.recorded, options.cooperative}, step_pattern(plan_));
   load_s_ = now() - start_;
 }

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from toolkit.errors import PocketError
 from toolkit.paths import PLAN_FILE
+from toolkit.plan.checks.kernel_tests import tests_problems
 from toolkit.plan.checks.language_model import is_size, model_problems
 from toolkit.plan.checks.memory import buffer_problems, states_problems, symbol_problems
 from toolkit.plan.checks.phases import phase_problems
@@ -68,6 +69,7 @@ def _problems(plan: Plan) -> Iterator[PocketError]:
     for i, fault in enumerate(plan.drivers):
         yield from _driver_problems(f"drivers[{i}]", fault)
     yield from model_problems(plan)
+    yield from tests_problems(plan)
 
 
 def _file_problems(files: Sequence[FileEntry]) -> Iterator[PocketError]:

@@ -166,5 +166,5 @@ def _wide(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
 def _storable(values: Array, dtype: np.dtype[np.generic]) -> bool:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         return False
-    largest = LARGEST_HALF if dtype == np.float16 else np.finfo(np.float32).max
+    largest = LARGEST_HALF if dtype == np.float16 else float(np.finfo(np.float32).max)
     return dtype.kind != "f" or float(np.abs(values).max(initial=0.0)) <= largest

@@ -1,4 +1,4 @@
-#include "build/variant_choice.h"
+#include "executor/variant_choice.h"
 
 #include <cstdio>
 
