@@ -126,7 +126,7 @@ std::string SelfTest::differences(const KernelTest &test) const {
     if (error <= most) continue;
     const double percent = 100 * error / each.size;
     const std::string share =
-        percent < 1000 ? std::to_string(std::lround(percent)) + " % off" : "another";
+        percent < 1000 ? std::to_string(std::lround(percent)) + " % off" : "something else";
     return " its argument " + std::to_string(each.runs.arg) + " is " + share;
   }
   return "";

@@ -47,11 +47,10 @@ Fill read_fill(const Node &node, const Tested &tested) {
     node.at("arg").fail("the test's symbols say what they are");
   if (node.has("low")) fill.low = node.at("low").integer(-MOST, MOST);
   if (node.has("span")) fill.span = node.at("span").integer(1, MOST);
-  if (!node.has("words")) return fill;
-  for (const Node &word : node.at("words").items())
+  for (const Node &word : node.has("words") ? node.at("words").items() : std::vector<Node>())
     fill.words.push_back(word.integer(INT32_MIN, INT32_MAX));
   const size_t told = fill.words.size();
-  if (told > MOST_TOLD || static_cast<int64_t>(told) != fill.runs.count || fill.runs.rows > 1)
+  if (told && (told > MOST_TOLD || static_cast<int64_t>(told) != fill.runs.count || fill.runs.rows > 1))
     node.at("words").fail("they are not as many as the elements");
   return fill;
 }

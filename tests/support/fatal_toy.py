@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from talk import Start, Talk
-from toy import SOURCES, Toy
+from toy import SOURCES, D, Toy, V
 
+from toolkit.compiler.vectors.drawn import expected_of, filled
+from toolkit.plan.schema import Fill
 from toolkit.toolchain.opencl_loader import find_opencl
 
 Driver = Callable[..., Talk]
@@ -16,7 +21,10 @@ Driver = Callable[..., Talk]
 
 @pytest.fixture
 def fatal(toy: Toy) -> Toy:
-    """A toy whose first dispatch has a variant before the usual one: FATAL to the fake driver."""
+    """A toy whose first dispatch has a variant before the usual one: FATAL to the fake driver.
+
+    Its plan has a test of both.
+    """
     toy.sources["risky"] = SOURCES["embed"].replace("embed(", "fatal_name(") + "// FATAL\n"
     toy.plan["programs"].append(
         {**toy.plan["programs"][0], "source": "kernels/risky.cl", "kernel": "fatal_name"}
@@ -24,8 +32,19 @@ def fatal(toy: Toy) -> Toy:
     for phase in toy.plan["phases"]:
         good = phase["steps"][0]["variants"][0]
         phase["steps"][0]["variants"] = [{**good, "program": len(toy.plan["programs"]) - 1}, good]
+    toy.plan["tests"] = [embed_test(toy)]
     toy.save()
     return toy
+
+
+def embed_test(toy: Toy, tokens: int = 5) -> dict[str, Any]:
+    """A test of the toy's first dispatch, as plan.json has it."""
+    ids = Fill(1, tokens, 0, V)
+    rows = toy.table[filled(ids, np.dtype(np.int32))]
+    assert rows.shape == (tokens, D)
+    expected = [expected_of(3, (1, 0), rows, None), expected_of(3, (1, 0), rows, None, D)]
+    test = {"phase": 0, "step": 0, "symbols": [tokens, 2, 1, 0], "fills": [asdict(ids)]}
+    return test | {"expected": list(map(asdict, expected))}
 
 
 @pytest.fixture

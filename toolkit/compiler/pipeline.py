@@ -25,7 +25,7 @@ from toolkit.compiler.refusals import refuse_leftovers
 from toolkit.compiler.report import CompileReport, figures_of
 from toolkit.compiler.source import Source, page_release
 from toolkit.compiler.tuned import tuned_table
-from toolkit.compiler.vectors.tests import with_tests
+from toolkit.compiler.vectors.tests import untested_kernels, with_tests
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.devices.match import Profile
 from toolkit.devices.resolve import resolve_device
@@ -81,6 +81,8 @@ def compile(
     figures = figures_of(plan, model, made.nodes_before, made.passes, seconds)
     figures["cooperative"] = alone or "decode"
     figures |= made.ranges.figures(plan)
+    if finish and (untested := untested_kernels(plan)):
+        figures["untested"] = untested
     if source.embedding is not None:
         figures["embedding"] = str(source.embedding)
     return CompileReport(out, plan, figures)

@@ -69,6 +69,9 @@ def compile_lines(path: Path, figures: dict[str, Any], named: bool = True) -> It
         yield f"  {beyond} (run, chat: --text-length)"
     if figures.get("tuned"):
         yield f"  {figures['tuned']} programs with tuned knobs (--no-tuned)"
+    if figures.get("untested"):
+        kernels = ", ".join(figures["untested"])
+        yield f"  no test at a driver's first use of {kernels}: too large, or without numbers"
     yield from range_lines(figures)
     yield f"  {figures['seconds']:.1f} s, peak memory {size(figures['peak_rss_bytes'])}"
     yield from [] if named else [f"  written to {path}, in the current folder (-o PLAN: elsewhere)"]

@@ -37,6 +37,13 @@ def with_tests(plan: Plan, folder: Path) -> Plan:
     return replace(plan, tests=tuple(made.tests))
 
 
+def untested_kernels(plan: Plan) -> list[str]:
+    """The names of kernels of which a program has no test."""
+    steps = (plan.phases[test.phase].steps[test.step] for test in plan.tests)
+    tested = {v.program for step in steps if isinstance(step, Dispatch) for v in step.variants}
+    return sorted({each.kernel for i, each in enumerate(plan.programs) if i not in tested})
+
+
 @dataclass
 class _Tests:
     plan: Plan
