@@ -15,6 +15,7 @@
  *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
  *                    "load": when its binary is loaded, "record": in any recording
  *   FAKE_CODE        what it answers there instead of dying (FAKE_DEATH unset), FAKE_TIMES times
+ *   FAKE_MARK        what marked sources say; FATAL by default
  *   FAKE_WRONG       "this|that": such a source is built with that in place of this, and computes
  *                    something else, as where a compiler is wrong
  *   FAKE_MOST, FAKE_LOCAL, FAKE_PRIVATE  what it says that such a kernel takes: items of a
@@ -36,7 +37,7 @@ typedef const size_t *S;
 
 static void *library;
 static int enabled;
-static P marked[64], marked_kernels[64];
+static P marked[1024], marked_kernels[1024];
 static int programs, kernels;
 
 #define REAL(name) ((__typeof__(&name))dlsym(library, #name))
@@ -136,7 +137,8 @@ static void mark(P program, int fatal) {
 }
 
 P clCreateProgramWithSource(P context, unsigned n, const char **texts, S sizes, int *code) {
-  const int fatal = memmem(texts[0], sizes[0], "FATAL", 5) != NULL;
+  const char *says = *setting("FAKE_MARK") ? setting("FAKE_MARK") : "FATAL";
+  const int fatal = memmem(texts[0], sizes[0], says, strlen(says)) != NULL;
   const char *wrong = fatal ? mistaken(texts[0], sizes[0]) : NULL;
   const size_t length = wrong ? strlen(wrong) : 0;
   P made = wrong ? REAL(clCreateProgramWithSource)(context, n, &wrong, &length, code)

@@ -1,0 +1,78 @@
+"""A driver that builds any one kernel of a plan for phones wrong: it is named before a text is.
+
+The whole table runs on PoCL, and on Intel's runtime (tests/kernels/intel_runtime.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from talk import Start, Talk, failure
+
+import toolkit
+from toolkit.toolchain.opencl_loader import find_opencl
+
+# Kernel -> what the fake compiler makes of its text.
+MISTAKES = {
+    "embed": "y, (size_t)m * D + d);|y, (size_t)m * D + (d ^ 1));",
+    "rmsnorm": "STORE4(Y_HALF, v * scale|STORE4(Y_HALF, (ADD ? v : v * 1.1f) * scale",
+    "add_rmsnorm": "STORE4(X_HALF, v, sum, out + d);|STORE4(X_HALF, v * 1.1f, sum, out + d);",
+    "gemm": "ENDED(sum, 0.0f, m, Y0 + out)|m == 33 ? 0.0f : ENDED(sum, 0.0f, m, Y0 + out)",
+    "gemv": "X_AT(r, k) * weight + sum[r];|(k % 32 ? X_AT(r, k) * weight : 0.0f) + sum[r];",
+    "rope_kv_pairs": "turned_a = a * c - b * s|turned_a = a * c + b * s",
+    "attention_prefill": "* SCALE : (float4)|* (PREFILL ? 1.2f * SCALE : SCALE) : (float4)",
+    "attention_decode": "* SCALE : (float4)|* (PREFILL ? SCALE : 1.2f * SCALE) : (float4)",
+    "sample_best": "(int)sums[0] - 2;|(int)sums[0] - 1;",
+    "sample_weights": "weights[i] = w;|weights[i] = i % 64 ? w : 0;",
+    "sample_pick": "tokens[b] = ids[at] = id;|tokens[b] = ids[at] = id + 1;",
+}
+OTHERS = ("rope_kv_pairs",)  # that have a variant after them
+QUICK = ("gemv", "sample_pick")
+
+
+@pytest.fixture(scope="module")
+def adreno(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plan = tmp_path_factory.mktemp("adreno") / "demo.plan"
+    toolkit.compile(Path(toolkit.__file__).parent / "demo_model", plan, device="adreno")
+    return plan
+
+
+def run(start: Start, fake_driver: Path, plan: Path, cache: Path, **env: str) -> Talk:
+    gpu = {"FAKE_REAL": str(find_opencl()), "FAKE_GPU": "1", "FAKE_DEATH": "none"}
+    words = ("--cl-lib", str(fake_driver), "--cache", str(cache), "--child-builds", "off")
+    return start(plan, *words, **gpu, **env)
+
+
+@pytest.mark.parametrize(
+    "kernel", [k if k in QUICK else pytest.param(k, marks=pytest.mark.slow) for k in MISTAKES]
+)
+def test_it_is_named(
+    start: Start, fake_driver: Path, adreno: Path, tmp_path: Path, kernel: str
+) -> None:
+    mistake = MISTAKES[kernel]
+    mark = mistake.partition("|")[0]
+    talk = run(start, fake_driver, adreno, tmp_path, FAKE_WRONG=mistake, FAKE_MARK=mark)
+    code, errors = talk.end()
+    if kernel in OTHERS:
+        assert code == 0 and talk.ready and "the next variant is used instead" in errors
+    else:
+        facts = failure(talk.first)
+        assert code == 1 and facts["what"].startswith("no variant of ")
+        assert "(driver " in facts["what"] and "POCKETCL_RETRY_BAD=1" in facts["hint"]
+        errors = facts["because"]
+    assert f"({kernel}) wrong: for " in errors and " its argument " in errors
+
+
+def test_a_right_driver_raises_no_alarm(
+    start: Start, fake_driver: Path, adreno: Path, tmp_path: Path
+) -> None:
+    """Each program that is bound is tested, and none again."""
+    nothing_spills = {"FAKE_MARK": "__kernel", "FAKE_PRIVATE": "0"}
+    first = run(start, fake_driver, adreno, tmp_path, **nothing_spills)
+    assert first.end() == (0, "")
+    proofs = [file.read_text() for file in tmp_path.glob("*.ok")]
+    assert len(proofs) == first.ready["programs_built"] > 20
+    again = run(start, fake_driver, adreno, tmp_path, **nothing_spills)
+    assert again.end() == (0, "") and again.ready["programs_built"] == 0
+    assert len(list(tmp_path.glob("*.ok"))) == len(proofs)
