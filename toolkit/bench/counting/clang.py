@@ -1,0 +1,65 @@
+"""A kernel as Clang's LLVM IR: what any GPU's compiler begins with, every call inlined.
+
+Clang first only reads the kernel, then optimises what is told to be movable.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from opencl_kernels import Kernel
+from opencl_kernels.case import Case
+from opencl_kernels.kernel import Knobs, source_text
+from toolkit.errors import PocketError
+
+COMPILERS = ("clang", *(f"clang-{version}" for version in range(23, 13, -1)))
+DEFAULT = "-cl-std=CL1.2"  # as drivers take it where no option says otherwise
+COMMON = ("-target", "spir64", "-O2", "-w", "-S", "-emit-llvm", "-o", "-")
+FIRST = (*COMMON, "-Xclang", "-finclude-default-header", "-Xclang", "-disable-llvm-passes")
+SECOND = (*COMMON, "-mllvm", "-inline-threshold=1000000", "-x", "ir", "-")
+PURE = re.compile(r"^attributes #\d+ = \{.*\b(readnone|readonly|memory\((none|read))\b.*$", re.M)
+HINT = "apt-get install clang (14 or newer), then count again"
+
+
+def find_clang() -> str | None:
+    """A Clang of this machine."""
+    return next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
+def kernel_ir(kernel: Kernel, case: Case, knobs: Knobs) -> str:
+    """The module of a kernel, made for a case; raises where Clang is missing or fails."""
+    from opencl_kernels.launch import all_defines, program_text
+
+    compiler = find_clang()
+    if compiler is None:
+        because = "they are read from what Clang makes of a kernel, and there is none on the PATH"
+        raise PocketError("kernels cannot be counted here", because, HINT)
+    text = program_text(source_text(kernel.source), all_defines(kernel, case, knobs))
+    plain = _run(kernel, [compiler, *FIRST, *_standard(kernel), "-x", "cl", "-"], text)
+    return _run(kernel, [compiler, *SECOND], PURE.sub(_movable, plain))
+
+
+def _movable(attributes: re.Match[str]) -> str:
+    """Of functions that only compute: Clang keeps any of OpenCL's inside its loop, GPUs do not."""
+    return attributes[0].replace("convergent ", "")
+
+
+def _run(kernel: Kernel, command: list[str], text: str) -> str:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        what = f"{kernel.name} cannot be counted"
+        raise PocketError(what, f"{command[0]} fails: {_first_error(done.stderr)}", HINT)
+    return done.stdout
+
+
+def _standard(kernel: Kernel) -> Iterator[str]:
+    """A kernel's own options, with the language's version."""
+    yield from kernel.options
+    if not any(option.startswith("-cl-std") for option in kernel.options):
+        yield DEFAULT
+
+
+def _first_error(text: str) -> str:
+    found = re.search(r"^.*error:.*$", text, re.M)
+    return found[0] if found else text.strip()[:200]

@@ -1,0 +1,116 @@
+"""Counts a launch: a kernel, a case, a class of devices; all of it, or some of its work-groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from opencl_kernels import Family, Kernel
+from opencl_kernels.case import Case, symbols
+from opencl_kernels.family import random_inputs
+from opencl_kernels.formats import DTYPES, Array
+from opencl_kernels.kernel import Argument, Knobs
+from toolkit.bench.counting.clang import kernel_ir
+from toolkit.bench.counting.items import Items
+from toolkit.bench.counting.memory import Buffers, Memory, Traffic
+from toolkit.bench.counting.program import Program, program_of
+from toolkit.bench.counting.reader import read_kernel
+from toolkit.bench.counting.waves import Issued, run
+from toolkit.errors import PocketError
+
+WAVES = {"adreno": 64, "mali": 16, "generic": 32}  # items that run in step
+AT_ONCE = 8192  # items
+UNWRITTEN = 0xFF  # bytes of outputs before a launch: NaN
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a launch did; where only some groups ran, what these did."""
+
+    wave: int
+    groups: int  # that ran
+    of_groups: int  # in the launch
+    issued: Issued
+    traffic: Mapping[str, Traffic]  # by buffer
+    local_bytes: int
+    private_bytes: int
+    outputs: Mapping[str, Array]
+
+    @property
+    def whole(self) -> float:
+        """What a figure is multiplied by to be that of the whole launch."""
+        return self.of_groups / self.groups
+
+
+def count_launch(
+    family: Family,
+    kernel: Kernel,
+    case: Case,
+    knobs: Knobs,
+    wave: int,
+    inputs: Mapping[str, Array] | None = None,
+    groups: int = 1 << 30,
+) -> Count:
+    """Run a launch in waves of a width, on given or random inputs.
+
+    groups  of work-groups at most so many run: the first, the last, and others evenly between
+    """
+    program = _program(kernel, case, knobs)
+    if inputs is None:
+        inputs = random_inputs(family, case, np.random.default_rng(0))
+    buffers = Buffers(_contents(family, case, inputs))
+    size, local = kernel.grid(case, knobs)
+    size = tuple(map(int, size))
+    all_groups = int(np.prod(size)) // int(np.prod(local))
+    some = np.unique(np.linspace(0, all_groups - 1, min(groups, all_groups)).astype(np.int64))
+    issued = Issued()
+    at_once = max(1, AT_ONCE // int(np.prod(local)))
+    for first in range(0, len(some), at_once):
+        _run(program, size, local, some[first : first + at_once], wave, buffers, issued)
+    return Count(
+        *(wave, len(some), all_groups, issued, buffers.traffic),
+        *(program.function.local_bytes, program.private_bytes),
+        {name: buffers.content(name) for name in buffers.names},
+    )
+
+
+def _program(kernel: Kernel, case: Case, knobs: Knobs) -> Program:
+    try:
+        return program_of(read_kernel(kernel_ir(kernel, case, knobs), kernel.name))
+    except (ValueError, KeyError) as error:
+        because = f"Clang makes of it what the counter does not know: {error}"
+        hint = "another version of Clang may do: 14 and 15 are tested"
+        raise PocketError(f"{kernel.name} cannot be counted", because, hint) from error
+
+
+def _run(
+    program: Program,
+    size: tuple[int, ...],
+    local: tuple[int, ...],
+    groups: Array,
+    wave: int,
+    buffers: Buffers,
+    issued: Issued,
+) -> None:
+    each = np.repeat(np.arange(len(groups)), int(np.prod(local)))
+    memory = Memory(buffers, each, program.function.local_bytes, program.private_bytes)
+    items = Items(size, local, groups, wave, memory)
+    bases = zip(program.function.parameters, buffers.bases, strict=True)
+    run(program, items, {name: np.array([base]) for name, base in bases}, issued)
+
+
+def _contents(family: Family, case: Case, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Every argument in order; outputs hold what no kernel writes."""
+    given = {**inputs, "sym": symbols(case)}
+    sym = Argument("sym", "i32", given["sym"].shape, family.symbols)
+    return {
+        each.name: given[each.name] if each.name in given else _unwritten(each)
+        for each in (sym, *family.arguments(case))
+    }
+
+
+def _unwritten(each: Argument) -> Array:
+    shape, dtype = tuple(map(int, each.shape)), DTYPES[each.dtype]
+    return np.full(int(np.prod(shape)) * dtype.itemsize, UNWRITTEN, np.uint8).view(dtype).reshape(shape)
