@@ -158,7 +158,8 @@ def chat(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option("--roofline", type=FILE, metavar="FILE.svg", help="--kernels: a picture.")
 @click.option("--save", metavar="NAME", help="--kernels: keep them in a profile, for estimate.")
 @click.option("--families", is_flag=True, help="--kernels: each family, best and plainest kernel.")
-@click.option("--class", "device_class", metavar="NAME", help="--families: its kernels.")
+@click.option("--count", is_flag=True, help="--kernels: instructions and lines, not seconds.")
+@click.option("--class", "device_class", metavar="NAME", help="--families, --count: its kernels.")
 @click.option("--seconds", type=COUNT, help="--families: at most so long.  [default: 300]")
 @JSON
 def bench(
@@ -170,6 +171,7 @@ def bench(
     roofline: Path | None,
     save: str | None,
     families: bool,
+    count: bool,
     device_class: str | None,
     seconds: int | None,
     page: Path | None,
@@ -184,8 +186,12 @@ def bench(
         raise click.UsageError("--save goes with --kernels.")
     if families and (not kernels or kernel or case or roofline or save):
         raise click.UsageError("--families goes with --kernels, --class, --seconds and --json.")
-    if (device_class or seconds) and not families:
-        raise click.UsageError("--class and --seconds go with --families.")
+    if count and (not kernels or families or roofline or save):
+        raise click.UsageError("--count goes with --kernels, --kernel, --case, --class and --json.")
+    if (device_class and not count or seconds) and not families:
+        raise click.UsageError(
+            "--class goes with --families or --count, --seconds with --families."
+        )
     if page:
         from toolkit.bench.report.page import check_report
 
@@ -202,6 +208,8 @@ def bench(
         return report(figures, lambda: plans.lines(figures), as_json)
     if options["on"] == "phone":
         raise click.UsageError("--kernels measures the device here.")
+    if count:
+        return _count_kernels(kernel, case, device_class, as_json)
     if families:
         return _bench_families(device_class, seconds, as_json)
     _bench_kernels(kernel, case, roofline, save, as_json)
@@ -211,6 +219,15 @@ def _bench_families(device_class: str | None, seconds: int | None, as_json: bool
     from toolkit.bench.family_bench import SECONDS, bench_families, lines
 
     figures = bench_families(device_class, seconds or SECONDS, PROGRESS)
+    report(figures, lambda: lines(figures), as_json)
+
+
+def _count_kernels(
+    names: tuple[str, ...], case: str, device_class: str | None, as_json: bool
+) -> None:
+    from toolkit.bench.kernel_counts import count_kernels, lines
+
+    figures = count_kernels(names, case, device_class, PROGRESS)
     report(figures, lambda: lines(figures), as_json)
 
 

@@ -75,23 +75,15 @@ def _vector(each: Instruction, loads: bool, half: bool) -> Step:
     return store
 
 
-def _places(
-    items: Items,
-    chosen: Chosen,
-    pointer: Value,
-    offset: Array | int,
-    dtype: np.dtype[np.generic],
-    width: int,
-    stores: bool,
-) -> Array:
-    """Indices of elements, [items] or [items, width]; counted where memory is global."""
-    space, size = pointer.type.space, dtype.itemsize * width
+def _at(
+    items: Items, chosen: Chosen, pointer: Value, offset: Array | int, size: int, stores: bool
+) -> tuple[Array, Array]:
+    """Which items access which addresses; counted where memory is global."""
     who = items.numbers(chosen)
-    addresses = np.broadcast_to(items.read(pointer, chosen) + offset, (len(who),))
-    if space == GLOBAL:
-        items.memory.buffers.count(addresses, size, items.wave[who], stores)
-    places = items.memory.places(space, addresses, who, size, dtype)
-    return places[:, None] + np.arange(width)
+    at = np.broadcast_to(items.read(pointer, chosen) + offset, (len(who),))
+    if pointer.type.space == GLOBAL:
+        items.memory.buffers.count(at, size, items.wave[who], stores)
+    return who, at
 
 
 def _load(
@@ -102,8 +94,8 @@ def _load(
     dtype: np.dtype[np.generic],
     kind: Type,
 ) -> Array:
-    places = _places(items, chosen, pointer, offset, dtype, kind.width, False)
-    found = items.memory.view(pointer.type.space, dtype)[places]
+    who, at = _at(items, chosen, pointer, offset, dtype.itemsize * kind.width, False)
+    found = items.memory.load(pointer.type.space, at, who, kind.width, dtype)
     return found if kind.lanes else found[:, 0]
 
 
@@ -115,11 +107,10 @@ def _store(
     offset: Array | int,
     dtype: np.dtype[np.generic],
 ) -> None:
-    """Of items that store to one place the last one's remains."""
-    places = _places(items, chosen, pointer, offset, dtype, value.type.width, True)
+    who, at = _at(items, chosen, pointer, offset, dtype.itemsize * value.type.width, True)
     with np.errstate(over="ignore"):  # what no half holds is infinite
-        stored = items.read_all(value, chosen).astype(dtype)
-    items.memory.view(pointer.type.space, dtype)[places] = stored.reshape(places.shape)
+        stored = items.read_all(value, chosen).astype(dtype).reshape(len(who), -1)
+    items.memory.store(pointer.type.space, at, who, stored)
 
 
 def _atomic(each: Instruction, name: str) -> Step:
@@ -131,8 +122,9 @@ def _atomic(each: Instruction, name: str) -> Step:
 
     def run(items: Items, chosen: Chosen) -> None:
         dtype = kind.dtype
-        places = _places(items, chosen, pointer, 0, dtype, 1, True)[:, 0]
-        memory = items.memory.view(pointer.type.space, dtype)
+        who, at = _at(items, chosen, pointer, 0, dtype.itemsize, True)
+        places = items.memory.elements(pointer.type.space, at, who, dtype)
+        memory = items.memory.spaces[pointer.type.space].view(dtype)
         one = np.ones(len(places), dtype)
         values = items.read_all(rest[0], chosen) if rest else one
         if is_unsigned:
@@ -160,7 +152,7 @@ def _copy(each: Instruction, fills: bool) -> Step:
                 found = np.repeat(held, COPIED).view(word.dtype)
             else:
                 found = _load(items, some, source, at, word.dtype, word)
-            places = _places(items, some, target, at, word.dtype, 1, True)
-            items.memory.view(target.type.space, word.dtype)[places] = found[:, None]
+            who, into = _at(items, some, target, at, COPIED, True)
+            items.memory.store(target.type.space, into, who, found[:, None])
 
     return run

@@ -14,7 +14,8 @@ from toolkit.bench.counting.ir_types import Names, Type, parse_type
 
 WORD = re.compile(r"\s*([\w.]+)")
 NUMBER = re.compile(r"\s*(0x[HKLM]?[0-9A-Fa-f]+|-?\d+(?:\.\d+(?:e[+-]?\d+)?)?|true|false)")
-EMPTY = re.compile(r"\s*(?:zeroinitializer|undef|poison|null)\b")
+EMPTY = re.compile(r"\s*(?:zeroinitializer|null)\b")
+UNDEFINED = re.compile(r"\s*(?:undef|poison)\b")
 NAME = re.compile(r'\s*%([\w.\-]+|"[^"]*")')
 GLOBAL = re.compile(r'\s*@([\w.\-]+|"[^"]*")')
 # Between an operand's type and the operand: noundef, align 4, captures(none) ...
@@ -29,6 +30,7 @@ class Cursor:
 
     def __init__(self, text: str, names: Names, addresses: Mapping[str, int]) -> None:
         self.text, self.at, self.names, self.globals = text, 0, names, addresses
+        self.undefined = 0  # how a constant that is undefined reads
 
     def match(self, pattern: str | re.Pattern[str]) -> re.Match[str] | None:
         """Step over what a pattern finds here."""
@@ -72,8 +74,10 @@ class Cursor:
         return Value(kind, constant=self.constant(kind))
 
     def constant(self, kind: Type) -> Array:
-        """[1], or of a vector [1, n]; what is undefined is zero."""
+        """[1], or of a vector [1, n]."""
         shape = (1, kind.lanes) if kind.lanes else (1,)
+        if self.match(UNDEFINED):
+            return np.full(shape, self.undefined, kind.dtype)
         if self.match(EMPTY):
             return np.zeros(shape, kind.dtype)
         if self.match(r"\s*splat\s*\("):
@@ -82,7 +86,7 @@ class Cursor:
             return found
         if kind.lanes:
             self.expect(r"\s*<")
-            found = np.concatenate([each.constant for each in self.listed()])[None]  # type: ignore
+            found = np.concatenate([each.constant for each in self.listed()])[None]
             self.expect(r"\s*>")
             return found
         if kind.kind == "ptr":
@@ -101,7 +105,7 @@ class Cursor:
             self.expect(r"\s*getelementptr(?:\s+[a-z]+(?:\([^()]*\))?)*\s*\(")
             stepped = self.type()
             self.expect(r"\s*,")
-            base, *indices = (int(each.constant[0]) for each in self.listed())  # type: ignore
+            base, *indices = (int(each.constant[0]) for each in self.listed())  # type: ignore[index]
             base += constant_offset(stepped, indices)
         self.expect(r"\s*\)")
         return base
@@ -130,4 +134,4 @@ def number(text: str, kind: Type) -> float | int | bool:
     if kind.kind == "float":
         return float(text)
     low = int(text) % (1 << kind.bits)
-    return low - (1 << kind.bits) if low >> (kind.container - 1) else low
+    return low - (1 << kind.bits) if low >> (kind.bits - 1) else low

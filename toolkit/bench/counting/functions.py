@@ -14,7 +14,6 @@ from toolkit.bench.counting.operations import Operation, signed, unsigned
 from toolkit.bench.counting.prices import function_name
 
 
-
 def _wide(operation: Callable[..., Array]) -> Operation:
     """An operation on floats, at least; halves are rounded once."""
 
@@ -57,12 +56,21 @@ def _clamp(value: Array, low: Array, high: Array) -> Array:
     return np.minimum(np.maximum(value, low), high)
 
 
-MATHS: dict[str, Operation] = {
+def _exact(operation: Callable[..., Array]) -> Callable[..., Array]:
+    """Rounded once: as near as a float can be."""
+    return lambda *each: np.asarray(operation(*(one.astype(np.float64) for one in each)))
+
+
+ROUNDED: dict[str, Callable[..., Array]] = {
     **{"exp": np.exp, "exp2": np.exp2, "log": np.log, "log2": np.log2, "sqrt": np.sqrt},
-    **{"tanh": np.tanh, "sin": np.sin, "cos": np.cos, "ceil": np.ceil, "floor": np.floor},
-    **{"rint": np.rint, "trunc": np.trunc, "fabs": np.abs, "pow": np.power, "sign": np.sign},
-    **{"fmin": np.fmin, "fmax": np.fmax, "erf": np.vectorize(erf, otypes=[np.float64])},
+    **{"tanh": np.tanh, "sin": np.sin, "cos": np.cos, "pow": np.power},
+    **{"erf": np.vectorize(erf, otypes=[np.float64])},
     **{"rsqrt": lambda a: 1 / np.sqrt(a), "native_recip": lambda a: 1 / a},
+}
+MATHS: dict[str, Operation] = {
+    **{name: _exact(each) for name, each in ROUNDED.items()},
+    **{"ceil": np.ceil, "floor": np.floor, "rint": np.rint, "trunc": np.trunc},
+    **{"fabs": np.abs, "sign": np.sign, "fmin": np.fmin, "fmax": np.fmax},
     **dict.fromkeys(("fmuladd", "fma", "mad"), _multiply_add),
 }
 MATHS |= {f"native_{name}": MATHS[name] for name in ("exp", "exp2", "log", "log2", "rsqrt", "sqrt")}

@@ -63,7 +63,7 @@ class Type:
     @property
     def alignment(self) -> int:
         """Bytes that its address is a multiple of."""
-        return max((part.alignment for part in self.parts), default=self.size)
+        return max(part.alignment for part in self.parts) if self.parts else self.size
 
     def offset(self, part: int) -> int:
         """Where a part of a struct begins."""

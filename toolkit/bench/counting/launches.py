@@ -113,4 +113,5 @@ def _contents(family: Family, case: Case, inputs: Mapping[str, Array]) -> dict[s
 
 def _unwritten(each: Argument) -> Array:
     shape, dtype = tuple(map(int, each.shape)), DTYPES[each.dtype]
-    return np.full(int(np.prod(shape)) * dtype.itemsize, UNWRITTEN, np.uint8).view(dtype).reshape(shape)
+    raw = np.full(int(np.prod(shape)) * dtype.itemsize, UNWRITTEN, np.uint8)
+    return raw.view(dtype).reshape(shape)

@@ -92,21 +92,35 @@ class Memory:
         }
         self.room = {LOCAL: local_bytes, PRIVATE: private}
 
-    def places(
-        self, space: int, addresses: Array, items: Array, size: int, dtype: np.dtype[np.generic]
+    def load(
+        self, space: int, at: Array, items: Array, width: int, dtype: np.dtype[np.generic]
     ) -> Array:
-        """Indices of elements in a space's array of this type; raises outside of it."""
-        if space != GLOBAL:
-            if (addresses < 0).any() or (addresses + size > self.room[space]).any():
-                raise IndexError("an access outside local or private memory")
-            addresses = addresses + self.bases[space][items]
-        if (addresses % dtype.itemsize).any():
-            raise IndexError("an access that is not aligned to its element")
-        return addresses // dtype.itemsize
+        """[items, width] elements from addresses on; raises IndexError outside of the space."""
+        unit, places = self._places(space, at, items, width * dtype.itemsize, dtype)
+        return np.asarray(self.spaces[space].view(unit)[places].view(dtype))
 
-    def view(self, space: int, dtype: np.dtype[np.generic]) -> Array:
-        """A space as an array of elements."""
-        return self.spaces[space].view(dtype)
+    def store(self, space: int, at: Array, items: Array, value: Array) -> None:
+        """The inverse; of items that store to one place the last one's remains."""
+        size = value.shape[1] * value.itemsize
+        unit, places = self._places(space, at, items, size, value.dtype)
+        self.spaces[space].view(unit)[places] = np.ascontiguousarray(value).view(unit)
+
+    def elements(self, space: int, at: Array, items: Array, dtype: np.dtype[np.generic]) -> Array:
+        """Indices in the space as an array of this type."""
+        return self._places(space, at, items, dtype.itemsize, dtype)[1][:, 0]
+
+    def _places(
+        self, space: int, at: Array, items: Array, size: int, dtype: np.dtype[np.generic]
+    ) -> tuple[np.dtype[np.generic], Array]:
+        """What memory is read by, as large as addresses allow, and the indices, [items, units]."""
+        if space != GLOBAL:
+            if (at < 0).any() or (at + size > self.room[space]).any():
+                raise IndexError("an access outside local or private memory")
+            at = at + self.bases[space][items]
+        unit = dtype
+        while (at % unit.itemsize).any():  # Clang joins neighbours to larger elements
+            unit = np.dtype(f"u{unit.itemsize // 2}")
+        return unit, (at // unit.itemsize)[:, None] + np.arange(size // unit.itemsize)
 
 
 def _even(size: int) -> int:

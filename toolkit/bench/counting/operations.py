@@ -112,6 +112,8 @@ def _narrow(a: Array, kind: Type) -> Array:
 
 
 def _same_bits(a: Array, kind: Type) -> Array:
+    if a.dtype == np.bool_ and a.ndim > 1:  # the first element is the lowest bit
+        return _narrow((a.astype(np.int64) << np.arange(a.shape[1])).sum(1), kind)
     found = np.ascontiguousarray(a).reshape(len(a), -1).view(kind.dtype)
     return found if kind.lanes else found[:, 0]
 
@@ -145,7 +147,7 @@ def _insert(_: Instruction) -> Operation:
 
 
 def _shuffle(each: Instruction) -> Operation:
-    """Of an undefined place, which reads as 0, the first element."""
+    """In undefined places, -1 of the mask, the last element."""
     mask = each.operands[2].constant
     assert mask is not None
     order, width = mask.reshape(-1).astype(np.int64), each.operands[0].type.lanes

@@ -31,8 +31,7 @@ def _reverse_postorder(graph: Graph, entry: str, loops: Mapping[str, set[str]]) 
 
     stack = [(entry, iter(later_first(entry)))]
     while stack:
-        name, rest = stack[-1]
-        following = next((each for each in rest if each not in seen), None)
+        following = next((each for each in stack[-1][1] if each not in seen), None)
         if following is None:
             done.append(stack.pop()[0])
         else:
@@ -49,9 +48,9 @@ def _loops(graph: Graph, entry: str) -> dict[str, set[str]]:
             before[each].append(name)
     dominators = _dominators(before, _reverse_postorder(graph, entry, {}))
     found: dict[str, set[str]] = {}
-    for name, header in ((name, each) for name in dominators for each in graph[name]):
-        if header in dominators[name]:
-            body, todo = found.setdefault(header, {header}), [name]
+    for last, header in ((name, each) for name in dominators for each in graph[name]):
+        if header in dominators[last]:
+            body, todo = found.setdefault(header, {header}), [last]
             while todo:
                 if (each := todo.pop()) not in body:
                     body.add(each)

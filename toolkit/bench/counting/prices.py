@@ -1,21 +1,21 @@
 """How many instructions a GPU makes of one of LLVM's, for one item.
 
 Registers have 32 bits: a vector of floats costs its width, halves go by pairs, 64 bits take two
-and carry. These prices are no GPU's own but what Adreno's and Mali's have in common: shifts,
-masks, multiply-adds and conversions cost 1; what goes through the slower unit for special functions
-4; a division of integers, which no phone's GPU has, a routine. Moves between registers cost nothing,
-nor do offsets that are constants: they are part of a load.
+and carry. These prices are no GPU's own but what Adreno's and Mali's have in common: shifts, masks,
+multiply-adds and conversions cost 1; what goes through the slower unit for special functions 4; a
+division of integers, which no phone's GPU has, a routine. Moves between registers cost nothing, nor
+do offsets that are constants: they are part of a load.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-import numpy as np
-
-from toolkit.bench.counting.ir import Instruction, Value
+from toolkit.bench.counting.ir import Function, Instruction
 from toolkit.bench.counting.ir_types import Type
 from toolkit.bench.counting.memory import GLOBAL, REGISTERS
+from toolkit.bench.counting.order import block_order
 
 FREE = (
     *("bitcast", "phi", "freeze", "alloca", "ret", "trunc", "zext", "barrier"),
@@ -31,7 +31,8 @@ FUNCTIONS = {  # for each element
     **dict.fromkeys(("fmuladd", "mad", "mad24", "mul24", "bitselect"), 1),
     **dict.fromkeys(("clamp", "isnan", "isinf", "sign"), 2),
 }
-IDENTITY = ("get_local_id", "get_group_id", "get_global_id", "get_local_size", "get_global_size")
+IDENTITY = ("get_local_id", "get_group_id", "get_global_id")
+OF_LAUNCH = ("get_local_size", "get_global_size", "get_num_groups", "get_global_offset")
 DIVISION = {32: 20, 64: 100}  # by a variable
 BY_CONSTANT = 4  # a shift with a correction, or the high half of a product
 FLOAT_DIVISION = SPECIAL + 4  # a reciprocal, and what makes it exact
@@ -79,19 +80,15 @@ def _step(each: Instruction) -> int:
 
 def _shuffle(each: Instruction) -> int:
     """Halves that change places are packed anew, but no two registers that come out alike."""
-    if each.type.bits > 16 or each.type.kind != "float":
+    mask = each.operands[2].constant
+    if each.type.bits > 16 or each.type.kind != "float" or mask is None:
         return 0
-    mask = _mask(each.operands[2])
-    pairs = {tuple(pair) for pair in np.resize(mask, -(-len(mask) // 2) * 2).reshape(-1, 2)}
-    return sum(b != a + 1 or a % 2 for a, b in pairs)
+    whole = [*map(int, mask.reshape(-1)), -1][: -(-mask.size // 2) * 2]
+    pairs = set(zip(whole[::2], whole[1::2], strict=True))
+    return sum(min(pair) >= 0 and (pair[1] != pair[0] + 1 or pair[0] % 2 > 0) for pair in pairs)
 
 
-def _mask(operand: Value) -> list[int]:
-    assert operand.constant is not None
-    return [int(i) for i in operand.constant.reshape(-1)]
-
-
-OTHERS = {
+OTHERS: dict[str, Callable[[Instruction], int]] = {
     **dict.fromkeys(("sdiv", "udiv", "srem", "urem"), _division),
     **{"mul": _product, "getelementptr": _step, "shufflevector": _shuffle},
     "fdiv": lambda each: FLOAT_DIVISION * each.type.width,
@@ -101,6 +98,39 @@ OTHERS = {
     "br": lambda each: len(each.operands),  # one that depends on something
     "switch": lambda each: 2 * len(each.more[0]),
 }
+
+
+def free_results(kernel: Function) -> set[str]:
+    """Registers that cost nothing, whatever makes them: of the launch, or halves only converted.
+
+    What is the same in all of a launch is computed before it, and a conversion takes either half
+    of a register.
+    """
+    every = [each for block in kernel.blocks.values() for each in block.instructions]
+    users: dict[str, list[bool]] = {}
+    for each in every:
+        for value in each.operands:
+            users.setdefault(value.register, []).append(_converts(each))
+    packed = {each.result for each in every if each.op == "shufflevector"}
+    return _of_launch(kernel) | {name for name in packed if all(users.get(name, [False]))}
+
+
+def _converts(each: Instruction) -> bool:
+    return each.op == "fpext" or (
+        each.op == "call" and function_name(str(each.more)).startswith("convert_")
+    )
+
+
+def _of_launch(kernel: Function) -> set[str]:
+    found = set(kernel.parameters)
+    for name in block_order(kernel.blocks):
+        for each in kernel.blocks[name].instructions:
+            known = each.op == "call" and function_name(str(each.more)) in OF_LAUNCH
+            pure = each.result and each.op not in ("phi", "load", "call", "alloca")
+            inputs = (one.constant is not None or one.register in found for one in each.operands)
+            if known or (pure and all(inputs)):
+                found.add(each.result)
+    return found
 
 
 def function_name(mangled: str) -> str:
@@ -120,7 +150,7 @@ def _of_call(each: Instruction) -> int:
         return kind.width
     if name in FUNCTIONS:
         return FUNCTIONS[name] * (_registers(kind) if FUNCTIONS[name] == 1 else kind.width)
-    if name in IDENTITY or name == "get_global_offset":
+    if name in IDENTITY or name in OF_LAUNCH:
         return 0
     if name.startswith(("atomic_", "vector.reduce", "sub_group", "memset", "memcpy")):
         return _registers(each.operands[-1].type) if each.operands else 1

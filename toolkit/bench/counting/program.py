@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from toolkit.bench.counting.items import Chosen, Items
 from toolkit.bench.counting.memory import GLOBAL, LOCAL, PRIVATE, REGISTERS
 from toolkit.bench.counting.operations import operation
 from toolkit.bench.counting.order import block_order
-from toolkit.bench.counting.prices import function_name, price
+from toolkit.bench.counting.prices import free_results, function_name, price
 
 IDENTITY: Mapping[str, Callable[[Items, int], Array]] = {
     "get_local_id": lambda items, axis: items.local_id[axis],
@@ -28,7 +28,6 @@ IDENTITY: Mapping[str, Callable[[Items, int], Array]] = {
     "get_num_groups": lambda items, axis: np.array([items.group_counts[axis]]),
     "get_global_offset": lambda _, axis: np.zeros(1, np.int64),
 }
-OF_LAUNCH = ("get_local_size", "get_global_size", "get_num_groups", "get_global_offset")
 Moves = list[tuple[str, Value]]  # what phis take on the way from one block to another
 
 
@@ -64,7 +63,7 @@ class Program:
 def program_of(kernel: Function) -> Program:
     """Make a kernel ready; raises ValueError for what is not known."""
     order = block_order(kernel.blocks)
-    uniform = _of_launch(kernel, order)
+    free = free_results(kernel)
     private = _private(kernel)
     places = {name: i for i, name in enumerate(order)}
     parts = []
@@ -75,7 +74,7 @@ def program_of(kernel: Function) -> Program:
         }
         steps = [_step(each, private) for each in inner]
         last = block.instructions[-1]
-        parts.append(Part(steps, _cost(block, uniform), last, following, last.op == "barrier"))
+        parts.append(Part(steps, _cost(block, free), last, following, last.op == "barrier"))
     return Program(kernel, parts, private[""])
 
 
@@ -99,23 +98,11 @@ def _moves(block: Block, source: Block) -> Moves:
     ]
 
 
-def _of_launch(kernel: Function, order: Iterable[str]) -> set[str]:
-    """Registers that hold the same in all of a launch: computed before it, they cost nothing."""
-    found = set(kernel.parameters)
-    for each in (each for name in order for each in kernel.blocks[name].instructions):
-        known = each.op == "call" and function_name(str(each.more)) in OF_LAUNCH
-        pure = each.op not in ("phi", "load", "call", "alloca") and each.result
-        inputs = (value.constant is not None or value.register in found for value in each.operands)
-        if known or (pure and all(inputs)):
-            found.add(each.result)
-    return found
-
-
-def _cost(block: Block, uniform: set[str]) -> Cost:
+def _cost(block: Block, free: set[str]) -> Cost:
     loads = dict.fromkeys((PRIVATE, GLOBAL, LOCAL), 0)
     instructions = multiply_adds = 0
     for each in block.instructions:
-        instructions += 0 if each.result in uniform else price(each)
+        instructions += 0 if each.result in free else price(each)
         name = function_name(str(each.more)) if each.op == "call" else ""
         if name in ("fmuladd", "fma", "mad"):
             multiply_adds += each.type.width
@@ -154,7 +141,7 @@ def _identity(each: Instruction, found: Callable[[Items, int], Array]) -> Step:
 
     def run(items: Items, chosen: Chosen) -> None:
         value = found(items, int(axis[0])) if axis[0] < len(items.local_size) else np.zeros(1)
-        value = value.astype(np.int64)
-        items.write(each.result, value if len(value) == 1 or chosen is None else value[chosen], chosen)
+        some = value if len(value) == 1 or chosen is None else value[chosen]
+        items.write(each.result, some.astype(np.int64), chosen)
 
     return run

@@ -22,7 +22,7 @@ CASTS = (
     *("trunc", "zext", "sext", "fptrunc", "fpext", "fptoui", "fptosi", "uitofp", "sitofp"),
     *("bitcast", "ptrtoint", "inttoptr", "addrspacecast"),
 )
-LABEL = r"\s*,?\s*label %([\w.]+)"
+LABEL = r"\s*,?\s*label %([\w.\-]+)"
 IGNORED = re.compile(r"@llvm\.(lifetime|experimental\.noalias|assume|dbg)|^\s*#dbg_")
 LOCAL = re.compile(r"@([\w.]+) = .*?addrspace\(3\) global ")
 CONSTANT = re.compile(r"^@[\w.]+ = .*?(?:addrspace\(2\)|constant) ", re.M)
@@ -39,7 +39,7 @@ def read_kernel(text: str, name: str) -> Function:
     for declared in DECLARED.finditer(text):
         names[declared[1]] = parse_type(declared[2], 0, names)[0]
     addresses, local_bytes = _locals(text, names)
-    parameters = tuple(re.findall(r"%([\w.]+)(?=\s*[,)])", head))
+    parameters = tuple(re.findall(r"%([\w.\-]+)(?=\s*[,)])", head))
     blocks = {block.name: block for block in _blocks(body, len(parameters), names, addresses)}
     return Function(name, parameters, blocks, local_bytes)
 
@@ -56,13 +56,11 @@ def _locals(text: str, names: Names) -> tuple[dict[str, int], int]:
     return addresses, end
 
 
-def _blocks(
-    body: str, parameters: int, names: Names, addresses: dict[str, int]
-) -> Iterator[Block]:
+def _blocks(body: str, parameters: int, names: Names, addresses: dict[str, int]) -> Iterator[Block]:
     """Blocks; a barrier ends one, since there items wait for each other."""
     block = Block(str(parameters))  # LLVM numbers the first block after the parameters
     for line in _lines(body):
-        if label := re.match(r"([\w.]+):", line):
+        if label := re.match(r"([\w.\-]+):", line):
             if block.instructions:
                 yield block
             block = Block(label[1])
@@ -87,7 +85,7 @@ def _lines(body: str) -> Iterator[str]:
 
 
 def _instruction(at: Cursor) -> Instruction:
-    result = at.match(r"%([\w.]+) = ")
+    result = at.match(r"%([\w.\-]+) = ")
     at.skip(FLAGS)
     op = at.expect(r"\s*(\w+)")[1]
     at.skip(FLAGS)
@@ -121,6 +119,7 @@ def _several(op: str, at: Cursor) -> Instruction:
     """select, extractelement, insertelement, shufflevector, store, ret."""
     if at.match(r"\s*void"):
         return Instruction(op, VOID)
+    at.undefined = -1 if op == "shufflevector" else 0  # of the mask
     found = tuple(at.listed())
     kinds = {
         "select": lambda: found[1].type,
@@ -155,7 +154,7 @@ def _phi(op: str, at: Cursor) -> Instruction:
     kind, operands, sources = at.type(), [], []
     while at.match(r"\s*,?\s*\["):
         operands.append(at.value(kind))
-        sources.append(at.expect(r"\s*,\s*%([\w.]+)\s*\]")[1])
+        sources.append(at.expect(r"\s*,\s*%([\w.\-]+)\s*\]")[1])
     return Instruction(op, kind, tuple(operands), more=tuple(sources))
 
 
