@@ -188,7 +188,7 @@ def bench(
         raise click.UsageError("--families goes with --kernels, --class, --seconds and --json.")
     if count and (not kernels or families or roofline or save):
         raise click.UsageError("--count goes with --kernels, --kernel, --case, --class and --json.")
-    if (device_class and not count or seconds) and not families:
+    if ((device_class and not count) or seconds) and not families:
         raise click.UsageError(
             "--class goes with --families or --count, --seconds with --families."
         )

@@ -18,6 +18,7 @@ DEFAULT = "-cl-std=CL1.2"  # as drivers take it where no option says otherwise
 COMMON = ("-target", "spir64", "-O2", "-w", "-S", "-emit-llvm", "-o", "-")
 FIRST = (*COMMON, "-Xclang", "-finclude-default-header", "-Xclang", "-disable-llvm-passes")
 SECOND = (*COMMON, "-mllvm", "-inline-threshold=1000000", "-x", "ir", "-")
+PASSES = 2  # after the first one arrays whose loops it has unrolled still lie in memory
 PURE = re.compile(r"^attributes #\d+ = \{.*\b(readnone|readonly|memory\((none|read))\b.*$", re.M)
 HINT = "apt-get install clang (14 or newer), then count again"
 
@@ -37,7 +38,10 @@ def kernel_ir(kernel: Kernel, case: Case, knobs: Knobs) -> str:
         raise PocketError("kernels cannot be counted here", because, HINT)
     text = program_text(source_text(kernel.source), all_defines(kernel, case, knobs))
     plain = _run(kernel, [compiler, *FIRST, *_standard(kernel), "-x", "cl", "-"], text)
-    return _run(kernel, [compiler, *SECOND], PURE.sub(_movable, plain))
+    text = PURE.sub(_movable, plain)
+    for _ in range(PASSES):
+        text = _run(kernel, [compiler, *SECOND], text)
+    return text
 
 
 def _movable(attributes: re.Match[str]) -> str:

@@ -54,8 +54,9 @@ def run(program: Program, items: Items, arguments: Mapping[str, Array], issued: 
         chosen = None if here.all() else np.flatnonzero(here)
         part = program.parts[now]
         issued.add(part, waves if chosen is None else len(np.unique(items.wave[chosen])))
-        for step in part.steps:
-            step(items, chosen)
+        with np.errstate(all="ignore"):  # what is infinite on a GPU is so here
+            for step in part.steps:
+                step(items, chosen)
         for some, moves, target in _jumps(part, items, chosen):
             _take(moves, items, some)
             at[slice(None) if some is None else some] = target

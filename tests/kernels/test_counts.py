@@ -1,0 +1,170 @@
+"""What kernels of phones' GPUs ask for, counted wave by wave, stays under the bars.
+
+The kernels are run by the interpreter of `bench --kernels --count`: that what they leave equals
+numpy shows that it counts the right thing.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from launches import check
+
+from opencl_kernels import FAMILIES, KERNELS, family_of
+from opencl_kernels.attention.heads import Heads
+from opencl_kernels.case import At, Case, case_id
+from opencl_kernels.family import kernels_for, random_inputs
+from opencl_kernels.formats import Array
+from opencl_kernels.kernel import nbytes
+from opencl_kernels.layouts import F16, quantized, weight_arguments
+from opencl_kernels.matmul.glu import Glu
+from opencl_kernels.matmul.matmul import Norm, Product
+from opencl_kernels.sampling import sample, slices
+from opencl_kernels.sampling.sample import Choice
+from opencl_kernels.tuned import usual_knobs
+from toolkit.bench.counting.clang import find_clang
+from toolkit.bench.counting.launches import WAVES, Count, count_launch
+
+pytestmark = pytest.mark.skipif(not find_clang(), reason="there is no Clang (apt install clang)")
+
+ROOM = 32768  # bytes of local memory
+CODES = quantized("e0m4", 32, "f16", "u8")
+WEIGHTS = Product(M=1, N=96, K=2048, x="f16", y="f16", w=CODES)
+TILES = Product(M=64, N=64, K=1024, x="f16", y="f16", w=CODES, at=At(seq=64))
+
+
+def counted(name: str, case: Case, device_class: str) -> Count:
+    """A launch at the usual knobs, whose answers are checked."""
+    kernel, family = KERNELS[name], family_of(name)
+    knobs = usual_knobs(kernel, case, device_class, ROOM)
+    assert knobs is not None
+    inputs = random_inputs(family, case, np.random.default_rng(zlib.crc32(name.encode())))
+    found = count_launch(family, kernel, case, knobs, WAVES[device_class], inputs)
+    needs = kernel.requires(case, knobs)
+    check(family, case, inputs, dict(found.outputs), in_halves="fp16" in needs.features)
+    assert found.local_bytes == needs.local_bytes
+    return found
+
+
+def best(family: str, case: Case, device_class: str) -> str:
+    """The kernel that a class prefers."""
+    return kernels_for(FAMILIES[family], device_class, case)[0].name
+
+
+def instructions(found: Count, case: Any) -> float:
+    """For each product of a weight and an element of x."""
+    return found.issued.instructions * found.wave / (case.M * case.N * case.K)
+
+
+@pytest.mark.parametrize("device_class", WAVES)
+@pytest.mark.parametrize(
+    ("case", "most"),
+    [
+        (WEIGHTS, 4.5),
+        (replace(WEIGHTS, N=64, K=1152, y="f32", glu=Glu(32)), 4.5),
+        (replace(WEIGHTS, N=64, K=896, w=quantized("e0m4", 64, "f16")), 4.5),
+        (replace(WEIGHTS, N=64, w=quantized("e0m4", 128, "f16", "u8")), 4.5),
+        # What is beyond the bar of 4.5 is held where it stands: eight times halves are not packed
+        # as tightly, and a norm is made again by every work-group.
+        (replace(WEIGHTS, N=64, w=quantized("q8", 32, "f16")), 5.0),
+        (replace(WEIGHTS, N=64, w=F16), 5.1),
+        (replace(WEIGHTS, norm=Norm(1e-5)), 5.1),
+    ],
+    ids=lambda value: case_id(value) if isinstance(value, Case) else "",
+)
+def test_gemv_reads_its_weight_once_in_few_instructions(
+    device_class: str, case: Product, most: float
+) -> None:
+    found = counted(best("gemv", case, device_class), case, device_class)
+    weight = weight_arguments(case.w, case.N, case.K)
+    lines = sum(found.traffic[part.name].read[64] for part in weight)
+    assert nbytes(weight) <= 64 * lines <= 1.05 * nbytes(weight)
+    assert instructions(found, case) <= most
+    assert found.private_bytes == 0
+
+
+@pytest.mark.parametrize("group", [32, 64, 128])
+def test_gemv_in_floats_takes_few_instructions_too(group: int) -> None:
+    """For devices without half arithmetic; the norm that is held at 6.2 is every group's own."""
+    case = replace(WEIGHTS, w=quantized("e0m4", group, "f16", "u8"))
+    assert instructions(counted("gemv", case, "generic"), case) <= 4.5
+
+
+@pytest.mark.parametrize("device_class", WAVES)
+def test_each_load_of_a_prefill_gemm_feeds_many_products(device_class: str) -> None:
+    found = counted("gemm_half", TILES, device_class)
+    loads = found.wave * sum(found.issued.loads.values())
+    assert 23 * loads <= TILES.M * TILES.N * TILES.K
+    assert instructions(found, TILES) <= 1.5
+    assert found.private_bytes == 0
+
+
+@pytest.mark.parametrize("device_class", WAVES)
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("attention_decode", {"H": 8, "G": 1, "K": 256}),  # Gemma's
+        ("attention_decode", {"H": 32, "G": 8, "K": 64}),  # Llama's
+        ("attention_split", {"H": 12, "G": 2, "K": 128, "SPLITS": 3}),  # Qwen's
+    ],
+)
+def test_attention_reads_each_line_of_keys_and_values_once(
+    name: str, sizes: dict[str, int], device_class: str
+) -> None:
+    case = Heads(M=1, C=300, SCALE=0.1, x="f16", kv="f16", at=At(seq=1, past=255), **sizes)
+    found = counted(name, case, device_class)
+    for state in ("k_state", "v_state"):
+        assert found.traffic[state].read[64] * 64 == 256 * case.G * case.K * 2
+
+
+SAMPLED = Choice(M=1, V=8192, C=64, GROUPS=8, last_rows=True, at=At(past=51))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "repetition_penalty": 1.1},
+        {"temperature": 1.5, "min_p": 0.05, "logprobs": 1, "seed": 5},
+    ],
+    ids=["greedy", "cuts", "logprobs"],
+)
+def test_sampling_passes_over_the_vocabulary_three_times_at_most(
+    options: dict[str, float],
+) -> None:
+    """Over logits, in all launches; over weights, first counts of what came before, as often."""
+    case = replace(SAMPLED, options=options)
+    held: dict[str, Array] = random_inputs(sample.FAMILY, case, np.random.default_rng(3))
+    held["logits"] *= 3
+    expected, lines = sample.reference(held, case), {"logits": 0, "weights": 0}
+    for family in slices.LAUNCHES:
+        (kernel,) = family.kernels
+        knobs = usual_knobs(kernel, case, "mali", ROOM)
+        assert knobs is not None
+        given = {a.name: held[a.name] for a in family.arguments(case) if a.role != "out"}
+        found = count_launch(family, kernel, case, knobs, WAVES["mali"], given)
+        held |= found.outputs
+        for name in {*lines} & {*found.traffic}:
+            lines[name] += found.traffic[name].read[64]
+    assert all((held[name] == expected[name]).all() for name in ("tokens", "ids", "sym"))
+    pieces = 3 * case.GROUPS * 2  # lines that two slices, or the ends of one's passes, share
+    assert lines["logits"] <= 3 * case.V * 4 // 64 + pieces
+    assert lines["weights"] <= 3 * case.V * 4 // 64 + pieces
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_case_equals_numpy(family: str) -> None:
+    """So the interpreter runs whatever kernels of GPUs are made of."""
+    done = set()
+    for device_class in WAVES:
+        for case in FAMILIES[family].cases:
+            for kernel in kernels_for(FAMILIES[family], device_class, case):
+                launched = (kernel.name, device_class if kernel.name.endswith("_half") else "")
+                if 0 not in getattr(case, "axes", ()) and (*launched, case) not in done:
+                    done.add((*launched, case))
+                    counted(kernel.name, case, device_class)
