@@ -17,8 +17,8 @@ KNOBS = {"WG": (64, 128), "AHEAD": (4, 2)}
 
 def cluster(case: Heads) -> int:
     """Work-items that share a key: one for every eight elements, but no more than WIDEST."""
-    widest = max(case.K, case.value_width)
-    return min(WIDEST, 1 << max(0, ceil_div(widest, 8) - 1).bit_length())
+    eighths: int = ceil_div(max(case.K, case.value_width), 8)
+    return min(WIDEST, 1 << max(0, eighths - 1).bit_length())
 
 
 def head_sets(case: Heads) -> int:
