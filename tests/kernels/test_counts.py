@@ -68,11 +68,11 @@ def instructions(found: Count, case: Any) -> float:
         (replace(WEIGHTS, N=64, K=1152, y="f32", glu=Glu(32)), 4.5),
         (replace(WEIGHTS, N=64, K=896, w=quantized("e0m4", 64, "f16")), 4.5),
         (replace(WEIGHTS, N=64, w=quantized("e0m4", 128, "f16", "u8")), 4.5),
-        # What is beyond the bar of 4.5 is held where it stands: eight times halves are not packed
-        # as tightly, and a norm is made again by every work-group.
-        (replace(WEIGHTS, N=64, w=quantized("q8", 32, "f16")), 5.0),
-        (replace(WEIGHTS, N=64, w=F16), 5.1),
-        (replace(WEIGHTS, norm=Norm(1e-5)), 5.1),
+        # Beyond the bar of 4.5 they are held where they stand: 8 bits have half as many codes in a
+        # word, halves are multiplied as floats, a norm is every work-group's own.
+        (replace(WEIGHTS, N=64, w=quantized("q8", 32, "f16")), 4.7),
+        (replace(WEIGHTS, N=64, w=F16), 4.6),
+        (replace(WEIGHTS, norm=Norm(1e-5)), 4.9),
     ],
     ids=lambda value: case_id(value) if isinstance(value, Case) else "",
 )
@@ -89,7 +89,7 @@ def test_gemv_reads_its_weight_once_in_few_instructions(
 
 @pytest.mark.parametrize("group", [32, 64, 128])
 def test_gemv_in_floats_takes_few_instructions_too(group: int) -> None:
-    """For devices without half arithmetic; the norm that is held at 6.2 is every group's own."""
+    """For devices without half arithmetic."""
     case = replace(WEIGHTS, w=quantized("e0m4", group, "f16", "u8"))
     assert instructions(counted("gemv", case, "generic"), case) <= 4.5
 
@@ -103,12 +103,11 @@ def test_each_load_of_a_prefill_gemm_feeds_many_products(device_class: str) -> N
     assert found.private_bytes == 0
 
 
-@pytest.mark.parametrize("device_class", WAVES)
+@pytest.mark.parametrize("device_class", ["adreno", "mali"])
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
         ("attention_decode", {"H": 8, "G": 1, "K": 256}),  # Gemma's
-        ("attention_decode", {"H": 32, "G": 8, "K": 64}),  # Llama's
         ("attention_split", {"H": 12, "G": 2, "K": 128, "SPLITS": 3}),  # Qwen's
     ],
 )
@@ -119,6 +118,7 @@ def test_attention_reads_each_line_of_keys_and_values_once(
     found = counted(name, case, device_class)
     for state in ("k_state", "v_state"):
         assert found.traffic[state].read[64] * 64 == 256 * case.G * case.K * 2
+    assert found.private_bytes == 0
 
 
 SAMPLED = Choice(M=1, V=8192, C=64, GROUPS=8, last_rows=True, at=At(past=51))

@@ -21,16 +21,7 @@ from toolkit.tables import table
 WORK = 1 << 25  # operations, or bytes, of the work-groups that run; of more each n-th runs
 FEWEST = 3  # work-groups
 ROOM = 32768  # bytes of local memory, of phones
-HEAD = (
-    "instr/madd",
-    "lines 64",
-    "lines 128",
-    "weights",
-    "madd/load",
-    "local",
-    "barriers",
-    "private",
-)
+HEAD = ("instr", "madd/load", "lines 64", "128", "weights", "local", "barriers", "private")
 
 
 def count_kernels(
@@ -97,7 +88,7 @@ def row(family: Family, kernel: Kernel, case: Case, counted: Count) -> dict[str,
     """A row of the report: figures of a whole launch, by what it has to do and to move."""
     needed, operations = family.work(case)
     issued, items = counted.issued, counted.wave * counted.whole
-    multiply_adds = max(operations / 2, 1)
+    multiply_adds = operations / 2
     lines = {line: counted.whole * _lines(counted, line) for line in (64, 128)}
     weights = [each for each in family.arguments(case) if each.role == "weight"]
     return {
@@ -109,17 +100,22 @@ def row(family: Family, kernel: Kernel, case: Case, counted: Count) -> dict[str,
         "bytes": int(needed),
         "flops": int(operations),
         "instructions": items * issued.instructions,
-        "instructions_per_multiply_add": items * issued.instructions / multiply_adds,
+        "instructions_per_multiply_add": _share(items * issued.instructions, multiply_adds),
         "line_bytes_64": lines[64],
         "line_bytes_128": lines[128],
         "lines_64_share": lines[64] / needed,
         "lines_128_share": lines[128] / needed,
         "weight_lines_share": _of_weights(counted, weights),
-        "multiply_adds_per_load": multiply_adds / max(items * sum(issued.loads.values()), 1),
+        "multiply_adds_per_load": _share(multiply_adds, items * sum(issued.loads.values())),
         "local_bytes": counted.local_bytes,
         "barriers": issued.barriers / issued.waves,
         "private_bytes": counted.private_bytes,
     }
+
+
+def _share(part: float, whole: float) -> float | None:
+    """None where there is nothing to share."""
+    return part / whole if whole else None
 
 
 def _lines(counted: Count, line: int, names: Sequence[str] | None = None) -> int:
@@ -141,23 +137,28 @@ def _of_weights(counted: Count, weights: Sequence[Any]) -> float | None:
 def lines(figures: dict[str, Any]) -> Iterator[str]:
     """The report for people."""
     waves = ", ".join(f"{wave} of {name}" for name, wave in figures["waves"].items())
-    yield f"counted in waves of {waves}: no seconds, but what takes them"
-    yield "lines: their bytes by those that the case needs; weights: the same of weights alone"
+    yield f"counted in waves of {waves}: not seconds, but what takes them"
+    yield "  instr      instructions of an item for each multiply-add, or two other operations"
+    yield "  madd/load  multiply-adds for each load of 16 bytes or less"
+    yield "  lines      bytes of the lines that waves ask for, by those that the case needs"
+    yield "  weights    the same of weights alone"
+    yield "  local, private bytes of a work-group and of an item; barriers that an item passes"
     for device_class in dict.fromkeys(each["class"] for each in figures["kernels"]):
         yield ""
-        yield device_class
         rows = [each for each in figures["kernels"] if each["class"] == device_class]
-        cells = ((each["kernel"], each["case"], *_cells(each)) for each in rows)
-        yield from (f"  {line}" for line in table([("kernel", "case", *HEAD), *cells]))
+        cells = ((*_cells(each), f"{each['kernel']} {each['case']}") for each in rows)
+        yield from table([(*HEAD, device_class), *cells])
 
 
 def _cells(each: dict[str, Any]) -> Iterator[str]:
-    yield f"{each['instructions_per_multiply_add']:.2f}"
-    yield f"{each['lines_64_share']:.2f}"
-    yield f"{each['lines_128_share']:.2f}"
-    share = each["weight_lines_share"]
-    yield "-" if share is None else f"{share:.2f}"
-    yield f"{each['multiply_adds_per_load']:.1f}"
+    for name, digits in (
+        ("instructions_per_multiply_add", 2),
+        ("multiply_adds_per_load", 1),
+        ("lines_64_share", 2),
+        ("lines_128_share", 2),
+        ("weight_lines_share", 2),
+    ):
+        yield "-" if each[name] is None else f"{each[name]:.{digits}f}"
     yield str(each["local_bytes"])
     yield f"{each['barriers']:.0f}"
     yield str(each["private_bytes"])

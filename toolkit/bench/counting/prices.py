@@ -10,15 +10,15 @@ do offsets that are constants: they are part of a load.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from toolkit.bench.counting.ir import Function, Instruction
 from toolkit.bench.counting.ir_types import Type
 from toolkit.bench.counting.memory import GLOBAL, REGISTERS
 from toolkit.bench.counting.order import block_order
 
-FREE = (
-    *("bitcast", "phi", "freeze", "alloca", "ret", "trunc", "zext", "barrier"),
+FREE = (  # with what only says how another instruction reads its operand
+    *("bitcast", "fneg", "phi", "freeze", "alloca", "ret", "trunc", "zext", "barrier"),
     *("ptrtoint", "inttoptr", "addrspacecast", "extractelement", "insertelement"),
 )
 SPECIAL = 4  # a quarter of the rate
@@ -101,24 +101,51 @@ OTHERS: dict[str, Callable[[Instruction], int]] = {
 
 
 def free_results(kernel: Function) -> set[str]:
-    """Registers that cost nothing, whatever makes them: of the launch, or halves only converted.
+    """Registers that cost nothing, whatever makes them.
 
-    What is the same in all of a launch is computed before it, and a conversion takes either half
-    of a register.
+    What is the same in all of a launch is computed before it; a conversion takes either half of a
+    register; a constant distance to another address is a part of the load.
     """
-    every = [each for block in kernel.blocks.values() for each in block.instructions]
-    users: dict[str, list[bool]] = {}
-    for each in every:
+    made = {each.result: each for block in kernel.blocks.values() for each in block.instructions}
+    users: dict[str, list[Instruction]] = {}
+    for each in (each for block in kernel.blocks.values() for each in block.instructions):
         for value in each.operands:
-            users.setdefault(value.register, []).append(_converts(each))
-    packed = {each.result for each in every if each.op == "shufflevector"}
-    return _of_launch(kernel) | {name for name in packed if all(users.get(name, [False]))}
+            users.setdefault(value.register, []).append(each)
+    packed = {each.result for each in made.values() if each.op == "shufflevector"}
+    converted = {name for name in packed if all(map(_converts, users.get(name, ())))}
+    return _of_launch(kernel) | converted | _beside(made, users)
 
 
 def _converts(each: Instruction) -> bool:
     return each.op == "fpext" or (
         each.op == "call" and function_name(str(each.more)).startswith("convert_")
     )
+
+
+def _beside(made: Mapping[str, Instruction], users: Mapping[str, list[Instruction]]) -> set[str]:
+    """Addresses of an index and a constant where that of the index alone is there too.
+
+    With the sum and what widens it, if nothing else uses them.
+    """
+    steps = [each for each in made.values() if each.op == "getelementptr"]
+    single = [each for each in steps if len(each.operands) == 2]
+    known = {(each.operands[0].register, _narrow(each, made)) for each in single}
+    found: set[str] = set()
+    for each in single:
+        total = made.get(_narrow(each, made))
+        if total is None or total.op not in ("add", "or") or total.operands[1].constant is None:
+            continue
+        if (each.operands[0].register, total.operands[0].register) in known:
+            index = each.operands[1].register
+            found |= {each.result, *(n for n in (index, total.result) if len(users[n]) == 1)}
+    return found
+
+
+def _narrow(step: Instruction, made: Mapping[str, Instruction]) -> str:
+    """The register of an index, before it's made 64 bits wide."""
+    name = step.operands[1].register
+    each = made.get(name)
+    return each.operands[0].register if each and each.op in ("sext", "zext") else name
 
 
 def _of_launch(kernel: Function) -> set[str]:
