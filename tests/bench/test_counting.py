@@ -1,0 +1,246 @@
+"""`bench --kernels --count`: how the interpreter reads LLVM, runs waves, and counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from opencl_kernels import KERNELS
+from opencl_kernels.formats import Array
+from toolkit import cli
+from toolkit.bench import kernel_counts
+from toolkit.bench.counting import clang
+from toolkit.bench.counting.items import Items
+from toolkit.bench.counting.launches import WAVES, Count
+from toolkit.bench.counting.memory import GLOBAL, LOCAL, Buffers, Memory
+from toolkit.bench.counting.program import program_of
+from toolkit.bench.counting.reader import read_kernel
+from toolkit.bench.counting.waves import Issued, run
+from toolkit.errors import PocketError, format_error
+
+TYPED = {"P": "i32 addrspace(1)*", "L": "i32 addrspace(3)*"}  # as Clang wrote pointers up to 16
+OPAQUE = {"P": "ptr addrspace(1)", "L": "ptr addrspace(3)"}
+HEAD = """
+@k.shared = internal addrspace(3) global [8 x i32] undef, align 4
+define dso_local spir_kernel void @k(P noundef %0, P noalias noundef align 4 %1) #0 {
+  %3 = tail call spir_func i64 @_Z12get_local_idj(i32 noundef 0) #1
+  %4 = trunc i64 %3 to i32
+"""
+ODD = """
+  %5 = and i32 %4, 1
+  %6 = icmp eq i32 %5, 0
+  br i1 %6, label %7, label %8
+
+7:                                                ; preds = %2
+  %.even-value = mul nsw i32 %4, 10
+  br label %9
+
+8:                                                ; preds = %2
+  %.odd-value = add nsw i32 %4, -100
+  br label %9
+
+9:                                                ; preds = %8, %7
+  %10 = phi i32 [ %.even-value, %7 ], [ %.odd-value, %8 ]
+  %11 = getelementptr inbounds i32, P %1, i64 %3
+  store i32 %10, P %11, align 4, !tbaa !4
+  ret void
+}
+"""
+REVERSED = """
+  %5 = getelementptr inbounds [8 x i32], [8 x i32] addrspace(3)* @k.shared, i64 0, i64 %3
+  store i32 %4, L %5, align 4
+  tail call spir_func void @_Z7barrierj(i32 noundef 1) #1
+  %6 = sub i64 7, %3
+  %7 = getelementptr inbounds [8 x i32], [8 x i32] addrspace(3)* @k.shared, i64 0, i64 %6
+  %8 = load i32, L %7, align 4
+  %9 = getelementptr inbounds i32, P %1, i64 %3
+  store i32 %8, P %9, align 4
+  ret void
+}
+"""
+MISSED = """
+  %5 = icmp eq i32 %4, 3
+  br i1 %5, label %7, label %6
+
+6:                                                ; preds = %2
+  tail call spir_func void @_Z7barrierj(i32 noundef 1) #1
+  br label %7
+
+7:                                                ; preds = %6, %2
+  ret void
+}
+"""
+LOOP = """
+  br label %6
+
+5:                                                ; preds = %6
+  %.lcssa = phi i32 [ %9, %6 ]
+  %13 = getelementptr inbounds i32, P %1, i64 %3
+  store i32 %.lcssa, P %13, align 4
+  ret void
+
+6:                                                ; preds = %6, %2
+  %7 = phi i32 [ 0, %2 ], [ %10, %6 ]
+  %8 = phi i32 [ 0, %2 ], [ %9, %6 ]
+  %9 = add nuw nsw i32 %8, %7
+  %10 = add nuw nsw i32 %7, 1
+  %11 = icmp ugt i32 %7, %4
+  br i1 %11, label %5, label %6
+}
+"""
+
+
+def launched(body: str, spelled: dict[str, str], wave: int) -> tuple[Array, Issued, Buffers]:
+    """Eight items of one work-group; what they left in the second buffer."""
+    text = HEAD + body
+    if spelled is OPAQUE:
+        text = text.replace("[8 x i32] addrspace(3)*", "ptr addrspace(3)")
+    for short, pointer in spelled.items():
+        text = text.replace(f"{short} ", f"{pointer} ")
+    program = program_of(read_kernel(text, "k"))
+    buffers = Buffers({"x": np.arange(64, dtype=np.int32), "y": np.zeros(8, np.int32)})
+    memory = Memory(buffers, np.zeros(8, np.int64), program.function.local_bytes, 0)
+    issued = Issued()
+    names = zip(program.function.parameters, buffers.bases, strict=True)
+    items = Items((8,), (8,), np.array([0]), wave, memory)
+    run(program, items, {name: np.array([base]) for name, base in names}, issued)
+    return buffers.content("y"), issued, buffers
+
+
+@pytest.mark.parametrize("spelled", [TYPED, OPAQUE], ids=["typed", "opaque"])
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (ODD, [0, -99, 20, -97, 40, -95, 60, -93]),
+        (REVERSED, [7, 6, 5, 4, 3, 2, 1, 0]),
+        (LOOP, [1, 3, 6, 10, 15, 21, 28, 36]),
+    ],
+    ids=["branches", "local memory", "loop"],
+)
+def test_items_compute_what_the_text_says(
+    body: str, expected: list[int], spelled: dict[str, str]
+) -> None:
+    for wave in (1, 4, 8):
+        found, _, _ = launched(body, spelled, wave)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_wave_pays_for_both_ways_and_for_its_longest_loop() -> None:
+    """Alone, each item pays for its own."""
+    for body, most in ((ODD, 1), (LOOP, 8)):
+        alone, together = (launched(body, TYPED, wave)[1] for wave in (1, 8))
+        assert together.instructions * 8 > alone.instructions
+        assert together.waves == 1 and alone.waves == 8
+        assert together.instructions <= alone.instructions * most
+    _, waves_of_two, _ = launched(ODD, TYPED, 2)
+    _, waves_of_eight, _ = launched(ODD, TYPED, 8)
+    assert waves_of_two.instructions == 4 * waves_of_eight.instructions  # each wave parts
+
+
+def test_barriers_and_loads_are_counted_by_waves() -> None:
+    _, issued, buffers = launched(REVERSED, TYPED, 4)
+    assert issued.barriers == issued.waves == 2
+    assert issued.loads[LOCAL] == 2 and issued.loads[GLOBAL] == 0
+    assert buffers.traffic["y"].written == {64: 2, 128: 2}
+    assert buffers.traffic["y"].stores == 8
+
+
+def test_a_barrier_that_some_items_miss_is_told() -> None:
+    with pytest.raises(RuntimeError, match="do not reach a barrier"):
+        launched(MISSED, TYPED, 8)
+
+
+@pytest.mark.parametrize(
+    ("stride", "size", "wave", "lines", "wide"),
+    [
+        (4, 4, 16, 4, 4),  # four waves, each of a whole line, which are halves of wide ones
+        (4, 4, 64, 4, 2),
+        (16, 16, 64, 16, 8),
+        (128, 2, 64, 64, 64),
+        (60, 16, 64, 60, 30),  # an access that lies in two lines asks for both
+        (0, 4, 64, 1, 1),
+    ],
+)
+def test_lines_of_a_wave(stride: int, size: int, wave: int, lines: int, wide: int) -> None:
+    buffers = Buffers({"x": np.zeros(64 * 128, np.uint8)})
+    at = buffers.bases[0] + stride * np.arange(64)
+    buffers.count(at, size, np.arange(64) // wave, False)
+    assert buffers.traffic["x"].read == {64: lines, 128: wide}
+
+
+def test_no_access_escapes_its_buffer() -> None:
+    buffers = Buffers({"x": np.zeros(10, np.uint8), "y": np.zeros(10, np.uint8)})
+    with pytest.raises(IndexError, match="outside all buffers"):
+        buffers.count(buffers.bases[:1] + 8, 4, np.zeros(1, np.int64), True)
+
+
+def test_what_is_not_known_is_told_by_its_text() -> None:
+    with pytest.raises(ValueError, match="cmpxchg"):
+        launched("  %5 = cmpxchg P %0, i32 0, i32 1 acq_rel monotonic\n  ret void\n}\n", TYPED, 8)
+
+
+def test_without_clang_the_next_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clang, "find_clang", lambda: None)
+    with pytest.raises(PocketError) as error:
+        kernel_counts.count_kernels(("gemv",), "", "mali")
+    assert "apt-get install clang" in format_error(error.value)
+
+
+def test_kernels_and_classes_that_can_be_counted() -> None:
+    every = kernel_counts.choose((), "", None)
+    assert {each[0] for each in every} == {*WAVES}
+    assert all({*each[2].classes} & {*WAVES} for each in every)
+    assert {each[2].name for each in kernel_counts.choose(("gemv",), "N2048", "mali")} == {"gemv"}
+    for names, case, device_class in (
+        (("gem",), "", None),
+        ((), "nothing", None),
+        (("gemv_cpu",), "", None),
+        ((), "", "cpu"),
+    ):
+        with pytest.raises(PocketError):
+            kernel_counts.choose(names, case, device_class)
+
+
+def test_of_large_launches_some_groups_run() -> None:
+    for _, family, kernel, case, knobs in kernel_counts.choose(("gemm",), "", "adreno"):
+        groups = kernel_counts.groups_within(family, kernel, case, knobs)
+        assert groups >= kernel_counts.FEWEST
+    size, local = kernel.grid(case, knobs)
+    assert KERNELS["gemm"] is kernel and np.prod(size) > np.prod(local)
+
+
+def count(**others: Any) -> Count:
+    issued = Issued(waves=4, instructions=400, multiply_adds=64, barriers=8)
+    issued.loads[GLOBAL] = 4
+    return Count(64, 2, 4, issued, others["traffic"], 512, 0, {})
+
+
+def test_a_report_is_of_the_whole_launch() -> None:
+    _, family, kernel, case, _ = kernel_counts.choose(("gemv",), "", "adreno")[0]
+    names = ["sym", *(each.name for each in family.arguments(case))]
+    buffers = Buffers({name: np.zeros(64, np.uint8) for name in names})
+    buffers.traffic["w"].read[64] = case.N * case.K * 4 // 64 // 2
+    found = kernel_counts.row(family, kernel, case, count(traffic=buffers.traffic))
+    assert found["instructions"] == 400 * 64 * 2
+    assert found["weight_lines_share"] == pytest.approx(1)
+    assert found["barriers"] == 2
+    rows = [{"class": "adreno", **found}, {"class": "adreno", **found, "weight_lines_share": None}]
+    printed = "\n".join(kernel_counts.lines({"waves": {"adreno": 64}, "kernels": rows}))
+    assert "waves of 64 of adreno" in printed and f"gemv {found['case']}" in printed
+
+
+@pytest.mark.parametrize("more", [["--roofline", "a.svg"], ["--families"], ["--save", "a"]])
+def test_counting_goes_with_kernels_only(more: list[str]) -> None:
+    for options in (["--kernels", "--count", *more], ["--count"]):
+        assert CliRunner().invoke(cli.cli, ["bench", *options]).exit_code == 2
+
+
+@pytest.mark.skipif(not clang.find_clang(), reason="there is no Clang (apt install clang)")
+def test_the_command_counts() -> None:
+    arguments = ["bench", "--kernels", "--count", "--kernel", "rmsnorm", "--class", "mali"]
+    result = CliRunner().invoke(cli.cli, [*arguments, "--case", "M1_D768"])
+    assert result.exit_code == 0, result.output
+    assert "rmsnorm M1_D768" in result.output
