@@ -55,6 +55,8 @@ CPU = DeviceClass(
         "scatter": {"WORKERS": (8,)},
         "map": {"WORKERS": (8,), "PIECE": (1024, 64)},
         "maps": {"WORKERS": (8,), "PIECE": (1024, 64)},
+        "unpack": {"WORKERS": (8,)},
+        "add_parts": {"WORKERS": (2,)},
     },
     is_cpu=True,
     cooperative=True,

@@ -132,23 +132,33 @@ def pack_codes(codes_NK: Array, bits: int, group: int) -> Array:
     rows, columns = codes_NK.shape
     full = np.zeros((padded(rows, STRIP), padded(columns, group)), np.uint8)
     full[:rows, :columns] = codes_NK
-    parts = full.reshape(-1, STRIP, full.shape[1] * bits // 32, 32 // bits).transpose(3, 0, 2, 1)
-    words = np.zeros(parts.shape[1:], np.uint32)
-    for part, position in zip(parts, BIT_POSITIONS[bits], strict=True):
-        wide = part.astype(np.uint32)
+    apart = full.reshape(-1, STRIP, full.shape[1] * bits // 32, 32 // bits)
+    return join_codes(apart.transpose(0, 2, 1, 3), bits)
+
+
+def unpack_codes(words: Array, bits: int, N: int, K: int) -> Array:
+    """The inverse of `pack_codes`: uint8 codes [N, K]."""
+    codes = split_codes(words, bits)  # [strips, words, 32, codes of a word]
+    return np.ascontiguousarray(codes.transpose(0, 2, 1, 3).reshape(padded(N, STRIP), -1)[:N, :K])
+
+
+def join_codes(codes: Array, bits: int) -> Array:
+    """uint8 codes [..., 32 / bits] -> uint32 words [...], each code at its BIT_POSITIONS."""
+    words = np.zeros(codes.shape[:-1], np.uint32)
+    for j, position in enumerate(BIT_POSITIONS[bits]):
+        wide = codes[..., j].astype(np.uint32)
         words |= wide << np.uint32(position)
         if position + bits > 32:  # what passes bit 31 starts again at 0
             words |= wide >> np.uint32(32 - position)
     return words
 
 
-def unpack_codes(words: Array, bits: int, N: int, K: int) -> Array:
-    """The inverse of `pack_codes`: uint8 codes [N, K]."""
+def split_codes(words: Array, bits: int) -> Array:
+    """The inverse of `join_codes`: uint8 codes [..., 32 / bits]."""
     positions = np.array(BIT_POSITIONS[bits], np.uint64)
     wide = words.astype(np.uint64)
     doubled = (wide | wide << np.uint64(32))[..., None] >> positions
-    codes = (doubled & np.uint64(2**bits - 1)).astype(np.uint8)  # [strips, words, 32, positions]
-    return np.ascontiguousarray(codes.transpose(0, 2, 1, 3).reshape(padded(N, STRIP), -1)[:N, :K])
+    return np.asarray((doubled & np.uint64(2**bits - 1)).astype(np.uint8))
 
 
 def pack_groups(per_group_NG: Array) -> Array:

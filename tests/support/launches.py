@@ -99,7 +99,7 @@ def check(
         if name not in expected:
             if name in inputs:
                 assert value.tobytes() == inputs[name].tobytes(), f"{name} was changed"
-        elif value.dtype.kind == "i":
+        elif value.dtype.kind in "iu":
             np.testing.assert_array_equal(value, expected[name])
         else:
             assert np.isfinite(value).all(), f"{name} has elements that are not finite"

@@ -96,7 +96,7 @@ def _special(case: Any) -> Iterator[str]:
     """What makes kernels of a family reach other shares than usual."""
     if getattr(case, "score", ""):
         yield "scored"
-    if hasattr(case, "w"):
+    if hasattr(case, "w") and hasattr(case, "M"):
         if case.w.dtype != "f32" and _multiplied(case) == "f16":
             yield "half"
         if isinstance(case.M, int) and 1 < case.M <= FEW_ROWS:

@@ -1,0 +1,1 @@
+"""Records of a table in flash: their layout, and kernels over those that memory holds."""

@@ -1,0 +1,80 @@
+"""What the kernels over records share: their case, the ticket, the slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from opencl_kernels.case import Case, Defines
+from opencl_kernels.formats import Array
+from opencl_kernels.kernel import Argument
+from opencl_kernels.layouts import Stored
+from opencl_kernels.records.record import Record
+
+HEAD = 4  # ints of a ticket before its pairs: count, begins, 0, 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered(Case):
+    """Some records of a table, in slots; a ticket says which, and how many.
+
+    Where the ticket's `begins` is 0, a kernel's sums go on from what is there.
+    """
+
+    parts: int
+    D: int  # numbers of a part
+    w: Stored
+    S: int  # slots
+    T: int  # records that a ticket has at most
+    F: int  # indices
+
+    @property
+    def record(self) -> Record:
+        """What lies in a slot."""
+        return Record(self.parts, self.D, self.w)
+
+    def gathered(self) -> tuple[Argument, Argument]:
+        """The first arguments of all of these kernels; a ticket of tests is full."""
+        slots = partial(self.record.random, self.S)
+        return (
+            Argument("ticket", "i32", (HEAD + 2 * self.T,), "in", random=self._random_ticket),
+            Argument("slots", "u32", (self.S, self.record.nbytes // 4), "weight", random=slots),
+        )
+
+    def _random_ticket(self, rng: np.random.Generator) -> Array:
+        slots, indices = (rng.permutation(size)[: self.T] for size in (self.S, self.F))
+        return ticket_of(slots, indices, self.T, begins=bool(self.T % 2))
+
+    def chosen(self, inputs: Mapping[str, Array]) -> tuple[Array, list[Array]]:
+        """The indices of a ticket's records, and the numbers [R, D] of each part."""
+        count = int(inputs["ticket"][0])
+        slots, indices = inputs["ticket"][HEAD : HEAD + 2 * count].reshape(-1, 2).T
+        return indices, self.record.values(inputs["slots"][slots])
+
+
+def ticket_of(slots: Array, indices: Array, most: int, begins: bool) -> Array:
+    """The buffer of a ticket with room for `most` records."""
+    ticket = np.full(HEAD + 2 * most, -1, np.int32)
+    ticket[:HEAD] = len(slots), begins, 0, 0
+    ticket[HEAD : HEAD + 2 * len(slots)] = np.stack([slots, indices], axis=1).reshape(-1)
+    return ticket
+
+
+def shares(count: int, parts: int) -> Iterator[slice]:
+    """Which of so many records each partial sum is of (first_item in common.clh)."""
+    for part in range(parts):
+        yield slice(part * count // parts, (part + 1) * count // parts)
+
+
+def summed(inputs: Mapping[str, Array], name: str, sums: Array) -> dict[str, Array]:
+    """Sums that begin, or go on from what is there."""
+    return {name: sums if inputs["ticket"][1] else sums + inputs[name].astype(np.float64)}
+
+
+def defines(case: Any) -> Defines:
+    """Of the record, and of what the index is below."""
+    return {**case.record.defines(), "F": case.F}

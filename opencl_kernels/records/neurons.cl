@@ -1,0 +1,51 @@
+// part[g, m] += h[m, i] * down_i over the share g of a ticket's records, h = act(gate . x) * up . x
+//
+//   Arguments, GATE, biases, activations: see neurons.clh          class generic; any F and LENGTH
+// Groups (G, M): a work-group has a share, a row of x, and its sums in registers. It takes four
+// records at a time, whose products with x meet in local memory once.
+#ifndef WG // work-items of a group, a power of two
+#define WG 128
+#endif
+#include "record_dots.clh"
+#include "neurons.clh"
+#define RECORD(q) min(r + q, end - 1) // beyond the last: the last, which counts nothing
+
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void neurons(NEURONS_PARAM) {
+  __local float8 sums[WG]; // gates and ups of four records
+  const int lane = get_local_id(0), g = get_group_id(0), m = get_group_id(1);
+  const int first = first_item(g, G, COUNT), end = first_item(g + 1, G, COUNT);
+  HOLD_X(m)
+  float8 y8[HELD];
+  EACH_HELD(i) y8[i] = 0.0f;
+  for (int r = first; r < end; r += 4) {
+    float4 gates = 0.0f, ups = 0.0f;
+#define DOTS(q)                                                                               \
+  EACH_HELD(i) {                                                                              \
+    if (GATE == 1) gates.s##q += times(PART_OF(RECORD(q), 0), CLAMPED(i), x8[i], sums8[i]);   \
+    ups.s##q += times(PART_OF(RECORD(q), UP_PART), CLAMPED(i), x8[i], sums8[i]);              \
+  }
+    FOUR(DOTS)
+    sums[lane] = (float8)(gates, ups);
+    MEET(sums)
+    gates = sums[0].lo;
+    ups = sums[0].hi;
+    barrier(CLK_LOCAL_MEM_FENCE); // before anyone fills `sums` again
+#if GATE == 2
+#define GATE_OF(q, index) GIVEN_OF(m, index)
+#else
+#define GATE_OF(q, index) gates.s##q
+#endif
+#define ADD(q)                                                                                \
+  if (r + q < end) {                                                                          \
+    const int index = INDEX_OF(r + q);                                                        \
+    const float a = GATE ? gate_act(GATE_OF(q, index) + GATE_BIAS_OF(index)) : 1.0f;          \
+    const float h = a * up_act(ups.s##q + UP_BIAS_OF(index));                                 \
+    if (h != 0.0f)                                                                            \
+      EACH_HELD(i) y8[i] += h * values_of(PART_OF(r + q, DOWN_PART), CLAMPED(i));             \
+  }
+    FOUR(ADD)
+  }
+  EACH_HELD(i) {
+    if (NTH(i) < UNITS) store_eight(y8[i], part + (g * (M) + m) * LENGTH, FIRST_OF(NTH(i)), BEGINS);
+  }
+}

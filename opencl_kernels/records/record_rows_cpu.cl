@@ -1,0 +1,31 @@
+// v[m, i] = the first part of record i . x_m, for each record of a ticket                class cpu
+//
+//   ticket, slots (records.clh), x X[M, LENGTH], v f32[M, F]; any F and LENGTH
+// A work-item has a range of records, each of which is read once for AT_ONCE rows of x.
+#ifndef WORKERS // work-items of the launch
+#define WORKERS 8
+#endif
+#ifndef F
+#define F 64
+#endif
+#include "records_cpu.clh"
+#define ROWS_PARAM TICKET_PARAM __global const STORAGE(X_HALF) *x, __global float *v
+
+void record_rows_cpu_body(int id, int n, ROWS_PARAM) {
+  float16 rows[AT_ONCE][VECTORS], starts[AT_ONCE][BLOCKS], totals[AT_ONCE][BLOCKS];
+  for (int m0 = 0; m0 < (M); m0 += AT_ONCE) {
+    const int count = min((M)-m0, AT_ONCE);
+    for (int m = 0; m < count; m++) {
+      load_row(x + (m0 + m) * LENGTH, rows[m]);
+      sum_blocks(rows[m], starts[m], totals[m]);
+    }
+    for (int r = first_item(id, n, COUNT); r < first_item(id + 1, n, COUNT); r++) {
+      for (int m = 0; m < count; m++)
+        v[(m0 + m) * F + INDEX_OF(r)] = times(PART_OF(r, 0), rows[m], starts[m], totals[m]);
+    }
+  }
+}
+
+__kernel SERIAL void record_rows_cpu(ROWS_PARAM) {
+  record_rows_cpu_body(get_global_id(0), get_global_size(0), TICKET_ARG x, v);
+}
