@@ -9,6 +9,9 @@
 #ifndef RUN // blocks of eight groups of codes, or of 256 halves
 #define RUN 4
 #endif
+#ifndef PREFETCH // records that are asked for ahead of their use; 0: none
+#define PREFETCH 8
+#endif
 #ifndef F
 #define F 64
 #endif
@@ -27,6 +30,7 @@ void add_records(TICKET_PARAM __global const STORAGE(X_HALF) *c, int p, int b0, 
   while (r < end) {
     int count = 0;
     for (; r < end && count < AT_ONCE; r++) {
+      if (PREFETCH) prefetch_blocks(PART_OF(min(r + PREFETCH, end - 1), p), b0, b1);
       factors[count] = LOAD(X_HALF, c, INDEX_OF(r));
       parts[count] = PART_OF(r, p);
       count += factors[count] != 0.0f;
@@ -49,8 +53,8 @@ void columns_cpu_body(int id, int n, COLUMNS_PARAM) {
     for (int i = 0; i < RUN * STEPS; i++) sums[i] = 0.0f;
     add_records(TICKET_ARG c + m * F, p, b0, b1, first_item(g, G, COUNT),
                 first_item(g + 1, G, COUNT), sums);
-    const int k0 = b0 * STEPS * 16, k1 = min(b1 * STEPS * 16, LENGTH);
-    store_row(sums, acc + row * LENGTH, k0, k1, BEGINS);
+    const int k0 = b0 * STEPS * 16;
+    store_row(sums, min(RUN * STEPS * 16, LENGTH - k0), acc + row * LENGTH + k0, BEGINS);
   }
 }
 

@@ -11,7 +11,16 @@ import numpy as np
 from opencl_kernels.case import At, Defines, Size
 from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
-from opencl_kernels.kernel import Argument, Grid, Kernel, Knobs, Requires, nbytes, storage_defines
+from opencl_kernels.kernel import (
+    Argument,
+    Grid,
+    Kernel,
+    Knobs,
+    Requires,
+    nbytes,
+    storage_defines,
+    worker_grid,
+)
 from opencl_kernels.layouts import F16, quantized
 from opencl_kernels.map.expression import Node, evaluate, in_c, operations, parsed
 from opencl_kernels.map.functions import FLOAT
@@ -133,9 +142,9 @@ NEURONS_CPU = Kernel(
     name="neurons_cpu",
     source="neurons_cpu.cl",
     classes=("cpu",),
-    defines=lambda case, _: _defines(case, {}),
-    grid=lambda case, _: ((case.G,), (1,)),
-    knobs={},
+    defines=_defines,
+    grid=worker_grid,
+    knobs={"WORKERS": (8, 2, 3), "PREFETCH": (4, 0, 2, 8)},
 )
 
 

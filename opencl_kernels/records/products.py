@@ -119,7 +119,7 @@ ROWS = Family(
             classes=("cpu",),
             defines=_defines,
             grid=worker_grid,
-            knobs={"WORKERS": (8, 2, 3)},
+            knobs={"WORKERS": (8, 2, 3), "PREFETCH": (4, 0, 2, 8)},
         ),
         Kernel(
             name="record_rows",
@@ -157,7 +157,7 @@ COLUMNS = Family(
             classes=("cpu",),
             defines=_defines,
             grid=worker_grid,
-            knobs={"WORKERS": (8, 2, 3), "RUN": (4, 1)},
+            knobs={"WORKERS": (8, 2, 3), "RUN": (4, 1, 2, 8, 16), "PREFETCH": (8, 0, 4, 16)},
         ),
         Kernel(
             name="columns",

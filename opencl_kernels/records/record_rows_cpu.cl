@@ -5,6 +5,9 @@
 #ifndef WORKERS // work-items of the launch
 #define WORKERS 8
 #endif
+#ifndef PREFETCH // records that are asked for ahead of their use; 0: none
+#define PREFETCH 4
+#endif
 #ifndef F
 #define F 64
 #endif
@@ -19,7 +22,9 @@ void record_rows_cpu_body(int id, int n, ROWS_PARAM) {
       load_row(x + (m0 + m) * LENGTH, rows[m]);
       sum_blocks(rows[m], starts[m], totals[m]);
     }
-    for (int r = first_item(id, n, COUNT); r < first_item(id + 1, n, COUNT); r++) {
+    const int end = first_item(id + 1, n, COUNT);
+    for (int r = first_item(id, n, COUNT); r < end; r++) {
+      if (PREFETCH) prefetch_words(PART_OF(min(r + PREFETCH, end - 1), 0), PART_WORDS);
       for (int m = 0; m < count; m++)
         v[(m0 + m) * F + INDEX_OF(r)] = times(PART_OF(r, 0), rows[m], starts[m], totals[m]);
     }
