@@ -155,10 +155,13 @@ def join_codes(codes: Array, bits: int) -> Array:
 
 def split_codes(words: Array, bits: int) -> Array:
     """The inverse of `join_codes`: uint8 codes [..., 32 / bits]."""
-    positions = np.array(BIT_POSITIONS[bits], np.uint64)
-    wide = words.astype(np.uint64)
-    doubled = (wide | wide << np.uint64(32))[..., None] >> positions
-    return np.asarray((doubled & np.uint64(2**bits - 1)).astype(np.uint8))
+    codes = np.empty((*words.shape, 32 // bits), np.uint8)
+    for place, position in enumerate(BIT_POSITIONS[bits]):
+        turned = words >> np.uint32(position)
+        if position + bits > 32:
+            turned |= words << np.uint32(32 - position)
+        codes[..., place] = turned & np.uint32(2**bits - 1)
+    return codes
 
 
 def pack_groups(per_group_NG: Array) -> Array:

@@ -31,7 +31,8 @@ from opencl_kernels.formats import (
 from opencl_kernels.kernel import Argument
 
 SCALES = "n32"  # how a plan names the layout of scales and zero points
-UNPACKED = 2**20  # elements of a weight that the reference unpacks at once
+# Elements of a weight that the reference unpacks at once, which stay in caches, and multiplies.
+UNPACKED, MULTIPLIED = 2**16, 2**20
 ZEROS = ("", "u8", "f16", "f32")  # in the order of the define ZERO
 
 
@@ -176,11 +177,15 @@ def times_stored(
 ) -> Array:
     """x W^T for N rows of a stored weight from `first` on, which begins a block; in float64."""
     block = LAYOUTS[stored.layout].block
-    at_once, end = max(1, UNPACKED // (block * K)), first // block + ceil_div(N, block)
-    parts = [
-        x_MK @ _blocks_of(inputs, stored, K, slice(begin, min(end, begin + at_once))).T
-        for begin in range(first // block, end, at_once)
-    ]
+    few, many = (max(1, elements // (block * K)) for elements in (UNPACKED, MULTIPLIED))
+    begin, end = first // block, first // block + ceil_div(N, block)
+    rows, parts = np.empty((many * block, K)), list[Array]()
+    for here in range(begin, end, many):
+        stop = min(end, here + many)
+        for at in range(here, stop, few):
+            unpacked = _blocks_of(inputs, stored, K, slice(at, min(stop, at + few)))
+            rows[(at - here) * block :][: len(unpacked)] = unpacked
+        parts.append(x_MK @ rows[: (stop - here) * block].T)
     whole: Array = np.concatenate(parts, axis=-1)
     return whole[..., :N]
 

@@ -26,7 +26,8 @@ Memory = dict[Ref, Array | None]  # None: it holds what nobody here knows
 
 def with_tests(plan: Plan, folder: Path) -> Plan:
     """The plan with tests of its programs; `folder` has its weights."""
-    made = _Tests(from_json(to_json(plan)), folder)  # cases of programs as they are read
+    read = from_json(to_json(replace(plan, phases=(), weights=())))  # cases as they are read
+    made = _Tests(replace(plan, programs=read.programs), folder)
     tested = set[int]()
     for p, phase in enumerate(plan.phases):
         for s, step in enumerate(phase.steps):
@@ -162,7 +163,7 @@ class _Computed:
         weight = self.plan.weights[number]
         file = self.folder / self.plan.files[weight.file].path
         count = weight.bytes // dtype.itemsize
-        return np.memmap(file, dtype.newbyteorder("<"), "r", weight.offset, (count,))
+        return np.asarray(np.memmap(file, dtype.newbyteorder("<"), "r", weight.offset, (count,)))
 
 
 def _wide(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
