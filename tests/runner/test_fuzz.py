@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from fatal_toy import embed_test
 from mutate import of_bytes, write_case
 from native import DRIVERS, SANITIZERS, SUPPORT, build, library_sources, sanitized_runner
 from toy import C, Toy, buffer
@@ -116,11 +117,12 @@ def good(toy: Toy) -> Path:
 
 
 def with_sampling(toy: Toy) -> Path:
-    """The toy with the buffers of a plan that samples, which nothing reads."""
+    """The toy with the buffers of a plan that samples, which nothing reads, and tests."""
     toy.plan["buffers"] += [
         buffer("sampling", "input", "i32", [16], 64),
         buffer("logprobs", "output", "f32", [1, C + 1], 4 * (C + 1)),
     ]
+    toy.plan["tests"] = [embed_test(toy), embed_test(toy) | {"after": 0}]
     toy.save()
     return toy.folder
 
