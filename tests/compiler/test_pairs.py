@@ -67,6 +67,7 @@ def test_two_share_a_launch() -> None:
     assert names(a, HostStep("fetch", ()), b) == ["a", "a host step", "b"]
     assert names(a, product_of("b", 1, 2)) == ["a", "b"]  # which reads what the first one writes
     assert names(a, product_of("b", 2, 0)) == ["a", "b"]  # or writes what it reads
+    assert names(a, product_of("b", 0, 2)) == ["a", "b"]  # of the same row
     assert names(a, replace(b, family="gemm")) == ["a", "b"]
 
 
@@ -84,7 +85,8 @@ def test_two_share_a_launch() -> None:
     ],
 )
 def test_products_that_begin_or_end_otherwise_do_not(other: dict[str, Any]) -> None:
-    one, two = product_of("a", 0, 1), product_of("b", 0, 2)
+    one, two = product_of("a", 0, 1), product_of("b", 3, 2)
+    assert names(one, two) == ["a + b"]
     changed = replace(two, case=replace(PLAIN, **other))
-    changed = replace(changed, refs={each.name: ("scratch", 2) for each in changed.arguments})
+    changed = replace(changed, refs={each.name: ("weight", 9) for each in changed.arguments})
     assert names(one, changed) == ["a", "b"] and names(changed, one) == ["b", "a"]

@@ -16,15 +16,16 @@ from opencl_kernels.launch import GUARD, launch
 from opencl_kernels.layouts import ZEROS, Stored, quantized
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
+from opencl_kernels.matmul.pair import Pair, Sizes
 from opencl_kernels.tuned import default_knobs
 
 NAMES = (
     *("gemm_cpu", "gemv_quantized_cpu", "gemm", "gemm_tiled", "gemv", "embed"),
-    *("experts", "experts_quantized_cpu"),
+    *("experts", "experts_quantized_cpu", "gemv_pair", "gemv_pair_quantized_cpu"),
 )
 
 
-def random_case(name: str, rng: np.random.Generator) -> Product | Lookup | Chosen:
+def random_case(name: str, rng: np.random.Generator) -> Product | Lookup | Chosen | Pair:
     """A case of the kernel; GLU, bias, residual and norm as the coin falls."""
     K, rows = int(rng.integers(1, 700)), int(rng.choice([1, 2, 7, 15, 16, 17, 63, 65]))
     weight = random_weight(rng)
@@ -46,6 +47,11 @@ def random_case(name: str, rng: np.random.Generator) -> Product | Lookup | Chose
             bias=bool(rng.integers(2)),
         )
     norm = Norm(1e-5) if "gemv" in name and rng.integers(2) else None
+    if "pair" in name:
+        first, width, other = map(int, rng.integers(1, 150, 3))
+        row = first + K
+        products = Sizes(columns, K, row, first), Sizes(other, width, row, (row - width) // 2)
+        return Pair(M=1, products=products, w=weight, norm=norm, bias=bool(rng.integers(2)))
     return Product(
         M=1 if "gemv" in name else rows,
         N=2 * -(-columns // 16) * 16 if gated else columns,

@@ -16,6 +16,8 @@ WIDE = (
     "gemm_cpu",
     "gemv_cpu",
     "gemv_quantized_cpu",
+    "gemv_pair_cpu",
+    "gemv_pair_quantized_cpu",
     "attention_prefill_cpu",
     "attention_decode_cpu",
     "attention_split_cpu",

@@ -1,4 +1,7 @@
-"""Products of few rows that don't depend on each other share a launch: of queries and of keys."""
+"""Products of few rows that don't depend on each other share a launch, as of queries and of keys.
+
+Not those of one row: they are rather one product, of matrices that the passes merge.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ def _joint(first: Draft | HostStep, second: Draft | HostStep) -> Draft | None:
         return None
     a, b = first.case, second.case
     assert isinstance(a, Product) and isinstance(b, Product)
-    pair = pair_of(a, b)
+    same_row = (first.refs["x"], a.X0) == (second.refs["x"], b.X0)
+    pair = None if same_row else pair_of(a, b)
     if pair is None:
         return None
     drafts = enumerate((first, second))
