@@ -108,7 +108,7 @@ def numbers_of(case: Any) -> list[int]:
     """Sizes of a case, the lengths of its axes among them."""
     if hasattr(case, "axes"):
         return list(case.numbers())
-    if hasattr(case, "parts"):
+    if isinstance(getattr(case, "parts", None), tuple):
         return [size for part in case.parts for size in part.axes]
     return [size for _, size in spelled(case) if isinstance(size, int)]
 
