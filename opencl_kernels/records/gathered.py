@@ -13,6 +13,7 @@ from opencl_kernels.case import Case, Defines
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument
 from opencl_kernels.layouts import Stored
+from opencl_kernels.records import packing
 from opencl_kernels.records.record import Record
 
 HEAD = 4  # ints of a ticket before its pairs: count, begins, 0, 0
@@ -25,7 +26,7 @@ class Gathered(Case):
     Where the ticket's `begins` is 0, a kernel's sums go on from what is there.
     """
 
-    parts: int
+    PARTS: int
     D: int  # numbers of a part
     w: Stored
     S: int  # slots
@@ -35,11 +36,11 @@ class Gathered(Case):
     @property
     def record(self) -> Record:
         """What lies in a slot."""
-        return Record(self.parts, self.D, self.w)
+        return Record(self.PARTS, self.D, self.w)
 
     def gathered(self) -> tuple[Argument, Argument]:
         """The first arguments of all of these kernels; a ticket of tests is full."""
-        slots = partial(self.record.random, self.S)
+        slots = partial(packing.random, self.record, self.S)
         return (
             Argument("ticket", "i32", (HEAD + 2 * self.T,), "in", random=self._random_ticket),
             Argument("slots", "u32", (self.S, self.record.nbytes // 4), "weight", random=slots),
@@ -53,7 +54,7 @@ class Gathered(Case):
         """The indices of a ticket's records, and the numbers [R, D] of each part."""
         count = int(inputs["ticket"][0])
         slots, indices = inputs["ticket"][HEAD : HEAD + 2 * count].reshape(-1, 2).T
-        return indices, self.record.values(inputs["slots"][slots])
+        return indices, packing.values(self.record, inputs["slots"][slots])
 
 
 def ticket_of(slots: Array, indices: Array, most: int, begins: bool) -> Array:

@@ -33,10 +33,11 @@ SILU, GELU = "v * Sigmoid(v)", "0.5 * v * (1.0 + Erf(v * 0.70710678))"
 
 @dataclass(frozen=True, kw_only=True)
 class Neurons(Gathered):
-    """part[g] += sum over its share of h * down, h = act(gate . x + bg[i]) * up_act(up . x + bu[i]).
+    """part[g] += sum over its share of h[i] * down.
 
-    A record is gate, up, down; where a gate is given, or there is none, it may be up, down. Without
-    a gate, h is up_act(up . x + bu[i]). Activations are expressions over v.
+    h[i] = act(gate . x + bg[i]) * up_act(up . x + bu[i]), x a row of x[M, D]. A record is gate, up,
+    down; where a gate is given, or there is none, it may be up, down. Without a gate, h[i] is
+    up_act(up . x + bu[i]). Activations are expressions over v.
     """
 
     M: Size
@@ -51,8 +52,8 @@ class Neurons(Gathered):
 
     def __post_init__(self) -> None:
         """Refuse what nothing computes."""
-        if self.gate not in GATES or self.parts < 2 + (self.gate == "part"):
-            raise ValueError(f"records of {self.parts} parts have no gate {self.gate!r}")
+        if self.gate not in GATES or 2 + (self.gate == "part") > self.PARTS:
+            raise ValueError(f"records of {self.PARTS} parts have no gate {self.gate!r}")
         for text in (self.act, self.up_act):
             activation(text)
 
@@ -123,21 +124,21 @@ def _work(case: Neurons) -> tuple[int, int]:
 E0M4, SYMMETRIC = quantized("e0m4", 32, "f16", "u8"), quantized("e0m4", 32, "f16")
 SMALL: dict[str, Any] = {"S": 9, "T": 7, "F": 20, "G": 2}
 CASES = (
-    Neurons(M=1, parts=3, D=65, w=E0M4, **SMALL),
-    Neurons(M=1, parts=3, D=300, w=SYMMETRIC, act="Relu(v)", gate_bias=True, up_bias=True, S=40,
+    Neurons(M=1, PARTS=3, D=65, w=E0M4, **SMALL),
+    Neurons(M=1, PARTS=3, D=300, w=SYMMETRIC, act="Relu(v)", gate_bias=True, up_bias=True, S=40,
             T=38, F=63, G=3),
-    Neurons(M=3, parts=2, D=63, w=F16, gate="none", act="v", up_act=GELU, up_bias=True, x="f16",
+    Neurons(M=3, PARTS=2, D=63, w=F16, gate="none", act="v", up_act=GELU, up_bias=True, x="f16",
             **SMALL, at=At(seq=3)),
-    Neurons(M=5, parts=3, D=130, w=quantized("e0m4", 16, "f16", "u8"), gate="given", gate_bias=True,
+    Neurons(M=5, PARTS=3, D=130, w=quantized("e0m4", 16, "f16", "u8"), gate="given", gate_bias=True,
             v="f16", act="Where(v > 0.25, v, 0.0)", S=33, T=30, F=35, G=1, at=At(seq=5)),
-    Neurons(M=2, parts=2, D=7, w=SYMMETRIC, gate="given", act="Relu(v)", up_act="Relu(v)", B=2,
+    Neurons(M=2, PARTS=2, D=7, w=SYMMETRIC, gate="given", act="Relu(v)", up_act="Relu(v)", B=2,
             at=At(seq=1), **SMALL),
-    Neurons(M=1, parts=2, D=1030, w=quantized("e0m4", 256, "f16", "u8"), gate="none",
+    Neurons(M=1, PARTS=2, D=1030, w=quantized("e0m4", 256, "f16", "u8"), gate="none",
             up_act="Relu(v) * Relu(v)", S=17, T=16, F=65, G=5, x="f16"),
-    Neurons(M=1, parts=3, D=515, w=F16, act="Relu(v)", S=17, T=15, F=17, G=2),
-    Neurons(M=4, parts=3, D=1031, w=E0M4, S=70, T=67, F=97, G=4, at=At(seq=4)),
+    Neurons(M=1, PARTS=3, D=515, w=F16, act="Relu(v)", S=17, T=15, F=17, G=2),
+    Neurons(M=4, PARTS=3, D=1031, w=E0M4, S=70, T=67, F=97, G=4, at=At(seq=4)),
 )  # fmt: skip
-BENCH: dict[str, Any] = {"M": 1, "parts": 3, "D": 2048, "w": E0M4, "S": 1024, "F": 5632, "G": 8}
+BENCH: dict[str, Any] = {"M": 1, "PARTS": 3, "D": 2048, "w": E0M4, "S": 1024, "F": 5632, "G": 8}
 NEURONS_CPU = Kernel(
     name="neurons_cpu",
     source="neurons_cpu.cl",

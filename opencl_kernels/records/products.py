@@ -67,7 +67,7 @@ def _rows_arguments(case: RecordRows) -> tuple[Argument, ...]:
 
 def _columns_arguments(case: RecordColumns) -> tuple[Argument, ...]:
     c = Argument("c", case.x, (case.M, case.F), "in")
-    acc = Argument("acc", "f32", (case.G, case.M, case.parts * case.D), "inout")
+    acc = Argument("acc", "f32", (case.G, case.M, case.PARTS * case.D), "inout")
     return (*case.gathered(), c, acc)
 
 
@@ -82,7 +82,7 @@ def _rows_work(case: RecordRows) -> tuple[int, int]:
 
 def _columns_work(case: RecordColumns) -> tuple[int, int]:
     moved = case.T * case.record.nbytes + nbytes(_columns_arguments(case)[2:])
-    return moved, 2 * case.M * case.T * case.parts * case.D
+    return moved, 2 * case.M * case.T * case.PARTS * case.D
 
 
 def _rows_grid(case: RecordRows, knobs: Knobs) -> Grid:
@@ -92,7 +92,7 @@ def _rows_grid(case: RecordRows, knobs: Knobs) -> Grid:
 def _columns_grid(case: RecordColumns, knobs: Knobs) -> Grid:
     """By eights of all parts; those of codes come in whole blocks."""
     eights = case.record.groups * case.w.group // 8 if case.w.bits else ceil_div(case.D, 8)
-    groups = ceil_div(case.parts * eights, knobs["WG"])
+    groups = ceil_div(case.PARTS * eights, knobs["WG"])
     return (groups * knobs["WG"], case.G, case.M), (knobs["WG"], 1, 1)
 
 
@@ -105,13 +105,13 @@ ROWS = Family(
     reference=rows_reference,
     work=_rows_work,
     cases=(
-        RecordRows(M=1, parts=3, D=65, w=E0M4, **SMALL),
-        RecordRows(M=3, parts=1, D=63, w=F16, x="f16", **SMALL, at=At(seq=3)),
-        RecordRows(M=2, parts=2, D=7, w=SYMMETRIC, B=2, at=At(seq=1), **SMALL),
-        RecordRows(M=5, parts=3, D=1030, w=quantized("e0m4", 256, "f16"), S=65, T=65, F=65,
+        RecordRows(M=1, PARTS=3, D=65, w=E0M4, **SMALL),
+        RecordRows(M=3, PARTS=1, D=63, w=F16, x="f16", **SMALL, at=At(seq=3)),
+        RecordRows(M=2, PARTS=2, D=7, w=SYMMETRIC, B=2, at=At(seq=1), **SMALL),
+        RecordRows(M=5, PARTS=3, D=1030, w=quantized("e0m4", 256, "f16"), S=65, T=65, F=65,
                    at=At(seq=5)),
     ),
-    bench_cases=(RecordRows(M=1, parts=3, D=2048, w=E0M4, S=1024, T=1024, F=5632),),
+    bench_cases=(RecordRows(M=1, PARTS=3, D=2048, w=E0M4, S=1024, T=1024, F=5632),),
     kernels=(
         Kernel(
             name="record_rows_cpu",
@@ -139,16 +139,16 @@ COLUMNS = Family(
     reference=columns_reference,
     work=_columns_work,
     cases=(
-        RecordColumns(M=1, parts=1, D=65, w=E0M4, G=1, **SMALL),
-        RecordColumns(M=3, parts=2, D=63, w=F16, x="f16", G=2, **SMALL, at=At(seq=3)),
-        RecordColumns(M=2, parts=2, D=7, w=SYMMETRIC, B=2, G=3, at=At(seq=1), **SMALL),
-        RecordColumns(M=1, parts=2, D=515, w=F16, G=1, S=20, T=14, F=15),
-        RecordColumns(M=1, parts=2, D=2100, w=quantized("e0m4", 64, "f16", "u8"), G=1, S=65, T=65,
+        RecordColumns(M=1, PARTS=1, D=65, w=E0M4, G=1, **SMALL),
+        RecordColumns(M=3, PARTS=2, D=63, w=F16, x="f16", G=2, **SMALL, at=At(seq=3)),
+        RecordColumns(M=2, PARTS=2, D=7, w=SYMMETRIC, B=2, G=3, at=At(seq=1), **SMALL),
+        RecordColumns(M=1, PARTS=2, D=515, w=F16, G=1, S=20, T=14, F=15),
+        RecordColumns(M=1, PARTS=2, D=2100, w=quantized("e0m4", 64, "f16", "u8"), G=1, S=65, T=65,
                       F=65, x="f16"),
     ),
     bench_cases=(
-        RecordColumns(M=1, parts=2, D=5632, w=E0M4, S=1024, T=1024, F=2048, G=1),
-        RecordColumns(M=1, parts=1, D=2048, w=E0M4, S=2816, T=2816, F=5632, G=1),
+        RecordColumns(M=1, PARTS=2, D=5632, w=E0M4, S=1024, T=1024, F=2048, G=1),
+        RecordColumns(M=1, PARTS=1, D=2048, w=E0M4, S=2816, T=2816, F=5632, G=1),
     ),
     kernels=(
         Kernel(

@@ -10,21 +10,12 @@ in order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from opencl_kernels.case import Defines
-from opencl_kernels.formats import (
-    Array,
-    FormatError,
-    Quantized,
-    join_codes,
-    padded,
-    split_codes,
-)
+from opencl_kernels.formats import padded
 from opencl_kernels.layouts import ZEROS, Stored
 
 PAGE = 4096  # bytes that a flash reads at least
@@ -84,39 +75,13 @@ class Record:
         return padded(self.parts * self.part_bytes, RECORD_BYTES)
 
     def stride(self, kind: str) -> int:
-        """Bytes from a record to the next in a file: whole pages if they waste less than half a one.
+        """Bytes from a record to the next in a file: whole pages, if half a one is not wasted.
 
-        A record that is read alone then costs no page more than its own.
+        A record that is read alone then takes no page but its own.
         """
         pages = padded(self.nbytes, PAGE)
         fits = not KINDS[kind].packed and pages - self.nbytes < PAGE // 2
         return pages if fits else self.nbytes
-
-    def pack(self, parts: Sequence[Array | Quantized]) -> Array:
-        """uint32 [R, nbytes / 4] of R records, from codes or float16 [R, length] for each part."""
-        if len(parts) != self.parts:
-            raise FormatError(f"{len(parts)} parts", f"records have {self.parts}", "give each part")
-        blobs = [self._part(part) for part in parts]
-        whole = np.zeros((len(blobs[0]), self.nbytes), np.uint8)
-        for number, blob in enumerate(blobs):
-            first = number * self.part_bytes
-            whole[:, first : first + blob.shape[1]] = blob
-        return whole.view(np.uint32)
-
-    def unpack(self, records: Array) -> tuple[Array | Quantized, ...]:
-        """The inverse: what each part of uint32 [R, nbytes / 4] holds."""
-        raw = np.ascontiguousarray(records).view(np.uint8)
-        starts = (number * self.part_bytes for number in range(self.parts))
-        read = self._codes if self.stored.bits else self._halves
-        return tuple(read(raw[:, first : first + self.part_bytes]) for first in starts)
-
-    def values(self, records: Array) -> list[Array]:
-        """The numbers [R, length] of each part in float64."""
-        parts = self.unpack(records)
-        return [
-            p.values(np.float64) if isinstance(p, Quantized) else p.astype(np.float64)
-            for p in parts
-        ]
 
     def defines(self) -> Defines:
         """As records.clh reads them."""
@@ -129,66 +94,3 @@ class Record:
             "GROUP": self.stored.group or 32,
             "ZERO": ZEROS.index(self.stored.zero),
         }
-
-    def random(self, count: int, rng: np.random.Generator) -> Array:
-        """Some records, for tests."""
-        return self.pack([self._random(count, rng) for _ in range(self.parts)])
-
-    def _random(self, count: int, rng: np.random.Generator) -> Array | Quantized:
-        shape, bits, group = (count, self.length), self.stored.bits, self.stored.group
-        if not bits:
-            return rng.standard_normal(shape).astype(np.float16)
-        codes = rng.integers(0, 2**bits, shape, np.uint8)
-        scales = (count, self.stored.groups(self.length))
-        zero = rng.integers(0, 2**bits, scales, np.uint8) if self.stored.zero else None
-        return Quantized(codes, rng.standard_normal(scales).astype(np.float16), zero, bits, group)
-
-    def _part(self, part: Array | Quantized) -> Array:
-        """Bytes [R, up to part_bytes]."""
-        if not self.stored.bits:
-            if isinstance(part, Quantized) or part.dtype != np.float16:
-                raise _unlike(self.stored, "it is of other numbers")
-            return np.ascontiguousarray(part).view(np.uint8)
-        if not isinstance(part, Quantized) or not self.holds(part):
-            raise _unlike(self.stored, "it is of other codes")
-        arrays = (part.scale_NG, part.zero_NG)
-        raw = (self._filled(each).view(np.uint8) for each in arrays if each is not None)
-        return np.concatenate([self._words(part.codes_NK), *raw], axis=1)
-
-    def holds(self, codes: Quantized) -> bool:
-        """Whether these codes are a part's as they are; others must be made anew."""
-        zero = "" if codes.zero_NG is None else "u8" if codes.zero_NG.dtype == np.uint8 else "float"
-        found = codes.bits, codes.group, codes.scale_NG.dtype, zero
-        return found == (self.stored.bits, self.stored.group, np.float16, self.stored.zero)
-
-    def _words(self, codes: Array) -> Array:
-        count, columns, group = len(codes), codes.shape[1], self.stored.group
-        full = np.zeros((count, self.groups * group), np.uint8)
-        full[:, :columns] = codes
-        apart = full.reshape(count, -1, ABREAST, group // 8, 8).transpose(0, 1, 3, 2, 4)
-        return join_codes(apart, self.stored.bits).reshape(count, -1).view(np.uint8)
-
-    def _filled(self, per_group: Array) -> Array:
-        """Scales or zero points of whole blocks."""
-        full = np.zeros((len(per_group), self.groups), per_group.dtype)
-        full[:, : per_group.shape[1]] = per_group
-        return full
-
-    def _codes(self, raw: Array) -> Quantized:
-        count, group, bits = len(raw), self.stored.group, self.stored.bits
-        ends = np.cumsum([self.groups * group * bits // 8, 2 * self.groups, self.groups])
-        words, scale, zero, *_ = (np.ascontiguousarray(a) for a in np.split(raw, ends, axis=1))
-        apart = words.view(np.uint32).reshape(count, -1, group // 8, ABREAST)
-        codes = split_codes(apart, bits).transpose(0, 1, 3, 2, 4).reshape(count, -1)
-        used = self.stored.groups(self.length)
-        zeros = zero[:, :used] if self.stored.zero else None
-        return Quantized(
-            codes[:, : self.length], scale.view(np.float16)[:, :used], zeros, bits, group
-        )
-
-    def _halves(self, raw: Array) -> Array:
-        return np.ascontiguousarray(raw[:, : 2 * self.length]).view(np.float16)
-
-
-def _unlike(stored: Stored, because: str) -> FormatError:
-    return FormatError(f"no part of a record of {stored.dtype}", because, "quantise it anew")

@@ -21,7 +21,7 @@ from opencl_kernels.kernel import (
     nbytes,
 )
 from opencl_kernels.layouts import F16, F32, LAYOUTS, Stored, quantized, weight_arguments
-from opencl_kernels.records import gathered
+from opencl_kernels.records import gathered, packing
 from opencl_kernels.records.gathered import Gathered
 
 
@@ -39,7 +39,7 @@ class Unpack(Gathered):
 
     def __post_init__(self) -> None:
         """Refuse what nothing computes."""
-        if self.part + self.pair >= self.parts or (self.column and (self.pair or self.column.bits)):
+        if self.part + self.pair >= self.PARTS or (self.column and (self.pair or self.column.bits)):
             raise ValueError("a weight is rows of a part or two, or columns of one, as floats")
 
     @property
@@ -60,7 +60,8 @@ def reference(inputs: Mapping[str, Array], case: Unpack) -> dict[str, Array]:
     if not case.w.bits:
         return _packed(case, {"w": _rows(case, parts)})
     slots = inputs["ticket"][gathered.HEAD :: 2][: inputs["ticket"][0]]
-    codes = [p for p in case.record.unpack(inputs["slots"][slots]) if isinstance(p, Quantized)]
+    unpacked = packing.unpack(case.record, inputs["slots"][slots])
+    codes = [each for each in unpacked if isinstance(each, Quantized)]
     arrays: dict[str, Any] = {
         "w": [each.codes_NK for each in codes],
         "scale": [each.scale_NG for each in codes],
@@ -114,7 +115,7 @@ def _work(case: Unpack) -> tuple[int, int]:
 
 E0M4, SYMMETRIC = quantized("e0m4", 32, "f16", "u8"), quantized("e0m4", 32, "f16")
 SMALL: dict[str, Any] = {"S": 9, "T": 7, "F": 20}
-TILE: dict[str, Any] = {"parts": 3, "D": 2048, "w": E0M4, "S": 512, "T": 512, "F": 5632}
+TILE: dict[str, Any] = {"PARTS": 3, "D": 2048, "w": E0M4, "S": 512, "T": 512, "F": 5632}
 UNPACK = Kernel(
     name="unpack",
     source="unpack.cl",
@@ -130,13 +131,13 @@ FAMILY = Family(
     reference=reference,
     work=_work,
     cases=(
-        Unpack(parts=3, D=65, w=E0M4, pair=True, **SMALL),
-        Unpack(parts=2, D=63, w=SYMMETRIC, part=1, column=F32, **SMALL),
-        Unpack(parts=1, D=7, w=F16, **SMALL),
-        Unpack(parts=3, D=65, w=F16, part=2, column=F16, **SMALL),
-        Unpack(parts=3, D=71, w=F16, pair=True, S=40, T=37, F=65),
-        Unpack(parts=3, D=530, w=quantized("e0m4", 16, "f16"), part=1, S=40, T=37, F=65),
-        Unpack(parts=2, D=300, w=E0M4, part=1, column=F32, S=70, T=65, F=97),
+        Unpack(PARTS=3, D=65, w=E0M4, pair=True, **SMALL),
+        Unpack(PARTS=2, D=63, w=SYMMETRIC, part=1, column=F32, **SMALL),
+        Unpack(PARTS=1, D=7, w=F16, **SMALL),
+        Unpack(PARTS=3, D=65, w=F16, part=2, column=F16, **SMALL),
+        Unpack(PARTS=3, D=71, w=F16, pair=True, S=40, T=37, F=65),
+        Unpack(PARTS=3, D=530, w=quantized("e0m4", 16, "f16"), part=1, S=40, T=37, F=65),
+        Unpack(PARTS=2, D=300, w=E0M4, part=1, column=F32, S=70, T=65, F=97),
     ),
     bench_cases=(Unpack(**TILE, pair=True), Unpack(**TILE, part=2, column=F32)),
     kernels=(UNPACK,),

@@ -28,6 +28,10 @@ from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 from opencl_kernels.matmul.pair import Pair, Sizes
 from opencl_kernels.norm.rmsnorm import Rows
+from opencl_kernels.records.add_parts import Parts
+from opencl_kernels.records.neurons import Neurons
+from opencl_kernels.records.products import RecordColumns, RecordRows
+from opencl_kernels.records.unpack import Unpack
 from opencl_kernels.reduce.reduce import Reduction
 from opencl_kernels.rows.rows import SOFTMAX
 from opencl_kernels.rows.rows import Rows as Scaled
@@ -133,6 +137,12 @@ def cases_of(model: str) -> Iterator[tuple[str, Case]]:
     yield "topk_short", TopK(k=8, **element)
     pick = {"value": "a0[32*i0 + i1]", "into": "32*i0 + i1", "elements": 8192, "serial": 1}
     yield "scatter", Scatter(axes=(256, 32), inputs=element["inputs"], **pick)
+    table: dict[str, Any] = {"PARTS": 3, "D": D, "w": CODES, "S": 1024, "T": 512, "F": F}
+    yield "neurons", Neurons(M=1, G=16, x="f16", **table)
+    yield "record_rows", RecordRows(M=1, x="f16", **table)
+    yield "columns", RecordColumns(M=1, G=16, x="f16", **table)
+    yield "unpack", Unpack(pair=True, **table)
+    yield "add_parts", Parts(M=1, D=D, G=16, x="f16", y="f16", residual=True)
 
 
 def test_every_kernel_of_gpus_is_counted() -> None:

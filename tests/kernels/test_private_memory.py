@@ -1,4 +1,4 @@
-"""Kernels of attention and GEMMs keep their sums in registers: no array stays in private memory.
+"""Kernels of attention, GEMMs and records keep their sums in registers: no private memory.
 
 GPUs have none; it is a part of the memory of all, and each access to it one to that. Clang shows
 it: an array that is indexed by constants only is gone after its passes, another is an `alloca`.
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,9 @@ from opencl_kernels.launch import all_defines, program_text
 from opencl_kernels.layouts import F16, F32, Stored, quantized
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Product
+from opencl_kernels.records.neurons import Neurons
+from opencl_kernels.records.products import RecordColumns, RecordRows
+from opencl_kernels.records.unpack import Unpack
 from opencl_kernels.tuned import default_knobs, usual_knobs
 
 COMPILERS = ("clang", *(f"clang-{version}" for version in range(21, 13, -1)))
@@ -68,6 +72,22 @@ def test_attention_of_real_models_has_no_private_memory(model: str) -> None:
         knobs = usual_knobs(KERNELS[name], case, "generic", ROOM)
         assert knobs is not None
         text = kernel_function(name, case, knobs)
+        assert "alloca" not in text, (name, re.findall(".*alloca.*", text))
+
+
+@pytest.mark.parametrize("width", [2048, 4096, 4544])
+@pytest.mark.parametrize("weight", [F16, quantized("e0m4", 32, "f16", "u8")], ids=str)
+def test_kernels_of_records_have_no_private_memory(width: int, weight: Stored) -> None:
+    table: dict[str, Any] = {"PARTS": 3, "D": width, "w": weight, "S": 99, "T": 64, "F": 99}
+    half = {"M": 1, "x": "f16"}
+    for name, case in (
+        ("neurons", Neurons(G=16, act="Relu(v)", **table, **half)),
+        ("record_rows", RecordRows(**table, **half)),
+        ("columns", RecordColumns(G=16, **table, **half)),
+        ("unpack", Unpack(pair=True, **table)),
+        ("unpack", Unpack(part=2, column=F16, **table)),
+    ):
+        text = kernel_function(name, case, default_knobs(KERNELS[name], "generic"))
         assert "alloca" not in text, (name, re.findall(".*alloca.*", text))
 
 
