@@ -11,7 +11,7 @@
 #define RECORD(q) min(r + q, end - 1) // beyond the last: the last, which counts nothing
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void neurons(NEURONS_PARAM) {
-  __local float8 sums[WG]; // gates and ups of four records
+  __local float4 sums[2][WG]; // gates and ups of four records
   const int lane = get_local_id(0), g = get_group_id(0), m = get_group_id(1);
   const int first = first_item(g, G, COUNT), end = first_item(g + 1, G, COUNT);
   HOLD_X(m)
@@ -25,10 +25,11 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void neurons(NEURONS_PA
     ups.s##q += times(PART_OF(RECORD(q), UP_PART), CLAMPED(i), x8[i], sums8[i]);              \
   }
     FOUR(DOTS)
-    sums[lane] = (float8)(gates, ups);
-    MEET(sums)
-    gates = sums[0].lo;
-    ups = sums[0].hi;
+    sums[0][lane] = gates;
+    sums[1][lane] = ups;
+    MEET(2)
+    gates = sums[0][0];
+    ups = sums[1][0];
     barrier(CLK_LOCAL_MEM_FENCE); // before anyone fills `sums` again
 #if GATE == 2
 #define GATE_OF(q, index) GIVEN_OF(m, index)

@@ -13,7 +13,7 @@
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void
 record_rows(TICKET_PARAM __global const STORAGE(X_HALF) *x, __global float *v) {
-  __local float4 sums[WG];
+  __local float4 sums[1][WG];
   const int lane = get_local_id(0), r = get_group_id(0) * 4, m = get_group_id(1);
   float4 own = 0.0f;
   if (r < COUNT) {
@@ -22,9 +22,9 @@ record_rows(TICKET_PARAM __global const STORAGE(X_HALF) *x, __global float *v) {
   EACH_HELD(i) own.s##q += times(PART_OF(RECORD(q), 0), CLAMPED(i), x8[i], sums8[i]);
     FOUR(DOTS)
   }
-  sums[lane] = own;
-  MEET(sums)
-  own = sums[0];
+  sums[0][lane] = own;
+  MEET(1)
+  own = sums[0][0];
 #define WRITE_ONE(q)                                                                          \
   if (lane == q && r + q < COUNT) v[m * F + INDEX_OF(r + q)] = own.s##q;
   FOUR(WRITE_ONE)
