@@ -94,8 +94,9 @@ def _words(record: Record, codes: Array) -> Array:
     group, (count, columns) = record.stored.group, codes.shape
     full = np.zeros((count, record.groups * group), np.uint8)
     full[:, :columns] = codes
-    apart = full.reshape(count, -1, ABREAST, group // 8, 8).transpose(0, 1, 3, 2, 4)
-    return join_codes(apart, record.stored.bits).reshape(count, -1).view(np.uint8)
+    apart = full.reshape(count, record.blocks, ABREAST, group // 8, 8).transpose(0, 1, 3, 2, 4)
+    words = join_codes(apart, record.stored.bits)
+    return words.reshape(count, record.blocks * group).view(np.uint8)
 
 
 def _filled(record: Record, per_group: Array) -> Array:
@@ -109,8 +110,9 @@ def _codes(record: Record, raw: Array) -> Quantized:
     group, bits, count = record.stored.group, record.stored.bits, len(raw)
     ends = np.cumsum([record.groups * group * bits // 8, 2 * record.groups, record.groups])
     words, scale, zero, *_ = (np.ascontiguousarray(a) for a in np.split(raw, ends, axis=1))
-    apart = split_codes(words.view(np.uint32).reshape(count, -1, group // 8, ABREAST), bits)
-    codes = apart.transpose(0, 1, 3, 2, 4).reshape(count, -1)[:, : record.length]
+    abreast = words.view(np.uint32).reshape(count, record.blocks, group // 8, ABREAST)
+    apart = split_codes(abreast, bits).transpose(0, 1, 3, 2, 4)
+    codes = apart.reshape(count, record.groups * group)[:, : record.length]
     used = record.stored.groups(record.length)
     zeros = zero[:, :used] if record.stored.zero else None
     return Quantized(codes, scale.view(np.float16)[:, :used], zeros, bits, group)

@@ -57,9 +57,16 @@ class Record:
             raise ValueError(f"no record holds {self.stored}")
 
     @property
+    def blocks(self) -> int:
+        """Of a part, each of eight groups; 0 where numbers are halves."""
+        if not self.stored.bits:
+            return 0
+        return padded(self.stored.groups(self.length), ABREAST) // ABREAST
+
+    @property
     def groups(self) -> int:
-        """Scales of a part: whole blocks; 0 where numbers are halves."""
-        return padded(self.stored.groups(self.length), ABREAST) if self.stored.bits else 0
+        """Scales of a part: of whole blocks."""
+        return self.blocks * ABREAST
 
     @property
     def part_bytes(self) -> int:

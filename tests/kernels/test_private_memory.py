@@ -1,4 +1,4 @@
-"""Kernels of attention, GEMMs and records keep their sums in registers: no private memory.
+"""Kernels of attention, GEMMs and records keep sums in registers: no array is in private memory.
 
 GPUs have none; it is a part of the memory of all, and each access to it one to that. Clang shows
 it: an array that is indexed by constants only is gone after its passes, another is an `alloca`.
