@@ -52,9 +52,10 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half_f16(PARA
     }
     EACH_ROW(r) sum[r] += convert_float8(held[r]);
   }
-  int finite = 1;
-  EACH_ROW(r) finite &= all(isfinite(sum[r]));
-  if (!finite) {
+  float8 nothing = 0.0f; // a NaN where a sum is no number, or infinite
+  EACH_ROW(r) nothing = sum[r] * 0.0f + nothing;
+  const float4 half_of_it = nothing.lo + nothing.hi;
+  if (half_of_it.x + half_of_it.y + half_of_it.z + half_of_it.w != 0.0f) {
     EACH_ROW(r) sum[r] = 0.0f;
     k = 0;
   }

@@ -20,12 +20,12 @@ from opencl_kernels.case import At, Case, case_id
 from opencl_kernels.family import kernels_for, random_inputs
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import nbytes
-from opencl_kernels.layouts import F16, quantized, weight_arguments
+from opencl_kernels.layouts import F16, Stored, quantized, weight_arguments
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 from opencl_kernels.sampling import sample, slices
 from opencl_kernels.sampling.sample import Choice
-from opencl_kernels.tuned import usual_knobs
+from opencl_kernels.tuned import default_knobs, usual_knobs
 from toolkit.bench.counting.clang import find_clang
 from toolkit.bench.counting.launches import WAVES, Count, count_launch
 
@@ -95,11 +95,37 @@ def test_gemv_in_floats_takes_few_instructions_too(group: int) -> None:
 
 
 @pytest.mark.parametrize("device_class", WAVES)
-def test_each_load_of_a_prefill_gemm_feeds_many_products(device_class: str) -> None:
-    found = counted("gemm_half", TILES, device_class)
+@pytest.mark.parametrize(
+    ("name", "w", "lanes", "most"),
+    [
+        ("gemm_half", CODES, 8, 1.6),
+        ("gemm_half_q8", quantized("q8", 32, "f16"), 8, 1.5),
+        ("gemm_half_f16", F16, 4, 1.0),
+    ],
+)
+def test_each_load_of_a_prefill_gemm_feeds_many_products(
+    name: str, w: Stored, lanes: int, most: float, device_class: str
+) -> None:
+    """Of a work-group whose tiles are whole; so many work-items hold a strip's columns."""
+    knobs = default_knobs(KERNELS[name], device_class)
+    rows = knobs["WG"] // lanes * knobs["MB"]
+    case = replace(TILES, M=rows, K=512, w=w, at=At(seq=rows))
+    found = counted(name, case, device_class)
     loads = found.wave * sum(found.issued.loads.values())
-    assert 23 * loads <= TILES.M * TILES.N * TILES.K
-    assert instructions(found, TILES) <= 1.5
+    assert 23 * loads <= case.M * case.N * case.K
+    assert instructions(found, case) <= most
+    assert found.private_bytes == 0
+
+
+@pytest.mark.parametrize("device_class", WAVES)
+@pytest.mark.parametrize("w", [CODES, F16], ids=["e0m4", "f16"])
+def test_prefill_in_floats_multiplies_more_than_it_loads(w: Stored, device_class: str) -> None:
+    """Of its loads, nearly all are of local memory: a slice is brought there for all items."""
+    case = replace(TILES, N=128, K=256, w=w, x="f32", y="f32", glu=Glu(50))
+    found = counted("gemm_tiled", case, device_class)
+    loads = found.wave * sum(found.issued.loads.values())
+    assert (9 if device_class == "mali" else 13) * loads <= case.M * case.N * case.K
+    assert instructions(found, case) <= 2.2
     assert found.private_bytes == 0
 
 

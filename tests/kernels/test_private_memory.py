@@ -20,9 +20,7 @@ from opencl_kernels.attention.heads import Heads
 from opencl_kernels.case import At, Case
 from opencl_kernels.kernel import Knobs, source_text
 from opencl_kernels.launch import all_defines, program_text
-from opencl_kernels.layouts import F16, F32, Stored, quantized
-from opencl_kernels.matmul.glu import Glu
-from opencl_kernels.matmul.matmul import Product
+from opencl_kernels.layouts import F16, Stored, quantized
 from opencl_kernels.records.neurons import Neurons
 from opencl_kernels.records.products import RecordColumns, RecordRows
 from opencl_kernels.records.unpack import Unpack
@@ -89,46 +87,3 @@ def test_kernels_of_records_have_no_private_memory(width: int, weight: Stored) -
     ):
         text = kernel_function(name, case, default_knobs(KERNELS[name], "generic"))
         assert "alloca" not in text, (name, re.findall(".*alloca.*", text))
-
-
-def loop_counts(text: str) -> tuple[int, int]:
-    """Loads and multiply-adds of the block that has most of these: a loop's, unrolled."""
-    blocks = re.split(r"\n\n(?=\d+:)", text)
-    found = ((_madds(block), len(re.findall(r" = load |@_Z\d+vload", block))) for block in blocks)
-    madds, loads = max(found)
-    return loads, madds
-
-
-def _madds(block: str) -> int:
-    return sum(int(n or 1) for n in re.findall(r"@llvm\.fmuladd\.(?:v(\d+))?f\d+\(", block))
-
-
-HALVES = {
-    "gemm_half": quantized("e0m4", 32, "f16"),
-    "gemm_half_q8": quantized("q8", 32, "f16"),
-    "gemm_half_f16": F16,
-}
-
-
-@pytest.mark.parametrize("device_class", ["adreno", "mali", "generic"])
-@pytest.mark.parametrize("name", HALVES)
-def test_each_load_of_a_gemm_feeds_many_products(name: str, device_class: str) -> None:
-    """Below 23 multiply-adds for each load, loads bound it on GPUs, not arithmetic."""
-    w, knobs = HALVES[name], default_knobs(KERNELS[name], device_class)
-    case = Product(M=256, N=2048, K=2048, x="f16", y="f16", w=w, at=At(seq=256))
-    text = kernel_function(name, case, knobs)
-    assert "alloca" not in text
-    loads, madds = loop_counts(text)
-    turns = w.group // knobs["HELD"] or 1  # of a loop inside that over groups, which loads scales
-    assert turns * madds >= 23 * (turns * loads + (turns > 1)) > 0
-
-
-@pytest.mark.parametrize("device_class", ["adreno", "mali", "generic"])
-@pytest.mark.parametrize("w", [*HALVES.values(), F32], ids=lambda w: w.dtype)
-def test_a_gemm_in_floats_multiplies_more_than_it_loads(device_class: str, w: Stored) -> None:
-    """Of its loads, nearly all are of local memory: a slice is brought there for all 64 items."""
-    case = Product(M=256, N=2048, K=2048, w=w, glu=Glu(1024), at=At(seq=256))
-    text = kernel_function("gemm_tiled", case, default_knobs(KERNELS["gemm_tiled"], device_class))
-    assert "alloca" not in text
-    loads, madds = loop_counts(text)
-    assert madds >= 10 * loads > 0
