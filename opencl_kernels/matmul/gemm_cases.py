@@ -127,6 +127,9 @@ QUANTIZED_BENCH = tuple(
     replace(case, w=quantized("e0m4", 32, "f16", "u8")) for case in FLOAT_BENCH[:4]
 )
 FEW_BENCH = tuple(replace(QUANTIZED_BENCH[0], M=m, **_rows(m)) for m in (2, 4, 8, 16))
-HALF_BENCH = (replace(QUANTIZED_BENCH[0], M=256, x="f16", y="f16", **_rows(256)),)
+HALF_BENCH = tuple(
+    replace(QUANTIZED_BENCH[0], M=256, x="f16", y="f16", w=w, **_rows(256))
+    for w in (QUANTIZED_BENCH[0].w, quantized("q8", 32, "f16", "u8"), F16)
+)
 CASES = QUANTIZED_CASES + HALF_CASES + FLOAT_CASES
 BENCH_CASES = FLOAT_BENCH + QUANTIZED_BENCH + FEW_BENCH + HALF_BENCH

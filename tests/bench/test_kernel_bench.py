@@ -69,7 +69,8 @@ def test_every_class_has_the_best_that_the_device_can_run(device_class: str) -> 
     cases = sum(len(family.bench_cases) for family in launched)
     assert len(bare) == len(full) == cases
     halves = {kernel.name for _, kernel, case in full if _needs(kernel, case)}
-    assert halves == (set() if device_class == "cpu" else {"gemm_half", "gemv_half"})
+    products = {"gemm_half", "gemm_half_q8", "gemm_half_f16", "gemv_half", "gemv_pair_half"}
+    assert halves == (set() if device_class == "cpu" else products)
 
 
 def _needs(kernel: Kernel, case: Case) -> tuple[str, ...]:
