@@ -45,8 +45,11 @@ def worst(done: CompileReport) -> float:
 
 @pytest.mark.parametrize(
     "changes",
-    [STREAM, NORM, (*GATED, *ATTENTION)],
-    ids=["stream", "norm", "gated unit and attention"],
+    [
+        pytest.param(STREAM, id="stream"),
+        pytest.param(NORM, id="norm", marks=pytest.mark.slow),
+        pytest.param((*GATED, *ATTENTION), id="gated unit, attention", marks=pytest.mark.slow),
+    ],
 )
 def test_values_beyond_halves_stay_float(changes: Changes, tmp_path: Path) -> None:
     lost = made(tmp_path, *changes, weights="e0m4", calibrate="off")
@@ -121,7 +124,7 @@ def test_a_model_larger_than_memory_is_not_measured(
     assert any("not measured" in line for line in compile_lines(done.path, done.figures))
 
 
-@pytest.mark.parametrize("on", ["host", "runner"])
+@pytest.mark.parametrize("on", ["host", pytest.param("runner", marks=pytest.mark.slow)])
 def test_verify_names_halves_that_are_no_numbers(on: str, tmp_path: Path) -> None:
     lost = made(tmp_path, *STREAM, calibrate="off")
     with pytest.raises(PocketError, match="no half holds: h, ") as caught:

@@ -25,7 +25,7 @@ def first_kernels(plan: Plan, phase: str) -> list[str]:
     return [plan.programs[step.variants[0].program].kernel for step in found.dispatches()]
 
 
-@pytest.mark.parametrize("weights", ["f16", "e0m4"])
+@pytest.mark.parametrize("weights", [pytest.param("f16", marks=pytest.mark.slow), "e0m4"])
 def test_rows_of_a_batch_share_weights_on_gpus(weights: str, tmp_path: Path) -> None:
     """And have their norms before them, not in each work-group again."""
     one, three = (

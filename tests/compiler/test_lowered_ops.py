@@ -29,8 +29,9 @@ from opencl_kernels.formats import Array
 from toolkit.compiler.lowering.table import unsupported
 
 FILES = sorted(Path(__file__).parent.glob("lowered_ops/*.txt"))
-# Both classes run one kernel, with other sizes of work-groups.
-ALIKE = ("large", "movement", "elements", "inlined_18", "inlined_24")
+# Both classes run one kernel, with other sizes of work-groups; or, of `products` and `rows`, those
+# of generic that test_kernels.py has.
+SLOW = ("large", "movement", "elements", "inlined_18", "inlined_24", "products", "rows")
 
 
 def graphs_of(text: str) -> dict[str, str]:
@@ -83,7 +84,7 @@ def cases() -> Iterator[Any]:
     for group, names in CASES.items():
         for name in names:
             for device_class in ("cpu", "generic"):
-                slow = device_class == "generic" and group in ALIKE
+                slow = device_class == "generic" and group in SLOW
                 marks = (pytest.mark.slow,) if slow else ()
                 yield pytest.param(
                     device_class, group, name, id=f"{name}-{device_class}", marks=marks

@@ -54,7 +54,7 @@ def test_products_begin_with_the_sum(changes: Changes, tmp_path: Path) -> None:
     assert begun(done) == [*attention, "gemv_cpu+", "gemv_cpu", "gemv_cpu+", "sample_cpu"]
 
 
-@pytest.mark.parametrize("device", ["pocl", "generic"])
+@pytest.mark.parametrize("device", ["pocl", pytest.param("generic", marks=pytest.mark.slow)])
 def test_a_layer_of_post_norms_and_norms_of_all_heads(device: str, tmp_path: Path) -> None:
     done = made(
         *(tmp_path, *BEHIND, *NOT_BEFORE, *OF_ALL_HEADS),

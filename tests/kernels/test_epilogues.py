@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -43,9 +45,15 @@ IN_TURN = {
 NAMES = ("gemv", "gemv_cpu", "gemv_quantized_cpu", "gemm", "gemm_tiled", "gemm_cpu")
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", [*AT_ONCE, *IN_TURN])
-def test_epilogues_equal_numpy(queue: Any, name: str, kind: str) -> None:
+def on_each() -> Iterator[Any]:
+    """Every other pair is slow, so that each kernel has kinds and each kind has kernels."""
+    for number, (kind, name) in enumerate(product((*AT_ONCE, *IN_TURN), NAMES)):
+        marks = (pytest.mark.slow,) if number % 2 else ()
+        yield pytest.param(kind, name, id=f"{kind}-{name}", marks=marks)
+
+
+@pytest.mark.parametrize(("kind", "name"), list(on_each()))
+def test_epilogues_equal_numpy(queue: Any, kind: str, name: str) -> None:
     text = {**AT_ONCE, **IN_TURN}[kind]
     gated = kind in ("arithmetic", "by column")
     rows = 3 if "gemm" in name else 1

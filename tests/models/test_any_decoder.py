@@ -13,7 +13,7 @@ from toolkit.compiler.report import CompileReport
 from toolkit.evaluation.verify import verify
 
 KINDS = COLLECTION / "more/decoders"
-QUICK = ("soft-capped scores", "ALiBi", "learned positions", "tokens first, turned")
+QUICK = ("soft-capped scores", "ALiBi", "tokens first, turned")
 # What exporters make of 26 architectures; the price of codes is no error of ours.
 EXPORTS = {
     **dict.fromkeys(

@@ -27,6 +27,9 @@ SPELLINGS = [
     for name in FREQUENCIES
 ]
 EACH_EXECUTOR = pytest.mark.parametrize("on", ["host", "runner"])
+QUICK_ON_THE_HOST = pytest.mark.parametrize(
+    "on", ["host", pytest.param("runner", marks=pytest.mark.slow)]
+)
 
 
 class Decoder:
@@ -79,7 +82,7 @@ def go_on_alike(reference: Reference, executor: Any, prompt: list[int], forced: 
     close(ours, theirs)
 
 
-@pytest.mark.parametrize("on", ["host", pytest.param("runner", marks=pytest.mark.slow)])
+@QUICK_ON_THE_HOST
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_texts_below_at_and_above_the_edge(
     decoder: Callable[[str], Decoder], name: str, on: str
@@ -137,7 +140,7 @@ def test_lengths_that_no_text_has(decoder: Callable[[str], Decoder], on: str, to
     executor.close()
 
 
-@EACH_EXECUTOR
+@QUICK_ON_THE_HOST
 def test_phi_4_mini_beyond_its_first_context(tmp_path: Path, on: str) -> None:
     """As the GenAI builder writes it: an If between two pairs of stored tables, at 64 tokens."""
     source = folder_of("more/decoders/phi4mini", "phi4mini64-genai-fp32")

@@ -21,6 +21,7 @@ NAMES = [run.__name__ for run in onnx_passes.PASSES]
 SHAPE_OPS = {"Shape", "Size", "ConstantOfShape", "Range", "Expand", "NonZero"}
 PROMPTS = ((1, 3), (7, 2), (65, 2))  # tokens of the prefill, then of single steps
 SHORT = ((17, 2),)  # longer than the windows of the models
+QUICK = ("cohere2/dynamo", "gpt_oss/optimum", "ministral3/mobius-static", "mpt/optimum")
 CHECKED = ("resolve_shapes", "fuse_attention", NAMES[-1])
 DECODERS = (  # of other architectures, one for each that passes treat in its own way
     *("apertus/dynamo", "cohere2/dynamo", "gpt_bigcode/optimum", "gpt_oss/optimum"),
@@ -124,7 +125,9 @@ def test_exports_say_the_same_and_reach_one_form(family: str, folder: str) -> No
     assert Counter(node.op_type for node in model.graph) == expected
 
 
-@pytest.mark.parametrize("folder", DECODERS)
+@pytest.mark.parametrize(
+    "folder", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in DECODERS]
+)
 def test_any_decoder_says_the_same_and_keeps_its_cache(folder: str) -> None:
     """With every cache a state, and nothing that reads a size; whatever was fused."""
     path = SHARED / "more" / "decoders" / folder

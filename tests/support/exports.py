@@ -32,6 +32,25 @@ def folder_of(family: str, spelling: str) -> Path:
 
 EXPORTS = [("demo", "optimum"), *((f, s) for f, spellings in FAMILIES.items() for s in spellings)]
 
+# Decoders of other families than Llama's, and how many dispatches a token may take in a layer, or
+# in each of them.
+DISPATCHES: dict[str, int | tuple[int, ...]] = {
+    "arcee/optimum": 6,  # squared ReLU without a gate
+    "granite4/granite4_attn-genai-int4": 6,  # scaled residuals
+    "vaultgemma/dynamo": 6,  # GeGLU, logits under a cap
+    "apertus/dynamo": 6,  # norms of heads, an activation of its own
+    "mpt/optimum": 6,  # LayerNorm, GELU by erf, ALiBi
+    "persimmon/dynamo": 6,  # LayerNorm with biases, also of heads
+    "gpt_bigcode/optimum": 6,  # learned positions, GELU by tanh
+    "cohere2/dynamo": 6,  # attention beside the FFN, LayerNorm spelled out
+    "gpt_oss/genai-fp32": 8,  # experts with biases, a unit of their own, gates by a softmax of four
+    "gpt_oss/optimum": 8,  # the same with gates and ups that alternate, and sinks as a column
+    "glm4_moe/dynamo": (6, 8),  # a dense layer, then experts of groups beside a shared one
+    "deepseek_v3/optimum": (7, 9),  # the same with queries, keys and values of low rank
+    "olmoe/mobius-default": 8,  # norms of all heads together, experts
+    "exaone4/dynamo": 6,  # norms of what is added
+}
+
 
 class Plans:
     """Compiles each model once for the whole session."""
