@@ -1,4 +1,5 @@
-"""PoCL compiles programs with the declarations that they name, in place of all that it has.
+"""PoCL compiles programs with the declarations that they name, in place of all that it has, and
+reads of its library of functions what they call.
 
 Tests compile thousands of small kernels, in processes of many kinds; CI compiles all kernels as
 users get them, too.
@@ -7,6 +8,7 @@ users get them, too.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from opencl_header import Header
 ICD = Path("/etc/OpenCL/vendors/pocl.icd")
 HEADER = Path("/usr/share/pocl/include/opencl-c.h")
 DRIVER = "libpocl.so.2.10.0"  # PoCL 3.1, which reads this header in the way that this relies on
+LLVM = "libLLVM-15.so.1"  # with which Debian builds it
 
 
 def applies() -> bool:
@@ -28,7 +31,9 @@ def environment() -> dict[str, str]:
     """Variables with which every process finds PoCL behind `brief_pocl.cpp`."""
     from native import DRIVERS, build
 
-    sources = [DRIVERS / "brief_pocl.cpp", DRIVERS / "lazy_library.cpp"]
+    sources = [DRIVERS / "brief_pocl.cpp"]
+    if platform.machine() == "x86_64" and list(Path("/usr/lib").glob(f"*/{LLVM}")):
+        sources.append(DRIVERS / "lazy_library.cpp")
     driver = build("brief_pocl.so", sources, "-shared", "-O1", f'-DPOCL="{DRIVER}"')
     words = driver.with_name("declarations")
     words.write_text(_lines(Header(HEADER)))

@@ -1,11 +1,14 @@
 // PoCL's library of functions is read as far as kernels call it. PoCL parses the whole of it, 10 MB,
 // before the first kernel of a process: half a second, where a small kernel takes a hundredth.
 //
-// These two functions of LLVM 15 stand before its own: the dynamic linker finds them first.
+// Two functions of LLVM 15 stand here before its own: the dynamic linker finds them first, since
+// brief_pocl.cpp makes this library's names everyone's before it loads PoCL. An object that C++
+// returns comes by the address of its place, as the first argument (x86-64).
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
@@ -36,9 +39,9 @@ Function llvm(const char *name) {
   return reinterpret_cast<Function>(found);
 }
 
+// Modules that were opened here, and of each the functions that were read with all that they call.
+std::map<const void *, std::set<Value>> modules;
 std::mutex lock;
-std::set<const void *> lazy;   // modules that were opened here
-std::set<Value> whole;         // functions that were read with all that they call
 
 // The module reads the body of a function from its file.
 void materialize(Value function) {
@@ -69,7 +72,7 @@ std::vector<Value> called(Value function) {
 }
 
 // PoCL follows calls without asking the module, so that all that is called is read at once.
-void read(Value function) {
+void read(Value function, std::set<Value> &whole) {
   std::vector<Value> left{function};
   while (!left.empty()) {
     const Value each = left.back();
@@ -97,7 +100,7 @@ void *parse_file(void *module, const char *name, size_t length, void *error, voi
     return parse(module, name, length, error, context, layout);
   open(module, name, length, error, context, false);
   const std::lock_guard<std::mutex> hold(lock);
-  lazy.insert(*static_cast<void **>(module));
+  modules[*static_cast<void **>(module)].clear();  // another one may have lain there
   return module;
 }
 
@@ -109,6 +112,7 @@ Value get_function(const void *module, const char *name, size_t length) {
   static const auto get = llvm<Get>(GET);
   const Value found = get(module, name, length);
   const std::lock_guard<std::mutex> hold(lock);
-  if (found && lazy.count(module)) read(found);
+  const auto known = modules.find(module);
+  if (found && known != modules.end()) read(found, known->second);
   return found;
 }
