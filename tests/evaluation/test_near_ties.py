@@ -101,7 +101,7 @@ def test_a_wrong_weight_fails_before_a_late_tie(late: Path, tmp_path: Path) -> N
     assert "FAILED" in list(lines(report))[-1]
 
 
-@pytest.mark.parametrize("place", [10, 23])
+@pytest.mark.parametrize("place", [pytest.param(10, marks=pytest.mark.slow), 23])
 def test_one_wrong_choice_fails_before_a_late_tie(late: Path, tmp_path: Path, place: int) -> None:
     wrong = model((24,))
     scores = weights(wrong, "by_place").copy()

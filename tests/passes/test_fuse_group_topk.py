@@ -104,7 +104,9 @@ def of_ties(router: Router, rows: int) -> dict[str, np.ndarray]:
     return {"x": dice.integers(-2, 3, (rows, router.E)).astype(np.float32)}
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize(
+    "seed", [*range(8), *(pytest.param(n, marks=pytest.mark.slow) for n in range(8, 16))]
+)
 def test_random_routers_choose_as_before(seed: int) -> None:
     router = random_router(seed)
     for rows, ties in ((1, False), (7, False), (33, True)):
