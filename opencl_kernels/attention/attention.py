@@ -205,6 +205,7 @@ DECODE = replace(  # the same contract for one token of each text
             knobs=clusters.KNOBS,
             supports=clusters.fits_registers,
             requires=clusters.requires,
+            options=clusters.OPTIONS,
         ),
         Kernel(
             name="attention_decode_half",

@@ -60,7 +60,7 @@
 
 __kernel SUB_GROUP __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(PARAMS) {
-  __local float8 sums[WG * OF_VALUE];
+  __local float8 sums[WG];
   __local float tops[HEAD_SETS * HH * STREAMS], totals[HEAD_SETS * HH * STREAMS];
   const int lane = LANE_OF_WAVES, g = get_group_id(1), b = get_group_id(2);
   const int column = lane % CLUSTER, set = lane / CLUSTER % HEAD_SETS;
@@ -74,14 +74,12 @@ void NAME(PARAMS) {
   STATE values = v_state + head_at(b, g, V);
   float8 queries[HH * OF_KEY], out[HH * OF_VALUE];
   float top[HH], total[HH];
+  UNROLL for (int i = 0; i < HH * OF_KEY; i++) {
+    const int at = min(set * HH + i / OF_KEY, HEADS - 1) * K, d = COLUMN(i % OF_KEY);
+    queries[i] = d < K ? EIGHT(X_HALF, q + row * K, at + d, d, K) * SCALE : (float8)(0.0f);
+  }
   UNROLL for (int r = 0; r < HH; r++) {
-    const int head = min(set * HH + r, HEADS - 1);
-    ROW_AT(b, g * HEADS + head, token)
-    UNROLL for (int n = 0; n < OF_KEY; n++) {
-      const int d = COLUMN(n);
-      queries[r * OF_KEY + n] =
-          d < K ? EIGHT(X_HALF, q + row * K, head * K + d, d, K) * SCALE : (float8)(0.0f);
-    }
+    ROW_AT(b, g * HEADS + min(set * HH + r, HEADS - 1), token)
     top[r] = MASKED; // begins without a key: nothing summed, the lowest of all scores
     total[r] = 0.0f;
     if (SINKS && split == 0 && stream == 0) { // or with its sink, once
@@ -94,16 +92,13 @@ void NAME(PARAMS) {
 
   for (int j0 = begin; j0 < end; j0 += AHEAD * STREAMS) {
     float8 k[AHEAD * OF_KEY], v[AHEAD * OF_VALUE];
-    UNROLL for (int t = 0; t < AHEAD; t++) {
-      const int j = j0 + t * STREAMS + stream, at = slot(j);
-      UNROLL for (int n = 0; n < OF_KEY; n++) {
-        const int d = COLUMN(n);
-        k[t * OF_KEY + n] = j < end && d < K ? EIGHT(KV_HALF, keys, at * K + d, d, K) : 0.0f;
-      }
-      UNROLL for (int n = 0; n < OF_VALUE; n++) {
-        const int d = COLUMN(n);
-        v[t * OF_VALUE + n] = j < end && d < V ? EIGHT(KV_HALF, values, at * V + d, d, V) : 0.0f;
-      }
+    UNROLL for (int i = 0; i < AHEAD * OF_KEY; i++) {
+      const int j = j0 + i / OF_KEY * STREAMS + stream, d = COLUMN(i % OF_KEY);
+      k[i] = j < end && d < K ? EIGHT(KV_HALF, keys, slot(j) * K + d, d, K) : (float8)(0.0f);
+    }
+    UNROLL for (int i = 0; i < AHEAD * OF_VALUE; i++) {
+      const int j = j0 + i / OF_VALUE * STREAMS + stream, d = COLUMN(i % OF_VALUE);
+      v[i] = j < end && d < V ? EIGHT(KV_HALF, values, slot(j) * V + d, d, V) : (float8)(0.0f);
     }
     UNROLL for (int r = 0; r < HH; r++) {
       ROW_AT(b, g * HEADS + min(set * HH + r, HEADS - 1), token)
@@ -123,12 +118,13 @@ void NAME(PARAMS) {
       const float less = exp(top[r] - highest);
       top[r] = highest;
       total[r] *= less;
-      UNROLL for (int n = 0; n < OF_VALUE; n++) out[r * OF_VALUE + n] *= less;
-      UNROLL for (int t = 0; t < AHEAD; t++) {
-        const float weight = scores[t] <= MASKED ? 0.0f : exp(scores[t] - highest); // NaN stays
-        total[r] += weight;
-        UNROLL for (int n = 0; n < OF_VALUE; n++)
-          out[r * OF_VALUE + n] = weight * v[t * OF_VALUE + n] + out[r * OF_VALUE + n];
+      UNROLL for (int t = 0; t < AHEAD; t++) { // scores become weights
+        scores[t] = scores[t] <= MASKED ? 0.0f : exp(scores[t] - highest); // NaN stays NaN
+        total[r] += scores[t];
+      }
+      UNROLL for (int i = 0; i < AHEAD * OF_VALUE; i++) {
+        const int at = i % OF_VALUE * HH + r;
+        out[at] = scores[i / OF_VALUE] * v[i] + out[at] * (i < OF_VALUE ? less : 1.0f);
       }
     }
   }
@@ -144,15 +140,14 @@ void NAME(PARAMS) {
     for (int n = 0; n < STREAMS; n++) highest = fmax(highest, tops[head * STREAMS + n]);
     for (int n = 0; n < STREAMS; n++)
       sum_of_weights += totals[head * STREAMS + n] * exp(tops[head * STREAMS + n] - highest);
-    if (r) BARRIER; // all have done with the head before
-    UNROLL for (int n = 0; n < OF_VALUE; n++)
-      sums[n * WG + lane] = out[r * OF_VALUE + n] * exp(top[r] - highest);
-    BARRIER;
-    if (stream == 0 && head < HEADS) {
-      UNROLL for (int n = 0; n < OF_VALUE; n++) {
-        const int d = COLUMN(n);
+    UNROLL for (int n = 0; n < OF_VALUE; n++) {
+      BARRIER; // all have done with the vectors before
+      sums[lane] = out[n * HH + r] * exp(top[r] - highest);
+      BARRIER;
+      const int d = COLUMN(n);
+      if (stream == 0 && head < HEADS) {
         float8 sum = 0.0f;
-        for (int m = 0; m < STREAMS; m++) sum += sums[n * WG + m * CLUSTER * HEAD_SETS + lane];
+        for (int m = lane; m < WG; m += CLUSTER * HEAD_SETS) sum += sums[m];
 #if SPLITS // as they are, for attention_combine
         __global float *found = splits + ((row + head) * SPLITS + split) * (V + 2);
         PUT_EIGHT(0, sum, found, d, d, V)

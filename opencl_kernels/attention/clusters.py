@@ -12,13 +12,14 @@ WIDEST = 16  # work-items that share a key: as many as the smallest sub-groups o
 HELD = 64  # floats of the result that a work-item holds in registers, and as many of queries
 WORK_GROUP = 64  # the smallest
 
+OPTIONS = ("-cl-std=CL2.0",)  # before it compilers need not know what a sub-group is
 KNOBS = {"WG": (64, 128), "AHEAD": (4, 2)}
 
 
 def cluster(case: Heads) -> int:
     """Work-items that share a key: one for every eight elements, but no more than WIDEST."""
-    eighths: int = ceil_div(max(case.K, case.value_width), 8)
-    return min(WIDEST, 1 << max(0, eighths - 1).bit_length())
+    vectors = int(ceil_div(max(case.K, case.value_width), 8))
+    return min(WIDEST, 1 << (vectors - 1).bit_length())
 
 
 def head_sets(case: Heads) -> int:
@@ -57,8 +58,7 @@ def grid(case: Any, knobs: Knobs) -> Grid:
 def requires(case: Heads, knobs: Knobs) -> Requires:
     """Shuffles; local memory where streams of keys are joined: results, and each head's scores."""
     sets, shared = head_sets(case), cluster(case)
-    vectors = ceil_div(ceil_div(case.value_width, 8), shared)
     heads = ceil_div(case.H // case.G, sets) * sets
     streams = knobs["WG"] // (shared * sets)
-    floats = 8 * knobs["WG"] * vectors + 2 * heads * streams
+    floats = 8 * knobs["WG"] + 2 * heads * streams
     return Requires(features=("shuffles",), local_bytes=4 * floats)

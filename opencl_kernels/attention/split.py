@@ -137,6 +137,7 @@ SPLIT = Family(
             knobs=clusters.KNOBS,
             supports=clusters.fits_registers,
             requires=clusters.requires,
+            options=clusters.OPTIONS,
         ),
         Kernel(
             name="attention_split_half",

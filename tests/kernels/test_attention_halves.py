@@ -45,7 +45,7 @@ LARGEST = 65504  # of halves
 ROOM = 32768
 COMPILERS = ("clang", *(f"clang-{version}" for version in range(21, 13, -1)))
 COMPILER = next(filter(None, map(shutil.which, COMPILERS)), None)
-OPTIONS = "-x cl -cl-std=CL1.2 -target spir64 -Xclang -finclude-default-header -O2 -w"
+OPTIONS = "-x cl -target spir64 -Xclang -finclude-default-header -O2 -w"
 needs_clang = pytest.mark.skipif(not COMPILER, reason="Clang is not installed (apt install clang)")
 
 
@@ -81,7 +81,8 @@ def kernel_function(name: str, case: Heads, knobs: Knobs) -> str:
     """A kernel as LLVM has it after all passes."""
     kernel = KERNELS[name]
     text = program_text(source_text(kernel.source), all_defines(kernel, case, knobs))
-    command = [str(COMPILER), *OPTIONS.split(), "-S", "-emit-llvm", "-o", "-", "-"]
+    standard = kernel.options or ("-cl-std=CL1.2",)
+    command = [str(COMPILER), *OPTIONS.split(), *standard, "-S", "-emit-llvm", "-o", "-", "-"]
     done = subprocess.run(command, input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = re.search(rf"^define [^\n]*spir_kernel void @{name}\(.*?^}}", done.stdout, re.M | re.S)
@@ -106,11 +107,12 @@ def products_and_loads(text: str) -> Iterator[tuple[int, int]]:
 def test_registers_hold_the_sums_and_loads_feed_many_products(K: int, device_class: str) -> None:
     """In prefill: decode waits for memory, and its loads are few enough where each line is read
     once. With one row and one key, a load of eight elements would have four products."""
-    for name, case in launched(32, 2, K):
+    few = ("attention_decode_shuffle", next(launched(8, 2, K))[1])
+    for name, case in (*launched(32, 2, K), few):
         text = kernel_function(name, case, default_knobs(KERNELS[name], device_class))
         assert "alloca" not in text, (name, re.findall(".*alloca.*", text))
         counts = list(products_and_loads(text))
-        assert len(counts) >= 2
+        assert counts
         if "prefill" in name:
             least = 8 if K >= 64 else 5
             assert all(products >= least * loads for products, loads in counts), counts
