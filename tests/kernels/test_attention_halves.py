@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from launches import nmse
 
-from opencl_kernels import KERNELS, family_of
+from opencl_kernels import FAMILIES, KERNELS, family_of
 from opencl_kernels.attention.heads import Heads
 from opencl_kernels.attention.tiles import LOCAL, tiles
 from opencl_kernels.case import At
-from opencl_kernels.family import random_inputs
+from opencl_kernels.family import kernels_for, random_inputs
 from opencl_kernels.kernel import Knobs, source_text
 from opencl_kernels.launch import all_defines, launch, program_text
 from opencl_kernels.tuned import default_knobs, usual_knobs
@@ -75,6 +75,13 @@ def test_one_work_group_has_all_heads_of_a_token(model: str, device_class: str) 
     for name, case in launched(*MODELS[model]):
         if "prefill" not in name:
             assert tiles(case, default_knobs(KERNELS[name], device_class)).held_rows >= H // G
+
+
+def test_processors_keep_to_their_own_kernels() -> None:
+    """Which are older: plans for them stay as they were."""
+    for name in ("attention_prefill", "attention_decode", "attention_split"):
+        found = [kernel.name for kernel in kernels_for(FAMILIES[name], "cpu")]
+        assert found == [f"{name}_cpu", name]
 
 
 def kernel_function(name: str, case: Heads, knobs: Knobs) -> str:
