@@ -61,4 +61,4 @@ def requires(case: Heads, knobs: Knobs) -> Requires:
     heads = ceil_div(case.H // case.G, sets) * sets
     streams = knobs["WG"] // (shared * sets)
     floats = 8 * knobs["WG"] + 2 * heads * streams
-    return Requires(features=("shuffles",), local_bytes=4 * floats)
+    return Requires(features=("subgroups", "shuffles"), local_bytes=4 * floats)
