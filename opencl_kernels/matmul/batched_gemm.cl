@@ -20,7 +20,7 @@ __kernel __attribute__((reqd_work_group_size(8, 8, 1))) void batched_gemm(OPERAN
   LEFT_POINTER left = LEFT + (LEFT_FIRST);
   RIGHT_POINTER right = RIGHT + (RIGHT_FIRST);
   float4 sum[MR];
-  for (int i = 0; i < MR; i++) sum[i] = 0.0f;
+  UNROLL for (int i = 0; i < MR; i++) sum[i] = 0.0f;
   for (int k0 = 0; k0 < depth; k0 += KT) {
     // All work-items bring a slice of each side, zeros beyond the edges, in the order of memory;
     for (int i = lane; i < TM * KT; i += 64) {
@@ -39,15 +39,14 @@ __kernel __attribute__((reqd_work_group_size(8, 8, 1))) void batched_gemm(OPERAN
     // then each multiplies its MR rows by its 4 columns.
     for (int k = 0; k < KT; k++) {
       const float4 v = vload4(column, &ws[k][0]);
-      for (int i = 0; i < MR; i++) sum[i] = xs[row * MR + i][k] * v + sum[i];
+      UNROLL for (int i = 0; i < MR; i++) sum[i] = xs[row * MR + i][k] * v + sum[i];
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }
-  for (int i = 0; i < MR; i++) { // sums become outputs, but for those beyond the edges
+  UNROLL for (int i = 0; i < MR; i++) { // sums become outputs, but for those beyond the edges
     const int m = m0 + row * MR + i;
-    float part[4];
-    vstore4(sum[i], 0, part);
-    for (int j = 0; j < 4; j++) {
+    const float part[4] = {sum[i].x, sum[i].y, sum[i].z, sum[i].w};
+    UNROLL for (int j = 0; j < 4; j++) {
       const int n = n0 + column * 4 + j, of_all = r * rows + m;
       if (m >= rows || n >= columns) continue;
       STORE(Y_HALF, ENDED(part[j], 0.0f, of_all, n), y, (size_t)of_all * columns + n);

@@ -9,18 +9,27 @@ from dataclasses import dataclass
 import numpy as np
 from sympy import sympify
 
-from opencl_kernels.case import At, Defines
+from opencl_kernels.case import At, Defines, ceil_div
 from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
-from opencl_kernels.kernel import Argument, Kernel, Knobs, local_size, nbytes
+from opencl_kernels.kernel import (
+    Argument,
+    Grid,
+    Kernel,
+    Knobs,
+    Requires,
+    local_size,
+    nbytes,
+)
 from opencl_kernels.map.expression import evaluate, in_c, operations
-from opencl_kernels.map.functions import FLOAT
+from opencl_kernels.map.functions import FLOAT, INT
 from opencl_kernels.map.indexed import PAST, SEQ, Operand, floats
 from opencl_kernels.rows.rows import SOFTMAX, Statistics
 from opencl_kernels.scan.groups import Groups, order_of
 from opencl_kernels.scan.row import Row, row_defines, row_grid
 
 SHORT = 512  # elements of a row that a work-item keeps
+SHORT_ROOM = 16384  # bytes of local memory that a work-group keeps rows in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +103,8 @@ def _defines(case: TopK, knobs: Knobs) -> Defines:
 
 
 def _short_defines(case: TopK, knobs: Knobs) -> Defines:
-    return {**_defines(case, knobs), "SIZE": case.row_size or 0, **_group_defines(case)}
+    own: Defines = {"SIZE": case.row_size or 0, "LOCAL": _short_local(case, knobs)}
+    return {**_defines(case, knobs), **own, **_group_defines(case)}
 
 
 def _group_defines(case: TopK) -> Defines:
@@ -103,6 +113,35 @@ def _group_defines(case: TopK) -> Defines:
     groups = case.groups
     fill = in_c(case.read(groups.fill)).value
     return {"GROUPS": groups.count, "BEST": groups.best, "KEPT": groups.kept, "FILL": fill}
+
+
+def _kept_bytes(case: TopK) -> int:
+    """What a work-item keeps: a row, its places; while it looks for the best groups, theirs."""
+    groups = case.groups or Groups(0, 0, 0)
+    number = 8 if case.element().kind == INT else 4
+    numbers = (case.row_size or 0) + groups.count
+    return number * numbers + 4 * max(case.k, groups.best + groups.kept)
+
+
+def _short_local(case: TopK, knobs: Knobs) -> int:
+    """Work-items of a group: as many as find room for what they keep."""
+    local = local_size(knobs)
+    while local > 1 and local * _kept_bytes(case) > SHORT_ROOM:
+        local //= 2
+    return local
+
+
+def _short_grid(case: TopK, knobs: Knobs) -> Grid:
+    if knobs["WORKERS"]:
+        return row_grid(case, knobs)
+    rows, local = case.at_numbers(math.prod(case.axes[:-1])), _short_local(case, knobs)
+    return (ceil_div(rows, local) * local,), (local,)
+
+
+def _short_requires(case: TopK, knobs: Knobs) -> Requires:
+    """What its work-items keep; a work-item alone, on a processor, has private memory as near."""
+    local = _short_local(case, knobs)
+    return Requires(local_bytes=local * _kept_bytes(case) if local > 1 else 0)
 
 
 def _is_short(case: TopK) -> str | None:
@@ -161,6 +200,9 @@ CASES = (
         inputs=floats(195, 65),
         by=Statistics(("sum", "x"), ("max", "Abs(x)"), "(x - m) / s + a1[i1]"),
     ),
+    TopK(  # so long that few work-items find room for them
+        axes=(5, 512), x="a0[512*i0 + i1]", k=300, inputs=(Operand("i64", 2560),), y="i64"
+    ),
     TopK(  # longer rows than a work-item keeps
         axes=(2, 517),
         x="a0[517*i0 + i1]",
@@ -202,9 +244,10 @@ TOPK_SHORT = Kernel(
     source="topk_short.cl",
     classes=("cpu", "generic"),
     defines=_short_defines,
-    grid=row_grid,
+    grid=_short_grid,
     knobs={"WORKERS": (0,)},
     supports=_is_short,
+    requires=_short_requires,
 )
 TOPK = Kernel(
     name="topk",
