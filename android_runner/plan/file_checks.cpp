@@ -32,7 +32,7 @@ void note_edit(const std::string &path) {
   fprintf(stderr, "note: %s was edited after the compile\n", path.c_str());
 }
 
-// Hash of plan.json above its last key, which holds it (toolkit/plan/schema.py writes it).
+// Hash of plan.json above its last key, which holds it (toolkit/plan/text.py writes it).
 std::string digest_of(const std::string &text) {
   std::string above = text.substr(0, text.rfind("\n\"digest\": "));
   above.resize(above.find_last_not_of(" \t\r\n\f\v") + 1);

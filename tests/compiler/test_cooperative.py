@@ -16,7 +16,8 @@ from toolkit.executors.opencl.device_choice import choose_device
 from toolkit.plan.check import check_plan
 from toolkit.plan.load import load_plan
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Dispatch, Plan, Program, Variant, to_json
+from toolkit.plan.schema import Dispatch, Plan, Program, Variant
+from toolkit.plan.text import to_json
 
 # Both have a helper, a type and macros of the same names; one is called as a function of OpenCL.
 # Defaults: of BY, which plans define, and of TIMES, which they don't and which both set otherwise.

@@ -15,7 +15,8 @@ from opencl_kernels.case import At
 from opencl_kernels.formats import DTYPES
 from toolkit.plan.expr import maximum, symbol
 from toolkit.plan.reader import decode, from_json
-from toolkit.plan.schema import Plan, to_json
+from toolkit.plan.schema import Plan
+from toolkit.plan.text import to_json
 
 ODD = {
     "products on flattened tokens": (

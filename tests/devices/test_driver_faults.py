@@ -14,7 +14,8 @@ from opencl_kernels import KERNELS
 from toolkit.devices.driver_faults import KnownFault, faults_met_by, known_fault
 from toolkit.devices.profiles import driver_faults, known_faults
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import BUILD_OPTIONS, FEATURES, DriverFault, Plan, to_json
+from toolkit.plan.schema import BUILD_OPTIONS, FEATURES, DriverFault, Plan
+from toolkit.plan.text import to_json
 
 LINES: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "devices.yaml").read_text(encoding="utf-8")

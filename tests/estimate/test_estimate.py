@@ -15,7 +15,7 @@ from toolkit.errors import PocketError
 from toolkit.estimate.estimate import contexts_of, estimate
 from toolkit.estimate.page import check_pictures, page, write_pictures
 from toolkit.estimate.report import lines
-from toolkit.plan.schema import to_json
+from toolkit.plan.text import to_json
 
 DEVICE = "snapdragon-8-gen-3"
 KEYS = {"prefill_tokens_per_s", "decode_tokens_per_s", "first_token_s", "memory", "fits"}

@@ -27,7 +27,7 @@ def faults(launches: Iterable[Launch]) -> list[str]:
 def _fault(launch: Launch) -> str:
     kernel, case, knobs = launch
     found, said = memory_of(kernel, case, knobs), kernel.requires(case, knobs).local_bytes
-    private = () if kernel.name in     wrong = private or found.local_bytes != said
+    wrong = found.private or found.local_bytes != said
     return f"{kernel.name} {case} {knobs}: {found}, {said} bytes said" if wrong else ""
 
 

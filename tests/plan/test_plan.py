@@ -8,7 +8,8 @@ import pytest
 
 from toolkit.errors import PocketError
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Dispatch, digest, to_json
+from toolkit.plan.schema import Dispatch
+from toolkit.plan.text import digest, to_json
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.plan.schema import digest
+from toolkit.plan.text import digest
 
 V, D, C, CHUNK = 50, 16, 40, 8
 HEADER = [["SEQ", "sym[0]"], ["PAST", "sym[1]"], ["ROWS", "sym[2]"], ["V", str(V)], ["D", str(D)]]

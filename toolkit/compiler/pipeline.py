@@ -32,7 +32,8 @@ from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError
 from toolkit.foreign.find_model import plan_name
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Plan, to_json
+from toolkit.plan.schema import Plan
+from toolkit.plan.text import to_json
 from toolkit.plan.write import check_out, laid_out, write_plan
 
 Progress = Callable[[str], None]

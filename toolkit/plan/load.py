@@ -13,7 +13,8 @@ from toolkit.foreign.find_model import refuse_model
 from toolkit.paths import PLAN_FILE
 from toolkit.plan.check import check_plan
 from toolkit.plan.reader import RECOMPILE, from_json
-from toolkit.plan.schema import FileEntry, Plan, digest
+from toolkit.plan.schema import FileEntry, Plan
+from toolkit.plan.text import digest
 from toolkit.progress import note_on_stderr
 
 TEXT_SUFFIXES = (".cl", ".json", ".txt", ".jinja")  # people edit these; their hash is cheap

@@ -11,7 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from toolkit.errors import PocketError
 from toolkit.paths import PLAN_FILE
 from toolkit.plan.expr import Expr, from_rpn
-from toolkit.plan.schema import FORMAT, STEPS, Plan, Ref, Step, key_of
+from toolkit.plan.schema import FORMAT, STEPS, Plan, Ref, Step
+from toolkit.plan.text import key_of
 
 REF_KINDS = ("scratch", "weight", "buffer")
 RECOMPILE = "compile the model again: pocketcl compile SRC -o PLAN"

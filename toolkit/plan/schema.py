@@ -1,17 +1,14 @@
-"""The plan: what a compile writes and an executor runs, as frozen values and as plan.json.
+"""The plan: what a compile writes and an executor runs, as frozen values.
 
-Each class is one kind of JSON object and each field one key. An index ("program": 5) counts lines
-of the list of that name; `"#"` in a line is that count, for the reader: nothing depends on it.
+Each class is one kind of JSON object and each field one key of plan.json (text.py). An index
+("program": 5) counts lines of the list of that name.
 """
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
-from toolkit.plan.expr import Box, Expr, to_rpn
+from toolkit.plan.expr import Box, Expr
 
 FORMAT = 2
 WEIGHT_ALIGN = 16384
@@ -35,19 +32,6 @@ BUILD_OPTIONS = (
 UPDATES = ("append", "once", "replace")  # of a state
 STATE_LAYOUTS = ("dense",)  # row-major, without gaps
 HOST_OPS: dict[str, tuple[str, ...]] = {"fetch": ("buffer",)}  # built-in -> kinds of its arguments
-LISTS = (
-    "symbols",
-    "buffers",
-    "states",
-    "weights",
-    "files",
-    "programs",
-    "phases",
-    "scratch",
-    "steps",
-    "drivers",
-    "tests",
-)
 
 # ("symbols",) or (kind, index): ("scratch", 3), ("weight", 12), ("buffer", 0)
 Ref: TypeAlias = tuple[str] | tuple[str, int]
@@ -356,60 +340,3 @@ class Plan:
     def slots(self) -> int:
         """How many integers the symbols buffer holds."""
         return max((symbol.end for symbol in self.symbols), default=0)
-
-
-def to_json(plan: Plan) -> str:
-    """The text of plan.json: one line per symbol, weight, file, program and step."""
-    body = _plain(plan)
-    body = {"format": body.pop("format"), **body}
-    text = "{\n" + "".join(f"{json.dumps(k)}: {_layout(k, v)},\n" for k, v in body.items())
-    return text + f'"digest": "{digest(text)}"\n}}\n'
-
-
-def digest(text: str) -> str:
-    """Hash of plan.json above its last key, which holds it: so that an edit can be noticed."""
-    above, found, _ = text.rpartition('\n"digest": ')
-    return hashlib.sha256((above if found else text).rstrip().encode()).hexdigest()
-
-
-def key_of(f: "dataclasses.Field[Any]") -> str:
-    """The JSON key of a field."""
-    return str(f.metadata.get("key", f.name))
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = {key_of(f): getattr(value, f.name) for f in _written_fields(value)}
-        kind = {"kind": value.kind} if isinstance(value, Dispatch | HostStep | WaitStep) else {}
-        return kind | {k: _plain(v) for k, v in pairs.items() if v is not None}
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return value if isinstance(value, str | bool | float | None) else to_rpn(value)
-
-
-def _written_fields(value: Any) -> "list[dataclasses.Field[Any]]":
-    """Those of a record, without lists that are left out where they are empty."""
-    return [
-        f
-        for f in dataclasses.fields(value)
-        if getattr(value, f.name) or not f.metadata.get("unless_empty")
-    ]
-
-
-def _layout(key: str, value: Any) -> str:
-    """A list of objects line by line, numbered; a phase with its own lists below it."""
-    if key not in LISTS:
-        return json.dumps(value)
-    lines = [_object({"#": i, **item}) for i, item in enumerate(value)]
-    return "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
-
-
-def _object(item: dict[str, Any]) -> str:
-    nested = [k for k in ("scratch", "steps") if isinstance(item.get(k), list)]
-    flat = {k: v for k, v in item.items() if k not in nested}
-    if not nested:
-        return json.dumps(flat)
-    lists = "".join(f',\n"{k}": {_layout(k, item[k])}' for k in nested)
-    return json.dumps(flat)[:-1] + lists + "}"

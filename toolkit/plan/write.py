@@ -23,7 +23,8 @@ from toolkit.errors import PocketError
 from toolkit.files import put_in_place, temporary_beside
 from toolkit.paths import PLAN_FILE
 from toolkit.plan.arena import round_up
-from toolkit.plan.schema import WEIGHT_ALIGN, FileEntry, Plan, Weight, to_json
+from toolkit.plan.schema import WEIGHT_ALIGN, FileEntry, Plan, Weight
+from toolkit.plan.text import to_json
 
 SHARD_BYTES = 256 * 2**20
 Progress = Callable[[str, int, int], None]  # what is being written, bytes done, bytes in all

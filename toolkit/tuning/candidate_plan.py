@@ -18,7 +18,8 @@ from toolkit.nearest import unknown
 from toolkit.paths import PLAN_FILE
 from toolkit.plan.phase_choice import PhaseChoice, names_of
 from toolkit.plan.reader import RECOMPILE
-from toolkit.plan.schema import Dispatch, FileEntry, Phase, Plan, Step, Variant, to_json
+from toolkit.plan.schema import Dispatch, FileEntry, Phase, Plan, Step, Variant
+from toolkit.plan.text import to_json
 
 Choice: TypeAlias = Mapping[Site, Knobs]
 

@@ -10,7 +10,8 @@ from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
 from toolkit.plan.expr import Box
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Dispatch, Phase, Plan, Variant, to_json
+from toolkit.plan.schema import Dispatch, Phase, Plan, Variant
+from toolkit.plan.text import to_json
 
 LONGEST = 2**31 - 1  # microseconds that a plan can say
 
