@@ -19,6 +19,7 @@ from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.emit import SWAP_HEADS_TOKENS
 from onnx_passes.ir.graph import DOMAIN, dim, is_constant, is_op, linear, needed, rank
 from onnx_passes.ir.rules import Done, Loss, Miss, Outcome, attempt
+from onnx_passes.ir.states import STATE
 from onnx_passes.weights.concat import merged
 
 Order = dict[ir.Node, int]  # the place of each node in the graph
@@ -45,7 +46,7 @@ def _layers(graph: ir.Graph) -> Iterator[Layer]:
         stem, _, letter = state.rpartition(".")
         values = by_state.get(f"{stem}.v")
         if letter == "k" and values is not None:
-            yield Layer(stem.removeprefix("state."), keys, values)
+            yield Layer(stem.removeprefix(STATE), keys, values)
 
 
 def _fuse(layer: Layer, order: Order) -> Done:

@@ -21,6 +21,7 @@ from onnx_passes.ir.emit import SWAP_HEADS_TOKENS, counters
 from onnx_passes.ir.facts import Facts
 from onnx_passes.ir.graph import DOMAIN, attribute, is_op, needed
 from onnx_passes.ir.rules import Miss, Outcome, attempt
+from onnx_passes.ir.states import STATE, STATE_OUT
 
 Use = tuple[ir.Node, int]  # a node, and which of its inputs it is
 _SLOTS = 2  # axis of a state
@@ -65,7 +66,7 @@ def _make_state(model: ir.Model, cache: Cache, name: str) -> bool:
         replace(join, _transposed(b, read, [axes.index(i) for i in range(len(axes))]))
     else:
         graph.remove(join, safe=True)
-    written.name = f"state_out.{name}"
+    written.name = STATE_OUT + name
     return True
 
 
@@ -82,7 +83,7 @@ def _scatter_to_state(model: ir.Model, cache: Cache, name: str) -> bool:
     by_token = _transposed(b, new, [axes[i] for i in SWAP_HEADS_TOKENS])
     written = _write(model, b, cache, past, [dims[i] for i in axes], by_token, name)
     replace(node, _transposed(b, written, [axes.index(i) for i in range(4)]))
-    written.name = f"state_out.{name}"
+    written.name = STATE_OUT + name
     return True
 
 
@@ -97,7 +98,7 @@ def _write(
 ) -> ir.Value:
     """A state in place of the cache, with new tokens [B,S,G,K] written to it."""
     graph = model.graph
-    state = ir.Value(name=f"state.{name}", shape=ir.Shape(dims), type=past.type)
+    state = ir.Value(name=STATE + name, shape=ir.Shape(dims), type=past.type)
     graph.inputs[graph.inputs.index(past)] = state
     written = b.op("KvWrite", state, by_token, counters(model)[0], domain=DOMAIN)
     written.type, written.shape = state.type, state.shape

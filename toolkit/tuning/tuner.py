@@ -75,7 +75,6 @@ def tune(
             tuner.folder / "driver"
         ):  # the programs of candidates are of no use later
             choice = tuner.usual
-            tuner.look()
             for number in range(stages(tuner.kernel_cases)):
                 choice = tuner.stage(number, choice)
                 found = {
@@ -115,9 +114,11 @@ class Tuner:
         self.complete = True  # nothing was left out for want of time
         self.journal: Journal = back_end.journal(path, plan, sorted(kernels), repeats)
 
-    def look(self) -> None:
-        """Load the plan once, to know the device: a journal may hold all that is compared."""
-        self._open(self.usual).executor.close()
+    def device(self) -> dict[str, str]:
+        """Facts of it; where a journal holds all that was compared, the plan is loaded for them."""
+        if not self.facts:
+            self._open(self.usual).executor.close()
+        return self.facts
 
     def stage(self, number: int, now: Choice) -> Choice:
         """Try the values of every kernel's knob of this number; return the best of each."""
@@ -149,7 +150,7 @@ class Tuner:
         measured = self.rounds("comparing with the defaults", tried)
         figures, won = judged(choice, measured[0], measured[-1], self.changed)
         kept = {site: knobs if site in won else self.usual[site] for site, knobs in choice.items()}
-        return {**self.facts, "repeats": self.repeats, **figures}, kept
+        return {**self.device(), "repeats": self.repeats, **figures}, kept
 
     def decided(self, choice: Choice, kept: Choice) -> Choice:
         """What the table may say: a default only where everything was tried, or a gain was lost.
@@ -205,7 +206,7 @@ class Tuner:
         for (name, shape), knobs in choice.items():
             table.setdefault(name, {})[shape] = self.changed((name, shape), knobs)
         for file in files if table else ():
-            tuned.write_table(file, self.facts, table)
+            tuned.write_table(file, self.device(), table)
 
     def _open(self, choice: Choice) -> Candidate:
         self.opened += 1

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnx_passes.ir.states import STATE_OUT
 from toolkit.plan.schema import Plan
 
 SAFE = 16_000  # a fourth of what a half holds: other texts, and other tokens, give larger values
-STATE_OUT = "state_out."  # prefix of the outputs that `kv_in_place` makes for states
 
 
 @dataclass(frozen=True)

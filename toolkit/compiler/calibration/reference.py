@@ -15,6 +15,7 @@ from onnx_passes.canonicalize_dims import PLANES
 from onnx_passes.choose_branches import noted_flag
 from onnx_passes.count_inputs import CLOSED
 from onnx_passes.ir.graph import dim
+from onnx_passes.ir.states import STATE_OUT, before
 from onnx_passes.widen_floats import widen_floats
 from toolkit.compiler.calibration.routers import Router, routers_of
 from toolkit.compiler.source import Source, session_of
@@ -215,9 +216,7 @@ def _has_bfloat16(model: ir.Model) -> bool:
 def _caches(roles: Roles, outputs: list[str]) -> dict[str, str]:
     """Input -> output of every cache: the exporter's pairs, or states after `kv_in_place`."""
     pairs = {past: present for past, present in roles.cache if present in outputs}
-    states = {
-        o.replace("state_out.", "state.", 1): o for o in outputs if o.startswith("state_out.")
-    }
+    states = {before(o): o for o in outputs if o.startswith(STATE_OUT)}
     return pairs | states
 
 

@@ -11,11 +11,11 @@ import sympy
 from onnx_passes.analysis.roles import has_roles, roles_of
 from onnx_passes.ir.dims import as_expr
 from onnx_passes.ir.graph import TEXT_LENGTH, is_op, producer, scalar
+from onnx_passes.ir.states import STATE, STATE_OUT
 from opencl_kernels.case import symbols_of_texts
 from opencl_kernels.formats import dtype_bytes
 from opencl_kernels.sampling import slices
 from opencl_kernels.sampling.sample import PARAMETERS, Choice
-from toolkit.compiler.calibration.ranges import STATE_OUT
 from toolkit.compiler.kinds.kind import Frame, ModelKind, PhaseKind, Wide
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.options import Options
@@ -24,7 +24,6 @@ from toolkit.errors import PocketError
 from toolkit.plan.expr import symbol
 from toolkit.plan.schema import Buffer, HostStep, Ref, State, SymbolDecl
 
-STATE = "state."  # prefix of the inputs that `kv_in_place` makes for states
 TOKEN_AXIS = 2  # of these states: [batch, kv_head, capacity, head_dim]
 GRAPH = "decoder"
 SCORE_BYTES = 16 * 2**20  # of logits that the score phase holds at a time
