@@ -45,9 +45,7 @@ double Pace::seconds(const Portion &portion) const {
 
 bool Pace::allows(const Portions &portions, const Portion &another) const {
   if (budget_s_ <= 0) return true;
-  double s = seconds(another);
-  for (const Portion &each : portions) s += seconds(each);
-  return s <= budget_s_;
+  return seconds(another) + seconds(portions.data(), portions.size()) <= budget_s_;
 }
 
 size_t Pace::pieces(const BoundDispatch &dispatch) const {
@@ -62,29 +60,39 @@ cl::Int Pace::launch(cl::Queue queue, const BoundDispatch &dispatch, Profile *pr
   const size_t count = pieces(dispatch);
   for (size_t i = 0; i < count; ++i) {
     const Portion portion{&dispatch, 1.0 / static_cast<double>(count)};
-    gather(queue, &portion, 1);
+    make_room(queue, &portion, 1);
     cl::Event event = nullptr;
     const cl::Int code =
         pocket::launch(queue, dispatch, piece_of(dispatch, i, count), profile ? &event : nullptr);
     if (code != 0 && i == 0) return code;
     cl::check(code, "clEnqueueNDRangeKernel");
+    gather(&portion, 1);
     if (profile) profile->add(*dispatch.step, dispatch.program->kernel, event);
   }
   return 0;
 }
 
 void Pace::admit(cl::Queue queue, const Portions &portions) {
-  gather(queue, portions.data(), portions.size());
+  make_room(queue, portions.data(), portions.size());
+  gather(portions.data(), portions.size());
 }
 
-void Pace::gather(cl::Queue queue, const Portion *portions, size_t count) {
-  if (budget_s_ <= 0) return;
+double Pace::seconds(const Portion *portions, size_t count) const {
   double s = 0;
   for (size_t i = 0; i < count; ++i) s += seconds(portions[i]);
-  if (queue != queue_ || gathering_.predicted_s + s > budget_s_) flush();
+  return s;
+}
+
+void Pace::make_room(cl::Queue queue, const Portion *portions, size_t count) {
+  if (budget_s_ <= 0) return;
+  if (queue != queue_ || gathering_.predicted_s + seconds(portions, count) > budget_s_) flush();
   queue_ = queue;
   if (gathering_.programs.empty()) gathering_.began_s = now();
-  gathering_.predicted_s += s;
+}
+
+void Pace::gather(const Portion *portions, size_t count) {
+  if (budget_s_ <= 0) return;
+  gathering_.predicted_s += seconds(portions, count);
   for (size_t i = 0; i < count; ++i) note(portions[i]);
 }
 

@@ -59,7 +59,10 @@ class Pace {
   };
 
   double seconds(const Portion &portion) const;
-  void gather(cl::Queue queue, const Portion *portions, size_t count);
+  double seconds(const Portion *portions, size_t count) const;
+  // Before portions are enqueued, and behind: what the device refuses counts in no batch.
+  void make_room(cl::Queue queue, const Portion *portions, size_t count);
+  void gather(const Portion *portions, size_t count);
   void note(const Portion &portion);
   void settle(const Batch &batch);
   void correct(const Batch &batch, double factor);

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fatal_toy import Driver
 from scripts import answers, script
 from talk import Start, Talk
 from toy import CHUNK, C, D, Toy
@@ -139,6 +140,16 @@ def test_a_prediction_that_is_too_short(toy: Toy, watched: Watched) -> None:
     _, told = watched(toy)
     assert len(pieces(told(PROMPT))[2]) == 1
     assert any(len(pieces(told(PROMPT))[2]) > 1 for _ in range(30))
+
+
+def test_what_is_refused_counts_in_no_batch(fatal: Toy, driver: Driver, log: Path) -> None:
+    """A variant that would fill a budget: the next one is not flushed for its sake."""
+    cut(fatal, embed=BUDGET - 100, remember=10, recall=10, logits=10, pick=10)
+    paced = ("--slice", str(BUDGET), "--recorded", "off", "--child-builds", "off")
+    driver("", *paced, at="launch", FAKE_CODE="-54", FAKE_LAUNCHES="1").next(PROMPT)
+    told = [line.split()[0] for line in log.read_text().splitlines()]
+    _, _, after = "\n".join(told).partition("launch\n")
+    assert after.startswith("launched\n") and after.split().count("marked") == 1
 
 
 # --- the same answers ----------------------------------------------------------------------------
