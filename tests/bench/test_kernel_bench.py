@@ -147,6 +147,23 @@ def test_measured_shares_are_kept_in_a_profile(
     assert limits.share("gemv f32", "gemv").bandwidth == 0.5
 
 
+def test_what_kernels_reached_stays_where_another_run_finds_other_rates(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    rows = [reached("gemv f32", 1.0, 6.0, 1.0), reached("gemv f32", 1.0, 1.0, 150.0)]
+    slow, fast = (
+        {"read_gb_s": read, "multiply_add_gflop_s": 200.0 * read / 10} for read in (10.0, 20.0)
+    )
+    figures = {"device": "a CPU", "class": "cpu", "rates": slow, "kernels": rows}
+    save_profile("box", figures)
+    again = {"rates": fast, "kernels": [reached("gemm f32", 1.0, 1.0, 80.0)]}
+    save_profile("box", figures | again)
+    kernels = profiles()["box"]["kernels"]
+    assert kernels["gemv f32"] == {"bandwidth": 0.3, "arithmetic": 0.375}
+    assert kernels["gemm f32"] == {"arithmetic": 0.2}
+
+
 @pytest.mark.parametrize("window", [0, 5])
 @pytest.mark.parametrize("seq, past, texts", [(1, 0, 1), (1, 9, 2), (7, 3, 1), (4, 8, 2)])
 def test_the_work_of_attention_is_that_of_visible_keys(

@@ -10,11 +10,27 @@ from toolkit.devices.profiles import measured, write_measured
 Rows = Sequence[Mapping[str, Any]]
 
 
+LIMITS = {"bandwidth": "bandwidth_measured_gbs", "arithmetic": "fp32_tflops"}  # a profile's
+
+
 def save_profile(name: str, figures: Mapping[str, Any]) -> Path:
-    """Add the figures of a device to the profile of this name, or make it."""
+    """Add the figures of a device to the profile of this name, or make it.
+
+    Shares of kernels that were measured before become shares of the new rates: what a kernel
+    reached stays what it was.
+    """
     earlier, found = measured(name), profile_of(figures, datetime.date.today())
-    kernels = earlier.get("kernels", {}) | found["kernels"]
-    return write_measured(name, earlier | found | {"kernels": kernels})
+    before = {key: _anew(each, earlier, found) for key, each in earlier.get("kernels", {}).items()}
+    return write_measured(name, earlier | found | {"kernels": before | found["kernels"]})
+
+
+def _anew(
+    shares: Mapping[str, float], earlier: Mapping[str, Any], found: Mapping[str, Any]
+) -> dict[str, float]:
+    def ratio(limit: str) -> float:
+        return float(earlier.get(LIMITS[limit], found[LIMITS[limit]]) / found[LIMITS[limit]])
+
+    return {limit: _short(share * ratio(limit)) for limit, share in shares.items()}
 
 
 def profile_of(figures: Mapping[str, Any], day: datetime.date) -> dict[str, Any]:
