@@ -27,7 +27,7 @@ __kernel __attribute__((reqd_work_group_size(8, 8, 1))) void gemm(PARAMS) {
   const int column = get_local_id(0), row = get_local_id(1), lane = row * 8 + column;
   const int strip = GROUP_ID(0), m0 = get_group_id(1) * TM, rows = M;
   float4 sum[MR];
-  for (int i = 0; i < MR; i++) sum[i] = 0.0f;
+  UNROLL for (int i = 0; i < MR; i++) sum[i] = 0.0f;
   for (int k0 = 0; k0 < K; k0 += KT) {
     // All work-items bring a slice of x and W to local memory, zeros beyond the edges;
     for (int i = lane; i < TM * KT; i += 64) {
@@ -43,23 +43,22 @@ __kernel __attribute__((reqd_work_group_size(8, 8, 1))) void gemm(PARAMS) {
     // then each multiplies its MR rows by its 4 columns.
     for (int k = 0; k < KT; k++) {
       const float4 v = PART4(k);
-      for (int i = 0; i < MR; i++) sum[i] = xs[row * MR + i][k] * v + sum[i];
+      UNROLL for (int i = 0; i < MR; i++) sum[i] = xs[row * MR + i][k] * v + sum[i];
     }
     barrier(CLK_LOCAL_MEM_FENCE);
   }
-  for (int i = 0; i < MR; i++) { // sums become outputs, but for those beyond the edges
+  UNROLL for (int i = 0; i < MR; i++) { // sums become outputs, but for those beyond the edges
     const int m = m0 + row * MR + i;
-    float part[4];
-    vstore4(sum[i], 0, part);
+    const float part[4] = {sum[i].x, sum[i].y, sum[i].z, sum[i].w};
 #if GLU
-    for (int j = 0; j < 2; j++) {
+    UNROLL for (int j = 0; j < 2; j++) {
       const int from = strip * 32 + column * 2 + j, out = strip * 16 + column * 2 + j;
       if (m >= rows || out >= F) continue;
       const float gate = part[j] + BIAS_OF(from), up = part[j + 2] + BIAS_OF(from + 16);
       STORE(Y_HALF, ENDED(gate, up, m, Y0 + out), y, (size_t)m * LDY + Y0 + out);
     }
 #else
-    for (int j = 0; j < 4; j++) {
+    UNROLL for (int j = 0; j < 4; j++) {
       const int out = strip * 32 + column * 4 + j;
       const size_t at = (size_t)m * LDY + Y0 + out;
       if (m >= rows || out >= N) continue;

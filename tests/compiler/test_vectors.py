@@ -13,7 +13,8 @@ import toolkit
 from toolkit.compiler.vectors.drawn import expected_of, filled, hashes, told_apart
 from toolkit.compiler.vectors.tests import untested_kernels, with_tests
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import Dispatch, Fill, Plan, to_json
+from toolkit.plan.schema import Dispatch, Fill, Plan
+from toolkit.plan.text import to_json
 
 DEMO = Path(toolkit.__file__).parent / "demo_model"
 MOST_BYTES = 2048

@@ -15,7 +15,8 @@ from opencl_kernels.kernel import Argument
 from toolkit.compiler.vectors.cases import TestCase, test_case
 from toolkit.compiler.vectors.drawn import expected_of, filled, range_of
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Dispatch, Expected, Fill, KernelTest, Plan, Ref, to_json
+from toolkit.plan.schema import Dispatch, Expected, Fill, KernelTest, Plan, Ref
+from toolkit.plan.text import to_json
 
 MOST_WORDS = 16  # of an input that is told word by word
 TAIL = 32  # elements at the end that are looked at apart
