@@ -119,9 +119,8 @@ def check_launch(queue: Any, family: Family, kernel: Kernel, case: Case, knobs: 
     assert (guard == GUARD).all(), f"{kernel.name} wrote past the end of a buffer"
     check(family, case, inputs, outputs, in_halves="fp16" in needs.features)
     taken = local_memory(queue, built)
-    axes = getattr(
-        case, "axes", ()
-    )  # compilers drop what a loop of one turn, or of none, would fill
+    axes = getattr(case, "axes", ())
+    # Compilers drop what a loop of one turn, or of none, would fill.
     dropped = taken == 0 and (0 in axes or axes[-1:] == (1,))
     assert taken == needs.local_bytes or dropped
 
