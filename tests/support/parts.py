@@ -1,4 +1,7 @@
-"""`--part K/N`: every Nth test, from the Kth on, so that N runs run each test once.
+"""What of the chosen tests a run runs, and in which order.
+
+`--part K/N`: every Nth test, from the Kth on, so that N runs run each test once.
+`--on-device`: those that launch kernels; the others say the same wherever they run.
 
 The longest files go first: a worker takes a file at a time, and one that is begun last is what
 everyone waits for.
@@ -17,18 +20,21 @@ LONGEST = (  # files, by seconds of a cold run
 
 
 def add_option(parser: pytest.Parser) -> None:
-    """Join --part to the command line."""
+    """Join --part and --on-device to the command line."""
     parser.addoption("--part", type=_part, metavar="K/N", help="Every Nth test, from the Kth on.")
+    parser.addoption("--on-device", action="store_true", help="Only tests that launch kernels.")
 
 
 def keep(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Only the tests of the part."""
-    if config.getoption("--part") is None:
-        return
-    first, count = config.getoption("--part")
-    left_out = [item for i, item in enumerate(items) if i % count != first]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = items[first::count]
+    """Only the tests that the options leave."""
+    kept = list(items)
+    if config.getoption("--on-device"):
+        kept = [item for item in kept if "queue" in getattr(item, "fixturenames", ())]
+    first, count = config.getoption("--part") or (0, 1)
+    kept = kept[first::count]
+    left_out = set(items).difference(kept)
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = kept
 
 
 def sort(items: list[pytest.Item]) -> None:
