@@ -36,7 +36,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half_f16(PARA
   __global const half *column = w + (size_t)block * (K * 16) + eight % 16;
   float8 sum[MB];
   EACH_ROW(r) sum[r] = 0.0f;
-  int k = 0;
+  int k = m0 < M ? 0 : K; // a tile beyond all rows has nothing to sum
   for (; k + HELD <= K; k += HELD) {
     half8 held[MB];
     EACH_ROW(r) held[r] = (half)0;
