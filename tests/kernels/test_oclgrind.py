@@ -39,7 +39,8 @@ def run_under_oclgrind(*arguments: str) -> tuple[subprocess.CompletedProcess[str
         "PYTHONPATH": str(SCRIPT.parents[2]),
     }
     # Without -cl-opt-disable the check for uninitialised values fails on permuted vectors.
-    command = [sys.executable, str(SCRIPT), *arguments, "--option=-cl-opt-disable"]
+    options = ("--option=-cl-opt-disable", "--option=-DNO_HALVES")
+    command = [sys.executable, str(SCRIPT), *arguments, *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     return done, done.stderr
 
