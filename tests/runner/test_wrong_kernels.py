@@ -14,7 +14,8 @@ from talk import Start, Talk, failure
 import toolkit
 from opencl_kernels import family_of
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import Dispatch, Plan, Step, to_json
+from toolkit.plan.schema import Dispatch, Plan, Step
+from toolkit.plan.text import to_json
 from toolkit.toolchain.opencl_loader import find_opencl
 
 # Kernel -> what the fake compiler makes of its text.
