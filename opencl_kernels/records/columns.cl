@@ -20,10 +20,11 @@ columns(TICKET_PARAM __global const STORAGE(X_HALF) *c, __global float *acc) {
   const int p = item / UNITS, unit = item % UNITS;
   const int end = first_item(g + 1, G, COUNT);
   float8 sum = 0.0f;
+  float rest = 0.0f;
   for (int r = first_item(g, G, COUNT); r < end; r++) {
     const float factor = LOAD(X_HALF, c, m * F + INDEX_OF(r));
-    if (factor != 0.0f) sum += factor * values_of(PART_OF(r, p), unit);
+    if (factor != 0.0f) ADD_UNIT(sum, rest, PART_OF(r, p), unit, factor)
   }
   const int row = ((g * (M) + m) * PARTS + p) * LENGTH;
-  store_eight(sum, acc + row, FIRST_OF(unit), BEGINS);
+  store_eight(sum + rest, acc + row, FIRST_OF(unit), BEGINS);
 }

@@ -16,7 +16,8 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void neurons(NEURONS_PA
   const int first = first_item(g, G, COUNT), end = first_item(g + 1, G, COUNT);
   HOLD_X(m)
   float8 y8[HELD];
-  EACH_HELD(i) y8[i] = 0.0f;
+  float rest[HELD];
+  EACH_HELD(i) y8[i] = rest[i] = 0.0f;
   for (int r = first; r < end; r += 4) {
     float4 gates = 0.0f, ups = 0.0f;
 #define DOTS(q)                                                                               \
@@ -42,11 +43,12 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void neurons(NEURONS_PA
     const float a = GATE ? gate_act(GATE_OF(q, index) + GATE_BIAS_OF(index)) : 1.0f;          \
     const float h = a * up_act(ups.s##q + UP_BIAS_OF(index));                                 \
     if (h != 0.0f)                                                                            \
-      EACH_HELD(i) y8[i] += h * values_of(PART_OF(r + q, DOWN_PART), CLAMPED(i));             \
+      EACH_HELD(i) ADD_UNIT(y8[i], rest[i], PART_OF(r + q, DOWN_PART), CLAMPED(i), h)         \
   }
     FOUR(ADD)
   }
   EACH_HELD(i) {
-    if (NTH(i) < UNITS) store_eight(y8[i], part + (g * (M) + m) * LENGTH, FIRST_OF(NTH(i)), BEGINS);
+    const float8 sum = y8[i] + rest[i];
+    if (NTH(i) < UNITS) store_eight(sum, part + (g * (M) + m) * LENGTH, FIRST_OF(NTH(i)), BEGINS);
   }
 }

@@ -22,6 +22,9 @@ WIDE = (
     "attention_decode_cpu",
     "attention_split_cpu",
     "rmsnorm_cpu",
+    "neurons_cpu",
+    "record_rows_cpu",
+    "columns_cpu",
 )
 
 
