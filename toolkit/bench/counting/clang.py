@@ -16,7 +16,11 @@ from toolkit.errors import PocketError
 COMPILERS = ("clang", *(f"clang-{version}" for version in range(23, 13, -1)))
 DEFAULT = "-cl-std=CL1.2"  # as drivers take it where no option says otherwise
 COMMON = ("-target", "spir64", "-O2", "-w", "-S", "-emit-llvm", "-o", "-")
-FIRST = (*COMMON, "-Xclang", "-finclude-default-header", "-Xclang", "-disable-llvm-passes")
+FIRST = (
+    *(*COMMON, "-Xclang", "-finclude-default-header", "-Xclang", "-disable-llvm-passes"),
+    # What Clang's header declares for those that ask; in CL1.2 they are extensions.
+    *("-Dcl_khr_subgroups=1", "-Dcl_khr_subgroup_shuffle=1"),
+)
 SECOND = (*COMMON, "-mllvm", "-inline-threshold=1000000", "-x", "ir", "-")
 PASSES = 2  # after the first one arrays whose loops it has unrolled still lie in memory
 PURE = re.compile(r"^attributes #\d+ = \{.*\b(readnone|readonly|memory\((none|read))\b.*$", re.M)

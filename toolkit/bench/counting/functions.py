@@ -71,10 +71,19 @@ MATHS: dict[str, Operation] = {
     **{name: _exact(each) for name, each in ROUNDED.items()},
     **{"ceil": np.ceil, "floor": np.floor, "rint": np.rint, "trunc": np.trunc},
     **{"fabs": np.abs, "sign": np.sign, "fmin": np.fmin, "fmax": np.fmax},
+    **{"minnum": np.fmin, "maxnum": np.fmax},
     **dict.fromkeys(("fmuladd", "fma", "mad"), _multiply_add),
 }
 MATHS |= {f"native_{name}": MATHS[name] for name in ("exp", "exp2", "log", "log2", "rsqrt", "sqrt")}
+
+
+def _of_unsigned(operation: Callable[..., Array]) -> Operation:
+    return lambda *each: signed(np.asarray(operation(*map(unsigned, each))))
+
+
 INTEGERS: dict[str, Operation] = {
+    **{"smin": np.minimum, "smax": np.maximum},
+    **{"umin": _of_unsigned(np.minimum), "umax": _of_unsigned(np.maximum)},
     **{"min": np.minimum, "max": np.maximum, "clamp": _clamp, "abs": np.abs},
     **{"rotate": _rotate, "clz": _leading_zeros, "select": _select, "mul_hi": _high_product},
 }
@@ -95,10 +104,6 @@ def function(each: Instruction) -> Operation | None:
 
 
 ORDERED = ("min", "max", "clamp")
-
-
-def _of_unsigned(operation: Operation) -> Operation:
-    return lambda *each: signed(np.asarray(operation(*map(unsigned, each))))
 
 
 def _is_unsigned(mangled: str) -> bool:

@@ -26,7 +26,8 @@ class Items:
         self.count, self.memory = each * len(groups), memory
         self.group = np.repeat(np.arange(len(groups)), each)
         lane = np.tile(np.arange(each), len(groups))
-        self.wave = self.group * -(-each // width) + lane // width
+        self.width, self.wave_of_group = width, lane // width
+        self.wave = self.group * -(-each // width) + self.wave_of_group
         self.lane = lane % width  # in its wave
         self.local_id = _split(lane, local)
         counts = [total // one for total, one in zip(size, local, strict=True)]

@@ -27,12 +27,19 @@ FUNCTIONS = {  # for each element
     **dict.fromkeys(("native_exp", "native_exp2", "native_rsqrt", "native_recip"), SPECIAL),
     **{"tanh": 3 * SPECIAL, "erf": 20, "pow": 3 * SPECIAL},
     **dict.fromkeys(("min", "max", "fmin", "fmax", "fabs", "abs", "select", "rotate"), 1),
+    **dict.fromkeys(("smin", "smax", "umin", "umax", "minnum", "maxnum"), 1),
     **dict.fromkeys(("ceil", "floor", "rint", "trunc", "clz", "popcount", "mul_hi", "fma"), 1),
     **dict.fromkeys(("fmuladd", "mad", "mad24", "mul24", "bitselect"), 1),
     **dict.fromkeys(("clamp", "isnan", "isinf", "sign"), 2),
 }
-IDENTITY = ("get_local_id", "get_group_id", "get_global_id")
-OF_LAUNCH = ("get_local_size", "get_global_size", "get_num_groups", "get_global_offset")
+IDENTITY = (
+    *("get_local_id", "get_group_id", "get_global_id"),
+    *("get_sub_group_id", "get_sub_group_local_id"),
+)
+OF_LAUNCH = (
+    *("get_local_size", "get_global_size", "get_num_groups", "get_global_offset"),
+    *("get_max_sub_group_size", "get_num_sub_groups"),
+)
 DIVISION = {32: 20, 64: 100}  # by a variable
 BY_CONSTANT = 4  # a shift with a correction, or the high half of a product
 FLOAT_DIVISION = SPECIAL + 4  # a reciprocal, and what makes it exact

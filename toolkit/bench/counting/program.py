@@ -28,6 +28,12 @@ IDENTITY: Mapping[str, Callable[[Items, int], Array]] = {
     "get_num_groups": lambda items, axis: np.array([items.group_counts[axis]]),
     "get_global_offset": lambda _, axis: np.zeros(1, np.int64),
 }
+OF_WAVES: Mapping[str, Callable[[Items], Array]] = {  # a sub-group is a wave
+    "get_sub_group_id": lambda items: items.wave_of_group,
+    "get_sub_group_local_id": lambda items: items.lane,
+    "get_max_sub_group_size": lambda items: np.array([items.width]),
+    "get_num_sub_groups": lambda items: items.wave_of_group[-1:] + 1,
+}
 Moves = list[tuple[str, Value]]  # what phis take on the way from one block to another
 
 
@@ -123,6 +129,10 @@ def _step(each: Instruction, private: Mapping[str, int]) -> Step:
     name = function_name(str(each.more)) if each.op == "call" else ""
     if name in IDENTITY:
         return _identity(each, IDENTITY[name])
+    if name in OF_WAVES:
+        return _of_wave(each, OF_WAVES[name])
+    if name == "sub_group_shuffle_xor":
+        return _exchange(each)
     compute = function(each) if each.op == "call" else operation(each)
     if compute is None:
         raise ValueError(f"{name or each.op} is not known")
@@ -143,5 +153,28 @@ def _identity(each: Instruction, found: Callable[[Items, int], Array]) -> Step:
         value = found(items, int(axis[0])) if axis[0] < len(items.local_size) else np.zeros(1)
         some = value if len(value) == 1 or chosen is None else value[chosen]
         items.write(each.result, some.astype(np.int64), chosen)
+
+    return run
+
+
+def _of_wave(each: Instruction, found: Callable[[Items], Array]) -> Step:
+    def run(items: Items, chosen: Chosen) -> None:
+        value = found(items).astype(each.type.dtype)
+        some = value if len(value) == 1 or chosen is None else value[chosen]
+        items.write(each.result, some, chosen)
+
+    return run
+
+
+def _exchange(each: Instruction) -> Step:
+    """What another item of the wave has; of one that doesn't run, whatever it had."""
+    value, other = each.operands
+
+    def run(items: Items, chosen: Chosen) -> None:
+        who = items.numbers(chosen)
+        lane = items.lane[who]
+        partner = who - lane + (lane ^ items.read(other, chosen))
+        held = items.read_all(value, None)
+        items.write(each.result, held[np.minimum(partner, items.count - 1)], chosen)
 
     return run
