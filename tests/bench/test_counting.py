@@ -73,6 +73,19 @@ MISSED = """
   ret void
 }
 """
+NEIGHBOURS = """
+  %5 = call spir_func i32 @_Z22get_sub_group_local_idv() #1
+  %6 = call spir_func i32 @_Z16get_sub_group_idv() #1
+  %7 = call spir_func i32 @_Z21sub_group_shuffle_xorij(i32 noundef %4, i32 noundef 1) #1
+  %8 = mul i32 %6, 100
+  %9 = mul i32 %5, 10
+  %10 = add i32 %8, %9
+  %11 = add i32 %10, %7
+  %12 = getelementptr inbounds i32, P %1, i64 %3
+  store i32 %11, P %12, align 4
+  ret void
+}
+"""
 LOOP = """
   br label %6
 
@@ -126,6 +139,11 @@ def test_items_compute_what_the_text_says(
     for wave in (1, 4, 8):
         found, _, _ = launched(body, spelled, wave)
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_wave_is_a_sub_group() -> None:
+    found, _, _ = launched(NEIGHBOURS, TYPED, 4)
+    np.testing.assert_array_equal(found, [1, 10, 23, 32, 105, 114, 127, 136])
 
 
 def test_a_wave_pays_for_both_ways_and_for_its_longest_loop() -> None:

