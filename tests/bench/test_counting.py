@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,12 @@ from toolkit.bench.counting.reader import read_kernel
 from toolkit.bench.counting.waves import Issued, run
 from toolkit.errors import PocketError, format_error
 
-TYPED = {"P": "i32 addrspace(1)*", "L": "i32 addrspace(3)*"}  # as Clang wrote pointers up to 16
-OPAQUE = {"P": "ptr addrspace(1)", "L": "ptr addrspace(3)"}
+TYPED = {
+    "P": "i32 addrspace(1)*",
+    "L": "i32 addrspace(3)*",
+    "G": "i32 addrspace(4)*",
+}  # as Clang wrote pointers up to 16
+OPAQUE = {"P": "ptr addrspace(1)", "L": "ptr addrspace(3)", "G": "ptr addrspace(4)"}
 HEAD = """
 @k.shared = internal addrspace(3) global [8 x i32] undef, align 4
 define dso_local spir_kernel void @k(P noundef %0, P noalias noundef align 4 %1) #0 {
@@ -86,6 +91,20 @@ NEIGHBOURS = """
   ret void
 }
 """
+ANYWHERE = """
+  %5 = addrspacecast P %1 to G
+  %6 = getelementptr inbounds i32, G %5, i64 %3
+  store i32 %4, G %6, align 4
+  %7 = addrspacecast P %0 to G
+  %8 = tail call spir_func <2 x i32> @_Z6vload2mPU3AS4Kj(i64 noundef %3, G noundef %7) #1
+  %9 = extractelement <2 x i32> %8, i64 1
+  %10 = getelementptr inbounds i32, P %1, i64 %3
+  %11 = load i32, P %10, align 4
+  %12 = add i32 %9, %11
+  store i32 %12, G %6, align 4
+  ret void
+}
+"""
 LOOP = """
   br label %6
 
@@ -112,7 +131,7 @@ def launched(body: str, spelled: dict[str, str], wave: int) -> tuple[Array, Issu
     if spelled is OPAQUE:
         text = text.replace("[8 x i32] addrspace(3)*", "ptr addrspace(3)")
     for short, pointer in spelled.items():
-        text = text.replace(f"{short} ", f"{pointer} ")
+        text = re.sub(rf"\b{short}(?=\s)", pointer, text)
     program = program_of(read_kernel(text, "k"))
     buffers = Buffers({"x": np.arange(64, dtype=np.int32), "y": np.zeros(8, np.int32)})
     memory = Memory(buffers, np.zeros(8, np.int64), program.function.local_bytes, 0)
@@ -130,8 +149,9 @@ def launched(body: str, spelled: dict[str, str], wave: int) -> tuple[Array, Issu
         (ODD, [0, -99, 20, -97, 40, -95, 60, -93]),
         (REVERSED, [7, 6, 5, 4, 3, 2, 1, 0]),
         (LOOP, [1, 3, 6, 10, 15, 21, 28, 36]),
+        (ANYWHERE, [1, 4, 7, 10, 13, 16, 19, 22]),
     ],
-    ids=["branches", "local memory", "loop"],
+    ids=["branches", "local memory", "loop", "pointers to anywhere"],
 )
 def test_items_compute_what_the_text_says(
     body: str, expected: list[int], spelled: dict[str, str]

@@ -10,7 +10,7 @@ import numpy as np
 from opencl_kernels.formats import Array
 from toolkit.bench.counting.accesses import VECTOR, Step, access
 from toolkit.bench.counting.functions import function
-from toolkit.bench.counting.ir import Block, Function, Instruction, Value
+from toolkit.bench.counting.ir import Block, Function, Instruction, Value, with_known_spaces
 from toolkit.bench.counting.items import Chosen, Items
 from toolkit.bench.counting.memory import GLOBAL, LOCAL, PRIVATE, REGISTERS
 from toolkit.bench.counting.operations import operation
@@ -68,6 +68,7 @@ class Program:
 
 def program_of(kernel: Function) -> Program:
     """Make a kernel ready; raises ValueError for what is not known."""
+    kernel = with_known_spaces(kernel)
     order = block_order(kernel.blocks)
     free = free_results(kernel)
     private = _private(kernel)
