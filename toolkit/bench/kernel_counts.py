@@ -18,7 +18,7 @@ from toolkit.errors import PocketError
 from toolkit.nearest import unknown
 from toolkit.tables import table
 
-WORK = 1 << 25  # operations, or bytes, of the work-groups that run; of more each n-th runs
+WORK = 1 << 23  # operations, or bytes, of the work-groups that run; of more each n-th runs
 FEWEST = 3  # work-groups
 ROOM = 32768  # bytes of local memory, of phones
 HEAD = ("instr", "madd/load", "lines 64", "128", "weights", "local", "barriers", "private")
