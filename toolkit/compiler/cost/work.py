@@ -96,6 +96,8 @@ def _special(case: Any) -> Iterator[str]:
     """What makes kernels of a family reach other shares than usual."""
     if getattr(case, "score", ""):
         yield "scored"
+    if getattr(case, "kv", "") == getattr(case, "x", "") == "f16":
+        yield "half"
     if hasattr(case, "w") and hasattr(case, "M"):
         if case.w.dtype != "f32" and _multiplied(case) == "f16":
             yield "half"
