@@ -13,7 +13,7 @@ from opencl_kernels import KERNELS
 from opencl_kernels.formats import Array
 from toolkit import cli
 from toolkit.bench import kernel_counts
-from toolkit.bench.counting import clang
+from toolkit.bench.counting import clang, launches
 from toolkit.bench.counting.items import Items
 from toolkit.bench.counting.launches import WAVES, Count
 from toolkit.bench.counting.memory import GLOBAL, LOCAL, Buffers, Memory
@@ -105,6 +105,30 @@ ANYWHERE = """
   ret void
 }
 """
+FLAGGED = """
+  %5 = sub i32 %4, 4
+  %6 = tail call i32 @llvm.abs.i32(i32 %5, i1 true)
+  %7 = tail call i32 @llvm.ctlz.i32(i32 %6, i1 false), !range !5
+  %8 = tail call spir_func i32 @_Z3absj(i32 noundef %5) #1
+  %9 = mul i32 %6, 100
+  %10 = add i32 %9, %7
+  %11 = add i32 %10, %8
+  %12 = getelementptr inbounds i32, P %1, i64 %3
+  store i32 %11, P %12, align 4
+  ret void
+}
+"""
+OUTSIDE = """
+  %5 = getelementptr inbounds i32, P %1, i64 1000000
+  store i32 %4, P %5, align 4
+  ret void
+}
+"""
+UNKNOWN = """
+  %5 = cmpxchg P %0, i32 0, i32 1 acq_rel monotonic
+  ret void
+}
+"""
 LOOP = """
   br label %6
 
@@ -125,14 +149,19 @@ LOOP = """
 """
 
 
-def launched(body: str, spelled: dict[str, str], wave: int) -> tuple[Array, Issued, Buffers]:
-    """Eight items of one work-group; what they left in the second buffer."""
+def module(body: str, spelled: dict[str, str]) -> str:
+    """LLVM's text of a kernel `k`."""
     text = HEAD + body
     if spelled is OPAQUE:
         text = text.replace("[8 x i32] addrspace(3)*", "ptr addrspace(3)")
     for short, pointer in spelled.items():
         text = re.sub(rf"\b{short}(?=\s)", pointer, text)
-    program = program_of(read_kernel(text, "k"))
+    return text
+
+
+def launched(body: str, spelled: dict[str, str], wave: int) -> tuple[Array, Issued, Buffers]:
+    """Eight items of one work-group; what they left in the second buffer."""
+    program = program_of(read_kernel(module(body, spelled), "k"))
     buffers = Buffers({"x": np.arange(64, dtype=np.int32), "y": np.zeros(8, np.int32)})
     memory = Memory(buffers, np.zeros(8, np.int64), program.function.local_bytes, 0)
     issued = Issued()
@@ -150,8 +179,9 @@ def launched(body: str, spelled: dict[str, str], wave: int) -> tuple[Array, Issu
         (REVERSED, [7, 6, 5, 4, 3, 2, 1, 0]),
         (LOOP, [1, 3, 6, 10, 15, 21, 28, 36]),
         (ANYWHERE, [1, 4, 7, 10, 13, 16, 19, 22]),
+        (FLAGGED, [425, 327, 228, 130, 32, 132, 232, 333]),
     ],
-    ids=["branches", "local memory", "loop", "pointers to anywhere"],
+    ids=["branches", "local memory", "loop", "pointers to anywhere", "flags of intrinsics"],
 )
 def test_items_compute_what_the_text_says(
     body: str, expected: list[int], spelled: dict[str, str]
@@ -217,14 +247,62 @@ def test_no_access_escapes_its_buffer() -> None:
 
 def test_what_is_not_known_is_told_by_its_text() -> None:
     with pytest.raises(ValueError, match="cmpxchg"):
-        launched("  %5 = cmpxchg P %0, i32 0, i32 1 acq_rel monotonic\n  ret void\n}\n", TYPED, 8)
+        launched(UNKNOWN, TYPED, 8)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (UNKNOWN, "does not know: ValueError: .*cmpxchg"),
+        (OUTSIDE, "run in the counter fails: IndexError: an access outside"),
+        (MISSED, "run in the counter fails: RuntimeError: .* do not reach a barrier"),
+    ],
+    ids=["unknown", "outside", "missed"],
+)
+def test_what_cannot_be_counted_is_told_with_its_kernel_and_case(
+    body: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pointer = TYPED["P"]
+    text = module(body, TYPED).replace("@k(", f"@rmsnorm({pointer} %x, {pointer} %w, ")
+    monkeypatch.setattr(launches, "kernel_ir", lambda *_: text)
+    with pytest.raises(PocketError, match=told) as error:
+        kernel_counts.count_kernels(("rmsnorm",), "M1_D768", "mali")
+    assert error.value.what.startswith("rmsnorm M1_D768")
+    assert clang.VARIABLE in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("here", "given", "expected"),
+    [
+        ("clang clang-19 clang-15 clang-14", "", "clang-14"),
+        ("clang clang-16 clang-15", "", "clang-15"),
+        ("clang clang-16", "", "clang"),
+        ("clang-19 clang-16", "", "clang-16"),
+        ("clang clang-14 mine", "mine", "mine"),
+        ("clang clang-14", "mine", None),  # nothing takes the place of what is asked for
+        ("", "", None),
+    ],
+)
+def test_a_tested_clang_comes_first_and_a_named_one_before(
+    here: str, given: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clang.shutil, "which", lambda name: name if name in here.split() else None)
+    monkeypatch.setenv(clang.VARIABLE, given)
+    assert clang.find_clang() == expected
+
+
+def test_a_named_clang_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(clang.VARIABLE, "/no/clang")
+    with pytest.raises(PocketError, match="POCKETCL_CLANG names /no/clang"):
+        kernel_counts.count_kernels(("rmsnorm",), "M1_D768", "mali")
 
 
 def test_without_clang_the_next_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clang, "find_clang", lambda: None)
     with pytest.raises(PocketError) as error:
         kernel_counts.count_kernels(("gemv",), "", "mali")
-    assert "apt-get install clang" in format_error(error.value)
+    told = format_error(error.value)
+    assert "apt-get install clang-14" in told and "POCKETCL_CLANG" in told
 
 
 def test_kernels_and_classes_that_can_be_counted() -> None:
@@ -240,6 +318,25 @@ def test_kernels_and_classes_that_can_be_counted() -> None:
     ):
         with pytest.raises(PocketError):
             kernel_counts.choose(names, case, device_class)
+
+
+@pytest.mark.parametrize(
+    ("names", "case", "device_class", "because", "hint"),
+    [
+        *(
+            (("rope_kv_pairs",), case, "generic", "class 'generic' has no case", "adreno or mali")
+            for case in ("", "nothing")
+        ),
+        (("gemv_cpu",), "nothing", None, "gemv_cpu is for CPUs", "--kernel"),
+        (("gemv",), "nothing", "mali", "no case of gemv has 'nothing'", "--case"),
+    ],
+)
+def test_why_nothing_can_be_counted(
+    names: tuple[str, ...], case: str, device_class: str | None, because: str, hint: str
+) -> None:
+    with pytest.raises(PocketError, match=because) as error:
+        kernel_counts.choose(names, case, device_class)
+    assert hint in error.value.hint
 
 
 def test_of_large_launches_some_groups_run() -> None:

@@ -62,9 +62,21 @@ def choose(names: Sequence[str], case: str, device_class: str | None) -> list[Wa
     every = [each for of_class in classes for each in _of_class(of_class, names)]
     if found := [each for each in every if case in case_id(each[3])]:
         return found
-    some = f"kernels of GPUs have no case with '{case}' in its name" if case else ""
-    because = some or f"{' and '.join(names)} is for CPUs, which need no counting"
-    raise PocketError("nothing can be counted", because, "leave out --kernel, --case or --class")
+    because, hint = _why_not(names, device_class) if not every else _no_case(names, case)
+    raise PocketError("nothing can be counted", because, hint)
+
+
+def _why_not(names: Sequence[str], device_class: str | None) -> tuple[str, str]:
+    """The cause where no case of kernels runs in a class, and the next step."""
+    which = " and ".join(names)
+    if able := [each for each in WAVES if any(_of_class(each, names))]:
+        return f"class '{device_class}' has no case of {which}", f"--class {' or '.join(able)}"
+    return f"{which} is for CPUs, which need no counting", "leave out --kernel"
+
+
+def _no_case(names: Sequence[str], case: str) -> tuple[str, str]:
+    which = " and ".join(names) or "these GPUs' kernels"
+    return f"no case of {which} has '{case}' in its name", "leave out --case"
 
 
 def _of_class(device_class: str, names: Sequence[str]) -> Iterator[Wanted]:

@@ -3,6 +3,7 @@
 Clang first only reads the kernel, then optimises what is told to be movable.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,13 @@ from opencl_kernels.case import Case
 from opencl_kernels.kernel import Knobs, source_text
 from toolkit.errors import PocketError
 
-COMPILERS = ("clang", *(f"clang-{version}" for version in range(23, 13, -1)))
+VARIABLE = "POCKETCL_CLANG"
+TESTED = (14, 15)
+COMPILERS = (  # what `clang` is on a machine may be too new, or Apple's
+    *(f"clang-{version}" for version in TESTED),
+    "clang",
+    *(f"clang-{version}" for version in range(TESTED[-1] + 1, 24)),
+)
 DEFAULT = "-cl-std=CL1.2"  # as drivers take it where no option says otherwise
 COMMON = ("-target", "spir64", "-O2", "-w", "-S", "-emit-llvm", "-o", "-")
 FIRST = (
@@ -24,12 +31,14 @@ FIRST = (
 SECOND = (*COMMON, "-mllvm", "-inline-threshold=1000000", "-x", "ir", "-")
 PASSES = 2  # after the first one arrays whose loops it has unrolled still lie in memory
 PURE = re.compile(r"^attributes #\d+ = \{.*\b(readnone|readonly|memory\((none|read))\b.*$", re.M)
-HINT = "apt-get install clang (14 or newer), then count again"
+VERSIONS = f"{' and '.join(map(str, TESTED))} are tested"
+HINT = f"apt-get install clang-{TESTED[0]}, or name a Clang in {VARIABLE}: {VERSIONS}"
 
 
 def find_clang() -> str | None:
-    """A Clang of this machine."""
-    return next(filter(None, map(shutil.which, COMPILERS)), None)
+    """A Clang of this machine: what POCKETCL_CLANG names, else a tested version if it's here."""
+    given = os.environ.get(VARIABLE)
+    return next(filter(None, map(shutil.which, [given] if given else COMPILERS)), None)
 
 
 def kernel_ir(kernel: Kernel, case: Case, knobs: Knobs) -> str:
@@ -38,7 +47,9 @@ def kernel_ir(kernel: Kernel, case: Case, knobs: Knobs) -> str:
 
     compiler = find_clang()
     if compiler is None:
-        because = "they are read from what Clang makes of a kernel, and there is none on the PATH"
+        given = os.environ.get(VARIABLE)
+        missing = f"{VARIABLE} names {given}, which is no program" if given else "none is here"
+        because = f"they are read from what Clang makes of a kernel, and {missing}"
         raise PocketError("kernels cannot be counted here", because, HINT)
     text = program_text(source_text(kernel.source), all_defines(kernel, case, knobs))
     plain = _run(kernel, [compiler, *FIRST, *_standard(kernel), "-x", "cl", "-"], text)

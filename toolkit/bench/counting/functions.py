@@ -42,6 +42,11 @@ def _leading_zeros(value: Array) -> Array:
     return (bits - np.frexp(unsigned(value).astype(np.float64))[1]).astype(value.dtype)
 
 
+def _flagged(operation: Callable[[Array], Array]) -> Operation:
+    """Without the flags of LLVM's form: they say which inputs have no answer, and here all do."""
+    return lambda value, *_: operation(value)
+
+
 def _select(a: Array, b: Array, condition: Array) -> Array:
     """Of vectors: b where the highest bit is set."""
     return np.where(condition < 0 if condition.ndim > 1 else condition != 0, b, a)
@@ -84,8 +89,9 @@ def _of_unsigned(operation: Callable[..., Array]) -> Operation:
 INTEGERS: dict[str, Operation] = {
     **{"smin": np.minimum, "smax": np.maximum},
     **{"umin": _of_unsigned(np.minimum), "umax": _of_unsigned(np.maximum)},
-    **{"min": np.minimum, "max": np.maximum, "clamp": _clamp, "abs": np.abs},
-    **{"rotate": _rotate, "clz": _leading_zeros, "select": _select, "mul_hi": _high_product},
+    **{"min": np.minimum, "max": np.maximum, "clamp": _clamp, "abs": _flagged(np.abs)},
+    **dict.fromkeys(("clz", "ctlz"), _flagged(_leading_zeros)),
+    **{"rotate": _rotate, "select": _select, "mul_hi": _high_product},
 }
 
 
@@ -103,7 +109,7 @@ def function(each: Instruction) -> Operation | None:
     return _of_unsigned(found) if found and name in ORDERED and _is_unsigned(mangled) else found
 
 
-ORDERED = ("min", "max", "clamp")
+ORDERED = ("min", "max", "clamp", "abs")
 
 
 def _is_unsigned(mangled: str) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from opencl_kernels import Family, Kernel
-from opencl_kernels.case import Case, symbols
+from opencl_kernels.case import Case, case_id, symbols
 from opencl_kernels.family import random_inputs
 from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.kernel import Argument, Knobs
-from toolkit.bench.counting.clang import kernel_ir
+from toolkit.bench.counting.clang import VARIABLE, VERSIONS, kernel_ir
 from toolkit.bench.counting.items import Items
 from toolkit.bench.counting.memory import Buffers, Memory, Traffic
 from toolkit.bench.counting.program import Program, program_of
@@ -23,6 +24,7 @@ from toolkit.errors import PocketError
 WAVES = {"adreno": 64, "mali": 16, "generic": 32}  # items that run in step
 AT_ONCE = 8192  # items
 UNWRITTEN = 0xFF  # bytes of outputs before a launch: NaN
+HINT = f"name another Clang in {VARIABLE} ({VERSIONS}); POCKETCL_DEBUG=1 shows the traceback"
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,13 @@ def count_launch(
     """Run a launch in waves of a width, on given or random inputs.
 
     groups  of work-groups at most so many run: the first, the last, and others evenly between
+
+    Raises:
+        PocketError: there is no Clang, or what it makes cannot be read or does not run to its end.
     """
-    program = _program(kernel, case, knobs)
+    text = kernel_ir(kernel, case, knobs)
+    with _named(kernel, case, "Clang makes of it what the counter does not know"):
+        program = program_of(read_kernel(text, kernel.name))
     if inputs is None:
         inputs = random_inputs(family, case, np.random.default_rng(0))
     buffers = Buffers(_contents(family, case, inputs))
@@ -67,8 +74,9 @@ def count_launch(
     some = np.unique(np.linspace(0, all_groups - 1, min(groups, all_groups)).astype(np.int64))
     issued = Issued()
     at_once = max(1, AT_ONCE // int(np.prod(local)))
-    for first in range(0, len(some), at_once):
-        _run(program, size, local, some[first : first + at_once], wave, buffers, issued)
+    with _named(kernel, case, "its run in the counter fails"):
+        for first in range(0, len(some), at_once):
+            _run(program, size, local, some[first : first + at_once], wave, buffers, issued)
     return Count(
         *(wave, len(some), all_groups, issued, buffers.traffic),
         *(program.function.local_bytes, program.private_bytes),
@@ -76,13 +84,16 @@ def count_launch(
     )
 
 
-def _program(kernel: Kernel, case: Case, knobs: Knobs) -> Program:
+@contextmanager
+def _named(kernel: Kernel, case: Case, because: str) -> Iterator[None]:
+    """Any error tells the kernel and the case: of many that are counted, one may be at fault."""
     try:
-        return program_of(read_kernel(kernel_ir(kernel, case, knobs), kernel.name))
-    except (ValueError, KeyError) as error:
-        because = f"Clang makes of it what the counter does not know: {error}"
-        hint = "another version of Clang may do: 14 and 15 are tested"
-        raise PocketError(f"{kernel.name} cannot be counted", because, hint) from error
+        yield
+    except PocketError:
+        raise
+    except Exception as error:
+        what = f"{kernel.name} {case_id(case)} cannot be counted"
+        raise PocketError(what, f"{because}: {type(error).__name__}: {error}", HINT) from error
 
 
 def _run(

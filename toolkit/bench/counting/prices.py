@@ -28,8 +28,8 @@ FUNCTIONS = {  # for each element
     **{"tanh": 3 * SPECIAL, "erf": 20, "pow": 3 * SPECIAL},
     **dict.fromkeys(("min", "max", "fmin", "fmax", "fabs", "abs", "select", "rotate"), 1),
     **dict.fromkeys(("smin", "smax", "umin", "umax", "minnum", "maxnum"), 1),
-    **dict.fromkeys(("ceil", "floor", "rint", "trunc", "clz", "popcount", "mul_hi", "fma"), 1),
-    **dict.fromkeys(("fmuladd", "mad", "mad24", "mul24", "bitselect"), 1),
+    **dict.fromkeys(("ceil", "floor", "rint", "trunc", "popcount", "mul_hi", "fma"), 1),
+    **dict.fromkeys(("clz", "ctlz", "fmuladd", "mad", "mad24", "mul24", "bitselect"), 1),
     **dict.fromkeys(("clamp", "isnan", "isinf", "sign"), 2),
 }
 IDENTITY = (
