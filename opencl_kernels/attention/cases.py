@@ -52,8 +52,8 @@ PREFILL_IN_HALVES = (
 )  # fmt: skip
 DECODE_IN_HALVES = (  # many heads of a K/V head
     Heads(M=1, H=9, G=1, K=20, V=7, C=12, SCALE=0.25, **HALVES, at=At(seq=1, past=3)),
-    Heads(M=2, H=20, G=2, K=24, C=70, SCALE=0.25, B=2, **HALVES, **BIASED,
-          inputs=(Operand("f32", 20), Operand("f32", 30)), at=At(seq=1, past=65, start=(0, 6))),
+    Heads(M=4, H=20, G=2, K=24, C=70, SCALE=0.25, B=2, **HALVES, **BIASED,
+          inputs=(Operand("f32", 20), Operand("f32", 30)), at=At(seq=2, past=65, start=(0, 6))),
     Heads(M=1, H=12, G=1, K=192, V=128, C=64, SCALE=0.07, WINDOW=63, ring=True, **HALVES,
           at=At(seq=1, past=500)),
     Heads(M=1, H=71, G=1, K=64, C=130, SCALE=0.125, y="f16", **HALVES, at=At(seq=1, past=127)),

@@ -24,12 +24,14 @@ TYPE = re.compile(r"^\} (\w+);", re.M)
 def as_one(plan: Plan) -> tuple[Plan, dict[str, str]]:
     """The plan with its programs in one file, and the texts of its kernels.
 
-    Those that make names of functions by pasting stay alone.
+    Those that make names of functions by pasting stay alone, as do those that few devices build.
     """
     joined, programs, kernels = list[str](), list[Program](), dict[str, str]()
+    dispatches = (each for phase in plan.phases for each in phase.dispatches())
+    choosy = {v.program for each in dispatches for v in each.variants if v.requires}
     for number, program in enumerate(plan.programs):
         text = source_text(Path(program.source).name)
-        if PASTED.search(text):
+        if number in choosy or PASTED.search(text):
             programs.append(program)
             kernels[program.source] = text
         else:
