@@ -82,10 +82,9 @@ ADRENO = replace(
     GENERIC,
     name="adreno",
     parent="generic",
-    # Waves of 64 or 128, which have instructions to save: halves hold a whole run of 16 codes.
-    knobs={
+    knobs={  # waves of 64 or 128
         **_TWO_WAVES,
-        **{each: {"WG": (128, 64, 256), "RUN": (2, 0, 1), "HELD": (16, 8)} for each in OF_HALVES},
+        **{each: {"WG": (128, 64, 256), "RUN": (2, 0, 1)} for each in OF_HALVES},
     },
 )
 MALI = replace(

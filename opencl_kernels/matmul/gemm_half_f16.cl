@@ -3,9 +3,11 @@
 //   Arguments, BIAS, RESIDUAL, GLU, EPILOGUE: see matmul.clh; NORM is 0
 // Each work-item makes a tile of 8 columns and MB rows in registers. Four neighbours hold a strip
 // of 32 columns and read the same rows of x; the others read the same weights. Halves sum HELD
-// products, then floats. Nothing bounds a weight as its bits bound a code: where sums pass the
-// largest half, which leaves an infinity or a NaN, the tile is made once more in floats. Groups
-// (strips, rows).
+// products, then floats. Many a device makes every half below 2^-14 a zero, and products of usual
+// weights with small x are smaller: so a half's weight is SCALED, a power of two that costs no bit,
+// and its sums are less by as much once they are floats. Nothing bounds a weight as its bits bound
+// a code: where a weight or a sum passes the largest half, which leaves an infinity or a NaN, the
+// tile is made once more in floats, of weights as they are. Groups (strips, rows).
 #ifndef WG // work-items: a multiple of 4, each four of them with MB rows
 #define WG 64
 #endif
@@ -26,6 +28,7 @@
 #include "strips.clh"
 #include "gemv_rows.clh"
 #include "tile_ends.clh"
+#define SCALED 64 // keeps products from 2^-20 on; weights of 1,024 and sums of 1,024 go beyond
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half_f16(PARAMS) {
   const int lane = get_local_id(0), eight = lane % 4 * 8;
@@ -45,12 +48,12 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half_f16(PARA
       EACH_ROW(r) xs[r] = vload8(0, rows + NTH(r, LDX) + j);
 #define TAKE(i)                                                                               \
   {                                                                                           \
-    const half8 weight = vload8(0, column + (j + i) * 16);                                    \
+    const half8 weight = vload8(0, column + (j + i) * 16) * (half)SCALED;                     \
     EACH_ROW(r) held[r] = xs[r].s##i * weight + held[r];                                      \
   }
       TAKE(0) TAKE(1) TAKE(2) TAKE(3) TAKE(4) TAKE(5) TAKE(6) TAKE(7)
     }
-    EACH_ROW(r) sum[r] += convert_float8(held[r]);
+    EACH_ROW(r) sum[r] = convert_float8(held[r]) * (1.0f / SCALED) + sum[r];
   }
   float8 nothing = 0.0f; // a NaN where a sum is no number, or infinite
   EACH_ROW(r) nothing = sum[r] * 0.0f + nothing;

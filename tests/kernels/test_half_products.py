@@ -99,6 +99,31 @@ def test_weights_in_halves_are_as_near(queue: Any, distribution: str, held: int)
     assert error(queue, "gemm_half_f16", case, inputs, held) < 1e-6
 
 
+@pytest.mark.parametrize("held", KERNELS["gemm_half_f16"].knobs["HELD"])
+def test_products_too_small_for_normal_halves_keep_their_bits(queue: Any, held: int) -> None:
+    rng = np.random.default_rng(0)
+    case = replace(CASE, M=7, w=F16, at=At(seq=7))
+    inputs = random_inputs(FAMILY, case, rng)
+    inputs["x"] = (rng.standard_normal((case.M, case.K)) * 0.003).astype(np.float16)
+    inputs["w"] = (rng.standard_normal(inputs["w"].shape) * 0.002).astype(np.float16)
+    assert error(queue, "gemm_half_f16", case, inputs, held) < 1e-6
+
+
+@pytest.mark.parametrize("weight", [1023.5, 1024.0, 1100.0, -LARGEST])
+def test_weights_of_any_size_are_multiplied(queue: Any, weight: float) -> None:
+    """Beyond 1,024 a scaled one is infinite, by whatever x, even by zeros."""
+    case = replace(CASE, M=9, N=80, K=1037, w=F16, at=At(seq=9))
+    inputs = random_inputs(FAMILY, case, np.random.default_rng(0))
+    inputs["w"][2, ::5, 5] = weight  # [block, k, row]
+    inputs["x"] = (inputs["x"] / 256).astype(np.float16)
+    inputs["x"][4] = 0
+    y = launch_with(queue, "gemm_half_f16", case, inputs)
+    expected = FAMILY.reference(inputs, case)["y"]
+    assert np.isfinite(y).all() and (y[4] == expected[4]).all()
+    assert nmse(y[:, 37], expected[:, 37]) < (1e-6 if abs(weight) < 1024 else 1e-12)
+    assert nmse(np.delete(y, 37, 1), np.delete(expected, 37, 1)) < 1e-6
+
+
 def test_sums_beyond_halves_are_made_in_floats(queue: Any) -> None:
     """One tile of many, and of its columns one; K has a rest that no half sums."""
     case = replace(CASE, M=9, N=80, K=1037, w=F16, at=At(seq=9))
