@@ -1,10 +1,15 @@
 #include "build/device_fit.h"
 
+#include <algorithm>
+
 #include "build/driver_faults.h"
+#include "opencl/cl_library.h"
+#include "opencl/device_features.h"
 
 namespace pocket {
 namespace {
 
+constexpr size_t SHUFFLED = 16;  // items of a sub-group that `shuffles` means; Bifrost has 4 or 8
 const char *const COMPILE_FOR_IT = "compile the model for this device";
 const char *const WITHOUT_FAULT =
     "a newer driver; or take the line out of \"drivers\" in plan.json to try it";
@@ -21,6 +26,29 @@ T ask(cl::Kernel kernel, const DeviceFacts &device, cl::Uint what) {
   const cl::Int code =
       cl::GetKernelWorkGroupInfo(kernel, device.id, what, sizeof answer, &answer, nullptr);
   return code == 0 ? answer : T{};
+}
+
+// Items of a sub-group; 0 from a driver that can't tell.
+size_t sub_group(const Variant &variant, cl::Kernel kernel, const DeviceFacts &device) {
+  const bool new_enough = opencl_version(device.id) >= 21;
+  if (!new_enough && !cl::load_sub_groups(device.platform)) return 0;
+  const auto get = new_enough ? cl::GetKernelSubGroupInfo : cl::GetKernelSubGroupInfoKHR;
+  size_t size = 0;
+  const cl::Int code = get(kernel, device.id, cl::KERNEL_MAX_SUB_GROUP_SIZE_FOR_NDRANGE,
+                           variant.local.size() * sizeof variant.local[0], variant.local.data(),
+                           sizeof size, &size, nullptr);
+  return code == 0 ? size : 0;
+}
+
+// That shuffles would reach beyond its sub-groups, or may: their size is the compiler's choice.
+std::string narrow(const Variant &variant, cl::Kernel kernel, const DeviceFacts &device) {
+  const auto &needs = variant.requires_;
+  if (std::find(needs.begin(), needs.end(), "shuffles") == needs.end()) return "";
+  const size_t size = sub_group(variant, kernel, device);
+  if (size >= SHUFFLED) return "";
+  return (size ? "has sub-groups of " + std::to_string(size) + " items here"
+               : "has sub-groups of unknown size") +
+         ", its shuffles need " + std::to_string(SHUFFLED);
 }
 
 }  // namespace
@@ -65,7 +93,8 @@ std::string excess(const Variant &variant, cl::Kernel kernel, const DeviceFacts 
   size_t items = 1;
   for (const size_t size : variant.local) items *= size;
   const bool small = most && items > most;
-  return small ? "allows work-groups of " + std::to_string(most) + " items here" : "";
+  if (small) return "allows work-groups of " + std::to_string(most) + " items here";
+  return narrow(variant, kernel, device);
 }
 
 std::string spill(cl::Kernel kernel, const DeviceFacts &device) {

@@ -64,6 +64,7 @@ enum : Uint {
   KERNEL_WORK_GROUP_SIZE = 0x11B0,
   KERNEL_LOCAL_MEM_SIZE = 0x11B2,
   KERNEL_PRIVATE_MEM_SIZE = 0x11B4,
+  KERNEL_MAX_SUB_GROUP_SIZE_FOR_NDRANGE = 0x2033,
   BUFFER_CREATE_TYPE_REGION = 0x1220,
   DEVICE_COMMAND_BUFFER_REQUIRED_QUEUE_PROPERTIES = 0x12AA,
   DEVICE_RECORDABLE_QUEUE_MAX_SIZE = 0x41DE,  // of cl_qcom_recordable_queues: launches
@@ -112,6 +113,8 @@ enum : Bits { QUEUE_PROFILING = 2, QUEUE_RECORDABLE_QCOM = 1 << 30 };
   X(GetProgramBuildInfo, (Program, Device, Uint, size_t, void *, size_t *))   \
   X(GetKernelInfo, (Kernel, Uint, size_t, void *, size_t *))                  \
   X(GetKernelWorkGroupInfo, (Kernel, Device, Uint, size_t, void *, size_t *)) \
+  X(GetKernelSubGroupInfo,                                                    \
+    (Kernel, Device, Uint, size_t, const void *, size_t, void *, size_t *))   \
   X(GetEventProfilingInfo, (Event, Uint, size_t, void *, size_t *))           \
   X(CreateKernelsInProgram, (Program, Uint, Kernel *, Uint *))                \
   X(EnqueueMarkerWithWaitList, (Queue, Uint, const Event *, Event *))         \
@@ -174,12 +177,18 @@ enum : Bits { QUEUE_PROFILING = 2, QUEUE_RECORDABLE_QCOM = 1 << 30 };
     (Queue, QcomRecording, size_t, const void *, size_t, const void *, size_t, const void *,      \
      size_t, const void *, Uint, const Event *, Event *))
 
+// Of cl_khr_subgroups, likewise: what drivers before OpenCL 2.1 have for GetKernelSubGroupInfo.
+#define CL_SUB_GROUP_FUNCTIONS(X)  \
+  X(Int, GetKernelSubGroupInfoKHR, \
+    (Kernel, Device, Uint, size_t, const void *, size_t, void *, size_t *))
+
 #define CL_DECLARE(name, parameters) extern Int(*name) parameters;
 #define CL_DECLARE_CREATOR(type, name, parameters) extern type(*name) parameters;
 CL_FUNCTIONS(CL_DECLARE)
 CL_CREATORS(CL_DECLARE_CREATOR)
 CL_COMMAND_BUFFER_FUNCTIONS(CL_DECLARE_CREATOR)
 CL_RECORDABLE_QUEUE_FUNCTIONS(CL_DECLARE_CREATOR)
+CL_SUB_GROUP_FUNCTIONS(CL_DECLARE_CREATOR)
 #undef CL_DECLARE
 #undef CL_DECLARE_CREATOR
 

@@ -228,5 +228,6 @@ std::string load(const std::string &wanted) {
   }
 CL_LOADER(load_command_buffers, CL_COMMAND_BUFFER_FUNCTIONS)
 CL_LOADER(load_recordable_queues, CL_RECORDABLE_QUEUE_FUNCTIONS)
+CL_LOADER(load_sub_groups, CL_SUB_GROUP_FUNCTIONS)
 
 }  // namespace cl

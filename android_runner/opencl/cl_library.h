@@ -19,9 +19,11 @@ struct NoLibrary : pocket::Failure {
 // that isn't empty. Throws NoLibrary, which tells of every library tried. Both from any thread.
 std::string load(const std::string &wanted);
 
-// What records launches: cl_khr_command_buffer, cl_qcom_recordable_queues. False: a function is
+// Extensions: what records launches (cl_khr_command_buffer, cl_qcom_recordable_queues), and what
+// tells of sub-groups (cl_khr_subgroups). False: a function is
 // missing, or another platform's are used.
 bool load_command_buffers(Platform platform);
 bool load_recordable_queues(Platform platform);
+bool load_sub_groups(Platform platform);
 
 }  // namespace cl

@@ -16,6 +16,7 @@ namespace {
 // Names of extensions and of features of OpenCL C 3.0, each of which brings the built-in functions
 // of a feature of ours. Not among them: cl_qcom_dot_product8, whose operands have other signs.
 // Shuffles go with sub-groups: a driver that has none of these has no numbers of their work-items.
+// They also mean sub-groups of 16 at least, which only built kernels have: see device_fit.cpp.
 const struct {
   const char *name, *feature;
 } NAMES[] = {
@@ -48,20 +49,12 @@ std::vector<NameVersion> language_features(cl::Device id) {
   return answered ? found : std::vector<NameVersion>();
 }
 
-// Of "OpenCL 3.0 …" 30; 0 where the driver says something else. Drivers are asked only what their
-// version knows: some complain.
-int version(cl::Device id) {
-  int major = 0, minor = 0;
-  const std::string text = cl::info_text(cl::GetDeviceInfo, id, cl::DEVICE_VERSION);
-  return sscanf(text.c_str(), "OpenCL %d.%d", &major, &minor) == 2 ? 10 * major + minor : 0;
-}
-
 // The names of both lists.
 std::set<std::string> names(cl::Device id) {
   std::set<std::string> found;
   for (std::string &name : pieces(cl::info_text(cl::GetDeviceInfo, id, cl::DEVICE_EXTENSIONS), " "))
     found.insert(std::move(name));
-  if (version(id) >= 30)
+  if (opencl_version(id) >= 30)
     for (const NameVersion &entry : language_features(id))
       found.emplace(entry.name, std::find(entry.name, entry.name + sizeof entry.name, '\0'));
   return found;
@@ -69,14 +62,20 @@ std::set<std::string> names(cl::Device id) {
 
 }  // namespace
 
+int opencl_version(cl::Device id) {
+  int major = 0, minor = 0;
+  const std::string text = cl::info_text(cl::GetDeviceInfo, id, cl::DEVICE_VERSION);
+  return sscanf(text.c_str(), "OpenCL %d.%d", &major, &minor) == 2 ? 10 * major + minor : 0;
+}
+
 std::set<std::string> device_features(cl::Device id) {
   const std::set<std::string> said = names(id);
   std::set<std::string> found;
   for (const auto &known : NAMES)
     if (said.count(known.name)) found.insert(known.feature);
-  if (version(id) >= 30 && cl::info_if_known<cl::Bits>(id, cl::DEVICE_HALF_FP_CONFIG))
+  if (opencl_version(id) >= 30 && cl::info_if_known<cl::Bits>(id, cl::DEVICE_HALF_FP_CONFIG))
     found.insert("fp16");
-  if (version(id) >= 21 && cl::info_if_known<cl::Uint>(id, cl::DEVICE_MAX_NUM_SUB_GROUPS))
+  if (opencl_version(id) >= 21 && cl::info_if_known<cl::Uint>(id, cl::DEVICE_MAX_NUM_SUB_GROUPS))
     found.insert("subgroups");
   if (!found.count("subgroups")) found.erase("shuffles");
   if (cl::info<cl::Uint>(id, cl::DEVICE_IMAGE_SUPPORT)) found.insert("images");

@@ -9,4 +9,8 @@ namespace pocket {
 
 std::set<std::string> device_features(cl::Device id);
 
+// Of "OpenCL 3.0 …" 30; 0 where the driver says something else. Drivers are asked only what their
+// version knows: some complain.
+int opencl_version(cl::Device id);
+
 }  // namespace pocket

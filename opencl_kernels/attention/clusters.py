@@ -8,7 +8,7 @@ from opencl_kernels.attention.heads import Heads
 from opencl_kernels.case import Defines, ceil_div
 from opencl_kernels.kernel import Grid, Knobs, Requires
 
-WIDEST = 16  # work-items that share a key: as many as the smallest sub-groups of phones have
+WIDEST = 16  # work-items that share a key: as many as a sub-group has at least with `shuffles`
 HELD = 64  # floats of the result that a work-item holds in registers, and as many of queries
 WORK_GROUP = 64  # the smallest
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyopencl as cl
@@ -30,7 +31,9 @@ ASKED = {
     "MOST": device_fit.KERNEL.WORK_GROUP_SIZE,
     "LOCAL": device_fit.KERNEL.LOCAL_MEM_SIZE,
     "PRIVATE": device_fit.KERNEL.PRIVATE_MEM_SIZE,
+    "SUB_GROUP": cl.kernel_sub_group_info.MAX_SUB_GROUP_SIZE_FOR_NDRANGE,
 }
+SHUFFLES = ["subgroups", "shuffles"]
 
 
 class Refusing:
@@ -84,7 +87,10 @@ def replace_pyopencl(patch: pytest.MonkeyPatch, driver: Refusing) -> None:
     patch.setattr("toolkit.executors.opencl.variants.cl.Kernel", kernel)
     patch.setattr("toolkit.executors.opencl.phases.cl.enqueue_nd_range_kernel", enqueue)
     patch.setattr(device_fit, "_ask", lambda kernel, _, what: driver.takes_of(kernel, what))
-    patch.setattr(phases, "limits_of", lambda device: replace(limits_of(device), is_cpu=False))
+    asked = ASKED["SUB_GROUP"]
+    patch.setattr(device_fit, "_sub_group", lambda kernel, *_: driver.takes_of(kernel, asked))
+    gpu = {"is_cpu": False, "features": frozenset(SHUFFLES)}
+    patch.setattr(phases, "limits_of", lambda device: replace(limits_of(device), **gpu))
 
 
 Open = Callable[[Refusing], Executor]
@@ -117,6 +123,7 @@ def opened(
             for name, value in driver.settings().items():
                 monkeypatch.setenv(name, value)
             monkeypatch.setenv("FAKE_REAL", str(find_opencl()))
+            monkeypatch.setenv("FAKE_EXTENSIONS", "cl_khr_subgroups cl_khr_subgroup_shuffle")
             monkeypatch.setenv("POCKETCL_CHILD_BUILDS", "off")
             monkeypatch.setattr("toolkit.executors.target.find_opencl", lambda: fake_driver)
             executors.append(open_executor(toy.folder, "runner", cache=tmp_path / "own"))
@@ -178,6 +185,75 @@ def test_groups_that_a_kernel_does_not_allow(
     toy.save_json()
     is_right(opened(Refusing(MOST=3)), toy)
     assert f"{RISKY} allows work-groups of 3 items here" in capfd.readouterr().err
+
+
+def needs_shuffles(toy: Toy) -> None:
+    for phase in toy.plan["phases"]:
+        phase["steps"][0]["variants"][0]["requires"] = SHUFFLES
+    toy.save_json()
+
+
+@pytest.mark.parametrize("size, found", [(8, "of 8 items here"), (0, "of unknown size")])
+def test_shuffles_that_would_leave_their_sub_group(
+    toy: Toy, opened: Open, size: int, found: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    needs_shuffles(toy)
+    is_right(opened(Refusing(SUB_GROUP=size)), toy)
+    said = capfd.readouterr().err
+    assert said == f"note: {RISKY} has sub-groups {found}, its shuffles need 16\n{NEXT}\n"
+
+
+def test_shuffles_that_stay_in_it(
+    toy: Toy, opened: Open, capfd: pytest.CaptureFixture[str]
+) -> None:
+    needs_shuffles(toy)
+    is_right(opened(Refusing(SUB_GROUP=16)), toy)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("opened", ["runner"], indirect=True)
+@pytest.mark.parametrize("version, by", [("2.0", "extension"), ("2.1", "core"), ("3.0", "core")])
+def test_the_question_is_asked_by_the_function_of_its_version(
+    toy: Toy, opened: Open, version: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_shuffles(toy)
+    monkeypatch.setenv("FAKE_OPENCL", f"OpenCL {version} fake")
+    monkeypatch.setenv("FAKE_LOG", str(tmp_path / "log"))
+    is_right(opened(Refusing(SUB_GROUP=16)), toy)
+    lines = (tmp_path / "log").read_text().splitlines()
+    size = toy.plan["phases"][0]["steps"][0]["variants"][0]["local"][0]
+    assert {line for line in lines if " of " in line} == {f"{by} of {size}"}
+
+
+@pytest.mark.parametrize("opened", ["runner"], indirect=True)
+def test_nobody_can_answer(
+    toy: Toy, opened: Open, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    needs_shuffles(toy)
+    monkeypatch.setenv("FAKE_MISSING", ",clGetKernelSubGroupInfo,")
+    is_right(opened(Refusing(SUB_GROUP=16)), toy)
+    assert "has sub-groups of unknown size" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "version, answer, found",
+    [("1.2", 32, 0), ("2.0", 32, 0), ("2.1", 32, 32), ("3.0", 32, 32), ("3.0", None, 0)],
+)
+def test_python_asks_drivers_that_know_the_question(
+    version: str, answer: int | None, found: int
+) -> None:
+    asked = []
+
+    def answers(*question: Any) -> int:
+        asked.append(question)
+        if answer is None:
+            raise cl.LogicError(cl._cl._ErrorRecord("a call", -30, "refused"))
+        return answer
+
+    device: Any = SimpleNamespace(get_info=lambda _: f"OpenCL {version} fake")
+    kernel: Any = SimpleNamespace(get_sub_group_info=answers)
+    assert device_fit._sub_group(kernel, device, (64, 1)) == found
+    assert asked == ([] if version < "2.1" else [(device, ASKED["SUB_GROUP"], [64, 1])])
 
 
 def test_what_spills_is_used_where_nothing_else_works(

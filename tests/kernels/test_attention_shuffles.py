@@ -17,6 +17,8 @@ from opencl_kernels.family import random_inputs
 from opencl_kernels.kernel import source_text
 from opencl_kernels.launch import GUARD, all_defines, build, launch_built
 from opencl_kernels.tuned import default_knobs
+from toolkit.executors.opencl.device_fit import excess, limits_of
+from toolkit.plan.schema import Variant
 
 SHUFFLE, HALF = KERNELS["attention_decode_shuffle"], KERNELS["attention_decode_half"]
 ONE = At(seq=1, past=98)
@@ -38,16 +40,23 @@ MODELS = {  # H, G, K
 }
 
 
-def check_text(queue: Any, before: str, **defines: str) -> None:
-    """The kernel computes what it should, with text before its own, and other defines."""
-    knobs = default_knobs(SHUFFLE, "adreno")
-    skip_without(queue, SHUFFLE.requires(CASE, knobs).features)
-    family, text = family_of(SHUFFLE.name), before + source_text(SHUFFLE.source)
-    defines = {**all_defines(SHUFFLE, CASE, knobs), **defines}
+KNOBS = default_knobs(SHUFFLE, "adreno")
+DEFINES = all_defines(SHUFFLE, CASE, KNOBS)
+
+
+def built_with(queue: Any, before: str, **defines: str) -> Any:
+    """The kernel with text before its own, and other defines."""
+    skip_without(queue, SHUFFLE.requires(CASE, KNOBS).features)
+    text, defines = before + source_text(SHUFFLE.source), {**DEFINES, **defines}
     program = build(queue.context, queue.device, text, defines, SHUFFLE.options)
-    built = getattr(program, SHUFFLE.name)
+    return getattr(program, SHUFFLE.name)
+
+
+def check_text(queue: Any, before: str, **defines: str) -> None:
+    """It computes what it should."""
+    built, family = built_with(queue, before, **defines), family_of(SHUFFLE.name)
     inputs = random_inputs(family, CASE, np.random.default_rng(0))
-    outputs, guard = launch_built(queue, built, family, SHUFFLE, inputs, CASE, knobs)
+    outputs, guard = launch_built(queue, built, family, SHUFFLE, inputs, CASE, KNOBS)
     assert (guard == GUARD).all()
     check(family, CASE, inputs, outputs)
 
@@ -57,6 +66,17 @@ def test_sub_groups_of_any_size(queue: Any, size: int) -> None:
     if "cl_intel_required_subgroup_size" not in queue.device.extensions:
         pytest.skip("sub-groups have the size that the driver likes")
     check_text(queue, "", SUB_GROUP=f"__attribute__((intel_reqd_sub_group_size({size})))")
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_executors_find_sub_groups_that_are_too_small(queue: Any, size: int) -> None:
+    if "cl_intel_required_subgroup_size" not in queue.device.extensions:
+        pytest.skip("sub-groups have the size that the driver likes")
+    built = built_with(queue, "", SUB_GROUP=f"__attribute__((intel_reqd_sub_group_size({size})))")
+    needs, local = SHUFFLE.requires(CASE, KNOBS), SHUFFLE.grid(CASE, KNOBS)[1]
+    variant = Variant(0, local, local, needs.features, needs.local_bytes)
+    found = excess(built, variant, queue.device, limits_of(queue.device))
+    assert found == ("" if size >= 16 else "has sub-groups of 8 items here, its shuffles need 16")
 
 
 def test_by_the_names_of_qualcomm(queue: Any) -> None:

@@ -9,10 +9,13 @@ import re
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+SHUFFLED = 16  # Mali's Bifrost has 4 or 8 in one, Intel's GPUs may have 8
 
 # Extensions and OpenCL C 3.0 features, each of which provides the built-in functions that a feature
 # of ours means. Not among them: cl_qcom_dot_product8, whose operands have other signs. Shuffles go
-# with sub-groups: a driver that has none of these has no numbers of a sub-group's work-items.
+# with sub-groups: a driver that has none of these has no numbers of a sub-group's work-items. They
+# also mean sub-groups of SHUFFLED work-items at least, which only built kernels have: executors
+# pass over a kernel that needs `shuffles` and has smaller ones, or whose driver doesn't tell.
 NAMES = {
     "fp16": {"cl_khr_fp16"},
     "subgroups": {"cl_khr_subgroups", "cl_intel_subgroups", "__opencl_c_subgroups"},
@@ -32,7 +35,7 @@ def device_features(device: Any) -> list[str]:
     import pyopencl as cl
 
     ask = cl.device_info
-    version = _version(device)
+    version = opencl_version(device)
     reported = set(_answer(device, ask.EXTENSIONS, "").split())
     if version >= (3, 0):
         reported |= {str(each.name) for each in _answer(device, ask.OPENCL_C_FEATURES, list[Any]())}
@@ -44,8 +47,11 @@ def device_features(device: Any) -> list[str]:
     return [feature for feature in has if has[feature]]
 
 
-def _version(device: Any) -> tuple[int, ...]:
-    """Of OpenCL; some drivers fail on queries that are newer than their version."""
+def opencl_version(device: Any) -> tuple[int, ...]:
+    """Major, minor; empty where the driver says something else.
+
+    Some drivers fail on queries that are newer than their version.
+    """
     import pyopencl as cl
 
     found = re.match(r"OpenCL (\d+)\.(\d+)", _answer(device, cl.device_info.VERSION, ""))

@@ -7,7 +7,7 @@
  *   FAKE_EXTENSIONS  listed in addition
  *   FAKE_GPU         the device says that it is one
  *   FAKE_CONTROLS    what it says of cl_arm_scheduling_controls; all of it
- *   FAKE_VERSION     of the driver
+ *   FAKE_VERSION     of the driver, FAKE_OPENCL of OpenCL ("OpenCL 2.0 …")
  *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
  *   FAKE_LAUNCHES    and for each launch (offset and size), each marker and each wait for one
  *   FAKE_DEATH       segv, abort, exit, hang, kill, kill-child or none: how
@@ -19,7 +19,8 @@
  *   FAKE_WRONG       "this|that": such a source is built with that in place of this, and computes
  *                    something else, as where a compiler is wrong
  *   FAKE_MOST, FAKE_LOCAL, FAKE_PRIVATE  what it says that such a kernel takes: items of a
- *                    work-group at most, bytes of local and of private memory (others: none) */
+ *                    work-group at most, bytes of local and of private memory (others: none)
+ *   FAKE_SUB_GROUP   items of any kernel's sub-groups; with FAKE_LOG also how it was asked */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -108,11 +109,14 @@ int clGetDeviceInfo(P device, unsigned key, size_t size, P value, size_t *needed
   if (key == 0x41E4 && value) /* CL_DEVICE_SCHEDULING_CONTROLS_CAPABILITIES_ARM */
     return *(uint64_t *)value = *setting("FAKE_CONTROLS") ? atoi(setting("FAKE_CONTROLS")) : 255, 0;
   const char *more = key == 0x1030 ? setting("FAKE_EXTENSIONS") : "";
-  if (key == 0x102D && *setting("FAKE_VERSION")) {
-    more = setting("FAKE_VERSION");
+  const char *version = key == 0x102D   ? setting("FAKE_VERSION")
+                        : key == 0x102F ? setting("FAKE_OPENCL")
+                                        : "";
+  if (*version) {
+    more = version;
     if (value) *(char *)value = 0;
   }
-  if (*more && value) strcat(strcat(value, " "), more);
+  if (*more && value) strcat(strcat(value, *version ? "" : " "), more);
   if (*more && needed) *needed += strlen(more) + 2;
   return *more ? 0 : code;
 }
@@ -226,6 +230,25 @@ P clCreateCommandQueueWithProperties(P context, P device, const uint64_t *props,
   return REAL(clCreateCommandQueueWithProperties)(context, device, known, code);
 }
 
+static int sub_groups(const char *by, unsigned key, size_t size, const size_t *local, P value) {
+  if (key != 0x2033 || !size || size % sizeof *local || !*setting("FAKE_SUB_GROUP")) return -30;
+  tell("%s of %zu\n", by, local[0]);
+  *(size_t *)value = strtoull(setting("FAKE_SUB_GROUP"), NULL, 10);
+  return 0;
+}
+
+int clGetKernelSubGroupInfo(P kernel, P device, unsigned key, size_t size, C local, size_t room,
+                            P value, size_t *needed) {
+  (void)kernel, (void)device, (void)room, (void)needed;
+  return sub_groups("core", key, size, local, value);
+}
+
+int clGetKernelSubGroupInfoKHR(P kernel, P device, unsigned key, size_t size, C local, size_t room,
+                               P value, size_t *needed) {
+  (void)kernel, (void)device, (void)room, (void)needed;
+  return sub_groups("extension", key, size, local, value);
+}
+
 static P (*real_record)(unsigned, C, C, int *);
 
 static P record(unsigned n, C queues, C props, int *code) {
@@ -234,6 +257,8 @@ static P record(unsigned n, C queues, C props, int *code) {
 }
 
 void *clGetExtensionFunctionAddressForPlatform(P platform, const char *name) {
+  if (!strcmp(name, "clGetKernelSubGroupInfoKHR"))
+    return *setting("FAKE_SUB_GROUP") ? (P)clGetKernelSubGroupInfoKHR : NULL;
   P found = REAL(clGetExtensionFunctionAddressForPlatform)(platform, name);
   if (!found || !at("record") || strcmp(name, "clCreateCommandBufferKHR")) return found;
   real_record = (P(*)(unsigned, C, C, int *))found;
@@ -282,7 +307,8 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clCreateProgramWithBinary) OWN(clBuildProgram) OWN(clCreateKernel)
       OWN(clCreateKernelsInProgram) OWN(clEnqueueNDRangeKernel) OWN(clCreateContext)
       OWN(clCreateCommandQueueWithProperties) OWN(clFlush) OWN(clFinish)
-      OWN(clGetKernelWorkGroupInfo) OWN(clEnqueueMarkerWithWaitList) OWN(clWaitForEvents)
+      OWN(clGetKernelWorkGroupInfo) OWN(clGetKernelSubGroupInfo)
+      OWN(clEnqueueMarkerWithWaitList) OWN(clWaitForEvents)
       OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];
   snprintf(between, sizeof between, ",%s,", name);

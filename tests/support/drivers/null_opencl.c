@@ -382,6 +382,15 @@ EXPORT int clGetKernelWorkGroupInfo(P k, P d, unsigned key, size_t room, void *i
   ANSWER(size_t, 4096);
 }
 
+EXPORT int clGetKernelSubGroupInfo(P k, P d, unsigned key, size_t given, C local, size_t room,
+                                   void *into, size_t *size) {
+  (void)d;
+  if (!is(k, KERNEL) || key != 0x2033) return misuse(-48, "no kernel");
+  if (!local || !given || given % sizeof(size_t)) return misuse(-30, "no local size");
+  if (fails()) return OUT_OF_RESOURCES;
+  ANSWER(size_t, 16);
+}
+
 EXPORT int clSetKernelArg(P k, unsigned index, size_t size, const void *value) {
   Object *kernel = k;
   if (!is(kernel, KERNEL)) return misuse(-48, "no kernel");

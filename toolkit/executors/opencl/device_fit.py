@@ -11,7 +11,7 @@ from typing import Any
 import pyopencl as cl
 
 from toolkit.devices.driver_faults import concerns
-from toolkit.devices.features import device_features
+from toolkit.devices.features import SHUFFLED, device_features, opencl_version
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Dispatch, Phase, Plan, Variant
 
@@ -105,7 +105,9 @@ def excess(kernel: cl.Kernel, variant: Variant, device: cl.Device, limits: Devic
         return f"takes {_too_much(taken, limits)}"
     most = _ask(kernel, device, KERNEL.WORK_GROUP_SIZE)
     small = 0 < most < math.prod(variant.local_size)
-    return f"allows work-groups of {most} items here" if small else ""
+    if small:
+        return f"allows work-groups of {most} items here"
+    return _narrow(kernel, variant, device) if "shuffles" in variant.requires else ""
 
 
 def spill(kernel: cl.Kernel, device: cl.Device, limits: DeviceLimits) -> str:
@@ -121,6 +123,30 @@ def _ask(kernel: cl.Kernel, device: cl.Device, what: int) -> int:
     """The driver's answer; 0 from one that can't tell: it will refuse the launch."""
     try:
         answer: Any = kernel.get_work_group_info(what, device)
+        return int(answer)
+    except cl.Error:
+        return 0
+
+
+def _narrow(kernel: cl.Kernel, variant: Variant, device: cl.Device) -> str:
+    """That its sub-groups are smaller than those that `shuffles` means, or of unknown size."""
+    size = _sub_group(kernel, device, variant.local_size)
+    if size >= SHUFFLED:
+        return ""
+    found = f"has sub-groups of {size} items here" if size else "has sub-groups of unknown size"
+    return f"{found}, its shuffles need {SHUFFLED}"
+
+
+def _sub_group(kernel: cl.Kernel, device: cl.Device, local_size: Sequence[int]) -> int:
+    """Items of a sub-group; 0 from a driver that can't tell, as all before OpenCL 2.1.
+
+    pyopencl doesn't have the extension's function, which older ones may offer.
+    """
+    if opencl_version(device) < (2, 1):
+        return 0
+    asked = cl.kernel_sub_group_info.MAX_SUB_GROUP_SIZE_FOR_NDRANGE
+    try:
+        answer: Any = kernel.get_sub_group_info(device, asked, list(local_size))
         return int(answer)
     except cl.Error:
         return 0
