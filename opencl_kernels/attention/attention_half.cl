@@ -97,83 +97,8 @@ void NAME(PARAMS) {
     const int count = min(KEYS, end - j0);
     float scores[RK * RR], highest[RR];
     UNROLL for (int i = 0; i < RK * RR; i++) scores[i] = 0.0f;
-    for (int c0 = 0; c0 < K8; c0 += D8) {
-      BARRIER; // all have done with what lies there
-      UNROLL for (int n = 0; n < CEIL_DIV(D8 * KEYS, WG); n++) {
-        const int i = n * WG + lane;
-        if (D8 * KEYS % WG && i >= D8 * KEYS) continue;
-        const int t = i / D8, c = c0 + i % D8, at = slot(j0 + t) * K + c * 8;
-        tile[i % D8 * LINE + t] = t < count && c < K8 ? EIGHT(keys, at, c * 8, K) : (uint4)(0);
-      }
-      BARRIER;
-      for (int c = 0; c < min(D8, K8 - c0); c++) {
-        float8 k[RK];
-        UNROLL for (int n = 0; n < RK; n++) k[n] = FLOATS(tile, c * LINE + key + n * KEY_SETS);
-        UNROLL for (int r = 0; r < RR; r++) {
-          const float8 u = FLOATS(queries, (c0 + c) * QROWS + set + r * ROW_SETS);
-          UNROLL for (int n = 0; n < RK; n++)
-            scores[n * RR + r] = ADD_DOT(u, k[n], scores[n * RR + r]);
-        }
-      }
-    }
-    UNROLL for (int r = 0; r < RR; r++) {
-      ROW_AT(b, g * HEADS + (first + set + r * ROW_SETS) % HEADS, (first + set + r * ROW_SETS) / HEADS)
-      const int from = lowest_key(self[r], start);
-      highest[r] = top[r];
-      UNROLL for (int n = 0; n < RK; n++) {
-        const int i3 = j0 + key + n * KEY_SETS;
-        float score = MASKED;
-        if (i3 >= from && i3 <= self[r] && i3 < end) {
-          const float s = scores[n * RR + r] * SCALE;
-          SCORE_LETS score = SCORE;
-        }
-        scores[n * RR + r] = score;
-        highest[r] = fmax(highest[r], score);
-      }
-      part[key * PLACES + set * RR + r] = highest[r];
-    }
-    BARRIER;
-    UNROLL for (int r = 0; r < RR; r++) {
-      UNROLL for (int n = 0; n < KEY_SETS; n++)
-        highest[r] = fmax(highest[r], part[n * PLACES + set * RR + r]);
-      const float less = exp(top[r] - highest[r]);
-      top[r] = highest[r];
-      total[r] *= less;
-      if (key == 0) shrink[set * RR + r] = less;
-      UNROLL for (int n = 0; n < RK; n++) { // scores become weights
-        const float score = scores[n * RR + r];
-        const float weight = score <= MASKED ? 0.0f : exp(score - top[r]); // NaN stays NaN
-        weights[(key + n * KEY_SETS) * STRIDE + set * RR + r] = weight;
-        total[r] += weight;
-      }
-    }
-    UNROLL for (int t0 = 0; t0 < KEYS; t0 += VALUES) {
-      if (t0) BARRIER;
-      UNROLL for (int n = 0; n < CEIL_DIV(VALUES * V8, WG); n++) {
-        const int i = n * WG + lane;
-        if (VALUES * V8 % WG && i >= VALUES * V8) continue;
-        const int t = t0 + i / V8, c = i % V8, at = slot(j0 + t) * V + c * 8;
-        tile[i] = t < count ? EIGHT(values, at, c * 8, V) : (uint4)(0);
-      }
-      BARRIER;
-      if (t0 == 0) UNROLL for (int i = 0; i < RO * OWN; i++) out[i] *= shrink[place + i / OWN];
-      for (int t = 0; t < VALUES; t++) {
-        float8 v[OWN];
-        UNROLL for (int c = 0; c < OWN; c++) {
-          const int at = column + c * ACROSS; // behind the last vector: that once more
-          v[c] = FLOATS(tile, t * V8 + (V8 % ACROSS ? min(at, V8 - 1) : at));
-        }
-        __local const float *w = weights + (t0 + t) * STRIDE + place;
-#define ADD_VALUES(r, weight)                                                                 \
-  UNROLL for (int c = 0; c < OWN; c++) out[(r) * OWN + c] = (weight) * v[c] + out[(r) * OWN + c];
-        UNROLL for (int r = 0; r + 4 <= RO; r += 4) {
-          const float4 four = vload4(0, w + r);
-          ADD_VALUES(r, four.x) ADD_VALUES(r + 1, four.y)
-          ADD_VALUES(r + 2, four.z) ADD_VALUES(r + 3, four.w)
-        }
-        UNROLL for (int r = RO / 4 * 4; r < RO; r++) { ADD_VALUES(r, w[r]) }
-      }
-    }
+#include "attention_tile_scores.clh"
+#include "attention_tile_values.clh"
   }
   BARRIER;
   UNROLL for (int r = 0; r < RR; r++) {

@@ -20,6 +20,7 @@
 #define AHEAD 4
 #endif
 #include "attention.clh"
+#include "eights.clh"
 #include "groups.clh"
 #include "shuffle.clh"
 #define HH CEIL_DIV(HEADS, HEAD_SETS)
@@ -33,30 +34,16 @@
 #else
 #define NAME attention_decode_shuffle
 #endif
-// Eight elements from i on, the d-th and so on of `width`.
 #ifdef cl_khr_fp16 // in one load
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
-#define LOAD8_1(p, i) convert_float8(as_half8(vload4(0, (__global const uint *)((p) + (i)))))
+#define WHOLE_1(p, i) convert_float8(as_half8(vload4(0, (__global const uint *)((p) + (i)))))
 #else
-#define LOAD8_1(p, i) vload_half8(0, (p) + (i))
+#define WHOLE_1(p, i) LOAD8_1(p, i)
 #endif
-#define LOAD8_0(p, i) vload8(0, (p) + (i))
+#define WHOLE_0(p, i) LOAD8_0(p, i)
 #define INSIDE(h, p, i, d, n, width) ((d) + n < (width) ? LOAD(h, p, (i) + n) : 0.0f)
 #define EIGHT(h, p, i, d, width)                                                              \
-  ((width) % 8 == 0                                                                           \
-       ? JOIN(LOAD8_, h)(p, i)                                                                \
-       : (float8)(INSIDE(h, p, i, d, 0, width), INSIDE(h, p, i, d, 1, width),                 \
-                  INSIDE(h, p, i, d, 2, width), INSIDE(h, p, i, d, 3, width),                 \
-                  INSIDE(h, p, i, d, 4, width), INSIDE(h, p, i, d, 5, width),                 \
-                  INSIDE(h, p, i, d, 6, width), INSIDE(h, p, i, d, 7, width)))
-#define ADD_DOT(u, v, s)                                                                      \
-  ((u).s0 * (v).s0 + ((u).s1 * (v).s1 + ((u).s2 * (v).s2 + ((u).s3 * (v).s3 +                 \
-  ((u).s4 * (v).s4 + ((u).s5 * (v).s5 + ((u).s6 * (v).s6 + ((u).s7 * (v).s7 + (s)))))))))
-#define PUT(h, v, p, i, d, n, width) if ((d) + n < (width)) STORE(h, (v).s##n, p, (i) + n);
-#define PUT_EIGHT(h, v, p, i, d, width)                                                       \
-  PUT(h, v, p, i, d, 0, width) PUT(h, v, p, i, d, 1, width) PUT(h, v, p, i, d, 2, width)      \
-  PUT(h, v, p, i, d, 3, width) PUT(h, v, p, i, d, 4, width) PUT(h, v, p, i, d, 5, width)      \
-  PUT(h, v, p, i, d, 6, width) PUT(h, v, p, i, d, 7, width)
+  ((width) % 8 == 0 ? JOIN(WHOLE_, h)(p, i) : (float8)(EACH_OF_EIGHT(INSIDE, h, p, i, d, width)))
 
 __kernel SUB_GROUP __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(PARAMS) {
