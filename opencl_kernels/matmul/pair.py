@@ -126,6 +126,18 @@ def _suited(case: Pair, knobs: Knobs) -> Knobs:
     return {**knobs, "RUN": min(strips.run(each, knobs) for each in case.each())}
 
 
+def keeps_runs(case: Pair, knobs: Knobs) -> bool:
+    """Whether the larger product's runs of words are half of what they are alone, or more.
+
+    A product of few inputs has short ones, which both then have: the larger one may lose more by
+    that than a launch costs. Kernels whose knobs have no RUN share none.
+    """
+    if "RUN" not in knobs or not case.w.bits:
+        return True
+    larger = max(case.each(), key=lambda each: each.N * each.K)
+    return 2 * _suited(case, knobs)["RUN"] >= strips.run(larger, knobs)
+
+
 def _strip_defines(case: Pair, knobs: Knobs) -> Defines:
     return {**_defines(case, _suited(case, knobs)), "MB": strips.rows(case, knobs)}
 

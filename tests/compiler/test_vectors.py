@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import toolkit
-from toolkit.compiler.vectors.drawn import expected_of, filled, hashes, told_apart
+from opencl_kernels import FAMILIES
+from opencl_kernels.kernel import Argument
+from toolkit.compiler.lowering.kernel_case import KernelCase, kernel_case_of
+from toolkit.compiler.vectors import cases
+from toolkit.compiler.vectors.drawn import (
+    NotMadeUp,
+    expected_of,
+    filled,
+    hashes,
+    range_of,
+    told_apart,
+)
 from toolkit.compiler.vectors.tests import untested_kernels, with_tests
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import Dispatch, Fill, Plan
+from toolkit.plan.schema import Dispatch, Fill, Plan, Program
 from toolkit.plan.text import to_json
 
 DEMO = Path(toolkit.__file__).parent / "demo_model"
@@ -55,6 +68,48 @@ def test_a_program_without_a_case_has_none(plan: Plan, adreno: Path) -> None:
     stripped = replace(plan, programs=bare, tests=())
     assert with_tests(stripped, adreno).tests == ()
     assert "gemv" in untested_kernels(stripped)
+
+
+def shuffled(rng: np.random.Generator) -> np.ndarray:
+    return rng.permutation(35)
+
+
+def nothing_random(rng: np.random.Generator) -> np.ndarray:
+    return np.zeros(35)
+
+
+def two_ranges(rng: np.random.Generator) -> np.ndarray:
+    return np.concatenate([rng.integers(0, 2, (30,)), rng.integers(5, 9, (5,))])
+
+
+@pytest.mark.parametrize("random", [shuffled, nothing_random, two_ranges])
+def test_what_the_formula_does_not_draw_leaves_a_program_untested(
+    random: Callable[[np.random.Generator], np.ndarray],
+    plan: Plan,
+    adreno: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with embeddings whose tokens were drawn otherwise."""
+
+    def arguments(case: Any) -> tuple[Argument, ...]:
+        each = FAMILIES["embed"].arguments(case)
+        return tuple(replace(a, random=random) if a.name == "tokens" else a for a in each)
+
+    def changed(program: Program) -> KernelCase | None:
+        found = kernel_case_of(program)
+        if found is None or found.family.name != "embed":
+            return found
+        return replace(found, family=replace(found.family, arguments=arguments))
+
+    monkeypatch.setattr(cases, "kernel_case_of", changed)
+    assert untested_kernels(with_tests(replace(plan, tests=()), adreno)) == ["embed"]
+
+
+def test_a_ticket_is_not_made_up() -> None:
+    """Its slots differ from each other."""
+    ticket, *_ = FAMILIES["neurons"].arguments(FAMILIES["neurons"].cases[0])
+    with pytest.raises(NotMadeUp, match="ticket is drawn by permutation"):
+        range_of(ticket, False)
 
 
 def test_a_processor_is_trusted(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...
     """Scratch (without offsets yet) and steps, without the scratch that no step uses."""
     found: list[Step] = [
         builder.dispatch(step) if isinstance(step, Draft) else step
-        for step in with_pairs(with_joint_maps(builder.steps))
+        for step in with_pairs(with_joint_maps(builder.steps), builder.settings)
     ]
     dispatches = [step for step in found if isinstance(step, Dispatch)]
     used = sorted({int(ref[-1]) for step in dispatches for ref in step.args if ref[0] == "scratch"})

@@ -61,15 +61,28 @@ def variants_of(
 def _fitting(
     kernels: Sequence[Kernel], case: Any, settings: Settings, programs: Programs
 ) -> Iterator[Variant]:
+    for kernel, usual, knobs in _with_knobs(kernels, case, settings):
+        tuned = changed(knobs, usual)
+        first = variant_of(kernel, case, knobs, settings.symbols, programs, tuned)
+        yield first
+        yield from _spare(first, kernel, case, knobs, settings, programs)
+
+
+def best_knobs(family: Family, case: Any, settings: Settings) -> Knobs:
+    """The knobs of the first variant that a dispatch would have; none where none has room."""
+    kernels = kernels_for(family, settings.device_class.name, case)
+    return next((knobs for _, _, knobs in _with_knobs(kernels, case, settings)), {})
+
+
+def _with_knobs(
+    kernels: Sequence[Kernel], case: Any, settings: Settings
+) -> Iterator[tuple[Kernel, Knobs, Knobs]]:
+    """The kernels that have room: their usual knobs, and those that they get."""
     room = settings.local_memory
     for kernel in kernels:
         usual = usual_knobs(kernel, case, settings.device_class.name, room)
         if usual is not None:
-            knobs = knobs_for(kernel, case, usual, settings.tuned, room)
-            tuned = changed(knobs, usual)
-            first = variant_of(kernel, case, knobs, settings.symbols, programs, tuned)
-            yield first
-            yield from _spare(first, kernel, case, knobs, settings, programs)
+            yield kernel, usual, knobs_for(kernel, case, usual, settings.tuned, room)
 
 
 def _spare(

@@ -1,7 +1,7 @@
 """Numbers made up by a formula that the runner has too, and sums by which arrays are told apart."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -33,20 +33,38 @@ def filled(fill: Fill, dtype: np.dtype[Any]) -> Array:
 
 
 def range_of(argument: Argument, positive: bool) -> tuple[int, int]:
-    """The least number for an argument, and how many there are; of floats in 64ths."""
+    """The least number for an argument, and how many there are; of floats in 64ths.
+
+    Raises NotMadeUp where its numbers are no integers of one range, each drawn for itself.
+    """
     if argument.random is None:
         return POSITIVE if positive else FLOATS
-    draw = _Draw()
-    argument.random(draw)  # type: ignore[arg-type]  # it asks for nothing else
-    return draw.low, draw.span
+    draw = _Draw(argument.name)
+    argument.random(draw)  # type: ignore[arg-type]  # it raises whatever else is asked of it
+    if draw.range is None:
+        raise NotMadeUp(f"{argument.name} is not drawn at random")
+    return draw.range
+
+
+class NotMadeUp(Exception):
+    """An argument is drawn by more than the formula makes."""
 
 
 class _Draw:
     """In the place of a random generator: notes what it is asked for."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.range: tuple[int, int] | None = None
+
     def integers(self, low: int, high: int, shape: tuple[Any, ...]) -> Array:
-        self.low, self.span = int(low), int(high) - int(low)
+        if self.range is not None:
+            raise NotMadeUp(f"{self.name} is drawn in two parts")
+        self.range = int(low), int(high) - int(low)
         return np.zeros(tuple(map(int, shape)), np.int64)
+
+    def __getattr__(self, method: str) -> NoReturn:
+        raise NotMadeUp(f"{self.name} is drawn by {method}")
 
 
 def told_apart(values: Array, size: float) -> tuple[int, ...]:

@@ -1,8 +1,11 @@
 """The tests of a plan's kernels: each program has one, computed in numpy from the plan's weights.
 
 A test makes up what a dispatch reads, and tells of what it writes some sums (drawn.py). What can't
-be made up, such as the greatest logits of slices, is what the dispatch before it left.
+be made up, such as the greatest logits of slices, is what the dispatch before it left; where none
+left it, as with tickets of records, programs are untested.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,7 +16,7 @@ import numpy as np
 from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.kernel import Argument
 from toolkit.compiler.vectors.cases import TestCase, test_case
-from toolkit.compiler.vectors.drawn import expected_of, filled, range_of
+from toolkit.compiler.vectors.drawn import NotMadeUp, expected_of, filled, range_of
 from toolkit.plan.reader import from_json
 from toolkit.plan.schema import Dispatch, Expected, Fill, KernelTest, Plan, Ref
 from toolkit.plan.text import to_json
@@ -69,15 +72,26 @@ class _Tests:
         if case is None or (after is None and _follows(case)):
             return None
         memory = {} if after is None else dict(self.left[after])
+        for found, expected in self._computed(case, memory):
+            symbols = tuple(case.symbols[each.name] for each in self.plan.symbols)
+            test = KernelTest(p, s, symbols, tuple(found.fills), expected, after)
+            self.tests.append(test)
+            self.left.append(found.memory)
+            return len(self.tests) - 1
+        return None
+
+    def _computed(
+        self, case: TestCase, memory: Memory
+    ) -> Iterator[tuple[_Computed, tuple[Expected, ...]]]:
+        """What comes of inputs of both signs, then of positive ones, where that has numbers."""
         for positive in (False, True):
             found = _Computed(self.plan, self.folder, case, dict(memory), positive)
-            if expected := found.expected():
-                symbols = tuple(case.symbols[each.name] for each in self.plan.symbols)
-                test = KernelTest(p, s, symbols, tuple(found.fills), expected, after)
-                self.tests.append(test)
-                self.left.append(found.memory)
-                return len(self.tests) - 1
-        return None
+            try:
+                expected = found.expected()
+            except NotMadeUp:
+                return
+            if expected:
+                yield found, expected
 
     def _before(self, p: int, s: int, case: TestCase) -> int | None:
         """The test of the dispatch that leaves what can't be made up."""
