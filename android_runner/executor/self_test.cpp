@@ -23,11 +23,22 @@ SelfTest::SelfTest(const Plan &plan, const Device &device, const Memory &memory,
       runner_(runner),
       tests_(plan.programs.size()) {
   for (const KernelTest &test : plan.tests) {
-    if (plan.edited || !runner.phases()[test.phase].phase) continue;
+    if (plan.edited || !runner.phases()[test.phase].phase || follows_edited(test)) continue;
     for (const Variant &variant : step_of(test).variants)
-      if (!tests_[variant.program] && !plan.files[plan.programs[variant.program].file].edited)
-        tests_[variant.program] = &test;
+      if (!tests_[variant.program] && !is_edited(variant)) tests_[variant.program] = &test;
   }
+}
+
+bool SelfTest::is_edited(const Variant &variant) const {
+  return plan_.files[plan_.programs[variant.program].file].edited;
+}
+
+// What an edited kernel leaves tells nothing of the one that reads it.
+bool SelfTest::follows_edited(const KernelTest &test) const {
+  for (std::optional<size_t> before = test.after; before; before = plan_.tests[*before].after)
+    for (const Variant &variant : step_of(plan_.tests[*before]).variants)
+      if (is_edited(variant)) return true;
+  return false;
 }
 
 void SelfTest::run() {

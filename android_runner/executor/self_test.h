@@ -18,6 +18,8 @@ class SelfTest {
   void run();
 
  private:
+  bool is_edited(const Variant &variant) const;
+  bool follows_edited(const KernelTest &test) const;
   bool untested(const BoundDispatch &dispatch) const;
   void test(BoundPhase &phase, BoundDispatch &dispatch);
   void judge(size_t program);

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fatal_toy import Driver, builds, is_right
+from fatal_toy import Driver, builds, is_right, remember_test
 from talk import failure
 from toy import Toy
 
@@ -84,6 +84,20 @@ def test_what_was_edited_is_its_editors(fatal: Toy, driver: Driver, tmp_path: Pa
     code, errors = talk.end()
     assert code == 0 and "was edited" in errors and "wrong" not in errors
     assert not own(tmp_path, "ok")
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_what_follows_an_edited_kernel_is_not_judged(
+    fatal: Toy, driver: Driver, tmp_path: Path, edited: bool
+) -> None:
+    fatal.plan["tests"].append(remember_test(fatal))
+    fatal.save()
+    kernel = fatal.folder / "kernels/risky.cl"
+    if edited:
+        kernel.write_text(kernel.read_text().replace("= table", "= -table"))
+    code, errors = driver("none", *ALONE, **GPU).end()
+    assert code == 0 and ("was edited" in errors) is edited and "wrong" not in errors
+    assert len(own(tmp_path, "ok")) == (0 if edited else 2) and not own(tmp_path, "bad")
 
 
 def test_what_no_dispatch_can_launch_is_not_judged(fatal: Toy, driver: Driver) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,14 @@ def embed_test(toy: Toy, tokens: int = 5) -> dict[str, Any]:
     expected = [expected_of(3, (1, 0), rows, None), expected_of(3, (1, 0), rows, None, D)]
     test = {"phase": 0, "step": 0, "symbols": [tokens, 2, 1, 0], "fills": [asdict(ids)]}
     return test | {"expected": list(map(asdict, expected))}
+
+
+def remember_test(toy: Toy, tokens: int = 5, past: int = 2) -> dict[str, Any]:
+    """A test of the toy's second dispatch, which reads what the first test left."""
+    rows = toy.table[filled(Fill(1, tokens, 0, V), np.dtype(np.int32))]
+    expected = replace(expected_of(2, (1, 0), rows, None), first=past * D)
+    test = {"phase": 0, "step": 1, "symbols": [tokens, past, 1, 0], "fills": [], "after": 0}
+    return test | {"expected": [asdict(expected)]}
 
 
 @pytest.fixture
