@@ -68,10 +68,20 @@ void SelfTest::judge(size_t program) {
   const auto variant = std::find_if(step.variants.begin(), step.variants.end(), is_of);
   if ((test.after && !left_by(*test.after)) || !launched(test, *variant)) return;
   const std::string wrong = differences(test);
-  if (wrong.empty()) programs_.prove(program, "computes what the compiler did");
-  else
-    programs_.reject(program,
-                     "builds " + programs_.name(program) + " wrong: for " + step.name + wrong);
+  if (wrong.empty()) return programs_.prove(program, "computes what the compiler did");
+  check_weights(test);
+  programs_.reject(program,
+                   "builds " + programs_.name(program) + " wrong: for " + step.name + wrong);
+}
+
+// Damaged weights make right kernels look wrong, and so would the driver be blamed in every plan.
+void SelfTest::check_weights(const KernelTest &test) {
+  for (const Argument &argument : step_of(test).args) {
+    if (argument.kind != Argument::Weight) continue;
+    const size_t file = plan_.weights[argument.index].file;
+    if (whole_.insert(file).second) check_content(plan_, file);
+  }
+  if (test.after) check_weights(plan_.tests[*test.after]);
 }
 
 // Memory as it is after an earlier test, whose program was tested before.

@@ -2,6 +2,7 @@
 // tests, the first time that this driver runs a program. One that computes something else is not
 // used again, and the next variant of its dispatches is tested in its place.
 #pragma once
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ class SelfTest {
   bool untested(const BoundDispatch &dispatch) const;
   void test(BoundPhase &phase, BoundDispatch &dispatch);
   void judge(size_t program);
+  void check_weights(const KernelTest &test);
   bool launched(const KernelTest &test, const Variant &variant);
   bool left_by(size_t test);
   void fill(const KernelTest &test) const;
@@ -44,6 +46,7 @@ class SelfTest {
   Programs &programs_;
   PhaseRunner &runner_;
   std::vector<const KernelTest *> tests_;  // of each program; none where it has none here
+  std::set<size_t> whole_;                 // files whose content is that of the compile
   bool launched_ = false;                  // anything
 };
 

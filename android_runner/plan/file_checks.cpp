@@ -9,6 +9,7 @@
 
 #include "base/failure.h"
 #include "base/files.h"
+#include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "plan/json_node.h"
 #include "plan/plan.h"
@@ -32,6 +33,10 @@ void note_edit(const std::string &path) {
   fprintf(stderr, "note: %s was edited after the compile\n", path.c_str());
 }
 
+Failure damaged(const std::string &path, const std::string &why) {
+  return {path + " is damaged", why, "copy the plan folder again, or compile the model again"};
+}
+
 // Hash of plan.json above its last key, which holds it (toolkit/plan/text.py writes it).
 std::string digest_of(const std::string &text) {
   std::string above = text.substr(0, text.rfind("\n\"digest\": "));
@@ -51,10 +56,8 @@ void check_file(Plan &plan, size_t index) {
     file.edited = size != file.bytes || sha256(read_file(path)) != file.sha256;
     if (file.edited) note_edit(path);
   } else if (size != file.bytes) {
-    throw Failure(
-        path + " is damaged",
-        "it has " + std::to_string(size) + " bytes instead of " + std::to_string(file.bytes),
-        "copy the plan folder again, or compile the model again");
+    throw damaged(path, "it has " + std::to_string(size) + " bytes instead of " +
+                            std::to_string(file.bytes));
   }
 }
 
@@ -116,6 +119,14 @@ void check_same(const Plan &plan) {
   if (identity_of(plan.file) == plan.identity) return;
   throw Failure(plan.folder + " was replaced while it was read",
                 "another compile wrote to it, or it was edited", "run it again");
+}
+
+void check_content(const Plan &plan, size_t file) {
+  const MappedFile mapped(plan.path(file), static_cast<size_t>(plan.files[file].bytes));
+  Sha256 hash;
+  hash.update(mapped.data(), mapped.size());
+  if (hash.hex() != plan.files[file].sha256)
+    throw damaged(plan.path(file), "its content is not that of the compile (SHA-256)");
 }
 
 Plan load_plan(const std::string &path) {

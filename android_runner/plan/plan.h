@@ -182,6 +182,10 @@ Plan load_plan(const std::string &path);
 // was read since may be of both.
 void check_same(const Plan &plan);
 
+// Throws Failure where the bytes of one of the plan's files are not those of the compile. Reads all
+// of it.
+void check_content(const Plan &plan, size_t file);
+
 // Of a phase's first run: a value for every symbol. Counted ones are sized for their greatest.
 std::vector<int64_t> smallest_symbols(const Plan &plan, const Phase &phase);
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fatal_toy import Driver, builds, is_right, remember_test
 from talk import failure
-from toy import Toy
+from toy import D, Toy, V
 
 from toolkit.toolchain.opencl_loader import find_opencl
 
@@ -98,6 +98,24 @@ def test_what_follows_an_edited_kernel_is_not_judged(
     code, errors = driver("none", *ALONE, **GPU).end()
     assert code == 0 and ("was edited" in errors) is edited and "wrong" not in errors
     assert len(own(tmp_path, "ok")) == (0 if edited else 2) and not own(tmp_path, "bad")
+
+
+def test_damaged_weights_are_no_fault_of_the_driver(
+    fatal: Toy, driver: Driver, tmp_path: Path
+) -> None:
+    """Nothing is remembered against a kernel that was tested on them."""
+    file = fatal.folder / "weights.0.bin"
+    whole = file.read_bytes()
+    file.write_bytes(bytes(4 * V * D) + whole[4 * V * D :])
+    talk = driver("none", *ALONE, **GPU)
+    facts = failure(talk.first)
+    assert talk.end()[0] == 1 and facts["what"] == f"{file} is damaged"
+    assert "content" in facts["because"] and "copy the plan folder again" in facts["hint"]
+    assert not own(tmp_path, "bad")
+    file.write_bytes(whole)
+    again = driver("none", *ALONE, **GPU)
+    is_right(again, fatal)
+    assert again.end() == (0, "") and len(own(tmp_path, "ok")) == 1
 
 
 def test_what_no_dispatch_can_launch_is_not_judged(fatal: Toy, driver: Driver) -> None:
