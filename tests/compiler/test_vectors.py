@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import toolkit
-from opencl_kernels import FAMILIES
+from opencl_kernels import FAMILIES, family_of
 from opencl_kernels.kernel import Argument
+from opencl_kernels.matmul.matmul import Product
 from toolkit.compiler.lowering.kernel_case import KernelCase, kernel_case_of
 from toolkit.compiler.vectors import cases
+from toolkit.compiler.vectors.cases import TestCase as Case
 from toolkit.compiler.vectors.drawn import (
     NotMadeUp,
     expected_of,
@@ -24,9 +26,9 @@ from toolkit.compiler.vectors.drawn import (
     range_of,
     told_apart,
 )
-from toolkit.compiler.vectors.tests import untested_kernels, with_tests
+from toolkit.compiler.vectors.tests import TAIL, _Computed, untested_kernels, with_tests
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import Dispatch, Fill, Plan, Program
+from toolkit.plan.schema import Dispatch, Expected, Fill, Plan, Program
 from toolkit.plan.text import to_json
 
 DEMO = Path(toolkit.__file__).parent / "demo_model"
@@ -179,3 +181,41 @@ def test_what_stays_is_no_part_of_the_size() -> None:
     before, after = np.ones(10_000), np.ones(10_000)
     after[7:10] = 3.0
     assert expected_of(1, (1, 0), after, before).size == pytest.approx(np.sqrt(12), rel=1e-5)
+
+
+def told(plan: Plan, adreno: Path, values: np.ndarray, dtype: str = "f32") -> list[Expected]:
+    """What a test tells of the y of a product, where it is `values`."""
+    dispatch = plan.phases[0].steps[0]
+    assert isinstance(dispatch, Dispatch)
+    family, product = family_of("gemv"), Product(M=1, N=values.size, K=96)
+    arguments = family.arguments(product)
+    case = Case(dispatch, family, product, arguments, arguments, {}, {})
+    computed = _Computed(plan, adreno, case, {}, False)
+    y = replace(arguments[-1], dtype=dtype)
+    return list(computed._told(len(arguments) - 1, y, values, {}))
+
+
+def apart(told: Expected, actual: np.ndarray) -> float:
+    """As the runner compares, in shares of the size."""
+    sums = np.array(told_apart(actual[told.first :], told.size)) - np.array(told.sums)
+    return float(np.sqrt(np.mean(sums**2.0)) / 4096)
+
+
+def test_what_rounding_leaves_of_a_faint_tail_is_no_error(plan: Plan, adreno: Path) -> None:
+    """Products of codes that equal their zero point are 0 in numpy, and nearly so in floats."""
+    rng = np.random.default_rng(0)
+    for faint in (0.0, 1e-6):
+        right = rng.standard_normal(999)
+        right[-TAIL:] *= faint
+        whole, tail = told(plan, adreno, right)
+        assert (whole.first, tail.first, tail.count) == (0, 999 - TAIL, TAIL)
+        noise = np.zeros(999)
+        noise[-TAIL:] = rng.standard_normal(TAIL)
+        assert apart(tail, right + 1e-5 * noise) < 1 / 64  # of a norm of 6e-5
+        assert apart(tail, right + 1e-2 * noise) > 1 / 64 > apart(whole, right + 1e-2 * noise)
+
+
+def test_floats_that_are_all_nothing_are_told_nothing_of(plan: Plan, adreno: Path) -> None:
+    """An error in them has no measure; in whole numbers there is none."""
+    assert told(plan, adreno, np.zeros(999)) == []
+    assert [each.size for each in told(plan, adreno, np.zeros(999, np.int64), "i32")] == [0, 0]

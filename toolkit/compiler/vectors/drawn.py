@@ -80,13 +80,19 @@ def told_apart(values: Array, size: float) -> tuple[int, ...]:
 
 
 def expected_of(
-    arg: int, runs: Sequence[int], values: Array, before: Array | None, last: int = 0
+    arg: int,
+    runs: Sequence[int],
+    values: Array,
+    before: Array | None,
+    last: int = 0,
+    least: float = 0.0,
 ) -> Expected:
     """What is told of an argument.
 
     runs    their number, and elements from one to the next
     before  what it held, where only a part of it is written
     last    only so many of its last elements; 0: all
+    least   the size of floats, where theirs is smaller
     """
     rows, stride = runs
     flat = values.reshape(-1)
@@ -94,7 +100,8 @@ def expected_of(
     part = slice(-last, None)
     size = 0.0
     if values.dtype.kind != "i":
-        size = float(f"{np.linalg.norm(change[part].astype(np.float64)):.6g}")
+        norm = np.linalg.norm(change[part].astype(np.float64))
+        size = float(f"{max(norm, least):.6g}")
     sums = told_apart(flat[part], size)
     if last:
         return Expected(arg, last, size, sums, flat.size - last)
