@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -85,6 +86,9 @@ def nmse(actual: Array, expected: Array) -> float:
     return error / max(float(np.sum(expected.astype(np.float64) ** 2)), 1e-30)
 
 
+ROUNDED = {"sample_weights"}  # families whose integers are what devices make of exponentials
+
+
 def check(
     family: Family,
     case: Case,
@@ -99,7 +103,7 @@ def check(
         if name not in expected:
             if name in inputs:
                 assert value.tobytes() == inputs[name].tobytes(), f"{name} was changed"
-        elif value.dtype.kind in "iu":
+        elif value.dtype.kind in "iu" and family.name not in ROUNDED:
             np.testing.assert_array_equal(value, expected[name])
         else:
             assert np.isfinite(value).all(), f"{name} has elements that are not finite"
@@ -119,10 +123,13 @@ def check_launch(queue: Any, family: Family, kernel: Kernel, case: Case, knobs: 
     assert (guard == GUARD).all(), f"{kernel.name} wrote past the end of a buffer"
     check(family, case, inputs, outputs, in_halves="fp16" in needs.features)
     taken = local_memory(queue, built)
-    axes = getattr(case, "axes", ())
-    # Compilers drop what a loop of one turn, or of none, would fill.
-    dropped = taken == 0 and (0 in axes or axes[-1:] == (1,))
-    assert taken == needs.local_bytes or dropped
+    assert taken == needs.local_bytes or (taken == 0 and is_dropped(case))
+
+
+def is_dropped(case: Any) -> bool:
+    """Whether compilers find that nobody reads a kernel's sums, or fills them in several turns."""
+    axes, ending = getattr(case, "axes", ()), getattr(case, "epilogue", "")
+    return 0 in axes or axes[-1:] == (1,) or (ending != "" and not re.search(r"\bv\b", ending))
 
 
 def skip_without(queue: Any, features: Iterable[str]) -> None:
