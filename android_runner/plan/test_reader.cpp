@@ -9,6 +9,7 @@ namespace {
 
 constexpr int64_t MOST = 1 << 24;   // elements, and values that are made up
 constexpr size_t MOST_TOLD = 4096;  // elements that are told one by one
+constexpr size_t MOST_FOLLOWED = 8;  // tests, each of which follows the one before
 
 struct Tested {
   const Plan &plan;
@@ -83,6 +84,18 @@ std::vector<int64_t> read_symbols(const Node &node, const Plan &plan, const Phas
   return values;
 }
 
+void check_number(const Node &node, size_t most) {
+  if (node.size() > most) node.fail("there are more than " + std::to_string(most));
+}
+
+// How many tests come before it, one after the other.
+size_t followed(const KernelTest &test, const Plan &plan) {
+  size_t count = 0;
+  for (std::optional<size_t> before = test.after; before; before = plan.tests[*before].after)
+    ++count;
+  return count;
+}
+
 }  // namespace
 
 KernelTest read_test(const Node &node, const Plan &plan) {
@@ -92,13 +105,18 @@ KernelTest read_test(const Node &node, const Plan &plan) {
   const Step &step = phase.steps[test.step];
   if (step.kind != Step::Dispatch) node.at("step").fail("it is no dispatch");
   const Tested tested{plan, phase, step};
+  check_number(node.at("fills"), step.args.size());
+  check_number(node.at("expected"), 2 * step.args.size());
   test.symbols = read_symbols(node.at("symbols"), plan, phase);
   for (const Node &fill : node.at("fills").items()) test.fills.push_back(read_fill(fill, tested));
   for (const Node &each : node.at("expected").items())
     test.expected.push_back(read_expected(each, tested));
+  if (test.expected.empty()) node.at("expected").fail("any kernel passes a test of nothing");
   if (!node.has("after")) return test;
   test.after = node.at("after").index(plan.tests.size(), "the tests before it");
   if (plan.tests[*test.after].phase != test.phase) node.at("after").fail("it is of another phase");
+  if (followed(test, plan) > MOST_FOLLOWED)
+    node.at("after").fail("more than " + std::to_string(MOST_FOLLOWED) + " follow each other");
   return test;
 }
 

@@ -40,6 +40,11 @@ def changed(value: dict[str, Any], key: str, to: Any) -> dict[str, Any]:
     return {k: v for k, v in {**value, key: to}.items() if v is not ABSENT}
 
 
+def chain(count: int) -> list[dict[str, Any]]:
+    """Tests, each of which follows the one before."""
+    return [TEST, *({**TEST, "after": i} for i in range(count - 1))]
+
+
 STEP, VARIANT = "phases.0.steps.0", "phases.0.steps.0.variants.0"
 
 
@@ -326,6 +331,9 @@ BAD_PLANS = (
             ("after", 0, "it would follow itself", ""),
             ("fills", FILL, "no list", ""),
             ("expected", ABSENT, "it is missing", ""),
+            ("expected", [], "any kernel passes it", ""),
+            ("expected", [EXPECTED] * 9, "two for each argument", ""),
+            ("fills", [FILL] * 5, "one for each argument", ""),
         )
     ),
     bad(
@@ -334,6 +342,8 @@ BAD_PLANS = (
         "another phase's scratch",
         "tests[1].after",
     ),
+    bad("tests", [TEST] * 21, "more than steps"),
+    bad("tests", chain(10), "too many follow each other", "tests[9].after"),
     *(
         bad("tests", [{**TEST, "fills": [{**FILL, key: value}]}], reason, f"{AT}.fills[0].{key}")
         for key, value, reason in (
@@ -409,6 +419,9 @@ GOOD_PLANS = (
     PlanEdit("tests", [], "none"),
     PlanEdit("tests", [{**TEST, "fills": [{**FILL, "words": []}]}], "made up"),
     PlanEdit("tests", [TEST, {**TEST, "after": 0}], "one after the other"),
+    PlanEdit("tests", chain(9), "eight follow the first"),
+    PlanEdit("tests", [TEST] * 20, "one for each step"),
+    PlanEdit("tests", [{**TEST, "fills": [FILL] * 4, "expected": [EXPECTED] * 8}], "the most"),
     PlanEdit("tests", [{**TEST, "fills": [{**FILL, "words": [7, -1, 2**31 - 1]}]}], "words"),
     PlanEdit("tests", [{**TEST, "fills": [{**FILL, "count": 1, "rows": 2, "stride": 7}]}], "runs"),
     PlanEdit("tests", [{**TEST, "expected": [{**EXPECTED, "first": 80, "size": 0}]}], "exact"),

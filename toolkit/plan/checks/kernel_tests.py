@@ -10,10 +10,13 @@ from toolkit.plan.schema import DTYPE_BYTES, Dispatch, Expected, Fill, KernelTes
 MOST = 2**24  # elements, and values that are made up
 MOST_TOLD = 4096  # elements that are told one by one
 SUMS = 8
+MOST_FOLLOWED = 8  # tests, each of which follows the one before
 
 
 def tests_problems(plan: Plan) -> Iterator[PocketError]:
     """Of the tests of a plan that is sound otherwise."""
+    if len(plan.tests) > sum(len(phase.steps) for phase in plan.phases):
+        yield damaged("tests", "there are more than steps")  # a dispatch has one at most
     for number, test in enumerate(plan.tests):
         yield from _test_problems(number, test, plan)
 
@@ -27,15 +30,34 @@ def _test_problems(number: int, test: KernelTest, plan: Plan) -> Iterator[Pocket
     if not isinstance(step, Dispatch):
         yield damaged(f"{at}.step", "it is no dispatch")
         return
+    yield from _number_problems(f"{at}.fills", len(test.fills), len(step.args))
+    yield from _number_problems(f"{at}.expected", len(test.expected), 2 * len(step.args))
     yield from _symbol_problems(f"{at}.symbols", test, phase, plan)
     for i, fill in enumerate(test.fills):
         yield from _fill_problems(f"{at}.fills[{i}]", fill, step, phase, plan)
     for i, each in enumerate(test.expected):
         yield from _expected_problems(f"{at}.expected[{i}]", each, step, phase, plan)
+    if not test.expected:
+        yield damaged(f"{at}.expected", "any kernel passes a test of nothing")
     if test.after is not None:
         yield from index_problems(f"{at}.after", test.after, number)
         if plan.tests[test.after].phase != test.phase:
             yield damaged(f"{at}.after", "it is of another phase")
+        if _followed(test, plan) > MOST_FOLLOWED:
+            yield damaged(f"{at}.after", f"more than {MOST_FOLLOWED} follow each other")
+
+
+def _number_problems(at: str, found: int, most: int) -> Iterator[PocketError]:
+    if found > most:
+        yield damaged(at, f"there are more than {most}")
+
+
+def _followed(test: KernelTest, plan: Plan) -> int:
+    """How many tests come before it, one after the other; those are sound."""
+    count, before = 0, test.after
+    while before is not None:
+        count, before = count + 1, plan.tests[before].after
+    return count
 
 
 def _symbol_problems(at: str, test: KernelTest, phase: Phase, plan: Plan) -> Iterator[PocketError]:
