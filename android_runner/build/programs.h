@@ -37,11 +37,11 @@ class Programs {
   // Has those of these programs built by workers that are not in the cache yet.
   void build_ahead(const std::vector<size_t> &programs);
   bool hopeless(size_t program) { return !reason(program).empty(); }
-  // What a self-test found out, for this driver: that the program computes as another one does, or
+  // What a self-test found out, for this driver: that the program computes what the compiler did, or
   // something else; it is not used then.
   bool distrusts_driver() const { return remembers_crashes_; }
   bool proven(size_t program);
-  void prove(size_t program, const std::string &why);
+  void prove(size_t program);
   void reject(size_t program, const std::string &why);
   bool rejected(size_t program) const { return rejected_.count(program) > 0; }
   std::string name(size_t program) const { return plan_.program_name(program); }

@@ -118,6 +118,21 @@ def test_damaged_weights_are_no_fault_of_the_driver(
     assert again.end() == (0, "") and len(own(tmp_path, "ok")) == 1
 
 
+def test_the_words_of_an_older_test_prove_nothing(
+    fatal: Toy, driver: Driver, tmp_path: Path
+) -> None:
+    """It had compared the variants of a dispatch, and took the only one for right."""
+    assert driver("none", *ALONE, **GPU).end() == (0, "")
+    [proof] = own(tmp_path, "ok")
+    assert proof.read_text() == "computes what the compiler did\n"
+    proof.write_text("only variant\n")
+    for file in own(tmp_path, "bin"):
+        file.unlink()
+    talk = driver("none", *ALONE, FAKE_WRONG=MISTAKES[0], **GPU)
+    is_right(talk, fatal)
+    assert WRONG in talk.end()[1]
+
+
 def test_what_no_dispatch_can_launch_is_not_judged(fatal: Toy, driver: Driver) -> None:
     """A plan whose test is of a phase that is not loaded."""
     fatal.plan["tests"][0] |= {"phase": 2}
