@@ -42,7 +42,7 @@ class Node {
 
 Plan read_plan(const Node &root, const std::string &folder);
 Phase read_phase(const Node &node, const Plan &plan, const Box &box);
-KernelTest read_test(const Node &node, const Plan &plan);
+void read_tests(const Node &node, Plan &plan);
 Symbol read_symbol(const Node &node, const Symbols &earlier);
 Buffer read_buffer(const Node &node, const Symbols &symbols, const Box &box);
 std::vector<State> read_states(const Node &node, const std::vector<Buffer> &buffers);

@@ -142,14 +142,6 @@ void read_tables(const Node &root, Plan &plan, Box &box) {
     for (const Node &node : root.at("drivers").items()) plan.drivers.push_back(read_driver(node));
 }
 
-// A dispatch has one at most.
-void read_tests(const Node &node, Plan &plan) {
-  size_t steps = 0;
-  for (const Phase &phase : plan.phases) steps += phase.steps.size();
-  if (node.size() > steps) node.fail("there are more than steps");
-  for (const Node &each : node.items()) plan.tests.push_back(read_test(each, plan));
-}
-
 }  // namespace
 
 Plan read_plan(const Node &root, const std::string &folder) {

@@ -1,4 +1,4 @@
-// One test of plan.json: a dispatch with made-up inputs, and what is known of its outputs.
+// The tests of plan.json: dispatches with made-up inputs, and what is known of their outputs.
 #include <algorithm>
 
 #include "base/vectors.h"
@@ -7,8 +7,8 @@
 namespace pocket {
 namespace {
 
-constexpr int64_t MOST = 1 << 24;   // elements, and values that are made up
-constexpr size_t MOST_TOLD = 4096;  // elements that are told one by one
+constexpr int64_t MOST = 1 << 24;    // elements, and values that are made up
+constexpr size_t MOST_TOLD = 4096;   // elements that are told one by one
 constexpr size_t MOST_FOLLOWED = 8;  // tests, each of which follows the one before
 
 struct Tested {
@@ -85,18 +85,16 @@ std::vector<int64_t> read_symbols(const Node &node, const Plan &plan, const Phas
 }
 
 void check_number(const Node &node, size_t most) {
-  if (node.size() > most) node.fail("there are more than " + std::to_string(most));
+  if (node.size() > most) node.fail("there are too many");
 }
 
-// How many tests come before it, one after the other.
-size_t followed(const KernelTest &test, const Plan &plan) {
+void read_after(const Node &node, const Plan &plan, KernelTest &test) {
+  test.after = node.index(plan.tests.size(), "the tests before it");
+  if (plan.tests[*test.after].phase != test.phase) node.fail("it is of another phase");
   size_t count = 0;
   for (std::optional<size_t> before = test.after; before; before = plan.tests[*before].after)
-    ++count;
-  return count;
+    if (++count > MOST_FOLLOWED) node.fail("too many follow each other");
 }
-
-}  // namespace
 
 KernelTest read_test(const Node &node, const Plan &plan) {
   KernelTest test{node.at("phase").index(plan.phases.size(), "phases"), 0, {}, {}, {}};
@@ -105,19 +103,24 @@ KernelTest read_test(const Node &node, const Plan &plan) {
   const Step &step = phase.steps[test.step];
   if (step.kind != Step::Dispatch) node.at("step").fail("it is no dispatch");
   const Tested tested{plan, phase, step};
-  check_number(node.at("fills"), step.args.size());
-  check_number(node.at("expected"), 2 * step.args.size());
+  const Node fills = node.at("fills"), expected = node.at("expected");
+  check_number(fills, step.args.size());
+  check_number(expected, 2 * step.args.size());
   test.symbols = read_symbols(node.at("symbols"), plan, phase);
-  for (const Node &fill : node.at("fills").items()) test.fills.push_back(read_fill(fill, tested));
-  for (const Node &each : node.at("expected").items())
-    test.expected.push_back(read_expected(each, tested));
-  if (test.expected.empty()) node.at("expected").fail("any kernel passes a test of nothing");
-  if (!node.has("after")) return test;
-  test.after = node.at("after").index(plan.tests.size(), "the tests before it");
-  if (plan.tests[*test.after].phase != test.phase) node.at("after").fail("it is of another phase");
-  if (followed(test, plan) > MOST_FOLLOWED)
-    node.at("after").fail("more than " + std::to_string(MOST_FOLLOWED) + " follow each other");
+  for (const Node &fill : fills.items()) test.fills.push_back(read_fill(fill, tested));
+  for (const Node &each : expected.items()) test.expected.push_back(read_expected(each, tested));
+  if (test.expected.empty()) expected.fail("any kernel passes a test of nothing");
+  if (node.has("after")) read_after(node.at("after"), plan, test);
   return test;
+}
+
+}  // namespace
+
+void read_tests(const Node &node, Plan &plan) {
+  size_t steps = 0;
+  for (const Phase &phase : plan.phases) steps += phase.steps.size();
+  check_number(node, steps);  // a dispatch has one at most
+  for (const Node &each : node.items()) plan.tests.push_back(read_test(each, plan));
 }
 
 }  // namespace pocket
