@@ -201,6 +201,7 @@ def damaged_states(good: bytes, folder: Path, count: int) -> list[bytes]:
 def talk(good: Path, folder: Path, lines: Sequence[bytes]) -> list[str]:
     """What the runner, built with sanitizers, answers to these lines, and then to `quit`."""
     options = ["--cl-lib", str(null_device(*SANITIZERS)), "--cache", "", "--phases", "score"]
+    options += ["--recorded", "on"]  # whatever times say: a switch would be noted
     done = subprocess.run(
         [str(sanitized_runner()), str(good), *options],
         input=b"\n".join([*lines, b"quit\n"]),
