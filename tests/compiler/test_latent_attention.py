@@ -35,11 +35,11 @@ def made(folder: Path, *changes: tuple[str, str], **options: Any) -> CompileRepo
     [
         pytest.param(LATENT, 3, "pocl", id="all"),
         pytest.param(LATENT, 3, "generic", id="all-generic", marks=pytest.mark.slow),
-        pytest.param(DIRECT, 2, "pocl", id="keys", marks=pytest.mark.slow),
+        pytest.param(DIRECT, 3, "pocl", id="keys", marks=pytest.mark.slow),
     ],
 )
 def test_a_layer(changes: Changes, products: int, device: str, tmp_path: Path) -> None:
-    """One product makes all that is of low rank; two that read it share a launch.
+    """One product makes all that is of low rank; two that read rows of their own share a launch.
 
     One launch rotates, and writes to the states.
     """
