@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from clang_ir import body_of, needs_clang
 from launches import nmse
 
 from opencl_kernels import FAMILIES, KERNELS, family_of
@@ -18,8 +17,7 @@ from opencl_kernels.attention.heads import Heads
 from opencl_kernels.attention.tiles import LOCAL, tiles
 from opencl_kernels.case import At
 from opencl_kernels.family import kernels_for, random_inputs
-from opencl_kernels.kernel import Knobs, source_text
-from opencl_kernels.launch import all_defines, launch, program_text
+from opencl_kernels.launch import launch
 from opencl_kernels.tuned import default_knobs, usual_knobs
 
 NAMES = ("attention_prefill_half", "attention_decode_half", "attention_split_half")
@@ -43,10 +41,6 @@ WIDTHS = (
 )
 LARGEST = 65504  # of halves
 ROOM = 32768
-COMPILERS = ("clang", *(f"clang-{version}" for version in range(21, 13, -1)))
-COMPILER = next(filter(None, map(shutil.which, COMPILERS)), None)
-OPTIONS = "-x cl -target spir64 -Xclang -finclude-default-header -O2 -w"
-needs_clang = pytest.mark.skipif(not COMPILER, reason="Clang is not installed (apt install clang)")
 
 
 def launched(H: int, G: int, K: int, V: int = 0) -> Iterator[tuple[str, Heads]]:
@@ -84,19 +78,6 @@ def test_processors_keep_to_their_own_kernels() -> None:
         assert found == [f"{name}_cpu", name]
 
 
-def kernel_function(name: str, case: Heads, knobs: Knobs) -> str:
-    """A kernel as LLVM has it after all passes."""
-    kernel = KERNELS[name]
-    text = program_text(source_text(kernel.source), all_defines(kernel, case, knobs))
-    standard = kernel.options or ("-cl-std=CL1.2",)
-    command = [str(COMPILER), *OPTIONS.split(), *standard, "-S", "-emit-llvm", "-o", "-", "-"]
-    done = subprocess.run(command, input=text, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = re.search(rf"^define [^\n]*spir_kernel void @{name}\(.*?^}}", done.stdout, re.M | re.S)
-    assert found, done.stdout
-    return found[0]
-
-
 def products_and_loads(text: str) -> Iterator[tuple[int, int]]:
     """Of each loop that has products of vectors: multiply-adds, and loads of any memory."""
     for block in re.split(r"\n(?=\d+:)", text):
@@ -116,7 +97,7 @@ def test_registers_hold_the_sums_and_loads_feed_many_products(K: int, device_cla
     once. With one row and one key, a load of eight elements would have four products."""
     few = ("attention_decode_shuffle", next(launched(8, 2, K))[1])
     for name, case in (*launched(32, 2, K), few):
-        text = kernel_function(name, case, default_knobs(KERNELS[name], device_class))
+        text = body_of(KERNELS[name], case, default_knobs(KERNELS[name], device_class))
         assert "alloca" not in text, (name, re.findall(".*alloca.*", text))
         counts = list(products_and_loads(text))
         assert counts

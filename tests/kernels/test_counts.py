@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clang_ir import needs_clang
 from launches import check, is_dropped
 
 from opencl_kernels import FAMILIES, KERNELS, family_of
@@ -26,10 +27,9 @@ from opencl_kernels.matmul.matmul import Norm, Product
 from opencl_kernels.sampling import sample, slices
 from opencl_kernels.sampling.sample import Choice
 from opencl_kernels.tuned import default_knobs, usual_knobs
-from toolkit.bench.counting.clang import find_clang
 from toolkit.bench.counting.launches import WAVES, Count, count_launch
 
-pytestmark = pytest.mark.skipif(not find_clang(), reason="there is no Clang (apt install clang)")
+pytestmark = needs_clang
 
 ROOM = 32768  # bytes of local memory
 CODES = quantized("e0m4", 32, "f16", "u8")

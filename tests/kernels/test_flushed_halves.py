@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from clang_ir import needs_clang
 from launches import nmse
 
 from opencl_kernels import KERNELS, family_of
@@ -20,12 +21,11 @@ from opencl_kernels.layouts import F16, quantized
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.tuned import default_knobs
 from toolkit.bench.counting import program
-from toolkit.bench.counting.clang import find_clang
 from toolkit.bench.counting.ir import Instruction
 from toolkit.bench.counting.launches import WAVES, count_launch
 from toolkit.bench.counting.operations import BINARY, Operation
 
-pytestmark = pytest.mark.skipif(not find_clang(), reason="there is no Clang (apt install clang)")
+pytestmark = needs_clang
 
 SMALLEST = np.float16(2**-14)  # of halves with all their bits
 CODES = Product(M=1, N=32, K=512, x="f16", w=quantized("e0m4", 32, "f32", "u8"))

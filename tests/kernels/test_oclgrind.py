@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from needed import needs
 
 from opencl_kernels import KERNELS
 
@@ -22,7 +23,7 @@ SCRIPT = Path(__file__).with_name("run_cases.py")
 
 pytestmark = [
     pytest.mark.oclgrind,
-    pytest.mark.skipif(not LIBRARY, reason="Oclgrind is not installed (apt install oclgrind)"),
+    needs(LIBRARY, "Oclgrind is not installed (apt install oclgrind)"),
 ]
 
 

@@ -18,7 +18,7 @@ from opencl_kernels.launch import launch
 from opencl_kernels.layouts import F16, F32, Stored, quantized
 from opencl_kernels.records.gathered import ticket_of
 from opencl_kernels.records.neurons import Neurons
-from opencl_kernels.records.packing import pack, random, unpack
+from opencl_kernels.records.packing import pack, random, unpack, values
 from opencl_kernels.records.products import RecordColumns, RecordRows
 from opencl_kernels.records.record import KINDS, Record
 from opencl_kernels.tuned import default_knobs
@@ -170,8 +170,7 @@ def test_rows_of_other_indices_stay(queue: Any, name: str, count: int) -> None:
     found = run(queue, name, inputs | {"ticket": ticket}, ROWS)
     others = np.setdiff1d(np.arange(50), indices)
     np.testing.assert_array_equal(found[:, others], inputs["v"][:, others])
-    parts = unpack(ROWS.record, inputs["slots"][:count])
-    gates = inputs["x"] @ parts[0].values(np.float64).T  # type: ignore[union-attr]
+    gates = inputs["x"] @ values(ROWS.record, inputs["slots"][:count])[0].T
     assert nmse(found[:, indices], gates) < 1e-10
 
 

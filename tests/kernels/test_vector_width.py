@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from needed import needs
 
 SCRIPT = Path(__file__).with_name("run_cases.py")
 CPUINFO = Path("/proc/cpuinfo")
@@ -29,7 +30,7 @@ WIDE = (
 
 
 @pytest.mark.slow  # compiled as users get it: by a process and a cache of its own
-@pytest.mark.skipif(not shutil.which("objdump"), reason="objdump (binutils) is not installed")
+@needs(shutil.which("objdump"), "objdump (binutils) is not installed")
 @pytest.mark.skipif(
     not CPUINFO.exists() or "avx512f" not in CPUINFO.read_text(), reason="no AVX-512 here"
 )

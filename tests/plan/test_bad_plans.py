@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bad_plans import BAD_PLANS, GOOD_PLANS, PlanEdit
+from bad_plans import BAD_PLANS, GOOD_PLANS
 from edits import put
+from plan_edits import PlanEdit
 from talk import failure
 from toy import Toy
 

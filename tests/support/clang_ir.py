@@ -8,21 +8,19 @@ Clang shows it: an array that is indexed by constants only is gone after its pas
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from functools import cache
 from math import prod
 from typing import NamedTuple
 
-import pytest
+from needed import needs
 
 from opencl_kernels import Kernel
 from opencl_kernels.case import Case
 from opencl_kernels.kernel import Knobs, source_text
 from opencl_kernels.launch import all_defines, program_text
+from toolkit.bench.counting.clang import find_clang
 
-COMPILERS = ("clang", *(f"clang-{version}" for version in range(21, 13, -1)))
-COMPILER = next(filter(None, map(shutil.which, COMPILERS)), None)
 FROM_SOURCE = "-x cl -cl-std=CL1.2 -Xclang -finclude-default-header"
 FROM_IR = "-x ir"
 # All is inlined, as GPUs' compilers do: they call nothing.
@@ -36,7 +34,7 @@ float sub_group_shuffle_xor(float v, uint by);
 BYTES = {"float": 4, "i32": 4, "i64": 8, "half": 2, "i16": 2, "i8": 1}
 LOCAL = re.compile(r"^@\S+ = internal (?:\w+ )*addrspace\(3\) global (.*?) undef, align", re.M)
 
-needs_clang = pytest.mark.skipif(not COMPILER, reason="no Clang (apt install clang)")
+needs_clang = needs(find_clang(), "there is no Clang (apt install clang)")
 
 
 class Memory(NamedTuple):
@@ -48,13 +46,23 @@ class Memory(NamedTuple):
 
 def memory_of(kernel: Kernel, case: Case, knobs: Knobs) -> Memory:
     """What a launch's work-group takes of local memory, and its work-items of private memory."""
-    needs = kernel.requires(case, knobs).features
-    source = program_text(source_text(kernel.source), all_defines(kernel, case, knobs))
-    text = _compiled((SHUFFLES if "shuffles" in needs else "") + source, FROM_SOURCE)
-    if " = alloca " in _function(text, kernel.name):  # what loops index may lie in memory yet
-        text = _compiled(text, FROM_IR)
+    text = _module(kernel, case, knobs)
     private = re.findall(r"= (alloca [^,\n]*)", _function(text, kernel.name))
     return Memory(sum(map(_size, LOCAL.findall(text))), tuple(private))
+
+
+def body_of(kernel: Kernel, case: Case, knobs: Knobs) -> str:
+    """The kernel's function, as text."""
+    return _function(_module(kernel, case, knobs), kernel.name)
+
+
+def _module(kernel: Kernel, case: Case, knobs: Knobs) -> str:
+    features = kernel.requires(case, knobs).features
+    source = program_text(source_text(kernel.source), all_defines(kernel, case, knobs))
+    text = _compiled((SHUFFLES if "shuffles" in features else "") + source, FROM_SOURCE)
+    if " = alloca " in _function(text, kernel.name):  # what loops index may lie in memory yet
+        text = _compiled(text, FROM_IR)
+    return text
 
 
 def _function(text: str, name: str) -> str:
@@ -66,7 +74,7 @@ def _function(text: str, name: str) -> str:
 
 @cache
 def _compiled(text: str, language: str) -> str:
-    command = [str(COMPILER), *language.split(), *OPTIONS.split()]
+    command = [str(find_clang()), *language.split(), *OPTIONS.split()]
     done = subprocess.run(command, input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -7,9 +7,16 @@ from typing import NoReturn
 
 import pytest
 
+ALL = bool(os.environ.get("POCKETCL_NEED_ALL"))  # where every tool must be there, as in CI
+
 
 def absent(reason: str) -> NoReturn:
-    """Skip a test; fail it where $POCKETCL_NEED_PHONE says that a phone must be there (CI)."""
-    if os.environ.get("POCKETCL_NEED_PHONE"):
+    """Skip a test; fail it where every tool must be there."""
+    if ALL:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def needs(found: object, reason: str) -> pytest.MarkDecorator:
+    """Marks tests that are skipped without a tool. Where it must be there, they run, and fail."""
+    return pytest.mark.skipif(not found and not ALL, reason=reason)

@@ -7,10 +7,10 @@ import numpy as np
 
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument
+from toolkit.plan.checks.kernel_tests import SUMS
 from toolkit.plan.schema import Expected, Fill
 
 PARTS = 64  # of 1: floats are made up in these, which halves hold exactly
-SUMS = 8
 STEPS = 4096  # of the size of an array: how finely its sums are told
 FLOATS, POSITIVE = (-2 * PARTS, 4 * PARTS + 1), (1, 2 * PARTS)  # the least, and how many there are
 
