@@ -82,15 +82,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(PARAMS) {
   __local float4 queries[ROWS_HELD * K4], tile[D4 * LINE];
   __local float weights[KEYS * STRIDE], part[WG], shrink[QROWS];
-  const int lane = get_local_id(0), g = get_group_id(1), b = get_group_id(2);
-  const int seq = SEQ, past = PAST, start = START(b);
-  const int split = GROUP_ID(0) % SPLIT_COUNT, block = GROUP_ID(0) / SPLIT_COUNT;
-  const int first = FIRST_ROW(block), rows = min(QROWS, ROWS_END(block) - first);
-  const int lowest = lowest_key(past + first / HEADS, start);
-  const int last = past + (first + rows - 1) / HEADS + 1;
-  const int most = CEIL_DIV(max(0, last - lowest), SPLIT_COUNT);
-  const int begin = lowest + split * most, end = min(last, begin + most);
-  const size_t head = head_of(b * seq, g, 0);
+#include "attention_begin.clh"
   __global const STORAGE(X_HALF) *x = q + head * K;
   STATE keys = k_state + head_at(b, g, K);
   STATE values = v_state + head_at(b, g, V);

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from opencl_kernels.attention import attention, cases, clusters, heads
+from opencl_kernels.attention import attention, cases, heads
 from opencl_kernels.attention.heads import Heads
-from opencl_kernels.attention.tiles import DECODE_KNOBS, half_grid
 from opencl_kernels.case import At, Defines, ceil_div
 from opencl_kernels.family import Family
 from opencl_kernels.formats import Array
@@ -127,31 +126,8 @@ SPLIT = Family(
             grid=worker_grid,
             knobs={"WORKERS": (8, 3)},
         ),
-        Kernel(
-            name="attention_split_shuffle",
-            source="attention_shuffle.cl",
-            classes=attention.CLASSES,
-            defines=attention.in_clusters,
-            grid=clusters.grid,
-            cuts=0,
-            on_processors=False,
-            knobs=clusters.KNOBS,
-            supports=clusters.fits_registers,
-            requires=clusters.requires,
-            options=clusters.OPTIONS,
-        ),
-        Kernel(
-            name="attention_split_half",
-            source="attention_half.cl",
-            classes=attention.CLASSES,
-            defines=attention.in_tiles,
-            grid=half_grid,
-            cuts=0,
-            on_processors=False,
-            knobs=DECODE_KNOBS,
-            supports=attention.shared_by_many,
-            requires=attention.tiles_require,
-        ),
+        replace(attention.IN_CLUSTERS, name="attention_split_shuffle"),
+        replace(attention.OF_MANY_HEADS, name="attention_split_half"),
         Kernel(
             name="attention_split",
             source="attention.cl",

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drafts import Memory, run
 
 from opencl_kernels import FAMILIES
 from opencl_kernels.map.indexed import SEQ, Operand, floats
@@ -13,7 +14,6 @@ from toolkit.compiler.lowering.drafts import Draft, with_joint_maps
 from toolkit.plan.schema import HostStep, Ref
 
 SIZE = 12
-Memory = dict[Ref, np.ndarray[Any, Any]]
 
 
 def map_of(name: str, reads: tuple[int, ...], writes: int, into: str = "", first: Any = 7) -> Draft:
@@ -24,16 +24,6 @@ def map_of(name: str, reads: tuple[int, ...], writes: int, into: str = "", first
                elements=SIZE if into else None)  # fmt: skip
     refs: dict[str, Ref] = {f"a{i}": ("scratch", place) for i, place in enumerate(reads)}
     return Draft(name, "map", case, {**refs, "y": ("scratch", writes)})
-
-
-def run(drafts: list[Any], memory: Memory) -> Memory:
-    """The memory after all of them, by their families' references."""
-    memory = dict(memory)
-    for draft in drafts:
-        inputs = {name: memory[ref] for name, ref in draft.refs.items()}
-        for name, array in FAMILIES[draft.family].reference(inputs, draft.case).items():
-            memory[draft.refs[name]] = array
-    return memory
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drafts import Memory, run
 
 from opencl_kernels import FAMILIES
 from opencl_kernels.case import symbols_of_texts
@@ -23,7 +24,6 @@ NORMED = replace(PLAIN, norm=Norm(1e-3))
 PART = replace(PLAIN, K=3, X0=2, LDX=SIZE)
 GPU = Settings(CLASSES["generic"], symbols_of_texts(1), 1, 64, "f32", "f32", 8, 32768)
 LARGE = replace(PLAIN, N=4096, K=4096, w=quantized("e0m4", 32, "f16"))
-Memory = dict[Ref, np.ndarray[Any, Any]]
 
 
 def product_of(name: str, reads: int, writes: int, case: Product = PLAIN) -> Draft:
@@ -31,16 +31,6 @@ def product_of(name: str, reads: int, writes: int, case: Product = PLAIN) -> Dra
     refs: dict[str, Ref] = {"x": ("scratch", reads), "y": ("scratch", writes)}
     refs |= {"w": ("weight", case.K)} | ({"gamma": ("weight", 0)} if case.norm else {})
     return Draft(name, "gemv", case, refs)
-
-
-def run(drafts: list[Any], memory: Memory) -> Memory:
-    """The memory after all of them, by their families' references."""
-    memory = dict(memory)
-    for draft in drafts:
-        inputs = {name: memory[ref] for name, ref in draft.refs.items()}
-        for name, array in FAMILIES[draft.family].reference(inputs, draft.case).items():
-            memory[draft.refs[name]] = array
-    return memory
 
 
 def names(*drafts: Draft | HostStep) -> list[str]:
