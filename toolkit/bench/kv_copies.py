@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from opencl_kernels import KERNELS, family_of
-from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan, Ref, WaitStep
+from toolkit.plan.schema import Dispatch, Phase, Plan, Ref, Step, refs_of
 
 
 def kv_copy_bytes(plan: Plan, phase: Phase) -> int:
@@ -13,13 +13,13 @@ def kv_copy_bytes(plan: Plan, phase: Phase) -> int:
     """
     moved = 0
     for step in phase.steps:
-        if not isinstance(step, WaitStep) and not _keeps_states(plan, step):
-            moved += _state_bytes(plan, step.args)
+        if not _keeps_states(plan, step):
+            moved += _state_bytes(plan, list(refs_of(step)))
     return moved
 
 
-def _keeps_states(plan: Plan, step: Dispatch | HostStep) -> bool:
-    if isinstance(step, HostStep):
+def _keeps_states(plan: Plan, step: Step) -> bool:
+    if not isinstance(step, Dispatch):
         return False
     kernel = plan.programs[step.variants[0].program].kernel
     return kernel in KERNELS and family_of(kernel).keeps_states

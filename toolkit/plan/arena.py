@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from toolkit.plan.schema import Dispatch, Phase
+from toolkit.plan.schema import Phase, refs_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def lifetimes(phase: Phase) -> list[Lifetime]:
     """Of every scratch: from the first step that touches it to the last (untouched: step 0)."""
     touched: dict[int, list[int]] = {}
     for number, step in enumerate(phase.steps):
-        for ref in step.args if isinstance(step, Dispatch) else ():
+        for ref in refs_of(step):
             if len(ref) == 2 and ref[0] == "scratch":
                 touched.setdefault(ref[1], []).append(number)
     if len({step.queue for step in phase.steps}) > 1:  # queues overtake each other: all at once

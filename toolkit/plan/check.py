@@ -14,6 +14,7 @@ from toolkit.plan.checks.kernel_tests import tests_problems
 from toolkit.plan.checks.language_model import is_size, model_problems
 from toolkit.plan.checks.memory import buffer_problems, states_problems, symbol_problems
 from toolkit.plan.checks.phases import phase_problems
+from toolkit.plan.checks.tables import tables_problems
 from toolkit.plan.checks.values import (
     duplicate_problems,
     index_problems,
@@ -68,6 +69,7 @@ def _problems(plan: Plan) -> Iterator[PocketError]:
         yield from phase_problems(f"phases[{i}]", phase, plan)
     for i, fault in enumerate(plan.drivers):
         yield from _driver_problems(f"drivers[{i}]", fault)
+    yield from tables_problems(plan)
     yield from model_problems(plan)
     yield from tests_problems(plan)
 

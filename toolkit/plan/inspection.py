@@ -5,7 +5,7 @@ from typing import Any
 
 from toolkit.plan.expr import Expr
 from toolkit.plan.figures import dispatches, figures, weight_bytes
-from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan, Step, SymbolDecl
+from toolkit.plan.schema import Dispatch, Gather, HostStep, Phase, Plan, Step, SymbolDecl
 from toolkit.tables import section, size, table, wrapped
 
 
@@ -69,6 +69,8 @@ def _head(plan: Plan, step: Step) -> tuple[str, ...]:
         return step.name, plan.programs[best.program].kernel, shape(best.global_size)
     if isinstance(step, HostStep):
         return ", ".join(_args(plan, step, {})), step.op, ""
+    if isinstance(step, Gather):
+        return step.name, f"gather {step.select.by}", plan.tables[step.table].name
     return "", step.kind, ""
 
 

@@ -15,6 +15,7 @@ from toolkit.plan.schema import FORMAT, STEPS, Plan, Ref, Step
 from toolkit.plan.text import key_of
 
 REF_KINDS = ("scratch", "weight", "buffer")
+REF_WORDS = ("symbols", "ticket", "slots")  # references by themselves
 RECOMPILE = "compile the model again: pocketcl compile SRC -o PLAN"
 
 
@@ -95,8 +96,8 @@ def _expression(value: Any, path: str) -> Expr:
 
 
 def _reference(value: Any, path: str) -> Ref:
-    if value == ["symbols"]:
-        return ("symbols",)
+    if isinstance(value, list) and len(value) == 1 and value[0] in REF_WORDS:
+        return (str(value[0]),)
     if isinstance(value, list) and len(value) == 2 and value[0] in REF_KINDS:
         return value[0], int(_scalar(int, value[1], f"{path}[1]"))
     raise damaged(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from toolkit.plan.expr import to_rpn
-from toolkit.plan.schema import Dispatch, HostStep, Plan, WaitStep
+from toolkit.plan.schema import STEPS, Plan
 
 LISTS = (  # written line by line
     "symbols",
@@ -24,7 +24,10 @@ LISTS = (  # written line by line
     "steps",
     "drivers",
     "tests",
+    "tables",
+    "points",
 )
+KINDS: dict[type, str] = {cls: kind for kind, cls in STEPS.items()}
 
 
 def to_json(plan: Plan) -> str:
@@ -49,7 +52,7 @@ def key_of(f: dataclasses.Field[Any]) -> str:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = {key_of(f): getattr(value, f.name) for f in _written_fields(value)}
-        kind = {"kind": value.kind} if isinstance(value, Dispatch | HostStep | WaitStep) else {}
+        kind = {"kind": KINDS[type(value)]} if type(value) in KINDS else {}
         return kind | {k: _plain(v) for k, v in pairs.items() if v is not None}
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}

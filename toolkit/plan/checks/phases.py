@@ -1,6 +1,7 @@
 """What the phases of a plan must be: their bounds, scratch memory, steps and variants."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from toolkit.errors import PocketError
 from toolkit.plan.arena import lifetimes, overlap
@@ -28,6 +29,9 @@ from toolkit.plan.schema import (
 QUEUES = 16
 INT32_MAX = 2**31 - 1
 MOST_ITEMS = 2**32 - 1  # of a launch, in each dimension
+NEVER_WRITTEN = ("weight", "ticket", "slots")
+Words: TypeAlias = tuple[str, ...]  # references by themselves
+OUTSIDE: Words = ("symbols",)
 
 
 def phase_problems(at: str, phase: Phase, plan: Plan) -> Iterator[PocketError]:
@@ -79,22 +83,22 @@ def _step_problems(
     if isinstance(step, HostStep):
         yield from _host_problems(at, step, phase, plan)
     if isinstance(step, Dispatch):
-        yield from _dispatch_problems(at, step, phase, plan)
-        for i, variant in enumerate(step.variants):
-            yield from _variant_problems(f"{at}.variants[{i}]", variant, plan, box)
+        yield from dispatch_problems(at, step, phase, plan, box)
 
 
 def _argument_problems(
-    at: str, args: Sequence[Ref], writes: Sequence[int], phase: Phase, plan: Plan
+    at: str, args: Sequence[Ref], writes: Sequence[int], phase: Phase, plan: Plan, words: Words
 ) -> Iterator[PocketError]:
     counts = {"scratch": phase.scratch, "weight": plan.weights, "buffer": plan.buffers}
     for i, ref in enumerate(args):
         if len(ref) == 2:
             yield from index_problems(f"{at}.args[{i}]", ref[1], len(counts[ref[0]]))
+        elif ref[0] not in words:
+            yield damaged(f"{at}.args[{i}]", f"only dispatches of a gather have {ref[0]!r}")
     for i, write in enumerate(writes):
         yield from index_problems(f"{at}.writes[{i}]", write, len(args))
-        if args[write][0] == "weight":
-            yield damaged(f"{at}.writes[{i}]", "a weight is never written")
+        if args[write][0] in NEVER_WRITTEN:
+            yield damaged(f"{at}.writes[{i}]", f"a {args[write][0]} is never written")
 
 
 def _host_problems(at: str, step: HostStep, phase: Phase, plan: Plan) -> Iterator[PocketError]:
@@ -108,19 +112,24 @@ def _host_problems(at: str, step: HostStep, phase: Phase, plan: Plan) -> Iterato
     for i, (ref, kind) in enumerate(zip(step.args, kinds, strict=True)):
         if ref[0] != kind:
             yield damaged(f"{at}.args[{i}]", f"{step.op} takes a {kind}, this is {ref[0]!r}")
-    yield from _argument_problems(at, step.args, step.writes, phase, plan)
+    yield from _argument_problems(at, step.args, step.writes, phase, plan, OUTSIDE)
     if step.writes:
         yield damaged(f"{at}.writes", f"{step.op} writes nothing")
     if step.params:
         yield damaged(f"{at}.params", f"{step.op} has no parameters")
 
 
-def _dispatch_problems(at: str, step: Dispatch, phase: Phase, plan: Plan) -> Iterator[PocketError]:
-    yield from _argument_problems(at, step.args, step.writes, phase, plan)
+def dispatch_problems(
+    at: str, step: Dispatch, phase: Phase, plan: Plan, box: Box, words: Words = OUTSIDE
+) -> Iterator[PocketError]:
+    """Of a dispatch whose arguments may be `words`, and whose grids depend on the box's symbols."""
+    yield from _argument_problems(at, step.args, step.writes, phase, plan, words)
     if not 0 <= (step.microseconds or 0) <= INT32_MAX:
         yield damaged(f"{at}.microseconds", f"{step.microseconds} is no time of a launch")
     if not step.variants:
         yield damaged(f"{at}.variants", "there is no way to run this dispatch")
+    for i, variant in enumerate(step.variants):
+        yield from _variant_problems(f"{at}.variants[{i}]", variant, plan, box)
 
 
 def _variant_problems(at: str, v: Variant, plan: Plan, box: Box) -> Iterator[PocketError]:

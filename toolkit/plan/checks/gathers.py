@@ -1,0 +1,74 @@
+"""What gathers must be: records of a table, selected by what an earlier step has computed."""
+
+from collections.abc import Iterator
+
+from toolkit.errors import PocketError
+from toolkit.plan.checks.phases import OUTSIDE, dispatch_problems
+from toolkit.plan.checks.values import index_problems
+from toolkit.plan.expr import maximum, product
+from toolkit.plan.reader import damaged
+from toolkit.plan.schema import SELECTORS, Dispatch, Gather, Phase, Plan, Select, Step, Table
+
+INSIDE = (*OUTSIDE, "ticket", "slots")  # what dispatches of a gather may read
+RECORDS = "records"  # the symbol of their grids: how many are in the ticket
+COUNTED = ("top", "ids")  # selectors that say how many
+
+
+def gathers_problems(at: str, phase: Phase, plan: Plan) -> Iterator[PocketError]:
+    """Of a phase, `at` its path of keys, of a plan whose tables are sound."""
+    if phase.recordable and phase.gathers():
+        yield damaged(f"{at}.recordable", "a phase that gathers is never recorded as a whole")
+    for number, step in enumerate(phase.steps):
+        if isinstance(step, Gather):
+            yield from _gather_problems(f"{at}.steps[{number}]", number, phase, plan)
+
+
+def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator[PocketError]:
+    step = phase.steps[number]
+    assert isinstance(step, Gather)
+    yield from index_problems(f"{at}.table", step.table, len(plan.tables))
+    table = plan.tables[step.table]
+    names = [part.name for part in table.parts]
+    if not step.parts or [name for name in names if name in step.parts] != list(step.parts):
+        yield damaged(f"{at}.parts", f"they are not among {', '.join(names)}, in this order")
+    if not 0 <= step.tile <= table.count:
+        yield damaged(f"{at}.tile", f"{step.tile} is no number of its {table.count} records")
+    if not step.dispatches:
+        yield damaged(f"{at}.dispatches", "nothing is computed of the records")
+    box = {**plan.box(phase), RECORDS: (0, table.count)}
+    for i, dispatch in enumerate(step.dispatches):
+        yield from dispatch_problems(f"{at}.dispatches[{i}]", dispatch, phase, plan, box, INSIDE)
+    yield from _select_problems(f"{at}.select", step.select, table)
+    if step.select.by != "all":
+        yield from _source_problems(f"{at}.select.from", step, phase.steps[:number], phase, plan)
+
+
+def _select_problems(at: str, select: Select, table: Table) -> Iterator[PocketError]:
+    if select.by not in SELECTORS:
+        known = ", ".join(SELECTORS)
+        yield damaged(f"{at}.by", f"unknown selector {select.by!r:.40}; known: {known}")
+    if (select.by == "all") != (select.source is None):
+        yield damaged(f"{at}.from", "all records are selected by nothing, others by numbers")
+    if not (select.by in COUNTED) <= select.k <= (select.by in COUNTED) * table.count:
+        yield damaged(f"{at}.k", f"{select.k} is no number of records to select {select.by}")
+    if not 0 <= select.gamma <= 1:
+        yield damaged(f"{at}.gamma", f"{select.gamma} is not from 0 to 1")
+
+
+def _source_problems(
+    at: str, step: Gather, before: tuple[Step, ...], phase: Phase, plan: Plan
+) -> Iterator[PocketError]:
+    """Numbers for all indices of the table, which a dispatch has written."""
+    ref, select, table = step.select.source, step.select, plan.tables[step.table]
+    if ref is None or ref[0] != "scratch":
+        yield damaged(at, f"{ref} is no scratch tensor")
+        return
+    yield from index_problems(f"{at}[1]", int(ref[-1]), len(phase.scratch))
+    source = phase.scratch[int(ref[-1])]
+    dtype, count = ("i32", select.k) if select.by == "ids" else ("f32", table.count)
+    if source.dtype != dtype or maximum(product(source.shape), plan.box(phase)) < count:
+        because = f"it is {source.dtype} {list(source.shape)}, {count} of {dtype} are read"
+        yield damaged(at, because)
+    dispatches = [each for each in before if isinstance(each, Dispatch)]
+    if not any(ref == each.args[i] for each in dispatches for i in each.writes):
+        yield damaged(at, f"no dispatch before it writes {source.name!r}")

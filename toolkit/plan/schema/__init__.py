@@ -1,0 +1,83 @@
+"""The plan: what a compile writes and an executor runs, as frozen values.
+
+Each class is one kind of JSON object and each field one key of plan.json (text.py). An index
+("program": 5) counts lines of the list of that name.
+"""
+
+from toolkit.plan.schema.kernel_tests import Expected, Fill, KernelTest
+from toolkit.plan.schema.memory import (
+    DTYPE_BYTES,
+    STATE_LAYOUTS,
+    UPDATES,
+    WEIGHT_ALIGN,
+    Buffer,
+    FileEntry,
+    Scratch,
+    State,
+    SymbolDecl,
+    Weight,
+)
+from toolkit.plan.schema.plan import FORMAT, Cooperative, Phase, Plan
+from toolkit.plan.schema.programs import (
+    BUILD_OPTIONS,
+    FEATURES,
+    DriverFault,
+    Program,
+    Variant,
+)
+from toolkit.plan.schema.steps import (
+    HOST_OPS,
+    SELECTORS,
+    STEPS,
+    Dispatch,
+    Gather,
+    HostStep,
+    Ref,
+    Select,
+    Step,
+    WaitStep,
+    refs_of,
+)
+from toolkit.plan.schema.tables import PAGE, POLICIES, SLOT_ALIGN, Part, Point, Table
+
+__all__ = [
+    "BUILD_OPTIONS",
+    "DTYPE_BYTES",
+    "FEATURES",
+    "FORMAT",
+    "HOST_OPS",
+    "PAGE",
+    "POLICIES",
+    "SELECTORS",
+    "SLOT_ALIGN",
+    "STATE_LAYOUTS",
+    "STEPS",
+    "UPDATES",
+    "WEIGHT_ALIGN",
+    "Buffer",
+    "Cooperative",
+    "Dispatch",
+    "DriverFault",
+    "Expected",
+    "FileEntry",
+    "Fill",
+    "Gather",
+    "HostStep",
+    "KernelTest",
+    "Part",
+    "Phase",
+    "Plan",
+    "Point",
+    "Program",
+    "Ref",
+    "Scratch",
+    "Select",
+    "State",
+    "Step",
+    "SymbolDecl",
+    "Table",
+    "Variant",
+    "WaitStep",
+    "Weight",
+    "refs_of",
+]

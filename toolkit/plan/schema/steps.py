@@ -1,0 +1,107 @@
+"""The steps of a phase: launches, built-ins, waits, and what is gathered from a table."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+from toolkit.plan.schema.programs import Variant
+
+HOST_OPS: dict[str, tuple[str, ...]] = {"fetch": ("buffer",)}  # built-in -> kinds of its arguments
+SELECTORS = ("all", "above", "top", "nonzero", "ids")
+
+# ("symbols",) or (kind, index): ("scratch", 3), ("weight", 12), ("buffer", 0); of a dispatch inside
+# of a gather also ("ticket",): which records, in which slots, and ("slots",): the memory of these
+Ref: TypeAlias = tuple[str] | tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """A kernel launch; variants stand in order of preference and share arguments and storage.
+
+    microseconds  that it takes on the plan's device where every symbol is at its bound, predicted:
+                  by it executors bound what they give a device at once
+    """
+
+    kind: ClassVar[str] = "dispatch"
+    queue: int
+    name: str
+    args: tuple[Ref, ...]
+    writes: tuple[int, ...]  # indices into args
+    variants: tuple[Variant, ...]
+    microseconds: int | None = None
+
+
+@dataclass(frozen=True)
+class HostStep:
+    """A named built-in of the executor, among HOST_OPS.
+
+    fetch  hands a buffer to whoever runs the phase: it is what the phase gives
+    """
+
+    kind: ClassVar[str] = "host"
+    op: str
+    args: tuple[Ref, ...]
+    writes: tuple[int, ...] = ()  # indices into args
+    params: Mapping[str, Any] = field(default_factory=dict)  # numbers and words; no op has any yet
+    queue: int = 0
+
+
+@dataclass(frozen=True)
+class WaitStep:
+    """Wait until everything in the queue has finished."""
+
+    kind: ClassVar[str] = "wait"
+    queue: int = 0
+
+
+@dataclass(frozen=True)
+class Select:
+    """Which records of a table a token needs, by numbers that the phase has computed.
+
+    all      each of them
+    above    those whose number, or its magnitude, is above the threshold
+    top      the k of greatest magnitude; that of a record which isn't pinned counts times `gamma`
+    nonzero  those whose number isn't zero
+    ids      k of them, by their indices
+
+    source  scratch of one number for each index of the table: f32; of `ids` k of them: i32
+    """
+
+    by: str
+    source: Ref | None = field(default=None, metadata={"key": "from", "unless_empty": True})
+    threshold: float = field(default=0.0, metadata={"unless_empty": True})
+    magnitude: bool = field(default=False, metadata={"unless_empty": True})
+    k: int = field(default=0, metadata={"unless_empty": True})
+    gamma: float = 1.0
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Select records of a table, make them resident, and run dispatches over them.
+
+    parts  of the records that are read
+    tile   how many records the dispatches run over at a time; 0: as many as the point says
+    """
+
+    kind: ClassVar[str] = "gather"
+    queue: int
+    name: str
+    table: int
+    parts: tuple[str, ...]
+    select: Select
+    dispatches: tuple[Dispatch, ...]
+    tile: int = field(default=0, metadata={"unless_empty": True})
+
+
+Step: TypeAlias = Dispatch | HostStep | WaitStep | Gather
+STEPS: dict[str, type[Step]] = {s.kind: s for s in (Dispatch, HostStep, WaitStep, Gather)}
+
+
+def refs_of(step: Step) -> Iterator[Ref]:
+    """What a step touches."""
+    if isinstance(step, Dispatch | HostStep):
+        yield from step.args
+    if isinstance(step, Gather):
+        yield from () if step.select.source is None else (step.select.source,)
+        for dispatch in step.dispatches:
+            yield from dispatch.args

@@ -1,0 +1,75 @@
+"""Weights that stay in flash: tables of records, and how much of each a run keeps in memory.
+
+Files of tables are never mapped. What a record holds is said by opencl_kernels/records/record.py.
+"""
+
+from dataclasses import dataclass, field
+
+PAGE = 4096  # bytes: a flash reads whole ones
+SLOT_ALIGN = 64  # bytes: of records
+POLICIES = ("static", "lru", "lfu", "window", "importance")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes `offset` … `offset + bytes` of each record: `length` numbers.
+
+    dtype  e0m4, in groups of `group` codes with a scale and, if `zero`, a zero point; or f16
+    """
+
+    name: str
+    offset: int
+    bytes: int
+    dtype: str
+    length: int
+    group: int = field(default=0, metadata={"unless_empty": True})
+    zero: bool = field(default=False, metadata={"unless_empty": True})
+
+
+@dataclass(frozen=True)
+class Table:
+    """`count` records of `bytes` each, `stride` apart, from byte `offset` of a file on.
+
+    order  the weight i32[count] that says which index each record has; None: its own number
+    """
+
+    name: str
+    kind: str
+    count: int
+    bytes: int
+    stride: int
+    file: int
+    offset: int
+    parts: tuple[Part, ...]
+    order: int | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A way to run the plan: what it may take of memory, and what it does with it.
+
+    memory       bytes of all that the plan allocates
+    flash        how fast the flash is, relative to the profile's
+    slots        of each table: records that it keeps in memory
+    pinned       of these, the first ones, which are never evicted
+    dense        of these, the first ones, which are computed without being selected
+    select       of each gather, in the order of phases and steps: the threshold, or k
+    gap          bytes between two reads that are rather read and discarded
+    max_read     bytes of a read, at most
+    threads      that read
+    cluster      records that are waited for together
+    predicted_s  of a token
+    """
+
+    memory: int
+    slots: tuple[int, ...]
+    pinned: tuple[int, ...]
+    dense: tuple[int, ...]
+    policy: str
+    select: tuple[float, ...]
+    gap: int
+    max_read: int
+    threads: int
+    cluster: int
+    predicted_s: float = 0.0
+    flash: float = 1.0
