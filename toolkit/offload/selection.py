@@ -1,0 +1,107 @@
+"""Which records a token needs: rules over one score an index, exact in float32.
+
+The runner has the same rules in selectors.cpp: both choose the same indices to the last tie.
+A NaN counts as 0 here; whoever checks the model's output reports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.errors import PocketError
+
+Array: TypeAlias = NDArray[Any]
+Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Select:
+    """A rule and its numbers; those that the rule doesn't name stay at their defaults.
+
+    all      every index; needs no scores
+    above    v > threshold, or |v| > threshold with `abs`
+    top      the k greatest |v|, where what is not resident counts gamma times as much
+    nonzero  v != 0
+    ids      the scores are the indices themselves (i32), in any order, also more than once
+    """
+
+    by: str
+    threshold: float = 0.0
+    abs: bool = False
+    k: int = 0
+    gamma: float = 1.0
+
+
+def select(rule: Select, scores: Array | None, count: int, resident: Bools) -> Ints:
+    """Indices, ascending.
+
+    Args:
+        rule: Of SELECTORS.
+        scores: f32[count], for `ids` i32 of any length, for `all` None.
+        count: Of records.
+        resident: bool[count] by index; only `top` with gamma < 1 looks at it.
+
+    Raises:
+        PocketError: An id is not below `count`.
+    """
+    if rule.by == "all":
+        return np.arange(count)
+    if rule.by == "ids":
+        return _ids(np.asarray(scores), count)
+    values = np.asarray(scores, np.float32)
+    values = np.where(np.isnan(values), np.float32(0), values)
+    return np.flatnonzero(SELECTORS[rule.by](rule, values, resident))
+
+
+def _above(rule: Select, values: Array, resident: Bools) -> Array:
+    compared = np.abs(values) if rule.abs else values
+    return np.asarray(compared > np.float32(rule.threshold))
+
+
+def _nonzero(rule: Select, values: Array, resident: Bools) -> Array:
+    return np.asarray(values != 0)
+
+
+def _top(rule: Select, values: Array, resident: Bools) -> Array:
+    sizes = np.abs(values)
+    sizes = np.where(resident, sizes, sizes * np.float32(rule.gamma))
+    return top_mask(sizes, rule.k)
+
+
+def top_mask(sizes: Array, k: int) -> Bools:
+    """The k greatest of f32 that are at least 0, ties to the lower index.
+
+    Their bits as uint32 order as they do, which a device can compare without floats.
+    """
+    if k <= 0:
+        return np.zeros(len(sizes), bool)
+    if k >= len(sizes):
+        return np.ones(len(sizes), bool)
+    bits = sizes.view(np.uint32)
+    least = np.partition(bits, len(bits) - k)[len(bits) - k]
+    chosen = np.asarray(bits > least)
+    chosen[np.flatnonzero(bits == least)[: k - int(chosen.sum())]] = True
+    return chosen
+
+
+def _ids(scores: Array, count: int) -> Ints:
+    found = np.unique(scores.astype(np.int64))
+    if len(found) and not 0 <= found[0] <= found[-1] < count:
+        worst = found[0] if found[0] < 0 else found[-1]
+        because = f"the table has records for 0 to {count - 1}"
+        raise PocketError(f"id {worst} has no record", because, "compile the model again")
+    return found
+
+
+# Rule -> whether an index is chosen, by scores without NaN. `all` and `ids` need none of it.
+SELECTORS: dict[str, Callable[[Select, Array, Bools], Array]] = {
+    "above": _above,
+    "top": _top,
+    "nonzero": _nonzero,
+}
