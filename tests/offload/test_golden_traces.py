@@ -13,7 +13,7 @@ from offload_cases import SELECTS, sections
 from offload_golden import Line, opened, replay, step, text
 
 from toolkit.offload.policies import POLICIES
-from toolkit.offload.selection import Select
+from toolkit.plan.schema import Select
 
 GOLDEN = Path(__file__).with_name("golden")
 

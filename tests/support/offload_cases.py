@@ -13,6 +13,8 @@ from offload_golden import Line
 
 from toolkit.offload.flash_model import FLASHES
 from toolkit.offload.policies import POLICIES
+from toolkit.plan.arena import round_up
+from toolkit.plan.schema import PAGE
 
 Rng = np.random.Generator
 SELECTS: dict[str, Line] = {
@@ -67,11 +69,15 @@ def _header(by: str, policy: str, records: int, number: int, rng: Rng) -> Line:
     slots = round(records * FRACTIONS[number % len(FRACTIONS)])
     pinned = slots if policy == "static" else slots // 3
     flash = FLASHES[number % len(FLASHES)]
-    select = {"by": by, "threshold": 0.0, "abs": False, "k": 0, "gamma": 1.0} | SELECTS[by]
+    select = {"by": by, "threshold": 0.0, "magnitude": False, "k": 0, "gamma": 1.0} | SELECTS[by]
     if by == "above":
-        select["abs"] = number % 2 == 1
+        select["magnitude"] = number % 2 == 1
+        if number % 4 == 0:
+            select["threshold"] = -0.3  # a NaN is above it
     if by == "top":
         select["k"] = max(1, records // 4)
+    if by == "ids":
+        select["k"] = max(1, records // 5)
     return {
         "table": {
             "name": "layers.0.ffn",
@@ -88,7 +94,7 @@ def _header(by: str, policy: str, records: int, number: int, rng: Rng) -> Line:
             "policy": policy,
             "window": 2,
             "gap": gap,
-            "max_read": max(most, -(-size // 4096) * 4096),
+            "max_read": max(most, round_up(size, PAGE) + PAGE),
             "cluster": (4, 16, 64)[number % 3],
         },
         "select": select,

@@ -5,11 +5,12 @@ slots, and goes on with steps. Whole numbers stand for floats where a key says 6
 float32 n / 64, null is NaN.
 
 header
-    table       name, count, bytes, stride, offset: as in plan.json
+    table       as in plan.json
     order       index of each record, null: the record's own number
     importance  64ths by record, null: all alike
-    point       slots, pinned (of the one table), policy, window, gap, max_read, cluster
-    select      by, threshold, abs, k, gamma; numbers are rounded to float32 before they are used
+    point       as in plan.json: slots, pinned (of the one table), policy, gap, max_read, cluster;
+                and window: steps, of the policy of that name
+    select      by, threshold, magnitude, k, gamma; rounded to float32 before they are compared
     tile        of the gathers, 0: none
     flash       alpha, beta, latency; table: {order: [[bytes, bytes a second], …]} or null
 resize          the first line of each section opens its point: from no slots to these
@@ -41,8 +42,9 @@ import numpy as np
 
 from toolkit.offload.access_trace import entry
 from toolkit.offload.flash_model import Flash
-from toolkit.offload.machine import Change, Machine, Outcome, Point, Table
-from toolkit.offload.selection import Array, Select
+from toolkit.offload.machine import Change, Machine, Outcome
+from toolkit.offload.selection import Array
+from toolkit.plan.schema import Point, Select, Table
 
 Line = dict[str, Any]
 UNIT = np.float32(64)
@@ -64,11 +66,12 @@ def opened(header: Line) -> Machine:
     """A machine of a header's table, without slots."""
     order, importance = header["order"], header["importance"]
     return Machine(
-        [Table(**header["table"])],
-        dataclasses.replace(point_of(header), slots=(0,), pinned=(0,)),
+        [Table(**header["table"], kind="neuron", file=0, parts=())],
+        point_of(header["point"] | {"slots": 0, "pinned": 0}),
         flash_of(header["flash"]),
         [None if order is None else np.array(order)],
         [None if importance is None else floats(importance)],
+        header["point"]["window"],
     )
 
 
@@ -83,9 +86,11 @@ def step(machine: Machine, rule: Select, header: Line, line: Line) -> Line:
     return given | _gathered(line["t"], outcome)
 
 
-def point_of(header: Line) -> Point:
-    point = header["point"]
-    return Point(**(point | {"slots": (point["slots"],), "pinned": (point["pinned"],)}))
+def point_of(values: Line) -> Point:
+    """Of one table; what is not in the file matters to nothing that it says."""
+    kept = {key: values[key] for key in ("policy", "gap", "max_read", "cluster")}
+    slots, pinned = (values["slots"],), (values["pinned"],)
+    return Point(0, slots, pinned, (0,), select=(), threads=1, **kept)
 
 
 def flash_of(values: Line) -> Flash:

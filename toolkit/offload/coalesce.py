@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.offload.flash_model import PAGE
 from toolkit.offload.policies import Ints
+from toolkit.plan.schema import PAGE
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from toolkit.errors import PocketError
+from toolkit.plan.schema import PAGE
 
 Floats: TypeAlias = NDArray[np.float64]
-PAGE = 4096  # bytes: what O_DIRECT reads begin and end at
 ORDERS = ("random", "sequential")  # of a read: where it likes, or where the one before it ended
 
 
@@ -47,7 +47,7 @@ class Flash:
         sizes, rates = np.array(self.table[order], np.float64).T
         times = np.log(sizes / rates)
         inside = np.exp(np.interp(np.log(np.maximum(bytes_, 1)), np.log(sizes), times))
-        return np.where(bytes_ > sizes[-1], bytes_ / rates[-1], inside)
+        return np.asarray(np.where(bytes_ > sizes[-1], bytes_ / rates[-1], inside))
 
     @property
     def gap(self) -> int:

@@ -16,31 +16,8 @@ from toolkit.offload.coalesce import Runs, coalesce
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.policies import Floats32, Ints, policy
 from toolkit.offload.record_cache import NONE, RecordCache, Resize
-from toolkit.offload.selection import Array, Select, select
-
-
-@dataclass(frozen=True)
-class Table:
-    """Where equally large records lie."""
-
-    name: str
-    count: int
-    bytes: int
-    stride: int
-    offset: int
-
-
-@dataclass(frozen=True)
-class Point:
-    """How memory is spent: slots and pinned records by table, and what else the machine needs."""
-
-    slots: tuple[int, ...]
-    pinned: tuple[int, ...]
-    policy: str
-    gap: int
-    max_read: int
-    cluster: int
-    window: int = 1
+from toolkit.offload.selection import Array, select
+from toolkit.plan.schema import Point, Select, Table
 
 
 @dataclass(frozen=True)
@@ -98,6 +75,7 @@ class Machine:
         flash: Tells the seconds.
         orders: By table, the index of each record; None where they are the same.
         importance: By table, f32 by record; see Uses.
+        window: Steps, of the policy of that name. `window` may be set anew between gathers.
     """
 
     def __init__(
@@ -107,11 +85,12 @@ class Machine:
         flash: Flash,
         orders: Sequence[Ints | None] = (),
         importance: Sequence[Floats32 | None] = (),
+        window: int = 1,
     ) -> None:
-        self.tables, self.flash = tables, flash
+        self.tables, self.flash, self.window = tables, flash, window
         kinds = [*importance, *[None] * len(tables)]
         self.caches = [
-            RecordCache(table.count, policy(point.policy), point.window, kinds[number])
+            RecordCache(table.count, policy(point.policy), kinds[number])
             for number, table in enumerate(tables)
         ]
         given = [*orders, *[None] * len(tables)]
@@ -144,7 +123,7 @@ class Machine:
         resident = cache.slot_of[self._record_of[number]] >= 0
         indices = select(rule, scores, table.count, resident)
         selected = np.sort(self._record_of[number][indices])
-        done = cache.admit(selected, step)
+        done = cache.admit(selected, step, self.window)
         misses = np.sort(np.concatenate([done.admitted[:, 0], done.streamed]))
         most = tile or self.point.cluster
         runs = self._runs(table, misses, most)
@@ -172,7 +151,7 @@ class Machine:
 
     def _resize(self, number: int) -> Change:
         cache, point, table = self.caches[number], self.point, self.tables[number]
-        cache.policy, cache.window = policy(point.policy), point.window
+        cache.policy = policy(point.policy)
         moves = cache.resize(point.slots[number], point.pinned[number])
         spans = self._runs(table, moves.admitted[:, 0], max(1, table.count)).spans
         return Change(moves, spans, self._seconds(spans))

@@ -38,10 +38,8 @@ class Resize:
 class RecordCache:
     """A table's slots, empty at first. Records below `pinned` never leave."""
 
-    def __init__(
-        self, count: int, policy: Policy, window: int = 0, importance: Floats32 | None = None
-    ) -> None:
-        self.policy, self.window, self.pinned = policy, window, 0
+    def __init__(self, count: int, policy: Policy, importance: Floats32 | None = None) -> None:
+        self.policy, self.pinned = policy, 0
         self.uses = Uses(count, importance)
         self.slot_of = np.full(count, FREE, np.int64)
         self.record_in = NONE
@@ -51,14 +49,17 @@ class RecordCache:
         """How many records it has room for."""
         return len(self.record_in)
 
-    def admit(self, selected: Ints, step: int) -> Admission:
-        """Note the records that a step needs (ascending, each once) and make room for them."""
+    def admit(self, selected: Ints, step: int, window: int = 1) -> Admission:
+        """Note the records that a step needs (ascending, each once) and make room for them.
+
+        Under a policy that expires, what none of the last `window` steps needed leaves, too.
+        """
         self.uses.note(selected, step)
         resident = self.slot_of[selected] != FREE
         hits, misses = selected[resident], selected[~resident]
         if not self.policy.admits:
             return Admission(hits, _pairs(NONE, NONE), misses, NONE)
-        evicted = self._victims(selected, len(misses), step)
+        evicted = self._victims(selected, len(misses), step - window)
         self._drop(evicted)
         best = misses[np.argsort(-self.policy.rank(self.uses, misses), kind="stable")]
         admitted = self._place(best)
@@ -79,16 +80,20 @@ class RecordCache:
         self.record_in = np.concatenate([kept, np.full(slots - len(kept), FREE)])
         return Resize(evicted, self._place(moving), self._place(missing))
 
-    def _victims(self, selected: Ints, misses: int, step: int) -> Ints:
-        """What leaves for so many misses, and what a window has left behind."""
+    def lose(self, records: Ints) -> None:
+        """These were to be read and never came: they are in no slot."""
+        self._drop(records[self.slot_of[records] != FREE])
+
+    def _victims(self, selected: Ints, misses: int, expired: int) -> Ints:
+        """What leaves for so many misses, and what was last needed at step `expired` or before."""
         chosen = np.zeros(len(self.slot_of), bool)
         chosen[selected] = True
         held = self.record_in[self.record_in >= self.pinned]  # a free slot is below any record
         candidates = np.sort(held[~chosen[held]])
         leaving = max(0, misses - int((self.record_in == FREE).sum()))
         if self.policy.expires:  # they come first by rank, too: their last uses are the oldest
-            expired = self.uses.last[candidates] <= step - self.window
-            leaving = max(leaving, int(expired.sum()))
+            old = self.uses.last[candidates] <= expired
+            leaving = max(leaving, int(old.sum()))
         return self._ranked(candidates)[:leaving] if leaving else NONE
 
     def _ranked(self, records: Ints) -> Ints:

@@ -7,45 +7,35 @@ A NaN counts as 0 here; whoever checks the model's output reports it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import PocketError
+from toolkit.plan.schema import Select
 
 Array: TypeAlias = NDArray[Any]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Select:
-    """A rule and its numbers; those that the rule doesn't name stay at their defaults.
-
-    all      every index; needs no scores
-    above    v > threshold, or |v| > threshold with `abs`
-    top      the k greatest |v|, where what is not resident counts gamma times as much
-    nonzero  v != 0
-    ids      the scores are the indices themselves (i32), in any order, also more than once
-    """
-
-    by: str
-    threshold: float = 0.0
-    abs: bool = False
-    k: int = 0
-    gamma: float = 1.0
+def at_point(rule: Select, number: float) -> Select:
+    """The rule with a point's number for its gather: its k, or its threshold."""
+    if rule.by in ("top", "ids"):
+        return replace(rule, k=int(number))
+    return replace(rule, threshold=number)
 
 
 def select(rule: Select, scores: Array | None, count: int, resident: Bools) -> Ints:
     """Indices, ascending.
 
     Args:
-        rule: Of SELECTORS.
+        rule: Its numbers are rounded to float32 before they are compared.
         scores: f32[count], for `ids` i32 of any length, for `all` None.
         count: Of records.
-        resident: bool[count] by index; only `top` with gamma < 1 looks at it.
+        resident: bool[count] by index; only `top` looks at it, where gamma < 1.
 
     Raises:
         PocketError: An id is not below `count`.
@@ -56,11 +46,11 @@ def select(rule: Select, scores: Array | None, count: int, resident: Bools) -> I
         return _ids(np.asarray(scores), count)
     values = np.asarray(scores, np.float32)
     values = np.where(np.isnan(values), np.float32(0), values)
-    return np.flatnonzero(SELECTORS[rule.by](rule, values, resident))
+    return np.flatnonzero(BY_SCORES[rule.by](rule, values, resident))
 
 
 def _above(rule: Select, values: Array, resident: Bools) -> Array:
-    compared = np.abs(values) if rule.abs else values
+    compared = np.abs(values) if rule.magnitude else values
     return np.asarray(compared > np.float32(rule.threshold))
 
 
@@ -99,8 +89,8 @@ def _ids(scores: Array, count: int) -> Ints:
     return found
 
 
-# Rule -> whether an index is chosen, by scores without NaN. `all` and `ids` need none of it.
-SELECTORS: dict[str, Callable[[Select, Array, Bools], Array]] = {
+# Whether an index is chosen, by scores without NaN; `all` and `ids` have no such scores.
+BY_SCORES: dict[str, Callable[[Select, Array, Bools], Array]] = {
     "above": _above,
     "top": _top,
     "nonzero": _nonzero,
