@@ -63,7 +63,7 @@ class Allocation:
             if first <= self._units:
                 row[first:] = self._best[: self._units + 1 - first] + seconds
         self._best = times.min(axis=0)
-        return times.argmin(axis=0)
+        return np.asarray(times.argmin(axis=0), np.intp)
 
     def _taken(self, nbytes: int) -> int:
         return -(-nbytes // self.unit)
