@@ -190,3 +190,23 @@ def test_a_line_of_the_trace_says_what_was_done() -> None:
         "read": 3 * PAGE,
         "used": 2 * 3648,
     }
+
+
+@pytest.mark.parametrize("exponent, low, high", [(0.7, 0.77, 0.79), (1.5, 0.94, 0.96)])
+def test_half_of_the_records_give_the_hits_that_their_popularity_has(
+    exponent: float, low: float, high: float
+) -> None:
+    """sparsity.md, 5.5: p = min(.95, s (rank / n)^-a), of mean .05 to .10, no locality in time."""
+    rng, count = np.random.default_rng(11), 5632
+    falling = (np.arange(1, count + 1) / count) ** -exponent
+    scales = np.geomspace(1e-4, 1, 400)
+    means = np.array([np.minimum(0.95, scale * falling).mean() for scale in scales])
+    likely = np.minimum(0.95, scales[np.searchsorted(means, 0.075)] * falling)
+    at = point(count // 2, policy="static", pinned=count // 2)
+    machine = Machine([table(count)], at, flash("ufs40"))
+    found = [
+        machine.gather(0, NONZERO, (rng.random(count) < likely).astype(np.float32), step)
+        for step in range(200)
+    ]
+    hits = sum(len(each.hits) for each in found) / sum(len(each.selected) for each in found)
+    assert low - 0.005 < hits < high + 0.005
