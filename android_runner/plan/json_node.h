@@ -42,6 +42,8 @@ class Node {
 
 Plan read_plan(const Node &root, const std::string &folder);
 Phase read_phase(const Node &node, const Plan &plan, const Box &box);
+void read_flash_tables(const Node &root, Plan &plan);  // after files and weights
+void read_points(const Node &root, Plan &plan);        // after phases, too
 void read_tests(const Node &node, Plan &plan);
 Symbol read_symbol(const Node &node, const Symbols &earlier);
 Buffer read_buffer(const Node &node, const Symbols &symbols, const Box &box);

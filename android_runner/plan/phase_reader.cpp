@@ -2,20 +2,11 @@
 #include <algorithm>
 
 #include "plan/bounds.h"
-#include "plan/json_node.h"
-#include "plan/plan.h"
+#include "plan/step_reader.h"
 #include "plan/words.h"
 
 namespace pocket {
 namespace {
-
-constexpr size_t QUEUES = 16;
-const std::vector<Node> NONE;
-
-struct Context {
-  const Plan &plan;
-  const Phase &phase;
-};
 
 Box read_bounds(const Node &node, const Symbols &symbols, Box box) {
   for (const std::string &key : node.keys()) {
@@ -53,71 +44,6 @@ Scratch read_scratch(const Node &node, const Context &context) {
   return scratch;
 }
 
-Argument read_argument(const Node &node, const Context &context) {
-  const std::string &kind = node.at(size_t{0}).one_of({"symbols", "scratch", "weight", "buffer"});
-  const size_t size = kind == "symbols" ? 1 : 2;
-  if (node.size() != size) node.fail("expected " + std::to_string(size) + " entries");
-  if (kind == "symbols") return {Argument::Symbols, 0};
-  const Node index = node.at(1);
-  if (kind == "scratch")
-    return {Argument::Scratch, index.index(context.phase.scratch.size(), "the phase's scratch")};
-  if (kind == "weight")
-    return {Argument::Weight, index.index(context.plan.weights.size(), "weights")};
-  return {Argument::Buffer, index.index(context.plan.buffers.size(), "buffers")};
-}
-
-void check_grid(const Node &node, const Variant &variant, const Box &box) {
-  if (variant.global.empty() || variant.global.size() > 3)
-    node.at("global").fail("expected one to three sizes");
-  if (variant.local.size() != variant.global.size())
-    node.at("local").fail("expected as many sizes as in global");
-  for (size_t i = 0; i < variant.global.size(); ++i) {
-    const auto range = bounds(variant.global[i], box);
-    const Node size = node.at("global").at(i);
-    if (!range || range->low < 0)
-      size.fail("may be negative or undefined within the phase's bounds");
-    if (range->high > UINT32_MAX) size.fail("more than 2^32 work-items");
-    const int64_t local = static_cast<int64_t>(variant.local[i]);
-    if (range->divisor % local) size.fail("not a multiple of the local size everywhere");
-  }
-}
-
-Variant read_variant(const Node &node, const Context &context) {
-  Variant variant{node.at("program").index(context.plan.programs.size(), "programs"),
-                  node.at("global").expressions(context.plan.symbols),
-                  {},
-                  {},
-                  0};
-  for (const Node &size : node.at("local").items()) variant.local.push_back(size.integer(1, 65536));
-  for (const Node &feature : node.has("requires") ? node.at("requires").items() : NONE)
-    variant.requires_.push_back(feature.one_of(FEATURES));
-  if (node.has("local_bytes")) variant.local_bytes = node.at("local_bytes").integer(0, INT32_MAX);
-  if (node.has("cut")) variant.cut = node.at("cut").index(variant.global.size(), "the axes");
-  check_grid(node, variant, context.phase.box);
-  return variant;
-}
-
-void read_arguments(const Node &node, const Context &context, Step &step) {
-  for (const Node &arg : node.at("args").items()) step.args.push_back(read_argument(arg, context));
-  for (const Node &index : node.has("writes") ? node.at("writes").items() : NONE) {
-    const size_t written = index.index(step.args.size(), "args");
-    if (step.args[written].kind == Argument::Weight) index.fail("a weight can't be written");
-    step.writes.push_back(written);
-  }
-}
-
-Step read_dispatch(const Node &node, const Context &context) {
-  Step step{
-      Step::Dispatch, node.at("queue").index(QUEUES, "the queues"), node.at("name").text(), {}, {}};
-  node.at("writes");
-  read_arguments(node, context, step);
-  for (const Node &variant : node.at("variants").items())
-    step.variants.push_back(read_variant(variant, context));
-  if (node.has("microseconds")) step.microseconds = node.at("microseconds").integer(0, INT32_MAX);
-  if (step.variants.empty()) node.at("variants").fail("a dispatch needs at least one variant");
-  return step;
-}
-
 // A built-in takes arguments of its kinds; none writes one or has parameters so far.
 Step read_host_step(const Node &node, size_t queue, const Context &context) {
   std::set<std::string> known;
@@ -138,8 +64,9 @@ Step read_host_step(const Node &node, size_t queue, const Context &context) {
 }
 
 Step read_step(const Node &node, const Context &context) {
-  const std::string &kind = node.at("kind").one_of({"dispatch", "host", "wait"});
+  const std::string &kind = node.at("kind").one_of({"dispatch", "gather", "host", "wait"});
   if (kind == "dispatch") return read_dispatch(node, context);
+  if (kind == "gather") return read_gather(node, context);
   const size_t queue = node.has("queue") ? node.at("queue").index(QUEUES, "the queues") : 0;
   if (kind == "wait") return {Step::Wait, queue, "", {}, {}};
   return read_host_step(node, queue, context);
@@ -156,12 +83,15 @@ Phase read_phase(const Node &node, const Plan &plan, const Box &box) {
               {},
               {},
               std::nullopt};
-  const Context context{plan, phase};
+  const Context context{plan, phase, plan.symbols, phase.box};
   if (node.has("lower_bound_bytes")) node.at("lower_bound_bytes").bytes();
   for (const Node &entry : node.at("scratch").items())
     phase.scratch.push_back(read_scratch(entry, context));
   for (const Node &step : node.at("steps").items()) phase.steps.push_back(read_step(step, context));
   check_overlap(node, phase);
+  for (const Step &step : phase.steps)
+    if (step.gather && phase.recordable)
+      node.at("recordable").fail("a phase that gathers is never recorded as a whole");
   if (node.has("cooperative"))
     phase.cooperative =
         node.at("cooperative").at("program").index(plan.programs.size(), "programs");

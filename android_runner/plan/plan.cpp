@@ -1,5 +1,5 @@
 // Reads plan.json: symbols, buffers and states in memory_reader.cpp, the phases in
-// phase_reader.cpp, all else here; file_checks.cpp looks at the files on disk.
+// phase_reader.cpp, weights in flash in tables.cpp, all else here; file_checks.cpp looks at the files on disk.
 #include "plan/plan.h"
 
 #include <algorithm>
@@ -159,12 +159,14 @@ Plan read_plan(const Node &root, const std::string &folder) {
   root.at("generator").text();
   check_profile(root.at("profile"));
   read_tables(root, plan, box);
+  read_flash_tables(root, plan);
   for (const Node &node : root.at("phases").items()) {
     plan.phases.push_back(read_phase(node, plan, box));
     for (size_t i = 0; i + 1 < plan.phases.size(); ++i)
       if (plan.phases[i].name == plan.phases.back().name)
         node.at("name").fail("the phase stands there twice");
   }
+  read_points(root, plan);
   if (root.has("tests")) read_tests(root.at("tests"), plan);
   check_language_model(root, plan);
   return plan;

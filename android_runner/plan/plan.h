@@ -2,11 +2,13 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "plan/expr.h"
+#include "plan/tables.h"
 
 namespace pocket {
 
@@ -80,7 +82,8 @@ struct Scratch {
 };
 
 struct Argument {
-  enum Kind { Symbols, Scratch, Weight, Buffer } kind;
+  // Ticket, Slots: of dispatches inside a gather; which records lie in which slots, and these.
+  enum Kind { Symbols, Scratch, Weight, Buffer, Ticket, Slots } kind;
   size_t index;
 };
 
@@ -93,14 +96,28 @@ struct Variant {
   std::optional<size_t> cut = {};      // the axis along which pieces of a launch follow each other
 };
 
+struct Step;
+
+// Select records of a table, make them resident, and run dispatches over them.
+struct GatherStep {
+  size_t table;
+  std::vector<size_t> parts;  // of the records that are read; ascending
+  Select select;              // as the plan has it; a point may have another number
+  std::optional<size_t> from;  // scratch, with a number for each index; none: all are selected
+  size_t tile;                 // records of a launch; 0: as many as the point says
+  size_t number;               // among the plan's gathers, in the order of phases and steps
+  std::vector<Step> dispatches;  // their grids may depend on one symbol after the plan's: how many
+};                               // records the ticket has
+
 struct Step {
-  enum Kind { Dispatch, Fetch, Wait } kind;
+  enum Kind { Dispatch, Fetch, Wait, Gather } kind;
   size_t queue;
   std::string name;
-  std::vector<Argument> args;
+  std::vector<Argument> args;     // of a gather: all that it touches
   std::vector<Variant> variants;  // in order of preference
   std::vector<size_t> writes = {};  // the args that a dispatch changes
   int64_t microseconds = 0;       // predicted, at the phase's largest sizes; 0: nobody has
+  std::shared_ptr<const GatherStep> gather = {};
 };
 
 struct Phase {
@@ -164,6 +181,8 @@ struct Plan {
   std::vector<Phase> phases;
   std::vector<DriverFault> drivers;
   std::vector<KernelTest> tests;
+  std::vector<Table> tables;
+  std::vector<Point> points;  // by ascending memory; as long as there are tables there is one
 
   const Phase *phase(const std::string &name) const;  // nullptr when absent
   size_t buffer(const std::string &name) const;       // throws Failure when absent

@@ -19,6 +19,10 @@ inline const std::set<std::string> UPDATES = {"append", "once", "replace"};  // 
 
 inline const std::set<std::string> STATE_LAYOUTS = {"dense"};
 
+inline const std::set<std::string> POLICIES = {"static", "lru", "lfu", "window", "importance"};
+
+inline const std::set<int64_t> GROUPS = {16, 32, 64, 128, 256};  // numbers that share a scale
+
 // What the host does between dispatches, and the kinds of its arguments.
 inline const std::map<std::string, std::vector<std::string>> HOST_OPS = {{"fetch", {"buffer"}}};
 

@@ -11,7 +11,7 @@ from toolkit.toolchain.build import SOURCES
 
 LOADER = ("base", "plan")
 DEVICE = ("base", "opencl")
-EXECUTOR = ("base", "opencl", "plan", "build", "executor")
+EXECUTOR = ("base", "opencl", "plan", "build", "offload", "executor")
 SESSION = (*EXECUTOR, "session")
 # The folders whose headers a folder may include, itself among them.
 ARROWS = {
@@ -19,6 +19,7 @@ ARROWS = {
     "opencl": DEVICE,
     "plan": LOADER,
     "build": ("base", "opencl", "plan", "build"),
+    "offload": (*LOADER, "offload"),
     "executor": EXECUTOR,
     "session": SESSION,
     "probe": (*DEVICE, "probe"),
@@ -62,6 +63,7 @@ def test_includes_keep_to_the_arrows(path: str) -> None:
         ("plan/plan.cpp", "opencl/device.h"),
         ("opencl/device.cpp", "plan/plan.h"),
         ("build/programs.cpp", "executor/executor.h"),
+        ("offload/machine.cpp", "opencl/device.h"),
         ("executor/executor.h", "session/session.h"),
         ("session/engine.cpp", "include/pocketcl.h"),
         ("capi/c_api.cpp", "probe/probe.h"),

@@ -1,0 +1,171 @@
+#include "offload/io_pool.h"
+
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <ctime>
+
+#include "base/os.h"
+
+namespace pocket {
+namespace {
+
+void sleep_for(double seconds) {
+  const double whole = std::floor(seconds);
+  const timespec time = {static_cast<time_t>(whole),
+                         static_cast<long>((seconds - whole) * 1e9)};
+  nanosleep(&time, nullptr);
+}
+
+// A read that begins no later than the one before it ended follows it.
+bool follows(const Batch &batch, size_t i) {
+  return i > 0 && batch[i].file == batch[i - 1].file &&
+         batch[i].offset <= batch[i - 1].offset + batch[i - 1].bytes;
+}
+
+}  // namespace
+
+IoPool::IoPool(const RecordStore &store, size_t threads, int64_t largest_read,
+               std::optional<FlashModel> imitated)
+    : store_(store) {
+  if (imitated) imitation_.emplace(*imitated);
+  for (size_t i = 0; i < threads; ++i) {
+    readers_.push_back({this, Pages(static_cast<size_t>(largest_read)), {}});
+    Reader &reader = readers_.back();
+    if (const int code = pthread_create(&reader.thread, nullptr, start, &reader)) {
+      readers_.pop_back();
+      close();
+      throw Failure("no thread can be started to read weights", strerror(code),
+                    "end other programs, or allow this one more threads");
+    }
+  }
+}
+
+IoPool::~IoPool() {
+  cancel();
+  close();
+}
+
+void *IoPool::start(void *reader) {
+  prctl(PR_SET_TIMERSLACK, 1);  // nanosecond: sleeps end when they should, not 50 µs later
+  Reader &own = *static_cast<Reader *>(reader);
+  own.pool->work(own.pages.data());
+  return nullptr;
+}
+
+double IoPool::seconds(const Batch &batch) const {
+  double sum = imitation_->flash().latency_s();
+  for (size_t i = 0; i < batch.size(); ++i)
+    sum += imitation_->flash().seconds(
+        batch[i].bytes, follows(batch, i) ? ReadPlace::Sequential : ReadPlace::Random);
+  return sum;
+}
+
+uint64_t IoPool::submit(Batch batch) {
+  const auto pending = std::make_shared<Pending>();
+  pending->reads = std::move(batch);
+  pending->done = pending->reads.empty();
+  const std::lock_guard<std::mutex> held(mutex_);
+  if (imitation_ && !pending->done)
+    pending->due = imitation_->submit(now(), seconds(pending->reads));
+  if (!pending->done) waiting_.push_back(pending);
+  batches_[++numbers_] = pending;
+  given_.notify_all();
+  return numbers_;
+}
+
+void IoPool::wait(uint64_t batch) {
+  std::unique_lock<std::mutex> held(mutex_);
+  const Shared pending = batches_.at(batch);
+  done_.wait(held, [&] { return pending->done; });
+  batches_.erase(batch);
+  if (pending->failure) throw Failure(*pending->failure);
+}
+
+void IoPool::cancel() {
+  std::unique_lock<std::mutex> held(mutex_);
+  waiting_.clear();
+  done_.wait(held, [&] { return busy_ == 0; });
+  for (const auto &entry : batches_) {
+    Pending &pending = *entry.second;
+    if (pending.done) continue;
+    pending.failure = Failure("the weights were not read", "the run was cancelled", "run it again");
+    pending.done = true;
+  }
+  done_.notify_all();
+}
+
+void IoPool::close() {
+  {
+    const std::lock_guard<std::mutex> held(mutex_);
+    closed_ = true;
+    given_.notify_all();
+  }
+  for (const Reader &reader : readers_) pthread_join(reader.thread, nullptr);
+  readers_.clear();
+}
+
+IoCounts IoPool::counts() const {
+  const std::lock_guard<std::mutex> held(mutex_);
+  IoCounts counts = counts_;
+  if (imitation_) counts.late_share = imitation_->late_share();
+  return counts;
+}
+
+void IoPool::work(char *pages) {
+  std::unique_lock<std::mutex> held(mutex_);
+  while (true) {
+    given_.wait(held, [&] { return closed_ || !waiting_.empty(); });
+    if (closed_) return;
+    const Shared batch = waiting_.front();
+    const ReadOrder &order = batch->reads[batch->begun];
+    if (++batch->begun == batch->reads.size()) waiting_.pop_front();
+    ++busy_;
+    held.unlock();
+    std::optional<Failure> failure = perform(order, pages);
+    held.lock();
+    finish(held, batch, order, std::move(failure));
+    if (--busy_ == 0) done_.notify_all();
+  }
+}
+
+std::optional<Failure> IoPool::perform(const ReadOrder &order, char *pages) const {
+  try {
+    store_.read(order.file, order.offset, order.bytes, pages);
+  } catch (const Failure &failure) {
+    return failure;
+  }
+  for (const Copy &copy : order.copies)
+    memcpy(copy.to, pages + copy.from, static_cast<size_t>(copy.bytes));
+  return std::nullopt;
+}
+
+void IoPool::finish(std::unique_lock<std::mutex> &held, const Shared &batch,
+                    const ReadOrder &order, std::optional<Failure> failure) {
+  if (failure) {
+    if (!batch->failure) batch->failure = std::move(failure);
+  } else {
+    ++counts_.reads;
+    counts_.read += order.bytes;
+    ++counts_.sizes[order.bytes];
+    for (const Copy &copy : order.copies) counts_.used += copy.bytes;
+  }
+  if (++batch->ended < batch->reads.size()) return;
+  if (imitation_) pace(held, batch->due);
+  batch->done = true;
+  done_.notify_all();
+}
+
+// Sleeps until the flash that is imitated would be done.
+void IoPool::pace(std::unique_lock<std::mutex> &held, double due) {
+  for (double left; (left = imitation_->left(now(), due)) > 0;) {
+    held.unlock();
+    sleep_for(left);
+    held.lock();
+  }
+  imitation_->finish(now(), due);
+}
+
+}  // namespace pocket

@@ -1,0 +1,99 @@
+// Threads that read records: each read lands in pages of its thread, which copies the records to
+// where they are wanted. Batches are read in the order in which they are given.
+#pragma once
+#include <pthread.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/failure.h"
+#include "base/pages.h"
+#include "offload/imitation.h"
+#include "offload/record_store.h"
+
+namespace pocket {
+
+// A piece of a read, and where it goes.
+struct Copy {
+  int64_t from, bytes;  // from: counted from the read's first byte
+  char *to;
+};
+
+struct ReadOrder {
+  size_t file;  // of the plan
+  int64_t offset, bytes;
+  std::vector<Copy> copies;
+};
+using Batch = std::vector<ReadOrder>;
+
+struct IoCounts {
+  int64_t reads = 0, read = 0, used = 0;  // bytes of reads, and of what was copied out of them
+  std::map<int64_t, int64_t> sizes;       // reads by their bytes
+  double late_share = 0;                  // of an imitation's seconds of reading
+};
+
+class IoPool {
+ public:
+  // `threads` read at once. `imitated`: nothing is done sooner than that flash would have it. Throws
+  // Failure where a thread can't be started.
+  IoPool(const RecordStore &store, size_t threads, int64_t largest_read,
+         std::optional<FlashModel> imitated = {});
+  IoPool(const IoPool &) = delete;
+  IoPool &operator=(const IoPool &) = delete;
+  ~IoPool();  // cancels
+
+  // The batch's number. What the copies go to must stay until it is waited for, or cancelled.
+  uint64_t submit(Batch batch);
+  // Until all copies of the batch are made, once for each batch. Throws the Failure of its first read
+  // that failed: then nothing that the batch was to bring may be used.
+  void wait(uint64_t batch);
+  // Until nothing is under way. What hasn't been begun is never read, and waiting for it fails.
+  void cancel();
+
+  IoCounts counts() const;
+
+ private:
+  struct Pending {
+    Batch reads;
+    size_t begun = 0, ended = 0;
+    double due = 0;  // by the imitation's clock
+    std::optional<Failure> failure;
+    bool done = false;
+  };
+  using Shared = std::shared_ptr<Pending>;
+
+  struct Reader {  // a thread
+    IoPool *pool;
+    Pages pages;
+    pthread_t thread;
+  };
+
+  static void *start(void *reader);
+  void work(char *pages);
+  void finish(std::unique_lock<std::mutex> &held, const Shared &batch, const ReadOrder &order,
+              std::optional<Failure> failure);
+  void pace(std::unique_lock<std::mutex> &held, double due);
+  void close();
+  std::optional<Failure> perform(const ReadOrder &order, char *pages) const;
+  double seconds(const Batch &batch) const;
+
+  const RecordStore &store_;
+  mutable std::mutex mutex_;
+  std::condition_variable given_, done_;
+  std::deque<Shared> waiting_;         // with reads to begin
+  std::map<uint64_t, Shared> batches_;  // not waited for yet
+  uint64_t numbers_ = 0;
+  size_t busy_ = 0;  // threads
+  bool closed_ = false;
+  IoCounts counts_;
+  std::optional<Imitation> imitation_;
+  std::deque<Reader> readers_;  // where they stay
+};
+
+}  // namespace pocket

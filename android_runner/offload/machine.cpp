@@ -1,0 +1,105 @@
+#include "offload/machine.h"
+
+#include <algorithm>
+
+#include "base/failure.h"
+#include "base/json.h"
+#include "offload/clusters.h"
+
+namespace pocket {
+namespace {
+
+Policy policy_of(const Point &point) {
+  if (const auto found = find_policy(point.policy)) return *found;
+  throw Failure("the plan keeps records by the policy " + quote(point.policy),
+                "this runner knows no such policy", "compile the model again");
+}
+
+std::vector<int32_t> inverse(const std::vector<int32_t> &order) {
+  std::vector<int32_t> found(order.size());
+  for (size_t i = 0; i < order.size(); ++i) found[order[i]] = static_cast<int32_t>(i);
+  return found;
+}
+
+std::vector<int32_t> records_of(const std::vector<Placed> &placed) {
+  std::vector<int32_t> records;
+  for (const Placed &each : placed) records.push_back(each.record);
+  return records;
+}
+
+std::vector<int32_t> missed(const Admission &placed) {
+  std::vector<int32_t> records = records_of(placed.admitted);
+  records.insert(records.end(), placed.streamed.begin(), placed.streamed.end());
+  std::sort(records.begin(), records.end());
+  return records;
+}
+
+}  // namespace
+
+Machine::Machine(const std::vector<Table> &tables, std::vector<std::vector<int32_t>> orders,
+                 FlashModel flash, std::vector<std::vector<float>> importance)
+    : tables_(tables), orders_(std::move(orders)), flash_(std::move(flash)) {
+  for (size_t i = 0; i < tables.size(); ++i) {
+    record_of_.push_back(inverse(orders_[i]));
+    caches_.emplace_back(static_cast<int32_t>(tables[i].count),
+                         importance.empty() ? std::vector<float>() : std::move(importance[i]));
+  }
+}
+
+std::vector<Change> Machine::change(const Point &point) {
+  const Policy policy = policy_of(point);
+  point_ = point;
+  std::vector<Change> changes;
+  for (size_t i = 0; i < tables_.size(); ++i) {
+    caches_[i].follow(policy);
+    Resize resize = caches_[i].resize(static_cast<int32_t>(point.slots[i]),
+                                      static_cast<int32_t>(point.pinned[i]));
+    const auto all = static_cast<size_t>(std::max<int64_t>(1, tables_[i].count));
+    std::vector<FlashRun> runs = coalesce(tables_[i], records_of(resize.admitted), joining(all));
+    const double takes = seconds(runs);
+    changes.push_back({std::move(resize), std::move(runs), takes});
+  }
+  return changes;
+}
+
+std::vector<int32_t> Machine::select_records(size_t table, const Select &rule,
+                                             const Scores &scores) const {
+  std::vector<uint8_t> resident;  // by index
+  const auto count = static_cast<int32_t>(tables_[table].count);
+  for (int32_t i = 0; rule.by == Select::Top && i < count; ++i)
+    resident.push_back(caches_[table].slot(record(table, i)) >= 0);
+  std::vector<int32_t> chosen = select(rule, scores, count, resident);
+  if (record_of_[table].empty()) return chosen;
+  for (int32_t &each : chosen) each = record_of_[table][each];
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
+Gathered Machine::gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
+                         size_t tile) {
+  Gathered found;
+  found.selected = select_records(table, rule, scores);
+  found.placed = caches_[table].admit(found.selected, step, window_);
+  found.missed = missed(found.placed);
+  const size_t most = tile ? tile : static_cast<size_t>(point_.cluster);
+  found.runs = coalesce(tables_[table], found.missed, joining(most));
+  found.clusters = clusters_of(found, caches_[table], most, tile);
+  found.seconds = seconds(found.runs);
+  for (const FlashRun &run : found.runs) found.read += run.bytes;
+  found.used = static_cast<int64_t>(found.missed.size()) * tables_[table].bytes;
+  return found;
+}
+
+// Of one batch. A read that begins no later than the one before it ended is sequential.
+double Machine::seconds(const std::vector<FlashRun> &runs) const {
+  double sum = runs.empty() ? 0 : flash_.latency_s();
+  int64_t end = -1;
+  for (const FlashRun &run : runs) {
+    sum += flash_.seconds(run.bytes,
+                          run.offset <= end ? ReadPlace::Sequential : ReadPlace::Random);
+    end = run.offset + run.bytes;
+  }
+  return sum;
+}
+
+}  // namespace pocket

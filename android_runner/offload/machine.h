@@ -1,0 +1,95 @@
+// Decides a gather: which records, where they lie, what is read and in which launches they are
+// used. It moves no bytes and looks at no clock, so that the runner, the readable executor and the
+// simulator (toolkit/offload/machine.py, its twin) agree in every entry.
+#pragma once
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "offload/coalesce.h"
+#include "offload/flash_model.h"
+#include "offload/record_cache.h"
+#include "offload/selectors.h"
+
+namespace pocket {
+
+// One launch of a gather's dispatches. Slots are those of the table's memory; or of staging, from
+// the cluster's first place there.
+struct GatherLaunch {
+  bool staged;
+  std::vector<Placed> records;  // ascending
+};
+
+// Reads that are waited for together, and what is computed then: at most a launch over slots and one
+// over staging. The first cluster of a gather has no reads: it is what was resident, in launches of
+// a tile each. A gather that selects nothing still has a launch, of no record: sums begin at 0.
+struct Cluster {
+  size_t first_run, runs;  // of Gathered::runs
+  std::vector<GatherLaunch> launches;
+};
+
+struct Gathered {
+  std::vector<int32_t> selected;  // records, ascending
+  Admission placed;
+  std::vector<int32_t> missed;  // admitted and streamed ones, in order of address
+  std::vector<FlashRun> runs;   // their reads
+  std::vector<Cluster> clusters;
+  double seconds = 0;          // of the reads, if nothing else is read meanwhile
+  int64_t read = 0, used = 0;  // bytes: of the runs, and of the records in them that were missing
+};
+
+// What another point does to a table: how its slots change, and the reads of what is pinned now,
+// in the order of `resize.admitted`.
+struct Change {
+  Resize resize;
+  std::vector<FlashRun> runs;
+  double seconds;
+};
+
+class Machine {
+ public:
+  // `orders`: of each table the index that each record holds; empty where it is its own number.
+  // `importance`: of each table as Ranks has it, or no list at all. It has no slots before `change`.
+  Machine(const std::vector<Table> &tables, std::vector<std::vector<int32_t>> orders,
+          FlashModel flash, std::vector<std::vector<float>> importance = {});
+
+  // The point from the next gather on: the first, or another; what was used how often is kept. The
+  // answer tells for each table what is to be moved and read at once. Throws Failure where the
+  // policy is unknown.
+  std::vector<Change> change(const Point &point);
+  // Of the policy of that name: steps.
+  void set_window(int64_t steps) { window_ = steps; }
+
+  // `step` counts a text's tokens from 0. `tile`: the most records of a launch; 0: clusters are of
+  // the point's size, and what is resident is one launch.
+  Gathered gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
+                  size_t tile = 0);
+
+  // A read failed, or was never made: the records that it was to bring are in no slot.
+  void lose(size_t table, const std::vector<int32_t> &records) { caches_[table].lose(records); }
+
+  int32_t index(size_t table, int32_t record) const {
+    return orders_[table].empty() ? record : orders_[table][record];
+  }
+  const RecordCache &cache(size_t table) const { return caches_[table]; }
+  const Point &point() const { return point_; }
+
+ private:
+  std::vector<int32_t> select_records(size_t table, const Select &rule,
+                                      const Scores &scores) const;
+  int32_t record(size_t table, int32_t index) const {
+    return record_of_[table].empty() ? index : record_of_[table][index];
+  }
+  Joining joining(size_t cluster) const { return {point_.gap, point_.max_read, cluster}; }
+  double seconds(const std::vector<FlashRun> &runs) const;
+
+  const std::vector<Table> &tables_;
+  Point point_ = {};
+  int64_t window_ = 1;
+  const std::vector<std::vector<int32_t>> orders_;
+  std::vector<std::vector<int32_t>> record_of_;  // by index; empty: the same
+  std::vector<RecordCache> caches_;
+  const FlashModel flash_;
+};
+
+}  // namespace pocket

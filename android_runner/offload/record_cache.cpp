@@ -1,0 +1,121 @@
+#include "offload/record_cache.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace pocket {
+
+RecordCache::RecordCache(int32_t count, std::vector<float> importance)
+    : ranks_(static_cast<size_t>(count), std::move(importance)),
+      slot_of_(static_cast<size_t>(count), -1) {}
+
+void RecordCache::drop(const std::vector<int32_t> &records) {
+  for (const int32_t record : records) {
+    record_in_[slot_of_[record]] = -1;
+    slot_of_[record] = -1;
+  }
+}
+
+// As many as there are free slots for, each into the lowest.
+std::vector<Placed> RecordCache::place(const std::vector<int32_t> &records) {
+  std::vector<Placed> placed;
+  for (int32_t slot = 0; slot < slots() && placed.size() < records.size(); ++slot) {
+    if (record_in_[slot] >= 0) continue;
+    const int32_t record = records[placed.size()];
+    record_in_[slot] = record;
+    slot_of_[record] = slot;
+    placed.push_back({record, slot});
+  }
+  return placed;
+}
+
+// The first `count` by (rank, record).
+std::vector<int32_t> RecordCache::lowest(const std::vector<int32_t> &candidates,
+                                         size_t count) const {
+  std::vector<std::pair<int64_t, int32_t>> ranked;
+  for (const int32_t record : candidates) ranked.emplace_back(ranks_.of(record), record);
+  count = std::min(count, ranked.size());
+  std::partial_sort(ranked.begin(), ranked.begin() + static_cast<long>(count), ranked.end());
+  std::vector<int32_t> found;
+  for (size_t i = 0; i < count; ++i) found.push_back(ranked[i].second);
+  return found;
+}
+
+// What leaves for so many misses, and what was last needed at step `expired` or before.
+std::vector<int32_t> RecordCache::victims(const std::vector<int32_t> &selected, size_t misses,
+                                          int64_t expired) const {
+  std::vector<uint8_t> chosen(slot_of_.size());
+  for (const int32_t record : selected) chosen[record] = 1;
+  std::vector<int32_t> candidates;
+  size_t free = 0, old = 0;
+  for (const int32_t record : record_in_) {
+    if (record < 0) ++free;
+    if (record < pinned_ || chosen[record]) continue;  // a free slot is below any record
+    candidates.push_back(record);
+    if (ranks_.expires() && ranks_.last(record) <= expired) ++old;
+  }
+  return lowest(candidates, std::max(misses > free ? misses - free : 0, old));
+}
+
+Admission RecordCache::admit(const std::vector<int32_t> &selected, int64_t step,
+                             int64_t window) {
+  Admission admission;
+  std::vector<int32_t> misses;
+  for (const int32_t record : selected) {
+    ranks_.note(record, step);
+    if (slot_of_[record] < 0) misses.push_back(record);
+    else admission.hits.push_back({record, slot_of_[record]});
+  }
+  admission.streamed = misses;
+  if (!ranks_.admits()) return admission;
+  admission.evicted = victims(selected, misses.size(), step - window);
+  drop(admission.evicted);
+  std::stable_sort(misses.begin(), misses.end(),
+                   [&](int32_t a, int32_t b) { return ranks_.of(a) > ranks_.of(b); });
+  admission.admitted = place(misses);
+  admission.streamed.assign(misses.begin() + static_cast<long>(admission.admitted.size()),
+                            misses.end());
+  std::sort(admission.streamed.begin(), admission.streamed.end());
+  return admission;
+}
+
+Resize RecordCache::resize(int32_t slots, int32_t pinned) {
+  Resize resize;
+  pinned_ = std::min(pinned, slots);
+  std::vector<int32_t> missing, candidates, moving;
+  for (int32_t record = 0; record < pinned_; ++record)
+    if (slot_of_[record] < 0) missing.push_back(record);
+  size_t wanted = missing.size();
+  for (const int32_t record : record_in_) {
+    if (record >= 0) ++wanted;
+    if (record >= pinned_) candidates.push_back(record);
+  }
+  const size_t room = static_cast<size_t>(slots);
+  resize.evicted = lowest(candidates, wanted > room ? wanted - room : 0);
+  drop(resize.evicted);
+  for (int32_t slot = slots; slot < this->slots(); ++slot)
+    if (record_in_[slot] >= 0) {
+      resize.moved.push_back({record_in_[slot], slot, -1});
+      moving.push_back(record_in_[slot]);
+    }
+  drop(moving);
+  record_in_.resize(room, -1);
+  const std::vector<Placed> moved = place(moving);
+  for (size_t i = 0; i < moved.size(); ++i) resize.moved[i].to = moved[i].slot;
+  resize.admitted = place(missing);
+  return resize;
+}
+
+void RecordCache::lose(const std::vector<int32_t> &records) {
+  for (const int32_t record : records)
+    if (slot_of_[record] >= 0) drop({record});
+}
+
+std::vector<Placed> RecordCache::resident() const {
+  std::vector<Placed> found;
+  for (int32_t record = 0; record < static_cast<int32_t>(slot_of_.size()); ++record)
+    if (slot_of_[record] >= 0) found.push_back({record, slot_of_[record]});
+  return found;
+}
+
+}  // namespace pocket

@@ -1,0 +1,86 @@
+#include "offload/selectors.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <string>
+
+#include "base/failure.h"
+
+namespace pocket {
+namespace {
+
+float number_or_0(float value) { return std::isnan(value) ? 0.0f : value; }
+
+// Sizes as integers: of floats that are not negative the bits have the order of the values.
+std::vector<uint32_t> sizes_of(const Select &rule, const float *values, size_t count,
+                               const std::vector<uint8_t> &resident) {
+  const float gamma = static_cast<float>(rule.gamma);
+  std::vector<uint32_t> sizes(count);
+  for (size_t i = 0; i < count; ++i) {
+    float size = std::fabs(number_or_0(values[i]));
+    if (!resident[i]) size *= gamma;
+    memcpy(&sizes[i], &size, sizeof size);
+  }
+  return sizes;
+}
+
+std::vector<int32_t> top(const Select &rule, const std::vector<uint32_t> &sizes) {
+  std::vector<int32_t> chosen(sizes.size());
+  std::iota(chosen.begin(), chosen.end(), 0);
+  const int64_t k = std::max<int64_t>(rule.k, 0);
+  if (k >= static_cast<int64_t>(sizes.size())) return chosen;
+  std::nth_element(chosen.begin(), chosen.begin() + k, chosen.end(), [&](int32_t a, int32_t b) {
+    return sizes[a] != sizes[b] ? sizes[a] > sizes[b] : a < b;
+  });
+  chosen.resize(static_cast<size_t>(k));
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
+template <class Chosen>
+std::vector<int32_t> where(int32_t count, const Chosen &chosen) {
+  std::vector<int32_t> indices;
+  for (int32_t i = 0; i < count; ++i)
+    if (chosen(i)) indices.push_back(i);
+  return indices;
+}
+
+std::vector<int32_t> above(const Select &rule, const float *values, int32_t count) {
+  const float threshold = static_cast<float>(rule.threshold);
+  return where(count, [&](int32_t i) {
+    const float value = number_or_0(values[i]);
+    return (rule.magnitude ? std::fabs(value) : value) > threshold;
+  });
+}
+
+std::vector<int32_t> distinct(const Scores &scores, int32_t count) {
+  std::vector<int32_t> ids(scores.ids, scores.ids + scores.ids_count);
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  if (!ids.empty() && (ids.front() < 0 || ids.back() >= count))
+    throw Failure("id " + std::to_string(ids.front() < 0 ? ids.front() : ids.back()) +
+                      " has no record",
+                  "the table has records for 0 to " + std::to_string(count - 1),
+                  "compile the model again");
+  return ids;
+}
+
+}  // namespace
+
+std::vector<int32_t> select(const Select &rule, const Scores &scores, int32_t count,
+                            const std::vector<uint8_t> &resident) {
+  const float *values = scores.values;
+  switch (rule.by) {
+    case Select::All: return where(count, [](int32_t) { return true; });
+    case Select::Above: return above(rule, values, count);
+    case Select::Top: return top(rule, sizes_of(rule, values, count, resident));
+    case Select::Nonzero:
+      return where(count, [&](int32_t i) { return number_or_0(values[i]) != 0; });
+    case Select::Ids: return distinct(scores, count);
+  }
+  return {};
+}
+
+}  // namespace pocket

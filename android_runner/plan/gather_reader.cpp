@@ -1,0 +1,131 @@
+// The step that gathers records of a table. toolkit/plan/checks/gathers.py refuses the same.
+#include <algorithm>
+
+#include "plan/bounds.h"
+#include "plan/step_reader.h"
+
+namespace pocket {
+namespace {
+
+const std::map<std::string, Select::By> SELECTORS = {{"all", Select::All},
+                                                     {"above", Select::Above},
+                                                     {"top", Select::Top},
+                                                     {"nonzero", Select::Nonzero},
+                                                     {"ids", Select::Ids}};
+
+Select read_select(const Node &node, const Table &table) {
+  std::set<std::string> known;
+  for (const auto &entry : SELECTORS) known.insert(entry.first);
+  Select select;
+  select.by = SELECTORS.at(node.at("by").one_of(known));
+  if (node.has("threshold")) select.threshold = node.at("threshold").real();
+  if (node.has("magnitude")) select.magnitude = node.at("magnitude").boolean();
+  if (node.has("gamma")) select.gamma = node.at("gamma").real();
+  if (select.gamma < 0 || select.gamma > 1) node.at("gamma").fail("not from 0 to 1");
+  if (counts_records(select)) select.k = node.at("k").integer(1, table.count);
+  else if (node.has("k")) node.at("k").integer(0, 0);
+  if ((select.by == Select::All) == node.has("from"))
+    (node.has("from") ? node.at("from") : node)
+        .fail("all records are selected by nothing, others by numbers");
+  return select;
+}
+
+// Whether a dispatch before the step writes this scratch.
+bool is_written(const Phase &phase, size_t scratch) {
+  for (const Step &step : phase.steps)
+    for (const size_t write : step.writes)
+      if (step.kind == Step::Dispatch && step.args[write].kind == Argument::Scratch &&
+          step.args[write].index == scratch)
+        return true;
+  return false;
+}
+
+// That it can have; the shape has been checked.
+int64_t most_elements(const Scratch &scratch, const Box &box) {
+  Expr product = {{Token::Number, 1}};
+  for (const Expr &size : scratch.shape) {
+    product.push_back({Token::Number, bounds(size, box)->high});
+    product.push_back({Token::Mul, 0});
+  }
+  return evaluate(product, {}).value_or(0);
+}
+
+// Numbers for all indices of the table, which a dispatch has written.
+size_t read_source(const Node &node, const Context &context, const Select &select,
+                   const Table &table) {
+  node.at(size_t{0}).one_of({"scratch"});
+  if (node.size() != 2) node.fail("expected 2 entries");
+  const size_t index = node.at(1).index(context.phase.scratch.size(), "the phase's scratch");
+  const Scratch &scratch = context.phase.scratch[index];
+  const bool ids = select.by == Select::Ids;
+  const int64_t count = ids ? select.k : table.count;
+  if (scratch.dtype != (ids ? "i32" : "f32") || most_elements(scratch, context.phase.box) < count)
+    node.fail(std::to_string(count) + (ids ? " of i32" : " of f32") + " are read, and " +
+              quote(scratch.name) + " has others");
+  if (!is_written(context.phase, index))
+    node.fail("no dispatch before it writes " + quote(scratch.name));
+  return index;
+}
+
+std::vector<size_t> read_parts(const Node &node, const Table &table) {
+  std::vector<size_t> parts;
+  for (const Node &name : node.items()) {
+    size_t part = parts.empty() ? 0 : parts.back() + 1;
+    while (part < table.parts.size() && table.parts[part].name != name.text()) ++part;
+    if (part == table.parts.size())
+      name.fail(quote(name.text()) + " is no part of " + quote(table.name) + ", or comes too late");
+    parts.push_back(part);
+  }
+  if (parts.empty()) node.fail("no part of the records is read");
+  return parts;
+}
+
+// The plan's symbols, and how many records a ticket has: it comes before one of that name.
+Symbols with_records(Symbols symbols, const Table &table) {
+  for (Symbol &symbol : symbols)
+    if (symbol.name == "records") symbol.name.clear();
+  symbols.push_back({"records", false, {0, table.count}});
+  return symbols;
+}
+
+size_t gathers_before(const Context &context) {
+  const auto gathers = [](const Phase &phase) {
+    return std::count_if(phase.steps.begin(), phase.steps.end(),
+                         [](const Step &step) { return step.kind == Step::Gather; });
+  };
+  auto count = gathers(context.phase);
+  for (const Phase &phase : context.plan.phases) count += gathers(phase);
+  return static_cast<size_t>(count);
+}
+
+}  // namespace
+
+Step read_gather(const Node &node, const Context &outside) {
+  const Plan &plan = outside.plan;
+  const size_t number = node.at("table").index(plan.tables.size(), "tables");
+  const Table &table = plan.tables[number];
+  Step step{Step::Gather, node.at("queue").index(QUEUES, "the queues"), node.at("name").text(),
+            {}, {}};
+  GatherStep gather{number, read_parts(node.at("parts"), table),
+                    read_select(node.at("select"), table), {}, 0, gathers_before(outside), {}};
+  if (gather.select.by != Select::All) {
+    gather.from = read_source(node.at("select").at("from"), outside, gather.select, table);
+    step.args.push_back({Argument::Scratch, *gather.from});
+  }
+  if (node.has("tile"))
+    gather.tile = static_cast<size_t>(node.at("tile").integer(0, table.count));
+  const Symbols symbols = with_records(plan.symbols, table);
+  Box box = outside.phase.box;
+  box.push_back(symbols.back().range);
+  const Context inside{plan, outside.phase, symbols, box, true};
+  for (const Node &dispatch : node.at("dispatches").items()) {
+    gather.dispatches.push_back(read_dispatch(dispatch, inside));
+    const std::vector<Argument> &args = gather.dispatches.back().args;
+    step.args.insert(step.args.end(), args.begin(), args.end());
+  }
+  if (gather.dispatches.empty()) node.at("dispatches").fail("nothing is computed of the records");
+  step.gather = std::make_shared<const GatherStep>(std::move(gather));
+  return step;
+}
+
+}  // namespace pocket

@@ -1,0 +1,23 @@
+// What the readers of steps share; phase_reader.cpp and gather_reader.cpp use it.
+#pragma once
+#include "plan/json_node.h"
+#include "plan/plan.h"
+
+namespace pocket {
+
+// Where a step stands.
+struct Context {
+  const Plan &plan;
+  const Phase &phase;  // its scratch, and the steps before this one
+  const Symbols &symbols;  // of grids, and what they can be
+  const Box &box;
+  bool gathered = false;  // whether it is inside of a gather
+};
+
+constexpr size_t QUEUES = 16;
+
+void read_arguments(const Node &node, const Context &context, Step &step);
+Step read_dispatch(const Node &node, const Context &context);
+Step read_gather(const Node &node, const Context &context);
+
+}  // namespace pocket

@@ -1,0 +1,185 @@
+// Tables and points of plan.json. toolkit/plan/checks/tables.py refuses the same.
+#include "plan/tables.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "plan/json_node.h"
+#include "plan/words.h"
+
+namespace pocket {
+namespace {
+
+constexpr int64_t SLOT_ALIGN = 64, ABREAST = 8, PART_ALIGN = 16;  // of records
+constexpr int64_t MOST_RECORDS = 1 << 24, MOST_NUMBERS = 1 << 20, MOST_BYTES = int64_t{1} << 31;
+constexpr size_t MOST_TABLES = 4096, MOST_POINTS = 64;
+constexpr int64_t MOST_READ = 1 << 26, MOST_THREADS = 64;
+
+int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+// By its numbers; 0 where there are no such records.
+int64_t part_bytes(const TablePart &part) {
+  if (part.dtype == "f16" && !part.group && !part.zero)
+    return round_up(2 * part.length, PART_ALIGN);
+  if (part.dtype != "e0m4" || !GROUPS.count(part.group)) return 0;
+  const int64_t groups = round_up(part.length, ABREAST * part.group) / part.group;
+  return round_up(groups * (part.group / 2 + 2 + (part.zero ? 1 : 0)), PART_ALIGN);
+}
+
+TablePart read_part(const Node &node, const std::vector<TablePart> &earlier) {
+  TablePart part{node.at("name").text(), node.at("offset").bytes(), node.at("bytes").bytes(),
+                 node.at("dtype").text(), node.at("length").integer(1, MOST_NUMBERS), 0, false};
+  if (node.has("group")) part.group = node.at("group").integer(0, MOST_NUMBERS);
+  if (node.has("zero")) part.zero = node.at("zero").boolean();
+  if (part_bytes(part) == 0 || part.bytes != part_bytes(part))
+    node.fail("its bytes are not those of so many numbers of " + part.dtype);
+  for (const TablePart &other : earlier)
+    if (other.name == part.name) node.fail(quote(part.name) + " stands there twice");
+  if (part.offset % PART_ALIGN || (!earlier.empty() && part.offset < earlier.back().end()))
+    node.at("offset").fail("inside of the part before, or no multiple of 16");
+  return part;
+}
+
+void check_table_file(const Node &node, const Plan &plan, size_t index) {
+  const std::string &path = plan.files[index].path;
+  bool good = path.size() >= 4 && path.compare(path.size() - 4, 4, ".bin") == 0;
+  for (const Weight &weight : plan.weights) good = good && weight.file != index;
+  if (!good) node.fail(quote(path) + " is no file of tables");
+}
+
+// `weights` are the plan's, as they stand there.
+size_t read_order(const Node &node, const Node &weights, int64_t count) {
+  const size_t index = node.index(weights.size(), "weights");
+  const Node weight = weights.at(index), shape = weight.at("shape");
+  if (weight.at("dtype").text() != "i32" || shape.size() != 1 ||
+      shape.at(size_t{0}).integer(INT64_MIN, INT64_MAX) != count)
+    node.fail("the weight is no list of " + std::to_string(count) + " i32");
+  return index;
+}
+
+void check_place(const Node &node, const Table &table, const Plan &plan) {
+  const int64_t end = table.offset + table.count * table.stride;
+  if (table.bytes % SLOT_ALIGN || table.stride % SLOT_ALIGN || table.stride < table.bytes)
+    node.at("stride").fail("records and their distance are multiples of 64 and don't overlap");
+  if (table.offset % FLASH_PAGE) node.at("offset").fail("not a multiple of 4096");
+  if (end > plan.files[table.file].bytes)
+    node.fail("it ends at " + std::to_string(end) + ", after the end of " +
+              plan.files[table.file].path);
+  if (table.parts.empty()) node.at("parts").fail("records have no part");
+  if (table.parts.back().end() > table.bytes)
+    node.at("parts").fail("they end after the end of a record");
+}
+
+Table read_table(const Node &node, const Node &weights, const Plan &plan) {
+  Table table{node.at("name").text(),
+              node.at("kind").text(),
+              node.at("count").integer(1, MOST_RECORDS),
+              node.at("bytes").integer(1, MOST_BYTES),
+              node.at("stride").integer(1, MOST_BYTES),
+              node.at("file").index(plan.files.size(), "files"),
+              node.at("offset").bytes(),
+              {},
+              {}};
+  check_table_file(node.at("file"), plan, table.file);
+  for (const Table &other : plan.tables)
+    if (other.name == table.name) node.fail(quote(table.name) + " stands there twice");
+  for (const Node &part : node.at("parts").items())
+    table.parts.push_back(read_part(part, table.parts));
+  check_place(node, table, plan);
+  if (node.has("order")) table.order = read_order(node.at("order"), weights, table.count);
+  return table;
+}
+
+std::vector<int64_t> read_counts(const Node &node, size_t tables) {
+  std::vector<int64_t> counts;
+  for (const Node &count : node.items()) counts.push_back(count.integer(0, MOST_RECORDS));
+  if (counts.size() != tables) node.fail("there are " + std::to_string(tables) + " tables");
+  return counts;
+}
+
+// Of each table at most its records, and of these the pinned ones, and of these the dense ones.
+void read_memory(const Node &node, const std::vector<Table> &tables, Point &point) {
+  point.slots = read_counts(node.at("slots"), tables.size());
+  point.pinned = read_counts(node.at("pinned"), tables.size());
+  point.dense = read_counts(node.at("dense"), tables.size());
+  for (size_t i = 0; i < tables.size(); ++i)
+    if (point.dense[i] > point.pinned[i] || point.pinned[i] > point.slots[i] ||
+        point.slots[i] > tables[i].count)
+      node.at("slots").at(i).fail("more than there are, or fewer than are pinned or dense");
+}
+
+// A read takes at least one record, wherever in its first page this begins.
+void check_reads(const Node &node, const std::vector<Table> &tables, const Point &point) {
+  int64_t least = FLASH_PAGE;
+  for (const Table &table : tables)
+    least = std::max(least, round_up(table.bytes, FLASH_PAGE) + FLASH_PAGE);
+  node.at("max_read").integer(least, std::max(least, MOST_READ));
+  if (point.gap % FLASH_PAGE) node.at("gap").fail("not a multiple of 4096");
+  if (point.max_read % FLASH_PAGE) node.at("max_read").fail("not a multiple of 4096");
+}
+
+std::vector<const GatherStep *> gathers_of(const Plan &plan) {
+  std::vector<const GatherStep *> gathers;
+  for (const Phase &phase : plan.phases)
+    for (const Step &step : phase.steps)
+      if (step.gather) gathers.push_back(step.gather.get());
+  return gathers;
+}
+
+// A threshold for each gather, or how many it selects.
+void read_selected(const Node &node, const Plan &plan, Point &point) {
+  const std::vector<const GatherStep *> gathers = gathers_of(plan);
+  if (node.size() != gathers.size())
+    node.fail("there are " + std::to_string(gathers.size()) + " gathers");
+  for (size_t i = 0; i < gathers.size(); ++i) {
+    const double value = node.at(i).real();
+    const auto count = static_cast<double>(plan.tables[gathers[i]->table].count);
+    const bool whole = value == std::floor(value) && value >= 1 && value <= count;
+    if (counts_records(gathers[i]->select) && !whole) node.at(i).fail("no number of its records");
+    point.select.push_back(value);
+  }
+}
+
+Point read_point(const Node &node, const Plan &plan) {
+  Point point{};
+  point.memory = node.at("memory").bytes();
+  point.flash = node.has("flash") ? node.at("flash").real() : 1;
+  point.predicted_s = node.has("predicted_s") ? node.at("predicted_s").real() : 0;
+  if (point.flash <= 0 || point.flash > 1 || point.predicted_s < 0)
+    node.fail("no speed of a flash, or no time of a token");
+  read_memory(node, plan.tables, point);
+  point.policy = node.at("policy").one_of(POLICIES);
+  point.gap = node.at("gap").integer(0, MOST_READ);
+  point.max_read = node.at("max_read").bytes();
+  check_reads(node, plan.tables, point);
+  point.threads = node.at("threads").integer(1, MOST_THREADS);
+  point.cluster = node.at("cluster").integer(1, MOST_RECORDS);
+  read_selected(node.at("select"), plan, point);
+  return point;
+}
+
+}  // namespace
+
+void read_flash_tables(const Node &root, Plan &plan) {
+  if (!root.has("tables")) return;
+  if (root.at("tables").size() > MOST_TABLES) root.at("tables").fail("there are too many");
+  for (const Node &node : root.at("tables").items())
+    plan.tables.push_back(read_table(node, root.at("weights"), plan));
+}
+
+void read_points(const Node &root, Plan &plan) {
+  const size_t count = root.has("points") ? root.at("points").size() : 0;
+  if ((count == 0) != plan.tables.empty())
+    (root.has("points") ? root.at("points") : root).fail("tables and points go together");
+  if (count > MOST_POINTS) root.at("points").fail("there are too many");
+  for (size_t i = 0; i < count; ++i) {
+    const Node node = root.at("points").at(i);
+    plan.points.push_back(read_point(node, plan));
+    if (i == 0) continue;
+    const Point &low = plan.points[i - 1], &high = plan.points[i];
+    if (std::pair(low.memory, low.flash) >= std::pair(high.memory, high.flash))
+      node.fail("it does not take more memory than the one before");
+  }
+}
+
+}  // namespace pocket

@@ -1,1 +1,0 @@
-"""What a text says of a model: which neurons it needs, and how to predict them cheaply."""
