@@ -18,6 +18,7 @@ import numpy as np
 from toolkit.plan.text import digest
 
 V, D, C, CHUNK = 50, 16, 40, 8
+ALIGN = 16384  # of weights
 HEADER = [["SEQ", "sym[0]"], ["PAST", "sym[1]"], ["ROWS", "sym[2]"], ["V", str(V)], ["D", str(D)]]
 SOURCES = {
     "embed": """__kernel void embed(__global const int *sym, __global const int *tokens,
@@ -82,21 +83,29 @@ class Toy:
     def save(self) -> None:
         """Write every file, with sizes and hashes that fit."""
         (self.folder / "kernels").mkdir(parents=True, exist_ok=True)
-        weights = bytearray(16384) + self.head.tobytes()
-        weights[: self.table.nbytes] = self.table.tobytes()
         contents = {f"kernels/{n}.cl": text.encode() for n, text in self.sources.items()}
-        contents["weights.0.bin"] = bytes(weights)
+        contents |= self.binaries()
         self.plan["files"] = [
             {"path": p, "bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()}
             for p, c in contents.items()
         ]
         self.plan["weights"] = [
-            weight("table", [V, D], len(self.sources), 0),
-            weight("head", [D, V], len(self.sources), 16384),
+            weight(name, array, len(self.sources), ALIGN * place)
+            for place, (name, array) in enumerate(self.weights().items())
         ]
         for path, content in contents.items():
             (self.folder / path).write_bytes(content)
         self.save_json()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Those of weights.0.bin, in their order; none is larger than ALIGN."""
+        return {"table": self.table, "head": self.head}
+
+    def binaries(self) -> dict[str, bytes]:
+        """The files besides kernels, weights first."""
+        aligned = b"".join(a.tobytes().ljust(ALIGN, b"\0") for a in self.weights().values())
+        unused = -list(self.weights().values())[-1].nbytes % ALIGN
+        return {"weights.0.bin": aligned[: len(aligned) - unused]}
 
     def save_json(self, change: Callable[[dict[str, Any]], Any] | None = None) -> None:
         """Write plan.json, after `change` if one is given."""
@@ -125,11 +134,11 @@ class Toy:
         return text[len(ids) :]
 
 
-def weight(name: str, shape: list[int], file: int, offset: int) -> dict[str, Any]:
+def weight(name: str, array: np.ndarray, file: int, offset: int) -> dict[str, Any]:
     """A line of the table of weights."""
-    nbytes = 4 * shape[0] * shape[1]
-    facts = {"name": name, "dtype": "f32", "layout": "plain", "shape": shape}
-    return facts | {"file": file, "offset": offset, "bytes": nbytes}
+    dtype = {"f": "f32", "i": "i32"}[array.dtype.kind]
+    facts = {"name": name, "dtype": dtype, "layout": "plain", "shape": list(array.shape)}
+    return facts | {"file": file, "offset": offset, "bytes": array.nbytes}
 
 
 def buffer(name: str, kind: str, dtype: str, shape: list[Any], nbytes: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan, plan_digest
 from toolkit.plan.phase_choice import PhaseChoice, names_of
 from toolkit.plan.reader import RECOMPILE
-from toolkit.plan.schema import Dispatch
+from toolkit.plan.schema import Dispatch, Gather
 from toolkit.rss import peak_rss
 
 
@@ -42,6 +42,8 @@ class HostExecutor:
     platform  part of the name of an OpenCL platform or device, else $POCKETCL_PLATFORM
     profile   take kernel times between start_profile and take_profile
     dump      names of tensors ("all": every one) that `sink` gets after each step that writes them
+    memory    bytes that a plan with weights in flash may take; default: the most that it can use
+    trace     a file that gets a line for each gather (toolkit/offload/access_trace.py)
     """
 
     name = "host"
@@ -53,6 +55,8 @@ class HostExecutor:
         dump: Collection[str] = (),
         sink: Sink = print_dumped,
         profile: bool = False,
+        memory: int | None = None,
+        trace: Path | None = None,
     ) -> None:
         started = time.perf_counter()
         self._same = SamePlan(path)
@@ -62,7 +66,7 @@ class HostExecutor:
         check_names(self.plan, dump)
         self._choice = PhaseChoice(self.plan)
         loaded = names_of(self._choice.giving("ids"))  # those that score: when they are first used
-        self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile)
+        self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile, memory, trace)
         self.device, self.target = self.phases.device, ThisComputer()
         self.dump, self.sink = frozenset(dump), sink
         self._halves = Halves()
@@ -266,10 +270,11 @@ class HostExecutor:
     def _dump(self, phase: str, number: int) -> None:
         declared = self.plan.phase(phase)
         step = declared.steps[number] if declared else None
-        if not isinstance(step, Dispatch):
-            return
-        for ref in (step.args[written] for written in step.writes):
-            name = self.phases.name_of(phase, ref)
-            if ALL in self.dump or name in self.dump:
-                value = self.phases.argument(phase, ref)
-                self.sink(Dumped(phase, number, step.name, name, value))
+        for dispatch in step.dispatches if isinstance(step, Gather) else (step,):
+            if not isinstance(dispatch, Dispatch):
+                continue
+            for ref in (dispatch.args[written] for written in dispatch.writes):
+                name = self.phases.name_of(phase, ref)
+                if ALL in self.dump or name in self.dump:
+                    value = self.phases.argument(phase, ref)
+                    self.sink(Dumped(phase, number, dispatch.name, name, value))

@@ -57,8 +57,8 @@ def decode(hint: Any, value: Any, path: str) -> Any:
         return _number(value, path)
     if hint == Expr:
         return _expression(value, path)
-    if hint == Ref:
-        return _reference(value, path)
+    if hint in (Ref, Ref | None):
+        return None if value is None and hint != Ref else _reference(value, path)
     if hint == Step:
         return _step(value, path)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):

@@ -24,7 +24,7 @@ class PlanMemory:
         self.symbols = self._zeros("the symbols", 4 * plan.slots)
         self.arena = self._zeros("the arena", max(1, arena))
         self.buffers = [self._zeros(b.name, b.bytes) for b in plan.buffers]
-        self._shards = self._mapped_shards(path, plan)
+        self._shards = self._mapped_shards(path, plan)  # by file
         with opencl_errors("cannot place the weights"):
             self.weights = [
                 self._shards[w.file].get_sub_region(w.offset, w.bytes) for w in plan.weights
@@ -43,7 +43,13 @@ class PlanMemory:
 
     def release(self) -> None:
         """Give the memory back."""
-        for memory in (*self.weights, *self._shards, *self.buffers, self.arena, self.symbols):
+        for memory in (
+            *self.weights,
+            *self._shards.values(),
+            *self.buffers,
+            self.arena,
+            self.symbols,
+        ):
             memory.release()
 
     def _zeros(self, name: str, nbytes: int) -> cl.Buffer:
@@ -52,16 +58,16 @@ class PlanMemory:
             cl.enqueue_fill_buffer(self._queue, buffer, np.zeros(1, np.uint8), 0, max(4, nbytes))
         return buffer
 
-    def _mapped_shards(self, path: Path, plan: Plan) -> list[cl.Buffer]:
+    def _mapped_shards(self, path: Path, plan: Plan) -> dict[int, cl.Buffer]:
         """The weights files, without a copy where the device uses host memory."""
         unified = self._context.devices[0].host_unified_memory
         how = FLAGS.USE_HOST_PTR if unified else FLAGS.COPY_HOST_PTR
-        shards = []
-        for number in range(max((w.file + 1 for w in plan.weights), default=0)):
+        shards = {}
+        for number in sorted({w.file for w in plan.weights}):
             file = path / plan.files[number].path
             with opencl_errors(f"cannot give {file} to the device"):
                 mapped = np.memmap(file, np.uint8, "r")
-                shards.append(cl.Buffer(self._context, FLAGS.READ_ONLY | how, hostbuf=mapped))
+                shards[number] = cl.Buffer(self._context, FLAGS.READ_ONLY | how, hostbuf=mapped)
         return shards
 
 

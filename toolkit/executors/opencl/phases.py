@@ -7,7 +7,7 @@ they mean for a language model (chunks, positions, the token loop) stands in exe
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +16,30 @@ import pyopencl as cl
 from opencl_kernels.device_class import is_cpu_class
 from opencl_kernels.formats import DTYPES
 from toolkit.errors import PocketError
+from toolkit.executors.opencl.bound_phase import BoundPhase, Place, dispatches_of
 from toolkit.executors.opencl.device_choice import choose_device, info_of
 from toolkit.executors.opencl.device_fit import check_fit, limits_of
 from toolkit.executors.opencl.errors import opencl_errors
+from toolkit.executors.opencl.gather import Gatherer
 from toolkit.executors.opencl.memory import PlanMemory
 from toolkit.executors.opencl.variants import BoundDispatch, VariantChoice
 from toolkit.executors.spans import Span
-from toolkit.plan.expr import evaluate, symbols_of
+from toolkit.plan.expr import evaluate
 from toolkit.plan.reader import RECOMPILE
-from toolkit.plan.schema import Buffer, Dispatch, HostStep, Phase, Plan, Ref, Scratch, Weight
+from toolkit.plan.schema import (
+    Buffer,
+    Dispatch,
+    Gather,
+    HostStep,
+    Phase,
+    Plan,
+    Point,
+    Ref,
+    Scratch,
+    Weight,
+)
 from toolkit.toolchain.linker import check_linker
 
-Values: TypeAlias = Mapping[str, int]  # of the symbols
 # A launch that is refused for its kernel and sizes.
 CODES = cl.status_code
 OF_VARIANT = (
@@ -38,7 +50,6 @@ OF_VARIANT = (
     CODES.INVALID_WORK_ITEM_SIZE,
     CODES.INVALID_GLOBAL_WORK_SIZE,
 )
-Grids: TypeAlias = dict[int, tuple[int, ...]]  # of each dispatch, by its index among the steps
 
 
 @dataclass(frozen=True)
@@ -52,44 +63,13 @@ class TimedLaunch:
     event: cl.Event
 
 
-class BoundPhase:
-    """A phase with its memory placed and its kernels built and bound."""
-
-    def __init__(
-        self, phase: Phase, scratch: list[cl.Buffer], dispatches: Mapping[int, BoundDispatch]
-    ) -> None:
-        self.phase, self.scratch, self.dispatches = phase, scratch, dict(dispatches)
-        self.ran = False  # to its end: its variants can be launched
-        self._grids: dict[tuple[int, ...], Grids] = {}
-        self._note_sizes()
-
-    def replace(self, number: int, dispatch: BoundDispatch) -> None:
-        """Another variant of a dispatch."""
-        self.dispatches[number] = dispatch
-        self._note_sizes()
-
-    def _note_sizes(self) -> None:
-        self._sizes = {n: each.variant.global_size for n, each in self.dispatches.items()}
-        self._used = {s for size in self._sizes.values() for d in size for s in symbols_of(d)}
-        self._grids.clear()
-
-    def grids(self, values: Values) -> Grids:
-        """Global sizes; evaluated once per value of the symbols in them."""
-        key = tuple(values[name] for name in sorted(self._used))
-        if key not in self._grids:
-            self._grids[key] = {
-                number: tuple(evaluate(dim, values) for dim in size)
-                for number, size in self._sizes.items()
-            }
-        return self._grids[key]
-
-
 class PhaseExecutor:
     """A plan on the best device of this machine; `device` says which it is.
 
     platform  part of the name of an OpenCL platform or device, else $POCKETCL_PLATFORM
     phases    those that will run for sure: the device must have what one of their variants requires
     profile   take kernel times between start_profile and take_profile
+    memory    bytes, trace: of plans with tables, see Gatherer
     """
 
     def __init__(
@@ -99,6 +79,8 @@ class PhaseExecutor:
         phases: Iterable[str],
         platform: str | None = None,
         profile: bool = False,
+        memory: int | None = None,
+        trace: Path | None = None,
     ) -> None:
         device = choose_device(platform, is_cpu_class(plan.profile.get("class")))
         check_linker(device.platform.name)
@@ -111,11 +93,17 @@ class PhaseExecutor:
             self._queue = cl.CommandQueue(context, properties=properties)
         self._memory = PlanMemory(path, plan, context, self._queue)
         self._variants = VariantChoice(path, plan, self._queue, self._limits)
+        self._gatherer = Gatherer(path, plan, self._queue, memory, trace) if plan.tables else None
         self._indices = {buffer.name: index for index, buffer in enumerate(plan.buffers)}
         self._bound: dict[str, BoundPhase] = {}
         self._values: dict[str, int] = {}
         self._timed: list[TimedLaunch] | None = None  # while a profile is taken
         self._runs = 0
+
+    @property
+    def point(self) -> Point | None:
+        """How memory is spent, where a plan has tables."""
+        return self._gatherer.point if self._gatherer else None
 
     def load(self, phase: str) -> bool:
         """Build what a phase needs; False where that was done before. `run` does it as well."""
@@ -125,9 +113,8 @@ class PhaseExecutor:
         check_fit(self.plan, [declared], self._limits)
         scratch = self._memory.scratch(declared)
         dispatches = {
-            number: self._choose(step, scratch)
-            for number, step in enumerate(declared.steps)
-            if isinstance(step, Dispatch)
+            place: self._choose(dispatch, scratch, gather)
+            for place, dispatch, gather in dispatches_of(declared)
         }
         self._bound[phase] = BoundPhase(declared, scratch, dispatches)
         return True
@@ -163,21 +150,25 @@ class PhaseExecutor:
         """Enqueue a phase.
 
         fetch  gets the name of the buffer of each fetch step
-        after  gets the number of each step that ran as a dispatch
+        after  gets the number of each step that ran as a dispatch, or as several
         """
         self.load(phase)
         bound = self._bound[phase]
         self._runs += 1
+        if self._gatherer:
+            self._gatherer.begin_run()
         with opencl_errors(f"phase {phase} failed"):
             for number, step in enumerate(bound.phase.steps):
                 if isinstance(step, HostStep):
                     fetch(self.plan.buffers[int(step.args[0][-1])].name)
+                elif isinstance(step, Gather):
+                    self._gather(bound, number, step)
                 elif not isinstance(step, Dispatch):
                     self._queue.finish()
-                elif all(bound.grids(self._values)[number]):  # nothing to do at a size of zero
-                    self._launch(bound, number, step)
-                    if after:
-                        after(number)
+                elif not self._launch(bound, (number,), step):
+                    continue
+                if after and isinstance(step, Dispatch | Gather):
+                    after(number)
         bound.ran = True
 
     def read(
@@ -246,10 +237,16 @@ class PhaseExecutor:
         with opencl_errors("the device failed"):
             self._queue.finish()
         self._bound.clear()
+        if self._gatherer:
+            self._gatherer.close()
         self._memory.release()
 
-    def _choose(self, step: Dispatch, scratch: list[cl.Buffer]) -> BoundDispatch:
-        return self._variants.choose(step, [self._memory.of(ref, scratch) for ref in step.args])
+    def _choose(
+        self, step: Dispatch, scratch: list[cl.Buffer], gather: Gather | None
+    ) -> BoundDispatch:
+        words = self._gatherer.memory(gather.table) if self._gatherer and gather else {}
+        args = [words.get(ref) or self._memory.of(ref, scratch) for ref in step.args]
+        return self._variants.choose(step, args)
 
     def _declared(self, phase: str) -> Phase:
         found = self.plan.phase(phase)
@@ -260,21 +257,44 @@ class PhaseExecutor:
     def _buffer(self, name: str) -> cl.Buffer:
         return self._memory.buffers[self._indices[name]]
 
-    def _launch(self, bound: BoundPhase, number: int, step: Dispatch) -> None:
-        dispatch = bound.dispatches[number]
-        size, local = bound.grids(self._values)[number], dispatch.variant.local_size
+    def _gather(self, bound: BoundPhase, number: int, step: Gather) -> None:
+        """Launch the dispatches once for each part of what is selected."""
+        assert self._gatherer
+        source = step.select.source
+        scores = None if source is None else self.argument(bound.phase.name, source).reshape(-1)
+        for launch in self._gatherer.gather(step, scores):
+            self._values["records"] = launch.records
+            for inside, dispatch in enumerate(step.dispatches):
+                self._launch(bound, (number, inside), dispatch, step, launch.slots)
+
+    def _launch(
+        self,
+        bound: BoundPhase,
+        place: Place,
+        step: Dispatch,
+        gather: Gather | None = None,
+        slots: cl.Buffer | None = None,
+    ) -> bool:
+        """Whether there is anything to do."""
+        dispatch, size = bound.dispatches[place], bound.grid(place, self._values)
+        if not all(size):
+            return False
+        for number in (i for i, ref in enumerate(step.args) if slots and ref == ("slots",)):
+            dispatch.kernel.set_arg(number, slots)
         try:
+            local = dispatch.variant.local_size
             event = cl.enqueue_nd_range_kernel(self._queue, dispatch.kernel, size, local)
         except cl.Error as error:  # some drivers refuse sizes that they said to take
             last = dispatch.variant == step.variants[-1]
             if bound.ran or last or error.code not in OF_VARIANT:
                 raise
             self._variants.refuse(dispatch.variant, str(error))
-            bound.replace(number, self._choose(step, bound.scratch))
-            return self._launch(bound, number, step)
+            bound.replace(place, self._choose(step, bound.scratch, gather))
+            return self._launch(bound, place, step, gather, slots)
         if self._timed is not None:
             kernel = self.plan.programs[dispatch.variant.program].kernel
             self._timed.append(TimedLaunch(self._runs, bound.phase, step, kernel, event))
+        return True
 
     def _item(self, phase: Phase, ref: Ref) -> Scratch | Buffer | Weight:
         """The plan's entry for an argument."""

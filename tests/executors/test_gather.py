@@ -1,0 +1,174 @@
+"""Weights in flash on the readable executor: the toy with two tables against itself in numpy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flash_toy import FILE, STRIDES, F, FlashToy
+
+from toolkit.errors import PocketError
+from toolkit.executors.dump import Dumped
+from toolkit.executors.host import HostExecutor
+from toolkit.offload.access_trace import line
+from toolkit.offload.flash_model import Flash
+from toolkit.offload.machine import Machine
+from toolkit.offload.selection import at_point
+from toolkit.plan.load import load_plan
+from toolkit.plan.schema import POLICIES, Point, Select
+
+IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
+MEMORIES = (100_000, 200_000, None)
+Opened = Callable[..., HostExecutor]
+
+
+@pytest.fixture
+def flash(tmp_path: Path) -> FlashToy:
+    return FlashToy(tmp_path / "flash toy")
+
+
+@pytest.fixture
+def opened(flash: FlashToy) -> Iterator[Opened]:
+    """Opens executors of the toy and closes them."""
+    found = list[HostExecutor]()
+
+    def open_one(**options: Any) -> HostExecutor:
+        found.append(HostExecutor(flash.folder, **options))
+        return found[-1]
+
+    yield open_one
+    for each in found:
+        each.close()
+
+
+def is_right(executor: HostExecutor, toy: FlashToy, count: int = 9) -> None:
+    """Prefill in chunks, a forced step, decoding, a rewind and scores."""
+    first = executor.prefill(IDS, 0)
+    np.testing.assert_allclose(executor.logits(), toy.logits(IDS)[-1], rtol=1e-4, atol=1e-3)
+    assert list(executor.decode(first, len(IDS), count, ())) == toy.continued([*IDS, first], count)
+    assert executor.step(7, 4) == toy.next([*IDS[:4], 7])
+    scores = executor.score(IDS, 0)
+    np.testing.assert_allclose(scores, toy.logits(IDS), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_answers_are_those_of_all_weights(
+    flash: FlashToy, opened: Opened, memory: int | None
+) -> None:
+    is_right(opened(memory=memory), flash)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_no_policy_changes_answers(flash: FlashToy, opened: Opened, policy: str) -> None:
+    for point in flash.plan["points"]:
+        point["policy"] = policy
+    flash.save_json()
+    is_right(opened(memory=100_000), flash)
+
+
+@pytest.mark.parametrize("cluster, gap, most", [(1, 0, 8192), (F, 8192, 2**20), (7, 4096, 8192)])
+def test_neither_clusters_nor_reads_change_answers(
+    flash: FlashToy, opened: Opened, cluster: int, gap: int, most: int
+) -> None:
+    for point in flash.plan["points"]:
+        point |= {"cluster": cluster, "gap": gap, "max_read": most}
+    flash.save_json()
+    is_right(opened(memory=100_000), flash, 3)
+
+
+def test_nothing_selected_adds_nothing(flash: FlashToy, opened: Opened) -> None:
+    """Its sums are 0, whatever was there."""
+    for point in flash.plan["points"]:
+        point["select"] = [1e9] * len(point["select"])
+    flash.save_json()
+    executor = opened(memory=100_000)
+    executor.prefill(IDS, 0)
+    flash.layers[0].gate[:] = 0  # as if; that of the second is not selected by
+    executor.step(8, len(IDS))
+    expected = flash.logits([*IDS, 8])[-1]
+    np.testing.assert_allclose(executor.logits(), expected, rtol=1e-4, atol=1e-3)
+
+
+def rules(toy: FlashToy, point: Point) -> dict[str, list[tuple[int, Select, int]]]:
+    """Of each phase: table, rule and tile of its gathers."""
+    plan, numbers = load_plan(toy.folder), iter(point.select)
+    return {
+        phase.name: [(g.table, at_point(g.select, next(numbers)), g.tile) for g in phase.gathers()]
+        for phase in plan.phases
+    }
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_trace_is_the_machines(flash: FlashToy, tmp_path: Path, memory: int | None) -> None:
+    """Scores of the run, given to the machine alone, make the same lines."""
+    executor = HostExecutor(flash.folder, memory=memory, trace=tmp_path / "trace")
+    first = executor.prefill(IDS, 0)
+    list(executor.decode(first, len(IDS), 20, ()))
+    point = executor.phases.point
+    executor.close()
+    lines = (tmp_path / "trace").read_text().splitlines()
+    scores = iter(np.fromfile(tmp_path / "trace.scores", np.float32).reshape(-1, F))
+
+    plan, found = load_plan(flash.folder), list[str]()
+    machine = Machine(plan.tables, point, Flash("none"), [flash.layers[0].order, None])
+    for step, phase in enumerate(["prefill"] * 2 + ["decode"] * 20):
+        for number, (table, rule, tile) in enumerate(rules(flash, point)[phase]):
+            given = None if rule.by == "all" else next(scores)
+            outcome = machine.gather(table, rule, given, step, tile)
+            found.append(line(step, number, outcome))
+    assert lines == found and next(scores, None) is None
+    selected = {len(json.loads(each)["sel"]) for each in lines}
+    assert F in selected and len(selected) > 2  # all of them, and fewer
+
+
+def test_dumps_show_what_a_gather_wrote(flash: FlashToy, opened: Opened) -> None:
+    seen = list[Dumped]()
+    executor = opened(dump=("part",), sink=seen.append)
+    executor.prefill(IDS[:3], 0)
+    assert [each.dispatch for each in seen] == ["layers.0.neurons", "layers.1.neurons"]
+    assert seen[0].value.shape == (2, 3, 16) and np.abs(seen[0].value).max() > 0
+
+
+def test_memory_chooses_a_point(opened: Opened) -> None:
+    chosen = [opened(memory=m).phases.point.memory for m in (100_000, 299_999, 300_000, None)]
+    assert chosen == [100_000, 200_000, 300_000, 300_000]
+    with pytest.raises(PocketError, match="99999 bytes") as caught:
+        opened(memory=99_999)
+    assert "100000" in caught.value.because and "--memory 100000" in caught.value.hint
+
+
+def test_an_order_has_each_index_once(flash: FlashToy, opened: Opened) -> None:
+    flash.layers[0].order[3] = flash.layers[0].order[4]
+    flash.save()
+    with pytest.raises(PocketError, match="damaged") as caught:
+        opened()
+    assert "order does not have each of 0 to 64 once" in caught.value.because
+
+
+@pytest.mark.parametrize("memory", MEMORIES[:2])
+def test_a_file_cut_under_a_session(flash: FlashToy, opened: Opened, memory: int) -> None:
+    """One error, which names file and offset; whole again, the file gives right answers: no slot
+    holds what never came."""
+    executor, file = opened(memory=memory), flash.folder / FILE
+    first = executor.prefill(IDS, 0)
+    whole = file.read_bytes()
+    for kept in (5000, 0, 30 * STRIDES[1] + 77):
+        with file.open("r+b") as stream:  # the same file, not another of its name
+            stream.truncate(kept)
+        with pytest.raises(PocketError) as caught:
+            list(executor.decode(first, len(IDS), 9, ()))
+        assert str(file) in caught.value.what and "at byte" in caught.value.what
+        assert int(caught.value.what.split()[-1]) >= kept and "cut" in caught.value.because
+        with file.open("r+b") as stream:
+            stream.write(whole)
+        is_right(executor, flash)
+
+
+def test_a_missing_file_of_a_table(flash: FlashToy, opened: Opened) -> None:
+    (flash.folder / FILE).unlink()
+    with pytest.raises(PocketError, match=f"{FILE} is missing"):
+        opened()

@@ -1,0 +1,201 @@
+"""The toy with two layers of neurons whose weights lie in flash, read by the step `gather`.
+
+Behind `recall`, for each layer: v = y gate^T, h = Relu(v) * (y up^T), y += h down. Gates are
+resident; ups and downs are records of a table. Chunks gather all records, tile by tile; a decode
+step those of the first table whose v is above 0, which changes no sum, and all of the second.
+Records of the first table follow each other and lie in an order of their own; those of the second
+begin at pages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from toy import HEADER, SOURCES, D, Toy
+
+from opencl_kernels.formats import Quantized
+from opencl_kernels.kernel import source_text
+from opencl_kernels.layouts import quantized
+from opencl_kernels.records import packing
+from opencl_kernels.records.neurons import NEURONS_CPU, Neurons
+from opencl_kernels.records.record import Record
+
+F, G, TILE, ALL = 65, 2, 16, "all"  # neurons of a layer, partial sums
+RECORD = Record(2, D, quantized("e0m4", 16, "f16", "u8"))
+STRIDES = (RECORD.nbytes, 4096)
+ORDER = 4  # the weight that is the first table's
+PAGE, FILE = 4096, "flash.0.bin"
+OWN_SOURCES = {
+    "gates": f"""__kernel void gates(__global const int *sym, __global const float *y,
+                                      __global const float *gate, __global float *v) {{
+  const int row = get_global_id(0) / {F}, i = get_global_id(0) % {F};
+  float sum = 0;
+  for (int d = 0; d < D; ++d) sum += y[row * D + d] * gate[i * D + d];
+  v[row * {F} + i] = sum;
+}}
+""",
+    "add": f"""__kernel void add(__global const int *sym, __global const float *part,
+                                  __global float *y) {{
+  for (int g = 0; g < {G}; ++g) y[get_global_id(0)] += part[g * SEQ * D + get_global_id(0)];
+}}
+""",
+}
+CASE = Neurons(M=1, PARTS=2, D=D, w=RECORD.stored, S=F, T=F, F=F, G=G, gate="given", act="Relu(v)")
+KNOBS = {"WORKERS": 2, "PREFETCH": 2}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The weights of a layer [F, D], and its records as they lie in a file."""
+
+    gate: np.ndarray
+    up: np.ndarray
+    down: np.ndarray
+    order: np.ndarray  # the index of each record
+    records: np.ndarray
+
+    def added(self, y: np.ndarray) -> np.ndarray:
+        """What the layer adds to y [n, D]."""
+        hidden = np.maximum(y @ self.gate.T, 0) * (y @ self.up.T)
+        return np.asarray(hidden @ self.down)
+
+
+def random_layer(random: np.random.Generator, ordered: bool) -> Layer:
+    gate = (random.standard_normal((F, D)) / 16).astype(np.float32)
+    order = random.permutation(F) if ordered else np.arange(F)
+    parts = [_codes(random), _codes(random)]
+    up, down = (part.values(np.float64)[np.argsort(order)] for part in parts)
+    return Layer(gate, up, down, order.astype(np.int32), packing.pack(RECORD, parts))
+
+
+def _codes(random: np.random.Generator) -> Quantized:
+    codes, zero = (random.integers(0, 16, (F, n), np.uint8) for n in (D, 1))
+    scale = random.uniform(0.012, 0.024, (F, 1)).astype(np.float16)
+    return Quantized(codes, scale, zero, 4, 16)
+
+
+class FlashToy(Toy):
+    """The plan in a folder, and the same model in numpy."""
+
+    def __init__(self, folder: Path, seed: int = 0) -> None:
+        random = np.random.default_rng(seed + 1)
+        self.layers = [random_layer(random, ordered=number == 0) for number in range(2)]
+        super().__init__(folder, seed)
+        self.sources |= OWN_SOURCES | {"neurons_cpu": source_text(NEURONS_CPU.source)}
+        add_programs(self.plan)
+        for phase in self.plan["phases"]:
+            add_layers(phase)
+        self.plan |= {"tables": [table(number) for number in range(2)], "points": points()}
+        self.save()
+
+    def save(self) -> None:
+        """Write every file; files of tables stand behind that of the weights."""
+        for each in self.plan.get("tables", ()):
+            each["file"] = len(self.sources) + 1
+        super().save()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """With gates, and the order of the first table."""
+        gates = {f"gate{number}": layer.gate for number, layer in enumerate(self.layers)}
+        return super().weights() | gates | {"order": self.layers[0].order}
+
+    def binaries(self) -> dict[str, bytes]:
+        """With the file of both tables, which ends with the last record."""
+        first, second = (np.zeros((F, stride), np.uint8) for stride in STRIDES)
+        for array, layer in zip((first, second), self.layers, strict=True):
+            array[:, : RECORD.nbytes] = layer.records.view(np.uint8)
+        return super().binaries() | {
+            FILE: first.tobytes().ljust(second_offset()) + second.tobytes()
+        }
+
+    def logits(self, ids: Any) -> np.ndarray:
+        """The logits [len(ids), V] of a text."""
+        p = np.arange(len(ids))
+        mix = np.tril((p[:, None] * 3 + p[None, :] * 5) % 7 - 3.0)
+        y = mix @ self.table[list(ids)].astype(np.float64)
+        for layer in self.layers:
+            y = y + layer.added(y)
+        return np.asarray(y @ self.head)
+
+
+def second_offset() -> int:
+    return -(-F * STRIDES[0] // PAGE) * PAGE
+
+
+def add_programs(plan: dict[str, Any]) -> None:
+    for name in OWN_SOURCES:
+        plan["programs"].append({"source": f"kernels/{name}.cl", "kernel": name, "defines": HEADER})
+    defines = [[k, str(v)] for k, v in NEURONS_CPU.defines(CASE, KNOBS).items()]
+    facts = {"source": f"kernels/{NEURONS_CPU.source}", "kernel": NEURONS_CPU.name}
+    plan["programs"].append({**facts, "defines": [["M", "sym[0]"], *defines]})
+
+
+def table(number: int) -> dict[str, Any]:
+    part = {"bytes": RECORD.part_bytes, "dtype": "e0m4", "length": D, "group": 16, "zero": True}
+    parts = [
+        {"name": name, "offset": at * RECORD.part_bytes, **part}
+        for at, name in enumerate(("up", "down"))
+    ]
+    facts = {"name": f"layers.{number}.ffn", "kind": "neuron without gate", "count": F}
+    place = {"bytes": RECORD.nbytes, "stride": STRIDES[number], "offset": number * second_offset()}
+    order = {"order": ORDER} if number == 0 else {}
+    return {**facts, **place, **order, "parts": parts}
+
+
+def points() -> list[dict[str, Any]]:
+    """With little memory, with more, and with all of it."""
+    usual = {"gap": PAGE, "max_read": 4 * PAGE, "threads": 2, "cluster": 8, "select": [0.0] * 6}
+    amounts = [
+        {"slots": [11, 9], "pinned": [3, 0], "dense": [0, 0], "policy": "lru"},
+        {"slots": [40, 33], "pinned": [7, 33], "dense": [0, 0], "policy": "lfu"},
+        {"slots": [F, F], "pinned": [F, F], "dense": [0, 0], "policy": "static"},
+    ]
+    return [{"memory": 100_000 * (i + 1), **usual, **amount} for i, amount in enumerate(amounts)]
+
+
+def add_layers(phase: dict[str, Any]) -> None:
+    """In front of logits. Scratch: x, y, v, part."""
+    most = phase["bounds"]["seq"][1]
+    for name, shape in (("v", [["seq"], F]), ("part", [G, ["seq"], D])):
+        row = F if name == "v" else G * D
+        size, place = 4 * row * most, -(-phase["arena_bytes"] // 128) * 128
+        facts = {"name": name, "dtype": "f32", "shape": shape, "size": ["seq", 4 * row, "*"]}
+        phase["scratch"].append({**facts, "bytes": size, "offset": place})
+        phase["arena_bytes"] = place + size
+    phase["recordable"] = False
+    own = (each for number in range(2) for each in layer_steps(number, phase["name"] == "decode"))
+    phase["steps"][3:3] = own  # behind recall
+
+
+def layer_steps(number: int, decode: bool) -> list[dict[str, Any]]:
+    y, v, part = (["scratch", index] for index in (1, 2, 3))
+    by_gate = {"by": "above", "from": v, "threshold": 0.0, "gamma": 1.0}
+    neurons = [["symbols"], ["ticket"], ["slots"], y, v, part]
+    gather = {
+        "kind": "gather",
+        "queue": 0,
+        "name": f"layers.{number}.ffn",
+        "table": number,
+        "parts": ["up", "down"],
+        "select": by_gate if decode and number == 0 else {"by": "all", "gamma": 1.0},
+        **({} if decode else {"tile": TILE}),
+        "dispatches": [step(f"layers.{number}.neurons", "neurons_cpu", neurons, [5], 2)],
+    }
+    gates = [["symbols"], y, ["weight", 2 + number], v]
+    return [
+        step(f"layers.{number}.gates", "gates", gates, [3], ["seq", F, "*"]),
+        gather,
+        step(f"layers.{number}.add", "add", [["symbols"], part, y], [2], ["seq", D, "*"]),
+    ]
+
+
+def step(
+    name: str, kernel: str, args: list[list[Any]], writes: list[int], size: Any
+) -> dict[str, Any]:
+    program = [*SOURCES, *OWN_SOURCES, "neurons_cpu"].index(kernel)
+    variant = {"program": program, "global": [size], "local": [1], "requires": [], "local_bytes": 0}
+    facts = {"kind": "dispatch", "queue": 0, "name": name, "args": args}
+    return {**facts, "writes": writes, "variants": [variant]}

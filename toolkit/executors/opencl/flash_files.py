@@ -1,0 +1,54 @@
+"""The files of a plan's tables, read piece by piece and never mapped."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.errors import PocketError
+from toolkit.plan.reader import RECOMPILE
+from toolkit.plan.schema import Plan
+
+
+class FlashFiles:
+    """Open until `close`; `path` is the plan's folder."""
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self._bytes = {t.file: plan.files[t.file].bytes for t in plan.tables}
+        self._paths = {file: path / plan.files[file].path for file in self._bytes}
+        self._open: dict[int, int] = {}
+        for file, name in self._paths.items():
+            try:
+                self._open[file] = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                self.close()
+                raise PocketError(f"cannot open {name}", error, RECOMPILE) from None
+
+    def read(self, file: int, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
+        """Bytes from an offset on; behind the file's end, where its last page goes on, zeros.
+
+        Raises PocketError, which names file and offset, where it has become shorter or can't be
+        read.
+        """
+        into, done = np.zeros(nbytes, np.uint8), 0
+        end = min(nbytes, self._bytes[file] - offset)
+        while done < end:
+            done += self._piece(file, offset + done, into[done:end])
+        return into
+
+    def _piece(self, file: int, offset: int, into: npt.NDArray[np.uint8]) -> int:
+        because: str | OSError = "the file ends there: it was cut since the plan was loaded"
+        try:
+            if read := os.preadv(self._open[file], [into], offset):
+                return read
+        except OSError as error:
+            because = error
+        what = f"cannot read {self._paths[file]} at byte {offset}"
+        raise PocketError(what, because, RECOMPILE)
+
+    def close(self) -> None:
+        """Close them."""
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()

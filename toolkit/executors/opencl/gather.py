@@ -1,0 +1,169 @@
+"""The step gather on pyopencl: toolkit/offload decides, this reads, copies and launches.
+
+It goes step by step: a copy waits for what is computed, and ends before the next begins. So there
+is one ticket and one place for streamed records, and no event. The runner (android_runner/executor/
+gather.cpp) reads while the device works, and launches the same in the same order.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyopencl as cl
+
+from toolkit.executors.opencl.errors import opencl_errors
+from toolkit.executors.opencl.flash_files import FlashFiles
+from toolkit.executors.opencl.tables import choose_point, order_of
+from toolkit.offload.access_trace import AccessTrace
+from toolkit.offload.flash_model import Flash
+from toolkit.offload.machine import Launch, Machine, Outcome
+from toolkit.offload.selection import at_point
+from toolkit.plan.schema import Gather, Plan, Ref, Select, Table
+
+FLAGS = cl.mem_flags
+HEAD = 4  # ints of a ticket before its pairs: count, begins, 0, 0
+REAL = Flash("the plan's own")  # no cost is imagined
+Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What a launch of a gather's dispatches takes: the slots, and how many records of them."""
+
+    slots: cl.Buffer
+    records: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a read has brought."""
+
+    offset: int  # in the file
+    content: Bytes
+
+
+class Gatherer:
+    """The tables of a plan, as one of its points runs them.
+
+    path    the plan's folder
+    memory  bytes that the point takes at most; None: the point that takes most
+    trace   a file for a line on each gather, and one of scores beside it
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        queue: cl.CommandQueue,
+        memory: int | None = None,
+        trace: Path | None = None,
+    ) -> None:
+        self.point = choose_point(plan, memory)
+        orders = [order_of(path, plan, table) for table in plan.tables]
+        self._plan, self._queue = plan, queue
+        self._machine = Machine(plan.tables, self.point, REAL, orders)
+        self._rules = self._rules_of(plan)
+        self._files = FlashFiles(path, plan)
+        self._trace = AccessTrace(trace) if trace else None
+        self._step, self._number = -1, 0  # of the run, and of the gather within it
+        slots = zip(self.point.slots, plan.tables, strict=True)
+        self._slots = [self._buffer("slots", count * table.bytes) for count, table in slots]
+        tiles = [g.tile for phase in plan.phases for g in phase.gathers()]
+        staged = max(self.point.cluster, *tiles) * max(table.bytes for table in plan.tables)
+        self._staging = self._buffer("streamed records", staged)
+        most = max(table.count for table in plan.tables)
+        self._ticket = self._buffer("the ticket", 4 * (HEAD + 2 * most))
+        for number, opened in enumerate(self._machine.opening):
+            if content := self._read(number, opened.runs):
+                self._place(self._slots[number], number, content, *opened.moves.admitted.T)
+
+    def memory(self, table: int) -> Mapping[Ref, cl.Buffer]:
+        """What the words of a gather's dispatches mean; `slots` until a launch says otherwise."""
+        return {("ticket",): self._ticket, ("slots",): self._slots[table]}
+
+    def begin_run(self) -> None:
+        """Another phase runs: uses of records are counted in runs."""
+        self._step, self._number = self._step + 1, 0
+
+    def gather(self, gather: Gather, scores: npt.NDArray[Any] | None) -> Iterator[Launched]:
+        """Each launch of the gather's dispatches, in order, when its records and ticket are there.
+
+        scores  that it selects by, from the first on
+        """
+        rule, table = self._rules[id(gather)], gather.table
+        done = self._machine.gather(table, rule, scores, self._step, gather.tile)
+        if self._trace:
+            self._trace.write(self._step, self._number, done, scores)
+        self._number += 1
+        try:
+            yield from self._launches(table, done)
+        except BaseException:  # records that have not come are in no slot
+            self._machine.caches[table].lose(done.admitted[:, 0])
+            raise
+
+    def close(self) -> None:
+        """Close the files, and give the memory back."""
+        self._files.close()
+        if self._trace:
+            self._trace.close()
+        for memory in (*self._slots, self._staging, self._ticket):
+            memory.release()
+
+    def _launches(self, table: int, done: Outcome) -> Iterator[Launched]:
+        begins = True
+        for cluster in done.clusters:
+            content = self._read(table, done.runs[slice(*cluster.runs)])
+            for launch in cluster.launches:
+                slots = self._staging if launch.staged else self._slots[table]
+                if content:
+                    self._place(slots, table, content, launch.records, launch.slots)
+                self._write_ticket(table, launch, begins)
+                begins = False
+                yield Launched(slots, len(launch.records))
+
+    def _rules_of(self, plan: Plan) -> dict[int, Select]:
+        gathers = (gather for phase in plan.phases for gather in phase.gathers())
+        numbers = zip(gathers, self.point.select, strict=True)
+        return {id(gather): at_point(gather.select, number) for gather, number in numbers}
+
+    def _read(self, table: int, runs: Ints) -> list[Piece]:
+        file = self._plan.tables[table].file
+        return [Piece(at, self._files.read(file, at, nbytes)) for at, nbytes in runs.tolist()]
+
+    def _place(
+        self, memory: cl.Buffer, table: int, content: list[Piece], records: Ints, slots: Ints
+    ) -> None:
+        """Records into their slots; those that follow each other there in one copy."""
+        its, order = self._plan.tables[table], np.argsort(slots)
+        found, slots = _records_in(content, its, records[order]), slots[order]
+        ends = np.flatnonzero(np.diff(slots) != 1) + 1
+        with opencl_errors("cannot write records to the device"):
+            for first, rows in zip([0, *ends], np.split(found, ends), strict=True):
+                offset = int(slots[first]) * its.bytes
+                cl.enqueue_copy(self._queue, memory, rows, dst_offset=offset)
+
+    def _write_ticket(self, table: int, launch: Launch, begins: bool) -> None:
+        indices = self._machine.indices(table, launch.records)
+        pairs = np.stack([launch.slots, indices], axis=1).reshape(-1)
+        words = np.concatenate([[len(launch.records), begins, 0, 0], pairs]).astype(np.int32)
+        with opencl_errors("cannot write a ticket to the device"):
+            cl.enqueue_copy(self._queue, self._ticket, words)
+
+    def _buffer(self, name: str, nbytes: int) -> cl.Buffer:
+        with opencl_errors(f"cannot allocate {nbytes} bytes for {name}"):
+            return cl.Buffer(self._queue.context, FLAGS.READ_WRITE, max(4, nbytes))
+
+
+def _records_in(content: list[Piece], table: Table, records: Ints) -> Bytes:
+    """Bytes [n, bytes of a record]; each lies within one of the pieces, which ascend."""
+    found = np.empty((len(records), table.bytes), np.uint8)
+    offsets = [piece.offset for piece in content]
+    for row, start in zip(found, (table.offset + records * table.stride).tolist(), strict=True):
+        piece = content[bisect_right(offsets, start) - 1]
+        row[:] = piece.content[start - piece.offset :][: table.bytes]
+    return found
