@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from toolkit.offload.machine import Outcome
+from toolkit.offload.selection import Array
 
 
 def line(step: int, gather: int, outcome: Outcome) -> str:
@@ -37,3 +41,22 @@ def entry(step: int, gather: int, outcome: Outcome) -> dict[str, Any]:
         "read": outcome.bytes_read,
         "used": outcome.bytes_used,
     }
+
+
+class AccessTrace:
+    """The lines in a file, and beside it, in `path`.scores, the f32 that each was chosen by."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = path.open("w")
+        self._scores = path.with_name(f"{path.name}.scores").open("wb")
+
+    def write(self, step: int, gather: int, outcome: Outcome, scores: Array | None) -> None:
+        """One gather; what selects by ids, or all, has no scores."""
+        self._lines.write(f"{line(step, gather, outcome)}\n")
+        if scores is not None and scores.dtype == np.float32:
+            self._scores.write(scores.tobytes())
+
+    def close(self) -> None:
+        """Write what has gathered."""
+        self._lines.close()
+        self._scores.close()
