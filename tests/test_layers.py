@@ -32,6 +32,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "toolkit.phone": ("toolkit.plan", "toolkit.toolchain"),
     "toolkit.devices": ("toolkit.phone", "opencl_kernels"),
     "toolkit.compiler": ("toolkit.devices", "onnx_passes"),
+    "toolkit.calibration": ("toolkit.compiler",),
     "toolkit.executors": ("toolkit.devices", "toolkit.offload"),
     "toolkit.generation": ("toolkit.executors",),
     "toolkit.evaluation": ("toolkit.compiler", "toolkit.generation"),

@@ -11,7 +11,7 @@ class Bound(Reference):
 
     def run(self, feeds: dict[str, Any]) -> list[Any]:
         """All outputs; a cache that is written into needs room, which numpy makes."""
-        if self.slots:
+        if self.feeds.slots:
             return super().run(feeds)
         values: list[Any] = run_bound(self.session, feeds, self.outputs)
         logits = self.outputs.index(self.roles.logits)

@@ -9,36 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
+from toolkit.offload.clusters import Cluster, missing, resident
 from toolkit.offload.coalesce import Runs, coalesce
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.policies import Floats32, Ints, policy
-from toolkit.offload.record_cache import NONE, RecordCache, Resize
+from toolkit.offload.record_cache import FREE, RecordCache, Resize
 from toolkit.offload.selection import Array, select
 from toolkit.plan.schema import Point, Select, Table
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One launch of a gather's dispatches: records by their slots, or by places in staging."""
-
-    staged: bool
-    records: Ints  # ascending
-    slots: Ints  # of the table's memory; of staging, counted from the cluster's first
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Reads that are waited for together, and what is computed then.
-
-    The first of a gather has no runs: it is what was resident. A gather that selects nothing
-    still launches once, over no record, since sums must begin at 0.
-    """
-
-    runs: tuple[int, int]  # first and end among the outcome's runs
-    launches: tuple[Launch, ...]  # those of slots, then the one of staging; none is empty
 
 
 @dataclass(frozen=True)
@@ -73,7 +54,7 @@ class Machine:
         tables: Of the plan.
         point: Pinned records are read at once: `opening` tells how, by table.
         flash: Tells the seconds.
-        orders: By table, the index of each record; None where they are the same.
+        orders: By table, the index of each record, a permutation; None where they are the same.
         importance: By table, f32 by record; see Uses.
         window: Steps, of the policy of that name. `window` may be set anew between gathers.
     """
@@ -88,15 +69,13 @@ class Machine:
         window: int = 1,
     ) -> None:
         self.tables, self.flash, self.window = tables, flash, window
-        kinds = [*importance, *[None] * len(tables)]
         self.caches = [
-            RecordCache(table.count, policy(point.policy), kinds[number])
-            for number, table in enumerate(tables)
+            RecordCache(table.count, policy(point.policy), sizes)
+            for table, sizes in zip_longest(tables, importance)
         ]
-        given = [*orders, *[None] * len(tables)]
         self._orders = [
             np.arange(table.count) if order is None else np.asarray(order, np.int64)
-            for table, order in zip(tables, given, strict=False)
+            for table, order in zip_longest(tables, orders)
         ]
         self._record_of = [np.argsort(order) for order in self._orders]
         self.opening = self.change(point)
@@ -119,18 +98,14 @@ class Machine:
             tile: The most records of a launch; 0: clusters are of the point's size, and what is
                 resident is one launch.
         """
-        table, cache = self.tables[number], self.caches[number]
-        resident = cache.slot_of[self._record_of[number]] >= 0
-        indices = select(rule, scores, table.count, resident)
-        selected = np.sort(self._record_of[number][indices])
-        done = cache.admit(selected, step, self.window)
+        selected = self._selected(number, rule, scores)
+        done = self.caches[number].admit(selected, step, self.window)
         misses = np.sort(np.concatenate([done.admitted[:, 0], done.streamed]))
-        most = tile or self.point.cluster
-        runs = self._runs(table, misses, most)
-        first = Cluster((0, 0), _resident(done.hits, cache.slot_of, tile, not len(selected)))
-        later = [
-            Cluster(_within(runs, at, at + most), _missed(misses[at : at + most], cache.slot_of))
-            for at in range(0, len(misses), most)
+        most, slot_of = tile or self.point.cluster, self.caches[number].slot_of
+        runs = self._runs(number, misses, most)
+        clusters = [
+            resident(done.hits, slot_of, tile, nothing=not len(selected)),
+            *missing(misses, slot_of, runs, most),
         ]
         return Outcome(
             selected,
@@ -139,24 +114,31 @@ class Machine:
             done.streamed,
             done.evicted,
             runs.spans,
-            (first, *later),
+            tuple(clusters),
             self._seconds(runs.spans),
             runs.bytes,
-            len(misses) * table.bytes,
+            len(misses) * self.tables[number].bytes,
         )
 
     def indices(self, number: int, records: Ints) -> Ints:
         """The index of each record."""
         return self._orders[number][records]
 
+    def _selected(self, number: int, rule: Select, scores: Array | None) -> Ints:
+        """Records, ascending."""
+        record_of = self._record_of[number]
+        near = self.caches[number].slot_of[record_of] != FREE
+        return np.sort(record_of[select(rule, scores, self.tables[number].count, near)])
+
     def _resize(self, number: int) -> Change:
-        cache, point, table = self.caches[number], self.point, self.tables[number]
+        cache, point = self.caches[number], self.point
         cache.policy = policy(point.policy)
         moves = cache.resize(point.slots[number], point.pinned[number])
-        spans = self._runs(table, moves.admitted[:, 0], max(1, table.count)).spans
+        spans = self._runs(number, moves.admitted[:, 0], self.tables[number].count).spans
         return Change(moves, spans, self._seconds(spans))
 
-    def _runs(self, table: Table, records: Ints, most: int) -> Runs:
+    def _runs(self, number: int, records: Ints, most: int) -> Runs:
+        table = self.tables[number]
         starts = table.offset + records * table.stride
         return coalesce(starts, table.bytes, self.point.gap, self.point.max_read, most)
 
@@ -171,29 +153,3 @@ class Machine:
             for at, order in ((~follows, "random"), (follows, "sequential"))
         ]
         return float(sum(times)) + self.flash.latency
-
-
-def _resident(hits: Ints, slot_of: Ints, tile: int, nothing: bool) -> tuple[Launch, ...]:
-    """Launches of what was resident, `tile` records each."""
-    if nothing:
-        return (Launch(False, NONE, NONE),)
-    each = tile or max(1, len(hits))
-    parts = [hits[at : at + each] for at in range(0, len(hits), each)]
-    return tuple(Launch(False, part, slot_of[part]) for part in parts)
-
-
-def _missed(records: Ints, slot_of: Ints) -> tuple[Launch, ...]:
-    """The launch of what has been admitted, and that of what lies in staging."""
-    slots = slot_of[records]
-    admitted, streamed = records[slots >= 0], records[slots < 0]
-    launches = (
-        Launch(False, admitted, slots[slots >= 0]),
-        Launch(True, streamed, np.arange(len(streamed))),
-    )
-    return tuple(launch for launch in launches if len(launch.records))
-
-
-def _within(runs: Runs, first: int, end: int) -> tuple[int, int]:
-    """The runs of the misses from `first` up to `end`."""
-    begin, stop = np.searchsorted(runs.firsts, [first, end])
-    return int(begin), int(stop)

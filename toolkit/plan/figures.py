@@ -8,6 +8,7 @@ import sympy
 from toolkit.plan.arena import Lifetime, alive_at_busiest_step, lifetimes, round_up
 from toolkit.plan.expr import Expr
 from toolkit.plan.schema import Buffer, Phase, Plan
+from toolkit.plan.table_figures import table_figures, table_lines
 
 
 def dispatches(plan: Plan) -> dict[str, int]:
@@ -50,6 +51,7 @@ def figures(plan: Plan) -> dict[str, Any]:
         "arena_lower_bound_bytes": {p.name: p.lower_bound_bytes for p in plan.phases},
         "arena_formula": {p.name: formulas(p, align)[0] for p in plan.phases},
         "arena_lower_bound_formula": {p.name: formulas(p, align)[1] for p in plan.phases},
+        **table_figures(plan),
     }
 
 
@@ -76,6 +78,7 @@ def _report_lines(plan: Plan) -> Iterator[str]:
         yield f"  {phase.name:<10}{_bytes(phase.arena_bytes)}  = {top}"
         yield f"  {'  at least':<10}{_bytes(phase.lower_bound_bytes)}  = {bound}"
         yield f"            {len(phase.scratch)} scratch tensors at {box}"
+    yield from table_lines(plan)
 
 
 def _grouped_states(plan: Plan) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The oracle: ONNX Runtime on a decoder, original or after any pass, with its own KV cache."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -10,13 +10,9 @@ import onnx_ir as ir
 from onnx_passes import intake
 from onnx_passes.analysis.fixed_sizes import fixed_sizes
 from onnx_passes.analysis.roles import Roles, has_roles, roles_of
-from onnx_passes.analysis.uses import WRITTEN, caches
-from onnx_passes.canonicalize_dims import PLANES
-from onnx_passes.choose_branches import noted_flag
-from onnx_passes.count_inputs import CLOSED
-from onnx_passes.ir.graph import dim
 from onnx_passes.ir.states import STATE_OUT, before
 from onnx_passes.widen_floats import widen_floats
+from toolkit.compiler.calibration.feeds import Feeds, slots_of
 from toolkit.compiler.calibration.routers import Router, routers_of
 from toolkit.compiler.source import Source, session_of
 from toolkit.onnx_runtime import Refused, numpy_type, run_session
@@ -41,12 +37,11 @@ class Reference:
     def __init__(self, session: Any, model: ir.Model) -> None:
         """Roles and shapes come from `model`; `session` runs it, or an earlier form of it."""
         self.session, self.roles = session, roles_of(model)
-        self.inputs = {v.name: v for v in model.graph.inputs if v.name}
-        self.types = {i.name: numpy_type(i.type) for i in session.get_inputs()}
-        self.declared = {i.name: i.shape for i in session.get_inputs()}
+        found = session.get_inputs()
+        types = {i.name: numpy_type(i.type) for i in found}
+        self.feeds = Feeds.of(model, types, {i.name: i.shape for i in found})
         self.outputs = [output.name for output in session.get_outputs()]
         self.caches = _caches(self.roles, self.outputs)
-        self.slots, self.flag = _slots(model), noted_flag(model)
         self.past, self.last_only = 0, False
         self.notes: list[str] = []
         self.routers: list[Router] = []  # those whose scores are among the outputs
@@ -118,7 +113,7 @@ class Reference:
         """Empty the cache."""
         self.past = 0
         self.choices: list[Choices] = []
-        self.state = {past: self._zeros(past) for past in self.caches}
+        self.state = {past: self.feeds.empty(past) for past in self.caches}
 
     def score(self, ids: list[int]) -> npt.NDArray[np.float32]:
         """Feed ids after what is cached; logits [len(ids), V].
@@ -136,10 +131,7 @@ class Reference:
 
     def feed(self, ids: list[int]) -> npt.NDArray[np.float32]:
         """Feed ids after what is cached, at once; logits [len(ids), V], or [1, V] of the last."""
-        feeds = {
-            name: self._cached(name, ids) if name in self.state else self._feed(name, ids)
-            for name in self.types
-        }
+        feeds = self.feeds.all(ids, self.past, self.state)
         values = dict(zip(self.outputs, self.run(feeds), strict=True))
         self.state = {past: values[present] for past, present in self.caches.items()}
         self.choices = [*self.choices, *self._chosen(values, len(ids))]
@@ -160,53 +152,6 @@ class Reference:
             rows = scores.reshape(-1, scores.shape[-1])[-count:]
             yield Choices(mixture, router, self.past + count - len(rows), rows)
 
-    def _cached(self, name: str, ids: list[int]) -> Array:
-        """A cache; one that is written into gets room for the ids first."""
-        cache = self.state[name]
-        if name not in self.slots:
-            return cache
-        more = [(0, 0)] * cache.ndim
-        more[self.slots[name]] = 0, self.past + len(ids) - cache.shape[self.slots[name]]
-        return np.pad(cache, more)
-
-    def _feed(self, name: str, ids: list[int]) -> Array:
-        declared, seq, total = self.declared[name], len(ids), self.past + len(ids)
-        fixed = name == self.roles.mask and isinstance(declared[-1], int)
-        keys = declared[-1] if fixed else total
-        batch = dim(self.inputs[self.roles.tokens], 0) or 1
-        planes = [d if isinstance(d, int) else PLANES for d in declared[:-2]]
-        found: dict[str | None, tuple[npt.ArrayLike, Sequence[int]]] = {
-            self.roles.tokens: (ids, [batch, seq]),
-            self.roles.positions: (range(self.past, total), [*planes, batch, seq]),
-            self.roles.mask: (np.arange(keys) < total, [batch, keys]),
-            self.roles.written: (self.past, [batch]),
-            self.roles.lengths: (total, [batch]),
-            self.roles.places: (range(self.past, total), [seq]),
-            self.flag: (self.past > 0, declared),
-            "past": (self.past, [1]),
-            "start": (0, [batch]),
-            "rows": (seq, [1]),
-        }
-        if name == self.roles.mask and len(declared) == 4:
-            found[name] = self._seen(seq, keys, name), [batch, 1, seq, keys]
-        # no node reads any other: only its type and rank must be right
-        free = [d if isinstance(d, int) else 1 for d in declared]
-        nothing = "" if self.types[name] == "object" else 0
-        numbers, shape = found.get(name, (nothing, free))
-        return np.broadcast_to(np.asarray(numbers).astype(self.types[name]), shape)
-
-    def _seen(self, seq: int, keys: int, name: str) -> Array:
-        """A causal mask as `count_inputs` reads it: floats are added to the scores."""
-        seen = np.tril(np.ones((seq, keys)), self.past)
-        return (seen - 1) * -CLOSED if "float" in self.types[name] else seen
-
-    def _zeros(self, past: str) -> Array:
-        value = self.inputs[past]
-        shape = [d if isinstance(d, int) else 0 for d in value.shape or ()]
-        if past in self.slots:
-            shape[self.slots[past]] = 0
-        return np.zeros(shape, self.types[past])
-
 
 def _has_bfloat16(model: ir.Model) -> bool:
     inputs = (*model.graph.inputs, *model.graph.initializers.values())
@@ -220,14 +165,9 @@ def _caches(roles: Roles, outputs: list[str]) -> dict[str, str]:
     return pairs | states
 
 
-def _slots(model: ir.Model) -> dict[str, int]:
-    """The axis of the tokens of every cache that is written into."""
-    return {c.past: c.axis for c in caches(model.graph) if c.node.op_type == WRITTEN}
-
-
 def _opened(model: ir.Model) -> ir.Model:
     """The model without the sizes that it declares, except those of its weights."""
-    slots = _slots(model)
+    slots = slots_of(model)
     for value in (*model.graph.inputs, *model.graph.outputs):
         # heads and widths of caches stay, from which ONNX Runtime infers others
         kept = {*range(1, 4)} - {slots[value.name]} if value.name in slots else set[int]()

@@ -40,7 +40,7 @@ class FlashFiles:
     def _piece(self, file: int, offset: int, into: npt.NDArray[np.uint8]) -> int:
         because: str | OSError = "the file ends there: it was cut since the plan was loaded"
         try:
-            if read := os.preadv(self._open[file], [into], offset):
+            if read := os.preadv(self._open[file], [into.data], offset):
                 return read
         except OSError as error:
             because = error

@@ -19,8 +19,9 @@ from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.flash_files import FlashFiles
 from toolkit.executors.opencl.tables import choose_point, order_of
 from toolkit.offload.access_trace import AccessTrace
+from toolkit.offload.clusters import Launch
 from toolkit.offload.flash_model import Flash
-from toolkit.offload.machine import Launch, Machine, Outcome
+from toolkit.offload.machine import Machine, Outcome
 from toolkit.offload.selection import at_point
 from toolkit.plan.schema import Gather, Plan, Ref, Select, Table
 

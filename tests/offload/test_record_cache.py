@@ -1,0 +1,204 @@
+"""Caches against a dictionary that is told in words, and the vectors of the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from toolkit.offload.policies import POLICIES, Policy, policy
+from toolkit.offload.record_cache import Admission, RecordCache
+
+COUNTS = (1, 7, 63, 65)
+MASKS = ((0, 1), (1, 2), (1, 3), (2, 4), (0, 4), (0, 5), (0, 1))  # sparsity.md, appendix A
+NAMES = [one.name for one in POLICIES]
+
+
+@dataclass
+class Naive:
+    """A cache as a dictionary record -> slot, in plain Python."""
+
+    name: str
+    slots: int
+    pinned: int
+    window: int
+    importance: np.ndarray
+    where: dict[int, int] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
+    last: dict[int, int] = field(default_factory=dict)
+
+    def rank(self, record: int) -> float:
+        if self.name in ("lru", "window"):
+            return self.last.get(record, -1)
+        count = self.counts.get(record, 0)
+        if self.name == "importance":
+            return float(np.float32(count) * np.float32(self.importance[record]))
+        return count
+
+    def put(self, record: int) -> tuple[int, int]:
+        slot = min(set(range(self.slots)) - set(self.where.values()))
+        self.where[record] = slot
+        return record, slot
+
+    def admit(self, selected: list[int], step: int) -> tuple[list[int], list[int], list, list[int]]:
+        hits = [record for record in selected if record in self.where]
+        misses = [record for record in selected if record not in self.where]
+        for record in selected:
+            self.counts[record] = self.counts.get(record, 0) + 1
+            self.last[record] = step
+        if self.name == "static":
+            return hits, misses, [], []
+        evicted = []
+        others = {r for r in self.where if r not in selected and r >= self.pinned}
+        for record in sorted(others, key=lambda r: (self.rank(r), r)):
+            needed = len(misses) > self.slots - len(self.where)
+            old = self.name == "window" and self.last.get(record, -1) <= step - self.window
+            if needed or old:
+                del self.where[record]
+                evicted.append(record)
+        misses.sort(key=lambda r: (-self.rank(r), r))
+        room = self.slots - len(self.where)
+        admitted = [self.put(record) for record in misses[:room]]
+        return hits, sorted(misses[room:]), admitted, evicted
+
+
+def masks(count: int, steps: int, seed: int) -> Iterator[np.ndarray]:
+    """Records that are needed, the first ones most often; sometimes all or none."""
+    rng = np.random.default_rng([count, seed])
+    for step in range(steps):
+        share = (0.15, 0.4, 0.0, 1.0)[rng.choice(4, p=(0.6, 0.3, 0.05, 0.05))]
+        likely = share * 2 / (1 + 3 * np.arange(count) / count)
+        yield np.flatnonzero(rng.random(count) < (likely if step % 7 else share))
+
+
+def opened(
+    one: Policy, count: int, slots: int, pinned: int, seed: int
+) -> tuple[RecordCache, Naive]:
+    importance = np.random.default_rng(seed).random(count).astype(np.float32)
+    cache = RecordCache(count, one, importance)
+    cache.resize(slots, pinned)
+    naive = Naive(one.name, slots, pinned, 3, importance)
+    naive.where = {record: record for record in range(pinned)}
+    return cache, naive
+
+
+def holds(cache: RecordCache) -> dict[int, int]:
+    return {int(r): int(cache.slot_of[r]) for r in np.flatnonzero(cache.slot_of >= 0)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_cache_does_what_a_dictionary_does(name: str, count: int) -> None:
+    for seed, share in enumerate((0, 0.3, 0.7, 1)):
+        slots = round(count * share)
+        pinned = slots if name == "static" else slots // 3
+        cache, naive = opened(policy(name), count, slots, pinned, seed)
+        for step, selected in enumerate(masks(count, 60, seed)):
+            found = cache.admit(selected, step, naive.window)
+            hits, streamed, admitted, evicted = naive.admit(selected.tolist(), step)
+            assert found.hits.tolist() == hits
+            assert found.streamed.tolist() == streamed
+            assert [tuple(pair) for pair in found.admitted.tolist()] == admitted
+            assert found.evicted.tolist() == evicted
+            assert holds(cache) == naive.where
+
+
+def all_is_well(cache: RecordCache, found: Admission, selected: np.ndarray) -> None:
+    """What holds of every step, whatever the policy."""
+    parts = [found.hits, found.admitted[:, 0], found.streamed]
+    assert np.array_equal(np.sort(np.concatenate(parts)), selected)  # hits + misses = selected
+    held = holds(cache)
+    assert len(set(held.values())) == len(held) <= cache.slots
+    assert all(0 <= slot < cache.slots for slot in held.values())
+    assert all(cache.record_in[slot] == record for record, slot in held.items())
+    assert set(range(cache.pinned)) <= set(held)  # pinned never leaves
+    assert not set(found.evicted) & set(selected.tolist())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sizes_change_between_steps_and_all_stays_well(name: str) -> None:
+    rng = np.random.default_rng(3)
+    cache = RecordCache(65, policy(name))
+    for step, selected in enumerate(masks(65, 200, 4)):
+        if step % 5 == 0:
+            before = holds(cache)
+            slots = int(rng.choice([0, 1, 20, 40, 65]))
+            moves = cache.resize(slots, slots if name == "static" else int(rng.integers(0, 66)))
+            placed = dict(moves.moved.tolist()) | dict(moves.admitted.tolist())
+            kept = {r: s for r, s in before.items() if r not in moves.evicted} | placed
+            assert holds(cache) == kept  # nothing else has moved
+            assert all(before[r] >= slots for r in dict(moves.moved.tolist()))
+            if len(before) + len(moves.admitted) <= slots:
+                assert not len(moves.evicted)  # nothing leaves where there is room
+        all_is_well(cache, cache.admit(selected, step, 2), selected)
+
+
+def test_a_smaller_cache_keeps_what_ranks_highest() -> None:
+    cache = RecordCache(7, policy("lfu"))
+    cache.resize(7, 0)
+    for step, needed in enumerate(([0, 1, 2, 3, 4, 5, 6], [1, 3, 5, 6], [3, 6], [6])):
+        cache.admit(np.array(needed), step)
+    moves = cache.resize(3, 1)  # counts 1 2 1 3 1 2 4, and 0 is pinned
+    assert moves.evicted.tolist() == [2, 4, 1, 5]
+    assert moves.moved.tolist() == [[3, 1], [6, 2]]
+    assert not len(moves.admitted)
+    assert holds(cache) == {0: 0, 3: 1, 6: 2}
+
+
+def test_more_pinned_records_are_read_and_others_make_room() -> None:
+    cache = RecordCache(7, policy("lru"))
+    cache.resize(3, 0)
+    cache.admit(np.array([4, 5, 6]), 0)
+    moves = cache.resize(4, 3)
+    assert moves.evicted.tolist() == [4, 5]
+    assert moves.admitted.tolist() == [[0, 0], [1, 1], [2, 3]]
+    assert holds(cache) == {0: 0, 1: 1, 6: 2, 2: 3}
+
+
+@pytest.mark.parametrize(
+    "name, hits, kept",
+    [
+        ("lfu", [0, 1, 1, 1, 1, 1, 2], ["01", "012", "123", "124", "014", "015", "015"]),
+        ("lru", [0, 1, 1, 1, 1, 1, 1], ["01", "012", "123", "234", "024", "045", "015"]),
+    ],
+)
+def test_the_vectors_of_the_papers(name: str, hits: list[int], kept: list[str]) -> None:
+    cache = RecordCache(6, policy(name))
+    cache.resize(3, 0)
+    for step, (mask, count, resident) in enumerate(zip(MASKS, hits, kept, strict=True)):
+        assert len(cache.admit(np.array(mask), step).hits) == count
+        assert "".join(map(str, sorted(holds(cache)))) == resident
+
+
+def test_a_window_of_one_keeps_what_both_steps_need() -> None:
+    cache = RecordCache(9, policy("window"))
+    cache.resize(9, 0)
+    cache.admit(np.array([1, 3, 7]), 0, window=1)
+    found = cache.admit(np.array([2, 3, 8]), 1, window=1)
+    assert (found.hits.tolist(), found.evicted.tolist()) == ([3], [1, 7])
+    assert found.admitted[:, 0].tolist() == [2, 8]
+
+
+@pytest.mark.parametrize("window", [1, 2, 4])
+def test_a_window_reads_what_its_union_gains(window: int) -> None:
+    """s_agg(k + 1) - s_agg(k): records of this step that none of the k before it needed."""
+    cache = RecordCache(65, policy("window"))
+    cache.resize(65, 0)
+    past: list[set[int]] = []
+    for step, selected in enumerate(masks(65, 60, window)):
+        found = cache.admit(selected, step, window)
+        union = set().union(*past[-window:]) if past else set()
+        assert set(found.admitted[:, 0].tolist()) == set(selected.tolist()) - union
+        past.append(set(selected.tolist()))
+        assert set(holds(cache)) == set().union(*past[-window:])
+
+
+def test_what_never_came_is_in_no_slot() -> None:
+    cache = RecordCache(7, policy("lru"))
+    cache.resize(7, 0)
+    cache.admit(np.array([1, 2, 3]), 0)
+    cache.lose(np.array([2, 5]))
+    assert holds(cache) == {1: 0, 3: 2}
+    assert cache.admit(np.array([2]), 1).admitted.tolist() == [[2, 1]]

@@ -1,0 +1,82 @@
+"""What tables of records cost: bytes on flash, of a read, and in memory at each point."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from toolkit.plan.arena import round_up
+from toolkit.plan.schema import PAGE, SLOT_ALIGN, Plan, Table
+
+PACKED_WASTE = PAGE - SLOT_ALIGN  # bytes that a read of one packed record has too many, on average
+
+
+def table_figures(plan: Plan) -> dict[str, Any]:
+    """Figures of tables and points, for `--json`; empty where a plan has no tables.
+
+    padded_bytes, packed_bytes  of a record: what it takes on flash, and what reading it alone does,
+                                if each begins a page or if they lie one after the other
+    slot_bytes, pinned_bytes    of a point: memory of all slots, and of those that never change
+    share                       of all records' bytes that the slots hold
+    """
+    if not plan.tables:
+        return {}
+    whole = sum(table.count * table.bytes for table in plan.tables)
+    points = []
+    for point in plan.points:
+        slots = _held(plan, point.slots)
+        found = {"memory": point.memory, "flash": point.flash, "policy": point.policy}
+        held = {"slot_bytes": slots, "pinned_bytes": _held(plan, point.pinned)}
+        points.append(found | held | {"share": slots / whole})
+    return {
+        "flash_bytes": sum(table.count * table.stride for table in plan.tables),
+        "tables": [_table(table) for table in plan.tables],
+        "points": points,
+    }
+
+
+def table_lines(plan: Plan) -> Iterator[str]:
+    """The same as text; tables of one shape on one line: every layer has the same."""
+    known = table_figures(plan)
+    if not known:
+        return
+    yield f"flash       {_bytes(known['flash_bytes'])}  {len(plan.tables)} tables"
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in known["tables"]:
+        shape = tuple(value for key, value in row.items() if key != "name")
+        groups.setdefault(shape, []).append(row)
+    for rows in groups.values():
+        yield from _shape_lines(rows)
+    for row in known["points"]:
+        share = f"{row['share']:.1%} of all records, {row['policy']}"
+        yield f"slots       {_bytes(row['slot_bytes'])}  {share}, at {row['memory']:,} bytes in all"
+
+
+def _shape_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    first = rows[0]
+    names = first["name"] + (f" … {rows[-1]['name']}" if len(rows) > 1 else "")
+    of = f"{first['count']} {first['kind']} of {first['bytes']:,} bytes"
+    apart = f"{of}, {first['stride']:,} apart  {names}"
+    yield f"  {_bytes(first['flash_bytes'] * len(rows))}  {len(rows)} x {apart}"
+    sums = f"{first['padded_bytes']:,} in whole pages, {first['packed_bytes']:,} packed"
+    yield f"            a record, stored and read alone: {sums}"
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "kind": table.kind,
+        "count": table.count,
+        "bytes": table.bytes,
+        "stride": table.stride,
+        "flash_bytes": table.count * table.stride,
+        "padded_bytes": 2 * round_up(table.bytes, PAGE),
+        "packed_bytes": 2 * table.bytes + PACKED_WASTE,
+    }
+
+
+def _held(plan: Plan, records: tuple[int, ...]) -> int:
+    """Bytes of so many records of each table."""
+    return sum(n * table.bytes for n, table in zip(records, plan.tables, strict=True))
+
+
+def _bytes(count: int) -> str:
+    return f"{count:>15,} bytes"
