@@ -8,8 +8,8 @@ are where the launch before left them, in a cache if they fit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ MOST_COPIES = 256
 PARTS = 4  # that as much is read in
 SETTLE = 2  # launches that no figure comes from
 SLICES = 4  # of the launches of a case, with something else in between
+FEWEST, MOST = 2, 1000  # launches of a slice
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Timed:
     spread: float  # slowest minus fastest of the middle 80 %, as a share of the median
     launches: int
     copies: int  # of its weights or states
+    slices: tuple[float, ...] = ()  # medians of launches with something else in between
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ class Timer:
         `between` is called before, after, and a few times on the way.
         """
         launch, copies = self.prepared(family, kernel, case, knobs)
-        return timed(self._repeat(launch, between), copies)
+        slices = list(self._repeat(launch, between))
+        found = timed([seconds for each in slices for seconds in each], copies)
+        return replace(found, slices=tuple(float(np.median(each)) for each in slices))
 
     def prepared(
         self, family: Family, kernel: Kernel, case: Case, knobs: Knobs
@@ -103,19 +107,21 @@ class Timer:
 
         return launch, copies
 
-    def _repeat(self, launch: Callable[[int], float], between: Callable[[], None]) -> list[float]:
-        seconds: list[float] = []
+    def _repeat(
+        self, launch: Callable[[int], float], between: Callable[[], None]
+    ) -> Iterator[list[float]]:
+        done = 0
         for _ in range(SLICES):
             between()
             for number in range(SETTLE):
-                launch(len(seconds) + number)
+                launch(done + number)
+            seconds: list[float] = []
             end = time.perf_counter() + self.seconds / SLICES
-            for number in range(1000):
-                seconds.append(launch(len(seconds) + SETTLE))
-                if number and time.perf_counter() > end:
-                    break
+            while len(seconds) < FEWEST or (len(seconds) < MOST and time.perf_counter() < end):
+                seconds.append(launch(done + SETTLE + len(seconds)))
+            done += len(seconds)
+            yield seconds
         between()
-        return seconds
 
     def seconds_of(self, kernel: Any, size: tuple[int, ...], local: tuple[int, ...]) -> float:
         """One launch, by the device's clock."""
@@ -162,13 +168,13 @@ class Roof:
 
     @property
     def samples(self) -> int:
-        """Launches so far; `rates` can begin at such a mark."""
+        """Launches so far; `rates` can begin and end at such marks."""
         return len(self.seconds["rate_read"])
 
-    def rates(self, since: int = 0) -> Rates:
+    def rates(self, since: int = 0, until: int | None = None) -> Rates:
         """The medians of the samples."""
         names = ("rate_read", "rate_multiply_add")
-        read, sums = (timed(self.seconds[name][since:], 1) for name in names)
+        read, sums = (timed(self.seconds[name][since:until]) for name in names)
         operations = 256 * self._repeats() * self._items()
         spreads = read.spread, sums.spread
         return Rates(self.timer.cold / PARTS / read.seconds, operations / sums.seconds, *spreads)

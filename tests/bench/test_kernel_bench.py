@@ -12,8 +12,9 @@ from opencl_kernels.attention.heads import Heads, visible
 from opencl_kernels.case import At, Case
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.layouts import F16
+from opencl_kernels.timing import Rates, Timed
 from opencl_kernels.tuned import default_knobs
-from toolkit.bench.kernel_bench import bench_kernels, choose, lines
+from toolkit.bench.kernel_bench import bench_kernels, choose, lines, measure
 from toolkit.bench.kernel_profile import save_profile
 from toolkit.bench.report.roofline import check_path, write_roofline
 from toolkit.compiler.cost.rates import rates_of
@@ -123,8 +124,9 @@ def test_only_svg_and_only_where_there_is_a_folder(tmp_path: Path) -> None:
         write_roofline(tmp_path / "roof.svg", {"kernels": [row("copy", 0, 1e-6)]})
 
 
-def reached(key: str, seconds: float, gb_s: float, gflop_s: float) -> dict[str, Any]:
-    return {"share_of": key, "seconds": seconds, "gb_s": gb_s, "gflop_s": gflop_s}
+def reached(key: str, seconds: float, read: float, multiply_add: float) -> dict[str, Any]:
+    shares = {"read_share": read, "multiply_add_share": multiply_add}
+    return {"share_of": key, "seconds": seconds, **shares}
 
 
 def test_measured_shares_are_kept_in_a_profile(
@@ -132,12 +134,12 @@ def test_measured_shares_are_kept_in_a_profile(
 ) -> None:
     """Of each limit what the cases that meet it do in all their time; another run adds to them."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    rows = [reached("gemv f32", 3.0, 6.0, 1.0), reached("gemv f32", 1.0, 2.0, 1.0)]
-    rows += [reached("gemv f32", 1.0, 1.0, 150.0), reached("gemm f32", 1.0, 1.0, 160.0)]
+    rows = [reached("gemv f32", 3.0, 0.6, 0.005), reached("gemv f32", 1.0, 0.2, 0.005)]
+    rows += [reached("gemv f32", 1.0, 0.1, 0.75), reached("gemm f32", 1.0, 0.1, 0.8)]
     rates = {"read_gb_s": 10.0, "multiply_add_gflop_s": 200.0}
     figures = {"device": "a CPU", "class": "cpu", "rates": rates, "kernels": rows}
     save_profile("box", figures)
-    save_profile("box", {**figures, "kernels": [reached("gemm f32", 1.0, 1.0, 80.0)]})
+    save_profile("box", {**figures, "kernels": [reached("gemm f32", 1.0, 0.1, 0.4)]})
     found = profiles()["box"]
     assert found["kernels"]["gemv f32"] == {"bandwidth": 0.5, "arithmetic": 0.75}
     assert found["kernels"]["gemm f32"] == {"arithmetic": 0.4}
@@ -147,21 +149,63 @@ def test_measured_shares_are_kept_in_a_profile(
     assert limits.share("gemv f32", "gemv").bandwidth == 0.5
 
 
-def test_what_kernels_reached_stays_where_another_run_finds_other_rates(
+def test_shares_stay_where_another_run_finds_other_rates(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    rows = [reached("gemv f32", 1.0, 6.0, 1.0), reached("gemv f32", 1.0, 1.0, 150.0)]
     slow, fast = (
         {"read_gb_s": read, "multiply_add_gflop_s": 200.0 * read / 10} for read in (10.0, 20.0)
     )
-    figures = {"device": "a CPU", "class": "cpu", "rates": slow, "kernels": rows}
-    save_profile("box", figures)
-    again = {"rates": fast, "kernels": [reached("gemm f32", 1.0, 1.0, 80.0)]}
+    figures = {"device": "a CPU", "class": "cpu", "rates": slow}
+    save_profile("box", {**figures, "kernels": [reached("gemv f32", 1.0, 0.6, 0.005)]})
+    again = {"rates": fast, "kernels": [reached("gemm f32", 1.0, 0.1, 0.4)]}
     save_profile("box", figures | again)
-    kernels = profiles()["box"]["kernels"]
-    assert kernels["gemv f32"] == {"bandwidth": 0.3, "arithmetic": 0.375}
-    assert kernels["gemm f32"] == {"arithmetic": 0.2}
+    found = profiles()["box"]
+    assert found["kernels"]["gemv f32"] == {"bandwidth": 0.6}
+    assert found["kernels"]["gemm f32"] == {"arithmetic": 0.4}
+    assert rates_of("box", found, profiles()).read.value == 20e9
+
+
+class Machine:
+    """A timer and a roof of one machine: how fast it is in each slice of the launches."""
+
+    device_class = CLASSES["cpu"]
+    name = "a machine"
+
+    def __init__(self, *speeds: float) -> None:
+        self.speeds, self.taken = speeds, list[float]()
+
+    def time(self, family: Any, kernel: Any, case: Case, knobs: Any, between: Any) -> Timed:
+        """A kernel that reaches half of what the machine reads."""
+        slices = []
+        for speed in self.speeds:
+            between()
+            slices.append(family.work(case)[0] / (0.5e9 * speed))
+        between()
+        return Timed(sorted(slices)[len(slices) // 2], 0.0, len(slices), 1, tuple(slices))
+
+    @property
+    def samples(self) -> int:
+        """Each is one launch."""
+        return len(self.taken)
+
+    def sample(self) -> None:
+        """Rates of the slice that follows, the last one's behind it."""
+        self.taken.append(self.speeds[min(self.samples, len(self.speeds) - 1)])
+
+    def rates(self, since: int = 0, until: int | None = None) -> Rates:
+        """The least of the samples."""
+        least = min(self.taken[since:until])
+        return Rates(1e9 * least, 1e12 * least, 0.0, 0.0)
+
+
+def test_shares_are_of_the_rates_around_the_launches() -> None:
+    """Though the machine is half as fast in most of the run as in the end."""
+    machine = Machine(1.0, 1.0, 1.0, 2.0, 2.0)
+    wanted = choose(("rmsnorm_cpu",), "", "cpu")[:1]
+    (found,) = measure(machine, machine, wanted, lambda *_: None)["kernels"]
+    assert found["read_share"] == pytest.approx(0.5)
+    assert found["roof_share"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("window", [0, 5])

@@ -1,5 +1,6 @@
 """`pocketcl bench --kernels`: every kernel at realistic sizes, next to what the device can do."""
 
+import statistics
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -36,13 +37,29 @@ def bench_kernels(
     wanted = choose(names, case, device_class, device_features(timer.device))
     # the device's rates are sampled first, then again between the launches of every case
     tell("the device's own rates")
-    roof, rows = Roof(timer), []
+    return measure(timer, Roof(timer), wanted, tell)
+
+
+def measure(
+    timer: Any,
+    roof: Any,
+    wanted: Sequence[tuple[Family, Kernel, Case]],
+    tell: Callable[..., None],
+) -> dict[str, Any]:
+    """Time these kernels on these cases; keys as in `--json`."""
+    rows, device_class = [], timer.device_class.name
     for done, (family, kernel, each) in enumerate(wanted):
         tell(f"{kernel.name} {case_id(each)}", done, len(wanted))
-        knobs = default_knobs(kernel, device_class)
-        mark = roof.samples
-        timed = timer.time(family, kernel, each, knobs, roof.sample)
-        rows.append(_row(family, kernel, each, timed, roof.rates(mark)))
+        knobs, marks = default_knobs(kernel, device_class), list[int]()
+
+        def between(marks: list[int] = marks) -> None:
+            marks.append(roof.samples)
+            roof.sample()
+
+        timed = timer.time(family, kernel, each, knobs, between)
+        ends = [*marks[2:], roof.samples]  # of the samples behind each slice of the launches
+        around = [roof.rates(*bounds) for bounds in zip(marks, ends, strict=False)]
+        rows.append(_row(family, kernel, each, timed, around))
     rates = roof.rates()
     return {
         "device": timer.name,
@@ -139,11 +156,18 @@ def _figures(row: dict[str, Any]) -> str:
     )
 
 
-def _row(family: Family, kernel: Kernel, case: Case, timed: Any, rates: Any) -> dict[str, Any]:
-    """A row of the report; shares are of the rates sampled between the launches of this case."""
+def _row(
+    family: Family, kernel: Kernel, case: Case, timed: Any, around: Sequence[Any]
+) -> dict[str, Any]:
+    """A row of the report.
+
+    Shares are medians over the slices of the launches, each by the rates sampled on both sides of
+    it: so they stay what they are on a machine whose rates halve and double by the second.
+    """
     nbytes, flops = family.work(case)
-    read, multiply_add = rates.read, rates.multiply_add
-    seconds = timed.seconds
+    seconds, pairs = timed.seconds, list(zip(timed.slices, around, strict=True))
+    # the time that the binding one of the two limits allows, over the measured time
+    roof = [max(nbytes / of.read, flops / of.multiply_add) / each for each, of in pairs]
     return {
         "kernel": kernel.name,
         "case": case_id(case),
@@ -156,8 +180,9 @@ def _row(family: Family, kernel: Kernel, case: Case, timed: Any, rates: Any) -> 
         "flops": int(flops),
         "gb_s": nbytes / seconds / 1e9,
         "gflop_s": flops / seconds / 1e9,
-        "read_share": nbytes / seconds / read,
-        "multiply_add_share": flops / seconds / multiply_add,
-        # The time that the binding one of the two limits allows, over the measured time.
-        "roof_share": max(nbytes / read, flops / multiply_add) / seconds,
+        "read_share": statistics.median(nbytes / each / of.read for each, of in pairs),
+        "multiply_add_share": statistics.median(
+            flops / each / of.multiply_add for each, of in pairs
+        ),
+        "roof_share": statistics.median(roof),
     }
