@@ -87,7 +87,13 @@ def bench(
             if ui:
                 with Screen(on, options.get("serial")) as screen:
                     figures["ui"] = beside_a_screen(
-                        contestants[0], screen, prompts[-1], new_tokens, repeats, tell
+                        contestants[0],
+                        screen,
+                        prompts[-1],
+                        new_tokens,
+                        repeats,
+                        tell,
+                        cores_of(executor),
                     )
         finally:
             executor.close()
@@ -137,11 +143,15 @@ def span_us(spans: Sequence[Span], phase: str) -> float | None:
     return statistics.median(found) if found else None
 
 
+def cores_of(executor: Executor) -> int:
+    """Of a device that is a processor, else 0."""
+    is_cpu = is_cpu_class(executor.plan.profile.get("class"))
+    return executor.device.compute_units if is_cpu else 0
+
+
 def threads_of(executor: Executor) -> int:
     """Threads for a rival: as many as a CPU device has compute units; against a GPU, all cores."""
-    if is_cpu_class(executor.plan.profile.get("class")):
-        return executor.device.compute_units
-    return os.cpu_count() or 1
+    return cores_of(executor) or os.cpu_count() or 1
 
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:

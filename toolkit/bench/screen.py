@@ -1,17 +1,22 @@
 """`bench --ui`: how long a second client waits that draws a frame every 16 ms, as a screen does.
 
 The client is the runner's own program in another process (android_runner/probe/frames.cpp), here or
-on the phone: it has a queue of its own on the same device, and waits for each of its frames.
+on the phone: it has a queue of its own on the same device, and waits for each of its frames. A
+processor is shared by the system's scheduler, whatever runs there: so frames also wait beside
+threads that only spin, one a core, for as long as the trials take. What they wait there is the
+machine's; what they wait longer beside the model is ours.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +26,9 @@ from toolkit.errors import PocketError
 from toolkit.executors.target import Local, Target
 
 PERIOD_MS = 16  # 60 frames a second
-IDLE_S = 1.0  # of frames that nothing delays
+IDLE_S = 1.0  # of frames that nothing delays, at least
+SPIN = "while True: pass"  # Python: a process with one thread
+STARTED_S = 0.1  # by then it spins
 Waits = list[float]  # ms, of each frame
 
 
@@ -95,30 +102,54 @@ def beside_a_screen(
     new_tokens: int,
     repeats: int,
     tell: Callable[..., None],
+    cores: int = 0,
 ) -> dict[str, Any]:
     """Trials alone and beside the client, in turn: its waits, and what the model loses.
 
-    loss  the share of the rate that is lost beside the client, by medians; below 0: noise
+    cores  of a device that is a processor: frames also wait beside as many spinning threads
+    loss   the share of the rate that is lost beside the client, by medians; below 0: noise
     """
-    screen.go()
-    time.sleep(IDLE_S)
-    idle, waits = screen.stop(), ([*Waits()], [*Waits()])
+    waits: dict[str, Waits] = {name: [] for name in ("idle", "spinning", "prefill", "decode")}
     alone, beside = list[Trial](), list[Trial]()
     for repeat in range(repeats):
         tell(f"beside a screen, repeat {repeat + 1} of {repeats}")
+        started = time.monotonic()
         alone.append(run_trial(contestant, prompt, new_tokens))
-        trial, *each = _beside(contestant, screen, prompt, new_tokens)
+        lasted = time.monotonic() - started
+        trial, prefill, decode = _beside(contestant, screen, prompt, new_tokens)
         beside.append(trial)
-        for all_of_them, found in zip(waits, each, strict=True):
-            all_of_them += found
-    prefill = _loss([t.prefill_s for t in alone], [t.prefill_s for t in beside])
-    decode = _loss([t.decode_s or 0 for t in alone], [t.decode_s or 0 for t in beside])
+        waits["prefill"] += prefill
+        waits["decode"] += decode
+        waits["idle"] += _drawn(screen, max(lasted, IDLE_S / repeats))
+        if cores:
+            with spinning(cores):
+                waits["spinning"] += _drawn(screen, lasted)
     return {
         "period_ms": PERIOD_MS,
-        "idle": summary(idle),
-        "prefill": {**summary(waits[0]), "loss": prefill},
-        "decode": {**summary(waits[1]), "loss": decode},
+        "idle": summary(waits["idle"]),
+        "spinning": {**summary(waits["spinning"]), "threads": cores} if cores else None,
+        "prefill": {
+            **summary(waits["prefill"]),
+            "loss": _loss([t.prefill_s for t in alone], [t.prefill_s for t in beside]),
+        },
+        "decode": {
+            **summary(waits["decode"]),
+            "loss": _loss([t.decode_s or 0 for t in alone], [t.decode_s or 0 for t in beside]),
+        },
     }
+
+
+@contextmanager
+def spinning(threads: int) -> Iterator[None]:
+    """Other processes keep so many cores busy."""
+    processes = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(threads)]
+    try:
+        time.sleep(STARTED_S)
+        yield
+    finally:
+        for each in processes:
+            each.kill()
+            each.wait()
 
 
 def summary(waits: Sequence[float]) -> dict[str, Any]:
@@ -134,14 +165,24 @@ def summary(waits: Sequence[float]) -> dict[str, Any]:
 def lines(figures: dict[str, Any]) -> Iterator[str]:
     """The report for people."""
     yield f"  screen        a frame every {figures['period_ms']} ms waits"
-    for name in ("idle", "prefill", "decode"):
+    for name in ("idle", "spinning", "prefill", "decode"):
         each = figures[name]
+        if each is None:
+            continue
         if not each["frames"]:
             yield f"    {name:<12}no frame: it was over before one was due"
             continue
-        loss = f", the model loses {each['loss']:.1%}" if "loss" in each else ""
+        said = f", the model loses {each['loss']:.1%}" if "loss" in each else ""
+        said += f", beside {each['threads']} threads of no model" if "threads" in each else ""
         times = f"{each['p95_ms']:.1f} ms (95 %), {each['longest_ms']:.1f} ms at most"
-        yield f"    {name:<12}{times}, {each['frames']} frames{loss}"
+        yield f"    {name:<12}{times}, {each['frames']} frames{said}"
+
+
+def _drawn(screen: Screen, seconds: float) -> Waits:
+    """The waits of so many seconds."""
+    screen.go()
+    time.sleep(seconds)
+    return screen.stop()
 
 
 def _beside(
