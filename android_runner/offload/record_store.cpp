@@ -82,12 +82,14 @@ bool RecordStore::all_read() const {
 void RecordStore::read(size_t file, int64_t offset, int64_t bytes, char *into) const {
   const Opened &from = files_.at(file);
   const int64_t wanted = std::min(bytes, from.bytes - offset);
+  int stuck = 0;  // reads that brought no page: at the file's end each does so
   for (int64_t done = 0; done < wanted;) {
     const ssize_t got = patient_read(from.handle, into + done, bytes - done, offset + done);
     if (got < 0) throw unread(from.path, offset + done, strerror(errno));
     if (done + got >= wanted) break;
     const int64_t whole = got / FLASH_PAGE * FLASH_PAGE;  // past the cache reads begin at pages
-    if (whole == 0)
+    stuck = whole ? 0 : stuck + 1;
+    if (stuck == 2)
       throw unread(from.path, offset + done + got,
                    "it ends there: it has been cut since the plan was loaded, which told " +
                        std::to_string(from.bytes) + " bytes");
