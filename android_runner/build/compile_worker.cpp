@@ -24,14 +24,17 @@ class Rehearsal {
     std::set<std::vector<size_t>> seen;
     for (const Phase &phase : plan_.phases) {
       if (phase.cooperative == index_) run_steps();
-      for (const Step &step : phase.steps)
-        for (const Variant &variant : step.variants)
+      for (const Step *step : phase.dispatches())
+        for (const Variant &variant : step->variants)
           if (variant.program == index_ && seen.insert(variant.local).second)
-            run(phase, step, variant);
+            run(phase, *step, variant);
     }
   }
 
  private:
+  // A ticket of no records, and the slots that nothing is read of then.
+  static constexpr size_t NOTHING_BYTES = 1024;
+
   cl::Memory zeros(size_t bytes) {
     const size_t size = (bytes + 3) / 4 * 4;
     memory_.push_back(device_.buffer(size, "a rehearsal"));
@@ -45,6 +48,7 @@ class Rehearsal {
     if (arg.kind == Argument::Scratch) return zeros(phase.scratch[arg.index].bytes);
     if (arg.kind == Argument::Weight) return zeros(plan_.weights[arg.index].bytes);
     if (arg.kind == Argument::Buffer) return zeros(plan_.buffers[arg.index].bytes);
+    if (arg.kind != Argument::Symbols) return zeros(NOTHING_BYTES);
     const std::vector<cl::Int> words = symbol_words(plan_, symbols);
     const cl::Memory memory = zeros(4 * words.size());
     device_.write(memory, 0, words.data(), 4 * words.size());
@@ -69,7 +73,8 @@ class Rehearsal {
   }
 
   void run(const Phase &phase, const Step &step, const Variant &variant) {
-    const auto symbols = smallest_symbols(plan_, phase);
+    auto symbols = smallest_symbols(plan_, phase);
+    symbols.push_back(1);  // of a gather's grids: records
     std::vector<size_t> global;
     for (const Expr &size : variant.global) global.push_back(extent(size, symbols));
     if (std::count(global.begin(), global.end(), 0u)) return;

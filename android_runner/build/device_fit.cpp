@@ -71,10 +71,10 @@ Failure nothing_runs(const Step &step, const DeviceFacts &device, const std::str
 void check_fit(const Plan &plan, const std::vector<const Phase *> &phases,
                const DeviceFacts &device) {
   for (const Phase *phase : phases)
-    for (const Step &step : phase->steps) {
+    for (const Step *step : phase->dispatches()) {
       std::string reasons;
-      bool fits = step.variants.empty(), faulty = false;
-      for (const Variant &variant : step.variants) {
+      bool fits = false, faulty = false;
+      for (const Variant &variant : step->variants) {
         const std::string missing = lack(plan, variant, device);
         fits = fits || missing.empty();
         faulty = faulty || !known_fault(plan, variant, device.driver).empty();
@@ -82,7 +82,7 @@ void check_fit(const Plan &plan, const std::vector<const Phase *> &phases,
             (reasons.empty() ? "" : "\n") + plan.program_name(variant.program) + " " + missing;
       }
       if (!fits)
-        throw nothing_runs(step, device, reasons, faulty ? WITHOUT_FAULT : COMPILE_FOR_IT);
+        throw nothing_runs(*step, device, reasons, faulty ? WITHOUT_FAULT : COMPILE_FOR_IT);
     }
 }
 

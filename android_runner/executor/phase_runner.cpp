@@ -38,6 +38,9 @@ void PhaseRunner::bind(const Phase &phase) {
   bound.phase = &phase;
   for (const Scratch &scratch : phase.scratch) bound.scratch.push_back(memory_.scratch(scratch));
   for (const Step &step : phase.steps) {
+    if (step.kind == Step::Gather)
+      throw Failure("this runner can't run " + step.name, "its weights are in flash",
+                    "compile the model again, without --memory");
     device_.need_queues(step.queue + 1);
     if (step.kind == Step::Dispatch) {
       bound.dispatches.push_back(bind_variant(step, variants_.choose(step), bound));

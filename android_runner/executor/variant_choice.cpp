@@ -54,8 +54,8 @@ std::set<size_t> VariantChoice::likely_programs(const std::vector<const Phase *>
   std::set<size_t> found;
   for (const Phase *phase : phases) {
     if (cooperative && phase->cooperative) found.insert(*phase->cooperative);
-    for (const Step &step : phase->steps)
-      for (const Variant &variant : step.variants)
+    for (const Step *step : phase->dispatches())
+      for (const Variant &variant : step->variants)
         if (lack(plan_, variant, device_.facts()).empty() && !programs_.hopeless(variant.program)) {
           found.insert(variant.program);
           break;

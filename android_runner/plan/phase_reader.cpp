@@ -74,6 +74,16 @@ Step read_step(const Node &node, const Context &context) {
 
 }  // namespace
 
+std::vector<const Step *> Phase::dispatches() const {
+  std::vector<const Step *> found;
+  for (const Step &step : steps) {
+    if (step.kind == Step::Dispatch) found.push_back(&step);
+    if (!step.gather) continue;
+    for (const Step &each : step.gather->dispatches) found.push_back(&each);
+  }
+  return found;
+}
+
 Phase read_phase(const Node &node, const Plan &plan, const Box &box) {
   Phase phase{node.at("name").text(),
               node.at("graph").text(),

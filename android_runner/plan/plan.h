@@ -128,6 +128,8 @@ struct Phase {
   std::vector<Scratch> scratch;
   std::vector<Step> steps;
   std::optional<size_t> cooperative;  // the program that runs all dispatches in one launch
+
+  std::vector<const Step *> dispatches() const;  // those inside of gathers among them
 };
 
 // Elements of an argument: runs of `count`, `stride` apart.

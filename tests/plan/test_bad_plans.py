@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
 from bad_plans import BAD_PLANS, GOOD_PLANS
+from both_loaders import both_refuse, both_take, runner_says, words_of
 from edits import put
 from plan_edits import PlanEdit
-from talk import failure
 from toy import Toy
 
 from toolkit.errors import PocketError
@@ -25,33 +23,14 @@ from toolkit.plan.schema import (
 )
 
 
-def runner_says(program: Path, folder: Path) -> tuple[int, str]:
-    """Exit code and the one answer of the runner's loader."""
-    done = subprocess.run([program, "--check", folder], capture_output=True, timeout=120)
-    [line] = done.stdout.decode().splitlines()
-    return done.returncode, line
-
-
 @pytest.mark.parametrize("edit", BAD_PLANS, ids=str)
 def test_both_loaders_refuse_it(program: Path, toy: Toy, edit: PlanEdit) -> None:
-    toy.save_json(put(edit.key, edit.value))
-    with pytest.raises(PocketError) as caught:
-        load_plan(toy.folder, note=lambda line: None)
-    here = re.fullmatch(r".*plan\.json is damaged at (.*)", caught.value.what)
-    assert here and here[1].startswith(edit.path) and caught.value.because and caught.value.hint
-
-    code, line = runner_says(program, toy.folder)
-    facts = failure(line)
-    there = re.fullmatch(r"plan\.json is not a valid plan: (.*)", facts["what"])
-    assert there and there[1].startswith(edit.path) and facts["because"] and facts["hint"]
-    assert code == 1
+    both_refuse(program, toy, edit)
 
 
 @pytest.mark.parametrize("edit", GOOD_PLANS, ids=str)
 def test_both_loaders_take_it(program: Path, toy: Toy, edit: PlanEdit) -> None:
-    toy.save_json(put(edit.key, edit.value))
-    load_plan(toy.folder, note=lambda line: None)
-    assert runner_says(program, toy.folder) == (0, "ok 3 phases")
+    both_take(program, toy, edit)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +49,7 @@ def test_both_loaders_know_the_same_words(
     program: Path, toy: Toy, key: str, words: tuple[str, ...]
 ) -> None:
     toy.plan["programs"][0] = {**toy.plan["programs"][0], "options": []}
-    toy.save_json(put(key, "no such word"))
-    because = failure(runner_says(program, toy.folder)[1])["because"]
-    listed = because.partition(" is none of ")[2]
-    assert listed.split(", ") == sorted(words)
+    assert words_of(program, toy, key) == sorted(words)
 
 
 @pytest.mark.parametrize("dtype", DTYPE_BYTES)

@@ -1,0 +1,57 @@
+"""Tables, points and gathers: what one loader refuses the other refuses, for the same key."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from bad_tables import BAD_TABLES, GOOD_TABLES
+from both_loaders import both_refuse, both_take, runner_says, words_of
+from flash_toy import FlashToy
+from plan_edits import PlanEdit
+
+from toolkit.plan.checks.tables import GROUPS, part_bytes
+from toolkit.plan.schema import POLICIES, SELECTORS, Part
+
+
+@pytest.fixture
+def flash(tmp_path: Path) -> FlashToy:
+    return FlashToy(tmp_path / "toy plan")
+
+
+@pytest.mark.parametrize("edit", BAD_TABLES, ids=str)
+def test_both_loaders_refuse_it(program: Path, flash: FlashToy, edit: PlanEdit) -> None:
+    both_refuse(program, flash, edit)
+
+
+@pytest.mark.parametrize("edit", GOOD_TABLES, ids=str)
+def test_both_loaders_take_it(program: Path, flash: FlashToy, edit: PlanEdit) -> None:
+    both_take(program, flash, edit)
+
+
+def test_both_loaders_know_the_same_words(program: Path, flash: FlashToy) -> None:
+    assert words_of(program, flash, "points.0.policy") == sorted(POLICIES)
+    assert words_of(program, flash, "phases.0.steps.4.select.by") == sorted(SELECTORS)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("length", [1, 2049])
+def test_both_loaders_give_a_part_the_same_size(
+    program: Path, flash: FlashToy, length: int, group: int, zero: bool
+) -> None:
+    """Of a table of one record: the right size is taken, and 16 bytes more are refused."""
+    part = Part("down", 0, 0, "e0m4", length, group, zero)
+    needed = part_bytes(part)
+    assert needed
+    size = -(-(needed + 16) // 64) * 64
+    flash.plan["tables"][1] |= {"bytes": size, "stride": size, "count": 1}
+    for each in flash.plan["points"]:
+        each |= {"slots": [0, 1], "pinned": [0, 1]}
+    for phase in flash.plan["phases"]:
+        phase["steps"][7] |= {"parts": ["down"], "tile": 0}
+    for nbytes, answer in ((needed, "ok 3 phases"), (needed + 16, "tables[1].parts[0]")):
+        flash.plan["tables"][1]["parts"] = [asdict(part) | {"bytes": nbytes}]
+        flash.save_json()
+        assert answer in runner_says(program, flash.folder)[1]
