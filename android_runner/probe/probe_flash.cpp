@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 
 #include "base/failure.h"
 #include "base/os.h"
+#include "base/pages.h"
 #include "probe/probe.h"
 
 namespace pocket {
@@ -27,19 +27,6 @@ constexpr size_t FILE_BYTES = 256 * MIB;  // at most; and a quarter of what is f
 constexpr size_t LEAST_BYTES = 8 * MIB;
 
 std::string reason() { return strerror(errno); }
-
-// A buffer that O_DIRECT takes.
-struct Pages {
-  explicit Pages(size_t bytes) : size(bytes) {
-    data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) throw std::bad_alloc();
-  }
-  Pages(const Pages &) = delete;
-  Pages &operator=(const Pages &) = delete;
-  ~Pages() { munmap(data, size); }
-  size_t size;
-  void *data;
-};
 
 uint64_t next(uint64_t &state) {  // xorshift: noise that storage can't compress
   state ^= state << 13;
@@ -93,11 +80,12 @@ class Scratch {
     if (wanted < LEAST_BYTES)
       throw Failure("too little space is free", std::to_string(free) + " bytes", "");
     const Pages block(MIB);
+    auto *const words = reinterpret_cast<uint64_t *>(block.data());
     uint64_t state = 0x9E3779B97F4A7C15;
     const double start = now();
     while (bytes_ < wanted && (bytes_ < LEAST_BYTES || now() - start < WRITE_S)) {
-      for (size_t i = 0; i < MIB / 8; ++i) static_cast<uint64_t *>(block.data)[i] = next(state);
-      if (pwrite(write_, block.data, MIB, static_cast<off_t>(bytes_)) != static_cast<ssize_t>(MIB))
+      for (size_t i = 0; i < MIB / 8; ++i) words[i] = next(state);
+      if (pwrite(write_, block.data(), MIB, static_cast<off_t>(bytes_)) != static_cast<ssize_t>(MIB))
         throw Failure("the file can't be written", reason(), "");
       bytes_ += MIB;
     }
@@ -107,7 +95,7 @@ class Scratch {
 
   void try_direct() {  // some file systems open it and refuse to read
     const Pages block(4 * KIB);
-    if (direct_ < 0 || pread(direct_, block.data, 4 * KIB, 0) == static_cast<ssize_t>(4 * KIB))
+    if (direct_ < 0 || pread(direct_, block.data(), 4 * KIB, 0) == static_cast<ssize_t>(4 * KIB))
       return;
     why_not_ = "read: " + reason();
     close(direct_);
@@ -135,7 +123,7 @@ struct Reader {
     const Pages block(size);
     while (done < blocks && now() < until) {
       const size_t at = first + (random ? next(seed) % blocks : done);
-      const ssize_t got = pread(scratch->file(), block.data, size, static_cast<off_t>(at * size));
+      const ssize_t got = pread(scratch->file(), block.data(), size, static_cast<off_t>(at * size));
       if (got != static_cast<ssize_t>(size)) return void(failed = true);
       ++done;
     }
