@@ -15,6 +15,7 @@ from onnx_passes.cancel_transposes import cancel_transposes
 from onnx_passes.canonicalize_dims import canonicalize_dims
 from onnx_passes.check_nodes import check_nodes
 from onnx_passes.choose_branches import choose_branches
+from onnx_passes.code_records import code_records
 from onnx_passes.count_inputs import count_inputs
 from onnx_passes.count_sizes import count_sizes
 from onnx_passes.dequantize import dequantize
@@ -115,7 +116,8 @@ PASSES: tuple[Pass, ...] = (
     fuse_residual_norm,
     last_rows,  # it splits the final norm from what feeds later layers
     inline_bodies,  # after all fusions, which look for whole ops
-    quantize_e0m4,  # last: every weight has its final form, and is not merged again
+    quantize_e0m4,  # late: every weight has its final form, and is not merged again
+    code_records,  # last: it asks how weights are stored
 )
 
 
@@ -163,6 +165,7 @@ __all__ = [
     "Missed",
     "Outcome",
     "Pass",
+    "code_records",
     "defined",
     "intake",
     "rewrite",

@@ -6,7 +6,7 @@ Experts' products are merged as matmuls are, if they aren't one already.
 
 import onnx_ir as ir
 
-from onnx_passes.analysis.emit_experts import Matrices, gates_and_ups, products
+from onnx_passes.analysis.experts.emit import Matrices, gates_and_ups, products
 from onnx_passes.ir.edit import Builder, replace
 from onnx_passes.ir.graph import (
     DOMAIN,

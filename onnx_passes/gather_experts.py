@@ -7,7 +7,7 @@ times the row.
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.emit_experts import Matrices, products
+from onnx_passes.analysis.experts.emit import Matrices, products
 from onnx_passes.ir.edit import Builder, add_tensor, replace, unique_name
 from onnx_passes.ir.graph import (
     attribute,

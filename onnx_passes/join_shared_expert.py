@@ -8,8 +8,8 @@ units work on each column alone, and the product after them adds columns up. So 
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.emit_experts import Choice, Matrices, for_each, mixed, products
-from onnx_passes.analysis.expert_units import (
+from onnx_passes.analysis.experts.emit import Choice, Matrices, for_each, mixed, products
+from onnx_passes.analysis.experts.units import (
     MOVED,
     Chosen,
     Shared,

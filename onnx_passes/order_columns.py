@@ -7,7 +7,7 @@ product can end with the unit.
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.emit_experts import Matrices, products
+from onnx_passes.analysis.experts.emit import Matrices, products
 from onnx_passes.ir.edit import Builder, add_tensor, replace, unique_name
 from onnx_passes.ir.graph import constant, dim, integers, needed, operand, producer, rank
 from onnx_passes.ir.rules import Miss, Outcome, Rules, apply

@@ -117,7 +117,8 @@ def _quantized(matrix: Matrix, facts: Facts) -> QuantizedWeight:
             raise GraphError(f"{name} cannot be stored in 4 bits", str(error), hint) from None
 
     zero = None if facts.symmetric else "u8"
-    return QuantizedWeight(*matrix.sizes, BITS, facts.group, "f16", zero, make, floats)
+    origin = tensor if matrix.transposed else None
+    return QuantizedWeight(*matrix.sizes, BITS, facts.group, "f16", zero, make, floats, origin)
 
 
 def _importance(matrix: Matrix) -> Array | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.emit_experts import Activation, Choice, Matrices, gates_and_ups, mixture
+from onnx_passes.analysis.experts.emit import Activation, Choice, Matrices, gates_and_ups, mixture
 from onnx_passes.ir.edit import Builder, add_tensor, replace, unique_name
 from onnx_passes.ir.graph import attribute, check_attributes, constant, finite, needed, operand
 from onnx_passes.ir.rules import Done, Miss, Outcome, Rules, apply

@@ -7,8 +7,8 @@ all but the chosen ones get the weight 0.
 
 import onnx_ir as ir
 
-from onnx_passes.analysis.emit_experts import Choice, for_each, mixed
-from onnx_passes.analysis.expert_copies import ChosenExperts, Copies
+from onnx_passes.analysis.experts.copies import ChosenExperts, Copies
+from onnx_passes.analysis.experts.emit import Choice, for_each, mixed
 from onnx_passes.analysis.routing import Part, is_zero, part_of
 from onnx_passes.ir.edit import Builder, drop_unused, replace
 from onnx_passes.ir.graph import (

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.emit_experts import Choice
+from onnx_passes.analysis.experts.emit import Choice
 from onnx_passes.ir.graph import (
     attribute,
     constant,

@@ -24,6 +24,7 @@ class Facts:
     group: int = 32  # e0m4: weights that share a scale
     symmetric: bool = False  # e0m4: no zero points
     keep: tuple[str, ...] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
+    records: bool = False  # whether weights of FFNs are to lie in flash, in records of neurons
     computes: Callable[[ir.Node], bool] = lambda _: True  # whether kernels compute a node
 
     @classmethod

@@ -7,7 +7,7 @@ table of the plan asks for its codes, some rows at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
@@ -21,6 +21,7 @@ class QuantizedWeight:
     make    rows [first, stop) of it
     scale   f32 or f16; zero: u8, f32 or f16, or None where it is half of all codes
     floats  the same rows before they were quantised, where that was done here
+    origin  all of them: [K, N], as MatMul has it
     """
 
     N: int
@@ -31,6 +32,7 @@ class QuantizedWeight:
     zero: str | None
     make: Callable[[int, int], Quantized]
     floats: Callable[[int, int], Array] | None = None
+    origin: ir.TensorProtocol | None = field(default=None, repr=False)
 
 
 class QuantizedTensor(ir.LazyTensor):

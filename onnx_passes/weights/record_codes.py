@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from onnx_passes.weights.e0m4 import BITS, quantize
+from onnx_passes.weights.lazy import part
+from onnx_passes.weights.quantized import QuantizedWeight
 from opencl_kernels.formats import Array, Quantized
+
+ROWS = 1024  # of a weight that are decoded at a time, where columns of it are wanted
 
 
 def along_records(
@@ -50,3 +56,65 @@ def _in_groups(codes: Quantized, group: int, symmetric: bool) -> Quantized:
     )
     assert scale is not None
     return Quantized(codes.codes_NK, scale, zero, BITS, group)
+
+
+class Form(NamedTuple):
+    """How all parts of a record are coded."""
+
+    group: int
+    symmetric: bool
+
+    @property
+    def zero(self) -> str | None:
+        """The type of zero points, as QuantizedWeight has it."""
+        return None if self.symmetric else "u8"
+
+
+def holds(weight: QuantizedWeight, form: Form) -> bool:
+    """Whether records have the codes of a weight's rows, and need not be coded anew."""
+    zeros = weight.zero is None or (weight.zero == "u8" and not form.symmetric)
+    halves = (weight.bits, weight.scale) == (BITS, "f16")
+    return halves and zeros and weight.group % form.group == 0
+
+
+def along_rows(weight: QuantizedWeight, form: Form) -> QuantizedWeight:
+    """A weight whose rows lie in records; itself, where it has their form."""
+    if holds(weight, form) and (weight.group, weight.zero) == (form.group, form.zero):
+        return weight
+
+    def make(first: int, stop: int) -> Quantized:
+        return along_records(weight.make(first, stop), form.group, form.symmetric)[0]
+
+    coded = (BITS, form.group, "f16", form.zero)
+    return QuantizedWeight(weight.N, weight.K, *coded, make, weight.floats)
+
+
+def along_columns(weight: QuantizedWeight, form: Form) -> QuantizedWeight:
+    """A weight [K, N] whose rows are the columns of W[N, K], in codes along them."""
+    origin = weight.origin
+
+    def floats(first: int, stop: int) -> Array:
+        if origin is not None:
+            return part(origin, 0, first, stop).astype(np.float32)
+        return _columns(weight, first, stop)
+
+    def make(first: int, stop: int) -> Quantized:
+        return quantize(floats(first, stop), form.group, symmetric=form.symmetric)
+
+    coded = (BITS, form.group, "f16", form.zero)
+    return QuantizedWeight(weight.K, weight.N, *coded, make, None if origin is None else floats)
+
+
+def _columns(weight: QuantizedWeight, first: int, stop: int) -> Array:
+    """Columns [first, stop) of W[N, K] as rows, some rows of W at a time."""
+    group, found = weight.group, list[Array]()
+    begin, end = first // group, -(-stop // group)
+    for row in range(0, weight.N, ROWS):
+        made = weight.make(row, min(row + ROWS, weight.N))
+        per_group = (made.scale_NG, made.zero_NG)
+        scale, zero = (None if each is None else each[:, begin:end] for each in per_group)
+        assert scale is not None
+        codes = made.codes_NK[:, begin * group : end * group]
+        values = Quantized(codes, scale, zero, made.bits, group).values()
+        found.append(values[:, first - begin * group : stop - begin * group])
+    return np.ascontiguousarray(np.concatenate(found).T)

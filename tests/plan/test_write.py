@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import toolkit.plan.write
 from toolkit.errors import PocketError
 from toolkit.plan.load import check_hashes, load_plan
-from toolkit.plan.write import WeightSource
+from toolkit.plan.write import WeightSource, folder, shards
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -66,7 +65,7 @@ def test_weights_are_aligned_and_complete(write: Any, numpy_toy: Any, tmp_path: 
 
 
 def test_shards_are_bounded(write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolkit.plan.write, "SHARD_BYTES", 65536)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 65536)
     sources = [floats(f"w{i}", count, 3) for i, count in enumerate((5000, 9000, 16384, 1, 16383))]
     plan = write(tmp_path / "a.plan", sources=sources)
     placed = [(w.file, w.offset) for w in plan.weights]
@@ -312,7 +311,7 @@ def test_a_small_file_system(write: Any, tmp_path: Path, monkeypatch: pytest.Mon
     if mounted.returncode:
         pytest.skip("may not mount here")
     try:
-        monkeypatch.setattr(toolkit.plan.write, "_check_space", lambda parent, needed: None)
+        monkeypatch.setattr(folder, "_check_space", lambda parent, needed: None)
         with pytest.raises(PocketError, match="no space for the plan") as caught:
             write(tmp_path / "a.plan", sources=[floats("big", 2**20)])
         assert caught.value.because == "it needs 4.0 MiB, 1.0 MiB are free"

@@ -26,6 +26,7 @@ from toolkit.cli.options import (
     SYMMETRIC,
     WEIGHTS,
     Calibration,
+    Memory,
     UserPath,
     on_option,
 )
@@ -149,6 +150,12 @@ def inspect(
 @KEEP
 @click.option("--max-context", type=COUNT, help="Tokens.  [default: the model's, at most 4096]")
 @click.option("--prefill-chunk", type=COUNT, help="Tokens that one prefill step takes at most.")
+@click.option(
+    "--memory",
+    type=Memory(),
+    metavar="BYTES|PERCENT",
+    help="What the plan may take, as 3G or 50%: what has no room of FFNs is read from flash.",
+)
 @click.option("--batch", type=COUNT, default=1, help="Texts that `eval --on host` scores at once.")
 @click.option("--activations", type=F32_OR_F16, help="Between steps.  [default: by device]")
 @click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")

@@ -128,6 +128,22 @@ class Bytes(click.ParamType[int]):
         return count
 
 
+class Memory(click.ParamType[str]):
+    """A count of bytes with a unit, or a share: 3G, 800MiB, 50%."""
+
+    name = "memory"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The same text, if it is one."""
+        from toolkit.compiler.budget.amount import check_memory
+        from toolkit.errors import PocketError
+
+        try:
+            return check_memory(str(value))
+        except PocketError as error:
+            self.fail(f"{value!r} is no size: {error.hint}", param, ctx)
+
+
 MEMORY = click.option(
     "--memory",
     type=Bytes(),

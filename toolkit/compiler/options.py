@@ -8,6 +8,7 @@ from onnx_passes import Facts
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
+from toolkit.compiler.budget.amount import check_memory
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
 from toolkit.plan.origin import readable
@@ -31,6 +32,12 @@ class Options:
     group: int = Facts.group
     symmetric: bool = Facts.symmetric
     keep: tuple[str, ...] = Facts.keep
+    memory: str | None = None  # that a plan may take, as it was typed: what has no room is in flash
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As a plan keeps them."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     @property
     def storage(self) -> str | None:
@@ -48,6 +55,7 @@ class Options:
             group=self.group,
             symmetric=self.symmetric,
             keep=self.keep,
+            records=self.memory is not None,
         )
 
 
@@ -63,6 +71,7 @@ def choose(
     group: int | None = None,
     symmetric: bool = Facts.symmetric,
     keep: Sequence[str] = Facts.keep,
+    memory: str | None = None,
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
     # check what was given, each by itself and together
@@ -87,6 +96,7 @@ def choose(
         group=group or Facts.group,
         symmetric=symmetric,
         keep=keep,
+        memory=None if memory is None else check_memory(str(memory)),
     )
 
 

@@ -15,6 +15,7 @@ from onnx_passes import Facts, Missed, Outcome
 from onnx_passes.choose_branches import noted_flag
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
+from toolkit.compiler.budget.fit import Fitted, fitted
 from toolkit.compiler.calibration.ranges import Ranges
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
@@ -26,6 +27,7 @@ from toolkit.compiler.report import CompileReport, figures_of
 from toolkit.compiler.source import Source, page_release
 from toolkit.compiler.tuned import tuned_table
 from toolkit.compiler.vectors.tests import untested_kernels, with_tests
+from toolkit.compiler.weights.records import RecordTables
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.devices.match import Profile
 from toolkit.devices.resolve import resolve_device
@@ -34,7 +36,7 @@ from toolkit.foreign.find_model import plan_name
 from toolkit.plan.reader import from_json
 from toolkit.plan.schema import Plan
 from toolkit.plan.text import to_json
-from toolkit.plan.write import check_out, laid_out, write_plan
+from toolkit.plan.write import check_out, laid_out, shard_count, tables_laid_out, write_plan
 
 Progress = Callable[[str], None]
 
@@ -67,7 +69,8 @@ def compile(
     options = choose(source, profile, **chosen)
     measure = partial(_ranges, source, options, calibrate, tell)
     made = _lowered(source, profile, options, tuned, tell, measure)
-    model, plan, table = made.model, made.plan, made.table
+    model, plan, table = made.model, made.fitted.plan, made.fitted.table
+    in_flash = [] if made.fitted.tables is None else made.fitted.tables.sources
     plan, kernels, alone = with_steps(plan, _kernel_texts(plan))
     # weights are read, quantised and packed while they are written
     doing = "quantising and packing weights" if options.weights == "e0m4" else "packing weights"
@@ -77,11 +80,11 @@ def compile(
         # a processor's driver is trusted: nothing would test its kernels
         finish = None if CLASSES[profile["class"]].is_cpu else with_tests
         files = dict(source.files)
-        plan = write_plan(out, plan, table.sources, kernels, files, packing, finish)
+        plan = write_plan(out, plan, table.sources, kernels, files, packing, finish, in_flash)
     seconds = time.perf_counter() - started
     figures = figures_of(plan, model, made.nodes_before, made.passes, seconds)
     figures["cooperative"] = alone or "decode"
-    figures |= made.ranges.figures(plan)
+    figures |= made.fitted.figures | made.ranges.figures(plan)
     if finish and (untested := untested_kernels(plan)):
         figures["untested"] = untested
     if source.embedding is not None:
@@ -102,8 +105,12 @@ def structure(
     Weights are listed, not read.
     """
     made = _lowered(source, profile, options, tuned, progress or (lambda _: None))
-    plan, _, _ = with_steps(made.plan, _kernel_texts(made.plan))
-    return from_json(to_json(replace(plan, weights=tuple(laid_out(made.table.sources)))))
+    found = made.fitted
+    plan, _, _ = with_steps(found.plan, _kernel_texts(found.plan))
+    weights = laid_out(found.table.sources)
+    sources = [] if found.tables is None else found.tables.sources
+    tables = tables_laid_out(sources, shard_count(weights))
+    return from_json(to_json(replace(plan, weights=tuple(weights), tables=tuple(tables))))
 
 
 @dataclass(frozen=True)
@@ -113,8 +120,7 @@ class _Lowered:
     model: ir.Model
     nodes_before: int
     passes: list[dict[str, Any]]
-    plan: Plan
-    table: WeightTable
+    fitted: Fitted
     ranges: Ranges
 
 
@@ -126,12 +132,13 @@ def _lowered(
     tell: Progress,
     measure: Callable[[], Ranges] = Ranges,
 ) -> _Lowered:
-    # graph -> graph
+    # graph -> graph; whether weights go to flash is known when all of them have been counted
+    resident = replace(options, memory=None)
     tell("reading the model")
     with blaming(source.onnx_path):
         model = source.model
         forget, nodes_before = page_release(model), len(model.graph)
-        passes = list(_rewrite(model, options, tell))
+        passes = list(_rewrite(model, resident, tell))
         if noted_flag(model) is not None:
             from toolkit.compiler.merged import check_branches  # ONNX Runtime takes time to load
 
@@ -140,10 +147,18 @@ def _lowered(
     # graph -> plan; weights are only listed in the table, not read
     with _reading_weights(source), blaming(source.onnx_path):
         tell("choosing kernels and placing memory")
-        table = WeightTable(options.storage, CLASSES[profile["class"]].layouts, forget)
+        weights = partial(WeightTable, options.storage, CLASSES[profile["class"]].layouts, forget)
         knobs = tuned_table(profile["name"]) if tuned else {}
-        plan = assemble(model, source, profile, options, table, knobs, ranges.wide)
-    return _Lowered(model, nodes_before, passes, plan, table, ranges)
+        lower = partial(assemble, model, source, profile)
+        table = weights()
+        found = Fitted(lower(resident, table, knobs, ranges.wide), table)
+        if options.memory is not None:
+
+            def with_tables(table: WeightTable, tables: RecordTables) -> Plan:
+                return lower(options, table, knobs, ranges.wide, tables)
+
+            found = fitted(model, found, options.memory, weights(), with_tables)
+    return _Lowered(model, nodes_before, passes, found, ranges)
 
 
 def _ranges(

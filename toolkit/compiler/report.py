@@ -8,6 +8,7 @@ from typing import Any
 import onnx_ir as ir
 
 from onnx_passes.ir.dims import unresolved_dims
+from toolkit.compiler.budget.told import budget_lines
 from toolkit.compiler.calibration.ranges import range_lines
 from toolkit.plan.schema import Plan
 from toolkit.rss import peak_rss
@@ -62,6 +63,7 @@ def compile_lines(path: Path, figures: dict[str, Any], named: bool = True) -> It
     if figures.get("embedding"):
         yield f"  tokens are embedded by {figures['embedding']}, which lies beside the model"
     yield f"  weights {size(figures['weight_bytes'])}, {memory}"
+    yield from budget_lines(figures)
     if figures.get("max_context"):
         yield f"  context {figures['max_context']} tokens (--max-context)"
     if figures.get("short_text"):

@@ -15,6 +15,7 @@ from toolkit.compiler.lowering.variants import Programs, Settings
 from toolkit.compiler.memory.phases import place_phase
 from toolkit.compiler.options import Options
 from toolkit.compiler.source import Source
+from toolkit.compiler.weights.records import RecordTables
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.devices.driver_faults import faults_met_by
 from toolkit.devices.match import Profile
@@ -33,10 +34,12 @@ def assemble(
     table: WeightTable,
     tuned: Table,
     wide: Wide = frozenset(),
+    tables: RecordTables | None = None,
 ) -> Plan:
     """Lower every phase; weights and files are filled in when the plan is written.
 
-    wide  names of the values that are too large for halves
+    wide    names of the values that are too large for halves
+    tables  of weights that lie in flash; the plan has no points yet
     """
     kind = next(kind for kind in KINDS if kind.fits(model))
     frame, programs = kind.frame(model, source, options, wide), Programs()
@@ -53,7 +56,7 @@ def assemble(
         wide=wide,
     )
     phases = tuple(
-        lower_phase(phase, frame, model, settings, table, programs, profile["align"])
+        lower_phase(phase, frame, model, settings, table, programs, profile["align"], tables)
         for phase in frame.phases
     )
     plan = Plan(
@@ -67,6 +70,7 @@ def assemble(
         files=(),
         programs=tuple(programs.index),
         phases=phases,
+        tables=() if tables is None else tables.tables,
     )
     plan = replace(plan, drivers=_driver_faults(plan, settings.device_class))
     return plan if settings.device_class.is_cpu else with_times(plan)
@@ -85,6 +89,7 @@ def lower_phase(
     table: WeightTable,
     programs: Programs,
     align: int,
+    tables: RecordTables | None = None,
 ) -> Phase:
     """One phase of a graph: its steps, and its scratch in an arena of its own."""
     box = {symbol.name: (symbol.min, symbol.max) for symbol in frame.symbols} | dict(phase.bounds)
@@ -99,9 +104,11 @@ def lower_phase(
         box=box,
         locations=dict(frame.inputs),
         results=frame.results,
+        tabled={} if tables is None else tables.by_node(),
     )
     lower_nodes(model.graph, builder)
     phase.end(builder)
     scratch, steps = compact(builder)
     made = Phase(phase.name, phase.graph, phase.bounds, phase.recordable, scratch, steps)
+    made = replace(made, recordable=phase.recordable and not made.gathers())
     return place_phase(made, box, align)

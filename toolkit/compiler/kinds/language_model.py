@@ -184,7 +184,7 @@ def _facts(source: Source, options: Options, vocab: int, layers: int) -> dict[st
         "eos": list(source.generation["eos"]),
         "bos": source.generation.get("bos"),
         "source": {"path": str(source.onnx_path), "sha256": source.sha256},
-        "options": vars(options),
+        "options": options.told,
     }
 
 

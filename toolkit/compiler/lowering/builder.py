@@ -14,18 +14,19 @@ import onnx_ir as ir
 import sympy
 
 from onnx_passes.ir.dims import as_expr
-from opencl_kernels import FAMILIES
+from opencl_kernels import FAMILIES, Argument
 from opencl_kernels.case import At
 from opencl_kernels.formats import dtype_bytes
-from toolkit.compiler.lowering.drafts import Draft, with_joint_maps
+from toolkit.compiler.lowering.drafts import AnyDraft, Draft, GatherDraft, with_joint_maps
 from toolkit.compiler.lowering.fits import Extent, check_fit
 from toolkit.compiler.lowering.products.pairs import with_pairs
 from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
 from toolkit.compiler.views.view import View
+from toolkit.compiler.weights.records import Tabled
 from toolkit.compiler.weights.table import UNSUPPORTED, WeightTable
 from toolkit.errors import PocketError
 from toolkit.plan.expr import Box, Expr, product, symbol
-from toolkit.plan.schema import Buffer, Dispatch, HostStep, Ref, Scratch, Step
+from toolkit.plan.schema import Buffer, Dispatch, Gather, Ref, Scratch, Step, refs_of
 
 Substitution = Mapping[sympy.Symbol, sympy.Expr]
 
@@ -78,9 +79,11 @@ class PhaseBuilder:
     results: Mapping[ir.Value, Location] = field(default_factory=dict)  # where outputs must lie
     views: dict[ir.Value, View] = field(default_factory=dict)  # of values that nobody stored
     scratch: list[Scratch] = field(default_factory=list)
-    steps: list[Draft | HostStep] = field(default_factory=list)
+    steps: list[AnyDraft] = field(default_factory=list)
     done: set[ir.Node] = field(default_factory=set)  # nodes that are fused into an earlier one
     norms: dict[ir.Value, PendingNorm] = field(default_factory=dict)  # fused into their readers
+    # nodes of networks whose weights lie in flash
+    tabled: Mapping[ir.Node, Tabled] = field(default_factory=dict, repr=False)
 
     def dims(self, value: ir.Value) -> list[sympy.Expr]:
         """The value's shape in this phase."""
@@ -137,18 +140,29 @@ class PhaseBuilder:
 
     def emit(self, name: str, family_name: str, case: Any, refs: Mapping[str, Ref]) -> None:
         """Append a dispatch of a family on a case; `refs` are its arguments by name."""
-        self.steps.append(Draft(name, family_name, replace(case, at=self._symbols()), {**refs}))
+        self.steps.append(self.draft(name, family_name, case, refs))
+
+    def draft(self, name: str, family_name: str, case: Any, refs: Mapping[str, Ref]) -> Draft:
+        """One that isn't appended."""
+        return Draft(name, family_name, replace(case, at=self._symbols()), {**refs})
 
     def dispatch(self, draft: Draft) -> Dispatch:
         """The dispatch of a draft, with its kernels."""
         name, family, arguments = draft.name, FAMILIES[draft.family], draft.arguments
-        extents = {each.name: self._extent(draft.refs[each.name]) for each in arguments}
+        extents = {
+            a.name: self._extent(draft.refs[a.name]) for a in arguments if _is_sized(draft, a)
+        }
         check_fit(name, arguments, extents, self.box)
         args: list[Ref] = [("symbols",), *(draft.refs[each.name] for each in arguments)]
         roles = [family.symbols, *(each.role for each in arguments)]
         writes = [i for i, role in enumerate(roles) if role in ("out", "inout")]
         variants = variants_of(name, family, draft.case, self.settings, self.programs)
         return Dispatch(0, name, tuple(args), tuple(writes), variants)
+
+    def gather(self, draft: GatherDraft) -> Gather:
+        """The gather of a draft, with the kernels of its dispatches."""
+        dispatches = tuple(map(self.dispatch, draft.drafts))
+        return Gather(0, draft.name, draft.table, draft.parts, draft.select, dispatches, draft.tile)
 
     def _extent(self, ref: Ref) -> Extent:
         """Type and number of elements of an argument's memory."""
@@ -172,22 +186,41 @@ class PhaseBuilder:
 
 def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...]]:
     """Scratch (without offsets yet) and steps, without the scratch that no step uses."""
-    found: list[Step] = [
-        builder.dispatch(step) if isinstance(step, Draft) else step
-        for step in with_pairs(with_joint_maps(builder.steps), builder.settings)
-    ]
-    dispatches = [step for step in found if isinstance(step, Dispatch)]
-    used = sorted({int(ref[-1]) for step in dispatches for ref in step.args if ref[0] == "scratch"})
+    drafts = with_pairs(with_joint_maps(builder.steps), builder.settings)
+    found = [_step_of(builder, draft) for draft in drafts]
+    refs = {ref for step in found for ref in refs_of(step)}
+    used = sorted(int(ref[-1]) for ref in refs if ref[0] == "scratch")
     renumber = {old: new for new, old in enumerate(used)}
+    steps = tuple(_renumbered(step, renumber) for step in found)
+    return tuple(builder.scratch[i] for i in used), steps
 
-    def renumbered(ref: Ref) -> Ref:
-        return ("scratch", renumber[int(ref[-1])]) if ref[0] == "scratch" else ref
 
-    steps = [
-        replace(s, args=tuple(map(renumbered, s.args))) if isinstance(s, Dispatch) else s
-        for s in found
-    ]
-    return tuple(builder.scratch[i] for i in used), tuple(steps)
+def _step_of(builder: PhaseBuilder, draft: AnyDraft) -> Step:
+    if isinstance(draft, Draft):
+        return builder.dispatch(draft)
+    return builder.gather(draft) if isinstance(draft, GatherDraft) else draft
+
+
+def _renumbered(step: Step, numbers: Mapping[int, int]) -> Step:
+    """A step whose scratch has other numbers."""
+
+    def changed(ref: Ref) -> Ref:
+        return ("scratch", numbers[int(ref[-1])]) if ref[0] == "scratch" else ref
+
+    if isinstance(step, Gather):
+        inner = (_renumbered(each, numbers) for each in step.dispatches)
+        source = step.select.source
+        select = replace(step.select, source=None if source is None else changed(source))
+        dispatches = tuple(each for each in inner if isinstance(each, Dispatch))
+        return replace(step, dispatches=dispatches, select=select)
+    if isinstance(step, Dispatch):
+        return replace(step, args=tuple(map(changed, step.args)))
+    return step
+
+
+def _is_sized(draft: Draft, argument: Argument) -> bool:
+    """Whether an argument's memory has a size here: tickets and slots have that of a table."""
+    return draft.refs[argument.name][0] not in ("ticket", "slots")
 
 
 def label(node: ir.Node) -> str:

@@ -139,6 +139,16 @@ class NormedSum:
     stream: Location
 
 
+@dataclass(frozen=True)
+class PartialSums:
+    """What kernels over records have made of a network, with the bias of its last product."""
+
+    value: ir.Value  # the result
+    part: Ref  # f32 [count, M, D]
+    count: int
+    bias: Ref | None
+
+
 _number = count()
 
 
@@ -148,7 +158,7 @@ class Deferred:
 
     dtype: str
     shape: Shape
-    of: Product | Softmax | MatrixProduct | ChosenProduct | Sum | RowNorm | NormedSum
+    of: Product | Softmax | MatrixProduct | ChosenProduct | Sum | RowNorm | NormedSum | PartialSums
     fill: Callable[[], Location]
     order: int = field(default_factory=_number.__next__)  # later ones have more
 

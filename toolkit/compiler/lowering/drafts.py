@@ -19,7 +19,7 @@ from opencl_kernels.kernel import Argument
 from opencl_kernels.map.indexed import MAX_INPUTS, Operand
 from opencl_kernels.map.map import Map
 from opencl_kernels.map.maps import MOST_PARTS, Maps, Part
-from toolkit.plan.schema import HostStep, Ref
+from toolkit.plan.schema import HostStep, Ref, Select
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,27 @@ class Draft:
         return bool((self.read | self.written) & other.written or self.written & other.read)
 
 
-Steps = Sequence[Draft | HostStep]
+@dataclass(frozen=True)
+class GatherDraft:
+    """A gather of a table's records, and what is computed of them."""
+
+    name: str
+    table: int
+    parts: tuple[str, ...]
+    select: Select
+    drafts: tuple[Draft, ...]
+    tile: int = 0
 
 
-def with_joint_maps(steps: Steps) -> list[Draft | HostStep]:
+AnyDraft = Draft | GatherDraft | HostStep
+Steps = Sequence[AnyDraft]
+
+
+def with_joint_maps(steps: Steps) -> list[AnyDraft]:
     """The same with small maps in one launch that follow a write through an index, and it."""
-    made, waiting = list[Draft | HostStep](), _Waiting()
+    made, waiting = list[AnyDraft](), _Waiting()
     for step in steps:
-        if isinstance(step, HostStep) or waiting.holds_up(step):
+        if not isinstance(step, Draft) or waiting.holds_up(step):
             waiting.end(made)
         if isinstance(step, Draft) and waiting.takes(step):
             waiting.add(step, len(made))
@@ -90,7 +103,7 @@ class _Waiting:
         self.place = self.place if self.maps else place
         self.maps.append(step)
 
-    def end(self, made: list[Draft | HostStep]) -> None:
+    def end(self, made: list[AnyDraft]) -> None:
         """Compute what waits: at the end of what is made, or where it stood if it is alone."""
         if len(self.maps) == 1:
             made.insert(self.place, self.maps[0])

@@ -31,7 +31,7 @@ def check_fit(
 ) -> None:
     """Raise unless the arguments of dispatch `name` are as large as what its kernels touch.
 
-    extents  of each argument, by its name
+    extents  of each argument whose memory is known here, by its name
     box      bounds of the symbols
     """
     for problem in _problems(arguments, extents, box):
@@ -41,7 +41,7 @@ def check_fit(
 def _problems(
     arguments: Sequence[Argument], extents: Mapping[str, Extent], box: Box
 ) -> Iterator[tuple[str, str]]:
-    for argument in arguments:
+    for argument in (each for each in arguments if each.name in extents):
         memory, touched = extents[argument.name], _count(argument.shape)
         if argument.dtype != memory.dtype:
             because = f"its kernel reads {argument.name} as {argument.dtype}"

@@ -1,4 +1,4 @@
-"""Gather: the rows of a table that token ids choose."""
+"""ONNX's Gather: the rows of a table that token ids choose."""
 
 import onnx_ir as ir
 

@@ -19,6 +19,7 @@ from toolkit.compiler.lowering.ops.rows import ROWS
 from toolkit.compiler.lowering.ops.scan import SCAN
 from toolkit.compiler.lowering.ops.scatter import SCATTER
 from toolkit.compiler.lowering.products.matmul import PRODUCTS
+from toolkit.compiler.lowering.records.ffn import lower_ffn
 from toolkit.compiler.lowering.values import TYPES, deliver, give_sizes
 from toolkit.compiler.views.view import poly_of
 
@@ -37,7 +38,11 @@ def lower_nodes(graph: ir.Graph, builder: PhaseBuilder) -> None:
     """Lower every node that is not fused into an earlier one, nor only about sizes."""
     bind_counters(builder, graph)
     for node in graph:
-        if node not in builder.done and not give_sizes(builder, node):
+        if node in builder.done or give_sizes(builder, node):
+            continue
+        if node in builder.tabled:
+            lower_ffn(builder, builder.tabled[node])
+        else:
             LOWERINGS[(node.domain, node.op_type)].emit(builder, node)
     for output in graph.outputs:
         deliver(builder, output)

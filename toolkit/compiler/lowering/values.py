@@ -16,6 +16,7 @@ from toolkit.compiler.lowering.products.activations import multiplied
 from toolkit.compiler.lowering.products.epilogues import ended
 from toolkit.compiler.lowering.products.mixtures import mixed
 from toolkit.compiler.lowering.products.row_norms import summed
+from toolkit.compiler.lowering.records.sums import added
 from toolkit.compiler.views.poly import Poly, poly
 from toolkit.compiler.views.scalar import Index, Load, Scalar, number
 from toolkit.compiler.views.simplify import apply
@@ -231,7 +232,7 @@ def settle(b: PhaseBuilder, value: ir.Value) -> None:
 
 def taken_over(b: PhaseBuilder, value: ir.Value, view: View) -> Location | None:
     """The memory of a value that what waits for it fills at its end; None if nothing does."""
-    ways = (mixed, ended, summed, multiplied)
+    ways = (mixed, ended, summed, added, multiplied)
     return next((found for way in ways if (found := way(b, value, view)) is not None), None)
 
 

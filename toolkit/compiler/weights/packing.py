@@ -86,6 +86,15 @@ class Storage:
 
         return replace(self, N=experts * high, open=open_all)
 
+    def rows(self, first: int, count: int) -> "Storage":
+        """Some of its rows."""
+
+        def open_rows() -> Reader:
+            read = self.open()
+            return lambda start, stop: read(first + start, first + stop)
+
+        return replace(self, N=count, open=open_rows, origin=None)
+
     def rows_within(self, limit: int) -> int:
         """How many rows have a first (and largest) part of at most `limit` bytes."""
         return max(STRIP, limit // self._row_bytes(self.parts[0]) // STRIP * STRIP)

@@ -4,7 +4,7 @@ Packing is lazy and works on a few rows at a time, so that a large model needs l
 matrices (tied embedding and head, in either orientation) are one entry.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,6 +115,14 @@ class WeightTable:
             self._known[key] = self._pack(name, storage)
         return self._known[key]
 
+    def columns(self, value: ir.Value, first: int, count: int) -> list[RowSlice]:
+        """The slices of some columns of a matrix [K, N]: rows of W[N, K]."""
+        key = (value, "columns", first, count)
+        if key not in self._known:
+            storage = self._storage(value, transposed=True).rows(first, count)
+            self._known[key] = self._pack(f"{value.name}[{first}:{first + count}]", storage)
+        return self._known[key]
+
     def experts(self, value: ir.Value, experts: int, gated: bool) -> list[RowSlice]:
         """The slices of matrices [K, E * N] side by side, each of whole experts."""
         key = (value, "experts", experts, gated)
@@ -122,6 +130,12 @@ class WeightTable:
             storage = self._storage(value, transposed=True).by_expert(experts, gated)
             self._known[key] = self._pack(value.name or "", storage, storage.N // experts)
         return self._known[key]
+
+    def bytes_of(self, values: Container[ir.Value]) -> int:
+        """Of all that the table has of these, each part once."""
+        known = (slices for key, slices in self._known.items() if key[0] in values)
+        refs = {ref for slices in known for rows in slices for ref in rows.refs.values()}
+        return sum(self.sources[int(ref[-1])].nbytes for ref in refs)
 
     def stored(self, value: ir.Value) -> Stored:
         """How a matrix is stored."""

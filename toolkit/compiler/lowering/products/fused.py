@@ -15,6 +15,8 @@ def products_take(b: PhaseBuilder, norm: ir.Node, pending: Callable[[], PendingN
     same = list(_same_rows(y))
     nodes = [(use.node, value) for value in same for use in value.uses()]
     products = [(n, value) for n, value in nodes if not _keeps_rows(n)]
+    if any(n in b.tabled for n, _ in products):  # kernels over records have no norm
+        return False
     if any(value.is_graph_output() for value in same) or not has_all_rows(b, needed(norm, 0)):
         return False
     if not all(is_product(n) and n.inputs[0] is value for n, value in products):

@@ -9,14 +9,13 @@ from __future__ import annotations
 from opencl_kernels import FAMILIES
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.matmul.pair import Pair, keeps_runs, pair_of
-from toolkit.compiler.lowering.drafts import Draft, Steps
+from toolkit.compiler.lowering.drafts import AnyDraft, Draft, Steps
 from toolkit.compiler.lowering.variants import Settings, best_knobs
-from toolkit.plan.schema import HostStep
 
 
-def with_pairs(steps: Steps, settings: Settings) -> list[Draft | HostStep]:
+def with_pairs(steps: Steps, settings: Settings) -> list[AnyDraft]:
     """The same with two products in one launch wherever one follows the other and can share it."""
-    made = list[Draft | HostStep]()
+    made = list[AnyDraft]()
     for step in steps:
         joint = _joint(made[-1], step, settings) if made else None
         if joint is None:
@@ -26,7 +25,7 @@ def with_pairs(steps: Steps, settings: Settings) -> list[Draft | HostStep]:
     return made
 
 
-def _joint(first: Draft | HostStep, second: Draft | HostStep, settings: Settings) -> Draft | None:
+def _joint(first: AnyDraft, second: AnyDraft, settings: Settings) -> Draft | None:
     """Two products as one dispatch; None where they aren't, or the second one needs the first."""
     if not (isinstance(first, Draft) and isinstance(second, Draft)):
         return None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.analysis.emit_experts import Matrices, products
+from onnx_passes.analysis.experts.emit import Matrices, products
 from onnx_passes.ir.edit import Builder, add_tensor, unique_name
 from onnx_passes.ir.graph import attribute, constant, dim, integers, is_constant, operand, rank
 from onnx_passes.ir.rules import Miss

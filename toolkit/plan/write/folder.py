@@ -6,40 +6,30 @@ memory; every file is hashed on the way.
 
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-
-import numpy as np
-import numpy.typing as npt
 
 from toolkit.errors import PocketError
 from toolkit.files import put_in_place, temporary_beside
 from toolkit.paths import PLAN_FILE
 from toolkit.plan.arena import round_up
-from toolkit.plan.schema import WEIGHT_ALIGN, FileEntry, Plan, Weight
+from toolkit.plan.schema import PAGE, WEIGHT_ALIGN, FileEntry, Plan, Table, Weight
 from toolkit.plan.text import to_json
-
-SHARD_BYTES = 256 * 2**20
-Progress = Callable[[str, int, int], None]  # what is being written, bytes done, bytes in all
-
-
-@dataclass(frozen=True)
-class WeightSource:
-    """A packed weight that is made when its turn comes; `produce` yields it in pieces, in order."""
-
-    name: str
-    dtype: str
-    layout: str
-    shape: tuple[int, ...]
-    nbytes: int
-    produce: Callable[[], Iterable[npt.NDArray[np.generic]]]
+from toolkit.plan.write.shards import (
+    HashedFile,
+    Progress,
+    TableSource,
+    WeightSource,
+    laid_out,
+    shard_count,
+    tables_laid_out,
+    write_shards,
+    write_tables,
+)
 
 
 def write_plan(
@@ -50,24 +40,31 @@ def write_plan(
     copies: Mapping[str, Path],
     progress: Progress | None = None,
     finish: Callable[[Plan, Path], Plan] | None = None,
+    tables: Sequence[TableSource] = (),
 ) -> Plan:
     """Write `plan` (without weights and files) with its files to `out`; return it complete.
 
-    Weight i of the plan is sources[i]. `texts` and `copies`: path in the plan -> text or file.
+    Weight i of the plan is sources[i], table i is tables[i].
+    `texts` and `copies`: path in the plan -> text or file.
     finish  adds what depends on the weights, given the plan and the folder where they lie
     """
     out = Path(os.path.realpath(out))  # pathlib's gives up on a loop of links
     check_target(out)
     weights = laid_out(sources)
-    needed = _bytes_needed(weights, texts, copies)
+    in_flash = tables_laid_out(tables, shard_count(weights))
+    needed = _bytes_needed(weights, in_flash, texts, copies)
     with _explained(out, needed):
         out.parent.mkdir(parents=True, exist_ok=True)
         with temporary_beside(out) as folder:
             _check_space(out.parent, needed)
-            shards = _write_shards(folder, weights, sources, progress)
+            shards = write_shards(folder, weights, sources, progress)
+            shards += write_tables(folder, in_flash, tables, progress)
             others = [_write(folder, p, [t.encode()]) for p, t in sorted(texts.items())]
             others += [_write(folder, p, _pieces(c)) for p, c in sorted(copies.items())]
-            complete = dataclasses.replace(plan, weights=tuple(weights), files=(*shards, *others))
+            files = (*shards, *others)
+            complete = dataclasses.replace(
+                plan, weights=tuple(weights), tables=tuple(in_flash), files=files
+            )
             complete = finish(complete, folder) if finish else complete
             _write(folder, PLAN_FILE, [to_json(complete).encode()])
             folder.chmod(0o755)  # until now only its maker's; a plan is an ordinary folder
@@ -85,99 +82,11 @@ def check_out(out: Path) -> Path:
     return out
 
 
-# --- weights -----------------------------------------------------------------------------------
-
-
-def laid_out(sources: Sequence[WeightSource]) -> list[Weight]:
-    """File and offset of every weight: in order, aligned, no file above SHARD_BYTES."""
-    weights, file, end = list[Weight](), 0, 0
-    for s in sources:
-        if s.nbytes > SHARD_BYTES:
-            raise PocketError(
-                f"weight {s.name} has {s.nbytes} bytes",
-                f"a weights file holds at most {SHARD_BYTES}; larger tensors are split by rows",
-            )
-        offset = round_up(end, WEIGHT_ALIGN)
-        if offset + s.nbytes > SHARD_BYTES:
-            file, offset = file + 1, 0
-        weights.append(Weight(s.name, s.dtype, s.layout, s.shape, file, offset, s.nbytes))
-        end = offset + s.nbytes
-    return weights
-
-
-def _write_shards(
-    folder: Path,
-    weights: Sequence[Weight],
-    sources: Sequence[WeightSource],
-    progress: Progress | None,
-) -> list[FileEntry]:
-    shards, done, total = list[FileEntry](), 0, sum(w.bytes for w in weights)
-    for number in sorted({w.file for w in weights}):
-        with _HashedFile(folder, f"weights.{number}.bin") as out:
-            for weight, source in zip(weights, sources, strict=True):
-                if weight.file == number:
-                    out.pad_to(weight.offset)
-                    _write_weight(out, source)
-                    done += weight.bytes
-                    if progress:
-                        progress(weight.name, done, total)
-            out.pad_to(round_up(out.bytes, WEIGHT_ALIGN))  # whole pages: some drivers need them
-        shards.append(out.entry())
-    return shards
-
-
-def _write_weight(out: "_HashedFile", source: WeightSource) -> None:
-    start = out.bytes
-    for piece in source.produce():
-        little = piece.astype(piece.dtype.newbyteorder("<"), copy=False)
-        out.write(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
-    if out.bytes - start != source.nbytes:
-        raise PocketError(
-            f"weight {source.name} came as {out.bytes - start} bytes",
-            f"{source.nbytes} were announced: a fault of the compiler",
-        )
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-class _HashedFile:
-    """A new file of the plan that is hashed while it is written and safe on disk when closed."""
-
-    def __init__(self, folder: Path, path: str) -> None:
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.bytes, self.sha = path, 0, hashlib.sha256()
-        self.file = target.open("xb")
-
-    def __enter__(self) -> "_HashedFile":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self.file:
-            if error is None:
-                self.file.flush()
-                os.fsync(self.file.fileno())
-
-    def write(self, data: bytes | memoryview) -> None:
-        self.file.write(data)
-        self.sha.update(data)
-        self.bytes += len(data)
-
-    def pad_to(self, offset: int) -> None:
-        self.write(bytes(offset - self.bytes))
-
-    def entry(self) -> FileEntry:
-        return FileEntry(self.path, self.bytes, self.sha.hexdigest())
+# --- files -----------------------------------------------------------------------------------
 
 
 def _write(folder: Path, path: str, pieces: Iterable[bytes]) -> FileEntry:
-    with _HashedFile(folder, path) as out:
+    with HashedFile(folder, path) as out:
         for piece in pieces:
             out.write(piece)
     return out.entry()
@@ -193,9 +102,13 @@ def _pieces(file: Path) -> Iterator[bytes]:
 
 
 def _bytes_needed(
-    weights: Sequence[Weight], texts: Mapping[str, str], copies: Mapping[str, Path]
+    weights: Sequence[Weight],
+    tables: Sequence[Table],
+    texts: Mapping[str, str],
+    copies: Mapping[str, Path],
 ) -> int:
     padded = sum(round_up(w.bytes, WEIGHT_ALIGN) for w in weights)
+    padded += sum(round_up(t.count * t.stride, PAGE) for t in tables)
     copied = sum(c.stat().st_size for c in copies.values() if c.exists())
     return padded + sum(len(t) for t in texts.values()) + copied
 

@@ -1,0 +1,1 @@
+"""`pocket.Experts`, and the spellings of experts that become it."""

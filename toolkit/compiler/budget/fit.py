@@ -1,0 +1,90 @@
+"""A plan within a budget: all in memory where that fits, else with networks in flash."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import onnx_ir as ir
+
+from onnx_passes import Facts, code_records
+from onnx_passes.analysis.ffn import find_ffns
+from onnx_passes.analysis.matrices import find_matrices
+from onnx_passes.code_records import REQUANTIZED
+from toolkit.compiler.budget.amount import bytes_of
+from toolkit.compiler.budget.needs import needs, slot_bytes
+from toolkit.compiler.budget.point import within
+from toolkit.compiler.weights.records import RecordTables, tables_of
+from toolkit.compiler.weights.table import WeightTable
+from toolkit.errors import PocketError
+from toolkit.plan.schema import Plan
+from toolkit.tables import size
+
+Lower = Callable[[WeightTable, RecordTables], Plan]  # the model, with tables
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A plan, its weights and its tables, and what `compile --json` tells of the budget."""
+
+    plan: Plan
+    table: WeightTable
+    tables: RecordTables | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def fitted(model: ir.Model, dense: Fitted, memory: str, table: WeightTable, lower: Lower) -> Fitted:
+    """The plan that `memory` has room for.
+
+    dense  that without a budget
+    table  for the weights of another one, of the same device
+    """
+    whole = sum(_needs(model, dense).values())
+    budget = bytes_of(memory, whole)
+    if whole <= budget:
+        return replace(dense, figures={"budget_bytes": budget, "resident_bytes": whole})
+    replace(Facts.of(model), records=True).note(model)
+    code_records(model)
+    tables = tables_of(*find_ffns(model), table)
+    if not tables.found:
+        raise _nothing(budget, whole, tables)
+    made = Fitted(lower(table, tables), table, tables)
+    weights, head = _weight_bytes(model, table)
+    plan = within(made.plan, weights, head, budget)
+    return replace(made, plan=plan, figures=_figures(model, plan, weights, head, budget, tables))
+
+
+def _needs(model: ir.Model, made: Fitted) -> dict[str, int]:
+    return needs(made.plan, *_weight_bytes(model, made.table))
+
+
+def _weight_bytes(model: ir.Model, table: WeightTable) -> tuple[int, int]:
+    """Of all weights that lie in memory, and of embedding and head among them."""
+    ends = {matrix.value for matrix in find_matrices(model) if matrix.word}
+    return sum(source.nbytes for source in table.sources), table.bytes_of(ends)
+
+
+def _figures(
+    model: ir.Model, plan: Plan, weights: int, head: int, budget: int, tables: RecordTables
+) -> dict[str, Any]:
+    point = plan.points[0]
+    named = model.graph.initializers.values()
+    return {
+        "budget_bytes": budget,
+        "resident_bytes": sum(needs(plan, weights, head).values()),
+        "resident": needs(plan, weights, head),
+        "slot_bytes": slot_bytes(plan.tables, point.slots),
+        "slot_share": sum(point.slots) / sum(table.count for table in plan.tables),
+        "flash_bytes": sum(table.count * table.stride for table in plan.tables),
+        "selector": "gate" if any(each.gated for each in tables.found) else "all",
+        "requantized": sorted(v.name or "" for v in named if REQUANTIZED in v.metadata_props),
+        "resident_ffns": [str(missed) for missed in tables.missed],
+    }
+
+
+def _nothing(budget: int, whole: int, tables: RecordTables) -> PocketError:
+    reasons = "; ".join(str(missed) for missed in tables.missed[:3])
+    return PocketError(
+        f"{size(budget)} is less than the {size(whole)} of this plan; none of it can be in flash",
+        reasons or "the graph has no feed-forward network whose matrices are constant",
+        "add --weights e0m4 (or f16), or leave --memory out",
+    )

@@ -1,0 +1,55 @@
+"""What a plan takes of memory by its parts, tables aside: all of this is there before any slot."""
+
+from collections.abc import Mapping
+
+from opencl_kernels.records.gathered import HEAD
+from toolkit.plan.schema import PAGE, Plan, Table
+from toolkit.tables import size
+
+RINGS = 4  # tickets that are under way at most
+TILES = 2  # of staging: one is read while the other is computed
+
+
+def needs(plan: Plan, weights: int, head: int) -> dict[str, int]:
+    """Bytes by what they are for.
+
+    weights  of all that lie in memory; `head`: of embedding and head, which are among them
+    """
+    states = sum(b.bytes for b in plan.buffers if b.kind == "state")
+    others = sum(b.bytes for b in plan.buffers if b.kind != "state")
+    found = {
+        "attention and norms": weights - head,
+        "embedding and head": head,
+        "keys and values": states,
+        "inputs and outputs": others + 4 * plan.slots,
+        "scratch": max((phase.arena_bytes for phase in plan.phases), default=0),
+    }
+    return found | (_of_tables(plan) if plan.tables else {})
+
+
+def _of_tables(plan: Plan) -> dict[str, int]:
+    point = plan.points[0]
+    most = max(table.count for table in plan.tables)
+    largest = max(table.bytes for table in plan.tables)
+    tile = most_at_once(plan, point.cluster)
+    return {
+        "staging": TILES * tile * largest + point.threads * (point.max_read + PAGE),
+        "tickets": RINGS * 4 * (HEAD + 2 * most),
+    }
+
+
+def most_at_once(plan: Plan, cluster: int) -> int:
+    """Records that a gather reads at once, at most: where it doesn't say, a cluster."""
+    gathers = [g for phase in plan.phases for g in phase.gathers()]
+    return max(g.tile or min(cluster, plan.tables[g.table].count) for g in gathers)
+
+
+def slot_bytes(tables: tuple[Table, ...], slots: tuple[int, ...]) -> int:
+    """Of tables with so many slots each."""
+    return sum(count * table.bytes for table, count in zip(tables, slots, strict=True))
+
+
+def spelled(parts: Mapping[str, int]) -> str:
+    """The sum by its parts, the largest first."""
+    ordered = sorted(parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {size(count)}" for name, count in ordered if count)

@@ -1,0 +1,31 @@
+"""What a compile tells people of its budget."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from toolkit.compiler.budget.needs import spelled
+from toolkit.tables import size
+
+SELECTED = {
+    "all": "every token reads all that memory has no room for",
+    "gate": "a token reads the neurons whose gate is not 0, of those that memory has no room for",
+}
+
+
+def budget_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Lines for a plan with a budget; nothing else."""
+    if "budget_bytes" not in figures:
+        return
+    budget = size(figures["budget_bytes"])
+    if "slot_bytes" not in figures:
+        yield f"  all of it fits into {budget} of memory: nothing is read from flash (--memory)"
+        return
+    resident, slots = size(figures["resident_bytes"]), size(figures["slot_bytes"])
+    share = f"{100 * figures['slot_share']:.0f} % of the neurons"
+    yield f"  memory {budget}: resident {resident}, slots {slots} = {share} (--memory)"
+    yield f"    {spelled(figures['resident'])}"
+    yield f"  FFNs on flash {size(figures['flash_bytes'])}: {SELECTED[figures['selector']]}"
+    if figures["requantized"]:
+        yield f"  codes made anew of {len(figures['requantized'])} weights (--json: requantized)"
+    for missed in figures["resident_ffns"]:
+        yield f"  in memory as it is: {missed}"

@@ -1,0 +1,1 @@
+"""Networks whose weights lie in flash, as kernels over records."""

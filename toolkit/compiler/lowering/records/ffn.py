@@ -1,0 +1,111 @@
+"""A network whose weights lie in a table: a gather, and what it computes of the records.
+
+Of few rows, kernels over neurons read the records where they lie. Of more, as in prefill, a tile of
+records at a time becomes weights of ordinary products (tiles.py). Where the gate of a neuron tells
+that it is 0, of one row only the others are asked for.
+"""
+
+from __future__ import annotations
+
+import sympy
+
+from onnx_passes.ir.graph import operand
+from opencl_kernels.matmul.matmul import Product
+from opencl_kernels.records.neurons import Neurons
+from toolkit.compiler.lowering.builder import Location, PhaseBuilder
+from toolkit.compiler.lowering.deferred import PartialSums
+from toolkit.compiler.lowering.drafts import GatherDraft
+from toolkit.compiler.lowering.products.fused import few_rows
+from toolkit.compiler.lowering.records.sums import waiting_sums
+from toolkit.compiler.lowering.records.tiles import emit_tiles
+from toolkit.compiler.lowering.values import shape_of, stored
+from toolkit.compiler.views.view import in_memory
+from toolkit.compiler.weights.records import Tabled
+from toolkit.plan.schema import Ref, Select
+
+FEW = 4  # rows that kernels over neurons read a record once for
+CPU_SHARES = 8  # partial sums: as many as kernels have work-items
+GPU_SHARES, MOST_SHARES = 4, 64  # of a compute unit; at most
+
+
+def lower_ffn(b: PhaseBuilder, tabled: Tabled) -> None:
+    """All of the network; its result waits for a residual."""
+    ffn = tabled.ffn
+    b.done |= {*ffn.nodes}
+    x, y = stored(b, ffn.x), ffn.down.outputs[0]
+    gates = _gates(b, tabled, x) if tabled.gated else None
+    rows = b.rows(ffn.x)
+    few = rows.is_Integer and int(rows) <= FEW
+    part, count = _neurons(b, tabled, x, gates) if few else emit_tiles(b, tabled, x, gates)
+    bias = operand(ffn.down, 2)
+    sums = PartialSums(y, part, count, None if bias is None else b.weights.vector(bias))
+    later = waiting_sums(b, sums, shape_of(b, y))
+    b.views[y] = in_memory(later, later.shape)
+
+
+def _gates(b: PhaseBuilder, tabled: Tabled, x: Location) -> Ref:
+    """What the gates are before their activation, f32 [M, F]; their matrix stays in memory."""
+    ffn = tabled.ffn
+    gate = ffn.gate
+    assert gate is not None
+    rows, name = b.rows(ffn.x), f"{tabled.name}.gate"
+    into = b.temporary(name, "f32", (rows, gate.width))
+    few = few_rows(b, ffn.x, gate.weight)
+    slices = b.weights.columns(gate.weight, gate.first, gate.width)
+    for each in slices:
+        case = Product(
+            M=rows,
+            N=each.count,
+            K=ffn.depth,
+            x=x.dtype,
+            y="f32",
+            w=b.weights.stored(gate.weight),
+            bias=gate.bias is not None,
+            Y0=each.first,
+            LDY=gate.width if len(slices) > 1 else 0,
+        )
+        refs = {"x": x.ref, **each.refs, "y": into}
+        if gate.bias is not None:
+            refs["bias"] = b.weights.vector(gate.bias, gate.first + each.first, each.count)
+        b.emit(name, "gemv" if few else "gemm", case, refs)
+    return into
+
+
+def _neurons(b: PhaseBuilder, tabled: Tabled, x: Location, gates: Ref | None) -> tuple[Ref, int]:
+    """The partial sums of kernels over neurons, and how many."""
+    ffn, count = tabled.ffn, _shares(b)
+    rows, width = b.rows(ffn.x), ffn.width
+    part = b.temporary(f"{tabled.name}.part", "f32", (count, rows, ffn.depth))
+    refs: dict[str, Ref] = {"ticket": ("ticket",), "slots": ("slots",), "x": x.ref, "part": part}
+    biases = {"bu": ffn.up, "bg": None if gates else ffn.gate}
+    for name, columns in biases.items():
+        if columns is not None and columns.bias is not None:
+            refs[name] = b.weights.vector(columns.bias, columns.first, columns.width)
+    if gates is not None:
+        refs["v"] = gates
+    case = Neurons(
+        M=rows,
+        PARTS=tabled.record.parts,
+        D=ffn.depth,
+        w=tabled.record.stored,
+        S=width,
+        T=width,
+        F=width,
+        G=count,
+        gate="given" if gates else "part" if ffn.gate else "none",
+        act=ffn.act,
+        up_act=ffn.up_act,
+        gate_bias="bg" in refs,
+        up_bias="bu" in refs,
+        x=x.dtype,
+    )
+    inner = b.draft(f"{tabled.name}.neurons", "neurons", case, refs)
+    select = Select("above", gates) if gates and rows == sympy.Integer(1) else Select("all")
+    b.steps.append(GatherDraft(tabled.name, tabled.table, tabled.parts, select, (inner,)))
+    return part, count
+
+
+def _shares(b: PhaseBuilder) -> int:
+    if b.settings.device_class.is_cpu:
+        return CPU_SHARES
+    return min(MOST_SHARES, GPU_SHARES * b.settings.compute_units)

@@ -1,0 +1,162 @@
+"""The tables of a plan: neurons of feed-forward networks as records, packed when they are written.
+
+A record is a neuron's row of the gates, its row of the ups and its column of the last product;
+where the gate tells which records are needed, that row is no part of it and stays in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onnx_passes.analysis.ffn import Columns, Ffn
+from onnx_passes.ir.graph import needed
+from onnx_passes.ir.rules import Missed
+from onnx_passes.weights.lazy import part
+from onnx_passes.weights.quantized import QuantizedTensor, quantized
+from opencl_kernels.formats import Array, Quantized
+from opencl_kernels.layouts import F16, Stored
+from opencl_kernels.layouts import quantized as coded
+from opencl_kernels.records.packing import pack
+from opencl_kernels.records.record import KINDS, Record
+from toolkit.compiler.weights.table import WeightTable
+from toolkit.errors import PocketError
+from toolkit.plan.schema import Part, Table
+from toolkit.plan.write import TableSource
+
+BLOCK_BYTES = 4 * 2**20  # of records that are packed at a time; as floats they take some more
+NONZERO = ("Relu(v)",)  # activations that are 0 wherever v isn't positive
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """A network whose weights lie in a table.
+
+    gated  a neuron's gate is no part of its record: what is 0 needs no other part of it
+    """
+
+    ffn: Ffn
+    table: int
+    record: Record
+    kind: str
+    gated: bool
+
+    @property
+    def name(self) -> str:
+        """Of the table, and what names of its dispatches begin with."""
+        return f"layers.{self.table}.ffn"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Of a record."""
+        return KINDS[self.kind].parts
+
+
+@dataclass
+class RecordTables:
+    """Tables in the order of the networks; `weights` says how matrices are stored."""
+
+    weights: WeightTable
+    found: list[Tabled] = field(default_factory=list)
+    sources: list[TableSource] = field(default_factory=list)
+    missed: list[Missed] = field(default_factory=list)  # networks that stay in memory, and why
+
+    def add(self, ffn: Ffn) -> None:
+        """A table of the network's neurons, if records can hold them."""
+        stored = self._stored(ffn)
+        if stored is None:
+            what = (ffn.down.op_type, ffn.down.name or ffn.down.outputs[0].name or "")
+            because = "its matrices are not all in codes of 4 bits, or all in halves"
+            self.missed.append(Missed(*what, because))
+            return
+        gated = ffn.gate is not None and ffn.act in NONZERO
+        kind = "neuron" if ffn.gate is not None and not gated else "neuron without gate"
+        record = Record(len(KINDS[kind].parts), ffn.depth, stored)
+        number = len(self.found)
+        self.found.append(Tabled(ffn, number, record, kind, gated))
+        table = _table(self.found[-1].name, kind, ffn.width, record)
+        self.sources.append(TableSource(table, self._producer(self.found[-1])))
+
+    def by_node(self) -> dict[ir.Node, Tabled]:
+        """The networks by each of their nodes."""
+        return {node: tabled for tabled in self.found for node in tabled.ffn.nodes}
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """As the plan has them, without files and places."""
+        return tuple(source.table for source in self.sources)
+
+    def _stored(self, ffn: Ffn) -> Stored | None:
+        """How all parts of its records are stored; None where there are no such records."""
+        kinds = {self.weights.stored(weight).dtype for weight in ffn.weights}
+        if kinds == {"f16"}:
+            return F16
+        tensors = [quantized(weight) for weight in ffn.weights]
+        weights = [tensor.weight for tensor in tensors if tensor is not None]
+        if kinds != {"e0m4"} or len({(w.group, w.scale, w.zero) for w in weights}) != 1:
+            return None
+        return coded("e0m4", weights[0].group, "f16", weights[0].zero or "")
+
+    def _producer(self, tabled: Tabled) -> Callable[[], Iterator[Array]]:
+        ffn, record = tabled.ffn, tabled.record
+        rows = {"up": ffn.up, "gate": ffn.gate}
+        step = max(1, BLOCK_BYTES // record.nbytes)
+
+        def produce() -> Iterator[Array]:
+            for first in range(0, ffn.width, step):
+                stop = min(first + step, ffn.width)
+                parts = [
+                    self._neurons(rows.get(name), ffn, record, first, stop) for name in tabled.parts
+                ]
+                yield pack(record, parts)
+                self.weights.forget()
+
+        return produce
+
+    def _neurons(
+        self, columns: Columns | None, ffn: Ffn, record: Record, first: int, stop: int
+    ) -> Array | Quantized:
+        """A part of the records [first, stop): columns of a matrix [D, N], or rows of [F, D]."""
+        value, axis = needed(ffn.down, 1), 0
+        if columns is not None:
+            value, axis = columns.weight, 1
+            first, stop = columns.first + first, columns.first + stop
+        tensor = value.const_value
+        assert tensor is not None
+        if record.stored.bits:
+            assert isinstance(tensor, QuantizedTensor)
+            return tensor.weight.make(first, stop)
+        return _halves(value.name or "", tensor, axis, first, stop)
+
+
+def _halves(name: str, tensor: ir.TensorProtocol, axis: int, first: int, stop: int) -> Array:
+    found = part(tensor, axis, first, stop)
+    with np.errstate(over="ignore"):
+        halves = np.ascontiguousarray(found.T if axis else found).astype(np.float16)
+    if not np.isfinite(halves).all():
+        raise PocketError(
+            f"weight {name} can't be stored",
+            "it has values that are NaN, infinite or too large for f16",
+            "export it again, or compile without --memory",
+        )
+    return halves
+
+
+def _table(name: str, kind: str, count: int, record: Record) -> Table:
+    stored, size = record.stored, record.part_bytes
+    parts = tuple(
+        Part(each, i * size, size, stored.dtype, record.length, stored.group, bool(stored.zero))
+        for i, each in enumerate(KINDS[kind].parts)
+    )
+    return Table(name, kind, count, record.nbytes, record.stride(kind), 0, 0, parts)
+
+
+def tables_of(ffns: Sequence[Ffn], missed: Sequence[Missed], weights: WeightTable) -> RecordTables:
+    """The tables of a model's networks."""
+    tables = RecordTables(weights, missed=list(missed))
+    for ffn in ffns:
+        tables.add(ffn)
+    return tables
