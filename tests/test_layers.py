@@ -39,7 +39,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "toolkit.estimate": ("toolkit.compiler", "toolkit.drawing"),
     "toolkit.bench": ("toolkit.evaluation", "toolkit.estimate"),
     "toolkit.tuning": ("toolkit.bench",),
-    "toolkit.cli": ("toolkit.tuning",),
+    "toolkit.cli": ("toolkit.tuning", "toolkit.calibration"),
 }
 # What passes may know of kernels: how weights lie, and which functions of elements there are.
 OF_KERNELS = ("opencl_kernels.formats", "opencl_kernels.map.functions")

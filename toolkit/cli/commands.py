@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import click
 
+from toolkit.cli import calibrate as cli_calibrate
 from toolkit.cli import estimate as cli_estimate
 from toolkit.cli import phone as cli_phone
 from toolkit.cli import run as cli_run
@@ -200,7 +201,12 @@ def help_(ctx: click.Context, name: str | None) -> None:
     cli.main([*([name] if name else []), "--help"], prog_name=ctx.find_root().info_name)
 
 
-for command in (*cli_run.COMMANDS, cli_estimate.estimate, cli_phone.phone):
+for command in (
+    *cli_run.COMMANDS,
+    cli_calibrate.calibrate,
+    cli_estimate.estimate,
+    cli_phone.phone,
+):
     cli.add_command(command)
 cli.commands = {name: cli.commands[name] for name in (*ORDER, *cli.commands)}  # as help lists them
 

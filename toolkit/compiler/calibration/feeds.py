@@ -42,6 +42,17 @@ class Feeds:
         inputs = {v.name: v for v in model.graph.inputs if v.name}
         return cls(roles_of(model), inputs, types, declared, slots_of(model), noted_flag(model))
 
+    @classmethod
+    def declared_by(cls, model: ir.Model) -> Self:
+        """Of a graph in memory, by the types and shapes that it declares."""
+        known = [v for v in model.graph.inputs if v.name and v.dtype is not None]
+        types = {str(v.name): str(np.dtype(v.dtype.numpy())) for v in known if v.dtype is not None}
+        return cls.of(model, types, {str(v.name): tuple(v.shape or ()) for v in known})
+
+    def begin(self, ids: list[int]) -> dict[str, Array]:
+        """Every input, for ids that begin a text."""
+        return self.all(ids, 0, {past: self.empty(past) for past in self.slots})
+
     def all(self, ids: list[int], past: int, state: Mapping[str, Array]) -> dict[str, Array]:
         """Every input, for ids after `past` that are in the caches `state`."""
         return {

@@ -1,0 +1,86 @@
+"""A calibration on disk: NAME.calibration/ with calibration.json and a file for each layer.
+
+Layers are written as they are finished, so that a run that was ended goes on where it was. What it
+was made of stands in calibration.json from the start: another model or text begins anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+from toolkit.calibration.layer import Layer
+from toolkit.errors import PocketError
+from toolkit.files import write_text
+
+FORMAT = 1
+FACTS, LAYERS = "calibration.json", "layer.*.npz"
+AGAIN = "make it again: pocketcl calibrate MODEL --text FILE"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder for the calibration of one model by one text."""
+
+    path: Path
+
+    def begin(self, made_of: Mapping[str, Any]) -> int:
+        """How many layers of just this calibration are there; those of another one are removed.
+
+        Raises PocketError where the folder is something else.
+        """
+        facts = self._facts() if self.path.exists() else None
+        if facts is None and self.path.exists() and any(self.path.iterdir()):
+            because = "it is no calibration, which would replace all that is in it"
+            raise PocketError(f"{self.path} exists", because, "choose another -o")
+        same = facts is not None and facts.get("made_of") == dict(made_of)
+        count = 0
+        while same and self._file(count).exists():
+            count += 1
+        self.path.mkdir(parents=True, exist_ok=True)
+        for file in self.path.glob(LAYERS):
+            if file not in map(self._file, range(count)):
+                file.unlink()
+        self.write({"made_of": dict(made_of), "finished": False})
+        return count
+
+    def write(self, facts: Mapping[str, Any]) -> None:
+        """Replace what calibration.json says."""
+        write_text(self.path / FACTS, json.dumps({"format": FORMAT, **facts}, indent=1) + "\n")
+
+    def add(self, number: int, layer: Layer) -> None:
+        """A finished layer."""
+        layer.save(self._file(number))
+
+    def layer(self, number: int) -> Layer:
+        """One of those that are there. Raises PocketError where its file is damaged."""
+        file = self._file(number)
+        try:
+            return Layer.load(file)
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+            raise PocketError(f"{file} is damaged", error, AGAIN) from None
+
+    def finished(self) -> dict[str, Any]:
+        """calibration.json. Raises PocketError where there is no finished calibration."""
+        facts = self._facts()
+        if facts is None:
+            raise PocketError(f"{self.path} is no calibration", f"it has no sound {FACTS}", AGAIN)
+        if not facts.get("finished"):
+            because = "its calibration was ended before"
+            raise PocketError(f"{self.path} is not finished", because, "run it again: it goes on")
+        return facts
+
+    def _facts(self) -> dict[str, Any] | None:
+        with suppress(OSError, ValueError, RecursionError):
+            facts = json.loads((self.path / FACTS).read_text())
+            if isinstance(facts, dict) and facts.get("format") == FORMAT:
+                return facts
+        return None
+
+    def _file(self, number: int) -> Path:
+        return self.path / LAYERS.replace("*", f"{number:03}")

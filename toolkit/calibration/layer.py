@@ -1,0 +1,148 @@
+"""What is known of a layer's FFN once its inputs for a text have passed, and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from opencl_kernels.formats import Array, Quantized
+from toolkit.calibration import predictor, thresholds
+from toolkit.calibration.neurons import ZEROING, Neurons
+from toolkit.calibration.predictor import Predictor
+from toolkit.calibration.second_moment import SecondMoment
+from toolkit.files import replacing
+
+RECALLS = (0.9, 0.95, 0.98, 0.995)  # operating points of a predictor
+FITTED = 4096  # tokens that thresholds are fitted to
+
+
+class Statistics:
+    """Of one FFN, added up while the inputs of windows come; memory for FITTED of them."""
+
+    def __init__(self, neurons: Neurons) -> None:
+        """Of no tokens yet."""
+        self._neurons = neurons
+        self._moment = SecondMoment(neurons.up.shape[1])
+        self._active = np.zeros(len(neurons.up), np.int64)
+        self._sizes = np.zeros(len(neurons.up), np.float64)
+        self._kept: list[tuple[Array, Array]] = []
+        self.tokens = 0
+
+    def add(self, x_MD: Array, h_MF: Array) -> None:
+        """Inputs of some tokens, and what they became."""
+        active = h_MF != 0
+        self._moment.add(x_MD)
+        self._active += active.sum(axis=0)
+        self._sizes += np.abs(h_MF).sum(axis=0, dtype=np.float64)
+        if (room := FITTED - sum(len(x) for x, _ in self._kept)) > 0:
+            self._kept.append((x_MD[:room], active[:room]))
+        self.tokens += len(x_MD)
+
+    def layer(self, name: str, kind: str, recalls: Sequence[float] = RECALLS) -> Layer:
+        """All that is known now; where no neuron is ever zero, nothing predicts which."""
+        count = max(1, self.tokens)
+        frequency = (self._active / count).astype(np.float32)
+        importance = (self._sizes / count * self._neurons.sizes).astype(np.float32)
+        found = self._predictor(recalls) if kind in ZEROING else None
+        return Layer(name, kind, frequency, importance, found)
+
+    def _predictor(self, recalls: Sequence[float]) -> Pointed:
+        x, active = (np.concatenate(arrays) for arrays in zip(*self._kept, strict=True))
+        weight, bias = self._neurons.deciding
+        fitted = predictor.fit(predictor.Layer(weight, bias, self._moment, x, active))
+        scores = fitted.scores(x)
+        points = {recall: thresholds.threshold_for(scores, active, recall) for recall in recalls}
+        return Pointed(fitted, points)
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """A predictor, and its threshold by recall."""
+
+    predictor: Predictor
+    thresholds: Mapping[float, float]
+
+    def mask(self, x_MD: Array, recall: float) -> Array:
+        """Which neurons are predicted, bool [M, F]."""
+        return self.predictor.scores(x_MD) > np.float32(self.thresholds[recall])
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a calibration.
+
+    frequency   float32 [F]: in which share of tokens a neuron isn't zero
+    importance  float32 [F]: the mean length of what it adds
+    """
+
+    name: str
+    kind: str
+    frequency: Array
+    importance: Array
+    predicted: Pointed | None
+
+    def figures(self) -> dict[str, Any]:
+        """For people and `--json`."""
+        known: dict[str, Any] = {
+            "name": self.name,
+            "kind": self.kind,
+            "neurons": len(self.frequency),
+            "active": round(float(self.frequency.mean()), 4),
+        }
+        if self.predicted is not None:
+            fitted = self.predicted.predictor
+            known["rank"] = fitted.rank
+            known["false_negatives"] = round(1 - fitted.outcome.recall, 4)
+            known["predicted_over_true"] = round(fitted.outcome.predicted_over_true, 4)
+        return known
+
+    def save(self, file: Path) -> None:
+        """Write it, complete or not at all."""
+        arrays: dict[str, Any] = {
+            "name": np.array(self.name),
+            "kind": np.array(self.kind),
+            "frequency": self.frequency,
+            "importance": self.importance,
+        }
+        if self.predicted is not None:
+            arrays |= _predicted(self.predicted)
+        with replacing(file) as stream:
+            np.savez(stream, **arrays)
+
+    @classmethod
+    def load(cls, file: Path) -> Layer:
+        """Read it again. Raises OSError, ValueError or KeyError where it is damaged."""
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+        predicted = _pointed(found) if "threshold" in found else None
+        frequency, importance = found["frequency"], found["importance"]
+        return cls(str(found["name"]), str(found["kind"]), frequency, importance, predicted)
+
+
+def _predicted(pointed: Pointed) -> dict[str, Any]:
+    fitted = pointed.predictor
+    arrays: dict[str, Any] = {
+        "threshold": np.float32(fitted.threshold),
+        "outcome": np.array(fitted.outcome),
+        "recalls": np.array(list(pointed.thresholds)),
+        "thresholds": np.array(list(pointed.thresholds.values()), np.float32),
+    }
+    for name, codes in (("A", fitted.A), ("B", fitted.B)):
+        arrays |= {f"{name}.codes": codes.codes_NK, f"{name}.scale": codes.scale_NG}
+        arrays |= {f"{name}.zero": codes.zero_NG, f"{name}.group": np.int64(codes.group)}
+    return arrays if fitted.bias is None else {**arrays, "bias": fitted.bias}
+
+
+def _pointed(found: Mapping[str, Array]) -> Pointed:
+    A, B = (
+        Quantized(found[f"{n}.codes"], found[f"{n}.scale"], found[f"{n}.zero"], 4, group)
+        for n, group in ((n, int(found[f"{n}.group"])) for n in "AB")
+    )
+    outcome = thresholds.Outcome(*map(float, found["outcome"]))
+    fitted = Predictor(A, B, found.get("bias"), float(found["threshold"]), outcome)
+    points = zip(found["recalls"].tolist(), found["thresholds"].tolist(), strict=True)
+    return Pointed(fitted, dict(points))
