@@ -2,13 +2,14 @@
 
 Weights and KV states come from memory, as in a model, whose other layers pass through the caches
 in between: each launch takes another copy, and the copies are larger than any cache. Activations
-are where the launch before left them, in a cache if they fit.
+are where the launch before left them, in a cache if they fit. What fits into the device's cache is
+also taken from there, again and again: a kernel that is as slow then does not wait for memory.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +26,13 @@ from opencl_kernels.launch import all_defines, build
 COLD = 1 << 28  # bytes that few caches hold: at least so many lie between two uses of one
 MOST_COPIES = 256
 PARTS = 4  # that as much is read in
+LEAST_CACHE = (
+    1 << 20
+)  # bytes of a cache that holds what kernels share, not what each is about to use
+CACHED = 4  # of a cache this part is read again and again: neighbours on the machine use it, too
 SETTLE = 2  # launches that no figure comes from
+FROM_CACHE = "rate_read from a cache"
+BETTER = 0.25  # the quantile of a roof's seconds
 SLICES = 4  # of the launches of a case, with something else in between
 FEWEST, MOST = 2, 1000  # launches of a slice
 
@@ -39,16 +46,21 @@ class Timed:
     launches: int
     copies: int  # of its weights or states
     slices: tuple[float, ...] = ()  # medians of launches with something else in between
+    warm: tuple[float, ...] = ()  # the same where all comes from a cache; none where it has no room
 
 
 @dataclass(frozen=True)
 class Rates:
-    """The roof: what two kernels without any other work reached, medians like the kernels'."""
+    """The roof: what two kernels without any other work reached.
+
+    Of their launches the better quartile: the few work-groups of a CPU's are at times one core's.
+    """
 
     read: float  # bytes a second, from memory
     multiply_add: float  # float operations a second, two of each multiply-add
     read_spread: float
     multiply_add_spread: float
+    cached: float | None = None  # bytes a second from a cache, where there is one
 
 
 class Timer:
@@ -66,7 +78,9 @@ class Timer:
         version = self.device.platform.version.split(",")[0].strip()
         self.name = f"{self.device.name.strip()}, {version}"
         most = self.device.global_mem_size // 8
-        self.cold = min(max(COLD, 2 * self.device.global_mem_cache_size), most)
+        cache = int(self.device.global_mem_cache_size)
+        self.cold = min(max(COLD, 2 * cache), most)
+        self.cache = cache if cache >= LEAST_CACHE else 0  # bytes
 
     def time(
         self,
@@ -81,9 +95,16 @@ class Timer:
         `between` is called before, after, and a few times on the way.
         """
         launch, copies = self.prepared(family, kernel, case, knobs)
-        slices = list(self._repeat(launch, between))
-        found = timed([seconds for each in slices for seconds in each], copies)
-        return replace(found, slices=tuple(float(np.median(each)) for each in slices))
+        fits = 0 < _cold_bytes(family.arguments(case)) <= self.cache // 2
+        cold, warm = list[list[float]](), list[list[float]]()
+        for _ in range(SLICES):
+            between()
+            cold.append(self._some(launch, sum(map(len, cold))))
+            if fits:
+                warm.append(self._some(lambda _: launch(0), 0))
+        between()
+        found = timed([seconds for each in cold for seconds in each], copies)
+        return replace(found, slices=_middles(cold), warm=_middles(warm))
 
     def prepared(
         self, family: Family, kernel: Kernel, case: Case, knobs: Knobs
@@ -107,21 +128,15 @@ class Timer:
 
         return launch, copies
 
-    def _repeat(
-        self, launch: Callable[[int], float], between: Callable[[], None]
-    ) -> Iterator[list[float]]:
-        done = 0
-        for _ in range(SLICES):
-            between()
-            for number in range(SETTLE):
-                launch(done + number)
-            seconds: list[float] = []
-            end = time.perf_counter() + self.seconds / SLICES
-            while len(seconds) < FEWEST or (len(seconds) < MOST and time.perf_counter() < end):
-                seconds.append(launch(done + SETTLE + len(seconds)))
-            done += len(seconds)
-            yield seconds
-        between()
+    def _some(self, launch: Callable[[int], float], number: int) -> list[float]:
+        """The launches of a slice, numbered from here on."""
+        for settling in range(SETTLE):
+            launch(number + settling)
+        seconds: list[float] = []
+        end = time.perf_counter() + self.seconds / SLICES
+        while len(seconds) < FEWEST or (len(seconds) < MOST and time.perf_counter() < end):
+            seconds.append(launch(number + SETTLE + len(seconds)))
+        return seconds
 
     def seconds_of(self, kernel: Any, size: tuple[int, ...], local: tuple[int, ...]) -> float:
         """One launch, by the device's clock."""
@@ -155,9 +170,12 @@ class Roof:
         part = np.random.default_rng(0).random(timer.cold // PARTS // 4, np.float32)
         self.parts = [timer.buffer(part) for _ in range(PARTS)]
         prefetches = (0, 40) if self.cpu and "PoCL" in timer.name else (0,)
-        reads = [self._kernels("rate_read", prefetch) for prefetch in prefetches]
-        self.kernels = {"rate_multiply_add": self._kernels("rate_multiply_add", 0)}
+        reads = [self._kernels("rate_read", self.parts, prefetch) for prefetch in prefetches]
+        self.kernels = {"rate_multiply_add": self._kernels("rate_multiply_add", self.parts)}
         self.kernels["rate_read"] = min(reads, key=self._median)
+        if timer.cache:
+            self.small = timer.buffer(part[: timer.cache // CACHED // 4])  # kept, as are the parts
+            self.kernels[FROM_CACHE] = self._kernels("rate_read", PARTS * [self.small])
         self.seconds: dict[str, list[float]] = {name: [] for name in self.kernels}
 
     def sample(self) -> None:
@@ -172,12 +190,18 @@ class Roof:
         return len(self.seconds["rate_read"])
 
     def rates(self, since: int = 0, until: int | None = None) -> Rates:
-        """The medians of the samples."""
-        names = ("rate_read", "rate_multiply_add")
-        read, sums = (timed(self.seconds[name][since:until]) for name in names)
+        """Those of the samples."""
+        found = {name: each[since:until] for name, each in self.seconds.items()}
+        best = {name: float(np.quantile(each, BETTER)) for name, each in found.items()}
+        spread = {name: timed(each).spread for name, each in found.items()}
         operations = 256 * self._repeats() * self._items()
-        spreads = read.spread, sums.spread
-        return Rates(self.timer.cold / PARTS / read.seconds, operations / sums.seconds, *spreads)
+        return Rates(
+            self.timer.cold / PARTS / best["rate_read"],
+            operations / best["rate_multiply_add"],
+            spread["rate_read"],
+            spread["rate_multiply_add"],
+            self.timer.cache / CACHED / best[FROM_CACHE] if FROM_CACHE in best else None,
+        )
 
     def _repeats(self) -> int:
         return 1 << (18 if self.cpu else 15)
@@ -185,16 +209,16 @@ class Roof:
     def _items(self) -> int:
         return int(self.timer.device.max_compute_units) * (4 if self.cpu else 1024)
 
-    def _kernels(self, name: str, prefetch: int) -> list[Any]:
+    def _kernels(self, name: str, parts: list[Any], prefetch: int = 0) -> list[Any]:
         """The same kernel on every part."""
         lanes = 1 if self.cpu else 64
-        count = self.timer.cold // PARTS // 4 // (128 * lanes) * (128 * lanes)
+        count = parts[0].size // 4 // (128 * lanes) * (128 * lanes)
         sizes: dict[str, int | str] = {"COUNT": f"{count}L", "REPEATS": self._repeats()}
         defines = {**sizes, "LANES": lanes, "PREFETCH": prefetch}
         text = source_text("rates.cl")
         program = build(self.timer.context, self.timer.device, text, defines)
-        kernels = [cl.Kernel(program, name) for _ in self.parts]
-        for kernel, part in zip(kernels, self.parts, strict=True):
+        kernels = [cl.Kernel(program, name) for _ in parts]
+        for kernel, part in zip(kernels, parts, strict=True):
             kernel.set_args(part, self.y)
         return kernels
 
@@ -212,12 +236,20 @@ def timed(seconds: list[float], copies: int = 1) -> Timed:
     return Timed(float(middle), float((ninth - tenth) / middle), len(seconds), copies)
 
 
+def _middles(slices: list[list[float]]) -> tuple[float, ...]:
+    return tuple(float(np.median(each)) for each in slices)
+
+
 def _is_cold(argument: Argument) -> bool:
     return argument.role == "weight" or argument.is_state
 
 
+def _cold_bytes(arguments: tuple[Argument, ...]) -> int:
+    return nbytes(tuple(a for a in arguments if _is_cold(a)))
+
+
 def _copies(arguments: tuple[Argument, ...], cold: int) -> int:
-    each = nbytes(tuple(a for a in arguments if _is_cold(a)))
+    each = _cold_bytes(arguments)
     return max(1, min(MOST_COPIES, cold // each)) if each else 1
 
 

@@ -93,6 +93,7 @@ def test_figures_of_a_kernel() -> None:
         assert each["launches"] >= 5 and each["seconds"] > 0
         assert each["read_share"] > 0 and each["multiply_add_share"] > 0
         assert each["roof_share"] >= max(each["read_share"], each["multiply_add_share"]) * 0.999
+        assert (each["warm_seconds"] is None) == (each["warm_multiply_add_share"] is None)
     text = "\n".join(lines(figures))
     assert "GFLOP/s" in text and "rope_kv" in text
     json.dumps(figures)
@@ -126,7 +127,8 @@ def test_only_svg_and_only_where_there_is_a_folder(tmp_path: Path) -> None:
 
 def reached(key: str, seconds: float, read: float, multiply_add: float) -> dict[str, Any]:
     shares = {"read_share": read, "multiply_add_share": multiply_add}
-    return {"share_of": key, "seconds": seconds, **shares}
+    warm = {"warm_seconds": None, "warm_multiply_add_share": None}
+    return {"share_of": key, "seconds": seconds, **shares, **warm}
 
 
 def test_measured_shares_are_kept_in_a_profile(
@@ -166,11 +168,35 @@ def test_shares_stay_where_another_run_finds_other_rates(
     assert rates_of("box", found, profiles()).read.value == 20e9
 
 
+@pytest.mark.parametrize(
+    "seconds, shares",
+    [
+        (2.0, {"bandwidth": 0.6, "arithmetic": 0.4}),  # it waits for memory
+        (1.05, {"bandwidth": 1.0, "arithmetic": 0.4}),  # it would be no faster
+    ],
+)
+def test_what_comes_from_a_cache_tells_the_other_limit(
+    seconds: float, shares: dict[str, float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A kernel that is as slow when nothing comes from memory does not wait for it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    row = reached("gemv e0m4", seconds, 0.6, 0.3)
+    row |= {"warm_seconds": 1.0, "warm_multiply_add_share": 0.4}
+    rates = {"read_gb_s": 10.0, "multiply_add_gflop_s": 200.0}
+    rates |= {"cache_bytes": 32 << 20, "cached_gb_s": 99.0}
+    save_profile("box", {"device": "a CPU", "class": "cpu", "rates": rates, "kernels": [row]})
+    found = profiles()["box"]
+    assert found["kernels"]["gemv e0m4"] == shares
+    limits = rates_of("box", found, profiles())
+    assert limits.cached and limits.cached.value == 99e9 and limits.cache_bytes == 32 << 20
+
+
 class Machine:
     """A timer and a roof of one machine: how fast it is in each slice of the launches."""
 
     device_class = CLASSES["cpu"]
     name = "a machine"
+    cache = 0
 
     def __init__(self, *speeds: float) -> None:
         self.speeds, self.taken = speeds, list[float]()

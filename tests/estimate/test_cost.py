@@ -34,6 +34,20 @@ def test_a_decode_step_moves_its_weight() -> None:
     )
 
 
+def test_a_step_that_a_cache_holds_reads_from_there() -> None:
+    """Not one that moves a byte more; what is computed takes its time all the same."""
+    plan, slow = product_plan(), rates(read=1e6)
+    moved = Clock(plan, FACTS, slow).step(1, 5).bytes
+    cached = replace(slow, cached=Figure(2e6, "test"))
+    memory, more, holds = (
+        Clock(plan, FACTS, replace(cached, cache_bytes=size)).decode(5)["gemv"]
+        for size in (0, moved - 1, moved)
+    )
+    assert memory == more == pytest.approx(2 * holds)
+    endless = replace(slow, cached=Figure(1e30, "test"), cache_bytes=moved)
+    assert Clock(plan, FACTS, endless).decode(5)["gemv"] == pytest.approx(2 * 2 * N * K / 0.25e9)
+
+
 def test_a_prompt_is_fed_in_chunks() -> None:
     """The last token of 17 is a chunk of its own, which the phase of one token takes."""
     found = Clock(product_plan(), FACTS, rates()).prefill(2 * CHUNK + 1)

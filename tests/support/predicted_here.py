@@ -74,8 +74,9 @@ def rounds(
         trial = run_trial(ours, prompt, NEW)
         roof.sample()
         now = roof.rates(mark)
-        read, arithmetic = Figure(now.read, "now"), Figure(now.multiply_add, "now")
-        clock = Clock(plan, facts, replace(rates, read=read, arithmetic=arithmetic))
+        limits = {"read": now.read, "arithmetic": now.multiply_add, "cached": now.cached}
+        here = {name: Figure(rate, "now") for name, rate in limits.items() if rate}
+        clock = Clock(plan, facts, replace(rates, **here))
         prefill = PROMPT / sum(clock.prefill(PROMPT).values())
         decode = 1 / sum(clock.decode(PROMPT + NEW // 2).values())
         yield (prefill, PROMPT / trial.prefill_s), (decode, 1 / (trial.decode_s or 1))

@@ -69,6 +69,8 @@ def measure(
             "read_spread": rates.read_spread,
             "multiply_add_gflop_s": rates.multiply_add / 1e9,
             "multiply_add_spread": rates.multiply_add_spread,
+            "cache_bytes": timer.cache,
+            "cached_gb_s": rates.cached and rates.cached / 1e9,
         },
         "kernels": rows,
     }
@@ -166,6 +168,7 @@ def _row(
     """
     nbytes, flops = family.work(case)
     seconds, pairs = timed.seconds, list(zip(timed.slices, around, strict=True))
+    warm = list(zip(timed.warm, around, strict=False))  # where all comes from a cache
     # the time that the binding one of the two limits allows, over the measured time
     roof = [max(nbytes / of.read, flops / of.multiply_add) / each for each, of in pairs]
     return {
@@ -181,8 +184,12 @@ def _row(
         "gb_s": nbytes / seconds / 1e9,
         "gflop_s": flops / seconds / 1e9,
         "read_share": statistics.median(nbytes / each / of.read for each, of in pairs),
-        "multiply_add_share": statistics.median(
-            flops / each / of.multiply_add for each, of in pairs
-        ),
+        "multiply_add_share": _share_of_sums(flops, pairs),
         "roof_share": statistics.median(roof),
+        "warm_seconds": statistics.median(timed.warm) if warm else None,
+        "warm_multiply_add_share": _share_of_sums(flops, warm) if warm else None,
     }
+
+
+def _share_of_sums(flops: float, slices: Sequence[tuple[float, Any]]) -> float:
+    return statistics.median(flops / seconds / float(of.multiply_add) for seconds, of in slices)

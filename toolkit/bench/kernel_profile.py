@@ -1,13 +1,15 @@
 """`bench --kernels --save NAME`: what kernels reach of a device's limits, kept for `estimate`."""
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolkit.devices.profiles import measured, write_measured
 
 Rows = Sequence[Mapping[str, Any]]
+
+WAITS = 1.15  # times what it takes from a cache: so much longer, a kernel waits for memory
 
 
 def save_profile(name: str, figures: Mapping[str, Any]) -> Path:
@@ -24,11 +26,14 @@ def save_profile(name: str, figures: Mapping[str, Any]) -> Path:
 def profile_of(figures: Mapping[str, Any], day: datetime.date) -> dict[str, Any]:
     """The rates of a device, and the shares that its kernels reach, by family."""
     rates = figures["rates"]
+    cached = rates.get("cached_gb_s")
+    cache = {"cache_bytes": rates["cache_bytes"], "cache_gbs": _short(cached)} if cached else {}
     return {
         "about": figures["device"],
         "class": figures["class"],
         "bandwidth_measured_gbs": _short(rates["read_gb_s"]),
         "fp32_tflops": _short(1e-3 * rates["multiply_add_gflop_s"]),
+        **cache,
         "kernels": {key: _shares(rows) for key, rows in _grouped(figures["kernels"])},
         "source": f"S measured by pocketcl bench --kernels on {day}",
     }
@@ -40,15 +45,31 @@ def _grouped(rows: Rows) -> list[tuple[str, Rows]]:
 
 
 def _shares(rows: Rows) -> dict[str, float]:
-    """Of each limit: what the cases that are closer to it reach, by the time that they take."""
+    """Of each limit: what the cases that meet it reach, by the time that they take."""
     done: dict[str, float] = {}
     taken: dict[str, float] = {}
     for row in rows:
-        reached = {"bandwidth": row["read_share"], "arithmetic": row["multiply_add_share"]}
-        limit = max(reached, key=lambda name: reached[name])
-        taken[limit] = taken.get(limit, 0.0) + row["seconds"]
-        done[limit] = done.get(limit, 0.0) + row["seconds"] * reached[limit]
+        for limit, share in _reached(row):
+            taken[limit] = taken.get(limit, 0.0) + row["seconds"]
+            done[limit] = done.get(limit, 0.0) + row["seconds"] * share
     return {limit: _short(done[limit] / taken[limit]) for limit in done}
+
+
+def _reached(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Shares of the limits that a case tells of.
+
+    One that is closer to what the device computes does so wherever its weights are. Another tells
+    of both limits if it was also timed with all in a cache. As fast from memory, it does not wait
+    for it: then nothing tells that it would read at less than the whole rate.
+    """
+    read, warm = row["read_share"], row["warm_seconds"]
+    if read < row["multiply_add_share"]:
+        yield "arithmetic", row["multiply_add_share"]
+        return
+    waits = warm is None or row["seconds"] > WAITS * warm
+    yield "bandwidth", read if waits else max(read, 1.0)
+    if warm is not None:
+        yield "arithmetic", row["warm_multiply_add_share"]
 
 
 def _short(value: float) -> float:

@@ -69,12 +69,13 @@ class Clock:
         symbols = {"seq": seq, "past": past, "rows": 1, "text_length": past + seq}
         batch = int(self.plan.model["batch"])
         works = [(work_of(made, symbols, batch), count) for made, count in self._cases(phase)]
+        moved = sum(count * work.bytes for work, count in works)
+        resident = moved <= self.rates.cache_bytes  # a small model's step finds all it reads there
         seconds: Seconds = {}
         for work, count in works:
-            taken = count * seconds_of(work, self.rates)
+            taken = count * seconds_of(work, self.rates, resident)
             seconds[work.family] = seconds.get(work.family, 0.0) + taken
         seconds[LAUNCHES] = self._launches(phase)
-        moved = sum(count * work.bytes for work, count in works)
         return Step(seconds, moved, sum(count * work.operations for work, count in works))
 
     def _launches(self, phase: Phase) -> float:

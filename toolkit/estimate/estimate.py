@@ -61,6 +61,7 @@ def figures_of(
         "contexts": list(_rows(clock, room)),
         "rates": {
             "read_gb_s": _rate(rates.read, 1e-9),
+            "cached_gb_s": _rate(rates.cached, 1e-9) if rates.cached else None,
             "arithmetic_gflop_s": _rate(rates.arithmetic, 1e-9),
             "launch_us": _rate(rates.launch, 1e6),
             "step_us": _rate(rates.step, 1e6),

@@ -103,9 +103,11 @@ def _shares(row: Figures) -> str:
 def sources(figures: Figures) -> Iterator[str]:
     """The device's limits and the shares of them, with where they come from."""
     rates = figures["rates"]
-    units = {"read_gb_s": "reads {:.1f} GB/s", "arithmetic_gflop_s": "computes {:,.0f} GFLOP/s"}
-    units |= {"launch_us": "{:.3g} µs a launch"}
+    units = {"read_gb_s": "reads {:.1f} GB/s", "cached_gb_s": "from its cache {:.1f} GB/s"}
+    units |= {"arithmetic_gflop_s": "computes {:,.0f} GFLOP/s", "launch_us": "{:.3g} µs a launch"}
     for name, words in units.items():
+        if rates[name] is None:
+            continue
         yield f"{words.format(rates[name]['value'])}: {rates[name]['source']}"
     for row in figures["families"]:
         for share in row["shares"]:

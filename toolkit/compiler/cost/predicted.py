@@ -16,10 +16,14 @@ from toolkit.plan.text import to_json
 LONGEST = 2**31 - 1  # microseconds that a plan can say
 
 
-def seconds_of(work: Work, rates: Rates) -> float:
-    """The longer of moving and computing, at the shares that the family's kernels reach."""
+def seconds_of(work: Work, rates: Rates, resident: bool = False) -> float:
+    """The longer of moving and computing, at the shares that the family's kernels reach.
+
+    resident  what it reads is in the device's cache since the step before
+    """
     share = rates.share(*work.names)
-    moving = work.bytes / (share.bandwidth * rates.read.value)
+    read = rates.cached if resident and rates.cached else rates.read
+    moving = work.bytes / (share.bandwidth * read.value)
     return max(moving, work.operations / (share.arithmetic * rates.arithmetic.value))
 
 

@@ -49,6 +49,8 @@ class Rates:
     launch: Figure  # seconds of a dispatch besides its work
     step: Figure  # the same where a phase runs as one launch
     shares: Mapping[str, Share]
+    cached: Figure | None = None  # bytes a second of what a cache holds
+    cache_bytes: float = 0
 
     def share(self, *names: str) -> Share:
         """That of the first of these names which has one, else that of `other`."""
@@ -70,6 +72,8 @@ def rates_of(name: str, facts: Profile, known: Mapping[str, Profile]) -> Rates:
         launch=_price(name, facts, "launch_us"),
         step=_price(name, facts, "step_us"),
         shares=dict(_shares(name, facts)),
+        cached=_cached(name, facts),
+        cache_bytes=number(name, facts, "cache_bytes") or 0,
     )
 
 
@@ -89,6 +93,11 @@ def _bandwidths(name: str, facts: Profile, alike: list[Profile]) -> Iterator[Fig
 
 def _nominal(gigabytes: float, source: str) -> Figure:
     return Figure(1e9 * VISIBLE * gigabytes, source)
+
+
+def _cached(name: str, facts: Profile) -> Figure | None:
+    rate = number(name, facts, "cache_gbs")
+    return Figure(1e9 * rate, source_of(facts, "cache_gbs")) if rate else None
 
 
 def _peaks(name: str, facts: Profile, alike: list[Profile]) -> Iterator[Figure]:
