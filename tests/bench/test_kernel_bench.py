@@ -17,7 +17,9 @@ from opencl_kernels.tuned import default_knobs
 from toolkit.bench.kernel_bench import bench_kernels, choose, lines, measure
 from toolkit.bench.kernel_profile import save_profile
 from toolkit.bench.report.roofline import check_path, write_roofline
+from toolkit.compiler.cost.predicted import seconds_of
 from toolkit.compiler.cost.rates import rates_of
+from toolkit.compiler.cost.work import Work
 from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
 
@@ -168,27 +170,23 @@ def test_shares_stay_where_another_run_finds_other_rates(
     assert rates_of("box", found, profiles()).read.value == 20e9
 
 
-@pytest.mark.parametrize(
-    "seconds, shares",
-    [
-        (2.0, {"bandwidth": 0.6, "arithmetic": 0.4}),  # it waits for memory
-        (1.05, {"bandwidth": 1.0, "arithmetic": 0.4}),  # it would be no faster
-    ],
-)
+@pytest.mark.parametrize("seconds", [5 / 3, 5 / 4, 1.001, 0.9])
 def test_what_comes_from_a_cache_tells_the_other_limit(
-    seconds: float, shares: dict[str, float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    seconds: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A kernel that is as slow when nothing comes from memory does not wait for it."""
+    """So that both together give the time that was measured, and one the other."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    row = reached("gemv e0m4", seconds, 0.6, 0.3)
-    row |= {"warm_seconds": 1.0, "warm_multiply_add_share": 0.4}
-    rates = {"read_gb_s": 10.0, "multiply_add_gflop_s": 200.0}
-    rates |= {"cache_bytes": 32 << 20, "cached_gb_s": 99.0}
+    moved, operations = 1e9, 2e9
+    read, arithmetic, reached_share = 10e9, 200e9, moved / seconds / 10e9
+    row = reached("gemv e0m4", seconds, reached_share, operations / seconds / arithmetic)
+    row |= {"warm_seconds": 1.0, "warm_multiply_add_share": operations / arithmetic}
+    rates = {"read_gb_s": read / 1e9, "multiply_add_gflop_s": arithmetic / 1e9}
+    rates |= {"cache_bytes": 32 << 20, "cached_gb_s": 1e6}
     save_profile("box", {"device": "a CPU", "class": "cpu", "rates": rates, "kernels": [row]})
-    found = profiles()["box"]
-    assert found["kernels"]["gemv e0m4"] == shares
-    limits = rates_of("box", found, profiles())
-    assert limits.cached and limits.cached.value == 99e9 and limits.cache_bytes == 32 << 20
+    limits = rates_of("box", profiles()["box"], profiles())
+    work = Work("gemv", ("gemv e0m4", "gemv"), int(moved), int(operations))
+    assert seconds_of(work, limits) == pytest.approx(max(1.0, seconds), rel=0.06)
+    assert seconds_of(work, limits, resident=True) == pytest.approx(1.0, rel=1e-3)
 
 
 class Machine:

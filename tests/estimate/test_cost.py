@@ -48,6 +48,15 @@ def test_a_step_that_a_cache_holds_reads_from_there() -> None:
     assert Clock(plan, FACTS, endless).decode(5)["gemv"] == pytest.approx(2 * 2 * N * K / 0.25e9)
 
 
+def test_soft_shares_add_as_squares() -> None:
+    plan = product_plan()
+    hard = Clock(plan, FACTS, rates()).decode(5)["gemv"]
+    soft = Clock(plan, FACTS, rates(other=replace(HALF, soft=True))).decode(5)["gemv"]
+    moving, computing = 4 * (K + N * K + N) / 0.5e9, 2 * N * K / 0.25e9
+    assert hard == pytest.approx(2 * max(moving, computing))
+    assert soft == pytest.approx(2 * (moving**2 + computing**2) ** 0.5)
+
+
 def test_a_prompt_is_fed_in_chunks() -> None:
     """The last token of 17 is a chunk of its own, which the phase of one token takes."""
     found = Clock(product_plan(), FACTS, rates()).prefill(2 * CHUNK + 1)

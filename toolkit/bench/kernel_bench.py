@@ -24,7 +24,7 @@ def bench_kernels(
     """Time kernels: those named, else all of the device's class; keys as in `--json`.
 
     case     only cases whose name contains this
-    seconds  for how long each case is launched repeatedly
+    seconds  for how long each case is launched repeatedly, and as long again from a cache
     """
     from opencl_kernels.timing import Roof, Timer
     from toolkit.devices.features import device_features

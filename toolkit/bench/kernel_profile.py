@@ -1,6 +1,7 @@
 """`bench --kernels --save NAME`: what kernels reach of a device's limits, kept for `estimate`."""
 
 import datetime
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from toolkit.devices.profiles import measured, write_measured
 
 Rows = Sequence[Mapping[str, Any]]
 
-WAITS = 1.15  # times what it takes from a cache: so much longer, a kernel waits for memory
+WAITS = (
+    0.3  # of a kernel's time, at least, are taken to be memory's: nearly equal times tell no more
+)
 
 
 def save_profile(name: str, figures: Mapping[str, Any]) -> Path:
@@ -44,7 +47,7 @@ def _grouped(rows: Rows) -> list[tuple[str, Rows]]:
     return [(key, [row for row in rows if row["share_of"] == key]) for key in keys]
 
 
-def _shares(rows: Rows) -> dict[str, float]:
+def _shares(rows: Rows) -> dict[str, Any]:
     """Of each limit: what the cases that meet it reach, by the time that they take."""
     done: dict[str, float] = {}
     taken: dict[str, float] = {}
@@ -52,24 +55,24 @@ def _shares(rows: Rows) -> dict[str, float]:
         for limit, share in _reached(row):
             taken[limit] = taken.get(limit, 0.0) + row["seconds"]
             done[limit] = done.get(limit, 0.0) + row["seconds"] * share
-    return {limit: _short(done[limit] / taken[limit]) for limit in done}
+    shares = {limit: _short(done[limit] / taken[limit]) for limit in done}
+    return shares | ({"soft": True} if any(map(_tells_both, rows)) else {})
 
 
 def _reached(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Shares of the limits that a case tells of.
-
-    One that is closer to what the device computes does so wherever its weights are. Another tells
-    of both limits if it was also timed with all in a cache. As fast from memory, it does not wait
-    for it: then nothing tells that it would read at less than the whole rate.
-    """
-    read, warm = row["read_share"], row["warm_seconds"]
-    if read < row["multiply_add_share"]:
-        yield "arithmetic", row["multiply_add_share"]
+    """Shares of the limits that a case tells of; of both, their times add as squares (`soft`)."""
+    if not _tells_both(row):
+        reached = {"bandwidth": row["read_share"], "arithmetic": row["multiply_add_share"]}
+        yield max(reached.items(), key=lambda item: item[1])
         return
-    waits = warm is None or row["seconds"] > WAITS * warm
-    yield "bandwidth", read if waits else max(read, 1.0)
-    if warm is not None:
-        yield "arithmetic", row["warm_multiply_add_share"]
+    yield "arithmetic", row["warm_multiply_add_share"]
+    computing = min(1.0, row["warm_seconds"] / row["seconds"])
+    yield "bandwidth", row["read_share"] / max(WAITS, math.sqrt(1 - computing**2))
+
+
+def _tells_both(row: Mapping[str, Any]) -> bool:
+    """It reads more than it computes, and was also timed with all in a cache."""
+    return row["warm_seconds"] is not None and row["read_share"] >= row["multiply_add_share"]
 
 
 def _short(value: float) -> float:

@@ -1,5 +1,6 @@
 """How long each dispatch of a plan takes on its device, predicted: what executors begin with."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -19,12 +20,15 @@ LONGEST = 2**31 - 1  # microseconds that a plan can say
 def seconds_of(work: Work, rates: Rates, resident: bool = False) -> float:
     """The longer of moving and computing, at the shares that the family's kernels reach.
 
+    Where these are `soft` both count, as the legs of a right triangle: each where it is far longer.
+
     resident  what it reads is in the device's cache since the step before
     """
     share = rates.share(*work.names)
     read = rates.cached if resident and rates.cached else rates.read
     moving = work.bytes / (share.bandwidth * read.value)
-    return max(moving, work.operations / (share.arithmetic * rates.arithmetic.value))
+    computing = work.operations / (share.arithmetic * rates.arithmetic.value)
+    return math.hypot(moving, computing) if share.soft else max(moving, computing)
 
 
 def with_times(plan: Plan) -> Plan:

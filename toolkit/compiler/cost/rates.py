@@ -35,6 +35,7 @@ class Share:
     bandwidth: float
     arithmetic: float
     source: str
+    soft: bool = False  # near the roof's edge neither limit is reached: their times add as squares
 
 
 ALL = Share(1.0, 1.0, "assumed: all of both limits")
@@ -150,7 +151,8 @@ def _shares(name: str, facts: Profile) -> Iterator[tuple[str, Share]]:
         if not given or None in given:
             raise fault(facts, name, f"its kernels have {family}: {entry!r:.60}")
         first, last = (float(given[i] or 0) for i in (0, -1))
-        yield family, Share(first, last, str(entry.get("source", source_of(facts, "kernels"))))
+        source = str(entry.get("source", source_of(facts, "kernels")))
+        yield family, Share(first, last, source, entry.get("soft") is True)
 
 
 def _values(alike: list[Profile], key: str) -> list[float]:
