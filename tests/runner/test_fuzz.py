@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from fatal_toy import embed_test
+from flash_toy import FlashToy
 from mutate import of_bytes, write_case
 from native import DRIVERS, SANITIZERS, SUPPORT, build, library_sources, sanitized_runner
 from toy import C, Toy, buffer
@@ -133,6 +134,15 @@ def test_mutated_plans(good: Path, tmp_path: Path, part: int) -> None:
     outcomes = fuzz(good, tmp_path, seeds)
     assert outcomes.total() == len(seeds) and outcomes["ok"] > len(seeds) // 20
     assert len(outcomes) > 10  # it gets to many places
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_mutated_plans_with_tables(tmp_path: Path, part: int) -> None:
+    """Half as many: what the loader takes is refused by the executor, or runs."""
+    flash = FlashToy(tmp_path / "flash toy")
+    seeds = [f"tables {i}" for i in range(part, CASES // 2, PARTS)]
+    outcomes = fuzz(flash.folder, tmp_path, seeds)
+    assert outcomes.total() == len(seeds) and len(outcomes) > 10
 
 
 @pytest.mark.parametrize("recorded", ["off", "on"])

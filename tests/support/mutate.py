@@ -33,6 +33,17 @@ SIZES = (
     "slot",
     "capacity",
     "axis",
+    "count",
+    "stride",
+    "length",
+    "slots",
+    "pinned",
+    "tile",
+    "gap",
+    "max_read",
+    "cluster",
+    "table",
+    "order",
 )
 
 
