@@ -1,0 +1,189 @@
+"""Plans whose networks lie in flash: what the records hold, what is computed of them, the budget."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from changed_decoder import DOWN, compiled
+
+from onnx_passes.analysis.ffn import Ffn, find_ffns
+from onnx_passes.ir.graph import needed
+from opencl_kernels.formats import Array
+from opencl_kernels.layouts import F16, quantized
+from opencl_kernels.records import packing
+from opencl_kernels.records.record import Record
+from toolkit.compiler.pipeline import rewritten_for
+from toolkit.compiler.report import CompileReport
+from toolkit.compiler.source import load_source
+from toolkit.errors import PocketError
+from toolkit.evaluation.verify import verify
+from toolkit.plan.load import load_plan
+from toolkit.plan.schema import Plan, Table
+
+F = 330  # several tiles, and a rest
+WIDE = tuple((f"float[{a}] {name}", f"float[{b}] {name}") for a, b, name in (
+    ("32, 48", f"32, {F}", "wg"), ("32, 48", f"32, {F}", "wu"), ("48, 32", f"{F}, 32", "wd"),
+))  # fmt: skip
+GATED = "gate = MatMul(y, wg)  up = MatMul(y, wu)  sg = Sigmoid(gate)  act = Mul(gate, sg)\n  mix = Mul(act, up)"
+KINDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
+    "swiglu": ((), ""),
+    "reglu": (((GATED, "gate = MatMul(y, wg)  up = MatMul(y, wu)  act = Relu(gate)  mix = Mul(act, up)"),), ""),
+    "biased reglu": (
+        (
+            (GATED, """g0 = MatMul(y, wg) gate = Add(g0, bg) u0 = MatMul(y, wu) up = Add(u0, bu)
+             act = Relu(gate) mix = Mul(act, up)"""),
+            (DOWN, "d0 = MatMul(mix, wd) down = Add(d0, bd)"),
+        ),
+        f", float[{F}] bg, float[{F}] bu, float[32] bd",
+    ),
+    "biased swiglu": (
+        (
+            (GATED, """g0 = MatMul(y, wg) gate = Add(g0, bg) u0 = MatMul(y, wu) up = Add(u0, bu)
+             sg = Sigmoid(gate) act = Mul(gate, sg) mix = Mul(act, up)"""),
+        ),
+        f", float[{F}] bg, float[{F}] bu",
+    ),
+    "no gate": (
+        ((GATED, "u0 = MatMul(y, wu) up = Add(u0, bu) r = Relu(up) mix = Mul(r, r)"),),
+        f", float[{F}] bu",
+    ),
+}  # fmt: skip
+
+
+def made(folder: Path, kind: str, **options: Any) -> CompileReport:
+    changes, constants = KINDS[kind]
+    chosen = {"weights": "e0m4", "group": 16, "memory": "85%", **options}
+    return compiled(folder, *WIDE, *changes, constants=constants, **chosen)
+
+
+def networks(folder: Path, plan: Plan) -> list[Ffn]:
+    """Of the graph that the plan was lowered from."""
+    found, _ = find_ffns(rewritten_for(load_source(folder / "model.onnx"), plan))
+    return found
+
+
+def records_of(folder: Path, plan: Plan, table: Table) -> list[Array]:
+    """The numbers [count, length] of each part, as the file has them."""
+    part = table.parts[0]
+    stored = (
+        F16
+        if part.dtype == "f16"
+        else quantized("e0m4", part.group, "f16", "u8" if part.zero else "")
+    )
+    record = Record(len(table.parts), part.length, stored)
+    raw = np.fromfile(folder / plan.files[table.file].path, np.uint8)
+    apart = raw[table.offset :][: table.count * table.stride].reshape(table.count, table.stride)
+    assert not apart[:, table.bytes :].any()
+    return packing.values(record, np.ascontiguousarray(apart[:, : table.bytes]).view(np.uint32))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gathers_compute_what_the_graph_does(tmp_path: Path, kind: str) -> None:
+    done = made(tmp_path, kind)
+    report = verify(done.path, on="host")
+    assert report["ok"], report
+    assert all(case["nmse"] < 1e-9 for case in report["cases"]), report
+
+
+@pytest.mark.parametrize(
+    "kind, options",
+    [
+        ("swiglu", {}),
+        ("reglu", {"symmetric": True}),
+        ("no gate", {"weights": "f16", "group": None}),
+    ],
+)
+def test_records_hold_the_graphs_weights(
+    tmp_path: Path, kind: str, options: dict[str, Any]
+) -> None:
+    done = made(tmp_path, kind, **options)
+    plan = load_plan(done.path).plan
+    (ffn,), (table,) = networks(tmp_path, plan), plan.tables
+    assert table.count == F and len(plan.files[table.file].sha256) == 64
+    for part, found in zip(table.parts, records_of(done.path, plan, table), strict=True):
+        columns = {"gate": ffn.gate, "up": ffn.up}.get(part.name)
+        if columns is None:
+            expected = needed(ffn.down, 1).const_value.numpy()
+        else:
+            whole = columns.weight.const_value.numpy()
+            expected = whole[:, columns.first : columns.first + F].T
+        if options.get("weights") == "f16":
+            expected = expected.astype(np.float16)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=0)
+    kept = sum(weight.bytes for weight in plan.weights)
+    assert kept < F * 32  # neither ups nor downs: these alone have so many weights
+
+
+def test_a_relu_gate_selects_and_others_need_all(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    gated, all_ = made(tmp_path, "reglu"), made(tmp_path / "other", "swiglu")
+    assert gated.figures["selector"] == "gate" and all_.figures["selector"] == "all"
+    for done, by, policy, names in (
+        (gated, "above", "lfu", ("up", "down")),
+        (all_, "all", "static", ("gate", "up", "down")),
+    ):
+        prefill, decode, score = done.plan.phases
+        (gather,), (point,) = decode.gathers(), done.plan.points
+        assert (gather.select.by, gather.parts, gather.tile) == (by, names, 0)
+        assert [g.select.by for g in (*prefill.gathers(), *score.gathers())] == ["all", "all"]
+        assert not decode.recordable and point.policy == policy
+        assert point.pinned == ((0,) if by == "above" else point.slots)
+
+
+def test_a_plan_takes_its_budget_and_no_more(tmp_path: Path) -> None:
+    plan = (done := made(tmp_path, "swiglu")).plan
+    (table,), (point,) = plan.tables, plan.points
+    figures = done.figures
+    assert 0 < point.slots[0] < F and figures["slot_bytes"] == point.slots[0] * table.bytes
+    assert sum(figures["resident"].values()) == figures["resident_bytes"]
+    assert point.memory == figures["resident_bytes"] + figures["slot_bytes"]
+    assert figures["budget_bytes"] - table.bytes < point.memory <= figures["budget_bytes"]
+    assert figures["flash_bytes"] == F * table.stride
+    json.dumps(done.as_json())
+
+
+@pytest.mark.parametrize("memory", ["100%", "1G"])
+def test_a_budget_for_everything_gives_the_plan_without_one(tmp_path: Path, memory: str) -> None:
+    (tmp_path / "dense").mkdir()
+    dense = made(tmp_path / "dense", "swiglu", memory=None)
+    found = made(tmp_path, "swiglu", memory=memory)
+    names = sorted(p.relative_to(dense.path) for p in dense.path.rglob("*") if p.is_file())
+    for name in names:
+        ours, theirs = ((each.path / name).read_bytes() for each in (found, dense))
+        paths = (str(tmp_path).encode(), str(tmp_path / "dense").encode())
+        if name.name != "plan.json":
+            assert ours == theirs
+        else:  # they say where the model lies
+            assert _without_source(ours) == _without_source(theirs), paths
+    assert found.figures["resident_bytes"] <= found.figures["budget_bytes"]
+
+
+def _without_source(text: bytes) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(text)
+    del body["digest"], body["model"]["source"]
+    return body
+
+
+def test_a_budget_too_small_is_refused_with_the_sum(tmp_path: Path) -> None:
+    with pytest.raises(PocketError) as caught:
+        made(tmp_path, "swiglu", memory="20K")
+    error = caught.value
+    assert "20.0 kB is less than this model needs with its FFNs in flash" in error.what
+    for part in ("attention", "embedding and head", "keys and values", "scratch", "staging"):
+        assert part in error.because
+    assert error.hint.startswith("--memory ")
+    made(tmp_path, "swiglu", memory=error.hint.split()[1].rstrip(","))  # and that fits
+
+
+@pytest.mark.parametrize("memory", ["", "much", "0", "-1G", "3T", "%", "1e9"])
+def test_what_is_no_size(tmp_path: Path, memory: str) -> None:
+    with pytest.raises(PocketError, match="is no size"):
+        made(tmp_path, "swiglu", memory=memory)
+
+
+def test_floats_of_32_bits_have_no_records(tmp_path: Path) -> None:
+    with pytest.raises(PocketError, match="none of it can be in flash") as caught:
+        made(tmp_path, "swiglu", weights="source", group=None, memory="60%")
+    assert "codes of 4 bits" in caught.value.because and "--weights e0m4" in caught.value.hint
