@@ -26,12 +26,14 @@ class DeviceClass:
     shared_rows: int  # a product of so many rows or fewer reads its weight once for some of them
     layouts: Mapping[str, str]  # of weights, by storage type (layouts.py)
     knobs: Values = field(default_factory=dict)  # where a kernel's own values do not suit
-    # The most that knobs are in a kernel's second variant, for compilers short of registers.
-    spare: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    # The most that knobs are in a kernel's further variants: for compilers short of registers, and
+    # for devices whose images end too early.
+    spare: Mapping[str, tuple[Mapping[str, int], ...]] = field(default_factory=dict)
     is_cpu: bool = False  # its devices are processors: as many compute units as threads
     cooperative: bool = False  # runs a phase as one launch, whose work-items wait for each other
 
 
+GEMMS_OF_HALVES = ("gemm_half", "gemm_half_q8", "gemm_half_f16")
 WEIGHTS = {"f32": "n16", "f16": "n16", "e0m4": "e0m4", "q8": "q8"}
 
 CPU = DeviceClass(
@@ -71,9 +73,9 @@ GENERIC = DeviceClass(
     few_rows_quantized=1,
     shared_rows=16,  # half a tile of gemm
     layouts=WEIGHTS,
-    spare={name: {"MB": 4} for name in ("gemm_half", "gemm_half_q8", "gemm_half_f16")},
+    spare={name: ({"MB": 4},) for name in GEMMS_OF_HALVES},
 )
-OF_HALVES = ("gemv_half", "gemv_pair_half")
+_NO_IMAGE = {"X_IMAGE": 0}
 # Twice the work-items for one tile: half the registers, and a wave computes while one waits.
 _TWO_WAVES = {
     f"attention_{name}_half": {"WG": (128, 64)} for name in ("prefill", "decode", "split")
@@ -84,7 +86,15 @@ ADRENO = replace(
     parent="generic",
     knobs={  # waves of 64 or 128
         **_TWO_WAVES,
-        **{each: {"WG": (128, 64, 256), "RUN": (2, 0, 1)} for each in OF_HALVES},
+        "gemv_pair_half": {"WG": (128, 64, 256), "RUN": (2, 0, 1)},
+        # Adreno's compiler takes images through another cache and path than buffers: weights keep
+        # these to themselves.
+        **{each: {"X_IMAGE": (1, 0)} for each in GEMMS_OF_HALVES},
+        "gemv_half": {"WG": (128, 64, 256), "RUN": (2, 0, 1), "X_IMAGE": (1, 0)},
+    },
+    spare={
+        "gemv_half": (_NO_IMAGE,),
+        **{each: (_NO_IMAGE, {**_NO_IMAGE, "MB": 4}) for each in GEMMS_OF_HALVES},
     },
 )
 MALI = replace(
@@ -93,10 +103,12 @@ MALI = replace(
     parent="generic",
     knobs={  # waves of 16, 64 registers
         **_TWO_WAVES,
-        **{each: {"WG": (32, 16, 64), "MB": (2, 1, 4)} for each in OF_HALVES},
-        "gemm_half": {"MB": (4, 8, 2)},
-        "gemm_half_q8": {"MB": (6, 4, 8)},
-        "gemm_half_f16": {"MB": (5, 4, 8)},
+        # Its images end at 65,536 texels.
+        "gemv_half": {"WG": (32, 16, 64), "MB": (2, 1, 4), "X_IMAGE": (0,)},
+        "gemv_pair_half": {"WG": (32, 16, 64), "MB": (2, 1, 4)},
+        "gemm_half": {"MB": (4, 8, 2), "X_IMAGE": (0,)},
+        "gemm_half_q8": {"MB": (6, 4, 8), "X_IMAGE": (0,)},
+        "gemm_half_f16": {"MB": (5, 4, 8), "X_IMAGE": (0,)},
         "gemm_tiled": {"MR": (4, 8)},
     },
 )

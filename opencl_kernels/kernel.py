@@ -40,6 +40,10 @@ class Requires:
 
     features: tuple[str, ...] = ()  # of those that a plan knows: "fp16", "subgroups", …
     local_bytes: int = 0  # of local memory, for a work-group
+    # Arguments that it reads as images, too. Behind its arguments it takes for each of them an
+    # image1d_buffer_t of all the memory that the argument lies in, whose texels are four words of
+    # 32 bits, and an int: the texel where the argument begins.
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

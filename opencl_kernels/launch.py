@@ -15,6 +15,7 @@ from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.kernel import Argument, Kernel, Knobs, source_text
 
 GUARD = 0xA5  # byte that follows every buffer
+TEXEL = 16  # bytes
 UNWRITTEN = 0xFF  # byte that outputs hold before the launch: NaN in both float types
 
 
@@ -94,10 +95,20 @@ def launch_built(
     sym = Argument("sym", "i32", symbols(case).shape, family.symbols)
     arguments = (sym, *family.arguments(case))
     given = {**inputs, "sym": symbols(case)}
-    buffers = [_upload(queue, a, given.get(a.name), guard_bytes) for a in arguments]
+    images = kernel.requires(case, knobs).images
+    lead = _lead(queue)
+    wholes = {
+        a.name: _upload(queue, a, given.get(a.name), guard_bytes, lead if a.name in images else 0)
+        for a in arguments
+    }
+    buffers = [
+        whole.get_sub_region(lead, whole.size - lead) if name in images else whole
+        for name, whole in wholes.items()
+    ]
+    views = [each for name in images for each in (texels_of(wholes[name]), np.int32(lead // TEXEL))]
 
     size, local = kernel.grid(case, knobs)
-    built(queue, tuple(map(int, size)), local, *buffers)
+    built(queue, tuple(map(int, size)), local, *buffers, *views)
 
     outputs, guards = {}, []
     for argument, buffer in zip(arguments, buffers, strict=True):
@@ -110,6 +121,18 @@ def launch_built(
     return outputs, np.concatenate(guards)
 
 
+def texels_of(memory: Any) -> Any:
+    """All of a buffer as an image: texels of four words of 32 bits."""
+    words = cl.ImageFormat(cl.channel_order.RGBA, cl.channel_type.UNSIGNED_INT32)
+    flags, count = cl.mem_flags.READ_ONLY, memory.size // TEXEL
+    return cl.create_image(memory.context, flags, words, (count,), buffer=memory)
+
+
+def _lead(queue: Any) -> int:
+    """Bytes of other memory before what is read as an image, as in a plan."""
+    return int(queue.device.mem_base_addr_align) // 8
+
+
 def local_memory(queue: Any, built: Any) -> int:
     """What the driver says that a work-group of a built kernel takes of local memory, in bytes."""
     asked = cl.kernel_work_group_info.LOCAL_MEM_SIZE
@@ -120,10 +143,10 @@ def _shape(argument: Argument) -> tuple[int, ...]:
     return tuple(map(int, argument.shape))
 
 
-def _upload(queue: Any, argument: Argument, value: Array | None, guard: int) -> Any:
+def _upload(queue: Any, argument: Argument, value: Array | None, guard: int, before: int) -> Any:
     dtype, shape = DTYPES[argument.dtype], _shape(argument)
-    raw = np.full(int(np.prod(shape)) * dtype.itemsize + guard, GUARD, np.uint8)
-    content = raw[: raw.size - guard]
+    raw = np.full(before + int(np.prod(shape)) * dtype.itemsize + guard, GUARD, np.uint8)
+    content = raw[before : raw.size - guard]
     if value is None:
         content[:] = UNWRITTEN
     else:

@@ -53,11 +53,18 @@ std::string narrow(const Variant &variant, cl::Kernel kernel, const DeviceFacts 
 
 }  // namespace
 
-std::string lack(const Plan &plan, const Variant &variant, const DeviceFacts &device) {
+std::string lack(const Plan &plan, const Step &step, const Variant &variant,
+                 const DeviceFacts &device) {
   for (const std::string &feature : variant.requires_)
     if (!device.features.count(feature)) return "needs " + feature + ", which the device lacks";
   const auto needed = static_cast<uint64_t>(variant.local_bytes);
   if (needed > device.local_memory) return "needs " + too_much(needed, device);
+  for (const size_t number : variant.images) {
+    const auto texels = static_cast<size_t>(bytes_around(plan, step.args[number]) / TEXEL);
+    if (texels > std::min<size_t>(device.image_texels, INT32_MAX))  // kernels count them by int
+      return "needs an image of " + std::to_string(texels) + " texels, the device allows " +
+             std::to_string(device.image_texels);
+  }
   return known_fault(plan, variant, device.driver);
 }
 
@@ -75,7 +82,7 @@ void check_fit(const Plan &plan, const std::vector<const Phase *> &phases,
       std::string reasons;
       bool fits = false, faulty = false;
       for (const Variant &variant : step->variants) {
-        const std::string missing = lack(plan, variant, device);
+        const std::string missing = lack(plan, *step, variant, device);
         fits = fits || missing.empty();
         faulty = faulty || !known_fault(plan, variant, device.driver).empty();
         reasons +=

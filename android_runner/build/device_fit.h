@@ -12,7 +12,8 @@ namespace pocket {
 
 // What the plan says that a variant needs, and the device hasn't, or has with a known fault; empty
 // where it has all.
-std::string lack(const Plan &plan, const Variant &variant, const DeviceFacts &device);
+std::string lack(const Plan &plan, const Step &step, const Variant &variant,
+                 const DeviceFacts &device);
 
 // Throws Failure where a dispatch has no variant that the device has everything for: before
 // anything is allocated or built.

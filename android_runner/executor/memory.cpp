@@ -10,6 +10,9 @@ namespace {
 
 constexpr size_t UPLOAD = 16 << 20;  // bytes at a time
 
+// A phase's buffer may be smaller than the plan's largest one, and still is whole texels.
+int64_t whole_texels(int64_t bytes) { return (bytes + TEXEL - 1) / TEXEL * TEXEL; }
+
 }  // namespace
 
 Memory::Memory(const Plan &plan, const Device &device, const std::vector<const Phase *> &phases) {
@@ -62,7 +65,7 @@ cl::Owned<cl::Memory> Memory::load_shard(const Plan &plan, const Device &device,
 
 void Memory::make_buffers(const Plan &plan, const Device &device) {
   for (size_t i = 0; i < sizes_.size(); ++i) {
-    buffers_.push_back(device.buffer(sizes_[i], "the buffer " + plan.buffers[i].name));
+    buffers_.push_back(device.buffer(whole_texels(sizes_[i]), "the buffer " + plan.buffers[i].name));
     if (plan.buffers[i].kind == "state") state_bytes += sizes_[i];
   }
   clear(device);
@@ -71,6 +74,37 @@ void Memory::make_buffers(const Plan &plan, const Device &device) {
 void Memory::clear(const Device &device) const {
   for (size_t i = 0; i < buffers_.size(); ++i) device.fill_zero(buffers_[i].get(), sizes_[i]);
   device.wait();
+}
+
+cl::Memory Memory::around(const Plan &plan, const Argument &argument) const {
+  if (argument.kind == Argument::Scratch) return arena_.get();
+  if (argument.kind == Argument::Buffer) return buffers_[argument.index].get();
+  return shards_[plan.weights[argument.index].file].get();
+}
+
+int64_t Memory::bytes_around(const Plan &plan, const Argument &argument) const {
+  if (argument.kind == Argument::Scratch) return arena_bytes;
+  if (argument.kind == Argument::Buffer) return whole_texels(sizes_[argument.index]);
+  return plan.files[plan.weights[argument.index].file].bytes;
+}
+
+cl::Int Memory::make_images(const Plan &plan, const Device &device, const Step &step,
+                            const Variant &variant) const {
+  for (const size_t number : variant.images) {
+    const Argument &argument = step.args[number];
+    const cl::Memory whole = around(plan, argument);
+    if (images_.count(whole)) continue;
+    const auto texels = static_cast<size_t>(bytes_around(plan, argument) / TEXEL);
+    cl::Int code = 0;
+    cl::Owned<cl::Memory> made = device.image(whole, texels, code);
+    if (code != 0) return code;
+    images_[whole] = std::move(made);
+  }
+  return 0;
+}
+
+cl::Memory Memory::image(const Plan &plan, const Argument &argument) const {
+  return images_.at(around(plan, argument)).get();
 }
 
 cl::Owned<cl::Memory> Memory::scratch(const Scratch &scratch) const {

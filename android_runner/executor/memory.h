@@ -1,6 +1,7 @@
 // Everything that the plan keeps on the device: weights, states, inputs and outputs, symbols, and
 // the arena.
 #pragma once
+#include <map>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,12 @@ class Memory {
   cl::Memory symbols() const { return symbols_.get(); }
   cl::Owned<cl::Memory> scratch(const Scratch &scratch) const;
 
+  // The images that a variant reads: each is made once, of all the memory that its argument lies in.
+  // A code other than 0 where the driver refuses one; `image` is of those that are there.
+  cl::Int make_images(const Plan &plan, const Device &device, const Step &step,
+                      const Variant &variant) const;
+  cl::Memory image(const Plan &plan, const Argument &argument) const;
+
   void clear(const Device &device) const;  // every buffer to zeros, as after the start
 
   int64_t weight_bytes = 0, state_bytes = 0, arena_bytes = 0;
@@ -30,11 +37,14 @@ class Memory {
   void load_weights(const Plan &plan, const Device &device);
   cl::Owned<cl::Memory> load_shard(const Plan &plan, const Device &device, size_t file);
   void make_buffers(const Plan &plan, const Device &device);
+  cl::Memory around(const Plan &plan, const Argument &argument) const;
+  int64_t bytes_around(const Plan &plan, const Argument &argument) const;  // that there are
 
   std::vector<MappedFile> files_;  // first: outlives the buffers that use it
   std::vector<cl::Owned<cl::Memory>> shards_, weights_, buffers_;
   std::vector<int64_t> sizes_;  // of buffers_, in bytes
   cl::Owned<cl::Memory> symbols_, arena_;
+  mutable std::map<cl::Memory, cl::Owned<cl::Memory>> images_;  // by what they show
 };
 
 }  // namespace pocket

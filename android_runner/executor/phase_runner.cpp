@@ -16,6 +16,16 @@ bool is_of_variant(cl::Int code) {
   return codes.count(code);
 }
 
+template <class T>
+void set_argument(const BoundDispatch &dispatch, size_t index, const T &value) {
+  const cl::Int code =
+      cl::SetKernelArg(dispatch.kernel.get(), static_cast<cl::Uint>(index), sizeof value, &value);
+  if (code != 0)
+    throw Failure(
+        "argument " + std::to_string(index) + " of " + dispatch.step->name + " is not accepted",
+        cl::error_name(code), "compile the model again, or undo the last edit of its .cl file");
+}
+
 }  // namespace
 
 PhaseRunner::PhaseRunner(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
@@ -43,7 +53,7 @@ void PhaseRunner::bind(const Phase &phase) {
                     "compile the model again, without --memory");
     device_.need_queues(step.queue + 1);
     if (step.kind == Step::Dispatch) {
-      bound.dispatches.push_back(bind_variant(step, variants_.choose(step), bound));
+      bound.dispatches.push_back(bind_first(step, bound));
       continue;
     }
     bound.dispatches.push_back({{}, step.queue, nullptr, {}, {}});
@@ -56,6 +66,16 @@ void PhaseRunner::bind(const Phase &phase) {
   while (!bound.dispatches.empty() && waits_for_reads(bound.dispatches.back()))
     bound.dispatches.pop_back();
   bound.divide(device_, pace_);
+}
+
+// Some drivers refuse images that they said to take: then the next variant has its turn.
+BoundDispatch PhaseRunner::bind_first(const Step &step, const BoundPhase &bound) {
+  for (;;) {
+    ChosenVariant chosen = variants_.choose(step);
+    const cl::Int code = memory_.make_images(plan_, device_, step, *chosen.variant);
+    if (code == 0) return bind_variant(step, std::move(chosen), bound);
+    variants_.refuse(*chosen.variant, "it gets no image, " + cl::error_name(code));
+  }
 }
 
 BoundDispatch PhaseRunner::bind_variant(const Step &step, ChosenVariant chosen,
@@ -91,12 +111,14 @@ void PhaseRunner::set_arguments(const BoundPhase &bound, BoundDispatch &dispatch
   for (size_t i = 0; i < step.args.size(); ++i) {
     const cl::Memory memory = memory_of(step.args[i], bound);
     dispatch.args.push_back(memory);
-    const cl::Int code =
-        cl::SetKernelArg(dispatch.kernel.get(), static_cast<cl::Uint>(i), sizeof memory, &memory);
-    if (code != 0)
-      throw Failure("argument " + std::to_string(i) + " of " + step.name + " is not accepted",
-                    cl::error_name(code),
-                    "compile the model again, or undo the last edit of its .cl file");
+    set_argument(dispatch, i, memory);
+  }
+  size_t next = step.args.size();
+  for (const size_t number : dispatch.variant->images) {
+    const Argument &argument = step.args[number];
+    const Place place = place_of(plan_, *bound.phase, argument);
+    set_argument(dispatch, next++, memory_.image(plan_, argument));
+    set_argument(dispatch, next++, static_cast<cl::Int>(place.offset / TEXEL));
   }
 }
 
@@ -177,7 +199,7 @@ void PhaseRunner::count_halves(const BoundPhase &phase, const Step &step,
 void PhaseRunner::choose_anew(BoundPhase &phase, BoundDispatch &dispatch,
                               const std::vector<int64_t> &symbols) {
   const Step &step = *dispatch.step;
-  dispatch = bind_variant(step, variants_.choose(step), phase);
+  dispatch = bind_first(step, phase);
   phase.measure_anew(symbols);
 }
 

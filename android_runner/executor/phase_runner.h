@@ -38,6 +38,7 @@ class PhaseRunner {
   // For who looks at dispatches one by one: the variants that there are, one of them bound, the
   // first that works in place of the present one, and a launch that changes it where it is refused.
   VariantChoice &variants() { return variants_; }
+  BoundDispatch bind_first(const Step &step, const BoundPhase &bound);
   BoundDispatch bind_variant(const Step &step, ChosenVariant chosen, const BoundPhase &bound);
   void choose_anew(BoundPhase &phase, BoundDispatch &dispatch,
                    const std::vector<int64_t> &symbols);

@@ -96,6 +96,7 @@ bool SelfTest::launched(const KernelTest &test, const Variant &variant) {
   const Step &step = step_of(test);
   cl::Owned<cl::Kernel> kernel;
   if (!runner_.variants().try_variant(variant, step.args.size(), kernel).empty()) return false;
+  if (memory_.make_images(plan_, device_, step, variant) != 0) return false;
   BoundDispatch dispatch =
       runner_.bind_variant(step, {&variant, std::move(kernel)}, runner_.phases()[test.phase]);
   for (size_t axis = 0; axis < variant.global.size(); ++axis)

@@ -56,7 +56,8 @@ std::set<size_t> VariantChoice::likely_programs(const std::vector<const Phase *>
     if (cooperative && phase->cooperative) found.insert(*phase->cooperative);
     for (const Step *step : phase->dispatches())
       for (const Variant &variant : step->variants)
-        if (lack(plan_, variant, device_.facts()).empty() && !programs_.hopeless(variant.program)) {
+        if (lack(plan_, *step, variant, device_.facts()).empty() &&
+            !programs_.hopeless(variant.program)) {
           found.insert(variant.program);
           break;
         }
@@ -88,7 +89,7 @@ std::string VariantChoice::try_variant(const Variant &variant, size_t args,
   cl::Owned<cl::Kernel> made = make_kernel(variant, built.program.get(), code);
   if (code != 0) return name + " gives no kernel: " + cl::error_name(code);
   for (const std::string &fault :
-       {wrong_parameters(made.get(), args), excess(variant, made.get(), device_.facts())})
+       {wrong_parameters(made.get(), args + 2 * variant.images.size()), excess(variant, made.get(), device_.facts())})
     if (!fault.empty()) return name + " " + fault;
   kernel = std::move(made);
   return "";
@@ -123,7 +124,7 @@ ChosenVariant VariantChoice::first_that_works(const Step &step, bool may_spill,
   for (const Variant &variant : step.variants) {
     ChosenVariant chosen{&variant, {}};
     const std::string name = programs_.name(variant.program),
-                      missing = lack(plan_, variant, device_.facts());
+                      missing = lack(plan_, step, variant, device_.facts());
     std::string reason = missing.empty() ? try_variant(variant, step.args.size(), chosen.kernel)
                                          : name + " " + missing;
     const std::string spilled =

@@ -38,6 +38,16 @@ struct Region {
   size_t origin, size;
 };
 
+struct ImageFormat {
+  Uint order, type;
+};
+struct ImageDesc {
+  Uint type;
+  size_t width, height, depth, array_size, row_pitch, slice_pitch;
+  Uint levels, samples;
+  Memory buffer;
+};
+
 // Values from the OpenCL 3.0 specification; drivers of an older one don't know all of them.
 enum : Uint {
   PLATFORM_VERSION = 0x0901,
@@ -55,6 +65,7 @@ enum : Uint {
   DEVICE_EXTENSIONS = 0x1030,
   DEVICE_HALF_FP_CONFIG = 0x1033,
   DEVICE_HOST_UNIFIED_MEMORY = 0x1035,
+  DEVICE_IMAGE_MAX_BUFFER_SIZE = 0x1040,
   DEVICE_MAX_NUM_SUB_GROUPS = 0x105C,
   DEVICE_OPENCL_C_FEATURES = 0x106F,
   PROGRAM_BINARY_SIZES = 0x1165,
@@ -66,6 +77,9 @@ enum : Uint {
   KERNEL_PRIVATE_MEM_SIZE = 0x11B4,
   KERNEL_MAX_SUB_GROUP_SIZE_FOR_NDRANGE = 0x2033,
   BUFFER_CREATE_TYPE_REGION = 0x1220,
+  RGBA = 0x10B5,            // an image's texels: four
+  UNSIGNED_INT32 = 0x10DC,  // words
+  IMAGE1D_BUFFER = 0x10F6,
   DEVICE_COMMAND_BUFFER_REQUIRED_QUEUE_PROPERTIES = 0x12AA,
   DEVICE_RECORDABLE_QUEUE_MAX_SIZE = 0x41DE,  // of cl_qcom_recordable_queues: launches
   CONTEXT_PLATFORM = 0x1084,
@@ -149,6 +163,8 @@ enum : Bits { QUEUE_PROFILING = 2, QUEUE_RECORDABLE_QCOM = 1 << 30 };
 
 // Null where they are missing. One of the two for queues must be there.
 #define CL_CREATORS_HELPFUL(X)                                                             \
+  X(Memory, CreateImage,                                                                   \
+    (Context, Bits, const ImageFormat *, const ImageDesc *, void *, Int *))                \
   X(Queue, CreateCommandQueue, (Context, Device, Bits, Int *))                             \
   X(Queue, CreateCommandQueueWithProperties, (Context, Device, const uint64_t *, Int *))   \
   X(Program, CreateProgramWithBinary,                                                      \

@@ -93,6 +93,13 @@ cl::Owned<cl::Memory> Device::create(cl::Bits flags, size_t bytes, const std::st
   return memory;
 }
 
+cl::Owned<cl::Memory> Device::image(cl::Memory whole, size_t texels, cl::Int &code) const {
+  const cl::ImageFormat words{cl::RGBA, cl::UNSIGNED_INT32};
+  const cl::ImageDesc desc{cl::IMAGE1D_BUFFER, texels, 0, 0, 0, 0, 0, 0, 0, whole};
+  return cl::Owned<cl::Memory>(
+      cl::CreateImage(context(), cl::READ_ONLY, &words, &desc, nullptr, &code));
+}
+
 void PendingRead::wait() const {
   const cl::Event event = arrived_.get();
   if (event) cl::check(cl::WaitForEvents(1, &event), "clWaitForEvents");

@@ -36,6 +36,9 @@ class Device {
   // Of memory that both see, with what a file has; none where the driver can't map it.
   cl::Owned<cl::Memory> buffer_of_file(const std::string &path, size_t bytes,
                                        const std::string &what) const;
+  // All of a buffer as an image of so many texels, four words each; none, with a code, where the
+  // driver refuses it.
+  cl::Owned<cl::Memory> image(cl::Memory whole, size_t texels, cl::Int &code) const;
   // By the first queue, in its order.
   void write(cl::Memory memory, size_t offset, const void *data, size_t bytes) const;
   void read(cl::Memory memory, size_t offset, void *into, size_t bytes) const;

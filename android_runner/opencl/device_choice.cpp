@@ -26,7 +26,8 @@ DeviceFacts describe(cl::Platform platform, cl::Device id) {
           cl::info<cl::Uint>(id, cl::DEVICE_MAX_COMPUTE_UNITS),
           std::max(cl::info<cl::Uint>(id, cl::DEVICE_MEM_BASE_ADDR_ALIGN) / 8, 1u),
           cl::info<cl::Uint>(id, cl::DEVICE_HOST_UNIFIED_MEMORY) != 0,
-          device_features(id)};
+          device_features(id),
+          cl::info_if_known<size_t>(id, cl::DEVICE_IMAGE_MAX_BUFFER_SIZE)};
 }
 
 }  // namespace

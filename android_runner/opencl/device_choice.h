@@ -16,6 +16,7 @@ struct DeviceFacts {
   uint32_t compute_units, align;                               // align: of sub-buffers, in bytes
   bool unified;                                                // shares the host's memory
   std::set<std::string> features;
+  size_t image_texels;  // of an image over a buffer, at most
   std::string json() const;
 };
 

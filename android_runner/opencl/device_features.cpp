@@ -78,7 +78,8 @@ std::set<std::string> device_features(cl::Device id) {
   if (opencl_version(id) >= 21 && cl::info_if_known<cl::Uint>(id, cl::DEVICE_MAX_NUM_SUB_GROUPS))
     found.insert("subgroups");
   if (!found.count("subgroups")) found.erase("shuffles");
-  if (cl::info<cl::Uint>(id, cl::DEVICE_IMAGE_SUPPORT)) found.insert("images");
+  const bool images = cl::CreateImage && cl::info<cl::Uint>(id, cl::DEVICE_IMAGE_SUPPORT);
+  if (images) found.insert("images");
   return found;
 }
 

@@ -52,6 +52,8 @@ std::vector<State> read_states(const Node &node, const std::vector<Buffer> &buff
 int64_t dense_bytes(const Node &shape, const Symbols &symbols, const Box &box,
                     const std::string &dtype);
 const std::string &read_dtype(const Node &node);
+std::vector<size_t> read_images(const Node &node, const Plan &plan, const Phase &phase,
+                                const Step &step);  // of a variant
 void check_overlap(const Node &node, const Phase &phase);  // of scratch that is in use at once
 void check_language_model(const Node &root, const Plan &plan);
 

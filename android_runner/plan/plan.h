@@ -94,6 +94,7 @@ struct Variant {
   std::vector<std::string> requires_;  // features of a device
   int64_t local_bytes;                 // of local memory, that a work-group takes
   std::optional<size_t> cut = {};      // the axis along which pieces of a launch follow each other
+  std::vector<size_t> images = {};     // args that the kernel reads as images, too: see place_of
 };
 
 struct Step;
@@ -131,6 +132,8 @@ struct Phase {
 
   std::vector<const Step *> dispatches() const;  // those inside of gathers among them
 };
+
+constexpr int64_t TEXEL = 16;  // bytes, four words of an image
 
 // Elements of an argument: runs of `count`, `stride` apart.
 struct Runs {
@@ -195,6 +198,14 @@ struct Plan {
   std::string path(size_t file) const { return folder + "/" + files[file].path; }
   std::string program_name(size_t program) const;  // "kernels/gemv.cl (gemv)"
 };
+
+// Where an argument lies in the memory around it: the arena, a weights file, a buffer. An image is of
+// all of that, and the kernel is told the texel where the argument begins.
+struct Place {
+  int64_t offset, bytes;
+};
+Place place_of(const Plan &plan, const Phase &phase, const Argument &argument);
+int64_t bytes_around(const Plan &plan, const Argument &argument);  // in the largest phase
 
 // `path` is the plan's folder, or a plan.json in it under any name. Throws Failure.
 Plan load_plan(const std::string &path);

@@ -1,6 +1,8 @@
 // Dispatches of plan.json: their arguments, and the ways to launch them.
 #include "plan/step_reader.h"
 
+#include <algorithm>
+
 #include "plan/bounds.h"
 #include "plan/words.h"
 
@@ -46,7 +48,7 @@ void check_grid(const Node &node, const Variant &variant, const Box &box) {
   }
 }
 
-Variant read_variant(const Node &node, const Context &context) {
+Variant read_variant(const Node &node, const Context &context, const Step &step) {
   Variant variant{node.at("program").index(context.plan.programs.size(), "programs"),
                   node.at("global").expressions(context.symbols),
                   {},
@@ -57,6 +59,11 @@ Variant read_variant(const Node &node, const Context &context) {
     variant.requires_.push_back(feature.one_of(FEATURES));
   if (node.has("local_bytes")) variant.local_bytes = node.at("local_bytes").integer(0, INT32_MAX);
   if (node.has("cut")) variant.cut = node.at("cut").index(variant.global.size(), "the axes");
+  if (node.has("images"))
+    variant.images = read_images(node.at("images"), context.plan, context.phase, step);
+  const auto &needs = variant.requires_;
+  if (!variant.images.empty() && std::find(needs.begin(), needs.end(), "images") == needs.end())
+    node.at("requires").fail("it has images, and does not require them");
   check_grid(node, variant, context.box);
   return variant;
 }
@@ -81,7 +88,7 @@ Step read_dispatch(const Node &node, const Context &context) {
   node.at("writes");
   read_arguments(node, context, step);
   for (const Node &variant : node.at("variants").items())
-    step.variants.push_back(read_variant(variant, context));
+    step.variants.push_back(read_variant(variant, context, step));
   if (node.has("microseconds")) step.microseconds = node.at("microseconds").integer(0, INT32_MAX);
   if (step.variants.empty()) node.at("variants").fail("a dispatch needs at least one variant");
   return step;

@@ -81,6 +81,7 @@ FLOAT_CASES = (
     Product(M=1, N=16, K=1),
     Product(M=17, N=48, K=30, w=F16, bias=True),
     Product(M=7, N=35, K=65, x="f16", y="f16", w=F16, residual=True),
+    Product(M=37, N=65, K=72, w=F16, x="f16", y="f16", X0=8, LDX=88, **_rows(37)),
     Product(M=3, N=20, K=9, Y0=5, LDY=31, LDX=12),
     Product(M=15, N=35, K=33, x="f16", X0=17, LDX=53),
     Product(M=6, N=33, K=300, y="f16", **_rows(3, 2)),

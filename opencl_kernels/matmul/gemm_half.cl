@@ -24,9 +24,10 @@
 #include "matmul.clh"
 #include "strips.clh"
 #include "gemv_rows.clh"
+#include "x_image.clh"
 #include "strip_half.clh"
 #include "tile_ends.clh"
 
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half(PARAMS) {
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half(PARAMS X_IMAGE_PARAM) {
 #include "gemm_half_codes.clh"
 }

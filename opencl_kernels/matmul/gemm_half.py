@@ -8,7 +8,7 @@ from typing import Any
 
 from opencl_kernels.case import Defines, ceil_div
 from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires
-from opencl_kernels.matmul import gemv, matmul, strips
+from opencl_kernels.matmul import gemv, matmul, strips, x_image
 from opencl_kernels.matmul.matmul import Product
 
 CLASSES = ("adreno", "mali", "generic")
@@ -32,6 +32,7 @@ def _defines(case: Product, knobs: Knobs) -> Defines:
     """Halves hold no more than a group."""
     held = min(knobs["HELD"], case.w.group or knobs["HELD"])
     own: Defines = {"WG": knobs["WG"], "HELD": held, "MB": strips.rows(case, knobs)}
+    own |= {"X_IMAGE": 1} if x_image.images(case, knobs) else {}
     return {**matmul.defines(case), **own}
 
 
@@ -43,7 +44,8 @@ def _grid(side: int, case: Any, knobs: Knobs) -> Grid:
 def _requires(side: int, case: Product, knobs: Knobs) -> Requires:
     """One row's ups, where there are gates."""
     ups = 4 * 16 * knobs["WG"] // side if case.glu else 0
-    return Requires(features=("fp16",), local_bytes=ups)
+    needs = Requires(features=("fp16",), local_bytes=ups)
+    return x_image.with_images(needs, x_image.images(case, knobs))
 
 
 def _kernel(
@@ -57,7 +59,7 @@ def _kernel(
         defines=_defines,
         grid=partial(_grid, side),
         cuts=0,
-        knobs={"WG": (64, 128, 32), "MB": (8, 4, 16), "HELD": held},
+        knobs={"WG": (64, 128, 32), "MB": (8, 4, 16), "HELD": held, "X_IMAGE": (0, 1)},
         supports=supports,
         requires=partial(_requires, side),
     )

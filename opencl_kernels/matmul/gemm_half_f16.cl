@@ -27,15 +27,22 @@
 #include "matmul.clh"
 #include "strips.clh"
 #include "gemv_rows.clh"
+#include "x_image.clh"
 #include "tile_ends.clh"
+#if X_IMAGE
+#define HALVES_OF X_TEXEL
+#else
+#define HALVES_OF(r, k) vload8(0, rows + NTH(r, LDX) + (k))
+#endif
 #define SCALED 64 // keeps products from 2^-20 on; weights of 1,024 and sums of 1,024 go beyond
 
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half_f16(PARAMS) {
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half_f16(PARAMS X_IMAGE_PARAM) {
   const int lane = get_local_id(0), eight = lane % 4 * 8;
   const int strip = GROUP_ID(0), m0 = ((int)get_group_id(1) * (WG / 4) + lane / 4) * MB;
   const int first_row = min(m0, M - 1), last = M - 1 - first_row; // what may be read
   const int block = min(strip * 2 + eight / 16, LAST_BLOCK);      // there may be no second one
   __global const half *rows = x + (size_t)first_row * LDX + X0;
+  TEXELS_FROM(first_row)
   __global const half *column = w + (size_t)block * (K * 16) + eight % 16;
   float8 sum[MB];
   EACH_ROW(r) sum[r] = 0.0f;
@@ -45,7 +52,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemm_half_f16(PARA
     EACH_ROW(r) held[r] = (half)0;
     UNROLL for (int j = k; j < k + HELD; j += 8) {
       half8 xs[MB];
-      EACH_ROW(r) xs[r] = vload8(0, rows + NTH(r, LDX) + j);
+      EACH_ROW(r) xs[r] = HALVES_OF(r, j);
 #define TAKE(i)                                                                               \
   {                                                                                           \
     const half8 weight = vload8(0, column + (j + i) * 16) * (half)SCALED;                     \

@@ -10,7 +10,7 @@ from opencl_kernels.family import Family
 from opencl_kernels.kernel import Grid, Kernel, Knobs, Requires, worker_grid
 from opencl_kernels.layouts import F16, F32, quantized
 from opencl_kernels.map.indexed import Operand, floats
-from opencl_kernels.matmul import epilogue, matmul, strips
+from opencl_kernels.matmul import epilogue, matmul, strips, x_image
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 
@@ -46,7 +46,14 @@ def _strip_defines(case: Product, knobs: Knobs) -> Defines:
 def _half_defines(case: Product, knobs: Knobs) -> Defines:
     """A run may be shorter than what halves could hold."""
     most = strips.run(case, knobs) * 32 // case.w.bits
-    return {**_strip_defines(case, knobs), "HELD": min(knobs["HELD"], most)}
+    own: Defines = {"HELD": min(knobs["HELD"], most)}
+    own |= {"X_IMAGE": 1} if _images(case, knobs) else {}
+    return {**_strip_defines(case, {k: v for k, v in knobs.items() if k != "X_IMAGE"}), **own}
+
+
+def _images(case: Product, knobs: Knobs) -> tuple[str, ...]:
+    """Where a word of codes takes as many elements of x as a texel has."""
+    return x_image.images(case, knobs) if case.w.bits == 4 else ()
 
 
 def strip_grid(case: Any, knobs: Knobs) -> Grid:
@@ -61,11 +68,15 @@ def _strip_requires(case: Product, knobs: Knobs) -> Requires:
     return Requires(local_bytes=4 * (strips.rows(case, knobs) * strips.sums(knobs) + norm))
 
 
-def _half_requires(case: Product, knobs: Knobs) -> Requires:
+def half_requires(case: Product, knobs: Knobs) -> Requires:
     """And what the norm makes of x."""
     normed = 2 * strips.rows(case, knobs) * strips.depth(case, knobs) if case.normed else 0
     float_bytes = _strip_requires(case, knobs).local_bytes
     return Requires(features=("fp16",), local_bytes=float_bytes + normed)
+
+
+def _half_image_requires(case: Product, knobs: Knobs) -> Requires:
+    return x_image.with_images(half_requires(case, knobs), _images(case, knobs))
 
 
 def supports_halves(case: Any) -> str | None:
@@ -185,6 +196,10 @@ GEMV_CPU = Kernel(
     knobs={"WORKERS": (8, 2, 3, 4, 16), "PREFETCH": (32, 0, 16, 64)},
     supports=supports_floats,
 )
+HALF_KNOBS = {
+    **{"WG": (64, 128, 32, 16), "RUN": (0, 1, 2), "HELD": (8, 16)},
+    **{"STRIPS": (1, 2, 4), "MB": (4, 1, 2, 8)},
+}
 GEMV_HALF = Kernel(
     name="gemv_half",
     source="gemv_half.cl",
@@ -192,12 +207,9 @@ GEMV_HALF = Kernel(
     defines=_half_defines,
     grid=strip_grid,
     cuts=0,
-    knobs={
-        **{"WG": (64, 128, 32, 16), "RUN": (0, 1, 2), "HELD": (8, 16)},
-        **{"STRIPS": (1, 2, 4), "MB": (4, 1, 2, 8)},
-    },
+    knobs={**HALF_KNOBS, "X_IMAGE": (0, 1)},
     supports=supports_halves,
-    requires=_half_requires,
+    requires=_half_image_requires,
 )
 GEMV = Kernel(
     name="gemv",

@@ -28,11 +28,13 @@
 #include "matmul.clh"
 #include "strips.clh"
 #include "gemv_rows.clh"
+#include "x_image.clh"
 #include "strip_half.clh"
 
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv_half(PARAMS) {
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv_half(PARAMS X_IMAGE_PARAM) {
   __local float part[MB][SLICES][32];
 #include "gemv_begin.clh"
+  TEXELS_FROM(m0)
 #if STAGED
   __local half staged[MB * DEPTH]; // beyond K zeros
 #include "strip_half_staged.clh"

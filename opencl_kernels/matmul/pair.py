@@ -225,9 +225,9 @@ GEMV_PAIR_HALF = Kernel(
     defines=_half_defines,
     grid=_strip_grid,
     cuts=0,
-    knobs=gemv.GEMV_HALF.knobs,
+    knobs=gemv.HALF_KNOBS,
     supports=gemv.supports_halves,
-    requires=_largest(gemv.GEMV_HALF.requires),
+    requires=_largest(gemv.half_requires),
 )
 GEMV_PAIR = Kernel(
     name="gemv_pair",

@@ -111,10 +111,11 @@ def test_python_passes_over_the_same(toy: Toy, name: str) -> None:
     give_two_variants(toy)
     name_fault(toy, name)
     plan = load_plan(toy.folder, note=lambda _: None)
-    first, last = plan.phases[0].dispatches()[2].variants
-    assert lack(plan, first, limits("Compiler E031.50.1")).endswith(FAULT)
-    assert not lack(plan, last, limits("Compiler E031.50.1"))
-    assert not lack(plan, first, limits("3.1+debian"))
+    step = plan.phases[0].dispatches()[2]
+    first, last = step.variants
+    assert lack(plan, step, first, limits("Compiler E031.50.1")).endswith(FAULT)
+    assert not lack(plan, step, last, limits("Compiler E031.50.1"))
+    assert not lack(plan, step, first, limits("3.1+debian"))
 
 
 def test_where_no_variant_is_left_python_says_why(toy: Toy) -> None:

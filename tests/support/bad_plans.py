@@ -24,6 +24,16 @@ VERSIONS = "states[0].versions"
 FAULT = {"compiler": "E031", "fault": "a compiler fails"}
 
 STEP, VARIANT = "phases.0.steps.0", "phases.0.steps.0.variants.0"
+VARIANT_PATH = "phases[0].steps[0].variants[0]"
+VIEWING = {"program": 0, "global": [["seq"]], "local": [1], "requires": ["images"], "images": [2]}
+VIEWS_IDS = {
+    "kind": "dispatch",
+    "queue": 0,
+    "name": "toy.embed",
+    "args": [["symbols"], ["buffer", 1], ["weight", 0], ["scratch", 0]],
+    "writes": [3],
+    "variants": [{**VIEWING, "images": [1]}],
+}
 
 
 BAD_PLANS = (
@@ -256,6 +266,13 @@ BAD_PLANS = (
     bad(f"{VARIANT}.local_bytes", "32 KiB", "no number"),
     bad(f"{VARIANT}.cut", 1, "there is one axis"),
     bad(f"{VARIANT}.cut", -1, "negative"),
+    bad(f"{VARIANT}.images", {}, "no list"),
+    bad(f"{VARIANT}.images", [4], "there is no such argument", f"{VARIANT_PATH}.images[0]"),
+    bad(f"{VARIANT}.images", [0], "the symbols are no image", f"{VARIANT_PATH}.images[0]"),
+    bad(STEP, VIEWS_IDS, "164 bytes end in a texel", f"{VARIANT_PATH}.images[0]"),
+    bad(f"{VARIANT}.images", [3], "it is written", f"{VARIANT_PATH}.images[0]"),
+    bad(f"{VARIANT}.images", [2, 2], "it stands there twice", f"{VARIANT_PATH}.images[1]"),
+    bad(f"{VARIANT}.images", [2], "it is not required", f"{VARIANT_PATH}.requires"),
     bad(f"{STEP}.microseconds", -1, "negative"),
     bad(f"{STEP}.microseconds", 2**31, "too long"),
     bad(f"{STEP}.microseconds", 0.5, "no whole number"),
@@ -293,6 +310,8 @@ GOOD_PLANS = (
     PlanEdit(f"{VARIANT}.local_bytes", None, "nothing"),
     PlanEdit(f"{VARIANT}.cut", 0, "its one axis"),
     PlanEdit(f"{VARIANT}.cut", None, "none"),
+    PlanEdit(VARIANT, VIEWING, "its weight is an image, too"),
+    PlanEdit(f"{VARIANT}.images", [], "none"),
     PlanEdit(f"{STEP}.microseconds", 2**31 - 1, "half an hour"),
     PlanEdit(f"{STEP}.microseconds", None, "nobody has predicted it"),
     PlanEdit("drivers", [], "none"),

@@ -36,14 +36,14 @@ def device_features(device: Any) -> list[str]:
 
     ask = cl.device_info
     version = opencl_version(device)
-    reported = set(_answer(device, ask.EXTENSIONS, "").split())
+    reported = set(answer(device, ask.EXTENSIONS, "").split())
     if version >= (3, 0):
-        reported |= {str(each.name) for each in _answer(device, ask.OPENCL_C_FEATURES, list[Any]())}
+        reported |= {str(each.name) for each in answer(device, ask.OPENCL_C_FEATURES, list[Any]())}
     has = {feature: bool(reported & names) for feature, names in NAMES.items()}
-    has["fp16"] |= version >= (3, 0) and bool(_answer(device, ask.HALF_FP_CONFIG, 0))
-    has["subgroups"] |= version >= (2, 1) and _answer(device, ask.MAX_NUM_SUB_GROUPS, 0) > 0
+    has["fp16"] |= version >= (3, 0) and bool(answer(device, ask.HALF_FP_CONFIG, 0))
+    has["subgroups"] |= version >= (2, 1) and answer(device, ask.MAX_NUM_SUB_GROUPS, 0) > 0
     has["shuffles"] &= has["subgroups"]
-    has["images"] = bool(_answer(device, ask.IMAGE_SUPPORT, 0))
+    has["images"] = bool(answer(device, ask.IMAGE_SUPPORT, 0))
     return [feature for feature in has if has[feature]]
 
 
@@ -54,11 +54,11 @@ def opencl_version(device: Any) -> tuple[int, ...]:
     """
     import pyopencl as cl
 
-    found = re.match(r"OpenCL (\d+)\.(\d+)", _answer(device, cl.device_info.VERSION, ""))
+    found = re.match(r"OpenCL (\d+)\.(\d+)", answer(device, cl.device_info.VERSION, ""))
     return tuple(map(int, found.groups())) if found else ()
 
 
-def _answer(device: Any, question: int, otherwise: T) -> T:
+def answer(device: Any, question: int, otherwise: T) -> T:
     """The device's answer, or `otherwise` if it refuses the query."""
     import pyopencl as cl
 

@@ -13,13 +13,15 @@
  *   FAKE_DEATH       segv, abort, exit, hang, kill, kill-child or none: how
  *                    it ends in clBuildProgram of a source that says FATAL, or
  *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
- *                    "load": when its binary is loaded, "record": in any recording
+ *                    "load": when its binary is loaded, "record": in any recording, "image": when
+ *                    any image is made
  *   FAKE_CODE        what it answers there instead of dying (FAKE_DEATH unset), FAKE_TIMES times
  *   FAKE_MARK        what marked sources say; FATAL by default
  *   FAKE_WRONG       "this|that": such a source is built with that in place of this, and computes
  *                    something else, as where a compiler is wrong
  *   FAKE_MOST, FAKE_LOCAL, FAKE_PRIVATE  what it says that such a kernel takes: items of a
  *                    work-group at most, bytes of local and of private memory (others: none)
+ *   FAKE_TEXELS      of an image over a buffer, at most
  *   FAKE_SUB_GROUP   items of any kernel's sub-groups; with FAKE_LOG also how it was asked */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -108,6 +110,8 @@ int clGetDeviceInfo(P device, unsigned key, size_t size, P value, size_t *needed
   if (key == 0x1002 && strstr(setting("FAKE_EXTENSIONS"), "cl_arm") && value) *(uint32_t *)value = 2;
   if (key == 0x41E4 && value) /* CL_DEVICE_SCHEDULING_CONTROLS_CAPABILITIES_ARM */
     return *(uint64_t *)value = *setting("FAKE_CONTROLS") ? atoi(setting("FAKE_CONTROLS")) : 255, 0;
+  if (key == 0x1040 && *setting("FAKE_TEXELS") && value)
+    return *(size_t *)value = strtoull(setting("FAKE_TEXELS"), NULL, 10), 0;
   const char *more = key == 0x1030 ? setting("FAKE_EXTENSIONS") : "";
   const char *version = key == 0x102D   ? setting("FAKE_VERSION")
                         : key == 0x102F ? setting("FAKE_OPENCL")
@@ -230,6 +234,11 @@ P clCreateCommandQueueWithProperties(P context, P device, const uint64_t *props,
   return REAL(clCreateCommandQueueWithProperties)(context, device, known, code);
 }
 
+P clCreateImage(P context, uint64_t flags, C format, C desc, P host, int *code) {
+  if ((*code = refusal("image"))) return NULL;
+  return REAL(clCreateImage)(context, flags, format, desc, host, code);
+}
+
 static int sub_groups(const char *by, unsigned key, size_t size, const size_t *local, P value) {
   if (key != 0x2033 || !size || size % sizeof *local || !*setting("FAKE_SUB_GROUP")) return -30;
   tell("%s of %zu\n", by, local[0]);
@@ -307,7 +316,7 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clCreateProgramWithBinary) OWN(clBuildProgram) OWN(clCreateKernel)
       OWN(clCreateKernelsInProgram) OWN(clEnqueueNDRangeKernel) OWN(clCreateContext)
       OWN(clCreateCommandQueueWithProperties) OWN(clFlush) OWN(clFinish)
-      OWN(clGetKernelWorkGroupInfo) OWN(clGetKernelSubGroupInfo)
+      OWN(clGetKernelWorkGroupInfo) OWN(clGetKernelSubGroupInfo) OWN(clCreateImage)
       OWN(clEnqueueMarkerWithWaitList) OWN(clWaitForEvents)
       OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];

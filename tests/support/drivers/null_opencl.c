@@ -22,7 +22,7 @@
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
-enum { LARGEST = 1 << 26, TOTAL = 1 << 28, ALIGN = 128, LOCAL = 1 << 15, MOST_ARGS = 64 };
+enum { LARGEST = 1 << 26, TOTAL = 1 << 28, ALIGN = 128, LOCAL = 1 << 15, MOST_ARGS = 64, TEXELS = 1 << 20 };
 enum {
   SUCCESS = 0,
   ALLOCATION_FAILURE = -4,
@@ -172,6 +172,7 @@ EXPORT int clGetDeviceInfo(P d, unsigned key, size_t room, void *into, size_t *s
     case 0x1000: ANSWER(uint64_t, 2);       /* TYPE: CPU */
     case 0x1002: ANSWER(uint32_t, 1);       /* MAX_COMPUTE_UNITS */
     case 0x1010: ANSWER(uint64_t, LARGEST); /* MAX_MEM_ALLOC_SIZE */
+    case 0x1040: ANSWER(size_t, TEXELS); /* IMAGE_MAX_BUFFER_SIZE */
     case 0x1016: ANSWER(uint32_t, images ? (uint32_t)atol(images) : 1); /* IMAGE_SUPPORT */
     case 0x1019: ANSWER(uint32_t, 8 * ALIGN);
     case 0x101F: ANSWER(uint64_t, (uint64_t)number_of("NULL_CL_MEMORY", TOTAL));
@@ -249,6 +250,34 @@ EXPORT P clCreateSubBuffer(P whole, uint64_t flags, unsigned type, const void *r
   part->data = part->whole->data + offset;
   part->size = size;
   return part;
+}
+
+/* All of a buffer, as texels of four words. */
+EXPORT P clCreateImage(P context, uint64_t flags, C format, C desc, P host, int *code) {
+  const struct Desc {
+    unsigned type;
+    size_t width, others[5];
+    unsigned levels, samples;
+    P whole;
+  } *asked = desc;
+  const unsigned *words = format;
+  Object *whole = asked->whole;
+  const int failure = !is(context, CONTEXT)               ? -34
+                      : flags != 4 || host                ? misuse(INVALID_VALUE, "an image's flags")
+                      : asked->type != 0x10F6             ? misuse(INVALID_VALUE, "another image")
+                      : !is(whole, MEMORY) || whole->whole ? misuse(INVALID_MEM, "of no whole buffer")
+                      : words[0] != 0x10B5 || words[1] != 0x10DC
+                          ? misuse(-39, "texels of another format")
+                      : !asked->width || asked->width > TEXELS || asked->width > whole->size / 16
+                          ? misuse(-40, "an image of %zu texels", asked->width)
+                      : fails() ? OUT_OF_RESOURCES
+                                : SUCCESS;
+  Object *image = make(MEMORY, code, failure);
+  if (!image) return NULL;
+  image->whole = whole;
+  image->whole->count++;
+  image->size = 16 * asked->width;
+  return image;
 }
 
 static int done(P *event, int code) {

@@ -23,6 +23,7 @@ ATOMICS: dict[str, Callable[[Array, Array], Array]] = {
     **{"min": np.minimum, "max": np.maximum, "xchg": lambda _, value: value},
 }
 COPIED = 4  # bytes at a time
+IMAGE = "read_imageui"  # an image's texel: four words of 32 bits
 
 
 def access(each: Instruction) -> Step | None:
@@ -42,6 +43,8 @@ def access(each: Instruction) -> Step | None:
     name = function_name(str(each.more))
     if found := VECTOR.fullmatch(name):
         return _vector(each, found[1] == "load", bool(found[2]))
+    if name == IMAGE:
+        return _texel(each)
     if name.startswith("atomic_"):
         return _atomic(each, name)
     if name.startswith(("memset", "memcpy")):
@@ -73,6 +76,18 @@ def _vector(each: Instruction, loads: bool, half: bool) -> Step:
         _store(items, chosen, value, pointer, at, stored)
 
     return store
+
+
+def _texel(each: Instruction) -> Step:
+    """Of an image that lies in memory as a buffer does, from its pointer on."""
+    image, place = each.operands
+
+    def load(items: Items, chosen: Chosen) -> None:
+        at = items.read(place, chosen).astype(np.int64) * each.type.size
+        found = _load(items, chosen, image, at, each.type.dtype, each.type)
+        items.write(each.result, found, chosen)
+
+    return load
 
 
 def _at(

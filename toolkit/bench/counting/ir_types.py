@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from toolkit.bench.counting.memory import GLOBAL
+
 Kind = Literal["int", "float", "ptr", "void", "array", "struct"]
 FLOATS = {"half": 16, "float": 32, "double": 64}
 CONTAINERS = (8, 16, 32, 64)  # bits of numpy's integers
@@ -82,7 +84,9 @@ class Names(dict[str, Type]):
     """Types that a module gives names."""
 
 
-TOKEN = re.compile(r"\s*(?:i(\d+)|(half|float|double)\b|(void)\b|(ptr)\b|(%[\w.\"]+)|([<\[{]))")
+TOKEN = re.compile(
+    r"\s*(?:i(\d+)|(half|float|double)\b|(void)\b|(ptr)\b|(%[\w.\"]+)|(target\([^()]*\))|([<\[{]))"
+)
 SPACE = re.compile(r"\s*addrspace\((\d+)\)")
 POINTER = re.compile(r"\s*(?:addrspace\((\d+)\))?\s*\*")
 TIMES = re.compile(r"\s*(\d+)\s*x\s*")
@@ -100,7 +104,7 @@ def parse_type(text: str, at: int, names: Names) -> tuple[Type, int]:
 
 
 def _plain(found: re.Match[str], text: str, names: Names) -> tuple[Type, int]:
-    bits, name, void, pointer, named, bracket = found.groups()
+    bits, name, void, pointer, named, image, bracket = found.groups()
     at = found.end()
     if bits:
         return Type("int", int(bits)), at
@@ -113,6 +117,8 @@ def _plain(found: re.Match[str], text: str, names: Names) -> tuple[Type, int]:
         return Type("ptr", 64, space=int(space[1]) if space else 0), space.end() if space else at
     if named:
         return names[named], at
+    if image:  # as Clang 17 and later have it; before, it's a pointer to what nobody knows
+        return Type("ptr", 64, space=GLOBAL), at
     return _bracketed(bracket, text, at, names)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,9 @@ def count_launch(
     if inputs is None:
         inputs = random_inputs(family, case, np.random.default_rng(0))
     buffers = Buffers(_contents(family, case, inputs))
+    values = [*buffers.bases]
+    for name in kernel.requires(case, knobs).images:  # that begin with the argument
+        values += [buffers.bases[buffers.names.index(name)], np.int32(0)]
     size, local = kernel.grid(case, knobs)
     size = tuple(map(int, size))
     all_groups = int(np.prod(size)) // int(np.prod(local))
@@ -76,7 +80,7 @@ def count_launch(
     at_once = max(1, AT_ONCE // int(np.prod(local)))
     with _named(kernel, case, "its run in the counter fails"):
         for first in range(0, len(some), at_once):
-            _run(program, size, local, some[first : first + at_once], wave, buffers, issued)
+            _run(program, size, local, some[first : first + at_once], wave, buffers, values, issued)
     return Count(
         *(wave, len(some), all_groups, issued, buffers.traffic),
         *(program.function.local_bytes, program.private_bytes),
@@ -103,12 +107,13 @@ def _run(
     groups: Array,
     wave: int,
     buffers: Buffers,
+    values: Sequence[Any],
     issued: Issued,
 ) -> None:
     each = np.repeat(np.arange(len(groups)), int(np.prod(local)))
     memory = Memory(buffers, each, program.function.local_bytes, program.private_bytes)
     items = Items(size, local, groups, wave, memory)
-    bases = zip(program.function.parameters, buffers.bases, strict=True)
+    bases = zip(program.function.parameters, values, strict=True)
     run(program, items, {name: np.array([base]) for name, base in bases}, issued)
 
 

@@ -180,6 +180,8 @@ def _of_call(each: Instruction) -> int:
     if found := re.fullmatch(r"v(load|store)(_half)?\d*", name):
         size = kind.width * (2 if found[2] else kind.bits // 8)
         return _transfers(size) + (kind.width if found[2] else 0)
+    if name == "read_imageui":  # a texel of 16 bytes
+        return 1
     if name.startswith("convert_"):
         return kind.width
     if name in FUNCTIONS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opencl_kernels.formats import Array
-from toolkit.bench.counting.accesses import VECTOR, Step, access
+from toolkit.bench.counting.accesses import IMAGE, VECTOR, Step, access
 from toolkit.bench.counting.functions import function
 from toolkit.bench.counting.ir import Block, Function, Instruction, Value, with_known_spaces
 from toolkit.bench.counting.items import Chosen, Items
@@ -115,6 +115,8 @@ def _cost(block: Block, free: set[str]) -> Cost:
             multiply_adds += each.type.width
         elif each.op == "load":
             loads[each.operands[0].type.space] += -(-each.type.size // REGISTERS)
+        elif name == IMAGE:
+            loads[each.operands[0].type.space] += 1
         elif (found := VECTOR.fullmatch(name)) and found[1] == "load":
             size = each.type.width * (2 if found[2] else each.type.bits // 8)
             loads[each.operands[1].type.space] += -(-size // REGISTERS)

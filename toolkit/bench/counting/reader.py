@@ -37,7 +37,8 @@ def read_kernel(text: str, name: str) -> Function:
     head, body = text[found.end() : text.index("\n}", found.end())].split("\n", 1)
     names = Names()
     for declared in DECLARED.finditer(text):
-        names[declared[1]] = parse_type(declared[2], 0, names)[0]
+        known = declared[2] != "opaque"  # an image is
+        names[declared[1]] = parse_type(declared[2], 0, names)[0] if known else VOID
     addresses, local_bytes = _locals(text, names)
     parameters = tuple(re.findall(r"%([\w.\-]+)(?=\s*[,)])", head))
     blocks = {block.name: block for block in _blocks(body, len(parameters), names, addresses)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import sympy
 
-from opencl_kernels import Family, Kernel
+from opencl_kernels import Family, Kernel, family_of
 from opencl_kernels.case import Slots, as_json, c_expression, symbol_header
 from opencl_kernels.device_class import DeviceClass
 from opencl_kernels.family import kernels_for
@@ -93,12 +93,14 @@ def _spare(
     settings: Settings,
     programs: Programs,
 ) -> Iterator[Variant]:
-    """The same kernel with fewer registers, if it can do with fewer."""
-    most = settings.device_class.spare.get(kernel.name, {})
-    fewer = {name: min(value, most.get(name, value)) for name, value in knobs.items()}
-    second = variant_of(kernel, case, fewer, settings.symbols, programs) if most else first
-    if second != first:
-        yield second
+    """The same kernel with fewer registers or without images, as far as that is another."""
+    seen = [first]
+    for most in settings.device_class.spare.get(kernel.name, ()):
+        fewer = {name: min(value, most.get(name, value)) for name, value in knobs.items()}
+        another = variant_of(kernel, case, fewer, settings.symbols, programs)
+        if another not in seen:
+            seen.append(another)
+            yield another
 
 
 def variant_of(
@@ -124,7 +126,15 @@ def variant_of(
         requires=needs.features,
         local_bytes=needs.local_bytes or None,
         cut=kernel.cuts,
+        images=tuple(_numbers(kernel, case, needs.images)),
     )
+
+
+def _numbers(kernel: Kernel, case: Any, names: Sequence[str]) -> Iterator[int]:
+    """Where arguments stand that have these names."""
+    if names:  # else nobody asks what is kernel's family
+        arguments = ["sym", *(each.name for each in family_of(kernel.name).arguments(case))]
+        yield from map(arguments.index, names)
 
 
 def _no_room(name: str, kernels: Sequence[Kernel], case: Any, settings: Settings) -> PocketError:

@@ -11,11 +11,12 @@ from typing import Any
 import pyopencl as cl
 
 from toolkit.devices.driver_faults import concerns
-from toolkit.devices.features import SHUFFLED, device_features, opencl_version
+from toolkit.devices.features import SHUFFLED, answer, device_features, opencl_version
 from toolkit.errors import PocketError
-from toolkit.plan.schema import Dispatch, Phase, Plan, Variant
+from toolkit.plan.schema import TEXEL, Dispatch, Phase, Plan, Ref, Variant
 
 KERNEL = cl.kernel_work_group_info
+MOST_TEXELS = 2**31 - 1  # kernels count them by int
 COMPILE_FOR_IT = "compile the model for this device"
 WITHOUT_FAULT = 'a newer driver; or take the line out of "drivers" in plan.json to try it'
 
@@ -29,6 +30,7 @@ class DeviceLimits:
     features: frozenset[str]
     local_memory: int  # bytes of a work-group
     is_cpu: bool = True
+    image_texels: int = 0  # of an image over a buffer, at most
 
     @property
     def name(self) -> str:
@@ -44,6 +46,7 @@ def limits_of(device: cl.Device) -> DeviceLimits:
         frozenset(device_features(device)),
         int(device.local_mem_size),
         bool(device.type & cl.device_type.CPU),
+        answer(device, cl.device_info.IMAGE_MAX_BUFFER_SIZE, 0),
     )
 
 
@@ -57,7 +60,7 @@ def check_fit(plan: Plan, phases: Iterable[Phase], device: DeviceLimits) -> None
             reasons = [
                 f"{program_name(plan, variant)} {missing}"
                 for variant in step.variants
-                if (missing := lack(plan, variant, device))
+                if (missing := lack(plan, step, variant, device))
             ]
             if len(reasons) == len(step.variants):
                 left_out = any(fault(plan, variant, device) for variant in step.variants)
@@ -79,7 +82,7 @@ def program_name(plan: Plan, variant: Variant) -> str:
     return f"{program.source} ({program.kernel})"
 
 
-def lack(plan: Plan, variant: Variant, device: DeviceLimits) -> str:
+def lack(plan: Plan, step: Dispatch, variant: Variant, device: DeviceLimits) -> str:
     """What the plan says that a variant needs, and the device hasn't; empty where it has all."""
     missing = [f for f in variant.requires if f not in device.features]
     if missing:
@@ -87,6 +90,9 @@ def lack(plan: Plan, variant: Variant, device: DeviceLimits) -> str:
     needed = variant.local_bytes or 0
     if needed > device.local_memory:
         return f"needs {_too_much(needed, device)}"
+    texels = max((_texels(plan, step.args[number]) for number in variant.images), default=0)
+    if texels > min(device.image_texels, MOST_TEXELS):
+        return f"needs an image of {texels} texels, the device allows {device.image_texels}"
     return fault(plan, variant, device)
 
 
@@ -150,6 +156,16 @@ def _sub_group(kernel: cl.Kernel, device: cl.Device, local_size: Sequence[int]) 
         return int(answer)
     except cl.Error:
         return 0
+
+
+def _texels(plan: Plan, ref: Ref) -> int:
+    """Of all the memory that an argument lies in: the arena as the largest phase needs it."""
+    kind, index = ref[0], int(ref[-1])
+    if kind == "scratch":
+        return max(phase.arena_bytes for phase in plan.phases) // TEXEL
+    if kind == "weight":
+        return plan.files[plan.weights[index].file].bytes // TEXEL
+    return plan.buffers[index].bytes // TEXEL
 
 
 def _too_much(taken: int, device: DeviceLimits) -> str:

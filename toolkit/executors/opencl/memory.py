@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyopencl as cl
 
+from opencl_kernels.launch import texels_of
 from toolkit.errors import PocketError
 from toolkit.executors.opencl.errors import opencl_errors
-from toolkit.plan.schema import Phase, Plan, Ref
+from toolkit.plan.checks.images import place_of
+from toolkit.plan.schema import TEXEL, Phase, Plan, Ref
 
 FLAGS = cl.mem_flags
 
@@ -18,7 +20,8 @@ class PlanMemory:
 
     def __init__(self, path: Path, plan: Plan, context: cl.Context, queue: cl.CommandQueue) -> None:
         """Allocate all of it; `path` is the plan's folder."""
-        self._context, self._queue = context, queue
+        self._plan, self._context, self._queue = plan, context, queue
+        self._images: dict[cl.Buffer, cl.Image] = {}  # each of all of its buffer
         _check_alignment(plan, context.devices[0])
         arena = max((p.arena_bytes for p in plan.phases), default=0)
         self.symbols = self._zeros("the symbols", 4 * plan.slots)
@@ -41,9 +44,22 @@ class PlanMemory:
             return self.symbols
         return {"weight": self.weights, "buffer": self.buffers, "scratch": scratch}[ref[0]][ref[1]]
 
+    def view(self, ref: Ref, phase: Phase) -> tuple[cl.Image, np.int32]:
+        """All the memory that an argument lies in, as an image, and the texel where it begins."""
+        kind, index = ref[0], int(ref[-1])
+        whole = self.arena if kind == "scratch" else self.buffers[index]
+        if kind == "weight":
+            whole = self._shards[self._plan.weights[index].file]
+        if whole not in self._images:
+            self._images[whole] = texels_of(whole)
+        first, _ = place_of(ref, phase, self._plan)
+        return self._images[whole], np.int32(first // TEXEL)
+
     def release(self) -> None:
         """Give the memory back."""
+        images = self._images.values()
         for memory in (
+            *images,
             *self.weights,
             *self._shards.values(),
             *self.buffers,

@@ -113,7 +113,7 @@ class PhaseExecutor:
         check_fit(self.plan, [declared], self._limits)
         scratch = self._memory.scratch(declared)
         dispatches = {
-            place: self._choose(dispatch, scratch, gather)
+            place: self._choose(dispatch, declared, scratch, gather)
             for place, dispatch, gather in dispatches_of(declared)
         }
         self._bound[phase] = BoundPhase(declared, scratch, dispatches)
@@ -242,11 +242,12 @@ class PhaseExecutor:
         self._memory.release()
 
     def _choose(
-        self, step: Dispatch, scratch: list[cl.Buffer], gather: Gather | None
+        self, step: Dispatch, phase: Phase, scratch: list[cl.Buffer], gather: Gather | None
     ) -> BoundDispatch:
         words = self._gatherer.memory(gather.table) if self._gatherer and gather else {}
         args = [words.get(ref) or self._memory.of(ref, scratch) for ref in step.args]
-        return self._variants.choose(step, args)
+        view = self._memory.view
+        return self._variants.choose(step, args, lambda n: view(step.args[n], phase))
 
     def _declared(self, phase: str) -> Phase:
         found = self.plan.phase(phase)
@@ -289,7 +290,7 @@ class PhaseExecutor:
             if bound.ran or last or error.code not in OF_VARIANT:
                 raise
             self._variants.refuse(dispatch.variant, str(error))
-            bound.replace(place, self._choose(step, bound.scratch, gather))
+            bound.replace(place, self._choose(step, bound.phase, bound.scratch, gather))
             return self._launch(bound, place, step, gather, slots)
         if self._timed is not None:
             kernel = self.plan.programs[dispatch.variant.program].kernel

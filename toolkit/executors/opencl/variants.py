@@ -5,8 +5,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import pyopencl as cl
 
 from toolkit.executors.opencl.device_fit import (
@@ -21,6 +22,7 @@ from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.plan.schema import Dispatch, Plan, Variant
 
 T = TypeVar("T")
+View: TypeAlias = Callable[[int], tuple[cl.Image, np.int32]]  # PlanMemory.view
 NEWER_POCL = "this PoCL is older than the processor: apt-get install pocl-opencl-icd"
 UNEDIT = "undo edits in kernels/, or compile the model again for this device"
 
@@ -46,15 +48,15 @@ class VariantChoice:
         self._refused: dict[Variant, str] = {}  # and why, at a launch
         self._noted: set[str] = set()
 
-    def choose(self, step: Dispatch, arguments: Sequence[cl.Buffer]) -> BoundDispatch:
+    def choose(self, step: Dispatch, arguments: Sequence[cl.Buffer], view: View) -> BoundDispatch:
         """The first variant that the device has everything for, that builds and that fits.
 
-        One that spills is taken where no other works.
+        One that spills is taken where no other works. `view` is of an argument's number.
         """
         reasons: list[str] = []
         for may_spill in (False, True):
             reasons.clear()
-            if chosen := self._first_that_works(step, arguments, may_spill, reasons):
+            if chosen := self._first_that_works(step, arguments, view, may_spill, reasons):
                 return chosen
         hint = NEWER_POCL if "unknown target CPU" in "".join(reasons) else UNEDIT
         raise nothing_runs(step, self._limits, reasons, hint)
@@ -63,13 +65,14 @@ class VariantChoice:
         self,
         step: Dispatch,
         arguments: Sequence[cl.Buffer],
+        view: View,
         may_spill: bool,
         reasons: list[str],  # against those before it, or against all
     ) -> BoundDispatch | None:
         failures: list[str] = []  # the reasons that nobody could know before a build
         for variant in step.variants:
-            missing = lack(self._plan, variant, self._limits)
-            found = missing or self._usable(variant, step, arguments, may_spill)
+            missing = lack(self._plan, step, variant, self._limits)
+            found = missing or self._usable(variant, step, arguments, view, may_spill)
             if not isinstance(found, str):
                 self._note(failures)
                 return BoundDispatch(variant, found)
@@ -89,7 +92,12 @@ class VariantChoice:
             print(f"note: {said}\nnote: the next variant is used instead", file=sys.stderr)
 
     def _usable(
-        self, variant: Variant, step: Dispatch, arguments: Sequence[cl.Buffer], may_spill: bool
+        self,
+        variant: Variant,
+        step: Dispatch,
+        arguments: Sequence[cl.Buffer],
+        view: View,
+        may_spill: bool,
     ) -> cl.Kernel | str:
         """The kernel of a variant, ready to launch, or why it can't be used here."""
         built = self._refused.get(variant) or self._program(variant.program)
@@ -102,17 +110,23 @@ class VariantChoice:
             return f"gives no kernel: {error}"
         spilled = "" if may_spill else spill(kernel, self._device, self._limits)
         unfit = excess(kernel, variant, self._device, self._limits) or spilled
-        return unfit or self._bound(kernel, step, arguments)
+        if unfit:
+            return unfit
+        try:
+            views = [each for number in variant.images for each in view(number)]
+        except cl.Error as error:  # some drivers refuse images that they said to take
+            return f"gets no image here: {error}"
+        return self._bound(kernel, step, [*arguments, *views])
 
     def _bound(
-        self, kernel: cl.Kernel, step: Dispatch, arguments: Sequence[cl.Buffer]
+        self, kernel: cl.Kernel, step: Dispatch, arguments: Sequence[Any]
     ) -> cl.Kernel | str:
         """One kernel object per dispatch, bound once: recorded steps need that (see the runner)."""
         if kernel.num_args != len(arguments):
             return f"takes {kernel.num_args} arguments, the plan gives {len(arguments)}"
         with opencl_errors(f"an argument of {step.name} is not accepted", UNEDIT):
-            for number, memory in enumerate(arguments):
-                kernel.set_arg(number, memory)
+            for number, given in enumerate(arguments):
+                kernel.set_arg(number, given)
         return kernel
 
     def _program(self, index: int) -> cl.Program | str:

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from toolkit.errors import PocketError
 from toolkit.plan.arena import lifetimes, overlap
+from toolkit.plan.checks.images import image_problems
 from toolkit.plan.checks.values import (
     expr_problems,
     index_problems,
@@ -130,6 +131,7 @@ def dispatch_problems(
         yield damaged(f"{at}.variants", "there is no way to run this dispatch")
     for i, variant in enumerate(step.variants):
         yield from _variant_problems(f"{at}.variants[{i}]", variant, plan, box)
+        yield from image_problems(f"{at}.variants[{i}]", variant, step, phase, plan)
 
 
 def _variant_problems(at: str, v: Variant, plan: Plan, box: Box) -> Iterator[PocketError]:

@@ -21,6 +21,7 @@ from toolkit.plan.schema.plan import FORMAT, Cooperative, Phase, Plan
 from toolkit.plan.schema.programs import (
     BUILD_OPTIONS,
     FEATURES,
+    TEXEL,
     DriverFault,
     Program,
     Variant,
@@ -52,6 +53,7 @@ __all__ = [
     "SLOT_ALIGN",
     "STATE_LAYOUTS",
     "STEPS",
+    "TEXEL",
     "UPDATES",
     "WEIGHT_ALIGN",
     "Buffer",

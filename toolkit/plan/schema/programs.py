@@ -6,6 +6,7 @@ from typing import Any
 
 from toolkit.plan.expr import Expr
 
+TEXEL = 16  # bytes: a multiple of it is where an image's argument begins and ends
 FEATURES = ("fp16", "subgroups", "shuffles", "images", "int_dot")
 # Of a program's build. A plan comes from elsewhere: these change what numbers a kernel computes and
 # nothing else, while some compilers have options that read or write files.
@@ -63,6 +64,10 @@ class Variant:
 
     local_bytes  what a work-group takes of local memory; not written where it takes none
     cut          the axis along which it may be launched in pieces with offsets, if there is one
+    images       indices into the dispatch's arguments: behind them the kernel takes, for each of
+                 these, an image1d_buffer_t of all the memory that the argument lies in (the arena,
+                 a weights file, a buffer), whose texels are four words of 32 bits (TEXEL bytes),
+                 and an int: the texel where the argument begins
     """
 
     program: int
@@ -71,3 +76,4 @@ class Variant:
     requires: tuple[str, ...] = ()
     local_bytes: int | None = None
     cut: int | None = None
+    images: tuple[int, ...] = field(default=(), metadata={"unless_empty": True})
