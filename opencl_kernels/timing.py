@@ -21,7 +21,7 @@ from opencl_kernels.device_class import CPU, GENERIC
 from opencl_kernels.family import Family, random_inputs
 from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.kernel import Argument, Kernel, Knobs, nbytes, source_text
-from opencl_kernels.launch import all_defines, build
+from opencl_kernels.launch import all_defines, build, texels_of
 
 COLD = 1 << 28  # bytes that few caches hold: at least so many lie between two uses of one
 MOST_COPIES = 256
@@ -117,13 +117,16 @@ class Timer:
         arguments, values = family.arguments(case), symbols(case)
         copies, sym = _copies(arguments, self.cold), self.buffer(values)
         buffers = [self._buffers(a, inputs.get(a.name), copies) for a in arguments]
+        names = [argument.name for argument in arguments]
+        images = [buffers[names.index(name)][0] for name in kernel.requires(case, knobs).images]
+        views = [each for image in images for each in (texels_of(image), np.int32(0))]
         size, local = kernel.grid(case, knobs)
         bound = [cl.Kernel(program, kernel.name) for _ in range(copies)]
         for number, each in enumerate(bound):
-            each.set_args(sym, *(of[number % len(of)] for of in buffers))
+            each.set_args(sym, *(of[number % len(of)] for of in buffers), *views)
 
         # `buffers` is a default, as kernels do not keep their arguments.
-        def launch(number: int, _kept: Any = buffers) -> float:
+        def launch(number: int, _kept: Any = (buffers, views)) -> float:
             cl.enqueue_copy(self.queue, sym, values)  # some kernels advance the position
             return self.seconds_of(bound[number % copies], size, local)
 

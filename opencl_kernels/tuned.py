@@ -6,8 +6,8 @@ work-group may take.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import product
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain, product
 from typing import Any
 
 from opencl_kernels.case import Case
@@ -47,6 +47,21 @@ def _stored(case: Any) -> Iterator[str]:
 def default_knobs(kernel: Kernel, device_class: str) -> dict[str, int]:
     """The first value of each knob on a class of devices."""
     return {name: values_of(kernel, name, device_class)[0] for name in kernel.knobs}
+
+
+def knobs_within(
+    kernel: Kernel, case: Case, device_class: str, features: Collection[str]
+) -> dict[str, int] | None:
+    """The defaults, or these with another value of one knob, that need no more than features.
+
+    None where there are none.
+    """
+    usual = default_knobs(kernel, device_class)
+    others = (
+        {**usual, name: value} for name in usual for value in values_of(kernel, name, device_class)
+    )
+    each = chain([usual], others)
+    return next((k for k in each if {*kernel.requires(case, k).features} <= {*features}), None)
 
 
 def usual_knobs(kernel: Kernel, case: Case, device_class: str, room: int) -> dict[str, int] | None:

@@ -47,7 +47,7 @@ MANY = Product(M=sympy.Symbol("seq"), N=64, K=96, x="f16", at=At())
 @pytest.mark.parametrize(
     ("device_class", "w", "kernels"),
     [
-        ("adreno", E0M4, ["gemm_half 8", "gemm_half 4"]),
+        ("adreno", E0M4, ["gemm_half 8 image", "gemm_half 8", "gemm_half 4"]),
         ("mali", E0M4, ["gemm_half 4"]),
         ("mali", Q8, ["gemm_half_q8 6", "gemm_half_q8 4"]),
         ("generic", F16, ["gemm_half_f16 8", "gemm_half_f16 4"]),
@@ -59,14 +59,20 @@ MANY = Product(M=sympy.Symbol("seq"), N=64, K=96, x="f16", at=At())
 def test_prefill_has_tiles_of_fewer_rows_in_reserve(
     device_class: str, w: Stored, kernels: list[str], x: str
 ) -> None:
-    """The number is MB; rows of floats, and weights in floats, are multiplied as floats."""
+    """The number is MB; rows of floats, and weights in floats, are multiplied as floats.
+
+    What reads x as an image has one behind it that doesn't.
+    """
     programs, found = Programs(), CLASSES[device_class]
     settings = Settings(found, symbols_of_texts(1), 1, 64, "f16", "f16", 1, 32768)
     case = replace(MANY, w=w, x=x)
     made = variants_of("p", FAMILIES["gemm"], case, settings, programs)
     each = [list(programs.index)[variant.program] for variant in made]
     assert [p.kernel for p in each][-2:] == FLOATS
-    halves = [f"{p.kernel} {dict(p.defines)['MB']}" for p in each[:-2]]
+    image = [" image" * ("X_IMAGE" in dict(p.defines)) for p in each]
+    halves = [
+        f"{p.kernel} {dict(p.defines)['MB']}{i}" for p, i in zip(each[:-2], image[:-2], strict=True)
+    ]
     assert halves == (kernels if x == "f16" else [])
 
 

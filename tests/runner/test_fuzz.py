@@ -118,11 +118,16 @@ def good(toy: Toy) -> Path:
 
 
 def with_sampling(toy: Toy) -> Path:
-    """The toy with the buffers of a plan that samples, which nothing reads, and tests."""
+    """The toy with the buffers of a plan that samples, which nothing reads, tests and images."""
     toy.plan["buffers"] += [
         buffer("sampling", "input", "i32", [16], 64),
         buffer("logprobs", "output", "f32", [1, C + 1], 4 * (C + 1)),
     ]
+    for phase in toy.plan["phases"]:
+        phase["steps"][0]["variants"][0] |= {"requires": ["images"], "images": [2]}
+    image = "__global float *x, __read_only image1d_buffer_t shown, const int first)"
+    toy.sources["embed"] = toy.sources["embed"].replace("__global float *x)", image)
+    assert image in toy.sources["embed"]
     toy.plan["tests"] = [embed_test(toy), embed_test(toy) | {"after": 0}]
     toy.save()
     return toy.folder

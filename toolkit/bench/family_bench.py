@@ -12,8 +12,9 @@ from opencl_kernels import FAMILIES, Family, Kernel
 from opencl_kernels.case import Case, case_id
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.family import kernels_for
-from opencl_kernels.tuned import default_knobs
+from opencl_kernels.tuned import knobs_within
 from toolkit.bench.kernel_bench import lacks
+from toolkit.devices.features import device_features
 from toolkit.errors import PocketError
 from toolkit.nearest import unknown
 from toolkit.tables import table
@@ -89,7 +90,6 @@ def bench_families(
     """
     from opencl_kernels.timing import Copying, Roof, Timer
     from toolkit.bench.vendor_sgemm import vendor_sgemm
-    from toolkit.devices.features import device_features
     from toolkit.executors.opencl.device_choice import choose_device
     from toolkit.toolchain.linker import check_linker
 
@@ -174,9 +174,10 @@ def _row(timer: Any, copying: Any, peak: float, shape: Shape) -> dict[str, Any]:
 
 def _rounds(timer: Any, shape: Shape) -> list[list[float]]:
     """Seconds of the kernels, in turn; the first round comes in no figure."""
-    launches = []
+    launches, features = [], device_features(timer.device)
     for kernel in shape.kernels:
-        knobs = default_knobs(kernel, shape.device_class)
+        knobs = knobs_within(kernel, shape.case, shape.device_class, features)
+        assert knobs is not None, f"{kernel.name} needs what the device lacks"
         launches.append(timer.prepared(shape.family, kernel, shape.case, knobs)[0])
     rounds: list[list[float]] = []
     end = time.monotonic() + timer.seconds

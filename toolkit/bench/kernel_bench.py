@@ -8,7 +8,7 @@ from opencl_kernels import FAMILIES, KERNELS, Family, Kernel
 from opencl_kernels.case import Case, case_id
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.family import kernels_for
-from opencl_kernels.tuned import default_knobs
+from opencl_kernels.tuned import default_knobs, knobs_within
 from toolkit.compiler.cost.work import share_names
 from toolkit.errors import PocketError
 from toolkit.nearest import unknown
@@ -105,7 +105,10 @@ def choose(
 
 def lacks(kernel: Kernel, case: Case, features: Collection[str]) -> list[str]:
     """What a kernel requires for a case, and the device hasn't."""
-    needs = kernel.requires(case, default_knobs(kernel, kernel.classes[0]))
+    name = kernel.classes[0]
+    if knobs_within(kernel, case, name, features) is not None:
+        return []
+    needs = kernel.requires(case, default_knobs(kernel, name))
     return [each for each in needs.features if each not in features]
 
 
