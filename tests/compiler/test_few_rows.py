@@ -14,7 +14,7 @@ from opencl_kernels import FAMILIES
 from opencl_kernels.case import At, symbols_of_texts
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.layouts import F16, F32, Stored, quantized
-from opencl_kernels.matmul.matmul import Product
+from opencl_kernels.matmul.matmul import Norm, Product
 from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
 from toolkit.plan.schema import Plan
 
@@ -74,6 +74,36 @@ def test_prefill_has_tiles_of_fewer_rows_in_reserve(
         f"{p.kernel} {dict(p.defines)['MB']}{i}" for p, i in zip(each[:-2], image[:-2], strict=True)
     ]
     assert halves == (kernels if x == "f16" else [])
+
+
+ONE_ROW = replace(MANY, M=1, w=E0M4)
+
+
+@pytest.mark.parametrize(
+    ("device_class", "case", "reads"),
+    [
+        ("adreno", ONE_ROW, True),
+        ("adreno", replace(MANY, w=Q8, LDX=128, X0=32), True),
+        ("adreno", replace(MANY, w=F16), True),
+        ("adreno", replace(MANY, w=E0M4, LDX=100), False),  # rows that begin within a texel
+        ("adreno", replace(MANY, w=E0M4, LDX=128, X0=4), False),
+        ("adreno", replace(ONE_ROW, norm=Norm(1e-6)), False),  # x is read once, and in floats
+        ("adreno", replace(ONE_ROW, w=Q8), False),  # half a texel for each word of codes
+        ("mali", ONE_ROW, False),
+        ("generic", replace(MANY, w=E0M4), False),
+    ],
+)
+def test_what_adreno_reads_as_an_image(device_class: str, case: Product, reads: bool) -> None:
+    """x, the first argument behind the symbols; where a device can't, as a buffer."""
+    settings = Settings(CLASSES[device_class], symbols_of_texts(1), 1, 64, "f16", "f16", 1, 32768)
+    family = FAMILIES["gemv" if case.M == 1 else "gemm"]
+    first, *others = variants_of("p", family, case, settings, Programs())
+    assert first.images == ((1,) if reads else ())
+    assert ("images" in first.requires) == reads
+    assert "fp16" in first.requires and not any(each.images for each in others)
+    if reads:
+        without = replace(first, program=others[0].program, requires=("fp16",), images=())
+        assert others[0] == without
 
 
 def test_prefill_of_processors_is_as_it_was() -> None:
