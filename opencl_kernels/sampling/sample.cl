@@ -10,6 +10,11 @@
 #define OWN(lane) first_item(lane, WG, V) // first id of the range that is a work-item's own
 
 #include "sampling_team.clh"
+float value_at(__global const float *x, __global const uint *counts, int penalised,
+               const Options *o, int i) {
+  return value_of(x[i], penalised ? counts[i] : 0, o);
+}
+
 // The largest of the first `count` values; an id of -1 if that is no number.
 Best best_of(__global const float *x, __global const uint *counts, int penalised,
              const Options *o, int count, TEAM) {

@@ -31,6 +31,8 @@ from opencl_kernels.tuned import usual_knobs
 
 MOST_GROUPS = 64  # every work-group reads what each of them has found
 LEAST_SLICE = 512  # ids that are worth a work-group
+COUNTS = 4096  # bytes of local memory: how often the text has each id of a tile
+LISTED = 1024  # weights that sample_pick lists in local memory
 
 
 def groups_of(vocabulary: int, compute_units: int) -> int:
@@ -51,7 +53,6 @@ def _arguments(case: Choice, **roles: Role) -> tuple[Argument, ...]:
         "top_ids": ("i32", (case.B, case.GROUPS)),
         "histogram": ("u32", (case.B, 3, BINS)),
         "masses": ("u32", (case.B, case.GROUPS, 4)),
-        "candidates": ("u32", (case.V, 2)),
         "logprobs": ("f32", text),
     }
     ids = {"tokens": token_ids(new, case.V), "ids": token_ids(text, case.V)}
@@ -60,14 +61,14 @@ def _arguments(case: Choice, **roles: Role) -> tuple[Argument, ...]:
 
 def _best_arguments(case: Choice) -> tuple[Argument, ...]:
     return _arguments(
-        case, logits="in", sampling="in", tokens="in", ids="inout", weights="out",
+        case, logits="in", sampling="in", tokens="in", ids="inout",
         tops="out", top_ids="out", histogram="out",
     )  # fmt: skip
 
 
 def _weights_arguments(case: Choice) -> tuple[Argument, ...]:
     return _arguments(
-        case, logits="in", sampling="in", tops="in", top_ids="in", weights="inout",
+        case, logits="in", sampling="in", tops="in", top_ids="in", ids="in", weights="out",
         histogram="inout", masses="out",
     )  # fmt: skip
 
@@ -75,8 +76,7 @@ def _weights_arguments(case: Choice) -> tuple[Argument, ...]:
 def _pick_arguments(case: Choice) -> tuple[Argument, ...]:
     return _arguments(
         case, logits="in", sampling="in", tops="in", top_ids="in", weights="in",
-        histogram="in", masses="in", candidates="out", tokens="inout", ids="inout",
-        logprobs="inout",
+        histogram="in", masses="in", tokens="inout", ids="inout", logprobs="inout",
     )  # fmt: skip
 
 
@@ -93,12 +93,12 @@ def _before_weights(case: Choice) -> dict[str, Array]:
             inputs[argument.name] = rng.standard_normal(argument.shape).astype(np.float32)
         else:
             inputs[argument.name] = argument.random(rng).astype(np.int32)
-    counts = np.zeros((case.B, case.V), np.uint32)
-    return inputs | {"weights": counts} | best_reference(inputs, case)
+    return inputs | best_reference(inputs, case)
 
 
 def _before_pick(case: Choice) -> dict[str, Array]:
-    inputs = _before_weights(case)
+    none = np.zeros((case.B, case.V), np.uint32)  # where no id is drawn
+    inputs = {"weights": none} | _before_weights(case)
     inputs |= weights_reference(inputs, case)
     rows = zip(inputs["weights"], last_rows(inputs, case), strict=True)
     masses = [
@@ -136,7 +136,7 @@ def _weights_work(case: Choice) -> tuple[int, int]:
 
 
 def _pick_work(case: Choice) -> tuple[int, int]:
-    """The weights are read once, where an id is drawn."""
+    """The weights are read once, where an id is drawn: more often if many are alike."""
     drawn = bool((case.options or {}).get("temperature"))
     return 4 * (3 * BINS + drawn * case.V) * case.B, (BINS + 2 * drawn * case.V) * case.B
 
@@ -191,21 +191,21 @@ def _launch(
 BEST = _launch(
     *("sample_best", _best_arguments, best_reference, _one_pass, _given, _slices_grid),
     item_bytes=8 + 4,  # the best of each
-    more_bytes=0,
+    more_bytes=COUNTS,
 )
 WEIGHTS = _launch(
     *("sample_weights", _weights_arguments, weights_reference, _weights_work),
     inputs=lambda case: _named(_before_weights(case), _weights_arguments(case)),
     grid=_slices_grid,
-    item_bytes=8,
-    more_bytes=4 * 3 * BINS,
+    item_bytes=0,
+    more_bytes=4 * 3 * BINS + COUNTS,
 )
 PICK = _launch(
     *("sample_pick", _pick_arguments, pick_reference, _pick_work),
     inputs=lambda case: _named(_before_pick(case), _pick_arguments(case)),
     grid=_pick_grid,
     item_bytes=8,
-    more_bytes=4 * (3 * BINS + 1),
+    more_bytes=4 * (3 * (BINS + 1) + 1) + 8 * LISTED,
     symbols="inout",
 )
 LAUNCHES = (BEST, WEIGHTS, PICK)  # in this order

@@ -45,25 +45,17 @@ def _texts(inputs: Mapping[str, Array], case: Choice) -> tuple[Array, list[Array
     seq, past, _, *start = symbols(case)
     ids = inputs["ids"].copy()
     ids[:, past : past + seq] = inputs["tokens"].reshape(case.B, seq)
-    padding = [np.full(start[b], -1, np.int32) for b in range(case.B)]
-    texts = [np.concatenate([padding[b], ids[b, start[b] : past + seq]]) for b in range(case.B)]
-    return ids, texts
+    return ids, [_text(row, start[b], past + seq) for b, row in enumerate(ids)]
 
 
-def _counts(text: Array, packed: Array, case: Choice) -> Array:
-    window = int(packed[9])
-    seen = text[-window:] if window > 0 else text
-    return np.bincount(seen[(seen >= 0) & (seen < case.V)], minlength=case.V).astype(np.uint32)
+def _text(ids: Array, start: int, end: int) -> Array:
+    """A row's ids up to `end`, of which those before `start` are none."""
+    return np.concatenate([np.full(start, -1, np.int32), ids[start:end]])
 
 
 def last_rows(inputs: Mapping[str, Array], case: Choice) -> Array:
     """The logits [B, V] that the next ids are chosen by."""
     return np.asarray(inputs["logits"].reshape(case.B, -1, case.V)[:, -1])
-
-
-def _is_penalised(packed: Array) -> bool:
-    repeat, flat, each = packed.view(np.float32)[4:7]
-    return bool(repeat != 1 or flat != 0 or each != 0)
 
 
 def best_reference(inputs: Mapping[str, Array], case: Choice) -> dict[str, Array]:
@@ -72,18 +64,15 @@ def best_reference(inputs: Mapping[str, Array], case: Choice) -> dict[str, Array
     tops = np.empty((case.B, case.GROUPS, 2), np.float32)
     top_ids = np.empty((case.B, case.GROUPS), np.int32)
     starts = [0, *np.cumsum([part.size for part in slices(np.arange(case.V), case)])]
-    counts = np.zeros((case.B, case.V), np.uint32)
     for b, row in enumerate(last_rows(inputs, case)):
         values = sample.penalised(row, inputs["sampling"], texts[b])
-        counts[b] = _counts(texts[b], inputs["sampling"], case)
         for g, (part, logits) in enumerate(
             zip(slices(values, case), slices(row, case), strict=True)
         ):
             tops[b, g] = part.max(), logits.max()
             top_ids[b, g] = starts[g] + np.argmax(part)
-    found = {"ids": ids, "tops": tops, "top_ids": top_ids}
-    found["histogram"] = np.zeros((case.B, 3, BINS), np.uint32)
-    return found | ({"weights": counts} if _is_penalised(inputs["sampling"]) else {})
+    histogram = np.zeros((case.B, 3, BINS), np.uint32)
+    return {"ids": ids, "tops": tops, "top_ids": top_ids, "histogram": histogram}
 
 
 def _draws(packed: Array) -> bool:
@@ -98,17 +87,16 @@ def weights_reference(inputs: Mapping[str, Array], case: Choice) -> dict[str, Ar
     `masses_of` has the sums by slices: a weight may differ in its last bits, and two words don't
     tell of two numbers how close they are.
     """
-    weights, histogram = inputs["weights"].copy(), inputs["histogram"].copy()
-    packed = inputs["sampling"]
+    histogram, packed = inputs["histogram"].copy(), inputs["sampling"]
+    if not _draws(packed):
+        return {"histogram": histogram}
+    seq, past, _, *start = symbols(case)
+    weights = np.empty((case.B, case.V), np.uint32)
     for b, row in enumerate(last_rows(inputs, case)):
-        if _draws(packed):
-            count = inputs["weights"][b].astype(np.int64)
-            text = np.repeat(np.arange(case.V), count) if _is_penalised(packed) else np.empty(0)
-            every = packed.copy()
-            every[9] = 0  # the counts are of the window
-            values = sample.penalised(row, every, text.astype(np.int32))
-            weights[b] = sample.weights(values, packed.view(np.float32)[0])
-            histogram[b] = histogram_of(weights[b])
+        text = _text(inputs["ids"][b], start[b], past + seq)
+        values = sample.penalised(row, packed, text)
+        weights[b] = sample.weights(values, packed.view(np.float32)[0])
+        histogram[b] = histogram_of(weights[b])
     return {"weights": weights, "histogram": histogram}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -155,25 +156,22 @@ def test_attention_reads_each_line_of_keys_and_values_once(
         assert found.private_bytes == 0, kernel.name
 
 
-SAMPLED = Choice(M=1, V=8192, C=64, GROUPS=8, last_rows=True, at=At(past=51))
+SAMPLED = Choice(M=1, V=8192, C=500, GROUPS=8, last_rows=True, at=At(past=451))
+ASKED: dict[str, dict[str, float]] = {
+    "top_k": {"top_k": 40},
+    "top_p": {"top_p": 0.95},
+    "min_p": {"min_p": 0.01},
+    "repetition": {"repetition_penalty": 1.1},
+    "presence": {"presence_penalty": 0.5, "frequency_penalty": 0.2, "window": 200},
+    "logprobs": {"logprobs": 1},
+}
+TOGETHER = [(), *(each for n in range(1, 7) for each in combinations(ASKED, n))]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "repetition_penalty": 1.1},
-        {"temperature": 1.5, "min_p": 0.05, "logprobs": 1, "seed": 5},
-    ],
-    ids=["greedy", "cuts", "logprobs"],
-)
-def test_sampling_passes_over_the_vocabulary_three_times_at_most(
-    options: dict[str, float],
-) -> None:
-    """Over logits, in all launches; over weights, first counts of what came before, as often."""
-    case = replace(SAMPLED, options=options)
+def passes(case: Choice, scale: float) -> dict[str, float]:
+    """How often all launches read what is as long as the vocabulary; their ids are checked."""
     held: dict[str, Array] = random_inputs(sample.FAMILY, case, np.random.default_rng(3))
-    held["logits"] *= 3
+    held["logits"] *= scale
     expected, lines = sample.reference(held, case), {"logits": 0, "weights": 0}
     for family in slices.LAUNCHES:
         (kernel,) = family.kernels
@@ -182,12 +180,42 @@ def test_sampling_passes_over_the_vocabulary_three_times_at_most(
         given = {a.name: held[a.name] for a in family.arguments(case) if a.role != "out"}
         found = count_launch(family, kernel, case, knobs, WAVES["mali"], given)
         held |= found.outputs
-        for name in {*lines} & {*found.traffic}:
+        assert found.private_bytes == 0 and found.local_bytes <= 24576
+        long = {a.name for a in family.arguments(case) if np.prod(a.shape) >= case.V}
+        assert long <= {*lines}
+        for name in long & {*found.traffic}:
             lines[name] += found.traffic[name].read[64]
     assert all((held[name] == expected[name]).all() for name in ("tokens", "ids", "sym"))
-    pieces = 3 * case.GROUPS * 2  # lines that two slices, or the ends of one's passes, share
-    assert lines["logits"] <= 3 * case.V * 4 // 64 + pieces
-    assert lines["weights"] <= 3 * case.V * 4 // 64 + pieces
+    return {name: each / (case.V * 4 / 64) for name, each in lines.items()}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(each, marks=(pytest.mark.slow,) if 2 <= len(each) < 6 else ())
+        for each in TOGETHER
+    ],
+    ids="-".join,
+)
+def test_sampling_passes_over_the_vocabulary_three_times_at_most(asked: tuple[str, ...]) -> None:
+    """Over logits and weights together; nothing else is as long. Whatever is asked for."""
+    options = {name: value for each in asked for name, value in ASKED[each].items()}
+    found = passes(replace(SAMPLED, options={**options, "temperature": 1.0}), 3)
+    # A part of the ids may begin in a line in which the one before ends.
+    assert found["logits"] + found["weights"] <= 3.05
+
+
+def test_the_likeliest_id_takes_one_pass_and_its_logprob_another() -> None:
+    for asked in ((), ASKED["repetition"], ASKED["presence"] | ASKED["logprobs"]):
+        found = passes(replace(SAMPLED, options={**asked} if asked else {}), 3)
+        assert found["weights"] == 0 and found["logits"] <= (2.01 if "logprobs" in asked else 1)
+
+
+@pytest.mark.parametrize("asked", [{"top_k": 40}, {"top_p": 0.9}, {"min_p": 0.9999}])
+def test_a_bin_of_many_weights_costs_few_passes_more(asked: dict[str, float]) -> None:
+    """All logits are within 3 %: the bin is parted before its weights are listed."""
+    found = passes(replace(SAMPLED, options={**asked, "temperature": 0.8}), 0.003)
+    assert found["logits"] + found["weights"] <= 4.3
 
 
 @pytest.mark.slow
