@@ -19,6 +19,7 @@
 #endif
 #define RUN 0 // whole groups
 #define SLICES 1 // a work-item goes over all of K
+#define REMADE 1 // in floats, what passes halves
 #define AT_ONCE 2
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 #include "matmul.clh"

@@ -39,6 +39,7 @@ def _strip_defines(case: Product, knobs: Knobs) -> Defines:
         **matmul.defines(case),
         **knobs,
         **strips.runs(case, knobs),
+        "STRIPS": strips.together(case.N, bool(case.normed), knobs),
         "MB": strips.rows(case, knobs),
     }
 
@@ -58,13 +59,14 @@ def _images(case: Product, knobs: Knobs) -> tuple[str, ...]:
 
 def strip_grid(case: Any, knobs: Knobs) -> Grid:
     """Work-groups of strips and of rows."""
-    groups = ceil_div(strips.count(case.N), knobs["STRIPS"])
+    each = strips.together(case.N, bool(case.normed), knobs)
+    groups = ceil_div(strips.count(case.N), each)
     return (groups * knobs["WG"], ceil_div(case.M, strips.rows(case, knobs))), (knobs["WG"], 1)
 
 
 def _strip_requires(case: Product, knobs: Knobs) -> Requires:
-    """The slices' sums of a strip; with a norm one number of each work-item."""
-    norm = knobs["WG"] if case.normed else 0
+    """The slices' sums of a strip; with a norm a number of each work-item, and some of all."""
+    norm = knobs["WG"] + strips.HEADS if case.normed else 0
     return Requires(local_bytes=4 * (strips.rows(case, knobs) * strips.sums(knobs) + norm))
 
 

@@ -120,7 +120,9 @@ def _defines(case: Pair, knobs: Knobs) -> Defines:
 
 
 def _suited(case: Pair, knobs: Knobs) -> Knobs:
-    """The knobs with a run of words that a slice of either product can take."""
+    """The knobs with strips for both products, and a run that a slice of either can take."""
+    together = strips.together(sum(case.N), case.norm is not None, knobs)
+    knobs = {**knobs, "STRIPS": together}
     if not case.w.bits:
         return knobs
     return {**knobs, "RUN": min(strips.run(each, knobs) for each in case.each())}
@@ -150,7 +152,8 @@ def _half_defines(case: Pair, knobs: Knobs) -> Defines:
 
 def _strip_grid(case: Pair, knobs: Knobs) -> Grid:
     """Groups of the first product, then of the second."""
-    grids = [gemv.strip_grid(each, knobs) for each in case.each()]
+    suited = _suited(case, knobs)
+    grids = [gemv.strip_grid(each, suited) for each in case.each()]
     (first, rows), local = grids[0]
     return (first + grids[1][0][0], rows), local
 

@@ -10,10 +10,22 @@ from opencl_kernels.case import Defines, ceil_div
 from opencl_kernels.formats import STRIP
 from opencl_kernels.kernel import Knobs
 
+FEWEST_GROUPS = 32  # work-groups that keep a phone's GPU busy
+HEADS = 8  # floats of local memory beside one of each work-item: sums of a norm (gemv_rows.clh)
+
 
 def count(outputs: int) -> int:
     """Strips of a weight."""
     return int(ceil_div(outputs, STRIP))
+
+
+def together(outputs: int, normed: bool, knobs: Knobs) -> int:
+    """Strips that a work-group does, one after the other: STRIPS, or more with a norm.
+
+    That is every work-group's own: up to four strips share one as long as FEWEST_GROUPS are left.
+    """
+    most = count(outputs) // FEWEST_GROUPS if normed else 1
+    return max(knobs["STRIPS"], 4 if most >= 4 else 2 if most >= 2 else 1)
 
 
 def slices(knobs: Knobs) -> int:

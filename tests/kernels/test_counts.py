@@ -25,6 +25,7 @@ from opencl_kernels.kernel import nbytes
 from opencl_kernels.layouts import F16, Stored, quantized, weight_arguments
 from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
+from opencl_kernels.matmul.pair import Pair, Sizes
 from opencl_kernels.sampling import sample, slices
 from opencl_kernels.sampling.sample import Choice
 from opencl_kernels.tuned import default_knobs, usual_knobs
@@ -57,41 +58,54 @@ def best(family: str, case: Case, device_class: str) -> str:
     return kernels_for(FAMILIES[family], device_class, case)[0].name
 
 
-def instructions(found: Count, case: Any) -> float:
+def instructions(found: Count, *cases: Any) -> float:
     """For each product of a weight and an element of x."""
-    return found.issued.instructions * found.wave / (case.M * case.N * case.K)
+    products = sum(case.M * case.N * case.K for case in cases)
+    return found.issued.instructions * found.wave / products
 
 
 @pytest.mark.parametrize("device_class", WAVES)
 @pytest.mark.parametrize(
-    ("case", "most"),
+    "case",
     [
-        (WEIGHTS, 4.5),
-        (replace(WEIGHTS, N=64, K=1152, y="f32", glu=Glu(32)), 4.5),
-        (replace(WEIGHTS, N=64, K=896, w=quantized("e0m4", 64, "f16")), 4.5),
-        (replace(WEIGHTS, N=64, w=quantized("e0m4", 128, "f16", "u8")), 4.5),
-        (replace(WEIGHTS, N=64, w=quantized("q8", 32, "f16")), 4.5),
-        (replace(WEIGHTS, N=64, w=F16), 4.5),
-        # Beyond the bar of 4.5 it is held where it stands: a norm is every work-group's own.
-        (replace(WEIGHTS, norm=Norm(1e-5)), 4.9),
+        WEIGHTS,
+        replace(WEIGHTS, N=64, K=768),
+        replace(WEIGHTS, N=64, K=896),
+        replace(WEIGHTS, N=64, K=768, y="f32", glu=Glu(32)),
+        replace(WEIGHTS, N=64, K=896, w=quantized("e0m4", 64, "f16")),
+        replace(WEIGHTS, N=64, w=quantized("e0m4", 128, "f16", "u8")),
+        replace(WEIGHTS, N=64, w=quantized("q8", 32, "f16")),
+        replace(WEIGHTS, N=64, w=F16),
+        replace(WEIGHTS, norm=Norm(1e-5)),
+        replace(WEIGHTS, N=2048, K=768, norm=Norm(1e-5)),  # strips enough for two to share a norm
     ],
-    ids=lambda value: case_id(value) if isinstance(value, Case) else "",
+    ids=case_id,
 )
-def test_gemv_reads_its_weight_once_in_few_instructions(
-    device_class: str, case: Product, most: float
-) -> None:
+def test_gemv_reads_its_weight_once_in_few_instructions(device_class: str, case: Product) -> None:
     found = counted(best("gemv", case, device_class), case, device_class)
     weight = weight_arguments(case.w, case.N, case.K)
     lines = sum(found.traffic[part.name].read[64] for part in weight)
     assert nbytes(weight) <= 64 * lines <= 1.05 * nbytes(weight)
-    assert instructions(found, case) <= most
+    assert instructions(found, case) <= 4.5
     assert found.private_bytes == 0
 
 
-@pytest.mark.parametrize("group", [32, 64, 128])
-def test_gemv_in_floats_takes_few_instructions_too(group: int) -> None:
+@pytest.mark.parametrize("device_class", WAVES)
+def test_two_products_in_a_launch_take_few_instructions_too(device_class: str) -> None:
+    """Of DeepSeek's depths; of its outputs as many as let two strips share a norm."""
+    products = (Sizes(1024, 1536, 2112), Sizes(1024, 512, 2112, 1536))
+    pair = Pair(M=1, products=products, x="f16", y="f16", w=CODES, norm=Norm(1e-6))
+    found = counted(best("gemv_pair", pair, device_class), pair, device_class)
+    assert instructions(found, *pair.each()) <= 4.5
+    assert found.private_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("group", "K"), [(32, 2048), (64, 2048), (128, 2048), (32, 768), (32, 896)]
+)
+def test_gemv_in_floats_takes_few_instructions_too(group: int, K: int) -> None:
     """For devices without half arithmetic."""
-    case = replace(WEIGHTS, w=quantized("e0m4", group, "f16", "u8"))
+    case = replace(WEIGHTS, K=K, w=quantized("e0m4", group, "f16", "u8"))
     assert instructions(counted("gemv", case, "generic"), case) <= 4.5
 
 

@@ -7,6 +7,7 @@ product before it adds, which loses most.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,17 @@ def test_prefill_of_weights_in_halves_keeps_small_products(
 ) -> None:
     """Weights as models have them; unscaled, the smaller x loses a sixth of the answer."""
     assert error("gemm_half_f16", HALVES, x, device_class, w=0.02) < most
+
+
+@pytest.mark.parametrize("device_class", WAVES)
+@pytest.mark.parametrize(("name", "dtype"), [("gemm_half", "e0m4"), ("gemm_half_q8", "q8")])
+@pytest.mark.parametrize(("x", "most"), [(0.02, 1e-6), (0.003, 1e-5)])
+def test_prefill_of_codes_keeps_small_products(
+    name: str, dtype: str, x: float, most: float, device_class: str
+) -> None:
+    """At sums of 32 codes; scaled so that none overflows, the larger x loses 7e-4."""
+    case = replace(CODES, M=8, w=quantized(dtype, 32, "f32", "u8"), at=At(seq=8))
+    assert error(name, case, x, device_class) < most
 
 
 @pytest.mark.parametrize("device_class", WAVES)

@@ -124,6 +124,20 @@ def test_weights_of_any_size_are_multiplied(queue: Any, weight: float) -> None:
     assert nmse(np.delete(y, 37, 1), np.delete(expected, 37, 1)) < 1e-6
 
 
+@pytest.mark.parametrize("name", ["gemm_half", "gemm_half_q8"])
+def test_sums_of_codes_beyond_halves_are_made_in_floats(queue: Any, name: str) -> None:
+    """Those of a tile with one large row; K has a rest that is no whole group."""
+    w = quantized(PREFILL[name], 32, "f16", "u8")
+    case = replace(CASE, M=9, N=80, K=1037, w=w, at=At(seq=9))
+    inputs = random_inputs(FAMILY, case, np.random.default_rng(0))
+    inputs["x"][4] = LARGEST
+    y, expected = launch_with(queue, name, case, inputs), FAMILY.reference(inputs, case)["y"]
+    np.testing.assert_allclose(y[4], expected[4], rtol=1e-5, atol=1e-6 * LARGEST)
+    assert nmse(np.delete(y, 4, 0), np.delete(expected, 4, 0)) < 1e-6
+    inputs["x"][2, 7] = np.nan
+    assert np.isnan(launch_with(queue, name, case, inputs)[2]).all()
+
+
 def test_sums_beyond_halves_are_made_in_floats(queue: Any) -> None:
     """One tile of many, and of its columns one; K has a rest that no half sums."""
     case = replace(CASE, M=9, N=80, K=1037, w=F16, at=At(seq=9))
