@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,15 +15,14 @@ from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.kernel import Argument, Knobs
 from toolkit.bench.counting.clang import VARIABLE, VERSIONS, kernel_ir
 from toolkit.bench.counting.items import Items
-from toolkit.bench.counting.memory import Buffers, Memory, Traffic
+from toolkit.bench.counting.memory import UNWRITTEN, Buffers, Memory, Traffic
 from toolkit.bench.counting.program import Program, program_of
 from toolkit.bench.counting.reader import read_kernel
-from toolkit.bench.counting.waves import Issued, run
+from toolkit.bench.counting.waves import Issued, Turns, run
 from toolkit.errors import PocketError
 
 WAVES = {"adreno": 64, "mali": 16, "generic": 32}  # items that run in step
 AT_ONCE = 8192  # items
-UNWRITTEN = 0xFF  # bytes of outputs before a launch: NaN
 HINT = f"name another Clang in {VARIABLE} ({VERSIONS}); POCKETCL_DEBUG=1 shows the traceback"
 
 
@@ -55,17 +53,19 @@ def count_launch(
     wave: int,
     inputs: Mapping[str, Array] | None = None,
     groups: int = 1 << 30,
+    turns: Turns = Turns.NONE,
+    program: Program | None = None,
 ) -> Count:
     """Run a launch in waves of a width, on given or random inputs.
 
-    groups  of work-groups at most so many run: the first, the last, and others evenly between
+    groups   of work-groups at most so many run: the first, the last, and others evenly between
+    turns    that waves of a work-group take
+    program  of the kernel; None: it is made
 
     Raises:
         PocketError: there is no Clang, or what it makes cannot be read or does not run to its end.
     """
-    text = kernel_ir(kernel, case, knobs)
-    with _named(kernel, case, "Clang makes of it what the counter does not know"):
-        program = program_of(read_kernel(text, kernel.name))
+    program = program or program_for(kernel, case, knobs)
     if inputs is None:
         inputs = random_inputs(family, case, np.random.default_rng(0))
     buffers = Buffers(_contents(family, case, inputs))
@@ -80,12 +80,22 @@ def count_launch(
     at_once = max(1, AT_ONCE // int(np.prod(local)))
     with _named(kernel, case, "its run in the counter fails"):
         for first in range(0, len(some), at_once):
-            _run(program, size, local, some[first : first + at_once], wave, buffers, values, issued)
+            items = _items(program, size, local, some[first : first + at_once], wave, buffers)
+            bases = zip(program.function.parameters, values, strict=True)
+            run(program, items, {name: np.array([base]) for name, base in bases}, issued, turns)
     return Count(
         *(wave, len(some), all_groups, issued, buffers.traffic),
         *(program.function.local_bytes, program.private_bytes),
         {name: buffers.content(name) for name in buffers.names},
     )
+
+
+def program_for(kernel: Kernel, case: Case, knobs: Knobs) -> Program:
+    """A kernel made ready to run; raises PocketError where there is no Clang, or it makes of it
+    what cannot be read."""
+    text = kernel_ir(kernel, case, knobs)
+    with _named(kernel, case, "Clang makes of it what the counter does not know"):
+        return program_of(read_kernel(text, kernel.name))
 
 
 @contextmanager
@@ -100,21 +110,17 @@ def _named(kernel: Kernel, case: Case, because: str) -> Iterator[None]:
         raise PocketError(what, f"{because}: {type(error).__name__}: {error}", HINT) from error
 
 
-def _run(
+def _items(
     program: Program,
     size: tuple[int, ...],
     local: tuple[int, ...],
     groups: Array,
     wave: int,
     buffers: Buffers,
-    values: Sequence[Any],
-    issued: Issued,
-) -> None:
+) -> Items:
     each = np.repeat(np.arange(len(groups)), int(np.prod(local)))
     memory = Memory(buffers, each, program.function.local_bytes, program.private_bytes)
-    items = Items(size, local, groups, wave, memory)
-    bases = zip(program.function.parameters, values, strict=True)
-    run(program, items, {name: np.array([base]) for name, base in bases}, issued)
+    return Items(size, local, groups, wave, memory)
 
 
 def _contents(family: Family, case: Case, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -12,6 +12,7 @@ from opencl_kernels.formats import Array
 PRIVATE, GLOBAL, LOCAL = 0, 1, 3  # spaces, as LLVM numbers them
 ALIGNED = 4096  # where buffers begin
 LINES = (64, 128)  # bytes
+UNWRITTEN = 0xFF  # bytes that no kernel wrote: NaN
 REGISTERS = 16  # bytes that one load brings at most
 
 
@@ -82,8 +83,8 @@ class Memory:
         count, items = int(groups.max()) + 1, len(groups)
         self.spaces = {
             GLOBAL: buffers.bytes,
-            LOCAL: np.zeros(_even(local_bytes) * count, np.uint8),
-            PRIVATE: np.zeros(_even(private) * items, np.uint8),
+            LOCAL: np.full(_even(local_bytes) * count, UNWRITTEN, np.uint8),
+            PRIVATE: np.full(_even(private) * items, UNWRITTEN, np.uint8),
         }
         # An address in local or private memory is an offset: here begin each item's.
         self.bases = {

@@ -1,13 +1,15 @@
 """Runs a program in waves: of all blocks that items are in, the first one goes on.
 
 So items of a wave that part meet again behind what they did apart, and what a wave issues while
-only some of its items run is counted for all of them: they wait.
+only some of its items run is counted for all of them: they wait. Waves of a work-group take turns
+where one is asked for: a barrier that is missing between them shows in what they compute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 
@@ -17,6 +19,14 @@ from toolkit.bench.counting.memory import GLOBAL, LOCAL, PRIVATE
 from toolkit.bench.counting.program import Moves, Part, Program
 
 WAITS, DONE = 1 << 20, 1 << 40  # added to a block's number: behind it a barrier; no block
+
+
+class Turns(Enum):
+    """Which wave of a work-group goes on, to its next barrier or the end, before any other does."""
+
+    NONE = 0  # all at once
+    FIRST = 1
+    LAST = -1
 
 
 @dataclass
@@ -40,7 +50,13 @@ class Issued:
             self.loads[space] += waves * count
 
 
-def run(program: Program, items: Items, arguments: Mapping[str, Array], issued: Issued) -> None:
+def run(
+    program: Program,
+    items: Items,
+    arguments: Mapping[str, Array],
+    issued: Issued,
+    turns: Turns = Turns.NONE,
+) -> None:
     """Run all work-groups of `items` to the end; raises RuntimeError where a barrier is missed."""
     items.registers = dict(arguments)
     waves = int(items.wave.max()) + 1
@@ -51,6 +67,10 @@ def run(program: Program, items: Items, arguments: Mapping[str, Array], issued: 
             _release(at, items)
             continue
         here = at == now
+        if turns is not Turns.NONE:
+            at_turn = _at_turn(at, items, turns)
+            now = int(at[at_turn].min())
+            here = at_turn & (at == now)
         chosen = None if here.all() else np.flatnonzero(here)
         part = program.parts[now]
         issued.add(part, waves if chosen is None else len(np.unique(items.wave[chosen])))
@@ -60,6 +80,14 @@ def run(program: Program, items: Items, arguments: Mapping[str, Array], issued: 
         for some, moves, target in _jumps(part, items, chosen):
             _take(moves, items, some)
             at[slice(None) if some is None else some] = target
+
+
+def _at_turn(at: Array, items: Items, turns: Turns) -> Array:
+    """Whether an item belongs to the wave of its group that goes on."""
+    able, rank = at < WAITS, turns.value * items.wave_of_group
+    first = np.full(int(items.group.max()) + 1, DONE)
+    np.minimum.at(first, items.group[able], rank[able])
+    return np.asarray(able & (rank == first[items.group]))
 
 
 def _release(at: Array, items: Items) -> None:
