@@ -43,7 +43,13 @@ int64_t Executor::dispatches(const Phase &phase) const {
   int64_t count = 0;
   for (const BoundDispatch &dispatch : runner_.bound(phase).dispatches)
     count += dispatch.kernel ? 1 : 0;
+  for (const auto &inside : runner_.bound(phase).gathered)
+    count += static_cast<int64_t>(inside.size());
   return count;
+}
+
+std::string Executor::gathered() const {
+  return runner_.gatherer() ? runner_.gatherer()->counts() : "";
 }
 
 std::string Executor::modes() const {

@@ -13,12 +13,12 @@ namespace pocket {
 class Executor {
  public:
   Executor(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
-           double budget_s)
+           double budget_s, Gatherer *gatherer)
       : plan_(plan),
         device_(device),
         memory_(memory),
         programs_(programs),
-        runner_(plan, device, memory, programs, budget_s) {}
+        runner_(plan, device, memory, programs, budget_s, gatherer) {}
 
   void load(const std::vector<const Phase *> &phases, bool cooperative);
   // After `load` and before anything runs: whether the driver builds kernels right; then, how
@@ -63,6 +63,7 @@ class Executor {
   int64_t dispatches(const Phase &phase) const;
   int64_t buffer_bytes(size_t buffer) const { return memory_.buffer_bytes(buffer); }
   std::string modes() const;  // how recordable phases are launched, as JSON
+  std::string gathered() const;  // see Gatherer::counts; empty where the plan has no tables
 
  private:
   const Plan &plan_;

@@ -15,7 +15,8 @@ int64_t whole_texels(int64_t bytes) { return (bytes + TEXEL - 1) / TEXEL * TEXEL
 
 }  // namespace
 
-Memory::Memory(const Plan &plan, const Device &device, const std::vector<const Phase *> &phases) {
+Memory::Memory(const Plan &plan, const Device &device, const std::vector<const Phase *> &phases,
+               int64_t slots) {
   if (plan.align % device.facts().align)
     throw Failure("the plan does not fit this device",
                   "its buffers lie at multiples of " + std::to_string(plan.align) + " bytes, " +
@@ -23,7 +24,7 @@ Memory::Memory(const Plan &plan, const Device &device, const std::vector<const P
                   "compile the model for this device");
   sizes_ = buffer_sizes(plan, phases);
   for (const Phase *phase : phases) arena_bytes = std::max(arena_bytes, phase->arena_bytes);
-  check_room(needs_of(plan, sizes_, arena_bytes), device.facts(),
+  check_room(needs_of(plan, sizes_, arena_bytes, slots), device.facts(),
              maps_weights(plan, device.facts()));
   load_weights(plan, device);
   make_buffers(plan, device);

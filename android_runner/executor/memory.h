@@ -13,8 +13,10 @@ namespace pocket {
 
 class Memory {
  public:
-  // For the phases in use: what only other phases need is not allocated.
-  Memory(const Plan &plan, const Device &device, const std::vector<const Phase *> &phases);
+  // For the phases in use: what only other phases need is not allocated. There is to be room for so
+  // many bytes of slots as well.
+  Memory(const Plan &plan, const Device &device, const std::vector<const Phase *> &phases,
+         int64_t slots);
 
   cl::Memory weight(size_t index) const { return weights_[index].get(); }
   cl::Memory buffer(size_t index) const { return buffers_[index].get(); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <set>
+#include <string>
 
 #include "base/failure.h"
 #include "plan/bounds.h"
@@ -38,7 +39,7 @@ std::string described(const MemoryNeeds &needs, bool mapped) {
            static_cast<long long>(needs.weights), mapped ? " (mapped, not copied)" : "",
            static_cast<long long>(needs.states), static_cast<long long>(needs.buffers),
            static_cast<long long>(needs.arena));
-  return words;
+  return std::string(words) + (needs.slots ? ", slots " + std::to_string(needs.slots) : "");
 }
 
 }  // namespace
@@ -49,11 +50,13 @@ std::vector<int64_t> buffer_sizes(const Plan &plan, const std::vector<const Phas
   return sizes;
 }
 
-int64_t MemoryNeeds::besides_weights() const { return sum(sum(states, buffers), arena); }
+int64_t MemoryNeeds::besides_weights() const { return sum(sum(states, buffers), sum(arena, slots)); }
 
-MemoryNeeds needs_of(const Plan &plan, const std::vector<int64_t> &sizes, int64_t arena) {
+MemoryNeeds needs_of(const Plan &plan, const std::vector<int64_t> &sizes, int64_t arena,
+                     int64_t slots) {
   MemoryNeeds needs;
   needs.arena = arena;
+  needs.slots = slots;
   std::set<size_t> files;
   for (const Weight &weight : plan.weights) files.insert(weight.file);
   for (const size_t file : files) needs.weights = sum(needs.weights, plan.files[file].bytes);
@@ -80,7 +83,9 @@ void check_room(const MemoryNeeds &needs, const DeviceFacts &facts, bool mapped)
   if (needed > room)
     throw Failure("the plan needs " + std::to_string(needed) + " bytes" +
                       (mapped ? " besides its weights" : ""),
-                  has, "a smaller --max-context or --prefill-chunk, or a smaller model");
+                  has,
+                  needs.slots ? "a smaller --memory, or a smaller --max-context or --prefill-chunk"
+                              : "a smaller --max-context or --prefill-chunk, or a smaller model");
   if (all > room) fprintf(stderr, "note: the plan needs more memory than %s\n", has.c_str());
 }
 

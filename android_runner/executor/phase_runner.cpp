@@ -9,6 +9,8 @@
 namespace pocket {
 namespace {
 
+constexpr int64_t MOST_RECORDS = 1 << 24;  // of a table, as the loader has it
+
 // Whether a launch was refused for its kernel and sizes: OUT_OF_RESOURCES,
 // INVALID_PROGRAM_EXECUTABLE, and sizes that are invalid (of dimensions, groups, items, all).
 bool is_of_variant(cl::Int code) {
@@ -29,14 +31,17 @@ void set_argument(const BoundDispatch &dispatch, size_t index, const T &value) {
 }  // namespace
 
 PhaseRunner::PhaseRunner(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
-                         double budget_s)
+                         double budget_s, Gatherer *gatherer)
     : plan_(plan),
       device_(device),
       memory_(memory),
       programs_(programs),
       pace_(budget_s, plan.programs.size()),
       variants_(plan, device, programs),
-      phases_(plan.phases.size()) {}
+      phases_(plan.phases.size()),
+      gatherer_(gatherer),
+      ticket_(gatherer ? gatherer->any_ticket() : nullptr),
+      slots_(gatherer ? gatherer->any_slots() : nullptr) {}
 
 void PhaseRunner::load(const std::vector<const Phase *> &phases, bool cooperative) {
   variants_.build_ahead(phases, cooperative);
@@ -48,9 +53,6 @@ void PhaseRunner::bind(const Phase &phase) {
   bound.phase = &phase;
   for (const Scratch &scratch : phase.scratch) bound.scratch.push_back(memory_.scratch(scratch));
   for (const Step &step : phase.steps) {
-    if (step.kind == Step::Gather)
-      throw Failure("this runner can't run " + step.name, "its weights are in flash",
-                    "compile the model again, without --memory");
     device_.need_queues(step.queue + 1);
     if (step.kind == Step::Dispatch) {
       bound.dispatches.push_back(bind_first(step, bound));
@@ -58,6 +60,7 @@ void PhaseRunner::bind(const Phase &phase) {
     }
     bound.dispatches.push_back({{}, step.queue, nullptr, {}, {}});
     if (step.kind == Step::Fetch) bound.dispatches.back().fetched = step.args[0].index;
+    if (step.kind == Step::Gather) bind_gather(step, bound);
   }
   const auto waits_for_reads = [](const BoundDispatch &last) {
     return !last.kernel && !last.fetched && last.queue == 0;
@@ -78,6 +81,14 @@ BoundDispatch PhaseRunner::bind_first(const Step &step, const BoundPhase &bound)
   }
 }
 
+void PhaseRunner::bind_gather(const Step &step, BoundPhase &bound) {
+  bound.dispatches.back().step = &step;
+  bound.dispatches.back().gather = bound.gathered.size();
+  bound.gathered.emplace_back();
+  for (const Step &inside : step.gather->dispatches)
+    bound.gathered.back().push_back(bind_first(inside, bound));
+}
+
 BoundDispatch PhaseRunner::bind_variant(const Step &step, ChosenVariant chosen,
                                         const BoundPhase &bound) {
   BoundDispatch dispatch{
@@ -86,9 +97,11 @@ BoundDispatch PhaseRunner::bind_variant(const Step &step, ChosenVariant chosen,
   dispatch.program = &plan_.programs[chosen.variant->program];
   std::copy(chosen.variant->local.begin(), chosen.variant->local.end(), dispatch.local);
   set_arguments(bound, dispatch);
+  Box box = bound.phase->box;
+  box.push_back({0, MOST_RECORDS});  // the symbol of grids inside of gathers
   double items = 1;
   for (const Expr &size : chosen.variant->global)
-    items *= static_cast<double>(bounds(size, bound.phase->box)->high);
+    items *= static_cast<double>(bounds(size, box)->high);
   pace_.expect(chosen.variant->program, 1e-6 * static_cast<double>(step.microseconds), items);
   return dispatch;
 }
@@ -101,6 +114,10 @@ cl::Memory PhaseRunner::memory_of(const Argument &argument, const BoundPhase &bo
       return bound.scratch[argument.index].get();
     case Argument::Weight:
       return memory_.weight(argument.index);
+    case Argument::Ticket:
+      return ticket_;
+    case Argument::Slots:
+      return slots_;
     default:
       return memory_.buffer(argument.index);
   }
@@ -108,9 +125,11 @@ cl::Memory PhaseRunner::memory_of(const Argument &argument, const BoundPhase &bo
 
 void PhaseRunner::set_arguments(const BoundPhase &bound, BoundDispatch &dispatch) const {
   const Step &step = *dispatch.step;
+  dispatch.args.resize(step.args.size());
   for (size_t i = 0; i < step.args.size(); ++i) {
     const cl::Memory memory = memory_of(step.args[i], bound);
-    dispatch.args.push_back(memory);
+    if (dispatch.args[i] == memory) continue;
+    dispatch.args[i] = memory;
     set_argument(dispatch, i, memory);
   }
   size_t next = step.args.size();
@@ -123,6 +142,7 @@ void PhaseRunner::set_arguments(const BoundPhase &bound, BoundDispatch &dispatch
 }
 
 void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take) {
+  if (gatherer_) gatherer_->begin_run();
   send(phase, symbols, profile_ || halves_ ? LaunchMode::Plain : phase.modes.next(), take);
 }
 
@@ -131,14 +151,16 @@ void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, L
   phase.resize(symbols);
   const bool singly = (!phase.ran || halves_) && mode == LaunchMode::Plain && !profile_;
   if (singly) send_carefully(phase, symbols, take);
-  else send_segments(phase, mode, take);
+  else send_segments(phase, symbols, mode, take);
   pace_.flush();
 }
 
-void PhaseRunner::send_segments(const BoundPhase &phase, LaunchMode mode, const Take &take) {
+void PhaseRunner::send_segments(BoundPhase &phase, const std::vector<int64_t> &symbols,
+                                LaunchMode mode, const Take &take) {
   if (profile_) profile_->begin(phase.phase->name);
   for (const BoundSegment &each : phase.segments) {
-    if (each.host) do_host_step(*each.host, take);
+    if (each.host && each.host->gather) do_gather(phase, *each.host, symbols, nullptr);
+    else if (each.host) do_host_step(*each.host, take);
     else each.recorder(mode)->send(profile_.get());
   }
 }
@@ -147,22 +169,53 @@ void PhaseRunner::send_segments(const BoundPhase &phase, LaunchMode mode, const 
 // driver that dies names it.
 void PhaseRunner::send_carefully(BoundPhase &phase, const std::vector<int64_t> &symbols,
                                  const Take &take) {
-  std::set<const Program *> seen;
+  Seen seen;
   for (BoundDispatch &dispatch : phase.dispatches) {
-    const cl::Queue queue = device_.queue(dispatch.queue);
-    const bool first = dispatch.kernel && !dispatch.empty() && seen.insert(dispatch.program).second;
-    if (first)
-      programs_.risk(Journal::Launch, dispatch.variant->program,
-                     "launching " + dispatch.step->name +
-                         " for the first time: " + programs_.name(dispatch.variant->program));
-    if (dispatch.kernel) launch_or_replace(phase, dispatch, symbols);
+    if (dispatch.gather) do_gather(phase, dispatch, symbols, &seen);
+    else if (dispatch.kernel) launch_carefully(phase, dispatch, symbols, seen);
     else do_host_step(dispatch, take);
-    if (first) cl::check(cl::Finish(queue), "clFinish");
-    if (halves_ && dispatch.kernel && !dispatch.empty())
-      count_halves(phase, *dispatch.step, symbols);
   }
   programs_.journal().done();
   phase.ran = true;
+}
+
+void PhaseRunner::launch_carefully(BoundPhase &phase, BoundDispatch &dispatch,
+                                   const std::vector<int64_t> &symbols, Seen &seen) {
+  const bool first = !dispatch.empty() && seen.insert(dispatch.program).second;
+  if (first)
+    programs_.risk(Journal::Launch, dispatch.variant->program,
+                   "launching " + dispatch.step->name +
+                       " for the first time: " + programs_.name(dispatch.variant->program));
+  launch_or_replace(phase, dispatch, symbols);
+  if (first) cl::check(cl::Finish(device_.queue(dispatch.queue)), "clFinish");
+  if (halves_ && !dispatch.empty()) count_halves(phase, *dispatch.step, symbols);
+}
+
+// Its dispatches with each ticket and slots; carefully, where it is told what was `seen`.
+void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
+                            const std::vector<int64_t> &symbols, Seen *seen) {
+  const std::optional<size_t> from = step.step->gather->from;
+  const cl::Memory scores = from ? phase.scratch[*from].get() : nullptr;
+  std::vector<int64_t> values = symbols;
+  values.push_back(0);  // the symbol of their grids: records of a launch
+  gatherer_->run(*step.step, device_.queue(step.queue), scores,
+                 [&](cl::Memory ticket, cl::Memory slots, int64_t records) {
+                   ticket_ = ticket;
+                   slots_ = slots;
+                   values.back() = records;
+                   for (BoundDispatch &dispatch : phase.gathered[*step.gather])
+                     launch_gathered(phase, dispatch, values, seen);
+                 });
+}
+
+void PhaseRunner::launch_gathered(BoundPhase &phase, BoundDispatch &dispatch,
+                                  const std::vector<int64_t> &symbols, Seen *seen) {
+  set_arguments(phase, dispatch);
+  dispatch.measure(symbols);
+  if (seen) return launch_carefully(phase, dispatch, symbols, *seen);
+  if (dispatch.empty()) return;
+  cl::check(pace_.launch(device_.queue(dispatch.queue), dispatch, profile_.get()),
+            "clEnqueueNDRangeKernel");
 }
 
 // Some drivers refuse sizes that they said to take: then the next variant has its turn.
@@ -200,6 +253,7 @@ void PhaseRunner::choose_anew(BoundPhase &phase, BoundDispatch &dispatch,
                               const std::vector<int64_t> &symbols) {
   const Step &step = *dispatch.step;
   dispatch = bind_first(step, phase);
+  dispatch.measure(symbols);
   phase.measure_anew(symbols);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,14 +12,15 @@
 #include "executor/memory.h"
 #include "executor/profile.h"
 #include "executor/variant_choice.h"
+#include "gather/gatherer.h"
 
 namespace pocket {
 
 class PhaseRunner {
  public:
-  // `budget_s`: see Pace.
+  // `budget_s`: see Pace. `gatherer`: of a plan with tables.
   PhaseRunner(const Plan &plan, Device &device, const Memory &memory, Programs &programs,
-              double budget_s);
+              double budget_s, Gatherer *gatherer);
 
   // Chooses variants, builds what is not built yet, and sets arguments.
   void load(const std::vector<const Phase *> &phases, bool cooperative);
@@ -45,6 +47,8 @@ class PhaseRunner {
   void launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
                          const std::vector<int64_t> &symbols);
 
+  const Gatherer *gatherer() const { return gatherer_; }
+
   void start_profile();        // of all that runs from here on, dispatch by dispatch, unrecorded
   std::string take_profile();  // waits for it; see Profile::json
 
@@ -54,12 +58,21 @@ class PhaseRunner {
  private:
   size_t index(const Phase &phase) const { return &phase - plan_.phases.data(); }
   void bind(const Phase &phase);
+  void bind_gather(const Step &step, BoundPhase &bound);
   void set_arguments(const BoundPhase &bound, BoundDispatch &dispatch) const;
   cl::Memory memory_of(const Argument &argument, const BoundPhase &bound) const;
-  void send_segments(const BoundPhase &phase, LaunchMode mode, const Take &take);
+  void send_segments(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
+                     const Take &take);
   void send_carefully(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take);
   void count_halves(const BoundPhase &phase, const Step &step,
                     const std::vector<int64_t> &symbols);
+  using Seen = std::set<const Program *>;  // that were launched
+  void launch_carefully(BoundPhase &phase, BoundDispatch &dispatch,
+                        const std::vector<int64_t> &symbols, Seen &seen);
+  void do_gather(BoundPhase &phase, const BoundDispatch &step,
+                 const std::vector<int64_t> &symbols, Seen *seen);
+  void launch_gathered(BoundPhase &phase, BoundDispatch &dispatch,
+                       const std::vector<int64_t> &symbols, Seen *seen);
   void do_host_step(const BoundDispatch &step, const Take &take) const;
 
   const Plan &plan_;
@@ -69,6 +82,8 @@ class PhaseRunner {
   Pace pace_;
   VariantChoice variants_;
   std::vector<BoundPhase> phases_;
+  Gatherer *const gatherer_;  // none: the plan has no tables
+  cl::Memory ticket_, slots_;  // of the launch of a gather
   std::unique_ptr<Profile> profile_;  // while one is taken
   std::unique_ptr<Halves> halves_;    // while they are counted
 };

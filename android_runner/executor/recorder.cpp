@@ -104,6 +104,11 @@ class Recorded : public Recorder {
 
 }  // namespace
 
+void BoundDispatch::measure(const std::vector<int64_t> &symbols) {
+  for (size_t axis = 0; axis < variant->global.size(); ++axis)
+    global[axis] = extent(variant->global[axis], symbols);
+}
+
 cl::Int launch(cl::Queue queue, const BoundDispatch &dispatch, const Piece &piece,
                cl::Event *event) {
   return cl::EnqueueNDRangeKernel(queue, dispatch.kernel.get(), dispatch.dims(), piece.offsets(),

@@ -16,7 +16,7 @@ namespace pocket {
 // A dispatch of a phase with the variant that works here. The kernel object is its own and its
 // arguments are never set again: PoCL up to 4.0 reads them when a recording is replayed.
 struct BoundDispatch {
-  cl::Owned<cl::Kernel> kernel;  // none: a fetch, or a wait for the queue
+  cl::Owned<cl::Kernel> kernel;  // none: a fetch, a gather, or a wait for the queue
   size_t queue;
   const Variant *variant;
   size_t global[3], local[3];
@@ -24,7 +24,9 @@ struct BoundDispatch {
   const Program *program = nullptr;
   std::vector<cl::Memory> args = {};
   std::optional<size_t> fetched = {};  // by a fetch: the buffer that it hands over
+  std::optional<size_t> gather = {};   // of a gather: its number among those of the phase
   cl::Uint dims() const { return static_cast<cl::Uint>(variant->global.size()); }
+  void measure(const std::vector<int64_t> &symbols);  // global, for these values
   bool empty() const { return !global[0] || !global[1] || !global[2]; }
 };
 

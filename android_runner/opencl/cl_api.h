@@ -76,6 +76,7 @@ enum : Uint {
   KERNEL_LOCAL_MEM_SIZE = 0x11B2,
   KERNEL_PRIVATE_MEM_SIZE = 0x11B4,
   KERNEL_MAX_SUB_GROUP_SIZE_FOR_NDRANGE = 0x2033,
+  EVENT_COMMAND_EXECUTION_STATUS = 0x11D3,
   BUFFER_CREATE_TYPE_REGION = 0x1220,
   RGBA = 0x10B5,            // an image's texels: four
   UNSIGNED_INT32 = 0x10DC,  // words
@@ -130,6 +131,7 @@ enum : Bits { QUEUE_PROFILING = 2, QUEUE_RECORDABLE_QCOM = 1 << 30 };
   X(GetKernelSubGroupInfo,                                                    \
     (Kernel, Device, Uint, size_t, const void *, size_t, void *, size_t *))   \
   X(GetEventProfilingInfo, (Event, Uint, size_t, void *, size_t *))           \
+  X(GetEventInfo, (Event, Uint, size_t, void *, size_t *))                    \
   X(CreateKernelsInProgram, (Program, Uint, Kernel *, Uint *))                \
   X(EnqueueMarkerWithWaitList, (Queue, Uint, const Event *, Event *))         \
   X(EnqueueUnmapMemObject, (Queue, Memory, void *, Uint, const Event *, Event *))

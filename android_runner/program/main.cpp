@@ -46,6 +46,9 @@ const char *const USAGE =
     "--priority low|normal|high ($POCKETCL_PRIORITY)    what the driver is asked for; normal\n"
     "--power low|normal|high ($POCKETCL_POWER)          clocks, likewise; high with a high priority\n"
     "--slice MICROSECONDS                 what the device is given at once; 4000 on GPUs, 0: all\n"
+    "--memory BYTES                       of plans with weights in flash: what they may take\n"
+    "--flash PROFILE                      reads imitate a flash: ufs40, ufs31, ufs21, m1max, a18\n"
+    "--trace-access FILE                  gets a line for each gather, FILE.scores what it chose by\n"
     "--profile                            queues that can tell when each kernel ran\n";
 
 std::string variable(const char *name) {
@@ -70,7 +73,7 @@ struct Options {
   EngineOptions engine = from_environment();
   std::vector<std::string> plans;
   std::string probe, scratch;
-  std::string limit, slice, frames;
+  std::string limit, slice, frames, memory;
   int period_ms = 0;  // of a client that draws
   bool build = false, check = false, devices = false, version = false, help = false;
 };
@@ -85,6 +88,11 @@ bool number(const std::string &word, int &value) {
   return word.size() < 7 && word.find_first_not_of("0123456789") == std::string::npos;
 }
 
+bool bytes(const std::string &word, std::optional<int64_t> &value) {
+  if (!word.empty()) value = atoll(word.c_str());
+  return word.size() < 17 && word.find_first_not_of("0123456789") == std::string::npos;
+}
+
 const auto LEVELS = {"low", "normal", "high"};
 
 // False where a value makes no sense.
@@ -95,6 +103,7 @@ bool understood(Options &options) {
       number(options.limit, limit) && limit > 0 && number(options.slice, engine.slice_us) &&
       number(options.frames, options.period_ms);
   engine.builds.limit_s = limit;
+  good = bytes(options.memory, engine.gather.memory) && good;
   for (std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.workers})
     good = one_of(*wish, {"auto", "on", "off"}, "auto") && good;
   good = (engine.hints.power.empty() || one_of(engine.hints.power, LEVELS, "")) && good;
@@ -118,6 +127,9 @@ bool parse(int count, char **words, Options &options) {
                 {"--build-limit", &options.limit},
                 {"--journal", &options.engine.journal},
                 {"--slice", &options.slice},
+                {"--memory", &options.memory},
+                {"--flash", &options.engine.flash},
+                {"--trace-access", &options.engine.gather.trace},
                 {"--frames", &options.frames},
                 {"--probe", &options.probe},
                 {"--scratch", &options.scratch}};

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/failure.h"
 #include "base/os.h"
 
 namespace pocket {
@@ -22,9 +23,19 @@ void DecodeSteps::send_up_to(int64_t count) {
     pending.position = past_ + sent_;
     pending.phase = &phases_.choosing(1, pending.position);
     executor_.advance(phases_.roles().past, pending.position);
-    // Two captures: more of them would be allocated for every token.
-    executor_.run(*pending.phase, [this, &pending](size_t buffer) { receive(buffer, pending); });
+    send(pending);
   }
+}
+
+// Two captures: more of them would be allocated for every token. Where records can't be read, steps
+// before may be under way.
+void DecodeSteps::send(Pending &pending) try {
+  executor_.run(*pending.phase, [this, &pending](size_t buffer) { receive(buffer, pending); });
+} catch (const DeviceFailure &) {
+  throw;
+} catch (const Failure &) {
+  settle();
+  throw;
 }
 
 void DecodeSteps::receive(size_t buffer, Pending &pending) {

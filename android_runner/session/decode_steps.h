@@ -31,6 +31,7 @@ class DecodeSteps {
     cl::Int id = 0;
   };
 
+  void send(Pending &pending);
   void receive(size_t buffer, Pending &pending);
 
   Executor &executor_;

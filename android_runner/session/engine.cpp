@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "build/device_fit.h"
+#include "offload/flash_tables.h"
 #include "opencl/cl_library.h"
 
 namespace pocket {
@@ -68,6 +69,23 @@ double budget_s(const EngineOptions &options, const Device &device) {
   return device.is_cpu() ? 0 : 4e-3;
 }
 
+int64_t slot_bytes(const EngineOptions &options, const Plan &plan) {
+  if (plan.tables.empty()) return 0;
+  return GatherMemory::bytes(plan, choose_point(plan, options.gather.memory));
+}
+
+std::unique_ptr<Gatherer> gatherer(const EngineOptions &options, const Plan &plan,
+                                   const Device &device) {
+  if (plan.tables.empty()) return nullptr;
+  GatherOptions wanted = options.gather;
+  if (!options.flash.empty()) wanted.imitated = FlashModel::preset(options.flash);
+  if (options.flash.empty() || wanted.imitated)
+    return std::make_unique<Gatherer>(plan, device, wanted);
+  std::string known;
+  for (const std::string &name : FlashModel::presets()) known += (known.empty() ? "" : ", ") + name;
+  throw Failure("no flash is called " + options.flash, "there are " + known, "--flash with one of these");
+}
+
 }  // namespace
 
 Engine::Engine(const EngineOptions &options)
@@ -76,11 +94,13 @@ Engine::Engine(const EngineOptions &options)
       phases_(chosen_phases(plan_, options.phases)),
       library_(cl::load(options.library)),
       device_(options.platform, plan_.device_class, options.profile, options.hints),
-      memory_(plan_, fitting(device_, plan_, phases_), phases_),
+      memory_(plan_, fitting(device_, plan_, phases_), phases_, slot_bytes(options, plan_)),
+      gatherer_(gatherer(options, plan_, device_)),
       cache_(options.cache, device_),
       journal_(journal_file(options, cache_)),
       programs_(plan_, device_, cache_, journal_, options.builds),
-      executor_(plan_, device_, memory_, programs_, budget_s(options, device_)),
+      executor_(plan_, device_, memory_, programs_, budget_s(options, device_),
+                gatherer_.get()),
       session_(plan_, phases_, executor_) {
   if (options.watch_crashes) journal_.watch_crashes();
   executor_.load(phases_, device_.is_cpu() && options.cooperative != "off");
@@ -101,8 +121,8 @@ Engine::~Engine() {
 
 std::string Engine::facts() const {
   const DeviceFacts &facts = device_.facts();
-  return Record()
-      .add("device", facts.name)
+  Record record;
+  record.add("device", facts.name)
       .add("driver", facts.driver)
       .add("compute_units", int64_t{facts.compute_units})
       .add("platform", facts.platform_name)
@@ -113,8 +133,9 @@ std::string Engine::facts() const {
       .add("weight_bytes", memory_.weight_bytes)
       .add("state_bytes", memory_.state_bytes)
       .add("weights", memory_.mapped() ? "mapped" : "uploaded")
-      .raw("recorded", executor_.modes())
-      .text();
+      .raw("recorded", executor_.modes());
+  if (gatherer_) record.raw("tables", gatherer_->facts());
+  return record.text();
 }
 
 }  // namespace pocket

@@ -22,6 +22,8 @@ struct EngineOptions {
   bool profile = false;        // queues that tell when each kernel ran
   int slice_us = -1;           // that a device is given at once; 0: all; -1: as suits the device
   BuildOptions builds;
+  std::string flash;     // a profile that reads of flash imitate; empty: the storage as it is
+  GatherOptions gather;  // of plans with tables
 };
 
 class Engine {
@@ -41,6 +43,7 @@ class Engine {
   const std::string library_;  // loaded before the device is looked for
   Device device_;
   const Memory memory_;
+  const std::unique_ptr<Gatherer> gatherer_;  // none: the plan has no tables
   const ProgramCache cache_;
   Journal journal_;
   Programs programs_;

@@ -213,7 +213,8 @@ const History &Session::load(const std::string &path) {
 }
 
 std::string Session::stats() const {
-  return Record()
+  Record record;
+  record
       .add("host_us_per_token",
            decode_tokens_ ? 1e6 * host_s_ / static_cast<double>(decode_tokens_) : 0.0)
       .add("peak_rss_bytes", peak_rss_bytes())
@@ -221,8 +222,9 @@ std::string Session::stats() const {
       .add("prefill_s", prefill_s_)
       .add("decode_s", decode_s_)
       .add("decode_tokens", decode_tokens_)
-      .raw("recorded", executor_.modes())
-      .text();
+      .raw("recorded", executor_.modes());
+  if (!executor_.gathered().empty()) record.raw("tables", executor_.gathered());
+  return record.text();
 }
 
 }  // namespace pocket

@@ -1,7 +1,8 @@
-"""Weights in flash on the readable executor: the toy with two tables against itself in numpy."""
+"""Weights in flash: the toy with two tables on both executors, against itself in numpy."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from flash_toy import FILE, STRIDES, F, FlashToy
 from toolkit.errors import PocketError
 from toolkit.executors.dump import Dumped
 from toolkit.executors.host import HostExecutor
+from toolkit.executors.opencl.tables import choose_point
+from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.access_trace import line
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine
@@ -23,7 +26,7 @@ from toolkit.plan.schema import POLICIES, Point, Select
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
 MEMORIES = (100_000, 200_000, None)
-Opened = Callable[..., HostExecutor]
+Opened = Callable[..., Any]
 
 
 @pytest.fixture
@@ -31,21 +34,23 @@ def flash(tmp_path: Path) -> FlashToy:
     return FlashToy(tmp_path / "flash toy")
 
 
-@pytest.fixture
-def opened(flash: FlashToy) -> Iterator[Opened]:
+@pytest.fixture(params=["host", "runner"])
+def opened(request: pytest.FixtureRequest, flash: FlashToy, cache: Path) -> Iterator[Opened]:
     """Opens executors of the toy and closes them."""
-    found = list[HostExecutor]()
+    with contextlib.ExitStack() as closing:
 
-    def open_one(**options: Any) -> HostExecutor:
-        found.append(HostExecutor(flash.folder, **options))
-        return found[-1]
+        def open_one(**options: Any) -> Any:
+            if request.param == "host":
+                found: Any = HostExecutor(flash.folder, **options)
+            else:
+                found = RunnerExecutor(flash.folder, ("score",), cache=cache, **options)
+            closing.callback(found.close)
+            return found
 
-    yield open_one
-    for each in found:
-        each.close()
+        yield open_one
 
 
-def is_right(executor: HostExecutor, toy: FlashToy, count: int = 9) -> None:
+def is_right(executor: Any, toy: FlashToy, count: int = 9) -> None:
     """Prefill in chunks, a forced step, decoding, a rewind and scores."""
     first = executor.prefill(IDS, 0)
     np.testing.assert_allclose(executor.logits(), toy.logits(IDS)[-1], rtol=1e-4, atol=1e-3)
@@ -103,17 +108,20 @@ def rules(toy: FlashToy, point: Point) -> dict[str, list[tuple[int, Select, int]
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-def test_trace_is_the_machines(flash: FlashToy, tmp_path: Path, memory: int | None) -> None:
+@pytest.mark.parametrize("of", [HostExecutor, RunnerExecutor])
+def test_trace_is_the_machines(
+    flash: FlashToy, tmp_path: Path, of: Any, memory: int | None
+) -> None:
     """Scores of the run, given to the machine alone, make the same lines."""
-    executor = HostExecutor(flash.folder, memory=memory, trace=tmp_path / "trace")
+    executor = of(flash.folder, memory=memory, trace=tmp_path / "trace")
     first = executor.prefill(IDS, 0)
     list(executor.decode(first, len(IDS), 20, ()))
-    point = executor.phases.point
     executor.close()
     lines = (tmp_path / "trace").read_text().splitlines()
     scores = iter(np.fromfile(tmp_path / "trace.scores", np.float32).reshape(-1, F))
 
     plan, found = load_plan(flash.folder), list[str]()
+    point = choose_point(plan, memory)
     machine = Machine(plan.tables, point, Flash("none"), [flash.layers[0].order, None])
     for step, phase in enumerate(["prefill"] * 2 + ["decode"] * 20):
         for number, (table, rule, tile) in enumerate(rules(flash, point)[phase]):
@@ -125,16 +133,18 @@ def test_trace_is_the_machines(flash: FlashToy, tmp_path: Path, memory: int | No
     assert F in selected and len(selected) > 2  # all of them, and fewer
 
 
-def test_dumps_show_what_a_gather_wrote(flash: FlashToy, opened: Opened) -> None:
+def test_dumps_show_what_a_gather_wrote(flash: FlashToy) -> None:
     seen = list[Dumped]()
-    executor = opened(dump=("part",), sink=seen.append)
+    executor = HostExecutor(flash.folder, dump=("part",), sink=seen.append)
     executor.prefill(IDS[:3], 0)
+    executor.close()
     assert [each.dispatch for each in seen] == ["layers.0.neurons", "layers.1.neurons"]
     assert seen[0].value.shape == (2, 3, 16) and np.abs(seen[0].value).max() > 0
 
 
-def test_memory_chooses_a_point(opened: Opened) -> None:
-    chosen = [opened(memory=m).phases.point.memory for m in (100_000, 299_999, 300_000, None)]
+def test_memory_chooses_a_point(flash: FlashToy, opened: Opened) -> None:
+    plan = load_plan(flash.folder)
+    chosen = [choose_point(plan, m).memory for m in (100_000, 299_999, 300_000, None)]
     assert chosen == [100_000, 200_000, 300_000, 300_000]
     with pytest.raises(PocketError, match="99999 bytes") as caught:
         opened(memory=99_999)
@@ -161,7 +171,7 @@ def test_a_file_cut_under_a_session(flash: FlashToy, opened: Opened, memory: int
             stream.truncate(kept)
         with pytest.raises(PocketError) as caught:
             list(executor.decode(first, len(IDS), 9, ()))
-        assert str(file) in caught.value.what and "at byte" in caught.value.what
+        assert caught.value.what.startswith(f"{file} can't be read at byte ")
         assert int(caught.value.what.split()[-1]) >= kept and "cut" in caught.value.because
         with file.open("r+b") as stream:
             stream.write(whole)

@@ -11,7 +11,8 @@ from toolkit.toolchain.build import SOURCES
 
 LOADER = ("base", "plan")
 DEVICE = ("base", "opencl")
-EXECUTOR = ("base", "opencl", "plan", "build", "offload", "executor")
+GATHER = (*DEVICE, "plan", "offload", "gather")
+EXECUTOR = (*GATHER, "build", "executor")
 SESSION = (*EXECUTOR, "session")
 # The folders whose headers a folder may include, itself among them.
 ARROWS = {
@@ -20,6 +21,7 @@ ARROWS = {
     "plan": LOADER,
     "build": ("base", "opencl", "plan", "build"),
     "offload": (*LOADER, "offload"),
+    "gather": GATHER,
     "executor": EXECUTOR,
     "session": SESSION,
     "probe": (*DEVICE, "probe"),
@@ -64,6 +66,7 @@ def test_includes_keep_to_the_arrows(path: str) -> None:
         ("opencl/device.cpp", "plan/plan.h"),
         ("build/programs.cpp", "executor/executor.h"),
         ("offload/machine.cpp", "opencl/device.h"),
+        ("gather/gatherer.cpp", "executor/recorder.h"),
         ("executor/executor.h", "session/session.h"),
         ("session/engine.cpp", "include/pocketcl.h"),
         ("capi/c_api.cpp", "probe/probe.h"),

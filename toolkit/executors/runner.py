@@ -49,6 +49,9 @@ class RunnerExecutor:
         cooperative: str | None = None,
         target: Target | None = None,
         priority: str | None = None,
+        memory: int | None = None,
+        flash: str | None = None,
+        trace: Path | None = None,
     ) -> None:
         """Load a plan.
 
@@ -61,6 +64,10 @@ class RunnerExecutor:
         cooperative  each in one launch, on CPUs; likewise, default $POCKETCL_COOPERATIVE
         target    where it runs; default: on this computer
         priority  what the driver is asked for: low, normal or high; default $POCKETCL_PRIORITY
+        memory    bytes that a plan with weights in flash may take; default: the most that it can
+                  use
+        flash     a profile that its reads imitate; default: they are as fast as the storage is
+        trace     a file that gets a line for each gather (toolkit/offload/access_trace.py)
         """
         self._same = SamePlan(Path(plan_path))
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner notes it
@@ -74,6 +81,7 @@ class RunnerExecutor:
         self._arguments = [
             *command_of(self.target, Path(plan_path), self.plan, platform, cache, **wishes),
             *(["--profile"] if profile else []),
+            *_gathering({"--memory": memory, "--flash": flash, "--trace-access": trace}),
         ]
         self.history = History(self.plan)
         self._choice = PhaseChoice(self.plan)
@@ -274,6 +282,10 @@ def device_of(ready: Mapping[str, Any]) -> DeviceInfo:
     """By what the runner says when it is ready."""
     units = int(ready["compute_units"])
     return DeviceInfo(ready["device"], units, ready["driver"], ready["platform"])
+
+
+def _gathering(options: Mapping[str, object]) -> list[str]:
+    return [word for name, value in options.items() if value for word in (name, str(value))]
 
 
 def _words(ids: Collection[int]) -> str:

@@ -6,6 +6,7 @@
  *   FAKE_EMPTY       lists no platform
  *   FAKE_EXTENSIONS  listed in addition
  *   FAKE_GPU         the device says that it is one
+ *   FAKE_DISCRETE    the device says that its memory is its own
  *   FAKE_CONTROLS    what it says of cl_arm_scheduling_controls; all of it
  *   FAKE_VERSION     of the driver, FAKE_OPENCL of OpenCL ("OpenCL 2.0 …")
  *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
@@ -107,6 +108,7 @@ int clGetPlatformIDs(unsigned n, P list, unsigned *count) {
 int clGetDeviceInfo(P device, unsigned key, size_t size, P value, size_t *needed) {
   int code = REAL(clGetDeviceInfo)(device, key, size, value, needed);
   if (key == 0x1000 && *setting("FAKE_GPU") && value) *(uint64_t *)value = 4;
+  if (key == 0x1035 && *setting("FAKE_DISCRETE") && value) *(uint32_t *)value = 0;
   if (key == 0x1002 && strstr(setting("FAKE_EXTENSIONS"), "cl_arm") && value) *(uint32_t *)value = 2;
   if (key == 0x41E4 && value) /* CL_DEVICE_SCHEDULING_CONTROLS_CAPABILITIES_ARM */
     return *(uint64_t *)value = *setting("FAKE_CONTROLS") ? atoi(setting("FAKE_CONTROLS")) : 255, 0;

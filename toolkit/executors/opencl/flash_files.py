@@ -38,14 +38,17 @@ class FlashFiles:
         return into
 
     def _piece(self, file: int, offset: int, into: npt.NDArray[np.uint8]) -> int:
-        because: str | OSError = "the file ends there: it was cut since the plan was loaded"
+        because: str | OSError = "it ends there: it has been cut since the plan was loaded"
         try:
             if read := os.preadv(self._open[file], [into.data], offset):
                 return read
         except OSError as error:
             because = error
-        what = f"cannot read {self._paths[file]} at byte {offset}"
-        raise PocketError(what, because, RECOMPILE)
+        what = f"{self._paths[file]} can't be read at byte {offset}"
+        hint = (
+            "see that the file is whole and its storage sound: pocketcl verify; then run it again"
+        )
+        raise PocketError(what, because, hint)
 
     def close(self) -> None:
         """Close them."""

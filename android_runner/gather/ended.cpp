@@ -1,0 +1,30 @@
+#include "gather/ended.h"
+
+namespace pocket {
+
+// Flushed: whoever waits must not wait for what the driver still keeps back.
+Ended::Ended(cl::Queue queue) {
+  cl::Event event = nullptr;
+  if (cl::EnqueueMarkerWithWaitList(queue, 0, nullptr, &event) != 0) {
+    cl::check(cl::Finish(queue), "clFinish");  // a driver before OpenCL 1.2
+    return;
+  }
+  event_ = std::make_shared<cl::Owned<cl::Event>>(event);
+  cl::check(cl::Flush(queue), "clFlush");
+}
+
+void Ended::wait() const {
+  if (!event_) return;
+  const cl::Event event = event_->get();
+  cl::check(cl::WaitForEvents(1, &event), "clWaitForEvents");
+}
+
+bool Ended::seen() const {
+  if (!event_) return true;
+  cl::Int status = 1;
+  const cl::Int code = cl::GetEventInfo(event_->get(), cl::EVENT_COMMAND_EXECUTION_STATUS,
+                                        sizeof status, &status, nullptr);
+  return code == 0 && status <= 0;
+}
+
+}  // namespace pocket

@@ -1,0 +1,21 @@
+// Whether what was enqueued in a queue until now has ended.
+#pragma once
+#include <memory>
+
+#include "opencl/cl_api.h"
+
+namespace pocket {
+
+class Ended {
+ public:
+  Ended() = default;  // nothing was enqueued
+  explicit Ended(cl::Queue queue);
+
+  void wait() const;
+  bool seen() const;  // false also where a driver doesn't tell
+
+ private:
+  std::shared_ptr<cl::Owned<cl::Event>> event_;
+};
+
+}  // namespace pocket

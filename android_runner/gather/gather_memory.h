@@ -1,0 +1,23 @@
+// The memory that gathers of a plan work with.
+#pragma once
+#include <vector>
+
+#include "gather/staging.h"
+#include "gather/tickets.h"
+#include "plan/plan.h"
+
+namespace pocket {
+
+struct GatherMemory {
+  GatherMemory(const Plan &plan, const Point &point, const Device &device);
+
+  static int64_t bytes(const Plan &plan, const Point &point);  // of all of it
+
+  const bool shares;                // whether kernels look for records where reads can land
+  std::vector<SharedMemory> slots;  // of each table
+  std::vector<Ended> looked;        // of each table: the last launch that looks at its slots
+  Staging staging;
+  Tickets tickets;
+};
+
+}  // namespace pocket

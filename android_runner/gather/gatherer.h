@@ -1,0 +1,57 @@
+// The tables of a plan as one of its points runs them, and the step gather: the machine decides,
+// threads read, and launches follow in the machine's order, whatever comes first.
+// toolkit/executors/opencl/gather.py does the same, one thing after the other.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gather/gathering.h"
+#include "offload/access_trace.h"
+
+namespace pocket {
+
+struct GatherOptions {
+  std::optional<int64_t> memory;  // bytes that the point takes at most; none: that which takes most
+  std::optional<FlashModel> imitated;
+  std::string trace;  // a file for a line on each gather; empty: none
+};
+
+class Gatherer {
+ public:
+  // Reads what is pinned. Throws Failure.
+  Gatherer(const Plan &plan, const Device &device, const GatherOptions &options);
+
+  void begin_run();  // of a phase: uses of records are counted in runs
+
+  // A gather whole: it launches its dispatches as often as there are parts of what it selects, by
+  // what `from` has. Where a read fails it throws Failure, and no slot holds what never came.
+  void run(const Step &step, cl::Queue queue, cl::Memory from, const GatherLaunches &launch);
+
+  // What kernels may be given before the first launch.
+  cl::Memory any_ticket() const { return memory_.tickets.any(); }
+  cl::Memory any_slots() const { return memory_.staging.get(); }
+
+  // As JSON: what it runs with, and what it has done so far.
+  std::string facts() const;
+  std::string counts() const;
+
+ private:
+  Select rule_of(const GatherStep &gather) const;
+  std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue, cl::Memory from) const;
+  void open_table(size_t table, const Change &change);
+
+  const Plan &plan_;
+  const Device &device_;
+  const Point &point_;
+  Machine machine_;
+  std::unique_ptr<AccessTrace> trace_;
+  GatherMemory memory_;
+  const RecordStore store_;
+  IoPool pool_;                     // last: its threads write to all of that
+  int64_t step_ = -1, number_ = 0;   // of the run, and of the gather within it
+  int64_t selected_ = 0, hits_ = 0;  // records, of all gathers
+};
+
+}  // namespace pocket

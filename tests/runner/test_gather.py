@@ -1,0 +1,116 @@
+"""Gathers in the runner, whatever the device is: whose memory is its own, whose driver lacks
+something, one that launches carefully; and threads that read, under ThreadSanitizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from flash_toy import RECORD, F, FlashToy
+from native import DRIVERS, build
+from talk import Start, Talk, failure
+
+from toolkit.toolchain.build import runner_sources
+from toolkit.toolchain.opencl_loader import find_opencl
+
+IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
+LITTLE = ("--memory", "100000")
+PREFILL = " ".join(["prefill 0", *map(str, IDS)])
+
+
+@pytest.fixture
+def flash(tmp_path: Path) -> FlashToy:
+    return FlashToy(tmp_path / "flash toy")
+
+
+@pytest.fixture(scope="module")
+def null_device() -> Path:
+    return build("libnull_opencl.so", [DRIVERS / "null_opencl.c"], "-shared")
+
+
+def is_right(talk: Talk, toy: FlashToy, count: int = 6) -> None:
+    first = talk.next(PREFILL)
+    ids, _ = talk.decode(f"decode {len(IDS)} {first} {count}")
+    assert [first, *ids] == toy.continued(IDS, count + 1)
+
+
+@pytest.mark.parametrize("memory", ["100000", "200000", "300000"])
+@pytest.mark.parametrize(
+    "fake",
+    [
+        {"FAKE_DISCRETE": "1"},
+        {"FAKE_MISSING": ",clEnqueueMarkerWithWaitList,"},
+        {"FAKE_MISSING": ",clGetEventInfo,"},
+    ],
+    ids=["its own memory", "no markers", "no status of events"],
+)
+def test_devices(
+    flash: FlashToy, start: Start, fake_driver: Path, fake: dict[str, str], memory: str
+) -> None:
+    real = {"FAKE_REAL": str(find_opencl())}
+    options = ("--memory", memory, "--cl-lib", str(fake_driver))
+    is_right(start(flash.folder, *options, **real, **fake), flash)
+
+
+def test_profiles_time_each_launch(flash: FlashToy, start: Start, tmp_path: Path) -> None:
+    """One for what is resident, and those for each cluster."""
+    talk = start(flash.folder, "--profile", *LITTLE, "--trace-access", str(tmp_path / "trace"))
+    first = talk.next(PREFILL)
+    assert talk.ask("profile") == "ok"
+    talk.next(f"step {len(IDS)} {first}")
+    talk.ask(f"profile {tmp_path / 'profile'}")
+    spans = json.loads((tmp_path / "profile").read_text())
+    assert {"layers.0.neurons", "layers.1.neurons"} <= {span["name"] for span in spans}
+
+
+def test_what_is_said_and_counted(flash: FlashToy, start: Start, tmp_path: Path) -> None:
+    """Counts are those of the trace's lines, and the pinned records before them."""
+    trace = tmp_path / "trace"
+    talk = start(flash.folder, *LITTLE, "--trace-access", str(trace))
+    assert talk.ready["tables"]["memory"] == 100_000
+    opened = json.loads(talk.ask("stats").removeprefix("ok "))["tables"]
+    is_right(talk, flash)
+    counts = json.loads(talk.ask("stats").removeprefix("ok "))["tables"]
+    assert talk.end()[0] == 0
+    lines = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert counts["selected"] == sum(len(line["sel"]) for line in lines)
+    assert counts["hits"] == sum(line["hit"] for line in lines)
+    assert counts["reads"] - opened["reads"] == sum(len(line["runs"]) for line in lines)
+    assert counts["read_bytes"] - opened["read_bytes"] == sum(line["read"] for line in lines)
+    assert counts["used_bytes"] - opened["used_bytes"] == sum(line["used"] for line in lines)
+    assert sum(counts["read_sizes"].values()) == counts["reads"]
+
+
+def test_imitated_flash(flash: FlashToy, start: Start) -> None:
+    is_right(start(flash.folder, *LITTLE, "--flash", "ufs40"), flash)
+    facts = failure(start(flash.folder, "--flash", "floppy").first)
+    assert facts["what"] == "no flash is called floppy" and "ufs40" in facts["because"]
+
+
+def test_too_little_memory(flash: FlashToy, start: Start) -> None:
+    facts = failure(start(flash.folder, "--memory", "99999").first)
+    assert facts["what"] == "the plan does not run in 99999 bytes"
+    assert "--memory 100000" in facts["hint"]
+
+
+def test_slots_need_room(flash: FlashToy, start: Start, null_device: Path) -> None:
+    """They count where memory is asked for, before anything is allocated."""
+    facts = failure(start(flash.folder, "--cl-lib", str(null_device), NULL_CL_MEMORY="9999").first)
+    slots = int(facts["because"].split(", slots ")[1])
+    assert slots > 2 * F * RECORD.nbytes and "--memory" in facts["hint"]
+    assert start(flash.folder).ready["tables"]["slot_bytes"] == slots
+
+
+def test_threads_do_not_race(flash: FlashToy, start: Start, cache: Path) -> None:
+    flags = ("-fsanitize=thread", "-g1", "-O1", "-fvisibility=hidden")
+    program = build("pocketcl-runner", runner_sources(), *flags)
+    quiet = {"TSAN_OPTIONS": "exitcode=66 ignore_noninstrumented_modules=1"}
+    for point in flash.plan["points"]:
+        point["threads"] = 4
+    flash.save_json()
+    for memory in ("100000", "200000"):
+        talk = start(flash.folder, "--memory", memory, program=program, **quiet)
+        is_right(talk, flash)
+        code, said = talk.end()
+        assert code == 0 and "ThreadSanitizer" not in said, said
