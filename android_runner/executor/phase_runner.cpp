@@ -4,7 +4,7 @@
 #include <set>
 
 #include "base/failure.h"
-#include "plan/bounds.h"
+#include "sizes/bounds.h"
 
 namespace pocket {
 namespace {

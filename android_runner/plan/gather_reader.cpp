@@ -1,7 +1,7 @@
 // The step that gathers records of a table. toolkit/plan/checks/gathers.py refuses the same.
 #include <algorithm>
 
-#include "plan/bounds.h"
+#include "sizes/bounds.h"
 #include "plan/step_reader.h"
 
 namespace pocket {

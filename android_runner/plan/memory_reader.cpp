@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "base/failure.h"
-#include "plan/bounds.h"
+#include "sizes/bounds.h"
 #include "plan/json_node.h"
 #include "plan/words.h"
 

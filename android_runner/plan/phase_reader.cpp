@@ -1,7 +1,7 @@
 // One phase of plan.json: its scratch memory and its steps.
 #include <algorithm>
 
-#include "plan/bounds.h"
+#include "sizes/bounds.h"
 #include "plan/step_reader.h"
 #include "plan/words.h"
 

@@ -6,7 +6,7 @@
 
 #include "base/failure.h"
 #include "base/text.h"
-#include "plan/bounds.h"
+#include "sizes/bounds.h"
 #include "plan/json_node.h"
 #include "plan/words.h"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "plan/expr.h"
+#include "sizes/expr.h"
 #include "plan/tables.h"
 
 namespace pocket {

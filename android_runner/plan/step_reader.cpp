@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "plan/bounds.h"
+#include "sizes/bounds.h"
 #include "plan/words.h"
 
 namespace pocket {

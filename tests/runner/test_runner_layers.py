@@ -9,17 +9,18 @@ import pytest
 
 from toolkit.toolchain.build import SOURCES
 
-LOADER = ("base", "plan")
+LOADER = ("base", "sizes", "plan")
 DEVICE = ("base", "opencl")
-GATHER = (*DEVICE, "plan", "offload", "gather")
+GATHER = (*DEVICE, "sizes", "plan", "offload", "gather")
 EXECUTOR = (*GATHER, "build", "executor")
 SESSION = (*EXECUTOR, "session")
 # The folders whose headers a folder may include, itself among them.
 ARROWS = {
     "base": ("base",),
     "opencl": DEVICE,
+    "sizes": ("sizes",),
     "plan": LOADER,
-    "build": ("base", "opencl", "plan", "build"),
+    "build": (*DEVICE, "sizes", "plan", "build"),
     "offload": (*LOADER, "offload"),
     "gather": GATHER,
     "executor": EXECUTOR,

@@ -1,7 +1,7 @@
 """What holds for an expression everywhere in a box of symbols: interval arithmetic, and a divisor.
 
 Sound, not always tight: no value lies outside of the bounds, and the divisor divides every value.
-The runner computes the same (android_runner/plan/bounds.h).
+The runner computes the same (android_runner/sizes/bounds.h).
 """
 
 import math

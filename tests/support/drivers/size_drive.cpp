@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/failure.h"
-#include "plan/bounds.h"
+#include "sizes/bounds.h"
 #include "plan/json_node.h"
 
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <numeric>
 
-#include "plan/expr.h"
+#include "sizes/expr.h"
 
 namespace pocket {
 
