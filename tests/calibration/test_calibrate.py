@@ -16,8 +16,6 @@ from relu_demo import relu_demo, some_text
 
 from onnx_passes.analysis.ffn import find_ffns
 from toolkit.calibration.calibrate import calibrate
-from toolkit.calibration.folder import Folder
-from toolkit.calibration.layer import Layer
 from toolkit.calibration.walk import Walk, Window
 from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.options import choose
@@ -25,6 +23,8 @@ from toolkit.compiler.pipeline import rewrite_with
 from toolkit.compiler.source import load_source
 from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError
+from toolkit.predictors.folder import Folder
+from toolkit.predictors.layer import Layer
 
 LAYERS = 5
 

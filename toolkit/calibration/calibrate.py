@@ -20,9 +20,8 @@ import onnx_ir as ir
 from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.graph import dim
-from toolkit.calibration.folder import Folder
-from toolkit.calibration.layer import RECALLS, Layer, Statistics
 from toolkit.calibration.neurons import ZEROING, kind_of
+from toolkit.calibration.statistics import RECALLS, Statistics
 from toolkit.calibration.walk import Walk, Window
 from toolkit.compiler.calibration.ids import calibration_ids
 from toolkit.compiler.options import choose
@@ -30,6 +29,8 @@ from toolkit.compiler.pipeline import rewrite_with
 from toolkit.compiler.source import Source
 from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError
+from toolkit.predictors.folder import Folder
+from toolkit.predictors.layer import Layer
 
 TOKENS, WINDOW = 16384, 512
 LEAST = 8  # tokens of a window

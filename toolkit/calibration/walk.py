@@ -11,10 +11,10 @@ import onnx_ir as ir
 from onnx_passes.analysis.ffn import Ffn
 from onnx_passes.analysis.roles import roles_of
 from opencl_kernels.formats import Array
-from toolkit.calibration.layer import Layer
 from toolkit.calibration.neurons import Neurons
 from toolkit.calibration.segments import Cut, Segments, Values
 from toolkit.compiler.calibration.feeds import Feeds
+from toolkit.predictors.layer import Layer
 
 See = Callable[[Array, Array], None]  # inputs [M, D] of a layer's FFN, and what they became [M, F]
 

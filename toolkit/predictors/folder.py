@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from toolkit.calibration.layer import Layer
 from toolkit.errors import PocketError
 from toolkit.files import write_text
+from toolkit.predictors.layer import Layer
 
 FORMAT = 1
 FACTS, LAYERS = "calibration.json", "layer.*.npz"

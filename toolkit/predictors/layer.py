@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,53 +10,9 @@ from typing import Any
 import numpy as np
 
 from opencl_kernels.formats import Array, Quantized
-from toolkit.calibration import predictor, thresholds
-from toolkit.calibration.neurons import ZEROING, Neurons
-from toolkit.calibration.predictor import Predictor
-from toolkit.calibration.second_moment import SecondMoment
 from toolkit.files import replacing
-
-RECALLS = (0.9, 0.95, 0.98, 0.995)  # operating points of a predictor
-FITTED = 4096  # tokens that thresholds are fitted to
-
-
-class Statistics:
-    """Of one FFN, added up while the inputs of windows come; memory for FITTED of them."""
-
-    def __init__(self, neurons: Neurons) -> None:
-        """Of no tokens yet."""
-        self._neurons = neurons
-        self._moment = SecondMoment(neurons.up.shape[1])
-        self._active = np.zeros(len(neurons.up), np.int64)
-        self._sizes = np.zeros(len(neurons.up), np.float64)
-        self._kept: list[tuple[Array, Array]] = []
-        self.tokens = 0
-
-    def add(self, x_MD: Array, h_MF: Array) -> None:
-        """Inputs of some tokens, and what they became."""
-        active = h_MF != 0
-        self._moment.add(x_MD)
-        self._active += active.sum(axis=0)
-        self._sizes += np.abs(h_MF).sum(axis=0, dtype=np.float64)
-        if (room := FITTED - sum(len(x) for x, _ in self._kept)) > 0:
-            self._kept.append((x_MD[:room], active[:room]))
-        self.tokens += len(x_MD)
-
-    def layer(self, name: str, kind: str, recalls: Sequence[float] = RECALLS) -> Layer:
-        """All that is known now; where no neuron is ever zero, nothing predicts which."""
-        count = max(1, self.tokens)
-        frequency = (self._active / count).astype(np.float32)
-        importance = (self._sizes / count * self._neurons.sizes).astype(np.float32)
-        found = self._predictor(recalls) if kind in ZEROING else None
-        return Layer(name, kind, frequency, importance, found)
-
-    def _predictor(self, recalls: Sequence[float]) -> Pointed:
-        x, active = (np.concatenate(arrays) for arrays in zip(*self._kept, strict=True))
-        weight, bias = self._neurons.deciding
-        fitted = predictor.fit(predictor.Layer(weight, bias, self._moment, x, active))
-        scores = fitted.scores(x)
-        points = {recall: thresholds.threshold_for(scores, active, recall) for recall in recalls}
-        return Pointed(fitted, points)
+from toolkit.predictors import thresholds
+from toolkit.predictors.predictor import Predictor
 
 
 @dataclass(frozen=True)

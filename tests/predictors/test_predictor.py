@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from opencl_kernels.formats import Array
-from toolkit.calibration import low_rank, predictor, thresholds
-from toolkit.calibration.predictor import Layer
-from toolkit.calibration.second_moment import SecondMoment
+from toolkit.predictors import low_rank, predictor, thresholds
+from toolkit.predictors.predictor import Layer
+from toolkit.predictors.second_moment import SecondMoment
 
 
 def moment_of(x_MD: Array) -> SecondMoment:

@@ -16,9 +16,9 @@ import numpy as np
 
 from onnx_passes.weights import e0m4
 from opencl_kernels.formats import Array, Quantized
-from toolkit.calibration.low_rank import Factors, whitened
-from toolkit.calibration.second_moment import SecondMoment
-from toolkit.calibration.thresholds import Outcome, outcome, threshold_for
+from toolkit.predictors.low_rank import Factors, whitened
+from toolkit.predictors.second_moment import SecondMoment
+from toolkit.predictors.thresholds import Outcome, outcome, threshold_for
 
 RANKS = (16, 32, 64, 128, 256, 512, 1024)
 RECALL, MOST_PREDICTED = 0.95, 2.0

@@ -1,0 +1,1 @@
+"""Which neurons of a model will be active: predictors, and the folder that a calibration leaves."""
