@@ -46,6 +46,7 @@ from onnx_passes.join_shared_expert import join_shared_expert
 from onnx_passes.keep_all_logits import keep_all_logits
 from onnx_passes.kv_in_place import kv_in_place
 from onnx_passes.last_rows import last_rows
+from onnx_passes.mask_ffn import mask_ffn
 from onnx_passes.order_columns import order_columns
 from onnx_passes.plain_ops import plain_ops
 from onnx_passes.prune import prune
@@ -117,6 +118,7 @@ PASSES: tuple[Pass, ...] = (
     last_rows,  # it splits the final norm from what feeds later layers
     inline_bodies,  # after all fusions, which look for whole ops
     quantize_e0m4,  # late: every weight has its final form, and is not merged again
+    mask_ffn,  # it has codes of its own
     code_records,  # last: it asks how weights are stored
 )
 
@@ -168,6 +170,7 @@ __all__ = [
     "code_records",
     "defined",
     "intake",
+    "mask_ffn",
     "rewrite",
     "why",
 ]

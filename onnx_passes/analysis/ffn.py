@@ -21,6 +21,7 @@ from onnx_passes.ir.graph import (
     linear,
     needed,
     operand,
+    producer,
     rank,
     scalar,
     sole_use,
@@ -63,6 +64,7 @@ class Ffn:
     act: str
     up_act: str
     between: tuple[ir.Node, ...]  # nodes from the products to `down`
+    chosen: ir.Node | None = None  # the Above among them, by which neurons are computed
 
     @property
     def nodes(self) -> tuple[ir.Node, ...]:
@@ -74,6 +76,11 @@ class Ffn:
     def hidden(self) -> ir.Value:
         """What is between the products, [.., F]."""
         return needed(self.down, 0)
+
+    @property
+    def scores(self) -> ir.Value | None:
+        """By which neurons are chosen, [.., F]."""
+        return None if self.chosen is None else needed(self.chosen, 0)
 
     @property
     def width(self) -> int:
@@ -110,20 +117,30 @@ def _ending_in(down: ir.Node) -> Iterator[Ffn]:
     """The network whose last product is this node, if there is one."""
     if not _multiplies(down):
         return
-    hidden = needed(down, 0)
+    hidden, masking = _unmasked(needed(down, 0))
     glu = hidden.producer()
     if glu is not None and is_op(glu, "Glu") and glu.domain == DOMAIN:
-        yield _gated(down, glu)
+        yield _gated(down, glu, masking)
         return
     between = list[ir.Node]()
     product = _below(hidden, between)
     if product is not None and between:
         text = _text(hidden, product.outputs[0])
         width = dim(hidden, -1) or 0
-        yield _checked(down, None, Columns(product, 0, width), "v", text, between)
+        yield _checked(down, None, Columns(product, 0, width), "v", text, [*between, *masking])
 
 
-def _gated(down: ir.Node, glu: ir.Node) -> Ffn:
+def _unmasked(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
+    """What is masked, and the nodes that do it: an Above and a Mul; none where it isn't."""
+    mul = producer(value, "Mul")
+    for masked, mask in [] if mul is None else (mul.inputs, mul.inputs[::-1]):
+        above = producer(mask, "Above")
+        if mul is not None and masked is not None and above is not None:
+            return masked, [above, mul]
+    return value, []
+
+
+def _gated(down: ir.Node, glu: ir.Node, masking: list[ir.Node]) -> Ffn:
     product = linear(needed(glu, 0))
     if product is None:
         raise Miss("gates and ups are no product with a constant matrix")
@@ -131,7 +148,7 @@ def _gated(down: ir.Node, glu: ir.Node) -> Ffn:
         raise Miss(f"its activation {glu.overload!r} is not known")
     width = dim(glu.outputs[0], -1) or 0
     gate, up = Columns(product, 0, width), Columns(product, width, width)
-    return _checked(down, gate, up, GATES[glu.overload], "v", [glu])
+    return _checked(down, gate, up, GATES[glu.overload], "v", [glu, *masking])
 
 
 def _checked(
@@ -144,7 +161,8 @@ def _checked(
 ) -> Ffn:
     """A network of these parts, which nothing else reads and whose records are of one length."""
     x = needed(up.product, 0)
-    found = Ffn(x, gate, up, down, act, up_act, tuple(between))
+    chosen = next((node for node in between if is_op(node, "Above")), None)
+    found = Ffn(x, gate, up, down, act, up_act, tuple(between), chosen)
     inner = [each for each in found.nodes if each is not down]
     for node in inner:
         y = node.outputs[0]

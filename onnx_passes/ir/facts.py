@@ -10,7 +10,23 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from opencl_kernels.formats import Array, Quantized
+
 _KEY = "pocket_facts"
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which neurons of a feed-forward network are computed where one position is fed: those whose
+    score B (A x) + bias is above the threshold.
+
+    A [rank, D] and B [F, rank] in codes, bias f32[F] or None
+    """
+
+    A: Quantized
+    B: Quantized
+    bias: Array | None
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -25,6 +41,7 @@ class Facts:
     symmetric: bool = False  # e0m4: no zero points
     keep: tuple[str, ...] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
     records: bool = False  # whether weights of FFNs are to lie in flash, in records of neurons
+    masks: tuple[Mask | None, ...] = ()  # of the networks in their order; None: all is computed
     computes: Callable[[ir.Node], bool] = lambda _: True  # whether kernels compute a node
 
     @classmethod

@@ -239,6 +239,17 @@ def test_glu_linear_and_last_rows(dtype: Any, opset: int) -> None:
 
 
 @DTYPES
+@pytest.mark.parametrize("opset", OPSETS)
+def test_above(dtype: Any, opset: int) -> None:
+    for shape in ((1, 1, 65), (3, 1, 7), (1, 65)):  # one position
+        scores = random(*shape, dtype=dtype)
+        mask = call("Above", scores, opset=opset, threshold=0.25)
+        assert np.array_equal(mask, scores.astype(np.float32) > 0.25)
+    for shape in ((1, 2, 63), (7, 5)):
+        assert (call("Above", random(*shape, dtype=dtype), opset=opset, threshold=9.0) == 1).all()
+
+
+@DTYPES
 @pytest.mark.parametrize("interleaved", (False, True))
 def test_rope_kv_write(dtype: Any, interleaved: bool) -> None:
     heads, groups, width, seq, past, start = 6, 2, 10, 5, 4, count(0, 3)

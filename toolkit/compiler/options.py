@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from onnx_passes import Facts
@@ -9,6 +10,7 @@ from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
 from toolkit.compiler.budget.amount import check_memory
+from toolkit.compiler.calibrated import check_calibration
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
 from toolkit.plan.origin import readable
@@ -33,6 +35,8 @@ class Options:
     symmetric: bool = Facts.symmetric
     keep: tuple[str, ...] = Facts.keep
     memory: str | None = None  # that a plan may take, as it was typed: what has no room is in flash
+    calibration: str | None = None  # the folder of predictors of what is in flash
+    recall: float | None = None  # that they are used at
 
     @property
     def told(self) -> dict[str, Any]:
@@ -72,6 +76,8 @@ def choose(
     symmetric: bool = Facts.symmetric,
     keep: Sequence[str] = Facts.keep,
     memory: str | None = None,
+    calibration: Path | str | None = None,
+    max_loss: str | float | None = None,
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
     # check what was given, each by itself and together
@@ -86,6 +92,7 @@ def choose(
     context = _context(source, max_context)
     usual = CLASSES[profile["class"]]
     chunk = min(prefill_chunk or usual.chunk, context)
+    folder, recall = check_calibration(source, memory, calibration, max_loss)
     return Options(
         context=context,
         chunk=chunk,
@@ -97,6 +104,8 @@ def choose(
         symmetric=symmetric,
         keep=keep,
         memory=None if memory is None else check_memory(str(memory)),
+        calibration=folder,
+        recall=recall,
     )
 
 

@@ -16,6 +16,7 @@ from onnx_passes.choose_branches import noted_flag
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
 from toolkit.compiler.budget.fit import Fitted, fitted
+from toolkit.compiler.calibrated import masks_of, point_figures
 from toolkit.compiler.calibration.ranges import Ranges
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
@@ -85,6 +86,8 @@ def compile(
     figures = figures_of(plan, model, made.nodes_before, made.passes, seconds)
     figures["cooperative"] = alone or "decode"
     figures |= made.fitted.figures | made.ranges.figures(plan)
+    if plan.tables:
+        figures |= point_figures(options.calibration, options.recall, chosen.get("max_loss"))
     if finish and (untested := untested_kernels(plan)):
         figures["untested"] = untested
     if source.embedding is not None:
@@ -133,7 +136,7 @@ def _lowered(
     measure: Callable[[], Ranges] = Ranges,
 ) -> _Lowered:
     # graph -> graph; whether weights go to flash is known when all of them have been counted
-    resident = replace(options, memory=None)
+    resident = replace(options, memory=None, calibration=None)
     tell("reading the model")
     with blaming(source.onnx_path):
         model = source.model
@@ -155,9 +158,10 @@ def _lowered(
         if options.memory is not None:
 
             def with_tables(table: WeightTable, tables: RecordTables) -> Plan:
-                return lower(options, table, knobs, ranges.wide, tables)
+                return lower(options, table, knobs, ranges.wide | tables.scores, tables)
 
-            found = fitted(model, found, options.memory, weights(), with_tables)
+            masks = masks_of(options.calibration, options.recall)
+            found = fitted(model, found, options.memory, weights(), with_tables, masks)
     return _Lowered(model, nodes_before, passes, found, ranges)
 
 
@@ -221,7 +225,8 @@ def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict
 
 def facts_of(options: Options) -> onnx_passes.Facts:
     """What passes need to know: the options, and what has kernels."""
-    return replace(options.facts, computes=computes)
+    masks = masks_of(options.calibration, options.recall)
+    return replace(options.facts, computes=computes, masks=masks)
 
 
 def run_passes(

@@ -6,10 +6,12 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnx_passes import Facts, code_records
+from onnx_passes import Facts, code_records, mask_ffn
 from onnx_passes.analysis.ffn import find_ffns
 from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.code_records import REQUANTIZED
+from onnx_passes.ir.facts import Mask
+from onnx_passes.ir.infer import infer
 from toolkit.compiler.budget.amount import bytes_of
 from toolkit.compiler.budget.needs import needs, slot_bytes
 from toolkit.compiler.budget.point import within
@@ -19,6 +21,7 @@ from toolkit.errors import PocketError
 from toolkit.plan.schema import Plan
 from toolkit.tables import size
 
+Masks = tuple[Mask | None, ...]
 Lower = Callable[[WeightTable, RecordTables], Plan]  # the model, with tables
 
 
@@ -32,17 +35,27 @@ class Fitted:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def fitted(model: ir.Model, dense: Fitted, memory: str, table: WeightTable, lower: Lower) -> Fitted:
+def fitted(
+    model: ir.Model,
+    dense: Fitted,
+    memory: str,
+    table: WeightTable,
+    lower: Lower,
+    masks: Masks = (),
+) -> Fitted:
     """The plan that `memory` has room for.
 
     dense  that without a budget
     table  for the weights of another one, of the same device
+    masks  of the networks that are to be in flash; a plan that needs none is not masked
     """
     whole = sum(_needs(model, dense).values())
     budget = bytes_of(memory, whole)
     if whole <= budget:
         return replace(dense, figures={"budget_bytes": budget, "resident_bytes": whole})
-    replace(Facts.of(model), records=True).note(model)
+    replace(Facts.of(model), records=True, masks=masks).note(model)
+    if mask_ffn(model).rewrites:
+        infer(model)
     code_records(model)
     tables = tables_of(*find_ffns(model), table)
     if not tables.found:
@@ -75,10 +88,16 @@ def _figures(
         "slot_bytes": slot_bytes(plan.tables, point.slots),
         "slot_share": sum(point.slots) / sum(table.count for table in plan.tables),
         "flash_bytes": sum(table.count * table.stride for table in plan.tables),
-        "selector": "gate" if any(each.gated for each in tables.found) else "all",
+        "selector": _selector(tables),
         "requantized": sorted(v.name or "" for v in named if REQUANTIZED in v.metadata_props),
         "resident_ffns": [str(missed) for missed in tables.missed],
     }
+
+
+def _selector(tables: RecordTables) -> str:
+    if any(each.ffn.chosen is not None for each in tables.found):
+        return "lowrank"
+    return "gate" if any(each.gated for each in tables.found) else "all"
 
 
 def _nothing(budget: int, whole: int, tables: RecordTables) -> PocketError:

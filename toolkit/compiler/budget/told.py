@@ -8,6 +8,7 @@ from toolkit.tables import size
 
 SELECTED = {
     "all": "every token reads all that memory has no room for",
+    "lowrank": "a token reads the neurons that are predicted, of those that memory has no room for",
     "gate": "a token reads the neurons whose gate is not 0, of those that memory has no room for",
 }
 
@@ -25,7 +26,17 @@ def budget_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield f"  memory {budget}: resident {resident}, slots {slots} = {share} (--memory)"
     yield f"    {spelled(figures['resident'])}"
     yield f"  FFNs on flash {size(figures['flash_bytes'])}: {SELECTED[figures['selector']]}"
+    if "max_loss" in figures:
+        yield f"  {_predicted(figures)}"
     if figures["requantized"]:
         yield f"  codes made anew of {len(figures['requantized'])} weights (--json: requantized)"
     for missed in figures["resident_ffns"]:
         yield f"  in memory as it is: {missed}"
+
+
+def _predicted(figures: Mapping[str, Any]) -> str:
+    """What predictors compute, and what that costs."""
+    if figures["loss"] is None:
+        return f"no predictor costs at most {figures['max_loss']:.2%} of perplexity: none is used"
+    computed, cost = figures["density"], figures["loss"]
+    return f"predictors: {computed:.0%} of the neurons are computed, perplexity {cost:+.2%}"

@@ -42,7 +42,7 @@ class Reference:
         self.feeds = Feeds.of(model, types, {i.name: i.shape for i in found})
         self.outputs = [output.name for output in session.get_outputs()]
         self.caches = _caches(self.roles, self.outputs)
-        self.past, self.last_only = 0, False
+        self.past, self.last_only, self.chunk = 0, False, 0
         self.notes: list[str] = []
         self.routers: list[Router] = []  # those whose scores are among the outputs
         self.reset()
@@ -97,6 +97,8 @@ class Reference:
         model.graph.outputs.extend(v for v in scores if not v.is_graph_output())
         found = cls.of(model)
         found.routers = routers
+        if any(node.op_type == "Above" for node in model.graph):  # it masks single tokens only
+            found.chunk = int(plan.model["prefill_chunk"])
         return found
 
     @classmethod
@@ -121,7 +123,7 @@ class Reference:
         Feeds one id at a time if the graph computes only the logits of the last one.
         """
         before = self.past, self.state, self.choices
-        rows = self.feed(ids)
+        rows = self._feed_at_once(ids)
         if not self.last_only:
             return rows
         self.past, self.state, self.choices = before
@@ -130,7 +132,15 @@ class Reference:
         return np.concatenate([self.feed([token]) for token in ids])
 
     def feed(self, ids: list[int]) -> npt.NDArray[np.float32]:
-        """Feed ids after what is cached, at once; logits [len(ids), V], or [1, V] of the last."""
+        """Feed ids after what is cached; logits [len(ids), V], or some rows that end in the last.
+
+        At once, unless it matters how many a plan feeds at a time.
+        """
+        size = self.chunk or len(ids)
+        rows = [self._feed_at_once(ids[at : at + size]) for at in range(0, len(ids), size)]
+        return rows[-1]
+
+    def _feed_at_once(self, ids: list[int]) -> npt.NDArray[np.float32]:
         feeds = self.feeds.all(ids, self.past, self.state)
         values = dict(zip(self.outputs, self.run(feeds), strict=True))
         self.state = {past: values[present] for past, present in self.caches.items()}

@@ -72,13 +72,19 @@ class RecordTables:
             because = "its matrices are not all in codes of 4 bits, or all in halves"
             self.missed.append(Missed(*what, because))
             return
-        gated = ffn.gate is not None and ffn.act in NONZERO
+        gated = ffn.gate is not None and ffn.act in NONZERO and ffn.chosen is None
         kind = "neuron" if ffn.gate is not None and not gated else "neuron without gate"
         record = Record(len(KINDS[kind].parts), ffn.depth, stored)
         number = len(self.found)
         self.found.append(Tabled(ffn, number, record, kind, gated))
         table = _table(self.found[-1].name, kind, ffn.width, record)
         self.sources.append(TableSource(table, self._producer(self.found[-1])))
+
+    @property
+    def scores(self) -> frozenset[str]:
+        """Names of the values by which neurons are chosen: the host reads them as floats."""
+        found = (tabled.ffn.scores for tabled in self.found)
+        return frozenset(each.name or "" for each in found if each is not None)
 
     def by_node(self) -> dict[ir.Node, Tabled]:
         """The networks by each of their nodes."""

@@ -147,12 +147,29 @@ def lower_glu(b: PhaseBuilder, node: ir.Node) -> None:
     give(b, y, [x], make)
 
 
+def lower_above(b: PhaseBuilder, node: ir.Node) -> None:
+    """1 where a score is above the threshold, or where there are several positions; else 0."""
+    scores, y = needed(node, 0), node.outputs[0]
+    limit = number(float(attribute(node, "threshold", 0.0)))
+    many = apply("Greater", Index(shape_of(b, scores)[-2]), number(1))
+
+    def make(x: View) -> View:
+        def read(at: At) -> Scalar:
+            kept = apply("Or", many, apply("Greater", x.read(at), limit))
+            return apply("Where", kept, number(1.0), number(0.0))
+
+        return View(x.shape, x.dtype, read)
+
+    give(b, y, [scores], make)
+
+
 _VIEWS = (
     Lowering(DOMAIN, "LastRows", lower_last_rows),
     Lowering(DOMAIN, "SplitHeads", lower_split_heads),
     Lowering(DOMAIN, "Rope", lower_rope),
     Lowering(DOMAIN, "KvRead", lower_kv_read),
     Lowering(DOMAIN, "Glu", lower_glu),
+    Lowering(DOMAIN, "Above", lower_above),
 )
 POCKET = (
     *(replace(each, joins=True) for each in _VIEWS),

@@ -7,9 +7,10 @@ that it is 0, of one row only the others are asked for.
 
 from __future__ import annotations
 
+import numpy as np
 import sympy
 
-from onnx_passes.ir.graph import operand
+from onnx_passes.ir.graph import attribute, operand
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.records.neurons import Neurons
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
@@ -35,12 +36,24 @@ def lower_ffn(b: PhaseBuilder, tabled: Tabled) -> None:
     x, y = stored(b, ffn.x), ffn.down.outputs[0]
     gates = _gates(b, tabled, x) if tabled.gated else None
     rows = b.rows(ffn.x)
-    few = rows.is_Integer and int(rows) <= FEW
-    part, count = _neurons(b, tabled, x, gates) if few else emit_tiles(b, tabled, x, gates)
+    if rows.is_Integer and int(rows) <= FEW:
+        select = _selection(b, tabled, gates) if rows == sympy.Integer(1) else Select("all")
+        part, count = _neurons(b, tabled, x, gates, select)
+    else:
+        part, count = emit_tiles(b, tabled, x, gates)
     bias = operand(ffn.down, 2)
     sums = PartialSums(y, part, count, None if bias is None else b.weights.vector(bias))
     later = waiting_sums(b, sums, shape_of(b, y))
     b.views[y] = in_memory(later, later.shape)
+
+
+def _selection(b: PhaseBuilder, tabled: Tabled, gates: Ref | None) -> Select:
+    """Of one row: what a predictor says, else what its gates say, else all."""
+    chosen, scores = tabled.ffn.chosen, tabled.ffn.scores
+    if chosen is not None and scores is not None:
+        threshold = float(np.float32(attribute(chosen, "threshold", 0.0)))
+        return Select("above", stored(b, scores).ref, threshold)
+    return Select("all") if gates is None else Select("above", gates)
 
 
 def _gates(b: PhaseBuilder, tabled: Tabled, x: Location) -> Ref:
@@ -71,7 +84,9 @@ def _gates(b: PhaseBuilder, tabled: Tabled, x: Location) -> Ref:
     return into
 
 
-def _neurons(b: PhaseBuilder, tabled: Tabled, x: Location, gates: Ref | None) -> tuple[Ref, int]:
+def _neurons(
+    b: PhaseBuilder, tabled: Tabled, x: Location, gates: Ref | None, select: Select
+) -> tuple[Ref, int]:
     """The partial sums of kernels over neurons, and how many."""
     ffn, count = tabled.ffn, _shares(b)
     rows, width = b.rows(ffn.x), ffn.width
@@ -100,7 +115,6 @@ def _neurons(b: PhaseBuilder, tabled: Tabled, x: Location, gates: Ref | None) ->
         x=x.dtype,
     )
     inner = b.draft(f"{tabled.name}.neurons", "neurons", case, refs)
-    select = Select("above", gates) if gates and rows == sympy.Integer(1) else Select("all")
     b.steps.append(GatherDraft(tabled.name, tabled.table, tabled.parts, select, (inner,)))
     return part, count
 

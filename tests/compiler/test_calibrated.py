@@ -1,0 +1,93 @@
+"""Plans whose neurons are predicted: the masked model in ONNX Runtime says what is right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exports import DEMO
+from relu_demo import relu_demo, some_text
+
+import toolkit
+from toolkit.calibration.calibrate import calibrate
+from toolkit.compiler.calibrated import loss_of
+from toolkit.compiler.source import load_source
+from toolkit.errors import PocketError
+from toolkit.evaluation.verify import verify
+from toolkit.plan.load import load_plan
+
+SIZES: dict[str, Any] = {
+    "weights": "e0m4",
+    "max_context": 72,
+    "prefill_chunk": 64,
+    "memory": "99%",
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, with its calibration beside it."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    source = relu_demo(folder / "relu")
+    text = some_text(folder / "text.txt", 200)
+    calibrate(load_source(source), text, folder / "c", 200)
+    return source
+
+
+def compiled(model: Path, out: Path, **options: Any) -> Any:
+    return toolkit.compile(model, out, **{**SIZES, "calibration": model.parent / "c", **options})
+
+
+def test_it_computes_what_the_masked_model_does(model: Path, tmp_path: Path) -> None:
+    done = compiled(model, tmp_path / "m.plan", max_loss="90%")
+    assert done.figures["selector"] == "lowrank" and 0 < done.figures["density"] < 1
+    plan = load_plan(done.path)
+    decode = plan.phase("decode")
+    assert decode and {g.select.by for g in decode.gathers()} == {"above"}
+    for name in ("prefill", "score"):
+        phase = plan.phase(name)
+        assert phase and {g.select.by for g in phase.gathers()} == {"all"}
+    report = verify(done.path, on="host")
+    assert report["ok"], report
+    assert any(case["name"] == "prefill-65" for case in report["cases"])  # its last token is masked
+
+
+def test_where_no_point_is_cheap_enough_what_is_exact_is_taken(model: Path, tmp_path: Path) -> None:
+    file = model.parent / "c/calibration.json"
+    facts = json.loads(file.read_text())
+    dear = [{**point, "loss": 0.5} for point in facts["points"]]
+    file.write_text(json.dumps({**facts, "points": dear}))
+    done = compiled(model, tmp_path / "m.plan")
+    file.write_text(json.dumps(facts))
+    assert (done.figures["selector"], done.figures["recall"]) == ("gate", None)
+    assert any("none is used" in line for line in done.as_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"memory": None}, "--calibration goes with --memory"),
+        ({"calibration": None, "max_loss": "1%"}, "--max-loss goes with --calibration"),
+        ({"max_loss": "much"}, "--max-loss much is no loss"),
+        ({"max_loss": "100%"}, "--max-loss 100% is no loss"),
+        ({"calibration": DEMO}, "is no calibration"),
+    ],
+)
+def test_what_does_not_go_together(
+    model: Path, tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(PocketError, match=says):
+        compiled(model, tmp_path / "m.plan", **options)
+    assert not (tmp_path / "m.plan").exists()
+
+
+def test_another_models_calibration_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(PocketError, match="made for another model"):
+        toolkit.compile(DEMO, tmp_path / "m.plan", **SIZES, calibration=model.parent / "c")
+
+
+@pytest.mark.parametrize("text, loss", [("1%", 0.01), ("0.5 %", 0.005), (0.02, 0.02), ("0", 0.0)])
+def test_losses_are_shares(text: str | float, loss: float) -> None:
+    assert loss_of(text) == pytest.approx(loss)

@@ -1,0 +1,88 @@
+"""What a compile takes from a calibration: predictors of neurons, at a point that costs little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from onnx_passes.ir.facts import Mask
+from toolkit.compiler.source import Source
+from toolkit.errors import PocketError
+from toolkit.predictors.folder import Folder
+from toolkit.predictors.layer import Layer
+
+MAX_LOSS = 0.01  # rise in perplexity on held-out text
+
+
+def check_calibration(
+    source: Source,
+    memory: str | None,
+    calibration: Path | str | None,
+    max_loss: str | float | None,
+) -> tuple[str | None, float | None]:
+    """The folder, and the recall of its point that computes least within `max_loss`.
+
+    No recall, where no point costs so little: then all that isn't zero is computed.
+    """
+    if calibration is None:
+        if max_loss is not None:
+            because, hint = "a calibration knows what predictors miss", "add --calibration DIR"
+            raise PocketError("--max-loss goes with --calibration", because, hint)
+        return None, None
+    if memory is None:
+        because = "what is in memory is computed as a whole"
+        raise PocketError("--calibration goes with --memory", because, "add --memory 60%")
+    folder = Folder(Path(calibration).resolve())
+    facts = folder.finished()
+    found = facts["made_of"]["model_sha256"]
+    if found != source.sha256:
+        because = f"SHA-256 of its model: {found[:12]}…, of this one: {source.sha256[:12]}…"
+        hint = f"pocketcl calibrate {source.onnx_path} --text FILE"
+        raise PocketError(f"{calibration} was made for another model", because, hint)
+    most = loss_of(max_loss)
+    points = [point for point in facts["points"] if point["loss"] <= most]
+    best = min(points, key=lambda point: point["density"], default=None)
+    return str(folder.path), None if best is None else best["recall"]
+
+
+def point_figures(
+    calibration: str | None, recall: float | None, max_loss: str | float | None
+) -> dict[str, Any]:
+    """What a compile tells of the point that it took; none: of no calibration."""
+    if calibration is None:
+        return {}
+    points = Folder(Path(calibration)).finished()["points"]
+    point = next((each for each in points if each["recall"] == recall), None)
+    taken = {key: None if point is None else point[key] for key in ("density", "loss")}
+    return {"max_loss": loss_of(max_loss), "recall": recall, **taken}
+
+
+def loss_of(text: str | float | None) -> float:
+    """A share of perplexity: 1%, or 0.01."""
+    if text is None:
+        return MAX_LOSS
+    spelled = str(text).strip()
+    try:
+        found = float(spelled.removesuffix("%")) / (100 if spelled.endswith("%") else 1)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1:
+        because = "it is a share of perplexity, from 0 to less than 1"
+        raise PocketError(f"--max-loss {spelled:.40} is no loss", because, "write 1%, or 0.01")
+    return found
+
+
+def masks_of(calibration: str | None, recall: float | None) -> tuple[Mask | None, ...]:
+    """Of the networks of a model, in their order."""
+    if calibration is None or recall is None:
+        return ()
+    folder = Folder(Path(calibration))
+    count = len(folder.finished()["layers"])
+    return tuple(_mask(folder.layer(number), recall) for number in range(count))
+
+
+def _mask(layer: Layer, recall: float) -> Mask | None:
+    if layer.predicted is None:
+        return None
+    fitted: Any = layer.predicted.predictor
+    return Mask(fitted.A, fitted.B, fitted.bias, layer.predicted.thresholds[recall])
