@@ -11,6 +11,9 @@
 #ifndef MB // rows of one work-item; no more than there are
 #define MB 8
 #endif
+#ifndef X_IMAGE // 1: x is read as an image (x_image.clh)
+#define X_IMAGE 0
+#endif
 #ifndef BITS
 #define BITS 8
 #endif

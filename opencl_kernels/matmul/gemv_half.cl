@@ -18,6 +18,9 @@
 #ifndef MB // rows of x for which W is read once; no more than there are
 #define MB 4
 #endif
+#ifndef X_IMAGE // 1: x is read as an image (x_image.clh)
+#define X_IMAGE 0
+#endif
 #ifndef BITS
 #define BITS 4
 #endif
