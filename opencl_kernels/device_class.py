@@ -76,6 +76,7 @@ GENERIC = DeviceClass(
     spare={name: ({"MB": 4},) for name in GEMMS_OF_HALVES},
 )
 _NO_IMAGE = {"X_IMAGE": 0}
+OF_SHUFFLES = ("attention_decode_shuffle", "attention_split_shuffle")
 # Twice the work-items for one tile: half the registers, and a wave computes while one waits.
 _TWO_WAVES = {
     f"attention_{name}_half": {"WG": (128, 64)} for name in ("prefill", "decode", "split")
@@ -103,6 +104,7 @@ MALI = replace(
     parent="generic",
     knobs={  # waves of 16, 64 registers
         **_TWO_WAVES,
+        **{each: {"REGISTERS": (64, 256)} for each in OF_SHUFFLES},
         # Its images end at 65,536 texels.
         "gemv_half": {"WG": (32, 16, 64), "MB": (2, 1, 4), "X_IMAGE": (0,)},
         "gemv_pair_half": {"WG": (32, 16, 64), "MB": (2, 1, 4)},

@@ -5,16 +5,19 @@
 // A work-group has a token's rows, the heads of a K/V head: groups (token and split, K/V head, b).
 // CLUSTER work-items read a key and its value as one piece, eight elements each at a time, for the
 // HH heads of their set; HEAD_SETS sets of heads that one work-item's registers cannot hold read the
-// same at once. Keys go round among streams of such work-items, AHEAD of them at a time. A score is
+// same at once. Halves stay halves until they are used: that takes half the registers. Keys go round among streams of such work-items, AHEAD of them at a time. A score is
 // summed by shuffles, so that nothing waits for anyone until the streams' results are joined.
-#ifndef WG // work-items per work-group; a power of two, as the next two
+#ifndef WG // work-items per work-group: a multiple of CLUSTER * HEAD_SETS
 #define WG 64
 #endif
-#ifndef CLUSTER // work-items that share a key; at most a sub-group
+#ifndef CLUSTER // work-items that share a key; a power of two, at most a sub-group
 #define CLUSTER 8
 #endif
-#ifndef HEAD_SETS // that read the same keys; CLUSTER * HEAD_SETS is at most WG
+#ifndef HEAD_SETS // that read the same keys
 #define HEAD_SETS 1
+#endif
+#ifndef REGISTERS // of a work-item: HEAD_SETS and AHEAD are chosen by them (clusters.py)
+#define REGISTERS 256
 #endif
 #ifndef AHEAD // keys that a work-item asks for at once
 #define AHEAD 4
@@ -34,16 +37,19 @@
 #else
 #define NAME attention_decode_shuffle
 #endif
-#ifdef cl_khr_fp16 // in one load
-#pragma OPENCL EXTENSION cl_khr_fp16 : enable
-#define WHOLE_1(p, i) convert_float8(as_half8(vload4(0, (__global const uint *)((p) + (i)))))
-#else
-#define WHOLE_1(p, i) LOAD8_1(p, i)
-#endif
-#define WHOLE_0(p, i) LOAD8_0(p, i)
 #define INSIDE(h, p, i, d, n, width) ((d) + n < (width) ? LOAD(h, p, (i) + n) : 0.0f)
 #define EIGHT(h, p, i, d, width)                                                              \
-  ((width) % 8 == 0 ? JOIN(WHOLE_, h)(p, i) : (float8)(EACH_OF_EIGHT(INSIDE, h, p, i, d, width)))
+  ((width) % 8 == 0 ? JOIN(LOAD8_, h)(p, i) : (float8)(EACH_OF_EIGHT(INSIDE, h, p, i, d, width)))
+#if KV_HALF && K % 8 == 0 && V % 8 == 0 && defined(cl_khr_fp16) // in one load
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#define HELD uint4
+#define HOLD(p, i, d, width) vload4(0, (__global const uint *)((p) + (i)))
+#define FLOATS(held) convert_float8(as_half8(held))
+#else
+#define HELD float8
+#define HOLD(p, i, d, width) EIGHT(KV_HALF, p, i, d, width)
+#define FLOATS(held) (held)
+#endif
 
 __kernel SUB_GROUP __attribute__((reqd_work_group_size(WG, 1, 1)))
 void NAME(PARAMS) {
@@ -78,40 +84,51 @@ void NAME(PARAMS) {
   UNROLL for (int i = 0; i < HH * OF_VALUE; i++) out[i] = 0.0f;
 
   for (int j0 = begin; j0 < end; j0 += AHEAD * STREAMS) {
-    float8 k[AHEAD * OF_KEY], v[AHEAD * OF_VALUE];
+    HELD k[AHEAD * OF_KEY], v[AHEAD * OF_VALUE];
+    float scores[AHEAD * HH], less[HH];
     UNROLL for (int i = 0; i < AHEAD * OF_KEY; i++) {
       const int j = j0 + i / OF_KEY * STREAMS + stream, d = COLUMN(i % OF_KEY);
-      k[i] = j < end && d < K ? EIGHT(KV_HALF, keys, slot(j) * K + d, d, K) : (float8)(0.0f);
+      k[i] = j < end && d < K ? HOLD(keys, slot(j) * K + d, d, K) : (HELD)(0);
     }
     UNROLL for (int i = 0; i < AHEAD * OF_VALUE; i++) {
       const int j = j0 + i / OF_VALUE * STREAMS + stream, d = COLUMN(i % OF_VALUE);
-      v[i] = j < end && d < V ? EIGHT(KV_HALF, values, slot(j) * V + d, d, V) : (float8)(0.0f);
+      v[i] = j < end && d < V ? HOLD(values, slot(j) * V + d, d, V) : (HELD)(0);
+    }
+    UNROLL for (int i = 0; i < AHEAD * HH; i++) scores[i] = 0.0f;
+    UNROLL for (int i = 0; i < AHEAD * OF_KEY; i++) {
+      const float8 eight = FLOATS(k[i]);
+      UNROLL for (int r = 0; r < HH; r++) {
+        const int at = i / OF_KEY * HH + r;
+        scores[at] = ADD_DOT(queries[r * OF_KEY + i % OF_KEY], eight, scores[at]);
+      }
     }
     UNROLL for (int r = 0; r < HH; r++) {
       ROW_AT(b, g * HEADS + min(set * HH + r, HEADS - 1), token)
-      float scores[AHEAD], highest = top[r];
+      float highest = top[r];
       UNROLL for (int t = 0; t < AHEAD; t++) {
         const int i3 = j0 + t * STREAMS + stream;
-        float mine = 0.0f, score = MASKED;
-        UNROLL for (int n = 0; n < OF_KEY; n++)
-          mine = ADD_DOT(queries[r * OF_KEY + n], k[t * OF_KEY + n], mine);
-        const float s = sum_of_neighbours(mine);
+        float score = MASKED;
+        const float s = sum_of_neighbours(scores[t * HH + r]);
         if (i3 < end) {
           SCORE_LETS score = SCORE;
         }
-        scores[t] = score;
+        scores[t * HH + r] = score;
         highest = fmax(highest, score);
       }
-      const float less = exp(top[r] - highest);
+      less[r] = exp(top[r] - highest);
       top[r] = highest;
-      total[r] *= less;
+      total[r] *= less[r];
       UNROLL for (int t = 0; t < AHEAD; t++) { // scores become weights
-        scores[t] = scores[t] <= MASKED ? 0.0f : exp(scores[t] - highest); // NaN stays NaN
-        total[r] += scores[t];
+        const float score = scores[t * HH + r];
+        scores[t * HH + r] = score <= MASKED ? 0.0f : exp(score - highest); // NaN stays NaN
+        total[r] += scores[t * HH + r];
       }
-      UNROLL for (int i = 0; i < AHEAD * OF_VALUE; i++) {
+    }
+    UNROLL for (int i = 0; i < AHEAD * OF_VALUE; i++) {
+      const float8 eight = FLOATS(v[i]);
+      UNROLL for (int r = 0; r < HH; r++) {
         const int at = i % OF_VALUE * HH + r;
-        out[at] = scores[i / OF_VALUE] * v[i] + out[at] * (i < OF_VALUE ? less : 1.0f);
+        out[at] = scores[i / OF_VALUE * HH + r] * eight + out[at] * (i < OF_VALUE ? less[r] : 1.0f);
       }
     }
   }
@@ -128,7 +145,7 @@ void NAME(PARAMS) {
     for (int n = 0; n < STREAMS; n++)
       sum_of_weights += totals[head * STREAMS + n] * exp(tops[head * STREAMS + n] - highest);
     UNROLL for (int n = 0; n < OF_VALUE; n++) {
-      BARRIER; // all have done with the vectors before
+      if (n + r) BARRIER; // all have done with the vectors before
       sums[lane] = out[n * HH + r] * exp(top[r] - highest);
       BARRIER;
       const int d = COLUMN(n);

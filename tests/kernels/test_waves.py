@@ -156,7 +156,7 @@ DRILLS: dict[str, tuple[Case, int, list[int]]] = {
         Heads(M=1, H=32, G=2, K=24, C=50, x="f16", kv="f16", at=At(past=45)),
         *(16, []),
     ),
-    "attention_decode_shuffle": (Heads(M=1, H=9, G=1, K=20, C=9, at=At(past=8)), 16, [1]),
+    "attention_decode_shuffle": (Heads(M=1, H=9, G=1, K=20, C=9, at=At(past=8)), 16, []),
     "sample_best": (
         Choice(M=1, V=2500, C=90, GROUPS=1, options=CHOSEN, at=At(past=80)),  # two tiles
         16,

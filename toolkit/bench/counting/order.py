@@ -17,16 +17,16 @@ def block_order(blocks: Mapping[str, Block]) -> list[str]:
     """The names of all blocks that can be reached, first the entry's."""
     graph = {name: block.successors for name, block in blocks.items()}
     entry = next(iter(graph))
-    return _reverse_postorder(graph, entry, _loops(graph, entry))
+    return _reverse_postorder(graph, entry, loops(graph))
 
 
-def _reverse_postorder(graph: Graph, entry: str, loops: Mapping[str, set[str]]) -> list[str]:
+def _reverse_postorder(graph: Graph, entry: str, bodies: Mapping[str, set[str]]) -> list[str]:
     """Of a block's successors those in fewer of its loops are visited first, so they come last."""
     done: list[str] = []
     seen = {entry}
 
     def later_first(name: str) -> list[str]:
-        around = [body for body in loops.values() if name in body]
+        around = [body for body in bodies.values() if name in body]
         return sorted(graph[name], key=lambda each: sum(each in body for body in around))
 
     stack = [(entry, iter(later_first(entry)))]
@@ -40,8 +40,9 @@ def _reverse_postorder(graph: Graph, entry: str, loops: Mapping[str, set[str]]) 
     return done[::-1]
 
 
-def _loops(graph: Graph, entry: str) -> dict[str, set[str]]:
+def loops(graph: Graph) -> dict[str, set[str]]:
     """The blocks of each loop, by its header: what reaches a jump back without passing that."""
+    entry = next(iter(graph))
     before: dict[str, list[str]] = {name: [] for name in graph}
     for name, following in graph.items():
         for each in following:
