@@ -122,12 +122,34 @@ def _ending_in(down: ir.Node) -> Iterator[Ffn]:
     if glu is not None and is_op(glu, "Glu") and glu.domain == DOMAIN:
         yield _gated(down, glu, masking)
         return
+    yield from _unmerged(down, hidden, masking)
     between = list[ir.Node]()
     product = _below(hidden, between)
     if product is not None and between:
         text = _text(hidden, product.outputs[0])
-        width = dim(hidden, -1) or 0
-        yield _checked(down, None, Columns(product, 0, width), "v", text, [*between, *masking])
+        yield _checked(down, None, _all_of(product), "v", text, [*between, *masking])
+
+
+def _unmerged(down: ir.Node, hidden: ir.Value, masking: list[ir.Node]) -> Iterator[Ffn]:
+    """act(gate) * up_act(up) of two products of one value."""
+    node = hidden.producer()
+    if node is None or not is_op(node, "Mul"):
+        return
+    between: tuple[list[ir.Node], list[ir.Node]] = ([], [])
+    factors = [needed(node, i) for i in range(2)]
+    sides = [_below(each, nodes) for each, nodes in zip(factors, between, strict=True)]
+    found = [product for product in sides if product is not None]
+    if len(set(found)) != 2 or found[0].inputs[0] is not found[1].inputs[0] or not any(between):
+        return
+    texts = [_text(f, p.outputs[0]) for f, p in zip(factors, found, strict=True)]
+    up = texts.index("v") if "v" in texts else 1  # gates are what is activated
+    products = _all_of(found[1 - up]), _all_of(found[up])
+    nodes = [*between[0], *between[1], node, *masking]
+    yield _checked(down, *products, texts[1 - up], texts[up], nodes)
+
+
+def _all_of(product: ir.Node) -> Columns:
+    return Columns(product, 0, dim(product.outputs[0], -1) or 0)
 
 
 def _unmasked(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:

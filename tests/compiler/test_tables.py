@@ -50,6 +50,36 @@ KINDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
         ((GATED, f"{BIASED} sg = Sigmoid(gate) act = Mul(gate, sg) mix = Mul(act, up)"),),
         f", float[{F}] bg, float[{F}] bu",
     ),
+    "fatrelu": (
+        (
+            (
+                GATED,
+                """gate = MatMul(y, wg) up = MatMul(y, wu) much = Greater(gate, tau)
+          act = Where(much, gate, fzero) mix = Mul(act, up)""",
+            ),
+        ),
+        ", float tau = {0.5}",
+    ),
+    "drelu": (
+        (
+            (
+                GATED,
+                """gate = MatMul(y, wg) up = MatMul(y, wu) act = Relu(gate) ru = Relu(up)
+          mix = Mul(act, ru)""",
+            ),
+        ),
+        "",
+    ),
+    "gated by erf": (
+        (
+            (
+                GATED,
+                """gate = MatMul(y, wg) up = MatMul(y, wu) e = Erf(gate) act = Mul(gate, e)
+          mix = Mul(up, act)""",
+            ),
+        ),
+        "",
+    ),
     "no gate": (
         ((GATED, "u0 = MatMul(y, wu) up = Add(u0, bu) r = Relu(up) mix = Mul(r, r)"),),
         f", float[{F}] bu",
@@ -144,16 +174,21 @@ def test_trained_models_in_codes(tmp_path: Path, act: str) -> None:
 
 
 def test_a_relu_gate_selects_and_others_need_all(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    gated, all_ = made(tmp_path, "reglu"), made(tmp_path / "other", "swiglu")
-    assert gated.figures["selector"] == "gate" and all_.figures["selector"] == "all"
-    for done, by, policy, names in (
-        (gated, "above", "lfu", ("up", "down")),
-        (all_, "all", "static", ("gate", "up", "down")),
+    for kind, selector, by, threshold, policy, names in (
+        ("reglu", "gate", "above", 0.0, "lfu", ("up", "down")),
+        ("fatrelu", "gate", "above", 0.5, "lfu", ("up", "down")),
+        ("drelu", "gate", "above", 0.0, "lfu", ("up", "down")),
+        ("swiglu", "all", "all", 0.0, "static", ("gate", "up", "down")),
+        ("gated by erf", "all", "all", 0.0, "static", ("gate", "up", "down")),
+        ("no gate", "all", "all", 0.0, "static", ("up", "down")),
     ):
+        (tmp_path / kind).mkdir()
+        done = made(tmp_path / kind, kind)
+        assert done.figures["selector"] == selector
         prefill, decode, score = done.plan.phases
         (gather,), (point,) = decode.gathers(), done.plan.points
-        assert (gather.select.by, gather.parts, gather.tile) == (by, names, 0)
+        assert (gather.select.by, gather.select.threshold) == (by, threshold)
+        assert (gather.parts, gather.tile, point.select[1]) == (names, 0, threshold)
         assert [g.select.by for g in (*prefill.gathers(), *score.gathers())] == ["all", "all"]
         assert not decode.recordable and point.policy == policy
         assert point.pinned == ((0,) if by == "above" else point.slots)

@@ -11,7 +11,14 @@ from onnx_passes import Facts
 from toolkit.compiler.options import Options, choose
 
 ASKED = Facts(
-    context=32, chunk=8, batch=3, weights="e0m4", group=16, symmetric=True, keep=("lm_head=f16",)
+    context=32,
+    chunk=8,
+    batch=3,
+    weights="e0m4",
+    group=16,
+    symmetric=True,
+    keep=("lm_head=f16",),
+    records=True,
 )
 
 
@@ -32,8 +39,10 @@ def test_what_is_not_asked_for_has_its_default() -> None:
 
 
 def test_options_hand_on_all_facts() -> None:
-    asked = {name: value for name, value in asdict(ASKED).items() if name != "computes"}
-    options = Options(activations="f16", kv="f16", **asked)
+    asked = {
+        name: value for name, value in asdict(ASKED).items() if name not in ("computes", "records")
+    }
+    options = Options(activations="f16", kv="f16", memory="50%", **asked)
     assert options.facts == ASKED
 
 

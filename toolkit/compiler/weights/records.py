@@ -6,6 +6,7 @@ where the gate tells which records are needed, that row is no part of it and sta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -28,21 +29,28 @@ from toolkit.plan.schema import Part, Table
 from toolkit.plan.write import TableSource
 
 BLOCK_BYTES = 4 * 2**20  # of records that are packed at a time; as floats they take some more
-NONZERO = ("Relu(v)",)  # activations that are 0 wherever v isn't positive
+# Activations that are 0 wherever v isn't above a number: ReLU, and FatReLU by its threshold.
+_THRESHOLDED = re.compile(r"Where\(Greater\(v, (\d[\de.+-]*)\), v, 0\.0\)")
 
 
 @dataclass(frozen=True)
 class Tabled:
     """A network whose weights lie in a table.
 
-    gated  a neuron's gate is no part of its record: what is 0 needs no other part of it
+    above  a neuron's gate is no part of its record: where it isn't above this number, no other part
+           of it is needed
     """
 
     ffn: Ffn
     table: int
     record: Record
     kind: str
-    gated: bool
+    above: float | None
+
+    @property
+    def gated(self) -> bool:
+        """Whether gates lie in memory."""
+        return self.above is not None
 
     @property
     def name(self) -> str:
@@ -72,11 +80,11 @@ class RecordTables:
             because = "its matrices are not all in codes of 4 bits, or all in halves"
             self.missed.append(Missed(*what, because))
             return
-        gated = ffn.gate is not None and ffn.act in NONZERO and ffn.chosen is None
-        kind = "neuron" if ffn.gate is not None and not gated else "neuron without gate"
+        above = None if ffn.gate is None or ffn.chosen else least_gate(ffn.act)
+        kind = "neuron" if ffn.gate is not None and above is None else "neuron without gate"
         record = Record(len(KINDS[kind].parts), ffn.depth, stored)
         number = len(self.found)
-        self.found.append(Tabled(ffn, number, record, kind, gated))
+        self.found.append(Tabled(ffn, number, record, kind, above))
         table = _table(self.found[-1].name, kind, ffn.width, record)
         self.sources.append(TableSource(table, self._producer(self.found[-1])))
 
@@ -158,6 +166,12 @@ def _table(name: str, kind: str, count: int, record: Record) -> Table:
         for i, each in enumerate(KINDS[kind].parts)
     )
     return Table(name, kind, count, record.nbytes, record.stride(kind), 0, 0, parts)
+
+
+def least_gate(act: str) -> float | None:
+    """The number that a gate must be above, or its activation is 0; None where there is none."""
+    fat = _THRESHOLDED.fullmatch(act)
+    return 0.0 if act == "Relu(v)" else float(fat[1]) if fat is not None else None
 
 
 def tables_of(ffns: Sequence[Ffn], missed: Sequence[Missed], weights: WeightTable) -> RecordTables:

@@ -53,7 +53,9 @@ def _selection(b: PhaseBuilder, tabled: Tabled, gates: Ref | None) -> Select:
     if chosen is not None and scores is not None:
         threshold = float(np.float32(attribute(chosen, "threshold", 0.0)))
         return Select("above", stored(b, scores).ref, threshold)
-    return Select("all") if gates is None else Select("above", gates)
+    if gates is None or tabled.above is None:
+        return Select("all")
+    return Select("above", gates, tabled.above)
 
 
 def _gates(b: PhaseBuilder, tabled: Tabled, x: Location) -> Ref:
