@@ -62,7 +62,7 @@ def fitted(
         raise _nothing(budget, whole, tables)
     made = Fitted(lower(table, tables), table, tables)
     weights, head = _weight_bytes(model, table)
-    plan = within(made.plan, weights, head, budget)
+    plan = within(made.plan, weights, head, budget, whole)
     return replace(made, plan=plan, figures=_figures(model, plan, weights, head, budget, tables))
 
 

@@ -37,18 +37,18 @@ def with_point(plan: Plan) -> Plan:
     return replace(plan, points=(point,))
 
 
-def within(plan: Plan, weights: int, head: int, budget: int) -> Plan:
+def within(plan: Plan, weights: int, head: int, budget: int, whole: int) -> Plan:
     """The plan with as many slots as the budget has room for, the same share of each table.
 
     A table of which all records are always needed keeps its first ones; others keep those that were
-    needed most often. Raises where not even the rest fits.
+    needed most often. Raises where not even the rest fits; `whole`: what all takes in memory.
     """
     plan = with_point(plan)
     parts = needs(plan, weights, head)
-    rest, whole = budget - sum(parts.values()), sum(t.bytes * t.count for t in plan.tables)
+    rest, records = budget - sum(parts.values()), sum(t.bytes * t.count for t in plan.tables)
     if rest < 0:
-        raise _too_small(budget, parts, plan)
-    slots = tuple(min(t.count, t.count * rest // whole) for t in plan.tables)
+        raise _too_small(budget, parts, plan, whole)
+    slots = tuple(min(t.count, t.count * rest // records) for t in plan.tables)
     chosen = {g.table for p in plan.phases for g in p.gathers() if _chooses(g)}
     pinned = tuple(0 if i in chosen else count for i, count in enumerate(slots))
     memory = sum(parts.values()) + slot_bytes(plan.tables, slots)
@@ -61,9 +61,10 @@ def _chooses(gather: Gather) -> bool:
     return gather.select.by != "all"
 
 
-def _too_small(budget: int, parts: dict[str, int], plan: Plan) -> PocketError:
+def _too_small(budget: int, parts: dict[str, int], plan: Plan, whole: int) -> PocketError:
     needed = sum(parts.values())
-    hint = f"--memory {_rounded_up(needed)}"
+    least = min(needed, whole)  # of small models, tiles and tickets take more than what they save
+    hint = f"--memory {_rounded_up(least)}"
     if context := _shorter(plan, parts, needed - budget):
         hint += f", or --max-context {context}"
     return PocketError(
@@ -77,7 +78,7 @@ def _shorter(plan: Plan, parts: dict[str, int], missing: int) -> int:
     """A context at which the rest fits, for states that grow with it; 0: none."""
     context, states = int(plan.model["max_context"]), parts["keys and values"]
     fits = context * (states - missing) // states if states else 0
-    return fits // 64 * 64
+    return max(0, fits // 64 * 64)
 
 
 def _rounded_up(count: int) -> str:
