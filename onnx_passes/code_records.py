@@ -1,8 +1,8 @@
 """Weights of feed-forward networks in codes along records, where these are to lie in flash.
 
 A record has a neuron's row of the gates, its row of the ups and its column of the last product.
-Rows keep the codes that they have, unless their scales are no halves. A column's codes must run
-along it, so that they are made anew: from the floats, or from what the source's codes stand for.
+Rows keep the codes that they have, with scales rounded to halves. A column's codes must run along
+it, so that they are made anew: from the floats, or from what the source's codes stand for.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onnx_passes.weights.e0m4 import BITS, quantize
+from onnx_passes.weights.e0m4 import BITS, HALF_MAX, HALF_NORMAL, quantize
 from onnx_passes.weights.lazy import part
 from onnx_passes.weights.quantized import QuantizedWeight
 from opencl_kernels.formats import Array, Quantized
@@ -24,7 +24,8 @@ def along_records(
     """Records [N, K] in E0M4, or [K, N] of its columns; whether codes that it had were made anew.
 
     Codes that a weight has are kept where their groups, or halves of these and so on, are groups
-    of the record: columns never do. `importance`: of an element of a record, as `quantize` has it.
+    of the record: columns never do. Scales become halves, if that loses no more than rounding.
+    `importance`: of an element of a record, as `quantize` has it.
     """
     if not isinstance(weight_NK, Quantized):
         return quantize(_records(weight_NK, columns), group, importance, symmetric), False
@@ -39,10 +40,18 @@ def _records(values_NK: Array, columns: bool) -> Array:
 
 
 def _coincides(codes: Quantized, group: int, symmetric: bool) -> bool:
-    """Scales must be halves, and zero points integers; where there are none, the middle is one."""
-    halves = codes.bits == BITS and codes.scale_NG.dtype == np.float16
+    """Zero points must be integers; where there are none, the middle is one."""
+    halves = codes.bits == BITS and _are_halves(codes.scale_NG)
     zeros = codes.zero_NG is None or (not symmetric and codes.zero_NG.dtype == np.uint8)
     return halves and zeros and codes.group % group == 0
+
+
+def _are_halves(scale_NG: Array) -> bool:
+    """Whether float16 has all digits of its own for them."""
+    if scale_NG.dtype == np.float16:
+        return True
+    size = np.abs(scale_NG[scale_NG != 0])
+    return bool(((size >= HALF_NORMAL) & (size <= HALF_MAX)).all())
 
 
 def _in_groups(codes: Quantized, group: int, symmetric: bool) -> Quantized:
@@ -55,7 +64,7 @@ def _in_groups(codes: Quantized, group: int, symmetric: bool) -> Quantized:
         for each in (codes.scale_NG, zero_NG)
     )
     assert scale is not None
-    return Quantized(codes.codes_NK, scale, zero, BITS, group)
+    return Quantized(codes.codes_NK, scale.astype(np.float16), zero, BITS, group)
 
 
 class Form(NamedTuple):
@@ -71,15 +80,19 @@ class Form(NamedTuple):
 
 
 def holds(weight: QuantizedWeight, form: Form) -> bool:
-    """Whether records have the codes of a weight's rows, and need not be coded anew."""
+    """Whether records have the codes of a weight's rows, but for scales that halves don't hold."""
     zeros = weight.zero is None or (weight.zero == "u8" and not form.symmetric)
-    halves = (weight.bits, weight.scale) == (BITS, "f16")
-    return halves and zeros and weight.group % form.group == 0
+    return weight.bits == BITS and zeros and weight.group % form.group == 0
 
 
 def along_rows(weight: QuantizedWeight, form: Form) -> QuantizedWeight:
     """A weight whose rows lie in records; itself, where it has their form."""
-    if holds(weight, form) and (weight.group, weight.zero) == (form.group, form.zero):
+    if (weight.bits, weight.scale, weight.group, weight.zero) == (
+        BITS,
+        "f16",
+        form.group,
+        form.zero,
+    ):
         return weight
 
     def make(first: int, stop: int) -> Quantized:

@@ -72,6 +72,7 @@ def test_version() -> None:
         ["run", "tests", "--ids", "1", "--max-new-tokens", "0"],
         ["compile", "tests", "-o", "x", "--calibrate", "no-such-file"],
         ["compile", "tests", "-o", "x", "--weights", "f8"],
+        ["compile", "tests", "-o", "x", "--memory", "much"],
     ],
 )
 def test_usage_errors_exit_with_2(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

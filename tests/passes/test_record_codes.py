@@ -67,14 +67,25 @@ def test_symmetric_codes_get_zero_points_where_records_have_them() -> None:
     np.testing.assert_array_equal(found.values(), codes.values())
 
 
-@pytest.mark.parametrize("name", ["narrower groups", "columns", "zero points", "float scales"])
+def test_scales_become_halves() -> None:
+    codes = quantize(weight(0, 9, 65), 32)
+    finer = codes.scale_NG.astype(np.float32) * np.float32(1.0002)
+    wide = Quantized(codes.codes_NK, finer, codes.zero_NG, 4, 32)
+    found, anew = along_records(wide, 32)
+    assert not anew and found.scale_NG.dtype == np.float16
+    np.testing.assert_array_equal(found.codes_NK, codes.codes_NK)
+    np.testing.assert_allclose(found.values(), wide.values(), rtol=2**-11)
+
+
+@pytest.mark.parametrize("name", ["narrower groups", "columns", "zero points", "tiny scales"])
 def test_other_codes_are_made_anew_and_counted(name: str) -> None:
     codes = quantize(weight(0, 64, 65), 32)
-    floats = Quantized(codes.codes_NK, codes.scale_NG.astype(np.float32), codes.zero_NG, 4, 32)
-    given = floats if name == "float scales" else codes
+    small = codes.scale_NG.astype(np.float32) * np.float32(1e-6)
+    tiny = Quantized(codes.codes_NK, small, codes.zero_NG, 4, 32)
+    given = tiny if name == "tiny scales" else codes
     group = 64 if name == "narrower groups" else 32
     columns, symmetric = name == "columns", name == "zero points"
     found, anew = along_records(given, group, symmetric, columns)
     assert anew
-    decoded = codes.values().T if columns else codes.values()
+    decoded = given.values().T if columns else given.values()
     assert_same(found, quantize(decoded, group, symmetric=symmetric))
