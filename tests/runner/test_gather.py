@@ -69,9 +69,9 @@ def test_what_is_said_and_counted(flash: FlashToy, start: Start, tmp_path: Path)
     trace = tmp_path / "trace"
     talk = start(flash.folder, *LITTLE, "--trace-access", str(trace))
     assert talk.ready["tables"]["memory"] == 100_000
-    opened = json.loads(talk.ask("stats").removeprefix("ok "))["tables"]
+    opened = json.loads(talk.ask("stats").removeprefix("stats "))["tables"]
     is_right(talk, flash)
-    counts = json.loads(talk.ask("stats").removeprefix("ok "))["tables"]
+    counts = json.loads(talk.ask("stats").removeprefix("stats "))["tables"]
     assert talk.end()[0] == 0
     lines = [json.loads(line) for line in trace.read_text().splitlines()]
     assert counts["selected"] == sum(len(line["sel"]) for line in lines)
@@ -102,7 +102,8 @@ def test_slots_need_room(flash: FlashToy, start: Start, null_device: Path) -> No
     assert start(flash.folder).ready["tables"]["slot_bytes"] == slots
 
 
-def test_threads_do_not_race(flash: FlashToy, start: Start, cache: Path) -> None:
+@pytest.mark.slow
+def test_threads_do_not_race(flash: FlashToy, start: Start) -> None:
     flags = ("-fsanitize=thread", "-g1", "-O1", "-fvisibility=hidden")
     program = build("pocketcl-runner", runner_sources(), *flags)
     quiet = {"TSAN_OPTIONS": "exitcode=66 ignore_noninstrumented_modules=1"}
