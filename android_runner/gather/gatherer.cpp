@@ -91,7 +91,7 @@ void Gatherer::run(const Step &step, cl::Queue queue, cl::Memory from,
   hits_ += static_cast<int64_t>(found.placed.hits.size());
   Gathering gathering(plan_, gather.table, queue, machine_, memory_, pool_, launch);
   try {
-    gathering.conduct(found);
+    waited_s_ += gathering.conduct(found);
   } catch (...) {
     gathering.abandon();
     machine_.lose(gather.table, records_of(found.placed.admitted));
@@ -119,6 +119,7 @@ std::string Gatherer::counts() const {
       .add("read_bytes", io.read)
       .add("used_bytes", io.used)
       .raw("read_sizes", "{" + sizes + "}")
+      .add("waited_s", waited_s_)
       .add("late_share", io.late_share)
       .text();
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/os.h"
+
 namespace pocket {
 namespace {
 
@@ -13,16 +15,20 @@ bool follows(const Landing &one, const Landing &next) {
 }  // namespace
 
 // Reads of as many clusters as there is room for are under way while earlier ones are computed.
-void Gathering::conduct(const Gathered &found) {
+double Gathering::conduct(const Gathered &found) {
   const std::vector<Cluster> &clusters = found.clusters;
+  double waited_s = 0;
   if (!found.placed.admitted.empty()) memory_.looked[number_].wait();
   for (size_t i = 0; i < clusters.size(); ++i) {
     bool room = true;
     while (room && reads_.size() < clusters.size()) room = submit(found, reads_.size() == i);
     waited_ = i + 1;
+    const double before = now();
     pool_.wait(reads_[i].batch);
+    waited_s += now() - before;
     compute(clusters[i], reads_[i]);
   }
+  return waited_s;
 }
 
 // What the next cluster needs. False where its records have no place yet.

@@ -23,8 +23,9 @@ class Gathering {
         pool_(pool),
         launch_(launch) {}
 
-  // Launches in the machine's order, each when its records have come.
-  void conduct(const Gathered &found);
+  // Launches in the machine's order, each when its records have come. Answers how many seconds it
+  // has waited for these.
+  double conduct(const Gathered &found);
   void abandon();  // after a failure: no read is under way, and what has no launch has no place
 
  private:

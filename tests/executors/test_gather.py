@@ -85,6 +85,15 @@ def test_neither_clusters_nor_reads_change_answers(
     is_right(opened(memory=100_000), flash, 3)
 
 
+def test_launches_may_be_as_large_as_a_ticket(flash: FlashToy, opened: Opened) -> None:
+    for phase in flash.plan["phases"]:
+        for number in (4, 7):
+            variant = phase["steps"][number]["dispatches"][0]["variants"][0]
+            variant["global"] = [["records", 1, "+"]]
+    flash.save_json()
+    is_right(opened(memory=100_000), flash, 3)
+
+
 def test_nothing_selected_adds_nothing(flash: FlashToy, opened: Opened) -> None:
     """Its sums are 0, whatever was there."""
     for point in flash.plan["points"]:

@@ -17,8 +17,10 @@ from typing import Any, cast
 import pytest
 from commands import call, figures, sessions
 from device import Device
+from flash_toy import FlashToy
 
 from toolkit.errors import PocketError
+from toolkit.executors.phone_target import PhoneTarget
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.generation.session import Session
 from toolkit.phone.adb import Gone, find_phone
@@ -55,6 +57,17 @@ def test_a_phone_says_what_the_desktop_says(warm_phone: Device, demo: Path) -> N
     assert sum(warm_phone.received.values()) == 0
     assert "phone" not in here
     assert sessions(warm_phone) == []
+
+
+def test_records_are_read_on_the_phone(warm_phone: Device, tmp_path: Path) -> None:
+    """Files of tables go there as weights do, and a point is chosen there."""
+    toy = FlashToy(tmp_path / "flash toy")
+    executor = RunnerExecutor(toy.folder, target=PhoneTarget(), memory=100_000)
+    first = executor.prefill([3, 1, 4], 0)
+    ids = list(executor.decode(first, 3, 5, ()))
+    reads = executor.stats()["tables"]["reads"]
+    executor.close()
+    assert [first, *ids] == toy.continued([3, 1, 4], 6) and reads > 5
 
 
 @pytest.mark.slow

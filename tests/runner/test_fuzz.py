@@ -163,6 +163,17 @@ def test_every_call_may_fail(good: Path, tmp_path: Path, recorded: str) -> None:
         assert set(answers[300:]) == {"ok"}
 
 
+def test_every_call_of_gathers_may_fail(tmp_path: Path) -> None:
+    """Reads that are under way then end before their memory goes."""
+    flash = FlashToy(tmp_path / "flash toy")
+    process = Fuzz(tmp_path)
+    answers = [process.ask(f"{n} off {flash.folder}") for n in range(0, 1200, 3)]
+    errors = process.end()
+    assert not errors, errors
+    outcomes = Counter(kind(answer) for answer in answers)
+    assert outcomes["ok"] >= 1 and outcomes["the OpenCL device failed in"] > 100
+
+
 WORDS = (
     *("prefill", "step", "decode", "sampling", "logprobs", "score", "logits", "save", "load"),
     *("begin", "expect"),
