@@ -103,7 +103,8 @@ def traced_loads(
     last = at + (records & 255).astype(np.int64).reshape(items, MOST) - 1
     assert not at[:, -1].any(), "more loads than are recorded"
     names = ["sym", *(argument.name for argument in family.arguments(case))]
-    bases = [(_base(queue, program, buffer), buffer.size) for buffer in buffers]
+    plain = buffers[: len(names)]  # images of some of them, and texels, come behind
+    bases = [(_base(queue, program, buffer), buffer.size) for buffer in plain]
     return {
         name: _inside(at, last, base, size, prod(group))
         for name, (base, size) in zip(names, bases, strict=True)
