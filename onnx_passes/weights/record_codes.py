@@ -87,18 +87,13 @@ def holds(weight: QuantizedWeight, form: Form) -> bool:
 
 def along_rows(weight: QuantizedWeight, form: Form) -> QuantizedWeight:
     """A weight whose rows lie in records; itself, where it has their form."""
-    if (weight.bits, weight.scale, weight.group, weight.zero) == (
-        BITS,
-        "f16",
-        form.group,
-        form.zero,
-    ):
+    coded = (BITS, form.group, "f16", form.zero)
+    if (weight.bits, weight.group, weight.scale, weight.zero) == coded:
         return weight
 
     def make(first: int, stop: int) -> Quantized:
         return along_records(weight.make(first, stop), form.group, form.symmetric)[0]
 
-    coded = (BITS, form.group, "f16", form.zero)
     return QuantizedWeight(weight.N, weight.K, *coded, make, weight.floats)
 
 
