@@ -120,6 +120,8 @@ Step read_gather(const Node &node, const Context &outside) {
   const Context inside{plan, outside.phase, symbols, box, true};
   for (const Node &dispatch : node.at("dispatches").items()) {
     gather.dispatches.push_back(read_dispatch(dispatch, inside));
+    if (gather.dispatches.back().queue != step.queue)
+      dispatch.at("queue").fail("the gather's is " + std::to_string(step.queue));
     const std::vector<Argument> &args = gather.dispatches.back().args;
     step.args.insert(step.args.end(), args.begin(), args.end());
   }

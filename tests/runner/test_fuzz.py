@@ -117,12 +117,15 @@ def good(toy: Toy) -> Path:
     return with_sampling(toy)
 
 
+SAMPLING = [  # the buffers of a plan that samples
+    buffer("sampling", "input", "i32", [16], 64),
+    buffer("logprobs", "output", "f32", [1, C + 1], 4 * (C + 1)),
+]
+
+
 def with_sampling(toy: Toy) -> Path:
-    """The toy with the buffers of a plan that samples, which nothing reads, tests and images."""
-    toy.plan["buffers"] += [
-        buffer("sampling", "input", "i32", [16], 64),
-        buffer("logprobs", "output", "f32", [1, C + 1], 4 * (C + 1)),
-    ]
+    """The toy with buffers that nothing reads, tests and images."""
+    toy.plan["buffers"] += SAMPLING
     for phase in toy.plan["phases"]:
         phase["steps"][0]["variants"][0] |= {"requires": ["images"], "images": [2]}
     image = "__global float *x, __read_only image1d_buffer_t shown, const int first)"
@@ -141,13 +144,26 @@ def test_mutated_plans(good: Path, tmp_path: Path, part: int) -> None:
     assert len(outcomes) > 10  # it gets to many places
 
 
+@pytest.fixture
+def flash(tmp_path: Path) -> FlashToy:
+    """Its kernel tells its arguments without macros: the null device counts them in the text."""
+    toy = FlashToy(tmp_path / "flash toy")
+    args = ("const int *sym", "const int *ticket", "const uint *slots", "const float *x",
+            "const float *v", "float *part")  # fmt: skip
+    listed = ", ".join(f"__global {each}" for each in args)
+    toy.plan["buffers"] += SAMPLING
+    toy.sources["neurons_cpu"] = f"__kernel void neurons_cpu({listed}) {{}}\n"
+    toy.save()
+    return toy
+
+
 @pytest.mark.parametrize("part", range(PARTS))
-def test_mutated_plans_with_tables(tmp_path: Path, part: int) -> None:
+def test_mutated_plans_with_tables(flash: FlashToy, tmp_path: Path, part: int) -> None:
     """Half as many: what the loader takes is refused by the executor, or runs."""
-    flash = FlashToy(tmp_path / "flash toy")
     seeds = [f"tables {i}" for i in range(part, CASES // 2, PARTS)]
     outcomes = fuzz(flash.folder, tmp_path, seeds)
-    assert outcomes.total() == len(seeds) and len(outcomes) > 10
+    assert outcomes.total() == len(seeds) and outcomes["ok"] > len(seeds) // 20
+    assert len(outcomes) > 5
 
 
 @pytest.mark.parametrize("recorded", ["off", "on"])
@@ -163,11 +179,10 @@ def test_every_call_may_fail(good: Path, tmp_path: Path, recorded: str) -> None:
         assert set(answers[300:]) == {"ok"}
 
 
-def test_every_call_of_gathers_may_fail(tmp_path: Path) -> None:
+def test_every_call_of_gathers_may_fail(flash: FlashToy, tmp_path: Path) -> None:
     """Reads that are under way then end before their memory goes."""
-    flash = FlashToy(tmp_path / "flash toy")
     process = Fuzz(tmp_path)
-    answers = [process.ask(f"{n} off {flash.folder}") for n in range(0, 1200, 3)]
+    answers = [process.ask(f"{n} off {flash.folder}") for n in range(600)]
     errors = process.end()
     assert not errors, errors
     outcomes = Counter(kind(answer) for answer in answers)

@@ -37,6 +37,8 @@ def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator
         yield damaged(f"{at}.dispatches", "nothing is computed of the records")
     box = {**plan.box(phase), RECORDS: (0, table.count)}
     for i, dispatch in enumerate(step.dispatches):
+        if dispatch.queue != step.queue:
+            yield damaged(f"{at}.dispatches[{i}].queue", f"the gather's is {step.queue}")
         yield from dispatch_problems(f"{at}.dispatches[{i}]", dispatch, phase, plan, box, INSIDE)
     yield from _select_problems(f"{at}.select", step.select, table)
     if step.select.by != "all":
