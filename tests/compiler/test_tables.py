@@ -1,6 +1,7 @@
 """Plans with networks in flash: what the records hold, what is computed of them, the budget."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -235,11 +236,21 @@ def test_a_budget_too_small_is_refused_with_the_sum(tmp_path: Path) -> None:
     assert "20.0 kB is less than this model needs with its FFNs in flash" in error.what
     for part in ("attention", "embedding and head", "keys and values", "scratch", "staging"):
         assert part in error.because
-    assert error.hint.startswith("--memory ")
+    assert error.hint.startswith("--memory ") and "--max-context" not in error.hint
     made(tmp_path, "swiglu", memory=error.hint.split()[1].rstrip(","))  # and that fits
 
 
-@pytest.mark.parametrize("memory", ["", "much", "0", "-1G", "3T", "%", "1e9"])
+@pytest.mark.parametrize("memory", ["80%", "260K"])
+def test_a_shorter_context_that_is_advised_fits(tmp_path: Path, memory: str) -> None:
+    """Also where the budget is a share, which shrinks with the context."""
+    with pytest.raises(PocketError) as caught:
+        made(tmp_path, "swiglu", memory=memory, max_context=1024)
+    context = re.search(r"--max-context (\d+)", caught.value.hint)
+    assert context
+    made(tmp_path, "swiglu", memory=memory, max_context=int(context[1]))
+
+
+@pytest.mark.parametrize("memory", ["", "much", "0", "-1G", "3T", "%", "1e9", "9" * 400, "９%"])
 def test_what_is_no_size(tmp_path: Path, memory: str) -> None:
     with pytest.raises(PocketError, match="is no size"):
         made(tmp_path, "swiglu", memory=memory)

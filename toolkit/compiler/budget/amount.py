@@ -5,14 +5,20 @@ import re
 from toolkit.errors import PocketError
 
 SCALES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]I?)?B?")
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_NUMBER = r"([0-9]{1,18}(?:\.[0-9]+)?)"  # more digits are a slip
+_SIZE = re.compile(_NUMBER + r"\s*([KMG]I?)?B?")
+_SHARE = re.compile(_NUMBER + r"\s*%")
 
 
 def check_memory(text: str) -> str:
     """The text, if it is a size or a share; else raise."""
     bytes_of(text, 10**9)
     return text
+
+
+def is_share(text: str) -> bool:
+    """Whether it is one of the whole, rather than a size."""
+    return _SHARE.fullmatch(text.strip()) is not None
 
 
 def bytes_of(text: str, whole: int) -> int:

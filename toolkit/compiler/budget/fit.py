@@ -12,7 +12,7 @@ from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.code_records import REQUANTIZED
 from onnx_passes.ir.facts import Mask
 from onnx_passes.ir.infer import infer
-from toolkit.compiler.budget.amount import bytes_of
+from toolkit.compiler.budget.amount import bytes_of, is_share
 from toolkit.compiler.budget.needs import needs, slot_bytes
 from toolkit.compiler.budget.point import within
 from toolkit.compiler.weights.records import RecordTables, tables_of
@@ -62,7 +62,8 @@ def fitted(
         raise _nothing(budget, whole, tables)
     made = Fitted(lower(table, tables), table, tables)
     weights, head = _weight_bytes(model, table)
-    plan = within(made.plan, weights, head, budget, whole)
+    share = budget / whole if is_share(memory) else 0
+    plan = within(made.plan, weights, head, budget, whole, share)
     return replace(made, plan=plan, figures=_figures(model, plan, weights, head, budget, tables))
 
 

@@ -37,17 +37,22 @@ def with_point(plan: Plan) -> Plan:
     return replace(plan, points=(point,))
 
 
-def within(plan: Plan, weights: int, head: int, budget: int, whole: int) -> Plan:
+def within(
+    plan: Plan, weights: int, head: int, budget: int, whole: int, share: float = 0
+) -> Plan:
     """The plan with as many slots as the budget has room for, the same share of each table.
 
     A table of which all records are always needed keeps its first ones; others keep those that were
-    needed most often. Raises where not even the rest fits; `whole`: what all takes in memory.
+    needed most often. Raises where not even the rest fits.
+
+    whole  what all takes in memory
+    share  the budget's of `whole`, where it was given so: it shrinks with the context
     """
     plan = with_point(plan)
     parts = needs(plan, weights, head)
     rest, records = budget - sum(parts.values()), sum(t.bytes * t.count for t in plan.tables)
     if rest < 0:
-        raise _too_small(budget, parts, plan, whole)
+        raise _too_small(budget, parts, plan, whole, share)
     slots = tuple(min(t.count, t.count * rest // records) for t in plan.tables)
     chosen = {g.table for p in plan.phases for g in p.gathers() if _chooses(g)}
     pinned = tuple(0 if i in chosen else count for i, count in enumerate(slots))
@@ -61,12 +66,16 @@ def _chooses(gather: Gather) -> bool:
     return gather.select.by != "all"
 
 
-def _too_small(budget: int, parts: dict[str, int], plan: Plan, whole: int) -> PocketError:
+def _too_small(
+    budget: int, parts: dict[str, int], plan: Plan, whole: int, share: float
+) -> PocketError:
     needed = sum(parts.values())
     least = min(needed, whole)  # of small models, tiles and tickets take more than what they save
     hint = f"--memory {_rounded_up(least)}"
-    if context := _shorter(plan, parts, needed - budget):
+    if context := _shorter(plan, parts, (needed - budget) / (1 - share)):
         hint += f", or --max-context {context}"
+    if parts["scratch"] + parts["inputs and outputs"] > needed / 2:
+        hint += f", or --prefill-chunk below {plan.model['prefill_chunk']}"
     return PocketError(
         f"{size(budget)} is less than this model needs with its FFNs in flash",
         spelled(parts),
@@ -74,11 +83,12 @@ def _too_small(budget: int, parts: dict[str, int], plan: Plan, whole: int) -> Po
     )
 
 
-def _shorter(plan: Plan, parts: dict[str, int], missing: int) -> int:
+def _shorter(plan: Plan, parts: dict[str, int], missing: float) -> int:
     """A context at which the rest fits, for states that grow with it; 0: none."""
     context, states = int(plan.model["max_context"]), parts["keys and values"]
-    fits = context * (states - missing) // states if states else 0
-    return max(0, fits // 64 * 64)
+    if missing >= states:
+        return 0
+    return int(context * (states - missing) / states) // 64 * 64
 
 
 def _rounded_up(count: int) -> str:
