@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -153,10 +155,48 @@ def test_what_is_no_calibration_is_left_alone(tmp_path: Path) -> None:
 def test_a_damaged_layer_is_named(case: Case, tmp_path: Path) -> None:
     folder = Folder(tmp_path / "c")
     folder.begin({})
-    for content in (b"", b"PK\x03\x04 no archive", b"\x93NUMPY"):
+    array = io.BytesIO()
+    np.save(array, np.zeros(3))
+    for content in (b"", b"PK\x03\x04 no archive", b"\x93NUMPY", array.getvalue()):
         (folder.path / "layer.000.npz").write_bytes(content)
         with pytest.raises(PocketError, match=r"layer\.000\.npz is damaged"):
             folder.layer(0)
+        assert folder.begin({}) == 0  # it is made again, not gone on from
+
+
+def test_losses_are_those_of_just_these_layers(case: Case, tmp_path: Path) -> None:
+    folder = Folder(shutil.copytree(case.out, tmp_path / "c"))
+    assert folder.identity() == Folder(case.out).identity()
+    shutil.copy(folder.path / "layer.001.npz", folder.path / "layer.000.npz")
+    with pytest.raises(PocketError, match=r"layer\.000\.npz was changed"):
+        folder.identity()
+    assert folder.begin(case.facts["made_of"]) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"made_of": "relu"},
+        {"points": [{"recall": 0.9, "density": 0.5, "loss": "little"}]},
+        {"points": 3},
+        {"layers": [{}]},
+        {"layers": None},
+    ],
+)
+def test_a_damaged_calibration_is_named(case: Case, tmp_path: Path, change: dict[str, Any]) -> None:
+    (tmp_path / "calibration.json").write_text(json.dumps({"format": 1, **case.facts, **change}))
+    with pytest.raises(PocketError, match=r"calibration\.json is damaged"):
+        Folder(tmp_path).finished()
+
+
+def test_what_is_too_little_is_named(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(PocketError, match="--tokens 5 is too little"):
+        calibrate(case.source, case.text, tmp_path / "c", 5)
+    mute = relu_demo(tmp_path / "mute")
+    (mute / "tokenizer.json").unlink()
+    with pytest.raises(PocketError, match="tokenizer") as caught:
+        calibrate(load_source(mute), case.text, tmp_path / "c")
+    assert "--calibrate" not in caught.value.hint  # which is no option of this command
 
 
 def test_a_model_whose_neurons_are_never_zero_has_no_points(tmp_path: Path) -> None:

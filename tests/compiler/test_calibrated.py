@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import toolkit
 from toolkit.calibration.calibrate import calibrate
 from toolkit.compiler.budget.told import budget_lines
 from toolkit.compiler.calibrated import loss_of
+from toolkit.compiler.pipeline import rewritten_for
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.verify import verify
@@ -92,3 +94,20 @@ def test_another_models_calibration_is_refused(model: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("text, loss", [("1%", 0.01), ("0.5 %", 0.005), (0.02, 0.02), ("0", 0.0)])
 def test_losses_are_shares(text: str | float, loss: float) -> None:
     assert loss_of(text) == pytest.approx(loss)
+
+
+def test_a_plan_knows_its_calibration(model: Path, tmp_path: Path) -> None:
+    """One that was made anew since has other predictors: a plan isn't compared with these."""
+    file = model.parent / "c/calibration.json"
+    done, facts = compiled(model, tmp_path / "m.plan", max_loss="90%"), file.read_text()
+    layers = json.loads(facts)["layers"]
+    layer = model.parent / "c/layer.000.npz"
+    before = layer.read_bytes()
+    layer.write_bytes(before + b"more")
+    layers[0]["sha256"] = hashlib.sha256(before + b"more").hexdigest()
+    file.write_text(json.dumps({**json.loads(facts), "layers": layers}))
+    with pytest.raises(PocketError, match="was made anew") as caught:
+        rewritten_for(load_source(model), load_plan(done.path))
+    layer.write_bytes(before)
+    file.write_text(facts)
+    assert "compile the model again" in caught.value.hint

@@ -250,7 +250,7 @@ def test_a_shorter_context_that_is_advised_fits(tmp_path: Path, memory: str) -> 
     made(tmp_path, "swiglu", memory=memory, max_context=int(context[1]))
 
 
-@pytest.mark.parametrize("memory", ["", "much", "0", "-1G", "3T", "%", "1e9", "9" * 400, "９%"])
+@pytest.mark.parametrize("memory", ["", "much", "0", "-1G", "3T", "%", "1e9", "9" * 400])
 def test_what_is_no_size(tmp_path: Path, memory: str) -> None:
     with pytest.raises(PocketError, match="is no size"):
         made(tmp_path, "swiglu", memory=memory)

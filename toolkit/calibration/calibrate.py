@@ -68,7 +68,9 @@ def calibrate(
         "finished": True,
         "tokens": sum(len(w.ids) for w in windows if w.recall is None),
         **_losses(walk),
-        "layers": [layer.figures() for layer in layers],
+        "layers": [
+            {**layer.figures(), "sha256": folder.digest(n)} for n, layer in enumerate(layers)
+        ],
         "seconds": round(time.perf_counter() - started, 2),
     }
     folder.write(facts)
@@ -123,8 +125,12 @@ def _ffns_of(model: ir.Model, source: Source) -> list[Ffn]:
 
 
 def _ids(source: Source, text: Path, model: ir.Model, tokens: int) -> list[int]:
+    if tokens < 2 * LEAST:
+        because = f"two windows of {LEAST} are needed"
+        raise PocketError(f"--tokens {tokens} is too little", because, f"--tokens {TOKENS}")
     logits = next(v for v in model.graph.outputs if v.name == roles_of(model).logits)
-    return calibration_ids(source, text, dim(logits, -1) or 1, tokens)[0]
+    hint = "name another text, or put the model's tokenizer.json beside it"
+    return calibration_ids(source, text, dim(logits, -1) or 1, tokens, hint)[0]
 
 
 def _windows(ids: list[int], text: Path, context: int, recalls: Sequence[float]) -> list[Window]:

@@ -8,7 +8,7 @@ from typing import Any
 from onnx_passes.ir.facts import Mask
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
-from toolkit.predictors.folder import Folder
+from toolkit.predictors.folder import AGAIN, Folder
 from toolkit.predictors.layer import Layer
 
 MAX_LOSS = 0.01  # rise in perplexity on held-out text
@@ -19,8 +19,8 @@ def check_calibration(
     memory: str | None,
     calibration: Path | str | None,
     max_loss: str | float | None,
-) -> tuple[str | None, float | None]:
-    """The folder, and the recall of its point that computes least within `max_loss`.
+) -> tuple[str | None, float | None, str | None]:
+    """The folder, the recall of its point that computes least within `max_loss`, its identity.
 
     No recall, where no point costs so little: then all that isn't zero is computed.
     """
@@ -28,7 +28,7 @@ def check_calibration(
         if max_loss is not None:
             because, hint = "a calibration knows what predictors miss", "add --calibration DIR"
             raise PocketError("--max-loss goes with --calibration", because, hint)
-        return None, None
+        return None, None, None
     if memory is None:
         because = "what is in memory is computed as a whole"
         raise PocketError("--calibration goes with --memory", because, "add --memory 60%")
@@ -42,7 +42,7 @@ def check_calibration(
     most = loss_of(max_loss)
     points = [point for point in facts["points"] if point["loss"] <= most]
     best = min(points, key=lambda point: point["density"], default=None)
-    return str(folder.path), None if best is None else best["recall"]
+    return str(folder.path), None if best is None else best["recall"], folder.identity()
 
 
 def point_figures(
@@ -72,11 +72,16 @@ def loss_of(text: str | float | None) -> float:
     return found
 
 
-def masks_of(calibration: str | None, recall: float | None) -> tuple[Mask | None, ...]:
-    """Of the networks of a model, in their order."""
+def masks_of(
+    calibration: str | None, recall: float | None, identity: str | None
+) -> tuple[Mask | None, ...]:
+    """Of the networks of a model, in their order; `identity` of the calibration that is meant."""
     if calibration is None or recall is None:
         return ()
     folder = Folder(Path(calibration))
+    if folder.identity() != identity:
+        what, because = f"{calibration} was made anew", "the plan has predictors of the one before"
+        raise PocketError(what, because, "compile the model again")
     count = len(folder.finished()["layers"])
     return tuple(_mask(folder.layer(number), recall) for number in range(count))
 
@@ -85,4 +90,7 @@ def _mask(layer: Layer, recall: float) -> Mask | None:
     if layer.predicted is None:
         return None
     fitted: Any = layer.predicted.predictor
+    if recall not in layer.predicted.thresholds:
+        because = f"layer {layer.name} has no threshold for a recall of {recall}"
+        raise PocketError("the calibration is damaged", because, AGAIN)
     return Mask(fitted.A, fitted.B, fitted.bias, layer.predicted.thresholds[recall])

@@ -37,6 +37,7 @@ class Options:
     memory: str | None = None  # that a plan may take, as it was typed: what has no room is in flash
     calibration: str | None = None  # the folder of predictors of what is in flash
     recall: float | None = None  # that they are used at
+    calibrated: str | None = None  # the calibration's identity: it may be made anew since
 
     @property
     def told(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def choose(
     context = _context(source, max_context)
     usual = CLASSES[profile["class"]]
     chunk = min(prefill_chunk or usual.chunk, context)
-    folder, recall = check_calibration(source, memory, calibration, max_loss)
+    folder, recall, identity = check_calibration(source, memory, calibration, max_loss)
     return Options(
         context=context,
         chunk=chunk,
@@ -106,6 +107,7 @@ def choose(
         memory=None if memory is None else check_memory(str(memory)),
         calibration=folder,
         recall=recall,
+        calibrated=identity,
     )
 
 

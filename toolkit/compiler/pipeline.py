@@ -160,7 +160,7 @@ def _lowered(
             def with_tables(table: WeightTable, tables: RecordTables) -> Plan:
                 return lower(options, table, knobs, ranges.wide | tables.scores, tables)
 
-            masks = masks_of(options.calibration, options.recall)
+            masks = masks_of(options.calibration, options.recall, options.calibrated)
             found = fitted(model, found, options.memory, weights(), with_tables, masks)
     return _Lowered(model, nodes_before, passes, found, ranges)
 
@@ -225,7 +225,7 @@ def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict
 
 def facts_of(options: Options) -> onnx_passes.Facts:
     """What passes need to know: the options, and what has kernels."""
-    masks = masks_of(options.calibration, options.recall)
+    masks = masks_of(options.calibration, options.recall, options.calibrated)
     return replace(options.facts, computes=computes, masks=masks)
 
 

@@ -1,13 +1,15 @@
 """A calibration on disk: NAME.calibration/ with calibration.json and a file for each layer.
 
 Layers are written as they are finished, so that a run that was ended goes on where it was. What it
-was made of stands in calibration.json from the start: another model or text begins anew.
+was made of stands in calibration.json from the start: another model or text begins anew. In the end
+the hash of each layer's file stands there, too: its losses are those of just these files.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from toolkit.predictors.layer import Layer
 FORMAT = 1
 FACTS, LAYERS = "calibration.json", "layer.*.npz"
 AGAIN = "make it again: pocketcl calibrate MODEL --text FILE"
+SHAPELESS = (ValueError, KeyError, TypeError)  # of what isn't built as it should be
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Folder:
             raise PocketError(f"{self.path} exists", because, "choose another -o")
         same = facts is not None and facts.get("made_of") == dict(made_of)
         count = 0
-        while same and self._file(count).exists():
+        told = facts["layers"] if facts and _is_whole(facts) else []
+        while same and self._is_sound(count, told):
             count += 1
         self.path.mkdir(parents=True, exist_ok=True)
         for file in self.path.glob(LAYERS):
@@ -62,8 +66,25 @@ class Folder:
         file = self._file(number)
         try:
             return Layer.load(file)
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, EOFError, *SHAPELESS, BadZipFile) as error:
             raise PocketError(f"{file} is damaged", error, AGAIN) from None
+
+    def digest(self, number: int) -> str:
+        """The hash of a layer's file."""
+        file = self._file(number)
+        try:
+            return hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError as error:
+            raise PocketError(f"{file} is damaged", error, AGAIN) from None
+
+    def identity(self) -> str:
+        """The hash of all layers. Raises unless they are those that the losses are of."""
+        told = [layer["sha256"] for layer in self.finished()["layers"]]
+        for number, each in enumerate(told):
+            if self.digest(number) != each:
+                because = f"{FACTS} was written for another one"
+                raise PocketError(f"{self._file(number)} was changed", because, AGAIN)
+        return hashlib.sha256("".join(told).encode()).hexdigest()
 
     def finished(self) -> dict[str, Any]:
         """calibration.json. Raises PocketError where there is no finished calibration."""
@@ -73,7 +94,17 @@ class Folder:
         if not facts.get("finished"):
             because = "its calibration was ended before"
             raise PocketError(f"{self.path} is not finished", because, "run it again: it goes on")
+        if not _is_whole(facts):
+            because = "values are missing in it, or of other types"
+            raise PocketError(f"{self.path / FACTS} is damaged", because, AGAIN)
         return facts
+
+    def _is_sound(self, number: int, told: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether a layer is there, and the one that was told of."""
+        with suppress(PocketError):
+            self.layer(number)
+            return number >= len(told) or self.digest(number) == told[number]["sha256"]
+        return False
 
     def _facts(self) -> dict[str, Any] | None:
         with suppress(OSError, ValueError, RecursionError):
@@ -84,3 +115,13 @@ class Folder:
 
     def _file(self, number: int) -> Path:
         return self.path / LAYERS.replace("*", f"{number:03}")
+
+
+def _is_whole(facts: Mapping[str, Any]) -> bool:
+    """Whether all is there that a compile reads."""
+    with suppress(*SHAPELESS):
+        words = [facts["made_of"]["model_sha256"], *(e["sha256"] for e in facts["layers"])]
+        numbers = [p[name] for p in facts["points"] for name in ("recall", "density", "loss")]
+        sound = [isinstance(n, int | float) for n in numbers] + [isinstance(w, str) for w in words]
+        return all(sound)
+    return False

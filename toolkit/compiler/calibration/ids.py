@@ -10,14 +10,16 @@ from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
 
 OWN, RANDOM = "PocketCL's own text", "random ids"
+WITHOUT = "leave --calibrate away: our own text or random ids are read then"
 
 
 def calibration_ids(
-    source: Source, file: Path | None, vocabulary: int, count: int
+    source: Source, file: Path | None, vocabulary: int, count: int, hint: str = WITHOUT
 ) -> tuple[list[int], str]:
     """At most `count` ids of a model's vocabulary, and what they are.
 
     file  a text; None: TEXT, or random ids where there is no tokenizer of this model
+    hint  what to do where it can't be read
     """
     if file is None:
         ids = _encoded(source, TEXT, vocabulary)
@@ -29,9 +31,7 @@ def calibration_ids(
     if not ids:
         what = f"{file} cannot be read with the model's tokenizer"
         because = "the file is empty, or no tokenizer.json with the model's vocabulary lies there"
-        raise PocketError(
-            what, because, "leave --calibrate away: our own text or random ids are read then"
-        )
+        raise PocketError(what, because, hint)
     return ids[:count], str(file)
 
 
