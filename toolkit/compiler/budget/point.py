@@ -37,9 +37,7 @@ def with_point(plan: Plan) -> Plan:
     return replace(plan, points=(point,))
 
 
-def within(
-    plan: Plan, weights: int, head: int, budget: int, whole: int, share: float = 0
-) -> Plan:
+def within(plan: Plan, weights: int, head: int, budget: int, whole: int, share: float = 0) -> Plan:
     """The plan with as many slots as the budget has room for, the same share of each table.
 
     A table of which all records are always needed keeps its first ones; others keep those that were
