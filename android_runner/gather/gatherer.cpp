@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "offload/flash_tables.h"
+#include "offload/points.h"
 
 namespace pocket {
 namespace {
@@ -113,6 +114,9 @@ std::string Gatherer::counts() const {
   for (const auto &[bytes, reads] : io.sizes)
     sizes += (sizes.empty() ? "" : ", ") + quote(std::to_string(bytes)) + ": " + std::to_string(reads);
   return Record()
+      .add("memory", point_.memory)
+      .add("record_bytes", slot_bytes(plan_, point_.slots))
+      .add_flag("direct", store_.direct())
       .add("selected", selected_)
       .add("hits", hits_)
       .add("reads", io.reads)
@@ -120,6 +124,8 @@ std::string Gatherer::counts() const {
       .add("used_bytes", io.used)
       .raw("read_sizes", "{" + sizes + "}")
       .add("waited_s", waited_s_)
+      .add("imitated_s", io.imitated_s)
+      .add("late_s", io.late_s)
       .add("late_share", io.late_share)
       .text();
 }

@@ -13,7 +13,7 @@
 namespace pocket {
 
 struct GatherOptions {
-  std::optional<int64_t> memory;  // bytes that the point takes at most; none: that which takes most
+  std::optional<int64_t> memory;  // bytes that the run takes at most; none: as the last point
   std::optional<FlashModel> imitated;
   std::string trace;  // a file for a line on each gather; empty: none
 };
@@ -44,7 +44,7 @@ class Gatherer {
 
   const Plan &plan_;
   const Device &device_;
-  const Point &point_;
+  const Point point_;
   Machine machine_;
   std::unique_ptr<AccessTrace> trace_;
   GatherMemory memory_;

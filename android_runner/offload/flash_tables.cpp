@@ -33,15 +33,6 @@ std::vector<int32_t> order_of(const Plan &plan, const Table &table) {
 
 }  // namespace
 
-const Point &choose_point(const Plan &plan, std::optional<int64_t> memory) {
-  for (size_t i = plan.points.size(); i-- > 0;)  // they ascend
-    if (!memory || plan.points[i].memory <= *memory) return plan.points[i];
-  const std::string least = std::to_string(plan.points.front().memory);
-  throw Failure("the plan does not run in " + std::to_string(*memory) + " bytes",
-                "none of its points takes less than " + least,
-                "--memory " + least + ", or compile it again for less");
-}
-
 std::vector<std::vector<int32_t>> orders_of(const Plan &plan) {
   std::vector<std::vector<int32_t>> orders;
   for (const Table &table : plan.tables) orders.push_back(order_of(plan, table));

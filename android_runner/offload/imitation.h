@@ -18,6 +18,8 @@ class Imitation {
   // A batch is done in truth. What it is late by is caught up by those after it, up to LEEWAY_S; the
   // rest is late for good.
   void finish(double now, double due);
+  double busy_s() const { return busy_s_; }
+  double late_s() const { return late_s_; }
   double late_share() const { return busy_s_ > 0 ? late_s_ / busy_s_ : 0; }
 
   static constexpr double LEEWAY_S = 2e-3;

@@ -110,7 +110,10 @@ void IoPool::close() {
 IoCounts IoPool::counts() const {
   const std::lock_guard<std::mutex> held(mutex_);
   IoCounts counts = counts_;
-  if (imitation_) counts.late_share = imitation_->late_share();
+  if (!imitation_) return counts;
+  counts.imitated_s = imitation_->busy_s();
+  counts.late_s = imitation_->late_s();
+  counts.late_share = imitation_->late_share();
   return counts;
 }
 

@@ -35,7 +35,8 @@ using Batch = std::vector<ReadOrder>;
 struct IoCounts {
   int64_t reads = 0, read = 0, used = 0;  // bytes of reads, and of what was copied out of them
   std::map<int64_t, int64_t> sizes;       // reads by their bytes
-  double late_share = 0;                  // of an imitation's seconds of reading
+  double imitated_s = 0, late_s = 0;      // of an imitation: its reading, and what that was late by
+  double late_share = 0;
 };
 
 class IoPool {

@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "build/device_fit.h"
-#include "offload/flash_tables.h"
+#include "offload/points.h"
 #include "opencl/cl_library.h"
 
 namespace pocket {

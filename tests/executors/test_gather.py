@@ -5,27 +5,29 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flash_toy import FILE, STRIDES, F, FlashToy
+from flash_toy import FILE, RECORD, STRIDES, F, FlashToy
 
 from toolkit.errors import PocketError
 from toolkit.executors.dump import Dumped
 from toolkit.executors.host import HostExecutor
-from toolkit.executors.opencl.tables import choose_point
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.access_trace import line
+from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine
+from toolkit.offload.points import choose_point
 from toolkit.offload.selection import at_point
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import POLICIES, Point, Select
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
-MEMORIES = (100_000, 200_000, None)
+MEMORIES = (98_000, 150_000, 200_000, None)
 Opened = Callable[..., Any]
 
 
@@ -151,13 +153,27 @@ def test_dumps_show_what_a_gather_wrote(flash: FlashToy) -> None:
     assert seen[0].value.shape == (2, 3, 16) and np.abs(seen[0].value).max() > 0
 
 
-def test_memory_chooses_a_point(flash: FlashToy, opened: Opened) -> None:
-    plan = load_plan(flash.folder)
-    chosen = [choose_point(plan, m).memory for m in (100_000, 299_999, 300_000, None)]
-    assert chosen == [100_000, 200_000, 300_000, 300_000]
-    with pytest.raises(PocketError, match="99999 bytes") as caught:
-        opened(memory=99_999)
-    assert "100000" in caught.value.because and "--memory 100000" in caught.value.hint
+def test_a_plan_does_not_run_in_less_than_it_takes_without_records(
+    flash: FlashToy, opened: Opened
+) -> None:
+    least = 100_000 - (11 + 9) * RECORD.nbytes
+    is_right(opened(memory=least), flash, 3)
+    with pytest.raises(PocketError, match=f"not run in {least - 1} bytes") as caught:
+        opened(memory=least - 1)
+    assert f"{least} with no record" in caught.value.because
+    assert f"--memory {least}" in caught.value.hint
+
+
+def test_both_executors_keep_to_the_same_point(flash: FlashToy, cache: Path) -> None:
+    """What they read at the start, and at each gather, is told by the same counts."""
+    for memory in (97_531, 101_234, 250_000, "95%"):
+        found = list[Counts]()
+        for of in (HostExecutor, RunnerExecutor):
+            executor: Any = of(flash.folder, memory=memory)
+            list(executor.decode(executor.prefill(IDS, 0), len(IDS), 5, ()))
+            found.append(replace(Counts.of(executor.stats()), waited_s=0.0))
+            executor.close()
+        assert found[0] == found[1] and found[0].reads > 0
 
 
 def test_an_order_has_each_index_once(flash: FlashToy, opened: Opened) -> None:

@@ -4,12 +4,15 @@ import datetime
 import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from opencl_kernels.device_class import is_cpu_class
 from toolkit.bench.conditions import Watch, shell_of
 from toolkit.bench.conditions import lines as state_lines
+from toolkit.bench.flash.curve import curve
+from toolkit.bench.flash.reads import flash_figures, flash_lines
 from toolkit.bench.kv_copies import kv_copy_bytes
 from toolkit.bench.load import compiling_into, empty_cache, load_twice
 from toolkit.bench.rivals import comparison, comparison_lines, open_rivals
@@ -45,6 +48,7 @@ def bench(
     trace: Path | None = None,
     cool_to: float | None = None,
     ui: bool = False,
+    memory: str | Sequence[str] | None = None,
     progress: Callable[..., None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -54,9 +58,14 @@ def bench(
     compare        names of rivals that run in turn with the plan
     trace          a file for the timeline of a prefill and some decode steps
     cool_to        wait before each repeat until the device's skin is at most this warm, in °C
+    memory         of plans with weights in flash: a budget, or several of them for a curve
     ui             also run beside a client that draws every 16 ms, and tell how long it waits
     """
     tell = progress or (lambda *_: None)
+    if isinstance(memory, (list, tuple)):
+        wanted = partial(_prompts, lengths=prompt_tokens, new_tokens=new_tokens)
+        return curve(plan_path, memory, wanted, new_tokens, repeats, on, tell=tell, **options)
+    options |= {} if memory is None else {"memory": memory}
     if trace:
         check_folder(trace)
     if compare and on == "phone":
@@ -77,6 +86,8 @@ def bench(
             )
             watch.look()
             figures = _report(executor, load, prompts, trials[executor.name], new_tokens)
+            ours = cast(Ours, contestants[0])
+            figures |= flash_figures(ours, trials[executor.name][-1], options.get("flash"))
             figures["about"]["plan"] = plan_path.absolute().name
             figures["conditions"] = watch.report(trials[executor.name][-1])
             figures["compare"] = [
@@ -172,6 +183,7 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
     yield f"  memory        {parts} MB"
     if figures["peak_rss_bytes"] is not None:
         yield f"  peak memory   {figures['peak_rss_bytes'] / 1e6:.1f} MB"
+    yield from flash_lines(figures)
     yield from state_lines(figures["conditions"])
     if figures["ui"]:
         yield from screen_lines(figures["ui"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from toolkit.executors.interface import Executor
+from toolkit.offload.counts import Counts
 
 PAUSE = 0.05  # seconds between contestants, for the previous one's threads to go to sleep
 
@@ -34,19 +35,34 @@ class Contestant(Protocol):
 
 
 class Ours:
-    """An executor as a contestant."""
+    """An executor as a contestant.
+
+    reads  of each trial what its prefill and its decoding read of flash; empty for other plans
+    """
 
     def __init__(self, executor: Executor) -> None:
         self.executor, self.name, self.past = executor, executor.name, 0
+        self.reads: list[list[Counts]] = []
+        self._counted = Counts.of(executor.stats()) if executor.plan.tables else None
 
     def start(self, prompt: Sequence[int]) -> int:
         """Feed a prompt at position 0."""
         self.past = len(prompt)
-        return self.executor.prefill(prompt, 0)
+        token = self.executor.prefill(prompt, 0)
+        self.reads.append([])
+        self._count()
+        return token
 
     def decode(self, token: int, count: int) -> Iterator[int]:
         """The executor's own token loop."""
-        return self.executor.decode(token, self.past, count, ())
+        yield from self.executor.decode(token, self.past, count, ())
+        self._count()
+
+    def _count(self) -> None:
+        if self._counted is not None:
+            counts = Counts.of(self.executor.stats())
+            self.reads[-1].append(counts - self._counted)
+            self._counted = counts
 
 
 def run_trial(contestant: Contestant, prompt: Sequence[int], count: int) -> Trial:

@@ -135,13 +135,24 @@ class Memory(click.ParamType[str]):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """The same text, if it is one."""
-        from toolkit.compiler.budget.amount import check_memory
         from toolkit.errors import PocketError
+        from toolkit.plan.amount import check_memory
 
         try:
             return check_memory(str(value))
         except PocketError as error:
             self.fail(f"{value!r} is no size: {error.hint}", param, ctx)
+
+
+class Memories(Memory):
+    """Counts of bytes or shares, separated by commas: several of them as a list."""
+
+    name = "memories"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The same text, or texts."""
+        found = [super(Memories, self).convert(word, param, ctx) for word in str(value).split(",")]
+        return found if len(found) > 1 else found[0]
 
 
 MEMORY = click.option(
@@ -197,6 +208,36 @@ def on_option(
 
 
 ON = on_option()
+
+
+# Of plans with weights in flash.
+RUN_MEMORY = "What a plan with weights in flash may take.  [default: as compiled]"
+FLASH = click.option(
+    "--flash",
+    type=click.Choice(["ufs40", "ufs31", "ufs21", "m1max", "a18"]),
+    help="Reads of weights take as long as on this one: an imitation.",
+)
+
+
+def flash_options(
+    several: str = "", metavar: str = "BYTES|PERCENT"
+) -> Callable[[Command], Command]:
+    """--memory and --flash; the command gets those that are given.
+
+    several  help for a list of budgets, where the command takes one
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def given(*args: Any, memory: Any, flash: str | None, **options: Any) -> None:
+            found = {"memory": memory, "flash": flash}
+            command(*args, **options, **{k: v for k, v in found.items() if v is not None})
+
+        kind = Memories() if several else Memory()
+        text = several or RUN_MEMORY
+        return click.option("--memory", type=kind, metavar=metavar, help=text)(FLASH(given))
+
+    return decorate
 
 
 def sampling_options(command: Command) -> Command:

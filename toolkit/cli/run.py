@@ -24,6 +24,7 @@ from toolkit.cli.options import (
     TEXT_LENGTH,
     Counts,
     PlanPath,
+    flash_options,
     on_option,
     sampling_options,
 )
@@ -39,6 +40,7 @@ PROMPTS = "--prompt TEXT, --prompt-file FILE or --ids 1,2,3"
 @click.option("--remainder", type=click.Choice(["keep", "drop"]), default="keep", show_default=True)
 @click.option("--model", type=MODEL, metavar="SRC", help="The model, if it changed or moved.")
 @click.option("--reference/--no-reference", default=True, help="Also score the model itself.")
+@flash_options()
 @ON
 @JSON
 def eval_(plan: Path, as_json: bool, **options: Any) -> None:
@@ -52,6 +54,7 @@ def eval_(plan: Path, as_json: bool, **options: Any) -> None:
 @click.command()
 @PLAN
 @click.option("--model", type=MODEL, metavar="SRC", help="The model, if it changed or moved.")
+@flash_options()
 @ON
 @JSON
 def verify(plan: Path, as_json: bool, **options: Any) -> None:
@@ -85,6 +88,7 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 @sampling_options
 @click.option("--logprobs", is_flag=True, default=None, help="Print each id and its own.")
 @click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
+@flash_options()
 @ON
 @JSON
 def run(
@@ -131,6 +135,7 @@ def run(
 )
 @TEXT_LENGTH
 @sampling_options
+@flash_options()
 @ON
 @JSON
 def chat(plan: Path, as_json: bool, **options: Any) -> None:
@@ -151,6 +156,7 @@ def chat(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option("--report", "page", type=FILE, metavar="FILE.html", help="A page with pictures.")
 @click.option("--cool-to", type=float, metavar="°C", help="Cool down to this before each repeat.")
 @click.option("--ui", is_flag=True, help="Also beside a client that draws every 16 ms: its waits.")
+@flash_options("As with run; of several, a curve.", "BYTES|PERCENT,…")
 @ON
 @click.option("--kernels", is_flag=True, help="Measure every kernel of this device instead.")
 @click.option("--kernel", metavar="NAME", multiple=True, help="--kernels: this one.")
@@ -200,6 +206,8 @@ def bench(
         check_report(page)
     if options["ui"] and (kernels or options.get("serial") == "all"):
         raise click.UsageError("--ui goes with a PLAN and one device.")
+    if isinstance(options.get("memory"), list):
+        return _bench_curve(plan, as_json, page, options)
     if plan and options.get("serial") == "all":
         return _bench_all(plan, as_json, page, options)
     if plan:
@@ -213,6 +221,19 @@ def bench(
     if families:
         return _bench_families(device_class, seconds, as_json)
     _bench_kernels(kernel, case, roofline, save, as_json)
+
+
+def _bench_curve(
+    plan: Path | None, as_json: bool, page: Path | None, options: dict[str, Any]
+) -> None:
+    from toolkit.bench.flash.curve import lines
+    from toolkit.bench.plan_bench import bench as run
+
+    others = [options.pop(name) for name in ("compare", "trace", "cool_to", "ui")]
+    if plan is None or page or any(others) or options.get("serial") == "all":
+        raise click.UsageError("Several --memory go with a PLAN, one device and --flash.")
+    figures = run(plan, progress=PROGRESS, **options)
+    report(figures, lambda: lines(figures), as_json)
 
 
 def _bench_families(device_class: str | None, seconds: int | None, as_json: bool) -> None:

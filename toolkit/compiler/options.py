@@ -9,10 +9,10 @@ from onnx_passes import Facts
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
-from toolkit.compiler.budget.amount import check_memory
 from toolkit.compiler.calibrated import check_calibration
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
+from toolkit.plan.amount import check_memory
 from toolkit.plan.origin import readable
 from toolkit.plan.reader import decode
 from toolkit.plan.schema import Plan

@@ -28,6 +28,7 @@ from toolkit.executors.text_checks import (
     checked_id,
     chunks,
 )
+from toolkit.offload.points import memory_of
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan, plan_digest
 from toolkit.plan.phase_choice import PhaseChoice, names_of
@@ -42,7 +43,9 @@ class HostExecutor:
     platform  part of the name of an OpenCL platform or device, else $POCKETCL_PLATFORM
     profile   take kernel times between start_profile and take_profile
     dump      names of tensors ("all": every one) that `sink` gets after each step that writes them
-    memory    bytes that a plan with weights in flash may take; default: the most that it can use
+    memory    that a plan with weights in flash may take: bytes, or as "2G" or "50%" of what it
+              takes with all of them in memory; default: as it was compiled for
+    flash     None: what is read here has no time that tells of another flash
     trace     a file that gets a line for each gather (toolkit/offload/access_trace.py)
     """
 
@@ -55,7 +58,8 @@ class HostExecutor:
         dump: Collection[str] = (),
         sink: Sink = print_dumped,
         profile: bool = False,
-        memory: int | None = None,
+        memory: int | str | None = None,
+        flash: str | None = None,
         trace: Path | None = None,
     ) -> None:
         started = time.perf_counter()
@@ -64,9 +68,12 @@ class HostExecutor:
         check_one_text(self.plan)
         check_states(self.plan)
         check_names(self.plan, dump)
+        if flash is not None:
+            raise _times_nothing(flash)
+        wanted = memory_of(self.plan, memory)
         self._choice = PhaseChoice(self.plan)
         loaded = names_of(self._choice.giving("ids"))  # those that score: when they are first used
-        self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile, memory, trace)
+        self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile, wanted, trace)
         self.device, self.target = self.phases.device, ThisComputer()
         self.dump, self.sink = frozenset(dump), sink
         self._halves = Halves()
@@ -181,6 +188,7 @@ class HostExecutor:
             "host_us_per_token": 1e6 * self._stats["enqueue_s"] / tokens,
             "dispatches_per_token": self.phases.dispatches(self._phase("ids", 0, 1)),
             "peak_rss_bytes": peak_rss(),
+            **self.phases.gathered(),
         }
 
     def start_profile(self) -> None:
@@ -278,3 +286,8 @@ class HostExecutor:
                 if ALL in self.dump or name in self.dump:
                     value = self.phases.argument(phase, ref)
                     self.sink(Dumped(phase, number, dispatch.name, name, value))
+
+
+def _times_nothing(flash: str) -> PocketError:
+    because = "the host reads, copies and computes one after the other: its times tell of no flash"
+    return PocketError(f"--flash {flash:.40} can't be imitated here", because, "use --on runner")

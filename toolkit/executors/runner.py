@@ -29,6 +29,7 @@ from toolkit.executors.text_checks import (
     check_states,
     check_tokens,
 )
+from toolkit.offload.points import flash_of, memory_of
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan
 from toolkit.plan.phase_choice import PhaseChoice, names_of
@@ -49,7 +50,7 @@ class RunnerExecutor:
         cooperative: str | None = None,
         target: Target | None = None,
         priority: str | None = None,
-        memory: int | None = None,
+        memory: int | str | None = None,
         flash: str | None = None,
         trace: Path | None = None,
     ) -> None:
@@ -64,8 +65,8 @@ class RunnerExecutor:
         cooperative  each in one launch, on CPUs; likewise, default $POCKETCL_COOPERATIVE
         target    where it runs; default: on this computer
         priority  what the driver is asked for: low, normal or high; default $POCKETCL_PRIORITY
-        memory    bytes that a plan with weights in flash may take; default: the most that it can
-                  use
+        memory    that a plan with weights in flash may take: bytes, or as "2G" or "50%" of what it
+                  takes with all of them in memory; default: as it was compiled for
         flash     a profile that its reads imitate; default: they are as fast as the storage is
         trace     a file that gets a line for each gather (toolkit/offload/access_trace.py)
         """
@@ -73,6 +74,7 @@ class RunnerExecutor:
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner notes it
         check_one_text(self.plan)
         check_states(self.plan)
+        wanted = {"--memory": memory_of(self.plan, memory), "--flash": flash_of(self.plan, flash)}
         self.stop_reason: StopReason = "length"
         self.target: Target = target or Local()
         self.name = self.target.executor
@@ -81,7 +83,7 @@ class RunnerExecutor:
         self._arguments = [
             *command_of(self.target, Path(plan_path), self.plan, platform, cache, **wishes),
             *(["--profile"] if profile else []),
-            *_gathering({"--memory": memory, "--flash": flash, "--trace-access": trace}),
+            *_gathering({**wanted, "--trace-access": trace}),
         ]
         self.history = History(self.plan)
         self._choice = PhaseChoice(self.plan)

@@ -179,6 +179,8 @@ def chat_with(
     stop: Sequence[str] = (),
     serial: str | None = None,
     text_length: int = 0,
+    memory: int | str | None = None,
+    flash: str | None = None,
     **given: Any,
 ) -> bool:
     """Run `pocketcl chat`; False if a line failed that came from a pipe."""
@@ -187,6 +189,7 @@ def chat_with(
     found = None if no_template else choose_template(plan, template_file)
     options: dict[str, Any] = {"text_length": text_length}
     options |= {"serial": serial} if on == "phone" else {}
+    options |= {"memory": memory, "flash": flash}
     with Session(plan, on, **options) as session:
         chat = Chat(session, plan, found, system or "", max_new_tokens, generation)
         repl = Repl(chat, write, as_json)

@@ -92,6 +92,8 @@ def run_plan(
     stop: Sequence[str] = (),
     serial: str | None = None,
     text_length: int = 0,
+    memory: int | str | None = None,
+    flash: str | None = None,
     **given: Any,
 ) -> dict[str, Any]:
     """What `pocketcl run` does: open a session, generate, print as it goes.
@@ -110,6 +112,7 @@ def run_plan(
     progress("loading the plan")
     options: dict[str, Any] = {"text_length": text_length, **({"dump": dump} if dump else {})}
     options |= {"serial": serial} if on == "phone" else {}
+    options |= {"memory": memory, "flash": flash}
     with Session(plan, on, **options) as session:
         output = Output(session, plan, write)
         if load_state:

@@ -12,12 +12,12 @@ from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.code_records import REQUANTIZED
 from onnx_passes.ir.facts import Mask
 from onnx_passes.ir.infer import infer
-from toolkit.compiler.budget.amount import bytes_of, is_share
 from toolkit.compiler.budget.needs import needs, slot_bytes
 from toolkit.compiler.budget.point import within
 from toolkit.compiler.weights.records import RecordTables, tables_of
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
+from toolkit.plan.amount import bytes_of, is_share
 from toolkit.plan.schema import Plan
 from toolkit.tables import size
 

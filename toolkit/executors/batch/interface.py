@@ -57,6 +57,10 @@ class BatchExecutor(Protocol):
 
 def open_batch(plan_path: Path, on: str = "runner", **options: Any) -> BatchExecutor:
     """Load a plan of a batch, which may be one text, on the runner or on pyopencl."""
+    for option in ("memory", "flash"):
+        if options.pop(option, None) is not None:
+            because = "plans of several texts have all weights in memory"
+            raise PocketError(f"--{option} has no effect here", because, "leave it out")
     if on == "host":
         from toolkit.executors.batch.host import HostBatch
 

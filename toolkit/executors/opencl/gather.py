@@ -5,7 +5,9 @@ is one ticket and one place for streamed records, and no event. The runner (andr
 gather.cpp) reads while the device works, and launches the same in the same order.
 """
 
+import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,13 @@ import pyopencl as cl
 
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.flash_files import FlashFiles
-from toolkit.executors.opencl.tables import choose_point, order_of
+from toolkit.executors.opencl.tables import order_of
 from toolkit.offload.access_trace import AccessTrace
 from toolkit.offload.clusters import Launch
+from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine, Outcome
+from toolkit.offload.points import choose_point, slot_bytes
 from toolkit.offload.selection import at_point
 from toolkit.plan.schema import Gather, Plan, Ref, Select, Table
 
@@ -71,6 +75,7 @@ class Gatherer:
         self._rules = self._rules_of(plan)
         self._files = FlashFiles(path, plan)
         self._trace = AccessTrace(trace) if trace else None
+        self._counts = Counts()
         self._step, self._number = -1, 0  # of the run, and of the gather within it
         slots = zip(self.point.slots, plan.tables, strict=True)
         self._slots = [self._buffer("slots", count * table.bytes) for count, table in slots]
@@ -101,11 +106,18 @@ class Gatherer:
         if self._trace:
             self._trace.write(self._step, self._number, done, scores)
         self._number += 1
+        self._counts += Counts(selected=len(done.selected), hits=len(done.hits))
         try:
             yield from self._launches(table, done)
         except BaseException:  # records that have not come are in no slot
             self._machine.caches[table].lose(done.admitted[:, 0])
             raise
+
+    def counts(self) -> dict[str, Any]:
+        """What it runs with, and what it has done so far: the same keys as the runner's."""
+        held = slot_bytes(self._plan, self.point.slots)
+        facts = {"memory": self.point.memory, "record_bytes": held, "direct": False}
+        return {**facts, **vars(self._counts), "late_share": 0.0}
 
     def close(self) -> None:
         """Close the files, and give the memory back."""
@@ -133,8 +145,16 @@ class Gatherer:
         return {id(gather): at_point(gather.select, number) for gather, number in numbers}
 
     def _read(self, table: int, runs: Ints) -> list[Piece]:
-        file = self._plan.tables[table].file
-        return [Piece(at, self._files.read(file, at, nbytes)) for at, nbytes in runs.tolist()]
+        file, started = self._plan.tables[table].file, time.perf_counter()
+        found = [Piece(at, self._files.read(file, at, nbytes)) for at, nbytes in runs.tolist()]
+        sizes = Counter(len(piece.content) for piece in found)
+        self._counts += Counts(
+            reads=len(found),
+            read_bytes=sum(len(piece.content) for piece in found),
+            waited_s=time.perf_counter() - started,
+            read_sizes=sizes,
+        )
+        return found
 
     def _place(
         self, memory: cl.Buffer, table: int, content: list[Piece], records: Ints, slots: Ints
@@ -142,6 +162,7 @@ class Gatherer:
         """Records into their slots; those that follow each other there in one copy."""
         its, order = self._plan.tables[table], np.argsort(slots)
         found, slots = _records_in(content, its, records[order]), slots[order]
+        self._counts += Counts(used_bytes=found.nbytes)
         ends = np.flatnonzero(np.diff(slots) != 1) + 1
         with opencl_errors("cannot write records to the device"):
             for first, rows in zip([0, *ends], np.split(found, ends), strict=True):

@@ -105,6 +105,10 @@ class PhaseExecutor:
         """How memory is spent, where a plan has tables."""
         return self._gatherer.point if self._gatherer else None
 
+    def gathered(self) -> dict[str, Any]:
+        """`tables`: what has been read of flash; nothing where a plan has no tables."""
+        return {"tables": self._gatherer.counts()} if self._gatherer else {}
+
     def load(self, phase: str) -> bool:
         """Build what a phase needs; False where that was done before. `run` does it as well."""
         if phase in self._bound:

@@ -1,4 +1,4 @@
-"""Of a plan's tables: the point that a run keeps to, and the index of each record."""
+"""Of a plan's tables: the index of each record."""
 
 from pathlib import Path
 
@@ -7,18 +7,7 @@ import numpy.typing as npt
 
 from toolkit.errors import PocketError
 from toolkit.plan.reader import RECOMPILE
-from toolkit.plan.schema import Plan, Point, Table
-
-
-def choose_point(plan: Plan, memory: int | None = None) -> Point:
-    """The point that takes most memory, of those that take no more than `memory` bytes."""
-    fitting = [point for point in plan.points if memory is None or point.memory <= memory]
-    if fitting:
-        return max(fitting, key=lambda point: (point.memory, point.flash))
-    least = min(point.memory for point in plan.points)
-    because = f"none of its points takes less than {least}"
-    hint = f"--memory {least}, or compile it again for less"
-    raise PocketError(f"the plan does not run in {memory} bytes", because, hint)
+from toolkit.plan.schema import Plan, Table
 
 
 def order_of(path: Path, plan: Plan, table: Table) -> npt.NDArray[np.int64] | None:

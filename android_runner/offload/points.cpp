@@ -1,0 +1,80 @@
+#include "offload/points.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/failure.h"
+
+namespace pocket {
+namespace {
+
+int64_t share_of(int64_t count, double share) {
+  return static_cast<int64_t>(static_cast<double>(count) * share);
+}
+
+double ratio(int64_t part, int64_t whole) {
+  return static_cast<double>(part) / static_cast<double>(whole);
+}
+
+// Of which at some gather only some records are read.
+std::set<size_t> chosen_tables(const Plan &plan) {
+  std::set<size_t> chosen;
+  for (const Phase &phase : plan.phases)
+    for (const Step &step : phase.steps)
+      if (step.gather && step.gather->select.by != Select::All) chosen.insert(step.gather->table);
+  return chosen;
+}
+
+// With other slots, if they are. Pinned stay those of a table that is always read whole, of policy
+// static, and of others as many as there were.
+Point resized(const Plan &plan, Point point, std::vector<int64_t> slots) {
+  if (slots == point.slots) return point;
+  const bool is_static = point.policy == "static";
+  const std::set<size_t> chosen = is_static ? std::set<size_t>() : chosen_tables(plan);
+  point.memory += slot_bytes(plan, slots) - slot_bytes(plan, point.slots);
+  point.slots = std::move(slots);
+  for (size_t i = 0; i < point.slots.size(); ++i) {
+    point.pinned[i] = chosen.count(i) ? std::min(point.pinned[i], point.slots[i]) : point.slots[i];
+    point.dense[i] = std::min(point.dense[i], point.pinned[i]);
+  }
+  return point;
+}
+
+Point shrunk(const Plan &plan, const Point &point, int64_t memory) {
+  const int64_t held = slot_bytes(plan, point.slots), least = point.memory - held;
+  if (memory < least)
+    throw Failure("the plan does not run in " + std::to_string(memory) + " bytes",
+                  "it takes " + std::to_string(least) + " with no record of its tables in memory",
+                  "--memory " + std::to_string(least) + ", or compile it for a smaller --max-context");
+  std::vector<int64_t> slots;
+  for (const int64_t count : point.slots) slots.push_back(share_of(count, ratio(memory - least, held)));
+  return resized(plan, point, std::move(slots));
+}
+
+}  // namespace
+
+int64_t slot_bytes(const Plan &plan, const std::vector<int64_t> &slots) {
+  int64_t sum = 0;
+  for (size_t i = 0; i < slots.size(); ++i) sum += slots[i] * plan.tables[i].bytes;
+  return sum;
+}
+
+Point choose_point(const Plan &plan, std::optional<int64_t> memory) {
+  if (!memory) return plan.points.back();
+  size_t fitting = 0;  // they ascend
+  while (fitting < plan.points.size() && plan.points[fitting].memory <= *memory) ++fitting;
+  if (!fitting) return shrunk(plan, plan.points[0], *memory);
+  const Point &base = plan.points[fitting - 1];
+  std::vector<int64_t> slots = base.slots, missing;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const bool last = fitting == plan.points.size();
+    const int64_t goal = last ? plan.tables[i].count : plan.points[fitting].slots[i];
+    missing.push_back(std::max(int64_t{0}, goal - slots[i]));
+  }
+  const int64_t whole = slot_bytes(plan, missing);
+  const double share = whole ? std::min(1.0, ratio(*memory - base.memory, whole)) : 0;
+  for (size_t i = 0; i < slots.size(); ++i) slots[i] += share_of(missing[i], share);
+  return resized(plan, base, std::move(slots));
+}
+
+}  // namespace pocket

@@ -1,0 +1,108 @@
+"""Figures of plans with weights in flash, by the toy with two tables on both executors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flash_toy import RECORD, F, FlashToy
+
+from toolkit.bench import plan_bench
+from toolkit.bench.flash.curve import lines
+from toolkit.bench.flash.reads import KEYS, flash_figures
+from toolkit.bench.trials import Ours, run_trials
+from toolkit.errors import PocketError
+from toolkit.executors.open import open_executor
+from toolkit.offload.counts import Counts, too_late
+
+PROMPT, NEW, REPEATS = [3, 1, 4, 1, 5], 6, 2
+ALL = 100_000 + (2 * F - 20) * RECORD.nbytes
+
+
+@pytest.fixture
+def flash(tmp_path: Path) -> FlashToy:
+    toy = FlashToy(tmp_path / "flash toy")
+    toy.plan["points"] = toy.plan["points"][:1]  # as compile writes them
+    toy.save_json()
+    return toy
+
+
+@pytest.mark.parametrize("on", ["host", "runner"])
+def test_figures_are_those_of_the_trace(flash: FlashToy, tmp_path: Path, on: str) -> None:
+    trace = tmp_path / "trace"
+    executor = open_executor(flash.folder, on, memory=99_000, trace=trace)
+    ours = Ours(executor)
+    trials = run_trials([ours], [PROMPT], NEW, REPEATS, lambda *_: None)[ours.name][-1]
+    figures = flash_figures(ours, trials, None)
+    executor.close()
+
+    steps: dict[int, list[Any]] = {}
+    for line in map(json.loads, trace.read_text().splitlines()):
+        steps.setdefault(line["t"], []).append(line)
+    runs = list(steps.values())
+    trial = len(runs) // (REPEATS + 1)  # the first one warms up
+    decoding = [g for n in range(1, REPEATS + 1) for run in runs[trial * n :][1:trial] for g in run]
+    assert trial == 1 + NEW and len(decoding) == 2 * NEW * REPEATS
+
+    tokens = NEW * REPEATS
+    assert figures["flash_bytes_per_token"] == sum(g["read"] for g in decoding) / tokens
+    assert figures["flash_used_bytes_per_token"] == sum(g["used"] for g in decoding) / tokens
+    assert figures["reads_per_token"] == sum(len(g["runs"]) for g in decoding) / tokens
+    sizes = [str(nbytes) for g in decoding for _, nbytes in g["runs"]]
+    assert figures["read_sizes"] == {size: sizes.count(size) for size in sizes}
+    selected = sum(len(g["sel"]) for g in decoding)
+    assert figures["hit_rate"] == sum(g["hit"] for g in decoding) / selected
+    assert 0 < figures["io_share"] < 1 and figures["flash"]["memory"] <= 99_000
+    assert figures["flash"]["imitated"] is False and figures["flash"]["late_share"] is None
+
+
+def test_a_bench_says_that_it_imitates(flash: FlashToy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late the imitation is where tests run: that is another test's."""
+    monkeypatch.setattr("toolkit.offload.counts.MOST_LATE", 1e9)
+    options: dict[str, Any] = {"prompt_tokens": 5, "new_tokens": NEW, "repeats": 1}
+    figures = plan_bench.bench(flash.folder, memory="90%", flash="ufs21", **options)
+    assert figures["flash"]["profile"] == "ufs21" and figures["flash"]["imitated"] is True
+    assert figures["flash"]["direct"] is False and figures["flash"]["late_share"] >= 0
+    assert set(KEYS) <= set(figures) and figures["flash_bytes_per_token"] > 0
+    text = "\n".join(plan_bench.lines(figures))
+    assert "imitated: ufs21" in text and "found in memory" in text
+    json.dumps(figures)
+
+
+def test_a_curve_over_memory(flash: FlashToy) -> None:
+    """The same ids everywhere, nothing read where all records fit; too little is a row's error."""
+    memories = ["1000", "97000", "99000", "100%"]
+    figures = plan_bench.bench(
+        flash.folder, 5, NEW, REPEATS, memory=memories, on="host", platform=None
+    )
+    few, *rows = figures["rows"]
+    assert "1000 bytes" in few["error"]["what"] and few["asked"] == "1000"
+    assert figures["ids_equal"] is True and len({tuple(row["ids"]) for row in rows}) == 1
+    read = [row["flash_bytes_per_token"] for row in rows]
+    assert read[0] > read[1] > read[2] == 0 and rows[2]["flash"]["memory"] == ALL
+    text = list(lines(figures))
+    assert len(text) == 2 + len(rows) + 3 and "the same ids" in text[-1]
+    json.dumps(figures)
+
+
+def test_figures_of_a_late_imitation_are_withheld() -> None:
+    counts = Counts(imitated_s=1.0, late_s=0.09)
+    late = too_late("m1max", counts)
+    assert isinstance(late, PocketError) and "m1max was late by 9 % of the time" in late.what
+    assert "--flash ufs40" in late.hint
+    assert too_late("m1max", replace(counts, late_s=0.05)) is None
+    assert too_late(None, counts) is None
+
+
+def test_counts_are_sums() -> None:
+    one = Counts.of({"tables": {"reads": 3, "read_bytes": 9, "read_sizes": {"4096": 2, "8192": 1}}})
+    assert (one + one) - one == one and (one + one).read_sizes == {4096: 4, 8192: 2}
+    assert Counts.of({}) == Counts() and asdict(Counts())["reads"] == 0
+
+
+def test_a_host_imitates_nothing(flash: FlashToy) -> None:
+    with pytest.raises(PocketError, match="--flash ufs40 can't be imitated here"):
+        open_executor(flash.folder, "host", flash="ufs40")

@@ -1,0 +1,78 @@
+"""Figures of flash in a bench: what each decoded token reads, finds in memory, and waits for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+from toolkit.bench.trials import Ours, Trial
+from toolkit.offload.counts import Counts, too_late
+from toolkit.tables import size
+
+KEYS = (
+    "flash_bytes_per_token",
+    "flash_used_bytes_per_token",
+    "reads_per_token",
+    "read_sizes",
+    "hit_rate",
+    "io_share",
+)
+
+
+def flash_figures(ours: Ours, trials: Sequence[Trial], flash: str | None) -> dict[str, Any]:
+    """Keys of `pocketcl bench --json`, of the timed trials; None each where nothing is in flash.
+
+    trials  those after the last prompt, with decoding
+    flash   the profile that was imitated
+
+    Raises PocketError where the imitation was late.
+    """
+    if not ours.executor.plan.tables:
+        return {"flash": None, **dict.fromkeys(KEYS)}
+    told = ours.executor.stats()["tables"]
+    timed = ours.reads[-len(trials) :]
+    whole = reduce(add, (part for each in timed for part in each), Counts())
+    if late := too_late(flash, whole):
+        raise late
+    about = {"memory": told["memory"], "record_bytes": told["record_bytes"]}
+    imitated = {"profile": flash, "imitated": flash is not None, "direct": told["direct"]}
+    late_share = None if flash is None else whole.late_share
+    return {
+        "flash": {**imitated, "late_share": late_share, **about},
+        **_by_token([each[1] for each in timed if len(each) > 1], trials),
+    }
+
+
+def _by_token(decoded: Sequence[Counts], trials: Sequence[Trial]) -> dict[str, Any]:
+    counts = reduce(add, decoded, Counts())
+    tokens = sum(len(trial.ids) - 1 for trial in trials)
+    seconds = sum((trial.decode_s or 0.0) * (len(trial.ids) - 1) for trial in trials)
+    values = (
+        counts.read_bytes / tokens,
+        counts.used_bytes / tokens,
+        counts.reads / tokens,
+        {str(nbytes): n for nbytes, n in sorted(counts.read_sizes.items())},
+        counts.hits / counts.selected if counts.selected else None,
+        counts.waited_s / seconds,
+    )
+    return dict(zip(KEYS, values, strict=True))
+
+
+def flash_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """The same for people; nothing where all weights lie in memory."""
+    flash = figures["flash"]
+    if not flash:
+        return
+    budget, held = size(flash["memory"]), size(flash["record_bytes"])
+    yield f"  budget        {budget}, {held} of it records of weights in flash"
+    read, used = (size(int(figures[key])) for key in KEYS[:2])
+    reads = f"{figures['reads_per_token']:,.0f} reads"
+    hits = "" if figures["hit_rate"] is None else f", {figures['hit_rate']:.1%} found in memory"
+    yield f"  flash         {read} a token in {reads}, {used} of them used{hits}"
+    yield f"  {'':<14}{figures['io_share']:.0%} of the time waited for reads{_source(flash)}"
+
+
+def _source(flash: Mapping[str, Any]) -> str:
+    if flash["imitated"]:
+        return f"; imitated: {flash['profile']}, late {flash['late_share']:.1%}"
+    return "" if flash["direct"] else "; not past the page cache"

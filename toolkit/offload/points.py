@@ -1,0 +1,114 @@
+"""The point that a run keeps to: one of the plan's, or between them as memory has room.
+
+The runner has the same in android_runner/offload/points.cpp.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from toolkit.errors import PocketError
+from toolkit.offload.flash_model import flash
+from toolkit.plan import figures
+from toolkit.plan.amount import bytes_of
+from toolkit.plan.schema import Plan, Point
+from toolkit.tables import size
+
+
+def memory_of(plan: Plan, memory: int | str | None) -> int | None:
+    """What a run may take, in bytes: a share is of what the plan takes with all records in memory.
+
+    Raises PocketError where the plan does not run in so little, or has no tables.
+    """
+    if memory is None:
+        return None
+    if not plan.tables:
+        raise _no_tables("--memory")
+    whole = _resident(plan) + slot_bytes(plan, [table.count for table in plan.tables])
+    found = bytes_of(str(memory), whole)
+    choose_point(plan, found)
+    return found
+
+
+def flash_of(plan: Plan, name: str | None) -> str | None:
+    """The profile that reads imitate, if there is one of this name, and something to read."""
+    if name is None:
+        return None
+    if not plan.tables:
+        raise _no_tables("--flash")
+    return flash(name).name
+
+
+def _no_tables(option: str) -> PocketError:
+    because = "the plan has no weights in flash: all of it lies in memory"
+    return PocketError(f"{option} has no effect here", because, "compile the model with --memory")
+
+
+def choose_point(plan: Plan, memory: int | None = None) -> Point:
+    """The plan's last point; or with `memory` bytes the one that takes most of those that fit, its
+    slots grown towards the next one's, or all records, as far as there is room.
+
+    Below the first point its slots shrink, each table's by the same share. Raises PocketError where
+    there is room for less than none.
+    """
+    if memory is None:
+        return plan.points[-1]
+    fitting = sum(point.memory <= memory for point in plan.points)
+    if not fitting:
+        return _shrunk(plan, plan.points[0], memory)
+    base = plan.points[fitting - 1]
+    counts = [table.count for table in plan.tables]
+    goal = plan.points[fitting].slots if fitting < len(plan.points) else counts
+    missing = [max(0, more - own) for more, own in zip(goal, base.slots, strict=True)]
+    whole = slot_bytes(plan, missing)
+    share = min(1.0, (memory - base.memory) / whole) if whole else 0.0
+    grown = [s + int(m * share) for s, m in zip(base.slots, missing, strict=True)]
+    return _resized(plan, base, grown)
+
+
+def slot_bytes(plan: Plan, slots: Sequence[int]) -> int:
+    """Of so many records of each table."""
+    return sum(count * table.bytes for count, table in zip(slots, plan.tables, strict=True))
+
+
+def _resident(plan: Plan) -> int:
+    """Bytes of the first point besides its slots."""
+    return plan.points[0].memory - slot_bytes(plan, plan.points[0].slots)
+
+
+def _shrunk(plan: Plan, point: Point, memory: int) -> Point:
+    held, rest = slot_bytes(plan, point.slots), memory - _resident(plan)
+    if rest < 0:
+        raise _too_little(plan, memory)
+    return _resized(plan, point, [int(count * (rest / held)) for count in point.slots])
+
+
+def _resized(plan: Plan, base: Point, slots: Sequence[int]) -> Point:
+    """With other slots, if they are.
+
+    Pinned stay those of a table that is always read whole, of policy static, and of others as many
+    as there were.
+    """
+    if tuple(slots) == base.slots:
+        return base
+    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
+    chosen = {g.table for g in gathers if g.select.by != "all" and base.policy != "static"}
+    pinned = [min(base.pinned[i], n) if i in chosen else n for i, n in enumerate(slots)]
+    return replace(
+        base,
+        memory=base.memory - slot_bytes(plan, base.slots) + slot_bytes(plan, slots),
+        slots=tuple(slots),
+        pinned=tuple(pinned),
+        dense=tuple(map(min, base.dense, pinned)),
+    )
+
+
+def _too_little(plan: Plan, memory: int) -> PocketError:
+    least = _resident(plan)
+    parts = figures.memory(plan)
+    rest = {"reads": least - sum(parts.values())}
+    named = ", ".join(f"{name} {size(n)}" for name, n in (parts | rest).items() if n > 0)
+    return PocketError(
+        f"the plan does not run in {memory} bytes",
+        f"it takes {least} with no record of its tables in memory: {named}",
+        f"--memory {least}, or compile it for a smaller --max-context",
+    )
