@@ -16,6 +16,7 @@ from toolkit.generation.length_note import length_note
 from toolkit.generation.sampling_settings import choose_sampling, model_settings, without_effect
 from toolkit.generation.session import Session
 from toolkit.generation.tokenizer import Tokenizer, load_tokenizer, parse_ids
+from toolkit.offload.counts import Counts, flash_facts, too_late
 
 
 class Output:
@@ -128,7 +129,9 @@ def run_plan(
         rest = session.resume(wanted)
         if note := length_note(session, len(rest), max_new_tokens):
             print(note, file=sys.stderr)
+        before = Counts.of(session.executor.stats() if session.executor.plan.tables else {})
         figures = run(session, rest, max_new_tokens, output, sampling, stop)
+        figures |= _of_flash(session, flash, before)
         figures["reused"] = len(wanted) - session.fed
         figures |= session.executor.target.facts()
         write("\n")
@@ -137,6 +140,19 @@ def run_plan(
         if save_state:
             session.save_state(save_state)
         return figures
+
+
+def _of_flash(session: Session, flash: str | None, before: Counts) -> dict[str, Any]:
+    """What was read of flash; times are withheld where an imitation was late."""
+    if not session.executor.plan.tables:
+        return {}
+    stats = session.executor.stats()
+    counts = Counts.of(stats) - before
+    facts: dict[str, Any] = {"flash": flash_facts(stats, flash, counts)}
+    if late := too_late(flash, counts):
+        print(f"note: {late.what}; {late.because}", file=sys.stderr)
+        facts |= {"prefill_s": None, "decode_s": None}
+    return facts
 
 
 def sampling_of(plan: Path, sample: bool, given: Mapping[str, Any]) -> Sampling:

@@ -57,6 +57,23 @@ class Counts:
 _SUMS = tuple(each.name for each in fields(Counts) if each.name != "read_sizes")
 
 
+def flash_facts(stats: Mapping[str, Any], flash: str | None, counts: Counts) -> dict[str, Any]:
+    """What `--json` tells of the flash that was read, by an executor's `stats`.
+
+    memory, record_bytes  that the run keeps to, and of them, what records of weights take
+    late_share            of the time of the flash that was imitated; None: it is no imitation
+    """
+    told = stats["tables"]
+    return {
+        "profile": flash,
+        "imitated": flash is not None,
+        "direct": told["direct"],
+        "late_share": None if flash is None else counts.late_share,
+        "memory": told["memory"],
+        "record_bytes": told["record_bytes"],
+    }
+
+
 def too_late(flash: str | None, counts: Counts) -> PocketError | None:
     """The error in place of figures, where an imitation of this flash was late."""
     if flash is None or counts.late_share <= MOST_LATE:

@@ -6,7 +6,7 @@ from operator import add
 from typing import Any
 
 from toolkit.bench.trials import Ours, Trial
-from toolkit.offload.counts import Counts, too_late
+from toolkit.offload.counts import Counts, flash_facts, too_late
 from toolkit.tables import size
 
 KEYS = (
@@ -29,16 +29,12 @@ def flash_figures(ours: Ours, trials: Sequence[Trial], flash: str | None) -> dic
     """
     if not ours.executor.plan.tables:
         return {"flash": None, **dict.fromkeys(KEYS)}
-    told = ours.executor.stats()["tables"]
     timed = ours.reads[-len(trials) :]
     whole = reduce(add, (part for each in timed for part in each), Counts())
     if late := too_late(flash, whole):
         raise late
-    about = {"memory": told["memory"], "record_bytes": told["record_bytes"]}
-    imitated = {"profile": flash, "imitated": flash is not None, "direct": told["direct"]}
-    late_share = None if flash is None else whole.late_share
     return {
-        "flash": {**imitated, "late_share": late_share, **about},
+        "flash": flash_facts(ours.executor.stats(), flash, whole),
         **_by_token([each[1] for each in timed if len(each) > 1], trials),
     }
 
