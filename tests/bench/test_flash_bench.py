@@ -12,6 +12,7 @@ from flash_toy import RECORD, F, FlashToy
 
 from toolkit.bench import plan_bench
 from toolkit.bench.flash.curve import lines
+from toolkit.bench.flash.page import write_curve
 from toolkit.bench.flash.reads import KEYS, flash_figures
 from toolkit.bench.trials import Ours, run_trials
 from toolkit.errors import PocketError
@@ -47,6 +48,10 @@ def test_figures_are_those_of_the_trace(flash: FlashToy, tmp_path: Path, on: str
     decoding = [g for n in range(1, REPEATS + 1) for run in runs[trial * n :][1:trial] for g in run]
     assert trial == 1 + NEW and len(decoding) == 2 * NEW * REPEATS
 
+    prefills = [g for n in range(1, REPEATS + 1) for g in runs[trial * n]]
+    assert figures["flash_prefill"]["bytes"] == sum(g["read"] for g in prefills) / REPEATS
+    assert figures["flash_prefill"]["reads"] == sum(len(g["runs"]) for g in prefills) / REPEATS
+    assert figures["flash_prefill"]["hidden"] is None
     tokens = NEW * REPEATS
     assert figures["flash_bytes_per_token"] == sum(g["read"] for g in decoding) / tokens
     assert figures["flash_used_bytes_per_token"] == sum(g["used"] for g in decoding) / tokens
@@ -67,12 +72,13 @@ def test_a_bench_says_that_it_imitates(flash: FlashToy, monkeypatch: pytest.Monk
     assert figures["flash"]["profile"] == "ufs21" and figures["flash"]["imitated"] is True
     assert figures["flash"]["direct"] is False and figures["flash"]["late_share"] >= 0
     assert set(KEYS) <= set(figures) and figures["flash_bytes_per_token"] > 0
+    assert 0 <= figures["flash_prefill"]["hidden"] <= 1
     text = "\n".join(plan_bench.lines(figures))
     assert "imitated: ufs21" in text and "found in memory" in text
     json.dumps(figures)
 
 
-def test_a_curve_over_memory(flash: FlashToy) -> None:
+def test_a_curve_over_memory(flash: FlashToy, tmp_path: Path) -> None:
     """The same ids everywhere, nothing read where all records fit; too little is a row's error."""
     memories = ["1000", "97000", "99000", "100%"]
     figures = plan_bench.bench(
@@ -86,6 +92,11 @@ def test_a_curve_over_memory(flash: FlashToy) -> None:
     text = list(lines(figures))
     assert len(text) == 2 + len(rows) + 3 and "the same ids" in text[-1]
     json.dumps(figures)
+    write_curve(tmp_path / "curve.html", figures)
+    page = (tmp_path / "curve.html").read_text()
+    assert page.count("<circle") == 2 * len(rows) and "1000 bytes" in page
+    with pytest.raises(PocketError, match="nothing to show"):
+        write_curve(tmp_path / "curve.html", figures | {"rows": [few]})
 
 
 def test_figures_of_a_late_imitation_are_withheld() -> None:

@@ -227,12 +227,15 @@ def _bench_curve(
     plan: Path | None, as_json: bool, page: Path | None, options: dict[str, Any]
 ) -> None:
     from toolkit.bench.flash.curve import lines
+    from toolkit.bench.flash.page import write_curve
     from toolkit.bench.plan_bench import bench as run
 
     others = [options.pop(name) for name in ("compare", "trace", "cool_to", "ui")]
-    if plan is None or page or any(others) or options.get("serial") == "all":
-        raise click.UsageError("Several --memory go with a PLAN, one device and --flash.")
+    if plan is None or any(others) or options.get("serial") == "all":
+        raise click.UsageError("Several --memory go with a PLAN, one device, --flash and --report.")
     figures = run(plan, progress=PROGRESS, **options)
+    if page:
+        write_curve(page, figures)
     report(figures, lambda: lines(figures), as_json)
 
 

@@ -28,7 +28,7 @@ def flash_figures(ours: Ours, trials: Sequence[Trial], flash: str | None) -> dic
     Raises PocketError where the imitation was late.
     """
     if not ours.executor.plan.tables:
-        return {"flash": None, **dict.fromkeys(KEYS)}
+        return {"flash": None, **dict.fromkeys(KEYS), "flash_prefill": None}
     timed = ours.reads[-len(trials) :]
     whole = reduce(add, (part for each in timed for part in each), Counts())
     if late := too_late(flash, whole):
@@ -36,6 +36,7 @@ def flash_figures(ours: Ours, trials: Sequence[Trial], flash: str | None) -> dic
     return {
         "flash": flash_facts(ours.executor.stats(), flash, whole),
         **_by_token([each[1] for each in timed if len(each) > 1], trials),
+        "flash_prefill": _of_prefill([each[0] for each in timed], trials, flash),
     }
 
 
@@ -54,6 +55,20 @@ def _by_token(decoded: Sequence[Counts], trials: Sequence[Trial]) -> dict[str, A
     return dict(zip(KEYS, values, strict=True))
 
 
+def _of_prefill(
+    prefills: Sequence[Counts], trials: Sequence[Trial], flash: str | None
+) -> dict[str, Any]:
+    """Of the last prompt: what one prefill reads, waits for, and hides behind computing."""
+    counts = reduce(add, prefills, Counts())
+    read_s = counts.imitated_s
+    return {
+        "bytes": counts.read_bytes / len(trials),
+        "reads": counts.reads / len(trials),
+        "io_share": counts.waited_s / sum(trial.prefill_s for trial in trials),
+        "hidden": max(0.0, 1 - counts.waited_s / read_s) if flash is not None and read_s else None,
+    }
+
+
 def flash_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """The same for people; nothing where all weights lie in memory."""
     flash = figures["flash"]
@@ -66,6 +81,10 @@ def flash_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     hits = "" if figures["hit_rate"] is None else f", {figures['hit_rate']:.1%} found in memory"
     yield f"  flash         {read} a token in {reads}, {used} of them used{hits}"
     yield f"  {'':<14}{figures['io_share']:.0%} of the time waited for reads{_source(flash)}"
+    prompt = figures["flash_prefill"]
+    hidden = "" if prompt["hidden"] is None else f", {prompt['hidden']:.0%} of reading hidden"
+    waits = f"{prompt['io_share']:.0%} of the time waited{hidden}"
+    yield f"  {'':<14}a prefill reads {size(int(prompt['bytes']))}: {waits}"
 
 
 def _source(flash: Mapping[str, Any]) -> str:
