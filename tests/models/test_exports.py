@@ -116,4 +116,7 @@ def test_a_window_longer_than_its_ring_is_left_behind(plans: Plans, tmp_path: Pa
     )
     case = Case("ring", random_ids(report.plan, 61), random_ids(report.plan, 40))
     compare(report.plan, run_plan(executor, case), run_reference(original, case), "ring")
+    rewritten = Reference.rewritten(load_source(source), report.plan)  # it has such rings, too
+    whole = Case("whole", case.prompt, [], all_rows=True)
+    compare(report.plan, run_reference(rewritten, whole), run_reference(original, whole), "rings")
     executor.close()

@@ -1,5 +1,6 @@
 """The oracle: ONNX Runtime on a decoder, original or after any pass, with its own KV cache."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
@@ -43,6 +44,7 @@ class Reference:
         self.outputs = [output.name for output in session.get_outputs()]
         self.caches = _caches(self.roles, self.outputs)
         self.past, self.last_only, self.chunk = 0, False, 0
+        self.most = 0  # ids that its states have room for at once; 0: as many as come
         self.notes: list[str] = []
         self.routers: list[Router] = []  # those whose scores are among the outputs
         self.reset()
@@ -91,7 +93,7 @@ class Reference:
         """The final graph that the plan was lowered from; it notes what its routers choose by."""
         from toolkit.compiler.pipeline import rewritten_for
 
-        model = rewritten_for(source, plan)
+        model, context = rewritten_for(source, plan), int(plan.model["max_context"])
         routers = routers_of(model.graph)
         scores = dict.fromkeys(router.scores for router in routers)
         model.graph.outputs.extend(v for v in scores if not v.is_graph_output())
@@ -99,6 +101,8 @@ class Reference:
         found.routers = routers
         if any(node.op_type == "Above" for node in model.graph):  # it masks single tokens only
             found.chunk = int(plan.model["prefill_chunk"])
+        if any((s.capacity or context) < context for s in plan.states):
+            found.most = int(plan.model["prefill_chunk"])  # beside a window, a ring holds so many
         return found
 
     @classmethod
@@ -123,7 +127,8 @@ class Reference:
         Feeds one id at a time if the graph computes only the logits of the last one.
         """
         before = self.past, self.state, self.choices
-        rows = self._feed_at_once(ids)
+        pieces = -(-len(ids) // self.most) if self.most else 1
+        rows = np.concatenate([self._feed_at_once(part) for part in _split(ids, pieces)])
         if not self.last_only:
             return rows
         self.past, self.state, self.choices = before
@@ -136,7 +141,7 @@ class Reference:
 
         At once, unless it matters how many a plan feeds at a time.
         """
-        size = self.chunk or len(ids)
+        size = self.chunk or self.most or len(ids)
         rows = [self._feed_at_once(ids[at : at + size]) for at in range(0, len(ids), size)]
         return rows[-1]
 
@@ -161,6 +166,12 @@ class Reference:
             scores = values[str(router.scores.name)]
             rows = scores.reshape(-1, scores.shape[-1])[-count:]
             yield Choices(mixture, router, self.past + count - len(rows), rows)
+
+
+def _split(ids: list[int], pieces: int) -> list[list[int]]:
+    """Pieces whose sizes differ by one at most."""
+    ends = [len(ids) * n // pieces for n in range(pieces + 1)]
+    return [ids[a:b] for a, b in itertools.pairwise(ends)]
 
 
 def _has_bfloat16(model: ir.Model) -> bool:
