@@ -25,6 +25,7 @@ from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.verify import verify
 from toolkit.plan.load import load_plan
+from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan, Table
 
 F = 700  # several tiles, and a rest
@@ -227,6 +228,13 @@ def _without_source(text: bytes) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(text)
     del body["digest"], body["model"]["source"]
     return body
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_single_tokens_run_the_phase_that_is_for_them(tmp_path: Path, chunk: int) -> None:
+    """Also where prefill takes no more at a time: it reads all neurons."""
+    phase = token_phase(made(tmp_path, "reglu", prefill_chunk=chunk).plan)
+    assert phase and {gather.select.by for gather in phase.gathers()} == {"above"}
 
 
 def test_a_budget_too_small_is_refused_with_the_sum(tmp_path: Path) -> None:

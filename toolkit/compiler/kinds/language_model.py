@@ -54,11 +54,11 @@ def _phases(options: Options, vocab: int, score: int) -> tuple[PhaseKind, ...]:
     """Prefill computes the last row, decode is one token, score computes every row."""
     last, choose = {"rows": (1, 1)}, partial(_choose_next_id, vocab=vocab, options=options)
     one_token, every_row = {SEQ: ONE, ROWS: ONE}, {"seq": (1, score), "rows": (1, score)}
-    return (
-        PhaseKind("prefill", GRAPH, {"seq": (1, options.chunk), **last}, {ROWS: ONE}, choose),
-        PhaseKind("decode", GRAPH, {"seq": (1, 1), **last}, one_token, choose, recordable=True),
-        PhaseKind("score", GRAPH, every_row, {ROWS: SEQ}, _give_logits),
-    )
+    prefill = PhaseKind("prefill", GRAPH, {"seq": (1, options.chunk), **last}, {ROWS: ONE}, choose)
+    decode = PhaseKind("decode", GRAPH, {"seq": (1, 1), **last}, one_token, choose, recordable=True)
+    # of equally narrow phases the first one runs: that which is made for single tokens
+    choosing = (prefill, decode) if options.chunk > 1 else (decode, prefill)
+    return (*choosing, PhaseKind("score", GRAPH, every_row, {ROWS: SEQ}, _give_logits))
 
 
 def _logits(model: ir.Model) -> ir.Value:
