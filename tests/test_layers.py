@@ -32,7 +32,12 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "toolkit.phone": ("toolkit.plan", "toolkit.toolchain"),
     "toolkit.devices": ("toolkit.phone", "opencl_kernels"),
     "toolkit.predictors": ("toolkit", "onnx_passes.weights", "opencl_kernels"),
-    "toolkit.compiler": ("toolkit.devices", "toolkit.predictors", "onnx_passes"),
+    "toolkit.compiler": (
+        "toolkit.devices",
+        "toolkit.offload",
+        "toolkit.predictors",
+        "onnx_passes",
+    ),
     "toolkit.calibration": ("toolkit.compiler",),
     "toolkit.executors": ("toolkit.devices", "toolkit.offload"),
     "toolkit.generation": ("toolkit.executors",),

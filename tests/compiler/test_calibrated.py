@@ -7,18 +7,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from exports import DEMO
 from relu_demo import relu_demo, some_text
 
 import toolkit
 from toolkit.calibration.calibrate import calibrate
+from toolkit.compiler.budget import costs
 from toolkit.compiler.budget.told import budget_lines
-from toolkit.compiler.calibrated import loss_of
+from toolkit.compiler.calibrated import frequencies_of, loss_of
 from toolkit.compiler.pipeline import rewritten_for
 from toolkit.compiler.source import load_source
+from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
 from toolkit.evaluation.verify import verify
+from toolkit.executors.opencl.tables import order_of
 from toolkit.plan.load import load_plan
 
 SIZES: dict[str, Any] = {
@@ -27,6 +31,7 @@ SIZES: dict[str, Any] = {
     "prefill_chunk": 64,
     "memory": "99%",
 }
+RATES = {"bandwidth_measured_gbs": 20.0, "fp32_tflops": 0.1}  # of a device that has been measured
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,11 @@ def test_where_no_point_is_cheap_enough_what_is_exact_is_taken(model: Path, tmp_
         ({"max_loss": "much"}, "--max-loss much is no loss"),
         ({"max_loss": "100%"}, "--max-loss 100% is no loss"),
         ({"calibration": DEMO}, "is no calibration"),
+        ({"rate": 5}, "--rate and --memory don't go together"),
+        ({"memory": None, "calibration": None, "rate": 5}, "--rate goes with --calibration"),
+        ({"calibration": None, "flash": "ufs40"}, "--flash goes with --calibration"),
+        ({"flash": "floppy"}, "no flash is called floppy"),
+        ({"memory": None, "rate": 0}, "--rate 0 is no rate"),
     ],
 )
 def test_what_does_not_go_together(
@@ -111,3 +121,42 @@ def test_a_plan_knows_its_calibration(model: Path, tmp_path: Path) -> None:
     layer.write_bytes(before)
     file.write_text(facts)
     assert "compile the model again" in caught.value.hint
+
+
+def test_points_are_planned_and_their_times_predicted(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the budget, most frequent neurons first; the rest of what is told follows from it."""
+    known = {**profiles(), "pocl": {**profiles()["pocl"], **RATES}}
+    monkeypatch.setattr(costs, "profiles", lambda: known)
+    done = compiled(model, tmp_path / "m.plan", max_loss="90%", flash="ufs21")
+    plan, figures = load_plan(done.path), done.figures
+    points, counts = plan.points, [table.count for table in plan.tables]
+    assert 2 < len(points) <= 8 and figures["flash"] == "ufs21"
+    assert points[-1].memory <= figures["budget_bytes"] and points[0].slots == (0,) * len(counts)
+    times = [point.predicted_s for point in points]
+    assert times == sorted(times, reverse=True) and times[-1] > 0
+    assert figures["predicted_tokens_per_s"] == pytest.approx(1 / times[-1])
+    assert any("predicted" in line and "ufs21" in line for line in budget_lines(figures))
+    known_of = frequencies_of(str(model.parent / "c"), None)
+    for table, often in zip(plan.tables, known_of, strict=True):
+        order = order_of(done.path, plan, table)
+        assert order is not None and (np.diff(often[order]) <= 0).all()
+
+    # the inverse: the least memory for the rate of one of them
+    rate = 1 / times[2]
+    least = compiled(
+        model, tmp_path / "r.plan", max_loss="90%", flash="ufs21", memory=None, rate=rate
+    )
+    assert least.figures["predicted_tokens_per_s"] >= rate * (1 - 1e-9)
+    assert points[1].memory < least.figures["budget_bytes"] <= points[2].memory
+    with pytest.raises(PocketError, match="no memory gives 1e\\+09 tokens/s") as caught:
+        compiled(model, tmp_path / "x.plan", memory=None, rate=1e9)
+    assert "tokens/s are predicted" in caught.value.because and "--rate " in caught.value.hint
+
+
+def test_a_rate_needs_to_know_how_fast_the_device_computes(model: Path, tmp_path: Path) -> None:
+    if any(RATES.keys() & facts.keys() for facts in [profiles()["pocl"]]):
+        pytest.skip("it has been measured here")
+    with pytest.raises(PocketError, match="of 'pocl' is not known"):
+        compiled(model, tmp_path / "m.plan", memory=None, rate=1)

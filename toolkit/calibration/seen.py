@@ -8,6 +8,7 @@ import numpy as np
 
 from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import ZEROING, Neurons
+from toolkit.calibration.replay import recurring
 from toolkit.predictors import predictor, thresholds
 from toolkit.predictors.layer import Layer, Pointed
 from toolkit.predictors.second_moment import SecondMoment
@@ -43,8 +44,10 @@ class Statistics:
         count = max(1, self.tokens)
         frequency = (self._active / count).astype(np.float32)
         importance = (self._sizes / count * self._neurons.sizes).astype(np.float32)
-        found = self._predictor(recalls) if kind in ZEROING else None
-        return Layer(name, kind, frequency, importance, found)
+        if kind not in ZEROING:
+            return Layer(name, kind, frequency, importance, None)
+        again = recurring(np.concatenate([active for _, active in self._kept]), frequency)
+        return Layer(name, kind, frequency, importance, self._predictor(recalls), again)
 
     def _predictor(self, recalls: Sequence[float]) -> Pointed:
         x, active = (np.concatenate(arrays) for arrays in zip(*self._kept, strict=True))

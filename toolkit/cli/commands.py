@@ -158,12 +158,19 @@ def inspect(
     help="What the plan may take, as 3G or 50%: what has no room of FFNs is read from flash.",
 )
 @click.option(
+    "--rate",
+    type=float,
+    metavar="TOKENS/S",
+    help="Instead: the least memory in which so many are predicted, with --calibration.",
+)
+@click.option(
     "--calibration",
     type=UserPath(exists=True, file_okay=False),
     metavar="DIR",
     help="--memory: of `pocketcl calibrate`; what is predicted to be zero isn't read.",
 )
 @click.option("--max-loss", metavar="1%", help="--calibration: perplexity that it may cost.")
+@click.option("--flash", help="--calibration: plan for ufs40, ufs31, …  [default: the device's]")
 @click.option("--batch", type=COUNT, default=1, help="Texts that `eval --on host` scores at once.")
 @click.option("--activations", type=F32_OR_F16, help="Between steps.  [default: by device]")
 @click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")

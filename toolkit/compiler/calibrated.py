@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onnx_passes.ir.facts import Mask
+from opencl_kernels.formats import Array
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
 from toolkit.predictors.folder import AGAIN, Folder
 from toolkit.predictors.layer import Layer
 
+MOST_TIMES, HALVINGS = 2.0**20, 50  # of a factor that is looked for
 MAX_LOSS = 0.01  # rise in perplexity on held-out text
 
 
 def check_calibration(
     source: Source,
-    memory: str | None,
+    budgeted: bool,
     calibration: Path | str | None,
     max_loss: str | float | None,
 ) -> tuple[str | None, float | None, str | None]:
@@ -29,7 +34,7 @@ def check_calibration(
             because, hint = "a calibration knows what predictors miss", "add --calibration DIR"
             raise PocketError("--max-loss goes with --calibration", because, hint)
         return None, None, None
-    if memory is None:
+    if not budgeted:
         because = "what is in memory is computed as a whole"
         raise PocketError("--calibration goes with --memory", because, "add --memory 60%")
     folder = Folder(Path(calibration).resolve())
@@ -84,6 +89,47 @@ def masks_of(
         raise PocketError(what, because, "compile the model again")
     count = len(folder.finished()["layers"])
     return tuple(_mask(folder.layer(number), recall) for number in range(count))
+
+
+def orders_of(frequencies: Sequence[Array]) -> tuple[Array, ...]:
+    """Of the records of some networks: the neurons, most frequent first, ties by their numbers."""
+    return tuple(np.argsort(-each, kind="stable") for each in frequencies)
+
+
+def frequencies_of(calibration: str | None, recall: float | None) -> tuple[Array, ...]:
+    """Of the neurons of each network: in which share of tokens one is computed, float64 [F].
+
+    Where predictors say which, more are than aren't zero: so many times more that as many are as
+    the calibration has counted.
+    """
+    if calibration is None:
+        return ()
+    folder = Folder(Path(calibration))
+    facts = folder.finished()
+    found = [folder.layer(n).frequency.astype(np.float64) for n in range(len(facts["layers"]))]
+    point = next((p for p in facts["points"] if p["recall"] == recall), None)
+    return tuple(found if point is None else scaled(found, point["density"]))
+
+
+def recurring_of(calibration: str | None) -> tuple[Array | None, ...]:
+    """Of each network how often its neurons come again, as `Layer` has it."""
+    if calibration is None:
+        return ()
+    folder = Folder(Path(calibration))
+    count = len(folder.finished()["layers"])
+    return tuple(folder.layer(number).recurring for number in range(count))
+
+
+def scaled(frequencies: Sequence[Array], density: float) -> list[Array]:
+    """Times one factor, none above 1, so that so large a share of all neurons is computed."""
+    every, low, high = np.concatenate(frequencies), 0.0, 1.0
+    while np.minimum(1, high * every).mean() < density and high < MOST_TIMES:
+        low, high = high, 2 * high
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        enough = np.minimum(1, middle * every).mean() >= density
+        low, high = (low, middle) if enough else (middle, high)
+    return [np.minimum(1, high * each) for each in frequencies]
 
 
 def _mask(layer: Layer, recall: float) -> Mask | None:

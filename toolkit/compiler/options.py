@@ -9,6 +9,7 @@ from onnx_passes import Facts
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
+from toolkit.compiler.budget.goal import check_goal
 from toolkit.compiler.calibrated import check_calibration
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
@@ -38,11 +39,18 @@ class Options:
     calibration: str | None = None  # the folder of predictors of what is in flash
     recall: float | None = None  # that they are used at
     calibrated: str | None = None  # the calibration's identity: it may be made anew since
+    rate: float | None = None  # tokens a second, instead of `memory`: the least that gives them
+    flash: str | None = None  # that is planned for; None: the device's
 
     @property
     def told(self) -> dict[str, Any]:
         """As a plan keeps them."""
         return {name: value for name, value in vars(self).items() if value is not None}
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether weights may lie in flash."""
+        return self.memory is not None or self.rate is not None
 
     @property
     def storage(self) -> str | None:
@@ -60,7 +68,7 @@ class Options:
             group=self.group,
             symmetric=self.symmetric,
             keep=self.keep,
-            records=self.memory is not None,
+            records=self.budgeted,
         )
 
 
@@ -79,6 +87,8 @@ def choose(
     memory: str | None = None,
     calibration: Path | str | None = None,
     max_loss: str | float | None = None,
+    rate: float | None = None,
+    flash: str | None = None,
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
     # check what was given, each by itself and together
@@ -93,7 +103,9 @@ def choose(
     context = _context(source, max_context)
     usual = CLASSES[profile["class"]]
     chunk = min(prefill_chunk or usual.chunk, context)
-    folder, recall, identity = check_calibration(source, memory, calibration, max_loss)
+    check_goal(memory, rate, flash, calibration)
+    budgeted = memory is not None or rate is not None
+    folder, recall, identity = check_calibration(source, budgeted, calibration, max_loss)
     return Options(
         context=context,
         chunk=chunk,
@@ -108,6 +120,8 @@ def choose(
         calibration=folder,
         recall=recall,
         calibrated=identity,
+        rate=None if rate is None else float(rate),
+        flash=flash,
     )
 
 

@@ -15,8 +15,8 @@ from onnx_passes import Facts, Missed, Outcome
 from onnx_passes.choose_branches import noted_flag
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
-from toolkit.compiler.budget.fit import Fitted, fitted
-from toolkit.compiler.calibrated import masks_of, point_figures
+from toolkit.compiler.budget.fit import Fitted, Goal, fitted
+from toolkit.compiler.calibrated import frequencies_of, masks_of, point_figures, recurring_of
 from toolkit.compiler.calibration.ranges import Ranges
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
@@ -136,7 +136,7 @@ def _lowered(
     measure: Callable[[], Ranges] = Ranges,
 ) -> _Lowered:
     # graph -> graph; whether weights go to flash is known when all of them have been counted
-    resident = replace(options, memory=None, calibration=None)
+    resident = replace(options, memory=None, rate=None, calibration=None)
     tell("reading the model")
     with blaming(source.onnx_path):
         model = source.model
@@ -155,13 +155,16 @@ def _lowered(
         lower = partial(assemble, model, source, profile)
         table = weights()
         found = Fitted(lower(resident, table, knobs, ranges.wide), table)
-        if options.memory is not None:
+        if options.budgeted:
 
             def with_tables(table: WeightTable, tables: RecordTables) -> Plan:
                 return lower(options, table, knobs, ranges.wide | tables.scores, tables)
 
-            masks = masks_of(options.calibration, options.recall, options.calibrated)
-            found = fitted(model, found, options.memory, weights(), with_tables, masks)
+            known = options.calibration, options.recall
+            wanted = options.memory, options.rate, options.flash
+            seen = frequencies_of(*known), recurring_of(options.calibration)
+            goal = Goal(*wanted, masks_of(*known, options.calibrated), *seen)
+            found = fitted(model, found, goal, weights(), with_tables)
     return _Lowered(model, nodes_before, passes, found, ranges)
 
 

@@ -16,6 +16,7 @@ def table_figures(plan: Plan) -> dict[str, Any]:
                                 if each begins a page or if they lie one after the other
     slot_bytes, pinned_bytes    of a point: memory of all slots, and of those that never change
     share                       of all records' bytes that the slots hold
+    predicted_s                 of a token; None where that is not known
     """
     if not plan.tables:
         return {}
@@ -25,7 +26,8 @@ def table_figures(plan: Plan) -> dict[str, Any]:
         slots = _held(plan, point.slots)
         found = {"memory": point.memory, "flash": point.flash, "policy": point.policy}
         held = {"slot_bytes": slots, "pinned_bytes": _held(plan, point.pinned)}
-        points.append(found | held | {"share": slots / whole})
+        rates = {"share": slots / whole, "predicted_s": point.predicted_s or None}
+        points.append({**found, **held, **rates})
     return {
         "flash_bytes": sum(table.count * table.stride for table in plan.tables),
         "tables": [_table(table) for table in plan.tables],
@@ -47,7 +49,10 @@ def table_lines(plan: Plan) -> Iterator[str]:
         yield from _shape_lines(rows)
     for row in known["points"]:
         share = f"{row['share']:.1%} of all records, {row['policy']}"
-        yield f"slots       {_bytes(row['slot_bytes'])}  {share}, at {row['memory']:,} bytes in all"
+        seconds = row["predicted_s"]
+        rate = f": predicted {1 / seconds:.3g} tokens/s" if seconds else ""
+        at = f"{share}, at {row['memory']:,} bytes in all{rate}"
+        yield f"slots       {_bytes(row['slot_bytes'])}  {at}"
 
 
 def _shape_lines(rows: list[dict[str, Any]]) -> Iterator[str]:

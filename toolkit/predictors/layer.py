@@ -33,6 +33,7 @@ class Layer:
 
     frequency   float32 [F]: in which share of tokens a neuron isn't zero
     importance  float32 [F]: the mean length of what it adds
+    recurring   float32 [n, 2]: toolkit/calibration/replay.py; None: not known
     """
 
     name: str
@@ -40,6 +41,7 @@ class Layer:
     frequency: Array
     importance: Array
     predicted: Pointed | None
+    recurring: Array | None = None
 
     def figures(self) -> dict[str, Any]:
         """For people and `--json`."""
@@ -64,6 +66,8 @@ class Layer:
             "frequency": self.frequency,
             "importance": self.importance,
         }
+        if self.recurring is not None:
+            arrays["recurring"] = self.recurring
         if self.predicted is not None:
             arrays |= _predicted(self.predicted)
         with replacing(file) as stream:
@@ -75,8 +79,8 @@ class Layer:
         with np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
         predicted = _pointed(found) if "threshold" in found else None
-        frequency, importance = found["frequency"], found["importance"]
-        return cls(str(found["name"]), str(found["kind"]), frequency, importance, predicted)
+        seen = found["frequency"], found["importance"], predicted, found.get("recurring")
+        return cls(str(found["name"]), str(found["kind"]), *seen)
 
 
 def _predicted(pointed: Pointed) -> dict[str, Any]:

@@ -1,19 +1,23 @@
 """A plan within a budget: all in memory where that fits, else with networks in flash."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from onnx_passes import Facts, code_records, mask_ffn
-from onnx_passes.analysis.ffn import find_ffns
+from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.code_records import REQUANTIZED
 from onnx_passes.ir.facts import Mask
 from onnx_passes.ir.infer import infer
+from opencl_kernels.formats import Array
 from toolkit.compiler.budget.needs import needs, slot_bytes
+from toolkit.compiler.budget.planned import Planning, Use
 from toolkit.compiler.budget.point import within
+from toolkit.compiler.calibrated import orders_of
 from toolkit.compiler.weights.records import RecordTables, tables_of
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
@@ -21,8 +25,26 @@ from toolkit.plan.amount import bytes_of, is_share
 from toolkit.plan.schema import Plan
 from toolkit.tables import size
 
-Masks = tuple[Mask | None, ...]
+ENOUGH = 2**50  # bytes, for everything
 Lower = Callable[[WeightTable, RecordTables], Plan]  # the model, with tables
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a plan is to be; without `memory` the least that gives `rate` tokens a second.
+
+    flash        that it is planned for; None: the device's
+    masks        of the networks that are to be in flash; a plan that needs none is not masked
+    frequencies  of their neurons; none where there is no calibration
+    recurring    how often these come again; None where that is not known
+    """
+
+    memory: str | None
+    rate: float | None = None
+    flash: str | None = None
+    masks: tuple[Mask | None, ...] = ()
+    frequencies: tuple[Array, ...] = ()
+    recurring: tuple[Array | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,36 +57,47 @@ class Fitted:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def fitted(
-    model: ir.Model,
-    dense: Fitted,
-    memory: str,
-    table: WeightTable,
-    lower: Lower,
-    masks: Masks = (),
-) -> Fitted:
-    """The plan that `memory` has room for.
+def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower: Lower) -> Fitted:
+    """The plan that reaches a goal.
 
     dense  that without a budget
     table  for the weights of another one, of the same device
-    masks  of the networks that are to be in flash; a plan that needs none is not masked
     """
     whole = sum(_needs(model, dense).values())
-    budget = bytes_of(memory, whole)
-    if whole <= budget:
+    budget = None if goal.memory is None else bytes_of(goal.memory, whole)
+    if budget is not None and whole <= budget:
         return replace(dense, figures={"budget_bytes": budget, "resident_bytes": whole})
-    replace(Facts.of(model), records=True, masks=masks).note(model)
+    replace(Facts.of(model), records=True, masks=goal.masks).note(model)
     if mask_ffn(model).rewrites:
         infer(model)
     code_records(model)
-    tables = tables_of(*find_ffns(model), table)
+    ffns, missed = find_ffns(model)
+    tables = tables_of(ffns, missed, table, orders_of(goal.frequencies))
     if not tables.found:
-        raise _nothing(budget, whole, tables)
+        raise _nothing(budget or whole, whole, tables)
     made = Fitted(lower(table, tables), table, tables)
     weights, head = _weight_bytes(model, table)
-    share = budget / whole if is_share(memory) else 0
-    plan = within(made.plan, weights, head, budget, whole, share)
-    return replace(made, plan=plan, figures=_figures(model, plan, weights, head, budget, tables))
+    share = budget / whole if budget is not None and is_share(goal.memory or "") else 0
+    plan = within(made.plan, weights, head, budget or ENOUGH, whole, share)
+    resident, predicted = sum(needs(plan, weights, head).values()), dict[str, Any]()
+    if goal.frequencies:
+        planning = Planning.of(plan, resident, _uses(ffns, tables, goal), goal.flash)
+        if budget is None:
+            budget = planning.least(goal.rate or 0)
+        if budget >= whole:  # what is all in memory needs no slots beside it
+            return replace(dense, figures={"budget_bytes": budget, "resident_bytes": whole})
+        plan = planning.within(budget)
+        predicted = {"rate": goal.rate, **planning.figures(plan)}
+    assert budget is not None  # a rate goes with a calibration
+    figures = _figures(model, plan, weights, head, budget, tables)
+    return replace(made, plan=plan, figures=figures | predicted)
+
+
+def _uses(ffns: Sequence[Ffn], tables: RecordTables, goal: Goal) -> list[Use]:
+    """Of each table, of its records in their order."""
+    known = zip(ffns, goal.frequencies, goal.recurring, strict=True)
+    by_network = {id(ffn): (np.sort(often)[::-1], again) for ffn, often, again in known}
+    return [by_network[id(tabled.ffn)] for tabled in tables.found]
 
 
 def _needs(model: ir.Model, made: Fitted) -> dict[str, int]:
@@ -80,7 +113,7 @@ def _weight_bytes(model: ir.Model, table: WeightTable) -> tuple[int, int]:
 def _figures(
     model: ir.Model, plan: Plan, weights: int, head: int, budget: int, tables: RecordTables
 ) -> dict[str, Any]:
-    point = plan.points[0]
+    point = plan.points[-1]
     named = model.graph.initializers.values()
     return {
         "budget_bytes": budget,

@@ -23,15 +23,28 @@ def budget_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         return
     resident, slots = size(figures["resident_bytes"]), size(figures["slot_bytes"])
     share = f"{100 * figures['slot_share']:.0f} % of the neurons"
-    yield f"  memory {budget}: resident {resident}, slots {slots} = {share} (--memory)"
+    asked = "--memory" if figures.get("rate") is None else f"--rate {figures['rate']:g}"
+    yield f"  memory {budget}: resident {resident}, slots {slots} = {share} ({asked})"
     yield f"    {spelled(figures['resident'])}"
     yield f"  FFNs on flash {size(figures['flash_bytes'])}: {SELECTED[figures['selector']]}"
+    if "predicted_read_s" in figures:
+        yield f"  {_time(figures)}"
     if "max_loss" in figures:
         yield f"  {_predicted(figures)}"
     if figures["requantized"]:
         yield f"  codes made anew of {len(figures['requantized'])} weights (--json: requantized)"
     for missed in figures["resident_ffns"]:
         yield f"  in memory as it is: {missed}"
+
+
+def _time(figures: Mapping[str, Any]) -> str:
+    """Of a token, as far as the device is known."""
+    read = size(figures["predicted_read_bytes"])
+    reads = f"{read} read of flash a token, {1e3 * figures['predicted_read_s']:.3g} ms"
+    how = f"{reads} as on {figures['flash']}, policy {figures['policy']}"
+    if figures["predicted_tokens_per_s"] is None:
+        return f"predicted: {how}; how fast this device computes isn't known (bench --kernels)"
+    return f"predicted {figures['predicted_tokens_per_s']:.3g} tokens/s: {how}"
 
 
 def _predicted(figures: Mapping[str, Any]) -> str:

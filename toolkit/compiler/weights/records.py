@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 import numpy as np
 import onnx_ir as ir
@@ -26,7 +27,7 @@ from opencl_kernels.records.record import KINDS, Record
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Part, Table
-from toolkit.plan.write import TableSource
+from toolkit.plan.write import Order, TableSource
 
 BLOCK_BYTES = 4 * 2**20  # of records that are packed at a time; as floats they take some more
 # Activations that are 0 wherever v isn't above a number: ReLU, and FatReLU by its threshold.
@@ -72,8 +73,8 @@ class RecordTables:
     sources: list[TableSource] = field(default_factory=list)
     missed: list[Missed] = field(default_factory=list)  # networks that stay in memory, and why
 
-    def add(self, ffn: Ffn) -> None:
-        """A table of the network's neurons, if records can hold them."""
+    def add(self, ffn: Ffn, order: Order | None = None) -> None:
+        """A table of the network's neurons, if records can hold them; `order`: a neuron of each."""
         stored = self._stored(ffn)
         if stored is None:
             what = (ffn.down.op_type, ffn.down.name or ffn.down.outputs[0].name or "")
@@ -86,7 +87,9 @@ class RecordTables:
         number = len(self.found)
         self.found.append(Tabled(ffn, number, record, kind, above))
         table = _table(self.found[-1].name, kind, ffn.width, record)
-        self.sources.append(TableSource(table, self._producer(self.found[-1])))
+        if order is not None:
+            table = replace(table, order=self._weight(f"{table.name}.order", order))
+        self.sources.append(TableSource(table, self._producer(self.found[-1]), order))
 
     @property
     def scores(self) -> frozenset[str]:
@@ -102,6 +105,11 @@ class RecordTables:
     def tables(self) -> tuple[Table, ...]:
         """As the plan has them, without files and places."""
         return tuple(source.table for source in self.sources)
+
+    def _weight(self, name: str, order: Order) -> int:
+        """The number of a weight that says the order."""
+        value = ir.Value(name=name, const_value=ir.tensor(order.astype(np.int32), name=name))
+        return int(self.weights.vector(value)[-1])
 
     def _stored(self, ffn: Ffn) -> Stored | None:
         """How all parts of its records are stored; None where there are no such records."""
@@ -174,9 +182,14 @@ def least_gate(act: str) -> float | None:
     return 0.0 if act == "Relu(v)" else float(fat[1]) if fat is not None else None
 
 
-def tables_of(ffns: Sequence[Ffn], missed: Sequence[Missed], weights: WeightTable) -> RecordTables:
-    """The tables of a model's networks."""
+def tables_of(
+    ffns: Sequence[Ffn],
+    missed: Sequence[Missed],
+    weights: WeightTable,
+    orders: Sequence[Order] = (),
+) -> RecordTables:
+    """The tables of a model's networks; `orders`: of each the neurons in the order of records."""
     tables = RecordTables(weights, missed=list(missed))
-    for ffn in ffns:
-        tables.add(ffn)
+    for ffn, order in zip_longest(ffns, orders):
+        tables.add(ffn, order)
     return tables

@@ -3,6 +3,7 @@
 from toolkit.plan.write.folder import check_out, check_target, write_plan
 from toolkit.plan.write.shards import (
     SHARD_BYTES,
+    Order,
     TableSource,
     WeightSource,
     laid_out,
@@ -12,6 +13,7 @@ from toolkit.plan.write.shards import (
 
 __all__ = [
     "SHARD_BYTES",
+    "Order",
     "TableSource",
     "WeightSource",
     "check_out",

@@ -4,12 +4,14 @@ What they hold is made when its turn comes, so that a large model needs little m
 """
 
 import dataclasses
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,8 @@ from toolkit.plan.arena import round_up
 from toolkit.plan.schema import PAGE, WEIGHT_ALIGN, FileEntry, Table, Weight
 
 SHARD_BYTES = 256 * 2**20
+PIECE = 2**20  # bytes that are read again at a time
+Order: TypeAlias = npt.NDArray[np.integer[Any]]
 Progress = Callable[[str, int, int], None]  # what is being written, bytes done, bytes in all
 
 
@@ -36,13 +40,16 @@ class WeightSource:
 
 @dataclass(frozen=True)
 class TableSource:
-    """A table, without its file and place; `produce` yields some records at a time, in order.
+    """A table, without its file and place; `produce` yields some records at a time, by index.
 
     Each yields uint32 [records, bytes / 4].
+
+    order  the index of each record, a permutation; None: its own number
     """
 
     table: Table
     produce: Callable[[], Iterable[npt.NDArray[np.generic]]]
+    order: Order | None = None
 
 
 # --- weights -----------------------------------------------------------------------------------
@@ -145,17 +152,23 @@ def write_tables(
 
 
 def _write_table(out: "HashedFile", table: Table, source: TableSource) -> None:
-    """Records, each with what is between it and the next."""
-    count = 0
+    """Records, each with what is between it and the next, at the places that the order says."""
+    start, count, stride = out.bytes, 0, table.stride
+    places = None if source.order is None else np.argsort(source.order) * stride
     for records in source.produce():
-        apart = np.zeros((len(records), table.stride), np.uint8)
+        apart = np.zeros((len(records), stride), np.uint8)
         little = np.ascontiguousarray(records.astype("<u4", copy=False))
         apart[:, : table.bytes] = little.view(np.uint8)
-        out.write(apart.reshape(-1).data)
+        if places is None:
+            out.write(apart.reshape(-1).data)
+        else:
+            for place, record in zip(places[count:], apart, strict=False):
+                out.put(start + int(place), record.data)
         count += len(records)
     if count != table.count:
         because = f"{table.count} were announced: a fault of the compiler"
         raise PocketError(f"table {table.name} came as {count} records", because)
+    out.take_up_to(start + count * stride)
 
 
 # --- files -----------------------------------------------------------------------------------
@@ -168,7 +181,7 @@ class HashedFile:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.bytes, self.sha = path, 0, hashlib.sha256()
-        self.file = target.open("xb")
+        self.file = target.open("x+b")
 
     def __enter__(self) -> "HashedFile":
         return self
@@ -189,6 +202,22 @@ class HashedFile:
         self.file.write(data)
         self.sha.update(data)
         self.bytes += len(data)
+
+    def put(self, offset: int, data: memoryview) -> None:
+        """Bytes behind those so far, where they belong once all before them are there."""
+        self.file.seek(offset)
+        self.file.write(data)
+
+    def take_up_to(self, end: int) -> None:
+        """Hash what has been put up to here, and go on behind it."""
+        self.file.seek(self.bytes)
+        while self.bytes < end:
+            piece = self.file.read(min(end - self.bytes, PIECE))
+            if not piece:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), self.path)
+            self.sha.update(piece)
+            self.bytes += len(piece)
+        self.file.seek(end)
 
     def pad_to(self, offset: int) -> None:
         """Zeros up to here."""
