@@ -27,6 +27,11 @@ void History::reach(int64_t past, int64_t count) {
   reached_ = past == 0 ? count : std::max(reached_, past + count);
 }
 
+void History::fail(int64_t past, int64_t count) {
+  ids_.resize(std::min(ids_.size(), static_cast<size_t>(past)));
+  reach(past, count);
+}
+
 void History::restore(std::vector<cl::Int> ids, int64_t reached) {
   ids_ = std::move(ids);
   reached_ = reached;

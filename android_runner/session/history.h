@@ -22,6 +22,7 @@ class History {
 
   void feed(const cl::Int *ids, size_t count, int64_t past);
   void reach(int64_t past, int64_t count);  // steps under way, whose ids come later
+  void fail(int64_t past, int64_t count);  // states from there on hold nobody knows what
   void append(cl::Int id) { ids_.push_back(id); }
   void restore(std::vector<cl::Int> ids, int64_t reached);
 

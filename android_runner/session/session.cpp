@@ -46,6 +46,24 @@ void Session::feed(const std::vector<int64_t> &ids, size_t at, size_t count, int
   history_.feed(tokens.data(), count, past);
 }
 
+// A run that fails, as where flash can't be read, leaves states that belong to no text.
+void Session::run(const Phase &phase, int64_t past, int64_t count,
+                  const PhaseRunner::Take &take) try {
+  executor_.run(phase, take);
+} catch (...) {
+  history_.fail(past, count);
+  throw;
+}
+
+// Likewise: the step that fails is behind those that were sent.
+void Session::send_up_to(int64_t most, int64_t past) try {
+  steps_.send_up_to(most);
+  history_.reach(past, steps_.sent());
+} catch (...) {
+  history_.fail(past + steps_.sent(), 1);
+  throw;
+}
+
 void Session::begin(const std::vector<int64_t> &starts) {
   if (starts.size() != texts_.batch())
     throw Failure(std::to_string(starts.size()) + " texts can't begin",
@@ -109,7 +127,7 @@ Next Session::prefill(const std::vector<int64_t> &ids, int64_t past,
     const size_t count = std::min(size, length - at);
     const Phase &phase = phases_.choosing(static_cast<int64_t>(count), past + at);
     feed(ids, at, count, past + at, 1);
-    executor_.run(phase, [&](size_t buffer) {
+    run(phase, past + at, count, [&](size_t buffer) {
       if (buffer == roles_.ids && at + count == length) next = texts_.ids_at(last);
     });
     executor_.skip(phase);  // a piece of one token may run as a decode step does
@@ -127,7 +145,7 @@ Next Session::step(const std::vector<int64_t> &ids, int64_t past) {
   const Phase &phase = phases_.choosing(1, past);
   feed(ids, 0, 1, past, 1);
   std::vector<int64_t> next;
-  executor_.run(phase, [&](size_t buffer) {
+  run(phase, past, 1, [&](size_t buffer) {
     if (buffer == roles_.ids) next = texts_.ids_at(past + 1);
   });
   executor_.took(phase, now() - start);
@@ -147,8 +165,7 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
   feed({id}, 0, 1, past, 1);
   steps_.begin(past);
   for (bool more = true; more;) {
-    steps_.send_up_to(most);
-    history_.reach(past, steps_.sent());
+    send_up_to(most, past);
     const cl::Int next = steps_.take();
     if (!is_id(plan_, next)) steps_.settle();
     emit(checked_id(plan_, next, past + steps_.taken() - 1));
@@ -189,7 +206,7 @@ void Session::score(const std::vector<int64_t> &ids, int64_t past, const Take &t
     const auto count = static_cast<int64_t>(std::min(size, length - at));
     const Phase &phase = phases_.scoring(count, past + at);
     feed(ids, at, count, past + at, count);
-    executor_.run(phase, [&](size_t buffer) {
+    run(phase, past + at, count, [&](size_t buffer) {
       if (buffer == roles_.logits) take(texts_.logits(0, count, count));
     });
   }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,33 @@ def test_a_file_cut_under_a_session(flash: FlashToy, opened: Opened, memory: int
         with file.open("r+b") as stream:
             stream.write(whole)
         is_right(executor, flash)
+
+
+@pytest.mark.parametrize("verb", ["prefill", "step", "decode", "score"])
+def test_what_failed_to_run_is_no_text(
+    flash: FlashToy, opened: Opened, tmp_path: Path, verb: str
+) -> None:
+    """Nobody goes on from states that were never filled; fed again, ids are right."""
+    executor, file = opened(memory=100_000), flash.folder / FILE
+    executor.prefill(IDS, 0)
+    executor.score(IDS[:1], len(IDS))  # with all that is loaded later
+    calls: dict[str, Callable[[], Any]] = {
+        "prefill": lambda: executor.prefill(IDS[:3], 6),
+        "step": lambda: executor.step(8, 6),
+        "decode": lambda: list(executor.decode(8, 6, 3, ())),
+        "score": lambda: executor.score(IDS[:3], 6),
+    }
+    whole = file.read_bytes()
+    os.truncate(file, 0)
+    with pytest.raises(PocketError, match="can't be read"):
+        calls[verb]()
+    assert executor.history.first(executor.history.length) == IDS[:6]
+    executor.save_state(tmp_path / "held", 6, {})
+    with pytest.raises(PocketError, match="there are no 7 positions"):
+        executor.save_state(tmp_path / "more", 7, {})
+    with file.open("r+b") as stream:
+        stream.write(whole)
+    assert executor.prefill([8, 2], 6) == flash.next([*IDS[:6], 8, 2])
 
 
 def test_a_missing_file_of_a_table(flash: FlashToy, opened: Opened) -> None:

@@ -45,6 +45,8 @@ def in_python(story: Story) -> list[Facts]:
             history.feed([7] * b, a)
         elif word == "reach":
             history.reach(a, b)
+        elif word == "fail":
+            history.fail(a, b)
         elif word == "append":
             history.append(7)
         else:

@@ -1,8 +1,9 @@
 """Moves of a text over its states, and what is held after each: for every History that there is.
 
-A move is `feed PAST COUNT`, `reach PAST COUNT` (steps whose ids come later), `append` (one such id)
-or `restore COUNT REACHED`. What holds after it: how far the states were filled, how many positions
-are held, and the least position but 0 that can be gone back to.
+A move is `feed PAST COUNT`, `fail PAST COUNT` (a run of them that failed), `reach PAST COUNT`
+(steps whose ids come later), `append` (one such id) or `restore COUNT REACHED`. What holds after
+it: how far the states were filled, how many positions are held, and the least position but 0 that
+can be gone back to.
 """
 
 from __future__ import annotations
@@ -52,6 +53,18 @@ STORIES = (
             ("append", (5, 5, 1)),
             ("append", (5, 5, 1)),  # the last id is chosen and not fed
             ("reach 5 4", (9, 6, 5)),
+        ),
+    ),
+    Story(
+        "a run that fails",
+        8,
+        (
+            ("feed 0 9", (9, 9, 5)),
+            ("feed 4 4", (9, 8, 5)),
+            ("fail 4 4", (9, 4, 5)),
+            ("feed 4 1", (9, 5, 5)),
+            ("fail 7 3", (10, 5, 6)),  # steps ahead of their ids
+            ("fail 0 4", (4, 0, 1)),
         ),
     ),
     Story(

@@ -63,6 +63,11 @@ class History:
         """
         self.reached = count if past == 0 else max(self.reached, past + count)
 
+    def fail(self, past: int, count: int) -> None:
+        """A run of `count` positions has failed: states from `past` on hold nobody knows what."""
+        del self._ids[past:]
+        self.reach(past, count)
+
     def append(self, token: int) -> None:
         """The id of the next position."""
         self._ids.append(token)

@@ -249,7 +249,11 @@ class HostExecutor:
         self.phases.advance("past", past)
         self.history.reach(past, count)
         after = (lambda step: self._dump(phase, step)) if self.dump else None
-        self.phases.run(phase, lambda buffer: take() if buffer == gives else None, after)
+        try:
+            self.phases.run(phase, lambda buffer: take() if buffer == gives else None, after)
+        except BaseException:
+            self.history.fail(past, count)
+            raise
         self._stats["enqueue_s"] += time.perf_counter() - started
 
     def _enqueue(self, past: int, count: int = 1) -> Callable[[], int]:

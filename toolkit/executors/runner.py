@@ -240,8 +240,9 @@ class RunnerExecutor:
         return self._process
 
     def _feed(self, command: str, ids: Sequence[int], past: int) -> list[str]:
-        self.history.reach(past, len(ids))
-        words = self._alive().ask(command)
+        process = self._alive()
+        self.history.fail(past, len(ids))  # until it has answered
+        words = process.ask(command)
         self.history.note(ids, past)
         return words
 

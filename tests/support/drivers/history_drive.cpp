@@ -1,5 +1,5 @@
 // Runs History by lines of stdin: `plan CONTEXT CHUNK RING`, then `feed PAST
-// COUNT`, `reach PAST COUNT`, `append` or `restore COUNT REACHED`. After each
+// COUNT`, `reach PAST COUNT`, `fail PAST COUNT`, `append` or `restore COUNT REACHED`. After each
 // move it prints how far the states were filled, how many positions are held,
 // and which positions can be gone back to.
 #include <cstdio>
@@ -40,6 +40,8 @@ int main() {
           static_cast<size_t>(move == "restore" ? a : b), 7);
       if (move == "feed")
         history->feed(ids.data(), ids.size(), a);
+      if (move == "fail")
+        history->fail(a, b);
       if (move == "reach")
         history->reach(a, b);
       if (move == "restore")
