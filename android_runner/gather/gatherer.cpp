@@ -86,12 +86,12 @@ void Gatherer::run(const Step &step, cl::Queue queue, cl::Memory from,
   const Gathered found = machine_.gather(
       gather.table, rule_of(gather), by_ids ? Scores{nullptr, ids, count} : Scores{values, nullptr, 0},
       step_, gather.tile);
-  if (trace_) trace_->write(step_, number_, found, values, by_ids ? 0 : count);
-  ++number_;
   selected_ += static_cast<int64_t>(found.selected.size());
   hits_ += static_cast<int64_t>(found.placed.hits.size());
   Gathering gathering(plan_, gather.table, queue, machine_, memory_, pool_, launch);
   try {
+    if (trace_) trace_->write(step_, number_, found, values, by_ids ? 0 : count);
+    ++number_;
     waited_s_ += gathering.conduct(found);
   } catch (...) {
     gathering.abandon();

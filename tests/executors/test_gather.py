@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from toolkit.errors import PocketError
 from toolkit.executors.dump import Dumped
 from toolkit.executors.host import HostExecutor
 from toolkit.executors.runner import RunnerExecutor
-from toolkit.offload.access_trace import line
+from toolkit.offload.access_trace import AccessTrace, line
 from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine
@@ -143,6 +144,18 @@ def test_trace_is_the_machines(
     assert lines == found and next(scores, None) is None
     selected = {len(json.loads(each)["sel"]) for each in lines}
     assert F in selected and len(selected) > 2  # all of them, and fewer
+
+
+def test_a_trace_that_cannot_be_written(
+    flash: FlashToy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No slot holds what was never read. The runner's: tests/runner/test_gather.py."""
+    executor = HostExecutor(flash.folder, memory=100_000, trace=tmp_path / "trace")
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="full"):
+        patched.setattr(AccessTrace, "write", Mock(side_effect=OSError("full")))
+        executor.prefill(IDS, 0)
+    is_right(executor, flash, 3)
+    executor.close()
 
 
 def test_dumps_show_what_a_gather_wrote(flash: FlashToy) -> None:

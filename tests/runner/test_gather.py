@@ -4,6 +4,7 @@ something, one that launches carefully; and threads that read, under ThreadSanit
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,18 @@ def test_what_is_said_and_counted(flash: FlashToy, start: Start, tmp_path: Path)
     assert counts["read_bytes"] - opened["read_bytes"] == sum(line["read"] for line in lines)
     assert counts["used_bytes"] - opened["used_bytes"] == sum(line["used"] for line in lines)
     assert sum(counts["read_sizes"].values()) == counts["reads"]
+
+
+def test_a_trace_that_cannot_be_written(flash: FlashToy, start: Start, tmp_path: Path) -> None:
+    """No slot holds what was never read."""
+    os.mkfifo(trace := tmp_path / "trace")
+    reader = os.open(trace, os.O_RDONLY | os.O_NONBLOCK)
+    talk = start(flash.folder, *LITTLE, "--trace-access", str(trace))
+    os.close(reader)
+    assert str(trace) in talk.error(PREFILL)["what"]
+    reader = os.open(trace, os.O_RDONLY | os.O_NONBLOCK)
+    is_right(talk, flash)
+    os.close(reader)
 
 
 def test_imitated_flash(flash: FlashToy, start: Start) -> None:

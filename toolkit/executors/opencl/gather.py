@@ -103,11 +103,11 @@ class Gatherer:
         """
         rule, table = self._rules[id(gather)], gather.table
         done = self._machine.gather(table, rule, scores, self._step, gather.tile)
-        if self._trace:
-            self._trace.write(self._step, self._number, done, scores)
-        self._number += 1
         self._counts += Counts(selected=len(done.selected), hits=len(done.hits))
         try:
+            if self._trace:
+                self._trace.write(self._step, self._number, done, scores)
+            self._number += 1
             yield from self._launches(table, done)
         except BaseException:  # records that have not come are in no slot
             self._machine.caches[table].lose(done.admitted[:, 0])
