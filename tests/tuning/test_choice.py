@@ -157,7 +157,7 @@ def span(run: int, name: str, microseconds: int, kernel: str = "gemv_cpu") -> Sp
 
 def test_a_disturbed_dispatch_does_not_count() -> None:
     """Two runs of three layers; of a fourth dispatch nothing ran, a fifth fell back."""
-    layout: Any = {"decode": [(str(n), SITE) for n in range(5)]}
+    layout: Any = {"decode": [(str(n), SITE, n + 1) for n in range(5)]}
     runs = [
         [span(0, "0", 5), span(0, "1", 900), span(0, "2", 4), span(0, "4", 9, "gemv")],
         [span(1, "0", 5), span(1, "1", 5), span(1, "2", 6), span(1, "4", 9, "gemv")],
@@ -165,3 +165,17 @@ def test_a_disturbed_dispatch_does_not_count() -> None:
     found = seconds_of(runs, layout)
     assert found[SITE] == pytest.approx(3 * 5e-6)
     assert set(found) == {SITE, WHOLE}
+
+
+def test_a_gather_launches_its_dispatches_again_and_again() -> None:
+    """1 and 2 are inside of one; of 2 nothing ran the second time."""
+    other = ("gemv_cpu", "N2")
+    layout: Any = {
+        "decode": [("0", SITE, 1), ("1", other, 1), ("2", None, 1), ("3", other, 4), ("4", SITE, 5)]
+    }
+    names = ["0", "1", "2", "1", "1", "2", "3", "4"]
+    times = [5, 10, 1, 20, 30, 1, 40, 7]
+    runs = [[span(0, *each) for each in zip(names, times, strict=True)]]
+    found = seconds_of(runs, layout)
+    assert found[other] == pytest.approx(4 * 25e-6)
+    assert found[SITE] == pytest.approx(2 * 6e-6)

@@ -8,14 +8,16 @@ from typing import Any
 
 from toolkit.compiler.lowering.kernel_case import Site, kernel_case_of
 from toolkit.executors.spans import Span, length_s, runs_of
-from toolkit.plan.schema import Plan
+from toolkit.plan.schema import Gather, Phase, Plan, dispatches_of
 from toolkit.tuning.candidate_plan import timed_phases, write_candidate
 from toolkit.tuning.choice import WHOLE, Round
 
 SHORT = 8  # tokens of a short prompt: a turn of a chat, or the end of a long prompt
 DECODED = 16  # tokens decoded in a round
 TIMES = 4  # a short prompt is fed this often in a round: a single time is noisy
-Layout = dict[str, list[tuple[str, Site | None]]]  # of each phase: names and sites in order
+# Of each phase: names and sites in order, and where its first dispatch stands that may be next:
+# a gather launches its dispatches over and over, for one part of the records after the other.
+Layout = dict[str, list[tuple[str, Site | None, int]]]
 
 
 class Candidate:
@@ -71,10 +73,15 @@ def layout_of(plan: Plan) -> Layout:
         kernel_case = kernel_cases[number]
         return kernel_case.site if kernel_case else None
 
-    return {
-        phase.name: [(d.name, site(d.variants[0].program)) for d in phase.dispatches()]
-        for phase in timed_phases(plan)
-    }
+    def listed(phase: Phase) -> Iterator[tuple[str, Site | None, int]]:
+        end = 0
+        for step in phase.steps:
+            begin, end = end, end + len(dispatches_of(step))
+            for dispatch in dispatches_of(step):
+                again = begin if isinstance(step, Gather) else end
+                yield dispatch.name, site(dispatch.variants[0].program), again
+
+    return {phase.name: list(listed(phase)) for phase in timed_phases(plan)}
 
 
 def seconds_of(runs: Sequence[Sequence[Span]], layout: Layout) -> dict[Site, float]:
@@ -92,9 +99,10 @@ def seconds_of(runs: Sequence[Sequence[Span]], layout: Layout) -> dict[Site, flo
 
 def _dispatches(run: Sequence[Span], layout: Layout) -> Iterator[tuple[Site, Span]]:
     """The spans of kernels with knobs; dispatches of size zero have no span and are skipped."""
-    dispatches = iter(layout[run[0].phase])
+    dispatches, begin = layout[run[0].phase], 0
     for span in run:
-        site = next((site for name, site in dispatches if name == span.name), None)
+        rest = dispatches[begin:]
+        _, site, begin = next((d for d in rest if d[0] == span.name), ("", None, len(dispatches)))
         if site is not None and span.kernel == site[0]:
             yield site, span
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from opencl_kernels import source_text
 from opencl_kernels.kernel import Knobs
@@ -18,7 +18,7 @@ from toolkit.nearest import unknown
 from toolkit.paths import PLAN_FILE
 from toolkit.plan.phase_choice import PhaseChoice, names_of
 from toolkit.plan.reader import RECOMPILE
-from toolkit.plan.schema import Dispatch, FileEntry, Phase, Plan, Step, Variant
+from toolkit.plan.schema import Dispatch, FileEntry, Phase, Plan, Variant, with_dispatches
 from toolkit.plan.text import to_json
 
 Choice: TypeAlias = Mapping[Site, Knobs]
@@ -107,12 +107,12 @@ def _entry(name: str, content: bytes) -> FileEntry:
     return FileEntry(name, len(content), hashlib.sha256(content).hexdigest())
 
 
-def _phase(phase: Phase, changed: Any) -> Phase:
-    steps: list[Step] = [
-        replace(s, variants=tuple(map(changed, s.variants))) if isinstance(s, Dispatch) else s
-        for s in phase.steps
-    ]
-    return replace(phase, steps=tuple(steps), cooperative=None)  # its program has the old knobs
+def _phase(phase: Phase, changed: Callable[[Variant], Variant]) -> Phase:
+    def tuned(dispatch: Dispatch) -> Dispatch:
+        return replace(dispatch, variants=tuple(map(changed, dispatch.variants)))
+
+    steps = tuple(with_dispatches(step, tuned) for step in phase.steps)
+    return replace(phase, steps=steps, cooperative=None)  # its program has the old knobs
 
 
 def _inputs(dispatch: Dispatch) -> int:

@@ -37,7 +37,9 @@ from toolkit.plan.schema.steps import (
     Select,
     Step,
     WaitStep,
+    dispatches_of,
     refs_of,
+    with_dispatches,
 )
 from toolkit.plan.schema.tables import PAGE, POLICIES, SLOT_ALIGN, Part, Point, Table
 
@@ -81,5 +83,7 @@ __all__ = [
     "Variant",
     "WaitStep",
     "Weight",
+    "dispatches_of",
     "refs_of",
+    "with_dispatches",
 ]

@@ -8,7 +8,7 @@ from toolkit.plan.expr import Box
 from toolkit.plan.schema.kernel_tests import KernelTest
 from toolkit.plan.schema.memory import Buffer, FileEntry, Scratch, State, SymbolDecl, Weight
 from toolkit.plan.schema.programs import DriverFault, Program, Variant
-from toolkit.plan.schema.steps import Dispatch, Gather, HostStep, Step
+from toolkit.plan.schema.steps import Dispatch, Gather, HostStep, Step, dispatches_of
 from toolkit.plan.schema.tables import Point, Table
 
 FORMAT = 2
@@ -40,8 +40,8 @@ class Phase:
     cooperative: Cooperative | None = None  # another way to run the same dispatches
 
     def dispatches(self) -> list[Dispatch]:
-        """The kernel launches among the steps."""
-        return [step for step in self.steps if isinstance(step, Dispatch)]
+        """The kernel launches of the steps, those inside of gathers among them."""
+        return [each for step in self.steps for each in dispatches_of(step)]
 
     def gathers(self) -> list[Gather]:
         """The steps that read tables."""

@@ -1,7 +1,7 @@
 """The steps of a phase: launches, built-ins, waits, and what is gathered from a table."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias
 
 from toolkit.plan.schema.programs import Variant
@@ -95,6 +95,20 @@ class Gather:
 
 Step: TypeAlias = Dispatch | HostStep | WaitStep | Gather
 STEPS: dict[str, type[Step]] = {s.kind: s for s in (Dispatch, HostStep, WaitStep, Gather)}
+
+
+def dispatches_of(step: Step) -> tuple[Dispatch, ...]:
+    """The kernels that a step launches: itself, or those inside of a gather, in their order."""
+    if isinstance(step, Gather):
+        return step.dispatches
+    return (step,) if isinstance(step, Dispatch) else ()
+
+
+def with_dispatches(step: Step, changed: Callable[[Dispatch], Dispatch]) -> Step:
+    """The step with each kernel that it launches changed."""
+    if isinstance(step, Gather):
+        return replace(step, dispatches=tuple(map(changed, step.dispatches)))
+    return changed(step) if isinstance(step, Dispatch) else step
 
 
 def refs_of(step: Step) -> Iterator[Ref]:

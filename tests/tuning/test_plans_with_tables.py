@@ -1,0 +1,111 @@
+"""Tuning of plans with weights in flash: the kernels inside of gathers are tuned like others."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from exports import DEMO
+
+import toolkit
+from opencl_kernels.tuned import values_of
+from toolkit.executors.host import HostExecutor
+from toolkit.plan.load import load_plan
+from toolkit.plan.reader import from_json
+from toolkit.plan.schema import Dispatch, Gather, Plan
+from toolkit.plan.text import to_json
+from toolkit.tuning.candidate import layout_of
+from toolkit.tuning.candidate_plan import Choice, tunable, with_knobs, write_candidate
+from toolkit.tuning.tuner import tune
+
+IDS = [1, 5, 9, 2, 6, 5, 3, 5, 8]
+
+
+@pytest.fixture(scope="module")
+def tabled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plans") / "tabled.plan"
+    sizes: Any = {"max_context": 32, "prefill_chunk": 8, "weights": "e0m4", "memory": "80%"}
+    toolkit.compile(DEMO, path, device="pocl", tuned=False, **sizes)
+    return path
+
+
+def run_by(plan: Plan) -> list[tuple[Any, ...]]:
+    """Of each phase and step, inside of gathers too: the kernel, its source and its case."""
+    plan = from_json(to_json(plan))  # cases as they are read
+    return [
+        (phase.name, each.name, each.args, program.kernel, program.source, program.case)
+        for phase in plan.phases
+        for each in phase.dispatches()
+        for program in (plan.programs[variant.program] for variant in each.variants)
+    ]
+
+
+def others(plan: Plan) -> Choice:
+    """The last values of all knobs of what can be tuned."""
+    kind = str(plan.profile["class"])
+    return {
+        site: {name: values_of(each.kernel, name, kind)[-1] for name in each.kernel.knobs}
+        for site, each in tunable(plan).items()
+    }
+
+
+def answers(folder: Path) -> np.ndarray:
+    """Logits of a prompt and of a token behind it."""
+    executor = HostExecutor(folder)
+    try:
+        executor.prefill(IDS, 0)
+        first = executor.logits().copy()
+        executor.step(7, len(IDS))
+        return np.stack([first, executor.logits()])
+    finally:
+        executor.close()
+
+
+def test_other_knobs_run_and_compute_the_same(tabled: Path, tmp_path: Path) -> None:
+    """Programs get other numbers: what a gather launches goes by these, too."""
+    plan = load_plan(tabled)
+    assert {site[0] for site in tunable(plan)} >= {"neurons_cpu", "gemm_cpu"}
+    changed = with_knobs(plan, others(plan))
+    assert run_by(changed) == run_by(plan) and changed.programs != plan.programs
+    write_candidate(tmp_path / "candidate.plan", tabled, changed)
+    read = load_plan(tmp_path / "candidate.plan")
+    assert run_by(read) == run_by(plan)
+    np.testing.assert_allclose(
+        answers(tmp_path / "candidate.plan"), answers(tabled), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_one_kernel_inside_of_gathers_is_changed_alone(tabled: Path) -> None:
+    plan = load_plan(tabled)
+    choice = {site: knobs for site, knobs in others(plan).items() if site[0] == "neurons_cpu"}
+    changed = with_knobs(plan, choice)
+    assert run_by(changed) == run_by(plan)
+    for phase, before in zip(changed.phases, plan.phases, strict=True):
+        for step, old in zip(phase.dispatches(), before.dispatches(), strict=True):
+            new, was = (
+                p.programs[d.variants[0].program] for p, d in ((changed, step), (plan, old))
+            )
+            assert (new.defines != was.defines) == (new.kernel == "neurons_cpu")
+
+
+def test_what_is_launched_again_is_known_by_where_its_gather_begins(tabled: Path) -> None:
+    plan = load_plan(tabled)
+    for name, listed in layout_of(plan).items():
+        phase, number = plan.phase(name), 0
+        assert phase is not None and phase.gathers()
+        for step in phase.steps:
+            inside = step.dispatches if isinstance(step, Gather) else (step,)
+            begin = number
+            for each in inside:
+                if isinstance(each, Dispatch):
+                    again = begin if isinstance(step, Gather) else number + 1
+                    assert (listed[number][0], listed[number][2]) == (each.name, again)
+                    number += 1
+        assert number == len(listed)
+
+
+@pytest.mark.slow
+def test_a_real_run_times_them(tabled: Path, own_cache: Path) -> None:
+    found = tune(tabled, kernels=["neurons_cpu"], repeats=1)
+    assert {row["kernel"] for row in found["kernels"]} == {"neurons_cpu"}
+    assert all(row["default_s"] > 0 for row in found["kernels"])
