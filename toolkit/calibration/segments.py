@@ -49,15 +49,23 @@ class Segments:
         """One segment more than cuts; `result` is what the last one gives."""
         self._model, self._cuts, self._result = model, cuts, result
         self._levels = _levels(model.graph, [cut.y for cut in cuts])
-        ends = [[cut.x, *self._crossing(level)] for level, cut in enumerate(cuts)]
-        ends.append([result])
-        starts = [self._starts(level, end) for level, end in enumerate(ends)]
+        ends, starts = list[list[ir.Value]](), list[list[ir.Value]]()
+        later = set[ir.Value]()  # what segments after this one read
+        for level in reversed(range(len(cuts) + 1)):
+            ends.insert(0, self._ends(level, later))
+            starts.insert(0, self._starts(level, ends[0]))
+            later.update(starts[0])
         read = [{_name(v) for v in start} for start in starts]
         last = [r.difference(*read[level + 1 :]) for level, r in enumerate(read)]
         self.segments = [
             Segment(tuple(map(_name, start)), tuple(map(_name, end)), tuple(sorted(gone)))
             for start, end, gone in zip(starts, ends, last, strict=True)
         ]
+
+    def read_after(self, level: int, name: str) -> bool:
+        """Whether a segment after this one reads a value: x is, where FFNs lie side by side or a
+        layer adds to what its norm has given."""
+        return any(name in segment.inputs for segment in self.segments[level + 1 :])
 
     @contextmanager
     def opened(self, level: int) -> Iterator[Callable[[Values], None]]:
@@ -79,21 +87,13 @@ class Segments:
 
         yield run
 
-    def _crossing(self, level: int) -> Iterator[ir.Value]:
-        """What this segment computes and a later one reads; y of a cut nobody computes here."""
-        given = {cut.y for cut in self._cuts} | {self._cuts[level].x}
-        for node in self._model.graph:
-            for value in node.outputs:
-                if self._levels.get(value) == level and value not in given:
-                    uses = (self._level_of(use.node) for use in value.uses())
-                    if any(each > level for each in uses):
-                        yield value
-
-    def _level_of(self, node: ir.Node) -> int:
-        """Of a node's inputs; one inside of a branch may run in any segment."""
-        if node.graph is not self._model.graph:
-            return len(self._cuts)
-        return max((self._levels.get(v, 0) for v in node.inputs if v is not None), default=0)
+    def _ends(self, level: int, later: set[ir.Value]) -> list[ir.Value]:
+        """x, and what this segment computes and a later one reads; y of cuts nobody computes."""
+        if level == len(self._cuts):
+            return [self._result]
+        x, given = self._cuts[level].x, {cut.y for cut in self._cuts}
+        kept = [v for v in later - given - {x} if v.producer() and self._levels[v] == level]
+        return [x, *sorted(kept, key=_name)]
 
     def _starts(self, level: int, ends: Iterable[ir.Value]) -> list[ir.Value]:
         """What a segment reads: inputs of the graph, and values of earlier segments."""

@@ -68,8 +68,11 @@ class Walk:
     def leave(self, level: int, neurons: Neurons, layer: Layer) -> None:
         """Compute what a layer's FFN gives, in windows with a recall by what is predicted."""
         x_name, y_name = (str(v.name) for v in _ends(self._ffns[level]))
+        kept = self._segments.read_after(level, x_name)
         for window, values in zip(self._windows, self._values, strict=True):
-            x = values.pop(x_name)
+            x = values[x_name]
+            if not kept:
+                del values[x_name]
             h = neurons.hidden(_rows(x))
             if window.recall is not None and layer.predicted is not None:
                 mask = layer.predicted.mask(_rows(x), window.recall)
