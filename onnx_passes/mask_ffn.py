@@ -40,7 +40,7 @@ def _mask(ffn: Ffn, mask: Mask) -> None:
     if (width, depth) != (ffn.width, ffn.depth):
         what = f"the calibration has {width} neurons of {depth} inputs"
         raise GraphError(what, f"the model has {ffn.width} of {ffn.depth}", "calibrate it again")
-    before, after = Builder(ffn.nodes[0]), Builder(ffn.down)
+    before, after = Builder(_first_of(ffn)), Builder(ffn.down)
     low = before.op("MatMul", ffn.x, _weight(before, mask.A, ffn.x, "predictor.a"))
     high = _weight(before, mask.B, ffn.x, "predictor.b")
     if mask.bias is None:
@@ -51,6 +51,12 @@ def _mask(ffn: Ffn, mask: Mask) -> None:
         scores = before.op("Linear", low, high, bias, domain=DOMAIN)
     chosen = before.op("Above", scores, domain=DOMAIN, threshold=mask.threshold)
     ffn.down.replace_input_with(0, after.op("Mul", ffn.hidden, chosen))
+
+
+def _first_of(ffn: Ffn) -> ir.Node:
+    """In the graph's order: a network is lowered where it begins, with its scores before it."""
+    assert isinstance(ffn.down.graph, ir.Graph)
+    return next(node for node in ffn.down.graph if node in ffn.nodes)
 
 
 def _weight(b: Builder, codes: Quantized, x: ir.Value, name: str) -> ir.Value:

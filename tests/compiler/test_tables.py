@@ -14,11 +14,14 @@ from tiny_decoder import decoder_text
 
 import toolkit
 from onnx_passes.analysis.ffn import Ffn, find_ffns
+from onnx_passes.ir.facts import Mask
 from onnx_passes.ir.graph import needed
+from onnx_passes.weights import e0m4
 from opencl_kernels.formats import Array
 from opencl_kernels.layouts import F16, quantized
 from opencl_kernels.records import packing
 from opencl_kernels.records.record import Record
+from toolkit.compiler import pipeline
 from toolkit.compiler.pipeline import rewritten_for
 from toolkit.compiler.report import CompileReport
 from toolkit.compiler.source import load_source
@@ -194,6 +197,31 @@ def test_a_relu_gate_selects_and_others_need_all(tmp_path: Path) -> None:
         assert [g.select.by for g in (*prefill.gathers(), *score.gathers())] == ["all", "all"]
         assert not decode.recordable and point.policy == policy
         assert point.pinned == ((0,) if by == "above" else point.slots)
+
+
+@pytest.mark.parametrize("first", ["gate", "up"])
+def test_scores_come_before_whichever_product_is_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    changes, constants = KINDS["drelu"]
+    ((old, unit),) = changes
+    gate, up = "gate = MatMul(y, wg)", "up = MatMul(y, wu)"
+    swapped = unit.replace(f"{gate} {up}", f"{up} {gate}") if first == "up" else unit
+    assert (swapped != unit) == (first == "up")
+    monkeypatch.setitem(KINDS, "drelu", (((old, swapped),), constants))
+    masks = iter([(), (some_mask(),)])  # of the plan in memory none
+    monkeypatch.setattr(pipeline, "masks_of", lambda *_: next(masks))
+    done = made(tmp_path, "drelu")
+    decode = done.plan.phase("decode")
+    assert decode and done.figures["selector"] == "lowrank"
+    assert [g.select.threshold for g in decode.gathers()] == [0.25]
+
+
+def some_mask() -> Mask:
+    rng = np.random.default_rng(5)
+    A = e0m4.quantize(rng.standard_normal((16, 32)).astype(np.float32), 32)
+    B = e0m4.quantize(rng.standard_normal((F, 16)).astype(np.float32), 16)
+    return Mask(A, B, rng.standard_normal(F).astype(np.float32), 0.25)
 
 
 def test_a_plan_takes_its_budget_and_no_more(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ from onnx_passes.weights import e0m4
 from opencl_kernels.formats import Array
 
 RELU = ("sg = Sigmoid(gate)  act = Mul(gate, sg)", "act = Relu(gate)")
+GATED = (
+    "gate = MatMul(y, wg)  up = MatMul(y, wu)  sg = Sigmoid(gate)  act = Mul(gate, sg)\n"
+    "  mix = Mul(act, up)"
+)
 D, F, RANK = 32, 48, 16
 
 
@@ -28,9 +32,16 @@ def some_mask(threshold: float, bias: bool = True) -> Mask:
     return Mask(A, B, rng.standard_normal(F).astype(np.float32) if bias else None, threshold)
 
 
-def masked(*masks: Mask | None) -> ir.Model:
+def drelu(first: str) -> str:
+    """Both products end with ReLU: they stay two."""
+    products = ["gate = MatMul(y, wg)", "up = MatMul(y, wu)"]
+    ordered = products if first == "gate" else products[::-1]
+    return " ".join((*ordered, "act = Relu(gate) ru = Relu(up) mix = Mul(act, ru)"))
+
+
+def masked(*masks: Mask | None, unit: tuple[str, str] = RELU) -> ir.Model:
     """The tiny decoder after all passes, with masks of its one network."""
-    model = tiny(RELU)
+    model = tiny(unit)
     replace(Facts.of(model), masks=masks).note(model)
     for _ in rewrite(model):
         pass
@@ -82,6 +93,19 @@ def test_a_network_is_found_again_with_its_mask() -> None:
 def test_no_masks_leave_the_graph_alone() -> None:
     model = masked(None)
     assert not [node for node in model.graph if node.op_type == "Above"]
+
+
+@pytest.mark.parametrize("first", ["gate", "up"])
+def test_scores_are_known_before_the_network_begins(first: str) -> None:
+    """Two products, of which either may be the first in the graph."""
+    model = masked(some_mask(0.25), unit=(GATED, drelu(first)))
+    [ffn] = find_ffns(model)[0]
+    scores = ffn.scores and ffn.scores.producer()
+    assert scores is not None and ffn.gate is not None
+    order = list(model.graph)
+    products = [order.index(each.product) for each in (ffn.gate, ffn.up)]
+    assert (products[0] < products[1]) == (first == "gate")
+    assert order.index(scores) < min(order.index(node) for node in ffn.nodes)
 
 
 @pytest.mark.parametrize("count", [2, 3])
