@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -135,6 +137,22 @@ def test_an_ended_run_goes_on(case: Case, tmp_path: Path) -> None:
     again = case.run(out)
     assert len(files) == 2 and [file.stat().st_mtime_ns for file in files] == before
     assert {**again, "seconds": 0} == {**case.facts, "seconds": 0}
+
+
+def test_a_full_disk_is_told_with_the_file(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder, layer = Folder(tmp_path / "c"), Folder(case.out).layer(0)
+    folder.begin({})
+    monkeypatch.setattr(os, "fsync", full)
+    for write in (lambda: folder.add(0, layer), lambda: folder.write({})):
+        with pytest.raises(PocketError, match=r"c/.* can't be written: No space") as caught:
+            write()
+        assert "it goes on" in caught.value.hint
+    assert [file.name for file in folder.path.iterdir()] == ["calibration.json"]
 
 
 def test_another_text_begins_anew(case: Case, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,13 @@ class Folder:
 
     def write(self, facts: Mapping[str, Any]) -> None:
         """Replace what calibration.json says."""
-        write_text(self.path / FACTS, json.dumps({"format": FORMAT, **facts}, indent=1) + "\n")
+        with _written(self.path / FACTS):
+            write_text(self.path / FACTS, json.dumps({"format": FORMAT, **facts}, indent=1) + "\n")
 
     def add(self, number: int, layer: Layer) -> None:
         """A finished layer."""
-        layer.save(self._file(number))
+        with _written(self._file(number)):
+            layer.save(self._file(number))
 
     def layer(self, number: int) -> Layer:
         """One of those that are there. Raises PocketError where its file is damaged."""
@@ -115,6 +117,15 @@ class Folder:
 
     def _file(self, number: int) -> Path:
         return self.path / LAYERS.replace("*", f"{number:03}")
+
+
+@contextmanager
+def _written(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = "see to its space and permissions, and run it again: it goes on"
+        raise PocketError(f"{file} can't be written", error, hint) from None
 
 
 def _is_whole(facts: Mapping[str, Any]) -> bool:
