@@ -49,10 +49,9 @@ def test_what_is_pinned_between_points(plan: Plan) -> None:
 
 
 def test_shares_are_of_all_records_in_memory(plan: Plan) -> None:
-    whole = RESIDENT + 2 * F * RECORD.nbytes
-    assert memory_of(plan, "100%") == whole and memory_of(plan, "90%") == whole * 9 // 10
+    assert memory_of(plan, "100%") == ALL and memory_of(plan, "50%") == ALL // 2
     with pytest.raises(PocketError, match="does not run"):
-        memory_of(plan, "50%")
+        memory_of(plan, "30%")
     assert memory_of(plan, "2M") == 2_000_000 and memory_of(plan, None) is None
     with pytest.raises(PocketError, match="is no size"):
         memory_of(plan, "much")

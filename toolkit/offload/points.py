@@ -23,7 +23,8 @@ def memory_of(plan: Plan, memory: int | str | None) -> int | None:
         return None
     if not plan.tables:
         raise _no_tables("--memory")
-    whole = _resident(plan) + slot_bytes(plan, [table.count for table in plan.tables])
+    all_records = slot_bytes(plan, [table.count for table in plan.tables])
+    whole = _resident(plan, plan.points[-1]) + all_records
     found = bytes_of(str(memory), whole)
     choose_point(plan, found)
     return found
@@ -70,13 +71,13 @@ def slot_bytes(plan: Plan, slots: Sequence[int]) -> int:
     return sum(count * table.bytes for count, table in zip(slots, plan.tables, strict=True))
 
 
-def _resident(plan: Plan) -> int:
-    """Bytes of the first point besides its slots."""
-    return plan.points[0].memory - slot_bytes(plan, plan.points[0].slots)
+def _resident(plan: Plan, point: Point) -> int:
+    """Bytes besides its slots."""
+    return point.memory - slot_bytes(plan, point.slots)
 
 
 def _shrunk(plan: Plan, point: Point, memory: int) -> Point:
-    held, rest = slot_bytes(plan, point.slots), memory - _resident(plan)
+    held, rest = slot_bytes(plan, point.slots), memory - _resident(plan, point)
     if rest < 0:
         raise _too_little(plan, memory)
     return _resized(plan, point, [int(count * (rest / held)) for count in point.slots])
@@ -95,7 +96,7 @@ def _resized(plan: Plan, base: Point, slots: Sequence[int]) -> Point:
     pinned = [min(base.pinned[i], n) if i in chosen else n for i, n in enumerate(slots)]
     return replace(
         base,
-        memory=base.memory - slot_bytes(plan, base.slots) + slot_bytes(plan, slots),
+        memory=_resident(plan, base) + slot_bytes(plan, slots),
         slots=tuple(slots),
         pinned=tuple(pinned),
         dense=tuple(map(min, base.dense, pinned)),
@@ -103,7 +104,7 @@ def _resized(plan: Plan, base: Point, slots: Sequence[int]) -> Point:
 
 
 def _too_little(plan: Plan, memory: int) -> PocketError:
-    least = _resident(plan)
+    least = _resident(plan, plan.points[0])
     parts = figures.memory(plan)
     rest = {"reads": least - sum(parts.values())}
     named = ", ".join(f"{name} {size(n)}" for name, n in (parts | rest).items() if n > 0)

@@ -1,0 +1,66 @@
+"""--memory and --flash of the commands that run a plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from flash_toy import RECORD, F, FlashToy
+from toy import Toy
+
+from toolkit.cli.commands import cli
+from toolkit.cli.options import FLASH
+from toolkit.offload.flash_model import FLASHES
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return FlashToy(tmp_path_factory.mktemp("flash")).folder
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=False)
+
+
+def test_the_profiles_of_the_option_are_those_there_are() -> None:
+    @FLASH
+    def command() -> None: ...
+
+    (option,) = command.__click_params__  # type: ignore[attr-defined]
+    assert list(option.type.choices) == [each.name for each in FLASHES]
+
+
+@pytest.mark.parametrize("memory", ["98000", "150000", "100%"])
+def test_a_run_is_the_same_at_each_budget(plan: Path, memory: str) -> None:
+    done = call("run", plan, "--ids", "3,1,4,1,5", "-n", 4, "--json", "--memory", memory)
+    figures = json.loads(done.stdout)
+    toy = FlashToy(plan)
+    assert figures["ids"] == toy.continued([3, 1, 4, 1, 5], 4)
+    flash = figures["flash"]
+    assert flash["imitated"] is False and flash["late_share"] is None
+    whole = 2 * F * RECORD.nbytes
+    assert (flash["record_bytes"] == whole) == (memory == "100%")
+
+
+@pytest.mark.parametrize("command", ["run", "chat", "verify", "eval", "bench"])
+def test_each_command_says_what_is_too_little(plan: Path, tmp_path: Path, command: str) -> None:
+    text = tmp_path / "ids.npy"
+    np.save(text, np.array([3, 1, 4, 1, 5]))
+    more = {"run": ["--ids", "3"], "eval": ["--text", text, "--no-reference"]}
+    done = call(command, plan, "--memory", "1000", *more.get(command, []))
+    assert done.exit_code == 1
+    assert "does not run in 1000 bytes" in done.stderr and "weights" in done.stderr
+
+
+def test_what_makes_no_sense_is_refused(plan: Path, tmp_path: Path) -> None:
+    dense = Toy(tmp_path / "dense").folder
+    for option, value in (("--memory", "50%"), ("--flash", "ufs40")):
+        done = call("run", dense, "--ids", "3", option, value)
+        assert done.exit_code == 1 and f"{option} has no effect" in done.stderr
+    host = call("run", plan, "--ids", "3", "--flash", "ufs40", "--on", "host")
+    assert host.exit_code == 1 and "--on runner" in host.stderr
+    for words in (("--flash", "floppy"), ("--memory", "much"), ("--memory", "90%,100%", "--ui")):
+        assert call("bench", plan, *words).exit_code == 2
