@@ -152,7 +152,10 @@ def test_points_are_planned_and_their_times_predicted(
     assert points[1].memory < least.figures["budget_bytes"] <= points[2].memory
     with pytest.raises(PocketError, match="no memory gives 1e\\+09 tokens/s") as caught:
         compiled(model, tmp_path / "x.plan", memory=None, rate=1e9)
-    assert "tokens/s are predicted" in caught.value.because and "--rate " in caught.value.hint
+    assert "tokens/s are predicted" in caught.value.because
+    best = float(caught.value.hint.removeprefix("--rate ").split(",")[0])
+    fastest = compiled(model, tmp_path / "x.plan", memory=None, rate=best)
+    assert not fastest.plan.tables and verify(fastest.path, on="host")["ok"]
 
 
 def test_a_rate_needs_to_know_how_fast_the_device_computes(model: Path, tmp_path: Path) -> None:
