@@ -45,6 +45,20 @@ def test_a_run_is_the_same_at_each_budget(plan: Path, memory: str) -> None:
     assert (flash["record_bytes"] == whole) == (memory == "100%")
 
 
+def test_times_of_a_late_imitation_are_withheld(
+    plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolkit.offload.counts.MOST_LATE", -1.0)
+    words = ("--flash", "m1max", "--memory", "98000", "--json")
+    done = call("run", plan, "--ids", "3,1,4", "-n", 4, *words)
+    figures = json.loads(done.stdout)
+    assert figures["prefill_s"] is None and figures["decode_s"] is None and figures["ids"]
+    assert figures["flash"]["imitated"] is True and "figures withheld" in done.stderr
+    few = ("--prompt-tokens", 4, "--new-tokens", 4, "--repeats", 1)
+    done = call("bench", plan, *few, *words)
+    assert done.exit_code == 1 and "imitation of m1max was late" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["run", "chat", "verify", "eval", "bench"])
 def test_each_command_says_what_is_too_little(plan: Path, tmp_path: Path, command: str) -> None:
     text = tmp_path / "ids.npy"
