@@ -1,5 +1,6 @@
 // The step that gathers records of a table. toolkit/plan/checks/gathers.py refuses the same.
 #include <algorithm>
+#include <set>
 
 #include "sizes/bounds.h"
 #include "plan/step_reader.h"
@@ -30,14 +31,28 @@ Select read_select(const Node &node, const Table &table) {
   return select;
 }
 
+bool writes(const Step &step, size_t scratch) {
+  return step.kind == Step::Dispatch &&
+         std::any_of(step.writes.begin(), step.writes.end(), [&](size_t write) {
+           return step.args[write].kind == Argument::Scratch && step.args[write].index == scratch;
+         });
+}
+
 // Whether a dispatch before the step writes this scratch.
 bool is_written(const Phase &phase, size_t scratch) {
-  for (const Step &step : phase.steps)
-    for (const size_t write : step.writes)
-      if (step.kind == Step::Dispatch && step.args[write].kind == Argument::Scratch &&
-          step.args[write].index == scratch)
-        return true;
-  return false;
+  return std::any_of(phase.steps.begin(), phase.steps.end(),
+                     [&](const Step &step) { return writes(step, scratch); });
+}
+
+// Other queues than the step's that may still write it.
+std::set<size_t> unwaited(const Phase &phase, size_t scratch, size_t queue) {
+  std::set<size_t> queues;
+  for (const Step &step : phase.steps) {
+    if (step.kind == Step::Wait) queues.erase(step.queue);
+    else if (writes(step, scratch)) queues.insert(step.queue);
+  }
+  queues.erase(queue);
+  return queues;
 }
 
 // That it can have; the shape has been checked.
@@ -52,7 +67,7 @@ int64_t most_elements(const Scratch &scratch, const Box &box) {
 
 // Numbers for all indices of the table, which a dispatch has written.
 size_t read_source(const Node &node, const Context &context, const Select &select,
-                   const Table &table) {
+                   const Table &table, size_t queue) {
   node.at(size_t{0}).one_of({"scratch"});
   if (node.size() != 2) node.fail("expected 2 entries");
   const size_t index = node.at(1).index(context.phase.scratch.size(), "the phase's scratch");
@@ -64,6 +79,8 @@ size_t read_source(const Node &node, const Context &context, const Select &selec
               quote(scratch.name) + " has others");
   if (!is_written(context.phase, index))
     node.fail("no dispatch before it writes " + quote(scratch.name));
+  if (!unwaited(context.phase, index, queue).empty())
+    node.fail("another queue writes " + quote(scratch.name) + ", and nothing waits for it");
   return index;
 }
 
@@ -109,7 +126,8 @@ Step read_gather(const Node &node, const Context &outside) {
   GatherStep gather{number, read_parts(node.at("parts"), table),
                     read_select(node.at("select"), table), {}, 0, gathers_before(outside), {}};
   if (gather.select.by != Select::All) {
-    gather.from = read_source(node.at("select").at("from"), outside, gather.select, table);
+    gather.from = read_source(node.at("select").at("from"), outside, gather.select, table,
+                              step.queue);
     step.args.push_back({Argument::Scratch, *gather.from});
   }
   if (node.has("tile"))

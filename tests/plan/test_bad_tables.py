@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from both_loaders import both_refuse, both_take, runner_says, words_of
 from flash_toy import FlashToy
 from plan_edits import PlanEdit
 
+from toolkit.errors import PocketError
 from toolkit.plan.checks.tables import GROUPS, part_bytes
+from toolkit.plan.load import load_plan
 from toolkit.plan.schema import POLICIES, SELECTORS, Part
 
 
@@ -33,6 +36,19 @@ def test_both_loaders_take_it(program: Path, flash: FlashToy, edit: PlanEdit) ->
 def test_both_loaders_know_the_same_words(program: Path, flash: FlashToy) -> None:
     assert words_of(program, flash, "points.0.policy") == sorted(POLICIES)
     assert words_of(program, flash, "phases.0.steps.4.select.by") == sorted(SELECTORS)
+
+
+@pytest.mark.parametrize("queue", range(3))
+def test_another_queue_is_waited_for(program: Path, flash: FlashToy, queue: int) -> None:
+    """What a gather selects by is read through its own queue."""
+    answer = "ok 3 phases" if queue == 1 else "select.from"
+    steps = flash.plan["phases"][1]["steps"]
+    steps[3]["queue"] = 1
+    steps.insert(4, {"kind": "wait", "queue": queue})
+    flash.save_json()
+    assert answer in runner_says(program, flash.folder)[1]
+    with contextlib.nullcontext() if queue == 1 else pytest.raises(PocketError, match=answer):
+        load_plan(flash.folder)
 
 
 @pytest.mark.parametrize("zero", [False, True])

@@ -116,6 +116,7 @@ BAD_TABLES = (
     bad(f"{ABOVE}.select.from", ["scratch", 4], "there are four"),
     bad("phases.1.scratch.2.shape", [["seq"], F - 1], "fewer", f"{AT}.select.from"),
     bad("phases.1.steps.3.writes", [], "nobody has written it", f"{AT}.select.from"),
+    bad("phases.1.steps.3.queue", 1, "nothing waits for it", f"{AT}.select.from"),
     bad(f"{INSIDE}.queue", 1, "the gather's is another"),
     bad(f"{INSIDE}.args.1", ["ticket", 0], "there is one"),
     bad(f"{INSIDE}.args.1", ["letter"], "no such thing"),

@@ -7,7 +7,18 @@ from toolkit.plan.checks.phases import OUTSIDE, dispatch_problems
 from toolkit.plan.checks.values import index_problems
 from toolkit.plan.expr import maximum, product
 from toolkit.plan.reader import damaged
-from toolkit.plan.schema import SELECTORS, Dispatch, Gather, Phase, Plan, Select, Step, Table
+from toolkit.plan.schema import (
+    SELECTORS,
+    Dispatch,
+    Gather,
+    Phase,
+    Plan,
+    Ref,
+    Select,
+    Step,
+    Table,
+    WaitStep,
+)
 
 INSIDE = (*OUTSIDE, "ticket", "slots")  # what dispatches of a gather may read
 RECORDS = "records"  # the symbol of their grids: how many are in the ticket
@@ -74,3 +85,16 @@ def _source_problems(
     dispatches = [each for each in before if isinstance(each, Dispatch)]
     if not any(ref == each.args[i] for each in dispatches for i in each.writes):
         yield damaged(at, f"no dispatch before it writes {source.name!r}")
+    if (queue := _unwaited(ref, step.queue, before)) is not None:
+        yield damaged(at, f"queue {queue} writes {source.name!r}, and nothing waits for it")
+
+
+def _unwaited(ref: Ref, queue: int, before: tuple[Step, ...]) -> int | None:
+    """Another queue that may still write what the gather's reads."""
+    unwaited = set[int]()
+    for step in before:
+        if isinstance(step, WaitStep):
+            unwaited.discard(step.queue)
+        elif isinstance(step, Dispatch) and any(ref == step.args[i] for i in step.writes):
+            unwaited.add(step.queue)
+    return min(unwaited - {queue}, default=None)
