@@ -63,7 +63,7 @@ void PhaseRunner::bind(const Phase &phase) {
     if (step.kind == Step::Gather) bind_gather(step, bound);
   }
   const auto waits_for_reads = [](const BoundDispatch &last) {
-    return !last.kernel && !last.fetched && last.queue == 0;
+    return !last.kernel && !last.fetched && !last.gather && last.queue == 0;
   };
   // Reads go through queue 0 in order: a wait for it at the end would only stall the token loop.
   while (!bound.dispatches.empty() && waits_for_reads(bound.dispatches.back()))

@@ -11,6 +11,7 @@ import pytest
 from flash_toy import RECORD, F, FlashToy
 from native import DRIVERS, build
 from talk import Start, Talk, failure
+from toy import CHUNK
 
 from toolkit.toolchain.build import runner_sources
 from toolkit.toolchain.opencl_loader import find_opencl
@@ -63,6 +64,21 @@ def test_profiles_time_each_launch(flash: FlashToy, start: Start, tmp_path: Path
     talk.ask(f"profile {tmp_path / 'profile'}")
     spans = json.loads((tmp_path / "profile").read_text())
     assert {"layers.0.neurons", "layers.1.neurons"} <= {span["name"] for span in spans}
+
+
+def test_a_gather_at_the_end_runs(flash: FlashToy, start: Start, tmp_path: Path) -> None:
+    """Behind the ids that the phase hands over."""
+    for phase in flash.plan["phases"]:
+        phase["steps"].append(phase["steps"][7])
+    for point in flash.plan["points"]:
+        point["select"] = [0.0] * 9
+    flash.save_json()
+    trace = tmp_path / "trace"
+    talk = start(flash.folder, *LITTLE, "--trace-access", str(trace))
+    talk.next(PREFILL)
+    assert talk.end()[0] == 0
+    gathers = [json.loads(line)["g"] for line in trace.read_text().splitlines()]
+    assert gathers == [0, 1, 2] * -(-len(IDS) // CHUNK)
 
 
 def test_what_is_said_and_counted(flash: FlashToy, start: Start, tmp_path: Path) -> None:
