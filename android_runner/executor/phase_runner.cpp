@@ -18,6 +18,11 @@ bool is_of_variant(cl::Int code) {
   return codes.count(code);
 }
 
+// A driver that answers, an error too, has not died: what comes next may take long, or fail itself.
+struct Done {
+  void operator()(Journal *journal) const { journal->done(); }
+};
+
 template <class T>
 void set_argument(const BoundDispatch &dispatch, size_t index, const T &value) {
   const cl::Int code =
@@ -175,7 +180,6 @@ void PhaseRunner::send_carefully(BoundPhase &phase, const std::vector<int64_t> &
     else if (dispatch.kernel) launch_carefully(phase, dispatch, symbols, seen);
     else do_host_step(dispatch, take);
   }
-  programs_.journal().done();
   phase.ran = true;
 }
 
@@ -186,6 +190,7 @@ void PhaseRunner::launch_carefully(BoundPhase &phase, BoundDispatch &dispatch,
     programs_.risk(Journal::Launch, dispatch.variant->program,
                    "launching " + dispatch.step->name +
                        " for the first time: " + programs_.name(dispatch.variant->program));
+  const std::unique_ptr<Journal, Done> noted(first ? &programs_.journal() : nullptr);
   launch_or_replace(phase, dispatch, symbols);
   if (first) cl::check(cl::Finish(device_.queue(dispatch.queue)), "clFinish");
   if (halves_ && !dispatch.empty()) count_halves(phase, *dispatch.step, symbols);

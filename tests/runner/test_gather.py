@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from flash_toy import RECORD, F, FlashToy
+from flash_toy import FILE, RECORD, F, FlashToy
 from native import DRIVERS, build
 from talk import Start, Talk, failure
 from toy import CHUNK
@@ -79,6 +79,15 @@ def test_a_gather_at_the_end_runs(flash: FlashToy, start: Start, tmp_path: Path)
     assert talk.end()[0] == 0
     gathers = [json.loads(line)["g"] for line in trace.read_text().splitlines()]
     assert gathers == [0, 1, 2] * -(-len(IDS) // CHUNK)
+
+
+def test_no_driver_is_blamed_for_a_read(flash: FlashToy, start: Start, tmp_path: Path) -> None:
+    """The journal names a launch until this has ended, and not while flash is read."""
+    journal = tmp_path / "journal"
+    talk = start(flash.folder, *LITTLE, "--journal", str(journal))
+    os.truncate(flash.folder / FILE, 0)
+    assert FILE in talk.error(PREFILL)["what"]
+    assert journal.read_text() == f"{talk.child.pid}\n"
 
 
 def test_what_is_said_and_counted(flash: FlashToy, start: Start, tmp_path: Path) -> None:
