@@ -60,6 +60,7 @@ class Executor {
   void start_halves() { runner_.start_halves(); }
   std::string take_halves() { return runner_.take_halves(); }
 
+  bool gathers(const Phase &phase) const { return !runner_.bound(phase).gathered.empty(); }
   int64_t dispatches(const Phase &phase) const;
   int64_t buffer_bytes(size_t buffer) const { return memory_.buffer_bytes(buffer); }
   std::string modes() const;  // how recordable phases are launched, as JSON

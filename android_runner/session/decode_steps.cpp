@@ -17,11 +17,15 @@ void DecodeSteps::begin(int64_t past) {
   waited_s_ = 0;
 }
 
+// A phase that gathers waits for the step before, and for flash: sent ahead it would keep that
+// step's id back, and read in vain where this was the last one.
 void DecodeSteps::send_up_to(int64_t count) {
   for (; sent_ < count && sent_ < taken_ + AHEAD; ++sent_) {
+    const Phase &phase = phases_.choosing(1, past_ + sent_);
+    if (sent_ > taken_ && executor_.gathers(phase)) return;
     Pending &pending = pending_[sent_ % AHEAD];
     pending.position = past_ + sent_;
-    pending.phase = &phases_.choosing(1, pending.position);
+    pending.phase = &phase;
     executor_.advance(phases_.roles().past, pending.position);
     send(pending);
   }

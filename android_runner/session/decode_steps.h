@@ -8,7 +8,7 @@ namespace pocket {
 
 class DecodeSteps {
  public:
-  static constexpr int64_t AHEAD = 2;  // steps that are sent and whose id is not taken yet
+  static constexpr int64_t AHEAD = 2;  // steps that are sent and whose id is not taken yet, at most
 
   DecodeSteps(Executor &executor, const TextPhases &phases)
       : executor_(executor), phases_(phases) {}

@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from flash_toy import FILE, RECORD, STRIDES, F, FlashToy
+from toy import CHUNK
 
 from toolkit.errors import PocketError
 from toolkit.executors.dump import Dumped
@@ -109,6 +110,20 @@ def test_nothing_selected_adds_nothing(flash: FlashToy, opened: Opened) -> None:
     executor.step(8, len(IDS))
     expected = flash.logits([*IDS, 8])[-1]
     np.testing.assert_allclose(executor.logits(), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("of", [HostExecutor, RunnerExecutor])
+def test_no_step_is_read_for_in_vain(flash: FlashToy, tmp_path: Path, of: Any) -> None:
+    """The last id ends a text before another step reads."""
+    trace, expected = tmp_path / "trace", flash.continued(IDS, 4)
+    executor = of(flash.folder, memory=100_000, trace=trace)
+    first, *others = executor.prefill(IDS, 0), *expected[1:]
+    stop = others[-1]
+    assert stop not in others[:-1]
+    assert list(executor.decode(first, len(IDS), 9, (stop,))) == others
+    executor.close()
+    steps = {json.loads(line)["t"] for line in trace.read_text().splitlines()}
+    assert len(steps) == -(-len(IDS) // CHUNK) + len(others)
 
 
 def rules(toy: FlashToy, point: Point) -> dict[str, list[tuple[int, Select, int]]]:

@@ -1,7 +1,8 @@
 """Language models on pyopencl: chunked prefill, decode, scoring, with dumps on request."""
 
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,18 +117,14 @@ class HostExecutor:
     def decode(
         self, token: int, past: int, count: int, stop: Collection[int]
     ) -> Generator[int, None, None]:
-        """Feed `token`, yield the next id, feed it …; the device is one step ahead of the ids."""
+        """Feed `token`, yield the next id, feed it …; see `_steps`."""
         self.stop_reason = "cancel"  # holds when the caller closes the generator
         steps = min(count, int(self.plan.model["max_context"]) - past)
         if steps > 0:
             check_tokens(self.plan, [token], past)
             started, self._stats["enqueue_s"] = time.perf_counter(), 0.0
             self._bind([token], past, past + 1)
-            ahead = self._enqueue(past)
-            for done in range(steps):
-                fetched = ahead
-                if done + 1 < steps:
-                    ahead = self._enqueue(past + done + 1)
+            for done, fetched in enumerate(self._steps(past, steps)):
                 token = checked_id(fetched(), past + done)
                 self.history.append(token)
                 self._stats["decode_s"] = time.perf_counter() - started
@@ -271,6 +268,20 @@ class HostExecutor:
             return int(token[0])
 
         return answer
+
+    def _steps(self, past: int, count: int) -> Iterator[Callable[[], int]]:
+        """The answer of each step.
+
+        The next one is enqueued before, unless it waits for flash: then it would keep the id back,
+        and read in vain where this was the last one.
+        """
+        sent, ahead = deque[Callable[[], int]](), 1 if self.plan.tables else 2
+        enqueued = 0
+        for done in range(count):
+            for at in range(enqueued, min(count, done + ahead)):
+                sent.append(self._enqueue(past + at))
+            enqueued = min(count, done + ahead)
+            yield sent.popleft()
 
     def _logits(self, rows: int) -> npt.NDArray[np.float32]:
         """The first rows of the logits buffer."""
