@@ -133,9 +133,12 @@ void read_selected(const Node &node, const Plan &plan, Point &point) {
     node.fail("there are " + std::to_string(gathers.size()) + " gathers");
   for (size_t i = 0; i < gathers.size(); ++i) {
     const double value = node.at(i).real();
-    const auto count = static_cast<double>(plan.tables[gathers[i]->table].count);
+    const Select &select = gathers[i]->select;
+    const bool ids = select.by == Select::Ids;  // as many as there are places for
+    const auto count =
+        static_cast<double>(ids ? select.k : plan.tables[gathers[i]->table].count);
     const bool whole = value == std::floor(value) && value >= 1 && value <= count;
-    if (counts_records(gathers[i]->select) && !whole) node.at(i).fail("no number of its records");
+    if (counts_records(select) && !whole) node.at(i).fail("no number of its records");
     point.select.push_back(value);
   }
 }

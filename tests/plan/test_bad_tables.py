@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from bad_tables import BAD_TABLES, GOOD_TABLES
 from both_loaders import both_refuse, both_take, runner_says, words_of
-from flash_toy import FlashToy
-from plan_edits import PlanEdit
+from flash_toy import F, FlashToy
+from plan_edits import PlanEdit, bad
 
 from toolkit.errors import PocketError
 from toolkit.plan.checks.tables import GROUPS, part_bytes
@@ -49,6 +49,22 @@ def test_another_queue_is_waited_for(program: Path, flash: FlashToy, queue: int)
     assert answer in runner_says(program, flash.folder)[1]
     with contextlib.nullcontext() if queue == 1 else pytest.raises(PocketError, match=answer):
         load_plan(flash.folder)
+
+
+@pytest.mark.parametrize("by, k, most", [("ids", 3, 3), ("top", 3, F)])
+def test_no_point_selects_more_than_there_is(
+    program: Path, flash: FlashToy, by: str, k: int, most: int
+) -> None:
+    """Of ids there are as many as the gather says, of scores one for each record."""
+    decode = flash.plan["phases"][1]
+    decode["steps"][4]["select"] = {"by": by, "from": ["scratch", 2], "k": k}
+    decode["scratch"][2]["dtype"] = "i32" if by == "ids" else "f32"
+    for point in flash.plan["points"]:
+        point["select"][2] = float(most)
+    flash.save_json()
+    assert runner_says(program, flash.folder) == (0, "ok 3 phases")
+    load_plan(flash.folder)
+    both_refuse(program, flash, bad("points.1.select.2", most + 1.0, "more than there are"))
 
 
 @pytest.mark.parametrize("zero", [False, True])

@@ -124,7 +124,8 @@ def _selected_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketErro
     if len(point.select) != len(gathers):
         yield damaged(at, f"there are {len(gathers)} gathers")
     for i, (value, gather) in enumerate(zip(point.select, gathers, strict=True)):
-        count = plan.tables[gather.table].count
+        ids = gather.select.by == "ids"  # as many as there are places for
+        count = gather.select.k if ids else plan.tables[gather.table].count
         whole = value == math.floor(value) and 1 <= value <= count
         if gather.select.by in COUNTED and not whole:
             yield damaged(f"{at}[{i}]", f"{value} is no number of its {count} records")
