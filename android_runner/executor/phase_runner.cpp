@@ -9,7 +9,27 @@
 namespace pocket {
 namespace {
 
-constexpr int64_t MOST_RECORDS = 1 << 24;  // of a table, as the loader has it
+// That a launch of the step can have: the records of its gather's table.
+int64_t most_records(const Plan &plan, const Phase &phase, const Step &step) {
+  for (const Step &each : phase.steps)
+    if (each.gather)
+      for (const Step &inside : each.gather->dispatches)
+        if (&inside == &step) return plan.tables[each.gather->table].count;
+  return 0;
+}
+
+// Work-items at the phase's largest sizes.
+double most_items(const Step &step, const Variant &variant, const Box &box) {
+  double items = 1;
+  for (const Expr &size : variant.global) {
+    const std::optional<Bounds> found = bounds(size, box);
+    if (!found)
+      throw Failure("a size of " + step.name + " can't be computed", "it may be too large",
+                    "compile the model again");
+    items *= static_cast<double>(found->high);
+  }
+  return items;
+}
 
 // Whether a launch was refused for its kernel and sizes: OUT_OF_RESOURCES,
 // INVALID_PROGRAM_EXECUTABLE, and sizes that are invalid (of dimensions, groups, items, all).
@@ -103,11 +123,9 @@ BoundDispatch PhaseRunner::bind_variant(const Step &step, ChosenVariant chosen,
   std::copy(chosen.variant->local.begin(), chosen.variant->local.end(), dispatch.local);
   set_arguments(bound, dispatch);
   Box box = bound.phase->box;
-  box.push_back({0, MOST_RECORDS});  // the symbol of grids inside of gathers
-  double items = 1;
-  for (const Expr &size : chosen.variant->global)
-    items *= static_cast<double>(bounds(size, box)->high);
-  pace_.expect(chosen.variant->program, 1e-6 * static_cast<double>(step.microseconds), items);
+  box.push_back({0, most_records(plan_, *bound.phase, step)});  // the symbol of grids inside of gathers
+  pace_.expect(chosen.variant->program, 1e-6 * static_cast<double>(step.microseconds),
+               most_items(step, *chosen.variant, box));
   return dispatch;
 }
 

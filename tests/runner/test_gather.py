@@ -90,6 +90,16 @@ def test_no_driver_is_blamed_for_a_read(flash: FlashToy, start: Start, tmp_path:
     assert journal.read_text() == f"{talk.child.pid}\n"
 
 
+def test_sizes_are_those_of_the_table(flash: FlashToy, start: Start) -> None:
+    """A product that is too large for the largest table there may be, and not for this one."""
+    for phase in flash.plan["phases"]:
+        for number in (4, 7):
+            variant = phase["steps"][number]["dispatches"][0]["variants"][0]
+            variant["global"] = [["records", 2**40, "*", 2**40, "//", 1, "+"]]
+    flash.save_json()
+    is_right(start(flash.folder, *LITTLE), flash)
+
+
 def test_what_is_said_and_counted(flash: FlashToy, start: Start, tmp_path: Path) -> None:
     """Counts are those of the trace's lines, and the pinned records before them."""
     trace = tmp_path / "trace"
