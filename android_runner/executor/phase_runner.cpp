@@ -195,8 +195,10 @@ void PhaseRunner::send_carefully(BoundPhase &phase, const std::vector<int64_t> &
   Seen seen;
   for (BoundDispatch &dispatch : phase.dispatches) {
     if (dispatch.gather) do_gather(phase, dispatch, symbols, &seen);
-    else if (dispatch.kernel) launch_carefully(phase, dispatch, symbols, seen);
-    else do_host_step(dispatch, take);
+    else if (!dispatch.kernel) do_host_step(dispatch, take);
+    else launch_carefully(phase, dispatch, symbols, seen);
+    if (halves_ && dispatch.kernel && !dispatch.empty())
+      count_halves(phase, *dispatch.step, symbols);
   }
   phase.ran = true;
 }
@@ -211,7 +213,6 @@ void PhaseRunner::launch_carefully(BoundPhase &phase, BoundDispatch &dispatch,
   const std::unique_ptr<Journal, Done> noted(first ? &programs_.journal() : nullptr);
   launch_or_replace(phase, dispatch, symbols);
   if (first) cl::check(cl::Finish(device_.queue(dispatch.queue)), "clFinish");
-  if (halves_ && !dispatch.empty()) count_halves(phase, *dispatch.step, symbols);
 }
 
 // Its dispatches with each ticket and slots; carefully, where it is told what was `seen`.
@@ -229,6 +230,9 @@ void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
                    for (BoundDispatch &dispatch : phase.gathered[*step.gather])
                      launch_gathered(phase, dispatch, values, seen);
                  });
+  if (!halves_) return;
+  for (const BoundDispatch &dispatch : phase.gathered[*step.gather])  // once they are whole
+    if (!dispatch.empty()) count_halves(phase, *dispatch.step, values);
 }
 
 void PhaseRunner::launch_gathered(BoundPhase &phase, BoundDispatch &dispatch,

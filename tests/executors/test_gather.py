@@ -173,6 +173,22 @@ def test_a_trace_that_cannot_be_written(
     executor.close()
 
 
+def test_halves_are_counted_when_a_gather_is_done(flash: FlashToy, cache: Path) -> None:
+    """Once, whatever the launches that it took."""
+    for phase in flash.plan["phases"]:
+        phase["scratch"][3]["dtype"] = "f16"  # of any bits
+    flash.save_json()
+    found = []
+    for of in (HostExecutor, RunnerExecutor):
+        executor: Any = of(flash.folder, memory=100_000)
+        first = executor.prefill(IDS, 0)
+        executor.start_halves()
+        executor.step(first, len(IDS))
+        found.append(executor.take_halves())
+        executor.close()
+    assert found[0] == found[1] and found[0][0]["value"] == "part" and found[0][0]["near"] > 0
+
+
 def test_dumps_show_what_a_gather_wrote(flash: FlashToy) -> None:
     seen = list[Dumped]()
     executor = HostExecutor(flash.folder, dump=("part",), sink=seen.append)
