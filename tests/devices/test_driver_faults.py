@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from flash_toy import FlashToy
 from toy import Toy
 
 from opencl_kernels import KERNELS
@@ -95,6 +96,12 @@ def test_a_plan_carries_what_its_variants_may_meet(toy: Toy) -> None:
     met = tuple(faults_met_by(plan, every))
     assert [fault.without for fault in met] == [("fp16",), ("embed",), ("-cl-mad-enable",)]
     assert met[0] == DriverFault("E031", "fp16 fails (x#1)", ("fp16",), "38", "45")
+
+
+def test_kernels_that_only_gathers_launch_may_meet_some(tmp_path: Path) -> None:
+    plan = load_plan(FlashToy(tmp_path / "flash").folder)
+    met = faults_met_by(plan, [*faults("neurons_cpu", "neurons")])
+    assert [fault.without for fault in met] == [("neurons_cpu",)]
 
 
 def test_only_the_names_that_it_may_meet(toy: Toy) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flash_toy import FlashToy
 from toy import Toy
 
 from toolkit.devices.features import device_features
@@ -72,6 +73,22 @@ def test_where_no_variant_is_left_nothing_is_built(
     assert feature == f"kernels/broken.cl (embed) needs {missing}, which the device lacks"
     assert memory.startswith("kernels/embed.cl (embed) needs 1073741824 bytes of local memory")
     assert caught.value.hint == "compile the model for this device"
+
+
+def test_a_gather_whose_kernels_do_not_run_here(
+    tmp_path: Path, on: str, cache: Path, lacking: dict[str, Any]
+) -> None:
+    """As with other dispatches nothing is built."""
+    toy = FlashToy(tmp_path / "flash")
+    [dispatch] = next(s for s in toy.plan["phases"][0]["steps"] if s["kind"] == "gather")[
+        "dispatches"
+    ]
+    dispatch["variants"][0] |= lacking
+    toy.sources = dict.fromkeys(toy.sources, BROKEN)
+    toy.save()
+    with pytest.raises(PocketError, match=r"no variant of layers\.0\.neurons runs on") as caught:
+        opened(toy, on, cache)
+    assert "which the device lacks" in caught.value.because
 
 
 def test_a_phase_that_is_not_used_may_require_what_it_likes(

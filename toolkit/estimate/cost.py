@@ -1,17 +1,18 @@
 """How long the phases of a plan take on a device: a roofline for each dispatch, and its launch."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from toolkit.compiler.cost.predicted import seconds_of
 from toolkit.compiler.cost.rates import Rates
-from toolkit.compiler.cost.work import made_from, program_of, work_of
+from toolkit.compiler.cost.work import made_from, of_records, program_of, work_of
 from toolkit.compiler.lowering.kernel_case import KernelCase
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.plan.phase_choice import PhaseChoice
-from toolkit.plan.schema import Phase, Plan
+from toolkit.plan.schema import Dispatch, Gather, Phase, Plan, dispatches_of
+from toolkit.plan.table_figures import at_once
 
 LAUNCHES = "launches"  # the part of the time that belongs to no family
 Seconds = dict[str, float]  # by family of kernels
@@ -79,7 +80,7 @@ class Clock:
         return Step(seconds, moved, sum(count * work.operations for work, count in works))
 
     def _launches(self, phase: Phase) -> float:
-        count = len(phase.dispatches())
+        count = sum(times for _, _, times in self._launched(phase))
         if phase.cooperative is None:
             return count * self.rates.launch.value
         return self.rates.launch.value + count * self.rates.step.value
@@ -87,7 +88,24 @@ class Clock:
     def _cases(self, phase: Phase) -> list[tuple[KernelCase, int]]:
         """What its dispatches compute: equal ones, one per layer, are counted."""
         if phase.name not in self._made:
-            programs = Counter(program_of(each, self.facts) for each in phase.dispatches())
-            found = [(made_from(self.plan.programs[n]), count) for n, count in programs.items()]
-            self._made[phase.name] = found
+            found = Counter[tuple[int, int]]()
+            for dispatch, most, times in self._launched(phase):
+                found[program_of(dispatch, self.facts), most] += times
+            self._made[phase.name] = [
+                (of_records(made_from(self.plan.programs[number]), most), count)
+                for (number, most), count in found.items()
+            ]
         return self._made[phase.name]
+
+    def _launched(self, phase: Phase) -> Iterator[tuple[Dispatch, int, int]]:
+        """Each dispatch, the records that it runs over at once, and how often it is launched.
+
+        Nothing tells how many records a gather will select: all of them are counted.
+        """
+        for step in phase.steps:
+            most, times = 0, 1
+            if isinstance(step, Gather):
+                most = at_once(self.plan, step, self.plan.points[-1].cluster)
+                times = -(-self.plan.tables[step.table].count // most)
+            for dispatch in dispatches_of(step):
+                yield dispatch, most, times

@@ -58,6 +58,7 @@ def figures_of(
         "class": facts["class"],
         **_speed(clock, _prompt(prompt_tokens, found.context), found.context),
         **_size(plan, room, found.context),
+        **_flash(plan),
         "contexts": list(_rows(clock, room)),
         "rates": {
             "read_gb_s": _rate(rates.read, 1e-9),
@@ -93,6 +94,14 @@ def _size(plan: Plan, room: Room, context: int) -> dict[str, Any]:
         "room": {"memory": room.memory, "buffer": room.buffer, "source": room.source},
         "longest_context": longest_context(plan, room, int(plan.model["max_context"])),
     }
+
+
+def _flash(plan: Plan) -> dict[str, Any]:
+    """What a token reads of flash at most, which no time here counts; empty without tables."""
+    if not plan.tables:
+        return {}
+    counts = zip(plan.tables, plan.points[-1].slots, strict=True)
+    return {"flash_read_bytes": sum(table.stride * (table.count - n) for table, n in counts)}
 
 
 def _about(path: Path, plan: Plan, facts: Profile) -> dict[str, Any]:

@@ -45,6 +45,9 @@ def _memory(figures: Figures) -> Iterator[str]:
     parts = ", ".join(f"{word} {size(memory[name])}" for name, word in named.items())
     yield f"  memory        {size(memory['total'])} at {figures['context']} tokens: {parts}"
     yield f"  {verdict(figures)}"
+    if "flash_read_bytes" in figures:
+        read = size(figures["flash_read_bytes"])
+        yield f"  reads of flash, at most {read} a token, are not predicted: no time counts them"
     if room["memory"] is None:
         yield "  no profile tells what OpenCL sees of a phone's memory: --memory 4GiB says it"
 

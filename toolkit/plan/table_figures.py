@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from toolkit.plan.arena import round_up
-from toolkit.plan.schema import PAGE, SLOT_ALIGN, Plan, Table
+from toolkit.plan.schema import PAGE, SLOT_ALIGN, Gather, Plan, Table
 
 PACKED_WASTE = PAGE - SLOT_ALIGN  # bytes that a read of one packed record has too many, on average
 
@@ -33,6 +33,11 @@ def table_figures(plan: Plan) -> dict[str, Any]:
         "tables": [_table(table) for table in plan.tables],
         "points": points,
     }
+
+
+def at_once(plan: Plan, gather: Gather, cluster: int) -> int:
+    """Records that the dispatches of a gather run over at once, at most."""
+    return gather.tile or min(cluster, plan.tables[gather.table].count)
 
 
 def table_lines(plan: Plan) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from opencl_kernels.records.gathered import HEAD
 from toolkit.plan.schema import PAGE, Plan, Table
+from toolkit.plan.table_figures import at_once
 from toolkit.tables import size
 
 RINGS = 4  # tickets that are under way at most
@@ -41,7 +42,7 @@ def _of_tables(plan: Plan) -> dict[str, int]:
 def most_at_once(plan: Plan, cluster: int) -> int:
     """Records that a gather reads at once, at most: where it doesn't say, a cluster."""
     gathers = [g for phase in plan.phases for g in phase.gathers()]
-    return max(g.tile or min(cluster, plan.tables[g.table].count) for g in gathers)
+    return max(at_once(plan, gather, cluster) for gather in gathers)
 
 
 def slot_bytes(tables: tuple[Table, ...], slots: tuple[int, ...]) -> int:

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from toolkit.compiler.budget.point import CLUSTER
 from toolkit.compiler.cost.rates import Rates, rates_of
-from toolkit.compiler.cost.work import Work, made_from, program_of, work_of
+from toolkit.compiler.cost.work import Work, made_from, of_records, program_of, work_of
 from toolkit.devices.match import Profile
 from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
 from toolkit.plan.expr import Box
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Dispatch, Phase, Plan, Variant
+from toolkit.plan.schema import Dispatch, Gather, Phase, Plan, Step, with_dispatches
+from toolkit.plan.table_figures import at_once
 from toolkit.plan.text import to_json
 
 LONGEST = 2**31 - 1  # microseconds that a plan can say
@@ -47,28 +50,40 @@ def with_times(plan: Plan) -> Plan:
 
 
 def _timed(phase: Phase, plan: Plan, facts: Profile, rates: Rates) -> Phase:
-    symbols, known = _greatest(plan.box(phase)), dict[tuple[Variant, ...], int | None]()
+    symbols, known = _greatest(plan.box(phase)), dict[tuple[Any, ...], int | None]()
+    cluster = max((point.cluster for point in plan.points), default=CLUSTER)
 
-    def time_of(dispatch: Dispatch) -> int | None:
-        if dispatch.variants not in known:
-            known[dispatch.variants] = _microseconds(plan, dispatch, symbols, facts, rates)
-        return known[dispatch.variants]
+    def timed(step: Step) -> Step:
+        most = at_once(plan, step, cluster) if isinstance(step, Gather) else 0
 
-    steps = (
-        replace(s, microseconds=time_of(s)) if isinstance(s, Dispatch) else s for s in phase.steps
-    )
-    return replace(phase, steps=tuple(steps))
+        def time_of(dispatch: Dispatch) -> Dispatch:
+            key = dispatch.variants, most
+            if key not in known:
+                known[key] = _microseconds(plan, dispatch, most, symbols, facts, rates)
+            return replace(dispatch, microseconds=known[key])
+
+        return with_dispatches(step, time_of)
+
+    return replace(phase, steps=tuple(map(timed, phase.steps)))
 
 
 def _microseconds(
-    plan: Plan, dispatch: Dispatch, symbols: Mapping[str, int], facts: Profile, rates: Rates
+    plan: Plan,
+    dispatch: Dispatch,
+    most: int,
+    symbols: Mapping[str, int],
+    facts: Profile,
+    rates: Rates,
 ) -> int | None:
-    """None where no variant runs by the profile, or the plan doesn't tell what one computes."""
+    """None where no variant runs by the profile, or the plan doesn't tell what one computes.
+
+    most  records that it runs over, inside of a gather
+    """
     try:
         made = made_from(plan.programs[program_of(dispatch, facts)])
     except PocketError:
         return None
-    work = work_of(made, symbols, int(plan.model["batch"]))
+    work = work_of(of_records(made, most), symbols, int(plan.model["batch"]))
     return min(LONGEST, 1 + int(1e6 * (seconds_of(work, rates) + rates.launch.value)))
 
 

@@ -8,6 +8,7 @@ import sympy
 
 from opencl_kernels import Family
 from opencl_kernels.case import At
+from opencl_kernels.records.gathered import Gathered
 from toolkit.compiler.lowering.kernel_case import KernelCase, kernel_case_of
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
@@ -71,6 +72,13 @@ def made_from(program: Program) -> KernelCase:
         because = f"it does not record the sizes that {program.kernel} was made for"
         raise PocketError("this plan cannot be estimated", because, RECOMPILE)
     return found
+
+
+def of_records(made: KernelCase, most: int) -> KernelCase:
+    """The same on tickets of at most so many records: what one launch of a gather computes."""
+    if not isinstance(made.case, Gathered):
+        return made
+    return replace(made, case=replace(made.case, T=min(made.case.T, most)))
 
 
 def _runs(variant: Variant, facts: Profile) -> bool:
