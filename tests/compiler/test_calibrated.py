@@ -80,6 +80,7 @@ def test_where_no_point_is_cheap_enough_what_is_exact_is_taken(model: Path, tmp_
         ({"calibration": None, "max_loss": "1%"}, "--max-loss goes with --calibration"),
         ({"max_loss": "much"}, "--max-loss much is no loss"),
         ({"max_loss": "100%"}, "--max-loss 100% is no loss"),
+        ({"batch": 2}, "--calibration does not go with --batch 2"),
         ({"calibration": DEMO}, "is no calibration"),
         ({"rate": 5}, "--rate and --memory don't go together"),
         ({"memory": None, "calibration": None, "rate": 5}, "--rate goes with --calibration"),

@@ -224,6 +224,13 @@ def some_mask() -> Mask:
     return Mask(A, B, rng.standard_normal(F).astype(np.float32), 0.25)
 
 
+def test_of_several_texts_nothing_is_selected(tmp_path: Path) -> None:
+    done = made(tmp_path, "reglu", batch=2, memory="99%")
+    gathers = [gather for phase in done.plan.phases for gather in phase.gathers()]
+    assert {gather.select.by for gather in gathers} == {"all"}
+    assert done.figures["selector"] == "all"
+
+
 def test_a_plan_takes_its_budget_and_no_more(tmp_path: Path) -> None:
     plan = (done := made(tmp_path, "swiglu")).plan
     (table,), (point,) = plan.tables, plan.points

@@ -24,6 +24,7 @@ def check_calibration(
     budgeted: bool,
     calibration: Path | str | None,
     max_loss: str | float | None,
+    batch: int = 1,
 ) -> tuple[str | None, float | None, str | None]:
     """The folder, the recall of its point that computes least within `max_loss`, its identity.
 
@@ -37,6 +38,9 @@ def check_calibration(
     if not budgeted:
         because = "what is in memory is computed as a whole"
         raise PocketError("--calibration goes with --memory", because, "add --memory 60%")
+    if batch > 1:
+        because = "several texts need nearly all neurons between them: all are computed"
+        raise PocketError(f"--calibration does not go with --batch {batch}", because, "--batch 1")
     folder = Folder(Path(calibration).resolve())
     facts = folder.finished()
     found = facts["made_of"]["model_sha256"]

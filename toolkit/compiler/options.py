@@ -105,7 +105,7 @@ def choose(
     chunk = min(prefill_chunk or usual.chunk, context)
     check_goal(memory, rate, flash, calibration)
     budgeted = memory is not None or rate is not None
-    folder, recall, identity = check_calibration(source, budgeted, calibration, max_loss)
+    folder, recall, identity = check_calibration(source, budgeted, calibration, max_loss, batch)
     return Options(
         context=context,
         chunk=chunk,

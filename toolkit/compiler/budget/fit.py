@@ -122,16 +122,19 @@ def _figures(
         "slot_bytes": slot_bytes(plan.tables, point.slots),
         "slot_share": sum(point.slots) / sum(table.count for table in plan.tables),
         "flash_bytes": sum(table.count * table.stride for table in plan.tables),
-        "selector": _selector(tables),
+        "selector": _selector(plan, tables),
         "requantized": sorted(v.name or "" for v in named if REQUANTIZED in v.metadata_props),
         "resident_ffns": [str(missed) for missed in tables.missed],
     }
 
 
-def _selector(tables: RecordTables) -> str:
-    if any(each.ffn.chosen is not None for each in tables.found):
+def _selector(plan: Plan, tables: RecordTables) -> str:
+    """As the plan's gathers have it: of several texts at once all is computed."""
+    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
+    chosen = {gather.table for gather in gathers if gather.select.by != "all"}
+    if any(tables.found[table].ffn.chosen is not None for table in chosen):
         return "lowrank"
-    return "gate" if any(each.gated for each in tables.found) else "all"
+    return "gate" if chosen else "all"
 
 
 def _nothing(budget: int, whole: int, tables: RecordTables) -> PocketError:
