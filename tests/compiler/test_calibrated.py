@@ -16,7 +16,7 @@ import toolkit
 from toolkit.calibration.calibrate import calibrate
 from toolkit.compiler.budget import costs
 from toolkit.compiler.budget.told import budget_lines
-from toolkit.compiler.calibrated import frequencies_of, loss_of
+from toolkit.compiler.calibrated import loss_of, uses_of
 from toolkit.compiler.pipeline import rewritten_for
 from toolkit.compiler.source import load_source
 from toolkit.devices.profiles import profiles
@@ -139,8 +139,9 @@ def test_points_are_planned_and_their_times_predicted(
     assert times == sorted(times, reverse=True) and times[-1] > 0
     assert figures["predicted_tokens_per_s"] == pytest.approx(1 / times[-1])
     assert any("predicted" in line and "ufs21" in line for line in budget_lines(figures))
-    known_of = frequencies_of(str(model.parent / "c"), None)
-    for table, often in zip(plan.tables, known_of, strict=True):
+    uses = uses_of(str(model.parent / "c"), figures["recall"])
+    assert figures["recall"] is not None
+    for table, (often, _) in zip(plan.tables, uses, strict=True):
         order = order_of(done.path, plan, table)
         assert order is not None and (np.diff(often[order]) <= 0).all()
 

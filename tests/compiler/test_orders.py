@@ -14,7 +14,7 @@ from tiny_decoder import decoder_text
 import toolkit
 from opencl_kernels.formats import Array
 from toolkit.compiler.budget import fit
-from toolkit.compiler.calibrated import orders_of, scaled
+from toolkit.compiler.calibrated import orders_of
 from toolkit.executors.host import HostExecutor
 from toolkit.executors.opencl.tables import order_of
 from toolkit.executors.runner import RunnerExecutor
@@ -84,14 +84,3 @@ def test_each_record_is_the_neuron_that_the_order_says(plans: tuple[Path, Path])
 def test_the_most_frequent_come_first_and_ties_keep_their_order() -> None:
     (found,) = orders_of([np.array([0.5, 0.1, 0.5, 0.9, 0.1])])
     assert found.tolist() == [3, 0, 2, 1, 4]
-
-
-@pytest.mark.parametrize("density", [0.05, 0.3, 0.7])
-def test_so_many_are_computed_as_were_counted(density: float) -> None:
-    random = np.random.default_rng(1)
-    frequencies = [random.random(65) ** 4, random.random(7) ** 2]
-    found = np.concatenate(scaled(frequencies, density))
-    assert found.mean() == pytest.approx(density) and found.max() <= 1
-    assert (np.argsort(found[:65], kind="stable") == np.argsort(frequencies[0], kind="stable"))[
-        :9
-    ].all()

@@ -10,7 +10,7 @@ from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import ZEROING, Neurons
 from toolkit.calibration.replay import recurring
 from toolkit.predictors import predictor, thresholds
-from toolkit.predictors.layer import Layer, Pointed
+from toolkit.predictors.layer import Layer, Pointed, Use
 from toolkit.predictors.second_moment import SecondMoment
 
 RECALLS = (0.9, 0.95, 0.98, 0.995)  # operating points of a predictor
@@ -55,4 +55,10 @@ class Statistics:
         fitted = predictor.fit(predictor.Layer(weight, bias, self._moment, x, active))
         scores = fitted.scores(x)
         points = {recall: thresholds.threshold_for(scores, active, recall) for recall in recalls}
-        return Pointed(fitted, points)
+        uses = {recall: _use(scores > np.float32(least)) for recall, least in points.items()}
+        return Pointed(fitted, points, uses)
+
+
+def _use(computed_TF: Array) -> Use:
+    frequency = computed_TF.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return frequency, recurring(computed_TF, frequency)

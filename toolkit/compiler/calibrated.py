@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from toolkit.errors import PocketError
 from toolkit.predictors.folder import AGAIN, Folder
 from toolkit.predictors.layer import Layer
 
-MOST_TIMES, HALVINGS = 2.0**20, 50  # of a factor that is looked for
 MAX_LOSS = 0.01  # rise in perplexity on held-out text
 
 
@@ -95,45 +94,20 @@ def masks_of(
     return tuple(_mask(folder.layer(number), recall) for number in range(count))
 
 
-def orders_of(frequencies: Sequence[Array]) -> tuple[Array, ...]:
+def orders_of(frequencies: Iterable[Array]) -> tuple[Array, ...]:
     """Of the records of some networks: the neurons, most frequent first, ties by their numbers."""
     return tuple(np.argsort(-each, kind="stable") for each in frequencies)
 
 
-def frequencies_of(calibration: str | None, recall: float | None) -> tuple[Array, ...]:
-    """Of the neurons of each network: in which share of tokens one is computed, float64 [F].
-
-    Where predictors say which, more are than aren't zero: so many times more that as many are as
-    the calibration has counted.
-    """
-    if calibration is None:
-        return ()
-    folder = Folder(Path(calibration))
-    facts = folder.finished()
-    found = [folder.layer(n).frequency.astype(np.float64) for n in range(len(facts["layers"]))]
-    point = next((p for p in facts["points"] if p["recall"] == recall), None)
-    return tuple(found if point is None else scaled(found, point["density"]))
-
-
-def recurring_of(calibration: str | None) -> tuple[Array | None, ...]:
-    """Of each network how often its neurons come again, as `Layer` has it."""
+def uses_of(
+    calibration: str | None, recall: float | None
+) -> tuple[tuple[Array, Array | None], ...]:
+    """Of the neurons of each network, as `Layer.use` has it; none without a calibration."""
     if calibration is None:
         return ()
     folder = Folder(Path(calibration))
     count = len(folder.finished()["layers"])
-    return tuple(folder.layer(number).recurring for number in range(count))
-
-
-def scaled(frequencies: Sequence[Array], density: float) -> list[Array]:
-    """Times one factor, none above 1, so that so large a share of all neurons is computed."""
-    every, low, high = np.concatenate(frequencies), 0.0, 1.0
-    while np.minimum(1, high * every).mean() < density and high < MOST_TIMES:
-        low, high = high, 2 * high
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        enough = np.minimum(1, middle * every).mean() >= density
-        low, high = (low, middle) if enough else (middle, high)
-    return [np.minimum(1, high * each) for each in frequencies]
+    return tuple(folder.layer(number).use(recall) for number in range(count))
 
 
 def _mask(layer: Layer, recall: float) -> Mask | None:

@@ -14,13 +14,16 @@ from toolkit.files import replacing
 from toolkit.predictors import thresholds
 from toolkit.predictors.predictor import Predictor
 
+Use = tuple[Array, Array]  # frequency and recurring, of neurons that are computed
+
 
 @dataclass(frozen=True)
 class Pointed:
-    """A predictor, and its threshold by recall."""
+    """A predictor; by recall its threshold, and what is known of the neurons that it predicts."""
 
     predictor: Predictor
     thresholds: Mapping[float, float]
+    uses: Mapping[float, Use]
 
     def mask(self, x_MD: Array, recall: float) -> Array:
         """Which neurons are predicted, bool [M, F]."""
@@ -42,6 +45,12 @@ class Layer:
     importance: Array
     predicted: Pointed | None
     recurring: Array | None = None
+
+    def use(self, recall: float | None) -> tuple[Array, Array | None]:
+        """Frequency and what recurs, of neurons that are computed; None: that aren't zero."""
+        if recall is None or self.predicted is None:
+            return self.frequency, self.recurring
+        return self.predicted.uses[recall]
 
     def figures(self) -> dict[str, Any]:
         """For people and `--json`."""
@@ -90,6 +99,8 @@ def _predicted(pointed: Pointed) -> dict[str, Any]:
         "outcome": np.array(fitted.outcome),
         "recalls": np.array(list(pointed.thresholds)),
         "thresholds": np.array(list(pointed.thresholds.values()), np.float32),
+        "frequencies": np.stack([pointed.uses[each][0] for each in pointed.thresholds]),
+        "recurrings": np.stack([pointed.uses[each][1] for each in pointed.thresholds]),
     }
     for name, codes in (("A", fitted.A), ("B", fitted.B)):
         arrays |= {f"{name}.codes": codes.codes_NK, f"{name}.scale": codes.scale_NG}
@@ -104,5 +115,7 @@ def _pointed(found: Mapping[str, Array]) -> Pointed:
     )
     outcome = thresholds.Outcome(*map(float, found["outcome"]))
     fitted = Predictor(A, B, found.get("bias"), float(found["threshold"]), outcome)
-    points = zip(found["recalls"].tolist(), found["thresholds"].tolist(), strict=True)
-    return Pointed(fitted, dict(points))
+    recalls = found["recalls"].tolist()
+    uses = zip(found["frequencies"], found["recurrings"], strict=True)
+    points = zip(recalls, found["thresholds"].tolist(), strict=True)
+    return Pointed(fitted, dict(points), dict(zip(recalls, uses, strict=True)))

@@ -13,7 +13,6 @@ from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.code_records import REQUANTIZED
 from onnx_passes.ir.facts import Mask
 from onnx_passes.ir.infer import infer
-from opencl_kernels.formats import Array
 from toolkit.compiler.budget.needs import needs, slot_bytes
 from toolkit.compiler.budget.planned import Planning, Use
 from toolkit.compiler.budget.point import within
@@ -33,18 +32,16 @@ Lower = Callable[[WeightTable, RecordTables], Plan]  # the model, with tables
 class Goal:
     """What a plan is to be; without `memory` the least that gives `rate` tokens a second.
 
-    flash        that it is planned for; None: the device's
-    masks        of the networks that are to be in flash; a plan that needs none is not masked
-    frequencies  of their neurons; none where there is no calibration
-    recurring    how often these come again; None where that is not known
+    flash  that it is planned for; None: the device's
+    masks  of the networks that are to be in flash; a plan that needs none is not masked
+    uses   of their neurons; none where there is no calibration
     """
 
     memory: str | None
     rate: float | None = None
     flash: str | None = None
     masks: tuple[Mask | None, ...] = ()
-    frequencies: tuple[Array, ...] = ()
-    recurring: tuple[Array | None, ...] = ()
+    uses: tuple[Use, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower
         infer(model)
     code_records(model)
     ffns, missed = find_ffns(model)
-    tables = tables_of(ffns, missed, table, orders_of(goal.frequencies))
+    tables = tables_of(ffns, missed, table, orders_of(often for often, _ in goal.uses))
     if not tables.found:
         raise _nothing(budget or whole, whole, tables)
     made = Fitted(lower(table, tables), table, tables)
@@ -80,7 +77,7 @@ def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower
     share = budget / whole if budget is not None and is_share(goal.memory or "") else 0
     plan = within(made.plan, weights, head, budget or ENOUGH, whole, share)
     resident, predicted = sum(needs(plan, weights, head).values()), dict[str, Any]()
-    if goal.frequencies:
+    if goal.uses:
         planning = Planning.of(plan, resident, _uses(ffns, tables, goal), goal.flash)
         if budget is None:
             budget = planning.least(goal.rate or 0)
@@ -95,8 +92,8 @@ def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower
 
 def _uses(ffns: Sequence[Ffn], tables: RecordTables, goal: Goal) -> list[Use]:
     """Of each table, of its records in their order."""
-    known = zip(ffns, goal.frequencies, goal.recurring, strict=True)
-    by_network = {id(ffn): (np.sort(often)[::-1], again) for ffn, often, again in known}
+    pairs = zip(ffns, goal.uses, strict=True)
+    by_network = {id(ffn): (np.sort(often)[::-1], again) for ffn, (often, again) in pairs}
     return [by_network[id(tabled.ffn)] for tabled in tables.found]
 
 
