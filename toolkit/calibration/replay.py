@@ -17,15 +17,20 @@ SHARES = (0.125, 0.25, 0.5, 0.75)  # of all neurons, that a cache has room for
 TOKENS = 512  # of which the first half only fills it
 
 
-def recurring(active_TF: Array, frequency_F: Array) -> Array:
+def recurring(active_TF: Array) -> Array:
     """Misses by the policy `lfu` per miss by `static`, float32 [n, 2]: share of slots, ratio.
 
-    active  bool [T, F]: which neurons aren't zero, of consecutive tokens
+    What never changes keeps the most frequent neurons of the tokens before those that are replayed:
+    a text that comes later has other ones, too.
+
+    active  bool [T, F]: which neurons are needed, of consecutive tokens
     """
+    count = min(TOKENS, len(active_TF) // 2)
+    frequency_F = active_TF[: len(active_TF) - count].mean(axis=0)
     order = np.argsort(-frequency_F, kind="stable")
-    active_TF = active_TF[:TOKENS, order]
+    last_TF = active_TF[len(active_TF) - count :, order]
     often = int((frequency_F > PINNED).sum())
-    pairs = [(0.0, 1.0), *((share, _ratio(active_TF, share, often)) for share in SHARES)]
+    pairs = [(0.0, 1.0), *((share, _ratio(last_TF, share, often)) for share in SHARES)]
     return np.array(pairs, np.float32)
 
 

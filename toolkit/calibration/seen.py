@@ -46,7 +46,7 @@ class Statistics:
         importance = (self._sizes / count * self._neurons.sizes).astype(np.float32)
         if kind not in ZEROING:
             return Layer(name, kind, frequency, importance, None)
-        again = recurring(np.concatenate([active for _, active in self._kept]), frequency)
+        again = recurring(np.concatenate([active for _, active in self._kept]))
         return Layer(name, kind, frequency, importance, self._predictor(recalls), again)
 
     def _predictor(self, recalls: Sequence[float]) -> Pointed:
@@ -61,4 +61,4 @@ class Statistics:
 
 def _use(computed_TF: Array) -> Use:
     frequency = computed_TF.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return frequency, recurring(computed_TF, frequency)
+    return frequency, recurring(computed_TF)
