@@ -19,6 +19,7 @@
 #include "offload/access_trace.h"
 #include "offload/cluster_reads.h"
 #include "offload/flash_tables.h"
+#include "offload/points.h"
 
 namespace {
 
