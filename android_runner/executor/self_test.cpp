@@ -42,8 +42,14 @@ bool SelfTest::follows_edited(const KernelTest &test) const {
 }
 
 void SelfTest::run() {
-  for (BoundPhase &phase : runner_.phases())
-    for (BoundDispatch &dispatch : phase.dispatches) test(phase, dispatch);
+  for (BoundPhase &phase : runner_.phases()) {
+    if (!phase.phase) continue;
+    std::vector<int64_t> symbols = smallest_symbols(plan_, *phase.phase);
+    for (BoundDispatch &dispatch : phase.dispatches) test(phase, dispatch, symbols);
+    symbols.push_back(0);  // of grids inside of gathers: records of a launch
+    for (std::vector<BoundDispatch> &inside : phase.gathered)
+      for (BoundDispatch &dispatch : inside) test(phase, dispatch, symbols);
+  }
   if (launched_) memory_.clear(device_);
 }
 
@@ -52,11 +58,12 @@ bool SelfTest::untested(const BoundDispatch &dispatch) const {
   return tests_[program] && !programs_.rejected(program) && !programs_.proven(program);
 }
 
-void SelfTest::test(BoundPhase &phase, BoundDispatch &dispatch) {
+void SelfTest::test(BoundPhase &phase, BoundDispatch &dispatch,
+                    const std::vector<int64_t> &symbols) {
   if (!dispatch.kernel) return;
   if (untested(dispatch)) judge(dispatch.variant->program);
   while (programs_.rejected(dispatch.variant->program)) {
-    runner_.choose_anew(phase, dispatch, smallest_symbols(plan_, *phase.phase));
+    runner_.choose_anew(phase, dispatch, symbols);
     if (untested(dispatch)) judge(dispatch.variant->program);
   }
 }

@@ -22,7 +22,7 @@ class SelfTest {
   bool is_edited(const Variant &variant) const;
   bool follows_edited(const KernelTest &test) const;
   bool untested(const BoundDispatch &dispatch) const;
-  void test(BoundPhase &phase, BoundDispatch &dispatch);
+  void test(BoundPhase &phase, BoundDispatch &dispatch, const std::vector<int64_t> &symbols);
   void judge(size_t program);
   void check_weights(const KernelTest &test);
   bool launched(const KernelTest &test, const Variant &variant);
