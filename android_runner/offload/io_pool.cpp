@@ -31,16 +31,28 @@ IoPool::IoPool(const RecordStore &store, size_t threads, int64_t largest_read,
                std::optional<FlashModel> imitated)
     : store_(store) {
   if (imitated) imitation_.emplace(*imitated);
-  for (size_t i = 0; i < threads; ++i) {
-    readers_.push_back({this, Pages(static_cast<size_t>(largest_read)), {}});
-    Reader &reader = readers_.back();
-    if (const int code = pthread_create(&reader.thread, nullptr, start, &reader)) {
-      readers_.pop_back();
-      close();
-      throw Failure("no thread can be started to read weights", strerror(code),
-                    "end other programs, or allow this one more threads");
-    }
+  try {
+    for (size_t i = 0; i < threads; ++i) add_reader(static_cast<size_t>(largest_read));
+  } catch (const std::bad_alloc &) {
+    close();
+    throw Failure("there is no memory to read weights into",
+                  std::to_string(threads) + " threads read " + std::to_string(largest_read) +
+                      " bytes each",
+                  "end other programs");
+  } catch (...) {
+    close();
+    throw;
   }
+}
+
+void IoPool::add_reader(size_t largest_read) {
+  readers_.push_back({this, Pages(largest_read), {}});
+  Reader &reader = readers_.back();
+  const int code = pthread_create(&reader.thread, nullptr, start, &reader);
+  if (code == 0) return;
+  readers_.pop_back();
+  throw Failure("no thread can be started to read weights", strerror(code),
+                "end other programs, or allow this one more threads");
 }
 
 IoPool::~IoPool() {
@@ -139,6 +151,8 @@ std::optional<Failure> IoPool::perform(const ReadOrder &order, char *pages) cons
     store_.read(order.file, order.offset, order.bytes, pages);
   } catch (const Failure &failure) {
     return failure;
+  } catch (...) {  // a thread's end is the program's
+    return Failure("weights can't be read", "there is no memory for it", "end other programs");
   }
   for (const Copy &copy : order.copies)
     memcpy(copy.to, pages + copy.from, static_cast<size_t>(copy.bytes));

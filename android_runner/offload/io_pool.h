@@ -75,6 +75,7 @@ class IoPool {
     pthread_t thread;
   };
 
+  void add_reader(size_t largest_read);
   static void *start(void *reader);
   void work(char *pages);
   void finish(std::unique_lock<std::mutex> &held, const Shared &batch, const ReadOrder &order,

@@ -14,6 +14,7 @@ constexpr int64_t SLOT_ALIGN = 64, ABREAST = 8, PART_ALIGN = 16;  // of records
 constexpr int64_t MOST_RECORDS = 1 << 24, MOST_NUMBERS = 1 << 20, MOST_BYTES = int64_t{1} << 31;
 constexpr size_t MOST_TABLES = 4096, MOST_POINTS = 64;
 constexpr int64_t MOST_READ = 1 << 26, MOST_THREADS = 64;
+constexpr int64_t MOST_AT_ONCE = 1 << 28;  // bytes that threads read together
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -156,6 +157,8 @@ Point read_point(const Node &node, const Plan &plan) {
   point.max_read = node.at("max_read").bytes();
   check_reads(node, plan.tables, point);
   point.threads = node.at("threads").integer(1, MOST_THREADS);
+  if (point.threads > 1 && point.threads * point.max_read > MOST_AT_ONCE)
+    node.at("threads").fail("together they would read more than 256 MiB at once");
   point.cluster = node.at("cluster").integer(1, MOST_RECORDS);
   read_selected(node.at("select"), plan, point);
   return point;

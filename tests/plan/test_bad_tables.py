@@ -67,6 +67,14 @@ def test_no_point_selects_more_than_there_is(
     both_refuse(program, flash, bad("points.1.select.2", most + 1.0, "more than there are"))
 
 
+def test_threads_read_no_more_than_memory_has(program: Path, flash: FlashToy) -> None:
+    flash.plan["points"][1] |= {"max_read": 2**26, "threads": 4}
+    flash.save_json()
+    assert runner_says(program, flash.folder) == (0, "ok 3 phases")
+    load_plan(flash.folder)
+    both_refuse(program, flash, bad("points.1.threads", 5, "more than 256 MiB at once"))
+
+
 @pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("length", [1, 2049])

@@ -16,6 +16,7 @@ GROUPS = (16, 32, 64, 128, 256)
 MOST_RECORDS, MOST_NUMBERS = 2**24, 2**20
 MOST_TABLES, MOST_POINTS, MOST_THREADS = 4096, 64, 64
 MOST_READ = 2**26
+MOST_AT_ONCE = 2**28  # bytes that threads read together
 
 
 def tables_problems(plan: Plan) -> Iterator[PocketError]:
@@ -114,6 +115,8 @@ def _read_problems(at: str, point: Point, tables: Sequence[Table]) -> Iterator[P
             yield damaged(f"{at}.{key}", f"{value} is no multiple of {PAGE} from {low} on")
     if not 1 <= point.threads <= MOST_THREADS:
         yield damaged(f"{at}.threads", f"{point.threads} is not from 1 to {MOST_THREADS}")
+    if point.threads > 1 and point.threads * point.max_read > MOST_AT_ONCE:
+        yield damaged(f"{at}.threads", f"together they would read more than {MOST_AT_ONCE} bytes")
     if not 1 <= point.cluster <= MOST_RECORDS:
         yield damaged(f"{at}.cluster", f"{point.cluster} is no number of records")
 
