@@ -11,18 +11,20 @@ int64_t largest(const Plan &plan, int64_t Table::*what) {
   return most;
 }
 
-// Records of a launch of what was read, at most.
-int64_t largest_launch(const Plan &plan, const Point &point) {
-  int64_t most = point.cluster;
-  for (const Phase &phase : plan.phases)
-    for (const Step &step : phase.steps)
-      if (step.gather) most = std::max(most, static_cast<int64_t>(step.gather->tile));
-  return std::min(most, largest(plan, &Table::count));
+// Of the records that a launch looks at, at most, when they have been read.
+int64_t launch_bytes(const Plan &plan, const Point &point, const GatherStep &gather) {
+  const Table &table = plan.tables[gather.table];
+  const int64_t most = gather.tile ? static_cast<int64_t>(gather.tile) : point.cluster;
+  return std::min(most, table.count) * table.bytes;
 }
 
 // What one launch looks at, and what is read for the next one meanwhile.
 int64_t staging_bytes(const Plan &plan, const Point &point) {
-  return 2 * largest_launch(plan, point) * largest(plan, &Table::bytes);
+  int64_t most = 0;
+  for (const Phase &phase : plan.phases)
+    for (const Step &step : phase.steps)
+      if (step.gather) most = std::max(most, launch_bytes(plan, point, *step.gather));
+  return 2 * most;
 }
 
 }  // namespace

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from flash_toy import FILE, RECORD, F, FlashToy
+from flash_toy import FILE, RECORD, TILE, F, FlashToy
 from native import DRIVERS, build
 from talk import Start, Talk, failure
 from toy import CHUNK
@@ -148,6 +148,19 @@ def test_slots_need_room(flash: FlashToy, start: Start, null_device: Path) -> No
     slots = int(facts["because"].split(", slots ")[1])
     assert slots > 2 * F * RECORD.nbytes and "--memory" in facts["hint"]
     assert start(flash.folder).ready["tables"]["slot_bytes"] == slots
+
+
+def test_room_for_what_is_read(flash: FlashToy, start: Start) -> None:
+    """Two launches of the gather whose records take most, though others have more, or larger ones."""
+    flash.plan["tables"][1]["bytes"] = 4096
+    for phase in flash.plan["phases"]:
+        for number, tile in ((4, TILE), (7, 3)):
+            phase["steps"][number]["tile"] = tile
+    flash.save_json()
+    staged = 2 * max(TILE * RECORD.nbytes, 3 * 4096)
+    tickets, slots = 4 * 4 * (4 + 2 * F), F * (RECORD.nbytes + 4096)
+    found = start(flash.folder).ready["tables"]["slot_bytes"]
+    assert found == staged + tickets + slots
 
 
 @pytest.mark.slow

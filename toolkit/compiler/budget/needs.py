@@ -31,10 +31,10 @@ def needs(plan: Plan, weights: int, head: int) -> dict[str, int]:
 def _of_tables(plan: Plan) -> dict[str, int]:
     point = plan.points[0]
     most = max(table.count for table in plan.tables)
-    largest = max(table.bytes for table in plan.tables)
-    tile = most_at_once(plan, point.cluster)
+    gathers = [g for phase in plan.phases for g in phase.gathers()]
+    tile = max(at_once(plan, g, point.cluster) * plan.tables[g.table].bytes for g in gathers)
     return {
-        "staging": TILES * tile * largest + point.threads * (point.max_read + PAGE),
+        "staging": TILES * tile + point.threads * (point.max_read + PAGE),
         "tickets": RINGS * 4 * (HEAD + 2 * most),
     }
 

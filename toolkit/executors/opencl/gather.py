@@ -28,6 +28,7 @@ from toolkit.offload.machine import Machine, Outcome
 from toolkit.offload.points import choose_point, slot_bytes
 from toolkit.offload.selection import at_point
 from toolkit.plan.schema import Gather, Plan, Ref, Select, Table
+from toolkit.plan.table_figures import at_once
 
 FLAGS = cl.mem_flags
 HEAD = 4  # ints of a ticket before its pairs: count, begins, 0, 0
@@ -79,8 +80,9 @@ class Gatherer:
         self._step, self._number = -1, 0  # of the run, and of the gather within it
         slots = zip(self.point.slots, plan.tables, strict=True)
         self._slots = [self._buffer("slots", count * table.bytes) for count, table in slots]
-        tiles = [g.tile for phase in plan.phases for g in phase.gathers()]
-        staged = max(self.point.cluster, *tiles) * max(table.bytes for table in plan.tables)
+        gathers = [g for phase in plan.phases for g in phase.gathers()]
+        cluster = self.point.cluster
+        staged = max(at_once(plan, g, cluster) * plan.tables[g.table].bytes for g in gathers)
         self._staging = self._buffer("streamed records", staged)
         most = max(table.count for table in plan.tables)
         self._ticket = self._buffer("the ticket", 4 * (HEAD + 2 * most))
