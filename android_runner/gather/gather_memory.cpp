@@ -29,8 +29,9 @@ int64_t staging_bytes(const Plan &plan, const Point &point) {
 
 }  // namespace
 
-int64_t GatherMemory::bytes(const Plan &plan, const Point &point) {
-  int64_t sum = staging_bytes(plan, point) + Tickets::bytes(largest(plan, &Table::count));
+int64_t GatherMemory::bytes(const Plan &plan, const Point &point, bool shares) {
+  const int64_t filled = staging_bytes(plan, point) + Tickets::bytes(largest(plan, &Table::count));
+  int64_t sum = (shares ? 1 : 2) * filled + point.threads * point.max_read;
   for (size_t i = 0; i < plan.tables.size(); ++i) sum += point.slots[i] * plan.tables[i].bytes;
   return sum;
 }

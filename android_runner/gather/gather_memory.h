@@ -11,7 +11,8 @@ namespace pocket {
 struct GatherMemory {
   GatherMemory(const Plan &plan, const Point &point, const Device &device);
 
-  static int64_t bytes(const Plan &plan, const Point &point);  // of all of it
+  // Of all of it, with what the host keeps: pages of threads, and copies where memory isn't shared.
+  static int64_t bytes(const Plan &plan, const Point &point, bool shares);
 
   const bool shares;                // whether kernels look for records where reads can land
   std::vector<SharedMemory> slots;  // of each table

@@ -103,7 +103,7 @@ void Gatherer::run(const Step &step, cl::Queue queue, cl::Memory from,
 std::string Gatherer::facts() const {
   return Record()
       .add("memory", point_.memory)
-      .add("slot_bytes", GatherMemory::bytes(plan_, point_))
+      .add("slot_bytes", GatherMemory::bytes(plan_, point_, memory_.shares))
       .add_flag("direct", store_.direct())
       .text();
 }

@@ -69,9 +69,10 @@ double budget_s(const EngineOptions &options, const Device &device) {
   return device.is_cpu() ? 0 : 4e-3;
 }
 
-int64_t slot_bytes(const EngineOptions &options, const Plan &plan) {
+int64_t slot_bytes(const EngineOptions &options, const Plan &plan, const Device &device) {
   if (plan.tables.empty()) return 0;
-  return GatherMemory::bytes(plan, choose_point(plan, options.gather.memory));
+  return GatherMemory::bytes(plan, choose_point(plan, options.gather.memory),
+                             SharedMemory::is_one(device));
 }
 
 std::unique_ptr<Gatherer> gatherer(const EngineOptions &options, const Plan &plan,
@@ -94,7 +95,8 @@ Engine::Engine(const EngineOptions &options)
       phases_(chosen_phases(plan_, options.phases)),
       library_(cl::load(options.library)),
       device_(options.platform, plan_.device_class, options.profile, options.hints),
-      memory_(plan_, fitting(device_, plan_, phases_), phases_, slot_bytes(options, plan_)),
+      memory_(plan_, fitting(device_, plan_, phases_), phases_,
+              slot_bytes(options, plan_, device_)),
       gatherer_(gatherer(options, plan_, device_)),
       cache_(options.cache, device_),
       journal_(journal_file(options, cache_)),

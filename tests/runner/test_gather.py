@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from flash_toy import FILE, RECORD, TILE, F, FlashToy
+from flash_toy import FILE, PAGE, RECORD, TILE, F, FlashToy
 from native import DRIVERS, build
 from talk import Start, Talk, failure
 from toy import CHUNK
@@ -150,7 +150,10 @@ def test_slots_need_room(flash: FlashToy, start: Start, null_device: Path) -> No
     assert start(flash.folder).ready["tables"]["slot_bytes"] == slots
 
 
-def test_room_for_what_is_read(flash: FlashToy, start: Start) -> None:
+@pytest.mark.parametrize("discrete", [False, True])
+def test_room_for_what_is_read(
+    flash: FlashToy, start: Start, fake_driver: Path, discrete: bool
+) -> None:
     """Two launches of the gather whose records take most, though others have more, or larger ones."""
     flash.plan["tables"][1]["bytes"] = 4096
     for phase in flash.plan["phases"]:
@@ -159,8 +162,11 @@ def test_room_for_what_is_read(flash: FlashToy, start: Start) -> None:
     flash.save_json()
     staged = 2 * max(TILE * RECORD.nbytes, 3 * 4096)
     tickets, slots = 4 * 4 * (4 + 2 * F), F * (RECORD.nbytes + 4096)
-    found = start(flash.folder).ready["tables"]["slot_bytes"]
-    assert found == staged + tickets + slots
+    own = {"FAKE_REAL": str(find_opencl())} | ({"FAKE_DISCRETE": "1"} if discrete else {})
+    talk = start(flash.folder, "--cl-lib", str(fake_driver), **own)
+    pages, copies = 2 * 4 * PAGE, 2 if discrete else 1  # of threads; on the host and the device
+    found = talk.ready["tables"]["slot_bytes"]
+    assert found == copies * (staged + tickets) + pages + slots
 
 
 @pytest.mark.slow
