@@ -1,5 +1,6 @@
 """Estimates of plans with weights in flash: what gathers launch is counted and has a time."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from toolkit.compiler.cost.work import made_from, of_records, program_of, work_o
 from toolkit.devices.profiles import profiles
 from toolkit.estimate.cost import LAUNCHES, Clock
 from toolkit.estimate.estimate import estimate
+from toolkit.estimate.memory import memory_at
+from toolkit.estimate.page import write_pictures
 from toolkit.estimate.report import lines
+from toolkit.plan import figures
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Dispatch, Gather, Phase, Plan
 
@@ -83,6 +87,33 @@ def test_a_step_launches_gathers_part_by_part(plan: Plan) -> None:
     assert clock.decode(0)["neurons"] > 0 and clock.prefill(8)["unpack"] > 0
     moved = clock.step(1, 0).bytes
     assert moved > sum(table.count * table.bytes for table in plan.tables)
+
+
+def test_memory_is_that_of_the_point(path: Path, plan: Plan) -> None:
+    """The plan's own sum, whose weights are counted in the same way."""
+    (point,), held = plan.points, figures.memory(plan)
+    assert sum(held.values()) + 4 * plan.slots == point.memory
+    assert held["slots"] == sum(n * t.bytes for n, t in zip(point.slots, plan.tables, strict=True))
+    assert held["slots"] > 0 and held["staging"] > point.max_read and held["tickets"] > 0
+    found = memory_at(plan, int(plan.model["max_context"]))
+    assert found.total == point.memory
+    assert found.records == sum(held[name] for name in ("slots", "staging", "tickets"))
+    none = replace(point, slots=(0,) * len(plan.tables))
+    assert sum(figures.memory(plan, none).values()) == sum(held.values()) - held["slots"]
+    assert "records" in "\n".join(lines(estimate(path)))
+
+
+def test_slots_may_be_what_is_largest(plan: Plan) -> None:
+    largest = memory_at(plan, 32).largest
+    tables = tuple(replace(table, bytes=16 * table.bytes * largest) for table in plan.tables)
+    slots = plan.points[0].slots[0]
+    assert memory_at(replace(plan, tables=tables), 32).largest == slots * tables[0].bytes
+
+
+def test_records_are_drawn(path: Path, tmp_path: Path) -> None:
+    svg = tmp_path / "a.svg"
+    write_pictures(svg, tmp_path / "a.html", estimate(path))
+    assert 'class="bar five"' in svg.read_text() and ">records<" in svg.read_text()
 
 
 def test_the_report_says_that_reads_are_left_out(path: Path, plan: Plan) -> None:

@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 from device import Device, Make
+from flash_toy import FlashToy
 
 from toolkit.cli import doctor_phone
 from toolkit.devices import resolve as devices
 from toolkit.errors import PocketError
 from toolkit.executors.open import open_executor
 from toolkit.executors.phone_target import check_class
-from toolkit.phone.about import about
+from toolkit.offload.points import choose_point
+from toolkit.phone.about import DRIVER_BYTES, about
 from toolkit.phone.adb import find_phone
 from toolkit.phone.layout import HOME
 from toolkit.phone.runner import parse_devices
+from toolkit.plan.figures import memory
 from toolkit.plan.load import load_plan
 
 ARM64 = {"ro.product.cpu.abi": "arm64-v8a"}
@@ -105,6 +108,21 @@ def test_too_little_memory(arm64: Device, demo: Path) -> None:
     assert "too little memory" in error.what and "--max-context" in error.hint
     assert "weights 4" in error.because and "59 MiB are free" in error.because
     assert pushed(arm64) == 0
+
+
+def test_slots_count_as_the_run_has_them(warm_phone: Device, tmp_path: Path) -> None:
+    """What a plan with weights in flash takes is what its point has room for."""
+    toy = FlashToy(tmp_path / "flash toy")
+    plan = load_plan(toy.folder)
+    need = sum(memory(plan, choose_point(plan, 100_000)).values()) + DRIVER_BYTES
+    meminfo(warm_phone, need // 1024 + 1)
+    error = refused(toy.folder)
+    assert "too little memory" in error.what and "--memory" in error.hint
+    assert "slots 0" in error.because and "staging 0" in error.because
+    open_executor(toy.folder, "phone", memory=100_000).close()
+    meminfo(warm_phone, need // 1024 - 1)
+    with pytest.raises(PocketError, match="too little memory"):
+        open_executor(toy.folder, "phone", memory=100_000)
 
 
 def test_tight_memory_is_noted(

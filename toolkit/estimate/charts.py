@@ -13,8 +13,9 @@ W = 420  # of every picture: its text stays readable on a phone's screen
 LEFT, RIGHT = 58, 408
 TOP, BOTTOM = 30, 200
 MARGIN = 20  # of the sheet
-COLOURS = ("one", "two", "three", "four")
+COLOURS = ("one", "two", "three", "four", "five")
 PARTS = {"weights": "weights", "kv": "KV cache", "arena": "scratch", "buffers": "buffers"}
+OF_TABLES = {"records": "records"}  # where there are some
 # The same names as in the style of pages, for a picture that stands alone.
 STYLE = """
 svg { font: 12px system-ui, sans-serif; } text { fill: #1d2129; }
@@ -23,6 +24,7 @@ svg { font: 12px system-ui, sans-serif; } text { fill: #1d2129; }
 .axis { stroke: #b3261e; fill: none; stroke-dasharray: 5 3; } .hotword { fill: #b3261e; }
 .one { fill: #2f5fd0; stroke: #2f5fd0; } .two { fill: #c2571a; stroke: #c2571a; }
 .three { fill: #1f8a4c; stroke: #1f8a4c; } .four { fill: #8452c9; stroke: #8452c9; }
+.five { fill: #8a5a00; stroke: #8a5a00; }
 .hollow { fill: #fff; } .line { fill: none; stroke-width: 2; } .bar, .dot { stroke-width: 0; }
 """
 
@@ -105,7 +107,7 @@ def memory_chart(figures: Figures) -> Chart:
         body.append(f'<path class="axis" d="M{LEFT} {y.at(value):g}H{RIGHT}"/>')
         words = f"{size(limit)}: {figures['room']['source']}"
         body.append(text(LEFT + 4, y.at(value) - 5, words, kind="note hotword"))
-    body += _legend(list(PARTS.values()), BOTTOM + 38)
+    body += _legend(list(_parts(found[0]["memory"]).values()), BOTTOM + 38)
     return Chart("Predicted memory by context", BOTTOM + 66, body)
 
 
@@ -137,7 +139,7 @@ def _places(count: int) -> list[float]:
 
 def _stack(memory: Mapping[str, int], x: float, wide: float, y: Axis) -> Iterator[str]:
     below = 0.0
-    for colour, (part, name) in zip(COLOURS, PARTS.items(), strict=True):
+    for colour, (part, name) in zip(COLOURS, _parts(memory).items(), strict=False):
         value = memory[part] / 1e9
         top, foot = y.at(below + value), y.at(below)
         yield (
@@ -146,6 +148,10 @@ def _stack(memory: Mapping[str, int], x: float, wide: float, y: Axis) -> Iterato
         )
         below += value
     yield text(x + wide / 2, y.at(below) - 5, f"{below:.1f}", "middle")
+
+
+def _parts(memory: Mapping[str, int]) -> dict[str, str]:
+    return PARTS | (OF_TABLES if memory["records"] else {})
 
 
 def _bar(parts: Sequence[tuple[str, float]], whole: float, y: float) -> Iterator[str]:
@@ -161,7 +167,7 @@ def _bar(parts: Sequence[tuple[str, float]], whole: float, y: float) -> Iterator
 
 def _legend(names: Sequence[str], y: float) -> Iterator[str]:
     for number, (colour, name) in enumerate(zip(COLOURS, names, strict=False)):
-        x = LEFT + 90 * number
+        x = LEFT + (90 if len(names) < 5 else 72) * number
         yield f'<rect class="bar {colour}" x="{x}" y="{y - 9}" width="10" height="10"/>'
         yield text(x + 16, y, name)
 

@@ -8,6 +8,7 @@ from typing import Any
 from toolkit.devices.profiles import profiles
 from toolkit.plan.arena import round_up
 from toolkit.plan.schema import WEIGHT_ALIGN, Plan, Weight
+from toolkit.plan.table_figures import table_memory
 from toolkit.tables import size
 
 TABLE = "rows"  # layout of a table that is indexed by position, as the rotary angles are
@@ -24,11 +25,13 @@ class Memory:
     buffers: int  # inputs and outputs
     symbols: int
     largest: int  # of what is allocated at once
+    records: int = 0  # of tables: their slots, and what reads of others take
 
     @property
     def total(self) -> int:
         """All that lies on the device."""
-        return self.weights + self.kv + self.arena + self.buffers + self.symbols
+        lying = self.weights + self.kv + self.arena + self.buffers + self.symbols
+        return lying + self.records
 
     def as_json(self) -> dict[str, int]:
         """By name, with the total."""
@@ -57,13 +60,15 @@ def memory_at(plan: Plan, context: int) -> Memory:
     arena = max((phase.arena_bytes for phase in plan.phases), default=0)
     scaled = [_weight_bytes(plan, weight, context) for weight in plan.weights]
     shards = _shards(plan.weights)
+    tables = table_memory(plan, plan.points[-1]) if plan.tables else {}
     return Memory(
         weights=sum(scaled),
         kv=sum(states),
         arena=arena,
         buffers=sum(others),
         symbols=SYMBOL_BYTES * plan.slots,
-        largest=max([*shards, *states, *others, arena], default=0),
+        largest=max([*shards, *states, *others, *_slots(plan), arena], default=0),
+        records=sum(tables.values()),
     )
 
 
@@ -131,6 +136,14 @@ def _weight_bytes(plan: Plan, weight: Weight, context: int) -> int:
     own = int(plan.model["max_context"])
     is_table = weight.layout == TABLE and len(weight.shape) > 1 and weight.shape[0] == own
     return weight.bytes * context // own if is_table else weight.bytes
+
+
+def _slots(plan: Plan) -> list[int]:
+    """Of each table."""
+    if not plan.tables:
+        return []
+    counts = plan.points[-1].slots
+    return [n * table.bytes for n, table in zip(counts, plan.tables, strict=True)]
 
 
 def _shards(weights: tuple[Weight, ...]) -> list[int]:

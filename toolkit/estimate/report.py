@@ -42,6 +42,7 @@ def _rates(figures: Figures) -> Iterator[str]:
 def _memory(figures: Figures) -> Iterator[str]:
     memory, room = figures["memory"], figures["room"]
     named = {"weights": "weights", "kv": "KV", "arena": "scratch", "buffers": "buffers"}
+    named |= {"records": "records"} if memory["records"] else {}
     parts = ", ".join(f"{word} {size(memory[name])}" for name, word in named.items())
     yield f"  memory        {size(memory['total'])} at {figures['context']} tokens: {parts}"
     yield f"  {verdict(figures)}"

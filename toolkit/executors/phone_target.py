@@ -10,6 +10,7 @@ from typing import Any
 
 from toolkit.errors import PocketError
 from toolkit.files import temporary_beside
+from toolkit.offload.points import choose_point
 from toolkit.paths import PLAN_FILE
 from toolkit.phone.about import check_memory, check_system
 from toolkit.phone.runner import UP, PhoneRunner
@@ -31,11 +32,12 @@ class PhoneTarget(PhoneRunner):
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
         self._names: dict[str, Path] = {}  # of files there, as the runner calls them -> here
 
-    def prepare(self, path: Path, plan: Plan) -> str:
+    def prepare(self, path: Path, plan: Plan, memory: int | None = None) -> str:
         """Check the phone, then copy what it lacks: the runner first, which looks for OpenCL."""
+        point = choose_point(plan, memory) if plan.tables else None
         check_system(self.about)
         items = items_of(path, plan)
-        check_memory(plan, self.about)
+        check_memory(plan, self.about, point)
         self.store.check_space(items)
         self.install_runner()
         if self.store.missing(items):

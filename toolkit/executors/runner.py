@@ -74,14 +74,15 @@ class RunnerExecutor:
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner notes it
         check_one_text(self.plan)
         check_states(self.plan)
-        wanted = {"--memory": memory_of(self.plan, memory), "--flash": flash_of(self.plan, flash)}
+        most = memory_of(self.plan, memory)
+        wanted = {"--memory": most, "--flash": flash_of(self.plan, flash)}
         self.stop_reason: StopReason = "length"
         self.target: Target = target or Local()
         self.name = self.target.executor
         wishes = {"recorded": recorded, "cooperative": cooperative, "priority": priority}
         # Copies to a phone, and the C++ compiler's time, are no part of loading.
         self._arguments = [
-            *command_of(self.target, Path(plan_path), self.plan, platform, cache, **wishes),
+            *command_of(self.target, Path(plan_path), self.plan, platform, cache, most, **wishes),
             *(["--profile"] if profile else []),
             *_gathering({**wanted, "--trace-access": trace}),
         ]
@@ -273,10 +274,11 @@ def command_of(
     plan: Plan,
     platform: str | None,
     cache: Path | str | None,
+    memory: int | None = None,
     **wishes: str | None,
 ) -> list[str]:
     """The runner's arguments for a plan, which is brought to where the runner is."""
-    where = target.prepare(path, plan)
+    where = target.prepare(path, plan, memory)
     words = ["--platform", platform] if platform is not None else []
     return [where, *target.options(cache), *words, *runner_options(**wishes)]
 

@@ -23,8 +23,11 @@ class Target(Machine, Protocol):
 
     executor: str  # as figures call it: "runner", "phone"
 
-    def prepare(self, path: Path, plan: Plan) -> str:
-        """Bring runner and plan there, where they are not yet; return the plan's path there."""
+    def prepare(self, path: Path, plan: Plan, memory: int | None = None) -> str:
+        """Bring runner and plan there, where they are not yet; return the plan's path there.
+
+        memory  bytes that a plan with tables may take; default: as it was compiled for
+        """
 
     def options(self, cache: Path | str | None) -> list[str]:
         """Options of the runner that depend on the machine; `cache` is a folder there."""
@@ -79,7 +82,7 @@ class Local(ThisComputer):
         self._folder = tempfile.TemporaryDirectory(prefix="pocketcl-")
         self._cache, self._process = Path(), 0
 
-    def prepare(self, path: Path, plan: Plan) -> str:
+    def prepare(self, path: Path, plan: Plan, memory: int | None = None) -> str:
         """Build the runner where there is none."""
         build_runner()
         return str(path.absolute())

@@ -105,7 +105,7 @@ def _resized(plan: Plan, base: Point, slots: Sequence[int]) -> Point:
 
 def _too_little(plan: Plan, memory: int) -> PocketError:
     least = _resident(plan, plan.points[0])
-    parts = figures.memory(plan)
+    parts = figures.resident(plan)
     rest = {"reads": least - sum(parts.values())}
     named = ", ".join(f"{name} {size(n)}" for name, n in (parts | rest).items() if n > 0)
     return PocketError(

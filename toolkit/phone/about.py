@@ -7,7 +7,7 @@ from toolkit.errors import PocketError
 from toolkit.phone.adb import Phone
 from toolkit.phone.layout import MiB
 from toolkit.plan.figures import memory
-from toolkit.plan.schema import Plan
+from toolkit.plan.schema import Plan, Point
 
 ABI = "arm64-v8a"
 OLDEST_API = 26  # Android 8, which the runner is linked for
@@ -79,30 +79,27 @@ def check_system(found: About) -> None:
         raise PocketError(f"the system of {found.model} is too old", because, hint)
 
 
-def needed_bytes(plan: Plan) -> int:
-    """Memory of a loaded plan: weights, states, buffers and arena, and the driver's own."""
-    return sum(memory(plan).values()) + DRIVER_BYTES
+def check_memory(plan: Plan, found: About, point: Point | None = None) -> None:
+    """Raise if a plan can't fit into the free memory; print a note if it is tight.
 
-
-def check_memory(plan: Plan, found: About) -> None:
-    """Raise if a plan can't fit into the free memory; print a note if it is tight."""
-    need, free = needed_bytes(plan), found.available_bytes
+    point  of a plan with tables: the one that it runs at; default: the last
+    """
+    needs = {**memory(plan, point), "driver about": DRIVER_BYTES}
+    need, free = sum(needs.values()), found.available_bytes
     if not free:  # the phone doesn't report it
         return
-    parts = ", ".join(f"{name} {size / MiB:,.0f}" for name, size in _parts(plan))
+    parts = ", ".join(f"{name} {size / MiB:,.0f}" for name, size in needs.items())
     text = f"{need / MiB:,.0f} MiB ({parts}), {free / MiB:,.0f} MiB are free"
     if need > free:
         hint = (
-            "close apps, restart the phone, or compile with a smaller --max-context, --weights e0m4"
+            "close apps, restart the phone, "
+            + ("pass a smaller --memory, " if plan.tables else "")
+            + "or compile with a smaller --max-context, --weights e0m4"
         )
         raise PocketError(f"{found.model} has too little memory", f"the plan takes {text}", hint)
     if need > TIGHT * free:
         note = f"note: memory will be tight on {found.model}: the plan takes {text}"
         print(note, file=sys.stderr)
-
-
-def _parts(plan: Plan) -> list[tuple[str, int]]:
-    return [*memory(plan).items(), ("driver about", DRIVER_BYTES)]
 
 
 def _gles(line: str) -> tuple[str, str]:

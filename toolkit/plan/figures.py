@@ -7,8 +7,8 @@ import sympy
 
 from toolkit.plan.arena import Lifetime, alive_at_busiest_step, lifetimes, round_up
 from toolkit.plan.expr import Expr
-from toolkit.plan.schema import Buffer, Phase, Plan
-from toolkit.plan.table_figures import table_figures, table_lines
+from toolkit.plan.schema import Buffer, Phase, Plan, Point
+from toolkit.plan.table_figures import table_figures, table_lines, table_memory
 
 
 def dispatches(plan: Plan) -> dict[str, int]:
@@ -21,8 +21,17 @@ def weight_bytes(plan: Plan) -> int:
     return sum(weight.bytes for weight in plan.weights)
 
 
-def memory(plan: Plan) -> dict[str, int]:
-    """Bytes that a loaded plan holds on the device, by what they are for."""
+def memory(plan: Plan, point: Point | None = None) -> dict[str, int]:
+    """Bytes that a loaded plan holds on the device, by what they are for.
+
+    point  of a plan with tables: the one that it runs at; default: the last
+    """
+    point = point or (plan.points[-1] if plan.points else None)
+    return resident(plan) | (table_memory(plan, point) if plan.tables and point else {})
+
+
+def resident(plan: Plan) -> dict[str, int]:
+    """The same without what tables take: bytes of all that is there before any record."""
     states = [buffer.bytes for buffer in plan.buffers if buffer.kind == "state"]
     others = [buffer.bytes for buffer in plan.buffers if buffer.kind != "state"]
     return {

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from toolkit.plan.arena import round_up
-from toolkit.plan.schema import PAGE, SLOT_ALIGN, Gather, Plan, Table
+from toolkit.plan.schema import PAGE, SLOT_ALIGN, Gather, Plan, Point, Table
 
+HEAD = 4  # ints of a ticket before its pairs, as in opencl_kernels/records/gathered.py
+RINGS = 4  # tickets that are under way at most
+TILES = 2  # of staging: one is read while the other is computed
 PACKED_WASTE = PAGE - SLOT_ALIGN  # bytes that a read of one packed record has too many, on average
 
 
@@ -38,6 +41,18 @@ def table_figures(plan: Plan) -> dict[str, Any]:
 def at_once(plan: Plan, gather: Gather, cluster: int) -> int:
     """Records that the dispatches of a gather run over at once, at most."""
     return gather.tile or min(cluster, plan.tables[gather.table].count)
+
+
+def table_memory(plan: Plan, point: Point) -> dict[str, int]:
+    """Bytes that tables take of memory at a point, by what they are for."""
+    most = max(table.count for table in plan.tables)
+    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
+    launches = (at_once(plan, g, point.cluster) * plan.tables[g.table].bytes for g in gathers)
+    return {
+        "slots": _held(plan, point.slots),
+        "staging": TILES * max(launches, default=0) + point.threads * (point.max_read + PAGE),
+        "tickets": RINGS * 4 * (HEAD + 2 * most),
+    }
 
 
 def table_lines(plan: Plan) -> Iterator[str]:

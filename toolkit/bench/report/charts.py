@@ -52,8 +52,14 @@ def device_name(figures: Figures) -> str:
 def memory_chart(figures: Figures) -> str:
     """The memory of a loaded plan by kind, and the peak of its process."""
     kinds = {"weights": "one", "states": "two", "buffers": "three", "arena": "four"}
+    kinds |= {"records": "five"} if "slots" in figures["memory"] else {}
     names = {"weights": "weights", "states": "KV cache", "buffers": "buffers", "arena": "scratch"}
-    parts = {name: figures["memory"].get(name, 0) / 1e6 for name in kinds}
+    names |= {"records": "records"}
+    of_tables = ("slots", "staging", "tickets")
+    held = figures["memory"] | {
+        "records": sum(figures["memory"].get(name, 0) for name in of_tables)
+    }
+    parts = {name: held.get(name, 0) / 1e6 for name in kinds}
     peak = (figures.get("peak_rss_bytes") or 0) / 1e6
     # the plan's memory as one bar of all kinds
     left, y = LEFT - 46, 30

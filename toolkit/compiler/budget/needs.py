@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping
 
-from opencl_kernels.records.gathered import HEAD
-from toolkit.plan.schema import PAGE, Plan, Table
-from toolkit.plan.table_figures import at_once
+from toolkit.plan.schema import Plan, Table
+from toolkit.plan.table_figures import at_once, table_memory
 from toolkit.tables import size
-
-RINGS = 4  # tickets that are under way at most
-TILES = 2  # of staging: one is read while the other is computed
 
 
 def needs(plan: Plan, weights: int, head: int) -> dict[str, int]:
@@ -25,18 +21,9 @@ def needs(plan: Plan, weights: int, head: int) -> dict[str, int]:
         "inputs and outputs": others + 4 * plan.slots,
         "scratch": max((phase.arena_bytes for phase in plan.phases), default=0),
     }
-    return found | (_of_tables(plan) if plan.tables else {})
-
-
-def _of_tables(plan: Plan) -> dict[str, int]:
-    point = plan.points[0]
-    most = max(table.count for table in plan.tables)
-    gathers = [g for phase in plan.phases for g in phase.gathers()]
-    tile = max(at_once(plan, g, point.cluster) * plan.tables[g.table].bytes for g in gathers)
-    return {
-        "staging": TILES * tile + point.threads * (point.max_read + PAGE),
-        "tickets": RINGS * 4 * (HEAD + 2 * most),
-    }
+    if not plan.tables:
+        return found
+    return found | {k: n for k, n in table_memory(plan, plan.points[0]).items() if k != "slots"}
 
 
 def most_at_once(plan: Plan, cluster: int) -> int:

@@ -38,7 +38,7 @@ class RunnerBatch:
         self.target: Target = target or Local()
         self.name = self.target.executor
         phases = ",".join(phase.name for phase in self.plan.phases)
-        words = command_of(self.target, Path(path), self.plan, platform, cache, **wishes)
+        words = command_of(self.target, Path(path), self.plan, platform, cache, None, **wishes)
         self._process = Process(self.target, [*words, "--phases", phases])
         try:
             self.device = device_of(json.loads(self._process.answer()[1]))
