@@ -1,6 +1,6 @@
 """What a plan is made of, as JSON and as lines of text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from toolkit.plan.expr import Expr
@@ -48,19 +48,41 @@ def _title(phase: Phase) -> str:
     bounds = ", ".join(
         f"{k} = {a}" if a == b else f"{a} ≤ {k} ≤ {b}" for k, (a, b) in phase.bounds.items()
     )
-    return f"{phase.name} ({bounds}): {len(phase.dispatches())} dispatches"
+    inside = sum(len(gather.dispatches) for gather in phase.gathers())
+    gathers = f", {inside} of them inside of {len(phase.gathers())} gathers" if inside else ""
+    return f"{phase.name} ({bounds}): {len(phase.dispatches())} dispatches{gathers}"
 
 
 def _steps(plan: Plan, phase: Phase) -> Iterator[str]:
     """Per step a line that says what runs, and one that says on what."""
-    heads = table((f"{i}", *_head(plan, step)) for i, step in enumerate(phase.steps))
-    written: dict[int | str, int] = {}  # scratch tensors: the step that wrote them last
-    for number, (head, step) in enumerate(zip(heads, phase.steps, strict=True)):
+    steps = list(_numbered(phase))
+    heads = table((number, *_head(plan, step)) for number, step in steps)
+    written: dict[int | str, str] = {}  # scratch tensors: the step that wrote them last
+    for head, (number, step) in zip(heads, steps, strict=True):
         yield head
         if isinstance(step, Dispatch):
             yield from wrapped(", ".join(_args(plan, step, written)), " " * 6, " " * 8)
             ours = (step.args[i] for i in step.writes)
             written |= {ref[-1]: number for ref in ours if ref[0] == "scratch"}
+        if isinstance(step, Gather):
+            yield from wrapped(", ".join(_gathered(step, written)), " " * 6, " " * 8)
+
+
+def _numbered(phase: Phase) -> Iterator[tuple[str, Step]]:
+    """The steps, and behind a gather what it launches: 4, 4.0, 4.1, 5."""
+    for number, step in enumerate(phase.steps):
+        yield f"{number}", step
+        if isinstance(step, Gather):
+            yield from ((f"{number}.{i}", each) for i, each in enumerate(step.dispatches))
+
+
+def _gathered(step: Gather, written: Mapping[int | str, str]) -> Iterator[str]:
+    """What a gather selects by, and what it reads of each record."""
+    if step.select.source is not None:
+        yield f"by #{written.get(step.select.source[-1], '?')}"
+    yield f"{' and '.join(step.parts)} of each record"
+    if step.tile:
+        yield f"{step.tile} records at once"
 
 
 def _head(plan: Plan, step: Step) -> tuple[str, ...]:
@@ -74,7 +96,7 @@ def _head(plan: Plan, step: Step) -> tuple[str, ...]:
     return "", step.kind, ""
 
 
-def _args(plan: Plan, step: Dispatch | HostStep, written: dict[int | str, int]) -> Iterator[str]:
+def _args(plan: Plan, step: Dispatch | HostStep, written: Mapping[int | str, str]) -> Iterator[str]:
     """What a dispatch reads (#3: what step 3 wrote) and, after an arrow, what it hands on."""
     for i, (kind, *index) in enumerate(step.args):
         if kind in ("weight", "buffer"):
@@ -82,3 +104,5 @@ def _args(plan: Plan, step: Dispatch | HostStep, written: dict[int | str, int]) 
             yield f"{'→ ' if i in step.writes else ''}{named[index[0]].name}"
         elif kind == "scratch" and i not in step.writes:
             yield f"#{written.get(index[0], '?')}"
+        elif kind in ("ticket", "slots"):
+            yield kind
