@@ -8,6 +8,7 @@ import pytest
 from relu_demo import relu_demo
 
 import toolkit
+from toolkit.compiler.budget.costs import costs_of
 from toolkit.compiler.cost.predicted import seconds_of, with_times
 from toolkit.compiler.cost.rates import Rates, rates_of
 from toolkit.compiler.cost.work import made_from, of_records, program_of, work_of
@@ -72,6 +73,16 @@ def test_a_launch_takes_longer_over_more_records(plan: Plan) -> None:
     record = plan.tables[0].bytes
     assert more.bytes - few.bytes == 7 * (record + 2 * 4)  # and its pair in the ticket
     assert more.operations == 2 * few.operations and whole == too_many == work_of(made, symbols, 1)
+
+
+def test_what_plans_a_budget_counts_gathers_apart(plan: Plan) -> None:
+    """`rest` is of a token beside its tables: nothing of them is in it."""
+    phase = plan.phase("decode")
+    assert phase is not None
+    alone = replace(phase, steps=tuple(s for s in phase.steps if not isinstance(s, Gather)))
+    assert len(alone.steps) < len(phase.steps)
+    seconds = Clock(replace(plan, phases=(alone,)), FACTS, replace(rates(), cached=None)).decode(16)
+    assert costs_of(plan).rest == pytest.approx(sum(seconds.values()))
 
 
 def test_a_step_launches_gathers_part_by_part(plan: Plan) -> None:

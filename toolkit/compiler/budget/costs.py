@@ -16,7 +16,7 @@ from toolkit.offload.flash_model import Flash, flash
 from toolkit.offload.planner import Costs
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Plan
+from toolkit.plan.schema import Dispatch, Plan
 from toolkit.plan.text import to_json
 
 USUAL = "ufs40"  # what is planned for where nothing tells of the device's flash
@@ -54,7 +54,8 @@ def _dispatches(plan: Plan, facts: Profile, rates: Rates) -> Iterator[float]:
     read = from_json(to_json(replace(plan, points=())))  # cases of programs as they are read
     phase, past = token_phase(read), int(plan.model["max_context"]) // 2
     symbols = {"seq": 1, "past": past, "rows": 1, "text_length": past + 1}
-    for dispatch in [] if phase is None else phase.dispatches():
+    steps = () if phase is None else phase.steps
+    for dispatch in (step for step in steps if isinstance(step, Dispatch)):
         yield rates.launch.value
         try:
             made = made_from(read.programs[program_of(dispatch, facts)])
