@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from toolkit.calibration.calibrate import calibrate
 from toolkit.compiler.budget import costs
 from toolkit.compiler.budget.told import budget_lines
 from toolkit.compiler.calibrated import loss_of, uses_of
+from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.pipeline import rewritten_for
 from toolkit.compiler.source import load_source
 from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
+from toolkit.evaluation.perplexity import evaluate, lines, log_softmax
 from toolkit.evaluation.verify import verify
 from toolkit.executors.opencl.tables import order_of
 from toolkit.plan.load import load_plan
@@ -60,6 +63,20 @@ def test_it_computes_what_the_masked_model_does(model: Path, tmp_path: Path) -> 
     report = verify(done.path, on="host")
     assert report["ok"], report
     assert any(case["name"] == "prefill-65" for case in report["cases"])  # its last token is masked
+
+
+def test_eval_measures_what_predictors_cost(model: Path, tmp_path: Path) -> None:
+    """Token by token, as the masked model does in ONNX Runtime; all neurons beside it."""
+    done = compiled(model, tmp_path / "m.plan", max_loss="90%")
+    ids = np.random.default_rng(0).integers(3, 200, 30)
+    np.save(tmp_path / "ids.npy", ids)
+    figures = evaluate(done.path, tmp_path / "ids.npy", reference=False, on="host")
+    plan = load_plan(done.path)
+    masked = Reference.rewritten(load_source(model), plan)
+    rows = [log_softmax(masked.feed([token]))[0, after] for token, after in pairwise(ids.tolist())]
+    assert figures["perplexity"] == pytest.approx(np.exp(-np.mean(rows)), rel=1e-3)
+    assert figures["all_neurons_perplexity"] != pytest.approx(figures["perplexity"], rel=1e-3)
+    assert any("all neurons" in line for line in lines({"device": "", **figures}))
 
 
 def test_where_no_point_is_cheap_enough_what_is_exact_is_taken(model: Path, tmp_path: Path) -> None:

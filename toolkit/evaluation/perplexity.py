@@ -66,11 +66,13 @@ def evaluate(
     ours = _scorer(plan_path, on, batch, **options)
     rival = _reference(source_of(plan, model)) if reference else None
     try:
-        totals, started = Totals(), time.perf_counter()
+        totals, all_neurons, started = Totals(), Totals(), time.perf_counter()
         for number, group in enumerate(groups):
             tell(_status(number, len(groups), totals, time.perf_counter() - started))
             score_windows(ours.score, rival, group, batch, totals)
-        return _report(totals, size, remainder, ours, rival is not None)
+            if isinstance(ours, Stepping):
+                score_windows(ours.score_all, None, group, batch, all_neurons)
+        return _report(totals, size, remainder, ours, rival is not None) | _beside(all_neurons)
     finally:
         ours.close()
 
@@ -104,12 +106,34 @@ class OneText:
         return self._executor.score(ids_BS[0].tolist(), past)[None]
 
 
+class Stepping(OneText):
+    """The same, fed token by token as it generates: only there neurons are left out by predictors.
+
+    `score_all` gives what all neurons do.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        super().__init__(executor)
+        self.score_all = super().score
+
+    def score(self, ids_BS: Ids, past: int) -> Logits:
+        """Feed the only row."""
+        rows = []
+        for at, token in enumerate(ids_BS[0].tolist(), past):
+            self._executor.step(token, at)
+            rows.append(self._executor.logits())
+        return np.stack(rows)[None]
+
+
 def _scorer(path: Path, on: str, batch: int, **options: Any) -> Batched:
     if batch > 1:
         from toolkit.executors.batch.interface import open_batch
 
         return open_batch(path, on, **options)
-    return OneText(open_executor(path, on, **options))
+    executor = open_executor(path, on, **options)
+    plan = executor.plan
+    predicts = plan.tables and plan.model["options"].get("recall") is not None
+    return Stepping(executor) if predicts else OneText(executor)
 
 
 def grouped(windows: Sequence[list[int]], batch: int) -> Iterator[Ids]:
@@ -264,11 +288,20 @@ def _report(
     return figures
 
 
+def _beside(all_neurons: Totals) -> dict[str, Any]:
+    """What is told of a plan that leaves neurons out."""
+    if not all_neurons.tokens:
+        return {}
+    return {"all_neurons_perplexity": float(np.exp(all_neurons.nll / all_neurons.tokens))}
+
+
 def lines(figures: dict[str, Any]) -> Iterator[str]:
     """The report for people."""
     yield f"{figures['executor']} on {figures['device']}"
     error = figures["standard_error"] * figures["perplexity"]
     yield f"  perplexity     {figures['perplexity']:.4f} ± {error:.4f}"
+    if "all_neurons_perplexity" in figures:
+        yield f"  all neurons    {figures['all_neurons_perplexity']:.4f}; above: those predicted"
     if figures["reference_perplexity"] is not None:
         yield f"  the original   {figures['reference_perplexity']:.4f} (ONNX Runtime)"
         yield f"  KL divergence  {figures['kl_divergence']:.2e} nats a token"
