@@ -154,7 +154,7 @@ def test_slots_need_room(flash: FlashToy, start: Start, null_device: Path) -> No
 def test_room_for_what_is_read(
     flash: FlashToy, start: Start, fake_driver: Path, discrete: bool
 ) -> None:
-    """Two launches of the gather whose records take most, though others have more, or larger ones."""
+    """Two launches of the gather whose records take most: others have more, or larger ones."""
     flash.plan["tables"][1]["bytes"] = 4096
     for phase in flash.plan["phases"]:
         for number, tile in ((4, TILE), (7, 3)):
