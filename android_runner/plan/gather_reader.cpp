@@ -4,6 +4,7 @@
 
 #include "sizes/bounds.h"
 #include "plan/step_reader.h"
+#include "plan/words.h"
 
 namespace pocket {
 namespace {
@@ -55,11 +56,11 @@ std::set<size_t> unwaited(const Phase &phase, size_t scratch, size_t queue) {
   return queues;
 }
 
-// That it can have; the shape has been checked.
-int64_t most_elements(const Scratch &scratch, const Box &box) {
+// That it has whatever the symbols are; the shape has been checked.
+int64_t least_elements(const Scratch &scratch, const Box &box) {
   Expr product = {{Token::Number, 1}};
   for (const Expr &size : scratch.shape) {
-    product.push_back({Token::Number, bounds(size, box)->high});
+    product.push_back({Token::Number, bounds(size, box)->low});
     product.push_back({Token::Mul, 0});
   }
   return evaluate(product, {}).value_or(0);
@@ -74,7 +75,7 @@ size_t read_source(const Node &node, const Context &context, const Select &selec
   const Scratch &scratch = context.phase.scratch[index];
   const bool ids = select.by == Select::Ids;
   const int64_t count = ids ? select.k : table.count;
-  if (scratch.dtype != (ids ? "i32" : "f32") || most_elements(scratch, context.phase.box) < count)
+  if (scratch.dtype != (ids ? "i32" : "f32") || least_elements(scratch, context.phase.box) < count)
     node.fail(std::to_string(count) + (ids ? " of i32" : " of f32") + " are read, and " +
               quote(scratch.name) + " has others");
   if (!is_written(context.phase, index))
@@ -84,24 +85,18 @@ size_t read_source(const Node &node, const Context &context, const Select &selec
   return index;
 }
 
-std::vector<size_t> read_parts(const Node &node, const Table &table) {
-  std::vector<size_t> parts;
-  for (const Node &name : node.items()) {
-    size_t part = parts.empty() ? 0 : parts.back() + 1;
-    while (part < table.parts.size() && table.parts[part].name != name.text()) ++part;
-    if (part == table.parts.size())
-      name.fail(quote(name.text()) + " is no part of " + quote(table.name) + ", or comes too late");
-    parts.push_back(part);
-  }
-  if (parts.empty()) node.fail("no part of the records is read");
-  return parts;
+// All of them, in their order: whole records are kept.
+void check_parts(const Node &node, const Table &table) {
+  if (node.size() != table.parts.size())
+    node.fail(quote(table.name) + " has " + std::to_string(table.parts.size()) + " parts");
+  for (size_t i = 0; i < node.size(); ++i)
+    if (node.at(i).text() != table.parts[i].name)
+      node.at(i).fail("this part of " + quote(table.name) + " is " + quote(table.parts[i].name));
 }
 
-// The plan's symbols, and how many records a ticket has: it comes before one of that name.
+// The plan's symbols, and how many records a ticket has.
 Symbols with_records(Symbols symbols, const Table &table) {
-  for (Symbol &symbol : symbols)
-    if (symbol.name == "records") symbol.name.clear();
-  symbols.push_back({"records", false, {0, table.count}});
+  symbols.push_back({RECORDS, false, {0, table.count}});
   return symbols;
 }
 
@@ -123,8 +118,9 @@ Step read_gather(const Node &node, const Context &outside) {
   const Table &table = plan.tables[number];
   Step step{Step::Gather, node.at("queue").index(QUEUES, "the queues"), node.at("name").text(),
             {}, {}};
-  GatherStep gather{number, read_parts(node.at("parts"), table),
-                    read_select(node.at("select"), table), {}, 0, gathers_before(outside), {}};
+  check_parts(node.at("parts"), table);
+  GatherStep gather{number, read_select(node.at("select"), table), {}, 0, gathers_before(outside),
+                    {}};
   if (gather.select.by != Select::All) {
     gather.from = read_source(node.at("select").at("from"), outside, gather.select, table,
                               step.queue);

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/failure.h"
+#include "plan/words.h"
 
 namespace pocket {
 namespace {
@@ -120,7 +121,7 @@ std::string Node::macro_name() const {
 
 std::string Node::symbol() const {
   const std::string &word = text();
-  bool good = is_identifier(word.substr(0, 1)) && word != "min" && word != "max";
+  bool good = is_identifier(word.substr(0, 1)) && !RESERVED.count(word);
   for (const unsigned char c : word) good = good && (is_word(c) || c == '.');
   if (!good) fail(quote(word) + " is no name of a symbol");
   return word;

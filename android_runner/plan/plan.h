@@ -102,7 +102,6 @@ struct Step;
 // Select records of a table, make them resident, and run dispatches over them.
 struct GatherStep {
   size_t table;
-  std::vector<size_t> parts;  // of the records that are read; ascending
   Select select;              // as the plan has it; a point may have another number
   std::optional<size_t> from;  // scratch, with a number for each index; none: all are selected
   size_t tile;                 // records of a launch; 0: as many as the point says

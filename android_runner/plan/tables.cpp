@@ -98,15 +98,16 @@ std::vector<int64_t> read_counts(const Node &node, size_t tables) {
   return counts;
 }
 
-// Of each table at most its records, and of these the pinned ones, and of these the dense ones.
+// Of each table at most its records, and of these the pinned ones; none of these is dense, which is
+// computed without being selected.
 void read_memory(const Node &node, const std::vector<Table> &tables, Point &point) {
   point.slots = read_counts(node.at("slots"), tables.size());
   point.pinned = read_counts(node.at("pinned"), tables.size());
   point.dense = read_counts(node.at("dense"), tables.size());
   for (size_t i = 0; i < tables.size(); ++i)
-    if (point.dense[i] > point.pinned[i] || point.pinned[i] > point.slots[i] ||
-        point.slots[i] > tables[i].count)
-      node.at("slots").at(i).fail("more than there are, or fewer than are pinned or dense");
+    if (point.pinned[i] > point.slots[i] || point.slots[i] > tables[i].count)
+      node.at("slots").at(i).fail("more than there are, or fewer than are pinned");
+  for (size_t i = 0; i < tables.size(); ++i) node.at("dense").at(i).integer(0, 0);
 }
 
 // A read takes at least one record, wherever in its first page this begins.

@@ -23,6 +23,11 @@ inline const std::set<std::string> POLICIES = {"static", "lru", "lfu", "window",
 
 inline const std::set<int64_t> GROUPS = {16, 32, 64, 128, 256};  // numbers that share a scale
 
+// The symbol of grids inside of a gather: how many records its ticket has.
+inline const std::string RECORDS = "records";
+
+inline const std::set<std::string> RESERVED = {"min", "max", RECORDS};  // no names of symbols
+
 // What the host does between dispatches, and the kinds of its arguments.
 inline const std::map<std::string, std::vector<std::string>> HOST_OPS = {{"fetch", {"buffer"}}};
 

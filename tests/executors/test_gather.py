@@ -126,6 +126,16 @@ def test_no_step_is_read_for_in_vain(flash: FlashToy, tmp_path: Path, of: Any) -
     assert len(steps) == -(-len(IDS) // CHUNK) + len(others)
 
 
+def test_a_source_may_have_more_numbers_than_indices(flash: FlashToy, opened: Opened) -> None:
+    for phase in flash.plan["phases"][1:2]:
+        bound = {"shape": [F + 7], "size": 4 * (F + 7), "bytes": 4 * (F + 7)}
+        phase["scratch"][2] |= bound
+    for point in flash.plan["points"]:
+        point["select"] = [-1e9] * len(point["select"])  # what lies behind them, too
+    flash.save_json()
+    is_right(opened(memory=100_000), flash, 3)
+
+
 def rules(toy: FlashToy, point: Point) -> dict[str, list[tuple[int, Select, int]]]:
     """Of each phase: table, rule and tile of its gathers."""
     plan, numbers = load_plan(toy.folder), iter(point.select)

@@ -33,6 +33,15 @@ def test_both_loaders_take_it(program: Path, flash: FlashToy, edit: PlanEdit) ->
     both_take(program, flash, edit)
 
 
+def test_numbers_are_there_whatever_the_symbols_are(program: Path, flash: FlashToy) -> None:
+    """Of one token too few, though of several enough."""
+    phase, by_scores = flash.plan["phases"][0], {"by": "above", "from": ["scratch", 2]}
+    phase["steps"][4]["select"] = by_scores
+    both_take(program, flash, PlanEdit("phases.0.scratch.2.shape", [["seq"], F], "enough"))
+    few = bad("phases.0.scratch.2.shape", [["seq"], F - 1], "few", "phases[0].steps[4].select.from")
+    both_refuse(program, flash, few)
+
+
 def test_both_loaders_know_the_same_words(program: Path, flash: FlashToy) -> None:
     assert words_of(program, flash, "points.0.policy") == sorted(POLICIES)
     assert words_of(program, flash, "phases.0.steps.4.select.by") == sorted(SELECTORS)

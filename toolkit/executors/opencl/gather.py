@@ -98,10 +98,15 @@ class Gatherer:
         """Another phase runs: uses of records are counted in runs."""
         self._step, self._number = self._step + 1, 0
 
+    def numbers(self, gather: Gather) -> int:
+        """How many it selects by: one for each index of the table, or the point's k ids."""
+        rule = self._rules[id(gather)]
+        return rule.k if rule.by == "ids" else self._plan.tables[gather.table].count
+
     def gather(self, gather: Gather, scores: npt.NDArray[Any] | None) -> Iterator[Launched]:
         """Each launch of the gather's dispatches, in order, when its records and ticket are there.
 
-        scores  that it selects by, from the first on
+        scores  that it selects by: as many as `numbers` says
         """
         rule, table = self._rules[id(gather)], gather.table
         done = self._machine.gather(table, rule, scores, self._step, gather.tile)

@@ -24,6 +24,7 @@ from toolkit.executors.opencl.gather import Gatherer
 from toolkit.executors.opencl.memory import PlanMemory
 from toolkit.executors.opencl.variants import BoundDispatch, VariantChoice
 from toolkit.executors.spans import Span
+from toolkit.plan.checks.values import RECORDS
 from toolkit.plan.expr import evaluate
 from toolkit.plan.reader import RECOMPILE
 from toolkit.plan.schema import (
@@ -265,12 +266,17 @@ class PhaseExecutor:
     def _gather(self, bound: BoundPhase, number: int, step: Gather) -> None:
         """Launch the dispatches once for each part of what is selected."""
         assert self._gatherer
-        source = step.select.source
-        scores = None if source is None else self.argument(bound.phase.name, source).reshape(-1)
-        for launch in self._gatherer.gather(step, scores):
-            self._values["records"] = launch.records
-            for inside, dispatch in enumerate(step.dispatches):
-                self._launch(bound, (number, inside), dispatch, step, launch.slots)
+        source, scores = step.select.source, None
+        if source is not None:  # it may have more numbers, of other rows
+            memory, item = self._memory.of(source, bound.scratch), self._item(bound.phase, source)
+            scores = self._read(memory, item.dtype, (self._gatherer.numbers(step),))
+        try:
+            for launch in self._gatherer.gather(step, scores):
+                self._values[RECORDS] = launch.records
+                for inside, dispatch in enumerate(step.dispatches):
+                    self._launch(bound, (number, inside), dispatch, step, launch.slots)
+        finally:
+            self._values.pop(RECORDS, None)
 
     def _launch(
         self,

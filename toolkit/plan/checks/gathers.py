@@ -1,11 +1,12 @@
 """What gathers must be: records of a table, selected by what an earlier step has computed."""
 
+import math
 from collections.abc import Iterator
 
 from toolkit.errors import PocketError
 from toolkit.plan.checks.phases import OUTSIDE, dispatch_problems
-from toolkit.plan.checks.values import index_problems
-from toolkit.plan.expr import maximum, product
+from toolkit.plan.checks.values import RECORDS, index_problems
+from toolkit.plan.expr import interval
 from toolkit.plan.reader import damaged
 from toolkit.plan.schema import (
     SELECTORS,
@@ -21,7 +22,6 @@ from toolkit.plan.schema import (
 )
 
 INSIDE = (*OUTSIDE, "ticket", "slots")  # what dispatches of a gather may read
-RECORDS = "records"  # the symbol of their grids: how many are in the ticket
 COUNTED = ("top", "ids")  # selectors that say how many
 
 
@@ -40,8 +40,8 @@ def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator
     yield from index_problems(f"{at}.table", step.table, len(plan.tables))
     table = plan.tables[step.table]
     names = [part.name for part in table.parts]
-    if not step.parts or [name for name in names if name in step.parts] != list(step.parts):
-        yield damaged(f"{at}.parts", f"they are not among {', '.join(names)}, in this order")
+    if list(step.parts) != names:  # executors keep whole records
+        yield damaged(f"{at}.parts", f"they are not {', '.join(names)}, in this order")
     if not 0 <= step.tile <= table.count:
         yield damaged(f"{at}.tile", f"{step.tile} is no number of its {table.count} records")
     if not step.dispatches:
@@ -71,7 +71,8 @@ def _select_problems(at: str, select: Select, table: Table) -> Iterator[PocketEr
 def _source_problems(
     at: str, step: Gather, before: tuple[Step, ...], phase: Phase, plan: Plan
 ) -> Iterator[PocketError]:
-    """Numbers for all indices of the table, which a dispatch has written."""
+    """Numbers for all indices of the table, whatever the symbols are, which a dispatch has
+    written."""
     ref, select, table = step.select.source, step.select, plan.tables[step.table]
     if ref is None or ref[0] != "scratch":
         yield damaged(at, f"{ref} is no scratch tensor")
@@ -79,7 +80,8 @@ def _source_problems(
     yield from index_problems(f"{at}[1]", int(ref[-1]), len(phase.scratch))
     source = phase.scratch[int(ref[-1])]
     dtype, count = ("i32", select.k) if select.by == "ids" else ("f32", table.count)
-    if source.dtype != dtype or maximum(product(source.shape), plan.box(phase)) < count:
+    least = math.prod(interval(dim, plan.box(phase))[0] for dim in source.shape)
+    if source.dtype != dtype or least < count:
         because = f"it is {source.dtype} {list(source.shape)}, {count} of {dtype} are read"
         yield damaged(at, because)
     dispatches = [each for each in before if isinstance(each, Dispatch)]

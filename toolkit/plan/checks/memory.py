@@ -5,12 +5,18 @@ from collections.abc import Iterator, Sequence
 
 from toolkit.errors import PocketError
 from toolkit.plan.checks.phases import INT32_MAX
-from toolkit.plan.checks.values import duplicate_problems, index_problems, storage_problems
+from toolkit.plan.checks.values import (
+    RECORDS,
+    duplicate_problems,
+    index_problems,
+    storage_problems,
+)
 from toolkit.plan.expr import Box, symbols_of
 from toolkit.plan.reader import damaged
 from toolkit.plan.schema import STATE_LAYOUTS, UPDATES, Buffer, State, SymbolDecl
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+RESERVED = ("min", "max", RECORDS)  # they mean something else in an expression
 MOST_SLOTS = 2**20
 
 
@@ -25,7 +31,7 @@ def symbol_problems(symbols: Sequence[SymbolDecl]) -> Iterator[PocketError]:
 
 
 def _problems_of(at: str, s: SymbolDecl) -> Iterator[PocketError]:
-    if not NAME.fullmatch(s.name) or s.name in ("min", "max"):
+    if not NAME.fullmatch(s.name) or s.name in RESERVED:
         yield damaged(f"{at}.name", f"{s.name!r} is no name of a symbol")
     if s.kind not in ("input", "count"):
         yield damaged(f"{at}.kind", f"unknown kind {s.kind!r}")

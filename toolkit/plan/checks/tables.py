@@ -92,10 +92,12 @@ def _point_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketError]:
         if len(getattr(point, key)) != len(plan.tables):
             yield damaged(f"{at}.{key}", f"there are {len(plan.tables)} tables")
     for i, table in enumerate(plan.tables):
-        found = point.dense[i], point.pinned[i], point.slots[i]
-        if not 0 <= found[0] <= found[1] <= found[2] <= table.count:
-            because = f"of {table.count} records {found} are dense, pinned and kept"
+        found = point.pinned[i], point.slots[i]
+        if not 0 <= found[0] <= found[1] <= table.count:
+            because = f"of {table.count} records {found} are pinned and kept"
             yield damaged(f"{at}.slots[{i}]", because)
+        if point.dense[i]:  # no executor computes what isn't selected
+            yield damaged(f"{at}.dense[{i}]", f"{point.dense[i]} records cannot be kept so")
     if not 0 <= point.memory <= MOST_BYTES:
         yield damaged(f"{at}.memory", f"{point.memory} is no size in bytes")
     if point.policy not in POLICIES:

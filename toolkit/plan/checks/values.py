@@ -7,6 +7,7 @@ from toolkit.plan.expr import Box, Expr, interval, maximum, product, symbols_of
 from toolkit.plan.reader import damaged
 from toolkit.plan.schema import DTYPE_BYTES
 
+RECORDS = "records"  # the symbol that only grids inside of a gather know: how many are in a ticket
 MOST_BYTES = 2**42  # of anything: sums of a plan stay far below 64 bits
 
 

@@ -79,7 +79,7 @@ class Select:
 class Gather:
     """Select records of a table, make them resident, and run dispatches over them.
 
-    parts  of the records that are read
+    parts  of the records that are read: all of them, as executors keep whole records
     tile   how many records the dispatches run over at a time; 0: as many as the point says
     """
 
