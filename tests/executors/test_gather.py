@@ -19,6 +19,8 @@ from toy import CHUNK
 from toolkit.errors import PocketError
 from toolkit.executors.dump import Dumped
 from toolkit.executors.host import HostExecutor
+from toolkit.executors.opencl.flash_files import FlashFiles
+from toolkit.executors.opencl.gather import Gatherer, Piece
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.access_trace import AccessTrace, line
 from toolkit.offload.counts import Counts
@@ -176,8 +178,8 @@ def test_a_trace_that_cannot_be_written(
 ) -> None:
     """No slot holds what was never read. The runner's: tests/runner/test_gather.py."""
     executor = HostExecutor(flash.folder, memory=100_000, trace=tmp_path / "trace")
-    with monkeypatch.context() as patched, pytest.raises(PocketError):
-        patched.setattr(AccessTrace, "write", Mock(side_effect=OSError("full")))
+    with monkeypatch.context() as patched, pytest.raises(PocketError, match="full"):
+        patched.setattr(AccessTrace, "write", Mock(side_effect=PocketError("full")))
         executor.prefill(IDS, 0)
     is_right(executor, flash, 3)
     executor.close()
@@ -198,6 +200,64 @@ def test_halves_are_counted_when_a_gather_is_done(flash: FlashToy, cache: Path) 
         executor.close()
     assert found[0] == found[1] and [each["value"] for each in found[0]] == ["part"]
     assert found[0][0]["not_finite"] > 2
+
+
+def test_a_trace_without_room_says_so(flash: FlashToy, tmp_path: Path) -> None:
+    """Nor is it the device's failure; and the rest is closed."""
+    (tmp_path / "trace").symlink_to("/dev/full")
+    executor = HostExecutor(flash.folder, trace=tmp_path / "trace")
+    assert held() == [FILE, "full", "trace.scores"]
+    with pytest.raises(PocketError, match="cannot write the trace"):
+        for _ in range(99):  # until what has gathered is written
+            executor.prefill(IDS, 0)
+    with contextlib.suppress(PocketError):  # what is left may be as much as it can't write
+        executor.close()
+    assert not held()
+
+
+def test_an_executor_that_cannot_begin_keeps_no_file_open(
+    flash: FlashToy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FlashFiles, "read", Mock(side_effect=PocketError("cut")))
+    with pytest.raises(PocketError, match="cut"):
+        HostExecutor(flash.folder, trace=tmp_path / "trace")
+    assert not held()
+
+
+def test_pinned_records_come_a_read_at_a_time(
+    flash: FlashToy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all of them in memory, and then once more in their slots."""
+    placed, place = list[int](), Gatherer._place
+
+    def counted(self: Gatherer, memory: Any, table: int, content: list[Piece], *of: Any) -> None:
+        placed.append(sum(len(piece.content) for piece in content))
+        place(self, memory, table, content, *of)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Gatherer, "_place", counted)
+        executor = HostExecutor(flash.folder)
+    assert len(placed) > 2 and max(placed) <= max(p["max_read"] for p in flash.plan["points"])
+    is_right(executor, flash, 3)
+    executor.close()
+
+
+def test_a_device_that_fails_at_the_end_leaves_no_file_open(flash: FlashToy) -> None:
+    executor = HostExecutor(flash.folder)
+    failing = Mock(wraps=executor.phases._queue, finish=Mock(side_effect=OSError("lost")))
+    executor.phases._queue = failing
+    with pytest.raises(PocketError, match="the device failed"):
+        executor.close()
+    assert not held()
+
+
+def held() -> list[str]:
+    """Names of open files of records and traces."""
+    found = list[str]()
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that by which they are listed
+            found.append(Path(os.readlink(each)).name)
+    return sorted({FILE, "full", "trace", "trace.scores"} & set(found))
 
 
 def test_dumps_show_what_a_gather_wrote(flash: FlashToy) -> None:

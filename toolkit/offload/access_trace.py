@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from toolkit.errors import PocketError
 from toolkit.offload.machine import Outcome
 from toolkit.offload.selection import Array
 
@@ -47,16 +50,29 @@ class AccessTrace:
     """The lines in a file, and beside it, in `path`.scores, the f32 that each was chosen by."""
 
     def __init__(self, path: Path) -> None:
-        self._lines = path.open("w")
-        self._scores = path.with_name(f"{path.name}.scores").open("wb")
+        """Raises PocketError where a file can't be written, as `write` and `close` do."""
+        self._path, scores = path, path.with_name(f"{path.name}.scores")
+        with self._writing(), ExitStack() as opened:
+            self._lines = opened.enter_context(path.open("w"))
+            self._scores = opened.enter_context(scores.open("wb"))
+            self._opened = opened.pop_all()
 
     def write(self, step: int, gather: int, outcome: Outcome, scores: Array | None) -> None:
         """One gather; what selects by ids, or all, has no scores."""
-        self._lines.write(f"{line(step, gather, outcome)}\n")
-        if scores is not None and scores.dtype == np.float32:
-            self._scores.write(scores.tobytes())
+        with self._writing():
+            self._lines.write(f"{line(step, gather, outcome)}\n")
+            if scores is not None and scores.dtype == np.float32:
+                self._scores.write(scores.tobytes())
 
     def close(self) -> None:
         """Write what has gathered."""
-        self._lines.close()
-        self._scores.close()
+        with self._writing():
+            self._opened.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            what, hint = f"cannot write the trace {self._path}", "see that there is room for it"
+            raise PocketError(what, error, hint) from None

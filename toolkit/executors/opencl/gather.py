@@ -9,6 +9,7 @@ import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from toolkit.offload.access_trace import AccessTrace
 from toolkit.offload.clusters import Launch
 from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash
-from toolkit.offload.machine import Machine, Outcome
+from toolkit.offload.machine import Change, Machine, Outcome
 from toolkit.offload.points import choose_point, slot_bytes
 from toolkit.offload.selection import at_point
 from toolkit.plan.schema import Gather, Plan, Ref, Select, Table
@@ -74,21 +75,18 @@ class Gatherer:
         self._plan, self._queue = plan, queue
         self._machine = Machine(plan.tables, self.point, REAL, orders)
         self._rules = self._rules_of(plan)
-        self._files = FlashFiles(path, plan)
-        self._trace = AccessTrace(trace) if trace else None
         self._counts = Counts()
         self._step, self._number = -1, 0  # of the run, and of the gather within it
-        slots = zip(self.point.slots, plan.tables, strict=True)
-        self._slots = [self._buffer("slots", count * table.bytes) for count, table in slots]
-        gathers = [g for phase in plan.phases for g in phase.gathers()]
-        cluster = self.point.cluster
-        staged = max(at_once(plan, g, cluster) * plan.tables[g.table].bytes for g in gathers)
-        self._staging = self._buffer("streamed records", staged)
-        most = max(table.count for table in plan.tables)
-        self._ticket = self._buffer("the ticket", 4 * (HEAD + 2 * most))
-        for number, opened in enumerate(self._machine.opening):
-            if content := self._read(number, opened.runs):
-                self._place(self._slots[number], number, content, *opened.moves.admitted.T)
+        with ExitStack() as self._closing:
+            self._files = FlashFiles(path, plan)
+            self._closing.callback(self._files.close)
+            self._trace = AccessTrace(trace) if trace else None
+            if self._trace:
+                self._closing.callback(self._trace.close)
+            self._allocate()
+            for number, opened in enumerate(self._machine.opening):
+                self._pin(number, opened)
+            self._closing = self._closing.pop_all()  # all of it is there: `close` has the rest
 
     def memory(self, table: int) -> Mapping[Ref, cl.Buffer]:
         """What the words of a gather's dispatches mean; `slots` until a launch says otherwise."""
@@ -127,12 +125,29 @@ class Gatherer:
         return {**facts, **vars(self._counts), "late_share": 0.0}
 
     def close(self) -> None:
-        """Close the files, and give the memory back."""
-        self._files.close()
-        if self._trace:
-            self._trace.close()
-        for memory in (*self._slots, self._staging, self._ticket):
-            memory.release()
+        """Close the files, and give the memory back; all of it, whatever fails."""
+        self._closing.close()
+
+    def _allocate(self) -> None:
+        """Slots, and what is between them and the files."""
+        tables, point = self._plan.tables, self.point
+        slots = zip(point.slots, tables, strict=True)
+        self._slots = [self._buffer("slots", count * table.bytes) for count, table in slots]
+        gathers = [g for phase in self._plan.phases for g in phase.gathers()]
+        cluster = point.cluster
+        staged = max(at_once(self._plan, g, cluster) * tables[g.table].bytes for g in gathers)
+        self._staging = self._buffer("streamed records", staged)
+        most = max(table.count for table in tables)
+        self._ticket = self._buffer("the ticket", 4 * (HEAD + 2 * most))
+
+    def _pin(self, table: int, opened: Change) -> None:
+        """Records that never leave, a read at a time: memory has no room for all of them twice."""
+        admitted, its = opened.moves.admitted, self._plan.tables[table]
+        starts = its.offset + admitted[:, 0] * its.stride
+        places = np.searchsorted(opened.runs[:, 0], starts, side="right") - 1
+        for number in range(len(opened.runs)):
+            content = self._read(table, opened.runs[number : number + 1])
+            self._place(self._slots[table], table, content, *admitted[places == number].T)
 
     def _launches(self, table: int, done: Outcome) -> Iterator[Launched]:
         begins = True
@@ -185,7 +200,9 @@ class Gatherer:
 
     def _buffer(self, name: str, nbytes: int) -> cl.Buffer:
         with opencl_errors(f"cannot allocate {nbytes} bytes for {name}"):
-            return cl.Buffer(self._queue.context, FLAGS.READ_WRITE, max(4, nbytes))
+            found = cl.Buffer(self._queue.context, FLAGS.READ_WRITE, max(4, nbytes))
+        self._closing.callback(found.release)
+        return found
 
 
 def _records_in(content: list[Piece], table: Table, records: Ints) -> Bytes:

@@ -5,6 +5,7 @@ they mean for a language model (chunks, positions, the token loop) stands in exe
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,12 +240,13 @@ class PhaseExecutor:
 
     def close(self) -> None:
         """Wait for the device and give its memory back."""
-        with opencl_errors("the device failed"):
-            self._queue.finish()
-        self._bound.clear()
-        if self._gatherer:
-            self._gatherer.close()
-        self._memory.release()
+        with ExitStack() as closing:  # whatever fails before
+            closing.callback(self._memory.release)
+            if self._gatherer:
+                closing.callback(self._gatherer.close)
+            closing.callback(self._bound.clear)
+            with opencl_errors("the device failed"):
+                self._queue.finish()
 
     def _choose(
         self, step: Dispatch, phase: Phase, scratch: list[cl.Buffer], gather: Gather | None
