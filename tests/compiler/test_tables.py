@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,13 @@ from onnx_passes.ir.graph import needed
 from onnx_passes.weights import e0m4
 from opencl_kernels.formats import Array
 from opencl_kernels.layouts import F16, quantized
+from opencl_kernels.matmul.epilogue import ended
+from opencl_kernels.matmul.glu import Glu
+from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.records import packing
 from opencl_kernels.records.record import Record
 from toolkit.compiler import pipeline
+from toolkit.compiler.lowering.records.endings import tile_ending
 from toolkit.compiler.pipeline import rewritten_for
 from toolkit.compiler.report import CompileReport
 from toolkit.compiler.source import load_source
@@ -222,6 +227,35 @@ def some_mask() -> Mask:
     A = e0m4.quantize(rng.standard_normal((16, 32)).astype(np.float32), 32)
     B = e0m4.quantize(rng.standard_normal((F, 16)).astype(np.float32), 16)
     return Mask(A, B, rng.standard_normal(F).astype(np.float32), 0.25)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_column_without_a_record_is_0(given: bool) -> None:
+    """Though what index 0 has be infinite in halves."""
+    tile, width, rows = 16, 20, 3
+    side = SimpleNamespace(bias="b", first=0, width=width)
+    ffn = SimpleNamespace(gate=side, up=side, act="Relu(v)", up_act="v", width=width)
+    weights = SimpleNamespace(vector=lambda *_: ("weight", 0))
+    b: Any = SimpleNamespace(weights=weights, elements=lambda _: rows * width)
+    tabled: Any = SimpleNamespace(ffn=ffn)
+    ending = tile_ending(b, tabled, tile, ("scratch", 0) if given else None)
+    glu = None if given else Glu(tile, "relu")
+    sizes = {"M": rows, "N": tile * (1 if given else 2), "K": 32, "x": "f16", "y": "f16"}
+    case = Product(**sizes, w=F16, glu=glu, epilogue=ending.text, inputs=tuple(ending.inputs))
+    indices = np.random.default_rng(0).permutation(np.arange(1, width))[:7]
+    ticket = np.zeros(4 + 2 * tile, np.int32)
+    ticket[0], ticket[5:19:2] = 7, indices
+    bias = np.linspace(-2, 2, width, dtype=np.float32)
+    bias[0] = 6e4
+    gates = np.tile(bias, (rows, 1))
+    known = {("ticket",): ticket, ("weight", 0): bias, ("scratch", 0): gates.reshape(-1)}
+    inputs = {name: known[ref] for name, ref in ending.refs.items()}
+    sums = np.random.default_rng(1).standard_normal((2, rows, tile)).astype(np.float32)
+    found = ended(case, inputs, sums[0], None if given else sums[1])
+    up = sums[0 if given else 1][:, :7] + bias[indices]
+    gate = gates[:, indices] if given else sums[0][:, :7] + bias[indices]
+    np.testing.assert_allclose(found[:, :7], np.maximum(gate, 0) * up, rtol=1e-5, atol=1e-6)
+    assert not found[:, 7:].any()
 
 
 def test_of_several_texts_nothing_is_selected(tmp_path: Path) -> None:

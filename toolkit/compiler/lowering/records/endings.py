@@ -1,7 +1,8 @@
 """What a product of a tile's rows ends with: hidden units, as an expression over its sums.
 
 Biases, and gates that are given, belong to indices: the ticket says which index a column has. A
-column without a record gets what index 0 has; no weight of the next product reads it.
+column without a record is 0: weights of 0 come after it, and what index 0 has may be infinite in
+halves.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class TileEnding:
 
     def read(self, ref: Ref, operand: Operand) -> str:
         """The name of an input."""
-        known = next((name for name, each in self.refs.items() if each == ref), None)
+        known = self.name_of(ref)
         if known is not None:
             return known
         name = f"a{len(self.inputs)}"
@@ -40,9 +41,18 @@ class TileEnding:
         return name
 
     def index(self, tile: int) -> str:
-        """Of the record that a column has."""
+        """Of the record that a column has; one without reads what index 0 has."""
         ticket = self.read(TICKET, Operand("i32", HEAD + 2 * tile))
         return f"Where(i1 < {ticket}[0], {ticket}[{HEAD + 1} + 2 * i1], 0)"
+
+    def there(self, text: str) -> str:
+        """What a column with a record is; 0 without, where anything is read by index."""
+        ticket = self.name_of(TICKET)
+        return text if ticket is None else f"Where(i1 < {ticket}[0], {text}, 0.0)"
+
+    def name_of(self, ref: Ref) -> str | None:
+        """Of an input, if it is read."""
+        return next((name for name, each in self.refs.items() if each == ref), None)
 
 
 def tile_ending(b: PhaseBuilder, tabled: Tabled, tile: int, gates: Ref | None) -> TileEnding:
@@ -63,11 +73,12 @@ def tile_ending(b: PhaseBuilder, tabled: Tabled, tile: int, gates: Ref | None) -
             name = found.read(gates, Operand("f32", b.elements(gates)))
             given = f"{name}[i0 * {ffn.width} + {found.index(tile)}]"
             hidden = f"{applied(ffn.act, given)} * {hidden}"
-        found.text = "" if hidden == f"({SUM})" else hidden
+        found.text = "" if hidden == f"({SUM})" else found.there(hidden)
         return found
     gate, up = biased(SUM, gate=True), biased(UP, gate=False)
     known = ffn.act in UNITS and ffn.up_act == SUM and (gate, up) == (SUM, UP)
-    found.text = "" if known else f"{applied(ffn.act, gate)} * {applied(ffn.up_act, up)}"
+    hidden = f"{applied(ffn.act, gate)} * {applied(ffn.up_act, up)}"
+    found.text = "" if known else found.there(hidden)
     return found
 
 
