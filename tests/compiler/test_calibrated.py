@@ -141,6 +141,7 @@ def test_a_plan_knows_its_calibration(model: Path, tmp_path: Path) -> None:
     assert "compile the model again" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_points_are_planned_and_their_times_predicted(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ def _fault(launch: Launch) -> str:
     return f"{kernel.name} {case} {knobs}: {found}, {said} bytes said" if wrong else ""
 
 
+@pytest.mark.slow
 def test_kernels_of_a_real_model_have_no_private_memory() -> None:
     """And take the local memory that they require; kernels that it has none of are another's."""
     own = list(distinct([OF_ONE], ["f16"], ["e0m4"]))

@@ -104,7 +104,17 @@ def launches(name: str) -> Iterator[tuple[Kernel, Case, Knobs, Program]]:
                 yield kernel, case, knobs, program
 
 
-@pytest.mark.parametrize("name", sorted(of_gpus() - ALONE))
+LONG = ("sample", "sample_pick")  # to interpret
+
+
+def slow_if(slow: bool) -> tuple[pytest.MarkDecorator, ...]:
+    return (pytest.mark.slow,) if slow else ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=slow_if(each in LONG)) for each in sorted(of_gpus() - ALONE)],
+)
 def test_any_wave_may_go_first(name: str) -> None:
     assert any(take_turns(*each) for each in launches(name))
 
@@ -165,7 +175,10 @@ DRILLS: dict[str, tuple[Case, int, list[int]]] = {
 }
 
 
-@pytest.mark.parametrize("name", DRILLS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=slow_if(each not in ("rmsnorm", "gemv_half"))) for each in DRILLS],
+)
 def test_a_barrier_that_is_gone_is_found(name: str) -> None:
     case, width, spared = DRILLS[name]
     assert missed(name, case, width) == spared
