@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from math import prod
 
 import numpy as np
@@ -41,6 +42,7 @@ pytestmark = needs_clang
 WIDTHS = (4, 16, 64)  # of waves: the first Malis', today's, Adreno's
 SHUFFLED = 16  # at least, where items of a sub-group exchange what they have
 QUICK = 60_000  # operations of a case of the quick test
+MORE = 3  # launches of a kernel that the slow test interprets, in up to six ways each
 ROOM = 32768  # bytes of local memory
 
 
@@ -121,8 +123,8 @@ def test_any_wave_may_go_first(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(of_gpus()))
-def test_any_wave_may_go_first_in_every_case(name: str) -> None:
-    ran = sum(take_turns(*each) for each in launches(name))
+def test_any_wave_may_go_first_in_more_cases(name: str) -> None:
+    ran = sum(take_turns(*each) for each in islice(launches(name), MORE))
     assert (ran == 0) == (name in ALONE)
 
 
