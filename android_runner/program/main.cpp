@@ -89,7 +89,7 @@ bool number(const std::string &word, int &value) {
 }
 
 bool bytes(const std::string &word, std::optional<int64_t> &value) {
-  if (!word.empty()) value = atoll(word.c_str());
+  if (!word.empty()) value = strtoll(word.c_str(), nullptr, 10);
   return word.size() < 17 && word.find_first_not_of("0123456789") == std::string::npos;
 }
 
