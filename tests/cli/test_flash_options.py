@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -26,10 +27,12 @@ def call(*words: object) -> Result:
 
 
 def test_the_profiles_of_the_option_are_those_there_are() -> None:
+    @click.command()
     @FLASH
     def command() -> None: ...
 
-    (option,) = command.__click_params__  # type: ignore[attr-defined]
+    (option,) = command.params
+    assert isinstance(option.type, click.Choice)
     assert list(option.type.choices) == [each.name for each in FLASHES]
 
 

@@ -1,17 +1,13 @@
-"""Plans with networks in flash: what the records hold, what is computed of them, the budget."""
+"""Plans with networks in flash: what the records hold, and what is computed of them."""
 
-import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import pytest
-from changed_decoder import CONSTANTS, DOWN
-from pass_helpers import SHARED, text
-from tiny_decoder import decoder_text
+from flash_networks import KINDS, F, made
+from pass_helpers import SHARED
 
 import toolkit
 from onnx_passes.analysis.ffn import Ffn, find_ffns
@@ -28,91 +24,13 @@ from opencl_kernels.records.record import Record
 from toolkit.compiler import pipeline
 from toolkit.compiler.lowering.records.endings import tile_ending
 from toolkit.compiler.pipeline import rewritten_for
-from toolkit.compiler.report import CompileReport
 from toolkit.compiler.source import load_source
-from toolkit.errors import PocketError
 from toolkit.evaluation.verify import verify
 from toolkit.plan.load import load_plan
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan, Table
 
-F = 700  # several tiles, and a rest
-WIDE = tuple((f"float[{a}] {name}", f"float[{b}] {name}") for a, b, name in (
-    ("32, 48", f"32, {F}", "wg"), ("32, 48", f"32, {F}", "wu"), ("48, 32", f"{F}, 32", "wd"),
-))  # fmt: skip
-GATED = (
-    "gate = MatMul(y, wg)  up = MatMul(y, wu)  sg = Sigmoid(gate)  act = Mul(gate, sg)\n"
-    "  mix = Mul(act, up)"
-)
-BIASED = "g0 = MatMul(y, wg) gate = Add(g0, bg) u0 = MatMul(y, wu) up = Add(u0, bu)"
-RELU = "gate = MatMul(y, wg) up = MatMul(y, wu) act = Relu(gate) mix = Mul(act, up)"
-KINDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
-    "swiglu": ((), ""),
-    "reglu": (((GATED, RELU),), ""),
-    "biased reglu": (
-        (
-            (GATED, f"{BIASED} act = Relu(gate) mix = Mul(act, up)"),
-            (DOWN, "d0 = MatMul(mix, wd) down = Add(d0, bd)"),
-        ),
-        f", float[{F}] bg, float[{F}] bu, float[32] bd",
-    ),
-    "biased swiglu": (
-        ((GATED, f"{BIASED} sg = Sigmoid(gate) act = Mul(gate, sg) mix = Mul(act, up)"),),
-        f", float[{F}] bg, float[{F}] bu",
-    ),
-    "fatrelu": (
-        (
-            (
-                GATED,
-                """gate = MatMul(y, wg) up = MatMul(y, wu) much = Greater(gate, tau)
-          act = Where(much, gate, fzero) mix = Mul(act, up)""",
-            ),
-        ),
-        ", float tau = {0.5}",
-    ),
-    "drelu": (
-        (
-            (
-                GATED,
-                """gate = MatMul(y, wg) up = MatMul(y, wu) act = Relu(gate) ru = Relu(up)
-          mix = Mul(act, ru)""",
-            ),
-        ),
-        "",
-    ),
-    "gated by erf": (
-        (
-            (
-                GATED,
-                """gate = MatMul(y, wg) up = MatMul(y, wu) e = Erf(gate) act = Mul(gate, e)
-          mix = Mul(up, act)""",
-            ),
-        ),
-        "",
-    ),
-    "no gate": (
-        ((GATED, "u0 = MatMul(y, wu) up = Add(u0, bu) r = Relu(up) mix = Mul(r, r)"),),
-        f", float[{F}] bu",
-    ),
-}
 TRAINED = {"silu": "75%", "relu": "90%"}  # what their networks leave room for
-
-
-def made(folder: Path, kind: str, **options: Any) -> CompileReport:
-    """The tiny decoder with such a network, of weights that halves hold as they are."""
-    changes, constants = KINDS[kind]
-    source = decoder_text()
-    for old, new in ((CONSTANTS, CONSTANTS + constants), *WIDE, *changes):
-        assert old in source
-        source = source.replace(old, new)
-    model = text(source)
-    for value in model.graph.initializers.values():
-        if value.dtype == ir.DataType.FLOAT and value.const_value is not None:
-            rounded = np.clip(value.const_value.numpy(), -6e4, 6e4).astype(np.float16)
-            value.const_value = ir.tensor(rounded.astype(np.float32), name=value.name)
-    ir.save(model, folder / "model.onnx")
-    chosen = {"weights": "f16", "memory": "95%", "max_context": 32, "prefill_chunk": 8, **options}
-    return toolkit.compile(folder / "model.onnx", folder / "m.plan", **chosen)
 
 
 def networks(model: Path, plan: Plan) -> list[Ffn]:
@@ -267,75 +185,8 @@ def test_of_several_texts_nothing_is_selected(tmp_path: Path) -> None:
     assert done.figures["selector"] == "all"
 
 
-def test_a_plan_takes_its_budget_and_no_more(tmp_path: Path) -> None:
-    plan = (done := made(tmp_path, "swiglu")).plan
-    (table,), (point,) = plan.tables, plan.points
-    figures = done.figures
-    assert 0 < point.slots[0] < F and figures["slot_bytes"] == point.slots[0] * table.bytes
-    assert sum(figures["resident"].values()) == figures["resident_bytes"]
-    assert point.memory == figures["resident_bytes"] + figures["slot_bytes"]
-    assert figures["budget_bytes"] - table.bytes < point.memory <= figures["budget_bytes"]
-    assert figures["flash_bytes"] == F * table.stride
-    json.dumps(done.as_json())
-
-
-@pytest.mark.parametrize("memory", ["100%", "1G"])
-def test_a_budget_for_everything_gives_the_plan_without_one(tmp_path: Path, memory: str) -> None:
-    (tmp_path / "dense").mkdir()
-    dense = made(tmp_path / "dense", "swiglu", memory=None)
-    found = made(tmp_path, "swiglu", memory=memory)
-    names = sorted(p.relative_to(dense.path) for p in dense.path.rglob("*") if p.is_file())
-    for name in names:
-        ours, theirs = ((each.path / name).read_bytes() for each in (found, dense))
-        paths = (str(tmp_path).encode(), str(tmp_path / "dense").encode())
-        if name.name != "plan.json":
-            assert ours == theirs
-        else:  # they say where the model lies
-            assert _without_source(ours) == _without_source(theirs), paths
-    assert found.figures["resident_bytes"] <= found.figures["budget_bytes"]
-
-
-def _without_source(text: bytes) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(text)
-    del body["digest"], body["model"]["source"]
-    return body
-
-
 @pytest.mark.parametrize("chunk", [1, 2])
 def test_single_tokens_run_the_phase_that_is_for_them(tmp_path: Path, chunk: int) -> None:
     """Also where prefill takes no more at a time: it reads all neurons."""
     phase = token_phase(made(tmp_path, "reglu", prefill_chunk=chunk).plan)
     assert phase and {gather.select.by for gather in phase.gathers()} == {"above"}
-
-
-def test_a_budget_too_small_is_refused_with_the_sum(tmp_path: Path) -> None:
-    with pytest.raises(PocketError) as caught:
-        made(tmp_path, "swiglu", memory="20K")
-    error = caught.value
-    assert "20.0 kB is less than this model needs with its FFNs in flash" in error.what
-    for part in ("attention", "embedding and head", "keys and values", "scratch", "staging"):
-        assert part in error.because
-    assert error.hint.startswith("--memory ") and "--max-context" not in error.hint
-    made(tmp_path, "swiglu", memory=error.hint.split()[1].rstrip(","))  # and that fits
-
-
-@pytest.mark.parametrize("memory", ["80%", "260K"])
-def test_a_shorter_context_that_is_advised_fits(tmp_path: Path, memory: str) -> None:
-    """Also where the budget is a share, which shrinks with the context."""
-    with pytest.raises(PocketError) as caught:
-        made(tmp_path, "swiglu", memory=memory, max_context=1024)
-    context = re.search(r"--max-context (\d+)", caught.value.hint)
-    assert context
-    made(tmp_path, "swiglu", memory=memory, max_context=int(context[1]))
-
-
-@pytest.mark.parametrize("memory", ["", "much", "0", "-1G", "3T", "%", "1e9", "9" * 400])
-def test_what_is_no_size(tmp_path: Path, memory: str) -> None:
-    with pytest.raises(PocketError, match="is no size"):
-        made(tmp_path, "swiglu", memory=memory)
-
-
-def test_floats_of_32_bits_have_no_records(tmp_path: Path) -> None:
-    with pytest.raises(PocketError, match="none of it can be in flash") as caught:
-        made(tmp_path, "swiglu", weights="source", memory="60%")
-    assert "codes of 4 bits" in caught.value.because and "--weights e0m4" in caught.value.hint

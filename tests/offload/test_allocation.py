@@ -46,21 +46,6 @@ def test_it_is_the_best_of_all_combinations(count: int, unit: int) -> None:
         assert found.nbytes == sum(t.nbytes[i] for t, i in zip(tables, found.sizes, strict=True))
 
 
-def test_the_least_memory_for_a_time_is_the_inverse() -> None:
-    rng = np.random.default_rng(9)
-    tables = some_tables(rng, 4, 16)
-    most = sum(t.nbytes[-1] for t in tables)
-    allocation = Allocation(tables, most, units=most // 16)
-    for budget in rng.integers(most // 2, most, 10):
-        found = allocation.within(int(budget))
-        assert found is not None
-        least = allocation.least(found.seconds)
-        assert least is not None and least.nbytes <= found.nbytes
-        below = allocation.within(least.nbytes - 16)
-        assert below is None or below.seconds > found.seconds
-    assert allocation.least(0.0) is None
-
-
 def test_a_budget_below_the_least_sizes_has_no_share() -> None:
     tables = [Sizes((100, 200), (2.0, 1.0))] * 3
     allocation = Allocation(tables, 600)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +23,10 @@ def a_table(count: int, nbytes: int = 1280, stride: int = 2048) -> Table:
     return Table(f"{count}", "neuron", count, nbytes, stride, 0, 4096, ())
 
 
-def a_point(tables: int = 1, **changes: object) -> Point:
-    none = (0,) * tables
-    kept = {"slots": none, "pinned": none, "dense": none, "policy": "static"}
-    reads = {"gap": 8192, "max_read": 65536, "threads": 1, "cluster": 32}
-    return Point(memory=0, select=(0.0,) * tables, **{**kept, **reads, **changes})  # type: ignore[arg-type]
+def a_point(tables: int = 1, **changes: Any) -> Point:
+    none, select = (0,) * tables, (0.0,) * tables
+    point = Point(0, none, none, none, "static", select, 8192, 65536, threads=1, cluster=32)
+    return replace(point, **changes)
 
 
 def falling(rng: np.random.Generator, count: int, power: float = 3) -> Floats:

@@ -14,14 +14,13 @@ from onnx_passes.weights.lazy import part
 from opencl_kernels.formats import Array
 from opencl_kernels.map.expression import Node, evaluate
 from opencl_kernels.records.neurons import activation
+from toolkit.offload.legality import CALIBRATED, LEGALITY, verdict
 
 TRIED = np.concatenate([-np.logspace(2, -3, 40), [0], np.logspace(-3, 2, 40)])  # arguments
-SMOOTH = {  # activations that are zero nowhere but at 0
-    "silu": "v * Sigmoid(v)",
-    "gelu": "0.5 * v * (1.0 + Erf(v * 0.7071067811865476))",
-}
+GELU = "0.5 * v * (1.0 + Erf(v * 0.7071067811865476))"
 GATED = {"relu": "reglu", "silu": "swiglu", "gelu": "geglu"}
-ZEROING = ("reglu", "drelu", "fatrelu", "relu", "sqrelu")  # kinds with neurons that are zero
+# Kinds with neurons that are zero: what predicts these loses only what it misses.
+ZEROING = frozenset(kind for kind in LEGALITY if verdict(kind, "lowrank") is CALIBRATED)
 
 
 @dataclass(frozen=True)
@@ -122,5 +121,5 @@ def _kind(node: Node) -> str:
     if not found[TRIED <= 0].any():
         positive = TRIED[TRIED > 0]
         return "sqrelu" if np.allclose(found[TRIED > 0], positive**2, rtol=1e-4) else "relu"
-    gelu = np.asarray(evaluate(activation(SMOOTH["gelu"]), {"v": TRIED}))
+    gelu = np.asarray(evaluate(activation(GELU), {"v": TRIED}))
     return "gelu" if np.allclose(found, gelu, atol=2e-3) else "silu"

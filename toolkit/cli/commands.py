@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import click
 
+from toolkit.cli import bench as cli_bench
 from toolkit.cli import calibrate as cli_calibrate
 from toolkit.cli import estimate as cli_estimate
 from toolkit.cli import phone as cli_phone
@@ -217,6 +218,7 @@ def help_(ctx: click.Context, name: str | None) -> None:
 
 for command in (
     *cli_run.COMMANDS,
+    cli_bench.bench,
     cli_calibrate.calibrate,
     cli_estimate.estimate,
     cli_phone.phone,

@@ -1,8 +1,7 @@
 """How much memory each table gets, so that a token takes least: exactly, for all budgets at once.
 
 Each table has a few sizes that it may have, and a time at each. A dynamic programme over tables and
-units of memory finds the least sum of times for every budget. The most speed in a budget is then a
-look-up, and the least memory for a speed the inverse.
+units of memory finds the least sum of times for every budget: each is a look-up then.
 """
 
 from __future__ import annotations
@@ -49,11 +48,6 @@ class Allocation:
         if budget < 0 or not np.isfinite(self._best[unit]):
             return None
         return self._share(unit)
-
-    def least(self, seconds: float) -> Share | None:
-        """The least memory in which all tables together take at most so long."""
-        fast = np.flatnonzero(self._best <= seconds)
-        return self._share(int(fast[0])) if len(fast) else None
 
     def _add(self, table: Sizes) -> npt.NDArray[np.intp]:
         """One table more: which of its sizes is best for each budget of all so far."""

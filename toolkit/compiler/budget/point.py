@@ -4,13 +4,12 @@ from dataclasses import replace
 
 from toolkit.compiler.budget.needs import most_at_once, needs, slot_bytes, spelled
 from toolkit.errors import PocketError
+from toolkit.offload.flash_model import flash
 from toolkit.plan.arena import round_up
 from toolkit.plan.schema import PAGE, Gather, Plan, Point
 from toolkit.tables import size
 
-# Of UFS 4.0 as PowerInfer-2 measured it (2.95 µs a read, 3.57 GB/s): what lies between two reads is
-# rather read as well where it takes less time than another read.
-GAP = int(2.95e-6 * 3.57e9) // PAGE * PAGE
+GAP = flash("ufs40").gap  # what lies between two reads is rather read as well
 MAX_READ = 512 * 1024  # bytes; above, its rate hardly grows
 THREADS = 1  # it has one queue of commands
 CLUSTER = 64  # records that are computed together: a launch costs as much as reading a few

@@ -1,8 +1,8 @@
 """The step gather on pyopencl: toolkit/offload decides, this reads, copies and launches.
 
 It goes step by step: a copy waits for what is computed, and ends before the next begins. So there
-is one ticket and one place for streamed records, and no event. The runner (android_runner/executor/
-gather.cpp) reads while the device works, and launches the same in the same order.
+is one ticket and one place for streamed records, and no event. The runner (android_runner/gather/)
+reads while the device works, and launches the same in the same order.
 """
 
 import time
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
+from opencl_kernels.records.gathered import HEAD
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.flash_files import FlashFiles
 from toolkit.executors.opencl.tables import order_of
@@ -32,7 +33,6 @@ from toolkit.plan.schema import Gather, Plan, Ref, Select, Table
 from toolkit.plan.table_figures import at_once
 
 FLAGS = cl.mem_flags
-HEAD = 4  # ints of a ticket before its pairs: count, begins, 0, 0
 REAL = Flash("the plan's own")  # no cost is imagined
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]

@@ -6,7 +6,6 @@ they mean for a language model (chunks, positions, the token loop) stands in exe
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy.typing as npt
 import pyopencl as cl
 
 from opencl_kernels.device_class import is_cpu_class
-from opencl_kernels.formats import DTYPES
 from toolkit.errors import PocketError
 from toolkit.executors.opencl.bound_phase import BoundPhase, Place, dispatches_of
 from toolkit.executors.opencl.device_choice import choose_device, info_of
@@ -23,6 +21,8 @@ from toolkit.executors.opencl.device_fit import check_fit, limits_of
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.gather import Gatherer
 from toolkit.executors.opencl.memory import PlanMemory
+from toolkit.executors.opencl.timeline import TimedLaunch, Timeline
+from toolkit.executors.opencl.transfers import Transfers
 from toolkit.executors.opencl.variants import BoundDispatch, VariantChoice
 from toolkit.executors.spans import Span
 from toolkit.plan.checks.values import RECORDS
@@ -52,17 +52,6 @@ OF_VARIANT = (
     CODES.INVALID_WORK_ITEM_SIZE,
     CODES.INVALID_GLOBAL_WORK_SIZE,
 )
-
-
-@dataclass(frozen=True)
-class TimedLaunch:
-    """A dispatch that ran while a profile is taken."""
-
-    run: int
-    phase: Phase
-    step: Dispatch
-    kernel: str
-    event: cl.Event
 
 
 class PhaseExecutor:
@@ -99,7 +88,7 @@ class PhaseExecutor:
         self._indices = {buffer.name: index for index, buffer in enumerate(plan.buffers)}
         self._bound: dict[str, BoundPhase] = {}
         self._values: dict[str, int] = {}
-        self._timed: list[TimedLaunch] | None = None  # while a profile is taken
+        self._timeline, self._transfers = Timeline(), Transfers(self._queue)
         self._runs = 0
 
     @property
@@ -137,7 +126,7 @@ class PhaseExecutor:
             words[s.slot : s.end] = value
             if isinstance(value, int):  # sizes are said in scalars only
                 self._values[s.name] = value
-        self._write(self._memory.symbols, words)
+        self._transfers.write(self._memory.symbols, words)
 
     def advance(self, symbol: str, value: int) -> None:
         """A phase that ran last has given the symbol this value itself."""
@@ -145,7 +134,7 @@ class PhaseExecutor:
 
     def write(self, buffer: str, content: npt.NDArray[Any], offset: int = 0) -> None:
         """Copy an array into a buffer, `offset` bytes after its start."""
-        self._write(self._buffer(buffer), content, offset)
+        self._transfers.write(self._buffer(buffer), content, offset)
 
     def run(
         self,
@@ -181,21 +170,11 @@ class PhaseExecutor:
         self, buffer: str, dtype: str, shape: Sequence[int], first: int = 0
     ) -> npt.NDArray[Any]:
         """Elements of a buffer from element `first` on, when all work enqueued has finished."""
-        return self._read(self._buffer(buffer), dtype, shape, first)
+        return self._transfers.read(self._buffer(buffer), dtype, shape, first)
 
     def read_later(self, buffer: str, into: npt.NDArray[Any], first: int) -> Callable[[], None]:
         """Enqueue a read of `into`'s size; call the answer before looking at it."""
-        with opencl_errors("cannot read from the device"):
-            offset, memory = first * into.itemsize, self._buffer(buffer)
-            copied = cl.enqueue_copy(
-                self._queue, into, memory, src_offset=offset, is_blocking=False
-            )
-
-        def wait() -> None:
-            with opencl_errors("the device failed"):
-                copied.wait()
-
-        return wait
+        return self._transfers.read_later(self._buffer(buffer), into, first)
 
     def dispatches(self, phase: str) -> int:
         """How many kernels a phase launches."""
@@ -221,7 +200,7 @@ class PhaseExecutor:
         bound = self._bound[phase]
         item = self._item(bound.phase, ref)
         shape = [evaluate(dim, self._values) for dim in item.shape]
-        return self._read(self._memory.of(ref, bound.scratch), item.dtype, shape)
+        return self._transfers.read(self._memory.of(ref, bound.scratch), item.dtype, shape)
 
     def name_of(self, phase: str, ref: Ref) -> str:
         """The name of the tensor that an argument of a dispatch means."""
@@ -229,14 +208,12 @@ class PhaseExecutor:
 
     def start_profile(self) -> None:
         """Note from here on when each kernel runs."""
-        self._timed = []
+        self._timeline.start()
 
     def take_profile(self) -> list[Span]:
         """When each dispatch ran that was noted; ends the noting."""
         self._queue.finish()
-        timed, self._timed = self._timed or [], None
-        with opencl_errors("kernel times are not taken"):
-            return [_span(each) for each in timed]
+        return self._timeline.take()
 
     def close(self) -> None:
         """Wait for the device and give its memory back."""
@@ -271,7 +248,7 @@ class PhaseExecutor:
         source, scores = step.select.source, None
         if source is not None:  # it may have more numbers, of other rows
             memory, item = self._memory.of(source, bound.scratch), self._item(bound.phase, source)
-            scores = self._read(memory, item.dtype, (self._gatherer.numbers(step),))
+            scores = self._transfers.read(memory, item.dtype, (self._gatherer.numbers(step),))
         try:
             for launch in self._gatherer.gather(step, scores):
                 self._values[RECORDS] = launch.records
@@ -304,9 +281,8 @@ class PhaseExecutor:
             self._variants.refuse(dispatch.variant, str(error))
             bound.replace(place, self._choose(step, bound.phase, bound.scratch, gather))
             return self._launch(bound, place, step, gather, slots)
-        if self._timed is not None:
-            kernel = self.plan.programs[dispatch.variant.program].kernel
-            self._timed.append(TimedLaunch(self._runs, bound.phase, step, kernel, event))
+        kernel = self.plan.programs[dispatch.variant.program].kernel
+        self._timeline.note(TimedLaunch(self._runs, bound.phase, step, kernel, event))
         return True
 
     def _item(self, phase: Phase, ref: Ref) -> Scratch | Buffer | Weight:
@@ -320,31 +296,3 @@ class PhaseExecutor:
             "weight": self.plan.weights,
         }
         return tables[ref[0]][ref[1]]
-
-    def _write(self, memory: cl.Buffer, content: npt.NDArray[Any], offset: int = 0) -> None:
-        with opencl_errors("cannot write to the device"):
-            cl.enqueue_copy(self._queue, memory, content, dst_offset=offset)
-
-    def _read(
-        self, memory: cl.Buffer, dtype: str, shape: Sequence[int], first: int = 0
-    ) -> npt.NDArray[Any]:
-        content = np.empty(tuple(shape), DTYPES[dtype])
-        with opencl_errors("cannot read from the device"):
-            if content.size:
-                offset = first * content.itemsize
-                cl.enqueue_copy(self._queue, content, memory, src_offset=offset)
-        return content
-
-
-def _span(launch: TimedLaunch) -> Span:
-    times = launch.event.profile
-    return Span(
-        launch.run,
-        launch.phase.name,
-        launch.step.name,
-        launch.kernel,
-        times.queued,
-        times.submit,
-        times.start,
-        times.end,
-    )
