@@ -1,6 +1,7 @@
 #include "executor/executor.h"
 
 #include "base/json.h"
+#include "base/os.h"
 
 namespace pocket {
 
@@ -31,8 +32,10 @@ void Executor::run(const Phase &phase, const PhaseRunner::Take &take) {
   runner_.run(runner_.bound(phase), symbols_, take);
 }
 
-void Executor::read(size_t buffer, size_t offset, void *into, size_t bytes) const {
+void Executor::read(size_t buffer, size_t offset, void *into, size_t bytes) {
+  const double asked_s = now();
   device_.read(memory_.buffer(buffer), offset, into, bytes);
+  runner_.pace().reached(device_.queue(0), asked_s);
 }
 
 PendingRead Executor::read_later(size_t buffer, size_t offset, void *into, size_t bytes) const {

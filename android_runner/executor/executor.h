@@ -46,7 +46,7 @@ class Executor {
 
   // After all that runs now. `read_later` returns at once; `into` is filled when its answer says
   // so.
-  void read(size_t buffer, size_t offset, void *into, size_t bytes) const;
+  void read(size_t buffer, size_t offset, void *into, size_t bytes);
   PendingRead read_later(size_t buffer, size_t offset, void *into, size_t bytes) const;
   void wait() const { device_.wait(); }
 

@@ -124,10 +124,30 @@ void Pace::settle(const Batch &batch) {
   if (!event) return;
   const double asked_s = now();
   cl::check(cl::WaitForEvents(1, &event), "clWaitForEvents");
+  conclude(batch, asked_s);
+}
+
+void Pace::conclude(const Batch &batch, double asked_s) {
   const double ended_s = now(), took_s = ended_s - std::max(batch.began_s, done_s_);
   const bool waited = ended_s - asked_s > WAITED_S;
   if (waited || took_s < batch.predicted_s) correct(batch, took_s / batch.predicted_s);
   done_s_ = waited ? ended_s : 0;
+}
+
+// Two batches that are under way have one end then, and are corrected as one. Without this, nobody
+// would learn of a run that is predicted to fit into a batch, and has ended before the next flush.
+void Pace::reached(cl::Queue queue, double asked_s) {
+  if (queue != queue_) return;
+  Batch first = std::exchange(flying_[0], {}), last = std::exchange(flying_[1], {});
+  if (last.programs.empty()) return;
+  if (!first.programs.empty()) {
+    last.began_s = first.began_s;
+    last.predicted_s += first.predicted_s;
+    for (const size_t program : first.programs)
+      if (std::find(last.programs.begin(), last.programs.end(), program) == last.programs.end())
+        last.programs.push_back(program);
+  }
+  conclude(last, asked_s);
 }
 
 void Pace::correct(const Batch &batch, double factor) {

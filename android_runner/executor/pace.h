@@ -40,6 +40,8 @@ class Pace {
   // Enqueues a dispatch that is not empty. Its code: 0 where the device takes it.
   cl::Int launch(cl::Queue queue, const BoundDispatch &dispatch, Profile *profile = nullptr);
   void flush();  // what has gathered; at the end of a run
+  // The host asked at that time for what lies behind all of a queue's work, and has it now.
+  void reached(cl::Queue queue, double asked_s);
 
   // For what is enqueued in another way: in how many pieces a dispatch is; whether another portion
   // may be given to the device together with some; and that portions are about to be.
@@ -65,6 +67,7 @@ class Pace {
   void gather(const Portion *portions, size_t count);
   void note(const Portion &portion);
   void settle(const Batch &batch);
+  void conclude(const Batch &batch, double asked_s);
   void correct(const Batch &batch, double factor);
 
   const double budget_s_;

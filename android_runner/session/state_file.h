@@ -9,7 +9,7 @@
 namespace pocket {
 
 // The first `past` positions; `note` is a JSON object of the caller's, or empty.
-void save_state(const std::string &path, const Plan &plan, const Executor &executor,
+void save_state(const std::string &path, const Plan &plan, Executor &executor,
                 const History &history, int64_t past, const std::string &note);
 
 // Nothing on the device changes unless the file is whole and of this plan.

@@ -52,7 +52,7 @@ std::string header(const Plan &plan, int64_t past, int64_t reached, const std::s
 
 }  // namespace
 
-void save_state(const std::string &path, const Plan &plan, const Executor &executor,
+void save_state(const std::string &path, const Plan &plan, Executor &executor,
                 const History &history, int64_t past, const std::string &note) {
   const int64_t most = history.length();
   if (past < 1 || past > most)

@@ -97,8 +97,11 @@ def test_at_most_two_flushes_are_unfinished(toy: Toy, watched: Watched) -> None:
     _, told = watched(toy)
     lines = told(PROMPT)
     assert lines.count("marked") > 5
-    for i in range(len(lines)):
-        assert lines[:i].count("marked") - lines[:i].count("waited") <= 2
+    unfinished = 0
+    for line in lines:
+        unfinished += (line == "marked") - (line == "waited")
+        unfinished *= line != "read"  # a read waits for all before it
+        assert unfinished <= 2
 
 
 def test_without_a_budget(toy: Toy, watched: Watched) -> None:
@@ -137,7 +140,7 @@ def test_a_prediction_that_is_too_short(toy: Toy, watched: Watched) -> None:
     spin = "for (volatile int i = 0; i < 200000; ++i);\n  y[row * D + d] = sum;"
     toy.sources["recall"] = toy.sources["recall"].replace("y[row * D + d] = sum;", spin)
     cut(toy, embed=1, remember=1, recall=1, logits=1, pick=1)
-    _, told = watched(toy)
+    _, told = watched(toy, "--slice", str(BUDGET // 8))  # far less than it takes on any processor
     assert len(pieces(told(PROMPT))[2]) == 1
     assert any(len(pieces(told(PROMPT))[2]) > 1 for _ in range(30))
 

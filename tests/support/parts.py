@@ -15,7 +15,7 @@ LONGEST = (  # files, by seconds of a cold run
     *("test_elf", "test_arm64", "test_oclgrind", "test_node_cases", "test_fuzz", "test_soak"),
     *("test_any_decoder", "test_kernel_bench", "test_tuner", "test_exports", "test_end_to_end"),
     *("test_kernels", "test_lowered_ops", "test_sweep", "test_every_pass", "test_phone_run"),
-    *("test_lowered_epilogues", "test_c_api", "test_quality"),
+    *("test_counts", "test_waves", "test_lowered_epilogues", "test_c_api", "test_quality"),
 )
 
 

@@ -222,6 +222,14 @@ int clWaitForEvents(unsigned n, const P *events) {
   return REAL(clWaitForEvents)(n, events);
 }
 
+int clEnqueueReadBuffer(P q, P buffer, unsigned blocking, size_t at, size_t size, P into,
+                        unsigned n, C waits, P event) {
+  const int code =
+      REAL(clEnqueueReadBuffer)(q, buffer, blocking, at, size, into, n, waits, event);
+  if (*setting("FAKE_LAUNCHES") && blocking) tell("read\n");
+  return code;
+}
+
 /* Hints that the real driver does not know are told and left out. */
 P clCreateContext(const intptr_t *props, unsigned n, C devices, P call, P data, int *code) {
   for (const intptr_t *at = props + 2; *at; at += 2) tell("context %lx=%lx\n", at[0], at[1]);
@@ -319,7 +327,7 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clCreateKernelsInProgram) OWN(clEnqueueNDRangeKernel) OWN(clCreateContext)
       OWN(clCreateCommandQueueWithProperties) OWN(clFlush) OWN(clFinish)
       OWN(clGetKernelWorkGroupInfo) OWN(clGetKernelSubGroupInfo) OWN(clCreateImage)
-      OWN(clEnqueueMarkerWithWaitList) OWN(clWaitForEvents)
+      OWN(clEnqueueMarkerWithWaitList) OWN(clWaitForEvents) OWN(clEnqueueReadBuffer)
       OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];
   snprintf(between, sizeof between, ",%s,", name);
