@@ -15,13 +15,23 @@
 #ifndef MB // rows of x for which W is read once; no more than there are
 #define MB 4
 #endif
+#ifndef STAGED // floats of local memory in which is kept what a norm makes of x
+#define STAGED 0
+#endif
 #include "matmul.clh"
 #include "strips.clh"
 #include "gemv_rows.clh"
+#include "strip_floats.clh"
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv(PARAMS) {
   __local float part[MB][SLICES][32];
+#if STAGED
+  __local float staged[STAGED];
+#endif
 #include "gemv_begin.clh"
+#if STAGED
+#include "strip_floats_staged.clh"
+#endif
   for (int strip = strip0; strip < strip1; strip++) {
 #include "strip_sums.clh"
 #include "gemv_end.clh"

@@ -44,6 +44,15 @@ def _strip_defines(case: Product, knobs: Knobs) -> Defines:
     }
 
 
+def _float_defines(case: Product, knobs: Knobs) -> Defines:
+    return {**_strip_defines(case, knobs), **staged_defines(strips.staged(case, knobs))}
+
+
+def staged_defines(floats: int) -> Defines:
+    """Floats of local memory that what a norm makes is kept in."""
+    return {"STAGED": floats} if floats else {}
+
+
 def _half_defines(case: Product, knobs: Knobs) -> Defines:
     """A run may be shorter than what halves could hold."""
     most = strips.run(case, knobs) * 32 // case.w.bits
@@ -64,16 +73,21 @@ def strip_grid(case: Any, knobs: Knobs) -> Grid:
     return (groups * knobs["WG"], ceil_div(case.M, strips.rows(case, knobs))), (knobs["WG"], 1)
 
 
-def _strip_requires(case: Product, knobs: Knobs) -> Requires:
-    """The slices' sums of a strip; with a norm a number of each work-item, and some of all."""
-    norm = knobs["WG"] + strips.HEADS if case.normed else 0
-    return Requires(local_bytes=4 * (strips.rows(case, knobs) * strips.sums(knobs) + norm))
+def strip_requires(case: Product, knobs: Knobs) -> Requires:
+    """The slices' sums, and those of a norm."""
+    return Requires(local_bytes=strips.local_bytes(case, knobs))
+
+
+def float_requires(case: Product, knobs: Knobs) -> Requires:
+    """And what the norm makes of x, where there is room."""
+    local_bytes = strip_requires(case, knobs).local_bytes + 4 * strips.staged(case, knobs)
+    return Requires(local_bytes=local_bytes)
 
 
 def half_requires(case: Product, knobs: Knobs) -> Requires:
     """And what the norm makes of x."""
     normed = 2 * strips.rows(case, knobs) * strips.depth(case, knobs) if case.normed else 0
-    float_bytes = _strip_requires(case, knobs).local_bytes
+    float_bytes = strip_requires(case, knobs).local_bytes
     return Requires(features=("fp16",), local_bytes=float_bytes + normed)
 
 
@@ -206,22 +220,22 @@ GEMV_HALF = Kernel(
     name="gemv_half",
     source="gemv_half.cl",
     classes=("adreno", "mali", "generic"),
-    defines=_half_defines,
-    grid=strip_grid,
+    defines=strips.by_depth(_half_defines),
+    grid=strips.by_depth(strip_grid),
     cuts=0,
     knobs={**HALF_KNOBS, "X_IMAGE": (0, 1)},
     supports=supports_halves,
-    requires=_half_image_requires,
+    requires=strips.by_depth(_half_image_requires),
 )
 GEMV = Kernel(
     name="gemv",
     source="gemv.cl",
     classes=("generic",),
-    defines=_strip_defines,
-    grid=strip_grid,
+    defines=strips.by_depth(_float_defines),
+    grid=strips.by_depth(strip_grid),
     cuts=0,
     knobs={"WG": (128, 16, 64), "RUN": (0, 1, 2), "STRIPS": (1, 2), "MB": (4, 1, 2, 8)},
-    requires=_strip_requires,
+    requires=strips.by_depth(float_requires),
 )
 FAMILY = Family(
     name="gemv",

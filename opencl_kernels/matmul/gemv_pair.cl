@@ -15,11 +15,21 @@
 #ifndef MB // rows of x for which W is read once; no more than there are
 #define MB 4
 #endif
+#ifndef STAGED // floats of local memory in which is kept what a norm makes of x
+#define STAGED 0
+#endif
 #include "pair_strips.clh"
+#include "strip_floats.clh"
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void gemv_pair(PAIR_PARAMS) {
   __local float part[MB][SLICES][32];
+#if STAGED
+  __local float staged[STAGED];
+#endif
 #include "pair_begin.clh"
+#if STAGED
+#include "strip_floats_staged.clh"
+#endif
   for (int strip = strip0; strip < strip1; strip++) {
 #include "strip_sums.clh"
 #include "gemv_end.clh"

@@ -121,8 +121,8 @@ def _defines(case: Pair, knobs: Knobs) -> Defines:
 
 def _suited(case: Pair, knobs: Knobs) -> Knobs:
     """The knobs with strips for both products, and a run that a slice of either can take."""
-    together = strips.together(sum(case.N), case.norm is not None, knobs)
-    knobs = {**knobs, "STRIPS": together}
+    knobs = strips.suited(knobs, case.w.bits, *case.K)
+    knobs = {**knobs, "STRIPS": strips.together(sum(case.N), case.norm is not None, knobs)}
     if not case.w.bits:
         return knobs
     return {**knobs, "RUN": min(strips.run(each, knobs) for each in case.each())}
@@ -136,12 +136,23 @@ def keeps_runs(case: Pair, knobs: Knobs) -> bool:
     """
     if "RUN" not in knobs or not case.w.bits:
         return True
-    larger = max(case.each(), key=lambda each: each.N * each.K)
-    return 2 * _suited(case, knobs)["RUN"] >= strips.run(larger, knobs)
+    larger, suited = max(case.each(), key=lambda each: each.N * each.K), _suited(case, knobs)
+    alone = strips.suited(knobs, case.w.bits, larger.K)
+    return 2 * suited["RUN"] >= strips.run(larger, alone)
 
 
 def _strip_defines(case: Pair, knobs: Knobs) -> Defines:
     return {**_defines(case, _suited(case, knobs)), "MB": strips.rows(case, knobs)}
+
+
+def _float_defines(case: Pair, knobs: Knobs) -> Defines:
+    return {**_strip_defines(case, knobs), **gemv.staged_defines(_staged(case, knobs))}
+
+
+def _staged(case: Pair, knobs: Knobs) -> int:
+    """Of both products, if there is room for either's."""
+    floats = [strips.staged(each, _suited(case, knobs)) for each in case.each()]
+    return max(floats) if all(floats) else 0
 
 
 def _half_defines(case: Pair, knobs: Knobs) -> Defines:
@@ -166,6 +177,11 @@ def _largest(requires: Callable[[Product, Knobs], Requires]) -> Callable[[Pair, 
         return max((requires(each, suited) for each in case.each()), key=lambda r: r.local_bytes)
 
     return of_both
+
+
+def _float_requires(case: Pair, knobs: Knobs) -> Requires:
+    sums = _largest(gemv.strip_requires)(case, knobs)
+    return Requires(local_bytes=sums.local_bytes + 4 * _staged(case, knobs))
 
 
 ONE = At(seq=1)
@@ -236,11 +252,11 @@ GEMV_PAIR = Kernel(
     name="gemv_pair",
     source="gemv_pair.cl",
     classes=gemv.GEMV.classes,
-    defines=_strip_defines,
+    defines=_float_defines,
     grid=_strip_grid,
     cuts=0,
     knobs=gemv.GEMV.knobs,
-    requires=_largest(gemv.GEMV.requires),
+    requires=_float_requires,
 )
 FAMILY = Family(
     name="gemv_pair",

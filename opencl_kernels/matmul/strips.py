@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import sympy
 
@@ -10,8 +11,14 @@ from opencl_kernels.case import Defines, ceil_div
 from opencl_kernels.formats import STRIP
 from opencl_kernels.kernel import Knobs
 
+LOCAL_BYTES = 24576  # of a work-group at most, where it could do with less
+LEAST_DEPTH = 96  # elements of K for each slice, where a work-group may have fewer slices
+FEWEST_ITEMS = 64  # to which a work-group is made narrower
 FEWEST_GROUPS = 32  # work-groups that keep a phone's GPU busy
 HEADS = 8  # floats of local memory beside one of each work-item: sums of a norm (gemv_rows.clh)
+
+
+Found = TypeVar("Found")
 
 
 def count(outputs: int) -> int:
@@ -26,6 +33,23 @@ def together(outputs: int, normed: bool, knobs: Knobs) -> int:
     """
     most = count(outputs) // FEWEST_GROUPS if normed else 1
     return max(knobs["STRIPS"], 4 if most >= 4 else 2 if most >= 2 else 1)
+
+
+def suited(knobs: Knobs, bits: int, *depths: int) -> Knobs:
+    """The knobs as they suit products of these depths, of codes of so many bits.
+
+    WG is less where a slice would have little of K, for each has costs of its own. RUN, which is
+    of words of four bits, is as many codes of others.
+    """
+    items = knobs["WG"]
+    while items > FEWEST_ITEMS and items // 8 * LEAST_DEPTH > max(depths):
+        items //= 2
+    return {**knobs, "WG": items, "RUN": knobs["RUN"] * (bits or 4) // 4}
+
+
+def by_depth(of: Callable[[Any, Knobs], Found]) -> Callable[[Any, Knobs], Found]:
+    """What a kernel of a product is asked for, at the knobs that suit its depth."""
+    return lambda case, knobs: of(case, suited(knobs, case.w.bits, case.K))
 
 
 def slices(knobs: Knobs) -> int:
@@ -59,7 +83,25 @@ def run(case: Any, knobs: Knobs) -> int:
     return wanted
 
 
+def staged(case: Any, knobs: Knobs) -> int:
+    """Floats of local memory for what a norm makes of x: 0 where there is none, or no room."""
+    floats = rows(case, knobs) * depth(case, knobs) if case.normed else 0
+    return floats if 4 * (floats + _floats(case, knobs)) <= LOCAL_BYTES else 0
+
+
+def local_bytes(case: Any, knobs: Knobs) -> int:
+    """What the slices' sums of a strip take; with a norm a number of each work-item, and a few."""
+    return 4 * _floats(case, knobs)
+
+
+def _floats(case: Any, knobs: Knobs) -> int:
+    norm = knobs["WG"] + HEADS if case.normed else 0
+    return rows(case, knobs) * sums(knobs) + norm
+
+
 def depth(case: Any, knobs: Knobs) -> int:
-    """K, rounded up to whole runs."""
+    """K, of codes rounded up to whole runs."""
+    if not case.w.bits:
+        return int(case.K)
     codes = run(case, knobs) * 32 // case.w.bits
     return int(ceil_div(case.K, codes) * codes)

@@ -230,14 +230,14 @@ def test_a_barrier_that_some_items_miss_is_told() -> None:
 def test_lines_of_a_wave(stride: int, size: int, wave: int, lines: int, wide: int) -> None:
     buffers = Buffers({"x": np.zeros(64 * 128, np.uint8)})
     at = buffers.bases[0] + stride * np.arange(64)
-    buffers.count(at, size, np.arange(64) // wave, False)
+    buffers.count(at, size, np.arange(64) // wave, np.zeros(64, np.int64), False)
     assert buffers.traffic["x"].read == {64: lines, 128: wide}
 
 
 def test_no_access_escapes_its_buffer() -> None:
     buffers = Buffers({"x": np.zeros(10, np.uint8), "y": np.zeros(10, np.uint8)})
     with pytest.raises(IndexError, match="outside all buffers"):
-        buffers.count(buffers.bases[:1] + 8, 4, np.zeros(1, np.int64), True)
+        buffers.count(buffers.bases[:1] + 8, 4, *np.zeros((2, 1), np.int64), True)
 
 
 def test_what_is_not_known_is_told_by_its_text() -> None:

@@ -97,7 +97,7 @@ def _at(
     who = items.numbers(chosen)
     at = np.broadcast_to(items.read(pointer, chosen) + offset, (len(who),))
     if pointer.type.space == GLOBAL:
-        items.memory.buffers.count(at, size, items.wave[who], stores)
+        items.memory.buffers.count(at, size, items.wave[who], items.group[who], stores)
     return who, at
 
 

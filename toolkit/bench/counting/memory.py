@@ -18,12 +18,17 @@ REGISTERS = 16  # bytes that one load brings at most
 
 @dataclass
 class Traffic:
-    """What waves asked for: loads and stores as each item issues them, lines as a wave does."""
+    """What waves asked for: loads and stores as each item issues them, lines as a wave does.
+
+    together  lines read as a work-group does whose waves go in step: one that several ask for by
+              the same instruction counts once, for their core's cache has it then
+    """
 
     loads: int = 0
     stores: int = 0
     read: dict[int, int] = field(default_factory=lambda: dict.fromkeys(LINES, 0))
     written: dict[int, int] = field(default_factory=lambda: dict.fromkeys(LINES, 0))
+    together: dict[int, int] = field(default_factory=lambda: dict.fromkeys(LINES, 0))
 
 
 class Buffers:
@@ -45,8 +50,8 @@ class Buffers:
         at, (dtype, shape) = self.names.index(name), self.shapes[name]
         return self.bytes[self.bases[at] : self.ends[at]].view(dtype).reshape(shape)
 
-    def count(self, addresses: Array, size: int, waves: Array, stores: bool) -> None:
-        """One instruction: where its items read or write `size` bytes each, and their waves.
+    def count(self, addresses: Array, size: int, waves: Array, groups: Array, stores: bool) -> None:
+        """One instruction: where its items read or write `size` bytes each, who they are.
 
         Raises IndexError for what lies in no buffer.
         """
@@ -57,10 +62,12 @@ class Buffers:
         for each in [first] if (buffer == first).all() else np.unique(buffer):
             here = buffer == each
             traffic = self.traffic[self.names[each]]
-            _add(traffic, addresses[here], size, waves[here], stores)
+            _add(traffic, addresses[here], size, waves[here], groups[here], stores)
 
 
-def _add(traffic: Traffic, addresses: Array, size: int, waves: Array, stores: bool) -> None:
+def _add(
+    traffic: Traffic, addresses: Array, size: int, waves: Array, groups: Array, stores: bool
+) -> None:
     issued = len(addresses) * -(-size // REGISTERS)
     lines = traffic.written if stores else traffic.read
     if stores:
@@ -68,11 +75,16 @@ def _add(traffic: Traffic, addresses: Array, size: int, waves: Array, stores: bo
     else:
         traffic.loads += issued
     for line in LINES:
-        first, last = addresses // line, (addresses + size - 1) // line
-        keys = (waves << 40) + first
-        most = int((last - first).max())
-        each = [np.minimum(keys + i, (waves << 40) + last) for i in range(most + 1)]
-        lines[line] += len(np.unique(np.concatenate(each)))
+        lines[line] += _lines(addresses, size, line, waves)
+        traffic.together[line] += 0 if stores else _lines(addresses, size, line, groups)
+
+
+def _lines(addresses: Array, size: int, line: int, owners: Array) -> int:
+    """That are touched, counted for each owner."""
+    first, last = addresses // line, (addresses + size - 1) // line
+    owner, most = owners << 40, int((last - first).max())
+    each = [owner + np.minimum(first + i, last) for i in range(most + 1)]
+    return len(np.unique(np.concatenate(each)))
 
 
 class Memory:
