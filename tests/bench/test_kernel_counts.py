@@ -106,10 +106,11 @@ def test_a_report_is_of_the_whole_launch() -> None:
     names = ["sym", *(each.name for each in family.arguments(case))]
     buffers = Buffers({name: np.zeros(64, np.uint8) for name in names})
     buffers.traffic["w"].read[64] = case.N * case.K * 4 // 64 // 2
+    buffers.traffic["w"].together[64] = 3
     found = kernel_counts.row(family, kernel, case, count(traffic=buffers.traffic))
     assert found["instructions"] == 400 * 64 * 2
     assert found["weight_lines_share"] == pytest.approx(1)
-    assert found["barriers"] == 2
+    assert found["barriers"] == 2 and found["group_line_bytes_64"] == 2 * 3 * 64
     rows = [{"class": "adreno", **found}, {"class": "adreno", **found, "weight_lines_share": None}]
     printed = "\n".join(kernel_counts.lines({"waves": {"adreno": 64}, "kernels": rows}))
     assert "waves of 64 of adreno" in printed and f"gemv {found['case']}" in printed

@@ -115,6 +115,7 @@ def row(family: Family, kernel: Kernel, case: Case, counted: Count) -> dict[str,
         "instructions_per_multiply_add": _share(items * issued.instructions, multiply_adds),
         "line_bytes_64": lines[64],
         "line_bytes_128": lines[128],
+        "group_line_bytes_64": counted.whole * _lines_of_groups(counted, 64),
         "lines_64_share": lines[64] / needed,
         "lines_128_share": lines[128] / needed,
         "weight_lines_share": _of_weights(counted, weights),
@@ -134,6 +135,12 @@ def _lines(counted: Count, line: int, names: Sequence[str] | None = None) -> int
     """Bytes of all lines that waves ask for; of these buffers."""
     each = counted.traffic if names is None else {name: counted.traffic[name] for name in names}
     return line * sum(one.read[line] + one.written[line] for one in each.values())
+
+
+def _lines_of_groups(counted: Count, line: int) -> int:
+    """The same where waves of a work-group that ask at once for a line get it once."""
+    each = counted.traffic.values()
+    return line * sum(one.together[line] + one.written[line] for one in each)
 
 
 def _of_weights(counted: Count, weights: Sequence[Any]) -> float | None:
