@@ -11,6 +11,7 @@ void Executor::load(const std::vector<const Phase *> &phases, bool cooperative) 
 
 void Executor::choose_modes(const ModeWishes &wishes, const StepPattern &pattern) {
   TrialSteps steps(plan_, device_, memory_, runner_, pattern);
+  const Gatherer::Rehearsal rehearsal(runner_.gatherer());
   for (BoundPhase &bound : runner_.phases()) {
     if (!bound.phase || !bound.phase->recordable) continue;
     ModeTrial(plan_, device_, programs_, steps, runner_.pace(), bound).settle(wishes);

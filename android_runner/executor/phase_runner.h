@@ -47,7 +47,7 @@ class PhaseRunner {
   void launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
                          const std::vector<int64_t> &symbols);
 
-  const Gatherer *gatherer() const { return gatherer_; }
+  Gatherer *gatherer() const { return gatherer_; }
 
   void start_profile();        // of all that runs from here on, dispatch by dispatch, unrecorded
   std::string take_profile();  // waits for it; see Profile::json

@@ -83,14 +83,11 @@ void Gatherer::run(const Step &step, cl::Queue queue, cl::Memory from,
   const auto *ids = reinterpret_cast<const int32_t *>(content.data());
   const size_t count = content.size() / sizeof(float);
   const bool by_ids = gather.select.by == Select::Ids;
-  const Gathered found = machine_.gather(
-      gather.table, rule_of(gather), by_ids ? Scores{nullptr, ids, count} : Scores{values, nullptr, 0},
-      step_, gather.tile);
-  selected_ += static_cast<int64_t>(found.selected.size());
-  hits_ += static_cast<int64_t>(found.placed.hits.size());
+  const Gathered found =
+      decide(gather, by_ids ? Scores{nullptr, ids, count} : Scores{values, nullptr, 0});
   Gathering gathering(plan_, gather.table, queue, machine_, memory_, pool_, launch);
   try {
-    if (trace_) trace_->write(step_, number_, found, values, by_ids ? 0 : count);
+    if (trace_ && !rehearsed_) trace_->write(step_, number_, found, values, by_ids ? 0 : count);
     ++number_;
     waited_s_ += gathering.conduct(found);
   } catch (...) {
@@ -98,6 +95,14 @@ void Gatherer::run(const Step &step, cl::Queue queue, cl::Memory from,
     machine_.lose(gather.table, records_of(found.placed.admitted));
     throw;
   }
+}
+
+Gathered Gatherer::decide(const GatherStep &gather, const Scores &scores) {
+  if (rehearsed_) return machine_.rehearse(gather.table, rule_of(gather), scores, gather.tile);
+  Gathered found = machine_.gather(gather.table, rule_of(gather), scores, step_, gather.tile);
+  selected_ += static_cast<int64_t>(found.selected.size());
+  hits_ += static_cast<int64_t>(found.placed.hits.size());
+  return found;
 }
 
 std::string Gatherer::facts() const {

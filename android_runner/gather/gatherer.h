@@ -29,6 +29,22 @@ class Gatherer {
   // what `from` has. Where a read fails it throws Failure, and no slot holds what never came.
   void run(const Step &step, cl::Queue queue, cl::Memory from, const GatherLaunches &launch);
 
+  // Until it ends, gathers compute with what is resident, read nothing and leave no trace: launches
+  // are tried out, as often as it takes, and what a text meets must not depend on that.
+  class Rehearsal {
+   public:
+    explicit Rehearsal(Gatherer *gatherer) : gatherer_(gatherer) { set(true); }
+    ~Rehearsal() { set(false); }
+    Rehearsal(const Rehearsal &) = delete;
+    Rehearsal &operator=(const Rehearsal &) = delete;
+
+   private:
+    void set(bool on) const {
+      if (gatherer_) gatherer_->rehearsed_ = on;
+    }
+    Gatherer *const gatherer_;  // none: the plan has no tables
+  };
+
   // What kernels may be given before the first launch.
   cl::Memory any_ticket() const { return memory_.tickets.any(); }
   cl::Memory any_slots() const { return memory_.staging.get(); }
@@ -42,6 +58,8 @@ class Gatherer {
   std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue, cl::Memory from) const;
   void open_table(size_t table, const Change &change);
 
+  Gathered decide(const GatherStep &gather, const Scores &scores);
+
   const Plan &plan_;
   const Device &device_;
   const Point point_;
@@ -50,6 +68,7 @@ class Gatherer {
   GatherMemory memory_;
   const RecordStore store_;
   IoPool pool_;                     // last: its threads write to all of that
+  bool rehearsed_ = false;
   int64_t step_ = -1, number_ = 0;   // of the run, and of the gather within it
   int64_t selected_ = 0, hits_ = 0;  // records, of all gathers
   double waited_s_ = 0;              // for reads, after what could be computed without them

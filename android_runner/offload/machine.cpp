@@ -90,6 +90,18 @@ Gathered Machine::gather(size_t table, const Select &rule, const Scores &scores,
   return found;
 }
 
+Gathered Machine::rehearse(size_t table, const Select &rule, const Scores &scores,
+                           size_t tile) const {
+  Gathered found;
+  for (const int32_t record : select_records(table, rule, scores))
+    if (const int32_t slot = caches_[table].slot(record); slot >= 0) {
+      found.selected.push_back(record);
+      found.placed.hits.push_back({record, slot});
+    }
+  found.clusters = clusters_of(found, caches_[table], 1, tile);
+  return found;
+}
+
 // Of one batch. A read that begins no later than the one before it ended is sequential.
 double Machine::seconds(const std::vector<FlashRun> &runs) const {
   double sum = runs.empty() ? 0 : flash_.latency_s();

@@ -99,9 +99,6 @@ Phase read_phase(const Node &node, const Plan &plan, const Box &box) {
     phase.scratch.push_back(read_scratch(entry, context));
   for (const Node &step : node.at("steps").items()) phase.steps.push_back(read_step(step, context));
   check_overlap(node, phase);
-  for (const Step &step : phase.steps)
-    if (step.gather && phase.recordable)
-      node.at("recordable").fail("a phase that gathers is never recorded as a whole");
   if (node.has("cooperative"))
     phase.cooperative =
         node.at("cooperative").at("program").index(plan.programs.size(), "programs");

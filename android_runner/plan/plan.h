@@ -123,11 +123,11 @@ struct Step {
 struct Phase {
   std::string name, graph;  // graph: what it computes, for people
   Box box;
-  bool recordable;  // nothing but launch sizes changes from one run to the next
+  bool recordable;  // of what lies between its gathers nothing but launch sizes ever changes
   int64_t arena_bytes;
   std::vector<Scratch> scratch;
   std::vector<Step> steps;
-  std::optional<size_t> cooperative;  // the program that runs all dispatches in one launch
+  std::optional<size_t> cooperative;  // the program that runs any of its dispatches in one launch
 
   std::vector<const Step *> dispatches() const;  // those inside of gathers among them
 };

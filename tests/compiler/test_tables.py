@@ -120,7 +120,7 @@ def test_a_relu_gate_selects_and_others_need_all(tmp_path: Path) -> None:
         assert (gather.select.by, gather.select.threshold) == (by, threshold)
         assert (gather.parts, gather.tile, point.select[1]) == (names, 0, threshold)
         assert [g.select.by for g in (*prefill.gathers(), *score.gathers())] == ["all", "all"]
-        assert not decode.recordable and point.policy == policy
+        assert decode.recordable and point.policy == policy
         assert point.pinned == ((0,) if by == "above" else point.slots)
 
 

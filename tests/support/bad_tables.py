@@ -92,7 +92,6 @@ BAD_TABLES = (
     bad(f"{POINT}.cluster", 0, "no record"),
     # --- gathers
     bad("symbols.0.name", "records", "it is how many a ticket has"),
-    bad("phases.1.recordable", True, "it gathers"),
     bad(f"{ABOVE}.table", 2, "there are two"),
     bad(f"{ABOVE}.parts", [], "nothing is read"),
     bad(f"{ABOVE}.parts", ["up"], "one of two: whole records are kept"),
@@ -145,6 +144,7 @@ GOOD_TABLES = (
     PlanEdit(f"{POINT}.gap", 61440, "whole pages"),
     PlanEdit("points.1", ABSENT, "two are enough"),
     PlanEdit(f"{ALL}.tile", ABSENT, "as the point says"),
+    PlanEdit("phases.1.recordable", False, "no run between gathers"),
     PlanEdit(f"{ABOVE}.select", {"by": "nonzero"} | GIVEN, "another selector"),
     PlanEdit(f"{ABOVE}.select.magnitude", True, "of sizes"),
     PlanEdit(f"{INSIDE}.variants.0.global", [["records"]], "a work-item each"),

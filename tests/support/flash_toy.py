@@ -165,7 +165,6 @@ def add_layers(phase: dict[str, Any]) -> None:
         facts = {"name": name, "dtype": "f32", "shape": shape, "size": ["seq", 4 * row, "*"]}
         phase["scratch"].append({**facts, "bytes": size, "offset": place})
         phase["arena_bytes"] = place + size
-    phase["recordable"] = False
     own = (each for number in range(2) for each in layer_steps(number, phase["name"] == "decode"))
     phase["steps"][3:3] = own  # behind recall
 

@@ -110,5 +110,4 @@ def lower_phase(
     phase.end(builder)
     scratch, steps = compact(builder)
     made = Phase(phase.name, phase.graph, phase.bounds, phase.recordable, scratch, steps)
-    made = replace(made, recordable=phase.recordable and not made.gathers())
     return place_phase(made, box, align)

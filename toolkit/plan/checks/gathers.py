@@ -27,8 +27,6 @@ COUNTED = ("top", "ids")  # selectors that say how many
 
 def gathers_problems(at: str, phase: Phase, plan: Plan) -> Iterator[PocketError]:
     """Of a phase, `at` its path of keys, of a plan whose tables are sound."""
-    if phase.recordable and phase.gathers():
-        yield damaged(f"{at}.recordable", "a phase that gathers is never recorded as a whole")
     for number, step in enumerate(phase.steps):
         if isinstance(step, Gather):
             yield from _gather_problems(f"{at}.steps[{number}]", number, phase, plan)
