@@ -23,7 +23,8 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
     : plan_(plan),
       device_(device),
       point_(choose_point(plan, options.memory)),
-      machine_(plan.tables, orders_of(plan), options.imitated.value_or(costless())),
+      machine_(plan.tables, orders_of(plan), options.imitated.value_or(costless()),
+               importance_of(plan)),
       memory_(plan, point_, device),
       store_(plan, options.imitated ? RecordStore::Way::Cached : RecordStore::Way::Storage),
       pool_(store_, static_cast<size_t>(point_.threads), point_.max_read, options.imitated) {

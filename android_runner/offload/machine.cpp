@@ -51,6 +51,7 @@ std::vector<Change> Machine::change(const Point &point) {
   point_ = point;
   std::vector<Change> changes;
   for (size_t i = 0; i < tables_.size(); ++i) {
+    if (!begun_ && !point.window.empty()) caches_[i].set_window(point.window[i]);
     caches_[i].follow(policy);
     Resize resize = caches_[i].resize(static_cast<int32_t>(point.slots[i]),
                                       static_cast<int32_t>(point.pinned[i]));
@@ -59,6 +60,7 @@ std::vector<Change> Machine::change(const Point &point) {
     const double takes = seconds(runs);
     changes.push_back({std::move(resize), std::move(runs), takes});
   }
+  begun_ = true;
   return changes;
 }
 
@@ -79,7 +81,7 @@ Gathered Machine::gather(size_t table, const Select &rule, const Scores &scores,
                          size_t tile) {
   Gathered found;
   found.selected = select_records(table, rule, scores);
-  found.placed = caches_[table].admit(found.selected, step, window_);
+  found.placed = caches_[table].admit(found.selected, step, rule.by == Select::All);
   found.missed = missed(found.placed);
   const size_t most = tile ? tile : static_cast<size_t>(point_.cluster);
   found.runs = coalesce(tables_[table], found.missed, joining(most));

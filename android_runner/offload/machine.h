@@ -57,9 +57,6 @@ class Machine {
   // answer tells for each table what is to be moved and read at once. Throws Failure where the
   // policy is unknown.
   std::vector<Change> change(const Point &point);
-  // Of the policy of that name: steps.
-  void set_window(int64_t steps) { window_ = steps; }
-
   // `step` counts a text's tokens from 0. `tile`: the most records of a launch; 0: clusters are of
   // the point's size, and what is resident is one launch.
   Gathered gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
@@ -88,7 +85,7 @@ class Machine {
 
   const std::vector<Table> &tables_;
   Point point_ = {};
-  int64_t window_ = 1;
+  bool begun_ = false;  // whether there was a point
   const std::vector<std::vector<int32_t>> orders_;
   std::vector<std::vector<int32_t>> record_of_;  // by index; empty: the same
   std::vector<RecordCache> caches_;

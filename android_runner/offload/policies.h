@@ -22,14 +22,23 @@ class Ranks {
   Ranks(size_t count, std::vector<float> importance)
       : counts_(count), last_(count, -1), importance_(std::move(importance)) {}
   void follow(Policy policy) { policy_ = policy; }
-  void note(int32_t record, int64_t step) {
+  // `whole`: all records are read, whatever the text; that doesn't tell which of them it uses.
+  void note(int32_t record, int64_t step, bool whole) {
     ++counts_[record];
-    last_[record] = step;
+    if (!whole) last_[record] = step;
   }
   int64_t of(int32_t record) const;
-  int64_t last(int32_t record) const { return last_[record]; }
   bool admits() const { return policy_ != Policy::Static; }
   bool expires() const { return policy_ == Policy::Window; }
+  // Whether a record was selected, and not after this step.
+  bool expired(int32_t record, int64_t step) const {
+    return last_[record] >= 0 && last_[record] <= step;
+  }
+  // Steps that a window has after this one: it grows by one while what its steps used of the
+  // records from `pinned` on fits into `room` slots and too many are missed, and shrinks to what
+  // fits. adapted of policies.py is the same.
+  int64_t adapted(int64_t window, int64_t step, size_t pinned, int64_t room, size_t misses,
+                  size_t selected) const;
 
  private:
   Policy policy_ = Policy::Static;

@@ -41,34 +41,48 @@ std::vector<int32_t> RecordCache::lowest(const std::vector<int32_t> &candidates,
   return found;
 }
 
-// What leaves for so many misses, and what was last needed at step `expired` or before.
+// What has expired; and if that is less than `count`, the first others: what never was selected.
+std::vector<int32_t> RecordCache::expired(const std::vector<int32_t> &candidates, size_t count,
+                                          int64_t step) const {
+  const auto is_old = [&](int32_t record) { return ranks_.expired(record, step - window_); };
+  const auto old = static_cast<size_t>(std::count_if(candidates.begin(), candidates.end(), is_old));
+  size_t others = count > old ? count - old : 0;
+  std::vector<int32_t> found;
+  for (const int32_t record : lowest(candidates, candidates.size())) {
+    const bool leaves = is_old(record) || others > 0;
+    if (leaves && !is_old(record)) --others;
+    if (leaves) found.push_back(record);
+  }
+  return found;
+}
+
+// What leaves for so many misses, and what has expired.
 std::vector<int32_t> RecordCache::victims(const std::vector<int32_t> &selected, size_t misses,
-                                          int64_t expired) const {
+                                          int64_t step) const {
   std::vector<uint8_t> chosen(slot_of_.size());
   for (const int32_t record : selected) chosen[record] = 1;
   std::vector<int32_t> candidates;
-  size_t free = 0, old = 0;
+  size_t free = 0;
   for (const int32_t record : record_in_) {
     if (record < 0) ++free;
     if (record < pinned_ || chosen[record]) continue;  // a free slot is below any record
     candidates.push_back(record);
-    if (ranks_.expires() && ranks_.last(record) <= expired) ++old;
   }
-  return lowest(candidates, std::max(misses > free ? misses - free : 0, old));
+  const size_t count = misses > free ? misses - free : 0;
+  return ranks_.expires() ? expired(candidates, count, step) : lowest(candidates, count);
 }
 
-Admission RecordCache::admit(const std::vector<int32_t> &selected, int64_t step,
-                             int64_t window) {
+Admission RecordCache::admit(const std::vector<int32_t> &selected, int64_t step, bool whole) {
   Admission admission;
   std::vector<int32_t> misses;
   for (const int32_t record : selected) {
-    ranks_.note(record, step);
+    ranks_.note(record, step, whole);
     if (slot_of_[record] < 0) misses.push_back(record);
     else admission.hits.push_back({record, slot_of_[record]});
   }
   admission.streamed = misses;
   if (!ranks_.admits()) return admission;
-  admission.evicted = victims(selected, misses.size(), step - window);
+  admission.evicted = victims(selected, misses.size(), step);
   drop(admission.evicted);
   std::stable_sort(misses.begin(), misses.end(),
                    [&](int32_t a, int32_t b) { return ranks_.of(a) > ranks_.of(b); });
@@ -76,6 +90,9 @@ Admission RecordCache::admit(const std::vector<int32_t> &selected, int64_t step,
   admission.streamed.assign(misses.begin() + static_cast<long>(admission.admitted.size()),
                             misses.end());
   std::sort(admission.streamed.begin(), admission.streamed.end());
+  if (ranks_.expires() && !whole)
+    window_ = ranks_.adapted(window_, step, static_cast<size_t>(pinned_), slots() - pinned_,
+                             misses.size(), selected.size());
   return admission;
 }
 

@@ -37,9 +37,12 @@ class RecordCache {
 
   void follow(Policy policy) { ranks_.follow(policy); }  // from the next step on
 
-  // Notes the records that a step needs (ascending, each once) and makes room for them. `window`:
-  // steps, of the policy of that name.
-  Admission admit(const std::vector<int32_t> &selected, int64_t step, int64_t window = 1);
+  // Of the policy of that name: steps, from the next one on; it changes itself from there.
+  void set_window(int64_t steps) { window_ = steps; }
+
+  // Notes the records that a step needs (ascending, each once) and makes room for them. `whole`:
+  // they are all, whatever the text.
+  Admission admit(const std::vector<int32_t> &selected, int64_t step, bool whole = false);
 
   // Another number of slots, and of records, from the first, that never leave: as many as there is
   // room for.
@@ -57,10 +60,13 @@ class RecordCache {
   std::vector<Placed> place(const std::vector<int32_t> &records);
   std::vector<int32_t> lowest(const std::vector<int32_t> &candidates, size_t count) const;
   std::vector<int32_t> victims(const std::vector<int32_t> &selected, size_t misses,
-                               int64_t expired) const;
+                               int64_t step) const;
+  std::vector<int32_t> expired(const std::vector<int32_t> &candidates, size_t count,
+                               int64_t step) const;
 
   Ranks ranks_;
   int32_t pinned_ = 0;
+  int64_t window_ = 1;
   std::vector<int32_t> slot_of_;    // by record; -1: none
   std::vector<int32_t> record_in_;  // by slot; -1: free
 };

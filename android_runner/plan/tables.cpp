@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t SLOT_ALIGN = 64, ABREAST = 8, PART_ALIGN = 16;  // of records
 constexpr int64_t MOST_RECORDS = 1 << 24, MOST_NUMBERS = 1 << 20, MOST_BYTES = int64_t{1} << 31;
 constexpr size_t MOST_TABLES = 4096, MOST_POINTS = 64;
+constexpr int64_t MOST_WINDOW = 4096;  // steps
 constexpr int64_t MOST_READ = 1 << 26, MOST_THREADS = 64;
 constexpr int64_t MOST_AT_ONCE = 1 << 28;  // bytes that threads read together
 
@@ -48,13 +49,13 @@ void check_table_file(const Node &node, const Plan &plan, size_t index) {
   if (!good) node.fail(quote(path) + " is no file of tables");
 }
 
-// `weights` are the plan's, as they stand there.
-size_t read_order(const Node &node, const Node &weights, int64_t count) {
+// A weight of a number for each record; `weights` are the plan's, as they stand there.
+size_t read_list(const Node &node, const char *dtype, const Node &weights, int64_t count) {
   const size_t index = node.index(weights.size(), "weights");
   const Node weight = weights.at(index), shape = weight.at("shape");
-  if (weight.at("dtype").text() != "i32" || shape.size() != 1 ||
+  if (weight.at("dtype").text() != dtype || shape.size() != 1 ||
       shape.at(size_t{0}).integer(INT64_MIN, INT64_MAX) != count)
-    node.fail("the weight is no list of " + std::to_string(count) + " i32");
+    node.fail("the weight is no list of " + std::to_string(count) + " " + dtype);
   return index;
 }
 
@@ -87,7 +88,9 @@ Table read_table(const Node &node, const Node &weights, const Plan &plan) {
   for (const Node &part : node.at("parts").items())
     table.parts.push_back(read_part(part, table.parts));
   check_place(node, table, plan);
-  if (node.has("order")) table.order = read_order(node.at("order"), weights, table.count);
+  if (node.has("order")) table.order = read_list(node.at("order"), "i32", weights, table.count);
+  if (node.has("importance"))
+    table.importance = read_list(node.at("importance"), "f32", weights, table.count);
   return table;
 }
 
@@ -108,6 +111,13 @@ void read_memory(const Node &node, const std::vector<Table> &tables, Point &poin
     if (point.pinned[i] > point.slots[i] || point.slots[i] > tables[i].count)
       node.at("slots").at(i).fail("more than there are, or fewer than are pinned");
   for (size_t i = 0; i < tables.size(); ++i) node.at("dense").at(i).integer(0, 0);
+}
+
+// Of each table: steps that a cache begins with.
+void read_window(const Node &node, size_t tables, Point &point) {
+  if (node.size() && node.size() != tables)
+    node.fail("there are " + std::to_string(tables) + " tables");
+  for (const Node &steps : node.items()) point.window.push_back(steps.integer(1, MOST_WINDOW));
 }
 
 // A read takes at least one record, wherever in its first page this begins.
@@ -154,6 +164,7 @@ Point read_point(const Node &node, const Plan &plan) {
     node.fail("no speed of a flash, or no time of a token");
   read_memory(node, plan.tables, point);
   point.policy = node.at("policy").one_of(POLICIES);
+  if (node.has("window")) read_window(node.at("window"), plan.tables.size(), point);
   point.gap = node.at("gap").integer(0, MOST_READ);
   point.max_read = node.at("max_read").bytes();
   check_reads(node, plan.tables, point);

@@ -28,6 +28,7 @@ struct Table {
   int64_t offset;               // of record 0 in its file
   std::optional<size_t> order;  // a weight: record r holds index order[r]; none: its own number
   std::vector<TablePart> parts;
+  std::optional<size_t> importance = {};  // a weight, by record; none: all are alike
 };
 
 // What is kept in memory, and how flash is read: one choice of many that the planner wrote down.
@@ -40,6 +41,7 @@ struct Point {
   int64_t gap, max_read;       // bytes
   int64_t threads, cluster;    // that read; records that are waited for together
   double predicted_s;          // of a token
+  std::vector<int64_t> window = {};  // of each table: steps that its cache begins with; none: 1
 };
 
 // Which records a token needs.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from toolkit.offload.policies import POLICIES, Policy, policy
+from toolkit.offload.policies import POLICIES, Policy, policy, window_for
 from toolkit.offload.record_cache import Admission, RecordCache
 
 COUNTS = (1, 7, 63, 65)
@@ -42,25 +42,44 @@ class Naive:
         self.where[record] = slot
         return record, slot
 
-    def admit(self, selected: list[int], step: int) -> tuple[list[int], list[int], list, list[int]]:
+    def adapt(self, step: int, misses: int, selected: int) -> None:
+        """As LLM in a flash has it: the window grows while it fits and helps."""
+
+        def union(window: int) -> int:
+            return sum(r >= self.pinned and t > step - window for r, t in self.last.items())
+
+        room = self.slots - self.pinned
+        if union(self.window + 1) <= room:
+            self.window += misses > 0.05 * selected
+        while self.window > 1 and union(self.window) > room:
+            self.window -= 1
+
+    def admit(
+        self, selected: list[int], step: int, whole: bool
+    ) -> tuple[list[int], list[int], list, list[int]]:
         hits = [record for record in selected if record in self.where]
         misses = [record for record in selected if record not in self.where]
         for record in selected:
             self.counts[record] = self.counts.get(record, 0) + 1
-            self.last[record] = step
+            if not whole:
+                self.last[record] = step
         if self.name == "static":
             return hits, misses, [], []
         evicted = []
         others = {r for r in self.where if r not in selected and r >= self.pinned}
+        old = {r for r in others if 0 <= self.last.get(r, -1) <= step - self.window}
+        old = old if self.name == "window" else set()
+        needed = len(misses) - (self.slots - len(self.where)) - len(old)
         for record in sorted(others, key=lambda r: (self.rank(r), r)):
-            needed = len(misses) > self.slots - len(self.where)
-            old = self.name == "window" and self.last.get(record, -1) <= step - self.window
-            if needed or old:
+            if record in old or needed > 0:
+                needed -= record not in old
                 del self.where[record]
                 evicted.append(record)
         misses.sort(key=lambda r: (-self.rank(r), r))
         room = self.slots - len(self.where)
         admitted = [self.put(record) for record in misses[:room]]
+        if not whole:
+            self.adapt(step, len(misses), len(selected))
         return hits, sorted(misses[room:]), admitted, evicted
 
 
@@ -95,14 +114,17 @@ def test_a_cache_does_what_a_dictionary_does(name: str, count: int) -> None:
         slots = round(count * share)
         pinned = slots if name == "static" else slots // 3
         cache, naive = opened(policy(name), count, slots, pinned, seed)
+        cache.window = naive.window
         for step, selected in enumerate(masks(count, 60, seed)):
-            found = cache.admit(selected, step, naive.window)
-            hits, streamed, admitted, evicted = naive.admit(selected.tolist(), step)
+            whole = step % 9 == 4 and len(selected) == count
+            found = cache.admit(selected, step, whole)
+            hits, streamed, admitted, evicted = naive.admit(selected.tolist(), step, whole)
             assert found.hits.tolist() == hits
             assert found.streamed.tolist() == streamed
             assert [tuple(pair) for pair in found.admitted.tolist()] == admitted
             assert found.evicted.tolist() == evicted
             assert holds(cache) == naive.where
+            assert cache.window == naive.window or name != "window"
 
 
 def all_is_well(cache: RecordCache, found: Admission, selected: np.ndarray) -> None:
@@ -175,8 +197,9 @@ def test_the_vectors_of_the_papers(name: str, hits: list[int], kept: list[str]) 
 def test_a_window_of_one_keeps_what_both_steps_need() -> None:
     cache = RecordCache(9, policy("window"))
     cache.resize(9, 0)
-    cache.admit(np.array([1, 3, 7]), 0, window=1)
-    found = cache.admit(np.array([2, 3, 8]), 1, window=1)
+    cache.admit(np.array([1, 3, 7]), 0)
+    cache.window = 1
+    found = cache.admit(np.array([2, 3, 8]), 1)
     assert (found.hits.tolist(), found.evicted.tolist()) == ([3], [1, 7])
     assert found.admitted[:, 0].tolist() == [2, 8]
 
@@ -188,11 +211,72 @@ def test_a_window_reads_what_its_union_gains(window: int) -> None:
     cache.resize(65, 0)
     past: list[set[int]] = []
     for step, selected in enumerate(masks(65, 60, window)):
-        found = cache.admit(selected, step, window)
+        cache.window = window
+        found = cache.admit(selected, step)
         union = set().union(*past[-window:]) if past else set()
         assert set(found.admitted[:, 0].tolist()) == set(selected.tolist()) - union
         past.append(set(selected.tolist()))
         assert set(holds(cache)) == set().union(*past[-window:])
+
+
+def test_a_window_adapts_both_ways() -> None:
+    """To what fits, whatever it began with; fewer slots shrink it at once, more let it grow."""
+    rng, cache = np.random.default_rng(5), RecordCache(400, policy("window"))
+    cache.resize(100, 0)
+    selections = [np.flatnonzero(rng.random(400) < 0.05) for _ in range(120)]
+    found = []
+    for step, selected in enumerate(selections):
+        if step in (40, 80):
+            cache.resize({40: 50, 80: 100}[step], 0)
+        cache.admit(selected, step)
+        found.append(cache.window)
+    assert found[:4] == [2, 3, 4, 5] and max(np.diff(found)) == 1
+    assert min(found[20:40]) >= 4 and max(found[45:80]) <= 3 and min(found[100:]) >= 4
+    for window, step in ((found[39], 39), (found[79], 79)):
+        union = set().union(
+            *(set(each.tolist()) for each in selections[step + 1 - window : step + 1])
+        )
+        assert len(union) <= (100 if step == 39 else 50)
+
+
+def test_a_window_that_misses_little_does_not_grow() -> None:
+    cache = RecordCache(100, policy("window"))
+    cache.resize(100, 0)
+    for step in range(30):
+        cache.admit(np.arange(40), step)
+    assert cache.window == 2  # the first step missed all
+
+
+def test_what_is_read_as_a_whole_expires_nothing() -> None:
+    """As in prefill: it fills slots, and what it brought stays until there is need for room."""
+    cache = RecordCache(20, policy("window"))
+    cache.resize(10, 2)
+    cache.window = 3
+    cache.admit(np.arange(20), 0, whole=True)
+    assert cache.window == 3 and set(holds(cache)) == set(range(10))
+    found = cache.admit(np.array([3, 15]), 1)
+    assert found.evicted.tolist() == [2] and 9 in holds(cache)
+
+
+@pytest.mark.parametrize("slots, pinned", [(0, 0), (60, 0), (60, 30), (150, 20)])
+def test_a_window_begins_as_it_ends_up(slots: int, pinned: int) -> None:
+    rng = np.random.default_rng(slots)
+    frequency = np.sort(rng.random(400) ** 8)[::-1]
+    cache = RecordCache(400, policy("window"))
+    cache.resize(slots, pinned)
+    cache.window = begun = window_for(frequency, slots, pinned)
+    found = []
+    for step in range(200):
+        cache.admit(np.flatnonzero(rng.random(400) < frequency), step)
+        found.append(cache.window)
+    assert 0.6 <= (1 + begun) / (1 + np.median(found)) <= 1.6
+
+
+def test_a_window_with_room_for_all_begins_where_it_misses_little() -> None:
+    frequency = np.full(400, 0.1)
+    window = window_for(frequency, 400, 0)
+    assert 0.9**window <= 1 / 20 < 0.9 ** (window - 1)
+    assert window_for(np.zeros(400), 400, 0) == 1 and window_for(frequency, 0, 0) == 1
 
 
 def test_what_never_came_is_in_no_slot() -> None:

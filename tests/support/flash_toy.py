@@ -26,7 +26,7 @@ from opencl_kernels.records.record import Record
 F, G, TILE, ALL = 65, 2, 16, "all"  # neurons of a layer, partial sums
 RECORD = Record(2, D, quantized("e0m4", 16, "f16", "u8"))
 STRIDES = (RECORD.nbytes, 4096)
-ORDER = 4  # the weight that is the first table's
+ORDER, SIZES = 4, 5  # weights: the first table's order, and what its records add
 PAGE, FILE = 4096, "flash.0.bin"
 OWN_SOURCES = {
     "gates": f"""__kernel void gates(__global const int *sym, __global const float *y,
@@ -98,9 +98,10 @@ class FlashToy(Toy):
         super().save()
 
     def weights(self) -> dict[str, np.ndarray]:
-        """With gates, and the order of the first table."""
+        """With gates, the order of the first table, and what its records add."""
         gates = {f"gate{number}": layer.gate for number, layer in enumerate(self.layers)}
-        return super().weights() | gates | {"order": self.layers[0].order}
+        sizes = np.random.default_rng(2).random(F).astype(np.float32)
+        return super().weights() | gates | {"order": self.layers[0].order, "sizes": sizes}
 
     def binaries(self) -> dict[str, bytes]:
         """With the file of both tables, which ends with the last record."""

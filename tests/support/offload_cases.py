@@ -48,6 +48,8 @@ def sections(by: str) -> Iterator[list[Line]]:
             yield section(by, policy.name, records, next(number))
     large = POLICIES[list(SELECTS).index(by)]
     yield section(by, large.name, 1000, next(number))
+    if by == "nonzero":
+        yield adapting(next(number))
 
 
 def section(by: str, policy: str, records: int, number: int) -> list[Line]:
@@ -60,6 +62,19 @@ def section(by: str, policy: str, records: int, number: int) -> list[Line]:
         if t and records < 1000:
             lines += _resizes(t, records, policy, number)
         lines.append({"t": t} | _scores(by, records, hot, rng))
+    return lines
+
+
+def adapting(number: int) -> list[Line]:
+    """A window that grows, shrinks as slots become fewer, and grows again."""
+    rng = np.random.default_rng(number)
+    header = _header("nonzero", "window", 63, number, rng)
+    lines = [header, {"resize": [30, 4]}]
+    for t in range(27):
+        if t in (9, 16):
+            lines.append({"resize": [{9: 14, 16: 34}[t], 4]})
+        chosen = (rng.random(63) < 0.12).astype(int)
+        lines.append({"t": t, "scores": chosen.tolist()})
     return lines
 
 

@@ -56,7 +56,6 @@ class Machine:
         flash: Tells the seconds.
         orders: By table, the index of each record, a permutation; None where they are the same.
         importance: By table, f32 by record; see Uses.
-        window: Steps, of the policy of that name. `window` may be set anew between gathers.
     """
 
     def __init__(
@@ -66,9 +65,8 @@ class Machine:
         flash: Flash,
         orders: Sequence[Ints | None] = (),
         importance: Sequence[Floats32 | None] = (),
-        window: int = 1,
     ) -> None:
-        self.tables, self.flash, self.window = tables, flash, window
+        self.tables, self.flash = tables, flash
         self.caches = [
             RecordCache(table.count, policy(point.policy), sizes)
             for table, sizes in zip_longest(tables, importance)
@@ -78,6 +76,8 @@ class Machine:
             for table, order in zip_longest(tables, orders)
         ]
         self._record_of = [np.argsort(order) for order in self._orders]
+        for cache, window in zip(self.caches, point.window, strict=False):
+            cache.window = window
         self.opening = self.change(point)
 
     def change(self, point: Point) -> tuple[Change, ...]:
@@ -99,7 +99,7 @@ class Machine:
                 resident is one launch.
         """
         selected = self._selected(number, rule, scores)
-        done = self.caches[number].admit(selected, step, self.window)
+        done = self.caches[number].admit(selected, step, whole=rule.by == "all")
         misses = np.sort(np.concatenate([done.admitted[:, 0], done.streamed]))
         most, slot_of = tile or self.point.cluster, self.caches[number].slot_of
         runs = self._runs(number, misses, most)

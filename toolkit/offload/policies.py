@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.plan.schema import MOST_WINDOW
+
 Ints: TypeAlias = NDArray[np.int64]
 Floats32: TypeAlias = NDArray[np.float32]
 NEVER = -1  # the last use of a record that had none
+MISSED = 20  # a window grows while it misses more than one in so many of what is selected
 
 
 @dataclass
@@ -34,10 +37,14 @@ class Uses:
         self.counts = np.zeros(self.count, np.int64)
         self.last = np.full(self.count, NEVER, np.int64)
 
-    def note(self, selected: Ints, step: int) -> None:
-        """These records, each once, are needed at this step."""
+    def note(self, selected: Ints, step: int, whole: bool = False) -> None:
+        """These records, each once, are needed at this step.
+
+        What is read as a whole, as in prefill, doesn't tell which of them a text uses.
+        """
         self.counts[selected] += 1
-        self.last[selected] = step
+        if not whole:
+            self.last[selected] = step
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Policy:
     name: str
     rank: Callable[[Uses, Ints], Ints]
     admits: bool = True  # static: what is pinned stays, all else is streamed
-    expires: bool = False  # window: what no step of the last `window` needed leaves
+    expires: bool = False  # window: what none of its last steps needed leaves
 
 
 def _last(uses: Uses, records: Ints) -> Ints:
@@ -73,6 +80,43 @@ POLICIES = (
     Policy("window", _last, expires=True),
     Policy("importance", _importance),
 )
+
+
+def adapted(window: int, last: Ints, step: int, room: int, misses: int, selected: int) -> int:
+    """Steps that a window has after this one.
+
+    It grows by one while what its steps used fits and too much is missed, and shrinks to what fits.
+
+    last            of the records that are not pinned
+    room            slots for them
+    misses, selected  records of this step
+    """
+    ages = step - last[last >= max(0, step - window)]
+    unions = np.bincount(ages, minlength=window + 1).cumsum()  # used in the last 1, 2, … steps
+    if unions[window] <= room:
+        return min(MOST_WINDOW, window + (MISSED * misses > selected))
+    return max(1, int((unions[:window] <= room).sum()))
+
+
+def window_for(frequency: NDArray[Any], slots: int, pinned: int) -> int:
+    """The window to begin with, by how often records are selected: independently of each other.
+
+    The least that misses as little as none grows beyond, or the greatest that fits.
+    """
+    often = np.asarray(frequency, np.float64)
+    rest, room = 1 - often[pinned:], slots - pinned
+
+    def enough(window: int) -> bool:
+        return bool(MISSED * ((1 - rest) * rest**window).sum() <= often.sum())
+
+    def fits(window: int) -> bool:
+        return bool((1 - rest**window).sum() <= room)
+
+    low, high = 1, MOST_WINDOW
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) and not enough(middle - 1) else (low, middle - 1)
+    return low
 
 
 def policy(name: str) -> Policy:

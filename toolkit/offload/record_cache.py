@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.offload.policies import Floats32, Ints, Policy, Uses
+from toolkit.offload.policies import NEVER, Floats32, Ints, Policy, Uses, adapted
 
 FREE = -1  # in a slot; of a record: it has none
 NONE: Ints = np.zeros(0, np.int64)
@@ -36,10 +36,13 @@ class Resize:
 
 
 class RecordCache:
-    """A table's slots, empty at first. Records below `pinned` never leave."""
+    """A table's slots, empty at first. Records below `pinned` never leave.
+
+    window  steps: under a policy that expires, what none of them needed leaves
+    """
 
     def __init__(self, count: int, policy: Policy, importance: Floats32 | None = None) -> None:
-        self.policy, self.pinned = policy, 0
+        self.policy, self.pinned, self.window = policy, 0, 1
         self.uses = Uses(count, importance)
         self.slot_of = np.full(count, FREE, np.int64)
         self.record_in = NONE
@@ -49,20 +52,23 @@ class RecordCache:
         """How many records it has room for."""
         return len(self.record_in)
 
-    def admit(self, selected: Ints, step: int, window: int = 1) -> Admission:
+    def admit(self, selected: Ints, step: int, whole: bool = False) -> Admission:
         """Note the records that a step needs (ascending, each once) and make room for them.
 
-        Under a policy that expires, what none of the last `window` steps needed leaves, too.
+        whole  they are all, whatever the text
         """
-        self.uses.note(selected, step)
+        self.uses.note(selected, step, whole)
         resident = self.slot_of[selected] != FREE
         hits, misses = selected[resident], selected[~resident]
         if not self.policy.admits:
             return Admission(hits, _pairs(NONE, NONE), misses, NONE)
-        evicted = self._victims(selected, len(misses), step - window)
+        evicted = self._victims(selected, len(misses), step - self.window)
         self._drop(evicted)
         best = misses[np.argsort(-self.policy.rank(self.uses, misses), kind="stable")]
         admitted = self._place(best)
+        if self.policy.expires and not whole:
+            last, room = self.uses.last[self.pinned :], self.slots - self.pinned
+            self.window = adapted(self.window, last, step, room, len(misses), len(selected))
         return Admission(hits, admitted, np.sort(best[len(admitted) :]), evicted)
 
     def resize(self, slots: int, pinned: int) -> Resize:
@@ -91,10 +97,16 @@ class RecordCache:
         held = self.record_in[self.record_in >= self.pinned]  # a free slot is below any record
         candidates = np.sort(held[~chosen[held]])
         leaving = max(0, misses - int((self.record_in == FREE).sum()))
-        if self.policy.expires:  # they come first by rank, too: their last uses are the oldest
-            old = self.uses.last[candidates] <= expired
-            leaving = max(leaving, int(old.sum()))
+        if self.policy.expires:
+            return self._expired(self._ranked(candidates), leaving, expired)
         return self._ranked(candidates)[:leaving] if leaving else NONE
+
+    def _expired(self, ranked: Ints, leaving: int, expired: int) -> Ints:
+        """What has expired, and if that is too little the first others: what never was selected."""
+        last = self.uses.last[ranked]
+        old = (last != NEVER) & (last <= expired)
+        others = np.cumsum(~old)
+        return ranked[old | (others <= leaving - int(old.sum()))]
 
     def _ranked(self, records: Ints) -> Ints:
         """By (rank, record), of ascending records."""

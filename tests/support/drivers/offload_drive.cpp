@@ -53,6 +53,7 @@ Point point_of(const Json &from) {
   point.gap = at(from, "gap").integer;
   point.max_read = at(from, "max_read").integer;
   point.cluster = at(from, "cluster").integer;
+  point.window = {at(from, "window").integer};
   return point;
 }
 
@@ -90,9 +91,7 @@ struct Section {
         rule(select_of(at(header, "select"))),
         tile(static_cast<size_t>(at(header, "tile").integer)),
         machine(tables, {integers(at(header, "order"))}, flash_of(at(header, "flash")),
-                {floats(at(header, "importance"))}) {
-    machine.set_window(at(at(header, "point"), "window").integer);
-  }
+                {floats(at(header, "importance"))}) {}
   std::vector<Table> tables;
   Point point;
   Select rule;

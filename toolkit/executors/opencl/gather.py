@@ -21,7 +21,7 @@ import pyopencl as cl
 from opencl_kernels.records.gathered import HEAD
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.flash_files import FlashFiles
-from toolkit.executors.opencl.tables import order_of
+from toolkit.executors.opencl.tables import importance_of, order_of
 from toolkit.offload.access_trace import AccessTrace
 from toolkit.offload.clusters import Launch
 from toolkit.offload.counts import Counts
@@ -73,7 +73,8 @@ class Gatherer:
         self.point = choose_point(plan, memory)
         orders = [order_of(path, plan, table) for table in plan.tables]
         self._plan, self._queue = plan, queue
-        self._machine = Machine(plan.tables, self.point, REAL, orders)
+        sizes = [importance_of(path, plan, table) for table in plan.tables]
+        self._machine = Machine(plan.tables, self.point, REAL, orders, sizes)
         self._rules = self._rules_of(plan)
         self._counts = Counts()
         self._step, self._number = -1, 0  # of the run, and of the gather within it

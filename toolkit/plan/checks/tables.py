@@ -9,7 +9,17 @@ from toolkit.plan.arena import round_up
 from toolkit.plan.checks.gathers import COUNTED, gathers_problems
 from toolkit.plan.checks.values import MOST_BYTES, duplicate_problems, index_problems
 from toolkit.plan.reader import damaged
-from toolkit.plan.schema import PAGE, POLICIES, SLOT_ALIGN, Gather, Part, Plan, Point, Table
+from toolkit.plan.schema import (
+    MOST_WINDOW,
+    PAGE,
+    POLICIES,
+    SLOT_ALIGN,
+    Gather,
+    Part,
+    Plan,
+    Point,
+    Table,
+)
 
 ABREAST, PART_ALIGN = 8, 16  # opencl_kernels/records/record.py
 GROUPS = (16, 32, 64, 128, 256)
@@ -54,11 +64,22 @@ def _table_problems(at: str, table: Table, plan: Plan) -> Iterator[PocketError]:
     if (end := table.offset + table.count * table.stride) > file.bytes:
         yield damaged(at, f"it ends at {end}, after the end of {file.path}")
     yield from _parts_problems(f"{at}.parts", table)
-    if table.order is not None:
-        yield from index_problems(f"{at}.order", table.order, len(plan.weights))
-        order = plan.weights[table.order]
-        if (order.dtype, order.shape) != ("i32", (table.count,)):
-            yield damaged(f"{at}.order", f"{order.name} is {order.dtype} {list(order.shape)}")
+    for key, index, dtype in (
+        ("order", table.order, "i32"),
+        ("importance", table.importance, "f32"),
+    ):
+        if index is not None:
+            yield from _list_problems(f"{at}.{key}", index, dtype, table, plan)
+
+
+def _list_problems(
+    at: str, index: int, dtype: str, table: Table, plan: Plan
+) -> Iterator[PocketError]:
+    """Of a weight that has a number for each record."""
+    yield from index_problems(at, index, len(plan.weights))
+    weight = plan.weights[index]
+    if (weight.dtype, weight.shape) != (dtype, (table.count,)):
+        yield damaged(at, f"{weight.name} is {weight.dtype} {list(weight.shape)}")
 
 
 def _parts_problems(at: str, table: Table) -> Iterator[PocketError]:
@@ -104,6 +125,11 @@ def _point_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketError]:
         yield damaged(f"{at}.policy", f"unknown policy {point.policy!r:.40}")
     if not 0 < point.flash <= 1 or point.predicted_s < 0:
         yield damaged(at, f"flash at {point.flash}, a token in {point.predicted_s} s")
+    if point.window and len(point.window) != len(plan.tables):
+        yield damaged(f"{at}.window", f"there are {len(plan.tables)} tables")
+    for i, steps in enumerate(point.window):
+        if not 1 <= steps <= MOST_WINDOW:
+            yield damaged(f"{at}.window[{i}]", f"{steps} is not from 1 to {MOST_WINDOW}")
     yield from _read_problems(at, point, plan.tables)
     yield from _selected_problems(f"{at}.select", point, plan)
 

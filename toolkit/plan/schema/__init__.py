@@ -41,7 +41,15 @@ from toolkit.plan.schema.steps import (
     refs_of,
     with_dispatches,
 )
-from toolkit.plan.schema.tables import PAGE, POLICIES, SLOT_ALIGN, Part, Point, Table
+from toolkit.plan.schema.tables import (
+    MOST_WINDOW,
+    PAGE,
+    POLICIES,
+    SLOT_ALIGN,
+    Part,
+    Point,
+    Table,
+)
 
 __all__ = [
     "BUILD_OPTIONS",
@@ -49,6 +57,7 @@ __all__ = [
     "FEATURES",
     "FORMAT",
     "HOST_OPS",
+    "MOST_WINDOW",
     "PAGE",
     "POLICIES",
     "SELECTORS",

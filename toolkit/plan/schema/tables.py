@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 PAGE = 4096  # bytes: a flash reads whole ones
 SLOT_ALIGN = 64  # bytes: of records
 POLICIES = ("static", "lru", "lfu", "window", "importance")
+MOST_WINDOW = 4096  # steps
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Part:
 class Table:
     """`count` records of `bytes` each, `stride` apart, from byte `offset` of a file on.
 
-    order  the weight i32[count] that says which index each record has; None: its own number
+    order       the weight i32[count] that says which index each record has; None: its own number
+    importance  the weight f32[count], by record: what it adds on average; None: all alike
     """
 
     name: str
@@ -42,6 +44,7 @@ class Table:
     offset: int
     parts: tuple[Part, ...]
     order: int | None = None
+    importance: int | None = field(default=None, metadata={"unless_empty": True})
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Point:
     threads      that read
     cluster      records that are waited for together
     predicted_s  of a token
+    window       of each table: steps that its cache begins with under the policy of that name;
+                 none: 1
     """
 
     memory: int
@@ -74,3 +79,4 @@ class Point:
     cluster: int
     predicted_s: float = 0.0
     flash: float = 1.0
+    window: tuple[int, ...] = field(default=(), metadata={"unless_empty": True})
