@@ -92,7 +92,8 @@ def walked(case: Case, change: Callable[[Layer], Layer]) -> float:
     ffns = find_ffns(model)[0]
     walk = Walk(model, ffns, [Window(list(range(3, 60)), True, 0.9)])
     for level in range(len(ffns)):
-        walk.leave(level, walk.reach(level), change(Folder(case.out).layer(level)))
+        layer = change(Folder(case.out).layer(level))
+        walk.leave(level, walk.reach(level), layer.predicted)
     [(window, losses)] = walk.losses()
     assert window.density in (0.0, 1.0)
     return float(losses.mean())

@@ -63,6 +63,6 @@ def test_losses_are_those_of_the_whole_model(body: str) -> None:
         neurons = walk.reach(level)
         seen = Statistics(neurons)
         walk.see(level, neurons, seen.add)
-        walk.leave(level, neurons, seen.layer("y", "relu"))
+        walk.leave(level, neurons, seen.layer("y", "relu").predicted)
     [(_, losses)] = walk.losses()
     np.testing.assert_allclose(losses, wanted, rtol=1e-4, atol=1e-4)

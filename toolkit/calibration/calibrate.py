@@ -91,7 +91,7 @@ def _layers(
             walk.see(level, neurons, seen.add)
             layer = seen.layer(ffn.down.outputs[0].name or "", kind_of(ffn))
             folder.add(level, layer)
-        walk.leave(level, neurons, layer)
+        walk.leave(level, neurons, layer.predicted)
         yield layer
 
 

@@ -59,12 +59,17 @@ class Neurons:
         """Matrix and bias of what makes a neuron zero: of gates, or of up where there are none."""
         return (self.up, self.up_bias) if self.gate is None else (self.gate, self.gate_bias)
 
+    def gates(self, x_MD: Array) -> Array:
+        """What gates are before their activation, float32 [M, F]."""
+        assert self.gate is not None
+        return _product(x_MD, self.gate, self.gate_bias)
+
     def hidden(self, x_MD: Array) -> Array:
         """h, float32 [M, F]."""
         up = _applied(self.up_act, _product(x_MD, self.up, self.up_bias))
         if self.gate is None:
             return up
-        return _applied(self.act, _product(x_MD, self.gate, self.gate_bias)) * up
+        return _applied(self.act, self.gates(x_MD)) * up
 
     def output(self, h_MF: Array) -> Array:
         """y, float32 [M, D]."""

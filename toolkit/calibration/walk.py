@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -14,9 +15,15 @@ from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import Neurons
 from toolkit.calibration.segments import Cut, Segments, Values
 from toolkit.compiler.calibration.feeds import Feeds
-from toolkit.predictors.layer import Layer
 
 See = Callable[[Array, Array], None]  # inputs [M, D] of a layer's FFN, and what they became [M, F]
+
+
+class Predicts(Protocol):
+    """What says which neurons of a layer are computed."""
+
+    def mask(self, x_MD: Array, recall: float) -> Array:
+        """Bool [M, F], of the layer's inputs."""
 
 
 @dataclass
@@ -65,7 +72,7 @@ class Walk:
                 x = _rows(values[str(self._ffns[level].x.name)])
                 see(x, neurons.hidden(x))
 
-    def leave(self, level: int, neurons: Neurons, layer: Layer) -> None:
+    def leave(self, level: int, neurons: Neurons, predicted: Predicts | None) -> None:
         """Compute what a layer's FFN gives, in windows with a recall by what is predicted."""
         x_name, y_name = (str(v.name) for v in _ends(self._ffns[level]))
         kept = self._segments.read_after(level, x_name)
@@ -74,8 +81,8 @@ class Walk:
             if not kept:
                 del values[x_name]
             h = neurons.hidden(_rows(x))
-            if window.recall is not None and layer.predicted is not None:
-                mask = layer.predicted.mask(_rows(x), window.recall)
+            if window.recall is not None and predicted is not None:
+                mask = predicted.mask(_rows(x), window.recall)
                 h = h * mask
                 window.predicted += int(mask.sum())
             else:

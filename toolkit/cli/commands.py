@@ -16,6 +16,7 @@ from toolkit.cli import calibrate as cli_calibrate
 from toolkit.cli import estimate as cli_estimate
 from toolkit.cli import phone as cli_phone
 from toolkit.cli import run as cli_run
+from toolkit.cli import simulate as cli_simulate
 from toolkit.cli.base import Commands, report, writer
 from toolkit.cli.options import (
     COUNT,
@@ -221,6 +222,7 @@ for command in (
     cli_bench.bench,
     cli_calibrate.calibrate,
     cli_estimate.estimate,
+    cli_simulate.simulate,
     cli_phone.phone,
 ):
     cli.add_command(command)

@@ -5,9 +5,13 @@ The runner has the same in android_runner/offload/points.cpp.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import flash
+from toolkit.offload.policies import PINNED, window_for
 from toolkit.plan import figures
 from toolkit.plan.amount import bytes_of
 from toolkit.plan.schema import Plan, Point
@@ -66,6 +70,39 @@ def choose_point(plan: Plan, memory: int | None = None) -> Point:
     return _resized(plan, base, grown)
 
 
+def under_policy(
+    plan: Plan, point: Point, policy: str, often: Sequence[NDArray[Any]] = ()
+) -> Point:
+    """The point with another policy: as many slots, and what is pinned as the policy has it.
+
+    often  of each table the frequencies of its records, descending; none: they are not known
+    """
+    if policy == point.policy:
+        return point
+    chosen = _chosen(plan)
+    pinned = list(point.slots)
+    for i in chosen if policy != "static" else ():
+        most = int((often[i] > PINNED).sum()) if often else 0
+        pinned[i] = min(point.slots[i], most)
+    window = point.window
+    if policy == "window" and often:
+        sizes = zip(often, point.slots, pinned, strict=True)
+        window = tuple(window_for(*each) for each in sizes)
+    return replace(
+        point,
+        policy=policy,
+        pinned=tuple(pinned),
+        dense=tuple(map(min, point.dense, pinned)),
+        window=window,
+    )
+
+
+def _chosen(plan: Plan) -> set[int]:
+    """Tables of which at some gather only some records are read."""
+    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
+    return {gather.table for gather in gathers if gather.select.by != "all"}
+
+
 def slot_bytes(plan: Plan, slots: Sequence[int]) -> int:
     """Of so many records of each table."""
     return sum(count * table.bytes for count, table in zip(slots, plan.tables, strict=True))
@@ -91,8 +128,7 @@ def _resized(plan: Plan, base: Point, slots: Sequence[int]) -> Point:
     """
     if tuple(slots) == base.slots:
         return base
-    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
-    chosen = {g.table for g in gathers if g.select.by != "all" and base.policy != "static"}
+    chosen = _chosen(plan) if base.policy != "static" else set()
     pinned = [min(base.pinned[i], n) if i in chosen else n for i, n in enumerate(slots)]
     return replace(
         base,

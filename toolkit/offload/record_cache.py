@@ -106,7 +106,8 @@ class RecordCache:
         last = self.uses.last[ranked]
         old = (last != NEVER) & (last <= expired)
         others = np.cumsum(~old)
-        return ranked[old | (others <= leaving - int(old.sum()))]
+        found: Ints = ranked[old | (others <= leaving - int(old.sum()))]
+        return found
 
     def _ranked(self, records: Ints) -> Ints:
         """By (rank, record), of ascending records."""

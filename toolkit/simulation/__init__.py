@@ -1,0 +1,1 @@
+"""What caches of records would do with a text, without running the plan."""

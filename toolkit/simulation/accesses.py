@@ -1,0 +1,70 @@
+"""What a run asks of tables: for each table its gathers, one after the other.
+
+Tables are independent of each other, so they are gone through one by one: memory holds the numbers
+of one table at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from opencl_kernels.formats import Array
+from toolkit.offload.selection import at_point
+from toolkit.plan.schema import Gather, Phase, Plan, Point, Select
+
+
+@dataclass(frozen=True)
+class Access:
+    """A gather at a step of a run.
+
+    step    of the run's phases, counted from 0
+    number  of the gather within its phase
+    place   of the gather among those of all phases, as points count them
+    gather  as the plan has it
+    scores  by which it selects; None: it selects all
+    needed  bool by index: what isn't zero, whatever was selected; None: not known
+    token   whether the step feeds one token, as decoding does
+    """
+
+    step: int
+    number: int
+    place: int
+    gather: Gather
+    scores: Array | None
+    needed: Array | None = None
+    token: bool = True
+
+    def rule(self, point: Point) -> Select:
+        """With the point's number."""
+        return at_point(self.gather.select, point.select[self.place])
+
+
+class Accesses(Protocol):
+    """All accesses of a run; `steps` of one token, and of others."""
+
+    @property
+    def tokens(self) -> int:
+        """Steps that feed one token each."""
+
+    @property
+    def knows_needed(self) -> bool:
+        """Whether accesses tell what isn't zero."""
+
+    def by_table(self) -> Iterator[tuple[int, Sequence[Access]]]:
+        """Each table that is read, with its accesses in the order of steps."""
+
+
+def places_of(plan: Plan, phase: Phase) -> list[int]:
+    """Of a phase's gathers among those of all phases."""
+    gathers = [(each.name, gather) for each in plan.phases for gather in each.gathers()]
+    return [place for place, (name, _) in enumerate(gathers) if name == phase.name]
+
+
+def needed_scores(access: Access) -> tuple[Select, Array]:
+    """The rule that selects just what isn't zero, and its scores."""
+    assert access.needed is not None
+    return Select("nonzero", ("scratch", 0)), access.needed.astype(np.float32)

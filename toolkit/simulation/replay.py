@@ -1,0 +1,160 @@
+"""One table's accesses through the machine that executors ask (toolkit/offload/machine.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from toolkit.offload.flash_model import Flash
+from toolkit.offload.machine import Machine, Outcome
+from toolkit.offload.planner import Costs
+from toolkit.offload.policies import Floats32, Ints
+from toolkit.offload.selection import select
+from toolkit.plan.schema import Point, Select, Table
+from toolkit.simulation.accesses import Access, needed_scores
+from toolkit.simulation.foresight import Foresight
+
+BELADY = "belady"  # a policy that no run has: it knows what comes
+Seen = Callable[[Access, Outcome], None]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Of accesses: records, reads and bytes; `read_s` of the reads alone, `seconds` of gathers.
+
+    hits    records that were in memory
+    reads   of flash, `read_bytes`; `used_bytes`: of the records among them that were wanted
+    """
+
+    selected: int = 0
+    hits: int = 0
+    reads: int = 0
+    read_bytes: int = 0
+    used_bytes: int = 0
+    read_s: float = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, other: Sums) -> Sums:
+        names = [each.name for each in fields(Sums)]
+        return Sums(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Of one table or of several: steps of one token, others, and what was read before any."""
+
+    tokens: Sums = Sums()
+    others: Sums = Sums()
+    opening: Sums = Sums()
+
+    def __add__(self, other: Replayed) -> Replayed:
+        return Replayed(
+            self.tokens + other.tokens, self.others + other.others, self.opening + other.opening
+        )
+
+
+@dataclass(frozen=True)
+class Held:
+    """A table, and what its machine knows of its records."""
+
+    number: int  # among the plan's tables
+    table: Table
+    order: Ints | None
+    importance: Floats32 | None
+
+    def point(self, of: Point, policy: str | None = None) -> Point:
+        """The part of a point that is this table's."""
+        number, window = self.number, of.window
+        return replace(
+            of,
+            slots=(of.slots[number],),
+            pinned=(of.pinned[number],),
+            dense=(of.dense[number],),
+            window=(window[number],) if window else (),
+            policy=policy or of.policy,
+        )
+
+
+def replay(
+    held: Held,
+    accesses: Sequence[Access],
+    point: Point,
+    policy: str,
+    flash: Flash,
+    costs: Costs,
+    needed: bool = False,
+    seen: Seen | None = None,
+) -> Replayed:
+    """What a policy does at a point.
+
+    policy  one of the machine's, or BELADY
+    needed  select what isn't zero, in place of what each gather's rule says
+    seen    is shown every outcome
+    """
+    chosen = [_chosen(access, point, needed) for access in accesses]
+    machine = _machine(held, point, policy, flash, chosen)
+    found = Replayed(opening=_opened(machine, held.table))
+    for access, (rule, scores) in zip(accesses, chosen, strict=True):
+        outcome = machine.gather(0, rule, scores, access.step, access.gather.tile)
+        sums = _sums(outcome, held.table, costs, point.cluster)
+        found += Replayed(tokens=sums) if access.token else Replayed(others=sums)
+        if seen is not None:
+            seen(access, outcome)
+    return found
+
+
+def _chosen(access: Access, point: Point, needed: bool) -> tuple[Select, np.ndarray | None]:
+    if needed and access.needed is not None:
+        return needed_scores(access)
+    return access.rule(point), access.scores
+
+
+def _machine(
+    held: Held,
+    point: Point,
+    policy: str,
+    flash: Flash,
+    chosen: Sequence[tuple[Select, np.ndarray | None]],
+) -> Machine:
+    of_policies = [held.importance]
+    if policy != BELADY:
+        return Machine([held.table], held.point(point, policy), flash, [held.order], of_policies)
+    none = replace(held.point(point, "lru"), slots=(0,), pinned=(0,))
+    machine = Machine([held.table], none, flash, [held.order])
+    count, slots = held.table.count, point.slots[held.number]
+    everything = np.ones(count, bool)
+    order = np.arange(count) if held.order is None else held.order
+    record_of = np.argsort(order)
+    selections = [np.sort(record_of[select(*each, count, everything)]) for each in chosen]
+    machine.caches = [Foresight(count, slots, selections)]
+    return machine
+
+
+def _opened(machine: Machine, table: Table) -> Sums:
+    """What is pinned is read before the first step."""
+    opened = machine.opening[0]
+    runs, used = opened.runs, len(opened.moves.admitted) * table.bytes
+    return Sums(
+        reads=len(runs), read_bytes=int(runs[:, 1].sum()), used_bytes=used, read_s=opened.seconds
+    )
+
+
+def _sums(outcome: Outcome, table: Table, costs: Costs, cluster: int) -> Sums:
+    """Reads go on while what is there is computed; only the last cluster waits for them."""
+    misses = len(outcome.selected) - len(outcome.hits)
+    each = costs.byte * table.bytes
+    last = min(misses, cluster)
+    before = each * (len(outcome.selected) - last)
+    launches = sum(len(one.launches) for one in outcome.clusters)
+    waits = costs.wait + costs.launch * launches
+    return Sums(
+        selected=len(outcome.selected),
+        hits=len(outcome.hits),
+        reads=len(outcome.runs),
+        read_bytes=outcome.bytes_read,
+        used_bytes=outcome.bytes_used,
+        read_s=outcome.seconds,
+        seconds=waits + max(outcome.seconds, before) + each * last,
+    )

@@ -1,0 +1,42 @@
+"""What `pocketcl simulate` prints for people."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from toolkit.tables import section, size, table
+
+HEADS = (
+    *("memory", "records", "policy", "needed", "found", "missed", "/Belady", "reads"),
+    *("read", "takes", "predicted"),
+)
+
+
+def lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each memory, selector and policy."""
+    rows = figures["rows"]
+    from_ = figures["text"] or figures["trace"]
+    for selector in dict.fromkeys(each["selector"] for each in rows):
+        found = [_cells(each) for each in rows if each["selector"] == selector]
+        of = "" if selector == "plan" else ", only what isn't zero is needed (oracle)"
+        title = f"simulated: {figures['tokens']} tokens of {from_}{of}, a token"
+        yield from section(title, table([HEADS, *found]))
+    yield f"Reads take as long as on {figures['flash']}; Belady's policy knows what comes."
+    if figures["unknown"] is not None:
+        yield f"No rate is predicted: {figures['unknown']}."
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    over, rate = row["misses_over_belady"], row["tokens_per_s"]
+    return (
+        size(row["memory"]),
+        size(row["record_bytes"]),
+        row["policy"],
+        f"{row['selected_per_token']:.0f}",
+        f"{100 * row['hit_rate']:.1f} %",
+        f"{row['misses_per_token']:.1f}",
+        "-" if over is None else f"{over:.2f} x",
+        f"{row['reads_per_token']:.1f}",
+        size(round(row["flash_bytes_per_token"])),
+        f"{1e3 * row['read_s_per_token']:.2f} ms",
+        "-" if rate is None else f"{rate:.3g} tokens/s",
+    )

@@ -1,0 +1,142 @@
+"""Accesses of a text that no plan has run: the model goes through it layer by layer.
+
+The graph is the one that the plan was lowered from, so weights are as the plan stores them, and
+masks are part of it. Each token is decoded by itself, in windows as long as the context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from onnx_passes.analysis.ffn import Ffn, find_ffns
+from onnx_passes.ir.graph import attribute, constant, needed, operand
+from opencl_kernels.device_class import CLASSES
+from opencl_kernels.formats import Array
+from toolkit.calibration.neurons import Neurons
+from toolkit.calibration.walk import Walk, Window
+from toolkit.compiler.calibration.ids import calibration_ids
+from toolkit.compiler.options import options_of
+from toolkit.compiler.pipeline import rewritten_for
+from toolkit.compiler.source import Source
+from toolkit.compiler.weights.records import Tabled, tables_of
+from toolkit.compiler.weights.table import WeightTable
+from toolkit.errors import PocketError
+from toolkit.plan.phase_choice import token_phase
+from toolkit.plan.schema import Gather, Plan
+from toolkit.simulation.accesses import Access, places_of
+
+Tell = Callable[[str], None]
+LEAST, MOST = 8, 1024  # tokens; of a text, where nobody says how many
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The predictor of a network in the graph: float32 matrices A [D, R] and B [R, F], bias [F]."""
+
+    A: Array
+    B: Array
+    bias: Array | None
+    threshold: float
+
+    @classmethod
+    def of(cls, ffn: Ffn) -> Predicted | None:
+        """None where nothing is predicted."""
+        if ffn.chosen is None or ffn.scores is None:
+            return None
+        high = ffn.scores.producer()
+        low = None if high is None else needed(high, 0).producer()
+        assert high is not None and low is not None
+        A, B = (np.asarray(constant(needed(node, 1)), np.float32) for node in (low, high))
+        bias = operand(high, 2)
+        added = None if bias is None else np.asarray(constant(bias), np.float32).reshape(-1)
+        return cls(A, B, added, float(attribute(ffn.chosen, "threshold", 0.0)))
+
+    def scores(self, x_MD: Array) -> Array:
+        """By which neurons are selected, float32 [M, F]."""
+        scores = x_MD.astype(np.float32) @ self.A @ self.B
+        return np.asarray(scores if self.bias is None else scores + self.bias, np.float32)
+
+    def mask(self, x_MD: Array, recall: float) -> Array:
+        """Which are computed, bool [M, F]; at the one recall that the graph has."""
+        return np.asarray(self.scores(x_MD) > np.float32(self.threshold))
+
+
+class Text:
+    """The accesses of some ids."""
+
+    knows_needed = True
+
+    def __init__(self, plan: Plan, source: Source, ids: list[int], tell: Tell) -> None:
+        """The model is read when accesses are asked for."""
+        self._plan, self._source, self._ids, self._tell = plan, source, ids, tell
+        self.tokens = len(ids)
+
+    def by_table(self) -> Iterator[tuple[int, Sequence[Access]]]:
+        """As Accesses has it, in the order of layers."""
+        self._tell("reading the model")
+        model = rewritten_for(self._source, self._plan)
+        found, size = self._networks(model), options_of(self._plan).context
+        recall = 1.0 if any(each.ffn.chosen for each in found) else None
+        parts = [self._ids[at : at + size] for at in range(0, len(self._ids), size)]
+        walk = Walk(model, [t.ffn for t in found], [Window(p, recall=recall) for p in parts])
+        for level, tabled in enumerate(found):
+            self._tell(f"layer {level + 1} of {len(found)}")
+            neurons, predicted = walk.reach(level), Predicted.of(tabled.ffn)
+            seen: list[tuple[Array, Array]] = []
+            walk.see(level, neurons, lambda x, h: seen.append((x, h != 0)))  # noqa: B023
+            x = np.concatenate([each for each, _ in seen])
+            active = np.concatenate([each for _, each in seen])
+            yield tabled.table, self._of(tabled, _scores(tabled, neurons, predicted, x), active)
+            walk.leave(level, neurons, predicted)
+
+    def _networks(self, model: ir.Model) -> list[Tabled]:
+        """Those whose weights lie in tables, in the order of these."""
+        storage = options_of(self._plan).storage
+        layouts = CLASSES[str(self._plan.profile["class"])].layouts
+        found = tables_of(*find_ffns(model), WeightTable(storage, layouts, lambda: None)).found
+        if len(found) != len(self._plan.tables):
+            what = f"the plan has {len(self._plan.tables)} tables, its model {len(found)}"
+            raise PocketError(what, "another version compiled it", "compile the model again")
+        return found
+
+    def _of(self, tabled: Tabled, scores_TF: Array, active_TF: Array) -> list[Access]:
+        number, place, gather = _gather_of(self._plan, tabled.table)
+        by_all = gather.select.by == "all"
+        return [
+            Access(step, number, place, gather, None if by_all else scores, active)
+            for step, (scores, active) in enumerate(zip(scores_TF, active_TF, strict=True))
+        ]
+
+
+def ids_of(plan: Plan, source: Source, file: Path, count: int | None) -> list[int]:
+    """A text's ids. Raises PocketError where there are too few."""
+    vocabulary = int(plan.model["vocab_size"])
+    hint = "name another text, or put the model's tokenizer.json beside it"
+    ids, _ = calibration_ids(source, file, vocabulary, count or MOST, hint)
+    if len(ids) < LEAST:
+        because = f"it has {len(ids)} tokens, at least {LEAST} are replayed"
+        raise PocketError(f"{file} is too short to simulate", because, "give a longer text")
+    return ids
+
+
+def _scores(tabled: Tabled, neurons: Neurons, predicted: Predicted | None, x_TD: Array) -> Array:
+    """By which a gather selects, as lowering has it; what selects all has no use for them."""
+    if predicted is not None:
+        return predicted.scores(x_TD)
+    return neurons.gates(x_TD) if tabled.gated else np.zeros((len(x_TD), tabled.ffn.width))
+
+
+def _gather_of(plan: Plan, table: int) -> tuple[int, int, Gather]:
+    """The gather of a table where one token is fed: its number in the phase, and among all."""
+    phase = token_phase(plan)
+    gathers = [] if phase is None else phase.gathers()
+    for number, gather in enumerate(gathers):
+        if phase is not None and gather.table == table:
+            return number, places_of(plan, phase)[number], gather
+    what = f"the table {plan.tables[table].name} is not read where one token is fed"
+    raise PocketError(what, "nothing is known of its accesses", "give a trace: --trace FILE")
