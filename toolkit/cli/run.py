@@ -10,6 +10,7 @@ import click
 from toolkit.cli.base import report, write, writer
 from toolkit.cli.options import (
     COUNT,
+    FILE,
     JSON,
     MODEL,
     ON,
@@ -82,6 +83,12 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 )
 @TEXT_LENGTH
 @sampling_options
+@click.option(
+    "--trace-access",
+    type=FILE,
+    metavar="FILE",
+    help="Write down what is read of weights in flash, for `simulate`; FILE.scores as well.",
+)
 @click.option("--logprobs", is_flag=True, default=None, help="Print each id and its own.")
 @click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
 @flash_options()

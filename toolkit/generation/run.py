@@ -17,6 +17,8 @@ from toolkit.generation.sampling_settings import choose_sampling, model_settings
 from toolkit.generation.session import Session
 from toolkit.generation.tokenizer import Tokenizer, load_tokenizer, parse_ids
 from toolkit.offload.counts import Counts, flash_facts, too_late
+from toolkit.offload.points import no_tables
+from toolkit.plan.load import load_plan
 
 
 class Output:
@@ -95,6 +97,7 @@ def run_plan(
     text_length: int = 0,
     memory: int | str | None = None,
     flash: str | None = None,
+    trace_access: Path | None = None,
     **given: Any,
 ) -> dict[str, Any]:
     """What `pocketcl run` does: open a session, generate, print as it goes.
@@ -114,6 +117,7 @@ def run_plan(
     options: dict[str, Any] = {"text_length": text_length, **({"dump": dump} if dump else {})}
     options |= {"serial": serial} if on == "phone" else {}
     options |= {"memory": memory, "flash": flash}
+    options |= {} if trace_access is None else {"trace": traced_into(plan, trace_access, on)}
     with Session(plan, on, **options) as session:
         output = Output(session, plan, write)
         if load_state:
@@ -140,6 +144,16 @@ def run_plan(
         if save_state:
             session.save_state(save_state)
         return figures
+
+
+def traced_into(plan: Path, file: Path, on: str) -> Path:
+    """The file for a line on each gather, if there are any, and if it is written here."""
+    if on == "phone":
+        because = "a run writes it where it reads its weights"
+        raise PocketError("--trace-access does not go with --on phone", because, "--on runner")
+    if not load_plan(plan).tables:
+        raise no_tables("--trace-access")
+    return file.absolute()
 
 
 def _of_flash(session: Session, flash: str | None, before: Counts) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def memory_of(plan: Plan, memory: int | str | None) -> int | None:
     if memory is None:
         return None
     if not plan.tables:
-        raise _no_tables("--memory")
+        raise no_tables("--memory")
     all_records = slot_bytes(plan, [table.count for table in plan.tables])
     whole = _resident(plan, plan.points[-1]) + all_records
     found = bytes_of(str(memory), whole)
@@ -39,11 +39,12 @@ def flash_of(plan: Plan, name: str | None) -> str | None:
     if name is None:
         return None
     if not plan.tables:
-        raise _no_tables("--flash")
+        raise no_tables("--flash")
     return flash(name).name
 
 
-def _no_tables(option: str) -> PocketError:
+def no_tables(option: str) -> PocketError:
+    """Of an option that is about weights in flash, where a plan has none."""
     because = "the plan has no weights in flash: all of it lies in memory"
     return PocketError(f"{option} has no effect here", because, "compile the model with --memory")
 

@@ -211,8 +211,14 @@ def _replayed(
 
 def _policies(plan: Plan, wanted: Sequence[str]) -> Sequence[str]:
     has = all(table.importance is not None for table in plan.tables)
+    gathers = [gather.select for phase in plan.phases for gather in phase.gathers()]
+    aware = any(rule.by == "top" and rule.gamma < 1 for rule in gathers)
     if not wanted:
-        return [name for name in EVERY if has or name != "importance"]
+        without = {"importance": not has, BELADY: aware}
+        return [name for name in EVERY if not without.get(name)]
+    if BELADY in wanted and aware:
+        because = "what is needed hangs on what lies in memory (gamma is below 1)"
+        raise PocketError("nobody knows what comes", because, "leave belady out of --policy")
     if "importance" in _checked(wanted, EVERY, "policy") and not has:
         because = "nothing tells how much a record adds"
         hint = "compile it with --policy importance --calibration DIR"
@@ -230,8 +236,8 @@ def _checked(given: Sequence[str], known: Sequence[str], what: str) -> Sequence[
 
 def _often(plan: Plan) -> tuple[Floats32, ...]:
     """Frequencies by record, descending; none where they can't be had."""
-    options = options_of(plan)
     try:
+        options = options_of(plan)
         uses = uses_of(options.calibration, options.recall)
     except PocketError:
         return ()

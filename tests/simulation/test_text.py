@@ -1,0 +1,116 @@
+"""A text that no plan has run: the simulator finds what a run of it finds, and reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from flash_networks import made
+from relu_demo import relu_demo, some_text
+from toy import Toy
+
+import toolkit
+from toolkit.calibration.calibrate import calibrate
+from toolkit.cli.commands import cli
+from toolkit.compiler.source import load_source
+from toolkit.errors import PocketError
+from toolkit.executors.runner import RunnerExecutor
+from toolkit.generation.tokenizer import load_tokenizer
+from toolkit.offload.access_trace import line
+from toolkit.offload.machine import Outcome
+from toolkit.plan.load import load_plan
+from toolkit.simulation.accesses import Access
+from toolkit.simulation.replay import replay
+from toolkit.simulation.simulate import Known, by_policy, simulate
+from toolkit.simulation.text import Text
+
+
+def fed(plan: Path, ids: list[int], trace: Path, **options: Any) -> list[str]:
+    """Lines of a run that feeds them one by one."""
+    executor = RunnerExecutor(plan, trace=trace, **options)
+    for position, token in enumerate(ids):
+        executor.step(token, position)
+    executor.close()
+    return trace.read_text().splitlines()
+
+
+def simulated(path: Path, model: Path, ids: list[int], memory: str | None = None) -> list[str]:
+    """Lines of the plan's own policy for these ids."""
+    plan = load_plan(path)
+    known, lines = Known.of(path, plan, None), dict[tuple[int, int], str]()
+    policy = plan.points[-1].policy
+    case = known.case(memory, policy, "plan")
+
+    def seen(access: Access, outcome: Outcome) -> None:
+        lines[access.step, access.number] = line(access.step, access.number, outcome)
+
+    for number, accesses in Text(plan, load_source(model), ids, lambda _: None).by_table():
+        held = known.tables[number]
+        replay(held, accesses, case.point, policy, known.flash, known.costs, seen=seen)
+    return [lines[key] for key in sorted(lines)]
+
+
+@pytest.mark.parametrize("kind", ["biased reglu", "swiglu"])
+def test_it_finds_what_a_run_finds(tmp_path: Path, cache: Path, kind: str) -> None:
+    """Gates that tell, and networks that are read whole."""
+    done = made(tmp_path, kind)
+    ids = np.random.default_rng(3).integers(0, 40, 25).tolist()
+    found = fed(done.path, ids, tmp_path / "trace")
+    assert found == simulated(done.path, tmp_path / "model.onnx", ids)
+    selected = [len(json.loads(each)["sel"]) for each in found]
+    assert (max(selected) == 700) == (kind == "swiglu")
+
+
+@pytest.mark.slow
+def test_of_predicted_neurons_a_run_finds_the_same(tmp_path: Path, cache: Path) -> None:
+    """The trained story teller with ReLU: tokens by its own tokenizer, planned by frequencies."""
+    model, text = relu_demo(tmp_path / "relu"), some_text(tmp_path / "text.txt", 200)
+    calibrate(load_source(model), text, tmp_path / "c", 200)
+    sizes: dict[str, Any] = {"weights": "e0m4", "max_context": 256, "memory": "97%"}
+    done = toolkit.compile(
+        model, tmp_path / "m.plan", **sizes, calibration=tmp_path / "c", max_loss="90%"
+    )
+    assert done.figures["selector"] == "lowrank"
+    ids = load_tokenizer(done.path).encode(text.read_text(), True)[:100]
+    lines = fed(done.path, ids, tmp_path / "trace")
+    assert lines == simulated(done.path, model, ids)
+    figures = simulate(done.path, text, tokens=100, selector=["plan", "oracle"], flash="ufs31")
+    plan, oracle = (
+        figures["rows"][: len(figures["rows"]) // 2],
+        figures["rows"][len(figures["rows"]) // 2 :],
+    )
+    of = [json.loads(each) for each in lines]
+    row = by_policy({"rows": plan})[load_plan(done.path).points[-1].policy]
+    assert row["hits"] == sum(each["hit"] for each in of)
+    assert row["read_bytes"] == sum(each["read"] for each in of)
+    assert all(o["selected"] < p["selected"] for p, o in zip(plan, oracle, strict=True))
+
+
+def test_the_command_prints_a_table(tmp_path: Path) -> None:
+    source = relu_demo(tmp_path / "relu")
+    sizes: dict[str, Any] = {"weights": "e0m4", "max_context": 64, "prefill_chunk": 32}
+    plan = toolkit.compile(source, tmp_path / "m.plan", **sizes, memory="97%").path
+    text = some_text(tmp_path / "text.txt", 30)
+    words = ["simulate", str(plan), "--text", str(text), "--tokens", "20", "--flash", "ufs31"]
+    done = CliRunner().invoke(cli, [*words, "--memory", "97%,99%"], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    heads, *rows = [each.split() for each in done.stdout.splitlines()[1:12]]
+    assert heads[:3] == ["memory", "records", "policy"]
+    assert [row[4] for row in rows] == ["static", "lru", "lfu", "window", "belady"] * 2
+    figures = json.loads(
+        CliRunner().invoke(cli, [*words, "--json", "--policy", "lru,belady"]).stdout
+    )
+    lru, belady = figures["rows"]
+    assert (lru["policy"], belady["policy"], figures["tokens"]) == ("lru", "belady", 20)
+    assert lru["misses_over_belady"] > 1 == belady["misses_over_belady"]
+    assert lru["read_s_per_token"] > belady["read_s_per_token"] > 0
+    short = tmp_path / "short.txt"
+    short.write_text("Hi")
+    with pytest.raises(PocketError, match="too short to simulate"):
+        simulate(plan, short)
+    with pytest.raises(PocketError, match="reads nothing from flash"):
+        simulate(Toy(tmp_path / "dense").folder, text)

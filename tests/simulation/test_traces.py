@@ -1,0 +1,189 @@
+"""What a run wrote down, replayed: the runner, its twin and the simulator agree entry for entry."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flash_executors import IDS
+from flash_toy import ORDER, SIZES, F, FlashToy
+
+from toolkit.errors import PocketError
+from toolkit.executors.host import HostExecutor
+from toolkit.executors.runner import RunnerExecutor
+from toolkit.offload.access_trace import line
+from toolkit.offload.counts import Counts
+from toolkit.offload.machine import Outcome
+from toolkit.plan.load import load_plan
+from toolkit.plan.schema import POLICIES
+from toolkit.simulation.accesses import Access
+from toolkit.simulation.replay import Sums, replay
+from toolkit.simulation.simulate import Known, by_policy, simulate
+from toolkit.simulation.trace import Traced
+
+V = {"from": ["scratch", 2], "gamma": 1.0}
+SELECTS: dict[str, tuple[dict[str, Any], float]] = {  # and the point's number
+    "above": ({"by": "above", "threshold": 0.0, **V}, 0.0),
+    "magnitude": ({"by": "above", "threshold": 0.5, "magnitude": True, **V}, 0.5),
+    "nonzero": ({"by": "nonzero", **V}, 0.0),
+    "top": ({"by": "top", "k": 20, **V}, 20),
+    "near": ({"by": "top", "k": 20, **V, "gamma": 0.3}, 20),
+    "all": ({"by": "all", "gamma": 1.0}, 0.0),
+}
+
+
+def ready(toy: FlashToy, by: str, policy: str) -> None:
+    """The toy whose first table is selected so in decoding, and kept so."""
+    select, number = SELECTS[by]
+    decode = [phase["name"] for phase in toy.plan["phases"]].index("decode")
+    gathers = [s for s in toy.plan["phases"][decode]["steps"] if s["kind"] == "gather"]
+    gathers[0]["select"] = select
+    before = sum(s["kind"] == "gather" for p in toy.plan["phases"][:decode] for s in p["steps"])
+    toy.plan["tables"][0]["importance"] = toy.plan["tables"][1]["importance"] = SIZES
+    for point in toy.plan["points"]:
+        point["select"][before] = number
+        point["policy"] = policy
+        point["window"] = [3, 2]
+    toy.save_json()
+
+
+def ran(of: Any, toy: FlashToy, trace: Path, memory: int, tokens: int) -> Counts:
+    """A run of texts that together have so many tokens."""
+    rng = np.random.default_rng(tokens)
+    executor = of(toy.folder, memory=memory, trace=trace)
+    try:
+        while tokens > 0:
+            ids = [int(i) for i in rng.integers(0, 16, 11)]
+            count = min(tokens, 40)
+            first = executor.prefill(ids, 0)
+            list(executor.decode(first, len(ids), count, ()))
+            tokens -= count
+        return Counts.of(executor.stats())
+    finally:
+        executor.close()
+
+
+def check(toy: FlashToy, trace: Path, memory: int, counts: Counts, policy: str) -> None:
+    """Lines and sums of the run are those of a replay, and those that simulate tells."""
+    plan = load_plan(toy.folder)
+    known, lines = Known.of(toy.folder, plan, None), dict[tuple[int, int], str]()
+    accesses = Traced(trace, plan, [held.order for held in known.tables])
+    case = known.case(str(memory), policy, "plan")
+
+    def seen(access: Access, outcome: Outcome) -> None:
+        lines[access.step, access.number] = line(access.step, access.number, outcome)
+
+    opening = 0
+    for number, of_table in accesses.by_table():
+        held = known.tables[number]
+        done = replay(held, of_table, case.point, policy, known.flash, known.costs, seen=seen)
+        opening += done.opening.read_bytes
+    assert [lines[key] for key in sorted(lines)] == trace.read_text().splitlines()
+    figures = simulate(toy.folder, trace=trace, memory=[str(memory)])
+    row = by_policy(figures)[policy]
+    assert (row["selected"], row["hits"]) == (counts.selected, counts.hits)
+    assert row["read_bytes"] + row["opening_bytes"] == counts.read_bytes
+    assert row["opening_bytes"] == opening
+    aware = any(g.select.gamma < 1 for phase in plan.phases for g in phase.gathers())
+    assert len(figures["rows"]) == len(POLICIES) + (not aware)
+    assert all(aware or each["misses_over_belady"] >= 1 for each in figures["rows"])
+
+
+@pytest.mark.parametrize(
+    "by, policy, of",
+    [
+        ("above", "window", RunnerExecutor),
+        ("near", "importance", RunnerExecutor),
+        ("nonzero", "importance", HostExecutor),
+    ],
+)
+def test_a_replay_is_the_run(tmp_path: Path, cache: Path, by: str, policy: str, of: Any) -> None:
+    toy = FlashToy(tmp_path / "toy")
+    ready(toy, by, policy)
+    counts = ran(of, toy, tmp_path / "trace", 120_000, 30)
+    check(toy, tmp_path / "trace", 120_000, counts, policy)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("by", SELECTS)
+def test_a_thousand_tokens_are_the_run(tmp_path: Path, cache: Path, by: str, policy: str) -> None:
+    """Every selector and policy: runner, twin and simulator."""
+    toy = FlashToy(tmp_path / "toy")
+    ready(toy, by, policy)
+    counts = ran(RunnerExecutor, toy, tmp_path / "trace", 120_000, 1000)
+    check(toy, tmp_path / "trace", 120_000, counts, policy)
+    other = ran(HostExecutor, toy, tmp_path / "host", 120_000, 1000)
+    assert (tmp_path / "host").read_text() == (tmp_path / "trace").read_text()
+    assert (counts.selected, counts.hits) == (other.selected, other.hits)
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan and a trace of it."""
+    folder = tmp_path_factory.mktemp("traced")
+    toy = FlashToy(folder / "toy")
+    ran(HostExecutor, toy, folder / "trace", 120_000, 3)
+    return folder
+
+
+def damaged(folder: Path, into: Path, **change: Any) -> Path:
+    """A copy of the trace, with other lines or scores."""
+    lines = change.get("lines", (folder / "trace").read_text())
+    scores = change.get("scores", (folder / "trace.scores").read_bytes())
+    (into / "trace").write_text(lines)
+    (into / "trace.scores").write_bytes(scores)
+    return into / "trace"
+
+
+def test_another_plans_trace_is_refused(traced: Path, tmp_path: Path) -> None:
+    scores = np.fromfile(traced / "trace.scores", np.float32)
+    lines = (traced / "trace").read_text().splitlines()
+    first = json.loads(lines[0])
+    cases: dict[str, dict[str, Any]] = {
+        "selects other records": {"scores": (-scores).tobytes()},
+        "fewer scores": {"scores": scores[:-F].tobytes()},
+        "left over": {"scores": np.append(scores, scores[:3]).tobytes()},
+        "no phase of the plan": {"lines": "\n".join(lines[1:])},
+        "gathers as its step 0": {"lines": "\n".join([json.dumps(first | {"sel": [F]}), *lines])},
+        "it has no line": {"lines": ""},
+        "line 1 does not tell": {"lines": "[1, 2]\n"},
+        "line 2 does not tell": {"lines": f"{lines[0]}\n{{\n"},
+    }
+    for says, change in cases.items():
+        with pytest.raises(PocketError) as caught:
+            simulate(traced / "toy", trace=damaged(traced, tmp_path, **change))
+        assert says in caught.value.because, says
+        assert "no trace" in caught.value.what and "--trace-access" in caught.value.hint
+
+
+def test_what_makes_no_sense_is_refused(traced: Path, tmp_path: Path) -> None:
+    trace, plan = traced / "trace", traced / "toy"
+    lonely = tmp_path / "lonely"
+    shutil.copy(trace, lonely)
+    for options, says in (
+        ({"trace": lonely}, "lonely.scores can't be read"),
+        ({"trace": trace, "policy": ["hope"]}, "no policy is called hope"),
+        ({"trace": trace, "selector": ["luck"]}, "no selector is called luck"),
+        ({"trace": trace, "selector": ["oracle"]}, "the oracle needs a text"),
+        ({"trace": trace, "policy": ["importance"]}, "no importance of its records"),
+        ({"trace": trace, "flash": "floppy"}, "no flash is called floppy"),
+        ({"trace": trace, "memory": ["1K"]}, "does not run in 1000 bytes"),
+        ({"trace": trace, "text": trace}, "a text or a trace is replayed"),
+        ({}, "a text or a trace is replayed"),
+    ):
+        with pytest.raises(PocketError, match=says):
+            simulate(plan, **options)
+
+
+def test_an_unknown_order_is_a_damaged_plan(tmp_path: Path) -> None:
+    toy = FlashToy(tmp_path / "toy")
+    toy.plan["weights"][SIZES]["offset"] = toy.plan["weights"][ORDER]["offset"]
+    toy.plan["tables"][0]["importance"] = SIZES
+    toy.save_json()  # the bits of whole numbers are floats near 0
+    assert Known.of(toy.folder, load_plan(toy.folder), None).tables[0].importance is not None
+    assert Sums() + Sums(hits=2) == Sums(hits=2)
