@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flash_executors import IDS
 from flash_toy import ORDER, SIZES, F, FlashToy
 
 from toolkit.errors import PocketError
