@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opencl_kernels.records.neurons import activation
-from toolkit.calibration.neurons import GATED, _kind
+from toolkit.compiler.budget.ffn_kind import GATED, _kind
 from toolkit.offload.legality import LEGALITY
 
 GELU_TANH = "0.5 * v * (1.0 + Tanh(0.7978845608 * (v + 0.044715 * v * v * v)))"

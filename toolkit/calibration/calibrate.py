@@ -20,9 +20,10 @@ import onnx_ir as ir
 from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.graph import dim
-from toolkit.calibration.neurons import ZEROING, kind_of
+from toolkit.calibration.neurons import ZEROING
 from toolkit.calibration.seen import RECALLS, Statistics
 from toolkit.calibration.walk import Walk, Window
+from toolkit.compiler.budget.ffn_kind import kind_of
 from toolkit.compiler.calibration.ids import calibration_ids
 from toolkit.compiler.options import choose
 from toolkit.compiler.pipeline import rewrite_with

@@ -12,13 +12,11 @@ from onnx_passes.analysis.ffn import Columns, Ffn
 from onnx_passes.ir.graph import constant, needed, operand
 from onnx_passes.weights.lazy import part
 from opencl_kernels.formats import Array
-from opencl_kernels.map.expression import Node, evaluate
+from opencl_kernels.map.expression import Node
 from opencl_kernels.records.neurons import activation
+from toolkit.compiler.budget.ffn_kind import applied
 from toolkit.offload.legality import CALIBRATED, LEGALITY, verdict
 
-TRIED = np.concatenate([-np.logspace(2, -3, 40), [0], np.logspace(-3, 2, 40)])  # arguments
-GELU = "0.5 * v * (1.0 + Erf(v * 0.7071067811865476))"
-GATED = {"relu": "reglu", "silu": "swiglu", "gelu": "geglu"}
 # Kinds with neurons that are zero: what predicts these loses only what it misses.
 ZEROING = frozenset(kind for kind in LEGALITY if verdict(kind, "lowrank") is CALIBRATED)
 
@@ -66,10 +64,10 @@ class Neurons:
 
     def hidden(self, x_MD: Array) -> Array:
         """h, float32 [M, F]."""
-        up = _applied(self.up_act, _product(x_MD, self.up, self.up_bias))
+        up = applied(self.up_act, _product(x_MD, self.up, self.up_bias))
         if self.gate is None:
             return up
-        return _applied(self.act, self.gates(x_MD)) * up
+        return applied(self.act, self.gates(x_MD)) * up
 
     def output(self, h_MF: Array) -> Array:
         """y, float32 [M, D]."""
@@ -80,15 +78,6 @@ class Neurons:
     def sizes(self) -> Array:
         """The length of what each neuron adds for h = 1, float32 [F]."""
         return np.asarray(np.linalg.norm(self.down, axis=1))
-
-
-def kind_of(ffn: Ffn) -> str:
-    """As toolkit/offload/legality.py calls it, found by what its activation computes."""
-    up = _kind(activation(ffn.up_act))
-    if ffn.gate is None:
-        return up
-    act = _kind(activation(ffn.act))
-    return "drelu" if act == up == "relu" else GATED.get(act, "swiglu")
 
 
 def _rows(columns: Columns) -> Array:
@@ -114,17 +103,3 @@ def _bias(columns: Columns) -> Array | None:
 def _product(x_MD: Array, rows_FD: Array, bias: Array | None) -> Array:
     y = x_MD.astype(np.float32) @ rows_FD.T
     return y if bias is None else y + bias
-
-
-def _applied(node: Node, values: Array) -> Array:
-    return np.asarray(evaluate(node, {"v": values}), np.float32)
-
-
-def _kind(node: Node) -> str:
-    """Of an activation; one that is none of those known is zero nowhere, as `silu` is."""
-    found = _applied(node, TRIED)
-    if not found[TRIED <= 0].any():
-        positive = TRIED[TRIED > 0]
-        return "sqrelu" if np.allclose(found[TRIED > 0], positive**2, rtol=1e-4) else "relu"
-    gelu = np.asarray(evaluate(activation(GELU), {"v": TRIED}))
-    return "gelu" if np.allclose(found, gelu, atol=2e-3) else "silu"

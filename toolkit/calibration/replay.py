@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from opencl_kernels.formats import Array
-from toolkit.offload.policies import PINNED, policy
+from toolkit.offload.planner import PINNED
+from toolkit.offload.policies import policy
 from toolkit.offload.record_cache import RecordCache
 
 SHARES = (0.125, 0.25, 0.5, 0.75)  # of all neurons, that a cache has room for

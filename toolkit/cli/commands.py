@@ -36,6 +36,8 @@ from toolkit.cli.options import (
 from toolkit.progress import PROGRESS
 from toolkit.version import __version__
 
+SPARSITIES = ("auto", "all", "gate", "lowrank", "dip", "dip-ca")
+POLICIES = ("static", "lru", "lfu", "window", "importance")
 ORDER = ("demo", "compile", "run", "chat", "verify", "eval", "bench", "tune", "estimate", "inspect")
 START = """\b
 Start here:
@@ -173,6 +175,16 @@ def inspect(
 )
 @click.option("--max-loss", metavar="1%", help="--calibration: perplexity that it may cost.")
 @click.option("--flash", help="--calibration: plan for ufs40, ufs31, …  [default: the device's]")
+@click.option(
+    "--sparsity",
+    type=click.Choice(SPARSITIES),
+    help="--memory: by what neurons are chosen.  [default: auto, what is legal and reads least]",
+)
+@click.option(
+    "--policy",
+    type=click.Choice(POLICIES),
+    help="--memory: which neurons stay in memory.  [default: as it is planned]",
+)
 @click.option("--batch", type=COUNT, default=1, help="Texts that `eval --on host` scores at once.")
 @click.option("--activations", type=F32_OR_F16, help="Between steps.  [default: by device]")
 @click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")

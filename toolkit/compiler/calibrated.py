@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ def check_calibration(
     calibration: Path | str | None,
     max_loss: str | float | None,
     batch: int = 1,
+    sparsity: str | None = None,
 ) -> tuple[str | None, float | None, str | None]:
     """The folder, the recall of its point that computes least within `max_loss`, its identity.
 
-    No recall, where no point costs so little: then all that isn't zero is computed.
+    No recall, where no point costs so little, or nothing is to be predicted: then all that isn't
+    zero is computed.
     """
     if calibration is None:
         if max_loss is not None:
@@ -50,7 +52,29 @@ def check_calibration(
     most = loss_of(max_loss)
     points = [point for point in facts["points"] if point["loss"] <= most]
     best = min(points, key=lambda point: point["density"], default=None)
+    if sparsity == "lowrank" and best is None:
+        raise _too_dear(facts["points"], most)
+    if sparsity in ("all", "gate"):
+        best = None
     return str(folder.path), None if best is None else best["recall"], folder.identity()
+
+
+def _too_dear(points: Sequence[Mapping[str, Any]], most: float) -> PocketError:
+    losses = [float(point["loss"]) for point in points]
+    because, hint = "its model has no neuron that is zero", "leave --sparsity out"
+    if losses:
+        because = f"the least that one of its predictors costs is {min(losses):.2%} of perplexity"
+        hint = f"--max-loss {100 * min(losses) + 0.01:.2f}%"
+    return PocketError(f"no predictor costs at most {most:.2%}", because, hint)
+
+
+def importances_of(calibration: str | None) -> tuple[Array, ...]:
+    """Of the neurons of each network, what they add on average, float32 [F]."""
+    if calibration is None:
+        return ()
+    folder = Folder(Path(calibration))
+    count = len(folder.finished()["layers"])
+    return tuple(folder.layer(number).importance.astype(np.float32) for number in range(count))
 
 
 def point_figures(

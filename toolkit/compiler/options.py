@@ -10,6 +10,7 @@ from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
 from toolkit.compiler.budget.goal import check_goal
+from toolkit.compiler.budget.sparsity import check_wish
 from toolkit.compiler.calibrated import check_calibration
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
@@ -41,6 +42,8 @@ class Options:
     calibrated: str | None = None  # the calibration's identity: it may be made anew since
     rate: float | None = None  # tokens a second, instead of `memory`: the least that gives them
     flash: str | None = None  # that is planned for; None: the device's
+    sparsity: str | None = None  # by what neurons are chosen; None: by what is legal and best
+    policy: str | None = None  # of caches; None: as it is planned
 
     @property
     def told(self) -> dict[str, Any]:
@@ -89,6 +92,8 @@ def choose(
     max_loss: str | float | None = None,
     rate: float | None = None,
     flash: str | None = None,
+    sparsity: str | None = None,
+    policy: str | None = None,
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
     # check what was given, each by itself and together
@@ -105,7 +110,10 @@ def choose(
     chunk = min(prefill_chunk or usual.chunk, context)
     check_goal(memory, rate, flash, calibration)
     budgeted = memory is not None or rate is not None
-    folder, recall, identity = check_calibration(source, budgeted, calibration, max_loss, batch)
+    check_wish(sparsity, policy, budgeted, calibration is not None, batch)
+    folder, recall, identity = check_calibration(
+        source, budgeted, calibration, max_loss, batch, sparsity
+    )
     return Options(
         context=context,
         chunk=chunk,
@@ -122,6 +130,8 @@ def choose(
         calibrated=identity,
         rate=None if rate is None else float(rate),
         flash=flash,
+        sparsity=sparsity,
+        policy=policy,
     )
 
 

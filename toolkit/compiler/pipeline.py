@@ -16,7 +16,7 @@ from onnx_passes.choose_branches import noted_flag
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
 from toolkit.compiler.budget.fit import Fitted, Goal, fitted
-from toolkit.compiler.calibrated import masks_of, point_figures, uses_of
+from toolkit.compiler.calibrated import importances_of, masks_of, point_figures, uses_of
 from toolkit.compiler.calibration.ranges import Ranges
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
@@ -162,7 +162,14 @@ def _lowered(
 
             known = options.calibration, options.recall
             wanted = options.memory, options.rate, options.flash
-            goal = Goal(*wanted, masks_of(*known, options.calibrated), uses_of(*known))
+            goal = Goal(
+                *wanted,
+                masks_of(*known, options.calibrated),
+                uses_of(*known),
+                options.sparsity,
+                options.policy,
+                importances_of(options.calibration if options.policy == "importance" else None),
+            )
             found = fitted(model, found, goal, weights(), with_tables)
     return _Lowered(model, nodes_before, passes, found, ranges)
 

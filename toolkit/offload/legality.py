@@ -31,6 +31,8 @@ UNPREDICTED = Verdict("refused", "nothing says beforehand which of its units mat
 BY_ROUTER = Verdict("refused", "the router has chosen whole experts")
 
 SPARSITIES = ("all", "gate", "cats", "lowrank", "dip", "dip-ca")  # cats: a gate above more than 0
+OFFERED = ("all", "gate", "lowrank")  # of these, what can be had
+LATER = ("dip", "dip-ca")  # what comes with tables of channels
 RELU_GATED = (EXACT, EXACT, CALIBRATED, CALIBRATED, READS_MORE, READS_MORE)
 RELU = (EXACT, NO_GATE, NO_GATE, CALIBRATED, UNIFORM, UNIFORM)
 SMOOTH_GATED = (EXACT, NO_ZEROS, CALIBRATED, OTHER_LABELS, CALIBRATED, CALIBRATED)
@@ -78,8 +80,8 @@ def check(layer: str, kind: str, sparsity: str, experts: bool = False) -> Verdic
 
 
 def _instead(kind: str, experts: bool) -> str:
-    """An option that is legal: of a calibration where there is one."""
-    for sparsity in SPARSITIES[::-1]:
+    """An option that is legal, and can be had: of a calibration where there is one."""
+    for sparsity in OFFERED[::-1]:
         if verdict(kind, sparsity, experts) is CALIBRATED:
             return f"--sparsity {sparsity} --calibration DIR"
     return f"--sparsity {unasked(kind, experts)}"

@@ -16,11 +16,12 @@ import numpy as np
 from toolkit.offload.allocation import Allocation, Sizes
 from toolkit.offload.expected import Reads, expected_reads
 from toolkit.offload.flash_model import Flash, Floats
-from toolkit.offload.policies import PINNED, Floats32
+from toolkit.offload.policies import Floats32
 from toolkit.plan.schema import Point, Table
 
 STEPS = 32  # numbers of slots of a table that are tried
 NOISE = 0.05  # of a ratio that some hundreds of tokens tell: less says nothing
+PINNED = 0.5  # a record that is selected in more tokens is never evicted
 
 
 @dataclass(frozen=True)

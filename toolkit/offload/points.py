@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import flash
-from toolkit.offload.policies import PINNED, window_for
+from toolkit.offload.planner import PINNED
+from toolkit.offload.policies import window_for
 from toolkit.plan import figures
 from toolkit.plan.amount import bytes_of
 from toolkit.plan.schema import Plan, Point

@@ -18,7 +18,6 @@ from toolkit.plan.schema import MOST_WINDOW
 Ints: TypeAlias = NDArray[np.int64]
 Floats32: TypeAlias = NDArray[np.float32]
 NEVER = -1  # the last use of a record that had none
-PINNED = 0.5  # a record that is selected in more tokens is never evicted
 MISSED = 20  # a window grows while it misses more than one in so many of what is selected
 
 

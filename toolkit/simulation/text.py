@@ -96,9 +96,10 @@ class Text:
 
     def _networks(self, model: ir.Model) -> list[Tabled]:
         """Those whose weights lie in tables, in the order of these."""
-        storage = options_of(self._plan).storage
+        options = options_of(self._plan)
         layouts = CLASSES[str(self._plan.profile["class"])].layouts
-        found = tables_of(*find_ffns(model), WeightTable(storage, layouts, lambda: None)).found
+        weights, whole = WeightTable(options.storage, layouts), options.sparsity == "all"
+        found = tables_of(*find_ffns(model), weights, whole=whole).found
         if len(found) != len(self._plan.tables):
             what = f"the plan has {len(self._plan.tables)} tables, its model {len(found)}"
             raise PocketError(what, "another version compiled it", "compile the model again")

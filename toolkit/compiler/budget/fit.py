@@ -13,13 +13,16 @@ from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.code_records import REQUANTIZED
 from onnx_passes.ir.facts import Mask
 from onnx_passes.ir.infer import infer
+from opencl_kernels.formats import Array
 from toolkit.compiler.budget.needs import needs, slot_bytes
 from toolkit.compiler.budget.planned import Planning, Use
 from toolkit.compiler.budget.point import within
+from toolkit.compiler.budget.sparsity import selectors_of
 from toolkit.compiler.calibrated import orders_of
 from toolkit.compiler.weights.records import RecordTables, tables_of
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
+from toolkit.offload.points import under_policy
 from toolkit.plan.amount import bytes_of, is_share
 from toolkit.plan.schema import Plan
 from toolkit.tables import size
@@ -35,6 +38,8 @@ class Goal:
     flash  that it is planned for; None: the device's
     masks  of the networks that are to be in flash; a plan that needs none is not masked
     uses   of their neurons; none where there is no calibration
+    sparsity, policy  as Options has them
+    importances  of their neurons, where the policy needs them
     """
 
     memory: str | None
@@ -42,6 +47,9 @@ class Goal:
     flash: str | None = None
     masks: tuple[Mask | None, ...] = ()
     uses: tuple[Use, ...] = ()
+    sparsity: str | None = None
+    policy: str | None = None
+    importances: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,16 +68,18 @@ def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower
     dense  that without a budget
     table  for the weights of another one, of the same device
     """
+    masks = _masks(model, goal)
     whole = sum(_needs(model, dense).values())
     budget = None if goal.memory is None else bytes_of(goal.memory, whole)
     if budget is not None and whole <= budget:
         return replace(dense, figures={"budget_bytes": budget, "resident_bytes": whole})
-    replace(Facts.of(model), records=True, masks=goal.masks).note(model)
+    replace(Facts.of(model), records=True, masks=masks).note(model)
     if mask_ffn(model).rewrites:
         infer(model)
     code_records(model)
     ffns, missed = find_ffns(model)
-    tables = tables_of(ffns, missed, table, orders_of(often for often, _ in goal.uses))
+    orders = orders_of(often for often, _ in goal.uses)
+    tables = tables_of(ffns, missed, table, orders, goal.importances, goal.sparsity == "all")
     if not tables.found:
         raise _nothing(budget or whole, whole, tables)
     made = Fitted(lower(table, tables), table, tables)
@@ -86,8 +96,23 @@ def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower
         plan = planning.within(budget)
         predicted = {"rate": goal.rate, **planning.figures(plan)}
     assert budget is not None  # a rate goes with a calibration
-    figures = _figures(model, plan, weights, head, budget, tables)
-    return replace(made, plan=plan, figures=figures | predicted)
+    if goal.policy is not None:
+        often = [each for each, _ in _uses(ffns, tables, goal)] if goal.uses else []
+        points = (under_policy(plan, point, goal.policy, often) for point in plan.points)
+        plan = replace(plan, points=tuple(points))
+    figures = predicted | _figures(model, plan, weights, head, budget, tables)
+    return replace(made, plan=plan, figures=figures)
+
+
+def _masks(model: ir.Model, goal: Goal) -> tuple[Mask | None, ...]:
+    """Of the networks whose neurons are to be predicted. Raises where a selector is illegal."""
+    ffns, _ = find_ffns(model)
+    known = [mask is not None for mask in goal.masks] or [False] * len(ffns)
+    if len(known) != len(ffns):
+        return goal.masks  # of another model: who inserts them says so
+    selectors = selectors_of(ffns, goal.sparsity, known)
+    pairs = zip(goal.masks, selectors, strict=False)
+    return tuple(mask if by == "lowrank" else None for mask, by in pairs)
 
 
 def _uses(ffns: Sequence[Ffn], tables: RecordTables, goal: Goal) -> list[Use]:
@@ -120,6 +145,7 @@ def _figures(
         "slot_share": sum(point.slots) / sum(table.count for table in plan.tables),
         "flash_bytes": sum(table.count * table.stride for table in plan.tables),
         "selector": _selector(plan, tables),
+        "policy": point.policy,
         "requantized": sorted(v.name or "" for v in named if REQUANTIZED in v.metadata_props),
         "resident_ffns": [str(missed) for missed in tables.missed],
     }

@@ -72,23 +72,35 @@ class RecordTables:
     found: list[Tabled] = field(default_factory=list)
     sources: list[TableSource] = field(default_factory=list)
     missed: list[Missed] = field(default_factory=list)  # networks that stay in memory, and why
+    whole: bool = False  # whether all neurons are read, whatever gates say
 
-    def add(self, ffn: Ffn, order: Order | None = None) -> None:
-        """A table of the network's neurons, if records can hold them; `order`: a neuron of each."""
+    def add(self, ffn: Ffn, order: Order | None = None, importance: Array | None = None) -> None:
+        """A table of the network's neurons, if records can hold them.
+
+        order       a neuron of each record
+        importance  of neurons: what they add on average
+        """
         stored = self._stored(ffn)
         if stored is None:
             what = (ffn.down.op_type, ffn.down.name or ffn.down.outputs[0].name or "")
             because = "its matrices are not all in codes of 4 bits, or all in halves"
             self.missed.append(Missed(*what, because))
             return
-        above = None if ffn.gate is None or ffn.chosen else least_gate(ffn.act)
+        asked = not self.whole and ffn.gate is not None and not ffn.chosen
+        above = least_gate(ffn.act) if asked else None
         kind = "neuron" if ffn.gate is not None and above is None else "neuron without gate"
         record = Record(len(KINDS[kind].parts), ffn.depth, stored)
         number = len(self.found)
         self.found.append(Tabled(ffn, number, record, kind, above))
         table = _table(self.found[-1].name, kind, ffn.width, record)
         if order is not None:
-            table = replace(table, order=self._weight(f"{table.name}.order", order))
+            table = replace(
+                table, order=self._weight(f"{table.name}.order", order.astype(np.int32))
+            )
+        if importance is not None:
+            sizes = importance if order is None else importance[order]
+            name = f"{table.name}.importance"
+            table = replace(table, importance=self._weight(name, sizes.astype(np.float32)))
         self.sources.append(TableSource(table, self._producer(self.found[-1]), order))
 
     @property
@@ -106,9 +118,9 @@ class RecordTables:
         """As the plan has them, without files and places."""
         return tuple(source.table for source in self.sources)
 
-    def _weight(self, name: str, order: Order) -> int:
-        """The number of a weight that says the order."""
-        value = ir.Value(name=name, const_value=ir.tensor(order.astype(np.int32), name=name))
+    def _weight(self, name: str, numbers: Array) -> int:
+        """The number of a weight that has a number for each record."""
+        value = ir.Value(name=name, const_value=ir.tensor(numbers, name=name))
         return int(self.weights.vector(value)[-1])
 
     def _stored(self, ffn: Ffn) -> Stored | None:
@@ -187,9 +199,16 @@ def tables_of(
     missed: Sequence[Missed],
     weights: WeightTable,
     orders: Sequence[Order] = (),
+    importances: Sequence[Array] = (),
+    whole: bool = False,
 ) -> RecordTables:
-    """The tables of a model's networks; `orders`: of each the neurons in the order of records."""
-    tables = RecordTables(weights, missed=list(missed))
-    for ffn, order in zip_longest(ffns, orders):
-        tables.add(ffn, order)
+    """The tables of a model's networks.
+
+    orders       of each the neurons in the order of records
+    importances  of each what its neurons add on average
+    whole        all neurons are read, whatever gates say
+    """
+    tables = RecordTables(weights, missed=list(missed), whole=whole)
+    for each in zip_longest(ffns, orders, importances):
+        tables.add(*each)
     return tables
