@@ -1,4 +1,4 @@
-"""--sparsity and --policy: each kind of network with each selector runs, is warned about or refused."""
+"""--sparsity and --policy: each kind with each selector runs, is warned about or refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from exports import DEMO
-from flash_networks import KINDS, made
+from flash_networks import made
 from relu_demo import relu_demo, some_text
 
 import toolkit
@@ -51,9 +51,8 @@ CELLS = [(kind, sparsity) for kind in LEGALITY for sparsity in SPARSITIES[1:]]
 @pytest.fixture(scope="module")
 def network() -> Ffn:
     """Of a model; its activations are replaced."""
-    return find_ffns(rewrite_with(load_source(DEMO), choose(load_source(DEMO), {"class": "cpu"})))[
-        0
-    ][0]
+    source = load_source(DEMO)
+    return find_ffns(rewrite_with(source, choose(source, {"class": "cpu"})))[0][0]
 
 
 def of_kind(network: Ffn, kind: str) -> Ffn:
@@ -143,11 +142,8 @@ def test_all_is_read_although_gates_tell(tmp_path: Path) -> None:
     done = made(tmp_path, "reglu", sparsity="all", policy="lru")
     assert (done.figures["selector"], done.figures["policy"]) == ("all", "lru")
     plan = load_plan(done.path)
-    assert selects(plan) == {"all"} and [p.name for p in plan.tables[0].parts] == [
-        "gate",
-        "up",
-        "down",
-    ]
+    assert selects(plan) == {"all"}
+    assert [part.name for part in plan.tables[0].parts] == ["gate", "up", "down"]
     assert plan.points[-1].pinned == plan.points[-1].slots
     assert verify(done.path, on="host")["ok"]
 
@@ -196,9 +192,8 @@ def test_points_have_what_their_policy_needs(calibrated: Path, tmp_path: Path) -
         assert (done.figures["selector"], done.figures["recall"]) == (selector, None)
         assert selects(load_plan(done.path)) == {by}
     dear = options | {"max_loss": "0", "sparsity": "lowrank"}
-    with pytest.raises(PocketError, match="no predictor costs at most 0.00%") as caught:
+    with pytest.raises(PocketError, match=r"no predictor costs at most 0\.00%") as caught:
         toolkit.compile(calibrated, tmp_path / "x.plan", **dear)
     loss = caught.value.hint.removeprefix("--max-loss ")
     done = toolkit.compile(calibrated, tmp_path / "x.plan", **dear | {"max_loss": loss})
     assert done.figures["selector"] == "lowrank"
-    assert KINDS

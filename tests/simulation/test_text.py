@@ -24,8 +24,9 @@ from toolkit.offload.access_trace import line
 from toolkit.offload.machine import Outcome
 from toolkit.plan.load import load_plan
 from toolkit.simulation.accesses import Access
+from toolkit.simulation.known import Known
 from toolkit.simulation.replay import replay
-from toolkit.simulation.simulate import Known, by_policy, simulate
+from toolkit.simulation.simulate import by_policy, simulate
 from toolkit.simulation.text import Text
 
 

@@ -20,9 +20,10 @@ from toolkit.offload.machine import Outcome
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import POLICIES
 from toolkit.simulation.accesses import Access
+from toolkit.simulation.known import Known
 from toolkit.simulation.replay import Sums, replay
-from toolkit.simulation.simulate import Known, by_policy, simulate
-from toolkit.simulation.trace import Traced
+from toolkit.simulation.simulate import by_policy, simulate
+from toolkit.simulation.traced import Traced
 
 V = {"from": ["scratch", 2], "gamma": 1.0}
 SELECTS: dict[str, tuple[dict[str, Any], float]] = {  # and the point's number

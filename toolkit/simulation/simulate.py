@@ -3,80 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from toolkit.compiler.budget.costs import costs_of, flash_for
-from toolkit.compiler.calibrated import uses_of
-from toolkit.compiler.options import options_of
 from toolkit.errors import PocketError
 from toolkit.evaluation.inputs import source_of
-from toolkit.executors.opencl.tables import importance_of, order_of
-from toolkit.offload.flash_model import Flash
-from toolkit.offload.planner import Costs
-from toolkit.offload.points import choose_point, memory_of, slot_bytes, under_policy
-from toolkit.offload.policies import Floats32
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import POLICIES, Plan, Point
+from toolkit.plan.schema import POLICIES, Plan
 from toolkit.simulation.accesses import Accesses
-from toolkit.simulation.replay import BELADY, Held, Replayed, replay
+from toolkit.simulation.known import Case, Known
+from toolkit.simulation.replay import BELADY, Replayed, replay
+from toolkit.simulation.rows import row
 from toolkit.simulation.text import Text, ids_of
-from toolkit.simulation.trace import Traced
+from toolkit.simulation.traced import Traced
 
 Tell = Callable[[str], None]
 PLANNED, ORACLE = "plan", "oracle"  # selectors: the plan's, and one that knows what is zero
 SELECTORS = (PLANNED, ORACLE)
 EVERY = (*POLICIES, BELADY)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A row of the result."""
-
-    point: Point
-    policy: str
-    selector: str
-
-
-@dataclass(frozen=True)
-class Known:
-    """Of a plan: its tables' lists, and frequencies by record; none where no calibration is left.
-
-    seconds  of a token on its device; `unknown`: why these aren't known
-    """
-
-    plan: Plan
-    tables: tuple[Held, ...]
-    often: tuple[Floats32, ...]
-    flash: Flash
-    costs: Costs
-    unknown: PocketError | None
-
-    @classmethod
-    def of(cls, path: Path, plan: Plan, flash: str | None) -> Known:
-        """Of the plan in a folder; raises PocketError where it has no tables, or no such flash."""
-        if not plan.tables:
-            because = "all of its weights lie in memory"
-            hint = "compile the model with --memory, say 60%"
-            raise PocketError(f"{path} reads nothing from flash", because, hint)
-        costs, unknown = Costs(), None
-        try:
-            costs = costs_of(plan)
-        except PocketError as error:
-            unknown = error
-        often = _often(plan)
-        lists = [_lists(path, plan, number) for number in range(len(plan.tables))]
-        return cls(plan, tuple(lists), often, flash_for(plan, flash), costs, unknown)
-
-    def case(self, memory: str | None, policy: str, selector: str) -> Case:
-        """The point that a run with this memory would keep to, under another policy."""
-        point = choose_point(self.plan, memory_of(self.plan, memory))
-        if policy != BELADY:
-            point = under_policy(self.plan, point, policy, self.often)
-        return Case(point, policy, selector)
 
 
 def simulate(
@@ -91,7 +35,7 @@ def simulate(
     model: Path | None = None,
     progress: Tell | None = None,
 ) -> dict[str, Any]:
-    """Rows of what each memory, policy and selector would find and read; see `row`.
+    """Rows of what each memory, policy and selector would find and read (rows.py).
 
     text      is read by the plan's model, which lies where it was compiled from, or at `model`
     trace     in its place: what a run has written down
@@ -131,44 +75,6 @@ def simulate(
         "unknown": None if known.unknown is None else str(known.unknown),
         "rows": rows,
     }
-
-
-def row(
-    known: Known, case: Case, sums: Replayed, tokens: int, belady: Replayed | None
-) -> dict[str, Any]:
-    """Figures of a case; rates and what ends in `_per_token` are of steps of one token.
-
-    memory, record_bytes  of all, and of the records in it
-    selected … used_bytes  of all steps; `opening_bytes`: read before the first
-    read_s_per_token      of the flash alone
-    tokens_per_s          predicted; None where the device's speed is not known
-    misses_over_belady    None where that policy isn't replayed
-    """
-    every, once = sums.tokens + sums.others, max(1, tokens)
-    misses, of_token = sums.tokens.selected - sums.tokens.hits, sums.tokens
-    seconds = known.costs.rest + of_token.seconds / once
-    counts = {key: getattr(every, key) for key in COUNTS}
-    least = None if belady is None else belady.tokens.selected - belady.tokens.hits
-    return {
-        "memory": case.point.memory,
-        "record_bytes": slot_bytes(known.plan, case.point.slots),
-        "policy": case.policy,
-        "selector": case.selector,
-        **counts,
-        "opening_bytes": sums.opening.read_bytes,
-        "hit_rate": of_token.hits / of_token.selected if of_token.selected else 1.0,
-        "selected_per_token": of_token.selected / once,
-        "misses_per_token": misses / once,
-        "misses_over_belady": None if not least else misses / least,
-        "reads_per_token": of_token.reads / once,
-        "flash_bytes_per_token": of_token.read_bytes / once,
-        "flash_used_bytes_per_token": of_token.used_bytes / once,
-        "read_s_per_token": of_token.read_s / once,
-        "tokens_per_s": None if known.unknown is not None or not tokens else 1 / seconds,
-    }
-
-
-COUNTS = ("selected", "hits", "reads", "read_bytes", "used_bytes")
 
 
 def _accesses(
@@ -232,23 +138,6 @@ def _checked(given: Sequence[str], known: Sequence[str], what: str) -> Sequence[
             because = f"there are {', '.join(known)}"
             raise PocketError(f"no {what} is called {each:.40}", because, "take some of these")
     return given
-
-
-def _often(plan: Plan) -> tuple[Floats32, ...]:
-    """Frequencies by record, descending; none where they can't be had."""
-    try:
-        options = options_of(plan)
-        uses = uses_of(options.calibration, options.recall)
-    except PocketError:
-        return ()
-    found = [np.sort(often)[::-1] for often, _ in uses]
-    counts = [len(each) for each in found]
-    return tuple(found) if counts == [table.count for table in plan.tables] else ()
-
-
-def _lists(path: Path, plan: Plan, number: int) -> Held:
-    table = plan.tables[number]
-    return Held(number, table, order_of(path, plan, table), importance_of(path, plan, table))
 
 
 def _where(case: Case) -> tuple[Any, ...]:

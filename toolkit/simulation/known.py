@@ -1,0 +1,84 @@
+"""What is known of a plan before anything is replayed, and the cases that are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from toolkit.compiler.budget.costs import costs_of, flash_for
+from toolkit.compiler.calibrated import uses_of
+from toolkit.compiler.options import options_of
+from toolkit.errors import PocketError
+from toolkit.executors.opencl.tables import importance_of, order_of
+from toolkit.offload.flash_model import Flash
+from toolkit.offload.planner import Costs
+from toolkit.offload.points import choose_point, memory_of, under_policy
+from toolkit.offload.policies import Floats32
+from toolkit.plan.schema import Plan, Point
+from toolkit.simulation.replay import BELADY, Held
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the result."""
+
+    point: Point
+    policy: str
+    selector: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """Of a plan: its tables' lists, and frequencies by record; none where no calibration is left.
+
+    seconds  of a token on its device; `unknown`: why these aren't known
+    """
+
+    plan: Plan
+    tables: tuple[Held, ...]
+    often: tuple[Floats32, ...]
+    flash: Flash
+    costs: Costs
+    unknown: PocketError | None
+
+    @classmethod
+    def of(cls, path: Path, plan: Plan, flash: str | None) -> Known:
+        """Of the plan in a folder; raises PocketError where it has no tables, or no such flash."""
+        if not plan.tables:
+            because = "all of its weights lie in memory"
+            hint = "compile the model with --memory, say 60%"
+            raise PocketError(f"{path} reads nothing from flash", because, hint)
+        costs, unknown = Costs(), None
+        try:
+            costs = costs_of(plan)
+        except PocketError as error:
+            unknown = error
+        often = _often(plan)
+        lists = [_lists(path, plan, number) for number in range(len(plan.tables))]
+        return cls(plan, tuple(lists), often, flash_for(plan, flash), costs, unknown)
+
+    def case(self, memory: str | None, policy: str, selector: str) -> Case:
+        """The point that a run with this memory would keep to, under another policy."""
+        point = choose_point(self.plan, memory_of(self.plan, memory))
+        if policy != BELADY:
+            point = under_policy(self.plan, point, policy, self.often)
+        return Case(point, policy, selector)
+
+
+def _often(plan: Plan) -> tuple[Floats32, ...]:
+    """Frequencies by record, descending; none where they can't be had."""
+    try:
+        options = options_of(plan)
+        uses = uses_of(options.calibration, options.recall)
+    except PocketError:
+        return ()
+    found = [np.sort(often)[::-1] for often, _ in uses]
+    counts = [len(each) for each in found]
+    return tuple(found) if counts == [table.count for table in plan.tables] else ()
+
+
+def _lists(path: Path, plan: Plan, number: int) -> Held:
+    table = plan.tables[number]
+    return Held(number, table, order_of(path, plan, table), importance_of(path, plan, table))
