@@ -83,6 +83,10 @@ void PhaseRunner::bind(const Phase &phase) {
       bound.dispatches.push_back(bind_first(step, bound));
       continue;
     }
+    if (step.gather && gatherer_->is_resident(*step.gather)) {
+      bind_resident(step, bound);
+      continue;
+    }
     bound.dispatches.push_back({{}, step.queue, nullptr, {}, {}});
     if (step.kind == Step::Fetch) bound.dispatches.back().fetched = step.args[0].index;
     if (step.kind == Step::Gather) bind_gather(step, bound);
@@ -114,6 +118,23 @@ void PhaseRunner::bind_gather(const Step &step, BoundPhase &bound) {
     bound.gathered.back().push_back(bind_first(inside, bound));
 }
 
+// Like any other steps: what fills the ticket, and what is computed by it.
+void PhaseRunner::bind_resident(const Step &step, BoundPhase &bound) {
+  hand_over(*step.gather);
+  for (const std::vector<Step> *steps : {&step.gather->choose, &step.gather->dispatches})
+    for (const Step &each : *steps) {
+      bound.dispatches.push_back(bind_first(each, bound));
+      bound.dispatches.back().within = step.gather.get();
+    }
+}
+
+// What its dispatches are given.
+void PhaseRunner::hand_over(const GatherStep &gather) {
+  rule_ = gatherer_->resident().rule(gather);
+  ticket_ = gatherer_->resident().ticket();
+  slots_ = gatherer_->slots(gather);
+}
+
 BoundDispatch PhaseRunner::bind_variant(const Step &step, ChosenVariant chosen,
                                         const BoundPhase &bound) {
   BoundDispatch dispatch{
@@ -141,6 +162,8 @@ cl::Memory PhaseRunner::memory_of(const Argument &argument, const BoundPhase &bo
       return ticket_;
     case Argument::Slots:
       return slots_;
+    case Argument::Rule:
+      return rule_;
     default:
       return memory_.buffer(argument.index);
   }
@@ -279,7 +302,10 @@ void PhaseRunner::count_halves(const BoundPhase &phase, const Step &step,
 void PhaseRunner::choose_anew(BoundPhase &phase, BoundDispatch &dispatch,
                               const std::vector<int64_t> &symbols) {
   const Step &step = *dispatch.step;
+  const GatherStep *const within = dispatch.within;
+  if (within) hand_over(*within);
   dispatch = bind_first(step, phase);
+  dispatch.within = within;
   dispatch.measure(symbols);
   phase.measure_anew(symbols);
 }

@@ -59,6 +59,8 @@ class PhaseRunner {
   size_t index(const Phase &phase) const { return &phase - plan_.phases.data(); }
   void bind(const Phase &phase);
   void bind_gather(const Step &step, BoundPhase &bound);
+  void bind_resident(const Step &step, BoundPhase &bound);
+  void hand_over(const GatherStep &gather);
   void set_arguments(const BoundPhase &bound, BoundDispatch &dispatch) const;
   cl::Memory memory_of(const Argument &argument, const BoundPhase &bound) const;
   void send_segments(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
@@ -83,7 +85,7 @@ class PhaseRunner {
   VariantChoice variants_;
   std::vector<BoundPhase> phases_;
   Gatherer *const gatherer_;  // none: the plan has no tables
-  cl::Memory ticket_, slots_;  // of the launch of a gather
+  cl::Memory ticket_, slots_, rule_ = nullptr;  // of the launch of a gather
   std::unique_ptr<Profile> profile_;  // while one is taken
   std::unique_ptr<Halves> halves_;    // while they are counted
 };

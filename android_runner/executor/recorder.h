@@ -25,6 +25,7 @@ struct BoundDispatch {
   std::vector<cl::Memory> args = {};
   std::optional<size_t> fetched = {};  // by a fetch: the buffer that it hands over
   std::optional<size_t> gather = {};   // of a gather: its number among those of the phase
+  const GatherStep *within = nullptr;  // of a gather whose table lies in memory: this one
   cl::Uint dims() const { return static_cast<cl::Uint>(variant->global.size()); }
   void measure(const std::vector<int64_t> &symbols);  // global, for these values
   bool empty() const { return !global[0] || !global[1] || !global[2]; }

@@ -95,8 +95,10 @@ void SelfTest::check_weights(const KernelTest &test) {
 bool SelfTest::left_by(size_t test) {
   const KernelTest &before = plan_.tests[test];
   const BoundPhase &phase = runner_.phases()[before.phase];
-  return (!before.after || left_by(*before.after)) &&
-         launched(before, *phase.dispatches[before.step].variant);
+  const auto is_its = [&](const BoundDispatch &each) { return each.step == &step_of(before); };
+  const auto found = std::find_if(phase.dispatches.begin(), phase.dispatches.end(), is_its);
+  return found != phase.dispatches.end() && (!before.after || left_by(*before.after)) &&
+         launched(before, *found->variant);
 }
 
 bool SelfTest::launched(const KernelTest &test, const Variant &variant) {

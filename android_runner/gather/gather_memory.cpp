@@ -30,8 +30,9 @@ int64_t staging_bytes(const Plan &plan, const Point &point) {
 }  // namespace
 
 int64_t GatherMemory::bytes(const Plan &plan, const Point &point, bool shares) {
-  const int64_t filled = staging_bytes(plan, point) + Tickets::bytes(largest(plan, &Table::count));
-  int64_t sum = (shares ? 1 : 2) * filled + point.threads * point.max_read;
+  const int64_t ticket = Tickets::bytes(largest(plan, &Table::count));
+  const int64_t filled = staging_bytes(plan, point) + int64_t{Tickets::COUNT} * ticket;
+  int64_t sum = (shares ? 1 : 2) * filled + ticket + point.threads * point.max_read;
   for (size_t i = 0; i < plan.tables.size(); ++i) sum += point.slots[i] * plan.tables[i].bytes;
   return sum;
 }
@@ -40,7 +41,8 @@ GatherMemory::GatherMemory(const Plan &plan, const Point &point, const Device &d
     : shares(SharedMemory::is_one(device)),
       looked(plan.tables.size()),
       staging(device, staging_bytes(plan, point)),
-      tickets(device, largest(plan, &Table::count)) {
+      tickets(device, largest(plan, &Table::count)),
+      resident(plan, point, device) {
   for (size_t i = 0; i < plan.tables.size(); ++i)
     slots.emplace_back(device, point.slots[i] * plan.tables[i].bytes,
                        "the slots of " + plan.tables[i].name);

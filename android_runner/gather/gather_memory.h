@@ -2,6 +2,7 @@
 #pragma once
 #include <vector>
 
+#include "gather/resident_gathers.h"
 #include "gather/staging.h"
 #include "gather/tickets.h"
 #include "plan/plan.h"
@@ -19,6 +20,7 @@ struct GatherMemory {
   std::vector<Ended> looked;        // of each table: the last launch that looks at its slots
   Staging staging;
   Tickets tickets;
+  ResidentGathers resident;
 };
 
 }  // namespace pocket

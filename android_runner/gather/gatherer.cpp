@@ -106,6 +106,20 @@ Gathered Gatherer::decide(const GatherStep &gather, const Scores &scores) {
   return found;
 }
 
+void Gatherer::rehearse(bool on) {
+  rehearsed_ = on;
+  if (!on) memory_.resident.forget();
+}
+
+bool Gatherer::is_resident(const GatherStep &gather) const {
+  const RecordCache &cache = machine_.cache(gather.table);
+  const auto count = static_cast<int32_t>(plan_.tables[gather.table].count);
+  if (trace_ || !ResidentGathers::possible(plan_, gather)) return false;
+  for (int32_t record = 0; record < count; ++record)
+    if (cache.slot(record) != record) return false;
+  return point_.pinned[gather.table] == count;
+}
+
 std::string Gatherer::facts() const {
   return Record()
       .add("memory", point_.memory)
@@ -116,6 +130,7 @@ std::string Gatherer::facts() const {
 
 std::string Gatherer::counts() const {
   const IoCounts io = pool_.counts();
+  const int64_t chosen = memory_.resident.chosen();
   std::string sizes;
   for (const auto &[bytes, reads] : io.sizes)
     sizes += (sizes.empty() ? "" : ", ") + quote(std::to_string(bytes)) + ": " + std::to_string(reads);
@@ -123,8 +138,8 @@ std::string Gatherer::counts() const {
       .add("memory", point_.memory)
       .add("record_bytes", slot_bytes(plan_, point_.slots))
       .add_flag("direct", store_.direct())
-      .add("selected", selected_)
-      .add("hits", hits_)
+      .add("selected", selected_ + chosen)
+      .add("hits", hits_ + chosen)
       .add("reads", io.reads)
       .add("read_bytes", io.read)
       .add("used_bytes", io.used)

@@ -40,10 +40,16 @@ class Gatherer {
 
    private:
     void set(bool on) const {
-      if (gatherer_) gatherer_->rehearsed_ = on;
+      if (gatherer_) gatherer_->rehearse(on);
     }
     Gatherer *const gatherer_;  // none: the plan has no tables
   };
+
+  // Whether the gather is ordinary dispatches, by the ticket and slots that these say, from here on:
+  // all of its records lie in memory, and nobody asked which of them are used.
+  bool is_resident(const GatherStep &gather) const;
+  const ResidentGathers &resident() const { return memory_.resident; }
+  cl::Memory slots(const GatherStep &gather) const { return memory_.slots[gather.table].get(); }
 
   // What kernels may be given before the first launch.
   cl::Memory any_ticket() const { return memory_.tickets.any(); }
@@ -58,6 +64,7 @@ class Gatherer {
   std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue, cl::Memory from) const;
   void open_table(size_t table, const Change &change);
 
+  void rehearse(bool on);
   Gathered decide(const GatherStep &gather, const Scores &scores);
 
   const Plan &plan_;

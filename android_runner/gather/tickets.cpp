@@ -5,12 +5,12 @@
 namespace pocket {
 
 int64_t Tickets::bytes(int64_t most) {
-  return static_cast<int64_t>(COUNT * sizeof(int32_t)) * (static_cast<int64_t>(HEAD) + 2 * most);
+  return static_cast<int64_t>(sizeof(int32_t)) * (static_cast<int64_t>(HEAD) + 2 * most);
 }
 
 Tickets::Tickets(const Device &device, int64_t most) {
   for (size_t i = 0; i < COUNT; ++i)
-    ring_.push_back({SharedMemory(device, bytes(most) / int64_t{COUNT}, "a ticket"), {}, {}});
+    ring_.push_back({SharedMemory(device, bytes(most), "a ticket"), {}, {}});
 }
 
 cl::Memory Tickets::fill(cl::Queue queue, const std::vector<int32_t> &pairs, bool begins) {

@@ -15,7 +15,8 @@ class Tickets {
 
   Tickets(const Device &device, int64_t most);  // records of a ticket
 
-  static int64_t bytes(int64_t most);  // of all of them
+  static int64_t bytes(int64_t most);  // of one
+  static constexpr size_t COUNT = 4;
 
   // The next one, filled: `pairs` are slots and indices; where it begins, sums start at 0.
   cl::Memory fill(cl::Queue queue, const std::vector<int32_t> &pairs, bool begins);
@@ -24,8 +25,6 @@ class Tickets {
   cl::Memory any() const { return ring_[0].memory.get(); }
 
  private:
-  static constexpr size_t COUNT = 4;
-
   struct Ticket {
     SharedMemory memory;
     std::vector<int32_t> words;  // where the memory isn't the host's

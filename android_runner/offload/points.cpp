@@ -26,7 +26,7 @@ std::set<size_t> chosen_tables(const Plan &plan) {
 }
 
 // With other slots, if they are. Pinned stay those of a table that is always read whole, of policy
-// static, and of others as many as there were.
+// static, and of others as many as there were; and all, where there is room for all.
 Point resized(const Plan &plan, Point point, std::vector<int64_t> slots) {
   if (slots == point.slots) return point;
   const bool is_static = point.policy == "static";
@@ -34,7 +34,8 @@ Point resized(const Plan &plan, Point point, std::vector<int64_t> slots) {
   point.memory += slot_bytes(plan, slots) - slot_bytes(plan, point.slots);
   point.slots = std::move(slots);
   for (size_t i = 0; i < point.slots.size(); ++i) {
-    point.pinned[i] = chosen.count(i) ? std::min(point.pinned[i], point.slots[i]) : point.slots[i];
+    const bool some = chosen.count(i) && point.slots[i] < plan.tables[i].count;
+    point.pinned[i] = some ? std::min(point.pinned[i], point.slots[i]) : point.slots[i];
     point.dense[i] = std::min(point.dense[i], point.pinned[i]);
   }
   return point;

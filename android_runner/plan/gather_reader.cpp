@@ -100,6 +100,35 @@ Symbols with_records(Symbols symbols, const Table &table) {
   return symbols;
 }
 
+bool among(const Argument &argument, const std::vector<Argument::Kind> &kinds) {
+  return std::find(kinds.begin(), kinds.end(), argument.kind) != kinds.end();
+}
+
+// What fills the ticket writes nothing else but the rule's count, and reads no other scratch than
+// the gather selects by.
+Step read_choose(const Node &node, const Context &outside, const GatherStep &gather, size_t queue) {
+  const auto known = {Select::All, Select::Above, Select::Nonzero};
+  if (gather.tile || std::find(known.begin(), known.end(), gather.select.by) == known.end())
+    node.fail("only all of a table is one ticket, by all, above or nonzero");
+  const Context context{outside.plan, outside.phase, outside.symbols, outside.box,
+                        Context::Choosing};
+  Step step = read_dispatch(node, context);
+  if (step.queue != queue) node.at("queue").fail("the gather's is " + std::to_string(queue));
+  size_t tickets = 0;
+  for (const size_t write : step.writes) {
+    if (!among(step.args[write], {Argument::Ticket, Argument::Rule}))
+      node.at("writes").fail("it writes the ticket and the rule, and these alone");
+    tickets += step.args[write].kind == Argument::Ticket;
+  }
+  if (!tickets) node.at("writes").fail("it writes the ticket and the rule, and these alone");
+  for (const Argument &each : step.args) {
+    const bool source = each.kind == Argument::Scratch && gather.from == each.index;
+    if (among(each, {Argument::Scratch, Argument::Buffer}) && !source)
+      node.at("args").fail("it reads other memory than what the gather selects by");
+  }
+  return step;
+}
+
 size_t gathers_before(const Context &context) {
   const auto gathers = [](const Phase &phase) {
     return std::count_if(phase.steps.begin(), phase.steps.end(),
@@ -131,7 +160,9 @@ Step read_gather(const Node &node, const Context &outside) {
   const Symbols symbols = with_records(plan.symbols, table);
   Box box = outside.phase.box;
   box.push_back(symbols.back().range);
-  const Context inside{plan, outside.phase, symbols, box, true};
+  if (node.has("choose"))
+    gather.choose.push_back(read_choose(node.at("choose"), outside, gather, step.queue));
+  const Context inside{plan, outside.phase, symbols, box, Context::InGather};
   for (const Node &dispatch : node.at("dispatches").items()) {
     gather.dispatches.push_back(read_dispatch(dispatch, inside));
     if (gather.dispatches.back().queue != step.queue)

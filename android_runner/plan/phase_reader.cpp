@@ -79,6 +79,7 @@ std::vector<const Step *> Phase::dispatches() const {
   for (const Step &step : steps) {
     if (step.kind == Step::Dispatch) found.push_back(&step);
     if (!step.gather) continue;
+    for (const Step &each : step.gather->choose) found.push_back(&each);
     for (const Step &each : step.gather->dispatches) found.push_back(&each);
   }
   return found;

@@ -82,8 +82,9 @@ struct Scratch {
 };
 
 struct Argument {
-  // Ticket, Slots: of dispatches inside a gather; which records lie in which slots, and these.
-  enum Kind { Symbols, Scratch, Weight, Buffer, Ticket, Slots } kind;
+  // Ticket, Slots: of dispatches inside a gather; which records lie in which slots, and these. Rule:
+  // of the one that fills a ticket; see ResidentGathers.
+  enum Kind { Symbols, Scratch, Weight, Buffer, Ticket, Slots, Rule } kind;
   size_t index;
 };
 
@@ -107,7 +108,9 @@ struct GatherStep {
   size_t tile;                 // records of a launch; 0: as many as the point says
   size_t number;               // among the plan's gathers, in the order of phases and steps
   std::vector<Step> dispatches;  // their grids may depend on one symbol after the plan's: how many
-};                               // records the ticket has
+                                 // records the ticket has
+  std::vector<Step> choose = {};  // none or one: fills a ticket on the device, of a table in memory
+};
 
 struct Step {
   enum Kind { Dispatch, Fetch, Wait, Gather } kind;

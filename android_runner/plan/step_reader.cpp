@@ -13,17 +13,29 @@ const std::vector<Node> NONE;
 
 const std::map<std::string, Argument::Kind> KINDS = {
     {"symbols", Argument::Symbols}, {"scratch", Argument::Scratch}, {"weight", Argument::Weight},
-    {"buffer", Argument::Buffer},   {"ticket", Argument::Ticket},   {"slots", Argument::Slots}};
+    {"buffer", Argument::Buffer},   {"ticket", Argument::Ticket},   {"slots", Argument::Slots},
+    {"rule", Argument::Rule}};
+
+// References by themselves, and where they mean something.
+bool means_something(Argument::Kind kind, Context::Place place) {
+  switch (kind) {
+    case Argument::Ticket: return place != Context::Outside;
+    case Argument::Slots: return place == Context::InGather;
+    case Argument::Rule: return place == Context::Choosing;
+    default: return true;
+  }
+}
 
 Argument read_argument(const Node &node, const Context &context) {
   std::set<std::string> known;
   for (const auto &entry : KINDS) known.insert(entry.first);
   const std::string &kind = node.at(size_t{0}).one_of(known);
-  const bool inside = kind == "ticket" || kind == "slots";
-  const size_t size = kind == "symbols" || inside ? 1 : 2;
+  const bool indexed = kind == "scratch" || kind == "weight" || kind == "buffer";
+  const size_t size = indexed ? 2 : 1;
   if (node.size() != size) node.fail("expected " + std::to_string(size) + " entries");
-  if (inside && !context.gathered) node.fail("only dispatches of a gather have " + quote(kind));
-  if (size == 1) return {KINDS.at(kind), 0};
+  if (!means_something(KINDS.at(kind), context.place))
+    node.fail("only dispatches of a gather have " + quote(kind));
+  if (!indexed) return {KINDS.at(kind), 0};
   const Node index = node.at(1);
   if (kind == "scratch")
     return {Argument::Scratch, index.index(context.phase.scratch.size(), "the phase's scratch")};
@@ -76,7 +88,7 @@ void read_arguments(const Node &node, const Context &context, Step &step) {
     const size_t written = index.index(step.args.size(), "args");
     const Argument::Kind kind = step.args[written].kind;
     if (kind == Argument::Weight) index.fail("a weight can't be written");
-    if (kind == Argument::Ticket || kind == Argument::Slots)
+    if (kind == Argument::Slots || (kind == Argument::Ticket && context.place != Context::Choosing))
       index.fail("what a gather hands over can't be written");
     step.writes.push_back(written);
   }

@@ -11,7 +11,7 @@ struct Context {
   const Phase &phase;  // its scratch, and the steps before this one
   const Symbols &symbols;  // of grids, and what they can be
   const Box &box;
-  bool gathered = false;  // whether it is inside of a gather
+  enum Place { Outside, InGather, Choosing } place = Outside;  // choosing: what fills its ticket
 };
 
 constexpr size_t QUEUES = 16;

@@ -179,7 +179,7 @@ def test_a_column_without_a_record_is_0(given: bool) -> None:
 
 
 def test_of_several_texts_nothing_is_selected(tmp_path: Path) -> None:
-    done = made(tmp_path, "reglu", batch=2, memory="99%")
+    done = made(tmp_path, "reglu", batch=2, memory="99.9%")
     gathers = [gather for phase in done.plan.phases for gather in phase.gathers()]
     assert {gather.select.by for gather in gathers} == {"all"}
     assert done.figures["selector"] == "all"

@@ -11,7 +11,7 @@ from plan_edits import PlanEdit, bad
 TABLE, LAST, PART, POINT = "tables.0", "tables.1", "tables.0.parts.1", "points.0"
 ALL, ABOVE = "phases.0.steps.4", "phases.1.steps.4"  # gathers
 AT = "phases[1].steps[4]"
-INSIDE = f"{ABOVE}.dispatches.0"
+INSIDE, CHOOSE = f"{ABOVE}.dispatches.0", f"{ABOVE}.choose"
 GIVEN = {"from": ["scratch", 2]}
 BYTES = RECORD.nbytes
 
@@ -32,10 +32,10 @@ BAD_TABLES = (
     bad(f"{TABLE}.stride", BYTES + 1, "no multiple of 64"),
     bad(f"{LAST}.stride", 4096 + 64, "it ends after its file", "tables[1]"),
     bad(f"{TABLE}.stride", 2**31 + 64, "too large"),
-    bad(f"{TABLE}.file", 10, "there are 10"),
+    bad(f"{TABLE}.file", 11, "there are 11"),
     bad(f"{TABLE}.file", -1, "there is none before"),
     bad(f"{TABLE}.file", 0, "a text"),
-    bad(f"{TABLE}.file", 8, "weights lie in it"),
+    bad(f"{TABLE}.file", 9, "weights lie in it"),
     bad(f"{TABLE}.offset", 2048, "no whole page"),
     bad(f"{TABLE}.offset", -4096, "before the file"),
     bad(f"{LAST}.offset", 2**40, "it ends after its file", "tables[1]"),
@@ -117,8 +117,8 @@ BAD_TABLES = (
     bad(f"{ABOVE}.select", {"by": "top", "k": 0} | GIVEN, "no record", f"{AT}.select.k"),
     bad(f"{ABOVE}.select", {"by": "top", "k": F + 1} | GIVEN, "too many", f"{AT}.select.k"),
     bad(f"{ABOVE}.select", {"by": "top", "k": 3, "gamma": 2} | GIVEN, "", f"{AT}.select.gamma"),
-    bad(f"{ABOVE}.select", {"by": "top", "k": 3} | GIVEN, "the points tell no k", "points[0]"),
     bad(f"{ABOVE}.select", {"by": "ids", "k": 3} | GIVEN, "no i32", f"{AT}.select.from"),
+    bad(f"{ALL}.select", {"by": "top", "k": 3} | GIVEN, "the points tell no k", "points[0]"),
     bad(f"{ABOVE}.select", {"by": "all"} | GIVEN, "nothing is looked at", f"{AT}.select"),
     bad(f"{ABOVE}.select.from", ABSENT, "by nothing", f"{AT}.select"),
     bad(f"{ABOVE}.select.from", ["buffer", 2], "no scratch"),
@@ -135,6 +135,22 @@ BAD_TABLES = (
     bad(f"{INSIDE}.variants.0.global", [["copies"]], "no symbol"),
     bad(f"{INSIDE}.variants.0.local", [3], "no multiple", f"{AT}.dispatches[0].variants[0].global"),
     bad("phases.1.steps.3.args.0", ["ticket"], "outside of a gather"),
+    bad("phases.1.steps.3.args.0", ["rule"], "outside of a gather"),
+    bad(f"{INSIDE}.args.1", ["rule"], "it fills no ticket"),
+    # --- what fills a ticket
+    bad(f"{CHOOSE}.queue", 1, "the gather's is another"),
+    bad(f"{CHOOSE}.args.1", ["rule", 0], "there is one"),
+    bad(f"{CHOOSE}.args.1", ["slots"], "it reads no record"),
+    bad(f"{CHOOSE}.args.2", ["scratch", 1], "no scores", f"{AT}.choose.args"),
+    bad(f"{CHOOSE}.args.2", ["buffer", 2], "no scores", f"{AT}.choose.args"),
+    bad(f"{CHOOSE}.args.3", ["weight", 99], "no weight"),
+    bad(f"{CHOOSE}.writes", [1], "no ticket is filled"),
+    bad(f"{CHOOSE}.writes", [1, 2, 4], "scores", f"{AT}.choose.writes"),
+    bad(f"{CHOOSE}.writes", [1, 3, 4], "a weight"),
+    bad(f"{CHOOSE}.variants", [], "no way to run it"),
+    bad(f"{CHOOSE}.variants.0.global", [["records"]], "it is not known how many"),
+    bad(f"{ABOVE}.tile", 16, "a ticket for each tile", f"{AT}.choose"),
+    bad(f"{ABOVE}.select", {"by": "top", "k": 3} | GIVEN, "no kernel does", f"{AT}.choose"),
     bad("phases.1.steps.3.args.1", ["slots"], "outside of a gather"),
     bad("phases.1.steps.3.variants.0.global", [["records"]], "outside of a gather"),
 )
@@ -155,6 +171,8 @@ GOOD_TABLES = (
     PlanEdit("points.1", ABSENT, "two are enough"),
     PlanEdit(f"{ALL}.tile", ABSENT, "as the point says"),
     PlanEdit("phases.1.recordable", False, "no run between gathers"),
+    PlanEdit(CHOOSE, ABSENT, "only the host selects"),
+    PlanEdit(f"{CHOOSE}.writes", [4], "nobody counts"),
     PlanEdit(f"{ABOVE}.select", {"by": "nonzero"} | GIVEN, "another selector"),
     PlanEdit(f"{ABOVE}.select.magnitude", True, "of sizes"),
     PlanEdit(f"{INSIDE}.variants.0.global", [["records"]], "a work-item each"),

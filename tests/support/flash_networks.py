@@ -88,5 +88,5 @@ def made(folder: Path, kind: str, **options: Any) -> CompileReport:
             rounded = np.clip(value.const_value.numpy(), -6e4, 6e4).astype(np.float16)
             value.const_value = ir.tensor(rounded.astype(np.float32), name=value.name)
     ir.save(model, folder / "model.onnx")
-    chosen = {"weights": "f16", "memory": "95%", "max_context": 32, "prefill_chunk": 8, **options}
+    chosen = {"weights": "f16", "memory": "98%", "max_context": 32, "prefill_chunk": 8, **options}
     return toolkit.compile(folder / "model.onnx", folder / "m.plan", **chosen)

@@ -2,7 +2,8 @@
 
 Behind `recall`, for each layer: v = y gate^T, h = Relu(v) * (y up^T), y += h down. Gates are
 resident; ups and downs are records of a table. Chunks gather all records, tile by tile; a decode
-step those of the first table whose v is above 0, which changes no sum, and all of the second.
+step those of the first table whose v is above 0, which changes no sum, and all of the second; where
+all lie in memory, the device chooses them.
 Records of the first table follow each other and lie in an order of their own; those of the second
 begin at pages.
 """
@@ -20,6 +21,7 @@ from opencl_kernels.formats import Quantized
 from opencl_kernels.kernel import source_text
 from opencl_kernels.layouts import quantized
 from opencl_kernels.records import packing
+from opencl_kernels.records.choose import CHOOSE_CPU, Choice
 from opencl_kernels.records.neurons import NEURONS_CPU, Neurons
 from opencl_kernels.records.record import Record
 
@@ -29,22 +31,32 @@ STRIDES = (RECORD.nbytes, 4096)
 ORDER, SIZES = 4, 5  # weights: the first table's order, and what its records add
 PAGE, FILE = 4096, "flash.0.bin"
 OWN_SOURCES = {
-    "gates": f"""__kernel void gates(__global const int *sym, __global const float *y,
-                                      __global const float *gate, __global float *v) {{
-  const int row = get_global_id(0) / {F}, i = get_global_id(0) % {F};
-  float sum = 0;
-  for (int d = 0; d < D; ++d) sum += y[row * D + d] * gate[i * D + d];
-  v[row * {F} + i] = sum;
+    "gates": f"""void gates_body(int id, int n, __global const int *sym, __global const float *y,
+                __global const float *gate, __global float *v) {{
+  for (int at = id; at < SEQ * {F}; at += n) {{
+    float sum = 0;
+    for (int d = 0; d < D; ++d) sum += y[at / {F} * D + d] * gate[at % {F} * D + d];
+    v[at] = sum;
+  }}
+}}
+__kernel void gates(__global const int *sym, __global const float *y, __global const float *gate,
+                    __global float *v) {{
+  gates_body(get_global_id(0), get_global_size(0), sym, y, gate, v);
 }}
 """,
-    "add": f"""__kernel void add(__global const int *sym, __global const float *part,
-                                  __global float *y) {{
-  for (int g = 0; g < {G}; ++g) y[get_global_id(0)] += part[g * SEQ * D + get_global_id(0)];
+    "add": f"""void add_body(int id, int n, __global const int *sym, __global const float *part,
+              __global float *y) {{
+  for (int at = id; at < SEQ * D; at += n)
+    for (int g = 0; g < {G}; ++g) y[at] += part[g * SEQ * D + at];
+}}
+__kernel void add(__global const int *sym, __global const float *part, __global float *y) {{
+  add_body(get_global_id(0), get_global_size(0), sym, part, y);
 }}
 """,
 }
 CASE = Neurons(M=1, PARTS=2, D=D, w=RECORD.stored, S=F, T=F, F=F, G=G, gate="given", act="Relu(v)")
 KNOBS = {"WORKERS": 2, "PREFETCH": 2}
+CHOICES = (Choice(F=F, ordered=True), Choice(F=F, by="all"))  # of each table in decode
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,8 @@ class FlashToy(Toy):
         random = np.random.default_rng(seed + 1)
         self.layers = [random_layer(random, ordered=number == 0) for number in range(2)]
         super().__init__(folder, seed)
-        self.sources |= OWN_SOURCES | {"neurons_cpu": source_text(NEURONS_CPU.source)}
+        own = {each.name: source_text(each.source) for each in (NEURONS_CPU, CHOOSE_CPU)}
+        self.sources |= OWN_SOURCES | own
         add_programs(self.plan)
         for phase in self.plan["phases"]:
             add_layers(phase)
@@ -132,6 +145,10 @@ def add_programs(plan: dict[str, Any]) -> None:
     defines = [[k, str(v)] for k, v in NEURONS_CPU.defines(CASE, KNOBS).items()]
     facts = {"source": f"kernels/{NEURONS_CPU.source}", "kernel": NEURONS_CPU.name}
     plan["programs"].append({**facts, "defines": [["M", "sym[0]"], *defines]})
+    for case in CHOICES:
+        defines = [[k, str(v)] for k, v in CHOOSE_CPU.defines(case, {"WORKERS": 2}).items()]
+        facts = {"source": f"kernels/{CHOOSE_CPU.source}", "kernel": CHOOSE_CPU.name}
+        plan["programs"].append({**facts, "defines": defines})
 
 
 def table(number: int) -> dict[str, Any]:
@@ -181,7 +198,7 @@ def layer_steps(number: int, decode: bool) -> list[dict[str, Any]]:
         "table": number,
         "parts": ["up", "down"],
         "select": by_gate if decode and number == 0 else {"by": "all", "gamma": 1.0},
-        **({} if decode else {"tile": TILE}),
+        **({"choose": choose(number, v)} if decode else {"tile": TILE}),
         "dispatches": [step(f"layers.{number}.neurons", "neurons_cpu", neurons, [5], 2)],
     }
     gates = [["symbols"], y, ["weight", 2 + number], v]
@@ -192,10 +209,19 @@ def layer_steps(number: int, decode: bool) -> list[dict[str, Any]]:
     ]
 
 
+def choose(number: int, v: list[Any]) -> dict[str, Any]:
+    """What fills the ticket of a decode step where all of the table lies in memory."""
+    chosen = [v, ["weight", ORDER]] if number == 0 else []
+    args = [["symbols"], ["rule"], *chosen, ["ticket"]]
+    found = step(f"layers.{number}.choose", "choose_cpu", args, [1, len(args) - 1], 2)
+    found["variants"][0]["program"] += number
+    return found
+
+
 def step(
     name: str, kernel: str, args: list[list[Any]], writes: list[int], size: Any
 ) -> dict[str, Any]:
-    program = [*SOURCES, *OWN_SOURCES, "neurons_cpu"].index(kernel)
+    program = [*SOURCES, *OWN_SOURCES, "neurons_cpu", "choose_cpu"].index(kernel)
     variant = {"program": program, "global": [size], "local": [1], "requires": [], "local_bytes": 0}
     facts = {"kind": "dispatch", "queue": 0, "name": name, "args": args}
     return {**facts, "writes": writes, "variants": [variant]}

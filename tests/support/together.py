@@ -89,7 +89,8 @@ def source(name: str) -> str:
 
 def together(toy: Toy, **changes: str) -> Toy:
     """The toy with bodies; `changes` are texts of kernels that take the place of ours."""
-    toy.sources = {name: source(name) for name in toy.sources} | changes
+    own = {name: source(name) for name in toy.sources if name in PARTS}  # others have a body
+    toy.sources |= own | changes
     for phase in toy.plan["phases"]:
         for step in phase["steps"]:
             for variant in step.get("variants", ()):

@@ -126,12 +126,13 @@ def _resized(plan: Plan, base: Point, slots: Sequence[int]) -> Point:
     """With other slots, if they are.
 
     Pinned stay those of a table that is always read whole, of policy static, and of others as many
-    as there were.
+    as there were; and all, where there is room for all.
     """
     if tuple(slots) == base.slots:
         return base
     chosen = _chosen(plan) if base.policy != "static" else set()
-    pinned = [min(base.pinned[i], n) if i in chosen else n for i, n in enumerate(slots)]
+    some = {i for i in chosen if slots[i] < plan.tables[i].count}
+    pinned = [min(base.pinned[i], n) if i in some else n for i, n in enumerate(slots)]
     return replace(
         base,
         memory=_resident(plan, base) + slot_bytes(plan, slots),

@@ -104,5 +104,5 @@ def _args(plan: Plan, step: Dispatch | HostStep, written: Mapping[int | str, str
             yield f"{'→ ' if i in step.writes else ''}{named[index[0]].name}"
         elif kind == "scratch" and i not in step.writes:
             yield f"#{written.get(index[0], '?')}"
-        elif kind in ("ticket", "slots"):
+        elif kind in ("ticket", "slots", "rule"):
             yield kind

@@ -15,7 +15,7 @@ from toolkit.plan.schema import FORMAT, STEPS, Plan, Ref, Step
 from toolkit.plan.text import key_of
 
 REF_KINDS = ("scratch", "weight", "buffer")
-REF_WORDS = ("symbols", "ticket", "slots")  # references by themselves
+REF_WORDS = ("symbols", "ticket", "slots", "rule")  # references by themselves
 RECOMPILE = "compile the model again: pocketcl compile SRC -o PLAN"
 
 

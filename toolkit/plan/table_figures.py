@@ -7,7 +7,7 @@ from toolkit.plan.arena import round_up
 from toolkit.plan.schema import PAGE, SLOT_ALIGN, Gather, Plan, Point, Table
 
 HEAD = 4  # ints of a ticket before its pairs, as in opencl_kernels/records/gathered.py
-RINGS = 4  # tickets that are under way at most
+RINGS = 5  # tickets: four that the host fills in turn, one that the device does
 TILES = 2  # of staging: one is read while the other is computed
 PACKED_WASTE = PAGE - SLOT_ALIGN  # bytes that a read of one packed record has too many, on average
 

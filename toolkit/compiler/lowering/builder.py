@@ -26,7 +26,16 @@ from toolkit.compiler.weights.records import Tabled
 from toolkit.compiler.weights.table import UNSUPPORTED, WeightTable
 from toolkit.errors import PocketError
 from toolkit.plan.expr import Box, Expr, product, symbol
-from toolkit.plan.schema import Buffer, Dispatch, Gather, Ref, Scratch, Step, refs_of
+from toolkit.plan.schema import (
+    Buffer,
+    Dispatch,
+    Gather,
+    Ref,
+    Scratch,
+    Step,
+    refs_of,
+    with_dispatches,
+)
 
 Substitution = Mapping[sympy.Symbol, sympy.Expr]
 
@@ -162,7 +171,9 @@ class PhaseBuilder:
     def gather(self, draft: GatherDraft) -> Gather:
         """The gather of a draft, with the kernels of its dispatches."""
         dispatches = tuple(map(self.dispatch, draft.drafts))
-        return Gather(0, draft.name, draft.table, draft.parts, draft.select, dispatches, draft.tile)
+        choose = None if draft.choose is None else self.dispatch(draft.choose)
+        facts = (draft.name, draft.table, draft.parts, draft.select)
+        return Gather(0, *facts, dispatches, draft.tile, choose)
 
     def _extent(self, ref: Ref) -> Extent:
         """Type and number of elements of an argument's memory."""
@@ -207,20 +218,19 @@ def _renumbered(step: Step, numbers: Mapping[int, int]) -> Step:
     def changed(ref: Ref) -> Ref:
         return ("scratch", numbers[int(ref[-1])]) if ref[0] == "scratch" else ref
 
+    def with_args(dispatch: Dispatch) -> Dispatch:
+        return replace(dispatch, args=tuple(map(changed, dispatch.args)))
+
     if isinstance(step, Gather):
-        inner = (_renumbered(each, numbers) for each in step.dispatches)
         source = step.select.source
         select = replace(step.select, source=None if source is None else changed(source))
-        dispatches = tuple(each for each in inner if isinstance(each, Dispatch))
-        return replace(step, dispatches=dispatches, select=select)
-    if isinstance(step, Dispatch):
-        return replace(step, args=tuple(map(changed, step.args)))
-    return step
+        step = replace(step, select=select)
+    return with_dispatches(step, with_args)
 
 
 def _is_sized(draft: Draft, argument: Argument) -> bool:
-    """Whether an argument's memory has a size here: tickets and slots have that of a table."""
-    return draft.refs[argument.name][0] not in ("ticket", "slots")
+    """Whether an argument's memory has a size here: what a gather hands over is as its table."""
+    return draft.refs[argument.name][0] not in ("ticket", "slots", "rule")
 
 
 def label(node: ir.Node) -> str:

@@ -61,6 +61,7 @@ class GatherDraft:
     select: Select
     drafts: tuple[Draft, ...]
     tile: int = 0
+    choose: Draft | None = None  # fills the ticket where all of the table lies in memory
 
 
 AnyDraft = Draft | GatherDraft | HostStep

@@ -40,6 +40,7 @@ class Tabled:
 
     above  a neuron's gate is no part of its record: where it isn't above this number, no other part
            of it is needed
+    order  the weight that says which neuron each record is; None: that of its number
     """
 
     ffn: Ffn
@@ -47,6 +48,7 @@ class Tabled:
     record: Record
     kind: str
     above: float | None
+    order: int | None = None
 
     @property
     def gated(self) -> bool:
@@ -91,12 +93,12 @@ class RecordTables:
         kind = "neuron" if ffn.gate is not None and above is None else "neuron without gate"
         record = Record(len(KINDS[kind].parts), ffn.depth, stored)
         number = len(self.found)
-        self.found.append(Tabled(ffn, number, record, kind, above))
-        table = _table(self.found[-1].name, kind, ffn.width, record)
+        tabled = Tabled(ffn, number, record, kind, above)
         if order is not None:
-            table = replace(
-                table, order=self._weight(f"{table.name}.order", order.astype(np.int32))
-            )
+            number_of = self._weight(f"{tabled.name}.order", order.astype(np.int32))
+            tabled = replace(tabled, order=number_of)
+        self.found.append(tabled)
+        table = replace(_table(tabled.name, kind, ffn.width, record), order=tabled.order)
         if importance is not None:
             sizes = importance if order is None else importance[order]
             name = f"{table.name}.importance"

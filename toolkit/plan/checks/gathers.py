@@ -22,6 +22,8 @@ from toolkit.plan.schema import (
 )
 
 INSIDE = (*OUTSIDE, "ticket", "slots")  # what dispatches of a gather may read
+CHOOSING = (*OUTSIDE, "rule", "ticket")  # what the one that fills its ticket may
+CHOSEN_THERE = ("all", "above", "nonzero")  # selectors that a device can go by
 COUNTED = ("top", "ids")  # selectors that say how many
 
 
@@ -52,6 +54,26 @@ def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator
     yield from _select_problems(f"{at}.select", step.select, table)
     if step.select.by != "all":
         yield from _source_problems(f"{at}.select.from", step, phase.steps[:number], phase, plan)
+    if step.choose is not None:
+        yield from _choose_problems(f"{at}.choose", step, step.choose, phase, plan)
+
+
+def _choose_problems(
+    at: str, step: Gather, choose: Dispatch, phase: Phase, plan: Plan
+) -> Iterator[PocketError]:
+    """Of the dispatch that fills the ticket, and writes nothing else but the rule's count."""
+    if choose.queue != step.queue:
+        yield damaged(f"{at}.queue", f"the gather's is {step.queue}")
+    if step.select.by not in CHOSEN_THERE or step.tile:
+        yield damaged(at, "only all of a table is one ticket, by all, above or nonzero")
+    args = choose.args
+    yield from dispatch_problems(at, choose, phase, plan, plan.box(phase), CHOOSING)
+    written = {args[i] for i in choose.writes}
+    if not {("ticket",)} <= written <= {("ticket",), ("rule",)}:
+        yield damaged(f"{at}.writes", "it writes the ticket and the rule, and these alone")
+    read = {ref for ref in args if ref[0] in ("scratch", "buffer")}
+    if read - {step.select.source}:
+        yield damaged(f"{at}.args", "it reads other memory than what the gather selects by")
 
 
 def _select_problems(at: str, select: Select, table: Table) -> Iterator[PocketError]:

@@ -10,7 +10,9 @@ HOST_OPS: dict[str, tuple[str, ...]] = {"fetch": ("buffer",)}  # built-in -> kin
 SELECTORS = ("all", "above", "top", "nonzero", "ids")
 
 # ("symbols",) or (kind, index): ("scratch", 3), ("weight", 12), ("buffer", 0); of a dispatch inside
-# of a gather also ("ticket",): which records, in which slots, and ("slots",): the memory of these
+# of a gather also ("ticket",): which records, in which slots, and ("slots",): the memory of these;
+# of the one that fills a ticket ("rule",): i32 of how many records the table has, the threshold's
+# bits, and how many were chosen so far
 Ref: TypeAlias = tuple[str] | tuple[str, int]
 
 
@@ -79,8 +81,10 @@ class Select:
 class Gather:
     """Select records of a table, make them resident, and run dispatches over them.
 
-    parts  of the records that are read: all of them, as executors keep whole records
-    tile   how many records the dispatches run over at a time; 0: as many as the point says
+    parts   of the records that are read: all of them, as executors keep whole records
+    tile    how many records the dispatches run over at a time; 0: as many as the point says
+    choose  another way to select, where all records lie in memory, each in the slot of its number:
+            the device fills the ticket, and nobody waits for the host
     """
 
     kind: ClassVar[str] = "gather"
@@ -91,6 +95,7 @@ class Gather:
     select: Select
     dispatches: tuple[Dispatch, ...]
     tile: int = field(default=0, metadata={"unless_empty": True})
+    choose: Dispatch | None = field(default=None, metadata={"unless_empty": True})
 
 
 Step: TypeAlias = Dispatch | HostStep | WaitStep | Gather
@@ -100,14 +105,15 @@ STEPS: dict[str, type[Step]] = {s.kind: s for s in (Dispatch, HostStep, WaitStep
 def dispatches_of(step: Step) -> tuple[Dispatch, ...]:
     """The kernels that a step launches: itself, or those inside of a gather, in their order."""
     if isinstance(step, Gather):
-        return step.dispatches
+        return (*(() if step.choose is None else (step.choose,)), *step.dispatches)
     return (step,) if isinstance(step, Dispatch) else ()
 
 
 def with_dispatches(step: Step, changed: Callable[[Dispatch], Dispatch]) -> Step:
     """The step with each kernel that it launches changed."""
     if isinstance(step, Gather):
-        return replace(step, dispatches=tuple(map(changed, step.dispatches)))
+        choose = None if step.choose is None else changed(step.choose)
+        return replace(step, choose=choose, dispatches=tuple(map(changed, step.dispatches)))
     return changed(step) if isinstance(step, Dispatch) else step
 
 
@@ -117,5 +123,5 @@ def refs_of(step: Step) -> Iterator[Ref]:
         yield from step.args
     if isinstance(step, Gather):
         yield from () if step.select.source is None else (step.select.source,)
-        for dispatch in step.dispatches:
+        for dispatch in dispatches_of(step):
             yield from dispatch.args

@@ -12,10 +12,11 @@ import sympy
 
 from onnx_passes.ir.graph import attribute, operand
 from opencl_kernels.matmul.matmul import Product
+from opencl_kernels.records.choose import Choice
 from opencl_kernels.records.neurons import Neurons
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.deferred import PartialSums
-from toolkit.compiler.lowering.drafts import GatherDraft
+from toolkit.compiler.lowering.drafts import Draft, GatherDraft
 from toolkit.compiler.lowering.products.fused import few_rows
 from toolkit.compiler.lowering.records.sums import waiting_sums
 from toolkit.compiler.lowering.records.tiles import emit_tiles
@@ -117,8 +118,21 @@ def _neurons(
         x=x.dtype,
     )
     inner = b.draft(f"{tabled.name}.neurons", "neurons", case, refs)
-    b.steps.append(GatherDraft(tabled.name, tabled.table, tabled.parts, select, (inner,)))
+    choose = _choose(b, tabled, select)
+    gather = GatherDraft(tabled.name, tabled.table, tabled.parts, select, (inner,), choose=choose)
+    b.steps.append(gather)
     return part, count
+
+
+def _choose(b: PhaseBuilder, tabled: Tabled, select: Select) -> Draft:
+    """The same selection by the device, for where all records lie in memory."""
+    refs: dict[str, Ref] = {"rule": ("rule",), "ticket": ("ticket",)}
+    if select.source is not None:
+        refs["v"] = select.source
+    if tabled.order is not None:
+        refs["order"] = ("weight", tabled.order)
+    case = Choice(F=tabled.ffn.width, by=select.by, ordered=tabled.order is not None)
+    return b.draft(f"{tabled.name}.choose", "choose", case, refs)
 
 
 def _shares(b: PhaseBuilder) -> int:

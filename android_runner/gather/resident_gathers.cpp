@@ -1,0 +1,72 @@
+#include "gather/resident_gathers.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "gather/tickets.h"
+
+namespace pocket {
+namespace {
+
+constexpr size_t COUNTED = 2;  // of a rule's ints: how many were chosen
+
+bool depends_on(const Expr &size, size_t symbol) {
+  return std::any_of(size.begin(), size.end(), [&](const Token &token) {
+    return token.op == Token::Symbol && static_cast<size_t>(token.value) == symbol;
+  });
+}
+
+// Their symbol is the one after the plan's.
+bool counts_records(const Plan &plan, const Step &dispatch) {
+  for (const Variant &variant : dispatch.variants)
+    for (const Expr &size : variant.global)
+      if (depends_on(size, plan.symbols.size())) return true;
+  return false;
+}
+
+int64_t most_records(const Plan &plan) {
+  int64_t most = 0;
+  for (const Table &table : plan.tables) most = std::max(most, table.count);
+  return most;
+}
+
+}  // namespace
+
+ResidentGathers::ResidentGathers(const Plan &plan, const Point &point, const Device &device)
+    : device_(device),
+      ticket_(device.buffer(static_cast<size_t>(Tickets::bytes(most_records(plan))), "a ticket")) {
+  for (const Phase &phase : plan.phases)
+    for (const Step &step : phase.steps) {
+      if (!step.gather) continue;
+      const auto threshold =
+          static_cast<float>(at_point(step.gather->select, point.select[rules_.size()]).threshold);
+      int32_t words[RULE_INTS] = {static_cast<int32_t>(plan.tables[step.gather->table].count)};
+      memcpy(words + 1, &threshold, sizeof threshold);
+      rules_.push_back(device.buffer(sizeof words, "a rule"));
+      device.write(rules_.back().get(), 0, words, sizeof words);
+    }
+}
+
+bool ResidentGathers::possible(const Plan &plan, const GatherStep &gather) {
+  return !gather.choose.empty() &&
+         std::none_of(gather.dispatches.begin(), gather.dispatches.end(),
+                      [&](const Step &each) { return counts_records(plan, each); });
+}
+
+int64_t ResidentGathers::chosen() const {
+  int64_t sum = 0;
+  for (const auto &rule : rules_) {
+    int32_t count = 0;
+    device_.read(rule.get(), COUNTED * sizeof count, &count, sizeof count);
+    sum += static_cast<uint32_t>(count);
+  }
+  return sum;
+}
+
+void ResidentGathers::forget() {
+  const int32_t none = 0;
+  for (const auto &rule : rules_)
+    device_.write(rule.get(), COUNTED * sizeof none, &none, sizeof none);
+}
+
+}  // namespace pocket

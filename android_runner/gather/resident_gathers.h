@@ -1,0 +1,36 @@
+// Gathers whose table lies in memory whole, each record in the slot of its number: their dispatches
+// are launched like any others. A kernel of the plan fills the ticket, by a rule that is written once,
+// so that nobody waits for the host.
+#pragma once
+#include <vector>
+
+#include "opencl/device.h"
+#include "plan/plan.h"
+
+namespace pocket {
+
+// As kernels read it: i32 of how many records the table has, the threshold's bits, how many were
+// chosen so far, 0.
+constexpr size_t RULE_INTS = 4;
+
+class ResidentGathers {
+ public:
+  ResidentGathers(const Plan &plan, const Point &point, const Device &device);
+
+  // Whether launches of the gather are the same each time where all records are in memory.
+  static bool possible(const Plan &plan, const GatherStep &gather);
+
+  cl::Memory rule(const GatherStep &gather) const { return rules_[gather.number].get(); }
+  cl::Memory ticket() const { return ticket_.get(); }
+
+  // Records that have been chosen so far; of those before `forget` there are none.
+  int64_t chosen() const;
+  void forget();
+
+ private:
+  const Device &device_;
+  cl::Owned<cl::Memory> ticket_;
+  std::vector<cl::Owned<cl::Memory>> rules_;  // of each gather, in the order of phases and steps
+};
+
+}  // namespace pocket

@@ -1,0 +1,117 @@
+"""Phases that gather, in each launch mode: the same answers and the same traces, and as many
+launches and waits as flash.md promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flash_toy import FlashToy
+from scripts import TEXT, answers, script
+from talk import Start, Talk
+from together import add_steps, together
+from toy import C
+
+from toolkit.toolchain.opencl_loader import find_opencl
+
+LITTLE, ALL = "100000", "300000"
+MODES = {
+    "plain": ("--cooperative", "off", "--recorded", "off"),
+    "cooperative": ("--cooperative", "on", "--recorded", "off"),
+    "command-buffer": ("--cooperative", "off", "--recorded", "on"),
+}
+OUTSIDE, RUNS = 9, 3  # dispatches of a decode step outside of its gathers, in runs without one
+TOKENS = 10
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory) -> FlashToy:
+    toy = FlashToy(tmp_path_factory.mktemp("modes") / "flash toy")
+    together(toy)
+    add_steps(toy)
+    return toy
+
+
+def stats(talk: Talk) -> dict[str, Any]:
+    return dict(json.loads(talk.ask("stats").removeprefix("stats ")))
+
+
+def started(start: Start, toy: FlashToy, mode: str, *options: str, **env: str) -> Talk:
+    talk = start(toy.folder, *MODES[mode], *options, **env)
+    found = stats(talk)["recorded"]["decode"]
+    if found["chosen"] != mode:
+        pytest.skip(str(found))
+    return talk
+
+
+@pytest.mark.parametrize("memory", [LITTLE, ALL])
+def test_each_mode_computes_the_same(
+    joined: FlashToy, start: Start, tmp_path: Path, memory: str
+) -> None:
+    """To the last bit, whether host or device selects; no trial of a mode is seen in a trace."""
+    lines, found, traces = script(50, C, 8, 3)[:12], [], []
+    for mode in MODES:
+        for traced in (False, True):
+            trace = tmp_path / mode
+            more = ("--trace-access", str(trace)) if traced else ()
+            talk = started(start, joined, mode, "--memory", memory, *more)
+            found.append((answers(talk, lines, tmp_path / "logits"), stats(talk)["tables"]))
+            assert talk.end()[0] == 0
+            traces += [trace.read_bytes()] if traced else []
+    first, counts = found[0]
+    for other, others in found:
+        assert other == first
+        assert others | {"waited_s": 0} == counts | {"waited_s": 0}
+    assert traces[0] and traces == [traces[0]] * len(traces)
+
+
+def test_the_right_ids(joined: FlashToy, start: Start) -> None:
+    for memory in (LITTLE, ALL):
+        talk = started(start, joined, "cooperative", "--memory", memory)
+        first = talk.next(f"prefill 0 {' '.join(map(str, TEXT))}")
+        ids, _ = talk.decode(f"decode {len(TEXT)} {first} {TOKENS}")
+        assert [first, *ids] == joined.continued(TEXT, TOKENS + 1)
+
+
+def spent(
+    start: Start, toy: FlashToy, fake: Path, log: Path, memory: str, mode: str
+) -> tuple[int, int]:
+    """Launches, and waits for what the host reads, of TOKENS tokens."""
+    env = {"FAKE_REAL": str(find_opencl()), "FAKE_LOG": str(log), "FAKE_LAUNCHES": "1"}
+    talk = started(start, toy, mode, "--memory", memory, "--cl-lib", str(fake), **env)
+    first = talk.next(f"prefill 0 {' '.join(map(str, TEXT))}")
+    begin = len(log.read_text())
+    talk.decode(f"decode {len(TEXT)} {first} {TOKENS}")
+    lines = log.read_text()[begin:].splitlines()
+    log.unlink()
+    return sum(line.startswith("launched") for line in lines), lines.count("read")
+
+
+def test_launches_of_a_token(
+    joined: FlashToy, start: Start, fake_driver: Path, tmp_path: Path
+) -> None:
+    """With all in memory one and no wait; else runs between gathers are one, and a gather that
+    looks at scores waits once."""
+    found = {
+        (memory, mode): spent(start, joined, fake_driver, tmp_path / "log", memory, mode)
+        for memory in (LITTLE, ALL)
+        for mode in ("plain", "cooperative")
+    }
+    assert found[ALL, "cooperative"] == (TOKENS, 0)
+    assert found[ALL, "plain"] == (TOKENS * (OUTSIDE + 4), 0)
+    plain, waits = found[LITTLE, "plain"]
+    assert found[LITTLE, "cooperative"] == (plain - TOKENS * (OUTSIDE - RUNS), waits)
+    assert waits == TOKENS
+
+
+def test_grids_by_records_stay_with_the_host(
+    start: Start, fake_driver: Path, tmp_path: Path
+) -> None:
+    """Nobody else knows how many records are chosen: it looks at the scores."""
+    toy = FlashToy(tmp_path / "flash toy")
+    inside = toy.plan["phases"][1]["steps"][4]["dispatches"][0]
+    inside["variants"][0]["global"] = [["records", 0, "*", 2, "+"]]
+    toy.save_json()
+    assert spent(start, toy, fake_driver, tmp_path / "log", ALL, "plain")[1] == TOKENS
