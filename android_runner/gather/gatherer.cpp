@@ -33,10 +33,7 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
   for (size_t i = 0; i < opening.size(); ++i) open_table(i, opening[i]);
 }
 
-void Gatherer::begin_run() {
-  ++step_;
-  number_ = 0;
-}
+void Gatherer::begin_run() { ++step_; }
 
 // Where the host can't write slots, run by run through memory of its size.
 void Gatherer::open_table(size_t number, const Change &change) {
@@ -88,8 +85,9 @@ void Gatherer::run(const Step &step, cl::Queue queue, cl::Memory from,
       decide(gather, by_ids ? Scores{nullptr, ids, count} : Scores{values, nullptr, 0});
   Gathering gathering(plan_, gather.table, queue, machine_, memory_, pool_, launch);
   try {
-    if (trace_ && !rehearsed_) trace_->write(step_, number_, found, values, by_ids ? 0 : count);
-    ++number_;
+    const auto number = static_cast<int64_t>(gather.number);  // tells the phase, too
+    if (trace_ && !rehearsed_)
+      trace_->write(step_, number, found, values, by_ids ? 0 : count);
     waited_s_ += gathering.conduct(found);
   } catch (...) {
     gathering.abandon();

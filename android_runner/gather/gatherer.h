@@ -76,7 +76,7 @@ class Gatherer {
   const RecordStore store_;
   IoPool pool_;                     // last: its threads write to all of that
   bool rehearsed_ = false;
-  int64_t step_ = -1, number_ = 0;   // of the run, and of the gather within it
+  int64_t step_ = -1;                // of the run
   int64_t selected_ = 0, hits_ = 0;  // records, of all gathers
   double waited_s_ = 0;              // for reads, after what could be computed without them
 };

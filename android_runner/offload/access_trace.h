@@ -9,7 +9,7 @@
 namespace pocket {
 
 // {"t":12,"g":3,"sel":[…],"hit":61,"admit":[[r,s],…],"evict":[…],"runs":[[off,len],…],"read":…,
-// "used":…}, without a line's end; `gather` counts the gathers of a step.
+// "used":…}, without a line's end; `gather` counts those of all phases.
 std::string trace_line(int64_t step, int64_t gather, const Gathered &found);
 
 // The lines in a file, and beside it, in `path`.scores, the f32 scores that each was chosen by.

@@ -98,13 +98,13 @@ def test_a_source_may_have_more_numbers_than_indices(flash: FlashToy, opened: Op
     is_right(opened(memory=100_000), flash, 3)
 
 
-def rules(toy: FlashToy, point: Point) -> dict[str, list[tuple[int, Select, int]]]:
-    """Of each phase: table, rule and tile of its gathers."""
-    plan, numbers = load_plan(toy.folder), iter(point.select)
-    return {
-        phase.name: [(g.table, at_point(g.select, next(numbers)), g.tile) for g in phase.gathers()]
-        for phase in plan.phases
-    }
+def rules(toy: FlashToy, point: Point) -> dict[str, list[tuple[int, int, Select, int]]]:
+    """Of each phase: number, table, rule and tile of its gathers."""
+    plan, found = load_plan(toy.folder), dict[str, list[tuple[int, int, Select, int]]]()
+    gathers = [(phase.name, gather) for phase in plan.phases for gather in phase.gathers()]
+    for i, ((name, g), number) in enumerate(zip(gathers, point.select, strict=True)):
+        found.setdefault(name, []).append((i, g.table, at_point(g.select, number), g.tile))
+    return found
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
@@ -124,7 +124,7 @@ def test_trace_is_the_machines(
     point = choose_point(plan, memory)
     machine = Machine(plan.tables, point, Flash("none"), [flash.layers[0].order, None])
     for step, phase in enumerate(["prefill"] * 2 + ["decode"] * 20):
-        for number, (table, rule, tile) in enumerate(rules(flash, point)[phase]):
+        for number, table, rule, tile in rules(flash, point)[phase]:
             given = None if rule.by == "all" else next(scores)
             outcome = machine.gather(table, rule, given, step, tile)
             found.append(line(step, number, outcome))

@@ -24,7 +24,7 @@ def entry(step: int, gather: int, outcome: Outcome) -> dict[str, Any]:
     """The values of a line.
 
     t      step
-    g      number of the gather within its phase
+    g      number of the gather among those of all phases, as points count them
     sel    records selected, ascending
     hit    how many of them were resident
     admit  [record, slot] in the order of admission

@@ -22,8 +22,7 @@ class Access:
     """A gather at a step of a run.
 
     step    of the run's phases, counted from 0
-    number  of the gather within its phase
-    place   of the gather among those of all phases, as points count them
+    number  of the gather among those of all phases, as points count them
     gather  as the plan has it
     scores  by which it selects; None: it selects all
     needed  bool by index: what isn't zero, whatever was selected; None: not known
@@ -32,7 +31,6 @@ class Access:
 
     step: int
     number: int
-    place: int
     gather: Gather
     scores: Array | None
     needed: Array | None = None
@@ -40,7 +38,7 @@ class Access:
 
     def rule(self, point: Point) -> Select:
         """With the point's number."""
-        return at_point(self.gather.select, point.select[self.place])
+        return at_point(self.gather.select, point.select[self.number])
 
 
 class Accesses(Protocol):
@@ -58,10 +56,9 @@ class Accesses(Protocol):
         """Each table that is read, with its accesses in the order of steps."""
 
 
-def places_of(plan: Plan, phase: Phase) -> list[int]:
-    """Of a phase's gathers among those of all phases."""
-    gathers = [(each.name, gather) for each in plan.phases for gather in each.gathers()]
-    return [place for place, (name, _) in enumerate(gathers) if name == phase.name]
+def gathers_of(plan: Plan) -> list[tuple[Phase, Gather]]:
+    """Of all phases, in the order in which points count them."""
+    return [(phase, gather) for phase in plan.phases for gather in phase.gathers()]
 
 
 def needed_scores(access: Access) -> tuple[Select, Array]:

@@ -28,7 +28,7 @@ from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Gather, Plan
-from toolkit.simulation.accesses import Access, places_of
+from toolkit.simulation.accesses import Access, gathers_of
 
 Tell = Callable[[str], None]
 LEAST, MOST = 8, 1024  # tokens; of a text, where nobody says how many
@@ -106,10 +106,10 @@ class Text:
         return found
 
     def _of(self, tabled: Tabled, scores_TF: Array, active_TF: Array) -> list[Access]:
-        number, place, gather = _gather_of(self._plan, tabled.table)
+        number, gather = _gather_of(self._plan, tabled.table)
         by_all = gather.select.by == "all"
         return [
-            Access(step, number, place, gather, None if by_all else scores, active)
+            Access(step, number, gather, None if by_all else scores, active)
             for step, (scores, active) in enumerate(zip(scores_TF, active_TF, strict=True))
         ]
 
@@ -132,12 +132,11 @@ def _scores(tabled: Tabled, neurons: Neurons, predicted: Predicted | None, x_TD:
     return neurons.gates(x_TD) if tabled.gated else np.zeros((len(x_TD), tabled.ffn.width))
 
 
-def _gather_of(plan: Plan, table: int) -> tuple[int, int, Gather]:
-    """The gather of a table where one token is fed: its number in the phase, and among all."""
-    phase = token_phase(plan)
-    gathers = [] if phase is None else phase.gathers()
-    for number, gather in enumerate(gathers):
-        if phase is not None and gather.table == table:
-            return number, places_of(plan, phase)[number], gather
+def _gather_of(plan: Plan, table: int) -> tuple[int, Gather]:
+    """The gather of a table where one token is fed, and its number."""
+    decode = token_phase(plan)
+    for number, (phase, gather) in enumerate(gathers_of(plan)):
+        if phase is decode and gather.table == table:
+            return number, gather
     what = f"the table {plan.tables[table].name} is not read where one token is fed"
     raise PocketError(what, "nothing is known of its accesses", "give a trace: --trace FILE")

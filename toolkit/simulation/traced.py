@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,17 @@ import numpy as np
 from opencl_kernels.formats import Array
 from toolkit.errors import PocketError
 from toolkit.offload.policies import Ints
-from toolkit.offload.selection import BY_SCORES, at_point, select
+from toolkit.offload.selection import at_point, select
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Gather, Phase, Plan
-from toolkit.simulation.accesses import Access, places_of
+from toolkit.simulation.accesses import Access, gathers_of
 
 Line = dict[str, Any]
 AGAIN = "write it anew: pocketcl run PLAN --prompt TEXT --trace-access FILE"
 
 
 class Traced:
-    """Accesses of a trace file.
+    """Accesses of a trace file. Changes of the memory while it was written are left out.
 
     Raises PocketError where the file is no trace, or one of another plan.
     """
@@ -33,12 +34,14 @@ class Traced:
         """orders  of each table the index of every record; None: its own number"""
         self._path, self._plan, self._orders = path, plan, orders
         self._scores, self._at = _floats(path), 0
-        steps, decode = list(_steps(path)), token_phase(plan)
+        self._gathers, self._decode = gathers_of(plan), token_phase(plan)
         self._accesses: list[list[Access]] = [[] for _ in plan.tables]
-        self.tokens = 0
-        for lines, phase in zip(steps, self._phases(steps), strict=True):
-            self.tokens += phase is decode
-            self._add(lines, phase, phase is decode)
+        steps = set[int]()
+        for line in _lines(path):
+            phase = self._add(line)
+            if phase is self._decode:
+                steps.add(line["t"])
+        self.tokens = len(steps)
         if self._at != len(self._scores):
             raise self._foreign(f"{len(self._scores) - self._at} of its scores are left over")
 
@@ -48,48 +51,15 @@ class Traced:
             if accesses:
                 yield table, accesses
 
-    def _phases(self, steps: Sequence[list[Line]]) -> list[Phase]:
-        """Which phase each step ran, by what it selected.
-
-        One that selected everything may have been a prefill or not: as many were not as there are
-        scores for, and those are the last.
-        """
-        fitting = [[phase for phase in self._plan.phases if self._fits(phase, s)] for s in steps]
-        for number, found in enumerate(fitting):
-            if not found:
-                raise self._foreign(f"no phase of the plan gathers as its step {number} does")
-        left = len(self._scores)
-        left -= sum(min(map(self._numbers, found)) for found in fitting)
-        chosen = list[Phase]()
-        for found in reversed(fitting):
-            most = max(found, key=self._numbers)
-            least = min(found, key=self._numbers)
-            more = self._numbers(most) - self._numbers(least)
-            chosen.append(most if more <= left else least)
-            left -= more if more <= left else 0
-        return chosen[::-1]
-
-    def _fits(self, phase: Phase, lines: list[Line]) -> bool:
-        gathers = phase.gathers()
-        return len(gathers) == len(lines) and all(map(self._may_be, gathers, lines))
-
-    def _may_be(self, gather: Gather, line: Line) -> bool:
-        count, selected = self._plan.tables[gather.table].count, line["sel"]
-        inside = not selected or 0 <= selected[0] <= selected[-1] < count
-        return inside and (gather.select.by != "all" or len(selected) == count)
-
-    def _numbers(self, phase: Phase) -> int:
-        """How many scores a step of it writes."""
-        scored = (g for g in phase.gathers() if g.select.by in BY_SCORES)
-        return sum(self._plan.tables[gather.table].count for gather in scored)
-
-    def _add(self, lines: list[Line], phase: Phase, is_token: bool) -> None:
-        places = places_of(self._plan, phase)
-        for place, gather, line in zip(places, phase.gathers(), lines, strict=True):
-            scores = self._taken(gather, line)
-            self._check(gather, place, line, scores)
-            access = Access(line["t"], line["g"], place, gather, scores, None, is_token)
-            self._accesses[gather.table].append(access)
+    def _add(self, line: Line) -> Phase:
+        if not 0 <= line["g"] < len(self._gathers):
+            raise self._foreign(f"the plan has {len(self._gathers)} gathers")
+        phase, gather = self._gathers[line["g"]]
+        scores = self._taken(gather, line)
+        self._check(gather, line, scores)
+        access = Access(line["t"], line["g"], gather, scores, None, phase is self._decode)
+        self._accesses[gather.table].append(access)
+        return phase
 
     def _taken(self, gather: Gather, line: Line) -> Array | None:
         """The next scores of the file; of what selects by ids, these."""
@@ -105,9 +75,9 @@ class Traced:
             raise self._foreign("it has fewer scores than its gathers select by")
         return found
 
-    def _check(self, gather: Gather, place: int, line: Line, scores: Array | None) -> None:
+    def _check(self, gather: Gather, line: Line, scores: Array | None) -> None:
         """That the plan's rule selects what the run selected, where no cache has a say in it."""
-        rule = at_point(gather.select, self._plan.points[-1].select[place])
+        rule = at_point(gather.select, self._plan.points[-1].select[line["g"]])
         if rule.by == "top" and rule.gamma < 1:
             return
         count, order = self._plan.tables[gather.table].count, self._orders[gather.table]
@@ -120,18 +90,16 @@ class Traced:
         return PocketError(f"{self._path} is no trace of this plan", because, AGAIN)
 
 
-def _steps(path: Path) -> Iterator[list[Line]]:
-    """The gathers of each step."""
-    step: list[Line] = []
+def _lines(path: Path) -> Iterator[Line]:
+    """Those of gathers; before the first step and between steps there may be others."""
+    count = 0
     for number, text in enumerate(_text(path).splitlines()):
         line = _line(path, number, text)
-        if step and line["t"] != step[0]["t"]:
-            yield step
-            step = []
-        step.append(line)
-    if not step:
-        raise PocketError(f"{path} is no trace", "it has no line", AGAIN)
-    yield step
+        if "g" in line and line["t"] >= 0:
+            count += 1
+            yield line
+    if not count:
+        raise PocketError(f"{path} is no trace", "no line tells of a gather", AGAIN)
 
 
 def _text(path: Path) -> str:
@@ -142,14 +110,12 @@ def _text(path: Path) -> str:
 
 
 def _line(path: Path, number: int, text: str) -> Line:
-    try:
+    with suppress(ValueError, TypeError, KeyError, RecursionError):
         line = json.loads(text)
-        whole = [line["t"], line["g"], *line["sel"]]
-        if all(isinstance(value, int) for value in whole):
-            return {"t": line["t"], "g": line["g"], "sel": line["sel"]}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    because = f"line {number + 1} does not tell a gather"
+        told = [line["t"], *((line["g"], *line["sel"]) if "g" in line else ())]
+        if all(isinstance(value, int) for value in told):
+            return dict(line)
+    because = f"line {number + 1} tells neither of a gather nor of a change"
     raise PocketError(f"{path} is no trace", because, AGAIN)
 
 

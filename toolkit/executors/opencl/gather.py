@@ -75,9 +75,10 @@ class Gatherer:
         self._plan, self._queue = plan, queue
         sizes = [importance_of(path, plan, table) for table in plan.tables]
         self._machine = Machine(plan.tables, self.point, REAL, orders, sizes)
-        self._rules = self._rules_of(plan)
+        gathers = [gather for phase in plan.phases for gather in phase.gathers()]
+        self._numbers = {id(gather): number for number, gather in enumerate(gathers)}
         self._counts = Counts()
-        self._step, self._number = -1, 0  # of the run, and of the gather within it
+        self._step = -1  # of the run
         with ExitStack() as self._closing:
             self._files = FlashFiles(path, plan)
             self._closing.callback(self._files.close)
@@ -95,11 +96,11 @@ class Gatherer:
 
     def begin_run(self) -> None:
         """Another phase runs: uses of records are counted in runs."""
-        self._step, self._number = self._step + 1, 0
+        self._step += 1
 
     def numbers(self, gather: Gather) -> int:
         """How many it selects by: one for each index of the table, or the point's k ids."""
-        rule = self._rules[id(gather)]
+        rule = self._rule(gather)
         return rule.k if rule.by == "ids" else self._plan.tables[gather.table].count
 
     def gather(self, gather: Gather, scores: npt.NDArray[Any] | None) -> Iterator[Launched]:
@@ -107,13 +108,12 @@ class Gatherer:
 
         scores  that it selects by: as many as `numbers` says
         """
-        rule, table = self._rules[id(gather)], gather.table
+        rule, table = self._rule(gather), gather.table
         done = self._machine.gather(table, rule, scores, self._step, gather.tile)
         self._counts += Counts(selected=len(done.selected), hits=len(done.hits))
         try:
             if self._trace:
-                self._trace.write(self._step, self._number, done, scores)
-            self._number += 1
+                self._trace.write(self._step, self._numbers[id(gather)], done, scores)
             yield from self._launches(table, done)
         except BaseException:  # records that have not come are in no slot
             self._machine.caches[table].lose(done.admitted[:, 0])
@@ -162,10 +162,8 @@ class Gatherer:
                 begins = False
                 yield Launched(slots, len(launch.records))
 
-    def _rules_of(self, plan: Plan) -> dict[int, Select]:
-        gathers = (gather for phase in plan.phases for gather in phase.gathers())
-        numbers = zip(gathers, self.point.select, strict=True)
-        return {id(gather): at_point(gather.select, number) for gather, number in numbers}
+    def _rule(self, gather: Gather) -> Select:
+        return at_point(gather.select, self.point.select[self._numbers[id(gather)]])
 
     def _read(self, table: int, runs: Ints) -> list[Piece]:
         file, started = self._plan.tables[table].file, time.perf_counter()
