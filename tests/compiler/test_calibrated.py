@@ -25,7 +25,7 @@ from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
 from toolkit.evaluation.perplexity import evaluate, lines, log_softmax
 from toolkit.evaluation.verify import verify
-from toolkit.executors.opencl.tables import order_of
+from toolkit.offload.orders import order_of
 from toolkit.plan.load import load_plan
 
 SIZES: dict[str, Any] = {
@@ -159,7 +159,7 @@ def test_points_are_planned_and_their_times_predicted(
     assert any("predicted" in line and "ufs21" in line for line in budget_lines(figures))
     uses = uses_of(str(model.parent / "c"), figures["recall"])
     assert figures["recall"] is not None
-    for table, (often, _) in zip(plan.tables, uses, strict=True):
+    for table, often in zip(plan.tables, (use.frequency for use in uses), strict=True):
         order = order_of(done.path, plan, table)
         assert order is not None and (np.diff(often[order]) <= 0).all()
 

@@ -16,8 +16,8 @@ from opencl_kernels.formats import Array
 from toolkit.compiler.budget import fit
 from toolkit.compiler.calibrated import orders_of
 from toolkit.executors.host import HostExecutor
-from toolkit.executors.opencl.tables import order_of
 from toolkit.executors.runner import RunnerExecutor
+from toolkit.offload.orders import order_of
 from toolkit.plan.load import load_plan
 
 F = 700  # several tiles, and a rest

@@ -28,8 +28,8 @@ from toolkit.compiler.pipeline import rewrite_with
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.verify import verify
-from toolkit.executors.opencl.tables import importance_of, order_of
 from toolkit.offload.legality import LATER, LEGALITY, unasked, verdict
+from toolkit.offload.orders import importance_of, order_of
 from toolkit.offload.policies import window_for
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import POLICIES, Plan

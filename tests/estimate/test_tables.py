@@ -8,19 +8,24 @@ import pytest
 from relu_demo import relu_demo
 
 import toolkit
-from toolkit.compiler.budget.costs import costs_of
+from toolkit.compiler.budget.costs import cost_of, costs_of, facts_of
 from toolkit.compiler.cost.predicted import seconds_of, with_times
 from toolkit.compiler.cost.rates import Rates, rates_of
 from toolkit.compiler.cost.work import made_from, of_records, program_of, work_of
 from toolkit.devices.profiles import profiles
-from toolkit.estimate.cost import LAUNCHES, Clock
+from toolkit.errors import PocketError
+from toolkit.estimate.cost import GATHERS, LAUNCHES, Clock
 from toolkit.estimate.estimate import estimate
+from toolkit.estimate.flash.budgets import of_plan
 from toolkit.estimate.memory import memory_at
 from toolkit.estimate.page import write_pictures
 from toolkit.estimate.report import lines
+from toolkit.offload.flash_model import flash
+from toolkit.offload.machine import Machine
+from toolkit.offload.points import whole_bytes
 from toolkit.plan import figures
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import Dispatch, Gather, Phase, Plan
+from toolkit.plan.schema import Dispatch, Gather, Phase, Plan, Select
 
 DEVICE = "snapdragon-8-gen-3"
 FACTS = profiles()[DEVICE]
@@ -82,22 +87,47 @@ def test_what_plans_a_budget_counts_gathers_apart(plan: Plan) -> None:
     alone = replace(phase, steps=tuple(s for s in phase.steps if not isinstance(s, Gather)))
     assert len(alone.steps) < len(phase.steps)
     seconds = Clock(replace(plan, phases=(alone,)), FACTS, replace(rates(), cached=None)).decode(16)
-    assert costs_of(plan).rest == pytest.approx(sum(seconds.values()))
+    cost = cost_of(plan, facts_of(plan))
+    assert costs_of(cost, 10**12).rest == pytest.approx(sum(seconds.values()))
 
 
-def test_a_step_launches_gathers_part_by_part(plan: Plan) -> None:
-    clock = Clock(plan, FACTS, rates())
+def test_a_step_has_the_time_of_its_gathers(path: Path, plan: Plan) -> None:
+    """By the model that the planner has; what is beside them is launched as ever."""
+    budgets = of_plan(path, plan, FACTS, "ufs40", None)
+    assert not budgets.known  # which neurons are needed is not known: all are taken to be
+    times, (point,) = budgets.times(FACTS, rates()), plan.points
+    clock = Clock(plan, FACTS, rates(), times, point)
     for name, seq in (("decode", 1), ("prefill", 8)):
         phase = plan.phase(name)
         assert phase is not None
         alone = sum(isinstance(step, Dispatch) for step in phase.steps)
-        parts = -(-plan.tables[0].count // 64)
-        count = alone + parts * len(inside(phase))
-        launches = clock.step(seq, 0).seconds[LAUNCHES]
-        assert launches == pytest.approx(count * rates().launch.value)
-    assert clock.decode(0)["neurons"] > 0 and clock.prefill(8)["unpack"] > 0
-    moved = clock.step(1, 0).bytes
-    assert moved > sum(table.count * table.bytes for table in plan.tables)
+        step = clock.step(seq, 0)
+        assert step.seconds[LAUNCHES] == pytest.approx(alone * rates().launch.value)
+        symbols = {"seq": seq, "past": 0, "rows": 1, "text_length": seq}
+        assert step.seconds[GATHERS] == pytest.approx(times.seconds(phase, symbols, point))
+        assert step.bytes > sum(table.count * table.bytes for table in plan.tables)
+
+
+def test_a_gather_takes_the_reads_and_what_came_last(path: Path, plan: Plan) -> None:
+    """One of decode, where all are needed, counted by hand."""
+    phase = plan.phase("decode")
+    assert phase is not None
+    gather, dispatch = inside(phase)[0]
+    table, slots = plan.tables[gather.table], plan.points[0].slots[gather.table]
+    read, missed = flash("ufs31"), table.count - slots
+    per = of_records(made_from(plan.programs[program_of(dispatch, FACTS)]), table.count)
+    symbols = {"seq": 1, "past": 0, "rows": 1, "text_length": 1}
+    each = seconds_of(work_of(per, symbols, 1), rates()) / table.count
+    static = replace(plan.points[0], policy="static", pinned=plan.points[0].slots)
+    runs = Machine(plan.tables, static, read).gather(gather.table, Select("all"), None, 0).runs
+    parts, reading = -(-missed // CLUSTER), len(runs) * read.alpha + runs[:, 1].sum() / read.beta
+    copied = 2 * missed * table.bytes / rates().read.value
+    alone = replace(phase, steps=(gather,))
+    found = of_plan(path, plan, FACTS, "ufs31", None).times(FACTS, rates())
+    last, r = min(missed, CLUSTER), rates()
+    shown = max(reading + copied, (table.count - last) * each + parts * r.launch.value)
+    whole = r.wait.value + shown + r.launch.value + r.handoff.value + last * each
+    assert found.seconds(alone, symbols, plan.points[0]) == pytest.approx(whole, rel=0.01)
 
 
 def test_memory_is_that_of_the_point(path: Path, plan: Plan) -> None:
@@ -127,12 +157,39 @@ def test_records_are_drawn(path: Path, tmp_path: Path) -> None:
     assert 'class="bar five"' in svg.read_text() and ">records<" in svg.read_text()
 
 
-def test_the_report_says_that_reads_are_left_out(path: Path, plan: Plan) -> None:
-    found, (point,) = estimate(path), plan.points
-    missing = zip(plan.tables, point.slots, strict=True)
-    assert found["flash_read_bytes"] == sum((t.count - n) * t.stride for t, n in missing)
-    assert any("are not predicted" in line for line in lines(found))
+def test_points_are_told_with_what_is_not_known(path: Path, plan: Plan) -> None:
+    found = estimate(path, flash="ufs40")
+    assert found["flash"] == {"profile": "ufs40", "source": flash("ufs40").source, "known": False}
+    rows = found["points"]
+    assert [row["memory"] for row in rows] == [plan.points[0].memory, whole_bytes(plan)]
+    assert rows[0]["flash_bytes_per_token"] > rows[1]["flash_bytes_per_token"] == 0
+    assert rows[0]["predicted_tokens_per_s"] < rows[1]["predicted_tokens_per_s"]
+    assert rows[0]["first_token_s"] > rows[1]["first_token_s"]
+    assert found["decode_tokens_per_s"] == pytest.approx(rows[0]["predicted_tokens_per_s"])
+    said = "\n".join(lines(found))
+    assert "isn't known" in said and "first token" in said
     decode = plan.phase("decode")
     assert decode is not None
     assert found["about"]["dispatches_per_token"] == len(decode.dispatches())
-    assert len(decode.dispatches()) > sum(isinstance(step, Dispatch) for step in decode.steps)
+
+
+def test_budgets_may_be_named(path: Path, plan: Plan) -> None:
+    names = ["90%", "1K", f"{plan.points[0].memory}"]
+    found = estimate(path, flash="ufs31", memory=names)["points"]
+    assert [row["asked"] for row in found] == ["1K", names[2], "90%"]
+    assert "does not run in 1000 bytes" in found[0]["error"]["what"]
+    assert found[1]["memory"] == plan.points[0].memory < found[2]["memory"]
+    assert any("does not run" in line for line in lines(estimate(path, memory=names)))
+    with pytest.raises(PocketError, match="does not run in 1000 bytes"):
+        estimate(path, memory="1K")
+    with pytest.raises(PocketError, match="no flash is called floppy"):
+        estimate(path, flash="floppy")
+
+
+def test_memory_and_rates_are_drawn(path: Path, tmp_path: Path) -> None:
+    found = estimate(path, flash="ufs31", memory=["80%", "90%", "100%", "1K"])
+    write_pictures(tmp_path / "a.svg", None, found)
+    drawn = (tmp_path / "a.svg").read_text()
+    assert "Predicted decode rate by memory, flash ufs31" in drawn
+    for row in found["points"][1:]:
+        assert f"{row['predicted_tokens_per_s']:,.1f} tokens/s" in drawn

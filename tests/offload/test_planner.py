@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit.offload.expected import expected_reads
 from toolkit.offload.flash_model import FLASHES, Flash, Floats, flash
 from toolkit.offload.machine import Machine, Outcome
-from toolkit.offload.planner import Costs, Demand, Planner
+from toolkit.offload.planner import Planned, Planner, Way
 from toolkit.offload.policies import Ints
+from toolkit.offload.prediction.demand import Demand
+from toolkit.offload.prediction.expected import expected_reads
+from toolkit.offload.prediction.replayed import Replayed
+from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.schema import Point, Select, Table
 
-COSTS = Costs(0.01, 1e-9, 5e-6, 35e-6)
+COSTS = Costs(0.01, 1e-9, 5e-6, 35e-6, 8e-6, 5e-11)
 
 
 def a_table(count: int, nbytes: int = 1280, stride: int = 2048) -> Table:
@@ -78,60 +81,115 @@ def test_records_by_frequency_are_hit_more_often_than_by_index() -> None:
     assert hits[0] > 2 * hits[1]
 
 
+def independent(rng: np.random.Generator, frequency: Floats, tokens: int = 40) -> Any:
+    """Tokens that need records so often."""
+    return rng.random((tokens, len(frequency))) < frequency
+
+
+@pytest.mark.parametrize("stride, gap", [(1280, 0), (1280, 8192), (2048, 4096), (8192, 8192)])
+@pytest.mark.parametrize("resident, cluster", [(0, 7), (150, 32), (0, 700)])
+def test_replayed_reads_are_the_machines(
+    stride: int, gap: int, resident: int, cluster: int
+) -> None:
+    """Each of its lengths, as often; only what is cut at max_read may differ by a record."""
+    rng = np.random.default_rng(resident + gap)
+    table, frequency = a_table(700, stride=stride), falling(rng, 700)
+    sizes = {"slots": (resident,), "pinned": (resident,), "max_read": 1 << 24}
+    point, tokens = a_point(gap=gap, cluster=cluster, **sizes), independent(rng, frequency)
+    machine, rule = Machine([table], point, Flash("none")), Select("above", ("scratch", 0), 0.5)
+    done = [machine.gather(0, rule, np.float32(row), t) for t, row in enumerate(tokens)]
+    found = Replayed(table, tokens).reads(resident, point)
+    runs = np.concatenate([outcome.runs[:, 1] for outcome in done])
+    lengths, counts = np.unique(runs, return_counts=True)
+    np.testing.assert_array_equal(found.lengths, lengths)
+    np.testing.assert_allclose(found.counts * len(tokens), counts)
+    assert found.misses == pytest.approx(np.mean([len(o.streamed) for o in done]))
+    cut = Replayed(table, tokens).reads(resident, replace(point, max_read=16384))
+    assert cut.bytes == pytest.approx(found.bytes) and cut.lengths.max() <= 16384
+
+
+def ways(tables: int) -> list[Way]:
+    """Larger clusters and more threads take more memory."""
+    pairs = product((2, 4), (1, 2))
+    return [Way(a_point(tables, cluster=c, threads=n), 128 * c + 256 * n) for c, n in pairs]
+
+
 @pytest.mark.parametrize("name", [each.name for each in FLASHES])
 @pytest.mark.parametrize("recurring", [None, [[0.0, 1.0], [0.5, 0.4], [1.0, 0.5]]])
 def test_it_is_the_best_of_all_choices(name: str, recurring: list[list[float]] | None) -> None:
     """Tables so small that every number of slots is tried, in memory of whole units."""
     rng = np.random.default_rng(3)
-    tables = [a_table(count, 128 * (1 + count % 2), 256) for count in (6, 7, 5)]
+    tables = [a_table(count, 128 * (1 + count % 2), 256) for count in (6, 5, 4, 5)]
     again = None if recurring is None else np.array(recurring, np.float32)
-    demands = [Demand(table, falling(rng, table.count, 1), again) for table in tables]
-    planner = Planner(demands, a_point(3), flash(name), COSTS)
+    often = [falling(rng, table.count, 1) for table in tables]
+    demands = [
+        Demand(t, f, again, Replayed(t, independent(rng, f)) if t.count > 4 else None)
+        for t, f in zip(tables, often, strict=True)
+    ]
+    costs = replace(COSTS, copy=1e-8)
+    planner = Planner(demands, ways(4), flash(name), costs)
     policies = ("static", "lfu") if recurring else ("static",)
 
-    def seconds(slots: tuple[int, ...], policy: str) -> float:
-        return COSTS.rest + sum(map(alone, demands, slots, [policy] * 3))
-
-    def alone(demand: Demand, slots: int, policy: str) -> float:
+    def alone(demand: Demand, slots: int, policy: str, way: Way) -> float:
         """Of one table, in words of its own."""
-        reads = expected_reads(demand.table, demand.frequency, slots, planner.point)
+        if demand.replayed is None:
+            reads = expected_reads(demand.table, demand.frequency, slots, way.point)
+        else:
+            reads = demand.replayed.reads(slots, way.point)
         if policy == "lfu" and again is not None:
             ratio = np.interp(slots / demand.table.count, again[:, 0], again[:, 1])
             reads = reads.times(float(ratio) if ratio < 0.95 else 1.0)
-        size, point = COSTS.byte * demand.table.bytes, planner.point
-        last = min(reads.misses, point.cluster)
-        computed = (demand.frequency.sum() - last) * size
-        shown = max(reads.seconds(planner.flash), computed) + last * size
-        return float(shown + COSTS.wait + COSTS.launch * (1 + reads.misses / point.cluster))
+        cluster, threads = way.point.cluster, way.point.threads
+        size, last = costs.byte * demand.table.bytes, min(reads.misses, cluster)
+        any_late = min(1.0, reads.misses)
+        early = 1 + max(0.0, reads.misses / cluster - any_late)
+        computed = (demand.needed - last) * size + early * costs.launch
+        flashed = reads.seconds(planner.flash)
+        copied = costs.copy * reads.misses * demand.table.bytes
+        shown = max(flashed, (flashed + copied) / threads, computed)
+        return float(costs.wait + shown + any_late * (costs.launch + costs.handoff) + last * size)
 
-    tried = {
-        (slots, policy): seconds(slots, policy)
-        for slots in product(*(range(t.count + 1) for t in tables))
-        for policy in policies
+    choices = list(product(planner.ways, policies))
+    times = {
+        (i, n, c): alone(demand, n, choices[c][1], choices[c][0])
+        for c in range(len(choices))
+        for i, demand in enumerate(demands)
+        for n in range(demand.table.count + 1)
     }
-    for budget in range(0, planner.most + 1, 3 * 128):
+    tried = [
+        (
+            sum(n * t.bytes for n, t in zip(slots, tables, strict=True)) + choices[c][0].nbytes,
+            costs.rest + sum(times[i, n, c] for i, n in enumerate(slots)),
+        )
+        for slots in product(*(range(t.count + 1) for t in tables))
+        for c in range(len(choices))
+    ]
+    for budget in range(planner.least_bytes, planner.most + 1, 3 * 128):
         found = planner.within(budget)
-        fitting = [
-            time
-            for (slots, _), time in tried.items()
-            if sum(n * t.bytes for n, t in zip(slots, tables, strict=True)) <= budget
-        ]
-        assert found.seconds == pytest.approx(min(fitting), rel=1e-9)
-        assert found.seconds == pytest.approx(tried[found.slots, found.policy])
+        best = min(seconds for nbytes, seconds in tried if nbytes <= budget)
+        assert found.seconds == pytest.approx(best, rel=1e-9)
         assert found.nbytes <= budget
         if found.policy == "static":
             assert found.pinned == found.slots
         else:
-            often = [int((d.frequency > 0.5).sum()) for d in demands]
-            assert found.pinned == tuple(map(min, found.slots, often))
+            pinned = [int((each > 0.5).sum()) for each in often]
+            assert found.pinned == tuple(map(min, found.slots, pinned))
+
+
+def planned(counts: tuple[int, ...], name: str = "ufs31", **costs: float) -> Planner:
+    rng = np.random.default_rng(4)
+    demands = []
+    for count in counts:
+        frequency = falling(rng, count)
+        replayed = Replayed(a_table(count), independent(rng, frequency))
+        demands.append(Demand(a_table(count), frequency, None, replayed))
+    return Planner(demands, ways(len(counts)), flash(name), replace(COSTS, **costs))
 
 
 def test_the_least_memory_for_a_time_is_the_inverse() -> None:
-    rng = np.random.default_rng(4)
-    demands = [Demand(a_table(count), falling(rng, count)) for count in (333, 500)]
-    planner = Planner(demands, a_point(2), flash("ufs31"), COSTS)
-    slowest, fastest = (planner.within(budget).seconds for budget in (0, planner.most))
-    for share in (0.1, 0.5, 0.9):
+    planner = planned((333, 500))
+    slowest, fastest = (planner.within(n).seconds for n in (planner.least_bytes, planner.most))
+    for share in (0.1, 0.3, 0.5):
         wanted = fastest + share * (slowest - fastest)
         found = planner.least(wanted)
         assert found is not None and found.seconds <= wanted
@@ -141,11 +199,43 @@ def test_the_least_memory_for_a_time_is_the_inverse() -> None:
     assert most is not None and most.seconds == fastest
 
 
-def test_more_memory_never_takes_longer_and_all_of_it_reads_nothing() -> None:
-    rng = np.random.default_rng(5)
-    demands = [Demand(a_table(count), falling(rng, count)) for count in (63, 700, 65)]
-    planner = Planner(demands, a_point(3), flash("ufs40"), COSTS)
-    found = [planner.within(round(planner.most * share / 10)) for share in range(11)]
+@pytest.mark.parametrize("name", ["ufs40", "m1max", "a18"])
+def test_more_memory_never_takes_longer_and_all_of_it_reads_nothing(name: str) -> None:
+    planner = planned((63, 700, 65), name)
+    budgets = [round(planner.most * (3 + share) / 23) for share in range(21)]
+    found = [planner.within(each) for each in budgets]
     times = [each.seconds for each in found]
     assert times == sorted(times, reverse=True) and found[-1].slots == (63, 700, 65)
-    assert found[0].slots == (0, 0, 0)
+    assert found[-1].reads.bytes == 0 and found[0].reads.bytes > 0
+
+
+def test_a_slower_flash_is_never_faster() -> None:
+    """ufs21 is slower than ufs31, and that than ufs40, at each size of a read."""
+    planners = [planned((300, 200), name) for name in ("ufs40", "ufs31", "ufs21")]
+    for share in range(1, 10):
+        times = [each.within(round(each.most * share / 10)).seconds for each in planners]
+        assert times == sorted(times)
+
+
+def test_clusters_and_threads_are_those_that_take_least() -> None:
+    """Dear launches want large clusters; copies that keep flash idle want another thread."""
+    large = planned((300, 200), launch=1e-3)
+    assert _half(large).way.point.cluster == 4
+    small = planned((300, 200), launch=0.0, handoff=0.0, byte=1e-6)
+    assert _half(small).way.point.cluster == 2
+    assert _half(planned((300, 200), copy=1e-8)).way.point.threads == 2
+    assert _half(planned((300, 200), copy=0.0)).way.point.threads == 1
+
+
+def _half(planner: Planner) -> Planned:
+    return planner.within(planner.most // 2)
+
+
+def test_what_lies_idle_with_one_thread_is_worth_another() -> None:
+    """Storage that does more where several wait for it, as measured."""
+    rates = {order: ((4096, 1e9), (1 << 20, 2e9)) for order in ("random", "sequential")}
+    alone = {order: tuple((n, r / 3) for n, r in rows) for order, rows in rates.items()}
+    several = Flash("mine", table=rates, alone=alone)
+    assert several.with_threads(1).table == alone and several.with_threads(4) is several
+    planner = replace(planned((300, 200)), flash=several)
+    assert _half(planner).way.point.threads == 2

@@ -65,7 +65,8 @@ def _reached(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         reached = {"bandwidth": row["read_share"], "arithmetic": row["multiply_add_share"]}
         yield max(reached.items(), key=lambda item: item[1])
         return
-    yield "arithmetic", row["warm_multiply_add_share"]
+    if row["warm_multiply_add_share"]:  # none of a kernel that only moves
+        yield "arithmetic", row["warm_multiply_add_share"]
     computing = min(1.0, row["warm_seconds"] / row["seconds"])
     yield "bandwidth", row["read_share"] / max(WAITS, math.sqrt(1 - computing**2))
 

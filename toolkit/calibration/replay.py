@@ -9,28 +9,50 @@ from __future__ import annotations
 import numpy as np
 
 from opencl_kernels.formats import Array
-from toolkit.offload.planner import PINNED
 from toolkit.offload.policies import policy
+from toolkit.offload.prediction.demand import PINNED
 from toolkit.offload.record_cache import RecordCache
+from toolkit.predictors.layer import Use
 
 SHARES = (0.125, 0.25, 0.5, 0.75)  # of all neurons, that a cache has room for
 TOKENS = 512  # of which the first half only fills it
+KEPT = 128  # of the others, that a planner counts reads of
 
 
-def recurring(active_TF: Array) -> Array:
-    """Misses by the policy `lfu` per miss by `static`, float32 [n, 2]: share of slots, ratio.
+def split(active_TF: Array) -> tuple[Array, Array]:
+    """Tokens that frequencies and orders are made from, and those behind them that are replayed.
 
-    What never changes keeps the most frequent neurons of the tokens before those that are replayed:
-    a text that comes later has other ones, too.
-
-    active  bool [T, F]: which neurons are needed, of consecutive tokens
+    A text that comes later has other neurons: what is chosen by some tokens is judged by others.
     """
     count = min(TOKENS, len(active_TF) // 2)
-    frequency_F = active_TF[: len(active_TF) - count].mean(axis=0)
+    return active_TF[: len(active_TF) - count], active_TF[len(active_TF) - count :]
+
+
+def use_of(active_TF: Array, frequency_F: Array | None = None) -> Use:
+    """How neurons are needed, bool [T, F] of consecutive tokens.
+
+    frequency_F  of more tokens, none of them replayed
+    """
+    fitted_TF, last_TF = split(active_TF)
+    if frequency_F is None:
+        frequency_F = fitted_TF.mean(axis=0, dtype=np.float64).astype(np.float32)
+    judged_TF = last_TF[len(last_TF) // 2 :]
+    kept = np.unique(np.linspace(0, len(judged_TF) - 1, min(KEPT, len(judged_TF))).astype(int))
+    return Use(frequency_F, recurring(last_TF, frequency_F), judged_TF[kept])
+
+
+def recurring(last_TF: Array, frequency_F: Array) -> Array:
+    """Misses by the policy `lfu` per miss by `static`, float32 [n, 2]: share of slots, ratio.
+
+    What never changes keeps the most frequent neurons of tokens before those that are replayed.
+
+    last_TF      bool [T, F]: which neurons are needed, of consecutive tokens
+    frequency_F  in which share of the tokens before them
+    """
     order = np.argsort(-frequency_F, kind="stable")
-    last_TF = active_TF[len(active_TF) - count :, order]
     often = int((frequency_F > PINNED).sum())
-    pairs = [(0.0, 1.0), *((share, _ratio(last_TF, share, often)) for share in SHARES)]
+    ordered_TF = last_TF[:, order]
+    pairs = [(0.0, 1.0), *((share, _ratio(ordered_TF, share, often)) for share in SHARES)]
     return np.array(pairs, np.float32)
 
 

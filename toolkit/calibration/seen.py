@@ -8,7 +8,7 @@ import numpy as np
 
 from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import ZEROING, Neurons
-from toolkit.calibration.replay import recurring
+from toolkit.calibration.replay import split, use_of
 from toolkit.predictors import predictor, thresholds
 from toolkit.predictors.layer import Layer, Pointed, Use
 from toolkit.predictors.second_moment import SecondMoment
@@ -41,13 +41,21 @@ class Statistics:
 
     def layer(self, name: str, kind: str, recalls: Sequence[float] = RECALLS) -> Layer:
         """All that is known now; where no neuron is ever zero, nothing predicts which."""
-        count = max(1, self.tokens)
-        frequency = (self._active / count).astype(np.float32)
-        importance = (self._sizes / count * self._neurons.sizes).astype(np.float32)
+        importance = self._sizes / max(1, self.tokens) * self._neurons.sizes
+        of_all = (self._active / max(1, self.tokens)).astype(np.float32)
+        about = name, kind, of_all, importance.astype(np.float32)
         if kind not in ZEROING:
-            return Layer(name, kind, frequency, importance, None)
-        again = recurring(np.concatenate([active for _, active in self._kept]))
-        return Layer(name, kind, frequency, importance, self._predictor(recalls), again)
+            return Layer(*about, None)
+        use = self._use()
+        predicted = self._predictor(recalls)
+        return Layer(name, kind, use.frequency, about[3], predicted, use.recurring, use.replayed)
+
+    def _use(self) -> Use:
+        """Of neurons that aren't zero, frequencies by all tokens but those that are replayed."""
+        kept = np.concatenate([active for _, active in self._kept])
+        _, last = split(kept)
+        others = max(1, self.tokens - len(last))
+        return use_of(kept, ((self._active - last.sum(axis=0)) / others).astype(np.float32))
 
     def _predictor(self, recalls: Sequence[float]) -> Pointed:
         x, active = (np.concatenate(arrays) for arrays in zip(*self._kept, strict=True))
@@ -55,10 +63,5 @@ class Statistics:
         fitted = predictor.fit(predictor.Layer(weight, bias, self._moment, x, active))
         scores = fitted.scores(x)
         points = {recall: thresholds.threshold_for(scores, active, recall) for recall in recalls}
-        uses = {recall: _use(scores > np.float32(least)) for recall, least in points.items()}
+        uses = {recall: use_of(scores > np.float32(least)) for recall, least in points.items()}
         return Pointed(fitted, points, uses)
-
-
-def _use(computed_TF: Array) -> Use:
-    frequency = computed_TF.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return frequency, recurring(computed_TF)

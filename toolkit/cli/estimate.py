@@ -13,11 +13,12 @@ from toolkit.cli.options import (
     GROUP,
     JSON,
     KEEP,
-    MEMORY,
     MODEL,
     SERIAL,
     SYMMETRIC,
     WEIGHTS,
+    Memories,
+    UserPath,
 )
 from toolkit.progress import PROGRESS
 
@@ -27,7 +28,20 @@ from toolkit.progress import PROGRESS
 @click.option("--device", help="A profile or a SoC.  [default: the plan's, or the device here]")
 @SERIAL
 @click.option("--prompt-tokens", type=COUNT, metavar="N", help="[default: 512]")
-@MEMORY
+@click.option(
+    "--memory",
+    type=Memories(),
+    metavar="BYTES|PERCENT,…",
+    help="What the device gives, or with weights in flash: budgets.  [default: as it is known]",
+)
+@click.option(
+    "--calibration",
+    type=UserPath(exists=True, file_okay=False),
+    metavar="DIR",
+    help="With weights in flash: how neurons are needed.",
+)
+@click.option("--max-loss", metavar="1%", help="SRC: as compile's.")
+@click.option("--flash", help="Weights lie in ufs40, ufs31, …  [default: the device's]")
 @click.option("--svg", type=FILE, metavar="FILE.svg", help="A picture.")
 @click.option("--html", type=FILE, metavar="FILE.html", help="A page with pictures.")
 @WEIGHTS

@@ -13,7 +13,7 @@ from opencl_kernels.formats import Array
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
 from toolkit.predictors.folder import AGAIN, Folder
-from toolkit.predictors.layer import Layer
+from toolkit.predictors.layer import Layer, Use
 
 MAX_LOSS = 0.01  # rise in perplexity on held-out text
 
@@ -123,9 +123,7 @@ def orders_of(frequencies: Iterable[Array]) -> tuple[Array, ...]:
     return tuple(np.argsort(-each, kind="stable") for each in frequencies)
 
 
-def uses_of(
-    calibration: str | None, recall: float | None
-) -> tuple[tuple[Array, Array | None], ...]:
+def uses_of(calibration: str | None, recall: float | None) -> tuple[Use, ...]:
     """Of the neurons of each network, as `Layer.use` has it; none without a calibration."""
     if calibration is None:
         return ()

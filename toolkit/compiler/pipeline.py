@@ -15,7 +15,8 @@ from onnx_passes import Facts, Missed, Outcome
 from onnx_passes.choose_branches import noted_flag
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
-from toolkit.compiler.budget.fit import Fitted, Goal, fitted
+from toolkit.compiler.budget.fit import Fitted, Goal, InFlash, dense_bytes, fitted, legal
+from toolkit.compiler.budget.fit import in_flash as tables_of_all
 from toolkit.compiler.calibrated import importances_of, masks_of, point_figures, uses_of
 from toolkit.compiler.calibration.ranges import Ranges
 from toolkit.compiler.cooperative import with_steps
@@ -35,7 +36,7 @@ from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError
 from toolkit.foreign.find_model import plan_name
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Plan
+from toolkit.plan.schema import Plan, Point
 from toolkit.plan.text import to_json
 from toolkit.plan.write import check_out, laid_out, shard_count, tables_laid_out, write_plan
 
@@ -108,12 +109,44 @@ def structure(
     Weights are listed, not read.
     """
     made = _lowered(source, profile, options, tuned, progress or (lambda _: None))
-    found = made.fitted
-    plan, _, _ = with_steps(found.plan, _kernel_texts(found.plan))
-    weights = laid_out(found.table.sources)
-    sources = [] if found.tables is None else found.tables.sources
-    tables = tables_laid_out(sources, shard_count(weights))
-    return from_json(to_json(replace(plan, weights=tuple(weights), tables=tuple(tables))))
+    return _as_read(made.fitted.plan, made.fitted.table, made.fitted.tables)
+
+
+@dataclass(frozen=True)
+class FlashStructure:
+    """The plans that compiles to any budget would write, without their files.
+
+    dense  bytes of the plan that has no tables
+    plan   as it would be read, with a point that keeps no record in memory
+    """
+
+    dense: int
+    found: InFlash
+    plan: Plan
+
+    def point(self, budget: int) -> Point:
+        """That of a plan with this budget; raises where that is too little."""
+        return self.found.point(budget, self.dense)
+
+
+def flash_structure(
+    source: Source, profile: Profile, options: Options, progress: Progress | None = None
+) -> FlashStructure:
+    """The model with its networks in flash, whatever memory `options` gives it."""
+    made = _lowered(source, profile, options, True, progress or (lambda _: None), ends=False)
+    assert made.in_flash is not None  # options have a budget
+    found = made.in_flash.made
+    assert found.tables is not None
+    dense = dense_bytes(made.model, made.fitted)
+    return FlashStructure(dense, made.in_flash, _as_read(found.plan, found.table, found.tables))
+
+
+def _as_read(plan: Plan, table: WeightTable, tables: RecordTables | None) -> Plan:
+    """As a plan would be read that is written so."""
+    plan, _, _ = with_steps(plan, _kernel_texts(plan))
+    weights = laid_out(table.sources)
+    laid = tables_laid_out([] if tables is None else tables.sources, shard_count(weights))
+    return from_json(to_json(replace(plan, weights=tuple(weights), tables=tuple(laid))))
 
 
 @dataclass(frozen=True)
@@ -125,6 +158,7 @@ class _Lowered:
     passes: list[dict[str, Any]]
     fitted: Fitted
     ranges: Ranges
+    in_flash: InFlash | None = None
 
 
 def _lowered(
@@ -134,7 +168,9 @@ def _lowered(
     tuned: bool,
     tell: Progress,
     measure: Callable[[], Ranges] = Ranges,
+    ends: bool = True,
 ) -> _Lowered:
+    """`ends`: in the plan for the budget; else in all that there could be, and the one without."""
     # graph -> graph; whether weights go to flash is known when all of them have been counted
     resident = replace(options, memory=None, rate=None, calibration=None)
     tell("reading the model")
@@ -154,7 +190,7 @@ def _lowered(
         knobs = tuned_table(profile["name"]) if tuned else {}
         lower = partial(assemble, model, source, profile)
         table = weights()
-        found = Fitted(lower(resident, table, knobs, ranges.wide), table)
+        found, in_flash = Fitted(lower(resident, table, knobs, ranges.wide), table), None
         if options.budgeted:
 
             def with_tables(table: WeightTable, tables: RecordTables) -> Plan:
@@ -170,8 +206,11 @@ def _lowered(
                 options.policy,
                 importances_of(options.calibration if options.policy == "importance" else None),
             )
-            found = fitted(model, found, goal, weights(), with_tables)
-    return _Lowered(model, nodes_before, passes, found, ranges)
+            if ends:
+                found = fitted(model, found, goal, weights(), with_tables)
+            else:
+                in_flash = tables_of_all(model, legal(model, goal), weights(), with_tables)
+    return _Lowered(model, nodes_before, passes, found, ranges, in_flash)
 
 
 def _ranges(

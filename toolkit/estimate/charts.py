@@ -1,18 +1,13 @@
 """The pictures of an estimate: rates and memory over contexts, and what the time goes into."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from toolkit.drawing.svg import Axis, rows, text, tip
+from toolkit.estimate.flash.chart import drawn, point_chart
+from toolkit.estimate.frame import BOTTOM, LEFT, MARGIN, RIGHT, TOP, Chart, Figures, W, short
 from toolkit.estimate.report import seconds, title
 from toolkit.tables import size
 
-Figures = Mapping[str, Any]
-W = 420  # of every picture: its text stays readable on a phone's screen
-LEFT, RIGHT = 58, 408
-TOP, BOTTOM = 30, 200
-MARGIN = 20  # of the sheet
 COLOURS = ("one", "two", "three", "four", "five")
 PARTS = {"weights": "weights", "kv": "KV cache", "arena": "scratch", "buffers": "buffers"}
 OF_TABLES = {"records": "records"}  # where there are some
@@ -29,24 +24,11 @@ svg { font: 12px system-ui, sans-serif; } text { fill: #1d2129; }
 """
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A picture of width W, with its title."""
-
-    title: str
-    height: float
-    body: Sequence[str]
-
-    def svg(self) -> str:
-        """The element around it."""
-        space = 'xmlns="http://www.w3.org/2000/svg"'
-        box = f'viewBox="0 0 {W} {self.height:g}"'
-        return f'<svg {space} {box} role="img">{"".join(self.body)}</svg>'
-
-
 def charts(figures: Figures) -> list[Chart]:
     """All pictures of an estimate."""
+    flash = [point_chart(figures)] if len(drawn(figures)) > 1 else []
     return [
+        *flash,
         rate_chart(figures, "decode_tokens_per_s", "Predicted decode rate by context"),
         rate_chart(figures, "prefill_tokens_per_s", "Predicted prefill rate by length of prompt"),
         memory_chart(figures),
@@ -63,7 +45,7 @@ def sheet(figures: Figures) -> str:
         text(MARGIN, 30, title(figures), kind="title"),
         text(MARGIN, 50, "predicted, not measured", kind="note"),
     ]
-    for pair in (found[:2], found[2:]):
+    for pair in (found[at : at + 2] for at in range(0, len(found), 2)):
         for number, chart in enumerate(pair):
             body.append(f'<g transform="translate({MARGIN + number * (W + MARGIN)} {y + 22:g})">')
             body += [text(12, -8, chart.title, kind="head"), *chart.body, "</g>"]
@@ -84,7 +66,7 @@ def rate_chart(figures: Figures, key: str, name: str) -> Chart:
     for (x, at), row in zip(points, found, strict=True):
         kind = "hollow" if row["fits"] is False else "dot"
         body.append(f'<circle class="one {kind}" cx="{x:.1f}" cy="{at:g}" r="3.5"/>')
-        body.append(text(x + 5, at - 8, _short(row[key])))
+        body.append(text(x + 5, at - 8, short(row[key])))
         body.append(text(x, BOTTOM + 16, tokens(row["context"]), "middle", "tick"))
     body.append(text(RIGHT, BOTTOM + 32, "tokens", "end", "note"))
     return Chart(name, BOTTOM + 38, body)
@@ -170,7 +152,3 @@ def _legend(names: Sequence[str], y: float) -> Iterator[str]:
         x = LEFT + (90 if len(names) < 5 else 72) * number
         yield f'<rect class="bar {colour}" x="{x}" y="{y - 9}" width="10" height="10"/>'
         yield text(x + 16, y, name)
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"

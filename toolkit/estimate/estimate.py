@@ -1,6 +1,6 @@
 """`pocketcl estimate`: rates and memory of a model on a device, predicted before anyone runs it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from toolkit.devices.match import Profile
 from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
 from toolkit.estimate.cost import LAUNCHES, Clock
+from toolkit.estimate.flash.points import flash_points
 from toolkit.estimate.memory import Room, longest_context, memory_at, room_of
-from toolkit.estimate.subject import Subject, Tell, subject_of
+from toolkit.estimate.subject import InFlash, Subject, Tell, subject_of
+from toolkit.offload.flash_model import flash as known_flash
+from toolkit.plan.amount import bytes_of, is_share
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan
 from toolkit.version import __version__
@@ -28,7 +31,10 @@ def estimate(
     *,
     serial: str | None = None,
     prompt_tokens: int | None = None,
-    memory: int | None = None,
+    memory: str | int | Sequence[str] | None = None,
+    flash: str | None = None,
+    calibration: str | Path | None = None,
+    max_loss: str | float | None = None,
     progress: Tell | None = None,
     **chosen: Any,
 ) -> dict[str, Any]:
@@ -36,29 +42,43 @@ def estimate(
 
     device         a profile, a SoC or a GPU; for a plan of the same class as its own
     prompt_tokens  length of the prompt of the figures at the top; default 512
-    memory         bytes that the device gives; default: what its profile knows
+    memory         bytes that the device gives; default: what its profile knows. Where weights may
+                   be in flash: budgets, each with a point of its own
+    flash, calibration, max_loss  weights may be in flash: this one; neurons are needed so
     chosen         of a model: options of `compiler.options.choose`
     """
     path = path_of(source, "a model or a plan", "the path of an .onnx file, a folder or a plan")
-    found = subject_of(path, device, serial, progress or (lambda *_: None), **chosen)
-    return figures_of(path, found, prompt_tokens, memory)
+    memories = _memories(memory)
+    if flash is not None:
+        known_flash(flash)
+    wanted = any(each is not None for each in (flash, calibration, max_loss))
+    asked = InFlash(flash, calibration, max_loss, wanted or len(memories) > 1 or _share(memories))
+    found = subject_of(path, device, serial, progress or (lambda *_: None), asked, **chosen)
+    return figures_of(path, found, prompt_tokens, memories)
 
 
 def figures_of(
-    path: Path, found: Subject, prompt_tokens: int | None, memory: int | None
+    path: Path, found: Subject, prompt_tokens: int | None, memories: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The figures of a subject."""
-    plan, facts = found.plan, found.facts
+    plan, facts, budgets = found.plan, found.facts, found.budgets
     rates = rates_of(str(facts["name"]), facts, profiles())
-    clock, room = Clock(plan, facts, rates), room_of(facts, memory)
+    given = bytes_of(memories[0], 0) if memories and budgets is None else None
+    clock, room = _clock(found, rates), room_of(facts, given)
+    prompt = _prompt(prompt_tokens, found.context)
+    past = min(prompt + NEW // 2, found.context - 1)
+    told: dict[str, Any] = {}
+    if budgets is not None:
+        dense = None if found.is_plan else _dense(clock, prompt, past)
+        told = flash_points(budgets, facts, rates, memories, prompt, past, dense)
     return {
         "predicted": True,
         "about": _about(path, plan, facts),
         "device": str(facts["name"]),
         "class": facts["class"],
-        **_speed(clock, _prompt(prompt_tokens, found.context), found.context),
+        **_speed(clock, prompt, past),
         **_size(plan, room, found.context),
-        **_flash(plan),
+        **told,
         "contexts": list(_rows(clock, room)),
         "rates": {
             "read_gb_s": _rate(rates.read, 1e-9),
@@ -70,10 +90,36 @@ def figures_of(
     }
 
 
-def _speed(clock: Clock, prompt: int, context: int) -> dict[str, Any]:
+def _memories(memory: str | int | Sequence[str] | None) -> list[str]:
+    """As they are typed."""
+    if memory is None:
+        return []
+    return [str(memory)] if isinstance(memory, str | int) else [str(each) for each in memory]
+
+
+def _share(memories: Sequence[str]) -> bool:
+    return any(map(is_share, memories))
+
+
+def _clock(found: Subject, rates: Rates) -> Clock:
+    """Of a plan with tables at its last point."""
+    if found.budgets is None or not found.plan.tables:
+        return Clock(found.plan, found.facts, rates)
+    times = found.budgets.times(found.facts, rates)
+    return Clock(found.plan, found.facts, rates, times, found.plan.points[-1])
+
+
+def _dense(clock: Clock, prompt: int, past: int) -> dict[str, float]:
+    return {
+        "predicted_tokens_per_s": 1 / sum(clock.decode(past).values()),
+        "first_token_s": sum(clock.prefill(prompt).values()),
+    }
+
+
+def _speed(clock: Clock, prompt: int, past: int) -> dict[str, Any]:
     """Of a prompt, and of the middle one of the tokens that follow it."""
     prefill = clock.prefill(prompt)
-    decode = clock.decode(min(prompt + NEW // 2, context - 1))
+    decode = clock.decode(past)
     first = sum(prefill.values())
     return {
         "prefill_tokens_per_s": prompt / first,
@@ -94,14 +140,6 @@ def _size(plan: Plan, room: Room, context: int) -> dict[str, Any]:
         "room": {"memory": room.memory, "buffer": room.buffer, "source": room.source},
         "longest_context": longest_context(plan, room, int(plan.model["max_context"])),
     }
-
-
-def _flash(plan: Plan) -> dict[str, Any]:
-    """What a token reads of flash at most, which no time here counts; empty without tables."""
-    if not plan.tables:
-        return {}
-    counts = zip(plan.tables, plan.points[-1].slots, strict=True)
-    return {"flash_read_bytes": sum(table.stride * (table.count - n) for table, n in counts)}
 
 
 def _about(path: Path, plan: Plan, facts: Profile) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from toolkit.estimate.cost import LAUNCHES
+from toolkit.estimate.cost import GATHERS, LAUNCHES
+from toolkit.estimate.flash.points import point_notes, point_table
 from toolkit.tables import size, table, wrapped
 
 Figures = Mapping[str, Any]
@@ -16,6 +17,11 @@ def lines(figures: Figures) -> Iterator[str]:
     yield f"{title(figures)}: predicted, not measured"
     yield from _rates(figures)
     yield from _memory(figures)
+    if "points" in figures:
+        yield "predicted over memory, with weights in flash"
+        yield from (f"  {line}" for line in table(point_table(figures)))
+        for words in point_notes(figures):
+            yield from wrapped(words, "  ", "    ")
     yield "predicted over the length of the context, each filled by its prompt"
     yield from (f"  {line}" for line in table(context_table(figures)))
     yield f"predicted split of the prefill of {figures['prompt_tokens']} and of a decode step"
@@ -46,9 +52,6 @@ def _memory(figures: Figures) -> Iterator[str]:
     parts = ", ".join(f"{word} {size(memory[name])}" for name, word in named.items())
     yield f"  memory        {size(memory['total'])} at {figures['context']} tokens: {parts}"
     yield f"  {verdict(figures)}"
-    if "flash_read_bytes" in figures:
-        read = size(figures["flash_read_bytes"])
-        yield f"  reads of flash, at most {read} a token, are not predicted: no time counts them"
     if room["memory"] is None:
         yield "  no profile tells what OpenCL sees of a phone's memory: --memory 4GiB says it"
 
@@ -86,7 +89,8 @@ def family_table(figures: Figures) -> Iterator[list[str]]:
     yield ["family", "prefill", "", "decode", "", "share of bandwidth, arithmetic"]
     rest = dict.fromkeys(wholes, 0.0)
     for row in families:
-        if row["family"] != LAUNCHES and all(row[k] < SMALL * wholes[k] for k in wholes):
+        small = all(row[key] < SMALL * whole for key, whole in wholes.items())
+        if small and row["family"] not in (LAUNCHES, GATHERS):
             rest = {key: rest[key] + row[key] for key in rest}
             continue
         yield [row["family"], *_times(row, wholes), _shares(row)]

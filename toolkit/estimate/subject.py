@@ -10,6 +10,7 @@ from toolkit.devices.match import Profile
 from toolkit.devices.profiles import profiles
 from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError
+from toolkit.estimate.flash.budgets import Budgets, of_model, of_plan
 from toolkit.plan.load import is_plan, load_plan
 from toolkit.plan.origin import noted
 from toolkit.plan.schema import Plan
@@ -25,21 +26,39 @@ class Subject:
     facts: Profile
     context: int  # that a compile would choose
     is_plan: bool
+    budgets: Budgets | None = None  # where weights lie in flash, or may
+
+
+@dataclass(frozen=True)
+class InFlash:
+    """What is asked about weights in flash; `wanted`: whether anything is."""
+
+    flash: str | None = None
+    calibration: str | Path | None = None
+    max_loss: str | float | None = None
+    wanted: bool = False
 
 
 def subject_of(
-    path: Path, device: str | None, serial: str | None, tell: Tell, **chosen: Any
+    path: Path,
+    device: str | None,
+    serial: str | None,
+    tell: Tell,
+    asked: InFlash = InFlash(),
+    **chosen: Any,
 ) -> Subject:
     """Load a plan, or lower a model for a device without writing anything.
 
     chosen  options of `compiler.options.choose`, for a model
     """
     if is_plan(path):
-        return _of_plan(path, device, serial, chosen)
-    return _of_model(path, device, serial, tell, chosen)
+        return _of_plan(path, device, serial, asked, chosen)
+    return _of_model(path, device, serial, tell, asked, chosen)
 
 
-def _of_plan(path: Path, device: str | None, serial: str | None, chosen: dict[str, Any]) -> Subject:
+def _of_plan(
+    path: Path, device: str | None, serial: str | None, asked: InFlash, chosen: dict[str, Any]
+) -> Subject:
     given = [name for name, value in chosen.items() if value not in (None, False, (), "source")]
     if given:
         raise PocketError(
@@ -56,11 +75,23 @@ def _of_plan(path: Path, device: str | None, serial: str | None, chosen: dict[st
             f"kernels of class {plan.profile['class']} don't run on one of class {facts['class']}",
             f"pocketcl estimate {noted(plan, 'path')} --device {facts['name']}",
         )
-    return Subject(plan, facts, int(plan.model["max_context"]), True)
+    if asked.wanted and not plan.tables:
+        because = "all weights of the plan lie in memory"
+        hint = "estimate the model: pocketcl estimate SRC --calibration DIR"
+        raise PocketError("nothing of this plan is read from flash", because, hint)
+    budgets = None
+    if plan.tables:
+        budgets = of_plan(path, plan, facts, asked.flash, asked.calibration)
+    return Subject(plan, facts, int(plan.model["max_context"]), True, budgets)
 
 
 def _of_model(
-    path: Path, device: str | None, serial: str | None, tell: Tell, chosen: dict[str, Any]
+    path: Path,
+    device: str | None,
+    serial: str | None,
+    tell: Tell,
+    asked: InFlash,
+    chosen: dict[str, Any],
 ) -> Subject:
     from toolkit.compiler.pipeline import structure  # slow to import
     from toolkit.compiler.source import load_source
@@ -72,7 +103,30 @@ def _of_model(
     # rows of the report go up to the model's own limit, unless the user sets one
     longest = chosen.get("max_context") or source.generation.get("max_context")
     wide = choose(source, profile, **{**chosen, "max_context": longest or options.context})
-    return Subject(structure(source, profile, wide, progress=tell), facts, options.context, False)
+    budgets = None
+    if asked.wanted:
+        budgets = _budgets(path, profile, facts, asked, chosen, tell)
+    plan = structure(source, profile, wide, progress=tell)
+    return Subject(plan, facts, options.context, False, budgets)
+
+
+def _budgets(
+    path: Path,
+    profile: Profile,
+    facts: Profile,
+    asked: InFlash,
+    chosen: dict[str, Any],
+    tell: Tell,
+) -> Budgets:
+    """Of the model once more: its passes change it in place."""
+    from toolkit.compiler.pipeline import flash_structure  # slow to import
+    from toolkit.compiler.source import load_source
+
+    source = load_source(path)
+    known: dict[str, Any] = {"calibration": asked.calibration, "max_loss": asked.max_loss}
+    planned = asked.flash if asked.calibration is not None else None
+    options = choose(source, profile, **chosen, memory="100%", flash=planned, **known)
+    return of_model(flash_structure(source, profile, options, tell), facts, asked.flash)
 
 
 def _facts(device: str, serial: str | None) -> Profile:

@@ -7,7 +7,7 @@ table of rates by size. The runner has the same in flash_model.cpp.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ from toolkit.errors import PocketError
 from toolkit.plan.schema import PAGE
 
 Floats: TypeAlias = NDArray[np.float64]
+Rates: TypeAlias = Mapping[str, tuple[tuple[int, float], ...]]
 ORDERS = ("random", "sequential")  # of a read: where it likes, or where the one before it ended
 
 
@@ -25,7 +26,8 @@ class Flash:
     """The cost of reads; `latency` is added once to each batch of them.
 
     `table` holds, by order, rows (bytes of a read, bytes a second) of ascending size; without one
-    a read takes alpha + bytes / beta whatever its order.
+    a read takes alpha + bytes / beta whatever its order. `alone` is the same where one thread
+    reads: some storage does more where several wait for it.
     """
 
     name: str
@@ -33,7 +35,12 @@ class Flash:
     beta: float = float("inf")  # bytes a second
     latency: float = 0.0  # seconds of a batch
     source: str = ""
-    table: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    table: Rates = field(default_factory=dict)
+    alone: Rates = field(default_factory=dict)
+
+    def with_threads(self, count: int) -> Flash:
+        """The same as it is where so many read."""
+        return replace(self, table=self.alone) if count == 1 and self.alone else self
 
     def seconds(self, size: ArrayLike, order: str = "random") -> Floats:
         """Of reads of these bytes each.

@@ -1,75 +1,53 @@
 """How memory is shared among tables, and what the caches do with it, so that a token takes least.
 
-A time is predicted for every table and number of slots: what is missed is read while what is
-resident is computed. `Allocation` shares the memory; what its units leave over goes to the records
-that are selected most often. The policy is the one whose prediction is less.
+A time is predicted for every table and number of slots (token_time.py). `Allocation` shares the
+memory; what its units leave over goes to the records that are selected most often. Policy, cluster
+and threads are those whose prediction is less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from toolkit.offload.allocation import Allocation, Sizes
-from toolkit.offload.expected import Reads, expected_reads
-from toolkit.offload.flash_model import Flash, Floats
-from toolkit.offload.policies import Floats32
-from toolkit.plan.schema import Point, Table
+from toolkit.offload.flash_model import Flash
+from toolkit.offload.prediction.demand import PINNED, Demand
+from toolkit.offload.prediction.reads import Reads, added
+from toolkit.offload.prediction.token_time import Costs, gathering
+from toolkit.plan.schema import Point
 
 STEPS = 32  # numbers of slots of a table that are tried
-NOISE = 0.05  # of a ratio that some hundreds of tokens tell: less says nothing
-PINNED = 0.5  # a record that is selected in more tokens is never evicted
 
 
 @dataclass(frozen=True)
-class Costs:
-    """Of a device.
+class Way:
+    """How reads may be made, and what that takes of memory beside slots."""
 
-    rest    seconds of a token beside its tables
-    byte    seconds to compute a byte of a record
-    launch  seconds of a cluster beside its records
-    wait    seconds of a gather beside its clusters: the host waits, selects, looks up
-    """
-
-    rest: float = 0.0
-    byte: float = 0.0
-    launch: float = 0.0
-    wait: float = 0.0
-
-
-@dataclass(frozen=True)
-class Demand:
-    """How a token needs a table.
-
-    frequency  by record: in which share of tokens it is selected; descending
-    recurring  misses of a cache that keeps what was used most often, per miss of one whose records
-               never change, by the share of the table that has slots: [n, 2] (share, ratio),
-               ascending; None: not known
-    """
-
-    table: Table
-    frequency: Floats
-    recurring: Floats32 | None = None
+    point: Point
+    nbytes: int = 0
 
 
 @dataclass(frozen=True)
 class Planned:
-    """Slots and pinned records of each table, and a policy; of a token what is predicted.
+    """Slots and pinned records of each table, the rest of a point; what is predicted.
 
-    nbytes                    of all slots
-    seconds                   of a token
-    read_bytes, read_seconds  of its reads, which go on while it is computed
+    nbytes        of all slots, and what reads take
+    seconds       of a token
+    reads         of a token
+    read_seconds  of these, which go on while it is computed
     """
 
     slots: tuple[int, ...]
     pinned: tuple[int, ...]
     policy: str
+    way: Way
     nbytes: int
     seconds: float
-    read_bytes: float
+    reads: Reads
     read_seconds: float
 
 
@@ -78,22 +56,34 @@ class Planner:
     """Choices for some tables, for any budget."""
 
     demands: Sequence[Demand]
-    point: Point  # how reads are made
+    ways: Sequence[Way]
     flash: Flash
     costs: Costs = field(default_factory=Costs)
 
     @property
-    def most(self) -> int:
+    def records(self) -> int:
         """Bytes of all records."""
         return sum(each.table.bytes * each.table.count for each in self.demands)
 
-    def within(self, budget: int) -> Planned:
-        """The least predicted time with at most so many bytes of slots, which are not below 0."""
-        return min((each.within(budget) for each in self._ways), key=lambda found: found.seconds)
+    @property
+    def least_bytes(self) -> int:
+        """What reads take at least."""
+        return min(way.nbytes for way in self.ways)
+
+    @property
+    def most(self) -> int:
+        """Beyond so many bytes nothing changes."""
+        return self.records + max(way.nbytes for way in self.ways)
+
+    def within(self, budget: int, way: Way | None = None) -> Planned:
+        """The least predicted time in so many bytes, not below `least_bytes`; perhaps one way's."""
+        wanted = self._tries if way is None else [t for t in self._tries if t.way == way]
+        found = [each.within(budget - each.way.nbytes) for each in wanted if each.fits(budget)]
+        return min(found, key=lambda each: each.seconds)
 
     def least(self, seconds: float) -> Planned | None:
         """The least bytes at which a token is predicted to take at most so long."""
-        low, high = -1, self.most
+        low, high = self.least_bytes - 1, self.most
         if self.within(high).seconds > seconds:
             return None
         while high - low > 1:
@@ -102,34 +92,57 @@ class Planner:
             low, high = (low, middle) if enough else (middle, high)
         return self.within(high)
 
+    def predicted(self, point: Point) -> tuple[float, list[Reads]]:
+        """Seconds of a token at a point that is given, and its reads by table."""
+        reads = [d.reads(n, point) for d, n in zip(self.demands, point.slots, strict=True)]
+        taken = (self.seconds(d, r, point) for d, r in zip(self.demands, reads, strict=True))
+        return self.costs.rest + sum(taken), reads
+
+    def seconds(self, demand: Demand, reads: Reads, point: Point) -> float:
+        """Of a gather."""
+        read_s = reads.seconds(self.flash.with_threads(point.threads))
+        sizes = demand.needed, demand.table.bytes, point.cluster, point.threads
+        return gathering(self.costs, read_s, reads.misses, *sizes)
+
     @cached_property
-    def _ways(self) -> tuple[_Way, ...]:
+    def _tries(self) -> tuple[_Try, ...]:
+        """Those that cost less memory first: of equal times the first one counts."""
         known = any(each.recurring is not None for each in self.demands)
-        return tuple(_Way(self, policy) for policy in (("static", "lfu") if known else ("static",)))
+        policies = ("static", "lfu") if known else ("static",)
+        ways = sorted(self.ways, key=lambda way: (way.nbytes, way.point.threads, way.point.cluster))
+        return tuple(_Try(self, way, policy) for way in ways for policy in policies)
 
 
 @dataclass(frozen=True)
-class _Way:
-    """The same under one policy."""
+class _Try:
+    """The same in one way and under one policy."""
 
     of: Planner
+    way: Way
     policy: str
 
-    def within(self, budget: int) -> Planned:
-        share = self._allocation.within(budget)
+    def fits(self, budget: int) -> bool:
+        return self.way.nbytes <= budget
+
+    def within(self, room: int) -> Planned:
+        """With so many bytes of slots."""
+        share = self._allocation.within(min(room, self.of.records))
         assert share is not None  # the least sizes are 0
         demands, sizes = self.of.demands, zip(self._sizes, share.sizes, strict=True)
-        slots = _filled(demands, [counts[n] for counts, n in sizes], budget)
-        pairs = list(zip(demands, slots, strict=True))
-        reads = [self._reads(*pair) for pair in pairs]
+        slots = _filled(demands, [counts[n] for counts, n in sizes], room)
+        point = self._point(tuple(slots))
+        seconds, reads = self.of.predicted(point)
+        flash = self.of.flash.with_threads(point.threads)
+        held = sum(each.table.bytes * n for each, n in zip(demands, slots, strict=True))
         return Planned(
-            tuple(slots),
-            tuple(self._pinned(*pair) for pair in pairs),
+            point.slots,
+            tuple(self._pinned(*pair) for pair in zip(demands, slots, strict=True)),
             self.policy,
-            sum(each.table.bytes * n for each, n in pairs),
-            self.of.costs.rest + sum(self._seconds(*pair) for pair in pairs),
-            sum(each.bytes for each in reads),
-            sum(each.seconds(self.of.flash) for each in reads),
+            self.way,
+            held + self.way.nbytes,
+            seconds,
+            added(reads),
+            sum(each.seconds(flash) for each in reads),
         )
 
     @cached_property
@@ -143,33 +156,23 @@ class _Way:
     @cached_property
     def _allocation(self) -> Allocation:
         tables = [
-            Sizes([n * each.table.bytes for n in sizes], [self._seconds(each, n) for n in sizes])
+            Sizes([n * each.table.bytes for n in sizes], list(self._times(each, sizes)))
             for each, sizes in zip(self.of.demands, self._sizes, strict=True)
         ]
-        return Allocation(tables, self.of.most)
+        return Allocation(tables, self.of.records)
+
+    def _times(self, demand: Demand, sizes: Sequence[int]) -> Iterator[float]:
+        point = self._point(())
+        for n in sizes:
+            yield self.of.seconds(demand, demand.reads(n, point), point)
+
+    def _point(self, slots: tuple[int, ...]) -> Point:
+        return replace(self.way.point, slots=slots, policy=self.policy)
 
     def _pinned(self, demand: Demand, slots: int) -> int:
         if self.policy == "static":
             return slots
         return min(slots, int((demand.frequency > PINNED).sum()))
-
-    def _seconds(self, demand: Demand, slots: int) -> float:
-        """Reads go on while what is there is computed; only the last cluster waits for them."""
-        costs, point = self.of.costs, self.of.point
-        reads = self._reads(demand, slots)
-        last = min(reads.misses, point.cluster)
-        each = costs.byte * demand.table.bytes
-        before = each * (float(demand.frequency.sum()) - last)
-        launches = costs.launch * (1 + reads.misses / point.cluster)
-        return costs.wait + launches + max(reads.seconds(self.of.flash), before) + each * last
-
-    def _reads(self, demand: Demand, slots: int) -> Reads:
-        reads = expected_reads(demand.table, demand.frequency, slots, self.of.point)
-        if self.policy == "static" or demand.recurring is None:
-            return reads
-        shares, ratios = demand.recurring.T
-        ratio = float(np.interp(slots / demand.table.count, shares, ratios))
-        return reads.times(ratio if ratio < 1 - NOISE else max(1.0, ratio))
 
 
 def _filled(demands: Sequence[Demand], slots: Sequence[int], budget: int) -> list[int]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import flash
-from toolkit.offload.planner import PINNED
 from toolkit.offload.policies import window_for
+from toolkit.offload.prediction.demand import PINNED
 from toolkit.plan import figures
 from toolkit.plan.amount import bytes_of
 from toolkit.plan.schema import Plan, Point
@@ -28,11 +28,15 @@ def memory_of(plan: Plan, memory: int | str | None) -> int | None:
         return None
     if not plan.tables:
         raise no_tables("--memory")
-    all_records = slot_bytes(plan, [table.count for table in plan.tables])
-    whole = _resident(plan, plan.points[-1]) + all_records
-    found = bytes_of(str(memory), whole)
+    found = bytes_of(str(memory), whole_bytes(plan))
     choose_point(plan, found)
     return found
+
+
+def whole_bytes(plan: Plan) -> int:
+    """What a plan takes with all records in memory."""
+    all_records = slot_bytes(plan, [table.count for table in plan.tables])
+    return _resident(plan, plan.points[-1]) + all_records
 
 
 def flash_of(plan: Plan, name: str | None) -> str | None:

@@ -14,7 +14,24 @@ from toolkit.files import replacing
 from toolkit.predictors import thresholds
 from toolkit.predictors.predictor import Predictor
 
-Use = tuple[Array, Array]  # frequency and recurring, of neurons that are computed
+
+@dataclass(frozen=True)
+class Use:
+    """How neurons that are computed are needed.
+
+    frequency  float32 [F]: in which share of tokens
+    recurring  float32 [n, 2]: toolkit/calibration/replay.py; None: not known
+    replayed   bool [T, F]: by some tokens that frequency and order don't come from; None: not known
+    """
+
+    frequency: Array
+    recurring: Array | None = None
+    replayed: Array | None = None
+
+    def of(self, neurons: Array) -> Use:
+        """The same of these neurons, in this order."""
+        replayed = None if self.replayed is None else self.replayed[:, neurons]
+        return Use(self.frequency[neurons], self.recurring, replayed)
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,7 @@ class Layer:
     frequency   float32 [F]: in which share of tokens a neuron isn't zero
     importance  float32 [F]: the mean length of what it adds
     recurring   float32 [n, 2]: toolkit/calibration/replay.py; None: not known
+    replayed    bool [T, F]: which neurons aren't zero by some tokens; None: not known
     """
 
     name: str
@@ -45,11 +63,12 @@ class Layer:
     importance: Array
     predicted: Pointed | None
     recurring: Array | None = None
+    replayed: Array | None = None
 
-    def use(self, recall: float | None) -> tuple[Array, Array | None]:
-        """Frequency and what recurs, of neurons that are computed; None: that aren't zero."""
+    def use(self, recall: float | None) -> Use:
+        """Of neurons that are computed; None: that aren't zero."""
         if recall is None or self.predicted is None:
-            return self.frequency, self.recurring
+            return Use(self.frequency, self.recurring, self.replayed)
         return self.predicted.uses[recall]
 
     def figures(self) -> dict[str, Any]:
@@ -77,6 +96,8 @@ class Layer:
         }
         if self.recurring is not None:
             arrays["recurring"] = self.recurring
+        if self.replayed is not None:
+            arrays["replayed"] = np.packbits(self.replayed, axis=1)
         if self.predicted is not None:
             arrays |= _predicted(self.predicted)
         with replacing(file) as stream:
@@ -89,19 +110,29 @@ class Layer:
             found = {name: arrays[name] for name in arrays.files}
         predicted = _pointed(found) if "threshold" in found else None
         seen = found["frequency"], found["importance"], predicted, found.get("recurring")
-        return cls(str(found["name"]), str(found["kind"]), *seen)
+        replayed = _unpacked(found.get("replayed"), len(found["frequency"]))
+        return cls(str(found["name"]), str(found["kind"]), *seen, replayed)
+
+
+def _unpacked(bits: Array | None, count: int) -> Array | None:
+    """Of neurons, so many; calibrations of older versions have none."""
+    return None if bits is None else np.unpackbits(bits, axis=-1, count=count).astype(bool)
 
 
 def _predicted(pointed: Pointed) -> dict[str, Any]:
-    fitted = pointed.predictor
+    fitted, uses = pointed.predictor, [pointed.uses[each] for each in pointed.thresholds]
     arrays: dict[str, Any] = {
         "threshold": np.float32(fitted.threshold),
         "outcome": np.array(fitted.outcome),
         "recalls": np.array(list(pointed.thresholds)),
         "thresholds": np.array(list(pointed.thresholds.values()), np.float32),
-        "frequencies": np.stack([pointed.uses[each][0] for each in pointed.thresholds]),
-        "recurrings": np.stack([pointed.uses[each][1] for each in pointed.thresholds]),
+        "frequencies": np.stack([use.frequency for use in uses]),
     }
+    again = [use.recurring for use in uses if use.recurring is not None]
+    replayed = [np.packbits(use.replayed, axis=1) for use in uses if use.replayed is not None]
+    for name, found in (("recurrings", again), ("selections", replayed)):
+        if len(found) == len(uses):
+            arrays[name] = np.stack(found)
     for name, codes in (("A", fitted.A), ("B", fitted.B)):
         arrays |= {f"{name}.codes": codes.codes_NK, f"{name}.scale": codes.scale_NG}
         arrays |= {f"{name}.zero": codes.zero_NG, f"{name}.group": np.int64(codes.group)}
@@ -116,6 +147,15 @@ def _pointed(found: Mapping[str, Array]) -> Pointed:
     outcome = thresholds.Outcome(*map(float, found["outcome"]))
     fitted = Predictor(A, B, found.get("bias"), float(found["threshold"]), outcome)
     recalls = found["recalls"].tolist()
-    uses = zip(found["frequencies"], found["recurrings"], strict=True)
+    often = found["frequencies"]
+    nothing = [None] * len(often)
+    replayed = _unpacked(found.get("selections"), often.shape[1])
+    known = zip(
+        often,
+        found.get("recurrings", nothing),
+        nothing if replayed is None else replayed,
+        strict=True,
+    )
+    uses = [Use(*each) for each in known]
     points = zip(recalls, found["thresholds"].tolist(), strict=True)
     return Pointed(fitted, dict(points), dict(zip(recalls, uses, strict=True)))

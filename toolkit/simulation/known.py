@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.compiler.budget.costs import costs_of, flash_for
+from toolkit.compiler.budget.costs import cost_of, costs_of, facts_of, flash_for
 from toolkit.compiler.calibrated import uses_of
 from toolkit.compiler.options import options_of
 from toolkit.errors import PocketError
-from toolkit.executors.opencl.tables import importance_of, order_of
 from toolkit.offload.flash_model import Flash
-from toolkit.offload.planner import Costs
+from toolkit.offload.orders import importance_of, order_of
 from toolkit.offload.points import choose_point, memory_of, under_policy
 from toolkit.offload.policies import Floats32
+from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.schema import Plan, Point
 from toolkit.simulation.replay import BELADY, Held
 
@@ -52,12 +52,12 @@ class Known:
             raise PocketError(f"{path} reads nothing from flash", because, hint)
         costs, unknown = Costs(), None
         try:
-            costs = costs_of(plan)
+            costs = costs_of(cost_of(plan, facts_of(plan)))
         except PocketError as error:
             unknown = error
         often = _often(plan)
         lists = [_lists(path, plan, number) for number in range(len(plan.tables))]
-        return cls(plan, tuple(lists), often, flash_for(plan, flash), costs, unknown)
+        return cls(plan, tuple(lists), often, flash_for(facts_of(plan), flash), costs, unknown)
 
     def case(self, memory: str | None, policy: str, selector: str) -> Case:
         """The point that a run with this memory would keep to, under another policy."""
@@ -74,7 +74,7 @@ def _often(plan: Plan) -> tuple[Floats32, ...]:
         uses = uses_of(options.calibration, options.recall)
     except PocketError:
         return ()
-    found = [np.sort(often)[::-1] for often, _ in uses]
+    found = [np.sort(use.frequency)[::-1] for use in uses]
     counts = [len(each) for each in found]
     return tuple(found) if counts == [table.count for table in plan.tables] else ()
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine, Outcome
-from toolkit.offload.planner import Costs
 from toolkit.offload.policies import Floats32, Ints
+from toolkit.offload.prediction.token_time import Costs, gathering
 from toolkit.offload.selection import select
 from toolkit.plan.schema import Point, Select, Table
 from toolkit.simulation.accesses import Access, needed_scores
@@ -98,7 +98,7 @@ def replay(
     found = Replayed(opening=_opened(machine, held.table))
     for access, (rule, scores) in zip(accesses, chosen, strict=True):
         outcome = machine.gather(0, rule, scores, access.step, access.gather.tile)
-        sums = _sums(outcome, held.table, costs, point.cluster)
+        sums = _sums(outcome, held.table, costs, point)
         found += Replayed(tokens=sums) if access.token else Replayed(others=sums)
         if seen is not None:
             seen(access, outcome)
@@ -141,14 +141,9 @@ def _opened(machine: Machine, table: Table) -> Sums:
     )
 
 
-def _sums(outcome: Outcome, table: Table, costs: Costs, cluster: int) -> Sums:
-    """Reads go on while what is there is computed; only the last cluster waits for them."""
-    misses = len(outcome.selected) - len(outcome.hits)
-    each = costs.byte * table.bytes
-    last = min(misses, cluster)
-    before = each * (len(outcome.selected) - last)
-    launches = sum(len(one.launches) for one in outcome.clusters)
-    waits = costs.wait + costs.launch * launches
+def _sums(outcome: Outcome, table: Table, costs: Costs, point: Point) -> Sums:
+    misses, needed = len(outcome.selected) - len(outcome.hits), len(outcome.selected)
+    sizes = misses, needed, table.bytes, point.cluster, point.threads
     return Sums(
         selected=len(outcome.selected),
         hits=len(outcome.hits),
@@ -156,5 +151,5 @@ def _sums(outcome: Outcome, table: Table, costs: Costs, cluster: int) -> Sums:
         read_bytes=outcome.bytes_read,
         used_bytes=outcome.bytes_used,
         read_s=outcome.seconds,
-        seconds=waits + max(outcome.seconds, before) + each * last,
+        seconds=gathering(costs, outcome.seconds, *sizes),
     )

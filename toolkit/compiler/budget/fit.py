@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from onnx_passes import Facts, code_records, mask_ffn
@@ -15,8 +14,8 @@ from onnx_passes.ir.facts import Mask
 from onnx_passes.ir.infer import infer
 from opencl_kernels.formats import Array
 from toolkit.compiler.budget.needs import needs, slot_bytes
-from toolkit.compiler.budget.planned import Planning, Use
-from toolkit.compiler.budget.point import within
+from toolkit.compiler.budget.planned import Planning
+from toolkit.compiler.budget.point import with_point, within
 from toolkit.compiler.budget.sparsity import selectors_of
 from toolkit.compiler.calibrated import orders_of
 from toolkit.compiler.weights.records import RecordTables, tables_of
@@ -24,10 +23,10 @@ from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
 from toolkit.offload.points import under_policy
 from toolkit.plan.amount import bytes_of, is_share
-from toolkit.plan.schema import Plan
+from toolkit.plan.schema import Plan, Point
+from toolkit.predictors.layer import Use
 from toolkit.tables import size
 
-ENOUGH = 2**50  # bytes, for everything
 Lower = Callable[[WeightTable, RecordTables], Plan]  # the model, with tables
 
 
@@ -62,46 +61,114 @@ class Fitted:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class InFlash:
+    """A plan whose networks are in flash, before anyone says how much memory it may take.
+
+    made      with a point that keeps no record in memory
+    planning  where it is known how neurons are needed, or all of them are
+    weights   bytes of all that lie in memory; `head`: of embedding and head, which are among them
+    policy    of all points; None: as it is planned
+    """
+
+    made: Fitted
+    planning: Planning | None
+    weights: int
+    head: int
+    policy: str | None = None
+
+    @property
+    def whole(self) -> int:
+        """Bytes with all records in memory."""
+        plan = self.made.plan
+        counts = tuple(table.count for table in plan.tables)
+        return sum(self.needs(plan).values()) + slot_bytes(plan.tables, counts)
+
+    def needs(self, plan: Plan) -> dict[str, int]:
+        """Bytes besides slots, by what they are for."""
+        return needs(plan, self.weights, self.head)
+
+    def within(self, budget: int, whole: int, share: float = 0) -> Plan:
+        """With points up to this budget; raises where not even what isn't in flash fits.
+
+        whole  what all takes in memory; `share`: the budget's of it, where it was given so
+        """
+        plan = within(self.made.plan, self.weights, self.head, budget, whole, share)
+        plan = plan if self.planning is None else self.planning.within(budget)
+        return replace(plan, points=tuple(self._under_policy(each) for each in plan.points))
+
+    def point(self, budget: int, whole: int) -> Point:
+        """The last of these points."""
+        plan = within(self.made.plan, self.weights, self.head, budget, whole)
+        found = plan.points[-1] if self.planning is None else self.planning.point(budget)
+        return self._under_policy(found)
+
+    def _under_policy(self, point: Point) -> Point:
+        if self.policy is None:
+            return point
+        demands = [] if self.planning is None else self.planning.planner.demands
+        often = [demand.frequency for demand in demands]
+        return under_policy(self.made.plan, point, self.policy, often)
+
+
 def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower: Lower) -> Fitted:
     """The plan that reaches a goal.
 
     dense  that without a budget
     table  for the weights of another one, of the same device
     """
-    masks = _masks(model, goal)
-    whole = sum(_needs(model, dense).values())
+    goal = legal(model, goal)
+    whole = dense_bytes(model, dense)
     budget = None if goal.memory is None else bytes_of(goal.memory, whole)
+    fits = replace(dense, figures={"budget_bytes": budget, "resident_bytes": whole})
     if budget is not None and whole <= budget:
-        return replace(dense, figures={"budget_bytes": budget, "resident_bytes": whole})
-    replace(Facts.of(model), records=True, masks=masks).note(model)
+        return fits
+    found = in_flash(model, goal, table, lower, budget or whole, whole)
+    if budget is None:
+        assert found.planning is not None  # a rate goes with a calibration
+        budget = found.planning.least(goal.rate or 0)
+    share = budget / whole if is_share(goal.memory or "") else 0
+    if budget >= whole:  # what is all in memory needs no slots beside it
+        return replace(fits, figures={**fits.figures, "budget_bytes": budget})
+    plan, tables = found.within(budget, whole, share), found.made.tables
+    assert tables is not None
+    told = {} if found.planning is None else {"rate": goal.rate, **found.planning.figures(plan)}
+    figures = told | _figures(model, plan, found.needs(plan), budget, tables)
+    return replace(found.made, plan=plan, figures=figures)
+
+
+def in_flash(
+    model: ir.Model,
+    goal: Goal,
+    table: WeightTable,
+    lower: Lower,
+    budget: int = 0,
+    whole: int = 0,
+) -> InFlash:
+    """The model with its networks in flash, by a legal goal.
+
+    budget, whole  for the error where none of it can be
+    """
+    replace(Facts.of(model), records=True, masks=goal.masks).note(model)
     if mask_ffn(model).rewrites:
         infer(model)
     code_records(model)
     ffns, missed = find_ffns(model)
-    orders = orders_of(often for often, _ in goal.uses)
+    orders = orders_of(use.frequency for use in goal.uses)
     tables = tables_of(ffns, missed, table, orders, goal.importances, goal.sparsity == "all")
     if not tables.found:
-        raise _nothing(budget or whole, whole, tables)
-    made = Fitted(lower(table, tables), table, tables)
-    weights, head = _weight_bytes(model, table)
-    share = budget / whole if budget is not None and is_share(goal.memory or "") else 0
-    plan = within(made.plan, weights, head, budget or ENOUGH, whole, share)
-    resident, predicted = sum(needs(plan, weights, head).values()), dict[str, Any]()
+        raise _nothing(budget, whole, tables)
+    plan, sizes = with_point(lower(table, tables)), _weight_bytes(model, table)
+    planning = None
     if goal.uses:
-        planning = Planning.of(plan, resident, _uses(ffns, tables, goal), goal.flash)
-        if budget is None:
-            budget = planning.least(goal.rate or 0)
-        if budget >= whole:  # what is all in memory needs no slots beside it
-            return replace(dense, figures={"budget_bytes": budget, "resident_bytes": whole})
-        plan = planning.within(budget)
-        predicted = {"rate": goal.rate, **planning.figures(plan)}
-    assert budget is not None  # a rate goes with a calibration
-    if goal.policy is not None:
-        often = [each for each, _ in _uses(ffns, tables, goal)] if goal.uses else []
-        points = (under_policy(plan, point, goal.policy, often) for point in plan.points)
-        plan = replace(plan, points=tuple(points))
-    figures = predicted | _figures(model, plan, weights, head, budget, tables)
-    return replace(made, plan=plan, figures=figures)
+        needed = sum(needs(plan, *sizes).values())
+        planning = Planning.of(plan, needed, _uses(ffns, tables, goal), goal.flash)
+    return InFlash(Fitted(plan, table, tables), planning, *sizes, goal.policy)
+
+
+def legal(model: ir.Model, goal: Goal) -> Goal:
+    """With masks of only those networks whose neurons are to be predicted; else it raises."""
+    return replace(goal, masks=_masks(model, goal))
 
 
 def _masks(model: ir.Model, goal: Goal) -> tuple[Mask | None, ...]:
@@ -115,15 +182,17 @@ def _masks(model: ir.Model, goal: Goal) -> tuple[Mask | None, ...]:
     return tuple(mask if by == "lowrank" else None for mask, by in pairs)
 
 
+def dense_bytes(model: ir.Model, dense: Fitted) -> int:
+    """What a plan without tables takes."""
+    return sum(needs(dense.plan, *_weight_bytes(model, dense.table)).values())
+
+
 def _uses(ffns: Sequence[Ffn], tables: RecordTables, goal: Goal) -> list[Use]:
     """Of each table, of its records in their order."""
-    pairs = zip(ffns, goal.uses, strict=True)
-    by_network = {id(ffn): (np.sort(often)[::-1], again) for ffn, (often, again) in pairs}
-    return [by_network[id(tabled.ffn)] for tabled in tables.found]
-
-
-def _needs(model: ir.Model, made: Fitted) -> dict[str, int]:
-    return needs(made.plan, *_weight_bytes(model, made.table))
+    by_network = {id(ffn): use for ffn, use in zip(ffns, goal.uses, strict=True)}
+    uses = [by_network[id(tabled.ffn)] for tabled in tables.found]
+    orders = orders_of(use.frequency for use in uses)
+    return [use.of(order) for use, order in zip(uses, orders, strict=True)]
 
 
 def _weight_bytes(model: ir.Model, table: WeightTable) -> tuple[int, int]:
@@ -133,14 +202,14 @@ def _weight_bytes(model: ir.Model, table: WeightTable) -> tuple[int, int]:
 
 
 def _figures(
-    model: ir.Model, plan: Plan, weights: int, head: int, budget: int, tables: RecordTables
+    model: ir.Model, plan: Plan, parts: dict[str, int], budget: int, tables: RecordTables
 ) -> dict[str, Any]:
     point = plan.points[-1]
     named = model.graph.initializers.values()
     return {
         "budget_bytes": budget,
-        "resident_bytes": sum(needs(plan, weights, head).values()),
-        "resident": needs(plan, weights, head),
+        "resident_bytes": sum(parts.values()),
+        "resident": parts,
         "slot_bytes": slot_bytes(plan.tables, point.slots),
         "slot_share": sum(point.slots) / sum(table.count for table in plan.tables),
         "flash_bytes": sum(table.count * table.stride for table in plan.tables),

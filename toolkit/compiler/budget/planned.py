@@ -8,21 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from opencl_kernels.formats import Array
-from toolkit.compiler.budget.costs import costs_of, flash_for
+from toolkit.compiler.budget.costs import cost_of, costs_of, facts_of, flash_for
+from toolkit.compiler.budget.point import reading_bytes, ways_of
+from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
-from toolkit.offload.planner import Costs, Demand, Planned, Planner
-from toolkit.plan.schema import Plan, Point
+from toolkit.offload.planner import Planned, Planner, Way
+from toolkit.offload.prediction.demand import Demand
+from toolkit.offload.prediction.replayed import Replayed
+from toolkit.offload.prediction.token_time import Costs
+from toolkit.plan.schema import Plan, Point, Table
+from toolkit.predictors.layer import Use
 
 BUDGETS = 8  # points of a plan, at most
-Use = tuple[Array, Array | None]  # of a table: frequencies by record, descending; what recurs
 
 
 @dataclass(frozen=True)
 class Planning:
-    """Of a plan with a point that says how reads are made; `resident`: what else takes memory.
+    """Of a plan with a point that keeps no record in memory.
 
-    unknown  why the time of computing is not known; predicted times are then of reads alone
+    resident  bytes that it takes beside its tables
+    unknown   why the time of computing is not known; predicted times are then of reads alone
     """
 
     plan: Plan
@@ -31,20 +36,32 @@ class Planning:
     unknown: PocketError | None
 
     @classmethod
-    def of(cls, plan: Plan, resident: int, uses: Sequence[Use], flash: str | None) -> Planning:
-        """For a flash of this name; `uses`: by table."""
-        read, unknown = flash_for(plan, flash), None
-        plan = replace(plan, points=(replace(plan.points[0], gap=read.gap),))
-        try:
-            costs = costs_of(plan)
-        except PocketError as error:
-            costs, unknown = Costs(), error
-        chosen = {g.table for p in plan.phases for g in p.gathers() if g.select.by != "all"}
-        demands = [
-            Demand(table, *use) if i in chosen else Demand(table, np.ones(table.count))
-            for i, (table, use) in enumerate(zip(plan.tables, uses, strict=True))
-        ]
-        return cls(plan, resident, Planner(demands, plan.points[0], read, costs), unknown)
+    def of(
+        cls,
+        plan: Plan,
+        needed: int,
+        uses: Sequence[Use],
+        flash: str | None,
+        facts: Profile | None = None,
+    ) -> Planning:
+        """For a flash of this name.
+
+        needed  bytes that the plan takes at its first point, which has no slots
+        uses    by table
+        facts   the profile of the device; default: that the plan is compiled for
+        """
+        facts = facts_of(plan) if facts is None else facts
+        demands = demands_of(plan, uses)
+        read = flash_for(facts, flash)
+        costs, unknown = known_costs(plan, facts, demands)
+        resident = needed - reading_bytes(plan, plan.points[0])
+        planner = Planner(demands, ways_of(plan, read.gap), read, costs)
+        return cls(plan, resident, planner, unknown)
+
+    @property
+    def whole(self) -> int:
+        """Bytes with all records in memory."""
+        return self.resident + self.planner.least_bytes + self.planner.records
 
     def least(self, rate: float) -> int:
         """The least memory in which so many tokens a second are predicted; raises if none does."""
@@ -61,35 +78,76 @@ class Planning:
         )
 
     def within(self, budget: int) -> Plan:
-        """The plan with points up to this budget, which is that of the last one."""
-        room = budget - self.resident
+        """The plan with points up to this budget, which is that of the last one.
+
+        All are read in the way that is best at the last one: a run that changes its point keeps
+        what it reads into.
+        """
+        way = self.planned(budget).way
+        room = budget - self.resident - way.nbytes
         rooms = [room * n // (BUDGETS - 1) for n in range(BUDGETS)]
-        points = {point.memory: point for point in map(self._point, rooms)}
+        found = [self.point(self.resident + way.nbytes + n, way) for n in rooms]
+        points = {point.memory: point for point in found}
         return replace(self.plan, points=tuple(points[memory] for memory in sorted(points)))
 
-    def figures(self, plan: Plan) -> dict[str, Any]:
-        """What is predicted of the last of its points, for `--json`."""
-        point, flash = plan.points[-1], self.planner.flash
-        found = self._planned(point.memory - self.resident)
-        rate = 1 / found.seconds if self.unknown is None and found.seconds else None
-        return {
-            "flash": flash.name,
-            "policy": point.policy,
-            "predicted_tokens_per_s": rate,
-            "predicted_read_bytes": round(found.read_bytes),
-            "predicted_read_s": found.read_seconds,
-        }
+    def planned(self, budget: int, way: Way | None = None) -> Planned:
+        """Of so much memory in all; where that is too little, of the least that can be."""
+        least = self.planner.least_bytes if way is None else way.nbytes
+        room = max(budget - self.resident, least)
+        return self.planner.within(min(room, self.planner.most), way)
 
-    def _planned(self, room: int) -> Planned:
-        return self.planner.within(min(room, self.planner.most))
-
-    def _point(self, room: int) -> Point:
-        found = self._planned(room)
+    def point(self, budget: int, way: Way | None = None) -> Point:
+        """The best within so much memory."""
+        found = self.planned(budget, way)
         return replace(
-            self.plan.points[0],
+            found.way.point,
             memory=self.resident + found.nbytes,
             slots=found.slots,
             pinned=found.pinned,
             policy=found.policy,
             predicted_s=0.0 if self.unknown is not None else found.seconds,
         )
+
+    def figures(self, plan: Plan) -> dict[str, Any]:
+        """What is predicted of the last of its points, for `--json`."""
+        point, flash = plan.points[-1], self.planner.flash
+        seconds, reads = self.planner.predicted(point)
+        read_s = sum(each.seconds(flash.with_threads(point.threads)) for each in reads)
+        return {
+            "flash": flash.name,
+            "policy": point.policy,
+            "cluster": point.cluster,
+            "threads": point.threads,
+            "predicted_tokens_per_s": 1 / seconds if self.unknown is None and seconds else None,
+            "predicted_read_bytes": round(sum(each.bytes for each in reads)),
+            "predicted_read_s": read_s,
+        }
+
+
+def demands_of(plan: Plan, uses: Sequence[Use]) -> list[Demand]:
+    """By table; of what is not chosen every token needs all."""
+    chosen = {g.table for p in plan.phases for g in p.gathers() if g.select.by != "all"}
+    pairs = zip(plan.tables, uses, strict=True)
+    return [_demand(t, use) if i in chosen else all_of(t) for i, (t, use) in enumerate(pairs)]
+
+
+def all_of(table: Table) -> Demand:
+    """Every token needs all of its records."""
+    every = np.ones(table.count)
+    return Demand(table, every, replayed=Replayed(table, every[None] > 0))
+
+
+def _demand(table: Table, use: Use) -> Demand:
+    replayed = None if use.replayed is None else Replayed(table, use.replayed)
+    return Demand(table, use.frequency, use.recurring, replayed)
+
+
+def known_costs(
+    plan: Plan, facts: Profile, demands: Sequence[Demand]
+) -> tuple[Costs, PocketError | None]:
+    """Of a token; where the device's rates aren't known, why."""
+    computed = sum(each.needed * each.table.bytes for each in demands)
+    try:
+        return costs_of(cost_of(plan, facts), computed), None
+    except PocketError as error:
+        return Costs(), error

@@ -1,24 +1,28 @@
 """The point of a plan with tables: how much of each lies in memory, and how reads are made."""
 
 from dataclasses import replace
+from itertools import product
 
 from toolkit.compiler.budget.needs import most_at_once, needs, slot_bytes, spelled
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import flash
+from toolkit.offload.planner import Way
 from toolkit.plan.arena import round_up
 from toolkit.plan.schema import PAGE, Gather, Plan, Point
+from toolkit.plan.table_figures import table_memory
 from toolkit.tables import size
 
 GAP = flash("ufs40").gap  # what lies between two reads is rather read as well
 MAX_READ = 512 * 1024  # bytes; above, its rate hardly grows
 THREADS = 1  # it has one queue of commands
 CLUSTER = 64  # records that are computed together: a launch costs as much as reading a few
+CLUSTERS, THREADS_TRIED = (32, 64, 128, 256), (1, 2, 4)  # of which a planner chooses
 
 
-def with_point(plan: Plan) -> Plan:
+def with_point(plan: Plan, cluster: int = CLUSTER, threads: int = THREADS) -> Plan:
     """The plan with a point that keeps no record in memory."""
     least = round_up(max(table.bytes for table in plan.tables), PAGE) + PAGE
-    at_once = most_at_once(plan, CLUSTER) * max(table.stride for table in plan.tables)
+    at_once = most_at_once(plan, cluster) * max(table.stride for table in plan.tables)
     none = (0,) * len(plan.tables)
     gathers = [g for phase in plan.phases for g in phase.gathers()]
     point = Point(
@@ -30,10 +34,25 @@ def with_point(plan: Plan) -> Plan:
         select=tuple(gather.select.threshold for gather in gathers),
         gap=GAP,
         max_read=max(least, min(MAX_READ, round_up(at_once, PAGE))),
-        threads=THREADS,
-        cluster=CLUSTER,
+        threads=threads,
+        cluster=cluster,
     )
     return replace(plan, points=(point,))
+
+
+def ways_of(plan: Plan, gap: int) -> list[Way]:
+    """How reads of a plan may be made, and what that takes: among these a planner chooses."""
+    found = []
+    for cluster, threads in product(CLUSTERS, THREADS_TRIED):
+        (made,) = with_point(plan, cluster, threads).points
+        point = replace(made, gap=gap)
+        found.append(Way(point, reading_bytes(plan, point)))
+    return found
+
+
+def reading_bytes(plan: Plan, point: Point) -> int:
+    """What reads take of memory beside slots."""
+    return sum(n for name, n in table_memory(plan, point).items() if name != "slots")
 
 
 def within(plan: Plan, weights: int, head: int, budget: int, whole: int, share: float = 0) -> Plan:

@@ -38,6 +38,7 @@ class Share:
     soft: bool = False  # near the roof's edge neither limit is reached: their times add as squares
 
 
+NONE = Figure(0.0, "none")
 ALL = Share(1.0, 1.0, "assumed: all of both limits")
 
 
@@ -50,6 +51,9 @@ class Rates:
     launch: Figure  # seconds of a dispatch besides its work
     step: Figure  # the same where a phase runs as one launch
     shares: Mapping[str, Share]
+    wake: Figure = NONE  # seconds of a launch that all cores compute, besides
+    wait: Figure = NONE  # until the host has what a launch left, and the device the next one
+    handoff: Figure = NONE  # seconds from one thread of the host to another
     cached: Figure | None = None  # bytes a second of what a cache holds
     cache_bytes: float = 0
 
@@ -73,6 +77,9 @@ def rates_of(name: str, facts: Profile, known: Mapping[str, Profile]) -> Rates:
         launch=_price(name, facts, "launch_us"),
         step=_price(name, facts, "step_us"),
         shares=dict(_shares(name, facts)),
+        wake=_price(name, facts, "wake_us"),
+        wait=_price(name, facts, "wait_us"),
+        handoff=_price(name, facts, "handoff_us"),
         cached=_cached(name, facts),
         cache_bytes=number(name, facts, "cache_bytes") or 0,
     )

@@ -21,12 +21,12 @@ import pyopencl as cl
 from opencl_kernels.records.gathered import HEAD
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.flash_files import FlashFiles
-from toolkit.executors.opencl.tables import importance_of, order_of
 from toolkit.offload.access_trace import AccessTrace
 from toolkit.offload.clusters import Launch
 from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Change, Machine, Outcome
+from toolkit.offload.orders import importance_of, order_of
 from toolkit.offload.points import choose_point, slot_bytes
 from toolkit.offload.selection import at_point
 from toolkit.plan.schema import Gather, Plan, Ref, Select, Table

@@ -2,40 +2,19 @@
 
 Records are taken to be selected independently of each other. The first ones are resident; the
 others are missed where they are selected, and misses that lie near each other become one read
-(coalesce.py).
+(coalesce.py). All reads are taken to be as long as the mean.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from toolkit.offload.flash_model import Flash, Floats
+from toolkit.offload.flash_model import Floats
 from toolkit.offload.policies import Ints
+from toolkit.offload.prediction.reads import Reads
 from toolkit.plan.schema import PAGE, Point, Table
 
 RARE = 1e-6  # a chance that is neglected
-
-
-@dataclass(frozen=True)
-class Reads:
-    """Of a token, each a mean: records that are missed, the reads that bring them, their bytes."""
-
-    misses: float
-    requests: float
-    bytes: float
-
-    def times(self, ratio: float) -> Reads:
-        """So many times as many."""
-        return Reads(ratio * self.misses, ratio * self.requests, ratio * self.bytes)
-
-    def seconds(self, flash: Flash) -> float:
-        """Of one batch, of reads that are all as long as the mean."""
-        if not self.requests:
-            return 0.0
-        each = float(flash.seconds(self.bytes / self.requests))
-        return self.requests * each + min(1.0, self.misses) * flash.latency
 
 
 def expected_reads(table: Table, frequency: Floats, resident: int, point: Point) -> Reads:
@@ -53,7 +32,10 @@ def expected_reads(table: Table, frequency: Floats, resident: int, point: Point)
     on = joined * (1 - 1 / point.cluster)
     most = np.maximum(1, point.max_read // np.maximum(1, nbytes))
     reads = np.where(most < point.cluster, (1 - on) / (1 - on**most), 1 - on)
-    return Reads(float(missed.sum()), float((missed * reads).sum()), float((missed * nbytes).sum()))
+    requests, whole = float((missed * reads).sum()), float((missed * nbytes).sum())
+    if not requests:
+        return Reads(0.0)
+    return Reads(float(missed.sum()), np.array([whole / requests]), np.array([requests]))
 
 
 def _joined(missed: Floats, begins: Ints, ends: Ints, gap: int) -> tuple[Floats, Floats]:

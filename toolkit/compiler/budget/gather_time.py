@@ -1,0 +1,73 @@
+"""How long the gathers of a phase take at a point: of one token, and of a prompt's chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from toolkit.compiler.budget.costs import byte_of, of_gathers
+from toolkit.compiler.cost.phase_cost import PhaseCost
+from toolkit.compiler.cost.work import Symbols
+from toolkit.offload.flash_model import Flash
+from toolkit.offload.prediction.demand import Demand
+from toolkit.offload.prediction.token_time import Costs, gathering
+from toolkit.plan.schema import Gather, Phase, Point
+
+
+@dataclass
+class GatherTime:
+    """Of a plan on a device and a flash.
+
+    demands  by table: of tokens that are fed one by one
+    every    by table: where all records are needed, as a prompt needs them
+    """
+
+    cost: PhaseCost
+    flash: Flash
+    demands: Sequence[Demand]
+    every: Sequence[Demand]
+    _bytes: dict[tuple[object, ...], float] = field(default_factory=dict)
+
+    def seconds(self, phase: Phase, symbols: Symbols, point: Point) -> float:
+        """Of all gathers of a phase."""
+        return sum(self._one(each, symbols, point) for each in phase.gathers())
+
+    def computed(self, phase: Phase) -> float:
+        """Bytes of records that a phase's gathers need."""
+        needs = ((self._demand(each), each.table) for each in phase.gathers())
+        return sum(d.needed * self.cost.plan.tables[table].bytes for d, table in needs)
+
+    def _one(self, gather: Gather, symbols: Symbols, point: Point) -> float:
+        demand, slots = self._demand(gather), point.slots[gather.table]
+        cluster = gather.tile or point.cluster
+        reads = demand.reads(slots, replace(point, cluster=cluster))
+        held = demand.needed - reads.misses
+        launches = -(-held // gather.tile) if gather.tile else 1.0
+        return gathering(
+            self._costs(gather, symbols),
+            reads.seconds(self.flash.with_threads(point.threads)),
+            reads.misses,
+            demand.needed,
+            demand.table.bytes,
+            cluster,
+            point.threads,
+            launches,
+        )
+
+    def _demand(self, gather: Gather) -> Demand:
+        return (self.every if gather.select.by == "all" else self.demands)[gather.table]
+
+    def _costs(self, gather: Gather, symbols: Symbols) -> Costs:
+        usual, count = of_gathers(self.cost.rates), len(gather.dispatches)
+        waits = 0.0 if gather.select.source is None else usual.wait
+        byte = self._byte(gather, symbols)
+        return replace(usual, byte=byte, launch=count * usual.launch, wait=waits)
+
+    def _byte(self, gather: Gather, symbols: Symbols) -> float:
+        """Layers have the same kernels: each is looked at once."""
+        programs = tuple(v.program for each in gather.dispatches for v in each.variants)
+        table = self.cost.plan.tables[gather.table]
+        key = (programs, gather.tile, table.count, table.bytes, *symbols.items())
+        if key not in self._bytes:
+            self._bytes[key] = byte_of(self.cost, gather, symbols)
+        return self._bytes[key]

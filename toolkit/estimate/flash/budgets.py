@@ -1,0 +1,123 @@
+"""The points of a plan, or of those that compiles would make, and how their records are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from toolkit.compiler.budget.costs import flash_for
+from toolkit.compiler.budget.gather_time import GatherTime
+from toolkit.compiler.budget.planned import BUDGETS, all_of, demands_of
+from toolkit.compiler.calibrated import uses_of
+from toolkit.compiler.cost.phase_cost import PhaseCost
+from toolkit.compiler.cost.rates import Rates
+from toolkit.compiler.options import options_of
+from toolkit.compiler.pipeline import FlashStructure
+from toolkit.devices.match import Profile
+from toolkit.errors import PocketError
+from toolkit.offload.flash_model import Flash
+from toolkit.offload.orders import order_of
+from toolkit.offload.points import choose_point, memory_of, whole_bytes
+from toolkit.offload.prediction.demand import Demand
+from toolkit.plan.amount import bytes_of
+from toolkit.plan.schema import Plan, Point
+from toolkit.predictors.folder import Folder
+from toolkit.predictors.layer import Use
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """What memory a plan can be given.
+
+    plan     with tables, as it is read
+    usual    points that are told of where nobody asks for others
+    at       the point within so much memory, as it is typed
+    demands  by table: how a token needs it
+    known    whether these are; else all records are taken to be needed, which is the most
+    flash    that is read; `dense`: bytes of the plan without tables; None: nobody knows
+    """
+
+    plan: Plan
+    usual: Sequence[Point]
+    at: Callable[[str], Point]
+    demands: Sequence[Demand]
+    known: bool
+    flash: Flash
+    dense: int | None = None
+
+    def enough(self, memory: str) -> bool:
+        """Whether all of the model fits into so much memory without any table."""
+        return self.dense is not None and bytes_of(memory, self.dense) >= self.dense
+
+    def times(self, facts: Profile, rates: Rates) -> GatherTime:
+        """Of its gathers on a device."""
+        every = [all_of(table) for table in self.plan.tables]
+        return GatherTime(PhaseCost(self.plan, facts, rates), self.flash, self.demands, every)
+
+
+def of_plan(
+    path: Path, plan: Plan, facts: Profile, flash: str | None, calibration: str | Path | None
+) -> Budgets:
+    """Of a plan that is there; its points stay as they were compiled."""
+    whole = whole_bytes(plan)
+    last = choose_point(plan, whole)
+    usual = [*(p for p in plan.points if p.memory < last.memory), last]
+    read = flash_for(facts, flash)
+    uses = _uses_of_plan(path, plan, calibration)
+    demands, known = _demands(plan, uses)
+
+    def at(memory: str) -> Point:
+        return choose_point(plan, memory_of(plan, memory))
+
+    return Budgets(plan, usual, at, demands, known, read)
+
+
+def of_model(made: FlashStructure, facts: Profile, flash: str | None) -> Budgets:
+    """Of the plans that compiles would make: each budget has its own."""
+    planning, plan = made.found.planning, made.plan
+    least, whole = sum(made.found.needs(plan).values()), made.found.whole
+
+    def at(memory: str) -> Point:
+        return made.point(bytes_of(memory, made.dense))
+
+    rooms = [least + (whole - least) * n // (BUDGETS - 1) for n in range(BUDGETS)]
+    usual = [made.point(each) for each in rooms]
+    if planning is None:
+        demands, known = _demands(plan, None)
+    else:
+        demands, known = list(planning.planner.demands), True
+    read = flash_for(facts, flash)
+    return Budgets(plan, usual, at, demands, known, read, made.dense)
+
+
+def _demands(plan: Plan, uses: Sequence[Use] | None) -> tuple[list[Demand], bool]:
+    """By table, and whether they are known: where every token needs all, nobody must tell."""
+    if uses is not None:
+        return demands_of(plan, uses), True
+    chosen = any(g.select.by != "all" for p in plan.phases for g in p.gathers())
+    return [all_of(table) for table in plan.tables], not chosen
+
+
+def _uses_of_plan(path: Path, plan: Plan, calibration: str | Path | None) -> list[Use] | None:
+    """By table, in the order of its records; None where no calibration tells."""
+    options = options_of(plan)
+    wanted = calibration or options.calibration
+    if wanted is None or (calibration is None and not Path(wanted).is_dir()):
+        return None
+    found = Folder(Path(wanted)).finished()["made_of"]["model_sha256"]
+    own = plan.model["source"].get("sha256")
+    if own is not None and found != own:
+        because = f"SHA-256 of its model: {found[:12]}…, of the plan's: {str(own)[:12]}…"
+        hint = "name the calibration of the plan's model"
+        raise PocketError(f"{wanted} was made for another model", because, hint)
+    uses = uses_of(str(wanted), options.recall)
+    if len(uses) != len(plan.tables):
+        because = f"it has {len(uses)} networks, {len(plan.tables)} of them are in flash"
+        hint = "estimate the model: pocketcl estimate SRC --calibration DIR"
+        raise PocketError(f"{path} doesn't tell which network each table is of", because, hint)
+    orders = (order_of(path, plan, table) for table in plan.tables)
+    pairs = zip(uses, orders, strict=True)
+    return [use.of(np.arange(len(use.frequency)) if o is None else o) for use, o in pairs]

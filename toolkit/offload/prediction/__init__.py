@@ -1,0 +1,1 @@
+"""What a token will read of tables in flash, and how long it takes."""

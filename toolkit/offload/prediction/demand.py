@@ -1,0 +1,60 @@
+"""How a token needs the records of a table, and so what it will read of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from toolkit.offload.flash_model import Floats
+from toolkit.offload.policies import Floats32
+from toolkit.offload.prediction.expected import expected_reads
+from toolkit.offload.prediction.reads import Reads
+from toolkit.offload.prediction.replayed import Replayed
+from toolkit.plan.schema import Point, Table
+
+NOISE = 0.05  # of a ratio that some hundreds of tokens tell: less says nothing
+PINNED = 0.5  # a record that is selected in more tokens is never evicted
+
+
+@dataclass(frozen=True)
+class Demand:
+    """How a token needs a table.
+
+    frequency  by record: in which share of tokens it is selected; descending
+    recurring  misses of a cache that keeps what was used most often, per miss of one whose records
+               never change, by the share of the table that has slots: [n, 2] (share, ratio),
+               ascending; None: not known
+    replayed   tokens of a text that the frequencies don't come from; None: records are taken to be
+               needed independently of each other
+    """
+
+    table: Table
+    frequency: Floats
+    recurring: Floats32 | None = None
+    replayed: Replayed | None = None
+    _known: dict[tuple[int, ...], Reads] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def needed(self) -> float:
+        """Records of a token, a mean."""
+        return float(self.frequency.sum()) if self.replayed is None else self.replayed.needed
+
+    def reads(self, slots: int, point: Point) -> Reads:
+        """With so many slots under the point's policy."""
+        found = self._of_first(slots, point)
+        if point.policy == "static" or self.recurring is None:
+            return found
+        shares, ratios = self.recurring.T
+        ratio = float(np.interp(slots / self.table.count, shares, ratios))
+        return found.times(ratio if ratio < 1 - NOISE else max(1.0, ratio))
+
+    def _of_first(self, slots: int, point: Point) -> Reads:
+        """Where the first records never leave."""
+        key = (slots, point.gap, point.max_read, point.cluster)
+        if key not in self._known:
+            if self.replayed is not None:
+                self._known[key] = self.replayed.reads(slots, point)
+            else:
+                self._known[key] = expected_reads(self.table, self.frequency, slots, point)
+        return self._known[key]
