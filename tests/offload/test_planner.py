@@ -105,7 +105,10 @@ def test_replayed_reads_are_the_machines(
     np.testing.assert_allclose(found.counts * len(tokens), counts)
     assert found.misses == pytest.approx(np.mean([len(o.streamed) for o in done]))
     cut = Replayed(table, tokens).reads(resident, replace(point, max_read=16384))
-    assert cut.bytes == pytest.approx(found.bytes) and cut.lengths.max() <= 16384
+    assert cut.lengths.max() <= 16384
+    other = Machine([table], replace(point, max_read=16384), Flash("none"))
+    read = [other.gather(0, rule, np.float32(row), t).bytes_read for t, row in enumerate(tokens)]
+    assert cut.bytes == pytest.approx(np.mean(read), rel=0.05)
 
 
 def ways(tables: int) -> list[Way]:

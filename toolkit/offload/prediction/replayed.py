@@ -42,7 +42,8 @@ class Replayed:
         begins, ends = starts // PAGE * PAGE, -(-(starts + self.table.bytes) // PAGE) * PAGE
         firsts = _firsts(tokens, begins, ends, point)
         lasts = np.append(firsts[1:], len(records)) - 1
-        lengths, counts = _cut(ends[lasts] - begins[firsts], point.max_read)
+        straddles = PAGE if self.table.stride % PAGE else 0
+        lengths, counts = _cut(ends[lasts] - begins[firsts], point.max_read, straddles)
         share = 1 / len(self.selected)
         return Reads(len(records) * share, lengths, counts * share)
 
@@ -64,12 +65,15 @@ def _firsts(tokens: Ints, begins: Ints, ends: Ints, point: Point) -> Ints:
     return np.flatnonzero(fresh)
 
 
-def _cut(lengths: Ints, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _cut(lengths: Ints, most: int, again: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Each length once, and how many reads have it; one that is too long is whole ones and a rest.
 
     The machine cuts at records, which makes pieces a little shorter than the most.
+
+    again  bytes that are read twice at a cut: the page that a record begins in
     """
-    whole, rest = np.divmod(lengths, most)
+    cuts = -(-lengths // most) - 1
+    whole, rest = np.divmod(lengths + again * cuts, most)
     found = np.append(rest[rest > 0], most)
     sizes, counts = np.unique(found, return_counts=True)
     many = counts.astype(np.float64)
