@@ -91,10 +91,10 @@ def independent(rng: np.random.Generator, frequency: Floats, tokens: int = 40) -
 def test_replayed_reads_are_the_machines(
     stride: int, gap: int, resident: int, cluster: int
 ) -> None:
-    """Each of its lengths, as often; only what is cut at max_read may differ by a record."""
+    """Each of its lengths, as often, those that are cut at max_read among them."""
     rng = np.random.default_rng(resident + gap)
     table, frequency = a_table(700, stride=stride), falling(rng, 700)
-    sizes = {"slots": (resident,), "pinned": (resident,), "max_read": 1 << 24}
+    sizes = {"slots": (resident,), "pinned": (resident,), "max_read": 20480}
     point, tokens = a_point(gap=gap, cluster=cluster, **sizes), independent(rng, frequency)
     machine, rule = Machine([table], point, Flash("none")), Select("above", ("scratch", 0), 0.5)
     done = [machine.gather(0, rule, np.float32(row), t) for t, row in enumerate(tokens)]
@@ -104,11 +104,6 @@ def test_replayed_reads_are_the_machines(
     np.testing.assert_array_equal(found.lengths, lengths)
     np.testing.assert_allclose(found.counts * len(tokens), counts)
     assert found.misses == pytest.approx(np.mean([len(o.streamed) for o in done]))
-    cut = Replayed(table, tokens).reads(resident, replace(point, max_read=16384))
-    assert cut.lengths.max() <= 16384
-    other = Machine([table], replace(point, max_read=16384), Flash("none"))
-    read = [other.gather(0, rule, np.float32(row), t).bytes_read for t, row in enumerate(tokens)]
-    assert cut.bytes == pytest.approx(np.mean(read), rel=0.05)
 
 
 def ways(tables: int) -> list[Way]:

@@ -43,19 +43,24 @@ def coalesce(starts: Ints, size: int, gap: int, max_read: int, most: int) -> Run
     firsts = np.flatnonzero(fresh)
     lasts = np.append(firsts, len(starts))[1:] - 1
     if np.any(ends[lasts] - begins[firsts] > max_read):
-        firsts, lasts = _cut(begins, ends, firsts, lasts, max_read)
+        firsts, lasts = cut(begins, ends, firsts, lasts, max_read)
     return Runs(np.stack([begins[firsts], ends[lasts] - begins[firsts]], axis=1), firsts)
 
 
-def _cut(begins: Ints, ends: Ints, firsts: Ints, lasts: Ints, max_read: int) -> tuple[Ints, Ints]:
-    """First and last records of the runs, none longer than max_read with more than one record."""
+def cut(begins: Ints, ends: Ints, firsts: Ints, lasts: Ints, max_read: int) -> tuple[Ints, Ints]:
+    """First and last records of the runs, none longer than max_read with more than one record.
+
+    begins, ends  of each record's pages; `firsts`, `lasts`: records of the runs before
+    """
     found: list[tuple[int, int]] = []
     for start, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
         while ends[last] - begins[start] > max_read and start < last:
-            reached = np.searchsorted(ends[: last + 1], begins[start] + max_read, side="right")
-            end = max(start, int(reached) - 1)
+            reached = np.searchsorted(
+                ends[start : last + 1], begins[start] + max_read, side="right"
+            )
+            end = start + max(0, int(reached) - 1)
             found.append((start, end))
             start = end + 1
         found.append((start, last))
-    cut = np.array(found, np.int64).reshape(-1, 2)
-    return cut[:, 0], cut[:, 1]
+    runs = np.array(found, np.int64).reshape(-1, 2)
+    return runs[:, 0], runs[:, 1]

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.offload.coalesce import cut
 from toolkit.offload.policies import Ints
 from toolkit.offload.prediction.reads import Reads
 from toolkit.plan.schema import PAGE, Point, Table
@@ -42,10 +43,14 @@ class Replayed:
         begins, ends = starts // PAGE * PAGE, -(-(starts + self.table.bytes) // PAGE) * PAGE
         firsts = _firsts(tokens, begins, ends, point)
         lasts = np.append(firsts[1:], len(records)) - 1
-        straddles = PAGE if self.table.stride % PAGE else 0
-        lengths, counts = _cut(ends[lasts] - begins[firsts], point.max_read, straddles)
+        lengths = ends[lasts] - begins[firsts]
+        long = lengths > point.max_read
+        if long.any():
+            pieces = cut(begins, ends, firsts[long], lasts[long], point.max_read)
+            lengths = np.append(lengths[~long], ends[pieces[1]] - begins[pieces[0]])
+        each, counts = np.unique(lengths, return_counts=True)
         share = 1 / len(self.selected)
-        return Reads(len(records) * share, lengths, counts * share)
+        return Reads(len(records) * share, each.astype(np.float64), share * counts.astype(float))
 
     @cached_property
     def _pairs(self) -> tuple[Ints, Ints]:
@@ -63,20 +68,3 @@ def _firsts(tokens: Ints, begins: Ints, ends: Ints, point: Point) -> Ints:
     fresh = another | (of_token % point.cluster == 0)
     fresh[1:] |= begins[1:] - ends[:-1] > point.gap
     return np.flatnonzero(fresh)
-
-
-def _cut(lengths: Ints, most: int, again: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each length once, and how many reads have it; one that is too long is whole ones and a rest.
-
-    The machine cuts at records, which makes pieces a little shorter than the most.
-
-    again  bytes that are read twice at a cut: the page that a record begins in
-    """
-    cuts = -(-lengths // most) - 1
-    whole, rest = np.divmod(lengths + again * cuts, most)
-    found = np.append(rest[rest > 0], most)
-    sizes, counts = np.unique(found, return_counts=True)
-    many = counts.astype(np.float64)
-    many[np.searchsorted(sizes, most)] += whole.sum() - 1
-    kept = many > 0
-    return sizes[kept].astype(np.float64), many[kept]
