@@ -12,6 +12,7 @@ from opencl_kernels.device_class import is_cpu_class
 from toolkit.bench.conditions import Watch, shell_of
 from toolkit.bench.conditions import lines as state_lines
 from toolkit.bench.flash.curve import curve
+from toolkit.bench.flash.ladder import ladder as climb
 from toolkit.bench.flash.reads import flash_figures, flash_lines
 from toolkit.bench.kv_copies import kv_copy_bytes
 from toolkit.bench.load import compiling_into, empty_cache, load_twice
@@ -49,6 +50,8 @@ def bench(
     cool_to: float | None = None,
     ui: bool = False,
     memory: str | Sequence[str] | None = None,
+    ladder: str | None = None,
+    dense: Path | None = None,
     progress: Callable[..., None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -59,11 +62,16 @@ def bench(
     trace          a file for the timeline of a prefill and some decode steps
     cool_to        wait before each repeat until the device's skin is at most this warm, in °C
     memory         of plans with weights in flash: a budget, or several of them for a curve
+    ladder         lif: what each idea of LLM in a flash is worth, in place of all else
+    dense          of the ladder: the same model, compiled without a budget
     ui             also run beside a client that draws every 16 ms, and tell how long it waits
     """
     tell = progress or (lambda *_: None)
+    wanted = partial(_prompts, lengths=prompt_tokens, new_tokens=new_tokens)
+    if ladder:
+        budget = None if memory is None else str(memory)
+        return climb(plan_path, wanted, new_tokens, repeats, budget, dense, tell, on=on, **options)
     if isinstance(memory, (list, tuple)):
-        wanted = partial(_prompts, lengths=prompt_tokens, new_tokens=new_tokens)
         return curve(plan_path, memory, wanted, new_tokens, repeats, on, tell=tell, **options)
     options |= {} if memory is None else {"memory": memory}
     if trace:

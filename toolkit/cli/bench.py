@@ -31,6 +31,8 @@ from toolkit.progress import PROGRESS
 @click.option("--cool-to", type=float, metavar="°C", help="Cool down to this before each repeat.")
 @click.option("--ui", is_flag=True, help="Also beside a client that draws every 16 ms: its waits.")
 @flash_options("As with run; of several, a curve.", "BYTES|PERCENT,…")
+@click.option("--ladder", type=click.Choice(["lif"]), help="LLM in a flash, idea by idea.")
+@click.option("--dense", type=PlanPath(), help="--ladder: the same model without a budget.")
 @ON
 @click.option("--kernels", is_flag=True, help="Measure every kernel of this device instead.")
 @click.option("--kernel", metavar="NAME", multiple=True, help="--kernels: this one.")
@@ -80,6 +82,10 @@ def bench(
         check_report(page)
     if options["ui"] and (kernels or options.get("serial") == "all"):
         raise click.UsageError("--ui goes with a PLAN and one device.")
+    if options["dense"] and not options["ladder"]:
+        raise click.UsageError("--dense goes with --ladder.")
+    if options["ladder"]:
+        return _bench_ladder(plan, as_json, page, options)
     if isinstance(options.get("memory"), list):
         return _bench_curve(plan, as_json, page, options)
     if plan and options.get("serial") == "all":
@@ -97,6 +103,20 @@ def bench(
     _bench_kernels(kernel, case, roofline, save, as_json)
 
 
+def _bench_ladder(
+    plan: Path | None, as_json: bool, page: Path | None, options: dict[str, Any]
+) -> None:
+    from toolkit.bench.flash.ladder import lines
+    from toolkit.bench.plan_bench import bench as run
+
+    others = [page, *(options.pop(name) for name in ("compare", "trace", "cool_to", "ui"))]
+    several = isinstance(options.get("memory"), list)
+    if plan is None or several or any(others) or options["on"] != "runner":
+        raise click.UsageError("--ladder goes with a PLAN, --flash, one --memory and --dense.")
+    figures = run(plan, progress=PROGRESS, **options)
+    report(figures, lambda: lines(figures), as_json)
+
+
 def _bench_curve(
     plan: Path | None, as_json: bool, page: Path | None, options: dict[str, Any]
 ) -> None:
@@ -105,6 +125,7 @@ def _bench_curve(
     from toolkit.bench.plan_bench import bench as run
 
     others = [options.pop(name) for name in ("compare", "trace", "cool_to", "ui")]
+    others += [options.pop(name) for name in ("ladder", "dense")]
     if plan is None or any(others) or options.get("serial") == "all":
         raise click.UsageError("Several --memory go with a PLAN, one device, --flash and --report.")
     figures = run(plan, progress=PROGRESS, **options)

@@ -1,0 +1,207 @@
+"""The rungs of LLM in a flash, by the toy with two tables: bytes and seconds by arithmetic."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from flash_toy import RECORD, STRIDES, F, FlashToy
+from toy import Toy
+
+from toolkit.bench.flash.ladder import lines
+from toolkit.bench.flash.replay import replay, steps_of
+from toolkit.bench.flash.rungs import Replays, coalescing, summed
+from toolkit.bench.plan_bench import bench
+from toolkit.cli.commands import cli
+from toolkit.errors import PocketError
+from toolkit.executors.open import open_executor
+from toolkit.offload.flash_model import Flash, flash
+from toolkit.offload.points import choose_point
+from toolkit.plan.figures import weight_bytes
+from toolkit.plan.load import load_plan
+from toolkit.plan.schema import PAGE, Plan, Point
+
+PROMPT, NEW, BUDGET = [3, 1, 4, 1, 5], 6, 99_000
+ALPHA, BETA = 1e-3, 1e6
+MODEL = Flash("one", ALPHA, BETA)
+PART, RECORDS = RECORD.part_bytes, 2 * F * RECORD.nbytes
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> FlashToy:
+    toy = FlashToy(tmp_path_factory.mktemp("ladder") / "flash toy")
+    toy.plan["points"] = toy.plan["points"][:1]  # as compile writes them
+    toy.plan["points"][0] |= {"policy": "static", "slots": [11, 9], "pinned": [11, 9]}
+    toy.save_json()
+    return toy
+
+
+@pytest.fixture
+def plan(toy: FlashToy) -> Plan:
+    return load_plan(toy.folder)
+
+
+@pytest.fixture
+def point(plan: Plan) -> Point:
+    return replace(choose_point(plan, BUDGET), gap=0)
+
+
+def steps() -> list[list[np.ndarray]]:
+    """A prefill, and two tokens: what each gather of the plan selects."""
+    every = np.arange(F)
+    return [[every, every], [np.array([2, 30, 31]), every[:1]], [np.array([60]), every[:0]]]
+
+
+def test_each_rung_reads_what_arithmetic_says(plan: Plan, point: Point) -> None:
+    """Of the tokens records 2 and 0 are pinned; parts of 30 and 31 begin and end in some pages."""
+    point = replace(point, slots=(11, 9), pinned=(11, 9))
+    replays = Replays(plan, point, MODEL, steps(), 2)
+    rows = summed(replays, 1_000_000, [0.5, 0.75, 1.0], [0.25])
+    naive, hybrid, predictor, cache, bundle = rows
+    assert [row["rung"] for row in rows] == ["naive", "hybrid", "predictor", "cache", "bundle"]
+    assert naive["flash_bytes_per_token"] == 1_000_000 and naive["memory"] == 0
+    assert naive["io_s"] == ALPHA + 1_000_000 / BETA and naive["compute_s"] == 0.75
+    assert naive["seconds"] == naive["io_s"] + 0.75 and naive["spread"] == 0.5 / naive["seconds"]
+    rest = RECORDS - 20 * RECORD.nbytes
+    assert hybrid["flash_bytes_per_token"] == rest and hybrid["memory"] == point.memory
+    assert predictor["memory"] == point.memory - 20 * RECORD.nbytes
+
+    def pages(size: int, *records: int) -> list[int]:
+        """Bytes of a read of each; neighbours share theirs, as their pages are side by side."""
+        runs: list[list[int]] = []
+        for each in records:
+            begin, end = each * size // PAGE, -(-(each + 1) * size // PAGE)
+            if runs and begin <= runs[-1][1]:
+                runs[-1][1] = end
+            else:
+                runs.append([begin, end])
+        return [PAGE * (end - begin) for begin, end in runs]
+
+    parts = pages(PART, 2, 30, 31) + pages(PART, 60)  # of the first table; of the second one: 0
+    check(predictor, 2 * (parts + pages(PART, 0)))
+    check(cache, 2 * (pages(PART, 30, 31) + pages(PART, 60)))
+    check(bundle, pages(STRIDES[0], 30, 31) + pages(STRIDES[0], 60))
+    assert bundle["compute_s"] == 0.25 and bundle["io"] == "profile"
+
+
+def check(row: dict[str, Any], reads: list[int]) -> None:
+    """Of two tokens."""
+    assert row["reads_per_token"] == len(reads) / 2
+    assert row["flash_bytes_per_token"] == sum(reads) / 2
+    assert row["read_sizes"] == {str(size): reads.count(size) for size in sorted(set(reads))}
+    assert row["io_s"] == pytest.approx((ALPHA * len(reads) + sum(reads) / BETA) / 2)
+
+
+def test_joined_reads_are_fewer_and_larger(plan: Plan, point: Point) -> None:
+    point = replace(point, gap=2 * PAGE, max_read=8 * PAGE)
+    few = [[np.arange(F), np.arange(F)], [np.array([2, 60]), np.array([1, 3, 40])]]
+    rows = coalescing(Replays(plan, point, MODEL, few, 1))
+    assert [(row["kept"], row["gap"]) for row in rows] == [
+        (kept, gap) for kept in (False, True) for gap in (0, 2 * PAGE)
+    ]
+    apart, joined = rows[:2]
+    assert joined["reads_per_token"] < apart["reads_per_token"]
+    assert joined["flash_bytes_per_token"] > apart["flash_bytes_per_token"]
+
+
+@pytest.mark.parametrize("policy", ["static", "lfu", "window"])
+def test_a_replay_reads_what_the_runner_read(
+    toy: FlashToy, plan: Plan, tmp_path: Path, policy: str
+) -> None:
+    """Every read of every token, whatever the policy; the host's trace is the runner's."""
+    first = plan.points[0]
+    pinned = first.slots if policy == "static" else (3, 9)
+    changed = replace(plan, points=(replace(first, policy=policy, pinned=pinned),))
+    toy_plan = json.loads((toy.folder / "plan.json").read_text())
+    toy_plan["points"][0] |= {"policy": policy, "pinned": [*pinned]}
+    folder = tmp_path / "plan"
+    folder.symlink_to(toy.folder) if policy == "static" else _copy(toy, folder, toy_plan)
+    executor = open_executor(folder, "host", memory=BUDGET, trace=tmp_path / "trace")
+    token = executor.prefill(PROMPT, 0)
+    assert len(list(executor.decode(token, len(PROMPT), NEW, ()))) == NEW
+    executor.close()
+    traced = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
+    decoding = [line for line in traced if line["t"] >= traced[-1]["t"] - NEW + 1]
+    found = steps_of(tmp_path / "trace")
+    reads = replay(changed, choose_point(changed, BUDGET), flash("ufs31"), found, NEW)
+    assert reads.bytes == sum(line["read"] for line in decoding) > 0
+    assert reads.count == sum(len(line["runs"]) for line in decoding)
+    assert sum(size * n for size, n in reads.sizes.items()) == reads.bytes
+
+
+def _copy(toy: FlashToy, folder: Path, plan: dict[str, Any]) -> None:
+    folder.mkdir()
+    for each in toy.folder.iterdir():
+        if each.name != "plan.json":
+            (folder / each.name).symlink_to(each)
+    (folder / "plan.json").write_text(json.dumps(plan))
+
+
+def test_a_ladder(toy: FlashToy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rungs; the last one reads what the last but one does. However late the imitation is."""
+    monkeypatch.setattr("toolkit.offload.counts.MOST_LATE", 1e9)
+    figures = bench(
+        toy.folder, len(PROMPT), NEW, 2, memory=str(BUDGET), ladder="lif", flash="ufs21"
+    )
+    rows = {row["rung"]: row for row in figures["ladder"]}
+    assert [*rows] == ["naive", "hybrid", "predictor", "cache", "bundle", "overlap"]
+    assert figures["ids_equal"] is True and figures["memory"] <= BUDGET
+    assert rows["naive"]["flash_bytes_per_token"] == weight_bytes(load_plan(toy.folder)) + RECORDS
+    for key in ("flash_bytes_per_token", "reads_per_token"):
+        assert rows["overlap"][key] == rows["bundle"][key] > 0
+    assert {row["io"] for row in figures["ladder"][:-1]} == {"profile"}
+    assert rows["overlap"]["io"] == "imitated" and rows["overlap"]["seconds"] > 0
+    ratio = rows["hybrid"]["seconds"] / rows["overlap"]["seconds"]
+    assert figures["over_hybrid"] == pytest.approx(ratio)
+    text = "\n".join(lines(figures))
+    assert "ufs21 imitated, late" in text and "the same ids" in text and "naive" in text
+    json.dumps(figures)
+
+
+def test_a_dense_plan_computes_all_neurons(
+    toy: FlashToy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolkit.offload.counts.MOST_LATE", 1e9)
+    dense = Toy(tmp_path / "dense")
+    options: dict[str, Any] = {"ladder": "lif", "flash": "ufs21", "dense": dense.folder}
+    figures = bench(toy.folder, len(PROMPT), NEW, 1, memory=str(BUDGET), **options)
+    whole = weight_bytes(load_plan(dense.folder))
+    assert figures["ladder"][0]["flash_bytes_per_token"] == whole and figures["dense"] == "dense"
+
+
+def test_plans_and_options_without_a_ladder(toy: FlashToy, tmp_path: Path) -> None:
+    dense = Toy(tmp_path / "dense").folder
+    for folder, options, because in (
+        (dense, {"flash": "m1max"}, "no weights in flash"),
+        (toy.folder, {}, "profile of a flash"),
+    ):
+        with pytest.raises(PocketError, match="--ladder has no rungs here") as told:
+            bench(folder, ladder="lif", **options)
+        assert because in str(told.value.because)
+    for gather in (step for step in toy.plan["phases"][1]["steps"] if step["kind"] == "gather"):
+        gather["select"] = {"by": "all", "gamma": 1.0}
+    edited = tmp_path / "all"
+    _copy(toy, edited, toy.plan)
+    with pytest.raises(PocketError, match="no rungs") as told:
+        bench(edited, ladder="lif", flash="m1max")
+    assert "no neurons by a threshold" in str(told.value.because)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--ladder", "lif", "--memory", "50%,60%", "--flash", "m1max"),
+        ("--ladder", "lif", "--on", "host", "--flash", "m1max"),
+        ("--ladder", "lif", "--compare", "onnxruntime"),
+        ("--ladder", "five"),
+    ],
+)
+def test_options_that_do_not_go_together(toy: FlashToy, words: tuple[str, ...]) -> None:
+    for given in (words, ("--dense", str(toy.folder))):
+        done = CliRunner().invoke(cli, ["bench", str(toy.folder), *given])
+        assert done.exit_code == 2 and "--ladder" in done.output

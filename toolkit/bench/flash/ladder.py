@@ -1,0 +1,169 @@
+"""`bench --ladder`: what each idea of LLM in a flash is worth, by runs that take turns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from toolkit.bench.flash.reads import flash_figures
+from toolkit.bench.flash.replay import Steps, steps_of
+from toolkit.bench.flash.rungs import (
+    Replays,
+    coalescing,
+    coalescing_lines,
+    run_row,
+    rung_lines,
+    summed,
+)
+from toolkit.bench.trials import Ours, Trial, run_trial, run_trials
+from toolkit.errors import PocketError
+from toolkit.executors.open import open_executor
+from toolkit.offload.flash_model import flash as flash_named
+from toolkit.offload.points import choose_point, memory_of, slot_bytes
+from toolkit.paths import PLAN_FILE
+from toolkit.plan.figures import weight_bytes
+from toolkit.plan.load import load_plan
+from toolkit.plan.phase_choice import token_phase
+from toolkit.plan.schema import Plan
+from toolkit.plan.text import to_json
+from toolkit.tables import size
+
+LOWEST = float(np.finfo(np.float32).min)  # a threshold that every neuron is above
+EVERY, CHOSEN, RUN = "all neurons", "chosen neurons", "run"  # who takes turns
+
+
+def ladder(
+    plan_path: Path,
+    prompts_of: Callable[..., list[list[int]]],
+    new_tokens: int,
+    repeats: int,
+    memory: str | None = None,
+    dense: Path | None = None,
+    tell: Callable[..., None] = lambda *_: None,
+    flash: str | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Keys as in `pocketcl bench --ladder lif --json`: `ladder`, a row for each rung (rungs.py).
+
+    prompts_of  of the loaded plan: decoding follows the last one
+    dense       the same model without --memory: it computes all neurons in place of the plan
+
+    Raises PocketError where the plan selects no neurons by numbers, or the imitation was late.
+    """
+    plan = load_plan(plan_path, note=lambda _: None)
+    model = flash_named(_flash_of(plan, flash))
+    point, prompt = choose_point(plan, memory_of(plan, memory)), prompts_of(plan)[-1]
+    options |= {"memory": memory, "flash": flash}
+    tell("which records are needed")
+    steps = _needed(plan_path, prompt, new_tokens, options)
+    with ExitStack() as opened:
+        ours = _contestants(opened, plan_path, plan, dense, options)
+        trials = run_trials(list(ours.values()), [prompt], new_tokens, repeats, tell)
+        found = {name: each[-1] for name, each in trials.items()}
+        measured = flash_figures(ours[RUN], found[RUN], flash)
+        device, stats = ours[RUN].executor.device.label, ours[RUN].executor.stats()
+    replays = Replays(plan, point, model, steps, new_tokens)
+    seconds = {name: [trial.decode_s or 0.0 for trial in each] for name, each in found.items()}
+    rows = summed(replays, _weights(plan, dense), seconds[EVERY], seconds[CHOSEN])
+    rows.append(run_row(point, measured, seconds[RUN]))
+    return {
+        **{"device": device, "flash": flash, "late_share": measured["flash"]["late_share"]},
+        **{"memory": point.memory, "peak_rss_bytes": stats.get("peak_rss_bytes")},
+        **{"policy": point.policy, "dense": dense and dense.name},
+        **{"new_tokens": new_tokens, "repeats": repeats},
+        "ids_equal": _same_ids(found[CHOSEN] + found[RUN]),
+        "ladder": rows,
+        "over_naive": rows[0]["seconds"] / rows[-1]["seconds"],
+        "over_hybrid": rows[1]["seconds"] / rows[-1]["seconds"],
+        "coalescing": coalescing(replays),
+    }
+
+
+def _flash_of(plan: Plan, flash: str | None) -> str:
+    """The profile, of a plan that has rungs."""
+    decode = token_phase(plan)
+    rules = {gather.select.by for gather in decode.gathers()} if decode else set()
+    if not plan.tables:
+        because = "the plan has no weights in flash: all of it lies in memory"
+        hint = "compile the model with --memory"
+    elif "above" not in rules or rules - {"above", "all"}:
+        because = "a token of this plan selects no neurons by a threshold"
+        hint = "pocketcl calibrate the model, then compile it with --calibration"
+    elif flash is None:
+        because = "what reads take is told by the profile of a flash"
+        hint = "--flash m1max, or another one"
+    else:
+        return flash
+    raise PocketError("--ladder has no rungs here", because, hint)
+
+
+def _contestants(
+    opened: ExitStack, path: Path, plan: Plan, dense: Path | None, options: Mapping[str, Any]
+) -> dict[str, Ours]:
+    resident = {**options, "memory": "100%", "flash": None}
+    if dense:
+        every = (dense, {**options, "memory": None, "flash": None})
+    else:
+        folder = Path(opened.enter_context(TemporaryDirectory()))
+        every = (_unchosen(folder, path, plan), resident)
+    found = {}
+    for name, where, how in ((EVERY, *every), (CHOSEN, path, resident), (RUN, path, options)):
+        executor = open_executor(where, **how)
+        opened.callback(executor.close)
+        found[name] = Ours(executor)
+        found[name].name = name
+    return found
+
+
+def _unchosen(folder: Path, path: Path, plan: Plan) -> Path:
+    """The plan with thresholds that every neuron is above; its files are links."""
+    points = tuple(replace(p, select=(LOWEST,) * len(p.select)) for p in plan.points)
+    for entry in plan.files:
+        (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
+        os.symlink((path / entry.path).absolute(), folder / entry.path)
+    (folder / PLAN_FILE).write_text(to_json(replace(plan, points=points)), encoding="utf-8")
+    return folder
+
+
+def _needed(path: Path, prompt: Sequence[int], count: int, options: Mapping[str, Any]) -> Steps:
+    """Which records the gathers of a run select."""
+    with TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace"
+        executor = open_executor(path, **options, trace=trace)
+        try:
+            run_trial(Ours(executor), prompt, count)
+        finally:
+            executor.close()
+        return steps_of(trace)
+
+
+def _weights(plan: Plan, dense: Path | None) -> int:
+    """Bytes of all weights, wherever they lie."""
+    if dense:
+        return weight_bytes(load_plan(dense))
+    return weight_bytes(plan) + slot_bytes(plan, [each.count for each in plan.tables])
+
+
+def _same_ids(trials: Sequence[Trial]) -> bool:
+    return len({trial.ids for trial in trials}) == 1
+
+
+def lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """The rungs, what the last one is worth, and what joining reads is."""
+    late = f"{figures['flash']} imitated, late {figures['late_share']:.1%}"
+    often = f"{figures['repeats']} repeats of {figures['new_tokens']} tokens"
+    yield f"{figures['device']}, {often}, flash {late}"
+    yield from rung_lines(figures["ladder"])
+    ratios = f"{figures['over_naive']:.2f} x naive, {figures['over_hybrid']:.2f} x hybrid"
+    same = "the same ids as" if figures["ids_equal"] else "ids differ from those"
+    yield f"{ratios}; {same} with all records in memory"
+    if figures["peak_rss_bytes"]:
+        yield f"peak memory {size(figures['peak_rss_bytes'])}"
+    yield from coalescing_lines(figures["coalescing"])
