@@ -45,7 +45,10 @@ def curve(
             trials = run_trials([ours], [prompt], new_tokens, repeats, tell)[ours.name][-1]
             ids.update(trial.ids for trial in trials)
             row |= {"peak_rss_bytes": executor.stats().get("peak_rss_bytes")}
-            row |= {"ids": list(trials[-1].ids), **flash_figures(ours, trials, flash)}
+            row |= {
+                "ids": list(trials[-1].ids),
+                **flash_figures(ours, trials, flash, prefills=False),
+            }
             decoded = figures_of([trial.decode_s or 0.0 for trial in trials])
             row |= {"decode_tokens_per_s": decoded["tokens_per_s"], "spread": decoded["spread"]}
         except PocketError as error:

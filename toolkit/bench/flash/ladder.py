@@ -67,7 +67,7 @@ def ladder(
         ours = _contestants(opened, plan_path, plan, dense, options)
         trials = run_trials(list(ours.values()), [prompt], new_tokens, repeats, tell)
         found = {name: each[-1] for name, each in trials.items()}
-        measured = flash_figures(ours[RUN], found[RUN], flash)
+        measured = flash_figures(ours[RUN], found[RUN], flash, prefills=False)
         device, stats = ours[RUN].executor.device.label, ours[RUN].executor.stats()
     replays = Replays(plan, point, model, steps, new_tokens)
     seconds = {name: [trial.decode_s or 0.0 for trial in each] for name, each in found.items()}

@@ -24,24 +24,30 @@ KEYS = (
 )
 
 
-def flash_figures(ours: Ours, trials: Sequence[Trial], flash: str | None) -> dict[str, Any]:
+def flash_figures(
+    ours: Ours, trials: Sequence[Trial], flash: str | None, prefills: bool = True
+) -> dict[str, Any]:
     """Keys of `pocketcl bench --json`, of the timed trials; None each where nothing is in flash.
 
-    trials  those after the last prompt, with decoding
-    flash   the profile that was imitated
+    trials    those after the last prompt, with decoding
+    flash     the profile that was imitated
+    prefills  False: their figures are not told, so that they may be late
 
     Raises PocketError where the imitation was late.
     """
     if not ours.executor.plan.tables:
         return {"flash": None, **dict.fromkeys(KEYS), "flash_prefill": None}
     timed = ours.reads[-len(trials) :]
-    whole = reduce(add, (part for each in timed for part in each), Counts())
+    told = (part for each in timed for part in (each if prefills else each[1:]))
+    whole = reduce(add, told, Counts())
     if late := too_late(flash, whole):
         raise late
     return {
         "flash": flash_facts(ours.executor.stats(), flash, whole),
         **_by_token([each[1] for each in timed if len(each) > 1], trials),
-        "flash_prefill": _of_prefill([each[0] for each in timed], trials, flash),
+        "flash_prefill": _of_prefill([each[0] for each in timed], trials, flash)
+        if prefills
+        else None,
     }
 
 
