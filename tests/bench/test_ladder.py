@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from flash_toy import RECORD, STRIDES, F, FlashToy
 from toy import Toy
 
-from toolkit.bench.flash.ladder import lines
+from toolkit.bench.flash.ladder_lines import lines
 from toolkit.bench.flash.replay import replay, steps_of
 from toolkit.bench.flash.rungs import Replays, coalescing, summed
 from toolkit.bench.plan_bench import bench

@@ -106,7 +106,7 @@ def bench(
 def _bench_ladder(
     plan: Path | None, as_json: bool, page: Path | None, options: dict[str, Any]
 ) -> None:
-    from toolkit.bench.flash.ladder import lines
+    from toolkit.bench.flash.ladder_lines import lines
     from toolkit.bench.plan_bench import bench as run
 
     others = [page, *(options.pop(name) for name in ("compare", "trace", "cool_to", "ui"))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +14,7 @@ import numpy as np
 
 from toolkit.bench.flash.reads import flash_figures
 from toolkit.bench.flash.replay import Steps, steps_of
-from toolkit.bench.flash.rungs import (
-    Replays,
-    coalescing,
-    coalescing_lines,
-    run_row,
-    rung_lines,
-    summed,
-)
+from toolkit.bench.flash.rungs import Replays, coalescing, run_row, summed
 from toolkit.bench.trials import Ours, Trial, run_trial, run_trials
 from toolkit.errors import PocketError
 from toolkit.executors.open import open_executor
@@ -33,7 +26,6 @@ from toolkit.plan.load import load_plan
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan
 from toolkit.plan.text import to_json
-from toolkit.tables import size
 
 LOWEST = float(np.finfo(np.float32).min)  # a threshold that every neuron is above
 EVERY, CHOSEN, RUN = "all neurons", "chosen neurons", "run"  # who takes turns
@@ -93,7 +85,7 @@ def _flash_of(plan: Plan, flash: str | None) -> str:
     if not plan.tables:
         because = "the plan has no weights in flash: all of it lies in memory"
         hint = "compile the model with --memory"
-    elif "above" not in rules or rules - {"above", "all"}:
+    elif "above" not in rules or rules - {"above", "all", "ids"}:
         because = "a token of this plan selects no neurons by a threshold"
         hint = "pocketcl calibrate the model, then compile it with --calibration"
     elif flash is None:
@@ -124,7 +116,11 @@ def _contestants(
 
 def _unchosen(folder: Path, path: Path, plan: Plan) -> Path:
     """The plan with thresholds that every neuron is above; its files are links."""
-    points = tuple(replace(p, select=(LOWEST,) * len(p.select)) for p in plan.points)
+    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
+    above = [gather.select.by == "above" for gather in gathers]
+    numbers = (np.where(above, LOWEST, point.select).tolist() for point in plan.points)
+    pairs = zip(plan.points, numbers, strict=True)
+    points = tuple(replace(point, select=tuple(each)) for point, each in pairs)
     for entry in plan.files:
         (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
         os.symlink((path / entry.path).absolute(), folder / entry.path)
@@ -153,17 +149,3 @@ def _weights(plan: Plan, dense: Path | None) -> int:
 
 def _same_ids(trials: Sequence[Trial]) -> bool:
     return len({trial.ids for trial in trials}) == 1
-
-
-def lines(figures: Mapping[str, Any]) -> Iterator[str]:
-    """The rungs, what the last one is worth, and what joining reads is."""
-    late = f"{figures['flash']} imitated, late {figures['late_share']:.1%}"
-    often = f"{figures['repeats']} repeats of {figures['new_tokens']} tokens"
-    yield f"{figures['device']}, {often}, flash {late}"
-    yield from rung_lines(figures["ladder"])
-    ratios = f"{figures['over_naive']:.2f} x naive, {figures['over_hybrid']:.2f} x hybrid"
-    same = "the same ids as" if figures["ids_equal"] else "ids differ from those"
-    yield f"{ratios}; {same} with all records in memory"
-    if figures["peak_rss_bytes"]:
-        yield f"peak memory {size(figures['peak_rss_bytes'])}"
-    yield from coalescing_lines(figures["coalescing"])

@@ -15,7 +15,7 @@ one is a run whose reads imitate the flash.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -23,8 +23,8 @@ from toolkit.bench.flash.replay import Reads, Steps, replay
 from toolkit.bench.trials import spread
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.points import slot_bytes
+from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan, Point
-from toolkit.tables import size, table
 
 Row: TypeAlias = dict[str, Any]
 Seconds: TypeAlias = Sequence[float]  # of a token, one for each repeat
@@ -60,8 +60,7 @@ def summed(replays: Replays, whole: int, every: Seconds, chosen: Seconds) -> lis
     every, chosen  seconds that computing takes of all neurons, and of those that are selected
     """
     plan, point = replays.plan, replays.point
-    held = slot_bytes(plan, point.slots)
-    rest = slot_bytes(plan, [each.count for each in plan.tables]) - held
+    held, rest = slot_bytes(plan, point.slots), _rest(plan, point)
     bare, full = point.memory - held, point.memory
     return [
         _row("naive", 0, _streamed(replays.flash, whole), every),
@@ -70,6 +69,15 @@ def summed(replays: Replays, whole: int, every: Seconds, chosen: Seconds) -> lis
         _row("cache", full, replays.reads(kept=True, bundled=False), chosen),
         _row("bundle", full, replays.reads(kept=True), chosen),
     ]
+
+
+def _rest(plan: Plan, point: Point) -> int:
+    """Bytes of records that a token needs and memory doesn't have; of rows by ids, of each one."""
+    decode = token_phase(plan)
+    rules = {gather.table: gather.select for gather in (decode.gathers() if decode else [])}
+    missing = {i: plan.tables[i].count - point.slots[i] for i in rules}
+    ids = {i: min(rule.k, missing[i]) for i, rule in rules.items() if rule.by == "ids"}
+    return sum(n * plan.tables[i].bytes for i, n in (missing | ids).items())
 
 
 def run_row(point: Point, measured: Mapping[str, Any], seconds: Seconds) -> Row:
@@ -110,45 +118,3 @@ def _row(name: str, memory: int, reads: Reads, computing: Seconds) -> Row:
 def _rate(seconds: Seconds) -> Row:
     middle = statistics.median(seconds)
     return {"seconds": middle, "tokens_per_s": 1 / middle, "spread": spread(seconds)}
-
-
-def rung_lines(rows: Sequence[Row]) -> list[str]:
-    """A table, one row for each rung."""
-    head = ("rung", "memory", "read a token", "reads", "I/O", "compute", "token", "tokens/s", "")
-    return table([(*head, "I/O by"), *map(_line, rows)])
-
-
-def _line(row: Row) -> tuple[str, ...]:
-    parts = (row["io_s"], row["compute_s"], row["seconds"])
-    return (
-        row["rung"],
-        size(row["memory"]),
-        size(int(row["flash_bytes_per_token"])),
-        f"{row['reads_per_token']:,.0f}",
-        *("" if each is None else f"{1e3 * each:.1f} ms" for each in parts),
-        f"{row['tokens_per_s']:,.1f}",
-        f"± {row['spread'] / 2:.0%}",
-        row["io"],
-    )
-
-
-def coalescing_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """What joining reads brings, and how large they are then."""
-    for few, more in zip(rows[::2], rows[1::2], strict=True):
-        kept = "with records in memory" if few["kept"] else "with none in memory"
-        share = f"{more['io_s'] / few['io_s']:.2f} of the time" if few["io_s"] else "nothing read"
-        yield f"{kept}, reads up to {more['gap'] // 1024} KB apart joined: {share}"
-        for row in (few, more):
-            nbytes = size(int(row["flash_bytes_per_token"]))
-            read = f"{row['reads_per_token']:,.0f} reads, {nbytes}, {1e3 * row['io_s']:.1f} ms"
-            yield f"  gap {row['gap'] // 1024:>3} KB  {read}: {_sizes(row)}"
-
-
-def _sizes(row: Row) -> str:
-    """A histogram by powers of two: 4 KB 61 %, 8 KB 20 %."""
-    total, found = sum(row["read_sizes"].values()), dict[int, int]()
-    for nbytes, count in row["read_sizes"].items():
-        bin_ = 1 << (int(nbytes) - 1).bit_length()
-        found[bin_] = found.get(bin_, 0) + count
-    shares = (f"≤ {at // 1024} KB {n / total:.0%}" for at, n in sorted(found.items()))
-    return ", ".join(shares)
