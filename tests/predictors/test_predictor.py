@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -94,6 +96,19 @@ def test_the_least_rank_that_predicts_well_is_taken() -> None:
     assert exact.outcome.predicted_over_true < found.outcome.predicted_over_true
     strict = predictor.fit(layer, most_predicted=exact.outcome.predicted_over_true)
     assert strict.rank > found.rank
+
+
+def test_the_rank_grows_while_a_token_takes_fewer_numbers() -> None:
+    """Of gates of rank 40: 16 is good enough; 32 is better where neurons cost much, 64 nowhere."""
+    F, D, ranks, chosen = 256, 128, (16, 32, 64), []
+    layer = some_layer(np.random.default_rng(6), D, F, 40, tokens=600)
+    density = {rank: predictor.fit(layer, ranks=(rank,)).outcome.density for rank in ranks}
+    for rows in (0, 30):
+        numbers = {r: r * (D + F) + density[r] * F * rows * D for r in ranks}
+        least = min(numbers, key=numbers.__getitem__)
+        assert predictor.fit(replace(layer, rows=rows), ranks=ranks).rank == least
+        chosen.append(least)
+    assert chosen == [16, 32]
 
 
 def test_a_rank_beyond_the_matrix_ends_the_search() -> None:

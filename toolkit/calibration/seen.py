@@ -60,7 +60,8 @@ class Statistics:
     def _predictor(self, recalls: Sequence[float]) -> Pointed:
         x, active = (np.concatenate(arrays) for arrays in zip(*self._kept, strict=True))
         weight, bias = self._neurons.deciding
-        fitted = predictor.fit(predictor.Layer(weight, bias, self._moment, x, active))
+        rows = 2 if self._neurons.gate is None else 3
+        fitted = predictor.fit(predictor.Layer(weight, bias, self._moment, x, active, rows))
         scores = fitted.scores(x)
         points = {recall: thresholds.threshold_for(scores, active, recall) for recall in recalls}
         uses = {recall: use_of(scores > np.float32(least)) for recall, least in points.items()}

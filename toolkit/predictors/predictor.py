@@ -52,6 +52,7 @@ class Layer:
     weight  [F, D] of the gate, or of up where there is none, and its bias [F]
     x       [M, D] inputs of some tokens, of which `moment` has at least as many
     active  bool [M, F]: what isn't zero
+    rows    of D numbers that a predicted neuron is computed from: three with a gate
     """
 
     weight: Array
@@ -59,6 +60,7 @@ class Layer:
     moment: SecondMoment
     x: Array
     active: Array
+    rows: int = 2
 
 
 def fit(
@@ -67,18 +69,30 @@ def fit(
     most_predicted: float = MOST_PREDICTED,
     ranks: Sequence[int] = RANKS,
 ) -> Predictor:
-    """The predictor of least rank that predicts at most so many times what is active.
+    """The predictor of least rank that predicts at most so many times what is active, or of a
+    greater one: the rank is doubled while a token takes fewer numbers in all, those of the
+    predictor and those of predicted neurons.
 
     Of the greatest rank, where none is as good: its `outcome` says what it does.
     """
-    root, found = layer.moment.root(), None
+    root, best = layer.moment.root(), None
     for rank in ranks:
         found = _of_rank(layer, whitened(layer.weight, root, rank), recall)
-        if found.outcome.predicted_over_true <= most_predicted or found.rank < rank:
-            return found
-    if found is None:
+        good = best and best.outcome.predicted_over_true <= most_predicted
+        if best and good and _numbers(layer, found) >= _numbers(layer, best):
+            break
+        best = found
+        if found.rank < rank:
+            break
+    if best is None:
         raise ValueError("no rank is given")
-    return found
+    return best
+
+
+def _numbers(layer: Layer, found: Predictor) -> float:
+    """That a token is computed from: of the predictor, and of the neurons that it predicts."""
+    F, D = layer.weight.shape
+    return found.rank * (F + D) + found.outcome.density * F * layer.rows * D
 
 
 def _of_rank(layer: Layer, factors: Factors, recall: float) -> Predictor:
