@@ -92,7 +92,7 @@ def fit(
 def _numbers(layer: Layer, found: Predictor) -> float:
     """That a token is computed from: of the predictor, and of the neurons that it predicts."""
     F, D = layer.weight.shape
-    return found.rank * (F + D) + found.outcome.density * F * layer.rows * D
+    return float(found.rank * (F + D) + found.outcome.density * F * layer.rows * D)
 
 
 def _of_rank(layer: Layer, factors: Factors, recall: float) -> Predictor:
