@@ -1,5 +1,6 @@
 #include "executor/executor.h"
 
+#include "base/failure.h"
 #include "base/json.h"
 #include "base/os.h"
 
@@ -51,6 +52,35 @@ int64_t Executor::dispatches(const Phase &phase) const {
     count += static_cast<int64_t>(inside.size());
   return count;
 }
+
+Gatherer &Executor::gatherer(const std::string &what) const {
+  if (Gatherer *const found = runner_.gatherer()) return *found;
+  throw Failure(what + " has no effect here",
+                "the plan has no weights in flash: all of it lies in memory",
+                "compile the model with --memory");
+}
+
+int64_t Executor::budget(int64_t bytes) {
+  Gatherer &tables = gatherer("a budget");
+  with_new_slots([&] { return tables.use(bytes); });
+  return tables.memory();
+}
+
+void Executor::govern(int64_t tokens) {
+  Gatherer *const tables = runner_.gatherer();
+  if (tables) with_new_slots([&] { return tables->govern(tokens); });
+}
+
+// Also where records can't be read for the point that is gone on with.
+template <class Change>
+void Executor::with_new_slots(const Change &change) try {
+  if (change()) runner_.forget_slots();
+} catch (...) {
+  runner_.forget_slots();
+  throw;
+}
+
+void Executor::imitate(const FlashModel &flash) { gatherer("a flash").imitate(flash); }
 
 std::string Executor::gathered() const {
   return runner_.gatherer() ? runner_.gatherer()->counts() : "";

@@ -60,6 +60,14 @@ class Executor {
   void start_halves() { runner_.start_halves(); }
   std::string take_halves() { return runner_.take_halves(); }
 
+  // Of a plan with tables, when no run is under way: what it may take of memory, in bytes, from here
+  // on. Answers what it takes. Throws Failure, and changes nothing, where it doesn't run in so little.
+  int64_t budget(int64_t bytes);
+
+  // Likewise, after so many tokens: it may go on with more of its weights in memory, or with fewer.
+  void govern(int64_t tokens);
+  void imitate(const FlashModel &flash);  // another one than until now
+
   bool gathers(const Phase &phase) const { return !runner_.bound(phase).gathered.empty(); }
   int64_t dispatches(const Phase &phase) const;
   int64_t buffer_bytes(size_t buffer) const { return memory_.buffer_bytes(buffer); }
@@ -67,6 +75,10 @@ class Executor {
   std::string gathered() const;  // see Gatherer::counts; empty where the plan has no tables
 
  private:
+  Gatherer &gatherer(const std::string &what) const;
+  template <class Change>
+  void with_new_slots(const Change &change);
+
   const Plan &plan_;
   Device &device_;
   const Memory &memory_;

@@ -238,6 +238,41 @@ void PhaseRunner::launch_carefully(BoundPhase &phase, BoundDispatch &dispatch,
   if (first) cl::check(cl::Finish(device_.queue(dispatch.queue)), "clFinish");
 }
 
+void PhaseRunner::forget_slots() {
+  slots_ = gatherer_->any_slots();
+  for (BoundPhase &bound : phases_) {
+    if (!bound.phase) continue;
+    if (fits_residence(bound)) forget_slots(bound);
+    else bind_anew(bound);
+  }
+}
+
+// An address alone doesn't tell a buffer: another one may have it now.
+void PhaseRunner::forget_slots(BoundPhase &bound) {
+  for (std::vector<BoundDispatch> &inside : bound.gathered)
+    for (BoundDispatch &dispatch : inside)
+      for (size_t i = 0; i < dispatch.args.size(); ++i)
+        if (dispatch.step->args[i].kind == Argument::Slots) dispatch.args[i] = nullptr;
+}
+
+// Whether the gathers that are ordinary dispatches are those whose tables lie in memory.
+bool PhaseRunner::fits_residence(const BoundPhase &bound) const {
+  return std::all_of(bound.phase->steps.begin(), bound.phase->steps.end(), [&](const Step &step) {
+    const auto is_its = [&](const BoundDispatch &each) { return each.within == step.gather.get(); };
+    return !step.gather ||
+           gatherer_->is_resident(*step.gather) ==
+               std::any_of(bound.dispatches.begin(), bound.dispatches.end(), is_its);
+  });
+}
+
+// Launched plainly from here on: other modes are tried at the start only, with states of their own.
+void PhaseRunner::bind_anew(BoundPhase &bound) {
+  const Phase &phase = *bound.phase;
+  bound = {};
+  bind(phase);
+  bound.modes.choose(LaunchMode::Plain, "its weights lie elsewhere than at the start");
+}
+
 // Its dispatches with each ticket and slots; carefully, where it is told what was `seen`.
 void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
                             const std::vector<int64_t> &symbols, Seen *seen) {

@@ -48,6 +48,7 @@ class PhaseRunner {
                          const std::vector<int64_t> &symbols);
 
   Gatherer *gatherer() const { return gatherer_; }
+  void forget_slots();  // buffers of records are others: what kernels were given is given anew
 
   void start_profile();        // of all that runs from here on, dispatch by dispatch, unrecorded
   std::string take_profile();  // waits for it; see Profile::json
@@ -61,6 +62,9 @@ class PhaseRunner {
   void bind_gather(const Step &step, BoundPhase &bound);
   void bind_resident(const Step &step, BoundPhase &bound);
   void hand_over(const GatherStep &gather);
+  void forget_slots(BoundPhase &bound);
+  bool fits_residence(const BoundPhase &bound) const;
+  void bind_anew(BoundPhase &bound);
   void set_arguments(const BoundPhase &bound, BoundDispatch &dispatch) const;
   cl::Memory memory_of(const Argument &argument, const BoundPhase &bound) const;
   void send_segments(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,

@@ -11,6 +11,8 @@ int64_t largest(const Plan &plan, int64_t Table::*what) {
   return most;
 }
 
+std::string named(const Table &table) { return "the slots of " + table.name; }
+
 // Of the records that a launch looks at, at most, when they have been read.
 int64_t launch_bytes(const Plan &plan, const Point &point, const GatherStep &gather) {
   const Table &table = plan.tables[gather.table];
@@ -43,9 +45,18 @@ GatherMemory::GatherMemory(const Plan &plan, const Point &point, const Device &d
       staging(device, staging_bytes(plan, point)),
       tickets(device, largest(plan, &Table::count)),
       resident(plan, point, device) {
+  for (size_t i = 0; i < plan.tables.size(); ++i) {
+    const Table &table = plan.tables[i];
+    slots.emplace_back(device, point.slots[i] * table.bytes, named(table),
+                       table.count * table.bytes);
+  }
+}
+
+void GatherMemory::resize(const Plan &plan, const Point &point, const Device &device) {
+  staging.resize(device, staging_bytes(plan, point));
+  resident.follow(plan, point);
   for (size_t i = 0; i < plan.tables.size(); ++i)
-    slots.emplace_back(device, point.slots[i] * plan.tables[i].bytes,
-                       "the slots of " + plan.tables[i].name);
+    slots[i].resize(device, point.slots[i] * plan.tables[i].bytes, named(plan.tables[i]));
 }
 
 }  // namespace pocket

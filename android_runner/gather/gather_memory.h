@@ -15,6 +15,10 @@ struct GatherMemory {
   // Of all of it, with what the host keeps: pages of threads, and copies where memory isn't shared.
   static int64_t bytes(const Plan &plan, const Point &point, bool shares);
 
+  // As another point has it; when no launch and no read is under way. What of the slots has room
+  // stays where it is.
+  void resize(const Plan &plan, const Point &point, const Device &device);
+
   const bool shares;                // whether kernels look for records where reads can land
   std::vector<SharedMemory> slots;  // of each table
   std::vector<Ended> looked;        // of each table: the last launch that looks at its slots

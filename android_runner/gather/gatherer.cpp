@@ -1,8 +1,12 @@
 #include "gather/gatherer.h"
 
+#include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "base/json.h"
+#include "base/os.h"
+#include "gather/changing.h"
 #include "offload/flash_tables.h"
 #include "offload/points.h"
 
@@ -23,36 +27,91 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
     : plan_(plan),
       device_(device),
       point_(choose_point(plan, options.memory)),
+      planned_(plan.flash ? FlashModel(*plan.flash) : options.imitated),
+      automatic_(options.automatic),
+      mapped_(options.mapped),
       machine_(plan.tables, orders_of(plan), options.imitated.value_or(costless()),
                importance_of(plan)),
       memory_(plan, point_, device),
       store_(plan, options.imitated ? RecordStore::Way::Cached : RecordStore::Way::Storage),
-      pool_(store_, static_cast<size_t>(point_.threads), point_.max_read, options.imitated) {
+      pool_(store_, static_cast<size_t>(point_.threads), point_.max_read, options.imitated),
+      governor_(speeds_of(plan), {options.memory, point_.flash}) {
   if (!options.trace.empty()) trace_ = std::make_unique<AccessTrace>(options.trace);
-  const std::vector<Change> opening = machine_.change(point_);
-  for (size_t i = 0; i < opening.size(); ++i) open_table(i, opening[i]);
+  read_pinned(machine_.change(point_));
+  seen_s_ = pool_.reading_s();
 }
 
 void Gatherer::begin_run() { ++step_; }
 
-// Where the host can't write slots, run by run through memory of its size.
-void Gatherer::open_table(size_t number, const Change &change) {
-  const Table &table = plan_.tables[number];
-  const SharedMemory &slots = memory_.slots[number];
-  if (memory_.shares) return pool_.wait(pool_.submit(reads_of(table, change, slots.host())));
-  for (const FlashRun &run : change.runs) {
-    const Pages landing(run.count * static_cast<size_t>(table.bytes));
-    const Placed *const first = change.resize.admitted.data() + run.first;
-    std::vector<int32_t> records;
-    std::vector<char *> places;
-    for (size_t i = 0; i < run.count; ++i) {
-      records.push_back(first[i].record);
-      places.push_back(landing.data() + static_cast<int64_t>(i) * table.bytes);
+bool Gatherer::use(int64_t memory) {
+  const Point point = possible(memory, point_.flash);
+  governor_.use(memory);
+  automatic_ = false;
+  return go_on(point, memory);
+}
+
+bool Gatherer::govern(int64_t tokens) {
+  note_tokens(tokens);
+  const double until = pool_.reading_s(), predicted = std::exchange(predicted_s_, 0);
+  if (!governor_.observe(tokens, predicted, until - std::exchange(seen_s_, until))) return false;
+  const std::optional<Governor::Choice> found = governor_.decide(room());
+  const bool changed = found && go_on(possible(found->budget, found->flash), found->budget);
+  seen_s_ = pool_.reading_s();
+  return changed;
+}
+
+// What the system has to give, and what the run has of it already; where it follows that.
+std::optional<int64_t> Gatherer::room() const {
+  if (!automatic_) return std::nullopt;
+  return std::max(budget_from(available_bytes() + point_.memory - mapped_), least_memory(plan_));
+}
+
+void Gatherer::note_tokens(int64_t tokens) {
+  for (Used &used : used_)
+    if (used.memory == point_.memory && used.flash == point_.flash && used.policy == point_.policy) {
+      used.tokens += tokens;
+      return;
     }
-    pool_.wait(pool_.submit(reads_of(table, &run, 1, records, places)));
-    for (size_t i = 0; i < run.count; ++i)
-      device_.write(slots.get(), static_cast<size_t>(first[i].slot * table.bytes), places[i],
-                    static_cast<size_t>(table.bytes));
+  used_.push_back({point_.memory, point_.flash, point_.policy, tokens});
+}
+
+void Gatherer::imitate(const FlashModel &flash) {
+  if (!pool_.imitates())
+    throw Failure("no flash is imitated", "reads take as long as the storage does",
+                  "start it with --flash PROFILE");
+  pool_.imitate(flash);
+}
+
+Point Gatherer::possible(std::optional<int64_t> memory, double flash) const {
+  Point point = choose_point(plan_, memory, flash);
+  check_slots(plan_, point, device_);
+  return point;
+}
+
+bool Gatherer::go_on(const Point &point, std::optional<int64_t> memory) {
+  if (point == point_) return false;
+  device_.wait();  // launches look at slots, and at what was streamed
+  const std::vector<Change> changes = machine_.change(point);
+  for (size_t i = 0; i < changes.size(); ++i)
+    move_records(plan_.tables[i], changes[i].resize, memory_.slots[i], device_);
+  memory_.resize(plan_, point, device_);
+  pool_.refit(static_cast<size_t>(point.threads), point.max_read);
+  point_ = point;
+  if (trace_) trace_->write(step_, memory, point, changes);
+  read_pinned(changes);
+  return true;
+}
+
+// Those of tables behind one that can't be read are in no slot either.
+void Gatherer::read_pinned(const std::vector<Change> &changes) {
+  size_t read = 0;
+  try {
+    for (; read < changes.size(); ++read)
+      pocket::read_pinned(plan_.tables[read], changes[read], memory_.slots[read], device_, pool_);
+  } catch (const Failure &) {
+    for (; read < changes.size(); ++read)
+      machine_.lose(read, records_of(changes[read].resize.admitted));
+    throw;
   }
 }
 
@@ -101,6 +160,7 @@ Gathered Gatherer::decide(const GatherStep &gather, const Scores &scores) {
   Gathered found = machine_.gather(gather.table, rule_of(gather), scores, step_, gather.tile);
   selected_ += static_cast<int64_t>(found.selected.size());
   hits_ += static_cast<int64_t>(found.placed.hits.size());
+  if (planned_) predicted_s_ += seconds_of(found.runs, *planned_);
   return found;
 }
 
@@ -132,6 +192,14 @@ std::string Gatherer::counts() const {
   std::string sizes;
   for (const auto &[bytes, reads] : io.sizes)
     sizes += (sizes.empty() ? "" : ", ") + quote(std::to_string(bytes)) + ": " + std::to_string(reads);
+  std::string points;
+  for (const Used &used : used_)
+    points += (points.empty() ? "" : ", ") + Record()
+                                                 .add("memory", used.memory)
+                                                 .add("flash", used.flash)
+                                                 .add("policy", used.policy)
+                                                 .add("tokens", used.tokens)
+                                                 .text();
   return Record()
       .add("memory", point_.memory)
       .add("record_bytes", slot_bytes(plan_, point_.slots))
@@ -146,6 +214,7 @@ std::string Gatherer::counts() const {
       .add("imitated_s", io.imitated_s)
       .add("late_s", io.late_s)
       .add("late_share", io.late_share)
+      .raw("points_used", "[" + points + "]")
       .text();
 }
 

@@ -9,11 +9,14 @@
 
 #include "gather/gathering.h"
 #include "offload/access_trace.h"
+#include "offload/governor.h"
 
 namespace pocket {
 
 struct GatherOptions {
   std::optional<int64_t> memory;  // bytes that the run takes at most; none: as the last point
+  bool automatic = false;         // what the system has to give, looked at again and again
+  int64_t mapped = 0;             // bytes of these that are files, which a system counts as given
   std::optional<FlashModel> imitated;
   std::string trace;  // a file for a line on each gather; empty: none
 };
@@ -51,6 +54,16 @@ class Gatherer {
   const ResidentGathers &resident() const { return memory_.resident; }
   cl::Memory slots(const GatherStep &gather) const { return memory_.slots[gather.table].get(); }
 
+  // Another budget, in bytes, from the next run on. True where its point is another one: kernels that
+  // had slots are to be given them anew. Throws Failure, and changes nothing, where the plan doesn't
+  // run in so little.
+  bool use(int64_t memory);
+  // Between runs, after so many tokens. True where it went on to another point, likewise.
+  bool govern(int64_t tokens);
+  // Imitates another flash from here on; throws Failure where none is imitated.
+  void imitate(const FlashModel &flash);
+  int64_t memory() const { return point_.memory; }  // bytes that the run takes
+
   // What kernels may be given before the first launch.
   cl::Memory any_ticket() const { return memory_.tickets.any(); }
   cl::Memory any_slots() const { return memory_.staging.get(); }
@@ -62,14 +75,28 @@ class Gatherer {
  private:
   Select rule_of(const GatherStep &gather) const;
   std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue, cl::Memory from) const;
-  void open_table(size_t table, const Change &change);
+  Point possible(std::optional<int64_t> memory, double flash) const;
+  bool go_on(const Point &point, std::optional<int64_t> memory);
+  void read_pinned(const std::vector<Change> &changes);
 
   void rehearse(bool on);
   Gathered decide(const GatherStep &gather, const Scores &scores);
+  void note_tokens(int64_t tokens);
+  std::optional<int64_t> room() const;
+
+  struct Used {  // a point, and how many tokens it was used for
+    int64_t memory;
+    double flash;
+    std::string policy;
+    int64_t tokens;
+  };
 
   const Plan &plan_;
   const Device &device_;
-  const Point point_;
+  Point point_;
+  const std::optional<FlashModel> planned_;  // that points are for; none: not known
+  bool automatic_;
+  const int64_t mapped_;
   Machine machine_;
   std::unique_ptr<AccessTrace> trace_;
   GatherMemory memory_;
@@ -79,6 +106,9 @@ class Gatherer {
   int64_t step_ = -1;                // of the run
   int64_t selected_ = 0, hits_ = 0;  // records, of all gathers
   double waited_s_ = 0;              // for reads, after what could be computed without them
+  Governor governor_;
+  double predicted_s_ = 0, seen_s_ = 0;  // of reads since the governor was told; when it was
+  std::vector<Used> used_;
 };
 
 }  // namespace pocket

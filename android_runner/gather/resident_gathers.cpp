@@ -38,12 +38,22 @@ ResidentGathers::ResidentGathers(const Plan &plan, const Point &point, const Dev
   for (const Phase &phase : plan.phases)
     for (const Step &step : phase.steps) {
       if (!step.gather) continue;
-      const auto threshold =
-          static_cast<float>(at_point(step.gather->select, point.select[rules_.size()]).threshold);
-      int32_t words[RULE_INTS] = {static_cast<int32_t>(plan.tables[step.gather->table].count)};
-      memcpy(words + 1, &threshold, sizeof threshold);
+      const int32_t words[RULE_INTS] = {
+          static_cast<int32_t>(plan.tables[step.gather->table].count)};
       rules_.push_back(device.buffer(sizeof words, "a rule"));
       device.write(rules_.back().get(), 0, words, sizeof words);
+    }
+  follow(plan, point);
+}
+
+void ResidentGathers::follow(const Plan &plan, const Point &point) {
+  for (const Phase &phase : plan.phases)
+    for (const Step &step : phase.steps) {
+      if (!step.gather) continue;
+      const size_t number = step.gather->number;
+      const auto threshold =
+          static_cast<float>(at_point(step.gather->select, point.select[number]).threshold);
+      device_.write(rules_[number].get(), sizeof threshold, &threshold, sizeof threshold);
     }
 }
 

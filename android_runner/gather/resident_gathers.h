@@ -17,6 +17,8 @@ class ResidentGathers {
  public:
   ResidentGathers(const Plan &plan, const Point &point, const Device &device);
 
+  void follow(const Plan &plan, const Point &point);  // its numbers, from the next launch on
+
   // Whether launches of the gather are the same each time where all records are in memory.
   static bool possible(const Plan &plan, const GatherStep &gather);
 

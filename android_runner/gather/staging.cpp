@@ -1,12 +1,25 @@
 #include "gather/staging.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace pocket {
 
 Staging::Staging(const Device &device, int64_t bytes)
     : bytes_(bytes), memory_(device, bytes, "streamed records") {
   if (!memory_.host()) landing_.emplace(static_cast<size_t>(bytes));
+}
+
+void Staging::resize(const Device &device, int64_t bytes) {
+  for (const Piece &piece : pieces_)
+    if (piece.ended) piece.ended->wait();
+  if (bytes == bytes_) return;
+  SharedMemory memory(device, bytes, "streamed records");
+  if (landing_) landing_.emplace(static_cast<size_t>(bytes));
+  memory_ = std::move(memory);
+  bytes_ = bytes;
+  pieces_.clear();
+  at_ = 0;
 }
 
 std::optional<int64_t> Staging::take(int64_t count, int64_t bytes, bool wait) {

@@ -19,6 +19,8 @@ class Staging {
   std::optional<int64_t> take(int64_t count, int64_t bytes, bool wait);
   void launched(int64_t begin, const Ended &ended);  // what was taken there is read until then
   void forget();  // what was taken and is in no launch
+  // Another size, when all launches that read there have ended.
+  void resize(const Device &device, int64_t bytes);
 
   cl::Memory get() const { return memory_.get(); }
   const SharedMemory &memory() const { return memory_; }
@@ -31,7 +33,7 @@ class Staging {
   };
   bool is_free(int64_t begin, int64_t end, bool wait);
 
-  const int64_t bytes_;
+  int64_t bytes_;
   SharedMemory memory_;
   std::optional<Pages> landing_;  // where the memory isn't the host's
   std::deque<Piece> pieces_;      // in use, the oldest first

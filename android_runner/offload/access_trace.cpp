@@ -1,5 +1,9 @@
 #include "offload/access_trace.h"
 
+#include <cstdio>
+
+#include "base/json.h"
+
 namespace pocket {
 namespace {
 
@@ -15,26 +19,57 @@ std::string pair_of(int64_t first, int64_t second) {
   return "[" + std::to_string(first) + "," + std::to_string(second) + "]";
 }
 
-std::string number(int32_t value) { return std::to_string(value); }
+std::string number(int64_t value) { return std::to_string(value); }
+std::string real(double value) {
+  char text[40];
+  snprintf(text, sizeof text, "%.9g", value);
+  return text;
+}
+
+std::string place_of(const Placed &each) { return pair_of(each.record, each.slot); }
+std::string move_of(const Resize::Move &each) { return pair_of(each.record, each.to); }
+std::string read_of(const FlashRun &run) { return pair_of(run.offset, run.bytes); }
 
 }  // namespace
 
 std::string trace_line(int64_t step, int64_t gather, const Gathered &found) {
-  const auto placed = [](const Placed &each) { return pair_of(each.record, each.slot); };
-  const auto read = [](const FlashRun &run) { return pair_of(run.offset, run.bytes); };
   return "{\"t\":" + std::to_string(step) + ",\"g\":" + std::to_string(gather) +
          ",\"sel\":" + list_of(found.selected, number) +
          ",\"hit\":" + std::to_string(found.placed.hits.size()) +
-         ",\"admit\":" + list_of(found.placed.admitted, placed) +
+         ",\"admit\":" + list_of(found.placed.admitted, place_of) +
          ",\"evict\":" + list_of(found.placed.evicted, number) +
-         ",\"runs\":" + list_of(found.runs, read) + ",\"read\":" + std::to_string(found.read) +
+         ",\"runs\":" + list_of(found.runs, read_of) + ",\"read\":" + std::to_string(found.read) +
          ",\"used\":" + std::to_string(found.used) + "}";
+}
+
+std::string change_line(int64_t step, std::optional<int64_t> budget, const Point &point,
+                        const std::vector<Change> &changes) {
+  const auto evicted = [](const Change &of) { return list_of(of.resize.evicted, number); };
+  const auto moves = [](const Change &of) { return list_of(of.resize.moved, move_of); };
+  const auto admitted = [](const Change &of) { return list_of(of.resize.admitted, place_of); };
+  const auto runs = [](const Change &of) { return list_of(of.runs, read_of); };
+  return "{\"t\":" + std::to_string(step) +
+         ",\"budget\":" + (budget ? std::to_string(*budget) : "null") +
+         ",\"memory\":" + std::to_string(point.memory) + ",\"flash\":" + real(point.flash) +
+         ",\"slots\":" + list_of(point.slots, number) +
+         ",\"pinned\":" + list_of(point.pinned, number) + ",\"policy\":" + quote(point.policy) +
+         ",\"evict\":" + list_of(changes, evicted) + ",\"move\":" + list_of(changes, moves) +
+         ",\"admit\":" + list_of(changes, admitted) + ",\"runs\":" + list_of(changes, runs) + "}";
+}
+
+void AccessTrace::write_line(const std::string &line) {
+  const std::string whole = line + "\n";
+  lines_.write(whole.data(), whole.size());
+}
+
+void AccessTrace::write(int64_t step, std::optional<int64_t> budget, const Point &point,
+                        const std::vector<Change> &changes) {
+  write_line(change_line(step, budget, point, changes));
 }
 
 void AccessTrace::write(int64_t step, int64_t gather, const Gathered &found, const float *scores,
                         size_t count) {
-  const std::string line = trace_line(step, gather, found) + "\n";
-  lines_.write(line.data(), line.size());
+  write_line(trace_line(step, gather, found));
   if (count) scores_.write(scores, count * sizeof(float));
 }
 

@@ -1,6 +1,7 @@
 // What gathers did, one JSON line each: runner, readable executor and simulator write the same.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/output.h"
@@ -12,14 +13,24 @@ namespace pocket {
 // "used":…}, without a line's end; `gather` counts those of all phases.
 std::string trace_line(int64_t step, int64_t gather, const Gathered &found);
 
+// {"t":12,"budget":…,"memory":…,"flash":1,"slots":[…],"pinned":[…],"policy":"lfu","evict":[[…],…],
+// "move":[[[r,s],…],…],"admit":[[[r,s],…],…],"runs":[[[off,len],…],…]}, likewise: another point after
+// this step, and for each table what that changes. `budget` is what was asked for, null: nothing.
+std::string change_line(int64_t step, std::optional<int64_t> budget, const Point &point,
+                        const std::vector<Change> &changes);
+
 // The lines in a file, and beside it, in `path`.scores, the f32 scores that each was chosen by.
 class AccessTrace {
  public:
   explicit AccessTrace(const std::string &path) : lines_(path), scores_(path + ".scores") {}
   void write(int64_t step, int64_t gather, const Gathered &found, const float *scores,
              size_t count);
+  void write(int64_t step, std::optional<int64_t> budget, const Point &point,
+             const std::vector<Change> &changes);
 
  private:
+  void write_line(const std::string &line);
+
   Output lines_, scores_;
 };
 

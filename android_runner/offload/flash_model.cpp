@@ -3,6 +3,8 @@
 #include <cmath>
 #include <map>
 
+#include "base/failure.h"
+
 namespace pocket {
 namespace {
 
@@ -32,7 +34,20 @@ double seconds_by(const std::vector<FlashModel::Rate> &table, int64_t bytes) {
   return std::exp(before + (after - before) * (std::log(size) - low) / (high - low));
 }
 
+std::vector<FlashModel::Rate> rates_of(const std::vector<std::pair<int64_t, double>> &rows) {
+  std::vector<FlashModel::Rate> rates;
+  for (const auto &[bytes, bytes_per_s] : rows) rates.push_back({bytes, bytes_per_s});
+  return rates;
+}
+
 }  // namespace
+
+FlashModel::FlashModel(const PlannedFlash &planned)
+    : alpha_s_(planned.alpha_s),
+      bytes_per_s_(planned.bytes_per_s),
+      latency_s_(planned.latency_s),
+      random_(rates_of(planned.random)),
+      sequential_(rates_of(planned.sequential)) {}
 
 std::optional<FlashModel> FlashModel::preset(const std::string &name) {
   const auto found = FLASHES.find(name);
@@ -44,6 +59,13 @@ std::vector<std::string> FlashModel::presets() {
   std::vector<std::string> names;
   for (const auto &entry : FLASHES) names.push_back(entry.first);
   return names;
+}
+
+FlashModel flash_called(const std::string &name) {
+  if (const auto found = FlashModel::preset(name)) return *found;
+  std::string known;
+  for (const std::string &each : FlashModel::presets()) known += (known.empty() ? "" : ", ") + each;
+  throw Failure("no flash is called " + name, "there are " + known, "--flash with one of these");
 }
 
 double FlashModel::seconds(int64_t bytes, ReadPlace place) const {

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "plan/tables.h"
+
 namespace pocket {
 
 // Of a read: anywhere, or where the one before it ended.
@@ -25,6 +27,9 @@ class FlashModel {
   FlashModel(std::vector<Rate> random, std::vector<Rate> sequential, double latency_s = 0)
       : latency_s_(latency_s), random_(std::move(random)), sequential_(std::move(sequential)) {}
 
+  // As a plan tells of it.
+  explicit FlashModel(const PlannedFlash &planned);
+
   // ufs40 and the like; nothing where the name is unknown.
   static std::optional<FlashModel> preset(const std::string &name);
   static std::vector<std::string> presets();
@@ -38,5 +43,7 @@ class FlashModel {
   double alpha_s_ = 0, bytes_per_s_ = 1, latency_s_ = 0;
   std::vector<Rate> random_, sequential_;
 };
+
+FlashModel flash_called(const std::string &name);  // the preset; throws Failure where there is none
 
 }  // namespace pocket

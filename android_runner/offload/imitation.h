@@ -11,6 +11,7 @@ class Imitation {
   explicit Imitation(FlashModel flash) : flash_(std::move(flash)) {}
 
   const FlashModel &flash() const { return flash_; }
+  void become(const FlashModel &flash) { flash_ = flash; }  // for batches from here on
   // A batch that takes `seconds` of the flash is given now: when it is done, in the queue's time.
   double submit(double now, double seconds);
   // How long is left until it is.
@@ -25,7 +26,7 @@ class Imitation {
   static constexpr double LEEWAY_S = 2e-3;
 
  private:
-  const FlashModel flash_;
+  FlashModel flash_;
   double free_ = 0;  // when the queue has nothing to do, in its time
   double slip_ = 0;  // by which its time lies behind the clock
   double debt_ = 0;  // by which the last batch was late: the next one begins so much earlier

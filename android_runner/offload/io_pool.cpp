@@ -31,6 +31,23 @@ IoPool::IoPool(const RecordStore &store, size_t threads, int64_t largest_read,
                std::optional<FlashModel> imitated)
     : store_(store) {
   if (imitated) imitation_.emplace(*imitated);
+  add_readers(threads, largest_read);
+}
+
+void IoPool::refit(size_t threads, int64_t largest_read) {
+  if (threads == readers_.size() && largest_read == largest_read_) return;
+  close();
+  add_readers(threads, largest_read);
+}
+
+void IoPool::imitate(const FlashModel &flash) {
+  const std::lock_guard<std::mutex> held(mutex_);
+  imitation_->become(flash);
+}
+
+void IoPool::add_readers(size_t threads, int64_t largest_read) {
+  closed_ = false;
+  largest_read_ = largest_read;
   try {
     for (size_t i = 0; i < threads; ++i) add_reader(static_cast<size_t>(largest_read));
   } catch (const std::bad_alloc &) {
@@ -82,7 +99,10 @@ uint64_t IoPool::submit(Batch batch) {
   const std::lock_guard<std::mutex> held(mutex_);
   if (imitation_ && !pending->done)
     pending->due = imitation_->submit(now(), seconds(pending->reads));
-  if (!pending->done) waiting_.push_back(pending);
+  if (!pending->done) {
+    begin();
+    waiting_.push_back(pending);
+  }
   batches_[++numbers_] = pending;
   given_.notify_all();
   return numbers_;
@@ -104,7 +124,7 @@ void IoPool::cancel() {
     Pending &pending = *entry.second;
     if (pending.done) continue;
     pending.failure = Failure("the weights were not read", "the run was cancelled", "run it again");
-    pending.done = true;
+    end(pending);
   }
   done_.notify_all();
 }
@@ -117,6 +137,20 @@ void IoPool::close() {
   }
   for (const Reader &reader : readers_) pthread_join(reader.thread, nullptr);
   readers_.clear();
+}
+
+void IoPool::begin() {
+  if (under_way_++ == 0) since_ = now();
+}
+
+void IoPool::end(Pending &batch) {
+  batch.done = true;
+  if (--under_way_ == 0) reading_s_ += now() - since_;
+}
+
+double IoPool::reading_s() const {
+  const std::lock_guard<std::mutex> held(mutex_);
+  return reading_s_ + (under_way_ ? now() - since_ : 0);
 }
 
 IoCounts IoPool::counts() const {
@@ -171,7 +205,7 @@ void IoPool::finish(std::unique_lock<std::mutex> &held, const Shared &batch,
   }
   if (++batch->ended < batch->reads.size()) return;
   if (imitation_) pace(held, batch->due);
-  batch->done = true;
+  end(*batch);
   done_.notify_all();
 }
 

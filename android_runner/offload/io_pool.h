@@ -57,7 +57,14 @@ class IoPool {
   // Until nothing is under way. What hasn't been begun is never read, and waiting for it fails.
   void cancel();
 
+  // Others in place of its threads; when nothing is under way. Throws as the constructor does.
+  void refit(size_t threads, int64_t largest_read);
+  // Another flash is imitated from here on; only where one was.
+  void imitate(const FlashModel &flash);
+  bool imitates() const { return imitation_.has_value(); }
+
   IoCounts counts() const;
+  double reading_s() const;  // that some batch was under way
 
  private:
   struct Pending {
@@ -75,6 +82,7 @@ class IoPool {
     pthread_t thread;
   };
 
+  void add_readers(size_t threads, int64_t largest_read);
   void add_reader(size_t largest_read);
   static void *start(void *reader);
   void work(char *pages);
@@ -82,16 +90,21 @@ class IoPool {
               std::optional<Failure> failure);
   void pace(std::unique_lock<std::mutex> &held, double due);
   void close();
+  void begin();
+  void end(Pending &batch);
   std::optional<Failure> perform(const ReadOrder &order, char *pages) const;
   double seconds(const Batch &batch) const;
 
   const RecordStore &store_;
+  int64_t largest_read_ = 0;
   mutable std::mutex mutex_;
   std::condition_variable given_, done_;
   std::deque<Shared> waiting_;         // with reads to begin
   std::map<uint64_t, Shared> batches_;  // not waited for yet
   uint64_t numbers_ = 0;
   size_t busy_ = 0;  // threads
+  size_t under_way_ = 0;  // batches
+  double since_ = 0, reading_s_ = 0;  // when the first of these was given; of those before
   bool closed_ = false;
   IoCounts counts_;
   std::optional<Imitation> imitation_;

@@ -57,7 +57,7 @@ std::vector<Change> Machine::change(const Point &point) {
                                       static_cast<int32_t>(point.pinned[i]));
     const auto all = static_cast<size_t>(std::max<int64_t>(1, tables_[i].count));
     std::vector<FlashRun> runs = coalesce(tables_[i], records_of(resize.admitted), joining(all));
-    const double takes = seconds(runs);
+    const double takes = seconds_of(runs, flash_);
     changes.push_back({std::move(resize), std::move(runs), takes});
   }
   begun_ = true;
@@ -86,7 +86,7 @@ Gathered Machine::gather(size_t table, const Select &rule, const Scores &scores,
   const size_t most = tile ? tile : static_cast<size_t>(point_.cluster);
   found.runs = coalesce(tables_[table], found.missed, joining(most));
   found.clusters = clusters_of(found, caches_[table], most, tile);
-  found.seconds = seconds(found.runs);
+  found.seconds = seconds_of(found.runs, flash_);
   for (const FlashRun &run : found.runs) found.read += run.bytes;
   found.used = static_cast<int64_t>(found.missed.size()) * tables_[table].bytes;
   return found;
@@ -104,13 +104,11 @@ Gathered Machine::rehearse(size_t table, const Select &rule, const Scores &score
   return found;
 }
 
-// Of one batch. A read that begins no later than the one before it ended is sequential.
-double Machine::seconds(const std::vector<FlashRun> &runs) const {
-  double sum = runs.empty() ? 0 : flash_.latency_s();
+double seconds_of(const std::vector<FlashRun> &runs, const FlashModel &flash) {
+  double sum = runs.empty() ? 0 : flash.latency_s();
   int64_t end = -1;
   for (const FlashRun &run : runs) {
-    sum += flash_.seconds(run.bytes,
-                          run.offset <= end ? ReadPlace::Sequential : ReadPlace::Random);
+    sum += flash.seconds(run.bytes, run.offset <= end ? ReadPlace::Sequential : ReadPlace::Random);
     end = run.offset + run.bytes;
   }
   return sum;

@@ -46,6 +46,9 @@ struct Change {
   double seconds;
 };
 
+// What reads of one batch take. One that begins no later than the one before it ended is sequential.
+double seconds_of(const std::vector<FlashRun> &runs, const FlashModel &flash);
+
 class Machine {
  public:
   // `orders`: of each table the index that each record holds; empty where it is its own number.
@@ -81,7 +84,6 @@ class Machine {
     return record_of_[table].empty() ? index : record_of_[table][index];
   }
   Joining joining(size_t cluster) const { return {point_.gap, point_.max_read, cluster}; }
-  double seconds(const std::vector<FlashRun> &runs) const;
 
   const std::vector<Table> &tables_;
   Point point_ = {};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "base/failure.h"
 
@@ -52,7 +53,33 @@ Point shrunk(const Plan &plan, const Point &point, int64_t memory) {
   return resized(plan, point, std::move(slots));
 }
 
+// By how many times the one is the other, or the other the one.
+double apart(double one, double other) { return std::max(one / other, other / one); }
+
+// Of the speed that is nearest; of two as near the greater.
+std::vector<Point> points_for(const Plan &plan, double flash) {
+  double nearest = plan.points[0].flash;
+  for (const Point &point : plan.points) {
+    const auto rank = [&](double speed) { return std::pair(apart(speed, flash), -speed); };
+    if (rank(point.flash) < rank(nearest)) nearest = point.flash;
+  }
+  std::vector<Point> found;
+  for (const Point &point : plan.points)
+    if (point.flash == nearest) found.push_back(point);
+  return found;
+}
+
 }  // namespace
+
+int64_t least_memory(const Plan &plan) {
+  return plan.points[0].memory - slot_bytes(plan, plan.points[0].slots);
+}
+
+std::vector<double> speeds_of(const Plan &plan) {
+  std::set<double> speeds;
+  for (const Point &point : plan.points) speeds.insert(point.flash);
+  return {speeds.begin(), speeds.end()};
+}
 
 int64_t slot_bytes(const Plan &plan, const std::vector<int64_t> &slots) {
   int64_t sum = 0;
@@ -60,16 +87,17 @@ int64_t slot_bytes(const Plan &plan, const std::vector<int64_t> &slots) {
   return sum;
 }
 
-Point choose_point(const Plan &plan, std::optional<int64_t> memory) {
-  if (!memory) return plan.points.back();
+Point choose_point(const Plan &plan, std::optional<int64_t> memory, double flash) {
+  const std::vector<Point> points = points_for(plan, flash);
+  if (!memory) return points.back();
   size_t fitting = 0;  // they ascend
-  while (fitting < plan.points.size() && plan.points[fitting].memory <= *memory) ++fitting;
-  if (!fitting) return shrunk(plan, plan.points[0], *memory);
-  const Point &base = plan.points[fitting - 1];
+  while (fitting < points.size() && points[fitting].memory <= *memory) ++fitting;
+  if (!fitting) return shrunk(plan, points[0], *memory);
+  const Point &base = points[fitting - 1];
   std::vector<int64_t> slots = base.slots, missing;
   for (size_t i = 0; i < slots.size(); ++i) {
-    const bool last = fitting == plan.points.size();
-    const int64_t goal = last ? plan.tables[i].count : plan.points[fitting].slots[i];
+    const bool last = fitting == points.size();
+    const int64_t goal = last ? plan.tables[i].count : points[fitting].slots[i];
     missing.push_back(std::max(int64_t{0}, goal - slots[i]));
   }
   const int64_t whole = slot_bytes(plan, missing);

@@ -81,12 +81,16 @@ cl::Owned<cl::Memory> Device::buffer_of_file(const std::string &path, size_t byt
   return given == 0 ? std::move(memory) : cl::Owned<cl::Memory>();
 }
 
-cl::Owned<cl::Memory> Device::create(cl::Bits flags, size_t bytes, const std::string &what,
-                                     void *host) const {
+void Device::check_size(size_t bytes, const std::string &what) const {
   if (bytes > facts_.largest_buffer)
     throw Failure(what + " needs a buffer of " + std::to_string(bytes) + " bytes",
                   facts_.name + " allows at most " + std::to_string(facts_.largest_buffer),
                   "a smaller --max-context or --prefill-chunk, or a smaller model");
+}
+
+cl::Owned<cl::Memory> Device::create(cl::Bits flags, size_t bytes, const std::string &what,
+                                     void *host) const {
+  check_size(bytes, what);
   cl::Int code = 0;
   cl::Owned<cl::Memory> memory(cl::CreateBuffer(context(), flags, bytes, host, &code));
   cl::check(code, ("clCreateBuffer for " + what).c_str());

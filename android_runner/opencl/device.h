@@ -33,6 +33,7 @@ class Device {
   bool is_cpu() const { return facts_.type & cl::TYPE_CPU; }
   void need_queues(size_t count);
   cl::Owned<cl::Memory> buffer(size_t bytes, const std::string &what, void *host = nullptr) const;
+  void check_size(size_t bytes, const std::string &what) const;  // throws where none is so large
   // Of memory that both see, with what a file has; none where the driver can't map it.
   cl::Owned<cl::Memory> buffer_of_file(const std::string &path, size_t bytes,
                                        const std::string &what) const;

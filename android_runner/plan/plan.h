@@ -189,6 +189,7 @@ struct Plan {
   std::vector<DriverFault> drivers;
   std::vector<KernelTest> tests;
   std::vector<Table> tables;
+  std::optional<PlannedFlash> flash;
   std::vector<Point> points;  // by ascending memory; as long as there are tables there is one
 
   const Phase *phase(const std::string &name) const;  // nullptr when absent

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "plan/json_node.h"
 #include "plan/words.h"
@@ -176,7 +177,44 @@ Point read_point(const Node &node, const Plan &plan) {
   return point;
 }
 
+// By ascending bytes of a read.
+std::vector<std::pair<int64_t, double>> read_rates(const Node &node) {
+  std::vector<std::pair<int64_t, double>> rates;
+  for (const Node &row : node.items()) {
+    if (row.size() != 2) row.fail("no bytes of a read, and a second");
+    const std::pair rate(row.at(size_t{0}).integer(1, MOST_READ), row.at(size_t{1}).real());
+    if (rate.second <= 0 || (!rates.empty() && rates.back().first >= rate.first))
+      row.fail("no rate, or of a smaller read than the one before");
+    rates.push_back(rate);
+  }
+  return rates;
+}
+
+PlannedFlash read_planned(const Node &node) {
+  PlannedFlash flash;
+  flash.name = node.at("name").text();
+  const auto number = [&](const char *key) { return node.has(key) ? node.at(key).real() : 0; };
+  flash.alpha_s = number("alpha_s");
+  flash.bytes_per_s = number("bytes_per_s");
+  flash.latency_s = number("latency_s");
+  if (node.has("random")) flash.random = read_rates(node.at("random"));
+  if (node.has("sequential")) flash.sequential = read_rates(node.at("sequential"));
+  const bool tables = !flash.random.empty() && !flash.sequential.empty();
+  if (flash.alpha_s < 0 || flash.latency_s < 0 || flash.bytes_per_s < 0 ||
+      tables == (flash.bytes_per_s > 0))
+    node.fail("no time of a read");
+  return flash;
+}
+
 }  // namespace
+
+bool Point::operator==(const Point &other) const {
+  const auto all = [](const Point &of) {
+    return std::tie(of.memory, of.flash, of.slots, of.pinned, of.dense, of.policy, of.select, of.gap,
+                    of.max_read, of.threads, of.cluster, of.window);
+  };
+  return all(*this) == all(other);
+}
 
 void read_flash_tables(const Node &root, Plan &plan) {
   if (!root.has("tables")) return;
@@ -189,6 +227,7 @@ void read_points(const Node &root, Plan &plan) {
   const size_t count = root.has("points") ? root.at("points").size() : 0;
   if ((count == 0) != plan.tables.empty())
     (root.has("points") ? root.at("points") : root).fail("tables and points go together");
+  if (root.has("flash")) plan.flash = read_planned(root.at("flash"));
   if (count > MOST_POINTS) root.at("points").fail("there are too many");
   for (size_t i = 0; i < count; ++i) {
     const Node node = root.at("points").at(i);

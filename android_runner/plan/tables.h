@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace pocket {
@@ -42,6 +43,14 @@ struct Point {
   int64_t threads, cluster;    // that read; records that are waited for together
   double predicted_s;          // of a token
   std::vector<int64_t> window = {};  // of each table: steps that its cache begins with; none: 1
+  bool operator==(const Point &other) const;
+};
+
+// The flash that points were planned for: what a read takes, as of offload/flash_model.h.
+struct PlannedFlash {
+  std::string name;
+  double alpha_s = 0, bytes_per_s = 0, latency_s = 0;  // or else:
+  std::vector<std::pair<int64_t, double>> random, sequential;  // bytes of a read, and a second
 };
 
 // Which records a token needs.

@@ -46,7 +46,8 @@ const char *const USAGE =
     "--priority low|normal|high ($POCKETCL_PRIORITY)    what the driver is asked for; normal\n"
     "--power low|normal|high ($POCKETCL_POWER)          clocks, likewise; high with a high priority\n"
     "--slice MICROSECONDS                 what the device is given at once; 4000 on GPUs, 0: all\n"
-    "--memory BYTES                       of plans with weights in flash: what they may take\n"
+    "--memory BYTES|auto                  of plans with weights in flash: what they may take; auto: of\n"
+    "                                     what the system has, looked at again and again\n"
     "--flash PROFILE                      reads imitate a flash: ufs40, ufs31, ufs21, m1max, a18\n"
     "--trace-access FILE                  gets a line for each gather, FILE.scores what it chose by\n"
     "--profile                            queues that can tell when each kernel ran\n";
@@ -103,7 +104,8 @@ bool understood(Options &options) {
       number(options.limit, limit) && limit > 0 && number(options.slice, engine.slice_us) &&
       number(options.frames, options.period_ms);
   engine.builds.limit_s = limit;
-  good = bytes(options.memory, engine.gather.memory) && good;
+  engine.gather.automatic = options.memory == "auto";
+  good = (engine.gather.automatic || bytes(options.memory, engine.gather.memory)) && good;
   for (std::string *wish : {&engine.recorded, &engine.cooperative, &engine.builds.workers})
     good = one_of(*wish, {"auto", "on", "off"}, "auto") && good;
   good = (engine.hints.power.empty() || one_of(engine.hints.power, LEVELS, "")) && good;

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -27,18 +28,29 @@ Failure usage(const std::string &line) {
                  "the runner knows prefill PAST ID…, step PAST ID…, decode PAST ID N [STOP…], "
                  "begin START…, expect N, sampling W0 … W15, logprobs START STOP, "
                  "score PAST FILE ID…, logits FILE, save PAST FILE, load FILE, "
-                 "profile [FILE], halves [FILE], stats, cancel, quit",
+                 "profile [FILE], halves [FILE], budget BYTES, "
+                 "flash PROFILE, stats, cancel, quit",
                  "see android_runner/program/protocol.h");
 }
 
-int64_t number(const std::string &word) {
+// Of at most `most` in size; nothing where the word is none.
+std::optional<int64_t> whole_number(const std::string &word, int64_t most) {
   char *end = nullptr;
   errno = 0;
   const int64_t value = strtoll(word.c_str(), &end, 10);
-  if (word.empty() || *end || errno || value > INT32_MAX || value < INT32_MIN)
-    throw Failure("'" + word + "' is not a 32-bit integer", "the command needs a number there",
-                  "see android_runner/program/protocol.h");
+  if (word.empty() || *end || errno || value > most || value < -most - 1) return std::nullopt;
   return value;
+}
+
+Failure no_number(const std::string &word, const std::string &kind) {
+  return {"'" + word + "' is not a " + kind, "the command needs a number there",
+          "see android_runner/program/protocol.h"};
+}
+
+int64_t number(const std::string &word) {
+  const std::optional<int64_t> value = whole_number(word, INT32_MAX);
+  if (!value) throw no_number(word, "32-bit integer");
+  return *value;
 }
 
 std::vector<int64_t> numbers(const std::vector<std::string> &words, size_t from) {
@@ -85,12 +97,11 @@ void answer(const std::string &line) {
   }
 }
 
-void answer(const Failure &failure) {
-  answer("error " + Record()
-                        .add("what", failure.what())
-                        .add("because", failure.because)
-                        .add("hint", failure.hint)
-                        .text());
+void answer(const Failure &failure, const char *of) {
+  Record record;
+  if (of) record.add("of", of);
+  record.add("what", failure.what()).add("because", failure.because).add("hint", failure.hint);
+  answer("error " + record.text());
 }
 
 bool Input::buffered(std::string &line) const {
@@ -118,19 +129,36 @@ bool Input::next(std::string &line) {
   return true;
 }
 
-bool Input::take_if(const char *expected) {
-  std::string line;
+bool Input::take_if(std::initializer_list<const char *> words, std::string &line) {
   pollfd ready{STDIN_FILENO, POLLIN, 0};
   if (!buffered(line) && poll(&ready, 1, 0) == 1 && ready.revents & POLLIN) fill();
-  if (!buffered(line) || line != expected) return false;
+  if (!buffered(line)) return false;
+  const std::string word = line.substr(0, line.find(' '));
+  if (std::find(words.begin(), words.end(), word) == words.end()) return false;
   unread_.erase(0, unread_.find('\n') + 1);
   return true;
 }
 
+// Answers a line that can be done while tokens come, and says whether one asked for their end.
 bool Protocol::interrupted() {
-  const bool cancelled = interrupt || input_.take_if("cancel");
+  std::string line;
+  bool cancelled = interrupt;
+  while (!cancelled && input_.take_if({"cancel", "budget"}, line)) {
+    cancelled = line == "cancel";
+    if (!cancelled) handle(line);
+  }
   if (cancelled) interrupt = 0;
   return cancelled;
+}
+
+void Protocol::budget(const std::string &bytes) try {
+  const std::optional<int64_t> count = whole_number(bytes, INT64_MAX);
+  if (!count || *count < 0) throw no_number(bytes, "count of bytes");
+  answer("ok " + std::to_string(session_.budget(*count)));
+} catch (const DeviceFailure &) {
+  throw;
+} catch (const Failure &failure) {
+  answer(failure, "budget");
 }
 
 void Protocol::decode(const std::vector<std::string> &words) {
@@ -141,6 +169,18 @@ void Protocol::decode(const std::vector<std::string> &words) {
       number(words[2]), number(words[1]), count, numbers(words, 4),
       [](int64_t id) { answer("id " + std::to_string(id)); }, [this] { return interrupted(); });
   answer("done " + reason + " " + seconds(now() - start));
+}
+
+void Protocol::flash(const std::vector<std::string> &words) {
+  if (words.size() == 2) {
+    session_.imitate(flash_called(words[1]));
+  } else {
+    const double alpha_s = strtod(words[1].c_str(), nullptr);
+    const double bytes_per_s = strtod(words[2].c_str(), nullptr);
+    if (!(alpha_s >= 0 && bytes_per_s > 0)) throw usage("flash without the time of a read");
+    session_.imitate(FlashModel(alpha_s, bytes_per_s));
+  }
+  answer("ok");
 }
 
 void Protocol::score(const std::vector<std::string> &words) {
@@ -219,6 +259,10 @@ void Protocol::run(const std::string &line, const std::vector<std::string> &word
     save(line, words[1]);
   } else if (command == "load" && given >= 1) {
     load(line);
+  } else if (command == "budget" && given == 1) {
+    budget(words[1]);
+  } else if (command == "flash" && (given == 1 || given == 2)) {
+    flash(words);
   } else if (command == "stats" && given == 0) {
     answer("stats " + session_.stats());
   } else if (command != "cancel") {  // one that came too late is no error

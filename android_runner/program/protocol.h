@@ -10,7 +10,9 @@
 //   step PAST ID…             ok NEXT… SECONDS
 //   decode PAST ID N [STOP…]  id X, one line per token as it comes; then done REASON SECONDS.
 //                             The line `cancel`, or SIGINT, ends it early. Outside of decode
-//                             `cancel` does nothing.
+//                             `cancel` does nothing. `budget` is done at once, between two tokens,
+//                             and answered among their lines: its
+//                             errors have "of", which says so.
 //   score PAST FILE ID…       ok SECONDS       float32 [batch, IDs, V] of each chunk in FILE
 //   logits FILE               ok               float32 [batch, V] in FILE
 //   profile [FILE]            ok               kernel times from here on; with FILE: written, ended
@@ -19,6 +21,11 @@
 //   save PAST FILE            ok               text and states up to PAST (state_file.h). FILE ends
 //                             with the line or a tab; after that, a JSON object to keep
 //   load FILE                 ok PAST REACHED  how far the text goes, and how far rings were filled
+//   budget BYTES              ok MEMORY        of a plan with weights in flash: what it may take from
+//                                              here on, and what it takes then. It is no error where
+//                                              that is less
+//   flash PROFILE             ok               another one is imitated, where one is: for tests
+//   flash ALPHA BETA          ok               likewise: seconds of a read, and bytes a second
 //   stats                     stats {…}
 //   quit
 //
@@ -27,6 +34,7 @@
 //
 // A command that can't be done answers error {"what", "because", "hint"}; the next one may follow.
 #pragma once
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -37,13 +45,14 @@ namespace pocket {
 
 void answer(
     const std::string &line);  // flushed; ends the process quietly when nobody reads any more
-void answer(const Failure &failure);
+void answer(const Failure &failure, const char *of = nullptr);  // of: the command, where it matters
 
 // Lines of stdin, with a look at what has already arrived.
 class Input {
  public:
   bool next(std::string &line);        // waits; false at the end of input or on SIGINT
-  bool take_if(const char *expected);  // takes the next line if it is there and says this
+  // Takes the next line if it is there and begins with one of these words.
+  bool take_if(std::initializer_list<const char *> words, std::string &line);
 
  private:
   bool buffered(std::string &line) const;
@@ -60,6 +69,8 @@ class Protocol {
   bool handle(const std::string &line);
   void run(const std::string &command, const std::vector<std::string> &words);
   bool interrupted();
+  void budget(const std::string &bytes);
+  void flash(const std::vector<std::string> &words);
   void decode(const std::vector<std::string> &words);
   void score(const std::vector<std::string> &words);
   void profile(const std::string &path);

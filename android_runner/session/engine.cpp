@@ -69,22 +69,28 @@ double budget_s(const EngineOptions &options, const Device &device) {
   return device.is_cpu() ? 0 : 4e-3;
 }
 
-int64_t slot_bytes(const EngineOptions &options, const Plan &plan, const Device &device) {
+GatherOptions with_room(GatherOptions options, const Plan &plan) {
+  if (!options.automatic || plan.tables.empty()) return options;
+  const int64_t room = available_bytes();
+  if (room == 0)
+    throw Failure("--memory auto goes by the memory that there is", "the system doesn't tell",
+                  "--memory BYTES");
+  options.memory = budget_from(room);
+  return options;
+}
+
+int64_t slot_bytes(const GatherOptions &options, const Plan &plan, const Device &device) {
   if (plan.tables.empty()) return 0;
-  return GatherMemory::bytes(plan, choose_point(plan, options.gather.memory),
+  return GatherMemory::bytes(plan, choose_point(plan, options.memory),
                              SharedMemory::is_one(device));
 }
 
-std::unique_ptr<Gatherer> gatherer(const EngineOptions &options, const Plan &plan,
-                                   const Device &device) {
+std::unique_ptr<Gatherer> gatherer(const EngineOptions &options, GatherOptions wanted,
+                                   const Plan &plan, const Memory &memory, const Device &device) {
   if (plan.tables.empty()) return nullptr;
-  GatherOptions wanted = options.gather;
-  if (!options.flash.empty()) wanted.imitated = FlashModel::preset(options.flash);
-  if (options.flash.empty() || wanted.imitated)
-    return std::make_unique<Gatherer>(plan, device, wanted);
-  std::string known;
-  for (const std::string &name : FlashModel::presets()) known += (known.empty() ? "" : ", ") + name;
-  throw Failure("no flash is called " + options.flash, "there are " + known, "--flash with one of these");
+  if (memory.mapped()) wanted.mapped = memory.weight_bytes;
+  if (!options.flash.empty()) wanted.imitated = flash_called(options.flash);
+  return std::make_unique<Gatherer>(plan, device, wanted);
 }
 
 }  // namespace
@@ -95,9 +101,10 @@ Engine::Engine(const EngineOptions &options)
       phases_(chosen_phases(plan_, options.phases)),
       library_(cl::load(options.library)),
       device_(options.platform, plan_.device_class, options.profile, options.hints),
+      gather_(with_room(options.gather, plan_)),
       memory_(plan_, fitting(device_, plan_, phases_), phases_,
-              slot_bytes(options, plan_, device_)),
-      gatherer_(gatherer(options, plan_, device_)),
+              slot_bytes(gather_, plan_, device_)),
+      gatherer_(gatherer(options, gather_, plan_, memory_, device_)),
       cache_(options.cache, device_),
       journal_(journal_file(options, cache_)),
       programs_(plan_, device_, cache_, journal_, options.builds),

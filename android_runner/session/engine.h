@@ -42,6 +42,7 @@ class Engine {
   const std::vector<const Phase *> phases_;
   const std::string library_;  // loaded before the device is looked for
   Device device_;
+  const GatherOptions gather_;  // with what memory there is
   const Memory memory_;
   const std::unique_ptr<Gatherer> gatherer_;  // none: the plan has no tables
   const ProgramCache cache_;

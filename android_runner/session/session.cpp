@@ -50,6 +50,7 @@ void Session::feed(const std::vector<int64_t> &ids, size_t at, size_t count, int
 void Session::run(const Phase &phase, int64_t past, int64_t count,
                   const PhaseRunner::Take &take) try {
   executor_.run(phase, take);
+  executor_.govern(count);
 } catch (...) {
   history_.fail(past, count);
   throw;
@@ -61,6 +62,14 @@ void Session::send_up_to(int64_t most, int64_t past) try {
   history_.reach(past, steps_.sent());
 } catch (...) {
   history_.fail(past + steps_.sent(), 1);
+  throw;
+}
+
+// Where another point's records can't be read, no step is under way.
+void Session::govern(int64_t tokens) try {
+  executor_.govern(tokens);
+} catch (...) {
+  steps_.settle();
   throw;
 }
 
@@ -176,6 +185,7 @@ std::string Session::decode(int64_t id, int64_t past, int64_t count,
     if (stopped) reason = "eos";
     if (cancelled) reason = "cancel";
     more = !stopped && !cancelled && steps_.taken() < most;
+    govern(1);
   }
   host_s_ = steps_.host_s();
   steps_.settle();

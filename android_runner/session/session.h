@@ -54,6 +54,12 @@ class Session {
   void check_score(const std::vector<int64_t> &ids, int64_t past) const;  // what score checks first
   std::vector<float> logits();  // [batch, V], of the last position run
 
+  // What a plan with weights in flash may take from here on, in bytes: see Executor. Not while a step
+  // is under way; within decode only `emit` and `interrupted` may call it.
+  int64_t budget(int64_t bytes) { return executor_.budget(bytes); }
+
+  void imitate(const FlashModel &flash) { executor_.imitate(flash); }
+
   void start_profile() { executor_.start_profile(); }
   std::string take_profile() { return executor_.take_profile(); }  // as JSON; ends it
   void start_halves() { executor_.start_halves(); }
@@ -72,6 +78,7 @@ class Session {
   void feed(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past, int64_t rows);
   void run(const Phase &phase, int64_t past, int64_t count, const PhaseRunner::Take &take);
   void send_up_to(int64_t most, int64_t past);
+  void govern(int64_t tokens);
 
   const Plan &plan_;
   Executor &executor_;

@@ -25,7 +25,9 @@ from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
 from toolkit.evaluation.perplexity import evaluate, lines, log_softmax
 from toolkit.evaluation.verify import verify
+from toolkit.offload.flash_model import flash
 from toolkit.offload.orders import order_of
+from toolkit.offload.points import choose_point
 from toolkit.plan.load import load_plan
 
 SIZES: dict[str, Any] = {
@@ -151,7 +153,15 @@ def test_points_are_planned_and_their_times_predicted(
     done = compiled(model, tmp_path / "m.plan", max_loss="90%", flash="ufs21")
     plan, figures = load_plan(done.path), done.figures
     points, counts = plan.points, [table.count for table in plan.tables]
-    assert 2 < len(points) <= 8 and figures["flash"] == "ufs21"
+    assert 6 < len(points) <= 24 and figures["flash"] == "ufs21" and points[-1].flash == 1
+    assert plan.flash == flash("ufs21").planned
+    for speed in (0.25, 0.5):  # of more memory none is slower, of a slower flash each is
+        slower = [point for point in points if point.flash == speed]
+        times = [point.predicted_s for point in slower]
+        assert times == sorted(times, reverse=True) and len(times) > 2
+        assert choose_point(plan, points[-1].memory, speed) == slower[-1]
+        assert all(choose_point(plan, p.memory).predicted_s <= p.predicted_s for p in slower)
+    points = tuple(point for point in points if point.flash == 1)
     assert points[-1].memory <= figures["budget_bytes"] and points[0].slots == (0,) * len(counts)
     times = [point.predicted_s for point in points]
     assert times == sorted(times, reverse=True) and times[-1] > 0

@@ -8,17 +8,16 @@ import os
 from pathlib import Path
 
 import pytest
+from flash_talk import IDS, PREFILL, is_right
 from flash_toy import FILE, PAGE, RECORD, TILE, F, FlashToy
 from native import DRIVERS, build
-from talk import Start, Talk, failure
+from talk import Start, failure
 from toy import CHUNK
 
 from toolkit.toolchain.build import runner_sources
 from toolkit.toolchain.opencl_loader import find_opencl
 
-IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
 LITTLE = ("--memory", "100000")
-PREFILL = " ".join(["prefill 0", *map(str, IDS)])
 
 
 @pytest.fixture
@@ -29,12 +28,6 @@ def flash(tmp_path: Path) -> FlashToy:
 @pytest.fixture(scope="module")
 def null_device() -> Path:
     return build("libnull_opencl.so", [DRIVERS / "null_opencl.c"], "-shared")
-
-
-def is_right(talk: Talk, toy: FlashToy, count: int = 6) -> None:
-    first = talk.next(PREFILL)
-    ids, _ = talk.decode(f"decode {len(IDS)} {first} {count}")
-    assert [first, *ids] == toy.continued(IDS, count + 1)
 
 
 @pytest.mark.parametrize("memory", ["100000", "200000", "300000"])

@@ -1,13 +1,18 @@
-"""The runner's machine replays the golden access traces: equal line for line."""
+"""The runner's machine replays the golden access traces: equal line for line; and its governor."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from governor_cases import ALL, CASES, MS, Case, lines_of
 from native import DRIVERS, SANITIZERS, build, library_sources
+
+from toolkit.offload.governor import Choice, Governor
 
 GOLDEN = Path(__file__).parents[1] / "offload/golden"
 INPUTS = ("scores", "ids", "resize")  # keys of a golden line that the machine is given
@@ -43,3 +48,29 @@ def check(there: str, here: str) -> None:
     given = json.dumps(inputs, separators=(",", ":"))[:-1] + "," * bool(inputs)
     assert expected == given + decided.removeprefix("{")
     assert float(took[:-1]) == pytest.approx(float(seconds[:-1]), rel=1e-9)
+
+
+def test_the_governor_decides_as_its_twin(tmp_path: Path) -> None:
+    """To the last bit of what it has seen."""
+    program = offload_program("governor_drive", *SANITIZERS)
+    random = np.random.default_rng(3)
+    noise = [
+        (1, int(random.integers(0, 9)), *(MS * random.random(2)).tolist(), int(each), {})
+        for each in random.integers(1, 9999, 300)
+    ]
+    for case in (*CASES.values(), (ALL, 5000, tuple(noise))):
+        text = "\n".join(lines_of(case)) + "\n"
+        done = subprocess.run([program], input=text, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines() == list(twin(case))
+
+
+def twin(case: Case) -> Iterator[str]:
+    speeds, budget, steps = case
+    governor = Governor(speeds, Choice(budget, 1.0))
+    for count, tokens, predicted, seconds, room, _ in steps:
+        for _ in range(count):
+            choice = governor.decide(room) if governor.observe(tokens, predicted, seconds) else None
+            told = "-" if choice is None or choice.budget is None else str(choice.budget)
+            went = "" if choice is None else f"{told} {choice.flash:.17g} "
+            yield f"{went}{governor.slowness:.17g}"

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from flash_toy import RECORD
+from large_toy import MANY, REST, large
 from native import SUPPORT
 from soak import TEXT, TOKENS, rss
 from talk import Start
@@ -32,6 +34,31 @@ def test_many_texts_in_one_process(toy: Toy, start: Start) -> None:
         told += len(ids) + 1
         memory.append(rss(process))
     assert memory[-1] - memory[len(memory) // 4] < FLAT
+
+
+def test_a_budget_that_changes(tmp_path: Path, start: Start) -> None:
+    """Memory follows it, answers don't, and nothing grows: no thread, no file, no memory."""
+    toy = large(tmp_path / "large")
+    talk, rounds = start(toy.folder, "--trace-access", "/dev/null"), max(8, TOKENS // (2 * C))
+    process, told, number = Path(f"/proc/{talk.child.pid}"), 0, 0
+    expected = toy.continued(TEXT, C - len(TEXT) + 1)
+    held: dict[int, list[int]] = {}
+    things = list[tuple[int, int]]()
+    while told < TOKENS or number < rounds:
+        share = (100, 0, 50, 25)[number // 2 % 4]  # each for two texts
+        number += 1
+        assert talk.ask(f"budget {REST + MANY * 2 * RECORD.nbytes * share // 100}")[:2] == "ok"
+        first = talk.next(f"prefill 0 {' '.join(map(str, TEXT))}")
+        ids, _ = talk.decode(f"decode {len(TEXT)} {first} {C}")
+        assert [first, *ids] == expected
+        told += len(ids) + 1
+        held.setdefault(share, []).append(rss(process.name))
+        things.append(tuple(len(list((process / each).iterdir())) for each in ("task", "fd")))
+    assert set(things) == {things[0]}
+    for share, memory in held.items():
+        assert memory[-1] - memory[len(memory) // 4] < FLAT
+        missing = MANY * 2 * RECORD.nbytes * (100 - share) // 100
+        assert abs(held[100][-1] - missing - memory[-1]) < FLAT
 
 
 def test_many_processes(toy: Toy, start: Start) -> None:

@@ -15,7 +15,19 @@ INSIDE, CHOOSE = f"{ABOVE}.dispatches.0", f"{ABOVE}.choose"
 GIVEN = {"from": ["scratch", 2]}
 BYTES = RECORD.nbytes
 
+RATES = [[4096, 1e9], [8192, 2e9]]
+FLASH = {"name": "x", "random": RATES, "sequential": RATES}
+
 BAD_TABLES = (
+    # --- the flash that points are for
+    bad("flash", [], "no object"),
+    bad("flash", {"bytes_per_s": 1e9}, "no name", "flash.name"),
+    bad("flash", {"name": "x"}, "no time of a read"),
+    bad("flash", {"name": "x", "bytes_per_s": 1e9, "alpha_s": -1e-6}, "less than no time"),
+    bad("flash", {"name": "x", "random": RATES}, "only of one order"),
+    bad("flash", FLASH | {"bytes_per_s": 1e9}, "both"),
+    bad("flash", FLASH | {"random": RATES[::-1]}, "not ascending", "flash.random[1]"),
+    bad("flash", FLASH | {"sequential": [[4096, 0.0]]}, "no rate", "flash.sequential[0]"),
     # --- tables
     bad("tables", {}, "no list"),
     bad("tables", [], "a gather without its table", "phases[0].steps[4].table"),
@@ -169,6 +181,8 @@ GOOD_TABLES = (
     PlanEdit(f"{POINT}.select", [1, 2, -3.5, 0, 0, 1e9], "of `all` they mean nothing"),
     PlanEdit(f"{POINT}.gap", 61440, "whole pages"),
     PlanEdit("points.1", ABSENT, "two are enough"),
+    PlanEdit("flash", FLASH, "measured"),
+    PlanEdit("flash", {"name": "x", "bytes_per_s": 1e9}, "told"),
     PlanEdit(f"{ALL}.tile", ABSENT, "as the point says"),
     PlanEdit("phases.1.recordable", False, "no run between gathers"),
     PlanEdit(CHOOSE, ABSENT, "only the host selects"),

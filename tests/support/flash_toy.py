@@ -10,7 +10,8 @@ begin at pages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,18 @@ STRIDES = (RECORD.nbytes, 4096)
 ORDER, SIZES = 4, 5  # weights: the first table's order, and what its records add
 PAGE, FILE = 4096, "flash.0.bin"
 OWN_SOURCES = {
-    "gates": f"""void gates_body(int id, int n, __global const int *sym, __global const float *y,
-                __global const float *gate, __global float *v) {{
-  for (int at = id; at < SEQ * {F}; at += n) {{
+    "gates": """void gates_body(int id, int n, __global const int *sym, __global const float *y,
+                __global const float *gate, __global float *v) {
+  for (int at = id; at < SEQ * F; at += n) {
     float sum = 0;
-    for (int d = 0; d < D; ++d) sum += y[at / {F} * D + d] * gate[at % {F} * D + d];
+    for (int d = 0; d < D; ++d) sum += y[at / F * D + d] * gate[at % F * D + d];
     v[at] = sum;
-  }}
-}}
+  }
+}
 __kernel void gates(__global const int *sym, __global const float *y, __global const float *gate,
-                    __global float *v) {{
+                    __global float *v) {
   gates_body(get_global_id(0), get_global_size(0), sym, y, gate, v);
-}}
+}
 """,
     "add": f"""void add_body(int id, int n, __global const int *sym, __global const float *part,
               __global float *y) {{
@@ -75,33 +76,40 @@ class Layer:
         return np.asarray(hidden @ self.down)
 
 
-def random_layer(random: np.random.Generator, ordered: bool) -> Layer:
-    gate = (random.standard_normal((F, D)) / 16).astype(np.float32)
-    order = random.permutation(F) if ordered else np.arange(F)
-    parts = [_codes(random), _codes(random)]
+def random_layer(random: np.random.Generator, ordered: bool, count: int = F) -> Layer:
+    gate = (random.standard_normal((count, D)) / 16).astype(np.float32)
+    order = random.permutation(count) if ordered else np.arange(count)
+    parts = [_codes(random, count), _codes(random, count)]
     up, down = (part.values(np.float64)[np.argsort(order)] for part in parts)
     return Layer(gate, up, down, order.astype(np.int32), packing.pack(RECORD, parts))
 
 
-def _codes(random: np.random.Generator) -> Quantized:
-    codes, zero = (random.integers(0, 16, (F, n), np.uint8) for n in (D, 1))
-    scale = random.uniform(0.012, 0.024, (F, 1)).astype(np.float16)
+def _codes(random: np.random.Generator, count: int) -> Quantized:
+    codes, zero = (random.integers(0, 16, (count, n), np.uint8) for n in (D, 1))
+    scale = random.uniform(0.012, 0.024, (count, 1)).astype(np.float16)
     return Quantized(codes, scale, zero, 4, 16)
 
 
 class FlashToy(Toy):
-    """The plan in a folder, and the same model in numpy."""
+    """The plan in a folder, and the same model in numpy.
 
-    def __init__(self, folder: Path, seed: int = 0) -> None:
-        random = np.random.default_rng(seed + 1)
-        self.layers = [random_layer(random, ordered=number == 0) for number in range(2)]
+    count    neurons of a layer
+    strides  bytes from one record to the next, in each of the two tables
+    """
+
+    def __init__(
+        self, folder: Path, seed: int = 0, count: int = F, strides: Sequence[int] = STRIDES
+    ) -> None:
+        random, self.count, self.strides = np.random.default_rng(seed + 1), count, strides
+        self.layers = [random_layer(random, number == 0, count) for number in range(2)]
         super().__init__(folder, seed)
         own = {each.name: source_text(each.source) for each in (NEURONS_CPU, CHOOSE_CPU)}
         self.sources |= OWN_SOURCES | own
-        add_programs(self.plan)
+        add_programs(self.plan, count)
         for phase in self.plan["phases"]:
-            add_layers(phase)
-        self.plan |= {"tables": [table(number) for number in range(2)], "points": points()}
+            add_layers(phase, count)
+        tables = [table(number, count, strides) for number in range(2)]
+        self.plan |= {"tables": tables, "points": points(count)}
         self.save()
 
     def save(self) -> None:
@@ -118,12 +126,11 @@ class FlashToy(Toy):
 
     def binaries(self) -> dict[str, bytes]:
         """With the file of both tables, which ends with the last record."""
-        first, second = (np.zeros((F, stride), np.uint8) for stride in STRIDES)
+        first, second = (np.zeros((self.count, stride), np.uint8) for stride in self.strides)
         for array, layer in zip((first, second), self.layers, strict=True):
             array[:, : RECORD.nbytes] = layer.records.view(np.uint8)
-        return super().binaries() | {
-            FILE: first.tobytes().ljust(second_offset()) + second.tobytes()
-        }
+        behind = second_offset(self.count, self.strides)
+        return super().binaries() | {FILE: first.tobytes().ljust(behind) + second.tobytes()}
 
     def logits(self, ids: Any) -> np.ndarray:
         """The logits [len(ids), V] of a text."""
@@ -135,14 +142,16 @@ class FlashToy(Toy):
         return np.asarray(y @ self.head)
 
 
-def second_offset() -> int:
-    return -(-F * STRIDES[0] // PAGE) * PAGE
+def second_offset(count: int, strides: Sequence[int]) -> int:
+    return -(-count * strides[0] // PAGE) * PAGE
 
 
-def add_programs(plan: dict[str, Any]) -> None:
+def add_programs(plan: dict[str, Any], count: int) -> None:
+    header = [*HEADER, ["F", str(count)]]
     for name in OWN_SOURCES:
-        plan["programs"].append({"source": f"kernels/{name}.cl", "kernel": name, "defines": HEADER})
-    defines = [[k, str(v)] for k, v in NEURONS_CPU.defines(CASE, KNOBS).items()]
+        plan["programs"].append({"source": f"kernels/{name}.cl", "kernel": name, "defines": header})
+    case = replace(CASE, S=count, T=count, F=count)
+    defines = [[k, str(v)] for k, v in NEURONS_CPU.defines(case, KNOBS).items()]
     facts = {"source": f"kernels/{NEURONS_CPU.source}", "kernel": NEURONS_CPU.name}
     plan["programs"].append({**facts, "defines": [["M", "sym[0]"], *defines]})
     for case in CHOICES:
@@ -151,43 +160,45 @@ def add_programs(plan: dict[str, Any]) -> None:
         plan["programs"].append({**facts, "defines": defines})
 
 
-def table(number: int) -> dict[str, Any]:
+def table(number: int, count: int, strides: Sequence[int]) -> dict[str, Any]:
     part = {"bytes": RECORD.part_bytes, "dtype": "e0m4", "length": D, "group": 16, "zero": True}
     parts = [
         {"name": name, "offset": at * RECORD.part_bytes, **part}
         for at, name in enumerate(("up", "down"))
     ]
-    facts = {"name": f"layers.{number}.ffn", "kind": "neuron without gate", "count": F}
-    place = {"bytes": RECORD.nbytes, "stride": STRIDES[number], "offset": number * second_offset()}
+    facts = {"name": f"layers.{number}.ffn", "kind": "neuron without gate", "count": count}
+    offset = number * second_offset(count, strides)
+    place = {"bytes": RECORD.nbytes, "stride": strides[number], "offset": offset}
     order = {"order": ORDER} if number == 0 else {}
     return {**facts, **place, **order, "parts": parts}
 
 
-def points() -> list[dict[str, Any]]:
+def points(count: int) -> list[dict[str, Any]]:
     """With little memory, with more, and with all of it."""
     usual = {"gap": PAGE, "max_read": 4 * PAGE, "threads": 2, "cluster": 8, "select": [0.0] * 6}
     amounts = [
         {"slots": [11, 9], "pinned": [3, 0], "dense": [0, 0], "policy": "lru"},
         {"slots": [40, 33], "pinned": [7, 33], "dense": [0, 0], "policy": "lfu"},
-        {"slots": [F, F], "pinned": [F, F], "dense": [0, 0], "policy": "static"},
+        {"slots": [count] * 2, "pinned": [count] * 2, "dense": [0, 0], "policy": "static"},
     ]
     return [{"memory": 100_000 * (i + 1), **usual, **amount} for i, amount in enumerate(amounts)]
 
 
-def add_layers(phase: dict[str, Any]) -> None:
+def add_layers(phase: dict[str, Any], count: int) -> None:
     """In front of logits. Scratch: x, y, v, part."""
     most = phase["bounds"]["seq"][1]
-    for name, shape in (("v", [["seq"], F]), ("part", [G, ["seq"], D])):
-        row = F if name == "v" else G * D
+    for name, shape in (("v", [["seq"], count]), ("part", [G, ["seq"], D])):
+        row = count if name == "v" else G * D
         size, place = 4 * row * most, -(-phase["arena_bytes"] // 128) * 128
         facts = {"name": name, "dtype": "f32", "shape": shape, "size": ["seq", 4 * row, "*"]}
         phase["scratch"].append({**facts, "bytes": size, "offset": place})
         phase["arena_bytes"] = place + size
-    own = (each for number in range(2) for each in layer_steps(number, phase["name"] == "decode"))
+    decode = phase["name"] == "decode"
+    own = (each for number in range(2) for each in layer_steps(number, decode, count))
     phase["steps"][3:3] = own  # behind recall
 
 
-def layer_steps(number: int, decode: bool) -> list[dict[str, Any]]:
+def layer_steps(number: int, decode: bool, count: int) -> list[dict[str, Any]]:
     y, v, part = (["scratch", index] for index in (1, 2, 3))
     by_gate = {"by": "above", "from": v, "threshold": 0.0, "gamma": 1.0}
     neurons = [["symbols"], ["ticket"], ["slots"], y, v, part]
@@ -203,7 +214,7 @@ def layer_steps(number: int, decode: bool) -> list[dict[str, Any]]:
     }
     gates = [["symbols"], y, ["weight", 2 + number], v]
     return [
-        step(f"layers.{number}.gates", "gates", gates, [3], ["seq", F, "*"]),
+        step(f"layers.{number}.gates", "gates", gates, [3], ["seq", count, "*"]),
         gather,
         step(f"layers.{number}.add", "add", [["symbols"], part, y], [2], ["seq", D, "*"]),
     ]

@@ -90,22 +90,28 @@ class Toy:
             for p, c in contents.items()
         ]
         self.plan["weights"] = [
-            weight(name, array, len(self.sources), ALIGN * place)
-            for place, (name, array) in enumerate(self.weights().items())
+            weight(name, array, len(self.sources), place)
+            for (name, array), place in zip(self.weights().items(), self.places(), strict=True)
         ]
         for path, content in contents.items():
             (self.folder / path).write_bytes(content)
         self.save_json()
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Those of weights.0.bin, in their order; none is larger than ALIGN."""
+        """Those of weights.0.bin, in their order."""
         return {"table": self.table, "head": self.head}
+
+    def places(self) -> list[int]:
+        """Where in it they begin."""
+        sizes = [-(-array.nbytes // ALIGN) * ALIGN for array in self.weights().values()]
+        return [sum(sizes[:number]) for number in range(len(sizes))]
 
     def binaries(self) -> dict[str, bytes]:
         """The files besides kernels, weights first."""
-        aligned = b"".join(a.tobytes().ljust(ALIGN, b"\0") for a in self.weights().values())
-        unused = -list(self.weights().values())[-1].nbytes % ALIGN
-        return {"weights.0.bin": aligned[: len(aligned) - unused]}
+        content = b""
+        for array, place in zip(self.weights().values(), self.places(), strict=True):
+            content = content.ljust(place, b"\0") + array.tobytes()
+        return {"weights.0.bin": content}
 
     def save_json(self, change: Callable[[dict[str, Any]], Any] | None = None) -> None:
         """Write plan.json, after `change` if one is given."""

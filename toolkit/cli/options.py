@@ -129,15 +129,20 @@ class Bytes(click.ParamType[int]):
 
 
 class Memory(click.ParamType[str]):
-    """A count of bytes with a unit, or a share: 3G, 800MiB, 50%."""
+    """A count of bytes with a unit, or a share: 3G, 800MiB, 50%; or, where it may be, auto."""
 
     name = "memory"
+
+    def __init__(self, auto: bool = False) -> None:
+        self._auto = auto
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """The same text, if it is one."""
         from toolkit.errors import PocketError
         from toolkit.plan.amount import check_memory
 
+        if self._auto and value == "auto":
+            return "auto"
         try:
             return check_memory(str(value))
         except PocketError as error:
@@ -220,11 +225,12 @@ FLASH = click.option(
 
 
 def flash_options(
-    several: str = "", metavar: str = "BYTES|PERCENT"
+    several: str = "", metavar: str = "BYTES|PERCENT", auto: bool = False
 ) -> Callable[[Command], Command]:
     """--memory and --flash; the command gets those that are given.
 
     several  help for a list of budgets, where the command takes one
+    auto     whether it may follow what the system has
     """
 
     def decorate(command: Command) -> Command:
@@ -233,9 +239,10 @@ def flash_options(
             found = {"memory": memory, "flash": flash}
             command(*args, **options, **{k: v for k, v in found.items() if v is not None})
 
-        kind = Memories() if several else Memory()
+        kind = Memories(auto) if several else Memory(auto)
         text = several or RUN_MEMORY
-        return click.option("--memory", type=kind, metavar=metavar, help=text)(FLASH(given))
+        shown = f"{metavar}|auto" if auto else metavar
+        return click.option("--memory", type=kind, metavar=shown, help=text)(FLASH(given))
 
     return decorate
 

@@ -91,7 +91,7 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 )
 @click.option("--logprobs", is_flag=True, default=None, help="Print each id and its own.")
 @click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
-@flash_options()
+@flash_options(auto=True)
 @ON
 @JSON
 def run(
@@ -138,7 +138,7 @@ def run(
 )
 @TEXT_LENGTH
 @sampling_options
-@flash_options()
+@flash_options(auto=True)
 @ON
 @JSON
 def chat(plan: Path, as_json: bool, **options: Any) -> None:

@@ -29,7 +29,7 @@ from toolkit.executors.text_checks import (
     checked_id,
     chunks,
 )
-from toolkit.offload.points import memory_of
+from toolkit.offload.points import budget_of, memory_of
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan, plan_digest
 from toolkit.plan.phase_choice import PhaseChoice, names_of
@@ -45,7 +45,8 @@ class HostExecutor:
     profile   take kernel times between start_profile and take_profile
     dump      names of tensors ("all": every one) that `sink` gets after each step that writes them
     memory    that a plan with weights in flash may take: bytes, or as "2G" or "50%" of what it
-              takes with all of them in memory; default: as it was compiled for
+              takes with all of them in memory, or "auto": of what the system has; default: as it
+              was compiled for
     flash     None: what is read here has no time that tells of another flash
     trace     a file that gets a line for each gather (toolkit/offload/access_trace.py)
     """
@@ -71,7 +72,7 @@ class HostExecutor:
         check_names(self.plan, dump)
         if flash is not None:
             raise _times_nothing(flash)
-        wanted = memory_of(self.plan, memory)
+        wanted = budget_of(self.plan, memory)
         self._choice = PhaseChoice(self.plan)
         loaded = names_of(self._choice.giving("ids"))  # those that score: when they are first used
         self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile, wanted, trace)
@@ -176,6 +177,12 @@ class HostExecutor:
         self.history.restore(saved.ids, saved.reached)
         return saved.past
 
+    def budget(self, memory: int | str) -> int:
+        """What the plan may take of memory from here on; see interface.Executor."""
+        found = memory_of(self.plan, memory)
+        assert found is not None
+        return self.phases.budget(found)
+
     def stats(self) -> dict[str, Any]:
         """Figures of the last runs; host time is this code plus the enqueue calls."""
         tokens = max(1, int(self._stats["decode_tokens"]))
@@ -248,6 +255,7 @@ class HostExecutor:
         after = (lambda step: self._dump(phase, step)) if self.dump else None
         try:
             self.phases.run(phase, lambda buffer: take() if buffer == gives else None, after)
+            self.phases.govern(count)
         except BaseException:
             self.history.fail(past, count)
             raise

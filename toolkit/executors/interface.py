@@ -100,6 +100,14 @@ class Executor(Protocol):
     def take_halves(self) -> list[dict[str, Any]]:
         """The counts of each value (executors/halves.py) since `start_halves`; ends it."""
 
+    def budget(self, memory: int | str) -> int:
+        """What a plan with weights in flash may take of memory from here on: bytes, "2G" or "50%".
+
+        Between two tokens of a decode as well. Returns what it takes then, which may be less.
+        Raises PocketError, and changes nothing, where it doesn't run in so little, or nothing of it
+        is in flash.
+        """
+
     def stats(self) -> dict[str, Any]:
         """Figures: host_us_per_token, peak_rss_bytes, prefill_s, decode_s …"""
 

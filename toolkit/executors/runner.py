@@ -29,7 +29,7 @@ from toolkit.executors.text_checks import (
     check_states,
     check_tokens,
 )
-from toolkit.offload.points import flash_of, memory_of
+from toolkit.offload.points import budget_of, flash_of, memory_of
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan
 from toolkit.plan.phase_choice import PhaseChoice, names_of
@@ -66,7 +66,8 @@ class RunnerExecutor:
         target    where it runs; default: on this computer
         priority  what the driver is asked for: low, normal or high; default $POCKETCL_PRIORITY
         memory    that a plan with weights in flash may take: bytes, or as "2G" or "50%" of what it
-                  takes with all of them in memory; default: as it was compiled for
+                  takes with all of them in memory, or "auto": of what the system has; default: as
+                  it was compiled for
         flash     a profile that its reads imitate; default: they are as fast as the storage is
         trace     a file that gets a line for each gather (toolkit/offload/access_trace.py)
         """
@@ -74,7 +75,8 @@ class RunnerExecutor:
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner notes it
         check_one_text(self.plan)
         check_states(self.plan)
-        most = memory_of(self.plan, memory)
+        most = budget_of(self.plan, memory)
+        known = most if isinstance(most, int) else None
         wanted = {"--memory": most, "--flash": flash_of(self.plan, flash)}
         self.stop_reason: StopReason = "length"
         self.target: Target = target or Local()
@@ -82,7 +84,7 @@ class RunnerExecutor:
         wishes = {"recorded": recorded, "cooperative": cooperative, "priority": priority}
         # Copies to a phone, and the C++ compiler's time, are no part of loading.
         self._arguments = [
-            *command_of(self.target, Path(plan_path), self.plan, platform, cache, most, **wishes),
+            *command_of(self.target, Path(plan_path), self.plan, platform, cache, known, **wishes),
             *(["--profile"] if profile else []),
             *_gathering({**wanted, "--trace-access": trace}),
         ]
@@ -90,6 +92,7 @@ class RunnerExecutor:
         self._choice = PhaseChoice(self.plan)
         self._expected = 0  # tokens of the text
         self._sampling = ""  # the command that says how ids are chosen
+        self._budget = ""  # the one that changed the budget last
         self._earlier: dict[str, Any] = {}
         self._process: Process | None = None
         ids = names_of(self._choice.giving("ids"))
@@ -179,6 +182,13 @@ class RunnerExecutor:
         self.history.restore(state_file.read_ids(path), int(reached))
         return int(past)
 
+    def budget(self, memory: int | str) -> int:
+        """What the plan may take of memory from here on; see interface.Executor."""
+        command = f"budget {memory_of(self.plan, memory)}"
+        taken = int(self._alive().aside(command)[1])
+        self._budget = command
+        return taken
+
     def stats(self) -> dict[str, Any]:
         """Figures of the last runs, and of the process."""
         found: dict[str, Any] = json.loads(self._alive().ask("stats")[1])
@@ -228,8 +238,8 @@ class RunnerExecutor:
         except BaseException:
             self.close()
             raise
-        if self._sampling:
-            process.ask(self._sampling)
+        for command in filter(None, (self._sampling, self._budget)):
+            process.ask(command)
         if self._expected:
             process.ask(f"expect {self._expected}")
         self.device = device_of(self.ready)

@@ -20,6 +20,7 @@ class Process:
         """Start it on a machine. `notes`: show what it has to say on stderr."""
         self._show, self._target = notes, target
         self._last: deque[str] = deque(maxlen=8)
+        self._kept: deque[str] = deque()  # lines of a command beside which another was asked
         self._child = target.start(arguments)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -32,6 +33,19 @@ class Process:
         except KeyboardInterrupt:
             self.cancel()
             raise
+
+    def aside(self, command: str) -> list[str]:
+        """Send a command that is answered while another one is, too; return its answer's words.
+
+        What the other one answers before is kept for `answer`. An error tells whose it is.
+        """
+        self.send(command)
+        word = command.split()[0]
+        while True:
+            line = self._line()
+            if line.startswith(("ok ", f'error {{"of": "{word}"')):
+                return self._words(line)
+            self._kept.append(line)
 
     def cancel(self) -> list[list[str]]:
         """End what runs; return the answers that were still on their way.
@@ -60,14 +74,21 @@ class Process:
 
     def answer(self) -> list[str]:
         """The words of the next line; an `error` line is raised."""
+        return self._words(self._kept.popleft() if self._kept else self._line())
+
+    def _line(self) -> str:
         assert self._child.stdout
         line = self._child.stdout.readline()
         if not line.endswith("\n"):
             raise self._exit_error()
+        return line
+
+    def _words(self, line: str) -> list[str]:
         word, _, rest = line.strip().partition(" ")
         if word == "error":
-            facts = json.loads(rest).items()
-            raise PocketError(**{name: self._target.local(fact) for name, fact in facts})
+            facts = json.loads(rest)
+            facts.pop("of", None)
+            raise PocketError(**{name: self._target.local(fact) for name, fact in facts.items()})
         return [word, rest] if word in ("ready", "stats") else line.split()
 
     def end(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import PocketError
-from toolkit.offload.machine import Outcome
+from toolkit.offload.machine import Change, Outcome
 from toolkit.offload.selection import Array
+from toolkit.plan.schema import Point
 
 
 def line(step: int, gather: int, outcome: Outcome) -> str:
@@ -46,6 +47,32 @@ def entry(step: int, gather: int, outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def changed(
+    step: int, budget: int | None, point: Point, changes: Sequence[Change]
+) -> dict[str, Any]:
+    """The values of a line that tells of another point, between two steps.
+
+    t       step that it follows; -1: none
+    budget  bytes that were asked for; None: none
+    memory, flash, slots, pinned, policy    of the point
+    evict, move, admit, runs    by table: records, [record, slot], [record, slot], [offset, bytes],
+                                each in the order in which it is done
+    """
+    return {
+        "t": step,
+        "budget": budget,
+        "memory": point.memory,
+        "flash": point.flash,
+        "slots": list(point.slots),
+        "pinned": list(point.pinned),
+        "policy": point.policy,
+        "evict": [each.moves.evicted.tolist() for each in changes],
+        "move": [each.moves.moved.tolist() for each in changes],
+        "admit": [each.moves.admitted.tolist() for each in changes],
+        "runs": [each.runs.tolist() for each in changes],
+    }
+
+
 class AccessTrace:
     """The lines in a file, and beside it, in `path`.scores, the f32 that each was chosen by."""
 
@@ -63,6 +90,14 @@ class AccessTrace:
             self._lines.write(f"{line(step, gather, outcome)}\n")
             if scores is not None and scores.dtype == np.float32:
                 self._scores.write(scores.tobytes())
+
+    def change(
+        self, step: int, budget: int | None, point: Point, changes: Sequence[Change]
+    ) -> None:
+        """Another point, after this step."""
+        found = json.dumps(changed(step, budget, point, changes), separators=(",", ":"))
+        with self._writing():
+            self._lines.write(f"{found}\n")
 
     def close(self) -> None:
         """Write what has gathered."""

@@ -60,6 +60,7 @@ _SUMS = tuple(each.name for each in fields(Counts) if each.name != "read_sizes")
 def flash_facts(stats: Mapping[str, Any], flash: str | None, counts: Counts) -> dict[str, Any]:
     """What `--json` tells of the flash that was read, by an executor's `stats`.
 
+    points_used           since the plan was loaded, with how many tokens each
     memory, record_bytes  that the run keeps to, and of them, what records of weights take
     late_share            of the time of the flash that was imitated; None: it is no imitation
     """
@@ -71,6 +72,7 @@ def flash_facts(stats: Mapping[str, Any], flash: str | None, counts: Counts) -> 
         "late_share": None if flash is None else counts.late_share,
         "memory": told["memory"],
         "record_bytes": told["record_bytes"],
+        "points_used": told["points_used"],
     }
 
 

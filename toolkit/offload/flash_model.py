@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from toolkit.errors import PocketError
-from toolkit.plan.schema import PAGE
+from toolkit.plan.schema import PAGE, PlannedFlash
 
 Floats: TypeAlias = NDArray[np.float64]
 Rates: TypeAlias = Mapping[str, tuple[tuple[int, float], ...]]
@@ -55,6 +55,26 @@ class Flash:
         times = np.log(sizes / rates)
         inside = np.exp(np.interp(np.log(np.maximum(bytes_, 1)), np.log(sizes), times))
         return np.asarray(np.where(bytes_ > sizes[-1], bytes_ / rates[-1], inside))
+
+    @property
+    def planned(self) -> PlannedFlash:
+        """The same, as a plan has it."""
+        if self.table:
+            random, sequential = (self.table[order] for order in ORDERS)
+            return PlannedFlash(self.name, 0.0, 0.0, self.latency, random, sequential)
+        return PlannedFlash(self.name, self.alpha, self.beta, self.latency)
+
+    def slowed(self, speed: float) -> Flash:
+        """One that has this share of its speed, whatever is read."""
+        table, alone = (
+            {
+                order: tuple((size, rate * speed) for size, rate in rows)
+                for order, rows in rates.items()
+            }
+            for rates in (self.table, self.alone)
+        )
+        found = replace(self, alpha=self.alpha / speed, beta=self.beta * speed)
+        return replace(found, latency=self.latency / speed, table=table, alone=alone)
 
     @property
     def gap(self) -> int:

@@ -3,6 +3,7 @@
 The runner has the same in android_runner/offload/points.cpp.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,8 @@ from toolkit.plan import figures
 from toolkit.plan.amount import bytes_of
 from toolkit.plan.schema import Plan, Point
 from toolkit.tables import size
+
+AUTO = "auto"
 
 
 def memory_of(plan: Plan, memory: int | str | None) -> int | None:
@@ -39,6 +42,18 @@ def whole_bytes(plan: Plan) -> int:
     return _resident(plan, plan.points[-1]) + all_records
 
 
+def budget_of(plan: Plan, memory: int | str | None) -> int | str | None:
+    """The same, or AUTO as it is: what the system has to give."""
+    if memory == AUTO and plan.tables:
+        return AUTO
+    return memory_of(plan, memory)
+
+
+def budget_from(nbytes: int) -> int:
+    """What a run may take of so many bytes that a system has to give: nine of ten."""
+    return nbytes // 10 * 9
+
+
 def flash_of(plan: Plan, name: str | None) -> str | None:
     """The profile that reads imitate, if there is one of this name, and something to read."""
     if name is None:
@@ -54,21 +69,23 @@ def no_tables(option: str) -> PocketError:
     return PocketError(f"{option} has no effect here", because, "compile the model with --memory")
 
 
-def choose_point(plan: Plan, memory: int | None = None) -> Point:
-    """The plan's last point; or with `memory` bytes the one that takes most of those that fit, its
-    slots grown towards the next one's, or all records, as far as there is room.
+def choose_point(plan: Plan, memory: int | None = None, flash: float = 1.0) -> Point:
+    """Of the plan's points the last; or with `memory` bytes the one that takes most of those that
+    fit, its slots grown towards the next one's, or all records, as far as there is room.
 
+    `flash`: how fast it is against the profile's; the points are those of the nearest such speed.
     Below the first point its slots shrink, each table's by the same share. Raises PocketError where
     there is room for less than none.
     """
+    points = _points_for(plan, flash)
     if memory is None:
-        return plan.points[-1]
-    fitting = sum(point.memory <= memory for point in plan.points)
+        return points[-1]
+    fitting = sum(point.memory <= memory for point in points)
     if not fitting:
-        return _shrunk(plan, plan.points[0], memory)
-    base = plan.points[fitting - 1]
+        return _shrunk(plan, points[0], memory)
+    base = points[fitting - 1]
     counts = [table.count for table in plan.tables]
-    goal = plan.points[fitting].slots if fitting < len(plan.points) else counts
+    goal = points[fitting].slots if fitting < len(points) else counts
     missing = [max(0, more - own) for more, own in zip(goal, base.slots, strict=True)]
     whole = slot_bytes(plan, missing)
     share = min(1.0, (memory - base.memory) / whole) if whole else 0.0
@@ -107,6 +124,42 @@ def _chosen(plan: Plan) -> set[int]:
     """Tables of which at some gather only some records are read."""
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]
     return {gather.table for gather in gathers if gather.select.by != "all"}
+
+
+def _points_for(plan: Plan, flash: float) -> list[Point]:
+    """Of the speed that is nearest by its ratio; of two as near the greater."""
+
+    def rank(speed: float) -> tuple[float, float]:
+        return max(speed / flash, flash / speed), -speed
+
+    nearest = min((point.flash for point in plan.points), key=rank)
+    return [point for point in plan.points if point.flash == nearest]
+
+
+def least_memory(plan: Plan) -> int:
+    """The least that it runs in."""
+    return _resident(plan, plan.points[0])
+
+
+def speeds_of(plan: Plan) -> list[float]:
+    """Speeds of flash that there are points for."""
+    return sorted({point.flash for point in plan.points})
+
+
+class Usage:
+    """Which points a run has used, and for how many tokens."""
+
+    def __init__(self) -> None:
+        self._tokens: Counter[tuple[int, float, str]] = Counter()
+
+    def note(self, point: Point, tokens: int) -> None:
+        """So many more at this one."""
+        self._tokens[point.memory, point.flash, point.policy] += tokens
+
+    def list(self) -> list[dict[str, Any]]:
+        """In the order of their first use."""
+        keys = ("memory", "flash", "policy", "tokens")
+        return [dict(zip(keys, (*k, n), strict=True)) for k, n in self._tokens.items()]
 
 
 def slot_bytes(plan: Plan, slots: Sequence[int]) -> int:

@@ -69,6 +69,7 @@ def table_lines(plan: Plan) -> Iterator[str]:
         yield from _shape_lines(rows)
     for row in known["points"]:
         share = f"{row['share']:.1%} of all records, {row['policy']}"
+        share += "" if row["flash"] == 1 else f", flash at {row['flash']:g} of its speed"
         seconds = row["predicted_s"]
         rate = f": predicted {1 / seconds:.3g} tokens/s" if seconds else ""
         at = f"{share}, at {row['memory']:,} bytes in all{rate}"

@@ -19,7 +19,8 @@ from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.schema import Plan, Point, Table
 from toolkit.predictors.layer import Use
 
-BUDGETS = 8  # points of a plan, at most
+BUDGETS = 8  # of a plan's points, at most
+SPEEDS = (0.25, 0.5, 1.0)  # of flash, against that of the profile: each has points of its own
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,15 @@ class Planning:
         room = budget - self.resident - way.nbytes
         rooms = [room * n // (BUDGETS - 1) for n in range(BUDGETS)]
         found = [self.point(self.resident + way.nbytes + n, way) for n in rooms]
-        points = {point.memory: point for point in found}
-        return replace(self.plan, points=tuple(points[memory] for memory in sorted(points)))
+        for speed in SPEEDS[:-1]:
+            planner = replace(self.planner, flash=self.planner.flash.slowed(speed))
+            slower = replace(self, planner=planner)
+            found += [  # none has more than its like
+                replace(slower.point(like.memory, way), flash=speed) for like in found[:BUDGETS]
+            ]
+        points = {(point.memory, point.flash): point for point in found}
+        flash = self.planner.flash.with_threads(way.point.threads).planned
+        return replace(self.plan, points=tuple(points[at] for at in sorted(points)), flash=flash)
 
     def planned(self, budget: int, way: Way | None = None) -> Planned:
         """Of so much memory in all; where that is too little, of the least that can be."""

@@ -8,7 +8,7 @@ reads while the device works, and launches the same in the same order.
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +18,30 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from opencl_kernels.records.gathered import HEAD
+from toolkit.errors import PocketError
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.flash_files import FlashFiles
+from toolkit.executors.opencl.gather_memory import GatherMemory
 from toolkit.offload.access_trace import AccessTrace
 from toolkit.offload.clusters import Launch
 from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash
+from toolkit.offload.governor import Choice, Governor
 from toolkit.offload.machine import Change, Machine, Outcome
 from toolkit.offload.orders import importance_of, order_of
-from toolkit.offload.points import choose_point, slot_bytes
+from toolkit.offload.points import (
+    AUTO,
+    Usage,
+    budget_from,
+    choose_point,
+    least_memory,
+    slot_bytes,
+    speeds_of,
+)
 from toolkit.offload.selection import at_point
 from toolkit.plan.schema import Gather, Plan, Ref, Select, Table
-from toolkit.plan.table_figures import at_once
+from toolkit.rss import available
 
-FLAGS = cl.mem_flags
 REAL = Flash("the plan's own")  # no cost is imagined
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -58,7 +67,7 @@ class Gatherer:
     """The tables of a plan, as one of its points runs them.
 
     path    the plan's folder
-    memory  bytes that the point takes at most; None: the point that takes most
+    memory  bytes that the point takes at most, or AUTO; None: the point that takes most
     trace   a file for a line on each gather, and one of scores beside it
     """
 
@@ -67,12 +76,15 @@ class Gatherer:
         path: Path,
         plan: Plan,
         queue: cl.CommandQueue,
-        memory: int | None = None,
+        memory: int | str | None = None,
         trace: Path | None = None,
     ) -> None:
-        self.point = choose_point(plan, memory)
+        self._automatic, self._plan = memory == AUTO, plan
+        budget = self._room(0) if isinstance(memory, str) else memory
+        self.point, self._usage = choose_point(plan, budget), Usage()
+        self._governor = Governor(speeds_of(plan), Choice(budget, self.point.flash))
         orders = [order_of(path, plan, table) for table in plan.tables]
-        self._plan, self._queue = plan, queue
+        self._queue = queue
         sizes = [importance_of(path, plan, table) for table in plan.tables]
         self._machine = Machine(plan.tables, self.point, REAL, orders, sizes)
         gathers = [gather for phase in plan.phases for gather in phase.gathers()]
@@ -85,14 +97,35 @@ class Gatherer:
             self._trace = AccessTrace(trace) if trace else None
             if self._trace:
                 self._closing.callback(self._trace.close)
-            self._allocate()
-            for number, opened in enumerate(self._machine.opening):
-                self._pin(number, opened)
+            self._memory = GatherMemory(plan, self.point, queue)
+            self._closing.callback(self._memory.release)
+            self._pin(self._machine.opening)
             self._closing = self._closing.pop_all()  # all of it is there: `close` has the rest
 
     def memory(self, table: int) -> Mapping[Ref, cl.Buffer]:
         """What the words of a gather's dispatches mean; `slots` until a launch says otherwise."""
-        return {("ticket",): self._ticket, ("slots",): self._slots[table]}
+        return {("ticket",): self._memory.ticket, ("slots",): self._memory.slots[table]}
+
+    def use(self, memory: int) -> None:
+        """Another budget, in bytes, from the next run on.
+
+        Raises PocketError, and changes nothing, where the plan does not run in so little.
+        """
+        self._change(memory, self.point.flash)
+        self._governor.use(memory)
+        self._automatic = False
+
+    def govern(self, tokens: int) -> None:
+        """Between runs, after so many tokens: it may go on at another point.
+
+        Only the memory of the system decides: times tell nothing of a flash here.
+        """
+        self._usage.note(self.point, tokens)
+        if self._governor.observe(tokens, 0.0, 0.0):
+            least = least_memory(self._plan)
+            room = max(least, self._room(self.point.memory)) if self._automatic else None
+            if choice := self._governor.decide(room):
+                self._change(choice.budget, choice.flash)
 
     def begin_run(self) -> None:
         """Another phase runs: uses of records are counted in runs."""
@@ -123,39 +156,65 @@ class Gatherer:
         """What it runs with, and what it has done so far: the same keys as the runner's."""
         held = slot_bytes(self._plan, self.point.slots)
         facts = {"memory": self.point.memory, "record_bytes": held, "direct": False}
-        return {**facts, **vars(self._counts), "late_share": 0.0}
+        used = {"points_used": self._usage.list()}
+        return {**facts, **vars(self._counts), "late_share": 0.0, **used}
 
     def close(self) -> None:
         """Close the files, and give the memory back; all of it, whatever fails."""
         self._closing.close()
 
-    def _allocate(self) -> None:
-        """Slots, and what is between them and the files."""
-        tables, point = self._plan.tables, self.point
-        slots = zip(point.slots, tables, strict=True)
-        self._slots = [self._buffer("slots", count * table.bytes) for count, table in slots]
-        gathers = [g for phase in self._plan.phases for g in phase.gathers()]
-        cluster = point.cluster
-        staged = max(at_once(self._plan, g, cluster) * tables[g.table].bytes for g in gathers)
-        self._staging = self._buffer("streamed records", staged)
-        most = max(table.count for table in tables)
-        self._ticket = self._buffer("the ticket", 4 * (HEAD + 2 * most))
+    def _room(self, own: int) -> int:
+        """What the system has to give, and what the run has of it already."""
+        found = available()
+        if found is None:
+            because = "this system doesn't tell"
+            what = "--memory auto goes by the memory that there is"
+            raise PocketError(what, because, "--memory BYTES")
+        return budget_from(found + own)
 
-    def _pin(self, table: int, opened: Change) -> None:
-        """Records that never leave, a read at a time: memory has no room for all of them twice."""
+    def _change(self, memory: int | None, flash: float) -> None:
+        """To the point for a budget and a flash of this speed against the profile's."""
+        point = choose_point(self._plan, memory, flash)
+        if point == self.point:
+            return
+        self._queue.finish()
+        before = [cache.slot_of.copy() for cache in self._machine.caches]
+        changes = self._machine.change(point)
+        self.point = point
+        for table, change in enumerate(changes):
+            self._memory.resize(table, point.slots[table], change.moves, before[table])
+        self._memory.restage(point)
+        if self._trace:
+            self._trace.change(self._step, memory, point, changes)
+        self._pin(changes)
+
+    def _pin(self, changes: Sequence[Change]) -> None:
+        """Read what never leaves; where that fails, what has not come is in no slot."""
+        left = dict(enumerate(changes))
+        try:
+            for table, change in enumerate(changes):
+                self._pin_table(table, change)
+                del left[table]
+        finally:
+            for table, change in left.items():
+                self._machine.caches[table].lose(change.moves.admitted[:, 0])
+
+    def _pin_table(self, table: int, opened: Change) -> None:
+        """A read at a time: memory has no room for all of them twice."""
         admitted, its = opened.moves.admitted, self._plan.tables[table]
         starts = its.offset + admitted[:, 0] * its.stride
         places = np.searchsorted(opened.runs[:, 0], starts, side="right") - 1
         for number in range(len(opened.runs)):
             content = self._read(table, opened.runs[number : number + 1])
-            self._place(self._slots[table], table, content, *admitted[places == number].T)
+            self._place(self._memory.slots[table], table, content, *admitted[places == number].T)
 
     def _launches(self, table: int, done: Outcome) -> Iterator[Launched]:
         begins = True
         for cluster in done.clusters:
             content = self._read(table, done.runs[slice(*cluster.runs)])
             for launch in cluster.launches:
-                slots = self._staging if launch.staged else self._slots[table]
+                memory = self._memory
+                slots = memory.staging if launch.staged else memory.slots[table]
                 if content:
                     self._place(slots, table, content, launch.records, launch.slots)
                 self._write_ticket(table, launch, begins)
@@ -195,13 +254,7 @@ class Gatherer:
         pairs = np.stack([launch.slots, indices], axis=1).reshape(-1)
         words = np.concatenate([[len(launch.records), begins, 0, 0], pairs]).astype(np.int32)
         with opencl_errors("cannot write a ticket to the device"):
-            cl.enqueue_copy(self._queue, self._ticket, words)
-
-    def _buffer(self, name: str, nbytes: int) -> cl.Buffer:
-        with opencl_errors(f"cannot allocate {nbytes} bytes for {name}"):
-            found = cl.Buffer(self._queue.context, FLAGS.READ_WRITE, max(4, nbytes))
-        self._closing.callback(found.release)
-        return found
+            cl.enqueue_copy(self._queue, self._memory.ticket, words)
 
 
 def _records_in(content: list[Piece], table: Table, records: Ints) -> Bytes:

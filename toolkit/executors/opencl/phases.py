@@ -60,7 +60,7 @@ class PhaseExecutor:
     platform  part of the name of an OpenCL platform or device, else $POCKETCL_PLATFORM
     phases    those that will run for sure: the device must have what one of their variants requires
     profile   take kernel times between start_profile and take_profile
-    memory    bytes, trace: of plans with tables, see Gatherer
+    memory    bytes or "auto", trace: of plans with tables, see Gatherer
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class PhaseExecutor:
         phases: Iterable[str],
         platform: str | None = None,
         profile: bool = False,
-        memory: int | None = None,
+        memory: int | str | None = None,
         trace: Path | None = None,
     ) -> None:
         device = choose_device(platform, is_cpu_class(plan.profile.get("class")))
@@ -95,6 +95,17 @@ class PhaseExecutor:
     def point(self) -> Point | None:
         """How memory is spent, where a plan has tables."""
         return self._gatherer.point if self._gatherer else None
+
+    def budget(self, memory: int) -> int:
+        """What a plan with tables may take of memory from here on; returns what it takes."""
+        assert self._gatherer
+        self._gatherer.use(memory)
+        return self._gatherer.point.memory
+
+    def govern(self, tokens: int) -> None:
+        """After a run of so many tokens: a plan with tables may go on at another point."""
+        if self._gatherer:
+            self._gatherer.govern(tokens)
 
     def gathered(self) -> dict[str, Any]:
         """`tables`: what has been read of flash; nothing where a plan has no tables."""

@@ -17,6 +17,7 @@ from toolkit.plan.schema import (
     Gather,
     Part,
     Plan,
+    PlannedFlash,
     Point,
     Table,
 )
@@ -40,11 +41,25 @@ def tables_problems(plan: Plan) -> Iterator[PocketError]:
         yield from gathers_problems(f"phases[{i}]", phase, plan)
     if bool(plan.tables) != bool(plan.points):
         yield damaged("points", "tables and points go together")
+    if plan.flash is not None:
+        yield from _flash_problems(plan.flash)
     for i, point in enumerate(plan.points):
         yield from _point_problems(f"points[{i}]", point, plan)
     for i, (low, high) in enumerate(pairwise(plan.points)):
         if (low.memory, low.flash) >= (high.memory, high.flash):
             yield damaged(f"points[{i + 1}]", "it does not take more memory than the one before")
+
+
+def _flash_problems(flash: PlannedFlash) -> Iterator[PocketError]:
+    for key, rates in (("random", flash.random), ("sequential", flash.sequential)):
+        for i, (nbytes, rate) in enumerate(rates):
+            least = rates[i - 1][0] if i else 0
+            if not least < nbytes <= MOST_READ or rate <= 0:
+                yield damaged(f"flash.{key}[{i}]", "no rate, or of a smaller read than before")
+    tables = bool(flash.random and flash.sequential)
+    numbers = (flash.alpha_s, flash.bytes_per_s, flash.latency_s)
+    if min(numbers) < 0 or tables == (flash.bytes_per_s > 0):
+        yield damaged("flash", "no time of a read")
 
 
 def _table_problems(at: str, table: Table, plan: Plan) -> Iterator[PocketError]:

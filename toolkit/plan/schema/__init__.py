@@ -47,6 +47,7 @@ from toolkit.plan.schema.tables import (
     POLICIES,
     SLOT_ALIGN,
     Part,
+    PlannedFlash,
     Point,
     Table,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "Part",
     "Phase",
     "Plan",
+    "PlannedFlash",
     "Point",
     "Program",
     "Ref",

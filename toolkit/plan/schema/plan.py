@@ -9,7 +9,7 @@ from toolkit.plan.schema.kernel_tests import KernelTest
 from toolkit.plan.schema.memory import Buffer, FileEntry, Scratch, State, SymbolDecl, Weight
 from toolkit.plan.schema.programs import DriverFault, Program, Variant
 from toolkit.plan.schema.steps import Dispatch, Gather, HostStep, Step, dispatches_of
-from toolkit.plan.schema.tables import Point, Table
+from toolkit.plan.schema.tables import PlannedFlash, Point, Table
 
 FORMAT = 2
 
@@ -71,6 +71,7 @@ class Plan:
     tests: tuple[KernelTest, ...] = field(default=(), metadata={"unless_empty": True})
     tables: tuple[Table, ...] = field(default=(), metadata={"unless_empty": True})
     points: tuple[Point, ...] = field(default=(), metadata={"unless_empty": True})
+    flash: PlannedFlash | None = field(default=None, metadata={"unless_empty": True})
     format: int = FORMAT
 
     def phase(self, name: str) -> Phase | None:

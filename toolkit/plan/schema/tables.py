@@ -48,6 +48,22 @@ class Table:
 
 
 @dataclass(frozen=True)
+class PlannedFlash:
+    """The flash that points were planned for: what a read takes, as of offload/flash_model.py.
+
+    alpha_s + bytes / bytes_per_s; or, by its order, rows (bytes of a read, bytes a second) of
+    ascending size. latency_s is added once to each batch.
+    """
+
+    name: str
+    alpha_s: float = field(default=0.0, metadata={"unless_empty": True})
+    bytes_per_s: float = field(default=0.0, metadata={"unless_empty": True})
+    latency_s: float = field(default=0.0, metadata={"unless_empty": True})
+    random: tuple[tuple[int, float], ...] = field(default=(), metadata={"unless_empty": True})
+    sequential: tuple[tuple[int, float], ...] = field(default=(), metadata={"unless_empty": True})
+
+
+@dataclass(frozen=True)
 class Point:
     """A way to run the plan: what it may take of memory, and what it does with it.
 
