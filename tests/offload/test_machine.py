@@ -210,3 +210,32 @@ def test_half_of_the_records_give_the_hits_that_their_popularity_has(
     ]
     hits = sum(len(each.hits) for each in found) / sum(len(each.selected) for each in found)
     assert low - 0.005 < hits < high + 0.005
+
+
+def test_bytes_by_window_are_what_unions_gain() -> None:
+    """LLM in a flash, section 3.1: bytes(k) = s_agg(k + 1) - s_agg(k), which falls with k."""
+    rows, read = text_of(200, 150), list[int]()
+    for window in range(1, 12):
+        machine, used = Machine([table(200)], point(200, policy="window"), flash("ufs40")), 0
+        for step, row in enumerate(rows):
+            machine.caches[0].window = window  # as it is where it doesn't adapt
+            outcome = machine.gather(0, NONZERO, row.astype(np.float32), step)
+            used += outcome.bytes_used if step >= 20 else 0
+        more = sum(union(rows, t, window + 1) - union(rows, t - 1, window) for t in range(20, 150))
+        assert used == more * machine.tables[0].bytes
+        read.append(used)
+    assert read == sorted(read, reverse=True) and read[0] > 1.5 * read[-1]
+
+
+def text_of(count: int, tokens: int) -> list[np.ndarray]:
+    """Of each token which records it needs: often those of the tokens before it."""
+    rng, likely, rows = np.random.default_rng(4), np.full(count, 0.1), list[np.ndarray]()
+    for _ in range(tokens):
+        rows.append(rng.random(count) < likely)
+        likely = np.where(rows[-1], 0.5, 0.1 + 0.7 * (likely - 0.1))
+    return rows
+
+
+def union(rows: list[np.ndarray], last: int, steps: int) -> int:
+    """s_agg: records that these steps need together."""
+    return int(np.any(rows[last + 1 - steps : last + 1], axis=0).sum())

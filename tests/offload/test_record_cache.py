@@ -154,7 +154,8 @@ def test_sizes_change_between_steps_and_all_stays_well(name: str) -> None:
             assert all(before[r] >= slots for r in dict(moves.moved.tolist()))
             if len(before) + len(moves.admitted) <= slots:
                 assert not len(moves.evicted)  # nothing leaves where there is room
-        all_is_well(cache, cache.admit(selected, step, 2), selected)
+        cache.window = 2
+        all_is_well(cache, cache.admit(selected, step), selected)
 
 
 def test_a_smaller_cache_keeps_what_ranks_highest() -> None:
@@ -277,6 +278,25 @@ def test_a_window_with_room_for_all_begins_where_it_misses_little() -> None:
     window = window_for(frequency, 400, 0)
     assert 0.9**window <= 1 / 20 < 0.9 ** (window - 1)
     assert window_for(np.zeros(400), 400, 0) == 1 and window_for(frequency, 0, 0) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_allocated_or_moved_between_steps(name: str) -> None:
+    """Slots are reused: who stays keeps its own, and only what is admitted is written."""
+    cache = RecordCache(65, policy(name))
+    cache.resize(30, 30 if name == "static" else 7)
+    arrays = every(cache)
+    for step, selected in enumerate(masks(65, 100, 3)):
+        before = holds(cache)
+        found = cache.admit(selected, step, whole=len(selected) == 65)
+        after, written = holds(cache), dict(found.admitted.tolist())
+        assert all(a is b for a, b in zip(arrays, every(cache), strict=True))
+        assert after == {r: s for r, s in before.items() if r not in found.evicted} | written
+        assert written.keys() <= set(selected.tolist()) - before.keys()
+
+
+def every(cache: RecordCache) -> tuple[np.ndarray, ...]:
+    return cache.slot_of, cache.record_in, cache.uses.counts, cache.uses.last
 
 
 def test_what_never_came_is_in_no_slot() -> None:
