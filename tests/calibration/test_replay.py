@@ -20,9 +20,9 @@ def test_of_independent_tokens_what_never_changes_misses_least() -> None:
     rng = np.random.default_rng(1)
     frequency = rng.random(F) ** 3
     found = again(rng.random((8 * TOKENS, F)) < frequency)
-    assert found.shape == (1 + len(SHARES), 2) and found[0].tolist() == [0, 1]
+    assert found.shape == (1 + len(SHARES), 3) and found[0].tolist() == [0, 1, 1]
     np.testing.assert_array_equal(found[1:, 0], np.float32(SHARES))
-    assert (found[1:, 1] > 0.98).all() and found[-1, 1] > 1.05
+    assert (found[1:, 1:] > 0.98).all() and found[-1, 1] > 1.05
 
 
 def test_what_follows_the_text_misses_less_where_its_neurons_are_other_ones() -> None:
@@ -31,13 +31,13 @@ def test_what_follows_the_text_misses_less_where_its_neurons_are_other_ones() ->
     active = rng.random((2 * TOKENS, F)) < 0.02
     active[TOKENS:, -40:] |= rng.random((TOKENS, 40)) < 0.8
     found = again(active)
-    assert (found[2:, 1] < 0.5).all()
+    assert (found[2:, 1:] < 0.5).all()
 
 
 def test_where_nothing_is_missed_both_are_alike() -> None:
     active = np.zeros((TOKENS, F), bool)
     active[:, :30] = True
-    assert again(active)[1:, 1].tolist() == [1.0] * len(SHARES)
+    assert again(active)[1:, 1:].tolist() == [[1.0, 1.0]] * len(SHARES)
 
 
 def test_what_is_chosen_by_some_tokens_is_replayed_by_others() -> None:

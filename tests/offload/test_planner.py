@@ -17,7 +17,7 @@ from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.expected import expected_reads
 from toolkit.offload.prediction.replayed import Replayed
 from toolkit.offload.prediction.token_time import Costs
-from toolkit.plan.schema import Point, Select, Table
+from toolkit.plan.schema import POLICIES, Point, Select, Table
 
 COSTS = Costs(0.01, 1e-9, 5e-6, 35e-6, 8e-6, 5e-11)
 
@@ -113,7 +113,14 @@ def ways(tables: int) -> list[Way]:
 
 
 @pytest.mark.parametrize("name", [each.name for each in FLASHES])
-@pytest.mark.parametrize("recurring", [None, [[0.0, 1.0], [0.5, 0.4], [1.0, 0.5]]])
+@pytest.mark.parametrize(
+    "recurring",
+    [
+        None,
+        [[0.0, 1.0], [0.5, 0.4], [1.0, 0.5]],
+        [[0.0, 1.0, 1.0], [0.5, 0.7, 0.3], [1.0, 0.2, 0.8]],
+    ],
+)
 def test_it_is_the_best_of_all_choices(name: str, recurring: list[list[float]] | None) -> None:
     """Tables so small that every number of slots is tried, in memory of whole units."""
     rng = np.random.default_rng(3)
@@ -126,7 +133,7 @@ def test_it_is_the_best_of_all_choices(name: str, recurring: list[list[float]] |
     ]
     costs = replace(COSTS, copy=1e-8)
     planner = Planner(demands, ways(4), flash(name), costs)
-    policies = ("static", "lfu") if recurring else ("static",)
+    policies = ("static", "lfu", "window")[: len(recurring[0]) if recurring else 1]
 
     def alone(demand: Demand, slots: int, policy: str, way: Way) -> float:
         """Of one table, in words of its own."""
@@ -134,8 +141,9 @@ def test_it_is_the_best_of_all_choices(name: str, recurring: list[list[float]] |
             reads = expected_reads(demand.table, demand.frequency, slots, way.point)
         else:
             reads = demand.replayed.reads(slots, way.point)
-        if policy == "lfu" and again is not None:
-            ratio = np.interp(slots / demand.table.count, again[:, 0], again[:, 1])
+        if policy != "static" and again is not None:
+            column = again[:, policies.index(policy)]
+            ratio = np.interp(slots / demand.table.count, again[:, 0], column)
             reads = reads.times(float(ratio) if ratio < 0.95 else 1.0)
         cluster, threads = way.point.cluster, way.point.threads
         size, last = costs.byte * demand.table.bytes, min(reads.misses, cluster)
@@ -237,3 +245,13 @@ def test_what_lies_idle_with_one_thread_is_worth_another() -> None:
     assert several.with_threads(1).table == alone and several.with_threads(4) is several
     planner = replace(planned((300, 200)), flash=several)
     assert _half(planner).way.point.threads == 2
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_that_is_given_is_kept_to(policy: str) -> None:
+    """Of an older calibration, which tells nothing of windows, as if records never changed."""
+    for again in (None, np.float32([[0, 1], [1, 0.5]]), np.float32([[0, 1, 1], [1, 0.5, 0.7]])):
+        demands = [Demand(a_table(63), falling(np.random.default_rng(6), 63), again)]
+        planner = Planner(demands, ways(1), flash("ufs31"), COSTS, policy)
+        found = planner.within(planner.most // 2)
+        assert found.policy == policy and (policy != "static" or found.pinned == found.slots)

@@ -15,6 +15,7 @@ from toolkit.offload.record_cache import RecordCache
 from toolkit.predictors.layer import Use
 
 SHARES = (0.125, 0.25, 0.5, 0.75)  # of all neurons, that a cache has room for
+ADMITTING = ("lfu", "window")  # as RECURRING of toolkit/offload/prediction/demand.py has them
 TOKENS = 512  # of which the first half only fills it
 KEPT = 128  # of the others, that a planner counts reads of
 
@@ -42,7 +43,8 @@ def use_of(active_TF: Array, frequency_F: Array | None = None) -> Use:
 
 
 def recurring(last_TF: Array, frequency_F: Array) -> Array:
-    """Misses by the policy `lfu` per miss by `static`, float32 [n, 2]: share of slots, ratio.
+    """Misses by the policies of ADMITTING per miss by `static`, float32 [n, 3]: share of slots,
+    ratios.
 
     What never changes keeps the most frequent neurons of tokens before those that are replayed.
 
@@ -52,13 +54,15 @@ def recurring(last_TF: Array, frequency_F: Array) -> Array:
     order = np.argsort(-frequency_F, kind="stable")
     often = int((frequency_F > PINNED).sum())
     ordered_TF = last_TF[:, order]
-    pairs = [(0.0, 1.0), *((share, _ratio(ordered_TF, share, often)) for share in SHARES)]
-    return np.array(pairs, np.float32)
+    rows = [(0.0, *(1.0 for _ in ADMITTING))]
+    for share in SHARES:
+        rows.append((share, *(_ratio(name, ordered_TF, share, often) for name in ADMITTING)))
+    return np.array(rows, np.float32)
 
 
-def _ratio(active_TF: Array, share: float, often: int) -> float:
+def _ratio(name: str, active_TF: Array, share: float, often: int) -> float:
     count = active_TF.shape[1]
-    cache, slots = RecordCache(count, policy("lfu")), int(share * count)
+    cache, slots = RecordCache(count, policy(name)), int(share * count)
     cache.resize(slots, min(slots, often))
     misses, seen = 0, range(len(active_TF) // 2, len(active_TF))
     for step, row in enumerate(active_TF):

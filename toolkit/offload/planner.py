@@ -20,6 +20,7 @@ from toolkit.offload.prediction.reads import Reads, added
 from toolkit.offload.prediction.token_time import Costs, gathering
 from toolkit.plan.schema import Point
 
+PLANNED = ("lfu", "window")  # beside static, where it is known what they miss
 STEPS = 32  # numbers of slots of a table that are tried
 
 
@@ -53,12 +54,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Planner:
-    """Choices for some tables, for any budget."""
+    """Choices for some tables, for any budget; `policy`: the one there is to be, if it is given."""
 
     demands: Sequence[Demand]
     ways: Sequence[Way]
     flash: Flash
     costs: Costs = field(default_factory=Costs)
+    policy: str | None = None
 
     @property
     def records(self) -> int:
@@ -107,8 +109,8 @@ class Planner:
     @cached_property
     def _tries(self) -> tuple[_Try, ...]:
         """Those that cost less memory first: of equal times the first one counts."""
-        known = any(each.recurring is not None for each in self.demands)
-        policies = ("static", "lfu") if known else ("static",)
+        known = (p for p in PLANNED if any(each.tells_of(p) for each in self.demands))
+        policies = ("static", *known) if self.policy is None else (self.policy,)
         ways = sorted(self.ways, key=lambda way: (way.nbytes, way.point.threads, way.point.cluster))
         return tuple(_Try(self, way, policy) for way in ways for policy in policies)
 

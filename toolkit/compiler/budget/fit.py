@@ -68,7 +68,7 @@ class InFlash:
     made      with a point that keeps no record in memory
     planning  where it is known how neurons are needed, or all of them are
     weights   bytes of all that lie in memory; `head`: of embedding and head, which are among them
-    policy    of all points; None: as it is planned
+    policy    of all points; None: as it is usual, or planned
     """
 
     made: Fitted
@@ -94,21 +94,19 @@ class InFlash:
         whole  what all takes in memory; `share`: the budget's of it, where it was given so
         """
         plan = within(self.made.plan, self.weights, self.head, budget, whole, share)
-        plan = plan if self.planning is None else self.planning.within(budget)
-        return replace(plan, points=tuple(self._under_policy(each) for each in plan.points))
+        if self.planning is not None:
+            return self.planning.within(budget)
+        return replace(plan, points=tuple(map(self._under_policy, plan.points)))
 
     def point(self, budget: int, whole: int) -> Point:
         """The last of these points."""
         plan = within(self.made.plan, self.weights, self.head, budget, whole)
-        found = plan.points[-1] if self.planning is None else self.planning.point(budget)
-        return self._under_policy(found)
+        if self.planning is not None:
+            return self.planning.point(budget)
+        return self._under_policy(plan.points[-1])
 
     def _under_policy(self, point: Point) -> Point:
-        if self.policy is None:
-            return point
-        demands = [] if self.planning is None else self.planning.planner.demands
-        often = [demand.frequency for demand in demands]
-        return under_policy(self.made.plan, point, self.policy, often)
+        return point if self.policy is None else under_policy(self.made.plan, point, self.policy)
 
 
 def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower: Lower) -> Fitted:
@@ -162,7 +160,8 @@ def in_flash(
     planning = None
     if goal.uses:
         needed = sum(needs(plan, *sizes).values())
-        planning = Planning.of(plan, needed, _uses(ffns, tables, goal), goal.flash)
+        uses = _uses(ffns, tables, goal)
+        planning = Planning.of(plan, needed, uses, goal.flash, policy=goal.policy)
     return InFlash(Fitted(plan, table, tables), planning, *sizes, goal.policy)
 
 

@@ -13,6 +13,7 @@ from toolkit.compiler.budget.point import reading_bytes, ways_of
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.offload.planner import Planned, Planner, Way
+from toolkit.offload.policies import window_for
 from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.replayed import Replayed
 from toolkit.offload.prediction.token_time import Costs
@@ -44,19 +45,21 @@ class Planning:
         uses: Sequence[Use],
         flash: str | None,
         facts: Profile | None = None,
+        policy: str | None = None,
     ) -> Planning:
         """For a flash of this name.
 
         needed  bytes that the plan takes at its first point, which has no slots
         uses    by table
         facts   the profile of the device; default: that the plan is compiled for
+        policy  that caches are to have; None: the one that is predicted to be best
         """
         facts = facts_of(plan) if facts is None else facts
         demands = demands_of(plan, uses)
         read = flash_for(facts, flash)
         costs, unknown = known_costs(plan, facts, demands)
         resident = needed - reading_bytes(plan, plan.points[0])
-        planner = Planner(demands, ways_of(plan, read.gap), read, costs)
+        planner = Planner(demands, ways_of(plan, read.gap), read, costs, policy)
         return cls(plan, resident, planner, unknown)
 
     @property
@@ -114,7 +117,15 @@ class Planning:
             pinned=found.pinned,
             policy=found.policy,
             predicted_s=0.0 if self.unknown is not None else found.seconds,
+            window=self._window(found),
         )
+
+    def _window(self, found: Planned) -> tuple[int, ...]:
+        """What caches begin with; none where the policy has no window."""
+        if found.policy != "window":
+            return ()
+        sizes = zip(self.planner.demands, found.slots, found.pinned, strict=True)
+        return tuple(window_for(demand.frequency, *each) for demand, *each in sizes)
 
     def figures(self, plan: Plan) -> dict[str, Any]:
         """What is predicted of the last of its points, for `--json`."""

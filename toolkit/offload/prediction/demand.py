@@ -14,6 +14,9 @@ from toolkit.offload.prediction.replayed import Replayed
 from toolkit.plan.schema import Point, Table
 
 NOISE = 0.05  # of a ratio that some hundreds of tokens tell: less says nothing
+# By policy the column of `recurring` that tells its misses: of those that are not replayed, the
+# column of one that is like it. What is used last is missed no more often than in a window.
+RECURRING = {"lfu": 1, "importance": 1, "window": 2, "lru": 2}
 PINNED = 0.5  # a record that is selected in more tokens is never evicted
 
 
@@ -22,9 +25,10 @@ class Demand:
     """How a token needs a table.
 
     frequency  by record: in which share of tokens it is selected; descending
-    recurring  misses of a cache that keeps what was used most often, per miss of one whose records
-               never change, by the share of the table that has slots: [n, 2] (share, ratio),
-               ascending; None: not known
+    recurring  misses of a cache that keeps what was used most often, and of one that keeps a window
+               of tokens, per miss of one whose records never change, by the share of the table that
+               has slots: [n, 3] (share, ratios), ascending; of older calibrations without the
+               window; None: not known
     replayed   tokens of a text that the frequencies don't come from; None: records are taken to be
                needed independently of each other
     """
@@ -40,12 +44,17 @@ class Demand:
         """Records of a token, a mean."""
         return float(self.frequency.sum()) if self.replayed is None else self.replayed.needed
 
+    def tells_of(self, policy: str) -> bool:
+        """Whether it is known what a policy that admits misses."""
+        return self.recurring is not None and RECURRING[policy] < self.recurring.shape[1]
+
     def reads(self, slots: int, point: Point) -> Reads:
         """With so many slots under the point's policy."""
         found = self._of_first(slots, point)
-        if point.policy == "static" or self.recurring is None:
+        if point.policy == "static" or not self.tells_of(point.policy):
             return found
-        shares, ratios = self.recurring.T
+        assert self.recurring is not None
+        shares, ratios = self.recurring[:, 0], self.recurring[:, RECURRING[point.policy]]
         ratio = float(np.interp(slots / self.table.count, shares, ratios))
         return found.times(ratio if ratio < 1 - NOISE else max(1.0, ratio))
 
