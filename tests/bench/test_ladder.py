@@ -24,7 +24,7 @@ from toolkit.offload.flash_model import Flash, flash
 from toolkit.offload.points import choose_point
 from toolkit.plan.figures import weight_bytes
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import PAGE, Plan, Point
+from toolkit.plan.schema import PAGE, Gather, Phase, Plan, Point, Select
 
 PROMPT, NEW, BUDGET = [3, 1, 4, 1, 5], 6, 99_000
 ALPHA, BETA = 1e-3, 1e6
@@ -59,6 +59,7 @@ def steps() -> list[list[np.ndarray]]:
 
 def test_each_rung_reads_what_arithmetic_says(plan: Plan, point: Point) -> None:
     """Of the tokens records 2 and 0 are pinned; parts of 30 and 31 begin and end in some pages."""
+    plan = selecting(plan, Select("above", ("scratch", 2)))
     point = replace(point, slots=(11, 9), pinned=(11, 9))
     replays = Replays(plan, point, MODEL, steps(), 2)
     rows = summed(replays, 1_000_000, [0.5, 0.75, 1.0], [0.25])
@@ -89,6 +90,31 @@ def test_each_rung_reads_what_arithmetic_says(plan: Plan, point: Point) -> None:
     assert bundle["compute_s"] == 0.25 and bundle["io"] == "profile"
 
 
+def selecting(plan: Plan, rule: Select) -> Plan:
+    """The plan whose tokens select records of the second table by this rule, too."""
+
+    def changed(phase: Phase) -> Phase:
+        if phase.name != "decode":
+            return phase
+        by_table = {1: {"select": rule}}
+        steps = (
+            replace(step, **by_table.get(step.table, {})) if isinstance(step, Gather) else step
+            for step in phase.steps
+        )
+        return replace(phase, steps=tuple(steps))
+
+    return replace(plan, phases=tuple(map(changed, plan.phases)))
+
+
+def test_of_rows_by_ids_a_token_reads_as_many(plan: Plan, point: Point) -> None:
+    """Whoever keeps what fits doesn't read all others; a budget without slots reads each id."""
+    replays = Replays(selecting(plan, Select("ids", ("scratch", 2), k=2)), point, MODEL, steps(), 2)
+    _, hybrid, predictor, *_ = summed(replays, 1_000_000, [1.0], [1.0])
+    rest = (F - point.slots[0] + 2) * RECORD.nbytes
+    assert hybrid["flash_bytes_per_token"] == rest
+    assert predictor["reads_per_token"] > 0
+
+
 def check(row: dict[str, Any], reads: list[int]) -> None:
     """Of two tokens."""
     assert row["reads_per_token"] == len(reads) / 2
@@ -100,6 +126,7 @@ def check(row: dict[str, Any], reads: list[int]) -> None:
 def test_joined_reads_are_fewer_and_larger(plan: Plan, point: Point) -> None:
     point = replace(point, gap=2 * PAGE, max_read=8 * PAGE)
     few = [[np.arange(F), np.arange(F)], [np.array([2, 60]), np.array([1, 3, 40])]]
+    plan = selecting(plan, Select("above", ("scratch", 2)))
     rows = coalescing(Replays(plan, point, MODEL, few, 1))
     assert [(row["kept"], row["gap"]) for row in rows] == [
         (kept, gap) for kept in (False, True) for gap in (0, 2 * PAGE)
@@ -109,7 +136,7 @@ def test_joined_reads_are_fewer_and_larger(plan: Plan, point: Point) -> None:
     assert joined["flash_bytes_per_token"] > apart["flash_bytes_per_token"]
 
 
-@pytest.mark.parametrize("policy", ["static", "lfu", "window"])
+@pytest.mark.parametrize("policy", ["static", "lfu", "window", "importance"])
 def test_a_replay_reads_what_the_runner_read(
     toy: FlashToy, plan: Plan, tmp_path: Path, policy: str
 ) -> None:

@@ -18,6 +18,7 @@ from toolkit.bench.flash.rungs import Replays, coalescing, run_row, summed
 from toolkit.bench.trials import Ours, Trial, run_trial, run_trials
 from toolkit.errors import PocketError
 from toolkit.executors.open import open_executor
+from toolkit.executors.opencl.tables import importance_of
 from toolkit.offload.flash_model import flash as flash_named
 from toolkit.offload.points import choose_point, memory_of, slot_bytes
 from toolkit.paths import PLAN_FILE
@@ -61,7 +62,8 @@ def ladder(
         found = {name: each[-1] for name, each in trials.items()}
         measured = flash_figures(ours[RUN], found[RUN], flash, prefills=False)
         device, stats = ours[RUN].executor.device.label, ours[RUN].executor.stats()
-    replays = Replays(plan, point, model, steps, new_tokens)
+    importance = [importance_of(plan_path, plan, each) for each in plan.tables]
+    replays = Replays(plan, point, model, steps, new_tokens, importance)
     seconds = {name: [trial.decode_s or 0.0 for trial in each] for name, each in found.items()}
     rows = summed(replays, _weights(plan, dense), seconds[EVERY], seconds[CHOSEN])
     rows.append(run_row(point, measured, seconds[RUN]))

@@ -19,8 +19,8 @@ import numpy as np
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine
-from toolkit.offload.policies import Ints
-from toolkit.plan.schema import Plan, Point, Select, Table
+from toolkit.offload.policies import Floats32, Ints
+from toolkit.plan.schema import Gather, Plan, Point, Select, Table
 
 Steps: TypeAlias = Sequence[Sequence[Ints]]  # of each run, of each gather: the records it selects
 
@@ -60,22 +60,29 @@ def steps_of(trace: Path) -> list[list[Ints]]:
 
 
 def replay(
-    plan: Plan, point: Point, flash: Flash, steps: Steps, decoded: int, bundled: bool = True
+    plan: Plan,
+    point: Point,
+    flash: Flash,
+    steps: Steps,
+    decoded: int,
+    bundled: bool = True,
+    importance: Sequence[Floats32 | None] = (),
 ) -> Reads:
     """What the last `decoded` of these runs read, after those before them.
 
-    bundled  False: parts of a record lie in tables of their own, one behind the other, and each
-             missing record is as many reads
+    bundled     False: parts of a record lie in tables of their own, one behind the other, and each
+                missing record is as many reads
+    importance  of each table, as a Machine takes it
     """
-    groups = [[number] for number in range(len(plan.tables))]
-    tables: Sequence[Table] = plan.tables
-    if not bundled:
-        tables, point, groups = _apart(plan, point)
-    machine, reads = Machine(tables, point, flash), Reads(decoded)
+    of = [number for number, table in enumerate(plan.tables) for _ in _pieces(table, bundled)]
+    tables = [piece for table in plan.tables for piece in _pieces(table, bundled)]
+    sizes = [importance[number] for number in of] if importance else []
+    machine, reads = Machine(tables, _of(point, of), flash, (), sizes), Reads(decoded)
     for step, gathers in enumerate(steps):
-        for number, records in _by_table(plan, gathers):
-            for own in groups[number]:
-                found = machine.gather(own, NAMED, records, step)
+        for gather, records in _gathers(plan, gathers):
+            rule = gather.select if gather.select.by == "all" else NAMED
+            for own in (i for i, number in enumerate(of) if number == gather.table):
+                found = machine.gather(own, rule, records, step)
                 if step >= len(steps) - decoded:
                     reads.count += len(found.runs)
                     reads.bytes += found.bytes_read
@@ -84,24 +91,35 @@ def replay(
     return reads
 
 
-def _by_table(plan: Plan, gathers: Sequence[Ints]) -> Iterator[tuple[int, Ints]]:
-    """Any phase with as many gathers reads the same tables in the same order."""
-    phase = next(each for each in plan.phases if len(each.gathers()) == len(gathers))
-    for gather, records in zip(phase.gathers(), gathers, strict=True):
-        yield gather.table, records
+def _gathers(plan: Plan, selected: Sequence[Ints]) -> Iterator[tuple[Gather, Ints]]:
+    """Of a run: the gathers of the phase that may have selected so, and what they selected."""
+    for phase in plan.phases:
+        gathers = phase.gathers()
+        counts = [plan.tables[gather.table].count for gather in gathers]
+        pairs = list(zip(gathers, selected, strict=False))
+        if len(gathers) == len(selected) and all(
+            gather.select.by != "all" or len(records) == count
+            for (gather, records), count in zip(pairs, counts, strict=True)
+        ):
+            yield from pairs
+            return
+    raise PocketError("the trace is not of this plan", "it has other gathers", "run it again")
 
 
-def _apart(plan: Plan, point: Point) -> tuple[list[Table], Point, list[list[int]]]:
-    """Tables of parts, the point for them, and of each table of the plan which ones are its."""
-    tables, groups, of = list[Table](), list[list[int]](), list[int]()
-    for number, table in enumerate(plan.tables):
-        groups.append([len(tables) + at for at in range(len(table.parts))])
-        of += [number] * len(table.parts)
-        tables += [
-            replace(table, bytes=part.bytes, stride=part.bytes, offset=0, parts=(part,))
-            for part in table.parts
-        ]
-    slots, pinned, dense = (
-        tuple(each[number] for number in of) for each in (point.slots, point.pinned, point.dense)
+def _pieces(table: Table, bundled: bool) -> list[Table]:
+    """The table, or one for each part of its records."""
+    if bundled:
+        return [table]
+    return [
+        replace(table, bytes=part.bytes, stride=part.bytes, offset=0, parts=(part,))
+        for part in table.parts
+    ]
+
+
+def _of(point: Point, tables: Sequence[int]) -> Point:
+    """The point for these of its tables, in this order."""
+    slots, pinned, dense, window = (
+        tuple(each[number] for number in tables) if each else ()
+        for each in (point.slots, point.pinned, point.dense, point.window)
     )
-    return tables, replace(point, slots=slots, pinned=pinned, dense=dense), groups
+    return replace(point, slots=slots, pinned=pinned, dense=dense, window=window)

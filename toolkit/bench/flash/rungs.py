@@ -23,6 +23,7 @@ from toolkit.bench.flash.replay import Reads, Steps, replay
 from toolkit.bench.trials import spread
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.points import slot_bytes
+from toolkit.offload.policies import Floats32
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan, Point
 
@@ -39,12 +40,14 @@ class Replays:
     flash: Flash
     steps: Steps
     decoded: int
+    importance: Sequence[Floats32 | None] = ()
 
     def reads(self, kept: bool, bundled: bool = True, gap: int | None = None) -> Reads:
         """Of one that keeps its records, or none; that joins its reads up to a gap, or its own."""
         at = self.point if kept else without_slots(self.point)
         at = at if gap is None else replace(at, gap=gap)
-        return replay(self.plan, at, self.flash, self.steps, self.decoded, bundled)
+        told = (self.steps, self.decoded, bundled, self.importance)
+        return replay(self.plan, at, self.flash, *told)
 
 
 def without_slots(point: Point) -> Point:
