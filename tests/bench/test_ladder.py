@@ -14,7 +14,7 @@ from flash_toy import RECORD, STRIDES, F, FlashToy
 from toy import Toy
 
 from toolkit.bench.flash.ladder_lines import lines
-from toolkit.bench.flash.replay import replay, steps_of
+from toolkit.bench.flash.replay import Gathered, replay, steps_of
 from toolkit.bench.flash.rungs import Replays, coalescing, summed
 from toolkit.bench.plan_bench import bench
 from toolkit.cli.commands import cli
@@ -51,17 +51,27 @@ def point(plan: Plan) -> Point:
     return replace(choose_point(plan, BUDGET), gap=0)
 
 
-def steps() -> list[list[np.ndarray]]:
-    """A prefill, and two tokens: what each gather of the plan selects."""
+def steps(*tokens: tuple[list[int], list[int]]) -> list[list[Gathered]]:
+    """A prefill, and tokens: what each gather selects, by its number in the toy's plan."""
     every = np.arange(F)
-    return [[every, every], [np.array([2, 30, 31]), every[:1]], [np.array([60]), every[:0]]]
+    return [
+        [(0, every), (1, every)],
+        *([(2, one), (3, other)] for one, other in map(arrays, tokens)),
+    ]
+
+
+def arrays(pair: tuple[list[int], list[int]]) -> list[np.ndarray]:
+    return [np.array(each, np.int64) for each in pair]
+
+
+TWO = steps(([2, 30, 31], [0]), ([60], []))
 
 
 def test_each_rung_reads_what_arithmetic_says(plan: Plan, point: Point) -> None:
     """Of the tokens records 2 and 0 are pinned; parts of 30 and 31 begin and end in some pages."""
     plan = selecting(plan, Select("above", ("scratch", 2)))
     point = replace(point, slots=(11, 9), pinned=(11, 9))
-    replays = Replays(plan, point, MODEL, steps(), 2)
+    replays = Replays(plan, point, MODEL, TWO, 2)
     rows = summed(replays, 1_000_000, [0.5, 0.75, 1.0], [0.25])
     naive, hybrid, predictor, cache, bundle = rows
     assert [row["rung"] for row in rows] == ["naive", "hybrid", "predictor", "cache", "bundle"]
@@ -90,13 +100,13 @@ def test_each_rung_reads_what_arithmetic_says(plan: Plan, point: Point) -> None:
     assert bundle["compute_s"] == 0.25 and bundle["io"] == "profile"
 
 
-def selecting(plan: Plan, rule: Select) -> Plan:
-    """The plan whose tokens select records of the second table by this rule, too."""
+def selecting(plan: Plan, rule: Select, table: int = 1) -> Plan:
+    """The plan whose tokens select records of a table by this rule."""
 
     def changed(phase: Phase) -> Phase:
         if phase.name != "decode":
             return phase
-        by_table = {1: {"select": rule}}
+        by_table = {table: {"select": rule}}
         steps = (
             replace(step, **by_table.get(step.table, {})) if isinstance(step, Gather) else step
             for step in phase.steps
@@ -108,7 +118,7 @@ def selecting(plan: Plan, rule: Select) -> Plan:
 
 def test_of_rows_by_ids_a_token_reads_as_many(plan: Plan, point: Point) -> None:
     """Whoever keeps what fits doesn't read all others; a budget without slots reads each id."""
-    replays = Replays(selecting(plan, Select("ids", ("scratch", 2), k=2)), point, MODEL, steps(), 2)
+    replays = Replays(selecting(plan, Select("ids", ("scratch", 2), k=2)), point, MODEL, TWO, 2)
     _, hybrid, predictor, *_ = summed(replays, 1_000_000, [1.0], [1.0])
     rest = (F - point.slots[0] + 2) * RECORD.nbytes
     assert hybrid["flash_bytes_per_token"] == rest
@@ -125,7 +135,7 @@ def check(row: dict[str, Any], reads: list[int]) -> None:
 
 def test_joined_reads_are_fewer_and_larger(plan: Plan, point: Point) -> None:
     point = replace(point, gap=2 * PAGE, max_read=8 * PAGE)
-    few = [[np.arange(F), np.arange(F)], [np.array([2, 60]), np.array([1, 3, 40])]]
+    few = steps(([2, 60], [1, 3, 40]))
     plan = selecting(plan, Select("above", ("scratch", 2)))
     rows = coalescing(Replays(plan, point, MODEL, few, 1))
     assert [(row["kept"], row["gap"]) for row in rows] == [
@@ -201,7 +211,9 @@ def test_a_dense_plan_computes_all_neurons(
     assert figures["ladder"][0]["flash_bytes_per_token"] == whole and figures["dense"] == "dense"
 
 
-def test_plans_and_options_without_a_ladder(toy: FlashToy, tmp_path: Path) -> None:
+def test_plans_and_options_without_a_ladder(
+    toy: FlashToy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dense = Toy(tmp_path / "dense").folder
     for folder, options, because in (
         (dense, {"flash": "m1max"}, "no weights in flash"),
@@ -210,12 +222,10 @@ def test_plans_and_options_without_a_ladder(toy: FlashToy, tmp_path: Path) -> No
         with pytest.raises(PocketError, match="--ladder has no rungs here") as told:
             bench(folder, ladder="lif", **options)
         assert because in str(told.value.because)
-    for gather in (step for step in toy.plan["phases"][1]["steps"] if step["kind"] == "gather"):
-        gather["select"] = {"by": "all", "gamma": 1.0}
-    edited = tmp_path / "all"
-    _copy(toy, edited, toy.plan)
+    every = selecting(load_plan(toy.folder), Select("all"), table=0)
+    monkeypatch.setattr("toolkit.bench.flash.ladder.load_plan", lambda *_, **__: every)
     with pytest.raises(PocketError, match="no rungs") as told:
-        bench(edited, ladder="lif", flash="m1max")
+        bench(toy.folder, ladder="lif", flash="m1max")
     assert "no neurons by a threshold" in str(told.value.because)
 
 

@@ -18,8 +18,8 @@ from toolkit.bench.flash.rungs import Replays, coalescing, run_row, summed
 from toolkit.bench.trials import Ours, Trial, run_trial, run_trials
 from toolkit.errors import PocketError
 from toolkit.executors.open import open_executor
-from toolkit.executors.opencl.tables import importance_of
 from toolkit.offload.flash_model import flash as flash_named
+from toolkit.offload.orders import importance_of
 from toolkit.offload.points import choose_point, memory_of, slot_bytes
 from toolkit.paths import PLAN_FILE
 from toolkit.plan.figures import weight_bytes

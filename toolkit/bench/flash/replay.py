@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -20,9 +20,10 @@ from toolkit.errors import PocketError
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine
 from toolkit.offload.policies import Floats32, Ints
-from toolkit.plan.schema import Gather, Plan, Point, Select, Table
+from toolkit.plan.schema import Plan, Point, Select, Table
 
-Steps: TypeAlias = Sequence[Sequence[Ints]]  # of each run, of each gather: the records it selects
+Gathered: TypeAlias = tuple[int, Ints]  # the gather's number, as points have it, and its records
+Steps: TypeAlias = Sequence[Sequence[Gathered]]  # of each run of a phase
 
 NAMED = Select(by="ids")  # in a replay records are chosen by their numbers
 
@@ -47,14 +48,14 @@ class Reads:
         }
 
 
-def steps_of(trace: Path) -> list[list[Ints]]:
+def steps_of(trace: Path) -> list[list[Gathered]]:
     """Of an access trace; raises PocketError where it can't be read."""
     try:
         lines = [json.loads(line) for line in trace.read_text().splitlines()]
     except (OSError, ValueError) as error:
         raise PocketError(f"the trace {trace} can't be read", error, "run it again") from None
     return [
-        [np.asarray(each["sel"], np.int64) for each in run]
+        [(each["g"], np.asarray(each["sel"], np.int64)) for each in run]
         for _, run in groupby(lines, lambda line: line["t"])
     ]
 
@@ -77,11 +78,12 @@ def replay(
     of = [number for number, table in enumerate(plan.tables) for _ in _pieces(table, bundled)]
     tables = [piece for table in plan.tables for piece in _pieces(table, bundled)]
     sizes = [importance[number] for number in of] if importance else []
+    rules = [gather for phase in plan.phases for gather in phase.gathers()]
     machine, reads = Machine(tables, _of(point, of), flash, (), sizes), Reads(decoded)
     for step, gathers in enumerate(steps):
-        for gather, records in _gathers(plan, gathers):
-            rule = gather.select if gather.select.by == "all" else NAMED
-            for own in (i for i, number in enumerate(of) if number == gather.table):
+        for at, records in gathers:
+            rule = rules[at].select if rules[at].select.by == "all" else NAMED
+            for own in (i for i, number in enumerate(of) if number == rules[at].table):
                 found = machine.gather(own, rule, records, step)
                 if step >= len(steps) - decoded:
                     reads.count += len(found.runs)
@@ -89,21 +91,6 @@ def replay(
                     reads.seconds += found.seconds
                     reads.sizes.update(found.runs[:, 1].tolist())
     return reads
-
-
-def _gathers(plan: Plan, selected: Sequence[Ints]) -> Iterator[tuple[Gather, Ints]]:
-    """Of a run: the gathers of the phase that may have selected so, and what they selected."""
-    for phase in plan.phases:
-        gathers = phase.gathers()
-        counts = [plan.tables[gather.table].count for gather in gathers]
-        pairs = list(zip(gathers, selected, strict=False))
-        if len(gathers) == len(selected) and all(
-            gather.select.by != "all" or len(records) == count
-            for (gather, records), count in zip(pairs, counts, strict=True)
-        ):
-            yield from pairs
-            return
-    raise PocketError("the trace is not of this plan", "it has other gathers", "run it again")
 
 
 def _pieces(table: Table, bundled: bool) -> list[Table]:
