@@ -1,6 +1,10 @@
 // What a device reads, computes and launches a second.
+#include <pthread.h>
+
 #include <algorithm>
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 
 #include "base/failure.h"
 #include "base/os.h"
@@ -129,15 +133,90 @@ std::string probe_multiply_add(const ProbeOptions &options, bool half) {
   return rate(rates, "operations_per_s");
 }
 
+namespace {
+
+constexpr int BATCH = 200;
+constexpr size_t WIDER = 16;          // times as many items, to tell work from what is beside it
+constexpr size_t SCORES = 8192;       // bytes that the host reads: as many as a layer's scores
+constexpr int SHORT_REPEATS = 1 << 10;  // some microseconds of each core
+
+double queued(const Bench &bench, cl::Kernel kernel, size_t items, size_t local) {
+  const auto once = [&] {
+    return timed(bench, [&] {
+             for (int i = 0; i < BATCH; ++i) bench.launch(kernel, items, local);
+           }) / BATCH;
+  };
+  return summary(sample(once, 0.3, 100)).middle;
+}
+
+// What gathers do: a launch that all cores compute, whose values the host reads before the next.
+void add_wide(Bench &bench, Record &found) {
+  const Shape shaped = shape(bench, 4);
+  const auto kernel =
+      bench.kernel(defined("REPEATS", std::to_string(SHORT_REPEATS)), "rate_multiply_add");
+  const auto x = filled(bench, 4096);
+  const auto y = bench.device().buffer(std::max(SCORES, 64 * WIDER * shaped.items), "the probe");
+  set_buffer(kernel.get(), 0, x.get());
+  set_buffer(kernel.get(), 1, y.get());
+  const double one = queued(bench, kernel.get(), shaped.items, shaped.local);
+  const double more = queued(bench, kernel.get(), WIDER * shaped.items, shaped.local);
+  const double work = std::max(0.0, (more - one) / (WIDER - 1));
+  std::vector<char> scores(SCORES);
+  const auto read = [&] {
+    bench.launch(kernel.get(), shaped.items, shaped.local);
+    cl::check(cl::EnqueueReadBuffer(bench.queue(), y.get(), 1, 0, SCORES, scores.data(), 0, nullptr,
+                                    nullptr),
+              "clEnqueueReadBuffer");
+  };
+  const double waited = summary(sample([&] { return timed(bench, read); }, 0.5, 400)).middle;
+  found.add("wake_us", 1e6 * std::max(0.0, one - work)).add("wait_us", 1e6 * (waited - one));
+}
+
+// From one thread to another and back, as reads are given to threads, which tell that they are done.
+struct Table {
+  std::mutex mutex;
+  std::condition_variable changed;
+  int turn = 0;
+
+  void play(int own) {
+    std::unique_lock<std::mutex> held(mutex);
+    for (int i = 0; i < BATCH; ++i) {
+      changed.wait(held, [&] { return turn % 2 == own; });
+      ++turn;
+      changed.notify_all();
+    }
+  }
+};
+
+void *second(void *table) {
+  static_cast<Table *>(table)->play(1);
+  return nullptr;
+}
+
+double handoff() {
+  const auto once = [] {
+    Table table;
+    pthread_t thread;
+    const double start = now();
+    if (pthread_create(&thread, nullptr, second, &table) != 0)
+      throw Failure("no thread can be started", "the system gave none", "");
+    table.play(0);
+    pthread_join(thread, nullptr);
+    return (now() - start) / (2 * BATCH);
+  };
+  return summary(sample(once, 0.3, 20)).middle;
+}
+
+}  // namespace
+
 std::string probe_launch(const ProbeOptions &options) {
-  constexpr int BATCH = 200;
   Bench bench(options);
   const auto kernel = bench.kernel(defines(1, 128, 0, false), "probe_nothing");
   const auto y = bench.device().buffer(4096, "the probe");
   set_buffer(kernel.get(), 0, y.get());
   const auto alone = summary(
       sample([&] { return timed(bench, [&] { bench.launch(kernel.get(), 1, 1); }); }, 0.5, 200));
-  const auto queued = summary(sample(
+  const auto row = summary(sample(
       [&] {
         return timed(bench,
                      [&] {
@@ -146,13 +225,15 @@ std::string probe_launch(const ProbeOptions &options) {
                BATCH;
       },
       0.5, 100));
-  return Record()
-      .add("finish_us", 1e6 * alone.middle)
+  Record found;
+  found.add("finish_us", 1e6 * alone.middle)
       .add("finish_spread", alone.spread)
-      .add("queued_us", 1e6 * queued.middle)
-      .add("queued_spread", queued.spread)
+      .add("queued_us", 1e6 * row.middle)
+      .add("queued_spread", row.spread)
       .add("batch", int64_t{BATCH})
-      .text();
+      .add("handoff_us", 1e6 * handoff());
+  add_wide(bench, found);
+  return found.text();
 }
 
 }  // namespace pocket

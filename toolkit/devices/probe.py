@@ -15,9 +15,9 @@ Figures = dict[str, Any]
 LIMIT_S = 900  # for the whole probe: each part has a minute, and emulators are slow
 SOURCES = ("rates.cl", "probe.cl")
 FLASH = (  # name of the rate in devices.yaml, bytes of a read, order of reads
-    ("ufs_sequential_gbs", 1 << 20, "sequential"),
-    ("ufs_random_512k_gbs", 512 << 10, "random"),
-    ("ufs_random_4k_gbs", 4 << 10, "random"),
+    ("ufs_sequential", 1 << 20, "sequential"),
+    ("ufs_random_512k", 512 << 10, "random"),
+    ("ufs_random_4k", 4 << 10, "random"),
 )
 
 
@@ -72,10 +72,13 @@ def profile_of(figures: Mapping[str, Any], day: datetime.date) -> Figures:
         "bandwidth_measured_gbs": _scaled(_get(figures, "read", "bytes_per_s"), 1e9),
         "launch_us": _scaled(_get(figures, "launch", "queued_us"), 1),
         "launch_finish_us": _scaled(_get(figures, "launch", "finish_us"), 1),
+        **{key: _scaled(_get(figures, "launch", key), 1) for key in ("wake_us", "wait_us")},
+        "handoff_us": _scaled(_get(figures, "launch", "handoff_us"), 1),
         "max_alloc": _get(figures, "allocation", "largest_bytes"),
         "max_work_group": device["max_work_group"],
         "local_memory": device["local_memory_bytes"],
-        **{name: _flash(figures, size, order) for name, size, order in FLASH},
+        **{name + "_gbs": _flash(figures, size, order) for name, size, order in FLASH},
+        **{f"{name}_alone_gbs": _flash(figures, size, order, 1) for name, size, order in FLASH},
         "source": f"S measured by pocketcl on {day}, driver {device['driver']}",
     }
     return {name: value for name, value in entry.items() if value is not None}
@@ -161,8 +164,12 @@ def _scaled(value: float | None, unit: float) -> float | None:
     return None if value is None else float(f"{value / unit:.4g}")
 
 
-def _flash(figures: Mapping[str, Any], size: int, order: str) -> float | None:
-    """The best of 1 and 4 threads."""
-    rows = figures["flash"].get("reads", [])
-    rates = [r["bytes_per_s"] for r in rows if r["bytes"] == size and r["order"] == order]
+def _flash(
+    figures: Mapping[str, Any], size: int, order: str, threads: int | None = None
+) -> float | None:
+    """Of so many threads, else the best of 1 and 4."""
+    alike = [
+        r for r in figures["flash"].get("reads", []) if (r["bytes"], r["order"]) == (size, order)
+    ]
+    rates = [r["bytes_per_s"] for r in alike if threads in (None, r["threads"])]
     return _scaled(max(rates, default=None), 1e9)

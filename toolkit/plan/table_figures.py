@@ -8,6 +8,7 @@ from toolkit.plan.schema import PAGE, SLOT_ALIGN, Gather, Plan, Point, Table
 
 HEAD = 4  # ints of a ticket before its pairs, as in opencl_kernels/records/gathered.py
 RINGS = 5  # tickets: four that the host fills in turn, one that the device does
+SHARED = ("cpu",)  # classes whose kernels look at the host's pages: others get copies of these
 TILES = 2  # of staging: one is read while the other is computed
 PACKED_WASTE = PAGE - SLOT_ALIGN  # bytes that a read of one packed record has too many, on average
 
@@ -48,10 +49,12 @@ def table_memory(plan: Plan, point: Point) -> dict[str, int]:
     most = max(table.count for table in plan.tables)
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]
     launches = (at_once(plan, g, point.cluster) * plan.tables[g.table].bytes for g in gathers)
+    copies = 1 if plan.profile["class"] in SHARED else 2
+    staging = copies * TILES * max(launches, default=0)
     return {
         "slots": _held(plan, point.slots),
-        "staging": TILES * max(launches, default=0) + point.threads * (point.max_read + PAGE),
-        "tickets": RINGS * 4 * (HEAD + 2 * most),
+        "staging": staging + point.threads * (point.max_read + PAGE),
+        "tickets": copies * RINGS * 4 * (HEAD + 2 * most),
     }
 
 
