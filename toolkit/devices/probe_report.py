@@ -42,7 +42,8 @@ def _rows(figures: Mapping[str, Any]) -> list[tuple[str, str, Callable[[], str]]
 def _launch(part: Mapping[str, float]) -> str:
     return (
         f"{part['queued_us']:.1f} µs in a queue of {part['batch']},"
-        f" {part['finish_us']:.0f} µs alone with its finish; {part['wake_us']:.0f} µs more on all cores,"
+        f" {part['finish_us']:.0f} µs alone with its finish; on all cores"
+        f" {part['wake_us']:.0f} µs more,"
         f" {part['wait_us']:.0f} µs until the host has read and sent the next;"
         f" {part['handoff_us']:.1f} µs from thread to thread"
     )
