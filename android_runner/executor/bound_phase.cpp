@@ -44,6 +44,13 @@ void BoundPhase::divide(const Device &device, Pace &pace) {
   }
 }
 
+std::vector<const GatherStep *> BoundPhase::gathers() const {
+  std::vector<const GatherStep *> found;
+  for (const BoundDispatch &each : dispatches)
+    if (each.gather) found.push_back(each.step->gather.get());
+  return found;
+}
+
 void BoundPhase::measure_anew(const std::vector<int64_t> &symbols) {
   note_sizes();
   resize(symbols);

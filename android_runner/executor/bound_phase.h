@@ -40,6 +40,8 @@ struct BoundPhase {
   // Fixed sizes are computed, the others noted; and dispatches become segments, as long as they can
   // be, with the waits between them.
   void divide(const Device &device, Pace &pace);
+  // Those of its steps that read, in order.
+  std::vector<const GatherStep *> gathers() const;
   // Launch sizes for these values. Where none of them changed, nothing is done.
   void resize(const std::vector<int64_t> &symbols);
   // The same after a dispatch got another variant.

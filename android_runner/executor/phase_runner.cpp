@@ -187,9 +187,13 @@ void PhaseRunner::set_arguments(const BoundPhase &bound, BoundDispatch &dispatch
   }
 }
 
-void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take) {
-  if (gatherer_) gatherer_->begin_run();
+void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols,
+                      const Take &take) try {
+  if (gatherer_) gatherer_->begin_run(phase.gathers());
   send(phase, symbols, profile_ || halves_ ? LaunchMode::Plain : phase.modes.next(), take);
+} catch (...) {
+  if (gatherer_) gatherer_->abandon();
+  throw;
 }
 
 void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,

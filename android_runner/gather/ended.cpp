@@ -19,12 +19,15 @@ void Ended::wait() const {
   cl::check(cl::WaitForEvents(1, &event), "clWaitForEvents");
 }
 
-bool Ended::seen() const {
-  if (!event_) return true;
-  cl::Int status = 1;
+std::optional<cl::Int> Ended::status() const {
+  cl::Int status = 0;
   const cl::Int code = cl::GetEventInfo(event_->get(), cl::EVENT_COMMAND_EXECUTION_STATUS,
                                         sizeof status, &status, nullptr);
-  return code == 0 && status <= 0;
+  return code == 0 ? std::optional(status) : std::nullopt;
 }
+
+bool Ended::seen() const { return !event_ || status().value_or(1) <= 0; }
+
+bool Ended::busy() const { return event_ && status().value_or(0) > 0; }
 
 }  // namespace pocket

@@ -15,12 +15,6 @@ namespace {
 
 FlashModel costless() { return {0, std::numeric_limits<double>::infinity()}; }
 
-std::vector<int32_t> records_of(const std::vector<Placed> &placed) {
-  std::vector<int32_t> records;
-  for (const Placed &each : placed) records.push_back(each.record);
-  return records;
-}
-
 }  // namespace
 
 Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &options)
@@ -35,13 +29,16 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
       memory_(plan, point_, device),
       store_(plan, options.imitated ? RecordStore::Way::Cached : RecordStore::Way::Storage),
       pool_(store_, static_cast<size_t>(point_.threads), point_.max_read, options.imitated),
+      ahead_(plan, machine_, memory_, pool_),
       governor_(speeds_of(plan), {options.memory, point_.flash}) {
   if (!options.trace.empty()) trace_ = std::make_unique<AccessTrace>(options.trace);
   read_pinned(machine_.change(point_));
   seen_s_ = pool_.reading_s();
 }
 
-void Gatherer::begin_run() { ++step_; }
+void Gatherer::begin_run(const std::vector<const GatherStep *> &gathers) {
+  ahead_.begin(gathers, ++step_);
+}
 
 bool Gatherer::use(int64_t memory) {
   const Point point = possible(memory, point_.flash);
@@ -140,28 +137,26 @@ void Gatherer::run(const Step &step, cl::Queue queue, cl::Memory from,
   const auto *ids = reinterpret_cast<const int32_t *>(content.data());
   const size_t count = content.size() / sizeof(float);
   const bool by_ids = gather.select.by == Select::Ids;
-  const Gathered found =
-      decide(gather, by_ids ? Scores{nullptr, ids, count} : Scores{values, nullptr, 0});
-  Gathering gathering(plan_, gather.table, queue, machine_, memory_, pool_, launch);
-  try {
-    const auto number = static_cast<int64_t>(gather.number);  // tells the phase, too
-    if (trace_ && !rehearsed_)
-      trace_->write(step_, number, found, values, by_ids ? 0 : count);
-    waited_s_ += gathering.conduct(found);
-  } catch (...) {
-    gathering.abandon();
-    machine_.lose(gather.table, records_of(found.placed.admitted));
-    throw;
-  }
-}
-
-Gathered Gatherer::decide(const GatherStep &gather, const Scores &scores) {
-  if (rehearsed_) return machine_.rehearse(gather.table, rule_of(gather), scores, gather.tile);
-  Gathered found = machine_.gather(gather.table, rule_of(gather), scores, step_, gather.tile);
+  const Scores scores = by_ids ? Scores{nullptr, ids, count} : Scores{values, nullptr, 0};
+  if (rehearsed_) return rehearse(gather, scores, queue, launch);
+  Gathering &own = ahead_.next(gather, scores);
+  const Gathered &found = own.found();
   selected_ += static_cast<int64_t>(found.selected.size());
   hits_ += static_cast<int64_t>(found.placed.hits.size());
   if (planned_) predicted_s_ += seconds_of(found.runs, *planned_);
-  return found;
+  const auto number = static_cast<int64_t>(gather.number);  // tells the phase, too
+  if (trace_) trace_->write(step_, number, found, values, by_ids ? 0 : count);
+  const ReadWaits waits = own.conduct(queue, launch, [this] { ahead_.read(); });
+  waits_.waited_s += waits.waited_s;
+  waits_.stalled_s += waits.stalled_s;
+  ahead_.ended();
+}
+
+void Gatherer::rehearse(const GatherStep &gather, const Scores &scores, cl::Queue queue,
+                        const GatherLaunches &launch) {
+  Gathering own(plan_, gather.table, machine_, memory_, pool_,
+                machine_.rehearse(gather.table, rule_of(gather), scores, gather.tile));
+  own.conduct(queue, launch, [] {});
 }
 
 void Gatherer::rehearse(bool on) {
@@ -210,7 +205,8 @@ std::string Gatherer::counts() const {
       .add("read_bytes", io.read)
       .add("used_bytes", io.used)
       .raw("read_sizes", "{" + sizes + "}")
-      .add("waited_s", waited_s_)
+      .add("waited_s", waits_.waited_s)
+      .add("stalled_s", waits_.stalled_s)
       .add("imitated_s", io.imitated_s)
       .add("late_s", io.late_s)
       .add("late_share", io.late_share)

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "gather/gathering.h"
+#include "gather/gathers_ahead.h"
 #include "offload/access_trace.h"
 #include "offload/governor.h"
 
@@ -26,11 +26,16 @@ class Gatherer {
   // Reads what is pinned. Throws Failure.
   Gatherer(const Plan &plan, const Device &device, const GatherOptions &options);
 
-  void begin_run();  // of a phase: uses of records are counted in runs
+  // Of a phase with these gathers, in order: uses of records are counted in runs. What the first of
+  // them need for sure is read.
+  void begin_run(const std::vector<const GatherStep *> &gathers);
 
   // A gather whole: it launches its dispatches as often as there are parts of what it selects, by
-  // what `from` has. Where a read fails it throws Failure, and no slot holds what never came.
+  // what `from` has.
   void run(const Step &step, cl::Queue queue, cl::Memory from, const GatherLaunches &launch);
+
+  // The run failed, in a gather or elsewhere: no slot holds what never came.
+  void abandon() { ahead_.abandon(device_); }
 
   // Until it ends, gathers compute with what is resident, read nothing and leave no trace: launches
   // are tried out, as often as it takes, and what a text meets must not depend on that.
@@ -80,7 +85,8 @@ class Gatherer {
   void read_pinned(const std::vector<Change> &changes);
 
   void rehearse(bool on);
-  Gathered decide(const GatherStep &gather, const Scores &scores);
+  void rehearse(const GatherStep &gather, const Scores &scores, cl::Queue queue,
+                const GatherLaunches &launch);
   void note_tokens(int64_t tokens);
   std::optional<int64_t> room() const;
 
@@ -101,11 +107,12 @@ class Gatherer {
   std::unique_ptr<AccessTrace> trace_;
   GatherMemory memory_;
   const RecordStore store_;
-  IoPool pool_;                     // last: its threads write to all of that
+  IoPool pool_;         // its threads write to all of that
+  GathersAhead ahead_;  // last: reads of the pool
   bool rehearsed_ = false;
   int64_t step_ = -1;                // of the run
   int64_t selected_ = 0, hits_ = 0;  // records, of all gathers
-  double waited_s_ = 0;              // for reads, after what could be computed without them
+  ReadWaits waits_;                  // of all gathers
   Governor governor_;
   double predicted_s_ = 0, seen_s_ = 0;  // of reads since the governor was told; when it was
   std::vector<Used> used_;

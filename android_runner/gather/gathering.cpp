@@ -14,64 +14,93 @@ bool follows(const Landing &one, const Landing &next) {
 
 }  // namespace
 
-// Reads of as many clusters as there is room for are under way while earlier ones are computed.
-double Gathering::conduct(const Gathered &found) {
-  const std::vector<Cluster> &clusters = found.clusters;
-  double waited_s = 0;
-  if (!found.placed.admitted.empty()) memory_.looked[number_].wait();
-  for (size_t i = 0; i < clusters.size(); ++i) {
-    bool room = true;
-    while (room && reads_.size() < clusters.size()) room = submit(found, reads_.size() == i);
+bool Gathering::submit() {
+  while (reads_.size() < found_.clusters.size())
+    if (!submit_next(false)) return false;
+  return true;
+}
+
+ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
+                             const std::function<void()> &meanwhile) {
+  queue_ = queue;
+  for (size_t i = 0; i < found_.clusters.size(); ++i) {
+    if (reads_.size() == i) submit_next(true);
+    meanwhile();
     waited_ = i + 1;
-    const double before = now();
-    pool_.wait(reads_[i].batch);
-    waited_s += now() - before;
-    compute(clusters[i], reads_[i]);
+    await(reads_[i]);
+    compute(found_.clusters[i], reads_[i], launch, meanwhile);
   }
-  return waited_s;
+  return waits_;
 }
 
 // What the next cluster needs. False where its records have no place yet.
-bool Gathering::submit(const Gathered &found, bool wait) {
-  const Cluster &cluster = found.clusters[reads_.size()];
-  const std::vector<Landing> landings = landings_of(cluster);
-  const auto count = std::count_if(landings.begin(), landings.end(), [&](const Landing &each) {
-    return each.staged || !memory_.shares;
-  });
+bool Gathering::submit_next(bool wait) {
+  const Cluster &cluster = found_.clusters[reads_.size()];
+  if (cluster.runs && !may_fill_slots(wait)) return false;
+  const auto count = static_cast<int64_t>(staged(cluster));
   const auto begin = memory_.staging.take(count, table_.bytes, wait);
   if (!begin) return false;
   char *staging = memory_.staging.host() + *begin;
-  Batch batch = memory_.shares ? reads_of(table_, found, cluster, memory_.slots[number_].host(),
+  Batch batch = memory_.shares ? reads_of(table_, found_, cluster, memory_.slots[number_].host(),
                                           staging)
-                               : in_order(found, cluster, landings, staging);
+                               : in_order(cluster, landings_of(cluster), staging);
   reads_.push_back({pool_.submit(std::move(batch)), *begin, count > 0});
   return true;
 }
 
+// Records that need a place in staging.
+size_t Gathering::staged(const Cluster &cluster) const {
+  size_t count = 0;
+  for (const GatherLaunch &each : cluster.launches)
+    if (!each.resident && (each.staged || !memory_.shares)) count += each.records.size();
+  return count;
+}
+
+// Where reads land in slots themselves, nobody may still look at what these had. This gather's own
+// launches don't.
+bool Gathering::may_fill_slots(bool wait) {
+  if (fills_ || !memory_.shares || found_.placed.admitted.empty()) return true;
+  if (wait) memory_.looked[number_].wait();
+  fills_ = wait || memory_.looked[number_].seen();
+  return fills_;
+}
+
 // One record behind the other, until a queue brings them to their places.
-Batch Gathering::in_order(const Gathered &found, const Cluster &cluster,
-                          const std::vector<Landing> &landings, char *to) const {
+Batch Gathering::in_order(const Cluster &cluster, const std::vector<Landing> &landings,
+                          char *to) const {
   std::vector<int32_t> records;
   std::vector<char *> places;
   for (const Landing &each : landings) {
     records.push_back(each.record);
     places.push_back(to + static_cast<int64_t>(places.size()) * table_.bytes);
   }
-  return reads_of(table_, found.runs.data() + cluster.first_run, cluster.runs, records, places);
+  return reads_of(table_, found_.runs.data() + cluster.first_run, cluster.runs, records, places);
 }
 
-void Gathering::compute(const Cluster &cluster, const Reads &reads) {
+// Reads cost time where the device, by then, had computed all that it was given.
+void Gathering::await(const Reads &reads) {
+  if (pool_.done(reads.batch)) return pool_.wait(reads.batch);
+  const Ended given = last_ ? *last_ : Ended(queue_);
+  const double before = now();
+  pool_.wait(reads.batch);
+  const double waited_s = now() - before;
+  waits_.waited_s += waited_s;
+  if (!given.busy()) waits_.stalled_s += waited_s;
+}
+
+void Gathering::compute(const Cluster &cluster, Reads reads, const GatherLaunches &launch,
+                        const std::function<void()> &meanwhile) {
   if (!memory_.shares) upload(landings_of(cluster), reads.begin);
-  Ended ended;
-  for (const GatherLaunch &launch : cluster.launches) {
-    const cl::Memory ticket = this->ticket(launch, launch.staged ? reads.begin / table_.bytes : 0);
-    launch_(ticket, launch.staged ? memory_.staging.get() : memory_.slots[number_].get(),
-            static_cast<int64_t>(launch.records.size()));
-    ended = Ended(queue_);
-    memory_.tickets.launched(ended);
-    if (!launch.staged) memory_.looked[number_] = ended;
+  for (const GatherLaunch &each : cluster.launches) {
+    const cl::Memory ticket = this->ticket(each, each.staged ? reads.begin / table_.bytes : 0);
+    meanwhile();  // that ticket's last launch has ended, and with it a place may be free
+    launch(ticket, each.staged ? memory_.staging.get() : memory_.slots[number_].get(),
+           static_cast<int64_t>(each.records.size()));
+    last_ = Ended(queue_);
+    memory_.tickets.launched(*last_);
+    if (!each.staged) memory_.looked[number_] = *last_;
   }
-  if (reads.staged) memory_.staging.launched(reads.begin, ended);
+  if (reads.staged) memory_.staging.launched(reads.begin, *last_);
 }
 
 // In the queue's order: so behind the launches that look at what was there.
@@ -97,16 +126,13 @@ cl::Memory Gathering::ticket(const GatherLaunch &launch, int64_t first) {
   return memory_.tickets.fill(queue_, pairs, begins);
 }
 
-void Gathering::abandon() {
-  pool_.cancel();
-  cl::Finish(queue_);  // a copy may be under way; where the device failed, that was reported
+void Gathering::settle() {
   for (; waited_ < reads_.size(); ++waited_) {
     try {
       pool_.wait(reads_[waited_].batch);
     } catch (const Failure &) {  // the first one is the one to report
     }
   }
-  memory_.staging.forget();
 }
 
 }  // namespace pocket

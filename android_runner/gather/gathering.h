@@ -1,6 +1,7 @@
 // One run of the step gather: reads and launches of what the machine has decided.
 #pragma once
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "gather/gather_memory.h"
@@ -11,22 +12,38 @@ namespace pocket {
 // Of a gather's dispatches, once: with this ticket and these slots, for so many records.
 using GatherLaunches = std::function<void(cl::Memory ticket, cl::Memory slots, int64_t records)>;
 
+// Seconds that the host waited for reads; and of these, at most, the ones in which the device had
+// nothing to do.
+struct ReadWaits {
+  double waited_s = 0, stalled_s = 0;
+};
+
 class Gathering {
  public:
-  Gathering(const Plan &plan, size_t table, cl::Queue queue, const Machine &machine,
-            GatherMemory &memory, IoPool &pool, const GatherLaunches &launch)
+  Gathering(const Plan &plan, size_t table, const Machine &machine, GatherMemory &memory,
+            IoPool &pool, Gathered found)
       : number_(table),
         table_(plan.tables[table]),
-        queue_(queue),
         machine_(machine),
         memory_(memory),
         pool_(pool),
-        launch_(launch) {}
+        found_(std::move(found)) {}
+  Gathering(const Gathering &) = delete;
+  Gathering &operator=(const Gathering &) = delete;
 
-  // Launches in the machine's order, each when its records have come. Answers how many seconds it
-  // has waited for these.
-  double conduct(const Gathered &found);
-  void abandon();  // after a failure: no read is under way, and what has no launch has no place
+  size_t table() const { return number_; }
+  const Gathered &found() const { return found_; }
+
+  // Has read, from now on, the records of as many clusters as there is a place for; true: of all.
+  // Before the first launch, too.
+  bool submit();
+  // Launches in the machine's order, each when its records have come. `meanwhile` is called wherever
+  // a place for further reads may have become free.
+  ReadWaits conduct(cl::Queue queue, const GatherLaunches &launch,
+                    const std::function<void()> &meanwhile);
+  // After a failure, when the pool is cancelled: none of its reads is under way, whatever became of
+  // them.
+  void settle();
 
  private:
   struct Reads {
@@ -34,23 +51,28 @@ class Gathering {
     int64_t begin;   // of its records in staging, in bytes
     bool staged;     // whether there are any
   };
-  bool submit(const Gathered &found, bool wait);
-  Batch in_order(const Gathered &found, const Cluster &cluster,
-                 const std::vector<Landing> &landings, char *to) const;
-  void compute(const Cluster &cluster, const Reads &reads);
+  bool submit_next(bool wait);
+  size_t staged(const Cluster &cluster) const;
+  bool may_fill_slots(bool wait);
+  Batch in_order(const Cluster &cluster, const std::vector<Landing> &landings, char *to) const;
+  void await(const Reads &reads);
+  void compute(const Cluster &cluster, Reads reads, const GatherLaunches &launch,
+               const std::function<void()> &meanwhile);
   void upload(const std::vector<Landing> &landings, int64_t begin) const;
   cl::Memory ticket(const GatherLaunch &launch, int64_t first);
 
   const size_t number_;
   const Table &table_;
-  const cl::Queue queue_;
   const Machine &machine_;
   GatherMemory &memory_;
   IoPool &pool_;
-  const GatherLaunches &launch_;
-  std::vector<Reads> reads_;  // of each cluster that was submitted
-  size_t waited_ = 0;         // of these
-  bool begins_ = true;
+  const Gathered found_;
+  cl::Queue queue_ = nullptr;  // of the launches
+  std::vector<Reads> reads_;   // of each cluster that was submitted
+  size_t waited_ = 0;          // of these
+  std::optional<Ended> last_;  // launch
+  bool begins_ = true, fills_ = false;  // fills_: slots, which nobody looks at any more
+  ReadWaits waits_;
 };
 
 }  // namespace pocket

@@ -6,10 +6,10 @@ namespace pocket {
 
 std::vector<Landing> landings_of(const Cluster &cluster) {
   std::vector<Landing> found;
-  if (cluster.runs == 0) return found;  // it was resident
   for (const GatherLaunch &launch : cluster.launches)
-    for (const Placed &each : launch.records)
-      found.push_back({each.record, each.slot, launch.staged});
+    if (!launch.resident)
+      for (const Placed &each : launch.records)
+        found.push_back({each.record, each.slot, launch.staged});
   std::sort(found.begin(), found.end(),
             [](const Landing &a, const Landing &b) { return a.record < b.record; });
   return found;

@@ -5,16 +5,27 @@
 namespace pocket {
 namespace {
 
-Cluster resident(const std::vector<Placed> &hits, size_t tile, bool nothing) {
-  Cluster cluster{0, 0, {}};
-  if (nothing) cluster.launches.push_back({false, {}});
+size_t rounded_up(size_t whole, size_t parts) { return (whole + parts - 1) / parts; }
+
+std::vector<GatherLaunch> resident(const std::vector<Placed> &hits, size_t tile, bool nothing) {
+  std::vector<GatherLaunch> launches;
+  if (nothing) launches.push_back({false, {}, true});
   const size_t each = tile ? tile : std::max<size_t>(1, hits.size());
   for (size_t at = 0; at < hits.size(); at += each) {
     const size_t end = std::min(hits.size(), at + each);
-    cluster.launches.push_back({false, {hits.begin() + static_cast<long>(at),
-                                        hits.begin() + static_cast<long>(end)}});
+    launches.push_back({false,
+                        {hits.begin() + static_cast<long>(at), hits.begin() + static_cast<long>(end)},
+                        true});
   }
-  return cluster;
+  return launches;
+}
+
+// Each cluster gets its share, none later than they would be evenly spread.
+void spread(const std::vector<GatherLaunch> &residents, std::vector<Cluster> &clusters) {
+  size_t next = 0;
+  for (size_t i = 0; i < clusters.size(); ++i)
+    for (; next < rounded_up((i + 1) * residents.size(), clusters.size()); ++next)
+      clusters[i].launches.push_back(residents[next]);
 }
 
 // The launch of what has been admitted, and that of what lies in staging; none is empty.
@@ -34,16 +45,21 @@ std::vector<GatherLaunch> launches(const std::vector<int32_t> &missed, size_t be
 
 }  // namespace
 
+size_t read_at_once(size_t misses, size_t tile, size_t cluster) {
+  if (!tile) return cluster;
+  return misses ? rounded_up(misses, rounded_up(misses, tile)) : tile;
+}
+
 std::vector<Cluster> clusters_of(const Gathered &gathered, const RecordCache &cache, size_t most,
                                  size_t tile) {
-  std::vector<Cluster> clusters = {
-      resident(gathered.placed.hits, tile, gathered.selected.empty())};
+  std::vector<Cluster> clusters = {{0, 0, {}}};
   size_t run = 0;
   for (size_t at = 0; at < gathered.missed.size(); at += most) {
     const size_t end = std::min(gathered.missed.size(), at + most), first = run;
     while (run < gathered.runs.size() && gathered.runs[run].first < end) ++run;
     clusters.push_back({first, run - first, launches(gathered.missed, at, end, cache)});
   }
+  spread(resident(gathered.placed.hits, tile, gathered.selected.empty()), clusters);
   return clusters;
 }
 

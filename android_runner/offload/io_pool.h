@@ -54,6 +54,7 @@ class IoPool {
   // Until all copies of the batch are made, once for each batch. Throws the Failure of its first read
   // that failed: then nothing that the batch was to bring may be used.
   void wait(uint64_t batch);
+  bool done(uint64_t batch) const;  // whether nobody would wait for it
   // Until nothing is under way. What hasn't been begun is never read, and waiting for it fails.
   void cancel();
 

@@ -83,7 +83,7 @@ Gathered Machine::gather(size_t table, const Select &rule, const Scores &scores,
   found.selected = select_records(table, rule, scores);
   found.placed = caches_[table].admit(found.selected, step, rule.by == Select::All);
   found.missed = missed(found.placed);
-  const size_t most = tile ? tile : static_cast<size_t>(point_.cluster);
+  const size_t most = read_at_once(found.missed.size(), tile, static_cast<size_t>(point_.cluster));
   found.runs = coalesce(tables_[table], found.missed, joining(most));
   found.clusters = clusters_of(found, caches_[table], most, tile);
   found.seconds = seconds_of(found.runs, flash_);

@@ -18,11 +18,12 @@ namespace pocket {
 struct GatherLaunch {
   bool staged;
   std::vector<Placed> records;  // ascending
+  bool resident = false;        // before the gather: nothing is read for it
 };
 
 // Reads that are waited for together, and what is computed then: at most a launch over slots and one
-// over staging. The first cluster of a gather has no reads: it is what was resident, in launches of
-// a tile each. A gather that selects nothing still has a launch, of no record: sums begin at 0.
+// over staging, and some of what was resident. The first cluster of a gather has no reads. A gather
+// that selects nothing still has a launch, of no record: sums begin at 0.
 struct Cluster {
   size_t first_run, runs;  // of Gathered::runs
   std::vector<GatherLaunch> launches;
@@ -60,8 +61,8 @@ class Machine {
   // answer tells for each table what is to be moved and read at once. Throws Failure where the
   // policy is unknown.
   std::vector<Change> change(const Point &point);
-  // `step` counts a text's tokens from 0. `tile`: the most records of a launch; 0: clusters are of
-  // the point's size, and what is resident is one launch.
+  // `step` counts a text's tokens from 0. `tile`: the most records of a launch, and reads are of
+  // equal ones; 0: clusters are of the point's size, and what is resident is one launch.
   Gathered gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
                   size_t tile = 0);
 

@@ -51,7 +51,7 @@ def test_figures_are_those_of_the_trace(flash: FlashToy, tmp_path: Path, on: str
     prefills = [g for n in range(1, REPEATS + 1) for g in runs[trial * n]]
     assert figures["flash_prefill"]["bytes"] == sum(g["read"] for g in prefills) / REPEATS
     assert figures["flash_prefill"]["reads"] == sum(len(g["runs"]) for g in prefills) / REPEATS
-    assert figures["flash_prefill"]["imitated_s"] is None
+    assert figures["flash_prefill"]["imitated_s"] is figures["flash_prefill"]["hidden"] is None
     tokens = NEW * REPEATS
     assert figures["flash_bytes_per_token"] == sum(g["read"] for g in decoding) / tokens
     assert figures["flash_used_bytes_per_token"] == sum(g["used"] for g in decoding) / tokens
@@ -72,7 +72,9 @@ def test_a_bench_says_that_it_imitates(flash: FlashToy, monkeypatch: pytest.Monk
     assert figures["flash"]["profile"] == "ufs21" and figures["flash"]["imitated"] is True
     assert figures["flash"]["direct"] is False and figures["flash"]["late_share"] >= 0
     assert set(KEYS) <= set(figures) and figures["flash_bytes_per_token"] > 0
-    assert figures["flash_prefill"]["imitated_s"] > 0
+    prompt = figures["flash_prefill"]
+    assert 0 <= prompt["stalled_s"] <= prompt["waited_s"] and prompt["imitated_s"] > 0
+    assert prompt["hidden"] == pytest.approx(1 - prompt["stalled_s"] / prompt["imitated_s"])
     text = "\n".join(plan_bench.lines(figures))
     assert "imitated: ufs21" in text and "found in memory" in text
     json.dumps(figures)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
 from toolkit.offload.access_trace import line
+from toolkit.offload.clusters import Launch
 from toolkit.offload.flash_model import Flash, flash
 from toolkit.offload.machine import Machine, Outcome
 from toolkit.offload.policies import POLICIES
@@ -42,8 +44,7 @@ def scores(rng: np.random.Generator, count: int, share: float = 0.3) -> np.ndarr
 
 
 def launched(outcome: Outcome, staged: bool) -> list[int]:
-    launches = [each for cluster in outcome.clusters for each in cluster.launches]
-    return [int(r) for each in launches if each.staged == staged for r in each.records]
+    return [int(r) for each in every(outcome) if each.staged == staged for r in each.records]
 
 
 @pytest.mark.parametrize("policy", [one.name for one in POLICIES])
@@ -64,20 +65,35 @@ def test_every_record_is_computed_once_and_after_its_read(
         assert sorted(launched(found, False) + launched(found, True)) == found.selected.tolist()
         assert launched(found, True) == found.streamed.tolist()
         assert found.clusters[0].runs == (0, 0)
-        assert [r for e in found.clusters[0].launches for r in e.records] == found.hits.tolist()
+        residents = [[each.resident for each in cluster.launches] for cluster in found.clusters]
+        assert all(residents[0]) and len(residents[0]) >= min(1, len(found.hits))
+        shares = [sum(each) for each in residents]
+        assert max(shares) - min(shares) <= 1  # flash has time for each of the others
+        hits = [r for each in every(found) if each.resident for r in each.records]
+        assert hits == found.hits.tolist()
         ends = [cluster.runs for cluster in found.clusters]
         assert [end for _, end in ends[:-1]] == [first for first, _ in ends[1:]]
         assert ends[-1][1] == len(found.runs)
+        sizes = []
         for cluster in found.clusters[1:]:
-            assert sum(len(each.records) for each in cluster.launches) <= most
-            bring(found, cluster.runs, cluster.launches)
-        for each in (each for cluster in found.clusters for each in cluster.launches):
+            read = [each for each in cluster.launches if not each.resident]
+            assert cluster.launches[: len(read)] == tuple(read)
+            sizes.append(sum(len(each.records) for each in read))
+            bring(found, cluster.runs, read)
+        assert max(sizes, default=0) <= most
+        assert len(sizes) == -(-sum(sizes) // most) and len(set(sizes[:-1])) <= 1
+        for each in every(found):
             assert tile == 0 or len(each.records) <= tile
             if not each.staged:
                 assert np.array_equal(machine.caches[0].slot_of[each.records], each.slots)
 
 
-def bring(found: Outcome, runs: tuple[int, int], launches: tuple) -> None:
+def every(found: Outcome) -> Iterator[Launch]:
+    """Its launches, in order."""
+    return (each for cluster in found.clusters for each in cluster.launches)
+
+
+def bring(found: Outcome, runs: tuple[int, int], launches: Sequence[Launch]) -> None:
     """A cluster's own runs cover its records."""
     for each in launches:
         for record in each.records:

@@ -18,7 +18,7 @@ class Counts:
 
     selected, hits          records, and those of them that were in memory
     reads, read_bytes       of flash; `used_bytes`: of the records among them that were wanted
-    waited_s                that the run stood still for reads
+    waited_s, stalled_s     that the host waited for reads, and of it, at most, what the device did
     imitated_s, late_s      that a flash would have read, and what the imitation was late by
     read_sizes              reads by their bytes
     """
@@ -29,6 +29,7 @@ class Counts:
     read_bytes: int = 0
     used_bytes: int = 0
     waited_s: float = 0.0
+    stalled_s: float = 0.0
     imitated_s: float = 0.0
     late_s: float = 0.0
     read_sizes: Counter[int] = field(default_factory=Counter)

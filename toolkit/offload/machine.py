@@ -13,7 +13,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from toolkit.offload.clusters import Cluster, missing, resident
+from toolkit.offload.clusters import Cluster, at_once, clusters
 from toolkit.offload.coalesce import Runs, coalesce
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.policies import Floats32, Ints, policy
@@ -95,18 +95,15 @@ class Machine:
             rule: Selects indices.
             scores: By index, as `select` takes them.
             step: Of the text's tokens, counted from 0; not less than that of the last gather.
-            tile: The most records of a launch; 0: clusters are of the point's size, and what is
-                resident is one launch.
+            tile: The most records of a launch, and reads are of equal ones; 0: clusters are of
+                the point's size, and what is resident is one launch.
         """
         selected = self._selected(number, rule, scores)
         done = self.caches[number].admit(selected, step, whole=rule.by == "all")
         misses = np.sort(np.concatenate([done.admitted[:, 0], done.streamed]))
-        most, slot_of = tile or self.point.cluster, self.caches[number].slot_of
+        most = at_once(len(misses), tile, self.point.cluster)
         runs = self._runs(number, misses, most)
-        clusters = [
-            resident(done.hits, slot_of, tile, nothing=not len(selected)),
-            *missing(misses, slot_of, runs, most),
-        ]
+        slot_of = self.caches[number].slot_of
         return Outcome(
             selected,
             done.hits,
@@ -114,7 +111,7 @@ class Machine:
             done.streamed,
             done.evicted,
             runs.spans,
-            tuple(clusters),
+            clusters(done.hits, misses, slot_of, runs, tile, most),
             self._seconds(runs.spans),
             runs.bytes,
             len(misses) * self.tables[number].bytes,

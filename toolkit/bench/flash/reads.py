@@ -71,16 +71,22 @@ def _of_prefill(
 ) -> dict[str, Any]:
     """Of the last prompt: what one prefill reads and waits for.
 
-    imitated_s  that the flash which is imitated reads in that; less of it than this makes a prefill
-                longer than one with all records in memory: the device computes meanwhile
+    waited_s    that the host waited for reads; `stalled_s`: of it, at most, what the device did
+    imitated_s  that the flash which is imitated reads in that
+    hidden      the share of this in which the device computed, at least; that reading takes cores
+                from a device which is a CPU isn't in it
     """
-    counts = reduce(add, prefills, Counts())
+    counts, each = reduce(add, prefills, Counts()), 1 / len(trials)
+    read = counts.imitated_s if flash else 0.0
     return {
         "seconds": statistics.median(trial.prefill_s for trial in trials),
-        "bytes": counts.read_bytes / len(trials),
-        "reads": counts.reads / len(trials),
+        "bytes": counts.read_bytes * each,
+        "reads": counts.reads * each,
         "io_share": counts.waited_s / sum(trial.prefill_s for trial in trials),
-        "imitated_s": None if flash is None else counts.imitated_s / len(trials),
+        "waited_s": counts.waited_s * each,
+        "stalled_s": counts.stalled_s * each,
+        "imitated_s": None if flash is None else counts.imitated_s * each,
+        "hidden": 1 - counts.stalled_s / read if read else None,
     }
 
 
@@ -98,7 +104,8 @@ def flash_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {'':<14}{figures['io_share']:.0%} of the time waited for reads{_source(flash)}"
     prompt = figures["flash_prefill"]
     waits = f"{prompt['io_share']:.0%} of the time waited for them"
-    yield f"  {'':<14}a prefill reads {size(int(prompt['bytes']))}, {waits}"
+    hidden = "" if prompt["hidden"] is None else f", {prompt['hidden']:.0%} of the reading hidden"
+    yield f"  {'':<14}a prefill reads {size(int(prompt['bytes']))}, {waits}{hidden}"
 
 
 def _source(flash: Mapping[str, Any]) -> str:

@@ -215,7 +215,7 @@ class Gatherer:
             for launch in cluster.launches:
                 memory = self._memory
                 slots = memory.staging if launch.staged else memory.slots[table]
-                if content:
+                if not launch.resident:
                     self._place(slots, table, content, launch.records, launch.slots)
                 self._write_ticket(table, launch, begins)
                 begins = False
@@ -228,10 +228,12 @@ class Gatherer:
         file, started = self._plan.tables[table].file, time.perf_counter()
         found = [Piece(at, self._files.read(file, at, nbytes)) for at, nbytes in runs.tolist()]
         sizes = Counter(len(piece.content) for piece in found)
+        waited_s = time.perf_counter() - started
         self._counts += Counts(
             reads=len(found),
             read_bytes=sum(len(piece.content) for piece in found),
-            waited_s=time.perf_counter() - started,
+            waited_s=waited_s,
+            stalled_s=waited_s,
             read_sizes=sizes,
         )
         return found

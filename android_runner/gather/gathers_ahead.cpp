@@ -1,0 +1,70 @@
+#include "gather/gathers_ahead.h"
+
+#include <algorithm>
+
+namespace pocket {
+namespace {
+
+constexpr size_t MOST = 4;  // gathers decided at once: staging has room for the reads of fewer
+
+std::vector<int32_t> records_of(const std::vector<Placed> &placed) {
+  std::vector<int32_t> records;
+  for (const Placed &each : placed) records.push_back(each.record);
+  return records;
+}
+
+}  // namespace
+
+void GathersAhead::begin(const std::vector<const GatherStep *> &gathers, int64_t step) {
+  step_ = step;
+  coming_.assign(gathers.begin(), gathers.end());
+  read();
+}
+
+void GathersAhead::decide(const GatherStep &gather, const Scores &scores) {
+  coming_.pop_front();
+  const Select rule = at_point(gather.select, machine_.point().select[gather.number]);
+  decided_.emplace_back(plan_, gather.table, machine_, memory_, pool_,
+                        machine_.gather(gather.table, rule, scores, step_, gather.tile));
+}
+
+// Slots of a table change for one gather at a time: the launches of the one before look at them.
+bool GathersAhead::can_decide() const {
+  if (coming_.empty() || decided_.size() == MOST) return false;
+  const GatherStep &next = *coming_.front();
+  return next.select.by == Select::All &&
+         std::none_of(decided_.begin(), decided_.end(),
+                      [&](const Gathering &each) { return each.table() == next.table; });
+}
+
+Gathering &GathersAhead::next(const GatherStep &gather, const Scores &scores) {
+  if (decided_.empty()) decide(gather, scores);
+  return decided_.front();
+}
+
+void GathersAhead::read() {
+  for (size_t i = 0;; ++i) {
+    if (i == decided_.size() && !can_decide()) return;
+    if (i == decided_.size()) decide(*coming_.front(), {});
+    if (!decided_[i].submit()) return;
+  }
+}
+
+// A copy may be under way; where the device failed, that was reported.
+void GathersAhead::abandon(const Device &device) {
+  coming_.clear();
+  if (decided_.empty()) return;
+  pool_.cancel();
+  try {
+    device.wait();
+  } catch (const Failure &) {
+  }
+  for (Gathering &each : decided_) {
+    each.settle();
+    machine_.lose(each.table(), records_of(each.found().placed.admitted));
+  }
+  decided_.clear();
+  memory_.staging.forget();
+}
+
+}  // namespace pocket

@@ -1,0 +1,39 @@
+// The gathers of a run that are decided: the first is computed, and what those after it need is read
+// meanwhile. Which records a gather takes that needs all of them is known before the run comes to
+// it; the machine decides in the plan's order all the same, so that nothing hangs on timing.
+#pragma once
+#include <deque>
+
+#include "gather/gathering.h"
+
+namespace pocket {
+
+class GathersAhead {
+ public:
+  GathersAhead(const Plan &plan, Machine &machine, GatherMemory &memory, IoPool &pool)
+      : plan_(plan), machine_(machine), memory_(memory), pool_(pool) {}
+
+  // A run with these gathers, in order: uses of records are those of this step. Begins to read.
+  void begin(const std::vector<const GatherStep *> &gathers, int64_t step);
+  // The run's next gather, which is decided by these scores where it is not yet.
+  Gathering &next(const GatherStep &gather, const Scores &scores);
+  // What is decided, or can be, is read as far as there are places for it.
+  void read();
+  void ended() { decided_.pop_front(); }  // the gather that was next
+  // After a failure: nothing is read any more, and what was to come is in no slot.
+  void abandon(const Device &device);
+
+ private:
+  void decide(const GatherStep &gather, const Scores &scores);
+  bool can_decide() const;
+
+  const Plan &plan_;
+  Machine &machine_;
+  GatherMemory &memory_;
+  IoPool &pool_;
+  int64_t step_ = 0;
+  std::deque<const GatherStep *> coming_;  // not decided yet
+  std::deque<Gathering> decided_;
+};
+
+}  // namespace pocket
