@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from toolkit.offload.allocation import Allocation, Sizes
+from toolkit.offload.allocation import Allocation, Share, Sizes
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.prediction.demand import PINNED, Demand
 from toolkit.offload.prediction.reads import Reads, added
@@ -80,8 +80,9 @@ class Planner:
     def within(self, budget: int, way: Way | None = None) -> Planned:
         """The least predicted time in so many bytes, not below `least_bytes`; perhaps one way's."""
         wanted = self._tries if way is None else [t for t in self._tries if t.way == way]
-        found = [each.within(budget - each.way.nbytes) for each in wanted if each.fits(budget)]
-        return min(found, key=lambda each: each.seconds)
+        fitting = [each for each in wanted if each.way.nbytes <= budget]
+        best = min(fitting, key=lambda each: each.share(budget).seconds)
+        return best.within(budget)
 
     def least(self, seconds: float) -> Planned | None:
         """The least bytes at which a token is predicted to take at most so long."""
@@ -97,14 +98,15 @@ class Planner:
     def predicted(self, point: Point) -> tuple[float, list[Reads]]:
         """Seconds of a token at a point that is given, and its reads by table."""
         reads = [d.reads(n, point) for d, n in zip(self.demands, point.slots, strict=True)]
-        taken = (self.seconds(d, r, point) for d, r in zip(self.demands, reads, strict=True))
+        taken = map(self.seconds, self.demands, point.slots, [point] * len(reads))
         return self.costs.rest + sum(taken), reads
 
-    def seconds(self, demand: Demand, reads: Reads, point: Point) -> float:
+    def seconds(self, demand: Demand, slots: int, point: Point) -> float:
         """Of a gather."""
+        reads, whole = demand.reads(slots, point), slots == demand.table.count
         read_s = reads.seconds(self.flash.with_threads(point.threads))
         sizes = demand.needed, demand.table.bytes, point.cluster, point.threads
-        return gathering(self.costs, read_s, reads.misses, *sizes)
+        return gathering(self.costs, read_s, reads.misses, *sizes, whole=whole)
 
     @cached_property
     def _tries(self) -> tuple[_Try, ...]:
@@ -123,13 +125,15 @@ class _Try:
     way: Way
     policy: str
 
-    def fits(self, budget: int) -> bool:
-        return self.way.nbytes <= budget
+    def share(self, budget: int) -> Share:
+        """By the sizes that are tried."""
+        found = self._allocation.within(min(budget - self.way.nbytes, self.of.records))
+        assert found is not None  # the least sizes are 0
+        return found
 
-    def within(self, room: int) -> Planned:
-        """With so many bytes of slots."""
-        share = self._allocation.within(min(room, self.of.records))
-        assert share is not None  # the least sizes are 0
+    def within(self, budget: int) -> Planned:
+        """With what is left over, too."""
+        room, share = budget - self.way.nbytes, self.share(budget)
         demands, sizes = self.of.demands, zip(self._sizes, share.sizes, strict=True)
         slots = _filled(demands, [counts[n] for counts, n in sizes], room)
         point = self._point(tuple(slots))
@@ -166,7 +170,7 @@ class _Try:
     def _times(self, demand: Demand, sizes: Sequence[int]) -> Iterator[float]:
         point = self._point(())
         for n in sizes:
-            yield self.of.seconds(demand, demand.reads(n, point), point)
+            yield self.of.seconds(demand, n, point)
 
     def _point(self, slots: tuple[int, ...]) -> Point:
         return replace(self.way.point, slots=slots, policy=self.policy)

@@ -14,7 +14,7 @@ from toolkit.offload.flash_model import Flash, flash
 from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Gather, Plan
+from toolkit.plan.schema import Gather, Phase, Plan
 from toolkit.plan.text import to_json
 
 USUAL = "ufs40"  # what is planned for where nothing tells of the device's flash
@@ -52,18 +52,25 @@ def costs_of(cost: PhaseCost, computed: float = 0.0) -> Costs:
     plan = cost.plan
     phase, past = token_phase(plan), int(plan.model["max_context"]) // 2
     symbols = {"seq": 1, "past": past, "rows": 1, "text_length": past + 1}
-    found = of_gathers(cost.rates)
-    if phase is None:
-        return found
+    chosen = [] if phase is None else phase.gathers()
+    if phase is None or not chosen:
+        return Costs()
+    found = of_gathers(cost.rates, phase, chosen[0])
     rest = cost.step(phase, symbols, round(computed)).whole
-    byte = max((byte_of(cost, g, symbols) for g in phase.gathers()), default=0.0)
+    byte = max((byte_of(cost, g, symbols) for g in chosen), default=0.0)
     return replace(found, rest=rest, byte=byte)
 
 
-def of_gathers(rates: Rates) -> Costs:
-    """What is alike for all gathers on a device."""
+def of_gathers(rates: Rates, phase: Phase, gather: Gather) -> Costs:
+    """What is alike for all gathers of a phase on a device, each like this one."""
+    run, whole = rates.launch.value + rates.wake.value, None
+    if gather.choose is not None:  # two runs and what is between become one run
+        count = 1 + len(gather.dispatches)
+        one_run = phase.cooperative is not None
+        whole = count * rates.step.value - run if one_run else count * rates.launch.value
     return Costs(
-        launch=rates.launch.value + rates.wake.value,
+        whole=whole,
+        launch=run,
         wait=rates.wait.value,
         handoff=rates.handoff.value,
         copy=COPIED / rates.read.value,

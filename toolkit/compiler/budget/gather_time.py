@@ -30,21 +30,21 @@ class GatherTime:
 
     def seconds(self, phase: Phase, symbols: Symbols, point: Point) -> float:
         """Of all gathers of a phase."""
-        return sum(self._one(each, symbols, point) for each in phase.gathers())
+        return sum(self._one(phase, each, symbols, point) for each in phase.gathers())
 
     def computed(self, phase: Phase) -> float:
         """Bytes of records that a phase's gathers need."""
         needs = ((self._demand(each), each.table) for each in phase.gathers())
         return sum(d.needed * self.cost.plan.tables[table].bytes for d, table in needs)
 
-    def _one(self, gather: Gather, symbols: Symbols, point: Point) -> float:
+    def _one(self, phase: Phase, gather: Gather, symbols: Symbols, point: Point) -> float:
         demand, slots = self._demand(gather), point.slots[gather.table]
         cluster = gather.tile or point.cluster
         reads = demand.reads(slots, replace(point, cluster=cluster))
         held = demand.needed - reads.misses
         launches = -(-held // gather.tile) if gather.tile else 1.0
         return gathering(
-            self._costs(gather, symbols),
+            self._costs(phase, gather, symbols),
             reads.seconds(self.flash.with_threads(point.threads)),
             reads.misses,
             demand.needed,
@@ -52,13 +52,15 @@ class GatherTime:
             cluster,
             point.threads,
             launches,
+            slots == demand.table.count,
         )
 
     def _demand(self, gather: Gather) -> Demand:
         return (self.every if gather.select.by == "all" else self.demands)[gather.table]
 
-    def _costs(self, gather: Gather, symbols: Symbols) -> Costs:
-        usual, count = of_gathers(self.cost.rates), len(gather.dispatches)
+    def _costs(self, phase: Phase, gather: Gather, symbols: Symbols) -> Costs:
+        usual = of_gathers(self.cost.rates, phase, gather)
+        count = len(gather.dispatches)
         waits = 0.0 if gather.select.source is None else usual.wait
         byte = self._byte(gather, symbols)
         return replace(usual, byte=byte, launch=count * usual.launch, wait=waits)

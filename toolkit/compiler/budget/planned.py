@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from opencl_kernels.formats import Array
 from toolkit.compiler.budget.costs import cost_of, costs_of, facts_of, flash_for
 from toolkit.compiler.budget.point import reading_bytes, ways_of
 from toolkit.devices.match import Profile
@@ -22,6 +23,7 @@ from toolkit.predictors.layer import Use
 
 BUDGETS = 8  # of a plan's points, at most
 SPEEDS = (0.25, 0.5, 1.0)  # of flash, against that of the profile: each has points of its own
+MOST_NEEDS = 30_000  # of records, by all tokens of a table that are replayed
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,14 @@ def all_of(table: Table) -> Demand:
 
 
 def _demand(table: Table, use: Use) -> Demand:
-    replayed = None if use.replayed is None else Replayed(table, use.replayed)
+    replayed = None if use.replayed is None else Replayed(table, _thinned(use.replayed))
     return Demand(table, use.frequency, use.recurring, replayed)
+
+
+def _thinned(selected_TF: Array) -> Array:
+    """Some of the tokens, where there are more needs than a planner has time to look at."""
+    every = max(1, -(-int(selected_TF.sum()) // MOST_NEEDS))
+    return selected_TF[::every]
 
 
 def known_costs(

@@ -19,6 +19,8 @@ class Costs:
     wait     seconds of a gather beside its launches: the host waits for scores, and selects
     handoff  seconds from the end of reads until the thread that launches goes on
     copy     seconds of a thread to bring a byte of a record from where it was read to its place
+    whole    seconds of a gather whose table lies in memory whole, beside its records: a device that
+             chooses among them itself waits for nobody; None: it doesn't
     """
 
     rest: float = 0.0
@@ -27,6 +29,7 @@ class Costs:
     wait: float = 0.0
     handoff: float = 0.0
     copy: float = 0.0
+    whole: float | None = None
 
 
 def gathering(
@@ -38,14 +41,18 @@ def gathering(
     cluster: int,
     threads: int = 1,
     launches: float = 1,
+    whole: bool = False,
 ) -> float:
     """Seconds of a gather that needs so many records of `nbytes` and misses some of them.
 
     read_s    seconds of the flash, which does one read at a time: a thread that copies leaves it
               idle, unless there is another
     launches  over what is resident
+    whole     all records of the table lie in memory
     """
     each, last = costs.byte * nbytes, min(misses, cluster)
+    if whole and costs.whole is not None:
+        return costs.whole + each * needed
     late = min(1.0, misses)  # how often something comes last
     clusters = max(late, misses / cluster)
     before = each * (needed - last) + costs.launch * (launches + clusters - late)
