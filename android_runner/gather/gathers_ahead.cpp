@@ -7,12 +7,6 @@ namespace {
 
 constexpr size_t MOST = 4;  // gathers decided at once: staging has room for the reads of fewer
 
-std::vector<int32_t> records_of(const std::vector<Placed> &placed) {
-  std::vector<int32_t> records;
-  for (const Placed &each : placed) records.push_back(each.record);
-  return records;
-}
-
 }  // namespace
 
 void GathersAhead::begin(const std::vector<const GatherStep *> &gathers, int64_t step) {

@@ -21,12 +21,6 @@ std::vector<int32_t> inverse(const std::vector<int32_t> &order) {
   return found;
 }
 
-std::vector<int32_t> records_of(const std::vector<Placed> &placed) {
-  std::vector<int32_t> records;
-  for (const Placed &each : placed) records.push_back(each.record);
-  return records;
-}
-
 std::vector<int32_t> missed(const Admission &placed) {
   std::vector<int32_t> records = records_of(placed.admitted);
   records.insert(records.end(), placed.streamed.begin(), placed.streamed.end());

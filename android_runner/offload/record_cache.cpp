@@ -135,4 +135,10 @@ std::vector<Placed> RecordCache::resident() const {
   return found;
 }
 
+std::vector<int32_t> records_of(const std::vector<Placed> &placed) {
+  std::vector<int32_t> records;
+  for (const Placed &each : placed) records.push_back(each.record);
+  return records;
+}
+
 }  // namespace pocket

@@ -11,6 +11,7 @@ namespace pocket {
 struct Placed {
   int32_t record, slot;
 };
+std::vector<int32_t> records_of(const std::vector<Placed> &placed);
 
 // What a step does to a cache. Records ascend where nothing else is said.
 struct Admission {
