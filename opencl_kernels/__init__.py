@@ -10,7 +10,7 @@ from opencl_kernels.kernel import Argument, Kernel, source_text
 from opencl_kernels.map import map, maps
 from opencl_kernels.matmul import batched, gemm, gemv, pair
 from opencl_kernels.norm import rmsnorm
-from opencl_kernels.records import add_parts, choose, neurons, products, unpack
+from opencl_kernels.records import add_parts, choose, embed_rows, neurons, products, unpack
 from opencl_kernels.reduce import reduce
 from opencl_kernels.rows import rows
 from opencl_kernels.sampling import sample, slices
@@ -48,6 +48,7 @@ _ALL = (
     unpack.FAMILY,
     add_parts.FAMILY,
     choose.FAMILY,
+    embed_rows.FAMILY,
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for f in _ALL for kernel in f.kernels}

@@ -59,6 +59,7 @@ CPU = DeviceClass(
         "maps": {"WORKERS": (8,), "PIECE": (1024, 64)},
         "unpack": {"WORKERS": (8,)},
         "add_parts": {"WORKERS": (2,)},
+        "embed_rows": {"WORKERS": (8,)},
     },
     is_cpu=True,
     cooperative=True,

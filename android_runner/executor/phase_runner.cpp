@@ -277,14 +277,26 @@ void PhaseRunner::bind_anew(BoundPhase &bound) {
   bound.modes.choose(LaunchMode::Plain, "its weights lie elsewhere than at the start");
 }
 
+// Of scratch or a buffer, in this run.
+int64_t PhaseRunner::elements(const Argument &argument, const BoundPhase &phase,
+                              const std::vector<int64_t> &symbols) const {
+  const bool scratch = argument.kind == Argument::Scratch;
+  size_t count = 1;
+  for (const Expr &size : scratch ? phase.phase->scratch[argument.index].shape
+                                  : plan_.buffers[argument.index].shape)
+    count *= extent(size, symbols);
+  return static_cast<int64_t>(count);
+}
+
 // Its dispatches with each ticket and slots; carefully, where it is told what was `seen`.
 void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
                             const std::vector<int64_t> &symbols, Seen *seen) {
-  const std::optional<size_t> from = step.step->gather->from;
-  const cl::Memory scores = from ? phase.scratch[*from].get() : nullptr;
+  const std::optional<Argument> &from = step.step->gather->from;
+  const SelectedBy by = from ? SelectedBy{memory_of(*from, phase), elements(*from, phase, symbols)}
+                             : SelectedBy{};
   std::vector<int64_t> values = symbols;
   values.push_back(0);  // the symbol of their grids: records of a launch
-  gatherer_->run(*step.step, device_.queue(step.queue), scores,
+  gatherer_->run(*step.step, device_.queue(step.queue), by,
                  [&](cl::Memory ticket, cl::Memory slots, int64_t records) {
                    ticket_ = ticket;
                    slots_ = slots;
@@ -329,10 +341,8 @@ void PhaseRunner::count_halves(const BoundPhase &phase, const Step &step,
     const Scratch *own = scratch ? &phase.phase->scratch[argument.index] : nullptr;
     const Buffer *shared = scratch ? nullptr : &plan_.buffers[argument.index];
     if ((own ? own->dtype : shared->dtype) != "f16") continue;
-    size_t elements = 1;
-    for (const Expr &size : own ? own->shape : shared->shape) elements *= extent(size, symbols);
-    std::vector<uint16_t> values(elements);
-    if (elements)
+    std::vector<uint16_t> values(static_cast<size_t>(elements(argument, phase, symbols)));
+    if (!values.empty())
       device_.read(memory_of(argument, phase), 0, values.data(), values.size() * sizeof(uint16_t));
     halves_->add(own ? own->name : shared->name, values);
   }

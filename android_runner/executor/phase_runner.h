@@ -75,6 +75,8 @@ class PhaseRunner {
   using Seen = std::set<const Program *>;  // that were launched
   void launch_carefully(BoundPhase &phase, BoundDispatch &dispatch,
                         const std::vector<int64_t> &symbols, Seen &seen);
+  int64_t elements(const Argument &argument, const BoundPhase &phase,
+                   const std::vector<int64_t> &symbols) const;
   void do_gather(BoundPhase &phase, const BoundDispatch &step,
                  const std::vector<int64_t> &symbols, Seen *seen);
   void launch_gathered(BoundPhase &phase, BoundDispatch &dispatch,

@@ -5,9 +5,17 @@
 namespace pocket {
 namespace {
 
-int64_t largest(const Plan &plan, int64_t Table::*what) {
+// Records that a gather selects, at most: by ids no more than there are ids.
+int64_t selected(const Plan &plan, const GatherStep &gather) {
+  const int64_t count = plan.tables[gather.table].count;
+  return gather.select.by == Select::Ids ? std::min(gather.select.k, count) : count;
+}
+
+int64_t most_selected(const Plan &plan) {
   int64_t most = 0;
-  for (const Table &table : plan.tables) most = std::max(most, table.*what);
+  for (const Phase &phase : plan.phases)
+    for (const Step &step : phase.steps)
+      if (step.gather) most = std::max(most, selected(plan, *step.gather));
   return most;
 }
 
@@ -15,9 +23,8 @@ std::string named(const Table &table) { return "the slots of " + table.name; }
 
 // Of the records that a launch looks at, at most, when they have been read.
 int64_t launch_bytes(const Plan &plan, const Point &point, const GatherStep &gather) {
-  const Table &table = plan.tables[gather.table];
   const int64_t most = gather.tile ? static_cast<int64_t>(gather.tile) : point.cluster;
-  return std::min(most, table.count) * table.bytes;
+  return std::min(most, selected(plan, gather)) * plan.tables[gather.table].bytes;
 }
 
 // What one launch looks at, and what is read for the next one meanwhile.
@@ -32,7 +39,7 @@ int64_t staging_bytes(const Plan &plan, const Point &point) {
 }  // namespace
 
 int64_t GatherMemory::bytes(const Plan &plan, const Point &point, bool shares) {
-  const int64_t ticket = Tickets::bytes(largest(plan, &Table::count));
+  const int64_t ticket = Tickets::bytes(most_selected(plan));
   const int64_t filled = staging_bytes(plan, point) + int64_t{Tickets::COUNT} * ticket;
   int64_t sum = (shares ? 1 : 2) * filled + ticket + point.threads * point.max_read;
   for (size_t i = 0; i < plan.tables.size(); ++i) sum += point.slots[i] * plan.tables[i].bytes;
@@ -43,7 +50,7 @@ GatherMemory::GatherMemory(const Plan &plan, const Point &point, const Device &d
     : shares(SharedMemory::is_one(device)),
       looked(plan.tables.size()),
       staging(device, staging_bytes(plan, point)),
-      tickets(device, largest(plan, &Table::count)),
+      tickets(device, most_selected(plan)),
       resident(plan, point, device) {
   for (size_t i = 0; i < plan.tables.size(); ++i) {
     const Table &table = plan.tables[i];

@@ -118,21 +118,22 @@ Select Gatherer::rule_of(const GatherStep &gather) const {
 
 // The host waits here for the dispatch that wrote them, in its queue.
 std::vector<char> Gatherer::read_scores(const GatherStep &gather, cl::Queue queue,
-                                        cl::Memory from) const {
+                                        const SelectedBy &by) const {
   if (!gather.from) return {};
   const bool ids = gather.select.by == Select::Ids;
-  const int64_t count = ids ? rule_of(gather).k : plan_.tables[gather.table].count;
+  const int64_t count =
+      ids ? std::min(rule_of(gather).k, by.count) : plan_.tables[gather.table].count;
   std::vector<char> scores(static_cast<size_t>(count) * sizeof(float));
-  cl::check(cl::EnqueueReadBuffer(queue, from, 1, 0, scores.size(), scores.data(), 0, nullptr,
+  cl::check(cl::EnqueueReadBuffer(queue, by.memory, 1, 0, scores.size(), scores.data(), 0, nullptr,
                                   nullptr),
             "clEnqueueReadBuffer");
   return scores;
 }
 
-void Gatherer::run(const Step &step, cl::Queue queue, cl::Memory from,
+void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
                    const GatherLaunches &launch) {
   const GatherStep &gather = *step.gather;
-  const std::vector<char> content = read_scores(gather, queue, from);
+  const std::vector<char> content = read_scores(gather, queue, by);
   const auto *values = reinterpret_cast<const float *>(content.data());
   const auto *ids = reinterpret_cast<const int32_t *>(content.data());
   const size_t count = content.size() / sizeof(float);

@@ -21,6 +21,12 @@ struct GatherOptions {
   std::string trace;  // a file for a line on each gather; empty: none
 };
 
+// The memory of the numbers or ids that a gather selects by, and how many it has in this run.
+struct SelectedBy {
+  cl::Memory memory = nullptr;
+  int64_t count = 0;
+};
+
 class Gatherer {
  public:
   // Reads what is pinned. Throws Failure.
@@ -31,14 +37,15 @@ class Gatherer {
   void begin_run(const std::vector<const GatherStep *> &gathers);
 
   // A gather whole: it launches its dispatches as often as there are parts of what it selects, by
-  // what `from` has.
-  void run(const Step &step, cl::Queue queue, cl::Memory from, const GatherLaunches &launch);
+  // what `by` has.
+  void run(const Step &step, cl::Queue queue, const SelectedBy &by, const GatherLaunches &launch);
 
   // The run failed, in a gather or elsewhere: no slot holds what never came.
   void abandon() { ahead_.abandon(device_); }
 
-  // Until it ends, gathers compute with what is resident, read nothing and leave no trace: launches
-  // are tried out, as often as it takes, and what a text meets must not depend on that.
+  // Until it ends, gathers compute with what is resident, read nothing but rows that ids choose, and
+  // leave no trace: launches are tried out, as often as it takes, and what a text meets must not
+  // depend on that.
   class Rehearsal {
    public:
     explicit Rehearsal(Gatherer *gatherer) : gatherer_(gatherer) { set(true); }
@@ -48,7 +55,9 @@ class Gatherer {
 
    private:
     void set(bool on) const {
-      if (gatherer_) gatherer_->rehearse(on);
+      if (!gatherer_) return;
+      gatherer_->rehearse(on);
+      gatherer_->pool_.set_aside(on);
     }
     Gatherer *const gatherer_;  // none: the plan has no tables
   };
@@ -79,7 +88,8 @@ class Gatherer {
 
  private:
   Select rule_of(const GatherStep &gather) const;
-  std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue, cl::Memory from) const;
+  std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue,
+                                const SelectedBy &by) const;
   Point possible(std::optional<int64_t> memory, double flash) const;
   bool go_on(const Point &point, std::optional<int64_t> memory);
   void read_pinned(const std::vector<Change> &changes);

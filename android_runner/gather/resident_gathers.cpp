@@ -26,7 +26,10 @@ bool counts_records(const Plan &plan, const Step &dispatch) {
 
 int64_t most_records(const Plan &plan) {
   int64_t most = 0;
-  for (const Table &table : plan.tables) most = std::max(most, table.count);
+  for (const Phase &phase : plan.phases)
+    for (const Step &step : phase.steps)
+      if (step.gather && !step.gather->choose.empty())
+        most = std::max(most, plan.tables[step.gather->table].count);
   return most;
 }
 

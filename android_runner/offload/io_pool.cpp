@@ -182,6 +182,11 @@ double IoPool::reading_s() const {
   return reading_s_ + (under_way_ ? now() - since_ : 0);
 }
 
+void IoPool::set_aside(bool on) {
+  const std::lock_guard<std::mutex> held(mutex_);
+  (on ? kept_ : counts_) = on ? counts_ : kept_;
+}
+
 IoCounts IoPool::counts() const {
   const std::lock_guard<std::mutex> held(mutex_);
   IoCounts counts = counts_;

@@ -66,6 +66,8 @@ class IoPool {
 
   IoCounts counts() const;
   double reading_s() const;  // that some batch was under way
+  // From `on` to off nothing is counted.
+  void set_aside(bool on);
 
  private:
   struct Pending {
@@ -107,7 +109,7 @@ class IoPool {
   size_t under_way_ = 0;  // batches
   double since_ = 0, reading_s_ = 0;  // when the first of these was given; of those before
   bool closed_ = false;
-  IoCounts counts_;
+  IoCounts counts_, kept_;  // kept: while nothing is counted
   std::optional<Imitation> imitation_;
   std::deque<Reader> readers_;  // where they stay
 };

@@ -89,12 +89,17 @@ Gathered Machine::gather(size_t table, const Select &rule, const Scores &scores,
 Gathered Machine::rehearse(size_t table, const Select &rule, const Scores &scores,
                            size_t tile) const {
   Gathered found;
-  for (const int32_t record : select_records(table, rule, scores))
-    if (const int32_t slot = caches_[table].slot(record); slot >= 0) {
-      found.selected.push_back(record);
-      found.placed.hits.push_back({record, slot});
-    }
-  found.clusters = clusters_of(found, caches_[table], 1, tile);
+  for (const int32_t record : select_records(table, rule, scores)) {
+    const int32_t slot = caches_[table].slot(record);
+    if (slot >= 0) found.placed.hits.push_back({record, slot});
+    else if (rule.by == Select::Ids) found.placed.streamed.push_back(record);
+    else continue;
+    found.selected.push_back(record);
+  }
+  found.missed = missed(found.placed);
+  const size_t most = tile ? tile : static_cast<size_t>(point_.cluster);
+  found.runs = coalesce(tables_[table], found.missed, joining(most));
+  found.clusters = clusters_of(found, caches_[table], most, tile);
   return found;
 }
 

@@ -66,7 +66,8 @@ class Machine {
   Gathered gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
                   size_t tile = 0);
 
-  // What a gather would select of what is resident, in its launches. Nothing is used or moved by it.
+  // What a gather would select of what is resident, in its launches; of ids all, for sums may lack
+  // records but no token its row: what isn't resident is streamed. Nothing is used or moved by it.
   Gathered rehearse(size_t table, const Select &rule, const Scores &scores, size_t tile = 0) const;
 
   // A read failed, or was never made: the records that it was to bring are in no slot.

@@ -17,13 +17,23 @@ double ratio(int64_t part, int64_t whole) {
   return static_cast<double>(part) / static_cast<double>(whole);
 }
 
-// Of which at some gather only some records are read.
-std::set<size_t> chosen_tables(const Plan &plan) {
-  std::set<size_t> chosen;
+template <class Which>
+std::set<size_t> tables_where(const Plan &plan, const Which &which) {
+  std::set<size_t> found;
   for (const Phase &phase : plan.phases)
     for (const Step &step : phase.steps)
-      if (step.gather && step.gather->select.by != Select::All) chosen.insert(step.gather->table);
-  return chosen;
+      if (step.gather && which(step.gather->select.by)) found.insert(step.gather->table);
+  return found;
+}
+
+// Of which at some gather only some records are read.
+std::set<size_t> chosen_tables(const Plan &plan) {
+  return tables_where(plan, [](Select::By by) { return by != Select::All; });
+}
+
+// Rows of embeddings.
+std::set<size_t> tables_by_ids(const Plan &plan) {
+  return tables_where(plan, [](Select::By by) { return by == Select::Ids; });
 }
 
 // With other slots, if they are. Pinned stay those of a table that is always read whole, of policy
@@ -42,12 +52,30 @@ Point resized(const Plan &plan, Point point, std::vector<int64_t> slots) {
   return point;
 }
 
+// As many more as there is room for; rows that ids choose come last: a token needs one.
+std::vector<int64_t> grown(const Plan &plan, const std::vector<int64_t> &slots,
+                           const std::vector<int64_t> &goal, int64_t room) {
+  const std::set<size_t> rows = tables_by_ids(plan);
+  std::vector<int64_t> found = slots;
+  for (const bool last : {false, true}) {
+    std::vector<int64_t> more(slots.size(), 0);
+    for (size_t i = 0; i < slots.size(); ++i)
+      if ((rows.count(i) > 0) == last) more[i] = std::max(int64_t{0}, goal[i] - slots[i]);
+    const int64_t whole = slot_bytes(plan, more);
+    const double share = whole ? std::min(1.0, ratio(room, whole)) : 0;
+    for (int64_t &each : more) each = share_of(each, share);
+    for (size_t i = 0; i < slots.size(); ++i) found[i] += more[i];
+    room -= slot_bytes(plan, more);
+  }
+  return found;
+}
+
 Point shrunk(const Plan &plan, const Point &point, int64_t memory) {
   const int64_t held = slot_bytes(plan, point.slots), least = point.memory - held;
   if (memory < least)
     throw Failure("the plan does not run in " + std::to_string(memory) + " bytes",
                   "it takes " + std::to_string(least) + " with no record of its tables in memory",
-                  "--memory " + std::to_string(least) + ", or compile it for a smaller --max-context");
+                  "--memory " + std::to_string(least) + ", or compile it with less memory, or a smaller --max-context");
   std::vector<int64_t> slots;
   for (const int64_t count : point.slots) slots.push_back(share_of(count, ratio(memory - least, held)));
   return resized(plan, point, std::move(slots));
@@ -94,15 +122,10 @@ Point choose_point(const Plan &plan, std::optional<int64_t> memory, double flash
   while (fitting < points.size() && points[fitting].memory <= *memory) ++fitting;
   if (!fitting) return shrunk(plan, points[0], *memory);
   const Point &base = points[fitting - 1];
-  std::vector<int64_t> slots = base.slots, missing;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    const bool last = fitting == points.size();
-    const int64_t goal = last ? plan.tables[i].count : points[fitting].slots[i];
-    missing.push_back(std::max(int64_t{0}, goal - slots[i]));
-  }
-  const int64_t whole = slot_bytes(plan, missing);
-  const double share = whole ? std::min(1.0, ratio(*memory - base.memory, whole)) : 0;
-  for (size_t i = 0; i < slots.size(); ++i) slots[i] += share_of(missing[i], share);
+  std::vector<int64_t> goal;
+  for (size_t i = 0; i < plan.tables.size(); ++i)
+    goal.push_back(fitting == points.size() ? plan.tables[i].count : points[fitting].slots[i]);
+  std::vector<int64_t> slots = grown(plan, base.slots, goal, *memory - base.memory);
   return resized(plan, base, std::move(slots));
 }
 

@@ -84,6 +84,7 @@ Admission RecordCache::admit(const std::vector<int32_t> &selected, int64_t step,
   if (!ranks_.admits()) return admission;
   admission.evicted = victims(selected, misses.size(), step);
   drop(admission.evicted);
+  if (std::find(record_in_.begin(), record_in_.end(), -1) == record_in_.end()) return admission;
   std::stable_sort(misses.begin(), misses.end(),
                    [&](int32_t a, int32_t b) { return ranks_.of(a) > ranks_.of(b); });
   admission.admitted = place(misses);

@@ -9,6 +9,8 @@
 namespace pocket {
 namespace {
 
+constexpr int64_t MOST_IDS = 1 << 24;  // of a gather; they may come several times
+
 const std::map<std::string, Select::By> SELECTORS = {{"all", Select::All},
                                                      {"above", Select::Above},
                                                      {"top", Select::Top},
@@ -24,7 +26,8 @@ Select read_select(const Node &node, const Table &table) {
   if (node.has("magnitude")) select.magnitude = node.at("magnitude").boolean();
   if (node.has("gamma")) select.gamma = node.at("gamma").real();
   if (select.gamma < 0 || select.gamma > 1) node.at("gamma").fail("not from 0 to 1");
-  if (counts_records(select)) select.k = node.at("k").integer(1, table.count);
+  if (select.by == Select::Ids) select.k = node.at("k").integer(1, MOST_IDS);
+  else if (counts_records(select)) select.k = node.at("k").integer(1, table.count);
   else if (node.has("k")) node.at("k").integer(0, 0);
   if ((select.by == Select::All) == node.has("from"))
     (node.has("from") ? node.at("from") : node)
@@ -32,25 +35,24 @@ Select read_select(const Node &node, const Table &table) {
   return select;
 }
 
-bool writes(const Step &step, size_t scratch) {
+bool writes(const Step &step, const Argument &memory) {
   return step.kind == Step::Dispatch &&
-         std::any_of(step.writes.begin(), step.writes.end(), [&](size_t write) {
-           return step.args[write].kind == Argument::Scratch && step.args[write].index == scratch;
-         });
+         std::any_of(step.writes.begin(), step.writes.end(),
+                     [&](size_t write) { return same(step.args[write], memory); });
 }
 
-// Whether a dispatch before the step writes this scratch.
-bool is_written(const Phase &phase, size_t scratch) {
+// Whether a dispatch before the step writes this memory.
+bool is_written(const Phase &phase, const Argument &memory) {
   return std::any_of(phase.steps.begin(), phase.steps.end(),
-                     [&](const Step &step) { return writes(step, scratch); });
+                     [&](const Step &step) { return writes(step, memory); });
 }
 
 // Other queues than the step's that may still write it.
-std::set<size_t> unwaited(const Phase &phase, size_t scratch, size_t queue) {
+std::set<size_t> unwaited(const Phase &phase, const Argument &memory, size_t queue) {
   std::set<size_t> queues;
   for (const Step &step : phase.steps) {
     if (step.kind == Step::Wait) queues.erase(step.queue);
-    else if (writes(step, scratch)) queues.insert(step.queue);
+    else if (writes(step, memory)) queues.insert(step.queue);
   }
   queues.erase(queue);
   return queues;
@@ -67,22 +69,51 @@ int64_t least_elements(const Scratch &scratch, const Box &box) {
 }
 
 // Numbers for all indices of the table, which a dispatch has written.
-size_t read_source(const Node &node, const Context &context, const Select &select,
-                   const Table &table, size_t queue) {
-  node.at(size_t{0}).one_of({"scratch"});
-  if (node.size() != 2) node.fail("expected 2 entries");
-  const size_t index = node.at(1).index(context.phase.scratch.size(), "the phase's scratch");
-  const Scratch &scratch = context.phase.scratch[index];
+void check_scratch(const Node &node, const Context &context, const Select &select,
+                   const Table &table, const Argument &from, size_t queue) {
+  const Scratch &scratch = context.phase.scratch[from.index];
   const bool ids = select.by == Select::Ids;
   const int64_t count = ids ? select.k : table.count;
   if (scratch.dtype != (ids ? "i32" : "f32") || least_elements(scratch, context.phase.box) < count)
     node.fail(std::to_string(count) + (ids ? " of i32" : " of f32") + " are read, and " +
               quote(scratch.name) + " has others");
-  if (!is_written(context.phase, index))
+  if (!is_written(context.phase, from))
     node.fail("no dispatch before it writes " + quote(scratch.name));
-  if (!unwaited(context.phase, index, queue).empty())
+  if (!unwaited(context.phase, from, queue).empty())
     node.fail("another queue writes " + quote(scratch.name) + ", and nothing waits for it");
-  return index;
+}
+
+// All ids that it has, of which there are at most k; the host writes by queue 0.
+void check_buffer(const Node &node, const Context &context, const Select &select,
+                  const Argument &from, size_t queue) {
+  const Buffer &buffer = context.plan.buffers[from.index];
+  Expr product = {{Token::Number, 1}};
+  for (const Expr &size : buffer.shape) {
+    product.insert(product.end(), size.begin(), size.end());
+    product.push_back({Token::Mul, 0});
+  }
+  const std::optional<Bounds> elements = bounds(product, context.phase.box);
+  if (buffer.dtype != "i32" || !elements || elements->high > select.k)
+    node.fail(std::to_string(select.k) + " of i32 are read, and " + quote(buffer.name) +
+              " has others");
+  if (queue != 0 || !unwaited(context.phase, from, queue).empty())
+    node.fail("not only queue " + std::to_string(queue) + " writes " + quote(buffer.name));
+}
+
+Argument read_source(const Node &node, const Context &context, const Select &select,
+                     const Table &table, size_t queue) {
+  std::set<std::string> kinds = {"scratch"};
+  if (select.by == Select::Ids) kinds.insert("buffer");
+  const bool scratch = node.at(size_t{0}).one_of(kinds) == "scratch";
+  if (node.size() != 2) node.fail("expected 2 entries");
+  if (scratch) {
+    const size_t index = node.at(1).index(context.phase.scratch.size(), "the phase's scratch");
+    check_scratch(node, context, select, table, {Argument::Scratch, index}, queue);
+    return {Argument::Scratch, index};
+  }
+  const size_t index = node.at(1).index(context.plan.buffers.size(), "buffers");
+  check_buffer(node, context, select, {Argument::Buffer, index}, queue);
+  return {Argument::Buffer, index};
 }
 
 // All of them, in their order: whole records are kept.
@@ -153,7 +184,7 @@ Step read_gather(const Node &node, const Context &outside) {
   if (gather.select.by != Select::All) {
     gather.from = read_source(node.at("select").at("from"), outside, gather.select, table,
                               step.queue);
-    step.args.push_back({Argument::Scratch, *gather.from});
+    step.args.push_back(*gather.from);
   }
   if (node.has("tile"))
     gather.tile = static_cast<size_t>(node.at("tile").integer(0, table.count));

@@ -48,8 +48,6 @@ std::vector<Changes> changes_of(const Phase &phase) {
   return changes;
 }
 
-bool same(const Argument &a, const Argument &b) { return a.kind == b.kind && a.index == b.index; }
-
 void check_image(const Node &node, const Plan &plan, const Phase &phase, const Step &step,
                  size_t number) {
   const Argument &argument = step.args[number];

@@ -87,6 +87,9 @@ struct Argument {
   enum Kind { Symbols, Scratch, Weight, Buffer, Ticket, Slots, Rule } kind;
   size_t index;
 };
+inline bool same(const Argument &a, const Argument &b) {
+  return a.kind == b.kind && a.index == b.index;
+}
 
 struct Variant {
   size_t program;
@@ -104,7 +107,8 @@ struct Step;
 struct GatherStep {
   size_t table;
   Select select;              // as the plan has it; a point may have another number
-  std::optional<size_t> from;  // scratch, with a number for each index; none: all are selected
+  // Scratch with a number for each index, or a buffer of ids; none: all are selected.
+  std::optional<Argument> from;
   size_t tile;                 // records of a launch; 0: as many as the point says
   size_t number;               // among the plan's gathers, in the order of phases and steps
   std::vector<Step> dispatches;  // their grids may depend on one symbol after the plan's: how many

@@ -16,7 +16,7 @@ constexpr int64_t FLASH_PAGE = 4096;  // reads begin and end at multiples of it
 struct TablePart {
   std::string name;
   int64_t offset, bytes;  // within the record
-  std::string dtype;      // e0m4 or f16
+  std::string dtype;      // e0m4, q8, f16 or f32
   int64_t length, group;  // numbers, and how many of them share a scale
   bool zero;              // whether groups have a zero point
   int64_t end() const { return offset + bytes; }
@@ -58,7 +58,7 @@ struct Select {
   enum By { All, Above, Top, Nonzero, Ids } by = All;
   double threshold = 0;    // Above: the scores beyond it, as f32
   bool magnitude = false;  // Above: or their sizes
-  int64_t k = 0;           // Top: the greatest by size; Ids: how many there are
+  int64_t k = 0;           // Top: the greatest by size; Ids: how many there are, at most
   double gamma = 1;        // Top: factor of scores whose records are not in memory
 };
 

@@ -1,12 +1,16 @@
-"""Records packed in numpy, and unpacked: codes as a quantiser made them, in record.py's order."""
+"""Records packed in numpy, and unpacked: codes as a quantiser made them, in record.py's order.
+
+Codes of 8 bits have scales and zero points as floats, which hold those of any source.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from opencl_kernels.formats import (
+    DTYPES,
     Array,
     FormatError,
     Quantized,
@@ -18,7 +22,7 @@ from opencl_kernels.records.record import ABREAST, Record
 
 
 def pack(record: Record, parts: Sequence[Array | Quantized]) -> Array:
-    """uint32 [R, nbytes / 4] of R records, from codes or float16 [R, length] for each part.
+    """uint32 [R, nbytes / 4] of R records, from codes or floats [R, length] for each part.
 
     Raises FormatError where codes are of other groups than the record's (see `holds`).
     """
@@ -36,7 +40,9 @@ def unpack(record: Record, records: Array) -> list[Array | Quantized]:
     """The inverse: what each part of uint32 [R, nbytes / 4] holds."""
     raw = np.ascontiguousarray(records).view(np.uint8)
     starts = (number * record.part_bytes for number in range(record.parts))
-    read = _codes if record.stored.bits else _halves
+    kinds: Mapping[int, Callable[[Record, Array], Array | Quantized]]
+    kinds = {4: _codes, 8: _bytes, 0: _floats}
+    read = kinds[record.stored.bits]
     return [read(record, raw[:, first : first + record.part_bytes]) for first in starts]
 
 
@@ -50,10 +56,13 @@ def values(record: Record, records: Array) -> list[Array]:
 
 def holds(stored: Stored, codes: Quantized) -> bool:
     """Whether records keep these codes as they are; others must be made anew."""
-    zero = "" if codes.zero_NG is None else "u8" if codes.zero_NG.dtype == np.uint8 else "float"
-    halves = codes.scale_NG.dtype == np.float16
-    found = (codes.bits, codes.group, zero)
-    return halves and found == (stored.bits, stored.group, stored.zero)
+    if codes.bits != stored.bits or codes.group != stored.group:
+        return False
+    arrays = zip((codes.scale_NG, codes.zero_NG), (stored.scale, stored.zero), strict=True)
+    return all(
+        (each is None) == (not name) and (each is None or each.dtype == DTYPES[name])
+        for each, name in arrays
+    )
 
 
 def random(record: Record, count: int, rng: np.random.Generator) -> Array:
@@ -64,11 +73,12 @@ def random(record: Record, count: int, rng: np.random.Generator) -> Array:
 def _random_part(record: Record, count: int, rng: np.random.Generator) -> Array | Quantized:
     stored, shape = record.stored, (count, record.length)
     if not stored.bits:
-        return rng.standard_normal(shape).astype(np.float16)
+        return rng.standard_normal(shape).astype(DTYPES[stored.dtype])
     codes = rng.integers(0, 2**stored.bits, shape, np.uint8)
     groups = (count, stored.groups(record.length))
-    scale = rng.standard_normal(groups).astype(np.float16)
-    zero = rng.integers(0, 2**stored.bits, groups, np.uint8) if stored.zero else None
+    scale = rng.standard_normal(groups).astype(DTYPES[stored.scale])
+    drawn = rng.integers(0, 2**stored.bits, groups, np.uint8) if stored.zero else None
+    zero = None if drawn is None else drawn.astype(DTYPES[stored.zero])
     return Quantized(codes, scale, zero, stored.bits, stored.group)
 
 
@@ -79,8 +89,9 @@ def _part_bytes(record: Record, part: Array | Quantized) -> Array:
             raise _unlike(record.stored)
         arrays = (part.scale_NG, part.zero_NG)
         raw = (_filled(record, each).view(np.uint8) for each in arrays if each is not None)
-        return np.concatenate([_words(record, part.codes_NK), *raw], axis=1)
-    if record.stored.bits or part.dtype != np.float16:
+        place = _words if part.bits == 4 else _whole_groups
+        return np.concatenate([place(record, part.codes_NK), *raw], axis=1)
+    if record.stored.bits or part.dtype != DTYPES[record.stored.dtype]:
         raise _unlike(record.stored)
     return np.ascontiguousarray(part).view(np.uint8)
 
@@ -90,10 +101,15 @@ def _unlike(stored: Stored) -> FormatError:
     return FormatError("a part is of other numbers", because, "quantise it along the record")
 
 
+def _whole_groups(record: Record, codes: Array) -> Array:
+    full = np.zeros((len(codes), record.groups * record.stored.group), np.uint8)
+    full[:, : codes.shape[1]] = codes
+    return full
+
+
 def _words(record: Record, codes: Array) -> Array:
-    group, (count, columns) = record.stored.group, codes.shape
-    full = np.zeros((count, record.groups * group), np.uint8)
-    full[:, :columns] = codes
+    group, count = record.stored.group, len(codes)
+    full = _whole_groups(record, codes)
     apart = full.reshape(count, record.blocks, ABREAST, group // 8, 8).transpose(0, 1, 3, 2, 4)
     words = join_codes(apart, record.stored.bits)
     return words.reshape(count, record.blocks * group).view(np.uint8)
@@ -118,5 +134,15 @@ def _codes(record: Record, raw: Array) -> Quantized:
     return Quantized(codes, scale.view(np.float16)[:, :used], zeros, bits, group)
 
 
-def _halves(record: Record, raw: Array) -> Array:
-    return np.ascontiguousarray(raw[:, : 2 * record.length]).view(np.float16)
+def _bytes(record: Record, raw: Array) -> Quantized:
+    stored, groups = record.stored, record.groups
+    ends = np.cumsum([groups * stored.group, 4 * groups, 4 * groups])
+    codes, scale, zero, *_ = (np.ascontiguousarray(a) for a in np.split(raw, ends, axis=1))
+    zeros = zero.view(np.float32) if stored.zero else None
+    used = codes[:, : record.length]
+    return Quantized(used, scale.view(np.float32), zeros, stored.bits, stored.group)
+
+
+def _floats(record: Record, raw: Array) -> Array:
+    dtype = DTYPES[record.stored.dtype]
+    return np.ascontiguousarray(raw[:, : dtype.itemsize * record.length]).view(dtype)

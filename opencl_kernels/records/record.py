@@ -5,7 +5,8 @@ E0M4 codes comes in blocks of eight groups, which lie side by side: words u32 [g
 which code j of word (v, i) is element 8 v + j of group i; then the scales of all groups (f16), then
 their zero points (u8), unless codes are symmetric. So a vector of words has codes of eight groups,
 and their scales apply as a vector. Numbers beyond the part's are codes 0. A part of halves has them
-in order.
+in order. Rows of an embedding, which nothing multiplies, may also be floats, or codes of 8 bits in
+order, before their scales and zero points, which are then floats.
 """
 
 from __future__ import annotations
@@ -15,12 +16,22 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from opencl_kernels.case import Defines
-from opencl_kernels.formats import padded
+from opencl_kernels.formats import DTYPES, padded
 from opencl_kernels.layouts import ZEROS, Stored
 
 PAGE = 4096  # bytes that a flash reads at least
 PART_BYTES, RECORD_BYTES = 16, 64  # multiples that parts and records are rounded up to
+FLOATS_BYTES = 32  # parts of floats: eight are read at a time
 ABREAST = 8  # groups of codes that lie side by side
+
+
+# Storage of scales and zero points that each type of codes comes with; floats have none.
+HELD: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "e0m4": (("f16", ""), ("f16", "u8")),
+    "q8": (("f32", ""), ("f32", "f32")),
+    "f16": (),
+    "f32": (),
+}
 
 
 @dataclass(frozen=True)
@@ -50,30 +61,36 @@ class Record:
 
     def __post_init__(self) -> None:
         """Refuse what no kernel reads."""
-        codes = self.stored.dtype == "e0m4" and self.stored.scale == "f16"
         if self.parts < 1 or self.length < 1:
             raise ValueError(f"a record of {self.parts} parts of {self.length} numbers")
-        if not (codes and self.stored.zero in ("", "u8")) and self.stored.dtype != "f16":
+        codes = (self.stored.scale, self.stored.zero)
+        known = HELD[self.stored.dtype]
+        if known and codes not in known:
             raise ValueError(f"no record holds {self.stored}")
 
     @property
     def blocks(self) -> int:
-        """Of a part, each of eight groups; 0 where numbers are halves."""
-        if not self.stored.bits:
+        """Of a part, each of eight groups; 0 where numbers aren't codes of 4 bits."""
+        if self.stored.dtype != "e0m4":
             return 0
         return padded(self.stored.groups(self.length), ABREAST) // ABREAST
 
     @property
     def groups(self) -> int:
-        """Scales of a part: of whole blocks."""
+        """Scales of a part; of codes of 4 bits in whole blocks."""
+        if self.stored.dtype == "q8":
+            return self.stored.groups(self.length)
         return self.blocks * ABREAST
 
     @property
     def part_bytes(self) -> int:
         """From one part to the next."""
+        if self.stored.dtype == "f32":
+            return padded(4 * self.length, FLOATS_BYTES)
         if not self.stored.bits:
             return padded(2 * self.length, PART_BYTES)
-        per_group = self.stored.group * self.stored.bits // 8 + 2 + (self.stored.zero == "u8")
+        sizes = [DTYPES[each].itemsize for each in (self.stored.scale, self.stored.zero) if each]
+        per_group = self.stored.group * self.stored.bits // 8 + sum(sizes)
         return padded(self.groups * per_group, PART_BYTES)
 
     @cached_property
@@ -100,4 +117,5 @@ class Record:
             "BITS": self.stored.bits,
             "GROUP": self.stored.group or 32,
             "ZERO": ZEROS.index(self.stored.zero),
+            **({"FLOATS": 1} if self.stored.dtype == "f32" else {}),
         }

@@ -7,11 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from bad_tables import BAD_TABLES, GOOD_TABLES
+from bad_tables import BAD_TABLES, GOOD_TABLES, IDS
 from both_loaders import both_refuse, both_take, runner_says, words_of
 from flash_toy import F, FlashToy
 from plan_edits import PlanEdit, bad
+from toy import CHUNK
 
+from opencl_kernels.layouts import F16, F32, quantized
+from opencl_kernels.records.record import Record
 from toolkit.errors import PocketError
 from toolkit.plan.checks.tables import GROUPS, part_bytes
 from toolkit.plan.load import load_plan
@@ -76,6 +79,17 @@ def test_no_point_selects_more_than_there_is(
     both_refuse(program, flash, bad("points.1.select.2", most + 1.0, "more than there are"))
 
 
+def test_all_ids_of_a_buffer_are_looked_up(program: Path, flash: FlashToy) -> None:
+    """Or rows would be missing; there may be more of them than records."""
+    flash.plan["phases"][1]["steps"][4]["select"] = IDS | {"k": F + CHUNK}
+    for point in flash.plan["points"]:
+        point["select"][2] = float(F + CHUNK)
+    flash.save_json()
+    assert runner_says(program, flash.folder) == (0, "ok 3 phases")
+    load_plan(flash.folder)
+    both_refuse(program, flash, bad("points.1.select.2", F + CHUNK - 1.0, "fewer than there are"))
+
+
 def test_threads_read_no_more_than_memory_has(program: Path, flash: FlashToy) -> None:
     flash.plan["points"][1] |= {"max_read": 2**26, "threads": 4}
     flash.save_json()
@@ -84,14 +98,26 @@ def test_threads_read_no_more_than_memory_has(program: Path, flash: FlashToy) ->
     both_refuse(program, flash, bad("points.1.threads", 5, "more than 256 MiB at once"))
 
 
-@pytest.mark.parametrize("zero", [False, True])
-@pytest.mark.parametrize("group", GROUPS)
+CODES = [(dtype, group, zero) for dtype in ("e0m4", "q8") for group in GROUPS for zero in (0, 1)]
+
+
+@pytest.mark.parametrize("dtype, group, zero", [*CODES, ("f16", 0, 0), ("f32", 0, 0)])
 @pytest.mark.parametrize("length", [1, 2049])
 def test_both_loaders_give_a_part_the_same_size(
-    program: Path, flash: FlashToy, length: int, group: int, zero: bool
+    program: Path, flash: FlashToy, length: int, dtype: str, group: int, zero: int
 ) -> None:
     """Of a table of one record: the right size is taken, and 16 bytes more are refused."""
-    part = Part("down", 0, 0, "e0m4", length, group, zero)
+    part = Part("down", 0, 0, dtype, length, group, bool(zero))
+    stored = (
+        F32
+        if dtype == "f32"
+        else F16
+        if dtype == "f16"
+        else quantized(
+            dtype, group, *(("f16", "u8" * zero) if dtype == "e0m4" else ("f32", "f32" * zero))
+        )
+    )
+    assert part_bytes(part) == Record(1, length, stored).part_bytes
     needed = part_bytes(part)
     assert needed
     size = -(-(needed + 16) // 64) * 64

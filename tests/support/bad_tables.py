@@ -7,6 +7,7 @@ from __future__ import annotations
 from edits import ABSENT
 from flash_toy import RECORD, F
 from plan_edits import PlanEdit, bad
+from toy import CHUNK
 
 TABLE, LAST, PART, POINT = "tables.0", "tables.1", "tables.0.parts.1", "points.0"
 ALL, ABOVE = "phases.0.steps.4", "phases.1.steps.4"  # gathers
@@ -14,6 +15,7 @@ AT = "phases[1].steps[4]"
 INSIDE, CHOOSE = f"{ABOVE}.dispatches.0", f"{ABOVE}.choose"
 GIVEN = {"from": ["scratch", 2]}
 BYTES = RECORD.nbytes
+IDS = {"by": "ids", "from": ["buffer", 0], "k": CHUNK}  # the tokens
 
 RATES = [[4096, 1e9], [8192, 2e9]]
 FLASH = {"name": "x", "random": RATES, "sequential": RATES}
@@ -131,6 +133,13 @@ BAD_TABLES = (
     bad(f"{ABOVE}.select", {"by": "top", "k": 3, "gamma": 2} | GIVEN, "", f"{AT}.select.gamma"),
     bad(f"{ABOVE}.select", {"by": "ids", "k": 3} | GIVEN, "no i32", f"{AT}.select.from"),
     bad(f"{ALL}.select", {"by": "top", "k": 3} | GIVEN, "the points tell no k", "points[0]"),
+    bad(f"{ABOVE}.select", IDS | {"k": 0}, "no id", f"{AT}.select.k"),
+    bad(f"{ABOVE}.select", IDS | {"k": 2**24 + 1}, "too many", f"{AT}.select.k"),
+    bad(f"{ABOVE}.select", IDS | {"from": ["buffer", 1]}, "more ids than k", f"{AT}.select.from"),
+    bad(f"{ABOVE}.select", IDS | {"from": ["buffer", 2]}, "no i32", f"{AT}.select.from"),
+    bad(f"{ABOVE}.select", IDS | {"from": ["buffer", 9]}, "there are fewer", f"{AT}.select.from"),
+    bad(f"{ABOVE}.select", IDS | {"from": ["weight", 4]}, "no memory", f"{AT}.select.from"),
+    bad(f"{ABOVE}.select", IDS, "the points tell no k", "points[0]"),
     bad(f"{ABOVE}.select", {"by": "all"} | GIVEN, "nothing is looked at", f"{AT}.select"),
     bad(f"{ABOVE}.select.from", ABSENT, "by nothing", f"{AT}.select"),
     bad(f"{ABOVE}.select.from", ["buffer", 2], "no scratch"),

@@ -194,7 +194,8 @@ def _lowered(
         if options.budgeted:
 
             def with_tables(table: WeightTable, tables: RecordTables) -> Plan:
-                return lower(options, table, knobs, ranges.wide | tables.scores, tables)
+                kept = options if tables.found else resident  # networks as they are without it
+                return lower(kept, table, knobs, ranges.wide | tables.scores, tables)
 
             known = options.calibration, options.recall
             wanted = options.memory, options.rate, options.flash
@@ -207,9 +208,9 @@ def _lowered(
                 importances_of(options.calibration if options.policy == "importance" else None),
             )
             if ends:
-                found = fitted(model, found, goal, weights(), with_tables)
+                found = fitted(model, found, goal, weights, with_tables)
             else:
-                in_flash = tables_of_all(model, legal(model, goal), weights(), with_tables)
+                in_flash = tables_of_all(model, found, legal(model, goal), weights(), with_tables)
     return _Lowered(model, nodes_before, passes, found, ranges, in_flash)
 
 

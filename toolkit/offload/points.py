@@ -86,11 +86,29 @@ def choose_point(plan: Plan, memory: int | None = None, flash: float = 1.0) -> P
     base = points[fitting - 1]
     counts = [table.count for table in plan.tables]
     goal = points[fitting].slots if fitting < len(points) else counts
-    missing = [max(0, more - own) for more, own in zip(goal, base.slots, strict=True)]
-    whole = slot_bytes(plan, missing)
-    share = min(1.0, (memory - base.memory) / whole) if whole else 0.0
-    grown = [s + int(m * share) for s, m in zip(base.slots, missing, strict=True)]
-    return _resized(plan, base, grown)
+    return _resized(plan, base, _grown(plan, base.slots, goal, memory - base.memory))
+
+
+def _grown(plan: Plan, slots: Sequence[int], goal: Sequence[int], room: int) -> list[int]:
+    """As many more as there is room for; rows come last: a token needs one of each table."""
+    rows, grown = by_ids(plan), list(slots)
+    for last in (False, True):
+        missing = [
+            max(0, more - own) if (i in rows) == last else 0
+            for i, (more, own) in enumerate(zip(goal, slots, strict=True))
+        ]
+        whole = slot_bytes(plan, missing)
+        share = min(1.0, room / whole) if whole else 0.0
+        more = [int(each * share) for each in missing]
+        grown = [own + each for own, each in zip(grown, more, strict=True)]
+        room -= slot_bytes(plan, more)
+    return grown
+
+
+def by_ids(plan: Plan) -> set[int]:
+    """Tables of which ids choose records: rows of embeddings."""
+    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
+    return {gather.table for gather in gathers if gather.select.by == "ids"}
 
 
 def under_policy(
@@ -207,5 +225,5 @@ def _too_little(plan: Plan, memory: int) -> PocketError:
     return PocketError(
         f"the plan does not run in {memory} bytes",
         f"it takes {least} with no record of its tables in memory: {named}",
-        f"--memory {least}, or compile it for a smaller --max-context",
+        f"--memory {least}, or compile it with less memory, or a smaller --max-context",
     )

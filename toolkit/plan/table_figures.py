@@ -41,12 +41,17 @@ def table_figures(plan: Plan) -> dict[str, Any]:
 
 def at_once(plan: Plan, gather: Gather, cluster: int) -> int:
     """Records that the dispatches of a gather run over at once, at most."""
-    return gather.tile or min(cluster, plan.tables[gather.table].count)
+    return gather.tile or min(cluster, selected(plan, gather))
+
+
+def selected(plan: Plan, gather: Gather) -> int:
+    """Records that a gather selects, at most: by ids no more than there are ids."""
+    count = plan.tables[gather.table].count
+    return min(gather.select.k, count) if gather.select.by == "ids" else count
 
 
 def table_memory(plan: Plan, point: Point) -> dict[str, int]:
     """Bytes that tables take of memory at a point, by what they are for."""
-    most = max(table.count for table in plan.tables)
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]
     launches = (at_once(plan, g, point.cluster) * plan.tables[g.table].bytes for g in gathers)
     copies = 1 if plan.profile["class"] in SHARED else 2
@@ -54,8 +59,14 @@ def table_memory(plan: Plan, point: Point) -> dict[str, int]:
     return {
         "slots": _held(plan, point.slots),
         "staging": staging + point.threads * (point.max_read + PAGE),
-        "tickets": copies * RINGS * 4 * (HEAD + 2 * most),
+        "tickets": copies * RINGS * 4 * (HEAD + 2 * most_records(plan)),
     }
+
+
+def most_records(plan: Plan) -> int:
+    """Of a launch, at most."""
+    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
+    return max((selected(plan, gather) for gather in gathers), default=0)
 
 
 def table_lines(plan: Plan) -> Iterator[str]:

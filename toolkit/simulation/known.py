@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.compiler.budget.costs import cost_of, costs_of, facts_of, flash_for
+from toolkit.compiler.budget.planned import zipf
 from toolkit.compiler.calibrated import uses_of
 from toolkit.compiler.options import options_of
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.orders import importance_of, order_of
-from toolkit.offload.points import choose_point, memory_of, under_policy
+from toolkit.offload.points import by_ids, choose_point, memory_of, under_policy
 from toolkit.offload.policies import Floats32
 from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.schema import Plan, Point
@@ -75,6 +76,8 @@ def _often(plan: Plan) -> tuple[Floats32, ...]:
     except PocketError:
         return ()
     found = [np.sort(use.frequency)[::-1] for use in uses]
+    if found:
+        found += [zipf(plan.tables[number].count) for number in sorted(by_ids(plan))]
     counts = [len(each) for each in found]
     return tuple(found) if counts == [table.count for table in plan.tables] else ()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from toolkit.errors import PocketError
 from toolkit.evaluation.inputs import source_of
+from toolkit.offload.points import by_ids
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import POLICIES, Plan
 from toolkit.simulation.accesses import Accesses
@@ -116,7 +117,8 @@ def _replayed(
 
 
 def _policies(plan: Plan, wanted: Sequence[str]) -> Sequence[str]:
-    has = all(table.importance is not None for table in plan.tables)
+    networks = {*range(len(plan.tables))} - by_ids(plan)
+    has = all(plan.tables[number].importance is not None for number in networks)
     gathers = [gather.select for phase in plan.phases for gather in phase.gathers()]
     aware = any(rule.by == "top" and rule.gamma < 1 for rule in gathers)
     if not wanted:

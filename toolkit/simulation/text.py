@@ -26,6 +26,7 @@ from toolkit.compiler.source import Source
 from toolkit.compiler.weights.records import Tabled, tables_of
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
+from toolkit.offload.points import by_ids
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Gather, Plan
 from toolkit.simulation.accesses import Access, gathers_of
@@ -93,6 +94,10 @@ class Text:
             active = np.concatenate([each for _, each in seen])
             yield tabled.table, self._of(tabled, _scores(tabled, neurons, predicted, x), active)
             walk.leave(level, neurons, predicted)
+        for table in sorted(by_ids(self._plan)):  # an embedding's, behind those of networks
+            number, place, gather = _gather_of(self._plan, table)
+            ids = np.asarray(self._ids, np.int32).reshape(-1, 1)
+            yield table, [Access(i, number, place, gather, id_) for i, id_ in enumerate(ids)]
 
     def _networks(self, model: ir.Model) -> list[Tabled]:
         """Those whose weights lie in tables, in the order of these."""
@@ -100,8 +105,9 @@ class Text:
         layouts = CLASSES[str(self._plan.profile["class"])].layouts
         weights, whole = WeightTable(options.storage, layouts), options.sparsity == "all"
         found = tables_of(*find_ffns(model), weights, whole=whole).found
-        if len(found) != len(self._plan.tables):
-            what = f"the plan has {len(self._plan.tables)} tables, its model {len(found)}"
+        networks = len(self._plan.tables) - len(by_ids(self._plan))
+        if len(found) != networks:
+            what = f"the plan has {networks} tables of networks, its model {len(found)}"
             raise PocketError(what, "another version compiled it", "compile the model again")
         return found
 

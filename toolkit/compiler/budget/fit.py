@@ -1,4 +1,5 @@
-"""A plan within a budget: all in memory where that fits, else with networks in flash."""
+"""A plan within a budget: all in memory where that fits, else with the embedding in flash, else
+with networks as well."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,14 +8,16 @@ from typing import Any
 import onnx_ir as ir
 
 from onnx_passes import Facts, code_records, mask_ffn
+from onnx_passes.analysis.embedding import find_embeddings, tied
 from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.code_records import REQUANTIZED
 from onnx_passes.ir.facts import Mask
+from onnx_passes.ir.graph import needed
 from onnx_passes.ir.infer import infer
 from opencl_kernels.formats import Array
 from toolkit.compiler.budget.needs import needs, slot_bytes
-from toolkit.compiler.budget.planned import Planning
+from toolkit.compiler.budget.planned import Planning, zipf
 from toolkit.compiler.budget.point import with_point, within
 from toolkit.compiler.budget.sparsity import selectors_of
 from toolkit.compiler.calibrated import orders_of
@@ -49,6 +52,11 @@ class Goal:
     sparsity: str | None = None
     policy: str | None = None
     importances: tuple[Array, ...] = ()
+
+    @property
+    def of_networks(self) -> bool:
+        """Whether it says how networks are to be read."""
+        return bool(self.uses) or self.sparsity is not None or self.policy is not None
 
 
 @dataclass(frozen=True)
@@ -109,11 +117,13 @@ class InFlash:
         return point if self.policy is None else under_policy(self.made.plan, point, self.policy)
 
 
-def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower: Lower) -> Fitted:
+def fitted(
+    model: ir.Model, dense: Fitted, goal: Goal, new: Callable[[], WeightTable], lower: Lower
+) -> Fitted:
     """The plan that reaches a goal.
 
     dense  that without a budget
-    table  for the weights of another one, of the same device
+    new    a table for the weights of another one, of the same device
     """
     goal = legal(model, goal)
     whole = dense_bytes(model, dense)
@@ -121,7 +131,11 @@ def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower
     fits = replace(dense, figures={"budget_bytes": budget, "resident_bytes": whole})
     if budget is not None and whole <= budget:
         return fits
-    found = in_flash(model, goal, table, lower, budget or whole, whole)
+    if budget is not None and not goal.of_networks:
+        alone = _rows_alone(model, dense, budget, whole, new(), lower)
+        if alone is not None:
+            return alone
+    found = in_flash(model, dense, goal, new(), lower, budget or whole, whole)
     if budget is None:
         assert found.planning is not None  # a rate goes with a calibration
         budget = found.planning.least(goal.rate or 0)
@@ -137,13 +151,14 @@ def fitted(model: ir.Model, dense: Fitted, goal: Goal, table: WeightTable, lower
 
 def in_flash(
     model: ir.Model,
+    dense: Fitted,
     goal: Goal,
     table: WeightTable,
     lower: Lower,
     budget: int = 0,
     whole: int = 0,
 ) -> InFlash:
-    """The model with its networks in flash, by a legal goal.
+    """The model with its networks and embeddings in flash, by a legal goal.
 
     budget, whole  for the error where none of it can be
     """
@@ -154,15 +169,46 @@ def in_flash(
     ffns, missed = find_ffns(model)
     orders = orders_of(use.frequency for use in goal.uses)
     tables = tables_of(ffns, missed, table, orders, goal.importances, goal.sparsity == "all")
-    if not tables.found:
+    _add_embeddings(model, tables, dense.table)
+    if not tables.sources:
         raise _nothing(budget, whole, tables)
     plan, sizes = with_point(lower(table, tables)), _weight_bytes(model, table)
     planning = None
     if goal.uses:
-        needed = sum(needs(plan, *sizes).values())
+        least = sum(needs(plan, *sizes).values())
         uses = _uses(ffns, tables, goal)
-        planning = Planning.of(plan, needed, uses, goal.flash, policy=goal.policy)
+        planning = Planning.of(plan, least, uses, goal.flash, policy=goal.policy)
     return InFlash(Fitted(plan, table, tables), planning, *sizes, goal.policy)
+
+
+def _rows_alone(
+    model: ir.Model, dense: Fitted, budget: int, whole: int, table: WeightTable, lower: Lower
+) -> Fitted | None:
+    """With embeddings in flash and networks in memory, where that is enough: a token then reads one
+    row, and nothing waits for a layer. None where it isn't."""
+    tables = RecordTables(table)
+    _add_embeddings(model, tables, dense.table)
+    saved = dense.table.bytes_of({needed(rows.node, 0) for rows in tables.rows})
+    if not tables.rows or whole - saved > budget:
+        return None
+    made = Fitted(lower(table, tables), table, tables)
+    sizes = _weight_bytes(model, table)
+    parts = needs(with_point(made.plan), *sizes)
+    if sum(parts.values()) > budget:
+        return None
+    plan = within(made.plan, *sizes, budget, whole)
+    return replace(made, plan=plan, figures=_figures(model, plan, parts, budget, tables))
+
+
+def _add_embeddings(model: ir.Model, tables: RecordTables, dense: WeightTable) -> None:
+    """Those whose tables no product reads, not even an equal matrix; `dense` knows these."""
+    found, missed = find_embeddings(model)
+    for node in found:
+        if dense.twins(needed(node, 0)):
+            missed.append(tied(node))
+        else:
+            tables.add_rows(node)
+    tables.missed += missed
 
 
 def legal(model: ir.Model, goal: Goal) -> Goal:
@@ -187,11 +233,12 @@ def dense_bytes(model: ir.Model, dense: Fitted) -> int:
 
 
 def _uses(ffns: Sequence[Ffn], tables: RecordTables, goal: Goal) -> list[Use]:
-    """Of each table, of its records in their order."""
+    """Of each table, of its records in their order; of rows as often as words of a text come."""
     by_network = {id(ffn): use for ffn, use in zip(ffns, goal.uses, strict=True)}
     uses = [by_network[id(tabled.ffn)] for tabled in tables.found]
     orders = orders_of(use.frequency for use in uses)
-    return [use.of(order) for use, order in zip(uses, orders, strict=True)]
+    networks = [use.of(order) for use, order in zip(uses, orders, strict=True)]
+    return [*networks, *(Use(zipf(rows.count)) for rows in tables.rows)]
 
 
 def _weight_bytes(model: ir.Model, table: WeightTable) -> tuple[int, int]:
@@ -210,8 +257,9 @@ def _figures(
         "resident_bytes": sum(parts.values()),
         "resident": parts,
         "slot_bytes": slot_bytes(plan.tables, point.slots),
-        "slot_share": sum(point.slots) / sum(table.count for table in plan.tables),
+        "slot_share": _slot_share(plan, len(tables.found)),
         "flash_bytes": sum(table.count * table.stride for table in plan.tables),
+        "row_bytes": sum(table.count * table.stride for table in plan.tables[len(tables.found) :]),
         "selector": _selector(plan, tables),
         "policy": point.policy,
         "requantized": sorted(v.name or "" for v in named if REQUANTIZED in v.metadata_props),
@@ -219,10 +267,18 @@ def _figures(
     }
 
 
+def _slot_share(plan: Plan, networks: int) -> float | None:
+    """Of the neurons, those that have a slot; None where no network is in flash."""
+    counts = [table.count for table in plan.tables[:networks]]
+    return sum(plan.points[-1].slots[:networks]) / sum(counts) if counts else None
+
+
 def _selector(plan: Plan, tables: RecordTables) -> str:
-    """As the plan's gathers have it: of several texts at once all is computed."""
+    """As the plan's gathers of networks have it: of several texts at once all is computed."""
+    if not tables.found:
+        return "ids"
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]
-    chosen = {gather.table for gather in gathers if gather.select.by != "all"}
+    chosen = {gather.table for gather in gathers if gather.select.by not in ("all", "ids")}
     if any(tables.found[table].ffn.chosen is not None for table in chosen):
         return "lowrank"
     return "gate" if chosen else "all"

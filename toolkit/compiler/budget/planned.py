@@ -14,6 +14,7 @@ from toolkit.compiler.budget.point import reading_bytes, ways_of
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.offload.planner import Planned, Planner, Way
+from toolkit.offload.points import by_ids
 from toolkit.offload.policies import window_for
 from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.replayed import Replayed
@@ -24,6 +25,12 @@ from toolkit.predictors.layer import Use
 BUDGETS = 8  # of a plan's points, at most
 SPEEDS = (0.25, 0.5, 1.0)  # of flash, against that of the profile: each has points of its own
 MOST_NEEDS = 30_000  # of records, by all tokens of a table that are replayed
+
+
+def zipf(count: int) -> Array:
+    """How often the words of a vocabulary come in a text, most frequent first: about 1 / rank."""
+    often = 1 / np.arange(1, count + 1)
+    return np.asarray(often / often.sum())
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,15 @@ def all_of(table: Table) -> Demand:
     """Every token needs all of its records."""
     every = np.ones(table.count)
     return Demand(table, every, replayed=Replayed(table, every[None] > 0))
+
+
+def unchosen(plan: Plan) -> list[Demand]:
+    """By table, where nothing is known of neurons: all are needed; of rows one a token."""
+    rows = by_ids(plan)
+    return [
+        Demand(table, zipf(table.count)) if i in rows else all_of(table)
+        for i, table in enumerate(plan.tables)
+    ]
 
 
 def _demand(table: Table, use: Use) -> Demand:

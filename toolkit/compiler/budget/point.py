@@ -4,9 +4,11 @@ from dataclasses import replace
 from itertools import product
 
 from toolkit.compiler.budget.needs import most_at_once, needs, slot_bytes, spelled
+from toolkit.compiler.weights.rows import KIND as ROW
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import flash
 from toolkit.offload.planner import Way
+from toolkit.offload.points import by_ids
 from toolkit.plan.arena import round_up
 from toolkit.plan.schema import PAGE, Gather, Plan, Point
 from toolkit.plan.table_figures import table_memory
@@ -15,6 +17,8 @@ from toolkit.tables import size
 GAP = flash("ufs40").gap  # what lies between two reads is rather read as well
 MAX_READ = 512 * 1024  # bytes; above, its rate hardly grows
 THREADS = 1  # it has one queue of commands
+ROWS = 512  # of an embedding that are kept rather than neurons: words that come again soon;
+FEW_ROWS = 8  # in at most one part of so many of the room
 CLUSTER = 64  # records that are computed together: a launch costs as much as reading a few
 CLUSTERS, THREADS_TRIED = (32, 64, 128, 256), (1, 2, 4)  # of which a planner chooses
 
@@ -31,7 +35,7 @@ def with_point(plan: Plan, cluster: int = CLUSTER, threads: int = THREADS) -> Pl
         pinned=none,
         dense=none,
         policy="lfu" if any(map(_chooses, gathers)) else "static",
-        select=tuple(gather.select.threshold for gather in gathers),
+        select=tuple(map(_number, gathers)),
         gap=GAP,
         max_read=max(least, min(MAX_READ, round_up(at_once, PAGE))),
         threads=threads,
@@ -56,9 +60,10 @@ def reading_bytes(plan: Plan, point: Point) -> int:
 
 
 def within(plan: Plan, weights: int, head: int, budget: int, whole: int, share: float = 0) -> Plan:
-    """The plan with as many slots as the budget has room for, the same share of each table.
+    """The plan with as many slots as the budget has room for, the same share of each network.
 
-    A table of which all records are always needed keeps its first ones; others keep those that were
+    Of rows that ids choose, a token needs one: a few are kept, more where all else is in memory. A
+    table of which all records are always needed keeps its first ones; others keep those that were
     needed most often. Raises where not even the rest fits.
 
     whole  what all takes in memory
@@ -66,16 +71,36 @@ def within(plan: Plan, weights: int, head: int, budget: int, whole: int, share: 
     """
     plan = with_point(plan)
     parts = needs(plan, weights, head)
-    rest, records = budget - sum(parts.values()), sum(t.bytes * t.count for t in plan.tables)
+    rest = budget - sum(parts.values())
     if rest < 0:
         raise _too_small(budget, parts, plan, whole, share)
-    slots = tuple(min(t.count, t.count * rest // records) for t in plan.tables)
+    slots = shared(plan, rest)
     chosen = {g.table for p in plan.phases for g in p.gathers() if _chooses(g)}
     pinned = tuple(0 if i in chosen else count for i, count in enumerate(slots))
     memory = sum(parts.values()) + slot_bytes(plan.tables, slots)
     return replace(
         plan, points=(replace(plan.points[0], memory=memory, slots=slots, pinned=pinned),)
     )
+
+
+def shared(plan: Plan, room: int) -> tuple[int, ...]:
+    """Slots of each table in so many bytes: of a few rows, of networks, of the other rows."""
+    rows = {i: plan.tables[i].count for i in sorted(by_ids(plan))}
+    few = {i: min(ROWS, count) for i, count in rows.items()}
+    networks = {i: t.count for i, t in enumerate(plan.tables) if i not in rows}
+    slots = [0] * len(plan.tables)
+    for wanted, part in ((few, FEW_ROWS if networks else 1), (networks, 1), (rows, 1)):
+        rest = room // part - slot_bytes(plan.tables, tuple(slots))
+        nbytes = sum(plan.tables[i].bytes * (count - slots[i]) for i, count in wanted.items())
+        for i, count in wanted.items():
+            missing = count - slots[i]
+            slots[i] += min(missing, missing * rest // nbytes) if nbytes else 0
+    return tuple(slots)
+
+
+def _number(gather: Gather) -> float:
+    """What a point says of a gather."""
+    return float(gather.select.k) if gather.select.by == "ids" else gather.select.threshold
 
 
 def _chooses(gather: Gather) -> bool:
@@ -93,10 +118,17 @@ def _too_small(
     if parts["scratch"] + parts["inputs and outputs"] > needed / 2:
         hint += f", or --prefill-chunk below {plan.model['prefill_chunk']}"
     return PocketError(
-        f"{size(budget)} is less than this model needs with its FFNs in flash",
+        f"{size(budget)} is less than this model needs with its {_in_flash(plan)} in flash",
         spelled(parts),
         hint,
     )
+
+
+def _in_flash(plan: Plan) -> str:
+    """What the tables are of."""
+    kinds = {table.kind for table in plan.tables}
+    named = ("FFNs",) * bool(kinds - {ROW}) + ("embedding",) * (ROW in kinds)
+    return " and ".join(named)
 
 
 def _shorter(plan: Plan, parts: dict[str, int], missing: float) -> int:

@@ -22,18 +22,24 @@ def budget_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"  all of it fits into {budget} of memory: nothing is read from flash (--memory)"
         return
     resident, slots = size(figures["resident_bytes"]), size(figures["slot_bytes"])
-    share = f"{100 * figures['slot_share']:.0f} % of the neurons"
+    if figures["slot_share"] is not None:
+        slots += f" = {100 * figures['slot_share']:.0f} % of the neurons"
     asked = "--memory" if figures.get("rate") is None else f"--rate {figures['rate']:g}"
-    yield f"  memory {budget}: resident {resident}, slots {slots} = {share} ({asked})"
+    yield f"  memory {budget}: resident {resident}, slots {slots} ({asked})"
     yield f"    {spelled(figures['resident'])}"
-    yield f"  FFNs on flash {size(figures['flash_bytes'])}: {SELECTED[figures['selector']]}"
+    if networks := figures["flash_bytes"] - figures["row_bytes"]:
+        yield f"  FFNs on flash {size(networks)}: {SELECTED[figures['selector']]}"
+    else:
+        yield "  FFNs stay in memory"
+    if figures["row_bytes"]:
+        yield f"  embedding on flash {size(figures['row_bytes'])}: a token reads its row"
     if "predicted_read_s" in figures:
         yield f"  {_time(figures)}"
     if "max_loss" in figures:
         yield f"  {_predicted(figures)}"
     if figures["requantized"]:
         yield f"  codes made anew of {len(figures['requantized'])} weights (--json: requantized)"
-    for missed in figures["resident_ffns"]:
+    for missed in figures["resident_ffns"]:  # embeddings among them
         yield f"  in memory as it is: {missed}"
 
 

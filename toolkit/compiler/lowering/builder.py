@@ -23,6 +23,7 @@ from toolkit.compiler.lowering.products.pairs import with_pairs
 from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
 from toolkit.compiler.views.view import View
 from toolkit.compiler.weights.records import Tabled
+from toolkit.compiler.weights.rows import TabledRows
 from toolkit.compiler.weights.table import UNSUPPORTED, WeightTable
 from toolkit.errors import PocketError
 from toolkit.plan.expr import Box, Expr, product, symbol
@@ -91,8 +92,8 @@ class PhaseBuilder:
     steps: list[AnyDraft] = field(default_factory=list)
     done: set[ir.Node] = field(default_factory=set)  # nodes that are fused into an earlier one
     norms: dict[ir.Value, PendingNorm] = field(default_factory=dict)  # fused into their readers
-    # nodes of networks whose weights lie in flash
-    tabled: Mapping[ir.Node, Tabled] = field(default_factory=dict, repr=False)
+    # nodes of networks whose weights lie in flash, and embeddings
+    tabled: Mapping[ir.Node, Tabled | TabledRows] = field(default_factory=dict, repr=False)
 
     def dims(self, value: ir.Value) -> list[sympy.Expr]:
         """The value's shape in this phase."""

@@ -20,8 +20,10 @@ from toolkit.compiler.lowering.ops.scan import SCAN
 from toolkit.compiler.lowering.ops.scatter import SCATTER
 from toolkit.compiler.lowering.products.matmul import PRODUCTS
 from toolkit.compiler.lowering.records.ffn import lower_ffn
+from toolkit.compiler.lowering.records.rows import lower_rows
 from toolkit.compiler.lowering.values import TYPES, deliver, give_sizes
 from toolkit.compiler.views.view import poly_of
+from toolkit.compiler.weights.rows import TabledRows
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     (each.domain, each.op_type): each
@@ -40,8 +42,11 @@ def lower_nodes(graph: ir.Graph, builder: PhaseBuilder) -> None:
     for node in graph:
         if node in builder.done or give_sizes(builder, node):
             continue
-        if node in builder.tabled:
-            lower_ffn(builder, builder.tabled[node])
+        tabled = builder.tabled.get(node)
+        if isinstance(tabled, TabledRows):
+            lower_rows(builder, tabled)
+        elif tabled is not None:
+            lower_ffn(builder, tabled)
         else:
             LOWERINGS[(node.domain, node.op_type)].emit(builder, node)
     for output in graph.outputs:

@@ -1,4 +1,5 @@
-"""The tables of a plan: neurons of feed-forward networks as records, packed when they are written.
+"""The tables of a plan: neurons of feed-forward networks, and rows of embeddings, as records that
+are packed when they are written.
 
 A record is a neuron's row of the gates, its row of the ups and its column of the last product;
 where the gate tells which records are needed, that row is no part of it and stays in memory.
@@ -9,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.ffn import Columns, Ffn
+from onnx_passes.code_records import REQUANTIZED
 from onnx_passes.ir.graph import needed
 from onnx_passes.ir.rules import Missed
 from onnx_passes.weights.lazy import part
@@ -24,6 +27,8 @@ from opencl_kernels.layouts import F16, Stored
 from opencl_kernels.layouts import quantized as coded
 from opencl_kernels.records.packing import pack
 from opencl_kernels.records.record import KINDS, Record
+from toolkit.compiler.weights.rows import KIND as ROW
+from toolkit.compiler.weights.rows import TabledRows, packed_rows, tabled_rows
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Part, Table
@@ -68,10 +73,12 @@ class Tabled:
 
 @dataclass
 class RecordTables:
-    """Tables in the order of the networks; `weights` says how matrices are stored."""
+    """Tables in the order of the networks, then those of embeddings; `weights` says how matrices
+    are stored."""
 
     weights: WeightTable
     found: list[Tabled] = field(default_factory=list)
+    rows: list[TabledRows] = field(default_factory=list)
     sources: list[TableSource] = field(default_factory=list)
     missed: list[Missed] = field(default_factory=list)  # networks that stay in memory, and why
     whole: bool = False  # whether all neurons are read, whatever gates say
@@ -105,15 +112,25 @@ class RecordTables:
             table = replace(table, importance=self._weight(name, sizes.astype(np.float32)))
         self.sources.append(TableSource(table, self._producer(self.found[-1]), order))
 
+    def add_rows(self, node: ir.Node) -> None:
+        """A table of an embedding's rows, behind those of all networks."""
+        found = tabled_rows(node, len(self.sources), self.weights)
+        self.rows.append(found)
+        if found.anew:
+            needed(node, 0).metadata_props[REQUANTIZED] = "1"
+        table = _table(found.name, ROW, found.count, found.record)
+        self.sources.append(TableSource(table, partial(packed_rows, found, self.weights.forget)))
+
     @property
     def scores(self) -> frozenset[str]:
         """Names of the values by which neurons are chosen: the host reads them as floats."""
         found = (tabled.ffn.scores for tabled in self.found)
         return frozenset(each.name or "" for each in found if each is not None)
 
-    def by_node(self) -> dict[ir.Node, Tabled]:
-        """The networks by each of their nodes."""
-        return {node: tabled for tabled in self.found for node in tabled.ffn.nodes}
+    def by_node(self) -> dict[ir.Node, Tabled | TabledRows]:
+        """The networks by each of their nodes, and the embeddings by theirs."""
+        networks = {node: tabled for tabled in self.found for node in tabled.ffn.nodes}
+        return {**networks, **{rows.node: rows for rows in self.rows}}
 
     @property
     def tables(self) -> tuple[Table, ...]:

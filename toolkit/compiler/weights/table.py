@@ -131,6 +131,12 @@ class WeightTable:
             self._known[key] = self._pack(value.name or "", storage, storage.N // experts)
         return self._known[key]
 
+    def twins(self, value: ir.Value) -> list[ir.Value]:
+        """Other matrices that are equal to one of the table's, which are stored with it once."""
+        own = self._known.get((value, "rows of 16"))
+        alike = (key[0] for key, slices in self._known.items() if slices is own)
+        return [] if own is None else [other for other in alike if other is not value]
+
     def bytes_of(self, values: Container[ir.Value]) -> int:
         """Of all that the table has of these, each part once."""
         known = (slices for key, slices in self._known.items() if key[0] in values)

@@ -10,7 +10,7 @@ import numpy as np
 
 from toolkit.compiler.budget.costs import flash_for
 from toolkit.compiler.budget.gather_time import GatherTime
-from toolkit.compiler.budget.planned import BUDGETS, all_of, demands_of
+from toolkit.compiler.budget.planned import BUDGETS, demands_of, unchosen
 from toolkit.compiler.calibrated import uses_of
 from toolkit.compiler.cost.phase_cost import PhaseCost
 from toolkit.compiler.cost.rates import Rates
@@ -54,7 +54,7 @@ class Budgets:
 
     def times(self, facts: Profile, rates: Rates) -> GatherTime:
         """Of its gathers on a device."""
-        every = [all_of(table) for table in self.plan.tables]
+        every = unchosen(self.plan)
         return GatherTime(PhaseCost(self.plan, facts, rates), self.flash, self.demands, every)
 
 
@@ -98,7 +98,7 @@ def _demands(plan: Plan, uses: Sequence[Use] | None) -> tuple[list[Demand], bool
     if uses is not None:
         return demands_of(plan, uses), True
     chosen = any(g.select.by != "all" for p in plan.phases for g in p.gathers())
-    return [all_of(table) for table in plan.tables], not chosen
+    return unchosen(plan), not chosen
 
 
 def _uses_of_plan(path: Path, plan: Plan, calibration: str | Path | None) -> list[Use] | None:

@@ -131,10 +131,13 @@ class Gatherer:
         """Another phase runs: uses of records are counted in runs."""
         self._step += 1
 
-    def numbers(self, gather: Gather) -> int:
-        """How many it selects by: one for each index of the table, or the point's k ids."""
+    def numbers(self, gather: Gather, there: int) -> int:
+        """How many it selects by: one for each index of the table, or ids; of these at most k.
+
+        there  that its source has in this run
+        """
         rule = self._rule(gather)
-        return rule.k if rule.by == "ids" else self._plan.tables[gather.table].count
+        return min(rule.k, there) if rule.by == "ids" else self._plan.tables[gather.table].count
 
     def gather(self, gather: Gather, scores: npt.NDArray[Any] | None) -> Iterator[Launched]:
         """Each launch of the gather's dispatches, in order, when its records and ticket are there.

@@ -10,7 +10,7 @@ from opencl_kernels.records.gathered import HEAD
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.offload.record_cache import Resize
 from toolkit.plan.schema import Plan, Point
-from toolkit.plan.table_figures import at_once
+from toolkit.plan.table_figures import at_once, most_records
 
 FLAGS = cl.mem_flags
 Ints = npt.NDArray[np.int64]
@@ -29,8 +29,7 @@ class GatherMemory:
                 self.slots.append(self._buffer("slots", count * table.bytes))
             self.staging = self._buffer("streamed records", _staged(plan, point))
             closing.callback(self.staging.release)
-            most = max(table.count for table in plan.tables)
-            self.ticket = self._buffer("the ticket", 4 * (HEAD + 2 * most))
+            self.ticket = self._buffer("the ticket", 4 * (HEAD + 2 * most_records(plan)))
             closing.pop_all()
 
     def resize(self, table: int, count: int, moves: Resize, slot_of: Ints) -> None:

@@ -4,6 +4,7 @@
 they mean for a language model (chunks, positions, the token loop) stands in executors/host.py.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -259,7 +260,9 @@ class PhaseExecutor:
         source, scores = step.select.source, None
         if source is not None:  # it may have more numbers, of other rows
             memory, item = self._memory.of(source, bound.scratch), self._item(bound.phase, source)
-            scores = self._transfers.read(memory, item.dtype, (self._gatherer.numbers(step),))
+            there = math.prod(evaluate(dim, self._values) for dim in item.shape)
+            count = self._gatherer.numbers(step, there)
+            scores = self._transfers.read(memory, item.dtype, (count,))
         try:
             for launch in self._gatherer.gather(step, scores):
                 self._values[RECORDS] = launch.records

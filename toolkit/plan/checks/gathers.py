@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from toolkit.errors import PocketError
 from toolkit.plan.checks.phases import OUTSIDE, dispatch_problems
 from toolkit.plan.checks.values import RECORDS, index_problems
-from toolkit.plan.expr import interval
+from toolkit.plan.expr import interval, maximum, product
 from toolkit.plan.reader import damaged
 from toolkit.plan.schema import (
     SELECTORS,
@@ -25,6 +25,7 @@ INSIDE = (*OUTSIDE, "ticket", "slots")  # what dispatches of a gather may read
 CHOOSING = (*OUTSIDE, "rule", "ticket")  # what the one that fills its ticket may
 CHOSEN_THERE = ("all", "above", "nonzero")  # selectors that a device can go by
 COUNTED = ("top", "ids")  # selectors that say how many
+MOST_IDS = 2**24  # of a gather; they may come several times
 
 
 def gathers_problems(at: str, phase: Phase, plan: Plan) -> Iterator[PocketError]:
@@ -82,7 +83,8 @@ def _select_problems(at: str, select: Select, table: Table) -> Iterator[PocketEr
         yield damaged(f"{at}.by", f"unknown selector {select.by!r:.40}; known: {known}")
     if (select.by == "all") != (select.source is None):
         yield damaged(f"{at}.from", "all records are selected by nothing, others by numbers")
-    if not (select.by in COUNTED) <= select.k <= (select.by in COUNTED) * table.count:
+    most = MOST_IDS if select.by == "ids" else table.count
+    if not (select.by in COUNTED) <= select.k <= (select.by in COUNTED) * most:
         yield damaged(f"{at}.k", f"{select.k} is no number of records to select {select.by}")
     if not 0 <= select.gamma <= 1:
         yield damaged(f"{at}.gamma", f"{select.gamma} is not from 0 to 1")
@@ -92,8 +94,11 @@ def _source_problems(
     at: str, step: Gather, before: tuple[Step, ...], phase: Phase, plan: Plan
 ) -> Iterator[PocketError]:
     """Numbers for all indices of the table, whatever the symbols are, which a dispatch has
-    written."""
+    written; or ids, which the host or an earlier run may have written, too."""
     ref, select, table = step.select.source, step.select, plan.tables[step.table]
+    if ref is not None and ref[0] == "buffer" and select.by == "ids":
+        yield from _buffer_problems(at, step, before, phase, plan)
+        return
     if ref is None or ref[0] != "scratch":
         yield damaged(at, f"{ref} is no scratch tensor")
         return
@@ -109,6 +114,22 @@ def _source_problems(
         yield damaged(at, f"no dispatch before it writes {source.name!r}")
     if (queue := _unwaited(ref, step.queue, before)) is not None:
         yield damaged(at, f"queue {queue} writes {source.name!r}, and nothing waits for it")
+
+
+def _buffer_problems(
+    at: str, step: Gather, before: tuple[Step, ...], phase: Phase, plan: Plan
+) -> Iterator[PocketError]:
+    """All ids that a buffer has, of which there are at most k; the host writes by queue 0."""
+    ref = step.select.source
+    assert ref is not None
+    yield from index_problems(f"{at}[1]", int(ref[-1]), len(plan.buffers))
+    source = plan.buffers[int(ref[-1])]
+    most = maximum(product(source.shape), plan.box(phase))
+    if source.dtype != "i32" or not most <= step.select.k:
+        because = f"it is {source.dtype} {list(source.shape)}, {step.select.k} of i32 are read"
+        yield damaged(at, because)
+    if step.queue or _unwaited(ref, step.queue, before) is not None:
+        yield damaged(at, f"not only queue {step.queue} writes {source.name!r}")
 
 
 def _unwaited(ref: Ref, queue: int, before: tuple[Step, ...]) -> int | None:

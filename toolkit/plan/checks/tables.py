@@ -23,6 +23,7 @@ from toolkit.plan.schema import (
 )
 
 ABREAST, PART_ALIGN = 8, 16  # opencl_kernels/records/record.py
+FLOAT_BYTES = {"f16": (2, PART_ALIGN), "f32": (4, 32)}  # of a number, and what parts end at
 GROUPS = (16, 32, 64, 128, 256)
 MOST_RECORDS, MOST_NUMBERS = 2**24, 2**20
 MOST_TABLES, MOST_POINTS, MOST_THREADS = 4096, 64, 64
@@ -115,10 +116,14 @@ def _parts_problems(at: str, table: Table) -> Iterator[PocketError]:
 
 def part_bytes(part: Part) -> int | None:
     """Bytes of a part by its numbers; None where there are no such records."""
-    if part.dtype == "f16" and not part.group and not part.zero:
-        return round_up(2 * part.length, PART_ALIGN)
-    if part.dtype != "e0m4" or part.group not in GROUPS:
+    if part.dtype in FLOAT_BYTES and not part.group and not part.zero:
+        nbytes, align = FLOAT_BYTES[part.dtype]
+        return round_up(nbytes * part.length, align)
+    if part.dtype not in ("e0m4", "q8") or part.group not in GROUPS:
         return None
+    if part.dtype == "q8":
+        groups = round_up(part.length, part.group) // part.group
+        return round_up(groups * (part.group + 4 + 4 * part.zero), PART_ALIGN)
     groups = round_up(part.length, ABREAST * part.group) // part.group
     return round_up(groups * (part.group // 2 + 2 + part.zero), PART_ALIGN)
 
@@ -170,8 +175,10 @@ def _selected_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketErro
     if len(point.select) != len(gathers):
         yield damaged(at, f"there are {len(gathers)} gathers")
     for i, (value, gather) in enumerate(zip(point.select, gathers, strict=True)):
-        ids = gather.select.by == "ids"  # as many as there are places for
+        ids, source = gather.select.by == "ids", gather.select.source
+        # of ids as many as there are places for; of those of a buffer no less
         count = gather.select.k if ids else plan.tables[gather.table].count
-        whole = value == math.floor(value) and 1 <= value <= count
+        least = count if ids and source is not None and source[0] == "buffer" else 1
+        whole = value == math.floor(value) and least <= value <= count
         if gather.select.by in COUNTED and not whole:
             yield damaged(f"{at}[{i}]", f"{value} is no number of its {count} records")

@@ -66,7 +66,8 @@ class Select:
     nonzero  those whose number isn't zero
     ids      k of them, by their indices
 
-    source  scratch of one number for each index of the table: f32; of `ids` k of them: i32
+    source  scratch of one number for each index of the table: f32; of `ids` k of them: i32, or a
+            buffer of at most k, all of which count, as often as they come
     """
 
     by: str

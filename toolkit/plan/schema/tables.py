@@ -15,7 +15,8 @@ MOST_WINDOW = 4096  # steps
 class Part:
     """Bytes `offset` … `offset + bytes` of each record: `length` numbers.
 
-    dtype  e0m4, in groups of `group` codes with a scale and, if `zero`, a zero point; or f16
+    dtype  e0m4 or q8, in groups of `group` codes with a scale and, if `zero`, a zero point; f16 or
+           f32
     """
 
     name: str
