@@ -1,6 +1,7 @@
 #include "gather/changing.h"
 
 #include <cstring>
+#include <utility>
 
 #include "offload/cluster_reads.h"
 
@@ -31,21 +32,26 @@ void move_records(const Table &table, const Resize &resize, const SharedMemory &
 }
 
 void read_pinned(const Table &table, const Change &change, const SharedMemory &slots,
-                 const Device &device, IoPool &pool) {
-  if (slots.host()) return pool.wait(pool.submit(reads_of(table, change, slots.host())));
+                 const Device &device, IoPool &pool, bool ahead) {
+  const auto read = [&](Batch batch) {
+    pool.wait(ahead ? pool.submit_ahead(std::move(batch)) : pool.submit(std::move(batch)));
+  };
+  if (slots.host()) return read(reads_of(table, change, slots.host()));
   for (const FlashRun &run : change.runs) {
     const Pages landing(run.count * static_cast<size_t>(table.bytes));
-    const Placed *const first = change.resize.admitted.data() + run.first;
+    const Placed *const first = change.admitted.data() + run.first;
     std::vector<int32_t> records;
     std::vector<char *> places;
     for (size_t i = 0; i < run.count; ++i) {
       records.push_back(first[i].record);
       places.push_back(landing.data() + static_cast<int64_t>(i) * table.bytes);
     }
-    pool.wait(pool.submit(reads_of(table, &run, 1, records, places)));
-    for (size_t i = 0; i < run.count; ++i)
+    read(reads_of(table, &run, 1, records, places));
+    for (size_t i = 0, end = 0; i < run.count; i = end) {
+      for (end = i + 1; end < run.count && first[end].slot == first[end - 1].slot + 1;) ++end;
       device.write(slots.get(), static_cast<size_t>(first[i].slot * table.bytes), places[i],
-                   static_cast<size_t>(table.bytes));
+                   (end - i) * static_cast<size_t>(table.bytes));
+    }
   }
 }
 

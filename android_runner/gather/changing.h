@@ -15,8 +15,9 @@ void check_slots(const Plan &plan, const Point &point, const Device &device);
 void move_records(const Table &table, const Resize &resize, const SharedMemory &slots,
                   const Device &device);
 
-// Reads what is pinned now. Where the host can't write slots, run by run through memory of its size.
+// Reads what is pinned now. Where the host can't write slots, run by run through memory of its size,
+// and what lies side by side in slots in one piece. `ahead`: as the pool counts it.
 void read_pinned(const Table &table, const Change &change, const SharedMemory &slots,
-                 const Device &device, IoPool &pool);
+                 const Device &device, IoPool &pool, bool ahead = false);
 
 }  // namespace pocket

@@ -26,14 +26,35 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
       mapped_(options.mapped),
       machine_(plan.tables, orders_of(plan), options.imitated.value_or(costless()),
                importance_of(plan)),
+      warm_(plan, options.warm),
       memory_(plan, point_, device),
       store_(plan, options.imitated ? RecordStore::Way::Cached : RecordStore::Way::Storage),
       pool_(store_, static_cast<size_t>(point_.threads), point_.max_read, options.imitated),
-      ahead_(plan, machine_, memory_, pool_),
+      ahead_(plan, machine_, memory_, pool_, [this](size_t table) { return is_open(table); }),
       governor_(speeds_of(plan), {options.memory, point_.flash}) {
   if (!options.trace.empty()) trace_ = std::make_unique<AccessTrace>(options.trace);
-  read_pinned(machine_.change(point_));
+  open(warm_.read());
   seen_s_ = pool_.reading_s();
+}
+
+void Gatherer::open(const RecordLists &warm) {
+  const std::vector<Change> opening = machine_.change(point_, warm);
+  opening_.resize(opening.size());
+  for (size_t i = 0; i < opening.size(); ++i) {
+    warm_records_ += static_cast<int64_t>(opening[i].admitted.size() -
+                                          opening[i].resize.admitted.size());
+    if (trace_ && !warm.empty()) trace_->open(plan_.tables[i], static_cast<int64_t>(i), opening[i]);
+    open_table(i, opening[i]);
+  }
+}
+
+void Gatherer::settle_whole() {
+  for (size_t i = 0; i < opening_.size(); ++i)
+    if (point_.pinned[i] == plan_.tables[i].count) settle(i);
+}
+
+void Gatherer::keep_warm() const {
+  if (step_ >= 0 && point_.policy != "static") warm_.write(machine_);
 }
 
 void Gatherer::begin_run(const std::vector<const GatherStep *> &gathers) {
@@ -87,6 +108,7 @@ Point Gatherer::possible(std::optional<int64_t> memory, double flash) const {
 
 bool Gatherer::go_on(const Point &point, std::optional<int64_t> memory) {
   if (point == point_) return false;
+  settle_all();
   device_.wait();  // launches look at slots, and at what was streamed
   const std::vector<Change> changes = machine_.change(point);
   for (size_t i = 0; i < changes.size(); ++i)
@@ -112,6 +134,56 @@ void Gatherer::read_pinned(const std::vector<Change> &changes) {
   }
 }
 
+void Gatherer::open_table(size_t number, const Change &change) {
+  if (!memory_.shares)
+    return pocket::read_pinned(plan_.tables[number], change, memory_.slots[number], device_, pool_,
+                               true);
+  if (change.admitted.empty()) return;
+  const uint64_t batch = pool_.submit_ahead(
+      reads_of(plan_.tables[number], change, memory_.slots[number].host()));
+  opening_[number] = {batch, records_of(change.admitted)};
+}
+
+// What a table was opened with is there. Throws Failure; then none of it is.
+void Gatherer::settle(size_t table) {
+  const std::optional<Opening> opening = std::exchange(opening_[table], std::nullopt);
+  if (!opening) return;
+  try {
+    pool_.wait(opening->batch);
+  } catch (const Failure &) {
+    machine_.lose(table, opening->records);
+    throw;
+  }
+}
+
+// The device has nothing to do but wait, as far as is known.
+void Gatherer::await_opening(size_t table) {
+  if (!opening_[table]) return;
+  const double before = now();
+  settle(table);
+  waits_.waited_s += now() - before;
+  waits_.stalled_s += now() - before;
+}
+
+// Nothing is decided of a table before: what can't be read then would have been taken for a hit.
+bool Gatherer::is_open(size_t table) {
+  if (opening_[table] && pool_.done(opening_[table]->batch)) settle(table);
+  return !opening_[table];
+}
+
+void Gatherer::abandon() {
+  settle_all();
+  ahead_.abandon(device_);
+}
+
+// Before reads are cancelled. What can't be read is in no slot, and one failure is enough to report.
+void Gatherer::settle_all() {
+  for (size_t i = 0; i < opening_.size(); ++i) try {
+      settle(i);
+    } catch (const Failure &) {
+    }
+}
+
 Select Gatherer::rule_of(const GatherStep &gather) const {
   return at_point(gather.select, point_.select[gather.number]);
 }
@@ -133,6 +205,8 @@ std::vector<char> Gatherer::read_scores(const GatherStep &gather, cl::Queue queu
 void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
                    const GatherLaunches &launch) {
   const GatherStep &gather = *step.gather;
+  // What is computed with while launches are tried out is used by nobody, but for rows.
+  if (!rehearsed_ || gather.select.by == Select::Ids) await_opening(gather.table);
   const std::vector<char> content = read_scores(gather, queue, by);
   const auto *values = reinterpret_cast<const float *>(content.data());
   const auto *ids = reinterpret_cast<const int32_t *>(content.data());
@@ -205,6 +279,9 @@ std::string Gatherer::counts() const {
       .add("reads", io.reads)
       .add("read_bytes", io.read)
       .add("used_bytes", io.used)
+      .add("ahead_reads", io.ahead_reads)
+      .add("ahead_bytes", io.ahead_read)
+      .add("warm_records", warm_records_)
       .raw("read_sizes", "{" + sizes + "}")
       .add("waited_s", waits_.waited_s)
       .add("stalled_s", waits_.stalled_s)

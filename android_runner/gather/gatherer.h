@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gather/gathers_ahead.h"
+#include "gather/warm_set.h"
 #include "offload/access_trace.h"
 #include "offload/governor.h"
 
@@ -19,6 +20,7 @@ struct GatherOptions {
   int64_t mapped = 0;             // bytes of these that are files, which a system counts as given
   std::optional<FlashModel> imitated;
   std::string trace;  // a file for a line on each gather; empty: none
+  std::string warm;   // a folder with what was in memory when runs ended; empty: every start is cold
 };
 
 // The memory of the numbers or ids that a gather selects by, and how many it has in this run.
@@ -29,8 +31,16 @@ struct SelectedBy {
 
 class Gatherer {
  public:
-  // Reads what is pinned. Throws Failure.
+  // Begins to read what is pinned, and what was in memory when the plan's last run ended: that goes
+  // on while others work, and a gather waits for its table's. Throws Failure.
   Gatherer(const Plan &plan, const Device &device, const GatherOptions &options);
+
+  // Waits for tables that are read whole: gathers of these may be launched like any other steps.
+  // Throws Failure.
+  void settle_whole();
+
+  // Keeps what is in memory for the next start, if anything ran.
+  void keep_warm() const;
 
   // Of a phase with these gathers, in order: uses of records are counted in runs. What the first of
   // them need for sure is read.
@@ -41,7 +51,7 @@ class Gatherer {
   void run(const Step &step, cl::Queue queue, const SelectedBy &by, const GatherLaunches &launch);
 
   // The run failed, in a gather or elsewhere: no slot holds what never came.
-  void abandon() { ahead_.abandon(device_); }
+  void abandon();
 
   // Until it ends, gathers compute with what is resident, read nothing but rows that ids choose, and
   // leave no trace: launches are tried out, as often as it takes, and what a text meets must not
@@ -90,6 +100,12 @@ class Gatherer {
   Select rule_of(const GatherStep &gather) const;
   std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue,
                                 const SelectedBy &by) const;
+  void open(const RecordLists &warm);
+  void open_table(size_t table, const Change &change);
+  void settle(size_t table);
+  void settle_all();
+  void await_opening(size_t table);
+  bool is_open(size_t table);
   Point possible(std::optional<int64_t> memory, double flash) const;
   bool go_on(const Point &point, std::optional<int64_t> memory);
   void read_pinned(const std::vector<Change> &changes);
@@ -114,11 +130,18 @@ class Gatherer {
   bool automatic_;
   const int64_t mapped_;
   Machine machine_;
+  const WarmSet warm_;
   std::unique_ptr<AccessTrace> trace_;
   GatherMemory memory_;
   const RecordStore store_;
   IoPool pool_;         // its threads write to all of that
   GathersAhead ahead_;  // last: reads of the pool
+  struct Opening {
+    uint64_t batch;  // of the pool
+    std::vector<int32_t> records;
+  };
+  std::vector<std::optional<Opening>> opening_;  // of each table, until a gather has waited for it
+  int64_t warm_records_ = 0;
   bool rehearsed_ = false;
   int64_t step_ = -1;                // of the run
   int64_t selected_ = 0, hits_ = 0;  // records, of all gathers

@@ -26,7 +26,7 @@ void GathersAhead::decide(const GatherStep &gather, const Scores &scores) {
 bool GathersAhead::can_decide() const {
   if (coming_.empty() || decided_.size() == MOST) return false;
   const GatherStep &next = *coming_.front();
-  return next.select.by == Select::All &&
+  return next.select.by == Select::All && is_open_(next.table) &&
          std::none_of(decided_.begin(), decided_.end(),
                       [&](const Gathering &each) { return each.table() == next.table; });
 }

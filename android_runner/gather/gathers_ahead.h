@@ -3,6 +3,8 @@
 // it; the machine decides in the plan's order all the same, so that nothing hangs on timing.
 #pragma once
 #include <deque>
+#include <functional>
+#include <utility>
 
 #include "gather/gathering.h"
 
@@ -10,8 +12,14 @@ namespace pocket {
 
 class GathersAhead {
  public:
-  GathersAhead(const Plan &plan, Machine &machine, GatherMemory &memory, IoPool &pool)
-      : plan_(plan), machine_(machine), memory_(memory), pool_(pool) {}
+  // `is_open`: whether what a table begins with has come; nothing is decided ahead before.
+  GathersAhead(const Plan &plan, Machine &machine, GatherMemory &memory, IoPool &pool,
+               std::function<bool(size_t table)> is_open)
+      : plan_(plan),
+        machine_(machine),
+        memory_(memory),
+        pool_(pool),
+        is_open_(std::move(is_open)) {}
 
   // A run with these gathers, in order: uses of records are those of this step. Begins to read.
   void begin(const std::vector<const GatherStep *> &gathers, int64_t step);
@@ -31,6 +39,7 @@ class GathersAhead {
   Machine &machine_;
   GatherMemory &memory_;
   IoPool &pool_;
+  const std::function<bool(size_t)> is_open_;
   int64_t step_ = 0;
   std::deque<const GatherStep *> coming_;  // not decided yet
   std::deque<Gathering> decided_;

@@ -67,6 +67,20 @@ void AccessTrace::write(int64_t step, std::optional<int64_t> budget, const Point
   write_line(change_line(step, budget, point, changes));
 }
 
+std::string opening_line(const Table &table, int64_t number, const Change &opening) {
+  Gathered found;
+  for (const Placed &each : opening.admitted) found.selected.push_back(each.record);
+  found.placed.admitted = opening.admitted;
+  found.runs = opening.runs;
+  for (const FlashRun &run : found.runs) found.read += run.bytes;
+  found.used = static_cast<int64_t>(opening.admitted.size()) * table.bytes;
+  return trace_line(-1, number, found);
+}
+
+void AccessTrace::open(const Table &table, int64_t number, const Change &opening) {
+  write_line(opening_line(table, number, opening));
+}
+
 void AccessTrace::write(int64_t step, int64_t gather, const Gathered &found, const float *scores,
                         size_t count) {
   write_line(trace_line(step, gather, found));

@@ -19,6 +19,9 @@ std::string trace_line(int64_t step, int64_t gather, const Gathered &found);
 std::string change_line(int64_t step, std::optional<int64_t> budget, const Point &point,
                         const std::vector<Change> &changes);
 
+// Of a table at the start, where that has a warm set: t is -1, and g the table's number.
+std::string opening_line(const Table &table, int64_t number, const Change &opening);
+
 // The lines in a file, and beside it, in `path`.scores, the f32 scores that each was chosen by.
 class AccessTrace {
  public:
@@ -27,6 +30,7 @@ class AccessTrace {
              size_t count);
   void write(int64_t step, std::optional<int64_t> budget, const Point &point,
              const std::vector<Change> &changes);
+  void open(const Table &table, int64_t number, const Change &opening);
 
  private:
   void write_line(const std::string &line);

@@ -45,7 +45,7 @@ Batch reads_of(const Table &table, const Gathered &gathered, const Cluster &clus
 Batch reads_of(const Table &table, const Change &change, char *slots) {
   std::vector<int32_t> records;
   std::vector<char *> to;
-  for (const Placed &each : change.resize.admitted) {
+  for (const Placed &each : change.admitted) {
     records.push_back(each.record);
     to.push_back(slots + each.slot * table.bytes);
   }

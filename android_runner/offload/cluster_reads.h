@@ -24,7 +24,7 @@ Batch reads_of(const Table &table, const FlashRun *runs, size_t count,
 Batch reads_of(const Table &table, const Gathered &gathered, const Cluster &cluster, char *slots,
                char *staging);
 
-// Of what another point pins.
+// Of what another point, or the first one, reads at once.
 Batch reads_of(const Table &table, const Change &change, char *slots);
 
 }  // namespace pocket

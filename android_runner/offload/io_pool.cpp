@@ -119,22 +119,46 @@ double IoPool::seconds(const Batch &batch) const {
 uint64_t IoPool::submit(Batch batch) {
   const auto pending = std::make_shared<Pending>();
   pending->reads = std::move(batch);
-  pending->done = pending->reads.empty();
   const std::lock_guard<std::mutex> held(mutex_);
-  if (imitation_ && !pending->done)
-    pending->due = imitation_->submit(now(), seconds(pending->reads));
-  if (!pending->done) {
-    begin();
-    waiting_.push_back(pending);
-  }
+  charge(*pending);
+  return add(pending, waiting_);
+}
+
+uint64_t IoPool::submit_ahead(Batch batch) {
+  const auto pending = std::make_shared<Pending>();
+  pending->reads = std::move(batch);
+  pending->ahead = true;
+  const std::lock_guard<std::mutex> held(mutex_);
+  return add(pending, ahead_);
+}
+
+uint64_t IoPool::add(const Shared &pending, std::deque<Shared> &queue) {
+  pending->done = pending->reads.empty();
+  if (!pending->done) queue.push_back(pending);
+  if (!pending->done && !pending->ahead) begin();
   batches_[++numbers_] = pending;
   given_.notify_all();
   return numbers_;
 }
 
+// The flash that is imitated is given the batch: now, or one that was given ahead, with its first
+// read.
+void IoPool::charge(Pending &batch) {
+  if (imitation_ && !batch.reads.empty())
+    batch.due = imitation_->submit(now(), seconds(batch.reads));
+}
+
+void IoPool::hurry(const Shared &batch) {
+  const auto found = std::find(ahead_.begin(), ahead_.end(), batch);
+  if (found == ahead_.end()) return;
+  waiting_.push_front(batch);
+  ahead_.erase(found);
+}
+
 void IoPool::wait(uint64_t batch) {
   std::unique_lock<std::mutex> held(mutex_);
   const Shared pending = batches_.at(batch);
+  hurry(pending);
   done_.wait(held, [&] { return pending->done; });
   batches_.erase(batch);
   if (pending->failure) throw Failure(*pending->failure);
@@ -148,6 +172,7 @@ bool IoPool::done(uint64_t batch) const {
 void IoPool::cancel() {
   std::unique_lock<std::mutex> held(mutex_);
   waiting_.clear();
+  ahead_.clear();
   done_.wait(held, [&] { return busy_ == 0; });
   for (const auto &entry : batches_) {
     Pending &pending = *entry.second;
@@ -174,7 +199,7 @@ void IoPool::begin() {
 
 void IoPool::end(Pending &batch) {
   batch.done = true;
-  if (--under_way_ == 0) reading_s_ += now() - since_;
+  if (!batch.ahead && --under_way_ == 0) reading_s_ += now() - since_;
 }
 
 double IoPool::reading_s() const {
@@ -200,11 +225,13 @@ IoCounts IoPool::counts() const {
 void IoPool::work(char *pages) {
   std::unique_lock<std::mutex> held(mutex_);
   while (true) {
-    given_.wait(held, [&] { return closed_ || !waiting_.empty(); });
+    given_.wait(held, [&] { return closed_ || !waiting_.empty() || !ahead_.empty(); });
     if (closed_) return;
-    const Shared batch = waiting_.front();
+    std::deque<Shared> &queue = waiting_.empty() ? ahead_ : waiting_;
+    const Shared batch = queue.front();
     const ReadOrder &order = batch->reads[batch->begun];
-    if (++batch->begun == batch->reads.size()) waiting_.pop_front();
+    if (batch->ahead && batch->begun == 0) charge(*batch);
+    if (++batch->begun == batch->reads.size()) queue.pop_front();
     ++busy_;
     held.unlock();
     std::optional<Failure> failure = perform(order, pages);
@@ -231,6 +258,9 @@ void IoPool::finish(std::unique_lock<std::mutex> &held, const Shared &batch,
                     const ReadOrder &order, std::optional<Failure> failure) {
   if (failure) {
     if (!batch->failure) batch->failure = std::move(failure);
+  } else if (batch->ahead) {
+    ++counts_.ahead_reads;
+    counts_.ahead_read += order.bytes;
   } else {
     ++counts_.reads;
     counts_.read += order.bytes;

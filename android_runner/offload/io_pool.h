@@ -1,5 +1,6 @@
 // Threads that read records: each read lands in pages of its thread, which copies the records to
-// where they are wanted. Batches are read in the order in which they are given.
+// where they are wanted. Batches are read in the order in which they are given, and those that are
+// given ahead when there is nothing else to read.
 #pragma once
 #include <pthread.h>
 
@@ -34,6 +35,7 @@ using Batch = std::vector<ReadOrder>;
 
 struct IoCounts {
   int64_t reads = 0, read = 0, used = 0;  // bytes of reads, and of what was copied out of them
+  int64_t ahead_reads = 0, ahead_read = 0;  // likewise, of batches that were given ahead
   std::map<int64_t, int64_t> sizes;       // reads by their bytes
   double imitated_s = 0, late_s = 0;      // of an imitation: its reading, and what that was late by
   double late_share = 0;
@@ -51,6 +53,8 @@ class IoPool {
 
   // The batch's number. What the copies go to must stay until it is waited for, or cancelled.
   uint64_t submit(Batch batch);
+  // Likewise; it is read between others, and becomes urgent when it is waited for.
+  uint64_t submit_ahead(Batch batch);
   // Until all copies of the batch are made, once for each batch. Throws the Failure of its first read
   // that failed: then nothing that the batch was to bring may be used.
   void wait(uint64_t batch);
@@ -75,7 +79,7 @@ class IoPool {
     size_t begun = 0, ended = 0;
     double due = 0;  // by the imitation's clock
     std::optional<Failure> failure;
-    bool done = false;
+    bool done = false, ahead = false;
   };
   using Shared = std::shared_ptr<Pending>;
 
@@ -85,6 +89,9 @@ class IoPool {
     pthread_t thread;
   };
 
+  uint64_t add(const Shared &pending, std::deque<Shared> &queue);
+  void charge(Pending &batch);
+  void hurry(const Shared &batch);
   void add_readers(size_t threads, int64_t largest_read);
   void add_reader(size_t largest_read);
   static void *start(void *reader);
@@ -102,7 +109,7 @@ class IoPool {
   int64_t largest_read_ = 0;
   mutable std::mutex mutex_;
   std::condition_variable given_, done_;
-  std::deque<Shared> waiting_;         // with reads to begin
+  std::deque<Shared> waiting_, ahead_;  // with reads to begin
   std::map<uint64_t, Shared> batches_;  // not waited for yet
   uint64_t numbers_ = 0;
   size_t busy_ = 0;  // threads

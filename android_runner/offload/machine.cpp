@@ -21,6 +21,13 @@ std::vector<int32_t> inverse(const std::vector<int32_t> &order) {
   return found;
 }
 
+std::vector<Placed> ascending(std::vector<Placed> some, const std::vector<Placed> &others) {
+  some.insert(some.end(), others.begin(), others.end());
+  std::sort(some.begin(), some.end(),
+            [](const Placed &a, const Placed &b) { return a.record < b.record; });
+  return some;
+}
+
 std::vector<int32_t> missed(const Admission &placed) {
   std::vector<int32_t> records = records_of(placed.admitted);
   records.insert(records.end(), placed.streamed.begin(), placed.streamed.end());
@@ -40,7 +47,7 @@ Machine::Machine(const std::vector<Table> &tables, std::vector<std::vector<int32
   }
 }
 
-std::vector<Change> Machine::change(const Point &point) {
+std::vector<Change> Machine::change(const Point &point, const RecordLists &warm) {
   const Policy policy = policy_of(point);
   point_ = point;
   std::vector<Change> changes;
@@ -49,10 +56,12 @@ std::vector<Change> Machine::change(const Point &point) {
     caches_[i].follow(policy);
     Resize resize = caches_[i].resize(static_cast<int32_t>(point.slots[i]),
                                       static_cast<int32_t>(point.pinned[i]));
+    std::vector<Placed> admitted = resize.admitted;
+    if (!warm.empty()) admitted = ascending(std::move(admitted), caches_[i].open(warm[i]));
     const auto all = static_cast<size_t>(std::max<int64_t>(1, tables_[i].count));
-    std::vector<FlashRun> runs = coalesce(tables_[i], records_of(resize.admitted), joining(all));
+    std::vector<FlashRun> runs = coalesce(tables_[i], records_of(admitted), joining(all));
     const double takes = seconds_of(runs, flash_);
-    changes.push_back({std::move(resize), std::move(runs), takes});
+    changes.push_back({std::move(resize), std::move(admitted), std::move(runs), takes});
   }
   begun_ = true;
   return changes;

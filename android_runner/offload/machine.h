@@ -39,11 +39,14 @@ struct Gathered {
   int64_t read = 0, used = 0;  // bytes: of the runs, and of the records in them that were missing
 };
 
-// What another point does to a table: how its slots change, and the reads of what is pinned now,
-// in the order of `resize.admitted`.
+// By table: records in memory, those to keep longest first.
+using RecordLists = std::vector<std::vector<int32_t>>;
+
+// What another point does to a table: how its slots change, and what is read at once.
 struct Change {
   Resize resize;
-  std::vector<FlashRun> runs;
+  std::vector<Placed> admitted;  // what is pinned now, and at the start of a warm set; ascending
+  std::vector<FlashRun> runs;    // their reads
   double seconds;
 };
 
@@ -60,7 +63,8 @@ class Machine {
   // The point from the next gather on: the first, or another; what was used how often is kept. The
   // answer tells for each table what is to be moved and read at once. Throws Failure where the
   // policy is unknown.
-  std::vector<Change> change(const Point &point);
+  // `warm`: of the first point, what to fill free slots with, as far as the policy keeps any.
+  std::vector<Change> change(const Point &point, const RecordLists &warm = {});
   // `step` counts a text's tokens from 0. `tile`: the most records of a launch, and reads are of
   // equal ones; 0: clusters are of the point's size, and what is resident is one launch.
   Gathered gather(size_t table, const Select &rule, const Scores &scores, int64_t step,

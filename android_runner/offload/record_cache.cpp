@@ -124,6 +124,17 @@ Resize RecordCache::resize(int32_t slots, int32_t pinned) {
   return resize;
 }
 
+std::vector<Placed> RecordCache::open(const std::vector<int32_t> &records) {
+  if (!ranks_.admits()) return {};
+  const auto free = static_cast<size_t>(std::count(record_in_.begin(), record_in_.end(), -1));
+  std::vector<int32_t> chosen;
+  for (const int32_t record : records)
+    if (slot_of_[record] < 0 && chosen.size() < free) chosen.push_back(record);
+  std::sort(chosen.begin(), chosen.end());
+  for (const int32_t record : chosen) ranks_.note(record, -1, true);
+  return place(chosen);
+}
+
 void RecordCache::lose(const std::vector<int32_t> &records) {
   for (const int32_t record : records)
     if (slot_of_[record] >= 0) drop({record});
@@ -139,6 +150,16 @@ std::vector<Placed> RecordCache::resident() const {
 std::vector<int32_t> records_of(const std::vector<Placed> &placed) {
   std::vector<int32_t> records;
   for (const Placed &each : placed) records.push_back(each.record);
+  return records;
+}
+
+// What is pinned never leaves.
+std::vector<int32_t> RecordCache::by_worth() const {
+  std::vector<int32_t> records = records_of(resident());
+  std::stable_sort(records.begin(), records.end(), [&](int32_t a, int32_t b) {
+    if (a < pinned_ || b < pinned_) return a < pinned_ && b >= pinned_;
+    return ranks_.of(a) > ranks_.of(b);
+  });
   return records;
 }
 

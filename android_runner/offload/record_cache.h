@@ -49,12 +49,17 @@ class RecordCache {
   // room for.
   Resize resize(int32_t slots, int32_t pinned);
 
+  // At the start: as many of these records as there are free slots for, the first ones, each in the
+  // list once. They count as used once; a policy that keeps to what is pinned takes none. Ascending.
+  std::vector<Placed> open(const std::vector<int32_t> &records);
+
   // These were to be read and never came: they are in no slot.
   void lose(const std::vector<int32_t> &records);
 
   int32_t slot(int32_t record) const { return slot_of_[record]; }  // -1: it has none
   int32_t slots() const { return static_cast<int32_t>(record_in_.size()); }
   std::vector<Placed> resident() const;
+  std::vector<int32_t> by_worth() const;  // what is resident, what would leave last comes first
 
  private:
   void drop(const std::vector<int32_t> &records);

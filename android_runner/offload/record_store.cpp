@@ -1,6 +1,8 @@
 #include "offload/record_store.h"
 
 #include <fcntl.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +17,7 @@ namespace {
 
 constexpr int MOST_TRIES = 1000;  // of a read that the system puts off, a tenth of a second in all
 constexpr useconds_t PAUSE_US = 100;
+constexpr int64_t MOST_PAGES = 16;  // that are tried before a storage counts as cached
 
 // One read, as often as the system asks to try again; < 0: errno says why not.
 ssize_t patient_read(int handle, char *into, int64_t bytes, int64_t offset) {
@@ -24,6 +27,37 @@ ssize_t patient_read(int handle, char *into, int64_t bytes, int64_t offset) {
     if (got >= 0 || (errno != EINTR && errno != EAGAIN) || tries == MOST_TRIES) return got;
     if (errno == EAGAIN) usleep(PAUSE_US);
   }
+}
+
+// Whether the cache holds a page of a file; also where the system doesn't tell, as of the files of
+// others.
+bool is_cached(int handle, int64_t offset, size_t page) {
+  void *const mapped =
+      mmap(nullptr, page, PROT_READ, MAP_SHARED, handle, static_cast<off_t>(offset));
+  if (mapped == MAP_FAILED) return true;
+  unsigned char resident = 1;
+  const bool told = mincore(mapped, page, &resident) == 0;
+  munmap(mapped, page);
+  return !told || resident & 1;
+}
+
+// Some file systems open a file past the cache and refuse to read it, others read it through the cache
+// all the same. One page tells, of several that the cache can be made to give up: read a first time, it
+// isn't one that is still to be written.
+bool passes_the_cache(int handle, int64_t bytes) {
+  const size_t page = getauxval(AT_PAGESZ);
+  const auto size = static_cast<int64_t>(page);
+  const Pages into(page);
+  const int64_t pages = (bytes + size - 1) / size;
+  for (int64_t i = 0; i < std::min(pages, MOST_PAGES); ++i) {
+    const int64_t offset = pages * i / std::min(pages, MOST_PAGES) * size;
+    const int64_t wanted = std::min(bytes - offset, size);
+    const auto read = [&] { return patient_read(handle, into.data(), size, offset) >= wanted; };
+    if (!read()) return false;
+    posix_fadvise(handle, static_cast<off_t>(offset), static_cast<off_t>(size), POSIX_FADV_DONTNEED);
+    if (!is_cached(handle, offset, page)) return read() && !is_cached(handle, offset, page);
+  }
+  return false;
 }
 
 Failure unread(const std::string &path, int64_t offset, const std::string &because) {
@@ -37,7 +71,7 @@ RecordStore::RecordStore(const Plan &plan, Way way) : way_(way) {
   try {
     if (way == Way::Storage) {
       open_files(plan, O_DIRECT);
-      direct_ = all_read();
+      direct_ = all_pass_the_cache();
     }
     if (!direct_) open_files(plan, 0);
   } catch (const Failure &) {
@@ -48,7 +82,7 @@ RecordStore::RecordStore(const Plan &plan, Way way) : way_(way) {
 
 RecordStore::~RecordStore() { close_files(); }
 
-// Those that can't be opened so stay closed, which all_read tells; without `how` they must open.
+// Those that can't be opened so stay closed, which all_pass_the_cache tells; without `how` they must open.
 void RecordStore::open_files(const Plan &plan, int how) {
   close_files();
   for (const Table &table : plan.tables) {
@@ -67,16 +101,10 @@ void RecordStore::close_files() {
   files_.clear();
 }
 
-// Some file systems open a file so and refuse to read it.
-bool RecordStore::all_read() const {
-  const Pages page(FLASH_PAGE);
-  for (const auto &entry : files_) {
-    const Opened &file = entry.second;
-    const int64_t wanted = std::min(file.bytes, FLASH_PAGE);
-    if (file.handle < 0 || patient_read(file.handle, page.data(), FLASH_PAGE, 0) < wanted)
-      return false;
-  }
-  return true;
+bool RecordStore::all_pass_the_cache() const {
+  return std::all_of(files_.begin(), files_.end(), [](const auto &entry) {
+    return entry.second.handle >= 0 && passes_the_cache(entry.second.handle, entry.second.bytes);
+  });
 }
 
 void RecordStore::read(size_t file, int64_t offset, int64_t bytes, char *into) const {

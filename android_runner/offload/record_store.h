@@ -21,7 +21,8 @@ class RecordStore {
   RecordStore &operator=(const RecordStore &) = delete;
   ~RecordStore();
 
-  // Whether reads pass by the page cache; else it is asked to drop them, as it likes.
+  // Whether reads pass by the page cache, by a test of each file; else it is asked to drop what was
+  // read, as it likes.
   bool direct() const { return direct_; }
 
   // Whole pages of a file of the plan, into whole pages of memory; a file's last page may be shorter.
@@ -36,7 +37,7 @@ class RecordStore {
   };
   void open_files(const Plan &plan, int how);
   void close_files();
-  bool all_read() const;
+  bool all_pass_the_cache() const;
 
   const Way way_;
   bool direct_ = false;

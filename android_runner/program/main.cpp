@@ -49,6 +49,8 @@ const char *const USAGE =
     "--memory BYTES|auto                  of plans with weights in flash: what they may take; auto: of\n"
     "                                     what the system has, looked at again and again\n"
     "--flash PROFILE                      reads imitate a flash: ufs40, ufs31, ufs21, m1max, a18\n"
+    "--warm DIR                           keeps what of such plans is in memory at the end, and begins\n"
+    "                                     with that; '' or not given: neither\n"
     "--trace-access FILE                  gets a line for each gather, FILE.scores what it chose by\n"
     "--profile                            queues that can tell when each kernel ran\n";
 
@@ -132,6 +134,7 @@ bool parse(int count, char **words, Options &options) {
                 {"--memory", &options.memory},
                 {"--flash", &options.engine.flash},
                 {"--trace-access", &options.engine.gather.trace},
+                {"--warm", &options.engine.gather.warm},
                 {"--frames", &options.frames},
                 {"--probe", &options.probe},
                 {"--scratch", &options.scratch}};

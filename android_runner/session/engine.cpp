@@ -113,6 +113,7 @@ Engine::Engine(const EngineOptions &options)
       session_(plan_, phases_, executor_) {
   if (options.watch_crashes) journal_.watch_crashes();
   executor_.load(phases_, device_.is_cpu() && options.cooperative != "off");
+  if (gatherer_) gatherer_->settle_whole();
   check_same(plan_);
   executor_.test_kernels();
   executor_.choose_modes({options.recorded, options.cooperative}, step_pattern(plan_));
@@ -124,7 +125,8 @@ Engine::Engine(const EngineOptions &options)
 Engine::~Engine() {
   try {
     device_.wait();
-  } catch (const Failure &) {  // the device failed before, and that is reported already
+    if (gatherer_) gatherer_->keep_warm();
+  } catch (const std::exception &) {  // the device failed before, and that is reported already
   }
 }
 

@@ -12,6 +12,8 @@ from flash_toy import RECORD, F, FlashToy
 
 from toolkit.bench import plan_bench
 from toolkit.bench.flash.curve import lines
+from toolkit.bench.flash.first_token import KEYS as FIRST_TOKEN
+from toolkit.bench.flash.first_token import first_token_figures, first_token_lines
 from toolkit.bench.flash.page import write_curve
 from toolkit.bench.flash.reads import KEYS, flash_figures
 from toolkit.bench.trials import Ours, run_trials
@@ -119,3 +121,25 @@ def test_counts_are_sums() -> None:
 def test_a_host_imitates_nothing(flash: FlashToy) -> None:
     with pytest.raises(PocketError, match="--flash ufs40 can't be imitated here"):
         open_executor(flash.folder, "host", flash="ufs40")
+
+
+@pytest.mark.parametrize("memory", [99_000, None])
+def test_the_first_token_of_a_start(flash: FlashToy, tmp_path: Path, memory: int | None) -> None:
+    """Cold and warm give the same id; what is always in memory is never warm."""
+    options = (tmp_path / "warm", [3, 1, 4, 1, 5, 9, 2, 6, 5, 3], NEW, 2, {"memory": memory})
+    figures = first_token_figures(flash.folder, "runner", *options)
+    if memory is None:
+        assert set(figures) == {*FIRST_TOKEN, "first_token"}
+        assert set(figures.values()) == {None} and list(first_token_lines(figures)) == []
+        return
+    restarts = figures["first_token"]
+    assert {each["id"] for found in restarts.values() for each in found} == {
+        restarts["cold"][0]["id"]
+    }
+    assert [each["warm_records"] for each in restarts["cold"]] == [0, 0]
+    assert [each["ahead_bytes"] for each in restarts["warm"]] == [figures["warm_bytes"]] * 2
+    assert restarts["warm"][0]["ahead_bytes"] > restarts["cold"][0]["ahead_bytes"]
+    seconds = [each["prompt_s"] for each in restarts["warm"]]
+    assert min(seconds) <= figures["first_token_warm_s"] <= max(seconds)
+    [told] = first_token_lines(figures)
+    assert "ms cold" in told and "read ahead" in told

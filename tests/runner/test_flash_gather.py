@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ import numpy as np
 import pytest
 from flash_toy import FILE, RECORD, F, FlashToy
 from native import DRIVERS, build, library_sources
+from spoiled_warm import SPOILED
+
+from toolkit.plan.load import plan_digest
+from toolkit.toolchain.build import SOURCES
 
 THREADS = 3
 Asked = Callable[[str], Any]
@@ -21,7 +26,7 @@ Asked = Callable[[str], Any]
 @pytest.fixture(scope="module")
 def drive() -> Path:
     parts = [f for f in library_sources() if f.parent.name in ("base", "offload", "plan")]
-    own = [DRIVERS / "flash_drive.cpp", DRIVERS / "faulty_pread.c"]
+    own = [DRIVERS / "flash_drive.cpp", DRIVERS / "faulty_pread.c", SOURCES / "gather/warm_set.cpp"]
     flags = ("-fsanitize=thread", "-g1", "-O1", "-fvisibility=hidden")
     return build("flash_drive", [*parts, *own], *flags)
 
@@ -126,3 +131,25 @@ def test_less_memory_than_any_point_takes(drive: Path, toy: FlashToy) -> None:
     told = json.loads(done.stdout)
     assert told["what"] == "the plan does not run in 90000 bytes"
     assert f"--memory {100_000 - 20 * RECORD.nbytes}" in told["hint"]
+
+
+def test_warm_sets_that_are_none(
+    opened: Callable[..., Asked], toy: FlashToy, tmp_path: Path
+) -> None:
+    """The file comes back as it was written; spoiled, it is none."""
+    ask, folder = opened(100_000), tmp_path / "warm"
+    assert ask(f"warm {folder}") == []
+    for line in gathers(5, 20):
+        ask(line)
+    assert ask(f"keep {folder}") == "ok"
+    [file] = folder.iterdir()
+    assert file.name == plan_digest(toy.folder) and file.stat().st_mode & 0o077 == 0
+    whole, kept = file.read_bytes(), ask(f"warm {folder}")
+    assert [len(records) for records in kept] == [11, 9] and kept[0][:3] == [0, 1, 2]
+    for name, spoil in SPOILED.items():
+        spoil(file)
+        assert ask(f"warm {folder}") == [], name
+        shutil.rmtree(folder)
+        folder.mkdir()
+        file.write_bytes(whole)
+    assert ask(f"warm {folder}") == kept

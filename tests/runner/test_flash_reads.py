@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import os
 import random
 import subprocess
@@ -83,6 +85,51 @@ def test_every_record_comes(drive: Path, file: Path, way: str, threads: int) -> 
     assert told["late_share"] == 0 and not (way == "cached" and told["direct"])
 
 
+# --- the page cache ------------------------------------------------------------------------------
+
+
+def cached_pages(file: Path) -> int:
+    """Pages of a file that the page cache holds."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    size = file.stat().st_size
+    found = (ctypes.c_ubyte * (-(-size // PAGE)))()
+    with file.open("r+b") as stream, mmap.mmap(stream.fileno(), size) as mapped:
+        start = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+        assert libc.mincore(ctypes.c_void_p(start), ctypes.c_size_t(size), found) == 0
+    return sum(each & 1 for each in found)
+
+
+def dropped(file: Path) -> bool:
+    """Whether the cache gives its pages up."""
+    with file.open("r+b") as stream:
+        os.fsync(stream.fileno())
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return cached_pages(file) == 0
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_direct_is_what_leaves_nothing_in_the_cache(drive: Path, file: Path, through: bool) -> None:
+    """Also where a file system opens a file past it, and reads it through it all the same."""
+    if not dropped(file):
+        pytest.skip("the file system keeps what it holds")
+    env = {"OPEN_FAULT": "through"} if through else {}
+    (_, answer, facts), errors = run(
+        drive, "read", file, "storage", 1, 0, given=lines([[(640, 2000)]]), **env
+    )
+    assert (answer, errors) == ("right", "")
+    assert not (through and json.loads(facts)["direct"])
+    assert cached_pages(file) <= (0 if json.loads(facts)["direct"] else 16)  # tried, and dropped
+
+
+def test_pages_of_a_file_that_was_just_written_tell_as_well(drive: Path, file: Path) -> None:
+    """They can't be dropped before they are written; the answer is the same."""
+    told = [
+        json.loads(run(drive, "read", file, "storage", 1, 0, given="\n")[0][-1])["direct"]
+        for _ in range(2)
+    ]
+    assert told[0] == told[1]
+
+
 # --- faults --------------------------------------------------------------------------------------
 
 
@@ -93,7 +140,8 @@ def test_what_the_system_puts_off_is_read_later(
     drive: Path, file: Path, way: str, fault: str, size: int
 ) -> None:
     """Of `short` a read brings half of what is asked for: pages, or less than one."""
-    env = {"PREAD_FAULT": fault, "PREAD_NTH": "2", "PREAD_TIMES": "1" if fault == "short" else "4"}
+    nth = "3" if way == "storage" else "2"  # there the storage is tried by two
+    env = {"PREAD_FAULT": fault, "PREAD_NTH": nth, "PREAD_TIMES": "1" if fault == "short" else "4"}
     given = lines([[(0, size), (640, size)], [(1000, size)]])
     (_, *answers, facts), errors = run(drive, "read", file, way, 3, 0, given=given, **env)
     assert answers == ["right"] * 2 and errors == ""

@@ -11,7 +11,7 @@ import pytest
 from flash_talk import IDS, PREFILL, is_right
 from flash_toy import FILE, PAGE, RECORD, TILE, F, FlashToy
 from native import DRIVERS, build
-from talk import Start, failure
+from talk import Start, Talk, failure
 from toy import CHUNK
 
 from toolkit.toolchain.build import runner_sources
@@ -176,3 +176,85 @@ def test_threads_do_not_race(flash: FlashToy, start: Start) -> None:
         is_right(talk, flash)
         code, said = talk.end()
         assert code == 0 and "ThreadSanitizer" not in said, said
+
+
+# --- the start -----------------------------------------------------------------------------------
+
+
+def warmed(flash: FlashToy, start: Start, folder: Path, *options: str, **env: str) -> Talk:
+    """A runner that begins with what another had in memory."""
+    before = start(flash.folder, *LITTLE, "--warm", str(folder))
+    is_right(before, flash)
+    assert before.end()[0] == 0 and len(list(folder.iterdir())) == 1
+    return start(flash.folder, *LITTLE, "--warm", str(folder), *options, **env)
+
+
+def written_records(log: Path) -> list[int]:
+    """Of each write of a buffer that brings whole records, how many."""
+    lines = [line.split() for line in log.read_text().splitlines()]
+    sizes = [int(words[1]) for words in lines if words[0] == "write"]
+    return [size // RECORD.nbytes for size in sizes if size % RECORD.nbytes == 0]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_the_start_writes_runs_of_records(
+    flash: FlashToy, start: Start, fake_driver: Path, tmp_path: Path, warm: bool
+) -> None:
+    """Where the device has memory of its own: what is read together, not each by itself."""
+    log, trace = tmp_path / "log", tmp_path / "trace"
+    env = {"FAKE_REAL": str(find_opencl()), "FAKE_DISCRETE": "1"}
+    env |= {"FAKE_LOG": str(log), "FAKE_WRITES": "1"}
+    options = ("--cl-lib", str(fake_driver), "--trace-access", str(trace))
+    if not warm:  # all are pinned: as many writes as reads
+        start(flash.folder, *options, **env)
+        reads = -(-F * RECORD.nbytes // (4 * PAGE)) + -(-F // 4)
+        found = written_records(log)
+        assert sum(found) == 2 * F and len(found) == reads
+        return
+    warmed(flash, start, tmp_path / "warm", *options, **env)
+    found = written_records(log)
+    opened = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert sum(found) == sum(len(line["sel"]) for line in opened)
+    assert len(found) <= sum(len(line["runs"]) for line in opened) < sum(found)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_a_warm_start_on_any_memory(
+    flash: FlashToy, start: Start, fake_driver: Path, tmp_path: Path, discrete: bool
+) -> None:
+    env = {"FAKE_REAL": str(find_opencl())} | ({"FAKE_DISCRETE": "1"} if discrete else {})
+    talk = warmed(flash, start, tmp_path / "warm", "--cl-lib", str(fake_driver), **env)
+    is_right(talk, flash)
+    counts = json.loads(talk.ask("stats").removeprefix("stats "))["tables"]
+    assert counts["warm_records"] > 0 and counts["ahead_bytes"] > 0
+
+
+def test_what_cannot_be_read_ahead_is_read_later(
+    flash: FlashToy, start: Start, tmp_path: Path
+) -> None:
+    """The gather that needs it says so, and no slot holds what never came."""
+    faulty = build("libfaulty_pread.so", [DRIVERS / "faulty_pread.c"], "-shared")
+    env = {"LD_PRELOAD": str(faulty), "PREAD_FAULT": "eio", "PREAD_FILE": FILE}
+    env |= {"PREAD_NTH": "2", "PREAD_TIMES": "1"}
+    talk = warmed(flash, start, tmp_path / "warm", "--flash", "a18", **env)
+    told = talk.ask(PREFILL)
+    assert told.startswith("error ") and FILE in told
+    is_right(talk, flash)
+
+
+def test_a_full_disk_keeps_what_was_there(
+    flash: FlashToy, start: Start, tmp_path: Path, program: Path
+) -> None:
+    folder = tmp_path / "warm"
+    talk = warmed(flash, start, folder)
+    [file] = folder.iterdir()
+    before = file.read_bytes()
+    talk.child.kill()
+    full = tmp_path / "full"
+    full.write_text(f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 0\nexec {program} \"$@\"\n")
+    full.chmod(0o755)
+    talk = start(flash.folder, "--memory", "98000", "--warm", str(folder), program=full)
+    is_right(talk, flash)
+    assert talk.end()[0] == 0
+    assert [each.name for each in folder.iterdir()] == [file.name]
+    assert file.read_bytes() == before

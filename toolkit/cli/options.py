@@ -224,6 +224,14 @@ FLASH = click.option(
 )
 
 
+WARM = click.option(
+    "--warm",
+    type=click.Choice(["auto", "off"]),
+    default="auto",
+    help="off: weights in flash are not kept in mind from one run to the next.",
+)
+
+
 def flash_options(
     several: str = "", metavar: str = "BYTES|PERCENT", auto: bool = False
 ) -> Callable[[Command], Command]:

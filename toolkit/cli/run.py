@@ -21,6 +21,7 @@ from toolkit.cli.options import (
     SYSTEM,
     TEMPLATE_FILE,
     TEXT_LENGTH,
+    WARM,
     flash_options,
     on_option,
     sampling_options,
@@ -92,6 +93,7 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option("--logprobs", is_flag=True, default=None, help="Print each id and its own.")
 @click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
 @flash_options(auto=True)
+@WARM
 @ON
 @JSON
 def run(
@@ -139,6 +141,7 @@ def run(
 @TEXT_LENGTH
 @sampling_options
 @flash_options(auto=True)
+@WARM
 @ON
 @JSON
 def chat(plan: Path, as_json: bool, **options: Any) -> None:

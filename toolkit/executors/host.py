@@ -49,6 +49,8 @@ class HostExecutor:
               was compiled for
     flash     None: what is read here has no time that tells of another flash
     trace     a file that gets a line for each gather (toolkit/offload/access_trace.py)
+    warm      a plan with weights in flash begins with what it had in memory at its last end: auto,
+              off, or a folder where that is kept in place of $XDG_CACHE_HOME/pocketcl/warm
     """
 
     name = "host"
@@ -63,6 +65,7 @@ class HostExecutor:
         memory: int | str | None = None,
         flash: str | None = None,
         trace: Path | None = None,
+        warm: Path | str = "off",
     ) -> None:
         started = time.perf_counter()
         self._same = SamePlan(path)
@@ -75,8 +78,11 @@ class HostExecutor:
         wanted = budget_of(self.plan, memory)
         self._choice = PhaseChoice(self.plan)
         loaded = names_of(self._choice.giving("ids"))  # those that score: when they are first used
-        self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile, wanted, trace)
-        self.device, self.target = self.phases.device, ThisComputer()
+        self.target = ThisComputer()
+        kept = self.target.warm(warm)
+        gathering = (wanted, trace, Path(kept) if kept else None)
+        self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile, *gathering)
+        self.device = self.phases.device
         self.dump, self.sink = frozenset(dump), sink
         self._halves = Halves()
         self.stop_reason: StopReason = "length"

@@ -59,6 +59,12 @@ class PhoneTarget(PhoneRunner):
         self._cache = str(cache or "cache")
         return ["--cache", UP + self._cache]
 
+    def warm(self, wish: Path | str) -> str:
+        """Beside compiled programs; another folder is one below HOME, too."""
+        if wish == "off":
+            return ""
+        return UP + ("cache/warm" if wish == "auto" else str(wish))
+
     def fetch(self, name: str) -> Path:
         """A copy of the file."""
         target = Path(self._folder.name, name)

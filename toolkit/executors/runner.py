@@ -53,6 +53,7 @@ class RunnerExecutor:
         memory: int | str | None = None,
         flash: str | None = None,
         trace: Path | None = None,
+        warm: Path | str = "off",
     ) -> None:
         """Load a plan.
 
@@ -70,6 +71,8 @@ class RunnerExecutor:
                   it was compiled for
         flash     a profile that its reads imitate; default: they are as fast as the storage is
         trace     a file that gets a line for each gather (toolkit/offload/access_trace.py)
+        warm      a plan with weights in flash begins with what it had in memory at its last end:
+                  auto, off, or a folder where that is kept in place of the machine's own
         """
         self._same = SamePlan(Path(plan_path))
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner notes it
@@ -86,7 +89,7 @@ class RunnerExecutor:
         self._arguments = [
             *command_of(self.target, Path(plan_path), self.plan, platform, cache, known, **wishes),
             *(["--profile"] if profile else []),
-            *_gathering({**wanted, "--trace-access": trace}),
+            *_gathering({**wanted, "--trace-access": trace, "--warm": self.target.warm(warm)}),
         ]
         self.history = History(self.plan)
         self._choice = PhaseChoice(self.plan)

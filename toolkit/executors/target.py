@@ -32,6 +32,9 @@ class Target(Machine, Protocol):
     def options(self, cache: Path | str | None) -> list[str]:
         """Options of the runner that depend on the machine; `cache` is a folder there."""
 
+    def warm(self, wish: Path | str) -> str:
+        """The folder there of what plans had in memory; auto: where it always is, off: nothing."""
+
     def start(self, arguments: Sequence[str]) -> "subprocess.Popen[str]":
         """Start the runner, its streams as pipes."""
 
@@ -71,6 +74,12 @@ class ThisComputer:
         except (OSError, subprocess.TimeoutExpired):
             return ""
         return done.stdout
+
+    def warm(self, wish: Path | str) -> str:
+        """In $XDG_CACHE_HOME."""
+        if wish == "off":
+            return ""
+        return str(cache_dir() / "warm" if wish == "auto" else Path(wish).absolute())
 
 
 class Local(ThisComputer):

@@ -181,6 +181,7 @@ def chat_with(
     text_length: int = 0,
     memory: int | str | None = None,
     flash: str | None = None,
+    warm: str = "auto",
     **given: Any,
 ) -> bool:
     """Run `pocketcl chat`; False if a line failed that came from a pipe."""
@@ -189,7 +190,7 @@ def chat_with(
     found = None if no_template else choose_template(plan, template_file)
     options: dict[str, Any] = {"text_length": text_length}
     options |= {"serial": serial} if on == "phone" else {}
-    options |= {"memory": memory, "flash": flash}
+    options |= {"memory": memory, "flash": flash, "warm": warm}
     with Session(plan, on, **options) as session:
         chat = Chat(session, plan, found, system or "", max_new_tokens, generation)
         repl = Repl(chat, write, as_json)

@@ -98,6 +98,7 @@ def run_plan(
     memory: int | str | None = None,
     flash: str | None = None,
     trace_access: Path | None = None,
+    warm: str = "auto",
     **given: Any,
 ) -> dict[str, Any]:
     """What `pocketcl run` does: open a session, generate, print as it goes.
@@ -116,7 +117,7 @@ def run_plan(
     progress("loading the plan")
     options: dict[str, Any] = {"text_length": text_length, **({"dump": dump} if dump else {})}
     options |= {"serial": serial} if on == "phone" else {}
-    options |= {"memory": memory, "flash": flash}
+    options |= {"memory": memory, "flash": flash, "warm": warm}
     options |= {} if trace_access is None else {"trace": traced_into(plan, trace_access, on)}
     with Session(plan, on, **options) as session:
         output = Output(session, plan, write)

@@ -1,4 +1,7 @@
-"""One JSON line a gather: what it selected, kept and read. Runner, twin and simulator agree."""
+"""One JSON line a gather: what it selected, kept and read. Runner, twin and simulator agree.
+
+Of a start with a warm set there is a line for each table in front.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import numpy as np
 from toolkit.errors import PocketError
 from toolkit.offload.machine import Change, Outcome
 from toolkit.offload.selection import Array
-from toolkit.plan.schema import Point
+from toolkit.plan.schema import Point, Table
 
 
 def line(step: int, gather: int, outcome: Outcome) -> str:
@@ -73,6 +76,23 @@ def changed(
     }
 
 
+def opening_line(number: int, table: Table, opening: Change) -> str:
+    """Of a table at the start, where that has a warm set: t is -1, and g the table's number."""
+    records, spans = opening.admitted[:, 0], opening.runs
+    values = {
+        "t": -1,
+        "g": number,
+        "sel": records.tolist(),
+        "hit": 0,
+        "admit": opening.admitted.tolist(),
+        "evict": [],
+        "runs": spans.tolist(),
+        "read": int(spans[:, 1].sum()),
+        "used": len(records) * table.bytes,
+    }
+    return json.dumps(values, separators=(",", ":"))
+
+
 class AccessTrace:
     """The lines in a file, and beside it, in `path`.scores, the f32 that each was chosen by."""
 
@@ -98,6 +118,11 @@ class AccessTrace:
         found = json.dumps(changed(step, budget, point, changes), separators=(",", ":"))
         with self._writing():
             self._lines.write(f"{found}\n")
+
+    def open(self, number: int, table: Table, opening: Change) -> None:
+        """One table, before any gather."""
+        with self._writing():
+            self._lines.write(f"{opening_line(number, table, opening)}\n")
 
     def close(self) -> None:
         """Write what has gathered."""

@@ -20,6 +20,7 @@ class Counts:
     reads, read_bytes       of flash; `used_bytes`: of the records among them that were wanted
     waited_s, stalled_s     that the host waited for reads, and of it, at most, what the device did
     imitated_s, late_s      that a flash would have read, and what the imitation was late by
+    ahead_reads, ahead_bytes  of flash, while the plan was loaded: they are in no other sum
     read_sizes              reads by their bytes
     """
 
@@ -32,6 +33,8 @@ class Counts:
     stalled_s: float = 0.0
     imitated_s: float = 0.0
     late_s: float = 0.0
+    ahead_reads: int = 0
+    ahead_bytes: int = 0
     read_sizes: Counter[int] = field(default_factory=Counter)
 
     @classmethod

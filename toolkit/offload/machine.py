@@ -17,7 +17,7 @@ from toolkit.offload.clusters import Cluster, at_once, clusters
 from toolkit.offload.coalesce import Runs, coalesce
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.policies import Floats32, Ints, policy
-from toolkit.offload.record_cache import FREE, RecordCache, Resize
+from toolkit.offload.record_cache import FREE, NONE, RecordCache, Resize
 from toolkit.offload.selection import Array, select
 from toolkit.plan.schema import Point, Select, Table
 
@@ -43,7 +43,8 @@ class Change:
     """What another point does to a table."""
 
     moves: Resize
-    runs: Ints  # [n, 2] (offset, bytes): records that are pinned now
+    admitted: Ints  # [n, 2] (record, slot), ascending: pinned now, and at the start of a warm set
+    runs: Ints  # [n, 2] (offset, bytes) of their reads
     seconds: float
 
 
@@ -56,6 +57,8 @@ class Machine:
         flash: Tells the seconds.
         orders: By table, the index of each record, a permutation; None where they are the same.
         importance: By table, f32 by record; see Uses.
+        warm: By table, records to fill free slots with at first, those to keep longest first, as
+            far as the policy keeps any; or no list at all.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Machine:
         flash: Flash,
         orders: Sequence[Ints | None] = (),
         importance: Sequence[Floats32 | None] = (),
+        warm: Sequence[Ints] = (),
     ) -> None:
         self.tables, self.flash = tables, flash
         self.caches = [
@@ -78,12 +82,16 @@ class Machine:
         self._record_of = [np.argsort(order) for order in self._orders]
         for cache, window in zip(self.caches, point.window, strict=False):
             cache.window = window
-        self.opening = self.change(point)
+        self.opening = self.change(point, warm)
 
-    def change(self, point: Point) -> tuple[Change, ...]:
-        """Another point from the next gather on; what was used how often is kept."""
+    def change(self, point: Point, warm: Sequence[Ints] = ()) -> tuple[Change, ...]:
+        """Another point from the next gather on; what was used how often is kept.
+
+        warm  of the first point, see above
+        """
         self.point = point
-        return tuple(self._resize(number) for number in range(len(self.tables)))
+        lists = warm or [NONE] * len(self.tables)
+        return tuple(self._resize(number, records) for number, records in enumerate(lists))
 
     def gather(
         self, number: int, rule: Select, scores: Array | None, step: int, tile: int = 0
@@ -127,12 +135,14 @@ class Machine:
         near = self.caches[number].slot_of[record_of] != FREE
         return np.sort(record_of[select(rule, scores, self.tables[number].count, near)])
 
-    def _resize(self, number: int) -> Change:
+    def _resize(self, number: int, warm: Ints) -> Change:
         cache, point = self.caches[number], self.point
         cache.policy = policy(point.policy)
         moves = cache.resize(point.slots[number], point.pinned[number])
-        spans = self._runs(number, moves.admitted[:, 0], self.tables[number].count).spans
-        return Change(moves, spans, self._seconds(spans))
+        admitted = np.concatenate([moves.admitted, cache.open(warm)])
+        admitted = admitted[np.argsort(admitted[:, 0])]
+        spans = self._runs(number, admitted[:, 0], self.tables[number].count).spans
+        return Change(moves, admitted, spans, self._seconds(spans))
 
     def _runs(self, number: int, records: Ints, most: int) -> Runs:
         table = self.tables[number]

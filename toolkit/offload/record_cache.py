@@ -86,6 +86,26 @@ class RecordCache:
         self.record_in = np.concatenate([kept, np.full(slots - len(kept), FREE)])
         return Resize(evicted, self._place(moving), self._place(missing))
 
+    def open(self, records: Ints) -> Ints:
+        """At the start: as many of these records as there are free slots for, the first ones.
+
+        They count as used once; a policy that keeps to what is pinned takes none. Returns [n, 2]
+        (record, slot), both ascending.
+        """
+        if not self.policy.admits:
+            return _pairs(NONE, NONE)
+        free = int((self.record_in == FREE).sum())
+        chosen = np.sort(records[self.slot_of[records] == FREE][:free])
+        self.uses.note(chosen, NEVER, whole=True)
+        return self._place(chosen)
+
+    def by_worth(self) -> Ints:
+        """What is resident: first what is pinned, last what would leave first."""
+        held = np.sort(self.record_in[self.record_in != FREE])
+        others = held[held >= self.pinned]
+        ranked = others[np.argsort(-self.policy.rank(self.uses, others), kind="stable")]
+        return np.concatenate([held[held < self.pinned], ranked])
+
     def lose(self, records: Ints) -> None:
         """These were to be read and never came: they are in no slot."""
         self._drop(records[self.slot_of[records] != FREE])

@@ -11,6 +11,7 @@
  *   FAKE_VERSION     of the driver, FAKE_OPENCL of OpenCL ("OpenCL 2.0 …")
  *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
  *   FAKE_LAUNCHES    and for each launch (offset and size), each marker and each wait for one
+ *   FAKE_WRITES      and for each write of a buffer (bytes)
  *   FAKE_DEATH       segv, abort, exit, hang, kill, kill-child or none: how
  *                    it ends in clBuildProgram of a source that says FATAL, or
  *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
@@ -230,6 +231,12 @@ int clEnqueueReadBuffer(P q, P buffer, unsigned blocking, size_t at, size_t size
   return code;
 }
 
+int clEnqueueWriteBuffer(P q, P buffer, unsigned blocking, size_t at, size_t size, C from,
+                         unsigned n, C waits, P event) {
+  if (*setting("FAKE_WRITES")) tell("write %zu\n", size);
+  return REAL(clEnqueueWriteBuffer)(q, buffer, blocking, at, size, from, n, waits, event);
+}
+
 /* Hints that the real driver does not know are told and left out. */
 P clCreateContext(const intptr_t *props, unsigned n, C devices, P call, P data, int *code) {
   for (const intptr_t *at = props + 2; *at; at += 2) tell("context %lx=%lx\n", at[0], at[1]);
@@ -328,6 +335,7 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clCreateCommandQueueWithProperties) OWN(clFlush) OWN(clFinish)
       OWN(clGetKernelWorkGroupInfo) OWN(clGetKernelSubGroupInfo) OWN(clCreateImage)
       OWN(clEnqueueMarkerWithWaitList) OWN(clWaitForEvents) OWN(clEnqueueReadBuffer)
+      OWN(clEnqueueWriteBuffer)
       OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];
   snprintf(between, sizeof between, ",%s,", name);

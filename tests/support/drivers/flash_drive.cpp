@@ -6,6 +6,8 @@
 // Lines on stdin, an answer for each:
 //   gather TABLE THRESHOLD SEED      the trace, where all records came, else the error
 //   memory BYTES                     another point; ok
+//   warm FOLDER                      of the warm set that lies there, the records of each table
+//   keep FOLDER                      what is in slots now is written there; ok
 #include <unistd.h>
 
 #include <cstdio>
@@ -16,6 +18,7 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "gather/warm_set.h"
 #include "offload/access_trace.h"
 #include "offload/cluster_reads.h"
 #include "offload/flash_tables.h"
@@ -56,6 +59,19 @@ class Flash {
       pool_.wait(pool_.submit(reads_of(table, changes[i], slots_[i].data())));
     }
   }
+
+  std::string warm(const std::string &folder) const {
+    std::string lists;
+    for (const std::vector<int32_t> &records : WarmSet(plan_, folder).read()) {
+      std::string list;
+      for (const int32_t record : records)
+        list += (list.empty() ? "" : ",") + std::to_string(record);
+      lists += (lists.empty() ? "[" : ",[") + list + "]";
+    }
+    return "[" + lists + "]";
+  }
+
+  void keep(const std::string &folder) const { WarmSet(plan_, folder).write(machine_); }
 
   std::string gather(size_t number, double threshold, uint32_t seed) {
     const Table &table = plan_.tables[number];
@@ -122,6 +138,13 @@ std::string answer(Flash &flash, const std::string &line) {
     int64_t bytes = 0;
     words >> bytes;
     flash.use(bytes);
+    return "ok";
+  }
+  if (verb == "warm" || verb == "keep") {
+    std::string folder;
+    words >> folder;
+    if (verb == "warm") return flash.warm(folder);
+    flash.keep(folder);
     return "ok";
   }
   size_t table = 0;

@@ -22,6 +22,7 @@ from toolkit.errors import PocketError
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.flash_files import FlashFiles
 from toolkit.executors.opencl.gather_memory import GatherMemory
+from toolkit.executors.opencl.warm_set import WarmSet
 from toolkit.offload.access_trace import AccessTrace
 from toolkit.offload.clusters import Launch
 from toolkit.offload.counts import Counts
@@ -39,6 +40,7 @@ from toolkit.offload.points import (
     speeds_of,
 )
 from toolkit.offload.selection import at_point
+from toolkit.plan.load import plan_digest
 from toolkit.plan.schema import Gather, Plan, Ref, Select, Table
 from toolkit.rss import available
 
@@ -69,6 +71,7 @@ class Gatherer:
     path    the plan's folder
     memory  bytes that the point takes at most, or AUTO; None: the point that takes most
     trace   a file for a line on each gather, and one of scores beside it
+    warm    a folder with what was in memory when plans' runs ended; None: every start is cold
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Gatherer:
         queue: cl.CommandQueue,
         memory: int | str | None = None,
         trace: Path | None = None,
+        warm: Path | None = None,
     ) -> None:
         self._automatic, self._plan = memory == AUTO, plan
         budget = self._room(0) if isinstance(memory, str) else memory
@@ -86,10 +90,13 @@ class Gatherer:
         orders = [order_of(path, plan, table) for table in plan.tables]
         self._queue = queue
         sizes = [importance_of(path, plan, table) for table in plan.tables]
-        self._machine = Machine(plan.tables, self.point, REAL, orders, sizes)
+        self._warm = WarmSet(warm, plan_digest(path) if warm else "", plan.tables)
+        kept = self._warm.read()
+        self._machine = Machine(plan.tables, self.point, REAL, orders, sizes, kept)
         gathers = [gather for phase in plan.phases for gather in phase.gathers()]
         self._numbers = {id(gather): number for number, gather in enumerate(gathers)}
         self._counts = Counts()
+        self._warm_records = 0
         self._step = -1  # of the run
         with ExitStack() as self._closing:
             self._files = FlashFiles(path, plan)
@@ -99,7 +106,11 @@ class Gatherer:
                 self._closing.callback(self._trace.close)
             self._memory = GatherMemory(plan, self.point, queue)
             self._closing.callback(self._memory.release)
-            self._pin(self._machine.opening)
+            for number, opened in enumerate(self._machine.opening):
+                self._warm_records += len(opened.admitted) - len(opened.moves.admitted)
+                if self._trace and kept:
+                    self._trace.open(number, plan.tables[number], opened)
+            self._pin(self._machine.opening, ahead=True)
             self._closing = self._closing.pop_all()  # all of it is there: `close` has the rest
 
     def memory(self, table: int) -> Mapping[Ref, cl.Buffer]:
@@ -159,11 +170,13 @@ class Gatherer:
         """What it runs with, and what it has done so far: the same keys as the runner's."""
         held = slot_bytes(self._plan, self.point.slots)
         facts = {"memory": self.point.memory, "record_bytes": held, "direct": False}
-        used = {"points_used": self._usage.list()}
+        used = {"points_used": self._usage.list(), "warm_records": self._warm_records}
         return {**facts, **vars(self._counts), "late_share": 0.0, **used}
 
     def close(self) -> None:
-        """Close the files, and give the memory back; all of it, whatever fails."""
+        """Keep what is in memory for the next start, if anything ran; then give all of it back."""
+        if self._step >= 0 and self.point.policy != "static":
+            self._warm.write([cache.by_worth() for cache in self._machine.caches])
         self._closing.close()
 
     def _room(self, own: int) -> int:
@@ -191,24 +204,29 @@ class Gatherer:
             self._trace.change(self._step, memory, point, changes)
         self._pin(changes)
 
-    def _pin(self, changes: Sequence[Change]) -> None:
-        """Read what never leaves; where that fails, what has not come is in no slot."""
+    def _pin(self, changes: Sequence[Change], ahead: bool = False) -> None:
+        """Read what never leaves; where that fails, what has not come is in no slot.
+
+        ahead  at the start, a warm set too: counted apart
+        """
         left = dict(enumerate(changes))
         try:
             for table, change in enumerate(changes):
-                self._pin_table(table, change)
+                self._pin_table(table, change, ahead)
                 del left[table]
         finally:
             for table, change in left.items():
-                self._machine.caches[table].lose(change.moves.admitted[:, 0])
+                self._machine.caches[table].lose(change.admitted[:, 0])
 
-    def _pin_table(self, table: int, opened: Change) -> None:
+    def _pin_table(self, table: int, opened: Change, ahead: bool) -> None:
         """A read at a time: memory has no room for all of them twice."""
-        admitted, its = opened.moves.admitted, self._plan.tables[table]
+        admitted, its = opened.admitted, self._plan.tables[table]
         starts = its.offset + admitted[:, 0] * its.stride
         places = np.searchsorted(opened.runs[:, 0], starts, side="right") - 1
         for number in range(len(opened.runs)):
-            content = self._read(table, opened.runs[number : number + 1])
+            content = self._read(table, opened.runs[number : number + 1], ahead)
+            used = int((places == number).sum()) * its.bytes
+            self._counts += Counts(used_bytes=0 if ahead else used)
             self._place(self._memory.slots[table], table, content, *admitted[places == number].T)
 
     def _launches(self, table: int, done: Outcome) -> Iterator[Launched]:
@@ -219,6 +237,8 @@ class Gatherer:
                 memory = self._memory
                 slots = memory.staging if launch.staged else memory.slots[table]
                 if not launch.resident:
+                    used = len(launch.records) * self._plan.tables[table].bytes
+                    self._counts += Counts(used_bytes=used)
                     self._place(slots, table, content, launch.records, launch.slots)
                 self._write_ticket(table, launch, begins)
                 begins = False
@@ -227,18 +247,21 @@ class Gatherer:
     def _rule(self, gather: Gather) -> Select:
         return at_point(gather.select, self.point.select[self._numbers[id(gather)]])
 
-    def _read(self, table: int, runs: Ints) -> list[Piece]:
+    def _read(self, table: int, runs: Ints, ahead: bool = False) -> list[Piece]:
         file, started = self._plan.tables[table].file, time.perf_counter()
         found = [Piece(at, self._files.read(file, at, nbytes)) for at, nbytes in runs.tolist()]
         sizes = Counter(len(piece.content) for piece in found)
-        waited_s = time.perf_counter() - started
-        self._counts += Counts(
-            reads=len(found),
-            read_bytes=sum(len(piece.content) for piece in found),
-            waited_s=waited_s,
-            stalled_s=waited_s,
-            read_sizes=sizes,
-        )
+        nbytes, waited_s = sum(size * n for size, n in sizes.items()), time.perf_counter() - started
+        if ahead:
+            self._counts += Counts(ahead_reads=len(found), ahead_bytes=nbytes)
+        else:
+            self._counts += Counts(
+                reads=len(found),
+                read_bytes=nbytes,
+                waited_s=waited_s,
+                stalled_s=waited_s,
+                read_sizes=sizes,
+            )
         return found
 
     def _place(
@@ -247,7 +270,6 @@ class Gatherer:
         """Records into their slots; those that follow each other there in one copy."""
         its, order = self._plan.tables[table], np.argsort(slots)
         found, slots = _records_in(content, its, records[order]), slots[order]
-        self._counts += Counts(used_bytes=found.nbytes)
         ends = np.flatnonzero(np.diff(slots) != 1) + 1
         with opencl_errors("cannot write records to the device"):
             for first, rows in zip([0, *ends], np.split(found, ends), strict=True):

@@ -61,7 +61,7 @@ class PhaseExecutor:
     platform  part of the name of an OpenCL platform or device, else $POCKETCL_PLATFORM
     phases    those that will run for sure: the device must have what one of their variants requires
     profile   take kernel times between start_profile and take_profile
-    memory    bytes or "auto", trace: of plans with tables, see Gatherer
+    memory    bytes or "auto", trace, warm: of plans with tables, see Gatherer
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class PhaseExecutor:
         profile: bool = False,
         memory: int | str | None = None,
         trace: Path | None = None,
+        warm: Path | None = None,
     ) -> None:
         device = choose_device(platform, is_cpu_class(plan.profile.get("class")))
         check_linker(device.platform.name)
@@ -85,7 +86,8 @@ class PhaseExecutor:
             self._queue = cl.CommandQueue(context, properties=properties)
         self._memory = PlanMemory(path, plan, context, self._queue)
         self._variants = VariantChoice(path, plan, self._queue, self._limits)
-        self._gatherer = Gatherer(path, plan, self._queue, memory, trace) if plan.tables else None
+        gathering = (path, plan, self._queue, memory, trace, warm)
+        self._gatherer = Gatherer(*gathering) if plan.tables else None
         self._indices = {buffer.name: index for index, buffer in enumerate(plan.buffers)}
         self._bound: dict[str, BoundPhase] = {}
         self._values: dict[str, int] = {}
