@@ -95,9 +95,9 @@ class Text:
             yield tabled.table, self._of(tabled, _scores(tabled, neurons, predicted, x), active)
             walk.leave(level, neurons, predicted)
         for table in sorted(by_ids(self._plan)):  # an embedding's, behind those of networks
-            number, place, gather = _gather_of(self._plan, table)
+            number, gather = _gather_of(self._plan, table)
             ids = np.asarray(self._ids, np.int32).reshape(-1, 1)
-            yield table, [Access(i, number, place, gather, id_) for i, id_ in enumerate(ids)]
+            yield table, [Access(i, number, gather, id_) for i, id_ in enumerate(ids)]
 
     def _networks(self, model: ir.Model) -> list[Tabled]:
         """Those whose weights lie in tables, in the order of these."""
