@@ -81,3 +81,21 @@ def test_what_makes_no_sense_is_refused(plan: Path, tmp_path: Path) -> None:
     assert host.exit_code == 1 and "--on runner" in host.stderr
     for words in (("--flash", "floppy"), ("--memory", "much"), ("--memory", "90%,100%", "--ui")):
         assert call("bench", plan, *words).exit_code == 2
+
+
+def test_what_a_run_wrote_down_is_replayed(plan: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    words = ("run", plan, "--ids", "3,1,4", "-n", 5, "--memory", "98000", "--trace-access", trace)
+    told = json.loads(call(*words, "--json").stdout)
+    assert told["ids"] and len(trace.read_text().splitlines()) == 2 * 5
+    done = call("simulate", plan, "--trace", trace, "--memory", "98000,100%", "--json")
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["memory"] <= 98_000 for row in rows[:5]} == {True}
+    assert all(row["hit_rate"] == 1 for row in rows[5:]) and rows[0]["hit_rate"] < 1
+    lines = call("simulate", plan, "--trace", trace, "--policy", "lru,belady").stdout
+    assert "simulated: 4 tokens" in lines and "belady" in lines
+    phone = call(*words, "--on", "phone")
+    assert phone.exit_code == 1 and "does not go with --on phone" in phone.stderr
+    dense = Toy(tmp_path / "dense").folder
+    done = call("run", dense, "--ids", "3", "--trace-access", trace)
+    assert done.exit_code == 1 and "--trace-access has no effect" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.access_trace import line
 from toolkit.offload.counts import Counts
 from toolkit.offload.machine import Outcome
+from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import POLICIES
 from toolkit.simulation.accesses import Access
 from toolkit.simulation.known import Known
-from toolkit.simulation.replay import Sums, replay
+from toolkit.simulation.replay import Replayed, Sums, replay
+from toolkit.simulation.rows import row
 from toolkit.simulation.simulate import by_policy, simulate
 from toolkit.simulation.traced import Traced
 
@@ -42,6 +45,8 @@ def ready(toy: FlashToy, by: str, policy: str) -> None:
     decode = [phase["name"] for phase in toy.plan["phases"]].index("decode")
     gathers = [s for s in toy.plan["phases"][decode]["steps"] if s["kind"] == "gather"]
     gathers[0]["select"] = select
+    if select["by"] not in ("all", "above", "nonzero"):
+        gathers[0].pop("choose", None)  # a device chooses by no other rule
     before = sum(s["kind"] == "gather" for p in toy.plan["phases"][:decode] for s in p["steps"])
     toy.plan["tables"][0]["importance"] = toy.plan["tables"][1]["importance"] = SIZES
     for point in toy.plan["points"]:
@@ -84,10 +89,10 @@ def check(toy: FlashToy, trace: Path, memory: int, counts: Counts, policy: str) 
         opening += done.opening.read_bytes
     assert [lines[key] for key in sorted(lines)] == trace.read_text().splitlines()
     figures = simulate(toy.folder, trace=trace, memory=[str(memory)])
-    row = by_policy(figures)[policy]
-    assert (row["selected"], row["hits"]) == (counts.selected, counts.hits)
-    assert row["read_bytes"] + row["opening_bytes"] == counts.read_bytes
-    assert row["opening_bytes"] == opening
+    told = by_policy(figures)[policy]
+    assert (told["selected"], told["hits"]) == (counts.selected, counts.hits)
+    assert told["read_bytes"] + told["opening_bytes"] == counts.read_bytes
+    assert told["opening_bytes"] == opening
     aware = any(g.select.gamma < 1 for phase in plan.phases for g in phase.gathers())
     assert len(figures["rows"]) == len(POLICIES) + (not aware)
     assert all(aware or each["misses_over_belady"] >= 1 for each in figures["rows"])
@@ -178,6 +183,24 @@ def test_what_makes_no_sense_is_refused(traced: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(PocketError, match=says):
             simulate(plan, **options)
+
+
+def test_a_rate_is_predicted_where_the_device_is_known(traced: Path) -> None:
+    """By the planner's time model: what is read, computed and waited for, and the rest."""
+    plan = load_plan(traced / "toy")
+    known = Known.of(traced / "toy", plan, "ufs21")
+    known = replace(known, costs=Costs(rest=0.01, byte=1e-9, launch=5e-6, wait=35e-6), unknown=None)
+    accesses = Traced(traced / "trace", plan, [held.order for held in known.tables])
+    case, sums = known.case("120000", "lfu", "plan"), Replayed()
+    for number, of_table in accesses.by_table():
+        held = known.tables[number]
+        sums += replay(held, of_table, case.point, "lfu", known.flash, known.costs)
+    found = row(known, case, sums, accesses.tokens, None)
+    assert found["misses_over_belady"] is None and sums.tokens.read_s > 0
+    seconds = 1 / found["tokens_per_s"] - 0.01
+    waits = 2 * 35e-6  # of two gathers
+    assert sums.tokens.read_s / accesses.tokens + waits < seconds
+    assert seconds < sums.tokens.read_s / accesses.tokens + waits + 2 * 20 * 5e-6 + 1e-3
 
 
 def test_an_unknown_order_is_a_damaged_plan(tmp_path: Path) -> None:

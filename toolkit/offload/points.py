@@ -114,7 +114,8 @@ def by_ids(plan: Plan) -> set[int]:
 def under_policy(
     plan: Plan, point: Point, policy: str, often: Sequence[NDArray[Any]] = ()
 ) -> Point:
-    """The point with another policy: as many slots, and what is pinned as the policy has it.
+    """The point with another policy: as many slots, and what is pinned as the policy has it; all,
+    where there is room for all.
 
     often  of each table the frequencies of its records, descending; none: they are not known
     """
@@ -124,6 +125,7 @@ def under_policy(
     pinned = list(point.slots)
     for i in chosen if policy != "static" else ():
         most = int((often[i] > PINNED).sum()) if often else 0
+        most = most if point.slots[i] < plan.tables[i].count else point.slots[i]
         pinned[i] = min(point.slots[i], most)
     window = point.window
     if policy == "window" and often:
