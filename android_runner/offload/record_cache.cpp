@@ -5,6 +5,12 @@
 
 namespace pocket {
 
+std::vector<int32_t> records_of(const std::vector<Placed> &placed) {
+  std::vector<int32_t> records;
+  for (const Placed &each : placed) records.push_back(each.record);
+  return records;
+}
+
 RecordCache::RecordCache(int32_t count, std::vector<float> importance)
     : ranks_(static_cast<size_t>(count), std::move(importance)),
       slot_of_(static_cast<size_t>(count), -1) {}
