@@ -76,6 +76,10 @@ def test_of_predicted_neurons_a_run_finds_the_same(tmp_path: Path, cache: Path) 
         model, tmp_path / "m.plan", **sizes, calibration=tmp_path / "c", max_loss="90%"
     )
     assert done.figures["selector"] == "lowrank"
+    file = done.path / "plan.json"
+    written = json.loads(file.read_text())
+    full = [point for point in written["points"] if point.get("flash", 1) == 1]
+    file.write_text(json.dumps({**written, "points": full}))  # else a slow disk changes the point
     ids = load_tokenizer(done.path).encode(text.read_text(), True)[:100]
     lines = fed(done.path, ids, tmp_path / "trace")
     assert lines == simulated(done.path, model, ids)
@@ -88,7 +92,8 @@ def test_of_predicted_neurons_a_run_finds_the_same(tmp_path: Path, cache: Path) 
     row = by_policy({"rows": plan})[load_plan(done.path).points[-1].policy]
     assert row["hits"] == sum(each["hit"] for each in of)
     assert row["read_bytes"] == sum(each["read"] for each in of)
-    assert all(o["selected"] < p["selected"] for p, o in zip(plan, oracle, strict=True))
+    (needed,) = {each["selected"] for each in oracle}  # whatever is predicted, and kept
+    assert 0 < needed != row["selected"]
 
 
 def test_the_command_prints_a_table(tmp_path: Path) -> None:
