@@ -75,8 +75,11 @@ std::vector<int32_t> Machine::select_records(size_t table, const Select &rule,
     resident.push_back(caches_[table].slot(record(table, i)) >= 0);
   std::vector<int32_t> chosen = select(rule, scores, count, resident);
   if (record_of_[table].empty()) return chosen;
-  for (int32_t &each : chosen) each = record_of_[table][each];
-  std::sort(chosen.begin(), chosen.end());
+  std::vector<uint8_t> wanted(static_cast<size_t>(count));  // sooner done than sorting
+  for (const int32_t each : chosen) wanted[record_of_[table][each]] = 1;
+  chosen.clear();
+  for (int32_t record = 0; record < count; ++record)
+    if (wanted[record]) chosen.push_back(record);
   return chosen;
 }
 

@@ -38,10 +38,14 @@ std::vector<Placed> RecordCache::place(const std::vector<int32_t> &records) {
 // The first `count` by (rank, record).
 std::vector<int32_t> RecordCache::lowest(const std::vector<int32_t> &candidates,
                                          size_t count) const {
+  if (count == 0) return {};
   std::vector<std::pair<int64_t, int32_t>> ranked;
+  ranked.reserve(candidates.size());
   for (const int32_t record : candidates) ranked.emplace_back(ranks_.of(record), record);
   count = std::min(count, ranked.size());
-  std::partial_sort(ranked.begin(), ranked.begin() + static_cast<long>(count), ranked.end());
+  const auto end = ranked.begin() + static_cast<long>(count);
+  if (end != ranked.end()) std::nth_element(ranked.begin(), end, ranked.end());
+  std::sort(ranked.begin(), end);
   std::vector<int32_t> found;
   for (size_t i = 0; i < count; ++i) found.push_back(ranked[i].second);
   return found;

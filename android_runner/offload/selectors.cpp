@@ -41,9 +41,13 @@ std::vector<int32_t> top(const Select &rule, const std::vector<uint32_t> &sizes)
 
 template <class Chosen>
 std::vector<int32_t> where(int32_t count, const Chosen &chosen) {
-  std::vector<int32_t> indices;
-  for (int32_t i = 0; i < count; ++i)
-    if (chosen(i)) indices.push_back(i);
+  std::vector<int32_t> indices(static_cast<size_t>(count));
+  size_t found = 0;
+  for (int32_t i = 0; i < count; ++i) {  // no branch: which are chosen can't be foreseen
+    indices[found] = i;
+    found += chosen(i) ? 1 : 0;
+  }
+  indices.resize(found);
   return indices;
 }
 

@@ -106,7 +106,8 @@ class Planner:
         reads, whole = demand.reads(slots, point), slots == demand.table.count
         read_s = reads.seconds(self.flash.with_threads(point.threads))
         sizes = demand.needed, demand.table.bytes, point.cluster, point.threads
-        return gathering(self.costs, read_s, reads.misses, *sizes, whole=whole)
+        whole_of = whole, demand.table.count
+        return gathering(self.costs, read_s, reads.misses, *sizes, 1, *whole_of)
 
     @cached_property
     def _tries(self) -> tuple[_Try, ...]:

@@ -72,6 +72,7 @@ def of_gathers(rates: Rates, phase: Phase, gather: Gather) -> Costs:
         whole=whole,
         launch=run,
         wait=rates.wait.value,
+        select=rates.select.value,
         handoff=rates.handoff.value,
         copy=COPIED / rates.read.value,
     )

@@ -53,6 +53,7 @@ class GatherTime:
             point.threads,
             launches,
             slots == demand.table.count,
+            demand.table.count,
         )
 
     def _demand(self, gather: Gather) -> Demand:
@@ -61,9 +62,10 @@ class GatherTime:
     def _costs(self, phase: Phase, gather: Gather, symbols: Symbols) -> Costs:
         usual = of_gathers(self.cost.rates, phase, gather)
         count = len(gather.dispatches)
-        waits = 0.0 if gather.select.source is None else usual.wait
+        if gather.select.source is None:  # what all of a table needs is known before
+            usual = replace(usual, wait=0.0, select=0.0)
         byte = self._byte(gather, symbols)
-        return replace(usual, byte=byte, launch=count * usual.launch, wait=waits)
+        return replace(usual, byte=byte, launch=count * usual.launch)
 
     def _byte(self, gather: Gather, symbols: Symbols) -> float:
         """Layers have the same kernels: each is looked at once."""

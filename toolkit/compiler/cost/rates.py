@@ -54,6 +54,7 @@ class Rates:
     wake: Figure = NONE  # seconds of a launch that all cores compute, besides
     wait: Figure = NONE  # until the host has what a launch left, and the device the next one
     handoff: Figure = NONE  # seconds from one thread of the host to another
+    select: Figure = NONE  # seconds of the host for each record that it chooses among
     cached: Figure | None = None  # bytes a second of what a cache holds
     cache_bytes: float = 0
 
@@ -80,6 +81,7 @@ def rates_of(name: str, facts: Profile, known: Mapping[str, Profile]) -> Rates:
         wake=_price(name, facts, "wake_us"),
         wait=_price(name, facts, "wait_us"),
         handoff=_price(name, facts, "handoff_us"),
+        select=_price(name, facts, "select_ns", 1e-9),
         cached=_cached(name, facts),
         cache_bytes=number(name, facts, "cache_bytes") or 0,
     )
@@ -128,14 +130,14 @@ def _peaks(name: str, facts: Profile, alike: list[Profile]) -> Iterator[Figure]:
         yield Figure(1e12 * statistics.median(others), f"the median of {_count(others, facts)}")
 
 
-def _price(name: str, facts: Profile, key: str) -> Figure:
-    """Of a dispatch besides its work; most profiles leave it to their class."""
+def _price(name: str, facts: Profile, key: str, unit: float = 1e-6) -> Figure:
+    """Of what is done besides work; most profiles leave it to their class."""
     usual = class_facts(facts["class"])
     of_class = facts.get(key) == usual.get(key)
     source = (
         f"class {facts['class']}: {source_of(usual, key)}" if of_class else source_of(facts, key)
     )
-    return Figure(1e-6 * (number(name, facts, key) or 0), source)
+    return Figure(unit * (number(name, facts, key) or 0), source)
 
 
 def _first(name: str, what: str, found: Iterator[Figure]) -> Figure:
