@@ -19,7 +19,7 @@ from toolkit.offload.prediction.replayed import Replayed
 from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.schema import POLICIES, Point, Select, Table
 
-COSTS = Costs(0.01, 1e-9, 5e-6, 35e-6, 8e-6, 5e-11)
+COSTS = Costs(0.01, 1e-9, launch=5e-6, wait=35e-6, handoff=8e-6, copy=5e-11)
 
 
 def a_table(count: int, nbytes: int = 1280, stride: int = 2048) -> Table:

@@ -66,7 +66,7 @@ class Clock:
             return self._cost.step(phase, symbols)
         computed = round(self.gathers.computed(phase))
         beside = self._cost.step(phase, symbols, computed)
-        taken = self.gathers.seconds(phase, symbols, self.point)
+        taken = self.gathers.seconds(phase, symbols, self.point, beside.whole)
         return _with(beside, {GATHERS: taken}, computed)
 
 

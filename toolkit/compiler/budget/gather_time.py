@@ -28,21 +28,35 @@ class GatherTime:
     every: Sequence[Demand]
     _bytes: dict[tuple[object, ...], float] = field(default_factory=dict)
 
-    def seconds(self, phase: Phase, symbols: Symbols, point: Point) -> float:
-        """Of all gathers of a phase."""
-        return sum(self._one(phase, each, symbols, point) for each in phase.gathers())
+    def seconds(self, phase: Phase, symbols: Symbols, point: Point, beside: float = 0.0) -> float:
+        """Of all gathers of a phase; `beside`: of its other dispatches, while reads go on ahead."""
+        gathers = phase.gathers()
+        if any(each.select.source is not None for each in gathers):
+            return sum(self._one(phase, each, symbols, point) for each in gathers)
+        parts = [self._ahead(phase, each, symbols, point) for each in gathers]
+        return max(sum(c for c, _ in parts), sum(r for _, r in parts) - beside)
 
     def computed(self, phase: Phase) -> float:
         """Bytes of records that a phase's gathers need."""
         needs = ((self._demand(each), each.table) for each in phase.gathers())
         return sum(d.needed * self.cost.plan.tables[table].bytes for d, table in needs)
 
+    def _ahead(
+        self, phase: Phase, gather: Gather, symbols: Symbols, point: Point
+    ) -> tuple[float, float]:
+        """Of a gather that needs all: to compute it, and to read what is missing of it."""
+        demand, tile = self._demand(gather), gather.tile or point.cluster
+        reads = demand.reads(point.slots[gather.table], replace(point, cluster=tile))
+        costs, table = self._costs(phase, gather, symbols), demand.table
+        computing = -(-table.count // tile) * costs.launch + costs.byte * table.count * table.bytes
+        read_s = reads.seconds(self.flash.with_threads(point.threads))
+        copied = costs.copy * reads.misses * table.bytes
+        return computing, max(read_s, (read_s + copied) / point.threads)
+
     def _one(self, phase: Phase, gather: Gather, symbols: Symbols, point: Point) -> float:
         demand, slots = self._demand(gather), point.slots[gather.table]
         cluster = gather.tile or point.cluster
         reads = demand.reads(slots, replace(point, cluster=cluster))
-        held = demand.needed - reads.misses
-        launches = -(-held // gather.tile) if gather.tile else 1.0
         return gathering(
             self._costs(phase, gather, symbols),
             reads.seconds(self.flash.with_threads(point.threads)),
@@ -51,7 +65,7 @@ class GatherTime:
             demand.table.bytes,
             cluster,
             point.threads,
-            launches,
+            1,
             slots == demand.table.count,
             demand.table.count,
         )
