@@ -131,7 +131,7 @@ def test_it_is_the_best_of_all_choices(name: str, recurring: list[list[float]] |
         Demand(t, f, again, Replayed(t, independent(rng, f)) if t.count > 4 else None)
         for t, f in zip(tables, often, strict=True)
     ]
-    costs = replace(COSTS, copy=1e-8, whole=2e-6)
+    costs = replace(COSTS, copy=1e-8, whole=2e-6, select=1e-8)
     planner = Planner(demands, ways(4), flash(name), costs)
     policies = ("static", "lfu", "window")[: len(recurring[0]) if recurring else 1]
 
@@ -155,7 +155,8 @@ def test_it_is_the_best_of_all_choices(name: str, recurring: list[list[float]] |
         flashed = reads.seconds(planner.flash)
         copied = costs.copy * reads.misses * demand.table.bytes
         shown = max(flashed, (flashed + copied) / threads, computed)
-        return float(costs.wait + shown + any_late * (costs.launch + costs.handoff) + last * size)
+        waits = costs.wait + costs.select * demand.table.count
+        return float(waits + shown + any_late * (costs.launch + costs.handoff) + last * size)
 
     choices = list(product(planner.ways, policies))
     times = {
