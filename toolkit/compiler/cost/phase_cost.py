@@ -82,7 +82,9 @@ class PhaseCost:
     def _launches(self, phase: Phase, count: int) -> float:
         if phase.cooperative is None:
             return count * self.rates.launch.value
-        run = self.rates.launch.value + self.rates.wake.value
+        # after a gather's wait cores sleep; steps without one are sent ahead
+        wake = self.rates.wake.value if phase.gathers() else 0.0
+        run = self.rates.launch.value + wake
         return runs_of(phase) * run + count * self.rates.step.value
 
     def _work(self, made: KernelCase, symbols: Symbols) -> Work:
