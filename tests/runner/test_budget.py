@@ -74,6 +74,7 @@ def test_no_right_is_needed(start: Start, program: Path) -> None:
         talk = start(toy.folder, *words, program=folder / "as nobody", **env)
         assert Path(f"/proc/{talk.child.pid}").stat().st_uid == 65534, talk.first
         limits = Path(f"/proc/{talk.child.pid}/limits").read_text()
+        assert talk.ready, talk.first
         assert re.search(r"Max locked memory +65536 +65536", limits)
         for budget in (300_000, 98_000):
             assert talk.ask(f"budget {budget}").startswith("ok")

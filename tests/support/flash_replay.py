@@ -20,21 +20,20 @@ def replayed(
 ) -> Iterator[dict[str, Any]]:
     """Of each line of its trace: of a change by its budget, of a gather by its scores.
 
-    memory  that the run began with; its first two runs were a prefill's
+    memory  that the run began with
     """
     plan = load_plan(toy.folder)
     point = choose_point(plan, memory)
     machine = Machine(plan.tables, point, Flash("none"), [toy.layers[0].order, None])
-    gathers = {phase.name: phase.gathers() for phase in plan.phases}
-    firsts = {"prefill": 0, "decode": len(gathers["prefill"])}  # in a point's numbers
+    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
     for line in lines:
         if "budget" in line:
             point = choose_point(plan, line["budget"], line["flash"])
             yield changed(line["t"], line["budget"], point, machine.change(point))
             continue
-        phase, number = "prefill" if line["t"] < 2 else "decode", line["g"]
-        gather = gathers[phase][number]
-        rule = at_point(gather.select, point.select[firsts[phase] + number])
+        number = line["g"]
+        gather = gathers[number]
+        rule = at_point(gather.select, point.select[number])
         given = None if rule.by == "all" else next(scores)
         outcome = machine.gather(gather.table, rule, given, line["t"], gather.tile)
         yield entry(line["t"], number, outcome)
