@@ -157,12 +157,6 @@ std::vector<Placed> RecordCache::resident() const {
   return found;
 }
 
-std::vector<int32_t> records_of(const std::vector<Placed> &placed) {
-  std::vector<int32_t> records;
-  for (const Placed &each : placed) records.push_back(each.record);
-  return records;
-}
-
 // What is pinned never leaves.
 std::vector<int32_t> RecordCache::by_worth() const {
   std::vector<int32_t> records = records_of(resident());
