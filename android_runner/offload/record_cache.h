@@ -13,7 +13,6 @@ struct Placed {
 };
 std::vector<int32_t> records_of(const std::vector<Placed> &placed);
 
-
 // What a step does to a cache. Records ascend where nothing else is said.
 struct Admission {
   std::vector<Placed> hits;       // needed and resident before
