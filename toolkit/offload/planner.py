@@ -106,7 +106,7 @@ class Planner:
         reads, whole = demand.reads(slots, point), slots == demand.table.count
         read_s = reads.seconds(self.flash.with_threads(point.threads))
         sizes = demand.needed, demand.table.bytes, point.cluster, point.threads
-        whole_of = whole, demand.table.count
+        whole_of = whole, demand.looked_at
         return gathering(self.costs, read_s, reads.misses, *sizes, 1, *whole_of)
 
     @cached_property

@@ -31,10 +31,11 @@ class GatherTime:
     def seconds(self, phase: Phase, symbols: Symbols, point: Point, beside: float = 0.0) -> float:
         """Of all gathers of a phase; `beside`: of its other dispatches, while reads go on ahead."""
         gathers = phase.gathers()
-        if any(each.select.source is not None for each in gathers):
-            return sum(self._one(phase, each, symbols, point) for each in gathers)
-        parts = [self._ahead(phase, each, symbols, point) for each in gathers]
-        return max(sum(c for c, _ in parts), sum(r for _, r in parts) - beside)
+        chosen = [each for each in gathers if each.select.by != "all"]
+        waiting = sum(self._one(phase, each, symbols, point) for each in chosen)
+        whole = [each for each in gathers if each.select.by == "all"]
+        parts = [self._ahead(phase, each, symbols, point) for each in whole]
+        return waiting + max(sum(c for c, _ in parts), sum(r for _, r in parts) - beside)
 
     def computed(self, phase: Phase) -> float:
         """Bytes of records that a phase's gathers need."""
@@ -67,7 +68,7 @@ class GatherTime:
             point.threads,
             1,
             slots == demand.table.count,
-            demand.table.count,
+            demand.looked_at,
         )
 
     def _demand(self, gather: Gather) -> Demand:

@@ -155,8 +155,11 @@ class Planning:
 def demands_of(plan: Plan, uses: Sequence[Use]) -> list[Demand]:
     """By table; of what is not chosen every token needs all."""
     chosen = {g.table for p in plan.phases for g in p.gathers() if g.select.by != "all"}
-    pairs = zip(plan.tables, uses, strict=True)
-    return [_demand(t, use) if i in chosen else all_of(t) for i, (t, use) in enumerate(pairs)]
+    pairs, rows = zip(plan.tables, uses, strict=True), by_ids(plan)
+    return [
+        _demand(t, use, i not in rows) if i in chosen else all_of(t)
+        for i, (t, use) in enumerate(pairs)
+    ]
 
 
 def all_of(table: Table) -> Demand:
@@ -169,14 +172,14 @@ def unchosen(plan: Plan) -> list[Demand]:
     """By table, where nothing is known of neurons: all are needed; of rows one a token."""
     rows = by_ids(plan)
     return [
-        Demand(table, zipf(table.count)) if i in rows else all_of(table)
+        Demand(table, zipf(table.count), scored=False) if i in rows else all_of(table)
         for i, table in enumerate(plan.tables)
     ]
 
 
-def _demand(table: Table, use: Use) -> Demand:
+def _demand(table: Table, use: Use, scored: bool) -> Demand:
     replayed = None if use.replayed is None else Replayed(table, _thinned(use.replayed))
-    return Demand(table, use.frequency, use.recurring, replayed)
+    return Demand(table, use.frequency, use.recurring, replayed, scored)
 
 
 def _thinned(selected_TF: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from toolkit.compiler.budget.costs import flash_for
 from toolkit.compiler.budget.gather_time import GatherTime
-from toolkit.compiler.budget.planned import BUDGETS, demands_of, unchosen
+from toolkit.compiler.budget.planned import BUDGETS, demands_of, unchosen, zipf
 from toolkit.compiler.calibrated import uses_of
 from toolkit.compiler.cost.phase_cost import PhaseCost
 from toolkit.compiler.cost.rates import Rates
@@ -20,10 +20,10 @@ from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.orders import order_of
-from toolkit.offload.points import choose_point, memory_of, whole_bytes
+from toolkit.offload.points import by_ids, choose_point, memory_of, whole_bytes
 from toolkit.offload.prediction.demand import Demand
 from toolkit.plan.amount import bytes_of
-from toolkit.plan.schema import Plan, Point
+from toolkit.plan.schema import Plan, Point, Table
 from toolkit.predictors.folder import Folder
 from toolkit.predictors.layer import Use
 
@@ -113,11 +113,21 @@ def _uses_of_plan(path: Path, plan: Plan, calibration: str | Path | None) -> lis
         because = f"SHA-256 of its model: {found[:12]}…, of the plan's: {str(own)[:12]}…"
         hint = "name the calibration of the plan's model"
         raise PocketError(f"{wanted} was made for another model", because, hint)
-    uses = uses_of(str(wanted), options.recall)
-    if len(uses) != len(plan.tables):
-        because = f"it has {len(uses)} networks, {len(plan.tables)} of them are in flash"
+    uses, rows = uses_of(str(wanted), options.recall), by_ids(plan)
+    networks = [table for i, table in enumerate(plan.tables) if i not in rows]
+    if len(uses) != len(networks):
+        because = f"it has {len(uses)} networks, {len(networks)} of them are in flash"
         hint = "estimate the model: pocketcl estimate SRC --calibration DIR"
         raise PocketError(f"{path} doesn't tell which network each table is of", because, hint)
-    orders = (order_of(path, plan, table) for table in plan.tables)
-    pairs = zip(uses, orders, strict=True)
-    return [use.of(np.arange(len(use.frequency)) if o is None else o) for use, o in pairs]
+    ordered = iter(_ordered(path, plan, networks, uses))
+    tables = enumerate(plan.tables)
+    return [Use(zipf(t.count)) if i in rows else next(ordered) for i, t in tables]
+
+
+def _ordered(
+    path: Path, plan: Plan, networks: Sequence[Table], uses: Sequence[Use]
+) -> Iterator[Use]:
+    """By the records of each network."""
+    for table, use in zip(networks, uses, strict=True):
+        order = order_of(path, plan, table)
+        yield use.of(np.arange(table.count) if order is None else order)

@@ -31,12 +31,14 @@ class Demand:
                window; None: not known
     replayed   tokens of a text that the frequencies don't come from; None: records are taken to be
                needed independently of each other
+    scored     the host looks at a score of each record; not where ids say which are needed
     """
 
     table: Table
     frequency: Floats
     recurring: Floats32 | None = None
     replayed: Replayed | None = None
+    scored: bool = True
     _known: dict[tuple[int, ...], Reads] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -47,6 +49,11 @@ class Demand:
     def tells_of(self, policy: str) -> bool:
         """Whether it is known what a policy that admits misses."""
         return self.recurring is not None and RECURRING[policy] < self.recurring.shape[1]
+
+    @property
+    def looked_at(self) -> int:
+        """Records that the host chooses among."""
+        return self.table.count if self.scored else 0
 
     def reads(self, slots: int, point: Point) -> Reads:
         """With so many slots under the point's policy."""
