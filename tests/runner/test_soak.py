@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from flash_toy import RECORD
-from large_toy import MANY, REST, large
+from large_toy import REST, large
 from native import SUPPORT
 from soak import TEXT, TOKENS, rss
 from talk import Start
@@ -19,6 +19,7 @@ from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 pytestmark = pytest.mark.slow
 A_HANDLE = 200  # tokens
+SOME = 20_000  # records of each of two tables
 FLAT = 4 << 20  # bytes, the allocators' own ups and downs; at most 1 MiB was seen
 
 
@@ -38,8 +39,8 @@ def test_many_texts_in_one_process(toy: Toy, start: Start) -> None:
 
 def test_a_budget_that_changes(tmp_path: Path, start: Start) -> None:
     """Memory follows it, answers don't, and nothing grows: no thread, no file, no memory."""
-    toy = large(tmp_path / "large")
-    talk, rounds = start(toy.folder, "--trace-access", "/dev/null"), max(8, TOKENS // (2 * C))
+    toy, slots = large(tmp_path / "large", SOME), 2 * SOME * RECORD.nbytes
+    talk, rounds = start(toy.folder), 8
     process, told, number = Path(f"/proc/{talk.child.pid}"), 0, 0
     expected = toy.continued(TEXT, C - len(TEXT) + 1)
     held: dict[int, list[int]] = {}
@@ -47,7 +48,7 @@ def test_a_budget_that_changes(tmp_path: Path, start: Start) -> None:
     while told < TOKENS or number < rounds:
         share = (100, 0, 50, 25)[number // 2 % 4]  # each for two texts
         number += 1
-        assert talk.ask(f"budget {REST + MANY * 2 * RECORD.nbytes * share // 100}")[:2] == "ok"
+        assert talk.ask(f"budget {REST + slots * share // 100}")[:2] == "ok"
         first = talk.next(f"prefill 0 {' '.join(map(str, TEXT))}")
         ids, _ = talk.decode(f"decode {len(TEXT)} {first} {C}")
         assert [first, *ids] == expected
@@ -57,7 +58,7 @@ def test_a_budget_that_changes(tmp_path: Path, start: Start) -> None:
     assert set(things) == {things[0]}
     for share, memory in held.items():
         assert memory[-1] - memory[len(memory) // 4] < FLAT
-        missing = MANY * 2 * RECORD.nbytes * (100 - share) // 100
+        missing = slots * (100 - share) // 100
         assert abs(held[100][-1] - missing - memory[-1]) < FLAT
 
 

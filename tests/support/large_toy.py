@@ -10,12 +10,12 @@ MANY = 60_000  # records of each of two tables
 REST = 1_000_000  # bytes beside slots, let us say
 
 
-def large(folder: Path) -> FlashToy:
+def large(folder: Path, count: int = MANY) -> FlashToy:
     """With slots for none of the records, and for all."""
-    toy = FlashToy(folder, count=MANY, strides=(RECORD.nbytes,) * 2)
+    toy = FlashToy(folder, count=count, strides=(RECORD.nbytes,) * 2)
     none, all_of = dict(toy.plan["points"][0]), dict(toy.plan["points"][2])
     none |= {"slots": [0, 0], "pinned": [0, 0], "memory": REST}
-    all_of |= {"memory": REST + 2 * MANY * RECORD.nbytes, "policy": "lfu", "pinned": [0, 0]}
+    all_of |= {"memory": REST + 2 * count * RECORD.nbytes, "policy": "lfu"}
     toy.plan["points"] = [none, all_of]
     toy.save_json()
     return toy
