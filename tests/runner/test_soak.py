@@ -40,7 +40,7 @@ def test_many_texts_in_one_process(toy: Toy, start: Start) -> None:
 def test_a_budget_that_changes(tmp_path: Path, start: Start) -> None:
     """Memory follows it, answers don't, and nothing grows: no thread, no file, no memory."""
     toy, slots = large(tmp_path / "large", SOME), 2 * SOME * RECORD.nbytes
-    talk, rounds = start(toy.folder), 8
+    talk, rounds = start(toy.folder, POCL_EXTRA_BUILD_FLAGS=""), 8  # else tokens take long
     process, told, number = Path(f"/proc/{talk.child.pid}"), 0, 0
     expected = toy.continued(TEXT, C - len(TEXT) + 1)
     held: dict[int, list[int]] = {}
