@@ -97,7 +97,7 @@ def _demands(plan: Plan, uses: Sequence[Use] | None) -> tuple[list[Demand], bool
     """By table, and whether they are known: where every token needs all, nobody must tell."""
     if uses is not None:
         return demands_of(plan, uses), True
-    chosen = any(g.select.by != "all" for p in plan.phases for g in p.gathers())
+    chosen = any(g.select.by not in ("all", "ids") for p in plan.phases for g in p.gathers())
     return unchosen(plan), not chosen
 
 
