@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from toy import CHUNK
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
 FEW = IDS[:CHUNK]
+SECOND = second_offset(F, STRIDES)  # of the second table, in the file
 PREFILL = " ".join(["prefill 0", *map(str, FEW)])
 
 
@@ -32,47 +35,59 @@ def flash(tmp_path: Path) -> FlashToy:
     return toy
 
 
-def opening(talk: Talk) -> int:
-    """Reads until the first run: one tells whether they pass by the page cache."""
-    return int(json.loads(talk.ask("stats").removeprefix("stats "))["tables"]["reads"]) + 1
+def ahead_reads(talk: Talk) -> int:
+    """Of what is pinned: it is read while the runner starts, and after."""
+    return int(json.loads(talk.ask("stats").removeprefix("stats "))["tables"]["ahead_reads"])
+
+
+@pytest.fixture
+def faulty(flash: FlashToy, start: Start, shim: Path, tmp_path: Path) -> Callable[..., Talk]:
+    """Starts a runner that meets a fault in reads of a run, counted from 1."""
+
+    def started(fault: str, nth: int, **more: object) -> Talk:
+        whole = start(flash.folder)
+        whole.next(PREFILL)  # it has waited for what is pinned
+        env = {"PREAD_FAULT": fault, "PREAD_NTH": str(nth), "PREAD_TIMES": "1", "PREAD_FILE": FILE}
+        env |= {f"PREAD_{name.upper()}": str(value) for name, value in more.items()}
+        armed = tmp_path / "armed"
+        talk = start(flash.folder, LD_PRELOAD=str(shim), PREAD_ARMED=str(armed), **env)
+        while ahead_reads(talk) < ahead_reads(whole):
+            time.sleep(0.01)
+        armed.touch()
+        return talk
+
+    return started
 
 
 def test_the_next_gather_is_read_before_this_one_has_come(
-    flash: FlashToy, start: Start, shim: Path
+    flash: FlashToy, faulty: Callable[..., Talk]
 ) -> None:
     """Its only read waits until the second table is read behind what is pinned of it."""
-    until = second_offset() + 9 * STRIDES[1]
-    nth = opening(start(flash.folder)) + 1
-    held = {"PREAD_FAULT": "hold", "PREAD_NTH": str(nth), "PREAD_UNTIL": str(until)}
-    talk = start(flash.folder, LD_PRELOAD=str(shim), **held)
+    talk = faulty("hold", 1, until=SECOND + 9 * STRIDES[1])
     assert talk.next(PREFILL) == flash.next(FEW)
 
 
 @pytest.mark.parametrize("policy, slots", [("static", 9), ("lru", F)])
 def test_a_read_ahead_that_fails_says_which_and_leaves_no_slot(
-    flash: FlashToy, start: Start, shim: Path, policy: str, slots: int
+    flash: FlashToy, faulty: Callable[..., Talk], policy: str, slots: int
 ) -> None:
     """It fails before or while the gather in front is computed; fed again, all is right."""
     flash.plan["points"][0] |= {"policy": policy, "slots": [F - 12, slots], "pinned": [F - 12, 9]}
     flash.save_json()
-    nth = opening(start(flash.folder)) + 2
-    fault = {"PREAD_FAULT": "eio", "PREAD_NTH": str(nth), "PREAD_TIMES": "1"}
-    talk = start(flash.folder, LD_PRELOAD=str(shim), **fault)
+    talk = faulty("eio", 2)
     told = talk.error(PREFILL)
     assert told["what"].startswith(f"{flash.folder / FILE} can't be read at byte ")
-    assert int(told["what"].split()[-1]) >= second_offset()
+    assert int(told["what"].split()[-1]) >= SECOND
     assert "Input/output error" in told["because"]
     assert talk.next(PREFILL) == flash.next(FEW)
     assert talk.next(f"step {len(FEW)} 7") == flash.next([*FEW, 7])
 
 
 def test_what_was_decided_ahead_is_in_no_slot_when_this_gather_fails(
-    flash: FlashToy, start: Start, shim: Path
+    flash: FlashToy, faulty: Callable[..., Talk]
 ) -> None:
     flash.plan["points"][0] |= {"policy": "lru", "slots": [F - 12, F], "pinned": [F - 12, 0]}
     flash.save_json()
-    nth = opening(start(flash.folder)) + 1
-    fault = {"PREAD_FAULT": "eio", "PREAD_NTH": str(nth), "PREAD_TIMES": "1"}
-    talk = start(flash.folder, LD_PRELOAD=str(shim), **fault)
-    assert int(talk.error(PREFILL)["what"].split()[-1]) < second_offset()
+    talk = faulty("eio", 1)
+    assert int(talk.error(PREFILL)["what"].split()[-1]) < SECOND
     assert talk.next(PREFILL) == flash.next(FEW)
