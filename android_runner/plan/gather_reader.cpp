@@ -153,8 +153,7 @@ Step read_choose(const Node &node, const Context &outside, const GatherStep &gat
   }
   if (!tickets) node.at("writes").fail("it writes the ticket and the rule, and these alone");
   for (const Argument &each : step.args) {
-    const bool source =
-        gather.from && each.kind == gather.from->kind && each.index == gather.from->index;
+    const bool source = gather.from && same(each, *gather.from);
     if (among(each, {Argument::Scratch, Argument::Buffer}) && !source)
       node.at("args").fail("it reads other memory than what the gather selects by");
   }
