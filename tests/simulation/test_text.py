@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from flash_networks import made
+from flash_rows import UNTIED, V, made_worded
 from relu_demo import relu_demo, some_text
 from toy import Toy
 
@@ -18,6 +19,7 @@ from toolkit.calibration.calibrate import calibrate
 from toolkit.cli.commands import cli
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
+from toolkit.executors.host import HostExecutor
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.generation.tokenizer import load_tokenizer
 from toolkit.offload.access_trace import line
@@ -30,9 +32,9 @@ from toolkit.simulation.simulate import by_policy, simulate
 from toolkit.simulation.text import Text
 
 
-def fed(plan: Path, ids: list[int], trace: Path, **options: Any) -> list[str]:
+def fed(plan: Path, ids: list[int], trace: Path, of: Any = RunnerExecutor) -> list[str]:
     """Lines of a run that feeds them one by one."""
-    executor = RunnerExecutor(plan, trace=trace, **options)
+    executor = of(plan, trace=trace)
     for position, token in enumerate(ids):
         executor.step(token, position)
     executor.close()
@@ -64,6 +66,15 @@ def test_it_finds_what_a_run_finds(tmp_path: Path, cache: Path, kind: str) -> No
     assert found == simulated(done.path, tmp_path / "model.onnx", ids)
     selected = [len(json.loads(each)["sel"]) for each in found]
     assert (max(selected) == 700) == (kind == "swiglu")
+
+
+def test_rows_of_an_embedding_are_those_of_the_ids(tmp_path: Path) -> None:
+    done = made_worded(tmp_path, *UNTIED, memory="75%")
+    ids = np.random.default_rng(4).integers(0, V, 25).tolist()
+    found = fed(done.path, ids, tmp_path / "trace", HostExecutor)
+    assert found and found == simulated(done.path, tmp_path / "model.onnx", ids)
+    told = simulate(done.path, trace=tmp_path / "trace", policy=["lru", "belady"])
+    assert told["tokens"] == 25 and told["rows"][0]["hits"] <= told["rows"][1]["hits"]
 
 
 @pytest.mark.slow

@@ -79,6 +79,14 @@ class Text:
 
     def by_table(self) -> Iterator[tuple[int, Sequence[Access]]]:
         """As Accesses has it, in the order of layers."""
+        if len(by_ids(self._plan)) < len(self._plan.tables):
+            yield from self._by_network()
+        for table in sorted(by_ids(self._plan)):  # an embedding's, behind those of networks
+            number, gather = _gather_of(self._plan, table)
+            ids = np.asarray(self._ids, np.int32).reshape(-1, 1)
+            yield table, [Access(i, number, gather, id_) for i, id_ in enumerate(ids)]
+
+    def _by_network(self) -> Iterator[tuple[int, Sequence[Access]]]:
         self._tell("reading the model")
         model = rewritten_for(self._source, self._plan)
         found, size = self._networks(model), options_of(self._plan).context
@@ -94,10 +102,6 @@ class Text:
             active = np.concatenate([each for _, each in seen])
             yield tabled.table, self._of(tabled, _scores(tabled, neurons, predicted, x), active)
             walk.leave(level, neurons, predicted)
-        for table in sorted(by_ids(self._plan)):  # an embedding's, behind those of networks
-            number, gather = _gather_of(self._plan, table)
-            ids = np.asarray(self._ids, np.int32).reshape(-1, 1)
-            yield table, [Access(i, number, gather, id_) for i, id_ in enumerate(ids)]
 
     def _networks(self, model: ir.Model) -> list[Tabled]:
         """Those whose weights lie in tables, in the order of these."""
