@@ -70,6 +70,7 @@ def test_no_point_selects_more_than_there_is(
     """Of ids there are as many as the gather says, of scores one for each record."""
     decode = flash.plan["phases"][1]
     decode["steps"][4]["select"] = {"by": by, "from": ["scratch", 2], "k": k}
+    del decode["steps"][4]["choose"]  # it knows thresholds only
     decode["scratch"][2]["dtype"] = "i32" if by == "ids" else "f32"
     for point in flash.plan["points"]:
         point["select"][2] = float(most)
@@ -81,13 +82,13 @@ def test_no_point_selects_more_than_there_is(
 
 def test_all_ids_of_a_buffer_are_looked_up(program: Path, flash: FlashToy) -> None:
     """Or rows would be missing; there may be more of them than records."""
-    flash.plan["phases"][1]["steps"][4]["select"] = IDS | {"k": F + CHUNK}
+    flash.plan["phases"][0]["steps"][4]["select"] = IDS | {"k": F + CHUNK}
     for point in flash.plan["points"]:
-        point["select"][2] = float(F + CHUNK)
+        point["select"][0] = float(F + CHUNK)
     flash.save_json()
     assert runner_says(program, flash.folder) == (0, "ok 3 phases")
     load_plan(flash.folder)
-    both_refuse(program, flash, bad("points.1.select.2", F + CHUNK - 1.0, "fewer than there are"))
+    both_refuse(program, flash, bad("points.1.select.0", F + CHUNK - 1.0, "fewer than there are"))
 
 
 def test_threads_read_no_more_than_memory_has(program: Path, flash: FlashToy) -> None:

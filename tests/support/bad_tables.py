@@ -139,7 +139,7 @@ BAD_TABLES = (
     bad(f"{ABOVE}.select", IDS | {"from": ["buffer", 2]}, "no i32", f"{AT}.select.from"),
     bad(f"{ABOVE}.select", IDS | {"from": ["buffer", 9]}, "there are fewer", f"{AT}.select.from"),
     bad(f"{ABOVE}.select", IDS | {"from": ["weight", 4]}, "no memory", f"{AT}.select.from"),
-    bad(f"{ABOVE}.select", IDS, "the points tell no k", "points[0]"),
+    bad(f"{ALL}.select", IDS, "the points tell no k", "points[0]"),
     bad(f"{ABOVE}.select", {"by": "all"} | GIVEN, "nothing is looked at", f"{AT}.select"),
     bad(f"{ABOVE}.select.from", ABSENT, "by nothing", f"{AT}.select"),
     bad(f"{ABOVE}.select.from", ["buffer", 2], "no scratch"),
