@@ -189,6 +189,19 @@ def test_what_comes_from_a_cache_tells_the_other_limit(
     assert seconds_of(work, limits, resident=True) == pytest.approx(1.0, rel=1e-3)
 
 
+def test_what_only_moves_tells_nothing_of_arithmetic(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A share of 0 would make the whole profile unusable."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    row = reached("unpack e0m4", 1.0, 0.1, 0.0)
+    row |= {"warm_seconds": 0.9, "warm_multiply_add_share": 0.0}
+    rates = {"read_gb_s": 10.0, "multiply_add_gflop_s": 100.0}
+    save_profile("box", {"device": "a CPU", "class": "cpu", "rates": rates, "kernels": [row]})
+    assert profiles()["box"]["kernels"]["unpack e0m4"].keys() == {"bandwidth", "soft"}
+    assert rates_of("box", profiles()["box"], profiles()).share("unpack e0m4").bandwidth > 0
+
+
 class Machine:
     """A timer and a roof of one machine: how fast it is in each slice of the launches."""
 
