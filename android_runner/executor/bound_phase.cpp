@@ -51,6 +51,16 @@ std::vector<const GatherStep *> BoundPhase::gathers() const {
   return found;
 }
 
+Recorder *BoundPhase::joined(size_t number, LaunchMode mode) const {
+  if (number + 1 == segments.size()) return nullptr;
+  const BoundSegment &gather = segments[number], &next = segments[number + 1];
+  if (next.host || next.segment.queue != gather.segment.queue) return nullptr;
+  for (const BoundDispatch &inside : gathered[*gather.host->gather])
+    if (inside.variant != &inside.step->variants[0]) return nullptr;  // none that the plan joined
+  Recorder *const behind = next.recorder(mode);
+  return behind->joins() ? behind : nullptr;
+}
+
 void BoundPhase::measure_anew(const std::vector<int64_t> &symbols) {
   note_sizes();
   resize(symbols);

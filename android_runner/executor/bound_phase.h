@@ -44,6 +44,9 @@ struct BoundPhase {
   std::vector<const GatherStep *> gathers() const;
   // Launch sizes for these values. Where none of them changed, nothing is done.
   void resize(const std::vector<int64_t> &symbols);
+  // Who sends what is behind the gather that is segment `number` together with its last launch: none
+  // where they are launched one after the other.
+  Recorder *joined(size_t number, LaunchMode mode) const;
   // The same after a dispatch got another variant.
   void measure_anew(const std::vector<int64_t> &symbols);
 

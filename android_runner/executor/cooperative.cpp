@@ -1,7 +1,6 @@
 #include "executor/cooperative.h"
 
 #include <algorithm>
-#include <map>
 
 #include "base/failure.h"
 
@@ -42,55 +41,93 @@ void clear(cl::Queue queue, cl::Memory memory) {
             "clEnqueueFillBuffer");
 }
 
+// A list of ops as the step kernel reads it.
+struct OpTable {
+  cl::Owned<cl::Memory> memory;
+  cl::Int count = 0;
+  bool stale = true;
+};
+
 class Steps : public Recorder {
  public:
-  Steps(const Segment &segment, size_t groups, cl::Owned<cl::Kernel> kernel,
-        cl::Owned<cl::Memory> table, cl::Owned<cl::Memory> meeting,
-        std::map<cl::Memory, uint64_t> addresses)
+  Steps(const Segment &segment, std::shared_ptr<Cooperation> cooperation)
       : segment_(segment),
-        groups_(groups),
-        kernel_(std::move(kernel)),
-        table_(std::move(table)),
-        meeting_(std::move(meeting)),
-        addresses_(std::move(addresses)) {
-    set(kernel_.get(), 0, table_.get());
+        cooperation_(std::move(cooperation)),
+        kernel_(cooperation_->kernel("steps")),
+        meeting_(cooperation_->device().buffer(4 * COUNTERS, "a counter")) {
+    clear(segment.queue, meeting_.get());
     set(kernel_.get(), 2, meeting_.get());
   }
 
   void send(Profile *) override {
-    if (stale_) write();
-    if (count_) enqueue(segment_.queue, kernel_.get(), groups_);
+    if (table_.stale) write(table_, {});
+    launch(table_);
   }
 
-  void resize() override { stale_ = true; }
+  bool joins() const override { return true; }
+
+  // A table for each of the arguments that they take in turn: to write one waits for what runs.
+  void send_after(const std::vector<BoundDispatch> &first) override {
+    std::vector<cl::Memory> given;
+    for (const BoundDispatch &dispatch : first)
+      if (!dispatch.empty()) given.insert(given.end(), dispatch.args.begin(), dispatch.args.end());
+    OpTable &table = joined_[given];
+    if (table.stale) write(table, first);
+    launch(table);
+  }
+
+  void forget() override {
+    joined_.clear();
+    cooperation_->forget();
+  }
+
+  void resize() override {
+    table_.stale = true;
+    for (auto &entry : joined_) entry.second.stale = true;
+  }
 
  private:
+  void launch(const OpTable &table) const {
+    if (!table.count) return;
+    set(kernel_.get(), 0, table.memory.get());
+    set(kernel_.get(), 1, table.count);
+    enqueue(segment_.queue, kernel_.get(), cooperation_->device().facts().compute_units);
+  }
+
   // Which launches have nothing to do depends on their sizes; how much, the bodies see themselves.
-  void write() {
+  void write(OpTable &table, const std::vector<BoundDispatch> &first) const {
     std::vector<uint64_t> words;
-    count_ = 0;
-    for (const BoundDispatch *dispatch = segment_.begin; dispatch != segment_.end; ++dispatch) {
-      if (dispatch->empty()) continue;
-      words.push_back(dispatch->variant->program);
-      words.push_back(2 + dispatch->args.size());
-      for (const cl::Memory memory : dispatch->args) words.push_back(addresses_.at(memory));
-      ++count_;
-    }
-    if (count_)
-      cl::check(cl::EnqueueWriteBuffer(segment_.queue, table_.get(), 1, 0, 8 * words.size(),
-                                       words.data(), 0, nullptr, nullptr),
-                "clEnqueueWriteBuffer");
-    set(kernel_.get(), 1, count_);
-    stale_ = false;
+    size_t most = 0;
+    table.count = 0;
+    for (const BoundDispatch &dispatch : first) most += add(dispatch, table, words);
+    for (const BoundDispatch *dispatch = segment_.begin; dispatch != segment_.end; ++dispatch)
+      most += add(*dispatch, table, words);
+    table.stale = false;
+    if (!table.memory) table.memory = cooperation_->device().buffer(8 * most, "the table of ops");
+    if (words.empty()) return;
+    cl::check(cl::EnqueueWriteBuffer(segment_.queue, table.memory.get(), 1, 0, 8 * words.size(),
+                                     words.data(), 0, nullptr, nullptr),
+              "clEnqueueWriteBuffer");
+  }
+
+  // Answers how many words it takes where it isn't empty.
+  size_t add(const BoundDispatch &dispatch, OpTable &table, std::vector<uint64_t> &words) const {
+    const size_t taken = 2 + dispatch.args.size();
+    if (dispatch.empty()) return taken;
+    cooperation_->learn(dispatch.args);
+    words.push_back(dispatch.variant->program);
+    words.push_back(taken);
+    for (const cl::Memory memory : dispatch.args) words.push_back(cooperation_->address(memory));
+    ++table.count;
+    return taken;
   }
 
   const Segment segment_;
-  const size_t groups_;
+  const std::shared_ptr<Cooperation> cooperation_;
   const cl::Owned<cl::Kernel> kernel_;
-  const cl::Owned<cl::Memory> table_, meeting_;
-  const std::map<cl::Memory, uint64_t> addresses_;
-  cl::Int count_ = 0;
-  bool stale_ = true;
+  const cl::Owned<cl::Memory> meeting_;
+  OpTable table_;
+  std::map<std::vector<cl::Memory>, OpTable> joined_;
 };
 
 }  // namespace
@@ -123,34 +160,29 @@ bool Cooperation::side_by_side() const {
   return std::count(all.begin(), all.end(), 1) == static_cast<long>(groups);
 }
 
-std::vector<uint64_t> Cooperation::addresses(const std::vector<cl::Memory> &memories) const {
+void Cooperation::learn(const std::vector<cl::Memory> &memories) {
+  std::vector<cl::Memory> unknown;
+  for (const cl::Memory memory : memories)
+    if (!addresses_.count(memory)) unknown.push_back(memory);
+  if (unknown.empty()) return;
   const auto address = kernel("address");
-  const auto found = device_.buffer(8 * memories.size(), "addresses");
+  const auto found = device_.buffer(8 * unknown.size(), "addresses");
   set(address.get(), 1, found.get());
-  for (size_t i = 0; i < memories.size(); ++i) {
-    set(address.get(), 0, memories[i]);
+  for (size_t i = 0; i < unknown.size(); ++i) {
+    set(address.get(), 0, unknown[i]);
     set(address.get(), 2, static_cast<cl::Int>(i));
     enqueue(device_.queue(0), address.get(), 1);
   }
-  return read<uint64_t>(device_.queue(0), found.get(), memories.size());
+  const auto words = read<uint64_t>(device_.queue(0), found.get(), unknown.size());
+  for (size_t i = 0; i < unknown.size(); ++i) addresses_[unknown[i]] = words[i];
 }
 
-std::unique_ptr<Recorder> Cooperation::recorder(const Segment &segment) const {
-  std::map<cl::Memory, uint64_t> known;
-  size_t words = 0;
-  for (const BoundDispatch *dispatch = segment.begin; dispatch != segment.end; ++dispatch) {
-    words += 2 + dispatch->args.size();
-    for (const cl::Memory memory : dispatch->args) known[memory] = 0;
-  }
+std::unique_ptr<Recorder> Cooperation::recorder(const Segment &segment) {
   std::vector<cl::Memory> memories;
-  for (const auto &entry : known) memories.push_back(entry.first);
-  const std::vector<uint64_t> found = addresses(memories);
-  for (size_t i = 0; i < found.size(); ++i) known[memories[i]] = found[i];
-  auto meeting = device_.buffer(4 * COUNTERS, "a counter");
-  clear(segment.queue, meeting.get());
-  return std::make_unique<Steps>(segment, device_.facts().compute_units, kernel("steps"),
-                                 device_.buffer(8 * words, "the table of ops"), std::move(meeting),
-                                 std::move(known));
+  for (const BoundDispatch *dispatch = segment.begin; dispatch != segment.end; ++dispatch)
+    memories.insert(memories.end(), dispatch->args.begin(), dispatch->args.end());
+  learn(memories);
+  return std::make_unique<Steps>(segment, shared_from_this());
 }
 
 }  // namespace pocket

@@ -78,14 +78,20 @@ std::string ModeTrial::missing(LaunchMode mode) const {
   return mode == LaunchMode::Recorded ? device_.cannot_record() : no_cooperation();
 }
 
+const File &ModeTrial::file_of(const BoundDispatch &dispatch) const {
+  return plan_.files[dispatch.program->file];
+}
+
 std::string ModeTrial::no_cooperation() const {
   if (!phase_.phase->cooperative) return "the plan has no program for it";
   if (plan_.edited) return "plan.json was edited";
   if (device_.profiling()) return "kernel times are taken";
+  for (const auto &inside : phase_.gathered)
+    for (const BoundDispatch &dispatch : inside)
+      if (const File &file = file_of(dispatch); file.edited) return file.path + " was edited";
   for (const BoundDispatch &dispatch : phase_.dispatches) {
     if (!dispatch.kernel) continue;
-    const File &file = plan_.files[dispatch.program->file];
-    if (file.edited) return file.path + " was edited";
+    if (const File &file = file_of(dispatch); file.edited) return file.path + " was edited";
     if (dispatch.variant != &dispatch.step->variants[0])
       return dispatch.step->name + " runs as a variant";
     if (dispatch.queue != 0) return dispatch.step->name + " has a queue of its own";
@@ -94,12 +100,12 @@ std::string ModeTrial::no_cooperation() const {
 }
 
 void ModeTrial::make_recorders(LaunchMode mode) {
-  std::unique_ptr<Cooperation> cooperation;
+  std::shared_ptr<Cooperation> cooperation;
   if (mode == LaunchMode::Cooperative) {
     const Programs::Build &steps = programs_.get(*phase_.phase->cooperative);
     if (!steps.program)
       throw DeviceFailure("the step kernel does not build", steps.log.substr(0, 400), "");
-    cooperation = std::make_unique<Cooperation>(device_, steps.program.get());
+    cooperation = std::make_shared<Cooperation>(device_, steps.program.get());
     if (!cooperation->side_by_side() && !cooperation->side_by_side())
       throw DeviceFailure("work-groups do not run side by side", "some waited in vain", "");
   }

@@ -32,6 +32,7 @@ class ModeTrial {
   std::string obstacle(LaunchMode mode);
   std::string missing(LaunchMode mode) const;
   std::string no_cooperation() const;
+  const File &file_of(const BoundDispatch &dispatch) const;
   void make_recorders(LaunchMode mode);
   bool agree(LaunchMode mode);
   LaunchMode compare(const std::vector<LaunchMode> &others);

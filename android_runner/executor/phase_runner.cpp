@@ -208,10 +208,17 @@ void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, L
 void PhaseRunner::send_segments(BoundPhase &phase, const std::vector<int64_t> &symbols,
                                 LaunchMode mode, const Take &take) {
   if (profile_) profile_->begin(phase.phase->name);
-  for (const BoundSegment &each : phase.segments) {
-    if (each.host && each.host->gather) do_gather(phase, *each.host, symbols, nullptr);
-    else if (each.host) do_host_step(*each.host, take);
-    else each.recorder(mode)->send(profile_.get());
+  for (size_t i = 0; i < phase.segments.size(); ++i) {
+    const BoundSegment &each = phase.segments[i];
+    if (!each.host) {
+      each.recorder(mode)->send(profile_.get());
+    } else if (each.host->gather) {
+      Recorder *const behind = phase.joined(i, mode);
+      do_gather(phase, *each.host, symbols, nullptr, behind);
+      i += behind != nullptr;
+    } else {
+      do_host_step(*each.host, take);
+    }
   }
 }
 
@@ -221,7 +228,7 @@ void PhaseRunner::send_carefully(BoundPhase &phase, const std::vector<int64_t> &
                                  const Take &take) {
   Seen seen;
   for (BoundDispatch &dispatch : phase.dispatches) {
-    if (dispatch.gather) do_gather(phase, dispatch, symbols, &seen);
+    if (dispatch.gather) do_gather(phase, dispatch, symbols, &seen, nullptr);
     else if (!dispatch.kernel) do_host_step(dispatch, take);
     else launch_carefully(phase, dispatch, symbols, seen);
     if (halves_ && dispatch.kernel && !dispatch.empty())
@@ -257,6 +264,9 @@ void PhaseRunner::forget_slots(BoundPhase &bound) {
     for (BoundDispatch &dispatch : inside)
       for (size_t i = 0; i < dispatch.args.size(); ++i)
         if (dispatch.step->args[i].kind == Argument::Slots) dispatch.args[i] = nullptr;
+  for (const BoundSegment &segment : bound.segments)
+    for (const auto &recorder : segment.recorders)
+      if (recorder) recorder->forget();
 }
 
 // Whether the gathers that are ordinary dispatches are those whose tables lie in memory.
@@ -290,20 +300,24 @@ int64_t PhaseRunner::elements(const Argument &argument, const BoundPhase &phase,
 
 // Its dispatches with each ticket and slots; carefully, where it is told what was `seen`.
 void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
-                            const std::vector<int64_t> &symbols, Seen *seen) {
+                            const std::vector<int64_t> &symbols, Seen *seen, Recorder *behind) {
   const std::optional<Argument> &from = step.step->gather->from;
   const SelectedBy by = from ? SelectedBy{memory_of(*from, phase), elements(*from, phase, symbols)}
                              : SelectedBy{};
   std::vector<int64_t> values = symbols;
   values.push_back(0);  // the symbol of their grids: records of a launch
-  gatherer_->run(*step.step, device_.queue(step.queue), by,
-                 [&](cl::Memory ticket, cl::Memory slots, int64_t records) {
-                   ticket_ = ticket;
-                   slots_ = slots;
-                   values.back() = records;
-                   for (BoundDispatch &dispatch : phase.gathered[*step.gather])
-                     launch_gathered(phase, dispatch, values, seen);
-                 });
+  std::vector<BoundDispatch> &inside = phase.gathered[*step.gather];
+  gatherer_->run(*step.step, device_.queue(step.queue), by, [&](const GatheredLaunch &launch) {
+    ticket_ = launch.ticket;
+    slots_ = launch.slots;
+    values.back() = launch.records;
+    for (BoundDispatch &dispatch : inside) {
+      set_arguments(phase, dispatch);
+      dispatch.measure(values);
+      if (!behind || !launch.last) launch_gathered(phase, dispatch, values, seen);
+    }
+    if (behind && launch.last) behind->send_after(inside);
+  });
   if (!halves_) return;
   for (const BoundDispatch &dispatch : phase.gathered[*step.gather])  // once they are whole
     if (!dispatch.empty()) count_halves(phase, *dispatch.step, values);
@@ -311,8 +325,6 @@ void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
 
 void PhaseRunner::launch_gathered(BoundPhase &phase, BoundDispatch &dispatch,
                                   const std::vector<int64_t> &symbols, Seen *seen) {
-  set_arguments(phase, dispatch);
-  dispatch.measure(symbols);
   if (seen) return launch_carefully(phase, dispatch, symbols, *seen);
   if (dispatch.empty()) return;
   cl::check(pace_.launch(device_.queue(dispatch.queue), dispatch, profile_.get()),

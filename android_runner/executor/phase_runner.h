@@ -77,8 +77,9 @@ class PhaseRunner {
                         const std::vector<int64_t> &symbols, Seen &seen);
   int64_t elements(const Argument &argument, const BoundPhase &phase,
                    const std::vector<int64_t> &symbols) const;
+  // `behind`: sends the run behind the gather together with its last launch.
   void do_gather(BoundPhase &phase, const BoundDispatch &step,
-                 const std::vector<int64_t> &symbols, Seen *seen);
+                 const std::vector<int64_t> &symbols, Seen *seen, Recorder *behind);
   void launch_gathered(BoundPhase &phase, BoundDispatch &dispatch,
                        const std::vector<int64_t> &symbols, Seen *seen);
   void do_host_step(const BoundDispatch &step, const Take &take) const;

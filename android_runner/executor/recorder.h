@@ -44,6 +44,11 @@ class Recorder {
   // ran; recordings can't tell.
   virtual void send(Profile *profile) = 0;
   virtual void resize() = 0;  // the launch sizes have changed
+  // Whether `send_after` can: the segment and, in front of it in the same launch, dispatches with the
+  // arguments that they have now.
+  virtual bool joins() const { return false; }
+  virtual void send_after(const std::vector<BoundDispatch> &) {}
+  virtual void forget() {}  // when nothing runs: what such dispatches were given may be gone
 };
 
 // Its code: 0 where the device takes the piece.

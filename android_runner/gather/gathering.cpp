@@ -28,7 +28,7 @@ ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
     meanwhile();
     waited_ = i + 1;
     await(reads_[i]);
-    compute(found_.clusters[i], reads_[i], launch, meanwhile);
+    compute(i, reads_[i], launch, meanwhile);
   }
   return waits_;
 }
@@ -88,14 +88,16 @@ void Gathering::await(const Reads &reads) {
   if (!given.busy()) waits_.stalled_s += waited_s;
 }
 
-void Gathering::compute(const Cluster &cluster, Reads reads, const GatherLaunches &launch,
+void Gathering::compute(size_t number, Reads reads, const GatherLaunches &launch,
                         const std::function<void()> &meanwhile) {
+  const Cluster &cluster = found_.clusters[number];
+  const bool last = number + 1 == found_.clusters.size();
   if (!memory_.shares) upload(landings_of(cluster), reads.begin);
   for (const GatherLaunch &each : cluster.launches) {
     const cl::Memory ticket = this->ticket(each, each.staged ? reads.begin / table_.bytes : 0);
     meanwhile();  // that ticket's last launch has ended, and with it a place may be free
-    launch(ticket, each.staged ? memory_.staging.get() : memory_.slots[number_].get(),
-           static_cast<int64_t>(each.records.size()));
+    launch({ticket, each.staged ? memory_.staging.get() : memory_.slots[number_].get(),
+            static_cast<int64_t>(each.records.size()), last && &each == &cluster.launches.back()});
     last_ = Ended(queue_);
     memory_.tickets.launched(*last_);
     if (!each.staged) memory_.looked[number_] = *last_;

@@ -9,8 +9,13 @@
 
 namespace pocket {
 
-// Of a gather's dispatches, once: with this ticket and these slots, for so many records.
-using GatherLaunches = std::function<void(cl::Memory ticket, cl::Memory slots, int64_t records)>;
+// A launch of a gather's dispatches.
+struct GatheredLaunch {
+  cl::Memory ticket, slots;
+  int64_t records;
+  bool last;  // of the gather
+};
+using GatherLaunches = std::function<void(const GatheredLaunch &)>;
 
 // Seconds that the host waited for reads; and of these, at most, the ones in which the device had
 // nothing to do.
@@ -56,7 +61,7 @@ class Gathering {
   bool may_fill_slots(bool wait);
   Batch in_order(const Cluster &cluster, const std::vector<Landing> &landings, char *to) const;
   void await(const Reads &reads);
-  void compute(const Cluster &cluster, Reads reads, const GatherLaunches &launch,
+  void compute(size_t number, Reads reads, const GatherLaunches &launch,
                const std::function<void()> &meanwhile);
   void upload(const std::vector<Landing> &landings, int64_t begin) const;
   cl::Memory ticket(const GatherLaunch &launch, int64_t first);

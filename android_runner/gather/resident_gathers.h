@@ -19,6 +19,8 @@ class ResidentGathers {
 
   void follow(const Plan &plan, const Point &point);  // its numbers, from the next launch on
 
+  void use(const Plan &plan, const Point &point) const;  // another one from the next launch on
+
   // Whether launches of the gather are the same each time where all records are in memory.
   static bool possible(const Plan &plan, const GatherStep &gather);
 
