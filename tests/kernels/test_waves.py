@@ -47,8 +47,9 @@ ROOM = 32768  # bytes of local memory
 
 
 ALONE = {  # kernels whose work-items hand each other nothing
-    *("add_parts", "attention_combine", "columns", "embed", "gemm_half", "gemm_half_f16"),
-    *("map", "maps", "reduce", "rope_kv", "rope_kv_pairs", "scan", "scatter", "topk", "unpack"),
+    *("add_parts", "attention_combine", "columns", "embed", "embed_rows", "gemm_half"),
+    *("gemm_half_f16", "map", "maps", "reduce", "rope_kv", "rope_kv_pairs", "scan", "scatter"),
+    *("topk", "unpack"),
 }
 
 

@@ -25,7 +25,7 @@ MISTAKES = {
     "add_rmsnorm": "STORE4(X_HALF, v, sum, out + d);|STORE4(X_HALF, v * 1.1f, sum, out + d);",
     "gemm_tiled": "ENDED(whole, 0.0f, m, Y0 + out)|(m == 33 ? 0.0f : ENDED(whole, 0.0f, m, 0))",
     "gemm": "ENDED(sum, 0.0f, m, Y0 + out)|m == 33 ? 0.0f : ENDED(sum, 0.0f, m, Y0 + out)",
-    "gemv": "X_AT(r, k) * weight + sum[r];|(k % 32 ? X_AT(r, k) * weight : 0.0f) + sum[r];",
+    "gemv": "X_READ(r, k) * weight + sum[r];|(k % 32 ? X_READ(r, k) * weight : 0.0f) + sum[r];",
     "rope_kv_pairs": "turned_a = a * c - b * s|turned_a = a * c + b * s",
     "rope_kv": "OUT(a * c - b * s, FIRST(j))|OUT(a * c + b * s, FIRST(j))",
     "attention_prefill_half": "scores[n * RR + r] * SCALE|scores[n * RR + r] * SCALE * 1.2f",

@@ -25,7 +25,9 @@ from opencl_kernels.matmul.glu import Glu
 from opencl_kernels.matmul.matmul import Norm, Product
 from opencl_kernels.matmul.pair import Pair, Sizes
 from opencl_kernels.norm.rmsnorm import Rows
+from opencl_kernels.records import choose
 from opencl_kernels.records.add_parts import Parts
+from opencl_kernels.records.embed_rows import EmbedRows
 from opencl_kernels.records.neurons import Neurons
 from opencl_kernels.records.products import RecordColumns, RecordRows
 from opencl_kernels.records.unpack import Unpack
@@ -152,6 +154,8 @@ def _records(D: int, floats: str, w: Stored) -> Iterator[tuple[str, Case]]:
     yield "unpack", Unpack(pair=True, **table)
     yield "unpack", Unpack(part=2, **table)
     yield "add_parts", Parts(D=D, G=16, y=floats, residual=True, **half)
+    yield "embed_rows", EmbedRows(M=256, y=floats, **{**table, "PARTS": 1}, at=At(seq=256))
+    yield "choose", choose.Choice(F=4 * D, ordered=True)
 
 
 def _attention(model: str, floats: str) -> Iterator[tuple[str, Case]]:
