@@ -20,13 +20,10 @@ INPUTS = ("scores", "ids", "resize")  # keys of a golden line that the machine i
 
 @pytest.fixture(scope="module")
 def drive() -> Path:
-    return offload_program("offload_drive", *SANITIZERS, "-fvisibility=hidden")
-
-
-def offload_program(driver: str, *flags: str) -> Path:
-    """A driver of the folder that decides and reads, which needs little else of the runner."""
+    """Of the folder that decides and reads, which needs little else of the runner."""
     parts = [file for file in library_sources() if file.parent.name in ("base", "offload")]
-    return build(driver, [*parts, DRIVERS / f"{driver}.cpp"], *flags)
+    sources = [*parts, DRIVERS / "offload_drive.cpp"]
+    return build("offload_drive", sources, *SANITIZERS, "-fvisibility=hidden")
 
 
 @pytest.mark.parametrize("golden", sorted(GOLDEN.glob("*.jsonl")), ids=lambda path: path.stem)
@@ -52,7 +49,8 @@ def check(there: str, here: str) -> None:
 
 def test_the_governor_decides_as_its_twin(tmp_path: Path) -> None:
     """To the last bit of what it has seen."""
-    program = offload_program("governor_drive", *SANITIZERS)
+    parts = [file for file in library_sources() if file.stem == "governor"]
+    program = build("governor_drive", [*parts, DRIVERS / "governor_drive.cpp"], *SANITIZERS)
     random = np.random.default_rng(3)
     noise = [
         (1, int(random.integers(0, 9)), *(MS * random.random(2)).tolist(), int(each), {})
