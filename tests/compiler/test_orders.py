@@ -20,7 +20,7 @@ from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.orders import order_of
 from toolkit.plan.load import load_plan
 
-F = 700  # several tiles, and a rest
+F = 1000  # several tiles, and a rest
 WIDE = (("32, 48", f"32, {F}", "wg"), ("32, 48", f"32, {F}", "wu"), ("48, 32", f"{F}, 32", "wd"))
 SILU = "sg = Sigmoid(gate)  act = Mul(gate, sg)"
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
