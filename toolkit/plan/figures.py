@@ -12,7 +12,7 @@ from toolkit.plan.table_figures import table_figures, table_lines, table_memory
 
 
 def dispatches(plan: Plan) -> dict[str, int]:
-    """Kernel launches of each phase."""
+    """Kernels of each phase; of gathers, too, those that choose where all lies in memory."""
     return {phase.name: len(phase.dispatches()) for phase in plan.phases}
 
 

@@ -5,7 +5,16 @@ from typing import Any
 
 from toolkit.plan.expr import Expr
 from toolkit.plan.figures import dispatches, figures, weight_bytes
-from toolkit.plan.schema import Dispatch, Gather, HostStep, Phase, Plan, Step, SymbolDecl
+from toolkit.plan.schema import (
+    Dispatch,
+    Gather,
+    HostStep,
+    Phase,
+    Plan,
+    Step,
+    SymbolDecl,
+    dispatches_of,
+)
 from toolkit.tables import section, size, table, wrapped
 
 
@@ -48,7 +57,7 @@ def _title(phase: Phase) -> str:
     bounds = ", ".join(
         f"{k} = {a}" if a == b else f"{a} ≤ {k} ≤ {b}" for k, (a, b) in phase.bounds.items()
     )
-    inside = sum(len(gather.dispatches) for gather in phase.gathers())
+    inside = sum(len(dispatches_of(gather)) for gather in phase.gathers())
     gathers = f", {inside} of them inside of {len(phase.gathers())} gathers" if inside else ""
     return f"{phase.name} ({bounds}): {len(phase.dispatches())} dispatches{gathers}"
 
@@ -65,7 +74,7 @@ def _steps(plan: Plan, phase: Phase) -> Iterator[str]:
             ours = (step.args[i] for i in step.writes)
             written |= {ref[-1]: number for ref in ours if ref[0] == "scratch"}
         if isinstance(step, Gather):
-            yield from wrapped(", ".join(_gathered(step, written)), " " * 6, " " * 8)
+            yield from wrapped(", ".join(_gathered(step, number, written)), " " * 6, " " * 8)
 
 
 def _numbered(phase: Phase) -> Iterator[tuple[str, Step]]:
@@ -73,14 +82,16 @@ def _numbered(phase: Phase) -> Iterator[tuple[str, Step]]:
     for number, step in enumerate(phase.steps):
         yield f"{number}", step
         if isinstance(step, Gather):
-            yield from ((f"{number}.{i}", each) for i, each in enumerate(step.dispatches))
+            yield from ((f"{number}.{i}", each) for i, each in enumerate(dispatches_of(step)))
 
 
-def _gathered(step: Gather, written: Mapping[int | str, str]) -> Iterator[str]:
-    """What a gather selects by, and what it reads of each record."""
+def _gathered(step: Gather, number: str, written: Mapping[int | str, str]) -> Iterator[str]:
+    """What a gather selects by, what it reads of each record, and what else may choose."""
     if step.select.source is not None:
         yield f"by #{written.get(step.select.source[-1], '?')}"
     yield f"{' and '.join(step.parts)} of each record"
+    if step.choose is not None:
+        yield f"{number}.0 chooses where all lie in memory"
     if step.tile:
         yield f"{step.tile} records at once"
 
@@ -105,4 +116,4 @@ def _args(plan: Plan, step: Dispatch | HostStep, written: Mapping[int | str, str
         elif kind == "scratch" and i not in step.writes:
             yield f"#{written.get(index[0], '?')}"
         elif kind in ("ticket", "slots", "rule"):
-            yield kind
+            yield f"{'→ ' if i in step.writes else ''}{kind}"
