@@ -10,11 +10,12 @@ from exports import DEMO
 import toolkit
 from opencl_kernels.tuned import values_of
 from toolkit.executors.host import HostExecutor
+from toolkit.executors.spans import Span
 from toolkit.plan.load import load_plan
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Dispatch, Gather, Plan
+from toolkit.plan.schema import Gather, Plan, dispatches_of
 from toolkit.plan.text import to_json
-from toolkit.tuning.candidate import layout_of
+from toolkit.tuning.candidate import layout_of, seconds_of
 from toolkit.tuning.candidate_plan import Choice, tunable, with_knobs, write_candidate
 from toolkit.tuning.tuner import tune
 
@@ -89,19 +90,40 @@ def test_one_kernel_inside_of_gathers_is_changed_alone(tabled: Path) -> None:
 
 
 def test_what_is_launched_again_is_known_by_where_its_gather_begins(tabled: Path) -> None:
+    """What chooses among records in memory comes once, before what is launched again."""
     plan = load_plan(tabled)
     for name, listed in layout_of(plan).items():
         phase, number = plan.phase(name), 0
         assert phase is not None and phase.gathers()
         for step in phase.steps:
-            inside = step.dispatches if isinstance(step, Gather) else (step,)
-            begin = number
-            for each in inside:
-                if isinstance(each, Dispatch):
-                    again = begin if isinstance(step, Gather) else number + 1
-                    assert (listed[number][0], listed[number][2]) == (each.name, again)
-                    number += 1
+            gathers = isinstance(step, Gather)
+            chooses = isinstance(step, Gather) and step.choose is not None
+            begin = number + chooses
+            for each in dispatches_of(step):
+                again = begin if gathers else number + 1
+                assert (listed[number][0], listed[number][2]) == (each.name, again)
+                number += 1
         assert number == len(listed)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_each_launch_of_a_gather_counts_for_its_kernel(tabled: Path, resident: bool) -> None:
+    """In one go behind what chooses, or one part after the other, which the host has chosen."""
+    plan = load_plan(tabled)
+    phase = plan.phase("decode")
+    assert phase is not None and all(gather.choose for gather in phase.gathers())
+    kernels = list[tuple[str, str]]()  # of each launch: its step and its kernel
+    for step in phase.steps:
+        launched = step.dispatches * 3 if isinstance(step, Gather) else dispatches_of(step)
+        for each in dispatches_of(step) if resident else launched:
+            kernels.append((each.name, plan.programs[each.variants[0].program].kernel))
+    run = [Span(0, "decode", *each, *(i, i, i, i + 1)) for i, each in enumerate(kernels)]
+    found = seconds_of([run], layout_of(plan))
+    for name in ("choose_cpu", "neurons_cpu"):
+        count = [kernel for _, kernel in kernels].count(name)
+        assert bool(count) == (resident or name == "neurons_cpu")
+        seconds = [time for (kernel, _), time in found.items() if kernel == name]
+        assert sum(seconds) == pytest.approx(1e-9 * count)
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ SHORT = 8  # tokens of a short prompt: a turn of a chat, or the end of a long pr
 DECODED = 16  # tokens decoded in a round
 TIMES = 4  # a short prompt is fed this often in a round: a single time is noisy
 # Of each phase: names and sites in order, and where its first dispatch stands that may be next:
-# a gather launches its dispatches over and over, for one part of the records after the other.
+# a gather launches its dispatches over and over, for one part of the records after the other. What
+# chooses these on the device comes once, before the first part, and only where all lie in memory.
 Layout = dict[str, list[tuple[str, Site | None, int]]]
 
 
@@ -76,9 +77,9 @@ def layout_of(plan: Plan) -> Layout:
     def listed(phase: Phase) -> Iterator[tuple[str, Site | None, int]]:
         end = 0
         for step in phase.steps:
-            begin, end = end, end + len(dispatches_of(step))
+            end += len(dispatches_of(step))
+            again = end - len(step.dispatches) if isinstance(step, Gather) else end
             for dispatch in dispatches_of(step):
-                again = begin if isinstance(step, Gather) else end
                 yield dispatch.name, site(dispatch.variants[0].program), again
 
     return {phase.name: list(listed(phase)) for phase in timed_phases(plan)}
