@@ -12,8 +12,7 @@ from opencl_kernels.device_class import is_cpu_class
 from toolkit.bench.conditions import Watch, shell_of
 from toolkit.bench.conditions import lines as state_lines
 from toolkit.bench.flash.curve import curve
-from toolkit.bench.flash.first_token import KEYS as FIRST_TOKEN
-from toolkit.bench.flash.first_token import first_token_figures, first_token_lines
+from toolkit.bench.flash.first_token import NO_FIGURES, first_token_figures, first_token_lines
 from toolkit.bench.flash.ladder import ladder as climb
 from toolkit.bench.flash.reads import flash_figures, flash_lines
 from toolkit.bench.kv_copies import kv_copy_bytes
@@ -29,7 +28,6 @@ from toolkit.executors.open import open_executor
 from toolkit.executors.spans import Profiled, Span, length_s, overhead_us, runs_of
 from toolkit.files import check_folder
 from toolkit.plan import figures as plan_figures
-from toolkit.plan.load import load_plan
 from toolkit.plan.origin import noted
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan
@@ -119,8 +117,10 @@ def bench(
                     )
         finally:
             executor.close()
-        # the first token: executors that have just begun
-        figures |= _first_token(plan_path, on, cache, prompts[-1], new_tokens, repeats, options)
+        # the first token: executors that have just begun, where they begin with something
+        figures |= NO_FIGURES
+        if executor.plan.tables:
+            figures |= _first_token(plan_path, on, cache, prompts[-1], new_tokens, repeats, options)
         # kernel times: another executor, since profiling slows it
         tell("kernel times")
         spans = profile(plan_path, on, cache, prompts[-1], new_tokens, options)
@@ -141,8 +141,6 @@ def _first_token(
     repeats: int,
     options: dict[str, Any],
 ) -> dict[str, Any]:
-    if not load_plan(plan_path, note=lambda _: None).tables:
-        return {**dict.fromkeys(FIRST_TOKEN), "first_token": None}
     with compiling_into(cache, on, options) as own:
         text = (prompt, new_tokens, repeats, own, open_executor)
         return first_token_figures(plan_path, on, cache / "warm", *text)

@@ -17,6 +17,7 @@ from toolkit.tables import size
 
 PROMPT = 8  # tokens
 KEYS = ("first_token_cold_s", "first_token_warm_s", "warm_bytes")
+NO_FIGURES: dict[str, Any] = {**dict.fromkeys(KEYS), "first_token": None}
 Opener = Callable[..., Executor]
 
 
@@ -54,7 +55,7 @@ def first_token_figures(
     good = {name: [each for each in found if not each["late"]] for name, found in restarts.items()}
     begun = any(each["warm_records"] for each in restarts["warm"])
     if not begun or not all(good.values()):
-        return {**dict.fromkeys(KEYS), "first_token": restarts if begun else None}
+        return {**NO_FIGURES, "first_token": restarts if begun else None}
     seconds = [statistics.median(each["prompt_s"] for each in good[name]) for name in restarts]
     ahead = statistics.median(each["ahead_bytes"] for each in good["warm"])
     return {**dict(zip(KEYS, (*seconds, ahead), strict=True)), "first_token": restarts}
