@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,25 @@ def kept_programs() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(variants, "_build", KeptPrograms(variants._build))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_warm_sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is run to prepare several tests begins cold, and leaves nothing to begin with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toolkit.executors.target.warm_dir", lambda: tmp_path_factory.mktemp("warm"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_warm_sets(
+    nobodys_warm_sets: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """What one test's runs had in memory no other's begin with: plans of toys are all alike."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = cache(lambda: tmp_path_factory.mktemp("warm"))  # made where it is asked for
+        patch.setattr("toolkit.executors.target.warm_dir", folder)
         yield
 
 

@@ -28,6 +28,11 @@ def cache_home() -> Path:
     return _base("XDG_CACHE_HOME", ".cache") / "pocketcl"
 
 
+def warm_dir() -> Path:
+    """`$XDG_CACHE_HOME/pocketcl/warm`: what plans had in memory when their last runs ended."""
+    return cache_dir() / "warm"
+
+
 def config_dir() -> Path:
     """`$XDG_CONFIG_HOME/pocketcl`: the user's own device profiles."""
     return _base("XDG_CONFIG_HOME", ".config") / "pocketcl"

@@ -13,6 +13,8 @@ from flash_executors import IDS
 from flash_toy import F, FlashToy
 from spoiled_warm import SPOILED
 
+from toolkit import paths
+from toolkit.executors import target
 from toolkit.executors.host import HostExecutor
 from toolkit.executors.opencl import warm_set
 from toolkit.executors.opencl.warm_set import WarmSet
@@ -151,7 +153,9 @@ def test_a_full_disk_leaves_what_was_there(
     assert len(kept.read()[0]) == 4
 
 
-def test_off_and_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_off_and_auto(tmp_path: Path) -> None:
     here = ThisComputer()
-    assert here.warm("off") == "" and here.warm("auto").endswith("/pocketcl/warm")
+    assert here.warm("off") == "" and paths.warm_dir() == paths.cache_dir() / "warm"
+    assert here.warm("auto") == here.warm("auto") == str(target.warm_dir())  # a test has its own
+    assert target.warm_dir() != paths.warm_dir()
     assert here.warm(tmp_path / "x") == str(tmp_path / "x")

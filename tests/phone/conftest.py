@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from phone_root import Unavailable
 
 from toolkit.compiler.pipeline import compile
 from toolkit.compiler.source import load_source
+from toolkit.phone.layout import HOME
 from toolkit.toolchain.build import build_runner
 
 
@@ -120,5 +122,7 @@ def own_runner(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def warm_phone(make_phone: Make, own_runner: Path, warm_data: Path) -> Device:
-    """A phone that has run the demo before, if another test did."""
-    return make_phone("warm", data=warm_data, **ARM64)
+    """A phone that has run the demo before, if another test did; no records lie in its memory."""
+    device = make_phone("warm", data=warm_data, **ARM64)
+    shutil.rmtree(device.root.locate(f"{HOME}/cache/warm"), ignore_errors=True)
+    return device

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from toolkit.errors import PocketError
 from toolkit.executors.interface import Machine
-from toolkit.paths import cache_dir
+from toolkit.paths import cache_dir, warm_dir
 from toolkit.phone.exit_reason import task_of
 from toolkit.plan.schema import Plan
 from toolkit.toolchain.build import build_runner
@@ -79,7 +79,7 @@ class ThisComputer:
         """In $XDG_CACHE_HOME."""
         if wish == "off":
             return ""
-        return str(cache_dir() / "warm" if wish == "auto" else Path(wish).absolute())
+        return str(warm_dir() if wish == "auto" else Path(wish).absolute())
 
 
 class Local(ThisComputer):
