@@ -94,6 +94,15 @@ def test_what_a_run_wrote_down_is_replayed(plan: Path, tmp_path: Path) -> None:
     assert all(row["hit_rate"] == 1 for row in rows[5:]) and rows[0]["hit_rate"] < 1
     lines = call("simulate", plan, "--trace", trace, "--policy", "lru,belady").stdout
     assert "simulated: 4 tokens" in lines and "belady" in lines
+    begun = {row["policy"]: row["opening_bytes"] for row in rows[:5]}
+    told = json.loads(call(*words, "--json").stdout)  # warm: a line in front for each table
+    lines = [json.loads(each) for each in trace.read_text().splitlines()]
+    assert [each["t"] for each in lines] == [-1, -1, *(t for t in range(5) for _ in range(2))]
+    done = call("simulate", plan, "--trace", trace, "--memory", "98000", "--json")
+    [row] = [each for each in json.loads(done.stdout)["rows"] if each["policy"] == "lru"]
+    assert row["opening_bytes"] == sum(each["read"] for each in lines[:2]) >= begun["lru"]
+    for key, named in (("hits", "hit"), ("read_bytes", "read")):
+        assert row[key] == sum(each[named] for each in lines[2:])
     phone = call(*words, "--on", "phone")
     assert phone.exit_code == 1 and "does not go with --on phone" in phone.stderr
     dense = Toy(tmp_path / "dense").folder

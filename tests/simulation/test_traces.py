@@ -19,6 +19,7 @@ from toolkit.offload.access_trace import line
 from toolkit.offload.counts import Counts
 from toolkit.offload.machine import Outcome
 from toolkit.offload.prediction.token_time import Costs
+from toolkit.offload.record_cache import NONE
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import POLICIES
 from toolkit.simulation.accesses import Access
@@ -56,10 +57,12 @@ def ready(toy: FlashToy, by: str, policy: str) -> None:
     toy.save_json()
 
 
-def ran(of: Any, toy: FlashToy, trace: Path, memory: int, tokens: int) -> Counts:
+def ran(
+    of: Any, toy: FlashToy, trace: Path, memory: int, tokens: int, warm: Path | str = "off"
+) -> Counts:
     """A run of texts that together have so many tokens."""
     rng = np.random.default_rng(tokens)
-    executor = of(toy.folder, memory=memory, trace=trace)
+    executor = of(toy.folder, memory=memory, trace=trace, warm=warm)
     try:
         while tokens > 0:
             ids = [int(i) for i in rng.integers(0, 16, 11)]
@@ -82,17 +85,21 @@ def check(toy: FlashToy, trace: Path, memory: int, counts: Counts, policy: str) 
     def seen(access: Access, outcome: Outcome) -> None:
         lines[access.step, access.number] = line(access.step, access.number, outcome)
 
-    opening = 0
+    opening, warm = 0, accesses.warm
     for number, of_table in accesses.by_table():
-        held = known.tables[number]
-        done = replay(held, of_table, case.point, policy, known.flash, known.costs, seen=seen)
+        held, costs = known.tables[number], known.costs
+        own = warm.get(number, NONE)
+        done = replay(held, of_table, case.point, policy, known.flash, costs, seen=seen, warm=own)
         opening += done.opening.read_bytes
-    assert [lines[key] for key in sorted(lines)] == trace.read_text().splitlines()
+    written = trace.read_text().splitlines()
+    assert [lines[key] for key in sorted(lines)] == written[len(warm) :]
+    begun = [json.loads(each) for each in written[: len(warm)]]  # with a warm set
+    assert not begun or sum(each["read"] for each in begun) == opening
     figures = simulate(toy.folder, trace=trace, memory=[str(memory)])
     told = by_policy(figures)[policy]
     assert (told["selected"], told["hits"]) == (counts.selected, counts.hits)
-    assert told["read_bytes"] + told["opening_bytes"] == counts.read_bytes
-    assert told["opening_bytes"] == opening
+    assert (told["reads"], told["read_bytes"]) == (counts.reads, counts.read_bytes)  # of gathers
+    assert told["opening_bytes"] == opening == counts.ahead_bytes
     aware = any(g.select.gamma < 1 for phase in plan.phases for g in phase.gathers())
     assert len(figures["rows"]) == len(POLICIES) + (not aware)
     assert all(aware or each["misses_over_belady"] >= 1 for each in figures["rows"])
@@ -106,17 +113,32 @@ def check(toy: FlashToy, trace: Path, memory: int, counts: Counts, policy: str) 
         ("nonzero", "importance", HostExecutor),
     ],
 )
-def test_a_replay_is_the_run(tmp_path: Path, cache: Path, by: str, policy: str, of: Any) -> None:
+def test_a_replay_is_the_run(tmp_path: Path, by: str, policy: str, of: Any) -> None:
     toy = FlashToy(tmp_path / "toy")
     ready(toy, by, policy)
     counts = ran(of, toy, tmp_path / "trace", 120_000, 30)
     check(toy, tmp_path / "trace", 120_000, counts, policy)
 
 
+@pytest.mark.parametrize(
+    "by, policy, of",
+    [("above", "window", RunnerExecutor), ("near", "importance", HostExecutor)],
+)
+def test_a_replay_begins_as_the_run_did(tmp_path: Path, by: str, policy: str, of: Any) -> None:
+    """With what was in memory when the one before it ended."""
+    toy, trace, warm = FlashToy(tmp_path / "toy"), tmp_path / "trace", tmp_path / "warm"
+    ready(toy, by, policy)
+    cold = ran(of, toy, trace, 120_000, 7, warm)
+    check(toy, trace, 120_000, cold, policy)
+    counts = ran(of, toy, trace, 120_000, 30, warm)
+    assert trace.read_text().startswith('{"t":-1,') and counts.ahead_bytes > cold.ahead_bytes
+    check(toy, trace, 120_000, counts, policy)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("by", SELECTS)
-def test_a_thousand_tokens_are_the_run(tmp_path: Path, cache: Path, by: str, policy: str) -> None:
+def test_a_thousand_tokens_are_the_run(tmp_path: Path, by: str, policy: str) -> None:
     """Every selector and policy: runner, twin and simulator."""
     toy = FlashToy(tmp_path / "toy")
     ready(toy, by, policy)
@@ -155,7 +177,10 @@ def test_another_plans_trace_is_refused(traced: Path, tmp_path: Path) -> None:
         "left over": {"scores": np.append(scores, scores[:3]).tobytes()},
         "selects other records ": {"lines": "\n".join([json.dumps(first | {"sel": [F]}), *lines])},
         "the plan has 6 gathers": {"lines": json.dumps(first | {"g": 6})},
+        "the plan has 2 tables": {"lines": json.dumps(first | {"t": -1, "g": 2})},
+        "has 65 records": {"lines": json.dumps(first | {"t": -1, "sel": [F]})},
         "no line tells": {"lines": ""},
+        "no line tells ": {"lines": json.dumps(first | {"t": -1})},
         "line 1 tells neither": {"lines": "[1, 2]\n"},
         "line 2 tells neither": {"lines": f"{lines[0]}\n{{\n"},
     }

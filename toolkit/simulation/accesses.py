@@ -6,13 +6,14 @@ of one table at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from opencl_kernels.formats import Array
+from toolkit.offload.policies import Ints
 from toolkit.offload.selection import at_point
 from toolkit.plan.schema import Gather, Phase, Plan, Point, Select
 
@@ -51,6 +52,10 @@ class Accesses(Protocol):
     @property
     def knows_needed(self) -> bool:
         """Whether accesses tell what isn't zero."""
+
+    @property
+    def warm(self) -> Mapping[int, Ints]:
+        """Of tables the records that were in memory before the first step; none: a cold start."""
 
     def by_table(self) -> Iterator[tuple[int, Sequence[Access]]]:
         """Each table that is read, with its accesses in the order of steps."""

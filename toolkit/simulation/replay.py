@@ -11,6 +11,7 @@ from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine, Outcome
 from toolkit.offload.policies import Floats32, Ints
 from toolkit.offload.prediction.token_time import Costs, gathering
+from toolkit.offload.record_cache import NONE
 from toolkit.offload.selection import select
 from toolkit.plan.schema import Point, Select, Table
 from toolkit.simulation.accesses import Access, needed_scores
@@ -86,15 +87,17 @@ def replay(
     costs: Costs,
     needed: bool = False,
     seen: Seen | None = None,
+    warm: Ints = NONE,
 ) -> Replayed:
     """What a policy does at a point.
 
     policy  one of the machine's, or BELADY
     needed  select what isn't zero, in place of what each gather's rule says
     seen    is shown every outcome
+    warm    records that slots begin with, as far as there is room; BELADY begins with its own
     """
     chosen = [_chosen(access, point, needed) for access in accesses]
-    machine = _machine(held, point, policy, flash, chosen)
+    machine = _machine(held, point, policy, flash, chosen, warm)
     found = Replayed(opening=_opened(machine, held.table))
     for access, (rule, scores) in zip(accesses, chosen, strict=True):
         outcome = machine.gather(0, rule, scores, access.step, access.gather.tile)
@@ -117,12 +120,14 @@ def _machine(
     policy: str,
     flash: Flash,
     chosen: Sequence[tuple[Select, np.ndarray | None]],
+    warm: Ints,
 ) -> Machine:
-    of_policies = [held.importance]
+    orders, of_policies = [held.order], [held.importance]
     if policy != BELADY:
-        return Machine([held.table], held.point(point, policy), flash, [held.order], of_policies)
+        of_table = held.point(point, policy)
+        return Machine([held.table], of_table, flash, orders, of_policies, [warm])
     none = replace(held.point(point, "lru"), slots=(0,), pinned=(0,))
-    machine = Machine([held.table], none, flash, [held.order])
+    machine = Machine([held.table], none, flash, orders)
     count, slots = held.table.count, point.slots[held.number]
     everything = np.ones(count, bool)
     order = np.arange(count) if held.order is None else held.order
@@ -133,9 +138,9 @@ def _machine(
 
 
 def _opened(machine: Machine, table: Table) -> Sums:
-    """What is pinned is read before the first step."""
+    """What is pinned is read before the first step, and a warm set."""
     opened = machine.opening[0]
-    runs, used = opened.runs, len(opened.moves.admitted) * table.bytes
+    runs, used = opened.runs, len(opened.admitted) * table.bytes
     return Sums(
         reads=len(runs), read_bytes=int(runs[:, 1].sum()), used_bytes=used, read_s=opened.seconds
     )

@@ -9,6 +9,7 @@ from typing import Any
 from toolkit.errors import PocketError
 from toolkit.evaluation.inputs import source_of
 from toolkit.offload.points import by_ids
+from toolkit.offload.record_cache import NONE
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import POLICIES, Plan
 from toolkit.simulation.accesses import Accesses
@@ -112,6 +113,7 @@ def _replayed(
                 known.flash,
                 known.costs,
                 needed=case.selector == ORACLE,
+                warm=accesses.warm.get(number, NONE),
             )
     return found
 

@@ -6,9 +6,10 @@ masks are part of it. Each token is decoded by itself, in windows as long as the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -27,6 +28,7 @@ from toolkit.compiler.weights.records import Tabled, tables_of
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
 from toolkit.offload.points import by_ids
+from toolkit.offload.policies import Ints
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Gather, Plan
 from toolkit.simulation.accesses import Access, gathers_of
@@ -71,6 +73,7 @@ class Text:
     """The accesses of some ids."""
 
     knows_needed = True
+    warm: Mapping[int, Ints] = MappingProxyType({})
 
     def __init__(self, plan: Plan, source: Source, ids: list[int], tell: Tell) -> None:
         """The model is read when accesses are asked for."""

@@ -19,11 +19,15 @@ from toolkit.plan.schema import Gather, Phase, Plan
 from toolkit.simulation.accesses import Access, gathers_of
 
 Line = dict[str, Any]
+BEFORE = -1  # the step of lines that tell what a table was opened with
 AGAIN = "write it anew: pocketcl run PLAN --prompt TEXT --trace-access FILE"
 
 
 class Traced:
     """Accesses of a trace file. Changes of the memory while it was written are left out.
+
+    Where the run began with a warm set, lines in front tell each table's records: `warm` has them,
+    the most frequent first.
 
     Raises PocketError where the file is no trace, or one of another plan.
     """
@@ -36,8 +40,12 @@ class Traced:
         self._scores, self._at = _floats(path), 0
         self._gathers, self._decode = gathers_of(plan), token_phase(plan)
         self._accesses: list[list[Access]] = [[] for _ in plan.tables]
+        self.warm: dict[int, Ints] = {}
         steps = set[int]()
         for line in _lines(path):
+            if line["t"] == BEFORE:
+                self._open(line)
+                continue
             phase = self._add(line)
             if phase is self._decode:
                 steps.add(line["t"])
@@ -50,6 +58,15 @@ class Traced:
         for table, accesses in enumerate(self._accesses):
             if accesses:
                 yield table, accesses
+
+    def _open(self, line: Line) -> None:
+        tables, records = self._plan.tables, np.unique(np.array(line["sel"], np.int64))
+        if not 0 <= line["g"] < len(tables):
+            raise self._foreign(f"the plan has {len(tables)} tables")
+        count = tables[line["g"]].count
+        if len(records) and not 0 <= records[0] <= records[-1] < count:
+            raise self._foreign(f"{tables[line['g']].name} has {count} records")
+        self.warm[line["g"]] = records
 
     def _add(self, line: Line) -> Phase:
         if not 0 <= line["g"] < len(self._gathers):
@@ -91,12 +108,12 @@ class Traced:
 
 
 def _lines(path: Path) -> Iterator[Line]:
-    """Those of gathers; before the first step and between steps there may be others."""
+    """Those of gathers, and in front those of a warm set; between steps there may be others."""
     count = 0
     for number, text in enumerate(_text(path).splitlines()):
         line = _line(path, number, text)
-        if "g" in line and line["t"] >= 0:
-            count += 1
+        if "g" in line and line["t"] >= BEFORE:
+            count += line["t"] > BEFORE
             yield line
     if not count:
         raise PocketError(f"{path} is no trace", "no line tells of a gather", AGAIN)
