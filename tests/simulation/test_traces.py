@@ -46,8 +46,8 @@ def ready(toy: FlashToy, by: str, policy: str) -> None:
     decode = [phase["name"] for phase in toy.plan["phases"]].index("decode")
     gathers = [s for s in toy.plan["phases"][decode]["steps"] if s["kind"] == "gather"]
     gathers[0]["select"] = select
-    if select["by"] not in ("all", "above", "nonzero"):
-        gathers[0].pop("choose", None)  # a device chooses by no other rule
+    if select["by"] not in ("above", "nonzero"):
+        gathers[0].pop("choose")  # the toy's kernel reads v: it chooses by no other rule
     before = sum(s["kind"] == "gather" for p in toy.plan["phases"][:decode] for s in p["steps"])
     toy.plan["tables"][0]["importance"] = toy.plan["tables"][1]["importance"] = SIZES
     for point in toy.plan["points"]:
