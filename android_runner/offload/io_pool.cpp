@@ -209,6 +209,10 @@ double IoPool::reading_s() const {
 
 void IoPool::set_aside(bool on) {
   const std::lock_guard<std::mutex> held(mutex_);
+  if (!on) {
+    kept_.ahead_reads = counts_.ahead_reads;
+    kept_.ahead_read = counts_.ahead_read;
+  }
   (on ? kept_ : counts_) = on ? counts_ : kept_;
 }
 

@@ -70,7 +70,7 @@ class IoPool {
 
   IoCounts counts() const;
   double reading_s() const;  // that some batch was under way
-  // From `on` to off nothing is counted.
+  // From `on` to off nothing is counted but batches given ahead: these go on, whoever tries what.
   void set_aside(bool on);
 
  private:

@@ -202,6 +202,15 @@ def test_cancelled_reads_write_nowhere(drive: Path, file: Path) -> None:
     assert json.loads(last)["because"] == "the run was cancelled"
 
 
+def test_what_is_given_ahead_counts_while_others_do_not(drive: Path, file: Path) -> None:
+    """Launches are tried out while a plan's opening is read."""
+    *answers, counted = run(drive, "aside", file)[0]
+    assert answers == ["right"] * 4
+    first, ahead = spans([(0, 64)]), spans([(100, 64), (300, 64), (2000, 1)])
+    expected = {"reads": 1, "read": sum(first), "ahead_reads": 3, "ahead_read": sum(ahead)}
+    assert json.loads(counted) == expected
+
+
 # --- the imitation -------------------------------------------------------------------------------
 
 

@@ -5,6 +5,8 @@
 //                                               flash, 0: none. Lines `FIRST COUNT …` on stdin are
 //                                               batches: runs of records. An answer for each.
 //   io_drive cancel FILE                        slow reads are given and cancelled
+//   io_drive aside FILE                         reads that are given ahead, and others, between which
+//                                               counts are set aside: what is counted in the end
 //   io_drive imitate                            lines `submit NOW SECONDS`, `finish NOW DUE`,
 //                                               `left NOW DUE`
 //
@@ -56,7 +58,7 @@ struct Wanted {
   uint64_t number = 0;
 };
 
-void submit(IoPool &pool, const std::string &line, Wanted &wanted) {
+void submit(IoPool &pool, const std::string &line, Wanted &wanted, bool ahead = false) {
   std::istringstream words(line);
   std::vector<std::pair<int64_t, int64_t>> runs;
   for (int64_t first, count; words >> first >> count;) runs.emplace_back(first, count);
@@ -69,7 +71,7 @@ void submit(IoPool &pool, const std::string &line, Wanted &wanted) {
     batch.push_back(order_of(first, count, to));
     to += count * RECORD;
   }
-  wanted.number = pool.submit(std::move(batch));
+  wanted.number = ahead ? pool.submit_ahead(std::move(batch)) : pool.submit(std::move(batch));
 }
 
 std::string failed(const Failure &failure) {
@@ -144,6 +146,31 @@ void cancel(const std::string &path) {
   submit(pool, "1 1", batches[1] = {});
 }
 
+void aside(const std::string &path) {
+  const Plan plan = plan_of(path);
+  const RecordStore store(plan, RecordStore::Way::Cached);
+  std::deque<Wanted> batches(4);
+  IoPool pool(store, 2, 1 << 20, std::nullopt);
+  const auto done = [&](size_t at, const std::string &runs, bool ahead) {
+    submit(pool, runs, batches[at], ahead);
+    puts(answer(pool, batches[at]).c_str());
+  };
+  done(0, "0 64", false);
+  pool.set_aside(true);
+  done(1, "100 64 300 64", true);
+  done(2, "500 64 700 64 900 64", false);
+  pool.set_aside(false);
+  done(3, "2000 1", true);
+  const IoCounts counts = pool.counts();
+  puts(Record()
+           .add("reads", counts.reads)
+           .add("read", counts.read)
+           .add("ahead_reads", counts.ahead_reads)
+           .add("ahead_read", counts.ahead_read)
+           .text()
+           .c_str());
+}
+
 void imitate() {
   Imitation imitation(FlashModel(0, 1));
   std::string word;
@@ -167,6 +194,7 @@ int main(int count, char **words) {
     if (mode == "read" && count == 6)
       read(words[2], words[3], std::stoul(words[4]), std::stod(words[5]));
     if (mode == "cancel" && count == 3) cancel(words[2]);
+    if (mode == "aside" && count == 3) aside(words[2]);
     if (mode == "imitate") imitate();
   } catch (const Failure &failure) {
     puts(failed(failure).c_str());
