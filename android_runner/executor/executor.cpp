@@ -1,5 +1,7 @@
 #include "executor/executor.h"
 
+#include <utility>
+
 #include "base/failure.h"
 #include "base/json.h"
 #include "base/os.h"
@@ -78,6 +80,11 @@ void Executor::with_new_slots(const Change &change) try {
 } catch (...) {
   runner_.forget_slots();
   throw;
+}
+
+double Executor::new_waits_s() {
+  const double now_s = runner_.gatherer() ? runner_.gatherer()->waited_s() : 0;
+  return now_s - std::exchange(waits_s_, now_s);
 }
 
 void Executor::imitate(const FlashModel &flash) { gatherer("a flash").imitate(flash); }

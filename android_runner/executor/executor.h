@@ -2,6 +2,7 @@
 // symbols, buffers and phases, and nothing of what they mean; a language model stands on top
 // (session/).
 #pragma once
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -51,8 +52,14 @@ class Executor {
   void wait() const { device_.wait(); }
 
   // How long runs of a phase took, in their order: what the choice of launch modes goes by.
-  void took(const Phase &phase, double seconds) { runner_.bound(phase).modes.took(seconds); }
-  void skip(const Phase &phase) { runner_.bound(phase).modes.skip(); }
+  // Reads of flash, which each mode waits for, are not of them.
+  void took(const Phase &phase, double seconds) {
+    runner_.bound(phase).modes.took(std::max(0.0, seconds - new_waits_s()));
+  }
+  void skip(const Phase &phase) {
+    new_waits_s();
+    runner_.bound(phase).modes.skip();
+  }
   void settled(const Phase &phase) { runner_.bound(phase).modes.settled(); }
 
   void start_profile() { runner_.start_profile(); }
@@ -76,6 +83,7 @@ class Executor {
 
  private:
   Gatherer &gatherer(const std::string &what) const;
+  double new_waits_s();  // for reads, since it was asked last
   template <class Change>
   void with_new_slots(const Change &change);
 
@@ -85,6 +93,7 @@ class Executor {
   Programs &programs_;
   PhaseRunner runner_;
   std::vector<int64_t> symbols_;  // as the host knows them
+  double waits_s_ = 0;            // for reads, when it was asked last
 };
 
 }  // namespace pocket

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include "base/json.h"
@@ -65,7 +66,9 @@ bool Gatherer::use(int64_t memory) {
   const Point point = possible(memory, point_.flash);
   governor_.use(memory);
   automatic_ = false;
-  return go_on(point, memory);
+  const bool changed = go_on(point, memory);
+  seen_s_ = pool_.reading_s();  // what was read for it isn't a token's
+  return changed;
 }
 
 bool Gatherer::govern(int64_t tokens) {
@@ -73,15 +76,37 @@ bool Gatherer::govern(int64_t tokens) {
   const double until = pool_.reading_s(), predicted = std::exchange(predicted_s_, 0);
   if (!governor_.observe(tokens, predicted, until - std::exchange(seen_s_, until))) return false;
   const std::optional<Governor::Choice> found = governor_.decide(room());
-  const bool changed = found && go_on(possible(found->budget, found->flash), found->budget);
+  const std::optional<Point> point = found ? wanted(*found) : std::nullopt;
+  const bool changed = point && go_on(*point, found->budget);
   seen_s_ = pool_.reading_s();
   return changed;
+}
+
+// The points of another speed may need more memory than there is: then it stays where it is.
+std::optional<Point> Gatherer::wanted(const Governor::Choice &choice) {
+  try {
+    return possible(choice.budget, choice.flash);
+  } catch (const Failure &) {
+    governor_.stay({point_.memory, point_.flash});
+    return std::nullopt;
+  }
 }
 
 // What the system has to give, and what the run has of it already; where it follows that.
 std::optional<int64_t> Gatherer::room() const {
   if (!automatic_) return std::nullopt;
-  return std::max(budget_from(available_bytes() + point_.memory - mapped_), least_memory(plan_));
+  const int64_t held = point_.memory - (memory_.shares ? unwritten_bytes() : 0);
+  return std::max(budget_from(available_bytes() + held - mapped_), least_memory(plan_));
+}
+
+// Of slots that no record has come to: the system hasn't given their pages yet.
+int64_t Gatherer::unwritten_bytes() const {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < plan_.tables.size(); ++i) {
+    const auto resident = static_cast<int64_t>(machine_.cache(i).resident().size());
+    bytes += (point_.slots[i] - resident) * plan_.tables[i].bytes;
+  }
+  return bytes;
 }
 
 void Gatherer::note_tokens(int64_t tokens) {
@@ -111,14 +136,26 @@ bool Gatherer::go_on(const Point &point, std::optional<int64_t> memory) {
   settle_all();
   device_.wait();  // launches look at slots, and at what was streamed
   const std::vector<Change> changes = machine_.change(point);
-  for (size_t i = 0; i < changes.size(); ++i)
-    move_records(plan_.tables[i], changes[i].resize, memory_.slots[i], device_);
-  memory_.resize(plan_, point, device_);
-  pool_.refit(static_cast<size_t>(point.threads), point.max_read);
+  refit(point, changes);
   point_ = point;
   if (trace_) trace_->write(step_, memory, point, changes);
   read_pinned(changes);
   return true;
+}
+
+// Records have places already that memory may not have got: what fails then, fails for good.
+void Gatherer::refit(const Point &point, const std::vector<Change> &changes) try {
+  for (size_t i = 0; i < changes.size(); ++i)
+    move_records(plan_.tables[i], changes[i].resize, memory_.slots[i], device_);
+  memory_.resize(plan_, point, device_);
+  pool_.refit(static_cast<size_t>(point.threads), point.max_read);
+} catch (const DeviceFailure &) {
+  throw;
+} catch (const Failure &failure) {
+  throw DeviceFailure(failure.what(), failure.because, failure.hint);
+} catch (const std::bad_alloc &) {
+  throw DeviceFailure("there is no memory for another budget", "an allocation failed",
+                      "end other programs, and start again");
 }
 
 // Those of tables behind one that can't be read are in no slot either.
@@ -205,8 +242,7 @@ std::vector<char> Gatherer::read_scores(const GatherStep &gather, cl::Queue queu
 void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
                    const GatherLaunches &launch) {
   const GatherStep &gather = *step.gather;
-  // What is computed with while launches are tried out is used by nobody, but for rows.
-  if (!rehearsed_ || gather.select.by == Select::Ids) await_opening(gather.table);
+  await_opening(gather.table);
   const std::vector<char> content = read_scores(gather, queue, by);
   const auto *values = reinterpret_cast<const float *>(content.data());
   const auto *ids = reinterpret_cast<const int32_t *>(content.data());
@@ -231,12 +267,21 @@ void Gatherer::rehearse(const GatherStep &gather, const Scores &scores, cl::Queu
                         const GatherLaunches &launch) {
   Gathering own(plan_, gather.table, machine_, memory_, pool_,
                 machine_.rehearse(gather.table, rule_of(gather), scores, gather.tile));
-  own.conduct(queue, launch, [] {});
+  try {
+    own.conduct(queue, launch, [] {});
+  } catch (...) {  // a mode that can't be had: another one goes on
+    own.settle();
+    memory_.staging.forget();
+    throw;
+  }
 }
 
+// Launches that are compared must not see what still arrives.
 void Gatherer::rehearse(bool on) {
+  if (on) settle_all();
   rehearsed_ = on;
   if (!on) memory_.resident.forget();
+  seen_s_ = pool_.reading_s();
 }
 
 bool Gatherer::is_resident(const GatherStep &gather) const {

@@ -59,7 +59,10 @@ class Gatherer {
   class Rehearsal {
    public:
     explicit Rehearsal(Gatherer *gatherer) : gatherer_(gatherer) { set(true); }
-    ~Rehearsal() { set(false); }
+    ~Rehearsal() try {
+      set(false);
+    } catch (const Failure &) {  // of a device that fails everywhere else, too
+    }
     Rehearsal(const Rehearsal &) = delete;
     Rehearsal &operator=(const Rehearsal &) = delete;
 
@@ -87,6 +90,7 @@ class Gatherer {
   // Imitates another flash from here on; throws Failure where none is imitated.
   void imitate(const FlashModel &flash);
   int64_t memory() const { return point_.memory; }  // bytes that the run takes
+  double waited_s() const { return waits_.waited_s; }  // for reads
 
   // What kernels may be given before the first launch.
   cl::Memory any_ticket() const { return memory_.tickets.any(); }
@@ -108,13 +112,16 @@ class Gatherer {
   bool is_open(size_t table);
   Point possible(std::optional<int64_t> memory, double flash) const;
   bool go_on(const Point &point, std::optional<int64_t> memory);
+  void refit(const Point &point, const std::vector<Change> &changes);
   void read_pinned(const std::vector<Change> &changes);
 
   void rehearse(bool on);
   void rehearse(const GatherStep &gather, const Scores &scores, cl::Queue queue,
                 const GatherLaunches &launch);
   void note_tokens(int64_t tokens);
+  std::optional<Point> wanted(const Governor::Choice &choice);
   std::optional<int64_t> room() const;
+  int64_t unwritten_bytes() const;
 
   struct Used {  // a point, and how many tokens it was used for
     int64_t memory;

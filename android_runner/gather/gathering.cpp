@@ -24,7 +24,9 @@ ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
                              const std::function<void()> &meanwhile) {
   queue_ = queue;
   for (size_t i = 0; i < found_.clusters.size(); ++i) {
-    if (reads_.size() == i) submit_next(true);
+    if (reads_.size() == i && !submit_next(true))
+      throw Failure("there is no place to read weights to", "one is held by what failed before",
+                    "start again");
     meanwhile();
     waited_ = i + 1;
     await(reads_[i]);

@@ -29,6 +29,7 @@ class Governor {
   // run is to follow them.
   std::optional<Choice> decide(std::optional<int64_t> budget = {});
   void use(int64_t budget) { now_.budget = budget; }  // somebody has asked for it
+  void stay(const Choice &now) { now_ = now; }        // what was decided can't be
 
   // Seconds that reads take for each second that was predicted, lately; 1 where that isn't known.
   double slowness() const;

@@ -145,6 +145,7 @@ Step read_choose(const Node &node, const Context &outside, const GatherStep &gat
                         Context::Choosing};
   Step step = read_dispatch(node, context);
   if (step.queue != queue) node.at("queue").fail("the gather's is " + std::to_string(queue));
+  if (queue != 0) node.at("queue").fail("the ticket is queue 0's");
   size_t tickets = 0;
   for (const size_t write : step.writes) {
     if (!among(step.args[write], {Argument::Ticket, Argument::Rule}))

@@ -220,7 +220,7 @@ def test_nothing_is_read_sooner_than_the_flash_would(drive: Path, file: Path) ->
     (_, *answers, facts), errors = run(drive, "read", file, "cached", 4, 0.01, given=given)
     told = json.loads(facts)
     assert answers == ["right"] * 4 and errors == ""
-    assert told["seconds"] > 0.039 and told["reads"] == 4  # the clock of the test began later
+    assert told["seconds"] >= 0.04 and told["reads"] == 4
 
 
 def imitated(drive: Path, script: str) -> list[float]:

@@ -123,10 +123,10 @@ void read(const std::string &path, const std::string &way, size_t threads, doubl
   IoPool pool(store, threads, 1 << 20, flash_of(seconds));
   puts("open");  // a test may now do something to the file
   fflush(stdout);
+  const double start = now();
   std::deque<Wanted> batches;
   for (std::string line; std::getline(std::cin, line) && !line.empty();)
     submit(pool, line, batches.emplace_back());
-  const double start = now();
   for (const Wanted &each : batches) puts(answer(pool, each).c_str());
   puts(facts(pool, store, now() - start).c_str());
 }

@@ -65,6 +65,8 @@ def _choose_problems(
     """Of the dispatch that fills the ticket, and writes nothing else but the rule's count."""
     if choose.queue != step.queue:
         yield damaged(f"{at}.queue", f"the gather's is {step.queue}")
+    elif choose.queue != 0:
+        yield damaged(f"{at}.queue", "the ticket is queue 0's")
     if step.select.by not in CHOSEN_THERE or step.tile:
         yield damaged(at, "only all of a table is one ticket, by all, above or nonzero")
     args = choose.args
