@@ -85,7 +85,10 @@ class Planner:
         return best.within(budget)
 
     def least(self, seconds: float) -> Planned | None:
-        """The least bytes at which a token is predicted to take at most so long."""
+        """The least bytes at which a token is predicted to take at most so long.
+
+        Up to dips of a few records: one that cuts a long read in two may cost more than it saves.
+        """
         low, high = self.least_bytes - 1, self.most
         if self.within(high).seconds > seconds:
             return None
