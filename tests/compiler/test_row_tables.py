@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flash_networks import made
+from flash_networks import GATED, RELU, made
 from flash_rows import UNTIED, V, coded, made_worded
 from pass_helpers import decoder
 
 from onnx_passes.analysis.embedding import TIED, find_embeddings
+from toolkit.compiler.budget.costs import cost_of, costs_of, facts_of
 from toolkit.compiler.budget.told import budget_lines
 from toolkit.compiler.report import CompileReport
 from toolkit.evaluation.verify import verify
@@ -22,6 +23,9 @@ from toolkit.executors.runner import RunnerExecutor
 from toolkit.plan.schema import Point, Select
 
 IDS = [3, 999, 3, 7, 7, 1234, 3999, 0, 5, 3, 999, 3]  # several times in a chunk, and again
+
+
+MEASURED = {"bandwidth_measured_gbs": 20.0, "fp32_tflops": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,15 @@ def test_networks_stay_where_the_embedding_is_enough(tmp_path: Path) -> None:
     assert any("FFNs stay in memory" in line for line in budget_lines(done.figures))
     report = verify(done.path, on="runner")
     assert report["ok"] and all(case["nmse"] < 1e-9 for case in report["cases"]), report
+
+
+def test_what_networks_cost_in_memory_is_not_that_of_rows(tmp_path: Path) -> None:
+    """A device chooses among neurons itself where all are there; the gather of rows comes first."""
+    changes = (*UNTIED, (GATED, RELU))
+    plan = made_worded(tmp_path, *changes, memory="90%", sparsity="gate").plan
+    decode = plan.phase("decode")
+    assert decode and [g.select.by for g in decode.gathers()] == ["ids", "above"]
+    assert costs_of(cost_of(plan, {**facts_of(plan), **MEASURED})).whole is not None
 
 
 def test_a_tied_embedding_stays(tmp_path: Path) -> None:

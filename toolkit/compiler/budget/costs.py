@@ -55,7 +55,8 @@ def costs_of(cost: PhaseCost, computed: float = 0.0) -> Costs:
     chosen = [] if phase is None else phase.gathers()
     if phase is None or not chosen:
         return Costs()
-    found = of_gathers(cost.rates, phase, chosen[0])
+    like = next((each for each in chosen if each.select.by != "ids"), chosen[0])
+    found = of_gathers(cost.rates, phase, like)  # rows are never chosen by the device itself
     rest = cost.step(phase, symbols, round(computed)).whole
     byte = max((byte_of(cost, g, symbols) for g in chosen), default=0.0)
     return replace(found, rest=rest, byte=byte)
