@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from flash_networks import made
+from flash_networks import GATED, RELU, made
 from flash_rows import UNTIED, V, made_worded
 from relu_demo import relu_demo, some_text
 from toy import Toy
@@ -19,6 +19,7 @@ from toolkit.calibration.calibrate import calibrate
 from toolkit.cli.commands import cli
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
+from toolkit.estimate.estimate import estimate
 from toolkit.executors.host import HostExecutor
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.generation.tokenizer import load_tokenizer
@@ -26,8 +27,9 @@ from toolkit.offload.access_trace import line
 from toolkit.offload.machine import Outcome
 from toolkit.plan.load import load_plan
 from toolkit.simulation.accesses import Access
-from toolkit.simulation.known import Known
-from toolkit.simulation.replay import replay
+from toolkit.simulation.known import Case, Known
+from toolkit.simulation.replay import Replayed, replay
+from toolkit.simulation.rows import row
 from toolkit.simulation.simulate import by_policy, simulate
 from toolkit.simulation.text import Text
 
@@ -75,6 +77,21 @@ def test_rows_of_an_embedding_are_those_of_the_ids(tmp_path: Path) -> None:
     assert found and found == simulated(done.path, tmp_path / "model.onnx", ids)
     told = simulate(done.path, trace=tmp_path / "trace", policy=["lru", "belady"])
     assert told["tokens"] == 25 and told["rows"][0]["hits"] <= told["rows"][1]["hits"]
+
+
+def test_where_all_is_in_memory_it_predicts_what_estimate_does(tmp_path: Path) -> None:
+    """A device that chooses itself waits for nobody; only how many neurons are needed differs."""
+    options: dict[str, Any] = {"memory": "95%", "sparsity": "gate", "device": "snapdragon-8-gen-3"}
+    done = made_worded(tmp_path, *UNTIED, (GATED, RELU), **options)
+    known, found = Known.of(done.path, load_plan(done.path), None), Replayed()
+    point, source = known.case("100%", "static", "plan").point, load_source(tmp_path / "model.onnx")
+    text = Text(known.plan, source, list(range(25)), lambda _: None)
+    for number, accesses in text.by_table():
+        table = known.tables[number]
+        found += replay(table, accesses, point, "static", known.flash, known.costs)
+    told = row(known, Case(point, "static", "plan"), found, text.tokens, None)
+    (estimated,) = estimate(done.path, memory="100%", prompt_tokens=1)["points"]
+    assert told["tokens_per_s"] == pytest.approx(estimated["predicted_tokens_per_s"], rel=0.03)
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.compiler.budget.costs import cost_of, costs_of, facts_of, flash_for
-from toolkit.compiler.budget.planned import zipf
+from toolkit.compiler.budget.costs import facts_of, flash_for
+from toolkit.compiler.budget.planned import demands_of, known_costs, unchosen, zipf
 from toolkit.compiler.calibrated import uses_of
 from toolkit.compiler.options import options_of
 from toolkit.errors import PocketError
@@ -18,6 +18,7 @@ from toolkit.offload.points import by_ids, choose_point, memory_of, under_policy
 from toolkit.offload.policies import Floats32
 from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.schema import Plan, Point
+from toolkit.predictors.layer import Use
 from toolkit.simulation.replay import BELADY, Held
 
 
@@ -51,12 +52,10 @@ class Known:
             because = "all of its weights lie in memory"
             hint = "compile the model with --memory, say 60%"
             raise PocketError(f"{path} reads nothing from flash", because, hint)
-        costs, unknown = Costs(), None
-        try:
-            costs = costs_of(cost_of(plan, facts_of(plan)))
-        except PocketError as error:
-            unknown = error
-        often = _often(plan)
+        uses = _uses(plan)
+        demands = demands_of(plan, uses) if uses else unchosen(plan)
+        costs, unknown = known_costs(plan, facts_of(plan), demands)
+        often = tuple(np.sort(use.frequency)[::-1] for use in uses)
         lists = [_lists(path, plan, number) for number in range(len(plan.tables))]
         return cls(plan, tuple(lists), often, flash_for(facts_of(plan), flash), costs, unknown)
 
@@ -68,18 +67,17 @@ class Known:
         return Case(point, policy, selector)
 
 
-def _often(plan: Plan) -> tuple[Floats32, ...]:
-    """Frequencies by record, descending; none where they can't be had."""
+def _uses(plan: Plan) -> tuple[Use, ...]:
+    """By table, of its records in any order; none where they can't be had."""
     try:
         options = options_of(plan)
-        uses = uses_of(options.calibration, options.recall)
+        found = uses_of(options.calibration, options.recall)
     except PocketError:
         return ()
-    found = [np.sort(use.frequency)[::-1] for use in uses]
     if found:
-        found += [zipf(plan.tables[number].count) for number in sorted(by_ids(plan))]
-    counts = [len(each) for each in found]
-    return tuple(found) if counts == [table.count for table in plan.tables] else ()
+        found += tuple(Use(zipf(plan.tables[number].count)) for number in sorted(by_ids(plan)))
+    counts = [len(use.frequency) for use in found]
+    return found if counts == [table.count for table in plan.tables] else ()
 
 
 def _lists(path: Path, plan: Plan, number: int) -> Held:

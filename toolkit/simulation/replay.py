@@ -101,7 +101,7 @@ def replay(
     found = Replayed(opening=_opened(machine, held.table))
     for access, (rule, scores) in zip(accesses, chosen, strict=True):
         outcome = machine.gather(0, rule, scores, access.step, access.gather.tile)
-        sums = _sums(outcome, held.table, costs, point)
+        sums = _sums(outcome, held, access.gather.select.by != "ids", costs, point)
         found += Replayed(tokens=sums) if access.token else Replayed(others=sums)
         if seen is not None:
             seen(access, outcome)
@@ -146,9 +146,12 @@ def _opened(machine: Machine, table: Table) -> Sums:
     )
 
 
-def _sums(outcome: Outcome, table: Table, costs: Costs, point: Point) -> Sums:
-    misses, needed = len(outcome.selected) - len(outcome.hits), len(outcome.selected)
+def _sums(outcome: Outcome, held: Held, scored: bool, costs: Costs, point: Point) -> Sums:
+    """`scored`: the host looks at scores of all records, or where all have a slot the device."""
+    table, needed = held.table, len(outcome.selected)
+    misses = needed - len(outcome.hits)
     sizes = misses, needed, table.bytes, point.cluster, point.threads
+    whole_of = scored and point.slots[held.number] == table.count, table.count if scored else 0
     return Sums(
         selected=len(outcome.selected),
         hits=len(outcome.hits),
@@ -156,5 +159,5 @@ def _sums(outcome: Outcome, table: Table, costs: Costs, point: Point) -> Sums:
         read_bytes=outcome.bytes_read,
         used_bytes=outcome.bytes_used,
         read_s=outcome.seconds,
-        seconds=gathering(costs, outcome.seconds, *sizes),
+        seconds=gathering(costs, outcome.seconds, *sizes, 1, *whole_of),
     )
