@@ -135,6 +135,13 @@ def test_what_does_not_go_together(tmp_path: Path, options: dict[str, Any], says
     assert not (tmp_path / "m.plan").exists()
 
 
+def test_auto_is_what_is_done_by_itself() -> None:
+    source, usual = load_source(DEMO), dict[str, Any](memory="60%")
+    assert choose(source, {"class": "cpu"}, **usual, sparsity="auto") == choose(
+        source, {"class": "cpu"}, **usual
+    )
+
+
 def selects(plan: Plan) -> set[str]:
     decode = plan.phase("decode")
     return set() if decode is None else {gather.select.by for gather in decode.gathers()}

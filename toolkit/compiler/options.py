@@ -10,7 +10,7 @@ from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
 from toolkit.compiler.budget.goal import check_goal
-from toolkit.compiler.budget.sparsity import check_wish
+from toolkit.compiler.budget.sparsity import AUTO, check_wish
 from toolkit.compiler.calibrated import check_calibration
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
@@ -111,6 +111,7 @@ def choose(
     check_goal(memory, rate, flash, calibration)
     budgeted = memory is not None or rate is not None
     check_wish(sparsity, policy, budgeted, calibration is not None, batch)
+    sparsity = None if sparsity == AUTO else sparsity
     folder, recall, identity = check_calibration(
         source, budgeted, calibration, max_loss, batch, sparsity
     )
