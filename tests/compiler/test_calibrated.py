@@ -92,11 +92,22 @@ def test_where_no_point_is_cheap_enough_what_is_exact_is_taken(model: Path, tmp_
     assert any("none is used" in line for line in budget_lines(done.figures))
 
 
+def test_where_nothing_is_to_be_predicted_no_predictor_is_told_of(
+    model: Path, tmp_path: Path
+) -> None:
+    done = compiled(model, tmp_path / "m.plan", sparsity="gate")
+    assert (done.figures["max_loss"], done.figures["recall"]) == (None, None)
+    told = list(budget_lines(done.figures))
+    assert told and not any("predictor" in line for line in told)
+
+
 @pytest.mark.parametrize(
     "options, says",
     [
         ({"memory": None}, "--calibration goes with --memory"),
         ({"calibration": None, "max_loss": "1%"}, "--max-loss goes with --calibration"),
+        ({"max_loss": "1%", "sparsity": "gate"}, "--max-loss does not go with --sparsity gate"),
+        ({"max_loss": "1%", "sparsity": "all"}, "--max-loss does not go with --sparsity all"),
         ({"max_loss": "much"}, "--max-loss much is no loss"),
         ({"max_loss": "100%"}, "--max-loss 100% is no loss"),
         ({"batch": 2}, "--calibration does not go with --batch 2"),

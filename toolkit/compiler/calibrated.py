@@ -16,6 +16,7 @@ from toolkit.predictors.folder import AGAIN, Folder
 from toolkit.predictors.layer import Layer, Use
 
 MAX_LOSS = 0.01  # rise in perplexity on held-out text
+EXACT = ("all", "gate")  # values of --sparsity that nothing is predicted for
 
 
 def check_calibration(
@@ -36,6 +37,9 @@ def check_calibration(
             because, hint = "a calibration knows what predictors miss", "add --calibration DIR"
             raise PocketError("--max-loss goes with --calibration", because, hint)
         return None, None, None
+    if max_loss is not None and sparsity in EXACT:
+        because, hint = "no neuron is predicted then", "leave one of them out"
+        raise PocketError(f"--max-loss does not go with --sparsity {sparsity}", because, hint)
     if not budgeted:
         because = "what is in memory is computed as a whole"
         raise PocketError("--calibration goes with --memory", because, "add --memory 60%")
@@ -54,7 +58,7 @@ def check_calibration(
     best = min(points, key=lambda point: point["density"], default=None)
     if sparsity == "lowrank" and best is None:
         raise _too_dear(facts["points"], most)
-    if sparsity in ("all", "gate"):
+    if sparsity in EXACT:
         best = None
     return str(folder.path), None if best is None else best["recall"], folder.identity()
 
@@ -78,15 +82,20 @@ def importances_of(calibration: str | None) -> tuple[Array, ...]:
 
 
 def point_figures(
-    calibration: str | None, recall: float | None, max_loss: str | float | None
+    calibration: str | None,
+    recall: float | None,
+    max_loss: str | float | None,
+    sparsity: str | None = None,
 ) -> dict[str, Any]:
-    """What a compile tells of the point that it took; none: of no calibration."""
+    """What a compile tells of the point that it took; none: of no calibration. No loss is allowed
+    where nothing was to be predicted."""
     if calibration is None:
         return {}
     points = Folder(Path(calibration)).finished()["points"]
     point = next((each for each in points if each["recall"] == recall), None)
     taken = {key: None if point is None else point[key] for key in ("density", "loss")}
-    return {"max_loss": loss_of(max_loss), "recall": recall, **taken}
+    most = None if sparsity in EXACT else loss_of(max_loss)
+    return {"max_loss": most, "recall": recall, **taken}
 
 
 def loss_of(text: str | float | None) -> float:

@@ -88,7 +88,8 @@ def compile(
     figures["cooperative"] = alone or "decode"
     figures |= made.fitted.figures | made.ranges.figures(plan)
     if plan.tables:
-        figures |= point_figures(options.calibration, options.recall, chosen.get("max_loss"))
+        taken = options.calibration, options.recall
+        figures |= point_figures(*taken, chosen.get("max_loss"), options.sparsity)
     if finish and (untested := untested_kernels(plan)):
         figures["untested"] = untested
     if source.embedding is not None:

@@ -35,7 +35,7 @@ def budget_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"  embedding on flash {size(figures['row_bytes'])}: a token reads its row"
     if "predicted_read_s" in figures:
         yield f"  {_time(figures)}"
-    if "max_loss" in figures:
+    if figures.get("max_loss") is not None:
         yield f"  {_predicted(figures)}"
     if figures["requantized"]:
         yield f"  codes made anew of {len(figures['requantized'])} weights (--json: requantized)"
