@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from exports import DEMO
 from relu_demo import relu_demo, some_text
@@ -90,6 +91,24 @@ def test_where_no_point_is_cheap_enough_what_is_exact_is_taken(model: Path, tmp_
     file.write_text(json.dumps(facts))
     assert (done.figures["selector"], done.figures["recall"]) == ("gate", None)
     assert any("none is used" in line for line in budget_lines(done.figures))
+
+
+def test_where_the_embedding_is_enough_nothing_is_predicted(tmp_path: Path) -> None:
+    """A calibration tells how networks are read, should they have to be."""
+    source = relu_demo(tmp_path / "relu")
+    exported = onnx.load(source / "model.onnx")
+    (table,) = (t for t in exported.graph.initializer if "embed_tokens" in t.name)
+    changed = np.roll(onnx.numpy_helper.to_array(table), 1, axis=0)  # the head is another matrix
+    table.CopyFrom(onnx.numpy_helper.from_array(changed, table.name))
+    onnx.save(exported, source / "model.onnx")
+    calibrate(load_source(source), some_text(tmp_path / "text.txt", 60), tmp_path / "c", 60)
+    chosen = SIZES | {"calibration": tmp_path / "c", "max_loss": "90%"}
+    done = toolkit.compile(source, tmp_path / "m.plan", **chosen)
+    assert [each.kind for each in done.plan.tables] == ["row"]
+    assert "max_loss" not in done.figures and done.figures["selector"] == "ids"
+    assert any("FFNs stay in memory" in line for line in budget_lines(done.figures))
+    asked = toolkit.compile(source, tmp_path / "n.plan", **chosen, sparsity="lowrank")
+    assert asked.figures["selector"] == "lowrank" and len(asked.plan.tables) > 1
 
 
 def test_where_nothing_is_to_be_predicted_no_predictor_is_told_of(

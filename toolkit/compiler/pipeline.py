@@ -87,7 +87,7 @@ def compile(
     figures = figures_of(plan, model, made.nodes_before, made.passes, seconds)
     figures["cooperative"] = alone or "decode"
     figures |= made.fitted.figures | made.ranges.figures(plan)
-    if plan.tables:
+    if made.fitted.figures.get("selector", "ids") != "ids":  # networks are read from flash
         taken = options.calibration, options.recall
         figures |= point_figures(*taken, chosen.get("max_loss"), options.sparsity)
     if finish and (untested := untested_kernels(plan)):

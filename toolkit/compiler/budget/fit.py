@@ -55,8 +55,8 @@ class Goal:
 
     @property
     def of_networks(self) -> bool:
-        """Whether it says how networks are to be read."""
-        return bool(self.uses) or self.sparsity is not None or self.policy is not None
+        """Whether it says how networks are to be read; a calibration tells it, should they be."""
+        return self.sparsity is not None or self.policy is not None
 
 
 @dataclass(frozen=True)
