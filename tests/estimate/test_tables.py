@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exports import DEMO
 from relu_demo import relu_demo
 
 import toolkit
@@ -187,6 +188,13 @@ def test_budgets_may_be_named(path: Path, plan: Plan) -> None:
         estimate(path, memory="1K")
     with pytest.raises(PocketError, match="no flash is called floppy"):
         estimate(path, flash="floppy")
+
+
+def test_what_cannot_be_in_flash_has_no_sizes() -> None:
+    """Of no budget: weights of the source are floats of 32 bits, which have no records."""
+    with pytest.raises(PocketError, match="none of this plan can be in flash") as caught:
+        estimate(DEMO, DEVICE, flash="ufs31")
+    assert "--flash" in caught.value.hint and " B" not in str(caught.value)
 
 
 def test_memory_and_rates_are_drawn(path: Path, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def in_flash(
 ) -> InFlash:
     """The model with its networks and embeddings in flash, by a legal goal.
 
-    budget, whole  for the error where none of it can be
+    budget, whole  for the error where none of it can be; no `whole`: there is no budget
     """
     replace(Facts.of(model), records=True, masks=goal.masks).note(model)
     if mask_ffn(model).rewrites:
@@ -286,8 +286,10 @@ def _selector(plan: Plan, tables: RecordTables) -> str:
 
 def _nothing(budget: int, whole: int, tables: RecordTables) -> PocketError:
     reasons = "; ".join(str(missed) for missed in tables.missed[:3])
-    return PocketError(
-        f"{size(budget)} is less than the {size(whole)} of this plan; none of it can be in flash",
-        reasons or "the graph has no feed-forward network whose matrices are constant",
-        "add --weights e0m4 (or f16), or leave --memory out",
-    )
+    because = reasons or "the graph has no feed-forward network whose matrices are constant"
+    other = "add --weights e0m4 (or f16), or"
+    if not whole:  # nobody has set a budget: points for any are asked for
+        what = "none of this plan can be in flash"
+        return PocketError(what, because, f"{other} leave --flash and --calibration out")
+    what = f"{size(budget)} is less than the {size(whole)} of this plan; none of it can be in flash"
+    return PocketError(what, because, f"{other} leave --memory out")
