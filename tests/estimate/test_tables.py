@@ -177,6 +177,15 @@ def test_points_are_told_with_what_is_not_known(path: Path, plan: Plan) -> None:
     assert found["about"]["dispatches_per_token"] == len(decode.dispatches())
 
 
+def test_points_for_a_slower_flash_are_not_told(path: Path, plan: Plan) -> None:
+    """Runs take them while reads are late: of such memory there are others."""
+    last = plan.points[-1]
+    slower = replace(last, memory=last.memory - 192, flash=0.5)
+    found = of_plan(path, replace(plan, points=(slower, last)), FACTS, "ufs40", None).usual
+    assert [point.memory for point in found] == [last.memory, whole_bytes(plan)]
+    assert {point.flash for point in found} == {1.0}
+
+
 def test_budgets_may_be_named(path: Path, plan: Plan) -> None:
     names = ["90%", "1K", f"{plan.points[0].memory}"]
     found = estimate(path, flash="ufs31", memory=names)["points"]

@@ -64,7 +64,8 @@ def of_plan(
     """Of a plan that is there; its points stay as they were compiled."""
     whole = whole_bytes(plan)
     last = choose_point(plan, whole)
-    usual = [*(p for p in plan.points if p.memory < last.memory), last]
+    alike = (p for p in plan.points if p.flash == last.flash)  # others are for a slower flash
+    usual = [*(p for p in alike if p.memory < last.memory), last]
     read = flash_for(facts, flash)
     uses = _uses_of_plan(path, plan, calibration)
     demands, known = _demands(plan, uses)
