@@ -199,6 +199,14 @@ def test_budgets_may_be_named(path: Path, plan: Plan) -> None:
         estimate(path, flash="floppy")
 
 
+def test_all_rows_have_the_same_keys(path: Path, tmp_path: Path) -> None:
+    """With what is all in memory among them, which only a model has."""
+    sizes: dict[str, Any] = {"max_context": 32, "prefill_chunk": 8, "weights": "e0m4"}
+    rows = estimate(relu_demo(tmp_path / "relu"), DEVICE, flash="ufs31", **sizes)["points"]
+    assert sum(row["policy"] is None for row in rows) == 1
+    assert {frozenset(row) for row in rows} == {frozenset(estimate(path)["points"][0])}
+
+
 def test_what_cannot_be_in_flash_has_no_sizes() -> None:
     """Of no budget: weights of the source are floats of 32 bits, which have no records."""
     with pytest.raises(PocketError, match="none of this plan can be in flash") as caught:

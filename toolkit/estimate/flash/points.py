@@ -100,7 +100,13 @@ def _dense(memory: int | None, figures: Mapping[str, float] | None) -> dict[str,
         "flash": 1.0,
         **dict(figures or {}),
         "flash_bytes_per_token": 0,
+        "reads_per_token": 0.0,
+        "read_s": 0.0,
+        "hit_rate": None,
+        "slot_bytes": 0,
         "policy": None,
+        "cluster": None,
+        "threads": None,
     }
 
 
