@@ -15,7 +15,7 @@ from toolkit.devices import resolve as devices
 from toolkit.errors import PocketError
 from toolkit.executors.open import open_executor
 from toolkit.executors.phone_target import check_class
-from toolkit.offload.points import choose_point
+from toolkit.offload.points import choose_point, least_memory
 from toolkit.phone.about import DRIVER_BYTES, about
 from toolkit.phone.adb import find_phone
 from toolkit.phone.layout import HOME
@@ -123,6 +123,13 @@ def test_slots_count_as_the_run_has_them(warm_phone: Device, tmp_path: Path) -> 
     meminfo(warm_phone, need // 1024 - 1)
     with pytest.raises(PocketError, match="too little memory"):
         open_executor(toy.folder, "phone", memory=100_000)
+    least = sum(memory(plan, choose_point(plan, least_memory(plan))).values()) + DRIVER_BYTES
+    assert least < need  # as much as a run takes that follows the system, at least
+    meminfo(warm_phone, least // 1024 + 1)
+    open_executor(toy.folder, "phone", memory="auto").close()
+    meminfo(warm_phone, least // 1024 - 1)
+    with pytest.raises(PocketError, match="too little memory"):
+        open_executor(toy.folder, "phone", memory="auto")
 
 
 def test_tight_memory_is_noted(

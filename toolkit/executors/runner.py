@@ -29,7 +29,7 @@ from toolkit.executors.text_checks import (
     check_states,
     check_tokens,
 )
-from toolkit.offload.points import budget_of, flash_of, memory_of
+from toolkit.offload.points import budget_of, flash_of, least_memory, memory_of
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan
 from toolkit.plan.phase_choice import PhaseChoice, names_of
@@ -79,7 +79,8 @@ class RunnerExecutor:
         check_one_text(self.plan)
         check_states(self.plan)
         most = budget_of(self.plan, memory)
-        known = most if isinstance(most, int) else None
+        # a run that follows the system may take the least
+        known = least_memory(self.plan) if isinstance(most, str) else most
         wanted = {"--memory": most, "--flash": flash_of(self.plan, flash)}
         self.stop_reason: StopReason = "length"
         self.target: Target = target or Local()
