@@ -233,6 +233,7 @@ def test_plans_and_options_without_a_ladder(
     "words",
     [
         ("--ladder", "lif", "--memory", "50%,60%", "--flash", "m1max"),
+        ("--ladder", "lif", "--memory", "auto", "--flash", "m1max"),
         ("--ladder", "lif", "--on", "host", "--flash", "m1max"),
         ("--ladder", "lif", "--compare", "onnxruntime"),
         ("--ladder", "five"),

@@ -113,6 +113,8 @@ def _bench_ladder(
     several = isinstance(options.get("memory"), list)
     if plan is None or several or any(others) or options["on"] != "runner":
         raise click.UsageError("--ladder goes with a PLAN, --flash, one --memory and --dense.")
+    if options.get("memory") == "auto":
+        raise click.UsageError("--ladder needs a --memory that stays: BYTES or PERCENT, not auto.")
     figures = run(plan, progress=PROGRESS, **options)
     report(figures, lambda: lines(figures), as_json)
 
