@@ -179,6 +179,7 @@ def test_another_plans_trace_is_refused(traced: Path, tmp_path: Path) -> None:
         "the plan has 6 gathers": {"lines": json.dumps(first | {"g": 6})},
         "the plan has 2 tables": {"lines": json.dumps(first | {"t": -1, "g": 2})},
         "has 65 records": {"lines": json.dumps(first | {"t": -1, "sel": [F]})},
+        "has 65 records ": {"lines": json.dumps(first | {"t": -1, "sel": [2**65]})},
         "no line tells": {"lines": ""},
         "no line tells ": {"lines": json.dumps(first | {"t": -1})},
         "line 1 tells neither": {"lines": "[1, 2]\n"},

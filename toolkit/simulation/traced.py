@@ -60,13 +60,17 @@ class Traced:
                 yield table, accesses
 
     def _open(self, line: Line) -> None:
-        tables, records = self._plan.tables, np.unique(np.array(line["sel"], np.int64))
+        tables = self._plan.tables
         if not 0 <= line["g"] < len(tables):
             raise self._foreign(f"the plan has {len(tables)} tables")
-        count = tables[line["g"]].count
-        if len(records) and not 0 <= records[0] <= records[-1] < count:
-            raise self._foreign(f"{tables[line['g']].name} has {count} records")
-        self.warm[line["g"]] = records
+        self.warm[line["g"]] = np.unique(self._records(line["g"], line))
+
+    def _records(self, number: int, line: Line) -> Ints:
+        """Those that a line names, all of which its table has."""
+        table = self._plan.tables[number]
+        if not all(0 <= record < table.count for record in line["sel"]):  # of any size
+            raise self._foreign(f"{table.name} has {table.count} records")
+        return np.array(line["sel"], np.int64)
 
     def _add(self, line: Line) -> Phase:
         if not 0 <= line["g"] < len(self._gathers):
@@ -82,7 +86,7 @@ class Traced:
         """The next scores of the file; of what selects by ids, these."""
         count, order = self._plan.tables[gather.table].count, self._orders[gather.table]
         if gather.select.by == "ids":
-            records = np.array(line["sel"], np.int64)
+            records = self._records(gather.table, line)
             return (records if order is None else order[records]).astype(np.int32)
         if gather.select.by == "all":
             return None
