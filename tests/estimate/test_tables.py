@@ -197,6 +197,8 @@ def test_budgets_may_be_named(path: Path, plan: Plan) -> None:
         estimate(path, memory="1K")
     with pytest.raises(PocketError, match="no flash is called floppy"):
         estimate(path, flash="floppy")
+    with pytest.raises(PocketError, match="--max-loss goes with a model"):
+        estimate(path, max_loss="7%")
 
 
 def test_all_rows_have_the_same_keys(path: Path, tmp_path: Path) -> None:

@@ -146,6 +146,9 @@ def test_the_command_prints_a_table(tmp_path: Path) -> None:
     assert (lru["policy"], belady["policy"], figures["tokens"]) == ("lru", "belady", 20)
     assert lru["misses_over_belady"] > 1 == belady["misses_over_belady"]
     assert lru["read_s_per_token"] > belady["read_s_per_token"] > 0
+    for option in ("--selector", "--policy"):
+        done = CliRunner().invoke(cli, [*words, option, ","])
+        assert done.exit_code == 2 and "names nothing" in done.output
     short = tmp_path / "short.txt"
     short.write_text("Hi")
     with pytest.raises(PocketError, match="too short to simulate"):

@@ -18,8 +18,11 @@ class Words(click.ParamType[list[str]]):
     name = "list"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """`a,b` as a list."""
-        return value if isinstance(value, list) else [w for w in str(value).split(",") if w]
+        """`a,b` as a list, of one name at least."""
+        found = value if isinstance(value, list) else [w for w in str(value).split(",") if w]
+        if not found:
+            self.fail(f"{value!r} names nothing", param, ctx)
+        return found
 
 
 @click.command()

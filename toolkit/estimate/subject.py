@@ -66,6 +66,10 @@ def _of_plan(
             f"{path} is a plan, whose sizes and storage are chosen",
             f"leave it out, or estimate the model: pocketcl estimate SRC --{given[0]} …",
         )
+    if asked.max_loss is not None:
+        because = f"{path} is a plan, whose predictors are chosen"
+        hint = "leave it out, or estimate the model: pocketcl estimate SRC --max-loss 1%"
+        raise PocketError("--max-loss goes with a model", because, hint)
     plan = load_plan(path)
     own = str(plan.profile.get("name"))
     facts = _facts(device if device is not None else own, serial)

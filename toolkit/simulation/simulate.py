@@ -91,6 +91,10 @@ def _accesses(
         hint = "give one of them: --text FILE, or --trace FILE"
         raise PocketError("a text or a trace is replayed", "none is given, or both are", hint)
     if trace is not None:
+        for option, value in (("--tokens", tokens), ("--model", model)):
+            if value is not None:
+                because = "a trace has all its accesses, and no model reads it"
+                raise PocketError(f"{option} goes with --text", because, "leave it out")
         return Traced(trace, known.plan, [held.order for held in known.tables])
     assert text is not None
     source = source_of(known.plan, model)
@@ -137,6 +141,9 @@ def _policies(plan: Plan, wanted: Sequence[str]) -> Sequence[str]:
 
 
 def _checked(given: Sequence[str], known: Sequence[str], what: str) -> Sequence[str]:
+    if not given:
+        because = f"there are {', '.join(known)}"
+        raise PocketError(f"no {what} is named", because, "name one of these at least")
     for each in given:
         if each not in known:
             because = f"there are {', '.join(known)}"
