@@ -77,6 +77,8 @@ def test_rows_of_an_embedding_are_those_of_the_ids(tmp_path: Path) -> None:
     assert found and found == simulated(done.path, tmp_path / "model.onnx", ids)
     told = simulate(done.path, trace=tmp_path / "trace", policy=["lru", "belady"])
     assert told["tokens"] == 25 and told["rows"][0]["hits"] <= told["rows"][1]["hits"]
+    every = simulate(done.path, trace=tmp_path / "trace")["rows"]
+    assert [each["policy"] for each in every] == ["static", "lru", "lfu", "window", "belady"]
     gather = {"g": json.loads(found[0])["g"], "sel": [2**65]}
     (tmp_path / "trace").write_text(json.dumps({"t": 0, **gather}))
     with pytest.raises(PocketError, match=f"has {V} records"):

@@ -124,7 +124,7 @@ def _replayed(
 
 def _policies(plan: Plan, wanted: Sequence[str]) -> Sequence[str]:
     networks = {*range(len(plan.tables))} - by_ids(plan)
-    has = all(plan.tables[number].importance is not None for number in networks)
+    has = bool(networks) and all(plan.tables[n].importance is not None for n in networks)
     gathers = [gather.select for phase in plan.phases for gather in phase.gathers()]
     aware = any(rule.by == "top" and rule.gamma < 1 for rule in gathers)
     if not wanted:
