@@ -1,4 +1,4 @@
-"""Lines of text for people: tables, sections, sizes."""
+"""Lines of text for people: tables, sections, sizes, rates."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +13,11 @@ def size(count: int) -> str:
         if count >= scale:
             return f"{count / scale:.1f} {unit}"
     return f"{count} B"
+
+
+def rate(per_second: float) -> str:
+    """Tokens a second for people: 1,541.2; of slow ones two digits, 0.083."""
+    return f"{per_second:,.1f}" if per_second >= 1 else f"{per_second:.2g}"
 
 
 def table(rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -51,6 +51,10 @@ def test_inspect_prints_them_where_there_are_some(plan: Plan) -> None:
     assert "32 x 11008 neuron of 7,296 bytes, 8,192 apart  layers.0.ffn … layers.31.ffn" in text
     assert "16,384 in whole pages, 18,624 packed" in text
     assert "50.0% of all records, lfu, at 1,000,000,000 bytes in all" in text
+    assert "tokens/s" not in text
+    fast, slow = (dataclasses.replace(sparse.points[0], predicted_s=s) for s in (0.00065, 12.0))
+    text = report(dataclasses.replace(sparse, points=(fast, slow)))
+    assert "predicted 1,538.5 tokens/s" in text and "predicted 0.083 tokens/s" in text
     assert figures(sparse)["tables"][32]["padded_bytes"] == 2 * 4096
     assert set(figures(sparse)) - set(figures(plan)) == {"flash_bytes", "tables", "points"}
     assert "flash" not in report(plan) and table_figures(plan) == {}

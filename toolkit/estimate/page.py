@@ -10,7 +10,7 @@ from toolkit.errors import PocketError
 from toolkit.estimate.charts import charts, sheet
 from toolkit.estimate.report import context_table, family_table, seconds, sources, title, verdict
 from toolkit.files import check_folder, write_text
-from toolkit.tables import size
+from toolkit.tables import rate, size
 
 Figures = Mapping[str, Any]
 SUFFIXES = {"svg": (".svg",), "html": (".html", ".htm")}
@@ -65,7 +65,7 @@ def _tiles(figures: Figures) -> Iterator[str]:
     prompt = figures["prompt_tokens"]
     rates = {f"prefill of {prompt}": "prefill_tokens_per_s", "decode": "decode_tokens_per_s"}
     for label, key in rates.items():
-        yield pages.tile(label, f"{figures[key]:,.1f}", "tokens/s, predicted")
+        yield pages.tile(label, rate(figures[key]), "tokens/s, predicted")
     first = seconds(figures["first_token_s"]).split(" ")
     yield pages.tile("first token", first[0], f"{first[1]}, predicted")
     total = size(figures["memory"]["total"]).split(" ")

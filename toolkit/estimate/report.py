@@ -5,7 +5,7 @@ from typing import Any
 
 from toolkit.estimate.cost import GATHERS, LAUNCHES
 from toolkit.estimate.flash.points import point_notes, point_table
-from toolkit.tables import size, table, wrapped
+from toolkit.tables import rate, size, table, wrapped
 
 Figures = Mapping[str, Any]
 UNITS = ((7200, "h", 3600), (120, "min", 60), (1, "s", 1), (1e-4, "ms", 1e-3))  # from, scale
@@ -74,8 +74,8 @@ def context_table(figures: Figures) -> Iterator[list[str]]:
         memory = row["memory"]
         yield [
             f"{row['context']:,}",
-            f"{row['prefill_tokens_per_s']:,.1f}",
-            f"{row['decode_tokens_per_s']:,.1f}",
+            rate(row["prefill_tokens_per_s"]),
+            rate(row["decode_tokens_per_s"]),
             seconds(row["first_token_s"]),
             *(size(memory[name]) for name in ("weights", "kv", "total")),
             {True: "yes", False: "no", None: "?"}[row["fits"]],

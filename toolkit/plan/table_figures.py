@@ -5,6 +5,7 @@ from typing import Any
 
 from toolkit.plan.arena import round_up
 from toolkit.plan.schema import PAGE, SLOT_ALIGN, Gather, Plan, Point, Table
+from toolkit.tables import rate
 
 HEAD = 4  # ints of a ticket before its pairs, as in opencl_kernels/records/gathered.py
 RINGS = 5  # tickets: four that the host fills in turn, one that the device does
@@ -85,8 +86,8 @@ def table_lines(plan: Plan) -> Iterator[str]:
         share = f"{row['share']:.1%} of all records, {row['policy']}"
         share += "" if row["flash"] == 1 else f", flash at {row['flash']:g} of its speed"
         seconds = row["predicted_s"]
-        rate = f": predicted {1 / seconds:.3g} tokens/s" if seconds else ""
-        at = f"{share}, at {row['memory']:,} bytes in all{rate}"
+        predicted = f": predicted {rate(1 / seconds)} tokens/s" if seconds else ""
+        at = f"{share}, at {row['memory']:,} bytes in all{predicted}"
         yield f"slots       {_bytes(row['slot_bytes'])}  {at}"
 
 

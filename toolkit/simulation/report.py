@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from toolkit.tables import section, size, table
+from toolkit.tables import rate, section, size, table
 
 HEADS = (
     *("memory", "records", "policy", "needed", "found", "missed", "/Belady", "reads"),
@@ -26,7 +26,7 @@ def lines(figures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    over, rate = row["misses_over_belady"], row["tokens_per_s"]
+    over, predicted = row["misses_over_belady"], row["tokens_per_s"]
     return (
         size(row["memory"]),
         size(row["record_bytes"]),
@@ -38,5 +38,5 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{row['reads_per_token']:.1f}",
         size(round(row["flash_bytes_per_token"])),
         f"{1e3 * row['read_s_per_token']:.2f} ms",
-        "-" if rate is None else f"{rate:.3g} tokens/s",
+        "-" if predicted is None else f"{rate(predicted)} tokens/s",
     )

@@ -21,6 +21,7 @@ from toolkit.offload.prediction.replayed import Replayed
 from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.schema import Plan, Point, Table
 from toolkit.predictors.layer import Use
+from toolkit.tables import rate as rate_text
 
 BUDGETS = 8  # of a plan's points, at most
 SPEEDS = (0.25, 0.5, 1.0)  # of flash, against that of the profile: each has points of its own
@@ -86,7 +87,7 @@ class Planning:
         best = 1 / self.planner.within(self.planner.most).seconds
         raise PocketError(
             f"no memory gives {rate:g} tokens/s",
-            f"with all weights in memory {best:.3g} tokens/s are predicted",
+            f"with all weights in memory {rate_text(best)} tokens/s are predicted",
             f"--rate {int(best * 100) / 100:g}, or --memory 100%",
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from toolkit.compiler.budget.needs import spelled
-from toolkit.tables import size
+from toolkit.tables import rate, size
 
 SELECTED = {
     "all": "every token reads all that memory has no room for",
@@ -50,7 +50,7 @@ def _time(figures: Mapping[str, Any]) -> str:
     how = f"{reads} as on {figures['flash']}, policy {figures['policy']}"
     if figures["predicted_tokens_per_s"] is None:
         return f"predicted: {how}; how fast this device computes isn't known (bench --kernels)"
-    return f"predicted {figures['predicted_tokens_per_s']:.3g} tokens/s: {how}"
+    return f"predicted {rate(figures['predicted_tokens_per_s'])} tokens/s: {how}"
 
 
 def _predicted(figures: Mapping[str, Any]) -> str:

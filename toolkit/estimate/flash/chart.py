@@ -4,7 +4,7 @@ from typing import Any
 
 from toolkit.drawing.svg import Axis, rows, text, tip
 from toolkit.estimate.frame import BOTTOM, LEFT, RIGHT, TOP, Chart, Figures, short
-from toolkit.tables import size
+from toolkit.tables import rate, size
 
 APART = 34  # of labels, at least
 
@@ -44,5 +44,5 @@ def point_chart(figures: Figures) -> Chart:
 
 
 def _tip(row: dict[str, Any]) -> str:
-    read = size(row["flash_bytes_per_token"])
-    return tip(f"{size(row['memory'])}: {row['predicted_tokens_per_s']:,.1f} tokens/s, {read} read")
+    read, predicted = size(row["flash_bytes_per_token"]), rate(row["predicted_tokens_per_s"])
+    return tip(f"{size(row['memory'])}: {predicted} tokens/s, {read} read")

@@ -12,7 +12,7 @@ from toolkit.estimate.cost import Clock
 from toolkit.estimate.flash.budgets import Budgets
 from toolkit.offload.prediction.reads import added
 from toolkit.plan.schema import Point
-from toolkit.tables import size
+from toolkit.tables import rate, size
 
 Figures = Mapping[str, Any]
 ALL_NEEDED = (
@@ -121,15 +121,15 @@ def point_table(figures: Figures) -> Iterator[list[str]]:
 def _cells(row: Mapping[str, Any]) -> list[str]:
     from toolkit.estimate.report import seconds
 
-    rate, first = f"{row['predicted_tokens_per_s']:,.1f}", seconds(row["first_token_s"])
+    predicted, first = rate(row["predicted_tokens_per_s"]), seconds(row["first_token_s"])
     if row["policy"] is None:
-        return [size(row["memory"]), "all", rate, "", "", "", first, "without tables"]
+        return [size(row["memory"]), "all", predicted, "", "", "", first, "without tables"]
     hits = "" if row["hit_rate"] is None else f"{row['hit_rate']:.0%}"
     read, reads = size(row["flash_bytes_per_token"]), f"{row['reads_per_token']:,.0f}"
     how = f"{row['policy']}, {row['cluster']} at once"
     how += f", {row['threads']} threads" if row["threads"] > 1 else ""
     held = size(row["slot_bytes"])
-    return [size(row["memory"]), held, rate, read, reads, hits, first, how]
+    return [size(row["memory"]), held, predicted, read, reads, hits, first, how]
 
 
 def point_notes(figures: Figures) -> Iterator[str]:
