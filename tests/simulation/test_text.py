@@ -30,7 +30,7 @@ from toolkit.simulation.accesses import Access
 from toolkit.simulation.known import Case, Known
 from toolkit.simulation.replay import Replayed, replay
 from toolkit.simulation.rows import row
-from toolkit.simulation.simulate import by_policy, simulate
+from toolkit.simulation.simulate import simulate
 from toolkit.simulation.text import Text
 
 
@@ -123,7 +123,8 @@ def test_of_predicted_neurons_a_run_finds_the_same(tmp_path: Path, cache: Path) 
         figures["rows"][len(figures["rows"]) // 2 :],
     )
     of = [json.loads(each) for each in lines]
-    row = by_policy({"rows": plan})[load_plan(done.path).points[-1].policy]
+    policy = load_plan(done.path).points[-1].policy
+    [row] = [each for each in plan if each["policy"] == policy]
     assert row["hits"] == sum(each["hit"] for each in of)
     assert row["read_bytes"] == sum(each["read"] for each in of)
     (needed,) = {each["selected"] for each in oracle}  # whatever is predicted, and kept

@@ -26,7 +26,7 @@ from toolkit.simulation.accesses import Access
 from toolkit.simulation.known import Known
 from toolkit.simulation.replay import Replayed, Sums, replay
 from toolkit.simulation.rows import row
-from toolkit.simulation.simulate import by_policy, simulate
+from toolkit.simulation.simulate import simulate
 from toolkit.simulation.traced import Traced
 
 V = {"from": ["scratch", 2], "gamma": 1.0}
@@ -96,7 +96,7 @@ def check(toy: FlashToy, trace: Path, memory: int, counts: Counts, policy: str) 
     begun = [json.loads(each) for each in written[: len(warm)]]  # with a warm set
     assert not begun or sum(each["read"] for each in begun) == opening
     figures = simulate(toy.folder, trace=trace, memory=[str(memory)])
-    told = by_policy(figures)[policy]
+    [told] = [each for each in figures["rows"] if each["policy"] == policy]
     assert (told["selected"], told["hits"]) == (counts.selected, counts.hits)
     assert (told["reads"], told["read_bytes"]) == (counts.reads, counts.read_bytes)  # of gathers
     assert told["opening_bytes"] == opening == counts.ahead_bytes

@@ -2,10 +2,9 @@
 
 import functools
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
@@ -105,29 +104,6 @@ class Rule(click.ParamType[str]):
         return value
 
 
-class Bytes(click.ParamType[int]):
-    """A count of bytes, with a unit: 4GiB, 800MB, 2G."""
-
-    name = "bytes"
-    scales: ClassVar = {
-        "": 1,
-        "k": 10**3,
-        "m": 10**6,
-        "g": 10**9,
-        "ki": 2**10,
-        "mi": 2**20,
-        "gi": 2**30,
-    }
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """The number of bytes."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", str(value).strip().lower())
-        count = int(float(found[1]) * self.scales[found[2] or ""]) if found else 0
-        if count < 1:
-            self.fail(f"{value!r} is no size: write it like 4GiB, 800MB or 3000000000", param, ctx)
-        return count
-
-
 class Memory(click.ParamType[str]):
     """A count of bytes with a unit, or a share: 3G, 800MiB, 50%; or, where it may be, auto."""
 
@@ -160,12 +136,6 @@ class Memories(Memory):
         return found if len(found) > 1 else found[0]
 
 
-MEMORY = click.option(
-    "--memory",
-    type=Bytes(),
-    metavar="BYTES",
-    help="What the device gives a plan, as 4GiB.  [default: as its profile knows]",
-)
 WEIGHTS = click.option(
     "--weights",
     type=click.Choice(["source", "f32", "f16", "e0m4"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +153,3 @@ def _checked(given: Sequence[str], known: Sequence[str], what: str) -> Sequence[
 
 def _where(case: Case) -> tuple[Any, ...]:
     return case.point.slots, case.selector
-
-
-def by_policy(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The rows by their policies, where there is one memory and one selector."""
-    return {each["policy"]: each for each in figures["rows"]}
