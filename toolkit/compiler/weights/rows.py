@@ -45,7 +45,8 @@ def tabled_rows(node: ir.Node, table: int, weights: WeightTable) -> TabledRows:
     """The rows of a lookup as the plan's weights would be stored."""
     value = needed(node, 0)
     tensor, stored = quantized(value), weights.stored(value)
-    count, width = (int(size) for size in value.const_value.shape.numpy())  # type: ignore[union-attr]
+    assert value.const_value is not None
+    count, width = (int(size) for size in value.const_value.shape.numpy())
     if not stored.bits or tensor is None:
         floats = F16 if stored.dtype == "f16" else F32
         return TabledRows(node, table, Record(1, width, floats), count, _floats(value, floats))
