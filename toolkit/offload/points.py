@@ -17,6 +17,7 @@ from toolkit.offload.prediction.demand import PINNED
 from toolkit.plan import figures
 from toolkit.plan.amount import bytes_of
 from toolkit.plan.schema import Plan, Point
+from toolkit.plan.table_figures import slot_bytes
 from toolkit.tables import size
 
 AUTO = "auto"
@@ -180,11 +181,6 @@ class Usage:
         """In the order of their first use."""
         keys = ("memory", "flash", "policy", "tokens")
         return [dict(zip(keys, (*k, n), strict=True)) for k, n in self._tokens.items()]
-
-
-def slot_bytes(plan: Plan, slots: Sequence[int]) -> int:
-    """Of so many records of each table."""
-    return sum(count * table.bytes for count, table in zip(slots, plan.tables, strict=True))
 
 
 def _resident(plan: Plan, point: Point) -> int:

@@ -1,6 +1,6 @@
 """What tables of records cost: bytes on flash, of a read, and in memory at each point."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from toolkit.plan.arena import round_up
@@ -28,9 +28,9 @@ def table_figures(plan: Plan) -> dict[str, Any]:
     whole = sum(table.count * table.bytes for table in plan.tables)
     points = []
     for point in plan.points:
-        slots = _held(plan, point.slots)
+        slots = slot_bytes(plan, point.slots)
         found = {"memory": point.memory, "flash": point.flash, "policy": point.policy}
-        held = {"slot_bytes": slots, "pinned_bytes": _held(plan, point.pinned)}
+        held = {"slot_bytes": slots, "pinned_bytes": slot_bytes(plan, point.pinned)}
         rates = {"share": slots / whole, "predicted_s": point.predicted_s or None}
         points.append({**found, **held, **rates})
     return {
@@ -38,6 +38,11 @@ def table_figures(plan: Plan) -> dict[str, Any]:
         "tables": [_table(table) for table in plan.tables],
         "points": points,
     }
+
+
+def slot_bytes(plan: Plan, slots: Sequence[int]) -> int:
+    """Bytes of so many records of each table."""
+    return sum(count * table.bytes for count, table in zip(slots, plan.tables, strict=True))
 
 
 def at_once(plan: Plan, gather: Gather, cluster: int) -> int:
@@ -58,7 +63,7 @@ def table_memory(plan: Plan, point: Point) -> dict[str, int]:
     copies = 1 if plan.profile["class"] in SHARED else 2
     staging = copies * TILES * max(launches, default=0)
     return {
-        "slots": _held(plan, point.slots),
+        "slots": slot_bytes(plan, point.slots),
         "staging": staging + point.threads * (point.max_read + PAGE),
         "tickets": copies * RINGS * 4 * (HEAD + 2 * most_records(plan)),
     }
@@ -112,11 +117,6 @@ def _table(table: Table) -> dict[str, Any]:
         "padded_bytes": 2 * round_up(table.bytes, PAGE),
         "packed_bytes": 2 * table.bytes + PACKED_WASTE,
     }
-
-
-def _held(plan: Plan, records: tuple[int, ...]) -> int:
-    """Bytes of so many records of each table."""
-    return sum(n * table.bytes for n, table in zip(records, plan.tables, strict=True))
 
 
 def _bytes(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.offload.points import slot_bytes
+from toolkit.plan.table_figures import slot_bytes
 from toolkit.simulation.known import Case, Known
 from toolkit.simulation.replay import Replayed
 

@@ -20,12 +20,13 @@ from toolkit.errors import PocketError
 from toolkit.executors.open import open_executor
 from toolkit.offload.flash_model import flash as flash_named
 from toolkit.offload.orders import importance_of
-from toolkit.offload.points import choose_point, memory_of, slot_bytes
+from toolkit.offload.points import choose_point, memory_of
 from toolkit.paths import PLAN_FILE
 from toolkit.plan.figures import weight_bytes
 from toolkit.plan.load import load_plan
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan
+from toolkit.plan.table_figures import slot_bytes
 from toolkit.plan.text import to_json
 
 LOWEST = float(np.finfo(np.float32).min)  # a threshold that every neuron is above

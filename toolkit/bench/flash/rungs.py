@@ -22,10 +22,10 @@ from typing import Any, TypeAlias
 from toolkit.bench.flash.replay import Reads, Steps, replay
 from toolkit.bench.trials import spread
 from toolkit.offload.flash_model import Flash
-from toolkit.offload.points import slot_bytes
 from toolkit.offload.policies import Floats32
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan, Point
+from toolkit.plan.table_figures import slot_bytes
 
 Row: TypeAlias = dict[str, Any]
 Seconds: TypeAlias = Sequence[float]  # of a token, one for each repeat

@@ -16,7 +16,7 @@ from onnx_passes.ir.facts import Mask
 from onnx_passes.ir.graph import needed
 from onnx_passes.ir.infer import infer
 from opencl_kernels.formats import Array
-from toolkit.compiler.budget.needs import needs, slot_bytes
+from toolkit.compiler.budget.needs import needs
 from toolkit.compiler.budget.planned import Planning, zipf
 from toolkit.compiler.budget.point import with_point, within
 from toolkit.compiler.budget.sparsity import selectors_of
@@ -27,6 +27,7 @@ from toolkit.errors import PocketError
 from toolkit.offload.points import under_policy
 from toolkit.plan.amount import bytes_of, is_share
 from toolkit.plan.schema import Plan, Point
+from toolkit.plan.table_figures import slot_bytes
 from toolkit.predictors.layer import Use
 from toolkit.tables import size
 
@@ -90,7 +91,7 @@ class InFlash:
         """Bytes with all records in memory."""
         plan = self.made.plan
         counts = tuple(table.count for table in plan.tables)
-        return sum(self.needs(plan).values()) + slot_bytes(plan.tables, counts)
+        return sum(self.needs(plan).values()) + slot_bytes(plan, counts)
 
     def needs(self, plan: Plan) -> dict[str, int]:
         """Bytes besides slots, by what they are for."""
@@ -256,7 +257,7 @@ def _figures(
         "budget_bytes": budget,
         "resident_bytes": sum(parts.values()),
         "resident": parts,
-        "slot_bytes": slot_bytes(plan.tables, point.slots),
+        "slot_bytes": slot_bytes(plan, point.slots),
         "slot_share": _slot_share(plan, len(tables.found)),
         "flash_bytes": sum(table.count * table.stride for table in plan.tables),
         "row_bytes": sum(table.count * table.stride for table in plan.tables[len(tables.found) :]),

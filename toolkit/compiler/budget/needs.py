@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from toolkit.plan.schema import Plan, Table
+from toolkit.plan.schema import Plan
 from toolkit.plan.table_figures import at_once, table_memory
 from toolkit.tables import size
 
@@ -30,11 +30,6 @@ def most_at_once(plan: Plan, cluster: int) -> int:
     """Records that a gather reads at once, at most: where it doesn't say, a cluster."""
     gathers = [g for phase in plan.phases for g in phase.gathers()]
     return max(at_once(plan, gather, cluster) for gather in gathers)
-
-
-def slot_bytes(tables: tuple[Table, ...], slots: tuple[int, ...]) -> int:
-    """Of tables with so many slots each."""
-    return sum(count * table.bytes for table, count in zip(tables, slots, strict=True))
 
 
 def spelled(parts: Mapping[str, int]) -> str:

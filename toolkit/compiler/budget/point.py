@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import product
 
-from toolkit.compiler.budget.needs import most_at_once, needs, slot_bytes, spelled
+from toolkit.compiler.budget.needs import most_at_once, needs, spelled
 from toolkit.compiler.weights.rows import KIND as ROW
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import flash
@@ -11,7 +11,7 @@ from toolkit.offload.planner import Way
 from toolkit.offload.points import by_ids
 from toolkit.plan.arena import round_up
 from toolkit.plan.schema import PAGE, Gather, Plan, Point
-from toolkit.plan.table_figures import table_memory
+from toolkit.plan.table_figures import slot_bytes, table_memory
 from toolkit.tables import size
 
 GAP = flash("ufs40").gap  # what lies between two reads is rather read as well
@@ -77,7 +77,7 @@ def within(plan: Plan, weights: int, head: int, budget: int, whole: int, share: 
     slots = shared(plan, rest)
     chosen = {g.table for p in plan.phases for g in p.gathers() if _chooses(g)}
     pinned = tuple(0 if i in chosen else count for i, count in enumerate(slots))
-    memory = sum(parts.values()) + slot_bytes(plan.tables, slots)
+    memory = sum(parts.values()) + slot_bytes(plan, slots)
     return replace(
         plan, points=(replace(plan.points[0], memory=memory, slots=slots, pinned=pinned),)
     )
@@ -90,7 +90,7 @@ def shared(plan: Plan, room: int) -> tuple[int, ...]:
     networks = {i: t.count for i, t in enumerate(plan.tables) if i not in rows}
     slots = [0] * len(plan.tables)
     for wanted, part in ((few, FEW_ROWS if networks else 1), (networks, 1), (rows, 1)):
-        rest = room // part - slot_bytes(plan.tables, tuple(slots))
+        rest = room // part - slot_bytes(plan, slots)
         nbytes = sum(plan.tables[i].bytes * (count - slots[i]) for i, count in wanted.items())
         for i, count in wanted.items():
             missing = count - slots[i]

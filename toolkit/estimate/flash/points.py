@@ -12,6 +12,7 @@ from toolkit.estimate.cost import Clock
 from toolkit.estimate.flash.budgets import Budgets
 from toolkit.offload.prediction.reads import added
 from toolkit.plan.schema import Point
+from toolkit.plan.table_figures import slot_bytes
 from toolkit.tables import rate, size
 
 Figures = Mapping[str, Any]
@@ -43,7 +44,6 @@ def flash_points(
         pairs = zip(budgets.demands, point.slots, strict=True)
         reads = added([demand.reads(n, point) for demand, n in pairs])
         needed = sum(demand.needed for demand in budgets.demands)
-        held = sum(n * t.bytes for n, t in zip(point.slots, budgets.plan.tables, strict=True))
         return {
             "memory": point.memory,
             "flash": point.flash,
@@ -53,7 +53,7 @@ def flash_points(
             "reads_per_token": reads.requests,
             "read_s": reads.seconds(budgets.flash.with_threads(point.threads)),
             "hit_rate": 1 - reads.misses / needed if needed else None,
-            "slot_bytes": held,
+            "slot_bytes": slot_bytes(budgets.plan, point.slots),
             "policy": point.policy,
             "cluster": point.cluster,
             "threads": point.threads,

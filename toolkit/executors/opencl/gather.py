@@ -36,12 +36,12 @@ from toolkit.offload.points import (
     budget_from,
     choose_point,
     least_memory,
-    slot_bytes,
     speeds_of,
 )
 from toolkit.offload.selection import at_point
 from toolkit.plan.load import plan_digest
 from toolkit.plan.schema import Gather, Plan, Ref, Select, Table
+from toolkit.plan.table_figures import slot_bytes
 from toolkit.rss import available
 
 REAL = Flash("the plan's own")  # no cost is imagined
