@@ -26,7 +26,9 @@ from toolkit.offload.machine import Machine
 from toolkit.offload.points import whole_bytes
 from toolkit.plan import figures
 from toolkit.plan.load import load_plan
+from toolkit.plan.origin import noted
 from toolkit.plan.schema import Dispatch, Gather, Phase, Plan, Select
+from toolkit.predictors.folder import Folder
 
 DEVICE = "snapdragon-8-gen-3"
 FACTS = profiles()[DEVICE]
@@ -214,6 +216,16 @@ def test_what_cannot_be_in_flash_has_no_sizes() -> None:
     with pytest.raises(PocketError, match="none of this plan can be in flash") as caught:
         estimate(DEMO, DEVICE, flash="ufs31")
     assert "--flash" in caught.value.hint and " B" not in str(caught.value)
+
+
+def test_another_models_calibration_is_refused(path: Path, plan: Plan, tmp_path: Path) -> None:
+    """A plan says which model it is of."""
+    folder, made = Folder(tmp_path), {"model_sha256": "0" * 64}
+    folder.write({"made_of": made, "layers": [], "points": [], "finished": True})
+    with pytest.raises(PocketError, match="made for another model") as caught:
+        estimate(path, calibration=tmp_path)
+    assert f"of the plan's: {noted(plan, 'sha256')[:12]}" in str(caught.value.because)
+    assert "name the calibration" in caught.value.hint
 
 
 def test_memory_and_rates_are_drawn(path: Path, tmp_path: Path) -> None:

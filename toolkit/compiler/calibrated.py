@@ -47,12 +47,8 @@ def check_calibration(
         because = "several texts need nearly all neurons between them: all are computed"
         raise PocketError(f"--calibration does not go with --batch {batch}", because, "--batch 1")
     folder = Folder(Path(calibration).resolve())
-    facts = folder.finished()
-    found = facts["made_of"]["model_sha256"]
-    if found != source.sha256:
-        because = f"SHA-256 of its model: {found[:12]}…, of this one: {source.sha256[:12]}…"
-        hint = f"pocketcl calibrate {source.onnx_path} --text FILE"
-        raise PocketError(f"{calibration} was made for another model", because, hint)
+    anew = f"pocketcl calibrate {source.onnx_path} --text FILE"
+    facts = folder.finished_for(source.sha256, "this one", anew)
     most = loss_of(max_loss)
     points = [point for point in facts["points"] if point["loss"] <= most]
     best = min(points, key=lambda point: point["density"], default=None)

@@ -101,6 +101,18 @@ class Folder:
             raise PocketError(f"{self.path / FACTS} is damaged", because, AGAIN)
         return facts
 
+    def finished_for(self, model: str, of: str, hint: str) -> dict[str, Any]:
+        """The same, of this model. Raises PocketError where it was made for another one.
+
+        model  SHA-256, `of` it: whose it is, in words; `hint`: what leads on
+        """
+        facts = self.finished()
+        found = facts["made_of"]["model_sha256"]
+        if found != model:
+            because = f"SHA-256 of its model: {found[:12]}…, of {of}: {model[:12]}…"
+            raise PocketError(f"{self.path} was made for another model", because, hint)
+        return facts
+
     def _is_sound(self, number: int, told: Sequence[Mapping[str, Any]]) -> bool:
         """Whether a layer is there, and the one that was told of."""
         with suppress(PocketError):

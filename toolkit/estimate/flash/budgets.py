@@ -23,6 +23,7 @@ from toolkit.offload.orders import order_of
 from toolkit.offload.points import by_ids, choose_point, memory_of, whole_bytes
 from toolkit.offload.prediction.demand import Demand
 from toolkit.plan.amount import bytes_of
+from toolkit.plan.origin import noted
 from toolkit.plan.schema import Plan, Point, Table
 from toolkit.predictors.folder import Folder
 from toolkit.predictors.layer import Use
@@ -108,12 +109,9 @@ def _uses_of_plan(path: Path, plan: Plan, calibration: str | Path | None) -> lis
     wanted = calibration or options.calibration
     if wanted is None or (calibration is None and not Path(wanted).is_dir()):
         return None
-    found = Folder(Path(wanted)).finished()["made_of"]["model_sha256"]
-    own = plan.model["source"].get("sha256")
-    if own is not None and found != own:
-        because = f"SHA-256 of its model: {found[:12]}…, of the plan's: {str(own)[:12]}…"
+    if own := noted(plan, "sha256"):
         hint = "name the calibration of the plan's model"
-        raise PocketError(f"{wanted} was made for another model", because, hint)
+        Folder(Path(wanted)).finished_for(own, "the plan's", hint)
     uses, rows = uses_of(str(wanted), options.recall), by_ids(plan)
     networks = [table for i, table in enumerate(plan.tables) if i not in rows]
     if len(uses) != len(networks):
