@@ -17,8 +17,10 @@ from toolkit.bench.flash.page import write_curve
 from toolkit.bench.flash.reads import KEYS, flash_figures
 from toolkit.bench.trials import Ours, run_trials
 from toolkit.errors import PocketError
+from toolkit.executors.interface import Executor
 from toolkit.executors.open import open_executor
 from toolkit.offload.counts import Counts, too_late
+from toolkit.plan.load import load_plan
 
 PROMPT, NEW, REPEATS = [3, 1, 4, 1, 5], 6, 2
 ALL = 100_000 + (2 * F - 20) * RECORD.nbytes
@@ -120,6 +122,22 @@ def test_counts_are_sums() -> None:
 def test_a_host_imitates_nothing(flash: FlashToy) -> None:
     with pytest.raises(PocketError, match="--flash ufs40 can't be imitated here"):
         open_executor(flash.folder, "host", flash="ufs40")
+
+
+def test_no_runner_outlives_a_failed_first_token(flash: FlashToy, tmp_path: Path) -> None:
+    """Here a text that is longer than the plan's context."""
+    opened: list[Executor] = []
+
+    def opener(*args: Any, **options: Any) -> Executor:
+        opened.append(open_executor(*args, **options))
+        return opened[-1]
+
+    text = [1] * (int(load_plan(flash.folder).model["max_context"]) + 1)
+    with pytest.raises(PocketError):
+        first_token_figures(flash.folder, "runner", tmp_path, text, NEW, 2, {}, opener)
+    [first] = opened
+    with pytest.raises(PocketError, match="the runner is closed"):
+        first.prefill([1], 0)
 
 
 @pytest.mark.parametrize("memory", ["100000", "100%"])

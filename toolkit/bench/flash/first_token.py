@@ -42,8 +42,10 @@ def first_token_figures(
     first_token                             every restart: loading, prompt to id, what was read
     """
     first = opener(plan_path, on, **options, warm=folder)
-    run_trial(Ours(first), text, new_tokens)
-    first.close()
+    try:
+        run_trial(Ours(first), text, new_tokens)
+    finally:
+        first.close()
     restarts: dict[str, list[dict[str, Any]]] = {"cold": [], "warm": []}
     for _ in range(repeats):
         for name, warm in (("cold", "off"), ("warm", folder)):
