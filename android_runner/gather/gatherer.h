@@ -59,9 +59,11 @@ class Gatherer {
   class Rehearsal {
    public:
     explicit Rehearsal(Gatherer *gatherer) : gatherer_(gatherer) { set(true); }
-    ~Rehearsal() try {
-      set(false);
-    } catch (const Failure &) {  // of a device that fails everywhere else, too
+    ~Rehearsal() {
+      try {
+        set(false);
+      } catch (const Failure &) {  // of a device that fails everywhere else, too
+      }
     }
     Rehearsal(const Rehearsal &) = delete;
     Rehearsal &operator=(const Rehearsal &) = delete;

@@ -148,13 +148,21 @@ def test_mutated_plans(good: Path, tmp_path: Path, part: int) -> None:
 def flash(tmp_path: Path) -> FlashToy:
     """Its kernel tells its arguments without macros: the null device counts them in the text."""
     toy = FlashToy(tmp_path / "flash toy")
-    args = ("const int *sym", "const int *ticket", "const uint *slots", "const float *x",
-            "const float *v", "float *part")  # fmt: skip
-    listed = ", ".join(f"__global {each}" for each in args)
+    neurons = ("const int *sym", "const int *ticket", "const uint *slots", "const float *x",
+               "const float *v", "float *part")  # fmt: skip
+    by_gate = ("const int *sym", "int *rule", "const float *v", "const int *order", "int *ticket")
     toy.plan["buffers"] += SAMPLING
-    toy.sources["neurons_cpu"] = f"__kernel void neurons_cpu({listed}) {{}}\n"
+    toy.sources["neurons_cpu"] = kernel_of("neurons_cpu", neurons)
+    toy.sources["choose_cpu"] = kernel_of("choose_cpu", by_gate)
+    toy.sources["choose_all"] = kernel_of("choose_cpu", (*by_gate[:2], by_gate[-1]))
+    toy.plan["programs"][-1]["source"] = "kernels/choose_all.cl"
     toy.save()
     return toy
+
+
+def kernel_of(name: str, args: Sequence[str]) -> str:
+    """That does nothing."""
+    return f"__kernel void {name}({', '.join(f'__global {each}' for each in args)}) {{}}\n"
 
 
 @pytest.mark.parametrize("part", range(PARTS))
