@@ -24,11 +24,12 @@ void ModeSwitch::begin(LaunchMode mode) {
   taken_ = 0;
 }
 
-void ModeSwitch::watch(LaunchMode fast) {
+void ModeSwitch::watch(LaunchMode fast, bool tried_whole) {
   watched_ = true;
-  resting_ = now_ == LaunchMode::Plain;
+  resting_ = tried_whole && now_ == LaunchMode::Plain;
   fast_ = fast;
   rest_s_ = resting_ ? LONGEST_S : 0;
+  if (!tried_whole) begin(LaunchMode::Plain);
 }
 
 LaunchMode ModeSwitch::next() {

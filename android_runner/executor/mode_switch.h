@@ -23,7 +23,9 @@ class ModeSwitch {
   void measured(LaunchMode mode, double seconds) { step_s_[index_of(mode)] = seconds; }
   void refused(LaunchMode mode, const std::string &why) { refused_[index_of(mode)] = why; }
   std::string refusal() const { return refused_[index_of(LaunchMode::Recorded)]; }
-  void watch(LaunchMode fast);  // from here on this mode or the plain one; first the one chosen
+  // From here on this mode or the plain one: first the one chosen, or, where what was tried out isn't
+  // all that steps do, plain ones until their time is known.
+  void watch(LaunchMode fast, bool tried_whole = true);
 
   LaunchMode next();          // before every step: its mode
   void took(double seconds);  // of the earliest step whose time is not reported yet

@@ -37,7 +37,8 @@ void ModeTrial::settle(const ModeWishes &wishes) {
   const LaunchMode faster = compare(others), other = others.back();
   if (wanted != LaunchMode::Plain) return phase_.modes.choose(wanted, "asked for");
   phase_.modes.choose(faster, "measured");
-  if (faster == other || other == LaunchMode::Cooperative) phase_.modes.watch(other);
+  if (faster == other || other == LaunchMode::Cooperative)
+    phase_.modes.watch(other, phase_.gathers().empty());  // trials read nothing
 }
 
 // Makes the mode ready, unless there is a reason against it.

@@ -1,4 +1,5 @@
-// Runs ModeSwitch by lines of stdin: `start PLAIN_US FAST_US`, then per step `step` (which prints
+// Runs ModeSwitch by lines of stdin: `start PLAIN_US FAST_US` (`part` in place of `start`: of trials
+// that don't do all that steps do), then per step `step` (which prints
 // its mode) and `took US`; `json` prints its facts.
 #include <cstdio>
 #include <iostream>
@@ -11,12 +12,12 @@ int main() {
   ModeSwitch modes;
   double a = 0, b = 0;
   for (std::string word; std::cin >> word;) {
-    if (word == "start") {
+    if (word == "start" || word == "part") {
       std::cin >> a >> b;
       modes.measured(LaunchMode::Plain, 1e-6 * a);
       modes.measured(LaunchMode::Cooperative, 1e-6 * b);
       modes.choose(b < a ? LaunchMode::Cooperative : LaunchMode::Plain, "measured");
-      modes.watch(LaunchMode::Cooperative);
+      modes.watch(LaunchMode::Cooperative, word == "start");
     } else if (word == "step") {
       puts(name_of(modes.next()));
     } else if (word == "took") {
