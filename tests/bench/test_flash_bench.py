@@ -119,6 +119,16 @@ def test_counts_are_sums() -> None:
     assert Counts.of({}) == Counts() and asdict(Counts())["reads"] == 0
 
 
+def test_rounding_leaves_a_part_within_its_whole() -> None:
+    """Both are differences of sums, which lost bits of their own: it failed so once."""
+    waited = stalled = 1e-6
+    before = Counts(waited_s=0.3, stalled_s=0.1)
+    late = Counts(waited_s=0.3 + waited, stalled_s=0.1 + stalled)
+    assert late.waited_s - before.waited_s < late.stalled_s - before.stalled_s
+    rest = late - before
+    assert rest.stalled_s == rest.waited_s == pytest.approx(waited)
+
+
 def test_a_host_imitates_nothing(flash: FlashToy) -> None:
     with pytest.raises(PocketError, match="--flash ufs40 can't be imitated here"):
         open_executor(flash.folder, "host", flash="ufs40")

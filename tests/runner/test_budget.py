@@ -17,6 +17,7 @@ from flash_toy import RECORD, F, FlashToy
 from large_toy import MANY, REST, large
 from soak import rss
 from talk import Start
+from toy_plan import Toy
 
 from toolkit.toolchain.opencl_loader import find_opencl
 
@@ -149,6 +150,6 @@ def test_words_that_are_no_budget(tmp_path: Path, start: Start) -> None:
     assert talk.ask("budget 9223372036854775807") == "ok 300000"
 
 
-def test_a_plan_without_tables_has_none(toy: object, start: Start) -> None:
-    told = start(toy.folder).error("budget 1000000")  # type: ignore[attr-defined]
+def test_a_plan_without_tables_has_none(toy: Toy, start: Start) -> None:
+    told = start(toy.folder).error("budget 1000000")
     assert told["what"] == "a budget has no effect here" and "--memory" in told["hint"]

@@ -49,7 +49,9 @@ class Counts:
         return Counts(**sums, read_sizes=self.read_sizes + other.read_sizes)
 
     def __sub__(self, before: Counts) -> Counts:
+        """What came after `before`. Differences lose last bits: a part stays within the whole."""
         rest = {name: getattr(self, name) - getattr(before, name) for name in _SUMS}
+        rest["stalled_s"] = min(rest["stalled_s"], rest["waited_s"])
         return Counts(**rest, read_sizes=self.read_sizes - before.read_sizes)
 
     @property

@@ -99,10 +99,7 @@ class Text:
         for level, tabled in enumerate(found):
             self._tell(f"layer {level + 1} of {len(found)}")
             neurons, predicted = walk.reach(level), Predicted.of(tabled.ffn)
-            seen: list[tuple[Array, Array]] = []
-            walk.see(level, neurons, lambda x, h: seen.append((x, h != 0)))  # noqa: B023
-            x = np.concatenate([each for each, _ in seen])
-            active = np.concatenate([each for _, each in seen])
+            x, active = _seen(walk, level, neurons)
             yield tabled.table, self._of(tabled, _scores(tabled, neurons, predicted, x), active)
             walk.leave(level, neurons, predicted)
 
@@ -136,6 +133,14 @@ def ids_of(plan: Plan, source: Source, file: Path, count: int | None) -> list[in
         because = f"it has {len(ids)} tokens, at least {LEAST} are replayed"
         raise PocketError(f"{file} is too short to simulate", because, "give a longer text")
     return ids
+
+
+def _seen(walk: Walk, level: int, neurons: Neurons) -> tuple[Array, Array]:
+    """What a network gets [T, D], and which of its neurons are not zero [T, F]."""
+    seen: list[tuple[Array, Array]] = []
+    walk.see(level, neurons, lambda x, h: seen.append((x, h != 0)))
+    x, active = (np.concatenate(each) for each in zip(*seen, strict=True))
+    return x, active
 
 
 def _scores(tabled: Tabled, neurons: Neurons, predicted: Predicted | None, x_TD: Array) -> Array:
