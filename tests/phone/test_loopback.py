@@ -6,12 +6,12 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from adb_server import AdbServer
 from device import Device, Unready
+from patience import wait_for, wait_for_end
 
 DATA = "/data/local/tmp"
 
@@ -78,7 +78,7 @@ def test_a_client_that_leaves_takes_its_command_along(adb: AdbServer, phone: Dev
         assert client.stdout
         pid = int(client.stdout.readline())
         client.kill()
-    _wait_for_end(pid)
+    wait_for_end(pid)
 
 
 def test_unplugged_while_a_command_runs(adb: AdbServer, phone: Device) -> None:
@@ -88,23 +88,11 @@ def test_unplugged_while_a_command_runs(adb: AdbServer, phone: Device) -> None:
         pid = int(client.stdout.readline())
         phone.unplug()
         client.wait(20)  # older adb says 0 here: an exit code alone proves nothing
-    _wait_for_end(pid)
+    wait_for_end(pid)
     assert shell(adb, phone, "true").returncode != 0
     phone.plug_in()
     adb.connect(phone.serial)
     assert shell(adb, phone, "true").returncode == 0
-
-
-def _wait_for_end(pid: int) -> None:
-    _wait(lambda: not Path(f"/proc/{pid}").exists(), f"process {pid} goes on")
-
-
-def _wait(done: Callable[[], bool], otherwise: str) -> None:
-    for _ in range(200):
-        if done():
-            return
-        time.sleep(0.05)
-    pytest.fail(otherwise)
 
 
 def test_unplugged_in_mid_push(adb: AdbServer, phone: Device, tmp_path: Path) -> None:
@@ -152,7 +140,7 @@ def test_a_device_that_refuses(adb: AdbServer, phone: Device, state: Unready) ->
     adb("disconnect", phone.serial, check=False)
     with subprocess.Popen([adb.adb, "connect", phone.serial], stdout=subprocess.DEVNULL) as client:
         wanted = f"{phone.serial}\t{state}"
-        _wait(lambda: wanted in adb("devices"), f"adb devices never says {state}")
+        wait_for(lambda: wanted in adb("devices"), f"adb devices says {state}")
         client.kill()
 
 

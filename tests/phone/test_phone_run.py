@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +16,7 @@ import pytest
 from commands import call, figures, sessions
 from device import Device
 from flash_toy import FlashToy
+from patience import wait_for, wait_for_end
 
 from toolkit.errors import PocketError
 from toolkit.executors.phone_target import PhoneTarget
@@ -27,13 +26,6 @@ from toolkit.phone.adb import Gone, find_phone
 from toolkit.phone.layout import HOME
 
 PROMPT = [0, 377, 379]
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -183,7 +175,7 @@ def test_a_crash_is_the_drivers(session: Session, warm_phone: Device) -> None:
         list(session.generate(PROMPT, 2))
     assert "driver crashed while it was building gemv.cl (gemv)" in error.value.what
     assert "exit code 139" in error.value.because
-    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    wait_for_end(pid)
 
 
 def test_a_phone_that_is_unplugged_while_it_runs(session: Session, warm_phone: Device) -> None:
@@ -194,7 +186,7 @@ def test_a_phone_that_is_unplugged_while_it_runs(session: Session, warm_phone: D
     with pytest.raises(Gone) as error:
         list(steps)
     assert warm_phone.serial in error.value.what
-    wait_for(lambda: not Path(f"/proc/{pid}").exists())  # the phone's side ends too
+    wait_for_end(pid)  # the phone's side ends too
 
 
 def test_no_runner_stays_when_adb_dies(session: Session, warm_phone: Device) -> None:
@@ -202,7 +194,7 @@ def test_no_runner_stays_when_adb_dies(session: Session, warm_phone: Device) -> 
     cast(RunnerExecutor, session.executor)._alive()._child.kill()
     with pytest.raises(PocketError):
         list(session.generate(PROMPT, 2))
-    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    wait_for_end(pid)
 
 
 def test_no_runner_stays_when_its_pocketcl_dies(
@@ -210,11 +202,11 @@ def test_no_runner_stays_when_its_pocketcl_dies(
 ) -> None:
     command = [sys.executable, "-m", "toolkit", "chat", str(demo), "--on", "phone"]
     chat = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    wait_for(lambda: sessions(warm_phone) != [])
+    wait_for(lambda: sessions(warm_phone), "a session on the phone")
     pid = sessions(warm_phone)[0]
     chat.kill()
     chat.wait()
-    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    wait_for_end(pid)
     call("run", demo, "--on", "phone", "--ids", 1, "--max-new-tokens", 1)
     assert sessions(warm_phone) == []  # the next run removes what the killed one left
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 from fatal_toy import Driver, builds, is_right
+from patience import wait_for
 from talk import Start
 from toy import Toy
 
@@ -63,18 +62,13 @@ def test_killed_in_mid_build_leaves_nothing_half(
     child = subprocess.Popen(
         [*map(str, command), "--child-builds", "on"], env=env, stdout=subprocess.PIPE
     )
-    for _ in range(600):
-        if builds(log):
-            break
-        time.sleep(0.05)
-    (own / "x.bin.half.999999999").write_text("half")  # as of a process that is dead
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
-    for _ in range(100):  # its children go with it
-        if not _children_of(own):
-            break
-        time.sleep(0.05)
-    assert not _children_of(own)
+    try:
+        wait_for(lambda: builds(log), "a build by a child")
+        (own / "x.bin.half.999999999").write_text("half")  # as of a process that is dead
+    finally:
+        child.kill()
+        child.communicate()
+    wait_for(lambda: not _children_of(own), "its children go with it")
     is_right(driver("none", "--child-builds", "on"), fatal)
     names = {f.name for f in own.iterdir()}
     assert not any("half" in name or name.endswith(".bad") for name in names)

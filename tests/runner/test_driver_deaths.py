@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from fatal_toy import Driver, builds, is_right
+from patience import wait_for
 from talk import failure
 from toy import Toy
 
@@ -102,8 +102,7 @@ def test_a_plan_that_is_replaced_while_it_loads(
     """Its weights are of one plan then, its kernels perhaps of the other."""
 
     def replace() -> None:
-        while not builds(log):
-            time.sleep(0.05)
+        wait_for(lambda: builds(log), "a build while the plan loads")
         copy = fatal.folder / "another"
         copy.write_bytes((fatal.folder / "plan.json").read_bytes())
         copy.replace(fatal.folder / "plan.json")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flash_toy import FILE, STRIDES, F, FlashToy, second_offset
 from native import DRIVERS, build
+from patience import wait_for
 from talk import Start, Talk
 from toy import CHUNK
 
@@ -51,8 +51,7 @@ def faulty(flash: FlashToy, start: Start, shim: Path, tmp_path: Path) -> Callabl
         env |= {f"PREAD_{name.upper()}": str(value) for name, value in more.items()}
         armed = tmp_path / "armed"
         talk = start(flash.folder, LD_PRELOAD=str(shim), PREAD_ARMED=str(armed), **env)
-        while ahead_reads(talk) < ahead_reads(whole):
-            time.sleep(0.01)
+        wait_for(lambda: ahead_reads(talk) >= ahead_reads(whole), "reads of what is pinned")
         armed.touch()
         return talk
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from fatal_toy import Driver, builds, is_right, remember_test
+from patience import wait_for
 from talk import failure
 from toy import D, Toy, V
 
@@ -181,11 +181,10 @@ def killed_while_it_hangs(plan: Path, program: Path, driver: Path, log: Path) ->
     child = subprocess.Popen(
         [*map(str, words)], env=os.environ | env | {"FAKE_REAL": str(find_opencl())}
     )
-    for _ in range(600):
-        if "launch" in log.read_text():
-            break
-        time.sleep(0.05)
-    child.kill()
+    try:
+        wait_for(lambda: "launch" in log.read_text(), "a launch that hangs")
+    finally:
+        child.kill()
     assert child.wait() == -signal.SIGKILL
 
 
