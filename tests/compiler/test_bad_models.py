@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from needed import COLLECTION, here
 from onnx import TensorProto, helper, numpy_helper
 
 import toolkit
@@ -18,7 +19,7 @@ from toolkit import cli
 from toolkit.errors import PocketError
 
 DEMO = Path(__file__).parents[2] / "toolkit/demo_model"
-SHARED = Path(__file__).parents[3] / "shared/models"
+SHARED = COLLECTION
 Edit = Callable[[onnx.GraphProto], Any]
 
 
@@ -310,9 +311,7 @@ def test_weights_that_are_no_numbers_have_no_codes(edited: Any, tmp_path: Path) 
 
 def test_a_type_that_does_not_fit_its_bytes(fails: Any, tmp_path: Path) -> None:
     """ONNX's checker looks at the bytes of no scale; they are read when weights are packed."""
-    source = SHARED / "real/stories260K-hd16-onnx-genai-int4-cpu"
-    if not source.exists():
-        pytest.skip(f"{source} is not here")
+    source = here(SHARED / "real/stories260K-hd16-onnx-genai-int4-cpu")
     for file in source.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     model = onnx.load(tmp_path / "model.onnx")
@@ -322,9 +321,8 @@ def test_a_type_that_does_not_fit_its_bytes(fails: Any, tmp_path: Path) -> None:
     fails(tmp_path, "weights of", "cannot be read")
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the collection of exports")
 def test_an_export_without_the_settings_that_told_its_context(tmp_path: Path, fails: Any) -> None:
-    model = Path(shutil.copytree(SHARED / "random/llama/genai-fp32", tmp_path / "model"))
+    model = Path(shutil.copytree(here(SHARED / "random/llama/genai-fp32"), tmp_path / "model"))
     (model / "genai_config.json").unlink()
     fails(model, "GroupQueryAttention", "rotary tables end at 256", "--max-context 256")
 

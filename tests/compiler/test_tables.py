@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flash_networks import KINDS, F, made
+from needed import here
 from pass_helpers import SHARED
 
 import toolkit
@@ -90,9 +91,7 @@ def test_records_hold_the_graphs_weights(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("act", TRAINED)
 def test_trained_models_in_codes(tmp_path: Path, act: str) -> None:
     """Rows keep the codes of the resident quantiser, columns have some of their own."""
-    path = SHARED / f"real/trained-llama_{act}-onnx-optimum"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / f"real/trained-llama_{act}-onnx-optimum")
     sizes = {"max_context": 64, "prefill_chunk": 32, "group": 16, "memory": TRAINED[act]}
     done = toolkit.compile(path, tmp_path / "m.plan", weights="e0m4", **sizes)
     plan = load_plan(done.path)

@@ -2,6 +2,7 @@
 
 import pytest
 from expert_graphs import TOGETHER, gathered, scattered, weighed
+from needed import here
 from pass_helpers import SHARED, read, text
 
 import onnx_passes
@@ -73,9 +74,7 @@ MODELS = {
 
 @pytest.mark.parametrize(("folder", "routers"), MODELS.items())
 def test_exports_have_a_router_for_each_mixture(folder: str, routers: int) -> None:
-    path = SHARED / "more" / "decoders" / folder
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / "more" / "decoders" / folder)
     model = read(path)
     list(onnx_passes.rewrite(model))
     found = routers_of(model.graph)

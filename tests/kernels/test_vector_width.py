@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from needed import needs
 
+from toolkit.executors.opencl.device_choice import choose_device
+
 SCRIPT = Path(__file__).with_name("run_cases.py")
 CPUINFO = Path("/proc/cpuinfo")
 WIDE = (
@@ -29,6 +31,15 @@ WIDE = (
 )
 
 
+@pytest.fixture(scope="module")
+def pocl() -> None:
+    """The device under test: others keep no compiled kernels."""
+    platform = choose_device().platform.name
+    if platform != "Portable Computing Language":
+        pytest.skip(f"{platform} is not PoCL")
+
+
+@pytest.mark.usefixtures("pocl")
 @pytest.mark.slow  # compiled as users get it: by a process and a cache of its own
 @needs(shutil.which("objdump"), "objdump (binutils) is not installed")
 @pytest.mark.skipif(
@@ -43,7 +54,6 @@ def test_cpu_kernels_use_zmm_registers(name: str, tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     objects = list(tmp_path.rglob("*.so"))
-    if not objects:
-        pytest.skip("the device under test keeps no compiled kernels: not PoCL")
+    assert objects, done.stdout
     code = subprocess.run(["objdump", "-d", *objects], capture_output=True, text=True).stdout
     assert "zmm" in code, f"{name} was compiled for narrower vectors"

@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 from any_decoder import CONTEXT, DECODERS, decoder
 from exports import COLLECTION
+from needed import here
 from pass_helpers import text
 
 import toolkit
@@ -78,9 +79,7 @@ def test_the_runner_answers_alike(tmp_path: Path, name: str) -> None:
 @slow
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_export_answers_as_onnx_runtime(tmp_path: Path, name: str) -> None:
-    if not (KINDS / name).exists():
-        pytest.skip(f"{KINDS / name} is not here")
-    report = compiled(KINDS / name, tmp_path, "pocl", 128)
+    report = compiled(here(KINDS / name), tmp_path, "pocl", 128)
     assert report.figures["unresolved_dims"] == 0
     for phase, bound in report.figures["arena_lower_bound_bytes"].items():
         assert report.figures["arena_bytes"][phase] <= 1.02 * bound

@@ -11,6 +11,7 @@ import pytest
 from any_decoder import CONTEXT, decoder
 from exports import COLLECTION
 from in_bfloat16 import in_bfloat16, rounded, with_rounded_weights
+from needed import here
 from onnx import numpy_helper
 from pass_helpers import text
 
@@ -59,9 +60,7 @@ def test_weights_are_those_of_the_same_numbers_in_float32(tmp_path: Path) -> Non
 @pytest.mark.parametrize("device", ["pocl", "generic"])
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_export_in_bfloat16(tmp_path: Path, name: str, device: str) -> None:
-    if not (COLLECTION / name / "model.onnx").exists():
-        pytest.skip(f"{COLLECTION / name} is not here")
-    model = in_bfloat16(onnx.load(COLLECTION / name / "model.onnx"))
+    model = in_bfloat16(onnx.load(here(COLLECTION / name / "model.onnx")))
     figures = verify(compiled(tmp_path, model, device), on="host")
     assert figures["ok"], figures["cases"]
     assert max(case["nmse"] for case in figures["original"]) < 1e-4

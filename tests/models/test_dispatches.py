@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from exports import COLLECTION, DISPATCHES
+from needed import here
 
 import toolkit
 
@@ -12,9 +13,7 @@ AROUND = 4  # the embedding and what scales it, the logits, the choice of a toke
 
 @pytest.mark.parametrize("name", DISPATCHES)
 def test_dispatches_of_a_layer(name: str, tmp_path: Path) -> None:
-    source = COLLECTION / "more/decoders" / name
-    if not source.exists():
-        pytest.skip(f"{source} is not here")
+    source = here(COLLECTION / "more/decoders" / name)
     report = toolkit.compile(source, tmp_path / "x.plan", device="pocl", max_context=64)
     count, layers = report.figures["dispatches"]["decode"], int(report.plan.model["layers"])
     most = DISPATCHES[name]

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exports import EXPORTS, FAMILIES, Plans, folder_of
+from needed import here
 
 import toolkit
 from toolkit.bench.kv_copies import kv_copy_bytes
@@ -104,9 +105,7 @@ def test_exporters_agree_on_the_number_of_dispatches(plans: Plans, family: str) 
 
 def test_a_window_longer_than_its_ring_is_left_behind(plans: Plans, tmp_path: Path) -> None:
     """Mistral's window of 8 tokens in a ring of 8 + chunk slots, far past its first turn."""
-    source = folder_of("random/mistral", "optimum")
-    if not source.exists():
-        pytest.skip(f"{source} is not here")
+    source = here(folder_of("random/mistral", "optimum"))
     report = toolkit.compile(source, tmp_path / "ring.plan", prefill_chunk=5)
     states = [b for b in report.plan.buffers if b.kind == "state"]
     assert {b.shape[2] for b in states} == {13}

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from exports import DEMO, folder_of
+from needed import here
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.optimizer import optimize_model
 
@@ -69,9 +70,7 @@ CASES += [pytest.param(*c, marks=pytest.mark.slow) for c in OTHERS if c not in C
 
 @pytest.mark.parametrize(("route", "tool"), CASES)
 def test_compiles_and_computes_the_same(route: str, tool: str, tmp_path: Path) -> None:
-    source = DEMO if route == "demo" else folder_of("random/llama", route)
-    if not source.exists():
-        pytest.skip(f"{source} is not here")
+    source = here(DEMO if route == "demo" else folder_of("random/llama", route))
     folder = tmp_path / "model"
     shutil.copytree(source, folder)
     TOOLS[tool](source / "model.onnx", folder / "model.onnx")

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from exports import folder_of
 from long_texts import EDGE, FREQUENCIES, long_decoder
+from needed import here
 from pass_helpers import text
 
 import toolkit
@@ -143,9 +144,7 @@ def test_lengths_that_no_text_has(decoder: Callable[[str], Decoder], on: str, to
 @QUICK_ON_THE_HOST
 def test_phi_4_mini_beyond_its_first_context(tmp_path: Path, on: str) -> None:
     """As the GenAI builder writes it: an If between two pairs of stored tables, at 64 tokens."""
-    source = folder_of("more/decoders/phi4mini", "phi4mini64-genai-fp32")
-    if not source.exists():
-        pytest.skip(f"{source} is not here")
+    source = here(folder_of("more/decoders/phi4mini", "phi4mini64-genai-fp32"))
     plan = toolkit.compile(source, tmp_path / "x.plan", prefill_chunk=32, device="pocl").path
     reference, executor = Reference.original(load_source(source)), open_executor(plan, on)
     for count in (62, 64, 65, 100):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 import pytest
+from needed import here
 from pass_helpers import DEMO, FAMILIES, SHARED, read, run
 
 import onnx_passes
@@ -110,9 +111,7 @@ def test_nothing_of_shapes_is_left_in_the_demo_model() -> None:
 
 @pytest.mark.parametrize("family, folder", EXPORTS, ids=[folder for _, folder in EXPORTS])
 def test_exports_say_the_same_and_reach_one_form(family: str, folder: str) -> None:
-    path = SHARED / folder / "model.onnx"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / folder / "model.onnx")
     model = read(path)
     before = logits(Reference.original(load_source(path)), SHORT)
     half = any(v.dtype == ir.DataType.FLOAT16 for v in model.graph.inputs)
@@ -130,9 +129,7 @@ def test_exports_say_the_same_and_reach_one_form(family: str, folder: str) -> No
 )
 def test_any_decoder_says_the_same_and_keeps_its_cache(folder: str) -> None:
     """With every cache a state, and nothing that reads a size; whatever was fused."""
-    path = SHARED / "more" / "decoders" / folder
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / "more" / "decoders" / folder)
     source, model = load_source(path), read(path)
     before = logits(Reference.original(source), SHORT)
     for name, _ in onnx_passes.rewrite(model):
@@ -151,9 +148,7 @@ def test_any_decoder_says_the_same_and_keeps_its_cache(folder: str) -> None:
 @pytest.mark.parametrize("folder", ("mpt/optimum", "deepseek_v3/optimum"))
 def test_padding_on_the_left(folder: str) -> None:
     """As the exporter's framework computed it: two texts, the first ones of the shorter padded."""
-    path = SHARED / "more" / "decoders" / folder
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / "more" / "decoders" / folder)
     given, model = np.load(path / "ref_io_b2pad.npz"), read(path, batch=2)
     for _ in onnx_passes.rewrite(model):
         pass

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from expert_graphs import TOGETHER, gathered, scattered, weighed
+from needed import here
 from pass_helpers import SHARED, missed, op_types, read, same_outputs, text
 
 import onnx_passes
@@ -102,9 +103,7 @@ MODELS = {"glm4_moe/dynamo": 2, "gpt_oss/optimum": 4, "deepseek_v3/optimum": 3}
 
 @pytest.mark.parametrize(("folder", "products"), MODELS.items())
 def test_exports_answer_as_before(folder: str, products: int) -> None:
-    path = SHARED / "more" / "decoders" / folder
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / "more" / "decoders" / folder)
     model = read(path)
     for name, _ in onnx_passes.rewrite(model):
         if name == "gather_experts":

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from expert_graphs import scattered, weighed
+from needed import here
 from pass_helpers import SHARED, missed, op_types, read, same_outputs, text
 
 import onnx_passes
@@ -113,9 +114,7 @@ def test_what_differs_stays_beside_them(source: str, reason: str) -> None:
 
 @pytest.mark.parametrize("folder", ["glm4_moe/dynamo", "deepseek_v3/optimum"])
 def test_exports_answer_as_before(folder: str) -> None:
-    path = SHARED / "more" / "decoders" / folder
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / "more" / "decoders" / folder)
     model = read(path)
     done = {name: outcome.rewrites for name, outcome in onnx_passes.rewrite(model)}
     assert done["join_shared_expert"] == done["fuse_group_topk"] == 1

@@ -7,6 +7,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from needed import here
 from pass_helpers import DEMO, SHARED, before_last, read
 
 import onnx_passes
@@ -225,9 +226,7 @@ def test_rules_keep_weights(rules: list[str], kept: dict[str, str]) -> None:
 
 
 def test_a_rule_that_only_fits_codes_is_an_error() -> None:
-    path = SHARED / "real/stories260K-hd16-onnx-genai-int4-cpu/model.onnx"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / "real/stories260K-hd16-onnx-genai-int4-cpu/model.onnx")
     with pytest.raises(GraphError, match="fits no weight that is in floats") as error:
         rewritten(path, 32, "lm_head=f16")
     assert "codes of a source are kept" in error.value.because and error.value.hint
@@ -260,9 +259,7 @@ def test_weights_without_codes_are_named() -> None:
 
 
 def test_codes_of_the_source_are_not_quantised_again() -> None:
-    path = SHARED / "real/stories260K-hd16-onnx-genai-int4-cpu-asym-bs16"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / "real/stories260K-hd16-onnx-genai-int4-cpu-asym-bs16")
     model = rewritten(path, 64)
     groups = {m.word: t.weight.group for m in find_matrices(model) if (t := quantized(m.value))}
     assert groups == {"embed": 64, "lm_head": 16, "": 16}  # only the embedding was in floats
@@ -313,8 +310,6 @@ def loss(model: ir.Model, windows: np.ndarray) -> float:
     [(16, 1.6860), (32, 1.7225), (64, 1.8427)],  # ONNX Runtime's int4 at equal block size
 )
 def test_stories_lose_less_than_with_int4(group: int, rival: float) -> None:
-    path = SHARED / "real/stories260K-onnx-optimum/model.onnx"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / "real/stories260K-onnx-optimum/model.onnx")
     windows = np.load(SHARED / "text/eval_tinystories_16x256.npy")
     assert 1.6210 < loss(rewritten(path, group), windows) < rival - 0.01

@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from needed import here
 from pass_helpers import SHARED, read
 
 import onnx_passes
@@ -38,9 +39,7 @@ def exact(folder: Path) -> onnx.ModelProto:
 def test_models_say_the_same_and_every_weight_keeps_its_codes(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = SHARED / folder
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / folder)
     after = read(path)
     dict(onnx_passes.rewrite(after))
     assert not {n.op_type for n in after.graph} & {"MatMulNBits", "GatherBlockQuantized"}
@@ -63,9 +62,7 @@ def test_models_say_the_same_and_every_weight_keeps_its_codes(
 
 
 def test_nothing_is_read_before_rows_are_asked_for() -> None:
-    path = SHARED / SOURCES[1]
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / SOURCES[1])
     model = read(path)
     mapped = [v.const_value for v in model.graph.initializers.values()]
     codes = [t for t in mapped if isinstance(t, ir.ExternalTensor) and "_Q4" in (t.name or "")]

@@ -43,12 +43,11 @@ IDS = ("--ids", "0,377,379", "--max-new-tokens", 12)
 @pytest.fixture(scope="module", autouse=True)
 def runner() -> Path:
     """Built as for any phone."""
-    from toolkit.toolchain.android import build_android_runner
+    from toolkit.toolchain.android import build_android_runner, describe_toolchain
 
-    try:
-        return build_android_runner()
-    except PocketError as error:
-        absent(f"{error.what}: {error.hint}")
+    if not describe_toolchain():
+        absent("there is no NDK, and no package ziglang: pip install 'pocketcl[android]'")
+    return build_android_runner()
 
 
 @pytest.fixture(scope="module")

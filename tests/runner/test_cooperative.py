@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launch_modes import in_mode, modes, skip_without
+from needed import needs
 from scripts import TEXT, answers, errors_of, script
 from talk import Start, Talk, failure
 from together import add_steps, together, with_twist
@@ -35,20 +37,8 @@ def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-def facts(talk: Talk) -> dict[str, Any]:
-    return dict(json.loads(talk.ask("stats").removeprefix("stats "))["recorded"]["decode"])
-
-
-def needs_pocl(talk: Talk) -> Talk:
-    if talk.ready["platform"] != "Portable Computing Language":
-        pytest.skip("only on PoCL")
-    return talk
-
-
 def cooperating(start: Start, folder: Path, *options: str) -> Talk:
-    talk = needs_pocl(start(folder, "--cooperative", "on", *options))
-    assert facts(talk)["chosen"] == "cooperative", facts(talk)
-    return talk
+    return in_mode(start(folder, "--cooperative", "on", *options), "cooperative")
 
 
 def same_both_ways(start: Start, folder: Path, lines: list[str], file: Path) -> None:
@@ -115,7 +105,8 @@ def test_demo_states_both_ways(demo: Path, start: Start, tmp_path: Path) -> None
 
 
 def test_chosen_by_measurement(joined: Toy, start: Start) -> None:
-    talk = needs_pocl(start(joined.folder))
+    talk = start(joined.folder)
+    skip_without(talk, "cooperative")
     found = talk.ready["recorded"]["decode"]
     assert found["why"] == "measured" and found["cooperative_us"] > 0
     assert "cooperative" not in found["refused"]
@@ -140,7 +131,7 @@ def test_an_unknown_wish_is_named(joined: Toy, monkeypatch: pytest.MonkeyPatch, 
 
 def test_by_the_environment(joined: Toy, start: Start) -> None:
     talk = start(joined.folder, POCKETCL_COOPERATIVE="off")
-    assert facts(talk)["refused"]["cooperative"] == "asked for"
+    assert modes(talk)["refused"]["cooperative"] == "asked for"
     assert start(joined.folder, "--cooperative", "maybe").end()[0] == 2
 
 
@@ -194,8 +185,9 @@ def test_where_it_cannot_be(
 ) -> None:
     change(joined)
     for way in ("auto", "on"):
-        talk = needs_pocl(start(joined.folder, "--cooperative", way))
-        found = facts(talk)
+        talk = start(joined.folder, "--cooperative", way)
+        skip_without(talk, "cooperative")
+        found = modes(talk)
         assert found["chosen"] != "cooperative" and why in found["refused"]["cooperative"]
         assert talk.decode("decode 0 3 12")[0] == joined.continued([3], 12)
         notes = errors_of(talk)
@@ -204,7 +196,7 @@ def test_where_it_cannot_be(
 
 def test_kernel_times_are_those_of_dispatches(joined: Toy, start: Start, tmp_path: Path) -> None:
     talk = start(joined.folder, "--cooperative", "on", "--profile")
-    assert facts(talk)["refused"]["cooperative"] == "kernel times are taken"
+    assert modes(talk)["refused"]["cooperative"] == "kernel times are taken"
     assert talk.ask("profile") == "ok"
     talk.decode("decode 0 3 4")
     assert talk.ask(f"profile {tmp_path / 'p'}") == "ok"
@@ -224,13 +216,12 @@ LIBRARY = os.environ.get("POCKETCL_OCLGRIND") or next(filter(os.path.exists, LIB
 
 
 @pytest.mark.oclgrind
-@pytest.mark.skipif(not LIBRARY, reason="Oclgrind is not installed (apt install oclgrind)")
+@needs(LIBRARY, "Oclgrind is not installed (apt install oclgrind)")
 def test_oclgrind_finds_nothing(toy: Toy, start: Start) -> None:
     """Its device has one compute unit: no barrier, but every address of the table."""
     add_steps(with_twist(together(toy)))
     env = {"OCLGRIND_DATA_RACES": "1", "OCLGRIND_CHECK_API": "1", "OCL_ICD_VENDORS": LIBRARY}
     options = ("--platform", "Oclgrind", "--cooperative", "on", "--recorded", "off")
-    talk = start(toy.folder, *options, **env)
-    assert facts(talk)["chosen"] == "cooperative", facts(talk)
+    talk = in_mode(start(toy.folder, *options, **env), "cooperative")
     assert len(talk.decode("decode 0 3 12")[0]) == 12
     assert errors_of(talk) == ""

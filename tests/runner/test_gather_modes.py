@@ -3,12 +3,11 @@ launches and waits as flash.md promises."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flash_toy import FlashToy
+from launch_modes import in_mode
 from scripts import TEXT, answers, script
 from talk import Start, Talk
 from together import add_steps, together
@@ -34,16 +33,8 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> FlashToy:
     return toy
 
 
-def stats(talk: Talk) -> dict[str, Any]:
-    return dict(json.loads(talk.ask("stats").removeprefix("stats ")))
-
-
 def started(start: Start, toy: FlashToy, mode: str, *options: str, **env: str) -> Talk:
-    talk = start(toy.folder, *MODES[mode], *options, **env)
-    found = stats(talk)["recorded"]["decode"]
-    if found["chosen"] != mode:
-        pytest.skip(str(found))
-    return talk
+    return in_mode(start(toy.folder, *MODES[mode], *options, **env), mode)
 
 
 @pytest.mark.parametrize("memory", [LITTLE, ALL])
@@ -57,7 +48,7 @@ def test_each_mode_computes_the_same(
             trace = tmp_path / mode
             more = ("--trace-access", str(trace)) if traced else ()
             talk = started(start, joined, mode, "--memory", memory, *more)
-            found.append((answers(talk, lines, tmp_path / "logits"), stats(talk)["tables"]))
+            found.append((answers(talk, lines, tmp_path / "logits"), talk.stats()["tables"]))
             assert talk.end()[0] == 0
             traces += [trace.read_bytes()] if traced else []
     # Not times, nor what a look at the storage has found.

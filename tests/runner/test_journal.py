@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fatal_toy import Driver, is_right
+from launch_modes import skip_without
 from talk import Start, Talk
 from toy import Toy
 
@@ -114,7 +115,7 @@ def test_a_recording_that_is_fatal_is_not_tried_again(
 
     first = run()
     if first.ready:
-        pytest.skip("the driver has no command buffers")
+        skip_without(first, "command-buffer")
     assert first.end()[0] == -signal.SIGSEGV
     assert "trying recorded steps of decode" in journal(tmp_path)
     again = run()

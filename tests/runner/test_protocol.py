@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needed import needs
 from talk import Start, failure
 from toy import CHUNK, C, Toy, V
 
@@ -379,13 +380,14 @@ def test_version_devices_and_usage(program: Path, start: Start, toy: Toy) -> Non
     assert {"name", "driver", "align", "features", "type"} <= set(listed[0])
 
 
+OCLGRIND = Path("/usr/lib/oclgrind/liboclgrind-rt-icd.so")
+
+
 @pytest.mark.oclgrind
+@needs(OCLGRIND.exists(), "Oclgrind is not installed (apt install oclgrind)")
 def test_memory_that_is_not_shared(toy: Toy, start: Start, tmp_path: Path) -> None:
     """Oclgrind's device has its own memory, and checks every call and every access."""
-    driver = Path("/usr/lib/oclgrind/liboclgrind-rt-icd.so")
-    if not driver.exists():
-        pytest.skip("Oclgrind is not installed")
-    (tmp_path / "oclgrind.icd").write_text(f"{driver}\n")
+    (tmp_path / "oclgrind.icd").write_text(f"{OCLGRIND}\n")
     checks = {"OCLGRIND_CHECK_API": "1", "OCLGRIND_DATA_RACES": "1"}
     talk = start(toy.folder, "--phases", "score", OCL_ICD_VENDORS=str(tmp_path), **checks)
     assert talk.ready["weights"] == "uploaded"

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from launch_modes import in_mode, modes, skip_without
 from native import DRIVERS
+from needed import absent
 from scripts import TEXT, answers, errors_of, script
 from talk import Start, Talk
 from toy import HEADER, C, D, Toy, fetch
@@ -55,14 +57,14 @@ Shimmed = Callable[..., tuple[Talk, Counts]]
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if not compiler:
-        pytest.skip("no C compiler")
+        absent("there is no C compiler")
     library = tmp_path_factory.mktemp("shim") / "shim.so"
     source = DRIVERS / "shim.c"
     link = ["-Wl,--no-as-needed", "-l:libOpenCL.so.1", "-ldl"]
     command = [compiler, "-shared", "-fPIC", "-O1", "-o", library, source, *link]
     done = subprocess.run(command, capture_output=True, text=True)
     if "cannot find -l:libOpenCL" in done.stderr:
-        pytest.skip("no system OpenCL to stand before")
+        absent("there is no system OpenCL to stand before")
     assert done.returncode == 0, done.stderr
     return library
 
@@ -108,14 +110,9 @@ def bucketed(toy: Toy) -> Toy:
     return toy
 
 
-def chosen(talk: Talk) -> dict[str, Any]:
-    return dict(json.loads(talk.ask("stats").removeprefix("stats "))["recorded"]["decode"])
-
-
 def same_both_ways(start: Start, folder: Path, lines: Sequence[str], file: Path) -> None:
     plain, recorded = (start(folder, "--recorded", way) for way in ("off", "on"))
-    if chosen(recorded)["chosen"] != "command-buffer":
-        pytest.skip(chosen(recorded)["why"])
+    in_mode(recorded, "command-buffer")
     assert answers(recorded, lines, file) == answers(plain, lines, file)
 
 
@@ -204,7 +201,7 @@ def test_a_queue_that_records(
     bucketed: Toy, shimmed: Shimmed, start: Start, tmp_path: Path, seed: int
 ) -> None:
     talk, counts = shimmed(bucketed.folder, "--recorded", "on", fault="qcom")
-    assert chosen(talk)["chosen"] == "command-buffer" and counts.now()["replayed"] > 0
+    assert modes(talk)["chosen"] == "command-buffer" and counts.now()["replayed"] > 0
     lines, plain = script(50, C, 8, seed), start(bucketed.folder, "--recorded", "off")
     assert answers(talk, lines, tmp_path / "a") == answers(plain, lines, tmp_path / "b")
     # Five or six launches of a step are two recordings of at most three.
@@ -218,14 +215,13 @@ def test_pieces_are_recorded(toy: Toy, shimmed: Shimmed) -> None:
     toy.save()
     for fault in ("", "qcom"):
         talk, _ = shimmed(toy.folder, "--recorded", "on", "--slice", "100", fault=fault)
-        if chosen(talk)["chosen"] != "command-buffer":
-            pytest.skip(chosen(talk)["why"])
+        in_mode(talk, "command-buffer")
         assert talk.decode("decode 0 3 20")[0] == toy.continued([3], 20)
 
 
 def test_a_queue_that_is_refused(toy: Toy, shimmed: Shimmed) -> None:
     talk, _ = shimmed(toy.folder, "--recorded", "on", fault="qcom refuse")
-    assert chosen(talk)["why"] == "no queue records: CL_INVALID_VALUE (-30)"
+    assert modes(talk)["why"] == "no queue records: CL_INVALID_VALUE (-30)"
     assert talk.decode("decode 0 3 20")[0] == toy.continued([3], 20)
 
 
@@ -235,12 +231,12 @@ def test_a_queue_that_is_refused(toy: Toy, shimmed: Shimmed) -> None:
 def test_chosen_by_measurement(toy: Toy, start: Start) -> None:
     talk = start(toy.folder)
     facts = talk.ready["recorded"]["decode"]
-    if facts["why"] != "measured":
-        pytest.skip(facts["why"])
+    skip_without(talk, "command-buffer")
+    assert facts["why"] == "measured", facts
     assert facts["plain_us"] > 0 and facts["recorded_us"] > 0
     faster = facts["recorded_us"] < 0.97 * facts["plain_us"]
     assert facts["chosen"] == ("command-buffer" if faster else "plain")
-    assert chosen(talk) == facts
+    assert modes(talk) == facts
 
 
 def test_the_trial_leaves_no_trace(toy: Toy, start: Start, tmp_path: Path) -> None:
@@ -262,7 +258,7 @@ def test_off_and_the_environment(toy: Toy, start: Start) -> None:
         start(toy.folder, POCKETCL_RECORDED="off"),
     ):
         why = {"command-buffer": "asked for", "cooperative": "the plan has no program for it"}
-        assert chosen(talk) == {
+        assert modes(talk) == {
             "chosen": "plain",
             "why": "asked for",
             "plain_us": 0,
@@ -295,7 +291,7 @@ def test_as_an_option_of_the_executor(toy: Toy, cache: Path) -> None:
 def test_drivers_that_cannot(toy: Toy, shimmed: Shimmed, fault: str, why: str) -> None:
     for way in ("auto", "on"):
         talk, _ = shimmed(toy.folder, "--recorded", way, fault=fault)
-        assert chosen(talk)["chosen"] == "plain" and why in chosen(talk)["why"]
+        assert modes(talk)["chosen"] == "plain" and why in modes(talk)["why"]
         first = talk.next(f"prefill 0 {' '.join(map(str, TEXT))}")
         ids, _ = talk.decode(f"decode {len(TEXT)} {first} 12")
         assert [first, *ids] == toy.continued(TEXT, 13)
@@ -313,7 +309,7 @@ def test_a_phase_that_is_not_recordable(toy: Toy, start: Start) -> None:
 @pytest.mark.slow
 def test_goes_back_when_recorded_becomes_slower(toy: Toy, shimmed: Shimmed) -> None:
     talk, counts = shimmed(toy.folder, fault="turn", after=600)
-    assert chosen(talk)["chosen"] == "command-buffer"
+    assert modes(talk)["chosen"] == "command-buffer"
     for _ in range(400):
         assert talk.decode("decode 0 3 30")[0] == toy.continued([3], 30)
         if counts.now()["replayed"] > 600:
@@ -324,8 +320,8 @@ def test_goes_back_when_recorded_becomes_slower(toy: Toy, shimmed: Shimmed) -> N
             talk.decode("decode 0 3 30")
 
     assert 1 < counts.of(tried_again)["replayed"] < 450  # of 9,000 steps
-    assert chosen(talk)["chosen"] == "plain"
-    assert chosen(talk)["why"] == "recorded steps became slower"
+    assert modes(talk)["chosen"] == "plain"
+    assert modes(talk)["why"] == "recorded steps became slower"
     assert "recorded steps became slower" in errors_of(talk)
 
 

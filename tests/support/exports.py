@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-import pytest
+import needed
+from needed import here
 
 import toolkit
 from toolkit.compiler.report import CompileReport
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "toolkit/demo_model"
-COLLECTION = ROOT.parent / "shared/models"
+COLLECTION = needed.COLLECTION
 
 # The same function from several exporters: optimum, torch.onnx (three opsets), the GenAI builder.
 FAMILIES = {
@@ -61,9 +62,7 @@ class Plans:
     def __call__(self, family: str, spelling: str) -> CompileReport:
         key = family, spelling
         if key not in self.reports:
-            source = DEMO if family == "demo" else folder_of(family, spelling)
-            if not source.exists():
-                pytest.skip(f"{source} is not here")
+            source = here(DEMO if family == "demo" else folder_of(family, spelling))
             out = self.folder / f"{family}-{spelling}.plan".replace("/", "-")
             self.reports[key] = toolkit.compile(source, out)
         return self.reports[key]

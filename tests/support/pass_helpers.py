@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+from needed import COLLECTION
 
 import onnx_passes
 from onnx_passes import Facts, Pass, defined
@@ -24,7 +25,7 @@ Feeds = dict[str, np.ndarray]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "toolkit" / "demo_model" / "model.onnx"
-SHARED = ROOT.parent / "shared" / "models"
+SHARED = COLLECTION
 CONTEXT, CHUNK = 256, 64
 
 ROUTES = ("optimum", "dynamo", "dynamo23")

@@ -49,6 +49,10 @@ class Talk:
         assert words[0] == "done", words
         return ids, words[1]
 
+    def stats(self) -> dict[str, Any]:
+        """What the runner counts."""
+        return dict(json.loads(self.ask("stats").removeprefix("stats ")))
+
     def error(self, text: str) -> dict[str, str]:
         """The error that a command answers."""
         answer = self.ask(text)
