@@ -14,8 +14,8 @@ from flash_toy import RECORD, STRIDES, F, FlashToy
 from toy import Toy
 
 from toolkit.bench.flash.ladder_lines import lines
-from toolkit.bench.flash.replay import Gathered, replay, steps_of
 from toolkit.bench.flash.rungs import Replays, coalescing, summed
+from toolkit.bench.flash.what_if import Gathered, replay, steps_of
 from toolkit.bench.plan_bench import bench
 from toolkit.cli.commands import cli
 from toolkit.errors import PocketError

@@ -8,7 +8,7 @@ import numpy as np
 
 from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import ZEROING, Neurons
-from toolkit.calibration.replay import split, use_of
+from toolkit.calibration.recurrence import split, use_of
 from toolkit.predictors import predictor, thresholds
 from toolkit.predictors.layer import Layer, Pointed, Use
 from toolkit.predictors.second_moment import SecondMoment

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from toolkit.errors import PocketError
 from toolkit.offload.machine import Change, Outcome
 from toolkit.offload.selection import Array
 from toolkit.plan.schema import Point, Table
+
+Line = dict[str, Any]
+BEFORE = -1  # the step of lines that tell what a table was opened with
+AGAIN = "write it anew: pocketcl run PLAN --prompt TEXT --trace-access FILE"
 
 
 def line(step: int, gather: int, outcome: Outcome) -> str:
@@ -80,7 +84,7 @@ def opening_line(number: int, table: Table, opening: Change) -> str:
     """Of a table at the start, where that has a warm set: t is -1, and g the table's number."""
     records, spans = opening.admitted[:, 0], opening.runs
     values = {
-        "t": -1,
+        "t": BEFORE,
         "g": number,
         "sel": records.tolist(),
         "hit": 0,
@@ -98,7 +102,7 @@ class AccessTrace:
 
     def __init__(self, path: Path) -> None:
         """Raises PocketError where a file can't be written, as `write` and `close` do."""
-        self._path, scores = path, path.with_name(f"{path.name}.scores")
+        self._path, scores = path, _scores_beside(path)
         with self._writing(), ExitStack() as opened:
             self._lines = opened.enter_context(path.open("w"))
             self._scores = opened.enter_context(scores.open("wb"))
@@ -136,3 +140,49 @@ class AccessTrace:
         except OSError as error:
             what, hint = f"cannot write the trace {self._path}", "see that there is room for it"
             raise PocketError(what, error, hint) from None
+
+
+def gather_lines(trace: Path) -> Iterator[Line]:
+    """Lines of gathers, and in front those of a warm set (`t` is BEFORE); changes are left out.
+
+    Raises PocketError where the file is no trace.
+    """
+    count = 0
+    for number, text in enumerate(_text(trace).splitlines()):
+        line = _line(trace, number, text)
+        if "g" in line and line["t"] >= BEFORE:
+            count += line["t"] > BEFORE
+            yield line
+    if not count:
+        raise PocketError(f"{trace} is no trace", "no line tells of a gather", AGAIN)
+
+
+def scores_of(trace: Path) -> Array:
+    """All scores of a trace, one gather's behind the other's; raises PocketError without them."""
+    scores = _scores_beside(trace)
+    try:
+        return np.fromfile(scores, "<f4")
+    except OSError as error:
+        hint = "it lies beside the trace that a run wrote; " + AGAIN
+        raise PocketError(f"{scores} can't be read", error, hint) from None
+
+
+def _scores_beside(trace: Path) -> Path:
+    return trace.with_name(f"{trace.name}.scores")
+
+
+def _text(trace: Path) -> str:
+    try:
+        return trace.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PocketError(f"{trace} is no trace", error, AGAIN) from None
+
+
+def _line(trace: Path, number: int, text: str) -> Line:
+    with suppress(ValueError, TypeError, KeyError, RecursionError):
+        line = json.loads(text)
+        told = [line["t"], *((line["g"], *line["sel"]) if "g" in line else ())]
+        if all(isinstance(value, int) for value in told):
+            return dict(line)
+    because = f"line {number + 1} tells neither of a gather nor of a change"
+    raise PocketError(f"{trace} is no trace", because, AGAIN)

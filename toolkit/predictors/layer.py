@@ -20,7 +20,7 @@ class Use:
     """How neurons that are computed are needed.
 
     frequency  float32 [F]: in which share of tokens
-    recurring  float32 [n, 3]: toolkit/calibration/replay.py; None: not known
+    recurring  float32 [n, 3]: toolkit/calibration/recurrence.py; None: not known
     replayed   bool [T, F]: by some tokens that frequency and order don't come from; None: not known
     """
 
@@ -53,7 +53,7 @@ class Layer:
 
     frequency   float32 [F]: in which share of tokens a neuron isn't zero
     importance  float32 [F]: the mean length of what it adds
-    recurring   float32 [n, 3]: toolkit/calibration/replay.py; None: not known
+    recurring   float32 [n, 3]: toolkit/calibration/recurrence.py; None: not known
     replayed    bool [T, F]: which neurons aren't zero by some tokens; None: not known
     """
 

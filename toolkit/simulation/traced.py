@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from opencl_kernels.formats import Array
 from toolkit.errors import PocketError
+from toolkit.offload.access_trace import AGAIN, BEFORE, Line, gather_lines, scores_of
 from toolkit.offload.policies import Ints
 from toolkit.offload.selection import at_point, select
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Gather, Phase, Plan
 from toolkit.simulation.accesses import Access, gathers_of
-
-Line = dict[str, Any]
-BEFORE = -1  # the step of lines that tell what a table was opened with
-AGAIN = "write it anew: pocketcl run PLAN --prompt TEXT --trace-access FILE"
 
 
 class Traced:
@@ -37,12 +31,12 @@ class Traced:
     def __init__(self, path: Path, plan: Plan, orders: Sequence[Ints | None]) -> None:
         """orders  of each table the index of every record; None: its own number"""
         self._path, self._plan, self._orders = path, plan, orders
-        self._scores, self._at = _floats(path), 0
+        self._scores, self._at = scores_of(path), 0
         self._gathers, self._decode = gathers_of(plan), token_phase(plan)
         self._accesses: list[list[Access]] = [[] for _ in plan.tables]
         self.warm: dict[int, Ints] = {}
         steps = set[int]()
-        for line in _lines(path):
+        for line in gather_lines(path):
             if line["t"] == BEFORE:
                 self._open(line)
                 continue
@@ -109,41 +103,3 @@ class Traced:
 
     def _foreign(self, because: str) -> PocketError:
         return PocketError(f"{self._path} is no trace of this plan", because, AGAIN)
-
-
-def _lines(path: Path) -> Iterator[Line]:
-    """Those of gathers, and in front those of a warm set; between steps there may be others."""
-    count = 0
-    for number, text in enumerate(_text(path).splitlines()):
-        line = _line(path, number, text)
-        if "g" in line and line["t"] >= BEFORE:
-            count += line["t"] > BEFORE
-            yield line
-    if not count:
-        raise PocketError(f"{path} is no trace", "no line tells of a gather", AGAIN)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PocketError(f"{path} is no trace", error, AGAIN) from None
-
-
-def _line(path: Path, number: int, text: str) -> Line:
-    with suppress(ValueError, TypeError, KeyError, RecursionError):
-        line = json.loads(text)
-        told = [line["t"], *((line["g"], *line["sel"]) if "g" in line else ())]
-        if all(isinstance(value, int) for value in told):
-            return dict(line)
-    because = f"line {number + 1} tells neither of a gather nor of a change"
-    raise PocketError(f"{path} is no trace", because, AGAIN)
-
-
-def _floats(path: Path) -> Array:
-    scores = path.with_name(f"{path.name}.scores")
-    try:
-        return np.fromfile(scores, "<f4")
-    except OSError as error:
-        hint = "it lies beside the trace that a run wrote; " + AGAIN
-        raise PocketError(f"{scores} can't be read", error, hint) from None

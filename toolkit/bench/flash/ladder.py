@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from toolkit.bench.flash.reads import flash_figures
-from toolkit.bench.flash.replay import Steps, steps_of
 from toolkit.bench.flash.rungs import Replays, coalescing, run_row, summed
+from toolkit.bench.flash.what_if import Steps, steps_of
 from toolkit.bench.trials import Ours, Trial, run_trial, run_trials
 from toolkit.errors import PocketError
 from toolkit.executors.open import open_executor

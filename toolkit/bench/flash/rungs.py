@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from toolkit.bench.flash.replay import Reads, Steps, replay
+from toolkit.bench.flash.what_if import ReadSums, Steps, replay
 from toolkit.bench.trials import spread
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.policies import Floats32
@@ -42,7 +42,7 @@ class Replays:
     decoded: int
     importance: Sequence[Floats32 | None] = ()
 
-    def reads(self, kept: bool, bundled: bool = True, gap: int | None = None) -> Reads:
+    def reads(self, kept: bool, bundled: bool = True, gap: int | None = None) -> ReadSums:
         """Of one that keeps its records, or none; that joins its reads up to a gap, or its own."""
         at = self.point if kept else without_slots(self.point)
         at = at if gap is None else replace(at, gap=gap)
@@ -103,12 +103,12 @@ def coalescing(replays: Replays) -> list[Row]:
     ]
 
 
-def _streamed(flash: Flash, nbytes: int) -> Reads:
+def _streamed(flash: Flash, nbytes: int) -> ReadSums:
     """Of one token, as one read: the best that a flash can do."""
-    return Reads(1, 1, nbytes, float(flash.seconds(nbytes, "sequential")))
+    return ReadSums(1, 1, nbytes, float(flash.seconds(nbytes, "sequential")))
 
 
-def _row(name: str, memory: int, reads: Reads, computing: Seconds) -> Row:
+def _row(name: str, memory: int, reads: ReadSums, computing: Seconds) -> Row:
     per_token = reads.per_token()
     return {
         **{"rung": name, "memory": memory, "io": "profile"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from opencl_kernels.formats import Array
-from toolkit.calibration.replay import KEPT, SHARES, TOKENS, recurring, split, use_of
+from toolkit.calibration.recurrence import KEPT, SHARES, TOKENS, recurring, split, use_of
 
 F = 321
 

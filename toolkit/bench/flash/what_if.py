@@ -6,7 +6,6 @@ toolkit/offload decides the rest anew, entry for entry as the runner does.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from toolkit.errors import PocketError
+from toolkit.offload.access_trace import BEFORE, gather_lines
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine
 from toolkit.offload.policies import Floats32, Ints
@@ -29,7 +28,7 @@ NAMED = Select(by="ids")  # in a replay records are chosen by their numbers
 
 
 @dataclass
-class Reads:
+class ReadSums:
     """Sums over the decoded tokens: requests, their bytes, and the seconds that a flash takes."""
 
     tokens: int
@@ -49,12 +48,8 @@ class Reads:
 
 
 def steps_of(trace: Path) -> list[list[Gathered]]:
-    """Of an access trace; raises PocketError where it can't be read."""
-    try:
-        told = map(json.loads, trace.read_text().splitlines())
-        lines = [line for line in told if "sel" in line]  # others tell of another point
-    except (OSError, ValueError) as error:
-        raise PocketError(f"the trace {trace} can't be read", error, "run it again") from None
+    """Of an access trace; raises PocketError where it is none."""
+    lines = (line for line in gather_lines(trace) if line["t"] > BEFORE)
     return [
         [(each["g"], np.asarray(each["sel"], np.int64)) for each in run]
         for _, run in groupby(lines, lambda line: line["t"])
@@ -69,7 +64,7 @@ def replay(
     decoded: int,
     bundled: bool = True,
     importance: Sequence[Floats32 | None] = (),
-) -> Reads:
+) -> ReadSums:
     """What the last `decoded` of these runs read, after those before them.
 
     bundled     False: parts of a record lie in tables of their own, one behind the other, and each
@@ -80,7 +75,7 @@ def replay(
     tables = [piece for table in plan.tables for piece in _pieces(table, bundled)]
     sizes = [importance[number] for number in of] if importance else []
     rules = [gather for phase in plan.phases for gather in phase.gathers()]
-    machine, reads = Machine(tables, _of(point, of), flash, (), sizes), Reads(decoded)
+    machine, reads = Machine(tables, _of(point, of), flash, (), sizes), ReadSums(decoded)
     for step, gathers in enumerate(steps):
         for at, records in gathers:
             rule = rules[at].select if rules[at].select.by == "all" else NAMED
