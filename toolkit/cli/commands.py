@@ -18,16 +18,12 @@ from toolkit.cli import phone as cli_phone
 from toolkit.cli import run as cli_run
 from toolkit.cli import simulate as cli_simulate
 from toolkit.cli.base import Commands, report, writer
+from toolkit.cli.compile_options import GROUP, KEEP, SYMMETRIC, compile_options
 from toolkit.cli.options import (
     COUNT,
-    F32_OR_F16,
-    GROUP,
     JSON,
-    KEEP,
     MODEL,
     SERIAL,
-    SYMMETRIC,
-    WEIGHTS,
     Calibration,
     Memory,
     UserPath,
@@ -149,12 +145,7 @@ def inspect(
 )
 @click.option("--device", help="A profile, a SoC, or phone.  [default: the device here]")
 @SERIAL
-@WEIGHTS
-@GROUP
-@SYMMETRIC
-@KEEP
-@click.option("--max-context", type=COUNT, help="Tokens.  [default: the model's, at most 4096]")
-@click.option("--prefill-chunk", type=COUNT, help="Tokens that one prefill step takes at most.")
+@compile_options()
 @click.option(
     "--memory",
     type=Memory(),
@@ -167,13 +158,6 @@ def inspect(
     metavar="TOKENS/S",
     help="Instead: the least memory in which so many are predicted, with --calibration.",
 )
-@click.option(
-    "--calibration",
-    type=UserPath(exists=True, file_okay=False),
-    metavar="DIR",
-    help="--memory: of `pocketcl calibrate`; what is predicted to be zero isn't read.",
-)
-@click.option("--max-loss", metavar="1%", help="--calibration: perplexity that it may cost.")
 @click.option("--flash", help="--calibration: plan for ufs40, ufs31, …  [default: the device's]")
 @click.option(
     "--sparsity",
@@ -186,8 +170,6 @@ def inspect(
     help="--memory: which neurons stay in memory.  [default: as it is planned]",
 )
 @click.option("--batch", type=COUNT, default=1, help="Texts that `eval --on host` scores at once.")
-@click.option("--activations", type=F32_OR_F16, help="Between steps.  [default: by device]")
-@click.option("--kv", type=F32_OR_F16, help="The KV cache.  [default: by device]")
 @click.option(
     "--calibrate",
     type=Calibration(exists=True, dir_okay=False),

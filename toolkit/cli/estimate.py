@@ -6,20 +6,8 @@ from typing import Any
 import click
 
 from toolkit.cli.base import report
-from toolkit.cli.options import (
-    COUNT,
-    F32_OR_F16,
-    FILE,
-    GROUP,
-    JSON,
-    KEEP,
-    MODEL,
-    SERIAL,
-    SYMMETRIC,
-    WEIGHTS,
-    Memories,
-    UserPath,
-)
+from toolkit.cli.compile_options import compile_options
+from toolkit.cli.options import COUNT, FILE, JSON, MODEL, SERIAL, Memories
 from toolkit.progress import PROGRESS
 
 
@@ -34,24 +22,10 @@ from toolkit.progress import PROGRESS
     metavar="BYTES|PERCENT,…",
     help="What the device gives, or with weights in flash: budgets.  [default: as it is known]",
 )
-@click.option(
-    "--calibration",
-    type=UserPath(exists=True, file_okay=False),
-    metavar="DIR",
-    help="With weights in flash: how neurons are needed.",
-)
-@click.option("--max-loss", metavar="1%", help="SRC: as compile's.")
 @click.option("--flash", help="Weights lie in ufs40, ufs31, …  [default: the device's]")
 @click.option("--svg", type=FILE, metavar="FILE.svg", help="A picture.")
 @click.option("--html", type=FILE, metavar="FILE.html", help="A page with pictures.")
-@WEIGHTS
-@GROUP
-@SYMMETRIC
-@KEEP
-@click.option("--max-context", type=COUNT, help="SRC: tokens.  [default: as compile's]")
-@click.option("--prefill-chunk", type=COUNT, help="SRC: tokens of one prefill step at most.")
-@click.option("--activations", type=F32_OR_F16, help="SRC: between steps.")
-@click.option("--kv", type=F32_OR_F16, help="SRC: the KV cache.")
+@compile_options("SRC: ")
 @JSON
 def estimate(
     path: Path, svg: Path | None, html: Path | None, as_json: bool, **options: Any

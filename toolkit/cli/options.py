@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,20 +88,6 @@ TEMPLATE_FILE = click.option(
     metavar="FILE",
     help="A chat template in place of the plan's.",
 )
-F32_OR_F16 = click.Choice(["f32", "f16"])
-
-
-class Rule(click.ParamType[str]):
-    """PATTERN=f16 or PATTERN=f32."""
-
-    name = "rule"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """The same text, if it is a rule."""
-        pattern, _, dtype = str(value).rpartition("=")
-        if not pattern or dtype not in ("f16", "f32"):
-            self.fail(f"{value!r} is not PATTERN=f16 or PATTERN=f32", param, ctx)
-        return value
 
 
 class Memory(click.ParamType[str]):
@@ -136,26 +122,17 @@ class Memories(Memory):
         return found if len(found) > 1 else found[0]
 
 
-WEIGHTS = click.option(
-    "--weights",
-    type=click.Choice(["source", "f32", "f16", "e0m4"]),
-    default="source",
-    show_default=True,
-    help="How weights are stored.",
-)
-GROUP = click.option(
-    "--group",
-    type=click.Choice([16, 32, 64, 128, 256]),
-    help="e0m4: weights that share a scale.  [default: 32]",
-)
-SYMMETRIC = click.option("--symmetric", is_flag=True, help="e0m4: no zero points, fewer bytes.")
-KEEP = click.option(
-    "--keep",
-    type=Rule(),
-    multiple=True,
-    metavar="PATTERN=f16|f32",
-    help="e0m4: weights that stay float, by name; also lm_head, embed.",
-)
+def all_of(
+    options: Sequence[Callable[[Command], Command]],
+) -> Callable[[Command], Command]:
+    """One decorator; --help has the options in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def on_option(
@@ -225,9 +202,9 @@ def flash_options(
     return decorate
 
 
-def sampling_options(command: Command) -> Command:
-    """The options of `toolkit.Sampling`, and --stop."""
-    options = [
+# Those of `toolkit.Sampling`, and --stop.
+sampling_options = all_of(
+    (
         click.option("--sample", is_flag=True, help="As the model's makers set it."),
         click.option(
             "-t", "--temperature", type=float, metavar="T", help="0: greedy.  [default: 0]"
@@ -240,10 +217,8 @@ def sampling_options(command: Command) -> Command:
         click.option("--frequency-penalty", type=float, metavar="A", help="0: none."),
         click.option("--seed", type=int, metavar="N", help="[default: another each time]"),
         click.option("--stop", metavar="TEXT", multiple=True, help="Ends the text before it."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    )
+)
 
 
 class Counts(click.ParamType[list[int]]):
