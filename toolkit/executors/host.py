@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
-from toolkit.executors.dump import ALL, Dumped, Sink, check_names, print_dumped
-from toolkit.executors.halves import Halves
+from toolkit.executors.dump import Sink, check_names, print_dumped
 from toolkit.executors.history import History
 from toolkit.executors.interface import StopReason
+from toolkit.executors.opencl import states
+from toolkit.executors.opencl.dumps import Dumps
 from toolkit.executors.opencl.phases import PhaseExecutor
 from toolkit.executors.sampling import Sampling
 from toolkit.executors.spans import Span
@@ -30,11 +31,9 @@ from toolkit.executors.text_checks import (
     chunks,
 )
 from toolkit.offload.points import budget_of, memory_of
-from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan, plan_digest
 from toolkit.plan.phase_choice import PhaseChoice, names_of
 from toolkit.plan.reader import RECOMPILE
-from toolkit.plan.schema import Dispatch, Gather
 from toolkit.rss import peak_rss
 
 
@@ -83,8 +82,7 @@ class HostExecutor:
         gathering = (wanted, trace, Path(kept) if kept else None)
         self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile, *gathering)
         self.device = self.phases.device
-        self.dump, self.sink = frozenset(dump), sink
-        self._halves = Halves()
+        self._dumps = Dumps(self.phases, dump, sink)
         self.stop_reason: StopReason = "length"
         self.history = History(self.plan)
         self._digest = plan_digest(path)
@@ -165,23 +163,11 @@ class HostExecutor:
 
     def save_state(self, path: Path, past: int, note: Mapping[str, Any]) -> None:
         """Write the first `past` positions of text and states to a file."""
-
-        def read(buffer: int, offset: int, count: int) -> bytes:
-            name = self.plan.buffers[buffer].name
-            return self.phases.read(name, "u8", [count], offset).tobytes()
-
-        ids, reached = self.history.first(past), self.history.reached
-        state_file.save(path, self.plan, self._digest, ids, reached, note, read)
+        states.save(path, self.phases, self._digest, self.history, past, note)
 
     def load_state(self, path: Path) -> int:
         """Take text and states from a file; return its `past`."""
-        saved = state_file.load(path, self.plan, self._digest)
-        self.phases.write("ids", np.array(saved.ids, np.int32))
-        for buffer, offset, content in saved.pieces():
-            rows = np.frombuffer(content, np.uint8)
-            self.phases.write(self.plan.buffers[buffer].name, rows, offset)
-        self.history.restore(saved.ids, saved.reached)
-        return saved.past
+        return states.load(path, self.phases, self._digest, self.history)
 
     def budget(self, memory: int | str) -> int:
         """What the plan may take of memory from here on; see interface.Executor."""
@@ -215,13 +201,11 @@ class HostExecutor:
 
     def start_halves(self) -> None:
         """Count from here on what stored halves hold, in place of dumps."""
-        self._halves = Halves()
-        self.dump, self.sink = frozenset({ALL}), self._halves
+        self._dumps.start_halves()
 
     def take_halves(self) -> list[dict[str, Any]]:
         """The counts since `start_halves`."""
-        self.dump = frozenset()
-        return self._halves.list()
+        return self._dumps.take_halves()
 
     def tensor(self, phase: str, name: str) -> npt.NDArray[Any]:
         """What a tensor holds now, in its shape at the last run (scratch may be overwritten)."""
@@ -258,8 +242,8 @@ class HostExecutor:
         started = time.perf_counter()
         self.phases.advance("past", past)
         self.history.reach(past, count)
-        after = (lambda step: self._dump(phase, step)) if self.dump else None
         try:
+            after = self._dumps.after(phase)
             self.phases.run(phase, lambda buffer: take() if buffer == gives else None, after)
             self.phases.govern(count)
         except BaseException:
@@ -303,18 +287,6 @@ class HostExecutor:
 
     def _take_logits(self, into: list[npt.NDArray[np.float32]], rows: int) -> None:
         into.append(self._logits(rows))
-
-    def _dump(self, phase: str, number: int) -> None:
-        declared = self.plan.phase(phase)
-        step = declared.steps[number] if declared else None
-        for dispatch in step.dispatches if isinstance(step, Gather) else (step,):
-            if not isinstance(dispatch, Dispatch):
-                continue
-            for ref in (dispatch.args[written] for written in dispatch.writes):
-                name = self.phases.name_of(phase, ref)
-                if ALL in self.dump or name in self.dump:
-                    value = self.phases.argument(phase, ref)
-                    self.sink(Dumped(phase, number, dispatch.name, name, value))
 
 
 def _times_nothing(flash: str) -> PocketError:
