@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "executor/cooperative.h"
 #include "executor/mode_switch.h"
 #include "executor/recorder.h"
 #include "opencl/device.h"
@@ -35,6 +36,9 @@ struct BoundPhase {
   std::vector<size_t> size_symbols;  // slots that these sizes depend on
   std::vector<int64_t> sized_for;    // their values at the last run
   ModeSwitch modes;
+  bool agreed[LAUNCH_MODES] = {};  // modes that computed what the plain one did, when they were tried
+  std::shared_ptr<Cooperation> cooperation;  // where work-groups were seen side by side
+  bool anew = false;  // it was bound after the trials: its mode is still to be chosen
   bool ran = false;  // its dispatches have run, one at a time
 
   // Fixed sizes are computed, the others noted; and dispatches become segments, as long as they can

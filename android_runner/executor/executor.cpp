@@ -13,6 +13,8 @@ void Executor::load(const std::vector<const Phase *> &phases, bool cooperative) 
 }
 
 void Executor::choose_modes(const ModeWishes &wishes, const StepPattern &pattern) {
+  wishes_ = wishes;
+  pattern_ = pattern;
   TrialSteps steps(plan_, device_, memory_, runner_, pattern);
   const Gatherer::Rehearsal rehearsal(runner_.gatherer());
   for (BoundPhase &bound : runner_.phases()) {
@@ -73,12 +75,21 @@ void Executor::govern(int64_t tokens) {
   if (tables) with_new_slots([&] { return tables->govern(tokens); });
 }
 
+// What kernels are given, and how steps are launched that are others now.
+void Executor::renew() {
+  runner_.forget_slots();
+  TrialSteps steps(plan_, device_, memory_, runner_, pattern_);
+  for (BoundPhase &bound : runner_.phases())
+    if (bound.anew && bound.phase->recordable)
+      ModeTrial(plan_, device_, programs_, steps, runner_.pace(), bound).settle_anew(wishes_);
+}
+
 // Also where records can't be read for the point that is gone on with.
 template <class Change>
 void Executor::with_new_slots(const Change &change) try {
-  if (change()) runner_.forget_slots();
+  if (change()) renew();
 } catch (...) {
-  runner_.forget_slots();
+  renew();
   throw;
 }
 

@@ -84,6 +84,7 @@ class Executor {
  private:
   Gatherer &gatherer(const std::string &what) const;
   double new_waits_s();  // for reads, since it was asked last
+  void renew();
   template <class Change>
   void with_new_slots(const Change &change);
 
@@ -92,6 +93,8 @@ class Executor {
   const Memory &memory_;
   Programs &programs_;
   PhaseRunner runner_;
+  ModeWishes wishes_;    // of launch modes, since they were chosen
+  StepPattern pattern_{};
   std::vector<int64_t> symbols_;  // as the host knows them
   double waits_s_ = 0;            // for reads, when it was asked last
 };

@@ -18,6 +18,16 @@ void ModeSwitch::choose(LaunchMode mode, const std::string &why) {
   why_ = why;
 }
 
+// Those under way keep their places: their times are still to be reported.
+void ModeSwitch::forget(const std::string &why) {
+  choose(LaunchMode::Plain, why);
+  begin(LaunchMode::Plain);
+  watched_ = resting_ = false;
+  failures_ = 0;
+  rest_s_ = lost_s_ = 0;
+  std::fill(step_s_, step_s_ + LAUNCH_MODES, 0.0);
+}
+
 void ModeSwitch::begin(LaunchMode mode) {
   now_ = mode;
   steps_ = 0;

@@ -23,6 +23,8 @@ class ModeSwitch {
   void measured(LaunchMode mode, double seconds) { step_s_[index_of(mode)] = seconds; }
   void refused(LaunchMode mode, const std::string &why) { refused_[index_of(mode)] = why; }
   std::string refusal() const { return refused_[index_of(LaunchMode::Recorded)]; }
+  // Steps are others from here on: plain ones, until a mode is chosen; no time is known of them.
+  void forget(const std::string &why);
   // From here on this mode or the plain one: first the one chosen, or, where what was tried out isn't
   // all that steps do, plain ones until their time is known.
   void watch(LaunchMode fast, bool tried_whole = true);

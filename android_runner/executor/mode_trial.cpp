@@ -19,16 +19,19 @@ const char *adjective(LaunchMode mode) {
   return mode == LaunchMode::Recorded ? "recorded" : "cooperative";
 }
 
+using Offers = std::vector<std::pair<LaunchMode, std::string>>;
+Offers offers_of(const ModeWishes &wishes) {
+  return {{LaunchMode::Recorded, wishes.recorded}, {LaunchMode::Cooperative, wishes.cooperative}};
+}
+
 }  // namespace
 
 // The mode that is asked for, for good; else the faster one, watched. Where that is the plain one,
 // the machine may have been busy: work-groups that meet get another chance later.
 void ModeTrial::settle(const ModeWishes &wishes) {
-  const std::pair<LaunchMode, std::string> offers[] = {
-      {LaunchMode::Recorded, wishes.recorded}, {LaunchMode::Cooperative, wishes.cooperative}};
   std::vector<LaunchMode> others;
   LaunchMode wanted = LaunchMode::Plain;
-  for (const auto &[mode, wish] : offers) {
+  for (const auto &[mode, wish] : offers_of(wishes)) {
     if (!offer(mode, wish)) continue;
     others.push_back(mode);
     if (wish == "on") wanted = mode;
@@ -41,10 +44,26 @@ void ModeTrial::settle(const ModeWishes &wishes) {
     phase_.modes.watch(other, phase_.gathers().empty());  // trials read nothing
 }
 
+void ModeTrial::settle_anew(const ModeWishes &wishes) {
+  phase_.anew = false;
+  LaunchMode other = LaunchMode::Plain, wanted = LaunchMode::Plain;
+  for (const auto &[mode, wish] : offers_of(wishes)) {
+    if (!phase_.agreed[index_of(mode)]) continue;
+    const std::string reason = obstacle_anew(mode);
+    phase_.modes.refused(mode, reason);
+    if (!reason.empty()) continue;
+    other = mode;
+    if (wish == "on") wanted = mode;
+  }
+  if (wanted != LaunchMode::Plain) return phase_.modes.choose(wanted, "asked for");
+  if (other != LaunchMode::Plain) phase_.modes.watch(other, false);
+}
+
 // Makes the mode ready, unless there is a reason against it.
 bool ModeTrial::offer(LaunchMode mode, const std::string &wish) {
   const std::string reason = wish == "off" ? "asked for" : obstacle(mode);
   phase_.modes.refused(mode, reason);
+  phase_.agreed[index_of(mode)] = reason.empty();
   if (reason.empty()) return true;
   for (BoundSegment &each : phase_.segments) each.recorders[index_of(mode)] = nullptr;
   if (wish == "on")
@@ -53,12 +72,16 @@ bool ModeTrial::offer(LaunchMode mode, const std::string &wish) {
   return false;
 }
 
+// As the journal of a driver that dies has it.
+std::string ModeTrial::trial_of(LaunchMode mode) const {
+  return "trying " + std::string(adjective(mode)) + " steps of " + phase_.phase->name;
+}
+
 // Why the phase can't be launched in this mode; empty when it can.
 std::string ModeTrial::obstacle(LaunchMode mode) try {
   const std::string lack = missing(mode);
   if (!lack.empty()) return lack;
-  const std::string steps = adjective(mode) + std::string(" steps");
-  const std::string trial = "trying " + steps + " of " + phase_.phase->name;
+  const std::string trial = trial_of(mode);
   const std::string crash = programs_.crash_of(trial);
   if (!crash.empty()) return crash;
   // So that no kernel of it can be to blame.
@@ -68,7 +91,19 @@ std::string ModeTrial::obstacle(LaunchMode mode) try {
   programs_.risk(trial);  // again: there was a program to get
   const bool same = agree(mode);
   programs_.journal().done();
-  return same ? "" : steps + " compute something else";
+  return same ? "" : adjective(mode) + std::string(" steps compute something else");
+} catch (const DeviceFailure &failure) {
+  programs_.journal().done();
+  return failure.what() + (", " + failure.because);
+}
+
+std::string ModeTrial::obstacle_anew(LaunchMode mode) try {
+  const std::string lack = missing(mode);
+  if (!lack.empty()) return lack;
+  programs_.risk(trial_of(mode));
+  make_recorders(mode);
+  programs_.journal().done();
+  return "";
 } catch (const DeviceFailure &failure) {
   programs_.journal().done();
   return failure.what() + (", " + failure.because);
@@ -101,19 +136,24 @@ std::string ModeTrial::no_cooperation() const {
 }
 
 void ModeTrial::make_recorders(LaunchMode mode) {
-  std::shared_ptr<Cooperation> cooperation;
-  if (mode == LaunchMode::Cooperative) {
-    const Programs::Build &steps = programs_.get(*phase_.phase->cooperative);
-    if (!steps.program)
-      throw DeviceFailure("the step kernel does not build", steps.log.substr(0, 400), "");
-    cooperation = std::make_shared<Cooperation>(device_, steps.program.get());
-    if (!cooperation->side_by_side() && !cooperation->side_by_side())
-      throw DeviceFailure("work-groups do not run side by side", "some waited in vain", "");
-  }
+  const bool together = mode == LaunchMode::Cooperative;
+  if (together) need_cooperation();
   for (BoundSegment &each : phase_.segments)
     if (!each.host)
-      each.recorders[index_of(mode)] = cooperation ? cooperation->recorder(each.segment)
-                                                   : record(device_, each.segment, pace_);
+      each.recorders[index_of(mode)] = together ? phase_.cooperation->recorder(each.segment)
+                                                : record(device_, each.segment, pace_);
+}
+
+// The one that there is knows addresses of memory that may be gone.
+void ModeTrial::need_cooperation() {
+  if (phase_.cooperation) return phase_.cooperation->forget();
+  const Programs::Build &steps = programs_.get(*phase_.phase->cooperative);
+  if (!steps.program)
+    throw DeviceFailure("the step kernel does not build", steps.log.substr(0, 400), "");
+  const auto made = std::make_shared<Cooperation>(device_, steps.program.get());
+  if (!made->side_by_side() && !made->side_by_side())
+    throw DeviceFailure("work-groups do not run side by side", "some waited in vain", "");
+  phase_.cooperation = made;
 }
 
 // Whether both modes compute the same; it also warms them up. A driver that does not keep the

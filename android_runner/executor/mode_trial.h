@@ -1,5 +1,5 @@
 // How a recordable phase is launched: a few steps in each launch mode, on buffers that nobody uses
-// yet.
+// yet; or, where its steps become others in the middle of a text, by steps of that.
 #pragma once
 #include <string>
 #include <vector>
@@ -13,7 +13,7 @@ struct ModeWishes {
   std::string recorded = "auto", cooperative = "auto";
 };
 
-// Of one phase. It lets some steps run and clears all buffers after them.
+// Of one phase.
 class ModeTrial {
  public:
   ModeTrial(const Plan &plan, Device &device, Programs &programs, TrialSteps &steps,
@@ -25,15 +25,22 @@ class ModeTrial {
         pace_(pace),
         phase_(phase) {}
 
+  // Lets some steps run and clears all buffers after them.
   void settle(const ModeWishes &wishes);
+  // Of one that was bound anew, from the same kernels: no step runs now. Modes that agreed when they
+  // were tried take turns with the plain one from here on; the others stay refused.
+  void settle_anew(const ModeWishes &wishes);
 
  private:
   bool offer(LaunchMode mode, const std::string &wish);
+  std::string trial_of(LaunchMode mode) const;
   std::string obstacle(LaunchMode mode);
+  std::string obstacle_anew(LaunchMode mode);
   std::string missing(LaunchMode mode) const;
   std::string no_cooperation() const;
   const File &file_of(const BoundDispatch &dispatch) const;
   void make_recorders(LaunchMode mode);
+  void need_cooperation();
   bool agree(LaunchMode mode);
   LaunchMode compare(const std::vector<LaunchMode> &others);
 

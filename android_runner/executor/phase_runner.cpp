@@ -279,12 +279,17 @@ bool PhaseRunner::fits_residence(const BoundPhase &bound) const {
   });
 }
 
-// Launched plainly from here on: other modes are tried at the start only, with states of their own.
+// Launched plainly until somebody chooses. What was found out of launch modes stays true, times don't.
 void PhaseRunner::bind_anew(BoundPhase &bound) {
+  BoundPhase fresh;
+  fresh.modes = bound.modes;
+  fresh.modes.forget("its weights lie elsewhere than at the start");
+  std::copy(bound.agreed, bound.agreed + LAUNCH_MODES, fresh.agreed);
+  fresh.cooperation = bound.cooperation;
+  fresh.anew = true;
   const Phase &phase = *bound.phase;
-  bound = {};
+  bound = std::move(fresh);
   bind(phase);
-  bound.modes.choose(LaunchMode::Plain, "its weights lie elsewhere than at the start");
 }
 
 // Of scratch or a buffer, in this run.

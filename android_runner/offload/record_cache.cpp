@@ -107,9 +107,19 @@ Admission RecordCache::admit(const std::vector<int32_t> &selected, int64_t step,
   return admission;
 }
 
+// Records in another slot than that of their number.
+std::vector<int32_t> RecordCache::astray() const {
+  std::vector<int32_t> found;
+  for (int32_t record = 0; record < static_cast<int32_t>(slot_of_.size()); ++record)
+    if (slot_of_[record] >= 0 && slot_of_[record] != record) found.push_back(record);
+  return found;
+}
+
 Resize RecordCache::resize(int32_t slots, int32_t pinned) {
   Resize resize;
   pinned_ = std::min(pinned, slots);
+  if (pinned_ == static_cast<int32_t>(slot_of_.size())) resize.evicted = astray();
+  drop(resize.evicted);
   std::vector<int32_t> missing, candidates, moving;
   for (int32_t record = 0; record < pinned_; ++record)
     if (slot_of_[record] < 0) missing.push_back(record);
@@ -119,8 +129,9 @@ Resize RecordCache::resize(int32_t slots, int32_t pinned) {
     if (record >= pinned_) candidates.push_back(record);
   }
   const size_t room = static_cast<size_t>(slots);
-  resize.evicted = lowest(candidates, wanted > room ? wanted - room : 0);
-  drop(resize.evicted);
+  const std::vector<int32_t> leaving = lowest(candidates, wanted > room ? wanted - room : 0);
+  drop(leaving);
+  resize.evicted.insert(resize.evicted.end(), leaving.begin(), leaving.end());
   for (int32_t slot = slots; slot < this->slots(); ++slot)
     if (record_in_[slot] >= 0) {
       resize.moved.push_back({record_in_[slot], slot, -1});

@@ -26,7 +26,7 @@ struct Resize {
   struct Move {
     int32_t record, from, to;
   };
-  std::vector<int32_t> evicted;  // by (rank, record)
+  std::vector<int32_t> evicted;  // by (rank, record); where all are pinned: what lay elsewhere
   std::vector<Move> moved;       // those above the new end, in the order of their slots
   std::vector<Placed> admitted;  // pinned now, and not resident before: they are to be read
 };
@@ -46,7 +46,7 @@ class RecordCache {
   Admission admit(const std::vector<int32_t> &selected, int64_t step, bool whole = false);
 
   // Another number of slots, and of records, from the first, that never leave: as many as there is
-  // room for.
+  // room for. Where these are all, each lies in the slot of its number: a device finds it there itself.
   Resize resize(int32_t slots, int32_t pinned);
 
   // At the start: as many of these records as there are free slots for, the first ones, each in the
@@ -64,6 +64,7 @@ class RecordCache {
  private:
   void drop(const std::vector<int32_t> &records);
   std::vector<Placed> place(const std::vector<int32_t> &records);
+  std::vector<int32_t> astray() const;
   std::vector<int32_t> lowest(const std::vector<int32_t> &candidates, size_t count) const;
   std::vector<int32_t> victims(const std::vector<int32_t> &selected, size_t misses,
                                int64_t step) const;

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from flash_talk import IDS, is_right
 from flash_toy import FlashToy
 from launch_modes import in_mode
 from scripts import TEXT, answers, script
@@ -71,14 +72,25 @@ def spent(
     start: Start, toy: FlashToy, fake: Path, log: Path, memory: str, mode: str
 ) -> tuple[int, int]:
     """Launches, and waits for what the host reads, of TOKENS tokens."""
+    talk = counted(start, toy, fake, log, memory, mode)
+    found = spent_now(talk, log)
+    log.unlink()
+    return found
+
+
+def counted(start: Start, toy: FlashToy, fake: Path, log: Path, memory: str, mode: str) -> Talk:
+    """A runner whose driver writes down what it is asked for."""
     env = {"FAKE_REAL": str(find_opencl()), "FAKE_LOG": str(log), "FAKE_LAUNCHES": "1"}
-    talk = started(start, toy, mode, "--memory", memory, "--cl-lib", str(fake), **env)
+    return started(start, toy, mode, "--memory", memory, "--cl-lib", str(fake), **env)
+
+
+def spent_now(talk: Talk, log: Path) -> tuple[int, int]:
     first = talk.next(f"prefill 0 {' '.join(map(str, TEXT))}")
-    talk.decode(f"decode {len(TEXT)} {first} {TOKENS}")  # tables of ops are written once
+    for _ in range(3):  # tables of ops are written once for each ticket and memory
+        talk.decode(f"decode {len(TEXT)} {first} {TOKENS}")
     begin = len(log.read_text())
     talk.decode(f"decode {len(TEXT)} {first} {TOKENS}")
     lines = log.read_text()[begin:].splitlines()
-    log.unlink()
     return sum(line.startswith("launched") for line in lines), lines.count("read")
 
 
@@ -98,6 +110,36 @@ def test_launches_of_a_token(
     # The last launch of each of the two gathers is part of the run behind it.
     assert found[LITTLE, "cooperative"] == (plain - TOKENS * (OUTSIDE - RUNS + 2), waits)
     assert waits == TOKENS
+
+
+@pytest.mark.parametrize("mode", ["cooperative", "command-buffer"])
+def test_another_budget_is_launched_as_if_begun_with(
+    joined: FlashToy, start: Start, fake_driver: Path, tmp_path: Path, mode: str
+) -> None:
+    """The same launches, waits and answers; also where records came back to other slots."""
+    log, told = tmp_path / "log", (joined, fake_driver, tmp_path / "log")
+    fresh = {memory: spent(start, *told, memory, mode) for memory in (LITTLE, ALL)}
+    talk = counted(start, *told, ALL, mode)
+    for memory in (LITTLE, ALL, "200000", ALL, LITTLE):
+        assert talk.ask(f"budget {memory}") == f"ok {memory}"
+        assert spent_now(talk, log) == fresh.get(memory, spent_now(talk, log))
+        assert stats(talk)["recorded"]["decode"]["chosen"] == mode
+        is_right(talk, joined)
+
+
+@pytest.mark.parametrize("wish", ["auto", "off"])
+def test_a_mode_is_chosen_anew(joined: FlashToy, start: Start, wish: str) -> None:
+    """Of times that are known nothing is true any more; what was refused stays so."""
+    talk = start(joined.folder, "--recorded", "off", "--cooperative", wish)
+    if wish == "auto" and stats(talk)["recorded"]["decode"]["refused"].get("cooperative"):
+        pytest.skip(talk.first)
+    for memory in (LITTLE, ALL):
+        assert talk.ask(f"budget {memory}") == f"ok {memory}"
+        found = stats(talk)["recorded"]["decode"]
+        assert found["chosen"] == ("cooperative" if wish == "auto" else "plain")
+        assert found["plain_us"] == found["cooperative_us"] == 0
+        for _ in range(3):
+            is_right(talk, joined, C - len(IDS))
 
 
 def test_grids_by_records_stay_with_the_host(

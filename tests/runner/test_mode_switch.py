@@ -101,6 +101,20 @@ def test_steps_that_read_are_compared_with_steps_that_read(
     assert world.facts()["chosen"] == "cooperative" and world.notes() == []
 
 
+def test_other_steps_are_measured_anew(world: World) -> None:
+    """Also where both under way are of the old kind: nobody takes their times for others'."""
+    world.run(1e6, steady(PLAIN), steady(FAST))
+    world.ahead = [world.hear("step"), world.hear("step")]
+    world.say("anew")
+    world.ways.clear()
+    world.run(world.now + 4e6, steady(9 * PLAIN), steady(7 * PLAIN))
+    assert world.ways[:18] == ["cooperative"] * 2 + ["plain"] * 16
+    assert world.ways.count("plain") < 0.1 * len(world.ways)
+    facts = world.facts()
+    assert facts["chosen"] == "cooperative" and world.notes() == []
+    assert facts["plain_us"] > 8 * PLAIN > facts["cooperative_us"] > 6 * PLAIN
+
+
 def test_leaves_after_one_slow_step(world: World) -> None:
     world.run(1e5, steady(PLAIN), steady(FAST))
     world.ways.clear()

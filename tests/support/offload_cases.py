@@ -50,6 +50,7 @@ def sections(by: str) -> Iterator[list[Line]]:
     yield section(by, large.name, 1000, next(number))
     if by == "nonzero":
         yield adapting(next(number))
+        yield put_in_order(next(number))
 
 
 def section(by: str, policy: str, records: int, number: int) -> list[Line]:
@@ -74,6 +75,19 @@ def adapting(number: int) -> list[Line]:
         if t in (9, 16):
             lines.append({"resize": [{9: 14, 16: 34}[t], 4]})
         chosen = (rng.random(63) < 0.12).astype(int)
+        lines.append({"t": t, "scores": chosen.tolist()})
+    return lines
+
+
+def put_in_order(number: int) -> list[Line]:
+    """All records come to memory, and each to the slot of its number, twice."""
+    rng = np.random.default_rng(number)
+    header = _header("nonzero", "lfu", 63, number, rng)
+    lines = [header, {"resize": [30, 4]}]
+    for t in range(6):
+        if t in (2, 3, 4):
+            lines.append({"resize": [63, 63] if t % 2 == 0 else [14, 4]})
+        chosen = (rng.random(63) < 0.3).astype(int)
         lines.append({"t": t, "scores": chosen.tolist()})
     return lines
 

@@ -30,7 +30,7 @@ class Admission:
 class Resize:
     """What a change of size does to a cache: in this order."""
 
-    evicted: Ints  # by (rank, record)
+    evicted: Ints  # by (rank, record); of a table that lies in memory whole, what lay elsewhere
     moved: Ints  # [n, 2] (record, new slot): those above the new end, in the order of their slots
     admitted: Ints  # [n, 2] (record, slot): pinned now, and not resident before
 
@@ -72,14 +72,20 @@ class RecordCache:
         return Admission(hits, admitted, np.sort(best[len(admitted) :]), evicted)
 
     def resize(self, slots: int, pinned: int) -> Resize:
-        """Another number of slots, and of pinned records (as many as there is room for)."""
+        """Another number of slots, and of pinned records (as many as there is room for).
+
+        Where all are pinned, each lies in the slot of its number: a device finds it there itself.
+        """
         self.pinned = min(pinned, slots)
         first = np.arange(self.pinned)
+        astray = self._astray() if self.pinned == len(self.slot_of) else NONE
+        self._drop(astray)
         missing = first[self.slot_of[first] == FREE]
         held = np.sort(self.record_in[self.record_in != FREE])
         leaving = max(0, len(held) + len(missing) - slots)
         evicted = self._ranked(held[held >= self.pinned])[:leaving]
         self._drop(evicted)
+        evicted = np.concatenate([astray, evicted])
         moving = self.record_in[slots:][self.record_in[slots:] != FREE]
         self._drop(moving)
         kept = self.record_in[:slots]
@@ -128,6 +134,11 @@ class RecordCache:
         others = np.cumsum(~old)
         found: Ints = ranked[old | (others <= leaving - int(old.sum()))]
         return found
+
+    def _astray(self) -> Ints:
+        """Records in another slot than that of their number."""
+        own = np.arange(len(self.slot_of))
+        return np.flatnonzero((self.slot_of != FREE) & (self.slot_of != own))
 
     def _ranked(self, records: Ints) -> Ints:
         """By (rank, record), of ascending records."""

@@ -25,6 +25,9 @@ int main() {
       modes.took(1e-6 * a);
     } else if (word == "skip") {
       modes.skip();
+    } else if (word == "anew") {
+      modes.forget("other steps");
+      modes.watch(LaunchMode::Cooperative, false);
     } else if (word == "settled") {
       modes.settled();
     } else {
