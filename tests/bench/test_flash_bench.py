@@ -11,6 +11,8 @@ import pytest
 from flash_toy import RECORD, F, FlashToy
 
 from toolkit.bench import plan_bench
+from toolkit.bench.flash.changes import SETTLE
+from toolkit.bench.flash.changes import lines as changed_lines
 from toolkit.bench.flash.curve import lines
 from toolkit.bench.flash.first_token import NO_FIGURES, first_token_figures, first_token_lines
 from toolkit.bench.flash.page import write_curve
@@ -173,3 +175,31 @@ def test_the_first_token_of_a_start(flash: FlashToy, tmp_path: Path, memory: str
     assert min(seconds) <= figures["first_token_warm_s"] <= max(seconds)
     [told] = first_token_lines(figures)
     assert "ms cold" in told and "read ahead" in told
+
+
+@pytest.mark.parametrize("on, flash_named", [("runner", "ufs40"), ("host", None)])
+def test_a_run_goes_on_as_another_begins(
+    flash: FlashToy, monkeypatch: pytest.MonkeyPatch, on: str, flash_named: str | None
+) -> None:
+    """With as much read a token, too: there, where all lies in memory, nothing."""
+    monkeypatch.setattr("toolkit.offload.counts.MOST_LATE", 1e9)
+    options: dict[str, Any] = {"flash": flash_named} if flash_named else {"platform": None}
+    asked = ["100%", "97000", "100", "98000@ufs31" if flash_named else "98000", "100%"]
+    figures = plan_bench.bench(flash.folder, 5, NEW, 1, on, budgets=asked, **options)
+    assert [row["asked"] for row in figures["rows"]] == asked and figures["ids_equal"]
+    first, few, none, slower, last = figures["rows"]
+    assert "100 bytes" in none["error"]["what"] and set(none) == {"asked", "error"}
+    assert first["memory"] == last["memory"] == ALL and few["memory"] <= 97_000
+    for row in (first, few, slower, last):
+        assert row["decode_tokens_per_s"] > 0 and row["fresh_tokens_per_s"] > 0
+        read = row["flash_bytes_per_token"], row["fresh_bytes_per_token"]
+        assert (read == (0, 0)) == (row["memory"] == ALL)
+        assert 0 <= row["tokens_to_point"] <= SETTLE and row["share_of_fresh"] > 0
+    assert slower["profile"] == ("ufs31" if flash_named else None)
+    assert len(list(changed_lines(figures))) == 2 + len(asked) + 2
+    json.dumps(figures)
+
+
+def test_a_flash_changes_where_one_is_imitated(flash: FlashToy) -> None:
+    with pytest.raises(PocketError, match="imitates no flash"):
+        plan_bench.bench(flash.folder, 5, NEW, 1, budgets=["100%", "98000@ufs31"])

@@ -108,3 +108,17 @@ def test_what_a_run_wrote_down_is_replayed(plan: Path, tmp_path: Path) -> None:
     dense = Toy(tmp_path / "dense").folder
     done = call("run", dense, "--ids", "3", "--trace-access", trace)
     assert done.exit_code == 1 and "--trace-access has no effect" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (("--budgets", "50%,x"), "'x' is no size"),
+        (("--budgets", "50%@tape"), "'tape' is not one of"),
+        (("--budgets", "50%", "--memory", "50%"), "--budgets goes with"),
+        (("--budgets", "50%", "--ladder", "lif"), "--budgets goes with"),
+    ],
+)
+def test_budgets_of_a_bench(plan: Path, words: tuple[str, ...], told: str) -> None:
+    done = call("bench", plan, *words)
+    assert done.exit_code == 2 and told in done.stderr

@@ -11,6 +11,7 @@ from typing import Any, cast
 from opencl_kernels.device_class import is_cpu_class
 from toolkit.bench.conditions import Watch, shell_of
 from toolkit.bench.conditions import lines as state_lines
+from toolkit.bench.flash.changes import changes
 from toolkit.bench.flash.curve import curve
 from toolkit.bench.flash.first_token import NO_FIGURES, first_token_figures, first_token_lines
 from toolkit.bench.flash.ladder import ladder as climb
@@ -53,6 +54,7 @@ def bench(
     memory: str | Sequence[str] | None = None,
     ladder: str | None = None,
     dense: Path | None = None,
+    budgets: Sequence[str] = (),
     progress: Callable[..., None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -65,6 +67,8 @@ def bench(
     memory         of plans with weights in flash: a budget, or several of them for a curve
     ladder         lif: what each idea of LLM in a flash is worth, in place of all else
     dense          of the ladder: the same model, compiled without a budget
+    budgets        of plans with weights in flash: memory that one run gets one after the other,
+                   each with a flash behind @ where that changes, in place of all else
     ui             also run beside a client that draws every 16 ms, and tell how long it waits
     """
     tell = progress or (lambda *_: None)
@@ -72,6 +76,8 @@ def bench(
     if ladder:
         budget = None if memory is None else str(memory)
         return climb(plan_path, wanted, new_tokens, repeats, budget, dense, tell, on=on, **options)
+    if budgets:
+        return changes(plan_path, budgets, wanted, new_tokens, repeats, on, tell=tell, **options)
     if isinstance(memory, (list, tuple)):
         return curve(plan_path, memory, wanted, new_tokens, repeats, on, tell=tell, **options)
     options |= {} if memory is None else {"memory": memory}

@@ -13,6 +13,7 @@ from toolkit.cli.options import (
     JSON,
     ON,
     RIVALS,
+    Budgets,
     Counts,
     PlanPath,
     flash_options,
@@ -33,6 +34,12 @@ from toolkit.progress import PROGRESS
 @flash_options("As with run; of several, a curve.", "BYTES|PERCENT,…", auto=True)
 @click.option("--ladder", type=click.Choice(["lif"]), help="LLM in a flash, idea by idea.")
 @click.option("--dense", type=PlanPath(), help="--ladder: the same model without a budget.")
+@click.option(
+    "--budgets",
+    type=Budgets(),
+    metavar="100%,65%@ufs31,…",
+    help="One run as memory, or the flash, changes, beside fresh ones.",
+)
 @ON
 @click.option("--kernels", is_flag=True, help="Measure every kernel of this device instead.")
 @click.option("--kernel", metavar="NAME", multiple=True, help="--kernels: this one.")
@@ -84,6 +91,8 @@ def bench(
         raise click.UsageError("--ui goes with a PLAN and one device.")
     if options["dense"] and not options["ladder"]:
         raise click.UsageError("--dense goes with --ladder.")
+    if options["budgets"]:
+        return _bench_changes(plan, as_json, page, options)
     if options["ladder"]:
         return _bench_ladder(plan, as_json, page, options)
     if isinstance(options.get("memory"), list):
@@ -101,6 +110,20 @@ def bench(
     if families:
         return _bench_families(device_class, seconds, as_json)
     _bench_kernels(kernel, case, roofline, save, as_json)
+
+
+def _bench_changes(
+    plan: Path | None, as_json: bool, page: Path | None, options: dict[str, Any]
+) -> None:
+    from toolkit.bench.flash.changes import lines
+    from toolkit.bench.plan_bench import bench as run
+
+    others = [page, options.pop("memory", None)]
+    others += [options.pop(name) for name in ("compare", "trace", "cool_to", "ui", "ladder")]
+    if plan is None or any(others) or options.get("serial") == "all":
+        raise click.UsageError("--budgets goes with a PLAN, one device and --flash.")
+    figures = run(plan, progress=PROGRESS, **options)
+    report(figures, lambda: lines(figures), as_json)
 
 
 def _bench_ladder(

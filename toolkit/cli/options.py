@@ -111,6 +111,9 @@ class Memory(click.ParamType[str]):
             self.fail(f"{value!r} is no size: {error.hint}", param, ctx)
 
 
+FLASHES = click.Choice(["ufs40", "ufs31", "ufs21", "m1max", "a18"])
+
+
 class Memories(Memory):
     """Counts of bytes or shares, separated by commas: several of them as a list."""
 
@@ -120,6 +123,21 @@ class Memories(Memory):
         """The same text, or texts."""
         found = [super(Memories, self).convert(word, param, ctx) for word in str(value).split(",")]
         return found if len(found) > 1 else found[0]
+
+
+class Budgets(Memory):
+    """Counts of bytes or shares, separated by commas, each with a flash behind @ or without."""
+
+    name = "budgets"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The same texts, as a list."""
+        found = value if isinstance(value, list) else str(value).split(",")
+        for memory, _, flash in (each.partition("@") for each in found):
+            super().convert(memory, param, ctx)
+            if flash:
+                FLASHES.convert(flash, param, ctx)
+        return found
 
 
 def all_of(
@@ -166,7 +184,7 @@ ON = on_option()
 RUN_MEMORY = "What a plan with weights in flash may take.  [default: as compiled]"
 FLASH = click.option(
     "--flash",
-    type=click.Choice(["ufs40", "ufs31", "ufs21", "m1max", "a18"]),
+    type=FLASHES,
     help="Reads of weights take as long as on this one: an imitation.",
 )
 

@@ -97,6 +97,7 @@ class RunnerExecutor:
         self._expected = 0  # tokens of the text
         self._sampling = ""  # the command that says how ids are chosen
         self._budget = ""  # the one that changed the budget last
+        self._flash = ""  # and the flash that is imitated
         self._earlier: dict[str, Any] = {}
         self._process: Process | None = None
         ids = names_of(self._choice.giving("ids"))
@@ -193,6 +194,11 @@ class RunnerExecutor:
         self._budget = command
         return taken
 
+    def imitate(self, flash: str) -> None:
+        """Reads take as long as on this flash from here on; it was opened with one."""
+        self._flash = f"flash {flash_of(self.plan, flash)}"
+        self._alive().ask(self._flash)
+
     def stats(self) -> dict[str, Any]:
         """Figures of the last runs, and of the process."""
         found: dict[str, Any] = json.loads(self._alive().ask("stats")[1])
@@ -242,7 +248,7 @@ class RunnerExecutor:
         except BaseException:
             self.close()
             raise
-        for command in filter(None, (self._sampling, self._budget)):
+        for command in filter(None, (self._sampling, self._budget, self._flash)):
             process.ask(command)
         if self._expected:
             process.ask(f"expect {self._expected}")

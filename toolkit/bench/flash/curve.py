@@ -37,7 +37,7 @@ def curve(
         try:
             executor = open_executor(plan_path, on, memory=memory, flash=flash, **options)
         except PocketError as error:
-            rows.append(row | {"error": _facts(error)})
+            rows.append(row | {"error": facts_of(error)})
             continue
         try:
             device, ours = executor.device.label, Ours(executor)
@@ -52,7 +52,7 @@ def curve(
             decoded = figures_of([trial.decode_s or 0.0 for trial in trials])
             row |= {"decode_tokens_per_s": decoded["tokens_per_s"], "spread": decoded["spread"]}
         except PocketError as error:
-            row["error"] = _facts(error)
+            row["error"] = facts_of(error)
         finally:
             executor.close()
         rows.append(row)
@@ -97,5 +97,6 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _facts(error: PocketError) -> dict[str, str]:
+def facts_of(error: PocketError) -> dict[str, str]:
+    """Of the error that stands in a row."""
     return {"what": error.what, "because": str(error.because), "hint": error.hint}

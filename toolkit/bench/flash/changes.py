@@ -1,0 +1,187 @@
+"""`bench --budgets`: how fast a plan goes on where its memory changes, or its flash, meanwhile.
+
+One run goes through all sections. In turn with it runs the same plan, begun with the section's
+memory and flash: the planner knows nothing faster. A section's first SETTLE tokens aren't timed; in
+them the run has to have found its point.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from toolkit.bench.flash.curve import facts_of
+from toolkit.bench.flash.reads import flash_figures
+from toolkit.bench.trials import Ours, Trial, figures_of, run_trial, run_trials, spread
+from toolkit.errors import PocketError
+from toolkit.executors.interface import Executor
+from toolkit.executors.open import open_executor
+from toolkit.tables import size, table
+
+SETTLE = 32  # tokens
+CHANGED, FRESH = "changed", "fresh"  # who takes turns
+Row = dict[str, Any]
+
+
+class Imitates(Protocol):
+    """An executor whose reads imitate a flash."""
+
+    def imitate(self, flash: str) -> None:
+        """Another one from here on."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A budget, and the flash from there on; None: the one that the run began with."""
+
+    memory: str
+    flash: str | None = None
+
+    @classmethod
+    def of(cls, text: str) -> "Section":
+        """Of `65%` or `65%@ufs31`."""
+        memory, _, flash = text.partition("@")
+        return cls(memory, flash or None)
+
+
+def changes(
+    plan_path: Path,
+    sections: Sequence[str],
+    prompts_of: Callable[..., list[list[int]]],
+    new_tokens: int,
+    repeats: int,
+    on: str = "runner",
+    flash: str | None = None,
+    tell: Callable[..., None] = lambda *_: None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Keys as in `pocketcl bench --budgets A,B --json`: `rows`, one for each section.
+
+    sections    as of Section; the run begins with the first one's memory
+    prompts_of  of the loaded plan: decoding follows the last one
+
+    A row has `error` where the imitation was late, or the plan doesn't run in so little. Raises
+    PocketError where a section has a flash and the run imitates none.
+    """
+    wanted = [Section.of(text) for text in sections]
+    if flash is None and any(each.flash for each in wanted):
+        because = "its reads take as long as the storage does"
+        raise PocketError("the run imitates no flash", because, "--flash, for the other sections")
+    ids, rows = set[tuple[int, ...]](), list[Row]()
+    known: Row = {"on": on, **options}
+    with closing(open_executor(plan_path, memory=wanted[0].memory, flash=flash, **known)) as run:
+        prompt = prompts_of(run.plan)[-1]
+        for text, each in zip(sections, wanted, strict=True):
+            tell(f"{text} of memory")
+            row: Row = {"asked": text}
+            try:
+                row |= _change(run, each, flash) | _settled(run, prompt)
+                own: Row = {"memory": each.memory, "flash": each.flash or flash}
+                with closing(open_executor(plan_path, **own, **known)) as fresh:
+                    turns = (prompt, new_tokens, repeats, tell)
+                    row |= _compared(run, fresh, own["flash"], ids, *turns)
+            except PocketError as error:
+                row["error"] = facts_of(error)
+            rows.append(row)
+        about: Row = {"device": run.device.label, "executor": on, "flash": flash}
+    about |= {"imitated": flash is not None, "new_tokens": new_tokens, "repeats": repeats}
+    return {**about, "ids_equal": len(ids) == 1 if ids else None, "rows": rows}
+
+
+def _change(run: Executor, section: Section, flash: str | None) -> Row:
+    started = time.perf_counter()
+    memory = run.budget(section.memory)
+    took = time.perf_counter() - started
+    profile = section.flash or flash
+    if profile:
+        cast(Imitates, run).imitate(profile)
+    return dict(memory=memory, profile=profile, change_s=took)
+
+
+def _settled(run: Executor, prompt: Sequence[int]) -> Row:
+    """After how many tokens it goes on at the point where these SETTLE tokens end."""
+    before = run.stats()["tables"]["points_used"]
+    run_trial(Ours(run), prompt[:1], SETTLE - 1)
+    after = run.stats()["tables"]["points_used"]
+    used = {_point(each): each["tokens"] for each in after}
+    for each in before:
+        used[_point(each)] -= each["tokens"]
+    return {"tokens_to_point": sum(used.values()) - used[_point(after[-1])]}
+
+
+def _point(used: Mapping[str, Any]) -> tuple[Any, ...]:
+    return used["memory"], used["flash"], used["policy"]
+
+
+def _compared(
+    run: Executor,
+    fresh: Executor,
+    flash: str | None,
+    ids: set[tuple[int, ...]],
+    prompt: Sequence[int],
+    new_tokens: int,
+    repeats: int,
+    tell: Callable[..., None],
+) -> Row:
+    both = [Ours(run), Ours(fresh)]
+    both[0].name, both[1].name = CHANGED, FRESH
+    _settled(fresh, prompt)
+    found = run_trials(both, [prompt], new_tokens, repeats, tell)
+    changed, begun = (found[each.name][-1] for each in both)
+    ids.update(trial.ids for trial in (*changed, *begun))
+    read = [flash_figures(each, found[each.name][-1], flash, prefills=False) for each in both]
+    rates = [figures_of(_seconds(each)) for each in (changed, begun)]
+    shares = [b / a for a, b in zip(_seconds(changed), _seconds(begun), strict=True)]
+    return {
+        "decode_tokens_per_s": rates[0]["tokens_per_s"],
+        "spread": rates[0]["spread"],
+        "fresh_tokens_per_s": rates[1]["tokens_per_s"],
+        "fresh_spread": rates[1]["spread"],
+        "share_of_fresh": statistics.median(shares),
+        "share_spread": spread(shares),
+        "flash_bytes_per_token": read[0]["flash_bytes_per_token"],
+        "fresh_bytes_per_token": read[1]["flash_bytes_per_token"],
+        "launched": [_mode(each.executor) for each in both],
+    }
+
+
+def _seconds(trials: Sequence[Trial]) -> list[float]:
+    return [trial.decode_s or 0.0 for trial in trials]
+
+
+def _mode(executor: Executor) -> str | None:
+    """How it launches steps; None: it has one way only."""
+    modes: dict[str, Any] = executor.stats().get("recorded") or {}
+    return next((each["chosen"] for each in modes.values()), None)
+
+
+def lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """A table, one row for each section."""
+    imitated = f"flash imitated: {figures['flash']}" if figures["imitated"] else "flash as it is"
+    yield f"{figures['device']}, {figures['executor']}, {figures['repeats']} repeats, {imitated}"
+    head = ("asked", "memory", "tokens/s", "", "fresh", "", "share", "read a token", "fresh")
+    yield from table([head, *(_row(row) for row in figures["rows"])])
+    for row in figures["rows"]:
+        if "error" in row:
+            yield f"{row['asked']}: {row['error']['what']}; {row['error']['because']}"
+    if figures["ids_equal"] is not None:
+        yield "the same ids in each section" if figures["ids_equal"] else "ids differ"
+
+
+def _row(row: Row) -> tuple[str, ...]:
+    if "error" in row:
+        return (row["asked"], *[""] * 8)
+    return (
+        row["asked"],
+        size(row["memory"]),
+        f"{row['decode_tokens_per_s']:,.1f}",
+        f"± {row['spread'] / 2:.0%}",
+        f"{row['fresh_tokens_per_s']:,.1f}",
+        f"± {row['fresh_spread'] / 2:.0%}",
+        f"{row['share_of_fresh']:.2f}",
+        size(int(row["flash_bytes_per_token"])),
+        size(int(row["fresh_bytes_per_token"])),
+    )
