@@ -65,8 +65,7 @@ PhaseRunner::PhaseRunner(const Plan &plan, Device &device, const Memory &memory,
       variants_(plan, device, programs),
       phases_(plan.phases.size()),
       gatherer_(gatherer),
-      ticket_(gatherer ? gatherer->any_ticket() : nullptr),
-      slots_(gatherer ? gatherer->any_slots() : nullptr) {}
+      handed_(gatherer ? Handed{gatherer->any_ticket(), gatherer->any_slots()} : Handed{}) {}
 
 void PhaseRunner::load(const std::vector<const Phase *> &phases, bool cooperative) {
   variants_.build_ahead(phases, cooperative);
@@ -130,9 +129,8 @@ void PhaseRunner::bind_resident(const Step &step, BoundPhase &bound) {
 
 // What its dispatches are given.
 void PhaseRunner::hand_over(const GatherStep &gather) {
-  rule_ = gatherer_->resident().rule(gather);
-  ticket_ = gatherer_->resident().ticket();
-  slots_ = gatherer_->slots(gather);
+  const ResidentGathers &resident = gatherer_->resident();
+  handed_ = {resident.ticket(), gatherer_->slots(gather), resident.rule(gather)};
 }
 
 BoundDispatch PhaseRunner::bind_variant(const Step &step, ChosenVariant chosen,
@@ -159,11 +157,11 @@ cl::Memory PhaseRunner::memory_of(const Argument &argument, const BoundPhase &bo
     case Argument::Weight:
       return memory_.weight(argument.index);
     case Argument::Ticket:
-      return ticket_;
+      return handed_.ticket;
     case Argument::Slots:
-      return slots_;
+      return handed_.slots;
     case Argument::Rule:
-      return rule_;
+      return handed_.rule;
     default:
       return memory_.buffer(argument.index);
   }
@@ -250,7 +248,7 @@ void PhaseRunner::launch_carefully(BoundPhase &phase, BoundDispatch &dispatch,
 }
 
 void PhaseRunner::forget_slots() {
-  slots_ = gatherer_->any_slots();
+  handed_.slots = gatherer_->any_slots();
   for (BoundPhase &bound : phases_) {
     if (!bound.phase) continue;
     if (fits_residence(bound)) forget_slots(bound);
@@ -313,8 +311,8 @@ void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
   values.push_back(0);  // the symbol of their grids: records of a launch
   std::vector<BoundDispatch> &inside = phase.gathered[*step.gather];
   gatherer_->run(*step.step, device_.queue(step.queue), by, [&](const GatheredLaunch &launch) {
-    ticket_ = launch.ticket;
-    slots_ = launch.slots;
+    handed_.ticket = launch.ticket;
+    handed_.slots = launch.slots;
     values.back() = launch.records;
     for (BoundDispatch &dispatch : inside) {
       set_arguments(phase, dispatch);

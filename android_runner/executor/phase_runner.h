@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/halves.h"
@@ -46,6 +47,12 @@ class PhaseRunner {
                    const std::vector<int64_t> &symbols);
   void launch_or_replace(BoundPhase &phase, BoundDispatch &dispatch,
                          const std::vector<int64_t> &symbols);
+
+  // What dispatches inside of gathers are given from here on; says what they were given before.
+  struct Handed {
+    cl::Memory ticket = nullptr, slots = nullptr, rule = nullptr;
+  };
+  Handed hand_over(const Handed &handed) { return std::exchange(handed_, handed); }
 
   Gatherer *gatherer() const { return gatherer_; }
   void forget_slots();  // buffers of records are others: what kernels were given is given anew
@@ -92,7 +99,7 @@ class PhaseRunner {
   VariantChoice variants_;
   std::vector<BoundPhase> phases_;
   Gatherer *const gatherer_;  // none: the plan has no tables
-  cl::Memory ticket_, slots_, rule_ = nullptr;  // of the launch of a gather
+  Handed handed_;  // of the launch of a gather
   std::unique_ptr<Profile> profile_;  // while one is taken
   std::unique_ptr<Halves> halves_;    // while they are counted
 };

@@ -11,6 +11,32 @@ namespace {
 constexpr double SHARE = 1.0 / 64;  // of its size, that what is written may be wrong by
 constexpr double STEPS = 4096;      // of its size: how finely sums are told
 
+const BoundDispatch *bound_to(const Step &step, const BoundPhase &phase) {
+  const auto in = [&](const std::vector<BoundDispatch> &all) {
+    const auto found = std::find_if(all.begin(), all.end(), [&](const BoundDispatch &each) {
+      return each.step == &step && each.variant;
+    });
+    return found == all.end() ? nullptr : &*found;
+  };
+  const BoundDispatch *found = in(phase.dispatches);
+  for (const std::vector<BoundDispatch> &inside : phase.gathered)
+    if (!found) found = in(inside);
+  return found;
+}
+
+// Pairs of a slot and an index: the table's last ones, backwards, in slots that take turns.
+std::vector<int32_t> ticket_of(const TestedInside &inside, int64_t count) {
+  std::vector<int32_t> words(static_cast<size_t>(TICKET_HEAD + 2 * count));
+  words[0] = static_cast<int32_t>(inside.records);
+  words[1] = 1;  // sums begin
+  for (int64_t i = 0; i < inside.records; ++i) {
+    const auto at = static_cast<size_t>(TICKET_HEAD + 2 * i);
+    words[at] = static_cast<int32_t>(i % inside.slots);
+    words[at + 1] = static_cast<int32_t>(count - 1 - i);
+  }
+  return words;
+}
+
 }  // namespace
 
 // A plan, or a kernel, that was edited computes what its editor wants.
@@ -95,10 +121,8 @@ void SelfTest::check_weights(const KernelTest &test) {
 bool SelfTest::left_by(size_t test) {
   const KernelTest &before = plan_.tests[test];
   const BoundPhase &phase = runner_.phases()[before.phase];
-  const auto is_its = [&](const BoundDispatch &each) { return each.step == &step_of(before); };
-  const auto found = std::find_if(phase.dispatches.begin(), phase.dispatches.end(), is_its);
-  return found != phase.dispatches.end() && (!before.after || left_by(*before.after)) &&
-         launched(before, *found->variant);
+  const BoundDispatch *found = bound_to(step_of(before), phase);
+  return found && (!before.after || left_by(*before.after)) && launched(before, *found->variant);
 }
 
 bool SelfTest::launched(const KernelTest &test, const Variant &variant) {
@@ -106,10 +130,15 @@ bool SelfTest::launched(const KernelTest &test, const Variant &variant) {
   cl::Owned<cl::Kernel> kernel;
   if (!runner_.variants().try_variant(variant, step.args.size(), kernel).empty()) return false;
   if (memory_.make_images(plan_, device_, step, variant) != 0) return false;
+  hand_over(test);
+  const PhaseRunner::Handed before = runner_.hand_over({ticket_.get(), slots_.get(), rule_.get()});
   BoundDispatch dispatch =
       runner_.bind_variant(step, {&variant, std::move(kernel)}, runner_.phases()[test.phase]);
+  runner_.hand_over(before);
+  std::vector<int64_t> symbols = test.symbols;
+  if (test.inside) symbols.push_back(test.inside->records);
   for (size_t axis = 0; axis < variant.global.size(); ++axis)
-    dispatch.global[axis] = extent(variant.global[axis], test.symbols);
+    dispatch.global[axis] = extent(variant.global[axis], symbols);
   const std::vector<cl::Int> words = symbol_words(plan_, test.symbols);
   device_.write(memory_.symbols(), 0, words.data(), 4 * words.size());
   fill(test);
@@ -124,13 +153,29 @@ bool SelfTest::launched(const KernelTest &test, const Variant &variant) {
   return taken;
 }
 
+// A ticket, slots and a rule of its own, of a gather.
+void SelfTest::hand_over(const KernelTest &test) {
+  if (!test.inside) return;
+  const GatherStep &gather = *plan_.phases[test.phase].steps[test.step].gather;
+  const Table &table = plan_.tables[gather.table];
+  const std::vector<int32_t> ticket = ticket_of(*test.inside, table.count);
+  const auto bytes = static_cast<size_t>(test.inside->slots * table.bytes);
+  ticket_ = device_.buffer(sizeof(int32_t) * ticket.size(), "a ticket of a test");
+  slots_ = device_.buffer(bytes, "the slots of a test");
+  rule_ = device_.buffer(sizeof(int32_t) * RULE_INTS, "the rule of a test");
+  device_.write(ticket_.get(), 0, ticket.data(), sizeof(int32_t) * ticket.size());
+  device_.fill_zero(slots_.get(), bytes);
+}
+
 void SelfTest::fill(const KernelTest &test) const {
   for (const Fill &each : test.fills) {
-    const Place place = place_of(test, each.runs.arg);
+    Place place = place_of(test, each.runs.arg);
+    if (!each.dtype.empty()) place.dtype = each.dtype;
     const auto count = static_cast<size_t>(each.runs.count);
     const size_t width = static_cast<size_t>(dtype_size(place.dtype));
+    const int64_t first = each.runs.arg * 65537 + each.runs.first * 40503;
     for (int64_t row = 0; row < each.runs.rows; ++row) {
-      const auto seed = static_cast<uint32_t>(each.runs.arg * 65537 + row * each.runs.count);
+      const auto seed = static_cast<uint32_t>(first + row * each.runs.count);
       std::string bytes = drawn(place.dtype, count, seed, each.low, each.span);
       for (size_t i = 0; i < each.words.size() && width == 4; ++i) {
         const auto word = static_cast<int32_t>(each.words[i]);
@@ -179,6 +224,9 @@ SelfTest::Place SelfTest::place_of(const KernelTest &test, size_t arg) const {
   const Argument &argument = step_of(test).args[arg];
   const BoundPhase &phase = runner_.phases()[test.phase];
   if (argument.kind == Argument::Symbols) return {memory_.symbols(), "i32"};
+  if (argument.kind == Argument::Ticket) return {ticket_.get(), "i32"};
+  if (argument.kind == Argument::Slots) return {slots_.get(), "u32"};
+  if (argument.kind == Argument::Rule) return {rule_.get(), "i32"};
   if (argument.kind == Argument::Buffer)
     return {memory_.buffer(argument.index), plan_.buffers[argument.index].dtype};
   return {phase.scratch[argument.index].get(), phase.phase->scratch[argument.index].dtype};

@@ -27,6 +27,7 @@ class SelfTest {
   void check_weights(const KernelTest &test);
   bool launched(const KernelTest &test, const Variant &variant);
   bool left_by(size_t test);
+  void hand_over(const KernelTest &test);
   void fill(const KernelTest &test) const;
   std::string differences(const KernelTest &test) const;
   std::string read(const KernelTest &test, const Runs &runs) const;
@@ -36,9 +37,7 @@ class SelfTest {
     std::string dtype;
   };
   Place place_of(const KernelTest &test, size_t arg) const;
-  const Step &step_of(const KernelTest &test) const {
-    return plan_.phases[test.phase].steps[test.step];
-  }
+  const Step &step_of(const KernelTest &test) const { return tested_by(plan_, test); }
 
   const Plan &plan_;
   const Device &device_;
@@ -47,6 +46,7 @@ class SelfTest {
   PhaseRunner &runner_;
   std::vector<const KernelTest *> tests_;  // of each program; none where it has none here
   std::set<size_t> whole_;                 // files whose content is that of the compile
+  cl::Owned<cl::Memory> ticket_, slots_, rule_;  // of the last test inside a gather
   bool launched_ = false;                  // anything
 };
 

@@ -9,10 +9,8 @@
 
 namespace pocket {
 
-// As kernels read it: i32 of how many records the table has, the threshold's bits, how many were
-// chosen so far, 0.
-constexpr size_t RULE_INTS = 4;
-
+// Its rule, as kernels read it: i32 of how many records the table has, the threshold's bits, how many
+// were chosen so far, 0.
 class ResidentGathers {
  public:
   ResidentGathers(const Plan &plan, const Point &point, const Device &device);

@@ -6,12 +6,13 @@
 
 #include "gather/ended.h"
 #include "gather/shared_memory.h"
+#include "plan/tables.h"
 
 namespace pocket {
 
 class Tickets {
  public:
-  static constexpr size_t HEAD = 4;  // ints before the pairs
+  static constexpr size_t HEAD = TICKET_HEAD;
 
   Tickets(const Device &device, int64_t most);  // records of a ticket
 

@@ -74,14 +74,19 @@ Step read_step(const Node &node, const Context &context) {
 
 }  // namespace
 
+std::vector<const Step *> dispatches_of(const Step &step) {
+  std::vector<const Step *> found;
+  if (step.kind == Step::Dispatch) found.push_back(&step);
+  if (!step.gather) return found;
+  for (const Step &each : step.gather->choose) found.push_back(&each);
+  for (const Step &each : step.gather->dispatches) found.push_back(&each);
+  return found;
+}
+
 std::vector<const Step *> Phase::dispatches() const {
   std::vector<const Step *> found;
-  for (const Step &step : steps) {
-    if (step.kind == Step::Dispatch) found.push_back(&step);
-    if (!step.gather) continue;
-    for (const Step &each : step.gather->choose) found.push_back(&each);
-    for (const Step &each : step.gather->dispatches) found.push_back(&each);
-  }
+  for (const Step &step : steps)
+    for (const Step *each : dispatches_of(step)) found.push_back(each);
   return found;
 }
 

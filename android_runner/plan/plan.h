@@ -139,6 +139,9 @@ struct Phase {
   std::vector<const Step *> dispatches() const;  // those inside of gathers among them
 };
 
+// What a step launches: itself, or of a gather what fills its ticket and then those inside of it.
+std::vector<const Step *> dispatches_of(const Step &step);
+
 constexpr int64_t TEXEL = 16;  // bytes, four words of an image
 
 // Elements of an argument: runs of `count`, `stride` apart.
@@ -153,11 +156,16 @@ struct Fill {
   Runs runs;
   int64_t low, span;
   std::vector<int64_t> words;
+  std::string dtype;  // of slots; empty: the memory's own
 };
 struct Expected {
   Runs runs;
   double size;
   std::vector<int64_t> sums;
+};
+struct TestedInside {  // of a gather
+  size_t dispatch;
+  int64_t records, slots;
 };
 struct KernelTest {
   size_t phase, step;
@@ -165,6 +173,7 @@ struct KernelTest {
   std::vector<Fill> fills;
   std::vector<Expected> expected;
   std::optional<size_t> after = {};
+  std::optional<TestedInside> inside = {};
 };
 
 struct Model {
@@ -205,6 +214,8 @@ struct Plan {
   std::string path(size_t file) const { return folder + "/" + files[file].path; }
   std::string program_name(size_t program) const;  // "kernels/gemv.cl (gemv)"
 };
+
+const Step &tested_by(const Plan &plan, const KernelTest &test);
 
 // Where an argument lies in the memory around it: the arena, a weights file, a buffer. An image is of
 // all of that, and the kernel is told the texel where the argument begins.

@@ -12,6 +12,9 @@ namespace pocket {
 
 constexpr int64_t FLASH_PAGE = 4096;  // reads begin and end at multiples of it
 
+// What kernels read of a launch, in ints: of a ticket what is before its pairs; a rule.
+constexpr int64_t TICKET_HEAD = 4, RULE_INTS = 4;
+
 // Numbers of a record that belong to one weight.
 struct TablePart {
   std::string name;

@@ -98,6 +98,29 @@ class Record:
         """Of a record; its slot in memory is as large."""
         return padded(self.parts * self.part_bytes, RECORD_BYTES)
 
+    @property
+    def arrays(self) -> Mapping[str, tuple[str, int, int]]:
+        """Of a part: the type, the first byte and the number of its codes (by bytes), scales, ….
+
+        Of codes of 4 bits in a block with a group that isn't full, nothing is told: they are mixed
+        with those beyond the part's numbers.
+        """
+        stored, groups = self.stored, self.stored.groups(self.length) if self.stored.bits else 0
+        if not stored.bits:
+            return {"numbers": (stored.dtype, 0, self.length)}
+        if stored.dtype == "q8":
+            codes, all_codes = self.length, groups * stored.group
+        else:
+            mixed = self.length % stored.group != 0
+            codes, all_codes = (4 * stored.group * n for n in (self.blocks - mixed, self.blocks))
+        ends = all_codes + self.groups * DTYPES[stored.scale].itemsize
+        found = {
+            "codes": ("u8", 0, codes),
+            "scale": (stored.scale, all_codes, groups),
+            "zero": (stored.zero, ends, groups),
+        }
+        return {name: each for name, each in found.items() if each[0] and each[2]}
+
     def stride(self, kind: str) -> int:
         """Bytes from a record to the next in a file: whole pages, if half a one is not wasted.
 

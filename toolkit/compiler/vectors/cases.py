@@ -10,9 +10,12 @@ from opencl_kernels import Family
 from opencl_kernels.case import At
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument
+from opencl_kernels.records.gathered import Gathered
 from toolkit.compiler.cost.work import at_numbers
 from toolkit.compiler.lowering.kernel_case import kernel_case_of
-from toolkit.plan.schema import Dispatch, Phase, Plan
+from toolkit.compiler.vectors.gathered import inside_of
+from toolkit.plan.checks.values import RECORDS
+from toolkit.plan.schema import Dispatch, Gather, Inside, Phase, Plan, Step, dispatches_of
 
 # New tokens: more than a tile has rows, but for large models. Few, where that takes too long.
 SEQ, PAST, ROWS, START = (35, 3, 1), 69, 3, 1
@@ -33,6 +36,8 @@ class TestCase:
     arguments: tuple[Argument, ...]  # the same, but that KV states have no more than SLOTS
     symbols: Mapping[str, int]
     given: Mapping[str, Array]  # what the family says of its inputs
+    inside: Inside | None = None  # of a gather
+    records: int = 0  # of its table
 
     def runs(self, index: int) -> tuple[int, int]:
         """How many runs of an argument are tested, and elements from one to the next."""
@@ -45,16 +50,25 @@ class TestCase:
         return int(np.prod(shape[:axis])), int(np.prod(shape[axis:]))
 
 
-def test_case(plan: Plan, phase: Phase, dispatch: Dispatch) -> TestCase | None:
-    """None where the plan doesn't tell what it computes, or it is too large to be computed here."""
+def test_case(plan: Plan, phase: Phase, step: Step, number: int) -> TestCase | None:
+    """Of a step's dispatches the one of this number.
+
+    None where the plan doesn't tell what it computes, or it is too large to be computed here.
+    """
+    dispatch, gather = dispatches_of(step)[number], step if isinstance(step, Gather) else None
+    inside = None if gather is None else inside_of(plan, gather, number)
     made = (kernel_case_of(plan.programs[each.program]) for each in dispatch.variants)
     found = next((each for each in made if each is not None), None)
     if found is None:
         return None
     for symbols in _symbols(plan, phase):
-        case = _at(found.case, symbols, int(plan.model["batch"]))
+        known = symbols if inside is None else {**symbols, RECORDS: inside.records}
+        case = _at(found.case, known, int(plan.model["batch"]))
+        if inside is not None and isinstance(case, Gathered):
+            case = replace(case, S=inside.slots)
         if test := _affordable(dispatch, found.family, case, symbols):
-            return test
+            records = 0 if gather is None else plan.tables[gather.table].count
+            return replace(test, inside=inside, records=records)
     return None
 
 

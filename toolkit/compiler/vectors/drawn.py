@@ -27,7 +27,8 @@ def filled(fill: Fill, dtype: np.dtype[Any]) -> Array:
     """The elements of a fill, all runs in one."""
     if fill.words:
         return np.array(fill.words, np.int64).astype(np.uint32).view(dtype)
-    drawn = hashes(fill.arg * 65537, fill.rows * fill.count) % np.uint32(fill.span)
+    first = (fill.arg * 65537 + fill.first * 40503) % 2**32
+    drawn = hashes(first, fill.rows * fill.count) % np.uint32(fill.span)
     whole = fill.low + drawn.astype(np.int64)
     return (whole / PARTS if dtype.kind == "f" else whole).astype(dtype)
 

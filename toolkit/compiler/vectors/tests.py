@@ -1,8 +1,8 @@
 """The tests of a plan's kernels: each program has one, computed in numpy from the plan's weights.
 
 A test makes up what a dispatch reads, and tells of what it writes some sums (drawn.py). What can't
-be made up, such as the greatest logits of slices, is what the dispatch before it left; where none
-left it, as with tickets of records, programs are untested.
+be made up, such as the greatest logits of slices, or weights that were unpacked, is what the
+dispatch before it left; where none left it, programs are untested.
 """
 
 from __future__ import annotations
@@ -15,10 +15,22 @@ import numpy as np
 
 from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.kernel import Argument
+from opencl_kernels.records.embed_rows import EmbedRows
 from toolkit.compiler.vectors.cases import TestCase, test_case
-from toolkit.compiler.vectors.drawn import NotMadeUp, expected_of, filled, range_of
+from toolkit.compiler.vectors.drawn import FLOATS, NotMadeUp, expected_of, filled, range_of
+from toolkit.compiler.vectors.gathered import record_fills, slots_from, ticket_for, tokens_range
+from toolkit.plan.checks.tested import tested_of
 from toolkit.plan.reader import from_json
-from toolkit.plan.schema import Dispatch, Expected, Fill, KernelTest, Plan, Ref
+from toolkit.plan.schema import (
+    Dispatch,
+    Expected,
+    Fill,
+    KernelTest,
+    Phase,
+    Plan,
+    Ref,
+    dispatches_of,
+)
 from toolkit.plan.text import to_json
 
 MOST_WORDS = 16  # of an input that is told word by word
@@ -27,6 +39,7 @@ FAINTEST = 1 / 64  # of what they usually are; errors of less than 1/4096 of tha
 LARGEST_HALF = 65504.0
 
 Memory = dict[Ref, Array | None]  # None: it holds what nobody here knows
+Place = tuple[int, int]  # of a dispatch: a step, and which one of the step's
 
 
 def with_tests(plan: Plan, folder: Path) -> Plan:
@@ -35,18 +48,16 @@ def with_tests(plan: Plan, folder: Path) -> Plan:
     made = _Tests(replace(plan, programs=read.programs), folder)
     tested = set[int]()
     for p, phase in enumerate(plan.phases):
-        for s, step in enumerate(phase.steps):
-            if isinstance(step, Dispatch):
-                programs = {variant.program for variant in step.variants}
-                if not programs <= tested and made.test(p, s) is not None:
-                    tested |= programs
+        for place in _places(phase):
+            programs = {variant.program for variant in _at(phase, place).variants}
+            if not programs <= tested and made.test(p, place) is not None:
+                tested |= programs
     return replace(plan, tests=tuple(made.tests))
 
 
 def untested_kernels(plan: Plan) -> list[str]:
     """The names of kernels of which a program has no test."""
-    steps = (plan.phases[test.phase].steps[test.step] for test in plan.tests)
-    tested = {v.program for step in steps if isinstance(step, Dispatch) for v in step.variants}
+    tested = {v.program for test in plan.tests for v in tested_of(test, plan).variants}
     return sorted({each.kernel for i, each in enumerate(plan.programs) if i not in tested})
 
 
@@ -56,26 +67,25 @@ class _Tests:
     folder: Path
     tests: list[KernelTest] = field(default_factory=list)
     left: list[Memory] = field(default_factory=list)  # by each test
-    known: dict[tuple[int, int], int | None] = field(default_factory=dict)
+    known: dict[tuple[int, Place], int | None] = field(default_factory=dict)
 
-    def test(self, p: int, s: int) -> int | None:
+    def test(self, p: int, place: Place) -> int | None:
         """The number of the test of a dispatch; None where there is none."""
-        if (p, s) not in self.known:
-            self.known[p, s] = self._made(p, s)
-        return self.known[p, s]
+        if (p, place) not in self.known:
+            self.known[p, place] = self._made(p, place)
+        return self.known[p, place]
 
-    def _made(self, p: int, s: int) -> int | None:
-        phase = self.plan.phases[p]
-        step = phase.steps[s]
-        assert isinstance(step, Dispatch)
-        case = test_case(self.plan, phase, step)
-        after = None if case is None else self._before(p, s, case)
+    def _made(self, p: int, place: Place) -> int | None:
+        phase, (s, number) = self.plan.phases[p], place
+        case = test_case(self.plan, phase, phase.steps[s], number)
+        after = None if case is None else self._before(p, place, case)
         if case is None or (after is None and _follows(case)):
             return None
         memory = {} if after is None else dict(self.left[after])
         for found, expected in self._computed(case, memory):
             symbols = tuple(case.symbols[each.name] for each in self.plan.symbols)
-            test = KernelTest(p, s, symbols, tuple(found.fills), expected, after)
+            fills = tuple(found.fills)
+            test = KernelTest(p, s, symbols, fills, expected, after, case.inside)
             self.tests.append(test)
             self.left.append(found.memory)
             return len(self.tests) - 1
@@ -94,21 +104,35 @@ class _Tests:
             if expected:
                 yield found, expected
 
-    def _before(self, p: int, s: int, case: TestCase) -> int | None:
+    def _before(self, p: int, place: Place, case: TestCase) -> int | None:
         """The test of the dispatch that leaves what can't be made up."""
         names = _follows(case)
         pairs = zip(case.arguments, case.dispatch.args[1:], strict=True)
-        wanted = {ref for argument, ref in pairs if argument.name in names}
-        for earlier in range(s - 1, -1, -1):
-            step = self.plan.phases[p].steps[earlier]
-            if isinstance(step, Dispatch) and wanted & {step.args[i] for i in step.writes}:
+        wanted, phase = {ref for a, ref in pairs if a.name in names}, self.plan.phases[p]
+        for earlier in reversed([each for each in _places(phase) if each < place]):
+            step = _at(phase, earlier)
+            if wanted & {step.args[i] for i in step.writes}:
                 return self.test(p, earlier)
         return None
 
 
+def _places(phase: Phase) -> Iterator[Place]:
+    """Of all dispatches of a phase, in their order."""
+    for s, step in enumerate(phase.steps):
+        yield from ((s, number) for number in range(len(dispatches_of(step))))
+
+
+def _at(phase: Phase, place: Place) -> Dispatch:
+    return dispatches_of(phase.steps[place[0]])[place[1]]
+
+
 def _follows(case: TestCase) -> set[str]:
-    """Inputs that only another dispatch makes."""
-    return {name for name, value in case.given.items() if value.size > MOST_WORDS}
+    """Inputs that only another dispatch makes; of a gather, the weights that it unpacks."""
+    large = {name for name, value in case.given.items() if value.size > MOST_WORDS}
+    if case.inside is None:
+        return large
+    pairs = zip(case.arguments, case.dispatch.args[1:], strict=True)
+    return large | {a.name for a, ref in pairs if a.role == "weight" and ref[0] == "scratch"}
 
 
 @dataclass
@@ -135,6 +159,8 @@ class _Computed:
                 if not _storable(values, dtype):
                     return ()
                 found += self._told(i, argument, values.astype(_wide(dtype)), inputs)
+                if not inputs:  # nothing is rounded, but memory may be 0 already
+                    found += self._exact(i, argument, values.astype(_wide(dtype)))
                 self.memory[ref] = values.astype(dtype).reshape(-1)
             elif argument.role in ("out", "inout"):
                 self.memory[ref] = None
@@ -155,11 +181,20 @@ class _Computed:
             usual = whole.size * (TAIL / values.size) ** 0.5
             yield expected_of(i + 1, runs, values, before, TAIL, FAINTEST * usual)
 
+    def _exact(self, i: int, argument: Argument, values: Array) -> Iterator[Expected]:
+        """Of floats that are all 0 where nothing is read; they weren't before."""
+        runs = self.case.runs(i)
+        if DTYPES[argument.dtype].kind == "f" and not values.any() and runs == (1, 0):
+            self.fills.append(Fill(i + 1, values.size, *FLOATS))
+            yield expected_of(i + 1, runs, values, None)
+
     def _held(self, i: int, argument: Argument, ref: Ref) -> Iterator[Array]:
         """What an argument holds before the launch, if anything is read of it."""
         shape, dtype = tuple(map(int, argument.shape)), DTYPES[argument.dtype]
         if argument.role == "out":
             return
+        if ref[0] in ("ticket", "slots"):
+            self.memory[ref] = self._handed_over(i, ref)
         if ref[0] == "weight":
             yield self._weight(int(ref[-1]), dtype).reshape(shape)
             return
@@ -170,6 +205,17 @@ class _Computed:
         if held is not None:
             yield held[: int(np.prod(shape))].view(dtype).reshape(shape)
 
+    def _handed_over(self, i: int, ref: Ref) -> Array:
+        """Each test has a ticket and slots of its own."""
+        inside = self.case.inside
+        assert inside is not None
+        if ref[0] == "ticket":
+            return ticket_for(inside, self.case.records)
+        record = self.case.case.record
+        fills = list(record_fills(i + 1, record, inside.slots))
+        self.fills += fills
+        return slots_from(fills, record, inside.slots).reshape(-1)
+
     def _fill(self, i: int, argument: Argument) -> Fill:
         rows, stride = self.case.runs(i)
         count = int(np.prod(argument.shape)) // rows
@@ -177,7 +223,11 @@ class _Computed:
         if given is not None and given.size <= MOST_WORDS:
             words = tuple(given.reshape(-1).view(np.int32).tolist())
             return Fill(i + 1, count, words=words)
-        low, span = range_of(argument, self.positive)
+        if isinstance(self.case.case, EmbedRows) and argument.name == "tokens":
+            assert self.case.inside is not None
+            low, span = tokens_range(self.case.records, self.case.inside)
+        else:
+            low, span = range_of(argument, self.positive)
         return Fill(i + 1, count, low, span, rows, stride)
 
     def _weight(self, number: int, dtype: np.dtype[np.generic]) -> Array:

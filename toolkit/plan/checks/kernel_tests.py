@@ -3,19 +3,32 @@
 from collections.abc import Iterator
 
 from toolkit.errors import PocketError
+from toolkit.plan.checks.tested import Tested, inside_problems, tested_of
 from toolkit.plan.checks.values import index_problems
 from toolkit.plan.reader import damaged
-from toolkit.plan.schema import DTYPE_BYTES, Dispatch, Expected, Fill, KernelTest, Phase, Plan, Ref
+from toolkit.plan.schema import (
+    DTYPE_BYTES,
+    Dispatch,
+    Expected,
+    Fill,
+    Gather,
+    KernelTest,
+    Phase,
+    Plan,
+    dispatches_of,
+)
 
 MOST = 2**24  # elements, and values that are made up
 MOST_TOLD = 4096  # elements that are told one by one
 SUMS = 8
 MOST_FOLLOWED = 8  # tests, each of which follows the one before
+PART_FILLS = 3  # of a record's part: codes, scales, zero points
 
 
 def tests_problems(plan: Plan) -> Iterator[PocketError]:
     """Of the tests of a plan that is sound otherwise."""
-    if len(plan.tests) > sum(len(phase.steps) for phase in plan.phases):
+    steps = (step for phase in plan.phases for step in phase.steps)
+    if len(plan.tests) > sum(max(1, len(dispatches_of(step))) for step in steps):
         yield damaged("tests", "there are more than steps")  # a dispatch has one at most
     for number, test in enumerate(plan.tests):
         yield from _test_problems(number, test, plan)
@@ -26,17 +39,23 @@ def _test_problems(number: int, test: KernelTest, plan: Plan) -> Iterator[Pocket
     yield from index_problems(f"{at}.phase", test.phase, len(plan.phases))
     phase = plan.phases[test.phase]
     yield from index_problems(f"{at}.step", test.step, len(phase.steps))
-    step = phase.steps[test.step]
-    if not isinstance(step, Dispatch):
+    whole = phase.steps[test.step]
+    table = plan.tables[whole.table] if isinstance(whole, Gather) else None
+    if isinstance(whole, Gather) and test.inside is not None:
+        yield from inside_problems(f"{at}.inside", test.inside, whole, plan)
+    if not isinstance(whole, Dispatch | Gather) or (table is None) != (test.inside is None):
         yield damaged(f"{at}.step", "it is no dispatch")
         return
-    yield from _number_problems(f"{at}.fills", len(test.fills), len(step.args))
+    step = tested_of(test, plan)
+    at_once = Tested(step, phase, plan, test.inside, table)
+    parts = 0 if table is None else PART_FILLS * len(table.parts)
+    yield from _number_problems(f"{at}.fills", len(test.fills), len(step.args) + parts)
     yield from _number_problems(f"{at}.expected", len(test.expected), 2 * len(step.args))
     yield from _symbol_problems(f"{at}.symbols", test, phase, plan)
     for i, fill in enumerate(test.fills):
-        yield from _fill_problems(f"{at}.fills[{i}]", fill, step, phase, plan)
+        yield from _fill_problems(f"{at}.fills[{i}]", fill, at_once)
     for i, each in enumerate(test.expected):
-        yield from _expected_problems(f"{at}.expected[{i}]", each, step, phase, plan)
+        yield from _expected_problems(f"{at}.expected[{i}]", each, at_once)
     if not test.expected:
         yield damaged(f"{at}.expected", "any kernel passes a test of nothing")
     if test.after is not None:
@@ -76,12 +95,14 @@ def _symbol_problems(at: str, test: KernelTest, phase: Phase, plan: Plan) -> Ite
         yield damaged(at, "no text has them")
 
 
-def _fill_problems(
-    at: str, fill: Fill, step: Dispatch, phase: Phase, plan: Plan
-) -> Iterator[PocketError]:
-    yield from _runs_problems(at, fill, step, phase, plan)
-    if step.args[fill.arg][0] == "symbols":
-        yield damaged(f"{at}.arg", "the test's symbols say what they are")
+def _fill_problems(at: str, fill: Fill, tested: Tested) -> Iterator[PocketError]:
+    yield from index_problems(f"{at}.arg", fill.arg, len(tested.step.args))
+    kind = tested.step.args[fill.arg][0]
+    if kind in ("symbols", "ticket"):
+        yield damaged(f"{at}.arg", "the test's symbols, and its ticket, say what they are")
+    if fill.dtype and (kind != "slots" or fill.dtype not in DTYPE_BYTES):
+        yield damaged(f"{at}.dtype", f"numbers of {fill.dtype!r:.40} don't lie there")
+    yield from _runs_problems(at, fill, tested, fill.dtype)
     if abs(fill.low) > MOST:
         yield damaged(f"{at}.low", f"{fill.low} is too large")
     if not 1 <= fill.span <= MOST:
@@ -94,11 +115,9 @@ def _fill_problems(
         yield damaged(f"{at}.words", "they are not as many as the elements")
 
 
-def _expected_problems(
-    at: str, expected: Expected, step: Dispatch, phase: Phase, plan: Plan
-) -> Iterator[PocketError]:
-    yield from _runs_problems(at, expected, step, phase, plan)
-    if expected.arg not in step.writes:
+def _expected_problems(at: str, expected: Expected, tested: Tested) -> Iterator[PocketError]:
+    yield from _runs_problems(at, expected, tested)
+    if expected.arg not in tested.step.writes:
         yield damaged(f"{at}.arg", "the dispatch doesn't write it")
     if expected.size < 0:
         yield damaged(f"{at}.size", "it is negative")
@@ -107,29 +126,22 @@ def _expected_problems(
 
 
 def _runs_problems(
-    at: str, runs: Fill | Expected, step: Dispatch, phase: Phase, plan: Plan
+    at: str, runs: Fill | Expected, tested: Tested, dtype: str = ""
 ) -> Iterator[PocketError]:
     """They lie in the memory of their argument."""
-    yield from index_problems(f"{at}.arg", runs.arg, len(step.args))
-    ref = step.args[runs.arg]
+    yield from index_problems(f"{at}.arg", runs.arg, len(tested.step.args))
+    ref = tested.step.args[runs.arg]
     if ref[0] == "weight":
         yield damaged(f"{at}.arg", "a weight is as it is")
-    room, first = _elements(ref, phase, plan), getattr(runs, "first", 0)
-    if not 0 <= first <= room:
-        yield damaged(f"{at}.first", f"{first} is not in 0 … {room}")
-    if not 1 <= runs.count <= min(MOST, room - first):
-        yield damaged(f"{at}.count", f"{runs.count} is not in 1 … {room - first}")
+    room = tested.elements(ref, dtype)
+    if not 0 <= runs.first <= room:
+        yield damaged(f"{at}.first", f"{runs.first} is not in 0 … {room}")
+    if not 1 <= runs.count <= min(MOST, room - runs.first):
+        yield damaged(f"{at}.count", f"{runs.count} is not in 1 … {room - runs.first}")
     if not 1 <= runs.rows <= MOST // runs.count:
         yield damaged(f"{at}.rows", f"{runs.rows} is not in 1 … {MOST // runs.count}")
     if not 0 <= runs.stride <= room:
         yield damaged(f"{at}.stride", f"{runs.stride} is not in 0 … {room}")
-    end = first + (runs.rows - 1) * runs.stride + runs.count
+    end = runs.first + (runs.rows - 1) * runs.stride + runs.count
     if runs.rows > 1 and (runs.stride < runs.count or end > room):
         yield damaged(f"{at}.rows", f"the memory has only {room} elements")
-
-
-def _elements(ref: Ref, phase: Phase, plan: Plan) -> int:
-    if ref[0] == "symbols":
-        return plan.slots
-    memory = (phase.scratch if ref[0] == "scratch" else plan.buffers)[int(ref[-1])]
-    return memory.bytes // DTYPE_BYTES[memory.dtype]

@@ -4,7 +4,7 @@ Each class is one kind of JSON object and each field one key of plan.json (text.
 ("program": 5) counts lines of the list of that name.
 """
 
-from toolkit.plan.schema.kernel_tests import Expected, Fill, KernelTest
+from toolkit.plan.schema.kernel_tests import Expected, Fill, Inside, KernelTest
 from toolkit.plan.schema.memory import (
     DTYPE_BYTES,
     STATE_LAYOUTS,
@@ -77,6 +77,7 @@ __all__ = [
     "Fill",
     "Gather",
     "HostStep",
+    "Inside",
     "KernelTest",
     "Part",
     "Phase",

@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 class Fill:
     """What an argument holds before a test, in `rows` runs of `count` elements, `stride` apart.
 
-    Element i of all runs is low + hash(i + 65537 * arg) % span, of floats in 64ths, where the hash
-    is that of toolkit/compiler/vectors/drawn.py; or `words`: 32 bits each, of a single run.
+    Element i of all runs is low + hash(i + 65537 * arg + 40503 * first) % span, of floats in
+    64ths, where the hash is that of toolkit/compiler/vectors/drawn.py; or `words`: 32 bits each, of
+    a single run.
+
+    first  where the first run begins
+    dtype  of the elements, and of what `first` and `stride` count: of slots, whose records have
+           numbers of several types; "": the argument's
     """
 
     arg: int
@@ -18,6 +23,24 @@ class Fill:
     rows: int = 1
     stride: int = 0
     words: tuple[int, ...] = field(default=(), metadata={"unless_empty": True})
+    first: int = field(default=0, metadata={"unless_empty": True})
+    dtype: str = field(default="", metadata={"unless_empty": True})
+
+
+@dataclass(frozen=True)
+class Inside:
+    """Which dispatch of a gather is tested, with a ticket and slots of its own.
+
+    dispatch  its number among those of the gather: what fills the ticket, if there is any, is the
+              first
+    records   of the ticket, which begins a sum: the i-th has the index i before the table's last,
+              and lies in slot i % slots
+    slots     of which the ticket's records take turns
+    """
+
+    dispatch: int
+    records: int
+    slots: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,7 @@ class KernelTest:
 
     symbols  a value for each; a vector has it in all its elements
     after    the test that ran just before, of the same phase: what isn't filled is as it was left
+    inside   where the step is a gather
     """
 
     phase: int
@@ -53,3 +77,4 @@ class KernelTest:
     fills: tuple[Fill, ...]
     expected: tuple[Expected, ...]
     after: int | None = None
+    inside: Inside | None = None
