@@ -2,21 +2,23 @@
 
 A record has a neuron's row of the gates, its row of the ups and its column of the last product.
 Rows keep the codes that they have, with scales rounded to halves. A column's codes must run along
-it, so that they are made anew: from the floats, or from what the source's codes stand for.
+it, so that they are made anew: from the floats, or from what the source's codes stand for. Of
+networks that are computed with some of their inputs, records have columns of all three.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
 
-from onnx_passes.analysis.ffn import Ffn, find_ffns
+from onnx_passes.analysis.ffn import Columns, Ffn, find_ffns
 from onnx_passes.ir.facts import Facts
 from onnx_passes.ir.graph import GraphError
 from onnx_passes.ir.rules import Outcome
 from onnx_passes.weights.e0m4 import BITS, Unquantizable
+from onnx_passes.weights.lazy import Concat
 from onnx_passes.weights.quantized import QuantizedTensor, QuantizedWeight, quantized
 from onnx_passes.weights.record_codes import Form, along_columns, along_rows, holds
 from opencl_kernels.formats import Quantized
@@ -42,10 +44,28 @@ def _code(ffn: Ffn) -> bool:
     *rows, down = (tensor.weight for tensor in coded)
     form = Form(min(w.group for w in rows), all(w.zero is None for w in rows))
     for value, weight in zip(ffn.weights, rows, strict=False):
-        made = along_rows(weight, form)
-        _put(value, made, False, not holds(weight, form))
+        if ffn.tops:
+            _put_columns(value, weight, [c for c in ffn.columns if c.weight is value], form)
+        else:
+            _put(value, along_rows(weight, form), False, not holds(weight, form))
     _put(ffn.weights[-1], along_columns(down, form), True, down.floats is None)
     return True
+
+
+def _put_columns(
+    value: ir.Value, weight: QuantizedWeight, halves: Sequence[Columns], form: Form
+) -> None:
+    """Let a weight be columns of its own codes; gates and ups side by side have groups each."""
+    tensor = quantized(value)
+    assert tensor is not None
+    name, ordered = value.name or "", sorted(halves, key=lambda half: half.first)
+    parts = [
+        QuantizedTensor(_told(name, made), tensor.dtype, False, name)
+        for made in (along_columns(weight, form, h.first, h.width) for h in ordered)
+    ]
+    value.const_value = parts[0] if len(parts) == 1 else Concat(parts, name)
+    if weight.floats is None:
+        value.metadata_props[REQUANTIZED] = "1"
 
 
 def _put(value: ir.Value, weight: QuantizedWeight, by_column: bool, anew: bool) -> None:
@@ -53,14 +73,14 @@ def _put(value: ir.Value, weight: QuantizedWeight, by_column: bool, anew: bool) 
     tensor = quantized(value)
     assert tensor is not None
     if weight is not tensor.weight:
-        told = replace(weight, make=_explained(value.name or "", weight))
+        told = _told(value.name or "", weight)
         value.const_value = QuantizedTensor(told, tensor.dtype, not by_column, value.name)
     if anew:
         value.metadata_props[REQUANTIZED] = "1"
 
 
-def _explained(name: str, weight: QuantizedWeight) -> Callable[[int, int], Quantized]:
-    """What makes rows of a weight, with an error that says of which and what to do."""
+def _told(name: str, weight: QuantizedWeight) -> QuantizedWeight:
+    """The same, with an error of what makes its rows that says of which and what to do."""
 
     def make(first: int, stop: int) -> Quantized:
         try:
@@ -69,4 +89,4 @@ def _explained(name: str, weight: QuantizedWeight) -> Callable[[int, int], Quant
             hint = "compile without --memory, or with --weights f16"
             raise GraphError(f"{name} cannot be stored in 4 bits", str(error), hint) from None
 
-    return make
+    return replace(weight, make=make)

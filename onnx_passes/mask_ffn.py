@@ -1,38 +1,50 @@
 """h of a feed-forward network  ->  h * Above(scores): a predictor says which neurons are computed.
+x and h of one  ->  x * TopMask(x), h * TopMask(h): it is computed with those of greatest magnitude.
 
-The predictor of LLM in a flash (Alizadeh et al. 2024, section 3.1), scores = B (A x) + bias, as
-nodes: ONNX Runtime runs the sparse model, so it says what is right. What is masked isn't read where
-its weights lie in flash.
+The predictor is that of LLM in a flash (Alizadeh et al. 2024, section 3.1), scores = B (A x) + bias;
+without one it is dynamic input pruning (DIP, Federici et al. 2024, section 4). As nodes, ONNX
+Runtime runs the sparse model, so it says what is right. What is masked isn't read where its weights
+lie in flash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.ir.edit import Builder, add_tensor, unique_name
-from onnx_passes.ir.facts import Facts, Mask
+from onnx_passes.ir.facts import Density, Facts, Mask
 from onnx_passes.ir.graph import DOMAIN, GraphError
 from onnx_passes.ir.rules import Outcome
 from onnx_passes.weights.quantized import QuantizedTensor, QuantizedWeight
-from opencl_kernels.formats import Quantized
+from opencl_kernels.formats import Array, Quantized
+
+SLOPE, SHIFT = 0.98499307, 0.29976478  # of the share of inputs, as logits
 
 
 def mask_ffn(model: ir.Model) -> Outcome:
-    """Mask the networks that a compile has predictors for."""
-    masks = Facts.of(model).masks
-    if not masks:
+    """Mask the networks that a compile has predictors for, or all of them by a density."""
+    facts = Facts.of(model)
+    if not facts.masks and not facts.densities:
         return Outcome(0)
     found, misses = find_ffns(model)
-    if len(masks) != len(found):
-        what = f"the calibration is of {len(masks)} feed-forward networks"
-        raise GraphError(what, f"the model has {len(found)}", "calibrate it again")
+    masks = facts.masks or [None] * len(found)
+    densities = facts.densities * (len(found) if len(facts.densities) == 1 else 1)
+    for given in (masks, densities or masks):
+        if len(given) != len(found):
+            what = f"the calibration is of {len(given)} feed-forward networks"
+            raise GraphError(what, f"the model has {len(found)}", "calibrate it again")
     for ffn, mask in zip(found, masks, strict=True):
         if mask is not None:
             _mask(ffn, mask)
-    return Outcome(sum(mask is not None for mask in masks), tuple(misses))
+    for number, (ffn, density) in enumerate(zip(found, densities, strict=False)):
+        _thin(ffn, density, facts.cached[2 * number : 2 * number + 2])
+    masked = sum(mask is not None for mask in masks)
+    return Outcome(masked + len(densities), tuple(misses))
 
 
 def _mask(ffn: Ffn, mask: Mask) -> None:
@@ -51,6 +63,45 @@ def _mask(ffn: Ffn, mask: Mask) -> None:
         scores = before.op("Linear", low, high, bias, domain=DOMAIN)
     chosen = before.op("Above", scores, domain=DOMAIN, threshold=mask.threshold)
     ffn.down.replace_input_with(0, after.op("Mul", ffn.hidden, chosen))
+
+
+def _thin(ffn: Ffn, density: Density, cached: Sequence[Array]) -> None:
+    """Mask what its products read; `cached`: of inputs and of units, what lies in memory."""
+    before, after = Builder(_first_of(ffn)), Builder(ffn.down)
+    near = cached or (np.ones(ffn.depth, bool), np.ones(ffn.width, bool))
+    shares = split(density.share, ffn.gate is not None)
+    x = _greatest(before, ffn.x, shares[0], density.gamma, near[0])
+    for product in dict.fromkeys(each.product for each in ffn.columns):
+        product.replace_input_with(0, x)
+    h = _greatest(after, ffn.hidden, shares[1], density.gamma, near[1])
+    ffn.down.replace_input_with(0, h)
+
+
+def _greatest(b: Builder, v: ir.Value, share: float, gamma: float, near: Array) -> ir.Value:
+    """A value without all but this share of its elements."""
+    k = count_of(share, len(near))
+    if gamma == 1:
+        mask = b.op("TopMask", v, domain=DOMAIN, k=k)
+    else:
+        cached = b.constant(near.astype(np.float32), f"{b.prefix}/cached")
+        mask = b.op("TopMask", v, cached, domain=DOMAIN, overload="cached", k=k, gamma=gamma)
+    return b.op("Mul", v, mask)
+
+
+def split(share: float, gated: bool) -> tuple[float, float]:
+    """The shares of inputs and of hidden units that together are this share of the weights.
+
+    As DIP's authors fitted them for gated units; others have the same share of both.
+    """
+    if not gated or share >= 1:
+        return share, share
+    inputs = 1 / (1 + math.exp(-(SLOPE * math.log(share / (1 - share)) + SHIFT)))
+    return inputs, min(1.0, 3 * (share - 2 / 3 * inputs))
+
+
+def count_of(share: float, count: int) -> int:
+    """How many of so many a density takes, rounded as in its authors' code."""
+    return max(1, int(share * count))
 
 
 def _first_of(ffn: Ffn) -> ir.Node:

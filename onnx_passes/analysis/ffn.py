@@ -65,12 +65,14 @@ class Ffn:
     up_act: str
     between: tuple[ir.Node, ...]  # nodes from the products to `down`
     chosen: ir.Node | None = None  # the Above among them, by which neurons are computed
+    entering: tuple[ir.Node, ...] = ()  # nodes that mask x
+    tops: tuple[ir.Node, ...] = ()  # the TopMasks, of x and of h, or none
 
     @property
     def nodes(self) -> tuple[ir.Node, ...]:
         """All of it."""
-        products = [each.product for each in (self.gate, self.up) if each is not None]
-        return (*dict.fromkeys(products), *self.between, self.down)
+        products = [each.product for each in self.columns]
+        return (*self.entering, *dict.fromkeys(products), *self.between, self.down)
 
     @property
     def hidden(self) -> ir.Value:
@@ -93,9 +95,14 @@ class Ffn:
         return dim(needed(self.down, 1), 1) or 0
 
     @property
+    def columns(self) -> tuple[Columns, ...]:
+        """Those of its first products: gates, where there are any, and ups."""
+        return tuple(each for each in (self.gate, self.up) if each is not None)
+
+    @property
     def weights(self) -> tuple[ir.Value, ...]:
         """The matrices, each once: that of gates first, that of `down` last."""
-        columns = [each.weight for each in (self.gate, self.up) if each is not None]
+        columns = [each.weight for each in self.columns]
         return tuple(dict.fromkeys((*columns, needed(self.down, 1))))
 
 
@@ -153,12 +160,12 @@ def _all_of(product: ir.Node) -> Columns:
 
 
 def _unmasked(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
-    """What is masked, and the nodes that do it: an Above and a Mul; none where it isn't."""
+    """What is masked, and the nodes that do it: a mask and a Mul; none where it isn't."""
     mul = producer(value, "Mul")
     for masked, mask in [] if mul is None else (mul.inputs, mul.inputs[::-1]):
-        above = producer(mask, "Above")
-        if mul is not None and masked is not None and above is not None:
-            return masked, [above, mul]
+        by = producer(mask, "Above", "TopMask")
+        if mul is not None and masked is not None and by is not None:
+            return masked, [by, mul]
     return value, []
 
 
@@ -182,9 +189,12 @@ def _checked(
     between: list[ir.Node],
 ) -> Ffn:
     """A network of these parts, which nothing else reads and whose records are of one length."""
-    x = needed(up.product, 0)
+    x, entering = _unmasked(needed(up.product, 0))
     chosen = next((node for node in between if is_op(node, "Above")), None)
-    found = Ffn(x, gate, up, down, act, up_act, tuple(between), chosen)
+    tops = tuple(node for node in (*entering, *between) if is_op(node, "TopMask"))
+    if len(tops) != (2 if entering else 0):
+        raise Miss("what it reads is masked, and what it computes of that is not, or not so")
+    found = Ffn(x, gate, up, down, act, up_act, tuple(between), chosen, tuple(entering), tops)
     inner = [each for each in found.nodes if each is not down]
     for node in inner:
         y = node.outputs[0]

@@ -30,6 +30,19 @@ class Mask:
 
 
 @dataclass(frozen=True)
+class Density:
+    """Which share of a feed-forward network is computed where one position is fed: the inputs and
+    the hidden units of greatest magnitude (DIP).
+
+    share  of its weights
+    gamma  what the magnitude counts of what does not lie in memory
+    """
+
+    share: float
+    gamma: float = 1.0
+
+
+@dataclass(frozen=True)
 class Facts:
     """Choices of a compile that passes depend on; the defaults are those of the command line."""
 
@@ -42,6 +55,8 @@ class Facts:
     keep: tuple[str, ...] = ()  # e0m4: weights that stay float, as PATTERN=f16 or PATTERN=f32
     records: bool = False  # whether weights of FFNs are to lie in flash, in records of neurons
     masks: tuple[Mask | None, ...] = ()  # of the networks in their order; None: all is computed
+    densities: tuple[Density, ...] = ()  # of the networks in their order; one: of all
+    cached: tuple[Array, ...] = ()  # of each, which inputs and units lie in memory; (): all
     computes: Callable[[ir.Node], bool] = lambda _: True  # whether kernels compute a node
 
     @classmethod

@@ -97,32 +97,38 @@ def along_rows(weight: QuantizedWeight, form: Form) -> QuantizedWeight:
     return QuantizedWeight(weight.N, weight.K, *coded, make, weight.floats)
 
 
-def along_columns(weight: QuantizedWeight, form: Form) -> QuantizedWeight:
-    """A weight [K, N] whose rows are the columns of W[N, K], in codes along them."""
-    origin = weight.origin
+def along_columns(
+    weight: QuantizedWeight, form: Form, begin: int = 0, length: int | None = None
+) -> QuantizedWeight:
+    """A weight [K, N] whose rows are the columns of W[N, K], in codes along them.
+
+    begin, length  of the rows of W that it has; None: to the last
+    """
+    origin, end = weight.origin, weight.N if length is None else begin + length
 
     def floats(first: int, stop: int) -> Array:
         if origin is not None:
-            return part(origin, 0, first, stop).astype(np.float32)
-        return _columns(weight, first, stop)
+            return part(origin, 0, first, stop)[:, begin:end].astype(np.float32)
+        return _columns(weight, first, stop, begin, end)
 
     def make(first: int, stop: int) -> Quantized:
         return quantize(floats(first, stop), form.group, symmetric=form.symmetric)
 
     coded = (BITS, form.group, "f16", form.zero)
-    return QuantizedWeight(weight.K, weight.N, *coded, make, None if origin is None else floats)
+    made_here = None if origin is None else floats
+    return QuantizedWeight(weight.K, end - begin, *coded, make, made_here)
 
 
-def _columns(weight: QuantizedWeight, first: int, stop: int) -> Array:
-    """Columns [first, stop) of W[N, K] as rows, some rows of W at a time."""
+def _columns(weight: QuantizedWeight, first: int, stop: int, begin: int, end: int) -> Array:
+    """Columns [first, stop) of rows [begin, end) of W[N, K] as rows, some of W's at a time."""
     group, found = weight.group, list[Array]()
-    begin, end = first // group, -(-stop // group)
-    for row in range(0, weight.N, ROWS):
-        made = weight.make(row, min(row + ROWS, weight.N))
+    left, right = first // group, -(-stop // group)
+    for row in range(begin, end, ROWS):
+        made = weight.make(row, min(row + ROWS, end))
         per_group = (made.scale_NG, made.zero_NG)
-        scale, zero = (None if each is None else each[:, begin:end] for each in per_group)
+        scale, zero = (None if each is None else each[:, left:right] for each in per_group)
         assert scale is not None
-        codes = made.codes_NK[:, begin * group : end * group]
+        codes = made.codes_NK[:, left * group : right * group]
         values = Quantized(codes, scale, zero, made.bits, group).values()
-        found.append(values[:, first - begin * group : stop - begin * group])
+        found.append(values[:, first - left * group : stop - left * group])
     return np.ascontiguousarray(np.concatenate(found).T)

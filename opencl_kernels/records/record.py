@@ -46,6 +46,7 @@ KINDS: Mapping[str, Kind] = {
     "neuron": Kind(("gate", "up", "down")),  # rows of gate and up, a column of down
     "neuron without gate": Kind(("up", "down")),
     "channel": Kind(("up", "gate"), packed=True),  # a column of each
+    "channel without gate": Kind(("up",), packed=True),
     "down": Kind(("down",), packed=True),  # a column
     "row": Kind(("row",)),  # of an embedding
 }

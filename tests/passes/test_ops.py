@@ -1,5 +1,6 @@
 """Every op of ops.txt against numpy: odd sizes, both storage types, every opset of our sources."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from pass_helpers import run
 from onnx_passes.analysis.masks import NO_WINDOW
 from onnx_passes.ir.graph import DOMAIN
 from onnx_passes.ir.ops import definitions
+from toolkit.offload.selection import select
+from toolkit.plan.schema import Select
 
 Array = np.ndarray
 RANDOM = np.random.default_rng(2)
@@ -247,6 +250,32 @@ def test_above(dtype: Any, opset: int) -> None:
         assert np.array_equal(mask, scores.astype(np.float32) > 0.25)
     for shape in ((1, 2, 63), (7, 5)):
         assert (call("Above", random(*shape, dtype=dtype), opset=opset, threshold=9.0) == 1).all()
+
+
+@DTYPES
+@pytest.mark.parametrize("opset, count", [(18, 1), (18, 7), (18, 65), *((n, 63) for n in OPSETS)])
+def test_top_masks_are_the_selectors(dtype: Any, opset: int, count: int) -> None:
+    """Ties, among equal magnitudes of both signs, go to the lower index; a NaN is a 0."""
+    rng = np.random.default_rng(count)
+    v = np.round(rng.standard_normal((1, 1, count)), 1).astype(dtype)
+    v[0, 0, rng.random(count) < 0.1] = np.nan
+    cached = (rng.random(count) < 0.5).astype(np.float32)
+    for k in {count // 2 or 1, count}:
+        plain = Select("top", ("scratch", 0), k=k)
+        found = call("TopMask", v, opset=opset, k=k)
+        assert found.dtype == v.dtype and found.shape == v.shape
+        every = np.ones(count, bool)
+        assert np.flatnonzero(found).tolist() == select(plain, v[0, 0], count, every).tolist()
+        for gamma in (0.0, 0.2):
+            found = call("TopMask:cached", v, cached, opset=opset, k=k, gamma=gamma)
+            wanted = select(replace(plain, gamma=gamma), v[0, 0], count, cached > 0)
+            assert np.flatnonzero(found).tolist() == wanted.tolist()
+    several = np.repeat(v, 3, axis=1)
+    assert (call("TopMask", several, opset=opset, k=1) == 1).all()
+    assert (call("TopMask:cached", several, cached, opset=opset, k=1, gamma=0.5) == 1).all()
+    sizes = np.arange(count, dtype=np.float32)[None, None] % 5
+    found = call("GreatestMask", v, sizes, opset=opset, k=1)
+    assert np.flatnonzero(found).tolist() == [int(sizes.argmax())]
 
 
 @DTYPES

@@ -169,6 +169,8 @@ def inspect(
     type=click.Choice(POLICIES),
     help="--memory: which neurons stay in memory.  [default: as it is planned]",
 )
+@click.option("--density", type=float, help="--sparsity dip: share of FFNs that is computed.")
+@click.option("--gamma", type=float, help="dip-ca: what counts of what isn't in memory.")
 @click.option("--batch", type=COUNT, default=1, help="Texts that `eval --on host` scores at once.")
 @click.option(
     "--calibrate",

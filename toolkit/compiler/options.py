@@ -10,7 +10,7 @@ from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
 from toolkit.compiler.budget.goal import check_goal
-from toolkit.compiler.budget.sparsity import AUTO, check_wish
+from toolkit.compiler.budget.sparsity import AUTO, check_wish, density_of
 from toolkit.compiler.calibrated import check_calibration
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
@@ -44,6 +44,8 @@ class Options:
     flash: str | None = None  # that is planned for; None: the device's
     sparsity: str | None = None  # by what neurons are chosen; None: by what is legal and best
     policy: str | None = None  # of caches; None: as it is planned
+    density: float | None = None  # share of a network that DIP computes
+    gamma: float | None = None  # what magnitudes count of what isn't in memory, for DIP-CA
 
     @property
     def told(self) -> dict[str, Any]:
@@ -63,7 +65,11 @@ class Options:
     @property
     def facts(self) -> Facts:
         """The options that passes need."""
+        density = None
+        if self.budgeted:
+            density = density_of(self.sparsity, self.density, self.gamma, self.policy)
         return Facts(
+            densities=() if density is None else (density,),
             context=self.context,
             chunk=self.chunk,
             batch=self.batch,
@@ -94,6 +100,8 @@ def choose(
     flash: str | None = None,
     sparsity: str | None = None,
     policy: str | None = None,
+    density: float | None = None,
+    gamma: float | None = None,
 ) -> Options:
     """The options of a compile; None takes the default for this model and device class."""
     # check what was given, each by itself and together
@@ -112,6 +120,7 @@ def choose(
     budgeted = memory is not None or rate is not None
     check_wish(sparsity, policy, budgeted, calibration is not None, batch)
     sparsity = None if sparsity == AUTO else sparsity
+    density_of(sparsity, density, gamma, policy)
     folder, recall, identity = check_calibration(
         source, budgeted, calibration, max_loss, batch, sparsity
     )
@@ -133,6 +142,8 @@ def choose(
         flash=flash,
         sparsity=sparsity,
         policy=policy,
+        density=density,
+        gamma=gamma,
     )
 
 

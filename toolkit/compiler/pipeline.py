@@ -207,6 +207,7 @@ def _lowered(
                 options.sparsity,
                 options.policy,
                 importances_of(options.calibration if options.policy == "importance" else None),
+                options.facts.densities,
             )
             if ends:
                 found = fitted(model, found, goal, weights, with_tables)

@@ -31,8 +31,8 @@ UNPREDICTED = Verdict("refused", "nothing says beforehand which of its units mat
 BY_ROUTER = Verdict("refused", "the router has chosen whole experts")
 
 SPARSITIES = ("all", "gate", "cats", "lowrank", "dip", "dip-ca")  # cats: a gate above more than 0
-OFFERED = ("all", "gate", "lowrank")  # of these, what can be had
-LATER = ("dip", "dip-ca")  # what comes with tables of channels
+OFFERED = ("all", "gate", "lowrank")  # of these, what is named instead of a refused one
+BY_MAGNITUDE = ("dip", "dip-ca")  # what a density belongs to
 RELU_GATED = (EXACT, EXACT, CALIBRATED, CALIBRATED, READS_MORE, READS_MORE)
 RELU = (EXACT, NO_GATE, NO_GATE, CALIBRATED, UNIFORM, UNIFORM)
 SMOOTH_GATED = (EXACT, NO_ZEROS, CALIBRATED, OTHER_LABELS, CALIBRATED, CALIBRATED)

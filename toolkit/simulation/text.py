@@ -24,6 +24,7 @@ from toolkit.compiler.calibration.ids import calibration_ids
 from toolkit.compiler.options import options_of
 from toolkit.compiler.pipeline import rewritten_for
 from toolkit.compiler.source import Source
+from toolkit.compiler.weights.channels import TabledChannels
 from toolkit.compiler.weights.records import Tabled, tables_of
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
@@ -113,7 +114,11 @@ class Text:
         if len(found) != networks:
             what = f"the plan has {networks} tables of networks, its model {len(found)}"
             raise PocketError(what, "another version compiled it", "compile the model again")
-        return found
+        if any(isinstance(each, TabledChannels) for each in found):
+            because = "what one network leaves out changes what the next one reads"
+            what = "this plan is not simulated by a text"
+            raise PocketError(what, because, "give a trace: --trace FILE")
+        return [each for each in found if isinstance(each, Tabled)]
 
     def _of(self, tabled: Tabled, scores_TF: Array, active_TF: Array) -> list[Access]:
         number, gather = _gather_of(self._plan, tabled.table)

@@ -136,7 +136,8 @@ def _kv_read(context: Context, node: ir.Node) -> None:
 # has.
 OURS: dict[str, Rule] = {
     **dict.fromkeys(
-        ("RmsNorm", "AddRmsNorm", "NormHeads", "Rope", "KvWrite", "Attention", "Above"), _like_first
+        ("RmsNorm", "AddRmsNorm", "NormHeads", "Rope", "KvWrite", "Attention", "Above", "TopMask"),
+        _like_first,
     ),
     "Positions": _positions,
     **dict.fromkeys(("PaddingMask", "CausalMask"), _mask),

@@ -12,7 +12,7 @@ from onnx_passes.analysis.embedding import find_embeddings, tied
 from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.code_records import REQUANTIZED
-from onnx_passes.ir.facts import Mask
+from onnx_passes.ir.facts import Density, Mask
 from onnx_passes.ir.graph import needed
 from onnx_passes.ir.infer import infer
 from opencl_kernels.formats import Array
@@ -43,6 +43,7 @@ class Goal:
     uses   of their neurons; none where there is no calibration
     sparsity, policy  as Options has them
     importances  of their neurons, where the policy needs them
+    densities    as Facts has them
     """
 
     memory: str | None
@@ -53,6 +54,7 @@ class Goal:
     sparsity: str | None = None
     policy: str | None = None
     importances: tuple[Array, ...] = ()
+    densities: tuple[Density, ...] = ()
 
     @property
     def of_networks(self) -> bool:
@@ -146,6 +148,8 @@ def fitted(
     plan, tables = found.within(budget, whole, share), found.made.tables
     assert tables is not None
     told = {} if found.planning is None else {"rate": goal.rate, **found.planning.figures(plan)}
+    for density in goal.densities:
+        told |= {"density": density.share, "gamma": density.gamma, "loss": None}
     figures = told | _figures(model, plan, found.needs(plan), budget, tables)
     return replace(found.made, plan=plan, figures=figures)
 
@@ -163,7 +167,7 @@ def in_flash(
 
     budget, whole  for the error where none of it can be; no `whole`: there is no budget
     """
-    replace(Facts.of(model), records=True, masks=goal.masks).note(model)
+    replace(Facts.of(model), records=True, masks=goal.masks, densities=goal.densities).note(model)
     if mask_ffn(model).rewrites:
         infer(model)
     code_records(model)
@@ -258,9 +262,9 @@ def _figures(
         "resident_bytes": sum(parts.values()),
         "resident": parts,
         "slot_bytes": slot_bytes(plan, point.slots),
-        "slot_share": _slot_share(plan, len(tables.found)),
+        "slot_share": _slot_share(plan, tables.networks),
         "flash_bytes": sum(table.count * table.stride for table in plan.tables),
-        "row_bytes": sum(table.count * table.stride for table in plan.tables[len(tables.found) :]),
+        "row_bytes": sum(table.count * table.stride for table in plan.tables[tables.networks :]),
         "selector": _selector(plan, tables),
         "policy": point.policy,
         "requantized": sorted(v.name or "" for v in named if REQUANTIZED in v.metadata_props),
@@ -269,7 +273,7 @@ def _figures(
 
 
 def _slot_share(plan: Plan, networks: int) -> float | None:
-    """Of the neurons, those that have a slot; None where no network is in flash."""
+    """Of the records, those that have a slot; None where no network is in flash."""
     counts = [table.count for table in plan.tables[:networks]]
     return sum(plan.points[-1].slots[:networks]) / sum(counts) if counts else None
 
@@ -280,6 +284,8 @@ def _selector(plan: Plan, tables: RecordTables) -> str:
         return "ids"
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]
     chosen = {gather.table for gather in gathers if gather.select.by not in ("all", "ids")}
+    if top := [gather.select for gather in gathers if gather.select.by == "top"]:
+        return "dip" if all(select.gamma == 1 for select in top) else "dip-ca"
     if any(tables.found[table].ffn.chosen is not None for table in chosen):
         return "lowrank"
     return "gate" if chosen else "all"

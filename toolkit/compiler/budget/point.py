@@ -1,5 +1,6 @@
 """The point of a plan with tables: how much of each lies in memory, and how reads are made."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -34,7 +35,7 @@ def with_point(plan: Plan, cluster: int = CLUSTER, threads: int = THREADS) -> Pl
         slots=none,
         pinned=none,
         dense=none,
-        policy="lfu" if any(map(_chooses, gathers)) else "static",
+        policy=_policy(gathers),
         select=tuple(map(_number, gathers)),
         gap=GAP,
         max_read=max(least, min(MAX_READ, round_up(at_once, PAGE))),
@@ -75,7 +76,8 @@ def within(plan: Plan, weights: int, head: int, budget: int, whole: int, share: 
     if rest < 0:
         raise _too_small(budget, parts, plan, whole, share)
     slots = shared(plan, rest)
-    chosen = {g.table for p in plan.phases for g in p.gathers() if _chooses(g)}
+    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
+    chosen = {g.table for g in gathers if _chooses(g) and _policy(gathers) != "static"}
     pinned = tuple(0 if i in chosen else count for i, count in enumerate(slots))
     memory = sum(parts.values()) + slot_bytes(plan, slots)
     return replace(
@@ -100,7 +102,14 @@ def shared(plan: Plan, room: int) -> tuple[int, ...]:
 
 def _number(gather: Gather) -> float:
     """What a point says of a gather."""
-    return float(gather.select.k) if gather.select.by == "ids" else gather.select.threshold
+    select = gather.select
+    return float(select.k) if select.by in ("ids", "top") else select.threshold
+
+
+def _policy(gathers: Sequence[Gather]) -> str:
+    """Where all is needed, or it is chosen by what lies in memory, that is always the same."""
+    aware = any(gather.select.gamma < 1 for gather in gathers)
+    return "lfu" if any(map(_chooses, gathers)) and not aware else "static"
 
 
 def _chooses(gather: Gather) -> bool:

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnx_passes.analysis.ffn import Ffn
+from onnx_passes.ir.facts import Density
 from toolkit.compiler.budget.ffn_kind import kind_of
 from toolkit.compiler.weights.records import least_gate
 from toolkit.errors import PocketError
-from toolkit.offload.legality import CALIBRATED, LATER, check, unasked, verdict
+from toolkit.offload.legality import BY_MAGNITUDE, CALIBRATED, check, unasked, verdict
 from toolkit.plan.schema import POLICIES
 from toolkit.progress import note_on_stderr
 
 AUTO = "auto"
-SPARSITIES = (AUTO, "all", "gate", "lowrank", *LATER)  # as they are typed
+SPARSITIES = (AUTO, "all", "gate", "lowrank", *BY_MAGNITUDE)  # as they are typed
 
 
 def selectors_of(
     ffns: Sequence[Ffn], sparsity: str | None, predicted: Sequence[bool]
 ) -> tuple[str, ...]:
-    """Of each network: all, gate or lowrank. One line on stderr for each kind that is warned of.
+    """Of each network its selector. One line on stderr for each kind that is warned of.
 
     predicted  whether a calibration predicts its neurons, at a loss that may be
 
-    Raises PocketError where the selector means nothing for a network, or isn't there yet.
+    Raises PocketError where the selector means nothing for a network.
     """
     found, warned = list[str](), set[str]()
     for number, (ffn, known) in enumerate(zip(ffns, predicted, strict=True)):
@@ -37,8 +38,6 @@ def selectors_of(
             note_on_stderr(f"warning: --sparsity {sparsity}: {name} is {kind}: {cell.reason}")
         found.append(str(sparsity))
         _check_network(name, kind, str(sparsity), ffn, known)
-    if sparsity in LATER:
-        raise _later(str(sparsity))
     return tuple(found)
 
 
@@ -60,9 +59,40 @@ def check_wish(
         raise _uncalibrated("--sparsity lowrank", "a calibration has the predictors")
     if policy == "importance" and not calibrated:
         raise _uncalibrated("--policy importance", "a calibration tells how much a neuron adds")
-    if sparsity in ("gate", "lowrank") and batch > 1:
+    if sparsity in ("gate", "lowrank", *BY_MAGNITUDE) and batch > 1:
         because = "several texts need nearly all neurons between them: all are computed"
         raise PocketError(f"--sparsity {sparsity} does not go with --batch", because, "--batch 1")
+
+
+def density_of(
+    sparsity: str | None, density: float | None, gamma: float | None, policy: str | None
+) -> Density | None:
+    """What DIP computes of each network; None where something else chooses. Raises unless these
+    options go together."""
+    if sparsity not in BY_MAGNITUDE:
+        for option, given in (("--density", density), ("--gamma", gamma)):
+            if given is not None:
+                because = "it says how much of what is greatest is computed"
+                hint = f"add --sparsity {BY_MAGNITUDE[option == '--gamma']}"
+                raise PocketError(f"{option} goes with --sparsity dip", because, hint)
+        return None
+    if density is None:
+        because = "nothing else says how much of a network is to be computed"
+        raise PocketError(f"--sparsity {sparsity} goes with --density", because, "--density 0.7")
+    if not 0 < density <= 1:
+        because = "it is a share of a network's weights, more than 0"
+        raise PocketError(f"--density {density:g} is none", because, "write --density 0.7")
+    if (gamma is None) == (sparsity == "dip-ca"):
+        because = "it says what magnitudes count of what isn't in memory; dip-ca goes by that"
+        hint = "--gamma 0.2" if gamma is None else "--sparsity dip-ca, or leave --gamma out"
+        raise PocketError("--gamma and --sparsity dip-ca go together", because, hint)
+    if gamma is not None and not 0 <= gamma <= 1:
+        because = "what isn't in memory counts at most as much as what is"
+        raise PocketError(f"--gamma {gamma:g} is not from 0 to 1", because, "write --gamma 0.2")
+    if gamma is not None and policy not in (None, "static"):
+        because = "answers would depend on what has been asked before"
+        raise PocketError("--sparsity dip-ca keeps to --policy static", because, "leave it out")
+    return Density(density, 1.0 if gamma is None else gamma)
 
 
 def _is_calibrated(kind: str) -> bool:
@@ -79,11 +109,6 @@ def _check_network(name: str, kind: str, sparsity: str, ffn: Ffn, predicted: boo
     if because:
         hint = f"--sparsity {unasked(kind)}, or leave it out"
         raise PocketError(f"--sparsity {sparsity} cannot be used", because, hint)
-
-
-def _later(sparsity: str) -> PocketError:
-    because = "it comes with records of channels, which this version does not write"
-    return PocketError(f"--sparsity {sparsity} is not there yet", because, "leave --sparsity out")
 
 
 def _uncalibrated(option: str, because: str) -> PocketError:

@@ -9,6 +9,8 @@ from toolkit.tables import rate, size
 SELECTED = {
     "all": "every token reads all that memory has no room for",
     "lowrank": "a token reads the neurons that are predicted, of those that memory has no room for",
+    "dip": "a token reads the columns of what is greatest, as far as memory has no room for them",
+    "dip-ca": "a token reads columns of what is greatest, preferring those that memory has room for",
     "gate": "a token reads the neurons whose gate is not 0, of those that memory has no room for",
 }
 
@@ -37,6 +39,9 @@ def budget_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {_time(figures)}"
     if figures.get("max_loss") is not None:
         yield f"  {_predicted(figures)}"
+    elif figures.get("density") is not None:
+        share = f"{figures['density']:.0%} of the networks is computed"
+        yield f"  {share}: what that costs has not been measured (pocketcl eval)"
     if figures["requantized"]:
         yield f"  codes made anew of {len(figures['requantized'])} weights (--json: requantized)"
     for missed in figures["resident_ffns"]:  # embeddings among them

@@ -20,6 +20,7 @@ from toolkit.onnx_runtime import Refused, numpy_type, run_session
 from toolkit.plan.schema import Plan
 
 Array = npt.NDArray[Any]
+MASKS = ("Above", "TopMask")  # ops that leave out what is not computed
 _LAST_ONLY = "computes only the last row of a call: to score a text, it was fed token by token"
 
 
@@ -99,7 +100,7 @@ class Reference:
         model.graph.outputs.extend(v for v in scores if not v.is_graph_output())
         found = cls.of(model)
         found.routers = routers
-        if any(node.op_type == "Above" for node in model.graph):  # it masks single tokens only
+        if any(node.op_type in MASKS for node in model.graph):  # they mask single tokens only
             found.chunk = int(plan.model["prefill_chunk"])
         if any((s.capacity or context) < context for s in plan.states):
             found.most = int(plan.model["prefill_chunk"])  # beside a window, a ring holds so many

@@ -22,6 +22,7 @@ from toolkit.compiler.lowering.fits import Extent, check_fit
 from toolkit.compiler.lowering.products.pairs import with_pairs
 from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
 from toolkit.compiler.views.view import View
+from toolkit.compiler.weights.channels import TabledChannels
 from toolkit.compiler.weights.records import Tabled
 from toolkit.compiler.weights.rows import TabledRows
 from toolkit.compiler.weights.table import UNSUPPORTED, WeightTable
@@ -93,7 +94,7 @@ class PhaseBuilder:
     done: set[ir.Node] = field(default_factory=set)  # nodes that are fused into an earlier one
     norms: dict[ir.Value, PendingNorm] = field(default_factory=dict)  # fused into their readers
     # nodes of networks whose weights lie in flash, and embeddings
-    tabled: Mapping[ir.Node, Tabled | TabledRows] = field(default_factory=dict, repr=False)
+    tabled: Mapping[ir.Node, Tabled | TabledChannels | TabledRows] = field(default_factory=dict, repr=False)
 
     def dims(self, value: ir.Value) -> list[sympy.Expr]:
         """The value's shape in this phase."""

@@ -19,17 +19,19 @@ from toolkit.compiler.lowering.ops.rows import ROWS
 from toolkit.compiler.lowering.ops.scan import SCAN
 from toolkit.compiler.lowering.ops.scatter import SCATTER
 from toolkit.compiler.lowering.products.matmul import PRODUCTS
+from toolkit.compiler.lowering.records.channels import TOP_MASK, lower_channels
 from toolkit.compiler.lowering.records.ffn import lower_ffn
 from toolkit.compiler.lowering.records.rows import lower_rows
 from toolkit.compiler.lowering.values import TYPES, deliver, give_sizes
 from toolkit.compiler.views.view import poly_of
+from toolkit.compiler.weights.channels import TabledChannels
 from toolkit.compiler.weights.rows import TabledRows
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     (each.domain, each.op_type): each
     for each in (
         *(*GATHER, *PRODUCTS, *EXPERTS, *NORMS, *ATTENTION, *MOVEMENT, *CHOSEN, *FILLED),
-        *(*ELEMENTS, *ROWS, *SCAN, *SCATTER, *POCKET, *OF_COUNTERS),
+        *(*ELEMENTS, *ROWS, *SCAN, *SCATTER, *POCKET, *OF_COUNTERS, TOP_MASK),
     )
 }
 OF_ANY_SIZE = ("NonZero", "Compress", "Unique", "NonMaxSuppression")
@@ -45,6 +47,8 @@ def lower_nodes(graph: ir.Graph, builder: PhaseBuilder) -> None:
         tabled = builder.tabled.get(node)
         if isinstance(tabled, TabledRows):
             lower_rows(builder, tabled)
+        elif isinstance(tabled, TabledChannels):
+            lower_channels(builder, tabled)
         elif tabled is not None:
             lower_ffn(builder, tabled)
         else:

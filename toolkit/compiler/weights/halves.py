@@ -1,4 +1,4 @@
-"""Whether a matrix that came in bfloat16 may be stored in float16, which takes as little room.
+"""Matrices in float16; whether one that came in bfloat16 may be, which takes as little room.
 
 bfloat16 has the wider range, float16 the finer steps: halves hold every bfloat16 number between
 6e-5 and 65504 as it is, and round smaller ones by up to 2**-25.
@@ -8,6 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.weights import lazy
+from opencl_kernels.formats import Array
+from toolkit.errors import PocketError
 
 LARGEST = 65504.0
 # Of a matrix of this root mean square, what halves round off has less than 1e-9 of all squares: a
@@ -27,3 +29,16 @@ def fits_halves(matrix: ir.TensorProtocol) -> bool:
             return False
         squares += float(np.square(numbers, dtype=np.float64).sum())
     return squares >= LEAST_RMS**2 * rows * columns
+
+
+def in_halves(name: str, rows: Array) -> Array:
+    """Rows of a weight in float16; raises PocketError where one of its numbers is none."""
+    with np.errstate(over="ignore"):
+        halves = np.ascontiguousarray(rows).astype(np.float16)
+    if not np.isfinite(halves).all():
+        raise PocketError(
+            f"weight {name} can't be stored",
+            "it has values that are NaN, infinite or too large for f16",
+            "export it again, or compile without --memory",
+        )
+    return halves

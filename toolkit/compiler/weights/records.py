@@ -27,14 +27,19 @@ from opencl_kernels.layouts import F16, Stored
 from opencl_kernels.layouts import quantized as coded
 from opencl_kernels.records.packing import pack
 from opencl_kernels.records.record import KINDS, Record
+from toolkit.compiler.weights.channels import (
+    BLOCK_BYTES,
+    TabledChannels,
+    channels_of,
+    stored_columns,
+)
+from toolkit.compiler.weights.halves import in_halves
 from toolkit.compiler.weights.rows import KIND as ROW
 from toolkit.compiler.weights.rows import TabledRows, packed_rows, tabled_rows
 from toolkit.compiler.weights.table import WeightTable
-from toolkit.errors import PocketError
 from toolkit.plan.schema import Part, Table
 from toolkit.plan.write import Order, TableSource
 
-BLOCK_BYTES = 4 * 2**20  # of records that are packed at a time; as floats they take some more
 # Activations that are 0 wherever v isn't above a number: ReLU, and FatReLU by its threshold.
 _THRESHOLDED = re.compile(r"Where\(Greater\(v, (\d[\de.+-]*)\), v, 0\.0\)")
 
@@ -77,7 +82,7 @@ class RecordTables:
     are stored."""
 
     weights: WeightTable
-    found: list[Tabled] = field(default_factory=list)
+    found: list[Tabled | TabledChannels] = field(default_factory=list)
     rows: list[TabledRows] = field(default_factory=list)
     sources: list[TableSource] = field(default_factory=list)
     missed: list[Missed] = field(default_factory=list)  # networks that stay in memory, and why
@@ -91,15 +96,13 @@ class RecordTables:
         """
         stored = self._stored(ffn)
         if stored is None:
-            what = (ffn.down.op_type, ffn.down.name or ffn.down.outputs[0].name or "")
-            because = "its matrices are not all in codes of 4 bits, or all in halves"
-            self.missed.append(Missed(*what, because))
+            self._miss(ffn)
             return
         asked = not self.whole and ffn.gate is not None and not ffn.chosen
         above = least_gate(ffn.act) if asked else None
         kind = "neuron" if ffn.gate is not None and above is None else "neuron without gate"
         record = Record(len(KINDS[kind].parts), ffn.depth, stored)
-        number = len(self.found)
+        number = len(self.sources)
         tabled = Tabled(ffn, number, record, kind, above)
         if order is not None:
             number_of = self._weight(f"{tabled.name}.order", order.astype(np.int32))
@@ -110,7 +113,35 @@ class RecordTables:
             sizes = importance if order is None else importance[order]
             name = f"{table.name}.importance"
             table = replace(table, importance=self._weight(name, sizes.astype(np.float32)))
-        self.sources.append(TableSource(table, self._producer(self.found[-1]), order))
+        self.sources.append(TableSource(table, self._producer(tabled), order))
+
+    def add_channels(self, ffn: Ffn, orders: Sequence[Order | None] = ()) -> None:
+        """Tables of what is computed of the network's inputs, and of its hidden units.
+
+        orders  of each which of them each record is
+        """
+        stored = stored_columns(ffn, self.weights)
+        if stored is None:
+            self._miss(ffn)
+            return
+        name, first = f"layers.{len(self.found)}.ffn", len(self.sources)
+        orders = orders or (None, None)
+        numbers = [
+            None if o is None else self._weight(f"{name}.{end}.order", o.astype(np.int32))
+            for o, end in zip(orders, ("in", "out"), strict=True)
+        ]
+        found = channels_of(name, ffn, first, stored, (numbers[0], numbers[1]))
+        self.found.append(found)
+        for each, order in zip((found.inputs, found.hidden), orders, strict=True):
+            table = replace(
+                _table(each.name, each.kind, each.count, each.record), order=each.order
+            )
+            self.sources.append(TableSource(table, each.producer(self.weights.forget), order))
+
+    def _miss(self, ffn: Ffn) -> None:
+        what = (ffn.down.op_type, ffn.down.name or ffn.down.outputs[0].name or "")
+        because = "its matrices are not all in codes of 4 bits, or all in halves"
+        self.missed.append(Missed(*what, because))
 
     def add_rows(self, node: ir.Node) -> None:
         """A table of an embedding's rows, behind those of all networks."""
@@ -123,11 +154,17 @@ class RecordTables:
 
     @property
     def scores(self) -> frozenset[str]:
-        """Names of the values by which neurons are chosen: the host reads them as floats."""
-        found = (tabled.ffn.scores for tabled in self.found)
-        return frozenset(each.name or "" for each in found if each is not None)
+        """Names of the values by which records are chosen: the host reads them as floats."""
+        tops = (needed(top, 0) for tabled in self.found for top in tabled.ffn.tops)
+        scores = (tabled.ffn.scores for tabled in self.found)
+        return frozenset(each.name or "" for each in (*tops, *scores) if each is not None)
 
-    def by_node(self) -> dict[ir.Node, Tabled | TabledRows]:
+    @property
+    def networks(self) -> int:
+        """Tables of networks: the first ones."""
+        return len(self.sources) - len(self.rows)
+
+    def by_node(self) -> dict[ir.Node, Tabled | TabledChannels | TabledRows]:
         """The networks by each of their nodes, and the embeddings by theirs."""
         networks = {node: tabled for tabled in self.found for node in tabled.ffn.nodes}
         return {**networks, **{rows.node: rows for rows in self.rows}}
@@ -182,20 +219,8 @@ class RecordTables:
         if record.stored.bits:
             assert isinstance(tensor, QuantizedTensor)
             return tensor.weight.make(first, stop)
-        return _halves(value.name or "", tensor, axis, first, stop)
-
-
-def _halves(name: str, tensor: ir.TensorProtocol, axis: int, first: int, stop: int) -> Array:
-    found = part(tensor, axis, first, stop)
-    with np.errstate(over="ignore"):
-        halves = np.ascontiguousarray(found.T if axis else found).astype(np.float16)
-    if not np.isfinite(halves).all():
-        raise PocketError(
-            f"weight {name} can't be stored",
-            "it has values that are NaN, infinite or too large for f16",
-            "export it again, or compile without --memory",
-        )
-    return halves
+        found = part(tensor, axis, first, stop)
+        return in_halves(value.name or "", found.T if axis else found)
 
 
 def _table(name: str, kind: str, count: int, record: Record) -> Table:
@@ -223,11 +248,15 @@ def tables_of(
 ) -> RecordTables:
     """The tables of a model's networks.
 
-    orders       of each the neurons in the order of records
-    importances  of each what its neurons add on average
+    orders       of each table what its records are of, in their order
+    importances  of each network what its neurons add on average
     whole        all neurons are read, whatever gates say
     """
     tables = RecordTables(weights, missed=list(missed), whole=whole)
+    if any(ffn.tops for ffn in ffns):
+        for number, ffn in enumerate(ffns):
+            tables.add_channels(ffn, orders[2 * number : 2 * number + 2])
+        return tables
     for each in zip_longest(ffns, orders, importances):
         tables.add(*each)
     return tables

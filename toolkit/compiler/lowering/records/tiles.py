@@ -57,7 +57,7 @@ def _hidden(
     ffn, name = tabled.ffn, tabled.name
     paired = ffn.gate is not None and gates is None
     case = replace(_unpacking(tabled, tile), pair=paired)
-    unpack, weight = _unpacked(b, f"{name}.rows", case)
+    unpack, weight = unpacked(b, f"{name}.rows", case)
     stored, rows, columns = case.weight
     ending = tile_ending(b, tabled, tile, gates)
     product = Product(
@@ -83,7 +83,7 @@ def _summed(
     exact = hidden.dtype == "f32" and tabled.record.stored.bits
     last = tabled.record.parts - 1
     case = replace(_unpacking(tabled, tile), part=last, column=F32 if exact else F16)
-    unpack, weight = _unpacked(b, f"{name}.columns", case)
+    unpack, weight = unpacked(b, f"{name}.columns", case)
     stored, rows, columns = case.weight
     product = Product(M=b.rows(ffn.x), N=rows, K=columns, x=hidden.dtype, y="f32", w=stored)
     if hidden.dtype == "f32":
@@ -101,7 +101,7 @@ def _unpacking(tabled: Tabled, tile: int) -> Unpack:
     return Unpack(PARTS=record.parts, D=record.length, w=record.stored, S=width, T=tile, F=width)
 
 
-def _unpacked(b: PhaseBuilder, name: str, case: Unpack) -> tuple[Draft, Mapping[str, Ref]]:
+def unpacked(b: PhaseBuilder, name: str, case: Unpack) -> tuple[Draft, Mapping[str, Ref]]:
     """Records as a weight, and the memory of its arrays."""
     arrays = [each for each in UNPACKING.arguments(case) if each.role == "out"]
     made = {a.name: b.temporary(f"{name}.{a.name}", a.dtype, a.shape) for a in arrays}
