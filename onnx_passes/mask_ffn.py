@@ -1,10 +1,9 @@
 """h of a feed-forward network  ->  h * Above(scores): a predictor says which neurons are computed.
 x and h of one  ->  x * TopMask(x), h * TopMask(h): it is computed with those of greatest magnitude.
 
-The predictor is that of LLM in a flash (Alizadeh et al. 2024, section 3.1), scores = B (A x) + bias;
-without one it is dynamic input pruning (DIP, Federici et al. 2024, section 4). As nodes, ONNX
-Runtime runs the sparse model, so it says what is right. What is masked isn't read where its weights
-lie in flash.
+The predictor is that of LLM in a flash (Alizadeh et al. 2024, 3.1), scores = B (A x) + bias.
+Without one it is dynamic input pruning (DIP, Federici et al. 2024). As nodes, ONNX Runtime runs the
+sparse model, so it says what is right. What is masked isn't read where its weights lie in flash.
 """
 
 from __future__ import annotations

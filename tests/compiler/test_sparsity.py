@@ -30,7 +30,7 @@ from toolkit.compiler.pipeline import rewrite_with
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.verify import verify
-from toolkit.offload.legality import LATER, LEGALITY, unasked, verdict
+from toolkit.offload.legality import LEGALITY, unasked, verdict
 from toolkit.offload.orders import importance_of, order_of
 from toolkit.offload.policies import window_for
 from toolkit.plan.load import load_plan
@@ -75,10 +75,7 @@ def test_each_cell(
             selectors_of(ffns, sparsity, [True, True])
         assert caught.value.because == f"layers.0.ffn is {told}: {cell.reason}"
         instead = caught.value.hint.split()[1]
-        assert instead not in LATER and verdict(kind, instead).name in ("exact", "calibrated")
-    elif sparsity in LATER:
-        with pytest.raises(PocketError, match=f"--sparsity {sparsity} is not there yet"):
-            selectors_of(ffns, sparsity, [True, True])
+        assert verdict(kind, instead).name in ("exact", "calibrated")
     else:
         assert selectors_of(ffns, sparsity, [True, True]) == (sparsity,) * 2
     noted = capsys.readouterr().err.splitlines()
@@ -125,7 +122,7 @@ def test_the_options_are_those_there_are() -> None:
         ({"policy": "importance"}, "--policy importance goes with --calibration"),
         ({"sparsity": "gate", "batch": 2}, "--sparsity gate does not go with --batch"),
         ({"sparsity": "gate"}, "--sparsity gate cannot be used"),
-        ({"sparsity": "dip-ca"}, "--sparsity dip-ca is not there yet"),
+        ({"sparsity": "dip-ca"}, "--sparsity dip-ca goes with --density"),
     ],
 )
 def test_what_does_not_go_together(tmp_path: Path, options: dict[str, Any], says: str) -> None:

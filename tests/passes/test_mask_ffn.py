@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -12,8 +13,10 @@ from tiny_decoder import feeds, tiny
 
 from onnx_passes import Facts, GraphError, mask_ffn, rewrite
 from onnx_passes.analysis.ffn import find_ffns
-from onnx_passes.ir.facts import Mask
+from onnx_passes.ir.facts import Density, Mask
+from onnx_passes.ir.graph import attribute, needed
 from onnx_passes.ir.infer import infer
+from onnx_passes.mask_ffn import count_of, split
 from onnx_passes.weights import e0m4
 from opencl_kernels.formats import Array
 
@@ -122,3 +125,71 @@ def test_masks_of_other_sizes_are_refused() -> None:
     replace(Facts.of(model), masks=(other,)).note(model)
     with pytest.raises(GraphError, match="49 neurons"):
         mask_ffn(model)
+
+
+def thinned(*densities: Density, unit: tuple[str, str] = RELU, cached: Array | None = None) -> Any:
+    """The tiny decoder after all passes, computed in part."""
+    model = tiny(unit)
+    near = () if cached is None else (cached, np.ones(F, bool))
+    replace(Facts.of(model), densities=densities, cached=near).note(model)
+    for _ in rewrite(model):
+        pass
+    return model
+
+
+@pytest.mark.parametrize("unit", [RELU, (GATED, drelu("up"))])
+def test_what_is_greatest_is_computed(unit: tuple[str, str]) -> None:
+    """Of one position; a network is found again with its masks."""
+    model = thinned(Density(0.5), unit=unit)
+    [ffn], [plain] = find_ffns(model)[0], find_ffns(masked(unit=unit))[0]
+    assert [attribute(top, "k") for top in ffn.tops] == [18, 16]
+    assert (ffn.x.name, ffn.width, ffn.depth) == (plain.x.name, plain.width, plain.depth)
+    assert ffn.act == plain.act and set(ffn.entering) <= set(ffn.nodes) and not ffn.scores
+    [read_by] = {needed(each.product, 0) for each in ffn.columns}
+    model.graph.outputs.extend([ffn.x, read_by, needed(ffn.tops[1], 0), ffn.hidden])
+    for seq in (1, 3):
+        known = {v.name for v in model.graph.inputs}
+        found = run(model, {name: x for name, x in feeds(seq).items() if name in known})
+        pairs = zip(found[-4::2], found[-3::2], (18, 16), strict=True)
+        for whole, left, k in pairs:
+            least = np.sort(np.abs(whole).reshape(-1))[-k] if seq == 1 else 0
+            np.testing.assert_array_equal(left, np.where(np.abs(whole) >= least, whole, 0))
+            assert seq > 1 or (left != 0).sum() <= k < (whole != 0).size
+
+
+def test_what_lies_in_memory_is_preferred() -> None:
+    cached = np.arange(D) % 2 == 0
+    model = thinned(Density(0.5, gamma=0.0), cached=cached)
+    [ffn] = find_ffns(model)[0]
+    assert {top.overload for top in ffn.tops} == {"cached"}
+    model.graph.outputs.append(needed(ffn.up.product, 0))
+    known = {v.name for v in model.graph.inputs}
+    read = run(model, {name: x for name, x in feeds(1).items() if name in known})[-1].reshape(-1)
+    assert (read[cached] != 0).all() and (read[~cached] != 0).sum() <= 2
+
+
+def test_a_density_of_another_number_of_networks_is_refused() -> None:
+    with pytest.raises(GraphError, match="2 feed-forward networks"):
+        thinned(Density(0.5), Density(0.6))
+
+
+@pytest.mark.parametrize(
+    "share, sizes, wanted",
+    [  # what DIP's authors' code makes of 0.5 and 0.7
+        (0.5, (4096, 14336), (2352, 5035)),
+        (0.5, (5120, 17920), (2940, 6294)),
+        (0.5, (3072, 8192), (1764, 2877)),
+        (0.5, (2048, 5632), (1176, 1978)),
+        (0.5, (64, 172), (36, 60)),
+        (0.7, (4096, 14336), (3099, 8411)),
+        (0.7, (5120, 17920), (3873, 10514)),
+        (1.0, (64, 172), (64, 172)),
+        (0.001, (64, 172), (1, 1)),
+    ],
+)
+def test_the_split_is_that_of_its_authors(
+    share: float, sizes: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    found = (count_of(s, n) for s, n in zip(split(share, True), sizes, strict=True))
+    assert tuple(found) == wanted
+    assert split(share, False) == (share, share)

@@ -15,6 +15,7 @@ from onnx_passes import Facts, Missed, Outcome
 from onnx_passes.choose_branches import noted_flag
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
+from opencl_kernels.formats import Array
 from toolkit.compiler.budget.fit import Fitted, Goal, InFlash, dense_bytes, fitted, legal
 from toolkit.compiler.budget.fit import in_flash as tables_of_all
 from toolkit.compiler.calibrated import importances_of, masks_of, point_figures, uses_of
@@ -251,24 +252,29 @@ def _reading_weights(source: Source) -> Iterator[None]:
         ) from error
 
 
-def rewritten_for(source: Source, plan: Plan) -> ir.Model:
-    """The final graph that a plan was lowered from, made again from its source."""
-    return rewrite_with(source, options_of(plan))
+def rewritten_for(source: Source, plan: Plan, cached: tuple[Array, ...] = ()) -> ir.Model:
+    """The final graph that a plan was lowered from, made again from its source.
+
+    cached  as Facts has it
+    """
+    return rewrite_with(source, options_of(plan), cached)
 
 
-def rewrite_with(source: Source, options: Options) -> ir.Model:
+def rewrite_with(source: Source, options: Options, cached: tuple[Array, ...] = ()) -> ir.Model:
     """A model after all passes."""
     model = source.model
     with blaming(source.onnx_path):
-        for _ in _rewrite(model, options, lambda _: None):
+        for _ in _rewrite(model, options, lambda _: None, cached):
             pass
     return model
 
 
-def _rewrite(model: ir.Model, options: Options, tell: Progress) -> Iterator[dict[str, Any]]:
+def _rewrite(
+    model: ir.Model, options: Options, tell: Progress, cached: tuple[Array, ...] = ()
+) -> Iterator[dict[str, Any]]:
     """Run the passes; then refuse nodes without a kernel and open dimensions."""
     misses: list[Missed] = []
-    for name, outcome, seconds in run_passes(model, options, tell):
+    for name, outcome, seconds in run_passes(model, options, tell, cached):
         misses += outcome.misses
         yield {"name": name, "rewrites": outcome.rewrites, "seconds": round(seconds, 4)}
     refuse_leftovers(model, misses)
@@ -281,10 +287,10 @@ def facts_of(options: Options) -> onnx_passes.Facts:
 
 
 def run_passes(
-    model: ir.Model, options: Options, tell: Progress
+    model: ir.Model, options: Options, tell: Progress, cached: tuple[Array, ...] = ()
 ) -> Iterator[tuple[str, Outcome, float]]:
     """Run the passes, yielding (name, outcome, seconds) after each."""
-    facts_of(options).note(model)
+    replace(facts_of(options), cached=cached).note(model)
     clock = time.perf_counter()
     for name, outcome in onnx_passes.rewrite(model):
         tell(f"pass {name}: {outcome.rewrites}")

@@ -80,7 +80,8 @@ def unjudged(case: dict[str, Any], precision: str) -> Iterator[str]:
     if tie is None:
         return
     rows, judged = case["rows"], case["judged_rows"]
-    pair = f"{tie['kind']} {tie['chosen']} and {tie['other']} of mixture {tie['mixture']}"
+    of = "mask" if tie["kind"] == "elements" else "mixture"
+    pair = f"{tie['kind']} {tie['chosen']} and {tie['other']} of {of} {tie['mixture']}"
     halves = {"f16": "halves", "f32": "floats"}[precision]
     yield f"token {tie['token']}: {pair} are {tie['gap']:.2g} apart, which {halves} can't tell"
     yield f"{rows - judged} of {rows} rows, from it on, aren't judged" + (

@@ -1,8 +1,9 @@
-"""Near ties of routers: choices of experts that a storage type can't tell from others.
+"""Near ties of routers and masks: choices that a storage type can't tell from others.
 
-A router takes the k greatest of its scores. Where the last that it takes and the first that it
-leaves lie closer together than the errors of a plan's scores, the plan may rightly choose another
-expert than ONNX Runtime does; from that token on everything differs, though no kernel is wrong.
+A router takes the k greatest of its scores, a mask those of greatest magnitude. Where the last that
+it takes and the first that it leaves lie closer together than the errors of a plan's scores, the
+plan may rightly choose another expert than ONNX Runtime does; from that token on everything
+differs, though no kernel is wrong.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,15 +23,18 @@ Boundary = tuple[Array, Array, Array]
 # roundoff of the greatest score in a text: 0.9 in the mean of squares and 4.5 at most, of 3059 gaps
 # in decoders of two layers (GPT-OSS, OLMoE); the rest is for deeper ones.
 ROUNDOFFS = 8
+# What masks look at is off by the sums of all layers before. In floats 36 at a choice that changed,
+# of a trained decoder of four layers; the rest is for deeper ones.
+OF_MASKS = 64
 
 
 @dataclass(frozen=True)
 class NearTie:
-    """Two experts, or groups of them, of which either may be chosen."""
+    """Two experts, groups of them or elements of a value, of which either may be chosen."""
 
     token: int  # its place in the text
-    mixture: int  # which of the model's, from 0
-    kind: str  # experts, groups
+    mixture: int  # which of the model's routers, or masks, from 0
+    kind: str  # experts, groups, elements
     chosen: int
     other: int
     gap: float  # between their scores
@@ -46,7 +50,8 @@ def first_near_tie(choices: Iterable[Choices], roundoff: float) -> NearTie | Non
     """The one with the lowest token of a text, then the lowest mixture.
 
     Scores are told apart if their gap is more than `ROUNDOFFS` times `roundoff`, the unit roundoff
-    of what a plan stores, times the greatest score that the router gives in the text.
+    of what a plan stores, times the greatest score that the router gives in the text; `OF_MASKS`
+    times for a mask.
     """
     by_mixture: dict[int, list[Choices]] = {}
     for each in choices:
@@ -62,7 +67,8 @@ def _first(parts: list[Choices], roundoff: float) -> Iterator[NearTie]:
     scores = np.concatenate([part.scores for part in parts]).astype(np.float64)
     scores = scores if router.largest else -scores
     greatest = np.abs(scores[np.isfinite(scores)]).max(initial=0)
-    resolution = float(ROUNDOFFS * roundoff * greatest)
+    roundoffs = ROUNDOFFS if router.worth is None else OF_MASKS
+    resolution = float(roundoffs * roundoff * greatest)
     for kind, (last, following, gap) in _boundaries(scores, router).items():
         for row in np.flatnonzero(gap <= resolution)[:1]:
             pair = int(last[row]), int(following[row])
@@ -71,7 +77,7 @@ def _first(parts: list[Choices], roundoff: float) -> Iterator[NearTie]:
 
 def _boundaries(scores: Array, router: Router) -> dict[str, Boundary]:
     if router.groups is None:
-        return {"experts": _boundary(scores, router.k)}
+        return {router.kind: _boundary(scores, router.k)}
     return _of_groups(scores, router.k, router.groups)
 
 

@@ -107,7 +107,7 @@ class OneText:
 
 
 class Stepping(OneText):
-    """The same, fed token by token as it generates: only there neurons are left out by predictors.
+    """The same, fed token by token as it generates: only there parts of networks are left out.
 
     `score_all` gives what all neurons do.
     """
@@ -132,8 +132,14 @@ def _scorer(path: Path, on: str, batch: int, **options: Any) -> Batched:
         return open_batch(path, on, **options)
     executor = open_executor(path, on, **options)
     plan = executor.plan
+    return Stepping(executor) if leaves_out(plan) else OneText(executor)
+
+
+def leaves_out(plan: Plan) -> bool:
+    """Whether a token is computed without some of what would change it."""
+    by_magnitude = any(g.select.by == "top" for phase in plan.phases for g in phase.gathers())
     predicts = plan.tables and plan.model["options"].get("recall") is not None
-    return Stepping(executor) if predicts else OneText(executor)
+    return by_magnitude or bool(predicts)
 
 
 def grouped(windows: Sequence[list[int]], batch: int) -> Iterator[Ids]:
@@ -301,7 +307,7 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
     error = figures["standard_error"] * figures["perplexity"]
     yield f"  perplexity     {figures['perplexity']:.4f} ± {error:.4f}"
     if "all_neurons_perplexity" in figures:
-        yield f"  all neurons    {figures['all_neurons_perplexity']:.4f}; above: those predicted"
+        yield f"  all neurons    {figures['all_neurons_perplexity']:.4f}; above: those chosen"
     if figures["reference_perplexity"] is not None:
         yield f"  the original   {figures['reference_perplexity']:.4f} (ONNX Runtime)"
         yield f"  KL divergence  {figures['kl_divergence']:.2e} nats a token"

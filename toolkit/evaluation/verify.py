@@ -4,8 +4,8 @@ There are two comparisons: with the rewritten graph, whose errors are ours (it d
 with the original model, which adds the errors of rewriting and of storage types. If ONNX Runtime
 refuses the original, the second is left out, and the report says why.
 
-Where a router of experts is near a tie, the first comparison judges only what comes before it:
-see `judging` and `near_ties`.
+Where a router of experts, or a mask by magnitude, is near a tie, the first comparison judges only
+what comes before it: see `judging` and `near_ties`.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,6 +20,7 @@ from toolkit.errors import PocketError
 from toolkit.evaluation.halves import TOKENS, count_halves, half_lines, naming_halves
 from toolkit.evaluation.inputs import Logits, Scorer, random_ids, source_of
 from toolkit.evaluation.judging import Bar, judge, measure, unjudged, verdict
+from toolkit.evaluation.resident import resident_of
 from toolkit.executors.interface import Executor
 from toolkit.plan.schema import Plan
 
@@ -67,7 +68,8 @@ def verify(
         source = source_of(plan, model)
         tell("loading the model into ONNX Runtime")
         original, refused = original_or_why(source)
-        rewritten: Scorer = Reference.rewritten(source, plan)
+        near = resident_of(plan_path, plan, options.get("memory"))
+        rewritten: Scorer = Reference.rewritten(source, plan, near)
         return compare(plan, executor, rewritten, original, tell) | {"original_refused": refused}
     finally:
         executor.close()

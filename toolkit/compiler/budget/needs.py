@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from toolkit.plan.schema import Plan
-from toolkit.plan.table_figures import at_once, table_memory
+from toolkit.plan.table_figures import table_memory
 from toolkit.tables import size
 
 
@@ -24,12 +24,6 @@ def needs(plan: Plan, weights: int, head: int) -> dict[str, int]:
     if not plan.tables:
         return found
     return found | {k: n for k, n in table_memory(plan, plan.points[0]).items() if k != "slots"}
-
-
-def most_at_once(plan: Plan, cluster: int) -> int:
-    """Records that a gather reads at once, at most: where it doesn't say, a cluster."""
-    gathers = [g for phase in plan.phases for g in phase.gathers()]
-    return max(at_once(plan, gather, cluster) for gather in gathers)
 
 
 def spelled(parts: Mapping[str, int]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
-from toolkit.compiler.budget.needs import most_at_once, needs, spelled
+from toolkit.compiler.budget.needs import needs, spelled
 from toolkit.compiler.weights.rows import KIND as ROW
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import flash
@@ -12,6 +12,7 @@ from toolkit.offload.planner import Way
 from toolkit.offload.points import by_ids
 from toolkit.plan.arena import round_up
 from toolkit.plan.schema import PAGE, Gather, Plan, Point
+from toolkit.plan.table_figures import at_once as at_once_of
 from toolkit.plan.table_figures import slot_bytes, table_memory
 from toolkit.tables import size
 
@@ -27,9 +28,9 @@ CLUSTERS, THREADS_TRIED = (32, 64, 128, 256), (1, 2, 4)  # of which a planner ch
 def with_point(plan: Plan, cluster: int = CLUSTER, threads: int = THREADS) -> Plan:
     """The plan with a point that keeps no record in memory."""
     least = round_up(max(table.bytes for table in plan.tables), PAGE) + PAGE
-    at_once = most_at_once(plan, cluster) * max(table.stride for table in plan.tables)
     none = (0,) * len(plan.tables)
     gathers = [g for phase in plan.phases for g in phase.gathers()]
+    at_once = max(at_once_of(plan, g, cluster) * plan.tables[g.table].stride for g in gathers)
     point = Point(
         memory=0,
         slots=none,

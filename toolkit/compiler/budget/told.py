@@ -10,7 +10,7 @@ SELECTED = {
     "all": "every token reads all that memory has no room for",
     "lowrank": "a token reads the neurons that are predicted, of those that memory has no room for",
     "dip": "a token reads the columns of what is greatest, as far as memory has no room for them",
-    "dip-ca": "a token reads columns of what is greatest, preferring those that memory has room for",
+    "dip-ca": "a token reads columns of what is greatest, if much greater than what memory has",
     "gate": "a token reads the neurons whose gate is not 0, of those that memory has no room for",
 }
 

@@ -14,7 +14,7 @@ from onnx_passes.analysis.roles import Roles, has_roles, roles_of
 from onnx_passes.ir.states import STATE_OUT, before
 from onnx_passes.widen_floats import widen_floats
 from toolkit.compiler.calibration.feeds import Feeds, slots_of
-from toolkit.compiler.calibration.routers import Router, routers_of
+from toolkit.compiler.calibration.routers import Router, masks_of, routers_of
 from toolkit.compiler.source import Source, session_of
 from toolkit.onnx_runtime import Refused, numpy_type, run_session
 from toolkit.plan.schema import Plan
@@ -27,7 +27,7 @@ _LAST_ONLY = "computes only the last row of a call: to score a text, it was fed 
 class Choices(NamedTuple):
     """What a router chose by for tokens of a text that follow one another."""
 
-    mixture: int  # which of the model's routers, from 0
+    mixture: int  # which of the model's routers, or masks, from 0
     router: Router
     start: int  # the first token's place in the text
     scores: Array  # [tokens, E]
@@ -90,12 +90,15 @@ class Reference:
         return found
 
     @classmethod
-    def rewritten(cls, source: Source, plan: Plan) -> Self:
-        """The final graph that the plan was lowered from; it notes what its routers choose by."""
+    def rewritten(cls, source: Source, plan: Plan, cached: tuple[Array, ...] = ()) -> Self:
+        """The final graph that the plan was lowered from; it notes what its routers choose by.
+
+        cached  of tables, which of their elements lie in memory, as Facts has it
+        """
         from toolkit.compiler.pipeline import rewritten_for
 
-        model, context = rewritten_for(source, plan), int(plan.model["max_context"])
-        routers = routers_of(model.graph)
+        model, context = rewritten_for(source, plan, cached), int(plan.model["max_context"])
+        routers = [*routers_of(model.graph), *masks_of(model.graph)]
         scores = dict.fromkeys(router.scores for router in routers)
         model.graph.outputs.extend(v for v in scores if not v.is_graph_output())
         found = cls.of(model)
@@ -164,8 +167,10 @@ class Reference:
     def _chosen(self, values: dict[str, Array], count: int) -> Iterator[Choices]:
         """By which scores the routers chose for so many tokens; some only see the last of them."""
         for mixture, router in enumerate(self.routers):
-            scores = values[str(router.scores.name)]
+            scores = router.sizes(values[str(router.scores.name)])
             rows = scores.reshape(-1, scores.shape[-1])[-count:]
+            if router.worth is not None and count > 1:
+                continue  # it masks single tokens only
             yield Choices(mixture, router, self.past + count - len(rows), rows)
 
 

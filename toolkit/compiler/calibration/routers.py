@@ -1,11 +1,13 @@
-"""The routers of mixtures of experts: by which scores every token's experts are chosen."""
+"""What chooses the greatest of scores: routers of mixtures of experts, and masks by magnitude."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.ir.graph import attribute, integers, needed, operand, producer, rank
+from onnx_passes.ir.graph import attribute, constant, integers, needed, operand, producer, rank
+from opencl_kernels.formats import Array
 
 CHOOSERS = ("TopK", "GroupTopK", "ArgMax")
 
@@ -26,6 +28,28 @@ class Router(NamedTuple):
     k: int
     largest: bool = True
     groups: Groups | None = None
+    worth: Array | None = None  # of a mask: what the magnitude of each element counts
+
+    @property
+    def kind(self) -> str:
+        """What it chooses."""
+        return "experts" if self.worth is None else "elements"
+
+    def sizes(self, scores: Array) -> Array:
+        """By what it goes, of these scores."""
+        return scores if self.worth is None else np.abs(scores) * self.worth
+
+
+def masks_of(graph: ir.Graph) -> list[Router]:
+    """Those that leave out what is small, in the graph's order."""
+    return [_mask(node) for node in graph if node.op_type == "TopMask"]
+
+
+def _mask(node: ir.Node) -> Router:
+    """What doesn't lie in memory counts less."""
+    cached, gamma = constant(operand(node, 1)), np.float32(attribute(node, "gamma", 1.0))
+    worth = np.float32(1) if cached is None else np.where(cached > 0, np.float32(1), gamma)
+    return Router(needed(node, 0), attribute(node, "k"), worth=np.asarray(worth))
 
 
 def routers_of(graph: ir.Graph) -> list[Router]:

@@ -94,7 +94,9 @@ class PhaseBuilder:
     done: set[ir.Node] = field(default_factory=set)  # nodes that are fused into an earlier one
     norms: dict[ir.Value, PendingNorm] = field(default_factory=dict)  # fused into their readers
     # nodes of networks whose weights lie in flash, and embeddings
-    tabled: Mapping[ir.Node, Tabled | TabledChannels | TabledRows] = field(default_factory=dict, repr=False)
+    tabled: Mapping[ir.Node, Tabled | TabledChannels | TabledRows] = field(
+        default_factory=dict, repr=False
+    )
 
     def dims(self, value: ir.Value) -> list[sympy.Expr]:
         """The value's shape in this phase."""

@@ -133,9 +133,7 @@ class RecordTables:
         found = channels_of(name, ffn, first, stored, (numbers[0], numbers[1]))
         self.found.append(found)
         for each, order in zip((found.inputs, found.hidden), orders, strict=True):
-            table = replace(
-                _table(each.name, each.kind, each.count, each.record), order=each.order
-            )
+            table = replace(_table(each.name, each.kind, each.count, each.record), order=each.order)
             self.sources.append(TableSource(table, each.producer(self.weights.forget), order))
 
     def _miss(self, ffn: Ffn) -> None:

@@ -104,9 +104,7 @@ def _gathered(b: PhaseBuilder, channels: Channels, v: Location) -> tuple[Ref, in
     return _columns(b, channels, v, channels.select(v.ref) if one else Select("all"))
 
 
-def _columns(
-    b: PhaseBuilder, channels: Channels, v: Location, select: Select
-) -> tuple[Ref, int]:
+def _columns(b: PhaseBuilder, channels: Channels, v: Location, select: Select) -> tuple[Ref, int]:
     """By a kernel that adds records where they lie."""
     record, size = channels.record, channels.count
     rows, shares = b.rows(channels.ffn.x), _shares(b, record)
