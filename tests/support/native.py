@@ -82,7 +82,8 @@ def _object(source: Path, flags: Sequence[str]) -> Path:
     program, *given = compiler(source.suffix)
     command = [program, standard, "-O0", "-Wall", "-Wextra", "-Werror"]
     command += [*given, *flags, f"-I{SOURCES}", f"-I{SOURCES / 'include'}"]
-    headers = [header.read_text() for header in runner_headers()]
+    beside = sorted(source.parent.glob("*.h"))
+    headers = [header.read_text() for header in (*runner_headers(), *beside)]
     key = _key([*headers, str(source), source.read_text()], command)
     target = _folder() / f"{source.stem}-{key}.o"
     if not target.exists():

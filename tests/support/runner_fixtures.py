@@ -35,9 +35,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def fake_driver() -> Path:
     """A driver that stands before the real one; see fake_driver.c."""
-    return build(
-        "libOpenCL-pixel.so", [DRIVERS / "fake_driver.c"], "-shared", "-fvisibility=hidden"
-    )
+    sources = sorted(DRIVERS.glob("fake_*.c"))
+    return build("libOpenCL-pixel.so", sources, "-shared", "-fvisibility=hidden")
 
 
 @pytest.fixture
