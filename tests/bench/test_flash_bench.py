@@ -17,6 +17,7 @@ from toolkit.bench.flash.curve import lines
 from toolkit.bench.flash.first_token import NO_FIGURES, first_token_figures, first_token_lines
 from toolkit.bench.flash.page import write_curve
 from toolkit.bench.flash.reads import KEYS, flash_figures
+from toolkit.bench.report.text import lines as bench_lines
 from toolkit.bench.trials import Ours, run_trials
 from toolkit.errors import PocketError
 from toolkit.executors.interface import Executor
@@ -80,7 +81,7 @@ def test_a_bench_says_that_it_imitates(flash: FlashToy, monkeypatch: pytest.Monk
     prompt = figures["flash_prefill"]
     assert 0 <= prompt["stalled_s"] <= prompt["waited_s"] and prompt["imitated_s"] > 0
     assert prompt["hidden"] == pytest.approx(1 - prompt["stalled_s"] / prompt["imitated_s"])
-    text = "\n".join(plan_bench.lines(figures))
+    text = "\n".join(bench_lines(figures))
     assert "imitated: ufs21" in text and "found in memory" in text
     json.dumps(figures)
 

@@ -11,6 +11,7 @@ import pytest
 from toolkit.bench import plan_bench as bench
 from toolkit.bench import rivals as bench_rivals
 from toolkit.bench.kv_copies import kv_copy_bytes
+from toolkit.bench.report.text import lines
 from toolkit.bench.trials import Trial, run_trials
 from toolkit.errors import PocketError
 from toolkit.plan.schema import Dispatch, HostStep, Phase, Plan, Variant
@@ -48,7 +49,7 @@ def test_reports_what_others_build_on(run: Any, executor: Any) -> None:
     assert figures["dispatches_per_token"] == 2
     assert figures["kv_copy_bytes_per_token"] == 0
     assert executor.closed and figures["first_token"] is None  # it begins with nothing
-    assert any("tokens/s" in line for line in bench.lines(figures))
+    assert any("tokens/s" in line for line in lines(figures))
     json.dumps(figures)
 
 

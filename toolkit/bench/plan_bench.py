@@ -3,24 +3,22 @@
 import datetime
 import os
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from opencl_kernels.device_class import is_cpu_class
 from toolkit.bench.conditions import Watch, shell_of
-from toolkit.bench.conditions import lines as state_lines
 from toolkit.bench.flash.changes import changes
 from toolkit.bench.flash.curve import curve
-from toolkit.bench.flash.first_token import NO_FIGURES, first_token_figures, first_token_lines
+from toolkit.bench.flash.first_token import NO_FIGURES, first_token_figures
 from toolkit.bench.flash.ladder import ladder as climb
-from toolkit.bench.flash.reads import flash_figures, flash_lines
+from toolkit.bench.flash.reads import flash_figures
 from toolkit.bench.kv_copies import kv_copy_bytes
 from toolkit.bench.load import compiling_into, empty_cache, load_twice
-from toolkit.bench.rivals import comparison, comparison_lines, open_rivals
+from toolkit.bench.rivals import comparison, open_rivals
 from toolkit.bench.screen import Screen, beside_a_screen
-from toolkit.bench.screen import lines as screen_lines
 from toolkit.bench.timeline import write_trace
 from toolkit.bench.trials import Contestant, Ours, Trial, figures_of, run_trial, run_trials
 from toolkit.errors import PocketError
@@ -37,8 +35,6 @@ from toolkit.version import __version__
 LENGTHS = (1, 64, 512)  # of prompts, where the context has room
 PROFILED = 32  # decode steps whose kernels are timed
 TRACED = 4  # decode steps that a timeline shows after the prefill
-
-__all__ = ["bench", "lines"]
 
 
 def bench(
@@ -198,33 +194,6 @@ def threads_of(executor: Executor) -> int:
     return cores_of(executor) or os.cpu_count() or 1
 
 
-def lines(figures: dict[str, Any]) -> Iterator[str]:
-    """The report for people."""
-    yield f"{figures['device']}, {figures['executor']}, {figures['repeats']} repeats"
-    for row in figures["prefill"]:
-        rate = f"{row['tokens_per_s']:,.1f} tokens/s"
-        first = f"first token after {1e3 * row['seconds']:.1f} ms"
-        yield f"  prefill {row['tokens']:<6}{rate:<20}± {row['spread'] / 2:<6.0%}{first}"
-    rate = f"{figures['decode_tokens_per_s']:,.1f} tokens/s"
-    after = f"{figures['new_tokens']} tokens after {figures['prompt_tokens']}"
-    yield f"  decode        {rate:<20}± {figures['spread']['decode'] / 2:<6.0%}{after}"
-    cold, warm = figures["load"]["cold_s"], figures["load"]["warm_s"]
-    compiling = f", {cold:.2f} s with nothing compiled yet" if cold is not None else ""
-    yield f"  load          {warm:.2f} s{compiling}"
-    yield from _host_lines(figures)
-    parts = ", ".join(f"{key} {value / 1e6:.1f}" for key, value in figures["memory"].items())
-    yield f"  memory        {parts} MB"
-    if figures["peak_rss_bytes"] is not None:
-        yield f"  peak memory   {figures['peak_rss_bytes'] / 1e6:.1f} MB"
-    yield from flash_lines(figures)
-    yield from first_token_lines(figures)
-    yield from state_lines(figures["conditions"])
-    if figures["ui"]:
-        yield from screen_lines(figures["ui"])
-    for found in figures["compare"]:
-        yield from comparison_lines(found)
-
-
 def about(executor: Executor) -> dict[str, Any]:
     """What was run, where, and when."""
     plan = executor.plan
@@ -237,19 +206,6 @@ def about(executor: Executor) -> dict[str, Any]:
         "date": datetime.datetime.now().astimezone().isoformat(" ", "minutes"),
         "pocketcl": f"PocketCL {__version__}",
     }
-
-
-def _host_lines(figures: dict[str, Any]) -> Iterator[str]:
-    yield f"  dispatches    {figures['dispatches_per_token']} a token"
-    if figures["host_us_per_token"] is not None:
-        yield f"  host          {figures['host_us_per_token']:.0f} µs a token of its own work"
-    if figures["host_overhead_us"] is not None:
-        span = figures["kernel_span_us"]["decode"]
-        yield (
-            f"  overhead      {figures['host_overhead_us']:.0f} µs a decode step,"
-            f" on top of {span:,.0f} µs from first to last kernel"
-        )
-    yield f"  KV copied     {figures['kv_copy_bytes_per_token']} bytes a token"
 
 
 def _prompts(plan: Plan, lengths: int | Sequence[int] | None, new_tokens: int) -> list[list[int]]:

@@ -67,8 +67,6 @@ def bench(
     **options: Any,
 ) -> None:
     """Measure how fast a plan or the kernels run: medians and their spread."""
-    from toolkit.bench import plan_bench as plans
-
     if (plan is None) != kernels:
         raise click.UsageError("Give either a PLAN or --kernels.")
     if save and not kernels:
@@ -100,9 +98,7 @@ def bench(
     if plan and options.get("serial") == "all":
         return _bench_all(plan, as_json, page, options)
     if plan:
-        figures = plans.bench(plan, progress=PROGRESS, **options)
-        _write_page(page, [figures])
-        return report(figures, lambda: plans.lines(figures), as_json)
+        return _bench_plan(plan, as_json, page, options)
     if options["on"] == "phone":
         raise click.UsageError("--kernels measures the device here.")
     if count:
@@ -110,6 +106,15 @@ def bench(
     if families:
         return _bench_families(device_class, seconds, as_json)
     _bench_kernels(kernel, case, roofline, save, as_json)
+
+
+def _bench_plan(plan: Path, as_json: bool, page: Path | None, options: dict[str, Any]) -> None:
+    from toolkit.bench.plan_bench import bench as run
+    from toolkit.bench.report.text import lines
+
+    figures = run(plan, progress=PROGRESS, **options)
+    _write_page(page, [figures])
+    report(figures, lambda: lines(figures), as_json)
 
 
 def _bench_changes(
