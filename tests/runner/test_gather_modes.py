@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from flash_talk import IDS, is_right
 from flash_toy import FlashToy
-from launch_modes import in_mode
+from launch_modes import in_mode, modes, skip_without
 from scripts import TEXT, answers, script
 from talk import Start, Talk
 from together import add_steps, together
@@ -123,7 +123,7 @@ def test_another_budget_is_launched_as_if_begun_with(
     for memory in (LITTLE, ALL, "200000", ALL, LITTLE):
         assert talk.ask(f"budget {memory}") == f"ok {memory}"
         assert spent_now(talk, log) == fresh.get(memory, spent_now(talk, log))
-        assert talk.stats()["recorded"]["decode"]["chosen"] == mode
+        assert modes(talk)["chosen"] == mode
         is_right(talk, joined)
 
 
@@ -131,11 +131,10 @@ def test_another_budget_is_launched_as_if_begun_with(
 def test_a_mode_is_chosen_anew(joined: FlashToy, start: Start, wish: str) -> None:
     """Of times that are known nothing is true any more; what was refused stays so."""
     talk = start(joined.folder, "--recorded", "off", "--cooperative", wish)
-    if wish == "auto" and talk.stats()["recorded"]["decode"]["refused"].get("cooperative"):
-        pytest.skip(talk.first)
+    skip_without(talk, "cooperative")
     for memory in (LITTLE, ALL):
         assert talk.ask(f"budget {memory}") == f"ok {memory}"
-        found = talk.stats()["recorded"]["decode"]
+        found = modes(talk)
         assert found["chosen"] == ("cooperative" if wish == "auto" else "plain")
         assert found["plain_us"] == found["cooperative_us"] == 0
         for _ in range(3):
