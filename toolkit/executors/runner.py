@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from toolkit.errors import PocketError
 from toolkit.executors.history import History
-from toolkit.executors.interface import DeviceInfo, StopReason
-from toolkit.executors.runner_options import runner_options
-from toolkit.executors.runner_process import Process
+from toolkit.executors.interface import StopReason
+from toolkit.executors.runner_options import command_of, words_of
+from toolkit.executors.runner_process import Process, device_of
 from toolkit.executors.sampling import Sampling
 from toolkit.executors.spans import Span
 from toolkit.executors.target import Local, Target
@@ -90,7 +90,7 @@ class RunnerExecutor:
         self._arguments = [
             *command_of(self.target, Path(plan_path), self.plan, platform, cache, known, **wishes),
             *(["--profile"] if profile else []),
-            *_gathering({**wanted, "--trace-access": trace, "--warm": self.target.warm(warm)}),
+            *words_of({**wanted, "--trace-access": trace, "--warm": self.target.warm(warm)}),
         ]
         self.history = History(self.plan)
         self._choice = PhaseChoice(self.plan)
@@ -286,31 +286,6 @@ class RunnerExecutor:
 
     def _read(self, name: str) -> npt.NDArray[np.float32]:
         return np.fromfile(self.target.fetch(name), "<f4").astype(np.float32, copy=False)
-
-
-def command_of(
-    target: Target,
-    path: Path,
-    plan: Plan,
-    platform: str | None,
-    cache: Path | str | None,
-    memory: int | None = None,
-    **wishes: str | None,
-) -> list[str]:
-    """The runner's arguments for a plan, which is brought to where the runner is."""
-    where = target.prepare(path, plan, memory)
-    words = ["--platform", platform] if platform is not None else []
-    return [where, *target.options(cache), *words, *runner_options(**wishes)]
-
-
-def device_of(ready: Mapping[str, Any]) -> DeviceInfo:
-    """By what the runner says when it is ready."""
-    units = int(ready["compute_units"])
-    return DeviceInfo(ready["device"], units, ready["driver"], ready["platform"])
-
-
-def _gathering(options: Mapping[str, object]) -> list[str]:
-    return [word for name, value in options.items() if value for word in (name, str(value))]
 
 
 def _words(ids: Collection[int]) -> str:

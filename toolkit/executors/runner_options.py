@@ -1,8 +1,12 @@
 """How a runner goes about its work: what a caller asks for, else what the environment says."""
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
 from toolkit.errors import PocketError
+from toolkit.executors.target import Target
+from toolkit.plan.schema import Plan
 
 CHOICES = ("auto", "on", "off")
 WORDS = {
@@ -11,6 +15,26 @@ WORDS = {
     "child_builds": CHOICES,
     "priority": ("low", "normal", "high"),
 }
+
+
+def command_of(
+    target: Target,
+    path: Path,
+    plan: Plan,
+    platform: str | None,
+    cache: Path | str | None,
+    memory: int | None = None,
+    **wishes: str | None,
+) -> list[str]:
+    """The runner's arguments for a plan, which is brought to where the runner is."""
+    where = target.prepare(path, plan, memory)
+    words = ["--platform", platform] if platform is not None else []
+    return [where, *target.options(cache), *words, *runner_options(**wishes)]
+
+
+def words_of(options: Mapping[str, object]) -> list[str]:
+    """The words of those that have a value."""
+    return [word for name, value in options.items() if value for word in (name, str(value))]
 
 
 def runner_options(**given: str | None) -> list[str]:

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from toolkit.errors import PocketError
+from toolkit.executors.interface import DeviceInfo
 from toolkit.executors.target import Target
 
 
@@ -124,3 +125,9 @@ class Process:
             code = self._child.wait()
         self._listener.join(timeout=1)
         return self._target.exit_error(code, [line for line in self._last if line])
+
+
+def device_of(ready: Mapping[str, Any]) -> DeviceInfo:
+    """By what the runner says when it is ready."""
+    units = int(ready["compute_units"])
+    return DeviceInfo(ready["device"], units, ready["driver"], ready["platform"])

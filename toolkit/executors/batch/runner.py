@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.executors.batch.interface import Ids, Logits, checked_rows, checked_start
-from toolkit.executors.runner import command_of, device_of
-from toolkit.executors.runner_process import Process
+from toolkit.executors.runner_options import command_of
+from toolkit.executors.runner_process import Process, device_of
 from toolkit.executors.sampling import Sampling
 from toolkit.executors.target import Local, Target
 from toolkit.executors.text_checks import can_sample, check_states
