@@ -12,6 +12,7 @@ import toolkit
 import toolkit.evaluation.perplexity as perplexity
 from toolkit.cli import cli
 from toolkit.errors import PocketError
+from toolkit.evaluation.scorers import OneText
 
 DEMO = Path(toolkit.__file__).parent / "demo_model"
 
@@ -42,7 +43,7 @@ def test_sums_equal_numpy(
     monkeypatch.setattr(perplexity, "CHUNK", chunk)
     ids = np.random.default_rng(0).integers(0, VOCAB, 63).tolist()
     totals = perplexity.Totals()
-    ours = perplexity.OneText(executor)
+    ours = OneText(executor)
     perplexity.score_windows(ours.score, FakeScorer(), np.array([ids]), 1, totals)
     p, q = probabilities(ids[:-1], 1.0), probabilities(ids[:-1], 0.9)
     at = np.arange(62), np.array(ids[1:])

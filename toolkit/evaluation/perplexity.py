@@ -11,21 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import PocketError
 from toolkit.evaluation.inputs import Scorer, source_of
-from toolkit.executors.interface import DeviceInfo, Executor, Machine
-from toolkit.executors.open import open_executor
+from toolkit.evaluation.scorers import Batched, Ids, Logits, Stepping, scorer_of
 from toolkit.generation.tokenizer import load_tokenizer, read_text
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Plan
 
-Logits: TypeAlias = npt.NDArray[np.float32]
-Ids: TypeAlias = npt.NDArray[np.int64]
 WINDOW = 2048  # tokens, where the context allows
 CHUNK = 128  # positions whose logits are in memory at a time
 
@@ -63,7 +60,7 @@ def evaluate(
     size, batch = _window(int(plan.model["max_context"]), window), int(plan.model["batch"])
     rows = _rows(text, plan_path, plan)
     groups = list(grouped([w for row in rows for w in cut(row, size, remainder)], batch))
-    ours = _scorer(plan_path, on, batch, **options)
+    ours = scorer_of(plan_path, on, batch, **options)
     rival = _reference(source_of(plan, model)) if reference else None
     try:
         totals, all_neurons, started = Totals(), Totals(), time.perf_counter()
@@ -75,71 +72,6 @@ def evaluate(
         return _report(totals, size, remainder, ours, rival is not None) | _beside(all_neurons)
     finally:
         ours.close()
-
-
-class Batched(Protocol):
-    """Logits [B, S, V] of several texts, appended to their caches."""
-
-    name: str
-    device: DeviceInfo
-
-    @property
-    def target(self) -> Machine:
-        """Where it runs."""
-
-    def score(self, ids_BS: Ids, past: int) -> Logits:
-        """Feed ids at position `past`."""
-
-    def close(self) -> None:
-        """Give memory back."""
-
-
-class OneText:
-    """An executor as a batch of one."""
-
-    def __init__(self, executor: Executor) -> None:
-        self.name, self.device, self.target = executor.name, executor.device, executor.target
-        self._executor, self.close = executor, executor.close
-
-    def score(self, ids_BS: Ids, past: int) -> Logits:
-        """Feed the only row."""
-        return self._executor.score(ids_BS[0].tolist(), past)[None]
-
-
-class Stepping(OneText):
-    """The same, fed token by token as it generates: only there parts of networks are left out.
-
-    `score_all` gives what all neurons do.
-    """
-
-    def __init__(self, executor: Executor) -> None:
-        super().__init__(executor)
-        self.score_all = super().score
-
-    def score(self, ids_BS: Ids, past: int) -> Logits:
-        """Feed the only row."""
-        rows = []
-        for at, token in enumerate(ids_BS[0].tolist(), past):
-            self._executor.step(token, at)
-            rows.append(self._executor.logits())
-        return np.stack(rows)[None]
-
-
-def _scorer(path: Path, on: str, batch: int, **options: Any) -> Batched:
-    if batch > 1:
-        from toolkit.executors.batch.interface import open_batch
-
-        return open_batch(path, on, **options)
-    executor = open_executor(path, on, **options)
-    plan = executor.plan
-    return Stepping(executor) if leaves_out(plan) else OneText(executor)
-
-
-def leaves_out(plan: Plan) -> bool:
-    """Whether a token is computed without some of what would change it."""
-    by_magnitude = any(g.select.by == "top" for phase in plan.phases for g in phase.gathers())
-    predicts = plan.tables and plan.model["options"].get("recall") is not None
-    return by_magnitude or bool(predicts)
 
 
 def grouped(windows: Sequence[list[int]], batch: int) -> Iterator[Ids]:
