@@ -5,7 +5,6 @@ import os
 import pty
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +33,16 @@ def error_of(result: Result) -> list[str]:
 
 
 def test_help_answers_in_under_300_ms() -> None:
+    """Of a processor's time: what else runs here takes none of it."""
+
+    def spent() -> float:
+        used = os.times()
+        return used.children_user + used.children_system
+
     def once() -> float:
-        started = time.perf_counter()
+        before = spent()
         subprocess.run([*POCKETCL, "--help"], check=True, capture_output=True)
-        return time.perf_counter() - started
+        return spent() - before
 
     assert min(once() for _ in range(3)) < 0.3
 

@@ -104,8 +104,9 @@ def test_a_name_on_a_hub(here: Path, command: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_a_slip_of_the_keys(here: Path, name: str) -> None:
-    error = facts_of(call("compile", name), 2)
-    assert f"there is no model at {Path(name)}" in error and SLIPS[name] in error
+    for words in (("compile", name), ("inspect", name, "--memory")):
+        error = facts_of(call(*words), 2)
+        assert f"there is no model at {Path(name)}" in error and SLIPS[name] in error
 
 
 def test_the_model_to_verify_with_may_be_none_as_well(plan: Path) -> None:

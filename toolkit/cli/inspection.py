@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import PocketError
+from toolkit.foreign.find_model import find_model
 from toolkit.plan.figures import figures, report
 from toolkit.plan.inspection import plan_lines, plan_report
 from toolkit.plan.load import is_plan, load_plan
@@ -17,6 +18,7 @@ def inspect(
     if is_plan(path):
         return _inspect_plan(path, view, name)
     if view == "memory":
+        find_model(path)  # that there is none is said in place of this
         hint = f"pocketcl compile {path} -o m.plan, then pocketcl inspect m.plan --memory"
         raise PocketError(f"{path} is a model", "only a plan has a memory layout", hint)
     return _inspect_model(path, view, name, progress)

@@ -245,5 +245,6 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
         yield f"  KL divergence  {figures['kl_divergence']:.2e} nats a token"
         yield f"  same top-1     {figures['same_top1']:.2%}"
     rest = "the rest is dropped" if figures["remainder"] == "drop" else "the rest is kept"
-    count = f"{figures['tokens']:,} tokens in {figures['windows']} windows"
+    windows = f"{figures['windows']} window{'s' * (figures['windows'] != 1)}"
+    count = f"{figures['tokens']:,} tokens in {windows}"
     yield f"  predicted      {count} of at most {figures['window']}; {rest}"
