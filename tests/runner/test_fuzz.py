@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from bad_inside import CHOOSING
+from bad_inside import TEST as NEURONS_TEST
 from fatal_toy import embed_test
 from flash_toy import FlashToy
 from mutate import of_bytes, write_case
@@ -156,6 +158,7 @@ def flash(tmp_path: Path) -> FlashToy:
     toy.sources["choose_cpu"] = kernel_of("choose_cpu", by_gate)
     toy.sources["choose_all"] = kernel_of("choose_cpu", (*by_gate[:2], by_gate[-1]))
     toy.plan["programs"][-1]["source"] = "kernels/choose_all.cl"
+    toy.plan["tests"] = [embed_test(toy), NEURONS_TEST, CHOOSING, NEURONS_TEST | {"after": 1}]
     toy.save()
     return toy
 

@@ -4,6 +4,7 @@ all else.
 
 from __future__ import annotations
 
+from bad_inside import BAD_INSIDE, GOOD_INSIDE
 from edits import ABSENT
 from flash_toy import RECORD, F
 from plan_edits import PlanEdit, bad
@@ -174,6 +175,7 @@ BAD_TABLES = (
     bad(f"{ABOVE}.select", {"by": "top", "k": 3} | GIVEN, "no kernel does", f"{AT}.choose"),
     bad("phases.1.steps.3.args.1", ["slots"], "outside of a gather"),
     bad("phases.1.steps.3.variants.0.global", [["records"]], "outside of a gather"),
+    *BAD_INSIDE,
 )
 
 GOOD_TABLES = (
@@ -200,4 +202,5 @@ GOOD_TABLES = (
     PlanEdit(f"{ABOVE}.select.magnitude", True, "of sizes"),
     PlanEdit(f"{INSIDE}.variants.0.global", [["records"]], "a work-item each"),
     PlanEdit(f"{INSIDE}.variants.0.global", [["records", "seq", "*"]], "of both"),
+    *GOOD_INSIDE,
 )
