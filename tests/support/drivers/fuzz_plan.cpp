@@ -100,7 +100,15 @@ struct Case {
     attempt([&] { session.logprobs(0, 2); });
     attempt([&] { session.save(state, session.history().length(), "{}"); });
     attempt([&] { session.load(state); });
+    for (const Point &point : engine.plan().points) with_budget(session, point.memory);
+    if (!engine.plan().tables.empty()) with_budget(session, INT64_MAX);
     attempt([&] { session.stats(); });
+  }
+
+  // Also where it doesn't run in so little.
+  void with_budget(Session &session, int64_t memory) {
+    attempt([&] { session.budget(memory); });
+    attempt([&] { session.decode(0, 0, 3, {}, [](int64_t) {}, [] { return false; }); });
   }
 };
 

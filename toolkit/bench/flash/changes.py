@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from toolkit.bench.flash.curve import facts_of
 from toolkit.bench.flash.reads import flash_figures
-from toolkit.bench.trials import Ours, Trial, figures_of, run_trial, run_trials, spread
+from toolkit.bench.trials import Ours, Trial, figures_of, run_trials, spread
 from toolkit.errors import PocketError
 from toolkit.executors.interface import Executor
 from toolkit.executors.open import open_executor
@@ -102,18 +103,22 @@ def _change(run: Executor, section: Section, flash: str | None) -> Row:
 
 
 def _settled(run: Executor, prompt: Sequence[int]) -> Row:
-    """After how many tokens it goes on at the point where these SETTLE tokens end."""
-    before = run.stats()["tables"]["points_used"]
-    run_trial(Ours(run), prompt[:1], SETTLE - 1)
-    after = run.stats()["tables"]["points_used"]
-    used = {_point(each): each["tokens"] for each in after}
-    for each in before:
-        used[_point(each)] -= each["tokens"]
-    return {"tokens_to_point": sum(used.values()) - used[_point(after[-1])]}
+    """After how many of SETTLE tokens it has the point that it goes on at."""
+    token = run.prefill(prompt[:1], 0)
+    used, points = _used(run), list[tuple[Any, ...]]()
+    for past in range(1, SETTLE + 1):
+        token = run.step(token, past)
+        used, before = _used(run), used
+        points.append(next(point for point, n in used.items() if n != before.get(point)))
+    at_last = len(list(takewhile(points[-1].__eq__, reversed(points))))
+    _, flash, policy = points[-1]
+    return {"tokens_to_point": SETTLE - at_last, "point_flash": flash, "policy": policy}
 
 
-def _point(used: Mapping[str, Any]) -> tuple[Any, ...]:
-    return used["memory"], used["flash"], used["policy"]
+def _used(run: Executor) -> dict[tuple[Any, ...], int]:
+    """How many tokens each point had: its memory, its flash and its policy."""
+    told = run.stats()["tables"]["points_used"]
+    return {(each["memory"], each["flash"], each["policy"]): each["tokens"] for each in told}
 
 
 def _compared(
