@@ -13,6 +13,11 @@ from toolkit.offload.points import AUTO, choose_point, memory_of
 from toolkit.plan.schema import Plan
 
 
+def chooses_by_magnitude(plan: Plan) -> bool:
+    """Whether a token is computed with what is greatest alone."""
+    return any(g.select.by == "top" for phase in plan.phases for g in phase.gathers())
+
+
 def resident_of(path: Path, plan: Plan, memory: int | str | None) -> tuple[Array, ...]:
     """Bool by index, of each table; none where answers are the same whatever lies in memory.
 

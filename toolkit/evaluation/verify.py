@@ -4,23 +4,26 @@ There are two comparisons: with the rewritten graph, whose errors are ours (it d
 with the original model, which adds the errors of rewriting and of storage types. If ONNX Runtime
 refuses the original, the second is left out, and the report says why.
 
-Where a router of experts, or a mask by magnitude, is near a tie, the first comparison judges only
-what comes before it: see `judging` and `near_ties`.
+Where a router of experts is near a tie, the first comparison judges only what comes before it: see
+`judging` and `near_ties`. What a plan chooses by magnitude it follows: see `followed`.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from opencl_kernels.layouts import SCALES
 from toolkit.errors import PocketError
+from toolkit.evaluation.followed import Followed, Trace, agreed, agreement_lines
 from toolkit.evaluation.halves import TOKENS, count_halves, half_lines, naming_halves
 from toolkit.evaluation.inputs import Logits, Scorer, random_ids, source_of
 from toolkit.evaluation.judging import Bar, judge, measure, unjudged, verdict
-from toolkit.evaluation.resident import resident_of
+from toolkit.evaluation.resident import chooses_by_magnitude, resident_of
 from toolkit.executors.interface import Executor
 from toolkit.plan.schema import Plan
 
@@ -56,12 +59,14 @@ def verify(
     from toolkit.compiler.calibration.reference import Reference
     from toolkit.evaluation.onnxruntime_reference import original_or_why
     from toolkit.executors.open import open_executor
-    from toolkit.plan.load import check_hashes
+    from toolkit.plan.load import check_hashes, load_plan
 
     tell = progress or (lambda _: None)
     tell("loading the plan")
-    executor = open_executor(plan_path, on, **options)
-    try:
+    with ExitStack() as closing:
+        file = _trace_file(closing, load_plan(plan_path), on)
+        executor = open_executor(plan_path, on, **options, **({"trace": file} if file else {}))
+        closing.callback(executor.close)
         plan = executor.plan
         tell("hashing the plan's files")
         check_hashes(plan_path, plan)
@@ -69,10 +74,17 @@ def verify(
         tell("loading the model into ONNX Runtime")
         original, refused = original_or_why(source)
         near = resident_of(plan_path, plan, options.get("memory"))
-        rewritten: Scorer = Reference.rewritten(source, plan, near)
-        return compare(plan, executor, rewritten, original, tell) | {"original_refused": refused}
-    finally:
-        executor.close()
+        trace = None if file is None else Trace(plan_path, plan, file)
+        of = Reference if trace is None else Followed
+        found = compare(plan, executor, of.rewritten(source, plan, near), original, tell, trace)
+        return found | {"original_refused": refused}
+
+
+def _trace_file(closing: ExitStack, plan: Plan, on: str) -> Path | None:
+    """Where an executor is to note what it chooses by magnitude; None: nothing, or not here."""
+    if on == "phone" or not chooses_by_magnitude(plan):
+        return None
+    return Path(closing.enter_context(TemporaryDirectory(prefix="pocketcl-"))) / "trace"
 
 
 def compare(
@@ -81,8 +93,12 @@ def compare(
     rewritten: Scorer,
     original: Scorer | None,
     tell: Callable[[str], None] = lambda _: None,
+    trace: Trace | None = None,
 ) -> dict[str, Any]:
-    """Run every case on the plan and on both references, or on the rewritten graph alone."""
+    """Run every case on the plan and on both references, or on the rewritten graph alone.
+
+    trace  of what the plan chooses, which a Followed is to take
+    """
     tell(f"counting halves: {executor.name}")
     halves = count_halves(executor, random_ids(plan, min(TOKENS, int(plan.model["max_context"]))))
     bar = Bar(precision(plan), NMSE_LIMIT[precision(plan)])
@@ -90,7 +106,7 @@ def compare(
     greedy = greedy_ids(original or rewritten, prompt_of(plan), DECODE_STEPS, plan)
     for case in cases_of(plan, greedy):
         with naming_halves(halves):
-            ours, fed, judged = _decided(plan, executor, rewritten, case, bar, tell)
+            ours, fed, judged = _decided(plan, executor, rewritten, case, bar, tell, trace)
         rows["cases"].append(judged)
         if original is not None:
             tell(f"{case.name}: ONNX Runtime, original")
@@ -120,6 +136,7 @@ def _decided(
     case: Case,
     bar: Bar,
     tell: Callable[[str], None],
+    trace: Trace | None = None,
 ) -> tuple[Logits, Case, dict[str, Any]]:
     """The plan's logits for a case, with the prompt that was fed, and what they prove.
 
@@ -129,10 +146,16 @@ def _decided(
     for seed in range(PROMPTS):
         fed = replace(case, prompt=random_ids(plan, len(case.prompt), seed))
         tell(f"{case.name}: {executor.name}")
+        if trace is not None:
+            trace.begin()
         ours = run_plan(executor, fed)
         tell(f"{case.name}: ONNX Runtime, rewritten")
+        if trace is not None and isinstance(rewritten, Followed):
+            rewritten.follow(trace.runs())
         theirs = run_reference(rewritten, fed)
         judged = judge(ours, theirs, fed.first_row, rewritten.choices, bar)
+        if isinstance(rewritten, Followed):
+            judged |= agreed(rewritten.agreement, bar, judged["ok"])
         if judged["ok"] is not None:
             break
     return ours, fed, {"name": case.name, **judged, "prompts": seed + 1}
@@ -147,6 +170,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
             for case in result[key]:
                 yield f"  {case['name']:<14}{_line(case)}"
                 yield from (f"  {'':<14}{line}" for line in unjudged(case, result["precision"]))
+                yield from (f"  {'':<14}{line}" for line in agreement_lines(case))
     if not result["original"]:
         yield f"not against the original model: {result['original_refused']}"
     yield from (f"  the original {note}" for note in result["original_notes"])

@@ -104,7 +104,7 @@ class AccessTrace:
         """Raises PocketError where a file can't be written, as `write` and `close` do."""
         self._path, scores = path, _scores_beside(path)
         with self._writing(), ExitStack() as opened:
-            self._lines = opened.enter_context(path.open("w"))
+            self._lines = opened.enter_context(path.open("w", buffering=1))
             self._scores = opened.enter_context(scores.open("wb"))
             self._opened = opened.pop_all()
 
