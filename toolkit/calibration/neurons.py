@@ -62,17 +62,29 @@ class Neurons:
         assert self.gate is not None
         return _product(x_MD, self.gate, self.gate_bias)
 
+    def gated(self, x_MD: Array) -> Array:
+        """What gates are behind their activation, float32 [M, F]."""
+        return applied(self.act, self.gates(x_MD))
+
     def hidden(self, x_MD: Array) -> Array:
         """h, float32 [M, F]."""
         up = applied(self.up_act, _product(x_MD, self.up, self.up_bias))
-        if self.gate is None:
-            return up
-        return applied(self.act, self.gates(x_MD)) * up
+        return up if self.gate is None else self.gated(x_MD) * up
 
     def output(self, h_MF: Array) -> Array:
         """y, float32 [M, D]."""
         y = h_MF @ self.down
         return y if self.down_bias is None else y + self.down_bias
+
+    @property
+    def products(self) -> int:
+        """How many there are."""
+        return 2 if self.gate is None else 3
+
+    @property
+    def numbers(self) -> int:
+        """Of all matrices."""
+        return self.up.size * self.products
 
     @cached_property
     def sizes(self) -> Array:

@@ -17,6 +17,7 @@ from toolkit.calibration.segments import Cut, Segments, Values
 from toolkit.compiler.calibration.feeds import Feeds
 
 See = Callable[[Array, Array], None]  # inputs [M, D] of a layer's FFN, and what they became [M, F]
+Give = Callable[["Window", Array], Array]  # what a window's inputs [M, D] of a layer's FFN become
 
 
 class Predicts(Protocol):
@@ -74,21 +75,28 @@ class Walk:
 
     def leave(self, level: int, neurons: Neurons, predicted: Predicts | None) -> None:
         """Compute what a layer's FFN gives, in windows with a recall by what is predicted."""
+
+        def give(window: Window, x_MD: Array) -> Array:
+            h = neurons.hidden(x_MD)
+            window.neurons += h.size
+            if window.recall is None or predicted is None:
+                window.predicted += h.size
+                return neurons.output(h)
+            mask = predicted.mask(x_MD, window.recall)
+            window.predicted += int(mask.sum())
+            return neurons.output(h * mask)
+
+        self.give(level, give)
+
+    def give(self, level: int, give: Give) -> None:
+        """Let somebody compute what a layer's FFN gives, window by window."""
         x_name, y_name = (str(v.name) for v in _ends(self._ffns[level]))
         kept = self._segments.read_after(level, x_name)
         for window, values in zip(self._windows, self._values, strict=True):
             x = values[x_name]
             if not kept:
                 del values[x_name]
-            h = neurons.hidden(_rows(x))
-            if window.recall is not None and predicted is not None:
-                mask = predicted.mask(_rows(x), window.recall)
-                h = h * mask
-                window.predicted += int(mask.sum())
-            else:
-                window.predicted += h.size
-            window.neurons += h.size
-            values[y_name] = neurons.output(h).reshape(x.shape).astype(x.dtype)
+            values[y_name] = give(window, _rows(x)).reshape(x.shape).astype(x.dtype)
 
     def losses(self) -> Iterator[tuple[Window, Array]]:
         """After the last layer: nats of each token of the held-out windows but the first."""

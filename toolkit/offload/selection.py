@@ -80,6 +80,18 @@ def top_mask(sizes: Array, k: int) -> Bools:
     return chosen
 
 
+def top_rows(sizes_TN: Array, k: int) -> Bools:
+    """`top_mask` of each row, all at once."""
+    count = sizes_TN.shape[1]
+    if not 0 < k < count:
+        return np.full(sizes_TN.shape, k > 0)
+    bits = np.ascontiguousarray(sizes_TN, np.float32).view(np.uint32)
+    least = np.partition(bits, count - k, axis=1)[:, count - k, None]
+    chosen, tied = bits > least, bits == least
+    room = k - chosen.sum(axis=1, keepdims=True)
+    return np.asarray(chosen | (tied & (np.cumsum(tied, axis=1) <= room)))
+
+
 def _ids(scores: Array, count: int) -> Ints:
     found = np.unique(scores.astype(np.int64))
     if len(found) and not 0 <= found[0] <= found[-1] < count:
