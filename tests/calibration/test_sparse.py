@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnx_passes.mask_ffn import count_of, split
 from opencl_kernels.records.neurons import activation
 from toolkit.calibration.neurons import Neurons
 from toolkit.calibration.sparse.caches import Cache, chosen, followed
 from toolkit.calibration.sparse.case import Case
-from toolkit.calibration.sparse.densities import kept, of_neurons, split
+from toolkit.calibration.sparse.densities import of_neurons
 from toolkit.calibration.sparse.labels import Labelled
 from toolkit.calibration.sparse.methods import METHODS
 from toolkit.calibration.sparse.room import Held, slots
@@ -51,10 +52,10 @@ TAKEN = {
 
 def test_a_density_is_split_as_its_authors_do() -> None:
     for (sizes, density), taken in TAKEN.items():
-        shares = split(density)
-        assert tuple(kept(*each) for each in zip(shares, sizes, strict=True)) == taken
+        shares = split(density, True)
+        assert tuple(count_of(*each) for each in zip(shares, sizes, strict=True)) == taken
         assert (2 * shares[0] + shares[1]) / 3 == pytest.approx(density)
-    assert split(1.0) == (1.0, 1.0) and split(0.0) == (0.0, 0.0)
+    assert split(1.0, True) == (1.0, 1.0) and split(0.5, False) == (0.5, 0.5)
     assert of_neurons(0.5, 1, 2) == pytest.approx(0.25) and of_neurons(0.5, 0, 3) == 0.5
     with pytest.raises(PocketError, match=r"density 0\.3 is too little"):
         of_neurons(0.3, 1, 2)
@@ -137,7 +138,7 @@ def test_dip_computes_what_its_masks_say() -> None:
     """By the definition, with numbers that are no outcome of the code itself."""
     neurons, x = network(), tokens()
     passed = METHODS["dip"](neurons, tokens(50), 0.5)(x, Case("dip", 0.5))
-    into, out = (kept(*each) for each in zip(split(0.5), (D, F), strict=True))
+    into, out = (count_of(*each) for each in zip(split(0.5, True), (D, F), strict=True))
     assert neurons.gate is not None and neurons.gate_bias is not None
     for token, y in zip(x, passed.y_TD, strict=True):
         inputs = np.argsort(-np.abs(token), kind="stable")[:into]

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from onnx_passes.mask_ffn import count_of, split
 from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import Neurons
 from toolkit.calibration.sparse.caches import Cache, chosen
 from toolkit.calibration.sparse.case import Case, Passed, stage_of
-from toolkit.calibration.sparse.densities import kept, split
-from toolkit.calibration.sparse.room import Held, frequent, slots
+from toolkit.calibration.sparse.room import Held, slots
 from toolkit.offload.selection import top_rows
+
+
+@dataclass(frozen=True)
+class Taken:
+    """In which share of tokens DIP takes an input, float32 [D], and a hidden unit, float32 [F]."""
+
+    inputs: Array
+    units: Array
 
 
 class Dip:
     """Inputs of greatest magnitude for gate and up, hidden units of greatest magnitude for down."""
 
-    def __init__(self, neurons: Neurons, x_MD: Array, density: float) -> None:
-        self._neurons = neurons
-        inputs, downs = self.densities(neurons, density)
-        count, depth = neurons.up.shape
-        self._k = kept(inputs, depth), kept(downs, count)
-        mask = top_rows(np.abs(x_MD), self._k[0])
-        h = neurons.hidden(x_MD * mask)
-        self._orders = frequent(mask), frequent(top_rows(np.abs(h), self._k[1]))
+    uniform = False  # the same density for all products; else split as the authors fitted it
 
-    def densities(self, neurons: Neurons, density: float) -> tuple[float, float]:
-        """Of inputs and of hidden units; the split was fitted to gated networks."""
-        return (density, density) if neurons.gate is None else split(density)
+    def __init__(self, neurons: Neurons, x_MD: Array, density: float) -> None:
+        self._begin(neurons, density)
+        self.taken = self._taken(x_MD)
+
+    @classmethod
+    def of(cls, neurons: Neurons, density: float, taken: Taken) -> Dip:
+        """With frequencies that are known."""
+        found = cls.__new__(cls)
+        found._begin(neurons, density)
+        found.taken = taken
+        return found
 
     def __call__(self, x_TD: Array, case: Case) -> Passed:
         """Each stage chooses by itself, by what lies in its own cache."""
         neurons = self._neurons
         count, depth = neurons.up.shape
         wide = count * (neurons.products - 1)
-        tables = Held(depth, wide), Held(count, depth)
-        rooms = slots(case.memory, neurons.numbers, tables)
-        caches = [Cache(*each, case.policy) for each in zip(self._orders, rooms, strict=True)]
+        rooms = slots(case.memory, neurons.numbers, (Held(depth, wide), Held(count, depth)))
+        orders = (
+            np.argsort(-each, kind="stable") for each in (self.taken.inputs, self.taken.units)
+        )
+        caches = [Cache(*each, case.policy) for each in zip(orders, rooms, strict=True)]
         into = chosen(x_TD, self._k[0], case.gamma, caches[0])
         h = neurons.hidden(x_TD * into.mask_TN)
         out = chosen(h, self._k[1], case.gamma, caches[1])
@@ -44,12 +57,31 @@ class Dip:
             stage_of("channels", wide, neurons.products - 1, into),
             stage_of("downs", depth, 1, out),
         )
-        return Passed(neurons.output(h * out.mask_TN), stages)
+        return Passed(self.output(h * out.mask_TN), stages)
+
+    def output(self, h_TF: Array) -> Array:
+        """Of masked units."""
+        return self._neurons.output(h_TF)
+
+    def masked(self, x_MD: Array) -> tuple[Array, Array]:
+        """Which inputs are taken, bool [M, D], and the units that are, others being 0 [M, F]."""
+        mask = top_rows(np.abs(x_MD), self._k[0])
+        h = self._neurons.hidden(x_MD * mask)
+        return mask, h * top_rows(np.abs(h), self._k[1])
+
+    def _begin(self, neurons: Neurons, density: float) -> None:
+        self._neurons = neurons
+        count, depth = neurons.up.shape
+        shares = split(density, neurons.gate is not None and not self.uniform)
+        self._k = count_of(shares[0], depth), count_of(shares[1], count)
+
+    def _taken(self, x_MD: Array) -> Taken:
+        mask, h = self.masked(x_MD)
+        units = top_rows(np.abs(h), self._k[1])
+        return Taken(*(np.asarray(m.mean(axis=0), np.float32) for m in (mask, units)))
 
 
 class Uniform(Dip):
     """The same density for all products."""
 
-    def densities(self, neurons: Neurons, density: float) -> tuple[float, float]:
-        """Both alike."""
-        return density, density
+    uniform = True

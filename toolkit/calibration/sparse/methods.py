@@ -12,11 +12,12 @@ from typing import Protocol
 import numpy as np
 
 from onnx_passes.analysis.ffn import Ffn
+from onnx_passes.mask_ffn import count_of
 from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import Neurons
 from toolkit.calibration.sparse.caches import Chosen, followed
 from toolkit.calibration.sparse.case import Case, Passed, Stage, stage_of
-from toolkit.calibration.sparse.densities import kept, of_neurons
+from toolkit.calibration.sparse.densities import of_neurons
 from toolkit.calibration.sparse.dip import Dip, Uniform
 from toolkit.calibration.sparse.room import Held, slots, whole
 from toolkit.calibration.sparse.scored import Cats, Glu, LowRank, OfNeurons
@@ -107,4 +108,4 @@ def _whole(neurons: Neurons, tokens: int, case: Case, density: float) -> Stage:
 
 def _pruned(weight_NK: Array, x_MK: Array, density: float) -> Array:
     sizes = np.abs(weight_NK) * np.linalg.norm(x_MK, axis=0)
-    return np.where(top_rows(sizes, kept(density, weight_NK.shape[1])), weight_NK, 0)
+    return np.where(top_rows(sizes, count_of(density, weight_NK.shape[1])), weight_NK, 0)

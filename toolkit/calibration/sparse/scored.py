@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from onnx_passes.mask_ffn import count_of
 from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import Neurons
 from toolkit.calibration.sparse.caches import Cache, Chosen, followed
 from toolkit.calibration.sparse.case import DENSE, Case, Passed, stage_of
-from toolkit.calibration.sparse.densities import kept, of_neurons
+from toolkit.calibration.sparse.densities import of_neurons
 from toolkit.calibration.sparse.labels import Labelled
 from toolkit.calibration.sparse.room import Held, frequent, slots, whole
 from toolkit.offload.selection import top_rows
@@ -25,7 +26,7 @@ class OfNeurons:
         self._neurons = neurons
         count = len(neurons.up)
         rest = neurons.products - self.dense
-        self._k = max(1, kept(of_neurons(density, self.dense, rest), count))
+        self._k = count_of(of_neurons(density, self.dense, rest), count)
         self.fit(x_MD)
         self._order = frequent(top_rows(self.scores(x_MD), self._k))
 

@@ -74,7 +74,10 @@ def _names(known: Sequence[str]) -> Callable[[str, str], tuple[str, ...]]:
 def _shares(name: str, text: str) -> tuple[float, ...]:
     """Numbers from 0 to 1, of which `a:b` and `a:b:step` are ranges; percents are numbers, too."""
     try:
-        return tuple(number for word in text.split(",") for number in _range(word))
+        found = tuple(number for word in text.split(",") for number in _range(word))
+        if name == "density" and min(found) == 0:
+            raise ValueError(text)
+        return found
     except (ValueError, PocketError):
         what = f"{name} {text:.40} is not understood"
         hint = f"write it as --{name} .5,.7, 50% or .5:.9"
