@@ -1,10 +1,11 @@
-"""Lines of text for people: tables, sections, sizes, rates."""
+"""Lines of text for people: tables, sections, sizes, rates, times."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 WIDTH = 98  # of a line
+TIMES = ((7200, "h", 3600), (120, "min", 60), (1, "s", 1), (1e-4, "ms", 1e-3))  # from, scale
 
 
 def size(count: int) -> str:
@@ -18,6 +19,14 @@ def size(count: int) -> str:
 def rate(per_second: float) -> str:
     """Tokens a second for people: 1,541.2; of slow ones two digits, 0.083."""
     return f"{per_second:,.1f}" if per_second >= 1 else f"{per_second:.2g}"
+
+
+def seconds(value: float) -> str:
+    """A time for people: 3.4 ms."""
+    for least, unit, scale in TIMES:
+        if value >= least:
+            return f"{value / scale:,.1f} {unit}"
+    return f"{1e6 * value:,.0f} µs"
 
 
 def table(rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -11,7 +11,7 @@ from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.report import CompileReport
 from toolkit.compiler.source import load_source
 from toolkit.evaluation.verify import verify
-from toolkit.executors.batch.interface import open_batch
+from toolkit.executors.batch.open import open_batch
 
 CONSTANTS = """, float[32, 13] wql, float[13] gql, float[13, 32] wqu, float[32, 27] wkl,
  int64[2] parts = {11, 16}, float[11] gkl, float[11, 16] wku, float[11, 16] wvu"""

@@ -13,7 +13,8 @@ from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.judging import measure
-from toolkit.executors.batch.interface import BatchExecutor, left_padded, open_batch
+from toolkit.executors.batch.interface import BatchExecutor, left_padded
+from toolkit.executors.batch.open import open_batch
 from toolkit.executors.open import open_executor
 
 LIMIT = 1e-8  # NMSE of logits

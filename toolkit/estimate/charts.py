@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from toolkit.drawing.svg import Axis, rows, text, tip
 from toolkit.estimate.flash.chart import drawn, point_chart
 from toolkit.estimate.frame import BOTTOM, LEFT, MARGIN, RIGHT, TOP, Chart, Figures, W, short
-from toolkit.estimate.report import seconds, title
-from toolkit.tables import size
+from toolkit.estimate.report import title
+from toolkit.tables import seconds, size
 
 COLOURS = ("one", "two", "three", "four", "five")
 PARTS = {"weights": "weights", "kv": "KV cache", "arena": "scratch", "buffers": "buffers"}

@@ -8,9 +8,9 @@ from typing import Any
 from toolkit.drawing import pages
 from toolkit.errors import PocketError
 from toolkit.estimate.charts import charts, sheet
-from toolkit.estimate.report import context_table, family_table, seconds, sources, title, verdict
+from toolkit.estimate.report import context_table, family_table, sources, title, verdict
 from toolkit.files import check_folder, write_text
-from toolkit.tables import rate, size
+from toolkit.tables import rate, seconds, size
 
 Figures = Mapping[str, Any]
 SUFFIXES = {"svg": (".svg",), "html": (".html", ".htm")}

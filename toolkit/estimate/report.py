@@ -5,10 +5,9 @@ from typing import Any
 
 from toolkit.estimate.cost import GATHERS, LAUNCHES
 from toolkit.estimate.flash.points import point_notes, point_table
-from toolkit.tables import rate, size, table, wrapped
+from toolkit.tables import rate, seconds, size, table, wrapped
 
 Figures = Mapping[str, Any]
-UNITS = ((7200, "h", 3600), (120, "min", 60), (1, "s", 1), (1e-4, "ms", 1e-3))  # from, scale
 SMALL = 0.01  # of both times: families below are summed up
 
 
@@ -120,11 +119,3 @@ def sources(figures: Figures) -> Iterator[str]:
     for row in figures["families"]:
         for share in row["shares"]:
             yield f"{share['of']}: {share['source']}"
-
-
-def seconds(value: float) -> str:
-    """A time for people."""
-    for least, unit, scale in UNITS:
-        if value >= least:
-            return f"{value / scale:,.1f} {unit}"
-    return f"{1e6 * value:,.0f} µs"

@@ -66,7 +66,7 @@ class Stepping(OneText):
 def scorer_of(path: Path, on: str, batch: int, **options: Any) -> Batched:
     """Of a plan for a batch of texts; `options` as open_executor has them."""
     if batch > 1:
-        from toolkit.executors.batch.interface import open_batch
+        from toolkit.executors.batch.open import open_batch
 
         return open_batch(path, on, **options)
     executor = open_executor(path, on, **options)

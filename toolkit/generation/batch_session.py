@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from toolkit.arguments import id_set, path_of, token_ids, whole
 from toolkit.errors import PocketError
-from toolkit.executors.batch.interface import BatchExecutor, left_padded, open_batch
+from toolkit.executors.batch.interface import BatchExecutor, left_padded
+from toolkit.executors.batch.open import open_batch
 from toolkit.executors.interface import StopReason
 from toolkit.executors.sampling import Sampling, checked_sampling
 from toolkit.executors.text_checks import check_tokens

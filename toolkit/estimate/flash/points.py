@@ -13,7 +13,7 @@ from toolkit.estimate.flash.budgets import Budgets
 from toolkit.offload.prediction.reads import added
 from toolkit.plan.schema import Point
 from toolkit.plan.table_figures import slot_bytes
-from toolkit.tables import rate, size
+from toolkit.tables import rate, seconds, size
 
 Figures = Mapping[str, Any]
 ALL_NEEDED = (
@@ -119,8 +119,6 @@ def point_table(figures: Figures) -> Iterator[list[str]]:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    from toolkit.estimate.report import seconds
-
     predicted, first = rate(row["predicted_tokens_per_s"]), seconds(row["first_token_s"])
     if row["policy"] is None:
         return [size(row["memory"]), "all", predicted, "", "", "", first, "without tables"]

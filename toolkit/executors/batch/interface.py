@@ -5,8 +5,7 @@ where each one begins. Padding is computed and never looked at.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -53,24 +52,6 @@ class BatchExecutor(Protocol):
 
     def close(self) -> None:
         """Give the device's memory back."""
-
-
-def open_batch(plan_path: Path, on: str = "runner", **options: Any) -> BatchExecutor:
-    """Load a plan of a batch, which may be one text, on the runner or on pyopencl."""
-    for option in ("memory", "flash"):
-        if options.pop(option, None) is not None:
-            because = "plans of several texts have all weights in memory"
-            raise PocketError(f"--{option} has no effect here", because, "leave it out")
-    if on == "host":
-        from toolkit.executors.batch.host import HostBatch
-
-        return HostBatch(plan_path, **options)
-    if on == "runner":
-        from toolkit.executors.batch.runner import RunnerBatch
-
-        return RunnerBatch(plan_path, **options)
-    because = "batches run on runner and host"
-    raise PocketError(f"no executor of batches is called {on!r:.40}", because, 'on="runner"')
 
 
 def left_padded(texts: Sequence[Sequence[int]]) -> tuple[Ids, list[int]]:
