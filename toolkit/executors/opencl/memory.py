@@ -1,7 +1,8 @@
 """Everything that a plan keeps on the device: weights, buffers, symbols and the arena."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyopencl as cl
@@ -10,9 +11,10 @@ from opencl_kernels.launch import texels_of
 from toolkit.errors import PocketError
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.plan.checks.images import place_of
-from toolkit.plan.schema import TEXEL, Phase, Plan, Ref
+from toolkit.plan.schema import TEXEL, Buffer, Phase, Plan, Ref, Scratch, Weight
 
 FLAGS = cl.mem_flags
+Item: TypeAlias = Scratch | Buffer | Weight
 
 
 class PlanMemory:
@@ -85,6 +87,28 @@ class PlanMemory:
                 mapped = np.memmap(file, np.uint8, "r")
                 shards[number] = cl.Buffer(self._context, FLAGS.READ_ONLY | how, hostbuf=mapped)
         return shards
+
+
+def item_of(plan: Plan, phase: Phase, ref: Ref) -> Item:
+    """The plan's entry for an argument of a dispatch."""
+    if len(ref) == 1:
+        return Buffer("symbols", "state", "i32", (plan.slots,), 4 * plan.slots)
+    return _items(plan, phase)[ref[0]][ref[1]]
+
+
+def named(plan: Plan, phase: Phase, name: str) -> Ref | None:
+    """The argument that a tensor of this name is; None where a phase has none."""
+    found = (
+        (kind, index)
+        for kind, items in _items(plan, phase).items()
+        for index, item in enumerate(items)
+        if item.name == name
+    )
+    return next(found, None)
+
+
+def _items(plan: Plan, phase: Phase) -> Mapping[str, Sequence[Item]]:
+    return {"scratch": phase.scratch, "buffer": plan.buffers, "weight": plan.weights}
 
 
 def _check_alignment(plan: Plan, device: cl.Device) -> None:

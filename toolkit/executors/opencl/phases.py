@@ -21,7 +21,7 @@ from toolkit.executors.opencl.device_choice import choose_device, info_of
 from toolkit.executors.opencl.device_fit import check_fit, limits_of
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.gather import Gatherer
-from toolkit.executors.opencl.memory import PlanMemory
+from toolkit.executors.opencl.memory import PlanMemory, item_of, named
 from toolkit.executors.opencl.timeline import TimedLaunch, Timeline
 from toolkit.executors.opencl.transfers import Transfers
 from toolkit.executors.opencl.variants import BoundDispatch, VariantChoice
@@ -30,7 +30,6 @@ from toolkit.plan.checks.values import RECORDS
 from toolkit.plan.expr import evaluate
 from toolkit.plan.reader import RECOMPILE
 from toolkit.plan.schema import (
-    Buffer,
     Dispatch,
     Gather,
     HostStep,
@@ -38,8 +37,6 @@ from toolkit.plan.schema import (
     Plan,
     Point,
     Ref,
-    Scratch,
-    Weight,
 )
 from toolkit.toolchain.linker import check_linker
 
@@ -198,27 +195,21 @@ class PhaseExecutor:
     def tensor(self, phase: str, name: str) -> npt.NDArray[Any]:
         """What a tensor holds now, in its shape at the last run (scratch may be overwritten)."""
         self.load(phase)
-        tables: Mapping[str, Sequence[Scratch | Buffer | Weight]] = {
-            "scratch": self._bound[phase].phase.scratch,
-            "buffer": self.plan.buffers,
-            "weight": self.plan.weights,
-        }
-        for kind, table in tables.items():
-            for index, item in enumerate(table):
-                if item.name == name:
-                    return self.argument(phase, (kind, index))
-        raise PocketError(f"phase {phase} has no tensor '{name}'")
+        ref = named(self.plan, self._bound[phase].phase, name)
+        if ref is None:
+            raise PocketError(f"phase {phase} has no tensor '{name}'")
+        return self.argument(phase, ref)
 
     def argument(self, phase: str, ref: Ref) -> npt.NDArray[Any]:
         """What an argument of a dispatch holds now, in its shape at the last run."""
         bound = self._bound[phase]
-        item = self._item(bound.phase, ref)
+        item = item_of(self.plan, bound.phase, ref)
         shape = [evaluate(dim, self._values) for dim in item.shape]
         return self._transfers.read(self._memory.of(ref, bound.scratch), item.dtype, shape)
 
     def name_of(self, phase: str, ref: Ref) -> str:
         """The name of the tensor that an argument of a dispatch means."""
-        return self._item(self._declared(phase), ref).name
+        return item_of(self.plan, self._declared(phase), ref).name
 
     def start_profile(self) -> None:
         """Note from here on when each kernel runs."""
@@ -261,7 +252,8 @@ class PhaseExecutor:
         assert self._gatherer
         source, scores = step.select.source, None
         if source is not None:  # it may have more numbers, of other rows
-            memory, item = self._memory.of(source, bound.scratch), self._item(bound.phase, source)
+            memory = self._memory.of(source, bound.scratch)
+            item = item_of(self.plan, bound.phase, source)
             there = math.prod(evaluate(dim, self._values) for dim in item.shape)
             count = self._gatherer.numbers(step, there)
             scores = self._transfers.read(memory, item.dtype, (count,))
@@ -300,15 +292,3 @@ class PhaseExecutor:
         kernel = self.plan.programs[dispatch.variant.program].kernel
         self._timeline.note(TimedLaunch(self._runs, bound.phase, step, kernel, event))
         return True
-
-    def _item(self, phase: Phase, ref: Ref) -> Scratch | Buffer | Weight:
-        """The plan's entry for an argument."""
-        if len(ref) == 1:
-            slots = self.plan.slots
-            return Buffer("symbols", "state", "i32", (slots,), 4 * slots)
-        tables: Mapping[str, Sequence[Scratch | Buffer | Weight]] = {
-            "scratch": phase.scratch,
-            "buffer": self.plan.buffers,
-            "weight": self.plan.weights,
-        }
-        return tables[ref[0]][ref[1]]
