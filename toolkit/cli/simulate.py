@@ -42,7 +42,7 @@ class Words(click.ParamType[list[str]]):
     "--policy",
     type=Words(),
     metavar="LIST",
-    help="static, lru, lfu; PLAN: window, importance, belady, too, and all by default.",
+    help="static, lru, lfu; PLAN: window, window:K, importance, belady, too; all by default.",
 )
 @click.option(
     "--selector",

@@ -15,20 +15,31 @@ from toolkit.errors import PocketError
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.orders import importance_of, order_of
 from toolkit.offload.points import by_ids, choose_point, memory_of, under_policy
-from toolkit.offload.policies import Floats32
+from toolkit.offload.policies import POLICIES, Floats32
 from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.schema import Plan, Point
 from toolkit.predictors.layer import Use
 from toolkit.simulation.replay import BELADY, Held
 
+WINDOWED = tuple(each.name for each in POLICIES if each.expires)
+
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the result."""
+    """A row of the result.
+
+    window  steps of one that doesn't adapt; None: as the policy has it
+    """
 
     point: Point
     policy: str
     selector: str
+    window: int | None = None
+
+    @property
+    def kept_by(self) -> str:
+        """The policy as it is asked for."""
+        return self.policy if self.window is None else f"{self.policy}:{self.window}"
 
 
 @dataclass(frozen=True)
@@ -59,12 +70,14 @@ class Known:
         lists = [_lists(path, plan, number) for number in range(len(plan.tables))]
         return cls(plan, tuple(lists), often, flash_for(facts_of(plan), flash), costs, unknown)
 
-    def case(self, memory: str | None, policy: str, selector: str) -> Case:
+    def case(
+        self, memory: str | None, policy: str, selector: str, window: int | None = None
+    ) -> Case:
         """The point that a run with this memory would keep to, under another policy."""
         point = choose_point(self.plan, memory_of(self.plan, memory))
         if policy != BELADY:
             point = under_policy(self.plan, point, policy, self.often)
-        return Case(point, policy, selector)
+        return Case(point, policy, selector, window)
 
 
 def _uses(plan: Plan) -> tuple[Use, ...]:

@@ -9,9 +9,9 @@ import numpy as np
 
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine, Outcome
-from toolkit.offload.policies import Floats32, Ints
+from toolkit.offload.policies import NEVER, Floats32, Ints
 from toolkit.offload.prediction.token_time import Costs, gathering
-from toolkit.offload.record_cache import NONE
+from toolkit.offload.record_cache import NONE, RecordCache
 from toolkit.offload.selection import select
 from toolkit.plan.schema import Point, Select, Table
 from toolkit.simulation.accesses import Access, needed_scores
@@ -26,11 +26,13 @@ class Sums:
     """Of accesses: records, reads and bytes; `read_s` of the reads alone, `seconds` of gathers.
 
     hits    records that were in memory
+    left_early  that a window still had, and that were not, for want of slots
     reads   of flash, `read_bytes`; `used_bytes`: of the records among them that were wanted
     """
 
     selected: int = 0
     hits: int = 0
+    left_early: int = 0
     reads: int = 0
     read_bytes: int = 0
     used_bytes: int = 0
@@ -88,6 +90,7 @@ def replay(
     needed: bool = False,
     seen: Seen | None = None,
     warm: Ints = NONE,
+    window: int | None = None,
 ) -> Replayed:
     """What a policy does at a point.
 
@@ -95,17 +98,30 @@ def replay(
     needed  select what isn't zero, in place of what each gather's rule says
     seen    is shown every outcome
     warm    records that slots begin with, as far as there is room; BELADY begins with its own
+    window  steps of one that doesn't adapt
     """
     chosen = [_chosen(access, point, needed) for access in accesses]
     machine = _machine(held, point, policy, flash, chosen, warm)
     found = Replayed(opening=_opened(machine, held.table))
     for access, (rule, scores) in zip(accesses, chosen, strict=True):
+        (cache,) = machine.caches
+        cache.window = window or cache.window
+        since = access.step - cache.window
         outcome = machine.gather(0, rule, scores, access.step, access.gather.tile)
         sums = _sums(outcome, held, access.gather.select.by != "ids", costs, point)
+        sums += Sums(left_early=_left_early(cache, outcome, since))
         found += Replayed(tokens=sums) if access.token else Replayed(others=sums)
         if seen is not None:
             seen(access, outcome)
     return found
+
+
+def _left_early(cache: RecordCache, outcome: Outcome, since: int) -> int:
+    """What was used after this step and leaves, or gets no slot, all the same; 0 without slots."""
+    if not cache.policy.expires:
+        return 0
+    early = cache.uses.last[outcome.evicted] > max(since, NEVER)
+    return int(early.sum()) + (len(outcome.streamed) if cache.slots else 0)
 
 
 def _chosen(access: Access, point: Point, needed: bool) -> tuple[Select, np.ndarray | None]:

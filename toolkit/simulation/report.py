@@ -10,6 +10,8 @@ HEADS = (
     *("read", "takes", "predicted"),
 )
 
+TOO_LONG = " *"
+
 
 def lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """A line for each memory, selector and policy."""
@@ -21,6 +23,8 @@ def lines(figures: Mapping[str, Any]) -> Iterator[str]:
         title = f"simulated: {figures['tokens']} tokens of {from_}{of}, a token"
         yield from section(title, table([HEADS, *found]))
     yield f"Reads take as long as on {figures['flash']}; Belady's policy knows what comes."
+    if any(row["left_early"] for row in rows):
+        yield f"{TOO_LONG.strip()} Its window had records that memory had no room for."
     if figures["unknown"] is not None:
         yield f"No rate is predicted: {figures['unknown']}."
 
@@ -30,7 +34,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         size(row["memory"]),
         size(row["record_bytes"]),
-        row["policy"],
+        row["policy"] + (TOO_LONG if row["left_early"] else ""),
         f"{row['selected_per_token']:.0f}",
         f"{100 * row['hit_rate']:.1f} %",
         f"{row['misses_per_token']:.1f}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit.plan.table_figures import slot_bytes
-from toolkit.simulation.known import Case, Known
+from toolkit.simulation.known import WINDOWED, Case, Known
 from toolkit.simulation.replay import Replayed
 
 COUNTS = ("selected", "hits", "reads", "read_bytes", "used_bytes")  # of all steps
@@ -16,6 +16,7 @@ def row(
 ) -> dict[str, Any]:
     """Figures of a case; rates and what ends in `_per_token` are of steps of one token.
 
+    left_early            records of a window that memory had no room for; None: there is none
     memory, record_bytes  of all, and of the records in it
     selected … used_bytes  of all steps; `opening_bytes`: read before the first
     read_s_per_token      of the flash alone
@@ -30,9 +31,10 @@ def row(
     return {
         "memory": case.point.memory,
         "record_bytes": slot_bytes(known.plan, case.point.slots),
-        "policy": case.policy,
+        "policy": case.kept_by,
         "selector": case.selector,
         **counts,
+        "left_early": every.left_early if case.policy in WINDOWED else None,
         "opening_bytes": sums.opening.read_bytes,
         "hit_rate": of_token.hits / of_token.selected if of_token.selected else 1.0,
         "selected_per_token": of_token.selected / once,

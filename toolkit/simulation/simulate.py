@@ -11,9 +11,9 @@ from toolkit.evaluation.inputs import source_of
 from toolkit.offload.points import by_ids
 from toolkit.offload.record_cache import NONE
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import POLICIES, Plan
+from toolkit.plan.schema import MOST_WINDOW, POLICIES, Plan
 from toolkit.simulation.accesses import Accesses
-from toolkit.simulation.known import Case, Known
+from toolkit.simulation.known import WINDOWED, Case, Known
 from toolkit.simulation.replay import BELADY, Replayed, replay
 from toolkit.simulation.rows import row
 from toolkit.simulation.text import Text, ids_of
@@ -42,23 +42,24 @@ def simulate(
     text      is read by the plan's model, which lies where it was compiled from, or at `model`
     trace     in its place: what a run has written down
     memory    as `run` takes it; none: the plan's
-    policy    some of EVERY; none: all that the plan has what they need for
+    policy    some of EVERY, or window:K, one of K steps that doesn't adapt; none: all that the plan
+              has what they need for
     selector  some of SELECTORS
     tokens    of the text, at most
     """
     tell = progress or (lambda _: None)
     plan = load_plan(path)
     known = Known.of(path, plan, flash)
-    policies = _policies(plan, policy)
+    policies = _policies(plan, policy)  # and the steps of windows that don't adapt
     accesses = _accesses(known, text, trace, tokens, model, tell)
     if ORACLE in _checked(selector, SELECTORS, "selector") and not accesses.knows_needed:
         because = "a trace has only what the plan selects by"
         raise PocketError("the oracle needs a text", because, "--text FILE in place of --trace")
     cases = [
-        known.case(each, name, by)
+        known.case(each, name, by, window)
         for each in memory or (None,)
         for by in selector
-        for name in policies
+        for name, window in policies
     ]
     found = _replayed(known, accesses, cases, tell)
     least = {
@@ -118,11 +119,28 @@ def _replayed(
                 known.costs,
                 needed=case.selector == ORACLE,
                 warm=accesses.warm.get(number, NONE),
+                window=case.window,
             )
     return found
 
 
-def _policies(plan: Plan, wanted: Sequence[str]) -> Sequence[str]:
+def _policies(plan: Plan, asked: Sequence[str]) -> Sequence[tuple[str, int | None]]:
+    """Each with the steps of a window that doesn't adapt, as `window:4` asks for one."""
+    words = [each.partition(":") for each in asked]
+    wanted = [name for name, _, _ in words]
+    steps = [_steps(name, number) if colon else None for name, colon, number in words]
+    names = _names(plan, wanted)
+    return list(zip(names, steps or [None] * len(names), strict=True))
+
+
+def _steps(name: str, number: str) -> int:
+    if name in WINDOWED and number.isdecimal() and 1 <= int(number) <= MOST_WINDOW:
+        return int(number)
+    because = f"there are windows of 1 to {MOST_WINDOW} steps"
+    raise PocketError(f"no policy is called {name}:{number:.40}", because, f"say {WINDOWED[0]}:8")
+
+
+def _names(plan: Plan, wanted: Sequence[str]) -> Sequence[str]:
     networks = {*range(len(plan.tables))} - by_ids(plan)
     has = bool(networks) and all(plan.tables[n].importance is not None for n in networks)
     gathers = [gather.select for phase in plan.phases for gather in phase.gathers()]
