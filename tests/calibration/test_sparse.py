@@ -11,8 +11,10 @@ from toolkit.calibration.neurons import Neurons
 from toolkit.calibration.sparse.caches import Cache, chosen, followed
 from toolkit.calibration.sparse.case import Case
 from toolkit.calibration.sparse.densities import of_neurons
+from toolkit.calibration.sparse.dip import Dip
 from toolkit.calibration.sparse.labels import Labelled
 from toolkit.calibration.sparse.methods import METHODS
+from toolkit.calibration.sparse.refit import refitted, ridge
 from toolkit.calibration.sparse.room import Held, slots
 from toolkit.errors import PocketError
 from toolkit.offload.selection import top_mask, top_rows
@@ -149,6 +151,22 @@ def test_dip_computes_what_its_masks_say() -> None:
     channels, downs = passed.stages
     assert (channels.chosen_T == into).all() and (downs.chosen_T == out).all()
     assert channels.width == 2 * F and downs.width == D
+
+
+def test_a_refitted_network_is_nearer_to_the_whole_one() -> None:
+    neurons, parts = network(), [tokens(300), tokens(300, seed=4)]
+    x, case = np.concatenate(parts), Case("dip", 0.5)
+    whole = neurons.output(neurons.hidden(x))
+    both = Dip(neurons, x, 0.5), refitted(neurons, parts, 0.5)
+    errors = [np.square(each(x, case).y_TD - whole).mean() for each in both]
+    assert errors[1] < 0.95 * errors[0]
+    assert (both[1].taken.units == both[0].taken.units).all()
+    h, y = np.abs(tokens(40)), tokens(40, 5)
+    h[:, 3] = 0
+    moment = h.T @ h
+    wanted = np.linalg.inv(moment + 0.3 * np.trace(moment) / D * np.eye(D)) @ h.T @ y
+    np.testing.assert_allclose(ridge(moment, h.T @ y), wanted, rtol=1e-3, atol=1e-4)
+    assert not ridge(moment, h.T @ y)[3].any() and not ridge(0 * moment, 0 * h.T @ y).any()
 
 
 def test_others_choose_neurons_and_prune() -> None:

@@ -151,7 +151,7 @@ def test_the_split_is_better_than_uniform_and_that_than_cats(model: Path) -> Non
 def judged_as_published(*cases: Case) -> list[tuple[float, float]]:
     """Perplexity, and the share of networks' bytes read, of the text that field notes used."""
     from onnx_passes.analysis.ffn import find_ffns
-    from toolkit.calibration.sparse.judge import judge
+    from toolkit.calibration.sparse.judge import Fitted, judge, windows_of
     from toolkit.compiler.calibration.ids import calibration_ids
     from toolkit.compiler.options import choose
     from toolkit.compiler.pipeline import rewrite_with
@@ -166,7 +166,8 @@ def judged_as_published(*cases: Case) -> list[tuple[float, float]]:
     ids, _ = calibration_ids(source, TALES, 512, 40000, "")
     fitted = [ids[at : at + 512] for at in range(20000, 24096, 512)]
     judged = np.load(COLLECTION / "text/eval_tinystories_16x256.npy")[:6]
-    found = judge(model, find_ffns(model)[0], fitted, judged.tolist(), list(cases))
+    windows, found = windows_of(fitted, judged.tolist(), cases)
+    judge(model, find_ffns(model)[0], windows, Fitted())
     numbers = 5 * 3 * 64 * 172 * judged.size
     return [
         (

@@ -68,10 +68,14 @@ class Walk:
 
     def see(self, level: int, neurons: Neurons, see: See) -> None:
         """Show what goes through a layer in windows that it is fitted to."""
-        for window, values in zip(self._windows, self._values, strict=True):
+        for window, x in self.inputs(level):
             if not window.held_out:
-                x = _rows(values[str(self._ffns[level].x.name)])
                 see(x, neurons.hidden(x))
+
+    def inputs(self, level: int) -> Iterator[tuple[Window, Array]]:
+        """What a layer's FFN gets in each window [M, D], once it is reached."""
+        for window, values in zip(self._windows, self._values, strict=True):
+            yield window, _rows(values[str(self._ffns[level].x.name)])
 
     def leave(self, level: int, neurons: Neurons, predicted: Predicts | None) -> None:
         """Compute what a layer's FFN gives, in windows with a recall by what is predicted."""

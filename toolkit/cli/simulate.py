@@ -12,7 +12,7 @@ from toolkit.progress import PROGRESS
 TEXT = UserPath(exists=True, dir_okay=False)
 # What makes sense for one of the two kinds of subjects only.
 OF_PLANS = ("trace", "selector", "model")
-OF_MODELS = ("grid", "sparsity", "density", "gamma", "weights")
+OF_MODELS = ("grid", "sparsity", "density", "gamma", "weights", "refit")
 
 
 class Words(click.ParamType[list[str]]):
@@ -63,6 +63,9 @@ class Words(click.ParamType[list[str]]):
 @click.option("--gamma", type=Words(), metavar="LIST", help="SRC: as 1,.5,.2; of dip-ca.")
 @click.option("--grid", metavar="WORDS", help='SRC: all of them, as "density=.5:.9 memory=.3,.5".')
 @click.option("--weights", type=click.Choice(["e0m4", "f16", "f32"]), help="SRC: as they lie.")
+@click.option(
+    "--refit", is_flag=True, default=None, help="SRC: dip with W_d fitted to the rest, too."
+)
 @JSON
 def simulate(path: Path, as_json: bool, **options: Any) -> None:
     """Tell what caches of records would do with a text, or what leaving out weights costs.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,14 @@ class Pointed:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """In which share of tokens DIP takes an input, float32 [D], and a hidden unit, float32 [F]."""
+
+    inputs: Array
+    units: Array
+
+
+@dataclass(frozen=True)
 class Layer:
     """A layer of a calibration.
 
@@ -55,6 +63,7 @@ class Layer:
     importance  float32 [F]: the mean length of what it adds
     recurring   float32 [n, 3]: toolkit/calibration/recurrence.py; None: not known
     replayed    bool [T, F]: which neurons aren't zero by some tokens; None: not known
+    taken       by density what is taken for its magnitude; none where no unit is left out so
     """
 
     name: str
@@ -64,6 +73,7 @@ class Layer:
     predicted: Pointed | None
     recurring: Array | None = None
     replayed: Array | None = None
+    taken: Mapping[float, Taken] = field(default_factory=dict)
 
     def use(self, recall: float | None) -> Use:
         """Of neurons that are computed; None: that aren't zero."""
@@ -100,6 +110,10 @@ class Layer:
             arrays["replayed"] = np.packbits(self.replayed, axis=1)
         if self.predicted is not None:
             arrays |= _predicted(self.predicted)
+        if self.taken:
+            arrays["taken.densities"] = np.array(list(self.taken))
+            arrays["taken.inputs"] = np.stack([each.inputs for each in self.taken.values()])
+            arrays["taken.units"] = np.stack([each.units for each in self.taken.values()])
         with replacing(file) as stream:
             np.savez(stream, **arrays)
 
@@ -111,7 +125,16 @@ class Layer:
         predicted = _pointed(found) if "threshold" in found else None
         seen = found["frequency"], found["importance"], predicted, found.get("recurring")
         replayed = _unpacked(found.get("replayed"), len(found["frequency"]))
-        return cls(str(found["name"]), str(found["kind"]), *seen, replayed)
+        return cls(str(found["name"]), str(found["kind"]), *seen, replayed, _taken(found))
+
+
+def _taken(found: Mapping[str, Array]) -> dict[float, Taken]:
+    if "taken.densities" not in found:
+        return {}
+    names = ("taken.densities", "taken.inputs", "taken.units")
+    densities, inputs, units = (found[name] for name in names)
+    pairs = zip(inputs, units, strict=True)
+    return dict(zip(densities.tolist(), (Taken(*pair) for pair in pairs), strict=True))
 
 
 def _unpacked(bits: Array | None, count: int) -> Array | None:

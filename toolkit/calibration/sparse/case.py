@@ -22,6 +22,7 @@ class Case:
     gamma     what magnitudes of records that aren't in memory are worth; 1: as much as others
     memory    share of the networks' numbers that there is room for
     policy    which records stay in memory: static, lru, lfu
+    refit     the last matrix is fitted to what is left (refit.py)
     """
 
     sparsity: str = "all"
@@ -29,6 +30,7 @@ class Case:
     gamma: float = 1.0
     memory: float = 0.0
     policy: str = "static"
+    refit: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from onnx_passes.mask_ffn import count_of, split
@@ -13,14 +11,7 @@ from toolkit.calibration.sparse.caches import Cache, chosen
 from toolkit.calibration.sparse.case import Case, Passed, stage_of
 from toolkit.calibration.sparse.room import Held, slots
 from toolkit.offload.selection import top_rows
-
-
-@dataclass(frozen=True)
-class Taken:
-    """In which share of tokens DIP takes an input, float32 [D], and a hidden unit, float32 [F]."""
-
-    inputs: Array
-    units: Array
+from toolkit.predictors.layer import Taken
 
 
 class Dip:
@@ -30,7 +21,7 @@ class Dip:
 
     def __init__(self, neurons: Neurons, x_MD: Array, density: float) -> None:
         self._begin(neurons, density)
-        self.taken = self._taken(x_MD)
+        self.taken = self.taken_by(x_MD)
 
     @classmethod
     def of(cls, neurons: Neurons, density: float, taken: Taken) -> Dip:
@@ -69,16 +60,17 @@ class Dip:
         h = self._neurons.hidden(x_MD * mask)
         return mask, h * top_rows(np.abs(h), self._k[1])
 
+    def taken_by(self, x_MD: Array) -> Taken:
+        """How often these tokens take each."""
+        mask, h = self.masked(x_MD)
+        units = top_rows(np.abs(h), self._k[1])
+        return Taken(*(np.asarray(m.mean(axis=0), np.float32) for m in (mask, units)))
+
     def _begin(self, neurons: Neurons, density: float) -> None:
         self._neurons = neurons
         count, depth = neurons.up.shape
         shares = split(density, neurons.gate is not None and not self.uniform)
         self._k = count_of(shares[0], depth), count_of(shares[1], count)
-
-    def _taken(self, x_MD: Array) -> Taken:
-        mask, h = self.masked(x_MD)
-        units = top_rows(np.abs(h), self._k[1])
-        return Taken(*(np.asarray(m.mean(axis=0), np.float32) for m in (mask, units)))
 
 
 class Uniform(Dip):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -12,67 +14,89 @@ from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import Neurons
 from toolkit.calibration.sparse.case import Case, Judged, Stage
 from toolkit.calibration.sparse.methods import METHODS, Method
+from toolkit.calibration.sparse.refit import refitted
 from toolkit.calibration.walk import Walk, Window
 
 FITTED = 4096  # tokens that methods are fitted to, at most
 Tell = Callable[[str], None]
 Watch = Callable[[Judged, int, Stage], None]
+Make = Callable[[Case], Method]
+
+
+class Methods(Protocol):
+    """Who makes the methods of a layer."""
+
+    def layer(self, level: int, neurons: Neurons, walk: Walk) -> Make:
+        """For its cases; `walk` has the inputs of the layer's network."""
 
 
 def judge(
     model: ir.Model,
     ffns: Sequence[Ffn],
-    fitted: Iterable[list[int]],
-    judged: Sequence[list[int]],
-    cases: Sequence[Case],
+    windows: Sequence[Window],
+    methods: Methods,
     watch: Watch = lambda *_: None,
     tell: Tell = lambda _: None,
-) -> list[list[Judged]]:
-    """Of each case its windows: their nats, and what they took and missed.
+) -> None:
+    """Judged windows get nats, and what they took and missed; others are computed as a whole.
 
-    fitted  ids of windows that say what is frequent, and what predictors learn; no loss is theirs
-    watch   is shown each window's table of each layer
+    watch  is shown each window's table of each layer
     """
-    windows = [[Judged(ids, case=case) for ids in judged] for case in cases]
-    walk = Walk(model, ffns, [*map(Window, fitted), *(w for each in windows for w in each)])
+    walk = Walk(model, ffns, windows)
     for level in range(len(ffns)):
         tell(f"layer {level + 1} of {len(ffns)}")
         neurons = walk.reach(level)
-        layer = _Layer(neurons, _inputs(walk, level, neurons))
-
-        def give(window: Window, x_MD: Array, level: int = level, layer: _Layer = layer) -> Array:
-            if not isinstance(window, Judged):
-                return layer.neurons.output(layer.neurons.hidden(x_MD))
-            passed = layer.method(window.case)(x_MD, window.case)
-            for stage in passed.stages:
-                window.note(stage)
-                watch(window, level, stage)
-            return passed.y_TD
-
-        walk.give(level, give)
+        walk.give(level, _giver(level, neurons, methods.layer(level, neurons, walk), watch))
     for window, nats in walk.losses():
         if isinstance(window, Judged):
             window.nats = nats
-    return windows
 
 
-class _Layer:
-    """Methods of one layer, each fitted once."""
+def _giver(
+    level: int, neurons: Neurons, make: Make, watch: Watch
+) -> Callable[[Window, Array], Array]:
+    def give(window: Window, x_MD: Array) -> Array:
+        if not isinstance(window, Judged):
+            return neurons.output(neurons.hidden(x_MD))
+        passed = make(window.case)(x_MD, window.case)
+        for stage in passed.stages:
+            window.note(stage)
+            watch(window, level, stage)
+        return passed.y_TD
 
-    def __init__(self, neurons: Neurons, x_MD: Array) -> None:
-        self.neurons, self._x = neurons, x_MD
-        self._methods = dict[tuple[type[Method], float], Method]()
-
-    def method(self, case: Case) -> Method:
-        kind = METHODS[case.sparsity]
-        key = kind, case.density
-        if key not in self._methods:
-            self._methods[key] = kind(self.neurons, self._x, case.density)
-        return self._methods[key]
+    return give
 
 
-def _inputs(walk: Walk, level: int, neurons: Neurons) -> Array:
-    """Of the fitted windows, as many as are looked at."""
-    seen: list[Array] = []
-    walk.see(level, neurons, lambda x, _: seen.append(x))
-    return np.concatenate(seen)[:FITTED]
+class Fitted:
+    """Methods that are fitted to windows which aren't held out: to those that are computed as a
+    whole, or where a case is refitted to those on their way under a case like it."""
+
+    def layer(self, level: int, neurons: Neurons, walk: Walk) -> Make:
+        """Each is made once."""
+        seen = defaultdict[float | None, list[Array]](list)  # by density, of what is refitted
+        for window, x in walk.inputs(level):
+            if not window.held_out:
+                seen[window.case.density if isinstance(window, Judged) else None].append(x)
+        whole = np.concatenate(seen[None])[:FITTED]
+        made = dict[tuple[type[Method], float, bool], Method]()
+
+        def make(case: Case) -> Method:
+            kind = METHODS[case.sparsity]
+            key = kind, case.density, case.refit
+            if key not in made and case.refit:
+                made[key] = refitted(neurons, seen[case.density], case.density)
+            elif key not in made:
+                made[key] = kind(neurons, whole, case.density)
+            return made[key]
+
+        return make
+
+
+def windows_of(
+    fitted: Sequence[list[int]], judged: Sequence[list[int]], cases: Sequence[Case]
+) -> tuple[list[Window], list[list[Judged]]]:
+    """All windows on their way, and of each case those that are judged."""
+    found = [[Judged(ids, case=case) for ids in judged] for case in cases]
+    refits = {case.density for case in cases if case.refit}
+    again = [Judged(ids, False, case=Case("dip", d, refit=True)) for d in refits for ids in fitted]
+    return [*map(Window, fitted), *again, *(window for each in found for window in each)], found

@@ -25,7 +25,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     whole = row["sparsity"] == "all"
     less = row["bytes_under_all"]
     return (
-        row["sparsity"],
+        f"{row['sparsity']} refit" if row["refit"] else row["sparsity"],
         "" if whole else f"{row['density']:g}",
         "" if whole else f"{row['gamma']:g}",
         f"{100 * row['memory']:g} %",

@@ -47,6 +47,7 @@ def _row(case: Case, windows: Sequence[Judged], clock: Clock, sizes: Sizes) -> R
         "gamma": case.gamma,
         "memory": case.memory,
         "policy": case.policy,
+        "refit": case.refit,
         "memory_bytes": round(sizes.memory(case.memory)),
         "perplexity": float(np.exp(nats.mean())),
         "hit_rate": float(np.mean([window.hits for window in windows])),

@@ -6,6 +6,7 @@ The first half of a text says what is frequent and what predictors learn, the ot
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.graph import dim
 from toolkit.calibration.sparse.case import Case, Judged, Stage
-from toolkit.calibration.sparse.judge import judge
+from toolkit.calibration.sparse.judge import Fitted, judge, windows_of
 from toolkit.calibration.sparse.methods import check
 from toolkit.compiler.budget.costs import flash_for
 from toolkit.compiler.calibration.feeds import Feeds
@@ -25,6 +26,7 @@ from toolkit.compiler.pipeline import rewrite_with
 from toolkit.compiler.source import Source, load_source
 from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError
+from toolkit.offload.legality import BY_MAGNITUDE
 from toolkit.simulation.sparse.clock import Clock, Sizes
 from toolkit.simulation.sparse.grid import cases_of
 from toolkit.simulation.sparse.rows import rows
@@ -43,6 +45,7 @@ def simulate_model(
     flash: str | None = None,
     tokens: int | None = None,
     weights: str = "e0m4",
+    refit: bool = False,
     progress: Tell | None = None,
     **lists: str | None,
 ) -> dict[str, Any]:
@@ -52,9 +55,12 @@ def simulate_model(
     flash        whose reads these are; by default that of DIP's authors
     tokens       of the text, at most
     weights      how they would be stored: sizes of reads only, all is computed in float32
+    refit        DIP once more with a last matrix that is fitted to what is left
     """
     tell = progress or (lambda _: None)
     cases = cases_of(grid, **lists)
+    if refit:
+        cases += [replace(case, refit=True) for case in cases if case.sparsity in BY_MAGNITUDE]
     reads = flash_for({}, flash or FLASH)
     source = load_source(src)
     tell("reading the model")
@@ -89,9 +95,11 @@ def _judged(
     clocks = {case: Clock(sizes, flash) for case in cases}
 
     def watch(window: Judged, level: int, stage: Stage) -> None:
-        clocks[window.case].note(id(window), stage)
+        if window.held_out:
+            clocks[window.case].note(id(window), stage)
 
-    found = judge(model, ffns, fitted, judged, cases, watch, tell)
+    windows, found = windows_of(fitted, judged, cases)
+    judge(model, ffns, windows, Fitted(), watch, tell)
     return found, list(clocks.values())
 
 
