@@ -146,6 +146,7 @@ def test_a_phone_is_asked_over_adb_and_this_machine_by_its_shell(executor: Any) 
 
 def test_bench_has_conditions_and_series(monkeypatch: pytest.MonkeyPatch, executor: Any) -> None:
     monkeypatch.setattr(bench, "open_executor", lambda path, on, **options: executor)
+    monkeypatch.setattr(bench, "load_plan", lambda path, note: executor.plan)
     figures = bench.bench(Path("plan"), on="host", prompt_tokens=20, new_tokens=8, repeats=3)
     assert len(figures["conditions"]["states"]) == 4
     assert len(figures["series"]["decode_s"]) == len(figures["series"]["at_s"]) == 3

@@ -40,6 +40,7 @@ def with_steps(plan: Plan, *steps: Any) -> Phase:
 def run(monkeypatch: pytest.MonkeyPatch, executor: Any) -> Any:
     """`bench` over the fake executor."""
     monkeypatch.setattr(bench, "open_executor", lambda path, on, **options: executor)
+    monkeypatch.setattr(bench, "load_plan", lambda path, note: executor.plan)
     return lambda **options: bench.bench(Path("plan"), on="host", **options)
 
 
@@ -66,10 +67,10 @@ def test_host_overhead_is_the_time_between_two_steps_kernels(run: Any) -> None:
     assert figures["kernel_span_us"] == {"prefill": pytest.approx(90), "decode": pytest.approx(90)}
 
 
-def test_what_does_not_fit_is_refused(run: Any, executor: Any) -> None:
+def test_what_does_not_fit_is_refused_before_anything_is_loaded(run: Any, executor: Any) -> None:
     with pytest.raises(PocketError, match="don't fit"):
         run(prompt_tokens=90, new_tokens=11)
-    assert executor.closed
+    assert not executor.closed  # it was not even opened
     with pytest.raises(PocketError, match="don't fit"):
         run(prompt_tokens=[101, 5], new_tokens=1)
 

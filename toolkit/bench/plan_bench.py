@@ -27,6 +27,7 @@ from toolkit.executors.open import open_executor
 from toolkit.executors.spans import Profiled, Span, length_s, overhead_us, runs_of
 from toolkit.files import check_folder
 from toolkit.plan import figures as plan_figures
+from toolkit.plan.load import load_plan
 from toolkit.plan.origin import noted
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan
@@ -83,12 +84,12 @@ def bench(
         because = "rivals run on this computer, the plan on the phone"
         hint = "leave out --compare, or use --on runner"
         raise PocketError("there is nothing to compare", because, hint)
+    prompts = wanted(load_plan(plan_path, note=lambda _: None))  # or it is told before all loading
     with empty_cache(on, options.get("serial")) as cache:
         tell("loading")
         executor, load = load_twice(plan_path, on, cache, options, open_executor)
         # rates: trials of the plan and its rivals, without profiling
         try:
-            prompts = _prompts(executor.plan, prompt_tokens, new_tokens)
             rivals = open_rivals(compare, executor.plan, threads_of(executor))
             contestants: list[Contestant] = [Ours(executor), *rivals]
             watch = Watch(shell_of(executor), cool_to, tell)
