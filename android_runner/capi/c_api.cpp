@@ -1,92 +1,17 @@
-// include/pocketcl.h over Engine: nothing is thrown over this border, nothing is allocated before
-// what the caller gave has been looked at.
+// include/pocketcl.h over Engine: nothing is allocated before what was given has been looked at.
 #include <algorithm>
-#include <atomic>
-#include <cstring>
-#include <memory>
 #include <new>
 
 #include "base/failure.h"
+#include "capi/c_handle.h"
 #include "capi/c_options.h"
-#include "session/engine.h"
-
-struct pocketcl {
-  std::unique_ptr<pocket::Engine> engine;
-  std::vector<int32_t> eos;
-  mutable std::atomic<bool> busy{false};
-  std::atomic<bool> cancelled{false};
-  bool lost = false, starved = false;  // starved: there was no memory for the error's texts
-  std::string what, because, hint, json;
-};
 
 namespace {
 
+using pocket::Exclusive;
 using pocket::Failure;
-
-// The handle for one call at a time: `mine` is false while another call has it.
-class Exclusive {
- public:
-  explicit Exclusive(const pocketcl &handle)
-      : busy_(handle.busy), mine(!busy_.exchange(true, std::memory_order_acquire)) {}
-  Exclusive(const Exclusive &) = delete;
-  ~Exclusive() {
-    if (mine) busy_.store(false, std::memory_order_release);
-  }
-
- private:
-  std::atomic<bool> &busy_;
-
- public:
-  const bool mine;
-};
-
-pocketcl_status tell(pocketcl &handle, pocketcl_status status, const char *what,
-                     const char *because, const char *hint) noexcept {
-  handle.starved = false;
-  try {
-    handle.what = what;
-    handle.because = because;
-    handle.hint = hint;
-  } catch (const std::bad_alloc &) {
-    handle.starved = true;
-  }
-  return status;
-}
-
-pocketcl_status tell(pocketcl &handle, pocketcl_status status, const Failure &failure) noexcept {
-  return tell(handle, status, failure.what(), failure.because.c_str(), failure.hint.c_str());
-}
-
-template <class Work>
-pocketcl_status guarded(pocketcl &handle, const Work &work) noexcept try {
-  work();
-  return POCKETCL_OK;
-} catch (const pocket::Cancelled &failure) {
-  return tell(handle, POCKETCL_CANCELLED, failure);
-} catch (const pocket::DeviceFailure &failure) {
-  handle.lost = true;
-  return tell(handle, POCKETCL_LOST, failure);
-} catch (const Failure &failure) {
-  return tell(handle, POCKETCL_ERROR, failure);
-} catch (const std::bad_alloc &) {
-  return tell(handle, POCKETCL_ERROR, "out of memory", "the system gave no more",
-              "a smaller --max-context or a smaller model");
-} catch (const std::exception &error) {
-  return tell(handle, POCKETCL_ERROR, "PocketCL failed", error.what(), "please report this");
-} catch (...) {
-  return tell(handle, POCKETCL_ERROR, "PocketCL failed", "something was thrown",
-              "please report this");
-}
-
-template <class Work>
-pocketcl_status with(pocketcl *handle, const Work &work) noexcept {
-  if (!handle) return POCKETCL_ERROR;
-  const Exclusive access(*handle);
-  if (!access.mine) return POCKETCL_BUSY;
-  if (handle->lost) return POCKETCL_LOST;
-  handle->cancelled = false;
-  return guarded(*handle, [&] { work(handle->engine->session()); });
-}
+using pocket::guarded;
+using pocket::with;
 
 const pocket::History &history(const pocketcl *handle) {
   return handle->engine->session().history();
