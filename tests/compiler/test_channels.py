@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flash_networks import F, made
+from needed import here
 from pass_helpers import SHARED
 
 import toolkit
@@ -197,9 +198,7 @@ def test_what_does_not_go_together(tmp_path: Path, options: dict[str, Any], says
 @pytest.mark.slow
 @pytest.mark.parametrize("on", ["host", "runner"])
 def test_a_trained_model_in_codes(tmp_path: Path, on: str) -> None:
-    path = SHARED / "real/trained-llama_silu-onnx-optimum"
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = here(SHARED / "real/trained-llama_silu-onnx-optimum")
     sizes = {"max_context": 64, "prefill_chunk": 8, "group": 16, "memory": "750K"}
     for way in ({"sparsity": "dip"}, {"sparsity": "dip-ca", "gamma": 0.2}):
         done = toolkit.compile(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from exports import COLLECTION, DEMO
+from needed import here
 
 from toolkit.calibration.sparse.case import Case
 from toolkit.cli.commands import cli
@@ -31,9 +32,7 @@ Row = dict[str, Any]
 
 
 def told(model: Path, text: Path, tokens: int, **lists: str) -> dict[str, Any]:
-    if not model.exists() or not text.exists():
-        pytest.skip(f"{model} or {text} is not here")
-    return simulate_model(model, text, tokens=tokens, **lists)  # type: ignore[arg-type]
+    return simulate_model(here(model), here(text), tokens=tokens, **lists)  # type: ignore[arg-type]
 
 
 def of(rows: list[Row], **wanted: Any) -> Row:
@@ -158,9 +157,7 @@ def judged_as_published(*cases: Case) -> list[tuple[float, float]]:
     from toolkit.compiler.source import load_source
     from toolkit.devices.resolve import resolve_device
 
-    if not STORIES.exists():
-        pytest.skip(f"{STORIES} is not here")
-    source = load_source(STORIES)
+    source = load_source(here(STORIES))
     options = choose(source, resolve_device(None, None), weights="f32")
     model = rewrite_with(source, options)
     ids, _ = calibration_ids(source, TALES, 512, 40000, "")

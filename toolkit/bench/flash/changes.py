@@ -14,13 +14,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from toolkit.bench.flash.curve import facts_of
+from toolkit.bench.flash.curve import facts_of, rows_told
 from toolkit.bench.flash.reads import flash_figures
 from toolkit.bench.trials import Ours, Trial, figures_of, run_trials, spread
 from toolkit.errors import PocketError
 from toolkit.executors.interface import Executor
 from toolkit.executors.open import open_executor
-from toolkit.tables import size, table
+from toolkit.tables import size
 
 SETTLE = 32  # tokens
 CHANGED, FRESH = "changed", "fresh"  # who takes turns
@@ -165,18 +165,11 @@ def _mode(executor: Executor) -> str | None:
 
 def lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """A table, one row for each section."""
-    imitated = f"flash imitated: {figures['flash']}" if figures["imitated"] else "flash as it is"
-    yield f"{figures['device']}, {figures['executor']}, {figures['repeats']} repeats, {imitated}"
     head = ("asked", "memory", "tokens/s", "", "fresh", "", "share", "read a token", "fresh")
-    yield from table([head, *(_row(row) for row in figures["rows"])])
-    for row in figures["rows"]:
-        if "error" in row:
-            yield f"{row['asked']}: {row['error']['what']}; {row['error']['because']}"
-    if figures["ids_equal"] is not None:
-        yield "the same ids in each section" if figures["ids_equal"] else "ids differ"
+    yield from rows_told(figures, head, _row, "in each section")
 
 
-def _row(row: Row) -> tuple[str, ...]:
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     if "error" in row:
         return (row["asked"], *[""] * 8)
     return (

@@ -68,16 +68,25 @@ def curve(
 
 def lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """A table, one row for each budget."""
+    head = ("memory", "records", "tokens/s", "", "read a token", "reads", "hits", "waits", "peak")
+    yield from rows_told(figures, head, _row, "at each budget")
+
+
+def rows_told(
+    figures: Mapping[str, Any],
+    head: Sequence[str],
+    row_of: Callable[[Mapping[str, Any]], Sequence[str]],
+    where: str,
+) -> Iterator[str]:
+    """What ran, a table of its rows, their errors, and whether ids were the same in all."""
     imitated = f"flash imitated: {figures['flash']}" if figures["imitated"] else "flash as it is"
     yield f"{figures['device']}, {figures['executor']}, {figures['repeats']} repeats, {imitated}"
-    head = ("memory", "records", "tokens/s", "", "read a token", "reads", "hits", "waits", "peak")
-    yield from table([head, *(_row(row) for row in figures["rows"])])
+    yield from table([head, *(row_of(row) for row in figures["rows"])])
     for row in figures["rows"]:
         if "error" in row:
             yield f"{row['asked']}: {row['error']['what']}; {row['error']['because']}"
     if figures["ids_equal"] is not None:
-        same = "the same ids" if figures["ids_equal"] else "ids differ"
-        yield f"{same} at each budget"
+        yield f"the same ids {where}" if figures["ids_equal"] else "ids differ"
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
