@@ -33,6 +33,7 @@ from toolkit.plan.load import SamePlan, check_hashes, load_plan
 from toolkit.plan.write import WeightSource
 
 AT_ONCE = 8
+PATIENCE_S = 120  # behind the seconds that are asked for: a busy machine starts few processes
 SHAPES = 400
 KERNEL = next(iter(KERNELS))
 
@@ -236,7 +237,7 @@ class Drill:
     def run(self, seconds: float) -> Counter[str]:
         """For so long, and until everything has happened; then one process more, undisturbed."""
         over = time.monotonic() + seconds
-        while time.monotonic() < over or not all(map(self.counts.get, ("done", "killed", "seen"))):
+        while time.monotonic() < over or self.awaited(over + PATIENCE_S):
             while len(self.living) < AT_ONCE:
                 self.start()
             time.sleep(self.dice.uniform(0, 0.02))
@@ -251,6 +252,14 @@ class Drill:
         self.work.look()
         self.work.end()
         return self.counts
+
+    def awaited(self, end: float) -> bool:
+        """Whether something has not happened yet: an error at the end, or once one failed."""
+        never = [each for each in ("done", "killed", "seen") if not self.counts[each]]
+        assert not never or (time.monotonic() < end and not self.counts["failed"]), (
+            f"never {', '.join(never)}: {dict(self.counts)}"
+        )
+        return bool(never)
 
     def start(self) -> None:
         seed = self.dice.random()
