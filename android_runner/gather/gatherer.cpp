@@ -14,6 +14,8 @@
 namespace pocket {
 namespace {
 
+constexpr size_t MOST_USED = 64;  // points that are told of: a budget may change without end
+
 FlashModel costless() { return {0, std::numeric_limits<double>::infinity()}; }
 
 }  // namespace
@@ -115,6 +117,7 @@ void Gatherer::note_tokens(int64_t tokens) {
       used.tokens += tokens;
       return;
     }
+  if (used_.size() == MOST_USED) used_.erase(used_.begin());
   used_.push_back({point_.memory, point_.flash, point_.policy, tokens});
 }
 

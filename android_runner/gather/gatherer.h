@@ -157,7 +157,7 @@ class Gatherer {
   ReadWaits waits_;                  // of all gathers
   Governor governor_;
   double predicted_s_ = 0, seen_s_ = 0;  // of reads since the governor was told; when it was
-  std::vector<Used> used_;
+  std::vector<Used> used_;  // the last ones
 };
 
 }  // namespace pocket

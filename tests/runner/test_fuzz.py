@@ -3,6 +3,10 @@
 A plan that breaks it is named by its seed. This writes the plans of seeds and says how to run them:
 
     PYTHONPATH=tests/support python tests/runner/test_fuzz.py FOLDER SEED…
+
+10,000 plans with tables, whose budgets change, take ten minutes, with AddressSanitizer:
+
+    POCKETCL_FUZZ_CASES=20000 pytest -m slow tests/runner/test_fuzz.py -k with_tables
 """
 
 from __future__ import annotations

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from flash_toy import RECORD
+from flash_toy import FILE, RECORD, FlashToy
 from large_toy import REST, large
-from native import SUPPORT
+from native import DRIVERS, SUPPORT, build
 from soak import TEXT, TOKENS, rss
 from talk import Start
 from toy import C, Toy
@@ -19,6 +22,7 @@ from toolkit.toolchain.opencl_loader import find_opencl, runner_environment
 
 pytestmark = pytest.mark.slow
 A_HANDLE = 200  # tokens
+WORDS = " ".join(map(str, TEXT))
 SOME = 20_000  # records of each of two tables
 FLAT = 4 << 20  # bytes, the allocators' own ups and downs; at most 1 MiB was seen
 
@@ -60,6 +64,38 @@ def test_a_budget_that_changes(tmp_path: Path, start: Start) -> None:
         assert memory[-1] - memory[len(memory) // 4] < FLAT
         missing = slots * (100 - share) // 100
         assert abs(held[100][-1] - missing - memory[-1]) < FLAT
+
+
+def test_reads_that_fail_in_between(tmp_path: Path, start: Start) -> None:
+    """Wherever it is, while memory changes: one error with file and place; the text goes on."""
+    toy, armed, dice = FlashToy(tmp_path / "flash toy"), tmp_path / "armed", random.Random(4)
+    faulty = build("libfaulty_pread.so", [DRIVERS / "faulty_pread.c"], "-shared")
+    env = {"LD_PRELOAD": str(faulty), "PREAD_FAULT": "eio", "PREAD_FILE": FILE}
+    env |= {"PREAD_ARMED": str(armed), "PREAD_TIMES": "1000000000"}
+    talk, told, failed = start(toy.folder, **env), 0, Counter[str]()
+    text = toy.continued(TEXT, C - len(TEXT) + 1)
+    while told < TOKENS // 2:
+        lines = [f"budget {dice.randrange(97_000, 310_000)}", f"prefill 0 {WORDS}"]
+        lines += [f"decode {len(TEXT)} {text[0]} {C}"]
+        fails = dice.choice((*lines, None, None))
+        for line in lines:
+            if line == fails:
+                armed.touch()
+            talk.send(line)
+            ids = []
+            while (answer := talk.line()).startswith("id "):
+                ids.append(int(answer.split()[1]))
+            told += len(ids)
+            if answer.startswith("error "):
+                assert armed.exists() and ids == text[1 : 1 + len(ids)]
+                assert re.search(rf"{FILE} can't be read at byte \d+", answer)
+                failed[line.split()[0]] += 1
+                armed.unlink()
+                break
+            assert ids == (text[1:] if line.startswith("decode") else [])
+    armed.unlink(missing_ok=True)
+    assert set(failed) == {"budget", "prefill", "decode"} and failed.total() > 9, failed
+    assert talk.end()[0] == 0
 
 
 def test_many_processes(toy: Toy, start: Start) -> None:

@@ -21,6 +21,7 @@ from toolkit.plan.table_figures import slot_bytes
 from toolkit.tables import size
 
 AUTO = "auto"
+MOST_USED = 64  # points that are told of: a budget may change without end
 
 
 def memory_of(plan: Plan, memory: int | str | None) -> int | None:
@@ -168,14 +169,17 @@ def speeds_of(plan: Plan) -> list[float]:
 
 
 class Usage:
-    """Which points a run has used, and for how many tokens."""
+    """Which points a run has used, and for how many tokens: the last MOST_USED of them."""
 
     def __init__(self) -> None:
         self._tokens: Counter[tuple[int, float, str]] = Counter()
 
     def note(self, point: Point, tokens: int) -> None:
         """So many more at this one."""
-        self._tokens[point.memory, point.flash, point.policy] += tokens
+        key = point.memory, point.flash, point.policy
+        if key not in self._tokens and len(self._tokens) == MOST_USED:
+            del self._tokens[next(iter(self._tokens))]
+        self._tokens[key] += tokens
 
     def list(self) -> list[dict[str, Any]]:
         """In the order of their first use."""
