@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from exports import COLLECTION, DEMO
 from needed import here
+from relu_demo import STORY
 
 from toolkit.calibration.sparse.case import Case
 from toolkit.cli.commands import cli
@@ -20,14 +21,6 @@ from toolkit.simulation.sparse.simulate import simulate_model
 STORIES = COLLECTION / "real/stories260K-onnx-optimum"
 SILU = COLLECTION / "real/trained-llama_silu-onnx-optimum"
 TALES = COLLECTION / "text/tinystories.txt"
-STORY = """
-Once upon a time there was a little girl named Lily. She had a red ball and a small dog named Max.
-One day, Lily and Max went to the park to play. Lily threw the ball very far, and Max ran fast to
-get it. But the ball was in a big tree! Lily was sad. "What can we do, Max?" she asked.
-A kind bird saw them and said, "I can help you!" The bird flew up and pushed the ball with its
-beak. The ball fell down, and Lily was very happy. "Thank you, bird!" she said. They all played
-together until the sun went down. Then Lily went home and told her mom about her new friend.
-"""
 Row = dict[str, Any]
 
 

@@ -11,6 +11,15 @@ from onnx import helper
 
 TEXT = "Once upon a time there was a little girl who had a red ball and a dog named Tim"
 
+STORY = """
+Once upon a time there was a little girl named Lily. She had a red ball and a small dog named Max.
+One day, Lily and Max went to the park to play. Lily threw the ball very far, and Max ran fast to
+get it. But the ball was in a big tree! Lily was sad. "What can we do, Max?" she asked.
+A kind bird saw them and said, "I can help you!" The bird flew up and pushed the ball with its
+beak. The ball fell down, and Lily was very happy. "Thank you, bird!" she said. They all played
+together until the sun went down. Then Lily went home and told her mom about her new friend.
+"""
+
 
 def relu_demo(folder: Path) -> Path:
     """A copy of the demo model's folder in which gates are Relu(g), not g * Sigmoid(g)."""

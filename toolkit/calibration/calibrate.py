@@ -20,8 +20,10 @@ import onnx_ir as ir
 from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.graph import dim
+from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import ZEROING
 from toolkit.calibration.seen import RECALLS, Statistics
+from toolkit.calibration.sparse.points import Points
 from toolkit.calibration.walk import Walk, Window
 from toolkit.compiler.budget.ffn_kind import kind_of
 from toolkit.compiler.calibration.ids import calibration_ids
@@ -64,11 +66,15 @@ def calibrate(
     walk = Walk(model, ffns, windows)
     layers = list(_layers(walk, ffns, folder, done, tell))
     tell("what it costs to leave neurons out")
+    found, dense = _losses(walk)
+    room = sum(len(window.ids) for window in windows)
+    points = Points(model, ffns, folder, dense, room, tell).measure()
     facts = {
         "made_of": made_of,
         "finished": True,
         "tokens": sum(len(w.ids) for w in windows if w.recall is None),
-        **_losses(walk),
+        **found,
+        "dip": points,
         "layers": [
             {**layer.figures(), "sha256": folder.digest(n)} for n, layer in enumerate(layers)
         ],
@@ -96,11 +102,15 @@ def _layers(
         yield layer
 
 
-def _losses(walk: Walk) -> dict[str, Any]:
-    """Perplexity of all neurons on held-out text, and of the predicted ones at each recall."""
+def _losses(walk: Walk) -> tuple[dict[str, Any], list[tuple[list[int], Array]]]:
+    """Perplexity of all neurons on held-out text, and of the predicted ones at each recall; and
+    nats of each held-out window with all neurons."""
     sums = defaultdict[float | None, list[float]](list)
     densities = defaultdict[float | None, list[float]](list)
+    whole: list[tuple[list[int], Array]] = []
     for window, losses in walk.losses():
+        if window.recall is None:
+            whole.append((window.ids, losses))
         sums[window.recall] += losses.tolist()
         densities[window.recall].append(window.density)
     dense = float(np.mean(sums.pop(None)))
@@ -113,7 +123,7 @@ def _losses(walk: Walk) -> dict[str, Any]:
         }
         for recall, costs in sums.items()
     ]
-    return {"perplexity": round(float(np.exp(dense)), 4), "points": points}
+    return {"perplexity": round(float(np.exp(dense)), 4), "points": points}, whole
 
 
 def _ffns_of(model: ir.Model, source: Source) -> list[Ffn]:

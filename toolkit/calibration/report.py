@@ -1,6 +1,6 @@
 """What `pocketcl calibrate` prints for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,21 @@ def lines(out: Path, facts: Mapping[str, Any]) -> Iterator[str]:
     if points:
         title = f"only what is predicted (perplexity {facts['perplexity']} with all)"
         yield from section(title, table([("recall", "computed", "perplexity"), *points]))
+    elif facts.get("dip"):
+        title = f"only what is greatest, DIP (perplexity {facts['perplexity']} with all)"
+        yield from section(title, table(_pruned(facts["dip"])))
     else:
         yield "No neuron of this model is ever zero: none is predicted."
     yield f"{out}: {facts['seconds']} s"
+
+
+def _pruned(points: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """A line for each density, a column for each gamma: its worst loss with any memory."""
+    gammas = sorted({point["gamma"] for point in points}, reverse=True)
+    yield ("density", *(f"gamma {gamma:g}" for gamma in gammas))
+    for density in sorted({point["density"] for point in points}):
+        found = [
+            max(p["loss"] for p in points if (p["density"], p["gamma"]) == (density, gamma))
+            for gamma in gammas
+        ]
+        yield (f"{density:g}", *(f"{100 * loss:+.2f} %" for loss in found))

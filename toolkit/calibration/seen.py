@@ -9,6 +9,7 @@ import numpy as np
 from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import ZEROING, Neurons
 from toolkit.calibration.recurrence import split, use_of
+from toolkit.calibration.sparse.points import is_pruned, taken_of
 from toolkit.predictors import predictor, thresholds
 from toolkit.predictors.layer import Layer, Pointed, Use
 from toolkit.predictors.second_moment import SecondMoment
@@ -44,6 +45,9 @@ class Statistics:
         importance = self._sizes / max(1, self.tokens) * self._neurons.sizes
         of_all = (self._active / max(1, self.tokens)).astype(np.float32)
         about = name, kind, of_all, importance.astype(np.float32)
+        if is_pruned(kind):
+            x = np.concatenate([x for x, _ in self._kept])
+            return Layer(*about, None, taken=taken_of(self._neurons, x))
         if kind not in ZEROING:
             return Layer(*about, None)
         use = self._use()

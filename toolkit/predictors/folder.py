@@ -21,7 +21,7 @@ from toolkit.files import write_text
 from toolkit.predictors.layer import Layer
 
 FORMAT = 1
-FACTS, LAYERS = "calibration.json", "layer.*.npz"
+FACTS, LAYERS, ROUNDS = "calibration.json", "layer.*.npz", "points.*.json"
 AGAIN = "make it again: pocketcl calibrate MODEL --text FILE"
 SHAPELESS = (ValueError, KeyError, TypeError)  # of what isn't built as it should be
 
@@ -50,6 +50,8 @@ class Folder:
         for file in self.path.glob(LAYERS):
             if file not in map(self._file, range(count)):
                 file.unlink()
+        for file in self.path.glob(ROUNDS) if not same else ():
+            file.unlink()
         self.write({"made_of": dict(made_of), "finished": False})
         return count
 
@@ -70,6 +72,20 @@ class Folder:
             return Layer.load(file)
         except (OSError, EOFError, *SHAPELESS, BadZipFile) as error:
             raise PocketError(f"{file} is damaged", error, AGAIN) from None
+
+    def add_round(self, number: int, points: Sequence[Mapping[str, Any]]) -> None:
+        """Some finished operating points."""
+        file = self._round_file(number)
+        with _written(file):
+            write_text(file, json.dumps(list(points), indent=1) + "\n")
+
+    def round(self, number: int) -> list[dict[str, Any]]:
+        """Those of before; none where they aren't there."""
+        with suppress(OSError, ValueError, RecursionError):
+            found = json.loads(self._round_file(number).read_text())
+            if isinstance(found, list) and all(isinstance(each, dict) for each in found):
+                return found
+        return []
 
     def digest(self, number: int) -> str:
         """The hash of a layer's file."""
@@ -126,6 +142,9 @@ class Folder:
             if isinstance(facts, dict) and facts.get("format") == FORMAT:
                 return facts
         return None
+
+    def _round_file(self, number: int) -> Path:
+        return self.path / ROUNDS.replace("*", f"{number:03}")
 
     def _file(self, number: int) -> Path:
         return self.path / LAYERS.replace("*", f"{number:03}")
