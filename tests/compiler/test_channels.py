@@ -29,10 +29,13 @@ from toolkit.executors.open import open_executor
 from toolkit.offload.access_trace import line
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine
+from toolkit.offload.orders import order_of
 from toolkit.offload.points import choose_point
 from toolkit.offload.selection import at_point
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Plan, Table
+from toolkit.predictors.folder import Folder
+from toolkit.predictors.layer import Layer, Taken
 
 D, ROOM = 32, "500K"  # for some of the records
 IDS = [3, 1, 4, 1, 5]
@@ -193,6 +196,85 @@ def test_what_does_not_go_together(tmp_path: Path, options: dict[str, Any], says
     with pytest.raises(PocketError, match=says):
         dip(tmp_path, **options)
     assert not (tmp_path / "m.plan").exists()
+
+
+ROWS = [  # what tokens of held-out text cost, by selector, density, gamma and memory
+    {"selector": "dip", "density": d, "gamma": 1.0, "memory": 0.5, "loss": loss, "missed": 0.5}
+    for d, loss in ((0.5, 0.2), (0.7, 0.009), (0.9, 0.001))
+] + [
+    {"selector": "dip-ca", "density": d, "gamma": g, "memory": m, "loss": loss * m, "missed": g}
+    for d, g, loss in ((0.5, 0.1, 0.4), (0.7, 0.1, 0.04), (0.7, 0.5, 0.009), (0.9, 0.1, 0.008))
+    for m in (0.25, 0.75)
+]
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path) -> Path:
+    """Beside the model, which is written."""
+    dip(tmp_path)
+    folder, rng = Folder(tmp_path / "c"), np.random.default_rng(3)
+    made_of = {"model_sha256": load_source(tmp_path / "model.onnx").sha256}
+    folder.begin(made_of)
+    taken = {d: Taken(*(rng.random(n).astype(np.float32) for n in (D, F))) for d in (0.5, 0.7)}
+    none = np.zeros(F, np.float32)
+    folder.add(0, Layer("layers.0.ffn", "swiglu", none, none, None, taken=taken))
+    layers = [{"sha256": folder.digest(0)}]
+    folder.write(
+        {"made_of": made_of, "finished": True, "points": [], "layers": layers, "dip": ROWS}
+    )
+    return folder.path
+
+
+@pytest.mark.parametrize(
+    "options, density, gamma, loss, policy",
+    [
+        ({}, 0.7, 1.0, 0.009, "static"),
+        ({"max_loss": "30%"}, 0.5, 1.0, 0.2, "static"),
+        ({"density": 0.9}, 0.9, 1.0, 0.001, "static"),
+        ({"sparsity": "dip-ca"}, 0.9, 0.1, 0.008 * 0.75, "static"),
+        ({"sparsity": "dip-ca", "max_loss": "5%", "policy": "static"}, 0.7, 0.1, 0.03, "static"),
+    ],
+)
+def test_what_a_calibration_has_measured(
+    tmp_path: Path,
+    calibrated: Path,
+    options: dict[str, Any],
+    density: float,
+    gamma: float,
+    loss: float,
+    policy: str,
+) -> None:
+    """Of the points that cost little enough that which reads least; what is frequent stays."""
+    done = dip(tmp_path, **{"density": None, "calibration": calibrated, **options})
+    plan, figures = load_plan(done.path), done.figures
+    told = [figures[key] for key in ("density", "gamma", "policy", "loss")]
+    assert told == [density, gamma, policy, pytest.approx(loss)]
+    assert any(f"perplexity {loss:+.2%} at most" in text for text in budget_lines(figures))
+    known = Folder(calibrated).layer(0).taken[min(density, 0.7)]
+    for table, often in zip(plan.tables, (known.inputs, known.units), strict=True):
+        order = order_of(done.path, plan, table)
+        assert order is not None
+        np.testing.assert_array_equal(order, np.argsort(-often, kind="stable"))
+    assert len(plan.points) == 1 or gamma == 1
+    assert all(point.slots == point.pinned for point in plan.points)
+    if options == {"sparsity": "dip-ca"}:
+        assert verify(done.path, on="host")["ok"]
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"max_loss": "0.01%"}, r"no density costs at most 0\.01%"),
+        ({"density": 0.6}, "the calibration has no such point"),
+        ({"policy": "importance"}, "--policy importance does not go with dip"),
+        ({"sparsity": "dip-ca", "memory": None, "rate": 5.0}, "--rate does not go with"),
+    ],
+)
+def test_what_a_calibration_has_not(
+    tmp_path: Path, calibrated: Path, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(PocketError, match=says):
+        dip(tmp_path, **{"density": None, "calibration": calibrated, **options})
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ import numpy as np
 
 from onnx_passes.ir.facts import Mask
 from opencl_kernels.formats import Array
+from toolkit.compiler.budget.pruned import Pruned, chosen
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
+from toolkit.offload.legality import BY_MAGNITUDE
 from toolkit.predictors.folder import AGAIN, Folder
 from toolkit.predictors.layer import Layer, Use
 
@@ -46,10 +48,10 @@ def check_calibration(
     if batch > 1:
         because = "several texts need nearly all neurons between them: all are computed"
         raise PocketError(f"--calibration does not go with --batch {batch}", because, "--batch 1")
-    folder = Folder(Path(calibration).resolve())
-    anew = f"pocketcl calibrate {source.onnx_path} --text FILE"
-    facts = folder.finished_for(source.sha256, "this one", anew)
-    most = loss_of(max_loss)
+    folder = _folder_of(source, calibration)
+    if sparsity in BY_MAGNITUDE:
+        return str(folder.path), None, folder.identity()
+    facts, most = folder.finished(), loss_of(max_loss)
     points = [point for point in facts["points"] if point["loss"] <= most]
     best = min(points, key=lambda point: point["density"], default=None)
     if sparsity == "lowrank" and best is None:
@@ -57,6 +59,28 @@ def check_calibration(
     if sparsity in EXACT:
         best = None
     return str(folder.path), None if best is None else best["recall"], folder.identity()
+
+
+def _folder_of(source: Source, calibration: Path | str) -> Folder:
+    """A finished calibration of this model."""
+    folder = Folder(Path(calibration).resolve())
+    anew = f"pocketcl calibrate {source.onnx_path} --text FILE"
+    folder.finished_for(source.sha256, "this one", anew)
+    return folder
+
+
+def pruned_of(
+    calibration: str | None,
+    sparsity: str | None,
+    density: float | None,
+    gamma: float | None,
+    max_loss: str | float | None,
+) -> Pruned | None:
+    """What DIP is to compute, by a calibration; None where nothing is asked of one."""
+    if calibration is None or sparsity not in BY_MAGNITUDE:
+        return None
+    facts = Folder(Path(calibration)).finished()
+    return chosen(facts, str(sparsity), density, gamma, loss_of(max_loss))
 
 
 def _too_dear(points: Sequence[Mapping[str, Any]], most: float) -> PocketError:
@@ -82,11 +106,14 @@ def point_figures(
     recall: float | None,
     max_loss: str | float | None,
     sparsity: str | None = None,
+    pruned: Pruned | None = None,
 ) -> dict[str, Any]:
     """What a compile tells of the point that it took; none: of no calibration. No loss is allowed
     where nothing was to be predicted."""
     if calibration is None:
         return {}
+    if pruned is not None:
+        return {"max_loss": loss_of(max_loss), "loss": pruned.loss}
     points = Folder(Path(calibration)).finished()["points"]
     point = next((each for each in points if each["recall"] == recall), None)
     taken = {key: None if point is None else point[key] for key in ("density", "loss")}

@@ -11,7 +11,7 @@ from opencl_kernels.formats import GROUPS
 from toolkit.arguments import whole
 from toolkit.compiler.budget.goal import check_goal
 from toolkit.compiler.budget.sparsity import AUTO, check_wish, density_of
-from toolkit.compiler.calibrated import check_calibration
+from toolkit.compiler.calibrated import check_calibration, pruned_of
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
 from toolkit.plan.amount import check_memory
@@ -120,10 +120,16 @@ def choose(
     budgeted = memory is not None or rate is not None
     check_wish(sparsity, policy, budgeted, calibration is not None, batch)
     sparsity = None if sparsity == AUTO else sparsity
-    density_of(sparsity, density, gamma, policy)
     folder, recall, identity = check_calibration(
         source, budgeted, calibration, max_loss, batch, sparsity
     )
+    pruned = pruned_of(folder, sparsity, density, gamma, max_loss)
+    if pruned is not None:
+        density, gamma = pruned.density, pruned.gamma if sparsity == "dip-ca" else None
+    density_of(sparsity, density, gamma, policy)
+    if sparsity == "dip-ca" and rate is not None:
+        because = "what is read depends on the memory in a way that is not predicted"
+        raise PocketError("--rate does not go with --sparsity dip-ca", because, "--memory 60%")
     return Options(
         context=context,
         chunk=chunk,

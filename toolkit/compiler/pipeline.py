@@ -18,7 +18,14 @@ from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import Array
 from toolkit.compiler.budget.fit import Fitted, Goal, InFlash, dense_bytes, fitted, legal
 from toolkit.compiler.budget.fit import in_flash as tables_of_all
-from toolkit.compiler.calibrated import importances_of, masks_of, point_figures, uses_of
+from toolkit.compiler.budget.pruned import taken_by
+from toolkit.compiler.calibrated import (
+    importances_of,
+    masks_of,
+    point_figures,
+    pruned_of,
+    uses_of,
+)
 from toolkit.compiler.calibration.ranges import Ranges
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
@@ -90,7 +97,9 @@ def compile(
     figures |= made.fitted.figures | made.ranges.figures(plan)
     if made.fitted.figures.get("selector", "ids") != "ids":  # networks are read from flash
         taken = options.calibration, options.recall
-        figures |= point_figures(*taken, chosen.get("max_loss"), options.sparsity)
+        most, asked = chosen.get("max_loss"), (options.density, options.gamma)
+        pruned = pruned_of(options.calibration, options.sparsity, *asked, most)
+        figures |= point_figures(*taken, most, options.sparsity, pruned)
     if finish and (untested := untested_kernels(plan)):
         figures["untested"] = untested
     if source.embedding is not None:
@@ -204,11 +213,12 @@ def _lowered(
             goal = Goal(
                 *wanted,
                 masks_of(*known, options.calibrated),
-                uses_of(*known),
+                () if options.facts.densities else uses_of(*known),
                 options.sparsity,
                 options.policy,
                 importances_of(options.calibration if options.policy == "importance" else None),
                 options.facts.densities,
+                () if options.density is None else taken_by(options.calibration, options.density),
             )
             if ends:
                 found = fitted(model, found, goal, weights, with_tables)

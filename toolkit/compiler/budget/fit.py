@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from onnx_passes import Facts, code_records, mask_ffn
@@ -44,6 +45,7 @@ class Goal:
     sparsity, policy  as Options has them
     importances  of their neurons, where the policy needs them
     densities    as Facts has them
+    taken        of each network's inputs, then of its units, in which share of tokens they are
     """
 
     memory: str | None
@@ -55,6 +57,7 @@ class Goal:
     policy: str | None = None
     importances: tuple[Array, ...] = ()
     densities: tuple[Density, ...] = ()
+    taken: tuple[Array, ...] = ()
 
     @property
     def of_networks(self) -> bool:
@@ -172,14 +175,14 @@ def in_flash(
         infer(model)
     code_records(model)
     ffns, missed = find_ffns(model)
-    orders = orders_of(use.frequency for use in goal.uses)
+    orders = orders_of(goal.taken or (use.frequency for use in goal.uses))
     tables = tables_of(ffns, missed, table, orders, goal.importances, goal.sparsity == "all")
     _add_embeddings(model, tables, dense.table)
     if not tables.sources:
         raise _nothing(budget, whole, tables)
     plan, sizes = with_point(lower(table, tables)), _weight_bytes(model, table)
     planning = None
-    if goal.uses:
+    if goal.uses or (goal.taken and goal.densities[0].gamma == 1):
         least = sum(needs(plan, *sizes).values())
         uses = _uses(ffns, tables, goal)
         planning = Planning.of(plan, least, uses, goal.flash, policy=goal.policy)
@@ -239,11 +242,16 @@ def dense_bytes(model: ir.Model, dense: Fitted) -> int:
 
 def _uses(ffns: Sequence[Ffn], tables: RecordTables, goal: Goal) -> list[Use]:
     """Of each table, of its records in their order; of rows as often as words of a text come."""
+    rows = [Use(zipf(each.count)) for each in tables.rows]
+    if goal.taken:
+        found = {id(tabled.ffn) for tabled in tables.found}
+        numbers = [2 * i + end for i, f in enumerate(ffns) if id(f) in found for end in range(2)]
+        return [*(Use(-np.sort(-goal.taken[number])) for number in numbers), *rows]
     by_network = {id(ffn): use for ffn, use in zip(ffns, goal.uses, strict=True)}
     uses = [by_network[id(tabled.ffn)] for tabled in tables.found]
     orders = orders_of(use.frequency for use in uses)
     networks = [use.of(order) for use, order in zip(uses, orders, strict=True)]
-    return [*networks, *(Use(zipf(rows.count)) for rows in tables.rows)]
+    return [*networks, *rows]
 
 
 def _weight_bytes(model: ir.Model, table: WeightTable) -> tuple[int, int]:

@@ -78,7 +78,8 @@ def density_of(
         return None
     if density is None:
         because = "nothing else says how much of a network is to be computed"
-        raise PocketError(f"--sparsity {sparsity} goes with --density", because, "--density 0.7")
+        hint = "--density 0.7, or --calibration DIR (pocketcl calibrate MODEL --text FILE)"
+        raise PocketError(f"--sparsity {sparsity} goes with --density", because, hint)
     if not 0 < density <= 1:
         because = "it is a share of a network's weights, more than 0"
         raise PocketError(f"--density {density:g} is none", because, "write --density 0.7")
@@ -89,6 +90,10 @@ def density_of(
     if gamma is not None and not 0 <= gamma <= 1:
         because = "what isn't in memory counts at most as much as what is"
         raise PocketError(f"--gamma {gamma:g} is not from 0 to 1", because, "write --gamma 0.2")
+    if policy == "importance":
+        because = "it is known of neurons, not of columns"
+        hint = "leave it out, or --policy static"
+        raise PocketError(f"--policy importance does not go with {sparsity}", because, hint)
     if gamma is not None and policy not in (None, "static"):
         because = "answers would depend on what has been asked before"
         raise PocketError("--sparsity dip-ca keeps to --policy static", because, "leave it out")

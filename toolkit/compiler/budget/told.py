@@ -37,11 +37,12 @@ def budget_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"  embedding on flash {size(figures['row_bytes'])}: a token reads its row"
     if "predicted_read_s" in figures:
         yield f"  {_time(figures)}"
-    if figures.get("max_loss") is not None:
+    if figures["selector"].startswith("dip"):
+        share, loss = f"{figures['density']:.0%} of the networks is computed", figures["loss"]
+        unknown = "what that costs has not been measured (pocketcl calibrate, or eval)"
+        yield f"  {share}: {unknown if loss is None else f'perplexity {loss:+.2%} at most'}"
+    elif figures.get("max_loss") is not None:
         yield f"  {_predicted(figures)}"
-    elif figures.get("density") is not None:
-        share = f"{figures['density']:.0%} of the networks is computed"
-        yield f"  {share}: what that costs has not been measured (pocketcl eval)"
     if figures["requantized"]:
         yield f"  codes made anew of {len(figures['requantized'])} weights (--json: requantized)"
     for missed in figures["resident_ffns"]:  # embeddings among them
