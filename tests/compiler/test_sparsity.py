@@ -29,12 +29,13 @@ from toolkit.compiler.options import choose
 from toolkit.compiler.pipeline import rewrite_with
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
-from toolkit.evaluation.verify import verify
+from toolkit.evaluation.verify import lines, verify
 from toolkit.offload.legality import LEGALITY, unasked, verdict
 from toolkit.offload.orders import importance_of, order_of
 from toolkit.offload.policies import window_for
 from toolkit.plan.load import load_plan
 from toolkit.plan.schema import POLICIES, Plan
+from toolkit.plan.text import to_json
 
 ACTS = {  # kind -> activations of gate and up; a gate of None: there is none
     "reglu": ("Relu(v)", "v"),
@@ -171,14 +172,35 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield source
 
 
-def computes(plan: Path) -> bool:
-    """Decoding is held to less: where a score lies beside its threshold, rounding chooses.
+def with_thresholds(plan: Path, more: float) -> Path:
+    """The plan with other thresholds of its tables than those of the model."""
+    other = Path(shutil.copytree(plan, plan.with_suffix(f".{more}.plan")))
+    loaded = load_plan(other)
+    points = (replace(p, select=tuple(n + more for n in p.select)) for p in loaded.points)
+    (other / "plan.json").write_text(to_json(replace(loaded, points=tuple(points))))
+    return other
 
-    The order of a sum is the cache's, and another neuron in one token changes all that follow.
-    """
-    cases = {case["name"]: case for case in verify(plan)["cases"]}
-    decode = cases.pop("decode-32")
-    return all(case["ok"] for case in cases.values()) and decode["nmse"] < 1e-3
+
+@pytest.mark.slow
+def test_near_ties_of_thresholds_are_excused_and_other_masks_are_not(
+    calibrated: Path, tmp_path: Path
+) -> None:
+    """Plans whose thresholds are a little off, or more than rounding explains."""
+    options: dict[str, Any] = {"max_context": 72, "memory": "99.5%", "max_loss": "90%"}
+    options |= {"weights": "e0m4", "prefill_chunk": 64}
+    done = toolkit.compile(
+        calibrated, tmp_path / "m.plan", **options, calibration=calibrated.parent / "c"
+    )
+    right = verify(done.path)
+    decode = next(case for case in right["cases"] if case["name"] == "decode-32")
+    assert right["ok"] and decode["masks"] == 5 * 32 and decode["masks_agree"] > 0.999
+    near, wrong = (verify(with_thresholds(done.path, more)) for more in (0.002, 0.5))
+    for report in (near, wrong):
+        decode = next(case for case in report["cases"] if case["name"] == "decode-32")
+        assert decode["masks_agree"] < 1 and decode["nmse"] < 1e-4  # it is followed
+        assert decode["judged_rows"] == 33 and (decode["near_ties"] > 0) == (report is near)
+        assert report["ok"] == (report is near)
+    assert any("no rounding explains it" in line for line in lines(wrong))
 
 
 @pytest.mark.slow
@@ -193,7 +215,8 @@ def test_points_have_what_their_policy_needs(calibrated: Path, tmp_path: Path) -
         assert point.policy == "window"
         sizes = zip(often, point.slots, point.pinned, strict=True)
         assert point.window == tuple(window_for(*each) for each in sizes)
-    assert max(max(point.window) for point in plan.points) > 1 and computes(done.path)
+    assert max(max(point.window) for point in plan.points) > 1
+    assert verify(done.path)["ok"]
 
     done = toolkit.compile(calibrated, tmp_path / "i.plan", **options, policy="importance")
     plan = load_plan(done.path)
@@ -201,7 +224,7 @@ def test_points_have_what_their_policy_needs(calibrated: Path, tmp_path: Path) -
         order, found = order_of(done.path, plan, table), importance_of(done.path, plan, table)
         assert order is not None and found is not None
         np.testing.assert_array_equal(found, known[order])
-    assert computes(done.path)
+    assert verify(done.path)["ok"]
 
     exact = options | {"max_loss": None}
     for sparsity, selector, by in (("gate", "gate", "above"), ("all", "all", "all")):

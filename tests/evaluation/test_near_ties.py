@@ -17,6 +17,7 @@ import toolkit
 from toolkit.compiler.calibration.reference import Choices
 from toolkit.compiler.calibration.routers import Groups, Router
 from toolkit.evaluation import judging, near_ties
+from toolkit.evaluation.followed import OF_THRESHOLDS, Agreement, _agreement, agreed
 from toolkit.evaluation.near_ties import first_near_tie
 from toolkit.evaluation.verify import lines, verify
 
@@ -142,6 +143,38 @@ def test_only_the_last_that_is_chosen_and_the_first_that_is_not() -> None:
     assert ties_of([[1.0, 1.0]], same) is None
     found = ties_of([[4.0, 2, 1, 0], [2, 1, 4, 2.001]], same, start=5)
     assert (found.token, found.chosen, found.other) == (6, 3, 0)
+
+
+def test_a_score_beside_its_threshold_is_a_near_tie() -> None:
+    resolution = near_ties.OF_MASKS * HALF.roundoff * 2
+    for gap, near in ((0.9 * resolution, True), (1.1 * resolution, False)):
+        scores = [[-2.0, 1.0, 0.5 + resolution * 3], [2.0, 0.5 + gap, 0.4]]
+        found = ties_of(scores, {"k": 0, "threshold": 0.5}, start=3)
+        assert (found is not None) == near
+        if near:
+            assert (found.token, found.chosen, found.other, found.kind) == (4, 1, None, "neurons")
+
+
+def test_choices_that_are_followed_must_be_right_or_near() -> None:
+    """Of scores, three of which lie beside 0.5, on both sides and on it."""
+    near = OF_THRESHOLDS * HALF.roundoff * 2 * 0.9
+    scores = np.array([-2.0, 0.5 + near, 0.5 - near, 0.5, 0.6])
+    mask = Router(ir.Value(name="scores"), 0, threshold=0.5)
+
+    def agreement(*taken: int) -> Agreement:
+        return _agreement(scores, np.isin(np.arange(5), taken), mask)
+
+    same = agreement(1, 4)
+    assert (same.equal, same.others, same.worst) == (1.0, 0, 0.0)
+    other = agreement(2, 3, 4)
+    assert (other.equal, other.others) == (0.4, 3) and other.explained(HALF.roundoff)
+    figures = agreed(other, HALF, True)
+    assert (figures["ok"], figures["near_ties"], figures["masks_agree"]) == (True, 3, 0.4)
+    assert not other.explained(HALF.roundoff / 2)
+    for wrong in ((0, 1, 4), (1,)):  # one too many, one too few
+        found = agreement(*wrong)
+        assert (found.equal, found.others) == (0.8, 1) and not found.explained(HALF.roundoff)
+        assert (agreed(found, HALF, True)["ok"], agreed(found, HALF, None)["ok"]) == (False, False)
 
 
 def test_the_resolution_is_that_of_the_greatest_score() -> None:

@@ -80,8 +80,9 @@ def unjudged(case: dict[str, Any], precision: str) -> Iterator[str]:
     if tie is None:
         return
     rows, judged = case["rows"], case["judged_rows"]
-    of = "mask" if tie["kind"] == "elements" else "mixture"
-    pair = f"{tie['kind']} {tie['chosen']} and {tie['other']} of {of} {tie['mixture']}"
+    of = "mixture" if tie["kind"] in ("experts", "groups") else "mask"
+    other = "the threshold" if tie["other"] is None else tie["other"]
+    pair = f"{tie['kind']} {tie['chosen']} and {other} of {of} {tie['mixture']}"
     halves = {"f16": "halves", "f32": "floats"}[precision]
     yield f"token {tie['token']}: {pair} are {tie['gap']:.2g} apart, which {halves} can't tell"
     yield f"{rows - judged} of {rows} rows, from it on, aren't judged" + (

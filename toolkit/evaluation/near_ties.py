@@ -1,9 +1,9 @@
 """Near ties of routers and masks: choices that a storage type can't tell from others.
 
-A router takes the k greatest of its scores, a mask those of greatest magnitude. Where the last that
-it takes and the first that it leaves lie closer together than the errors of a plan's scores, the
-plan may rightly choose another expert than ONNX Runtime does; from that token on everything
-differs, though no kernel is wrong.
+A router takes the k greatest of its scores, a mask those of greatest magnitude, or above a
+threshold. Where the last that it takes and the first that it leaves lie closer together than the
+errors of a plan's scores, or a score as close to the threshold, the plan may rightly choose another
+expert than ONNX Runtime does; from that token on everything differs, though no kernel is wrong.
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,9 +34,9 @@ class NearTie:
 
     token: int  # its place in the text
     mixture: int  # which of the model's routers, or masks, from 0
-    kind: str  # experts, groups, elements
+    kind: str  # experts, groups, elements, neurons
     chosen: int
-    other: int
+    other: int | None  # None: a threshold
     gap: float  # between their scores
     resolution: float  # gaps below it mean nothing
 
@@ -67,15 +67,20 @@ def _first(parts: list[Choices], roundoff: float) -> Iterator[NearTie]:
     scores = np.concatenate([part.scores for part in parts]).astype(np.float64)
     scores = scores if router.largest else -scores
     greatest = np.abs(scores[np.isfinite(scores)]).max(initial=0)
-    roundoffs = ROUNDOFFS if router.worth is None else OF_MASKS
+    roundoffs = OF_MASKS if router.is_mask else ROUNDOFFS
     resolution = float(roundoffs * roundoff * greatest)
     for kind, (last, following, gap) in _boundaries(scores, router).items():
         for row in np.flatnonzero(gap <= resolution)[:1]:
-            pair = int(last[row]), int(following[row])
+            other = None if router.threshold is not None else int(following[row])
+            pair = int(last[row]), other
             yield NearTie(int(places[row]), mixture, kind, *pair, float(gap[row]), resolution)
 
 
 def _boundaries(scores: Array, router: Router) -> dict[str, Boundary]:
+    if router.threshold is not None:
+        apart = np.abs(scores - float(np.float32(router.threshold)))
+        nearest = apart.argmin(-1)
+        return {router.kind: (nearest, nearest, apart.min(-1))}
     if router.groups is None:
         return {router.kind: _boundary(scores, router.k)}
     return _of_groups(scores, router.k, router.groups)

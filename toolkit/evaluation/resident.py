@@ -18,6 +18,19 @@ def chooses_by_magnitude(plan: Plan) -> bool:
     return any(g.select.by == "top" for phase in plan.phases for g in phase.gathers())
 
 
+def predicts(plan: Plan) -> bool:
+    """Whether a token is computed with what scores are above thresholds."""
+    return bool(plan.tables) and plan.model["options"].get("recall") is not None
+
+
+def all_resident(plan: Plan, memory: int | str | None) -> bool:
+    """Whether a run keeps all records in memory, which is given as much."""
+    if memory == AUTO or not plan.tables:
+        return not plan.tables
+    point = choose_point(plan, memory_of(plan, memory))
+    return all(n == table.count for n, table in zip(point.pinned, plan.tables, strict=True))
+
+
 def resident_of(path: Path, plan: Plan, memory: int | str | None) -> tuple[Array, ...]:
     """Bool by index, of each table; none where answers are the same whatever lies in memory.
 

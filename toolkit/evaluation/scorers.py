@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.evaluation.resident import chooses_by_magnitude
+from toolkit.evaluation.resident import chooses_by_magnitude, predicts
 from toolkit.executors.interface import DeviceInfo, Executor, Machine
 from toolkit.executors.open import open_executor
 from toolkit.plan.schema import Plan
@@ -76,5 +76,4 @@ def scorer_of(path: Path, on: str, batch: int, **options: Any) -> Batched:
 
 def leaves_out(plan: Plan) -> bool:
     """Whether a token is computed without some of what would change it."""
-    predicts = plan.tables and plan.model["options"].get("recall") is not None
-    return chooses_by_magnitude(plan) or bool(predicts)
+    return chooses_by_magnitude(plan) or predicts(plan)

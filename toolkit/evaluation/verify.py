@@ -5,7 +5,7 @@ with the original model, which adds the errors of rewriting and of storage types
 refuses the original, the second is left out, and the report says why.
 
 Where a router of experts is near a tie, the first comparison judges only what comes before it: see
-`judging` and `near_ties`. What a plan chooses by magnitude it follows: see `followed`.
+`judging` and `near_ties`. What a plan chooses of its tables it follows: see `followed`.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,12 @@ from toolkit.evaluation.followed import Followed, Trace, agreed, agreement_lines
 from toolkit.evaluation.halves import TOKENS, count_halves, half_lines, naming_halves
 from toolkit.evaluation.inputs import Logits, Scorer, random_ids, source_of
 from toolkit.evaluation.judging import Bar, judge, measure, unjudged, verdict
-from toolkit.evaluation.resident import chooses_by_magnitude, resident_of
+from toolkit.evaluation.resident import (
+    all_resident,
+    chooses_by_magnitude,
+    predicts,
+    resident_of,
+)
 from toolkit.executors.interface import Executor
 from toolkit.plan.schema import Plan
 
@@ -64,7 +69,7 @@ def verify(
     tell = progress or (lambda _: None)
     tell("loading the plan")
     with ExitStack() as closing:
-        file = _trace_file(closing, load_plan(plan_path), on)
+        file = _trace_file(closing, load_plan(plan_path), on, options.get("memory"))
         executor = open_executor(plan_path, on, **options, **({"trace": file} if file else {}))
         closing.callback(executor.close)
         plan = executor.plan
@@ -80,9 +85,13 @@ def verify(
         return found | {"original_refused": refused}
 
 
-def _trace_file(closing: ExitStack, plan: Plan, on: str) -> Path | None:
-    """Where an executor is to note what it chooses by magnitude; None: nothing, or not here."""
-    if on == "phone" or not chooses_by_magnitude(plan):
+def _trace_file(closing: ExitStack, plan: Plan, on: str, memory: int | str | None) -> Path | None:
+    """Where an executor is to note what it chooses; None: nothing, or not here.
+
+    Where all records lie in memory, a device chooses by thresholds itself.
+    """
+    by_thresholds = predicts(plan) and not all_resident(plan, memory)
+    if on == "phone" or not (chooses_by_magnitude(plan) or by_thresholds):
         return None
     return Path(closing.enter_context(TemporaryDirectory(prefix="pocketcl-"))) / "trace"
 

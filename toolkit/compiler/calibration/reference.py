@@ -14,13 +14,12 @@ from onnx_passes.analysis.roles import Roles, has_roles, roles_of
 from onnx_passes.ir.states import STATE_OUT, before
 from onnx_passes.widen_floats import widen_floats
 from toolkit.compiler.calibration.feeds import Feeds, slots_of
-from toolkit.compiler.calibration.routers import Router, masks_of, routers_of
+from toolkit.compiler.calibration.routers import MASKS, Router, masks_of, routers_of
 from toolkit.compiler.source import Source, session_of
 from toolkit.onnx_runtime import Refused, numpy_type, run_session
 from toolkit.plan.schema import Plan
 
 Array = npt.NDArray[Any]
-MASKS = ("Above", "TopMask")  # ops that leave out what is not computed
 _LAST_ONLY = "computes only the last row of a call: to score a text, it was fed token by token"
 
 
@@ -169,7 +168,7 @@ class Reference:
         for mixture, router in enumerate(self.routers):
             scores = router.sizes(values[str(router.scores.name)])
             rows = scores.reshape(-1, scores.shape[-1])[-count:]
-            if router.worth is not None and count > 1:
+            if router.is_mask and count > 1:
                 continue  # it masks single tokens only
             yield Choices(mixture, router, self.past + count - len(rows), rows)
 

@@ -1,4 +1,4 @@
-"""What chooses the greatest of scores: routers of mixtures of experts, and masks by magnitude."""
+"""What chooses by scores: routers of mixtures of experts; masks by magnitude or a threshold."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from onnx_passes.ir.graph import attribute, constant, integers, needed, operand,
 from opencl_kernels.formats import Array
 
 CHOOSERS = ("TopK", "GroupTopK", "ArgMax")
+MASKS = ("Above", "TopMask")  # ops that leave out what is not computed
 
 
 class Groups(NamedTuple):
@@ -29,10 +30,18 @@ class Router(NamedTuple):
     largest: bool = True
     groups: Groups | None = None
     worth: Array | None = None  # of a mask: what the magnitude of each element counts
+    threshold: float | None = None  # of a mask: it takes what is above it, and k says nothing
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether it leaves out what is not computed of a network."""
+        return self.worth is not None or self.threshold is not None
 
     @property
     def kind(self) -> str:
         """What it chooses."""
+        if self.threshold is not None:
+            return "neurons"
         return "experts" if self.worth is None else "elements"
 
     def sizes(self, scores: Array) -> Array:
@@ -42,11 +51,13 @@ class Router(NamedTuple):
 
 def masks_of(graph: ir.Graph) -> list[Router]:
     """Those that leave out what is small, in the graph's order."""
-    return [_mask(node) for node in graph if node.op_type == "TopMask"]
+    return [mask_of(node) for node in graph if node.op_type in MASKS]
 
 
-def _mask(node: ir.Node) -> Router:
-    """What doesn't lie in memory counts less."""
+def mask_of(node: ir.Node) -> Router:
+    """By magnitude, what doesn't lie in memory counts less."""
+    if node.op_type == "Above":
+        return Router(needed(node, 0), 0, threshold=attribute(node, "threshold"))
     cached, gamma = constant(operand(node, 1)), np.float32(attribute(node, "gamma", 1.0))
     worth = np.float32(1) if cached is None else np.where(cached > 0, np.float32(1), gamma)
     return Router(needed(node, 0), attribute(node, "k"), worth=np.asarray(worth))
