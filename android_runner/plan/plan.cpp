@@ -23,6 +23,7 @@ Model read_model(const Node &node) {
               node.at("prefill_chunk").integer(1, MANY),
               "",
               {}};
+  if (node.has("short_prompt")) model.short_prompt = node.at("short_prompt").integer(1, MANY);
   for (const Node &id : node.at("eos").items()) model.eos.push_back(id.integer(-MANY, MANY));
   return model;
 }

@@ -181,6 +181,7 @@ struct Model {
   int64_t batch, vocab_size, max_context, prefill_chunk;
   std::string sha256;  // of the model's files; empty where the plan doesn't say
   std::vector<int64_t> eos;
+  int64_t short_prompt = 0;  // pieces of a text of at most so many tokens are fed one by one
 };
 
 struct Plan {

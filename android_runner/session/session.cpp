@@ -128,12 +128,12 @@ Next Session::prefill(const std::vector<int64_t> &ids, int64_t past,
                       const Interrupted &interrupted) {
   check_tokens(plan_, ids, past);
   const double start = now();
-  const size_t size = phases_.choosing_chunk(), length = length_of(ids);
+  const size_t length = length_of(ids);
   const int64_t last = past + static_cast<int64_t>(length);
   std::vector<int64_t> next;
-  for (size_t at = 0; at < length; at += size) {
+  for (size_t at = 0, count = 0; at < length; at += count) {
     stop_if(interrupted);
-    const size_t count = std::min(size, length - at);
+    count = static_cast<size_t>(phases_.piece(static_cast<int64_t>(length - at)));
     const Phase &phase = phases_.choosing(static_cast<int64_t>(count), past + at);
     feed(ids, at, count, past + at, 1);
     run(phase, past + at, count, [&](size_t buffer) {

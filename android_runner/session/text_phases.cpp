@@ -24,6 +24,11 @@ const Phase &TextPhases::find(size_t buffer, int64_t count, int64_t past, int64_
                 "none of those that are has bounds that hold", "name more of them in --phases");
 }
 
+int64_t TextPhases::piece(int64_t tokens) const {
+  const int64_t count = std::min(tokens, choosing_chunk());
+  return count <= short_ ? 1 : count;
+}
+
 int64_t TextPhases::chunk(size_t buffer) const {
   return std::min(most_, choice_.longest(buffer, roles_.seq));
 }

@@ -8,7 +8,7 @@ namespace pocket {
 class TextPhases {
  public:
   TextPhases(const Plan &plan, const std::vector<const Phase *> &loaded)
-      : choice_(plan, loaded), roles_(plan), most_(plan.model.prefill_chunk) {}
+      : choice_(plan, loaded), roles_(plan), most_(plan.model.prefill_chunk), short_(plan.model.short_prompt) {}
 
   const Roles &roles() const { return roles_; }
   // So many tokens at a position: what chooses the next id, and what gives logits of every row.
@@ -16,6 +16,7 @@ class TextPhases {
   const Phase &scoring(int64_t count, int64_t past) const;
 
   bool scores() const { return !choice_.giving(roles_.logits).empty(); }
+  int64_t piece(int64_t tokens) const;  // of so many, those that `choosing` is fed with next
   int64_t choosing_chunk() const { return chunk(roles_.ids); }  // tokens at a time
   int64_t scoring_chunk() const { return chunk(roles_.logits); }
 
@@ -25,7 +26,7 @@ class TextPhases {
 
   const PhaseChoice choice_;
   const Roles roles_;
-  const int64_t most_;
+  const int64_t most_, short_;
 };
 
 }  // namespace pocket

@@ -63,9 +63,11 @@ def test_it_computes_what_the_masked_model_does(model: Path, tmp_path: Path) -> 
     for name in ("prefill", "score"):
         phase = plan.phase(name)
         assert phase and {g.select.by for g in phase.gathers()} == {"all"}
+    assert done.figures["short_prompt"] == plan.model["short_prompt"] >= 2
     report = verify(done.path, on="host")
     assert report["ok"], report
-    assert any(case["name"] == "prefill-65" for case in report["cases"])  # its last token is masked
+    names = {case["name"] for case in report["cases"]}
+    assert {"prefill-2", "prefill-64", "prefill-65"} <= names  # masked; not; the last token is
 
 
 def test_eval_measures_what_predictors_cost(model: Path, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from product_plan import CHUNK, CONTEXT, K, N, product_plan
 
+from toolkit.compiler.budget.clock import LAUNCHES, Clock
+from toolkit.compiler.budget.short_prompt import most_one_by_one
 from toolkit.compiler.cost.rates import Figure, Rates, Share
 from toolkit.errors import PocketError
-from toolkit.estimate.cost import LAUNCHES, Clock
 from toolkit.plan.schema import Cooperative, Variant
 
 FACTS = {"name": "adreno", "class": "adreno", "local_memory": 32768, "features": ["fp16"]}
@@ -64,6 +65,20 @@ def test_a_prompt_is_fed_in_chunks() -> None:
     assert found["gemm"] == pytest.approx(2 * 2 * chunk)
     assert found[LAUNCHES] == pytest.approx(3 * 2e-6)
     assert found["gemv"] > 0
+
+
+def test_a_short_prompt_is_fed_one_by_one() -> None:
+    """As the plan says; what it is to say is the most for which that is no slower."""
+    plan = product_plan()
+    plan = replace(plan, model={**plan.model, "short_prompt": 3})
+    clock = Clock(plan, FACTS, rates())
+    assert total(clock.prefill(3)) == pytest.approx(3 * total(clock.decode(0)))
+    assert clock.prefill(4) == clock.step(4, 0).seconds
+    for launch in (1e-9, 1e-5, 1.0):  # of what isn't alike for the two
+        clock = Clock(plan, FACTS, replace(rates(), launch=Figure(launch, "test")))
+        most, alone = most_one_by_one(clock), total(clock.decode(0))
+        quicker = [n * alone <= total(clock.step(n, 0).seconds) for n in range(2, CHUNK + 1)]
+        assert most == 1 + [*quicker, False].index(False)
 
 
 def test_the_narrowest_share_counts() -> None:

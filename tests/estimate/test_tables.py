@@ -9,13 +9,13 @@ from exports import DEMO
 from relu_demo import relu_demo
 
 import toolkit
+from toolkit.compiler.budget.clock import GATHERS, LAUNCHES, Clock
 from toolkit.compiler.budget.costs import cost_of, costs_of, facts_of
 from toolkit.compiler.cost.predicted import seconds_of, with_times
 from toolkit.compiler.cost.rates import Rates, rates_of
 from toolkit.compiler.cost.work import made_from, of_records, program_of, work_of
 from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
-from toolkit.estimate.cost import GATHERS, LAUNCHES, Clock
 from toolkit.estimate.estimate import estimate
 from toolkit.estimate.flash.budgets import of_plan
 from toolkit.estimate.memory import memory_at

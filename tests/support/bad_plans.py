@@ -46,6 +46,8 @@ BAD_PLANS = (
     bad("model.vocab_size", 0, "no size"),
     bad("model.vocab_size", 99, "logits have no room for it", "buffers[2].bytes"),
     bad("model.max_context", 2**40, "no size"),
+    bad("model.short_prompt", 0, "not even one token"),
+    bad("model.short_prompt", "3", "no number"),
     bad("model.eos", 0, "no list"),
     bad("model.eos", ["x"], "no id"),
     bad("model.eos", [1.5], "no id"),

@@ -21,12 +21,12 @@ from opencl_kernels.timing import Roof, Timer
 from toolkit.bench.kernel_bench import choose, measure
 from toolkit.bench.kernel_profile import profile_of
 from toolkit.bench.trials import Contestant, Ours, run_trial
+from toolkit.compiler.budget.clock import Clock
 from toolkit.compiler.cost.rates import Figure, Rates, rates_of
 from toolkit.compiler.cost.work import share_names
 from toolkit.compiler.lowering.kernel_case import kernel_case_of
 from toolkit.devices.match import Profile
 from toolkit.devices.profiles import profiles
-from toolkit.estimate.cost import Clock
 from toolkit.evaluation.inputs import random_ids
 from toolkit.executors.open import open_executor
 from toolkit.executors.opencl.device_choice import choose_device

@@ -16,9 +16,13 @@ from onnx_passes.choose_branches import noted_flag
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import Array
+from toolkit.compiler.budget.costs import facts_of as profile_of
+from toolkit.compiler.budget.costs import flash_for
 from toolkit.compiler.budget.fit import Fitted, Goal, InFlash, dense_bytes, fitted, legal
 from toolkit.compiler.budget.fit import in_flash as tables_of_all
+from toolkit.compiler.budget.planned import unchosen
 from toolkit.compiler.budget.pruned import taken_by
+from toolkit.compiler.budget.short_prompt import with_short_prompt
 from toolkit.compiler.calibrated import (
     importances_of,
     masks_of,
@@ -82,6 +86,7 @@ def compile(
     model, plan, table = made.model, made.fitted.plan, made.fitted.table
     in_flash = [] if made.fitted.tables is None else made.fitted.tables.sources
     plan, kernels, alone = with_steps(plan, _kernel_texts(plan))
+    plan = _with_short_prompt(plan, made.fitted, options)
     # weights are read, quantised and packed while they are written
     doing = "quantising and packing weights" if options.weights == "e0m4" else "packing weights"
     tell(doing)
@@ -150,6 +155,13 @@ def flash_structure(
     assert found.tables is not None
     dense = dense_bytes(made.model, made.fitted)
     return FlashStructure(dense, made.in_flash, _as_read(found.plan, found.table, found.tables))
+
+
+def _with_short_prompt(plan: Plan, fitted: Fitted, options: Options) -> Plan:
+    if not plan.tables:
+        return plan
+    flash = flash_for(profile_of(plan), options.flash)
+    return with_short_prompt(plan, fitted.demands or unchosen(plan), flash)
 
 
 def _as_read(plan: Plan, table: WeightTable, tables: RecordTables | None) -> Plan:

@@ -46,7 +46,7 @@ def figures_of(
         "arena_lower_bound_bytes": {phase.name: phase.lower_bound_bytes for phase in plan.phases},
         "max_context": plan.model["max_context"],
         "prefill_chunk": plan.model["prefill_chunk"],
-        **{key: plan.model[key] for key in ("short_text",) if key in plan.model},
+        **{key: plan.model[key] for key in ("short_text", "short_prompt") if key in plan.model},
         "device": plan.profile["name"],
         "tuned": sum(bool(program.knobs) for program in plan.programs),
         "seconds": round(seconds, 3),

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.arguments import path_of, whole
+from toolkit.compiler.budget.clock import LAUNCHES, Clock
 from toolkit.compiler.cost.rates import Figure, Rates, rates_of
 from toolkit.compiler.cost.work import share_names
 from toolkit.compiler.lowering.kernel_case import kernel_case_of
 from toolkit.devices.match import Profile
 from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
-from toolkit.estimate.cost import LAUNCHES, Clock
 from toolkit.estimate.flash.points import flash_points
 from toolkit.estimate.memory import Room, longest_context, memory_at, room_of
 from toolkit.estimate.subject import InFlash, Subject, Tell, subject_of

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from toolkit.estimate.cost import GATHERS, LAUNCHES
+from toolkit.compiler.budget.clock import GATHERS, LAUNCHES
 from toolkit.estimate.flash.points import point_notes, point_table
 from toolkit.tables import rate, seconds, size, table, wrapped
 

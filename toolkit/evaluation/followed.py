@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -25,6 +26,7 @@ from toolkit.errors import PocketError
 from toolkit.evaluation.judging import Bar
 from toolkit.evaluation.near_ties import OF_MASKS, ROUNDOFFS
 from toolkit.offload.orders import order_of
+from toolkit.plan.phase_choice import pieces
 from toolkit.plan.schema import Gather, Phase, Plan
 
 # Where earlier choices are the same, scores are off by less than 1 of a half's roundoffs, of their
@@ -120,7 +122,7 @@ class Followed(Reference):
         model.graph.outputs.extend(mask.scores for mask in masks)
         found = cls.of(model)
         found.masks, found._names = masks, names
-        found.chunk = int(plan.model["prefill_chunk"])  # it matters what is fed alone
+        found.pieces = partial(pieces, plan)  # it matters what is fed alone
         found.follow([])
         return found
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from toolkit.errors import PocketError
 from toolkit.executors.sampling import Sampling
-from toolkit.plan.phase_choice import PhaseChoice
+from toolkit.plan.phase_choice import pieces
 from toolkit.plan.reader import RECOMPILE
 from toolkit.plan.schema import Plan
 
@@ -107,12 +107,13 @@ def chunks(
     plan: Plan, ids: Sequence[int], past: int, gives: str = "ids"
 ) -> Iterator[tuple[Sequence[int], int]]:
     """Split ids into what the phases that give a buffer take at a time: (ids, their position)."""
-    size = min(int(plan.model["prefill_chunk"]), PhaseChoice(plan).longest(gives, "seq"))
-    if not size:
+    start = 0
+    for size in pieces(plan, len(ids), gives):
+        yield ids[start : start + size], past + start
+        start += size
+    if start < len(ids):
         because = "none of them fetches it"
         raise PocketError(f"the plan has no phase that gives {gives}", because, RECOMPILE)
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size], past + start
 
 
 def checked_id(token: int, past: int) -> int:

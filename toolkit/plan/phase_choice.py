@@ -4,7 +4,7 @@ The runner has the same (android_runner/plan/phase_choice.h); one table of quest
 both.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from toolkit.plan.schema import Phase, Plan
 
@@ -44,6 +44,20 @@ class PhaseChoice:
 def token_phase(plan: Plan) -> Phase | None:
     """The phase that feeds one token of a text and chooses the next."""
     return PhaseChoice(plan).find("ids", {"seq": 1, "past": 0, "rows": 1})
+
+
+def pieces(plan: Plan, tokens: int, gives: str = "ids") -> Iterator[int]:
+    """How many tokens of a text are fed at a time, by phases that give a buffer; none: none does.
+
+    Where ids are wanted, pieces of at most `short_prompt` tokens are fed one by one.
+    """
+    most = min(int(plan.model["prefill_chunk"]), PhaseChoice(plan).longest(gives, "seq"))
+    short = int(plan.model.get("short_prompt", 0)) if gives == "ids" else 0
+    while most and tokens:
+        count = min(most, tokens)
+        count = 1 if count <= short else count
+        yield count
+        tokens -= count
 
 
 def names_of(phases: Iterable[Phase]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from toolkit.compiler.weights.records import RecordTables, tables_of
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
 from toolkit.offload.points import under_policy
+from toolkit.offload.prediction.demand import Demand
 from toolkit.plan.amount import bytes_of, is_share
 from toolkit.plan.schema import Plan, Point
 from toolkit.plan.table_figures import slot_bytes
@@ -67,12 +68,16 @@ class Goal:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A plan, its weights and its tables, and what `compile --json` tells of the budget."""
+    """A plan, its weights and its tables, and what `compile --json` tells of the budget.
+
+    demands  by table: how a token needs it, where a calibration tells
+    """
 
     plan: Plan
     table: WeightTable
     tables: RecordTables | None = None
     figures: dict[str, Any] = field(default_factory=dict)
+    demands: Sequence[Demand] = ()
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,8 @@ def fitted(
     for density in goal.densities:
         told |= {"density": density.share, "gamma": density.gamma, "loss": None}
     figures = told | _figures(model, plan, found.needs(plan), budget, tables)
-    return replace(found.made, plan=plan, figures=figures)
+    demands = () if found.planning is None else found.planning.planner.demands
+    return replace(found.made, plan=plan, figures=figures, demands=demands)
 
 
 def in_flash(

@@ -37,6 +37,8 @@ def budget_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"  embedding on flash {size(figures['row_bytes'])}: a token reads its row"
     if "predicted_read_s" in figures:
         yield f"  {_time(figures)}"
+    if short := figures.get("short_prompt"):
+        yield f"  prompts of at most {short} tokens are fed one by one: predicted to be faster"
     if figures["selector"].startswith("dip"):
         share, loss = f"{figures['density']:.0%} of the networks is computed", figures["loss"]
         unknown = "what that costs has not been measured (pocketcl calibrate, or eval)"

@@ -1,7 +1,8 @@
 """The oracle: ONNX Runtime on a decoder, original or after any pass, with its own KV cache."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from toolkit.compiler.calibration.feeds import Feeds, slots_of
 from toolkit.compiler.calibration.routers import MASKS, Router, masks_of, routers_of
 from toolkit.compiler.source import Source, session_of
 from toolkit.onnx_runtime import Refused, numpy_type, run_session
+from toolkit.plan.phase_choice import pieces
 from toolkit.plan.schema import Plan
 
 Array = npt.NDArray[Any]
@@ -43,7 +45,8 @@ class Reference:
         self.feeds = Feeds.of(model, types, {i.name: i.shape for i in found})
         self.outputs = [output.name for output in session.get_outputs()]
         self.caches = _caches(self.roles, self.outputs)
-        self.past, self.last_only, self.chunk = 0, False, 0
+        self.past, self.last_only = 0, False
+        self.pieces: Callable[[int], Iterable[int]] | None = None  # of so many ids, as a plan's
         self.most = 0  # ids that its states have room for at once; 0: as many as come
         self.notes: list[str] = []
         self.routers: list[Router] = []  # those whose scores are among the outputs
@@ -103,7 +106,7 @@ class Reference:
         found = cls.of(model)
         found.routers = routers
         if any(node.op_type in MASKS for node in model.graph):  # they mask single tokens only
-            found.chunk = int(plan.model["prefill_chunk"])
+            found.pieces = partial(pieces, plan)
         if any((s.capacity or context) < context for s in plan.states):
             found.most = int(plan.model["prefill_chunk"])  # beside a window, a ring holds so many
         return found
@@ -144,9 +147,9 @@ class Reference:
 
         At once, unless it matters how many a plan feeds at a time.
         """
-        size = self.chunk or self.most or len(ids)
-        rows = [self._feed_at_once(ids[at : at + size]) for at in range(0, len(ids), size)]
-        return rows[-1]
+        sizes = self.pieces(len(ids)) if self.pieces else _sizes(len(ids), self.most or len(ids))
+        ends = list(itertools.accumulate(sizes, initial=0))
+        return [self._feed_at_once(ids[a:b]) for a, b in itertools.pairwise(ends)][-1]
 
     def _feed_at_once(self, ids: list[int]) -> npt.NDArray[np.float32]:
         feeds = self.feeds.all(ids, self.past, self.state)
@@ -177,6 +180,10 @@ def _split(ids: list[int], pieces: int) -> list[list[int]]:
     """Pieces whose sizes differ by one at most."""
     ends = [len(ids) * n // pieces for n in range(pieces + 1)]
     return [ids[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def _sizes(count: int, most: int) -> list[int]:
+    return [min(most, count - at) for at in range(0, count, most)]
 
 
 def _has_bfloat16(model: ir.Model) -> bool:

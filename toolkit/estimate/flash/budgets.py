@@ -39,6 +39,7 @@ class Budgets:
     demands  by table: how a token needs it
     known    whether these are; else all records are taken to be needed, which is the most
     flash    that is read; `dense`: bytes of the plan without tables; None: nobody knows
+    own      whether a compile would make a plan of its own for each point
     """
 
     plan: Plan
@@ -48,6 +49,7 @@ class Budgets:
     known: bool
     flash: Flash
     dense: int | None = None
+    own: bool = False
 
     def enough(self, memory: str) -> bool:
         """Whether all of the model fits into so much memory without any table."""
@@ -92,7 +94,7 @@ def of_model(made: FlashStructure, facts: Profile, flash: str | None) -> Budgets
     else:
         demands, known = list(planning.planner.demands), True
     read = flash_for(facts, flash)
-    return Budgets(plan, usual, at, demands, known, read, made.dense)
+    return Budgets(plan, usual, at, demands, known, read, made.dense, own=True)
 
 
 def _demands(plan: Plan, uses: Sequence[Use] | None) -> tuple[list[Demand], bool]:

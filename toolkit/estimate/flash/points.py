@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from toolkit.compiler.budget.clock import Clock
+from toolkit.compiler.budget.short_prompt import with_own_prompts
 from toolkit.compiler.cost.rates import Rates
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
-from toolkit.estimate.cost import Clock
 from toolkit.estimate.flash.budgets import Budgets
 from toolkit.offload.prediction.reads import added
 from toolkit.plan.schema import Point
@@ -41,6 +42,7 @@ def flash_points(
 
     def row(point: Point) -> dict[str, Any]:
         clock = Clock(budgets.plan, facts, rates, times, point)
+        clock = with_own_prompts(clock) if budgets.own else clock
         pairs = zip(budgets.demands, point.slots, strict=True)
         reads = added([demand.reads(n, point) for demand, n in pairs])
         needed = sum(demand.needed for demand in budgets.demands)

@@ -11,10 +11,9 @@ from toolkit.executors.batch.interface import Ids, Logits, checked_rows, checked
 from toolkit.executors.opencl.phases import PhaseExecutor
 from toolkit.executors.sampling import Sampling
 from toolkit.executors.target import ThisComputer
-from toolkit.executors.text_checks import can_sample, check_states, checked_id
+from toolkit.executors.text_checks import can_sample, check_states, checked_id, chunks
 from toolkit.plan.load import SamePlan, load_plan
 from toolkit.plan.phase_choice import PhaseChoice
-from toolkit.plan.reader import RECOMPILE
 
 
 class HostBatch:
@@ -68,13 +67,9 @@ class HostBatch:
 
     def _feed(self, gives: str, rows: Ids, past: int) -> list[Logits]:
         """Run a phase that gives a buffer for each chunk; the logits, if these are it."""
-        size = min(int(self.plan.model["prefill_chunk"]), self._choice.longest(gives, "seq"))
-        if not size:
-            because = "none of them fetches it"
-            raise PocketError(f"the plan has no phase that gives {gives}", because, RECOMPILE)
-        end, found = past + rows.shape[1], list[Logits]()
-        for at in range(past, end, size):
-            self._run(gives, rows[:, at - past :][:, :size], at, end)
+        end, found, places = past + rows.shape[1], list[Logits](), list(range(rows.shape[1]))
+        for part, at in chunks(self.plan, places, past, gives):
+            self._run(gives, rows[:, part], at, end)
             found += [self._logits()] if gives == "logits" else []
         return found
 

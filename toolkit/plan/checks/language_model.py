@@ -33,6 +33,8 @@ def _size_problems(model: Mapping[str, Any]) -> Iterator[PocketError]:
     for key in SIZES:
         if not is_size(model.get(key)):
             yield damaged(f"model.{key}", f"{model.get(key)!r:.40} is no size")
+    if "short_prompt" in model and not is_size(model["short_prompt"]):
+        yield damaged("model.short_prompt", f"{model['short_prompt']!r:.40} is no number of tokens")
     eos = model.get("eos")
     if not isinstance(eos, list) or any(type(token) is not int for token in eos):
         yield damaged("model.eos", f"{eos!r:.40} is no list of ids")

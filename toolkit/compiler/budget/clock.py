@@ -8,7 +8,7 @@ from toolkit.compiler.cost.phase_cost import LAUNCHES, PhaseCost, Step
 from toolkit.compiler.cost.rates import Rates
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
-from toolkit.plan.phase_choice import PhaseChoice
+from toolkit.plan.phase_choice import PhaseChoice, pieces
 from toolkit.plan.schema import Phase, Plan, Point
 
 __all__ = ["GATHERS", "LAUNCHES", "Clock", "Seconds", "Step"]
@@ -36,12 +36,13 @@ class Clock:
         self._cost = PhaseCost(self.plan, self.facts, self.rates)
 
     def prefill(self, tokens: int) -> Seconds:
-        """Of a prompt in chunks, up to its first new token."""
-        chunk = int(self.plan.model["prefill_chunk"])
+        """Of a prompt in pieces, up to its first new token."""
         total: Seconds = {}
-        for past in range(0, tokens, chunk):
-            for family, seconds in self.step(min(chunk, tokens - past), past).seconds.items():
+        past = 0
+        for count in pieces(self.plan, tokens):
+            for family, seconds in self.step(count, past).seconds.items():
                 total[family] = total.get(family, 0.0) + seconds
+            past += count
         return total
 
     def decode(self, past: int) -> Seconds:
