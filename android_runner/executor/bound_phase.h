@@ -39,6 +39,7 @@ struct BoundPhase {
   bool agreed[LAUNCH_MODES] = {};  // modes that computed what the plain one did, when they were tried
   std::shared_ptr<Cooperation> cooperation;  // where work-groups were seen side by side
   bool anew = false;  // it was bound after the trials: its mode is still to be chosen
+  int64_t taken = 0;  // records that gathers which became ordinary dispatches take in each run
   bool ran = false;  // its dispatches have run, one at a time
 
   // Fixed sizes are computed, the others noted; and dispatches become segments, as long as they can

@@ -120,6 +120,7 @@ void PhaseRunner::bind_gather(const Step &step, BoundPhase &bound) {
 // Like any other steps: what fills the ticket, and what is computed by it.
 void PhaseRunner::bind_resident(const Step &step, BoundPhase &bound) {
   hand_over(*step.gather);
+  bound.taken += ResidentGathers::taken(plan_, *step.gather);
   for (const std::vector<Step> *steps : {&step.gather->choose, &step.gather->dispatches})
     for (const Step &each : *steps) {
       bound.dispatches.push_back(bind_first(each, bound));
@@ -130,7 +131,7 @@ void PhaseRunner::bind_resident(const Step &step, BoundPhase &bound) {
 // What its dispatches are given.
 void PhaseRunner::hand_over(const GatherStep &gather) {
   const ResidentGathers &resident = gatherer_->resident();
-  handed_ = {resident.ticket(), gatherer_->slots(gather), resident.rule(gather)};
+  handed_ = {resident.ticket(plan_, gather), gatherer_->slots(gather), resident.rule(gather)};
 }
 
 BoundDispatch PhaseRunner::bind_variant(const Step &step, ChosenVariant chosen,
@@ -187,7 +188,7 @@ void PhaseRunner::set_arguments(const BoundPhase &bound, BoundDispatch &dispatch
 
 void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols,
                       const Take &take) try {
-  if (gatherer_) gatherer_->begin_run(phase.gathers());
+  if (gatherer_) gatherer_->begin_run(phase.gathers(), phase.taken);
   send(phase, symbols, profile_ || halves_ ? LaunchMode::Plain : phase.modes.next(), take);
 } catch (...) {
   if (gatherer_) gatherer_->abandon();

@@ -60,7 +60,11 @@ void Gatherer::keep_warm() const {
   if (step_ >= 0 && point_.policy != "static") warm_.write(machine_);
 }
 
-void Gatherer::begin_run(const std::vector<const GatherStep *> &gathers) {
+void Gatherer::begin_run(const std::vector<const GatherStep *> &gathers, int64_t taken) {
+  if (!rehearsed_) {
+    selected_ += taken;
+    hits_ += taken;
+  }
   ahead_.begin(gathers, ++step_);
 }
 

@@ -43,8 +43,9 @@ class Gatherer {
   void keep_warm() const;
 
   // Of a phase with these gathers, in order: uses of records are counted in runs. What the first of
-  // them need for sure is read.
-  void begin_run(const std::vector<const GatherStep *> &gathers);
+  // them need for sure is read. `taken`: records in memory that others take as ordinary dispatches,
+  // beside those that the device counts.
+  void begin_run(const std::vector<const GatherStep *> &gathers, int64_t taken);
 
   // A gather whole: it launches its dispatches as often as there are parts of what it selects, by
   // what `by` has.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "gather/tickets.h"
 
@@ -22,6 +23,13 @@ bool counts_records(const Plan &plan, const Step &dispatch) {
     for (const Expr &size : variant.global)
       if (depends_on(size, plan.symbols.size())) return true;
   return false;
+}
+
+// Of several ids each record counts once, as only the host sees.
+bool needs_no_choice(const Plan &plan, const GatherStep &gather) {
+  const Select &select = gather.select;
+  return gather.choose.empty() && !gather.tile && !plan.tables[gather.table].order &&
+         (select.by == Select::All || (select.by == Select::Ids && select.k == 1));
 }
 
 int64_t most_records(const Plan &plan) {
@@ -45,6 +53,11 @@ ResidentGathers::ResidentGathers(const Plan &plan, const Point &point, const Dev
           static_cast<int32_t>(plan.tables[step.gather->table].count)};
       rules_.push_back(device.buffer(sizeof words, "a rule"));
       device.write(rules_.back().get(), 0, words, sizeof words);
+      if (!needs_no_choice(plan, *step.gather) || whole_.count(words[0])) continue;
+      const int32_t head[Tickets::HEAD] = {words[0], 1, 1};
+      auto made = device.buffer(sizeof head, "a ticket");
+      device.write(made.get(), 0, head, sizeof head);
+      whole_.emplace(words[0], std::move(made));
     }
   follow(plan, point);
 }
@@ -61,9 +74,18 @@ void ResidentGathers::follow(const Plan &plan, const Point &point) {
 }
 
 bool ResidentGathers::possible(const Plan &plan, const GatherStep &gather) {
-  return !gather.choose.empty() &&
+  return (!gather.choose.empty() || needs_no_choice(plan, gather)) &&
          std::none_of(gather.dispatches.begin(), gather.dispatches.end(),
                       [&](const Step &each) { return counts_records(plan, each); });
+}
+
+cl::Memory ResidentGathers::ticket(const Plan &plan, const GatherStep &gather) const {
+  return gather.choose.empty() ? whole_.at(plan.tables[gather.table].count).get() : ticket_.get();
+}
+
+int64_t ResidentGathers::taken(const Plan &plan, const GatherStep &gather) {
+  if (!gather.choose.empty()) return 0;
+  return gather.select.by == Select::Ids ? 1 : plan.tables[gather.table].count;
 }
 
 int64_t ResidentGathers::chosen() const {

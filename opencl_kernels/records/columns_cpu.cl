@@ -40,7 +40,7 @@ void add_records(TICKET_PARAM __global const STORAGE(X_HALF) *c, int p, int b0, 
       parts[q] = parts[0];
       factors[q] = 0.0f;
     }
-    for (int b = b0; b < b1; b++) add_block(parts, factors, b, sums + (b - b0) * STEPS);
+    for (int b = b0; b < b1; b++) add_block(parts, 0, factors, b, sums + (b - b0) * STEPS);
   }
 }
 

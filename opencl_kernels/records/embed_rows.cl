@@ -15,7 +15,7 @@
 
 // The place of an id among the ticket's records; COUNT: it has another.
 int record_with(TICKET_PARAM int id) {
-  int r = 0;
+  int r = WHOLE ? clamp(id, 0, COUNT - 1) : 0;
   while (r < COUNT && INDEX_OF(r) != id) r++;
   return r;
 }

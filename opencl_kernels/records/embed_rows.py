@@ -81,6 +81,7 @@ FAMILY = Family(
     cases=(
         EmbedRows(M=1, D=65, w=E0M4, **SMALL),
         EmbedRows(M=31, D=63, w=F16, y="f16", **SMALL, at=At(seq=31)),
+        EmbedRows(M=5, D=65, w=E0M4, PARTS=1, S=20, T=0, F=20),
         EmbedRows(M=24, D=7, w=F32, B=2, at=At(seq=12), **SMALL),
         EmbedRows(M=25, D=300, w=quantized("e0m4", 64, "f16"), **SMALL, at=At(seq=25)),
         EmbedRows(M=25, D=65, w=quantized("q8", 32, "f32", "f32"), **SMALL, at=At(seq=25)),

@@ -16,7 +16,7 @@ from opencl_kernels.layouts import Stored
 from opencl_kernels.records import packing
 from opencl_kernels.records.record import Record
 
-HEAD = 4  # ints of a ticket before its pairs: count, begins, 0, 0
+HEAD = 4  # ints of a ticket before its pairs: count, begins, whole, 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Gathered(Case):
     D: int  # numbers of a part
     w: Stored
     S: int  # slots
-    T: int  # records that a ticket has at most
+    T: int  # records that a ticket has at most; 0: it takes all as they lie, S = F
     F: int  # indices
 
     @property
@@ -47,13 +47,16 @@ class Gathered(Case):
         )
 
     def _random_ticket(self, rng: np.random.Generator) -> Array:
+        if not self.T:
+            return whole_ticket(self.S)
         slots, indices = (rng.permutation(size)[: self.T] for size in (self.S, self.F))
         return ticket_of(slots, indices, self.T, begins=bool(self.T % 2))
 
     def chosen(self, inputs: Mapping[str, Array]) -> tuple[Array, list[Array]]:
         """The indices of a ticket's records, and the numbers [R, D] of each part."""
-        count = int(inputs["ticket"][0])
-        slots, indices = inputs["ticket"][HEAD : HEAD + 2 * count].reshape(-1, 2).T
+        count, _, whole = inputs["ticket"][:3].tolist()
+        pairs = inputs["ticket"][HEAD : HEAD + 2 * count].reshape(-1, 2)
+        slots, indices = [np.arange(count)] * 2 if whole else pairs.T
         return indices, packing.values(self.record, inputs["slots"][slots])
 
 
@@ -63,6 +66,11 @@ def ticket_of(slots: Array, indices: Array, most: int, begins: bool) -> Array:
     ticket[:HEAD] = len(slots), begins, 0, 0
     ticket[HEAD : HEAD + 2 * len(slots)] = np.stack([slots, indices], axis=1).reshape(-1)
     return ticket
+
+
+def whole_ticket(count: int) -> Array:
+    """One that takes all records of a table, each in the slot of its number."""
+    return np.array([count, 1, 1, 0], np.int32)
 
 
 def shares(count: int, parts: int) -> Iterator[slice]:

@@ -106,6 +106,7 @@ def _defines(case: Neurons, knobs: Knobs) -> Defines:
         **knobs,
         "G": case.G,
         "GATE": GATES.index(case.gate),
+        "SPARSE": int(not _applied(case.act, np.array(-1.0))),
         "GATE_BIAS": int(case.gate_bias),
         "UP_BIAS": int(case.up_bias),
         **{"LETS": act.lets or ";", "VALUE": act.value},
@@ -135,6 +136,7 @@ CASES = (
             at=At(seq=1), **SMALL),
     Neurons(M=1, PARTS=2, D=1030, w=quantized("e0m4", 256, "f16", "u8"), gate="none",
             up_act="Relu(v) * Relu(v)", S=17, T=16, F=65, G=5, x="f16"),
+    Neurons(M=1, PARTS=3, D=65, w=E0M4, S=9, T=0, F=9, G=2),
     Neurons(M=1, PARTS=3, D=515, w=F16, act="Relu(v)", S=17, T=15, F=17, G=2),
     Neurons(M=4, PARTS=3, D=1031, w=E0M4, S=70, T=67, F=97, G=4, at=At(seq=4)),
 )  # fmt: skip
@@ -145,7 +147,7 @@ NEURONS_CPU = Kernel(
     classes=("cpu",),
     defines=_defines,
     grid=worker_grid,
-    knobs={"WORKERS": (8, 2, 3), "PREFETCH": (4, 0, 2, 8)},
+    knobs={"WORKERS": (8, 2, 3), "PREFETCH": (8, 0, 4, 16)},
 )
 
 

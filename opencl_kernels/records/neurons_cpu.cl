@@ -1,38 +1,64 @@
 // part[g, m] += h[m, i] * down_i over the share g of a ticket's records, h = act(gate . x) * up . x
 //
 //   Arguments, GATE, biases, activations: see neurons.clh              class cpu; any F and LENGTH
-// A work-item has a range of shares. Records are read once for AT_ONCE rows of x. Those whose gate
-// is 0 after its activation are done; of the others ups and downs are asked for, and wait until
-// AT_ONCE of them can be added to a row's sums, which are loaded and stored that much more rarely.
+// A work-item has a range of shares. Records are read once for AT_ONCE rows of x, AT_ONCE of their
+// gates at a time. Those whose gate is 0 after its activation are done; of the others ups and downs
+// are asked for, and wait until AT_ONCE of them can be added to a row's sums.
 #ifndef WORKERS // work-items of the launch
 #define WORKERS 8
 #endif
 #ifndef PREFETCH // records whose first parts are asked for ahead of their use; 0: none
-#define PREFETCH 4
+#define PREFETCH 8
 #endif
 #include "records_cpu.clh"
 #include "neurons.clh"
-#define FIRST (GATE == 1 ? 0 : UP_PART) // part that is read of any record, and so many words
-#define FIRST_WORDS (GATE == 1 ? PART_WORDS : 2 * PART_WORDS)
+#if GATE == 1
+#define GATE_OF(v, m, index) gate_act(v + GATE_BIAS_OF(index))
+#elif GATE == 2
+#define GATE_OF(v, m, index) gate_act(GIVEN_OF(m, index) + GATE_BIAS_OF(index))
+#else
+#define GATE_OF(v, m, index) 1.0f
+#endif
+#define LATER(parts) (PREFETCH && !SHORT ? parts : 0)
+#define SHORT (GATE == 1 && SPARSE) // of most records only the gate is read
 
 // A row of x, the sums that it makes, and records that wait to be added to these.
 typedef struct {
-  float16 x[VECTORS], sums[VECTORS], starts[BLOCKS], totals[BLOCKS];
-  __global const uint *downs[AT_ONCE], *ups[AT_ONCE];
+  float16 x[VECTORS], sums[VECTORS], starts[BLOCKS];
+  float8 totals[BLOCKS];
+  __global const uint *downs[AT_ONCE], *ups[AT_ONCE], *later_downs[AT_ONCE], *later_ups[AT_ONCE];
   float gates[AT_ONCE], biases[AT_ONCE];
   int count;
 } work;
 
 void add_waiting(work *w) {
-  for (int q = 0; q < w->count; q++)
-    w->gates[q] *= up_act(times(w->ups[q], w->x, w->starts, w->totals) + w->biases[q]);
+  float ups[AT_ONCE];
+  if (w->count == 0) return;
   for (int q = w->count; q < AT_ONCE; q++) { // as often as is compiled
+    w->ups[q] = w->ups[0];
     w->downs[q] = w->downs[0];
+    w->later_ups[q] = w->later_ups[0];
+    w->later_downs[q] = w->later_downs[0];
     w->gates[q] = 0.0f;
   }
-  for (int b = 0; b < (w->count ? BLOCKS : 0); b++)
-    add_block(w->downs, w->gates, b, w->sums + b * STEPS);
+  times(w->ups, LATER(w->later_ups), w->x, w->starts, w->totals, ups);
+  for (int q = 0; q < w->count; q++) w->gates[q] *= up_act(ups[q] + w->biases[q]);
+  for (int b = 0; b < BLOCKS; b++) 
+    add_block(w->downs, LATER(w->later_downs), w->gates, b, w->sums + b * STEPS);
   w->count = 0;
+}
+
+// Record r with its gate, unless that is 0; a record that comes later is asked for meanwhile.
+void add_record(work *w, int r, int later, float gate, NEURONS_PARAM) {
+  if (gate == 0.0f) return;
+  if (SHORT) prefetch_words(PART_OF(r, UP_PART), 2 * PART_WORDS);
+  w->ups[w->count] = PART_OF(r, UP_PART);
+  w->downs[w->count] = PART_OF(r, DOWN_PART);
+  w->later_ups[w->count] = PART_OF(later, UP_PART);
+  w->later_downs[w->count] = PART_OF(later, DOWN_PART);
+  w->biases[w->count] = UP_BIAS_OF(INDEX_OF(r));
+  w->gates[w->count++] = gate;
+  if (w->count == AT_ONCE) add_waiting(w);
 }
 
 void neurons_cpu_body(int id, int n, NEURONS_PARAM) {
@@ -49,24 +75,22 @@ void neurons_cpu_body(int id, int n, NEURONS_PARAM) {
         rows[m].count = 0;
       }
       const int end = first_item(g + 1, G, COUNT);
-      for (int r = first_item(g, G, COUNT); r < end; r++) {
-        const int index = INDEX_OF(r);
-        if (PREFETCH) prefetch_words(PART_OF(min(r + PREFETCH, end - 1), FIRST), FIRST_WORDS);
-        for (int m = 0; m < count; m++) {
-          work *w = &rows[m];
-          float gate = 1.0f;
+      for (int r = first_item(g, G, COUNT); r < end; r += AT_ONCE) {
+        const int some = min(end - r, AT_ONCE);
+        float gates[AT_ONCE];
 #if GATE == 1
-          gate = gate_act(times(PART_OF(r, 0), w->x, w->starts, w->totals) + GATE_BIAS_OF(index));
-#elif GATE == 2
-          gate = gate_act(GIVEN_OF(m0 + m, index) + GATE_BIAS_OF(index));
+        __global const uint *parts[AT_ONCE], *later[AT_ONCE];
+        PARTS_OF(parts, r, 0, end)
+        PARTS_OF(later, r + PREFETCH, 0, end)
 #endif
-          if (gate == 0.0f) continue;
-          if (GATE == 1) prefetch_words(PART_OF(r, UP_PART), 2 * PART_WORDS);
-          w->ups[w->count] = PART_OF(r, UP_PART);
-          w->downs[w->count] = PART_OF(r, DOWN_PART);
-          w->biases[w->count] = UP_BIAS_OF(index);
-          w->gates[w->count++] = gate;
-          if (w->count == AT_ONCE) add_waiting(w);
+        for (int m = 0; m < count; m++) {
+#if GATE == 1
+          times(parts, PREFETCH && m == 0 ? later : 0, rows[m].x, rows[m].starts, rows[m].totals,
+                gates);
+#endif
+          for (int q = 0; q < some; q++)
+            add_record(&rows[m], r + q, min(r + q + PREFETCH, end - 1),
+                       GATE_OF(gates[q], m0 + m, INDEX_OF(r + q)), NEURONS_ARG);
         }
       }
       for (int m = 0; m < count; m++) {

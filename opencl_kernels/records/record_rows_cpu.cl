@@ -1,7 +1,7 @@
 // v[m, i] = the first part of record i . x_m, for each record of a ticket                class cpu
 //
 //   ticket, slots (records.clh), x X[M, LENGTH], v f32[M, F]; any F and LENGTH
-// A work-item has a range of records, each of which is read once for AT_ONCE rows of x.
+// A work-item has a range of records, AT_ONCE of which are read once for as many rows of x.
 #ifndef WORKERS // work-items of the launch
 #define WORKERS 8
 #endif
@@ -15,7 +15,8 @@
 #define ROWS_PARAM TICKET_PARAM __global const STORAGE(X_HALF) *x, __global float *v
 
 void record_rows_cpu_body(int id, int n, ROWS_PARAM) {
-  float16 rows[AT_ONCE][VECTORS], starts[AT_ONCE][BLOCKS], totals[AT_ONCE][BLOCKS];
+  float16 rows[AT_ONCE][VECTORS], starts[AT_ONCE][BLOCKS];
+  float8 totals[AT_ONCE][BLOCKS];
   for (int m0 = 0; m0 < (M); m0 += AT_ONCE) {
     const int count = min((M)-m0, AT_ONCE);
     for (int m = 0; m < count; m++) {
@@ -23,10 +24,16 @@ void record_rows_cpu_body(int id, int n, ROWS_PARAM) {
       sum_blocks(rows[m], starts[m], totals[m]);
     }
     const int end = first_item(id + 1, n, COUNT);
-    for (int r = first_item(id, n, COUNT); r < end; r++) {
-      if (PREFETCH) prefetch_words(PART_OF(min(r + PREFETCH, end - 1), 0), PART_WORDS);
-      for (int m = 0; m < count; m++)
-        v[(m0 + m) * F + INDEX_OF(r)] = times(PART_OF(r, 0), rows[m], starts[m], totals[m]);
+    for (int r = first_item(id, n, COUNT); r < end; r += AT_ONCE) {
+      __global const uint *parts[AT_ONCE], *later[AT_ONCE];
+      float found[AT_ONCE];
+      PARTS_OF(parts, r, 0, end)
+      PARTS_OF(later, r + PREFETCH, 0, end)
+      for (int m = 0; m < count; m++) {
+        times(parts, PREFETCH && m == 0 ? later : 0, rows[m], starts[m], totals[m], found);
+        for (int q = 0; q < min(end - r, AT_ONCE); q++)
+          v[(m0 + m) * F + INDEX_OF(r + q)] = found[q];
+      }
     }
   }
 }

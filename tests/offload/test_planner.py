@@ -260,11 +260,11 @@ def test_a_policy_that_is_given_is_kept_to(policy: str) -> None:
         assert found.policy == policy and (policy != "static" or found.pinned == found.slots)
 
 
-def test_what_a_device_chooses_itself_waits_for_nobody_but_rows_do() -> None:
-    """All in memory: ids come from the host's sampler, scores are the device's own."""
+def test_what_a_device_chooses_itself_waits_for_nobody() -> None:
+    """All in memory: scores and ids are the device's own."""
     costs, table, point = replace(COSTS, whole=1e-6, select=1e-8), a_table(100), a_point()
     often, flash = np.full(100, 0.5), FLASHES[0]
-    for scored, waited in ((True, costs.whole), (False, costs.wait + costs.launch)):
+    for scored in (True, False):
         planner = Planner([Demand(table, often, scored=scored)], [Way(point)], flash, costs)
         taken = planner.seconds(planner.demands[0], 100, point)
-        assert taken == pytest.approx(waited + 50 * 1280 * costs.byte)
+        assert taken == pytest.approx(costs.whole + 50 * 1280 * costs.byte)

@@ -160,8 +160,6 @@ def flash(tmp_path: Path) -> FlashToy:
     toy.plan["buffers"] += SAMPLING
     toy.sources["neurons_cpu"] = kernel_of("neurons_cpu", neurons)
     toy.sources["choose_cpu"] = kernel_of("choose_cpu", by_gate)
-    toy.sources["choose_all"] = kernel_of("choose_cpu", (*by_gate[:2], by_gate[-1]))
-    toy.plan["programs"][-1]["source"] = "kernels/choose_all.cl"
     toy.plan["tests"] = [embed_test(toy), NEURONS_TEST, CHOOSING, NEURONS_TEST | {"after": 1}]
     toy.save()
     return toy

@@ -105,7 +105,7 @@ def test_launches_of_a_token(
         for mode in ("plain", "cooperative")
     }
     assert found[ALL, "cooperative"] == (TOKENS, 0)
-    assert found[ALL, "plain"] == (TOKENS * (OUTSIDE + 4), 0)
+    assert found[ALL, "plain"] == (TOKENS * (OUTSIDE + 3), 0)  # one chooses
     plain, waits = found[LITTLE, "plain"]
     # The last launch of each of the two gathers is part of the run behind it.
     assert found[LITTLE, "cooperative"] == (plain - TOKENS * (OUTSIDE - RUNS + 2), waits)

@@ -3,7 +3,7 @@
 Behind `recall`, for each layer: v = y gate^T, h = Relu(v) * (y up^T), y += h down. Gates are
 resident; ups and downs are records of a table. Chunks gather all records, tile by tile; a decode
 step those of the first table whose v is above 0, which changes no sum, and all of the second; where
-all lie in memory, the device chooses them.
+all lie in memory, the device chooses the first ones.
 Records of the first table follow each other and lie in an order of their own; those of the second
 begin at pages.
 """
@@ -57,7 +57,7 @@ __kernel void add(__global const int *sym, __global const float *part, __global 
 }
 CASE = Neurons(M=1, PARTS=2, D=D, w=RECORD.stored, S=F, T=F, F=F, G=G, gate="given", act="Relu(v)")
 KNOBS = {"WORKERS": 2, "PREFETCH": 2}
-CHOICES = (Choice(F=F, ordered=True), Choice(F=F, by="all"))  # of each table in decode
+CHOICE = Choice(F=F, ordered=True)  # of the first table in decode
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,9 @@ def add_programs(plan: dict[str, Any], count: int) -> None:
     defines = [[k, str(v)] for k, v in NEURONS_CPU.defines(case, KNOBS).items()]
     facts = {"source": f"kernels/{NEURONS_CPU.source}", "kernel": NEURONS_CPU.name}
     plan["programs"].append({**facts, "defines": [["M", "sym[0]"], *defines]})
-    for case in CHOICES:
-        defines = [[k, str(v)] for k, v in CHOOSE_CPU.defines(case, {"WORKERS": 2}).items()]
-        facts = {"source": f"kernels/{CHOOSE_CPU.source}", "kernel": CHOOSE_CPU.name}
-        plan["programs"].append({**facts, "defines": defines})
+    defines = [[k, str(v)] for k, v in CHOOSE_CPU.defines(CHOICE, {"WORKERS": 2}).items()]
+    facts = {"source": f"kernels/{CHOOSE_CPU.source}", "kernel": CHOOSE_CPU.name}
+    plan["programs"].append({**facts, "defines": defines})
 
 
 def table(number: int, count: int, strides: Sequence[int]) -> dict[str, Any]:
@@ -209,7 +208,8 @@ def layer_steps(number: int, decode: bool, count: int) -> list[dict[str, Any]]:
         "table": number,
         "parts": ["up", "down"],
         "select": by_gate if decode and number == 0 else {"by": "all", "gamma": 1.0},
-        **({"choose": choose(number, v)} if decode else {"tile": TILE}),
+        **({} if decode else {"tile": TILE}),
+        **({"choose": choose(v)} if decode and number == 0 else {}),
         "dispatches": [step(f"layers.{number}.neurons", "neurons_cpu", neurons, [5], 2)],
     }
     gates = [["symbols"], y, ["weight", 2 + number], v]
@@ -220,13 +220,10 @@ def layer_steps(number: int, decode: bool, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def choose(number: int, v: list[Any]) -> dict[str, Any]:
-    """What fills the ticket of a decode step where all of the table lies in memory."""
-    chosen = [v, ["weight", ORDER]] if number == 0 else []
-    args = [["symbols"], ["rule"], *chosen, ["ticket"]]
-    found = step(f"layers.{number}.choose", "choose_cpu", args, [1, len(args) - 1], 2)
-    found["variants"][0]["program"] += number
-    return found
+def choose(v: list[Any]) -> dict[str, Any]:
+    """What fills the ticket of a decode step where all of the first table lies in memory."""
+    args = [["symbols"], ["rule"], v, ["weight", ORDER], ["ticket"]]
+    return step("layers.0.choose", "choose_cpu", args, [1, 4], 2)
 
 
 def step(

@@ -109,8 +109,7 @@ class Planner:
         reads, whole = demand.reads(slots, point), slots == demand.table.count
         read_s = reads.seconds(self.flash.with_threads(point.threads))
         sizes = demand.needed, demand.table.bytes, point.cluster, point.threads
-        whole_of = whole and demand.scored, demand.looked_at  # of ids a device never chooses itself
-        return gathering(self.costs, read_s, reads.misses, *sizes, 1, *whole_of)
+        return gathering(self.costs, read_s, reads.misses, *sizes, 1, whole, demand.looked_at)
 
     @cached_property
     def _tries(self) -> tuple[_Try, ...]:

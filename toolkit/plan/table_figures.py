@@ -56,6 +56,16 @@ def selected(plan: Plan, gather: Gather) -> int:
     return min(gather.select.k, count) if gather.select.by == "ids" else count
 
 
+def waits_for_nobody(plan: Plan, gather: Gather) -> bool:
+    """Whether a device selects by itself where all of the table lies in memory.
+
+    Either a dispatch chooses, or nothing is to be chosen, as in the runner's resident_gathers.cpp.
+    """
+    by, ordered = gather.select.by, plan.tables[gather.table].order is not None
+    always = by == "all" or (by == "ids" and gather.select.k == 1)
+    return gather.choose is not None or (always and not gather.tile and not ordered)
+
+
 def table_memory(plan: Plan, point: Point) -> dict[str, int]:
     """Bytes that tables take of memory at a point, by what they are for."""
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]

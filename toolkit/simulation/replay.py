@@ -108,7 +108,7 @@ def replay(
         cache.window = window or cache.window
         since = access.step - cache.window
         outcome = machine.gather(0, rule, scores, access.step, access.gather.tile)
-        sums = _sums(outcome, held, access.gather.select.by != "ids", costs, point)
+        sums = _sums(outcome, held, access.gather.select, costs, point)
         sums += Sums(left_early=_left_early(cache, outcome, since))
         found += Replayed(tokens=sums) if access.token else Replayed(others=sums)
         if seen is not None:
@@ -162,12 +162,15 @@ def _opened(machine: Machine, table: Table) -> Sums:
     )
 
 
-def _sums(outcome: Outcome, held: Held, scored: bool, costs: Costs, point: Point) -> Sums:
-    """`scored`: the host looks at scores of all records, or where all have a slot the device."""
+def _sums(outcome: Outcome, held: Held, rule: Select, costs: Costs, point: Point) -> Sums:
+    """The host looks at scores of all records, or at ids; where all have a slot, the device at
+    scores, or at one id."""
+    scored = rule.by != "ids"
     table, needed = held.table, len(outcome.selected)
     misses = needed - len(outcome.hits)
     sizes = misses, needed, table.bytes, point.cluster, point.threads
-    whole_of = scored and point.slots[held.number] == table.count, table.count if scored else 0
+    whole = point.slots[held.number] == table.count and (scored or rule.k == 1)
+    whole_of = whole, table.count if scored else 0
     return Sums(
         selected=len(outcome.selected),
         hits=len(outcome.hits),

@@ -15,6 +15,7 @@ from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.reader import from_json
 from toolkit.plan.schema import Gather, Phase, Plan
+from toolkit.plan.table_figures import waits_for_nobody
 from toolkit.plan.text import to_json
 
 USUAL = "ufs40"  # what is planned for where nothing tells of the device's flash
@@ -56,21 +57,22 @@ def costs_of(cost: PhaseCost, computed: float = 0.0) -> Costs:
     if phase is None or not chosen:
         return Costs()
     like = next((each for each in chosen if each.select.by != "ids"), chosen[0])
-    found = of_gathers(cost.rates, phase, like)  # rows are never chosen by the device itself
+    found = of_gathers(plan, cost.rates, phase, like)
     rest = cost.step(phase, symbols, round(computed)).whole
     byte = max((byte_of(cost, g, symbols) for g in chosen), default=0.0)
     return replace(found, rest=rest, byte=byte)
 
 
-def of_gathers(rates: Rates, phase: Phase, gather: Gather) -> Costs:
+def of_gathers(plan: Plan, rates: Rates, phase: Phase, gather: Gather) -> Costs:
     """What is alike for all gathers of a phase on a device, each like this one."""
-    run, whole = rates.launch.value + rates.wake.value, None
-    if gather.choose is not None:  # two runs and what is between become one run
-        count = 1 + len(gather.dispatches)
-        one_run = phase.cooperative is not None
-        whole = count * rates.step.value - run if one_run else count * rates.launch.value
+    run, whole, count = rates.launch.value + rates.wake.value, None, len(gather.dispatches)
+    one_run = phase.cooperative is not None
+    step = rates.step.value if one_run else rates.launch.value
+    if waits_for_nobody(plan, gather):  # two runs and what is between become one run
+        whole = count * step - (run if one_run else 0.0)
     return Costs(
         whole=whole,
+        choice=0.0 if gather.choose is None else step,
         launch=run,
         wait=rates.wait.value,
         select=rates.select.value,

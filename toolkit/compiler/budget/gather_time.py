@@ -49,7 +49,10 @@ class GatherTime:
         demand, tile = self._demand(gather), gather.tile or point.cluster
         reads = demand.reads(point.slots[gather.table], replace(point, cluster=tile))
         costs, table = self._costs(phase, gather, symbols), demand.table
-        computing = -(-table.count // tile) * costs.launch + costs.byte * table.count * table.bytes
+        launches = -(-table.count // tile) * costs.launch
+        if costs.whole is not None and point.slots[gather.table] == table.count:
+            launches = costs.whole
+        computing = launches + costs.byte * table.count * table.bytes
         read_s = reads.seconds(self.flash.with_threads(point.threads))
         copied = costs.copy * reads.misses * table.bytes
         return computing, max(read_s, (read_s + copied) / point.threads)
@@ -75,7 +78,7 @@ class GatherTime:
         return (self.every if gather.select.by == "all" else self.demands)[gather.table]
 
     def _costs(self, phase: Phase, gather: Gather, symbols: Symbols) -> Costs:
-        usual = of_gathers(self.cost.rates, phase, gather)
+        usual = of_gathers(self.cost.plan, self.cost.rates, phase, gather)
         count = len(gather.dispatches)
         if gather.select.source is None:  # what all of a table needs is known before
             usual = replace(usual, wait=0.0, select=0.0)

@@ -20,8 +20,9 @@ class Costs:
     select   seconds of the host for each record of a table: it selects, looks up and evicts
     handoff  seconds from the end of reads until the thread that launches goes on
     copy     seconds of a thread to bring a byte of a record from where it was read to its place
-    whole    seconds of a gather whose table lies in memory whole, beside its records: a device that
-             chooses among them itself waits for nobody; None: it doesn't
+    whole    seconds of a gather whose table lies in memory whole, beside its records and the choice
+             among them: a device that chooses itself waits for nobody; None: it doesn't
+    choice   seconds that it takes to choose
     """
 
     rest: float = 0.0
@@ -32,6 +33,7 @@ class Costs:
     handoff: float = 0.0
     copy: float = 0.0
     whole: float | None = None
+    choice: float = 0.0
 
 
 def gathering(
@@ -55,7 +57,7 @@ def gathering(
     """
     each, last = costs.byte * nbytes, min(misses, cluster)
     if whole and costs.whole is not None:
-        return costs.whole + each * needed
+        return costs.whole + (costs.choice if count else 0.0) + each * needed
     late = min(1.0, misses)  # how often something comes last
     clusters = max(late, misses / cluster)
     before = each * (needed - last) + costs.launch * (launches + clusters - late)

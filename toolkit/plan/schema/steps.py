@@ -85,7 +85,8 @@ class Gather:
     parts   of the records that are read: all of them, as executors keep whole records
     tile    how many records the dispatches run over at a time; 0: as many as the point says
     choose  another way to select, where all records lie in memory, each in the slot of its number:
-            the device fills the ticket, and nobody waits for the host
+            the device fills the ticket, and nobody waits for the host. Nor does anybody without it
+            where that takes no choice: all records of a table that has no order, or one id
     """
 
     kind: ClassVar[str] = "gather"

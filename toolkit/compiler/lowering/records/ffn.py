@@ -124,8 +124,13 @@ def _neurons(
     return part, count
 
 
-def _choose(b: PhaseBuilder, tabled: Tabled, select: Select) -> Draft:
-    """The same selection by the device, for where all records lie in memory."""
+def _choose(b: PhaseBuilder, tabled: Tabled, select: Select) -> Draft | None:
+    """The same selection by the device, for where all records lie in memory.
+
+    None where that is always the same ticket: all of a table, as its records lie.
+    """
+    if select.by == "all" and tabled.order is None:
+        return None
     refs: dict[str, Ref] = {"rule": ("rule",), "ticket": ("ticket",)}
     if select.source is not None:
         refs["v"] = select.source
