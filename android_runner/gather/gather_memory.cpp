@@ -48,6 +48,7 @@ int64_t GatherMemory::bytes(const Plan &plan, const Point &point, bool shares) {
 
 GatherMemory::GatherMemory(const Plan &plan, const Point &point, const Device &device)
     : shares(SharedMemory::is_one(device)),
+      fillings(plan.tables.size()),
       looked(plan.tables.size()),
       staging(device, staging_bytes(plan, point)),
       tickets(device, most_selected(plan)),

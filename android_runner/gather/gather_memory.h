@@ -1,7 +1,9 @@
 // The memory that gathers of a plan work with.
 #pragma once
+#include <memory>
 #include <vector>
 
+#include "gather/filling.h"
 #include "gather/resident_gathers.h"
 #include "gather/staging.h"
 #include "gather/tickets.h"
@@ -21,6 +23,7 @@ struct GatherMemory {
 
   const bool shares;                // whether kernels look for records where reads can land
   std::vector<SharedMemory> slots;  // of each table
+  std::vector<std::unique_ptr<Filling>> fillings;  // of slots that aren't the host's, at the start
   std::vector<Ended> looked;        // of each table: the last launch that looks at its slots
   Staging staging;
   Tickets tickets;

@@ -178,13 +178,17 @@ void Gatherer::read_pinned(const std::vector<Change> &changes) {
   }
 }
 
+// Where a driver maps no memory of a device, that is done before anything else.
 void Gatherer::open_table(size_t number, const Change &change) {
-  if (!memory_.shares)
-    return pocket::read_pinned(plan_.tables[number], change, memory_.slots[number], device_, pool_,
-                               true);
   if (change.admitted.empty()) return;
+  const Table &table = plan_.tables[number];
+  const SharedMemory &slots = memory_.slots[number];
+  std::unique_ptr<Filling> &filling = memory_.fillings[number];
+  if (!memory_.shares) filling = Filling::begin(device_, slots.get(), slots.bytes());
+  if (!memory_.shares && !filling)
+    return pocket::read_pinned(table, change, slots, device_, pool_, true);
   const uint64_t batch = pool_.submit_ahead(
-      reads_of(plan_.tables[number], change, memory_.slots[number].host()));
+      reads_of(table, change, filling ? filling->host() : slots.host()));
   opening_[number] = {batch, records_of(change.admitted)};
 }
 
@@ -192,8 +196,10 @@ void Gatherer::open_table(size_t number, const Change &change) {
 void Gatherer::settle(size_t table) {
   const std::optional<Opening> opening = std::exchange(opening_[table], std::nullopt);
   if (!opening) return;
+  const std::unique_ptr<Filling> filling = std::move(memory_.fillings[table]);
   try {
     pool_.wait(opening->batch);
+    if (filling) filling->end();
   } catch (const Failure &) {
     machine_.lose(table, opening->records);
     throw;

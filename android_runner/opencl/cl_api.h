@@ -98,7 +98,7 @@ enum : Uint {
 constexpr Int OUT_OF_HOST_MEMORY = -6;
 enum : Bits { TYPE_CPU = 2, TYPE_GPU = 4, TYPE_ALL = 0xFFFFFFFF };
 enum : Bits { READ_WRITE = 1, READ_ONLY = 4, USE_HOST_PTR = 8, ALLOC_HOST_PTR = 16 };
-enum : Bits { MAP_WRITE = 2 };
+enum : Bits { MAP_WRITE = 2, MAP_WRITE_INVALIDATE = 4 };
 enum : Bits { QUEUE_PROFILING = 2, QUEUE_RECORDABLE_QCOM = 1 << 30 };
 
 // X(name, parameters): each becomes a function pointer cl::name for the function clname. A library

@@ -32,6 +32,7 @@ class Device {
   cl::Queue queue(size_t index) const { return queues_[index].get(); }
   bool is_cpu() const { return facts_.type & cl::TYPE_CPU; }
   void need_queues(size_t count);
+  cl::Owned<cl::Queue> another_queue() const { return make_queue(); }  // that no launch is given to
   cl::Owned<cl::Memory> buffer(size_t bytes, const std::string &what, void *host = nullptr) const;
   void check_size(size_t bytes, const std::string &what) const;  // throws where none is so large
   // Of memory that both see, with what a file has; none where the driver can't map it.

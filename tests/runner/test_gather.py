@@ -200,9 +200,12 @@ def written_records(log: Path) -> list[int]:
 def test_the_start_writes_runs_of_records(
     flash: FlashToy, start: Start, fake_driver: Path, tmp_path: Path, warm: bool
 ) -> None:
-    """Where the device has memory of its own: what is read together, not each by itself."""
+    """Where the device has memory of its own that isn't mapped: what is read together, not each by
+    itself.
+    """
     log, trace = tmp_path / "log", tmp_path / "trace"
     env = {"FAKE_REAL": str(find_opencl()), "FAKE_DISCRETE": "1"}
+    env |= {"FAKE_MISSING": ",clEnqueueMapBuffer,"}
     env |= {"FAKE_LOG": str(log), "FAKE_WRITES": "1"}
     options = ("--cl-lib", str(fake_driver), "--trace-access", str(trace))
     if not warm:  # all are pinned: as many writes as reads
@@ -218,26 +221,41 @@ def test_the_start_writes_runs_of_records(
     assert len(found) <= sum(len(line["runs"]) for line in opened) < sum(found)
 
 
-@pytest.mark.parametrize("discrete", [False, True])
+MEMORIES = {  # of a device: the host's; its own, mapped or not
+    "shared": {},
+    "mapped": {"FAKE_DISCRETE": "1"},
+    "written": {"FAKE_DISCRETE": "1", "FAKE_MISSING": ",clEnqueueMapBuffer,"},
+}
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
 def test_a_warm_start_on_any_memory(
-    flash: FlashToy, start: Start, fake_driver: Path, tmp_path: Path, discrete: bool
+    flash: FlashToy, start: Start, fake_driver: Path, tmp_path: Path, memory: str
 ) -> None:
-    env = {"FAKE_REAL": str(find_opencl())} | ({"FAKE_DISCRETE": "1"} if discrete else {})
+    log = tmp_path / "log"
+    env = MEMORIES[memory] | {"FAKE_REAL": str(find_opencl())}
+    env |= {"FAKE_LOG": str(log), "FAKE_WRITES": "1"}
     talk = warmed(flash, start, tmp_path / "warm", "--cl-lib", str(fake_driver), **env)
+    assert (written_records(log) != []) == (memory == "written")  # by a queue, at the start
     is_right(talk, flash)
     counts = json.loads(talk.ask("stats").removeprefix("stats "))["tables"]
     assert counts["warm_records"] > 0 and counts["ahead_bytes"] > 0
 
 
+@pytest.mark.parametrize("memory", ["shared", "mapped"])
 @pytest.mark.parametrize("times", ["1", "1000000"])
 def test_what_cannot_be_read_ahead_is_read_later(
-    flash: FlashToy, start: Start, tmp_path: Path, times: str
+    flash: FlashToy, start: Start, fake_driver: Path, tmp_path: Path, times: str, memory: str
 ) -> None:
-    """No slot holds what never came; the gather that needs it says so, if it can't be read then."""
+    """No slot holds what never came; the gather that needs it says so, if it can't be read then.
+
+    The start waits for none of it, whatever memory the device has.
+    """
     faulty = build("libfaulty_pread.so", [DRIVERS / "faulty_pread.c"], "-shared")
     env = {"LD_PRELOAD": str(faulty), "PREAD_FAULT": "eio", "PREAD_FILE": FILE}
-    env |= {"PREAD_NTH": "2", "PREAD_TIMES": times}
-    talk = warmed(flash, start, tmp_path / "warm", "--flash", "a18", **env)
+    env |= {"PREAD_NTH": "2", "PREAD_TIMES": times, "FAKE_REAL": str(find_opencl())}
+    options = ("--flash", "a18", "--cl-lib", str(fake_driver))
+    talk = warmed(flash, start, tmp_path / "warm", *options, **env, **MEMORIES[memory])
     if times == "1":
         return is_right(talk, flash)
     told = talk.ask(PREFILL)
