@@ -2,9 +2,10 @@
 
     python tests/kernels/run_cases.py KERNEL... [--flops N] [--spoil] [--option OPTION]
 
-Prints `done KERNEL` after each; what needs a feature that the device lacks isn't run. A process of
-its own, since Oclgrind and PoCL read their settings when the OpenCL library is loaded. `--spoil`
-makes a launch write past its output.
+What computes with records does the first case with fewer of them and with none, too. Prints `done
+KERNEL` after each; what needs a feature that the device lacks isn't run. A process of its own,
+since Oclgrind and PoCL read their settings when the OpenCL library is loaded. `--spoil` makes a
+launch write past its output.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from opencl_kernels import KERNELS, Family, Kernel, family_of
 from opencl_kernels.case import Case
 from opencl_kernels.family import random_inputs
 from opencl_kernels.launch import launch, open_queue
+from opencl_kernels.records.gathered import Gathered
 from opencl_kernels.tuned import default_knobs
 from toolkit.devices.features import device_features
 from toolkit.executors.opencl.device_choice import choose_device
@@ -34,7 +36,15 @@ def spoiled(kernel: Kernel) -> Kernel:
     return replace(kernel, defines=defines)
 
 
-def run(queue: Any, family: Family, kernel: Kernel, case: Case, options: Sequence[str]) -> None:
+def run(
+    queue: Any,
+    family: Family,
+    kernel: Kernel,
+    case: Case,
+    options: Sequence[str],
+    records: int | None = None,
+) -> None:
+    """Once; `records`: of the ticket, None: as many as it has room for."""
     knobs = default_knobs(kernel, kernel.classes[0])
     needs = kernel.requires(case, knobs)
     if not {*needs.features} <= {*device_features(queue.device)}:
@@ -43,6 +53,9 @@ def run(queue: Any, family: Family, kernel: Kernel, case: Case, options: Sequenc
     if widened and 2 * needs.local_bytes > queue.device.local_mem_size:
         return
     inputs = random_inputs(family, case, np.random.default_rng(0))
+    if records is not None:
+        inputs["ticket"] = inputs["ticket"].copy()
+        inputs["ticket"][:2] = records, 1
     outputs, _ = launch(queue, family, kernel, inputs, case, knobs, 0, options)
     for key, expected in family.reference(inputs, case).items():
         bar = 1e-2 if outputs[key].dtype == np.float16 else 1e-4
@@ -65,6 +78,8 @@ def main() -> None:
             small = [case for case in cases[1:] if family.work(case)[1] <= arguments.flops]
             for case in (cases[0], *small):
                 run(queue, family, launched, case, arguments.option)
+            for records in (3, 0) if isinstance(cases[0], Gathered) else ():
+                run(queue, family, launched, cases[0], arguments.option, records)
             print("done", name, flush=True)
 
 
