@@ -23,7 +23,7 @@ from toolkit.calibration.calibrate import calibrate
 from toolkit.calibration.walk import Walk, Window
 from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import rewrite_with
+from toolkit.compiler.rewriting.passes import rewrite_with
 from toolkit.compiler.source import load_source
 from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError

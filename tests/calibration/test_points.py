@@ -28,7 +28,7 @@ from toolkit.calibration.sparse.points import CASES, _Known
 from toolkit.calibration.sparse.room import Held, slots
 from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import rewrite_with
+from toolkit.compiler.rewriting.passes import rewrite_with
 from toolkit.compiler.source import load_source
 from toolkit.devices.resolve import resolve_device
 from toolkit.predictors.folder import Folder

@@ -13,7 +13,7 @@ from toolkit.calibration.segments import Cut, Segments, fed
 from toolkit.compiler.calibration.feeds import Feeds
 from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import rewrite_with
+from toolkit.compiler.rewriting.passes import rewrite_with
 from toolkit.compiler.source import load_source, session_of
 from toolkit.devices.resolve import resolve_device
 from toolkit.onnx_runtime import numpy_type

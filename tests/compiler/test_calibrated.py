@@ -20,7 +20,7 @@ from toolkit.compiler.budget import costs
 from toolkit.compiler.budget.told import budget_lines
 from toolkit.compiler.calibrated import loss_of, uses_of
 from toolkit.compiler.calibration.reference import Reference
-from toolkit.compiler.pipeline import rewritten_for
+from toolkit.compiler.rewriting.passes import rewritten_for
 from toolkit.compiler.source import load_source
 from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError

@@ -21,7 +21,7 @@ from opencl_kernels.records import packing
 from opencl_kernels.records.record import Record
 from toolkit.compiler.budget import fit
 from toolkit.compiler.budget.told import budget_lines
-from toolkit.compiler.pipeline import rewritten_for
+from toolkit.compiler.rewriting.passes import rewritten_for
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.verify import verify

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from toolkit import onnx_runtime
 from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import rewrite_with
+from toolkit.compiler.rewriting.passes import rewrite_with
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 

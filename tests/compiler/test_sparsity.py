@@ -26,7 +26,7 @@ from toolkit.compiler.budget.ffn_kind import kind_of
 from toolkit.compiler.budget.sparsity import SPARSITIES, selectors_of
 from toolkit.compiler.calibrated import importances_of, uses_of
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import rewrite_with
+from toolkit.compiler.rewriting.passes import rewrite_with
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.evaluation.verify import lines, verify

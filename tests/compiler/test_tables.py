@@ -24,7 +24,7 @@ from opencl_kernels.records import packing
 from opencl_kernels.records.record import Record
 from toolkit.compiler import pipeline
 from toolkit.compiler.lowering.records.endings import tile_ending
-from toolkit.compiler.pipeline import rewritten_for
+from toolkit.compiler.rewriting.passes import rewritten_for
 from toolkit.compiler.source import load_source
 from toolkit.evaluation.verify import verify
 from toolkit.plan.load import load_plan

@@ -14,8 +14,8 @@ from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.weights.quantized import QuantizedTensor
 from toolkit.cli import cli
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import rewritten_for
 from toolkit.compiler.report import CompileReport
+from toolkit.compiler.rewriting.passes import rewritten_for
 from toolkit.compiler.source import load_source
 from toolkit.errors import PocketError
 from toolkit.plan.load import load_plan

@@ -146,7 +146,7 @@ def judged_as_published(*cases: Case) -> list[tuple[float, float]]:
     from toolkit.calibration.sparse.judge import Fitted, judge, windows_of
     from toolkit.compiler.calibration.ids import calibration_ids
     from toolkit.compiler.options import choose
-    from toolkit.compiler.pipeline import rewrite_with
+    from toolkit.compiler.rewriting.passes import rewrite_with
     from toolkit.compiler.source import load_source
     from toolkit.devices.resolve import resolve_device
 

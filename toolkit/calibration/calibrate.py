@@ -28,7 +28,7 @@ from toolkit.calibration.walk import Walk, Window
 from toolkit.compiler.budget.ffn_kind import kind_of
 from toolkit.compiler.calibration.ids import calibration_ids
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import rewrite_with
+from toolkit.compiler.rewriting.passes import rewrite_with
 from toolkit.compiler.source import Source
 from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError

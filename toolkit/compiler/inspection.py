@@ -12,7 +12,7 @@ from onnx_passes.ir.dims import SYMBOLS
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.lowering.table import unsupported
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import facts_of, run_passes
+from toolkit.compiler.rewriting.passes import facts_of, run_passes
 from toolkit.compiler.source import Source, load_source
 from toolkit.nearest import unknown
 from toolkit.tables import WIDTH, section, table, wrapped

@@ -11,11 +11,10 @@ from typing import Any
 import onnx_ir as ir
 
 import onnx_passes
-from onnx_passes import Facts, Missed, Outcome
+from onnx_passes import Facts
 from onnx_passes.choose_branches import noted_flag
 from opencl_kernels import source_text
 from opencl_kernels.device_class import CLASSES
-from opencl_kernels.formats import Array
 from toolkit.compiler.budget.costs import facts_of as profile_of
 from toolkit.compiler.budget.costs import flash_for
 from toolkit.compiler.budget.fit import Fitted, Goal, InFlash, dense_bytes, fitted, legal
@@ -34,10 +33,9 @@ from toolkit.compiler.calibration.ranges import Ranges
 from toolkit.compiler.cooperative import with_steps
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.kinds.assemble import assemble
-from toolkit.compiler.lowering.table import computes
-from toolkit.compiler.options import Options, choose, options_of
-from toolkit.compiler.refusals import refuse_leftovers
+from toolkit.compiler.options import Options, choose
 from toolkit.compiler.report import CompileReport, figures_of
+from toolkit.compiler.rewriting.passes import rewrite_with, rewritten
 from toolkit.compiler.source import Source, page_release
 from toolkit.compiler.tuned import tuned_table
 from toolkit.compiler.vectors.tests import untested_kernels, with_tests
@@ -200,7 +198,7 @@ def _lowered(
     with blaming(source.onnx_path):
         model = source.model
         forget, nodes_before = page_release(model), len(model.graph)
-        passes = list(_rewrite(model, resident, tell))
+        passes = list(rewritten(model, resident, tell))
         if noted_flag(model) is not None:
             from toolkit.compiler.merged import check_branches  # ONNX Runtime takes time to load
 
@@ -272,52 +270,6 @@ def _reading_weights(source: Source) -> Iterator[None]:
         raise PocketError(
             f"the weights of {source.onnx_path} cannot be read", error, hint
         ) from error
-
-
-def rewritten_for(source: Source, plan: Plan, cached: tuple[Array, ...] = ()) -> ir.Model:
-    """The final graph that a plan was lowered from, made again from its source.
-
-    cached  as Facts has it
-    """
-    return rewrite_with(source, options_of(plan), cached)
-
-
-def rewrite_with(source: Source, options: Options, cached: tuple[Array, ...] = ()) -> ir.Model:
-    """A model after all passes."""
-    model = source.model
-    with blaming(source.onnx_path):
-        for _ in _rewrite(model, options, lambda _: None, cached):
-            pass
-    return model
-
-
-def _rewrite(
-    model: ir.Model, options: Options, tell: Progress, cached: tuple[Array, ...] = ()
-) -> Iterator[dict[str, Any]]:
-    """Run the passes; then refuse nodes without a kernel and open dimensions."""
-    misses: list[Missed] = []
-    for name, outcome, seconds in run_passes(model, options, tell, cached):
-        misses += outcome.misses
-        yield {"name": name, "rewrites": outcome.rewrites, "seconds": round(seconds, 4)}
-    refuse_leftovers(model, misses)
-
-
-def facts_of(options: Options) -> onnx_passes.Facts:
-    """What passes need to know: the options, and what has kernels."""
-    masks = masks_of(options.calibration, options.recall, options.calibrated)
-    return replace(options.facts, computes=computes, masks=masks)
-
-
-def run_passes(
-    model: ir.Model, options: Options, tell: Progress, cached: tuple[Array, ...] = ()
-) -> Iterator[tuple[str, Outcome, float]]:
-    """Run the passes, yielding (name, outcome, seconds) after each."""
-    replace(facts_of(options), cached=cached).note(model)
-    clock = time.perf_counter()
-    for name, outcome in onnx_passes.rewrite(model):
-        tell(f"pass {name}: {outcome.rewrites}")
-        yield name, outcome, time.perf_counter() - clock
-        clock = time.perf_counter()
 
 
 def _packing(tell: Progress, doing: str) -> Callable[[str, int, int], None]:

@@ -112,7 +112,7 @@ class Followed(Reference):
     @classmethod
     def rewritten(cls, source: Source, plan: Plan, cached: tuple[Array, ...] = ()) -> Self:
         """As Reference has it; `follow` is to be called before ids are fed one by one."""
-        from toolkit.compiler.pipeline import rewritten_for
+        from toolkit.compiler.rewriting.passes import rewritten_for
 
         model = rewritten_for(source, plan, cached)
         told = {source_of(phase, gather) for phase in plan.phases for gather in phase.gathers()}

@@ -41,7 +41,7 @@ def quality(
 
 def _of_plan(path: Path, given: dict[str, Any]) -> ir.Model:
     from toolkit.compiler.options import options_of
-    from toolkit.compiler.pipeline import rewritten_for
+    from toolkit.compiler.rewriting.passes import rewritten_for
     from toolkit.evaluation.inputs import source_of
     from toolkit.plan.load import load_plan
     from toolkit.plan.origin import origin_of
@@ -64,7 +64,7 @@ def _of_plan(path: Path, given: dict[str, Any]) -> ir.Model:
 
 def _of_model(path: Path, given: dict[str, Any]) -> ir.Model:
     from toolkit.compiler.options import choose
-    from toolkit.compiler.pipeline import rewrite_with
+    from toolkit.compiler.rewriting.passes import rewrite_with
     from toolkit.compiler.source import load_source
 
     source = load_source(path)

@@ -22,7 +22,7 @@ from toolkit.calibration.neurons import Neurons
 from toolkit.calibration.walk import Walk, Window
 from toolkit.compiler.calibration.ids import calibration_ids
 from toolkit.compiler.options import options_of
-from toolkit.compiler.pipeline import rewritten_for
+from toolkit.compiler.rewriting.passes import rewritten_for
 from toolkit.compiler.source import Source
 from toolkit.compiler.weights.channels import TabledChannels
 from toolkit.compiler.weights.records import Tabled, tables_of

@@ -16,6 +16,7 @@ from onnx_passes.ir.states import STATE_OUT, before
 from onnx_passes.widen_floats import widen_floats
 from toolkit.compiler.calibration.feeds import Feeds, slots_of
 from toolkit.compiler.calibration.routers import MASKS, Router, masks_of, routers_of
+from toolkit.compiler.rewriting.passes import rewritten_for
 from toolkit.compiler.source import Source, session_of
 from toolkit.onnx_runtime import Refused, numpy_type, run_session
 from toolkit.plan.phase_choice import pieces
@@ -97,8 +98,6 @@ class Reference:
 
         cached  of tables, which of their elements lie in memory, as Facts has it
         """
-        from toolkit.compiler.pipeline import rewritten_for
-
         model, context = rewritten_for(source, plan, cached), int(plan.model["max_context"])
         routers = [*routers_of(model.graph), *masks_of(model.graph)]
         scores = dict.fromkeys(router.scores for router in routers)

@@ -22,7 +22,7 @@ from toolkit.compiler.budget.costs import flash_for
 from toolkit.compiler.calibration.feeds import Feeds
 from toolkit.compiler.calibration.ids import calibration_ids
 from toolkit.compiler.options import choose
-from toolkit.compiler.pipeline import rewrite_with
+from toolkit.compiler.rewriting.passes import rewrite_with
 from toolkit.compiler.source import Source, load_source
 from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError
