@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 #include <string>
 
 #include "base/failure.h"
@@ -26,19 +25,6 @@ std::vector<uint32_t> sizes_of(const Select &rule, const float *values, size_t c
   return sizes;
 }
 
-std::vector<int32_t> top(const Select &rule, const std::vector<uint32_t> &sizes) {
-  std::vector<int32_t> chosen(sizes.size());
-  std::iota(chosen.begin(), chosen.end(), 0);
-  const int64_t k = std::max<int64_t>(rule.k, 0);
-  if (k >= static_cast<int64_t>(sizes.size())) return chosen;
-  std::nth_element(chosen.begin(), chosen.begin() + k, chosen.end(), [&](int32_t a, int32_t b) {
-    return sizes[a] != sizes[b] ? sizes[a] > sizes[b] : a < b;
-  });
-  chosen.resize(static_cast<size_t>(k));
-  std::sort(chosen.begin(), chosen.end());
-  return chosen;
-}
-
 template <class Chosen>
 std::vector<int32_t> where(int32_t count, const Chosen &chosen) {
   std::vector<int32_t> indices(static_cast<size_t>(count));
@@ -49,6 +35,20 @@ std::vector<int32_t> where(int32_t count, const Chosen &chosen) {
   }
   indices.resize(found);
   return indices;
+}
+
+std::vector<int32_t> top(const Select &rule, const std::vector<uint32_t> &sizes) {
+  const auto all = static_cast<int64_t>(sizes.size());
+  const int64_t k = std::clamp<int64_t>(rule.k, 0, all);
+  if (k == 0) return {};
+  std::vector<uint32_t> sorted = sizes;  // as far as the least one that is taken
+  std::nth_element(sorted.begin(), sorted.begin() + (all - k), sorted.end());
+  const uint32_t least = sorted[static_cast<size_t>(all - k)];
+  int64_t ties = k - std::count_if(sizes.begin(), sizes.end(),
+                                   [least](uint32_t size) { return size > least; });
+  return where(static_cast<int32_t>(all), [&](int32_t i) {
+    return sizes[i] > least || (sizes[i] == least && ties-- > 0);
+  });
 }
 
 std::vector<int32_t> above(const Select &rule, const float *values, int32_t count) {

@@ -22,14 +22,17 @@ THREADS = 1  # it has one queue of commands
 ROWS = 512  # of an embedding that are kept rather than neurons: words that come again soon;
 FEW_ROWS = 8  # in at most one part of so many of the room
 CLUSTER = 64  # records that are computed together: a launch costs as much as reading a few
+COLUMNS = 256  # of those of which a token needs so many that most of a table is read
 CLUSTERS, THREADS_TRIED = (32, 64, 128, 256), (1, 2, 4)  # of which a planner chooses
 
 
-def with_point(plan: Plan, cluster: int = CLUSTER, threads: int = THREADS) -> Plan:
-    """The plan with a point that keeps no record in memory."""
+def with_point(plan: Plan, cluster: int = 0, threads: int = THREADS) -> Plan:
+    """The plan with a point that keeps no record in memory; `cluster` 0: as is usual."""
     least = round_up(max(table.bytes for table in plan.tables), PAGE) + PAGE
     none = (0,) * len(plan.tables)
     gathers = [g for phase in plan.phases for g in phase.gathers()]
+    by_magnitude = any(gather.select.by == "top" for gather in gathers)
+    cluster = cluster or (COLUMNS if by_magnitude else CLUSTER)
     at_once = max(at_once_of(plan, g, cluster) * plan.tables[g.table].stride for g in gathers)
     point = Point(
         memory=0,
