@@ -45,7 +45,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "toolkit.estimate": ("toolkit.compiler", "toolkit.drawing"),
     "toolkit.bench": ("toolkit.evaluation", "toolkit.estimate"),
     "toolkit.tuning": ("toolkit.bench",),
-    "toolkit.simulation": ("toolkit.calibration", "toolkit.evaluation"),
+    "toolkit.simulation": ("toolkit.calibration", "toolkit.drawing", "toolkit.evaluation"),
     "toolkit.cli": ("toolkit.tuning", "toolkit.simulation"),
 }
 # What passes may know of kernels: how weights lie, and which functions of elements there are.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from relu_demo import STORY
 from toolkit.calibration.sparse.case import Case
 from toolkit.cli.commands import cli
 from toolkit.errors import PocketError
+from toolkit.simulation.sparse.fronts import best_of, front
 from toolkit.simulation.sparse.grid import cases_of
+from toolkit.simulation.sparse.page import write_report
 from toolkit.simulation.sparse.simulate import simulate_model
 
 STORIES = COLLECTION / "real/stories260K-onnx-optimum"
@@ -123,8 +127,45 @@ def test_the_command(text: Path, rows: list[Row]) -> None:
     ):
         done = CliRunner().invoke(cli, [*words, *more])
         assert done.exit_code and said in done.output
+    for name, said in (
+        ("page.svg", "it would be an html file"),
+        ("no/page.html", "cannot be written"),
+    ):
+        done = CliRunner().invoke(cli, [*words, "--report", str(text.parent / name)])
+        assert done.exit_code and said in done.output
     done = CliRunner().invoke(cli, ["simulate", str(DEMO)])
     assert done.exit_code == 2 and "none is given" in done.output
+
+
+def test_the_page(rows: list[Row], tmp_path: Path) -> None:
+    """It stands alone, its pictures are XML, and a point lies where its row says."""
+    twice = [{**row, "memory": 0.3} for row in rows]
+    figures = {"model": "a<b/model.onnx", "text": "t.txt", "tokens": 9, "weights": "e0m4"}
+    write_report(tmp_path / "page.html", {**figures, "flash": "a18", "rows": [*rows, *twice]})
+    html = (tmp_path / "page.html").read_text()
+    pictures = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html)]
+    assert len(pictures) == 5 and "a&lt;b: what is left out" in html and "http://www.w3" in html
+    points = pictures[0].findall(".//{*}circle[{*}title]")
+    named = {row["sparsity"] for row in rows if row["perplexity"] < 1.5 * rows[0]["perplexity"]}
+    assert len(points) <= len(rows) and named <= {"all", "dip", "dip-ca", "uniform", "cats"}
+    by = {point.findtext("{*}title"): float(point.get("cx", "")) for point in points}
+    whole = by[next(title for title in by if title and title.startswith("all"))]
+    [less] = [
+        x for title, x in by.items() if title and "DIP, density 0.4, gamma 1, static" in title
+    ]
+    assert less < whole  # it reads less
+
+
+def test_what_nothing_beats() -> None:
+    reads, costs = (5, 4, 4, 3, 2, 1), (10.0, 10.0, 11.0, 12.0, 11.5, 30.0)
+    found = [
+        {"flash_bytes_per_token": r, "perplexity": c, "rise": c - 10, "tokens_per_s": 1 / r}
+        | {"sparsity": "all" if r == 5 else "static" if r == 2 else "dip"}
+        for r, c in zip(reads, costs, strict=True)
+    ]
+    assert front(found) == [found[5], found[4], found[1]]
+    assert best_of(found) == found[1] and best_of(found, 2.5) == found[3]
+    assert best_of(found[:1]) is None
 
 
 @pytest.mark.slow

@@ -12,7 +12,9 @@ from toolkit.progress import PROGRESS
 TEXT = UserPath(exists=True, dir_okay=False)
 # What makes sense for one of the two kinds of subjects only.
 OF_PLANS = ("trace", "selector", "model")
-OF_MODELS = ("grid", "sparsity", "density", "gamma", "weights", "refit")
+OF_MODELS = ("grid", "sparsity", "density", "gamma", "weights", "refit", "page")
+
+NAMED = {"page": "report"}
 
 
 class Words(click.ParamType[list[str]]):
@@ -66,6 +68,7 @@ class Words(click.ParamType[list[str]]):
 @click.option(
     "--refit", is_flag=True, default=None, help="SRC: dip with W_d fitted to the rest, too."
 )
+@click.option("--report", "page", type=FILE, metavar="FILE.html", help="SRC: a page with pictures.")
 @JSON
 def simulate(path: Path, as_json: bool, **options: Any) -> None:
     """Tell what caches of records would do with a text, or what leaving out weights costs.
@@ -80,7 +83,7 @@ def simulate(path: Path, as_json: bool, **options: Any) -> None:
     for name in OF_MODELS if of_plan else OF_PLANS:
         if name in given:
             kind = "a model, not a plan" if of_plan else "a plan, not a model"
-            raise click.UsageError(f"--{name} goes with {kind}.")
+            raise click.UsageError(f"--{NAMED.get(name, name)} goes with {kind}.")
     (_plan if of_plan else _model)(path, as_json, given)
 
 
@@ -96,13 +99,18 @@ def _plan(path: Path, as_json: bool, given: dict[str, Any]) -> None:
 
 
 def _model(path: Path, as_json: bool, given: dict[str, Any]) -> None:
+    from toolkit.simulation.sparse.page import check_report, write_report
     from toolkit.simulation.sparse.report import lines
     from toolkit.simulation.sparse.simulate import simulate_model
 
     if "text" not in given:
         raise click.UsageError("--text FILE is what the model reads; none is given.")
+    page = given.pop("page", None)
+    check_report(page)
     options: dict[str, Any] = {
         name: ",".join(v) if isinstance(v, list) else v for name, v in given.items()
     }
     figures = simulate_model(path, progress=PROGRESS, **options)
+    if page is not None:
+        write_report(page, figures)
     report(figures, lambda: lines(figures), as_json)

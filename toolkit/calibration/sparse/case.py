@@ -73,8 +73,8 @@ class Judged(Window):
     """A window on its way under a case; what it is judged by gathers layer by layer.
 
     taken, missed  numbers of networks so far, all tokens together
-    hits           of each stage of each layer so far: the mean of its tokens' shares of records
-                   that were in memory, as DIP's authors count
+    hits           of each stage, of each layer so far: the mean of its tokens' shares of records
+                   that were in memory; `products` that share the stage's records
     nats           after the last layer, of each token but the first
     """
 
@@ -82,7 +82,8 @@ class Judged(Window):
     case: Case = field(default_factory=Case)
     taken: float = 0.0
     missed: float = 0.0
-    hits: list[float] = field(default_factory=list)
+    hits: dict[str, list[float]] = field(default_factory=dict)
+    products: dict[str, int] = field(default_factory=dict)
     nats: Array | None = None
 
     def note(self, stage: Stage) -> None:
@@ -91,4 +92,14 @@ class Judged(Window):
         self.taken += float(taken.sum()) * stage.width
         self.missed += float(missed.sum()) * stage.width
         shares = [1 - m / t if t else 1.0 for m, t in zip(missed, taken, strict=True)]
-        self.hits += [sum(shares) / len(shares)] * stage.products
+        self.hits.setdefault(stage.name, []).append(sum(shares) / len(shares))
+        self.products[stage.name] = stage.products
+
+    @property
+    def hit_rate(self) -> float:
+        """The mean over products and tokens, as DIP's authors count."""
+        sums = [
+            (sum(hits) * self.products[name], len(hits) * self.products[name])
+            for name, hits in self.hits.items()
+        ]
+        return sum(hit for hit, _ in sums) / sum(count for _, count in sums)

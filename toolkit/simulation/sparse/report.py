@@ -14,14 +14,15 @@ HEADS = (
 def lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """A line for each case, and how they were found."""
     about = f"{figures['tokens']} tokens of {figures['text']}"
-    found = [HEADS, *(_cells(row) for row in figures["rows"])]
+    found = [HEADS, *(cells(row) for row in figures["rows"])]
     yield from section(f"simulated: {about}, a token", table(found))
     kept = f"{figures['weights']} on {figures['flash']}"
     yield f"Reads are of {kept}; memory holds that share of networks beside all other"
     yield "weights. What is fitted is fitted to the text's first half."
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of a case, below HEADS."""
     whole = row["sparsity"] == "all"
     less = row["bytes_under_all"]
     return (

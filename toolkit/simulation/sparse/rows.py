@@ -21,7 +21,7 @@ def rows(
     memory, record_bytes   share of networks, and bytes of all: weights, keys and values
     perplexity, rise       of the judged text; against that of the whole networks
     hit_rate               the mean over products and tokens, as DIP's authors count
-    hit_rate_bytes         the share of bytes
+    hit_rate_bytes         the share of bytes; `hits_by_layer`: by table, of each layer
     flash_bytes_per_token  `flash_share`: of all bytes of networks
     tokens_per_s           simulated; `rate_over_all`
     """
@@ -50,8 +50,12 @@ def _row(case: Case, windows: Sequence[Judged], clock: Clock, sizes: Sizes) -> R
         "refit": case.refit,
         "memory_bytes": round(sizes.memory(case.memory)),
         "perplexity": float(np.exp(nats.mean())),
-        "hit_rate": float(np.mean([window.hits for window in windows])),
+        "hit_rate": float(np.mean([window.hit_rate for window in windows])),
         "hit_rate_bytes": 1 - missed / taken if taken else 1.0,
+        "hits_by_layer": {
+            name: np.mean([window.hits[name] for window in windows], axis=0).tolist()
+            for name in windows[0].hits
+        },
         "flash_bytes_per_token": missed * sizes.precision,
         "flash_share": missed / sizes.networks,
         "taken_share": taken / sizes.networks,
