@@ -12,9 +12,9 @@ from toolkit.progress import PROGRESS
 TEXT = UserPath(exists=True, dir_okay=False)
 # What makes sense for one of the two kinds of subjects only.
 OF_PLANS = ("trace", "selector", "model")
-OF_MODELS = ("grid", "sparsity", "density", "gamma", "weights", "refit", "page")
+OF_MODELS = ("grid", "sparsity", "density", "gamma", "weights", "refit", "exchanged", "page")
 
-NAMED = {"page": "report"}
+NAMED = {"page": "report", "exchanged": "exchange"}
 
 
 class Words(click.ParamType[list[str]]):
@@ -67,6 +67,9 @@ class Words(click.ParamType[list[str]]):
 @click.option("--weights", type=click.Choice(["e0m4", "f16", "f32"]), help="SRC: as they lie.")
 @click.option(
     "--refit", is_flag=True, default=None, help="SRC: dip with W_d fitted to the rest, too."
+)
+@click.option(
+    "--exchange", "exchanged", is_flag=True, default=None, help="SRC: dip with a density by layer."
 )
 @click.option("--report", "page", type=FILE, metavar="FILE.html", help="SRC: a page with pictures.")
 @JSON

@@ -23,6 +23,7 @@ class Case:
     memory    share of the networks' numbers that there is room for
     policy    which records stay in memory: static, lru, lfu
     refit     the last matrix is fitted to what is left (refit.py)
+    layers    a density for each layer, in place of one for all
     """
 
     sparsity: str = "all"
@@ -31,6 +32,11 @@ class Case:
     memory: float = 0.0
     policy: str = "static"
     refit: bool = False
+    layers: tuple[float, ...] = ()
+
+    def of_layer(self, level: int) -> float:
+        """The density of a layer."""
+        return self.layers[level] if self.layers else self.density
 
 
 @dataclass(frozen=True)

@@ -82,11 +82,11 @@ class Fitted:
 
         def make(case: Case) -> Method:
             kind = METHODS[case.sparsity]
-            key = kind, case.density, case.refit
+            key = kind, case.of_layer(level), case.refit
             if key not in made and case.refit:
                 made[key] = refitted(neurons, seen[case.density], case.density)
             elif key not in made:
-                made[key] = kind(neurons, whole, case.density)
+                made[key] = kind(neurons, whole, key[1])
             return made[key]
 
         return make

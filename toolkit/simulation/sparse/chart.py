@@ -88,7 +88,8 @@ def hits_chart(row: Row) -> str:
 
 def _mark(row: Row, x: float, y: float) -> str:
     colour = NAMES[row["sparsity"]][0]
-    kind = "hollow" if row["refit"] or row["policy"] != "static" else "dot"
+    odd = row["refit"] or row["layers"] or row["policy"] != "static"
+    kind = "hollow" if odd else "dot"
     return (
         f'<circle class="{colour} {kind}" cx="{x:g}" cy="{y:g}" r="4">{tip(_about(row))}</circle>'
     )
@@ -98,7 +99,7 @@ def _about(row: Row) -> str:
     words = NAMES[row["sparsity"]][1]
     if row["sparsity"] != "all":
         words += f", density {row['density']:g}, gamma {row['gamma']:g}, {row['policy']}"
-        words += ", refitted" if row["refit"] else ""
+        words += ", refitted" * row["refit"] + ", by layer" * bool(row["layers"])
     read = size(round(row["flash_bytes_per_token"]))
     return f"{words}: {row['perplexity']:.3f}, {read} read, {rate(row['tokens_per_s'])} tokens/s"
 

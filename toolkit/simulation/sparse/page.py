@@ -22,7 +22,7 @@ which gives the perplexity; which records a token takes and finds in memory is c
 Times are bytes over rates, as in the simulator of DIP's authors (arXiv 2412.01380): nothing is
 computed, memory gives 60 GB/s. The line goes through what nothing beats, a static mask aside: it
 makes another model, and bytes of its indices are not counted. Hollow points have a cache that
-changes, or a last matrix that was fitted again."""
+changes, a last matrix that was fitted again, or densities that differ by layer."""
 
 
 def check_report(path: Path | None) -> None:
@@ -82,4 +82,5 @@ def _tile(row: Mapping[str, Any]) -> str:
 def _name(row: Mapping[str, Any]) -> str:
     kind = f"{row['sparsity']} {row['density']:g}"
     kind += f", gamma {row['gamma']:g}" if row["gamma"] < 1 else ""
-    return f"{kind}{', refitted' if row['refit'] else ''}, {row['memory']:.0%} in memory"
+    kind += ", refitted" * row["refit"] + ", by layer" * bool(row["layers"])
+    return f"{kind}, {row['memory']:.0%} in memory"

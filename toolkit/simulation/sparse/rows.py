@@ -19,6 +19,7 @@ def rows(
     """One a case; what stands `over_all` is against the whole networks with the same memory.
 
     memory, record_bytes   share of networks, and bytes of all: weights, keys and values
+    layers                 densities by layer, where they differ
     perplexity, rise       of the judged text; against that of the whole networks
     hit_rate               the mean over products and tokens, as DIP's authors count
     hit_rate_bytes         the share of bytes; `hits_by_layer`: by table, of each layer
@@ -48,6 +49,7 @@ def _row(case: Case, windows: Sequence[Judged], clock: Clock, sizes: Sizes) -> R
         "memory": case.memory,
         "policy": case.policy,
         "refit": case.refit,
+        "layers": list(case.layers),
         "memory_bytes": round(sizes.memory(case.memory)),
         "perplexity": float(np.exp(nats.mean())),
         "hit_rate": float(np.mean([window.hit_rate for window in windows])),

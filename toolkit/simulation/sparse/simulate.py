@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.analysis.roles import roles_of
 from onnx_passes.ir.graph import dim
 from toolkit.calibration.sparse.case import Case, Judged, Stage
+from toolkit.calibration.sparse.exchange import exchange
 from toolkit.calibration.sparse.judge import Fitted, judge, windows_of
 from toolkit.calibration.sparse.methods import check
 from toolkit.compiler.budget.costs import flash_for
@@ -34,6 +36,7 @@ from toolkit.simulation.sparse.rows import rows
 Tell = Callable[[str], None]
 TOKENS, WINDOW, LEAST = 4096, 256, 16  # of the text; of a window; the fewest of one
 PRECISIONS = {"e0m4": 4.75 / 8, "f16": 2.0, "f32": 4.0}  # bytes of a weight
+EXCHANGED = 1024  # tokens that densities are exchanged by
 FLASH = "a18"  # that of DIP's authors
 
 
@@ -46,6 +49,7 @@ def simulate_model(
     tokens: int | None = None,
     weights: str = "e0m4",
     refit: bool = False,
+    exchanged: bool = False,
     progress: Tell | None = None,
     **lists: str | None,
 ) -> dict[str, Any]:
@@ -56,6 +60,7 @@ def simulate_model(
     tokens       of the text, at most
     weights      how they would be stored: sizes of reads only, all is computed in float32
     refit        DIP once more with a last matrix that is fitted to what is left
+    exchanged    DIP once more with a density for each layer, as the fitted half likes them best
     """
     tell = progress or (lambda _: None)
     cases = cases_of(grid, **lists)
@@ -70,6 +75,8 @@ def simulate_model(
     windows = _windows(source, model, text, tokens or TOKENS, options.context)
     half = len(windows) // 2
     sizes = _sizes(model, ffns, len(windows[0]), PRECISIONS[weights])
+    if exchanged:
+        cases += _exchanged(model, ffns, windows[:half], cases, tell)
     found, clocks = _judged(model, ffns, windows[:half], windows[half:], cases, sizes, reads, tell)
     return {
         "model": str(source.onnx_path),
@@ -101,6 +108,30 @@ def _judged(
     windows, found = windows_of(fitted, judged, cases)
     judge(model, ffns, windows, Fitted(), watch, tell)
     return found, list(clocks.values())
+
+
+def _exchanged(
+    model: ir.Model,
+    ffns: Sequence[Ffn],
+    fitted: Sequence[list[int]],
+    cases: Sequence[Case],
+    tell: Tell,
+) -> list[Case]:
+    """DIP's cases with densities by layer: by the losses of some of the windows that are fitted."""
+    some = fitted[: max(1, EXCHANGED // len(fitted[0]))]
+    plain = [case for case in cases if case.sparsity == "dip" and not case.refit]
+    by_density = dict[float, tuple[float, ...]]()
+    for density in dict.fromkeys(case.density for case in plain):
+        tell(f"exchanging densities around {density:g}")
+
+        def losses(lists: Sequence[tuple[float, ...]]) -> list[float]:
+            tried = [Case("dip", layers=each) for each in lists]
+            windows, found = windows_of(some, some, tried)
+            judge(model, ffns, windows, Fitted())
+            return [float(np.mean([w.nats for w in each if w.nats is not None])) for each in found]
+
+        by_density[density] = exchange(density, len(ffns), losses).densities
+    return [replace(case, layers=by_density[case.density]) for case in plain]
 
 
 def _networks(model: ir.Model, source: Source, cases: Sequence[Case]) -> list[Ffn]:
