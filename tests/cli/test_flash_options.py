@@ -67,6 +67,7 @@ def test_each_command_says_what_is_too_little(plan: Path, tmp_path: Path, comman
     text = tmp_path / "ids.npy"
     np.save(text, np.array([3, 1, 4, 1, 5]))
     more = {"run": ["--ids", "3"], "eval": ["--text", text, "--no-reference"]}
+    more["bench"] = ["--new-tokens", "8"]
     done = call(command, plan, "--memory", "1000", *more.get(command, []))
     assert done.exit_code == 1
     assert "does not run in 1000 bytes" in done.stderr and "weights" in done.stderr

@@ -20,7 +20,7 @@ def chooses_by_magnitude(plan: Plan) -> bool:
 
 def predicts(plan: Plan) -> bool:
     """Whether a token is computed with what scores are above thresholds."""
-    return bool(plan.tables) and plan.model["options"].get("recall") is not None
+    return bool(plan.tables) and plan.model.get("options", {}).get("recall") is not None
 
 
 def all_resident(plan: Plan, memory: int | str | None) -> bool:
