@@ -126,9 +126,9 @@ bool NewFile::keep(bool safe_on_disk) {
 
 // A cache's file is not worth a word where it can't be written. What a power cut spoils is noticed
 // when it is read.
-void write_whole(const std::string &path, const std::string &content) {
+bool write_whole(const std::string &path, const std::string &content) {
   NewFile file(path, S_IRUSR | S_IWUSR);
-  if (file.open() && file.write(content.data(), content.size())) file.keep(false);
+  return file.open() && file.write(content.data(), content.size()) && file.keep(false);
 }
 
 void remove_leftovers_in(const std::string &folder) {

@@ -38,7 +38,7 @@ class NewFile {
   std::unique_ptr<FILE, Close> file_;
 };
 
-void write_whole(const std::string &path, const std::string &content);  // for its owner, or nothing
+bool write_whole(const std::string &path, const std::string &content);  // for its owner, or nothing
 
 // Removes what was left over in the folder: of all files, or of those that were to become `path`.
 void remove_leftovers_in(const std::string &folder);

@@ -228,6 +228,10 @@ pocketcl_status pocketcl_logprobs(pocketcl *handle, int32_t start, size_t count,
   });
 }
 
+pocketcl_status pocketcl_keep_warm(pocketcl *handle) {
+  return with(handle, [&](pocket::Session &) { handle->engine->keep_warm(); });
+}
+
 pocketcl_status pocketcl_save(pocketcl *handle, const char *path, int32_t past) {
   return with(handle, [&](pocket::Session &session) {
     need(path, "path");

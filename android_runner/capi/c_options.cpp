@@ -1,5 +1,7 @@
 #include "capi/c_options.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <string>
 
@@ -10,12 +12,12 @@ namespace {
 
 constexpr size_t LARGEST = 4096;  // of any struct that will ever be
 
-// A newer header's struct is longer; what this library doesn't know must be off, that is 0. (An
-// older one will be shorter, when there has been a longer one.)
+// A newer header's struct is longer; what this library doesn't know must be off, that is 0. An older
+// one is shorter, `least` bytes at least: what it doesn't know is off.
 template <class Struct>
-Struct known_part(const Struct *given, const char *name) {
+Struct known_part(const Struct *given, const char *name, size_t least = sizeof(Struct)) {
   const size_t size = given->size;
-  if (size < sizeof(Struct) || size > LARGEST)
+  if (size < least || size > LARGEST)
     throw Failure(std::string(name) + ".size is " + std::to_string(size),
                   "the struct has " + std::to_string(sizeof(Struct)) + " bytes here",
                   "set it to sizeof(" + std::string(name) + ")");
@@ -26,7 +28,9 @@ Struct known_part(const Struct *given, const char *name) {
                     "the app's pocketcl.h is newer than this library, which has version " +
                         std::string(VERSION),
                     "build both from one version");
-  return *given;
+  Struct known{};
+  memcpy(&known, given, std::min(size, sizeof known));
+  return known;
 }
 
 std::string text(const char *word, const char *otherwise = "") { return word ? word : otherwise; }
@@ -61,7 +65,7 @@ int64_t bits(float value) {
 
 EngineOptions engine_options(const pocketcl_options *given) {
   if (!given) throw Failure("options is NULL", "a plan is needed", "see pocketcl.h");
-  const pocketcl_options known = known_part(given, "pocketcl_options");
+  const pocketcl_options known = known_part(given, "pocketcl_options", offsetof(pocketcl_options, warm));
   if (!known.plan) throw Failure("options.plan is NULL", "a plan is needed", "the plan's folder");
   EngineOptions options;
   options.plan = known.plan;
@@ -70,6 +74,8 @@ EngineOptions engine_options(const pocketcl_options *given) {
   options.cache = text(known.cache);
   // Of its own, because Android lets a group into the folder for an app's caches.
   if (!options.cache.empty()) options.cache += "/pocketcl";
+  options.gather.warm = text(known.warm);
+  if (!options.gather.warm.empty()) options.gather.warm += "/pocketcl/warm";
   options.phases = text(known.phases);
   options.recorded = wish("recorded", known.recorded);
   options.cooperative = wish("cooperative", known.cooperative);

@@ -35,7 +35,7 @@ int main(int count, char **words) {
   pocketcl_options options = {0};
   options.size = sizeof options;
   options.plan = words[1];
-  options.cache = getenv("POCKETCL_CACHE");
+  options.cache = options.warm = getenv("POCKETCL_CACHE");
   if (pocketcl_open(&options, &model) != POCKETCL_OK) return free(ids), fail();
   signal(SIGINT, interrupt);
 

@@ -56,8 +56,8 @@ void Gatherer::settle_whole() {
     if (point_.pinned[i] == plan_.tables[i].count) settle(i);
 }
 
-void Gatherer::keep_warm() const {
-  if (step_ >= 0 && point_.policy != "static") warm_.write(machine_);
+bool Gatherer::keep_warm() const {
+  return step_ < 0 || point_.policy == "static" || warm_.write(machine_);
 }
 
 void Gatherer::begin_run(const std::vector<const GatherStep *> &gathers, int64_t taken) {

@@ -39,8 +39,8 @@ class Gatherer {
   // Throws Failure.
   void settle_whole();
 
-  // Keeps what is in memory for the next start, if anything ran.
-  void keep_warm() const;
+  // Keeps what is in memory for the next start, if anything ran; false where it can't be written.
+  bool keep_warm() const;
 
   // Of a phase with these gathers, in order: uses of records are counted in runs. What the first of
   // them need for sure is read. `taken`: records in memory that others take as ordinary dispatches,

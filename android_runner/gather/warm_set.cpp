@@ -84,8 +84,8 @@ RecordLists WarmSet::lists_in(const std::string &text) const {
   return *at ? RecordLists() : lists;
 }
 
-void WarmSet::write(const Machine &machine) const {
-  if (path_.empty()) return;
+bool WarmSet::write(const Machine &machine) const {
+  if (path_.empty()) return true;
   std::string text = head_of(plan_);
   for (size_t i = 0; i < plan_.tables.size(); ++i) {
     std::string line;
@@ -94,7 +94,7 @@ void WarmSet::write(const Machine &machine) const {
     text += line + "\n";
   }
   make_own_folder(folder_);
-  write_whole(path_, text + sha256(text) + "\n");
+  return write_whole(path_, text + sha256(text) + "\n");
 }
 
 }  // namespace pocket

@@ -24,8 +24,8 @@ class WarmSet {
   // of more records than this one has.
   RecordLists read() const;
 
-  // As a whole or not at all; where it can't be written, the next start is a cold one.
-  void write(const Machine &machine) const;
+  // As a whole or not at all; false: it can't be written, and the next start is as it would have been.
+  bool write(const Machine &machine) const;
 
  private:
   RecordLists lists_in(const std::string &text) const;

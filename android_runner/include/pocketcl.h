@@ -56,13 +56,22 @@ typedef struct pocketcl_options {
   const char *phases;      /* "prefill,decode" and what else is used: "score"; NULL: these two */
   const char *recorded;    /* "auto" (NULL), "on", "off": steps of decode recorded and replayed */
   const char *cooperative; /* the same: each step of decode in one launch, on CPUs */
+  const char *warm;        /* of plans with weights in flash: a folder, which may be that of `cache`, in
+                              which is kept what of them lies in memory at the end; the next open reads
+                              that first. NULL: nothing is kept, and every start is cold */
 } pocketcl_options;
 
 /* Loads and checks the plan, which must be of one text, its weights and its kernels. *handle is set
  * whatever happens (but for want of memory), so that it can tell the error, and must be closed. */
 POCKETCL_API pocketcl_status pocketcl_open(const pocketcl_options *options, pocketcl **handle);
 
-/* Waits for the device and gives everything back. NULL: nothing happens. */
+/* Keeps for the next open what lies in memory now: for apps that are ended without a close, as Android
+ * does in the background. Nothing happens without options.warm, where nothing was run, and where the
+ * next open reads the same anyway. An error, as of a full disk, leaves what was kept before. */
+POCKETCL_API pocketcl_status pocketcl_keep_warm(pocketcl *handle);
+
+/* Does that too, as far as it can, waits for the device and gives everything back. NULL: nothing
+ * happens. */
 POCKETCL_API void pocketcl_close(pocketcl *handle);
 
 /* --- errors: of the last call on this handle that failed ---------------------------------------- */

@@ -125,9 +125,16 @@ Engine::Engine(const EngineOptions &options)
 Engine::~Engine() {
   try {
     device_.wait();
-    if (gatherer_) gatherer_->keep_warm();
-  } catch (const std::exception &) {  // the device failed before, and that is reported already
-  }
+    keep_warm();
+  } catch (const std::exception &) {  // the device failed before, and that is reported already; what
+  }                                   // can't be kept makes the next start cold
+}
+
+void Engine::keep_warm() const {
+  if (gatherer_ && !gatherer_->keep_warm())
+    throw Failure("what of the plan lies in memory can't be kept for the next start",
+                  "no whole file could be written into " + gather_.warm,
+                  "a folder that can be written to, on a disk with room");
 }
 
 std::string Engine::facts() const {

@@ -34,6 +34,7 @@ class Engine {
 
   const Plan &plan() const { return plan_; }
   Session &session() { return session_; }
+  void keep_warm() const;  // what is in memory, for the next start; throws Failure where it can't
   std::string facts() const;  // of the device and of the load, as JSON
 
  private:

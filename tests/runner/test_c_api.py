@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
+import resource
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import binding
 import numpy as np
 import pytest
 from binding import BUSY, CANCEL, CONTEXT, EOS, ERROR, LENGTH, LOST, Handle, Refused
+from flash_toy import FlashToy
 from native import DRIVERS, build, compiler, library_sources
 from talk import Start
 from toy import CHUNK, C, Toy, V
@@ -238,6 +241,49 @@ def test_states(toy: Toy, opened: Open, tmp_path: Path) -> None:
     assert "can't be written" in refused(other.save, tmp_path / "no" / "where", 2).what
 
 
+def test_a_start_with_what_was_in_memory(tmp_path: Path, opened: Open) -> None:
+    """Kept when it is said, and at the end; of a full disk only the first tells an error."""
+    flash = FlashToy(tmp_path / "flash toy")
+    for point in flash.plan["points"]:
+        point |= {"policy": "lfu", "slots": [20, 20], "pinned": [0, 0]}
+    flash.save_json()
+
+    def tables(handle: Handle) -> Any:
+        return json.loads(handle.call("stats"))["tables"]
+
+    handle = opened(flash.folder, warm=str(tmp_path))
+    handle.checked("keep_warm")
+    assert not (tmp_path / "pocketcl").exists()  # nothing ran
+    handle.prefill(TEXT, 0)
+    handle.checked("keep_warm")
+    [file] = (tmp_path / "pocketcl" / "warm").iterdir()
+    first = file.read_bytes()
+    handle.generate(3, len(TEXT), 9)
+    with small_files(len(first) // 2):
+        error = refused(handle.checked, "keep_warm")
+        assert error.status == ERROR and "pocketcl/warm" in error.because
+        assert [each.read_bytes() for each in file.parent.iterdir()] == [first]
+        handle.close()
+    assert [each.read_bytes() for each in file.parent.iterdir()] == [first]
+    handle = opened(flash.folder, warm=str(tmp_path))
+    assert tables(handle)["warm_records"] == 40 and tables(handle)["ahead_bytes"] > 0
+    assert handle.prefill(TEXT, 0) == flash.next(TEXT)
+    handle.close()
+    assert tables(opened(flash.folder))["warm_records"] == 0
+    opened(Toy(tmp_path / "dense").folder, warm=str(tmp_path)).checked("keep_warm")
+
+
+@contextlib.contextmanager
+def small_files(most: int) -> Iterator[None]:
+    """No file of this process becomes larger, as where a disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_figures(toy: Toy, opened: Open) -> None:
     handle = opened(toy.folder)
     handle.generate(handle.prefill(TEXT, 0), len(TEXT), 5)
@@ -367,6 +413,15 @@ def test_an_app_with_another_header(api: Any, toy: Toy) -> None:
         assert api.pocketcl_open(given, ctypes.byref(pointer)) == LOST
         assert what in api.pocketcl_what(pointer) and api.pocketcl_hint(pointer)
         api.pocketcl_close(pointer)
+
+
+def test_an_app_with_an_older_header(api: Any, toy: Toy, opened: Open) -> None:
+    """Its struct ends before `warm`: what lies behind it is nobody's."""
+    options = binding.Options(binding.Options.warm.offset, str(toy.folder).encode(), warm=b"no")
+    options.library = str(find_opencl()).encode()
+    pointer = ctypes.c_void_p()
+    assert api.pocketcl_open(ctypes.byref(options), ctypes.byref(pointer)) == binding.OK
+    api.pocketcl_close(pointer)
 
 
 # --- the files -----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ OnId = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_int32)
 class Options(c.Structure):
     """pocketcl_options."""
 
-    _words = ("plan", "cache", "library", "platform", "phases", "recorded", "cooperative")
+    _words = ("plan", "cache", "library", "platform", "phases", "recorded", "cooperative", "warm")
     _fields_ = (("size", c.c_size_t), *((name, c.c_char_p) for name in _words))
 
 
@@ -52,6 +52,7 @@ def load() -> Any:
         **{name: (c.c_char_p, [handle]) for name in ("what", "because", "hint", "info", "stats")},
         **{name: (c.c_int32, [handle]) for name in ("vocab_size", "max_context", "position")},
         "eos": (c.c_size_t, [handle, c.POINTER(ints)]),
+        "keep_warm": (status, [handle]),
         "expect": (status, [handle, c.c_int32]),
         "sample": (status, [handle, c.POINTER(Sampling)]),
         "prefill": (status, [handle, ints, c.c_size_t, c.c_int32, ints]),
