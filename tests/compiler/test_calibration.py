@@ -44,19 +44,21 @@ def worst(done: CompileReport) -> float:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "bar"),  # what is left in halves rounds
     [
-        pytest.param(STREAM, id="stream"),
-        pytest.param(NORM, id="norm", marks=pytest.mark.slow),
-        pytest.param((*GATED, *ATTENTION), id="gated unit, attention", marks=pytest.mark.slow),
+        pytest.param(STREAM, 2e-6, id="stream"),
+        pytest.param(NORM, 1e-4, id="norm", marks=pytest.mark.slow),
+        pytest.param(
+            (*GATED, *ATTENTION), 1e-4, id="gated unit, attention", marks=pytest.mark.slow
+        ),
     ],
 )
-def test_values_beyond_halves_stay_float(changes: Changes, tmp_path: Path) -> None:
+def test_values_beyond_halves_stay_float(changes: Changes, bar: float, tmp_path: Path) -> None:
     lost = made(tmp_path, *changes, weights="e0m4", calibrate="off")
     assert worst(lost) > 1e-2
     assert "float_values" not in lost.figures and lost.figures["not_measured"]
     kept = made(tmp_path, *changes, weights="e0m4")
-    assert worst(kept) < 1e-4
+    assert worst(kept) < bar
     values = kept.figures["float_values"]
     assert values and all(value["largest"] > 16_000 for value in values)
     assert any("stay float" in line for line in compile_lines(kept.path, kept.figures))

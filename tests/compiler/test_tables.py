@@ -75,7 +75,7 @@ def assert_records(folder: Path, ffn: Ffn, plan: Plan, table: Table) -> None:
             expected = expected[:, columns.first : columns.first + ffn.width].T
         if part.dtype == "f16":
             expected = expected.astype(np.float16)
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+        np.testing.assert_array_equal(found.astype(expected.dtype), expected)
 
 
 @pytest.mark.parametrize("kind", ["swiglu", "reglu", "no gate"])

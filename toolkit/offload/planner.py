@@ -22,6 +22,7 @@ from toolkit.plan.schema import Point
 
 PLANNED = ("lfu", "window")  # beside static, where it is known what they miss
 STEPS = 32  # numbers of slots of a table that are tried
+DIP = 16  # records
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,29 @@ class Planner:
     def least(self, seconds: float) -> Planned | None:
         """The least bytes at which a token is predicted to take at most so long.
 
-        Up to dips of a few records: one that cuts a long read in two may cost more than it saves.
+        Up to dips of more than `DIP` records: one that cuts a long read in two may cost more than
+        it saves, so that a little more memory may be slower.
         """
-        low, high = self.least_bytes - 1, self.most
-        if self.within(high).seconds > seconds:
+        if self.within(self.most).seconds > seconds:
             return None
+        low, found = self.least_bytes - 1, self.most
+        record = min((each.table.bytes for each in self.demands), default=1)
+        while True:
+            found = self._between(low, found, seconds)
+            fewer = (found - n * record for n in range(DIP, 0, -1))
+            known = (b for b in fewer if b > low and self.within(b).seconds <= seconds)
+            less = next(known, None)
+            if less is None:
+                return self.within(found)
+            low, found = max(low, less - record), less
+
+    def _between(self, low: int, high: int, seconds: float) -> int:
+        """Bytes above `low` that are enough where one byte less isn't; `high` are enough."""
         while high - low > 1:
             middle = (low + high) // 2
             enough = self.within(middle).seconds <= seconds
             low, high = (low, middle) if enough else (middle, high)
-        return self.within(high)
+        return high
 
     def predicted(self, point: Point) -> tuple[float, list[Reads]]:
         """Seconds of a token at a point that is given, and its reads by table."""
