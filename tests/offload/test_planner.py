@@ -11,7 +11,7 @@ import pytest
 
 from toolkit.offload.flash_model import FLASHES, Flash, Floats, flash
 from toolkit.offload.machine import Machine, Outcome
-from toolkit.offload.planner import Planned, Planner, Way
+from toolkit.offload.planner import DIP, Planned, Planner, Way
 from toolkit.offload.policies import Ints
 from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.expected import expected_reads
@@ -202,7 +202,8 @@ def test_the_least_memory_for_a_time_is_the_inverse() -> None:
         wanted = fastest + share * (slowest - fastest)
         found = planner.least(wanted)
         assert found is not None and found.seconds <= wanted
-        assert planner.within(found.nbytes - 1280).seconds > wanted
+        fewer = [found.nbytes - 1, *(found.nbytes - n * 1280 for n in range(1, DIP + 1))]
+        assert all(planner.within(n).seconds > wanted for n in fewer if n >= planner.least_bytes)
     assert planner.least(fastest * 0.99) is None
     most = planner.least(fastest)
     assert most is not None and most.seconds == fastest
