@@ -12,11 +12,11 @@ from onnx_passes import Facts, code_records, mask_ffn
 from onnx_passes.analysis.embedding import find_embeddings, tied
 from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.analysis.matrices import find_matrices
-from onnx_passes.code_records import REQUANTIZED
 from onnx_passes.ir.facts import Density, Mask
 from onnx_passes.ir.graph import needed
 from onnx_passes.ir.infer import infer
 from opencl_kernels.formats import Array
+from toolkit.compiler.budget.figures import figures_of
 from toolkit.compiler.budget.needs import needs
 from toolkit.compiler.budget.planned import Planning, zipf
 from toolkit.compiler.budget.point import with_point, within
@@ -158,7 +158,7 @@ def fitted(
     told = {} if found.planning is None else {"rate": goal.rate, **found.planning.figures(plan)}
     for density in goal.densities:
         told |= {"density": density.share, "gamma": density.gamma, "loss": None}
-    figures = told | _figures(model, plan, found.needs(plan), budget, tables)
+    figures = told | figures_of(model, plan, found.needs(plan), budget, tables)
     demands = () if found.planning is None else found.planning.planner.demands
     return replace(found.made, plan=plan, figures=figures, demands=demands)
 
@@ -211,7 +211,7 @@ def _rows_alone(
     if sum(parts.values()) > budget:
         return None
     plan = within(made.plan, *sizes, budget, whole)
-    return replace(made, plan=plan, figures=_figures(model, plan, parts, budget, tables))
+    return replace(made, plan=plan, figures=figures_of(model, plan, parts, budget, tables))
 
 
 def _add_embeddings(model: ir.Model, tables: RecordTables, dense: WeightTable) -> None:
@@ -264,45 +264,6 @@ def _weight_bytes(model: ir.Model, table: WeightTable) -> tuple[int, int]:
     """Of all weights that lie in memory, and of embedding and head among them."""
     ends = {matrix.value for matrix in find_matrices(model) if matrix.word}
     return sum(source.nbytes for source in table.sources), table.bytes_of(ends)
-
-
-def _figures(
-    model: ir.Model, plan: Plan, parts: dict[str, int], budget: int, tables: RecordTables
-) -> dict[str, Any]:
-    point = plan.points[-1]
-    named = model.graph.initializers.values()
-    return {
-        "budget_bytes": budget,
-        "resident_bytes": sum(parts.values()),
-        "resident": parts,
-        "slot_bytes": slot_bytes(plan, point.slots),
-        "slot_share": _slot_share(plan, tables.networks),
-        "flash_bytes": sum(table.count * table.stride for table in plan.tables),
-        "row_bytes": sum(table.count * table.stride for table in plan.tables[tables.networks :]),
-        "selector": _selector(plan, tables),
-        "policy": point.policy,
-        "requantized": sorted(v.name or "" for v in named if REQUANTIZED in v.metadata_props),
-        "resident_ffns": [str(missed) for missed in tables.missed],
-    }
-
-
-def _slot_share(plan: Plan, networks: int) -> float | None:
-    """Of the records, those that have a slot; None where no network is in flash."""
-    counts = [table.count for table in plan.tables[:networks]]
-    return sum(plan.points[-1].slots[:networks]) / sum(counts) if counts else None
-
-
-def _selector(plan: Plan, tables: RecordTables) -> str:
-    """As the plan's gathers of networks have it: of several texts at once all is computed."""
-    if not tables.found:
-        return "ids"
-    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
-    chosen = {gather.table for gather in gathers if gather.select.by not in ("all", "ids")}
-    if top := [gather.select for gather in gathers if gather.select.by == "top"]:
-        return "dip" if all(select.gamma == 1 for select in top) else "dip-ca"
-    if any(tables.found[table].ffn.chosen is not None for table in chosen):
-        return "lowrank"
-    return "gate" if chosen else "all"
 
 
 def _nothing(budget: int, whole: int, tables: RecordTables) -> PocketError:
