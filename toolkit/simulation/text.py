@@ -110,14 +110,14 @@ class Text:
         layouts = CLASSES[str(self._plan.profile["class"])].layouts
         weights, whole = WeightTable(options.storage, layouts), options.sparsity == "all"
         found = tables_of(*find_ffns(model), weights, whole=whole).found
-        networks = len(self._plan.tables) - len(by_ids(self._plan))
-        if len(found) != networks:
-            what = f"the plan has {networks} tables of networks, its model {len(found)}"
-            raise PocketError(what, "another version compiled it", "compile the model again")
         if any(isinstance(each, TabledChannels) for each in found):
             because = "what one network leaves out changes what the next one reads"
             what = "this plan is not simulated by a text"
             raise PocketError(what, because, "give a trace: --trace FILE")
+        networks = len(self._plan.tables) - len(by_ids(self._plan))
+        if len(found) != networks:
+            what = f"the plan has {networks} tables of networks, its model {len(found)}"
+            raise PocketError(what, "another version compiled it", "compile the model again")
         return [each for each in found if isinstance(each, Tabled)]
 
     def _of(self, tabled: Tabled, scores_TF: Array, active_TF: Array) -> list[Access]:
