@@ -164,6 +164,9 @@ def _is_whole(facts: Mapping[str, Any]) -> bool:
     with suppress(*SHAPELESS):
         words = [facts["made_of"]["model_sha256"], *(e["sha256"] for e in facts["layers"])]
         numbers = [p[name] for p in facts["points"] for name in ("recall", "density", "loss")]
+        names = ("density", "gamma", "loss", "missed")  # older calibrations have none
+        numbers += [p[name] for p in facts.get("dip", ()) for name in names]
+        words += [p["selector"] for p in facts.get("dip", ())]
         sound = [isinstance(n, int | float) for n in numbers] + [isinstance(w, str) for w in words]
         return all(sound)
     return False
