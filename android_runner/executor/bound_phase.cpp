@@ -47,7 +47,7 @@ void BoundPhase::divide(const Device &device, Pace &pace) {
 std::vector<const GatherStep *> BoundPhase::gathers() const {
   std::vector<const GatherStep *> found;
   for (const BoundDispatch &each : dispatches)
-    if (each.gather) found.push_back(each.step->gather.get());
+    if (each.is_gather()) found.push_back(each.step->gather.get());
   return found;
 }
 
@@ -55,7 +55,7 @@ Recorder *BoundPhase::joined(size_t number, LaunchMode mode) const {
   if (number + 1 == segments.size()) return nullptr;
   const BoundSegment &gather = segments[number], &next = segments[number + 1];
   if (next.host || next.segment.queue != gather.segment.queue) return nullptr;
-  for (const BoundDispatch &inside : gathered[*gather.host->gather])
+  for (const BoundDispatch &inside : gathered[*gather.host->inside])
     if (inside.variant != &inside.step->variants[0]) return nullptr;  // none that the plan joined
   Recorder *const behind = next.recorder(mode);
   return behind->joins() ? behind : nullptr;

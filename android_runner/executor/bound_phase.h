@@ -30,7 +30,7 @@ struct BoundPhase {
   const Phase *phase = nullptr;  // none: not loaded
   std::vector<cl::Owned<cl::Memory>> scratch;
   std::vector<BoundDispatch> dispatches;             // of each step
-  std::vector<std::vector<BoundDispatch>> gathered;  // inside of each gather; sized as they go
+  std::vector<std::vector<BoundDispatch>> gathered;  // inside of gathers and prefetches; sized as they go
   std::vector<BoundSegment> segments;
   std::vector<SymbolicSize> sizes;
   std::vector<size_t> size_symbols;  // slots that these sizes depend on

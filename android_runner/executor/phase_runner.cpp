@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "base/failure.h"
 #include "sizes/bounds.h"
@@ -86,12 +87,14 @@ void PhaseRunner::bind(const Phase &phase) {
       bind_resident(step, bound);
       continue;
     }
+    if (step.prefetch && !gatherer_->reads_ahead(*step.prefetch)) continue;
     bound.dispatches.push_back({{}, step.queue, nullptr, {}, {}});
+    if (step.prefetch) bind_inside(step, step.prefetch->dispatches, bound);
     if (step.kind == Step::Fetch) bound.dispatches.back().fetched = step.args[0].index;
-    if (step.kind == Step::Gather) bind_gather(step, bound);
+    if (step.kind == Step::Gather) bind_inside(step, step.gather->dispatches, bound);
   }
   const auto waits_for_reads = [](const BoundDispatch &last) {
-    return !last.kernel && !last.fetched && !last.gather && last.queue == 0;
+    return !last.kernel && !last.fetched && !last.inside && last.queue == 0;
   };
   // Reads go through queue 0 in order: a wait for it at the end would only stall the token loop.
   while (!bound.dispatches.empty() && waits_for_reads(bound.dispatches.back()))
@@ -109,11 +112,12 @@ BoundDispatch PhaseRunner::bind_first(const Step &step, const BoundPhase &bound)
   }
 }
 
-void PhaseRunner::bind_gather(const Step &step, BoundPhase &bound) {
+void PhaseRunner::bind_inside(const Step &step, const std::vector<Step> &dispatches,
+                              BoundPhase &bound) {
   bound.dispatches.back().step = &step;
-  bound.dispatches.back().gather = bound.gathered.size();
+  bound.dispatches.back().inside = bound.gathered.size();
   bound.gathered.emplace_back();
-  for (const Step &inside : step.gather->dispatches)
+  for (const Step &inside : dispatches)
     bound.gathered.back().push_back(bind_first(inside, bound));
 }
 
@@ -188,6 +192,7 @@ void PhaseRunner::set_arguments(const BoundPhase &bound, BoundDispatch &dispatch
 
 void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols,
                       const Take &take) try {
+  early_ = nullptr;
   if (gatherer_) gatherer_->begin_run(phase.gathers(), phase.taken);
   send(phase, symbols, profile_ || halves_ ? LaunchMode::Plain : phase.modes.next(), take);
 } catch (...) {
@@ -211,10 +216,12 @@ void PhaseRunner::send_segments(BoundPhase &phase, const std::vector<int64_t> &s
     const BoundSegment &each = phase.segments[i];
     if (!each.host) {
       each.recorder(mode)->send(profile_.get());
-    } else if (each.host->gather) {
+    } else if (each.host->is_gather()) {
       Recorder *const behind = phase.joined(i, mode);
       do_gather(phase, *each.host, symbols, nullptr, behind);
       i += behind != nullptr;
+    } else if (each.host->inside) {
+      early_ = each.host;
     } else {
       do_host_step(*each.host, take);
     }
@@ -227,7 +234,8 @@ void PhaseRunner::send_carefully(BoundPhase &phase, const std::vector<int64_t> &
                                  const Take &take) {
   Seen seen;
   for (BoundDispatch &dispatch : phase.dispatches) {
-    if (dispatch.gather) do_gather(phase, dispatch, symbols, &seen, nullptr);
+    if (dispatch.is_gather()) do_gather(phase, dispatch, symbols, &seen, nullptr);
+    else if (dispatch.inside) early_ = &dispatch;
     else if (!dispatch.kernel) do_host_step(dispatch, take);
     else launch_carefully(phase, dispatch, symbols, seen);
     if (halves_ && dispatch.kernel && !dispatch.empty())
@@ -268,10 +276,15 @@ void PhaseRunner::forget_slots(BoundPhase &bound) {
       if (recorder) recorder->forget();
 }
 
-// Whether the gathers that are ordinary dispatches are those whose tables lie in memory.
+// Whether the gathers that are ordinary dispatches are those whose tables lie in memory, and the
+// prefetches that are there those that read.
 bool PhaseRunner::fits_residence(const BoundPhase &bound) const {
   return std::all_of(bound.phase->steps.begin(), bound.phase->steps.end(), [&](const Step &step) {
     const auto is_its = [&](const BoundDispatch &each) { return each.within == step.gather.get(); };
+    if (step.prefetch)
+      return (gatherer_->reads_ahead(*step.prefetch) > 0) ==
+             std::any_of(bound.dispatches.begin(), bound.dispatches.end(),
+                         [&](const BoundDispatch &each) { return each.step == &step; });
     return !step.gather ||
            gatherer_->is_resident(*step.gather) ==
                std::any_of(bound.dispatches.begin(), bound.dispatches.end(), is_its);
@@ -310,8 +323,9 @@ void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
                              : SelectedBy{};
   std::vector<int64_t> values = symbols;
   values.push_back(0);  // the symbol of their grids: records of a launch
-  std::vector<BoundDispatch> &inside = phase.gathered[*step.gather];
+  std::vector<BoundDispatch> &inside = phase.gathered[*step.inside];
   gatherer_->run(*step.step, device_.queue(step.queue), by, [&](const GatheredLaunch &launch) {
+    if (launch.last) do_prefetch(phase, symbols, seen);  // or else it would wait for what follows
     handed_.ticket = launch.ticket;
     handed_.slots = launch.slots;
     values.back() = launch.records;
@@ -321,10 +335,24 @@ void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
       if (!behind || !launch.last) launch_gathered(phase, dispatch, values, seen);
     }
     if (behind && launch.last) behind->send_after(inside);
+    do_prefetch(phase, symbols, seen);
   });
   if (!halves_) return;
-  for (const BoundDispatch &dispatch : phase.gathered[*step.gather])  // once they are whole
+  for (const BoundDispatch &dispatch : phase.gathered[*step.inside])  // once they are whole
     if (!dispatch.empty()) count_halves(phase, *dispatch.step, values);
+}
+
+// Behind what is resident of the gather that it stands in front of: while that reads, the device has
+// nothing else to do.
+void PhaseRunner::do_prefetch(BoundPhase &phase, const std::vector<int64_t> &symbols, Seen *seen) {
+  const BoundDispatch *const step = std::exchange(early_, nullptr);
+  if (!step) return;
+  for (BoundDispatch &dispatch : phase.gathered[*step->inside]) {
+    dispatch.measure(symbols);
+    launch_gathered(phase, dispatch, symbols, seen);
+  }
+  const Argument &from = step->step->prefetch->from;
+  gatherer_->prefetch(*step->step, device_.queue(step->queue), {memory_of(from, phase), 0});
 }
 
 void PhaseRunner::launch_gathered(BoundPhase &phase, BoundDispatch &dispatch,

@@ -66,7 +66,7 @@ class PhaseRunner {
  private:
   size_t index(const Phase &phase) const { return &phase - plan_.phases.data(); }
   void bind(const Phase &phase);
-  void bind_gather(const Step &step, BoundPhase &bound);
+  void bind_inside(const Step &step, const std::vector<Step> &dispatches, BoundPhase &bound);
   void bind_resident(const Step &step, BoundPhase &bound);
   void hand_over(const GatherStep &gather);
   void forget_slots(BoundPhase &bound);
@@ -89,6 +89,7 @@ class PhaseRunner {
                  const std::vector<int64_t> &symbols, Seen *seen, Recorder *behind);
   void launch_gathered(BoundPhase &phase, BoundDispatch &dispatch,
                        const std::vector<int64_t> &symbols, Seen *seen);
+  void do_prefetch(BoundPhase &phase, const std::vector<int64_t> &symbols, Seen *seen);
   void do_host_step(const BoundDispatch &step, const Take &take) const;
 
   const Plan &plan_;
@@ -100,6 +101,7 @@ class PhaseRunner {
   std::vector<BoundPhase> phases_;
   Gatherer *const gatherer_;  // none: the plan has no tables
   Handed handed_;  // of the launch of a gather
+  const BoundDispatch *early_ = nullptr;  // the prefetch that the next gather sends
   std::unique_ptr<Profile> profile_;  // while one is taken
   std::unique_ptr<Halves> halves_;    // while they are counted
 };

@@ -16,18 +16,19 @@ namespace pocket {
 // A dispatch of a phase with the variant that works here. The kernel object is its own and its
 // arguments are never set again: PoCL up to 4.0 reads them when a recording is replayed.
 struct BoundDispatch {
-  cl::Owned<cl::Kernel> kernel;  // none: a fetch, a gather, or a wait for the queue
+  cl::Owned<cl::Kernel> kernel;  // none: a fetch, gather or prefetch, or a wait for the queue
   size_t queue;
   const Variant *variant;
   size_t global[3], local[3];
-  const Step *step = nullptr;
+  const Step *step = nullptr;  // none: a fetch, or a wait
   const Program *program = nullptr;
   std::vector<cl::Memory> args = {};
   std::optional<size_t> fetched = {};  // by a fetch: the buffer that it hands over
-  std::optional<size_t> gather = {};   // of a gather: its number among those of the phase
+  std::optional<size_t> inside = {};   // of a gather or prefetch: where its dispatches are
   const GatherStep *within = nullptr;  // of a gather whose table lies in memory: this one
   cl::Uint dims() const { return static_cast<cl::Uint>(variant->global.size()); }
   void measure(const std::vector<int64_t> &symbols);  // global, for these values
+  bool is_gather() const { return inside && step->gather; }
   bool empty() const { return !global[0] || !global[1] || !global[2]; }
 };
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "gather/read_ahead.h"
+
 namespace pocket {
 namespace {
 
@@ -39,9 +41,10 @@ int64_t staging_bytes(const Plan &plan, const Point &point) {
 }  // namespace
 
 int64_t GatherMemory::bytes(const Plan &plan, const Point &point, bool shares) {
+  const int64_t ahead = ReadAhead::bytes(plan, point);
   const int64_t ticket = Tickets::bytes(most_selected(plan));
   const int64_t filled = staging_bytes(plan, point) + int64_t{Tickets::COUNT} * ticket;
-  int64_t sum = (shares ? 1 : 2) * filled + ticket + point.threads * point.max_read;
+  int64_t sum = (shares ? 1 : 2) * filled + ticket + point.threads * point.max_read + ahead;
   for (size_t i = 0; i < plan.tables.size(); ++i) sum += point.slots[i] * plan.tables[i].bytes;
   return sum;
 }

@@ -18,6 +18,13 @@ constexpr size_t MOST_USED = 64;  // points that are told of: a budget may chang
 
 FlashModel costless() { return {0, std::numeric_limits<double>::infinity()}; }
 
+Overlap overlap_called(const std::string &word) {
+  if (word == "cluster") return Overlap::Cluster;
+  if (word == "matrix") return Overlap::Matrix;
+  if (word == "off") return Overlap::Off;
+  throw Failure("--overlap " + word, "it is cluster, matrix or off", "--overlap cluster");
+}
+
 }  // namespace
 
 Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &options)
@@ -25,6 +32,8 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
       device_(device),
       point_(choose_point(plan, options.memory)),
       planned_(plan.flash ? FlashModel(*plan.flash) : options.imitated),
+      overlap_word_(options.overlap),
+      overlap_(overlap_called(options.overlap)),
       automatic_(options.automatic),
       mapped_(options.mapped),
       machine_(plan.tables, orders_of(plan), options.imitated.value_or(costless()),
@@ -33,7 +42,9 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
       memory_(plan, point_, device),
       store_(plan, options.imitated ? RecordStore::Way::Cached : RecordStore::Way::Storage),
       pool_(store_, static_cast<size_t>(point_.threads), point_.max_read, options.imitated),
-      ahead_(plan, machine_, memory_, pool_, [this](size_t table) { return is_open(table); }),
+      read_ahead_(pool_),
+      ahead_(plan, machine_, memory_, pool_, read_ahead_, overlap_,
+             [this](size_t table) { return is_open(table); }),
       governor_(speeds_of(plan), {options.memory, point_.flash}) {
   if (!options.trace.empty()) trace_ = std::make_unique<AccessTrace>(options.trace);
   open(warm_.read());
@@ -141,6 +152,7 @@ Point Gatherer::possible(std::optional<int64_t> memory, double flash) const {
 bool Gatherer::go_on(const Point &point, std::optional<int64_t> memory) {
   if (point == point_) return false;
   settle_all();
+  read_ahead_.settle();
   device_.wait();  // launches look at slots, and at what was streamed
   const std::vector<Change> changes = machine_.change(point);
   refit(point, changes);
@@ -222,6 +234,7 @@ bool Gatherer::is_open(size_t table) {
 }
 
 void Gatherer::abandon() {
+  noted_.step = nullptr;
   settle_all();
   ahead_.abandon(device_);
 }
@@ -270,15 +283,49 @@ void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
   if (planned_) predicted_s_ += seconds_of(found.runs, *planned_);
   const auto number = static_cast<int64_t>(gather.number);  // tells the phase, too
   if (trace_) trace_->write(step_, number, found, values, by_ids ? 0 : count);
-  const ReadWaits waits = own.conduct(queue, launch, [this] { ahead_.read(); });
+  taken_ += static_cast<int64_t>(found.ahead.size()) * plan_.tables[gather.table].bytes;
+  const auto meanwhile = [this] { ahead_.read(); };
+  const ReadWaits waits = own.conduct(queue, launch, meanwhile, [this] { read_ahead(); });
   waits_.waited_s += waits.waited_s;
   waits_.stalled_s += waits.stalled_s;
   ahead_.ended();
 }
 
+int64_t Gatherer::reads_ahead(const PrefetchStep &prefetch) const {
+  const bool whole = point_.pinned[prefetch.table] == plan_.tables[prefetch.table].count;
+  return whole || overlap_ == Overlap::Off || point_.ahead.empty() ? 0 : point_.ahead[prefetch.number];
+}
+
+void Gatherer::prefetch(const Step &step, cl::Queue queue, const SelectedBy &by) {
+  if (rehearsed_) return;
+  noted_.step = step.prefetch.get();
+  noted_.scores.resize(static_cast<size_t>(plan_.tables[noted_.step->table].count));
+  cl::Event read = nullptr;
+  cl::check(cl::EnqueueReadBuffer(queue, by.memory, 0, 0, noted_.scores.size() * sizeof(float),
+                                  noted_.scores.data(), 0, nullptr, &read),
+            "clEnqueueReadBuffer");
+  noted_.read = cl::Owned<cl::Event>(read);
+}
+
+void Gatherer::read_ahead() {
+  if (!noted_.step) return;
+  const PrefetchStep &step = *std::exchange(noted_.step, nullptr);
+  const cl::Event read = noted_.read.get();
+  cl::check(cl::WaitForEvents(1, &read), "clWaitForEvents");
+  Select rule = step.select;
+  rule.threshold = point_.select[step.gather];
+  const Scores scores{noted_.scores.data(), nullptr, 0};
+  const Ahead found = machine_.prefetch(step.table, rule, scores, step_, reads_ahead(step));
+  if (trace_)
+    trace_->write(step_, static_cast<int64_t>(step.table), found, scores.values,
+                  noted_.scores.size());
+  if (planned_) predicted_s_ += seconds_of(found.runs, *planned_);
+  read_ahead_.begin(step.table, plan_.tables[step.table], found);
+}
+
 void Gatherer::rehearse(const GatherStep &gather, const Scores &scores, cl::Queue queue,
                         const GatherLaunches &launch) {
-  Gathering own(plan_, gather.table, machine_, memory_, pool_,
+  Gathering own(plan_, gather.table, machine_, memory_, pool_, read_ahead_, overlap_,
                 machine_.rehearse(gather.table, rule_of(gather), scores, gather.tile));
   try {
     own.conduct(queue, launch, [] {});
@@ -332,11 +379,12 @@ std::string Gatherer::counts() const {
       .add("memory", point_.memory)
       .add("record_bytes", slot_bytes(plan_, point_.slots))
       .add_flag("direct", store_.direct())
+      .raw("overlap", quote(overlap_word_))
       .add("selected", selected_ + chosen)
       .add("hits", hits_ + chosen)
       .add("reads", io.reads)
       .add("read_bytes", io.read)
-      .add("used_bytes", io.used)
+      .add("used_bytes", io.used + taken_)
       .add("ahead_reads", io.ahead_reads)
       .add("ahead_bytes", io.ahead_read)
       .add("warm_records", warm_records_)

@@ -19,6 +19,7 @@ struct GatherOptions {
   bool automatic = false;         // what the system has to give, looked at again and again
   int64_t mapped = 0;             // bytes of these that are files, which a system counts as given
   std::optional<FlashModel> imitated;
+  std::string overlap = "cluster";  // or matrix, or off
   std::string trace;  // a file for a line on each gather; empty: none
   std::string warm;   // a folder with what was in memory when runs ended; empty: every start is cold
 };
@@ -50,6 +51,12 @@ class Gatherer {
   // A gather whole: it launches its dispatches as often as there are parts of what it selects, by
   // what `by` has.
   void run(const Step &step, cl::Queue queue, const SelectedBy &by, const GatherLaunches &launch);
+
+  // What the gather under way begins to read for the one after it, by what `by` has; behind its own
+  // reads.
+  void prefetch(const Step &step, cl::Queue queue, const SelectedBy &by);
+  // How many records at most; 0: it is as if the step were not there.
+  int64_t reads_ahead(const PrefetchStep &prefetch) const;
 
   // The run failed, in a gather or elsewhere: no slot holds what never came.
   void abandon();
@@ -107,6 +114,7 @@ class Gatherer {
   Select rule_of(const GatherStep &gather) const;
   std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue,
                                 const SelectedBy &by) const;
+  void read_ahead();
   void open(const RecordLists &warm);
   void open_table(size_t table, const Change &change);
   void settle(size_t table);
@@ -137,6 +145,8 @@ class Gatherer {
   const Device &device_;
   Point point_;
   const std::optional<FlashModel> planned_;  // that points are for; none: not known
+  const std::string overlap_word_;
+  const Overlap overlap_;
   bool automatic_;
   const int64_t mapped_;
   Machine machine_;
@@ -145,6 +155,12 @@ class Gatherer {
   GatherMemory memory_;
   const RecordStore store_;
   IoPool pool_;         // its threads write to all of that
+  ReadAhead read_ahead_;
+  struct Noted {  // a prefetch, and its numbers once `read` is done
+    const PrefetchStep *step = nullptr;
+    std::vector<float> scores;
+    cl::Owned<cl::Event> read;
+  } noted_;
   GathersAhead ahead_;  // last: reads of the pool
   struct Opening {
     uint64_t batch;  // of the pool
@@ -154,7 +170,7 @@ class Gatherer {
   int64_t warm_records_ = 0;
   bool rehearsed_ = false;
   int64_t step_ = -1;                // of the run
-  int64_t selected_ = 0, hits_ = 0;  // records, of all gathers
+  int64_t selected_ = 0, hits_ = 0, taken_ = 0;  // taken: bytes that prefetches had read; others: records, of all gathers
   ReadWaits waits_;                  // of all gathers
   Governor governor_;
   double predicted_s_ = 0, seen_s_ = 0;  // of reads since the governor was told; when it was

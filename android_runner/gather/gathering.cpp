@@ -1,6 +1,7 @@
 #include "gather/gathering.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/os.h"
@@ -21,16 +22,18 @@ bool Gathering::submit() {
 }
 
 ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
-                             const std::function<void()> &meanwhile) {
+                             const std::function<void()> &meanwhile,
+                             const std::function<void()> &early) {
   queue_ = queue;
   for (size_t i = 0; i < found_.clusters.size(); ++i) {
     if (reads_.size() == i && !submit_next(true))
       throw Failure("there is no place to read weights to", "one is held by what failed before",
                     "start again");
     meanwhile();
-    waited_ = i + 1;
-    await(reads_[i]);
+    const bool all = overlap_ == Overlap::Off || (overlap_ == Overlap::Matrix && i > 0);
+    await_until(all ? reads_.size() : i + 1);  // at least this one's
     compute(i, reads_[i], launch, meanwhile);
+    early();
   }
   return waits_;
 }
@@ -38,14 +41,16 @@ ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
 // What the next cluster needs. False where its records have no place yet.
 bool Gathering::submit_next(bool wait) {
   const Cluster &cluster = found_.clusters[reads_.size()];
-  if (cluster.runs && !may_fill_slots(wait)) return false;
+  const auto lands = [](const GatherLaunch &launch) { return !launch.resident; };
+  if (std::any_of(cluster.launches.begin(), cluster.launches.end(), lands) && !may_fill_slots(wait))
+    return false;
   const auto count = static_cast<int64_t>(staged(cluster));
   const auto begin = memory_.staging.take(count, table_.bytes, wait);
   if (!begin) return false;
   char *staging = memory_.staging.host() + *begin;
   Batch batch = memory_.shares ? reads_of(table_, found_, cluster, memory_.slots[number_].host(),
                                           staging)
-                               : in_order(cluster, landings_of(cluster), staging);
+                               : in_order(landings_of(cluster), cluster, staging);
   reads_.push_back({pool_.submit(std::move(batch)), *begin, count > 0});
   return true;
 }
@@ -68,26 +73,52 @@ bool Gathering::may_fill_slots(bool wait) {
 }
 
 // One record behind the other, until a queue brings them to their places.
-Batch Gathering::in_order(const Cluster &cluster, const std::vector<Landing> &landings,
+Batch Gathering::in_order(const std::vector<Landing> &landings, const Cluster &cluster,
                           char *to) const {
   std::vector<int32_t> records;
   std::vector<char *> places;
-  for (const Landing &each : landings) {
-    records.push_back(each.record);
-    places.push_back(to + static_cast<int64_t>(places.size()) * table_.bytes);
+  for (size_t i = 0; i < landings.size(); ++i) {
+    if (among(found_.ahead, landings[i].record)) continue;
+    records.push_back(landings[i].record);
+    places.push_back(to + static_cast<int64_t>(i) * table_.bytes);
   }
   return reads_of(table_, found_.runs.data() + cluster.first_run, cluster.runs, records, places);
 }
 
+void Gathering::await_until(size_t end) {
+  while (waited_ < end) {
+    const size_t next = waited_++;
+    await(found_.clusters[next], reads_[next]);
+  }
+}
+
 // Reads cost time where the device, by then, had computed all that it was given.
-void Gathering::await(const Reads &reads) {
-  if (pool_.done(reads.batch)) return pool_.wait(reads.batch);
+void Gathering::await(const Cluster &cluster, const Reads &reads) {
+  if (found_.ahead.empty() && pool_.done(reads.batch)) return pool_.wait(reads.batch);
   const Ended given = last_ ? *last_ : Ended(queue_);
   const double before = now();
+  take_ahead(cluster, reads);
   pool_.wait(reads.batch);
   const double waited_s = now() - before;
   waits_.waited_s += waited_s;
   if (!given.busy()) waits_.stalled_s += waited_s;
+}
+
+// Where reads of a landing go: the cluster's so many.
+char *Gathering::place(const Landing &landing, size_t number, int64_t begin) const {
+  char *const staging = memory_.staging.host() + begin;
+  if (!memory_.shares) return staging + static_cast<int64_t>(number) * table_.bytes;
+  char *const base = landing.staged ? staging : memory_.slots[number_].host();
+  return base + landing.slot * table_.bytes;
+}
+
+void Gathering::take_ahead(const Cluster &cluster, const Reads &reads) {
+  if (found_.ahead.empty()) return;
+  const std::vector<Landing> landings = landings_of(cluster);
+  for (size_t i = 0; i < landings.size(); ++i)
+    if (among(found_.ahead, landings[i].record))
+      memcpy(place(landings[i], i, reads.begin), ahead_.wait(number_, landings[i].record),
+             static_cast<size_t>(table_.bytes));
 }
 
 void Gathering::compute(size_t number, Reads reads, const GatherLaunches &launch,

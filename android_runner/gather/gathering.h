@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gather/gather_memory.h"
+#include "gather/read_ahead.h"
 #include "offload/cluster_reads.h"
 
 namespace pocket {
@@ -23,15 +24,21 @@ struct ReadWaits {
   double waited_s = 0, stalled_s = 0;
 };
 
+// What a gather's launches wait for: each cluster for its own reads; all but the first for all of
+// them; or every one of them for all.
+enum class Overlap { Cluster, Matrix, Off };
+
 class Gathering {
  public:
   Gathering(const Plan &plan, size_t table, const Machine &machine, GatherMemory &memory,
-            IoPool &pool, Gathered found)
+            IoPool &pool, ReadAhead &ahead, Overlap overlap, Gathered found)
       : number_(table),
         table_(plan.tables[table]),
         machine_(machine),
         memory_(memory),
         pool_(pool),
+        ahead_(ahead),
+        overlap_(overlap),
         found_(std::move(found)) {}
   Gathering(const Gathering &) = delete;
   Gathering &operator=(const Gathering &) = delete;
@@ -43,9 +50,11 @@ class Gathering {
   // Before the first launch, too.
   bool submit();
   // Launches in the machine's order, each when its records have come. `meanwhile` is called wherever
-  // a place for further reads may have become free.
+  // a place for further reads may have become free; `early` behind the launches of each
+  // cluster.
   ReadWaits conduct(cl::Queue queue, const GatherLaunches &launch,
-                    const std::function<void()> &meanwhile);
+                    const std::function<void()> &meanwhile,
+                    const std::function<void()> &early = [] {});
   // After a failure, when the pool is cancelled: none of its reads is under way, whatever became of
   // them.
   void settle();
@@ -59,8 +68,11 @@ class Gathering {
   bool submit_next(bool wait);
   size_t staged(const Cluster &cluster) const;
   bool may_fill_slots(bool wait);
-  Batch in_order(const Cluster &cluster, const std::vector<Landing> &landings, char *to) const;
-  void await(const Reads &reads);
+  Batch in_order(const std::vector<Landing> &landings, const Cluster &cluster, char *to) const;
+  char *place(const Landing &landing, size_t number, int64_t begin) const;
+  void await_until(size_t end);
+  void await(const Cluster &cluster, const Reads &reads);
+  void take_ahead(const Cluster &cluster, const Reads &reads);
   void compute(size_t number, Reads reads, const GatherLaunches &launch,
                const std::function<void()> &meanwhile);
   void upload(const std::vector<Landing> &landings, int64_t begin) const;
@@ -71,6 +83,8 @@ class Gathering {
   const Machine &machine_;
   GatherMemory &memory_;
   IoPool &pool_;
+  ReadAhead &ahead_;
+  const Overlap overlap_;
   const Gathered found_;
   cl::Queue queue_ = nullptr;  // of the launches
   std::vector<Reads> reads_;   // of each cluster that was submitted

@@ -18,8 +18,9 @@ void GathersAhead::begin(const std::vector<const GatherStep *> &gathers, int64_t
 void GathersAhead::decide(const GatherStep &gather, const Scores &scores) {
   coming_.pop_front();
   const Select rule = at_point(gather.select, machine_.point().select[gather.number]);
-  decided_.emplace_back(plan_, gather.table, machine_, memory_, pool_,
+  decided_.emplace_back(plan_, gather.table, machine_, memory_, pool_, ahead_, overlap_,
                         machine_.gather(gather.table, rule, scores, step_, gather.tile));
+  ahead_.expect(gather.table, decided_.back().found().ahead);
 }
 
 // Slots of a table change for one gather at a time: the launches of the one before look at them.
@@ -47,8 +48,9 @@ void GathersAhead::read() {
 // A copy may be under way; where the device failed, that was reported.
 void GathersAhead::abandon(const Device &device) {
   coming_.clear();
-  if (decided_.empty()) return;
+  if (decided_.empty()) return ahead_.settle();
   pool_.cancel();
+  ahead_.settle();
   try {
     device.wait();
   } catch (const Failure &) {

@@ -14,11 +14,13 @@ class GathersAhead {
  public:
   // `is_open`: whether what a table begins with has come; nothing is decided ahead before.
   GathersAhead(const Plan &plan, Machine &machine, GatherMemory &memory, IoPool &pool,
-               std::function<bool(size_t table)> is_open)
+               ReadAhead &ahead, Overlap overlap, std::function<bool(size_t table)> is_open)
       : plan_(plan),
         machine_(machine),
         memory_(memory),
         pool_(pool),
+        ahead_(ahead),
+        overlap_(overlap),
         is_open_(std::move(is_open)) {}
 
   // A run with these gathers, in order: uses of records are those of this step. Begins to read.
@@ -39,6 +41,8 @@ class GathersAhead {
   Machine &machine_;
   GatherMemory &memory_;
   IoPool &pool_;
+  ReadAhead &ahead_;
+  const Overlap overlap_;
   const std::function<bool(size_t)> is_open_;
   int64_t step_ = 0;
   std::deque<const GatherStep *> coming_;  // not decided yet

@@ -39,7 +39,14 @@ std::string trace_line(int64_t step, int64_t gather, const Gathered &found) {
          ",\"admit\":" + list_of(found.placed.admitted, place_of) +
          ",\"evict\":" + list_of(found.placed.evicted, number) +
          ",\"runs\":" + list_of(found.runs, read_of) + ",\"read\":" + std::to_string(found.read) +
-         ",\"used\":" + std::to_string(found.used) + "}";
+         ",\"used\":" + std::to_string(found.used) +
+         (found.ahead.empty() ? "" : ",\"ahead\":" + list_of(found.ahead, number)) + "}";
+}
+
+std::string ahead_line(int64_t step, int64_t table, const Ahead &found) {
+  return "{\"t\":" + std::to_string(step) + ",\"p\":" + std::to_string(table) +
+         ",\"want\":" + list_of(found.records, number) + ",\"runs\":" + list_of(found.runs, read_of) +
+         ",\"read\":" + std::to_string(found.read) + "}";
 }
 
 std::string change_line(int64_t step, std::optional<int64_t> budget, const Point &point,
@@ -79,6 +86,12 @@ std::string opening_line(const Table &table, int64_t number, const Change &openi
 
 void AccessTrace::open(const Table &table, int64_t number, const Change &opening) {
   write_line(opening_line(table, number, opening));
+}
+
+void AccessTrace::write(int64_t step, int64_t table, const Ahead &found, const float *scores,
+                        size_t count) {
+  write_line(ahead_line(step, table, found));
+  scores_.write(scores, count * sizeof(float));
 }
 
 void AccessTrace::write(int64_t step, int64_t gather, const Gathered &found, const float *scores,

@@ -13,6 +13,9 @@ namespace pocket {
 // "used":…}, without a line's end; `gather` counts those of all phases.
 std::string trace_line(int64_t step, int64_t gather, const Gathered &found);
 
+// {"t":12,"p":3,"want":[…],"runs":[[off,len],…],"read":…}, likewise: a prefetch of a table.
+std::string ahead_line(int64_t step, int64_t table, const Ahead &found);
+
 // {"t":12,"budget":…,"memory":…,"flash":1,"slots":[…],"pinned":[…],"policy":"lfu","evict":[[…],…],
 // "move":[[[r,s],…],…],"admit":[[[r,s],…],…],"runs":[[[off,len],…],…]}, likewise: another point after
 // this step, and for each table what that changes. `budget` is what was asked for, null: nothing.
@@ -28,6 +31,7 @@ class AccessTrace {
   explicit AccessTrace(const std::string &path) : lines_(path), scores_(path + ".scores") {}
   void write(int64_t step, int64_t gather, const Gathered &found, const float *scores,
              size_t count);
+  void write(int64_t step, int64_t table, const Ahead &found, const float *scores, size_t count);
   void write(int64_t step, std::optional<int64_t> budget, const Point &point,
              const std::vector<Change> &changes);
   void open(const Table &table, int64_t number, const Change &opening);

@@ -36,6 +36,7 @@ Batch reads_of(const Table &table, const Gathered &gathered, const Cluster &clus
   std::vector<int32_t> records;
   std::vector<char *> to;
   for (const Landing &each : landings_of(cluster)) {
+    if (among(gathered.ahead, each.record)) continue;
     records.push_back(each.record);
     to.push_back((each.staged ? staging : slots) + each.slot * table.bytes);
   }

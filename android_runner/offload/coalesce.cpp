@@ -1,5 +1,7 @@
 #include "offload/coalesce.h"
 
+#include <algorithm>
+
 namespace pocket {
 namespace {
 
@@ -13,13 +15,21 @@ bool joins(const FlashRun &run, int64_t begin, int64_t end, const Joining &joini
 
 }  // namespace
 
+bool among(const std::vector<int32_t> &records, int32_t record) {
+  return std::binary_search(records.begin(), records.end(), record);
+}
+
 std::vector<FlashRun> coalesce(const Table &table, const std::vector<int32_t> &records,
-                               const Joining &joining) {
+                               const Joining &joining, const std::vector<int32_t> &there) {
   std::vector<FlashRun> runs;
+  size_t last = records.size();  // that is read, of those before
   for (size_t i = 0; i < records.size(); ++i) {
+    if (among(there, records[i])) continue;
+    const bool follows = !runs.empty() && i / joining.cluster == last / joining.cluster;
+    last = i;
     const int64_t at = table.offset + records[i] * table.stride;
     const int64_t begin = page_below(at), end = page_above(at + table.bytes);
-    if (i % joining.cluster == 0 || !joins(runs.back(), begin, end, joining)) {
+    if (!follows || !joins(runs.back(), begin, end, joining)) {
       runs.push_back({begin, end - begin, i, 1});
       continue;
     }

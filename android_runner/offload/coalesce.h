@@ -19,8 +19,10 @@ struct Joining {
   size_t cluster;    // each so many records are used together, and no run belongs to two clusters
 };
 
-// `records` ascend.
+// `records` ascend; `there`, likewise: those among them that aren't read.
 std::vector<FlashRun> coalesce(const Table &table, const std::vector<int32_t> &records,
-                               const Joining &joining);
+                               const Joining &joining, const std::vector<int32_t> &there = {});
+
+bool among(const std::vector<int32_t> &records, int32_t record);  // that ascend
 
 }  // namespace pocket

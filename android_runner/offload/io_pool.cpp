@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "base/os.h"
 
@@ -132,10 +133,44 @@ uint64_t IoPool::submit_ahead(Batch batch) {
   return add(pending, ahead_);
 }
 
+uint64_t IoPool::submit_later(std::vector<Batch> batches) {
+  const std::lock_guard<std::mutex> held(mutex_);
+  const uint64_t first = numbers_ + 1;
+  for (Batch &batch : batches) {
+    const auto pending = std::make_shared<Pending>();
+    pending->reads = std::move(batch);
+    pending->later = true;
+    add(pending, ahead_);
+  }
+  return first;
+}
+
+std::vector<bool> IoPool::sort_out(uint64_t first, const std::vector<bool> &wanted) {
+  const std::lock_guard<std::mutex> held(mutex_);
+  std::vector<bool> forgotten;
+  for (const bool each : wanted) forgotten.push_back(sort_out(first++, each));
+  return forgotten;
+}
+
+bool IoPool::sort_out(uint64_t batch, bool wanted) {
+  const auto entry = batches_.find(batch);
+  if (entry == batches_.end()) return true;  // waited for before
+  const auto found = std::find(ahead_.begin(), ahead_.end(), entry->second);
+  if (found == ahead_.end()) return false;
+  ahead_.erase(found);
+  if (wanted) {
+    waiting_.push_back(entry->second);
+    charge(*entry->second);
+  } else {
+    batches_.erase(entry);
+  }
+  return !wanted;
+}
+
 uint64_t IoPool::add(const Shared &pending, std::deque<Shared> &queue) {
   pending->done = pending->reads.empty();
   if (!pending->done) queue.push_back(pending);
-  if (!pending->done && !pending->ahead) begin();
+  if (!pending->done && !pending->ahead && !pending->later) count(*pending);
   batches_[++numbers_] = pending;
   given_.notify_all();
   return numbers_;
@@ -144,6 +179,7 @@ uint64_t IoPool::add(const Shared &pending, std::deque<Shared> &queue) {
 // The flash that is imitated is given the batch: now, or one that was given ahead, with its first
 // read.
 void IoPool::charge(Pending &batch) {
+  if (std::exchange(batch.charged, true)) return;
   if (imitation_ && !batch.reads.empty())
     batch.due = imitation_->submit(now(), seconds(batch.reads));
 }
@@ -193,13 +229,24 @@ void IoPool::close() {
   readers_.clear();
 }
 
-void IoPool::begin() {
+void IoPool::count(Pending &batch) {
+  batch.counted = true;
   if (under_way_++ == 0) since_ = now();
+}
+
+// What may wait has waited: nothing comes between its reads.
+void IoPool::begin(const Shared &batch, std::deque<Shared> &queue) {
+  charge(*batch);
+  if (!batch->later) return;
+  count(*batch);
+  if (&queue == &waiting_) return;
+  queue.pop_front();
+  waiting_.push_front(batch);
 }
 
 void IoPool::end(Pending &batch) {
   batch.done = true;
-  if (!batch.ahead && --under_way_ == 0) reading_s_ += now() - since_;
+  if (batch.counted && --under_way_ == 0) reading_s_ += now() - since_;
 }
 
 double IoPool::reading_s() const {
@@ -234,8 +281,8 @@ void IoPool::work(char *pages) {
     std::deque<Shared> &queue = waiting_.empty() ? ahead_ : waiting_;
     const Shared batch = queue.front();
     const ReadOrder &order = batch->reads[batch->begun];
-    if (batch->ahead && batch->begun == 0) charge(*batch);
-    if (++batch->begun == batch->reads.size()) queue.pop_front();
+    if (batch->begun == 0) begin(batch, queue);
+    if (++batch->begun == batch->reads.size()) (batch->later ? waiting_ : queue).pop_front();
     ++busy_;
     held.unlock();
     std::optional<Failure> failure = perform(order, pages);
@@ -269,7 +316,7 @@ void IoPool::finish(std::unique_lock<std::mutex> &held, const Shared &batch,
     ++counts_.reads;
     counts_.read += order.bytes;
     ++counts_.sizes[order.bytes];
-    for (const Copy &copy : order.copies) counts_.used += copy.bytes;
+    for (const Copy &copy : order.copies) counts_.used += batch->later ? 0 : copy.bytes;
   }
   if (++batch->ended < batch->reads.size()) return;
   if (imitation_) pace(held, batch->due);

@@ -55,6 +55,13 @@ class IoPool {
   uint64_t submit(Batch batch);
   // Likewise; it is read between others, and becomes urgent when it is waited for.
   uint64_t submit_ahead(Batch batch);
+  // Likewise, of what may never be wanted: these are read when there is nothing else to read, each
+  // whole once it is begun, and count as any other batch but for what is used of them. The first
+  // one's number; the others follow.
+  uint64_t submit_later(std::vector<Batch> batches);
+  // Of these, from `first` on: what is wanted is read before what is given from here on, and what is
+  // neither wanted nor begun is forgotten. Answers for each whether it was.
+  std::vector<bool> sort_out(uint64_t first, const std::vector<bool> &wanted);
   // Until all copies of the batch are made, once for each batch. Throws the Failure of its first read
   // that failed: then nothing that the batch was to bring may be used.
   void wait(uint64_t batch);
@@ -79,7 +86,8 @@ class IoPool {
     size_t begun = 0, ended = 0;
     double due = 0;  // by the imitation's clock
     std::optional<Failure> failure;
-    bool done = false, ahead = false;
+    bool done = false, ahead = false, later = false;
+    bool charged = false, counted = false;  // counted: among those under way
   };
   using Shared = std::shared_ptr<Pending>;
 
@@ -89,6 +97,7 @@ class IoPool {
     pthread_t thread;
   };
 
+  bool sort_out(uint64_t batch, bool wanted);
   uint64_t add(const Shared &pending, std::deque<Shared> &queue);
   void charge(Pending &batch);
   void hurry(const Shared &batch);
@@ -100,7 +109,8 @@ class IoPool {
               std::optional<Failure> failure);
   void pace(std::unique_lock<std::mutex> &held, double due);
   void close();
-  void begin();
+  void begin(const Shared &batch, std::deque<Shared> &queue);
+  void count(Pending &batch);
   void end(Pending &batch);
   std::optional<Failure> perform(const ReadOrder &order, char *pages) const;
   double seconds(const Batch &batch) const;

@@ -1,6 +1,8 @@
 #include "offload/machine.h"
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 
 #include "base/failure.h"
 #include "base/json.h"
@@ -35,11 +37,37 @@ std::vector<int32_t> missed(const Admission &placed) {
   return records;
 }
 
+constexpr int64_t TRIED = 16;  // in one of so many steps, what isn't worth it is read all the same
+constexpr int64_t WEIGHT = 16;    // records at least that counts are of
+constexpr int64_t MEMORY = 1024;  // records of which counts are halved
+
 }  // namespace
+
+int64_t Foresight::most(int64_t wanted, int64_t step) const {
+  const bool poor = read >= WEIGHT && 2 * needed < read;
+  return poor && step % TRIED ? 0 : wanted;
+}
+
+std::vector<int32_t> Foresight::found(const std::vector<int32_t> &misses) {
+  std::vector<int32_t> both;
+  std::set_intersection(misses.begin(), misses.end(), records.begin(), records.end(),
+                        std::back_inserter(both));
+  read += static_cast<int64_t>(records.size());
+  needed += static_cast<int64_t>(both.size());
+  if (!records.empty() && read > MEMORY) {
+    read /= 2;
+    needed /= 2;
+  }
+  records.clear();
+  return both;
+}
 
 Machine::Machine(const std::vector<Table> &tables, std::vector<std::vector<int32_t>> orders,
                  FlashModel flash, std::vector<std::vector<float>> importance)
-    : tables_(tables), orders_(std::move(orders)), flash_(std::move(flash)) {
+    : tables_(tables),
+      orders_(std::move(orders)),
+      foresight_(tables.size()),
+      flash_(std::move(flash)) {
   for (size_t i = 0; i < tables.size(); ++i) {
     record_of_.push_back(inverse(orders_[i]));
     caches_.emplace_back(static_cast<int32_t>(tables[i].count),
@@ -90,11 +118,33 @@ Gathered Machine::gather(size_t table, const Select &rule, const Scores &scores,
   found.placed = caches_[table].admit(found.selected, step, rule.by == Select::All);
   found.missed = missed(found.placed);
   const size_t most = read_at_once(found.missed.size(), tile, static_cast<size_t>(point_.cluster));
-  found.runs = coalesce(tables_[table], found.missed, joining(most));
+  found.ahead = foresight_[table].found(found.missed);
+  found.runs = coalesce(tables_[table], found.missed, joining(most), found.ahead);
   found.clusters = clusters_of(found, caches_[table], most, tile);
   found.seconds = seconds_of(found.runs, flash_);
   for (const FlashRun &run : found.runs) found.read += run.bytes;
   found.used = static_cast<int64_t>(found.missed.size()) * tables_[table].bytes;
+  return found;
+}
+
+Ahead Machine::prefetch(size_t table, const Select &rule, const Scores &scores, int64_t step,
+                        int64_t most) {
+  std::vector<std::pair<float, int32_t>> away;
+  for (const int32_t index : select(rule, scores, static_cast<int32_t>(tables_[table].count), {})) {
+    const int32_t each = record(table, index);
+    const float value = scores.values[index];  // a NaN counts as 0
+    const float size = std::isnan(value) ? 0 : rule.magnitude ? std::fabs(value) : value;
+    if (caches_[table].slot(each) < 0) away.push_back({-size, each});
+  }
+  const auto count = static_cast<size_t>(foresight_[table].most(most, step));
+  const size_t kept = std::min(count, away.size());
+  std::partial_sort(away.begin(), away.begin() + static_cast<long>(kept), away.end());
+  Ahead found;
+  for (size_t i = 0; i < kept; ++i) found.records.push_back(away[i].second);
+  std::sort(found.records.begin(), found.records.end());
+  found.runs = coalesce(tables_[table], found.records, joining(AT_ONCE));
+  for (const FlashRun &run : found.runs) found.read += run.bytes;
+  foresight_[table].records = found.records;
   return found;
 }
 

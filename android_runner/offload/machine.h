@@ -36,7 +36,26 @@ struct Gathered {
   std::vector<FlashRun> runs;   // their reads
   std::vector<Cluster> clusters;
   double seconds = 0;          // of the reads, if nothing else is read meanwhile
-  int64_t read = 0, used = 0;  // bytes: of the runs, and of the records in them that were missing
+  int64_t read = 0, used = 0;  // bytes: of the runs, and of the records that were missing
+  std::vector<int32_t> ahead;  // of the missing: those that a prefetch has read; ascending
+};
+
+// What a prefetch reads.
+struct Ahead {
+  std::vector<int32_t> records;  // ascending
+  std::vector<FlashRun> runs;    // of clusters of AT_ONCE
+  int64_t read = 0;              // bytes
+};
+constexpr size_t AT_ONCE = 8;  // records of a prefetch, at most, whose reads belong together
+
+// Of a table: what was read ahead and no gather has asked for yet, and whether that is worth it.
+// toolkit/offload/prediction/foresight.py counts alike.
+struct Foresight {
+  std::vector<int32_t> records;  // ascending
+  int64_t read = 0, needed = 0;  // records
+
+  int64_t most(int64_t wanted, int64_t step) const;
+  std::vector<int32_t> found(const std::vector<int32_t> &misses);
 };
 
 // By table: records in memory, those to keep longest first.
@@ -70,6 +89,10 @@ class Machine {
   Gathered gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
                   size_t tile = 0);
 
+  // What to read now for the next gather of this table, which changes no cache; at most so many
+  // records. `rule`: of that gather. `scores`: as it will have them, about.
+  Ahead prefetch(size_t table, const Select &rule, const Scores &scores, int64_t step, int64_t most);
+
   // What a gather would select of what is resident, in its launches; of ids all, for sums may lack
   // records but no token its row: what isn't resident is streamed. Nothing is used or moved by it.
   Gathered rehearse(size_t table, const Select &rule, const Scores &scores, size_t tile = 0) const;
@@ -97,6 +120,7 @@ class Machine {
   const std::vector<std::vector<int32_t>> orders_;
   std::vector<std::vector<int32_t>> record_of_;  // by index; empty: the same
   std::vector<RecordCache> caches_;
+  std::vector<Foresight> foresight_;
   const FlashModel flash_;
 };
 

@@ -42,8 +42,8 @@ bool writes(const Step &step, const Argument &memory) {
 }
 
 // Whether a dispatch before the step writes this memory.
-bool is_written(const Phase &phase, const Argument &memory) {
-  return std::any_of(phase.steps.begin(), phase.steps.end(),
+bool is_written(const std::vector<Step> &steps, const Argument &memory) {
+  return std::any_of(steps.begin(), steps.end(),
                      [&](const Step &step) { return writes(step, memory); });
 }
 
@@ -68,16 +68,17 @@ int64_t least_elements(const Scratch &scratch, const Box &box) {
   return evaluate(product, {}).value_or(0);
 }
 
-// Numbers for all indices of the table, which a dispatch has written.
+// Numbers for all indices of the table, which a dispatch has written; it may be among `own`.
 void check_scratch(const Node &node, const Context &context, const Select &select,
-                   const Table &table, const Argument &from, size_t queue) {
+                   const Table &table, const Argument &from, size_t queue,
+                   const std::vector<Step> &own) {
   const Scratch &scratch = context.phase.scratch[from.index];
   const bool ids = select.by == Select::Ids;
   const int64_t count = ids ? select.k : table.count;
   if (scratch.dtype != (ids ? "i32" : "f32") || least_elements(scratch, context.phase.box) < count)
     node.fail(std::to_string(count) + (ids ? " of i32" : " of f32") + " are read, and " +
               quote(scratch.name) + " has others");
-  if (!is_written(context.phase, from))
+  if (!is_written(context.phase.steps, from) && !is_written(own, from))
     node.fail("no dispatch before it writes " + quote(scratch.name));
   if (!unwaited(context.phase, from, queue).empty())
     node.fail("another queue writes " + quote(scratch.name) + ", and nothing waits for it");
@@ -101,14 +102,14 @@ void check_buffer(const Node &node, const Context &context, const Select &select
 }
 
 Argument read_source(const Node &node, const Context &context, const Select &select,
-                     const Table &table, size_t queue) {
+                     const Table &table, size_t queue, const std::vector<Step> &own = {}) {
   std::set<std::string> kinds = {"scratch"};
   if (select.by == Select::Ids) kinds.insert("buffer");
   const bool scratch = node.at(size_t{0}).one_of(kinds) == "scratch";
   if (node.size() != 2) node.fail("expected 2 entries");
   if (scratch) {
     const size_t index = node.at(1).index(context.phase.scratch.size(), "the phase's scratch");
-    check_scratch(node, context, select, table, {Argument::Scratch, index}, queue);
+    check_scratch(node, context, select, table, {Argument::Scratch, index}, queue, own);
     return {Argument::Scratch, index};
   }
   const size_t index = node.at(1).index(context.plan.buffers.size(), "buffers");
@@ -161,14 +162,44 @@ Step read_choose(const Node &node, const Context &outside, const GatherStep &gat
   return step;
 }
 
-size_t gathers_before(const Context &context) {
-  const auto gathers = [](const Phase &phase) {
+size_t before(const Context &context, Step::Kind kind) {
+  const auto among = [&](const Phase &phase) {
     return std::count_if(phase.steps.begin(), phase.steps.end(),
-                         [](const Step &step) { return step.kind == Step::Gather; });
+                         [&](const Step &step) { return step.kind == kind; });
   };
-  auto count = gathers(context.phase);
-  for (const Phase &phase : context.plan.phases) count += gathers(phase);
+  auto count = among(context.phase);
+  for (const Phase &phase : context.plan.phases) count += among(phase);
   return static_cast<size_t>(count);
+}
+
+bool touches(const Step &step, const Argument &memory) {
+  return std::any_of(step.args.begin(), step.args.end(),
+                     [&](const Argument &each) { return same(each, memory); });
+}
+
+// What may be left out writes scratch, and nobody else looks at that.
+void check_alone(const Node &node, const Phase &phase, size_t number) {
+  for (const Step &dispatch : phase.steps[number].prefetch->dispatches)
+    for (const size_t write : dispatch.writes)
+      for (size_t i = 0; i < phase.steps.size(); ++i)
+        if (dispatch.args[write].kind != Argument::Scratch ||
+            (i != number && touches(phase.steps[i], dispatch.args[write])))
+          node.fail("they write what others see, and may be left out");
+}
+
+void check_behind(const Node &node, const Phase &phase, size_t number) {
+  const PrefetchStep &own = *phase.steps[number].prefetch;
+  std::vector<size_t> gathers;
+  for (size_t i = number + 1; i < phase.steps.size() && gathers.size() < 2; ++i)
+    if (phase.steps[i].gather) gathers.push_back(i);
+  const auto gather = [&](size_t i) -> const GatherStep & { return *phase.steps[gathers[i]].gather; };
+  if (gathers.size() < 2 || gather(0).table == own.table || gather(1).table != own.table)
+    node.at("table").fail("the second gather behind it is of another one");
+  if (gathers[0] != number + 1 || phase.steps[gathers[0]].queue != phase.steps[number].queue)
+    node.fail("no gather of its queue comes right behind it");
+  const Select &rule = gather(1).select;
+  if (rule.by != Select::Above || rule.magnitude != own.select.magnitude)
+    node.fail("the gather that it reads for selects otherwise");
 }
 
 }  // namespace
@@ -180,7 +211,8 @@ Step read_gather(const Node &node, const Context &outside) {
   Step step{Step::Gather, node.at("queue").index(QUEUES, "the queues"), node.at("name").text(),
             {}, {}};
   check_parts(node.at("parts"), table);
-  GatherStep gather{number, read_select(node.at("select"), table), {}, 0, gathers_before(outside),
+  GatherStep gather{number, read_select(node.at("select"), table), {}, 0,
+                    before(outside, Step::Gather),
                     {}};
   if (gather.select.by != Select::All) {
     gather.from = read_source(node.at("select").at("from"), outside, gather.select, table,
@@ -205,6 +237,38 @@ Step read_gather(const Node &node, const Context &outside) {
   if (gather.dispatches.empty()) node.at("dispatches").fail("nothing is computed of the records");
   step.gather = std::make_shared<const GatherStep>(std::move(gather));
   return step;
+}
+
+Step read_prefetch(const Node &node, const Context &context) {
+  const size_t number = node.at("table").index(context.plan.tables.size(), "tables");
+  const Table &table = context.plan.tables[number];
+  Step step{Step::Prefetch, node.at("queue").index(QUEUES, "the queues"), node.at("name").text(),
+            {}, {}};
+  PrefetchStep prefetch{number, read_select(node.at("select"), table), {}, 0, 0, {}};
+  if (prefetch.select.by != Select::Above)
+    node.at("select").at("by").fail("it selects too much to read it early");
+  for (const Node &dispatch : node.at("dispatches").items()) {
+    prefetch.dispatches.push_back(read_dispatch(dispatch, context));
+    if (prefetch.dispatches.back().queue != step.queue)
+      dispatch.at("queue").fail("the prefetch's is " + std::to_string(step.queue));
+    const std::vector<Argument> &args = prefetch.dispatches.back().args;
+    step.args.insert(step.args.end(), args.begin(), args.end());
+  }
+  prefetch.from = read_source(node.at("select").at("from"), context, prefetch.select, table,
+                              step.queue, prefetch.dispatches);
+  step.args.push_back(prefetch.from);
+  prefetch.gather = before(context, Step::Gather) + 1;  // the second one behind it
+  prefetch.number = before(context, Step::Prefetch);
+  step.prefetch = std::make_shared<const PrefetchStep>(std::move(prefetch));
+  return step;
+}
+
+void check_prefetches(const Node &steps, const Phase &phase) {
+  for (size_t i = 0; i < phase.steps.size(); ++i) {
+    if (!phase.steps[i].prefetch) continue;
+    check_behind(steps.at(i), phase, i);
+    check_alone(steps.at(i).at("dispatches"), phase, i);
+  }
 }
 
 }  // namespace pocket

@@ -64,9 +64,10 @@ Step read_host_step(const Node &node, size_t queue, const Context &context) {
 }
 
 Step read_step(const Node &node, const Context &context) {
-  const std::string &kind = node.at("kind").one_of({"dispatch", "gather", "host", "wait"});
+  const std::string &kind = node.at("kind").one_of({"dispatch", "gather", "host", "prefetch", "wait"});
   if (kind == "dispatch") return read_dispatch(node, context);
   if (kind == "gather") return read_gather(node, context);
+  if (kind == "prefetch") return read_prefetch(node, context);
   const size_t queue = node.has("queue") ? node.at("queue").index(QUEUES, "the queues") : 0;
   if (kind == "wait") return {Step::Wait, queue, "", {}, {}};
   return read_host_step(node, queue, context);
@@ -77,6 +78,8 @@ Step read_step(const Node &node, const Context &context) {
 std::vector<const Step *> dispatches_of(const Step &step) {
   std::vector<const Step *> found;
   if (step.kind == Step::Dispatch) found.push_back(&step);
+  if (step.prefetch)
+    for (const Step &each : step.prefetch->dispatches) found.push_back(&each);
   if (!step.gather) return found;
   for (const Step &each : step.gather->choose) found.push_back(&each);
   for (const Step &each : step.gather->dispatches) found.push_back(&each);
@@ -104,6 +107,7 @@ Phase read_phase(const Node &node, const Plan &plan, const Box &box) {
   for (const Node &entry : node.at("scratch").items())
     phase.scratch.push_back(read_scratch(entry, context));
   for (const Node &step : node.at("steps").items()) phase.steps.push_back(read_step(step, context));
+  check_prefetches(node.at("steps"), phase);
   check_overlap(node, phase);
   if (node.has("cooperative"))
     phase.cooperative =

@@ -27,7 +27,8 @@ std::vector<Life> lives(const Phase &phase) {
     for (const Argument &arg : phase.steps[i].args)
       if (arg.kind == Argument::Scratch) {
         Life &life = alive[arg.index];
-        life = at_once ? Life{0, phase.steps.size() - 1} : Life{std::min(life.first, i), i};
+        const size_t last = i + (phase.steps[i].prefetch ? 1 : 0);  // within the gather behind it
+        life = at_once ? Life{0, phase.steps.size() - 1} : Life{std::min(life.first, i), last};
       }
   for (Life &life : alive) life.first = std::min(life.first, life.last);
   return alive;

@@ -116,8 +116,19 @@ struct GatherStep {
   std::vector<Step> choose = {};  // none or one: fills a ticket on the device, of a table in memory
 };
 
+// Begin to read what the second gather behind it may need: its reads come behind those of the gather
+// right behind it, and only a gather that needs one waits for it. No answer depends on it.
+struct PrefetchStep {
+  size_t table;
+  Select select;                 // but the threshold is that of the gather it reads for
+  Argument from;                 // scratch with a number for each index
+  size_t gather;                 // that it reads for, among the plan's
+  size_t number;                 // among the plan's prefetches
+  std::vector<Step> dispatches;  // of its numbers; left out where nothing is read ahead
+};
+
 struct Step {
-  enum Kind { Dispatch, Fetch, Wait, Gather } kind;
+  enum Kind { Dispatch, Fetch, Wait, Gather, Prefetch } kind;
   size_t queue;
   std::string name;
   std::vector<Argument> args;     // of a gather: all that it touches
@@ -125,6 +136,7 @@ struct Step {
   std::vector<size_t> writes = {};  // the args that a dispatch changes
   int64_t microseconds = 0;       // predicted, at the phase's largest sizes; 0: nobody has
   std::shared_ptr<const GatherStep> gather = {};
+  std::shared_ptr<const PrefetchStep> prefetch = {};
 };
 
 struct Phase {

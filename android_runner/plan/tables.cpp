@@ -145,6 +145,18 @@ std::vector<const GatherStep *> gathers_of(const Plan &plan) {
   return gathers;
 }
 
+// Of each prefetch: records that it reads, at most.
+void read_ahead(const Node &node, const Plan &plan, Point &point) {
+  std::vector<const Table *> tables;
+  for (const Phase &phase : plan.phases)
+    for (const Step &step : phase.steps)
+      if (step.prefetch) tables.push_back(&plan.tables[step.prefetch->table]);
+  if (node.size() && node.size() != tables.size())
+    node.fail("there are " + std::to_string(tables.size()) + " prefetches");
+  for (size_t i = 0; i < node.size(); ++i)
+    point.ahead.push_back(node.at(i).integer(0, tables[i]->count));
+}
+
 // A threshold for each gather, or how many it selects.
 void read_selected(const Node &node, const Plan &plan, Point &point) {
   const std::vector<const GatherStep *> gathers = gathers_of(plan);
@@ -181,6 +193,7 @@ Point read_point(const Node &node, const Plan &plan) {
     node.at("threads").fail("together they would read more than 256 MiB at once");
   point.cluster = node.at("cluster").integer(1, MOST_RECORDS);
   read_selected(node.at("select"), plan, point);
+  if (node.has("ahead")) read_ahead(node.at("ahead"), plan, point);
   return point;
 }
 
@@ -218,7 +231,7 @@ PlannedFlash read_planned(const Node &node) {
 bool Point::operator==(const Point &other) const {
   const auto all = [](const Point &of) {
     return std::tie(of.memory, of.flash, of.slots, of.pinned, of.dense, of.policy, of.select, of.gap,
-                    of.max_read, of.threads, of.cluster, of.window);
+                    of.max_read, of.threads, of.cluster, of.window, of.ahead);
   };
   return all(*this) == all(other);
 }

@@ -46,6 +46,7 @@ struct Point {
   int64_t threads, cluster;    // that read; records that are waited for together
   double predicted_s;          // of a token
   std::vector<int64_t> window = {};  // of each table: steps that its cache begins with; none: 1
+  std::vector<int64_t> ahead = {};   // of each prefetch: records at most; none: it reads none
   bool operator==(const Point &other) const;
 };
 

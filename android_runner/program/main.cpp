@@ -48,6 +48,7 @@ const char *const USAGE =
     "--slice MICROSECONDS                 what the device is given at once; 4000 on GPUs, 0: all\n"
     "--memory BYTES|auto                  of plans with weights in flash: what they may take; auto: of\n"
     "                                     what the system has, looked at again and again\n"
+    "--overlap cluster|matrix|off         what a gather's launches wait for: own reads, or all of them\n"
     "--flash PROFILE                      reads imitate a flash: ufs40, ufs31, ufs21, m1max, a18\n"
     "--warm DIR                           keeps what of such plans is in memory at the end, and begins\n"
     "                                     with that; '' or not given: neither\n"
@@ -133,6 +134,7 @@ bool parse(int count, char **words, Options &options) {
                 {"--slice", &options.slice},
                 {"--memory", &options.memory},
                 {"--flash", &options.engine.flash},
+                {"--overlap", &options.engine.gather.overlap},
                 {"--trace-access", &options.engine.gather.trace},
                 {"--warm", &options.engine.gather.warm},
                 {"--frames", &options.frames},

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from bad_tables import BAD_TABLES, GOOD_TABLES, IDS
+from ahead_toy import AheadToy
+from bad_tables import BAD_PREFETCHES, BAD_TABLES, GOOD_TABLES, IDS
 from both_loaders import both_refuse, both_take, runner_says, words_of
 from flash_toy import F, FlashToy
 from plan_edits import PlanEdit, bad
@@ -29,6 +30,11 @@ def flash(tmp_path: Path) -> FlashToy:
 @pytest.mark.parametrize("edit", BAD_TABLES, ids=str)
 def test_both_loaders_refuse_it(program: Path, flash: FlashToy, edit: PlanEdit) -> None:
     both_refuse(program, flash, edit)
+
+
+@pytest.mark.parametrize("edit", BAD_PREFETCHES, ids=str)
+def test_both_loaders_refuse_a_prefetch(program: Path, tmp_path: Path, edit: PlanEdit) -> None:
+    both_refuse(program, AheadToy(tmp_path / "toy plan"), edit)
 
 
 @pytest.mark.parametrize("edit", GOOD_TABLES, ids=str)

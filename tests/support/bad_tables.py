@@ -204,3 +204,27 @@ GOOD_TABLES = (
     PlanEdit(f"{INSIDE}.variants.0.global", [["records", "seq", "*"]], "of both"),
     *GOOD_INSIDE,
 )
+
+# --- of an AheadToy: what a prefetch must be, and where it stands
+AHEAD = "phases.1.steps.4"
+BAD_PREFETCHES = (
+    bad(f"{AHEAD}.table", 2, "there are two"),
+    bad(f"{AHEAD}.table", 0, "the second gather behind it is of another"),
+    bad(f"{AHEAD}.queue", 16, "there are 16"),
+    bad(f"{AHEAD}.queue", 1, "its dispatches are of another", f"{AT}.dispatches[0].queue"),
+    bad(f"{AHEAD}.name", ABSENT, "it is missing"),
+    bad(f"{AHEAD}.dispatches", ABSENT, "it is missing"),
+    bad(f"{AHEAD}.dispatches", [], "nobody writes what it selects by", f"{AT}.select.from"),
+    bad(f"{AHEAD}.dispatches.0.queue", 1, "the prefetch's is another"),
+    bad(f"{AHEAD}.dispatches.0.args.3", ["scratch", 2], "a gather reads that", AT),
+    bad(f"{AHEAD}.dispatches.0.args.1", ["slots"], "only in gathers"),
+    bad(f"{AHEAD}.select.by", "top", "it has no threshold", f"{AT}.select"),
+    bad(f"{AHEAD}.select", {"by": "all"}, "nothing tells what", f"{AT}.select"),
+    bad(f"{AHEAD}.select.magnitude", True, "the gather looks at no sizes", AT),
+    bad(f"{AHEAD}.select.from", ["scratch", 2], "written, by another step", AT),
+    bad(f"{AHEAD}.select.from", ["scratch", 0], "of another size", f"{AT}.select.from"),
+    bad("phases.1.steps.5", ABSENT, "one gather is left", AT),
+    bad(f"{POINT}.ahead", [1, 1], "there is one prefetch"),
+    bad(f"{POINT}.ahead", [-1], "less than nothing", "points[0].ahead[0]"),
+    bad(f"{POINT}.ahead", [F + 1], "more than there are", "points[0].ahead[0]"),
+)

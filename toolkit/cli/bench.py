@@ -12,6 +12,7 @@ from toolkit.cli.options import (
     FILE,
     JSON,
     ON,
+    OVERLAP,
     RIVALS,
     Budgets,
     Counts,
@@ -32,6 +33,7 @@ from toolkit.progress import PROGRESS
 @click.option("--cool-to", type=float, metavar="°C", help="Cool down to this before each repeat.")
 @click.option("--ui", is_flag=True, help="Also beside a client that draws every 16 ms: its waits.")
 @flash_options("As with run; of several, a curve.", "BYTES|PERCENT,…", auto=True)
+@OVERLAP
 @click.option("--ladder", type=click.Choice(["lif"]), help="LLM in a flash, idea by idea.")
 @click.option("--dense", type=PlanPath(), help="--ladder: the same model without a budget.")
 @click.option(

@@ -189,6 +189,13 @@ FLASH = click.option(
 )
 
 
+OVERLAP = click.option(
+    "--overlap",
+    type=click.Choice(["cluster", "matrix", "off"]),
+    help="What computing of weights in flash waits for: its own reads, or all.  [default: cluster]",
+)
+
+
 WARM = click.option(
     "--warm",
     type=click.Choice(["auto", "off"]),

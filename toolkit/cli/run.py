@@ -14,6 +14,7 @@ from toolkit.cli.options import (
     JSON,
     MODEL,
     ON,
+    OVERLAP,
     PATH,
     PLAN,
     RUNNERS,
@@ -93,6 +94,7 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option("--logprobs", is_flag=True, default=None, help="Print each id and its own.")
 @click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
 @flash_options(auto=True)
+@OVERLAP
 @WARM
 @ON
 @JSON

@@ -65,6 +65,7 @@ class HostExecutor:
         flash: str | None = None,
         trace: Path | None = None,
         warm: Path | str = "off",
+        overlap: str | None = None,
     ) -> None:
         started = time.perf_counter()
         self._same = SamePlan(path)
@@ -73,7 +74,9 @@ class HostExecutor:
         check_states(self.plan)
         check_names(self.plan, dump)
         if flash is not None:
-            raise _times_nothing(flash)
+            raise _times_nothing(f"--flash {flash:.40} can't be imitated here")
+        if overlap is not None:
+            raise _times_nothing(f"--overlap {overlap:.40} has no effect here")
         wanted = budget_of(self.plan, memory)
         self._choice = PhaseChoice(self.plan)
         loaded = names_of(self._choice.giving("ids"))  # those that score: when they are first used
@@ -289,6 +292,6 @@ class HostExecutor:
         into.append(self._logits(rows))
 
 
-def _times_nothing(flash: str) -> PocketError:
+def _times_nothing(what: str) -> PocketError:
     because = "the host reads, copies and computes one after the other: its times tell of no flash"
-    return PocketError(f"--flash {flash:.40} can't be imitated here", because, "use --on runner")
+    return PocketError(what, because, "use --on runner")

@@ -29,7 +29,7 @@ from toolkit.executors.text_checks import (
     check_states,
     check_tokens,
 )
-from toolkit.offload.points import budget_of, flash_of, least_memory, memory_of
+from toolkit.offload.points import budget_of, flash_of, least_memory, memory_of, overlap_of
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan
 from toolkit.plan.phase_choice import PhaseChoice, names_of
@@ -54,6 +54,7 @@ class RunnerExecutor:
         flash: str | None = None,
         trace: Path | None = None,
         warm: Path | str = "off",
+        overlap: str | None = None,
     ) -> None:
         """Load a plan.
 
@@ -73,6 +74,8 @@ class RunnerExecutor:
         trace     a file that gets a line for each gather (toolkit/offload/access_trace.py)
         warm      a plan with weights in flash begins with what it had in memory at its last end:
                   auto, off, or a folder where that is kept in place of the machine's own
+        overlap   what launches over weights in flash wait for: `cluster`: own reads; `matrix`:
+                  all of a gather's, but for what is in memory; `off`, all, and none begin earlier
         """
         self._same = SamePlan(Path(plan_path))
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner notes it
@@ -86,6 +89,7 @@ class RunnerExecutor:
         self.target: Target = target or Local()
         self.name = self.target.executor
         wishes = {"recorded": recorded, "cooperative": cooperative, "priority": priority}
+        wishes["overlap"] = overlap_of(self.plan, overlap)
         # Copies to a phone, and the C++ compiler's time, are no part of loading.
         self._arguments = [
             *command_of(self.target, Path(plan_path), self.plan, platform, cache, known, **wishes),

@@ -13,6 +13,7 @@ WORDS = {
     "recorded": CHOICES,
     "cooperative": CHOICES,
     "child_builds": CHOICES,
+    "overlap": ("cluster", "matrix", "off"),
     "priority": ("low", "normal", "high"),
 }
 

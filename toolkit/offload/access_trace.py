@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import PocketError
-from toolkit.offload.machine import Change, Outcome
+from toolkit.offload.machine import Ahead, Change, Outcome
 from toolkit.offload.selection import Array
 from toolkit.plan.schema import Point, Table
 
@@ -40,7 +40,9 @@ def entry(step: int, gather: int, outcome: Outcome) -> dict[str, Any]:
     runs   [offset, bytes] of each read, ascending
     read   bytes of all runs
     used   bytes of the records that were missing
+    ahead  of these, records that a prefetch had read; where there was one
     """
+    ahead = {"ahead": outcome.ahead.tolist()} if len(outcome.ahead) else {}
     return {
         "t": step,
         "g": gather,
@@ -51,7 +53,20 @@ def entry(step: int, gather: int, outcome: Outcome) -> dict[str, Any]:
         "runs": outcome.runs.tolist(),
         "read": outcome.bytes_read,
         "used": outcome.bytes_used,
+        **ahead,
     }
+
+
+def ahead_line(step: int, table: int, ahead: Ahead) -> str:
+    """Of a prefetch: records of the table, and their reads, that begin behind the last gather's."""
+    values = {
+        "t": step,
+        "p": table,
+        "want": ahead.records.tolist(),
+        "runs": ahead.runs.spans.tolist(),
+        "read": ahead.bytes_read,
+    }
+    return json.dumps(values, separators=(",", ":"))
 
 
 def changed(
@@ -114,6 +129,12 @@ class AccessTrace:
             self._lines.write(f"{line(step, gather, outcome)}\n")
             if scores is not None and scores.dtype == np.float32:
                 self._scores.write(scores.tobytes())
+
+    def prefetch(self, step: int, table: int, ahead: Ahead, scores: Array) -> None:
+        """One prefetch."""
+        with self._writing():
+            self._lines.write(f"{ahead_line(step, table, ahead)}\n")
+            self._scores.write(scores.tobytes())
 
     def change(
         self, step: int, budget: int | None, point: Point, changes: Sequence[Change]

@@ -23,7 +23,9 @@ class Runs:
         return int(self.spans[:, 1].sum())
 
 
-def coalesce(starts: Ints, size: int, gap: int, max_read: int, most: int) -> Runs:
+def coalesce(
+    starts: Ints, size: int, gap: int, max_read: int, most: int, places: Ints | None = None
+) -> Runs:
     """The reads that bring these records.
 
     A record's pages join the run before it while the bytes between are at most `gap`, the run
@@ -36,15 +38,18 @@ def coalesce(starts: Ints, size: int, gap: int, max_read: int, most: int) -> Run
         gap: Bytes, whole pages.
         max_read: Bytes, whole pages.
         most: Records of a cluster, at least 1.
+        places: Of these records in a list that has others as well, which aren't read: clusters are
+            of that list, and `firsts` places in it. None: there are no others.
     """
+    places = np.arange(len(starts)) if places is None else places
     begins, ends = starts // PAGE * PAGE, -(-(starts + size) // PAGE) * PAGE
-    fresh = np.arange(len(starts)) % most == 0
-    fresh[1:] |= begins[1:] - ends[:-1] > gap
+    fresh = np.ones(len(starts), bool)
+    fresh[1:] = (np.diff(places // most) > 0) | (begins[1:] - ends[:-1] > gap)
     firsts = np.flatnonzero(fresh)
     lasts = np.append(firsts, len(starts))[1:] - 1
     if np.any(ends[lasts] - begins[firsts] > max_read):
         firsts, lasts = cut(begins, ends, firsts, lasts, max_read)
-    return Runs(np.stack([begins[firsts], ends[lasts] - begins[firsts]], axis=1), firsts)
+    return Runs(np.stack([begins[firsts], ends[lasts] - begins[firsts]], axis=1), places[firsts])
 
 
 def cut(begins: Ints, ends: Ints, firsts: Ints, lasts: Ints, max_read: int) -> tuple[Ints, Ints]:

@@ -67,6 +67,7 @@ def flash_facts(stats: Mapping[str, Any], flash: str | None, counts: Counts) -> 
     """What `--json` tells of the flash that was read, by an executor's `stats`.
 
     points_used           since the plan was loaded, with how many tokens each
+    overlap               what launches wait for: cluster, matrix or off
     memory, record_bytes  that the run keeps to, and of them, what records of weights take
     late_share            of the time of the flash that was imitated; None: it is no imitation
     """
@@ -76,6 +77,7 @@ def flash_facts(stats: Mapping[str, Any], flash: str | None, counts: Counts) -> 
         "imitated": flash is not None,
         "direct": told["direct"],
         "late_share": None if flash is None else counts.late_share,
+        "overlap": told["overlap"],
         "memory": told["memory"],
         "record_bytes": told["record_bytes"],
         "points_used": told["points_used"],

@@ -8,7 +8,7 @@ add memory, reads and kernels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 import numpy as np
@@ -17,9 +17,12 @@ from toolkit.offload.clusters import Cluster, at_once, clusters
 from toolkit.offload.coalesce import Runs, coalesce
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.policies import Floats32, Ints, policy
+from toolkit.offload.prediction.foresight import Foresight
 from toolkit.offload.record_cache import FREE, NONE, RecordCache, Resize
-from toolkit.offload.selection import Array, select
+from toolkit.offload.selection import Array, compared, select
 from toolkit.plan.schema import Point, Select, Table
+
+AT_ONCE = 8  # records of a prefetch, at most, whose reads belong together
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,18 @@ class Outcome:
     seconds: float  # of the reads, if nothing else is read meanwhile
     bytes_read: int
     bytes_used: int
+    ahead: Ints = field(
+        default_factory=NONE.copy
+    )  # of the missing: those that a prefetch has read, ascending
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a prefetch reads, in record numbers."""
+
+    records: Ints  # ascending
+    runs: Runs
+    bytes_read: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,7 @@ class Machine:
             for table, order in zip_longest(tables, orders)
         ]
         self._record_of = [np.argsort(order) for order in self._orders]
+        self._foresight = [Foresight() for _ in tables]
         for cache, window in zip(self.caches, point.window, strict=False):
             cache.window = window
         self.opening = self.change(point, warm)
@@ -110,7 +126,8 @@ class Machine:
         done = self.caches[number].admit(selected, step, whole=rule.by == "all")
         misses = np.sort(np.concatenate([done.admitted[:, 0], done.streamed]))
         most = at_once(len(misses), tile, self.point.cluster)
-        runs = self._runs(number, misses, most)
+        ahead = self._foresight[number].found(misses)
+        runs = self._runs(number, misses, most, ahead)
         slot_of = self.caches[number].slot_of
         return Outcome(
             selected,
@@ -123,7 +140,24 @@ class Machine:
             self._seconds(runs.spans),
             runs.bytes,
             len(misses) * self.tables[number].bytes,
+            ahead,
         )
+
+    def prefetch(self, number: int, rule: Select, scores: Array, step: int, most: int) -> Ahead:
+        """What to read now for the next gather of this table, which changes no cache.
+
+        rule   of that gather; `scores`: as it will have them, about, f32 by index
+        most   records
+        """
+        indices = select(rule, scores, self.tables[number].count, np.zeros(0, bool))
+        records = self._record_of[number][indices]
+        away = self.caches[number].slot_of[records] == FREE
+        records, values = records[away], compared(rule, scores)[indices[away]]
+        greatest = np.lexsort((records, -values))[: self._foresight[number].most(most, step)]
+        records = np.sort(records[greatest])
+        self._foresight[number].records = records
+        runs = self._runs(number, records, AT_ONCE)
+        return Ahead(records, runs, runs.bytes)
 
     def indices(self, number: int, records: Ints) -> Ints:
         """The index of each record."""
@@ -144,10 +178,12 @@ class Machine:
         spans = self._runs(number, admitted[:, 0], self.tables[number].count).spans
         return Change(moves, admitted, spans, self._seconds(spans))
 
-    def _runs(self, number: int, records: Ints, most: int) -> Runs:
-        table = self.tables[number]
-        starts = table.offset + records * table.stride
-        return coalesce(starts, table.bytes, self.point.gap, self.point.max_read, most)
+    def _runs(self, number: int, records: Ints, most: int, there: Ints = NONE) -> Runs:
+        """Reads of records; but of those that are there."""
+        table, places = self.tables[number], np.flatnonzero(~np.isin(records, there))
+        starts = table.offset + records[places] * table.stride
+        joining = self.point.gap, self.point.max_read, most
+        return coalesce(starts, table.bytes, *joining, places)
 
     def _seconds(self, spans: Ints) -> float:
         """Of one batch. A read that begins no later than the one before it ended is sequential."""

@@ -65,6 +65,13 @@ def flash_of(plan: Plan, name: str | None) -> str | None:
     return flash(name).name
 
 
+def overlap_of(plan: Plan, word: str | None) -> str | None:
+    """What launches are to wait for, if it is said, and there is something to read."""
+    if word is not None and not plan.tables:
+        raise no_tables("--overlap")
+    return word
+
+
 def no_tables(option: str) -> PocketError:
     """Of an option that is about weights in flash, where a plan has none."""
     because = "the plan has no weights in flash: all of it lies in memory"

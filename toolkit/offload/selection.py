@@ -44,14 +44,18 @@ def select(rule: Select, scores: Array | None, count: int, resident: Bools) -> I
         return np.arange(count)
     if rule.by == "ids":
         return _ids(np.asarray(scores), count)
+    return np.flatnonzero(BY_SCORES[rule.by](rule, compared(rule, scores), resident))
+
+
+def compared(rule: Select, scores: Array | None) -> Array:
+    """What a rule over scores looks at, f32: no NaN, and sizes where it says so."""
     values = np.asarray(scores, np.float32)
     values = np.where(np.isnan(values), np.float32(0), values)
-    return np.flatnonzero(BY_SCORES[rule.by](rule, values, resident))
+    return np.abs(values) if rule.magnitude else values
 
 
 def _above(rule: Select, values: Array, resident: Bools) -> Array:
-    compared = np.abs(values) if rule.magnitude else values
-    return np.asarray(compared > np.float32(rule.threshold))
+    return np.asarray(values > np.float32(rule.threshold))
 
 
 def _nonzero(rule: Select, values: Array, resident: Bools) -> Array:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from toolkit.plan.schema import Phase, refs_of
+from toolkit.plan.schema import Phase, Prefetch, refs_of
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,16 @@ def alive_at_busiest_step(items: Sequence[Lifetime], align: int) -> list[int]:
 
 
 def lifetimes(phase: Phase) -> list[Lifetime]:
-    """Of every scratch: from the first step that touches it to the last (untouched: step 0)."""
+    """Of every scratch: from the first step that touches it to the last (untouched: step 0).
+
+    A prefetch may run within the gather behind it.
+    """
     touched: dict[int, list[int]] = {}
     for number, step in enumerate(phase.steps):
         for ref in refs_of(step):
             if len(ref) == 2 and ref[0] == "scratch":
-                touched.setdefault(ref[1], []).append(number)
+                ends = number + isinstance(step, Prefetch)
+                touched.setdefault(ref[1], []).extend((number, ends))
     if len({step.queue for step in phase.steps}) > 1:  # queues overtake each other: all at once
         touched = {i: [0, len(phase.steps) - 1] for i in touched}
     spans = [touched.get(i, [0]) for i in range(len(phase.scratch))]

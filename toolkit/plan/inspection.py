@@ -11,6 +11,7 @@ from toolkit.plan.schema import (
     HostStep,
     Phase,
     Plan,
+    Prefetch,
     Step,
     SymbolDecl,
     dispatches_of,
@@ -73,7 +74,7 @@ def _steps(plan: Plan, phase: Phase) -> Iterator[str]:
             yield from wrapped(", ".join(_args(plan, step, written)), " " * 6, " " * 8)
             ours = (step.args[i] for i in step.writes)
             written |= {ref[-1]: number for ref in ours if ref[0] == "scratch"}
-        if isinstance(step, Gather):
+        if isinstance(step, Gather | Prefetch):
             yield from wrapped(", ".join(_gathered(step, number, written)), " " * 6, " " * 8)
 
 
@@ -81,14 +82,19 @@ def _numbered(phase: Phase) -> Iterator[tuple[str, Step]]:
     """The steps, and behind a gather what it launches: 4, 4.0, 4.1, 5."""
     for number, step in enumerate(phase.steps):
         yield f"{number}", step
-        if isinstance(step, Gather):
+        if isinstance(step, Gather | Prefetch):
             yield from ((f"{number}.{i}", each) for i, each in enumerate(dispatches_of(step)))
 
 
-def _gathered(step: Gather, number: str, written: Mapping[int | str, str]) -> Iterator[str]:
+def _gathered(
+    step: Gather | Prefetch, number: str, written: Mapping[int | str, str]
+) -> Iterator[str]:
     """What a gather selects by, what it reads of each record, and what else may choose."""
     if step.select.source is not None:
         yield f"by #{written.get(step.select.source[-1], '?')}"
+    if isinstance(step, Prefetch):
+        yield "reads begin, and nobody waits for them"
+        return
     yield f"{' and '.join(step.parts)} of each record"
     if step.choose is not None:
         yield f"{number}.0 chooses where all lie in memory"
@@ -102,6 +108,8 @@ def _head(plan: Plan, step: Step) -> tuple[str, ...]:
         return step.name, plan.programs[best.program].kernel, shape(best.global_size)
     if isinstance(step, HostStep):
         return ", ".join(_args(plan, step, {})), step.op, ""
+    if isinstance(step, Prefetch):
+        return step.name, "prefetch", plan.tables[step.table].name
     if isinstance(step, Gather):
         return step.name, f"gather {step.select.by}", plan.tables[step.table].name
     return "", step.kind, ""

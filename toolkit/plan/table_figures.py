@@ -71,12 +71,19 @@ def table_memory(plan: Plan, point: Point) -> dict[str, int]:
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]
     launches = (at_once(plan, g, point.cluster) * plan.tables[g.table].bytes for g in gathers)
     copies = 1 if plan.profile["class"] in SHARED else 2
-    staging = copies * TILES * max(launches, default=0)
+    staging = copies * TILES * max(launches, default=0) + ahead_bytes(plan, point)
     return {
         "slots": slot_bytes(plan, point.slots),
         "staging": staging + point.threads * (point.max_read + PAGE),
         "tickets": copies * RINGS * 4 * (HEAD + 2 * most_records(plan)),
     }
+
+
+def ahead_bytes(plan: Plan, point: Point) -> int:
+    """Of records that are read before a gather asks for them: of two at once."""
+    prefetches = [each for phase in plan.phases for each in phase.prefetches()]
+    counts = zip(point.ahead, prefetches, strict=False)
+    return 2 * max((n * plan.tables[each.table].bytes for n, each in counts), default=0)
 
 
 def most_records(plan: Plan) -> int:

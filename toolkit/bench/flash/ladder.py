@@ -102,9 +102,9 @@ def _flash_of(plan: Plan, flash: str | None) -> str:
 def _contestants(
     opened: ExitStack, path: Path, plan: Plan, dense: Path | None, options: Mapping[str, Any]
 ) -> dict[str, Ours]:
-    resident = {**options, "memory": "100%", "flash": None}
+    resident = {**options, "memory": "100%", "flash": None, "overlap": None}
     if dense:
-        every = (dense, {**options, "memory": None, "flash": None})
+        every = (dense, {**resident, "memory": None})
     else:
         folder = Path(opened.enter_context(TemporaryDirectory()))
         every = (_unchosen(folder, path, plan), resident)

@@ -17,7 +17,13 @@ from onnx_passes.ir.dims import as_expr
 from opencl_kernels import FAMILIES, Argument
 from opencl_kernels.case import At
 from opencl_kernels.formats import dtype_bytes
-from toolkit.compiler.lowering.drafts import AnyDraft, Draft, GatherDraft, with_joint_maps
+from toolkit.compiler.lowering.drafts import (
+    AnyDraft,
+    Draft,
+    GatherDraft,
+    PrefetchDraft,
+    with_joint_maps,
+)
 from toolkit.compiler.lowering.fits import Extent, check_fit
 from toolkit.compiler.lowering.products.pairs import with_pairs
 from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
@@ -32,6 +38,7 @@ from toolkit.plan.schema import (
     Buffer,
     Dispatch,
     Gather,
+    Prefetch,
     Ref,
     Scratch,
     Step,
@@ -179,6 +186,11 @@ class PhaseBuilder:
         facts = (draft.name, draft.table, draft.parts, draft.select)
         return Gather(0, *facts, dispatches, draft.tile, choose)
 
+    def prefetch(self, draft: PrefetchDraft) -> Prefetch:
+        """The same of a prefetch."""
+        dispatches = tuple(map(self.dispatch, draft.drafts))
+        return Prefetch(0, draft.name, draft.table, draft.select, dispatches)
+
     def _extent(self, ref: Ref) -> Extent:
         """Type and number of elements of an argument's memory."""
         kind, index = ref[0], int(ref[-1])
@@ -213,6 +225,8 @@ def compact(builder: PhaseBuilder) -> tuple[tuple[Scratch, ...], tuple[Step, ...
 def _step_of(builder: PhaseBuilder, draft: AnyDraft) -> Step:
     if isinstance(draft, Draft):
         return builder.dispatch(draft)
+    if isinstance(draft, PrefetchDraft):
+        return builder.prefetch(draft)
     return builder.gather(draft) if isinstance(draft, GatherDraft) else draft
 
 
@@ -225,7 +239,7 @@ def _renumbered(step: Step, numbers: Mapping[int, int]) -> Step:
     def with_args(dispatch: Dispatch) -> Dispatch:
         return replace(dispatch, args=tuple(map(changed, dispatch.args)))
 
-    if isinstance(step, Gather):
+    if isinstance(step, Gather | Prefetch):
         source = step.select.source
         select = replace(step.select, source=None if source is None else changed(source))
         step = replace(step, select=select)

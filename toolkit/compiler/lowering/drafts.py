@@ -64,7 +64,17 @@ class GatherDraft:
     choose: Draft | None = None  # fills the ticket where all of the table lies in memory
 
 
-AnyDraft = Draft | GatherDraft | HostStep
+@dataclass(frozen=True)
+class PrefetchDraft:
+    """Reads of a table that begin early, and what computes the numbers they go by."""
+
+    name: str
+    table: int
+    select: Select
+    drafts: tuple[Draft, ...]
+
+
+AnyDraft = Draft | GatherDraft | PrefetchDraft | HostStep
 Steps = Sequence[AnyDraft]
 
 

@@ -7,7 +7,7 @@ import pyopencl as cl
 
 from toolkit.executors.opencl.variants import BoundDispatch
 from toolkit.plan.expr import evaluate, symbols_of
-from toolkit.plan.schema import Dispatch, Gather, Phase
+from toolkit.plan.schema import Dispatch, Gather, Phase, Prefetch
 
 Values: TypeAlias = Mapping[str, int]  # of the symbols
 Place: TypeAlias = tuple[int, ...]  # of a dispatch: the step, and within a gather its number there
@@ -54,3 +54,5 @@ def dispatches_of(phase: Phase) -> Iterator[tuple[Place, Dispatch, Gather | None
         if isinstance(step, Gather):
             for inside, dispatch in enumerate(step.dispatches):
                 yield (number, inside), dispatch, step
+        if isinstance(step, Prefetch):
+            yield from (((number, i), each, None) for i, each in enumerate(step.dispatches))

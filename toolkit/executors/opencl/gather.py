@@ -40,7 +40,7 @@ from toolkit.offload.points import (
 )
 from toolkit.offload.selection import at_point
 from toolkit.plan.load import plan_digest
-from toolkit.plan.schema import Gather, Plan, Ref, Select, Table
+from toolkit.plan.schema import Gather, Plan, Prefetch, Ref, Select, Table
 from toolkit.plan.table_figures import slot_bytes
 from toolkit.rss import available
 
@@ -95,6 +95,11 @@ class Gatherer:
         self._machine = Machine(plan.tables, self.point, REAL, orders, sizes, kept)
         gathers = [gather for phase in plan.phases for gather in phase.gathers()]
         self._numbers = {id(gather): number for number, gather in enumerate(gathers)}
+        prefetches = [each for phase in plan.phases for each in phase.prefetches()]
+        self._ahead = {id(each): number for number, each in enumerate(prefetches)}
+        self._behind = {id(each): g for p in plan.phases for each, g in p.reads_for()}
+        self._noted: tuple[Prefetch, npt.NDArray[Any]] | None = None
+        self._there: dict[int, list[Piece]] = {}  # by table: what prefetches have read
         self._counts = Counts()
         self._warm_records = 0
         self._step = -1  # of the run
@@ -161,15 +166,32 @@ class Gatherer:
         try:
             if self._trace:
                 self._trace.write(self._step, self._numbers[id(gather)], done, scores)
+            self._read_ahead()
             yield from self._launches(table, done)
+            self._there.pop(table, None)
         except BaseException:  # records that have not come are in no slot
             self._machine.caches[table].lose(done.admitted[:, 0])
             raise
 
+    def reads_ahead(self, prefetch: Prefetch) -> int:
+        """How many records at most; 0: it is as if the step were not there."""
+        ahead, table = self.point.ahead, prefetch.table
+        whole = self.point.pinned[table] == self._plan.tables[table].count
+        return ahead[self._ahead[id(prefetch)]] if ahead and not whole else 0
+
+    def prefetch(self, prefetch: Prefetch, scores: npt.NDArray[Any]) -> None:
+        """What the gather behind it begins to read for the one after that."""
+        self._noted = prefetch, scores
+
     def counts(self) -> dict[str, Any]:
         """What it runs with, and what it has done so far: the same keys as the runner's."""
         held = slot_bytes(self._plan, self.point.slots)
-        facts = {"memory": self.point.memory, "record_bytes": held, "direct": False}
+        facts = {
+            "memory": self.point.memory,
+            "record_bytes": held,
+            "direct": False,
+            "overlap": "off",
+        }
         used = {"points_used": self._usage.list(), "warm_records": self._warm_records}
         return {**facts, **vars(self._counts), "late_share": 0.0, **used}
 
@@ -229,6 +251,17 @@ class Gatherer:
             self._counts += Counts(used_bytes=0 if ahead else used)
             self._place(self._memory.slots[table], table, content, *admitted[places == number].T)
 
+    def _read_ahead(self) -> None:
+        if self._noted is None:
+            return
+        prefetch, scores = self._noted
+        self._noted, table = None, prefetch.table
+        rule, most = self._rule(self._behind[id(prefetch)]), self.reads_ahead(prefetch)
+        found = self._machine.prefetch(table, rule, scores, self._step, most)
+        if self._trace:
+            self._trace.prefetch(self._step, table, found, scores)
+        self._there[table] = self._read(table, found.runs.spans)
+
     def _launches(self, table: int, done: Outcome) -> Iterator[Launched]:
         begins = True
         for cluster in done.clusters:
@@ -239,7 +272,12 @@ class Gatherer:
                 if not launch.resident:
                     used = len(launch.records) * self._plan.tables[table].bytes
                     self._counts += Counts(used_bytes=used)
-                    self._place(slots, table, content, launch.records, launch.slots)
+                    there = np.isin(launch.records, done.ahead)
+                    for pieces, its in ((content, ~there), (self._there.get(table, []), there)):
+                        if its.any():
+                            self._place(
+                                slots, table, pieces, launch.records[its], launch.slots[its]
+                            )
                 self._write_ticket(table, launch, begins)
                 begins = False
                 yield Launched(slots, len(launch.records))

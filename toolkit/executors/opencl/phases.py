@@ -36,6 +36,7 @@ from toolkit.plan.schema import (
     Phase,
     Plan,
     Point,
+    Prefetch,
     Ref,
 )
 from toolkit.toolchain.linker import check_linker
@@ -169,6 +170,8 @@ class PhaseExecutor:
                     fetch(self.plan.buffers[int(step.args[0][-1])].name)
                 elif isinstance(step, Gather):
                     self._gather(bound, number, step)
+                elif isinstance(step, Prefetch):
+                    self._prefetch(bound, number, step)
                 elif not isinstance(step, Dispatch):
                     self._queue.finish()
                 elif not self._launch(bound, (number,), step):
@@ -264,6 +267,16 @@ class PhaseExecutor:
                     self._launch(bound, (number, inside), dispatch, step, launch.slots)
         finally:
             self._values.pop(RECORDS, None)
+
+    def _prefetch(self, bound: BoundPhase, number: int, step: Prefetch) -> None:
+        """Nothing where the point reads nothing ahead."""
+        source = step.select.source
+        if not self._gatherer or not self._gatherer.reads_ahead(step) or source is None:
+            return
+        for inside, dispatch in enumerate(step.dispatches):
+            self._launch(bound, (number, inside), dispatch)
+        count, memory = self.plan.tables[step.table].count, self._memory.of(source, bound.scratch)
+        self._gatherer.prefetch(step, self._transfers.read(memory, "f32", (count,)))
 
     def _launch(
         self,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 
 from toolkit.errors import PocketError
 from toolkit.plan.checks.phases import OUTSIDE, dispatch_problems
@@ -14,11 +15,13 @@ from toolkit.plan.schema import (
     Gather,
     Phase,
     Plan,
+    Prefetch,
     Ref,
     Select,
     Step,
     Table,
     WaitStep,
+    refs_of,
 )
 
 INSIDE = (*OUTSIDE, "ticket", "slots")  # what dispatches of a gather may read
@@ -33,6 +36,8 @@ def gathers_problems(at: str, phase: Phase, plan: Plan) -> Iterator[PocketError]
     for number, step in enumerate(phase.steps):
         if isinstance(step, Gather):
             yield from _gather_problems(f"{at}.steps[{number}]", number, phase, plan)
+        if isinstance(step, Prefetch):
+            yield from _prefetch_problems(f"{at}.steps[{number}]", number, phase, plan)
 
 
 def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator[PocketError]:
@@ -57,6 +62,34 @@ def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator
         yield from _source_problems(f"{at}.select.from", step, phase.steps[:number], phase, plan)
     if step.choose is not None:
         yield from _choose_problems(f"{at}.choose", step, step.choose, phase, plan)
+
+
+def _prefetch_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator[PocketError]:
+    step = phase.steps[number]
+    assert isinstance(step, Prefetch)
+    yield from index_problems(f"{at}.table", step.table, len(plan.tables))
+    behind = [each for each in phase.steps[number + 1 :] if isinstance(each, Gather)][:2]
+    tables = [each.table for each in behind]
+    if len(behind) < 2 or tables[0] == step.table or tables[1] != step.table:
+        yield damaged(f"{at}.table", "the second gather behind it is of another one")
+    elif phase.steps[number + 1] != behind[0] or behind[0].queue != step.queue:
+        yield damaged(at, "no gather of its queue comes right behind it")
+    elif (behind[1].select.by, behind[1].select.magnitude) != ("above", step.select.magnitude):
+        yield damaged(at, "the gather that it reads for selects otherwise")
+    if step.select.by != "above":
+        yield damaged(f"{at}.select.by", f"{step.select.by} selects too much to read it early")
+    for i, dispatch in enumerate(step.dispatches):
+        if dispatch.queue != step.queue:
+            yield damaged(f"{at}.dispatches[{i}].queue", f"the prefetch's is {step.queue}")
+        inside = f"{at}.dispatches[{i}]"
+        yield from dispatch_problems(inside, dispatch, phase, plan, plan.box(phase))
+    yield from _select_problems(f"{at}.select", step.select, plan.tables[step.table])
+    before = (*phase.steps[:number], *step.dispatches)
+    yield from _source_problems(f"{at}.select.from", step, before, phase, plan)
+    written = {each.args[i] for each in step.dispatches for i in each.writes}
+    others = (each for i, each in enumerate(phase.steps) if i != number)
+    if any(ref[0] != "scratch" for ref in written) or written & {*chain(*map(refs_of, others))}:
+        yield damaged(f"{at}.dispatches", "they write what others see, and may be left out")
 
 
 def _choose_problems(
@@ -93,7 +126,7 @@ def _select_problems(at: str, select: Select, table: Table) -> Iterator[PocketEr
 
 
 def _source_problems(
-    at: str, step: Gather, before: tuple[Step, ...], phase: Phase, plan: Plan
+    at: str, step: Gather | Prefetch, before: tuple[Step, ...], phase: Phase, plan: Plan
 ) -> Iterator[PocketError]:
     """Numbers for all indices of the table, whatever the symbols are, which a dispatch has
     written; or ids, which the host or an earlier run may have written, too."""
@@ -119,7 +152,7 @@ def _source_problems(
 
 
 def _buffer_problems(
-    at: str, step: Gather, before: tuple[Step, ...], phase: Phase, plan: Plan
+    at: str, step: Gather | Prefetch, before: tuple[Step, ...], phase: Phase, plan: Plan
 ) -> Iterator[PocketError]:
     """All ids that a buffer has, of which there are at most k; the host writes by queue 0."""
     ref = step.select.source

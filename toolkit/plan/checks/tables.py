@@ -150,6 +150,12 @@ def _point_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketError]:
     for i, steps in enumerate(point.window):
         if not 1 <= steps <= MOST_WINDOW:
             yield damaged(f"{at}.window[{i}]", f"{steps} is not from 1 to {MOST_WINDOW}")
+    prefetches = [each for phase in plan.phases for each in phase.prefetches()]
+    if point.ahead and len(point.ahead) != len(prefetches):
+        yield damaged(f"{at}.ahead", f"there are {len(prefetches)} prefetches")
+    for i, (count, each) in enumerate(zip(point.ahead, prefetches, strict=False)):
+        if not 0 <= count <= plan.tables[each.table].count:
+            yield damaged(f"{at}.ahead[{i}]", f"{count} is no number of its records")
     yield from _read_problems(at, point, plan.tables)
     yield from _selected_problems(f"{at}.select", point, plan)
 

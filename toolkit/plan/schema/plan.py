@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from toolkit.plan.expr import Box
 from toolkit.plan.schema.kernel_tests import KernelTest
 from toolkit.plan.schema.memory import Buffer, FileEntry, Scratch, State, SymbolDecl, Weight
 from toolkit.plan.schema.programs import DriverFault, Program, Variant
-from toolkit.plan.schema.steps import Dispatch, Gather, HostStep, Step, dispatches_of
+from toolkit.plan.schema.steps import Dispatch, Gather, HostStep, Prefetch, Step, dispatches_of
 from toolkit.plan.schema.tables import PlannedFlash, Point, Table
 
 FORMAT = 2
@@ -46,6 +47,19 @@ class Phase:
     def gathers(self) -> list[Gather]:
         """The steps that read tables."""
         return [step for step in self.steps if isinstance(step, Gather)]
+
+    def prefetches(self) -> list[Prefetch]:
+        """The steps that begin to read early."""
+        return [step for step in self.steps if isinstance(step, Prefetch)]
+
+    def reads_for(self) -> list[tuple[Prefetch, Gather]]:
+        """Each of them, and the gather that it reads for: the second one behind it."""
+        found = []
+        for number, step in enumerate(self.steps):
+            if isinstance(step, Prefetch):
+                behind = (each for each in self.steps[number:] if isinstance(each, Gather))
+                found.append((step, list(islice(behind, 2))[-1]))
+        return found
 
     def fetched(self) -> frozenset[int]:
         """The buffers that it hands over."""

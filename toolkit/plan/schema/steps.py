@@ -100,14 +100,36 @@ class Gather:
     choose: Dispatch | None = field(default=None, metadata={"unless_empty": True})
 
 
-Step: TypeAlias = Dispatch | HostStep | WaitStep | Gather
-STEPS: dict[str, type[Step]] = {s.kind: s for s in (Dispatch, HostStep, WaitStep, Gather)}
+@dataclass(frozen=True)
+class Prefetch:
+    """Begin to read records that the second gather behind it may need, and isn't certain to.
+
+    Its reads come behind those of the gather right behind it, and nothing waits for them but the
+    gather that needs one. So no answer depends on it, and what computes its numbers is left out
+    where a point reads nothing ahead of its table.
+
+    select  `above` of numbers that are known early. The threshold is the one of the gather that it
+            reads for; of those above it and not in memory the greatest, as many as a point says
+    """
+
+    kind: ClassVar[str] = "prefetch"
+    queue: int
+    name: str
+    table: int
+    select: Select
+    dispatches: tuple[Dispatch, ...]
+
+
+Step: TypeAlias = Dispatch | HostStep | WaitStep | Gather | Prefetch
+STEPS: dict[str, type[Step]] = {s.kind: s for s in (Dispatch, HostStep, WaitStep, Gather, Prefetch)}
 
 
 def dispatches_of(step: Step) -> tuple[Dispatch, ...]:
-    """The kernels that a step launches: itself, or those inside of a gather, in their order."""
+    """The kernels that a step launches: itself, or those inside of it, in their order."""
     if isinstance(step, Gather):
         return (*(() if step.choose is None else (step.choose,)), *step.dispatches)
+    if isinstance(step, Prefetch):
+        return step.dispatches
     return (step,) if isinstance(step, Dispatch) else ()
 
 
@@ -116,6 +138,8 @@ def with_dispatches(step: Step, changed: Callable[[Dispatch], Dispatch]) -> Step
     if isinstance(step, Gather):
         choose = None if step.choose is None else changed(step.choose)
         return replace(step, choose=choose, dispatches=tuple(map(changed, step.dispatches)))
+    if isinstance(step, Prefetch):
+        return replace(step, dispatches=tuple(map(changed, step.dispatches)))
     return changed(step) if isinstance(step, Dispatch) else step
 
 
@@ -123,7 +147,7 @@ def refs_of(step: Step) -> Iterator[Ref]:
     """What a step touches."""
     if isinstance(step, Dispatch | HostStep):
         yield from step.args
-    if isinstance(step, Gather):
+    if isinstance(step, Gather | Prefetch):
         yield from () if step.select.source is None else (step.select.source,)
         for dispatch in dispatches_of(step):
             yield from dispatch.args

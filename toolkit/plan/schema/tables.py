@@ -82,6 +82,8 @@ class Point:
     predicted_s  of a token
     window       of each table: steps that its cache begins with under the policy of that name;
                  none: 1
+    ahead        of each prefetch, in the order of phases and steps: records that it reads, at most;
+                 none: it reads none
     """
 
     memory: int
@@ -97,3 +99,4 @@ class Point:
     predicted_s: float = 0.0
     flash: float = 1.0
     window: tuple[int, ...] = field(default=(), metadata={"unless_empty": True})
+    ahead: tuple[int, ...] = field(default=(), metadata={"unless_empty": True})

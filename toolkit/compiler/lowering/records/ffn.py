@@ -18,6 +18,7 @@ from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.deferred import PartialSums
 from toolkit.compiler.lowering.drafts import Draft, GatherDraft
 from toolkit.compiler.lowering.products.fused import few_rows
+from toolkit.compiler.lowering.records.ahead import prefetch_next
 from toolkit.compiler.lowering.records.sums import waiting_sums
 from toolkit.compiler.lowering.records.tiles import emit_tiles
 from toolkit.compiler.lowering.values import shape_of, stored
@@ -119,6 +120,7 @@ def _neurons(
     )
     inner = b.draft(f"{tabled.name}.neurons", "neurons", case, refs)
     choose = _choose(b, tabled, select)
+    b.steps.extend(prefetch_next(b, tabled))
     gather = GatherDraft(tabled.name, tabled.table, tabled.parts, select, (inner,), choose=choose)
     b.steps.append(gather)
     return part, count

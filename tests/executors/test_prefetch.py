@@ -1,0 +1,114 @@
+"""Look-ahead: what is read early changes no answer, and both executors read the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ahead_toy import PREFETCH, AheadToy
+from flash_executors import IDS, Opened, is_right
+
+from toolkit.errors import PocketError
+from toolkit.executors.host import HostExecutor
+from toolkit.executors.runner import RunnerExecutor
+from toolkit.offload.counts import Counts
+from toolkit.offload.flash_model import Flash
+from toolkit.offload.machine import Machine
+from toolkit.plan.schema import Point, Select, Table
+
+COUNT = 30
+
+
+@pytest.fixture
+def flash(tmp_path: Path) -> AheadToy:
+    return AheadToy(tmp_path / "ahead toy")
+
+
+@pytest.mark.parametrize("memory", [100_000, 200_000, 300_000])
+def test_answers_are_those_of_all_weights(flash: AheadToy, opened: Opened, memory: int) -> None:
+    is_right(opened(memory=memory), flash)
+
+
+def run(of: Any, toy: AheadToy, trace: Path, **options: Any) -> tuple[list[int], list[str], Counts]:
+    executor = of(toy.folder, memory=100_000, trace=trace, **options)
+    first = executor.prefill(IDS, 0)
+    ids = [first, *executor.decode(first, len(IDS), COUNT, ())]
+    counts = Counts.of(executor.stats())
+    executor.close()
+    return ids, trace.read_text().splitlines(), counts
+
+
+def test_both_executors_read_the_same(flash: AheadToy, tmp_path: Path, cache: Path) -> None:
+    """Line for line; the records that were read ahead are those that the gather needs no more."""
+    ids, lines, counts = run(HostExecutor, flash, tmp_path / "host")
+    own_ids, own, own_counts = run(RunnerExecutor, flash, tmp_path / "runner", cache=cache)
+    assert (own_ids, own) == (ids, lines)
+    assert own_counts.used_bytes == counts.used_bytes
+    told = [json.loads(each) for each in lines]
+    wanted = [each["want"] for each in told if "p" in each]
+    found = [each.get("ahead", []) for each in told if each.get("g") == 3]
+    assert len(wanted) == len(found) == COUNT and sum(map(len, found)) > COUNT
+    assert all(set(few) <= set(more) for few, more in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("overlap", ["cluster", "matrix", "off"])
+def test_whatever_waits_for_what(
+    flash: AheadToy, tmp_path: Path, cache: Path, overlap: str
+) -> None:
+    """Ids are the same; what begins no read early has no line of it."""
+    ids, lines, _ = run(RunnerExecutor, flash, tmp_path / "t", cache=cache, overlap=overlap)
+    first = ids[0]
+    assert ids[1:] == flash.continued([*IDS, first], COUNT)
+    assert any('"p"' in each for each in lines) == (overlap != "off")
+
+
+def test_nothing_overlaps_on_the_host(flash: AheadToy) -> None:
+    with pytest.raises(PocketError, match="--overlap off has no effect here"):
+        HostExecutor(flash.folder, overlap="off")
+
+
+@pytest.mark.parametrize("of", [HostExecutor, RunnerExecutor])
+def test_a_point_that_reads_nothing_ahead(flash: AheadToy, tmp_path: Path, of: Any) -> None:
+    """Is as a plan without the step: what would compute its numbers is left out."""
+    for point in flash.plan["points"]:
+        point["ahead"] = []
+    flash.plan["phases"][1]["steps"][PREFETCH]["dispatches"][0]["args"][2] = ["weight", 2]
+    flash.save_json()
+    ids, lines, _ = run(of, flash, tmp_path / "t")
+    assert ids[1:] == flash.continued([*IDS, ids[0]], COUNT)
+    assert not any('"p"' in each or '"ahead"' in each for each in lines)
+
+
+def machine(count: int = 64) -> Machine:
+    table = Table("t", "neuron", count, 64, 4096, 0, 0, ())
+    point = Point(0, (4,), (4,), (0,), "static", (), 0, 65536, 1, 8)
+    return Machine([table], point, Flash("free"))
+
+
+def test_the_greatest_that_are_away_are_wanted() -> None:
+    scores = np.arange(64, dtype=np.float32) % 32
+    scores[40] = np.nan
+    above = Select("above", ("scratch", 0), 20.0)
+    ahead = machine().prefetch(0, above, scores, 0, 5)
+    assert ahead.records.tolist() == [29, 30, 31, 62, 63]  # ties to the lower one
+    assert ahead.bytes_read == 5 * 4096
+
+
+def test_what_is_rarely_needed_is_rarely_read() -> None:
+    """Then in one step of sixteen."""
+    found, above = machine(), Select("above", ("scratch", 0), 0.5)
+    guess, truth = np.zeros(64, np.float32), np.zeros(64, np.float32)
+    guess[10:20], truth[30:40] = 1, 1
+    wanted = []
+    for step in range(64):
+        wanted.append(len(found.prefetch(0, above, guess, step, 32).records))
+        found.gather(0, above, truth, step)
+    assert wanted[:3] == [10, 10, 0] and wanted.count(10) == 5
+    guess = truth
+    for step in range(64, 300):
+        wanted.append(len(found.prefetch(0, above, guess, step, 32).records))
+        found.gather(0, above, truth, step)
+    assert wanted[-10:] == [10] * 10
