@@ -52,7 +52,9 @@ class Words(click.ParamType[list[str]]):
     metavar="LIST",
     help="PLAN: as it selects (plan), or what isn't zero (oracle).  [default: plan]",
 )
-@click.option("--flash", metavar="PROFILE", help="Whose reads these are.  [default: the device's]")
+@click.option(
+    "--flash", metavar="PROFILE", help="Whose reads these are.  [default: the device's; SRC: a18]"
+)
 @click.option("--tokens", type=COUNT, help="Of the text, at most.  [default: PLAN 1024, SRC 4096]")
 @click.option("--model", type=MODEL, metavar="SRC", help="PLAN: its model, if it has moved.")
 @click.option(

@@ -84,13 +84,13 @@ METHODS: Mapping[str, type[Method]] = {
 AS = {"uniform": "dip", "glu": "cats", "static": "all"}  # of the others: whose legality it has
 
 
-def check(ffn: Ffn, case: Case) -> None:
-    """Raise PocketError where a case means nothing for a network, or its density is too little.
+def check(number: int, ffn: Ffn, case: Case) -> None:
+    """Raise PocketError where a case means nothing for a layer's network, or its density is too
+    little.
 
     What a selector is warned of may be simulated: its figures say what it costs.
     """
-    name = str(ffn.down.outputs[0].name)
-    legal(name, kind_of(ffn), AS.get(case.sparsity, case.sparsity))
+    legal(f"layers.{number}.ffn", kind_of(ffn), AS.get(case.sparsity, case.sparsity))
     method = METHODS[case.sparsity]
     if issubclass(method, OfNeurons):
         of_neurons(case.density, method.dense, (2 if ffn.gate is None else 3) - method.dense)

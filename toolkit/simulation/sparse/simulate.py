@@ -141,9 +141,9 @@ def _networks(model: ir.Model, source: Source, cases: Sequence[Case]) -> list[Ff
         because = str(missed[0]) if missed else "no two products follow each other as in an FFN"
         hint = "pocketcl inspect MODEL shows its graph"
         raise PocketError(f"{source.onnx_path} has no feed-forward network", because, hint)
-    for ffn in ffns:
+    for number, ffn in enumerate(ffns):
         for case in cases:
-            check(ffn, case)
+            check(number, ffn, case)
     return ffns
 
 
