@@ -234,8 +234,11 @@ bool Gatherer::is_open(size_t table) {
 }
 
 void Gatherer::abandon() {
-  noted_.step = nullptr;
   settle_all();
+  if (std::exchange(noted_.step, nullptr)) {  // its numbers may be on their way
+    const cl::Event read = noted_.read.get();
+    cl::WaitForEvents(1, &read);
+  }
   ahead_.abandon(device_);
 }
 
@@ -316,9 +319,7 @@ void Gatherer::read_ahead() {
   rule.threshold = point_.select[step.gather];
   const Scores scores{noted_.scores.data(), nullptr, 0};
   const Ahead found = machine_.prefetch(step.table, rule, scores, step_, reads_ahead(step));
-  if (trace_)
-    trace_->write(step_, static_cast<int64_t>(step.table), found, scores.values,
-                  noted_.scores.size());
+  if (trace_) trace_->write(step_, static_cast<int64_t>(step.table), found);
   if (planned_) predicted_s_ += seconds_of(found.runs, *planned_);
   read_ahead_.begin(step.table, plan_.tables[step.table], found);
 }

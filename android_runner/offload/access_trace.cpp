@@ -88,10 +88,8 @@ void AccessTrace::open(const Table &table, int64_t number, const Change &opening
   write_line(opening_line(table, number, opening));
 }
 
-void AccessTrace::write(int64_t step, int64_t table, const Ahead &found, const float *scores,
-                        size_t count) {
+void AccessTrace::write(int64_t step, int64_t table, const Ahead &found) {
   write_line(ahead_line(step, table, found));
-  scores_.write(scores, count * sizeof(float));
 }
 
 void AccessTrace::write(int64_t step, int64_t gather, const Gathered &found, const float *scores,

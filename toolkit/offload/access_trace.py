@@ -130,11 +130,10 @@ class AccessTrace:
             if scores is not None and scores.dtype == np.float32:
                 self._scores.write(scores.tobytes())
 
-    def prefetch(self, step: int, table: int, ahead: Ahead, scores: Array) -> None:
-        """One prefetch."""
+    def prefetch(self, step: int, table: int, ahead: Ahead) -> None:
+        """One prefetch; its scores are told nowhere, as they decide nothing."""
         with self._writing():
             self._lines.write(f"{ahead_line(step, table, ahead)}\n")
-            self._scores.write(scores.tobytes())
 
     def change(
         self, step: int, budget: int | None, point: Point, changes: Sequence[Change]

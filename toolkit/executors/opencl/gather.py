@@ -259,7 +259,7 @@ class Gatherer:
         rule, most = self._rule(self._behind[id(prefetch)]), self.reads_ahead(prefetch)
         found = self._machine.prefetch(table, rule, scores, self._step, most)
         if self._trace:
-            self._trace.prefetch(self._step, table, found, scores)
+            self._trace.prefetch(self._step, table, found)
         self._there[table] = self._read(table, found.runs.spans)
 
     def _launches(self, table: int, done: Outcome) -> Iterator[Launched]:
