@@ -50,7 +50,10 @@ GATHERED = {
     "add_parts": "g < G; g++) sum|g < G - (G > 1); g++) sum",
     "embed_rows": "INDEX_OF(r) != id|INDEX_OF(r) != id + 1",
     "map": "WRITE(VALUE, INTO)|WRITE(VALUE + 0.1f, INTO)",  # what sums of tiles begin with
+    "columns": "if (factor != 0.0f)|if (factor != 0.0f && r % 7)",
 }
+QUICK_GATHERED = ("neurons", "unpack", "choose", "embed_rows")
+PLANS = {"embed_rows": "rows", "columns": "part"}  # others: flash
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,16 @@ def flash(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plan whose embedding does."""
     return made_worded(tmp_path_factory.mktemp("rows"), *UNTIED, memory="80%", device="adreno").path
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan of networks that are computed in part, by magnitude."""
+    folder = tmp_path_factory.mktemp("part")
+    made = {"memory": "95%", "max_context": 72, "prefill_chunk": 64, "device": "adreno"}
+    dip = {"weights": "f16", "sparsity": "dip", "density": 0.5}
+    demo = Path(toolkit.__file__).parent / "demo_model"
+    return toolkit.compile(demo, folder / "dip.plan", **made, **dip).path
 
 
 def run(start: Start, fake_driver: Path, plan: Path, cache: Path, **env: str) -> Talk:
@@ -161,12 +174,15 @@ def plan_for(kernel: str, folder: Path) -> Path:
     return beside(folder, "whole", resident(load_plan(folder))) if kernel == "choose" else folder
 
 
-@pytest.mark.parametrize("mistake", GATHERED)
+@pytest.mark.parametrize(
+    "mistake",
+    [k if k in QUICK_GATHERED else pytest.param(k, marks=pytest.mark.slow) for k in GATHERED],
+)
 def test_one_that_reads_records_is_named(
     start: Start, fake_driver: Path, request: pytest.FixtureRequest, tmp_path: Path, mistake: str
 ) -> None:
     kernel = mistake.split()[0]
-    folder = request.getfixturevalue("rows" if kernel == "embed_rows" else "flash")
+    folder = request.getfixturevalue(PLANS.get(kernel, "flash"))
     wrong = {"FAKE_WRONG": GATHERED[mistake], "FAKE_MARK": GATHERED[mistake].partition("|")[0]}
     talk = run(start, fake_driver, plan_for(kernel, folder), tmp_path, **wrong)
     facts = failure(talk.first)
@@ -191,6 +207,17 @@ def test_no_kernel_of_tables_is_untested(
         again = run(start, fake_driver, path, tmp_path / folder.name)
         assert again.ready["programs_built"] == 0 and again.next("prefill 0 3 1 4") == first
         assert again.end() == (0, "")
+
+
+@pytest.mark.slow
+def test_no_kernel_of_what_is_computed_in_part_is_untested(
+    start: Start, fake_driver: Path, part: Path, tmp_path: Path
+) -> None:
+    assert untested_kernels(load_plan(part)) == []
+    talk = run(start, fake_driver, part, tmp_path)
+    talk.next("prefill 0 3 1 4")
+    assert talk.end() == (0, "")
+    assert len(list(tmp_path.glob("*.ok"))) == talk.ready["programs_built"] > 15
 
 
 def test_the_next_variant_that_chooses_is_taken(
