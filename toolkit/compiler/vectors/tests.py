@@ -28,6 +28,7 @@ from toolkit.plan.schema import (
     KernelTest,
     Phase,
     Plan,
+    Prefetch,
     Ref,
     dispatches_of,
 )
@@ -117,8 +118,10 @@ class _Tests:
 
 
 def _places(phase: Phase) -> Iterator[Place]:
-    """Of all dispatches of a phase, in their order."""
+    """Of all dispatches of a phase, in their order; but for those that only read ahead."""
     for s, step in enumerate(phase.steps):
+        if isinstance(step, Prefetch):
+            continue
         yield from ((s, number) for number in range(len(dispatches_of(step))))
 
 
