@@ -19,7 +19,7 @@ from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Machine
 from toolkit.plan.schema import Point, Select, Table
 
-COUNT = 30
+COUNT = 20
 
 
 @pytest.fixture
