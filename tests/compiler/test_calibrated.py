@@ -70,6 +70,22 @@ def test_it_computes_what_the_masked_model_does(model: Path, tmp_path: Path) -> 
     assert {"prefill-2", "prefill-64", "prefill-65"} <= names  # masked; not; the last token is
 
 
+def test_what_looks_ahead_is_stored_as_what_it_copies(model: Path, tmp_path: Path) -> None:
+    """Scores are read as floats, those of the next network too where activations are halves."""
+    done = compiled(model, tmp_path / "m.plan", max_loss="90%", memory="97%", device="generic")
+    plan = load_plan(done.path)
+    decode = plan.phase("decode")
+    assert decode is not None and plan.points[-1].ahead
+    types = {each.name: each.dtype for each in decode.scratch}
+    copies = [name for name in types if name.endswith(".ahead")]
+    assert len(copies) >= len(plan.tables) - 1 and "f16" in types.values()
+    for name in copies:
+        original = name.removesuffix(".ahead")
+        assert types.get(original, types[name]) == types[name]
+    report = verify(done.path, on="host")
+    assert report["ok"], report
+
+
 def test_eval_measures_what_predictors_cost(model: Path, tmp_path: Path) -> None:
     """Token by token, as the masked model does in ONNX Runtime; all neurons beside it."""
     done = compiled(model, tmp_path / "m.plan", max_loss="90%")

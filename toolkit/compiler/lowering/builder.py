@@ -100,6 +100,7 @@ class PhaseBuilder:
     steps: list[AnyDraft] = field(default_factory=list)
     done: set[ir.Node] = field(default_factory=set)  # nodes that are fused into an earlier one
     norms: dict[ir.Value, PendingNorm] = field(default_factory=dict)  # fused into their readers
+    originals: dict[ir.Value, ir.Value] = field(default_factory=dict)  # copies are stored as these
     # nodes of networks whose weights lie in flash, and embeddings
     tabled: Mapping[ir.Node, Tabled | TabledChannels | TabledRows] = field(
         default_factory=dict, repr=False
@@ -146,7 +147,8 @@ class PhaseBuilder:
 
     def float_type(self, value: ir.Value) -> str:
         """The type of a value's floats between kernels: halves where they are small enough."""
-        return "f32" if value.name in self.settings.wide else self.settings.activations
+        name = self.originals.get(value, value).name
+        return "f32" if name in self.settings.wide else self.settings.activations
 
     def temporary(self, name: str, dtype: str, shape: Sequence[Any]) -> Ref:
         """New scratch for data that is no value of the graph."""

@@ -78,6 +78,7 @@ def _copied(
         value = like.outputs[-1]
         made.outputs[0].name = f"{value.name}.ahead"
         made.outputs[0].shape, made.outputs[0].type = value.shape, value.type
+        b.originals[made.outputs[0]] = value
     try:
         lower_rmsnorm(b, nodes[0])
         lower_matmul(b, nodes[1])
