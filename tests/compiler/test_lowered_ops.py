@@ -146,8 +146,27 @@ def test_what_is_refused_says_why(source: str) -> None:
     assert REFUSED[source] in (unsupported(node, "") or "")
 
 
+# What masks by magnitude is computed with the network that it masks: test_channels.py has that.
+TOP = "the network's matrices are not all in codes of 4 bits, or all in halves"
+ALONE = {
+    "(float[1, seq, 7] x) => (float y) { y = pocket.TopMask<k = 2>(x) }": TOP,
+    "(float[1, seq, 7] x) => (float y) <float[7] c>"
+    "{ y = pocket.TopMask:cached<k = 2, gamma = 0.5>(x, c) }": TOP,
+    "(float[1, seq, 7] x) => (float y) { y = pocket.GreatestMask<k = 2>(x, x) }": (
+        "no kernel computes this op"
+    ),
+}
+
+
+@pytest.mark.parametrize("source", ALONE)
+def test_what_only_a_network_has_is_refused_alone(source: str) -> None:
+    fault = SmallGraphs({"alone": source}).faults["alone"]
+    assert ALONE[source] in getattr(fault, "because", str(fault))
+
+
 def test_every_op_of_ours_is_tried() -> None:
-    text = " ".join(body for group in ("pocket", "token") for body in CASES[group].values())
+    tried = [body for group in ("pocket", "token") for body in CASES[group].values()]
+    text = " ".join([*tried, *ALONE])
     found = {tuple(each) for each in re.findall(r"pocket\.(\w+)(?::(\w+))?", text)}
     assert found == {(each.name, each.overload) for each in definitions()}
 
