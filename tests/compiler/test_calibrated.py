@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from toolkit.compiler.calibrated import loss_of, uses_of
 from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.rewriting.passes import rewritten_for
 from toolkit.compiler.source import load_source
+from toolkit.compiler.vectors.tests import untested_kernels
 from toolkit.devices.profiles import profiles
 from toolkit.errors import PocketError
 from toolkit.evaluation.perplexity import evaluate, lines, log_softmax
@@ -82,6 +84,8 @@ def test_what_looks_ahead_is_stored_as_what_it_copies(model: Path, tmp_path: Pat
     for name in copies:
         original = name.removesuffix(".ahead")
         assert types.get(original, types[name]) == types[name]
+    assert "untested" not in done.figures  # no answer depends on what only looks ahead
+    assert "gemv" in untested_kernels(replace(plan, tests=()))
     report = verify(done.path, on="host")
     assert report["ok"], report
 

@@ -7,7 +7,7 @@ dispatch before it left; where none left it, programs are untested.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from toolkit.plan.schema import (
     Plan,
     Prefetch,
     Ref,
+    Step,
     dispatches_of,
 )
 from toolkit.plan.text import to_json
@@ -57,9 +58,19 @@ def with_tests(plan: Plan, folder: Path) -> Plan:
 
 
 def untested_kernels(plan: Plan) -> list[str]:
-    """The names of kernels of which a program has no test."""
+    """The names of kernels of which a program has no test.
+
+    Programs that only prefetches have need none: no answer depends on what they compute.
+    """
     tested = {v.program for test in plan.tests for v in tested_of(test, plan).variants}
+    steps = [step for phase in plan.phases for step in phase.steps]
+    ahead = _programs(s for s in steps if isinstance(s, Prefetch))
+    tested |= ahead - _programs(s for s in steps if not isinstance(s, Prefetch))
     return sorted({each.kernel for i, each in enumerate(plan.programs) if i not in tested})
+
+
+def _programs(steps: Iterable[Step]) -> set[int]:
+    return {v.program for step in steps for each in dispatches_of(step) for v in each.variants}
 
 
 @dataclass
