@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -20,18 +19,18 @@ import onnx_ir as ir
 
 from opencl_kernels.formats import Array
 from toolkit.compiler.calibration.reference import Reference
-from toolkit.compiler.calibration.routers import Router, mask_of
+from toolkit.compiler.calibration.routers import MASKS, Router, mask_of, routers_of
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
 from toolkit.evaluation.judging import Bar
 from toolkit.evaluation.near_ties import OF_MASKS, ROUNDOFFS
 from toolkit.offload.orders import order_of
-from toolkit.plan.phase_choice import pieces
 from toolkit.plan.schema import Gather, Phase, Plan
 
 # Where earlier choices are the same, scores are off by less than 1 of a half's roundoffs, of their
 # greatest: at 11 choices of neurons that rounding changed, in a decoder of five layers.
 OF_THRESHOLDS = ROUNDOFFS
+FOLLOWS = "masks.follow"  # the input that says whether masks are given
 
 
 class Chosen(NamedTuple):
@@ -104,31 +103,38 @@ class Trace:
 
 
 class Followed(Reference):
-    """The final graph of a plan, whose masks come from outside where one position is fed."""
+    """The final graph of a plan, whose masks come from outside where one position is fed.
+
+    Until something is followed it computes them, as Reference does.
+    """
 
     masks: list[Router]
     _names: list[str]
 
     @classmethod
     def rewritten(cls, source: Source, plan: Plan, cached: tuple[Array, ...] = ()) -> Self:
-        """As Reference has it; `follow` is to be called before ids are fed one by one."""
+        """As Reference has it; of masks that are to be followed, it notes no choices."""
         from toolkit.compiler.rewriting.passes import rewritten_for
 
         model = rewritten_for(source, plan, cached)
         told = {source_of(phase, gather) for phase in plan.phases for gather in phase.gathers()}
         nodes = [node for node in model.graph if _is_told(node, told)]
+        rest = [
+            mask_of(node) for node in model.graph if node.op_type in MASKS and node not in nodes
+        ]
         masks = [mask_of(node) for node in nodes]
-        names = [_given(model, node, f"mask.{i}") for i, node in enumerate(nodes)]
-        model.graph.outputs.extend(mask.scores for mask in masks)
-        found = cls.of(model)
+        follows = ir.val(FOLLOWS, dtype=ir.DataType.BOOL, shape=ir.Shape([]))
+        model.graph.inputs.append(follows)
+        names = [_given(model, node, follows, f"mask.{i}") for i, node in enumerate(nodes)]
+        routers = [*routers_of(model.graph), *rest]
+        found = cls.noting(model, plan, routers, (mask.scores for mask in masks))
         found.masks, found._names = masks, names
-        found.pieces = partial(pieces, plan)  # it matters what is fed alone
-        found.follow([])
+        found.follow(None)
         return found
 
-    def follow(self, runs: Sequence[Run]) -> None:
-        """Take these masks, of the next positions that are fed alone."""
-        self._runs: Iterator[Run] = iter(runs)
+    def follow(self, runs: Sequence[Run] | None) -> None:
+        """Take these masks, of the next positions that are fed alone; None: follow nothing."""
+        self._runs: Iterator[Run] | None = None if runs is None else iter(runs)
         self._seen: list[Agreement] = []  # of each mask
 
     @property
@@ -145,8 +151,9 @@ class Followed(Reference):
 
     def run(self, feeds: dict[str, Any]) -> list[Any]:
         """All outputs, in their order."""
-        if feeds[self.roles.tokens].shape[-1] > 1:  # then nothing is left out
-            return super().run(feeds | {name: np.ones_like(feeds[name]) for name in self._names})
+        # of several positions nothing is left out, and masks that are computed say so
+        if self._runs is None or feeds[self.roles.tokens].shape[-1] > 1:
+            return super().run(feeds | {FOLLOWS: np.asarray(False)})
         given = self._of_masks(next(self._runs, []))
         if given is None:
             what, because = "the plan's choices can't be followed", "its trace lacks some of them"
@@ -154,7 +161,7 @@ class Followed(Reference):
         pairs = zip(self._names, given, strict=True)
         masks = {name: mask.astype(feeds[name].dtype) for name, mask in pairs}
         shaped = {name: mask.reshape(feeds[name].shape) for name, mask in masks.items()}
-        found = super().run(feeds | shaped)
+        found = super().run(feeds | shaped | {FOLLOWS: np.asarray(True)})
         self._compare(given, dict(zip(self.outputs, found, strict=True)))
         return found
 
@@ -196,15 +203,19 @@ def agreement_lines(case: Mapping[str, Any]) -> Iterator[str]:
         yield f"{case['masks']} masks, " + ("all equal" if share == 1 else rest + why)
 
 
-def _given(model: ir.Model, node: ir.Node, name: str) -> str:
-    """Let an input be what a node makes."""
+def _given(model: ir.Model, node: ir.Node, follows: ir.Value, name: str) -> str:
+    """Let an input take the place of what a node makes, where it is followed."""
     v, mask = node.inputs[0], node.outputs[0]
     assert v is not None and v.shape is not None
     shape = ir.Shape([*[1] * (len(v.shape) - 1), v.shape[-1]])
     given = ir.val(name, dtype=v.dtype, shape=shape)
-    ir.convenience.replace_all_uses_with(mask, given)
     model.graph.inputs.append(given)
-    model.graph.remove(node, safe=True)
+    either = ir.node("Where", [follows, given, given])
+    taken = either.outputs[0]
+    taken.name, taken.type, taken.shape = f"{name}.taken", v.type, v.shape
+    ir.convenience.replace_all_uses_with(mask, taken)
+    either.replace_input_with(2, mask)
+    model.graph.insert_after(node, either)
     return name
 
 

@@ -98,11 +98,17 @@ class Reference:
 
         cached  of tables, which of their elements lie in memory, as Facts has it
         """
-        model, context = rewritten_for(source, plan, cached), int(plan.model["max_context"])
-        routers = [*routers_of(model.graph), *masks_of(model.graph)]
-        scores = dict.fromkeys(router.scores for router in routers)
+        model = rewritten_for(source, plan, cached)
+        return cls.noting(model, plan, [*routers_of(model.graph), *masks_of(model.graph)])
+
+    @classmethod
+    def noting(
+        cls, model: ir.Model, plan: Plan, routers: list[Router], others: Iterable[ir.Value] = ()
+    ) -> Self:
+        """A plan's final graph, of which it notes what these choose by; `others`: more outputs."""
+        scores = dict.fromkeys([*(router.scores for router in routers), *others])
         model.graph.outputs.extend(v for v in scores if not v.is_graph_output())
-        found = cls.of(model)
+        found, context = cls.of(model), int(plan.model["max_context"])
         found.routers = routers
         if any(node.op_type in MASKS for node in model.graph):  # they mask single tokens only
             found.pieces = partial(pieces, plan)
