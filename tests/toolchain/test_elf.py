@@ -17,7 +17,7 @@ from toolkit.toolchain.build import build
 from toolkit.toolchain.sysroot import find_zig, symbols
 
 pytestmark = pytest.mark.slow  # zig takes a minute
-LARGEST = 550_000  # 370_000 before it read weights from flash: tables, caches, reads, gathers; rows
+LARGEST = 570_000  # 370_000 before it read weights from flash: tables, caches, reads, gathers; rows
 ALLOWED = frozenset(name for names in symbols().values() for name in names)
 DEBUG, UNKNOWN_TAG = 21, 99
 
