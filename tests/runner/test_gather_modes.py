@@ -16,7 +16,7 @@ from toy import C
 
 from toolkit.toolchain.opencl_loader import find_opencl
 
-LITTLE, ALL = "100000", "300000"
+LITTLE, SOME, ALL = "100000", "200000", "300000"
 MODES = {
     "plain": ("--cooperative", "off", "--recorded", "off"),
     "cooperative": ("--cooperative", "on", "--recorded", "off"),
@@ -118,11 +118,16 @@ def test_another_budget_is_launched_as_if_begun_with(
 ) -> None:
     """The same launches, waits and answers; also where records came back to other slots."""
     log, told = tmp_path / "log", (joined, fake_driver, tmp_path / "log")
-    fresh = {memory: spent(start, *told, memory, mode) for memory in (LITTLE, ALL)}
+    fresh = dict[str, tuple[int, int]]()
+    for memory in (LITTLE, SOME, ALL):
+        begun = counted(start, *told, memory, mode)
+        is_right(begun, joined)  # lfu keeps what was used most: it is fed the same texts
+        fresh[memory] = spent_now(begun, log)
+        log.unlink()
     talk = counted(start, *told, ALL, mode)
-    for memory in (LITTLE, ALL, "200000", ALL, LITTLE):
+    for memory in (LITTLE, ALL, SOME, ALL, LITTLE):
         assert talk.ask(f"budget {memory}") == f"ok {memory}"
-        assert spent_now(talk, log) == fresh.get(memory, spent_now(talk, log))
+        assert spent_now(talk, log) == fresh[memory]
         assert modes(talk)["chosen"] == mode
         is_right(talk, joined)
 
