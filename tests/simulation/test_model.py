@@ -113,6 +113,23 @@ def test_what_is_typed() -> None:
             cases_of(grid)
 
 
+@pytest.mark.parametrize(
+    "lists, says",
+    [
+        ({"sparsity": "dip", "gamma": ".2"}, "--sparsity dip is in no case"),
+        ({"grid": "sparsity=dip,dip-ca gamma=.5,.2"}, "--sparsity dip is in no case"),
+        ({"sparsity": "dip,cats", "gamma": "1,.2"}, r"--gamma 0\.2 is in no case"),
+        ({"sparsity": "all", "gamma": ".2"}, r"--gamma 0\.2 is in no case"),
+        ({"sparsity": "static,all", "refit": True}, "--refit finds no case"),
+        ({"sparsity": "dip-ca", "exchanged": True}, "--exchange finds no case"),
+    ],
+)
+def test_what_is_asked_for_does_not_vanish(lists: dict[str, Any], says: str) -> None:
+    with pytest.raises(PocketError, match=says) as caught:
+        simulate_model(DEMO, DEMO / "no text", **lists)
+    assert caught.value.because and "--" in caught.value.hint
+
+
 def test_the_command(text: Path, rows: list[Row]) -> None:
     words = ["simulate", str(DEMO), "--text", str(text), "--tokens", "64"]
     done = CliRunner().invoke(cli, [*words, "--density", ".6", "--memory", "50%"])

@@ -9,6 +9,7 @@ from typing import Any
 from toolkit.calibration.sparse.case import Case
 from toolkit.calibration.sparse.methods import METHODS
 from toolkit.errors import PocketError
+from toolkit.offload.legality import BY_MAGNITUDE
 from toolkit.plan.amount import bytes_of, is_share
 
 STEP, MOST = 0.1, 400  # of a range that names no step; cases
@@ -42,10 +43,37 @@ def cases_of(grid: str | None = None, **lists: str | None) -> list[Case]:
             continue
         cases.append(Case(kind, density, gamma, memory, policy))
     cases = list(dict.fromkeys(cases))
+    _check_all_met(cases, values)
     if len(cases) > MOST:
         because = f"at most {MOST} go through a model at once"
         raise PocketError(f"{len(cases)} cases are too many", because, "give shorter lists")
     return cases
+
+
+def check_variants(cases: Sequence[Case], refit: bool, exchanged: bool) -> None:
+    """Raise PocketError where DIP is to run once more in some way, and no case is DIP's."""
+    for option, wanted, kinds in (
+        ("--refit", refit, BY_MAGNITUDE),
+        ("--exchange", exchanged, BY_MAGNITUDE[:1]),
+    ):
+        if wanted and not any(case.sparsity in kinds for case in cases):
+            because = f"it is for cases of {' or '.join(kinds)}"
+            hint = f"add {kinds[0]} to --sparsity, or leave {option} out"
+            raise PocketError(f"{option} finds no case", because, hint)
+
+
+def _check_all_met(cases: Sequence[Case], asked: Mapping[str, Sequence[Any]]) -> None:
+    """Raise PocketError where a selector or a gamma that was asked for is in no case."""
+    for kind in asked.get("sparsity", ()):
+        if not any(case.sparsity == kind for case in cases):
+            because = f"of gammas below 1 only {AWARE} knows"
+            hint = f"--gamma 1,{min(asked['gamma']):g}, or --sparsity {AWARE}"
+            raise PocketError(f"--sparsity {kind} is in no case", because, hint)
+    for gamma in asked.get("gamma", ()):
+        if gamma < 1 and not any(case.gamma == gamma for case in cases):
+            because = f"only {AWARE} looks at what lies in memory"
+            hint = f"add {AWARE} to --sparsity, or leave --gamma out"
+            raise PocketError(f"--gamma {gamma:g} is in no case", because, hint)
 
 
 def _words(grid: str) -> dict[str, str]:

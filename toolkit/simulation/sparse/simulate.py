@@ -30,7 +30,7 @@ from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError
 from toolkit.offload.legality import BY_MAGNITUDE
 from toolkit.simulation.sparse.clock import Clock, Sizes
-from toolkit.simulation.sparse.grid import cases_of
+from toolkit.simulation.sparse.grid import cases_of, check_variants
 from toolkit.simulation.sparse.rows import rows
 
 Tell = Callable[[str], None]
@@ -64,6 +64,7 @@ def simulate_model(
     """
     tell = progress or (lambda _: None)
     cases = cases_of(grid, **lists)
+    check_variants(cases, refit, exchanged)
     if refit:
         cases += [replace(case, refit=True) for case in cases if case.sparsity in BY_MAGNITUDE]
     reads = flash_for({}, flash or FLASH)
