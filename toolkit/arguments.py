@@ -3,6 +3,7 @@
 import operator
 import os
 from collections.abc import Iterable, Mapping, Set
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     if number < least:
         raise PocketError(f"{name} cannot be {number}", "it is a count", f"pass {least} or more")
     return number
+
+
+def real(name: str, value: Any) -> float:
+    """A number, Python's or numpy's; truth values and texts are refused."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise _wrong(value, f"a number for {name}", "pass a number such as 0.7")
+    return float(value)
 
 
 def token_ids(value: Any, what: str = "a list of token ids", hint: str = IDS_HINT) -> list[int]:

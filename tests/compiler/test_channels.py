@@ -188,6 +188,9 @@ def test_what_is_chosen_is_the_machines(tmp_path: Path, on: str) -> None:
     [
         ({"density": None}, "--sparsity dip goes with --density"),
         ({"density": 1.5}, "--density 1.5 is none"),
+        ({"density": "0.7"}, "'0.7' is not a number for density"),
+        ({"density": True}, "True is not a number for density"),
+        ({"sparsity": "dip-ca", "gamma": [0.2]}, r"\[0.2\] is not a number for gamma"),
         ({"gamma": 0.5}, "--gamma and --sparsity dip-ca go together"),
         ({"sparsity": "dip-ca"}, "--gamma and --sparsity dip-ca go together"),
         ({"sparsity": "dip-ca", "gamma": 2}, "--gamma 2 is not from 0 to 1"),

@@ -8,7 +8,7 @@ from typing import Any
 from onnx_passes import Facts
 from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
-from toolkit.arguments import whole
+from toolkit.arguments import real, whole
 from toolkit.compiler.budget.goal import check_goal
 from toolkit.compiler.budget.sparsity import AUTO, check_wish, density_of
 from toolkit.compiler.calibrated import check_calibration, pruned_of
@@ -109,6 +109,8 @@ def choose(
     for name, value in counts.items():
         if value is not None:
             whole(name, value)
+    density = None if density is None else real("density", density)
+    gamma = None if gamma is None else real("gamma", gamma)
     keep = tuple(keep) if isinstance(keep, list | tuple) else (str(keep),)
     check_weights(weights, group, symmetric, keep)
     _check_types(activations=activations, kv=kv)
