@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from toolkit.calibration.sparse import points
 from toolkit.calibration.sparse.caches import Cache
 from toolkit.calibration.sparse.case import Case, Judged
 from toolkit.calibration.sparse.judge import judge
-from toolkit.calibration.sparse.points import CASES, _Known
+from toolkit.calibration.sparse.points import CASES, _Known, is_complete
 from toolkit.calibration.sparse.room import Held, slots
 from toolkit.compiler.calibration.reference import Reference
 from toolkit.compiler.options import choose
@@ -107,6 +108,37 @@ def test_its_losses_are_those_of_the_masked_graph(made: tuple[Path, dict[str, An
     wanted = in_onnx_runtime(Density(case.density, case.gamma), tuple(cached), ids)
     assert window.nats is not None
     np.testing.assert_allclose(window.nats, wanted, rtol=1e-3, atol=1e-3)
+
+
+def of_an_older_version(made: Path, out: Path) -> dict[str, Any]:
+    """The calibration without what this version keeps besides; what it was made of."""
+    folder = Folder(Path(shutil.copytree(made, out)))
+    for file in out.glob("points.*.json"):
+        file.unlink()
+    for number in range(2, LAYERS):
+        folder.add(number, replace(folder.layer(number), taken={}))
+    facts = folder.finished()
+    facts["layers"] = [{**e, "sha256": folder.digest(n)} for n, e in enumerate(facts["layers"])]
+    del facts["dip"]
+    folder.write(facts)
+    made_of: dict[str, Any] = facts["made_of"]
+    return made_of
+
+
+def test_layers_that_lack_something_are_made_again(
+    made: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    made_of = of_an_older_version(made[0], tmp_path / "c")
+    assert Folder(tmp_path / "c").begin(made_of, is_complete) == 2
+    assert len(list((tmp_path / "c").glob("layer.*.npz"))) == 2
+
+
+@pytest.mark.slow
+def test_an_older_calibration_is_made_again(made: tuple[Path, dict[str, Any]]) -> None:
+    out, facts = made[0].parent / "older", made[1]  # beside the text
+    of_an_older_version(made[0], out)
+    again = calibrated(out)
+    assert {**again, "seconds": 0} == {**facts, "seconds": 0}
 
 
 @pytest.mark.slow

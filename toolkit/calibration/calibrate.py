@@ -23,7 +23,7 @@ from onnx_passes.ir.graph import dim
 from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import ZEROING
 from toolkit.calibration.seen import RECALLS, Statistics
-from toolkit.calibration.sparse.points import Points
+from toolkit.calibration.sparse.points import Points, is_complete
 from toolkit.calibration.walk import Walk, Window
 from toolkit.compiler.budget.ffn_kind import kind_of
 from toolkit.compiler.calibration.ids import calibration_ids
@@ -62,7 +62,7 @@ def calibrate(
     windows = _windows(_ids(source, text, model, tokens), text, options.context, recalls)
     folder = Folder(out)
     made_of = _made_of(source, text, windows)
-    done = folder.begin(made_of)
+    done = folder.begin(made_of, is_complete)
     walk = Walk(model, ffns, windows)
     layers = list(_layers(walk, ffns, folder, done, tell))
     tell("what it costs to leave neurons out")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,12 @@ class Folder:
 
     path: Path
 
-    def begin(self, made_of: Mapping[str, Any]) -> int:
+    def begin(
+        self, made_of: Mapping[str, Any], suits: Callable[[Layer], bool] = lambda _: True
+    ) -> int:
         """How many layers of just this calibration are there; those of another one are removed.
+
+        suits  whether a layer has all that is kept of it now: older versions kept less
 
         Raises PocketError where the folder is something else.
         """
@@ -44,7 +48,7 @@ class Folder:
         same = facts is not None and facts.get("made_of") == dict(made_of)
         count = 0
         told = facts["layers"] if facts and _is_whole(facts) else []
-        while same and self._is_sound(count, told):
+        while same and self._is_sound(count, told, suits):
             count += 1
         self.path.mkdir(parents=True, exist_ok=True)
         for file in self.path.glob(LAYERS):
@@ -129,10 +133,13 @@ class Folder:
             raise PocketError(f"{self.path} was made for another model", because, hint)
         return facts
 
-    def _is_sound(self, number: int, told: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether a layer is there, and the one that was told of."""
+    def _is_sound(
+        self, number: int, told: Sequence[Mapping[str, Any]], suits: Callable[[Layer], bool]
+    ) -> bool:
+        """Whether a layer is there, complete, and the one that was told of."""
         with suppress(PocketError):
-            self.layer(number)
+            if not suits(self.layer(number)):
+                return False
             return number >= len(told) or self.digest(number) == told[number]["sha256"]
         return False
 

@@ -86,6 +86,11 @@ def is_pruned(kind: str) -> bool:
     return verdict(kind, "dip") is CALIBRATED
 
 
+def is_complete(layer: Layer) -> bool:
+    """Whether a layer knows all that points need: what older versions wrote may not."""
+    return not is_pruned(layer.kind) or set(DENSITIES) <= set(layer.taken)
+
+
 def taken_of(neurons: Neurons, x_MD: Array) -> Mapping[float, Taken]:
     """By density, how often these tokens take each input and each hidden unit."""
     return {density: Dip(neurons, x_MD[:TAKEN], density).taken for density in DENSITIES}
