@@ -65,9 +65,28 @@ def test_whatever_waits_for_what(
     assert any('"p"' in each for each in lines) == (overlap != "off")
 
 
-def test_nothing_overlaps_on_the_host(flash: AheadToy) -> None:
-    with pytest.raises(PocketError, match="--overlap off has no effect here"):
-        HostExecutor(flash.folder, overlap="off")
+@pytest.mark.parametrize("overlap", ["cluster", "off"])
+def test_both_executors_tell_what_waits_for_what(
+    flash: AheadToy, tmp_path: Path, cache: Path, overlap: str
+) -> None:
+    """And where nothing is read early, both have the lines of a plan that never does."""
+    found = []
+    for of, more in ((HostExecutor, {}), (RunnerExecutor, {"cache": cache})):
+        executor = of(flash.folder, memory=100_000, trace=tmp_path / "t", overlap=overlap, **more)
+        executor.prefill(IDS, 0)
+        assert executor.step(1, len(IDS)) is not None
+        assert executor.stats()["tables"]["overlap"] == overlap
+        executor.close()
+        found.append((tmp_path / "t").read_text())
+    assert found[0] == found[1] and ('"p"' in found[0]) == (overlap == "cluster")
+
+
+def test_the_host_has_no_room_for_all_reads_of_a_network(flash: AheadToy) -> None:
+    with pytest.raises(PocketError, match="--overlap matrix can't be had here"):
+        HostExecutor(flash.folder, overlap="matrix")
+    executor = HostExecutor(flash.folder)
+    assert executor.stats()["tables"]["overlap"] == "cluster"
+    executor.close()
 
 
 @pytest.mark.parametrize("of", [HostExecutor, RunnerExecutor])

@@ -16,6 +16,7 @@ from toolkit.executors.history import History
 from toolkit.executors.interface import StopReason
 from toolkit.executors.opencl import states
 from toolkit.executors.opencl.dumps import Dumps
+from toolkit.executors.opencl.gather import OVERLAPS
 from toolkit.executors.opencl.phases import PhaseExecutor
 from toolkit.executors.sampling import Sampling
 from toolkit.executors.spans import Span
@@ -30,7 +31,7 @@ from toolkit.executors.text_checks import (
     checked_id,
     chunks,
 )
-from toolkit.offload.points import budget_of, memory_of
+from toolkit.offload.points import budget_of, memory_of, overlap_of
 from toolkit.plan.load import SamePlan, load_plan, plan_digest
 from toolkit.plan.phase_choice import PhaseChoice, names_of
 from toolkit.plan.reader import RECOMPILE
@@ -75,14 +76,14 @@ class HostExecutor:
         check_names(self.plan, dump)
         if flash is not None:
             raise _times_nothing(f"--flash {flash:.40} can't be imitated here")
-        if overlap is not None:
-            raise _times_nothing(f"--overlap {overlap:.40} has no effect here")
+        if overlap_of(self.plan, overlap) not in (None, *OVERLAPS):
+            raise _reads_in_parts(f"--overlap {overlap:.40} can't be had here")
         wanted = budget_of(self.plan, memory)
         self._choice = PhaseChoice(self.plan)
         loaded = names_of(self._choice.giving("ids"))  # those that score: when they are first used
         self.target = ThisComputer()
         kept = self.target.warm(warm)
-        gathering = (wanted, trace, Path(kept) if kept else None)
+        gathering = (wanted, trace, Path(kept) if kept else None, overlap)
         self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile, *gathering)
         self.device = self.phases.device
         self._dumps = Dumps(self.phases, dump, sink)
@@ -290,6 +291,11 @@ class HostExecutor:
 
     def _take_logits(self, into: list[npt.NDArray[np.float32]], rows: int) -> None:
         into.append(self._logits(rows))
+
+
+def _reads_in_parts(what: str) -> PocketError:
+    because = "the host has room for one launch's reads at a time, not for all of a network"
+    return PocketError(what, because, "--overlap cluster, --overlap off, or --on runner")
 
 
 def _times_nothing(what: str) -> PocketError:

@@ -45,6 +45,7 @@ from toolkit.plan.table_figures import slot_bytes
 from toolkit.rss import available
 
 REAL = Flash("the plan's own")  # no cost is imagined
+CLUSTER, OFF = OVERLAPS = ("cluster", "off")  # no `matrix`: there is one place for what is read
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
@@ -72,6 +73,7 @@ class Gatherer:
     memory  bytes that the point takes at most, or AUTO; None: the point that takes most
     trace   a file for a line on each gather, and one of scores beside it
     warm    a folder with what was in memory when plans' runs ended; None: every start is cold
+    overlap  cluster: a launch waits for its own reads; off: and a read for launches, none is early
     """
 
     def __init__(
@@ -82,7 +84,9 @@ class Gatherer:
         memory: int | str | None = None,
         trace: Path | None = None,
         warm: Path | None = None,
+        overlap: str | None = None,
     ) -> None:
+        self._overlap = overlap or CLUSTER
         self._automatic, self._plan = memory == AUTO, plan
         budget = self._room(0) if isinstance(memory, str) else memory
         self.point, self._usage = choose_point(plan, budget), Usage()
@@ -175,6 +179,8 @@ class Gatherer:
 
     def reads_ahead(self, prefetch: Prefetch) -> int:
         """How many records at most; 0: it is as if the step were not there."""
+        if self._overlap == OFF:
+            return 0
         ahead, table = self.point.ahead, prefetch.table
         whole = self.point.pinned[table] == self._plan.tables[table].count
         return ahead[self._ahead[id(prefetch)]] if ahead and not whole else 0
@@ -190,7 +196,7 @@ class Gatherer:
             "memory": self.point.memory,
             "record_bytes": held,
             "direct": False,
-            "overlap": "off",
+            "overlap": self._overlap,
         }
         used = {"points_used": self._usage.list(), "warm_records": self._warm_records}
         return {**facts, **vars(self._counts), "late_share": 0.0, **used}
@@ -265,6 +271,8 @@ class Gatherer:
     def _launches(self, table: int, done: Outcome) -> Iterator[Launched]:
         begins = True
         for cluster in done.clusters:
+            if self._overlap == OFF:
+                self._queue.finish()
             content = self._read(table, done.runs[slice(*cluster.runs)])
             for launch in cluster.launches:
                 memory = self._memory

@@ -59,7 +59,7 @@ class PhaseExecutor:
     platform  part of the name of an OpenCL platform or device, else $POCKETCL_PLATFORM
     phases    those that will run for sure: the device must have what one of their variants requires
     profile   take kernel times between start_profile and take_profile
-    memory    bytes or "auto", trace, warm: of plans with tables, see Gatherer
+    memory    bytes or "auto", trace, warm, overlap: of plans with tables, see Gatherer
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class PhaseExecutor:
         memory: int | str | None = None,
         trace: Path | None = None,
         warm: Path | None = None,
+        overlap: str | None = None,
     ) -> None:
         device = choose_device(platform, is_cpu_class(plan.profile.get("class")))
         check_linker(device.platform.name)
@@ -84,7 +85,7 @@ class PhaseExecutor:
             self._queue = cl.CommandQueue(context, properties=properties)
         self._memory = PlanMemory(path, plan, context, self._queue)
         self._variants = VariantChoice(path, plan, self._queue, self._limits)
-        gathering = (path, plan, self._queue, memory, trace, warm)
+        gathering = (path, plan, self._queue, memory, trace, warm, overlap)
         self._gatherer = Gatherer(*gathering) if plan.tables else None
         self._indices = {buffer.name: index for index, buffer in enumerate(plan.buffers)}
         self._bound: dict[str, BoundPhase] = {}
