@@ -34,9 +34,11 @@ from toolkit.simulation.simulate import simulate
 from toolkit.simulation.text import Text
 
 
-def fed(plan: Path, ids: list[int], trace: Path, of: Any = RunnerExecutor) -> list[str]:
+def fed(
+    plan: Path, ids: list[int], trace: Path, of: Any = RunnerExecutor, **options: Any
+) -> list[str]:
     """Lines of a run that feeds them one by one."""
-    executor = of(plan, trace=trace)
+    executor = of(plan, trace=trace, **options)
     for position, token in enumerate(ids):
         executor.step(token, position)
     executor.close()
@@ -115,16 +117,20 @@ def test_of_predicted_neurons_a_run_finds_the_same(tmp_path: Path, cache: Path) 
     full = [point for point in written["points"] if point.get("flash", 1) == 1]
     file.write_text(json.dumps({**written, "points": full}))  # else a slow disk changes the point
     ids = load_tokenizer(done.path).encode(text.read_text(), True)[:100]
-    lines = fed(done.path, ids, tmp_path / "trace")
+    lines = fed(done.path, ids, tmp_path / "trace", overlap="off")
     assert lines == simulated(done.path, model, ids)
+    early = map(json.loads, fed(done.path, ids, tmp_path / "early", HostExecutor))
+    both = [{k: row[k] for k in ("t", "g", "sel", "hit")} for row in early if "g" in row]
+    of = [json.loads(each) for each in lines]
+    assert both == [{key: row[key] for key in both[0]} for row in of]
     figures = simulate(done.path, text, tokens=100, selector=["plan", "oracle"], flash="ufs31")
     plan, oracle = (
         figures["rows"][: len(figures["rows"]) // 2],
         figures["rows"][len(figures["rows"]) // 2 :],
     )
-    of = [json.loads(each) for each in lines]
     policy = load_plan(done.path).points[-1].policy
     [row] = [each for each in plan if each["policy"] == policy]
+    assert row["ahead_left_out"] == any(load_plan(done.path).points[-1].ahead)
     assert row["hits"] == sum(each["hit"] for each in of)
     assert row["read_bytes"] == sum(each["read"] for each in of)
     (needed,) = {each["selected"] for each in oracle}  # whatever is predicted, and kept

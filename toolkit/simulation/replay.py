@@ -1,4 +1,8 @@
-"""One table's accesses through the machine that executors ask (toolkit/offload/machine.py)."""
+"""One table's accesses through the machine that executors ask (toolkit/offload/machine.py).
+
+Nothing is read ahead: what a run needs and keeps doesn't hang on that, but how it reads what is
+missing. Reads here are those of a run with `--overlap off`.
+"""
 
 from __future__ import annotations
 

@@ -25,6 +25,8 @@ def lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield f"Reads take as long as on {figures['flash']}; Belady's policy knows what comes."
     if any(row["left_early"] for row in rows):
         yield f"{TOO_LONG.strip()} Its window had records that memory had no room for."
+    if any(row["ahead_left_out"] for row in rows):
+        yield "Reads are those of a run with --overlap off: nothing is read ahead here."
     if figures["unknown"] is not None:
         yield f"No rate is predicted: {figures['unknown']}."
 

@@ -21,6 +21,8 @@ def row(
     selected … used_bytes  of all steps; `opening_bytes`: read before the first
     read_s_per_token      of the flash alone
     tokens_per_s          predicted; None where the device's speed is not known
+    ahead_left_out        whether a run would read ahead of networks: then hits and misses are its
+                          own, but reads those with `--overlap off`
     misses_over_belady    None where that policy isn't replayed
     """
     every, once = sums.tokens + sums.others, max(1, tokens)
@@ -34,6 +36,7 @@ def row(
         "policy": case.kept_by,
         "selector": case.selector,
         **counts,
+        "ahead_left_out": any(case.point.ahead),
         "left_early": every.left_early if case.policy in WINDOWED else None,
         "opening_bytes": sums.opening.read_bytes,
         "hit_rate": of_token.hits / of_token.selected if of_token.selected else 1.0,
