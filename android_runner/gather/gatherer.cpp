@@ -25,6 +25,15 @@ Overlap overlap_called(const std::string &word) {
   throw Failure("--overlap " + word, "it is cluster, matrix or off", "--overlap cluster");
 }
 
+// Of each prefetch: the table of the gather right behind it, within which it runs.
+std::vector<size_t> tables_behind(const Plan &plan) {
+  std::vector<size_t> tables;
+  for (const Phase &phase : plan.phases)
+    for (size_t i = 0; i < phase.steps.size(); ++i)
+      if (phase.steps[i].prefetch) tables.push_back(phase.steps[i + 1].gather->table);
+  return tables;
+}
+
 }  // namespace
 
 Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &options)
@@ -43,6 +52,7 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
       store_(plan, options.imitated ? RecordStore::Way::Cached : RecordStore::Way::Storage),
       pool_(store_, static_cast<size_t>(point_.threads), point_.max_read, options.imitated),
       read_ahead_(pool_),
+      behind_(tables_behind(plan)),
       ahead_(plan, machine_, memory_, pool_, read_ahead_, overlap_,
              [this](size_t table) { return is_open(table); }),
       governor_(speeds_of(plan), {options.memory, point_.flash}) {
@@ -295,8 +305,9 @@ void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
 }
 
 int64_t Gatherer::reads_ahead(const PrefetchStep &prefetch) const {
-  const bool whole = point_.pinned[prefetch.table] == plan_.tables[prefetch.table].count;
-  return whole || overlap_ == Overlap::Off || point_.ahead.empty() ? 0 : point_.ahead[prefetch.number];
+  const auto whole = [&](size_t table) { return point_.pinned[table] == plan_.tables[table].count; };
+  const bool none = whole(prefetch.table) || whole(behind_[prefetch.number]);
+  return none || overlap_ == Overlap::Off || point_.ahead.empty() ? 0 : point_.ahead[prefetch.number];
 }
 
 void Gatherer::prefetch(const Step &step, cl::Queue queue, const SelectedBy &by) {

@@ -55,7 +55,8 @@ class Gatherer {
   // What the gather under way begins to read for the one after it, by what `by` has; behind its own
   // reads.
   void prefetch(const Step &step, cl::Queue queue, const SelectedBy &by);
-  // How many records at most; 0: it is as if the step were not there.
+  // How many records at most; 0: it is as if the step were not there. So it is where the gather behind
+  // it has its whole table in memory: that may be ordinary dispatches, and its scratch lives no longer.
   int64_t reads_ahead(const PrefetchStep &prefetch) const;
 
   // The run failed, in a gather or elsewhere: no slot holds what never came.
@@ -156,6 +157,7 @@ class Gatherer {
   const RecordStore store_;
   IoPool pool_;         // its threads write to all of that
   ReadAhead read_ahead_;
+  const std::vector<size_t> behind_;  // tables, of each prefetch: of the gather right behind it
   struct Noted {  // a prefetch, and its numbers once `read` is done
     const PrefetchStep *step = nullptr;
     std::vector<float> scores;

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ahead_toy import PREFETCH, AheadToy
+from ahead_toy import PREFETCH, SCORES, AheadToy
 from flash_executors import IDS, Opened, is_right
+from flash_toy import F
 
 from toolkit.errors import PocketError
 from toolkit.executors.host import HostExecutor
@@ -99,6 +100,34 @@ def test_a_point_that_reads_nothing_ahead(flash: AheadToy, tmp_path: Path, of: A
     ids, lines, _ = run(of, flash, tmp_path / "t")
     assert ids[1:] == flash.continued([*IDS, ids[0]], COUNT)
     assert not any('"p"' in each or '"ahead"' in each for each in lines)
+
+
+@pytest.mark.parametrize("of", [HostExecutor, RunnerExecutor])
+def test_a_gather_in_front_whose_table_is_in_memory(
+    flash: AheadToy, tmp_path: Path, cache: Path, of: Any
+) -> None:
+    """It is ordinary dispatches: what would run within it must not run within a later one."""
+    point = {**flash.plan["points"][0], "slots": [F, 9], "pinned": [F, 0]}
+    flash.plan["points"] = [point]
+    lay_over_what_it_writes(flash)
+    flash.save_json()
+    executor = of(flash.folder, **({"cache": cache} if of is RunnerExecutor else {}))
+    is_right(executor, flash, COUNT)
+    executor.close()
+    _, lines, _ = run(of, flash, tmp_path / "t")
+    assert not any('"p"' in each for each in lines)  # with a trace, too
+
+
+def lay_over_what_it_writes(flash: AheadToy) -> None:
+    """What the second layer is chosen by lies where the prefetch, by other gates, has its numbers."""
+    decode = flash.plan["phases"][1]
+    decode["scratch"].append({**decode["scratch"][SCORES], "name": "v1"})
+    own, steps = ["scratch", SCORES + 1], decode["steps"]
+    steps[PREFETCH]["dispatches"][0]["args"][2] = ["weight", 2]
+    gates, gather = steps[PREFETCH + 3 : PREFETCH + 5]
+    gather["select"]["from"] = own
+    for each in (gates, *gather["dispatches"]):
+        each["args"] = [own if arg == ["scratch", 2] else arg for arg in each["args"]]
 
 
 def machine(count: int = 64) -> Machine:

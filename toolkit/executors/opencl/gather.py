@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,12 @@ class Gatherer:
         self._numbers = {id(gather): number for number, gather in enumerate(gathers)}
         prefetches = [each for phase in plan.phases for each in phase.prefetches()]
         self._ahead = {id(each): number for number, each in enumerate(prefetches)}
+        steps = [pair for phase in plan.phases for pair in pairwise(phase.steps)]
+        self._within = [
+            gather.table
+            for each, gather in steps
+            if isinstance(each, Prefetch) and isinstance(gather, Gather)
+        ]  # of each prefetch: the table of the gather right behind it
         self._behind = {id(each): g for p in plan.phases for each, g in p.reads_for()}
         self._noted: tuple[Prefetch, npt.NDArray[Any]] | None = None
         self._there: dict[int, list[Piece]] = {}  # by table: what prefetches have read
@@ -178,12 +185,17 @@ class Gatherer:
             raise
 
     def reads_ahead(self, prefetch: Prefetch) -> int:
-        """How many records at most; 0: it is as if the step were not there."""
+        """How many records at most; 0: it is as if the step were not there.
+
+        So it is where the gather right behind it has its whole table in memory: the runner may make
+        ordinary dispatches of that, within which nothing is read.
+        """
         if self._overlap == OFF:
             return 0
-        ahead, table = self.point.ahead, prefetch.table
-        whole = self.point.pinned[table] == self._plan.tables[table].count
-        return ahead[self._ahead[id(prefetch)]] if ahead and not whole else 0
+        ahead, number = self.point.ahead, self._ahead[id(prefetch)]
+        its = prefetch.table, self._within[number]
+        whole = any(self.point.pinned[each] == self._plan.tables[each].count for each in its)
+        return ahead[number] if ahead and not whole else 0
 
     def prefetch(self, prefetch: Prefetch, scores: npt.NDArray[Any]) -> None:
         """What the gather behind it begins to read for the one after that."""
