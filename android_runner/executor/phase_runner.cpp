@@ -192,7 +192,6 @@ void PhaseRunner::set_arguments(const BoundPhase &bound, BoundDispatch &dispatch
 
 void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols,
                       const Take &take) try {
-  early_ = nullptr;
   if (gatherer_) gatherer_->begin_run(phase.gathers(), phase.taken);
   send(phase, symbols, profile_ || halves_ ? LaunchMode::Plain : phase.modes.next(), take);
 } catch (...) {
@@ -202,6 +201,7 @@ void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols,
 
 void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
                        const Take &take) {
+  early_ = nullptr;
   phase.resize(symbols);
   const bool singly = (!phase.ran || halves_) && mode == LaunchMode::Plain && !profile_;
   if (singly) send_carefully(phase, symbols, take);
