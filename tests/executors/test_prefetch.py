@@ -119,7 +119,7 @@ def test_a_gather_in_front_whose_table_is_in_memory(
 
 
 def lay_over_what_it_writes(flash: AheadToy) -> None:
-    """What the second layer is chosen by lies where the prefetch, by other gates, has its numbers."""
+    """What the second layer is chosen by lies where the prefetch, by other gates, writes."""
     decode = flash.plan["phases"][1]
     decode["scratch"].append({**decode["scratch"][SCORES], "name": "v1"})
     own, steps = ["scratch", SCORES + 1], decode["steps"]
