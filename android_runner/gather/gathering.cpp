@@ -97,8 +97,9 @@ void Gathering::await(const Cluster &cluster, const Reads &reads) {
   if (found_.ahead.empty() && pool_.done(reads.batch)) return pool_.wait(reads.batch);
   const Ended given = last_ ? *last_ : Ended(queue_);
   const double before = now();
-  take_ahead(cluster, reads);
+  Batch again = take_ahead(cluster, reads);
   pool_.wait(reads.batch);
+  if (!again.empty()) pool_.wait(pool_.submit(std::move(again)));
   const double waited_s = now() - before;
   waits_.waited_s += waited_s;
   if (!given.busy()) waits_.stalled_s += waited_s;
@@ -112,13 +113,25 @@ char *Gathering::place(const Landing &landing, size_t number, int64_t begin) con
   return base + landing.slot * table_.bytes;
 }
 
-void Gathering::take_ahead(const Cluster &cluster, const Reads &reads) {
-  if (found_.ahead.empty()) return;
+// What a prefetch has read comes to its places. What it couldn't read is to be read again, with no
+// record between that nobody needs: the failure may have been of that.
+Batch Gathering::take_ahead(const Cluster &cluster, const Reads &reads) {
+  if (found_.ahead.empty()) return {};
+  std::vector<int32_t> lacking;
+  std::vector<char *> places;
   const std::vector<Landing> landings = landings_of(cluster);
-  for (size_t i = 0; i < landings.size(); ++i)
-    if (among(found_.ahead, landings[i].record))
-      memcpy(place(landings[i], i, reads.begin), ahead_.wait(number_, landings[i].record),
-             static_cast<size_t>(table_.bytes));
+  for (size_t i = 0; i < landings.size(); ++i) {
+    if (!among(found_.ahead, landings[i].record)) continue;
+    char *const to = place(landings[i], i, reads.begin);
+    if (const char *const from = ahead_.wait(number_, landings[i].record)) {
+      memcpy(to, from, static_cast<size_t>(table_.bytes));
+      continue;
+    }
+    lacking.push_back(landings[i].record);
+    places.push_back(to);
+  }
+  const auto runs = coalesce(table_, lacking, {0, machine_.point().max_read, AT_ONCE});
+  return reads_of(table_, runs.data(), runs.size(), lacking, places);
 }
 
 void Gathering::compute(size_t number, Reads reads, const GatherLaunches &launch,

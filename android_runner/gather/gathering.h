@@ -72,7 +72,7 @@ class Gathering {
   char *place(const Landing &landing, size_t number, int64_t begin) const;
   void await_until(size_t end);
   void await(const Cluster &cluster, const Reads &reads);
-  void take_ahead(const Cluster &cluster, const Reads &reads);
+  Batch take_ahead(const Cluster &cluster, const Reads &reads);
   void compute(size_t number, Reads reads, const GatherLaunches &launch,
                const std::function<void()> &meanwhile);
   void upload(const std::vector<Landing> &landings, int64_t begin) const;

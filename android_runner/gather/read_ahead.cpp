@@ -34,7 +34,7 @@ void ReadAhead::begin(size_t number, const Table &table, const Ahead &found) {
       to.push_back(set.content.data() + static_cast<int64_t>(i) * table.bytes);
     while (run < found.runs.size() && found.runs[run].first < end) ++run;
     batches.push_back(reads_of(table, found.runs.data() + begin, run - begin, records, to));
-    set.pieces.push_back({end, false});
+    set.pieces.push_back({end, false, false});
   }
   set.first = pool_.submit_later(std::move(batches));
 }
@@ -64,13 +64,19 @@ void ReadAhead::sort_out(Set &set, const std::vector<int32_t> &records) {
 }
 
 const char *ReadAhead::wait(size_t table, int32_t record) {
-  Set &set = *of(table);
+  Set *const set = of(table);
+  if (!set || !among(set->records, record)) return nullptr;
   const auto at = static_cast<size_t>(
-      std::lower_bound(set.records.begin(), set.records.end(), record) - set.records.begin());
+      std::lower_bound(set->records.begin(), set->records.end(), record) - set->records.begin());
   size_t number = 0;
-  while (set.pieces[number].end <= at) ++number;
-  if (!std::exchange(set.pieces[number].over, true)) pool_.wait(set.first + number);
-  return set.content.data() + static_cast<int64_t>(at) * set.each;
+  while (set->pieces[number].end <= at) ++number;
+  Piece &piece = set->pieces[number];
+  try {
+    if (!std::exchange(piece.over, true)) pool_.wait(set->first + number);
+  } catch (const Failure &) {  // who reads the record alone is told why it can't be
+    piece.failed = true;
+  }
+  return piece.failed ? nullptr : set->content.data() + static_cast<int64_t>(at) * set->each;
 }
 
 void ReadAhead::settle(Set &set) {
@@ -83,7 +89,10 @@ void ReadAhead::settle(Set &set) {
 }
 
 void ReadAhead::settle() {
-  for (Set &set : sets_) settle(set);
+  for (Set &set : sets_) {
+    settle(set);
+    set = {};
+  }
 }
 
 }  // namespace pocket

@@ -10,6 +10,9 @@ namespace pocket {
 class ReadAhead {
  public:
   explicit ReadAhead(IoPool &pool) : pool_(pool) {}
+  ReadAhead(const ReadAhead &) = delete;
+  ReadAhead &operator=(const ReadAhead &) = delete;
+  ~ReadAhead() { settle(); }  // threads of the pool write to what it has
 
   // Of the most that a point reads ahead.
   static int64_t bytes(const Plan &plan, const Point &point);
@@ -19,14 +22,16 @@ class ReadAhead {
   void begin(size_t number, const Table &table, const Ahead &found);
   // The table's gather needs these, and no others: they are read before what it reads itself.
   void expect(size_t table, const std::vector<int32_t> &records);
-  // Its bytes, once they have come. Throws Failure where they can't be read.
+  // Its bytes, once they have come; none where they aren't there: it, or what was read with it and
+  // nobody may need, can't be read.
   const char *wait(size_t table, int32_t record);
-  void settle();  // nothing is under way any more, whatever became of it
+  void settle();  // nothing is under way or there any more, whatever became of it
 
  private:
   struct Piece {
     size_t end;  // of its records
     bool over;   // nothing of it is under way
+    bool failed = false;
   };
   struct Set {
     size_t table;

@@ -1,7 +1,7 @@
 /* Takes the place of pread: what $PREAD_FAULT says happens to each read of a file by $PREAD_NTH (from 1),
  * and $PREAD_TIMES after it, of files with $PREAD_FILE in their names, once there is a file $PREAD_ARMED. short: half of it, in bytes; eio,
  * eagain, eintr: that error; end: 0; hold: it waits until a read begins at byte $PREAD_UNTIL or behind, and
- * for five seconds at most, then it is eio. And of open: $OPEN_FAULT=through opens files past the page
+ * for five seconds at most, then it is eio. With $PREAD_AT only reads of that byte count. And of open: $OPEN_FAULT=through opens files past the page
  * cache, and reads them through it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -47,6 +47,8 @@ static ssize_t faulty(const char *name, int file, void *into, size_t bytes, off_
   const char *fault = getenv("PREAD_FAULT");
   const char *armed = getenv("PREAD_ARMED");
   if (!fault || !is_named(file) || (armed && access(armed, F_OK))) return real(file, into, bytes, at);
+  const char *holds = getenv("PREAD_AT");
+  if (holds && (atol(holds) < at || atol(holds) >= at + (off_t)bytes)) return real(file, into, bytes, at);
   const long call = atomic_fetch_add(&calls, 1) + 1, nth = number("PREAD_NTH");
   if (call >= nth && at > furthest) furthest = at;
   if (call < nth || call >= nth + number("PREAD_TIMES"))
