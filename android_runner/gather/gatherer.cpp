@@ -163,6 +163,7 @@ bool Gatherer::go_on(const Point &point, std::optional<int64_t> memory) {
   if (point == point_) return false;
   settle_all();
   read_ahead_.settle();
+  machine_.forget_ahead();
   device_.wait();  // launches look at slots, and at what was streamed
   const std::vector<Change> changes = machine_.change(point);
   refit(point, changes);

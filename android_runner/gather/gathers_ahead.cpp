@@ -48,6 +48,7 @@ void GathersAhead::read() {
 // A copy may be under way; where the device failed, that was reported.
 void GathersAhead::abandon(const Device &device) {
   coming_.clear();
+  machine_.forget_ahead();
   if (decided_.empty()) return ahead_.settle();
   pool_.cancel();
   ahead_.settle();

@@ -93,6 +93,11 @@ class Machine {
   // records. `rule`: of that gather. `scores`: as it will have them, about.
   Ahead prefetch(size_t table, const Select &rule, const Scores &scores, int64_t step, int64_t most);
 
+  // Nothing is there any more of what prefetches were to read.
+  void forget_ahead() {
+    for (Foresight &each : foresight_) each.records.clear();
+  }
+
   // What a gather would select of what is resident, in its launches; of ids all, for sums may lack
   // records but no token its row: what isn't resident is streamed. Nothing is used or moved by it.
   Gathered rehearse(size_t table, const Select &rule, const Scores &scores, size_t tile = 0) const;
