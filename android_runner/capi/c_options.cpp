@@ -13,11 +13,12 @@ namespace {
 constexpr size_t LARGEST = 4096;  // of any struct that will ever be
 
 // A newer header's struct is longer; what this library doesn't know must be off, that is 0. An older
-// one is shorter, `least` bytes at least: what it doesn't know is off.
+// one has `older` bytes and nothing in between, which would end within a field: what it doesn't know
+// is off.
 template <class Struct>
-Struct known_part(const Struct *given, const char *name, size_t least = sizeof(Struct)) {
+Struct known_part(const Struct *given, const char *name, size_t older = sizeof(Struct)) {
   const size_t size = given->size;
-  if (size < least || size > LARGEST)
+  if ((size < sizeof(Struct) && size != older) || size > LARGEST)
     throw Failure(std::string(name) + ".size is " + std::to_string(size),
                   "the struct has " + std::to_string(sizeof(Struct)) + " bytes here",
                   "set it to sizeof(" + std::string(name) + ")");

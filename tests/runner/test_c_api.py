@@ -398,12 +398,16 @@ def test_null(api: Any, toy: Toy, opened: Open) -> None:
         assert refused(handle.checked, name, *arguments).what.endswith("is NULL")
 
 
+BEFORE_WARM = binding.Options.warm.offset
+
+
 def test_an_app_with_another_header(api: Any, toy: Toy) -> None:
     class Newer(ctypes.Structure):
         _fields_ = (*binding.Options._fields_, ("something", ctypes.c_size_t))
 
     for size, something, what in [
         (8, 0, b"pocketcl_options.size is 8"),
+        *((BEFORE_WARM + part, 0, b"pocketcl_options.size") for part in (1, 4, 7)),
         (1 << 20, 0, b"pocketcl_options.size"),
         (ctypes.sizeof(Newer), 1, b"pocketcl_options asks for something unknown"),
     ]:
@@ -417,7 +421,7 @@ def test_an_app_with_another_header(api: Any, toy: Toy) -> None:
 
 def test_an_app_with_an_older_header(api: Any, toy: Toy, opened: Open) -> None:
     """Its struct ends before `warm`: what lies behind it is nobody's."""
-    options = binding.Options(binding.Options.warm.offset, str(toy.folder).encode(), warm=b"no")
+    options = binding.Options(BEFORE_WARM, str(toy.folder).encode(), warm=b"no")
     options.library = str(find_opencl()).encode()
     pointer = ctypes.c_void_p()
     assert api.pocketcl_open(ctypes.byref(options), ctypes.byref(pointer)) == binding.OK
