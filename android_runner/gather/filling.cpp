@@ -2,11 +2,24 @@
 
 #include <utility>
 
+#include "base/failure.h"
+
 namespace pocket {
+namespace {
+
+// Some drivers give no second one.
+cl::Owned<cl::Queue> own_queue(const Device &device) try {
+  return device.another_queue();
+} catch (const DeviceFailure &) {
+  return {};
+}
+
+}  // namespace
 
 std::unique_ptr<Filling> Filling::begin(const Device &device, cl::Memory memory, int64_t bytes) {
   if (!cl::EnqueueMapBuffer) return nullptr;
-  cl::Owned<cl::Queue> queue = device.another_queue();
+  cl::Owned<cl::Queue> queue = own_queue(device);
+  if (!queue.get()) return nullptr;
   cl::Int code = 0;
   void *const mapped =
       cl::EnqueueMapBuffer(queue.get(), memory, 1, cl::MAP_WRITE_INVALIDATE, 0,

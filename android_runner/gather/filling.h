@@ -9,7 +9,8 @@ namespace pocket {
 
 class Filling {
  public:
-  // Of the first `bytes`, whatever they have; null where the driver maps none.
+  // Of the first `bytes`, whatever they have; null where the driver maps none, or
+  // gives no queue for it.
   static std::unique_ptr<Filling> begin(const Device &device, cl::Memory memory, int64_t bytes);
   Filling(const Filling &) = delete;
   Filling &operator=(const Filling &) = delete;

@@ -201,7 +201,7 @@ void Gatherer::read_pinned(const std::vector<Change> &changes) {
   }
 }
 
-// Where a driver maps no memory of a device, that is done before anything else.
+// Where a driver maps no memory of a device, or has one queue, that is done before anything else.
 void Gatherer::open_table(size_t number, const Change &change) {
   if (change.admitted.empty()) return;
   const Table &table = plan_.tables[number];

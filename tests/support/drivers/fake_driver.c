@@ -7,6 +7,7 @@
  *   FAKE_EXTENSIONS  listed in addition
  *   FAKE_GPU         the device says that it is one
  *   FAKE_DISCRETE    the device says that its memory is its own
+ *   FAKE_QUEUES      queues that it makes at most
  *   FAKE_CONTROLS    what it says of cl_arm_scheduling_controls; all of it
  *   FAKE_VERSION     of the driver, FAKE_OPENCL of OpenCL ("OpenCL 2.0 …")
  *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
@@ -79,7 +80,7 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clGetKernelWorkGroupInfo) OWN(clGetKernelSubGroupInfo) OWN(clCreateImage)
       OWN(clEnqueueMarkerWithWaitList) OWN(clWaitForEvents) OWN(clEnqueueReadBuffer)
       OWN(clEnqueueWriteBuffer)
-      OWN(clGetExtensionFunctionAddressForPlatform)};
+      OWN(clCreateCommandQueue) OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];
   snprintf(between, sizeof between, ",%s,", name);
   if (!enabled || strstr(setting("FAKE_MISSING"), between)) return NULL;

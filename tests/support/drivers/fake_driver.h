@@ -41,6 +41,7 @@ int clEnqueueReadBuffer(P q, P buffer, unsigned blocking, size_t at, size_t size
 int clEnqueueWriteBuffer(P q, P buffer, unsigned blocking, size_t at, size_t size, C from,
                          unsigned n, C waits, P event);
 P clCreateContext(const intptr_t *props, unsigned n, C devices, P call, P data, int *code);
+P clCreateCommandQueue(P context, P device, uint64_t flags, int *code);
 P clCreateCommandQueueWithProperties(P context, P device, const uint64_t *props, int *code);
 P clCreateImage(P context, uint64_t flags, C format, C desc, P host, int *code);
 int clGetKernelSubGroupInfo(P kernel, P device, unsigned key, size_t size, C local, size_t room,

@@ -63,7 +63,18 @@ P clCreateContext(const intptr_t *props, unsigned n, C devices, P call, P data, 
   return REAL(clCreateContext)(known, n, devices, call, data, code);
 }
 
+static int gives_no_queue(void) {
+  static int made;
+  return *setting("FAKE_QUEUES") && ++made > atoi(setting("FAKE_QUEUES"));
+}
+
+P clCreateCommandQueue(P context, P device, uint64_t flags, int *code) {
+  if (gives_no_queue()) return *code = -6, NULL; /* OUT_OF_HOST_MEMORY */
+  return REAL(clCreateCommandQueue)(context, device, flags, code);
+}
+
 P clCreateCommandQueueWithProperties(P context, P device, const uint64_t *props, int *code) {
+  if (gives_no_queue()) return *code = -6, NULL;
   for (const uint64_t *at = props; *at; at += 2) tell("queue %lx=%lx\n", at[0], at[1]);
   if (strstr(setting("FAKE_EXTENSIONS"), "refused") && props[2]) return *code = -30, NULL;
   const uint64_t known[] = {props[0], props[1], 0};
