@@ -15,6 +15,7 @@ struct GatherMemory {
   GatherMemory(const Plan &plan, const Point &point, const Device &device);
 
   // Of all of it, with what the host keeps: pages of threads, and copies where memory isn't shared.
+  // Not what fillings map at the start.
   static int64_t bytes(const Plan &plan, const Point &point, bool shares);
 
   // As another point has it; when no launch and no read is under way. What of the slots has room

@@ -16,6 +16,13 @@ namespace {
 
 constexpr size_t MOST_USED = 64;  // points that are told of: a budget may change without end
 
+// Up to the last one that a record comes to: a driver may map on the host as much as it is asked.
+int64_t filled_slots(const Change &change) {
+  int32_t count = 0;
+  for (const Placed &each : change.admitted) count = std::max(count, each.slot + 1);
+  return count;
+}
+
 FlashModel costless() { return {0, std::numeric_limits<double>::infinity()}; }
 
 Overlap overlap_called(const std::string &word) {
@@ -207,9 +214,11 @@ void Gatherer::open_table(size_t number, const Change &change) {
   const Table &table = plan_.tables[number];
   const SharedMemory &slots = memory_.slots[number];
   std::unique_ptr<Filling> &filling = memory_.fillings[number];
-  if (!memory_.shares) filling = Filling::begin(device_, slots.get(), slots.bytes());
+  const int64_t bytes = filled_slots(change) * table.bytes;
+  if (!memory_.shares) filling = Filling::begin(device_, slots.get(), bytes);
   if (!memory_.shares && !filling)
     return pocket::read_pinned(table, change, slots, device_, pool_, true);
+  if (filling) mapped_slots_ += bytes;
   const uint64_t batch = pool_.submit_ahead(
       reads_of(table, change, filling ? filling->host() : slots.host()));
   opening_[number] = {batch, records_of(change.admitted)};
@@ -369,7 +378,7 @@ bool Gatherer::is_resident(const GatherStep &gather) const {
 std::string Gatherer::facts() const {
   return Record()
       .add("memory", point_.memory)
-      .add("slot_bytes", GatherMemory::bytes(plan_, point_, memory_.shares))
+      .add("slot_bytes", GatherMemory::bytes(plan_, point_, memory_.shares) + mapped_slots_)
       .add_flag("direct", store_.direct())
       .text();
 }

@@ -170,6 +170,7 @@ class Gatherer {
   };
   std::vector<std::optional<Opening>> opening_;  // of each table, until a gather has waited for it
   int64_t warm_records_ = 0;
+  int64_t mapped_slots_ = 0;  // bytes of a device's own memory that the host filled at the start
   bool rehearsed_ = false;
   int64_t step_ = -1;                // of the run
   int64_t selected_ = 0, hits_ = 0, taken_ = 0;  // taken: bytes that prefetches had read; others: records, of all gathers

@@ -159,8 +159,8 @@ def test_room_for_what_is_read(
     own = {"FAKE_REAL": str(find_opencl())} | ({"FAKE_DISCRETE": "1"} if discrete else {})
     talk = start(flash.folder, "--cl-lib", str(fake_driver), **own)
     pages, copies = 2 * 4 * PAGE, 2 if discrete else 1  # of threads; on the host and the device
-    found = talk.ready["tables"]["slot_bytes"]
-    assert found == copies * (staged + 4 * ticket) + ticket + pages + slots
+    found, opened = talk.ready["tables"]["slot_bytes"], slots if discrete else 0  # by a map
+    assert found == copies * (staged + 4 * ticket) + ticket + pages + slots + opened
 
 
 @pytest.mark.slow
@@ -219,6 +219,23 @@ def test_the_start_writes_runs_of_records(
     opened = [json.loads(line) for line in trace.read_text().splitlines()]
     assert sum(found) == sum(len(line["sel"]) for line in opened)
     assert len(found) <= sum(len(line["runs"]) for line in opened) < sum(found)
+
+
+@pytest.mark.parametrize("memory, pinned", [("100000", [3]), ("200000", [7, 33])])
+def test_the_start_maps_what_it_fills(
+    flash: FlashToy, start: Start, fake_driver: Path, tmp_path: Path, memory: str, pinned: list[int]
+) -> None:
+    """Not all slots, though of a device's own memory; and what is mapped is counted."""
+    env = {"FAKE_REAL": str(find_opencl()), "FAKE_DISCRETE": "1", "FAKE_WRITES": "1"}
+    options, log = ("--memory", memory, "--cl-lib", str(fake_driver)), tmp_path / "log"
+    talk = start(flash.folder, *options, FAKE_LOG=str(log), **env)
+    lines = [line.split() for line in log.read_text().splitlines()]
+    mapped = [int(words[1]) for words in lines if words[0] == "map"]
+    assert mapped == [count * RECORD.nbytes for count in pinned]
+    written = start(flash.folder, *options, FAKE_MISSING=",clEnqueueMapBuffer,", **env)
+    more, counted = (each.ready["tables"]["slot_bytes"] for each in (talk, written))
+    assert more == counted + sum(mapped)
+    is_right(talk, flash)
 
 
 MEMORIES = {  # of a device: the host's; its own, mapped, or not, or by no queue

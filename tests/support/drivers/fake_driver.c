@@ -12,7 +12,7 @@
  *   FAKE_VERSION     of the driver, FAKE_OPENCL of OpenCL ("OpenCL 2.0 …")
  *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
  *   FAKE_LAUNCHES    and for each launch (offset and size), each marker and each wait for one
- *   FAKE_WRITES      and for each write of a buffer (bytes)
+ *   FAKE_WRITES      and for each write and map of a buffer (bytes)
  *   FAKE_DEATH       segv, abort, exit, hang, kill, kill-child or none: how
  *                    it ends in clBuildProgram of a source that says FATAL, or
  *   FAKE_AT          "launch": in the first launch of such a kernel, "kernel": when it is made,
@@ -79,7 +79,7 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clCreateCommandQueueWithProperties) OWN(clFlush) OWN(clFinish)
       OWN(clGetKernelWorkGroupInfo) OWN(clGetKernelSubGroupInfo) OWN(clCreateImage)
       OWN(clEnqueueMarkerWithWaitList) OWN(clWaitForEvents) OWN(clEnqueueReadBuffer)
-      OWN(clEnqueueWriteBuffer)
+      OWN(clEnqueueWriteBuffer) OWN(clEnqueueMapBuffer)
       OWN(clCreateCommandQueue) OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];
   snprintf(between, sizeof between, ",%s,", name);

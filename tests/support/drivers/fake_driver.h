@@ -40,6 +40,8 @@ int clEnqueueReadBuffer(P q, P buffer, unsigned blocking, size_t at, size_t size
                         unsigned n, C waits, P event);
 int clEnqueueWriteBuffer(P q, P buffer, unsigned blocking, size_t at, size_t size, C from,
                          unsigned n, C waits, P event);
+P clEnqueueMapBuffer(P q, P buffer, unsigned blocking, uint64_t flags, size_t at, size_t size,
+                     unsigned n, C waits, P event, int *code);
 P clCreateContext(const intptr_t *props, unsigned n, C devices, P call, P data, int *code);
 P clCreateCommandQueue(P context, P device, uint64_t flags, int *code);
 P clCreateCommandQueueWithProperties(P context, P device, const uint64_t *props, int *code);

@@ -56,6 +56,12 @@ int clEnqueueWriteBuffer(P q, P buffer, unsigned blocking, size_t at, size_t siz
   return REAL(clEnqueueWriteBuffer)(q, buffer, blocking, at, size, from, n, waits, event);
 }
 
+P clEnqueueMapBuffer(P q, P buffer, unsigned blocking, uint64_t flags, size_t at, size_t size,
+                     unsigned n, C waits, P event, int *code) {
+  if (*setting("FAKE_WRITES")) tell("map %zu\n", size);
+  return REAL(clEnqueueMapBuffer)(q, buffer, blocking, flags, at, size, n, waits, event, code);
+}
+
 /* Hints that the real driver does not know are told and left out. */
 P clCreateContext(const intptr_t *props, unsigned n, C devices, P call, P data, int *code) {
   for (const intptr_t *at = props + 2; *at; at += 2) tell("context %lx=%lx\n", at[0], at[1]);
