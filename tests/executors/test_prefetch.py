@@ -90,6 +90,11 @@ def test_the_host_has_no_room_for_all_reads_of_a_network(flash: AheadToy) -> Non
     executor.close()
 
 
+def test_what_is_read_ahead_by_is_not_dumped(flash: AheadToy) -> None:
+    with pytest.raises(PocketError, match=r"'v\.ahead' is not dumped: it is a guess"):
+        HostExecutor(flash.folder, dump=["x", "v.ahead"])
+
+
 @pytest.mark.parametrize("of", [HostExecutor, RunnerExecutor])
 def test_a_point_that_reads_nothing_ahead(flash: AheadToy, tmp_path: Path, of: Any) -> None:
     """Is as a plan without the step: what would compute its numbers is left out."""
