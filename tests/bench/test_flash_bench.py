@@ -204,3 +204,11 @@ def test_a_run_goes_on_as_another_begins(
 def test_a_flash_changes_where_one_is_imitated(flash: FlashToy) -> None:
     with pytest.raises(PocketError, match="imitates no flash"):
         plan_bench.bench(flash.folder, 5, NEW, 1, budgets=["100%", "98000@ufs31"])
+
+
+def test_a_context_that_no_change_settles_in(flash: FlashToy) -> None:
+    """Is told before anything is loaded."""
+    flash.plan["model"]["max_context"] = SETTLE
+    flash.save_json()
+    with pytest.raises(PocketError, match="compiled for 32 positions, a change settles in 32"):
+        plan_bench.bench(flash.folder, 5, NEW, 1, budgets=["100%"])

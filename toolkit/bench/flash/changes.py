@@ -20,6 +20,8 @@ from toolkit.bench.trials import Ours, Trial, figures_of, run_trials, spread
 from toolkit.errors import PocketError
 from toolkit.executors.interface import Executor
 from toolkit.executors.open import open_executor
+from toolkit.plan.load import load_plan
+from toolkit.plan.schema import Plan
 from toolkit.tables import size
 
 SETTLE = 32  # tokens
@@ -64,17 +66,31 @@ def changes(
     sections    as of Section; the run begins with the first one's memory
     prompts_of  of the loaded plan: decoding follows the last one
 
-    A row has `error` where the imitation was late, or the plan doesn't run in so little. Raises
-    PocketError where a section has a flash and the run imitates none.
+    A row has `error` where the imitation was late, or the plan doesn't run in so little; else
+
+    asked, memory, profile      the section, bytes that the run keeps to, the flash that is imitated
+    change_s                    that the change took
+    tokens_to_point             after which the run had the point that it went on at
+    point_flash, policy         of that point: the speed of flash that it is for, against the plan's
+    decode_tokens_per_s, spread                 of the run, medians
+    fresh_tokens_per_s, fresh_spread            of runs that began so
+    share_of_fresh, share_spread                the first over the second, turn by turn
+    flash_bytes_per_token, fresh_bytes_per_token
+    launched                    how each of both launches steps; None: it has one way only
+
+    Raises PocketError where a section has a flash and the run imitates none, and for a context of
+    less than SETTLE + 1.
     """
     wanted = [Section.of(text) for text in sections]
     if flash is None and any(each.flash for each in wanted):
         because = "its reads take as long as the storage does"
         raise PocketError("the run imitates no flash", because, "--flash, for the other sections")
+    plan = load_plan(plan_path, note=lambda _: None)  # what doesn't fit is told before all loading
+    _check_context(plan)
+    prompt = prompts_of(plan)[-1]
     ids, rows = set[tuple[int, ...]](), list[Row]()
     known: Row = {"on": on, **options}
     with closing(open_executor(plan_path, memory=wanted[0].memory, flash=flash, **known)) as run:
-        prompt = prompts_of(run.plan)[-1]
         for text, each in zip(sections, wanted, strict=True):
             tell(f"{text} of memory")
             row: Row = {"asked": text}
@@ -90,6 +106,14 @@ def changes(
         about: Row = {"device": run.device.label, "executor": on, "flash": flash}
     about |= {"imitated": flash is not None, "new_tokens": new_tokens, "repeats": repeats}
     return {**about, "ids_equal": len(ids) == 1 if ids else None, "rows": rows}
+
+
+def _check_context(plan: Plan) -> None:
+    context = int(plan.model["max_context"])
+    if context <= SETTLE:
+        because = f"the plan was compiled for {context} positions, a change settles in {SETTLE}"
+        hint = f"compile it with --max-context {2 * SETTLE}, or more"
+        raise PocketError("--budgets has too little context", because, hint)
 
 
 def _change(run: Executor, section: Section, flash: str | None) -> Row:
