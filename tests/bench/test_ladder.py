@@ -182,6 +182,7 @@ def _copy(toy: FlashToy, folder: Path, plan: dict[str, Any]) -> None:
 def test_a_ladder(toy: FlashToy, monkeypatch: pytest.MonkeyPatch) -> None:
     """All rungs; the last one reads what the last but one does. However late the imitation is."""
     monkeypatch.setattr("toolkit.offload.counts.MOST_LATE", 1e9)
+    monkeypatch.setenv("POCKETCL_OVERLAP", "nothing")  # it has its own
     figures = bench(
         toy.folder, len(PROMPT), NEW, 2, memory=str(BUDGET), ladder="lif", flash="ufs21"
     )

@@ -11,6 +11,7 @@ import pytest
 from ahead_toy import PREFETCH, SCORES, AheadToy
 from flash_executors import IDS, Opened, is_right
 from flash_toy import F
+from toy import Toy
 
 from toolkit.errors import PocketError
 from toolkit.executors.host import HostExecutor
@@ -88,6 +89,24 @@ def test_the_host_has_no_room_for_all_reads_of_a_network(flash: AheadToy) -> Non
     executor = HostExecutor(flash.folder)
     assert executor.stats()["tables"]["overlap"] == "cluster"
     executor.close()
+
+
+@pytest.mark.parametrize("toy", [AheadToy, Toy])
+def test_the_environment_says_it_where_it_means_something(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, toy: Any
+) -> None:
+    """A plan without tables refuses the option, and goes without the environment's."""
+    folder = tmp_path / "plan"
+    has_tables = isinstance(toy(folder), AheadToy)
+    monkeypatch.setenv("POCKETCL_OVERLAP", "sideways")
+    if has_tables:
+        with pytest.raises(PocketError, match="POCKETCL_OVERLAP is 'sideways'"):
+            RunnerExecutor(folder, cache=cache)
+        monkeypatch.setenv("POCKETCL_OVERLAP", "matrix")
+    executor = RunnerExecutor(folder, cache=cache)
+    told = executor.stats().get("tables")
+    executor.close()
+    assert (told["overlap"] if told else None) == ("matrix" if has_tables else None)
 
 
 def test_what_is_read_ahead_by_is_not_dumped(flash: AheadToy) -> None:

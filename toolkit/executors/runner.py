@@ -75,7 +75,8 @@ class RunnerExecutor:
         warm      a plan with weights in flash begins with what it had in memory at its last end:
                   auto, off, or a folder where that is kept in place of the machine's own
         overlap   what launches over weights in flash wait for: `cluster`: own reads; `matrix`:
-                  all of a gather's, but for what is in memory; `off`, all, and none begin earlier
+                  all of a gather's, but for what is in memory; `off`, all, and none begin earlier;
+                  default $POCKETCL_OVERLAP
         """
         self._same = SamePlan(Path(plan_path))
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner notes it

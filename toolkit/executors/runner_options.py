@@ -1,7 +1,7 @@
 """How a runner goes about its work: what a caller asks for, else what the environment says."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from toolkit.errors import PocketError
@@ -16,6 +16,7 @@ WORDS = {
     "overlap": ("cluster", "matrix", "off"),
     "priority": ("low", "normal", "high"),
 }
+OF_TABLES = ("overlap",)  # those that say something of plans with weights in flash alone
 
 
 def command_of(
@@ -30,7 +31,8 @@ def command_of(
     """The runner's arguments for a plan, which is brought to where the runner is."""
     where = target.prepare(path, plan, memory)
     words = ["--platform", platform] if platform is not None else []
-    return [where, *target.options(cache), *words, *runner_options(**wishes)]
+    known = [name for name in WORDS if plan.tables or name not in OF_TABLES]
+    return [where, *target.options(cache), *words, *runner_options(known, **wishes)]
 
 
 def words_of(options: Mapping[str, object]) -> list[str]:
@@ -38,13 +40,14 @@ def words_of(options: Mapping[str, object]) -> list[str]:
     return [word for name, value in options.items() if value for word in (name, str(value))]
 
 
-def runner_options(**given: str | None) -> list[str]:
-    """Command-line options of the runner: of WORDS, those that are given or set in the environment.
+def runner_options(known: Iterable[str] = WORDS, **given: str | None) -> list[str]:
+    """Command-line options of the runner: of those that are known in WORDS the ones that are given
+    or set in the environment.
 
     The environment's are passed on as options because a phone has another environment. With
     $POCKETCL_RETRY_BAD programs are tried again that the driver died of.
     """
-    chosen = {name: _wish(name, given.get(name)) for name in WORDS}
+    chosen = {name: _wish(name, given.get(name)) for name in known}
     options = [w for name, word in chosen.items() if word for w in (_option(name), word)]
     return options + ["--retry-bad"] * bool(os.environ.get("POCKETCL_RETRY_BAD"))
 

@@ -30,6 +30,7 @@ from toolkit.plan.table_figures import slot_bytes
 from toolkit.plan.text import to_json
 
 LOWEST = float(np.finfo(np.float32).min)  # a threshold that every neuron is above
+OVERLAPPED = "cluster"  # whatever the environment says
 EVERY, CHOSEN, RUN = "all neurons", "chosen neurons", "run"  # who takes turns
 
 
@@ -55,6 +56,7 @@ def ladder(
     model = flash_named(_flash_of(plan, flash))
     point, prompt = choose_point(plan, memory_of(plan, memory)), prompts_of(plan)[-1]
     options |= {"memory": memory, "flash": flash}
+    options["overlap"] = options.get("overlap") or OVERLAPPED
     tell("which records are needed")
     steps = _needed(plan_path, prompt, new_tokens, options)
     with ExitStack() as opened:
@@ -102,9 +104,9 @@ def _flash_of(plan: Plan, flash: str | None) -> str:
 def _contestants(
     opened: ExitStack, path: Path, plan: Plan, dense: Path | None, options: Mapping[str, Any]
 ) -> dict[str, Ours]:
-    resident = {**options, "memory": "100%", "flash": None, "overlap": None}
+    resident = {**options, "memory": "100%", "flash": None, "overlap": OVERLAPPED}
     if dense:
-        every = (dense, {**resident, "memory": None})
+        every = (dense, {**resident, "memory": None, "overlap": None})
     else:
         folder = Path(opened.enter_context(TemporaryDirectory()))
         every = (_unchosen(folder, path, plan), resident)
