@@ -64,7 +64,7 @@ def _only_ahead(plan: Plan) -> set[str]:
             inside = step.dispatches if isinstance(step, Gather | Prefetch) else (step,)
             for each in (each for each in inside if isinstance(each, Dispatch)):
                 refs = (each.args[i] for i in each.writes)
-                names = {phase.scratch[int(r[1])].name for r in refs if r[0] == "scratch"}
+                names = {phase.scratch[int(r[-1])].name for r in refs if r[0] == "scratch"}
                 (ahead if isinstance(step, Prefetch) else others).update(names)
     return ahead - others
 
