@@ -15,6 +15,7 @@ import numpy as np
 
 from toolkit.offload.allocation import Allocation, Share, Sizes
 from toolkit.offload.flash_model import Flash
+from toolkit.offload.prediction.ahead_time import LookAhead, alone_s, wasted
 from toolkit.offload.prediction.demand import PINNED, Demand
 from toolkit.offload.prediction.reads import Reads, added
 from toolkit.offload.prediction.token_time import Costs, gathering
@@ -37,6 +38,8 @@ class Way:
 class Planned:
     """Slots and pinned records of each table, the rest of a point; what is predicted.
 
+    ahead         of each prefetch: records that it reads, none where that is no faster
+
     nbytes        of all slots, and what reads take
     seconds       of a token
     reads         of a token
@@ -45,6 +48,7 @@ class Planned:
 
     slots: tuple[int, ...]
     pinned: tuple[int, ...]
+    ahead: tuple[int, ...]
     policy: str
     way: Way
     nbytes: int
@@ -55,13 +59,17 @@ class Planned:
 
 @dataclass(frozen=True)
 class Planner:
-    """Choices for some tables, for any budget; `policy`: the one there is to be, if it is given."""
+    """Choices for some tables, for any budget; `policy`: the one there is to be, if it is given.
+
+    looks  prefetches of a token
+    """
 
     demands: Sequence[Demand]
     ways: Sequence[Way]
     flash: Flash
     costs: Costs = field(default_factory=Costs)
     policy: str | None = None
+    looks: Sequence[LookAhead] = ()
 
     @property
     def records(self) -> int:
@@ -116,7 +124,29 @@ class Planner:
         """Seconds of a token at a point that is given, and its reads by table."""
         reads = [d.reads(n, point) for d, n in zip(self.demands, point.slots, strict=True)]
         taken = map(self.seconds, self.demands, point.slots, [point] * len(reads))
-        return self.costs.rest + sum(taken), reads
+        seconds = self.costs.rest + sum(taken)
+        for look in (each for each in self.looks if _records(each, point)):
+            seconds -= self._gain(look, point, reads)
+            table = self.demands[look.table].table
+            of_table = reads[look.table]
+            reads[look.table] = added([of_table, wasted(_records(look, point), of_table, table)])
+        return seconds, reads
+
+    def ahead(self, point: Point) -> tuple[int, ...]:
+        """As much as the point says where that is faster, else 0."""
+        reads = [d.reads(n, point) for d, n in zip(self.demands, point.slots, strict=True)]
+        found = list(point.ahead)
+        for look in (each for each in self.looks if _records(each, point)):
+            if self._gain(look, point, reads) <= 0:
+                found = [0 if i in look.numbers else n for i, n in enumerate(found)]
+        return tuple(found)
+
+    def _gain(self, look: LookAhead, point: Point, reads: Sequence[Reads]) -> float:
+        flash, slots = self.flash.with_threads(point.threads), point.slots[look.during]
+        during = self.seconds(self.demands[look.during], slots, point)
+        idle = look.between + max(0.0, during - reads[look.during].seconds(flash))
+        alone = alone_s(self.demands[look.table].table, flash)
+        return look.gain(_records(look, point), reads[look.table], alone, idle)
 
     def seconds(self, demand: Demand, slots: int, point: Point) -> float:
         """Of a gather."""
@@ -154,12 +184,14 @@ class _Try:
         demands, sizes = self.of.demands, zip(self._sizes, share.sizes, strict=True)
         slots = _filled(demands, [counts[n] for counts, n in sizes], room)
         point = self._point(tuple(slots))
+        point = replace(point, ahead=self.of.ahead(point))
         seconds, reads = self.of.predicted(point)
         flash = self.of.flash.with_threads(point.threads)
         held = sum(each.table.bytes * n for each, n in zip(demands, slots, strict=True))
         return Planned(
             point.slots,
             tuple(self._pinned(*pair) for pair in zip(demands, slots, strict=True)),
+            point.ahead,
             self.policy,
             self.way,
             held + self.way.nbytes,
@@ -196,6 +228,10 @@ class _Try:
         if self.policy == "static":
             return slots
         return min(slots, int((demand.frequency > PINNED).sum()))
+
+
+def _records(look: LookAhead, point: Point) -> int:
+    return point.ahead[look.numbers[0]] if point.ahead else 0
 
 
 def _filled(demands: Sequence[Demand], slots: Sequence[int], budget: int) -> list[int]:

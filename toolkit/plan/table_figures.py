@@ -86,6 +86,13 @@ def ahead_bytes(plan: Plan, point: Point) -> int:
     return 2 * max((n * plan.tables[each.table].bytes for n, each in counts), default=0)
 
 
+def never_ahead(plan: Plan) -> set[int]:
+    """Tables whose prefetches read nothing at any point."""
+    prefetches = [each for phase in plan.phases for each in phase.prefetches()]
+    pairs = [pair for p in plan.points for pair in zip(p.ahead, prefetches, strict=False)]
+    return {each.table for each in prefetches} - {each.table for count, each in pairs if count}
+
+
 def most_records(plan: Plan) -> int:
     """Of a launch, at most."""
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]

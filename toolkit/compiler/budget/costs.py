@@ -4,13 +4,16 @@ How fast it computes is in its profile, or isn't known.
 """
 
 from dataclasses import replace
+from itertools import islice
 
 from toolkit.compiler.cost.phase_cost import PhaseCost
 from toolkit.compiler.cost.rates import Rates, rates_of
 from toolkit.compiler.cost.work import Symbols
 from toolkit.devices.match import Profile
 from toolkit.devices.profiles import profiles
+from toolkit.errors import PocketError
 from toolkit.offload.flash_model import Flash, flash
+from toolkit.offload.prediction.ahead_time import LookAhead
 from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.reader import from_json
@@ -25,6 +28,10 @@ PROBED = {  # rates of a profile: order of reads -> (bytes of one, key)
     "sequential": ((1 << 20, "ufs_sequential"),),
 }
 BEST, ALONE = "_gbs", "_alone_gbs"  # of the key: where several threads read, or one
+
+
+# Of a processor with two cores, where nothing tells of the device: only ratios of times count.
+UNKNOWN = {"bandwidth_measured_gbs": 20.0, "fp32_tflops": 0.2, "fp16_tflops": 0.4}
 
 
 def flash_for(facts: Profile, name: str | None) -> Flash:
@@ -48,11 +55,18 @@ def cost_of(plan: Plan, facts: Profile) -> PhaseCost:
     return PhaseCost(read, facts, rates_of(str(facts["name"]), facts, profiles()), partly=True)
 
 
+def usual_cost_of(plan: Plan, facts: Profile) -> PhaseCost:
+    """The same; of a device whose rates nobody knows those of a usual one."""
+    try:
+        return cost_of(plan, facts)
+    except PocketError:
+        return cost_of(plan, {**UNKNOWN, **facts})
+
+
 def costs_of(cost: PhaseCost, computed: float = 0.0) -> Costs:
     """Of a token in the middle of the context; `computed`: bytes of its records."""
     plan = cost.plan
-    phase, past = token_phase(plan), int(plan.model["max_context"]) // 2
-    symbols = {"seq": 1, "past": past, "rows": 1, "text_length": past + 1}
+    phase, symbols = token_phase(plan), middle(plan)
     chosen = [] if phase is None else phase.gathers()
     if phase is None or not chosen:
         return Costs()
@@ -61,6 +75,39 @@ def costs_of(cost: PhaseCost, computed: float = 0.0) -> Costs:
     rest = cost.step(phase, symbols, round(computed)).whole
     byte = max((byte_of(cost, g, symbols) for g in chosen), default=0.0)
     return replace(found, rest=rest, byte=byte)
+
+
+def middle(plan: Plan) -> Symbols:
+    """Of a token in the middle of the context."""
+    past = int(plan.model["max_context"]) // 2
+    return {"seq": 1, "past": past, "rows": 1, "text_length": past + 1}
+
+
+def looks_of(
+    cost: PhaseCost, phase: Phase, symbols: Symbols, computed: float = 0.0
+) -> list[LookAhead]:
+    """The prefetches of a phase; `computed`: bytes of its records."""
+    every = [each for p in cost.plan.phases for each in p.prefetches()]
+    found, steps = [], phase.steps
+    for prefetch in phase.prefetches():
+        first = steps.index(prefetch) + 1
+        gathers = (i for i in range(first, len(steps)) if isinstance(steps[i], Gather))
+        begun, last = islice(gathers, 2)
+        numbers = tuple(i for i, each in enumerate(every) if each.table == prefetch.table)
+        name, inside = f"{phase.name}: behind {prefetch.name}", tuple(steps[begun + 1 : last])
+        part = replace(phase, name=name, steps=inside)
+        during = steps[begun]
+        assert isinstance(during, Gather)
+        found.append(
+            LookAhead(
+                numbers,
+                during.table,
+                prefetch.table,
+                cost.ahead(phase, prefetch, symbols),
+                cost.step(part, symbols, round(computed)).whole,
+            )
+        )
+    return found
 
 
 def of_gathers(plan: Plan, rates: Rates, phase: Phase, gather: Gather) -> Costs:

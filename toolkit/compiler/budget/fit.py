@@ -1,7 +1,9 @@
 """A plan within a budget: all in memory where that fits, else with the embedding in flash, else
 with networks as well."""
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +31,7 @@ from toolkit.offload.points import under_policy
 from toolkit.offload.prediction.demand import Demand
 from toolkit.plan.amount import bytes_of, is_share
 from toolkit.plan.schema import Plan, Point
-from toolkit.plan.table_figures import slot_bytes
+from toolkit.plan.table_figures import never_ahead, slot_bytes
 from toolkit.predictors.layer import Use
 from toolkit.tables import size
 
@@ -124,6 +126,16 @@ class InFlash:
             return self.planning.point(budget)
         return self._under_policy(plan.points[-1])
 
+    def without_ahead(self, numbers: Container[int], lower: Lower) -> InFlash:
+        """The same, but nothing is read ahead of these tables."""
+        assert self.made.tables is not None
+        tables = self.made.tables.without_ahead(numbers)
+        plan = with_point(lower(self.made.table, tables))
+        planning, needed = self.planning, sum(self.needs(plan).values())
+        if planning is not None:
+            planning = planning.anew(plan, needed)
+        return replace(self, made=replace(self.made, plan=plan, tables=tables), planning=planning)
+
     def _under_policy(self, point: Point) -> Point:
         return point if self.policy is None else under_policy(self.made.plan, point, self.policy)
 
@@ -153,7 +165,11 @@ def fitted(
     share = budget / whole if is_share(goal.memory or "") else 0
     if budget >= whole:  # what is all in memory needs no slots beside it
         return replace(fits, figures={**fits.figures, "budget_bytes": budget})
-    plan, tables = found.within(budget, whole, share), found.made.tables
+    plan = found.within(budget, whole, share)
+    if never := never_ahead(plan):
+        found = found.without_ahead(never, lower)
+        plan = found.within(budget, whole, share)
+    tables = found.made.tables
     assert tables is not None
     told = {} if found.planning is None else {"rate": goal.rate, **found.planning.figures(plan)}
     for density in goal.densities:

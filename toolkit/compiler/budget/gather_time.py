@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from toolkit.compiler.budget.costs import byte_of, of_gathers
+from toolkit.compiler.budget.costs import byte_of, looks_of, of_gathers
 from toolkit.compiler.cost.phase_cost import PhaseCost
 from toolkit.compiler.cost.work import Symbols
 from toolkit.offload.flash_model import Flash
+from toolkit.offload.prediction.ahead_time import alone_s
 from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.token_time import Costs, gathering
 from toolkit.plan.schema import Gather, Phase, Point
@@ -35,12 +36,31 @@ class GatherTime:
         waiting = sum(self._one(phase, each, symbols, point) for each in chosen)
         whole = [each for each in gathers if each.select.by == "all"]
         parts = [self._ahead(phase, each, symbols, point) for each in whole]
-        return waiting + max(sum(c for c, _ in parts), sum(r for _, r in parts) - beside)
+        early = self._gained(phase, symbols, point)
+        return waiting + max(sum(c for c, _ in parts), sum(r for _, r in parts) - beside) - early
 
     def computed(self, phase: Phase) -> float:
         """Bytes of records that a phase's gathers need."""
         needs = ((self._demand(each), each.table) for each in phase.gathers())
         return sum(d.needed * self.cost.plan.tables[table].bytes for d, table in needs)
+
+    def _gained(self, phase: Phase, symbols: Symbols, point: Point) -> float:
+        """By what is read of networks before they ask."""
+        if not any(point.ahead):
+            return 0.0
+        gathers, total = {each.table: each for each in phase.gathers()}, 0.0
+        flash = self.flash.with_threads(point.threads)
+        for look in looks_of(self.cost, phase, symbols, self.computed(phase)):
+            if records := point.ahead[look.numbers[0]]:
+                first, behind = (
+                    self._demand(gathers[n]).reads(point.slots[n], point)
+                    for n in (look.during, look.table)
+                )
+                taken = self._one(phase, gathers[look.during], symbols, point)
+                idle = look.between + max(0.0, taken - first.seconds(flash))
+                alone = alone_s(self.cost.plan.tables[look.table], flash)
+                total += look.gain(records, behind, alone, idle)
+        return total
 
     def _ahead(
         self, phase: Phase, gather: Gather, symbols: Symbols, point: Point

@@ -9,16 +9,26 @@ from typing import Any
 import numpy as np
 
 from opencl_kernels.formats import Array
-from toolkit.compiler.budget.costs import cost_of, costs_of, facts_of, flash_for
+from toolkit.compiler.budget.costs import (
+    cost_of,
+    costs_of,
+    facts_of,
+    flash_for,
+    looks_of,
+    middle,
+    usual_cost_of,
+)
 from toolkit.compiler.budget.point import reading_bytes, ways_of
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.offload.planner import Planned, Planner, Way
 from toolkit.offload.points import by_ids
 from toolkit.offload.policies import window_for
+from toolkit.offload.prediction.ahead_time import LookAhead
 from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.replayed import Replayed
 from toolkit.offload.prediction.token_time import Costs
+from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan, Point, Table
 from toolkit.predictors.layer import Use
 from toolkit.tables import rate as rate_text
@@ -69,8 +79,17 @@ class Planning:
         read = flash_for(facts, flash)
         costs, unknown = known_costs(plan, facts, demands)
         resident = needed - reading_bytes(plan, plan.points[0])
-        planner = Planner(demands, ways_of(plan, read.gap), read, costs, policy)
+        looks = _looks(plan, facts, demands)
+        planner = Planner(demands, ways_of(plan, read.gap), read, costs, policy, looks)
         return cls(plan, resident, planner, unknown)
+
+    def anew(self, plan: Plan, needed: int) -> Planning:
+        """For the same tables in a plan that is lowered otherwise; `needed` as above."""
+        ways = ways_of(plan, self.planner.flash.gap)
+        looks = _looks(plan, facts_of(plan), self.planner.demands)
+        planner = replace(self.planner, ways=ways, looks=looks)
+        resident = needed - reading_bytes(plan, plan.points[0])
+        return replace(self, plan=plan, resident=resident, planner=planner)
 
     @property
     def whole(self) -> int:
@@ -125,6 +144,7 @@ class Planning:
             memory=self.resident + found.nbytes,
             slots=found.slots,
             pinned=found.pinned,
+            ahead=found.ahead,
             policy=found.policy,
             predicted_s=0.0 if self.unknown is not None else found.seconds,
             window=self._window(found),
@@ -187,6 +207,16 @@ def _thinned(selected_TF: Array) -> Array:
     """Some of the tokens, where there are more needs than a planner has time to look at."""
     every = max(1, -(-int(selected_TF.sum()) // MOST_NEEDS))
     return selected_TF[::every]
+
+
+def _looks(plan: Plan, facts: Profile, demands: Sequence[Demand]) -> list[LookAhead]:
+    """Prefetches of a token; whether they are worth it is decided by times of a usual device, where
+    nobody knows this one's."""
+    phase = token_phase(plan)
+    if phase is None or not phase.prefetches():
+        return []
+    computed = sum(each.needed * each.table.bytes for each in demands)
+    return looks_of(usual_cost_of(plan, facts), phase, middle(plan), computed)
 
 
 def known_costs(

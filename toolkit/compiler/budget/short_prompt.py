@@ -9,17 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from toolkit.compiler.budget.clock import Clock
-from toolkit.compiler.budget.costs import cost_of, facts_of
+from toolkit.compiler.budget.costs import facts_of, usual_cost_of
 from toolkit.compiler.budget.gather_time import GatherTime
 from toolkit.compiler.budget.planned import unchosen
-from toolkit.errors import PocketError
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.prediction.demand import Demand
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Plan
-
-# Of a processor with two cores, where nothing tells of the device: only ratios of times count.
-USUAL = {"bandwidth_measured_gbs": 20.0, "fp32_tflops": 0.2, "fp16_tflops": 0.4}
 
 
 def with_short_prompt(plan: Plan, demands: Sequence[Demand], flash: Flash) -> Plan:
@@ -29,11 +25,7 @@ def with_short_prompt(plan: Plan, demands: Sequence[Demand], flash: Flash) -> Pl
     """
     if not needs_few(plan):
         return plan
-    facts = facts_of(plan)
-    try:
-        cost = cost_of(plan, facts)
-    except PocketError:  # nobody knows how fast the device computes
-        cost = cost_of(plan, {**USUAL, **facts})
+    cost = usual_cost_of(plan, facts_of(plan))
     times = GatherTime(cost, flash, demands, unchosen(plan))
     clock = Clock(cost.plan, cost.facts, cost.rates, times, plan.points[-1])
     return _told(plan, most_one_by_one(clock))

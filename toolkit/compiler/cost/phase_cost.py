@@ -19,7 +19,7 @@ from toolkit.compiler.cost.work import (
 from toolkit.compiler.lowering.kernel_case import KernelCase
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
-from toolkit.plan.schema import Dispatch, Gather, Phase, Plan
+from toolkit.plan.schema import Dispatch, Gather, Phase, Plan, Prefetch
 
 LAUNCHES = "launches"  # the part of the time that belongs to no family
 
@@ -78,6 +78,15 @@ class PhaseCost:
             seconds_of(self._work(of_records(made, records), symbols), self.rates) * count
             for made, count in self._cases(gather.dispatches)
         )
+
+    def ahead(self, phase: Phase, prefetch: Prefetch, symbols: Symbols) -> float:
+        """Seconds of what a prefetch computes by itself."""
+        works = [(self._work(c, symbols), n) for c, n in self._cases(prefetch.dispatches)]
+        count, launch = len(prefetch.dispatches), self.rates.launch.value
+        launches = count * launch
+        if phase.cooperative is not None:  # one run more
+            launches = launch + self.rates.wake.value + count * self.rates.step.value
+        return launches + sum(n * seconds_of(work, self.rates) for work, n in works)
 
     def _launches(self, phase: Phase, count: int) -> float:
         if phase.cooperative is None:

@@ -8,7 +8,7 @@ where the gate tells which records are needed, that row is no part of it and sta
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
@@ -51,6 +51,7 @@ class Tabled:
     above  a neuron's gate is no part of its record: where it isn't above this number, no other part
            of it is needed
     order  the weight that says which neuron each record is; None: that of its number
+    ahead  whether some of them may be read before it asks, where they are predicted
     """
 
     ffn: Ffn
@@ -59,6 +60,7 @@ class Tabled:
     kind: str
     above: float | None
     order: int | None = None
+    ahead: bool = True
 
     @property
     def gated(self) -> bool:
@@ -149,6 +151,14 @@ class RecordTables:
             needed(node, 0).metadata_props[REQUANTIZED] = "1"
         table = _table(found.name, ROW, found.count, found.record)
         self.sources.append(TableSource(table, partial(packed_rows, found, self.weights.forget)))
+
+    def without_ahead(self, numbers: Container[int]) -> RecordTables:
+        """The same, but nothing is read ahead of these tables."""
+        found = [
+            replace(each, ahead=each.table not in numbers) if isinstance(each, Tabled) else each
+            for each in self.found
+        ]
+        return replace(self, found=found)
 
     @property
     def scores(self) -> frozenset[str]:

@@ -24,6 +24,11 @@ class Reads:
     lengths: Floats = field(default_factory=lambda: NOTHING)
     counts: Floats = field(default_factory=lambda: NOTHING)
 
+    @classmethod
+    def alike(cls, count: float, nbytes: int) -> Reads:
+        """So many of the same size, of records that nothing misses."""
+        return cls(0.0, np.array([float(nbytes)]), np.array([count]))
+
     @property
     def requests(self) -> float:
         """Reads."""

@@ -24,9 +24,10 @@ from toolkit.plan.schema import Select
 
 
 def prefetch_next(b: PhaseBuilder, tabled: Tabled) -> Iterator[PrefetchDraft]:
-    """Of a token, for the network behind this one, if both have predictors and norms."""
+    """Of a token, for the network behind this one, if both have predictors and norms, and if it is
+    worth it at any of the plan's points."""
     behind = _behind(b, tabled)
-    if behind is None or b.rows(tabled.ffn.x) != sympy.Integer(1):
+    if behind is None or not behind.ahead or b.rows(tabled.ffn.x) != sympy.Integer(1):
         return
     scores, chosen = behind.ffn.scores, behind.ffn.chosen
     residual, norm = _residual(tabled.ffn.x), behind.ffn.x.producer()
