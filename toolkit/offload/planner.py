@@ -15,7 +15,7 @@ import numpy as np
 
 from toolkit.offload.allocation import Allocation, Share, Sizes
 from toolkit.offload.flash_model import Flash
-from toolkit.offload.prediction.ahead_time import LookAhead, alone_s, wasted
+from toolkit.offload.prediction.ahead_time import LookAhead, wasted
 from toolkit.offload.prediction.demand import PINNED, Demand
 from toolkit.offload.prediction.reads import Reads, added
 from toolkit.offload.prediction.token_time import Costs, gathering
@@ -61,7 +61,7 @@ class Planned:
 class Planner:
     """Choices for some tables, for any budget; `policy`: the one there is to be, if it is given.
 
-    looks  prefetches of a token
+    looks  prefetches of a token; `usual`: costs by which these are judged where nobody knows any
     """
 
     demands: Sequence[Demand]
@@ -70,6 +70,7 @@ class Planner:
     costs: Costs = field(default_factory=Costs)
     policy: str | None = None
     looks: Sequence[LookAhead] = ()
+    usual: Costs | None = None
 
     @property
     def records(self) -> int:
@@ -143,10 +144,11 @@ class Planner:
 
     def _gain(self, look: LookAhead, point: Point, reads: Sequence[Reads]) -> float:
         flash, slots = self.flash.with_threads(point.threads), point.slots[look.during]
-        during = self.seconds(self.demands[look.during], slots, point)
+        judge = self if self.usual is None else replace(self, costs=self.usual)
+        during = judge.seconds(self.demands[look.during], slots, point)
         idle = look.between + max(0.0, during - reads[look.during].seconds(flash))
-        alone = alone_s(self.demands[look.table].table, flash)
-        return look.gain(_records(look, point), reads[look.table], alone, idle)
+        of, table = reads[look.table], self.demands[look.table].table
+        return look.gain(_records(look, point), of, table, flash, idle)
 
     def seconds(self, demand: Demand, slots: int, point: Point) -> float:
         """Of a gather."""

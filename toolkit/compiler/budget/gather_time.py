@@ -9,7 +9,6 @@ from toolkit.compiler.budget.costs import byte_of, looks_of, of_gathers
 from toolkit.compiler.cost.phase_cost import PhaseCost
 from toolkit.compiler.cost.work import Symbols
 from toolkit.offload.flash_model import Flash
-from toolkit.offload.prediction.ahead_time import alone_s
 from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.token_time import Costs, gathering
 from toolkit.plan.schema import Gather, Phase, Point
@@ -58,8 +57,8 @@ class GatherTime:
                 )
                 taken = self._one(phase, gathers[look.during], symbols, point)
                 idle = look.between + max(0.0, taken - first.seconds(flash))
-                alone = alone_s(self.cost.plan.tables[look.table], flash)
-                total += look.gain(records, behind, alone, idle)
+                table = self.cost.plan.tables[look.table]
+                total += look.gain(records, behind, table, flash, idle)
         return total
 
     def _ahead(

@@ -24,7 +24,6 @@ from toolkit.errors import PocketError
 from toolkit.offload.planner import Planned, Planner, Way
 from toolkit.offload.points import by_ids
 from toolkit.offload.policies import window_for
-from toolkit.offload.prediction.ahead_time import LookAhead
 from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.replayed import Replayed
 from toolkit.offload.prediction.token_time import Costs
@@ -79,15 +78,15 @@ class Planning:
         read = flash_for(facts, flash)
         costs, unknown = known_costs(plan, facts, demands)
         resident = needed - reading_bytes(plan, plan.points[0])
-        looks = _looks(plan, facts, demands)
-        planner = Planner(demands, ways_of(plan, read.gap), read, costs, policy, looks)
+        planner = Planner(demands, ways_of(plan, read.gap), read, costs, policy)
+        planner = _looking(planner, plan, facts, unknown is not None)
         return cls(plan, resident, planner, unknown)
 
     def anew(self, plan: Plan, needed: int) -> Planning:
         """For the same tables in a plan that is lowered otherwise; `needed` as above."""
         ways = ways_of(plan, self.planner.flash.gap)
-        looks = _looks(plan, facts_of(plan), self.planner.demands)
-        planner = replace(self.planner, ways=ways, looks=looks)
+        planner = replace(self.planner, ways=ways)
+        planner = _looking(planner, plan, facts_of(plan), self.unknown is not None)
         resident = needed - reading_bytes(plan, plan.points[0])
         return replace(self, plan=plan, resident=resident, planner=planner)
 
@@ -209,14 +208,18 @@ def _thinned(selected_TF: Array) -> Array:
     return selected_TF[::every]
 
 
-def _looks(plan: Plan, facts: Profile, demands: Sequence[Demand]) -> list[LookAhead]:
-    """Prefetches of a token; whether they are worth it is decided by times of a usual device, where
-    nobody knows this one's."""
+def _looking(planner: Planner, plan: Plan, facts: Profile, unknown: bool) -> Planner:
+    """With the prefetches of a token.
+
+    unknown  nobody knows how fast the device computes: whether they are worth it, a usual one tells
+    """
     phase = token_phase(plan)
     if phase is None or not phase.prefetches():
-        return []
-    computed = sum(each.needed * each.table.bytes for each in demands)
-    return looks_of(usual_cost_of(plan, facts), phase, middle(plan), computed)
+        return replace(planner, looks=())
+    computed = sum(each.needed * each.table.bytes for each in planner.demands)
+    cost = usual_cost_of(plan, facts)
+    usual = costs_of(cost, computed) if unknown else None
+    return replace(planner, looks=looks_of(cost, phase, middle(plan), computed), usual=usual)
 
 
 def known_costs(

@@ -36,17 +36,18 @@ class LookAhead:
     dispatches: float
     between: float
 
-    def gain(self, records: int, reads: Reads, alone_s: float, idle: float) -> float:
+    def gain(self, records: int, reads: Reads, table: Table, flash: Flash, idle: float) -> float:
         """Seconds of a token, below 0 where it takes longer than without.
 
         records  that are read at most
         reads    of the table without look-ahead
-        alone_s  of reading one record
         idle     seconds of flash from the reads of `during` to these
         """
         count = min(records, reads.misses)
-        every, late = count * alone_s, max(0.0, count * alone_s - idle)
-        hidden = min(NEEDED * every, idle)
+        every = count * float(flash.seconds(read_alone(table)))
+        late = max(0.0, every - idle)
+        saved = reads.seconds(flash) * count / reads.misses if count else 0.0
+        hidden = min(NEEDED * min(saved, every), idle)
         return hidden - self.dispatches - min((1 - NEEDED) * every, late)
 
 
@@ -54,11 +55,6 @@ def read_alone(table: Table) -> int:
     """Bytes of a read of one record."""
     whole = table.stride % PAGE == 0
     return round_up(table.bytes, PAGE) if whole else table.bytes + PACKED_WASTE
-
-
-def alone_s(table: Table, flash: Flash) -> float:
-    """Its seconds."""
-    return float(flash.seconds(read_alone(table)))
 
 
 def wasted(records: int, reads: Reads, table: Table) -> Reads:
