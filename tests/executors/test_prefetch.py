@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +18,8 @@ from toy import Toy
 
 from toolkit.errors import PocketError
 from toolkit.executors.host import HostExecutor
+from toolkit.executors.opencl.flash_files import FlashFiles
+from toolkit.executors.opencl.gather import Gatherer
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash
@@ -152,6 +157,48 @@ def lay_over_what_it_writes(flash: AheadToy) -> None:
     gather["select"]["from"] = own
     for each in (gates, *gather["dispatches"]):
         each["args"] = [own if arg == ["scratch", 2] else arg for arg in each["args"]]
+
+
+@pytest.mark.parametrize("nth", range(5))
+def test_a_read_that_fails_on_the_host(
+    flash: AheadToy, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    """One of a prefetch fails nobody. What comes after is right. tests/runner/test_read_ahead.py"""
+    executor = HostExecutor(flash.folder, memory=100_000)
+    first = executor.prefill(IDS, 0)
+    read, calls = FlashFiles.read, itertools.count()
+
+    def faulty(files: FlashFiles, *where: int) -> Any:
+        if next(calls) == nth:
+            raise PocketError("cut")
+        return read(files, *where)
+
+    with monkeypatch.context() as patched, contextlib.suppress(PocketError):
+        patched.setattr(FlashFiles, "read", faulty)
+        assert executor.step(first, len(IDS)) == flash.next([*IDS, first])
+    assert next(calls) > nth
+    is_right(executor, flash)
+    executor.close()
+
+
+def test_a_prefetch_that_cannot_read_fails_nobody(
+    flash: AheadToy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = HostExecutor(flash.folder, memory=100_000)
+    first = executor.prefill(IDS, 0)
+    whole, failed = Gatherer._read_ahead, Mock(side_effect=PocketError("cut"))
+
+    def faulty(gatherer: Gatherer) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(FlashFiles, "read", failed)
+            whole(gatherer)
+
+    monkeypatch.setattr(Gatherer, "_read_ahead", faulty)
+    ids = list(executor.decode(first, len(IDS), COUNT, ()))
+    assert failed.called and ids == flash.continued([*IDS, first], COUNT)
+    monkeypatch.undo()
+    is_right(executor, flash)
+    executor.close()
 
 
 def machine(count: int = 64) -> Machine:

@@ -159,6 +159,10 @@ class Machine:
         runs = self._runs(number, records, AT_ONCE)
         return Ahead(records, runs, runs.bytes)
 
+    def forget_ahead(self, number: int) -> None:
+        """Nothing is there any more of what a prefetch was to read of this table."""
+        self._foresight[number].records = NONE
+
     def indices(self, number: int, records: Ints) -> Ints:
         """The index of each record."""
         return self._orders[number][records]

@@ -157,6 +157,7 @@ class Gatherer:
     def begin_run(self) -> None:
         """Another phase runs: uses of records are counted in runs."""
         self._step += 1
+        self._noted = None
 
     def numbers(self, gather: Gather, there: int) -> int:
         """How many it selects by: one for each index of the table, or ids; of these at most k.
@@ -182,6 +183,7 @@ class Gatherer:
             self._there.pop(table, None)
         except BaseException:  # records that have not come are in no slot
             self._machine.caches[table].lose(done.admitted[:, 0])
+            self._forget_ahead()
             raise
 
     def reads_ahead(self, prefetch: Prefetch) -> int:
@@ -234,6 +236,7 @@ class Gatherer:
         if point == self.point:
             return
         self._queue.finish()
+        self._forget_ahead()
         before = [cache.slot_of.copy() for cache in self._machine.caches]
         changes = self._machine.change(point)
         self.point = point
@@ -278,7 +281,16 @@ class Gatherer:
         found = self._machine.prefetch(table, rule, scores, self._step, most)
         if self._trace:
             self._trace.prefetch(self._step, table, found)
-        self._there[table] = self._read(table, found.runs.spans)
+        try:
+            self._there[table] = self._read(table, found.runs.spans)
+        except PocketError:  # nobody may need it; whoever does reads it, and tells why it can't be
+            self._forget_ahead(table)
+
+    def _forget_ahead(self, table: int | None = None) -> None:
+        """Of this table, or of all."""
+        for each in range(len(self._plan.tables)) if table is None else (table,):
+            self._machine.forget_ahead(each)
+            self._there.pop(each, None)
 
     def _launches(self, table: int, done: Outcome) -> Iterator[Launched]:
         begins = True
