@@ -1,5 +1,6 @@
 // One error as the user sees it: what went wrong, because of what, and what to try.
 #pragma once
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -15,6 +16,19 @@ struct Failure : std::runtime_error {
 struct DeviceFailure : Failure {
   using Failure::Failure;
 };
+
+// Does what leaves nothing to go on with where it fails midway: then it fails for good.
+template <class Work>
+void whole_or_lost(const Work &work) try {
+  work();
+} catch (const DeviceFailure &) {
+  throw;
+} catch (const Failure &failure) {
+  throw DeviceFailure(failure.what(), failure.because, failure.hint);
+} catch (const std::bad_alloc &) {
+  throw DeviceFailure("there is no memory for another budget", "an allocation failed",
+                      "end other programs, and start again");
+}
 
 // The caller ended the run, between two chunks of it.
 struct Cancelled : Failure {

@@ -84,13 +84,26 @@ void Executor::renew() {
       ModeTrial(plan_, device_, programs_, steps, runner_.pace(), bound).settle_anew(wishes_);
 }
 
+// Where that fails too, the first failure is the one to report.
+void Executor::renew_after(const Failure &first) try {
+  whole_or_lost([this] { renew(); });
+} catch (const DeviceFailure &) {
+  throw DeviceFailure(first.what(), first.because, first.hint);
+}
+
 // Also where records can't be read for the point that is gone on with.
 template <class Change>
-void Executor::with_new_slots(const Change &change) try {
-  if (change()) renew();
-} catch (...) {
-  renew();
-  throw;
+void Executor::with_new_slots(const Change &change) {
+  bool changed = false;
+  try {
+    changed = change();
+  } catch (const DeviceFailure &) {
+    throw;
+  } catch (const Failure &failure) {
+    renew_after(failure);
+    throw;
+  }
+  if (changed) whole_or_lost([this] { renew(); });
 }
 
 double Executor::new_waits_s() {

@@ -85,6 +85,7 @@ class Executor {
   Gatherer &gatherer(const std::string &what) const;
   double new_waits_s();  // for reads, since it was asked last
   void renew();
+  void renew_after(const Failure &first);
   template <class Change>
   void with_new_slots(const Change &change);
 

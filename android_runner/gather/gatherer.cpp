@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <new>
 #include <utility>
 
 #include "base/json.h"
@@ -181,18 +180,13 @@ bool Gatherer::go_on(const Point &point, std::optional<int64_t> memory) {
 }
 
 // Records have places already that memory may not have got: what fails then, fails for good.
-void Gatherer::refit(const Point &point, const std::vector<Change> &changes) try {
-  for (size_t i = 0; i < changes.size(); ++i)
-    move_records(plan_.tables[i], changes[i].resize, memory_.slots[i], device_);
-  memory_.resize(plan_, point, device_);
-  pool_.refit(static_cast<size_t>(point.threads), point.max_read);
-} catch (const DeviceFailure &) {
-  throw;
-} catch (const Failure &failure) {
-  throw DeviceFailure(failure.what(), failure.because, failure.hint);
-} catch (const std::bad_alloc &) {
-  throw DeviceFailure("there is no memory for another budget", "an allocation failed",
-                      "end other programs, and start again");
+void Gatherer::refit(const Point &point, const std::vector<Change> &changes) {
+  whole_or_lost([&] {
+    for (size_t i = 0; i < changes.size(); ++i)
+      move_records(plan_.tables[i], changes[i].resize, memory_.slots[i], device_);
+    memory_.resize(plan_, point, device_);
+    pool_.refit(static_cast<size_t>(point.threads), point.max_read);
+  });
 }
 
 // Those of tables behind one that can't be read are in no slot either.

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from flash_replay import replayed
 from flash_talk import IDS, PREFILL, is_right
-from flash_toy import RECORD, F, FlashToy
+from flash_toy import FILE, PAGE, RECORD, F, FlashToy
 from large_toy import MANY, REST, large
+from native import DRIVERS, build
 from soak import rss
-from talk import Start
+from talk import Start, failure
 from toy_plan import Toy
 
 from toolkit.toolchain.opencl_loader import find_opencl
 
+LITTLE = ("--memory", "100000")
 FLAT = 4 << 20  # bytes of the allocators' ups and downs
 
 
@@ -49,6 +51,28 @@ def test_devices(tmp_path: Path, start: Start, fake_driver: Path, fake: dict[str
     for budget in (100_000, 300_000, 98_000, 200_000):
         assert talk.ask(f"budget {budget}").split()[0] == "ok"
         is_right(talk, toy, 4)
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_what_is_half_bound_ends_the_runner(
+    tmp_path: Path, start: Start, fake_driver: Path, readable: bool
+) -> None:
+    """Where kernels aren't given the new slots; if before that records of a table couldn't be read,
+    this is told.
+    """
+    toy, armed = FlashToy(tmp_path / "flash toy"), tmp_path / "armed"
+    env = {"FAKE_REAL": str(find_opencl()), "FAKE_ARGUMENT": str(armed)}
+    if not readable:
+        faulty = build("libfaulty_pread.so", [DRIVERS / "faulty_pread.c"], "-shared")
+        env |= {"LD_PRELOAD": str(faulty), "PREAD_FAULT": "eio", "PREAD_FILE": FILE}
+        nth = str(-(-F * RECORD.nbytes // (4 * PAGE)) + 6)  # of the second table
+        env |= {"PREAD_NTH": nth, "PREAD_TIMES": "1000000", "PREAD_ARMED": str(armed)}
+    talk = start(toy.folder, *LITTLE, "--cl-lib", str(fake_driver), **env)
+    is_right(talk, toy)
+    armed.touch()
+    told = failure(talk.ask("budget 300000"))
+    assert not armed.exists() and talk.child.wait(30) == 1
+    assert ("argument" in told["what"]) == readable and (FILE in str(told)) != readable
 
 
 AS_NOBODY = """#!/bin/sh

@@ -114,6 +114,11 @@ P clCreateImage(P context, uint64_t flags, C format, C desc, P host, int *code) 
   return REAL(clCreateImage)(context, flags, format, desc, host, code);
 }
 
+int clSetKernelArg(P kernel, unsigned index, size_t size, C value) {
+  if (*setting("FAKE_ARGUMENT") && !unlink(setting("FAKE_ARGUMENT"))) return -5; /* OUT_OF_RESOURCES */
+  return REAL(clSetKernelArg)(kernel, index, size, value);
+}
+
 int is_marked_kernel(P kernel) { return is_in(marked_kernels, kernels, kernel); }
 
 int dies_at_launch(P kernel) {

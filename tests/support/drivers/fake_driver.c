@@ -19,6 +19,7 @@
  *                    "load": when its binary is loaded, "record": in any recording, "image": when
  *                    any image is made
  *   FAKE_CODE        what it answers there instead of dying (FAKE_DEATH unset), FAKE_TIMES times
+ *   FAKE_ARGUMENT    a file: once it is there, an argument of a kernel is refused and the file removed
  *   FAKE_MARK        what marked sources say; FATAL by default
  *   FAKE_WRONG       "this|that": such a source is built with that in place of this, and computes
  *                    something else, as where a compiler is wrong
@@ -79,7 +80,7 @@ EXPORTED void *loadOpenCLPointer(const char *name) {
       OWN(clCreateCommandQueueWithProperties) OWN(clFlush) OWN(clFinish)
       OWN(clGetKernelWorkGroupInfo) OWN(clGetKernelSubGroupInfo) OWN(clCreateImage)
       OWN(clEnqueueMarkerWithWaitList) OWN(clWaitForEvents) OWN(clEnqueueReadBuffer)
-      OWN(clEnqueueWriteBuffer) OWN(clEnqueueMapBuffer)
+      OWN(clEnqueueWriteBuffer) OWN(clEnqueueMapBuffer) OWN(clSetKernelArg)
       OWN(clCreateCommandQueue) OWN(clGetExtensionFunctionAddressForPlatform)};
   char between[80];
   snprintf(between, sizeof between, ",%s,", name);

@@ -33,6 +33,7 @@ P clCreateProgramWithBinary(P context, unsigned n, C devices, S sizes,
 int clBuildProgram(P program, unsigned n, C devices, const char *options, P call, P data);
 P clCreateKernel(P program, const char *name, int *code);
 int clCreateKernelsInProgram(P program, unsigned n, P list, unsigned *count);
+int clSetKernelArg(P kernel, unsigned index, size_t size, C value);
 int clEnqueueNDRangeKernel(P q, P k, unsigned d, S o, S g, S l, unsigned n, C w, P e);
 int clEnqueueMarkerWithWaitList(P q, unsigned n, C waits, P *event);
 int clWaitForEvents(unsigned n, const P *events);
