@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,15 @@ D, ROOM = 32, "500K"  # for some of the records
 IDS = [3, 1, 4, 1, 5]
 
 
-@pytest.fixture(autouse=True)
-def large(monkeypatch: pytest.MonkeyPatch) -> None:
+SLOW = pytest.mark.slow  # of each kind one is quick
+
+
+@pytest.fixture(autouse=True, scope="module")
+def large() -> Iterator[None]:
     """Tiles and reads of so small a network take more than it: as if it were a larger one's."""
-    monkeypatch.setattr(fit, "dense_bytes", lambda *_: 10**9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "dense_bytes", lambda *_: 10**9)
+        yield
 
 
 def dip(folder: Path, kind: str = "swiglu", **options: Any) -> Any:
@@ -83,7 +89,12 @@ def test_the_plan_of_a_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind, on", [("biased swiglu", "host"), ("no gate", "runner"), ("gated by erf", "host")]
+    "kind, on",
+    [
+        pytest.param("biased swiglu", "host", marks=SLOW),
+        ("no gate", "runner"),
+        pytest.param("gated by erf", "host", marks=SLOW),
+    ],
 )
 def test_gathers_compute_what_the_graph_does(tmp_path: Path, kind: str, on: str) -> None:
     report = verify(dip(tmp_path, kind).path, on=on)
@@ -102,7 +113,9 @@ def records_of(folder: Path, plan: Plan, table: Table) -> list[Array]:
     return packing.values(record, np.ascontiguousarray(apart[:, : table.bytes]).view(np.uint32))
 
 
-@pytest.mark.parametrize("weights", [{}, {"weights": "e0m4", "group": 16}])
+@pytest.mark.parametrize(
+    "weights", [pytest.param({}, marks=SLOW), {"weights": "e0m4", "group": 16}]
+)
 def test_records_are_columns(tmp_path: Path, weights: dict[str, Any]) -> None:
     """Of gates and ups that lie side by side groups end where each ends, and 700 is no multiple."""
     plan = load_plan(dip(tmp_path, **weights).path)
@@ -135,7 +148,7 @@ def test_what_is_worth_as_much_is_no_preference(tmp_path: Path) -> None:
     assert done.figures["selector"] == "dip"
 
 
-@pytest.mark.parametrize("on", ["host", "runner"])
+@pytest.mark.parametrize("on", ["host", pytest.param("runner", marks=SLOW)])
 def test_by_what_lies_in_memory(tmp_path: Path, on: str) -> None:
     done = dip(tmp_path, sparsity="dip-ca", gamma=0.2)
     (point,) = done.plan.points
@@ -148,7 +161,7 @@ def test_by_what_lies_in_memory(tmp_path: Path, on: str) -> None:
         verify(done.path, on=on, memory="auto")
 
 
-@pytest.mark.parametrize("on", ["host", "runner"])
+@pytest.mark.parametrize("on", [pytest.param("host", marks=SLOW), "runner"])
 def test_what_is_chosen_is_the_machines(tmp_path: Path, on: str) -> None:
     """And nothing is missed where what isn't in memory counts nothing and there is room for k."""
     done = dip(tmp_path, sparsity="dip-ca", gamma=0, density=0.2)
@@ -217,12 +230,13 @@ ROWS = [  # what tokens of held-out text cost, by selector, density, gamma and m
 ]
 
 
-@pytest.fixture
-def calibrated(tmp_path: Path) -> Path:
-    """Beside the model, which is written."""
-    dip(tmp_path)
-    folder, rng = Folder(tmp_path / "c"), np.random.default_rng(3)
-    made_of = {"model_sha256": load_source(tmp_path / "model.onnx").sha256}
+@pytest.fixture(scope="module")
+def calibrated(large: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the model that each test makes."""
+    out = tmp_path_factory.mktemp("calibrated")
+    dip(out)
+    folder, rng = Folder(out / "c"), np.random.default_rng(3)
+    made_of = {"model_sha256": load_source(out / "model.onnx").sha256}
     folder.begin(made_of)
     taken = {d: Taken(*(rng.random(n).astype(np.float32) for n in (D, F))) for d in (0.5, 0.7)}
     none = np.zeros(F, np.float32)
@@ -238,10 +252,14 @@ def calibrated(tmp_path: Path) -> Path:
     "options, density, gamma, loss, policy",
     [
         ({}, 0.7, 1.0, 0.009, "static"),
-        ({"max_loss": "30%"}, 0.5, 1.0, 0.2, "static"),
-        ({"density": 0.9}, 0.9, 1.0, 0.001, "static"),
+        pytest.param({"max_loss": "30%"}, 0.5, 1.0, 0.2, "static", marks=SLOW),
+        pytest.param({"density": 0.9}, 0.9, 1.0, 0.001, "static", marks=SLOW),
         ({"sparsity": "dip-ca"}, 0.9, 0.1, 0.008 * 0.75, "static"),
-        ({"sparsity": "dip-ca", "max_loss": "5%", "policy": "static"}, 0.7, 0.1, 0.03, "static"),
+        pytest.param(
+            {"sparsity": "dip-ca", "max_loss": "5%", "policy": "static"},
+            *(0.7, 0.1, 0.03, "static"),
+            marks=SLOW,
+        ),
     ],
 )
 def test_what_a_calibration_has_measured(
