@@ -18,6 +18,7 @@ from relu_demo import relu_demo, some_text
 import toolkit
 from toolkit.calibration.calibrate import calibrate
 from toolkit.compiler.budget import costs
+from toolkit.compiler.budget.point import AHEAD
 from toolkit.compiler.budget.told import budget_lines
 from toolkit.compiler.calibrated import loss_of, uses_of
 from toolkit.compiler.calibration.reference import Reference
@@ -241,6 +242,24 @@ def test_points_are_planned_and_their_times_predicted(
     best = float(caught.value.hint.removeprefix("--rate ").split(",")[0])
     fastest = compiled(model, tmp_path / "x.plan", memory=None, rate=best)
     assert not fastest.plan.tables and verify(fastest.path, on="host")["ok"]
+
+
+def test_where_nothing_is_gained_nothing_is_read_ahead(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow flash has no time for reads that may be in vain: not even their programs are there."""
+    known = {**profiles(), "pocl": {**profiles()["pocl"], **RATES, "wait_us": 30}}
+    monkeypatch.setattr(costs, "profiles", lambda: known)
+    slow, fast = (
+        compiled(model, tmp_path / name, max_loss="90%", flash=name) for name in ("ufs21", "a18")
+    )
+    decode = slow.plan.phase("decode"), fast.plan.phase("decode")
+    assert decode[0] and not decode[0].prefetches()
+    assert not any(any(point.ahead) for point in slow.plan.points)
+    assert decode[1] and decode[1].prefetches()
+    last = [point for point in fast.plan.points if point.flash == 1][-1]
+    assert set(last.ahead) == {0, AHEAD}  # no layer but those of which enough is missed
+    assert len(slow.plan.programs) < len(fast.plan.programs)
 
 
 def test_a_rate_needs_to_know_how_fast_the_device_computes(

@@ -13,6 +13,7 @@ from toolkit.offload.flash_model import FLASHES, Flash, Floats, flash
 from toolkit.offload.machine import Machine, Outcome
 from toolkit.offload.planner import DIP, Planned, Planner, Way
 from toolkit.offload.policies import Ints
+from toolkit.offload.prediction.ahead_time import NEEDED, LookAhead, read_alone
 from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.expected import expected_reads
 from toolkit.offload.prediction.replayed import Replayed
@@ -269,3 +270,38 @@ def test_what_a_device_chooses_itself_waits_for_nobody() -> None:
         planner = Planner([Demand(table, often, scored=scored)], [Way(point)], flash, costs)
         taken = planner.seconds(planner.demands[0], 100, point)
         assert taken == pytest.approx(costs.whole + 50 * 1280 * costs.byte)
+
+
+def looking(name: str, between: float = 4e-4, dispatches: float = 5e-5) -> Planner:
+    """Two networks of 1.1 B parameters; the second one's prefetch reads 20 records, if any."""
+    rng = np.random.default_rng(5)
+    table = a_table(5632, 3648, 3648)
+    demands = [Demand(table, falling(rng, 5632, 4)) for _ in range(2)]
+    point = a_point(2, gap=0, ahead=(20,))
+    look = LookAhead((0,), 0, 1, dispatches, between)
+    return Planner(demands, [Way(point)], flash(name), COSTS, "static", [look])
+
+
+def test_what_is_read_ahead_is_where_it_is_faster() -> None:
+    half = looking("m1max").records // 2
+    assert looking("m1max").within(half).ahead == (20,)
+    assert looking("m1max", dispatches=1e-3).within(half).ahead == (0,)
+    assert looking("m1max").within(looking("m1max").most).ahead == (0,)  # nothing is missing
+    slow = replace(looking("ufs21", between=1e-5), costs=Costs(byte=1e-12))
+    assert slow.within(half).ahead == (0,)  # flash always reads what is needed for sure
+
+
+def test_predictions_have_what_look_ahead_gains_and_reads() -> None:
+    planner = looking("m1max")
+    found = planner.within(planner.records // 2)
+    point = replace(found.way.point, slots=found.slots, policy="static", ahead=found.ahead)
+    seconds, reads = planner.predicted(replace(point, ahead=(0,)))
+    early, more = planner.predicted(point)
+    assert early == found.seconds < seconds
+    table, count = planner.demands[1].table, min(20, reads[1].misses)
+    one = float(flash("m1max").seconds(read_alone(table)))
+    gained = NEEDED * count * min(one, reads[1].seconds(flash("m1max")) / reads[1].misses) - 5e-5
+    assert seconds - early == pytest.approx(gained)
+    wasted = (1 - NEEDED) * count * read_alone(table)
+    assert more[1].bytes - reads[1].bytes == pytest.approx(wasted)
+    assert more[0].bytes == reads[0].bytes and more[1].misses == reads[1].misses
