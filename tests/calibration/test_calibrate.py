@@ -218,6 +218,7 @@ def test_what_is_too_little_is_named(case: Case, tmp_path: Path) -> None:
     assert "--calibrate" not in caught.value.hint  # which is no option of this command
 
 
+@pytest.mark.slow
 def test_a_model_whose_neurons_are_never_zero_has_no_points(tmp_path: Path) -> None:
     text = some_text(tmp_path / "text.txt", 40)
     facts = calibrate(load_source(DEMO), text, tmp_path / "c", 40)

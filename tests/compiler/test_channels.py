@@ -136,6 +136,7 @@ def test_records_are_columns(tmp_path: Path, weights: dict[str, Any]) -> None:
     assert verify(tmp_path / "m.plan", on="host")["ok"]
 
 
+@pytest.mark.slow
 def test_all_of_a_network_is_the_dense_one(tmp_path: Path) -> None:
     report = verify(dip(tmp_path, density=1).path, on="host")
     assert report["ok"]
@@ -251,10 +252,10 @@ def calibrated(large: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "options, density, gamma, loss, policy",
     [
-        ({}, 0.7, 1.0, 0.009, "static"),
-        pytest.param({"max_loss": "30%"}, 0.5, 1.0, 0.2, "static", marks=SLOW),
+        pytest.param({}, 0.7, 1.0, 0.009, "static", marks=SLOW),
+        ({"max_loss": "30%"}, 0.5, 1.0, 0.2, "static"),
         pytest.param({"density": 0.9}, 0.9, 1.0, 0.001, "static", marks=SLOW),
-        ({"sparsity": "dip-ca"}, 0.9, 0.1, 0.008 * 0.75, "static"),
+        pytest.param({"sparsity": "dip-ca"}, 0.9, 0.1, 0.008 * 0.75, "static", marks=SLOW),
         pytest.param(
             {"sparsity": "dip-ca", "max_loss": "5%", "policy": "static"},
             *(0.7, 0.1, 0.03, "static"),

@@ -81,6 +81,7 @@ def test_what_is_aware_of_the_cache_reads_less(rows: list[Row]) -> None:
         assert never["hit_rate"] == 1 or policy == "lfu"
 
 
+@pytest.mark.slow
 def test_a_flash_that_asks_for_each_read_is_slower(text: Path, rows: list[Row]) -> None:
     asked = told(DEMO, text, 200, density=".7", memory=".6", flash="ufs21")["rows"]
     for other in asked:
@@ -130,7 +131,7 @@ def test_what_is_asked_for_does_not_vanish(lists: dict[str, Any], says: str) -> 
     assert caught.value.because and "--" in caught.value.hint
 
 
-def test_the_command(text: Path, rows: list[Row]) -> None:
+def test_the_command(text: Path) -> None:
     words = ["simulate", str(DEMO), "--text", str(text), "--tokens", "64"]
     done = CliRunner().invoke(cli, [*words, "--density", ".6", "--memory", "50%"])
     assert done.exit_code == 0, done.output
