@@ -16,7 +16,7 @@ bool follows(const Landing &one, const Landing &next) {
 }  // namespace
 
 bool Gathering::submit() {
-  while (reads_.size() < found_.clusters.size())
+  while (!is_submitted())
     if (!submit_next(false)) return false;
   return true;
 }
@@ -26,16 +26,28 @@ ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
                              const std::function<void()> &early) {
   queue_ = queue;
   for (size_t i = 0; i < found_.clusters.size(); ++i) {
+    const bool all = overlap_ == Overlap::Off || (overlap_ == Overlap::Matrix && i > 0);
+    if (all) submit_in_turn();
     if (reads_.size() == i && !submit_next(true))
       throw Failure("there is no place to read weights to", "one is held by what failed before",
                     "start again");
-    meanwhile();
-    const bool all = overlap_ == Overlap::Off || (overlap_ == Overlap::Matrix && i > 0);
+    const bool alone = overlap_ == Overlap::Off || (all && !is_submitted());
+    const std::function<void()> others = alone ? [] {} : meanwhile;
+    others();
     await_until(all ? reads_.size() : i + 1);  // at least this one's
-    compute(i, reads_[i], launch, meanwhile);
+    compute(i, reads_[i], launch, others);
     early();
   }
   return waits_;
+}
+
+// As many as there is a place for, when nothing is computed: where staging can't hold all records,
+// reads and launches take turns.
+void Gathering::submit_in_turn() {
+  if (is_submitted()) return;
+  (last_ ? *last_ : Ended(queue_)).wait();
+  while (!is_submitted() && submit_next(true)) {
+  }
 }
 
 // What the next cluster needs. False where its records have no place yet.

@@ -25,7 +25,8 @@ struct ReadWaits {
 };
 
 // What a gather's launches wait for: each cluster for its own reads; all but the first for all of
-// them; or every one of them for all.
+// them; or every one of them for all. Where staging can't hold all of them, for as many as it holds:
+// the next reads begin when these launches have ended.
 enum class Overlap { Cluster, Matrix, Off };
 
 class Gathering {
@@ -65,7 +66,9 @@ class Gathering {
     int64_t begin;   // of its records in staging, in bytes
     bool staged;     // whether there are any
   };
+  bool is_submitted() const { return reads_.size() == found_.clusters.size(); }
   bool submit_next(bool wait);
+  void submit_in_turn();
   size_t staged(const Cluster &cluster) const;
   bool may_fill_slots(bool wait);
   Batch in_order(const std::vector<Landing> &landings, const Cluster &cluster, char *to) const;

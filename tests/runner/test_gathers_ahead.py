@@ -13,6 +13,8 @@ from patience import wait_for
 from talk import Start, Talk
 from toy import CHUNK
 
+from toolkit.toolchain.opencl_loader import find_opencl
+
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
 FEW = IDS[:CHUNK]
 SECOND = second_offset(F, STRIDES)  # of the second table, in the file
@@ -64,6 +66,39 @@ def test_the_next_gather_is_read_before_this_one_has_come(
     """Its only read waits until the second table is read behind what is pinned of it."""
     talk = faulty("hold", 1, until=SECOND + 9 * STRIDES[1])
     assert talk.next(PREFILL) == flash.next(FEW)
+
+
+def unfinished_at_reads(lines: list[str]) -> list[int]:
+    """At each read of flash: launches that were sent and not waited for, as a log has them."""
+    sent = ended = 0
+    marked, found = dict[str, int](), list[int]()
+    for what, *more in map(str.split, lines):
+        sent += what == "launched"
+        if what == "marked":
+            marked[more[0]] = sent
+        if what in ("waited", "read"):
+            ended = max(ended, marked.get(more[0], 0) if more else sent)
+        if what == "fetched":
+            found.append(sent - ended)
+    return found
+
+
+@pytest.mark.parametrize("overlap", ["off", "cluster"])
+def test_reads_that_overlap_nothing(
+    tmp_path: Path, start: Start, fake_driver: Path, shim: Path, overlap: str
+) -> None:
+    """Though a gather has more clusters than staging holds: then they take turns with launches."""
+    toy, log = FlashToy(tmp_path / "flash toy"), tmp_path / "log"
+    env = {"LD_PRELOAD": str(shim), "PREAD_FILE": FILE, "PREAD_LOG": str(log)}
+    env |= {"FAKE_REAL": str(find_opencl()), "FAKE_DISCRETE": "1", "FAKE_LOG": str(log)}
+    options = ("--memory", "100000", "--overlap", overlap, "--cl-lib", str(fake_driver))
+    talk = start(toy.folder, *options, FAKE_LAUNCHES="1", FAKE_MARKERS="1", **env)
+    token = talk.next(PREFILL)
+    assert token == toy.next(FEW)
+    log.write_text("")
+    assert talk.next(f"step {len(FEW)} {token}") == toy.next([*FEW, token])
+    found = unfinished_at_reads(log.read_text().splitlines())
+    assert len(found) > 6 and any(found) == (overlap == "cluster")
 
 
 @pytest.mark.parametrize("policy, slots", [("static", 9), ("lru", F)])

@@ -192,7 +192,8 @@ FLASH = click.option(
 OVERLAP = click.option(
     "--overlap",
     type=click.Choice(["cluster", "matrix", "off"]),
-    help="What computing of weights in flash waits for: its own reads, or all.  [default: cluster]",
+    help="What computing of weights in flash waits for: its own reads, or all, as many as are held "
+    "at once.  [default: cluster]",
 )
 
 

@@ -12,6 +12,7 @@
  *   FAKE_VERSION     of the driver, FAKE_OPENCL of OpenCL ("OpenCL 2.0 …")
  *   FAKE_LOG         a file: a line for builds of marked programs, properties and flushes
  *   FAKE_LAUNCHES    and for each launch (offset and size), each marker and each wait for one
+ *   FAKE_MARKERS     with their addresses
  *   FAKE_WRITES      and for each write and map of a buffer (bytes)
  *   FAKE_DEATH       segv, abort, exit, hang, kill, kill-child or none: how
  *                    it ends in clBuildProgram of a source that says FATAL, or

@@ -29,16 +29,21 @@ int clEnqueueNDRangeKernel(P q, P k, unsigned d, S o, S g, S l, unsigned n, C w,
 static P markers[4096];
 static int marks;
 
+static void tell_of_marker(const char *what, P event) {
+  if (*setting("FAKE_MARKERS")) tell("%s %p\n", what, event);
+  else tell("%s\n", what);
+}
+
 int clEnqueueMarkerWithWaitList(P q, unsigned n, C waits, P *event) {
   const int code = REAL(clEnqueueMarkerWithWaitList)(q, n, waits, event);
   markers[marks++ % 4096] = *event;
-  if (*setting("FAKE_LAUNCHES")) tell("marked\n");
+  if (*setting("FAKE_LAUNCHES")) tell_of_marker("marked", *event);
   return code;
 }
 
 int clWaitForEvents(unsigned n, const P *events) {
   if (*setting("FAKE_LAUNCHES") && is_in(markers, marks < 4096 ? marks : 4096, events[0]))
-    tell("waited\n");
+    tell_of_marker("waited", events[0]);
   return REAL(clWaitForEvents)(n, events);
 }
 
