@@ -25,13 +25,6 @@ bool counts_records(const Plan &plan, const Step &dispatch) {
   return false;
 }
 
-// Of several ids each record counts once, as only the host sees.
-bool needs_no_choice(const Plan &plan, const GatherStep &gather) {
-  const Select &select = gather.select;
-  return gather.choose.empty() && !gather.tile && !plan.tables[gather.table].order &&
-         (select.by == Select::All || (select.by == Select::Ids && select.k == 1));
-}
-
 int64_t most_records(const Plan &plan) {
   int64_t most = 0;
   for (const Phase &phase : plan.phases)
@@ -53,7 +46,7 @@ ResidentGathers::ResidentGathers(const Plan &plan, const Point &point, const Dev
           static_cast<int32_t>(plan.tables[step.gather->table].count)};
       rules_.push_back(device.buffer(sizeof words, "a rule"));
       device.write(rules_.back().get(), 0, words, sizeof words);
-      if (!needs_no_choice(plan, *step.gather) || whole_.count(words[0])) continue;
+      if (!step.gather->whole || whole_.count(words[0])) continue;
       const int32_t head[Tickets::HEAD] = {words[0], 1, 1};
       auto made = device.buffer(sizeof head, "a ticket");
       device.write(made.get(), 0, head, sizeof head);
@@ -74,7 +67,7 @@ void ResidentGathers::follow(const Plan &plan, const Point &point) {
 }
 
 bool ResidentGathers::possible(const Plan &plan, const GatherStep &gather) {
-  return (!gather.choose.empty() || needs_no_choice(plan, gather)) &&
+  return (!gather.choose.empty() || gather.whole) &&
          std::none_of(gather.dispatches.begin(), gather.dispatches.end(),
                       [&](const Step &each) { return counts_records(plan, each); });
 }

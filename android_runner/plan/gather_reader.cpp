@@ -226,6 +226,11 @@ Step read_gather(const Node &node, const Context &outside) {
   box.push_back(symbols.back().range);
   if (node.has("choose"))
     gather.choose.push_back(read_choose(node.at("choose"), outside, gather, step.queue));
+  if (node.has("whole")) gather.whole = node.at("whole").boolean();
+  const Select &select = gather.select;
+  const bool always = select.by == Select::All || (select.by == Select::Ids && select.k == 1);
+  if (gather.whole && (!gather.choose.empty() || gather.tile || table.order || !always))
+    node.at("whole").fail("the ticket is not always that of the whole table");
   const Context inside{plan, outside.phase, symbols, box, Context::InGather};
   for (const Node &dispatch : node.at("dispatches").items()) {
     gather.dispatches.push_back(read_dispatch(dispatch, inside));

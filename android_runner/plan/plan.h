@@ -114,6 +114,7 @@ struct GatherStep {
   std::vector<Step> dispatches;  // their grids may depend on one symbol after the plan's: how many
                                  // records the ticket has
   std::vector<Step> choose = {};  // none or one: fills a ticket on the device, of a table in memory
+  bool whole = false;  // its kernels know the ticket of a whole table, which it always takes then
 };
 
 // Begin to read what the second gather behind it may need: its reads come behind those of the gather

@@ -132,6 +132,21 @@ def test_another_budget_is_launched_as_if_begun_with(
         is_right(talk, joined)
 
 
+def test_kernels_that_know_no_ticket_of_a_whole_table(tmp_path: Path, start: Start) -> None:
+    """As those of plans from before: the host fills one for each step, pair by pair."""
+    toy = FlashToy(tmp_path / "of before")
+    sources = list((toy.folder / "kernels").iterdir())
+    assert any("(WHOLE ?" in source.read_text() for source in sources)
+    for source in sources:
+        source.write_text(source.read_text().replace("(WHOLE ?", "(0 ?"))
+    for phase in toy.plan["phases"]:
+        for each in phase["steps"]:
+            each.pop("whole", None)
+    toy.save_json()
+    for memory in (LITTLE, ALL):
+        is_right(start(toy.folder, "--memory", memory), toy)
+
+
 @pytest.mark.parametrize("wish", ["auto", "off"])
 def test_a_mode_is_chosen_anew(joined: FlashToy, start: Start, wish: str) -> None:
     """Of times that are known nothing is true any more; what was refused stays so."""

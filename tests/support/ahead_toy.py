@@ -33,6 +33,7 @@ class AheadToy(FlashToy):
         decode["steps"].insert(PREFETCH, prefetch())
         behind = decode["steps"][PREFETCH + 4]
         behind["select"] = {"by": "above", "from": ["scratch", 2], "threshold": 0.0, "gamma": 1.0}
+        del behind["whole"]
         for point in self.plan["points"]:
             point["ahead"] = [wanted]
         self.save_json()

@@ -172,6 +172,8 @@ BAD_TABLES = (
     bad(f"{CHOOSE}.variants", [], "no way to run it"),
     bad(f"{CHOOSE}.variants.0.global", [["records"]], "it is not known how many"),
     bad(f"{ABOVE}.tile", 16, "a ticket for each tile", f"{AT}.choose"),
+    bad(f"{ABOVE}.whole", True, "a choice is made", f"{AT}.whole"),
+    bad(f"{ABOVE}.whole", 1, "no truth", f"{AT}.whole"),
     bad(f"{ABOVE}.select", {"by": "top", "k": 3} | GIVEN, "no kernel does", f"{AT}.choose"),
     bad("phases.1.steps.3.args.1", ["slots"], "outside of a gather"),
     bad("phases.1.steps.3.variants.0.global", [["records"]], "outside of a gather"),

@@ -210,6 +210,7 @@ def layer_steps(number: int, decode: bool, count: int) -> list[dict[str, Any]]:
         "select": by_gate if decode and number == 0 else {"by": "all", "gamma": 1.0},
         **({} if decode else {"tile": TILE}),
         **({"choose": choose(v)} if decode and number == 0 else {}),
+        **({"whole": True} if decode and number else {}),
         "dispatches": [step(f"layers.{number}.neurons", "neurons_cpu", neurons, [5], 2)],
     }
     gates = [["symbols"], y, ["weight", 2 + number], v]

@@ -59,11 +59,9 @@ def selected(plan: Plan, gather: Gather) -> int:
 def waits_for_nobody(plan: Plan, gather: Gather) -> bool:
     """Whether a device selects by itself where all of the table lies in memory.
 
-    Either a dispatch chooses, or nothing is to be chosen, as in the runner's resident_gathers.cpp.
+    Either a dispatch chooses, or nothing is to be chosen.
     """
-    by, ordered = gather.select.by, plan.tables[gather.table].order is not None
-    always = by == "all" or (by == "ids" and gather.select.k == 1)
-    return gather.choose is not None or (always and not gather.tile and not ordered)
+    return gather.choose is not None or gather.whole
 
 
 def table_memory(plan: Plan, point: Point) -> dict[str, int]:

@@ -186,7 +186,7 @@ class PhaseBuilder:
         dispatches = tuple(map(self.dispatch, draft.drafts))
         choose = None if draft.choose is None else self.dispatch(draft.choose)
         facts = (draft.name, draft.table, draft.parts, draft.select)
-        return Gather(0, *facts, dispatches, draft.tile, choose)
+        return Gather(0, *facts, dispatches, draft.tile, choose, draft.whole)
 
     def prefetch(self, draft: PrefetchDraft) -> Prefetch:
         """The same of a prefetch."""

@@ -62,6 +62,7 @@ class GatherDraft:
     drafts: tuple[Draft, ...]
     tile: int = 0
     choose: Draft | None = None  # fills the ticket where all of the table lies in memory
+    whole: bool = False  # then its ticket is always the same
 
 
 @dataclass(frozen=True)

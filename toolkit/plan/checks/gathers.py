@@ -62,6 +62,9 @@ def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator
         yield from _source_problems(f"{at}.select.from", step, phase.steps[:number], phase, plan)
     if step.choose is not None:
         yield from _choose_problems(f"{at}.choose", step, step.choose, phase, plan)
+    always = step.select.by == "all" or (step.select.by == "ids" and step.select.k == 1)
+    if step.whole and (step.choose or step.tile or table.order is not None or not always):
+        yield damaged(f"{at}.whole", "the ticket is not always that of the whole table")
 
 
 def _prefetch_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator[PocketError]:

@@ -85,8 +85,9 @@ class Gather:
     parts   of the records that are read: all of them, as executors keep whole records
     tile    how many records the dispatches run over at a time; 0: as many as the point says
     choose  another way to select, where all records lie in memory, each in the slot of its number:
-            the device fills the ticket, and nobody waits for the host. Nor does anybody without it
-            where that takes no choice: all records of a table that has no order, or one id
+            the device fills the ticket, and nobody waits for the host
+    whole   where that takes no choice (all records of a table that has no order, or one id): the
+            kernels know tickets of whole tables, which have no pairs, so nobody waits either
     """
 
     kind: ClassVar[str] = "gather"
@@ -98,6 +99,7 @@ class Gather:
     dispatches: tuple[Dispatch, ...]
     tile: int = field(default=0, metadata={"unless_empty": True})
     choose: Dispatch | None = field(default=None, metadata={"unless_empty": True})
+    whole: bool = field(default=False, metadata={"unless_empty": True})
 
 
 @dataclass(frozen=True)

@@ -123,8 +123,8 @@ def _columns(b: PhaseBuilder, channels: Channels, v: Location, select: Select) -
     )
     refs: dict[str, Ref] = {"ticket": TICKET, "slots": SLOTS, "c": v.ref, "acc": sums}
     inner = b.draft(f"{channels.name}.columns", "columns", case, refs)
-    gather = GatherDraft(channels.name, channels.table, channels.parts, select, (inner,))
-    b.steps.append(gather)
+    facts = (channels.name, channels.table, channels.parts, select, (inner,))
+    b.steps.append(GatherDraft(*facts, whole=select.by == "all" and channels.order is None))
     return sums, shares
 
 

@@ -121,8 +121,8 @@ def _neurons(
     inner = b.draft(f"{tabled.name}.neurons", "neurons", case, refs)
     choose = _choose(b, tabled, select)
     b.steps.extend(prefetch_next(b, tabled))
-    gather = GatherDraft(tabled.name, tabled.table, tabled.parts, select, (inner,), choose=choose)
-    b.steps.append(gather)
+    facts = (tabled.name, tabled.table, tabled.parts, select, (inner,))
+    b.steps.append(GatherDraft(*facts, choose=choose, whole=choose is None))
     return part, count
 
 

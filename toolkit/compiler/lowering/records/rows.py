@@ -32,4 +32,5 @@ def lower_rows(b: PhaseBuilder, tabled: TabledRows) -> None:
     refs = {"ticket": TICKET, "slots": SLOTS, "tokens": ids, "y": into.ref}
     inner = b.draft("embed", "embed_rows", case, refs)
     select = Select("ids", ids, k=most)
-    b.steps.append(GatherDraft(tabled.name, tabled.table, PARTS, select, (inner,)))
+    gather = GatherDraft(tabled.name, tabled.table, PARTS, select, (inner,), whole=most == 1)
+    b.steps.append(gather)
