@@ -108,7 +108,7 @@ def test_a_read_ahead_that_fails_says_which_and_leaves_no_slot(
     """It fails before or while the gather in front is computed; fed again, all is right."""
     flash.plan["points"][0] |= {"policy": policy, "slots": [F - 12, slots], "pinned": [F - 12, 9]}
     flash.save_json()
-    talk = faulty("eio", 2)
+    talk = faulty("eio", 1, at=SECOND + 9 * STRIDES[1])  # threads take turns as they like
     told = talk.error(PREFILL)
     assert told["what"].startswith(f"{flash.folder / FILE} can't be read at byte ")
     assert int(told["what"].split()[-1]) >= SECOND
@@ -122,6 +122,6 @@ def test_what_was_decided_ahead_is_in_no_slot_when_this_gather_fails(
 ) -> None:
     flash.plan["points"][0] |= {"policy": "lru", "slots": [F - 12, F], "pinned": [F - 12, 0]}
     flash.save_json()
-    talk = faulty("eio", 1)
+    talk = faulty("eio", 1, at=(F - 12) * STRIDES[0])
     assert int(talk.error(PREFILL)["what"].split()[-1]) < SECOND
     assert talk.next(PREFILL) == flash.next(FEW)
