@@ -13,7 +13,7 @@ from toolkit.calibration.sparse.case import Case
 from toolkit.calibration.sparse.densities import of_neurons
 from toolkit.calibration.sparse.dip import Dip
 from toolkit.calibration.sparse.labels import Labelled
-from toolkit.calibration.sparse.methods import METHODS
+from toolkit.calibration.sparse.methods import METHODS, Fixed
 from toolkit.calibration.sparse.refit import refitted, ridge
 from toolkit.calibration.sparse.room import Held, slots
 from toolkit.errors import PocketError
@@ -83,7 +83,12 @@ def test_many_rows_are_chosen_as_one_is() -> None:
         ),
     ],
 )
-def test_what_lies_in_memory_counts_more(values, cached, k, gammas) -> None:  # type: ignore[no-untyped-def]
+def test_what_lies_in_memory_counts_more(
+    values: tuple[float, ...],
+    cached: tuple[int, ...],
+    k: int,
+    gammas: dict[float, tuple[int, ...]],
+) -> None:
     order = np.argsort(-np.array(cached), kind="stable")
     held = Cache(order, sum(cached))
     for gamma, wanted in gammas.items():
@@ -185,7 +190,8 @@ def test_others_choose_neurons_and_prune() -> None:
     pruned = METHODS["static"](neurons, tokens(50), 0.5)
     [stage] = pruned(x, Case("static", 0.5, memory=0.25)).stages
     assert stage.missed_T.mean() == F / 2  # half of the weights: a quarter of all has half of them
-    assert (pruned._neurons.up != 0).sum(axis=1).tolist() == [D // 2] * F  # type: ignore[attr-defined]
+    assert isinstance(pruned, Fixed)
+    assert (pruned._neurons.up != 0).sum(axis=1).tolist() == [D // 2] * F
 
 
 def test_what_comes_first_has_its_place_before_others() -> None:

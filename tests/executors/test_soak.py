@@ -35,7 +35,10 @@ def on_a_runner(folder: Path) -> tuple[FlashToy, Any, str, Callable[[], int]]:
     assert executor._process
     any_of = range(REST, QUARTERS[-1])
     dice = random.Random(1)
-    budget = lambda: dice.choice((*QUARTERS, dice.choice(any_of)))  # noqa: E731
+
+    def budget() -> int:
+        return dice.choice((*QUARTERS, dice.choice(any_of)))
+
     return toy, executor, str(executor._process._child.pid), budget
 
 

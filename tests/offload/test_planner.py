@@ -291,6 +291,15 @@ def test_what_is_read_ahead_is_where_it_is_faster() -> None:
     assert slow.within(half).ahead == (0,)  # flash always reads what is needed for sure
 
 
+def test_nothing_is_read_ahead_beside_a_network_that_lies_in_memory() -> None:
+    """Executors leave such a prefetch out, however much it would gain."""
+    planner = looking("m1max")
+    point = replace(planner.within(planner.records // 2).way.point, policy="static", ahead=(20,))
+    count = planner.demands[0].table.count
+    assert planner.ahead(replace(point, slots=(count - 1, 2000))) == (20,)
+    assert planner.ahead(replace(point, slots=(count, 2000))) == (0,)
+
+
 def test_predictions_have_what_look_ahead_gains_and_reads() -> None:
     planner = looking("m1max")
     found = planner.within(planner.records // 2)

@@ -167,7 +167,9 @@ def test_one_hiccup_costs_a_few_plain_steps(world: World) -> None:
 
 
 def test_a_growing_context_is_no_slowness(world: World) -> None:
-    grows = lambda now: 1 + 4 * now / 20e6  # noqa: E731
+    def grows(now: float) -> float:
+        return 1 + 4 * now / 20e6
+
     world.run(20e6, lambda now: PLAIN * grows(now), lambda now: FAST * grows(now))
     assert world.ways.count("plain") < 0.06 * len(world.ways)
     assert world.facts()["chosen"] == "cooperative"

@@ -28,8 +28,8 @@ TALES = COLLECTION / "text/tinystories.txt"
 Row = dict[str, Any]
 
 
-def told(model: Path, text: Path, tokens: int, **lists: str) -> dict[str, Any]:
-    return simulate_model(here(model), here(text), tokens=tokens, **lists)  # type: ignore[arg-type]
+def told(model: Path, text: Path, tokens: int, **lists: Any) -> dict[str, Any]:
+    return simulate_model(here(model), here(text), tokens=tokens, **lists)
 
 
 def of(rows: list[Row], **wanted: Any) -> Row:

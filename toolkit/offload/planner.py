@@ -134,11 +134,16 @@ class Planner:
         return seconds, reads
 
     def ahead(self, point: Point) -> tuple[int, ...]:
-        """As much as the point says where that is faster, else 0."""
+        """As much as the point says where that is faster, else 0.
+
+        Nothing is read ahead while a network is computed whose table lies in memory as a whole:
+        executors leave such a prefetch out.
+        """
         reads = [d.reads(n, point) for d, n in zip(self.demands, point.slots, strict=True)]
         found = list(point.ahead)
         for look in (each for each in self.looks if _records(each, point)):
-            if self._gain(look, point, reads) <= 0:
+            whole = point.slots[look.during] == self.demands[look.during].table.count
+            if whole or self._gain(look, point, reads) <= 0:
                 found = [0 if i in look.numbers else n for i, n in enumerate(found)]
         return tuple(found)
 
