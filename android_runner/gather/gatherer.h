@@ -1,6 +1,6 @@
 // The tables of a plan as one of its points runs them, and the step gather: the machine decides,
 // threads read, and launches follow in the machine's order, whatever comes first.
-// toolkit/executors/opencl/gather.py does the same, one thing after the other.
+// toolkit/executors/opencl/gather/ does the same, one thing after the other.
 #pragma once
 #include <memory>
 #include <optional>

@@ -6,7 +6,7 @@
 //   RECORD RECORD …        a line for each table: those to keep longest come first
 //   SHA-256 of all before
 //
-// toolkit/executors/opencl/warm_set.py reads and writes the same.
+// toolkit/executors/opencl/gather/warm_set.py reads and writes the same.
 #pragma once
 #include <string>
 

@@ -15,7 +15,7 @@ from toy import CHUNK
 
 from toolkit.executors.dump import Dumped
 from toolkit.executors.host import HostExecutor
-from toolkit.executors.opencl.gather import Gatherer, Piece
+from toolkit.executors.opencl.gather.gatherer import Gatherer, Piece
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.access_trace import line
 from toolkit.offload.counts import Counts

@@ -15,7 +15,7 @@ from flash_toy import FILE, RECORD, STRIDES, FlashToy
 
 from toolkit.errors import PocketError
 from toolkit.executors.host import HostExecutor
-from toolkit.executors.opencl.flash_files import FlashFiles
+from toolkit.executors.opencl.gather.flash_files import FlashFiles
 from toolkit.offload.access_trace import AccessTrace
 
 

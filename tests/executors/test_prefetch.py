@@ -18,8 +18,8 @@ from toy import Toy
 
 from toolkit.errors import PocketError
 from toolkit.executors.host import HostExecutor
-from toolkit.executors.opencl.flash_files import FlashFiles
-from toolkit.executors.opencl.gather import Gatherer
+from toolkit.executors.opencl.gather.flash_files import FlashFiles
+from toolkit.executors.opencl.gather.gatherer import Gatherer
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash

@@ -16,8 +16,8 @@ from spoiled_warm import SPOILED
 from toolkit import paths
 from toolkit.executors import target
 from toolkit.executors.host import HostExecutor
-from toolkit.executors.opencl import warm_set
-from toolkit.executors.opencl.warm_set import WarmSet
+from toolkit.executors.opencl.gather import warm_set
+from toolkit.executors.opencl.gather.warm_set import WarmSet
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.executors.target import ThisComputer
 from toolkit.offload.access_trace import line, opening_line

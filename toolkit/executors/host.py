@@ -16,7 +16,7 @@ from toolkit.executors.history import History
 from toolkit.executors.interface import StopReason
 from toolkit.executors.opencl import states
 from toolkit.executors.opencl.dumps import Dumps
-from toolkit.executors.opencl.gather import OVERLAPS
+from toolkit.executors.opencl.gather.gatherer import OVERLAPS
 from toolkit.executors.opencl.phases import PhaseExecutor
 from toolkit.executors.sampling import Sampling
 from toolkit.executors.spans import Span

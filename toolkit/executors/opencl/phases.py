@@ -20,7 +20,7 @@ from toolkit.executors.opencl.bound_phase import BoundPhase, Place, dispatches_o
 from toolkit.executors.opencl.device_choice import choose_device, info_of
 from toolkit.executors.opencl.device_fit import check_fit, limits_of
 from toolkit.executors.opencl.errors import opencl_errors
-from toolkit.executors.opencl.gather import Gatherer
+from toolkit.executors.opencl.gather.gatherer import Gatherer
 from toolkit.executors.opencl.memory import PlanMemory, item_of, named
 from toolkit.executors.opencl.timeline import TimedLaunch, Timeline
 from toolkit.executors.opencl.transfers import Transfers

@@ -1,6 +1,9 @@
 """The files of a plan's tables, read piece by piece and never mapped."""
 
 import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,17 @@ import numpy.typing as npt
 
 from toolkit.errors import PocketError
 from toolkit.plan.reader import RECOMPILE
-from toolkit.plan.schema import Plan
+from toolkit.plan.schema import Plan, Table
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a read has brought."""
+
+    offset: int  # in the file
+    content: Bytes
 
 
 class FlashFiles:
@@ -25,7 +38,7 @@ class FlashFiles:
                 self.close()
                 raise PocketError(f"cannot open {name}", error, RECOMPILE) from None
 
-    def read(self, file: int, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
+    def read(self, file: int, offset: int, nbytes: int) -> Bytes:
         """Bytes from an offset on; behind the file's end, where its last page goes on, zeros.
 
         Raises PocketError, which names file and offset, where it has become shorter or can't be
@@ -37,7 +50,7 @@ class FlashFiles:
             done += self._piece(file, offset + done, into[done:end])
         return into
 
-    def _piece(self, file: int, offset: int, into: npt.NDArray[np.uint8]) -> int:
+    def _piece(self, file: int, offset: int, into: Bytes) -> int:
         because: str | OSError = "it ends there: it has been cut since the plan was loaded"
         try:
             if read := os.preadv(self._open[file], [into.data], offset):
@@ -55,3 +68,13 @@ class FlashFiles:
         for descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
+
+
+def records_in(content: Sequence[Piece], table: Table, records: npt.NDArray[np.int64]) -> Bytes:
+    """Bytes [n, bytes of a record]; each lies within one of the pieces, which ascend."""
+    found = np.empty((len(records), table.bytes), np.uint8)
+    offsets = [piece.offset for piece in content]
+    for row, start in zip(found, (table.offset + records * table.stride).tolist(), strict=True):
+        piece = content[bisect_right(offsets, start) - 1]
+        row[:] = piece.content[start - piece.offset :][: table.bytes]
+    return found

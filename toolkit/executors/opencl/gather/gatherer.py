@@ -6,12 +6,10 @@ reads while the device works, and launches the same in the same order.
 """
 
 import time
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,10 @@ import numpy.typing as npt
 import pyopencl as cl
 
 from toolkit.errors import PocketError
-from toolkit.executors.opencl.errors import opencl_errors
-from toolkit.executors.opencl.flash_files import FlashFiles
-from toolkit.executors.opencl.gather_memory import GatherMemory
-from toolkit.executors.opencl.warm_set import WarmSet
+from toolkit.executors.opencl.gather.flash_files import FlashFiles, Piece, records_in
+from toolkit.executors.opencl.gather.gather_memory import GatherMemory
+from toolkit.executors.opencl.gather.read_ahead import ReadAhead
+from toolkit.executors.opencl.gather.warm_set import WarmSet
 from toolkit.offload.access_trace import AccessTrace
 from toolkit.offload.clusters import Launch
 from toolkit.offload.counts import Counts
@@ -41,14 +39,14 @@ from toolkit.offload.points import (
 )
 from toolkit.offload.selection import at_point
 from toolkit.plan.load import plan_digest
-from toolkit.plan.schema import Gather, Plan, Prefetch, Ref, Select, Table
+from toolkit.plan.schema import Gather, Plan, Prefetch, Ref, Select
 from toolkit.plan.table_figures import slot_bytes
 from toolkit.rss import available
 
 REAL = Flash("the plan's own")  # no cost is imagined
 CLUSTER, OFF = OVERLAPS = ("cluster", "off")  # no `matrix`: there is one place for what is read
 Ints = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,6 @@ class Launched:
 
     slots: cl.Buffer
     records: int
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What a read has brought."""
-
-    offset: int  # in the file
-    content: Bytes
 
 
 class Gatherer:
@@ -100,17 +90,7 @@ class Gatherer:
         self._machine = Machine(plan.tables, self.point, REAL, orders, sizes, kept)
         gathers = [gather for phase in plan.phases for gather in phase.gathers()]
         self._numbers = {id(gather): number for number, gather in enumerate(gathers)}
-        prefetches = [each for phase in plan.phases for each in phase.prefetches()]
-        self._ahead = {id(each): number for number, each in enumerate(prefetches)}
-        steps = [pair for phase in plan.phases for pair in pairwise(phase.steps)]
-        self._within = [
-            gather.table
-            for each, gather in steps
-            if isinstance(each, Prefetch) and isinstance(gather, Gather)
-        ]  # of each prefetch: the table of the gather right behind it
-        self._behind = {id(each): g for p in plan.phases for each, g in p.reads_for()}
-        self._noted: tuple[Prefetch, npt.NDArray[Any]] | None = None
-        self._there: dict[int, list[Piece]] = {}  # by table: what prefetches have read
+        self._early = ReadAhead(plan, self._machine, self._overlap != OFF)
         self._counts = Counts()
         self._warm_records = 0
         self._step = -1  # of the run
@@ -157,7 +137,7 @@ class Gatherer:
     def begin_run(self) -> None:
         """Another phase runs: uses of records are counted in runs."""
         self._step += 1
-        self._noted = None
+        self._early.begin_run()
 
     def numbers(self, gather: Gather, there: int) -> int:
         """How many it selects by: one for each index of the table, or ids; of these at most k.
@@ -180,28 +160,19 @@ class Gatherer:
                 self._trace.write(self._step, self._numbers[id(gather)], done, scores)
             self._read_ahead()
             yield from self._launches(table, done)
-            self._there.pop(table, None)
+            self._early.there.pop(table, None)
         except BaseException:  # records that have not come are in no slot
             self._machine.caches[table].lose(done.admitted[:, 0])
-            self._forget_ahead()
+            self._early.forget()
             raise
 
     def reads_ahead(self, prefetch: Prefetch) -> int:
-        """How many records at most; 0: it is as if the step were not there.
-
-        So it is where the gather right behind it has its whole table in memory: the runner may make
-        ordinary dispatches of that, within which nothing is read.
-        """
-        if self._overlap == OFF:
-            return 0
-        ahead, number = self.point.ahead, self._ahead[id(prefetch)]
-        its = prefetch.table, self._within[number]
-        whole = any(self.point.pinned[each] == self._plan.tables[each].count for each in its)
-        return ahead[number] if ahead and not whole else 0
+        """How many records at most; 0: it is as if the step were not there."""
+        return self._early.most(prefetch, self.point)
 
     def prefetch(self, prefetch: Prefetch, scores: npt.NDArray[Any]) -> None:
         """What the gather behind it begins to read for the one after that."""
-        self._noted = prefetch, scores
+        self._early.noted = prefetch, scores
 
     def counts(self) -> dict[str, Any]:
         """What it runs with, and what it has done so far: the same keys as the runner's."""
@@ -236,7 +207,7 @@ class Gatherer:
         if point == self.point:
             return
         self._queue.finish()
-        self._forget_ahead()
+        self._early.forget()
         before = [cache.slot_of.copy() for cache in self._machine.caches]
         changes = self._machine.change(point)
         self.point = point
@@ -273,24 +244,18 @@ class Gatherer:
             self._place(self._memory.slots[table], table, content, *admitted[places == number].T)
 
     def _read_ahead(self) -> None:
-        if self._noted is None:
+        if self._early.noted is None:
             return
-        prefetch, scores = self._noted
-        self._noted, table = None, prefetch.table
-        rule, most = self._rule(self._behind[id(prefetch)]), self.reads_ahead(prefetch)
+        prefetch, scores = self._early.noted
+        self._early.noted, table = None, prefetch.table
+        rule, most = self._rule(self._early.reads_for(prefetch)), self.reads_ahead(prefetch)
         found = self._machine.prefetch(table, rule, scores, self._step, most)
         if self._trace:
             self._trace.prefetch(self._step, table, found)
         try:
-            self._there[table] = self._read(table, found.runs.spans)
+            self._early.there[table] = self._read(table, found.runs.spans)
         except PocketError:  # nobody may need it; whoever does reads it, and tells why it can't be
-            self._forget_ahead(table)
-
-    def _forget_ahead(self, table: int | None = None) -> None:
-        """Of this table, or of all."""
-        for each in range(len(self._plan.tables)) if table is None else (table,):
-            self._machine.forget_ahead(each)
-            self._there.pop(each, None)
+            self._early.forget(table)
 
     def _launches(self, table: int, done: Outcome) -> Iterator[Launched]:
         begins = True
@@ -299,20 +264,22 @@ class Gatherer:
                 self._queue.finish()
             content = self._read(table, done.runs[slice(*cluster.runs)])
             for launch in cluster.launches:
-                memory = self._memory
-                slots = memory.staging if launch.staged else memory.slots[table]
+                slots = self._memory.staging if launch.staged else self._memory.slots[table]
                 if not launch.resident:
-                    used = len(launch.records) * self._plan.tables[table].bytes
-                    self._counts += Counts(used_bytes=used)
-                    there = np.isin(launch.records, done.ahead)
-                    for pieces, its in ((content, ~there), (self._there.get(table, []), there)):
-                        if its.any():
-                            self._place(
-                                slots, table, pieces, launch.records[its], launch.slots[its]
-                            )
-                self._write_ticket(table, launch, begins)
+                    self._fill(slots, table, launch, content, np.isin(launch.records, done.ahead))
+                indices = self._machine.indices(table, launch.records)
+                self._memory.write_ticket(launch.slots, indices, begins)
                 begins = False
                 yield Launched(slots, len(launch.records))
+
+    def _fill(
+        self, slots: cl.Buffer, table: int, launch: Launch, content: list[Piece], early: Flags
+    ) -> None:
+        """With what has been read now, and with those that were read ahead."""
+        self._counts += Counts(used_bytes=len(launch.records) * self._plan.tables[table].bytes)
+        for pieces, its in ((content, ~early), (self._early.there.get(table, []), early)):
+            if its.any():
+                self._place(slots, table, pieces, launch.records[its], launch.slots[its])
 
     def _rule(self, gather: Gather) -> Select:
         return at_point(gather.select, self.point.select[self._numbers[id(gather)]])
@@ -337,28 +304,6 @@ class Gatherer:
     def _place(
         self, memory: cl.Buffer, table: int, content: list[Piece], records: Ints, slots: Ints
     ) -> None:
-        """Records into their slots; those that follow each other there in one copy."""
+        """Records into their slots."""
         its, order = self._plan.tables[table], np.argsort(slots)
-        found, slots = _records_in(content, its, records[order]), slots[order]
-        ends = np.flatnonzero(np.diff(slots) != 1) + 1
-        with opencl_errors("cannot write records to the device"):
-            for first, rows in zip([0, *ends], np.split(found, ends), strict=True):
-                offset = int(slots[first]) * its.bytes
-                cl.enqueue_copy(self._queue, memory, rows, dst_offset=offset)
-
-    def _write_ticket(self, table: int, launch: Launch, begins: bool) -> None:
-        indices = self._machine.indices(table, launch.records)
-        pairs = np.stack([launch.slots, indices], axis=1).reshape(-1)
-        words = np.concatenate([[len(launch.records), begins, 0, 0], pairs]).astype(np.int32)
-        with opencl_errors("cannot write a ticket to the device"):
-            cl.enqueue_copy(self._queue, self._memory.ticket, words)
-
-
-def _records_in(content: list[Piece], table: Table, records: Ints) -> Bytes:
-    """Bytes [n, bytes of a record]; each lies within one of the pieces, which ascend."""
-    found = np.empty((len(records), table.bytes), np.uint8)
-    offsets = [piece.offset for piece in content]
-    for row, start in zip(found, (table.offset + records * table.stride).tolist(), strict=True):
-        piece = content[bisect_right(offsets, start) - 1]
-        row[:] = piece.content[start - piece.offset :][: table.bytes]
-    return found
+        self._memory.place(memory, records_in(content, its, records[order]), slots[order])

@@ -14,6 +14,7 @@ from toolkit.plan.table_figures import at_once, most_records
 
 FLAGS = cl.mem_flags
 Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 
 
 class GatherMemory:
@@ -51,6 +52,21 @@ class GatherMemory:
             self._queue.finish()
         self.slots[table] = new
         old.release()
+
+    def place(self, into: cl.Buffer, rows: Bytes, slots: Ints) -> None:
+        """Records, a row each, into slots that ascend; neighbours in one copy."""
+        ends = np.flatnonzero(np.diff(slots) != 1) + 1
+        with opencl_errors("cannot write records to the device"):
+            for first, some in zip([0, *ends], np.split(rows, ends), strict=True):
+                offset = int(slots[first]) * rows.shape[1]
+                cl.enqueue_copy(self._queue, into, some, dst_offset=offset)
+
+    def write_ticket(self, slots: Ints, indices: Ints, begins: bool) -> None:
+        """Of a launch: where its records lie, and which neurons, or rows, they are."""
+        pairs = np.stack([slots, indices], axis=1).reshape(-1)
+        words = np.concatenate([[len(slots), begins, 0, 0], pairs]).astype(np.int32)
+        with opencl_errors("cannot write a ticket to the device"):
+            cl.enqueue_copy(self._queue, self.ticket, words)
 
     def restage(self, point: Point) -> None:
         """Room for what this point streams."""

@@ -1,0 +1,1 @@
+"""The step gather on pyopencl: what it reads, keeps and reads ahead."""
