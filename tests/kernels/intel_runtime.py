@@ -22,6 +22,8 @@ from toolkit.paths import cache_dir
 
 WHEELS = ("intel-opencl-rt==2026.2.0", "intel-cmplr-lib-rt==2026.2.0")
 PLATFORM = "Intel(R) OpenCL"
+# Its compiler dies or hangs in this pass one time in ten: a map of maps grows while it is held.
+WITHOUT = "-opt-disable=sycl-kernel-reduce-cross-barrier-values"
 
 
 def installed() -> Path:
@@ -55,6 +57,7 @@ def environment(runtime: Path, before: Mapping[str, str]) -> dict[str, str]:
         "OCL_ICD_VENDORS": str(runtime),  # a folder with one .icd
         "LD_LIBRARY_PATH": ":".join(filter(None, paths)),
         "POCKETCL_PLATFORM": PLATFORM,
+        "CL_CONFIG_LLVM_OPTIONS": WITHOUT,
         "PATH": f"{Path(sys.executable).parent}:{before.get('PATH', '')}",
     }
 
