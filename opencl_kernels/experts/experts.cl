@@ -13,7 +13,13 @@
 #include "experts.clh"
 #include "strips.clh"
 #define OWN (GLU ? 16 : 32) // columns of y that a strip makes
+#if SLOTS
+#define FIRST_STRIP(e) 0
+#define LAST_BLOCK (PADDED_N / 16 - 1)
+#else
+#define FIRST_STRIP(e) ((e) * (PADDED_N / 32))
 #define LAST_BLOCK (EXPERTS * PADDED_N / 16 - 1)
+#endif
 #define X_AT(r, k) LOAD(X_HALF, own_x, k)
 #define XS_AT(r, k) LOADS(X_HALF, own_x, k)
 
@@ -25,17 +31,18 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void experts(EXPERTS_PA
   const size_t at = (size_t)row * LDY + out;
 #if MIX // a row is a token
   float total = 0.0f;
-  if (writes) total = EXPERT0 ? LOAD(Y_HALF, y, at) : rest_of(sym, EACH(ARG) row, out);
+  if (writes) total = IS_FIRST ? rest_of(sym, EACH(ARG) row, out) : LOAD(Y_HALF, y, at);
   for (int m = row * CHOICES; m < (row + 1) * CHOICES; m++) {
 #else
   for (int m = row; m <= row; m++) {
 #endif
-    const int e = expert_of(indices, m); // all of the work-group have the same
+    const int e = EXPERT_OF(m); // all of the work-group have the same
     if (e < 0) {
       if (writes && IS_NOBODY(e)) STORE(Y_HALF, 0.0f, y, at);
       continue;
     }
-    const int strip = e * (PADDED_N / 32) + own;
+    FIND(e)
+    const int strip = FIRST_STRIP(e) + own;
     __global const STORAGE(X_HALF) *own_x = x + (size_t)ROW_OF_X(m) * K;
 #include "strip_sums.clh"
     barrier(CLK_LOCAL_MEM_FENCE);

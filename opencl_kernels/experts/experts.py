@@ -8,10 +8,12 @@ from typing import Any
 from opencl_kernels.case import At, Defines
 from opencl_kernels.experts.chosen import (
     Chosen,
+    InSlots,
     Mix,
     arguments,
     cpu_defines,
     defines,
+    laid_out,
     reference,
     work,
 )
@@ -21,6 +23,12 @@ from opencl_kernels.layouts import F16, F32, quantized
 from opencl_kernels.map.indexed import Operand, floats
 from opencl_kernels.matmul import strips
 from opencl_kernels.matmul.glu import Glu
+
+
+def in_slots(case: Chosen, S: int, T: int, first: int = 0) -> Chosen:
+    """The same with its matrices in records, from this word of each on."""
+    places, end = laid_out(case.matrix, first)
+    return replace(case, slots=InSlots(end, places, S, T))
 
 
 def _supports_floats(case: Chosen) -> str | None:
@@ -125,6 +133,18 @@ MIXED = (
         for first in (0, 2)
     ),
 )
+_CODES = quantized("e0m4", 32, "f16", "u8")
+SLOTTED = (
+    in_slots(Chosen(M=5, choices=3, E=5, N=65, K=63, bias=True, at=At(seq=5)), 4, 3),
+    in_slots(Chosen(M=1, choices=2, E=7, N=96, K=65, w=_CODES, glu=Glu(47), bias=True), 3, 2, 32),
+    in_slots(Chosen(M=3, choices=2, E=4, N=64, K=40, w=F16, glu=Glu(23), index="i32"), 6, 4),
+    in_slots(
+        Chosen(M=4, choices=2, E=3, N=33, K=129, w=quantized("q8", 16, "f32"), shared=False), 3, 3
+    ),
+)
+SLOTTED_MIXED = tuple(
+    in_slots(case, S, T, 16) for case, S, T in zip(MIXED[1:4], (4, 7, 2), (3, 4, 2), strict=True)
+)
 _DECODE = Chosen(M=1, choices=2, E=8, N=3072, K=768, at=At(seq=1))
 BENCH = tuple(
     replace(case, w=w)
@@ -166,7 +186,7 @@ FAMILY = Family(
     arguments=arguments,
     reference=reference,
     work=work,
-    cases=CASES + MIXED,
+    cases=CASES + MIXED + SLOTTED + SLOTTED_MIXED,
     bench_cases=BENCH,
     kernels=(EXPERTS_QUANTIZED_CPU, EXPERTS_CPU, EXPERTS),
 )

@@ -25,9 +25,10 @@ void experts_cpu_body(int id, int n, EXPERTS_PARAMS) {
   for (int m = 0; m < M; m++) {
     BEGIN_ROW(m)
     for (int t = 0; t < CHOICES; t++) {
-      const int one = m * CHOICES + t, e = expert_of(indices, one);
+      const int one = m * CHOICES + t, e = EXPERT_OF(one);
       if (IS_NOBODY(e)) clear_row(id, n, one, y);
       if (e < 0) continue;
+      FIND(e)
       load_row(x + (size_t)ROW_OF_X(one) * K, row);
       GATE_AT(m, t)
       multiply(id, n, MIX ? m : one, row, WEIGHT_AT(e) BIAS_AT(e) OUTPUT_ARG);

@@ -66,15 +66,18 @@ void multiply(int e, int strip, const int *list, int count, __global const STORA
 void experts_gemm_cpu_body(int id, int n, EXPERTS_PARAMS) {
   const int rows = M * CHOICES;
   for (int m = 0; m < rows; m++)
-    if (expert_of(indices, m) == NONE) clear_row(id, n, m, y);
-  for (int e = 0; e < EXPERTS; e++)
+    if (EXPERT_OF(m) == NONE) clear_row(id, n, m, y);
+  for (int p = 0; p < PIECES; p++) {
+    const int e = EXPERT_IN(p);
+    FIND(e)
     for (int next = 0; next < rows;) {
       int list[LIST], count = 0;
       for (; next < rows && count < LIST; next++)
-        if (expert_of(indices, next) == e) list[count++] = next;
+        if (HAS_CHOSEN(next, e)) list[count++] = next;
       for (int s = first_item(id, n, PAIRS); count && s < first_item(id + 1, n, PAIRS); s++)
         multiply(e, s, list, count, x, WEIGHT_AT(e) BIAS_AT(e) OUTPUT_ARG);
     }
+  }
 }
 
 __kernel SERIAL void experts_gemm_cpu(EXPERTS_PARAMS) {

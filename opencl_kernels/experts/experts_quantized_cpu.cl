@@ -31,9 +31,10 @@ void experts_quantized_cpu_body(int id, int n, EXPERTS_PARAMS) {
   for (int m = 0; m < M; m++) {
     BEGIN_ROW(m)
     for (int t = 0; t < CHOICES; t++) {
-      const int one = m * CHOICES + t, e = expert_of(indices, one);
+      const int one = m * CHOICES + t, e = EXPERT_OF(one);
       if (IS_NOBODY(e)) clear_row(id, n, one, y);
       if (e < 0) continue;
+      FIND(e)
       load_row(x + (size_t)ROW_OF_X(one) * K, row);
       for (int i = VECTORS; i < GROUPS_K * STEPS; i++) row[i] = 0.0f; // the last group is filled up
       sum_groups(row, starts, zeros);

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from opencl_kernels.case import At, Defines, ceil_div
 from opencl_kernels.experts.chosen import Chosen, arguments, cpu_defines, reference, work
-from opencl_kernels.experts.experts import CASES, EXPERTS
+from opencl_kernels.experts.experts import CASES, EXPERTS, SLOTTED, in_slots
 from opencl_kernels.family import Family
 from opencl_kernels.kernel import Kernel, Knobs, worker_grid
 from opencl_kernels.layouts import F16, F32, quantized
@@ -33,6 +33,7 @@ MANY = (
     _many(Chosen(M=1, choices=2, E=5, N=40, K=600, w=quantized("q8", 128, "f16", "u8")), 63),
     _many(Chosen(M=1, choices=1, E=1, N=33, K=257, w=quantized("e0m4", 32, "f16")), 127),
 )
+SLOTTED_MANY = (in_slots(MANY[1], 5, 3), in_slots(MANY[3], 1, 1, 16))
 _PREFILL = _many(Chosen(M=1, choices=2, E=8, N=2048, K=768, glu=Glu(1024)), 512)
 BENCH = tuple(
     replace(case, w=w)
@@ -54,7 +55,7 @@ FAMILY = Family(
     arguments=arguments,
     reference=reference,
     work=work,
-    cases=CASES + MANY,
+    cases=CASES + MANY + SLOTTED + SLOTTED_MANY,
     bench_cases=BENCH,
     kernels=(EXPERTS_GEMM_CPU, EXPERTS),
 )
