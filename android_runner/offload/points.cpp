@@ -22,18 +22,20 @@ std::set<size_t> tables_where(const Plan &plan, const Which &which) {
   std::set<size_t> found;
   for (const Phase &phase : plan.phases)
     for (const Step &step : phase.steps)
-      if (step.gather && which(step.gather->select.by)) found.insert(step.gather->table);
+      if (step.gather && which(*step.gather)) found.insert(step.gather->table);
   return found;
 }
 
 // Of which at some gather only some records are read.
 std::set<size_t> chosen_tables(const Plan &plan) {
-  return tables_where(plan, [](Select::By by) { return by != Select::All; });
+  return tables_where(plan, [](const GatherStep &gather) { return gather.select.by != Select::All; });
 }
 
-// Rows of embeddings.
+// Rows of embeddings: those of a text's ids. Experts' are computed.
 std::set<size_t> tables_by_ids(const Plan &plan) {
-  return tables_where(plan, [](Select::By by) { return by == Select::Ids; });
+  return tables_where(plan, [](const GatherStep &gather) {
+    return gather.select.by == Select::Ids && gather.from->kind == Argument::Buffer;
+  });
 }
 
 // With other slots, if they are. Pinned stay those of a table that is always read whole, of policy

@@ -68,35 +68,40 @@ int64_t least_elements(const Scratch &scratch, const Box &box) {
   return evaluate(product, {}).value_or(0);
 }
 
-// Numbers for all indices of the table, which a dispatch has written; it may be among `own`.
+// All ids that there are in a run, at most k.
+void check_ids(const Node &node, const Context &context, const Select &select,
+               const std::vector<Expr> &shape, const std::string &dtype, const std::string &name) {
+  Expr product = {{Token::Number, 1}};
+  for (const Expr &size : shape) {
+    product.insert(product.end(), size.begin(), size.end());
+    product.push_back({Token::Mul, 0});
+  }
+  const std::optional<Bounds> elements = bounds(product, context.phase.box);
+  if (dtype != "i32" || !elements || elements->high > select.k)
+    node.fail(std::to_string(select.k) + " of i32 are read, and " + quote(name) + " has others");
+}
+
+// Numbers for all indices of the table, or ids, which a dispatch has written; it may be among `own`.
 void check_scratch(const Node &node, const Context &context, const Select &select,
                    const Table &table, const Argument &from, size_t queue,
                    const std::vector<Step> &own) {
   const Scratch &scratch = context.phase.scratch[from.index];
-  const bool ids = select.by == Select::Ids;
-  const int64_t count = ids ? select.k : table.count;
-  if (scratch.dtype != (ids ? "i32" : "f32") || least_elements(scratch, context.phase.box) < count)
-    node.fail(std::to_string(count) + (ids ? " of i32" : " of f32") + " are read, and " +
-              quote(scratch.name) + " has others");
+  if (select.by == Select::Ids)
+    check_ids(node, context, select, scratch.shape, scratch.dtype, scratch.name);
+  else if (scratch.dtype != "f32" || least_elements(scratch, context.phase.box) < table.count)
+    node.fail(std::to_string(table.count) + " of f32 are read, and " + quote(scratch.name) +
+              " has others");
   if (!is_written(context.phase.steps, from) && !is_written(own, from))
     node.fail("no dispatch before it writes " + quote(scratch.name));
   if (!unwaited(context.phase, from, queue).empty())
     node.fail("another queue writes " + quote(scratch.name) + ", and nothing waits for it");
 }
 
-// All ids that it has, of which there are at most k; the host writes by queue 0.
+// Ids that it has; the host writes by queue 0.
 void check_buffer(const Node &node, const Context &context, const Select &select,
                   const Argument &from, size_t queue) {
   const Buffer &buffer = context.plan.buffers[from.index];
-  Expr product = {{Token::Number, 1}};
-  for (const Expr &size : buffer.shape) {
-    product.insert(product.end(), size.begin(), size.end());
-    product.push_back({Token::Mul, 0});
-  }
-  const std::optional<Bounds> elements = bounds(product, context.phase.box);
-  if (buffer.dtype != "i32" || !elements || elements->high > select.k)
-    node.fail(std::to_string(select.k) + " of i32 are read, and " + quote(buffer.name) +
-              " has others");
+  check_ids(node, context, select, buffer.shape, buffer.dtype, buffer.name);
   if (queue != 0 || !unwaited(context.phase, from, queue).empty())
     node.fail("not only queue " + std::to_string(queue) + " writes " + quote(buffer.name));
 }

@@ -12,19 +12,21 @@ namespace pocket {
 namespace {
 
 constexpr int64_t SLOT_ALIGN = 64, ABREAST = 8, PART_ALIGN = 16, FLOATS_ALIGN = 32;  // of records
-constexpr int64_t MOST_RECORDS = 1 << 24, MOST_NUMBERS = 1 << 20, MOST_BYTES = int64_t{1} << 31;
+constexpr int64_t MOST_RECORDS = 1 << 24, MOST_NUMBERS = 1 << 28, MOST_BYTES = int64_t{1} << 31;
 constexpr size_t MOST_TABLES = 4096, MOST_POINTS = 64;
 constexpr int64_t MOST_WINDOW = 4096;  // steps
-constexpr int64_t MOST_READ = 1 << 26, MOST_THREADS = 64;
+constexpr int64_t MOST_READ = 1 << 28, MOST_THREADS = 64;
 constexpr int64_t MOST_AT_ONCE = 1 << 28;  // bytes that threads read together
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
 // By its numbers; 0 where there are no such records.
 int64_t part_bytes(const TablePart &part) {
-  const bool floats = !part.group && !part.zero;
-  if (part.dtype == "f16" && floats) return round_up(2 * part.length, PART_ALIGN);
-  if (part.dtype == "f32" && floats) return round_up(4 * part.length, FLOATS_ALIGN);
+  const bool plain = !part.group && !part.zero;
+  if (part.dtype == "f16" && plain) return round_up(2 * part.length, PART_ALIGN);
+  if (part.dtype == "f32" && plain) return round_up(4 * part.length, FLOATS_ALIGN);
+  if (part.dtype == "u32" && plain) return round_up(4 * part.length, PART_ALIGN);
+  if (part.dtype == "u8" && plain) return round_up(part.length, PART_ALIGN);
   if (!GROUPS.count(part.group)) return 0;
   if (part.dtype == "q8")
     return round_up(round_up(part.length, part.group) / part.group *
@@ -165,11 +167,10 @@ void read_selected(const Node &node, const Plan &plan, Point &point) {
   for (size_t i = 0; i < gathers.size(); ++i) {
     const double value = node.at(i).real();
     const Select &select = gathers[i]->select;
-    const bool ids = select.by == Select::Ids;  // as many as there are places for
-    const bool all = ids && gathers[i]->from->kind == Argument::Buffer;  // no less
+    const bool ids = select.by == Select::Ids;  // all for which there are places
     const auto count =
         static_cast<double>(ids ? select.k : plan.tables[gathers[i]->table].count);
-    const bool whole = value == std::floor(value) && value >= (all ? count : 1) && value <= count;
+    const bool whole = value == std::floor(value) && value >= (ids ? count : 1) && value <= count;
     if (counts_records(select) && !whole) node.at(i).fail("no number of its records");
     point.select.push_back(value);
   }

@@ -215,7 +215,7 @@ def _lowered(
         if options.budgeted:
 
             def with_tables(table: WeightTable, tables: RecordTables) -> Plan:
-                kept = options if tables.found else resident  # networks as they are without it
+                kept = options if tables.networks else resident  # networks as they are without it
                 return lower(kept, table, knobs, ranges.wide | tables.scores, tables)
 
             known = options.calibration, options.recall

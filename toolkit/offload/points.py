@@ -115,9 +115,10 @@ def _grown(plan: Plan, slots: Sequence[int], goal: Sequence[int], room: int) -> 
 
 
 def by_ids(plan: Plan) -> set[int]:
-    """Tables of which ids choose records: rows of embeddings."""
+    """Tables of which a text's ids choose records: rows of embeddings. Experts' are computed."""
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]
-    return {gather.table for gather in gathers if gather.select.by == "ids"}
+    sources = ((g.table, g.select.source or ("",)) for g in gathers if g.select.by == "ids")
+    return {table for table, source in sources if source[0] == "buffer"}
 
 
 def under_policy(

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from onnx_passes.code_records import REQUANTIZED
 from toolkit.compiler.weights.records import RecordTables
-from toolkit.plan.schema import Plan
+from toolkit.plan.schema import Plan, Table
 from toolkit.plan.table_figures import slot_bytes
 
 
@@ -22,13 +22,18 @@ def figures_of(
         "resident": parts,
         "slot_bytes": slot_bytes(plan, point.slots),
         "slot_share": _slot_share(plan, tables.networks),
-        "flash_bytes": sum(table.count * table.stride for table in plan.tables),
-        "row_bytes": sum(table.count * table.stride for table in plan.tables[tables.networks :]),
+        "flash_bytes": sum(map(_bytes, plan.tables)),
+        "row_bytes": sum(map(_bytes, plan.tables[tables.networks :])),
+        "expert_bytes": sum(_bytes(plan.tables[each.table]) for each in tables.experts),
         "selector": _selector(plan, tables),
         "policy": point.policy,
         "requantized": sorted(v.name or "" for v in named if REQUANTIZED in v.metadata_props),
         "resident_ffns": [str(missed) for missed in tables.missed],
     }
+
+
+def _bytes(table: Table) -> int:
+    return table.count * table.stride
 
 
 def _slot_share(plan: Plan, networks: int) -> float | None:
@@ -38,7 +43,8 @@ def _slot_share(plan: Plan, networks: int) -> float | None:
 
 
 def _selector(plan: Plan, tables: RecordTables) -> str:
-    """As the plan's gathers of networks have it: of several texts at once all is computed."""
+    """As the plan's gathers of networks have it: of several texts at once all is computed. `ids` of
+    routers, and of a text, where nothing else is in flash."""
     if not tables.found:
         return "ids"
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]

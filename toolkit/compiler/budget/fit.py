@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from onnx_passes import Facts, code_records, mask_ffn
 from onnx_passes.analysis.embedding import find_embeddings, tied
+from onnx_passes.analysis.experts.networks import find_expert_networks
 from onnx_passes.analysis.ffn import Ffn, find_ffns
 from onnx_passes.analysis.matrices import find_matrices
 from onnx_passes.ir.facts import Density, Mask
@@ -199,6 +200,10 @@ def in_flash(
     ffns, missed = find_ffns(model)
     orders = orders_of(goal.taken or (use.frequency for use in goal.uses))
     tables = tables_of(ffns, missed, table, orders, goal.importances, goal.sparsity == "all")
+    networks, alone = find_expert_networks(model)
+    for network in networks:
+        tables.add_experts(network)
+    tables.missed += alone
     _add_embeddings(model, tables, dense.table)
     if not tables.sources:
         raise _nothing(budget, whole, tables)

@@ -25,16 +25,21 @@ def budget_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         return
     resident, slots = size(figures["resident_bytes"]), size(figures["slot_bytes"])
     if figures["slot_share"] is not None:
-        slots += f" = {100 * figures['slot_share']:.0f} % of the neurons"
+        what = "records" if figures["expert_bytes"] else "neurons"
+        slots += f" = {100 * figures['slot_share']:.0f} % of the {what}"
     asked = "--memory" if figures.get("rate") is None else f"--rate {figures['rate']:g}"
     yield f"  memory {budget}: resident {resident}, slots {slots} ({asked})"
     yield f"    {spelled(figures['resident'])}"
-    if networks := figures["flash_bytes"] - figures["row_bytes"]:
+    experts, rows = figures["expert_bytes"], figures["row_bytes"]
+    if networks := figures["flash_bytes"] - rows - experts:
         yield f"  FFNs on flash {size(networks)}: {SELECTED[figures['selector']]}"
-    else:
+    if experts:
+        which = "those that its router chooses, as far as memory has no room for them"
+        yield f"  experts on flash {size(experts)}: a token reads {which}"
+    elif not networks:
         yield "  FFNs stay in memory"
-    if figures["row_bytes"]:
-        yield f"  embedding on flash {size(figures['row_bytes'])}: a token reads its row"
+    if rows:
+        yield f"  embedding on flash {size(rows)}: a token reads its row"
     if "predicted_read_s" in figures:
         yield f"  {_time(figures)}"
     if short := figures.get("short_prompt"):

@@ -28,9 +28,8 @@ from toolkit.compiler.lowering.fits import Extent, check_fit
 from toolkit.compiler.lowering.products.pairs import with_pairs
 from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
 from toolkit.compiler.views.view import View
-from toolkit.compiler.weights.channels import TabledChannels
-from toolkit.compiler.weights.records import Tabled
-from toolkit.compiler.weights.rows import TabledRows
+from toolkit.compiler.weights.experts import TabledExperts
+from toolkit.compiler.weights.records import AnyTabled
 from toolkit.compiler.weights.table import UNSUPPORTED, WeightTable
 from toolkit.errors import PocketError
 from toolkit.plan.expr import Box, Expr, product, symbol
@@ -102,9 +101,10 @@ class PhaseBuilder:
     norms: dict[ir.Value, PendingNorm] = field(default_factory=dict)  # fused into their readers
     originals: dict[ir.Value, ir.Value] = field(default_factory=dict)  # copies are stored as these
     # nodes of networks whose weights lie in flash, and embeddings
-    tabled: Mapping[ir.Node, Tabled | TabledChannels | TabledRows] = field(
-        default_factory=dict, repr=False
-    )
+    tabled: Mapping[ir.Node, AnyTabled] = field(default_factory=dict, repr=False)
+    # of networks of experts that lie in flash: which ones are chosen, and the first product
+    chosen: dict[TabledExperts, Location] = field(default_factory=dict, repr=False)
+    opened: dict[TabledExperts, Draft] = field(default_factory=dict, repr=False)
 
     def dims(self, value: ir.Value) -> list[sympy.Expr]:
         """The value's shape in this phase."""

@@ -8,19 +8,24 @@ import onnx_ir as ir
 from onnx_passes.ir.graph import DOMAIN, attribute, is_constant, needed, rank
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.deferred import ChosenProduct, Deferred
+from toolkit.compiler.lowering.dispatches import emit_map
 from toolkit.compiler.lowering.lowering import Lowering
 from toolkit.compiler.lowering.products.chosen_products import emit_chosen
+from toolkit.compiler.lowering.records.experts import tabled_experts
 from toolkit.compiler.lowering.values import in_place, kept, shape_of, stored, view_of
 from toolkit.compiler.views.poly import Poly, poly, product
 from toolkit.compiler.views.scalar import Index
 from toolkit.compiler.views.view import View, axes_of, in_memory, reshaped, shifted, size_of
+from toolkit.compiler.weights.experts import TabledExperts
 
 
 def lower_experts(b: PhaseBuilder, node: ir.Node) -> None:
     """y[.., t] = W[e] x[.., t] + bias[e] of the experts e that indices choose."""
     y = node.outputs[0]
     x, tokens, choices, shared = _rows_of_x(b, node)
-    indices, always = _indices(b, node, tokens, choices)
+    tabled = tabled_experts(b, node)
+    told = (_indices_of(b, tabled), 0) if tabled else _indices(b, node, tokens, choices)
+    indices, always = told
     chosen = ChosenProduct(node, x, indices, size_of(tokens), choices, shared, always)
     later = Deferred(b.floats_of(y), shape_of(b, y), chosen, partial(_multiply, b, chosen))
     b.views[y] = in_memory(later, later.shape)
@@ -48,6 +53,18 @@ def _indices(b: PhaseBuilder, node: ir.Node, tokens: Poly, choices: int) -> tupl
         always += 1
     told = in_place(shifted(flat, 1, poly(choices - always), poly(0))) if always else None
     return (stored(b, value), 0) if told is None else (told, always)
+
+
+def _indices_of(b: PhaseBuilder, tabled: TabledExperts) -> Location:
+    """Which experts rows choose, i32 [rows]: a gather reads it, and kernels; made once."""
+    if tabled not in b.chosen:
+        view = view_of(b, needed(tabled.network.first, 2))
+        rows, name = product(view.shape), f"{tabled.name}.ids"
+        flat = reshaped(view, (rows,))
+        ref = b.temporary(name, "i32", [size_of(rows)])
+        b.chosen[tabled] = Location(ref, "i32")
+        emit_map(b, name, b.chosen[tabled], flat)
+    return b.chosen[tabled]
 
 
 def _rows_of_x(b: PhaseBuilder, node: ir.Node) -> tuple[Location, Poly, int, bool]:

@@ -25,6 +25,7 @@ from toolkit.compiler.lowering.records.rows import lower_rows
 from toolkit.compiler.lowering.values import TYPES, deliver, give_sizes
 from toolkit.compiler.views.view import poly_of
 from toolkit.compiler.weights.channels import TabledChannels
+from toolkit.compiler.weights.records import Tabled
 from toolkit.compiler.weights.rows import TabledRows
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
@@ -49,7 +50,7 @@ def lower_nodes(graph: ir.Graph, builder: PhaseBuilder) -> None:
             lower_rows(builder, tabled)
         elif isinstance(tabled, TabledChannels):
             lower_channels(builder, tabled)
-        elif tabled is not None:
+        elif isinstance(tabled, Tabled):
             lower_ffn(builder, tabled)
         else:
             LOWERINGS[(node.domain, node.op_type)].emit(builder, node)

@@ -16,6 +16,7 @@ from itertools import zip_longest
 import numpy as np
 import onnx_ir as ir
 
+from onnx_passes.analysis.experts.networks import ExpertNetwork
 from onnx_passes.analysis.ffn import Columns, Ffn
 from onnx_passes.code_records import REQUANTIZED
 from onnx_passes.ir.graph import needed
@@ -33,6 +34,7 @@ from toolkit.compiler.weights.channels import (
     channels_of,
     stored_columns,
 )
+from toolkit.compiler.weights.experts import TabledExperts
 from toolkit.compiler.weights.halves import in_halves
 from toolkit.compiler.weights.rows import KIND as ROW
 from toolkit.compiler.weights.rows import TabledRows, packed_rows, tabled_rows
@@ -80,11 +82,12 @@ class Tabled:
 
 @dataclass
 class RecordTables:
-    """Tables in the order of the networks, then those of embeddings; `weights` says how matrices
+    """Tables in the order of the networks, then of experts, then those of embeddings; `weights` says how matrices
     are stored."""
 
     weights: WeightTable
     found: list[Tabled | TabledChannels] = field(default_factory=list)
+    experts: list[TabledExperts] = field(default_factory=list)
     rows: list[TabledRows] = field(default_factory=list)
     sources: list[TableSource] = field(default_factory=list)
     missed: list[Missed] = field(default_factory=list)  # networks that stay in memory, and why
@@ -143,6 +146,12 @@ class RecordTables:
         because = "its matrices are not all in codes of 4 bits, or all in halves"
         self.missed.append(Missed(*what, because))
 
+    def add_experts(self, network: ExpertNetwork) -> None:
+        """A table of a network's experts, as they would be stored in memory."""
+        found = TabledExperts(network, len(self.sources), self.weights)
+        self.experts.append(found)
+        self.sources.append(TableSource(found.entry, found.produce))
+
     def add_rows(self, node: ir.Node) -> None:
         """A table of an embedding's rows, behind those of all networks."""
         found = tabled_rows(node, len(self.sources), self.weights)
@@ -172,10 +181,14 @@ class RecordTables:
         """Tables of networks: the first ones."""
         return len(self.sources) - len(self.rows)
 
-    def by_node(self) -> dict[ir.Node, Tabled | TabledChannels | TabledRows]:
-        """The networks by each of their nodes, and the embeddings by theirs."""
-        networks = {node: tabled for tabled in self.found for node in tabled.ffn.nodes}
-        return {**networks, **{rows.node: rows for rows in self.rows}}
+    def by_node(self) -> dict[ir.Node, AnyTabled]:
+        """The networks by each of their nodes, experts by their products, embeddings by theirs."""
+        found: dict[ir.Node, AnyTabled] = {rows.node: rows for rows in self.rows}
+        for tabled in self.found:
+            found |= dict.fromkeys(tabled.ffn.nodes, tabled)
+        for experts in self.experts:
+            found |= dict.fromkeys(experts.network.products, experts)
+        return found
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -229,6 +242,9 @@ class RecordTables:
             return tensor.weight.make(first, stop)
         found = part(tensor, axis, first, stop)
         return in_halves(value.name or "", found.T if axis else found)
+
+
+AnyTabled = Tabled | TabledChannels | TabledExperts | TabledRows
 
 
 def _table(name: str, kind: str, count: int, record: Record) -> Table:

@@ -127,9 +127,17 @@ class WeightTable:
         """The slices of matrices [K, E * N] side by side, each of whole experts."""
         key = (value, "experts", experts, gated)
         if key not in self._known:
-            storage = self._storage(value, transposed=True).by_expert(experts, gated)
+            storage = self.of_experts(value, experts, gated)
             self._known[key] = self._pack(value.name or "", storage, storage.N // experts)
         return self._known[key]
+
+    def of_experts(self, value: ir.Value, experts: int, gated: bool) -> Storage:
+        """The same matrices, which are not in the table: below each other, each of whole strips."""
+        return self._storage(value, transposed=True).by_expert(experts, gated)
+
+    def checked(self, source: WeightSource) -> Iterator[Array]:
+        """What a source gives that is not in the table; raises where a number is none."""
+        return self._checking(source, lambda: True)()
 
     def twins(self, value: ir.Value) -> list[ir.Value]:
         """Other matrices that are equal to one of the table's, which are stored with it once."""

@@ -7,16 +7,18 @@ from itertools import chain
 from toolkit.errors import PocketError
 from toolkit.plan.checks.phases import OUTSIDE, dispatch_problems
 from toolkit.plan.checks.values import RECORDS, index_problems
-from toolkit.plan.expr import interval, maximum, product
+from toolkit.plan.expr import Box, interval, maximum, product
 from toolkit.plan.reader import damaged
 from toolkit.plan.schema import (
     SELECTORS,
+    Buffer,
     Dispatch,
     Gather,
     Phase,
     Plan,
     Prefetch,
     Ref,
+    Scratch,
     Select,
     Step,
     Table,
@@ -141,11 +143,12 @@ def _source_problems(
         yield damaged(at, f"{ref} is no scratch tensor")
         return
     yield from index_problems(f"{at}[1]", int(ref[-1]), len(phase.scratch))
-    source = phase.scratch[int(ref[-1])]
-    dtype, count = ("i32", select.k) if select.by == "ids" else ("f32", table.count)
-    least = math.prod(interval(dim, plan.box(phase))[0] for dim in source.shape)
-    if source.dtype != dtype or least < count:
-        because = f"it is {source.dtype} {list(source.shape)}, {count} of {dtype} are read"
+    source, box = phase.scratch[int(ref[-1])], plan.box(phase)
+    least = math.prod(interval(dim, box)[0] for dim in source.shape)
+    if select.by == "ids":
+        yield from _ids_problems(at, source, select, box)
+    elif source.dtype != "f32" or least < table.count:
+        because = f"it is {source.dtype} {list(source.shape)}, {table.count} of f32 are read"
         yield damaged(at, because)
     dispatches = [each for each in before if isinstance(each, Dispatch)]
     if not any(ref == each.args[i] for each in dispatches for i in each.writes):
@@ -157,17 +160,23 @@ def _source_problems(
 def _buffer_problems(
     at: str, step: Gather | Prefetch, before: tuple[Step, ...], phase: Phase, plan: Plan
 ) -> Iterator[PocketError]:
-    """All ids that a buffer has, of which there are at most k; the host writes by queue 0."""
+    """Ids that a buffer has; the host writes by queue 0."""
     ref = step.select.source
     assert ref is not None
     yield from index_problems(f"{at}[1]", int(ref[-1]), len(plan.buffers))
     source = plan.buffers[int(ref[-1])]
-    most = maximum(product(source.shape), plan.box(phase))
-    if source.dtype != "i32" or not most <= step.select.k:
-        because = f"it is {source.dtype} {list(source.shape)}, {step.select.k} of i32 are read"
-        yield damaged(at, because)
+    yield from _ids_problems(at, source, step.select, plan.box(phase))
     if step.queue or _unwaited(ref, step.queue, before) is not None:
         yield damaged(at, f"not only queue {step.queue} writes {source.name!r}")
+
+
+def _ids_problems(
+    at: str, source: Scratch | Buffer, select: Select, box: Box
+) -> Iterator[PocketError]:
+    """All that there are in a run count: at most k."""
+    if source.dtype != "i32" or not maximum(product(source.shape), box) <= select.k:
+        because = f"it is {source.dtype} {list(source.shape)}, {select.k} of i32 are read"
+        yield damaged(at, because)
 
 
 def _unwaited(ref: Ref, queue: int, before: tuple[Step, ...]) -> int | None:

@@ -23,11 +23,12 @@ from toolkit.plan.schema import (
 )
 
 ABREAST, PART_ALIGN = 8, 16  # opencl_kernels/records/record.py
-FLOAT_BYTES = {"f16": (2, PART_ALIGN), "f32": (4, 32)}  # of a number, and what parts end at
+# Of a number, and what parts end at; arrays of whole matrices have words of codes, and bytes.
+PLAIN_BYTES = {"f16": (2, PART_ALIGN), "f32": (4, 32), "u32": (4, PART_ALIGN), "u8": (1, PART_ALIGN)}
 GROUPS = (16, 32, 64, 128, 256)
-MOST_RECORDS, MOST_NUMBERS = 2**24, 2**20
+MOST_RECORDS, MOST_NUMBERS = 2**24, 2**28
 MOST_TABLES, MOST_POINTS, MOST_THREADS = 4096, 64, 64
-MOST_READ = 2**26
+MOST_READ = 2**28
 MOST_AT_ONCE = 2**28  # bytes that threads read together
 
 
@@ -116,8 +117,8 @@ def _parts_problems(at: str, table: Table) -> Iterator[PocketError]:
 
 def part_bytes(part: Part) -> int | None:
     """Bytes of a part by its numbers; None where there are no such records."""
-    if part.dtype in FLOAT_BYTES and not part.group and not part.zero:
-        nbytes, align = FLOAT_BYTES[part.dtype]
+    if part.dtype in PLAIN_BYTES and not part.group and not part.zero:
+        nbytes, align = PLAIN_BYTES[part.dtype]
         return round_up(nbytes * part.length, align)
     if part.dtype not in ("e0m4", "q8") or part.group not in GROUPS:
         return None
@@ -181,10 +182,9 @@ def _selected_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketErro
     if len(point.select) != len(gathers):
         yield damaged(at, f"there are {len(gathers)} gathers")
     for i, (value, gather) in enumerate(zip(point.select, gathers, strict=True)):
-        ids, source = gather.select.by == "ids", gather.select.source
-        # of ids as many as there are places for; of those of a buffer no less
+        ids = gather.select.by == "ids"  # all for which there are places
         count = gather.select.k if ids else plan.tables[gather.table].count
-        least = count if ids and source is not None and source[0] == "buffer" else 1
+        least = count if ids else 1
         whole = value == math.floor(value) and least <= value <= count
         if gather.select.by in COUNTED and not whole:
             yield damaged(f"{at}[{i}]", f"{value} is no number of its {count} records")

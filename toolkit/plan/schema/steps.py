@@ -64,10 +64,10 @@ class Select:
     above    those whose number, or its magnitude, is above the threshold
     top      the k of greatest magnitude; that of a record which isn't pinned counts times `gamma`
     nonzero  those whose number isn't zero
-    ids      k of them, by their indices
+    ids      those whose indices are there, k at most
 
-    source  scratch of one number for each index of the table: f32; of `ids` k of them: i32, or a
-            buffer of at most k, all of which count, as often as they come
+    source  scratch of one number for each index of the table: f32; of `ids` scratch or a buffer of
+            at most k: i32, all of which count, as often as they come
     """
 
     by: str

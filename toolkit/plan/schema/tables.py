@@ -16,7 +16,7 @@ class Part:
     """Bytes `offset` … `offset + bytes` of each record: `length` numbers.
 
     dtype  e0m4 or q8, in groups of `group` codes with a scale and, if `zero`, a zero point; f16 or
-           f32
+           f32; u32 or u8: an array of a whole matrix, as a weight's of that layout
     """
 
     name: str

@@ -10,6 +10,7 @@ from toolkit.compiler.lowering.builder import Location, PhaseBuilder, label
 from toolkit.compiler.lowering.deferred import ChosenProduct
 from toolkit.compiler.lowering.products.fused import are_few
 from toolkit.compiler.lowering.products.matrix_products import Ending, matrix_dims
+from toolkit.compiler.lowering.records.experts import emit_in_slots, tabled_experts
 from toolkit.plan.schema import Ref
 
 
@@ -23,6 +24,13 @@ def emit_chosen(
     """One dispatch, or one for each slice of the experts' matrices that is split over files."""
     case, refs = _product(product, into, ending or Ending())
     case = replace(case, w=b.weights.stored(product.weight), mix=mix)
+    family = "experts" if takes_few(b, product) else "experts_gemm"
+    tabled = tabled_experts(b, product.node)
+    if tabled is not None:
+        if case.bias:
+            refs["bias"] = b.weights.vector(needed(product.node, 3))
+        emit_in_slots(b, tabled, product.node, label(product.node), family, case, refs)
+        return
     slices = b.weights.experts(product.weight, product.experts, case.glu is not None)
     high = padded(case.N, STRIP)
     for piece in slices:
@@ -32,7 +40,6 @@ def emit_chosen(
             each = replace(each, E0=first, experts=product.experts)
         if case.bias:
             refs["bias"] = b.weights.vector(needed(product.node, 3), first, count)
-        family = "experts" if takes_few(b, product) else "experts_gemm"
         b.emit(label(product.node), family, each, {**refs, **piece.refs})
 
 
