@@ -32,7 +32,7 @@ from toolkit.cli.options import (
 from toolkit.progress import PROGRESS
 from toolkit.version import __version__
 
-SPARSITIES = ("auto", "all", "gate", "lowrank", "dip", "dip-ca")
+SPARSITIES = ("auto", "all", "gate", "lowrank", "dip", "dip-ca", "ids")
 POLICIES = ("static", "lru", "lfu", "window", "importance")
 ORDER = ("demo", "compile", "run", "chat", "verify", "eval", "bench", "tune", "estimate", "inspect")
 START = """\b

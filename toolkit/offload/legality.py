@@ -29,14 +29,16 @@ UNIFORM = Verdict("warned", "densities were fitted for gated units: every stage 
 OTHER_LABELS = Verdict("warned", "no unit is zero: it learns the greatest, which dip knows exactly")
 UNPREDICTED = Verdict("refused", "nothing says beforehand which of its units matter")
 BY_ROUTER = Verdict("refused", "the router has chosen whole experts")
+NO_ROUTER = Verdict("refused", "no router chooses among its units")
 
-SPARSITIES = ("all", "gate", "cats", "lowrank", "dip", "dip-ca")  # cats: a gate above more than 0
+# cats: a gate above more than 0; ids: those of experts that a router chooses
+SPARSITIES = ("all", "gate", "cats", "lowrank", "dip", "dip-ca", "ids")
 OFFERED = ("all", "gate", "lowrank")  # of these, what is named instead of a refused one
 BY_MAGNITUDE = ("dip", "dip-ca")  # what a density belongs to
-RELU_GATED = (EXACT, EXACT, CALIBRATED, CALIBRATED, READS_MORE, READS_MORE)
-RELU = (EXACT, NO_GATE, NO_GATE, CALIBRATED, UNIFORM, UNIFORM)
-SMOOTH_GATED = (EXACT, NO_ZEROS, CALIBRATED, OTHER_LABELS, CALIBRATED, CALIBRATED)
-SMOOTH = (EXACT, NO_GATE, NO_GATE, UNPREDICTED, UNIFORM, UNIFORM)
+RELU_GATED = (EXACT, EXACT, CALIBRATED, CALIBRATED, READS_MORE, READS_MORE, NO_ROUTER)
+RELU = (EXACT, NO_GATE, NO_GATE, CALIBRATED, UNIFORM, UNIFORM, NO_ROUTER)
+SMOOTH_GATED = (EXACT, NO_ZEROS, CALIBRATED, OTHER_LABELS, CALIBRATED, CALIBRATED, NO_ROUTER)
+SMOOTH = (EXACT, NO_GATE, NO_GATE, UNPREDICTED, UNIFORM, UNIFORM, NO_ROUTER)
 
 LEGALITY: dict[str, dict[str, Verdict]] = {  # kind of FFN -> selector -> verdict
     kind: dict(zip(SPARSITIES, row, strict=True))
@@ -61,13 +63,16 @@ def verdict(kind: str, sparsity: str, experts: bool = False) -> Verdict:
     selector of neurons is as legal as for one FFN of their kind.
     """
     found = LEGALITY[kind][sparsity]
+    if experts and sparsity == "ids":
+        return EXACT
     return BY_ROUTER if experts and sparsity.startswith("dip") else found
 
 
 def unasked(kind: str, experts: bool = False) -> str:
     """The selector without a calibration: what is exact and reads least."""
-    exact = "all" if experts or LEGALITY[kind]["gate"] is not EXACT else "gate"
-    return exact
+    if experts:
+        return "ids"
+    return "gate" if LEGALITY[kind]["gate"] is EXACT else "all"
 
 
 def check(layer: str, kind: str, sparsity: str, experts: bool = False) -> Verdict:
@@ -81,7 +86,7 @@ def check(layer: str, kind: str, sparsity: str, experts: bool = False) -> Verdic
 
 def _instead(kind: str, experts: bool) -> str:
     """An option that is legal, and can be had: of a calibration where there is one."""
-    for sparsity in OFFERED[::-1]:
+    for sparsity in () if experts else OFFERED[::-1]:
         if verdict(kind, sparsity, experts) is CALIBRATED:
             return f"--sparsity {sparsity} --calibration DIR"
     return f"--sparsity {unasked(kind, experts)}"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnx_passes.analysis.experts.networks import ExpertNetwork
+from onnx_passes.analysis.experts.units import MOVED
 from onnx_passes.analysis.ffn import Ffn
+from onnx_passes.ir.graph import needed, producer, through
 from opencl_kernels.formats import Array
 from opencl_kernels.map.expression import Node, evaluate
 from opencl_kernels.records.neurons import activation
@@ -21,6 +24,14 @@ def kind_of(ffn: Ffn) -> str:
         return up
     act = _kind(activation(ffn.act))
     return "drelu" if act == up == "relu" else GATED.get(act, "swiglu")
+
+
+def kind_of_experts(network: ExpertNetwork) -> str:
+    """Of one expert, by its unit's name; a unit that has none is zero nowhere."""
+    unit = producer(through(needed(network.last, 0), *MOVED), "Glu", "Relu")
+    if unit is None:
+        return "swiglu" if network.gated else "silu"
+    return GATED[unit.overload] if unit.op_type == "Glu" else "relu"
 
 
 def applied(node: Node, values: Array) -> Array:

@@ -23,7 +23,7 @@ from toolkit.compiler.budget.figures import figures_of
 from toolkit.compiler.budget.needs import needs
 from toolkit.compiler.budget.planned import Planning, zipf
 from toolkit.compiler.budget.point import with_point, within
-from toolkit.compiler.budget.sparsity import selectors_of
+from toolkit.compiler.budget.sparsity import check_experts, selectors_of
 from toolkit.compiler.calibrated import orders_of
 from toolkit.compiler.weights.records import RecordTables, tables_of
 from toolkit.compiler.weights.table import WeightTable
@@ -248,16 +248,18 @@ def _add_embeddings(model: ir.Model, tables: RecordTables, dense: WeightTable) -
 
 def legal(model: ir.Model, goal: Goal) -> Goal:
     """With masks of only those networks whose neurons are to be predicted; else it raises."""
-    return replace(goal, masks=_masks(model, goal))
+    networks, _ = find_expert_networks(model)
+    check_experts(networks, goal.sparsity)
+    return replace(goal, masks=_masks(model, goal, bool(networks)))
 
 
-def _masks(model: ir.Model, goal: Goal) -> tuple[Mask | None, ...]:
+def _masks(model: ir.Model, goal: Goal, experts: bool) -> tuple[Mask | None, ...]:
     """Of the networks whose neurons are to be predicted. Raises where a selector is illegal."""
     ffns, _ = find_ffns(model)
     known = [mask is not None for mask in goal.masks] or [False] * len(ffns)
     if len(known) != len(ffns):
         return goal.masks  # of another model: who inserts them says so
-    selectors = selectors_of(ffns, goal.sparsity, known)
+    selectors = selectors_of(ffns, goal.sparsity, known, experts)
     pairs = zip(goal.masks, selectors, strict=False)
     return tuple(mask if by == "lowrank" else None for mask, by in pairs)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnx_passes.analysis.experts.networks import ExpertNetwork
 from onnx_passes.analysis.ffn import Ffn
 from onnx_passes.ir.facts import Density
-from toolkit.compiler.budget.ffn_kind import kind_of
+from toolkit.compiler.budget.ffn_kind import kind_of, kind_of_experts
 from toolkit.compiler.weights.records import least_gate
 from toolkit.errors import PocketError
 from toolkit.offload.legality import BY_MAGNITUDE, CALIBRATED, check, unasked, verdict
@@ -14,15 +15,29 @@ from toolkit.plan.schema import POLICIES
 from toolkit.progress import note_on_stderr
 
 AUTO = "auto"
-SPARSITIES = (AUTO, "all", "gate", "lowrank", *BY_MAGNITUDE)  # as they are typed
+SPARSITIES = (AUTO, "all", "gate", "lowrank", *BY_MAGNITUDE, "ids")  # as they are typed
+OF_EXPERTS = (None, AUTO, "all", "ids")  # of which whole experts are read, as routers choose them
+
+
+def check_experts(networks: Sequence[ExpertNetwork], sparsity: str | None) -> None:
+    """Raise where a selector means nothing for a network of experts, or nobody has made it."""
+    for number, network in enumerate(networks if sparsity not in OF_EXPERTS else ()):
+        name, kind = f"experts {number}", kind_of_experts(network)
+        check(name, kind, str(sparsity), experts=True)
+        because = f"{name} is {kind} experts: they are read whole, as their router chooses them"
+        raise PocketError(f"--sparsity {sparsity} cannot be used", because, "--sparsity ids")
 
 
 def selectors_of(
-    ffns: Sequence[Ffn], sparsity: str | None, predicted: Sequence[bool]
+    ffns: Sequence[Ffn],
+    sparsity: str | None,
+    predicted: Sequence[bool],
+    experts: bool = False,
 ) -> tuple[str, ...]:
     """Of each network its selector. One line on stderr for each kind that is warned of.
 
     predicted  whether a calibration predicts its neurons, at a loss that may be
+    experts    the model has some, which `ids` is meant for: of its other networks what is exact
 
     Raises PocketError where the selector means nothing for a network.
     """
@@ -31,6 +46,9 @@ def selectors_of(
         name, kind = f"layers.{number}.ffn", kind_of(ffn)
         if sparsity in (None, AUTO):
             found.append("lowrank" if known and _is_calibrated(kind) else unasked(kind))
+            continue
+        if sparsity == "ids" and experts:
+            found.append(unasked(kind))
             continue
         cell = check(name, kind, str(sparsity))
         if cell.name == "warned" and kind not in warned:
