@@ -6,10 +6,10 @@ matrix anew for every row that chose it (few rows), `experts_gemm` gathers the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -68,6 +68,30 @@ def laid_out(arrays: Sequence[Argument], first: int = 0) -> tuple[tuple[int, ...
 def matrix_arguments(w: Stored, N: int, K: int) -> tuple[Argument, ...]:
     """The arrays of one expert's matrix [N, K], padded to whole strips."""
     return weight_arguments(w, padded(N, STRIP), K)
+
+
+@dataclass(frozen=True)
+class RecordOfMatrix:
+    """A record of which the places of some arrays are known."""
+
+    slots: InSlots
+    arrays: tuple[Argument, ...]
+    stored: Stored
+
+    @property
+    def nbytes(self) -> int:
+        """Of all of it."""
+        return 4 * self.slots.words
+
+    @property
+    def fields(self) -> Iterator[tuple[str, str, int, int]]:
+        """Name, type, first byte and number of what each array holds; of words of codes the bytes."""
+        for array, place in zip(self.arrays, self.slots.places, strict=True):
+            name, dtype, count = array.name, array.dtype, int(np.prod(array.shape))
+            if name == "w":
+                name = "codes" if self.stored.bits else "numbers"
+                dtype, count = ("u8", 4 * count) if self.stored.bits else (dtype, count)
+            yield name, dtype, 4 * place, count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +155,22 @@ class Chosen(Reading):
     def all_experts(self) -> int:
         """Of this piece and all others."""
         return self.experts or self.E
+
+    def of_slots(self, count: int) -> Self:
+        """The same with so many slots, if it has any."""
+        slots = self.slots
+        return self if slots is None else replace(self, slots=replace(slots, S=count))
+
+    def of_tickets(self, most: int) -> Self:
+        """The same on so many records: all launches of a gather together."""
+        slots = self.slots
+        return self if slots is None else replace(self, slots=replace(slots, T=most))
+
+    @property
+    def record(self) -> RecordOfMatrix:
+        """What lies in a slot, as far as this matrix is concerned."""
+        assert self.slots is not None
+        return RecordOfMatrix(self.slots, self.matrix, self.w)
 
     @property
     def matrix(self) -> tuple[Argument, ...]:

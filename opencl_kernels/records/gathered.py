@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -37,6 +37,14 @@ class Gathered(Case):
     def record(self) -> Record:
         """What lies in a slot."""
         return Record(self.PARTS, self.D, self.w)
+
+    def of_slots(self, count: int) -> Self:
+        """The same with so many slots."""
+        return replace(self, S=count)
+
+    def of_tickets(self, most: int) -> Self:
+        """The same on at most so many records."""
+        return replace(self, T=min(self.T, most))
 
     def gathered(self) -> tuple[Argument, Argument]:
         """The first arguments of all of these kernels; a ticket of tests is full."""

@@ -11,7 +11,7 @@ order, before their scales and zero points, which are then floats.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -121,6 +121,13 @@ class Record:
             "zero": (stored.zero, ends, groups),
         }
         return {name: each for name, each in found.items() if each[0] and each[2]}
+
+    @property
+    def fields(self) -> Iterator[tuple[str, str, int, int]]:
+        """Of all parts: name, type, first byte and number of what `arrays` tells."""
+        for start in range(0, self.parts * self.part_bytes, self.part_bytes):
+            for name, (dtype, first, count) in self.arrays.items():
+                yield name, dtype, start + first, count
 
     def stride(self, kind: str) -> int:
         """Bytes from a record to the next in a file: whole pages, if half a one is not wasted.

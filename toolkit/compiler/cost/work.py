@@ -8,6 +8,7 @@ import sympy
 
 from opencl_kernels import Family
 from opencl_kernels.case import At
+from opencl_kernels.experts.chosen import Chosen
 from opencl_kernels.records.gathered import Gathered
 from toolkit.compiler.lowering.kernel_case import KernelCase, kernel_case_of
 from toolkit.devices.match import Profile
@@ -76,9 +77,9 @@ def made_from(program: Program) -> KernelCase:
 
 def of_records(made: KernelCase, most: int) -> KernelCase:
     """The same on tickets of at most so many records: what one launch of a gather computes."""
-    if not isinstance(made.case, Gathered):
+    if not isinstance(made.case, Gathered | Chosen):
         return made
-    return replace(made, case=replace(made.case, T=min(made.case.T, most)))
+    return replace(made, case=made.case.of_tickets(most))
 
 
 def _runs(variant: Variant, facts: Profile) -> bool:

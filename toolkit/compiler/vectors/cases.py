@@ -10,6 +10,7 @@ from opencl_kernels import Family
 from opencl_kernels.case import At
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument
+from opencl_kernels.experts.chosen import Chosen
 from opencl_kernels.records.gathered import Gathered
 from toolkit.compiler.cost.work import at_numbers
 from toolkit.compiler.lowering.kernel_case import kernel_case_of
@@ -64,8 +65,8 @@ def test_case(plan: Plan, phase: Phase, step: Step, number: int) -> TestCase | N
     for symbols in _symbols(plan, phase):
         known = symbols if inside is None else {**symbols, RECORDS: inside.records}
         case = _at(found.case, known, int(plan.model["batch"]))
-        if inside is not None and isinstance(case, Gathered):
-            case = replace(case, S=inside.slots)
+        if inside is not None and isinstance(case, Gathered | Chosen):
+            case = case.of_slots(inside.slots)
         if test := _affordable(dispatch, found.family, case, symbols):
             records = 0 if gather is None else plan.tables[gather.table].count
             return replace(test, inside=inside, records=records)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from opencl_kernels.experts.chosen import RecordOfMatrix
 from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.records.gathered import ticket_of
 from opencl_kernels.records.record import Record
@@ -23,6 +24,9 @@ MISSING = 3  # of a tile, whose places are to be 0
 # The least, and how many there are; of floats in 64ths. What records are multiplied with and added
 # up to is to have a place in halves.
 RANGES = {"codes": (0, 256), "scale": (1, 4), "numbers": (-PARTS // 2, PARTS + 1)}
+
+
+AnyRecord = Record | RecordOfMatrix
 
 
 def inside_of(plan: Plan, step: Gather, dispatch: int) -> Inside:
@@ -40,17 +44,16 @@ def ticket_for(inside: Inside, count: int) -> Array:
     return ticket
 
 
-def record_fills(arg: int, record: Record, slots: int) -> Iterator[Fill]:
+def record_fills(arg: int, record: AnyRecord, slots: int) -> Iterator[Fill]:
     """Of slots: the numbers of each part, by their types."""
-    for start in range(0, record.parts * record.part_bytes, record.part_bytes):
-        for name, (dtype, first, count) in record.arrays.items():
-            width = DTYPES[dtype].itemsize
-            low, span = RANGES.get(name) or _zero_points(record)
-            at, stride = (start + first) // width, record.nbytes // width
-            yield Fill(arg, count, low, span, slots, stride, first=at, dtype=dtype)
+    for name, dtype, first, count in record.fields:
+        width = DTYPES[dtype].itemsize
+        low, span = RANGES.get(name) or _zero_points(record)
+        at, stride = first // width, record.nbytes // width
+        yield Fill(arg, count, low, span, slots, stride, first=at, dtype=dtype)
 
 
-def slots_from(fills: Sequence[Fill], record: Record, slots: int) -> Array:
+def slots_from(fills: Sequence[Fill], record: AnyRecord, slots: int) -> Array:
     """What they leave in slots, u32 [slots, nbytes / 4]."""
     memory = np.zeros(slots * record.nbytes, np.uint8)
     for fill in fills:
@@ -67,7 +70,7 @@ def tokens_range(count: int, inside: Inside) -> tuple[int, int]:
     return count - span, span
 
 
-def _zero_points(record: Record) -> tuple[int, int]:
+def _zero_points(record: AnyRecord) -> tuple[int, int]:
     """Such as codes have; floats in 64ths, all within them."""
     codes = 2**record.stored.bits
     return (0, codes) if record.stored.zero == "u8" else (0, (codes - 1) * PARTS + 1)

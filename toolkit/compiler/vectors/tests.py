@@ -15,7 +15,6 @@ import numpy as np
 
 from opencl_kernels.formats import DTYPES, Array
 from opencl_kernels.kernel import Argument
-from opencl_kernels.records.embed_rows import EmbedRows
 from toolkit.compiler.vectors.cases import TestCase, test_case
 from toolkit.compiler.vectors.drawn import FLOATS, NotMadeUp, expected_of, filled, range_of
 from toolkit.compiler.vectors.gathered import record_fills, slots_from, ticket_for, tokens_range
@@ -35,6 +34,7 @@ from toolkit.plan.schema import (
 )
 from toolkit.plan.text import to_json
 
+OF_RECORDS = ("tokens", "indices")  # inputs that say which record a row takes
 MOST_WORDS = 16  # of an input that is told word by word
 TAIL = 32  # elements at the end that are looked at apart
 FAINTEST = 1 / 64  # of what they usually are; errors of less than 1/4096 of that are rounding
@@ -237,8 +237,7 @@ class _Computed:
         if given is not None and given.size <= MOST_WORDS:
             words = tuple(given.reshape(-1).view(np.int32).tolist())
             return Fill(i + 1, count, words=words)
-        if isinstance(self.case.case, EmbedRows) and argument.name == "tokens":
-            assert self.case.inside is not None
+        if self.case.inside is not None and argument.name in OF_RECORDS:
             low, span = tokens_range(self.case.records, self.case.inside)
         else:
             low, span = range_of(argument, self.positive)
