@@ -29,13 +29,13 @@ int64_t launch_bytes(const Plan &plan, const Point &point, const GatherStep &gat
   return std::min(most, selected(plan, gather)) * plan.tables[gather.table].bytes;
 }
 
-// What one launch looks at, and what is read for the next one meanwhile.
+// What one launch looks at, and what is read for the next ones meanwhile.
 int64_t staging_bytes(const Plan &plan, const Point &point) {
   int64_t most = 0;
   for (const Phase &phase : plan.phases)
     for (const Step &step : phase.steps)
       if (step.gather) most = std::max(most, launch_bytes(plan, point, *step.gather));
-  return 2 * most;
+  return point.tiles * most;
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t SLOT_ALIGN = 64, ABREAST = 8, PART_ALIGN = 16, FLOATS_ALIGN = 32;  // of records
 constexpr int64_t MOST_RECORDS = 1 << 24, MOST_NUMBERS = 1 << 28, MOST_BYTES = int64_t{1} << 31;
 constexpr size_t MOST_TABLES = 4096, MOST_POINTS = 64;
-constexpr int64_t MOST_WINDOW = 4096;  // steps
+constexpr int64_t MOST_WINDOW = 4096, MOST_TILES = 64;  // steps; places in staging
 constexpr int64_t MOST_READ = 1 << 28, MOST_THREADS = 64;
 constexpr int64_t MOST_AT_ONCE = 1 << 28;  // bytes that threads read together
 
@@ -195,6 +195,7 @@ Point read_point(const Node &node, const Plan &plan) {
   point.cluster = node.at("cluster").integer(1, MOST_RECORDS);
   read_selected(node.at("select"), plan, point);
   if (node.has("ahead")) read_ahead(node.at("ahead"), plan, point);
+  if (node.has("tiles")) point.tiles = node.at("tiles").integer(2, MOST_TILES);
   return point;
 }
 
@@ -232,7 +233,7 @@ PlannedFlash read_planned(const Node &node) {
 bool Point::operator==(const Point &other) const {
   const auto all = [](const Point &of) {
     return std::tie(of.memory, of.flash, of.slots, of.pinned, of.dense, of.policy, of.select, of.gap,
-                    of.max_read, of.threads, of.cluster, of.window, of.ahead);
+                    of.max_read, of.threads, of.cluster, of.window, of.ahead, of.tiles);
   };
   return all(*this) == all(other);
 }

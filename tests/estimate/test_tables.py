@@ -11,6 +11,8 @@ from relu_demo import relu_demo
 import toolkit
 from toolkit.compiler.budget.clock import GATHERS, LAUNCHES, Clock
 from toolkit.compiler.budget.costs import cost_of, costs_of, facts_of
+from toolkit.compiler.budget.planned import unchosen
+from toolkit.compiler.budget.staging import Prompt
 from toolkit.compiler.cost.predicted import seconds_of, with_times
 from toolkit.compiler.cost.rates import Rates, rates_of
 from toolkit.compiler.cost.work import made_from, of_records, program_of, work_of
@@ -27,7 +29,7 @@ from toolkit.offload.points import whole_bytes
 from toolkit.plan import figures
 from toolkit.plan.load import load_plan
 from toolkit.plan.origin import noted
-from toolkit.plan.schema import Dispatch, Gather, Phase, Plan, Select
+from toolkit.plan.schema import Dispatch, Gather, Phase, Plan, Point, Select
 from toolkit.predictors.folder import Folder
 
 DEVICE = "snapdragon-8-gen-3"
@@ -134,6 +136,29 @@ def test_a_gather_takes_the_reads_and_what_came_last(path: Path, plan: Plan) -> 
     waits = r.wait.value + r.select.value * table.count
     whole = waits + shown + r.launch.value + r.handoff.value + last * each
     assert found.seconds(alone, symbols, plan.points[0]) == pytest.approx(whole, rel=0.01)
+
+
+def test_places_are_as_many_as_hide_a_prompts_reads(plan: Plan) -> None:
+    """In what there is of memory, of which slots keep nearly all."""
+    found = Prompt.of(plan, facts_of(plan), flash("ufs21"), unchosen(plan))
+    assert found is not None
+    counts = tuple(table.count for table in plan.tables)
+    few, usual = replace(plan.points[0], slots=tuple(5 * n // 8 for n in counts)), plan.points[0]
+    reading = sum(t.reading for t in found.times.tiles(found.phase, found.symbols, few, 0.0))
+    slow = replace(found, beside=3 * reading)  # time for all, between networks
+    assert slow.tiles(few) == 3 and slow.tiles(replace(usual, slots=counts)) == 2
+    assert slow.tiles(replace(few, slots=(0,) * len(counts))) == 2  # there is no room for more
+    assert replace(found, beside=0.0).tiles(few) == 2  # flash reads all the time
+    budgets = list[int]()
+
+    def point(budget: int) -> Point:
+        budgets.append(budget)
+        return replace(few, memory=budget)
+
+    staged = slow.staged(10**9, point)
+    more = figures.memory(plan, staged)["staging"] - figures.memory(plan, few)["staging"]
+    assert staged.memory == 10**9 and budgets == [10**9, 10**9 - more] and more > 0
+    assert staged.tiles == slow.tiles(few)
 
 
 def test_memory_is_that_of_the_point(path: Path, plan: Plan) -> None:

@@ -147,15 +147,19 @@ def test_slots_need_room(flash: FlashToy, start: Start, null_device: Path) -> No
 def test_room_for_what_is_read(
     flash: FlashToy, start: Start, fake_driver: Path, discrete: bool
 ) -> None:
-    """Two launches of the gather whose records take most: others have more, or larger ones."""
+    """Some launches of the gather whose records take most, two where a plan says nothing of that:
+    others have more, or larger ones."""
     flash.plan["tables"][1]["bytes"] = 4096
     for phase in flash.plan["phases"]:
         for number, tile in ((4, TILE), (7, 3)):
             phase["steps"][number]["tile"] = tile
             for key in ("choose", "whole"):
                 phase["steps"][number].pop(key, None)
+    tiles = 5 if discrete else 2
+    if discrete:
+        flash.plan["points"][2]["tiles"] = tiles
     flash.save_json()
-    staged = 2 * max(TILE * RECORD.nbytes, 3 * 4096)
+    staged = tiles * max(TILE * RECORD.nbytes, 3 * 4096)
     ticket, slots = 4 * (4 + 2 * F), F * (RECORD.nbytes + 4096)  # four of the host's, the device's
     own = {"FAKE_REAL": str(find_opencl())} | ({"FAKE_DISCRETE": "1"} if discrete else {})
     talk = start(flash.folder, "--cl-lib", str(fake_driver), **own)

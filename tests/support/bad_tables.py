@@ -112,6 +112,8 @@ BAD_TABLES = (
     bad(f"{POINT}.threads", 0, "nobody reads"),
     bad(f"{POINT}.threads", 65, "too many"),
     bad(f"{POINT}.cluster", 0, "no record"),
+    bad(f"{POINT}.tiles", 1, "nothing is read while it is computed"),
+    bad(f"{POINT}.tiles", 65, "too many"),
     # --- gathers
     bad("symbols.0.name", "records", "it is how many a ticket has"),
     bad(f"{ABOVE}.table", 2, "there are two"),

@@ -10,7 +10,6 @@ from toolkit.tables import rate
 HEAD = 4  # ints of a ticket before its pairs, as in opencl_kernels/records/gathered.py
 RINGS = 5  # tickets: four that the host fills in turn, one that the device does
 SHARED = ("cpu",)  # classes whose kernels look at the host's pages: others get copies of these
-TILES = 2  # of staging: one is read while the other is computed
 PACKED_WASTE = PAGE - SLOT_ALIGN  # bytes that a read of one packed record has too many, on average
 
 
@@ -50,6 +49,11 @@ def at_once(plan: Plan, gather: Gather, cluster: int) -> int:
     return gather.tile or min(cluster, selected(plan, gather))
 
 
+def launch_bytes(plan: Plan, gather: Gather, point: Point) -> int:
+    """Bytes of the records of a launch, at most, where they have been read."""
+    return at_once(plan, gather, point.cluster) * plan.tables[gather.table].bytes
+
+
 def selected(plan: Plan, gather: Gather) -> int:
     """Records that a gather selects, at most: by ids no more than there are ids."""
     count = plan.tables[gather.table].count
@@ -67,9 +71,9 @@ def waits_for_nobody(plan: Plan, gather: Gather) -> bool:
 def table_memory(plan: Plan, point: Point) -> dict[str, int]:
     """Bytes that tables take of memory at a point, by what they are for."""
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]
-    launches = (at_once(plan, g, point.cluster) * plan.tables[g.table].bytes for g in gathers)
+    launches = (launch_bytes(plan, gather, point) for gather in gathers)
     copies = 1 if plan.profile["class"] in SHARED else 2
-    staging = copies * TILES * max(launches, default=0) + ahead_bytes(plan, point)
+    staging = copies * point.tiles * max(launches, default=0) + ahead_bytes(plan, point)
     return {
         "slots": slot_bytes(plan, point.slots),
         "staging": staging + point.threads * (point.max_read + PAGE),

@@ -19,11 +19,13 @@ from onnx_passes.ir.facts import Density, Mask
 from onnx_passes.ir.graph import needed
 from onnx_passes.ir.infer import infer
 from opencl_kernels.formats import Array
+from toolkit.compiler.budget.costs import facts_of, flash_for
 from toolkit.compiler.budget.figures import figures_of
 from toolkit.compiler.budget.needs import needs
-from toolkit.compiler.budget.planned import Planning, zipf
+from toolkit.compiler.budget.planned import Planning, unchosen, zipf
 from toolkit.compiler.budget.point import with_point, within
 from toolkit.compiler.budget.sparsity import check_experts, selectors_of
+from toolkit.compiler.budget.staging import Prompt
 from toolkit.compiler.calibrated import orders_of
 from toolkit.compiler.weights.records import RecordTables, tables_of
 from toolkit.compiler.weights.table import WeightTable
@@ -91,6 +93,7 @@ class InFlash:
     planning  where it is known how neurons are needed, or all of them are
     weights   bytes of all that lie in memory; `head`: of embedding and head, which are among them
     policy    of all points; None: as it is usual, or planned
+    prompt    where no planning has one
     """
 
     made: Fitted
@@ -98,6 +101,7 @@ class InFlash:
     weights: int
     head: int
     policy: str | None = None
+    prompt: Prompt | None = None
 
     @property
     def whole(self) -> int:
@@ -115,17 +119,15 @@ class InFlash:
 
         whole  what all takes in memory; `share`: the budget's of it, where it was given so
         """
-        plan = within(self.made.plan, self.weights, self.head, budget, whole, share)
+        point = self._usual(budget, whole, share)
         if self.planning is not None:
             return self.planning.within(budget)
-        return replace(plan, points=tuple(map(self._under_policy, plan.points)))
+        return replace(self.made.plan, points=(point,))
 
     def point(self, budget: int, whole: int) -> Point:
         """The last of these points."""
-        plan = within(self.made.plan, self.weights, self.head, budget, whole)
-        if self.planning is not None:
-            return self.planning.point(budget)
-        return self._under_policy(plan.points[-1])
+        point = self._usual(budget, whole)
+        return point if self.planning is None else self.planning.point(budget)
 
     def without_ahead(self, numbers: Container[int], lower: Lower) -> InFlash:
         """The same, but nothing is read ahead of these tables."""
@@ -136,6 +138,15 @@ class InFlash:
         if planning is not None:
             planning = planning.anew(plan, needed)
         return replace(self, made=replace(self.made, plan=plan, tables=tables), planning=planning)
+
+    def _usual(self, budget: int, whole: int, share: float = 0) -> Point:
+        """The same share of each network; raises as `within` does."""
+
+        def point(nbytes: int) -> Point:
+            plan = within(self.made.plan, self.weights, self.head, nbytes, whole, share)
+            return self._under_policy(plan.points[-1])
+
+        return point(budget) if self.prompt is None else self.prompt.staged(budget, point)
 
     def _under_policy(self, point: Point) -> Point:
         return point if self.policy is None else under_policy(self.made.plan, point, self.policy)
@@ -208,12 +219,15 @@ def in_flash(
     if not tables.sources:
         raise _nothing(budget, whole, tables)
     plan, sizes = with_point(lower(table, tables)), _weight_bytes(model, table)
-    planning = None
+    planning = prompt = None
     if goal.uses or (goal.taken and goal.densities[0].gamma == 1):
         least = sum(needs(plan, *sizes).values())
         uses = _uses(ffns, tables, goal)
         planning = Planning.of(plan, least, uses, goal.flash, policy=goal.policy)
-    return InFlash(Fitted(plan, table, tables), planning, *sizes, goal.policy)
+    else:
+        facts = facts_of(plan)
+        prompt = Prompt.of(plan, facts, flash_for(facts, goal.flash), unchosen(plan))
+    return InFlash(Fitted(plan, table, tables), planning, *sizes, goal.policy, prompt)
 
 
 def _rows_alone(

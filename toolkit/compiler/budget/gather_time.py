@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -10,8 +11,10 @@ from toolkit.compiler.cost.phase_cost import PhaseCost
 from toolkit.compiler.cost.work import Symbols
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.prediction.demand import Demand
+from toolkit.offload.prediction.tile_time import Tile, stalled
 from toolkit.offload.prediction.token_time import Costs, gathering
 from toolkit.plan.schema import Gather, Phase, Point
+from toolkit.plan.table_figures import launch_bytes
 
 
 @dataclass
@@ -33,10 +36,25 @@ class GatherTime:
         gathers = phase.gathers()
         chosen = [each for each in gathers if each.select.by != "all"]
         waiting = sum(self._one(phase, each, symbols, point) for each in chosen)
-        whole = [each for each in gathers if each.select.by == "all"]
-        parts = [self._ahead(phase, each, symbols, point) for each in whole]
-        early = self._gained(phase, symbols, point)
-        return waiting + max(sum(c for c, _ in parts), sum(r for _, r in parts) - beside) - early
+        tiles = self.tiles(phase, symbols, point, beside)
+        computing = sum(tile.computing for tile in tiles)
+        waited = stalled(tiles, self.places(phase, point))
+        return waiting + computing + waited - self._gained(phase, symbols, point)
+
+    def tiles(self, phase: Phase, symbols: Symbols, point: Point, beside: float) -> list[Tile]:
+        """Of the gathers that need all of their records, in order; `beside` as above."""
+        whole = [each for each in phase.gathers() if each.select.by == "all"]
+        between = beside / max(1, len(whole))
+        return [t for each in whole for t in self._tiles(phase, each, symbols, point, between)]
+
+    def places(self, phase: Phase, point: Point) -> int:
+        """How many of a phase's launches over records have room in staging, which is of so many of
+        the greatest."""
+        plan = self.cost.plan
+        largest = max(launch_bytes(plan, g, point) for p in plan.phases for g in p.gathers())
+        whole = (each for each in phase.gathers() if each.select.by == "all")
+        own = max((launch_bytes(plan, each, point) for each in whole), default=largest)
+        return point.tiles * largest // own
 
     def computed(self, phase: Phase) -> float:
         """Bytes of records that a phase's gathers need."""
@@ -61,10 +79,11 @@ class GatherTime:
                 total += look.gain(records, behind, table, flash, idle)
         return total
 
-    def _ahead(
-        self, phase: Phase, gather: Gather, symbols: Symbols, point: Point
-    ) -> tuple[float, float]:
-        """Of a gather that needs all: to compute it, and to read what is missing of it."""
+    def _tiles(
+        self, phase: Phase, gather: Gather, symbols: Symbols, point: Point, between: float
+    ) -> list[Tile]:
+        """Of a gather that needs all, `between` seconds behind the one before: what is resident
+        first, and among what is read the rest of it."""
         demand, tile = self._demand(gather), gather.tile or point.cluster
         reads = demand.reads(point.slots[gather.table], replace(point, cluster=tile))
         costs, table = self._costs(phase, gather, symbols), demand.table
@@ -74,7 +93,10 @@ class GatherTime:
         computing = launches + costs.byte * table.count * table.bytes
         read_s = reads.seconds(self.flash.with_threads(point.threads))
         copied = costs.copy * reads.misses * table.bytes
-        return computing, max(read_s, (read_s + copied) / point.threads)
+        reading = max(read_s, (read_s + copied) / point.threads)
+        count = 1 + math.ceil(reads.misses / tile)
+        part, of_reads = computing / count, reading / max(1, count - 1)
+        return [Tile(0.0, part, between), *[Tile(of_reads, part)] * (count - 1)]
 
     def _one(self, phase: Phase, gather: Gather, symbols: Symbols, point: Point) -> float:
         demand, slots = self._demand(gather), point.slots[gather.table]

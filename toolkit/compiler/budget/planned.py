@@ -19,6 +19,7 @@ from toolkit.compiler.budget.costs import (
     usual_cost_of,
 )
 from toolkit.compiler.budget.point import reading_bytes, ways_of
+from toolkit.compiler.budget.staging import Prompt
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.offload.planner import Planned, Planner, Way
@@ -49,12 +50,14 @@ class Planning:
 
     resident  bytes that it takes beside its tables
     unknown   why the time of computing is not known; predicted times are then of reads alone
+    prompt    where one needs all of a table, tile by tile
     """
 
     plan: Plan
     resident: int
     planner: Planner
     unknown: PocketError | None
+    prompt: Prompt | None = None
 
     @classmethod
     def of(
@@ -80,7 +83,7 @@ class Planning:
         resident = needed - reading_bytes(plan, plan.points[0])
         planner = Planner(demands, ways_of(plan, read.gap), read, costs, policy)
         planner = _looking(planner, plan, facts, unknown is not None)
-        return cls(plan, resident, planner, unknown)
+        return cls(plan, resident, planner, unknown, Prompt.of(plan, facts, read, unchosen(plan)))
 
     def anew(self, plan: Plan, needed: int) -> Planning:
         """For the same tables in a plan that is lowered otherwise; `needed` as above."""
@@ -88,7 +91,8 @@ class Planning:
         planner = replace(self.planner, ways=ways)
         planner = _looking(planner, plan, facts_of(plan), self.unknown is not None)
         resident = needed - reading_bytes(plan, plan.points[0])
-        return replace(self, plan=plan, resident=resident, planner=planner)
+        prompt = Prompt.of(plan, facts_of(plan), planner.flash, unchosen(plan))
+        return replace(self, plan=plan, resident=resident, planner=planner, prompt=prompt)
 
     @property
     def whole(self) -> int:
@@ -121,7 +125,8 @@ class Planning:
         found = [self.point(self.resident + way.nbytes + n, way) for n in rooms]
         for speed in SPEEDS[:-1]:
             planner = replace(self.planner, flash=self.planner.flash.slowed(speed))
-            slower = replace(self, planner=planner)
+            prompt = None if self.prompt is None else self.prompt.by(planner.flash)
+            slower = replace(self, planner=planner, prompt=prompt)
             found += [  # none has more than its like
                 replace(slower.point(like.memory, way), flash=speed) for like in found[:BUDGETS]
             ]
@@ -137,6 +142,11 @@ class Planning:
 
     def point(self, budget: int, way: Way | None = None) -> Point:
         """The best within so much memory."""
+        if self.prompt is None:
+            return self._point(budget, way)
+        return self.prompt.staged(budget, lambda nbytes: self._point(nbytes, way))
+
+    def _point(self, budget: int, way: Way | None) -> Point:
         found = self.planned(budget, way)
         return replace(
             found.way.point,

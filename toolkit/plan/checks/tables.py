@@ -10,6 +10,8 @@ from toolkit.plan.checks.gathers import COUNTED, gathers_problems
 from toolkit.plan.checks.values import MOST_BYTES, duplicate_problems, index_problems
 from toolkit.plan.reader import damaged
 from toolkit.plan.schema import (
+    LEAST_TILES,
+    MOST_TILES,
     MOST_WINDOW,
     PAGE,
     POLICIES,
@@ -174,6 +176,8 @@ def _read_problems(at: str, point: Point, tables: Sequence[Table]) -> Iterator[P
         yield damaged(f"{at}.threads", f"together they would read more than {MOST_AT_ONCE} bytes")
     if not 1 <= point.cluster <= MOST_RECORDS:
         yield damaged(f"{at}.cluster", f"{point.cluster} is no number of records")
+    if not LEAST_TILES <= point.tiles <= MOST_TILES:
+        yield damaged(f"{at}.tiles", f"{point.tiles} is not from {LEAST_TILES} to {MOST_TILES}")
 
 
 def _selected_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketError]:

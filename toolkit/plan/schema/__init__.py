@@ -43,6 +43,8 @@ from toolkit.plan.schema.steps import (
     with_dispatches,
 )
 from toolkit.plan.schema.tables import (
+    LEAST_TILES,
+    MOST_TILES,
     MOST_WINDOW,
     PAGE,
     POLICIES,
@@ -59,6 +61,8 @@ __all__ = [
     "FEATURES",
     "FORMAT",
     "HOST_OPS",
+    "LEAST_TILES",
+    "MOST_TILES",
     "MOST_WINDOW",
     "PAGE",
     "POLICIES",

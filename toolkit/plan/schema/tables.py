@@ -9,6 +9,7 @@ PAGE = 4096  # bytes: a flash reads whole ones
 SLOT_ALIGN = 64  # bytes: of records
 POLICIES = ("static", "lru", "lfu", "window", "importance")
 MOST_WINDOW = 4096  # steps
+LEAST_TILES, MOST_TILES = 2, 64  # one is read while the other is computed
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Point:
                  none: 1
     ahead        of each prefetch, in the order of phases and steps: records that it reads, at most;
                  none: it reads none
+    tiles        that the place of streamed records has room for: one is computed, others are read
     """
 
     memory: int
@@ -100,3 +102,4 @@ class Point:
     flash: float = 1.0
     window: tuple[int, ...] = field(default=(), metadata={"unless_empty": True})
     ahead: tuple[int, ...] = field(default=(), metadata={"unless_empty": True})
+    tiles: int = LEAST_TILES

@@ -10,7 +10,7 @@ from opencl_kernels.records.gathered import HEAD
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.offload.record_cache import Resize
 from toolkit.plan.schema import Plan, Point
-from toolkit.plan.table_figures import at_once, most_records
+from toolkit.plan.table_figures import launch_bytes, most_records
 
 FLAGS = cl.mem_flags
 Ints = npt.NDArray[np.int64]
@@ -95,4 +95,4 @@ class GatherMemory:
 def _staged(plan: Plan, point: Point) -> int:
     """Bytes of the records that a launch looks at, at most."""
     gathers = [gather for phase in plan.phases for gather in phase.gathers()]
-    return max(at_once(plan, g, point.cluster) * plan.tables[g.table].bytes for g in gathers)
+    return max(launch_bytes(plan, gather, point) for gather in gathers)
