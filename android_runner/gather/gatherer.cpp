@@ -334,7 +334,7 @@ void Gatherer::read_ahead() {
   rule.threshold = point_.select[step.gather];
   const Scores scores{noted_.scores.data(), nullptr, 0};
   const Ahead found = machine_.prefetch(step.table, rule, scores, step_, reads_ahead(step));
-  if (trace_) trace_->write(step_, static_cast<int64_t>(step.table), found);
+  if (trace_) trace_->write(step_, static_cast<int64_t>(step.table), found, noted_.scores);
   if (planned_) predicted_s_ += seconds_of(found.runs, *planned_);
   read_ahead_.begin(step.table, plan_.tables[step.table], found);
 }

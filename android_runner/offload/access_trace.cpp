@@ -88,8 +88,10 @@ void AccessTrace::open(const Table &table, int64_t number, const Change &opening
   write_line(opening_line(table, number, opening));
 }
 
-void AccessTrace::write(int64_t step, int64_t table, const Ahead &found) {
+void AccessTrace::write(int64_t step, int64_t table, const Ahead &found,
+                        const std::vector<float> &scores) {
   write_line(ahead_line(step, table, found));
+  scores_.write(scores.data(), scores.size() * sizeof(float));
 }
 
 void AccessTrace::write(int64_t step, int64_t gather, const Gathered &found, const float *scores,

@@ -31,7 +31,7 @@ class AccessTrace {
   explicit AccessTrace(const std::string &path) : lines_(path), scores_(path + ".scores") {}
   void write(int64_t step, int64_t gather, const Gathered &found, const float *scores,
              size_t count);
-  void write(int64_t step, int64_t table, const Ahead &found);
+  void write(int64_t step, int64_t table, const Ahead &found, const std::vector<float> &scores);
   void write(int64_t step, std::optional<int64_t> budget, const Point &point,
              const std::vector<Change> &changes);
   void open(const Table &table, int64_t number, const Change &opening);

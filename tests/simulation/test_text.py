@@ -23,8 +23,8 @@ from toolkit.estimate.estimate import estimate
 from toolkit.executors.host import HostExecutor
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.generation.tokenizer import load_tokenizer
-from toolkit.offload.access_trace import line
-from toolkit.offload.machine import Outcome
+from toolkit.offload.access_trace import ahead_line, line
+from toolkit.offload.machine import Ahead, Outcome
 from toolkit.plan.load import load_plan
 from toolkit.simulation.accesses import Access
 from toolkit.simulation.known import Case, Known
@@ -48,11 +48,14 @@ def fed(
 def simulated(path: Path, model: Path, ids: list[int], memory: str | None = None) -> list[str]:
     """Lines of the plan's own policy for these ids."""
     plan = load_plan(path)
-    known, lines = Known.of(path, plan, None), dict[tuple[int, int], str]()
+    known, lines = Known.of(path, plan, None), dict[tuple[int, float], str]()
     policy = plan.points[-1].policy
     case = known.case(memory, policy, "plan")
 
-    def seen(access: Access, outcome: Outcome) -> None:
+    def seen(access: Access, outcome: Outcome, ahead: Ahead | None) -> None:
+        if ahead is not None:
+            early = ahead_line(access.step, access.gather.table, ahead)
+            lines[access.step, access.number - 0.5] = early
         lines[access.step, access.number] = line(access.step, access.number, outcome)
 
     for number, accesses in Text(plan, load_source(model), ids, lambda _: None).by_table():

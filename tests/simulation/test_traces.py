@@ -15,9 +15,9 @@ from flash_toy import ORDER, SIZES, F, FlashToy
 from toolkit.errors import PocketError
 from toolkit.executors.host import HostExecutor
 from toolkit.executors.runner import RunnerExecutor
-from toolkit.offload.access_trace import line
+from toolkit.offload.access_trace import ahead_line, line
 from toolkit.offload.counts import Counts
-from toolkit.offload.machine import Outcome
+from toolkit.offload.machine import Ahead, Outcome
 from toolkit.offload.prediction.token_time import Costs
 from toolkit.offload.record_cache import NONE
 from toolkit.plan.load import load_plan
@@ -78,11 +78,14 @@ def ran(
 def check(toy: FlashToy, trace: Path, memory: int, counts: Counts, policy: str) -> None:
     """Lines and sums of the run are those of a replay, and those that simulate tells."""
     plan = load_plan(toy.folder)
-    known, lines = Known.of(toy.folder, plan, None), dict[tuple[int, int], str]()
+    known, lines = Known.of(toy.folder, plan, None), dict[tuple[int, float], str]()
     accesses = Traced(trace, plan, [held.order for held in known.tables])
     case = known.case(str(memory), policy, "plan")
 
-    def seen(access: Access, outcome: Outcome) -> None:
+    def seen(access: Access, outcome: Outcome, ahead: Ahead | None) -> None:
+        if ahead is not None:
+            early = ahead_line(access.step, access.gather.table, ahead)
+            lines[access.step, access.number - 0.5] = early
         lines[access.step, access.number] = line(access.step, access.number, outcome)
 
     opening, warm = 0, accesses.warm

@@ -77,6 +77,12 @@ class Walk:
         for window, values in zip(self._windows, self._values, strict=True):
             yield window, _rows(values[str(self._ffns[level].x.name)])
 
+    def known(self, name: str) -> Array | None:
+        """Another value of all windows, one behind the other, [M, D]; None where it isn't kept."""
+        if any(name not in values for values in self._values):
+            return None
+        return np.concatenate([_rows(values[name]) for values in self._values])
+
     def leave(self, level: int, neurons: Neurons, predicted: Predicts | None) -> None:
         """Compute what a layer's FFN gives, in windows with a recall by what is predicted."""
 

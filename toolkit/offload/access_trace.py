@@ -130,10 +130,11 @@ class AccessTrace:
             if scores is not None and scores.dtype == np.float32:
                 self._scores.write(scores.tobytes())
 
-    def prefetch(self, step: int, table: int, ahead: Ahead) -> None:
-        """One prefetch; its scores are told nowhere, as they decide nothing."""
+    def prefetch(self, step: int, table: int, ahead: Ahead, scores: Array) -> None:
+        """One prefetch, and the f32 that it goes by."""
         with self._writing():
             self._lines.write(f"{ahead_line(step, table, ahead)}\n")
+            self._scores.write(scores.tobytes())
 
     def change(
         self, step: int, budget: int | None, point: Point, changes: Sequence[Change]
@@ -162,23 +163,30 @@ class AccessTrace:
             raise PocketError(what, error, hint) from None
 
 
-def gather_lines(trace: Path) -> Iterator[Line]:
-    """Lines of gathers, and in front those of a warm set (`t` is BEFORE); changes are left out.
+def access_lines(trace: Path) -> Iterator[Line]:
+    """Lines of gathers and of prefetches (these have `p`), and in front those of a warm set (`t` is
+    BEFORE); changes are left out.
 
     Raises PocketError where the file is no trace.
     """
     count = 0
     for number, text in enumerate(_text(trace).splitlines()):
         line = _line(trace, number, text)
-        if "g" in line and line["t"] >= BEFORE:
-            count += line["t"] > BEFORE
+        if line.keys() & {"g", "p"} and line["t"] >= BEFORE:
+            count += "g" in line and line["t"] > BEFORE
             yield line
     if not count:
         raise PocketError(f"{trace} is no trace", "no line tells of a gather", AGAIN)
 
 
+def gather_lines(trace: Path) -> Iterator[Line]:
+    """Of these, the ones of gathers and of a warm set."""
+    return (line for line in access_lines(trace) if "g" in line)
+
+
 def scores_of(trace: Path) -> Array:
-    """All scores of a trace, one gather's behind the other's; raises PocketError without them."""
+    """All scores of a trace, those of one line behind the other's; raises PocketError without
+    them."""
     scores = _scores_beside(trace)
     try:
         return np.fromfile(scores, "<f4")
@@ -202,6 +210,7 @@ def _line(trace: Path, number: int, text: str) -> Line:
     with suppress(ValueError, TypeError, KeyError, RecursionError):
         line = json.loads(text)
         told = [line["t"], *((line["g"], *line["sel"]) if "g" in line else ())]
+        told += [line["p"]] if "p" in line else []
         if all(isinstance(value, int) for value in told):
             return dict(line)
     because = f"line {number + 1} tells neither of a gather nor of a change"

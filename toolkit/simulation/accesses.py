@@ -28,6 +28,7 @@ class Access:
     scores  by which it selects; None: it selects all
     needed  bool by index: what isn't zero, whatever was selected; None: not known
     token   whether the step feeds one token, as decoding does
+    ahead   scores that a prefetch of this step goes by, before the gather; None: there is none
     """
 
     step: int
@@ -36,6 +37,7 @@ class Access:
     scores: Array | None
     needed: Array | None = None
     token: bool = True
+    ahead: Array | None = None
 
     def rule(self, point: Point) -> Select:
         """With the point's number."""

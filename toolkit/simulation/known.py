@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from toolkit.compiler.budget.costs import facts_of, flash_for
+from toolkit.compiler.budget.costs import cost_of, facts_of, flash_for, looks_of, middle
 from toolkit.compiler.budget.planned import demands_of, known_costs, unchosen, zipf
 from toolkit.compiler.calibrated import uses_of
 from toolkit.compiler.options import options_of
@@ -16,10 +18,12 @@ from toolkit.offload.flash_model import Flash
 from toolkit.offload.orders import importance_of, order_of
 from toolkit.offload.points import by_ids, choose_point, memory_of, under_policy
 from toolkit.offload.policies import POLICIES, Floats32
+from toolkit.offload.prediction.ahead_time import LookAhead
 from toolkit.offload.prediction.token_time import Costs
-from toolkit.plan.schema import Plan, Point
+from toolkit.plan.phase_choice import token_phase
+from toolkit.plan.schema import Gather, Plan, Point, Prefetch
 from toolkit.predictors.layer import Use
-from toolkit.simulation.replay import BELADY, Held
+from toolkit.simulation.replay import BELADY, Early, Held
 
 WINDOWED = tuple(each.name for each in POLICIES if each.expires)
 
@@ -66,8 +70,11 @@ class Known:
         uses = _uses(plan)
         demands = demands_of(plan, uses) if uses else unchosen(plan)
         costs, unknown = known_costs(plan, facts_of(plan), demands)
+        looks = [] if unknown is not None else _looks(plan)
         often = tuple(np.sort(use.frequency)[::-1] for use in uses)
-        lists = [_lists(path, plan, number) for number in range(len(plan.tables))]
+        early = _early(plan, looks)
+        numbers = range(len(plan.tables))
+        lists = [_lists(path, plan, number, early.get(number)) for number in numbers]
         return cls(plan, tuple(lists), often, flash_for(facts_of(plan), flash), costs, unknown)
 
     def case(
@@ -93,6 +100,27 @@ def _uses(plan: Plan) -> tuple[Use, ...]:
     return found if counts == [table.count for table in plan.tables] else ()
 
 
-def _lists(path: Path, plan: Plan, number: int) -> Held:
+def _looks(plan: Plan) -> list[LookAhead]:
+    phase = token_phase(plan)
+    if phase is None or not phase.prefetches():
+        return []
+    return looks_of(cost_of(plan, facts_of(plan)), phase, middle(plan))
+
+
+def _early(plan: Plan, looks: Sequence[LookAhead]) -> dict[int, Early]:
+    """By table, what reads it ahead where one token is fed."""
+    every = [each for phase in plan.phases for each in phase.prefetches()]
+    phase = token_phase(plan)
+    steps = () if phase is None else phase.steps
+    look_of, found = {look.table: look for look in looks}, dict[int, Early]()
+    for step, behind in pairwise(steps):
+        if isinstance(step, Prefetch) and isinstance(behind, Gather):
+            number = next(i for i, each in enumerate(every) if each is step)
+            count = plan.tables[behind.table].count
+            found[step.table] = Early(number, behind.table, count, look_of.get(step.table))
+    return found
+
+
+def _lists(path: Path, plan: Plan, number: int, early: Early | None) -> Held:
     table = plan.tables[number]
-    return Held(number, table, order_of(path, plan, table), importance_of(path, plan, table))
+    return Held(number, table, order_of(path, plan, table), importance_of(path, plan, table), early)

@@ -1,7 +1,7 @@
 """One table's accesses through the machine that executors ask (toolkit/offload/machine.py).
 
-Nothing is read ahead: what a run needs and keeps doesn't hang on that, but how it reads what is
-missing. Reads here are those of a run with `--overlap off`.
+What is read ahead, too, where accesses tell what prefetches go by. What a run needs and keeps
+doesn't hang on that, but how it reads what is missing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from toolkit.offload.flash_model import Flash
-from toolkit.offload.machine import Machine, Outcome
+from toolkit.offload.machine import Ahead, Machine, Outcome
 from toolkit.offload.policies import NEVER, Floats32, Ints
+from toolkit.offload.prediction.ahead_time import LookAhead
 from toolkit.offload.prediction.token_time import Costs, gathering
 from toolkit.offload.record_cache import NONE, RecordCache
 from toolkit.offload.selection import select
@@ -22,7 +23,7 @@ from toolkit.simulation.accesses import Access, needed_scores
 from toolkit.simulation.foresight import Foresight
 
 BELADY = "belady"  # a policy that no run has: it knows what comes
-Seen = Callable[[Access, Outcome], None]
+Seen = Callable[[Access, Outcome, Ahead | None], None]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Sums:
     hits    records that were in memory
     left_early  that a window still had, and that were not, for want of slots
     reads   of flash, `read_bytes`; `used_bytes`: of the records among them that were wanted
+    ahead   of these, records that prefetches read, `ahead_needed`: that a gather then asked for;
+            `ahead_bytes`: of their reads, `prefetches`: of these there were so many
     """
 
     selected: int = 0
@@ -40,6 +43,10 @@ class Sums:
     reads: int = 0
     read_bytes: int = 0
     used_bytes: int = 0
+    prefetches: int = 0
+    ahead: int = 0
+    ahead_needed: int = 0
+    ahead_bytes: int = 0
     read_s: float = 0.0
     seconds: float = 0.0
 
@@ -63,6 +70,21 @@ class Replayed:
 
 
 @dataclass(frozen=True)
+class Early:
+    """What reads a table ahead.
+
+    number  of the prefetch, as points count them
+    during  table of the network that is computed meanwhile; `count`: how many records it has
+    look    what that takes, where the device is known
+    """
+
+    number: int
+    during: int
+    count: int
+    look: LookAhead | None = None
+
+
+@dataclass(frozen=True)
 class Held:
     """A table, and what its machine knows of its records."""
 
@@ -70,6 +92,15 @@ class Held:
     table: Table
     order: Ints | None
     importance: Floats32 | None
+    early: Early | None = None
+
+    def most(self, point: Point) -> int:
+        """Records that are read ahead, as executors have it: none beside a table in memory."""
+        if self.early is None or not point.ahead:
+            return 0
+        whole = point.pinned[self.number] == self.table.count
+        whole |= point.pinned[self.early.during] == self.early.count
+        return 0 if whole else point.ahead[self.early.number]
 
     def point(self, of: Point, policy: str | None = None) -> Point:
         """The part of a point that is this table's."""
@@ -100,7 +131,7 @@ def replay(
 
     policy  one of the machine's, or BELADY
     needed  select what isn't zero, in place of what each gather's rule says
-    seen    is shown every outcome
+    seen    is shown every outcome, and what a prefetch has read before
     warm    records that slots begin with, as far as there is room; BELADY begins with its own
     window  steps of one that doesn't adapt
     """
@@ -111,13 +142,42 @@ def replay(
         (cache,) = machine.caches
         cache.window = window or cache.window
         since = access.step - cache.window
+        ahead = _prefetched(machine, held, access, point)
         outcome = machine.gather(0, rule, scores, access.step, access.gather.tile)
         sums = _sums(outcome, held, access.gather.select, costs, point)
         sums += Sums(left_early=_left_early(cache, outcome, since))
+        if ahead is not None:
+            sums += _early(ahead, outcome, held, flash)
         found += Replayed(tokens=sums) if access.token else Replayed(others=sums)
         if seen is not None:
-            seen(access, outcome)
+            seen(access, outcome, ahead)
     return found
+
+
+def _prefetched(machine: Machine, held: Held, access: Access, point: Point) -> Ahead | None:
+    """What is read before the gather asks; None where there is no prefetch."""
+    most = held.most(point)
+    if access.ahead is None or not most:
+        return None
+    return machine.prefetch(0, access.rule(point), access.ahead, access.step, most)
+
+
+def _early(ahead: Ahead, outcome: Outcome, held: Held, flash: Flash) -> Sums:
+    """It takes time for what computes its scores, and where reads take longer than what lies
+    between the two networks."""
+    runs = ahead.runs.spans
+    read_s = float(flash.seconds(runs[:, 1]).sum()) if len(runs) else 0.0
+    look = None if held.early is None else held.early.look
+    return Sums(
+        reads=len(runs),
+        read_bytes=ahead.bytes_read,
+        prefetches=1,
+        ahead=len(ahead.records),
+        ahead_needed=len(outcome.ahead),
+        ahead_bytes=ahead.bytes_read,
+        read_s=read_s,
+        seconds=0.0 if look is None else look.dispatches + max(0.0, read_s - look.between),
+    )
 
 
 def _left_early(cache: RecordCache, outcome: Outcome, since: int) -> int:

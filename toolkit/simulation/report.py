@@ -26,7 +26,9 @@ def lines(figures: Mapping[str, Any]) -> Iterator[str]:
     if any(row["left_early"] for row in rows):
         yield f"{TOO_LONG.strip()} Its window had records that memory had no room for."
     if any(row["ahead_left_out"] for row in rows):
-        yield "Reads are those of a run with --overlap off: nothing is read ahead here."
+        yield "Reads are those of a run with --overlap off: nothing tells what would be read ahead."
+    if any(row["ahead_records"] for row in rows):
+        yield "What is read ahead is among reads (--json tells how much, and what wasn't needed)."
     if figures["unknown"] is not None:
         yield f"No rate is predicted: {figures['unknown']}."
 

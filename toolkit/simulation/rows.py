@@ -21,8 +21,10 @@ def row(
     selected … used_bytes  of all steps; `opening_bytes`: read before the first
     read_s_per_token      of the flash alone
     tokens_per_s          predicted; None where the device's speed is not known
-    ahead_left_out        whether a run would read ahead of networks: then hits and misses are its
-                          own, but reads those with `--overlap off`
+    ahead_records         records that prefetches read, `ahead_needed` of which were then asked for,
+                          `ahead_wasted` not; `ahead_bytes` of their reads, among `read_bytes`
+    ahead_left_out        whether a run would read ahead of networks, and nothing tells by what:
+                          then hits and misses are its own, but reads those with `--overlap off`
     misses_over_belady    None where that policy isn't replayed
     """
     every, once = sums.tokens + sums.others, max(1, tokens)
@@ -36,7 +38,11 @@ def row(
         "policy": case.kept_by,
         "selector": case.selector,
         **counts,
-        "ahead_left_out": any(case.point.ahead),
+        "ahead_records": every.ahead,
+        "ahead_needed": every.ahead_needed,
+        "ahead_wasted": every.ahead - every.ahead_needed,
+        "ahead_bytes": every.ahead_bytes,
+        "ahead_left_out": not every.prefetches and any(h.most(case.point) for h in known.tables),
         "left_early": every.left_early if case.policy in WINDOWED else None,
         "opening_bytes": sums.opening.read_bytes,
         "hit_rate": of_token.hits / of_token.selected if of_token.selected else 1.0,

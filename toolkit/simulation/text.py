@@ -21,6 +21,7 @@ from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import Neurons
 from toolkit.calibration.walk import Walk, Window
 from toolkit.compiler.calibration.ids import calibration_ids
+from toolkit.compiler.lowering.records.ahead import residual_of
 from toolkit.compiler.options import options_of
 from toolkit.compiler.rewriting.passes import rewritten_for
 from toolkit.compiler.source import Source
@@ -97,12 +98,29 @@ class Text:
         recall = 1.0 if any(each.ffn.chosen for each in found) else None
         parts = [self._ids[at : at + size] for at in range(0, len(self._ids), size)]
         walk = Walk(model, [t.ffn for t in found], [Window(p, recall=recall) for p in parts])
+        early: Array | None = None
         for level, tabled in enumerate(found):
             self._tell(f"layer {level + 1} of {len(found)}")
             neurons, predicted = walk.reach(level), Predicted.of(tabled.ffn)
             x, active = _seen(walk, level, neurons)
-            yield tabled.table, self._of(tabled, _scores(tabled, neurons, predicted, x), active)
+            scores = _scores(tabled, neurons, predicted, x)
+            yield tabled.table, self._of(tabled, scores, active, early)
+            early = self._early(walk, tabled, found[level + 1]) if level + 1 < len(found) else None
             walk.leave(level, neurons, predicted)
+
+    def _early(self, walk: Walk, tabled: Tabled, behind: Tabled) -> Array | None:
+        """What a prefetch of the network behind this one goes by [T, F], where there is one."""
+        phase = token_phase(self._plan)
+        ahead = {each.table for each in phase.prefetches()} if phase is not None else set()
+        residual, norm = residual_of(tabled.ffn.x), behind.ffn.x.producer()
+        predicted = Predicted.of(behind.ffn) if behind.table in ahead else None
+        seen = walk.known(str(residual.name)) if residual is not None else None
+        if predicted is None or seen is None or norm is None:
+            return None
+        gamma = np.asarray(constant(needed(norm, len(norm.inputs) - 1)), np.float32)
+        mean = np.mean(np.square(seen.astype(np.float32)), axis=-1, keepdims=True)
+        x_TD = seen / np.sqrt(mean + np.float32(attribute(norm, "eps"))) * gamma
+        return predicted.scores(x_TD)
 
     def _networks(self, model: ir.Model) -> list[Tabled]:
         """Those whose weights lie in tables, in the order of these."""
@@ -120,12 +138,17 @@ class Text:
             raise PocketError(what, "another version compiled it", "compile the model again")
         return [each for each in found if isinstance(each, Tabled)]
 
-    def _of(self, tabled: Tabled, scores_TF: Array, active_TF: Array) -> list[Access]:
+    def _of(
+        self, tabled: Tabled, scores_TF: Array, active_TF: Array, early_TF: Array | None
+    ) -> list[Access]:
         number, gather = _gather_of(self._plan, tabled.table)
         by_all = gather.select.by == "all"
+        early = [None] * len(scores_TF) if early_TF is None else list(early_TF)
         return [
-            Access(step, number, gather, None if by_all else scores, active)
-            for step, (scores, active) in enumerate(zip(scores_TF, active_TF, strict=True))
+            Access(step, number, gather, None if by_all else scores, active, ahead=ahead)
+            for step, (scores, active, ahead) in enumerate(
+                zip(scores_TF, active_TF, early, strict=True)
+            )
         ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from opencl_kernels.formats import Array
 from toolkit.errors import PocketError
-from toolkit.offload.access_trace import AGAIN, BEFORE, Line, gather_lines, scores_of
+from toolkit.offload.access_trace import AGAIN, BEFORE, Line, access_lines, scores_of
 from toolkit.offload.policies import Ints
 from toolkit.offload.selection import at_point, select
 from toolkit.plan.phase_choice import token_phase
@@ -35,8 +35,12 @@ class Traced:
         self._gathers, self._decode = gathers_of(plan), token_phase(plan)
         self._accesses: list[list[Access]] = [[] for _ in plan.tables]
         self.warm: dict[int, Ints] = {}
+        self._early = dict[tuple[int, int], Array]()  # by step and table, what a prefetch goes by
         steps = set[int]()
-        for line in gather_lines(path):
+        for line in access_lines(path):
+            if "p" in line:
+                self._prefetch(line)
+                continue
             if line["t"] == BEFORE:
                 self._open(line)
                 continue
@@ -72,7 +76,8 @@ class Traced:
         phase, gather = self._gathers[line["g"]]
         scores = self._taken(gather, line)
         self._check(gather, line, scores)
-        access = Access(line["t"], line["g"], gather, scores, None, phase is self._decode)
+        early = self._early.pop((line["t"], gather.table), None)
+        access = Access(line["t"], line["g"], gather, scores, None, phase is self._decode, early)
         self._accesses[gather.table].append(access)
         return phase
 
@@ -84,6 +89,15 @@ class Traced:
             return (records if order is None else order[records]).astype(np.int32)
         if gather.select.by == "all":
             return None
+        return self._next(count)
+
+    def _prefetch(self, line: Line) -> None:
+        number, tables = line["p"], self._plan.tables
+        if not 0 <= number < len(tables):
+            raise self._foreign(f"the plan has {len(tables)} tables")
+        self._early[line["t"], number] = self._next(tables[number].count)
+
+    def _next(self, count: int) -> Array:
         found = self._scores[self._at : self._at + count]
         self._at += count
         if len(found) < count:

@@ -30,8 +30,8 @@ def prefetch_next(b: PhaseBuilder, tabled: Tabled) -> Iterator[PrefetchDraft]:
     if behind is None or not behind.ahead or b.rows(tabled.ffn.x) != sympy.Integer(1):
         return
     scores, chosen = behind.ffn.scores, behind.ffn.chosen
-    residual, norm = _residual(tabled.ffn.x), behind.ffn.x.producer()
-    if None in (scores, tabled.ffn.chosen, residual) or _residual(behind.ffn.x) is None:
+    residual, norm = residual_of(tabled.ffn.x), behind.ffn.x.producer()
+    if None in (scores, tabled.ffn.chosen, residual) or residual_of(behind.ffn.x) is None:
         return
     assert norm is not None and chosen is not None and residual is not None and scores is not None
     stored(b, residual)  # whoever else reads it must not find it made by what may be left out
@@ -50,7 +50,7 @@ def _behind(b: PhaseBuilder, tabled: Tabled) -> Tabled | None:
     return networks[at] if at < len(networks) else None
 
 
-def _residual(x: ir.Value) -> ir.Value | None:
+def residual_of(x: ir.Value) -> ir.Value | None:
     """What x is the RMS norm of."""
     norm = x.producer()
     if norm is None or norm.domain != DOMAIN:

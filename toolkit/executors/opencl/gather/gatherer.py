@@ -251,7 +251,7 @@ class Gatherer:
         rule, most = self._rule(self._early.reads_for(prefetch)), self.reads_ahead(prefetch)
         found = self._machine.prefetch(table, rule, scores, self._step, most)
         if self._trace:
-            self._trace.prefetch(self._step, table, found)
+            self._trace.prefetch(self._step, table, found, scores)
         try:
             self._early.there[table] = self._read(table, found.runs.spans)
         except PocketError:  # nobody may need it; whoever does reads it, and tells why it can't be
