@@ -268,25 +268,56 @@ Select Gatherer::rule_of(const GatherStep &gather) const {
   return at_point(gather.select, point_.select[gather.number]);
 }
 
-// The host waits here for the dispatch that wrote them, in its queue.
+// The host waits here for the dispatch that wrote them, in its queue; the device does what it is
+// given `meanwhile`.
 std::vector<char> Gatherer::read_scores(const GatherStep &gather, cl::Queue queue,
-                                        const SelectedBy &by) const {
+                                        const SelectedBy &by,
+                                        const std::function<void()> &meanwhile) const {
   if (!gather.from) return {};
   const bool ids = gather.select.by == Select::Ids;
   const int64_t count =
       ids ? std::min(rule_of(gather).k, by.count) : plan_.tables[gather.table].count;
   std::vector<char> scores(static_cast<size_t>(count) * sizeof(float));
-  cl::check(cl::EnqueueReadBuffer(queue, by.memory, 1, 0, scores.size(), scores.data(), 0, nullptr,
-                                  nullptr),
+  cl::Event read = nullptr;
+  cl::check(cl::EnqueueReadBuffer(queue, by.memory, !meanwhile, 0, scores.size(), scores.data(), 0,
+                                  nullptr, meanwhile ? &read : nullptr),
             "clEnqueueReadBuffer");
+  if (!meanwhile) return scores;
+  const cl::Owned<cl::Event> owned(read);
+  try {
+    meanwhile();
+  } catch (...) {  // the numbers may be on their way
+    cl::WaitForEvents(1, &read);
+    throw;
+  }
+  cl::check(cl::WaitForEvents(1, &read), "clWaitForEvents");
   return scores;
+}
+
+// What is computed whatever the scores are.
+void Gatherer::launch_dense(const GatherStep &gather, cl::Queue queue,
+                            const GatherLaunches &launch) {
+  std::vector<int32_t> pairs;
+  for (const Placed &each : machine_.dense_launch(gather.table, rule_of(gather)).records) {
+    pairs.push_back(each.slot);
+    pairs.push_back(machine_.index(gather.table, each.record));
+  }
+  if (pairs.empty()) return;
+  const cl::Memory ticket = memory_.tickets.fill(queue, pairs, true);
+  launch({ticket, memory_.slots[gather.table].get(), static_cast<int64_t>(pairs.size() / 2), false});
+  const Ended ended(queue);
+  memory_.tickets.launched(ended);
+  memory_.looked[gather.table] = ended;
 }
 
 void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
                    const GatherLaunches &launch) {
   const GatherStep &gather = *step.gather;
   await_opening(gather.table);
-  const std::vector<char> content = read_scores(gather, queue, by);
+  std::function<void()> dense;
+  if (!rehearsed_ && machine_.dense(gather.table, rule_of(gather)))
+    dense = [&] { launch_dense(gather, queue, launch); };
+  const std::vector<char> content = read_scores(gather, queue, by, dense);
   const auto *values = reinterpret_cast<const float *>(content.data());
   const auto *ids = reinterpret_cast<const int32_t *>(content.data());
   const size_t count = content.size() / sizeof(float);
@@ -294,6 +325,7 @@ void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
   const Scores scores = by_ids ? Scores{nullptr, ids, count} : Scores{values, nullptr, 0};
   if (rehearsed_) return rehearse(gather, scores, queue, launch);
   Gathering &own = ahead_.next(gather, scores);
+  if (dense) own.took_dense();
   const Gathered &found = own.found();
   selected_ += static_cast<int64_t>(found.selected.size());
   hits_ += static_cast<int64_t>(found.placed.hits.size());

@@ -113,8 +113,9 @@ class Gatherer {
 
  private:
   Select rule_of(const GatherStep &gather) const;
-  std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue,
-                                const SelectedBy &by) const;
+  std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue, const SelectedBy &by,
+                                const std::function<void()> &meanwhile) const;
+  void launch_dense(const GatherStep &gather, cl::Queue queue, const GatherLaunches &launch);
   void read_ahead();
   void open(const RecordLists &warm);
   void open_table(size_t table, const Change &change);

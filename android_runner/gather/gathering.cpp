@@ -152,6 +152,7 @@ void Gathering::compute(size_t number, Reads reads, const GatherLaunches &launch
   const bool last = number + 1 == found_.clusters.size();
   if (!memory_.shares) upload(landings_of(cluster), reads.begin);
   for (const GatherLaunch &each : cluster.launches) {
+    if (took_dense_ && number == 0 && &each == &cluster.launches.front()) continue;
     const cl::Memory ticket = this->ticket(each, each.staged ? reads.begin / table_.bytes : 0);
     meanwhile();  // that ticket's last launch has ended, and with it a place may be free
     launch({ticket, each.staged ? memory_.staging.get() : memory_.slots[number_].get(),

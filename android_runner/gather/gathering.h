@@ -56,6 +56,11 @@ class Gathering {
   ReadWaits conduct(cl::Queue queue, const GatherLaunches &launch,
                     const std::function<void()> &meanwhile,
                     const std::function<void()> &early = [] {});
+  // Somebody has made the launch that needs no choice, if there is one.
+  void took_dense() {
+    took_dense_ = found_.dense;
+    begins_ = !took_dense_;
+  }
   // After a failure, when the pool is cancelled: none of its reads is under way, whatever became of
   // them.
   void settle();
@@ -93,6 +98,7 @@ class Gathering {
   std::vector<Reads> reads_;   // of each cluster that was submitted
   size_t waited_ = 0;          // of these
   std::optional<Ended> last_;  // launch
+  bool took_dense_ = false;
   bool begins_ = true, fills_ = false;  // fills_: slots, which nobody looks at any more
   ReadWaits waits_;
 };

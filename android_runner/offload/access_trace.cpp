@@ -40,7 +40,8 @@ std::string trace_line(int64_t step, int64_t gather, const Gathered &found) {
          ",\"evict\":" + list_of(found.placed.evicted, number) +
          ",\"runs\":" + list_of(found.runs, read_of) + ",\"read\":" + std::to_string(found.read) +
          ",\"used\":" + std::to_string(found.used) +
-         (found.ahead.empty() ? "" : ",\"ahead\":" + list_of(found.ahead, number)) + "}";
+         (found.ahead.empty() ? "" : ",\"ahead\":" + list_of(found.ahead, number)) +
+         (found.always ? ",\"dense\":" + number(found.always) : "") + "}";
 }
 
 std::string ahead_line(int64_t step, int64_t table, const Ahead &found) {

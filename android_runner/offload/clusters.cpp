@@ -7,11 +7,13 @@ namespace {
 
 size_t rounded_up(size_t whole, size_t parts) { return (whole + parts - 1) / parts; }
 
-std::vector<GatherLaunch> resident(const std::vector<Placed> &hits, size_t tile, bool nothing) {
+// Of these but the first `taken`, which have a launch of their own.
+std::vector<GatherLaunch> resident(const std::vector<Placed> &hits, size_t taken, size_t tile,
+                                   bool nothing) {
   std::vector<GatherLaunch> launches;
   if (nothing) launches.push_back({false, {}, true});
   const size_t each = tile ? tile : std::max<size_t>(1, hits.size());
-  for (size_t at = 0; at < hits.size(); at += each) {
+  for (size_t at = taken; at < hits.size(); at += each) {
     const size_t end = std::min(hits.size(), at + each);
     launches.push_back({false,
                         {hits.begin() + static_cast<long>(at), hits.begin() + static_cast<long>(end)},
@@ -51,15 +53,18 @@ size_t read_at_once(size_t misses, size_t tile, size_t cluster) {
 }
 
 std::vector<Cluster> clusters_of(const Gathered &gathered, const RecordCache &cache, size_t most,
-                                 size_t tile) {
+                                 size_t tile, const GatherLaunch &dense) {
   std::vector<Cluster> clusters = {{0, 0, {}}};
+  const size_t taken = dense.records.size();
+  if (taken) clusters[0].launches.push_back(dense);
   size_t run = 0;
   for (size_t at = 0; at < gathered.missed.size(); at += most) {
     const size_t end = std::min(gathered.missed.size(), at + most), first = run;
     while (run < gathered.runs.size() && gathered.runs[run].first < end) ++run;
     clusters.push_back({first, run - first, launches(gathered.missed, at, end, cache)});
   }
-  spread(resident(gathered.placed.hits, tile, gathered.selected.empty()), clusters);
+  const bool nothing = gathered.placed.hits.size() == taken && gathered.missed.empty();
+  spread(resident(gathered.placed.hits, taken, tile, nothing), clusters);
   return clusters;
 }
 

@@ -102,25 +102,44 @@ std::vector<int32_t> Machine::select_records(size_t table, const Select &rule,
   for (int32_t i = 0; rule.by == Select::Top && i < count; ++i)
     resident.push_back(caches_[table].slot(record(table, i)) >= 0);
   std::vector<int32_t> chosen = select(rule, scores, count, resident);
-  if (record_of_[table].empty()) return chosen;
+  const int32_t always = dense(table, rule);
+  if (record_of_[table].empty() && !always) return chosen;
   std::vector<uint8_t> wanted(static_cast<size_t>(count));  // sooner done than sorting
-  for (const int32_t each : chosen) wanted[record_of_[table][each]] = 1;
+  std::fill_n(wanted.begin(), always, 1);
+  for (const int32_t each : chosen) wanted[record(table, each)] = 1;
   chosen.clear();
   for (int32_t record = 0; record < count; ++record)
     if (wanted[record]) chosen.push_back(record);
   return chosen;
 }
 
+int32_t Machine::dense(size_t table, const Select &rule) const {
+  const bool whole = point_.pinned[table] == tables_[table].count;
+  const bool none = whole || rule.by == Select::All || counts_records(rule) || point_.dense.empty();
+  return none ? 0 : static_cast<int32_t>(point_.dense[table]);
+}
+
+GatherLaunch Machine::dense_launch(size_t table, const Select &rule) const {
+  GatherLaunch launch{false, {}, true};
+  for (int32_t record = 0; record < dense(table, rule); ++record)
+    if (const int32_t slot = caches_[table].slot(record); slot >= 0)
+      launch.records.push_back({record, slot});
+  return launch;
+}
+
 Gathered Machine::gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
                          size_t tile) {
   Gathered found;
+  const GatherLaunch first = dense_launch(table, rule);
+  found.always = dense(table, rule);
   found.selected = select_records(table, rule, scores);
   found.placed = caches_[table].admit(found.selected, step, rule.by == Select::All);
   found.missed = missed(found.placed);
   const size_t most = read_at_once(found.missed.size(), tile, static_cast<size_t>(point_.cluster));
   found.ahead = foresight_[table].found(found.missed);
   found.runs = coalesce(tables_[table], found.missed, joining(most), found.ahead);
-  found.clusters = clusters_of(found, caches_[table], most, tile);
+  found.dense = !first.records.empty();
+  found.clusters = clusters_of(found, caches_[table], most, tile, first);
   found.seconds = seconds_of(found.runs, flash_);
   for (const FlashRun &run : found.runs) found.read += run.bytes;
   found.used = static_cast<int64_t>(found.missed.size()) * tables_[table].bytes;
@@ -151,6 +170,7 @@ Ahead Machine::prefetch(size_t table, const Select &rule, const Scores &scores, 
 Gathered Machine::rehearse(size_t table, const Select &rule, const Scores &scores,
                            size_t tile) const {
   Gathered found;
+  const GatherLaunch first = dense_launch(table, rule);
   for (const int32_t record : select_records(table, rule, scores)) {
     const int32_t slot = caches_[table].slot(record);
     if (slot >= 0) found.placed.hits.push_back({record, slot});
@@ -161,7 +181,8 @@ Gathered Machine::rehearse(size_t table, const Select &rule, const Scores &score
   found.missed = missed(found.placed);
   const size_t most = tile ? tile : static_cast<size_t>(point_.cluster);
   found.runs = coalesce(tables_[table], found.missed, joining(most));
-  found.clusters = clusters_of(found, caches_[table], most, tile);
+  found.dense = !first.records.empty();
+  found.clusters = clusters_of(found, caches_[table], most, tile, first);
   return found;
 }
 

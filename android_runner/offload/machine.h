@@ -35,6 +35,8 @@ struct Gathered {
   std::vector<int32_t> missed;  // admitted and streamed ones, in order of address
   std::vector<FlashRun> runs;   // their reads
   std::vector<Cluster> clusters;
+  int32_t always = 0;          // records, the first ones, that are computed in any case
+  bool dense = false;          // the first launch is of these
   double seconds = 0;          // of the reads, if nothing else is read meanwhile
   int64_t read = 0, used = 0;  // bytes: of the runs, and of the records that were missing
   std::vector<int32_t> ahead;  // of the missing: those that a prefetch has read; ascending
@@ -88,6 +90,12 @@ class Machine {
   // equal ones; 0: clusters are of the point's size, and what is resident is one launch.
   Gathered gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
                   size_t tile = 0);
+
+  // Records, the first ones, that such a gather computes whether they are selected or not. Where all
+  // is pinned there are none: a device that chooses itself waits for nobody.
+  int32_t dense(size_t table, const Select &rule) const;
+  // The launch of those of them that are resident: it comes before the others of the gather.
+  GatherLaunch dense_launch(size_t table, const Select &rule) const;
 
   // What to read now for the next gather of this table, which changes no cache; at most so many
   // records. `rule`: of that gather. `scores`: as it will have them, about.

@@ -103,6 +103,14 @@ Table read_table(const Node &node, const Node &weights, const Plan &plan) {
   return table;
 }
 
+std::vector<const GatherStep *> gathers_of(const Plan &plan) {
+  std::vector<const GatherStep *> gathers;
+  for (const Phase &phase : plan.phases)
+    for (const Step &step : phase.steps)
+      if (step.gather) gathers.push_back(step.gather.get());
+  return gathers;
+}
+
 std::vector<int64_t> read_counts(const Node &node, size_t tables) {
   std::vector<int64_t> counts;
   for (const Node &count : node.items()) counts.push_back(count.integer(0, MOST_RECORDS));
@@ -110,8 +118,7 @@ std::vector<int64_t> read_counts(const Node &node, size_t tables) {
   return counts;
 }
 
-// Of each table at most its records, and of these the pinned ones; none of these is dense, which is
-// computed without being selected.
+// Of each table at most its records, of these the pinned ones, and of those the dense ones.
 void read_memory(const Node &node, const std::vector<Table> &tables, Point &point) {
   point.slots = read_counts(node.at("slots"), tables.size());
   point.pinned = read_counts(node.at("pinned"), tables.size());
@@ -119,7 +126,15 @@ void read_memory(const Node &node, const std::vector<Table> &tables, Point &poin
   for (size_t i = 0; i < tables.size(); ++i)
     if (point.pinned[i] > point.slots[i] || point.slots[i] > tables[i].count)
       node.at("slots").at(i).fail("more than there are, or fewer than are pinned");
-  for (size_t i = 0; i < tables.size(); ++i) node.at("dense").at(i).integer(0, 0);
+  for (size_t i = 0; i < tables.size(); ++i) node.at("dense").at(i).integer(0, point.pinned[i]);
+}
+
+// A record more than is selected must change no answer but by itself.
+void check_dense(const Node &node, const Plan &plan, const Point &point) {
+  for (const GatherStep *gather : gathers_of(plan)) {
+    if (point.dense[gather->table] && counts_records(gather->select))
+      node.at(gather->table).fail("a gather of the table selects so many, and no other one");
+  }
 }
 
 // Of each table: steps that a cache begins with.
@@ -137,14 +152,6 @@ void check_reads(const Node &node, const std::vector<Table> &tables, const Point
   node.at("max_read").integer(least, std::max(least, MOST_READ));
   if (point.gap % FLASH_PAGE) node.at("gap").fail("not a multiple of 4096");
   if (point.max_read % FLASH_PAGE) node.at("max_read").fail("not a multiple of 4096");
-}
-
-std::vector<const GatherStep *> gathers_of(const Plan &plan) {
-  std::vector<const GatherStep *> gathers;
-  for (const Phase &phase : plan.phases)
-    for (const Step &step : phase.steps)
-      if (step.gather) gathers.push_back(step.gather.get());
-  return gathers;
 }
 
 // Of each prefetch: records that it reads, at most.
@@ -194,6 +201,7 @@ Point read_point(const Node &node, const Plan &plan) {
     node.at("threads").fail("together they would read more than 256 MiB at once");
   point.cluster = node.at("cluster").integer(1, MOST_RECORDS);
   read_selected(node.at("select"), plan, point);
+  check_dense(node.at("dense"), plan, point);
   if (node.has("ahead")) read_ahead(node.at("ahead"), plan, point);
   if (node.has("tiles")) point.tiles = node.at("tiles").integer(2, MOST_TILES);
   return point;

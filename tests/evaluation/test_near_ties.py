@@ -17,7 +17,7 @@ import toolkit
 from toolkit.compiler.calibration.reference import Choices
 from toolkit.compiler.calibration.routers import Groups, Router
 from toolkit.evaluation import judging, near_ties
-from toolkit.evaluation.followed import OF_THRESHOLDS, Agreement, _agreement, agreed
+from toolkit.evaluation.followed import OF_THRESHOLDS, Agreement, Chosen, _agreement, agreed
 from toolkit.evaluation.near_ties import first_near_tie
 from toolkit.evaluation.verify import lines, verify
 
@@ -161,8 +161,9 @@ def test_choices_that_are_followed_must_be_right_or_near() -> None:
     scores = np.array([-2.0, 0.5 + near, 0.5 - near, 0.5, 0.6])
     mask = Router(ir.Value(name="scores"), 0, threshold=0.5)
 
-    def agreement(*taken: int) -> Agreement:
-        return _agreement(scores, np.isin(np.arange(5), taken), mask)
+    def agreement(*taken: int, free: int = 5) -> Agreement:
+        its = (np.isin(np.arange(5), each) for each in (taken, free))
+        return _agreement(scores, Chosen("above", "scores", *its), mask)
 
     same = agreement(1, 4)
     assert (same.equal, same.others, same.worst) == (1.0, 0, 0.0)
@@ -175,6 +176,7 @@ def test_choices_that_are_followed_must_be_right_or_near() -> None:
         found = agreement(*wrong)
         assert (found.equal, found.others) == (0.8, 1) and not found.explained(HALF.roundoff)
         assert (agreed(found, HALF, True)["ok"], agreed(found, HALF, None)["ok"]) == (False, False)
+    assert agreement(0, 1, 4, free=0) == same  # nobody chose it
 
 
 def test_the_resolution_is_that_of_the_greatest_score() -> None:

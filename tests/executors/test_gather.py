@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flash_executors import IDS, MEMORIES, Opened, is_right
+from flash_replay import replayed
 from flash_toy import F, FlashToy
 from toy import CHUNK
 
@@ -72,6 +73,24 @@ def test_nothing_selected_adds_nothing(flash: FlashToy, opened: Opened) -> None:
     executor.step(8, len(IDS))
     expected = flash.logits([*IDS, 8])[-1]
     np.testing.assert_allclose(executor.logits(), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("of", [HostExecutor, RunnerExecutor])
+def test_some_are_computed_without_being_selected(flash: FlashToy, tmp_path: Path, of: Any) -> None:
+    """Those that the gate leaves out add nothing, so answers stay; traces are the machine's."""
+    for point, count in zip(flash.plan["points"], (3, 7, 7), strict=True):
+        point["dense"] = [count, 0]
+    flash.save_json()
+    executor = of(flash.folder, memory=100_000, trace=tmp_path / "trace")
+    is_right(executor, flash)
+    executor.budget(200_000)
+    is_right(executor, flash, 3)
+    executor.close()
+    lines = list(map(json.loads, (tmp_path / "trace").read_text().splitlines()))
+    scores = iter(np.fromfile(tmp_path / "trace.scores", "<f4").reshape(-1, F))
+    assert lines == list(replayed(flash, lines, scores, 100_000))
+    chosen = [each["sel"] for each in lines if each.get("g") == 2]
+    assert {tuple(each[:3]) for each in chosen} == {(0, 1, 2)} and len(chosen) > 3
 
 
 @pytest.mark.parametrize("of", [HostExecutor, RunnerExecutor])

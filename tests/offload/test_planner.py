@@ -314,3 +314,19 @@ def test_predictions_have_what_look_ahead_gains_and_reads() -> None:
     wasted = (1 - NEEDED) * count * read_alone(table)
     assert more[1].bytes - reads[1].bytes == pytest.approx(wasted)
     assert more[0].bytes == reads[0].bytes and more[1].misses == reads[1].misses
+
+
+def test_a_device_that_waits_for_the_host_computes_hot_records_meanwhile() -> None:
+    """Those that nearly each token needs, where it pays; nothing else of the point changes."""
+    table, often = a_table(700), np.concatenate([np.full(90, 0.95), np.full(610, 0.02)])
+    waits = [Demand(table, often, spare=spare) for spare in (False, True)]
+    ways = [Way(a_point(slots=(), pinned=()))]
+    plain, hot = (Planner([each], ways, FLASHES[0], COSTS).within(400_000) for each in waits)
+    assert plain.dense == (0,) and hot.dense == (90,)
+    assert replace(hot, dense=(0,), seconds=plain.seconds) == plain
+    in_vain = 1e-9 * 1280 * 90 * 0.05
+    gained = min(1e-9 * 1280 * 90, COSTS.wait) - in_vain - COSTS.launch
+    assert plain.seconds - hot.seconds == pytest.approx(gained)
+    dear = replace(COSTS, launch=1e-3)
+    assert Planner(waits[1:], ways, FLASHES[0], dear).within(400_000).dense == (0,)
+    assert Planner(waits[1:], ways, FLASHES[0], COSTS).within(10**9).dense == (0,)  # all is pinned

@@ -84,6 +84,7 @@ def test_no_point_selects_more_than_there_is(
     assert runner_says(program, flash.folder) == (0, "ok 3 phases")
     load_plan(flash.folder)
     both_refuse(program, flash, bad("points.1.select.2", most + 1.0, "more than there are"))
+    both_refuse(program, flash, bad("points.1.dense.0", 1, "one more than so many"))
 
 
 def test_all_ids_of_a_buffer_are_looked_up(program: Path, flash: FlashToy) -> None:

@@ -48,6 +48,17 @@ def test_devices(
     is_right(start(flash.folder, *options, **real, **fake), flash)
 
 
+def test_what_needs_no_choice_is_launched_before(
+    flash: FlashToy, start: Start, fake_driver: Path
+) -> None:
+    """Also where slots are the device's own memory."""
+    for point in flash.plan["points"]:
+        point["dense"] = point["pinned"]
+    flash.save_json()
+    real = {"FAKE_REAL": str(find_opencl()), "FAKE_DISCRETE": "1"}
+    is_right(start(flash.folder, *LITTLE, "--cl-lib", str(fake_driver), **real), flash)
+
+
 def test_profiles_time_each_launch(flash: FlashToy, start: Start, tmp_path: Path) -> None:
     """One for what is resident, and those for each cluster."""
     talk = start(flash.folder, "--profile", *LITTLE, "--trace-access", str(tmp_path / "trace"))

@@ -94,7 +94,7 @@ BAD_TABLES = (
     bad(f"{POINT}.pinned", [], "two tables"),
     bad(f"{POINT}.pinned.0", 12, "more than slots", "points[0].slots[0]"),
     bad(f"{POINT}.dense", ABSENT, "it is missing"),
-    bad(f"{POINT}.dense.0", 3, "nobody computes what isn't selected"),
+    bad(f"{POINT}.dense.0", 4, "more than are pinned"),
     bad(f"{POINT}.dense.1", -1, "no number of records"),
     bad(f"{POINT}.policy", "hope", "no policy"),
     bad(f"{POINT}.window", 3, "no list"),

@@ -48,6 +48,8 @@ def sections(by: str) -> Iterator[list[Line]]:
             yield section(by, policy.name, records, next(number))
     large = POLICIES[list(SELECTS).index(by)]
     yield section(by, large.name, 1000, next(number))
+    if by == "above":
+        yield computed_anyway(next(number))
     if by == "nonzero":
         yield adapting(next(number))
         yield put_in_order(next(number))
@@ -76,6 +78,21 @@ def adapting(number: int) -> list[Line]:
             lines.append({"resize": [{9: 14, 16: 34}[t], 4]})
         chosen = (rng.random(63) < 0.12).astype(int)
         lines.append({"t": t, "scores": chosen.tolist()})
+    return lines
+
+
+def computed_anyway(number: int) -> list[Line]:
+    """The first records are selected whatever their scores are, but not where all are pinned."""
+    rng = np.random.default_rng(number)
+    header = _header("above", "lfu", 65, number, rng)
+    header["point"] |= {"dense": 9, "cluster": 4}
+    header["tile"] = 0
+    lines = [header, {"resize": [30, 12]}]
+    for t in range(6):
+        if t in (3, 5):
+            lines.append({"resize": [65, 65] if t == 3 else [20, 9]})
+        chosen = (rng.random(65) < (0.0, 0.2)[t > 0]).astype(int)
+        lines.append({"t": t, "scores": (64 * chosen).tolist()})
     return lines
 
 

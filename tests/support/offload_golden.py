@@ -9,7 +9,7 @@ header
     order       index of each record, null: the record's own number
     importance  64ths by record, null: all alike
     point       as in plan.json: slots, pinned (of the one table), policy, gap, max_read, cluster;
-                and window: steps that the policy of that name begins with
+                and window: steps that the policy of that name begins with; dense, if it has any
     select      by, threshold, magnitude, k, gamma; rounded to float32 before they are compared
     tile        of the gathers, 0: none
     flash       alpha, beta, latency; table: {order: [[bytes, bytes a second], …]} or null
@@ -89,8 +89,8 @@ def point_of(values: Line) -> Point:
     """Of one table; what is not in the file matters to nothing that it says."""
     kept = {key: values[key] for key in ("policy", "gap", "max_read", "cluster")}
     slots, pinned = (values["slots"],), (values["pinned"],)
-    window = (values["window"],)
-    return Point(0, slots, pinned, (0,), select=(), threads=1, window=window, **kept)
+    window, dense = (values["window"],), (values.get("dense", 0),)
+    return Point(0, slots, pinned, dense, select=(), threads=1, window=window, **kept)
 
 
 def flash_of(values: Line) -> Flash:

@@ -39,6 +39,7 @@ class Chosen(NamedTuple):
     by: str  # a selector
     source: str  # the name of what it chose by
     mask: Array  # bool by index
+    free: Array  # bool by index: taken in any case, so that there was no choice
 
 
 Run = list[Chosen]
@@ -92,14 +93,17 @@ class Trace:
         found = dict[int, Run]()
         for each in lines:
             if each.get("g") in self._masks and each["t"] >= 0:
-                found.setdefault(each["t"], []).append(self._mask(each["g"], each["sel"]))
+                found.setdefault(each["t"], []).append(
+                    self._mask(each["g"], each["sel"], each.get("dense", 0))
+                )
         return list(found.values())
 
-    def _mask(self, gather: int, records: list[int]) -> Chosen:
+    def _mask(self, gather: int, records: list[int], dense: int) -> Chosen:
         by, source, order = self._masks[gather]
-        mask = np.zeros(self._counts[gather], bool)
+        mask, free = np.zeros((2, self._counts[gather]), bool)
         mask[records if order is None else order[records]] = True
-        return Chosen(by, source, mask)
+        free[slice(dense) if order is None else order[:dense]] = True
+        return Chosen(by, source, mask, free)
 
 
 class Followed(Reference):
@@ -159,16 +163,16 @@ class Followed(Reference):
             what, because = "the plan's choices can't be followed", "its trace lacks some of them"
             raise PocketError(what, because, "run it on another device: --on host")
         pairs = zip(self._names, given, strict=True)
-        masks = {name: mask.astype(feeds[name].dtype) for name, mask in pairs}
+        masks = {name: each.mask.astype(feeds[name].dtype) for name, each in pairs}
         shaped = {name: mask.reshape(feeds[name].shape) for name, mask in masks.items()}
         found = super().run(feeds | shaped | {FOLLOWS: np.asarray(True)})
         self._compare(given, dict(zip(self.outputs, found, strict=True)))
         return found
 
-    def _of_masks(self, run: Run) -> list[Array] | None:
+    def _of_masks(self, run: Run) -> Run | None:
         """Those by magnitude in order, others by the name of their scores; None: one lacks."""
-        greatest = iter([each.mask for each in run if each.by == "top"])
-        above = {each.source: each.mask for each in run if each.by == "above"}
+        greatest = iter([each for each in run if each.by == "top"])
+        above = {each.source: each for each in run if each.by == "above"}
         found = [
             next(greatest, None) if mask.threshold is None else above.get(str(mask.scores.name))
             for mask in self.masks
@@ -176,7 +180,7 @@ class Followed(Reference):
         given = [mask for mask in found if mask is not None]
         return given if len(given) == len(self.masks) else None
 
-    def _compare(self, given: list[Array], values: dict[str, Array]) -> None:
+    def _compare(self, given: Run, values: dict[str, Array]) -> None:
         for mask, chosen in zip(self.masks, given, strict=True):
             sizes = mask.sizes(values[str(mask.scores.name)]).reshape(-1).astype(np.float64)
             self._seen.append(_agreement(sizes, chosen, mask))
@@ -234,12 +238,12 @@ def _is_told(node: ir.Node, sources: Set[str | None]) -> bool:
     return node.op_type == "TopMask"
 
 
-def _agreement(sizes: Array, chosen: Array, mask: Router) -> Agreement:
+def _agreement(sizes: Array, chosen: Chosen, mask: Router) -> Agreement:
     """The share of what is chosen that would be here, and how far off the rest is."""
     if mask.threshold is None:
-        return _of_greatest(sizes, chosen, mask.k)
+        return _of_greatest(sizes, chosen.mask, mask.k)
     apart = np.abs(sizes - float(np.float32(mask.threshold)))
-    differs = (sizes > np.float32(mask.threshold)) != chosen
+    differs = ((sizes > np.float32(mask.threshold)) != chosen.mask) & ~chosen.free
     worst = float(apart[differs].max(initial=0.0)) / max(float(np.abs(sizes).max()), 1e-30)
     return Agreement(1, float(np.mean(~differs)), int(differs.sum()), worst, OF_THRESHOLDS)
 

@@ -41,8 +41,10 @@ def entry(step: int, gather: int, outcome: Outcome) -> dict[str, Any]:
     read   bytes of all runs
     used   bytes of the records that were missing
     ahead  of these, records that a prefetch had read; where there was one
+    dense  records, the first ones, that are computed in any case; where there are any
     """
-    ahead = {"ahead": outcome.ahead.tolist()} if len(outcome.ahead) else {}
+    more: dict[str, Any] = {"ahead": outcome.ahead.tolist()} if len(outcome.ahead) else {}
+    more |= {"dense": outcome.dense} if outcome.dense else {}
     return {
         "t": step,
         "g": gather,
@@ -53,7 +55,7 @@ def entry(step: int, gather: int, outcome: Outcome) -> dict[str, Any]:
         "runs": outcome.runs.tolist(),
         "read": outcome.bytes_read,
         "used": outcome.bytes_used,
-        **ahead,
+        **more,
     }
 
 

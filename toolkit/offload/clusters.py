@@ -47,18 +47,22 @@ def at_once(misses: int, tile: int, cluster: int) -> int:
 
 
 def clusters(
-    hits: Ints, misses: Ints, slot_of: Ints, runs: Runs, tile: int, most: int
+    hits: Ints, misses: Ints, slot_of: Ints, runs: Runs, tile: int, most: int, dense: int = 0
 ) -> tuple[Cluster, ...]:
     """The clusters of a gather.
 
     hits, misses  ascending; if there are none, nothing is selected
     runs          of the misses, cut after each `most` of them
     tile          records of a launch at most; 0: what is resident is one
+    dense         of the hits, the first ones, which nobody selects: a launch of their own, in
+                  front. It is known before all else, so there is always another one behind it
     """
+    hot, hits = hits[:dense], hits[dense:]
     residents = _resident(hits, slot_of, tile)
     if not len(hits) and not len(misses):
         residents = [Launch(False, NONE, NONE, True)]
-    parts = [Cluster((0, 0), ()), *_missing(misses, slot_of, runs, most)]
+    first = (Launch(False, hot, slot_of[hot], True),) if dense else ()
+    parts = [Cluster((0, 0), first), *_missing(misses, slot_of, runs, most)]
     ends = [-(-number * len(residents) // len(parts)) for number in range(len(parts) + 1)]
     return tuple(
         replace(part, launches=part.launches + tuple(residents[first:end]))

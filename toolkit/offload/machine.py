@@ -20,7 +20,7 @@ from toolkit.offload.policies import Floats32, Ints, policy
 from toolkit.offload.prediction.foresight import Foresight
 from toolkit.offload.record_cache import FREE, NONE, RecordCache, Resize
 from toolkit.offload.selection import Array, compared, select
-from toolkit.plan.schema import Point, Select, Table
+from toolkit.plan.schema import DENSE, Point, Select, Table
 
 AT_ONCE = 8  # records of a prefetch, at most, whose reads belong together
 
@@ -42,6 +42,7 @@ class Outcome:
     ahead: Ints = field(
         default_factory=NONE.copy
     )  # of the missing: those that a prefetch has read, ascending
+    dense: int = 0  # records, the first ones, that are computed in any case
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ class Machine:
             tile: The most records of a launch, and reads are of equal ones; 0: clusters are of
                 the point's size, and what is resident is one launch.
         """
-        selected = self._selected(number, rule, scores)
+        always = self.dense(number, rule)
+        selected = self._selected(number, rule, scores, always)
         done = self.caches[number].admit(selected, step, whole=rule.by == "all")
         misses = np.sort(np.concatenate([done.admitted[:, 0], done.streamed]))
         most = at_once(len(misses), tile, self.point.cluster)
@@ -136,12 +138,21 @@ class Machine:
             done.streamed,
             done.evicted,
             runs.spans,
-            clusters(done.hits, misses, slot_of, runs, tile, most),
+            clusters(done.hits, misses, slot_of, runs, tile, most, _below(done.hits, always)),
             self._seconds(runs.spans),
             runs.bytes,
             len(misses) * self.tables[number].bytes,
             ahead,
+            always,
         )
+
+    def dense(self, number: int, rule: Select) -> int:
+        """Records, the first ones, that such a gather computes whether they are selected or not.
+
+        Where all is pinned there are none: a device that chooses itself waits for nobody.
+        """
+        whole = self.point.pinned[number] == self.tables[number].count
+        return 0 if rule.by not in DENSE or whole else self.point.dense[number]
 
     def prefetch(self, number: int, rule: Select, scores: Array, step: int, most: int) -> Ahead:
         """What to read now for the next gather of this table, which changes no cache.
@@ -167,11 +178,12 @@ class Machine:
         """The index of each record."""
         return self._orders[number][records]
 
-    def _selected(self, number: int, rule: Select, scores: Array | None) -> Ints:
-        """Records, ascending."""
+    def _selected(self, number: int, rule: Select, scores: Array | None, always: int) -> Ints:
+        """Records, ascending; the first so many whatever the scores are."""
         record_of = self._record_of[number]
         near = self.caches[number].slot_of[record_of] != FREE
-        return np.sort(record_of[select(rule, scores, self.tables[number].count, near)])
+        found = np.sort(record_of[select(rule, scores, self.tables[number].count, near)])
+        return np.concatenate([np.arange(always), found[_below(found, always) :]])
 
     def _resize(self, number: int, warm: Ints) -> Change:
         cache, point = self.caches[number], self.point
@@ -200,3 +212,8 @@ class Machine:
             for at, order in ((~follows, "random"), (follows, "sequential"))
         ]
         return float(sum(times)) + self.flash.latency
+
+
+def _below(records: Ints, number: int) -> int:
+    """How many of ascending records are below this one."""
+    return int(np.searchsorted(records, number))

@@ -17,6 +17,7 @@ from toolkit.offload.allocation import Allocation, Share, Sizes
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.prediction.ahead_time import LookAhead, wasted
 from toolkit.offload.prediction.demand import PINNED, Demand
+from toolkit.offload.prediction.hot_block import hot_block
 from toolkit.offload.prediction.reads import Reads, added
 from toolkit.offload.prediction.token_time import Costs, gathering
 from toolkit.plan.schema import Point
@@ -36,7 +37,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Planned:
-    """Slots and pinned records of each table, the rest of a point; what is predicted.
+    """Slots, pinned and dense records of each table, the rest of a point; what is predicted.
 
     ahead         of each prefetch: records that it reads, none where that is no faster
 
@@ -48,6 +49,7 @@ class Planned:
 
     slots: tuple[int, ...]
     pinned: tuple[int, ...]
+    dense: tuple[int, ...]
     ahead: tuple[int, ...]
     policy: str
     way: Way
@@ -125,7 +127,9 @@ class Planner:
         """Seconds of a token at a point that is given, and its reads by table."""
         reads = [d.reads(n, point) for d, n in zip(self.demands, point.slots, strict=True)]
         taken = map(self.seconds, self.demands, point.slots, [point] * len(reads))
-        seconds = self.costs.rest + sum(taken)
+        hot = zip(self.demands, point.dense, strict=False)
+        gained = sum(hot_block(*each, self.costs)[1] for each in hot)
+        seconds = self.costs.rest + sum(taken) - gained
         for look in (each for each in self.looks if _records(each, point)):
             seconds -= self._gain(look, point, reads)
             table = self.demands[look.table].table
@@ -146,6 +150,11 @@ class Planner:
             if whole or self._gain(look, point, reads) <= 0:
                 found = [0 if i in look.numbers else n for i, n in enumerate(found)]
         return tuple(found)
+
+    def dense(self, point: Point) -> tuple[int, ...]:
+        """Records of each table that are to be computed without being selected."""
+        hot = zip(self.demands, point.pinned, strict=True)
+        return tuple(hot_block(*each, self.costs)[0] for each in hot)
 
     def _gain(self, look: LookAhead, point: Point, reads: Sequence[Reads]) -> float:
         flash, slots = self.flash.with_threads(point.threads), point.slots[look.during]
@@ -191,13 +200,16 @@ class _Try:
         demands, sizes = self.of.demands, zip(self._sizes, share.sizes, strict=True)
         slots = _filled(demands, [counts[n] for counts, n in sizes], room)
         point = self._point(tuple(slots))
-        point = replace(point, ahead=self.of.ahead(point))
+        pinned = tuple(self._pinned(*pair) for pair in zip(demands, slots, strict=True))
+        point = replace(point, ahead=self.of.ahead(point), pinned=pinned)
+        point = replace(point, dense=self.of.dense(point))
         seconds, reads = self.of.predicted(point)
         flash = self.of.flash.with_threads(point.threads)
         held = sum(each.table.bytes * n for each, n in zip(demands, slots, strict=True))
         return Planned(
             point.slots,
-            tuple(self._pinned(*pair) for pair in zip(demands, slots, strict=True)),
+            point.pinned,
+            point.dense,
             point.ahead,
             self.policy,
             self.way,

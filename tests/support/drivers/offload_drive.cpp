@@ -54,6 +54,7 @@ Point point_of(const Json &from) {
   point.max_read = at(from, "max_read").integer;
   point.cluster = at(from, "cluster").integer;
   point.window = {at(from, "window").integer};
+  point.dense = {given(from, "dense") ? at(from, "dense").integer : 0};
   return point;
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from opencl_kernels.device_class import is_cpu_class
 from opencl_kernels.formats import Array
 from toolkit.compiler.budget.costs import (
     cost_of,
@@ -29,7 +30,7 @@ from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.replayed import Replayed
 from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.phase_choice import token_phase
-from toolkit.plan.schema import Plan, Point, Table
+from toolkit.plan.schema import DENSE, Plan, Point, Table
 from toolkit.predictors.layer import Use
 from toolkit.tables import rate as rate_text
 
@@ -77,7 +78,7 @@ class Planning:
         policy  that caches are to have; None: the one that is predicted to be best
         """
         facts = facts_of(plan) if facts is None else facts
-        demands = demands_of(plan, uses)
+        demands = demands_of(plan, uses, waits=not is_cpu_class(facts.get("class")))
         read = flash_for(facts, flash)
         costs, unknown = known_costs(plan, facts, demands)
         resident = needed - reading_bytes(plan, plan.points[0])
@@ -153,6 +154,7 @@ class Planning:
             memory=self.resident + found.nbytes,
             slots=found.slots,
             pinned=found.pinned,
+            dense=found.dense,
             ahead=found.ahead,
             policy=found.policy,
             predicted_s=0.0 if self.unknown is not None else found.seconds,
@@ -182,13 +184,20 @@ class Planning:
         }
 
 
-def demands_of(plan: Plan, uses: Sequence[Use]) -> list[Demand]:
-    """By table; of what is not chosen every token needs all."""
-    chosen = {g.table for p in plan.phases for g in p.gathers() if g.select.by != "all"}
-    pairs, rows = zip(plan.tables, uses, strict=True), by_ids(plan)
+def demands_of(plan: Plan, uses: Sequence[Use], waits: bool = False) -> list[Demand]:
+    """By table; of what is not chosen every token needs all.
+
+    waits  the device is another one than the host, and has nothing to do while this chooses
+    """
+    rules: dict[int, set[str]] = {i: set() for i in range(len(plan.tables))}
+    for gather in (each for phase in plan.phases for each in phase.gathers()):
+        rules[gather.table] |= {gather.select.by} - {"all"}
+    rows = by_ids(plan)
     return [
-        _demand(t, use, i not in rows) if i in chosen else all_of(t)
-        for i, (t, use) in enumerate(pairs)
+        _demand(table, use, i not in rows, waits and rules[i] <= set(DENSE))
+        if rules[i]
+        else all_of(table)
+        for i, (table, use) in enumerate(zip(plan.tables, uses, strict=True))
     ]
 
 
@@ -207,9 +216,9 @@ def unchosen(plan: Plan) -> list[Demand]:
     ]
 
 
-def _demand(table: Table, use: Use, scored: bool) -> Demand:
+def _demand(table: Table, use: Use, scored: bool, spare: bool) -> Demand:
     replayed = None if use.replayed is None else Replayed(table, _thinned(use.replayed))
-    return Demand(table, use.frequency, use.recurring, replayed, scored)
+    return Demand(table, use.frequency, use.recurring, replayed, scored, spare)
 
 
 def _thinned(selected_TF: Array) -> Array:

@@ -32,6 +32,8 @@ class Demand:
     replayed   tokens of a text that the frequencies don't come from; None: records are taken to be
                needed independently of each other
     scored     the host looks at a score of each record; not where ids say which are needed
+    spare      more than what is selected may be computed, by a device that works while the host
+               looks at scores
     """
 
     table: Table
@@ -39,6 +41,7 @@ class Demand:
     recurring: Floats32 | None = None
     replayed: Replayed | None = None
     scored: bool = True
+    spare: bool = False
     _known: dict[tuple[int, ...], Reads] = field(default_factory=dict, compare=False, repr=False)
 
     @property

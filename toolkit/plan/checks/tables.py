@@ -10,6 +10,7 @@ from toolkit.plan.checks.gathers import COUNTED, gathers_problems
 from toolkit.plan.checks.values import MOST_BYTES, duplicate_problems, index_problems
 from toolkit.plan.reader import damaged
 from toolkit.plan.schema import (
+    DENSE,
     LEAST_TILES,
     MOST_TILES,
     MOST_WINDOW,
@@ -140,8 +141,10 @@ def _point_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketError]:
         if not 0 <= found[0] <= found[1] <= table.count:
             because = f"of {table.count} records {found} are pinned and kept"
             yield damaged(f"{at}.slots[{i}]", because)
-        if point.dense[i]:  # no executor computes what isn't selected
-            yield damaged(f"{at}.dense[{i}]", f"{point.dense[i]} records cannot be kept so")
+        if not 0 <= point.dense[i] <= point.pinned[i]:
+            because = f"{point.dense[i]} of {point.pinned[i]} pinned records are always computed"
+            yield damaged(f"{at}.dense[{i}]", because)
+    yield from _dense_problems(f"{at}.dense", point, plan)
     if not 0 <= point.memory <= MOST_BYTES:
         yield damaged(f"{at}.memory", f"{point.memory} is no size in bytes")
     if point.policy not in POLICIES:
@@ -161,6 +164,14 @@ def _point_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketError]:
             yield damaged(f"{at}.ahead[{i}]", f"{count} is no number of its records")
     yield from _read_problems(at, point, plan.tables)
     yield from _selected_problems(f"{at}.select", point, plan)
+
+
+def _dense_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketError]:
+    """A record more than is selected must change no answer but by itself."""
+    for gather in (each for phase in plan.phases for each in phase.gathers()):
+        if point.dense[gather.table] and gather.select.by not in ("all", *DENSE):
+            because = f"{gather.name} selects by {gather.select.by}, and by nothing else"
+            yield damaged(f"{at}[{gather.table}]", because)
 
 
 def _read_problems(at: str, point: Point, tables: Sequence[Table]) -> Iterator[PocketError]:

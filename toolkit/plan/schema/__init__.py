@@ -27,6 +27,7 @@ from toolkit.plan.schema.programs import (
     Variant,
 )
 from toolkit.plan.schema.steps import (
+    DENSE,
     HOST_OPS,
     SELECTORS,
     STEPS,
@@ -57,6 +58,7 @@ from toolkit.plan.schema.tables import (
 
 __all__ = [
     "BUILD_OPTIONS",
+    "DENSE",
     "DTYPE_BYTES",
     "FEATURES",
     "FORMAT",

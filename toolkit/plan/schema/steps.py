@@ -8,6 +8,7 @@ from toolkit.plan.schema.programs import Variant
 
 HOST_OPS: dict[str, tuple[str, ...]] = {"fetch": ("buffer",)}  # built-in -> kinds of its arguments
 SELECTORS = ("all", "above", "top", "nonzero", "ids")
+DENSE = ("above", "nonzero")  # those by which a record more than is selected changes no other one
 
 # ("symbols",) or (kind, index): ("scratch", 3), ("weight", 12), ("buffer", 0); of a dispatch inside
 # of a gather also ("ticket",): which records, in which slots, and ("slots",): the memory of these;

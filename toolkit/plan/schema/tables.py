@@ -73,8 +73,9 @@ class Point:
     flash        how fast the flash is, relative to the profile's
     slots        of each table: records that it keeps in memory
     pinned       of these, the first ones, which are never evicted
-    dense        of these, the first ones, which are computed without being selected: none, as
-                 no executor does so
+    dense        of these, the first ones, which are computed without being selected, before
+                 anybody knows what is: tables of which gathers select by DENSE or take all. Where
+                 all are pinned it means nothing
     select       of each gather, in the order of phases and steps: the threshold, or k
     gap          bytes between two reads that are rather read and discarded
     max_read     bytes of a read, at most
