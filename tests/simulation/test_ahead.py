@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from ahead_toy import AheadToy
-from test_traces import check, ran
+from flash_toy import SIZES
+from replayed_runs import check, ran
 
 from toolkit.errors import PocketError
 from toolkit.executors.host import HostExecutor
@@ -21,6 +22,8 @@ def test_a_replay_reads_ahead_as_the_run_did(tmp_path: Path, of: Any, policy: st
     toy, trace = AheadToy(tmp_path / "toy"), tmp_path / "trace"
     for point in toy.plan["points"]:
         point["policy"] = policy
+    for table in toy.plan["tables"]:
+        table["importance"] = SIZES
     toy.save_json()
     counts = ran(of, toy, trace, 100_000, 30)
     lines = [json.loads(each) for each in trace.read_text().splitlines()]
