@@ -8,9 +8,9 @@ import numpy as np
 
 from opencl_kernels import Family
 from opencl_kernels.case import At
+from opencl_kernels.experts.chosen import Chosen
 from opencl_kernels.formats import Array
 from opencl_kernels.kernel import Argument
-from opencl_kernels.experts.chosen import Chosen
 from opencl_kernels.records.gathered import Gathered
 from toolkit.compiler.cost.work import at_numbers
 from toolkit.compiler.lowering.kernel_case import kernel_case_of

@@ -99,7 +99,9 @@ class TabledExperts:
     @cached_property
     def _storages(self) -> tuple[_OfExperts, _OfExperts]:
         pairs = zip(self.network.weights, (self.network.gated, False), strict=True)
-        first, last = (_OfExperts(self.weights, value, self.network.experts, g) for value, g in pairs)
+        first, last = (
+            _OfExperts(self.weights, value, self.network.experts, g) for value, g in pairs
+        )
         return first, last
 
     @cached_property

@@ -82,8 +82,7 @@ class Tabled:
 
 @dataclass
 class RecordTables:
-    """Tables in the order of the networks, then of experts, then those of embeddings; `weights` says how matrices
-    are stored."""
+    """Tables in the order of networks, experts, embeddings; `weights` says how matrices are stored."""
 
     weights: WeightTable
     found: list[Tabled | TabledChannels] = field(default_factory=list)

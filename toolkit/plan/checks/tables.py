@@ -27,7 +27,12 @@ from toolkit.plan.schema import (
 
 ABREAST, PART_ALIGN = 8, 16  # opencl_kernels/records/record.py
 # Of a number, and what parts end at; arrays of whole matrices have words of codes, and bytes.
-PLAIN_BYTES = {"f16": (2, PART_ALIGN), "f32": (4, 32), "u32": (4, PART_ALIGN), "u8": (1, PART_ALIGN)}
+PLAIN_BYTES = {
+    "f16": (2, PART_ALIGN),
+    "f32": (4, 32),
+    "u32": (4, PART_ALIGN),
+    "u8": (1, PART_ALIGN),
+}
 GROUPS = (16, 32, 64, 128, 256)
 MOST_RECORDS, MOST_NUMBERS = 2**24, 2**28
 MOST_TABLES, MOST_POINTS, MOST_THREADS = 4096, 64, 64
