@@ -29,7 +29,7 @@ def point(*slots: int, policy: str = "lfu", pinned: int = 0, cluster: int = 8) -
         0,
         slots,
         pins,
-        pins,
+        tuple(0 for _ in slots),
         policy,
         (),
         gap=2 * PAGE,
