@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +76,29 @@ def own_warm_sets(
     with pytest.MonkeyPatch.context() as patch:
         folder = cache(lambda: tmp_path_factory.mktemp("warm"))  # made where it is asked for
         patch.setattr("toolkit.executors.target.warm_dir", folder)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_runner() -> Iterator[None]:
+    """Whoever builds this machine's runner where tests keep it gets one that isn't optimised.
+
+    Its objects serve tests of the library as well. .ci/run builds it as users get it, and runs it.
+    """
+    from native import quick_runner
+
+    from toolkit.paths import cache_dir
+    from toolkit.toolchain import build
+
+    usual, ours = build._make, cache_dir()
+
+    def make(toolchain: Any, sources: Any, folder: Path) -> None:
+        if toolchain.name != "runner" or folder.parent != ours:  # what a test has in mind
+            return usual(toolchain, sources, folder)
+        shutil.copy(quick_runner(), folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "_make", make)
         yield
 
 

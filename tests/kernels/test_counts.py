@@ -218,7 +218,7 @@ def passes(case: Choice, scale: float) -> dict[str, float]:
 @pytest.mark.parametrize(
     "asked",
     [
-        pytest.param(each, marks=(pytest.mark.slow,) if 2 <= len(each) < 6 else ())
+        pytest.param(each, marks=(pytest.mark.slow,) if 1 <= len(each) < 6 else ())
         for each in TOGETHER
     ],
     ids="-".join,
@@ -237,7 +237,14 @@ def test_the_likeliest_id_takes_one_pass_and_its_logprob_another() -> None:
         assert found["weights"] == 0 and found["logits"] <= (2.01 if "logprobs" in asked else 1)
 
 
-@pytest.mark.parametrize("asked", [{"top_k": 40}, {"top_p": 0.9}, {"min_p": 0.9999}])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"top_p": 0.9},
+        pytest.param({"top_k": 40}, marks=pytest.mark.slow),
+        pytest.param({"min_p": 0.9999}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_bin_of_many_weights_costs_few_passes_more(asked: dict[str, float]) -> None:
     """All logits are within 3 %: the bin is parted before its weights are listed."""
     found = passes(replace(SAMPLED, options={**asked, "temperature": 0.8}), 0.003)

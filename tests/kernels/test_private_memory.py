@@ -17,6 +17,7 @@ from opencl_kernels.case import At
 from opencl_kernels.tuned import default_knobs, usual_knobs
 
 HEADS = ("ChatGLM2 6B", "Falcon 7B", "Llama 3.2 1B", "Qwen2.5 1.5B", "DeepSeek V3")
+WIDE_AND_ODD = ("ChatGLM2 6B", "DeepSeek V3")  # the quick test: many heads on one, and latent ones
 OF_ONE = "Gemma 2B"  # whose products and rows stand for all in the quick test
 
 pytestmark = needs_clang
@@ -46,7 +47,13 @@ def test_kernels_of_a_real_model_have_no_private_memory() -> None:
     assert faults(launches) == []
 
 
-@pytest.mark.parametrize("model", HEADS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(each, marks=() if each in WIDE_AND_ODD else (pytest.mark.slow,))
+        for each in HEADS
+    ],
+)
 def test_attention_of_real_models_has_no_private_memory(model: str) -> None:
     launches = distinct([model], ["f16"], ["e0m4"])
     assert faults(each for each in launches if isinstance(each.case, Heads)) == []

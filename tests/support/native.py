@@ -49,6 +49,11 @@ def build(name: str, sources: Sequence[Path], *flags: str) -> Path:
     return target
 
 
+def quick_runner() -> Path:
+    """The runner's program, of the objects that the library has: none is compiled for it alone."""
+    return build("pocketcl-runner", runner_sources(), "-fvisibility=hidden")
+
+
 def sanitized_runner() -> Path:
     """The runner's program with sanitizers, of the objects that the fuzzer has."""
     return build("pocketcl-runner", runner_sources(), *SANITIZERS, "-fvisibility=hidden")
