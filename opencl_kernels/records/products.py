@@ -119,7 +119,7 @@ ROWS = Family(
             classes=("cpu",),
             defines=_defines,
             grid=worker_grid,
-            knobs={"WORKERS": (8, 2, 3), "PREFETCH": (4, 0, 2, 8)},
+            knobs={"WORKERS": (8, 2, 3), "PREFETCH": (8, 0, 4, 16)},
         ),
         Kernel(
             name="record_rows",
@@ -147,8 +147,8 @@ COLUMNS = Family(
                       F=65, x="f16"),
     ),
     bench_cases=(
-        RecordColumns(M=1, PARTS=2, D=5632, w=E0M4, S=1024, T=1024, F=2048, G=1),
-        RecordColumns(M=1, PARTS=1, D=2048, w=E0M4, S=2816, T=2816, F=5632, G=1),
+        RecordColumns(M=1, PARTS=2, D=5632, w=E0M4, S=1024, T=1024, F=2048, G=4),
+        RecordColumns(M=1, PARTS=1, D=2048, w=E0M4, S=2816, T=2816, F=5632, G=8),
     ),
     kernels=(
         Kernel(
@@ -157,7 +157,7 @@ COLUMNS = Family(
             classes=("cpu",),
             defines=_defines,
             grid=worker_grid,
-            knobs={"WORKERS": (8, 2, 3), "RUN": (4, 1, 2, 8, 16), "PREFETCH": (8, 0, 4, 16)},
+            knobs={"WORKERS": (8, 2, 3), "PREFETCH": (8, 0, 4, 16)},
         ),
         Kernel(
             name="columns",

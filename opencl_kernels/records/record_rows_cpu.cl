@@ -6,7 +6,7 @@
 #define WORKERS 8
 #endif
 #ifndef PREFETCH // records that are asked for ahead of their use; 0: none
-#define PREFETCH 4
+#define PREFETCH 8
 #endif
 #ifndef F
 #define F 64
@@ -23,14 +23,16 @@ void record_rows_cpu_body(int id, int n, ROWS_PARAM) {
       load_row(x + (m0 + m) * LENGTH, rows[m]);
       sum_blocks(rows[m], starts[m], totals[m]);
     }
-    const int end = first_item(id + 1, n, COUNT);
-    for (int r = first_item(id, n, COUNT); r < end; r += AT_ONCE) {
-      __global const uint *parts[AT_ONCE], *later[AT_ONCE];
+    const int begin = first_item(id, n, COUNT), end = first_item(id + 1, n, COUNT);
+    ahead_t ahead = start_ahead(TICKET_ARG begin, PREFETCH, end, 0, PART_WORDS);
+    for (int r = begin; r < end; r += AT_ONCE) {
+      __global const uint *parts[AT_ONCE];
       float found[AT_ONCE];
       PARTS_OF(parts, r, 0, end)
-      PARTS_OF(later, r + PREFETCH, 0, end)
+      follow(&ahead, r, PREFETCH, end);
       for (int m = 0; m < count; m++) {
-        times(parts, PREFETCH && m == 0 ? later : 0, rows[m], starts[m], totals[m], found);
+        times(parts, PREFETCH && m == 0 ? &ahead : 0, LINES(PART_WORDS, BLOCKS), rows[m],
+              starts[m], totals[m], found);
         for (int q = 0; q < min(end - r, AT_ONCE); q++)
           v[(m0 + m) * F + INDEX_OF(r + q)] = found[q];
       }

@@ -20,7 +20,7 @@ from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.records.add_parts import Parts
 from opencl_kernels.records.gathered import HEAD
 from opencl_kernels.records.products import RecordColumns
-from opencl_kernels.records.record import ABREAST, Record
+from opencl_kernels.records.record import Record
 from opencl_kernels.records.unpack import Unpack
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.deferred import PartialSums
@@ -40,8 +40,8 @@ from toolkit.plan.schema import Ref, Select
 
 CPU_ITEMS = 8  # as many as kernels have work-items
 GPU_GROUPS, MOST_SHARES = 4, 16  # work-groups of a compute unit; partial sums
-GROUP, RUN = 64, 4  # numbers that a work-group of a GPU takes, in eights; an item, in blocks
-EIGHT, BLOCK = 8, 256  # of halves
+FEW_SHARES = 4  # that hidden units add up themselves
+GROUP, EIGHT = 64, 8  # numbers that a work-group of a GPU takes, in eights
 
 
 def lower_channels(b: PhaseBuilder, tabled: TabledChannels) -> None:
@@ -49,7 +49,7 @@ def lower_channels(b: PhaseBuilder, tabled: TabledChannels) -> None:
     ffn = tabled.ffn
     b.done |= {*ffn.nodes}
     x, y = stored(b, ffn.x), ffn.down.outputs[0]
-    h = _units(b, tabled, _summed(b, tabled.inputs, x))
+    h = _units(b, tabled, *_summed(b, tabled.inputs, x))
     sums = _gathered(b, tabled.hidden, h)
     bias = operand(ffn.down, 2)
     found = PartialSums(y, *sums, None if bias is None else b.weights.vector(bias))
@@ -57,8 +57,8 @@ def lower_channels(b: PhaseBuilder, tabled: TabledChannels) -> None:
     b.views[y] = in_memory(later, later.shape)
 
 
-def _units(b: PhaseBuilder, tabled: TabledChannels, sums: Ref) -> Location:
-    """Hidden units f32 [M, F] of what the products are, f32 [M, parts, F]: ups, then gates."""
+def _units(b: PhaseBuilder, tabled: TabledChannels, sums: Ref, shares: int) -> Location:
+    """Hidden units f32 [M, F] of shares of products, f32 [shares, M, parts, F]: ups, then gates."""
     ffn, name = tabled.ffn, f"{tabled.inputs.name}.units"
     width, parts = ffn.width, len(tabled.inputs.parts)
     rows = b.rows(ffn.x)
@@ -66,7 +66,9 @@ def _units(b: PhaseBuilder, tabled: TabledChannels, sums: Ref) -> Location:
     inputs = [Operand("f32", b.elements(sums))]
 
     def product(part: int, columns: Columns) -> str:
-        text = f"a0[(i0 * {parts} + {part}) * {width} + i1]"
+        rest = f"(i0 * {parts} + {part}) * {width} + i1"
+        each = (f"a0[{share * b.elements(sums) // shares} + {rest}]" for share in range(shares))
+        text = f"({' + '.join(each)})"
         if columns.bias is None:
             return text
         bias = f"a{len(inputs)}"
@@ -83,16 +85,16 @@ def _units(b: PhaseBuilder, tabled: TabledChannels, sums: Ref) -> Location:
     return Location(into, "f32")
 
 
-def _summed(b: PhaseBuilder, channels: Channels, v: Location) -> Ref:
-    """Records times elements of v [M, count], all added up: f32 [M, parts, length]."""
+def _summed(b: PhaseBuilder, channels: Channels, v: Location) -> tuple[Ref, int]:
+    """Records times elements of v [M, count] as few shares, f32 [shares, M, parts, length]."""
     part, count = _gathered(b, channels, v)
-    if count == 1:
-        return part
+    if count <= FEW_SHARES:
+        return part, count
     rows, width = b.rows(channels.ffn.x), len(channels.parts) * channels.record.length
     total = b.temporary(f"{channels.name}.total", "f32", (rows, width))
     case = Parts(M=rows, D=width, G=count)
     b.emit(f"{channels.name}.total", "add_parts", case, {"part": part, "y": total})
-    return total
+    return total, 1
 
 
 def _gathered(b: PhaseBuilder, channels: Channels, v: Location) -> tuple[Ref, int]:
@@ -131,9 +133,7 @@ def _columns(b: PhaseBuilder, channels: Channels, v: Location, select: Select) -
 def _shares(b: PhaseBuilder, record: Record) -> int:
     """Partial sums, so that there is work for the device: kernels divide a record's numbers."""
     if b.settings.device_class.is_cpu:
-        block = BLOCK if not record.stored.bits else ABREAST * record.stored.group
-        runs = record.parts * -(-record.length // (RUN * block))
-        return -(-CPU_ITEMS // runs)
+        return -(-CPU_ITEMS // record.parts)
     groups = -(-record.parts * record.length // (GROUP * EIGHT))
     return min(MOST_SHARES, -(-GPU_GROUPS * b.settings.compute_units // groups))
 
