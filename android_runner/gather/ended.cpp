@@ -1,5 +1,7 @@
 #include "gather/ended.h"
 
+#include <utility>
+
 namespace pocket {
 
 // Flushed: whoever waits must not wait for what the driver still keeps back.
@@ -12,6 +14,9 @@ Ended::Ended(cl::Queue queue) {
   event_ = std::make_shared<cl::Owned<cl::Event>>(event);
   cl::check(cl::Flush(queue), "clFlush");
 }
+
+Ended::Ended(cl::Owned<cl::Event> event)
+    : event_(std::make_shared<cl::Owned<cl::Event>>(std::move(event))) {}
 
 void Ended::wait() const {
   if (!event_) return;

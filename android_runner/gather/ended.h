@@ -11,6 +11,7 @@ class Ended {
  public:
   Ended() = default;  // nothing was enqueued
   explicit Ended(cl::Queue queue);
+  explicit Ended(cl::Owned<cl::Event> event);  // of what was enqueued last
 
   void wait() const;
   bool seen() const;  // false also where a driver doesn't tell

@@ -249,10 +249,10 @@ bool Gatherer::is_open(size_t table) {
 
 void Gatherer::abandon() {
   settle_all();
-  if (std::exchange(noted_.step, nullptr)) {  // its numbers may be on their way
-    const cl::Event read = noted_.read.get();
-    cl::WaitForEvents(1, &read);
-  }
+  if (std::exchange(noted_.step, nullptr)) try {  // its numbers may be on their way
+      noted_.read.wait();
+    } catch (const Failure &) {  // of a device that fails everywhere else, too
+    }
   ahead_.abandon(device_);
 }
 
@@ -332,11 +332,11 @@ void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
   if (planned_) predicted_s_ += seconds_of(found.runs, *planned_);
   const auto number = static_cast<int64_t>(gather.number);  // tells the phase, too
   if (trace_) trace_->write(step_, number, found, values, by_ids ? 0 : count);
-  taken_ += static_cast<int64_t>(found.ahead.size()) * plan_.tables[gather.table].bytes;
   const auto meanwhile = [this] { ahead_.read(); };
-  const ReadWaits waits = own.conduct(queue, launch, meanwhile, [this] { read_ahead(); });
+  const ReadWaits waits = own.conduct(queue, launch, meanwhile, [this](bool wait) { return read_ahead(wait); });
   waits_.waited_s += waits.waited_s;
   waits_.stalled_s += waits.stalled_s;
+  taken_ += waits.taken * plan_.tables[gather.table].bytes;
   ahead_.ended();
 }
 
@@ -354,14 +354,16 @@ void Gatherer::prefetch(const Step &step, cl::Queue queue, const SelectedBy &by)
   cl::check(cl::EnqueueReadBuffer(queue, by.memory, 0, 0, noted_.scores.size() * sizeof(float),
                                   noted_.scores.data(), 0, nullptr, &read),
             "clEnqueueReadBuffer");
-  noted_.read = cl::Owned<cl::Event>(read);
+  noted_.read = Ended(cl::Owned<cl::Event>(read));
+  cl::check(cl::Flush(queue), "clFlush");
 }
 
-void Gatherer::read_ahead() {
-  if (!noted_.step) return;
+// Not before the device has computed what it goes by.
+bool Gatherer::read_ahead(bool wait) {
+  if (!noted_.step) return true;
+  if (!wait && !noted_.read.seen()) return false;
   const PrefetchStep &step = *std::exchange(noted_.step, nullptr);
-  const cl::Event read = noted_.read.get();
-  cl::check(cl::WaitForEvents(1, &read), "clWaitForEvents");
+  noted_.read.wait();
   Select rule = step.select;
   rule.threshold = point_.select[step.gather];
   const Scores scores{noted_.scores.data(), nullptr, 0};
@@ -369,6 +371,7 @@ void Gatherer::read_ahead() {
   if (trace_) trace_->write(step_, static_cast<int64_t>(step.table), found, noted_.scores);
   if (planned_) predicted_s_ += seconds_of(found.runs, *planned_);
   read_ahead_.begin(step.table, plan_.tables[step.table], found);
+  return true;
 }
 
 void Gatherer::rehearse(const GatherStep &gather, const Scores &scores, cl::Queue queue,

@@ -116,7 +116,7 @@ class Gatherer {
   std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue, const SelectedBy &by,
                                 const std::function<void()> &meanwhile) const;
   void launch_dense(const GatherStep &gather, cl::Queue queue, const GatherLaunches &launch);
-  void read_ahead();
+  bool read_ahead(bool wait);
   void open(const RecordLists &warm);
   void open_table(size_t table, const Change &change);
   void settle(size_t table);
@@ -162,7 +162,7 @@ class Gatherer {
   struct Noted {  // a prefetch, and its numbers once `read` is done
     const PrefetchStep *step = nullptr;
     std::vector<float> scores;
-    cl::Owned<cl::Event> read;
+    Ended read;
   } noted_;
   GathersAhead ahead_;  // last: reads of the pool
   struct Opening {

@@ -23,7 +23,7 @@ bool Gathering::submit() {
 
 ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
                              const std::function<void()> &meanwhile,
-                             const std::function<void()> &early) {
+                             const Early &early) {
   queue_ = queue;
   for (size_t i = 0; i < found_.clusters.size(); ++i) {
     const bool all = overlap_ == Overlap::Off || (overlap_ == Overlap::Matrix && i > 0);
@@ -34,10 +34,10 @@ ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
     const bool alone = overlap_ == Overlap::Off || (all && !is_submitted());
     const std::function<void()> others = alone ? [] {} : meanwhile;
     others();
-    await_until(all ? reads_.size() : i + 1);  // at least this one's
+    await_until(all ? reads_.size() : i + 1, early);  // at least this one's
     compute(i, reads_[i], launch, others);
-    early();
   }
+  early(true);
   return waits_;
 }
 
@@ -97,18 +97,23 @@ Batch Gathering::in_order(const std::vector<Landing> &landings, const Cluster &c
   return reads_of(table_, found_.runs.data() + cluster.first_run, cluster.runs, records, places);
 }
 
-void Gathering::await_until(size_t end) {
+void Gathering::await_until(size_t end, const Early &early) {
   while (waited_ < end) {
     const size_t next = waited_++;
-    await(found_.clusters[next], reads_[next]);
+    await(found_.clusters[next], reads_[next], early);
   }
 }
 
-// Reads cost time where the device, by then, had computed all that it was given.
-void Gathering::await(const Cluster &cluster, const Reads &reads) {
-  if (found_.ahead.empty() && pool_.done(reads.batch)) return pool_.wait(reads.batch);
+// Reads cost time where the device, by then, had computed all that it was given. Until they are done,
+// who waits looks every now and then whether it can do what is `early`.
+void Gathering::await(const Cluster &cluster, const Reads &reads, const Early &early) {
+  const bool none = std::all_of(cluster.launches.begin(), cluster.launches.end(),
+                                [](const GatherLaunch &each) { return each.resident; });
+  if (none || (found_.ahead.empty() && pool_.done(reads.batch))) return pool_.wait(reads.batch);
   const Ended given = last_ ? *last_ : Ended(queue_);
   const double before = now();
+  while (!early(false) && !pool_.wait_shortly(reads.batch)) {
+  }
   Batch again = take_ahead(cluster, reads);
   pool_.wait(reads.batch);
   if (!again.empty()) pool_.wait(pool_.submit(std::move(again)));
@@ -137,6 +142,7 @@ Batch Gathering::take_ahead(const Cluster &cluster, const Reads &reads) {
     char *const to = place(landings[i], i, reads.begin);
     if (const char *const from = ahead_.wait(number_, landings[i].record)) {
       memcpy(to, from, static_cast<size_t>(table_.bytes));
+      ++waits_.taken;
       continue;
     }
     lacking.push_back(landings[i].record);

@@ -12,7 +12,7 @@ constexpr size_t MOST = 4;  // gathers decided at once: staging has room for the
 void GathersAhead::begin(const std::vector<const GatherStep *> &gathers, int64_t step) {
   step_ = step;
   coming_.assign(gathers.begin(), gathers.end());
-  read();
+  if (overlap_ != Overlap::Off) read();
 }
 
 void GathersAhead::decide(const GatherStep &gather, const Scores &scores) {

@@ -65,9 +65,10 @@ void ReadAhead::sort_out(Set &set, const std::vector<int32_t> &records) {
 
 const char *ReadAhead::wait(size_t table, int32_t record) {
   Set *const set = of(table);
-  if (!set || !among(set->records, record)) return nullptr;
-  const auto at = static_cast<size_t>(
-      std::lower_bound(set->records.begin(), set->records.end(), record) - set->records.begin());
+  if (!set) return nullptr;
+  const auto found = std::find(set->records.begin(), set->records.end(), record);
+  if (found == set->records.end()) return nullptr;
+  const auto at = static_cast<size_t>(found - set->records.begin());
   size_t number = 0;
   while (set->pieces[number].end <= at) ++number;
   Piece &piece = set->pieces[number];

@@ -17,8 +17,8 @@ class ReadAhead {
   // Of the most that a point reads ahead.
   static int64_t bytes(const Plan &plan, const Point &point);
 
-  // Begins to read them, when there is nothing else to read. Those of the table before the last one
-  // are gone.
+  // Begins to read them, the surest first, when there is nothing else to read. Those of the table
+  // before the last one are gone.
   void begin(size_t number, const Table &table, const Ahead &found);
   // The table's gather needs these, and no others: they are read before what it reads itself.
   void expect(size_t table, const std::vector<int32_t> &records);
@@ -36,7 +36,7 @@ class ReadAhead {
   struct Set {
     size_t table;
     int64_t each;  // bytes of a record
-    std::vector<int32_t> records;
+    std::vector<int32_t> records;  // as of Ahead
     std::vector<char> content;
     uint64_t first;             // batch of the pool; those of other pieces follow
     std::vector<Piece> pieces;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <ctime>
@@ -15,6 +16,8 @@
 
 namespace pocket {
 namespace {
+
+constexpr std::chrono::microseconds SHORTLY(20);
 
 void sleep_for(double seconds) {
   const double whole = std::floor(seconds);
@@ -169,9 +172,10 @@ bool IoPool::sort_out(uint64_t batch, bool wanted) {
 
 uint64_t IoPool::add(const Shared &pending, std::deque<Shared> &queue) {
   pending->done = pending->reads.empty();
-  if (!pending->done) queue.push_back(pending);
-  if (!pending->done && !pending->ahead && !pending->later) count(*pending);
   batches_[++numbers_] = pending;
+  if (pending->done) return numbers_;
+  queue.push_back(pending);
+  if (!pending->ahead && !pending->later) count(*pending);
   given_.notify_all();
   return numbers_;
 }
@@ -198,6 +202,13 @@ void IoPool::wait(uint64_t batch) {
   done_.wait(held, [&] { return pending->done; });
   batches_.erase(batch);
   if (pending->failure) throw Failure(*pending->failure);
+}
+
+bool IoPool::wait_shortly(uint64_t batch) {
+  std::unique_lock<std::mutex> held(mutex_);
+  const Shared pending = batches_.at(batch);
+  hurry(pending);
+  return done_.wait_for(held, SHORTLY, [&] { return pending->done; });
 }
 
 bool IoPool::done(uint64_t batch) const {

@@ -66,6 +66,7 @@ class IoPool {
   // that failed: then nothing that the batch was to bring may be used.
   void wait(uint64_t batch);
   bool done(uint64_t batch) const;  // whether nobody would wait for it
+  bool wait_shortly(uint64_t batch);  // some microseconds, but no longer than it takes: whether done
   // Until nothing is under way. What hasn't been begun is never read, and waiting for it fails.
   void cancel();
 

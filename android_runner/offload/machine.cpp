@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 
 #include "base/failure.h"
 #include "base/json.h"
@@ -38,27 +37,36 @@ std::vector<int32_t> missed(const Admission &placed) {
 }
 
 constexpr int64_t TRIED = 16;  // in one of so many steps, what isn't worth it is read all the same
-constexpr int64_t WEIGHT = 16;    // records at least that counts are of
-constexpr int64_t MEMORY = 1024;  // records of which counts are halved
+constexpr int64_t WORTH = 3;     // records of a group, of which at least one is to be needed
+constexpr int64_t WEIGHT = 16;   // records at least that a group's counts are of
+constexpr int64_t MEMORY = 256;  // records of which they are halved
+
+bool is_poor(const Foresight::Group &group) {
+  return group.read >= WEIGHT && WORTH * group.needed < group.read;
+}
 
 }  // namespace
 
 int64_t Foresight::most(int64_t wanted, int64_t step) const {
-  const bool poor = read >= WEIGHT && 2 * needed < read;
-  return poor && step % TRIED ? 0 : wanted;
+  const auto poor = std::find_if(groups.begin(), groups.end(), is_poor);
+  if (poor == groups.end() || step % TRIED == 0) return wanted;
+  return std::min(wanted, static_cast<int64_t>(AT_ONCE) * (poor - groups.begin()));
 }
 
 std::vector<int32_t> Foresight::found(const std::vector<int32_t> &misses) {
   std::vector<int32_t> both;
-  std::set_intersection(misses.begin(), misses.end(), records.begin(), records.end(),
-                        std::back_inserter(both));
-  read += static_cast<int64_t>(records.size());
-  needed += static_cast<int64_t>(both.size());
-  if (!records.empty() && read > MEMORY) {
-    read /= 2;
-    needed /= 2;
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (i / AT_ONCE == groups.size()) groups.emplace_back();
+    Group &group = groups[i / AT_ONCE];
+    const bool needed = among(misses, records[i]);
+    if (needed) both.push_back(records[i]);
+    group.needed += needed;
+    if (++group.read <= MEMORY) continue;
+    group.read /= 2;
+    group.needed /= 2;
   }
   records.clear();
+  std::sort(both.begin(), both.end());
   return both;
 }
 
@@ -160,7 +168,9 @@ Ahead Machine::prefetch(size_t table, const Select &rule, const Scores &scores, 
   std::partial_sort(away.begin(), away.begin() + static_cast<long>(kept), away.end());
   Ahead found;
   for (size_t i = 0; i < kept; ++i) found.records.push_back(away[i].second);
-  std::sort(found.records.begin(), found.records.end());
+  for (size_t i = 0; i < kept; i += AT_ONCE)
+    std::sort(found.records.begin() + static_cast<long>(i),
+              found.records.begin() + static_cast<long>(std::min(kept, i + AT_ONCE)));
   found.runs = coalesce(tables_[table], found.records, joining(AT_ONCE));
   for (const FlashRun &run : found.runs) found.read += run.bytes;
   foresight_[table].records = found.records;

@@ -44,17 +44,20 @@ struct Gathered {
 
 // What a prefetch reads.
 struct Ahead {
-  std::vector<int32_t> records;  // ascending
-  std::vector<FlashRun> runs;    // of clusters of AT_ONCE
+  std::vector<int32_t> records;  // in groups of AT_ONCE, the surest first; ascending within each
+  std::vector<FlashRun> runs;    // of these groups
   int64_t read = 0;              // bytes
 };
-constexpr size_t AT_ONCE = 8;  // records of a prefetch, at most, whose reads belong together
+constexpr size_t AT_ONCE = 4;  // records of a prefetch, at most, whose reads belong together
 
-// Of a table: what was read ahead and no gather has asked for yet, and whether that is worth it.
-// toolkit/offload/prediction/foresight.py counts alike.
+// Of a table: what was read ahead and no gather has asked for yet, and whether that is worth it, by
+// group. toolkit/offload/prediction/foresight.py counts alike.
 struct Foresight {
-  std::vector<int32_t> records;  // ascending
-  int64_t read = 0, needed = 0;  // records
+  struct Group {
+    int64_t read = 0, needed = 0;  // records
+  };
+  std::vector<int32_t> records;  // as of Ahead
+  std::vector<Group> groups;     // the surest first
 
   int64_t most(int64_t wanted, int64_t step) const;
   std::vector<int32_t> found(const std::vector<int32_t> &misses);

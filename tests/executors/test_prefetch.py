@@ -18,7 +18,7 @@ from toy import Toy
 
 from toolkit.errors import PocketError
 from toolkit.executors.host import HostExecutor
-from toolkit.executors.opencl.gather.flash_files import FlashFiles
+from toolkit.executors.opencl.gather.flash_files import FlashFiles, Piece, records_in
 from toolkit.executors.opencl.gather.gatherer import Gatherer
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.counts import Counts
@@ -212,7 +212,7 @@ def test_the_greatest_that_are_away_are_wanted() -> None:
     scores[40] = np.nan
     above = Select("above", ("scratch", 0), 20.0)
     ahead = machine().prefetch(0, above, scores, 0, 5)
-    assert ahead.records.tolist() == [29, 30, 31, 62, 63]  # ties to the lower one
+    assert ahead.records.tolist() == [30, 31, 62, 63, 29]  # four of the surest; ties to the lower
     assert ahead.bytes_read == 5 * 4096
 
 
@@ -225,9 +225,32 @@ def test_what_is_rarely_needed_is_rarely_read() -> None:
     for step in range(64):
         wanted.append(len(found.prefetch(0, above, guess, step, 32).records))
         found.gather(0, above, truth, step)
-    assert wanted[:3] == [10, 10, 0] and wanted.count(10) == 5
+    assert wanted[:5] == [10, 10, 10, 10, 0] and wanted.count(10) == 7
     guess = truth
     for step in range(64, 300):
         wanted.append(len(found.prefetch(0, above, guess, step, 32).records))
         found.gather(0, above, truth, step)
     assert wanted[-10:] == [10] * 10
+
+
+def test_of_less_sure_records_fewer_are_read_where_few_are_needed() -> None:
+    """The surest ones still are."""
+    found, above = machine(), Select("above", ("scratch", 0), 0.5)
+    guess, truth = np.zeros(64, np.float32), np.zeros(64, np.float32)
+    guess[10:22] = np.arange(12, 0, -1)
+    truth[10:15] = 1
+    wanted = []
+    for step in range(32):
+        wanted.append(len(found.prefetch(0, above, guess, step, 32).records))
+        found.gather(0, above, truth, step)
+    assert wanted[:4] == [12] * 4 and wanted[4:16] == [4] * 12  # the second four had one of them
+    assert wanted[16] == 12
+
+
+def test_a_read_that_lies_within_another() -> None:
+    """As of two groups: each record is taken from a read that has all of it."""
+    table = Table("t", "neuron", 8, 96, 96, 0, 0, ())
+    content = np.arange(8 * 96, dtype=np.int64).astype(np.uint8)
+    pieces = [Piece(0, content), Piece(150, content[150:250])]
+    found = records_in(pieces, table, np.array([1, 2, 5]))
+    assert (found == content.reshape(8, 96)[[1, 2, 5]]).all()

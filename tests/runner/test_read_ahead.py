@@ -14,13 +14,13 @@ from native import DRIVERS, build, library_sources
 from talk import Start, Talk
 from toy import CHUNK
 
+from toolkit.offload.prediction.foresight import AT_ONCE
 from toolkit.toolchain.build import SOURCES
 
 FEW = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5][:CHUNK]
 LITTLE = ("--memory", "100000")
 PREFILL = " ".join(["prefill 0", *map(str, FEW)])
 STEP = f"step {len(FEW)} 7"
-AT_ONCE = 8  # records of a prefetch whose reads belong together
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,10 @@ from toolkit.offload.clusters import Cluster, at_once, clusters
 from toolkit.offload.coalesce import Runs, coalesce
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.policies import Floats32, Ints, policy
-from toolkit.offload.prediction.foresight import Foresight
+from toolkit.offload.prediction.foresight import AT_ONCE, Foresight
 from toolkit.offload.record_cache import FREE, NONE, RecordCache, Resize
 from toolkit.offload.selection import Array, compared, select
 from toolkit.plan.schema import DENSE, Point, Select, Table
-
-AT_ONCE = 8  # records of a prefetch, at most, whose reads belong together
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Outcome:
 class Ahead:
     """What a prefetch reads, in record numbers."""
 
-    records: Ints  # ascending
+    records: Ints  # in groups of AT_ONCE, the surest first; ascending within each
     runs: Runs
     bytes_read: int
 
@@ -165,7 +163,8 @@ class Machine:
         away = self.caches[number].slot_of[records] == FREE
         records, values = records[away], compared(rule, scores)[indices[away]]
         greatest = np.lexsort((records, -values))[: self._foresight[number].most(most, step)]
-        records = np.sort(records[greatest])
+        groups = np.arange(len(greatest)) // AT_ONCE
+        records = records[greatest][np.lexsort((records[greatest], groups))]
         self._foresight[number].records = records
         runs = self._runs(number, records, AT_ONCE)
         return Ahead(records, runs, runs.bytes)

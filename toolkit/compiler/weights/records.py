@@ -82,7 +82,7 @@ class Tabled:
 
 @dataclass
 class RecordTables:
-    """Tables of networks, experts, embeddings, in this order; `weights`: how matrices are stored."""
+    """Tables of networks, experts, embeddings, in this order; `weights` stores matrices."""
 
     weights: WeightTable
     found: list[Tabled | TabledChannels] = field(default_factory=list)

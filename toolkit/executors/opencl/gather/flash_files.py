@@ -75,6 +75,8 @@ def records_in(content: Sequence[Piece], table: Table, records: npt.NDArray[np.i
     found = np.empty((len(records), table.bytes), np.uint8)
     offsets = [piece.offset for piece in content]
     for row, start in zip(found, (table.offset + records * table.stride).tolist(), strict=True):
-        piece = content[bisect_right(offsets, start) - 1]
-        row[:] = piece.content[start - piece.offset :][: table.bytes]
+        at = bisect_right(offsets, start) - 1
+        while start + table.bytes > offsets[at] + len(content[at].content):
+            at -= 1  # that one lies within a longer one before it
+        row[:] = content[at].content[start - offsets[at] :][: table.bytes]
     return found

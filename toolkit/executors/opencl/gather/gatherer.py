@@ -253,7 +253,8 @@ class Gatherer:
         if self._trace:
             self._trace.prefetch(self._step, table, found, scores)
         try:
-            self._early.there[table] = self._read(table, found.runs.spans)
+            pieces = self._read(table, found.runs.spans)
+            self._early.there[table] = sorted(pieces, key=lambda each: each.offset)
         except PocketError:  # nobody may need it; whoever does reads it, and tells why it can't be
             self._early.forget(table)
 
