@@ -55,6 +55,15 @@ def cost_of(plan: Plan, facts: Profile) -> PhaseCost:
     return PhaseCost(read, facts, rates_of(str(facts["name"]), facts, profiles()), partly=True)
 
 
+def is_known(facts: Profile) -> bool:
+    """Whether something tells how fast the device computes."""
+    try:
+        rates_of(str(facts["name"]), facts, profiles())
+    except PocketError:
+        return False
+    return True
+
+
 def usual_cost_of(plan: Plan, facts: Profile) -> PhaseCost:
     """The same; of a device whose rates nobody knows those of a usual one."""
     try:

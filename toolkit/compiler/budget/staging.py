@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from toolkit.compiler.budget.costs import usual_cost_of
+from toolkit.compiler.budget.costs import is_known, usual_cost_of
 from toolkit.compiler.budget.gather_time import GatherTime
 from toolkit.compiler.budget.point import reading_bytes
 from toolkit.devices.match import Profile
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.prediction.demand import Demand
-from toolkit.offload.prediction.tile_time import hidden
+from toolkit.offload.prediction.tile_time import Tile, hidden
 from toolkit.plan.phase_choice import PhaseChoice
 from toolkit.plan.schema import LEAST_TILES, Phase, Plan, Point
 from toolkit.plan.table_figures import slot_bytes
 
 TRIED = (LEAST_TILES, 3, 4, 6, 8)
 ENOUGH = 0.95  # of what as many places as are tried hide: more would cost slots
+FASTER = 3  # than usual a device may be whose rates nobody knows: then less hides reads
 PART = 8  # of the memory of slots, at most one in so many becomes places
 
 
@@ -30,6 +31,7 @@ class Prompt:
     """A chunk of a plan's prompts: the phase that takes it, its symbols, and how long gathers take.
 
     beside  seconds of what it computes between networks
+    faster  than predicted the device may be
     """
 
     plan: Plan
@@ -37,6 +39,7 @@ class Prompt:
     phase: Phase
     symbols: dict[str, int]
     beside: float
+    faster: float = 1.0
 
     @classmethod
     def of(cls, plan: Plan, facts: Profile, flash: Flash, every: Sequence[Demand]) -> Prompt | None:
@@ -45,11 +48,11 @@ class Prompt:
         found = PhaseChoice(plan).find("ids", {"seq": chunk, "past": 0, "rows": 1})
         if found is None or not any(each.tile for each in found.gathers()):
             return None
-        cost = usual_cost_of(plan, facts)
+        cost, faster = usual_cost_of(plan, facts), 1 if is_known(facts) else FASTER
         phase = next(each for each in cost.plan.phases if each.name == found.name)
         symbols = {"seq": chunk, "past": 0, "rows": 1, "text_length": chunk}
         times = GatherTime(cost, flash, every, every)
-        return cls(plan, times, phase, symbols, cost.step(phase, symbols).whole)
+        return cls(plan, times, phase, symbols, cost.step(phase, symbols).whole, faster)
 
     def by(self, flash: Flash) -> Prompt:
         """The same, from another flash."""
@@ -67,7 +70,11 @@ class Prompt:
 
     def tiles(self, point: Point) -> int:
         """The fewest that hide what places can, and leave the slots nearly as they are."""
-        tiles = self.times.tiles(self.phase, self.symbols, point, self.beside)
+        usual = self.times.tiles(self.phase, self.symbols, point, self.beside)
+        tiles = [
+            Tile(each.reading, each.computing / self.faster, each.before / self.faster)
+            for each in usual
+        ]
         room = slot_bytes(self.plan, point.slots) // PART
         least = reading_bytes(self.plan, point)
         shares = {}
