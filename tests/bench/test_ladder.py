@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from flash_toy import RECORD, STRIDES, F, FlashToy
 from toy import Toy
 
 from toolkit.bench.flash.ladder_lines import lines
+from toolkit.bench.flash.misses import traced
+from toolkit.bench.flash.pi2_lines import lines as pi2_lines
 from toolkit.bench.flash.rungs import Replays, coalescing, summed
 from toolkit.bench.flash.what_if import Gathered, replay, steps_of
 from toolkit.bench.plan_bench import bench
+from toolkit.bench.trials import percentile
 from toolkit.cli.commands import cli
 from toolkit.errors import PocketError
 from toolkit.executors.open import open_executor
@@ -210,6 +214,51 @@ def test_a_dense_plan_computes_all_neurons(
     figures = bench(toy.folder, len(PROMPT), NEW, 1, memory=str(BUDGET), **options)
     whole = weight_bytes(load_plan(dense.folder))
     assert figures["ladder"][0]["flash_bytes_per_token"] == whole and figures["dense"] == "dense"
+
+
+def test_rungs_of_power_infer_2(toy: FlashToy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each one reads and misses; the imitation may be late where tests run."""
+    monkeypatch.setattr("toolkit.offload.counts.MOST_LATE", 1e9)
+    options: dict[str, Any] = {"ladder": "pi2", "flash": "ufs21", "memory": str(BUDGET)}
+    figures = bench(toy.folder, len(PROMPT), NEW, 1, **options)
+    parts, bundle, cache, pipeline = figures["ladder"]
+    names = ["parts", "bundle", "cache", "pipeline"]
+    assert [row["rung"] for row in figures["ladder"]] == names and figures["ids_equal"] is True
+    assert parts["reads_per_token"] > bundle["reads_per_token"] > cache["reads_per_token"] > 0
+    assert cache["flash_bytes_per_token"] == pipeline["flash_bytes_per_token"]
+    assert parts["memory"] == bundle["memory"] < cache["memory"] <= BUDGET
+    assert bundle["hit_rate"] == 0.0 < cache["hit_rate"] == pipeline["hit_rate"]
+    assert pipeline["miss_mean"] == pytest.approx(1 - pipeline["hit_rate"])
+    assert pipeline["miss_mean"] <= pipeline["miss_p99"] <= 1
+    assert figures["most_record_bytes"] == figures["record_bytes"] > 0
+    for before, row in pairwise(figures["ladder"]):
+        assert row["over_before"] == before["seconds"] / row["seconds"]
+        assert row["token_s"]["p50"] <= row["token_s"]["p90"] <= row["token_s"]["p99"]
+    text = "\n".join(pi2_lines(figures))
+    assert "ufs21 imitated, late" in text and "the same ids" in text and "pipeline" in text
+    json.dumps(figures)
+
+
+def test_what_tokens_miss_by_a_trace(plan: Plan, tmp_path: Path) -> None:
+    """Of three tokens, the last two; what lies in memory is known after each gather."""
+    told = [
+        (-1, 0, [5], 0, [], []),
+        (0, 0, [0, 1], 0, [[0, 3]], []),
+        (1, 2, [1, 2], 1, [[2, 4], [1, 5]], [7]),
+        (1, 3, [4, 6], 2, [], []),
+        (2, 2, [1, 2], 0, [], [1]),
+    ]
+    keys = ("t", "g", "sel", "hit", "admit", "evict")
+    lines = (json.dumps(dict(zip(keys, values, strict=True))) for values in told)
+    (tmp_path / "trace").write_text("\n".join(lines))
+    found = traced(tmp_path / "trace", 2)
+    assert found.figures() == {"misses_per_token": 1.5, "miss_mean": 0.5, "miss_p99": 1.0}
+    assert found.most_held(plan, (2, 0)) == 4 * RECORD.nbytes
+
+
+@pytest.mark.parametrize("share, value", [(0.5, 3), (0.9, 5), (0.99, 5), (0.2, 1), (0.0, 1)])
+def test_percentiles_are_values_that_there_were(share: float, value: float) -> None:
+    assert percentile([5.0, 1.0, 4.0, 2.0, 3.0], share) == value
 
 
 def test_plans_and_options_without_a_ladder(

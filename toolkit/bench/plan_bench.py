@@ -14,13 +14,24 @@ from toolkit.bench.flash.changes import changes
 from toolkit.bench.flash.curve import curve
 from toolkit.bench.flash.first_token import NO_FIGURES, first_token_figures
 from toolkit.bench.flash.ladder import ladder as climb
+from toolkit.bench.flash.misses import KEYS as MISSES
+from toolkit.bench.flash.misses import traced_run
+from toolkit.bench.flash.pi2 import pi2
 from toolkit.bench.flash.reads import flash_figures
 from toolkit.bench.kv_copies import kv_copy_bytes
 from toolkit.bench.load import compiling_into, empty_cache, load_twice
 from toolkit.bench.rivals import comparison, open_rivals
 from toolkit.bench.screen import Screen, beside_a_screen
 from toolkit.bench.timeline import write_trace
-from toolkit.bench.trials import Contestant, Ours, Trial, figures_of, run_trial, run_trials
+from toolkit.bench.trials import (
+    Contestant,
+    Ours,
+    Trial,
+    figures_of,
+    percentiles,
+    run_trial,
+    run_trials,
+)
 from toolkit.errors import PocketError
 from toolkit.executors.interface import Executor
 from toolkit.executors.open import open_executor
@@ -62,7 +73,8 @@ def bench(
     trace          a file for the timeline of a prefill and some decode steps
     cool_to        wait before each repeat until the device's skin is at most this warm, in °C
     memory         of plans with weights in flash: a budget, or several of them for a curve
-    ladder         lif: what each idea of LLM in a flash is worth, in place of all else
+    ladder         lif, pi2: what each idea of LLM in a flash, or of PowerInfer-2, is worth, in
+                   place of all else
     dense          of the ladder: the same model, compiled without a budget
     budgets        of plans with weights in flash: memory that one run gets one after the other,
                    each with a flash behind @ where that changes, in place of all else
@@ -72,7 +84,10 @@ def bench(
     wanted = partial(_prompts, lengths=prompt_tokens, new_tokens=new_tokens)
     if ladder:
         budget = None if memory is None else str(memory)
-        return climb(plan_path, wanted, new_tokens, repeats, budget, dense, tell, on=on, **options)
+        told = (plan_path, wanted, new_tokens, repeats, budget)
+        if ladder == "pi2":
+            return pi2(*told, tell, on=on, **options)
+        return climb(*told, dense, tell, on=on, **options)
     if budgets:
         return changes(plan_path, budgets, wanted, new_tokens, repeats, on, tell=tell, **options)
     if isinstance(memory, (list, tuple)):
@@ -121,7 +136,11 @@ def bench(
         finally:
             executor.close()
         # the first token: executors that have just begun, where they begin with something
-        figures |= NO_FIGURES
+        figures |= {**NO_FIGURES, **dict.fromkeys(MISSES)}
+        if executor.plan.tables and on != "phone":  # a trace is a file of this machine
+            tell("what tokens miss")
+            with compiling_into(cache, on, options) as own:
+                figures |= traced_run(plan_path, on, prompts[-1], new_tokens, own).figures()
         if executor.plan.tables:
             figures |= _first_token(plan_path, on, cache, prompts[-1], new_tokens, repeats, options)
         # kernel times: another executor, since profiling slows it
@@ -258,7 +277,7 @@ def _report(
         "new_tokens": new_tokens,
         "repeats": len(last),
         "prefill": prefill,
-        "decode": {"after": len(prompts[-1]), **decoded},
+        "decode": {"after": len(prompts[-1]), **decoded, "token_s": percentiles(last)},
         "load": load,
         "memory": plan_figures.memory(plan),
         "series": {

@@ -1,9 +1,11 @@
 """Trials of one or several engines, interleaved: all meet the same changes of heat and load."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 from toolkit.executors.interface import Executor
@@ -20,6 +22,7 @@ class Trial:
     decode_s: float | None  # per token after the first; None: nothing was decoded
     ids: tuple[int, ...]  # the new ones
     at_s: float = 0.0  # when it began: time.monotonic()
+    token_s: tuple[float, ...] = ()  # of each decoded id, from the one before it
 
 
 class Contestant(Protocol):
@@ -70,9 +73,13 @@ def run_trial(contestant: Contestant, prompt: Sequence[int], count: int) -> Tria
     at_s, started = time.monotonic(), time.perf_counter()
     token = contestant.start(prompt)
     first = time.perf_counter()
-    ids = list(contestant.decode(token, count)) if count else []
+    ids, ends = list[int](), [first]
+    for each in contestant.decode(token, count) if count else ():
+        ids.append(each)
+        ends.append(time.perf_counter())
     decode_s = (time.perf_counter() - first) / len(ids) if ids else None
-    return Trial(first - started, decode_s, (token, *ids), at_s)
+    token_s = tuple(end - begin for begin, end in pairwise(ends))
+    return Trial(first - started, decode_s, (token, *ids), at_s, token_s)
 
 
 def run_trials(
@@ -113,3 +120,16 @@ def figures_of(seconds: Sequence[float], tokens: int = 1) -> dict[str, Any]:
 def spread(values: Sequence[float]) -> float:
     """Largest minus smallest, as a share of the median."""
     return (max(values) - min(values)) / statistics.median(values)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The least value that so many of them don't pass."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def percentiles(trials: Sequence[Trial]) -> dict[str, float] | None:
+    """Seconds of a token in the middle, and of the slowest ones: p50, p90, p99; None: of none."""
+    seconds = [each for trial in trials for each in trial.token_s]
+    if not seconds:
+        return None
+    return {f"p{share}": percentile(seconds, share / 100) for share in (50, 90, 99)}

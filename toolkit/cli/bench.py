@@ -34,7 +34,7 @@ from toolkit.progress import PROGRESS
 @click.option("--ui", is_flag=True, help="Also beside a client that draws every 16 ms: its waits.")
 @flash_options("As with run; of several, a curve.", "BYTES|PERCENT,…", auto=True)
 @OVERLAP
-@click.option("--ladder", type=click.Choice(["lif"]), help="LLM in a flash, idea by idea.")
+@click.option("--ladder", type=click.Choice(["lif", "pi2"]), help="LLM in a flash, PowerInfer-2.")
 @click.option("--dense", type=PlanPath(), help="--ladder: the same model without a budget.")
 @click.option(
     "--budgets",
@@ -89,8 +89,8 @@ def bench(
         check_report(page)
     if options["ui"] and (kernels or options.get("serial") == "all"):
         raise click.UsageError("--ui goes with a PLAN and one device.")
-    if options["dense"] and not options["ladder"]:
-        raise click.UsageError("--dense goes with --ladder.")
+    if options["dense"] and options["ladder"] != "lif":
+        raise click.UsageError("--dense goes with --ladder lif.")
     if options["budgets"]:
         return _bench_changes(plan, as_json, page, options)
     if options["ladder"]:
@@ -136,9 +136,11 @@ def _bench_changes(
 def _bench_ladder(
     plan: Path | None, as_json: bool, page: Path | None, options: dict[str, Any]
 ) -> None:
-    from toolkit.bench.flash.ladder_lines import lines
+    from toolkit.bench.flash.ladder_lines import lines as lif_lines
+    from toolkit.bench.flash.pi2_lines import lines as pi2_lines
     from toolkit.bench.plan_bench import bench as run
 
+    lines = {"lif": lif_lines, "pi2": pi2_lines}[options["ladder"]]
     others = [page, *(options.pop(name) for name in ("compare", "trace", "cool_to", "ui"))]
     several = isinstance(options.get("memory"), list)
     if plan is None or several or any(others) or options["on"] != "runner":

@@ -53,7 +53,7 @@ def ladder(
     Raises PocketError where the plan selects no neurons by numbers, or the imitation was late.
     """
     plan = load_plan(plan_path, note=lambda _: None)
-    model = flash_named(_flash_of(plan, flash))
+    model = flash_named(flash_of(plan, flash))
     point, prompt = choose_point(plan, memory_of(plan, memory)), prompts_of(plan)[-1]
     options |= {"memory": memory, "flash": flash}
     options["overlap"] = options.get("overlap") or OVERLAPPED
@@ -69,13 +69,13 @@ def ladder(
     replays = Replays(plan, point, model, steps, new_tokens, importance)
     seconds = {name: [trial.decode_s or 0.0 for trial in each] for name, each in found.items()}
     rows = summed(replays, _weights(plan, dense), seconds[EVERY], seconds[CHOSEN])
-    rows.append(run_row(point, measured, seconds[RUN]))
+    rows.append(run_row("overlap", point, measured, seconds[RUN]))
     return {
         **{"device": device, "flash": flash, "late_share": measured["flash"]["late_share"]},
         **{"memory": point.memory, "peak_rss_bytes": stats.get("peak_rss_bytes")},
         **{"policy": point.policy, "dense": dense and dense.name},
         **{"new_tokens": new_tokens, "repeats": repeats},
-        "ids_equal": _same_ids(found[CHOSEN] + found[RUN]),
+        "ids_equal": same_ids(found[CHOSEN] + found[RUN]),
         "ladder": rows,
         "over_naive": rows[0]["seconds"] / rows[-1]["seconds"],
         "over_hybrid": rows[1]["seconds"] / rows[-1]["seconds"],
@@ -83,7 +83,7 @@ def ladder(
     }
 
 
-def _flash_of(plan: Plan, flash: str | None) -> str:
+def flash_of(plan: Plan, flash: str | None) -> str:
     """The profile, of a plan that has rungs."""
     decode = token_phase(plan)
     rules = {gather.select.by for gather in decode.gathers()} if decode else set()
@@ -152,5 +152,6 @@ def _weights(plan: Plan, dense: Path | None) -> int:
     return weight_bytes(plan) + slot_bytes(plan, [each.count for each in plan.tables])
 
 
-def _same_ids(trials: Sequence[Trial]) -> bool:
+def same_ids(trials: Sequence[Trial]) -> bool:
+    """Whether all of them decoded the same."""
     return len({trial.ids for trial in trials}) == 1

@@ -8,19 +8,28 @@ from typing import Any
 from toolkit.bench.flash.rungs import Row
 from toolkit.tables import size, table
 
+SAME = {
+    True: "the same ids as with all records in memory",
+    False: "ids differ from those with all records in memory",
+}
+
 
 def lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """The rungs, what the last one is worth, and what joining reads is."""
-    late = f"{figures['flash']} imitated, late {figures['late_share']:.1%}"
-    often = f"{figures['repeats']} repeats of {figures['new_tokens']} tokens"
-    yield f"{figures['device']}, {often}, flash {late}"
+    yield told_of(figures)
     yield from rung_lines(figures["ladder"])
     ratios = f"{figures['over_naive']:.2f} x naive, {figures['over_hybrid']:.2f} x hybrid"
-    same = "the same ids as" if figures["ids_equal"] else "ids differ from those"
-    yield f"{ratios}; {same} with all records in memory"
+    yield f"{ratios}; {SAME[figures['ids_equal']]}"
     if figures["peak_rss_bytes"]:
         yield f"peak memory {size(figures['peak_rss_bytes'])}"
     yield from coalescing_lines(figures["coalescing"])
+
+
+def told_of(figures: Mapping[str, Any]) -> str:
+    """What ran, how often, and how well a flash was imitated."""
+    late = f"{figures['flash']} imitated, late {figures['late_share']:.1%}"
+    often = f"{figures['repeats']} repeats of {figures['new_tokens']} tokens"
+    return f"{figures['device']}, {often}, flash {late}"
 
 
 def rung_lines(rows: Sequence[Row]) -> list[str]:

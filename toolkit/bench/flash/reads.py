@@ -101,6 +101,9 @@ def flash_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     reads = f"{figures['reads_per_token']:,.0f} reads"
     hits = "" if figures["hit_rate"] is None else f", {figures['hit_rate']:.1%} found in memory"
     yield f"  flash         {read} a token in {reads}, {used} of them used{hits}"
+    if figures.get("miss_mean") is not None:
+        mean, worst = figures["miss_mean"], figures["miss_p99"]
+        yield f"  {'':<14}{mean:.1%} of what a token selects is missed, P99 {worst:.1%}"
     yield f"  {'':<14}{figures['io_share']:.0%} of the time waited for reads{_source(flash)}"
     prompt = figures["flash_prefill"]
     waits = f"{prompt['io_share']:.0%} of the time waited for them"

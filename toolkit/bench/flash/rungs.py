@@ -83,11 +83,19 @@ def _rest(plan: Plan, point: Point) -> int:
     return sum(n * plan.tables[i].bytes for i, n in (missing | ids).items())
 
 
-def run_row(point: Point, measured: Mapping[str, Any], seconds: Seconds) -> Row:
-    """The last rung, by the figures of its flash: reading and computing have no seconds apart."""
+def parts_row(name: str, replays: Replays, chosen: Seconds) -> Row:
+    """Nothing is kept, and each part of a record is a read; `chosen`: as of `summed`."""
+    held = slot_bytes(replays.plan, replays.point.slots)
+    reads = replays.reads(kept=False, bundled=False)
+    row = _row(name, replays.point.memory - held, reads, chosen)
+    return {**row, "io_share": row["io_s"] / row["seconds"]}
+
+
+def run_row(name: str, point: Point, measured: Mapping[str, Any], seconds: Seconds) -> Row:
+    """One that runs, by the figures of its flash: reading and computing have no seconds apart."""
     keys = ("flash_bytes_per_token", "reads_per_token", "read_sizes", "io_share")
     return {
-        **{"rung": "overlap", "memory": point.memory, "io": "imitated"},
+        **{"rung": name, "memory": point.memory, "io": "imitated"},
         **{key: measured[key] for key in keys},
         **{"io_s": None, "compute_s": None},
         **_rate(seconds),

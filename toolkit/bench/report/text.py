@@ -20,6 +20,7 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
     rate = f"{figures['decode_tokens_per_s']:,.1f} tokens/s"
     after = f"{figures['new_tokens']} tokens after {figures['prompt_tokens']}"
     yield f"  decode        {rate:<20}± {figures['spread']['decode'] / 2:<6.0%}{after}"
+    yield from _token_lines(figures["decode"]["token_s"])
     cold, warm = figures["load"]["cold_s"], figures["load"]["warm_s"]
     compiling = f", {cold:.2f} s with nothing compiled yet" if cold is not None else ""
     yield f"  load          {warm:.2f} s{compiling}"
@@ -35,6 +36,13 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
         yield from screen_lines(figures["ui"])
     for found in figures["compare"]:
         yield from comparison_lines(found)
+
+
+def _token_lines(seconds: dict[str, float] | None) -> Iterator[str]:
+    """The slowest ones, which a mean hides."""
+    if seconds:
+        told = ", ".join(f"{name} {1e3 * each:.1f} ms" for name, each in seconds.items())
+        yield f"  {'':<14}a token: {told}"
 
 
 def _host_lines(figures: dict[str, Any]) -> Iterator[str]:
