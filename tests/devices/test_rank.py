@@ -6,10 +6,9 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 import pytest
-from native import DRIVERS, build
+from native import DRIVERS, with_library
 
 from toolkit.devices.rank import is_named, rank_of
-from toolkit.toolchain.build import SOURCES
 
 Device = tuple[str, str, str, str]  # platform, CPU or not, driver, name
 POCL = ("Portable Computing Language", "cpu", "3.1+debian", "pthread-skylake")
@@ -29,9 +28,9 @@ def in_python(devices: Sequence[Device], wanted: str, kind: str) -> int:
 
 
 def in_the_runner(devices: Sequence[Device], wanted: str, kind: str) -> int:
-    sources = [DRIVERS / "device_rank_drive.cpp", SOURCES / "opencl/device_rank.cpp"]
     lines = "".join("\t".join(device) + "\n" for device in devices)
-    command = [build("device_rank_drive", sources), wanted, kind]
+    program = with_library("device_rank_drive", DRIVERS / "device_rank_drive.cpp")
+    command = [program, wanted, kind]
     return int(subprocess.run(command, input=lines, capture_output=True, text=True).stdout)
 
 

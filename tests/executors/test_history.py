@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 from history_moves import CHUNK, CONTEXT, STORIES, Story
-from native import DRIVERS, build
+from native import DRIVERS, with_library
 from toy import CHUNK as TOY_CHUNK
 from toy import C, Toy
 
@@ -18,7 +18,6 @@ from toolkit.errors import PocketError
 from toolkit.executors.history import History
 from toolkit.executors.open import open_executor
 from toolkit.plan.schema import Plan, State
-from toolkit.toolchain.build import SOURCES
 
 Facts = tuple[int, int, int]
 
@@ -57,9 +56,8 @@ def in_python(story: Story) -> list[Facts]:
 
 
 def in_the_runner(story: Story) -> list[Facts]:
-    sources = [DRIVERS / "history_drive.cpp", SOURCES / "session/history.cpp"]
     lines = [f"plan {CONTEXT} {CHUNK} {story.ring}", *(move for move, _ in story.moves)]
-    program = build("history_drive", sources)
+    program = with_library("history_drive", DRIVERS / "history_drive.cpp")
     done = subprocess.run(program, input="\n".join(lines), capture_output=True, text=True)
     rows = [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
     return [(reached, length, least(held)) for reached, length, *held in rows]

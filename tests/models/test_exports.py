@@ -1,5 +1,6 @@
 """Every f32 and f16 export of a Llama-family decoder, run and held against ONNX Runtime."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +29,31 @@ LIMIT = {"f32": 1e-8, "f16": 1e-4}  # NMSE of logits against the original model
 STEPS = 32
 
 
-def each_export() -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(("family", "spelling"), EXPORTS)
+# The quick test runs an exporter's way once for a family of models, and each way for some family.
+QUICK = {
+    *(("demo", "optimum"), ("random/llama", "dynamo"), ("random/qwen2", "genai-fp32")),
+    *(("random/mistral", "optimum"), ("random/mistral", "dynamo23")),
+    *(
+        ("real/stories260K-onnx", "dynamo-op24"),
+        ("real/stories260K-hd16-onnx", "genai-fp16-webgpu"),
+    ),
+    *(("real/stories260K-hd16-onnx", "genai-fp32-cpu-unfused"),),
+    *(("real/trained-llama_relu-onnx", "optimum"),),
+}
+
+
+def each_export(quick: Collection[tuple[str, str]] = EXPORTS) -> pytest.MarkDecorator:
+    marked = [
+        pytest.param(*each, marks=() if each in quick else (pytest.mark.slow,)) for each in EXPORTS
+    ]
+    return pytest.mark.parametrize(("family", "spelling"), marked)
 
 
 def storage(plan: Plan) -> str:
     return "f16" if any(w.dtype == "f16" for w in plan.weights) else "f32"
 
 
-@each_export()
+@each_export(QUICK)
 def test_logits_equal_the_original_model(plans: Plans, family: str, spelling: str) -> None:
     report = plans(family, spelling)
     plan, source = report.plan, load_source(Path(report.plan.model["source"]["path"]))
@@ -64,7 +81,7 @@ def compare(plan: Plan, ours: np.ndarray, reference: np.ndarray, name: str) -> N
     assert sure.any()
 
 
-@each_export()
+@each_export(QUICK)
 def test_host_and_runner_agree_token_for_token(plans: Plans, family: str, spelling: str) -> None:
     report = plans(family, spelling)
     prompt = prompt_of(report.plan)

@@ -14,6 +14,7 @@ from needed import here
 from toolkit import cli
 
 FOLDERS = ("demo", "random", "real", "more/decoders", "more/others", "more/real")
+EACH = 4  # the quick test takes every fourth
 WHOLE = ("demo", "random")  # where all of them are known to compile
 # What test_exports.py and test_dispatches.py compile as well.
 ELSEWHERE = {folder_of(*each) for each in EXPORTS} | {
@@ -23,7 +24,16 @@ ELSEWHERE = {folder_of(*each) for each in EXPORTS} | {
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_compiles_or_says_why(folder: str, tmp_path: Path) -> None:
-    models = sorted(here(COLLECTION / folder).rglob("*.onnx"))
+    check(folder, sorted(here(COLLECTION / folder).rglob("*.onnx"))[::EACH], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_all_compile_or_say_why(folder: str, tmp_path: Path) -> None:
+    check(folder, sorted(here(COLLECTION / folder).rglob("*.onnx")), tmp_path)
+
+
+def check(folder: str, models: list[Path], tmp_path: Path) -> None:
     assert models
     faults = {}
     for model in models:

@@ -8,12 +8,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from native import DRIVERS, build
+from native import DRIVERS, with_library
 from phase_questions import BUFFERS, QUESTIONS, SYMBOLS, Bounds, Questions
 
 from toolkit.plan.phase_choice import PhaseChoice, token_phase
 from toolkit.plan.schema import Buffer, HostStep, Phase, Plan, SymbolDecl
-from toolkit.toolchain.build import SOURCES
 
 
 def phase_of(name: str, gives: tuple[str, ...], bounds: Bounds) -> Phase:
@@ -45,7 +44,6 @@ def in_python(questions: Questions) -> list[str | None]:
 
 
 def in_the_runner(questions: Questions) -> list[str | None]:
-    sources = [DRIVERS / "phase_drive.cpp", SOURCES / "plan/phase_choice.cpp"]
     lines = ["new"]
     for name, gives, bounds in questions.phases:
         box = [str(n) for symbol, usual in SYMBOLS.items() for n in bounds.get(symbol, usual)]
@@ -53,7 +51,7 @@ def in_the_runner(questions: Questions) -> list[str | None]:
         lines.append(f"phase {name} {given} {' '.join(box)}")
     for (buffer, *values), _ in questions.asked:
         lines.append(f"ask {BUFFERS.index(buffer)} {' '.join(map(str, values))}")
-    program = build("phase_drive", sources)
+    program = with_library("phase_drive", DRIVERS / "phase_drive.cpp")
     done = subprocess.run(program, input="\n".join(lines), capture_output=True, text=True)
     return [None if line == "none" else line for line in done.stdout.splitlines()]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flash_toy import FILE, RECORD, F, FlashToy
-from native import DRIVERS, build, library_sources
+from native import DRIVERS, RACES, build, library_sources
 from spoiled_warm import SPOILED
 
 from toolkit.plan.load import plan_digest
@@ -23,12 +23,15 @@ THREADS = 3
 Asked = Callable[[str], Any]
 
 
-@pytest.fixture(scope="module")
-def drive() -> Path:
+@pytest.fixture(
+    scope="module",
+    params=[(), pytest.param(RACES, marks=pytest.mark.slow)],
+    ids=["plain", "sanitized"],
+)
+def drive(request: pytest.FixtureRequest) -> Path:
     parts = [f for f in library_sources() if f.parent.name in ("base", "offload", "plan")]
     own = [DRIVERS / "flash_drive.cpp", DRIVERS / "faulty_pread.c", SOURCES / "gather/warm_set.cpp"]
-    flags = ("-fsanitize=thread", "-g1", "-O1", "-fvisibility=hidden")
-    return build("flash_drive", [*parts, *own], *flags)
+    return build("flash_drive", [*parts, *own], *request.param, "-fvisibility=hidden")
 
 
 @pytest.fixture

@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from native import DRIVERS, build, library_sources
+from native import DRIVERS, RACES, build, library_sources
 
 RECORD, COUNT = 64, 4099  # the last page is not whole
 PAGE = 4096
 
 
-@pytest.fixture(scope="module")
-def drive() -> Path:
+@pytest.fixture(
+    scope="module",
+    params=[(), pytest.param(RACES, marks=pytest.mark.slow)],
+    ids=["plain", "sanitized"],
+)
+def drive(request: pytest.FixtureRequest) -> Path:
     parts = [f for f in library_sources() if f.parent.name in ("base", "offload")]
-    flags = ("-fsanitize=thread", "-g1", "-O1", "-fvisibility=hidden")
     own = [DRIVERS / "io_drive.cpp", DRIVERS / "faulty_pread.c"]
-    return build("io_drive", [*parts, *own], *flags)
+    return build("io_drive", [*parts, *own], *request.param, "-fvisibility=hidden")
 
 
 @pytest.fixture

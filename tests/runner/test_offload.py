@@ -18,12 +18,18 @@ GOLDEN = Path(__file__).parents[1] / "offload/golden"
 INPUTS = ("scores", "ids", "resize")  # keys of a golden line that the machine is given
 
 
-@pytest.fixture(scope="module")
-def drive() -> Path:
-    """Of the folder that decides and reads, which needs little else of the runner."""
-    parts = [file for file in library_sources() if file.parent.name in ("base", "offload")]
-    sources = [*parts, DRIVERS / "offload_drive.cpp"]
-    return build("offload_drive", sources, *SANITIZERS, "-fvisibility=hidden")
+def deciding() -> list[Path]:
+    """The folder that decides and reads, which needs little else of the runner."""
+    return [file for file in library_sources() if file.parent.name in ("base", "offload")]
+
+
+EITHER = [(), pytest.param(SANITIZERS, marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=EITHER, ids=["plain", "sanitized"])
+def drive(request: pytest.FixtureRequest) -> Path:
+    sources = [*deciding(), DRIVERS / "offload_drive.cpp"]
+    return build("offload_drive", sources, *request.param, "-fvisibility=hidden")
 
 
 @pytest.mark.parametrize("golden", sorted(GOLDEN.glob("*.jsonl")), ids=lambda path: path.stem)
@@ -47,10 +53,11 @@ def check(there: str, here: str) -> None:
     assert float(took[:-1]) == pytest.approx(float(seconds[:-1]), rel=1e-9)
 
 
-def test_the_governor_decides_as_its_twin(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", EITHER, ids=["plain", "sanitized"])
+def test_the_governor_decides_as_its_twin(flags: tuple[str, ...]) -> None:
     """To the last bit of what it has seen."""
-    parts = [file for file in library_sources() if file.stem == "governor"]
-    program = build("governor_drive", [*parts, DRIVERS / "governor_drive.cpp"], *SANITIZERS)
+    sources = [*deciding(), DRIVERS / "governor_drive.cpp"]
+    program = build("governor_drive", sources, *flags, "-fvisibility=hidden")
     random = np.random.default_rng(3)
     noise = [
         (1, int(random.integers(0, 9)), *(MS * random.random(2)).tolist(), int(each), {})

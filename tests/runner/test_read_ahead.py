@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ahead_toy import PREFETCH, AheadToy
 from flash_toy import FILE, STRIDES, F, second_offset
-from native import DRIVERS, build, library_sources
+from native import DRIVERS, RACES, build, library_sources
 from talk import Start, Talk
 from toy import CHUNK
 
@@ -120,12 +120,12 @@ def unneeded_and_needed(flash: AheadToy, start: Start, trace: Path) -> tuple[int
     return min(set(both) - set(there)), min(set(both) & set(there))
 
 
+@pytest.mark.slow
 def test_what_is_under_way_at_the_end_has_its_memory(tmp_path: Path) -> None:
     """ThreadSanitizer says nothing."""
     parts = [f for f in library_sources() if f.parent.name in ("base", "offload", "plan")]
     own = [DRIVERS / "read_ahead_drive.cpp", SOURCES / "gather/read_ahead.cpp"]
-    flags = ("-fsanitize=thread", "-g1", "-O1", "-fvisibility=hidden")
     (tmp_path / "flash.bin").write_bytes(bytes(16 * 4096))
-    program = build("read_ahead_drive", [*parts, *own], *flags)
+    program = build("read_ahead_drive", [*parts, *own], *RACES, "-fvisibility=hidden")
     done = subprocess.run([program, tmp_path], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -21,6 +21,8 @@ INTO_ONE_FILE = ("-fvisibility=hidden", f"-Wl,--version-script={SOURCES / 'pocke
 # -g1 names files and lines, all that a report needs: with -g a build takes twice as long. What is
 # built without sanitizers runs for less time than the compiler would optimise it.
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1")
+RACES = ("-fsanitize=thread", "-g1", "-O1")
+BUSY = ("base",)  # the unit that hashes kernels and plans, whenever a runner starts
 
 
 def compiler(language: str) -> list[str]:
@@ -54,6 +56,11 @@ def quick_runner() -> Path:
     return build("pocketcl-runner", runner_sources(), "-fvisibility=hidden")
 
 
+def with_library(name: str, *own: Path) -> Path:
+    """A program of these sources and of the library, whose objects other tests have, too."""
+    return build(name, [*own, *library_sources()], "-fvisibility=hidden")
+
+
 def sanitized_runner() -> Path:
     """The runner's program with sanitizers, of the objects that the fuzzer has."""
     return build("pocketcl-runner", runner_sources(), *SANITIZERS, "-fvisibility=hidden")
@@ -85,7 +92,8 @@ def _units(sources: Sequence[Path]) -> Iterator[Path]:
 def _object(source: Path, flags: Sequence[str]) -> Path:
     standard = "-std=c11" if source.suffix == ".c" else "-std=c++17"
     program, *given = compiler(source.suffix)
-    command = [program, standard, "-O0", "-Wall", "-Wextra", "-Werror"]
+    level = "-O2" if source.stem in BUSY else "-O0"
+    command = [program, standard, level, "-Wall", "-Wextra", "-Werror"]
     command += [*given, *flags, f"-I{SOURCES}", f"-I{SOURCES / 'include'}"]
     beside = sorted(source.parent.glob("*.h"))
     headers = [header.read_text() for header in (*runner_headers(), *beside)]
