@@ -51,7 +51,7 @@ void columns_cpu_body(int id, int n, COLUMNS_PARAM) {
     const int p = item % PARTS, m = item / PARTS % (M), g = item / PARTS / (M);
     add_records(TICKET_ARG c + m * F, p, first_item(g, G, COUNT), first_item(g + 1, G, COUNT),
                 sums);
-    store_row(sums, LENGTH, acc + item * LENGTH, BEGINS);
+    store_row(sums, acc + item * LENGTH, BEGINS);
   }
 }
 

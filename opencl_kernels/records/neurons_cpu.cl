@@ -70,7 +70,7 @@ void neurons_cpu_body(int id, int n, NEURONS_PARAM) {
     }
     for (int g = first_item(id, n, G); g < first_item(id + 1, n, G); g++) {
       const int begin = first_item(g, G, COUNT), end = first_item(g + 1, G, COUNT);
-      ahead_t ahead = start_ahead(TICKET_ARG begin, PREFETCH, end, ASKED_FIRST, ASKED);
+      ahead_t ahead = start_ahead(TICKET_ARG begin, PREFETCH, COUNT, ASKED_FIRST, ASKED);
       ahead_t *asking = PREFETCH ? &ahead : 0;
       for (int m = 0; m < count; m++) {
         for (int i = 0; i < VECTORS; i++) rows[m].sums[i] = 0.0f;
@@ -79,7 +79,7 @@ void neurons_cpu_body(int id, int n, NEURONS_PARAM) {
       }
       for (int r = begin; r < end; r += AT_ONCE) {
         const int some = min(end - r, AT_ONCE);
-        follow(&ahead, r, PREFETCH, end);
+        follow(&ahead, r, PREFETCH, COUNT);
         float gates[AT_ONCE];
 #if GATE == 1
         __global const uint *parts[AT_ONCE];
@@ -96,7 +96,7 @@ void neurons_cpu_body(int id, int n, NEURONS_PARAM) {
       }
       for (int m = 0; m < count; m++) {
         add_waiting(&rows[m]);
-        store_row(rows[m].sums, LENGTH, part + (g * (M) + m0 + m) * LENGTH, BEGINS);
+        store_row(rows[m].sums, part + (g * (M) + m0 + m) * LENGTH, BEGINS);
       }
     }
   }
