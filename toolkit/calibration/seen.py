@@ -9,7 +9,7 @@ import numpy as np
 from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import ZEROING, Neurons
 from toolkit.calibration.recurrence import split, use_of
-from toolkit.calibration.sparse.points import is_pruned, taken_of
+from toolkit.calibration.sparse.points import is_pruned, sizes_of, taken_of
 from toolkit.predictors import predictor, thresholds
 from toolkit.predictors.layer import Layer, Pointed, Use
 from toolkit.predictors.second_moment import SecondMoment
@@ -47,7 +47,8 @@ class Statistics:
         about = name, kind, of_all, importance.astype(np.float32)
         if is_pruned(kind):
             x = np.concatenate([x for x, _ in self._kept])
-            return Layer(*about, None, taken=taken_of(self._neurons, x))
+            others, sizes = sizes_of(self._neurons, x)
+            return Layer(*about, None, taken=taken_of(self._neurons, others), sizes=sizes)
         if kind not in ZEROING:
             return Layer(*about, None)
         use = self._use()

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnx_passes.ir.facts import Mask
 from opencl_kernels.formats import Array
-from toolkit.compiler.budget.pruned import Pruned, chosen
+from toolkit.compiler.budget.dip.pruned import Pruned, asked_of, legal, measured, worth_trying
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
 from toolkit.offload.legality import BY_MAGNITUDE
@@ -74,13 +74,25 @@ def pruned_of(
     sparsity: str | None,
     density: float | None,
     gamma: float | None,
-    max_loss: str | float | None,
-) -> Pruned | None:
-    """What DIP is to compute, by a calibration; None where nothing is asked of one."""
+    most: float,
+) -> list[Pruned]:
+    """What DIP may compute, by a calibration, for that loss: points of which none is slower than
+    another one whatever there is memory for. None where nothing is asked of one.
+
+    Raises PocketError where none is cheap enough.
+    """
     if calibration is None or sparsity not in BY_MAGNITUDE:
-        return None
+        return []
+    asked = asked_of(Folder(Path(calibration)).finished(), str(sparsity), density, gamma)
+    return worth_trying(legal(asked, most), most)
+
+
+def of_auto(calibration: str | None, most: float) -> list[Pruned]:
+    """Likewise, where any selector may be taken."""
+    if calibration is None:
+        return []
     facts = Folder(Path(calibration)).finished()
-    return chosen(facts, str(sparsity), density, gamma, loss_of(max_loss))
+    return worth_trying(measured(facts, BY_MAGNITUDE[-1]), most)
 
 
 def _too_dear(points: Sequence[Mapping[str, Any]], most: float) -> PocketError:
@@ -106,14 +118,13 @@ def point_figures(
     recall: float | None,
     max_loss: str | float | None,
     sparsity: str | None = None,
-    pruned: Pruned | None = None,
 ) -> dict[str, Any]:
     """What a compile tells of the point that it took; none: of no calibration. No loss is allowed
     where nothing was to be predicted."""
     if calibration is None:
         return {}
-    if pruned is not None:
-        return {"max_loss": loss_of(max_loss), "loss": pruned.loss}
+    if sparsity in BY_MAGNITUDE:
+        return {"max_loss": loss_of(max_loss)}
     points = Folder(Path(calibration)).finished()["points"]
     point = next((each for each in points if each["recall"] == recall), None)
     taken = {key: None if point is None else point[key] for key in ("density", "loss")}

@@ -10,10 +10,11 @@ from opencl_kernels.device_class import CLASSES
 from opencl_kernels.formats import GROUPS
 from toolkit.arguments import real, whole
 from toolkit.compiler.budget.goal import check_goal
-from toolkit.compiler.budget.sparsity import AUTO, check_wish, density_of
-from toolkit.compiler.calibrated import check_calibration, pruned_of
+from toolkit.compiler.budget.sparsity import AUTO, check_thinned, check_wish, density_of
+from toolkit.compiler.calibrated import check_calibration, loss_of, of_auto, pruned_of
 from toolkit.compiler.source import Source
 from toolkit.errors import PocketError
+from toolkit.offload.legality import BY_MAGNITUDE
 from toolkit.plan.amount import check_memory
 from toolkit.plan.origin import readable
 from toolkit.plan.reader import decode
@@ -46,6 +47,7 @@ class Options:
     policy: str | None = None  # of caches; None: as it is planned
     density: float | None = None  # share of a network that DIP computes
     gamma: float | None = None  # what magnitudes count of what isn't in memory, for DIP-CA
+    max_loss: float | None = None  # of perplexity, that these may cost by the calibration
 
     @property
     def told(self) -> dict[str, Any]:
@@ -58,6 +60,13 @@ class Options:
         return self.memory is not None or self.rate is not None
 
     @property
+    def open(self) -> bool:
+        """Whether a calibration has points of DIP, of which one is to be taken yet."""
+        aware = self.sparsity == "dip-ca"
+        of_dip = self.sparsity in BY_MAGNITUDE and self.calibration is not None
+        return of_dip and (self.density is None or (aware and self.gamma is None))
+
+    @property
     def storage(self) -> str | None:
         """The type of every matrix; None if each keeps its own type, or is quantised."""
         return self.weights if self.weights in ("f32", "f16") else None
@@ -66,7 +75,7 @@ class Options:
     def facts(self) -> Facts:
         """The options that passes need."""
         density = None
-        if self.budgeted:
+        if self.budgeted and not self.open:
             density = density_of(self.sparsity, self.density, self.gamma, self.policy)
         return Facts(
             densities=() if density is None else (density,),
@@ -125,13 +134,12 @@ def choose(
     folder, recall, identity = check_calibration(
         source, budgeted, calibration, max_loss, batch, sparsity
     )
-    pruned = pruned_of(folder, sparsity, density, gamma, max_loss)
-    if pruned is not None:
-        density, gamma = pruned.density, pruned.gamma if sparsity == "dip-ca" else None
-    density_of(sparsity, density, gamma, policy)
-    if sparsity == "dip-ca" and rate is not None:
-        because = "what is read depends on the memory in a way that is not predicted"
-        raise PocketError("--rate does not go with --sparsity dip-ca", because, "--memory 60%")
+    most = loss_of(max_loss) if folder is not None else None
+    points = [] if most is None else pruned_of(folder, sparsity, density, gamma, most)
+    if points:  # which of them it is to be is known once the model is lowered
+        check_thinned(sparsity, policy)
+    else:
+        density_of(sparsity, density, gamma, policy)
     return Options(
         context=context,
         chunk=chunk,
@@ -152,6 +160,7 @@ def choose(
         policy=policy,
         density=density,
         gamma=gamma,
+        max_loss=most if points or of_auto(folder, most or 0.0) else None,
     )
 
 

@@ -20,13 +20,11 @@ from toolkit.compiler.budget.costs import flash_for
 from toolkit.compiler.budget.fit import Fitted, Goal, InFlash, dense_bytes, fitted, legal
 from toolkit.compiler.budget.fit import in_flash as tables_of_all
 from toolkit.compiler.budget.planned import unchosen
-from toolkit.compiler.budget.pruned import taken_by
 from toolkit.compiler.budget.short_prompt import with_short_prompt
 from toolkit.compiler.calibrated import (
     importances_of,
     masks_of,
     point_figures,
-    pruned_of,
     uses_of,
 )
 from toolkit.compiler.calibration.ranges import Ranges
@@ -37,6 +35,7 @@ from toolkit.compiler.options import Options, choose
 from toolkit.compiler.report import CompileReport, figures_of
 from toolkit.compiler.rewriting.passes import rewrite_with, rewritten
 from toolkit.compiler.source import Source, page_release
+from toolkit.compiler.thinned import thinned_of
 from toolkit.compiler.tuned import tuned_table
 from toolkit.compiler.vectors.tests import untested_kernels, with_tests
 from toolkit.compiler.weights.records import RecordTables
@@ -45,6 +44,8 @@ from toolkit.devices.match import Profile
 from toolkit.devices.resolve import resolve_device
 from toolkit.errors import PocketError
 from toolkit.foreign.find_model import plan_name
+from toolkit.offload.legality import BY_MAGNITUDE
+from toolkit.plan.amount import bytes_of
 from toolkit.plan.reader import from_json
 from toolkit.plan.schema import Plan, Point
 from toolkit.plan.text import to_json
@@ -80,7 +81,8 @@ def compile(
     started = time.perf_counter()
     options = choose(source, profile, **chosen)
     measure = partial(_ranges, source, options, calibrate, tell)
-    made = _lowered(source, profile, options, tuned, tell, measure)
+    made = _fastest(source, profile, options, tuned, tell, measure)
+    options = made.options
     model, plan, table = made.model, made.fitted.plan, made.fitted.table
     in_flash = [] if made.fitted.tables is None else made.fitted.tables.sources
     plan, kernels, alone = with_steps(plan, _kernel_texts(plan))
@@ -99,10 +101,8 @@ def compile(
     figures["cooperative"] = alone or "decode"
     figures |= made.fitted.figures | made.ranges.figures(plan)
     if made.fitted.figures.get("selector", "ids") != "ids":  # networks are read from flash
-        taken = options.calibration, options.recall
-        most, asked = chosen.get("max_loss"), (options.density, options.gamma)
-        pruned = pruned_of(options.calibration, options.sparsity, *asked, most)
-        figures |= point_figures(*taken, most, options.sparsity, pruned)
+        taken = options.calibration, options.recall, chosen.get("max_loss")
+        figures |= point_figures(*taken, options.sparsity)
     if finish and (untested := untested_kernels(plan)):
         figures["untested"] = untested
     if source.embedding is not None:
@@ -179,7 +179,29 @@ class _Lowered:
     passes: list[dict[str, Any]]
     fitted: Fitted
     ranges: Ranges
+    options: Options
     in_flash: InFlash | None = None
+
+
+def _fastest(
+    source: Source,
+    profile: Profile,
+    options: Options,
+    tuned: bool,
+    tell: Progress,
+    measure: Callable[[], Ranges],
+) -> _Lowered:
+    """Where nobody says what selects, and DIP may: what is predicted to be faster."""
+    made = _lowered(source, profile, options, tuned, tell, measure)
+    tables, seconds = made.fitted.tables, made.fitted.seconds
+    if options.sparsity is not None or options.max_loss is None or seconds is None:
+        return made
+    if tables is None or not tables.networks:  # no network is read from flash
+        return made
+    thinned = replace(options, sparsity=BY_MAGNITUDE[-1])
+    other = _lowered(source, profile, thinned, tuned, tell, measure)
+    faster = other.fitted.seconds is not None and other.fitted.seconds < seconds
+    return other if faster else made
 
 
 def _lowered(
@@ -215,26 +237,33 @@ def _lowered(
         if options.budgeted:
 
             def with_tables(table: WeightTable, tables: RecordTables) -> Plan:
-                kept = options if tables.networks else resident  # networks as they are without it
+                # networks as they are without it
+                kept = options if tables.networks else replace(resident, max_loss=None)
                 return lower(kept, table, knobs, ranges.wide | tables.scores, tables)
 
             known = options.calibration, options.recall
             wanted = options.memory, options.rate, options.flash
+            thinned = thinned_of(options)
             goal = Goal(
                 *wanted,
                 masks_of(*known, options.calibrated),
-                () if options.facts.densities else uses_of(*known),
+                () if thinned.densities else uses_of(*known),
                 options.sparsity,
                 options.policy,
                 importances_of(options.calibration if options.policy == "importance" else None),
-                options.facts.densities,
-                () if options.density is None else taken_by(options.calibration, options.density),
+                **vars(thinned),
             )
             if ends:
                 found = fitted(model, found, goal, weights, with_tables)
             else:
                 in_flash = tables_of_all(model, found, legal(model, goal), weights(), with_tables)
-    return _Lowered(model, nodes_before, passes, found, ranges, in_flash)
+                in_flash = in_flash.decided(_amount(options, dense_bytes(model, found)))
+    return _Lowered(model, nodes_before, passes, found, ranges, options, in_flash)
+
+
+def _amount(options: Options, whole: int) -> int | float:
+    """Bytes that a plan may take (int), or the rate that it must reach (float)."""
+    return options.rate or 0.0 if options.memory is None else bytes_of(options.memory, whole)
 
 
 def _ranges(

@@ -221,11 +221,7 @@ class _Try:
 
     @cached_property
     def _sizes(self) -> list[list[int]]:
-        counts = [each.table.count for each in self.of.demands]
-        return [
-            np.unique(np.linspace(0, count, min(STEPS, count + 1)).astype(int)).tolist()
-            for count in counts
-        ]
+        return [_tried(each) for each in self.of.demands]
 
     @cached_property
     def _allocation(self) -> Allocation:
@@ -249,6 +245,14 @@ class _Try:
         return min(slots, int((demand.frequency > PINNED).sum()))
 
 
+def _tried(demand: Demand) -> list[int]:
+    """Numbers of slots, of those that there may be."""
+    count = demand.table.count
+    sizes = np.unique(np.linspace(0, count, min(STEPS, count + 1)).astype(int)).tolist()
+    ends = {demand.most(n) for n in sizes} - {count}
+    return sorted(n for n in {*sizes, *ends} if 0 <= n <= demand.most(n))
+
+
 def _records(look: LookAhead, point: Point) -> int:
     return point.ahead[look.numbers[0]] if point.ahead else 0
 
@@ -256,8 +260,9 @@ def _records(look: LookAhead, point: Point) -> int:
 def _filled(demands: Sequence[Demand], slots: Sequence[int], budget: int) -> list[int]:
     """More slots of what bytes are left, for the records that are selected most often by byte."""
     free = budget - sum(d.table.bytes * n for d, n in zip(demands, slots, strict=True))
-    sizes = [np.full(d.table.count - n, d.table.bytes) for d, n in zip(demands, slots, strict=True)]
-    often = [d.frequency[n:] for d, n in zip(demands, slots, strict=True)]
+    pairs = list(zip(demands, slots, strict=True))
+    sizes = [np.full(d.most(n) - n, d.table.bytes) for d, n in pairs]
+    often = [d.frequency[n : d.most(n)] for d, n in pairs]
     owners = np.repeat(np.arange(len(demands)), [len(each) for each in sizes])
     nbytes = np.concatenate(sizes)
     order = np.argsort(-np.concatenate(often) / nbytes, kind="stable")

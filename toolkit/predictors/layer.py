@@ -22,16 +22,23 @@ class Use:
     frequency  float32 [F]: in which share of tokens
     recurring  float32 [n, 3]: toolkit/calibration/recurrence.py; None: not known
     replayed   bool [T, F]: by some tokens that frequency and order don't come from; None: not known
+    sizes      float16 [T, F]: magnitudes by which such tokens choose, in part by what lies in
+               memory; None: not known, or they don't
+    shares     how much of them may lie in memory, for what is computed without the others costs too
+               much elsewhere: (least, most), ascending
     """
 
     frequency: Array
     recurring: Array | None = None
     replayed: Array | None = None
+    sizes: Array | None = None
+    shares: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
 
     def of(self, neurons: Array) -> Use:
         """The same of these neurons, in this order."""
         replayed = None if self.replayed is None else self.replayed[:, neurons]
-        return Use(self.frequency[neurons], self.recurring, replayed)
+        sizes = None if self.sizes is None else self.sizes[:, neurons]
+        return Use(self.frequency[neurons], self.recurring, replayed, sizes, self.shares)
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,17 @@ class Taken:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Magnitudes by which some tokens choose that frequencies don't come from, float16.
+
+    inputs  [T, D]; `units` [T, F], of a network that is computed in part
+    """
+
+    inputs: Array
+    units: Array
+
+
+@dataclass(frozen=True)
 class Layer:
     """A layer of a calibration.
 
@@ -64,6 +82,7 @@ class Layer:
     recurring   float32 [n, 3]: toolkit/calibration/recurrence.py; None: not known
     replayed    bool [T, F]: which neurons aren't zero by some tokens; None: not known
     taken       by density what is taken for its magnitude; none where no unit is left out so
+    sizes       likewise, of some tokens; None: not known
     """
 
     name: str
@@ -74,6 +93,7 @@ class Layer:
     recurring: Array | None = None
     replayed: Array | None = None
     taken: Mapping[float, Taken] = field(default_factory=dict)
+    sizes: Sizes | None = None
 
     def use(self, recall: float | None) -> Use:
         """Of neurons that are computed; None: that aren't zero."""
@@ -114,6 +134,8 @@ class Layer:
             arrays["taken.densities"] = np.array(list(self.taken))
             arrays["taken.inputs"] = np.stack([each.inputs for each in self.taken.values()])
             arrays["taken.units"] = np.stack([each.units for each in self.taken.values()])
+        if self.sizes is not None:
+            arrays |= {"sizes.inputs": self.sizes.inputs, "sizes.units": self.sizes.units}
         with replacing(file) as stream:
             np.savez(stream, **arrays)
 
@@ -125,7 +147,8 @@ class Layer:
         predicted = _pointed(found) if "threshold" in found else None
         seen = found["frequency"], found["importance"], predicted, found.get("recurring")
         replayed = _unpacked(found.get("replayed"), len(found["frequency"]))
-        return cls(str(found["name"]), str(found["kind"]), *seen, replayed, _taken(found))
+        about = str(found["name"]), str(found["kind"]), *seen
+        return cls(*about, replayed, _taken(found), _sizes(found))
 
 
 def _taken(found: Mapping[str, Array]) -> dict[float, Taken]:
@@ -135,6 +158,13 @@ def _taken(found: Mapping[str, Array]) -> dict[float, Taken]:
     densities, inputs, units = (found[name] for name in names)
     pairs = zip(inputs, units, strict=True)
     return dict(zip(densities.tolist(), (Taken(*pair) for pair in pairs), strict=True))
+
+
+def _sizes(found: Mapping[str, Array]) -> Sizes | None:
+    """Calibrations of older versions have none."""
+    if "sizes.inputs" not in found:
+        return None
+    return Sizes(found["sizes.inputs"], found["sizes.units"])
 
 
 def _unpacked(bits: Array | None, count: int) -> Array | None:

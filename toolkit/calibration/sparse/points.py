@@ -24,13 +24,15 @@ from toolkit.calibration.walk import Walk
 from toolkit.compiler.budget.ffn_kind import kind_of
 from toolkit.offload.legality import CALIBRATED, verdict
 from toolkit.predictors.folder import Folder
-from toolkit.predictors.layer import Layer, Taken
+from toolkit.predictors.layer import Layer, Sizes, Taken
 
 DENSITIES, GAMMAS = (0.5, 0.6, 0.7, 0.8, 0.9), (1.0, 0.5, 0.2, 0.1)
 SHARES = (0.25, 0.5, 0.75)  # of networks in memory: what a gamma costs hangs on it
 JUDGED = 1024  # held-out tokens, at most
 ROUND = 4096  # tokens that a round has at least: each opens the model anew
 TAKEN = 2048  # tokens that say how often something is taken
+SIZED = 48  # tokens of which magnitudes are kept: reads are predicted by what they choose
+HALF_MOST = 65504.0  # the greatest half
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,25 @@ def is_pruned(kind: str) -> bool:
 
 def is_complete(layer: Layer) -> bool:
     """Whether a layer knows all that points need: what older versions wrote may not."""
-    return not is_pruned(layer.kind) or set(DENSITIES) <= set(layer.taken)
+    known = layer.sizes is not None and set(DENSITIES) <= set(layer.taken)
+    return not is_pruned(layer.kind) or known
 
 
 def taken_of(neurons: Neurons, x_MD: Array) -> Mapping[float, Taken]:
     """By density, how often these tokens take each input and each hidden unit."""
     return {density: Dip(neurons, x_MD[:TAKEN], density).taken for density in DENSITIES}
+
+
+def sizes_of(neurons: Neurons, x_MD: Array) -> tuple[Array, Sizes]:
+    """Magnitudes by which some of these tokens choose, and the others.
+
+    What units are hangs little on the density by which inputs are chosen: it is the middle one.
+    """
+    count = max(1, min(SIZED, len(x_MD) // 8))
+    x = x_MD[-count:]
+    h = neurons.hidden(x * Dip(neurons, x, DENSITIES[len(DENSITIES) // 2]).masked(x)[0])
+    inputs, units = (np.minimum(np.abs(each), HALF_MOST).astype(np.float16) for each in (x, h))
+    return x_MD[: len(x_MD) - count], Sizes(inputs, units)
 
 
 def _cases() -> list[Case]:

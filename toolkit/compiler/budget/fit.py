@@ -7,7 +7,6 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from onnx_passes import Facts, code_records, mask_ffn
@@ -20,6 +19,8 @@ from onnx_passes.ir.graph import needed
 from onnx_passes.ir.infer import infer
 from opencl_kernels.formats import Array
 from toolkit.compiler.budget.costs import facts_of, flash_for
+from toolkit.compiler.budget.dip.joint import best_of, with_density
+from toolkit.compiler.budget.dip.pruned import Pruned
 from toolkit.compiler.budget.figures import figures_of
 from toolkit.compiler.budget.needs import needs
 from toolkit.compiler.budget.planned import Planning, unchosen, zipf
@@ -51,7 +52,8 @@ class Goal:
     sparsity, policy  as Options has them
     importances  of their neurons, where the policy needs them
     densities    as Facts has them
-    taken        of each network's inputs, then of its units, in which share of tokens they are
+    taken        of each network's inputs, then of its units, how DIP takes them
+    points       of DIP that a calibration has, of which the best is taken; `max_loss`: at most
     """
 
     memory: str | None
@@ -63,7 +65,9 @@ class Goal:
     policy: str | None = None
     importances: tuple[Array, ...] = ()
     densities: tuple[Density, ...] = ()
-    taken: tuple[Array, ...] = ()
+    taken: tuple[Use, ...] = ()
+    points: tuple[Pruned, ...] = ()
+    max_loss: float = 0.0
 
     @property
     def of_networks(self) -> bool:
@@ -76,6 +80,7 @@ class Fitted:
     """A plan, its weights and its tables, and what `compile --json` tells of the budget.
 
     demands  by table: how a token needs it, where a calibration tells
+    seconds  of a token, as far as they are predicted; None: they aren't
     """
 
     plan: Plan
@@ -83,6 +88,7 @@ class Fitted:
     tables: RecordTables | None = None
     figures: dict[str, Any] = field(default_factory=dict)
     demands: Sequence[Demand] = ()
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,8 @@ class InFlash:
     weights   bytes of all that lie in memory; `head`: of embedding and head, which are among them
     policy    of all points; None: as it is usual, or planned
     prompt    where no planning has one
+    points    of DIP of which one is to be taken, `plan_of` each, for at most `max_loss`;
+    pruned    that has been taken
     """
 
     made: Fitted
@@ -102,6 +110,29 @@ class InFlash:
     head: int
     policy: str | None = None
     prompt: Prompt | None = None
+    points: tuple[Pruned, ...] = ()
+    plan_of: Callable[[Pruned], Planning] | None = None
+    max_loss: float = 0.0
+    pruned: Pruned | None = None
+
+    def decided(self, goal: int | float) -> InFlash:
+        """With the density and gamma that are best for a budget in bytes (int), or for a rate.
+
+        Raises PocketError where no memory gives that rate.
+        """
+        if self.plan_of is None:
+            return self
+        best = best_of(self.points, self.plan_of, goal, self.max_loss)
+        if best is None and isinstance(goal, int):
+            because = "with as much memory each of the calibration's points costs more"
+            hint = "another --memory, or a higher --max-loss"
+            raise PocketError(f"no density costs at most {self.max_loss:.2%}", because, hint)
+        point = self.points[0] if best is None else best.point
+        planning = self.plan_of(point)
+        if best is None:
+            planning.least(float(goal))  # raises, with what there can be
+        made = replace(self.made, plan=planning.plan)
+        return replace(self, made=made, planning=planning, plan_of=None, pruned=point)
 
     @property
     def whole(self) -> int:
@@ -171,6 +202,7 @@ def fitted(
         if alone is not None:
             return alone
     found = in_flash(model, dense, goal, new(), lower, budget or whole, whole)
+    found = found.decided(goal.rate or 0.0 if budget is None else budget)
     if budget is None:
         assert found.planning is not None  # a rate goes with a calibration
         budget = found.planning.least(goal.rate or 0)
@@ -184,11 +216,25 @@ def fitted(
     tables = found.made.tables
     assert tables is not None
     told = {} if found.planning is None else {"rate": goal.rate, **found.planning.figures(plan)}
-    for density in goal.densities:
-        told |= {"density": density.share, "gamma": density.gamma, "loss": None}
+    told |= _density_figures(goal, found, plan.points[-1], tables.networks)
     figures = told | figures_of(model, plan, found.needs(plan), budget, tables)
     demands = () if found.planning is None else found.planning.planner.demands
-    return replace(found.made, plan=plan, figures=figures, demands=demands)
+    seconds = None if found.planning is None else found.planning.seconds(plan.points[-1])
+    return replace(found.made, plan=plan, figures=figures, demands=demands, seconds=seconds)
+
+
+def _density_figures(goal: Goal, found: InFlash, point: Point, networks: int) -> dict[str, Any]:
+    """What is told of DIP: its loss is that of the table whose share in memory costs most."""
+    if found.pruned is not None:
+        counts = [table.count for table in found.made.plan.tables[:networks]]
+        shares = [n / count for n, count in zip(point.slots, counts, strict=False)]
+        loss = max(map(found.pruned.loss, shares))
+        return {"density": found.pruned.density, "gamma": found.pruned.gamma, "loss": loss}
+    return {
+        key: value
+        for density in goal.densities
+        for key, value in (("density", density.share), ("gamma", density.gamma), ("loss", None))
+    }
 
 
 def in_flash(
@@ -209,7 +255,7 @@ def in_flash(
         infer(model)
     code_records(model)
     ffns, missed = find_ffns(model)
-    orders = orders_of(goal.taken or (use.frequency for use in goal.uses))
+    orders = orders_of(use.frequency for use in goal.taken or goal.uses)
     tables = tables_of(ffns, missed, table, orders, goal.importances, goal.sparsity == "all")
     networks, alone = find_expert_networks(model)
     for network in networks:
@@ -219,15 +265,35 @@ def in_flash(
     if not tables.sources:
         raise _nothing(budget, whole, tables)
     plan, sizes = with_point(lower(table, tables)), _weight_bytes(model, table)
-    planning = prompt = None
-    if goal.uses or (goal.taken and goal.densities[0].gamma == 1):
-        least = sum(needs(plan, *sizes).values())
-        uses = _uses(ffns, tables, goal)
-        planning = Planning.of(plan, least, uses, goal.flash, policy=goal.policy)
-    else:
+    made = Fitted(plan, table, tables)
+    if not goal.uses and not goal.taken:
         facts = facts_of(plan)
         prompt = Prompt.of(plan, facts, flash_for(facts, goal.flash), unchosen(plan))
-    return InFlash(Fitted(plan, table, tables), planning, *sizes, goal.policy, prompt)
+        return InFlash(made, None, *sizes, goal.policy, prompt)
+    uses = _uses(ffns, tables, goal)
+
+    def planned(of: Plan, uses: Sequence[Use]) -> Planning:
+        least = sum(needs(of, *sizes).values())
+        return Planning.of(of, least, uses, goal.flash, policy=goal.policy)
+
+    if goal.uses:
+        return InFlash(made, planned(plan, uses), *sizes, goal.policy)
+
+    def plan_of(point: Pruned) -> Planning:
+        shares = point.shares(goal.max_loss)
+        limited = [replace(use, shares=shares) for use in uses[: tables.networks]]
+        thinned = with_density(plan, Density(point.density, point.gamma))
+        return planned(with_point(thinned), [*limited, *uses[tables.networks :]])
+
+    return InFlash(
+        made,
+        None,
+        *sizes,
+        goal.policy,
+        points=goal.points,
+        plan_of=plan_of,
+        max_loss=goal.max_loss,
+    )
 
 
 def _rows_alone(
@@ -289,7 +355,9 @@ def _uses(ffns: Sequence[Ffn], tables: RecordTables, goal: Goal) -> list[Use]:
     if goal.taken:
         found = {id(tabled.ffn) for tabled in tables.found}
         numbers = [2 * i + end for i, f in enumerate(ffns) if id(f) in found for end in range(2)]
-        return [*(Use(-np.sort(-goal.taken[number])) for number in numbers), *rows]
+        taken = [goal.taken[number] for number in numbers]
+        ordered = zip(taken, orders_of(use.frequency for use in taken), strict=True)
+        return [*(use.of(order) for use, order in ordered), *rows]
     by_network = {id(ffn): use for ffn, use in zip(ffns, goal.uses, strict=True)}
     uses = [by_network[id(tabled.ffn)] for tabled in tables.found]
     orders = orders_of(use.frequency for use in uses)

@@ -27,16 +27,18 @@ from toolkit.offload.planner import Planned, Planner, Way
 from toolkit.offload.points import by_ids
 from toolkit.offload.policies import window_for
 from toolkit.offload.prediction.demand import Demand
+from toolkit.offload.prediction.preferred import Preferred
 from toolkit.offload.prediction.replayed import Replayed
 from toolkit.offload.prediction.token_time import Costs
 from toolkit.plan.phase_choice import token_phase
-from toolkit.plan.schema import DENSE, Plan, Point, Table
+from toolkit.plan.schema import DENSE, Plan, Point, Select, Table
 from toolkit.predictors.layer import Use
 from toolkit.tables import rate as rate_text
 
 BUDGETS = 8  # of a plan's points, at most
 SPEEDS = (0.25, 0.5, 1.0)  # of flash, against that of the profile: each has points of its own
 MOST_NEEDS = 30_000  # of records, by all tokens of a table that are replayed
+MOST_CHOSEN = 12_000  # likewise, where what is needed hangs on what lies in memory
 
 
 def zipf(count: int) -> Array:
@@ -168,6 +170,10 @@ class Planning:
         sizes = zip(self.planner.demands, found.slots, found.pinned, strict=True)
         return tuple(window_for(demand.frequency, *each) for demand, *each in sizes)
 
+    def seconds(self, point: Point) -> float:
+        """Of a token; of its reads alone, where it is unknown what else takes how long."""
+        return self.planner.predicted(point)[0]
+
     def figures(self, plan: Plan) -> dict[str, Any]:
         """What is predicted of the last of its points, for `--json`."""
         point, flash = plan.points[-1], self.planner.flash
@@ -189,14 +195,12 @@ def demands_of(plan: Plan, uses: Sequence[Use], waits: bool = False) -> list[Dem
 
     waits  the device is another one than the host, and has nothing to do while this chooses
     """
-    rules: dict[int, set[str]] = {i: set() for i in range(len(plan.tables))}
+    rules: dict[int, list[Select]] = {i: [] for i in range(len(plan.tables))}
     for gather in (each for phase in plan.phases for each in phase.gathers()):
-        rules[gather.table] |= {gather.select.by} - {"all"}
+        rules[gather.table] += [gather.select] if gather.select.by != "all" else []
     rows = by_ids(plan)
     return [
-        _demand(table, use, i not in rows, waits and rules[i] <= set(DENSE))
-        if rules[i]
-        else all_of(table)
+        _demand(table, use, rules[i], i not in rows, waits) if rules[i] else all_of(table)
         for i, (table, use) in enumerate(zip(plan.tables, uses, strict=True))
     ]
 
@@ -216,9 +220,15 @@ def unchosen(plan: Plan) -> list[Demand]:
     ]
 
 
-def _demand(table: Table, use: Use, scored: bool, spare: bool) -> Demand:
-    replayed = None if use.replayed is None else Replayed(table, _thinned(use.replayed))
-    return Demand(table, use.frequency, use.recurring, replayed, scored, spare)
+def _demand(table: Table, use: Use, rules: Sequence[Select], scored: bool, waits: bool) -> Demand:
+    replayed: Replayed | Preferred | None = None
+    rule, spare = rules[0], waits and all(each.by in DENSE for each in rules)
+    if use.replayed is not None:
+        replayed = Replayed(table, _thinned(use.replayed))
+    elif use.sizes is not None and rule.by == "top":
+        few = use.sizes[:: max(1, -(-rule.k * len(use.sizes) // MOST_CHOSEN))]
+        replayed = Preferred(table, few.astype(np.float32), rule.k, rule.gamma)
+    return Demand(table, use.frequency, use.recurring, replayed, scored, spare, use.shares)
 
 
 def _thinned(selected_TF: Array) -> Array:

@@ -108,14 +108,19 @@ def density_of(
     if gamma is not None and not 0 <= gamma <= 1:
         because = "what isn't in memory counts at most as much as what is"
         raise PocketError(f"--gamma {gamma:g} is not from 0 to 1", because, "write --gamma 0.2")
+    check_thinned(sparsity, policy)
+    return Density(density, 1.0 if gamma is None else gamma)
+
+
+def check_thinned(sparsity: str | None, policy: str | None) -> None:
+    """Raise unless DIP's caches may be kept so."""
     if policy == "importance":
         because = "it is known of neurons, not of columns"
         hint = "leave it out, or --policy static"
         raise PocketError(f"--policy importance does not go with {sparsity}", because, hint)
-    if gamma is not None and policy not in (None, "static"):
+    if sparsity == "dip-ca" and policy not in (None, "static"):
         because = "answers would depend on what has been asked before"
         raise PocketError("--sparsity dip-ca keeps to --policy static", because, "leave it out")
-    return Density(density, 1.0 if gamma is None else gamma)
 
 
 def _is_calibrated(kind: str) -> bool:

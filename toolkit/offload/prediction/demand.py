@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from toolkit.offload.flash_model import Floats
 from toolkit.offload.policies import Floats32
 from toolkit.offload.prediction.expected import expected_reads
+from toolkit.offload.prediction.preferred import Preferred
 from toolkit.offload.prediction.reads import Reads
 from toolkit.offload.prediction.replayed import Replayed
 from toolkit.plan.schema import Point, Table
@@ -34,14 +36,16 @@ class Demand:
     scored     the host looks at a score of each record; not where ids say which are needed
     spare      more than what is selected may be computed, by a device that works while the host
                looks at scores
+    shares     of records that may lie in memory: (least, most), ascending
     """
 
     table: Table
     frequency: Floats
     recurring: Floats32 | None = None
-    replayed: Replayed | None = None
+    replayed: Replayed | Preferred | None = None
     scored: bool = True
     spare: bool = False
+    shares: Sequence[tuple[float, float]] = ((0.0, 1.0),)
     _known: dict[tuple[int, ...], Reads] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -57,6 +61,12 @@ class Demand:
     def looked_at(self) -> int:
         """Records that the host chooses among."""
         return self.table.count if self.scored else 0
+
+    def most(self, slots: int) -> int:
+        """How many slots there may be, not fewer than these; less than these: not even they."""
+        share = slots / self.table.count
+        end = next((high for low, high in self.shares if low <= share <= high), -1.0)
+        return int(end * self.table.count + 1e-6)
 
     def reads(self, slots: int, point: Point) -> Reads:
         """With so many slots under the point's policy."""
