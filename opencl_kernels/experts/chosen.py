@@ -85,7 +85,7 @@ class RecordOfMatrix:
 
     @property
     def fields(self) -> Iterator[tuple[str, str, int, int]]:
-        """Name, type, first byte and number of what each array holds; of codes the bytes."""
+        """Name, type, first byte and number of what arrays hold; of words of codes the bytes."""
         for array, place in zip(self.arrays, self.slots.places, strict=True):
             name, dtype, count = array.name, array.dtype, int(np.prod(array.shape))
             if name == "w":

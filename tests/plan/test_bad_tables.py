@@ -69,7 +69,7 @@ def test_another_queue_is_waited_for(program: Path, flash: FlashToy, queue: int)
         load_plan(flash.folder)
 
 
-@pytest.mark.parametrize("by, k, most", [("ids", 3, 3), ("top", 3, F)])
+@pytest.mark.parametrize("by, k, most", [("ids", F, F), ("top", 3, F)])
 def test_no_point_selects_more_than_there_is(
     program: Path, flash: FlashToy, by: str, k: int, most: int
 ) -> None:
@@ -85,6 +85,10 @@ def test_no_point_selects_more_than_there_is(
     load_plan(flash.folder)
     both_refuse(program, flash, bad("points.1.select.2", most + 1.0, "more than there are"))
     both_refuse(program, flash, bad("points.1.dense.0", 1, "one more than so many"))
+    if by == "ids":  # all of them count, or experts would be missing
+        both_refuse(program, flash, bad("points.1.select.2", most - 1.0, "fewer than there are"))
+        select = "phases.1.steps.4.select"
+        both_refuse(program, flash, bad(f"{select}.k", F - 1, "", "phases[1].steps[4].select.from"))
 
 
 def test_all_ids_of_a_buffer_are_looked_up(program: Path, flash: FlashToy) -> None:

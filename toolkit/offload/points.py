@@ -4,7 +4,7 @@ The runner has the same in android_runner/offload/points.cpp.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -115,10 +115,20 @@ def _grown(plan: Plan, slots: Sequence[int], goal: Sequence[int], room: int) -> 
 
 
 def by_ids(plan: Plan) -> set[int]:
-    """Tables of which a text's ids choose records: rows of embeddings. Experts' are computed."""
-    gathers = [gather for phase in plan.phases for gather in phase.gathers()]
-    sources = ((g.table, g.select.source or ("",)) for g in gathers if g.select.by == "ids")
-    return {table for table, source in sources if source[0] == "buffer"}
+    """Tables of which a text's ids choose records: rows of embeddings."""
+    return {table for table, kind in _chosen_by_ids(plan) if kind == "buffer"}
+
+
+def by_routers(plan: Plan) -> set[int]:
+    """Tables of which computed ids choose records: experts."""
+    return {table for table, kind in _chosen_by_ids(plan) if kind == "scratch"}
+
+
+def _chosen_by_ids(plan: Plan) -> Iterator[tuple[int, str]]:
+    """Tables, and the kind of memory that the ids are in."""
+    for gather in (gather for phase in plan.phases for gather in phase.gathers()):
+        if gather.select.by == "ids" and gather.select.source is not None:
+            yield gather.table, gather.select.source[0]
 
 
 def under_policy(

@@ -9,7 +9,7 @@ from toolkit.compiler.weights.rows import KIND as ROW
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import flash
 from toolkit.offload.planner import Way
-from toolkit.offload.points import by_ids
+from toolkit.offload.points import by_ids, by_routers
 from toolkit.plan.arena import round_up
 from toolkit.plan.schema import PAGE, Gather, Plan, Point
 from toolkit.plan.table_figures import at_once as at_once_of
@@ -107,7 +107,18 @@ def shared(plan: Plan, room: int) -> tuple[int, ...]:
         for i, count in wanted.items():
             missing = count - slots[i]
             slots[i] += min(missing, missing * rest // nbytes) if nbytes else 0
+        if wanted is networks:
+            slots = _with_whole(plan, slots, room)
     return tuple(slots)
+
+
+def _with_whole(plan: Plan, slots: list[int], room: int) -> list[int]:
+    """And one more expert of each table, as far as there is room: what a share leaves over."""
+    found = slots.copy()
+    for i in sorted(by_routers(plan)):
+        fits = slot_bytes(plan, found) + plan.tables[i].bytes <= room
+        found[i] += fits and found[i] < plan.tables[i].count
+    return found
 
 
 def _number(gather: Gather) -> float:

@@ -82,7 +82,8 @@ class Tabled:
 
 @dataclass
 class RecordTables:
-    """Tables of networks, experts, embeddings, in this order; `weights` stores matrices."""
+    """Tables in the order of the networks, then of experts, then those of embeddings; `weights`
+    says how matrices are stored."""
 
     weights: WeightTable
     found: list[Tabled | TabledChannels] = field(default_factory=list)
