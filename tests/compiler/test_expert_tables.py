@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from pass_helpers import text
 from onnx_passes.analysis.experts.networks import find_expert_networks
 from onnx_passes.ir.infer import infer
 from opencl_kernels.formats import interleave_gate_up, pack_n16
+from toolkit.compiler.budget.planned import unchosen, uses_by_ids
+from toolkit.compiler.budget.point import shared
 from toolkit.compiler.budget.sparsity import OF_EXPERTS, SPARSITIES, check_experts, selectors_of
 from toolkit.compiler.budget.told import budget_lines
 from toolkit.compiler.report import CompileReport
@@ -24,6 +27,7 @@ from toolkit.evaluation.verify import verify
 from toolkit.executors.host import HostExecutor
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.legality import verdict
+from toolkit.offload.points import by_ids, by_routers
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
 RECORD = 4 * 3 * F * 32  # bytes of an expert of floats: gates, ups and downs
@@ -99,6 +103,20 @@ def test_only_chosen_experts_are_read(mixtral: CompileReport, tmp_path: Path) ->
     warm, told = talked(mixtral, HostExecutor, tmp_path / "warm")
     assert warm == ids["host"] and told["hits"] > 0
     assert told["read_bytes"] == (told["selected"] - told["hits"]) * RECORD
+
+
+def test_a_planner_takes_experts_for_equally_likely(mixtral: CompileReport) -> None:
+    assert by_routers(mixtral.plan) == {0: K} and not by_ids(mixtral.plan)
+    np.testing.assert_array_equal(uses_by_ids(mixtral.plan)[0].frequency, np.full(E, K / E))
+    (demand,) = unchosen(mixtral.plan)
+    assert demand.needed == K and not demand.scored
+
+
+def test_what_is_left_over_is_a_whole_expert(mixtral: CompileReport) -> None:
+    """A share of the room would be none of each."""
+    two = replace(mixtral.plan, tables=mixtral.plan.tables * 2)
+    assert [shared(two, n * RECORD)[0] for n in (0, 1, 2, 9)] == [0, 1, 1, 5]
+    assert shared(mixtral.plan, RECORD * (E + 1)) == (E,)
 
 
 def test_answers_are_onnx_runtimes(mixtral: CompileReport) -> None:

@@ -108,7 +108,7 @@ BAD_TABLES = (
     bad(f"{POINT}.gap", -4096, "no size"),
     bad(f"{POINT}.max_read", 4096, "less than a record may take"),
     bad(f"{POINT}.max_read", 8193, "no whole page"),
-    bad(f"{POINT}.max_read", 2**27, "too large"),
+    bad(f"{POINT}.max_read", 2**29, "too large"),
     bad(f"{POINT}.threads", 0, "nobody reads"),
     bad(f"{POINT}.threads", 65, "too many"),
     bad(f"{POINT}.cluster", 0, "no record"),

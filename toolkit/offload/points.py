@@ -16,7 +16,7 @@ from toolkit.offload.policies import window_for
 from toolkit.offload.prediction.demand import PINNED
 from toolkit.plan import figures
 from toolkit.plan.amount import bytes_of
-from toolkit.plan.schema import Plan, Point
+from toolkit.plan.schema import Gather, Plan, Point
 from toolkit.plan.table_figures import slot_bytes
 from toolkit.tables import size
 
@@ -116,19 +116,24 @@ def _grown(plan: Plan, slots: Sequence[int], goal: Sequence[int], room: int) -> 
 
 def by_ids(plan: Plan) -> set[int]:
     """Tables of which a text's ids choose records: rows of embeddings."""
-    return {table for table, kind in _chosen_by_ids(plan) if kind == "buffer"}
+    return {gather.table for gather, kind in _by_ids(plan) if kind == "buffer"}
 
 
-def by_routers(plan: Plan) -> set[int]:
-    """Tables of which computed ids choose records: experts."""
-    return {table for table, kind in _chosen_by_ids(plan) if kind == "scratch"}
+def by_routers(plan: Plan) -> dict[int, int]:
+    """Tables of which computed ids choose records, experts: how many a token takes."""
+    found: dict[int, int] = {}
+    for gather, kind in _by_ids(plan):
+        if kind == "scratch":
+            table, k = gather.table, gather.select.k
+            found[table] = min(k, plan.tables[table].count, found.get(table, k))
+    return found
 
 
-def _chosen_by_ids(plan: Plan) -> Iterator[tuple[int, str]]:
-    """Tables, and the kind of memory that the ids are in."""
+def _by_ids(plan: Plan) -> Iterator[tuple[Gather, str]]:
+    """Gathers by ids, and the kind of memory that these are in."""
     for gather in (gather for phase in plan.phases for gather in phase.gathers()):
         if gather.select.by == "ids" and gather.select.source is not None:
-            yield gather.table, gather.select.source[0]
+            yield gather, gather.select.source[0]
 
 
 def under_policy(

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.compiler.budget.costs import cost_of, facts_of, flash_for, looks_of, middle
-from toolkit.compiler.budget.planned import demands_of, known_costs, unchosen, zipf
+from toolkit.compiler.budget.planned import demands_of, known_costs, unchosen, uses_by_ids
 from toolkit.compiler.calibrated import uses_of
 from toolkit.compiler.options import options_of
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.orders import importance_of, order_of
-from toolkit.offload.points import by_ids, choose_point, memory_of, under_policy
+from toolkit.offload.points import choose_point, memory_of, under_policy
 from toolkit.offload.policies import POLICIES, Floats32
 from toolkit.offload.prediction.ahead_time import LookAhead
 from toolkit.offload.prediction.token_time import Costs
@@ -95,7 +95,7 @@ def _uses(plan: Plan) -> tuple[Use, ...]:
     except PocketError:
         return ()
     if found:
-        found += tuple(Use(zipf(plan.tables[number].count)) for number in sorted(by_ids(plan)))
+        found += tuple(use for _, use in sorted(uses_by_ids(plan).items()))
     counts = [len(use.frequency) for use in found]
     return found if counts == [table.count for table in plan.tables] else ()
 

@@ -29,7 +29,7 @@ from toolkit.compiler.weights.channels import TabledChannels
 from toolkit.compiler.weights.records import Tabled, tables_of
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
-from toolkit.offload.points import by_ids
+from toolkit.offload.points import by_ids, by_routers
 from toolkit.offload.policies import Ints
 from toolkit.plan.phase_choice import token_phase
 from toolkit.plan.schema import Gather, Plan
@@ -84,6 +84,10 @@ class Text:
 
     def by_table(self) -> Iterator[tuple[int, Sequence[Access]]]:
         """As Accesses has it, in the order of layers."""
+        if by_routers(self._plan):
+            because = "what its routers choose is known of a run only"
+            hint = "run it with --trace-access FILE, then --trace FILE"
+            raise PocketError("a plan with experts in flash replays no text", because, hint)
         if len(by_ids(self._plan)) < len(self._plan.tables):
             yield from self._by_network()
         for table in sorted(by_ids(self._plan)):  # an embedding's, behind those of networks

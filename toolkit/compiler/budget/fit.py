@@ -23,7 +23,7 @@ from toolkit.compiler.budget.dip.joint import best_of, with_density
 from toolkit.compiler.budget.dip.pruned import Pruned
 from toolkit.compiler.budget.figures import figures_of
 from toolkit.compiler.budget.needs import needs
-from toolkit.compiler.budget.planned import Planning, unchosen, zipf
+from toolkit.compiler.budget.planned import Planning, unchosen, uses_by_ids
 from toolkit.compiler.budget.point import with_point, within
 from toolkit.compiler.budget.sparsity import check_experts, selectors_of
 from toolkit.compiler.budget.staging import Prompt
@@ -270,7 +270,7 @@ def in_flash(
         facts = facts_of(plan)
         prompt = Prompt.of(plan, facts, flash_for(facts, goal.flash), unchosen(plan))
         return InFlash(made, None, *sizes, goal.policy, prompt)
-    uses = _uses(ffns, tables, goal)
+    uses = _uses(ffns, tables, goal, plan)
 
     def planned(of: Plan, uses: Sequence[Use]) -> Planning:
         least = sum(needs(of, *sizes).values())
@@ -349,20 +349,20 @@ def dense_bytes(model: ir.Model, dense: Fitted) -> int:
     return sum(needs(dense.plan, *_weight_bytes(model, dense.table)).values())
 
 
-def _uses(ffns: Sequence[Ffn], tables: RecordTables, goal: Goal) -> list[Use]:
+def _uses(ffns: Sequence[Ffn], tables: RecordTables, goal: Goal, plan: Plan) -> list[Use]:
     """Of each table, of its records in their order; of rows as often as words of a text come."""
-    rows = [Use(zipf(each.count)) for each in tables.rows]
+    others = [use for _, use in sorted(uses_by_ids(plan).items())]
     if goal.taken:
         found = {id(tabled.ffn) for tabled in tables.found}
         numbers = [2 * i + end for i, f in enumerate(ffns) if id(f) in found for end in range(2)]
         taken = [goal.taken[number] for number in numbers]
         ordered = zip(taken, orders_of(use.frequency for use in taken), strict=True)
-        return [*(use.of(order) for use, order in ordered), *rows]
+        return [*(use.of(order) for use, order in ordered), *others]
     by_network = {id(ffn): use for ffn, use in zip(ffns, goal.uses, strict=True)}
     uses = [by_network[id(tabled.ffn)] for tabled in tables.found]
     orders = orders_of(use.frequency for use in uses)
     networks = [use.of(order) for use, order in zip(uses, orders, strict=True)]
-    return [*networks, *rows]
+    return [*networks, *others]
 
 
 def _weight_bytes(model: ir.Model, table: WeightTable) -> tuple[int, int]:

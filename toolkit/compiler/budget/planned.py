@@ -24,7 +24,7 @@ from toolkit.compiler.budget.staging import Prompt
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.offload.planner import Planned, Planner, Way
-from toolkit.offload.points import by_ids
+from toolkit.offload.points import by_ids, by_routers
 from toolkit.offload.policies import window_for
 from toolkit.offload.prediction.demand import Demand
 from toolkit.offload.prediction.preferred import Preferred
@@ -45,6 +45,17 @@ def zipf(count: int) -> Array:
     """How often the words of a vocabulary come in a text, most frequent first: about 1 / rank."""
     often = 1 / np.arange(1, count + 1)
     return np.asarray(often / often.sum())
+
+
+def even(count: int, k: int) -> Array:
+    """How often each expert is chosen, where nobody has counted: of a balanced router alike."""
+    return np.full(count, min(1.0, k / count))
+
+
+def uses_by_ids(plan: Plan) -> dict[int, Use]:
+    """Of tables whose records ids choose: experts, and rows of embeddings."""
+    experts = {i: Use(even(plan.tables[i].count, k)) for i, k in by_routers(plan).items()}
+    return experts | {i: Use(zipf(plan.tables[i].count)) for i in by_ids(plan)}
 
 
 @dataclass(frozen=True)
@@ -198,9 +209,9 @@ def demands_of(plan: Plan, uses: Sequence[Use], waits: bool = False) -> list[Dem
     rules: dict[int, list[Select]] = {i: [] for i in range(len(plan.tables))}
     for gather in (each for phase in plan.phases for each in phase.gathers()):
         rules[gather.table] += [gather.select] if gather.select.by != "all" else []
-    rows = by_ids(plan)
+    ids = uses_by_ids(plan)
     return [
-        _demand(table, use, rules[i], i not in rows, waits) if rules[i] else all_of(table)
+        _demand(table, use, rules[i], i not in ids, waits) if rules[i] else all_of(table)
         for i, (table, use) in enumerate(zip(plan.tables, uses, strict=True))
     ]
 
@@ -212,10 +223,10 @@ def all_of(table: Table) -> Demand:
 
 
 def unchosen(plan: Plan) -> list[Demand]:
-    """By table, where nothing is known of neurons: all are needed; of rows one a token."""
-    rows = by_ids(plan)
+    """By table, where nothing is known of neurons: all are needed; of ids what they choose."""
+    ids = uses_by_ids(plan)
     return [
-        Demand(table, zipf(table.count), scored=False) if i in rows else all_of(table)
+        Demand(table, ids[i].frequency, scored=False) if i in ids else all_of(table)
         for i, table in enumerate(plan.tables)
     ]
 

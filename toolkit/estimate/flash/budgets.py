@@ -10,7 +10,7 @@ import numpy as np
 
 from toolkit.compiler.budget.costs import flash_for
 from toolkit.compiler.budget.gather_time import GatherTime
-from toolkit.compiler.budget.planned import BUDGETS, demands_of, unchosen, zipf
+from toolkit.compiler.budget.planned import BUDGETS, demands_of, unchosen, uses_by_ids
 from toolkit.compiler.calibrated import uses_of
 from toolkit.compiler.cost.phase_cost import PhaseCost
 from toolkit.compiler.cost.rates import Rates
@@ -20,7 +20,7 @@ from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.orders import order_of
-from toolkit.offload.points import by_ids, choose_point, memory_of, whole_bytes
+from toolkit.offload.points import choose_point, memory_of, whole_bytes
 from toolkit.offload.prediction.demand import Demand
 from toolkit.plan.amount import bytes_of
 from toolkit.plan.origin import noted
@@ -114,15 +114,14 @@ def _uses_of_plan(path: Path, plan: Plan, calibration: str | Path | None) -> lis
     if own := noted(plan, "sha256"):
         hint = "name the calibration of the plan's model"
         Folder(Path(wanted)).finished_for(own, "the plan's", hint)
-    uses, rows = uses_of(str(wanted), options.recall), by_ids(plan)
-    networks = [table for i, table in enumerate(plan.tables) if i not in rows]
+    uses, ids = uses_of(str(wanted), options.recall), uses_by_ids(plan)
+    networks = [table for i, table in enumerate(plan.tables) if i not in ids]
     if len(uses) != len(networks):
         because = f"it has {len(uses)} networks, {len(networks)} of them are in flash"
         hint = "estimate the model: pocketcl estimate SRC --calibration DIR"
         raise PocketError(f"{path} doesn't tell which network each table is of", because, hint)
     ordered = iter(_ordered(path, plan, networks, uses))
-    tables = enumerate(plan.tables)
-    return [Use(zipf(t.count)) if i in rows else next(ordered) for i, t in tables]
+    return [ids[i] if i in ids else next(ordered) for i in range(len(plan.tables))]
 
 
 def _ordered(
