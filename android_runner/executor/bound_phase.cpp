@@ -1,5 +1,6 @@
 #include "executor/bound_phase.h"
 
+#include <algorithm>
 #include <set>
 
 namespace pocket {
@@ -8,6 +9,15 @@ namespace {
 void add_symbols(const Expr &size, std::set<size_t> &slots) {
   for (const Token &token : size)
     if (token.op == Token::Symbol) slots.insert(static_cast<size_t>(token.value));
+}
+
+// Whether a dispatch writes what is kept of a text.
+bool keeps(const Plan &plan, const BoundDispatch &dispatch) {
+  const Step &step = *dispatch.step;
+  return std::any_of(step.writes.begin(), step.writes.end(), [&](size_t written) {
+    const Argument &argument = step.args[written];
+    return argument.kind == Argument::Buffer && plan.buffers[argument.index].kind == "state";
+  });
 }
 
 }  // namespace
@@ -59,6 +69,16 @@ Recorder *BoundPhase::joined(size_t number, LaunchMode mode) const {
     if (inside.variant != &inside.step->variants[0]) return nullptr;  // none that the plan joined
   Recorder *const behind = next.recorder(mode);
   return behind->joins() ? behind : nullptr;
+}
+
+size_t BoundPhase::choosing(const Plan &plan) const {
+  const auto needed = [&](const BoundSegment &each) {
+    if (each.host) return each.host->inside.has_value();
+    return std::any_of(each.segment.begin, each.segment.end,
+                       [&](const BoundDispatch &dispatch) { return keeps(plan, dispatch); });
+  };
+  const auto last = std::find_if(segments.rbegin(), segments.rend(), needed);
+  return static_cast<size_t>(segments.rend() - last);
 }
 
 void BoundPhase::measure_anew(const std::vector<int64_t> &symbols) {

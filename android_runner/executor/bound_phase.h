@@ -52,6 +52,9 @@ struct BoundPhase {
   // Who sends what is behind the gather that is segment `number` together with its last launch: none
   // where they are launched one after the other.
   Recorder *joined(size_t number, LaunchMode mode) const;
+  // The first of the last segments, which neither gather nor write what is kept of a text: they choose
+  // what comes next.
+  size_t choosing(const Plan &plan) const;
   // The same after a dispatch got another variant.
   void measure_anew(const std::vector<int64_t> &symbols);
 

@@ -34,8 +34,8 @@ void Executor::write(size_t buffer, size_t offset, const void *data, size_t byte
   device_.write(memory_.buffer(buffer), offset, data, bytes);
 }
 
-void Executor::run(const Phase &phase, const PhaseRunner::Take &take) {
-  runner_.run(runner_.bound(phase), symbols_, take);
+void Executor::run(const Phase &phase, const PhaseRunner::Take &take, bool chooses) {
+  runner_.run(runner_.bound(phase), symbols_, take, chooses);
 }
 
 void Executor::read(size_t buffer, size_t offset, void *into, size_t bytes) {

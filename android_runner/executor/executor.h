@@ -42,8 +42,8 @@ class Executor {
     write(buffer, first * sizeof(T), values.data(), values.size() * sizeof(T));
   }
 
-  // Enqueues it; `take` gets each buffer where the phase hands it over.
-  void run(const Phase &phase, const PhaseRunner::Take &take = {});
+  // Enqueues it; `take` gets each buffer where the phase hands it over. As PhaseRunner::run.
+  void run(const Phase &phase, const PhaseRunner::Take &take = {}, bool chooses = true);
 
   // After all that runs now. `read_later` returns at once; `into` is filled when its answer says
   // so.

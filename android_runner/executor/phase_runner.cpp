@@ -190,34 +190,36 @@ void PhaseRunner::set_arguments(const BoundPhase &bound, BoundDispatch &dispatch
   }
 }
 
-void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols,
-                      const Take &take) try {
+void PhaseRunner::run(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take,
+                      bool chooses) try {
   if (gatherer_) gatherer_->begin_run(phase.gathers(), phase.taken);
-  send(phase, symbols, profile_ || halves_ ? LaunchMode::Plain : phase.modes.next(), take);
+  send(phase, symbols, profile_ || halves_ ? LaunchMode::Plain : phase.modes.next(), take,
+       chooses);
 } catch (...) {
   if (gatherer_) gatherer_->abandon();
   throw;
 }
 
 void PhaseRunner::send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
-                       const Take &take) {
+                       const Take &take, bool chooses) {
   early_ = nullptr;
   phase.resize(symbols);
   const bool singly = (!phase.ran || halves_) && mode == LaunchMode::Plain && !profile_;
   if (singly) send_carefully(phase, symbols, take);
-  else send_segments(phase, symbols, mode, take);
+  else send_segments(phase, symbols, mode, take, chooses);
   pace_.flush();
 }
 
 void PhaseRunner::send_segments(BoundPhase &phase, const std::vector<int64_t> &symbols,
-                                LaunchMode mode, const Take &take) {
+                                LaunchMode mode, const Take &take, bool chooses) {
   if (profile_) profile_->begin(phase.phase->name);
-  for (size_t i = 0; i < phase.segments.size(); ++i) {
+  const size_t end = chooses ? phase.segments.size() : phase.choosing(plan_);
+  for (size_t i = 0; i < end; ++i) {
     const BoundSegment &each = phase.segments[i];
     if (!each.host) {
       each.recorder(mode)->send(profile_.get());
     } else if (each.host->is_gather()) {
-      Recorder *const behind = phase.joined(i, mode);
+      Recorder *const behind = i + 1 < end ? phase.joined(i, mode) : nullptr;
       do_gather(phase, *each.host, symbols, nullptr, behind);
       i += behind != nullptr;
     } else if (each.host->inside) {

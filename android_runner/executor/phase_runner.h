@@ -32,11 +32,11 @@ class PhaseRunner {
 
   // Enqueues a phase; `symbols` are the host's values, which launch sizes are computed from. `take`
   // gets each buffer where the phase hands it over: a read that is enqueued then sees what it holds
-  // there.
+  // there. Where it `chooses` nothing, what does is left out, at least if the phase has run before.
   using Take = std::function<void(size_t buffer)>;
-  void run(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take);
+  void run(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take, bool chooses);
   void send(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
-            const Take &take = {});
+            const Take &take = {}, bool chooses = true);
 
   // For who looks at dispatches one by one: the variants that there are, one of them bound, the
   // first that works in place of the present one, and a launch that changes it where it is refused.
@@ -75,7 +75,7 @@ class PhaseRunner {
   void set_arguments(const BoundPhase &bound, BoundDispatch &dispatch) const;
   cl::Memory memory_of(const Argument &argument, const BoundPhase &bound) const;
   void send_segments(BoundPhase &phase, const std::vector<int64_t> &symbols, LaunchMode mode,
-                     const Take &take);
+                     const Take &take, bool chooses);
   void send_carefully(BoundPhase &phase, const std::vector<int64_t> &symbols, const Take &take);
   void count_halves(const BoundPhase &phase, const Step &step,
                     const std::vector<int64_t> &symbols);

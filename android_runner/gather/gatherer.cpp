@@ -333,7 +333,7 @@ void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
   const auto number = static_cast<int64_t>(gather.number);  // tells the phase, too
   if (trace_) trace_->write(step_, number, found, values, by_ids ? 0 : count);
   const auto meanwhile = [this] { ahead_.read(); };
-  const ReadWaits waits = own.conduct(queue, launch, meanwhile, [this](bool wait) { return read_ahead(wait); });
+  const ReadWaits waits = own.conduct(queue, launch, meanwhile, [this] { read_ahead(); });
   waits_.waited_s += waits.waited_s;
   waits_.stalled_s += waits.stalled_s;
   taken_ += waits.taken * plan_.tables[gather.table].bytes;
@@ -355,13 +355,11 @@ void Gatherer::prefetch(const Step &step, cl::Queue queue, const SelectedBy &by)
                                   noted_.scores.data(), 0, nullptr, &read),
             "clEnqueueReadBuffer");
   noted_.read = Ended(cl::Owned<cl::Event>(read));
-  cl::check(cl::Flush(queue), "clFlush");
 }
 
 // Not before the device has computed what it goes by.
-bool Gatherer::read_ahead(bool wait) {
-  if (!noted_.step) return true;
-  if (!wait && !noted_.read.seen()) return false;
+void Gatherer::read_ahead() {
+  if (!noted_.step) return;
   const PrefetchStep &step = *std::exchange(noted_.step, nullptr);
   noted_.read.wait();
   Select rule = step.select;
@@ -371,7 +369,6 @@ bool Gatherer::read_ahead(bool wait) {
   if (trace_) trace_->write(step_, static_cast<int64_t>(step.table), found, noted_.scores);
   if (planned_) predicted_s_ += seconds_of(found.runs, *planned_);
   read_ahead_.begin(step.table, plan_.tables[step.table], found);
-  return true;
 }
 
 void Gatherer::rehearse(const GatherStep &gather, const Scores &scores, cl::Queue queue,

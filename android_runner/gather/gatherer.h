@@ -116,7 +116,7 @@ class Gatherer {
   std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue, const SelectedBy &by,
                                 const std::function<void()> &meanwhile) const;
   void launch_dense(const GatherStep &gather, cl::Queue queue, const GatherLaunches &launch);
-  bool read_ahead(bool wait);
+  void read_ahead();
   void open(const RecordLists &warm);
   void open_table(size_t table, const Change &change);
   void settle(size_t table);

@@ -23,7 +23,7 @@ bool Gathering::submit() {
 
 ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
                              const std::function<void()> &meanwhile,
-                             const Early &early) {
+                             const std::function<void()> &early) {
   queue_ = queue;
   for (size_t i = 0; i < found_.clusters.size(); ++i) {
     const bool all = overlap_ == Overlap::Off || (overlap_ == Overlap::Matrix && i > 0);
@@ -37,7 +37,7 @@ ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
     await_until(all ? reads_.size() : i + 1, early);  // at least this one's
     compute(i, reads_[i], launch, others);
   }
-  early(true);
+  early();
   return waits_;
 }
 
@@ -97,23 +97,23 @@ Batch Gathering::in_order(const std::vector<Landing> &landings, const Cluster &c
   return reads_of(table_, found_.runs.data() + cluster.first_run, cluster.runs, records, places);
 }
 
-void Gathering::await_until(size_t end, const Early &early) {
+void Gathering::await_until(size_t end, const std::function<void()> &early) {
   while (waited_ < end) {
     const size_t next = waited_++;
     await(found_.clusters[next], reads_[next], early);
   }
 }
 
-// Reads cost time where the device, by then, had computed all that it was given. Until they are done,
-// who waits looks every now and then whether it can do what is `early`.
-void Gathering::await(const Cluster &cluster, const Reads &reads, const Early &early) {
+// Reads cost time where the device, by then, had computed all that it was given. What is there is
+// computed before anything else is begun.
+void Gathering::await(const Cluster &cluster, const Reads &reads,
+                      const std::function<void()> &early) {
   const bool none = std::all_of(cluster.launches.begin(), cluster.launches.end(),
                                 [](const GatherLaunch &each) { return each.resident; });
   if (none || (found_.ahead.empty() && pool_.done(reads.batch))) return pool_.wait(reads.batch);
   const Ended given = last_ ? *last_ : Ended(queue_);
+  if (!pool_.done(reads.batch)) early();
   const double before = now();
-  while (!early(false) && !pool_.wait_shortly(reads.batch)) {
-  }
   Batch again = take_ahead(cluster, reads);
   pool_.wait(reads.batch);
   if (!again.empty()) pool_.wait(pool_.submit(std::move(again)));

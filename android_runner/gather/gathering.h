@@ -25,10 +25,6 @@ struct ReadWaits {
   int64_t taken = 0;
 };
 
-// What else is to be done once it can be, and no sooner, unless it is told to wait for that. Whether
-// nothing of it is left.
-using Early = std::function<bool(bool wait)>;
-
 // What a gather's launches wait for: each cluster for its own reads; all but the first for all of
 // them; or every one of them for all. Where staging can't hold all of them, for as many as it holds:
 // the next reads begin when these launches have ended.
@@ -56,11 +52,11 @@ class Gathering {
   // Before the first launch, too.
   bool submit();
   // Launches in the machine's order, each when its records have come. `meanwhile` is called wherever
-  // a place for further reads may have become free; `early` while records are waited for, and at the
-  // end.
+  // a place for further reads may have become free; `early`, which may wait for the device, where
+  // records are to be waited for, and at the end.
   ReadWaits conduct(cl::Queue queue, const GatherLaunches &launch,
                     const std::function<void()> &meanwhile,
-                     const Early &early = [](bool) { return true; });
+                     const std::function<void()> &early = [] {});
   // Somebody has made the launch that needs no choice, if there is one.
   void took_dense() {
     took_dense_ = found_.dense;
@@ -83,8 +79,8 @@ class Gathering {
   bool may_fill_slots(bool wait);
   Batch in_order(const std::vector<Landing> &landings, const Cluster &cluster, char *to) const;
   char *place(const Landing &landing, size_t number, int64_t begin) const;
-  void await_until(size_t end, const Early &early);
-  void await(const Cluster &cluster, const Reads &reads, const Early &early);
+  void await_until(size_t end, const std::function<void()> &early);
+  void await(const Cluster &cluster, const Reads &reads, const std::function<void()> &early);
   Batch take_ahead(const Cluster &cluster, const Reads &reads);
   void compute(size_t number, Reads reads, const GatherLaunches &launch,
                const std::function<void()> &meanwhile);

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <ctime>
@@ -16,8 +15,6 @@
 
 namespace pocket {
 namespace {
-
-constexpr std::chrono::microseconds SHORTLY(20);
 
 void sleep_for(double seconds) {
   const double whole = std::floor(seconds);
@@ -199,16 +196,10 @@ void IoPool::wait(uint64_t batch) {
   std::unique_lock<std::mutex> held(mutex_);
   const Shared pending = batches_.at(batch);
   hurry(pending);
+  pending->awaited = true;
   done_.wait(held, [&] { return pending->done; });
   batches_.erase(batch);
   if (pending->failure) throw Failure(*pending->failure);
-}
-
-bool IoPool::wait_shortly(uint64_t batch) {
-  std::unique_lock<std::mutex> held(mutex_);
-  const Shared pending = batches_.at(batch);
-  hurry(pending);
-  return done_.wait_for(held, SHORTLY, [&] { return pending->done; });
 }
 
 bool IoPool::done(uint64_t batch) const {
@@ -220,7 +211,9 @@ void IoPool::cancel() {
   std::unique_lock<std::mutex> held(mutex_);
   waiting_.clear();
   ahead_.clear();
+  cancelling_ = true;
   done_.wait(held, [&] { return busy_ == 0; });
+  cancelling_ = false;
   for (const auto &entry : batches_) {
     Pending &pending = *entry.second;
     if (pending.done) continue;
@@ -299,7 +292,7 @@ void IoPool::work(char *pages) {
     std::optional<Failure> failure = perform(order, pages);
     held.lock();
     finish(held, batch, order, std::move(failure));
-    if (--busy_ == 0) done_.notify_all();
+    if (--busy_ == 0 && cancelling_) done_.notify_all();
   }
 }
 
@@ -332,7 +325,7 @@ void IoPool::finish(std::unique_lock<std::mutex> &held, const Shared &batch,
   if (++batch->ended < batch->reads.size()) return;
   if (imitation_) pace(held, batch->due);
   end(*batch);
-  done_.notify_all();
+  if (batch->awaited) done_.notify_all();
 }
 
 // Sleeps until the flash that is imitated would be done.

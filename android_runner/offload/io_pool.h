@@ -66,7 +66,6 @@ class IoPool {
   // that failed: then nothing that the batch was to bring may be used.
   void wait(uint64_t batch);
   bool done(uint64_t batch) const;  // whether nobody would wait for it
-  bool wait_shortly(uint64_t batch);  // some microseconds, but no longer than it takes: whether done
   // Until nothing is under way. What hasn't been begun is never read, and waiting for it fails.
   void cancel();
 
@@ -89,6 +88,7 @@ class IoPool {
     std::optional<Failure> failure;
     bool done = false, ahead = false, later = false;
     bool charged = false, counted = false;  // counted: among those under way
+    bool awaited = false;  // by somebody who sleeps: nobody else is woken, the cores compute
   };
   using Shared = std::shared_ptr<Pending>;
 
@@ -126,7 +126,7 @@ class IoPool {
   size_t busy_ = 0;  // threads
   size_t under_way_ = 0;  // batches
   double since_ = 0, reading_s_ = 0;  // when the first of these was given; of those before
-  bool closed_ = false;
+  bool closed_ = false, cancelling_ = false;
   IoCounts counts_, kept_;  // kept: while nothing is counted
   std::optional<Imitation> imitation_;
   std::deque<Reader> readers_;  // where they stay

@@ -47,9 +47,9 @@ void Session::feed(const std::vector<int64_t> &ids, size_t at, size_t count, int
 }
 
 // A run that fails, as where flash can't be read, leaves states that belong to no text.
-void Session::run(const Phase &phase, int64_t past, int64_t count,
-                  const PhaseRunner::Take &take) try {
-  executor_.run(phase, take);
+void Session::run(const Phase &phase, int64_t past, int64_t count, const PhaseRunner::Take &take,
+                  bool chooses) try {
+  executor_.run(phase, take, chooses);
   executor_.govern(count);
 } catch (...) {
   history_.fail(past, count);
@@ -136,9 +136,12 @@ Next Session::prefill(const std::vector<int64_t> &ids, int64_t past,
     count = static_cast<size_t>(phases_.piece(static_cast<int64_t>(length - at)));
     const Phase &phase = phases_.choosing(static_cast<int64_t>(count), past + at);
     feed(ids, at, count, past + at, 1);
+    // Nobody asks what would come next; of a phase in memory that is too little to be left out.
+    const bool chooses = at + count == length || !executor_.gathers(phase);
+    if (!chooses) texts_.note(ids, at, count, past + at);
     run(phase, past + at, count, [&](size_t buffer) {
       if (buffer == roles_.ids && at + count == length) next = texts_.ids_at(last);
-    });
+    }, chooses);
     executor_.skip(phase);  // a piece of one token may run as a decode step does
   }
   prefill_s_ = now() - start;
@@ -220,7 +223,7 @@ void Session::score(const std::vector<int64_t> &ids, int64_t past, const Take &t
       if (buffer == roles_.logits) take(texts_.logits(0, count, count));
     });
   }
-  texts_.note(ids, past);  // score has no step that does
+  texts_.note(ids, 0, length, past);  // score has no step that does
 }
 
 std::vector<float> Session::logits() {

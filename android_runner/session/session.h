@@ -76,7 +76,8 @@ class Session {
   void need_one_text(const char *what) const;
   size_t length_of(const std::vector<int64_t> &ids) const { return ids.size() / texts_.batch(); }
   void feed(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past, int64_t rows);
-  void run(const Phase &phase, int64_t past, int64_t count, const PhaseRunner::Take &take);
+  void run(const Phase &phase, int64_t past, int64_t count, const PhaseRunner::Take &take,
+           bool chooses = true);
   void send_up_to(int64_t most, int64_t past);
   void govern(int64_t tokens);
 

@@ -49,11 +49,12 @@ std::vector<int64_t> TextBuffers::ids_at(int64_t position) const {
   return ids;
 }
 
-void TextBuffers::note(const std::vector<int64_t> &ids, int64_t past) const {
+void TextBuffers::note(const std::vector<int64_t> &ids, size_t at, size_t count,
+                       int64_t past) const {
   const size_t length = ids.size() / batch_;
   for (size_t text = 0; text < batch_; ++text) {
-    const auto first = ids.begin() + static_cast<std::ptrdiff_t>(text * length);
-    const std::vector<cl::Int> own(first, first + static_cast<std::ptrdiff_t>(length));
+    const auto first = ids.begin() + static_cast<std::ptrdiff_t>(text * length + at);
+    const std::vector<cl::Int> own(first, first + static_cast<std::ptrdiff_t>(count));
     executor_.write(roles_.ids, text * (plan_.model.max_context + 1) + past, own);
   }
 }

@@ -20,7 +20,7 @@ class TextBuffers {
 
   std::vector<int64_t> ids_at(int64_t position) const;  // one of each text
   // What a text was fed, for penalties; where the phase itself notes that, there is no need.
-  void note(const std::vector<int64_t> &ids, int64_t past) const;
+  void note(const std::vector<int64_t> &ids, size_t at, size_t count, int64_t past) const;
   // [batch, count, V] from row `first` on, of the `rows` that the last run left of each text.
   std::vector<float> logits(int64_t first, int64_t count, int64_t rows) const;
 

@@ -291,6 +291,19 @@ def test_what_is_read_ahead_is_where_it_is_faster() -> None:
     assert slow.within(half).ahead == (0,)  # flash always reads what is needed for sure
 
 
+def test_as_many_are_read_ahead_as_flash_has_time_for() -> None:
+    """And the rest of a group of four that it may begin."""
+    (look,), table = looking("m1max").looks, a_table(5632, 3648, 4096)
+    idle = (0.0, 2e-4, 4e-4, 1e-3)  # seconds; a read takes 11 microseconds
+    assert [look.records(48, table, flash("m1max"), s) for s in idle] == [4, 20, 40, 48]
+    counts = []
+    for name, between in (("ufs21", 2e-4), ("m1max", 2e-4), ("m1max", 4e-4)):
+        planner = replace(looking(name, between), costs=Costs(byte=1e-12))
+        way = replace(planner.ways[0], point=replace(planner.ways[0].point, ahead=(48,)))
+        counts += replace(planner, ways=[way]).within(planner.records // 2).ahead
+    assert counts == [8, 20, 36]
+
+
 def test_nothing_is_read_ahead_beside_a_network_that_lies_in_memory() -> None:
     """Executors leave such a prefetch out, however much it would gain."""
     planner = looking("m1max")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 WINDOW = 8  # tokens between two looks; a change needs two that agree
-KEPT = 31 / 33  # of an average, with each token: it tells of about 32
+KEPT = 11 / 13  # of an average, with each token: it tells of about 12
 LEAST_S = 1e-4  # of a token's reads: below, they tell of the program's own time
 STAYS = 1.1  # a speed is left where another one is nearer by this factor
 BAND = 1 / 16  # of a budget: one that differs by less is the same

@@ -138,7 +138,7 @@ class Planner:
         return seconds, reads
 
     def ahead(self, point: Point) -> tuple[int, ...]:
-        """As much as the point says where that is faster, else 0.
+        """As many as flash has time for, at most what the point says, where that is faster; else 0.
 
         Nothing is read ahead while a network is computed whose table lies in memory as a whole:
         executors leave such a prefetch out.
@@ -147,8 +147,8 @@ class Planner:
         found = list(point.ahead)
         for look in (each for each in self.looks if _records(each, point)):
             whole = point.slots[look.during] == self.demands[look.during].table.count
-            if whole or self._gain(look, point, reads) <= 0:
-                found = [0 if i in look.numbers else n for i, n in enumerate(found)]
+            count = 0 if whole else self._worth(look, point, reads)
+            found = [count if i in look.numbers else n for i, n in enumerate(found)]
         return tuple(found)
 
     def dense(self, point: Point) -> tuple[int, ...]:
@@ -156,13 +156,23 @@ class Planner:
         hot = zip(self.demands, point.pinned, strict=True)
         return tuple(hot_block(*each, self.costs)[0] for each in hot)
 
+    def _worth(self, look: LookAhead, point: Point, reads: Sequence[Reads]) -> int:
+        flash, idle = self.flash.with_threads(point.threads), self._idle(look, point, reads)
+        table, most = self.demands[look.table].table, _records(look, point)
+        count = look.records(most, table, flash, idle)
+        return count if look.gain(count, reads[look.table], table, flash, idle) > 0 else 0
+
     def _gain(self, look: LookAhead, point: Point, reads: Sequence[Reads]) -> float:
+        flash, idle = self.flash.with_threads(point.threads), self._idle(look, point, reads)
+        of, table = reads[look.table], self.demands[look.table].table
+        return look.gain(_records(look, point), of, table, flash, idle)
+
+    def _idle(self, look: LookAhead, point: Point, reads: Sequence[Reads]) -> float:
+        """Seconds of flash from the reads of one network to those of the next."""
         flash, slots = self.flash.with_threads(point.threads), point.slots[look.during]
         judge = self if self.usual is None else replace(self, costs=self.usual)
         during = judge.seconds(self.demands[look.during], slots, point)
-        idle = look.between + max(0.0, during - reads[look.during].seconds(flash))
-        of, table = reads[look.table], self.demands[look.table].table
-        return look.gain(_records(look, point), of, table, flash, idle)
+        return look.between + max(0.0, during - reads[look.during].seconds(flash))
 
     def seconds(self, demand: Demand, slots: int, point: Point) -> float:
         """Of a gather."""

@@ -23,7 +23,7 @@ ROWS = 512  # of an embedding that are kept rather than neurons: words that come
 FEW_ROWS = 8  # in at most one part of so many of the room
 CLUSTER = 64  # records that are computed together: a launch costs as much as reading a few
 COLUMNS = 256  # of those of which a token needs so many that most of a table is read
-AHEAD = 20  # records that are read of a network before it asks: what flash does meanwhile, about
+AHEAD = 48  # records that are read of a network before it asks, at most
 CLUSTERS, THREADS_TRIED = (32, 64, 128, 256), (1, 2, 4)  # of which a planner chooses
 
 

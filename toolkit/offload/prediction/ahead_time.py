@@ -1,7 +1,8 @@
 """What look-ahead gains: reads of a network's records that go on before it asks for them.
 
 Flash is idle from the end of one network's reads until the next one asks. What is read then, and
-needed, is not waited for; what isn't needed costs nothing but where it takes longer than that.
+needed, is not waited for; what isn't needed costs nothing but where it takes longer than that. As
+many are read as flash has time for: the surest first, and what isn't begun by then is left out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from toolkit.offload.flash_model import Flash
+from toolkit.offload.prediction.foresight import AT_ONCE
 from toolkit.offload.prediction.reads import Reads
 from toolkit.plan.arena import round_up
 from toolkit.plan.schema import PAGE, Table
@@ -35,6 +37,12 @@ class LookAhead:
     table: int
     dispatches: float
     between: float
+
+    def records(self, most: int, table: Table, flash: Flash, idle: float) -> int:
+        """How many are worth asking for, of at most so many: the last group may not be begun."""
+        each = float(flash.seconds(read_alone(table)))
+        groups = most if each * most <= idle else int(idle / each) // AT_ONCE + 1
+        return min(most, AT_ONCE * groups)
 
     def gain(self, records: int, reads: Reads, table: Table, flash: Flash, idle: float) -> float:
         """Seconds of a token, below 0 where it takes longer than without.
