@@ -72,6 +72,8 @@ def profile_of(figures: Mapping[str, Any], day: datetime.date) -> Figures:
         "bandwidth_measured_gbs": _scaled(_get(figures, "read", "bytes_per_s"), 1e9),
         "launch_us": _scaled(_get(figures, "launch", "queued_us"), 1),
         "launch_finish_us": _scaled(_get(figures, "launch", "finish_us"), 1),
+        "wake_us": _scaled(_get(figures, "launch", "wake_us"), 1) or None,
+        "wait_us": _scaled(_get(figures, "launch", "wait_us"), 1) or None,
         "handoff_us": _scaled(_get(figures, "launch", "handoff_us"), 1),
         "max_alloc": _get(figures, "allocation", "largest_bytes"),
         "max_work_group": device["max_work_group"],
