@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from toolkit.compiler.budget.clock import Clock
@@ -11,8 +12,10 @@ from toolkit.compiler.cost.rates import Rates
 from toolkit.devices.match import Profile
 from toolkit.errors import PocketError
 from toolkit.estimate.flash.budgets import Budgets
-from toolkit.offload.prediction.reads import added
-from toolkit.plan.schema import Point
+from toolkit.offload.prediction.ahead_time import wasted
+from toolkit.offload.prediction.reads import Reads, added
+from toolkit.plan.phase_choice import token_phase
+from toolkit.plan.schema import Gather, Plan, Point, Prefetch
 from toolkit.plan.table_figures import slot_bytes
 from toolkit.tables import rate, seconds, size
 
@@ -43,8 +46,7 @@ def flash_points(
     def row(point: Point) -> dict[str, Any]:
         clock = Clock(budgets.plan, facts, rates, times, point)
         clock = with_own_prompts(clock) if budgets.own else clock
-        pairs = zip(budgets.demands, point.slots, strict=True)
-        reads = added([demand.reads(n, point) for demand, n in pairs])
+        reads = reads_of(budgets, point)
         needed = sum(demand.needed for demand in budgets.demands)
         return {
             "memory": point.memory,
@@ -71,6 +73,25 @@ def flash_points(
         "known": budgets.known,
     }
     return {"points": sorted(rows, key=lambda each: each["memory"] or 0), "flash": about}
+
+
+def reads_of(budgets: Budgets, point: Point) -> Reads:
+    """Of a token: of what it misses, and of what is read ahead in vain."""
+    pairs = zip(budgets.demands, point.slots, strict=True)
+    every = [demand.reads(n, point) for demand, n in pairs]
+    return added([*every, *_in_vain(budgets.plan, point, every)])
+
+
+def _in_vain(plan: Plan, point: Point, reads: Sequence[Reads]) -> Iterator[Reads]:
+    """Nothing is read ahead beside a network in memory."""
+    phase, prefetches = token_phase(plan), [p for each in plan.phases for p in each.prefetches()]
+    whole = [n == table.count for n, table in zip(point.slots, plan.tables, strict=True)]
+    for step, behind in pairwise(() if phase is None else phase.steps):
+        if isinstance(step, Prefetch) and isinstance(behind, Gather) and point.ahead:
+            number = next(i for i, each in enumerate(prefetches) if each is step)
+            if not whole[step.table] and not whole[behind.table]:
+                of_table = reads[step.table]
+                yield wasted(point.ahead[number], of_table, plan.tables[step.table])
 
 
 def _asked(

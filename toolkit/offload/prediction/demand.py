@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Demand:
     shares: Sequence[tuple[float, float]] = ((0.0, 1.0),)
     _known: dict[tuple[int, ...], Reads] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
     def needed(self) -> float:
         """Records of a token, a mean."""
         return float(self.frequency.sum()) if self.replayed is None else self.replayed.needed

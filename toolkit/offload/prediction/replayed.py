@@ -27,7 +27,7 @@ class Replayed:
     table: Table
     selected: Bools
 
-    @property
+    @cached_property
     def needed(self) -> float:
         """Records of a token, a mean."""
         return float(self.selected.sum()) / max(1, len(self.selected))
