@@ -14,8 +14,9 @@ namespace {
 int64_t most_records(const Plan &plan, const Phase &phase, const Step &step) {
   for (const Step &each : phase.steps)
     if (each.gather)
-      for (const Step &inside : each.gather->dispatches)
-        if (&inside == &step) return plan.tables[each.gather->table].count;
+      for (const auto *steps : {&each.gather->dispatches, &each.gather->first})
+        for (const Step &inside : *steps)
+          if (&inside == &step) return plan.tables[each.gather->table].count;
   return 0;
 }
 
@@ -91,7 +92,12 @@ void PhaseRunner::bind(const Phase &phase) {
     bound.dispatches.push_back({{}, step.queue, nullptr, {}, {}});
     if (step.prefetch) bind_inside(step, step.prefetch->dispatches, bound);
     if (step.kind == Step::Fetch) bound.dispatches.back().fetched = step.args[0].index;
-    if (step.kind == Step::Gather) bind_inside(step, step.gather->dispatches, bound);
+    if (step.kind != Step::Gather) continue;
+    bind_inside(step, step.gather->dispatches, bound);
+    if (step.gather->first.empty()) continue;
+    bound.gathered.emplace_back();  // right behind
+    for (const Step &first : step.gather->first)
+      bound.gathered.back().push_back(bind_first(first, bound));
   }
   const auto waits_for_reads = [](const BoundDispatch &last) {
     return !last.kernel && !last.fetched && !last.inside && last.queue == 0;
@@ -321,16 +327,17 @@ int64_t PhaseRunner::elements(const Argument &argument, const BoundPhase &phase,
 void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
                             const std::vector<int64_t> &symbols, Seen *seen, Recorder *behind) {
   const std::optional<Argument> &from = step.step->gather->from;
-  const SelectedBy by = from ? SelectedBy{memory_of(*from, phase), elements(*from, phase, symbols)}
-                             : SelectedBy{};
+  SelectedBy by = from ? SelectedBy{memory_of(*from, phase), elements(*from, phase, symbols)}
+                       : SelectedBy{};
+  if (const auto &first = step.step->gather->first_from) by.first = memory_of(*first, phase);
   std::vector<int64_t> values = symbols;
   values.push_back(0);  // the symbol of their grids: records of a launch
-  std::vector<BoundDispatch> &inside = phase.gathered[*step.inside];
   gatherer_->run(*step.step, device_.queue(step.queue), by, [&](const GatheredLaunch &launch) {
     if (launch.last) do_prefetch(phase, symbols, seen);  // or else it would wait for what follows
     handed_.ticket = launch.ticket;
     handed_.slots = launch.slots;
     values.back() = launch.records;
+    std::vector<BoundDispatch> &inside = phase.gathered[*step.inside + launch.first];
     for (BoundDispatch &dispatch : inside) {
       set_arguments(phase, dispatch);
       dispatch.measure(values);

@@ -38,6 +38,18 @@ int64_t staging_bytes(const Plan &plan, const Point &point) {
   return point.tiles * most;
 }
 
+// What is read first, of a gather that reads records in two phases.
+int64_t begun_bytes(const Plan &plan, const Point &point) {
+  int64_t most = 0;
+  for (const Phase &phase : plan.phases)
+    for (const Step &step : phase.steps) {
+      if (!step.gather || step.gather->first.empty()) continue;
+      const int64_t pages = (step.gather->first_bytes + FLASH_PAGE - 1) / FLASH_PAGE;
+      most = std::max(most, std::min(point.cluster, selected(plan, *step.gather)) * pages);
+    }
+  return most * FLASH_PAGE;
+}
+
 }  // namespace
 
 int64_t GatherMemory::bytes(const Plan &plan, const Point &point, bool shares) {
@@ -46,13 +58,14 @@ int64_t GatherMemory::bytes(const Plan &plan, const Point &point, bool shares) {
   const int64_t filled = staging_bytes(plan, point) + int64_t{Tickets::COUNT} * ticket;
   int64_t sum = (shares ? 1 : 2) * filled + ticket + point.threads * point.max_read + ahead;
   for (size_t i = 0; i < plan.tables.size(); ++i) sum += point.slots[i] * plan.tables[i].bytes;
-  return sum;
+  return sum + begun_bytes(plan, point);
 }
 
 GatherMemory::GatherMemory(const Plan &plan, const Point &point, const Device &device)
     : shares(SharedMemory::is_one(device)),
       fillings(plan.tables.size()),
       looked(plan.tables.size()),
+      begun(static_cast<size_t>(begun_bytes(plan, point))),
       staging(device, staging_bytes(plan, point)),
       tickets(device, most_selected(plan)),
       resident(plan, point, device) {
@@ -65,6 +78,7 @@ GatherMemory::GatherMemory(const Plan &plan, const Point &point, const Device &d
 
 void GatherMemory::resize(const Plan &plan, const Point &point, const Device &device) {
   staging.resize(device, staging_bytes(plan, point));
+  begun.resize(static_cast<size_t>(begun_bytes(plan, point)));
   resident.follow(plan, point);
   for (size_t i = 0; i < plan.tables.size(); ++i)
     slots[i].resize(device, point.slots[i] * plan.tables[i].bytes, named(plan.tables[i]));

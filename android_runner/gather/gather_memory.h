@@ -26,6 +26,7 @@ struct GatherMemory {
   std::vector<SharedMemory> slots;  // of each table
   std::vector<std::unique_ptr<Filling>> fillings;  // of slots that aren't the host's, at the start
   std::vector<Ended> looked;        // of each table: the last launch that looks at its slots
+  std::vector<char> begun;          // first pages of records, until the rest has been read
   Staging staging;
   Tickets tickets;
   ResidentGathers resident;

@@ -1,6 +1,7 @@
 #include "gather/gatherer.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -294,20 +295,76 @@ std::vector<char> Gatherer::read_scores(const GatherStep &gather, cl::Queue queu
   return scores;
 }
 
-// What is computed whatever the scores are.
-void Gatherer::launch_dense(const GatherStep &gather, cl::Queue queue,
-                            const GatherLaunches &launch) {
+// The first launch of a gather, of what is in slots before anything is decided.
+void Gatherer::launch_resident(size_t table, const std::vector<Placed> &records, cl::Queue queue,
+                               const GatherLaunches &launch) {
+  if (records.empty()) return;
   std::vector<int32_t> pairs;
-  for (const Placed &each : machine_.dense_launch(gather.table, rule_of(gather)).records) {
+  for (const Placed &each : records) {
     pairs.push_back(each.slot);
-    pairs.push_back(machine_.index(gather.table, each.record));
+    pairs.push_back(machine_.index(table, each.record));
   }
-  if (pairs.empty()) return;
   const cl::Memory ticket = memory_.tickets.fill(queue, pairs, true);
-  launch({ticket, memory_.slots[gather.table].get(), static_cast<int64_t>(pairs.size() / 2), false});
+  launch({ticket, memory_.slots[table].get(), static_cast<int64_t>(records.size()), false});
   const Ended ended(queue);
   memory_.tickets.launched(ended);
-  memory_.looked[gather.table] = ended;
+  memory_.looked[table] = ended;
+}
+
+// While first parts are read, the device computes what is resident; then what says of which of them
+// the rest is needed.
+void Gatherer::look_first(const GatherStep &gather, const Glimpse &glimpse, cl::Queue queue,
+                          const GatherLaunches &launch) {
+  const Table &table = plan_.tables[gather.table];
+  const uint64_t batch = pool_.submit(reads_of(table, glimpse, memory_.begun.data()));
+  try {
+    launch_resident(gather.table, glimpse.hits, queue, launch);
+  } catch (...) {  // nothing may land there when this has ended
+    pool_.wait(batch);
+    throw;
+  }
+  const Ended given(queue);
+  const double before = now();
+  pool_.wait(batch);
+  waits_.waited_s += now() - before;
+  if (!given.busy()) waits_.stalled_s += now() - before;
+  const std::vector<int32_t> &records = glimpse.begun.records;
+  if (records.empty()) return;
+  const auto count = static_cast<int64_t>(records.size());
+  const int64_t begin = *memory_.staging.take(count, table.bytes, true);
+  std::vector<int32_t> pairs;
+  for (int64_t i = 0; i < count; ++i) {
+    const char *const from = memory_.begun.data() + i * glimpse.begun.bytes;
+    const int64_t at = begin + i * table.bytes;
+    if (memory_.shares) memcpy(memory_.staging.host() + at, from, static_cast<size_t>(glimpse.begun.bytes));
+    else memory_.staging.memory().write(queue, at, from, glimpse.begun.bytes);
+    pairs.push_back(static_cast<int32_t>(at / table.bytes));
+    pairs.push_back(machine_.index(gather.table, records[static_cast<size_t>(i)]));
+  }
+  const cl::Memory ticket = memory_.tickets.fill(queue, pairs, true);
+  launch({ticket, memory_.staging.get(), count, false, true});
+  const Ended ended(queue);
+  memory_.tickets.launched(ended);
+  memory_.staging.launched(begin, ended);
+}
+
+// Records of which nothing more is needed, by what has been computed of their first parts.
+std::vector<int32_t> Gatherer::left_of(const GatherStep &gather, const Glimpse &glimpse,
+                                       cl::Queue queue, const SelectedBy &by) {
+  if (glimpse.begun.records.empty()) return {};
+  std::vector<float> values(static_cast<size_t>(plan_.tables[gather.table].count));
+  cl::check(cl::EnqueueReadBuffer(queue, by.first, 1, 0, values.size() * sizeof(float),
+                                  values.data(), 0, nullptr, nullptr),
+            "clEnqueueReadBuffer");
+  const std::vector<int32_t> chosen = select(gather.first_select, {values.data(), nullptr, 0},
+                                             static_cast<int32_t>(values.size()), {});
+  std::vector<int32_t> left;
+  for (const int32_t record : glimpse.begun.records)
+    if (!among(chosen, machine_.index(gather.table, record))) left.push_back(record);
+  left_ += static_cast<int64_t>(left.size());
+  spared_ += static_cast<int64_t>(left.size()) * glimpse.spared;
+  if (planned_) predicted_s_ += seconds_of(glimpse.runs, *planned_);
+  return left;
 }
 
 void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
@@ -315,8 +372,12 @@ void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
   const GatherStep &gather = *step.gather;
   await_opening(gather.table);
   std::function<void()> dense;
-  if (!rehearsed_ && machine_.dense(gather.table, rule_of(gather)))
-    dense = [&] { launch_dense(gather, queue, launch); };
+  const bool first = !rehearsed_ && !gather.first.empty();
+  if (!rehearsed_ && !first && machine_.dense(gather.table, rule_of(gather)))
+    dense = [&] {
+      const GatherLaunch its = machine_.dense_launch(gather.table, rule_of(gather));
+      launch_resident(gather.table, its.records, queue, launch);
+    };
   const std::vector<char> content = read_scores(gather, queue, by, dense);
   const auto *values = reinterpret_cast<const float *>(content.data());
   const auto *ids = reinterpret_cast<const int32_t *>(content.data());
@@ -324,8 +385,15 @@ void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
   const bool by_ids = gather.select.by == Select::Ids;
   const Scores scores = by_ids ? Scores{nullptr, ids, count} : Scores{values, nullptr, 0};
   if (rehearsed_) return rehearse(gather, scores, queue, launch);
-  Gathering &own = ahead_.next(gather, scores);
-  if (dense) own.took_dense();
+  std::optional<Glimpse> glimpse;
+  std::vector<int32_t> left;
+  if (first) {
+    glimpse = machine_.glimpse(gather.table, rule_of(gather), scores, gather.first_bytes);
+    look_first(gather, *glimpse, queue, launch);
+    left = left_of(gather, *glimpse, queue, by);
+  }
+  Gathering &own = ahead_.next(gather, scores, std::move(glimpse), std::move(left));
+  if (dense || first) own.took_dense();
   const Gathered &found = own.found();
   selected_ += static_cast<int64_t>(found.selected.size());
   hits_ += static_cast<int64_t>(found.placed.hits.size());
@@ -435,6 +503,8 @@ std::string Gatherer::counts() const {
       .add("used_bytes", io.used + taken_)
       .add("ahead_reads", io.ahead_reads)
       .add("ahead_bytes", io.ahead_read)
+      .add("left", left_)
+      .add("spared_bytes", spared_)
       .add("warm_records", warm_records_)
       .raw("read_sizes", "{" + sizes + "}")
       .add("waited_s", waits_.waited_s)

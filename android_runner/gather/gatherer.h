@@ -28,6 +28,7 @@ struct GatherOptions {
 struct SelectedBy {
   cl::Memory memory = nullptr;
   int64_t count = 0;
+  cl::Memory first = nullptr;  // what says of which records more than their first parts is needed
 };
 
 class Gatherer {
@@ -115,7 +116,12 @@ class Gatherer {
   Select rule_of(const GatherStep &gather) const;
   std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue, const SelectedBy &by,
                                 const std::function<void()> &meanwhile) const;
-  void launch_dense(const GatherStep &gather, cl::Queue queue, const GatherLaunches &launch);
+  void launch_resident(size_t table, const std::vector<Placed> &records, cl::Queue queue,
+                       const GatherLaunches &launch);
+  void look_first(const GatherStep &gather, const Glimpse &glimpse, cl::Queue queue,
+                  const GatherLaunches &launch);
+  std::vector<int32_t> left_of(const GatherStep &gather, const Glimpse &glimpse, cl::Queue queue,
+                               const SelectedBy &by);
   void read_ahead();
   void open(const RecordLists &warm);
   void open_table(size_t table, const Change &change);
@@ -174,6 +180,7 @@ class Gatherer {
   int64_t mapped_slots_ = 0;  // bytes of a device's own memory that the host filled at the start
   bool rehearsed_ = false;
   int64_t step_ = -1;                // of the run
+  int64_t left_ = 0, spared_ = 0;  // of gathers in two phases: records, and bytes of them not read
   int64_t selected_ = 0, hits_ = 0, taken_ = 0;  // taken: bytes that prefetches had read; others: records, of all gathers
   ReadWaits waits_;                  // of all gathers
   Governor governor_;

@@ -63,8 +63,22 @@ bool Gathering::submit_next(bool wait) {
   Batch batch = memory_.shares ? reads_of(table_, found_, cluster, memory_.slots[number_].host(),
                                           staging)
                                : in_order(landings_of(cluster), cluster, staging);
+  fill_begun(cluster, *begin);
   reads_.push_back({pool_.submit(std::move(batch)), *begin, count > 0});
   return true;
+}
+
+// What was read first comes to the places where the rest is read to.
+void Gathering::fill_begun(const Cluster &cluster, int64_t begin) const {
+  if (!found_.glimpse) return;
+  const Begun &begun = found_.glimpse->begun;
+  const std::vector<Landing> landings = landings_of(cluster);
+  for (size_t i = 0; i < landings.size(); ++i) {
+    const auto at = std::lower_bound(begun.records.begin(), begun.records.end(), landings[i].record);
+    if (at == begun.records.end() || *at != landings[i].record) continue;
+    memcpy(place(landings[i], i, begin), memory_.begun.data() + (at - begun.records.begin()) * begun.bytes,
+           static_cast<size_t>(begun.bytes));
+  }
 }
 
 // Records that need a place in staging.
@@ -94,7 +108,8 @@ Batch Gathering::in_order(const std::vector<Landing> &landings, const Cluster &c
     records.push_back(landings[i].record);
     places.push_back(to + static_cast<int64_t>(i) * table_.bytes);
   }
-  return reads_of(table_, found_.runs.data() + cluster.first_run, cluster.runs, records, places);
+  return reads_of(table_, found_.runs.data() + cluster.first_run, cluster.runs, records, places,
+                  found_.glimpse ? found_.glimpse->begun : Begun());
 }
 
 void Gathering::await_until(size_t end, const std::function<void()> &early) {

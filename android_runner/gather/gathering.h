@@ -15,6 +15,7 @@ struct GatheredLaunch {
   cl::Memory ticket, slots;
   int64_t records;
   bool last;  // of the gather
+  bool first = false;  // of these only the first parts are there: other dispatches take them
 };
 using GatherLaunches = std::function<void(const GatheredLaunch &)>;
 
@@ -78,6 +79,7 @@ class Gathering {
   size_t staged(const Cluster &cluster) const;
   bool may_fill_slots(bool wait);
   Batch in_order(const std::vector<Landing> &landings, const Cluster &cluster, char *to) const;
+  void fill_begun(const Cluster &cluster, int64_t begin) const;
   char *place(const Landing &landing, size_t number, int64_t begin) const;
   void await_until(size_t end, const std::function<void()> &early);
   void await(const Cluster &cluster, const Reads &reads, const std::function<void()> &early);

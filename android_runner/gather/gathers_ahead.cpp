@@ -15,11 +15,13 @@ void GathersAhead::begin(const std::vector<const GatherStep *> &gathers, int64_t
   if (overlap_ != Overlap::Off) read();
 }
 
-void GathersAhead::decide(const GatherStep &gather, const Scores &scores) {
+void GathersAhead::decide(const GatherStep &gather, const Scores &scores,
+                          std::optional<Glimpse> glimpse, std::vector<int32_t> left) {
   coming_.pop_front();
   const Select rule = at_point(gather.select, machine_.point().select[gather.number]);
   decided_.emplace_back(plan_, gather.table, machine_, memory_, pool_, ahead_, overlap_,
-                        machine_.gather(gather.table, rule, scores, step_, gather.tile));
+                        machine_.gather(gather.table, rule, scores, step_, gather.tile,
+                                        std::move(glimpse), std::move(left)));
   ahead_.expect(gather.table, decided_.back().found().ahead);
 }
 
@@ -27,13 +29,14 @@ void GathersAhead::decide(const GatherStep &gather, const Scores &scores) {
 bool GathersAhead::can_decide() const {
   if (coming_.empty() || decided_.size() == MOST) return false;
   const GatherStep &next = *coming_.front();
-  return next.select.by == Select::All && is_open_(next.table) &&
+  return next.select.by == Select::All && next.first.empty() && is_open_(next.table) &&
          std::none_of(decided_.begin(), decided_.end(),
                       [&](const Gathering &each) { return each.table() == next.table; });
 }
 
-Gathering &GathersAhead::next(const GatherStep &gather, const Scores &scores) {
-  if (decided_.empty()) decide(gather, scores);
+Gathering &GathersAhead::next(const GatherStep &gather, const Scores &scores,
+                              std::optional<Glimpse> glimpse, std::vector<int32_t> left) {
+  if (decided_.empty()) decide(gather, scores, std::move(glimpse), std::move(left));
   return decided_.front();
 }
 

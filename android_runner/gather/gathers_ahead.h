@@ -26,7 +26,8 @@ class GathersAhead {
   // A run with these gathers, in order: uses of records are those of this step. Begins to read.
   void begin(const std::vector<const GatherStep *> &gathers, int64_t step);
   // The run's next gather, which is decided by these scores where it is not yet.
-  Gathering &next(const GatherStep &gather, const Scores &scores);
+  Gathering &next(const GatherStep &gather, const Scores &scores, std::optional<Glimpse> glimpse,
+                  std::vector<int32_t> left);
   // What is decided, or can be, is read as far as there are places for it.
   void read();
   void ended() { decided_.pop_front(); }  // the gather that was next
@@ -34,7 +35,8 @@ class GathersAhead {
   void abandon(const Device &device);
 
  private:
-  void decide(const GatherStep &gather, const Scores &scores);
+  void decide(const GatherStep &gather, const Scores &scores, std::optional<Glimpse> glimpse = {},
+              std::vector<int32_t> left = {});
   bool can_decide() const;
 
   const Plan &plan_;

@@ -41,7 +41,12 @@ std::string trace_line(int64_t step, int64_t gather, const Gathered &found) {
          ",\"runs\":" + list_of(found.runs, read_of) + ",\"read\":" + std::to_string(found.read) +
          ",\"used\":" + std::to_string(found.used) +
          (found.ahead.empty() ? "" : ",\"ahead\":" + list_of(found.ahead, number)) +
-         (found.always ? ",\"dense\":" + number(found.always) : "") + "}";
+         (found.always ? ",\"dense\":" + number(found.always) : "") +
+         (found.glimpse ? ",\"first\":{\"left\":" + list_of(found.left, number) +
+                              ",\"runs\":" + list_of(found.glimpse->runs, read_of) +
+                              ",\"read\":" + number(found.glimpse->read) + "}"
+                        : "") +
+         "}";
 }
 
 std::string ahead_line(int64_t step, int64_t table, const Ahead &found) {

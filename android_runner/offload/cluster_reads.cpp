@@ -16,14 +16,16 @@ std::vector<Landing> landings_of(const Cluster &cluster) {
 }
 
 Batch reads_of(const Table &table, const FlashRun *runs, size_t count,
-               const std::vector<int32_t> &records, const std::vector<char *> &to) {
+               const std::vector<int32_t> &records, const std::vector<char *> &to,
+               const Begun &begun) {
   Batch batch;
   size_t next = 0;
   for (size_t i = 0; i < count; ++i) {
     ReadOrder order{table.file, runs[i].offset, runs[i].bytes, {}};
     for (size_t left = runs[i].count; left > 0; --left) {
       const int64_t at = table.offset + records[next] * table.stride;
-      order.copies.push_back({at - runs[i].offset, table.bytes, to[next]});
+      const int64_t there = among(begun.records, records[next]) ? begun.bytes : 0;
+      order.copies.push_back({at + there - runs[i].offset, table.bytes - there, to[next] + there});
       ++next;
     }
     batch.push_back(std::move(order));
@@ -40,7 +42,17 @@ Batch reads_of(const Table &table, const Gathered &gathered, const Cluster &clus
     records.push_back(each.record);
     to.push_back((each.staged ? staging : slots) + each.slot * table.bytes);
   }
-  return reads_of(table, gathered.runs.data() + cluster.first_run, cluster.runs, records, to);
+  const Begun begun = gathered.glimpse ? gathered.glimpse->begun : Begun();
+  return reads_of(table, gathered.runs.data() + cluster.first_run, cluster.runs, records, to, begun);
+}
+
+Batch reads_of(const Table &table, const Glimpse &glimpse, char *to) {
+  std::vector<char *> places;
+  for (size_t i = 0; i < glimpse.begun.records.size(); ++i)
+    places.push_back(to + static_cast<int64_t>(i) * glimpse.begun.bytes);
+  Table begun = table;
+  begun.bytes = glimpse.begun.bytes;
+  return reads_of(begun, glimpse.runs.data(), glimpse.runs.size(), glimpse.begun.records, places);
 }
 
 Batch reads_of(const Table &table, const Change &change, char *slots) {

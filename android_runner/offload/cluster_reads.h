@@ -17,8 +17,13 @@ struct Landing {
 std::vector<Landing> landings_of(const Cluster &cluster);
 
 // `to`: where each of the records goes, in order of address; `records` are those of the runs.
+// Of those that are `begun` only the rest is read.
 Batch reads_of(const Table &table, const FlashRun *runs, size_t count,
-               const std::vector<int32_t> &records, const std::vector<char *> &to);
+               const std::vector<int32_t> &records, const std::vector<char *> &to,
+               const Begun &begun = {});
+
+// Of what a gather reads first: one record's behind the other's, from there on.
+Batch reads_of(const Table &table, const Glimpse &glimpse, char *to);
 
 // Of a cluster whose slots and staging the host can write.
 Batch reads_of(const Table &table, const Gathered &gathered, const Cluster &cluster, char *slots,

@@ -20,7 +20,8 @@ bool among(const std::vector<int32_t> &records, int32_t record) {
 }
 
 std::vector<FlashRun> coalesce(const Table &table, const std::vector<int32_t> &records,
-                               const Joining &joining, const std::vector<int32_t> &there) {
+                               const Joining &joining, const std::vector<int32_t> &there,
+                               const Begun &begun) {
   std::vector<FlashRun> runs;
   size_t last = records.size();  // that is read, of those before
   for (size_t i = 0; i < records.size(); ++i) {
@@ -28,7 +29,8 @@ std::vector<FlashRun> coalesce(const Table &table, const std::vector<int32_t> &r
     const bool follows = !runs.empty() && i / joining.cluster == last / joining.cluster;
     last = i;
     const int64_t at = table.offset + records[i] * table.stride;
-    const int64_t begin = page_below(at), end = page_above(at + table.bytes);
+    const int64_t begin = page_below(at) + (among(begun.records, records[i]) ? begun.bytes : 0);
+    const int64_t end = page_above(at + table.bytes);
     if (!follows || !joins(runs.back(), begin, end, joining)) {
       runs.push_back({begin, end - begin, i, 1});
       continue;

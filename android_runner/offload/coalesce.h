@@ -19,9 +19,16 @@ struct Joining {
   size_t cluster;    // each so many records are used together, and no run belongs to two clusters
 };
 
+// Records, ascending, of which so many bytes have been read: whole pages from where they begin.
+struct Begun {
+  std::vector<int32_t> records;
+  int64_t bytes = 0;
+};
+
 // `records` ascend; `there`, likewise: those among them that aren't read.
 std::vector<FlashRun> coalesce(const Table &table, const std::vector<int32_t> &records,
-                               const Joining &joining, const std::vector<int32_t> &there = {});
+                               const Joining &joining, const std::vector<int32_t> &there = {},
+                               const Begun &begun = {});
 
 bool among(const std::vector<int32_t> &records, int32_t record);  // that ascend
 

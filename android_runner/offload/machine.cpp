@@ -22,6 +22,8 @@ std::vector<int32_t> inverse(const std::vector<int32_t> &order) {
   return found;
 }
 
+int64_t pages(int64_t bytes) { return (bytes + FLASH_PAGE - 1) / FLASH_PAGE * FLASH_PAGE; }
+
 std::vector<Placed> ascending(std::vector<Placed> some, const std::vector<Placed> &others) {
   some.insert(some.end(), others.begin(), others.end());
   std::sort(some.begin(), some.end(),
@@ -135,17 +137,45 @@ GatherLaunch Machine::dense_launch(size_t table, const Select &rule) const {
   return launch;
 }
 
-Gathered Machine::gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
-                         size_t tile) {
-  Gathered found;
-  const GatherLaunch first = dense_launch(table, rule);
-  found.always = dense(table, rule);
+Glimpse Machine::glimpse(size_t table, const Select &rule, const Scores &scores,
+                         int64_t first) const {
+  Glimpse found;
   found.selected = select_records(table, rule, scores);
-  found.placed = caches_[table].admit(found.selected, step, rule.by == Select::All);
+  std::vector<int32_t> &records = found.begun.records;
+  for (const int32_t record : found.selected) {
+    const int32_t slot = caches_[table].slot(record);
+    if (slot >= 0) found.hits.push_back({record, slot});
+    else if (!among(foresight_[table].records, record) &&
+             records.size() < static_cast<size_t>(point_.cluster))
+      records.push_back(record);
+  }
+  Table begun = tables_[table];
+  begun.bytes = first;
+  found.runs = coalesce(begun, records, joining(static_cast<size_t>(point_.cluster)));
+  for (const FlashRun &run : found.runs) found.read += run.bytes;
+  found.begun.bytes = pages(first);
+  found.spared = pages(tables_[table].bytes) - found.begun.bytes;
+  return found;
+}
+
+Gathered Machine::gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
+                         size_t tile, std::optional<Glimpse> glimpse, std::vector<int32_t> left) {
+  Gathered found;
+  GatherLaunch first = dense_launch(table, rule);
+  found.always = dense(table, rule);
+  found.selected = glimpse ? glimpse->selected : select_records(table, rule, scores);
+  std::vector<int32_t> needed = found.selected;
+  const auto is_left = [&](int32_t record) { return among(left, record); };
+  needed.erase(std::remove_if(needed.begin(), needed.end(), is_left), needed.end());
+  if (glimpse) first.records = glimpse->hits;
+  found.glimpse = std::move(glimpse);
+  found.left = std::move(left);
+  found.placed = caches_[table].admit(needed, step, rule.by == Select::All);
   found.missed = missed(found.placed);
   const size_t most = read_at_once(found.missed.size(), tile, static_cast<size_t>(point_.cluster));
   found.ahead = foresight_[table].found(found.missed);
-  found.runs = coalesce(tables_[table], found.missed, joining(most), found.ahead);
+  const Begun begun = found.glimpse ? found.glimpse->begun : Begun();
+  found.runs = coalesce(tables_[table], found.missed, joining(most), found.ahead, begun);
   found.dense = !first.records.empty();
   found.clusters = clusters_of(found, caches_[table], most, tile, first);
   found.seconds = seconds_of(found.runs, flash_);

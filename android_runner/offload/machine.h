@@ -29,6 +29,15 @@ struct Cluster {
   std::vector<GatherLaunch> launches;
 };
 
+// What a gather reads first, of records that are missing.
+struct Glimpse {
+  std::vector<int32_t> selected;  // by the gather; ascending
+  Begun begun;                    // of these, those of which the first pages are read
+  std::vector<FlashRun> runs;     // these reads
+  int64_t read = 0, spared = 0;   // bytes: of the runs; of a record that aren't read where it is left
+  std::vector<Placed> hits;       // of the selected: resident
+};
+
 struct Gathered {
   std::vector<int32_t> selected;  // records, ascending
   Admission placed;
@@ -40,6 +49,8 @@ struct Gathered {
   double seconds = 0;          // of the reads, if nothing else is read meanwhile
   int64_t read = 0, used = 0;  // bytes: of the runs, and of the records that were missing
   std::vector<int32_t> ahead;  // of the missing: those that a prefetch has read; ascending
+  std::optional<Glimpse> glimpse = {};  // what was read before
+  std::vector<int32_t> left = {};       // of its records: nothing more is read of them; ascending
 };
 
 // What a prefetch reads.
@@ -91,8 +102,14 @@ class Machine {
   std::vector<Change> change(const Point &point, const RecordLists &warm = {});
   // `step` counts a text's tokens from 0. `tile`: the most records of a launch, and reads are of
   // equal ones; 0: clusters are of the point's size, and what is resident is one launch.
+  // `glimpse`: what has been read of its records; `left`: those that nothing more is needed of.
   Gathered gather(size_t table, const Select &rule, const Scores &scores, int64_t step,
-                  size_t tile = 0);
+                  size_t tile = 0, std::optional<Glimpse> glimpse = {},
+                  std::vector<int32_t> left = {});
+
+  // What a gather reads to know of which missing records it needs the rest, `first` bytes of each: of
+  // as many as a launch takes. It changes no cache.
+  Glimpse glimpse(size_t table, const Select &rule, const Scores &scores, int64_t first) const;
 
   // Records, the first ones, that such a gather computes whether they are selected or not. Where all
   // is pinned there are none: a device that chooses itself waits for nobody.

@@ -167,6 +167,36 @@ Step read_choose(const Node &node, const Context &outside, const GatherStep &gat
   return step;
 }
 
+// What is read before the rest lies in pages of its own, and says what else is needed.
+void read_first(const Node &node, const Context &inside, const Table &table, size_t queue,
+                GatherStep &gather) {
+  const Node parts = node.at("parts");
+  if (!parts.size() || parts.size() >= table.parts.size())
+    parts.fail("they are not the first ones of several");
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (parts.at(i).text() != table.parts[i].name)
+      parts.fail("this part of " + quote(table.name) + " is " + quote(table.parts[i].name));
+    gather.first_bytes = table.parts[i].end();
+  }
+  const auto pages = [](int64_t bytes) { return (bytes + FLASH_PAGE - 1) / FLASH_PAGE; };
+  if (table.stride % FLASH_PAGE || pages(gather.first_bytes) == pages(table.bytes))
+    parts.fail("the rest of a record has no page of its own");
+  if (gather.tile || counts_records(gather.select))
+    node.fail("it leaves records of a tile, or of exactly so many");
+  gather.first_select = read_select(node.at("select"), table);
+  if (gather.first_select.by == Select::All || counts_records(gather.first_select))
+    node.at("select").at("by").fail("it is no choice among some of them");
+  for (const Node &dispatch : node.at("dispatches").items()) {
+    gather.first.push_back(read_dispatch(dispatch, inside));
+    if (gather.first.back().queue != queue)
+      dispatch.at("queue").fail("the gather's is " + std::to_string(queue));
+  }
+  if (gather.first.empty()) node.at("dispatches").fail("nothing is computed of the first parts");
+  const Node from = node.at("select").at("from");
+  gather.first_from = read_source(from, inside, gather.first_select, table, queue, gather.first);
+  if (!is_written(gather.first, *gather.first_from)) from.fail("none of its dispatches writes it");
+}
+
 size_t before(const Context &context, Step::Kind kind) {
   const auto among = [&](const Phase &phase) {
     return std::count_if(phase.steps.begin(), phase.steps.end(),
@@ -245,6 +275,9 @@ Step read_gather(const Node &node, const Context &outside) {
     step.args.insert(step.args.end(), args.begin(), args.end());
   }
   if (gather.dispatches.empty()) node.at("dispatches").fail("nothing is computed of the records");
+  if (node.has("first")) read_first(node.at("first"), inside, table, step.queue, gather);
+  for (const Step &each : gather.first)
+    step.args.insert(step.args.end(), each.args.begin(), each.args.end());
   step.gather = std::make_shared<const GatherStep>(std::move(gather));
   return step;
 }

@@ -83,6 +83,7 @@ std::vector<const Step *> dispatches_of(const Step &step) {
   if (!step.gather) return found;
   for (const Step &each : step.gather->choose) found.push_back(&each);
   for (const Step &each : step.gather->dispatches) found.push_back(&each);
+  for (const Step &each : step.gather->first) found.push_back(&each);
   return found;
 }
 

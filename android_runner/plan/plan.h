@@ -115,6 +115,12 @@ struct GatherStep {
                                  // records the ticket has
   std::vector<Step> choose = {};  // none or one: fills a ticket on the device, of a table in memory
   bool whole = false;  // its kernels know the ticket of a whole table, which it always takes then
+  // Of missing records so many bytes are read first, and the rest of those that are selected by what
+  // these dispatches make of them; none: they are read at once.
+  int64_t first_bytes = 0;
+  Select first_select = {};
+  std::optional<Argument> first_from = {};
+  std::vector<Step> first = {};
 };
 
 // Begin to read what the second gather behind it may need: its reads come behind those of the gather

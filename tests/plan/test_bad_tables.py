@@ -13,6 +13,7 @@ from both_loaders import both_refuse, both_take, runner_says, words_of
 from flash_toy import F, FlashToy
 from plan_edits import PlanEdit, bad
 from toy import CHUNK
+from two_phase_toy import BAD_FIRST, GOOD_FIRST, TwoPhaseToy
 
 from opencl_kernels.layouts import F16, F32, quantized
 from opencl_kernels.records.record import Record
@@ -35,6 +36,16 @@ def test_both_loaders_refuse_it(program: Path, flash: FlashToy, edit: PlanEdit) 
 @pytest.mark.parametrize("edit", BAD_PREFETCHES, ids=str)
 def test_both_loaders_refuse_a_prefetch(program: Path, tmp_path: Path, edit: PlanEdit) -> None:
     both_refuse(program, AheadToy(tmp_path / "toy plan"), edit)
+
+
+@pytest.mark.parametrize("edit", BAD_FIRST, ids=str)
+def test_both_loaders_refuse_two_phases(program: Path, tmp_path: Path, edit: PlanEdit) -> None:
+    both_refuse(program, TwoPhaseToy(tmp_path / "toy plan"), edit)
+
+
+@pytest.mark.parametrize("edit", GOOD_FIRST, ids=str)
+def test_both_loaders_take_two_phases(program: Path, tmp_path: Path, edit: PlanEdit) -> None:
+    both_take(program, TwoPhaseToy(tmp_path / "toy plan"), edit)
 
 
 @pytest.mark.parametrize("edit", GOOD_TABLES, ids=str)

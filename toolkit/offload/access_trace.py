@@ -42,9 +42,16 @@ def entry(step: int, gather: int, outcome: Outcome) -> dict[str, Any]:
     used   bytes of the records that were missing
     ahead  of these, records that a prefetch had read; where there was one
     dense  records, the first ones, that are computed in any case; where there are any
+    first  of a gather that reads records in two phases, of the first one: records that it `left`,
+           so that nothing more is read of them, its `runs` and the bytes that it has `read`; those
+           above are of the second one
     """
     more: dict[str, Any] = {"ahead": outcome.ahead.tolist()} if len(outcome.ahead) else {}
     more |= {"dense": outcome.dense} if outcome.dense else {}
+    if outcome.glimpse is not None:
+        runs = outcome.glimpse.runs
+        told = {"left": outcome.left.tolist(), "runs": runs.spans.tolist(), "read": runs.bytes}
+        more |= {"first": told}
     return {
         "t": step,
         "g": gather,

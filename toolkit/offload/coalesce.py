@@ -24,7 +24,13 @@ class Runs:
 
 
 def coalesce(
-    starts: Ints, size: int, gap: int, max_read: int, most: int, places: Ints | None = None
+    starts: Ints,
+    size: int,
+    gap: int,
+    max_read: int,
+    most: int,
+    places: Ints | None = None,
+    there: Ints | int = 0,
 ) -> Runs:
     """The reads that bring these records.
 
@@ -40,9 +46,11 @@ def coalesce(
         most: Records of a cluster, at least 1.
         places: Of these records in a list that has others as well, which aren't read: clusters are
             of that list, and `firsts` places in it. None: there are no others.
+        there: Bytes of each record, the first ones, whose pages have been read: less than all.
     """
     places = np.arange(len(starts)) if places is None else places
     begins, ends = starts // PAGE * PAGE, -(-(starts + size) // PAGE) * PAGE
+    begins = np.where(np.asarray(there) > 0, -(-(starts + there) // PAGE) * PAGE, begins)
     fresh = np.ones(len(starts), bool)
     fresh[1:] = (np.diff(places // most) > 0) | (begins[1:] - ends[:-1] > gap)
     firsts = np.flatnonzero(fresh)

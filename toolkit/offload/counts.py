@@ -22,6 +22,8 @@ class Counts:
     imitated_s, late_s      that a flash would have read, and what the imitation was late by
     ahead_reads, ahead_bytes  of flash, while the plan was loaded: they are in no other sum
     read_sizes              reads by their bytes
+    left, spared_bytes      of reads in two phases: records that were left after the first one, and
+                            bytes of the second one that weren't read for them
     """
 
     selected: int = 0
@@ -35,6 +37,8 @@ class Counts:
     late_s: float = 0.0
     ahead_reads: int = 0
     ahead_bytes: int = 0
+    left: int = 0
+    spared_bytes: int = 0
     read_sizes: Counter[int] = field(default_factory=Counter)
 
     @classmethod

@@ -20,7 +20,8 @@ from toolkit.offload.policies import Floats32, Ints, policy
 from toolkit.offload.prediction.foresight import AT_ONCE, Foresight
 from toolkit.offload.record_cache import FREE, NONE, RecordCache, Resize
 from toolkit.offload.selection import Array, compared, select
-from toolkit.plan.schema import DENSE, Point, Select, Table
+from toolkit.plan.arena import round_up
+from toolkit.plan.schema import DENSE, PAGE, Point, Select, Table
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,22 @@ class Outcome:
         default_factory=NONE.copy
     )  # of the missing: those that a prefetch has read, ascending
     dense: int = 0  # records, the first ones, that are computed in any case
+    glimpse: Glimpse | None = None  # what was read before
+    left: Ints = field(default_factory=NONE.copy)  # of its records: nothing more is read of them
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """What a gather reads first, of records that are missing. It changes no cache.
+
+    Of PowerInfer-2's two phases (section 4.2) it is the first one: the gates of neurons.
+    """
+
+    selected: Ints  # ascending
+    records: Ints  # of these, those of which the first parts are read; ascending
+    runs: Runs
+    seconds: float  # of the reads, if nothing else is read meanwhile
+    spared: int  # bytes of a record that aren't read where it is left
 
 
 @dataclass(frozen=True)
@@ -108,8 +125,38 @@ class Machine:
         lists = warm or [NONE] * len(self.tables)
         return tuple(self._resize(number, records) for number, records in enumerate(lists))
 
+    def glimpse(self, number: int, rule: Select, scores: Array | None, first: int) -> Glimpse:
+        """What a gather reads to know of which missing records it needs the rest.
+
+        As many as a launch takes; of those behind them all is read at once, as of those that a
+        prefetch has read.
+
+        Args:
+            number: Of the table.
+            rule: Selects indices.
+            scores: By index, as `select` takes them.
+            first: Bytes of a record that are read.
+        """
+        table = self.tables[number]
+        selected = self._selected(number, rule, scores, self.dense(number, rule))
+        away = selected[self.caches[number].slot_of[selected] == FREE]
+        early = np.isin(away, self._foresight[number].records)
+        records = away[~early][: self.point.cluster]
+        starts = table.offset + records * table.stride
+        joining = self.point.gap, self.point.max_read, self.point.cluster
+        runs = coalesce(starts, first, *joining)
+        spared = round_up(table.bytes, PAGE) - round_up(first, PAGE)
+        return Glimpse(selected, records, runs, self._seconds(runs.spans), spared)
+
     def gather(
-        self, number: int, rule: Select, scores: Array | None, step: int, tile: int = 0
+        self,
+        number: int,
+        rule: Select,
+        scores: Array | None,
+        step: int,
+        tile: int = 0,
+        glimpse: Glimpse | None = None,
+        left: Ints = NONE,
     ) -> Outcome:
         """What a gather of this table does at this step.
 
@@ -120,14 +167,21 @@ class Machine:
             step: Of the text's tokens, counted from 0; not less than that of the last gather.
             tile: The most records of a launch, and reads are of equal ones; 0: clusters are of
                 the point's size, and what is resident is one launch.
+            glimpse: What has been read of this gather's records.
+            left: Of those records the ones that nothing more is needed of; ascending.
         """
         always = self.dense(number, rule)
-        selected = self._selected(number, rule, scores, always)
-        done = self.caches[number].admit(selected, step, whole=rule.by == "all")
+        if glimpse is None:
+            selected = needed = self._selected(number, rule, scores, always)
+        else:
+            selected = glimpse.selected
+            needed = selected[~np.isin(selected, left)]
+        done = self.caches[number].admit(needed, step, whole=rule.by == "all")
         misses = np.sort(np.concatenate([done.admitted[:, 0], done.streamed]))
         most = at_once(len(misses), tile, self.point.cluster)
         ahead = self._foresight[number].found(misses)
-        runs = self._runs(number, misses, most, ahead)
+        runs = self._runs(number, misses, most, ahead, glimpse)
+        early = _below(done.hits, always) if glimpse is None else len(done.hits)
         slot_of = self.caches[number].slot_of
         return Outcome(
             selected,
@@ -136,12 +190,14 @@ class Machine:
             done.streamed,
             done.evicted,
             runs.spans,
-            clusters(done.hits, misses, slot_of, runs, tile, most, _below(done.hits, always)),
+            clusters(done.hits, misses, slot_of, runs, tile, most, early),
             self._seconds(runs.spans),
             runs.bytes,
             len(misses) * self.tables[number].bytes,
             ahead,
             always,
+            glimpse,
+            left,
         )
 
     def dense(self, number: int, rule: Select) -> int:
@@ -193,12 +249,22 @@ class Machine:
         spans = self._runs(number, admitted[:, 0], self.tables[number].count).spans
         return Change(moves, admitted, spans, self._seconds(spans))
 
-    def _runs(self, number: int, records: Ints, most: int, there: Ints = NONE) -> Runs:
-        """Reads of records; but of those that are there."""
+    def _runs(
+        self,
+        number: int,
+        records: Ints,
+        most: int,
+        there: Ints = NONE,
+        glimpse: Glimpse | None = None,
+    ) -> Runs:
+        """Reads of records; but of those that are there, and of what was glimpsed."""
         table, places = self.tables[number], np.flatnonzero(~np.isin(records, there))
         starts = table.offset + records[places] * table.stride
         joining = self.point.gap, self.point.max_read, most
-        return coalesce(starts, table.bytes, *joining, places)
+        seen = NONE if glimpse is None else glimpse.records
+        pages = 0 if glimpse is None else round_up(table.bytes, PAGE) - glimpse.spared
+        begun = np.isin(records[places], seen) * pages
+        return coalesce(starts, table.bytes, *joining, places, begun)
 
     def _seconds(self, spans: Ints) -> float:
         """Of one batch. A read that begins no later than the one before it ended is sequential."""

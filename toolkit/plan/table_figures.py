@@ -54,6 +54,19 @@ def launch_bytes(plan: Plan, gather: Gather, point: Point) -> int:
     return at_once(plan, gather, point.cluster) * plan.tables[gather.table].bytes
 
 
+def first_bytes(gather: Gather, table: Table) -> int:
+    """Bytes of a record that its first parts take; 0 where it is read at once."""
+    if gather.first is None:
+        return 0
+    return max(p.offset + p.bytes for p in table.parts if p.name in gather.first.parts)
+
+
+def _glimpsed_bytes(plan: Plan, gather: Gather, point: Point) -> int:
+    """What has been read first, until the rest comes."""
+    pages = round_up(first_bytes(gather, plan.tables[gather.table]), PAGE)
+    return at_once(plan, gather, point.cluster) * pages
+
+
 def selected(plan: Plan, gather: Gather) -> int:
     """Records that a gather selects, at most: by ids no more than there are ids."""
     count = plan.tables[gather.table].count
@@ -74,6 +87,7 @@ def table_memory(plan: Plan, point: Point) -> dict[str, int]:
     launches = (launch_bytes(plan, gather, point) for gather in gathers)
     copies = 1 if plan.profile["class"] in SHARED else 2
     staging = copies * point.tiles * max(launches, default=0) + ahead_bytes(plan, point)
+    staging += max((_glimpsed_bytes(plan, gather, point) for gather in gathers), default=0)
     return {
         "slots": slot_bytes(plan, point.slots),
         "staging": staging + point.threads * (point.max_read + PAGE),

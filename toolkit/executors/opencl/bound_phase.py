@@ -52,7 +52,7 @@ def dispatches_of(phase: Phase) -> Iterator[tuple[Place, Dispatch, Gather | None
         if isinstance(step, Dispatch):
             yield (number,), step, None
         if isinstance(step, Gather):
-            for inside, dispatch in enumerate(step.dispatches):
+            for inside, dispatch in enumerate(step.inside()):
                 yield (number, inside), dispatch, step
         if isinstance(step, Prefetch):
             yield from (((number, i), each, None) for i, each in enumerate(step.dispatches))

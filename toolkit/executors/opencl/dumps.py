@@ -33,7 +33,7 @@ class Dumps:
     def _dump(self, phase: str, number: int) -> None:
         declared = self._phases.plan.phase(phase)
         step = declared.steps[number] if declared else None
-        for dispatch in step.dispatches if isinstance(step, Gather) else (step,):
+        for dispatch in step.inside() if isinstance(step, Gather) else (step,):
             if not isinstance(dispatch, Dispatch):
                 continue
             for ref in (dispatch.args[written] for written in dispatch.writes):

@@ -261,11 +261,16 @@ class PhaseExecutor:
             there = math.prod(evaluate(dim, self._values) for dim in item.shape)
             count = self._gatherer.numbers(step, there)
             scores = self._transfers.read(memory, item.dtype, (count,))
+
+        def look(ref: Ref, count: int) -> npt.NDArray[Any]:
+            return self._transfers.read(self._memory.of(ref, bound.scratch), "f32", (count,))
+
         try:
-            for launch in self._gatherer.gather(step, scores):
+            for launch in self._gatherer.gather(step, scores, look):
                 self._values[RECORDS] = launch.records
-                for inside, dispatch in enumerate(step.dispatches):
-                    self._launch(bound, (number, inside), dispatch, step, launch.slots)
+                for inside, dispatch in enumerate(step.inside()):
+                    if (inside >= len(step.dispatches)) == launch.first:
+                        self._launch(bound, (number, inside), dispatch, step, launch.slots)
         finally:
             self._values.pop(RECORDS, None)
 

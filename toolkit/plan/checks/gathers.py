@@ -2,17 +2,22 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 from toolkit.errors import PocketError
+from toolkit.plan.arena import round_up
 from toolkit.plan.checks.phases import OUTSIDE, dispatch_problems
 from toolkit.plan.checks.values import RECORDS, index_problems
 from toolkit.plan.expr import Box, interval, maximum, product
 from toolkit.plan.reader import damaged
 from toolkit.plan.schema import (
+    DENSE,
+    PAGE,
     SELECTORS,
     Buffer,
     Dispatch,
+    First,
     Gather,
     Phase,
     Plan,
@@ -25,6 +30,7 @@ from toolkit.plan.schema import (
     WaitStep,
     refs_of,
 )
+from toolkit.plan.table_figures import first_bytes
 
 INSIDE = (*OUTSIDE, "ticket", "slots")  # what dispatches of a gather may read
 CHOOSING = (*OUTSIDE, "rule", "ticket")  # what the one that fills its ticket may
@@ -64,9 +70,39 @@ def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator
         yield from _source_problems(f"{at}.select.from", step, phase.steps[:number], phase, plan)
     if step.choose is not None:
         yield from _choose_problems(f"{at}.choose", step, step.choose, phase, plan)
+    if step.first is not None:
+        yield from _first_problems(f"{at}.first", step, step.first, number, phase, plan)
     always = step.select.by == "all" or (step.select.by == "ids" and step.select.k == 1)
     if step.whole and (step.choose or step.tile or table.order is not None or not always):
         yield damaged(f"{at}.whole", "the ticket is not always that of the whole table")
+
+
+def _first_problems(
+    at: str, step: Gather, first: First, number: int, phase: Phase, plan: Plan
+) -> Iterator[PocketError]:
+    """Of what is read before the rest: in pages of its own, and it says what else is needed."""
+    table = plan.tables[step.table]
+    names = [part.name for part in table.parts]
+    if not 0 < len(first.parts) < len(names) or list(first.parts) != names[: len(first.parts)]:
+        yield damaged(f"{at}.parts", f"they are not the first ones of {', '.join(names)}")
+        return
+    pages = [round_up(n, PAGE) for n in (first_bytes(step, table), table.bytes)]
+    if table.stride % PAGE or pages[0] == pages[1]:
+        yield damaged(f"{at}.parts", "the rest of a record has no page of its own")
+    if step.tile or step.select.by not in ("all", *DENSE):
+        yield damaged(at, "it leaves records of a tile, or of exactly so many")
+    if first.select.by not in DENSE:
+        yield damaged(f"{at}.select.by", f"{first.select.by} is no choice among some of them")
+    if not first.dispatches:
+        yield damaged(f"{at}.dispatches", "nothing is computed of the first parts")
+    box = {**plan.box(phase), RECORDS: (0, table.count)}
+    for i, dispatch in enumerate(first.dispatches):
+        if dispatch.queue != step.queue:
+            yield damaged(f"{at}.dispatches[{i}].queue", f"the gather's is {step.queue}")
+        yield from dispatch_problems(f"{at}.dispatches[{i}]", dispatch, phase, plan, box, INSIDE)
+    yield from _select_problems(f"{at}.select", first.select, table)
+    by_these = replace(step, select=first.select)
+    yield from _source_problems(f"{at}.select.from", by_these, first.dispatches, phase, plan)
 
 
 def _prefetch_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator[PocketError]:

@@ -80,6 +80,21 @@ class Select:
 
 
 @dataclass(frozen=True)
+class First:
+    """What a gather reads and computes of a record before it reads the rest: PowerInfer-2's gates.
+
+    parts       of the record, the first ones: they end in an earlier page than it does
+    dispatches  over missing records, of which these parts alone are there
+    select      by what those write: of a record that it doesn't choose, nothing more is read, and
+                nothing is computed
+    """
+
+    parts: tuple[str, ...]
+    dispatches: tuple[Dispatch, ...]
+    select: Select
+
+
+@dataclass(frozen=True)
 class Gather:
     """Select records of a table, make them resident, and run dispatches over them.
 
@@ -89,6 +104,7 @@ class Gather:
             the device fills the ticket, and nobody waits for the host
     whole   where that takes no choice (all records of a table that has no order, or one id): the
             kernels know tickets of whole tables, which have no pairs, so nobody waits either
+    first   missing records are read in two phases
     """
 
     kind: ClassVar[str] = "gather"
@@ -101,6 +117,11 @@ class Gather:
     tile: int = field(default=0, metadata={"unless_empty": True})
     choose: Dispatch | None = field(default=None, metadata={"unless_empty": True})
     whole: bool = field(default=False, metadata={"unless_empty": True})
+    first: First | None = field(default=None, metadata={"unless_empty": True})
+
+    def inside(self) -> tuple[Dispatch, ...]:
+        """What runs over records: of whole ones, then of first parts."""
+        return (*self.dispatches, *(() if self.first is None else self.first.dispatches))
 
 
 @dataclass(frozen=True)
@@ -130,7 +151,7 @@ STEPS: dict[str, type[Step]] = {s.kind: s for s in (Dispatch, HostStep, WaitStep
 def dispatches_of(step: Step) -> tuple[Dispatch, ...]:
     """The kernels that a step launches: itself, or those inside of it, in their order."""
     if isinstance(step, Gather):
-        return (*(() if step.choose is None else (step.choose,)), *step.dispatches)
+        return (*(() if step.choose is None else (step.choose,)), *step.inside())
     if isinstance(step, Prefetch):
         return step.dispatches
     return (step,) if isinstance(step, Dispatch) else ()
@@ -139,8 +160,11 @@ def dispatches_of(step: Step) -> tuple[Dispatch, ...]:
 def with_dispatches(step: Step, changed: Callable[[Dispatch], Dispatch]) -> Step:
     """The step with each kernel that it launches changed."""
     if isinstance(step, Gather):
-        choose = None if step.choose is None else changed(step.choose)
-        return replace(step, choose=choose, dispatches=tuple(map(changed, step.dispatches)))
+        choose, first = None if step.choose is None else changed(step.choose), step.first
+        if first is not None:
+            first = replace(first, dispatches=tuple(map(changed, first.dispatches)))
+        own = tuple(map(changed, step.dispatches))
+        return replace(step, choose=choose, dispatches=own, first=first)
     if isinstance(step, Prefetch):
         return replace(step, dispatches=tuple(map(changed, step.dispatches)))
     return changed(step) if isinstance(step, Dispatch) else step
@@ -151,6 +175,9 @@ def refs_of(step: Step) -> Iterator[Ref]:
     if isinstance(step, Dispatch | HostStep):
         yield from step.args
     if isinstance(step, Gather | Prefetch):
-        yield from () if step.select.source is None else (step.select.source,)
+        rules = [step.select]
+        if isinstance(step, Gather) and step.first is not None:
+            rules.append(step.first.select)
+        yield from (rule.source for rule in rules if rule.source is not None)
         for dispatch in dispatches_of(step):
             yield from dispatch.args

@@ -70,13 +70,23 @@ class FlashFiles:
         self._open.clear()
 
 
-def records_in(content: Sequence[Piece], table: Table, records: npt.NDArray[np.int64]) -> Bytes:
-    """Bytes [n, bytes of a record]; each lies within one of the pieces, which ascend."""
-    found = np.empty((len(records), table.bytes), np.uint8)
-    offsets = [piece.offset for piece in content]
-    for row, start in zip(found, (table.offset + records * table.stride).tolist(), strict=True):
+def records_in(
+    content: Sequence[Piece],
+    table: Table,
+    records: npt.NDArray[np.int64],
+    begin: int = 0,
+    end: int | None = None,
+) -> Bytes:
+    """Bytes `begin` … `end` of records [n, end - begin]: each within one of the pieces, ascending.
+
+    end  None: that of a record
+    """
+    count = (table.bytes if end is None else end) - begin
+    found = np.empty((len(records), count), np.uint8)
+    offsets, starts = [piece.offset for piece in content], table.offset + records * table.stride
+    for row, start in zip(found, (starts + begin).tolist(), strict=True):
         at = bisect_right(offsets, start) - 1
-        while start + table.bytes > offsets[at] + len(content[at].content):
+        while start + count > offsets[at] + len(content[at].content):
             at -= 1  # that one lies within a longer one before it
-        row[:] = content[at].content[start - offsets[at] :][: table.bytes]
+        row[:] = content[at].content[start - offsets[at] :][:count]
     return found

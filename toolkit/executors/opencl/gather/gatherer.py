@@ -7,7 +7,7 @@ reads while the device works, and launches the same in the same order.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from toolkit.offload.clusters import Launch
 from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.governor import Choice, Governor
-from toolkit.offload.machine import Change, Machine, Outcome
+from toolkit.offload.machine import Change, Glimpse, Machine, Outcome
 from toolkit.offload.orders import importance_of, order_of
 from toolkit.offload.points import (
     AUTO,
@@ -37,16 +37,18 @@ from toolkit.offload.points import (
     least_memory,
     speeds_of,
 )
-from toolkit.offload.selection import at_point
+from toolkit.offload.record_cache import NONE
+from toolkit.offload.selection import at_point, select
+from toolkit.plan.arena import round_up
 from toolkit.plan.load import plan_digest
-from toolkit.plan.schema import Gather, Plan, Prefetch, Ref, Select
-from toolkit.plan.table_figures import slot_bytes
+from toolkit.plan.schema import PAGE, First, Gather, Plan, Prefetch, Ref, Select
+from toolkit.plan.table_figures import first_bytes, slot_bytes
 from toolkit.rss import available
 
 REAL = Flash("the plan's own")  # no cost is imagined
 CLUSTER, OFF = OVERLAPS = ("cluster", "off")  # no `matrix`: there is one place for what is read
 Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+Look = Callable[[Ref, int], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Launched:
 
     slots: cl.Buffer
     records: int
+    first: bool = False  # of these the first parts alone are there
 
 
 class Gatherer:
@@ -93,6 +96,7 @@ class Gatherer:
         self._early = ReadAhead(plan, self._machine, self._overlap != OFF)
         self._counts = Counts()
         self._warm_records = 0
+        self._seen: list[Piece] = []  # first parts that the gather under way has read
         self._step = -1  # of the run
         with ExitStack() as self._closing:
             self._files = FlashFiles(path, plan)
@@ -147,13 +151,24 @@ class Gatherer:
         rule = self._rule(gather)
         return min(rule.k, there) if rule.by == "ids" else self._plan.tables[gather.table].count
 
-    def gather(self, gather: Gather, scores: npt.NDArray[Any] | None) -> Iterator[Launched]:
+    def gather(
+        self, gather: Gather, scores: npt.NDArray[Any] | None, look: Look
+    ) -> Iterator[Launched]:
         """Each launch of the gather's dispatches, in order, when its records and ticket are there.
 
         scores  that it selects by: as many as `numbers` says
+        look    reads so many numbers, when what has been launched has ended
         """
         rule, table = self._rule(gather), gather.table
-        done = self._machine.gather(table, rule, scores, self._step, gather.tile)
+        glimpse, left = None, NONE
+        if gather.first is not None:
+            size = first_bytes(gather, self._plan.tables[table])
+            glimpse = self._machine.glimpse(table, rule, scores, size)
+            yield from self._glimpse(table, glimpse)
+            if len(glimpse.records):
+                left = self._left(gather.first, table, glimpse, look)
+        told = (rule, scores, self._step, gather.tile, glimpse, left)
+        done = self._machine.gather(table, *told)
         self._counts += Counts(selected=len(done.selected), hits=len(done.hits))
         try:
             if self._trace:
@@ -165,6 +180,32 @@ class Gatherer:
             self._machine.caches[table].lose(done.admitted[:, 0])
             self._early.forget()
             raise
+
+    def _glimpse(self, table: int, glimpse: Glimpse) -> Iterator[Launched]:
+        """The launch over first parts, unless nothing is missing."""
+        records, its = glimpse.records, self._plan.tables[table]
+        if not len(records):
+            return
+        self._seen = self._read(table, glimpse.runs.spans)
+        pages = round_up(its.bytes, PAGE) - glimpse.spared
+        self._counts += Counts(used_bytes=len(records) * pages)
+        rows = np.zeros((len(records), its.bytes), np.uint8)
+        rows[:, :pages] = records_in(self._seen, its, records, end=pages)
+        slots = np.arange(len(records))
+        self._memory.place(self._memory.staging, rows, slots)
+        self._memory.write_ticket(slots, self._machine.indices(table, records), True)
+        yield Launched(self._memory.staging, len(records), first=True)
+
+    def _left(self, first: First, table: int, glimpse: Glimpse, look: Look) -> Ints:
+        """Records of which nothing more is needed, by what has been computed of them."""
+        assert first.select.source is not None
+        count = self._plan.tables[table].count
+        values = look(first.select.source, count)
+        chosen = np.zeros(count, bool)
+        chosen[select(first.select, values, count, np.zeros(0, bool))] = True
+        left = glimpse.records[~chosen[self._machine.indices(table, glimpse.records)]]
+        self._counts += Counts(left=len(left), spared_bytes=len(left) * glimpse.spared)
+        return left
 
     def reads_ahead(self, prefetch: Prefetch) -> int:
         """How many records at most; 0: it is as if the step were not there."""
@@ -267,20 +308,32 @@ class Gatherer:
             for launch in cluster.launches:
                 slots = self._memory.staging if launch.staged else self._memory.slots[table]
                 if not launch.resident:
-                    self._fill(slots, table, launch, content, np.isin(launch.records, done.ahead))
+                    self._fill(slots, table, launch, content, done)
                 indices = self._machine.indices(table, launch.records)
                 self._memory.write_ticket(launch.slots, indices, begins)
                 begins = False
                 yield Launched(slots, len(launch.records))
 
     def _fill(
-        self, slots: cl.Buffer, table: int, launch: Launch, content: list[Piece], early: Flags
+        self, slots: cl.Buffer, table: int, launch: Launch, content: list[Piece], done: Outcome
     ) -> None:
-        """With what has been read now, and with those that were read ahead."""
-        self._counts += Counts(used_bytes=len(launch.records) * self._plan.tables[table].bytes)
-        for pieces, its in ((content, ~early), (self._early.there.get(table, []), early)):
-            if its.any():
-                self._place(slots, table, pieces, launch.records[its], launch.slots[its])
+        """With what has been read now, and with those that were read ahead, or in part before."""
+        its, records = self._plan.tables[table], launch.records
+        early = np.isin(records, done.ahead)
+        pages = 0 if done.glimpse is None else round_up(its.bytes, PAGE) - done.glimpse.spared
+        begun = np.isin(records, NONE if done.glimpse is None else done.glimpse.records)
+        used = len(records) * its.bytes - int(begun.sum()) * pages
+        self._counts += Counts(used_bytes=used)
+        there = self._early.there.get(table, [])
+        for pieces, own in ((content, ~early & ~begun), (there, early)):
+            if own.any():
+                self._place(slots, table, pieces, records[own], launch.slots[own])
+        if begun.any():
+            order = np.argsort(launch.slots[begun])
+            some, places = records[begun][order], launch.slots[begun][order]
+            parts = (self._seen, 0, pages), (content, pages, None)
+            rows = [records_in(of, its, some, *span) for of, *span in parts]
+            self._memory.place(slots, np.concatenate(rows, axis=1), places)
 
     def _rule(self, gather: Gather) -> Select:
         return at_point(gather.select, self.point.select[self._numbers[id(gather)]])
