@@ -13,6 +13,7 @@ from flash_toy import FILE, PAGE, RECORD, TILE, F, FlashToy
 from native import DRIVERS, build
 from talk import Start, Talk, failure
 from toy import CHUNK
+from two_phase_toy import TwoPhaseToy
 
 from toolkit.toolchain.build import runner_sources
 from toolkit.toolchain.opencl_loader import find_opencl
@@ -57,6 +58,13 @@ def test_what_needs_no_choice_is_launched_before(
     flash.save_json()
     real = {"FAKE_REAL": str(find_opencl()), "FAKE_DISCRETE": "1"}
     is_right(start(flash.folder, *LITTLE, "--cl-lib", str(fake_driver), **real), flash)
+
+
+def test_records_come_in_two_phases(tmp_path: Path, start: Start, fake_driver: Path) -> None:
+    """Also where slots are the device's own memory."""
+    toy = TwoPhaseToy(tmp_path / "toy")
+    real = {"FAKE_REAL": str(find_opencl()), "FAKE_DISCRETE": "1"}
+    is_right(start(toy.folder, *LITTLE, "--cl-lib", str(fake_driver), **real), toy)
 
 
 def test_profiles_time_each_launch(flash: FlashToy, start: Start, tmp_path: Path) -> None:
