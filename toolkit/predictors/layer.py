@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Use:
                memory; None: not known, or they don't
     shares     how much of them may lie in memory, for what is computed without the others costs too
                much elsewhere: (least, most), ascending
+    nonzero    the share of what is computed that isn't zero
     """
 
     frequency: Array
@@ -33,12 +34,14 @@ class Use:
     replayed: Array | None = None
     sizes: Array | None = None
     shares: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    nonzero: float = 1.0
 
     def of(self, neurons: Array) -> Use:
         """The same of these neurons, in this order."""
         replayed = None if self.replayed is None else self.replayed[:, neurons]
         sizes = None if self.sizes is None else self.sizes[:, neurons]
-        return Use(self.frequency[neurons], self.recurring, replayed, sizes, self.shares)
+        facts = (replayed, sizes, self.shares, self.nonzero)
+        return Use(self.frequency[neurons], self.recurring, *facts)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,9 @@ class Layer:
         """Of neurons that are computed; None: that aren't zero."""
         if recall is None or self.predicted is None:
             return Use(self.frequency, self.recurring, self.replayed)
-        return self.predicted.uses[recall]
+        use = self.predicted.uses[recall]
+        found = recall * float(self.frequency.sum()) / max(1e-30, float(use.frequency.sum()))
+        return replace(use, nonzero=min(1.0, found))
 
     def figures(self) -> dict[str, Any]:
         """For people and `--json`."""

@@ -36,6 +36,7 @@ from toolkit.plan.expr import Box, Expr, product, symbol
 from toolkit.plan.schema import (
     Buffer,
     Dispatch,
+    First,
     Gather,
     Prefetch,
     Ref,
@@ -186,7 +187,11 @@ class PhaseBuilder:
         dispatches = tuple(map(self.dispatch, draft.drafts))
         choose = None if draft.choose is None else self.dispatch(draft.choose)
         facts = (draft.name, draft.table, draft.parts, draft.select)
-        return Gather(0, *facts, dispatches, draft.tile, choose, draft.whole)
+        first = None
+        if draft.first is not None:
+            inside = tuple(map(self.dispatch, draft.first.drafts))
+            first = First(draft.first.parts, inside, draft.first.select)
+        return Gather(0, *facts, dispatches, draft.tile, choose, draft.whole, first=first)
 
     def prefetch(self, draft: PrefetchDraft) -> Prefetch:
         """The same of a prefetch."""

@@ -52,6 +52,15 @@ class Draft:
 
 
 @dataclass(frozen=True)
+class FirstDraft:
+    """What a gather computes of first parts, and which records it needs the rest of."""
+
+    parts: tuple[str, ...]
+    drafts: tuple[Draft, ...]
+    select: Select
+
+
+@dataclass(frozen=True)
 class GatherDraft:
     """A gather of a table's records, and what is computed of them."""
 
@@ -63,6 +72,7 @@ class GatherDraft:
     tile: int = 0
     choose: Draft | None = None  # fills the ticket where all of the table lies in memory
     whole: bool = False  # then its ticket is always the same
+    first: FirstDraft | None = None  # of records that are read in two phases
 
 
 @dataclass(frozen=True)

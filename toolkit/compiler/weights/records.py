@@ -39,7 +39,8 @@ from toolkit.compiler.weights.halves import in_halves
 from toolkit.compiler.weights.rows import KIND as ROW
 from toolkit.compiler.weights.rows import TabledRows, packed_rows, tabled_rows
 from toolkit.compiler.weights.table import WeightTable
-from toolkit.plan.schema import Part, Table
+from toolkit.plan.arena import round_up
+from toolkit.plan.schema import PAGE, Part, Table
 from toolkit.plan.write import Order, TableSource
 
 # Activations that are 0 wherever v isn't above a number: ReLU, and FatReLU by its threshold.
@@ -54,6 +55,7 @@ class Tabled:
            of it is needed
     order  the weight that says which neuron each record is; None: that of its number
     ahead  whether some of them may be read before it asks, where they are predicted
+    first  whether gates of what is predicted are read before the rest
     """
 
     ffn: Ffn
@@ -63,11 +65,23 @@ class Tabled:
     above: float | None
     order: int | None = None
     ahead: bool = True
+    first: bool = False
 
     @property
     def gated(self) -> bool:
         """Whether gates lie in memory."""
         return self.above is not None
+
+    @property
+    def first_bytes(self) -> int:
+        """Of a record: its gate, if it tells alone that a predicted neuron is zero, in pages of its
+        own; 0: it doesn't."""
+        gate = self.ffn.gate
+        tells = gate is not None and gate.bias is None and least_gate(self.ffn.act) is not None
+        size = self.record.part_bytes
+        own = round_up(size, PAGE) < round_up(self.record.nbytes, PAGE)
+        whole = _table(self.name, self.kind, 1, self.record).stride % PAGE == 0
+        return size if tells and own and whole and not self.gated and self.ffn.chosen else 0
 
     @property
     def name(self) -> str:
@@ -165,6 +179,14 @@ class RecordTables:
         """The same, but nothing is read ahead of these tables."""
         found = [
             replace(each, ahead=each.table not in numbers) if isinstance(each, Tabled) else each
+            for each in self.found
+        ]
+        return replace(self, found=found)
+
+    def with_first(self, numbers: Container[int]) -> RecordTables:
+        """The same, but of these tables gates are read before the rest."""
+        found = [
+            replace(each, first=each.table in numbers) if isinstance(each, Tabled) else each
             for each in self.found
         ]
         return replace(self, found=found)

@@ -14,16 +14,17 @@ from onnx_passes.ir.graph import attribute, operand
 from opencl_kernels.matmul.matmul import Product
 from opencl_kernels.records.choose import Choice
 from opencl_kernels.records.neurons import Neurons
+from opencl_kernels.records.products import RecordRows
 from toolkit.compiler.lowering.builder import Location, PhaseBuilder
 from toolkit.compiler.lowering.deferred import PartialSums
-from toolkit.compiler.lowering.drafts import Draft, GatherDraft
+from toolkit.compiler.lowering.drafts import Draft, FirstDraft, GatherDraft
 from toolkit.compiler.lowering.products.fused import few_rows
 from toolkit.compiler.lowering.records.ahead import prefetch_next
 from toolkit.compiler.lowering.records.sums import waiting_sums
 from toolkit.compiler.lowering.records.tiles import emit_tiles
 from toolkit.compiler.lowering.values import shape_of, stored
 from toolkit.compiler.views.view import in_memory
-from toolkit.compiler.weights.records import Tabled
+from toolkit.compiler.weights.records import Tabled, least_gate
 from toolkit.plan.schema import Ref, Select
 
 FEW = 4  # rows that kernels over neurons read a record once for
@@ -122,8 +123,30 @@ def _neurons(
     choose = _choose(b, tabled, select)
     b.steps.extend(prefetch_next(b, tabled))
     facts = (tabled.name, tabled.table, tabled.parts, select, (inner,))
-    b.steps.append(GatherDraft(*facts, choose=choose, whole=choose is None))
+    first = _first(b, tabled, x) if tabled.first and select.by == "above" else None
+    b.steps.append(GatherDraft(*facts, choose=choose, whole=choose is None, first=first))
     return part, count
+
+
+def _first(b: PhaseBuilder, tabled: Tabled, x: Location) -> FirstDraft:
+    """What gates are of what was predicted: the rest of those that aren't zero is needed."""
+    ffn, rows = tabled.ffn, b.rows(tabled.ffn.x)
+    v = b.temporary(f"{tabled.name}.first", "f32", (rows, ffn.width))
+    case = RecordRows(
+        M=rows,
+        PARTS=tabled.record.parts,
+        D=ffn.depth,
+        w=tabled.record.stored,
+        S=ffn.width,
+        T=ffn.width,
+        F=ffn.width,
+        x=x.dtype,
+    )
+    refs: dict[str, Ref] = {"ticket": ("ticket",), "slots": ("slots",), "x": x.ref, "v": v}
+    inner = b.draft(f"{tabled.name}.first", "record_rows", case, refs)
+    least = least_gate(ffn.act)
+    assert least is not None
+    return FirstDraft(tabled.parts[:1], (inner,), Select("above", v, least))
 
 
 def _choose(b: PhaseBuilder, tabled: Tabled, select: Select) -> Draft | None:
