@@ -16,7 +16,7 @@ from toolkit.plan.schema import Plan, Program
 
 NAME = "kernels/all.cl"
 MACRO = re.compile(r"#define (\w+)")
-FUNCTION = re.compile(r"^[\w ]*?\b(?!__)(\w+)\([^;]*?\) \{", re.M)
+FUNCTION = re.compile(r"^[\w ]*?\b(?!__)(\w+)\([^;#]*?\) \{", re.M)
 PASTED = re.compile(r"^(?!#)(?:\w+ )+JOIN\(\w+, \w+\)\(", re.M)
 TYPE = re.compile(r"^\} (\w+);", re.M)
 
