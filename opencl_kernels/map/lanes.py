@@ -63,7 +63,7 @@ class _Lanes(Writer):
         return f"(float16)({text})" if part.kind == FLOAT and not self.is_wide(part) else text
 
     def c_type(self, node: Node) -> str:
-        if not self.is_wide(node):
+        if not self.is_wide(node) or node.kind == INT:  # an index, of the first of 16
             return c_type(node)
         return "float16" if node.kind == FLOAT else "int16"
 

@@ -22,7 +22,7 @@ from opencl_kernels.tuned import default_knobs
 COLUMNS = 53  # blocks of 16, a lone one, and a tail
 INPUTS = (
     *(Operand("f32", COLUMNS * 3), Operand("f16", COLUMNS), Operand("f32", 3)),
-    *(Operand("i32", COLUMNS), Operand("u8", 3)),
+    *(Operand("i32", COLUMNS), Operand("u8", 3), Operand("f16", COLUMNS * 3)),
 )
 ROW = f"a0[{COLUMNS}*i0 + i1]"
 AT_ONCE = {
@@ -31,6 +31,7 @@ AT_ONCE = {
     "choice": "Where(v > 0.25, v * v, Neg(v)) + Where(a4[i0], v, 0.0)",
     "logic": "Where(Or(v > 0.5, Not(v >= -0.5)), 1.0, v) + Where(i0 < 1, a2[i0], v)",
     "shared": f"Tanh(v + {ROW}) * Tanh(v + {ROW}) + Where(v + {ROW} > 0.0, 1.0, 2.0)",
+    "an index of two": f"v * {ROW} + a5[{COLUMNS}*i0 + i1]",
     "nothing of the sum": "a2[i0] + Float(past)",
     "integers of a row": "v * Float(i0 + seq) + Float(start[0])",
 }
