@@ -162,7 +162,8 @@ def inspect(
 @click.option(
     "--sparsity",
     type=click.Choice(SPARSITIES),
-    help="--memory: by what neurons, or experts, are chosen.  [default: auto, what is legal and reads least]",
+    help="--memory: by what neurons or experts are chosen.  "
+    "[default: auto, what is legal and reads least]",
 )
 @click.option(
     "--policy",
