@@ -89,7 +89,7 @@ def test_records_hold_the_graphs_weights(tmp_path: Path, kind: str) -> None:
     assert kept < gates + F * 32 * 2  # the others have twice as many bytes, or three times
 
 
-@pytest.mark.parametrize("act", TRAINED)
+@pytest.mark.parametrize("act", ["relu", pytest.param("silu", marks=pytest.mark.slow)])
 def test_trained_models_in_codes(tmp_path: Path, act: str) -> None:
     """Rows keep the codes of the resident quantiser, columns have some of their own."""
     path = here(SHARED / f"real/trained-llama_{act}-onnx-optimum")

@@ -30,6 +30,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "dense_bytes", lambda *_: 10**9)
 
 
+@pytest.mark.slow
 def test_a_text_longer_than_a_window_is_scored_in_pieces(tmp_path: Path) -> None:
     path = here(SHARED / "random/mistral/optimum")
     sizes = {"group": 16, "max_context": 128, "prefill_chunk": 16, "memory": "4M"}

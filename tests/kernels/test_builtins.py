@@ -20,7 +20,7 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     **{"asinh": np.arcsinh, "atan": np.arctan, "sinpi": lambda x: np.sin(np.pi * x)},
     "pown": lambda x: x**3,
 }
-CONTEXTS = 8
+CONTEXTS = 4
 
 
 def test_contexts_that_come_and_go() -> None:

@@ -174,7 +174,9 @@ def test_scores_and_sinks_that_are_no_numbers(
 
 
 @pytest.mark.parametrize(("name", "case"), BIASED.items())
-@pytest.mark.parametrize("lowest", ["-65504.0", "-1e30", "-inf"])
+@pytest.mark.parametrize(
+    "lowest", ["-65504.0", pytest.param("-1e30", marks=pytest.mark.slow), "-inf"]
+)
 def test_rows_whose_keys_are_all_masked(queue: Any, name: str, case: Heads, lowest: str) -> None:
     """Zeros, whatever their sink is; the rows beside them are as they would be."""
     masked = replace(case, score=f"Where(i1 % 2 == 0, {lowest}, s)", sink="Float(i1 - 3) * 50000.0")

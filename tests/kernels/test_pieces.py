@@ -15,7 +15,7 @@ from opencl_kernels.launch import built_kernel, launch_built
 from opencl_kernels.tuned import default_knobs
 
 CUT = [(f, k) for f in FAMILIES.values() for k in f.kernels if k.cuts is not None]
-LARGEST = 6  # cases of a kernel: those with the most work-groups along the axis
+LARGEST = [2, pytest.param(6, marks=pytest.mark.slow)]  # cases: of most work-groups on the axis
 
 
 def groups(kernel: Kernel, case: Any) -> int:
@@ -37,20 +37,21 @@ def in_pieces(built: Any, axis: int, count: int) -> Any:
     return run
 
 
+@pytest.mark.parametrize("count", LARGEST)
 @pytest.mark.parametrize("family, kernel", CUT, ids=lambda value: value.name)
-def test_pieces_leave_the_same_bits(queue: Any, family: Family, kernel: Kernel) -> None:
+def test_pieces_leave_the_same_bits(queue: Any, family: Family, kernel: Kernel, count: int) -> None:
     knobs = default_knobs(kernel, "generic")
     cases = [each for each in family.cases if kernel.supports(each) is None]
     cases = can_run(queue, [(each, kernel.requires(each, knobs).features) for each in cases])
-    for case in sorted(cases, key=lambda each: -groups(kernel, each))[:LARGEST]:
+    for case in sorted(cases, key=lambda each: -groups(kernel, each))[:count]:
         inputs = random_inputs(family, case, np.random.default_rng(7))
         built = built_kernel(queue, kernel, case, knobs)
         whole, _ = launch_built(queue, built, family, kernel, inputs, case, knobs)
-        for count in {min(3, groups(kernel, case)), groups(kernel, case)}:
-            cut = in_pieces(built, kernel.cuts or 0, count)
+        for pieces in {min(3, groups(kernel, case)), groups(kernel, case)}:
+            cut = in_pieces(built, kernel.cuts or 0, pieces)
             found, _ = launch_built(queue, cut, family, kernel, inputs, case, knobs)
             for name, value in whole.items():
-                assert found[name].tobytes() == value.tobytes(), (name, case, count)
+                assert found[name].tobytes() == value.tobytes(), (name, case, pieces)
 
 
 def test_cases_have_pieces() -> None:

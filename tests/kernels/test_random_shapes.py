@@ -71,7 +71,9 @@ def random_weight(rng: np.random.Generator) -> Stored:
     return quantized(dtype, group, str(rng.choice(["f32", "f16"])), str(rng.choice(ZEROS)))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(each, marks=() if each < 2 else pytest.mark.slow) for each in range(4)]
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_quantized_products_equal_numpy_at_any_size(queue: Any, name: str, seed: int) -> None:
     rng = np.random.default_rng([seed, len(name), sum(map(ord, name))])

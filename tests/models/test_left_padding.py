@@ -20,7 +20,7 @@ from toolkit.executors.open import open_executor
 LIMIT = 1e-8  # NMSE of logits
 BATCH, CONTEXT, CHUNK = 3, 40, 8
 RECORDED = sorted(COLLECTION.rglob("ref_io_b2pad.npz"))
-QUICK = ("random/mistral/dynamo", "more/decoders/mpt/optimum")
+QUICK = ("random/mistral/dynamo",)
 EACH_EXECUTOR = pytest.mark.parametrize("on", ["host", "runner"])
 
 

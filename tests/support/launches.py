@@ -29,7 +29,7 @@ SEED = int(os.environ.get("POCKETCL_SEED", "0"))  # other random inputs for ever
 # The last so many cases of a family also run with every other value of each knob. CI takes one
 # where it compiles for speed, which takes ten times as long.
 LARGE = int(os.environ.get("POCKETCL_KNOB_CASES", "2"))
-QUICK = 3  # cases of a kernel of GPUs
+QUICK = 3  # cases of a kernel of GPUs; of one of processors, and of its others each second
 OURS = tuple(CLASSES)  # not those that tests add
 
 
@@ -52,8 +52,8 @@ def every_case(classes: Iterable[str] = CLASSES) -> Iterator[Any]:
     """Each case of a family on the kernels that each class has for it, at the class's knobs.
 
     A kernel's last few (larger) cases run at every other value of each knob too, as slow tests.
-    So are all but the first few cases of kernels that are no processor's first choice: .ci/run has
-    them all on Intel's runtime. What two classes launch alike is launched once.
+    So are all but the first few cases of kernels that are no processor's first choice, and half of
+    the others': .ci/run has them all, on Intel's runtime or optimised. What two classes launch alike is launched once.
     """
     seen = set()
     for family, device_class in product(FAMILIES.values(), classes):
@@ -67,7 +67,8 @@ def every_case(classes: Iterable[str] = CLASSES) -> Iterator[Any]:
                     name = f"{kernel.name}-{case_id(case)}-{label}"
                     if name not in seen:
                         seen.add(name)
-                        slow = number or (index >= QUICK and ours and "cpu" not in kernel.classes)
+                        late = index >= QUICK and ("cpu" not in kernel.classes or index % 2)
+                        slow = number or (late and ours)
                         marks = (pytest.mark.slow,) if slow else ()
                         yield pytest.param(family, kernel, case, knobs, id=name, marks=marks)
 

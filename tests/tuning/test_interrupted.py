@@ -50,9 +50,11 @@ def tune_gemv(plan: Path, back_end: Cable, **options: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("lost_after", "again_loaded"),
     [
-        (6, 0),  # between two candidates
+        pytest.param(6, 0, marks=pytest.mark.slow),  # between two candidates
         (7, 1),  # the plan that waited for its candidate
-        (8, 1),  # a knob is done: to write its table, the device must be known
+        pytest.param(
+            8, 1, marks=pytest.mark.slow
+        ),  # a knob is done: to write its table, the device must be known
     ],
 )
 def test_a_lost_cable_loses_only_its_batch(
