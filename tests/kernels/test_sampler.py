@@ -65,7 +65,7 @@ def sampler(request: pytest.FixtureRequest, queue: Any) -> tuple[SlicedSampler, 
 def test_any_options_on_any_logits(sampler: tuple[SlicedSampler, Choice], kind: str) -> None:
     launches, sized = sampler
     rng = np.random.default_rng([SEED, sized.V, len(kind)])
-    for _ in range(12):
+    for _ in range(6):
         case = replace(sized, last_rows=True, options=random_options(rng))
         inputs = random_inputs(sample.FAMILY, case, rng)
         inputs["logits"] = KINDS[kind](rng, inputs["logits"].shape).astype(np.float32)

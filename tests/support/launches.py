@@ -53,7 +53,8 @@ def every_case(classes: Iterable[str] = CLASSES) -> Iterator[Any]:
 
     A kernel's last few (larger) cases run at every other value of each knob too, as slow tests.
     So are all but the first few cases of kernels that are no processor's first choice, and half of
-    the others': .ci/run has them all, on Intel's runtime or optimised. What two classes launch alike is launched once.
+    the others': .ci/run has them all, on Intel's runtime or optimised. What two classes launch
+    alike is launched once.
     """
     seen = set()
     for family, device_class in product(FAMILIES.values(), classes):
