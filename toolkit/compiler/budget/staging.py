@@ -21,6 +21,7 @@ from toolkit.plan.schema import LEAST_TILES, Phase, Plan, Point
 from toolkit.plan.table_figures import slot_bytes
 
 TRIED = (LEAST_TILES, 3, 4, 6, 8)
+STEADY = 4  # where there is room: neither reads nor launches take as long each time
 ENOUGH = 0.95  # of what as many places as are tried hide: more would cost slots
 FASTER = 3  # than usual a device may be whose rates nobody knows: then less hides reads
 PART = 8  # of the memory of slots, at most one in so many becomes places
@@ -69,7 +70,7 @@ class Prompt:
         return replace(found, tiles=wider.tiles, memory=found.memory + more)
 
     def tiles(self, point: Point) -> int:
-        """The fewest that hide what places can, and leave the slots nearly as they are."""
+        """The fewest that hide what places can, `STEADY` at least, and leave slots nearly all."""
         usual = self.times.tiles(self.phase, self.symbols, point, self.beside)
         tiles = [
             Tile(each.reading, each.computing / self.faster, each.before / self.faster)
@@ -83,4 +84,6 @@ class Prompt:
             if reading_bytes(self.plan, wider) - least <= room:
                 shares[count] = hidden(tiles, self.times.places(self.phase, wider))
         enough = ENOUGH * max(shares.values())
-        return min(count for count, share in shares.items() if share >= enough)
+        fewest = min(count for count, share in shares.items() if share >= enough)
+        steady = max(count for count in shares if count <= STEADY)
+        return max(fewest, steady) if any(tile.reading for tile in tiles) else fewest
