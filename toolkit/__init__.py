@@ -31,7 +31,9 @@ def compile(src: str | Path, out: str | Path | None = None, **options: Any) -> "
     from toolkit.compiler.source import load_source
 
     plan = None if out is None else path_of(out, "a folder for the plan", '"llama.plan"')
-    return run(load_source(path_of(src, "a model", 'toolkit.compile("llama/")')), plan, **options)
+    source = path_of(src, "a model", 'toolkit.compile("llama/")')
+    lora = options.pop("lora", None)
+    return run(load_source(source, None if lora is None else Path(lora)), plan, **options)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from toolkit.cli.base import report
+from toolkit.cli.compile_options import LORA
 from toolkit.cli.options import COUNT, JSON, MODEL, UserPath
 from toolkit.progress import PROGRESS
 
@@ -26,15 +27,18 @@ from toolkit.progress import PROGRESS
     help="The folder to write; one that was begun goes on.  [default: NAME.calibration, here]",
 )
 @click.option("--tokens", type=COUNT, default=16384, show_default=True, help="At most.")
+@LORA
 @JSON
-def calibrate(src: Path, text: Path, out: Path | None, tokens: int, as_json: bool) -> None:
+def calibrate(
+    src: Path, text: Path, out: Path | None, tokens: int, lora: Path | None, as_json: bool
+) -> None:
     """Measure which neurons a text needs, and learn to predict them."""
     from toolkit.calibration.calibrate import calibrate as run
     from toolkit.calibration.report import lines
     from toolkit.compiler.source import load_source
     from toolkit.foreign.find_model import plan_name
 
-    source = load_source(src)
+    source = load_source(src, lora)
     folder = out or Path(plan_name(source.onnx_path)).with_suffix(".calibration")
     facts = run(source, text, folder, tokens, PROGRESS)
     report(facts, lambda: lines(folder, facts), as_json)

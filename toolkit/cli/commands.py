@@ -18,7 +18,7 @@ from toolkit.cli import phone as cli_phone
 from toolkit.cli import run as cli_run
 from toolkit.cli import simulate as cli_simulate
 from toolkit.cli.base import Commands, report, writer
-from toolkit.cli.compile_options import GROUP, KEEP, SYMMETRIC, compile_options
+from toolkit.cli.compile_options import GROUP, KEEP, LORA, SYMMETRIC, compile_options
 from toolkit.cli.options import (
     COUNT,
     JSON,
@@ -146,6 +146,7 @@ def inspect(
 @click.option("--device", help="A profile, a SoC, or phone.  [default: the device here]")
 @SERIAL
 @compile_options()
+@LORA
 @click.option(
     "--memory",
     type=Memory(),
@@ -182,7 +183,12 @@ def inspect(
 @click.option("--tuned/--no-tuned", default=True, help="Use knobs that `tune` found.")
 @JSON
 def compile_(
-    src: Path, more: tuple[str, ...], out: Path | None, as_json: bool, **options: Any
+    src: Path,
+    more: tuple[str, ...],
+    out: Path | None,
+    lora: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Compile an .onnx file, or an exporter's folder, to a plan."""
     from toolkit.compiler.pipeline import compile as run
@@ -198,7 +204,7 @@ def compile_(
         raise click.UsageError("--serial goes with --device phone.")
     if of_quantized and options["weights"] != "e0m4":
         raise click.UsageError("--group, --symmetric and --keep go with --weights e0m4.")
-    done = run(load_source(src), out, progress=PROGRESS, **options)
+    done = run(load_source(src, lora), out, progress=PROGRESS, **options)
     figures = done.as_json()
     if warning := complaint_of(done.plan):
         figures["warning"] = warning

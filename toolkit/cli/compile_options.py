@@ -44,6 +44,13 @@ KEEP = click.option(
     help="e0m4: weights that stay float, by name; also lm_head, embed.",
 )
 
+LORA = click.option(
+    "--lora",
+    type=UserPath(exists=True, file_okay=False),
+    metavar="DIR",
+    help="An adapter (PEFT) that is added to the model's weights.",
+)
+
 
 def compile_options(of: str = "") -> Callable[[Command], Command]:
     """What a model is compiled to; `of` says of which input, where others are no models."""

@@ -13,6 +13,8 @@ import onnx_ir as ir
 
 from onnx_passes import GraphError, defined
 from onnx_passes.embed_tokens import embed_tokens
+from toolkit.compiler.adapters.merge import merge
+from toolkit.compiler.adapters.peft import digest_of
 from toolkit.compiler.embeddings import embedding_of
 from toolkit.compiler.external_data import external_files, external_tensors
 from toolkit.compiler.read_model import check_opset, read_model
@@ -44,10 +46,11 @@ class Source:
     """A model that can be read; `model` loads a fresh graph each time."""
 
     onnx_path: Path
-    sha256: str  # of the .onnx files and of their external data
+    sha256: str  # of the .onnx files, of their external data, of adapters
     generation: Mapping[str, Any]  # eos (list), bos, max_context, if the exporter wrote them
     files: Mapping[str, Path] = field(default_factory=dict)  # its tokenizer and settings
     embedding: Path | None = None  # the .onnx file that embeds tokens, where that is another one
+    lora: Path | None = None  # the folder of adapters that are added to its weights
 
     @property
     def folder(self) -> Path:
@@ -58,6 +61,8 @@ class Source:
     def model(self) -> ir.Model:
         """A fresh graph that takes tokens; weights are mapped, not read."""
         model = read_model(self.onnx_path)
+        if self.lora is not None:
+            merge(model, self.lora)
         if self.embedding is None:
             return model
         try:
@@ -70,7 +75,7 @@ class Source:
         """The exporter's model in ONNX Runtime, in one graph; 0 threads lets it choose."""
         from toolkit.onnx_runtime import open_session  # which takes time to load
 
-        if self.embedding is None:
+        if self.embedding is None and self.lora is None:
             return open_session(self.onnx_path, threads)
         return session_of(self.model, str(self.onnx_path), threads)
 
@@ -85,8 +90,11 @@ def session_of(model: ir.Model, name: str, threads: int = 0) -> Any:
         return open_session(path, threads, name=name)
 
 
-def load_source(path: Path) -> Source:
-    """Find the model at `path`, a file or an exporter's folder, and check that it is complete."""
+def load_source(path: Path, lora: Path | None = None) -> Source:
+    """Find the model at `path`, a file or an exporter's folder, and check that it is complete.
+
+    lora  a folder of adapters that are added to its weights
+    """
     onnx_path = find_model(path)
     home = home_of(onnx_path)
     files = {name: home / name for name in (*TOKENIZER_FILES, *SETTINGS_FILES)}
@@ -99,7 +107,10 @@ def load_source(path: Path) -> Source:
     if embedding is not None:
         parts.append(_checked(embedding, read_model(embedding)))
     sha256 = _sha256([file for part in parts for file in part])
-    return Source(onnx_path, sha256, _generation(home), present, embedding)
+    if lora is not None:
+        lora = lora.resolve()
+        sha256 = hashlib.sha256(f"{sha256} {digest_of(lora)}".encode()).hexdigest()
+    return Source(onnx_path, sha256, _generation(home), present, embedding, lora)
 
 
 def _checked(path: Path, model: ir.Model) -> list[Path]:

@@ -42,7 +42,7 @@ def source_of(plan: Plan, model: Path | None) -> Any:
             "a plan records the path of its model and doesn't contain it",
             "pass the model with --model SRC",
         )
-    source = load_source(path)
+    source = load_source(path, Path(recorded.lora) if recorded.lora else None)
     if model is None and source.sha256 != recorded.sha256:
         raise PocketError(
             f"{path} has changed since the plan was compiled",

@@ -14,10 +14,15 @@ from toolkit.plan.schema import Plan
 
 @dataclass(frozen=True)
 class Origin:
-    """The model's .onnx file, and the SHA-256 of it with its external data."""
+    """The model's .onnx file, and the SHA-256 of it with its external data.
+
+    lora  the folder of adapters that were added to its weights, where there were some: the hash is
+          of these, too
+    """
 
     path: str
     sha256: str
+    lora: str = ""
 
 
 def origin_of(plan: Plan) -> Origin:

@@ -183,9 +183,13 @@ def _facts(source: Source, options: Options, vocab: int, layers: int) -> dict[st
         "layers": layers,
         "eos": list(source.generation["eos"]),
         "bos": source.generation.get("bos"),
-        "source": {"path": str(source.onnx_path), "sha256": source.sha256},
+        "source": {"path": str(source.onnx_path), "sha256": source.sha256, **_lora(source)},
         "options": options.told,
     }
+
+
+def _lora(source: Source) -> dict[str, str]:
+    return {} if source.lora is None else {"lora": str(source.lora)}
 
 
 def _switch(model: ir.Model) -> dict[str, int]:
