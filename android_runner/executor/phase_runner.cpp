@@ -225,7 +225,8 @@ void PhaseRunner::send_segments(BoundPhase &phase, const std::vector<int64_t> &s
     if (!each.host) {
       each.recorder(mode)->send(profile_.get());
     } else if (each.host->is_gather()) {
-      Recorder *const behind = i + 1 < end ? phase.joined(i, mode) : nullptr;
+      const bool alone = i + 1 == end || gatherer_->helps(*each.host->step->gather);
+      Recorder *const behind = alone ? nullptr : phase.joined(i, mode);
       do_gather(phase, *each.host, symbols, nullptr, behind);
       i += behind != nullptr;
     } else if (each.host->inside) {
@@ -332,8 +333,13 @@ void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
   if (const auto &first = step.step->gather->first_from) by.first = memory_of(*first, phase);
   std::vector<int64_t> values = symbols;
   values.push_back(0);  // the symbol of their grids: records of a launch
-  gatherer_->run(*step.step, device_.queue(step.queue), by, [&](const GatheredLaunch &launch) {
-    if (launch.last) do_prefetch(phase, symbols, seen);  // or else it would wait for what follows
+  const GatherStep &gather = *step.step->gather;
+  const UnitMemory unit = gatherer_->helps(gather) ? unit_memory(gather, phase, symbols)
+                                                   : UnitMemory();
+  gatherer_->run(*step.step, device_.queue(step.queue), by, unit, [&](const GatheredLaunch &launch) {
+    if (launch.last || !launch.ticket)
+      do_prefetch(phase, symbols, seen);  // or else it would wait for what follows
+    if (!launch.ticket) return;
     handed_.ticket = launch.ticket;
     handed_.slots = launch.slots;
     values.back() = launch.records;
@@ -349,6 +355,25 @@ void PhaseRunner::do_gather(BoundPhase &phase, const BoundDispatch &step,
   if (!halves_) return;
   for (const BoundDispatch &dispatch : phase.gathered[*step.inside])  // once they are whole
     if (!dispatch.empty()) count_halves(phase, *dispatch.step, values);
+}
+
+UnitMemory PhaseRunner::unit_memory(const GatherStep &gather, const BoundPhase &phase,
+                                    const std::vector<int64_t> &symbols) const {
+  const Unit &unit = *gather.unit;
+  const std::vector<Argument> &args = gather.dispatches[0].args;
+  const auto numbers = [&](size_t place) -> UnitMemory::Numbers {
+    const Argument &argument = args[place];
+    const bool scratch = argument.kind == Argument::Scratch;
+    const std::string &dtype = scratch ? phase.phase->scratch[argument.index].dtype
+                                       : plan_.buffers[argument.index].dtype;
+    return {memory_of(argument, phase), static_cast<size_t>(elements(argument, phase, symbols)),
+            dtype == "f16"};
+  };
+  const auto weight = [&](std::optional<size_t> place) {
+    return place ? memory_of(args[*place], phase) : nullptr;
+  };
+  return {numbers(unit.x), unit.given ? numbers(*unit.given) : UnitMemory::Numbers(),
+          numbers(unit.part), weight(unit.gate_bias), weight(unit.up_bias)};
 }
 
 // Behind what is resident of the gather that it stands in front of: while that reads, the device has

@@ -84,6 +84,8 @@ class PhaseRunner {
                         const std::vector<int64_t> &symbols, Seen &seen);
   int64_t elements(const Argument &argument, const BoundPhase &phase,
                    const std::vector<int64_t> &symbols) const;
+  UnitMemory unit_memory(const GatherStep &gather, const BoundPhase &phase,
+                         const std::vector<int64_t> &symbols) const;
   // `behind`: sends the run behind the gather together with its last launch.
   void do_gather(BoundPhase &phase, const BoundDispatch &step,
                  const std::vector<int64_t> &symbols, Seen *seen, Recorder *behind);

@@ -18,7 +18,14 @@ Ended::Ended(cl::Queue queue) {
 Ended::Ended(cl::Owned<cl::Event> event)
     : event_(std::make_shared<cl::Owned<cl::Event>>(std::move(event))) {}
 
+Ended Ended::with(const Ended &wave) const {
+  Ended both = *this;
+  both.wave_ = wave.wave_;
+  return both;
+}
+
 void Ended::wait() const {
+  if (wave_) wave_->wait();
   if (!event_) return;
   const cl::Event event = event_->get();
   cl::check(cl::WaitForEvents(1, &event), "clWaitForEvents");
@@ -31,8 +38,12 @@ std::optional<cl::Int> Ended::status() const {
   return code == 0 ? std::optional(status) : std::nullopt;
 }
 
-bool Ended::seen() const { return !event_ || status().value_or(1) <= 0; }
+bool Ended::seen() const {
+  return (!wave_ || wave_->done()) && (!event_ || status().value_or(1) <= 0);
+}
 
-bool Ended::busy() const { return event_ && status().value_or(0) > 0; }
+bool Ended::busy() const {
+  return (wave_ && !wave_->done()) || (event_ && status().value_or(0) > 0);
+}
 
 }  // namespace pocket

@@ -49,6 +49,7 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
       point_(choose_point(plan, options.memory)),
       planned_(plan.flash ? FlashModel(*plan.flash) : options.imitated),
       overlap_word_(options.overlap),
+      engine_word_(options.engine),
       overlap_(overlap_called(options.overlap)),
       automatic_(options.automatic),
       mapped_(options.mapped),
@@ -56,6 +57,7 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
                importance_of(plan)),
       warm_(plan, options.warm),
       memory_(plan, point_, device),
+      second_(plan, device),
       store_(plan, options.imitated ? RecordStore::Way::Cached : RecordStore::Way::Storage),
       pool_(store_, static_cast<size_t>(point_.threads), point_.max_read, options.imitated),
       read_ahead_(pool_),
@@ -63,9 +65,15 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
       ahead_(plan, machine_, memory_, pool_, read_ahead_, overlap_,
              [this](size_t table) { return is_open(table); }),
       governor_(speeds_of(plan), {options.memory, point_.flash}) {
+  choose_engine();
   if (!options.trace.empty()) trace_ = std::make_unique<AccessTrace>(options.trace);
   open(warm_.read());
   seen_s_ = pool_.reading_s();
+}
+
+void Gatherer::choose_engine() {
+  const std::string &word = engine_word_.empty() ? point_.engine : engine_word_;
+  second_.use(engine_called(word), memory_.shares);
 }
 
 void Gatherer::open(const RecordLists &warm) {
@@ -175,6 +183,7 @@ bool Gatherer::go_on(const Point &point, std::optional<int64_t> memory) {
   const std::vector<Change> changes = machine_.change(point);
   refit(point, changes);
   point_ = point;
+  choose_engine();
   if (trace_) trace_->write(step_, memory, point, changes);
   read_pinned(changes);
   return true;
@@ -250,6 +259,10 @@ bool Gatherer::is_open(size_t table) {
 
 void Gatherer::abandon() {
   settle_all();
+  try {
+    second_.abandon();
+  } catch (const Failure &) {  // of a device that fails everywhere else, too
+  }
   if (std::exchange(noted_.step, nullptr)) try {  // its numbers may be on their way
       noted_.read.wait();
     } catch (const Failure &) {  // of a device that fails everywhere else, too
@@ -368,12 +381,15 @@ std::vector<int32_t> Gatherer::left_of(const GatherStep &gather, const Glimpse &
 }
 
 void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
-                   const GatherLaunches &launch) {
+                   const UnitMemory &unit, const GatherLaunches &launch) {
   const GatherStep &gather = *step.gather;
   await_opening(gather.table);
+  SecondEngine *const second = helps(gather) ? &second_ : nullptr;
+  if (second) second->fetch(gather, unit, queue);
   std::function<void()> dense;
   const bool first = !rehearsed_ && !gather.first.empty();
-  if (!rehearsed_ && !first && machine_.dense(gather.table, rule_of(gather)))
+  const bool device = !rehearsed_ && !(second && second->alone());
+  if (device && !first && machine_.dense(gather.table, rule_of(gather)))
     dense = [&] {
       const GatherLaunch its = machine_.dense_launch(gather.table, rule_of(gather));
       launch_resident(gather.table, its.records, queue, launch);
@@ -401,7 +417,7 @@ void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
   const auto number = static_cast<int64_t>(gather.number);  // tells the phase, too
   if (trace_) trace_->write(step_, number, found, values, by_ids ? 0 : count);
   const auto meanwhile = [this] { ahead_.read(); };
-  const ReadWaits waits = own.conduct(queue, launch, meanwhile, [this] { read_ahead(); });
+  const ReadWaits waits = own.conduct(queue, launch, second, meanwhile, [this] { read_ahead(); });
   waits_.waited_s += waits.waited_s;
   waits_.stalled_s += waits.stalled_s;
   taken_ += waits.taken * plan_.tables[gather.table].bytes;
@@ -444,7 +460,7 @@ void Gatherer::rehearse(const GatherStep &gather, const Scores &scores, cl::Queu
   Gathering own(plan_, gather.table, machine_, memory_, pool_, read_ahead_, overlap_,
                 machine_.rehearse(gather.table, rule_of(gather), scores, gather.tile));
   try {
-    own.conduct(queue, launch, [] {});
+    own.conduct(queue, launch, nullptr, [] {});
   } catch (...) {  // a mode that can't be had: another one goes on
     own.settle();
     memory_.staging.forget();
@@ -464,6 +480,7 @@ bool Gatherer::is_resident(const GatherStep &gather) const {
   const RecordCache &cache = machine_.cache(gather.table);
   const auto count = static_cast<int32_t>(plan_.tables[gather.table].count);
   if (trace_ || !ResidentGathers::possible(plan_, gather)) return false;
+  if (second_.alone() && second_.helps(gather)) return false;
   for (int32_t record = 0; record < count; ++record)
     if (cache.slot(record) != record) return false;
   return point_.pinned[gather.table] == count;
@@ -496,6 +513,7 @@ std::string Gatherer::counts() const {
       .add("record_bytes", slot_bytes(plan_, point_.slots))
       .add_flag("direct", store_.direct())
       .raw("overlap", quote(overlap_word_))
+      .raw("engine", second_.counts())
       .add("selected", selected_ + chosen)
       .add("hits", hits_ + chosen)
       .add("reads", io.reads)

@@ -20,6 +20,7 @@ struct GatherOptions {
   int64_t mapped = 0;             // bytes of these that are files, which a system counts as given
   std::optional<FlashModel> imitated;
   std::string overlap = "cluster";  // or matrix, or off
+  std::string engine;  // device, threads or both; empty: as the point says
   std::string trace;  // a file for a line on each gather; empty: none
   std::string warm;   // a folder with what was in memory when runs ended; empty: every start is cold
 };
@@ -51,7 +52,11 @@ class Gatherer {
 
   // A gather whole: it launches its dispatches as often as there are parts of what it selects, by
   // what `by` has.
-  void run(const Step &step, cl::Queue queue, const SelectedBy &by, const GatherLaunches &launch);
+  // `unit`: where threads may help.
+  void run(const Step &step, cl::Queue queue, const SelectedBy &by, const UnitMemory &unit,
+           const GatherLaunches &launch);
+  // Whether they may: then nothing else may go with a launch of it.
+  bool helps(const GatherStep &gather) const { return !rehearsed_ && second_.helps(gather); }
 
   // What the gather under way begins to read for the one after it, by what `by` has; behind its own
   // reads.
@@ -134,6 +139,7 @@ class Gatherer {
   void refit(const Point &point, const std::vector<Change> &changes);
   void read_pinned(const std::vector<Change> &changes);
 
+  void choose_engine();
   void rehearse(bool on);
   void rehearse(const GatherStep &gather, const Scores &scores, cl::Queue queue,
                 const GatherLaunches &launch);
@@ -153,7 +159,7 @@ class Gatherer {
   const Device &device_;
   Point point_;
   const std::optional<FlashModel> planned_;  // that points are for; none: not known
-  const std::string overlap_word_;
+  const std::string overlap_word_, engine_word_;
   const Overlap overlap_;
   bool automatic_;
   const int64_t mapped_;
@@ -161,6 +167,7 @@ class Gatherer {
   const WarmSet warm_;
   std::unique_ptr<AccessTrace> trace_;
   GatherMemory memory_;
+  SecondEngine second_;  // its threads read from that
   const RecordStore store_;
   IoPool pool_;         // its threads write to all of that
   ReadAhead read_ahead_;

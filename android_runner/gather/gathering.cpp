@@ -21,10 +21,11 @@ bool Gathering::submit() {
   return true;
 }
 
-ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
+ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch, SecondEngine *second,
                              const std::function<void()> &meanwhile,
                              const std::function<void()> &early) {
   queue_ = queue;
+  second_ = second;
   for (size_t i = 0; i < found_.clusters.size(); ++i) {
     const bool all = overlap_ == Overlap::Off || (overlap_ == Overlap::Matrix && i > 0);
     if (all) submit_in_turn();
@@ -38,6 +39,7 @@ ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch,
     compute(i, reads_[i], launch, others);
   }
   early();
+  if (second_) second_->end(queue_, !begins_);
   return waits_;
 }
 
@@ -171,26 +173,50 @@ void Gathering::compute(size_t number, Reads reads, const GatherLaunches &launch
                         const std::function<void()> &meanwhile) {
   const Cluster &cluster = found_.clusters[number];
   const bool last = number + 1 == found_.clusters.size();
-  if (!memory_.shares) upload(landings_of(cluster), reads.begin);
+  if (!memory_.shares) upload(cluster, reads.begin);
   for (const GatherLaunch &each : cluster.launches) {
     if (took_dense_ && number == 0 && &each == &cluster.launches.front()) continue;
+    if (second_ && second_->takes(each)) {
+      launch_on_threads(cluster, each, reads.begin);
+      launch({nullptr, nullptr, 0, last && &each == &cluster.launches.back()});
+      continue;
+    }
     const cl::Memory ticket = this->ticket(each, each.staged ? reads.begin / table_.bytes : 0);
     meanwhile();  // that ticket's last launch has ended, and with it a place may be free
     launch({ticket, each.staged ? memory_.staging.get() : memory_.slots[number_].get(),
             static_cast<int64_t>(each.records.size()), last && &each == &cluster.launches.back()});
-    last_ = Ended(queue_);
+    last_ = Ended(queue_).with(last_.value_or(Ended()));
     memory_.tickets.launched(*last_);
     if (!each.staged) memory_.looked[number_] = *last_;
   }
   if (reads.staged) memory_.staging.launched(reads.begin, *last_);
 }
 
-// In the queue's order: so behind the launches that look at what was there.
-void Gathering::upload(const std::vector<Landing> &landings, int64_t begin) const {
+// Where their bytes are for the host: where reads land, or in slots that it shares.
+void Gathering::launch_on_threads(const Cluster &cluster, const GatherLaunch &launch,
+                                  int64_t begin) {
+  std::vector<WaveRecord> records;
+  size_t landed = 0;
+  const std::vector<Landing> landings = memory_.shares ? std::vector<Landing>()
+                                                       : landings_of(cluster);
+  for (const Placed &each : launch.records) {
+    while (landed < landings.size() && landings[landed].record < each.record) ++landed;
+    records.push_back({place({each.record, each.slot, launch.staged}, landed, begin),
+                       machine_.index(number_, each.record)});
+  }
+  // Where memory isn't shared, a queue still takes what is for slots.
+  const Ended device = memory_.shares ? last_.value_or(Ended()) : Ended(queue_);
+  last_ = device.with(Ended(second_->launch(std::move(records))));
+}
+
+// In the queue's order: so behind the launches that look at what was there. Threads need none of it.
+void Gathering::upload(const Cluster &cluster, int64_t begin) const {
+  const std::vector<Landing> landings = landings_of(cluster);
   const char *from = memory_.staging.host() + begin;
   for (size_t i = 0, end = 0; i < landings.size(); i = end) {
     const Landing &first = landings[i];
     for (end = i + 1; end < landings.size() && follows(landings[end - 1], landings[end]);) ++end;
+    if (first.staged && second_) continue;
     const SharedMemory &to = first.staged ? memory_.staging.memory() : memory_.slots[number_];
     to.write(queue_, (first.staged ? begin : 0) + first.slot * table_.bytes,
              from + static_cast<int64_t>(i) * table_.bytes,

@@ -6,13 +6,14 @@
 
 #include "gather/gather_memory.h"
 #include "gather/read_ahead.h"
+#include "gather/second_engine.h"
 #include "offload/cluster_reads.h"
 
 namespace pocket {
 
 // A launch of a gather's dispatches.
 struct GatheredLaunch {
-  cl::Memory ticket, slots;
+  cl::Memory ticket, slots;  // none: threads compute it, and the device has nothing to do for it
   int64_t records;
   bool last;  // of the gather
   bool first = false;  // of these only the first parts are there: other dispatches take them
@@ -54,8 +55,9 @@ class Gathering {
   bool submit();
   // Launches in the machine's order, each when its records have come. `meanwhile` is called wherever
   // a place for further reads may have become free; `early`, which may wait for the device, where
-  // records are to be waited for, and at the end.
-  ReadWaits conduct(cl::Queue queue, const GatherLaunches &launch,
+  // records are to be waited for, and at the end. `second`: computes some of them in the device's
+  // place, if there is one.
+  ReadWaits conduct(cl::Queue queue, const GatherLaunches &launch, SecondEngine *second,
                     const std::function<void()> &meanwhile,
                      const std::function<void()> &early = [] {});
   // Somebody has made the launch that needs no choice, if there is one.
@@ -86,7 +88,8 @@ class Gathering {
   Batch take_ahead(const Cluster &cluster, const Reads &reads);
   void compute(size_t number, Reads reads, const GatherLaunches &launch,
                const std::function<void()> &meanwhile);
-  void upload(const std::vector<Landing> &landings, int64_t begin) const;
+  void launch_on_threads(const Cluster &cluster, const GatherLaunch &launch, int64_t begin);
+  void upload(const Cluster &cluster, int64_t begin) const;
   cl::Memory ticket(const GatherLaunch &launch, int64_t first);
 
   const size_t number_;
@@ -98,6 +101,7 @@ class Gathering {
   const Overlap overlap_;
   const Gathered found_;
   cl::Queue queue_ = nullptr;  // of the launches
+  SecondEngine *second_ = nullptr;
   std::vector<Reads> reads_;   // of each cluster that was submitted
   size_t waited_ = 0;          // of these
   std::optional<Ended> last_;  // launch

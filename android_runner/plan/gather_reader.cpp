@@ -278,6 +278,7 @@ Step read_gather(const Node &node, const Context &outside) {
   if (node.has("first")) read_first(node.at("first"), inside, table, step.queue, gather);
   for (const Step &each : gather.first)
     step.args.insert(step.args.end(), each.args.begin(), each.args.end());
+  if (node.has("unit")) gather.unit = read_unit(node.at("unit"), inside, table, gather.dispatches);
   step.gather = std::make_shared<const GatherStep>(std::move(gather));
   return step;
 }

@@ -9,6 +9,7 @@
 
 #include "sizes/expr.h"
 #include "plan/tables.h"
+#include "plan/unit.h"
 
 namespace pocket {
 
@@ -121,6 +122,7 @@ struct GatherStep {
   Select first_select = {};
   std::optional<Argument> first_from = {};
   std::vector<Step> first = {};
+  std::optional<Unit> unit = {};  // what its one dispatch computes; none: nobody else can
 };
 
 // Begin to read what the second gather behind it may need: its reads come behind those of the gather

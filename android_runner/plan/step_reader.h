@@ -19,6 +19,9 @@ constexpr size_t QUEUES = 16;
 void read_arguments(const Node &node, const Context &context, Step &step);
 Step read_dispatch(const Node &node, const Context &context);
 Step read_gather(const Node &node, const Context &context);
+// Of a gather with these dispatches.
+Unit read_unit(const Node &node, const Context &context, const Table &table,
+               const std::vector<Step> &dispatches);
 Step read_prefetch(const Node &node, const Context &context);
 void check_prefetches(const Node &steps, const Phase &phase);  // what stands around them
 

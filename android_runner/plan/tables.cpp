@@ -192,6 +192,7 @@ Point read_point(const Node &node, const Plan &plan) {
     node.fail("no speed of a flash, or no time of a token");
   read_memory(node, plan.tables, point);
   point.policy = node.at("policy").one_of(POLICIES);
+  if (node.has("engine")) point.engine = node.at("engine").one_of(ENGINES);
   if (node.has("window")) read_window(node.at("window"), plan.tables.size(), point);
   point.gap = node.at("gap").integer(0, MOST_READ);
   point.max_read = node.at("max_read").bytes();
@@ -241,7 +242,8 @@ PlannedFlash read_planned(const Node &node) {
 bool Point::operator==(const Point &other) const {
   const auto all = [](const Point &of) {
     return std::tie(of.memory, of.flash, of.slots, of.pinned, of.dense, of.policy, of.select, of.gap,
-                    of.max_read, of.threads, of.cluster, of.window, of.ahead, of.tiles);
+                    of.max_read, of.threads, of.cluster, of.window, of.ahead, of.tiles,
+                    of.engine);
   };
   return all(*this) == all(other);
 }

@@ -48,6 +48,7 @@ struct Point {
   std::vector<int64_t> window = {};  // of each table: steps that its cache begins with; none: 1
   std::vector<int64_t> ahead = {};   // of each prefetch: records at most; none: it reads none
   int64_t tiles = 2;  // that staging has room for: one is computed, others are read
+  std::string engine = "device";     // that computes records, as --engine says it
   bool operator==(const Point &other) const;
 };
 

@@ -21,6 +21,8 @@ inline const std::set<std::string> STATE_LAYOUTS = {"dense"};
 
 inline const std::set<std::string> POLICIES = {"static", "lru", "lfu", "window", "importance"};
 
+inline const std::set<std::string> ENGINES = {"device", "threads", "both"};
+
 inline const std::set<int64_t> GROUPS = {16, 32, 64, 128, 256};  // numbers that share a scale
 
 // The symbol of grids inside of a gather: how many records its ticket has.

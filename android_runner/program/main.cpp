@@ -50,6 +50,8 @@ const char *const USAGE =
     "                                     what the system has, looked at again and again\n"
     "--overlap cluster|matrix|off         what a gather's launches wait for: own reads, or all of them,\n"
     "                                     as many as are held at once\n"
+    "--engine device|threads|both         what computes weights in flash; both: threads what is read,\n"
+    "                                     the device what was in memory\n"
     "--flash PROFILE                      reads imitate a flash: ufs40, ufs31, ufs21, m1max, a18\n"
     "--warm DIR                           keeps what of such plans is in memory at the end, and begins\n"
     "                                     with that; '' or not given: neither\n"
@@ -136,6 +138,7 @@ bool parse(int count, char **words, Options &options) {
                 {"--memory", &options.memory},
                 {"--flash", &options.engine.flash},
                 {"--overlap", &options.engine.gather.overlap},
+                {"--engine", &options.engine.gather.engine},
                 {"--trace-access", &options.engine.gather.trace},
                 {"--warm", &options.engine.gather.warm},
                 {"--frames", &options.frames},

@@ -14,6 +14,7 @@ from flash_replay import replayed
 from flash_toy import F, FlashToy
 from toy import CHUNK
 
+from toolkit.errors import PocketError
 from toolkit.executors.dump import Dumped
 from toolkit.executors.host import HostExecutor
 from toolkit.executors.opencl.gather.gatherer import Gatherer, Piece
@@ -156,6 +157,8 @@ def test_halves_are_counted_when_a_gather_is_done(flash: FlashToy, cache: Path) 
     """Once, whatever the launches that it took."""
     for phase in flash.plan["phases"]:
         phase["scratch"][3]["dtype"] = "f16"  # of any bits
+        for number in (4, 7):
+            del phase["steps"][number]["unit"]  # its sums are f32
     flash.save_json()
     found = []
     for of in (HostExecutor, RunnerExecutor):
@@ -206,3 +209,41 @@ def test_both_executors_keep_to_the_same_point(flash: FlashToy, cache: Path) -> 
             found.append(replace(Counts.of(executor.stats()), waited_s=0.0, stalled_s=0.0))
             executor.close()
         assert found[0] == found[1] and found[0].reads + found[0].ahead_reads > 0
+
+
+@pytest.mark.parametrize("engine", ["threads", "both"])
+@pytest.mark.parametrize("memory", MEMORIES[1:])
+def test_no_engine_changes_answers(
+    flash: FlashToy, opened: Opened, engine: str, memory: int | None
+) -> None:
+    """Neither in rows of a prompt, nor where all lies in memory."""
+    executor = opened(memory=memory, engine=engine)
+    is_right(executor, flash, 4)
+    done = executor.stats()["tables"]
+    expected = {"threads": done["selected"], "both": done["selected"] - done["hits"]}[engine]
+    assert done["engine"]["name"] == engine and done["engine"]["records"] == expected
+
+
+def test_the_point_says_which_engine(flash: FlashToy, opened: Opened) -> None:
+    flash.plan["points"][0]["engine"] = "both"
+    flash.save_json()
+    executor = opened(memory=100_000)
+    is_right(executor, flash, 2)
+    assert executor.stats()["tables"]["engine"]["records"]
+    executor.budget(200_000)
+    before = executor.stats()["tables"]["engine"]["records"]
+    is_right(executor, flash, 2)
+    assert executor.stats()["tables"]["engine"] == {
+        **executor.stats()["tables"]["engine"],
+        "name": "device",
+        "records": before,
+    }
+
+
+def test_threads_need_a_unit(flash: FlashToy, opened: Opened) -> None:
+    for phase in flash.plan["phases"]:
+        for number in (4, 7):
+            del phase["steps"][number]["unit"]
+    flash.save_json()
+    with pytest.raises(PocketError, match="threads compute nothing of this plan"):
+        opened(memory=100_000, engine="both")

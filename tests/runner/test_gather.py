@@ -67,6 +67,20 @@ def test_records_come_in_two_phases(tmp_path: Path, start: Start, fake_driver: P
     is_right(start(toy.folder, *LITTLE, "--cl-lib", str(fake_driver), **real), toy)
 
 
+def test_threads_compute_beside_memory_of_its_own(
+    flash: FlashToy, start: Start, fake_driver: Path
+) -> None:
+    """What lands; what lies in slots is the device's alone."""
+    real = {"FAKE_REAL": str(find_opencl()), "FAKE_DISCRETE": "1"}
+    options = ("--memory", "150000", "--cl-lib", str(fake_driver), "--engine")
+    talk = start(flash.folder, *options, "both", **real)
+    is_right(talk, flash)
+    told = talk.stats()["tables"]
+    assert told["engine"]["records"] == told["selected"] - told["hits"] > 0
+    refused = start(flash.folder, *options, "threads", **real)
+    assert "--engine both" in failure(refused.first)["hint"]
+
+
 def test_profiles_time_each_launch(flash: FlashToy, start: Start, tmp_path: Path) -> None:
     """One for what is resident, and those for each cluster."""
     talk = start(flash.folder, "--profile", *LITTLE, "--trace-access", str(tmp_path / "trace"))
@@ -195,8 +209,9 @@ def test_threads_do_not_race(flash: FlashToy, start: Start) -> None:
     for point in flash.plan["points"]:
         point["threads"] = 4
     flash.save_json()
-    for memory in ("100000", "200000"):
-        talk = start(flash.folder, "--memory", memory, program=program, **quiet)
+    for memory, engine in (("100000", "device"), ("200000", "device"), ("100000", "both")):
+        options = ("--memory", memory, "--engine", engine)
+        talk = start(flash.folder, *options, program=program, **quiet)
         is_right(talk, flash)
         code, said = talk.end()
         assert code == 0 and "ThreadSanitizer" not in said, said

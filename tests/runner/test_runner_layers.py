@@ -11,7 +11,7 @@ from toolkit.toolchain.build import SOURCES
 
 LOADER = ("base", "sizes", "plan")
 DEVICE = ("base", "opencl")
-GATHER = (*DEVICE, "sizes", "plan", "offload", "gather")
+GATHER = (*DEVICE, "sizes", "plan", "offload", "waves", "gather")
 EXECUTOR = (*GATHER, "build", "executor")
 SESSION = (*EXECUTOR, "session")
 # The folders whose headers a folder may include, itself among them.
@@ -22,6 +22,7 @@ ARROWS = {
     "plan": LOADER,
     "build": (*DEVICE, "sizes", "plan", "build"),
     "offload": (*LOADER, "offload"),
+    "waves": (*LOADER, "waves"),
     "gather": GATHER,
     "executor": EXECUTOR,
     "session": SESSION,

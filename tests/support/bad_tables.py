@@ -13,6 +13,7 @@ from toy import CHUNK
 TABLE, LAST, PART, POINT = "tables.0", "tables.1", "tables.0.parts.1", "points.0"
 ALL, ABOVE = "phases.0.steps.4", "phases.1.steps.4"  # gathers
 AT = "phases[1].steps[4]"
+UNIT = f"{ABOVE}.unit"
 INSIDE, CHOOSE = f"{ABOVE}.dispatches.0", f"{ABOVE}.choose"
 GIVEN = {"from": ["scratch", 2]}
 BYTES = RECORD.nbytes
@@ -161,6 +162,28 @@ BAD_TABLES = (
     bad("phases.1.steps.3.args.0", ["ticket"], "outside of a gather"),
     bad("phases.1.steps.3.args.0", ["rule"], "outside of a gather"),
     bad(f"{INSIDE}.args.1", ["rule"], "it fills no ticket"),
+    # --- what is computed, for others
+    *(
+        bad(f"{UNIT}.{key}", value, reason, f"{AT}.unit.{key}")
+        for key, value, reason in (
+            ("gate", "what", "no such gate"),
+            ("gate", "part", "there are two parts"),
+            ("gate", "none", "there are numbers of one"),
+            ("act", "v v", "two numbers"),
+            ("act", "v Swish", "no such function"),
+            ("up_act", "Relu", "of nothing"),
+            ("x", 6, "there are six"),
+            ("x", -1, "there is none before"),
+            ("x", 1, "the ticket"),
+            ("x", 5, "it is written"),
+            ("part", 4, "nobody writes it"),
+            ("part", ABSENT, "it is missing"),
+            ("given", 2, "the slots"),
+            ("gate_bias", 3, "no weight"),
+        )
+    ),
+    bad(f"{UNIT}.given", ABSENT, "there is no gate", f"{AT}.unit.gate"),
+    bad(f"{POINT}.engine", "gpu", "no such word"),
     # --- what fills a ticket
     bad(f"{CHOOSE}.queue", 1, "the gather's is another"),
     bad(f"{CHOOSE}.args.1", ["rule", 0], "there is one"),
@@ -190,6 +213,9 @@ GOOD_TABLES = (
     PlanEdit(f"{POINT}.predicted_s", 0.25, "a time"),
     PlanEdit(f"{POINT}.slots.0", 3, "what is pinned"),
     PlanEdit(f"{POINT}.policy", "window", "a policy"),
+    PlanEdit(f"{POINT}.engine", "both", "threads help"),
+    PlanEdit(UNIT, ABSENT, "only kernels know"),
+    PlanEdit(f"{UNIT}.act", "v 0.5 Greater v 0.0 Where", "another function"),
     PlanEdit(f"{POINT}.window", [1, 4096], "what it begins with"),
     PlanEdit(f"{POINT}.window", [], "one step"),
     PlanEdit(f"{TABLE}.importance", 5, "what records add"),

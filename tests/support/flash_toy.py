@@ -57,6 +57,7 @@ __kernel void add(__global const int *sym, __global const float *part, __global 
 }
 CASE = Neurons(M=1, PARTS=2, D=D, w=RECORD.stored, S=F, T=F, F=F, G=G, gate="given", act="Relu(v)")
 KNOBS = {"WORKERS": 2, "PREFETCH": 2}
+UNIT = {"gate": "given", "act": "v Relu", "up_act": "v"}
 CHOICE = Choice(F=F, ordered=True)  # of the first table in decode
 
 
@@ -212,6 +213,7 @@ def layer_steps(number: int, decode: bool, count: int) -> list[dict[str, Any]]:
         **({"choose": choose(v)} if decode and number == 0 else {}),
         **({"whole": True} if decode and number else {}),
         "dispatches": [step(f"layers.{number}.neurons", "neurons_cpu", neurons, [5], 2)],
+        "unit": {**UNIT, "x": 3, "given": 4, "part": 5},
     }
     gates = [["symbols"], y, ["weight", 2 + number], v]
     return [

@@ -9,6 +9,7 @@ import click
 from toolkit.cli.base import report
 from toolkit.cli.options import (
     COUNT,
+    ENGINE,
     FILE,
     JSON,
     ON,
@@ -34,6 +35,7 @@ from toolkit.progress import PROGRESS
 @click.option("--ui", is_flag=True, help="Also beside a client that draws every 16 ms: its waits.")
 @flash_options("As with run; of several, a curve.", "BYTES|PERCENT,…", auto=True)
 @OVERLAP
+@ENGINE
 @click.option("--ladder", type=click.Choice(["lif", "pi2"]), help="LLM in a flash, PowerInfer-2.")
 @click.option("--dense", type=PlanPath(), help="--ladder: the same model without a budget.")
 @click.option(

@@ -197,6 +197,14 @@ OVERLAP = click.option(
 )
 
 
+ENGINE = click.option(
+    "--engine",
+    type=click.Choice(["device", "threads", "both"]),
+    help="What computes weights in flash: the device; threads; or both: threads what is read, the "
+    "device what was in memory.  [default: as planned]",
+)
+
+
 WARM = click.option(
     "--warm",
     type=click.Choice(["auto", "off"]),

@@ -10,6 +10,7 @@ import click
 from toolkit.cli.base import report, write, writer
 from toolkit.cli.options import (
     COUNT,
+    ENGINE,
     FILE,
     JSON,
     MODEL,
@@ -95,6 +96,7 @@ def verify(plan: Path, as_json: bool, **options: Any) -> None:
 @click.option("--dump", metavar="NAME", multiple=True, help="A tensor to print (--on host).")
 @flash_options(auto=True)
 @OVERLAP
+@ENGINE
 @WARM
 @ON
 @JSON

@@ -31,7 +31,7 @@ from toolkit.executors.text_checks import (
     checked_id,
     chunks,
 )
-from toolkit.offload.points import budget_of, memory_of, overlap_of
+from toolkit.offload.points import budget_of, engine_of, memory_of, overlap_of
 from toolkit.plan.load import SamePlan, load_plan, plan_digest
 from toolkit.plan.phase_choice import PhaseChoice, names_of
 from toolkit.plan.reader import RECOMPILE
@@ -49,6 +49,8 @@ class HostExecutor:
               was compiled for
     flash     None: what is read here has no time that tells of another flash
     trace     a file that gets a line for each gather (toolkit/offload/access_trace.py)
+    engine    what computes weights in flash: `device`; `threads`, which here is numpy, in no less
+              time; or `both`; default: as the plan's point says
     warm      a plan with weights in flash begins with what it had in memory at its last end: auto,
               off, or a folder where that is kept in place of $XDG_CACHE_HOME/pocketcl/warm
     """
@@ -67,6 +69,7 @@ class HostExecutor:
         trace: Path | None = None,
         warm: Path | str = "off",
         overlap: str | None = None,
+        engine: str | None = None,
     ) -> None:
         started = time.perf_counter()
         self._same = SamePlan(path)
@@ -83,7 +86,8 @@ class HostExecutor:
         loaded = names_of(self._choice.giving("ids"))  # those that score: when they are first used
         self.target = ThisComputer()
         kept = self.target.warm(warm)
-        gathering = (wanted, trace, Path(kept) if kept else None, overlap)
+        computing = engine_of(self.plan, engine)
+        gathering = (wanted, trace, Path(kept) if kept else None, overlap, computing)
         self.phases = PhaseExecutor(path, self.plan, loaded, platform, profile, *gathering)
         self.device = self.phases.device
         self._dumps = Dumps(self.phases, dump, sink)

@@ -29,7 +29,14 @@ from toolkit.executors.text_checks import (
     check_states,
     check_tokens,
 )
-from toolkit.offload.points import budget_of, flash_of, least_memory, memory_of, overlap_of
+from toolkit.offload.points import (
+    budget_of,
+    engine_of,
+    flash_of,
+    least_memory,
+    memory_of,
+    overlap_of,
+)
 from toolkit.plan import state_file
 from toolkit.plan.load import SamePlan, load_plan
 from toolkit.plan.phase_choice import PhaseChoice, names_of
@@ -55,6 +62,7 @@ class RunnerExecutor:
         trace: Path | None = None,
         warm: Path | str = "off",
         overlap: str | None = None,
+        engine: str | None = None,
     ) -> None:
         """Load a plan.
 
@@ -77,6 +85,9 @@ class RunnerExecutor:
         overlap   what launches over weights in flash wait for: `cluster`: own reads; `matrix`:
                   all of a gather's, but for what is in memory; `off`, all, and none begin earlier;
                   default $POCKETCL_OVERLAP
+        engine    what computes weights in flash: `device`; `threads`; or `both`: threads
+                  what is read, the device what was in memory; default $POCKETCL_ENGINE, or as the
+                  plan's point says
         """
         self._same = SamePlan(Path(plan_path))
         self.plan: Plan = load_plan(Path(plan_path), note=lambda _: None)  # the runner notes it
@@ -91,6 +102,7 @@ class RunnerExecutor:
         self.name = self.target.executor
         wishes = {"recorded": recorded, "cooperative": cooperative, "priority": priority}
         wishes["overlap"] = overlap_of(self.plan, overlap)
+        wishes["engine"] = engine_of(self.plan, engine)
         # Copies to a phone, and the C++ compiler's time, are no part of loading.
         self._arguments = [
             *command_of(self.target, Path(plan_path), self.plan, platform, cache, known, **wishes),

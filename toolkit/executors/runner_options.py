@@ -6,7 +6,7 @@ from pathlib import Path
 
 from toolkit.errors import PocketError
 from toolkit.executors.target import Target
-from toolkit.plan.schema import Plan
+from toolkit.plan.schema import ENGINES, Plan
 
 CHOICES = ("auto", "on", "off")
 WORDS = {
@@ -14,9 +14,10 @@ WORDS = {
     "cooperative": CHOICES,
     "child_builds": CHOICES,
     "overlap": ("cluster", "matrix", "off"),
+    "engine": ENGINES,
     "priority": ("low", "normal", "high"),
 }
-OF_TABLES = ("overlap",)  # those that say something of plans with weights in flash alone
+OF_TABLES = ("overlap", "engine")  # those that say something of plans with weights in flash alone
 
 
 def command_of(

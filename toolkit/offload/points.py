@@ -72,6 +72,13 @@ def overlap_of(plan: Plan, word: str | None) -> str | None:
     return word
 
 
+def engine_of(plan: Plan, word: str | None) -> str | None:
+    """What is to compute records, if it is said, and there are any."""
+    if word is not None and not plan.tables:
+        raise no_tables("--engine")
+    return word
+
+
 def no_tables(option: str) -> PocketError:
     """Of an option that is about weights in flash, where a plan has none."""
     because = "the plan has no weights in flash: all of it lies in memory"

@@ -26,6 +26,7 @@ from toolkit.compiler.lowering.drafts import (
 )
 from toolkit.compiler.lowering.fits import Extent, check_fit
 from toolkit.compiler.lowering.products.pairs import with_pairs
+from toolkit.compiler.lowering.records.unit import unit_of
 from toolkit.compiler.lowering.variants import Programs, Settings, variants_of
 from toolkit.compiler.views.view import View
 from toolkit.compiler.weights.experts import TabledExperts
@@ -187,11 +188,11 @@ class PhaseBuilder:
         dispatches = tuple(map(self.dispatch, draft.drafts))
         choose = None if draft.choose is None else self.dispatch(draft.choose)
         facts = (draft.name, draft.table, draft.parts, draft.select)
-        first = None
+        unit, first = unit_of(draft.drafts), None
         if draft.first is not None:
             inside = tuple(map(self.dispatch, draft.first.drafts))
             first = First(draft.first.parts, inside, draft.first.select)
-        return Gather(0, *facts, dispatches, draft.tile, choose, draft.whole, first=first)
+        return Gather(0, *facts, dispatches, draft.tile, choose, draft.whole, first, unit)
 
     def prefetch(self, draft: PrefetchDraft) -> Prefetch:
         """The same of a prefetch."""

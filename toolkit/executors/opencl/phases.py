@@ -21,6 +21,7 @@ from toolkit.executors.opencl.device_choice import choose_device, info_of
 from toolkit.executors.opencl.device_fit import check_fit, limits_of
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.gather.gatherer import Gatherer
+from toolkit.executors.opencl.gather.second_engine import Aside, sums
 from toolkit.executors.opencl.memory import PlanMemory, item_of, named
 from toolkit.executors.opencl.timeline import TimedLaunch, Timeline
 from toolkit.executors.opencl.transfers import Transfers
@@ -59,7 +60,7 @@ class PhaseExecutor:
     platform  part of the name of an OpenCL platform or device, else $POCKETCL_PLATFORM
     phases    those that will run for sure: the device must have what one of their variants requires
     profile   take kernel times between start_profile and take_profile
-    memory    bytes or "auto", trace, warm, overlap: of plans with tables, see Gatherer
+    memory    bytes or "auto", trace, warm, overlap, engine: of plans with tables, see Gatherer
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class PhaseExecutor:
         trace: Path | None = None,
         warm: Path | None = None,
         overlap: str | None = None,
+        engine: str | None = None,
     ) -> None:
         device = choose_device(platform, is_cpu_class(plan.profile.get("class")))
         check_linker(device.platform.name)
@@ -85,7 +87,7 @@ class PhaseExecutor:
             self._queue = cl.CommandQueue(context, properties=properties)
         self._memory = PlanMemory(path, plan, context, self._queue)
         self._variants = VariantChoice(path, plan, self._queue, self._limits)
-        gathering = (path, plan, self._queue, memory, trace, warm, overlap)
+        gathering = (path, plan, self._queue, memory, trace, warm, overlap, engine)
         self._gatherer = Gatherer(*gathering) if plan.tables else None
         self._indices = {buffer.name: index for index, buffer in enumerate(plan.buffers)}
         self._bound: dict[str, BoundPhase] = {}
@@ -267,12 +269,37 @@ class PhaseExecutor:
 
         try:
             for launch in self._gatherer.gather(step, scores, look):
+                if launch.aside is not None:
+                    self._compute(bound, step, launch.slots, launch.aside)
+                    continue
                 self._values[RECORDS] = launch.records
                 for inside, dispatch in enumerate(step.inside()):
                     if (inside >= len(step.dispatches)) == launch.first:
                         self._launch(bound, (number, inside), dispatch, step, launch.slots)
         finally:
             self._values.pop(RECORDS, None)
+
+    def _compute(self, bound: BoundPhase, step: Gather, slots: cl.Buffer, aside: Aside) -> None:
+        """What a launch would, without the device."""
+        args, unit, table = step.dispatches[0].args, step.unit, self.plan.tables[step.table]
+        assert unit is not None
+
+        def read(place: int) -> npt.NDArray[Any]:
+            item = item_of(self.plan, bound.phase, args[place])
+            shape = [evaluate(dim, self._values) for dim in item.shape]
+            return self._transfers.read(self._of(bound, args[place]), item.dtype, shape)
+
+        words = table.bytes // 4
+        records = self._transfers.read(slots, "u32", (slots.size // table.bytes, words))
+        found = sums(
+            table, unit, records[aside.slots], aside.indices, lambda n: read(n).astype(float)
+        )
+        part = np.zeros_like(read(unit.part)) if aside.begins else read(unit.part)
+        part.reshape(-1)[: found.size] += found.reshape(-1).astype(part.dtype)
+        self._transfers.write(self._of(bound, args[unit.part]), part)
+
+    def _of(self, bound: BoundPhase, ref: Ref) -> cl.Buffer:
+        return self._memory.of(ref, bound.scratch)
 
     def _prefetch(self, bound: BoundPhase, number: int, step: Prefetch) -> None:
         """Nothing where the point reads nothing ahead."""

@@ -1,9 +1,10 @@
 """What gathers must be: records of a table, selected by what an earlier step has computed."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 from toolkit.errors import PocketError
 from toolkit.plan.arena import round_up
@@ -27,15 +28,25 @@ from toolkit.plan.schema import (
     Select,
     Step,
     Table,
+    Unit,
     WaitStep,
     refs_of,
 )
+from toolkit.plan.schema.activation import is_activation
 from toolkit.plan.table_figures import first_bytes
 
 INSIDE = (*OUTSIDE, "ticket", "slots")  # what dispatches of a gather may read
 CHOOSING = (*OUTSIDE, "rule", "ticket")  # what the one that fills its ticket may
 CHOSEN_THERE = ("all", "above", "nonzero")  # selectors that a device can go by
 COUNTED = ("top", "ids")  # selectors that say how many
+GATES = ("none", "part", "given")  # of units
+PLACES = (  # of a unit: args of which kinds, and types of their numbers
+    ("x", ("scratch", "buffer"), ("f32", "f16")),
+    ("given", ("scratch", "buffer"), ("f32", "f16")),
+    ("part", ("scratch", "buffer"), ("f32",)),
+    ("gate_bias", ("weight",), ("f32",)),
+    ("up_bias", ("weight",), ("f32",)),
+)
 MOST_IDS = 2**24  # of a gather; they may come several times
 
 
@@ -72,6 +83,8 @@ def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator
         yield from _choose_problems(f"{at}.choose", step, step.choose, phase, plan)
     if step.first is not None:
         yield from _first_problems(f"{at}.first", step, step.first, number, phase, plan)
+    if step.unit is not None:
+        yield from _unit_problems(f"{at}.unit", step, step.unit, phase, plan)
     always = step.select.by == "all" or (step.select.by == "ids" and step.select.k == 1)
     if step.whole and (step.choose or step.tile or table.order is not None or not always):
         yield damaged(f"{at}.whole", "the ticket is not always that of the whole table")
@@ -103,6 +116,36 @@ def _first_problems(
     yield from _select_problems(f"{at}.select", first.select, table)
     by_these = replace(step, select=first.select)
     yield from _source_problems(f"{at}.select.from", by_these, first.dispatches, phase, plan)
+
+
+def _unit_problems(
+    at: str, step: Gather, unit: Unit, phase: Phase, plan: Plan
+) -> Iterator[PocketError]:
+    """Of what a gather's one dispatch computes."""
+    if len(step.dispatches) != 1:
+        yield damaged(at, "it is that of one dispatch")
+    gate, dispatch = unit.gate, step.dispatches[0]
+    if gate not in GATES or len(step.parts) < 2 + (gate == "part"):
+        yield damaged(f"{at}.gate", f"records have no gate {gate!r:.40}")
+    for key in ("act", "up_act"):
+        if not is_activation(getattr(unit, key)):
+            yield damaged(f"{at}.{key}", "no function of v")
+    for key, kinds, dtypes in PLACES:
+        place = getattr(unit, key)
+        if place is None:
+            continue
+        yield from index_problems(f"{at}.{key}", place, len(dispatch.args))
+        ref = dispatch.args[place]
+        if ref[0] not in kinds:
+            yield damaged(f"{at}.{key}", f"{ref[0]} is not {' or '.join(kinds)}")
+        known: Mapping[str, Sequence[Any]]
+        known = {"scratch": phase.scratch, "weight": plan.weights, "buffer": plan.buffers}
+        if known[ref[0]][int(ref[-1])].dtype not in dtypes:
+            yield damaged(f"{at}.{key}", f"its numbers are no {' or '.join(dtypes)}")
+        if (place in dispatch.writes) != (key == "part"):
+            yield damaged(f"{at}.{key}", "only `part` is written")
+    if (gate == "given") != (unit.given is not None):
+        yield damaged(f"{at}.gate", "it is not there")
 
 
 def _prefetch_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator[PocketError]:

@@ -11,6 +11,7 @@ from toolkit.plan.checks.values import MOST_BYTES, duplicate_problems, index_pro
 from toolkit.plan.reader import damaged
 from toolkit.plan.schema import (
     DENSE,
+    ENGINES,
     LEAST_TILES,
     MOST_TILES,
     MOST_WINDOW,
@@ -152,6 +153,8 @@ def _point_problems(at: str, point: Point, plan: Plan) -> Iterator[PocketError]:
     yield from _dense_problems(f"{at}.dense", point, plan)
     if not 0 <= point.memory <= MOST_BYTES:
         yield damaged(f"{at}.memory", f"{point.memory} is no size in bytes")
+    if point.engine and point.engine not in ENGINES:
+        yield damaged(f"{at}.engine", f"unknown engine {point.engine!r:.40}")
     if point.policy not in POLICIES:
         yield damaged(f"{at}.policy", f"unknown policy {point.policy!r:.40}")
     if not 0 < point.flash <= 1 or point.predicted_s < 0:

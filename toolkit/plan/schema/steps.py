@@ -95,6 +95,30 @@ class First:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """What a gather's one dispatch computes, for whoever computes it in its place:
+
+        part[g, m] += act(gate . x[m] + gate_bias[i]) * up_act(up . x[m] + up_bias[i]) * down
+
+    over records of index i; the last two parts are up and down. Without a gate it is up_act(…) *
+    down.
+
+    gate         none; part: the first one of the record; given: numbers[m, i] of its own
+    act, up_act  see toolkit/plan/schema/activation.py
+    x, part …    indices into the dispatch's args: f32 or f16; `part` and the biases f32
+    """
+
+    gate: str
+    act: str
+    up_act: str
+    x: int
+    part: int
+    given: int | None = field(default=None, metadata={"unless_empty": True})
+    gate_bias: int | None = field(default=None, metadata={"unless_empty": True})
+    up_bias: int | None = field(default=None, metadata={"unless_empty": True})
+
+
+@dataclass(frozen=True)
 class Gather:
     """Select records of a table, make them resident, and run dispatches over them.
 
@@ -105,6 +129,7 @@ class Gather:
     whole   where that takes no choice (all records of a table that has no order, or one id): the
             kernels know tickets of whole tables, which have no pairs, so nobody waits either
     first   missing records are read in two phases
+    unit    what the dispatch computes, where others than a device can
     """
 
     kind: ClassVar[str] = "gather"
@@ -118,6 +143,7 @@ class Gather:
     choose: Dispatch | None = field(default=None, metadata={"unless_empty": True})
     whole: bool = field(default=False, metadata={"unless_empty": True})
     first: First | None = field(default=None, metadata={"unless_empty": True})
+    unit: Unit | None = field(default=None, metadata={"unless_empty": True})
 
     def inside(self) -> tuple[Dispatch, ...]:
         """What runs over records: of whole ones, then of first parts."""

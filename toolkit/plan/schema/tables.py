@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 PAGE = 4096  # bytes: a flash reads whole ones
 SLOT_ALIGN = 64  # bytes: of records
+ENGINES = ("device", "threads", "both")
 POLICIES = ("static", "lru", "lfu", "window", "importance")
 MOST_WINDOW = 4096  # steps
 LEAST_TILES, MOST_TILES = 2, 64  # one is read while the other is computed
@@ -87,6 +88,8 @@ class Point:
     ahead        of each prefetch, in the order of phases and steps: records that it reads, at most;
                  none: it reads none
     tiles        that the place of streamed records has room for: one is computed, others are read
+    engine       what computes records where a gather has a unit: the device, as without a word;
+                 threads of the host; or both: threads what is read, the device what was in memory
     """
 
     memory: int
@@ -104,3 +107,4 @@ class Point:
     window: tuple[int, ...] = field(default=(), metadata={"unless_empty": True})
     ahead: tuple[int, ...] = field(default=(), metadata={"unless_empty": True})
     tiles: int = LEAST_TILES
+    engine: str = field(default="", metadata={"unless_empty": True})

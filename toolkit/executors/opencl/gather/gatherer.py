@@ -21,6 +21,13 @@ from toolkit.errors import PocketError
 from toolkit.executors.opencl.gather.flash_files import FlashFiles, Piece, records_in
 from toolkit.executors.opencl.gather.gather_memory import GatherMemory
 from toolkit.executors.opencl.gather.read_ahead import ReadAhead
+from toolkit.executors.opencl.gather.second_engine import (
+    DEVICE,
+    Aside,
+    engine_for,
+    is_computable,
+    takes,
+)
 from toolkit.executors.opencl.gather.warm_set import WarmSet
 from toolkit.offload.access_trace import AccessTrace
 from toolkit.offload.clusters import Launch
@@ -53,11 +60,15 @@ Look = Callable[[Ref, int], npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Launched:
-    """What a launch of a gather's dispatches takes: the slots, and how many records of them."""
+    """What a launch of a gather's dispatches takes: the slots, and how many records of them.
+
+    aside  what is to be computed beside the device, in place of a launch
+    """
 
     slots: cl.Buffer
     records: int
     first: bool = False  # of these the first parts alone are there
+    aside: Aside | None = None
 
 
 class Gatherer:
@@ -68,6 +79,7 @@ class Gatherer:
     trace   a file for a line on each gather, and one of scores beside it
     warm    a folder with what was in memory when plans' runs ended; None: every start is cold
     overlap  cluster: a launch waits for its own reads; off: and a read for launches, none is early
+    engine  that computes records (gather/second_engine.py); None: as the point says
     """
 
     def __init__(
@@ -79,11 +91,14 @@ class Gatherer:
         trace: Path | None = None,
         warm: Path | None = None,
         overlap: str | None = None,
+        engine: str | None = None,
     ) -> None:
-        self._overlap = overlap or CLUSTER
+        self._overlap, self._wanted = overlap or CLUSTER, engine
         self._automatic, self._plan = memory == AUTO, plan
         budget = self._room(0) if isinstance(memory, str) else memory
         self.point, self._usage = choose_point(plan, budget), Usage()
+        self._engine = engine_for(plan, engine, self.point.engine)
+        self._aside = 0  # records that the device did not compute
         self._governor = Governor(speeds_of(plan), Choice(budget, self.point.flash))
         orders = [order_of(path, plan, table) for table in plan.tables]
         self._queue = queue
@@ -174,7 +189,8 @@ class Gatherer:
             if self._trace:
                 self._trace.write(self._step, self._numbers[id(gather)], done, scores)
             self._read_ahead()
-            yield from self._launches(table, done)
+            helped = is_computable(self._plan, gather)
+            yield from self._launches(table, done, self._engine if helped else DEVICE)
             self._early.there.pop(table, None)
         except BaseException:  # records that have not come are in no slot
             self._machine.caches[table].lose(done.admitted[:, 0])
@@ -223,6 +239,7 @@ class Gatherer:
             "record_bytes": held,
             "direct": False,
             "overlap": self._overlap,
+            "engine": {"name": self._engine, "threads": 0, "records": self._aside},
         }
         used = {"points_used": self._usage.list(), "warm_records": self._warm_records}
         return {**facts, **vars(self._counts), "late_share": 0.0, **used}
@@ -252,6 +269,7 @@ class Gatherer:
         before = [cache.slot_of.copy() for cache in self._machine.caches]
         changes = self._machine.change(point)
         self.point = point
+        self._engine = engine_for(self._plan, self._wanted, point.engine)
         for table, change in enumerate(changes):
             self._memory.resize(table, point.slots[table], change.moves, before[table])
         self._memory.restage(point)
@@ -299,7 +317,7 @@ class Gatherer:
         except PocketError:  # nobody may need it; whoever does reads it, and tells why it can't be
             self._early.forget(table)
 
-    def _launches(self, table: int, done: Outcome) -> Iterator[Launched]:
+    def _launches(self, table: int, done: Outcome, engine: str) -> Iterator[Launched]:
         begins = True
         for cluster in done.clusters:
             if self._overlap == OFF:
@@ -310,9 +328,13 @@ class Gatherer:
                 if not launch.resident:
                     self._fill(slots, table, launch, content, done)
                 indices = self._machine.indices(table, launch.records)
-                self._memory.write_ticket(launch.slots, indices, begins)
+                if takes(engine, launch):
+                    self._aside += len(launch.records)
+                    yield Launched(slots, 0, Aside(launch.slots, indices, begins))
+                else:
+                    self._memory.write_ticket(launch.slots, indices, begins)
+                    yield Launched(slots, len(launch.records))
                 begins = False
-                yield Launched(slots, len(launch.records))
 
     def _fill(
         self, slots: cl.Buffer, table: int, launch: Launch, content: list[Piece], done: Outcome
