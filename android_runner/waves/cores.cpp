@@ -16,7 +16,7 @@ namespace {
 long speed_of(size_t core) {
   const std::string folder = "/sys/devices/system/cpu/cpu" + std::to_string(core);
   for (const char *name : {"/cpu_capacity", "/cpufreq/cpuinfo_max_freq"}) try {
-      return atol(read_file(folder + name).c_str());
+      return atoi(read_file(folder + name).c_str());
     } catch (const Failure &) {  // not every kernel has it, and not every program may look
     }
   return 0;

@@ -221,11 +221,12 @@ def test_rungs_of_power_infer_2(toy: FlashToy, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("toolkit.offload.counts.MOST_LATE", 1e9)
     options: dict[str, Any] = {"ladder": "pi2", "flash": "ufs21", "memory": str(BUDGET)}
     figures = bench(toy.folder, len(PROMPT), NEW, 1, **options)
-    parts, bundle, cache, pipeline = figures["ladder"]
-    names = ["parts", "bundle", "cache", "pipeline"]
+    parts, bundle, cache, pipeline, threads = figures["ladder"]
+    names = ["parts", "bundle", "cache", "pipeline", "threads"]
     assert [row["rung"] for row in figures["ladder"]] == names and figures["ids_equal"] is True
     assert parts["reads_per_token"] > bundle["reads_per_token"] > cache["reads_per_token"] > 0
     assert cache["flash_bytes_per_token"] == pipeline["flash_bytes_per_token"]
+    assert threads["hit_rate"] == pipeline["hit_rate"] and threads["seconds"] > 0
     assert parts["memory"] == bundle["memory"] < cache["memory"] <= BUDGET
     assert bundle["hit_rate"] == 0.0 < cache["hit_rate"] == pipeline["hit_rate"]
     assert pipeline["miss_mean"] == pytest.approx(1 - pipeline["hit_rate"])
