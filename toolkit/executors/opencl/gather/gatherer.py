@@ -330,7 +330,8 @@ class Gatherer:
                 indices = self._machine.indices(table, launch.records)
                 if takes(engine, launch):
                     self._aside += len(launch.records)
-                    yield Launched(slots, 0, Aside(launch.slots, indices, begins))
+                    aside = Aside(launch.slots, indices, begins)
+                    yield Launched(slots, 0, aside=aside)
                 else:
                     self._memory.write_ticket(launch.slots, indices, begins)
                     yield Launched(slots, len(launch.records))
