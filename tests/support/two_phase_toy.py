@@ -72,6 +72,7 @@ class TwoPhaseToy(FlashToy):
         for phase in self.plan["phases"]:
             gather = phase["steps"][4]
             gather["parts"] = ["gate", "up", "down"]
+            del gather["unit"]  # it is another one's
             args = [["symbols"], ["ticket"], ["slots"], ["scratch", 1], ["scratch", 3]]
             gather["dispatches"] = [launch("layers.0.neurons", first + 1, args, [4])]
         in_two_phases(self.plan["phases"][1], first)

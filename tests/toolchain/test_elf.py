@@ -17,7 +17,8 @@ from toolkit.toolchain.build import build
 from toolkit.toolchain.sysroot import find_zig, symbols
 
 pytestmark = pytest.mark.slow  # zig takes a minute
-LARGEST = 570_000  # 370_000 before it read weights from flash: tables, caches, reads, gathers; rows
+# 370_000 before it read weights from flash: tables, caches, reads, gathers; rows; then threads
+LARGEST = 615_000
 ALLOWED = frozenset(name for names in symbols().values() for name in names)
 DEBUG, UNKNOWN_TAG = 21, 99
 
