@@ -63,3 +63,15 @@ def test_steps_are_those_of_tokens(flash: FlashToy, tmp_path: Path, of: Any, mem
     phases = [each["g"] for each in lines if each["t"] >= 0 and each["g"] % 2 == 0]
     whole, alone = phases[0], phases[-1]
     assert phases == [whole] + [alone] * (3 + 2 + 3) and whole != alone
+
+
+def test_of_pieces_but_the_last_nobody_asks_what_comes_next(flash: FlashToy, cache: Path) -> None:
+    """The runner leaves out what chooses it; what was fed is known all the same."""
+    executor = RunnerExecutor(short(flash, 3).folder, memory=100_000, cache=cache, profile=True)
+    executor.prefill([9, 2, 5], 0)  # the first time all of it runs
+    executor.start_profile()
+    assert executor.prefill([9, 2, 5], 0) == flash.next([9, 2, 5])
+    names = [each.name for each in executor.take_profile()]
+    executor.close()
+    named = [step["name"] for step in flash.plan["phases"][1]["steps"] if "name" in step]
+    assert names.count(named[-1]) == 1 and names.count(named[0]) == 3
