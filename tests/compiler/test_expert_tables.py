@@ -236,10 +236,10 @@ def test_each_selector_of_experts(sparsity: str | None) -> None:
     """Runs as the router chooses, or is refused by name."""
     networks, _ = found_in(NETWORK)
     if sparsity in OF_EXPERTS:
-        check_experts(networks, sparsity)
+        check_experts(networks, sparsity, others=False)
         return
     with pytest.raises(PocketError, match=f"--sparsity {sparsity} cannot be used") as caught:
-        check_experts(networks, sparsity)
+        check_experts(networks, sparsity, others=False)
     assert caught.value.because.startswith("experts 0 is swiglu experts: ")
     assert caught.value.hint == "--sparsity ids"
     assert verdict("swiglu", "ids", experts=True).name == "exact"

@@ -90,7 +90,7 @@ def test_measure() -> None:
 
 def fake_source(monkeypatch: pytest.MonkeyPatch, sha256: str) -> None:
     found = types.SimpleNamespace(sha256=sha256)
-    monkeypatch.setattr("toolkit.compiler.source.load_source", lambda path: found)
+    monkeypatch.setattr("toolkit.compiler.source.load_source", lambda path, lora: found)
 
 
 def test_a_changed_model_is_an_error_unless_named(

@@ -351,7 +351,7 @@ def _add_embeddings(model: ir.Model, tables: RecordTables, dense: WeightTable) -
 def legal(model: ir.Model, goal: Goal) -> Goal:
     """With masks of only those networks whose neurons are to be predicted; else it raises."""
     networks, _ = find_expert_networks(model)
-    check_experts(networks, goal.sparsity)
+    check_experts(networks, goal.sparsity, bool(find_ffns(model)[0]))
     return replace(goal, masks=_masks(model, goal, bool(networks)))
 
 

@@ -19,9 +19,12 @@ SPARSITIES = (AUTO, "all", "gate", "lowrank", *BY_MAGNITUDE, "ids")  # as they a
 OF_EXPERTS = (None, AUTO, "all", "ids")  # of which whole experts are read, as routers choose them
 
 
-def check_experts(networks: Sequence[ExpertNetwork], sparsity: str | None) -> None:
-    """Raise where a selector means nothing for a network of experts, or nobody has made it."""
-    for number, network in enumerate(networks if sparsity not in OF_EXPERTS else ()):
+def check_experts(networks: Sequence[ExpertNetwork], sparsity: str | None, others: bool) -> None:
+    """Raise where a selector means nothing for a network of experts, or nobody has made it.
+
+    others  there are networks without a router, which it is then meant for; experts take `ids`
+    """
+    for number, network in enumerate(networks if sparsity not in OF_EXPERTS and not others else ()):
         name, kind = f"experts {number}", kind_of_experts(network)
         check(name, kind, str(sparsity), experts=True)
         because = f"{name} is {kind} experts: they are read whole, as their router chooses them"
