@@ -31,7 +31,7 @@ from toolkit.plan.text import to_json
 
 LOWEST = float(np.finfo(np.float32).min)  # a threshold that every neuron is above
 OVERLAPPED = "cluster"  # whatever the environment says
-EVERY, CHOSEN, RUN = "all neurons", "chosen neurons", "run"  # who takes turns
+EVERY, CHOSEN, APART, RUN = "all neurons", "chosen neurons", "one by one", "run"  # who takes turns
 
 
 def ladder(
@@ -63,19 +63,24 @@ def ladder(
         ours = _contestants(opened, plan_path, plan, dense, options)
         trials = run_trials(list(ours.values()), [prompt], new_tokens, repeats, tell)
         found = {name: each[-1] for name, each in trials.items()}
-        measured = flash_figures(ours[RUN], found[RUN], flash, prefills=False)
+        runs = {"bundle": APART, "overlap": RUN}
+        measured = {
+            rung: flash_figures(ours[who], found[who], flash, prefills=False)
+            for rung, who in runs.items()
+        }
         device, stats = ours[RUN].executor.device.label, ours[RUN].executor.stats()
     importance = [importance_of(plan_path, plan, each) for each in plan.tables]
     replays = Replays(plan, point, model, steps, new_tokens, importance)
     seconds = {name: [trial.decode_s or 0.0 for trial in each] for name, each in found.items()}
     rows = summed(replays, _weights(plan, dense), seconds[EVERY], seconds[CHOSEN])
-    rows.append(run_row("overlap", point, measured, seconds[RUN]))
+    rows += [run_row(rung, point, measured[rung], seconds[who]) for rung, who in runs.items()]
+    late = max(each["flash"]["late_share"] for each in measured.values())
     return {
-        **{"device": device, "flash": flash, "late_share": measured["flash"]["late_share"]},
+        **{"device": device, "flash": flash, "late_share": late},
         **{"memory": point.memory, "peak_rss_bytes": stats.get("peak_rss_bytes")},
         **{"policy": point.policy, "dense": dense and dense.name},
         **{"new_tokens": new_tokens, "repeats": repeats},
-        "ids_equal": same_ids(found[CHOSEN] + found[RUN]),
+        "ids_equal": same_ids(found[CHOSEN] + found[APART] + found[RUN]),
         "ladder": rows,
         "over_naive": rows[0]["seconds"] / rows[-1]["seconds"],
         "over_hybrid": rows[1]["seconds"] / rows[-1]["seconds"],
@@ -110,8 +115,10 @@ def _contestants(
     else:
         folder = Path(opened.enter_context(TemporaryDirectory()))
         every = (_unchosen(folder, path, plan), resident)
+    apart = {**options, "overlap": "off"}
+    others = ((CHOSEN, path, resident), (APART, path, apart), (RUN, path, options))
     found = {}
-    for name, where, how in ((EVERY, *every), (CHOSEN, path, resident), (RUN, path, options)):
+    for name, where, how in ((EVERY, *every), *others):
         executor = open_executor(where, **how)
         opened.callback(executor.close)
         found[name] = Ours(executor)
