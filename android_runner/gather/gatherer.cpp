@@ -65,15 +65,14 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
       ahead_(plan, machine_, memory_, pool_, read_ahead_, overlap_,
              [this](size_t table) { return is_open(table); }),
       governor_(speeds_of(plan), {options.memory, point_.flash}) {
-  choose_engine();
+  second_.use(engine_of(point_), memory_.shares);
   if (!options.trace.empty()) trace_ = std::make_unique<AccessTrace>(options.trace);
   open(warm_.read());
   seen_s_ = pool_.reading_s();
 }
 
-void Gatherer::choose_engine() {
-  const std::string &word = engine_word_.empty() ? point_.engine : engine_word_;
-  second_.use(engine_called(word), memory_.shares);
+Engines Gatherer::engine_of(const Point &point) const {
+  return engine_called(engine_word_.empty() ? point.engine : engine_word_);
 }
 
 void Gatherer::open(const RecordLists &warm) {
@@ -171,6 +170,7 @@ void Gatherer::imitate(const FlashModel &flash) {
 Point Gatherer::possible(std::optional<int64_t> memory, double flash) const {
   Point point = choose_point(plan_, memory, flash);
   check_slots(plan_, point, device_);
+  second_.check(engine_of(point), memory_.shares);
   return point;
 }
 
@@ -180,10 +180,10 @@ bool Gatherer::go_on(const Point &point, std::optional<int64_t> memory) {
   read_ahead_.settle();
   machine_.forget_ahead();
   device_.wait();  // launches look at slots, and at what was streamed
+  second_.use(engine_of(point), memory_.shares);  // before records have places: it may be refused
   const std::vector<Change> changes = machine_.change(point);
   refit(point, changes);
   point_ = point;
-  choose_engine();
   if (trace_) trace_->write(step_, memory, point, changes);
   read_pinned(changes);
   return true;
@@ -330,13 +330,14 @@ void Gatherer::look_first(const GatherStep &gather, const Glimpse &glimpse, cl::
                           const GatherLaunches &launch) {
   const Table &table = plan_.tables[gather.table];
   const uint64_t batch = pool_.submit(reads_of(table, glimpse, memory_.begun.data()));
+  Ended given;
   try {
     launch_resident(gather.table, glimpse.hits, queue, launch);
+    given = Ended(queue);
   } catch (...) {  // nothing may land there when this has ended
     pool_.wait(batch);
     throw;
   }
-  const Ended given(queue);
   const double before = now();
   pool_.wait(batch);
   waits_.waited_s += now() - before;
@@ -344,7 +345,9 @@ void Gatherer::look_first(const GatherStep &gather, const Glimpse &glimpse, cl::
   const std::vector<int32_t> &records = glimpse.begun.records;
   if (records.empty()) return;
   const auto count = static_cast<int64_t>(records.size());
-  const int64_t begin = *memory_.staging.take(count, table.bytes, true);
+  const std::optional<int64_t> place = memory_.staging.take(count, table.bytes, true);
+  if (!place) throw no_place();
+  const int64_t begin = *place;
   std::vector<int32_t> pairs;
   for (int64_t i = 0; i < count; ++i) {
     const char *const from = memory_.begun.data() + i * glimpse.begun.bytes;

@@ -139,7 +139,7 @@ class Gatherer {
   void refit(const Point &point, const std::vector<Change> &changes);
   void read_pinned(const std::vector<Change> &changes);
 
-  void choose_engine();
+  Engines engine_of(const Point &point) const;
   void rehearse(bool on);
   void rehearse(const GatherStep &gather, const Scores &scores, cl::Queue queue,
                 const GatherLaunches &launch);

@@ -30,8 +30,7 @@ ReadWaits Gathering::conduct(cl::Queue queue, const GatherLaunches &launch, Seco
     const bool all = overlap_ == Overlap::Off || (overlap_ == Overlap::Matrix && i > 0);
     if (all) submit_in_turn();
     if (reads_.size() == i && !submit_next(true))
-      throw Failure("there is no place to read weights to", "one is held by what failed before",
-                    "start again");
+      throw no_place();
     const bool alone = overlap_ == Overlap::Off || (all && !is_submitted());
     const std::function<void()> others = alone ? [] {} : meanwhile;
     others();

@@ -48,12 +48,12 @@ void GathersAhead::read() {
   }
 }
 
-// A copy may be under way; where the device failed, that was reported.
+// A copy may be under way, also of first parts, of which nothing is decided yet; where the device
+// failed, that was reported.
 void GathersAhead::abandon(const Device &device) {
   coming_.clear();
   machine_.forget_ahead();
-  if (decided_.empty()) return ahead_.settle();
-  pool_.cancel();
+  if (!decided_.empty()) pool_.cancel();
   ahead_.settle();
   try {
     device.wait();

@@ -52,7 +52,7 @@ Engines engine_called(const std::string &word) {
   throw Failure("--engine " + word, "it is device, threads or both", "--engine device");
 }
 
-void SecondEngine::use(Engines engine, bool shares) {
+void SecondEngine::check(Engines engine, bool shares) const {
   if (engine != Engines::Device && !has_computable(plan_))
     throw Failure("threads compute nothing of this plan",
                   "it says of no gather what a record adds, or its records are of q8 or f32",
@@ -60,6 +60,10 @@ void SecondEngine::use(Engines engine, bool shares) {
   if (engine == Engines::Threads && !shares)
     throw Failure("threads can't compute all that is in memory", "slots are memory of the device",
                   "--engine both");
+}
+
+void SecondEngine::use(Engines engine, bool shares) {
+  check(engine, shares);
   if (engine != Engines::Device && !waves_) waves_ = std::make_unique<ThreadWaves>();
   engine_ = engine;
 }
@@ -79,7 +83,7 @@ void SecondEngine::fetch(const GatherStep &gather, const UnitMemory &memory, cl:
 }
 
 std::shared_ptr<const Wave> SecondEngine::launch(std::vector<WaveRecord> records) {
-  if (!std::exchange(begun_, true)) begin();
+  if (!begun_) begin();
   records_ += static_cast<int64_t>(records.size());
   return waves_->launch(std::move(records));
 }
@@ -102,6 +106,7 @@ void SecondEngine::begin() {
     throw Failure("threads can't compute what a gather does", "its numbers are of other shapes",
                   "compile the model again, or --engine device");
   waves_->begin(neurons, inputs_);
+  begun_ = true;  // not before: a failure must leave nothing to end
   fetch_s_ += now() - before;
 }
 

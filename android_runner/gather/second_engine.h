@@ -35,7 +35,10 @@ class SecondEngine {
   SecondEngine(const Plan &plan, const Device &device) : plan_(plan), device_(device) {}
   SecondEngine(const SecondEngine &) = delete;
 
-  // Threads are there from here on, where the engine has any. Throws Failure where it can't be had.
+  // Throws Failure where the plan, or memory that it `shares` with the device or not, has no such engine.
+  void check(Engines engine, bool shares) const;
+  // Threads are there from here on, where the engine has any. Throws Failure where it can't be had;
+  // then the engine stays.
   void use(Engines engine, bool shares);
   // Whether threads compute any of the gather's records.
   bool helps(const GatherStep &gather) const;
@@ -61,7 +64,6 @@ class SecondEngine {
   const Plan &plan_;
   const Device &device_;
   Engines engine_ = Engines::Device;
-  std::unique_ptr<ThreadWaves> waves_;
   std::map<const GatherStep *, NeuronSums> sums_;
   std::map<cl::Memory, std::vector<float>> biases_;
   std::vector<char> x_, given_;  // as the device has them
@@ -75,6 +77,7 @@ class SecondEngine {
   int64_t records_ = 0;
   // Of the session's thread: to bring numbers here, for what threads compute, and to bring it back.
   double fetch_s_ = 0, wait_s_ = 0, join_s_ = 0;
+  std::unique_ptr<ThreadWaves> waves_;  // last: its threads look at sums and inputs
 };
 
 }  // namespace pocket

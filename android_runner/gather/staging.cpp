@@ -10,6 +10,11 @@ Staging::Staging(const Device &device, int64_t bytes)
   if (!memory_.host()) landing_.emplace(static_cast<size_t>(bytes));
 }
 
+Failure no_place() {
+  return Failure("there is no place to read weights to", "one is held by what failed before",
+                 "start again");
+}
+
 void Staging::resize(const Device &device, int64_t bytes) {
   for (const Piece &piece : pieces_)
     if (piece.ended) piece.ended->wait();

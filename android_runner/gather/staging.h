@@ -4,10 +4,13 @@
 #include <deque>
 #include <optional>
 
+#include "base/failure.h"
 #include "gather/ended.h"
 #include "gather/shared_memory.h"
 
 namespace pocket {
+
+Failure no_place();  // where `take` gives nothing, though it was to wait
 
 class Staging {
  public:

@@ -142,10 +142,11 @@ Glimpse Machine::glimpse(size_t table, const Select &rule, const Scores &scores,
   Glimpse found;
   found.selected = select_records(table, rule, scores);
   std::vector<int32_t> &records = found.begun.records;
+  const std::vector<int32_t> &early = foresight_[table].records;  // ascending in groups alone
   for (const int32_t record : found.selected) {
     const int32_t slot = caches_[table].slot(record);
     if (slot >= 0) found.hits.push_back({record, slot});
-    else if (!among(foresight_[table].records, record) &&
+    else if (std::find(early.begin(), early.end(), record) == early.end() &&
              records.size() < static_cast<size_t>(point_.cluster))
       records.push_back(record);
   }

@@ -55,8 +55,11 @@ File read_entry(const Node &node) {
 Weight read_weight(const Node &node, const std::vector<File> &files) {
   const size_t file = node.at("file").index(files.size(), "files");
   node.at("layout").text();
-  Weight weight{node.at("name").text(), file, node.at("offset").bytes(), node.at("bytes").bytes()};
+  Weight weight{node.at("name").text(), node.at("dtype").text(), {}, file,
+                node.at("offset").bytes(), node.at("bytes").bytes()};
   const int64_t needed = dense_bytes(node.at("shape"), {}, {}, read_dtype(node.at("dtype")));
+  for (const Node &size : node.at("shape").items())
+    weight.shape.push_back(size.integer(INT64_MIN, INT64_MAX));
   if (files[file].text())  // people edit these, so that they may be shorter than the plan says
     node.at("file").fail(quote(files[file].path) + " is a text");
   if (weight.offset % WEIGHT_ALIGN)

@@ -58,7 +58,8 @@ struct File {
 };
 
 struct Weight {
-  std::string name;
+  std::string name, dtype;
+  std::vector<int64_t> shape;
   size_t file;
   int64_t offset, bytes;
 };

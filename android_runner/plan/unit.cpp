@@ -47,17 +47,12 @@ Activation read_activation(const Node &node) {
   return *found;
 }
 
-// An argument of the dispatch, of one of these types where it isn't a weight.
-size_t read_place(const Node &node, const Context &context, const Step &dispatch, bool weight,
-                  bool written) {
+// An argument of the dispatch with numbers of one of the types that threads know.
+size_t read_place(const Node &node, const Context &context, const Step &dispatch, bool written) {
   const size_t place = node.index(dispatch.args.size(), "args");
   const Argument &argument = dispatch.args[place];
   const bool writes = std::find(dispatch.writes.begin(), dispatch.writes.end(), place) !=
                       dispatch.writes.end();
-  if (weight) {
-    if (argument.kind != Argument::Weight) node.fail("it is no weight");
-    return place;
-  }
   const bool scratch = argument.kind == Argument::Scratch;
   if (!scratch && argument.kind != Argument::Buffer) node.fail("it is neither scratch nor a buffer");
   const std::string &dtype = scratch ? context.phase.scratch[argument.index].dtype
@@ -65,6 +60,43 @@ size_t read_place(const Node &node, const Context &context, const Step &dispatch
   if (dtype != "f32" && (written || dtype != "f16")) node.fail("its numbers are " + dtype);
   if (writes != written) node.fail(written ? "it isn't written" : "it is written");
   return place;
+}
+
+// A number for each record.
+size_t read_bias(const Node &node, const Context &context, const Step &dispatch,
+                 const Table &table) {
+  const size_t place = node.index(dispatch.args.size(), "args");
+  const Argument &argument = dispatch.args[place];
+  if (argument.kind != Argument::Weight) node.fail("it is no weight");
+  const Weight &weight = context.plan.weights[argument.index];
+  if (weight.dtype != "f32" || weight.shape != std::vector<int64_t>{table.count})
+    node.fail(quote(weight.name) + " is no list of " + std::to_string(table.count) + " f32");
+  return place;
+}
+
+// A plain decimal number, as float: strtod alone takes more, and by locale.
+std::optional<float> number_of(const std::string &word) {
+  size_t at = 0;
+  const auto digits = [&] {
+    const size_t begin = at;
+    while (at < word.size() && word[at] >= '0' && word[at] <= '9') ++at;
+    return at > begin;
+  };
+  const auto sign = [&] { at += at < word.size() && (word[at] == '-' || word[at] == '+'); };
+  sign();
+  bool plain = digits();
+  if (at < word.size() && word[at] == '.') {
+    ++at;
+    plain = digits() && plain;
+  }
+  if (at < word.size() && (word[at] == 'e' || word[at] == 'E')) {
+    ++at;
+    sign();
+    plain = digits() && plain;
+  }
+  if (!plain || at != word.size()) return std::nullopt;
+  const auto number = static_cast<float>(strtod(word.c_str(), nullptr));
+  return std::isfinite(number) ? std::optional(number) : std::nullopt;
 }
 
 }  // namespace
@@ -76,14 +108,13 @@ std::optional<Activation> Activation::read(const std::string &text) {
   for (size_t at = 0, space = 0; (space = words.find(' ', at)) != std::string::npos; at = space + 1) {
     const std::string word = words.substr(at, space - at);
     const Function *const function = function_called(word);
-    char *end = nullptr;
-    const auto number = static_cast<float>(strtod(word.c_str(), &end));
-    if (!function && word != "v" && (*end || word.empty())) return std::nullopt;
+    const std::optional<float> number = number_of(word);
+    if (!function && word != "v" && !number) return std::nullopt;
     const size_t taken = function ? function->arity : 0;
     if (taken > waiting) return std::nullopt;
     waiting += 1 - taken;
     if (waiting > MOST_WAITING || found.words_.size() == MOST_WORDS) return std::nullopt;
-    found.words_.push_back({function, word == "v", number});
+    found.words_.push_back({function, word == "v", number.value_or(0)});
   }
   return waiting == 1 ? std::optional(found) : std::nullopt;
 }
@@ -110,20 +141,21 @@ Unit read_unit(const Node &node, const Context &context, const Table &table,
       {"none", Unit::None}, {"part", Unit::Part}, {"given", Unit::Given}};
   const Unit::Gate gate = gates.at(node.at("gate").one_of({"none", "part", "given"}));
   if (table.parts.size() < (gate == Unit::Part ? 3 : 2)) node.at("gate").fail("records have no such part");
-  const auto place = [&](const char *key, bool weight = false, bool written = false) {
-    return read_place(node.at(key), context, dispatches[0], weight, written);
+  const auto place = [&](const char *key, bool written = false) {
+    return read_place(node.at(key), context, dispatches[0], written);
   };
-  const auto maybe = [&](const char *key, bool weight) {
-    return node.has(key) ? std::optional(place(key, weight)) : std::nullopt;
+  const auto bias = [&](const char *key) -> std::optional<size_t> {
+    if (!node.has(key)) return std::nullopt;
+    return read_bias(node.at(key), context, dispatches[0], table);
   };
   const Unit unit{gate,
                   read_activation(node.at("act")),
                   read_activation(node.at("up_act")),
                   place("x"),
-                  place("part", false, true),
-                  maybe("given", false),
-                  maybe("gate_bias", true),
-                  maybe("up_bias", true)};
+                  place("part", true),
+                  node.has("given") ? std::optional(place("given")) : std::nullopt,
+                  bias("gate_bias"),
+                  bias("up_bias")};
   if ((gate == Unit::Given) != unit.given.has_value()) node.at("gate").fail("it is not there");
   return unit;
 }

@@ -29,7 +29,6 @@ std::vector<size_t> allowed_cores() {
   if (sched_getaffinity(0, sizeof set, &set) == 0)
     for (size_t i = 0; i < CPU_SETSIZE; ++i)
       if (CPU_ISSET(i, &set)) cores.push_back(i);
-  if (cores.empty()) cores.push_back(0);
   return cores;
 }
 
@@ -39,7 +38,7 @@ std::vector<size_t> fast_cores() {
   std::vector<size_t> cores = allowed_cores();
   std::vector<long> speeds;
   for (const size_t core : cores) speeds.push_back(speed_of(core));
-  const long fastest = *std::max_element(speeds.begin(), speeds.end());
+  const long fastest = speeds.empty() ? 0 : *std::max_element(speeds.begin(), speeds.end());
   std::vector<size_t> found;
   for (size_t i = 0; i < cores.size(); ++i)
     if (2 * speeds[i] >= fastest) found.push_back(cores[i]);
@@ -47,6 +46,7 @@ std::vector<size_t> fast_cores() {
 }
 
 void keep_to(const std::vector<size_t> &cores) {
+  if (cores.empty()) return;
   cpu_set_t set;
   CPU_ZERO(&set);
   for (const size_t core : cores) CPU_SET(core, &set);

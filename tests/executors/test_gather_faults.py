@@ -140,3 +140,19 @@ def test_a_missing_file_of_a_table(flash: FlashToy, opened: Opened) -> None:
     (flash.folder / FILE).unlink()
     with pytest.raises(PocketError, match=f"{FILE} is missing"):
         opened()
+
+
+def test_a_point_without_its_engine_changes_nothing(flash: FlashToy) -> None:
+    """It is refused before any record has another place."""
+    for phase in flash.plan["phases"]:
+        for step in phase["steps"]:
+            step.pop("unit", None)  # so that threads compute nothing
+    flash.plan["points"][1]["engine"] = "both"
+    flash.save_json()
+    executor = HostExecutor(flash.folder, memory=100_000)
+    is_right(executor, flash, 3)
+    with pytest.raises(PocketError, match="threads compute nothing"):
+        executor.budget(200_000)
+    is_right(executor, flash, 3)
+    assert executor.stats()["tables"]["memory"] == 100_000
+    executor.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from ahead_toy import AheadToy
 from bad_tables import BAD_PREFETCHES, BAD_TABLES, GOOD_TABLES, IDS
 from both_loaders import both_refuse, both_take, runner_says, words_of
-from flash_toy import F, FlashToy
+from flash_toy import ORDER, SIZES, F, FlashToy
 from plan_edits import PlanEdit, bad
 from toy import CHUNK
 from two_phase_toy import BAD_FIRST, GOOD_FIRST, TwoPhaseToy
@@ -46,6 +47,39 @@ def test_both_loaders_refuse_two_phases(program: Path, tmp_path: Path, edit: Pla
 @pytest.mark.parametrize("edit", GOOD_FIRST, ids=str)
 def test_both_loaders_take_two_phases(program: Path, tmp_path: Path, edit: PlanEdit) -> None:
     both_take(program, TwoPhaseToy(tmp_path / "toy plan"), edit)
+
+
+def test_another_queue_is_waited_for_in_two_phases(program: Path, tmp_path: Path) -> None:
+    """Also where it has written what first parts are chosen by before the gather."""
+    toy = TwoPhaseToy(tmp_path / "toy plan")
+    steps = toy.plan["phases"][1]["steps"]
+    other = deepcopy(steps[3])
+    other["args"][3] = steps[4]["first"]["select"]["from"]
+    steps.insert(3, other)
+    both_take(program, toy, PlanEdit("phases.1.steps.3.queue", 0, "its own queue"))
+    at = "phases[1].steps[5].first.select.from"
+    both_refuse(program, toy, bad("phases.1.steps.3.queue", 1, "nothing waits for it", at))
+
+
+@pytest.mark.parametrize("key", ["gate_bias", "up_bias"])
+def test_a_bias_is_a_number_for_each_record(program: Path, flash: FlashToy, key: str) -> None:
+    gather = flash.plan["phases"][1]["steps"][4]
+    args = gather["dispatches"][0]["args"]
+    gather["unit"][key] = len(args)
+    args.append(["weight", SIZES])
+    place = f"phases.1.steps.4.dispatches.0.args.{len(args) - 1}"
+    both_take(program, flash, PlanEdit(place, ["weight", SIZES], "one for each"))
+    at = f"phases[1].steps[4].unit.{key}"
+    both_refuse(program, flash, bad(place, ["weight", ORDER], "i32", at))
+    both_refuse(program, flash, bad(place, ["weight", 2], "a matrix", at))
+    both_refuse(program, flash, bad(f"weights.{SIZES}.shape", [F - 1], "one too few", at))
+
+
+def test_a_unit_is_that_of_one_dispatch(program: Path, flash: FlashToy) -> None:
+    dispatches = flash.plan["phases"][1]["steps"][4]["dispatches"]
+    two = [*dispatches, *dispatches]
+    at = "phases[1].steps[4].unit"
+    both_refuse(program, flash, bad("phases.1.steps.4.dispatches", two, "there are two", at))
 
 
 @pytest.mark.parametrize("edit", GOOD_TABLES, ids=str)

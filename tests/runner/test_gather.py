@@ -81,6 +81,35 @@ def test_threads_compute_beside_memory_of_its_own(
     assert "--engine both" in failure(refused.first)["hint"]
 
 
+@pytest.mark.parametrize("engine", ["threads", "both"])
+def test_a_unit_of_other_shapes_is_one_error(flash: FlashToy, start: Start, engine: str) -> None:
+    """When nothing was begun yet that would be ended."""
+    for phase in flash.plan["phases"]:
+        for step in phase["steps"]:
+            if "unit" in step:
+                step["unit"]["x"] = step["unit"]["given"]  # of F numbers in place of D
+    flash.save_json()
+    talk = start(flash.folder, *LITTLE, "--engine", engine)
+    for _ in range(2):
+        assert "other shapes" in failure(talk.ask(PREFILL))["because"]
+    assert talk.end()[0] == 0
+
+
+def test_a_point_without_its_engine_changes_nothing(
+    flash: FlashToy, start: Start, fake_driver: Path
+) -> None:
+    """It is refused before any record has another place."""
+    flash.plan["points"][1]["engine"] = "threads"
+    flash.save_json()
+    real = {"FAKE_REAL": str(find_opencl()), "FAKE_DISCRETE": "1"}
+    talk = start(flash.folder, *LITTLE, "--cl-lib", str(fake_driver), **real)
+    is_right(talk, flash)
+    for _ in range(2):
+        assert talk.error("budget 200000")["hint"] == "--engine both"
+    is_right(talk, flash)
+    assert talk.stats()["tables"]["memory"] == 100_000
+
+
 def test_profiles_time_each_launch(flash: FlashToy, start: Start, tmp_path: Path) -> None:
     """One for what is resident, and those for each cluster."""
     talk = start(flash.folder, "--profile", *LITTLE, "--trace-access", str(tmp_path / "trace"))

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 from governor_cases import ALL, CASES, MS, Case, lines_of
 from native import DRIVERS, SANITIZERS, build, library_sources
+from offload_cases import sections
+from offload_golden import opened, scores_of, step, text
 
+from toolkit.offload.access_trace import entry
 from toolkit.offload.governor import Choice, Governor
+from toolkit.plan.schema import Select
 
 GOLDEN = Path(__file__).parents[1] / "offload/golden"
 INPUTS = ("scores", "ids", "resize")  # keys of a golden line that the machine is given
@@ -51,6 +55,34 @@ def check(there: str, here: str) -> None:
     given = json.dumps(inputs, separators=(",", ":"))[:-1] + "," * bool(inputs)
     assert expected == given + decided.removeprefix("{")
     assert float(took[:-1]) == pytest.approx(float(seconds[:-1]), rel=1e-9)
+
+
+def test_what_was_read_ahead_is_not_read_first(drive: Path) -> None:
+    """Also where groups of a prefetch ascend, and the whole of it does not."""
+    header = next(part for part in sections("above") if part[0]["table"]["count"] == 65)[0]
+    header["table"] |= {"bytes": 8192, "stride": 8192, "offset": 0}
+    header["point"] |= {"cluster": 20, "slots": 11, "pinned": 3, "dense": 0}
+    machine, rule = opened(header), Select(**header["select"])
+    random, lines = np.random.default_rng(4), [{"resize": [11, 3]}]
+    expected = [step(machine, rule, header, lines[0])]
+    early = 0
+    for t in range(12):
+        about = {"t": t, "scores": random.integers(-64, 192, 65).tolist()}
+        lines += [about | {"prefetch": 14}, about | {"glimpse": 4096}]
+        found = machine.prefetch(0, rule, scores_of(about), t, 14)
+        assert list(found.records) != sorted(found.records)
+        expected.append({"want": found.records.tolist(), "runs": found.runs.spans.tolist()})
+        seen = machine.glimpse(0, rule, scores_of(about), 4096)
+        done = machine.gather(0, rule, scores_of(about), t, header["tile"], seen, seen.records[::2])
+        early += len(done.ahead)
+        expected.append(entry(t, 0, done))
+    given = "".join(f"{text(line)}\n" for line in (header, *lines))
+    told = subprocess.run([drive], input=given, capture_output=True, text=True, timeout=60)
+    assert (told.returncode, told.stderr) == (0, "") and early > 99
+    for here, there in zip(told.stdout.splitlines(), expected, strict=True):
+        decided = json.loads(here)
+        told_of = there.keys() - {"resize", "seconds"}
+        assert {key: decided[key] for key in told_of} == {key: there[key] for key in told_of}
 
 
 @pytest.mark.parametrize("flags", EITHER, ids=["plain", "sanitized"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +51,13 @@ def drawn(case: Neurons, seed: int) -> dict[str, Array]:
 
 
 def sums(
-    drive: Path, folder: Path, case: Neurons, inputs: dict[str, Array], each: int, threads: int
+    drive: Path,
+    folder: Path,
+    case: Neurons,
+    inputs: dict[str, Array],
+    each: int,
+    threads: int,
+    **env: str,
 ) -> bytes:
     names = [name for name in ("slots", "pairs", "x", "v", "bg", "bu") if name in inputs]
     whole = {**inputs, "pairs": inputs["ticket"][HEAD:]}
@@ -61,7 +68,9 @@ def sums(
     words = [folder / "in", case.gate, *functions, case.gate_bias + 2 * case.up_bias, case.M]
     words += [case.F, case.PARTS, case.D, stored.dtype, stored.group, int(bool(stored.zero))]
     words += [record.part_bytes, record.nbytes, case.S, case.T, each, threads]
-    done = subprocess.run([drive, *map(str, words)], capture_output=True, timeout=60)
+    done = subprocess.run(
+        [drive, *map(str, words)], capture_output=True, timeout=60, env=os.environ | env
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout
 
@@ -97,11 +106,39 @@ def test_functions_are_those_of_kernels(text: str) -> None:
     np.testing.assert_allclose(activated(words, v), expected, rtol=1e-12)
 
 
+COMPARED = {
+    "Float(v > 0.0) + Float(v > 1.0)": [0, 0, 1, 1, 2],
+    "Float(v >= 0.0) - Float(v < 1.0)": [-1, 0, 0, 1, 1],
+}
+
+
+@pytest.mark.parametrize("text", COMPARED)
+def test_comparisons_are_numbers(drive: Path, tmp_path: Path, text: str) -> None:
+    """That can be added and subtracted, as in kernels."""
+    case = replace(OTHERS[0], D=7, act=text)
+    inputs = drawn(case, 3)
+    found = sums(drive, tmp_path, case, inputs, 65, 2)
+    expected = reference(inputs, case)["part"].sum(axis=0)
+    error = np.frombuffer(found, np.float32).reshape(case.M, case.D) - expected
+    assert (error**2).sum() <= 1e-10 * (expected**2).sum()
+    v, words = np.array([-1.0, 0.0, 0.5, 1.0, 2.0], np.float32), postfix(activation(text))
+    assert words is not None and activated(words, v).tolist() == COMPARED[text]
+
+
+def test_threads_go_anywhere_where_nobody_tells_of_cores(drive: Path, tmp_path: Path) -> None:
+    """The program ends where a thread is kept to cores all the same."""
+    inputs = drawn(OTHERS[1], 5)
+    found = sums(drive, tmp_path, OTHERS[1], inputs, 17, 0, NO_CORES="1")
+    assert found == sums(drive, tmp_path, OTHERS[1], inputs, 17, 0)
+
+
 def test_what_only_kernels_know_is_no_unit() -> None:
     assert postfix(activation("Asinh(v)")) is None
 
 
-@pytest.mark.parametrize("text", ["", "v v", "Add", "v Add", "v  Relu", "v relu", "1_0", "v Where"])
+@pytest.mark.parametrize(
+    "text", ["", "v v", "Add", "v Add", "v  Relu", "v relu", "1_0", "v Where", "0x10"]
+)
 def test_no_functions(drive: Path, tmp_path: Path, text: str) -> None:
     assert not is_activation(text)
     done = subprocess.run([drive, tmp_path / "in", "none", "v", text, *(["0"] * 14)])

@@ -180,6 +180,12 @@ BAD_TABLES = (
             ("part", ABSENT, "it is missing"),
             ("given", 2, "the slots"),
             ("gate_bias", 3, "no weight"),
+            *(
+                ("act", f"v {word} Add", "no plain decimal number")
+                for word in ("0x10", "nan", "nan(1)", "inf", "1e39", "1_0", "1.", ".5", "1e", "+")
+            ),
+            ("act", "v 1\t Add", "a tab"),
+            ("act", "v \u0661 Add", "no digit of ASCII"),
         )
     ),
     bad(f"{UNIT}.given", ABSENT, "there is no gate", f"{AT}.unit.gate"),
@@ -216,6 +222,7 @@ GOOD_TABLES = (
     PlanEdit(f"{POINT}.engine", "both", "threads help"),
     PlanEdit(UNIT, ABSENT, "only kernels know"),
     PlanEdit(f"{UNIT}.act", "v 0.5 Greater v 0.0 Where", "another function"),
+    PlanEdit(f"{UNIT}.act", "v -1.5e-05 Add +2E+3 Mul 007 Sub", "numbers"),
     PlanEdit(f"{POINT}.window", [1, 4096], "what it begins with"),
     PlanEdit(f"{POINT}.window", [], "one step"),
     PlanEdit(f"{TABLE}.importance", 5, "what records add"),

@@ -1,5 +1,7 @@
 // Replays a golden access trace (tests/support/offload_golden.py says what its lines hold): of each
 // line but headers its inputs are given to the runner's machine, and what that decides is printed.
+// Beside those: `prefetch`, records at most; and of a gather `glimpse`, bytes of a record that are
+// read first; then every other one of these records is left.
 #include <cmath>
 #include <cstdio>
 #include <iostream>
@@ -150,12 +152,30 @@ std::string gather(Section &section, const Json &line) {
   const auto values = given(line, "scores") ? floats(at(line, "scores")) : std::vector<float>();
   const auto ids = given(line, "ids") ? integers(at(line, "ids")) : std::vector<int32_t>();
   const int64_t step = at(line, "t").integer;
-  const Gathered found = section.machine.gather(
-      0, section.rule, {values.data(), ids.data(), ids.size()}, step, section.tile);
+  const Scores scores{values.data(), ids.data(), ids.size()};
+  std::optional<Glimpse> glimpse;
+  if (given(line, "glimpse"))
+    glimpse = section.machine.glimpse(0, section.rule, scores, at(line, "glimpse").integer);
+  std::vector<int32_t> left;
+  if (glimpse)
+    for (size_t i = 0; i < glimpse->begun.records.size(); i += 2)
+      left.push_back(glimpse->begun.records[i]);
+  const Gathered found = section.machine.gather(0, section.rule, scores, step, section.tile,
+                                                std::move(glimpse), std::move(left));
   std::string text = trace_line(step, 0, found);
   text.pop_back();
   return text + ",\"stream\":" + list(found.placed.streamed) + ",\"clusters\":" + clusters(found) +
          ",\"seconds\":" + seconds(found.seconds) + "}";
+}
+
+std::string prefetch(Section &section, const Json &line) {
+  const std::vector<float> values = floats(at(line, "scores"));
+  const int64_t step = at(line, "t").integer;
+  const Ahead found = section.machine.prefetch(0, section.rule, {values.data(), nullptr, 0}, step,
+                                               at(line, "prefetch").integer);
+  std::string runs;
+  for (const FlashRun &run : found.runs) runs += comma(runs) + pair(run.offset, run.bytes);
+  return "{\"want\":" + list(found.records) + ",\"runs\":[" + runs + "]}";
 }
 
 }  // namespace
@@ -165,6 +185,7 @@ int main() {
   for (std::string text; std::getline(std::cin, text);) {
     const Json line = parse_json(text, "the trace");
     if (line.find("table")) section = std::make_unique<Section>(line);
+    else if (line.find("prefetch")) puts(prefetch(*section, line).c_str());
     else puts((line.find("resize") ? resize(*section, line) : gather(*section, line)).c_str());
   }
   return 0;

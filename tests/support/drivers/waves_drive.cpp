@@ -6,6 +6,10 @@
 // FILE has slots, then ticket pairs i32[COUNT][2], x f32[ROWS][LENGTH], where GATE is given v
 // f32[ROWS][F], and where BIASES has 1 and 2 those of gate and up, f32[F]. Waves are of EACH records;
 // sums come as f32[ROWS][LENGTH] on stdout. Other functions than known ones: exit code 3.
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +18,17 @@
 
 #include "base/files.h"
 #include "waves/thread_waves.h"
+
+// NO_CORES: the system tells of no cores, and whoever keeps to one all the same ends the program.
+extern "C" int sched_getaffinity(pid_t process, size_t size, cpu_set_t *set) noexcept {
+  if (getenv("NO_CORES")) return -1;
+  return syscall(SYS_sched_getaffinity, process, size, set) < 0 ? -1 : 0;
+}
+
+extern "C" int sched_setaffinity(pid_t, size_t, const cpu_set_t *) noexcept {
+  if (getenv("NO_CORES")) _exit(4);
+  return -1;
+}
 
 namespace {
 

@@ -114,8 +114,14 @@ def _first_problems(
             yield damaged(f"{at}.dispatches[{i}].queue", f"the gather's is {step.queue}")
         yield from dispatch_problems(f"{at}.dispatches[{i}]", dispatch, phase, plan, box, INSIDE)
     yield from _select_problems(f"{at}.select", first.select, table)
-    by_these = replace(step, select=first.select)
-    yield from _source_problems(f"{at}.select.from", by_these, first.dispatches, phase, plan)
+    source = first.select.source
+    if not any(source == each.args[i] for each in first.dispatches for i in each.writes):
+        yield damaged(f"{at}.select.from", "none of its dispatches writes it")
+    by_these, before = (
+        replace(step, select=first.select),
+        (*phase.steps[:number], *first.dispatches),
+    )
+    yield from _source_problems(f"{at}.select.from", by_these, before, phase, plan)
 
 
 def _unit_problems(
@@ -124,7 +130,7 @@ def _unit_problems(
     """Of what a gather's one dispatch computes."""
     if len(step.dispatches) != 1:
         yield damaged(at, "it is that of one dispatch")
-    gate, dispatch = unit.gate, step.dispatches[0]
+    gate, dispatch, count = unit.gate, step.dispatches[0], plan.tables[step.table].count
     if gate not in GATES or len(step.parts) < 2 + (gate == "part"):
         yield damaged(f"{at}.gate", f"records have no gate {gate!r:.40}")
     for key in ("act", "up_act"):
@@ -144,6 +150,8 @@ def _unit_problems(
             yield damaged(f"{at}.{key}", f"its numbers are no {' or '.join(dtypes)}")
         if (place in dispatch.writes) != (key == "part"):
             yield damaged(f"{at}.{key}", "only `part` is written")
+        if ref[0] == "weight" and plan.weights[int(ref[-1])].shape != (count,):
+            yield damaged(f"{at}.{key}", f"it has no number for each of {count} records")
     if (gate == "given") != (unit.given is not None):
         yield damaged(f"{at}.gate", "it is not there")
 

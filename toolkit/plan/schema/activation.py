@@ -2,10 +2,12 @@
 
     v Sigmoid v Mul        0.5 v Mul v 0.70710678 Mul Erf 1.0 Add Mul
 
-Words are numbers, v, and the names of FUNCTIONS. android_runner/plan/unit.cpp has the same.
+Words are plain decimal numbers that a float can hold, v, and the names of FUNCTIONS; comparisons
+are 1 or 0. android_runner/plan/unit.cpp has the same.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
 MOST_WAITING, MOST_WORDS = 16, 256
+NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _erf = np.vectorize(math.erf, otypes=[float])
 
 FUNCTIONS: Mapping[str, tuple[int, Callable[..., Any]]] = {
@@ -30,11 +33,11 @@ FUNCTIONS: Mapping[str, tuple[int, Callable[..., Any]]] = {
     "Tanh": (1, np.tanh),
     "Erf": (1, _erf),
     "Relu": (1, lambda x: np.maximum(x, 0.0)),
-    "Less": (2, np.less),
-    "LessOrEqual": (2, np.less_equal),
-    "Greater": (2, np.greater),
-    "GreaterOrEqual": (2, np.greater_equal),
-    "Where": (3, np.where),
+    "Less": (2, lambda a, b: 1.0 * np.less(a, b)),
+    "LessOrEqual": (2, lambda a, b: 1.0 * np.less_equal(a, b)),
+    "Greater": (2, lambda a, b: 1.0 * np.greater(a, b)),
+    "GreaterOrEqual": (2, lambda a, b: 1.0 * np.greater_equal(a, b)),
+    "Where": (3, lambda a, b, c: np.where(a != 0, b, c)),
 }
 
 
@@ -67,8 +70,5 @@ def activated(text: str, v: Floats) -> Floats:
 def _is_leaf(word: str) -> bool:
     if word == "v":
         return True
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return "_" not in word
+    with np.errstate(over="ignore"):
+        return NUMBER.fullmatch(word) is not None and bool(np.isfinite(np.float32(float(word))))

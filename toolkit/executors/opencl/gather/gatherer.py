@@ -264,12 +264,13 @@ class Gatherer:
         point = choose_point(self._plan, memory, flash)
         if point == self.point:
             return
+        engine = engine_for(self._plan, self._wanted, point.engine)  # may refuse: so first of all
         self._queue.finish()
         self._early.forget()
         before = [cache.slot_of.copy() for cache in self._machine.caches]
         changes = self._machine.change(point)
         self.point = point
-        self._engine = engine_for(self._plan, self._wanted, point.engine)
+        self._engine = engine
         for table, change in enumerate(changes):
             self._memory.resize(table, point.slots[table], change.moves, before[table])
         self._memory.restage(point)
