@@ -147,6 +147,14 @@ void SecondEngine::abandon() {
   came_ = {};
 }
 
+int64_t SecondEngine::bytes() const {
+  size_t sum = x_.capacity() + given_.capacity() + (waves_ ? waves_->bytes() : 0);
+  size_t floats = inputs_.x.capacity() + inputs_.given.capacity() + part_.capacity();
+  for (const auto &[memory, bias] : biases_) floats += bias.capacity();
+  sum += floats * sizeof(float);
+  return static_cast<int64_t>(sum);
+}
+
 std::string SecondEngine::counts() const {
   const char *word = "";
   for (const auto &[name, engine] : ENGINES)
@@ -155,6 +163,7 @@ std::string SecondEngine::counts() const {
       .add("name", word)
       .add("threads", waves_ ? static_cast<int64_t>(waves_->threads()) : 0)
       .add("records", records_)
+      .add("bytes", bytes())
       .add("fetch_s", fetch_s_)
       .add("wait_s", wait_s_)
       .add("join_s", join_s_)

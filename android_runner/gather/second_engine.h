@@ -56,6 +56,8 @@ class SecondEngine {
   void abandon();  // nothing is under way any more
 
   std::string counts() const;  // as JSON
+  // What it keeps beside the budget: inputs, biases and sums, as long as its longest run needs.
+  int64_t bytes() const;
 
  private:
   void begin();

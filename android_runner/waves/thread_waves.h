@@ -38,6 +38,7 @@ class ThreadWaves {
   ~ThreadWaves();
 
   size_t threads() const { return workers_.size(); }
+  size_t bytes() const { return sizeof(float) * (rows_.capacity() + sums_.capacity()); }
 
   // The sums of another gather begin; both stay until `end`.
   void begin(const NeuronSums &neurons, const UnitInputs &inputs);

@@ -12,7 +12,7 @@ from flash_talk import IDS, PREFILL, is_right
 from flash_toy import FILE, PAGE, RECORD, TILE, F, FlashToy
 from native import DRIVERS, build
 from talk import Start, Talk, failure
-from toy import CHUNK
+from toy import CHUNK, D
 from two_phase_toy import TwoPhaseToy
 
 from toolkit.toolchain.build import runner_sources
@@ -77,6 +77,8 @@ def test_threads_compute_beside_memory_of_its_own(
     is_right(talk, flash)
     told = talk.stats()["tables"]
     assert told["engine"]["records"] == told["selected"] - told["hits"] > 0
+    # x [CHUNK, D] as it comes and as floats, gates of F likewise, and 8 sums.
+    assert told["engine"]["bytes"] >= 4 * CHUNK * (2 * D + 2 * F + 8 * D)
     refused = start(flash.folder, *options, "threads", **real)
     assert "--engine both" in failure(refused.first)["hint"]
 

@@ -72,7 +72,8 @@ def flash_facts(stats: Mapping[str, Any], flash: str | None, counts: Counts) -> 
 
     points_used           since the plan was loaded, with how many tokens each
     overlap               what launches wait for: cluster, matrix or off
-    engine                that computes records: device, threads or both; and by how many threads
+    engine                that computes records: device, threads or both; by how many threads, and
+                          bytes that these keep beside `memory`
     memory, record_bytes  that the run keeps to, and of them, what records of weights take
     late_share            of the time of the flash that was imitated; None: it is no imitation
     """
@@ -83,7 +84,7 @@ def flash_facts(stats: Mapping[str, Any], flash: str | None, counts: Counts) -> 
         "direct": told["direct"],
         "late_share": None if flash is None else counts.late_share,
         "overlap": told["overlap"],
-        "engine": {key: told["engine"][key] for key in ("name", "threads")},
+        "engine": {key: told["engine"][key] for key in ("name", "threads", "bytes")},
         "memory": told["memory"],
         "record_bytes": told["record_bytes"],
         "points_used": told["points_used"],

@@ -239,7 +239,12 @@ class Gatherer:
             "record_bytes": held,
             "direct": False,
             "overlap": self._overlap,
-            "engine": {"name": self._engine, "threads": 0, "records": self._aside},
+            "engine": {
+                "name": self._engine,
+                "threads": 0,
+                "records": self._aside,
+                "bytes": 0,
+            },
         }
         used = {"points_used": self._usage.list(), "warm_records": self._warm_records}
         return {**facts, **vars(self._counts), "late_share": 0.0, **used}
