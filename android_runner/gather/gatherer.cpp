@@ -1,7 +1,6 @@
 #include "gather/gatherer.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -60,6 +59,7 @@ Gatherer::Gatherer(const Plan &plan, const Device &device, const GatherOptions &
       second_(plan, device),
       store_(plan, options.imitated ? RecordStore::Way::Cached : RecordStore::Way::Storage),
       pool_(store_, static_cast<size_t>(point_.threads), point_.max_read, options.imitated),
+      first_(plan, machine_, memory_, pool_),
       read_ahead_(pool_),
       behind_(tables_behind(plan)),
       ahead_(plan, machine_, memory_, pool_, read_ahead_, overlap_,
@@ -308,81 +308,6 @@ std::vector<char> Gatherer::read_scores(const GatherStep &gather, cl::Queue queu
   return scores;
 }
 
-// The first launch of a gather, of what is in slots before anything is decided.
-void Gatherer::launch_resident(size_t table, const std::vector<Placed> &records, cl::Queue queue,
-                               const GatherLaunches &launch) {
-  if (records.empty()) return;
-  std::vector<int32_t> pairs;
-  for (const Placed &each : records) {
-    pairs.push_back(each.slot);
-    pairs.push_back(machine_.index(table, each.record));
-  }
-  const cl::Memory ticket = memory_.tickets.fill(queue, pairs, true);
-  launch({ticket, memory_.slots[table].get(), static_cast<int64_t>(records.size()), false});
-  const Ended ended(queue);
-  memory_.tickets.launched(ended);
-  memory_.looked[table] = ended;
-}
-
-// While first parts are read, the device computes what is resident; then what says of which of them
-// the rest is needed.
-void Gatherer::look_first(const GatherStep &gather, const Glimpse &glimpse, cl::Queue queue,
-                          const GatherLaunches &launch) {
-  const Table &table = plan_.tables[gather.table];
-  const uint64_t batch = pool_.submit(reads_of(table, glimpse, memory_.begun.data()));
-  Ended given;
-  try {
-    launch_resident(gather.table, glimpse.hits, queue, launch);
-    given = Ended(queue);
-  } catch (...) {  // nothing may land there when this has ended
-    pool_.wait(batch);
-    throw;
-  }
-  const double before = now();
-  pool_.wait(batch);
-  waits_.waited_s += now() - before;
-  if (!given.busy()) waits_.stalled_s += now() - before;
-  const std::vector<int32_t> &records = glimpse.begun.records;
-  if (records.empty()) return;
-  const auto count = static_cast<int64_t>(records.size());
-  const std::optional<int64_t> place = memory_.staging.take(count, table.bytes, true);
-  if (!place) throw no_place();
-  const int64_t begin = *place;
-  std::vector<int32_t> pairs;
-  for (int64_t i = 0; i < count; ++i) {
-    const char *const from = memory_.begun.data() + i * glimpse.begun.bytes;
-    const int64_t at = begin + i * table.bytes;
-    if (memory_.shares) memcpy(memory_.staging.host() + at, from, static_cast<size_t>(glimpse.begun.bytes));
-    else memory_.staging.memory().write(queue, at, from, glimpse.begun.bytes);
-    pairs.push_back(static_cast<int32_t>(at / table.bytes));
-    pairs.push_back(machine_.index(gather.table, records[static_cast<size_t>(i)]));
-  }
-  const cl::Memory ticket = memory_.tickets.fill(queue, pairs, true);
-  launch({ticket, memory_.staging.get(), count, false, true});
-  const Ended ended(queue);
-  memory_.tickets.launched(ended);
-  memory_.staging.launched(begin, ended);
-}
-
-// Records of which nothing more is needed, by what has been computed of their first parts.
-std::vector<int32_t> Gatherer::left_of(const GatherStep &gather, const Glimpse &glimpse,
-                                       cl::Queue queue, const SelectedBy &by) {
-  if (glimpse.begun.records.empty()) return {};
-  std::vector<float> values(static_cast<size_t>(plan_.tables[gather.table].count));
-  cl::check(cl::EnqueueReadBuffer(queue, by.first, 1, 0, values.size() * sizeof(float),
-                                  values.data(), 0, nullptr, nullptr),
-            "clEnqueueReadBuffer");
-  const std::vector<int32_t> chosen = select(gather.first_select, {values.data(), nullptr, 0},
-                                             static_cast<int32_t>(values.size()), {});
-  std::vector<int32_t> left;
-  for (const int32_t record : glimpse.begun.records)
-    if (!among(chosen, machine_.index(gather.table, record))) left.push_back(record);
-  left_ += static_cast<int64_t>(left.size());
-  spared_ += static_cast<int64_t>(left.size()) * glimpse.spared;
-  if (planned_) predicted_s_ += seconds_of(glimpse.runs, *planned_);
-  return left;
-}
-
 void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
                    const UnitMemory &unit, const GatherLaunches &launch) {
   const GatherStep &gather = *step.gather;
@@ -395,7 +320,7 @@ void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
   if (device && !first && machine_.dense(gather.table, rule_of(gather)))
     dense = [&] {
       const GatherLaunch its = machine_.dense_launch(gather.table, rule_of(gather));
-      launch_resident(gather.table, its.records, queue, launch);
+      first_.launch_resident(gather.table, its.records, queue, launch);
     };
   const std::vector<char> content = read_scores(gather, queue, by, dense);
   const auto *values = reinterpret_cast<const float *>(content.data());
@@ -408,8 +333,11 @@ void Gatherer::run(const Step &step, cl::Queue queue, const SelectedBy &by,
   std::vector<int32_t> left;
   if (first) {
     glimpse = machine_.glimpse(gather.table, rule_of(gather), scores, gather.first_bytes);
-    look_first(gather, *glimpse, queue, launch);
-    left = left_of(gather, *glimpse, queue, by);
+    const ReadWaits waits = first_.look(gather, *glimpse, queue, launch);
+    waits_.waited_s += waits.waited_s;
+    waits_.stalled_s += waits.stalled_s;
+    left = first_.left_of(gather, *glimpse, queue, by.first);
+    if (planned_) predicted_s_ += seconds_of(glimpse->runs, *planned_);
   }
   Gathering &own = ahead_.next(gather, scores, std::move(glimpse), std::move(left));
   if (dense || first) own.took_dense();
@@ -524,8 +452,8 @@ std::string Gatherer::counts() const {
       .add("used_bytes", io.used + taken_)
       .add("ahead_reads", io.ahead_reads)
       .add("ahead_bytes", io.ahead_read)
-      .add("left", left_)
-      .add("spared_bytes", spared_)
+      .add("left", first_.left())
+      .add("spared_bytes", first_.spared())
       .add("warm_records", warm_records_)
       .raw("read_sizes", "{" + sizes + "}")
       .add("waited_s", waits_.waited_s)

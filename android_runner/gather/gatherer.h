@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gather/first_parts.h"
 #include "gather/gathers_ahead.h"
 #include "gather/warm_set.h"
 #include "offload/access_trace.h"
@@ -121,12 +122,6 @@ class Gatherer {
   Select rule_of(const GatherStep &gather) const;
   std::vector<char> read_scores(const GatherStep &gather, cl::Queue queue, const SelectedBy &by,
                                 const std::function<void()> &meanwhile) const;
-  void launch_resident(size_t table, const std::vector<Placed> &records, cl::Queue queue,
-                       const GatherLaunches &launch);
-  void look_first(const GatherStep &gather, const Glimpse &glimpse, cl::Queue queue,
-                  const GatherLaunches &launch);
-  std::vector<int32_t> left_of(const GatherStep &gather, const Glimpse &glimpse, cl::Queue queue,
-                               const SelectedBy &by);
   void read_ahead();
   void open(const RecordLists &warm);
   void open_table(size_t table, const Change &change);
@@ -170,6 +165,7 @@ class Gatherer {
   SecondEngine second_;  // its threads read from that
   const RecordStore store_;
   IoPool pool_;         // its threads write to all of that
+  FirstParts first_;
   ReadAhead read_ahead_;
   const std::vector<size_t> behind_;  // tables, of each prefetch: of the gather right behind it
   struct Noted {  // a prefetch, and its numbers once `read` is done
@@ -187,7 +183,6 @@ class Gatherer {
   int64_t mapped_slots_ = 0;  // bytes of a device's own memory that the host filled at the start
   bool rehearsed_ = false;
   int64_t step_ = -1;                // of the run
-  int64_t left_ = 0, spared_ = 0;  // of gathers in two phases: records, and bytes of them not read
   int64_t selected_ = 0, hits_ = 0, taken_ = 0;  // taken: bytes that prefetches had read; others: records, of all gathers
   ReadWaits waits_;                  // of all gathers
   Governor governor_;
