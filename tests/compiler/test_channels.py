@@ -38,7 +38,6 @@ from toolkit.plan.load import load_plan
 from toolkit.plan.schema import Plan, Table
 from toolkit.predictors.folder import Folder
 from toolkit.predictors.layer import Layer, Sizes, Taken
-from toolkit.simulation.text import Text
 
 D, ROOM = 32, "500K"  # for some of the records
 IDS = [3, 1, 4, 1, 5]
@@ -82,11 +81,6 @@ def test_the_plan_of_a_network(tmp_path: Path) -> None:
     assert (figures["selector"], figures["density"], figures["gamma"]) == ("dip", 0.5, 1.0)
     assert figures["loss"] is None and figures["policy"] == "lfu"
     assert any("has not been measured" in text for text in budget_lines(figures))
-    text = Text(
-        load_plan(done.path), load_source(tmp_path / "model.onnx"), [3] * 20, lambda _: None
-    )
-    with pytest.raises(PocketError, match="not simulated by a text"):
-        list(text.by_table())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.compiler.budget.costs import cost_of, facts_of, flash_for, looks_of, middle
+from toolkit.compiler.budget.dip.pruned import taken_by
 from toolkit.compiler.budget.planned import demands_of, known_costs, unchosen, uses_by_ids
 from toolkit.compiler.calibrated import uses_of
 from toolkit.compiler.options import options_of
@@ -77,6 +78,12 @@ class Known:
         lists = [_lists(path, plan, number, early.get(number)) for number in numbers]
         return cls(plan, tuple(lists), often, flash_for(facts_of(plan), flash), costs, unknown)
 
+    @property
+    def aware(self) -> bool:
+        """Whether what is chosen hangs on what lies in memory."""
+        rules = [gather.select for phase in self.plan.phases for gather in phase.gathers()]
+        return any(rule.by == "top" and rule.gamma < 1 for rule in rules)
+
     def case(
         self, memory: str | None, policy: str, selector: str, window: int | None = None
     ) -> Case:
@@ -91,7 +98,10 @@ def _uses(plan: Plan) -> tuple[Use, ...]:
     """By table, of its records in any order; none where they can't be had."""
     try:
         options = options_of(plan)
-        found = uses_of(options.calibration, options.recall)
+        if options.calibration is not None and options.density is not None:
+            found = taken_by(options.calibration, options.density)
+        else:
+            found = uses_of(options.calibration, options.recall)
     except PocketError:
         return ()
     if found:

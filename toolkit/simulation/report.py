@@ -7,7 +7,7 @@ from toolkit.tables import rate, section, size, table
 
 HEADS = (
     *("memory", "records", "policy", "needed", "found", "missed", "/Belady", "reads"),
-    *("read", "takes", "predicted"),
+    *("read", "takes", "predicted", "perplexity"),
 )
 
 TOO_LONG = " *"
@@ -21,8 +21,10 @@ def lines(figures: Mapping[str, Any]) -> Iterator[str]:
         found = [_cells(each) for each in rows if each["selector"] == selector]
         of = "" if selector == "plan" else ", only what isn't zero is needed (oracle)"
         title = f"simulated: {figures['tokens']} tokens of {from_}{of}, a token"
-        yield from section(title, table([HEADS, *found]))
+        yield from section(title, table([HEADS[: len(found[0])], *found]))
     yield f"Reads take as long as on {figures['flash']}; Belady's policy knows what comes."
+    if figures["all_neurons_perplexity"] is not None:
+        yield f"With all of its networks the perplexity is {figures['all_neurons_perplexity']:.4f}."
     if any(row["left_early"] for row in rows):
         yield f"{TOO_LONG.strip()} Its window had records that memory had no room for."
     if any(row["ahead_left_out"] for row in rows):
@@ -47,4 +49,5 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         size(round(row["flash_bytes_per_token"])),
         f"{1e3 * row['read_s_per_token']:.2f} ms",
         "-" if predicted is None else f"{rate(predicted)} tokens/s",
+        *(() if row["perplexity"] is None else (f"{row['perplexity']:.4f}",)),
     )

@@ -12,7 +12,12 @@ COUNTS = ("selected", "hits", "reads", "read_bytes", "used_bytes")  # of all ste
 
 
 def row(
-    known: Known, case: Case, sums: Replayed, tokens: int, belady: Replayed | None
+    known: Known,
+    case: Case,
+    sums: Replayed,
+    tokens: int,
+    belady: Replayed | None,
+    perplexity: float | None = None,
 ) -> dict[str, Any]:
     """Figures of a case; rates and what ends in `_per_token` are of steps of one token.
 
@@ -26,6 +31,7 @@ def row(
     ahead_left_out        whether a run would read ahead of networks, and nothing tells by what:
                           then hits and misses are its own, but reads those with `--overlap off`
     misses_over_belady    None where that policy isn't replayed
+    perplexity            of the text, where networks are computed in part, and it was read
     """
     every, once = sums.tokens + sums.others, max(1, tokens)
     misses, of_token = sums.tokens.selected - sums.tokens.hits, sums.tokens
@@ -53,5 +59,6 @@ def row(
         "flash_bytes_per_token": of_token.read_bytes / once,
         "flash_used_bytes_per_token": of_token.used_bytes / once,
         "read_s_per_token": of_token.read_s / once,
+        "perplexity": perplexity,
         "tokens_per_s": None if known.unknown is not None or not tokens else 1 / seconds,
     }

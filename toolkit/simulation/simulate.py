@@ -8,11 +8,13 @@ from typing import Any
 
 from toolkit.errors import PocketError
 from toolkit.evaluation.inputs import source_of
+from toolkit.evaluation.resident import chooses_by_magnitude
 from toolkit.offload.points import by_ids
 from toolkit.offload.record_cache import NONE
 from toolkit.plan.load import load_plan
-from toolkit.plan.schema import MOST_WINDOW, POLICIES, Plan
+from toolkit.plan.schema import MOST_WINDOW, POLICIES
 from toolkit.simulation.accesses import Accesses
+from toolkit.simulation.in_part import replayed_in_part
 from toolkit.simulation.known import WINDOWED, Case, Known
 from toolkit.simulation.replay import BELADY, Replayed, replay
 from toolkit.simulation.rows import row
@@ -50,56 +52,70 @@ def simulate(
     tell = progress or (lambda _: None)
     plan = load_plan(path)
     known = Known.of(path, plan, flash)
-    policies = _policies(plan, policy)  # and the steps of windows that don't adapt
-    accesses = _accesses(known, text, trace, tokens, model, tell)
-    if ORACLE in _checked(selector, SELECTORS, "selector") and not accesses.knows_needed:
-        because = "a trace has only what the plan selects by"
-        raise PocketError("the oracle needs a text", because, "--text FILE in place of --trace")
+    policies = _policies(known, policy)  # and the steps of windows that don't adapt
+    _check_given(text, trace, tokens, model)
+    in_part = text is not None and chooses_by_magnitude(plan)
+    _check_selector(selector, text is None, in_part)
     cases = [
         known.case(each, name, by, window)
         for each in memory or (None,)
         for by in selector
         for name, window in policies
     ]
-    found = _replayed(known, accesses, cases, tell)
+    every = None
+    if trace is not None:
+        traced = Traced(trace, plan, [held.order for held in known.tables])
+        found, count = _replayed(known, traced, cases, tell), traced.tokens
+    else:
+        assert text is not None
+        source = source_of(plan, model)
+        ids = ids_of(plan, source, text, tokens)
+        count = len(ids)
+        if in_part:
+            every = replayed_in_part(known, source, ids, cases, tell)
+        told = Text(plan, source, ids, tell)
+        found = _replayed(known, told, cases, tell) if every is None else every.found
     least = {
         _where(case): sums for case, sums in zip(cases, found, strict=True) if case.policy == BELADY
     }
+    costs = [None] * len(cases) if every is None else every.perplexities
     rows = [
-        row(known, case, sums, accesses.tokens, least.get(_where(case)))
-        for case, sums in zip(cases, found, strict=True)
+        row(known, case, sums, count, least.get(_where(case)), cost)
+        for case, sums, cost in zip(cases, found, costs, strict=True)
     ]
     return {
         "plan": str(path),
         "text": None if text is None else str(text),
         "trace": None if trace is None else str(trace),
-        "tokens": accesses.tokens,
+        "tokens": count,
         "flash": known.flash.name,
         "unknown": None if known.unknown is None else str(known.unknown),
+        "all_neurons_perplexity": None if every is None else every.whole,
         "rows": rows,
     }
 
 
-def _accesses(
-    known: Known,
-    text: Path | None,
-    trace: Path | None,
-    tokens: int | None,
-    model: Path | None,
-    tell: Tell,
-) -> Accesses:
+def _check_given(
+    text: Path | None, trace: Path | None, tokens: int | None, model: Path | None
+) -> None:
     if (text is None) == (trace is None):
         hint = "give one of them: --text FILE, or --trace FILE"
         raise PocketError("a text or a trace is replayed", "none is given, or both are", hint)
-    if trace is not None:
-        for option, value in (("--tokens", tokens), ("--model", model)):
-            if value is not None:
-                because = "a trace has all its accesses, and no model reads it"
-                raise PocketError(f"{option} goes with --text", because, "leave it out")
-        return Traced(trace, known.plan, [held.order for held in known.tables])
-    assert text is not None
-    source = source_of(known.plan, model)
-    return Text(known.plan, source, ids_of(known.plan, source, text, tokens), tell)
+    for option, value in (("--tokens", tokens), ("--model", model)):
+        if trace is not None and value is not None:
+            because = "a trace has all its accesses, and no model reads it"
+            raise PocketError(f"{option} goes with --text", because, "leave it out")
+
+
+def _check_selector(selector: Sequence[str], traced: bool, in_part: bool) -> None:
+    if ORACLE not in _checked(selector, SELECTORS, "selector"):
+        return
+    if traced:
+        because = "a trace has only what the plan selects by"
+        raise PocketError("the oracle needs a text", because, "--text FILE in place of --trace")
+    if in_part:
+        because = "what it leaves out isn't zero, so nobody knows what it could do without"
+        raise PocketError("the plan has no oracle", because, f"--selector {PLANNED}")
 
 
 def _replayed(
@@ -124,12 +140,12 @@ def _replayed(
     return found
 
 
-def _policies(plan: Plan, asked: Sequence[str]) -> Sequence[tuple[str, int | None]]:
+def _policies(known: Known, asked: Sequence[str]) -> Sequence[tuple[str, int | None]]:
     """Each with the steps of a window that doesn't adapt, as `window:4` asks for one."""
     words = [each.partition(":") for each in asked]
     wanted = [name for name, _, _ in words]
     steps = [_steps(name, number) if colon else None for name, colon, number in words]
-    names = _names(plan, wanted)
+    names = _names(known, wanted)
     return list(zip(names, steps or [None] * len(names), strict=True))
 
 
@@ -140,11 +156,10 @@ def _steps(name: str, number: str) -> int:
     raise PocketError(f"no policy is called {name}:{number:.40}", because, f"say {WINDOWED[0]}:8")
 
 
-def _names(plan: Plan, wanted: Sequence[str]) -> Sequence[str]:
+def _names(known: Known, wanted: Sequence[str]) -> Sequence[str]:
+    plan, aware = known.plan, known.aware
     networks = {*range(len(plan.tables))} - by_ids(plan)
     has = bool(networks) and all(plan.tables[n].importance is not None for n in networks)
-    gathers = [gather.select for phase in plan.phases for gather in phase.gathers()]
-    aware = any(rule.by == "top" and rule.gamma < 1 for rule in gathers)
     if not wanted:
         without = {"importance": not has, BELADY: aware}
         return [name for name in EVERY if not without.get(name)]

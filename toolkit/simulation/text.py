@@ -25,8 +25,7 @@ from toolkit.compiler.lowering.records.ahead import residual_of
 from toolkit.compiler.options import options_of
 from toolkit.compiler.rewriting.passes import rewritten_for
 from toolkit.compiler.source import Source
-from toolkit.compiler.weights.channels import TabledChannels
-from toolkit.compiler.weights.records import Tabled, tables_of
+from toolkit.compiler.weights.records import RecordTables, Tabled, tables_of
 from toolkit.compiler.weights.table import WeightTable
 from toolkit.errors import PocketError
 from toolkit.offload.points import by_ids, by_routers
@@ -78,22 +77,17 @@ class Text:
     warm: Mapping[int, Ints] = MappingProxyType({})
 
     def __init__(self, plan: Plan, source: Source, ids: list[int], tell: Tell) -> None:
-        """The model is read when accesses are asked for."""
+        """The model is read when accesses are asked for. Raises PocketError where no text tells
+        all of them."""
+        check_routed(plan)
         self._plan, self._source, self._ids, self._tell = plan, source, ids, tell
         self.tokens = len(ids)
 
     def by_table(self) -> Iterator[tuple[int, Sequence[Access]]]:
         """As Accesses has it, in the order of layers."""
-        if by_routers(self._plan):
-            because = "what its routers choose is known of a run only"
-            hint = "run it with --trace-access FILE, then --trace FILE"
-            raise PocketError("a plan with experts in flash replays no text", because, hint)
         if len(by_ids(self._plan)) < len(self._plan.tables):
             yield from self._by_network()
-        for table in sorted(by_ids(self._plan)):  # an embedding's, behind those of networks
-            number, gather = _gather_of(self._plan, table)
-            ids = np.asarray(self._ids, np.int32).reshape(-1, 1)
-            yield table, [Access(i, number, gather, id_) for i, id_ in enumerate(ids)]
+        yield from of_rows(self._plan, self._ids)
 
     def _by_network(self) -> Iterator[tuple[int, Sequence[Access]]]:
         self._tell("reading the model")
@@ -127,25 +121,16 @@ class Text:
         return predicted.scores(x_TD)
 
     def _networks(self, model: ir.Model) -> list[Tabled]:
-        """Those whose weights lie in tables, in the order of these."""
-        options = options_of(self._plan)
-        layouts = CLASSES[str(self._plan.profile["class"])].layouts
-        weights, whole = WeightTable(options.storage, layouts), options.sparsity == "all"
-        found = tables_of(*find_ffns(model), weights, whole=whole).found
-        if any(isinstance(each, TabledChannels) for each in found):
-            because = "what one network leaves out changes what the next one reads"
-            what = "this plan is not simulated by a text"
-            raise PocketError(what, because, "give a trace: --trace FILE")
-        networks = len(self._plan.tables) - len(by_ids(self._plan))
-        if len(found) != networks:
-            what = f"the plan has {networks} tables of networks, its model {len(found)}"
-            raise PocketError(what, "another version compiled it", "compile the model again")
-        return [each for each in found if isinstance(each, Tabled)]
+        """Those whose weights lie in tables, in the order of these; none is computed in part."""
+        found = networks_of(self._plan, model).found
+        tabled = [each for each in found if isinstance(each, Tabled)]
+        assert len(tabled) == len(found)  # else in_part.py
+        return tabled
 
     def _of(
         self, tabled: Tabled, scores_TF: Array, active_TF: Array, early_TF: Array | None
     ) -> list[Access]:
-        number, gather = _gather_of(self._plan, tabled.table)
+        number, gather = gather_of(self._plan, tabled.table)
         by_all = gather.select.by == "all"
         early = [None] * len(scores_TF) if early_TF is None else list(early_TF)
         return [
@@ -167,6 +152,38 @@ def ids_of(plan: Plan, source: Source, file: Path, count: int | None) -> list[in
     return ids
 
 
+def check_routed(plan: Plan) -> None:
+    """Raise PocketError where experts are read, of which no text tells."""
+    if by_routers(plan):
+        because = "what its routers choose is known of a run only"
+        hint = "run it with --trace-access FILE, then --trace FILE"
+        raise PocketError("a plan with experts in flash replays no text", because, hint)
+
+
+def networks_of(plan: Plan, model: ir.Model) -> RecordTables:
+    """Networks of a plan's graph whose weights lie in its tables, in the order of these.
+
+    Raises PocketError where the plan has others.
+    """
+    options = options_of(plan)
+    layouts = CLASSES[str(plan.profile["class"])].layouts
+    weights, whole = WeightTable(options.storage, layouts), options.sparsity == "all"
+    tables = tables_of(*find_ffns(model), weights, whole=whole)
+    networks = len(plan.tables) - len(by_ids(plan))
+    if len(tables.sources) != networks:
+        what = f"the plan has {networks} tables of networks, its model {len(tables.sources)}"
+        raise PocketError(what, "another version compiled it", "compile the model again")
+    return tables
+
+
+def of_rows(plan: Plan, ids: Sequence[int]) -> Iterator[tuple[int, Sequence[Access]]]:
+    """Accesses of embeddings, whose tables lie behind those of networks."""
+    for table in sorted(by_ids(plan)):
+        number, gather = gather_of(plan, table)
+        rows = np.asarray(ids, np.int32).reshape(-1, 1)
+        yield table, [Access(i, number, gather, row) for i, row in enumerate(rows)]
+
+
 def _seen(walk: Walk, level: int, neurons: Neurons) -> tuple[Array, Array]:
     """What a network gets [T, D], and which of its neurons are not zero [T, F]."""
     seen: list[tuple[Array, Array]] = []
@@ -182,7 +199,7 @@ def _scores(tabled: Tabled, neurons: Neurons, predicted: Predicted | None, x_TD:
     return neurons.gates(x_TD) if tabled.gated else np.zeros((len(x_TD), tabled.ffn.width))
 
 
-def _gather_of(plan: Plan, table: int) -> tuple[int, Gather]:
+def gather_of(plan: Plan, table: int) -> tuple[int, Gather]:
     """The gather of a table where one token is fed, and its number."""
     decode = token_phase(plan)
     for number, (phase, gather) in enumerate(gathers_of(plan)):
