@@ -1,7 +1,5 @@
 #include "waves/thread_waves.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -21,8 +19,7 @@ bool Wave::done() const {
 }
 
 ThreadWaves::ThreadWaves(size_t threads) : cores_(fast_cores()) {
-  const auto online = static_cast<size_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
-  const size_t known = cores_.empty() ? online : cores_.size();
+  const size_t known = std::max<size_t>(1, cores_.size());
   const size_t wanted = std::min(SHARES, threads ? threads : known);
   for (size_t i = 0; i < wanted; ++i) {
     workers_.push_back({this, i, {}, {}});

@@ -31,7 +31,7 @@ class ThreadWaves {
  public:
   static constexpr size_t SHARES = 8;  // of the records of a wave: as many threads at most
 
-  // Throws Failure where a thread can't be started. 0: as many as there are fast cores.
+  // Throws Failure where a thread can't be started. 0: as many as there are fast cores, or one.
   explicit ThreadWaves(size_t threads = 0);
   ThreadWaves(const ThreadWaves &) = delete;
   ThreadWaves &operator=(const ThreadWaves &) = delete;
