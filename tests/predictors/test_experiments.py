@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import flash_experiments
 import numpy as np
+import passed_models
 import pytest
+from exports import COLLECTION
+from needed import here
 from predictor_experiments import Features, Following, early, judged, mapped, most_frequent, unit
 from record_experiments import (
     Reads,
@@ -131,3 +135,20 @@ def test_what_is_read_early() -> None:
 
 def test_rows_of_one_size() -> None:
     assert unit(np.array([[3.0, -3.0], [0, 0]])).tolist() == [[1, -1], [0, 0]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", flash_experiments.RELU)
+def test_a_model_that_texts_have_passed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for what, count in (("SIZE", 32), ("FITTED", 256), ("JUDGED", 64)):
+        monkeypatch.setattr(passed_models, what, count)
+    texts = [here(COLLECTION / "text" / text) for text in flash_experiments.TEXTS]
+    model = passed_models.passed(here(COLLECTION / flash_experiments.MODELS[name]), texts)
+    for text in range(len(texts)):
+        dense = model.losses[text, passed_models.DENSE]
+        again = model.outcomes[text, passed_models.AGAIN]
+        assert len(again) == len(model.layers) == 4
+        assert all(each.recall > passed_models.RECALL - 0.005 for each in again)  # sums differ
+        assert model.losses[text, passed_models.AGAIN] == pytest.approx(dense, rel=0.1)
+    for tell in (flash_experiments.online, flash_experiments.before):
+        assert len({row.count("|") for row in tell(name, model)}) == 1

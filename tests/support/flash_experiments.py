@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import predictor_experiments as of_predictors
 import record_experiments as of_records
-from exports import DEMO
+from exports import COLLECTION, DEMO
 from passed_models import AGAIN, DENSE, FIXED, ONLINE, RECALL, Layer, Model, graph_of, passed
 
 from onnx_passes.analysis.ffn import find_ffns
@@ -25,7 +26,7 @@ from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import Neurons
 from toolkit.offload.flash_model import flash
 from toolkit.predictors.predictor import Predictor
-from toolkit.predictors.thresholds import Outcome
+from toolkit.predictors.thresholds import Outcome, threshold_for
 
 MODELS = {
     "relu": "real/trained-llama_relu-onnx-optimum",
@@ -146,6 +147,10 @@ def _features(
     if layer.gamma is not None:
         seen = ahead["judged"] * layer.gamma
         yield "look-ahead as it is", _row(layer, layer.predictor, mean, seen)
+        scores = layer.predictor.scores(ahead["fitted"] * layer.gamma)
+        least = threshold_for(scores, _active(layer, "fitted"), RECALL)
+        own_threshold = replace(layer.predictor, threshold=least)
+        yield "with its own threshold", _row(layer, own_threshold, mean, seen)
     for what, seen_by, its_rank in (
         ("stream before the last network", ahead, rank),
         ("stream behind it", behind, rank),
@@ -181,7 +186,7 @@ def _active(layer: Layer, part: str) -> Array:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--models", type=Path, default=Path(__file__).parents[3] / "shared/models")
+    parser.add_argument("--models", type=Path, default=COLLECTION)
     given = parser.parse_args()
     for line in compressed(given.models):
         print(line, flush=True)
