@@ -115,22 +115,25 @@ def test_a_predictor_of_features_that_tell_all_is_that_of_the_input() -> None:
     turned = np.linalg.qr(rng.standard_normal((32, 32)))[0]
     active = x @ weight.T + bias > 0
     found, mean = mapped(weight, bias, Features(x, x @ turned + 7, active), 16, 0.95)
-    mask, told = judged(found, mean, Features(x, x @ turned + 7, active))
+    scores, told = judged(found, mean, Features(x, x @ turned + 7, active))
     assert told.recall >= 0.95 and told.predicted_over_true < 1.1
-    assert mask.shape == active.shape
+    assert scores.shape == active.shape
     nothing = rng.standard_normal((300, 32))
     blind, mean = mapped(weight, bias, Features(x, nothing, active), 16, 0.95)
     assert judged(blind, mean, Features(x, nothing, active))[1].predicted_over_true > 1.4
 
 
 def test_what_is_read_early() -> None:
-    predicted = np.array([[1, 1, 0, 1, 0]], bool)
+    scores = np.array([[9, 5, 0, 7, 1]], np.float32)
     needed = np.array([[1, 1, 1, 0, 0]], bool)
     resident = most_frequent(np.array([[1, 0, 0, 0, 0]], bool), 0.2)
     assert resident.tolist() == [True, False, False, False, False]
-    found = early(predicted, needed, resident)
-    assert (found.found, found.useful) == (0.5, 0.5)
-    assert found.idle(0.5) == 1 and found.idle(0.6) == float("inf")
+    found = early(scores, 2, needed, resident)
+    assert (found.found, found.useful) == (0.5, 0.5)  # of 1 and 2; of 3 and 1
+    assert found.idle == 1  # 3 is read first, in vain: two reads, as many as are missed
+    assert early(scores, 2, needed, resident, 0.6).idle == float("inf")
+    assert early(scores, -1, needed, resident, 0.6).idle == 2
+    assert early(scores, 10, needed, resident).found == 0
 
 
 def test_rows_of_one_size() -> None:

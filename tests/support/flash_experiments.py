@@ -37,7 +37,6 @@ MODELS = {
 RELU = ("relu", "opt")  # of which neurons are zero
 TEXTS = ("tinystories.txt", "wikitext2_valid.txt")
 KEPT = 0.5  # of the neurons of a layer, in memory
-HIDDEN = 0.5  # of the time of reads, that look-ahead is to hide
 RECORDS = {"8 KiB": (7296, 8192), "1.3 KB": (1368, 1368)}  # 7 B, whole pages; 125 M, packed
 FLASH = flash("ufs40")
 
@@ -126,9 +125,8 @@ def before(name: str, model: Model) -> Iterator[str]:
     for what, rows in sums.items():
         numbers, outcomes, each = zip(*rows, strict=True)
         mean = of_predictors.mean_outcome(outcomes)
-        found, useful = (float(np.mean([getattr(e, n) for e in each])) for n in ("found", "useful"))
+        found, useful, idle = np.mean([(e.found, e.useful, e.idle) for e in each], axis=0).tolist()
         told = f"{np.mean(numbers):,.0f} | {mean.recall:.3f} | {mean.predicted_over_true:.2f}"
-        idle = of_predictors.Early(found, useful).idle(HIDDEN)
         yield f"| {name} | {what} | {told} | {found:.0%} | {useful:.0%} | {idle:.2f} |"
 
 
@@ -173,10 +171,10 @@ def _row(
 ) -> tuple[float, Outcome, of_predictors.Early]:
     active = _active(layer, "judged")
     judge = of_predictors.Features(layer.judged["x"], seen, active)
-    mask, told = of_predictors.judged(found, mean, judge)
+    scores, told = of_predictors.judged(found, mean, judge)
     resident = of_predictors.most_frequent(_active(layer, "fitted"), KEPT)
     numbers = found.rank * (found.A.codes_NK.shape[1] + found.B.codes_NK.shape[0])
-    return float(numbers), told, of_predictors.early(mask, active, resident)
+    return float(numbers), told, of_predictors.early(scores, found.threshold, active, resident)
 
 
 def _active(layer: Layer, part: str) -> Array:

@@ -82,9 +82,9 @@ def mapped(
 
 
 def judged(found: Predictor, mean_S: Array | float, judge: Features) -> tuple[Array, Outcome]:
-    """Its prediction for other tokens than it was fitted to, and what that is worth."""
+    """Its scores of other tokens than it was fitted to, and what their prediction is worth."""
     scores = found.scores(judge.seen - mean_S)
-    return scores > np.float32(found.threshold), outcome(scores, judge.active, found.threshold)
+    return scores, outcome(scores, judge.active, found.threshold)
 
 
 @dataclass(frozen=True)
@@ -92,23 +92,27 @@ class Early:
     """Of what a layer misses, `found` was asked for early; of what was asked for, `useful` was
     missed; both shares of records.
 
-    No more than `found` of the time of reads can be hidden, however long flash is idle before.
+    idle  how long flash must be idle before the layer asks, so that half of its reads are hidden,
+          in the time of all of them, where the surest are read first and all take equally long;
+          infinite where less is found
     """
 
     found: float
     useful: float
-
-    def idle(self, hidden: float) -> float:
-        """How long flash must be idle before the layer asks, to hide this share of its reads; in
-        the time of all of these. Reads take equally long, and no order tells the useful ones."""
-        return hidden / self.useful if 0 < hidden <= self.found else float("inf")
+    idle: float
 
 
-def early(predicted_TF: Array, needed_TF: Array, resident_F: Array) -> Early:
+def early(
+    scores_TF: Array, threshold: float, needed_TF: Array, resident_F: Array, hidden: float = 0.5
+) -> Early:
     """What is predicted early and isn't in memory (bool [F]) is read early."""
-    asked, missed = predicted_TF & ~resident_F, needed_TF & ~resident_F
-    both = int((asked & missed).sum())
-    return Early(both / max(1, int(missed.sum())), both / max(1, int(asked.sum())))
+    asked, missed = (scores_TF > np.float32(threshold)) & ~resident_F, needed_TF & ~resident_F
+    surest = np.argsort(-scores_TF[asked], kind="stable")
+    hits = np.cumsum(missed[asked][surest])
+    all_, both = max(1, int(missed.sum())), int(hits[-1]) if len(hits) else 0
+    enough = int(np.searchsorted(hits, hidden * all_)) + 1
+    idle = enough / all_ if both >= hidden * all_ else float("inf")
+    return Early(both / all_, both / max(1, len(hits)), idle)
 
 
 def most_frequent(active_TF: Array, share: float) -> Array:
