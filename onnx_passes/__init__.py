@@ -54,6 +54,7 @@ from onnx_passes.quantize_e0m4 import quantize_e0m4
 from onnx_passes.raise_opset import raise_opset
 from onnx_passes.read_integer_products import read_integer_products
 from onnx_passes.read_quantized_weights import read_quantized_weights
+from onnx_passes.refit_ffn import refit_ffn
 from onnx_passes.resolve_shapes import resolve_shapes
 from onnx_passes.sort_nodes import sort_nodes
 from onnx_passes.split_gqa import split_gqa
@@ -117,6 +118,7 @@ PASSES: tuple[Pass, ...] = (
     fuse_residual_norm,
     last_rows,  # it splits the final norm from what feeds later layers
     inline_bodies,  # after all fusions, which look for whole ops
+    refit_ffn,  # before weights have codes
     quantize_e0m4,  # late: every weight has its final form, and is not merged again
     mask_ffn,  # it has codes of its own
     code_records,  # last: it asks how weights are stored

@@ -57,6 +57,7 @@ class Facts:
     masks: tuple[Mask | None, ...] = ()  # of the networks in their order; None: all is computed
     densities: tuple[Density, ...] = ()  # of the networks in their order; one: of all
     cached: tuple[Array, ...] = ()  # of each, which inputs and units lie in memory; (): all
+    refits: tuple[Callable[[], Array], ...] = ()  # of each, what its last matrix gets [F, D]
     computes: Callable[[ir.Node], bool] = lambda _: True  # whether kernels compute a node
 
     @classmethod

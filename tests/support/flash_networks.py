@@ -75,7 +75,7 @@ KINDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
 }
 
 
-def made(folder: Path, kind: str, **options: Any) -> CompileReport:
+def written(folder: Path, kind: str) -> Path:
     """The tiny decoder with such a network, of weights that halves hold as they are."""
     changes, constants = KINDS[kind]
     source = decoder_text()
@@ -88,5 +88,15 @@ def made(folder: Path, kind: str, **options: Any) -> CompileReport:
             rounded = np.clip(value.const_value.numpy(), -6e4, 6e4).astype(np.float16)
             value.const_value = ir.tensor(rounded.astype(np.float32), name=value.name)
     ir.save(model, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def made(folder: Path, kind: str, **options: Any) -> CompileReport:
+    """A plan of it."""
+    return planned(written(folder, kind), **options)
+
+
+def planned(model: Path, **options: Any) -> CompileReport:
+    """A plan of such a model, beside it."""
     chosen = {"weights": "f16", "memory": "98%", "max_context": 32, "prefill_chunk": 8, **options}
-    return toolkit.compile(folder / "model.onnx", folder / "m.plan", **chosen)
+    return toolkit.compile(model, model.parent / "m.plan", **chosen)

@@ -24,6 +24,7 @@ from opencl_kernels.formats import Array
 from toolkit.calibration.neurons import ZEROING
 from toolkit.calibration.seen import RECALLS, Statistics
 from toolkit.calibration.sparse.points import Points, is_complete
+from toolkit.calibration.sparse.recovery import Recovery
 from toolkit.calibration.walk import Walk, Window
 from toolkit.compiler.budget.ffn_kind import kind_of
 from toolkit.compiler.calibration.ids import calibration_ids
@@ -48,10 +49,12 @@ def calibrate(
     out: Path,
     tokens: int = TOKENS,
     progress: Progress | None = None,
+    refit: bool = False,
 ) -> dict[str, Any]:
     """Calibrate a model by at most so many tokens of a text; keys as in calibration.json.
 
-    out  the folder; one that was begun with the same model and text is gone on with
+    out    the folder; one that was begun with the same model and text is gone on with
+    refit  whether last matrices are fitted to what DIP leaves out, and judged (recovery.py)
     """
     tell, started = progress or (lambda _: None), time.perf_counter()
     tell("reading the model")
@@ -68,13 +71,19 @@ def calibrate(
     tell("what it costs to leave neurons out")
     found, dense = _losses(walk)
     room = sum(len(window.ids) for window in windows)
-    points = Points(model, ffns, folder, dense, room, tell).measure()
+    points = Points(model, ffns, folder, dense, room, tell)
+    pruned = points.measure()
+    fitted = [window.ids for window in windows if not window.held_out]
+    recovery = Recovery(model, ffns, folder, pruned, fitted, points.windows(), tell)
+    refitted = recovery.measure() if refit else []
     facts = {
         "made_of": made_of,
         "finished": True,
         "tokens": sum(len(w.ids) for w in windows if w.recall is None),
         **found,
-        "dip": points,
+        "dip": pruned,
+        "refitted": refitted,
+        "refits": recovery.refits(refitted),
         "layers": [
             {**layer.figures(), "sha256": folder.digest(n)} for n, layer in enumerate(layers)
         ],

@@ -20,6 +20,9 @@ def lines(out: Path, facts: Mapping[str, Any]) -> Iterator[str]:
     elif facts.get("dip"):
         title = f"only what is greatest, DIP (perplexity {facts['perplexity']} with all)"
         yield from section(title, table(_pruned(facts["dip"])))
+        if refitted := facts.get("refitted"):
+            title = "the same with refitted last matrices, where that costs less"
+            yield from section(title, table(_pruned(refitted)))
     else:
         yield "No neuron of this model is ever zero: none is predicted."
     yield f"{out}: {facts['seconds']} s"

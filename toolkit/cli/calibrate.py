@@ -27,10 +27,19 @@ from toolkit.progress import PROGRESS
     help="The folder to write; one that was begun goes on.  [default: NAME.calibration, here]",
 )
 @click.option("--tokens", type=COUNT, default=16384, show_default=True, help="At most.")
+@click.option(
+    "--refit", is_flag=True, help="Fit last matrices to what DIP leaves out, where that costs less."
+)
 @LORA
 @JSON
 def calibrate(
-    src: Path, text: Path, out: Path | None, tokens: int, lora: Path | None, as_json: bool
+    src: Path,
+    text: Path,
+    out: Path | None,
+    tokens: int,
+    refit: bool,
+    lora: Path | None,
+    as_json: bool,
 ) -> None:
     """Measure which neurons a text needs, and learn to predict them."""
     from toolkit.calibration.calibrate import calibrate as run
@@ -40,5 +49,5 @@ def calibrate(
 
     source = load_source(src, lora)
     folder = out or Path(plan_name(source.onnx_path)).with_suffix(".calibration")
-    facts = run(source, text, folder, tokens, PROGRESS)
+    facts = run(source, text, folder, tokens, PROGRESS, refit)
     report(facts, lambda: lines(folder, facts), as_json)

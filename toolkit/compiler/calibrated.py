@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +154,29 @@ def masks_of(
     """Of the networks of a model, in their order; `identity` of the calibration that is meant."""
     if calibration is None or recall is None:
         return ()
-    folder = Folder(Path(calibration))
-    if folder.identity() != identity:
-        what, because = f"{calibration} was made anew", "the plan has predictors of the one before"
-        raise PocketError(what, because, "compile the model again")
+    folder = _same(calibration, identity, "predictors")
     count = len(folder.finished()["layers"])
     return tuple(_mask(folder.layer(number), recall) for number in range(count))
+
+
+def refits_of(
+    calibration: str | None, density: float | None, identity: str | None
+) -> tuple[Callable[[], Array], ...]:
+    """Of the networks of a model, what their last matrices get where so much is computed."""
+    if calibration is None or density is None:
+        return ()
+    folder = _same(calibration, identity, "matrices")
+    count = len(folder.finished()["layers"])
+    return tuple(cache(partial(folder.refit, number, density)) for number in range(count))
+
+
+def _same(calibration: str, identity: str | None, what: str) -> Folder:
+    """The folder, if it is still the one that a plan has predictors or matrices of."""
+    folder = Folder(Path(calibration))
+    if folder.identity() != identity:
+        because = f"the plan has {what} of the one before"
+        raise PocketError(f"{calibration} was made anew", because, "compile the model again")
+    return folder
 
 
 def orders_of(frequencies: Iterable[Array]) -> tuple[Array, ...]:

@@ -47,6 +47,7 @@ class Options:
     policy: str | None = None  # of caches; None: as it is planned
     density: float | None = None  # share of a network that DIP computes
     gamma: float | None = None  # what magnitudes count of what isn't in memory, for DIP-CA
+    refit: bool | None = None  # whether last matrices are refitted to what DIP computes
     max_loss: float | None = None  # of perplexity, that these may cost by the calibration
 
     @property

@@ -82,6 +82,7 @@ def compile(
     options = choose(source, profile, **chosen)
     measure = partial(_ranges, source, options, calibrate, tell)
     made = _fastest(source, profile, options, tuned, tell, measure)
+    made = _refitted(made, source, profile, tuned, tell, measure)
     options = made.options
     model, plan, table = made.model, made.fitted.plan, made.fitted.table
     in_flash = [] if made.fitted.tables is None else made.fitted.tables.sources
@@ -204,6 +205,23 @@ def _fastest(
     return other if faster else made
 
 
+def _refitted(
+    made: _Lowered,
+    source: Source,
+    profile: Profile,
+    tuned: bool,
+    tell: Progress,
+    measure: Callable[[], Ranges],
+) -> _Lowered:
+    """Where the point that was taken is one of refitted matrices: the model anew, with these."""
+    taken = made.fitted.plan.model.get("options", {})
+    if not taken.get("refit") or not made.fitted.plan.tables:
+        return made
+    names = ("sparsity", "density", "gamma", "refit")
+    options = replace(made.options, **{name: taken.get(name) for name in names})
+    return _lowered(source, profile, options, tuned, tell, measure)
+
+
 def _lowered(
     source: Source,
     profile: Profile,
@@ -215,7 +233,8 @@ def _lowered(
 ) -> _Lowered:
     """`ends`: in the plan for the budget; else in all that there could be, and the one without."""
     # graph -> graph; whether weights go to flash is known when all of them have been counted
-    resident = replace(options, memory=None, rate=None, calibration=None)
+    refits = options.calibration if options.refit else None
+    resident = replace(options, memory=None, rate=None, calibration=refits, recall=None)
     tell("reading the model")
     with blaming(source.onnx_path):
         model = source.model

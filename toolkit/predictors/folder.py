@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import numpy as np
+
+from opencl_kernels.formats import Array
 from toolkit.errors import PocketError
-from toolkit.files import write_text
+from toolkit.files import replacing, write_text
 from toolkit.predictors.layer import Layer
 
 FORMAT = 1
 FACTS, LAYERS, ROUNDS = "calibration.json", "layer.*.npz", "points.*.json"
+REFITS = "refit.*.npy"  # what is added to last matrices: by density and layer
 AGAIN = "make it again: pocketcl calibrate MODEL --text FILE"
 SHAPELESS = (ValueError, KeyError, TypeError)  # of what isn't built as it should be
 
@@ -55,6 +59,8 @@ class Folder:
             if file not in map(self._file, range(count)):
                 file.unlink()
         for file in self.path.glob(ROUNDS) if not same else ():
+            file.unlink()
+        for file in self.path.glob(REFITS):
             file.unlink()
         self.write({"made_of": dict(made_of), "finished": False})
         return count
@@ -91,22 +97,46 @@ class Folder:
                 return found
         return []
 
+    def add_refit(self, number: int, density: float, added_FD: Array) -> None:
+        """What is added to a layer's last matrix where its network is computed in part."""
+        file = self._refit_file(number, density)
+        with _written(file), replacing(file) as stream:
+            np.save(stream, added_FD)
+
+    def refit(self, number: int, density: float) -> Array:
+        """The same, float16 [F, D], read as it is looked at. Raises PocketError where it isn't."""
+        file = self._refit_file(number, density)
+        try:
+            found: Array = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            raise PocketError(f"{file} is damaged", error, AGAIN) from None
+        return found
+
+    def drop_refits(self, density: float) -> None:
+        """Those of this density, of all layers."""
+        for file in self.path.glob(self._refit_file(0, density).name.replace(".000.", ".*.")):
+            file.unlink()
+
+    def refit_digest(self, number: int, density: float) -> str:
+        """The hash of such a file."""
+        return _digest(self._refit_file(number, density))
+
     def digest(self, number: int) -> str:
         """The hash of a layer's file."""
-        file = self._file(number)
-        try:
-            return hashlib.sha256(file.read_bytes()).hexdigest()
-        except OSError as error:
-            raise PocketError(f"{file} is damaged", error, AGAIN) from None
+        return _digest(self._file(number))
 
     def identity(self) -> str:
-        """The hash of all layers. Raises unless they are those that the losses are of."""
-        told = [layer["sha256"] for layer in self.finished()["layers"]]
-        for number, each in enumerate(told):
-            if self.digest(number) != each:
+        """The hash of all files. Raises unless they are those that the losses are of."""
+        facts = self.finished()
+        told = [(self._file(n), layer["sha256"]) for n, layer in enumerate(facts["layers"])]
+        for each in facts.get("refits", ()):
+            density, hashes = each["density"], each["sha256"]
+            told += [(self._refit_file(n, density), h) for n, h in enumerate(hashes)]
+        for file, digest in told:
+            if _digest(file) != digest:
                 because = f"{FACTS} was written for another one"
-                raise PocketError(f"{self._file(number)} was changed", because, AGAIN)
-        return hashlib.sha256("".join(told).encode()).hexdigest()
+                raise PocketError(f"{file} was changed", because, AGAIN)
+        return hashlib.sha256("".join(digest for _, digest in told).encode()).hexdigest()
 
     def finished(self) -> dict[str, Any]:
         """calibration.json. Raises PocketError where there is no finished calibration."""
@@ -153,8 +183,18 @@ class Folder:
     def _round_file(self, number: int) -> Path:
         return self.path / ROUNDS.replace("*", f"{number:03}")
 
+    def _refit_file(self, number: int, density: float) -> Path:
+        return self.path / REFITS.replace("*", f"{round(1000 * density):04}.{number:03}")
+
     def _file(self, number: int) -> Path:
         return self.path / LAYERS.replace("*", f"{number:03}")
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise PocketError(f"{file} is damaged", error, AGAIN) from None
 
 
 @contextmanager
@@ -174,6 +214,9 @@ def _is_whole(facts: Mapping[str, Any]) -> bool:
         names = ("density", "gamma", "loss", "missed")  # older calibrations have none
         numbers += [p[name] for p in facts.get("dip", ()) for name in names]
         words += [p["selector"] for p in facts.get("dip", ())]
+        numbers += [p[name] for p in facts.get("refitted", ()) for name in names]
+        numbers += [each["density"] for each in facts.get("refits", ())]
+        words += [word for each in facts.get("refits", ()) for word in each["sha256"]]
         sound = [isinstance(n, int | float) for n in numbers] + [isinstance(w, str) for w in words]
         return all(sound)
     return False

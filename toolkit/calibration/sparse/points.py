@@ -54,7 +54,7 @@ class Points:
         """All of them; none where DIP is not what such networks are for."""
         if not all(is_pruned(kind_of(ffn)) for ffn in self.ffns):
             return []
-        windows, found = self._windows(), list[dict[str, Any]]()
+        windows, found = self.windows(), list[dict[str, Any]]()
         size = max(1, max(ROUND, self.tokens) // sum(len(ids) for ids, _ in windows))
         rounds = [CASES[at : at + size] for at in range(0, len(CASES), size)]
         for number, cases in enumerate(rounds):
@@ -62,8 +62,8 @@ class Points:
             found += self._round(number, cases, windows)
         return found
 
-    def _windows(self) -> Sequence[tuple[list[int], Array]]:
-        """The first ones, one at least."""
+    def windows(self) -> Sequence[tuple[list[int], Array]]:
+        """Of the held-out ones the first, one at least."""
         ends = np.cumsum([len(ids) for ids, _ in self.dense])
         return self.dense[: max(1, int((ends <= JUDGED).sum()))]
 
@@ -71,14 +71,14 @@ class Points:
         self, number: int, cases: Sequence[Case], windows: Sequence[tuple[list[int], Array]]
     ) -> list[dict[str, Any]]:
         done = self.folder.round(number)
-        told = [_told(case) for case in cases]
-        if [{key: row.get(key) for key in told[0]} for row in done] == told:
+        asked = [told(case) for case in cases]
+        if [{key: row.get(key) for key in asked[0]} for row in done] == asked:
             return done
         judged = [[Judged(ids, case=case) for ids, _ in windows] for case in cases]
         flat = [window for each in judged for window in each]
         judge(self.model, self.ffns, flat, _Known(self.folder))
         dense = float(np.mean(np.concatenate([nats for _, nats in windows])))
-        found = [row | _cost(each, dense) for row, each in zip(told, judged, strict=True)]
+        found = [row | cost(each, dense) for row, each in zip(asked, judged, strict=True)]
         self.folder.add_round(number, found)
         return found
 
@@ -138,17 +138,18 @@ class _Known:
         return lambda case: of(case.density)
 
 
-def _told(case: Case) -> dict[str, Any]:
+def told(case: Case) -> dict[str, Any]:
+    """What a row says of the case that it is of."""
     names = ("sparsity", "density", "gamma", "memory")
     values = {name: getattr(case, name) for name in names}
     return {"selector": values.pop("sparsity"), **values}
 
 
-def _cost(windows: Sequence[Judged], dense: float) -> dict[str, float]:
+def cost(windows: Sequence[Judged], dense: float) -> dict[str, float]:
     """The rise in perplexity, and the share of what is taken that isn't in memory."""
     nats = np.concatenate([window.nats for window in windows if window.nats is not None])
     taken = sum(window.taken for window in windows)
     return {
         "loss": round(float(np.expm1(nats.mean() - dense)), 5),
-        "missed": round(sum(window.missed for window in windows) / taken, 5),
+        "missed": round(sum(window.missed for window in windows) / taken, 5) if taken else 0.0,
     }

@@ -251,7 +251,9 @@ def _density_figures(goal: Goal, found: InFlash, point: Point, networks: int) ->
         counts = [table.count for table in found.made.plan.tables[:networks]]
         shares = [n / count for n, count in zip(point.slots, counts, strict=False)]
         loss = max(map(found.pruned.loss, shares))
-        return {"density": found.pruned.density, "gamma": found.pruned.gamma, "loss": loss}
+        taken = found.pruned
+        figures = {"density": taken.density, "gamma": taken.gamma, "loss": loss}
+        return {**figures, "refit": taken.refit}
     return {
         key: value
         for density in goal.densities
@@ -304,7 +306,7 @@ def in_flash(
     def plan_of(point: Pruned) -> Planning:
         shares = point.shares(goal.max_loss)
         limited = [replace(use, shares=shares) for use in uses[: tables.networks]]
-        thinned = with_density(plan, Density(point.density, point.gamma))
+        thinned = with_density(plan, Density(point.density, point.gamma), point.refit)
         return planned(with_point(thinned), [*limited, *uses[tables.networks :]])
 
     return InFlash(

@@ -48,6 +48,8 @@ def budget_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         share, loss = f"{figures['density']:.0%} of the networks is computed", figures["loss"]
         unknown = "what that costs has not been measured (pocketcl calibrate, or eval)"
         yield f"  {share}: {unknown if loss is None else f'perplexity {loss:+.2%} at most'}"
+        if figures.get("refit"):
+            yield "  last matrices of FFNs are refitted to what is computed"
     elif figures.get("max_loss") is not None:
         yield f"  {_predicted(figures)}"
     if figures["requantized"]:

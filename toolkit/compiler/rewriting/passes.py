@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnx_passes
 from onnx_passes import Missed, Outcome
 from opencl_kernels.formats import Array
-from toolkit.compiler.calibrated import masks_of
+from toolkit.compiler.calibrated import masks_of, refits_of
 from toolkit.compiler.damage import blaming
 from toolkit.compiler.lowering.table import computes
 from toolkit.compiler.options import Options, options_of
@@ -52,7 +52,9 @@ def rewritten(
 def facts_of(options: Options) -> onnx_passes.Facts:
     """What passes need to know: the options, and what has kernels."""
     masks = masks_of(options.calibration, options.recall, options.calibrated)
-    return replace(options.facts, computes=computes, masks=masks)
+    known = options.calibration if options.refit else None
+    refits = refits_of(known, options.density, options.calibrated)
+    return replace(options.facts, computes=computes, masks=masks, refits=refits)
 
 
 def run_passes(

@@ -81,8 +81,9 @@ def compared(planner: Planner) -> Planner:
     return replace(planner, ways=few or planner.ways)
 
 
-def with_density(plan: Plan, density: Density) -> Plan:
-    """A plan of DIP with another density, whose kernels are the same; its options tell that."""
+def with_density(plan: Plan, density: Density, refit: bool = False) -> Plan:
+    """A plan of DIP with another density, whose kernels are the same; its options tell that, and
+    whether weights are to be refitted to it."""
 
     def changed(step: Step) -> Step:
         if not isinstance(step, Gather) or step.select.by != "top":
@@ -93,10 +94,11 @@ def with_density(plan: Plan, density: Density) -> Plan:
         return replace(step, select=replace(step.select, k=k, gamma=density.gamma))
 
     phases = [replace(p, steps=tuple(map(changed, p.steps))) for p in plan.phases]
-    options = {k: v for k, v in plan.model["options"].items() if k != "gamma"}
+    options = {k: v for k, v in plan.model["options"].items() if k not in ("gamma", "refit")}
     aware = density.gamma < 1
     options |= {"sparsity": BY_MAGNITUDE[aware], "density": density.share}
     options |= {"gamma": density.gamma} if aware else {}
+    options |= {"refit": True} if refit else {}
     return replace(plan, phases=tuple(phases), model={**plan.model, "options": options})
 
 

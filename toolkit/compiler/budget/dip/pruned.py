@@ -23,11 +23,13 @@ class Pruned:
 
     losses  rises in perplexity on held-out text by the share of networks in memory, ascending from
             0 to 1; none: not measured
+    refit   whether they are those with last matrices that are refitted
     """
 
     density: float
     gamma: float
     losses: tuple[tuple[float, float], ...] = ()
+    refit: bool = False
 
     def loss(self, share: float) -> float:
         """With so much in memory: between what was measured the greater one."""
@@ -54,9 +56,25 @@ def measured(facts: Mapping[str, Any], sparsity: str) -> list[Pruned]:
     are points of dip-ca, too: its gamma of 1.
 
     With nothing in memory, or all of it, nothing counts more than anything else: gammas cost
-    nothing there.
+    nothing there. Matrices are refitted where that costs no more with any memory.
     """
-    rows: Sequence[Row] = facts.get("dip", ())
+    refitted = _of_rows(facts.get("refitted", ()), sparsity)
+    return [
+        Pruned(*pair, refitted[pair], True)
+        if pair in refitted and _is_less(refitted[pair], losses)
+        else Pruned(*pair, losses)
+        for pair, losses in sorted(_of_rows(facts.get("dip", ()), sparsity).items())
+    ]
+
+
+def _is_less(one: Shares, other: Shares) -> bool:
+    """Of losses by the same shares."""
+    pairs = list(zip(one, other, strict=True))
+    return one != other and all(a[1] <= b[1] for a, b in pairs)
+
+
+def _of_rows(rows: Sequence[Row], sparsity: str) -> dict[tuple[float, float], Shares]:
+    """By density and gamma the losses by shares in memory."""
     plain = {row["density"]: float(row["loss"]) for row in rows if row["gamma"] == 1}
     found = dict[tuple[float, float], list[tuple[float, float]]]()
     for row in rows:
@@ -66,7 +84,7 @@ def measured(facts: Mapping[str, Any], sparsity: str) -> list[Pruned]:
             found.setdefault(pair, ends)
             if pair[1] < 1:
                 found[pair].append((float(row["memory"]), float(row["loss"])))
-    return [Pruned(*pair, tuple(sorted(losses))) for pair, losses in sorted(found.items())]
+    return {pair: tuple(sorted(losses)) for pair, losses in found.items()}
 
 
 def asked_of(
