@@ -233,8 +233,9 @@ def _lowered(
 ) -> _Lowered:
     """`ends`: in the plan for the budget; else in all that there could be, and the one without."""
     # graph -> graph; whether weights go to flash is known when all of them have been counted
-    refits = options.calibration if options.refit else None
-    resident = replace(options, memory=None, rate=None, calibration=refits, recall=None)
+    resident = replace(options, memory=None, rate=None, calibration=None)
+    if options.refit:  # of the calibration only that
+        resident = replace(resident, calibration=options.calibration, recall=None)
     tell("reading the model")
     with blaming(source.onnx_path):
         model = source.model
