@@ -17,7 +17,8 @@ from toy import CHUNK
 from toolkit.errors import PocketError
 from toolkit.executors.dump import Dumped
 from toolkit.executors.host import HostExecutor
-from toolkit.executors.opencl.gather.gatherer import Gatherer, Piece
+from toolkit.executors.opencl.gather.flash_files import Piece
+from toolkit.executors.opencl.gather.record_reads import RecordReads
 from toolkit.executors.runner import RunnerExecutor
 from toolkit.offload.access_trace import line
 from toolkit.offload.counts import Counts
@@ -176,14 +177,14 @@ def test_pinned_records_come_a_read_at_a_time(
     flash: FlashToy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not all of them in memory, and then once more in their slots."""
-    placed, place = list[int](), Gatherer._place
+    placed, place = list[int](), RecordReads.place
 
-    def counted(self: Gatherer, memory: Any, table: int, content: list[Piece], *of: Any) -> None:
+    def counted(self: RecordReads, memory: Any, table: int, content: list[Piece], *of: Any) -> None:
         placed.append(sum(len(piece.content) for piece in content))
         place(self, memory, table, content, *of)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Gatherer, "_place", counted)
+        patched.setattr(RecordReads, "place", counted)
         executor = HostExecutor(flash.folder)
     assert len(placed) > 2 and max(placed) <= max(p["max_read"] for p in flash.plan["points"])
     is_right(executor, flash, 3)

@@ -5,9 +5,7 @@ is one ticket and one place for streamed records, and no event. The runner (andr
 reads while the device works, and launches the same in the same order.
 """
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,11 @@ import numpy.typing as npt
 import pyopencl as cl
 
 from toolkit.errors import PocketError
-from toolkit.executors.opencl.gather.flash_files import FlashFiles, Piece, records_in
+from toolkit.executors.opencl.gather.first_parts import FirstParts, Look
+from toolkit.executors.opencl.gather.flash_files import FlashFiles, Piece
 from toolkit.executors.opencl.gather.gather_memory import GatherMemory
 from toolkit.executors.opencl.gather.read_ahead import ReadAhead
+from toolkit.executors.opencl.gather.record_reads import RecordReads
 from toolkit.executors.opencl.gather.second_engine import (
     DEVICE,
     Aside,
@@ -34,7 +34,7 @@ from toolkit.offload.clusters import Launch
 from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.governor import Choice, Governor
-from toolkit.offload.machine import Change, Glimpse, Machine, Outcome
+from toolkit.offload.machine import Machine, Outcome
 from toolkit.offload.orders import importance_of, order_of
 from toolkit.offload.points import (
     AUTO,
@@ -45,17 +45,15 @@ from toolkit.offload.points import (
     speeds_of,
 )
 from toolkit.offload.record_cache import NONE
-from toolkit.offload.selection import at_point, select
-from toolkit.plan.arena import round_up
+from toolkit.offload.selection import at_point
 from toolkit.plan.load import plan_digest
-from toolkit.plan.schema import PAGE, First, Gather, Plan, Prefetch, Ref, Select
+from toolkit.plan.schema import Gather, Plan, Prefetch, Ref, Select
 from toolkit.plan.table_figures import first_bytes, slot_bytes
 from toolkit.rss import available
 
 REAL = Flash("the plan's own")  # no cost is imagined
 CLUSTER, OFF = OVERLAPS = ("cluster", "off")  # no `matrix`: there is one place for what is read
 Ints = npt.NDArray[np.int64]
-Look = Callable[[Ref, int], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -109,23 +107,24 @@ class Gatherer:
         gathers = [gather for phase in plan.phases for gather in phase.gathers()]
         self._numbers = {id(gather): number for number, gather in enumerate(gathers)}
         self._early = ReadAhead(plan, self._machine, self._overlap != OFF)
-        self._counts = Counts()
         self._warm_records = 0
-        self._seen: list[Piece] = []  # first parts that the gather under way has read
         self._step = -1  # of the run
         with ExitStack() as self._closing:
-            self._files = FlashFiles(path, plan)
-            self._closing.callback(self._files.close)
+            files = FlashFiles(path, plan)
+            self._closing.callback(files.close)
             self._trace = AccessTrace(trace) if trace else None
             if self._trace:
                 self._closing.callback(self._trace.close)
             self._memory = GatherMemory(plan, self.point, queue)
             self._closing.callback(self._memory.release)
+            self._reads = RecordReads(plan.tables, files, self._memory, self._machine)
+            parts = (plan.tables, self._machine, self._memory, self._reads)
+            self._first = FirstParts(*parts)
             for number, opened in enumerate(self._machine.opening):
                 self._warm_records += len(opened.admitted) - len(opened.moves.admitted)
                 if self._trace and kept:
                     self._trace.open(number, plan.tables[number], opened)
-            self._pin(self._machine.opening, ahead=True)
+            self._reads.pin(self._machine.opening, ahead=True)
             self._closing = self._closing.pop_all()  # all of it is there: `close` has the rest
 
     def memory(self, table: int) -> Mapping[Ref, cl.Buffer]:
@@ -179,12 +178,13 @@ class Gatherer:
         if gather.first is not None:
             size = first_bytes(gather, self._plan.tables[table])
             glimpse = self._machine.glimpse(table, rule, scores, size)
-            yield from self._glimpse(table, glimpse)
             if len(glimpse.records):
-                left = self._left(gather.first, table, glimpse, look)
+                self._first.stage(table, glimpse)
+                yield Launched(self._memory.staging, len(glimpse.records), first=True)
+                left = self._first.left(gather.first, table, glimpse, look)
         told = (rule, scores, self._step, gather.tile, glimpse, left)
         done = self._machine.gather(table, *told)
-        self._counts += Counts(selected=len(done.selected), hits=len(done.hits))
+        self._reads.counts += Counts(selected=len(done.selected), hits=len(done.hits))
         try:
             if self._trace:
                 self._trace.write(self._step, self._numbers[id(gather)], done, scores)
@@ -196,32 +196,6 @@ class Gatherer:
             self._machine.caches[table].lose(done.admitted[:, 0])
             self._early.forget()
             raise
-
-    def _glimpse(self, table: int, glimpse: Glimpse) -> Iterator[Launched]:
-        """The launch over first parts, unless nothing is missing."""
-        records, its = glimpse.records, self._plan.tables[table]
-        if not len(records):
-            return
-        self._seen = self._read(table, glimpse.runs.spans)
-        pages = round_up(its.bytes, PAGE) - glimpse.spared
-        self._counts += Counts(used_bytes=len(records) * pages)
-        rows = np.zeros((len(records), its.bytes), np.uint8)
-        rows[:, :pages] = records_in(self._seen, its, records, end=pages)
-        slots = np.arange(len(records))
-        self._memory.place(self._memory.staging, rows, slots)
-        self._memory.write_ticket(slots, self._machine.indices(table, records), True)
-        yield Launched(self._memory.staging, len(records), first=True)
-
-    def _left(self, first: First, table: int, glimpse: Glimpse, look: Look) -> Ints:
-        """Records of which nothing more is needed, by what has been computed of them."""
-        assert first.select.source is not None
-        count = self._plan.tables[table].count
-        values = look(first.select.source, count)
-        chosen = np.zeros(count, bool)
-        chosen[select(first.select, values, count, np.zeros(0, bool))] = True
-        left = glimpse.records[~chosen[self._machine.indices(table, glimpse.records)]]
-        self._counts += Counts(left=len(left), spared_bytes=len(left) * glimpse.spared)
-        return left
 
     def reads_ahead(self, prefetch: Prefetch) -> int:
         """How many records at most; 0: it is as if the step were not there."""
@@ -247,7 +221,7 @@ class Gatherer:
             },
         }
         used = {"points_used": self._usage.list(), "warm_records": self._warm_records}
-        return {**facts, **vars(self._counts), "late_share": 0.0, **used}
+        return {**facts, **vars(self._reads.counts), "late_share": 0.0, **used}
 
     def close(self) -> None:
         """Keep what is in memory for the next start, if anything ran; then give all of it back."""
@@ -281,32 +255,7 @@ class Gatherer:
         self._memory.restage(point)
         if self._trace:
             self._trace.change(self._step, memory, point, changes)
-        self._pin(changes)
-
-    def _pin(self, changes: Sequence[Change], ahead: bool = False) -> None:
-        """Read what never leaves; where that fails, what has not come is in no slot.
-
-        ahead  at the start, a warm set too: counted apart
-        """
-        left = dict(enumerate(changes))
-        try:
-            for table, change in enumerate(changes):
-                self._pin_table(table, change, ahead)
-                del left[table]
-        finally:
-            for table, change in left.items():
-                self._machine.caches[table].lose(change.admitted[:, 0])
-
-    def _pin_table(self, table: int, opened: Change, ahead: bool) -> None:
-        """A read at a time: memory has no room for all of them twice."""
-        admitted, its = opened.admitted, self._plan.tables[table]
-        starts = its.offset + admitted[:, 0] * its.stride
-        places = np.searchsorted(opened.runs[:, 0], starts, side="right") - 1
-        for number in range(len(opened.runs)):
-            content = self._read(table, opened.runs[number : number + 1], ahead)
-            used = int((places == number).sum()) * its.bytes
-            self._counts += Counts(used_bytes=0 if ahead else used)
-            self._place(self._memory.slots[table], table, content, *admitted[places == number].T)
+        self._reads.pin(changes)
 
     def _read_ahead(self) -> None:
         if self._early.noted is None:
@@ -318,7 +267,7 @@ class Gatherer:
         if self._trace:
             self._trace.prefetch(self._step, table, found, scores)
         try:
-            pieces = self._read(table, found.runs.spans)
+            pieces = self._reads.read(table, found.runs.spans)
             self._early.there[table] = sorted(pieces, key=lambda each: each.offset)
         except PocketError:  # nobody may need it; whoever does reads it, and tells why it can't be
             self._early.forget(table)
@@ -328,7 +277,7 @@ class Gatherer:
         for cluster in done.clusters:
             if self._overlap == OFF:
                 self._queue.finish()
-            content = self._read(table, done.runs[slice(*cluster.runs)])
+            content = self._reads.read(table, done.runs[slice(*cluster.runs)])
             for launch in cluster.launches:
                 slots = self._memory.staging if launch.staged else self._memory.slots[table]
                 if not launch.resident:
@@ -349,44 +298,17 @@ class Gatherer:
         """With what has been read now, and with those that were read ahead, or in part before."""
         its, records = self._plan.tables[table], launch.records
         early = np.isin(records, done.ahead)
-        pages = 0 if done.glimpse is None else round_up(its.bytes, PAGE) - done.glimpse.spared
+        pages = 0 if done.glimpse is None else self._first.nbytes(table, done.glimpse)
         begun = np.isin(records, NONE if done.glimpse is None else done.glimpse.records)
         used = len(records) * its.bytes - int(begun.sum()) * pages
-        self._counts += Counts(used_bytes=used)
+        self._reads.counts += Counts(used_bytes=used)
         there = self._early.there.get(table, [])
         for pieces, own in ((content, ~early & ~begun), (there, early)):
             if own.any():
-                self._place(slots, table, pieces, records[own], launch.slots[own])
+                self._reads.place(slots, table, pieces, records[own], launch.slots[own])
         if begun.any():
-            order = np.argsort(launch.slots[begun])
-            some, places = records[begun][order], launch.slots[begun][order]
-            parts = (self._seen, 0, pages), (content, pages, None)
-            rows = [records_in(of, its, some, *span) for of, *span in parts]
-            self._memory.place(slots, np.concatenate(rows, axis=1), places)
+            some, places = records[begun], launch.slots[begun]
+            self._first.complete(slots, table, content, some, places, pages)
 
     def _rule(self, gather: Gather) -> Select:
         return at_point(gather.select, self.point.select[self._numbers[id(gather)]])
-
-    def _read(self, table: int, runs: Ints, ahead: bool = False) -> list[Piece]:
-        file, started = self._plan.tables[table].file, time.perf_counter()
-        found = [Piece(at, self._files.read(file, at, nbytes)) for at, nbytes in runs.tolist()]
-        sizes = Counter(len(piece.content) for piece in found)
-        nbytes, waited_s = sum(size * n for size, n in sizes.items()), time.perf_counter() - started
-        if ahead:
-            self._counts += Counts(ahead_reads=len(found), ahead_bytes=nbytes)
-        else:
-            self._counts += Counts(
-                reads=len(found),
-                read_bytes=nbytes,
-                waited_s=waited_s,
-                stalled_s=waited_s,
-                read_sizes=sizes,
-            )
-        return found
-
-    def _place(
-        self, memory: cl.Buffer, table: int, content: list[Piece], records: Ints, slots: Ints
-    ) -> None:
-        """Records into their slots."""
-        its, order = self._plan.tables[table], np.argsort(slots)
-        self._memory.place(memory, records_in(content, its, records[order]), slots[order])
