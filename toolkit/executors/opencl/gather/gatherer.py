@@ -16,9 +16,11 @@ import numpy.typing as npt
 import pyopencl as cl
 
 from toolkit.errors import PocketError
+from toolkit.executors.opencl.gather.filling import Filling
 from toolkit.executors.opencl.gather.first_parts import FirstParts, Look
-from toolkit.executors.opencl.gather.flash_files import FlashFiles, Piece
+from toolkit.executors.opencl.gather.flash_files import FlashFiles
 from toolkit.executors.opencl.gather.gather_memory import GatherMemory
+from toolkit.executors.opencl.gather.point_in_use import PointInUse
 from toolkit.executors.opencl.gather.read_ahead import ReadAhead
 from toolkit.executors.opencl.gather.record_reads import RecordReads
 from toolkit.executors.opencl.gather.second_engine import (
@@ -30,26 +32,18 @@ from toolkit.executors.opencl.gather.second_engine import (
 )
 from toolkit.executors.opencl.gather.warm_set import WarmSet
 from toolkit.offload.access_trace import AccessTrace
-from toolkit.offload.clusters import Launch
 from toolkit.offload.counts import Counts
 from toolkit.offload.flash_model import Flash
-from toolkit.offload.governor import Choice, Governor
 from toolkit.offload.machine import Machine, Outcome
 from toolkit.offload.orders import importance_of, order_of
 from toolkit.offload.points import (
-    AUTO,
-    Usage,
-    budget_from,
     choose_point,
-    least_memory,
-    speeds_of,
 )
 from toolkit.offload.record_cache import NONE
 from toolkit.offload.selection import at_point
 from toolkit.plan.load import plan_digest
-from toolkit.plan.schema import Gather, Plan, Prefetch, Ref, Select
+from toolkit.plan.schema import Gather, Plan, Point, Prefetch, Ref, Select
 from toolkit.plan.table_figures import first_bytes, slot_bytes
-from toolkit.rss import available
 
 REAL = Flash("the plan's own")  # no cost is imagined
 CLUSTER, OFF = OVERLAPS = ("cluster", "off")  # no `matrix`: there is one place for what is read
@@ -92,12 +86,9 @@ class Gatherer:
         engine: str | None = None,
     ) -> None:
         self._overlap, self._wanted = overlap or CLUSTER, engine
-        self._automatic, self._plan = memory == AUTO, plan
-        budget = self._room(0) if isinstance(memory, str) else memory
-        self.point, self._usage = choose_point(plan, budget), Usage()
+        self._plan, self._used = plan, PointInUse(plan, memory)
         self._engine = engine_for(plan, engine, self.point.engine)
         self._aside = 0  # records that the device did not compute
-        self._governor = Governor(speeds_of(plan), Choice(budget, self.point.flash))
         orders = [order_of(path, plan, table) for table in plan.tables]
         self._queue = queue
         sizes = [importance_of(path, plan, table) for table in plan.tables]
@@ -120,12 +111,18 @@ class Gatherer:
             self._reads = RecordReads(plan.tables, files, self._memory, self._machine)
             parts = (plan.tables, self._machine, self._memory, self._reads)
             self._first = FirstParts(*parts)
+            self._filling = Filling(plan.tables, self._reads, self._early, self._first)
             for number, opened in enumerate(self._machine.opening):
                 self._warm_records += len(opened.admitted) - len(opened.moves.admitted)
                 if self._trace and kept:
                     self._trace.open(number, plan.tables[number], opened)
             self._reads.pin(self._machine.opening, ahead=True)
             self._closing = self._closing.pop_all()  # all of it is there: `close` has the rest
+
+    @property
+    def point(self) -> Point:
+        """How memory is spent."""
+        return self._used.point
 
     def memory(self, table: int) -> Mapping[Ref, cl.Buffer]:
         """What the words of a gather's dispatches mean; `slots` until a launch says otherwise."""
@@ -137,20 +134,12 @@ class Gatherer:
         Raises PocketError, and changes nothing, where the plan does not run in so little.
         """
         self._change(memory, self.point.flash)
-        self._governor.use(memory)
-        self._automatic = False
+        self._used.use(memory)
 
     def govern(self, tokens: int) -> None:
-        """Between runs, after so many tokens: it may go on at another point.
-
-        Only the memory of the system decides: times tell nothing of a flash here.
-        """
-        self._usage.note(self.point, tokens)
-        if self._governor.observe(tokens, 0.0, 0.0):
-            least = least_memory(self._plan)
-            room = max(least, self._room(self.point.memory)) if self._automatic else None
-            if choice := self._governor.decide(room):
-                self._change(choice.budget, choice.flash)
+        """Between runs, after so many tokens: it may go on at another point."""
+        if choice := self._used.decide(tokens):
+            self._change(choice.budget, choice.flash)
 
     def begin_run(self) -> None:
         """Another phase runs: uses of records are counted in runs."""
@@ -220,7 +209,7 @@ class Gatherer:
                 "bytes": 0,
             },
         }
-        used = {"points_used": self._usage.list(), "warm_records": self._warm_records}
+        used = {"points_used": self._used.usage.list(), "warm_records": self._warm_records}
         return {**facts, **vars(self._reads.counts), "late_share": 0.0, **used}
 
     def close(self) -> None:
@@ -228,15 +217,6 @@ class Gatherer:
         if self._step >= 0 and self.point.policy != "static":
             self._warm.write([cache.by_worth() for cache in self._machine.caches])
         self._closing.close()
-
-    def _room(self, own: int) -> int:
-        """What the system has to give, and what the run has of it already."""
-        found = available()
-        if found is None:
-            because = "this system doesn't tell"
-            what = "--memory auto goes by the memory that there is"
-            raise PocketError(what, because, "--memory BYTES")
-        return budget_from(found + own)
 
     def _change(self, memory: int | None, flash: float) -> None:
         """To the point for a budget and a flash of this speed against the profile's."""
@@ -248,7 +228,7 @@ class Gatherer:
         self._early.forget()
         before = [cache.slot_of.copy() for cache in self._machine.caches]
         changes = self._machine.change(point)
-        self.point = point
+        self._used.point = point
         self._engine = engine
         for table, change in enumerate(changes):
             self._memory.resize(table, point.slots[table], change.moves, before[table])
@@ -281,7 +261,7 @@ class Gatherer:
             for launch in cluster.launches:
                 slots = self._memory.staging if launch.staged else self._memory.slots[table]
                 if not launch.resident:
-                    self._fill(slots, table, launch, content, done)
+                    self._filling.fill(slots, table, launch, content, done)
                 indices = self._machine.indices(table, launch.records)
                 if takes(engine, launch):
                     self._aside += len(launch.records)
@@ -291,24 +271,6 @@ class Gatherer:
                     self._memory.write_ticket(launch.slots, indices, begins)
                     yield Launched(slots, len(launch.records))
                 begins = False
-
-    def _fill(
-        self, slots: cl.Buffer, table: int, launch: Launch, content: list[Piece], done: Outcome
-    ) -> None:
-        """With what has been read now, and with those that were read ahead, or in part before."""
-        its, records = self._plan.tables[table], launch.records
-        early = np.isin(records, done.ahead)
-        pages = 0 if done.glimpse is None else self._first.nbytes(table, done.glimpse)
-        begun = np.isin(records, NONE if done.glimpse is None else done.glimpse.records)
-        used = len(records) * its.bytes - int(begun.sum()) * pages
-        self._reads.counts += Counts(used_bytes=used)
-        there = self._early.there.get(table, [])
-        for pieces, own in ((content, ~early & ~begun), (there, early)):
-            if own.any():
-                self._reads.place(slots, table, pieces, records[own], launch.slots[own])
-        if begun.any():
-            some, places = records[begun], launch.slots[begun]
-            self._first.complete(slots, table, content, some, places, pages)
 
     def _rule(self, gather: Gather) -> Select:
         return at_point(gather.select, self.point.select[self._numbers[id(gather)]])
