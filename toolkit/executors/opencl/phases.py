@@ -17,11 +17,12 @@ import pyopencl as cl
 from opencl_kernels.device_class import is_cpu_class
 from toolkit.errors import PocketError
 from toolkit.executors.opencl.bound_phase import BoundPhase, Place, dispatches_of
+from toolkit.executors.opencl.computed_aside import compute_aside
 from toolkit.executors.opencl.device_choice import choose_device, info_of
 from toolkit.executors.opencl.device_fit import check_fit, limits_of
 from toolkit.executors.opencl.errors import opencl_errors
 from toolkit.executors.opencl.gather.gatherer import Gatherer
-from toolkit.executors.opencl.gather.second_engine import Aside, sums
+from toolkit.executors.opencl.gather.second_engine import Aside
 from toolkit.executors.opencl.memory import PlanMemory, item_of, named
 from toolkit.executors.opencl.timeline import TimedLaunch, Timeline
 from toolkit.executors.opencl.transfers import Transfers
@@ -281,25 +282,15 @@ class PhaseExecutor:
 
     def _compute(self, bound: BoundPhase, step: Gather, slots: cl.Buffer, aside: Aside) -> None:
         """What a launch would, without the device."""
-        args, unit, table = step.dispatches[0].args, step.unit, self.plan.tables[step.table]
-        assert unit is not None
+        assert step.unit is not None
 
-        def read(place: int) -> npt.NDArray[Any]:
-            item = item_of(self.plan, bound.phase, args[place])
-            shape = [evaluate(dim, self._values) for dim in item.shape]
-            return self._transfers.read(self._of(bound, args[place]), item.dtype, shape)
+        def argument(ref: Ref) -> npt.NDArray[Any]:
+            return self.argument(bound.phase.name, ref)
 
-        words = table.bytes // 4
-        records = self._transfers.read(slots, "u32", (slots.size // table.bytes, words))
-        found = sums(
-            table, unit, records[aside.slots], aside.indices, lambda n: read(n).astype(float)
-        )
-        part = np.zeros_like(read(unit.part)) if aside.begins else read(unit.part)
-        part.reshape(-1)[: found.size] += found.reshape(-1).astype(part.dtype)
-        self._transfers.write(self._of(bound, args[unit.part]), part)
-
-    def _of(self, bound: BoundPhase, ref: Ref) -> cl.Buffer:
-        return self._memory.of(ref, bound.scratch)
+        table, transfers = self.plan.tables[step.table], self._transfers
+        part = compute_aside(step, table, slots, aside, argument, transfers)
+        ref = step.dispatches[0].args[step.unit.part]
+        transfers.write(self._memory.of(ref, bound.scratch), part)
 
     def _prefetch(self, bound: BoundPhase, number: int, step: Prefetch) -> None:
         """Nothing where the point reads nothing ahead."""
