@@ -103,6 +103,7 @@ class InFlash:
     prompt    where no planning has one
     points    of DIP of which one is to be taken, `plan_of` each, for at most `max_loss`;
     pruned    that has been taken
+    uses      of neurons of the networks in flash that are predicted
     """
 
     made: Fitted
@@ -115,6 +116,7 @@ class InFlash:
     plan_of: Callable[[Pruned], Planning] | None = None
     max_loss: float = 0.0
     pruned: Pruned | None = None
+    uses: tuple[Use, ...] = ()
 
     def decided(self, goal: int | float) -> InFlash:
         """With the density and gamma that are best for a budget in bytes (int), or for a rate.
@@ -166,15 +168,12 @@ class InFlash:
         assert self.made.tables is not None
         return self._lowered(self.made.tables.without_ahead(numbers), lower)
 
-    def in_two_phases(self, uses: Sequence[Use], lower: Lower) -> InFlash:
-        """The same, but gates are read first of networks where that is faster.
-
-        uses  of the networks' neurons
-        """
+    def in_two_phases(self, lower: Lower) -> InFlash:
+        """The same, but gates are read first of networks where that is faster."""
         tables, planning = self.made.tables, self.planning
         if planning is None or tables is None:
             return self
-        pairs = zip(tables.found, uses, strict=False)
+        pairs = zip(tables.found, self.uses, strict=False)  # of DIP nothing is predicted
         networks = [(each, use) for each, use in pairs if isinstance(each, Tabled)]
         flash = planning.planner.flash
         numbers = {
@@ -224,7 +223,7 @@ def fitted(
             return alone
     found = in_flash(model, dense, goal, new(), lower, budget or whole, whole)
     found = found.decided(goal.rate or 0.0 if budget is None else budget)
-    found = found.in_two_phases(goal.uses, lower)
+    found = found.in_two_phases(lower)
     if budget is None:
         assert found.planning is not None  # a rate goes with a calibration
         budget = found.planning.least(goal.rate or 0)
@@ -238,7 +237,7 @@ def fitted(
     tables = found.made.tables
     assert tables is not None
     told = {} if found.planning is None else {"rate": goal.rate, **found.planning.figures(plan)}
-    told |= _density_figures(goal, found, plan.points[-1], tables.networks)
+    told |= _density_figures(goal, found, plan.points[-1], tables.alone)
     figures = told | figures_of(model, plan, found.needs(plan), budget, tables)
     demands = () if found.planning is None else found.planning.planner.demands
     seconds = None if found.planning is None else found.planning.seconds(plan.points[-1])
@@ -301,13 +300,14 @@ def in_flash(
         return Planning.of(of, least, uses, goal.flash, policy=goal.policy)
 
     if goal.uses:
-        return InFlash(made, planned(plan, uses), *sizes, goal.policy)
+        predicted = tuple(uses[: tables.alone])
+        return InFlash(made, planned(plan, uses), *sizes, goal.policy, uses=predicted)
 
     def plan_of(point: Pruned) -> Planning:
         shares = point.shares(goal.max_loss)
-        limited = [replace(use, shares=shares) for use in uses[: tables.networks]]
+        limited = [replace(use, shares=shares) for use in uses[: tables.alone]]
         thinned = with_density(plan, Density(point.density, point.gamma), point.refit)
-        return planned(with_point(thinned), [*limited, *uses[tables.networks :]])
+        return planned(with_point(thinned), [*limited, *uses[tables.alone :]])
 
     return InFlash(
         made,

@@ -203,6 +203,11 @@ class RecordTables:
         """Tables of networks: the first ones."""
         return len(self.sources) - len(self.rows)
 
+    @property
+    def alone(self) -> int:
+        """Of these, those of networks without a router: the first ones."""
+        return self.networks - len(self.experts)
+
     def by_node(self) -> dict[ir.Node, AnyTabled]:
         """The networks by each of their nodes, experts by their products, embeddings by theirs."""
         found: dict[ir.Node, AnyTabled] = {rows.node: rows for rows in self.rows}
