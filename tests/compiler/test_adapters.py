@@ -172,6 +172,8 @@ def test_a_plan_is_of_the_model_with_its_adapter(tmp_path: Path) -> None:
         ({"mlp.fc1": (D, D)}, {}, "is not in the model: no product is called so"),
         (SIZES, {"peft_type": "IA3"}, "is no LoRA"),
         (SIZES, {"use_dora": True}, "is no plain LoRA: .*use_dora"),
+        (SIZES, {"init_lora_weights": "pissa"}, "is no plain LoRA: .*init_lora_weights"),
+        (SIZES, {"alora_invocation_tokens": [3]}, "is no plain LoRA: .*alora_invocation_tokens"),
         (SIZES, {"rank_pattern": {"up_proj": 2}}, "is no plain LoRA: .*rank_pattern"),
         (SIZES, {"r": 4}, "is damaged: A and B have the sizes"),
         (SIZES, {"r": "four"}, "is damaged: r is four"),

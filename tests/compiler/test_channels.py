@@ -334,3 +334,6 @@ def test_by_itself_it_is_what_is_predicted_to_be_faster(
             seconds = 1 / figures["predicted_tokens_per_s"]
         taken[name] = seconds, figures["selector"], figures.get("density")
     assert taken["auto"] == min(taken["all"], taken["ca"])
+    (tmp_path / "lfu").mkdir()  # a policy that dip-ca doesn't keep to is a wish for another one
+    done = dip(tmp_path / "lfu", sparsity=None, policy="lfu", max_loss="30%", **usual)
+    assert done.figures["selector"] == "all"

@@ -193,7 +193,7 @@ g (float[1, S, 5] x, int64[1, S, 3] indices) => (y)
 <float[5, 56] first, float[7, 20] last, int64[1] where = {2}> {
   rows = Unsqueeze (x, where)
   both = pocket.Experts <experts = 4> (rows, first, indices)
-  h = pocket.Glu.silu (both)
+  h = pocket.Glu:silu (both)
   y = pocket.Experts <experts = 4> (h, last, indices) }"""
 
 
@@ -220,6 +220,11 @@ CHANGES = {
         "y = pocket",
         "z = pocket.Experts <experts = 4> (h, last, indices) y = pocket",
         "used more than once",
+    ),
+    "no unit": (
+        "h = pocket.Glu:silu (both)",
+        "gates, ups = Split <axis = -1, num_outputs = 2> (both) h = Mul (gates, ups)",
+        "not read as gates and ups",
     ),
 }
 

@@ -107,6 +107,22 @@ def test_a_changed_model_is_an_error_unless_named(
     assert source_of(recorded, None).sha256 == "a" * 64
 
 
+@pytest.mark.parametrize("base", [True, False])
+def test_an_adapter_is_added_to_the_model_that_it_was_added_to(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: bool
+) -> None:
+    """Another one that the user names may have it in its weights already."""
+    both, alone = "a" * 64, "b" * 64
+    found = {None: alone, tmp_path: both if base else "c" * 64}
+    monkeypatch.setattr(
+        "toolkit.compiler.source.load_source",
+        lambda path, lora: types.SimpleNamespace(sha256=found[lora]),
+    )
+    origin = {"path": str(tmp_path), "sha256": both, "lora": str(tmp_path)}
+    recorded = with_model(plan, source=origin)
+    assert source_of(recorded, tmp_path).sha256 == (both if base else alone)
+
+
 def test_a_model_that_is_gone_is_asked_for(plan: Plan) -> None:
     with pytest.raises(PocketError) as error:
         source_of(plan, None)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -192,17 +192,39 @@ def _fastest(
     tell: Progress,
     measure: Callable[[], Ranges],
 ) -> _Lowered:
-    """Where nobody says what selects, and DIP may: what is predicted to be faster."""
-    made = _lowered(source, profile, options, tuned, tell, measure)
-    tables, seconds = made.fitted.tables, made.fitted.seconds
-    if options.sparsity is not None or options.max_loss is None or seconds is None:
-        return made
-    if tables is None or not tables.networks:  # no network is read from flash
-        return made
+    """Where nobody says what selects, and DIP may: what is predicted to be faster.
+
+    With a rate: what needs less memory for it. DIP keeps to one policy: no other is asked for.
+    """
+    lowered = partial(_lowered, source, profile, tuned=tuned, tell=tell, measure=measure)
+    may = options.sparsity is None and options.max_loss is not None
+    if not may or options.policy not in (None, "static"):
+        return lowered(options)
     thinned = replace(options, sparsity=BY_MAGNITUDE[-1])
-    other = _lowered(source, profile, thinned, tuned, tell, measure)
-    faster = other.fitted.seconds is not None and other.fitted.seconds < seconds
-    return other if faster else made
+    try:
+        made = lowered(options)
+    except PocketError:
+        if options.rate is None:
+            raise
+        with suppress(PocketError):  # what is told is what all of it lacks
+            return lowered(thinned)
+        raise
+    tables, cost = made.fitted.tables, _cost(made.fitted, options)
+    if tables is None or not tables.networks or cost is None:  # no network is read from flash
+        return made
+    try:
+        other = lowered(thinned)
+    except PocketError:  # no point of DIP goes with this budget
+        return made
+    others = _cost(other.fitted, options)
+    return other if others is not None and others < cost else made
+
+
+def _cost(fitted: Fitted, options: Options) -> float | None:
+    """Seconds of a token, or bytes of memory where it is asked for a rate; None: not predicted."""
+    if fitted.seconds is None or options.rate is None:
+        return fitted.seconds
+    return fitted.plan.points[-1].memory
 
 
 def _refitted(

@@ -42,7 +42,10 @@ def source_of(plan: Plan, model: Path | None) -> Any:
             "a plan records the path of its model and doesn't contain it",
             "pass the model with --model SRC",
         )
-    source = load_source(path, Path(recorded.lora) if recorded.lora else None)
+    lora = Path(recorded.lora) if recorded.lora else None
+    source = load_source(path, lora if lora is None or model is None or lora.exists() else None)
+    if lora is not None and model is not None and source.sha256 != recorded.sha256:
+        return load_source(path, None)  # another model may have the adapter in its weights
     if model is None and source.sha256 != recorded.sha256:
         raise PocketError(
             f"{path} has changed since the plan was compiled",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from toolkit.errors import PocketError
 from toolkit.offload.flash_model import Flash
 from toolkit.offload.machine import Ahead, Machine, Outcome
 from toolkit.offload.policies import NEVER, Floats32, Ints
@@ -135,6 +136,12 @@ def replay(
     warm    records that slots begin with, as far as there is room; BELADY begins with its own
     window  steps of one that doesn't adapt
     """
+    if any(access.gather.first is not None for access in accesses):
+        because = "of its missing records gates are read first, and the rest of some"
+        hint = "run it: pocketcl bench tells what it reads"
+        raise PocketError(
+            f"simulate knows no two-phase reads, as of {held.table.name}", because, hint
+        )
     chosen = [_chosen(access, point, needed) for access in accesses]
     machine = _machine(held, point, policy, flash, chosen, warm)
     found = Replayed(opening=_opened(machine, held.table))

@@ -95,7 +95,17 @@ def _ending_in(last: ir.Node) -> ExpertNetwork | None:
             raise Miss(f"the matrices {weight.name} are not constant, or used more than once")
     if found.width == 0 or (dim(found.weights[0], 1) or 0) % found.experts:
         raise Miss("its sizes are not known")
+    if found.gated and not _pairs(first):
+        raise Miss("what its first products compute is not read as gates and ups, or not only so")
     return found
+
+
+def _pairs(first: ir.Node) -> bool:
+    """Whether a unit of gates and ups is all that reads its products."""
+    readers = [use.node for use in first.outputs[0].uses()]
+    while len(readers) == 1 and readers[0].op_type in MOVED:
+        readers = [use.node for use in readers[0].outputs[0].uses()]
+    return len(readers) == 1 and is_op(readers[0], "Glu")
 
 
 def _router(product: ir.Node) -> ir.Value:

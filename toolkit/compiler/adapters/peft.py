@@ -27,6 +27,8 @@ PLAIN: Mapping[str, tuple[Any, ...]] = {
     "layer_replication": (None, []),
     "use_qalora": (False, None),
     "lora_bias": (False, None),
+    "init_lora_weights": (True, False, None, "gaussian", "eva"),  # others change the base's weights
+    "alora_invocation_tokens": (None,),
 }
 MERGE = "merge it in PEFT (merge_and_unload), and export the model again"
 

@@ -131,7 +131,7 @@ def _unit_problems(
     if len(step.dispatches) != 1:
         yield damaged(at, "it is that of one dispatch")
     gate, dispatch, count = unit.gate, step.dispatches[0], plan.tables[step.table].count
-    if gate not in GATES or len(step.parts) < 2 + (gate == "part"):
+    if gate not in GATES or len(plan.tables[step.table].parts) < 2 + (gate == "part"):
         yield damaged(f"{at}.gate", f"records have no gate {gate!r:.40}")
     for key in ("act", "up_act"):
         if not is_activation(getattr(unit, key)):
