@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,8 +57,8 @@ def mask() -> Mask:
     return Mask(A, B, rng.standard_normal(F).astype(np.float32), 0.25)
 
 
-def with_first(*told: object) -> RecordTables:
-    return tables_of(*told).with_first({0})  # type: ignore[arg-type]
+def with_first(*told: Any) -> RecordTables:
+    return tables_of(*told).with_first({0})
 
 
 @pytest.mark.parametrize("on", ["host", pytest.param("runner", marks=pytest.mark.slow)])

@@ -20,14 +20,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-from predicted_here import FEWEST, rates_here
+from predicted_here import FEWEST, of_now, rates_here
 
 from opencl_kernels.timing import Roof, Timer
 from toolkit.bench.trials import Ours, run_trial
 from toolkit.compiler.budget.clock import Clock
-from toolkit.compiler.cost.rates import Figure, Rates
+from toolkit.compiler.cost.rates import Rates
 from toolkit.devices.match import Profile
 from toolkit.devices.probe import profile_of
 from toolkit.devices.profiles import profiles
@@ -104,12 +103,9 @@ def trials(
         roof.sample()
         trial = run_trial(ours, prompt, NEW)
         roof.sample()
-        now = roof.rates(mark)
-        limits = {"read": now.read, "arithmetic": now.multiply_add, "cached": now.cached}
-        here: Any = {name: Figure(rate, "now") for name, rate in limits.items() if rate}
-        changed = replace(rates, **here)
-        of_now = replace(times, cost=replace(times.cost, rates=changed), _bytes={})
-        clock = Clock(plan, facts, changed, of_now, point)
+        changed = of_now(rates, roof, mark)
+        by_now = replace(times, cost=replace(times.cost, rates=changed), _bytes={})
+        clock = Clock(plan, facts, changed, by_now, point)
         first = 1e3 * sum(clock.prefill(PROMPT).values())
         decode = 1 / sum(clock.decode(PROMPT + NEW // 2).values())
         measured = 1 / (trial.decode_s or 1), ours.reads[-1][1].read_bytes / NEW

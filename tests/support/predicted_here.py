@@ -61,6 +61,14 @@ def rates_here(timer: Timer, roof: Roof, plan: Plan, facts: Profile) -> Rates:
     return rates_of("here", {**facts, **found, "kernels": kernels}, profiles())
 
 
+def of_now(rates: Rates, roof: Roof, mark: int) -> Rates:
+    """With the limits that the samples since `mark` found."""
+    now = roof.rates(mark)
+    limits = {"read": now.read, "arithmetic": now.multiply_add, "cached": now.cached}
+    here: Any = {name: Figure(rate, "now") for name, rate in limits.items() if rate}
+    return replace(rates, **here)
+
+
 def rounds(
     plan: Plan, facts: Profile, rates: Rates, roof: Roof, ours: Contestant, end: float
 ) -> Iterator[tuple[Pair, Pair]]:
@@ -73,10 +81,7 @@ def rounds(
         roof.sample()
         trial = run_trial(ours, prompt, NEW)
         roof.sample()
-        now = roof.rates(mark)
-        limits = {"read": now.read, "arithmetic": now.multiply_add, "cached": now.cached}
-        here = {name: Figure(rate, "now") for name, rate in limits.items() if rate}
-        clock = Clock(plan, facts, replace(rates, **here))
+        clock = Clock(plan, facts, of_now(rates, roof, mark))
         prefill = PROMPT / sum(clock.prefill(PROMPT).values())
         decode = 1 / sum(clock.decode(PROMPT + NEW // 2).values())
         yield (prefill, PROMPT / trial.prefill_s), (decode, 1 / (trial.decode_s or 1))

@@ -71,11 +71,7 @@ def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator
         yield damaged(f"{at}.tile", f"{step.tile} is no number of its {table.count} records")
     if not step.dispatches:
         yield damaged(f"{at}.dispatches", "nothing is computed of the records")
-    box = {**plan.box(phase), RECORDS: (0, table.count)}
-    for i, dispatch in enumerate(step.dispatches):
-        if dispatch.queue != step.queue:
-            yield damaged(f"{at}.dispatches[{i}].queue", f"the gather's is {step.queue}")
-        yield from dispatch_problems(f"{at}.dispatches[{i}]", dispatch, phase, plan, box, INSIDE)
+    yield from _inside_problems(at, step, step.dispatches, phase, plan)
     yield from _select_problems(f"{at}.select", step.select, table)
     if step.select.by != "all":
         yield from _source_problems(f"{at}.select.from", step, phase.steps[:number], phase, plan)
@@ -88,6 +84,17 @@ def _gather_problems(at: str, number: int, phase: Phase, plan: Plan) -> Iterator
     always = step.select.by == "all" or (step.select.by == "ids" and step.select.k == 1)
     if step.whole and (step.choose or step.tile or table.order is not None or not always):
         yield damaged(f"{at}.whole", "the ticket is not always that of the whole table")
+
+
+def _inside_problems(
+    at: str, step: Gather, dispatches: Sequence[Dispatch], phase: Phase, plan: Plan
+) -> Iterator[PocketError]:
+    """Of what a gather launches over its records, or over their first parts."""
+    box = {**plan.box(phase), RECORDS: (0, plan.tables[step.table].count)}
+    for i, dispatch in enumerate(dispatches):
+        if dispatch.queue != step.queue:
+            yield damaged(f"{at}.dispatches[{i}].queue", f"the gather's is {step.queue}")
+        yield from dispatch_problems(f"{at}.dispatches[{i}]", dispatch, phase, plan, box, INSIDE)
 
 
 def _first_problems(
@@ -108,11 +115,7 @@ def _first_problems(
         yield damaged(f"{at}.select.by", f"{first.select.by} is no choice among some of them")
     if not first.dispatches:
         yield damaged(f"{at}.dispatches", "nothing is computed of the first parts")
-    box = {**plan.box(phase), RECORDS: (0, table.count)}
-    for i, dispatch in enumerate(first.dispatches):
-        if dispatch.queue != step.queue:
-            yield damaged(f"{at}.dispatches[{i}].queue", f"the gather's is {step.queue}")
-        yield from dispatch_problems(f"{at}.dispatches[{i}]", dispatch, phase, plan, box, INSIDE)
+    yield from _inside_problems(at, step, first.dispatches, phase, plan)
     yield from _select_problems(f"{at}.select", first.select, table)
     source = first.select.source
     if not any(source == each.args[i] for each in first.dispatches for i in each.writes):
